@@ -1,0 +1,80 @@
+"""What an image's metadata.yaml says: its facts and its rules."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .source import Source, Span
+
+TRIGGERS = ("create", "copy", "start", "rename")
+
+
+class Rule:
+    """One entry of ``templates``: a target, a template, and when it is due.
+
+    Every scalar is the text that stands in metadata.yaml, as Go decodes it into strings:
+    ``mode: 0644`` is the four characters ``0644``, an absent or null field is empty.
+    ``path`` is the key as written (not cleaned). ``spans`` maps a field name (``path`` for the key
+    itself, ``entry`` for the value) to its place in metadata.yaml; it is empty for a rule that was
+    loaded from a kept compilation. ``null`` is true for an entry without a value, at which the
+    daemons panic.
+    """
+
+    __slots__ = ("create_only", "gid", "mode", "null", "path", "properties", "spans", "template", "uid", "when")
+
+    def __init__(
+        self,
+        path: str,
+        template: str,
+        when: "tuple[str, ...]" = (),
+        create_only: bool = False,
+        properties: "Mapping[str, str] | None" = None,
+        uid: str = "",
+        gid: str = "",
+        mode: str = "",
+        null: bool = False,
+        spans: "Mapping[str, Span] | None" = None,
+    ) -> None:
+        self.path = path
+        self.template = template
+        self.when = when
+        self.create_only = create_only
+        self.properties: Mapping[str, str] = {} if properties is None else properties
+        self.uid = uid
+        self.gid = gid
+        self.mode = mode
+        self.null = null
+        self.spans: Mapping[str, Span] = {} if spans is None else spans
+
+    def __repr__(self) -> str:
+        return f"Rule({self.path!r}, {self.template!r}, when={self.when!r})"
+
+
+class Metadata:
+    """An image's facts and its rules, rules in file order.
+
+    ``findings`` are things a host accepts and an author will regret (duplicate keys, unknown keys):
+    pairs of message and place.
+    """
+
+    __slots__ = ("architecture", "creation_date", "expiry_date", "findings", "properties", "rules", "source", "spans")
+
+    def __init__(
+        self,
+        architecture: str = "",
+        creation_date: int = 0,
+        expiry_date: int = 0,
+        properties: "Mapping[str, str] | None" = None,
+        rules: "tuple[Rule, ...]" = (),
+        source: "Source | None" = None,
+        spans: "Mapping[str, Span] | None" = None,
+        findings: "tuple[tuple[str, Span], ...]" = (),
+    ) -> None:
+        self.architecture = architecture
+        self.creation_date = creation_date
+        self.expiry_date = expiry_date
+        self.properties: Mapping[str, str] = {} if properties is None else properties
+        self.rules = rules
+        self.source = source
+        self.spans: Mapping[str, Span] = {} if spans is None else spans
+        self.findings = findings

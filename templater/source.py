@@ -1,0 +1,93 @@
+"""A text that was read, and places in it."""
+
+
+class Source:
+    """A named text.
+
+    ``text`` is decoded with ``surrogateescape``, so every byte survives and one character of
+    undecodable input is one column.
+    """
+
+    __slots__ = ("name", "text")
+
+    def __init__(self, name: str, text: "str | bytes") -> None:
+        self.name = name
+        self.text = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
+
+    def span(self, start: int, end: "int | None" = None) -> "Span":
+        """The characters from ``start`` up to, not including, ``end`` (one character if omitted)."""
+        return Span(self, start, start + 1 if end is None else end)
+
+    def line_span(self, line: int, column: int = 1) -> "Span":
+        """The place at a 1-based line and column."""
+        start = 0
+        for _ in range(line - 1):
+            newline = self.text.find("\n", start)
+            if newline < 0:
+                break
+            start = newline + 1
+        return self.span(start + column - 1)
+
+    @property
+    def data(self) -> bytes:
+        return self.text.encode("utf-8", "surrogateescape")
+
+
+class Span:
+    """Some characters of a source. Lines and columns are 1-based and count characters."""
+
+    __slots__ = ("end", "source", "start")
+
+    def __init__(self, source: Source, start: int, end: int) -> None:
+        self.source = source
+        self.start = start
+        self.end = end
+
+    def __repr__(self) -> str:
+        return f"Span({self.place})"
+
+    @property
+    def line(self) -> int:
+        return self.source.text.count("\n", 0, self.start) + 1
+
+    @property
+    def column(self) -> int:
+        return self.start - (self.source.text.rfind("\n", 0, self.start) + 1) + 1
+
+    @property
+    def place(self) -> str:
+        return f"{self.source.name}:{self.line}:{self.column}"
+
+    @property
+    def text(self) -> str:
+        return self.source.text[self.start : self.end]
+
+    def excerpt(self, width: int = 100) -> str:
+        """The line of this place with carets under it; long lines are cut around the place."""
+        text = self.source.text
+        line_start = text.rfind("\n", 0, self.start) + 1
+        line_end = text.find("\n", self.start)
+        line_end = len(text) if line_end < 0 else line_end
+        column = self.start - line_start
+        length = max(1, min(self.end, line_end) - self.start)
+        line = text[line_start:line_end]
+        if len(line) > width:
+            cut = max(0, column - width // 2)
+            line, column = line[cut : cut + width], column - cut
+        number = str(self.line)
+        shown = printable(line)
+        pad = len(printable(line[:column]))
+        carets = "^" * max(1, min(length, len(shown) - pad))
+        return f" {number} | {shown}\n {' ' * len(number)} | {' ' * pad}{carets}"
+
+
+def printable(text: str) -> str:
+    """Text safe to show on a terminal: control and undecodable characters as escapes, a tab as a blank."""
+    if text.isprintable():
+        return text
+    return "".join(
+        " " if c == "\t" else c if c.isprintable() else c.encode("unicode_escape", "replace").decode()
+        if not "\udc80" <= c <= "\udcff"
+        else f"\\x{ord(c) - 0xDC00:02x}"
+        for c in text
+    )
