@@ -24,7 +24,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("what a template may know, and when", ("hosts", "context", "lifecycle")),
     ("rendering", ("rendering",)),
     ("planning", (
-        "plan", "resolve", "outcomes", "deviations", "diff", "report", "simulate", "audit", "checks", "checks.*",
+        "plan", "resolve", "outcomes", "deviations", "diff", "report", "simulate", "audit", "checks",
+        "checks.*",
     )),
     ("the shell: images, root filesystems, writing", (
         "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "instance_directory", "apply", "watch",
@@ -39,28 +40,35 @@ IMPURE = {"pongo2.__main__"}
 PUBLIC = ""
 
 #: what the pure layers never import: they take values and return values
-EFFECTS = {
-    "ctypes", "fcntl", "glob", "http", "io", "mmap", "multiprocessing", "os", "pathlib", "select", "shutil",
-    "signal", "socket", "subprocess", "sys", "tempfile", "threading", "urllib",
-}  # fmt: skip
+EFFECTS = set(
+    """
+    ctypes fcntl glob http io mmap multiprocessing os pathlib select shutil signal socket subprocess sys
+    tempfile threading urllib
+""".split()
+)
 
 #: everything of ours that a warm hook may load
-LEAN = {
-    "", "errors", "source", "metadata", "instance", "views", "context", "lifecycle", "rendering", "plan",
-    "resolve", "hosts", "pongo2", "pongo2.runtime", "pongo2.values", "pongo2.embedding", "rootfs", "rootfs.confined",
-    "rootfs.directory", "apply", "child", "kept", "instance_directory", "hooks", "hooks.run", "hooks.lxc",
-    "hooks.oci", "hooks.nspawn", "hooks.incus",
-}  # fmt: skip
+LEAN = {""} | set(
+    """
+    errors source metadata instance views context lifecycle rendering plan resolve hosts pongo2
+    pongo2.runtime pongo2.values pongo2.embedding rootfs rootfs.confined rootfs.directory apply child
+    kept instance_directory hooks hooks.run hooks.lxc hooks.oci hooks.nspawn hooks.incus
+""".split()
+)
 #: what the lean modules may load of the standard library; each costs next to nothing
-LEAN_STDLIB = {
-    "__future__", "_ctypes", "_hashlib", "_imp", "_sha2", "_sha256", "binascii", "ctypes", "errno", "fcntl",
-    "marshal", "math", "os", "resource", "select", "signal", "stat", "struct", "sys", "syslog", "time", "zlib",
-}  # fmt: skip
+LEAN_STDLIB = set(
+    """
+    __future__ _ctypes _hashlib _imp _sha2 _sha256 binascii ctypes errno fcntl marshal math os resource
+    select signal stat struct sys syslog time zlib
+""".split()
+)
 #: never in a warm hook, by whatever way they would come in
-HEAVY = {
-    "click", "collections", "dataclasses", "enum", "functools", "inspect", "jinja2", "json", "logging",
-    "pathlib", "re", "rich", "subprocess", "tempfile", "typing", "yaml",
-}  # fmt: skip
+HEAVY = set(
+    """
+    click collections dataclasses enum functools inspect jinja2 json logging pathlib re rich subprocess
+    tempfile typing yaml
+""".split()
+)
 
 
 def modules() -> dict[str, Path]:
