@@ -1,0 +1,249 @@
+"""A root filesystem in memory: for plans on paper, for simulation, and for tests."""
+
+from ..errors import InputError, LimitError, RefusedError, WriteError
+from ..views import DIRECTORY, FILE, SYMLINK, Entry
+from . import components, encoded, no_directory, not_regular
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ..plan import Change
+
+
+class _Node:
+    """An inode: several names may lead to one."""
+
+    __slots__ = ("children", "content", "gid", "is_mount", "kind", "mode", "nlink", "rdev", "target", "uid")
+
+    def __init__(self, kind: str, mode: int, uid: int, gid: int) -> None:
+        self.kind = kind
+        self.mode = 0o777 if kind == SYMLINK else mode & 0o7777
+        self.uid = uid
+        self.gid = gid
+        self.content = b""
+        self.target = ""
+        self.children: dict[str, _Node] = {}
+        self.nlink = 1
+        self.rdev = 0
+        self.is_mount = False
+
+    def entry(self) -> Entry:
+        return Entry(
+            self.kind, self.mode, self.uid, self.gid, len(self.content), self.nlink,
+            self.target, self.is_mount, self.rdev,
+        )  # fmt: skip
+
+    def copy(self, seen: "dict[int, _Node]") -> "_Node":
+        twin = seen.get(id(self))
+        if twin is None:
+            twin = seen[id(self)] = _Node(self.kind, self.mode, self.uid, self.gid)
+            twin.content, twin.target, twin.nlink = self.content, self.target, self.nlink
+            twin.rdev, twin.is_mount = self.rdev, self.is_mount
+            twin.children = {name: child.copy(seen) for name, child in self.children.items()}
+        return twin
+
+
+class MemoryRootfs:
+    """A ``RootfsView`` that can be written to.
+
+    ``tree`` maps absolute paths to a file's text or bytes, or to an ``Entry`` for anything else;
+    parents are made as needed. A directory's ``nlink`` is 1 and only files have a size, as in every
+    view, because file systems don't agree on them.
+    """
+
+    def __init__(self, tree: "Mapping[str, str | bytes | Entry] | None" = None) -> None:
+        self._root = _Node(DIRECTORY, 0o755, 0, 0)
+        for path, value in (tree or {}).items():
+            self._plant(path, value)
+
+    def __repr__(self) -> str:
+        return f"MemoryRootfs({len(list(self.walk()))} names)"
+
+    # looking
+
+    def entry(self, path: str) -> "Entry | None":
+        node: _Node | None = self._root
+        for name in components(path):
+            if node is None or node.kind != DIRECTORY:
+                return None
+            node = node.children.get(name)
+        return None if node is None else node.entry()
+
+    def read(self, path: str, limit: int) -> bytes:
+        node = self._find(path)
+        if node is None:
+            raise InputError(f"{path!r} does not exist")
+        if node.kind != FILE:
+            raise not_regular(path, node.kind)
+        if len(node.content) > limit:
+            raise LimitError(f"{path!r} is larger than {limit} bytes")
+        return node.content
+
+    def listdir(self, path: str) -> "list[str]":
+        node = self._find(path)
+        if node is None:
+            raise InputError(f"{path!r} does not exist")
+        if node.kind != DIRECTORY:
+            raise no_directory(path, path, node.kind)
+        return sorted(node.children)
+
+    def walk(self, path: str = "/") -> "Iterator[tuple[str, Entry]]":
+        """Every name below a directory and what it is, parents first, sorted."""
+        for name in self.listdir(path):
+            below = f"{path.rstrip('/')}/{name}"
+            entry = self.entry(below)
+            assert entry is not None
+            yield below, entry
+            if entry.kind == DIRECTORY:
+                yield from self.walk(below)
+
+    def copy(self) -> "MemoryRootfs":
+        """Another root filesystem with the same content: writing to one leaves the other as it is."""
+        twin = MemoryRootfs()
+        twin._root = self._root.copy({})
+        return twin
+
+    # writing; parents have to exist, nothing follows a symlink
+
+    def carry_out(self, change: "Change") -> None:
+        """What ``apply`` would do on disk for one writing change, its new parents included."""
+        for parent in change.new_parents:
+            if self.entry(parent) is None:
+                self.mkdir(parent)
+        self.write(change.real, change.content or b"", change.mode, change.uid, change.gid)
+
+    def write(self, path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
+        """A file with this content takes the name; other names of what was there keep the old content.
+
+        A mount point can't be replaced: it is written through, and keeps its owner and mode.
+        """
+        directory, name = self._parent(path)
+        old = directory.children.get(name)
+        if old is not None and old.kind != FILE:
+            raise not_regular(path, old.kind)
+        if old is not None and old.is_mount:
+            old.content = content
+            return
+        node = _Node(FILE, mode, uid, gid)
+        node.content = content
+        self._put(directory, name, node)
+
+    def mkdir(self, path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
+        self._new(path, _Node(DIRECTORY, mode, uid, gid))
+
+    def symlink(self, path: str, target: str) -> None:
+        if not target or "\0" in target:
+            raise WriteError(f"{path!r}: {target!r} can't be the target of a symlink")
+        encoded(target)
+        node = _Node(SYMLINK, 0o777, 0, 0)
+        node.target = target
+        self._new(path, node)
+
+    def special(self, path: str, kind: str, mode: int = 0o644, rdev: int = 0) -> None:
+        """A fifo, socket or device."""
+        node = _Node(kind, mode, 0, 0)
+        node.rdev = rdev
+        self._new(path, node)
+
+    def link(self, existing: str, path: str) -> None:
+        """A second name for something that is not a directory."""
+        node = self._find(existing)
+        if node is None or node.kind == DIRECTORY:
+            raise WriteError(f"{existing!r} can't be linked to")
+        self._new(path, node)
+        node.nlink += 1
+
+    def mount(self, path: str) -> None:
+        """Mark an existing name as a mount point."""
+        node = self._find(path)
+        if node is None:
+            raise WriteError(f"{path!r} does not exist")
+        node.is_mount = True
+
+    def remove(self, path: str) -> None:
+        """Take a name away, a directory with everything below it."""
+        directory, name = self._parent(path)
+        if name not in directory.children:
+            raise WriteError(f"{path!r} does not exist")
+        self._drop(directory, name)
+
+    def rename(self, old: str, new: str) -> None:
+        """As rename(2): what had the new name is replaced; only an empty directory gives way to one."""
+        source, old_name = self._parent(old)
+        node = source.children.get(old_name)
+        if node is None:
+            raise WriteError(f"{old!r} does not exist")
+        if new.startswith(old + "/"):
+            raise WriteError(f"{old!r} can't be moved into itself")
+        target, new_name = self._parent(new)
+        there = target.children.get(new_name)
+        if there is node:
+            return  # two names of one inode: rename(2) does nothing
+        if there is not None and (there.kind == DIRECTORY) != (node.kind == DIRECTORY):
+            raise WriteError(f"{new!r} is a {there.kind}")
+        if there is not None and there.children:
+            raise WriteError(f"{new!r} is not empty")
+        if there is not None:
+            self._drop(target, new_name)
+        del source.children[old_name]
+        target.children[new_name] = node
+
+    # inside
+
+    def _plant(self, path: str, value: "str | bytes | Entry") -> None:
+        parent = ""
+        for name in components(path)[:-1]:
+            parent += "/" + name
+            if self.entry(parent) is None:
+                self.mkdir(parent)
+        if isinstance(value, str | bytes):
+            self.write(path, encoded(value) if isinstance(value, str) else value)
+            return
+        node = _Node(value.kind, value.mode, value.uid, value.gid)
+        node.target, node.rdev, node.is_mount = value.target, value.rdev, value.is_mount
+        directory, name = self._parent(path)
+        if value.kind == DIRECTORY and name in directory.children:
+            node.children = directory.children[name].children
+        directory.children[name] = node
+
+    def _find(self, path: str) -> "_Node | None":
+        node: _Node | None = self._root
+        walked = ""
+        for name in components(path):
+            if node is None:
+                return None
+            if node.kind != DIRECTORY:
+                raise no_directory(path, walked, node.kind)
+            node = node.children.get(name)
+            walked += "/" + name
+        return node
+
+    def _parent(self, path: str) -> "tuple[_Node, str]":
+        names = components(path)
+        if not names:
+            raise RefusedError("'/' is the root itself")
+        above = path[: -len(names[-1]) - 1] or "/"
+        parent = self._find(above)
+        if parent is None:
+            raise WriteError(f"{path!r}: {above!r} does not exist")
+        if parent.kind != DIRECTORY:
+            raise no_directory(path, above, parent.kind)
+        return parent, names[-1]
+
+    def _new(self, path: str, node: _Node) -> None:
+        directory, name = self._parent(path)
+        if name in directory.children:
+            raise WriteError(f"{path!r} exists")
+        directory.children[name] = node
+
+    def _put(self, directory: _Node, name: str, node: _Node) -> None:
+        if name in directory.children:
+            self._drop(directory, name)
+        directory.children[name] = node
+
+    def _drop(self, directory: _Node, name: str) -> None:
+        node = directory.children.pop(name)
+        node.nlink -= 1
+        for child in list(node.children):
+            self._drop(node, child)
