@@ -1,12 +1,22 @@
 """Everything that an image's templates would write for an instance, computed before anything is written."""
 
+from .errors import LimitError, MetadataError, RefusedError
+from .hosts import INCUS
+from .rendering import Rendering, render
+from .resolve import Resolved, clean, resolve
+from .source import printable
+from .views import DIRECTORY, FILE, Entry
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from typing import Any
 
     from .errors import TemplaterError
+    from .hosts import Host
     from .instance import Instance
     from .metadata import Metadata, Rule
+    from .views import Image, RootfsView
 
 CREATE = "create"  # a new file
 UPDATE = "update"  # an existing file gets other content
@@ -15,19 +25,38 @@ SKIP = "skip"  # create_only, and the name exists
 FAILED = "failed"  # this rule can't be carried out: see error
 WRITE = "write"  # no root filesystem is known: new or not can't be said
 
+WRITING = (CREATE, UPDATE, WRITE)
+
+FIRST_BOOT = ("create", "start")
+
+#: the pass in which a VM's guest agent copies what the config drive holds
+AGENT = "agent"
+
+#: an existing file larger than this is compared by size alone, and no diff of it is shown
+MAX_COMPARED = 64 << 20
+
+MAX_ID = 0xFFFFFFFE  # 4294967295 is -1, "nobody in particular", to chown(2)
+
 
 class Outcome:
     """What the chosen host would do with a rule: ``result`` is one of written, skipped, fails, hangs, random.
 
     ``text`` says it in words for the user; ``error`` is the host's own message where it fails.
+    ``target`` is what stands at the rule's path afterwards and ``left`` what else changed, both by
+    path as the container or, with the prefix ``host:``, the daemon names it; None: nothing there.
     """
 
-    __slots__ = ("error", "result", "text")
+    __slots__ = ("error", "left", "result", "target", "text")
 
     def __init__(self, result: str, text: str = "", error: str = "") -> None:
         self.result = result
         self.text = text
         self.error = error
+        self.target: Any = None
+        self.left: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"Outcome({self.result!r}, {self.text or self.error!r})"
 
     @property
     def ok(self) -> bool:
@@ -78,28 +107,462 @@ class Plan:
     ``changes`` holds every rule that is due in a pass; ``files()`` is what remains at the end, one
     change a target, and is what gets written: the passes of a start are one commit.
     ``host`` is the host whose outcomes stand beside ours.
+
+    For a virtual machine the changes are the files of the config drive, and ``agent`` is what the
+    guest's agent then does with them inside; ``as_agent()`` is the plan that does it in its stead.
     """
 
-    __slots__ = ("changes", "host", "instance", "metadata", "triggers")
+    __slots__ = ("agent", "changes", "host", "instance", "metadata", "triggers")
 
     def __init__(
         self,
         metadata: "Metadata",
         instance: "Instance",
-        host: object,
+        host: "Host",
         triggers: "tuple[str, ...]",
         changes: "tuple[Change, ...]",
+        agent: "tuple[Change, ...]" = (),
     ) -> None:
         self.metadata = metadata
         self.instance = instance
         self.host = host
         self.triggers = triggers
         self.changes = changes
+        self.agent = agent
 
     @property
     def failed(self) -> "list[Change]":
         return [change for change in self.changes if change.action == FAILED]
 
+    @property
+    def host_fails(self) -> "list[Change]":
+        """Changes at which the chosen host would fail, hang, or leave the result to chance."""
+        return [change for change in self.changes if change.outcome is not None and not change.outcome.ok]
+
     def files(self) -> "Iterator[Change]":
-        """The last writing change of each target, in order of first appearance."""
-        raise NotImplementedError
+        """The last writing change of each target, in order of first appearance.
+
+        Relative to what was there before the first pass: a file made by one pass and changed by the
+        next is one CREATE, and one that a later pass puts back as it was is not here at all.
+        """
+        merged: dict[str, Change] = {}
+        for change in self.changes:
+            if change.action in WRITING:
+                earlier = merged.get(change.real)
+                merged[change.real] = change if earlier is None else _merge(earlier, change)
+        for change in merged.values():
+            if change.action != KEEP:
+                yield change
+
+    def as_agent(self) -> "Plan":
+        """What the guest's agent does inside a virtual machine, as a plan of its own."""
+        failed = tuple(change for change in self.changes if change.action == FAILED)
+        return Plan(self.metadata, self.instance, self.host, (AGENT,), failed + self.agent)
+
+
+def plan(
+    image: "Image",
+    instance: "Instance",
+    *,
+    triggers: "tuple[str, ...]" = FIRST_BOOT,
+    rootfs: "RootfsView | None" = None,
+    host: "Host" = INCUS,
+    dialect: "str | None" = None,
+    clock: "Any" = None,
+    seed: "Any" = None,
+    limits: "Any" = None,
+    in_place: bool = False,
+) -> Plan:
+    """What ``image`` writes for ``instance`` when ``triggers`` run as passes one after the other.
+
+    Without ``rootfs`` nothing is known of existing files. ``host`` also decides how metadata.yaml
+    is read. ``in_place`` allows targets that are mount points or lie behind one.
+    """
+    from .metadata_yaml import read_metadata
+
+    metadata = read_metadata(image.read_metadata(), yaml=host.yaml)
+    templates = image.read_templates({rule.template for rule in metadata.rules if rule.template})
+    renderings = render(metadata, templates, instance, triggers, host, dialect, clock, seed, limits)
+    made = plan_of(metadata, instance, host, triggers, renderings, rootfs, in_place=in_place)
+    if host.family:
+        from .outcomes import predict
+
+        predict(made, templates, rootfs)
+    return made
+
+
+def plan_of(
+    metadata: "Metadata",
+    instance: "Instance",
+    host: "Host",
+    triggers: "tuple[str, ...]",
+    renderings: "list[Rendering]",
+    rootfs: "RootfsView | None",
+    *,
+    in_place: bool = False,
+) -> Plan:
+    """The plan of what was rendered elsewhere, without host outcomes."""
+    if not instance.is_vm:
+        return Plan(metadata, instance, host, triggers, decide(renderings, rootfs, in_place=in_place))
+    drive = config_drive(renderings)
+    agent = decide(_agent_renderings(metadata, drive), rootfs, in_place=in_place)
+    return Plan(metadata, instance, host, triggers, drive, agent)
+
+
+def decide(
+    renderings: "Iterable[Rendering]", rootfs: "RootfsView | None" = None, *, in_place: bool = False
+) -> "tuple[Change, ...]":
+    """What becomes of each rendering; a later pass sees the files of the earlier ones."""
+    view = _Seen(rootfs)
+    changes: list[Change] = []
+    for renderings_of_pass in _passes(renderings):
+        targets = [_Target(rendering, view) for rendering in renderings_of_pass]
+        _find_collisions(targets)
+        for target in targets:
+            change = _decide(target, view, in_place)
+            view.record(change)
+            changes.append(change)
+    return tuple(changes)
+
+
+def config_drive(renderings: "Iterable[Rendering]") -> "tuple[Change, ...]":
+    """The files ``<template>.out`` that a virtual machine's start leaves for the guest's agent.
+
+    They are named after the template, so rules that share one overwrite each other.
+    """
+    changes: list[Change] = []
+    written: dict[str, Change] = {}
+    for rendering in renderings:
+        rule = rendering.rule
+        change = Change(rule, rendering.trigger, f"{rule.template}.out", CREATE)
+        change.content, change.error = rendering.content, rendering.error
+        changes.append(change)
+        if rendering.error is not None:
+            change.action, change.reason = FAILED, "not rendered"
+            continue
+        earlier = written.get(change.path)
+        written[change.path] = change
+        change.reason = "new on the config drive"
+        if earlier is not None:
+            change.before = earlier.content
+            change.action = KEEP if earlier.content == change.content else UPDATE
+            change.reason = _shared(earlier, change)
+    return tuple(changes)
+
+
+def parse_id(text: str, what: str, rule: "Rule") -> int:
+    """A rule's uid or gid, as Go's ``ParseInt(text, 10, 64)`` reads it; only what names an owner."""
+    if not text:
+        return 0
+    digits = text[1:] if text[0] in "+-" else text
+    if digits.isascii() and digits.isdigit() and len(digits) < 20 and 0 <= int(text) <= MAX_ID:
+        return int(text)
+    raise MetadataError(
+        f"{what} '{printable(text)}' of '{printable(rule.path)}' is not a number from 0 to {MAX_ID}",
+        rule.spans.get(what),
+        hint=f"{what} is a number inside the container; names are not looked up",
+    )
+
+
+def parse_mode(text: str, rule: "Rule") -> int:
+    """A rule's mode by Go's rule: exactly three characters are octal, all else is base 0.
+
+    So ``640`` is 0640 and ``0640`` too, but ``4755`` is decimal: 0223. Only the lowest nine bits count.
+    """
+    if not text:
+        return 0o644
+    value = go_integer("0" + text if len(text.encode("utf-8", "surrogateescape")) == 3 else text)
+    if value is None:
+        raise MetadataError(
+            f"mode '{printable(text)}' of '{printable(rule.path)}' is not a number",
+            rule.spans.get("mode"),
+            hint="write it in octal, as 0644",
+        )
+    return value & 0o777
+
+
+def go_integer(text: str) -> "int | None":
+    """Go's ``ParseInt(text, 0, 64)``; None where Go has an error."""
+    sign, digits = (text[0], text[1:]) if text[:1] in ("+", "-") else ("", text)
+    base, prefix = _base(digits)
+    body = digits[prefix:]
+    # Go: an underscore stands between two digits, or between the base's prefix and a digit
+    spelled = "0" + body if prefix else body
+    if spelled.startswith("_") or spelled.endswith("_") or "__" in spelled:
+        return None
+    body = body.replace("_", "")
+    if not body.isascii() or not body.isalnum():
+        return None
+    try:
+        value = int(sign + body, base)
+    except ValueError:
+        return None
+    return value if -(1 << 63) <= value < 1 << 63 else None
+
+
+def _base(digits: str) -> "tuple[int, int]":
+    """The base that a number's spelling asks for, and how many characters say so."""
+    if digits[:1] != "0" or len(digits) < 2:
+        return 10, 0
+    named = {"x": 16, "o": 8, "b": 2}.get(digits[1].lower())
+    return (named, 2) if named is not None and len(digits) > 2 else (8, 1)
+
+
+class _Target:
+    """A rendering, and where its rule leads in the root filesystem at the start of its pass."""
+
+    __slots__ = ("collides", "error", "path", "rendering", "resolved")
+
+    def __init__(self, rendering: Rendering, view: "RootfsView") -> None:
+        self.rendering = rendering
+        self.path = rendering.rule.path
+        self.resolved: Resolved | None = None
+        self.error: TemplaterError | None = None
+        #: the rule that reaches the same file, or a file in place of this one's parent
+        self.collides: Rule | None = None
+        if rendering.rule.null:
+            return
+        try:
+            self.path = clean(rendering.rule.path)
+            self.resolved = resolve(view, self.path)
+            self.error = self.resolved.error
+        except RefusedError as error:
+            self.error = error
+        if self.error is not None:
+            self.error = _placed(self.error, rendering.rule)
+
+
+def _find_collisions(targets: "list[_Target]") -> None:
+    """Two rules of one pass that reach one file, or where one's file would be the other's parent."""
+    by_place: dict[str, _Target] = {}
+    reached = [target for target in targets if target.resolved is not None and target.error is None]
+    for target in reached:
+        assert target.resolved is not None
+        other = by_place.setdefault(target.resolved.real, target)
+        if other is not target:
+            target.collides = other.rendering.rule
+            other.collides = other.collides or target.rendering.rule
+    for target in reached:
+        assert target.resolved is not None
+        for parent in target.resolved.missing:
+            other = by_place.get(parent, target)
+            if other is not target:
+                target.collides = target.collides or other.rendering.rule
+                other.collides = other.collides or target.rendering.rule
+
+
+def _decide(target: _Target, view: "_Seen", in_place: bool) -> Change:
+    rendering = target.rendering
+    change = Change(rendering.rule, rendering.trigger, target.path, FAILED)
+    change.content = rendering.content
+    resolved = target.resolved
+    if resolved is not None:
+        change.real = resolved.real
+    try:
+        if rendering.rule.null or resolved is None:
+            raise target.error or rendering.error or RefusedError("the rule has no target")
+        _fill(change, target, resolved, view, in_place)
+    except (RefusedError, MetadataError) as error:
+        return _fail(change, error)
+    if change.action == FAILED and rendering.error is not None:
+        return _fail(change, rendering.error)
+    return change
+
+
+def _fill(change: Change, target: _Target, resolved: Resolved, view: "_Seen", in_place: bool) -> None:
+    """Decide the action; FAILED is left for a rendering that failed."""
+    rule = change.rule
+    error = target.rendering.error
+    if target.collides is not None:
+        raise _collision(rule, target.collides)
+    # Incus 6.0.6 and later: a template that isn't there fails even where create_only would skip
+    if rule.create_only and resolved.named is not None and (error is None or error.kind in _LATE):
+        change.action = SKIP
+        change.reason = "create_only, and the name exists"
+        if resolved.dangling:
+            change.reason += " (a dangling symlink)"
+        elif resolved.entry is not None:
+            _take(change, resolved.entry)
+        return
+    if target.error is not None:
+        raise target.error
+    if error is not None:
+        return
+    if resolved.entry is None:
+        _create(change, resolved, view)
+    else:
+        _replace(change, resolved, resolved.entry, view)
+    if change.action != KEEP and resolved.mounts:
+        _through_mount(change, resolved, in_place)
+
+
+#: kinds of errors that a daemon would meet only after create_only had made it skip the rule
+_LATE = ("syntax", "render", "limit")
+
+
+def _create(change: Change, resolved: Resolved, view: "_Seen") -> None:
+    rule = change.rule
+    change.uid = parse_id(rule.uid, "uid", rule)
+    change.gid = parse_id(rule.gid, "gid", rule)
+    change.mode = parse_mode(rule.mode, rule)
+    change.action, change.reason = (CREATE, "new") if view.known else (WRITE, "no root filesystem given")
+    if view.known:
+        change.new_parents = tuple(place for place in resolved.missing if view.entry(place) is None)
+    if resolved.named is not None:
+        change.reason = f"new, where the dangling symlink leads: {printable(resolved.real)}"
+    if resolved.real.split("/", 2)[1] in ("dev", "proc", "sys"):
+        change.reason += "; a running container usually hides it behind a mount"
+
+
+def _replace(change: Change, resolved: Resolved, entry: Entry, view: "_Seen") -> None:
+    if entry.kind != FILE:
+        raise RefusedError(
+            f"{_where(change)} is a {entry.kind}, not a regular file",
+            change.rule.spans.get("path"),
+            hint="" if entry.kind == DIRECTORY else "LXD and Incus may write into it, or wait for ever",
+        )
+    _take(change, entry)
+    assert change.content is not None
+    change.before = view.content(resolved.real, entry)
+    if change.before == change.content:
+        change.action, change.reason = KEEP, "already has this content"
+    else:
+        change.action, change.reason = UPDATE, "content differs"
+    if entry.nlink > 1 and change.action == UPDATE:
+        change.reason += f"; its {entry.nlink - 1} other hard link(s) keep the old content"
+
+
+def _through_mount(change: Change, resolved: Resolved, in_place: bool) -> None:
+    mount = resolved.mounts[-1]
+    if not in_place:
+        raise RefusedError(
+            f"{_where(change)} is a mount point"
+            if mount == resolved.real
+            else f"{_where(change)} lies behind the mount point '{printable(mount)}'",
+            change.rule.spans.get("path"),
+            hint="what is mounted there belongs to somebody else; --in-place writes through it",
+        )
+    change.in_place = mount == resolved.real
+    if change.in_place:
+        change.reason += "; a mount point, written in place"
+
+
+def _take(change: Change, entry: Entry) -> None:
+    """An existing file keeps its owner and mode; the rule's are not even looked at, as in Incus."""
+    change.uid, change.gid, change.mode = entry.uid, entry.gid, entry.mode
+
+
+def _fail(change: Change, error: "TemplaterError") -> Change:
+    change.action = FAILED
+    change.error = error
+    change.reason = error.message
+    return change
+
+
+def _where(change: Change) -> str:
+    shown = f"'{printable(change.path)}'"
+    return shown if change.real == change.path else f"{shown} (at '{printable(change.real)}')"
+
+
+def _placed(error: "TemplaterError", rule: "Rule") -> "TemplaterError":
+    if error.span is None:
+        error.span = rule.spans.get("path")
+    return error
+
+
+def _collision(rule: "Rule", other: "Rule") -> RefusedError:
+    span = other.spans.get("path")
+    place = f" at {span.place}" if span is not None else ""
+    return RefusedError(
+        f"the rules for '{printable(rule.path)}' and '{printable(other.path)}' reach one file, or one is the "
+        "other's parent",
+        rule.spans.get("path"),
+        hint="LXD and Incus take them in random order; keep one of them",
+        notes=(f"the other rule: '{printable(other.path)}'{place}",),
+    )
+
+
+def _shared(earlier: Change, change: Change) -> str:
+    if earlier.rule is change.rule:
+        return "the same" if change.action == KEEP else "rendered again"
+    what = "the same as" if change.action == KEEP else "overwrites what was rendered for"
+    return f"{what} '{printable(earlier.rule.path)}' (trigger {earlier.trigger}): the rules share a template"
+
+
+def _agent_renderings(metadata: "Metadata", drive: "tuple[Change, ...]") -> "list[Rendering]":
+    """Incus: incus-agent/templates.go; every rule whose .out exists is applied, whatever its when."""
+    outputs = {change.path: change.content for change in drive if change.action != FAILED}
+    return [
+        Rendering(rule, AGENT, outputs[f"{rule.template}.out"])
+        for rule in metadata.rules
+        if not rule.null and f"{rule.template}.out" in outputs
+    ]
+
+
+def _passes(renderings: "Iterable[Rendering]") -> "Iterator[list[Rendering]]":
+    """A new pass begins where the trigger changes, or a rule comes again."""
+    current: list[Rendering] = []
+    rules: set[int] = set()
+    for rendering in renderings:
+        if current and (current[-1].trigger != rendering.trigger or id(rendering.rule) in rules):
+            yield current
+            current, rules = [], set()
+        current.append(rendering)
+        rules.add(id(rendering.rule))
+    if current:
+        yield current
+
+
+def _merge(earlier: Change, later: Change) -> Change:
+    """Two changes of one target, as one."""
+    merged = Change(later.rule, later.trigger, later.path, earlier.action)
+    for name in ("content", "uid", "gid", "mode", "in_place", "error", "outcome", "real"):
+        setattr(merged, name, getattr(later, name))
+    merged.before, merged.new_parents = earlier.before, earlier.new_parents
+    merged.reason = earlier.reason
+    if earlier.action == UPDATE and earlier.before is not None and earlier.before == later.content:
+        merged.action, merged.reason = KEEP, "a later pass puts it back"
+    return merged
+
+
+class _Seen:
+    """A root filesystem with the changes of earlier passes on top; without one, only those are known."""
+
+    __slots__ = ("files", "known", "made", "rootfs")
+
+    def __init__(self, rootfs: "RootfsView | None") -> None:
+        self.rootfs = rootfs
+        self.known = rootfs is not None
+        self.files: dict[str, bytes] = {}
+        self.made: dict[str, Entry] = {}
+
+    def record(self, change: Change) -> None:
+        if change.action not in WRITING or change.content is None:
+            return
+        for parent in change.new_parents:
+            self.made[parent] = Entry(DIRECTORY, 0o755)
+        size = len(change.content)
+        entry = Entry(FILE, change.mode, change.uid, change.gid, size, is_mount=change.in_place)
+        self.files[change.real] = change.content
+        self.made[change.real] = entry
+
+    def entry(self, path: str) -> "Entry | None":
+        made = self.made.get(path)
+        if made is not None or self.rootfs is None:
+            return made
+        return self.rootfs.entry(path)
+
+    def read(self, path: str, limit: int) -> bytes:
+        if path in self.files:
+            return self.files[path]
+        assert self.rootfs is not None
+        return self.rootfs.read(path, limit)
+
+    def content(self, path: str, entry: Entry) -> "bytes | None":
+        """What the file holds; None when that is too much to compare."""
+        if entry.size > MAX_COMPARED and path not in self.files:
+            return None
+        try:
+            return self.read(path, MAX_COMPARED)
+        except LimitError:
+            return None

@@ -1,0 +1,144 @@
+"""LXD, Incus and their releases: everything in which they differ, as values."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FILE_TAGS = frozenset(("extends", "import", "include", "ssi"))
+
+
+class Host:
+    """A release of LXD or Incus, or none: the parts by which it treats an image's templates.
+
+    ``family`` names its file system code (see ``outcomes.py``), empty for ``none``. ``dialect`` is a
+    name of ``pongo2.dialect``; ``yaml`` is ``v2`` or ``v4``; ``metadata_limit`` is in bytes, 0 for
+    none. ``banned`` are the tags that the release itself refuses: where it is empty, its chroot
+    loader lets them read files, which templater never does. ``permissions``: uid, gid and mode of a
+    rule mean something. ``links_refused_at`` is when a symlink among the templates is noticed:
+    ``create``, ``start`` or empty for never. ``agent`` is the guest agent's generation.
+    """
+
+    __slots__ = (
+        "agent", "banned", "dialect", "family", "links_refused_at", "metadata_limit", "name", "permissions",
+        "product", "recovers_panics", "render_prefix", "title", "vm_keeps_pending", "vm_output", "yaml",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        *,
+        family: str,
+        product: str,
+        dialect: str = "v4",
+        yaml: str = "v2",
+        metadata_limit: int = 0,
+        banned: "frozenset[str]" = FILE_TAGS,
+        permissions: bool = True,
+        recovers_panics: bool = False,
+        links_refused_at: str = "start",
+        render_prefix: str = "Failed to render template: ",
+        vm_keeps_pending: bool = False,
+        vm_output: str = "plain",
+        agent: str = "incus",
+    ) -> None:
+        self.name = name
+        self.title = title
+        self.family = family
+        self.product = product
+        self.dialect = dialect
+        self.yaml = yaml
+        self.metadata_limit = metadata_limit
+        self.banned = banned
+        self.permissions = permissions
+        self.recovers_panics = recovers_panics
+        self.links_refused_at = links_refused_at
+        self.render_prefix = render_prefix
+        self.vm_keeps_pending = vm_keeps_pending
+        self.vm_output = vm_output
+        self.agent = agent
+
+    def __repr__(self) -> str:
+        return f"Host({self.name!r})"
+
+
+NONE = Host("none", "templater's own behaviour only", family="", product="", dialect="v6")
+
+INCUS = Host(
+    "incus",
+    "Incus 7.x",
+    family="I73",
+    product="incus",
+    dialect="v6.1",
+    yaml="v4",
+    links_refused_at="create",
+    vm_keeps_pending=True,
+    vm_output="checked",
+)
+
+INCUS_6_0 = Host(
+    "incus-6.0",
+    "Incus 6.0.6 LTS, 6.21 to 7.0.0",
+    family="I606",
+    product="incus",
+    dialect="v6",
+    banned=frozenset(),
+    vm_keeps_pending=True,
+)
+
+INCUS_DEBIAN = Host(
+    "incus-debian",
+    "Incus 6.0.4 of Debian 13 (6.0.4-2+deb13u12)",
+    family="I606",
+    product="incus",
+    dialect="v4",
+    links_refused_at="create",
+)
+
+LXD = Host(
+    "lxd",
+    "LXD 6.9, 5.21.5 and 5.0.7 or later",
+    family="LHEAD",
+    product="lxd",
+    metadata_limit=1 << 20,
+    permissions=False,
+    recovers_panics=True,
+    render_prefix="Failed rendering template: ",
+    vm_output="confined",
+    agent="lxd-6.8",
+)
+
+LXD_DEBIAN = Host(
+    "lxd-debian",
+    "LXD 5.0.2 of Debian 13 (deb13u7)",
+    family="I606",
+    product="lxd",
+    permissions=False,
+    agent="lxd",
+)
+
+INCUS_6_0_4 = Host(
+    "incus-6.0.4",
+    "Incus 6.0.4 as released, 6.10 to 6.20",
+    family="I604",
+    product="incus",
+    dialect="v6",
+    banned=frozenset(),
+    links_refused_at="",
+)
+
+LXD_5_21_4 = Host(
+    "lxd-5.21.4",
+    "LXD 5.21.4, 5.0.5, 6.6 and before",
+    family="L505",
+    product="lxd",
+    banned=frozenset(),
+    permissions=False,
+    links_refused_at="",
+    agent="lxd",
+)
+
+HOSTS: "Mapping[str, Host]" = {
+    host.name: host
+    for host in (INCUS, INCUS_6_0, INCUS_DEBIAN, LXD, LXD_DEBIAN, INCUS_6_0_4, LXD_5_21_4, NONE)
+}

@@ -1,0 +1,166 @@
+"""Paths as a container sees them: cleaning as Go does, symlinks that never leave the root."""
+
+from .errors import RefusedError
+from .views import DIRECTORY, SYMLINK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .views import Entry, RootfsView
+
+MAX_LINKS = 40  # the kernel's MAXSYMLINKS
+MAX_PATH = 4095
+MAX_NAME = 255
+
+
+def clean(path: str) -> str:
+    """The absolute path that Go's ``filepath.Join(root, path)`` means, the root taken away.
+
+    Cleaning is lexical: ``/nodir/../srv/a`` is ``/srv/a`` whether or not ``nodir`` exists. Refused
+    are a path that climbs above the root at any moment, the root itself, and what no kernel takes.
+    """
+    if "\0" in path:
+        raise RefusedError(f"target path {_shown(path)} contains a NUL byte")
+    names: list[str] = []
+    for name in path.split("/"):
+        if name in ("", "."):
+            continue
+        if name == "..":
+            if not names:
+                raise RefusedError(
+                    f"target path {_shown(path)} leaves the root filesystem by '..'",
+                    hint="write the path from the container's root",
+                )
+            names.pop()
+        else:
+            names.append(name)
+    if not names:
+        raise RefusedError(f"target path {_shown(path)} is the root directory itself")
+    cleaned = "/" + "/".join(names)
+    if len(_encoded(cleaned)) > MAX_PATH or any(len(_encoded(name)) > MAX_NAME for name in names):
+        raise RefusedError(f"target path {_shown(path)} is longer than any kernel takes")
+    return cleaned
+
+
+class Resolved:
+    """Where a path leads.
+
+    ``real`` holds no symlink but, where ``error`` is set, may end at the name that stopped the
+    walk. ``named`` is what lstat says of the last name itself, ``entry`` what stands at its end
+    (None: nothing yet; with ``named`` a symlink, that link dangles). ``links`` are the symlinks
+    walked, as pairs of place and target; ``missing`` the directories to be made, outermost first;
+    ``mounts`` the mount points below the root that were entered.
+    """
+
+    __slots__ = ("entry", "error", "links", "missing", "mounts", "named", "path", "real")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.real = path
+        self.named: Entry | None = None
+        self.entry: Entry | None = None
+        self.links: tuple[tuple[str, str], ...] = ()
+        self.missing: tuple[str, ...] = ()
+        self.mounts: tuple[str, ...] = ()
+        self.error: RefusedError | None = None
+
+    @property
+    def dangling(self) -> bool:
+        return self.named is not None and self.named.kind == SYMLINK and self.entry is None
+
+
+def resolve(view: "RootfsView", path: str) -> Resolved:
+    """Follow a cleaned path through ``view`` as a process inside the container would.
+
+    An absolute link starts again at the root, ``..`` stops there. Missing directories are not an
+    error: they are listed, since the daemons and we make them.
+    """
+    resolved = Resolved(path)
+    walk = _Walk(view)
+    parent, _, name = path.rpartition("/")
+    try:
+        walk.follow(parent, last_is_directory=True)
+        if not walk.missing:
+            resolved.named = view.entry(walk.place(name))
+        walk.follow(name, last_is_directory=False)
+        resolved.entry = walk.entry
+    except RefusedError as error:
+        resolved.error = error
+    resolved.real = walk.place()
+    resolved.links = tuple(walk.links)
+    resolved.mounts = tuple(walk.mounts)
+    resolved.missing = tuple(walk.missing)
+    return resolved
+
+
+class _Walk:
+    """A walk from the root, name by name; ``missing`` holds the directories it had to invent."""
+
+    __slots__ = ("entry", "links", "missing", "mounts", "names", "view")
+
+    def __init__(self, view: "RootfsView") -> None:
+        self.view = view
+        self.names: list[str] = []
+        self.links: list[tuple[str, str]] = []
+        self.missing: list[str] = []
+        self.mounts: list[str] = []
+        self.entry: Entry | None = None
+
+    def place(self, *more: str) -> str:
+        return "/" + "/".join([*self.names, *more])
+
+    def follow(self, path: str, last_is_directory: bool) -> None:
+        """Walk ``path``; ``entry`` is then what stands at its end, links followed."""
+        pending = path.split("/")[::-1]
+        while pending:
+            name = pending.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                self.up()
+                continue
+            final = not pending and not last_is_directory
+            target = self.step(name, final)
+            if target is None:
+                continue
+            if target.startswith("/"):
+                self.names.clear()
+            if final and target.endswith(("/", "/.")):
+                raise RefusedError(f"{_shown(self.links[-1][0])} points to a directory: {_shown(target)}")
+            pending.extend(target.split("/")[::-1])
+
+    def up(self) -> None:
+        if self.missing:
+            raise RefusedError(f"a symlink leads through {_shown(self.missing[-1])}, which does not exist")
+        if self.names:
+            self.names.pop()
+
+    def step(self, name: str, final: bool) -> "str | None":
+        """Enter ``name``; where it is a symlink stay, and give its target."""
+        place = self.place(name)
+        self.entry = entry = None if self.missing else self.view.entry(place)
+        if entry is not None and entry.kind == SYMLINK:
+            self.links.append((place, entry.target))
+            if len(self.links) > MAX_LINKS:
+                raise RefusedError(f"too many symlinks at {_shown(place)}", hint="the links form a loop")
+            return entry.target
+        if entry is None and not final:
+            self.missing.append(place)
+        elif entry is not None:
+            if not final and entry.kind != DIRECTORY:
+                raise RefusedError(f"{_shown(place)} is a {entry.kind}, not a directory")
+            if entry.is_mount:
+                self.mounts.append(place)
+        self.names.append(name)
+        return None
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _shown(path: str) -> str:
+    """A path in quotes, safe to print and never longer than a line."""
+    from .source import printable
+
+    text = printable(path)
+    return f"'{text}'" if len(text) <= 200 else f"'{text[:200]}…'"

@@ -1,0 +1,127 @@
+"""Paths as the container sees them."""
+
+import pytest
+
+from templater.errors import RefusedError
+from templater.resolve import MAX_LINKS, clean, resolve
+from templater.rootfs.memory import MemoryRootfs
+from templater.views import DIRECTORY, FIFO, SYMLINK, Entry
+
+
+def link(target: str) -> Entry:
+    return Entry(SYMLINK, 0o777, target=target)
+
+
+@pytest.mark.parametrize(
+    ("path", "cleaned"),
+    [
+        ("/etc/a", "/etc/a"),
+        ("etc/a", "/etc/a"),
+        ("//etc///a", "/etc/a"),
+        ("/etc/./a", "/etc/a"),
+        ("/etc/a/", "/etc/a"),
+        ("/etc/a/.", "/etc/a"),
+        ("/nodir/../srv/a", "/srv/a"),
+        ("~/a", "/~/a"),
+        ("/etc/a\nb", "/etc/a\nb"),
+        ("/etc/\udcff", "/etc/\udcff"),
+    ],
+)
+def test_a_path_is_cleaned_lexically(path: str, cleaned: str) -> None:
+    assert clean(path) == cleaned
+
+
+@pytest.mark.parametrize("path", ["/../x", "../x", "/etc/../../x", "/..//rootfs/etc/a", "..", "a/../../x"])
+def test_a_path_that_climbs_above_the_root_is_refused_even_if_it_comes_back(path: str) -> None:
+    with pytest.raises(RefusedError, match="leaves the root"):
+        clean(path)
+
+
+@pytest.mark.parametrize("path", ["", "/", ".", "/.", "/etc/.."])
+def test_the_root_itself_is_no_target(path: str) -> None:
+    with pytest.raises(RefusedError, match="root directory itself"):
+        clean(path)
+
+
+@pytest.mark.parametrize("path", ["/etc/a\0b", "/" + "x" * 256, "/" + "ü" * 128, "/x" * 2500])
+def test_what_no_kernel_takes_is_refused(path: str) -> None:
+    with pytest.raises(RefusedError):
+        clean(path)
+
+
+def test_a_plain_file_is_where_it_is() -> None:
+    resolved = resolve(MemoryRootfs({"/etc/a": "x"}), "/etc/a")
+    assert resolved.real == "/etc/a"
+    assert resolved.entry is not None and resolved.entry.size == 1
+    assert resolved.links == () and resolved.missing == () and resolved.error is None
+
+
+def test_missing_parents_are_listed_outermost_first() -> None:
+    resolved = resolve(MemoryRootfs({"/etc": Entry(DIRECTORY, 0o755)}), "/etc/n1/n2/a")
+    assert resolved.missing == ("/etc/n1", "/etc/n1/n2")
+    assert resolved.entry is None and resolved.named is None
+
+
+def test_an_absolute_link_starts_again_at_the_root() -> None:
+    rootfs = MemoryRootfs({"/var/run": link("/run"), "/run/a": "x"})
+    resolved = resolve(rootfs, "/var/run/a")
+    assert resolved.real == "/run/a"
+    assert resolved.links == (("/var/run", "/run"),)
+
+
+def test_dots_in_a_link_stop_at_the_root() -> None:
+    rootfs = MemoryRootfs({"/etc/a": link("../../../../srv/real"), "/srv/real": "x"})
+    assert resolve(rootfs, "/etc/a").real == "/srv/real"
+
+
+def test_a_chain_of_links_is_walked_to_its_end() -> None:
+    rootfs = MemoryRootfs(
+        {"/etc/d": link("../srv/e"), "/srv/e": link("f"), "/srv/f/a": link("b"), "/srv/f/b": "x"}
+    )
+    resolved = resolve(rootfs, "/etc/d/a")
+    assert resolved.real == "/srv/f/b"
+    assert [place for place, _ in resolved.links] == ["/etc/d", "/srv/e", "/srv/f/a"]
+
+
+def test_a_dangling_link_leads_to_where_the_file_would_be() -> None:
+    rootfs = MemoryRootfs(
+        {"/etc/resolv.conf": link("../run/resolve/stub.conf"), "/run": Entry(DIRECTORY, 0o755)}
+    )
+    resolved = resolve(rootfs, "/etc/resolv.conf")
+    assert resolved.dangling
+    assert resolved.real == "/run/resolve/stub.conf"
+    assert resolved.missing == ("/run/resolve",)
+
+
+def test_a_dangling_parent_leads_to_directories_that_can_be_made() -> None:
+    resolved = resolve(MemoryRootfs({"/lnk": link("srv/new")}), "/lnk/a")
+    assert resolved.real == "/srv/new/a"
+    assert resolved.missing == ("/srv", "/srv/new")
+    assert not resolved.dangling
+
+
+def test_a_link_through_what_does_not_exist_is_an_error() -> None:
+    resolved = resolve(MemoryRootfs({"/lnk": link("nodir/../x")}), "/lnk")
+    assert resolved.error is not None and "'/nodir', which does not exist" in str(resolved.error)
+
+
+def test_a_link_to_a_directory_by_its_spelling_is_an_error() -> None:
+    resolved = resolve(MemoryRootfs({"/lnk": link("new/")}), "/lnk")
+    assert resolved.error is not None and "points to a directory" in str(resolved.error)
+
+
+def test_a_loop_is_an_error_and_still_a_name() -> None:
+    resolved = resolve(MemoryRootfs({"/a": link("b"), "/b": link("a")}), "/a")
+    assert resolved.error is not None and "too many symlinks" in str(resolved.error)
+    assert resolved.named is not None and len(resolved.links) == MAX_LINKS + 1
+
+
+@pytest.mark.parametrize(("kind", "entry"), [("file", "x"), ("fifo", Entry(FIFO, 0o644))])
+def test_a_parent_that_is_no_directory_is_an_error(kind: str, entry: "str | Entry") -> None:
+    resolved = resolve(MemoryRootfs({"/etc/a": entry}), "/etc/a/b/c")
+    assert resolved.error is not None and str(resolved.error) == f"'/etc/a' is a {kind}, not a directory"
+
+
+def test_mount_points_on_the_way_are_told() -> None:
+    rootfs = MemoryRootfs({"/data": Entry(DIRECTORY, 0o755, is_mount=True), "/data/a": "x"})
+    assert resolve(rootfs, "/data/a").mounts == ("/data",)
