@@ -1,0 +1,25 @@
+"""The mark that makes a function a filter; the filters themselves are one module a theme."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Filter = Callable[[Any, Any], Any]
+
+ALL_DIALECTS = ("v4", "v6", "v6.1")
+
+
+def filter(*names: str, dialects: "tuple[str, ...]" = ALL_DIALECTS) -> "Callable[[Filter], Filter]":
+    """Mark ``function(value, argument)`` as the filter of these names in these dialects.
+
+    The argument is None where a template gives none. The library finds marked functions by their
+    ``filter_names`` and ``filter_dialects``.
+    """
+
+    def mark(function: "Filter") -> "Filter":
+        function.filter_names = names  # type: ignore[attr-defined]
+        function.filter_dialects = dialects  # type: ignore[attr-defined]
+        return function
+
+    return mark

@@ -1,0 +1,788 @@
+"""Go's values as templates see them: kinds, conversions, equality, iteration, operators, access.
+
+Data are ``None``, ``bool``, ``int``, ``float``, ``str``, ``list`` and ``dict``; the small classes here
+stand for what Go's static types add. Text is ``str`` in which undecodable bytes are surrogate escapes
+(U+DC80-U+DCFF). Every function is total: it answers, or raises `Failure` or `Panic`, which carry no place.
+"""
+
+from _contextvars import ContextVar
+
+from ..errors import LimitError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+MIN_INT = -(1 << 63)
+MAX_INT = (1 << 63) - 1
+UNCOUNTED = 1024  # texts up to this length are not worth counting
+
+
+class Failure(Exception):
+    """pongo2 would fail here with this message; the runtime knows the place.
+
+    ``v4`` is the wording of the v4 dialect, ``sender`` pongo2's name for who complains.
+    """
+
+    def __init__(self, message: str, v4: str = "", sender: str = "execution") -> None:
+        super().__init__(message)
+        self.message = message
+        self.v4 = v4 or message
+        self.sender = sender
+
+
+class Panic(Exception):
+    """Go would panic here with this message."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Budget:
+    """How much text one render may still build in values (its output is counted elsewhere)."""
+
+    __slots__ = ("left", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = self.left = limit
+
+
+DEFAULT_VALUE_SIZE = 32 * 1024 * 1024
+"""Characters that filters and operators may build in one render, all values taken together."""
+
+BUDGET: "ContextVar[Budget]" = ContextVar("templater value budget")
+"""Set by the runtime at the start of each render; without it, one value is bounded on its own."""
+
+
+def check_size(size: int) -> None:
+    """Count text about to be built, and refuse it before memory is taken for it."""
+    if size <= UNCOUNTED:
+        return
+    budget = BUDGET.get(None)
+    if budget is None:
+        budget = Budget(DEFAULT_VALUE_SIZE)
+    budget.left -= size
+    if budget.left < 0:
+        raise LimitError(
+            f"the template builds more than {budget.limit} characters of values",
+            hint="raise the value size limit if the template is meant to build this much",
+        )
+
+
+# --- what Go's static types add -----------------------------------------------------------------
+
+
+class Byte(int):
+    """One byte of a string (``name.0``): a number of Go's type uint8."""
+
+    __slots__ = ()
+
+
+class SafeString(str):
+    """A string that autoescape leaves alone: what a macro or ``block.Super`` returned."""
+
+    __slots__ = ()
+
+
+class NamedString(str):
+    """A string of a named Go type: prints like a string, never equals a plain one."""
+
+    __slots__ = ("gotype",)
+    gotype: str
+
+    def __new__(cls, text: str, gotype: str = "instance.TemplateTrigger") -> "NamedString":
+        self = super().__new__(cls, text)
+        self.gotype = gotype
+        return self
+
+
+class GoList(list):  # type: ignore[type-arg]
+    """A list whose Go type is known, with the Go methods that templates can reach."""
+
+    __slots__ = ("gotype", "methods")
+
+    def __init__(
+        self,
+        items: "Iterable[Any]" = (),
+        gotype: str = "[]string",
+        methods: "Mapping[str, Function] | None" = None,
+    ) -> None:
+        super().__init__(items)
+        self.gotype = gotype
+        self.methods = methods
+
+
+class GoMap(dict):  # type: ignore[type-arg]
+    """A map whose Go type is known, with the Go methods that templates can reach."""
+
+    __slots__ = ("gotype", "methods")
+
+    def __init__(
+        self,
+        items: "Mapping[str, Any] | Iterable[tuple[str, Any]]" = (),
+        gotype: str = "map[string]string",
+        methods: "Mapping[str, Function] | None" = None,
+    ) -> None:
+        super().__init__(items)
+        self.gotype = gotype
+        self.methods = methods
+
+
+class Function:
+    """Something a template can call; ``arity`` counts Go's declared parameters, a variadic one included."""
+
+    __slots__ = ("arity", "call", "gotype", "variadic")
+
+    def __init__(
+        self, call: "Callable[..., Any]", arity: int, gotype: str = "func()", variadic: bool = False
+    ) -> None:
+        self.call = call
+        self.arity = arity
+        self.gotype = gotype
+        self.variadic = variadic
+
+
+class Struct:
+    """A Go struct: fields by exact name, methods, and its String() if it has one.
+
+    ``pointer`` says that Go passes it by address: then two are equal only if they are the same one.
+    ``hidden`` names unexported fields, which exist but can't be read.
+    """
+
+    __slots__ = ("fields", "gotype", "hidden", "methods", "pointer", "text")
+    instant: "tuple[int, int] | None" = None
+
+    def __init__(
+        self,
+        gotype: str,
+        fields: "Mapping[str, Any] | None" = None,
+        methods: "Mapping[str, Function] | None" = None,
+        *,
+        pointer: bool = False,
+        text: "str | None" = None,
+        hidden: "tuple[str, ...]" = (),
+    ) -> None:
+        self.gotype = gotype
+        self.fields = fields or {}
+        self.methods = methods
+        self.pointer = pointer
+        self.text = text
+        self.hidden = hidden
+
+    def get(self, name: str) -> "Any":
+        """The field's value, or None."""
+        return self.fields.get(name)
+
+    def has(self, name: str) -> bool:
+        return name in self.fields or name in self.hidden
+
+    def to_text(self) -> str:
+        return f"<{self.gotype} Value>" if self.text is None else self.text
+
+
+class NilPointer:
+    """A nil pointer of a Go type (``forloop.Parentloop`` outermost): nil, but not equal to nil."""
+
+    __slots__ = ("gotype",)
+
+    def __init__(self, gotype: str) -> None:
+        self.gotype = gotype
+
+
+class ForLoop(Struct):
+    """``forloop``. The loop sets ``index`` and ``count`` only; the fields are worked out when asked for.
+
+    ``backwards``: pongo2 counts down on ``reversed`` strings, and First and Last follow oddly.
+    """
+
+    __slots__ = ("backwards", "count", "index", "parent")
+
+    def __init__(self, parent: "ForLoop | None" = None) -> None:
+        self.index = -1
+        self.count = -1
+        self.backwards = False
+        self.parent = parent
+
+    gotype = "pongo2.tagForLoopInformation"
+    pointer = True
+    methods = None
+    text = None
+    hidden = ()
+
+    def get(self, name: str) -> "Any":
+        index = self.index
+        if name == "Counter":
+            return index + 1
+        if name == "Counter0":
+            return index if index > 0 else 0
+        if name == "Revcounter":
+            return self.count - index
+        if name == "Revcounter0":
+            return max(self.count - index - 1, 0)
+        if name == "First":
+            return index <= 0 if not self.backwards else index > 1 or index < 0 or self.count == 1
+        if name == "Last":
+            return index >= 0 and (self.backwards or index + 1 == self.count)
+        if name == "Parentloop":
+            return NO_LOOP if self.parent is None else self.parent
+        return None
+
+    def has(self, name: str) -> bool:
+        return name in LOOP_FIELDS
+
+
+LOOP_FIELDS = ("Counter", "Counter0", "Revcounter", "Revcounter0", "First", "Last", "Parentloop")
+NO_LOOP = NilPointer("*pongo2.tagForLoopInformation")
+
+
+# --- text ------------------------------------------------------------------------------------------
+
+
+def recombine(text: str) -> str:
+    """Text in which neighbouring escaped bytes that form a character have become that character.
+
+    Needed wherever texts are joined: Go joins bytes.
+    """
+    if text.isascii() or not has_bytes(text):
+        return text
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def has_bytes(text: str) -> bool:
+    """Whether there are bytes in it that are not UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def to_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def from_bytes(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def to_runes(text: str) -> str:
+    """The text as Go's conversion to runes sees it: every stray byte is U+FFFD."""
+    if text.isascii() or not has_bytes(text):
+        return text
+    return "".join("\ufffd" if "\udc80" <= c <= "\udcff" else c for c in text)
+
+
+def without_bytes(text: str) -> str:
+    """The text less its stray bytes and its U+FFFD, as loops that skip Go's RuneError leave it."""
+    if text.isascii():
+        return text
+    return "".join(c for c in text if not ("\udc80" <= c <= "\udcff" or c == "\ufffd"))
+
+
+def replace_all(text: str, old: str, new: str) -> str:
+    """Go's strings.Replace: on bytes, so a stray byte is found inside a character too."""
+    if old.isascii() or not has_bytes(old):
+        return recombine(text.replace(old, new)) if old else text
+    return from_bytes(to_bytes(text).replace(to_bytes(old), to_bytes(new)))
+
+
+# --- types -----------------------------------------------------------------------------------------
+
+_SCALARS = {bool: "bool", int: "int", float: "float64", str: "string", SafeString: "string", Byte: "uint8"}
+_LISTS = {str: "[]string", int: "[]int", float: "[]float64", bool: "[]bool"}
+
+
+def kind(v: object) -> str:
+    """Go's reflect.Kind of the value, by name; nil is "invalid"."""
+    name = _SCALARS.get(type(v))
+    if name is not None:
+        return name
+    if v is None:
+        return "invalid"
+    if isinstance(v, str):
+        return "string"
+    if isinstance(v, list):
+        return "slice"
+    if isinstance(v, dict):
+        return "map"
+    if isinstance(v, Struct):
+        return "ptr" if v.pointer else "struct"
+    if isinstance(v, NilPointer):
+        return "ptr"
+    if isinstance(v, Function):
+        return "func"
+    raise TypeError(f"a template can't hold a {type(v).__name__}")
+
+
+def gotype(v: object) -> str:
+    """Go's type of the value as %T prints it; plain lists and dicts get theirs by SPEC 5.1's rule."""
+    name = _SCALARS.get(type(v))
+    if name is not None:
+        return name
+    if type(v) is list:
+        kinds = set(map(type, v))
+        return _LISTS.get(kinds.pop(), "[]interface {}") if len(kinds) == 1 else "[]interface {}"
+    if type(v) is dict:
+        texts = set(map(type, v.values())) == {str}
+        return "map[string]string" if texts else "map[string]interface {}"
+    if v is None:
+        return "<nil>"
+    if isinstance(v, Struct) and v.pointer:
+        return "*" + v.gotype
+    if isinstance(v, NamedString | GoList | GoMap | Struct | NilPointer | Function):
+        return v.gotype
+    raise TypeError(f"a template can't hold a {type(v).__name__}")
+
+
+def is_nil(v: object) -> bool:
+    return v is None or type(v) is NilPointer
+
+
+def is_number(v: object) -> bool:
+    t = type(v)
+    return t is int or t is float or t is Byte
+
+
+# --- conversions -----------------------------------------------------------------------------------
+
+
+def to_string(v: object) -> str:
+    t = type(v)
+    if t is str:
+        return v  # type: ignore[return-value]
+    if v is None:
+        return ""
+    if t is bool:
+        return "True" if v else "False"
+    if t is float:
+        return _float_text(v)  # type: ignore[arg-type]
+    if isinstance(v, str | int):
+        return str(v)
+    if isinstance(v, Struct):
+        return v.to_text()
+    if t is NilPointer:
+        return ""
+    return f"<{gotype(v)} Value>"
+
+
+def _float_text(v: float) -> str:
+    if v - v == 0.0:
+        return f"{v:.6f}"
+    return special_float(v)
+
+
+def special_float(v: float) -> str:
+    """Go's text of an infinity or a NaN."""
+    if v > 0:
+        return "+Inf"
+    return "-Inf" if v < 0 else "NaN"
+
+
+def to_int(v: object) -> int:
+    t = type(v)
+    if t is int:
+        return v  # type: ignore[return-value]
+    if t is float:
+        return _truncate(v)  # type: ignore[arg-type]
+    if isinstance(v, str):
+        number = parse_float(v)
+        return 0 if number is None else _truncate(number)
+    if t is Byte:
+        return int(v)  # type: ignore[call-overload, no-any-return]
+    return 0
+
+
+def _truncate(v: float) -> int:
+    """Go's int(float64) on amd64: everything that does not fit is the smallest integer."""
+    if -9223372036854775808.0 <= v < 9223372036854775808.0:
+        return int(v)
+    return MIN_INT
+
+
+def to_float(v: object) -> float:
+    t = type(v)
+    if t is float:
+        return v  # type: ignore[return-value]
+    if t is int or t is Byte:
+        return float(v)  # type: ignore[arg-type]
+    if isinstance(v, str):
+        return parse_float(v) or 0.0
+    return 0.0
+
+
+def parse_float(text: str) -> "float | None":
+    """strconv.ParseFloat; None where Go reports an error, overflow included."""
+    if not text or not text.isascii():
+        return None
+    if text[0] in "0123456789.+-" and text[-1] in "0123456789.":
+        return _parse_plain(text)
+    return _SPECIAL_FLOATS.get(text.lower())
+
+
+_INFINITY = float("inf")
+_SPECIAL_FLOATS = {
+    sign + word: value
+    for sign, value in (("", _INFINITY), ("+", _INFINITY), ("-", -_INFINITY))
+    for word in ("inf", "infinity")
+} | {"nan": float("nan")}
+
+
+def _parse_plain(text: str) -> "float | None":
+    body = text.lstrip("+-") if text[0] in "+-" else text
+    if body[:2] in ("0x", "0X"):
+        return _parse_hex(text, body)
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return None if number - number != 0.0 else number
+
+
+def _parse_hex(text: str, body: str) -> "float | None":
+    """Hexadecimal floats: the exponent is mandatory, underscores may follow the prefix or a digit."""
+    mantissa, p, exponent = body.lower()[2:].partition("p")
+    digits = exponent[1:] if exponent[:1] in ("+", "-") else exponent
+    if not p or len(text) - len(body) > 1 or not _spaced("0" + mantissa) or not _spaced(digits):
+        return None
+    if not mantissa.replace("_", "").replace(".", "", 1) or "." in digits:
+        return None
+    try:
+        return float.fromhex(text.replace("_", ""))
+    except (OverflowError, ValueError):
+        return None
+
+
+def _spaced(digits: str) -> bool:
+    """Whether every underscore stands between two digits."""
+    return all(part and part[0] != "." and part[-1] != "." for part in digits.split("_")) or "_" not in digits
+
+
+def truthy(v: object) -> bool:
+    t = type(v)
+    if t is NilPointer or t is Function:
+        return False
+    return bool(v)  # NaN is true in both languages, a struct always is
+
+
+def length(v: object) -> int:
+    return len(v) if isinstance(v, str | list | dict) else 0
+
+
+def negate(v: object) -> "bool | int | float":
+    """``not``: numbers stay numbers."""
+    t = type(v)
+    if t is bool:
+        return not v
+    if t is int or t is Byte:
+        return 0 if v else 1
+    if t is float:
+        return 0.0 if v else 1.1
+    return not truthy(v)
+
+
+# --- equality, order, membership --------------------------------------------------------------------
+
+
+def equal(a: object, b: object) -> bool:
+    """Go's interface equality: same dynamic type and same value; integers of any width by value."""
+    ta = type(a)
+    if ta is type(b) and (ta is str or ta is int or ta is bool or ta is float or a is None):
+        return a == b
+    return _equal_slowly(a, b)
+
+
+def _equal_slowly(a: object, b: object) -> bool:
+    if isinstance(a, int) and isinstance(b, int):
+        return type(a) is not bool and type(b) is not bool and a == b
+    if isinstance(a, Struct) and isinstance(b, Struct) and a.instant is not None and b.instant is not None:
+        return a.instant == b.instant
+    if a is None or b is None:
+        return a is b
+    name = gotype(a)
+    if name != gotype(b):
+        return False
+    if isinstance(a, str):
+        return str(a) == str(b)
+    if isinstance(a, NilPointer):
+        return isinstance(b, NilPointer)
+    if isinstance(a, Struct) and a.pointer:
+        return a is b
+    raise Panic(f"runtime error: comparing uncomparable type {name}")
+
+
+def less(a: object, b: object) -> bool:
+    if type(a) is int and type(b) is int:
+        return a < b
+    if type(a) is float or type(b) is float:
+        return to_float(a) < to_float(b)
+    x, y = _orderable(a, b)
+    return x < y
+
+
+def less_or_equal(a: object, b: object) -> bool:
+    if type(a) is int and type(b) is int:
+        return a <= b
+    if type(a) is float or type(b) is float:
+        return to_float(a) <= to_float(b)
+    x, y = _orderable(a, b)
+    return x <= y
+
+
+def greater(a: object, b: object) -> bool:
+    return less(b, a)
+
+
+def greater_or_equal(a: object, b: object) -> bool:
+    return less_or_equal(b, a)
+
+
+def _orderable(a: object, b: object) -> "tuple[tuple[int, int], tuple[int, int]]":
+    if isinstance(a, Struct) and isinstance(b, Struct) and a.instant is not None and b.instant is not None:
+        return a.instant, b.instant
+    return (to_int(a), 0), (to_int(b), 0)
+
+
+def contains(item: object, container: object) -> bool:
+    """``item in container``."""
+    if isinstance(container, str):
+        return _contains_text(container, to_string(item))
+    if isinstance(container, dict):
+        return _contains_key(container, item)
+    if isinstance(container, list):
+        return any(equal(item, element) for element in container)
+    if isinstance(container, Struct):
+        return container.has(to_string(item))
+    return False
+
+
+def _contains_text(text: str, part: str) -> bool:
+    if part.isascii() or not has_bytes(part):
+        return part in text
+    return to_bytes(part) in to_bytes(text)
+
+
+def _contains_key(container: "dict[Any, Any]", item: object) -> bool:
+    if type(item) is int:
+        raise Panic("reflect.Value.MapIndex: value of type int is not assignable to type string")
+    return type(item) in (str, SafeString) and item in container
+
+
+# --- iteration -------------------------------------------------------------------------------------
+
+
+def iterate(v: object, backwards: bool = False, ordered: bool = False) -> "list[Any]":
+    """What ``for`` binds to its first name: elements, single bytes of a string, or keys of a map.
+
+    Maps come in key order: Go's is random, and the same inputs shall give the same bytes here.
+    """
+    if isinstance(v, list):
+        items = v
+        if ordered:
+            items = _sorted(v, backwards)
+        elif backwards:
+            items = v[::-1]
+        return items
+    if isinstance(v, dict):
+        return sorted(v, key=_byte_order(v), reverse=backwards and ordered)
+    if isinstance(v, str) and v:
+        if ordered:
+            raise Panic("TODO: handle sort for type string")
+        pieces = split_bytes(v)
+        if backwards:
+            pieces.reverse()
+        return pieces
+    return []
+
+
+def split_bytes(text: str) -> "list[str]":
+    """The text's bytes, one string each."""
+    if text.isascii():
+        return list(text)
+    return [chr(b) if b < 0x80 else chr(0xDC00 + b) for b in to_bytes(text)]
+
+
+def _sorted(v: "list[Any]", backwards: bool) -> "list[Any]":
+    name = gotype(v)
+    if name == "[]string":
+        return sorted(v, key=_byte_order(v), reverse=backwards)
+    if name in ("[]int", "[]float64", "[]bool"):
+        return sorted(v, reverse=backwards)
+    return v  # elements behind an interface all compare equal
+
+
+def _byte_order(texts: "Iterable[str]") -> "Callable[[str], bytes] | None":
+    """Code points order as bytes do, but for escaped bytes."""
+    return to_bytes if any(has_bytes(text) for text in texts) else None
+
+
+# --- operators -------------------------------------------------------------------------------------
+
+
+def wrap64(n: int) -> int:
+    if MIN_INT <= n <= MAX_INT:
+        return n
+    return ((n - MIN_INT) & 0xFFFFFFFFFFFFFFFF) + MIN_INT
+
+
+def add_v4(a: object, b: object) -> "int | float":
+    if type(a) is int and type(b) is int:
+        return wrap64(a + b)
+    if type(a) is float or type(b) is float:
+        return to_float(a) + to_float(b)
+    return wrap64(to_int(a) + to_int(b))
+
+
+def add_v6(a: object, b: object) -> "int | float | str":
+    """``+``, which since v5 also joins texts."""
+    if isinstance(a, str) or isinstance(b, str):
+        return concat(to_string(a), to_string(b))
+    return add_v4(a, b)
+
+
+def concat(a: str, b: str) -> str:
+    size = len(a) + len(b)
+    if size > UNCOUNTED:
+        check_size(size)
+    return recombine(a + b)
+
+
+def sub(a: object, b: object) -> "int | float":
+    if type(a) is float or type(b) is float:
+        return to_float(a) - to_float(b)
+    return wrap64(to_int(a) - to_int(b))
+
+
+def mul(a: object, b: object) -> "int | float":
+    if type(a) is float or type(b) is float:
+        return to_float(a) * to_float(b)
+    return wrap64(to_int(a) * to_int(b))
+
+
+def div(a: object, b: object) -> "int | float":
+    if type(a) is float or type(b) is float:
+        return divide_floats(to_float(a), to_float(b))
+    x, y = to_int(a), _divisor(b)
+    quotient = abs(x) // abs(y)
+    return wrap64(quotient if (x < 0) == (y < 0) else -quotient)
+
+
+def divide_floats(x: float, y: float) -> float:
+    """IEEE division: by zero it gives an infinity or NaN."""
+    if y:
+        return x / y
+    if not (x > 0 or x < 0):
+        return _INFINITY - _INFINITY
+    return _INFINITY if (x > 0) == (str(y)[0] != "-") else -_INFINITY
+
+
+def mod(a: object, b: object) -> int:
+    x, y = to_int(a), _divisor(b)
+    rest = abs(x) % abs(y)
+    return -rest if x < 0 else rest
+
+
+def _divisor(b: object) -> int:
+    y = to_int(b)
+    if y == 0:
+        raise Panic("runtime error: integer divide by zero")
+    return y
+
+
+def power(a: object, b: object) -> float:
+    from .gomath import power as go_power
+
+    return go_power(to_float(a), to_float(b))
+
+
+def negative(v: object) -> "int | float":
+    """Unary minus."""
+    if type(v) is float:
+        return -1 * v
+    if type(v) is int or type(v) is Byte:
+        return wrap64(-v)
+    raise Failure("Negative sign on a non-number expression")
+
+
+# --- access ----------------------------------------------------------------------------------------
+
+
+def get_field(v: object, name: str, path: str = "") -> "Any":
+    """``v.name``: a Go method, a key or a field; None if there is none of that name.
+
+    ``path`` is the whole variable as written, for the message.
+    """
+    if type(v) is dict:
+        return v.get(name)
+    if type(v) is ForLoop:
+        return v.get(name)
+    if isinstance(v, GoMap | GoList | Struct) and v.methods is not None and name in v.methods:
+        return v.methods[name]
+    if isinstance(v, dict):
+        return v.get(name)
+    if isinstance(v, Struct):
+        return _struct_field(v, name)
+    if is_nil(v):
+        return None
+    message = f"an't access a field by name on type {kind(v)} (variable {path})"
+    raise Failure("c" + message, "C" + message)
+
+
+def _struct_field(v: Struct, name: str) -> "Any":
+    if name in v.hidden:
+        raise Panic("reflect.Value.Interface: cannot return value obtained from unexported field or method")
+    return v.get(name)
+
+
+def get_index(v: object, i: int, path: str = "") -> "Any":
+    """``v.0``: an element of a list, a byte of a string; None beyond the end."""
+    if isinstance(v, list):
+        return v[i] if i < len(v) else None
+    if isinstance(v, str):
+        return _byte_at(v, i)
+    if is_nil(v):
+        return None
+    name = "struct" if isinstance(v, Struct) else kind(v)
+    message = f"an't access an index on type {name} (variable {path})"
+    raise Failure("c" + message, "C" + message)
+
+
+def _byte_at(text: str, i: int) -> "Byte | None":
+    data = text if text.isascii() else to_bytes(text)
+    if i < 0 or i >= len(data):
+        return None
+    byte = data[i]
+    return Byte(byte if isinstance(byte, int) else ord(byte))
+
+
+def subscript(v: object, key: object) -> "Any":
+    """``v[key]`` (v6): like `get_index` and `get_field` with a computed key."""
+    if isinstance(v, list):
+        i = to_int(key)
+        return v[i] if 0 <= i < len(v) else None
+    if isinstance(v, dict):
+        if is_nil(key) and not isinstance(key, NilPointer):
+            raise Panic("reflect: call of reflect.Value.Type on zero Value")
+        return v.get(key) if type(key) in (str, SafeString) else None
+    if isinstance(v, str):
+        return _byte_at(v, to_int(key))
+    if isinstance(v, Struct):
+        return _struct_field(v, to_string(key))
+    if is_nil(v):
+        return None
+    raise Panic("unimplemented")
+
+
+def call(v: object, args: "tuple[Any, ...]", path: str = "") -> "Any":
+    """Call what the path found, if it is a function and takes so many arguments."""
+    if not isinstance(v, Function):
+        raise Failure(f"'{path}' is not a function (it is {kind(v)})")
+    if len(args) != v.arity and not (v.variadic and len(args) >= v.arity - 1):
+        raise Failure(
+            f"function input argument count ({v.arity}) of '{path}'"
+            f" must be equal to the calling argument count ({len(args)})",
+            f"Function input argument count ({v.arity}) of '{path}'"
+            f" must be equal to the calling argument count ({len(args)}).",
+        )
+    return v.call(*args)
