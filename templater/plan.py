@@ -121,6 +121,7 @@ class Plan:
         host: "Host",
         triggers: "tuple[str, ...]",
         changes: "tuple[Change, ...]",
+        *,
         agent: "tuple[Change, ...]" = (),
     ) -> None:
         self.metadata = metadata
@@ -182,23 +183,20 @@ def plan(
 
     metadata = read_metadata(image.read_metadata(), yaml=host.yaml)
     templates = image.read_templates({rule.template for rule in metadata.rules if rule.template})
-    renderings = render(metadata, templates, instance, triggers, host, dialect, clock, seed, limits)
-    made = plan_of(metadata, instance, host, triggers, renderings, rootfs, in_place=in_place)
-    if host.family:
-        from .outcomes import predict
-
-        predict(made, templates, rootfs)
-    return made
+    renderings = render(
+        metadata, templates, instance, triggers, host, dialect=dialect, clock=clock, seed=seed, limits=limits
+    )
+    return plan_of(metadata, instance, renderings, rootfs, host=host, triggers=triggers, in_place=in_place)
 
 
 def plan_of(
     metadata: "Metadata",
     instance: "Instance",
+    renderings: "list[Rendering]",
+    rootfs: "RootfsView | None" = None,
+    *,
     host: "Host",
     triggers: "tuple[str, ...]",
-    renderings: "list[Rendering]",
-    rootfs: "RootfsView | None",
-    *,
     in_place: bool = False,
 ) -> Plan:
     """The plan of what was rendered elsewhere, without host outcomes."""
@@ -206,7 +204,7 @@ def plan_of(
         return Plan(metadata, instance, host, triggers, decide(renderings, rootfs, in_place=in_place))
     drive = config_drive(renderings)
     agent = decide(_agent_renderings(metadata, drive), rootfs, in_place=in_place)
-    return Plan(metadata, instance, host, triggers, drive, agent)
+    return Plan(metadata, instance, host, triggers, drive, agent=agent)
 
 
 def decide(

@@ -44,6 +44,7 @@ def render(
     instance: "Instance",
     triggers: "tuple[str, ...]",
     host: "Host",
+    *,
     dialect: "str | None" = None,
     clock: "Any" = None,
     seed: "Any" = None,
@@ -55,7 +56,9 @@ def render(
     A rule that fails does not hide the others. ``dialect`` overrides the host's. With ``codes``,
     compiled templates by name as kept earlier, no compiler is imported.
     """
-    compiled = _Templates(templates, dialect or host.dialect, clock, seed, limits, codes)
+    compiled = _Templates(
+        templates, dialect or host.dialect, clock=clock, seed=seed, limits=limits, codes=codes
+    )
     renderings: list[Rendering] = []
     total = 0
     for trigger in triggers:
@@ -133,6 +136,7 @@ class _Templates:
         self,
         templates: "Mapping[str, TemplateFile]",
         dialect: str,
+        *,
         clock: "Any",
         seed: "Any",
         limits: "Any",

@@ -1,0 +1,298 @@
+"""What becomes of a rendering: decisions, collisions, passes, and what remains to be written."""
+
+import pytest
+
+from templater.errors import MetadataError, RefusedError, RenderError, TemplateError, TemplaterError
+from templater.hosts import NONE
+from templater.instance import VIRTUAL_MACHINE, Instance
+from templater.metadata import Metadata, Rule
+from templater.plan import (
+    CREATE,
+    FAILED,
+    KEEP,
+    SKIP,
+    UPDATE,
+    WRITE,
+    Change,
+    Plan,
+    config_drive,
+    decide,
+    go_integer,
+    parse_id,
+    parse_mode,
+    plan_of,
+)
+from templater.rendering import Rendering
+from templater.rootfs.memory import MemoryRootfs
+from templater.views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
+
+
+def rule(path: str = "/etc/a", template: str = "a.tpl", **fields: object) -> Rule:
+    return Rule(path, template, ("create", "start"), **fields)  # type: ignore[arg-type]
+
+
+def rendering(rule: Rule, content: bytes = b"new\n", trigger: str = "create") -> Rendering:
+    return Rendering(rule, trigger, content)
+
+
+def failing(rule: Rule, error: TemplaterError) -> Rendering:
+    return Rendering(rule, "create", error=error)
+
+
+def one(rendered: Rendering, tree: "dict[str, str | bytes | Entry] | None" = None, **options: bool) -> Change:
+    (change,) = decide([rendered], MemoryRootfs(tree or {"/etc": Entry(DIRECTORY, 0o755)}), **options)
+    return change
+
+
+def link(target: str) -> Entry:
+    return Entry(SYMLINK, 0o777, target=target)
+
+
+def file(content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> MemoryRootfs:
+    rootfs = MemoryRootfs({"/etc": Entry(DIRECTORY, 0o755)})
+    rootfs.write("/etc/a", content, mode, uid, gid)
+    return rootfs
+
+
+def test_a_missing_file_is_created_with_the_rules_owner_and_mode() -> None:
+    change = one(rendering(rule(uid="1000", gid="1001", mode="600")))
+    assert (change.action, change.uid, change.gid, change.mode) == (CREATE, 1000, 1001, 0o600)
+    assert change.content == b"new\n" and change.before is None
+
+
+def test_missing_parents_are_made_once() -> None:
+    first, second = decide([rendering(rule("/n/m/a")), rendering(rule("/n/m/b"))], MemoryRootfs())
+    assert first.new_parents == ("/n", "/n/m")
+    assert second.new_parents == ()
+
+
+def test_an_existing_file_keeps_its_owner_and_mode() -> None:
+    (change,) = decide([rendering(rule(uid="5", mode="600"))], file(b"old\n", 0o4755, 7, 8))
+    assert (change.action, change.uid, change.gid, change.mode) == (UPDATE, 7, 8, 0o4755)
+    assert change.before == b"old\n"
+
+
+def test_an_existing_file_makes_a_bad_uid_harmless() -> None:
+    (change,) = decide([rendering(rule(uid="bob"))], file(b"old\n"))
+    assert change.action == UPDATE
+
+
+def test_equal_content_is_kept() -> None:
+    (change,) = decide([rendering(rule())], file(b"new\n"))
+    assert change.action == KEEP
+
+
+def test_without_a_root_filesystem_new_or_not_is_not_said() -> None:
+    (change,) = decide([rendering(rule(mode="0600"))])
+    assert (change.action, change.mode, change.new_parents) == (WRITE, 0o600, ())
+
+
+@pytest.mark.parametrize("target", ["x", link("nowhere"), link("a"), Entry(DIRECTORY, 0o755), Entry(FIFO)])
+def test_create_only_skips_whatever_has_the_name(target: "str | Entry") -> None:
+    assert one(rendering(rule(create_only=True)), {"/etc/a": target}).action == SKIP
+
+
+def test_create_only_skips_a_template_that_would_fail() -> None:
+    change = one(failing(rule(create_only=True), RenderError("no")), {"/etc/a": "x"})
+    assert change.action == SKIP and change.error is None
+
+
+def test_a_missing_template_fails_even_where_create_only_would_skip() -> None:
+    change = one(failing(rule(create_only=True), TemplateError("no such template")), {"/etc/a": "x"})
+    assert change.action == FAILED
+
+
+def test_a_dangling_link_is_written_where_it_leads() -> None:
+    change = one(rendering(rule()), {"/etc/a": link("../run/b")})
+    assert (change.action, change.path, change.real, change.new_parents) == (
+        CREATE,
+        "/etc/a",
+        "/run/b",
+        ("/run",),
+    )
+
+
+def test_an_absolute_link_is_followed_inside() -> None:
+    change = one(rendering(rule()), {"/etc/a": link("/srv/real"), "/srv/real": "old"})
+    assert (change.action, change.real) == (UPDATE, "/srv/real")
+
+
+@pytest.mark.parametrize("kind", [FIFO, SOCKET, CHAR_DEVICE, BLOCK_DEVICE, DIRECTORY])
+def test_only_regular_files_are_written(kind: str) -> None:
+    change = one(rendering(rule()), {"/etc/a": Entry(kind, 0o644)})
+    assert change.action == FAILED and isinstance(change.error, RefusedError)
+    assert str(change.error) == f"'/etc/a' is a {kind}, not a regular file"
+
+
+def test_a_refusal_names_where_a_link_led() -> None:
+    change = one(rendering(rule()), {"/etc/a": link("pipe"), "/etc/pipe": Entry(FIFO)})
+    assert "'/etc/a' (at '/etc/pipe') is a fifo" in str(change.error)
+
+
+def test_a_mount_point_is_refused_unless_asked_for() -> None:
+    mount = Entry(FILE, 0o644, is_mount=True)
+    assert one(rendering(rule()), {"/etc/a": mount}).action == FAILED
+    change = one(rendering(rule()), {"/etc/a": mount}, in_place=True)
+    assert change.action == UPDATE and change.in_place
+
+
+def test_a_file_behind_a_mount_point_is_refused_unless_asked_for() -> None:
+    tree: dict[str, str | bytes | Entry] = {"/data": Entry(DIRECTORY, 0o755, is_mount=True)}
+    refused = one(rendering(rule("/data/a")), tree)
+    assert "behind the mount point '/data'" in str(refused.error)
+    allowed = one(rendering(rule("/data/a")), tree, in_place=True)
+    assert allowed.action == CREATE and not allowed.in_place
+
+
+def test_equal_content_at_a_mount_point_needs_no_permission() -> None:
+    rootfs = MemoryRootfs({"/etc/a": Entry(FILE, 0o644, is_mount=True)})
+    (change,) = decide([rendering(rule(), b"")], rootfs)
+    assert change.action == KEEP
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_two_rules_that_reach_one_file_fail_both_and_name_both(known: bool) -> None:
+    rootfs = MemoryRootfs() if known else None
+    changes = decide(
+        [rendering(rule("/etc/a")), rendering(rule("etc//a")), rendering(rule("/etc/c"))], rootfs
+    )
+    assert [change.action for change in changes[:2]] == [FAILED, FAILED]
+    assert changes[2].action != FAILED
+    for change in changes[:2]:
+        assert "'/etc/a'" in str(change.error) and "'etc//a'" in str(change.error)
+
+
+def test_two_rules_that_meet_through_a_link_collide() -> None:
+    rootfs = MemoryRootfs({"/etc/a": link("b")})
+    changes = decide([rendering(rule("/etc/a")), rendering(rule("/etc/b"))], rootfs)
+    assert [change.action for change in changes] == [FAILED, FAILED]
+
+
+def test_a_file_in_the_place_of_anothers_parent_collides() -> None:
+    changes = decide([rendering(rule("/x/y/z")), rendering(rule("/x"))], MemoryRootfs())
+    assert [change.action for change in changes] == [FAILED, FAILED]
+
+
+def test_one_failure_does_not_hide_the_others() -> None:
+    changes = decide([failing(rule("/etc/a"), RenderError("no")), rendering(rule("/etc/b"))], MemoryRootfs())
+    assert [change.action for change in changes] == [FAILED, CREATE]
+
+
+def test_a_null_entry_fails_without_looking_at_the_root_filesystem() -> None:
+    change = one(failing(Rule("/", "", null=True), MetadataError("null")))
+    assert change.action == FAILED and isinstance(change.error, MetadataError)
+
+
+def test_the_second_pass_sees_the_files_of_the_first() -> None:
+    both = rule(mode="600")
+    renderings = [rendering(both, b"create\n"), rendering(both, b"start\n", "start")]
+    first, second = decide(renderings, MemoryRootfs())
+    assert (first.action, second.action) == (CREATE, UPDATE)
+    assert (second.before, second.mode) == (b"create\n", 0o600)
+
+
+def test_create_only_survives_the_second_pass() -> None:
+    both = rule(create_only=True)
+    changes = decide([rendering(both, b"create\n"), rendering(both, b"start\n", "start")], MemoryRootfs())
+    assert [change.action for change in changes] == [CREATE, SKIP]
+
+
+def test_a_trigger_that_comes_twice_is_two_passes() -> None:
+    once = rule()
+    changes = decide([rendering(once, trigger="start"), rendering(once, trigger="start")], MemoryRootfs())
+    assert [change.action for change in changes] == [CREATE, KEEP]
+
+
+def made(*changes: Change) -> Plan:
+    return Plan(Metadata(), Instance(), NONE, ("create", "start"), changes)
+
+
+def test_what_remains_of_two_passes_is_one_new_file() -> None:
+    both = rule("/n/a", uid="5")
+    renderings = [rendering(both, b"create\n"), rendering(both, b"start\n", "start")]
+    (left,) = made(*decide(renderings, MemoryRootfs())).files()
+    assert (left.action, left.content, left.uid, left.before) == (CREATE, b"start\n", 5, None)
+    assert left.new_parents == ("/n",)
+
+
+def test_a_file_that_a_later_pass_puts_back_is_not_written() -> None:
+    both = rule()
+    changes = decide([rendering(both, b"x\n"), rendering(both, b"old\n", "start")], file(b"old\n"))
+    assert [change.action for change in changes] == [UPDATE, UPDATE]
+    assert list(made(*changes).files()) == []
+
+
+def test_what_is_kept_skipped_or_failed_is_not_written() -> None:
+    rootfs = MemoryRootfs({"/etc/a": "new\n", "/etc/b": "x", "/etc/c": Entry(FIFO)})
+    rules = [rule("/etc/a"), rule("/etc/b", create_only=True), rule("/etc/c")]
+    changes = decide([rendering(each) for each in rules], rootfs)
+    assert [change.action for change in changes] == [KEEP, SKIP, FAILED]
+    assert list(made(*changes).files()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("", 0o644), ("755", 0o755), ("0755", 0o755), ("1755", 0o333), ("4755", 0o223), ("6755", 0o143),
+        ("0o755", 0o755), ("0x1ed", 0o755), ("0b111", 0o7), ("7", 0o7), ("07", 0o7), ("-1", 0o777),
+        ("01777", 0o777), ("04755", 0o755), ("1_000", 0o750),
+    ],
+)  # fmt: skip
+def test_a_mode_is_read_as_go_reads_it(text: str, mode: int) -> None:
+    # recorded: hosts/outcomes.json, "mode value …"
+    assert parse_mode(text, rule()) == mode
+
+
+@pytest.mark.parametrize(
+    "text", ["rwx", "0999", "u=rw", " 644", "99999999999999999999", "6.0", "yes", "0x", "_1"]
+)
+def test_a_bad_mode_is_refused(text: str) -> None:
+    with pytest.raises(MetadataError, match="mode"):
+        parse_mode(text, rule())
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0), ("00", 0), ("-0", 0), ("0_7", 7), ("0x_f", 15), ("0X1F", 31), ("1__0", None), ("1_", None),
+        ("0x", None), ("0x_", None), ("+", None), ("", None), ("08", None), ("٣", None), ("+_1", None),
+        ("9223372036854775807", 2**63 - 1), ("-9223372036854775808", -(2**63)), ("9223372036854775808", None),
+    ],
+)  # fmt: skip
+def test_base_zero_integers_follow_go(text: str, value: "int | None") -> None:
+    assert go_integer(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("", 0), ("0", 0), ("+5", 5), ("010", 10), ("4294967294", 4294967294)]
+)
+def test_an_id_is_decimal(text: str, number: int) -> None:
+    assert parse_id(text, "uid", rule()) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["-1", "4294967295", "99999999999", "root", "1e3", "0x10", "1_000", " 5", "9" * 5000]
+)
+def test_an_id_that_names_nobody_is_refused(text: str) -> None:
+    with pytest.raises(MetadataError, match="uid"):
+        parse_id(text, "uid", rule())
+
+
+def test_config_drive_files_are_named_after_the_template_and_shared() -> None:
+    one_, two = rule("/etc/a"), rule("/etc/b")
+    first, second = config_drive([rendering(one_, b"1"), rendering(two, b"2")])
+    assert first.path == second.path == "a.tpl.out"
+    assert (first.action, second.action) == (CREATE, UPDATE)
+    assert "overwrites what was rendered for '/etc/a'" in second.reason
+
+
+def test_the_agent_applies_every_rule_whose_output_exists_whatever_its_when() -> None:
+    rules = (
+        rule("/etc/a"),
+        Rule("/etc/b", "a.tpl", ("copy",), mode="600"),
+        Rule("/etc/c", "c.tpl", ("copy",)),
+    )
+    vm = Instance(type=VIRTUAL_MACHINE)
+    plan = plan_of(Metadata(rules=rules), vm, [rendering(rules[0])], None, host=NONE, triggers=("create",))
+    assert [(change.path, change.mode) for change in plan.agent] == [("/etc/a", 0o644), ("/etc/b", 0o600)]
+    assert [change.path for change in plan.as_agent().files()] == ["/etc/a", "/etc/b"]
