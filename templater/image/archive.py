@@ -1,0 +1,390 @@
+"""Tar archives as a stream of members, every header under a cap.
+
+``tarfile`` itself reads an extended header of any announced size into memory, recurses from one
+extended header to the next, and (before 3.11.13) loops on negative sizes, so only its public header
+parser ``TarInfo.frombuf`` is used; extended headers and sparse maps are read here.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..errors import InputError, LimitError, RefusedError
+from ..source import printable
+from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
+from .compression import ByteStream, open_stream
+from .limits import DEFAULT, Limits
+from .recognition import BLOCK, TAR, describe, hint_for, recognise
+
+HARD_LINK = "hard link"
+
+_KINDS = {
+    tarfile.REGTYPE: FILE,
+    tarfile.AREGTYPE: FILE,
+    tarfile.CONTTYPE: FILE,
+    tarfile.GNUTYPE_SPARSE: FILE,
+    tarfile.LNKTYPE: HARD_LINK,
+    tarfile.SYMTYPE: SYMLINK,
+    tarfile.CHRTYPE: CHAR_DEVICE,
+    tarfile.BLKTYPE: BLOCK_DEVICE,
+    tarfile.DIRTYPE: DIRECTORY,
+    tarfile.FIFOTYPE: FIFO,
+}
+_XATTR = "SCHILY.xattr."
+# an honest archive has at most a global header, a pax header, a long name and a long link
+_MOST_EXTENDED = 8
+
+
+@dataclass(slots=True)
+class Member:
+    """One member, ids and names as stored. ``size`` is the file's own, holes included."""
+
+    name: str
+    kind: str
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    mtime: float = 0
+    target: str = ""
+    device: tuple[int, int] = (0, 0)
+    xattrs: dict[str, bytes] = field(default_factory=dict)
+    #: (offset, length) of the data of a sparse file; None for an ordinary one
+    sparse: tuple[tuple[int, int], ...] | None = None
+    uname: str = ""
+    gname: str = ""
+    #: bytes of data in the archive
+    stored: int = 0
+
+
+class Archive:
+    """The members of a tar archive, in order; a member's data may be read until the next is asked for."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self.stream = stream
+        self.limits: Limits = stream.limits
+        self.count = 0
+        self._left = 0
+        self._padding = 0
+        head = stream.peek(BLOCK)
+        kind = recognise(head)
+        if kind != TAR:
+            what = describe(kind) if head else "is empty"
+            raise InputError(
+                f"'{stream.path}' is no tar archive: what the {stream.compression} data hold {what}",
+                hint=hint_for(kind),
+            )
+
+    def __iter__(self) -> Iterator[Member]:
+        shared: dict[str, bytes] = {}
+        while (member := self._next(shared)) is not None:
+            self.count += 1
+            if self.count > self.limits.members:
+                raise LimitError(f"'{self.stream.path}' has more than {self.limits.members} members")
+            yield member
+
+    def read(self, member: Member, limit: int) -> bytes:
+        """The whole data of the current member, holes included."""
+        if member.size > limit or member.stored > limit:
+            size = max(member.size, member.stored)
+            raise LimitError(f"'{printable(member.name)}' has {size} bytes, more than the limit of {limit}")
+        if member.sparse is None:
+            return self._take(self._left)
+        data = bytearray(member.size)
+        for offset, length in member.sparse:
+            data[offset : offset + length] = self._take(length)
+        return bytes(data)
+
+    def chunks(self, member: Member, size: int = 1024 * 1024) -> Iterator[tuple[int, bytes]]:
+        """The current member's data in pieces, each with its offset in the file; holes are left out."""
+        for offset, length in member.sparse if member.sparse is not None else ((0, member.stored),):
+            end = offset + length
+            while offset < end:
+                data = self._take(min(size, end - offset))
+                yield offset, data
+                offset += len(data)
+
+    def finish(self) -> None:
+        """Read what is left behind the end marker, so that checksums of the compressed data are verified."""
+        while self.stream.skip(1 << 30):
+            pass
+
+    def _take(self, size: int) -> bytes:
+        data = self.stream.read(size)
+        if len(data) < size:
+            raise self._cut_short("inside a member")
+        self._left -= size
+        return data
+
+    def _next(self, shared: dict[str, bytes]) -> Member | None:
+        self._finish_member()
+        own: dict[str, bytes] = {}
+        for _ in range(_MOST_EXTENDED):
+            block = self._header_block()
+            if block is None:
+                if own:
+                    raise self._cut_short("behind an extended header")
+                return None
+            info = self._parse(block)
+            if info.type == tarfile.XHDTYPE or info.type == b"X":  # b"X": Solaris wrote pax headers so
+                own.update(self._records(info.size))
+            elif info.type == tarfile.XGLTYPE:
+                shared.update(self._records(info.size))
+            elif info.type == tarfile.GNUTYPE_LONGNAME:
+                own["path"] = self._extended(info.size).partition(b"\0")[0]
+            elif info.type == tarfile.GNUTYPE_LONGLINK:
+                own["linkpath"] = self._extended(info.size).partition(b"\0")[0]
+            else:
+                return self._member(info, block, {**shared, **own} if shared else own)
+        raise RefusedError(f"'{self.stream.path}' has more than {_MOST_EXTENDED} extended headers in a row")
+
+    def _finish_member(self) -> None:
+        skip = self._left + self._padding
+        if skip and self.stream.skip(skip) < skip - self._padding:
+            raise self._cut_short("inside a member")
+        self._left = self._padding = 0
+
+    def _header_block(self) -> bytes | None:
+        block = self.stream.read(BLOCK)
+        if len(block) == BLOCK:
+            # one block of zeros ends an archive; GNU tar warns if there is no second, and so do we not
+            return block if any(block) else None
+        if not block:
+            return None  # no end marker: GNU tar and Go accept that
+        raise self._cut_short("inside a header")
+
+    def _cut_short(self, where: str) -> InputError:
+        return InputError(
+            f"'{self.stream.path}' is cut short {where}, at byte {self.stream.position} of the archive",
+            hint="copy or download it again",
+        )
+
+    def _parse(self, block: bytes) -> tarfile.TarInfo:
+        try:
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except tarfile.TarError as error:
+            raise self._damaged(str(error)) from error
+        except (ValueError, OverflowError) as error:
+            raise self._damaged("a number in a header is none") from error
+        if info.size < 0:
+            raise self._damaged("a member has a negative size")
+        return info
+
+    def _damaged(self, why: str) -> InputError:
+        place = max(0, self.stream.position - BLOCK)
+        return InputError(f"'{self.stream.path}' is damaged: {why}, at byte {place} of the archive")
+
+    def _extended(self, size: int) -> bytes:
+        if size > self.limits.header_bytes:
+            raise LimitError(
+                f"'{self.stream.path}' has an extended header of {size} bytes, "
+                f"more than the limit of {self.limits.header_bytes}"
+            )
+        data = self.stream.read(size)
+        if len(data) < size or self.stream.skip(-size % BLOCK) < -size % BLOCK:
+            raise self._cut_short("inside an extended header")
+        return data
+
+    def _records(self, size: int) -> dict[str, bytes]:
+        """pax: records of "length key=value" and a newline, the length counting the whole record."""
+        data = self._extended(size)
+        records: dict[str, bytes] = {}
+        sparse: list[bytes] = []
+        at = 0
+        while at < len(data) and data[at] != 0:
+            blank = data.find(b" ", at, at + 12)
+            digits = data[at:blank] if blank > 0 else b""
+            end = at + int(digits) if digits.isdigit() else 0
+            key, equals, value = data[blank + 1 : end - 1].partition(b"=")
+            if end <= blank + 1 or end > len(data) or not equals or data[end - 1] != 0x0A:
+                raise self._damaged("a pax header has a malformed record")
+            name = key.decode("utf-8", "surrogateescape")
+            if name in ("GNU.sparse.offset", "GNU.sparse.numbytes"):  # format 0.0 repeats these
+                sparse.append(value)
+            else:
+                records[name] = value
+            at = end
+        if sparse:
+            records["GNU.sparse.map"] = b",".join(sparse)
+        return records
+
+    def _member(self, info: tarfile.TarInfo, block: bytes, pax: dict[str, bytes]) -> Member:
+        kind = _KINDS.get(info.type)
+        if kind is None:
+            raise RefusedError(
+                f"'{self.stream.path}': '{printable(info.name)}' is a member of unknown type {info.type!r}"
+            )
+        name = info.name
+        if block[257:265] == b"ustar  \0":
+            # in GNU's own format the prefix field holds times, which frombuf would put before the name
+            name = block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+            kind = (
+                DIRECTORY if kind == FILE and name.endswith("/") and info.type == tarfile.AREGTYPE else kind
+            )
+        member = Member(
+            name=_text(pax, "path", name),
+            kind=kind,
+            mode=info.mode & 0o7777,
+            uid=self._number(pax, "uid", info.uid),
+            gid=self._number(pax, "gid", info.gid),
+            mtime=self._time(pax, info.mtime),
+            target=_text(pax, "linkpath", info.linkname) if kind in (SYMLINK, HARD_LINK) else "",
+            device=(info.devmajor, info.devminor),
+            uname=_text(pax, "uname", info.uname),
+            gname=_text(pax, "gname", info.gname),
+        )
+        if pax:
+            member.xattrs = _xattrs(pax)
+        # only regular files have data; a hard link that announces a size (old pax) is refused below
+        stored = self._number(pax, "size", info.size)
+        if kind != FILE:
+            if stored and kind == HARD_LINK:
+                raise self._damaged("a hard link carries data")
+            return self._checked(member)
+        member.size = member.stored = stored
+        self._left, self._padding = stored, -stored % BLOCK
+        self._find_holes(member, info, block, pax)
+        return self._checked(member)
+
+    def _checked(self, member: Member) -> Member:
+        longest = self.limits.name_bytes
+        if len(member.name) > longest or len(member.target) > longest:
+            raise LimitError(
+                f"'{self.stream.path}' has a member whose name or target exceeds {longest} characters"
+            )
+        if "\0" in member.name or "\0" in member.target:
+            raise RefusedError(f"'{printable(member.name)}': a name with a NUL byte")
+        if member.uid < 0 or member.gid < 0:
+            raise self._damaged("a member has a negative owner")
+        return member
+
+    def _number(self, pax: dict[str, bytes], key: str, otherwise: int) -> int:
+        value = pax.get(key)
+        if value is None:
+            return otherwise
+        if not value.isdigit() or len(value) > 20:
+            raise self._damaged(f"the pax record '{key}' is no number")
+        return int(value)
+
+    def _time(self, pax: dict[str, bytes], otherwise: float) -> float:
+        try:
+            time = float(pax["mtime"]) if "mtime" in pax else otherwise
+        except ValueError as error:
+            raise self._damaged("the pax record 'mtime' is no number") from error
+        return time if -1e11 < time < 1e11 else 0
+
+    def _find_holes(self, member: Member, info: tarfile.TarInfo, block: bytes, pax: dict[str, bytes]) -> None:
+        if info.type == tarfile.GNUTYPE_SPARSE:
+            member.sparse = self._old_sparse_map(block)
+            member.size = self._octal(block[483:495])
+        elif pax.get("GNU.sparse.major") == b"1" and pax.get("GNU.sparse.minor") == b"0":
+            member.sparse = self._sparse_map_before_data(member)
+        elif "GNU.sparse.map" in pax:
+            member.sparse = self._pairs([self._decimal(n) for n in pax["GNU.sparse.map"].split(b",")])
+        else:
+            return
+        member.name = _text(pax, "GNU.sparse.name", member.name)
+        for key in ("GNU.sparse.realsize", "GNU.sparse.size"):
+            member.size = self._number(pax, key, member.size)
+        self._check_map(member)
+
+    def _check_map(self, member: Member) -> None:
+        end = 0
+        for offset, length in member.sparse or ():
+            if offset < end:
+                raise self._damaged("a sparse file's map is out of order")
+            end = offset + length
+        if end > member.size or sum(length for _, length in member.sparse or ()) != self._left:
+            raise self._damaged("a sparse file's map does not fit its size")
+
+    def _pairs(self, numbers: list[int]) -> tuple[tuple[int, int], ...]:
+        if len(numbers) % 2:
+            raise self._damaged("a sparse file's map is malformed")
+        pairs = zip(numbers[::2], numbers[1::2], strict=True)
+        return tuple((offset, length) for offset, length in pairs if length)
+
+    def _octal(self, digits: bytes) -> int:
+        if digits[0] == 0x80:  # base 256, as GNU tar writes large numbers
+            return int.from_bytes(digits[1:], "big")
+        try:
+            return int(digits.strip(b"\0 ") or b"0", 8)
+        except ValueError as error:
+            raise self._damaged("a sparse file's map is malformed") from error
+
+    def _old_sparse_map(self, block: bytes) -> tuple[tuple[int, int], ...]:
+        """GNU's own format: four entries in the header, then blocks of 21 before the data."""
+        numbers: list[int] = []
+        entries, more = block[386:482], block[482]
+        while True:
+            for at in range(0, len(entries), 24):
+                if entries[at : at + 24].strip(b"\0 "):
+                    numbers.append(self._octal(entries[at : at + 12]))
+                    numbers.append(self._octal(entries[at + 12 : at + 24]))
+            if not more:
+                return self._pairs(numbers)
+            if len(numbers) * 12 > self.limits.header_bytes:
+                raise LimitError(f"'{self.stream.path}' has a sparse file with too many pieces")
+            block = self.stream.read(BLOCK)
+            if len(block) < BLOCK:
+                raise self._cut_short("inside a sparse file's map")
+            entries, more = block[:504], block[504]
+
+    def _sparse_map_before_data(self, member: Member) -> tuple[tuple[int, int], ...]:
+        """pax format 1.0: decimal numbers, one a line, padded to whole blocks, in front of the data."""
+        text = bytearray()
+        newlines, wanted = 0, 1
+        while newlines < wanted:
+            if len(text) + BLOCK > self.limits.header_bytes:
+                raise LimitError(f"'{self.stream.path}' has a sparse file with too many pieces")
+            if self._left < BLOCK:
+                raise self._damaged("a sparse file's map is malformed")
+            text += self._take(BLOCK)
+            newlines = text.count(b"\n") if wanted == 1 else newlines + text.count(b"\n", len(text) - BLOCK)
+            if wanted == 1 and newlines:
+                wanted = 1 + 2 * self._decimal(bytes(text).partition(b"\n")[0])
+        lines = bytes(text).split(b"\n")[1:wanted]
+        return self._pairs([self._decimal(line) for line in lines])
+
+    def _decimal(self, digits: bytes) -> int:
+        if not digits.isdigit() or len(digits) > 20:
+            raise self._damaged("a sparse file's map is malformed")
+        return int(digits)
+
+
+def open_archive(path: str, limits: Limits = DEFAULT) -> Archive:
+    return Archive(open_stream(path, limits))
+
+
+def clean_name(member: Member) -> str:
+    """A member's name without leading ``./`` and trailing ``/``; the archive's own top is empty.
+
+    What leaves the top or starts at ``/`` is refused: GNU tar strips it with a warning, which hides
+    from whoever looks at the archive where a file goes.
+    """
+    name = member.name
+    if name.startswith("/"):
+        raise RefusedError(f"'{printable(name)}': a member's name must not be absolute")
+    if (
+        "//" not in name
+        and "./" not in name
+        and not name.endswith(("/", "/.", "/.."))
+        and name not in (".", "..")
+    ):
+        return name
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise RefusedError(f"'{printable(name)}': a member's name must not contain '..'")
+    if name.endswith("/") and member.kind != DIRECTORY:
+        raise RefusedError(f"'{printable(name)}' ends in '/' but is a {member.kind}")
+    return "/".join(parts)
+
+
+def _text(pax: dict[str, bytes], key: str, otherwise: str) -> str:
+    value = pax.get(key)
+    return otherwise if value is None else value.decode("utf-8", "surrogateescape")
+
+
+def _xattrs(pax: dict[str, bytes]) -> dict[str, bytes]:
+    return {key[len(_XATTR) :]: value for key, value in pax.items() if key.startswith(_XATTR)}

@@ -1,0 +1,30 @@
+"""Names in an image that are refused before anything is opened by them."""
+
+from __future__ import annotations
+
+from ..errors import RefusedError
+from ..source import printable
+from ..views import FILE, TemplateFile
+
+
+def bad_template_name(name: str) -> TemplateFile | None:
+    """The answer for a name that can't be one file's in ``templates/``; None for a fine one."""
+    if name in ("", ".", ".."):
+        reason = "is no file's name"
+    elif "/" in name:
+        reason = (
+            "leads out of the templates directory" if ".." in name or name[0] == "/" else "contains a '/'"
+        )
+    elif "\0" in name:
+        reason = "contains a NUL byte"
+    elif len(name.encode("utf-8", "surrogateescape")) > 255:
+        reason = "is longer than a file's name can be"
+    else:
+        return None
+    return TemplateFile(None, None, RefusedError(f"the template name '{printable(name)}' {reason}"))
+
+
+def refuse_kind(kind: str, name: str, image: str) -> None:
+    """metadata.yaml must be a regular file of its own: a link there was CVE-2026-63343."""
+    if kind != FILE:
+        raise RefusedError(f"'{image}': '{name}' is a {kind}, not a regular file")

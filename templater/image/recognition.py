@@ -1,0 +1,111 @@
+"""What a file is, told by its first bytes and never by its name."""
+
+from __future__ import annotations
+
+TAR = "tar"
+GZIP = "gzip"
+BZIP2 = "bzip2"
+XZ = "xz"
+LZMA = "lzma"
+ZSTD = "zstd"
+LZ4 = "lz4"
+SQUASHFS = "squashfs"
+QCOW2 = "qcow2"
+EMPTY = "empty"
+UNKNOWN = "unknown"
+
+#: what wraps a tar archive, and the ending that the daemons give such a file
+COMPRESSIONS = {GZIP: ".gz", BZIP2: ".bz2", XZ: ".xz", LZMA: ".lzma", ZSTD: ".zst", LZ4: ".lz4"}
+
+#: bytes needed to tell every kind
+HEAD = 33 * 1024
+
+BLOCK = 512
+
+# (offset, magic, kind); Incus: shared/archive/detect.go for those that the daemons know
+_MAGIC = (
+    (0, b"\x1f\x8b", GZIP),
+    (0, b"BZh", BZIP2),
+    (0, b"\xfd7zXZ\x00", XZ),
+    (0, b"\x5d\x00\x00", LZMA),
+    (0, b"\x28\xb5\x2f\xfd", ZSTD),
+    (0, b"\x04\x22\x4d\x18", LZ4),
+    (257, b"ustar", TAR),
+    (0, b"hsqs", SQUASHFS),
+    (0, b"QFI\xfb", QCOW2),
+    (0, b"KDMV", "vmdk"),
+    (0, b"vhdxfile", "vhdx"),
+    (0, b"conectix", "vhd"),
+    (0, b"PK\x03\x04", "zip"),
+    (0, b"PK\x05\x06", "zip"),
+    (0, b"7z\xbc\xaf\x27\x1c", "7z"),
+    (0, b"Rar!", "rar"),
+    (0, b"070701", "cpio"),
+    (0, b"070707", "cpio"),
+    (0, b"!<arch>\n", "ar"),
+    (0, b"\xed\xab\xee\xdb", "rpm"),
+    (0, b"\x02\x21\x4c\x18", "legacy lz4"),
+    (0, b"LZIP", "lzip"),
+    (0, b"\x89LZO", "lzop"),
+    (0, b"\x1f\x9d", "compress (.Z)"),
+    (0, b"sqsh", "big-endian squashfs"),
+    (0, b"\x7fELF", "ELF"),
+    (0x8001, b"CD001", "ISO 9660"),
+    (1024, b"\xe2\xe1\xf5\xe0", "erofs"),
+    (1080, b"\x53\xef", "ext2/3/4"),
+)
+
+_HINTS = {
+    SQUASHFS: "it may be the root filesystem of a split image: give the metadata tarball",
+    QCOW2: "it is a virtual machine's disk: give the image's metadata tarball",
+    "zip": "some builders wrap the image in a zip: unpack that first",
+    "legacy lz4": "compress it again with a current lz4, which writes frames",
+    "text": "a bare metadata.yaml is not an image: give the directory that holds it, or a tarball",
+    EMPTY: "it has no bytes at all: was the download cut short?",
+}
+
+
+def recognise(head: bytes) -> str:
+    """The kind of a file from its first ``HEAD`` bytes (fewer may leave some kinds unknown)."""
+    if not head:
+        return EMPTY
+    for offset, magic, kind in _MAGIC:
+        if head.startswith(magic, offset):
+            return kind
+    if _is_old_tar(head):
+        return TAR
+    return "text" if _is_text(head[:1024]) else UNKNOWN
+
+
+def hint_for(kind: str) -> str:
+    return _HINTS.get(
+        kind, "an image is a directory or a tar archive: plain, gzip, bzip2, xz, lzma, zstd or lz4"
+    )
+
+
+def describe(kind: str) -> str:
+    """The kind as it stands in a sentence: "is a squashfs file"."""
+    if kind == EMPTY:
+        return "is empty"
+    if kind == UNKNOWN:
+        return "is neither a tar archive nor anything else this reads"
+    article = "an" if kind[0] in "aeioAEIO" else "a"
+    return f"is {article} {kind} file"
+
+
+def _is_old_tar(head: bytes) -> bool:
+    """A v7 header has no magic, but its checksum fits; an archive without members begins with zeros."""
+    block = head[:BLOCK]
+    if len(block) < BLOCK:
+        return False
+    if not any(block):
+        return True
+    try:
+        stored = int(block[148:156].strip(b"\0 "), 8)
+    except ValueError:
+        return False
+    return stored == sum(block) - sum(block[148:156]) + 8 * 32
+
+
+def _is_text(head: bytes) -> bool:
+    return not any(byte < 9 or 13 < byte < 32 for byte in head)
