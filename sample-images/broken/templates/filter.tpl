@@ -1,0 +1,1 @@
+host: {{ container.name|uper }}

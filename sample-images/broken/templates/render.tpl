@@ -1,0 +1,1 @@
+address: {{ config_get("user.address") }}

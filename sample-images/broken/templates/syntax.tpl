@@ -1,0 +1,2 @@
+{% if container.name == "c1" %}
+the block is never closed

@@ -1,0 +1,1 @@
+{% foreach device in devices %}{{ device }}{% endfor %}

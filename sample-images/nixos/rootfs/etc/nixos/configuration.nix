@@ -1,0 +1,1 @@
+{ imports = [ ./incus.nix ./limits.nix ]; system.stateVersion = "25.05"; }

@@ -1,0 +1,1 @@
+never written: the image has this file

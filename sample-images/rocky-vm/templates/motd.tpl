@@ -1,0 +1,1 @@
+{{ instance.name }}: {{ instance.type|cut:"-"|title }} on {{ instance.architecture }}{% if config_get("limits.cpu", "") %}, {{ config_get("limits.cpu", "")|integer }} CPU{{ config_get("limits.cpu", "")|integer|pluralize }}{% endif %}

@@ -1,0 +1,212 @@
+"""The options that commands share: the instance, the host, the root filesystem, the format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce, wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from ..errors import InputError, UsageError
+from ..hosts import HOSTS, Host
+from ..metadata import TRIGGERS
+
+if TYPE_CHECKING:
+    from ..instance import Instance
+
+FIRST_BOOT = ("create", "start")
+DIALECTS = ("v4", "v6", "v6.1")
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Which instance the command line describes; ``read()`` may be asked again when its files change."""
+
+    file: str | None
+    name: str | None
+    type: str | None
+    profiles: tuple[str, ...]
+    config: tuple[str, ...]
+    devices: tuple[str, ...]
+
+    def read(self) -> Instance:
+        from ..instance_yaml import read_instance
+
+        return read_instance(
+            self.file,
+            name=self.name,
+            type=self.type,
+            profiles=[read_text(path) for path in self.profiles],
+            config=dict(key_value(text) for text in self.config),
+            devices=dict(device(text) for text in self.devices),
+        )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that it was read from, for whoever watches them."""
+        instance = (self.file.partition("#")[0],) if self.file else ()
+        from_values = tuple(text.partition("=@")[2] for text in self.config if "=@" in text)
+        return (*instance, *self.profiles, *from_values)
+
+
+def read_text(path: str) -> str:
+    """A small text file, undecodable bytes kept."""
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise InputError(f"can't read '{path}': {(error.strerror or '').lower()}") from error
+
+
+def key_value(text: str) -> tuple[str, str]:
+    """``KEY=VALUE``; ``KEY=@FILE`` takes the value from a file, as it is."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"'{text}' is not KEY=VALUE", hint="for example: -c user.user-data=@user-data.yaml")
+    return key, read_text(value[1:]) if value.startswith("@") else value
+
+
+def device(text: str) -> tuple[str, dict[str, str]]:
+    """``NAME,KEY=VALUE,…`` as ``incus launch -d`` takes it, all of a device at once."""
+    name, *pairs = text.split(",")
+    if not name or "=" in name or not pairs:
+        raise UsageError(
+            f"'{text}' is not NAME,KEY=VALUE,…", hint="for example: -d eth0,type=nic,ipv4.address=10.0.0.5"
+        )
+    return name, dict(key_value(pair) for pair in pairs)
+
+
+def decorate(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several click options as one decorator, in the order in which help shows them."""
+    return lambda function: reduce(lambda done, option: option(done), reversed(options), function)
+
+
+def instance_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``-i`` and what adds to it or replaces it; the command gets a ``Description`` as ``instance``."""
+
+    @decorate(
+        click.option(
+            "-i",
+            "--instance",
+            "file",
+            metavar="FILE[#NAME]",
+            help="The instance: `incus config show` (also --expanded), `incus list -f json` (pick one "
+            "with #NAME), `incus query`, backup.yaml, or our own short form. Without it: a container "
+            "`c1` on x86_64.",
+            shell_complete=complete_files,
+        ),
+        click.option("--name", help="The instance's name."),
+        click.option(
+            "--type", "kind", type=click.Choice(["container", "virtual-machine"]), help="The instance's type."
+        ),
+        click.option("--vm", is_flag=True, help="Short for --type virtual-machine."),
+        click.option(
+            "-p",
+            "--profile",
+            "profiles",
+            metavar="FILE",
+            multiple=True,
+            help="A profile (`incus profile show`); several in order.",
+            shell_complete=complete_files,
+        ),
+        click.option(
+            "-c",
+            "--config",
+            metavar="KEY=VALUE",
+            multiple=True,
+            help="A configuration key; KEY=@FILE takes a file's content.",
+        ),
+        click.option(
+            "-d",
+            "--device",
+            "devices",
+            metavar="NAME,K=V,…",
+            multiple=True,
+            help="A device, replacing one of that name.",
+        ),
+    )
+    @wraps(function)
+    def wrapped(
+        *,
+        file: str | None,
+        name: str | None,
+        kind: str | None,
+        vm: bool,
+        profiles: tuple[str, ...],
+        config: tuple[str, ...],
+        devices: tuple[str, ...],
+        **rest: Any,
+    ) -> Any:
+        if vm and kind == "container":
+            raise click.UsageError("--vm and --type container contradict each other")
+        kind = "virtual-machine" if vm else kind
+        return function(instance=Description(file, name, kind, profiles, config, devices), **rest)
+
+    return wrapped
+
+
+def host_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--host`` and ``--dialect``; the command gets a ``Host`` and the name of a dialect or None."""
+
+    @decorate(
+        click.option(
+            "--host",
+            "host_name",
+            type=click.Choice(list(HOSTS)),
+            default="incus",
+            show_default=True,
+            help="Whose behaviour is predicted beside ours; `none` asks for ours alone.",
+        ),
+        click.option("--dialect", type=click.Choice(DIALECTS), help="pongo2's version, if not the host's."),
+    )
+    @wraps(function)
+    def wrapped(*, host_name: str, **rest: Any) -> Any:
+        return function(host=HOSTS[host_name], **rest)
+
+    return wrapped
+
+
+def trigger_option(*, default: tuple[str, ...] | None = FIRST_BOOT) -> Callable[[Any], Any]:
+    """``-t``: passes in their order; commas and repetition both work."""
+    explained = f"  [default: {','.join(default)}]" if default else ""
+    return click.option(
+        "-t",
+        "--trigger",
+        "triggers",
+        metavar="TRIGGER",
+        multiple=True,
+        required=default is None,
+        callback=lambda ctx, param, values: split_triggers(values) or default,
+        help=f"What happens: {', '.join(TRIGGERS)}; several are passes in that order.{explained}",
+        shell_complete=lambda ctx, param, incomplete: [
+            CompletionItem(trigger) for trigger in TRIGGERS if trigger.startswith(incomplete)
+        ],
+    )
+
+
+def split_triggers(values: tuple[str, ...]) -> tuple[str, ...]:
+    triggers = tuple(part for value in values for part in value.split(",") if part)
+    for trigger in triggers:
+        if trigger not in TRIGGERS:
+            raise click.BadParameter(f"'{trigger}' is not a trigger; there are {', '.join(TRIGGERS)}")
+    return triggers
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+
+source_argument = click.argument(
+    "src", metavar="SRC", shell_complete=lambda ctx, param, incomplete: complete_files(ctx, param, incomplete)
+)
+
+
+def rootfs_argument(*, required: bool = True) -> Callable[[Any], Any]:
+    return click.argument("rootfs", metavar="ROOTFS", required=required, shell_complete=complete_files)
+
+
+def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="file")]
+
+
