@@ -39,36 +39,33 @@ IMPURE = {"pongo2.__main__"}
 #: the package itself holds the public API: names only, all of them lazy
 PUBLIC = ""
 
+
+def words(text: str) -> set[str]:
+    return set(text.split())
+
+
 #: what the pure layers never import: they take values and return values
-EFFECTS = set(
-    """
+EFFECTS = words("""
     ctypes fcntl glob http io mmap multiprocessing os pathlib select shutil signal socket subprocess sys
     tempfile threading urllib
-""".split()
-)
+""")
 
 #: everything of ours that a warm hook may load
-LEAN = {""} | set(
-    """
+LEAN = {""} | words("""
     errors source metadata instance views context lifecycle rendering plan resolve hosts pongo2
     pongo2.runtime pongo2.values pongo2.embedding rootfs rootfs.confined rootfs.directory apply child
     kept instance_directory hooks hooks.run hooks.lxc hooks.oci hooks.nspawn hooks.incus
-""".split()
-)
+""")
 #: what the lean modules may load of the standard library; each costs next to nothing
-LEAN_STDLIB = set(
-    """
+LEAN_STDLIB = words("""
     __future__ _ctypes _hashlib _imp _sha2 _sha256 binascii ctypes errno fcntl marshal math os resource
     select signal stat struct sys syslog time zlib
-""".split()
-)
+""")
 #: never in a warm hook, by whatever way they would come in
-HEAVY = set(
-    """
+HEAVY = words("""
     click collections dataclasses enum functools inspect jinja2 json logging pathlib re rich subprocess
     tempfile typing yaml
-""".split()
-)
+""")
 
 
 def modules() -> dict[str, Path]:
