@@ -60,9 +60,13 @@ class InputError(TemplaterError):
 
 
 class MetadataError(InputError):
-    """metadata.yaml is not what Go would decode."""
+    """metadata.yaml is not what Go would decode.
+
+    ``yaml_error`` is the text of the host's YAML library, where it is known.
+    """
 
     kind = "metadata"
+    yaml_error: "str | None" = None
 
 
 class RefusedError(TemplaterError):

@@ -20,7 +20,18 @@ class Rule:
     daemons panic.
     """
 
-    __slots__ = ("create_only", "gid", "mode", "null", "path", "properties", "spans", "template", "uid", "when")
+    __slots__ = (
+        "create_only",
+        "gid",
+        "mode",
+        "null",
+        "path",
+        "properties",
+        "spans",
+        "template",
+        "uid",
+        "when",
+    )
 
     def __init__(
         self,
@@ -54,10 +65,14 @@ class Metadata:
     """An image's facts and its rules, rules in file order.
 
     ``findings`` are things a host accepts and an author will regret (duplicate keys, unknown keys):
-    pairs of message and place.
+    pairs of message and place. ``null`` is true for a document that is nothing but a null, at which
+    most daemons panic.
     """
 
-    __slots__ = ("architecture", "creation_date", "expiry_date", "findings", "properties", "rules", "source", "spans")
+    __slots__ = (
+        "architecture", "creation_date", "expiry_date", "findings", "null", "properties", "rules",
+        "source", "spans",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -69,6 +84,7 @@ class Metadata:
         source: "Source | None" = None,
         spans: "Mapping[str, Span] | None" = None,
         findings: "tuple[tuple[str, Span], ...]" = (),
+        null: bool = False,
     ) -> None:
         self.architecture = architecture
         self.creation_date = creation_date
@@ -78,3 +94,4 @@ class Metadata:
         self.source = source
         self.spans: Mapping[str, Span] = {} if spans is None else spans
         self.findings = findings
+        self.null = null

@@ -1,0 +1,392 @@
+"""YAML text as a tree of nodes that keep their source text and their place, within limits.
+
+Only the parser's events are used. Loaders decide what ``0755``, ``no`` or ``22.10`` are before
+anybody can say what was wanted, follow aliases without counting, and libyaml's own loader
+overflows the C stack on 53 kB of ``[``. Whoever reads a document decodes these nodes by the type
+of the field that they stand for, as Go does.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+from yaml.parser import Parser
+from yaml.reader import Reader, ReaderError
+from yaml.scanner import Scanner, ScannerError
+
+from .errors import InputError, LimitError
+from .source import Source, Span
+
+#: Which Go library's rules hold: gopkg.in/yaml.v2 (LXD, Incus up to 6.23) or go.yaml.in/yaml/v4 (Incus 7).
+Rules: TypeAlias = Literal["v2", "v4"]
+
+MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a YAML text may cost. The daemons' own cap on metadata.yaml is 1 MiB."""
+
+    bytes: int = MIB
+    depth: int = 64
+    nodes: int = 200_000
+    #: nodes when every alias is replaced by what it stands for
+    expanded: int = 400_000
+
+
+LIMITS: Final = Limits()
+
+
+class YamlError(InputError):
+    """A text is not one YAML document. ``yaml_error`` is what the host's library says, where known."""
+
+    yaml_error: str | None = None
+
+
+class Node:
+    """Some characters of a document. ``size`` is the number of nodes in it, aliases expanded."""
+
+    __slots__ = ("end", "size", "source", "start", "tag")
+
+    kind = ""
+
+    def __init__(self, source: Source, start: int, end: int, tag: str) -> None:
+        self.source = source
+        self.start = start
+        self.end = end
+        #: an explicit tag in its short form (``!!str``), or empty
+        self.tag = tag
+        self.size = 1
+
+    @property
+    def span(self) -> Span:
+        return self.source.span(self.start, max(self.end, self.start + 1))
+
+    @property
+    def line(self) -> int:
+        return self.span.line
+
+
+class Scalar(Node):
+    """``plain`` is true for text without quotes, block indicator or tag: the only kind that Go resolves."""
+
+    __slots__ = ("plain", "text")
+
+    kind = "scalar"
+
+    def __init__(self, span: Span, text: str, plain: bool, tag: str) -> None:
+        super().__init__(span.source, span.start, span.end, tag)
+        self.text = text
+        self.plain = plain
+
+
+class Collection(Node):
+    """A node made of others; ``children`` of a mapping are keys and values in turn."""
+
+    __slots__ = ("children", "flow")
+
+    def __init__(self, source: Source, start: int, tag: str, flow: bool) -> None:
+        super().__init__(source, start, start, tag)
+        self.children: list[Node] = []
+        self.flow = flow
+
+
+class Sequence(Collection):
+    __slots__ = ()
+
+    kind = "sequence"
+
+
+class Mapping(Collection):
+    __slots__ = ()
+
+    kind = "mapping"
+
+    def pairs(self) -> Iterator[tuple[Node, Node]]:
+        children = iter(self.children)
+        return zip(children, children, strict=True)
+
+
+def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node | None:
+    """The first document of a text; None when there is none and the rules allow that.
+
+    yaml.v2 does not even parse what follows the first document; v4 refuses a second one, and an
+    empty text. Raises YamlError or LimitError with a place inside the text.
+    """
+    if len(source.text) > limits.bytes or len(source.data) > limits.bytes:
+        raise LimitError(
+            f"{source.name} is larger than {size_text(limits.bytes)}",
+            source.span(min(limits.bytes, len(source.text))),
+            hint="the limit can be raised, but the daemons refuse a metadata.yaml above 1 MiB",
+        )
+    source = decoded(source)
+    text = source.text.removeprefix(_MARK)
+    if not HAS_LIBYAML:
+        return _document(source, PureParser(text, _LONGEST_KEY[rules]), rules, limits)
+    try:
+        return _document(source, CParser(text), rules, limits)
+    except YamlError:
+        if rules == "v4" and _LONG_LINE.search(text):
+            # v4 has lifted libyaml's limit on the length of a key, which libyaml itself can't be told to do
+            return _document(source, PureParser(text, _LONGEST_KEY[rules]), rules, limits)
+        raise
+
+
+def size_text(size: int) -> str:
+    return f"{size // MIB} MiB" if size >= MIB and size % MIB == 0 else f"{size} bytes"
+
+
+def decoded(source: Source) -> Source:
+    """The same text as characters: UTF-16 is recognised by its mark, as Go does; bad UTF-8 is an error."""
+    if source.text.startswith(("\udcff\udcfe", "\udcfe\udcff")):
+        try:
+            return Source(source.name, source.data.decode("utf-16"))
+        except UnicodeDecodeError as error:
+            raise YamlError("the UTF-16 text is damaged", source.span(0), hint=str(error)) from None
+    bad = _NOT_UTF8.search(source.text)
+    if bad:
+        byte = ord(bad[0]) & 0xFF
+        raise YamlError(
+            f"byte 0x{byte:02x} is not UTF-8", source.span(bad.start()), hint="save the file as UTF-8"
+        )
+    return source
+
+
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")
+_LONG_LINE = re.compile(".{1024}")
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+# Characters of a key without '?'. v4 knows no limit, but reading ahead costs memory, and no longer
+# path can be written: 4096 bytes, each perhaps spelled \\xNN.
+_LONGEST_KEY: Final = {"v2": 1024, "v4": 4 * 4096}
+
+#: False where PyYAML was built without libyaml, which it does silently
+HAS_LIBYAML: Final = bool(yaml.__with_libyaml__)
+if HAS_LIBYAML:
+    from yaml.cyaml import CParser  # type: ignore[attr-defined]
+
+
+class PureParser(Reader, Scanner, Parser):
+    """PyYAML's own parser with Go's (and libyaml's) rule for tabs and a chosen limit for keys."""
+
+    def __init__(self, text: str, longest_key: int) -> None:
+        Reader.__init__(self, text)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+        self.longest_key = longest_key
+
+    def scan_to_next_token(self) -> None:
+        # libyaml, yaml_parser_scan_to_next_token: tabs count as blanks inside brackets, and in block
+        # context wherever no key can start
+        while True:
+            blanks = " \t" if self.flow_level or not self.allow_simple_key else " "
+            while self.peek() in blanks:
+                self.forward()
+            if self.peek() == "#":
+                while self.peek() not in "\0\r\n\x85\u2028\u2029":
+                    self.forward()
+            if not self.scan_line_break():  # type: ignore[no-untyped-call]
+                return
+            if not self.flow_level:
+                self.allow_simple_key = True
+
+    def stale_possible_simple_keys(self) -> None:
+        for level, key in list(self.possible_simple_keys.items()):
+            if key.line == self.line and self.index - key.index <= self.longest_key:
+                continue
+            if key.required:
+                expected = "could not find expected ':'"
+                raise ScannerError("while scanning a simple key", key.mark, expected, self.get_mark())
+            del self.possible_simple_keys[level]
+
+
+def _document(source: Source, parser: Any, rules: Rules, limits: Limits) -> Node | None:
+    try:
+        parser.get_event()  # StreamStart
+        if isinstance(parser.get_event(), StreamEndEvent):
+            if rules == "v4":
+                raise _v4_error("the file holds no YAML document", source.span(0), "no documents in stream")
+            return None
+        root = _Composer(source, parser, limits).document()
+        following = parser.get_event() if rules == "v4" else None
+        if following is not None and not isinstance(following, StreamEndEvent):
+            place = source.span(following.start_mark.index + _mark_width(source))
+            raise _v4_error(
+                "a second document starts here", place, "expected single document, found multiple"
+            )
+        return root
+    except ReaderError as error:
+        raise _reader_error(source, error) from None
+    except yaml.MarkedYAMLError as error:
+        raise _syntax_error(source, error) from None
+    finally:
+        parser.dispose()
+
+
+def _v4_error(message: str, span: Span, said: str) -> YamlError:
+    error = YamlError(message, span, "Incus 7 wants exactly one document; older hosts read the first")
+    error.yaml_error = f"yaml: construct errors: <unknown position>: yaml: {said}"
+    return error
+
+
+_MARK: Final = "\ufeff"
+
+
+def _mark_width(source: Source) -> int:
+    """A byte order mark is not counted by the parser, but is a character of the text."""
+    return 1 if source.text.startswith(_MARK) else 0
+
+
+class _Composer:
+    """Events to nodes, without recursion, counting as it goes."""
+
+    def __init__(self, source: Source, parser: Any, limits: Limits) -> None:
+        self.source = source
+        self.parser = parser
+        self.limits = limits
+        self.shift = _mark_width(source)
+        self.anchors: dict[str, Node] = {}
+        self.opened: list[Collection] = []
+        self.nodes = 0
+        self.expanded = 0
+
+    def document(self) -> Node:
+        while True:
+            event = self.parser.get_event()
+            node: Node
+            if isinstance(event, MappingStartEvent | SequenceStartEvent):
+                self.open(event)
+                continue
+            if isinstance(event, ScalarEvent):
+                node = self.scalar(event)
+            elif isinstance(event, AliasEvent):
+                node = self.aliased(event)
+            else:
+                node = self.close(event)
+            if not self.opened:
+                self.parser.get_event()  # DocumentEnd
+                return node
+            parent = self.opened[-1]
+            parent.children.append(node)
+            parent.size += node.size
+
+    def open(self, event: Any) -> None:
+        span = self.span(event)
+        kind = Mapping if isinstance(event, MappingStartEvent) else Sequence
+        opened = kind(self.source, span.start, self.tag(event, span), bool(event.flow_style))
+        if event.anchor:
+            self.anchors[event.anchor] = opened
+        self.opened.append(opened)
+        if len(self.opened) > self.limits.depth:
+            raise LimitError(f"nested more than {self.limits.depth} levels deep", span)
+        self.count(1, span)
+
+    def close(self, event: Any) -> Collection:
+        collection = self.opened.pop()
+        if collection.flow:
+            collection.end = event.end_mark.index + self.shift
+        elif collection.children:
+            # a block ends in front of whatever follows it, comments and all: too late for a caret
+            collection.end = max(collection.start, collection.children[-1].end)
+        return collection
+
+    def scalar(self, event: ScalarEvent) -> Scalar:
+        span = self.span(event)
+        tag = self.tag(event, span)
+        plain = bool(event.implicit[0]) and not tag
+        scalar = Scalar(span, event.value, plain, tag)
+        if event.anchor:
+            self.anchors[event.anchor] = scalar
+        self.count(1, span)
+        return scalar
+
+    def aliased(self, event: AliasEvent) -> Node:
+        span = self.span(event)
+        node = self.anchors.get(event.anchor or "")
+        if node is None:
+            known = f"; known are: {', '.join(sorted(self.anchors))}" if self.anchors else ""
+            hint = f"an anchor is set with '&'{known}"
+            raise YamlError(f"unknown anchor '{event.anchor}'", span, hint)
+        if any(node is collection for collection in self.opened):
+            raise YamlError(f"anchor '{event.anchor}' contains itself", span)
+        self.count(node.size, span)
+        return node
+
+    def count(self, size: int, span: Span) -> None:
+        self.nodes += 1
+        self.expanded += size
+        if self.nodes > self.limits.nodes:
+            raise LimitError(f"more than {self.limits.nodes} nodes", span)
+        if self.expanded > self.limits.expanded:
+            raise LimitError(
+                f"more than {self.limits.expanded} nodes when aliases are expanded",
+                span,
+                hint="anchors that hold aliases of anchors multiply",
+            )
+
+    def span(self, event: Any) -> Span:
+        return self.source.span(event.start_mark.index + self.shift, event.end_mark.index + self.shift)
+
+    def tag(self, event: Any, span: Span) -> str:
+        if not event.tag or event.tag == "!":
+            return ""
+        written = str(event.tag)
+        tag = "!!" + written.removeprefix(_TAG_PREFIX) if written.startswith(_TAG_PREFIX) else written
+        if tag not in KNOWN_TAGS:
+            raise YamlError(f"tag '{tag}' is not allowed", span, hint="plain values need no tag")
+        return tag
+
+
+#: Tags whose meaning Go and YAML agree on. Any other asks a loader to build something.
+KNOWN_TAGS: Final = frozenset(
+    ("!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!merge", "!!map", "!!seq")
+)
+_TAG_PREFIX = "tag:yaml.org,2002:"
+
+
+def _reader_error(source: Source, error: ReaderError) -> YamlError:
+    bad = _UNPRINTABLE.search(source.text)
+    if bad is None:
+        return YamlError(str(error.reason), source.span(0))
+    return YamlError(
+        f"control character U+{ord(bad[0]):04X} is not allowed in YAML",
+        source.span(bad.start()),
+        hint="inside double quotes it can be written as an escape",
+    )
+
+
+def _syntax_error(source: Source, error: yaml.MarkedYAMLError) -> YamlError:
+    mark: Any = error.problem_mark or error.context_mark
+    position = min(mark.index + _mark_width(source), len(source.text)) if mark else 0
+    context = f", {error.context}" if error.context else ""
+    return YamlError(
+        f"not YAML: {error.problem or 'it can not be read'}{context}",
+        source.span(position),
+        hint=_syntax_hint(source.text, position),
+        notes=_opened_at(source, error),
+    )
+
+
+def _syntax_hint(text: str, position: int) -> str:
+    if text[position : position + 1] == "\t":
+        return "indent with blanks: YAML takes no tab here"
+    if text[position : position + 1] in ("@", "`", "%"):
+        return "put the value in quotes"
+    return ""
+
+
+def _opened_at(source: Source, error: yaml.MarkedYAMLError) -> tuple[str, ...]:
+    if error.context_mark is None or error.problem_mark is None:
+        return ()
+    if error.context_mark.line == error.problem_mark.line:
+        return ()
+    return (f"it started in line {error.context_mark.line + 1}",)
