@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..errors import InputError, UsageError
-from ..hosts import HOSTS, Host
+from ..hosts import HOSTS
 from ..metadata import TRIGGERS
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 FIRST_BOOT = ("create", "start")
 DIALECTS = ("v4", "v6", "v6.1")
+
+
+def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="file")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,25 +152,28 @@ def instance_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def host_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def host_options(*, default: str = "incus") -> Callable[[Any], Any]:
     """``--host`` and ``--dialect``; the command gets a ``Host`` and the name of a dialect or None."""
-
-    @decorate(
+    options = decorate(
         click.option(
             "--host",
             "host_name",
             type=click.Choice(list(HOSTS)),
-            default="incus",
+            default=default,
             show_default=True,
             help="Whose behaviour is predicted beside ours; `none` asks for ours alone.",
         ),
         click.option("--dialect", type=click.Choice(DIALECTS), help="pongo2's version, if not the host's."),
     )
-    @wraps(function)
-    def wrapped(*, host_name: str, **rest: Any) -> Any:
-        return function(host=HOSTS[host_name], **rest)
 
-    return wrapped
+    def with_host(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def wrapped(*, host_name: str, **rest: Any) -> Any:
+            return function(host=HOSTS[host_name], **rest)
+
+        return options(wrapped)
+
+    return with_host
 
 
 def trigger_option(*, default: tuple[str, ...] | None = FIRST_BOOT) -> Callable[[Any], Any]:
@@ -197,16 +204,8 @@ def split_triggers(values: tuple[str, ...]) -> tuple[str, ...]:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 
-source_argument = click.argument(
-    "src", metavar="SRC", shell_complete=lambda ctx, param, incomplete: complete_files(ctx, param, incomplete)
-)
+source_argument = click.argument("src", metavar="SRC", shell_complete=complete_files)
 
 
 def rootfs_argument(*, required: bool = True) -> Callable[[Any], Any]:
     return click.argument("rootfs", metavar="ROOTFS", required=required, shell_complete=complete_files)
-
-
-def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return [CompletionItem(incomplete, type="file")]
-
-

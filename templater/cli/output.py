@@ -40,7 +40,7 @@ def visible(text: str) -> str:
 
 def say(text: str) -> None:
     """Talk, for people: never mixed with the data on standard output."""
-    click.echo(printable(text), err=True)
+    click.echo(visible(text.rstrip("\n")), err=True)
 
 
 def console() -> Console:

@@ -1,0 +1,80 @@
+"""``templater diff``: what would change in a root file system, as a patch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from . import options, output
+
+if TYPE_CHECKING:
+    from ..hosts import Host
+    from ..plan import Plan
+
+HELP = """Show as a unified patch what SRC's templates would change in ROOTFS.
+
+Nothing is written. Files that would stay as they are do not appear.
+
+\b
+Examples:
+  templater diff image.tar.xz /srv/web1/rootfs -i web1.yaml
+  templater diff ./image rootfs -t start --exit-code        1 if anything would change
+"""
+
+STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red"}
+
+
+@click.command(help=HELP)
+@options.source_argument
+@options.rootfs_argument()
+@options.instance_options
+@options.trigger_option()
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if anything would change.")
+@options.host_options()
+@options.json_option
+def command(
+    src: str,
+    rootfs: str,
+    instance: options.Description,
+    triggers: tuple[str, ...],
+    exit_code: bool,
+    host: Host,
+    dialect: str | None,
+    as_json: bool,
+) -> int:
+    from ..diff import patch
+    from .planning import planned
+
+    plan = planned(src, instance, triggers=triggers, rootfs=rootfs, host=host, dialect=dialect)
+    if as_json:
+        from ..report import plan_data
+
+        output.write_json(plan_data(plan))
+    else:
+        show_patch(patch(plan))
+        complain(plan)
+    if plan.failed:
+        return 5
+    return int(exit_code and any(True for _ in plan.files()))
+
+
+def show_patch(text: str) -> None:
+    if not output.on_terminal():
+        output.write(text)
+        return
+    from rich.text import Text
+
+    console = output.console()
+    for line in text.splitlines():
+        style = next((style for start, style in STYLES.items() if line.startswith(start)), "")
+        console.print(Text(output.visible(line), style=style))
+
+
+def complain(plan: Plan) -> None:
+    """Say what failed on stderr: a patch has no place for it."""
+    from ..report import indented
+
+    for change in plan.failed:
+        if change.error is not None:
+            output.say(f"{change.path}: failed\n{indented(change.error.explain())}")

@@ -1,0 +1,72 @@
+"""A plan's files in a folder or a tar of their own, away from any root file system."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from typing import TYPE_CHECKING
+
+from ..errors import RefusedError, WriteError
+from ..plan import FAILED, SKIP
+from ..source import printable
+
+if TYPE_CHECKING:
+    from ..plan import Change, Plan
+
+
+def write_tree(plan: Plan, target: str) -> None:
+    """``FILE.tar`` keeps owners without being root; a folder must be new or empty."""
+    changes = rendered(plan)
+    try:
+        if target.endswith(".tar"):
+            write_tar(changes, target)
+        else:
+            write_folder(changes, target)
+    except OSError as error:
+        raise WriteError(
+            f"can't write '{printable(target)}': {(error.strerror or str(error)).lower()}"
+        ) from error
+
+
+def rendered(plan: Plan) -> list[Change]:
+    """What each file holds at the end, by its path; untouched ones included."""
+    last = {
+        change.path: change
+        for change in plan.changes
+        if change.action not in (FAILED, SKIP) and change.content is not None
+    }
+    return [last[path] for path in sorted(last)]
+
+
+def write_tar(changes: list[Change], target: str) -> None:
+    """Written beside the target and renamed, so that a reader never sees half of it."""
+    partial = f"{target}.partial-{os.getpid()}"
+    moment = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
+    try:
+        with tarfile.open(partial, "x", format=tarfile.PAX_FORMAT) as tar:
+            for change in changes:
+                member = tarfile.TarInfo(change.path.lstrip("/"))
+                member.size, member.mode, member.mtime = len(change.content or b""), change.mode, moment
+                member.uid, member.gid = change.uid, change.gid
+                tar.addfile(member, io.BytesIO(change.content or b""))
+        os.replace(partial, target)
+    finally:
+        if os.path.exists(partial):
+            os.unlink(partial)
+
+
+def write_folder(changes: list[Change], target: str) -> None:
+    os.makedirs(target, exist_ok=True)
+    if os.listdir(target):
+        raise RefusedError(
+            f"'{printable(target)}' is not empty",
+            hint="name a new folder, or use `templater apply` for a rootfs",
+        )
+    for change in changes:
+        path = os.path.join(target, change.path.lstrip("/"))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(change.content or b"")
+        os.chmod(path, change.mode)
