@@ -1,0 +1,109 @@
+"""Reading below a directory on systems without directory descriptors: every component is looked at, by name.
+
+Somebody who swaps directories for links at the same moment can deceive this, so it only reads: it
+serves previews on Windows, where nobody runs containers from the directory meanwhile.
+"""
+
+import os
+import stat
+
+from ..errors import InputError, TemplaterError
+from ..views import DIRECTORY, FILE, SYMLINK, Entry
+from . import components, no_directory, not_regular
+from .confined import entry_of, kind_of, read_descriptor, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+
+
+class ByName:
+    """As ``confined.Root``, without ``directory`` and whatever else writes, and without ``follow``."""
+
+    def __init__(self, path: str) -> None:
+        if not os.path.isdir(path):
+            raise InputError(f"{path!r} is not a directory")
+        self.name = path
+
+    def __enter__(self) -> "ByName":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", value: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def entry(self, path: str) -> "Entry | None":
+        names = components(path)
+        place = self.name
+        for index, name in enumerate(["", *names]):
+            place = os.path.join(place, name) if name else place
+            try:
+                status = os.lstat(place) if name else os.stat(place)
+                last = index == len(names)
+                if last:
+                    link = stat.S_ISLNK(status.st_mode)
+                    return entry_of(status, os.readlink(place) if link else "", is_mount=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except OSError as error:
+                raise InputError(f"{path!r} can't be looked at: {reason(error)}") from None
+            if not stat.S_ISDIR(status.st_mode):
+                return None
+        return None
+
+    def read(self, path: str, limit: int) -> bytes:
+        self._require(path, FILE)
+        fd = -1
+        try:
+            before = os.lstat(self._place(path))
+            fd = os.open(self._place(path), _READ)
+            after = os.fstat(fd)
+            if not stat.S_ISREG(after.st_mode) or (before.st_ino, before.st_dev) != (
+                after.st_ino,
+                after.st_dev,
+            ):
+                raise not_regular(path, kind_of(after.st_mode))
+            return read_descriptor(fd, limit, path)
+        except OSError as error:
+            raise InputError(f"{path!r} can't be read: {reason(error)}") from None
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def listdir(self, path: str) -> "list[str]":
+        self._require(path, DIRECTORY)
+        try:
+            return sorted(os.listdir(self._place(path)))
+        except OSError as error:
+            raise InputError(f"{path!r} can't be read: {reason(error)}") from None
+
+    def below(self, path: str) -> "ByName":
+        self._require(path, DIRECTORY)
+        return ByName(self._place(path))
+
+    def _place(self, path: str) -> str:
+        return os.path.join(self.name, *components(path))
+
+    def _require(self, path: str, kind: str) -> None:
+        found = self.entry(path)
+        if found is None:
+            raise self._obstacle(path)
+        if found.kind != kind:
+            raise not_regular(path, found.kind) if kind == FILE else no_directory(path, path, found.kind)
+
+    def _obstacle(self, path: str) -> TemplaterError:
+        walked = ""
+        for name in components(path):
+            walked += "/" + name
+            found = self.entry(walked)
+            if found is None:
+                break
+            if found.kind != DIRECTORY:
+                return no_directory(path, walked, SYMLINK if found.kind == SYMLINK else found.kind)
+        return InputError(f"{path!r} does not exist")

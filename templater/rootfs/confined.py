@@ -1,0 +1,664 @@
+"""The one way to files below a directory: it never leads outside, whatever is swapped meanwhile.
+
+Every verb that touches a root filesystem, an image's directory or an instance's directory does it
+through a ``Root``::
+
+    with confined.Root(path) as root:
+        root.entry("/templates/hosts.tpl")      # lstat, as an Entry; None when there is none
+        root.read("/metadata.yaml", 1 << 20)    # a regular file's bytes, or RefusedError, LimitError, …
+        root.listdir("/templates")
+        with root.directory("/etc") as etc:     # a directory held open, to write below
+            fd = etc.create("name", 0o600)
+            etc.rename("name", etc, "hosts")
+
+Paths are absolute and cleaned, ``/`` being the root. **No symlink is followed anywhere**, unless a
+call says ``follow=True``: then links lead where they would lead in a chroot, never out. Two
+mechanisms do the same: ``openat2`` (RESOLVE_BENEATH or IN_ROOT, with NO_SYMLINKS, NO_MAGICLINKS,
+NO_XDEV), the default where the kernel has it, and ``walk``, which opens one component at a time
+with O_NOFOLLOW below a held descriptor. ``TEMPLATER_CONFINED=walk`` or ``Root(mechanism="walk")``
+chooses the second, which is as strict. Where a system has no directory descriptors at all (Windows)
+there is a read-only third in ``byname.py``, chosen by ``open_root``.
+
+What is opened is looked at after it was opened (type, and that it is what the name said before);
+opening never blocks on a fifo and never acquires a terminal. Mount points below the root are not
+crossed unless ``cross_mounts`` is set.
+"""
+
+import errno
+import os
+import stat
+import sys
+
+from ..errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
+from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
+from . import components, no_directory, not_regular
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import ParamSpec, TypeVar
+
+    from .byname import ByName
+
+    Opener = Callable[[int, str, int, bool, bool], int]
+    Arguments = ParamSpec("Arguments")
+    Result = TypeVar("Result")
+
+OPENAT2 = "openat2"
+WALK = "walk"
+
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+#: the same on every architecture but alpha
+_SYS_OPENAT2 = 437
+
+#: how often something that keeps changing under our hands is tried again
+_ATTEMPTS = 64
+_MAX_LINKS = 40
+
+_O_PATH = getattr(os, "O_PATH", os.O_RDONLY)
+_O_DIRECTORY = getattr(os, "O_DIRECTORY", 0)
+_O_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_O_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_O_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+_O_NOCTTY = getattr(os, "O_NOCTTY", 0)
+
+#: to look at, to pass through, to hold and list, to read
+_LOOK = (_O_PATH or _O_NONBLOCK | _O_NOCTTY) | _O_CLOEXEC
+_PASS = _O_PATH | _O_DIRECTORY | _O_NOFOLLOW | _O_CLOEXEC
+_HOLD = os.O_RDONLY | _O_DIRECTORY | _O_NOFOLLOW | _O_CLOEXEC | _O_NONBLOCK
+_READ = os.O_RDONLY | _O_NOFOLLOW | _O_CLOEXEC | _O_NONBLOCK | _O_NOCTTY
+
+_KINDS = {
+    stat.S_IFREG: FILE,
+    stat.S_IFDIR: DIRECTORY,
+    stat.S_IFLNK: SYMLINK,
+    stat.S_IFIFO: FIFO,
+    stat.S_IFSOCK: SOCKET,
+    stat.S_IFCHR: CHAR_DEVICE,
+    stat.S_IFBLK: BLOCK_DEVICE,
+}
+
+_HINTS = {
+    errno.ENOSPC: "the file system is full: free some space and run this again",
+    errno.EDQUOT: "the disk quota is used up: raise it or free some space, and run this again",
+    errno.EROFS: "the file system is mounted read-only: mount it writable first",
+    errno.EPERM: "not permitted: is it immutable or append-only (lsattr), or is this not run as root?",
+    errno.EACCES: "no permission: run this as root, or as the owner of the root filesystem",
+    errno.EIO: "the storage failed: look at the kernel's log (dmesg) before running this again",
+    errno.EBUSY: "something is mounted there",
+    errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
+    errno.ENOTSUP: "the file system can't do that",
+}
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+def open_root(path: str, *, cross_mounts: bool = False) -> "Root | ByName":
+    """A root to read from, on any system."""
+    if os.open in os.supports_dir_fd:
+        return Root(path, cross_mounts=cross_mounts)
+    from .byname import ByName
+
+    return ByName(path)
+
+
+class Root:
+    """A directory below which everything is reached.
+
+    ``path`` itself is the caller's: links in it are followed. A directory that an image or an
+    instance names has to be reached with ``below`` from the directory it lies in.
+    ``fd`` instead of a path takes over a descriptor.
+    """
+
+    __slots__ = ("cross_mounts", "fd", "mechanism", "name", "_open")  # noqa: RUF023
+
+    def __init__(
+        self, path: str, *, mechanism: str = "", cross_mounts: bool = False, fd: "int | None" = None
+    ) -> None:
+        self.name = path
+        self.fd = _open_top(path) if fd is None else fd
+        self.cross_mounts = cross_mounts
+        self.mechanism, self._open = _choose(mechanism or os.environ.get("TEMPLATER_CONFINED", ""), self.fd)
+
+    def __repr__(self) -> str:
+        return f"Root({self.name!r}, mechanism={self.mechanism!r})"
+
+    def __enter__(self) -> "Root":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", value: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    # looking
+
+    def entry(self, path: str, *, follow: bool = False) -> "Entry | None":
+        """lstat, ids as they are on disk; None when there is no such name or a parent is no directory.
+
+        ``follow`` concerns the parents only: of a link in the last place it is the link that is described.
+        """
+        found = self.lstat(path, follow=follow)
+        return None if found is None else found[0]
+
+    def lstat(self, path: str, *, follow: bool = False) -> "tuple[Entry, os.stat_result] | None":
+        """``entry`` with the whole stat beside it, for those who compare inodes."""
+        names = components(path)
+        if not names:
+            status = os.fstat(self.fd)
+            return entry_of(status, "", is_mount=False), status
+        try:
+            parent = self._descriptor(names[:-1], _PASS, follow)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise self._trouble(path, error, follow=follow) from None
+        try:
+            return self._lstat_at(parent, names[-1])
+        except OSError as error:
+            raise self._trouble(path, error, follow=follow) from None
+        finally:
+            os.close(parent)
+
+    def read(self, path: str, limit: int, *, follow: bool = False) -> bytes:
+        """A regular file's bytes; LimitError above ``limit`` bytes, whatever its size claims."""
+        fd = self.open(path, follow=follow)
+        try:
+            return read_descriptor(fd, limit, path)
+        except OSError as error:
+            raise self._trouble(path, error, follow=follow) from None
+        finally:
+            os.close(fd)
+
+    def open(self, path: str, *, follow: bool = False) -> int:
+        """A descriptor to read a regular file with."""
+        names = components(path)
+        try:
+            return self._open_regular(path, names, follow)
+        except OSError as error:
+            raise self._trouble(path, error, follow=follow) from None
+
+    def listdir(self, path: str, *, follow: bool = False) -> "list[str]":
+        with self.directory(path, follow=follow) as directory:
+            return directory.listdir()
+
+    # going in
+
+    def directory(self, path: str, *, follow: bool = False) -> "Directory":
+        """A directory held open."""
+        try:
+            fd = self._descriptor(components(path), _HOLD, follow)
+        except OSError as error:
+            raise self._trouble(path, error, follow=follow) from None
+        return Directory(self, fd, path)
+
+    def below(self, path: str, *, cross_mounts: bool = False) -> "Root":
+        """A directory below this one as a root of its own; a symlink is refused, a mount point is not."""
+        try:
+            fd = again(self._open, self.fd, "/".join(components(path)) or ".", _HOLD, False, True)
+        except OSError as error:
+            raise self._trouble(path, error) from None
+        name = os.path.join(self.name, path[1:])
+        return Root(name, mechanism=self.mechanism, cross_mounts=cross_mounts, fd=fd)
+
+    # inside
+
+    def _descriptor(self, names: "list[str]", flags: int, follow: bool) -> int:
+        flags = flags & ~_O_NOFOLLOW if follow else flags
+        return again(self._open, self.fd, "/".join(names) or ".", flags, follow, self.cross_mounts)
+
+    def _open_regular(self, path: str, names: "list[str]", follow: bool) -> int:
+        """Opening a device can do things: it is looked at before, and what was opened is looked at after."""
+        seen = self._descriptor(names, _LOOK | _O_NOFOLLOW, follow)
+        try:
+            _require_regular(seen, path)
+            fd = self._descriptor(names, _READ, follow)
+        finally:
+            os.close(seen)
+        return _regular_or_closed(fd, path)
+
+    def _lstat_at(self, parent: int, name: str) -> "tuple[Entry, os.stat_result] | None":
+        for _ in range(_ATTEMPTS):
+            try:
+                status = again(lstat_at, parent, name)
+                link = stat.S_ISLNK(status.st_mode)
+                target = os.readlink(name, dir_fd=parent) if link else ""
+                return entry_of(status, target, is_mount=self._is_mount(parent, name, status)), status
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    return None
+                if error.errno != errno.EINVAL:  # no link any more when it was read
+                    raise
+        raise RefusedError(f"{name!r} keeps changing while it is looked at")
+
+    def _is_mount(self, parent: int, name: str, status: os.stat_result) -> bool:
+        if self.mechanism == OPENAT2:
+            try:
+                os.close(_openat2(parent, name, _O_PATH | _O_NOFOLLOW | _O_CLOEXEC, RESOLVE_NO_XDEV))
+            except OSError as error:
+                return error.errno == errno.EXDEV
+            return False
+        return _is_mount_by_id(parent, name, status)
+
+    def _trouble(self, path: str, error: OSError, *, follow: bool = False) -> TemplaterError:
+        """What went wrong on the way to a path, naming the component at which it did."""
+        number = error.errno or 0
+        if follow and number == errno.ELOOP:
+            return RefusedError(f"{path!r} leads through a loop of symlinks, or through one that is magic")
+        if number in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
+            return self._obstacle(path, number)
+        if number == errno.EAGAIN:
+            return RefusedError(f"{path!r} keeps changing while it is looked at")
+        if number == errno.ENOENT:
+            return InputError(f"{path!r} does not exist")
+        if number in (errno.ENXIO, errno.ENODEV):
+            return RefusedError(f"{path!r} is a device or socket without anybody behind it")
+        return InputError(f"{path!r} can't be read: {reason(error)}", hint=_HINTS.get(number, ""))
+
+    def _obstacle(self, path: str, number: int) -> RefusedError:
+        walked = ""
+        for name in components(path):
+            walked += "/" + name
+            try:
+                found = Root(self.name, mechanism=self.mechanism, cross_mounts=True, fd=self.fd).lstat(walked)
+            except (OSError, TemplaterError):  # the message is about another error: this one would hide it
+                break
+            if found is None:
+                break
+            kind = found[0].kind
+            if number == errno.EXDEV and found[0].is_mount:
+                return RefusedError(
+                    f"{path!r}: {walked!r} is a mount point",
+                    hint="what is mounted below the root is left alone unless crossing mounts is asked for",
+                )
+            if kind != DIRECTORY and number != errno.EXDEV:
+                return no_directory(path, walked, kind)
+        return RefusedError(f"{path!r} changed while it was opened: {os.strerror(number).lower()}")
+
+
+class Directory:
+    """A directory held open below a root; names in it are single components.
+
+    Its methods raise OSError as the kernel does: whoever writes knows better what an error means
+    for the whole (``apply``), and ``write_error`` gives it words.
+    """
+
+    __slots__ = ("fd", "path", "root")
+
+    def __init__(self, root: Root, fd: int, path: str) -> None:
+        self.root = root
+        self.fd = fd
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"Directory({self.path!r})"
+
+    def __enter__(self) -> "Directory":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", value: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def path_of(self, name: str) -> str:
+        return f"{self.path.rstrip('/')}/{name}"
+
+    def listdir(self) -> "list[str]":
+        return sorted(os.listdir(self.fd))
+
+    def lstat(self, name: str) -> "os.stat_result | None":
+        try:
+            return again(lstat_at, self.fd, name)
+        except FileNotFoundError:
+            return None
+
+    def entry(self, name: str) -> "Entry | None":
+        found = self.root._lstat_at(self.fd, name)
+        return None if found is None else found[0]
+
+    def is_mount(self, name: str, status: os.stat_result) -> bool:
+        return self.root._is_mount(self.fd, name, status)
+
+    def open(self, name: str, *, write: bool = False) -> int:
+        """A regular file's descriptor; RefusedError for anything else, a symlink included."""
+        before = again(lstat_at, self.fd, name)
+        if not stat.S_ISREG(before.st_mode):
+            raise not_regular(self.path_of(name), kind_of(before.st_mode))
+        flags = _READ | os.O_RDWR if write else _READ
+        try:
+            fd = again(self.root._open, self.fd, name, flags, False, self.root.cross_mounts)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise not_regular(self.path_of(name), SYMLINK) from None
+            raise
+        return _regular_or_closed(fd, self.path_of(name))
+
+    def directory(self, name: str) -> "Directory":
+        """A directory in this one."""
+        fd = again(self.root._open, self.fd, name, _HOLD, False, self.root.cross_mounts)
+        return Directory(self.root, fd, self.path_of(name))
+
+    def create(self, name: str, mode: int = 0o600) -> int:
+        """A new file, open for reading and writing; FileExistsError if there is anything of that name."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _O_NOFOLLOW | _O_CLOEXEC | _O_NOCTTY
+        return os.open(name, flags, mode, dir_fd=self.fd)
+
+    def create_unnamed(self) -> int:
+        """A new file without a name, which vanishes with its descriptor; OSError where that can't be had."""
+        return os.open(".", os.O_RDWR | os.O_TMPFILE | _O_CLOEXEC, 0o600, dir_fd=self.fd)
+
+    def name_unnamed(self, fd: int, name: str) -> None:
+        """Give a file of ``create_unnamed`` a name in this directory; FileExistsError if it is taken."""
+        again(os.link, f"/proc/self/fd/{fd}", name, dst_dir_fd=self.fd, follow_symlinks=True)
+
+    def mkdir(self, name: str, mode: int = 0o755) -> None:
+        again(os.mkdir, name, mode, dir_fd=self.fd)
+
+    def symlink(self, target: str, name: str) -> None:
+        again(os.symlink, target, name, dir_fd=self.fd)
+
+    def mknod(self, name: str, mode: int, device: int = 0) -> None:
+        again(os.mknod, name, mode, device, dir_fd=self.fd)
+
+    def link(self, name: str, to: "Directory", new: str) -> None:
+        """A second name, in ``to``, for what ``name`` is here; a symlink is linked, not what it points to."""
+        again(os.link, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd, follow_symlinks=False)
+
+    def rename(self, name: str, to: "Directory", new: str) -> None:
+        again(os.rename, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd)
+
+    def unlink(self, name: str) -> None:
+        again(os.unlink, name, dir_fd=self.fd)
+
+    def rmdir(self, name: str) -> None:
+        again(os.rmdir, name, dir_fd=self.fd)
+
+    def sync(self) -> None:
+        """Have the names in this directory on the disk."""
+        again(os.fsync, self.fd)
+
+
+def kind_of(mode: int) -> str:
+    return _KINDS.get(stat.S_IFMT(mode), "thing of unknown kind")
+
+
+def reason(error: OSError) -> str:
+    """The kernel's own words, as ours are written: lower case."""
+    return (error.strerror or str(error)).lower()
+
+
+def write_error(action: str, path: str, error: OSError) -> WriteError:
+    """A WriteError that says what could not be done, why, and what to do about it."""
+    return WriteError(f"can't {action} {path!r}: {reason(error)}", hint=_HINTS.get(error.errno or 0, ""))
+
+
+def read_descriptor(fd: int, limit: int, path: str) -> bytes:
+    """Everything a descriptor gives, at most ``limit`` bytes; one more is a LimitError."""
+    chunks: list[bytes] = []
+    left = limit + 1
+    while left > 0:
+        chunk = os.read(fd, min(left, 1 << 20))
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+        left -= len(chunk)
+    raise LimitError(f"{path!r} is larger than {limit} bytes")
+
+
+def again(
+    call: "Callable[Arguments, Result]", /, *args: "Arguments.args", **options: "Arguments.kwargs"
+) -> "Result":
+    """A system call, repeated a bounded number of times while it was interrupted or asks for it."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return call(*args, **options)
+        except OSError as error:
+            if error.errno not in (errno.EINTR, errno.EAGAIN):
+                raise
+    return call(*args, **options)
+
+
+def _open_top(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | _O_DIRECTORY | _O_CLOEXEC | _O_NONBLOCK)
+    except OSError as error:
+        raise InputError(f"{path!r} can't be opened as a directory: {reason(error)}") from None
+    except ValueError:
+        raise InputError(f"{path!r} can't be the name of a directory") from None
+
+
+def _require_regular(fd: int, path: str) -> None:
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode):
+        raise not_regular(path, kind_of(mode))
+
+
+def _regular_or_closed(fd: int, path: str) -> int:
+    try:
+        _require_regular(fd, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def lstat_at(parent: int, name: str) -> os.stat_result:
+    return os.stat(name, dir_fd=parent, follow_symlinks=False)
+
+
+def entry_of(status: os.stat_result, target: str, *, is_mount: bool) -> Entry:
+    """Only what every file system agrees on: no sizes and link counts of directories, no modes of links."""
+    mode = status.st_mode
+    kind = kind_of(mode)
+    regular = kind == FILE
+    return Entry(
+        kind,
+        0o777 if kind == SYMLINK else stat.S_IMODE(mode),
+        status.st_uid,
+        status.st_gid,
+        status.st_size if regular else 0,
+        1 if kind == DIRECTORY else status.st_nlink,
+        target,
+        is_mount,
+        status.st_rdev if kind in (CHAR_DEVICE, BLOCK_DEVICE) else 0,
+    )
+
+
+# the first mechanism: the kernel resolves
+
+
+def _openat2(parent: int, path: str, flags: int, resolve: int) -> int:
+    how = b"".join(word.to_bytes(8, sys.byteorder) for word in (flags, 0, resolve))
+    descriptor: int = _syscall()(_SYS_OPENAT2, parent, os.fsencode(path), how, len(how))
+    if descriptor < 0:
+        number = _errno()
+        raise OSError(number, os.strerror(number))
+    return descriptor
+
+
+def open_with_openat2(root: int, path: str, flags: int, follow: bool, cross_mounts: bool) -> int:
+    resolve = RESOLVE_NO_MAGICLINKS
+    resolve |= RESOLVE_IN_ROOT if follow else RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
+    if not cross_mounts:
+        resolve |= RESOLVE_NO_XDEV
+    return _openat2(root, path, flags, resolve)
+
+
+_binding: "list[Callable[..., int]]" = []
+
+
+def _syscall() -> "Callable[..., int]":
+    return _binding[0] if _binding else _bind()
+
+
+def _errno() -> int:
+    return _binding[1]()
+
+
+def _bind() -> "Callable[..., int]":
+    """libc's syscall(2), without the ctypes package: the C module below it loads in a quarter of the time."""
+    import _ctypes
+
+    class Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # generic for mypy only
+        _type_ = "l"
+
+    class Bytes(_ctypes._SimpleCData):  # type: ignore[type-arg]
+        _type_ = "z"
+
+    class Syscall(_ctypes.CFuncPtr):
+        _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
+        _restype_ = Long
+        _argtypes_ = (Long, Long, Bytes, Bytes, Long)
+
+    program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # typeshed wants a name
+    call = Syscall(_ctypes.dlsym(program, "syscall"))
+    _binding[:] = [call, _ctypes.get_errno]
+    return call
+
+
+# the second mechanism: one component at a time, below a descriptor that is held
+
+
+def open_with_walk(root: int, path: str, flags: int, follow: bool, cross_mounts: bool) -> int:
+    names = [] if path == "." else path.split("/")
+    if follow:
+        names = _resolve(root, names)
+    mount = None if cross_mounts else _mount_id(root)
+    current = os.dup(root) if not names else root
+    try:
+        for index, name in enumerate(names):
+            step = flags | _O_NOFOLLOW if index == len(names) - 1 else _PASS
+            entered = again(os.open, name, step, dir_fd=current)
+            if current != root:
+                os.close(current)
+            current = entered
+            if mount is not None and _mount_id(current) != mount:
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+    except OSError:
+        if current != root:
+            os.close(current)
+        raise
+    if names:
+        return current
+    os.close(current)
+    return os.open(".", flags, dir_fd=root)
+
+
+def _resolve(root: int, names: "list[str]") -> "list[str]":
+    """The names of the same place without links, as a process in a chroot would find it.
+
+    A stack of descriptors stands for the directories entered: ``..`` goes back to the one we came
+    from, so a directory moved meanwhile can't lead us up and out. Magic links of /proc are text
+    like any other here and lead nowhere special.
+    """
+    todo = list(reversed(names))
+    held: list[tuple[str, int]] = []
+    links = 0
+    try:
+        while todo:
+            name = todo.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                if held:
+                    os.close(held.pop()[1])
+                continue
+            here = held[-1][1] if held else root
+            target = _link_target(here, name)
+            if target is None and not todo:
+                return [*(entered for entered, _ in held), name]
+            if target is None:
+                held.append((name, again(os.open, name, _PASS, dir_fd=here)))
+                continue
+            links += 1
+            if links > _MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            if target.startswith("/"):
+                while held:
+                    os.close(held.pop()[1])
+            todo.extend(reversed(target.split("/")))
+        return [entered for entered, _ in held]
+    finally:
+        for _, fd in held:
+            os.close(fd)
+
+
+def _link_target(parent: int, name: str) -> "str | None":
+    try:
+        return os.readlink(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):  # no link, or nothing at all
+            return None
+        raise
+
+
+def _mount_id(fd: int) -> int:
+    """Which mount a descriptor is on; without /proc its device, which does not tell bind mounts apart."""
+    try:
+        info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | _O_CLOEXEC)
+    except OSError:
+        return os.fstat(fd).st_dev
+    try:
+        text = os.read(info, 4096)
+    finally:
+        os.close(info)
+    return int(text.partition(b"mnt_id:")[2].split(None, 1)[0])
+
+
+def _is_mount_by_id(parent: int, name: str, status: os.stat_result) -> bool:
+    """By mount, not by device: files of an overlay and subvolumes of a btrfs have devices of their own."""
+    if not hasattr(os, "O_PATH"):
+        return os.fstat(parent).st_dev != status.st_dev
+    fd = os.open(name, _O_PATH | _O_NOFOLLOW | _O_CLOEXEC, dir_fd=parent)
+    try:
+        return _mount_id(fd) != _mount_id(parent)
+    finally:
+        os.close(fd)
+
+
+# which of them
+
+
+def _choose(wanted: str, root: int) -> "tuple[str, Opener]":
+    if wanted not in ("", OPENAT2, WALK):
+        raise InputError(f"unknown mechanism {wanted!r}", hint=f"TEMPLATER_CONFINED is {OPENAT2} or {WALK}")
+    if wanted == WALK or not _has_openat2(root):
+        if wanted == OPENAT2:
+            raise InputError("this system has no openat2")
+        return WALK, open_with_walk
+    return OPENAT2, open_with_openat2
+
+
+_known: "list[bool]" = []
+
+
+def _has_openat2(root: int) -> bool:
+    """Asked once, with a call that can only succeed: a kernel before 5.6 or a seccomp filter says no."""
+    if not _known:
+        _known.append(sys.platform == "linux" and _answers(root))
+    return _known[0]
+
+
+def _answers(root: int) -> bool:
+    try:
+        os.close(_openat2(root, ".", _PASS, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS))
+    except (ImportError, AttributeError, OSError):
+        return False
+    return True

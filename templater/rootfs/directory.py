@@ -1,0 +1,148 @@
+"""A root filesystem on disk, and the ids its files have there."""
+
+from ..errors import RefusedError
+from ..views import DIRECTORY, Entry
+from . import confined
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from .byname import ByName
+
+    Ranges = tuple[tuple[int, int, int], ...]
+
+#: what the kernel shows for an id that has no place in a map
+NOBODY = 65534
+
+#: what one container is usually given, and the number of ids there are
+_USUAL = 65536
+_ALL = 2**32 - 1
+
+
+class IdMap:
+    """Container ids to ids on disk, as ranges of (first in the container, first on disk, how many)."""
+
+    __slots__ = ("gids", "uids")
+
+    def __init__(self, uids: "Ranges", gids: "Ranges") -> None:
+        self.uids = uids
+        self.gids = gids
+
+    def __repr__(self) -> str:
+        return f"IdMap({self.uids!r}, {self.gids!r})"
+
+    def on_disk(self, uid: int, gid: int) -> "tuple[int, int]":
+        """Refused where there is no such id: a file of nobody's is never what was meant."""
+        return _there(uid, self.uids, "uid"), _there(gid, self.gids, "gid")
+
+    def in_container(self, uid: int, gid: int) -> "tuple[int, int]":
+        return _back(uid, self.uids), _back(gid, self.gids)
+
+
+IDENTITY = IdMap(((0, 0, _ALL),), ((0, 0, _ALL),))
+
+
+def shifted(uid: int, gid: int) -> IdMap:
+    """The map of a root filesystem whose root has these ids and of which nothing else is known.
+
+    Ids of a usual container lie above those of people. Below, it is somebody's own directory:
+    its owner stands for root, and there is nobody to stand for anyone else.
+    """
+    return IdMap(_from(uid), _from(gid))
+
+
+def _from(owner: int) -> "Ranges":
+    if owner == 0:
+        return ((0, 0, _ALL),)
+    return ((0, owner, _USUAL if owner >= _USUAL else 1),)
+
+
+def _there(number: int, ranges: "Ranges", what: str) -> int:
+    for inside, outside, count in ranges:
+        if inside <= number < inside + count:
+            return outside + number - inside
+    raise RefusedError(
+        f"{what} {number} of the container has no place on disk",
+        hint=f"the id map is {', '.join(f'{a}-{a + n - 1} → {b}' for a, b, n in ranges) or 'empty'}",
+    )
+
+
+def _back(number: int, ranges: "Ranges") -> int:
+    for inside, outside, count in ranges:
+        if outside <= number < outside + count:
+            return inside + number - outside
+    return NOBODY
+
+
+class DirectoryRootfs:
+    """A ``RootfsView`` of a directory, which ``apply`` can write to.
+
+    ``ids`` is the runtime's map; without one the directory's owner is the container's root. A map
+    that says otherwise about root than the directory does is refused: one of them is wrong, and
+    every file would be too. ``cross_mounts`` lets paths lead through mount points below the root
+    and lets a target that is itself one be written.
+    """
+
+    __slots__ = ("ids", "root")
+
+    def __init__(
+        self,
+        path: "str | confined.Root | ByName",
+        ids: "IdMap | None" = None,
+        *,
+        cross_mounts: bool = False,
+    ) -> None:
+        self.root = confined.open_root(path, cross_mounts=cross_mounts) if isinstance(path, str) else path
+        top = self.root.entry("/")
+        assert top is not None
+        self.ids = shifted(top.uid, top.gid) if ids is None else ids
+        if ids is not None and ids.on_disk(0, 0)[0] != top.uid:
+            said = ids.on_disk(0, 0)[0]
+            self.root.close()
+            raise RefusedError(
+                f"the id map says that root is {said} on disk, but {self.name!r} belongs to {top.uid}",
+                hint="is it mounted with other ids than the map was written for, or was it never shifted?",
+            )
+
+    def __repr__(self) -> str:
+        return f"DirectoryRootfs({self.name!r})"
+
+    def __enter__(self) -> "DirectoryRootfs":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", value: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.root.close()
+
+    @property
+    def name(self) -> str:
+        return self.root.name
+
+    def entry(self, path: str) -> "Entry | None":
+        found = self.root.entry(path)
+        if found is not None:
+            found.uid, found.gid = self.ids.in_container(found.uid, found.gid)
+        return found
+
+    def read(self, path: str, limit: int) -> bytes:
+        return self.root.read(path, limit)
+
+    def listdir(self, path: str) -> "list[str]":
+        return self.root.listdir(path)
+
+    def walk(self, path: str = "/") -> "Iterator[tuple[str, Entry]]":
+        """Every name below a directory and what it is, parents first, sorted; mounts are not entered."""
+        for name in self.listdir(path):
+            below = f"{path.rstrip('/')}/{name}"
+            entry = self.entry(below)
+            if entry is None:
+                continue
+            yield below, entry
+            if entry.kind == DIRECTORY and not entry.is_mount:
+                yield from self.walk(below)
