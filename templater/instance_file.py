@@ -1,0 +1,81 @@
+"""Descriptions of instances where the user has them: files, and standard input."""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+
+from . import instance_yaml
+from .errors import InputError, LimitError
+from .instance import Instance
+from .source import Source
+from .yamltext import size_text
+
+
+def read_instance(
+    file: str | None = None,
+    *,
+    name: str | None = None,
+    type: str | None = None,
+    profiles: Iterable[str] = (),
+    config: Mapping[str, str] | None = None,
+    devices: Mapping[str, Mapping[str, str]] | None = None,
+    expanded: bool | None = None,
+) -> Instance:
+    """The instance described in ``file``, or a container ``c1``, with what is given laid over it.
+
+    ``file`` is ``FILE``, ``FILE#NAME`` for one of several, or ``-``; ``profiles`` are files too. The
+    rest is as in ``instance_yaml.read_instance``.
+
+    >>> read_instance(name="web1", config={"user.role": "www"}).expanded_config()
+    {'user.role': 'www'}
+    """
+    source, pick = (None, "") if file is None else _source_and_pick(file)
+    return instance_yaml.read_instance(
+        source,
+        pick,
+        name=name,
+        type=type,
+        profiles=[read_source(profile) for profile in profiles],
+        config=config,
+        devices=devices,
+        expanded=expanded,
+    )
+
+
+def stream_instances(file: str) -> Iterator[Instance]:
+    """Every instance of a list such as ``incus list -f json`` prints, read piece by piece."""
+    if file == "-":
+        yield from instance_yaml.stream_instances(sys.stdin.buffer.read, "<stdin>")
+        return
+    try:
+        with open(file, "rb") as stream:
+            yield from instance_yaml.stream_instances(stream.read, file)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def read_source(file: str) -> Source:
+    """A description as text, no larger than descriptions may be."""
+    limit = instance_yaml.LIMITS.bytes
+    try:
+        if file == "-":
+            name, data = "<stdin>", sys.stdin.buffer.read(limit + 1)
+        else:
+            with open(file, "rb") as stream:
+                name, data = file, stream.read(limit + 1)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    if len(data) > limit:
+        raise LimitError(f"'{file}' is larger than {size_text(limit)}")
+    return Source(name, data)
+
+
+def _source_and_pick(file: str) -> tuple[Source, str]:
+    """A file may have a '#' in its name, though hardly with the name of an instance behind it."""
+    path, mark, pick = file.rpartition("#")
+    if not mark or not path:
+        return read_source(file), ""
+    return read_source(path), pick
+
+
+def _unreadable(file: str, error: OSError) -> InputError:
+    return InputError(f"can't read '{file}': {(error.strerror or str(error)).lower()}")
