@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     )),
     ("the shell: images, root filesystems, writing", (
         "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "instance_directory", "instance_file",
-        "descriptions", "apply", "watch", "fleet",
+        "apply", "watch", "fleet",
     )),
     ("the doors", ("hooks", "hooks.*", "cli", "cli.*", "__main__")),
 )  # fmt: skip

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,10 +13,13 @@ from click.shell_completion import CompletionItem
 
 from ..errors import InputError, UsageError
 from ..hosts import HOSTS
+from ..instance_file import read_instance, read_source
 from ..metadata import TRIGGERS
 
 if TYPE_CHECKING:
     from ..instance import Instance
+
+Command = Callable[..., Any]
 
 FIRST_BOOT = ("create", "start")
 DIALECTS = ("v4", "v6", "v6.1")
@@ -37,13 +41,11 @@ class Description:
     devices: tuple[str, ...]
 
     def read(self) -> Instance:
-        from ..instance_yaml import read_instance
-
         return read_instance(
             self.file,
             name=self.name,
             type=self.type,
-            profiles=[read_text(path) for path in self.profiles],
+            profiles=self.profiles,
             config=dict(key_value(text) for text in self.config),
             devices=dict(device(text) for text in self.devices),
         )
@@ -56,21 +58,12 @@ class Description:
         return (*instance, *self.profiles, *from_values)
 
 
-def read_text(path: str) -> str:
-    """A small text file, undecodable bytes kept."""
-    try:
-        with open(path, "rb") as file:
-            return file.read().decode("utf-8", "surrogateescape")
-    except OSError as error:
-        raise InputError(f"can't read '{path}': {(error.strerror or '').lower()}") from error
-
-
 def key_value(text: str) -> tuple[str, str]:
     """``KEY=VALUE``; ``KEY=@FILE`` takes the value from a file, as it is."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise UsageError(f"'{text}' is not KEY=VALUE", hint="for example: -c user.user-data=@user-data.yaml")
-    return key, read_text(value[1:]) if value.startswith("@") else value
+    return key, read_source(value[1:]).text if value.startswith("@") else value
 
 
 def device(text: str) -> tuple[str, dict[str, str]]:
@@ -83,12 +76,18 @@ def device(text: str) -> tuple[str, dict[str, str]]:
     return name, dict(key_value(pair) for pair in pairs)
 
 
-def decorate(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def decorate(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Several click options as one decorator, in the order in which help shows them."""
-    return lambda function: reduce(lambda done, option: option(done), reversed(options), function)
+
+    def decorated(function: Command) -> Command:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorated
 
 
-def instance_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def instance_options(function: Command) -> Command:
     """``-i`` and what adds to it or replaces it; the command gets a ``Description`` as ``instance``."""
 
     @decorate(
@@ -152,7 +151,7 @@ def instance_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def host_options(*, default: str = "incus") -> Callable[[Any], Any]:
+def host_options(*, default: str = "incus") -> Callable[[Command], Command]:
     """``--host`` and ``--dialect``; the command gets a ``Host`` and the name of a dialect or None."""
     options = decorate(
         click.option(
@@ -166,7 +165,7 @@ def host_options(*, default: str = "incus") -> Callable[[Any], Any]:
         click.option("--dialect", type=click.Choice(DIALECTS), help="pongo2's version, if not the host's."),
     )
 
-    def with_host(function: Callable[..., Any]) -> Callable[..., Any]:
+    def with_host(function: Command) -> Command:
         @wraps(function)
         def wrapped(*, host_name: str, **rest: Any) -> Any:
             return function(host=HOSTS[host_name], **rest)
@@ -176,7 +175,7 @@ def host_options(*, default: str = "incus") -> Callable[[Any], Any]:
     return with_host
 
 
-def trigger_option(*, default: tuple[str, ...] | None = FIRST_BOOT) -> Callable[[Any], Any]:
+def trigger_option(*, default: tuple[str, ...] | None = FIRST_BOOT) -> Callable[[Command], Command]:
     """``-t``: passes in their order; commas and repetition both work."""
     explained = f"  [default: {','.join(default)}]" if default else ""
     return click.option(
@@ -207,5 +206,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stan
 source_argument = click.argument("src", metavar="SRC", shell_complete=complete_files)
 
 
-def rootfs_argument(*, required: bool = True) -> Callable[[Any], Any]:
+def rootfs_argument(*, required: bool = True) -> Callable[[Command], Command]:
     return click.argument("rootfs", metavar="ROOTFS", required=required, shell_complete=complete_files)
+
+
+def existing(path: str) -> str:
+    """The path, if something stands there."""
+    if not os.path.exists(path):
+        raise InputError(f"there is no '{path}'")
+    return path

@@ -27,6 +27,10 @@ def write(text: str) -> None:
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
 
+def flush() -> None:
+    sys.stdout.buffer.flush()
+
+
 def write_json(value: Any) -> None:
     import json
 

@@ -1,0 +1,81 @@
+"""``templater apply``: write the files into a root file system."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import RefusedError
+from . import options, output
+
+if TYPE_CHECKING:
+    from ..hosts import Host
+    from ..plan import Plan
+
+HELP = """Write what SRC's templates render into ROOTFS, all of it or nothing.
+
+ROOTFS is the root of a container's file system; nothing outside it is ever touched. If one
+template fails, or one file can't be written safely, nothing is written. A file that already has
+its content is left alone, down to its modification time.
+
+\b
+Examples:
+  templater apply image.tar.xz rootfs -t create,start -i web1.yaml     a first start
+  templater apply ./image /srv/web1/rootfs -t start                    any later start
+"""
+
+
+@click.command(help=HELP)
+@options.source_argument
+@options.rootfs_argument()
+@options.instance_options
+@options.trigger_option(default=None)
+@click.option("--as-agent", is_flag=True, help="For a virtual machine: do what the agent does in the guest.")
+@click.option("--in-place", is_flag=True, help="Allow targets that are mount points; not atomic.")
+@options.host_options(default="none")
+@options.json_option
+def command(
+    src: str,
+    rootfs: str,
+    instance: options.Description,
+    triggers: tuple[str, ...],
+    as_agent: bool,
+    in_place: bool,
+    host: Host,
+    dialect: str | None,
+    as_json: bool,
+) -> int:
+    from ..apply import apply
+    from ..rootfs.directory import DirectoryRootfs
+    from .planning import planned
+
+    plan = planned(
+        src, instance, triggers=triggers, rootfs=rootfs, host=host, dialect=dialect, in_place=in_place
+    )
+    plan = for_rootfs(plan, as_agent=as_agent)
+    written = list(plan.files())
+    apply(plan, DirectoryRootfs(rootfs))
+    if as_json:
+        from ..report import plan_data
+
+        output.write_json(plan_data(plan))
+    else:
+        from ..report import headline
+
+        output.write("".join(f"{headline(change)}\n" for change in written))
+    return 0
+
+
+def for_rootfs(plan: Plan, *, as_agent: bool) -> Plan:
+    """The plan that may be written: a virtual machine's files belong on its config drive."""
+    if not plan.instance.is_vm:
+        if as_agent:
+            raise click.UsageError("--as-agent is for virtual machines")
+        return plan
+    if not as_agent:
+        raise RefusedError(
+            f"'{plan.instance.name}' is a virtual machine: its host writes no file into its root file system",
+            hint="--as-agent does what the agent in the guest would do",
+        )
+    return plan.as_agent()

@@ -1,0 +1,86 @@
+"""``templater watch``: preview again whenever something changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import TemplaterError
+from . import options, output
+
+if TYPE_CHECKING:
+    from ..hosts import Host
+
+HELP = """Preview SRC again whenever a template, metadata.yaml or the instance changes.
+
+With ROOTFS it is the patch that is shown again, as `templater diff` prints it. Ends with Ctrl-C.
+
+\b
+Examples:
+  templater watch ./image -i web1.yaml
+  templater watch ./image /srv/web1/rootfs -t start
+"""
+
+
+@click.command(help=HELP)
+@options.source_argument
+@options.rootfs_argument(required=False)
+@options.instance_options
+@options.trigger_option()
+@options.host_options()
+@options.json_option
+def command(
+    src: str,
+    rootfs: str | None,
+    instance: options.Description,
+    triggers: tuple[str, ...],
+    host: Host,
+    dialect: str | None,
+    as_json: bool,
+) -> int:
+    from ..watch import Watch, sources_of
+
+    def look() -> None:
+        from .planning import planned
+
+        plan = planned(src, instance, triggers=triggers, rootfs=rootfs, host=host, dialect=dialect)
+        if as_json:
+            import json
+
+            from ..report import plan_data
+
+            output.write(json.dumps(plan_data(plan), ensure_ascii=False) + "\n")
+        elif rootfs is None:
+            from .preview import show
+
+            show(plan)
+        else:
+            from ..diff import patch
+            from .diff import complain, show_patch
+
+            show_patch(patch(plan))
+            complain(plan)
+
+    files, folders = sources_of(options.existing(src))
+    with Watch([*files, *instance.files], folders) as watch:
+        attempt(look)
+        try:
+            while True:
+                names = watch.wait()
+                if output.on_terminal():
+                    click.clear()
+                output.say(f"changed: {', '.join(names)}")
+                attempt(look)
+        except KeyboardInterrupt:
+            return 0
+
+
+def attempt(look: Callable[[], None]) -> None:
+    """A mistake in a template is what one watches for: say it and go on."""
+    try:
+        look()
+    except TemplaterError as error:
+        output.say(error.explain())
+    output.flush()

@@ -1,0 +1,132 @@
+"""Waits until something that a preview was made of has changed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterable
+from types import TracebackType
+
+from watchdog.events import (
+    EVENT_TYPE_CLOSED_NO_WRITE,
+    EVENT_TYPE_OPENED,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+
+QUIET = 0.08  # an editor's save is several events
+PATIENCE = 1.0  # a storm of events must not put off the preview for ever
+CHECK = 0.5  # how often the watched folders are compared with those that stand there now
+REMEMBERED = 16
+
+#: our own reading makes these
+READS = (EVENT_TYPE_OPENED, EVENT_TYPE_CLOSED_NO_WRITE)
+
+
+def sources_of(src: str) -> tuple[list[str], list[str]]:
+    """The files and the folders that an image's templates are read from."""
+    if not stat.S_ISDIR(os.stat(src).st_mode):
+        return [src], []
+    return [os.path.join(src, "metadata.yaml")], [os.path.join(src, "templates")]
+
+
+class Watch:
+    """Files, and all files of folders, under observation. A context manager.
+
+    The folders are watched by what they are, not by their names: when one is replaced (an editor
+    that moves it, ``git checkout``, a new link), that counts as a change and the new one is watched.
+    """
+
+    def __init__(self, files: Iterable[str], folders: Iterable[str] = ()) -> None:
+        self.files = {os.path.abspath(path) for path in files}
+        self.files |= {os.path.realpath(path) for path in self.files}
+        self.folders = {os.path.abspath(path) for path in folders}
+        self._changed = threading.Event()
+        self._names: set[str] = set()
+        self._last = 0.0
+        self._observer = Observer()
+        self._seen: dict[str, tuple[int, int] | None] = {}
+
+    def __enter__(self) -> Watch:
+        self._observer.start()
+        self._look()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._observer.stop()
+        self._observer.join()
+
+    def wait(self, timeout: float | None = None) -> list[str]:
+        """The names that changed, once it is quiet again; empty when ``timeout`` seconds passed."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._changed.wait(CHECK if end is None else max(0.0, min(CHECK, end - time.monotonic()))):
+            if self._replaced():
+                self.note("")
+            elif end is not None and time.monotonic() >= end:
+                return []
+        first = time.monotonic()
+        while time.monotonic() < min(self._last + QUIET, first + PATIENCE):
+            time.sleep(QUIET / 4)
+        self._changed.clear()
+        if self._replaced():
+            self._look()
+        names, self._names = self._names, set()
+        return sorted(names) or ["(a folder)"]
+
+    def concerns(self, path: str) -> bool:
+        """Whether a change of this name can change a preview; an editor's swap files can't."""
+        name = os.path.basename(path)
+        if path in self.files or path in self.folders:
+            return True
+        scratch = name.startswith((".", "#")) or name.endswith(("~", ".swp", ".swx")) or name == "4913"
+        return os.path.dirname(path) in self.folders and not scratch
+
+    def note(self, path: str) -> None:
+        """Something happened to ``path``."""
+        self._last = time.monotonic()
+        if path and len(self._names) < REMEMBERED:
+            self._names.add(path)
+        self._changed.set()
+
+    def _watched(self) -> set[str]:
+        """The folders to observe: those asked for, and the ones in which our files and folders stand."""
+        return self.folders | {os.path.dirname(path) for path in self.files | self.folders}
+
+    def _look(self) -> None:
+        """Observe what stands there now."""
+        self._observer.unschedule_all()
+        handler = _Handler(self)
+        for folder in self._watched():
+            self._seen[folder] = identity(folder)
+            if self._seen[folder] is not None:
+                self._observer.schedule(handler, folder)
+
+    def _replaced(self) -> bool:
+        return any(identity(folder) != seen for folder, seen in self._seen.items())
+
+
+class _Handler(FileSystemEventHandler):
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        if event.event_type in READS:
+            return
+        # an atomic save moves the new file over the old one: the name that counts is the destination
+        for path in (os.fsdecode(event.src_path), os.fsdecode(event.dest_path)):
+            if path and self.watch.concerns(path):
+                self.watch.note(path)
+
+
+def identity(folder: str) -> tuple[int, int] | None:
+    """Which folder a name means at this moment."""
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
