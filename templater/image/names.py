@@ -6,6 +6,10 @@ from ..errors import RefusedError
 from ..source import printable
 from ..views import FILE, TemplateFile
 
+METADATA = "metadata.yaml"
+TEMPLATES = "templates"
+ROOTFS = "rootfs"
+
 
 def bad_template_name(name: str) -> TemplateFile | None:
     """The answer for a name that can't be one file's in ``templates/``; None for a fine one."""

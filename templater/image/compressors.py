@@ -1,0 +1,184 @@
+"""Compressed output that depends on its input alone: no names, no times, no number of processors."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import os
+import zlib
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from ..errors import UsageError
+from .recognition import BZIP2, GZIP, LZ4, LZMA, TAR, XZ, ZSTD
+
+NONE = "none"
+
+#: the names that ``--compression`` takes: those of the daemons, and the tools'
+NAMES = {
+    "none": TAR, "tar": TAR, "gzip": GZIP, "gz": GZIP, "pigz": GZIP, "bzip2": BZIP2, "xz": XZ,
+    "pxz": XZ, "lzma": LZMA, "zstd": ZSTD, "zst": ZSTD, "pzstd": ZSTD, "lz4": LZ4,
+}  # fmt: skip
+
+# xz's own multithreaded block: three times the dictionary of its default preset
+_XZ_PIECE = 24 * 1024 * 1024
+
+Write = Callable[[bytes], object]
+
+
+class Compressor(Protocol):
+    def write(self, data: bytes) -> None: ...
+    def close(self) -> None:
+        """Write what is left. Without it the output is cut short."""
+
+
+class _Squeezer(Protocol):
+    """What the compressors of bz2, lzma, zlib, zstd have in common."""
+
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
+    """``kind`` is one of recognition's compressions, or TAR for none at all."""
+    if kind == TAR:
+        return _Plain(write)
+    if kind == XZ:
+        return _ParallelXz(write, 6 if level is None else level)
+    return _Stream(write, _squeezer(kind, level))
+
+
+def compression_named(name: str) -> str:
+    """An allow-list: the daemons passed this word, arguments and all, to a shell (CVE-2026-28384)."""
+    if name not in NAMES:
+        raise UsageError(f"unknown compression '{name}'", hint=f"one of {', '.join(NAMES)}")
+    return NAMES[name]
+
+
+def _squeezer(kind: str, level: int | None) -> _Squeezer:
+    if kind == GZIP:
+        # zlib writes a header without name and with time 0; gzip.compress() differs between versions
+        return zlib.compressobj(6 if level is None else level, zlib.DEFLATED, 31)
+    if kind == BZIP2:
+        return bz2.BZ2Compressor(9 if level is None else level)
+    if kind == LZMA:
+        return lzma.LZMACompressor(lzma.FORMAT_ALONE, preset=6 if level is None else level)
+    if kind == ZSTD:
+        return _zstd(3 if level is None else level)
+    return _Lz4(0 if level is None else level)
+
+
+def _zstd(level: int) -> _Squeezer:
+    try:
+        from compression import zstd  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        from backports import zstd
+    parameter = zstd.CompressionParameter
+    # any number of workers gives the same bytes, but none at all gives others
+    options = {
+        parameter.compression_level: level,
+        parameter.nb_workers: _processors(),
+        parameter.checksum_flag: 1,
+    }
+    made: _Squeezer = zstd.ZstdCompressor(options=options)
+    return made
+
+
+class _Lz4:
+    def __init__(self, level: int) -> None:
+        import lz4.frame  # type: ignore[import-untyped, unused-ignore]
+
+        self._frame = lz4.frame.LZ4FrameCompressor(compression_level=level, content_checksum=True)
+        self._header = self._frame.begin()
+
+    def compress(self, data: bytes, /) -> bytes:
+        header, self._header = self._header, b""
+        packed: bytes = header + self._frame.compress(data)
+        return packed
+
+    def flush(self) -> bytes:
+        packed: bytes = self._header + self._frame.flush()
+        return packed
+
+
+class _Plain:
+    def __init__(self, write: Write) -> None:
+        self._write = write
+
+    def write(self, data: bytes) -> None:
+        self._write(data)
+
+    def close(self) -> None:
+        pass
+
+
+class _Stream:
+    def __init__(self, write: Write, squeezer: _Squeezer) -> None:
+        self._write = write
+        self._squeezer = squeezer
+
+    def write(self, data: bytes) -> None:
+        packed = self._squeezer.compress(data)
+        if packed:
+            self._write(packed)
+
+    def close(self) -> None:
+        self._write(self._squeezer.flush())
+
+
+class _ParallelXz:
+    """Pieces of the input as xz streams in a row, which every xz reads as one.
+
+    liblzma's own threads can't be had from Python, and the xz program isn't everywhere; pieces of a
+    fixed size give the same bytes on every machine. lzma lets go of the interpreter while it works.
+    """
+
+    def __init__(self, write: Write, level: int) -> None:
+        self._write = write
+        self._level = level
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._pool = ThreadPoolExecutor(_processors())
+        self._waiting: deque[Future[bytes]] = deque()
+        self._started = False
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            part = view[: _XZ_PIECE - self._size]
+            self._parts.append(bytes(part))
+            self._size += len(part)
+            view = view[len(part) :]
+            if self._size == _XZ_PIECE:
+                self._start()
+
+    def close(self) -> None:
+        try:
+            if self._size or not self._started:
+                self._start()
+            while self._waiting:
+                self._write(self._waiting.popleft().result())
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _start(self) -> None:
+        parts, self._parts, self._size, self._started = self._parts, [], 0, True
+        self._waiting.append(self._pool.submit(self._squeeze, parts))
+        # one piece more than processors keeps them all busy and bounds the memory
+        while len(self._waiting) > _processors() + 1:
+            self._write(self._waiting.popleft().result())
+
+    def _squeeze(self, parts: list[bytes]) -> bytes:
+        squeezer = lzma.LZMACompressor(preset=self._level, check=lzma.CHECK_CRC64)
+        packed = [squeezer.compress(part) for part in parts]
+        packed.append(squeezer.flush())
+        return b"".join(packed)
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1

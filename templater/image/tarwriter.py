@@ -1,0 +1,199 @@
+"""Tar archives written block by block: the same members give the same bytes, whatever wrote them."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from ..errors import InputError
+from ..source import printable
+from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
+from .archive import HARD_LINK, Member
+from .recognition import BLOCK
+
+Format = Literal["pax", "gnu"]
+
+_TYPES = {
+    FILE: tarfile.REGTYPE,
+    HARD_LINK: tarfile.LNKTYPE,
+    SYMLINK: tarfile.SYMTYPE,
+    CHAR_DEVICE: tarfile.CHRTYPE,
+    BLOCK_DEVICE: tarfile.BLKTYPE,
+    DIRECTORY: tarfile.DIRTYPE,
+    FIFO: tarfile.FIFOTYPE,
+}
+_RECORD = 20 * BLOCK  # GNU tar pads to this, and warns about less
+_OCTAL_ID = 0o7777777
+_OCTAL_SIZE = 0o77777777777
+
+
+class TarWriter:
+    """Members in the order they are added. ``write`` takes the archive's bytes."""
+
+    def __init__(self, write: Callable[[bytes], object], format: Format = "pax") -> None:
+        self._write_out = write
+        self._format = format
+        self.position = 0
+
+    def add(self, member: Member, data: Iterable[tuple[int, bytes]] = ()) -> None:
+        """``data`` are pieces as ``Archive.chunks`` gives them: offset and bytes, holes left out."""
+        prefix = self._sparse_map(member) if member.sparse is not None and self._format == "pax" else b""
+        header = self._pax_header(member, prefix) if self._format == "pax" else self._gnu_header(member)
+        self._write(header)
+        if member.kind != FILE:
+            return
+        expected = len(prefix) + _stored(member)
+        self._write(prefix)
+        written = len(prefix)
+        for _, piece in data:
+            self._write(piece)
+            written += len(piece)
+        if written != expected:
+            raise InputError(
+                f"'{printable(member.name)}' changed while it was read",
+                hint="stop whatever writes to it, and try again",
+            )
+        self._write(bytes(-written % BLOCK))
+
+    def copy(self, raw: bytes) -> None:
+        """Blocks of another archive, as they are."""
+        self._write(raw)
+
+    def close(self) -> None:
+        self._write(bytes(2 * BLOCK))
+        self._write(bytes(-self.position % _RECORD))
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            self._write_out(data)
+            self.position += len(data)
+
+    def _info(self, member: Member, name: str, target: str) -> tarfile.TarInfo:
+        info = tarfile.TarInfo(name + "/" if member.kind == DIRECTORY else name)
+        info.type = _TYPES[member.kind]
+        info.mode = member.mode
+        info.uid, info.gid = member.uid, member.gid
+        info.mtime = int(member.mtime)
+        info.linkname = target
+        info.size = _stored(member)
+        info.devmajor, info.devminor = member.device
+        return info
+
+    def _gnu_header(self, member: Member) -> bytes:
+        if member.xattrs:
+            raise InputError(
+                f"'{printable(member.name)}' has extended attributes, which the gnu format can't hold",
+                hint="use the pax format",
+            )
+        info = self._info(member, member.name, member.target)
+        if member.sparse is None:
+            return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+        info.type = tarfile.GNUTYPE_SPARSE
+        blocks = info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+        return blocks[:-BLOCK] + _gnu_sparse(blocks[-BLOCK:], member)
+
+    def _pax_header(self, member: Member, prefix: bytes) -> bytes:
+        records = {
+            f"SCHILY.xattr.{name}".encode("utf-8", "surrogateescape"): value
+            for name, value in member.xattrs.items()
+        }
+        name, target = _bytes(member.name), _bytes(member.target)
+        info = self._info(member, "", "")
+        if member.sparse is not None:
+            records |= {
+                b"GNU.sparse.major": b"1",
+                b"GNU.sparse.minor": b"0",
+                b"GNU.sparse.name": name,
+                b"GNU.sparse.realsize": b"%d" % member.size,
+            }
+            head, _, last = name.rpartition(b"/")
+            name = (head + b"/" if head else b"") + b"GNUSparseFile.0/" + last
+            info.size = len(prefix) + _stored(member)
+        directory = b"/" if member.kind == DIRECTORY else b""
+        info.name = _fits(name + directory, records, b"path")
+        info.linkname = _fits(target, records, b"linkpath")
+        for key in ("uid", "gid"):
+            if getattr(info, key) > _OCTAL_ID:
+                records[key.encode()] = b"%d" % getattr(info, key)
+                setattr(info, key, 0)
+        if info.size > _OCTAL_SIZE:
+            records[b"size"] = b"%d" % info.size
+            info.size = 0
+        if not 0 <= info.mtime <= _OCTAL_SIZE:
+            records[b"mtime"] = b"%d" % info.mtime
+            info.mtime = 0
+        block = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+        return _extended(records, info.name) + block if records else block
+
+    def _sparse_map(self, member: Member) -> bytes:
+        pieces = _map_with_end(member)
+        numbers = [len(pieces), *(number for piece in pieces for number in piece)]
+        text = b"".join(b"%d\n" % number for number in numbers)
+        return text + bytes(-len(text) % BLOCK)
+
+
+def _map_with_end(member: Member) -> list[tuple[int, int]]:
+    """GNU tar ends a map with an empty piece at the file's end where that is a hole."""
+    pieces = list(member.sparse or ())
+    end = pieces[-1][0] + pieces[-1][1] if pieces else 0
+    if end < member.size or not pieces:
+        pieces.append((member.size, 0))
+    return pieces
+
+
+def _stored(member: Member) -> int:
+    if member.kind != FILE:
+        return 0
+    return member.size if member.sparse is None else sum(length for _, length in member.sparse)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _fits(name: bytes, records: dict[bytes, bytes], key: bytes) -> str:
+    """The name as the plain header can hold it; one that doesn't fit goes into a record."""
+    if len(name) <= 100 and name.isascii():
+        return name.decode("ascii")
+    records[key] = name
+    return name.decode("ascii", "replace").replace("\ufffd", "?")[:99]
+
+
+def _extended(records: dict[bytes, bytes], name: str) -> bytes:
+    body = b"".join(_record(key, records[key]) for key in sorted(records))
+    info = tarfile.TarInfo(f"PaxHeaders/{name.rstrip('/').rpartition('/')[2]}"[:99])
+    info.type = tarfile.XHDTYPE
+    info.size = len(body)
+    return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict") + body + bytes(-len(body) % BLOCK)
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    """The length in front counts itself too."""
+    rest = len(key) + len(value) + 3
+    size = rest + len(str(rest))
+    size = rest + len(str(size))
+    return b"%d %s=%s\n" % (size, key, value)
+
+
+def _gnu_sparse(block: bytes, member: Member) -> bytes:
+    pieces = _map_with_end(member)
+    fields = [_octal(number) for piece in pieces for number in piece]
+    header = bytearray(block)
+    header[386:482] = b"".join(fields[:8]).ljust(96, b"\0")
+    rest = fields[8:]
+    header[482] = bool(rest)
+    header[483:495] = _octal(member.size)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    blocks = [bytes(header)]
+    while rest:
+        now, rest = rest[:42], rest[42:]
+        blocks.append(b"".join(now).ljust(504, b"\0") + bytes([bool(rest)]) + bytes(7))
+    return b"".join(blocks)
+
+
+def _octal(number: int) -> bytes:
+    if number <= _OCTAL_SIZE:
+        return b"%011o\0" % number
+    return b"\x80" + number.to_bytes(11, "big")

@@ -1,0 +1,196 @@
+"""A directory tree as members of an archive, read through the confined layer."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from ..errors import InputError
+from ..rootfs.confined import Directory, Root, kind_of, reason
+from ..source import printable
+from ..views import DIRECTORY, FILE, SOCKET, SYMLINK
+from .archive import HARD_LINK, Member
+
+_PIECE = 1024 * 1024
+# the copy-up marks of overlayfs belong to a mount, and the labels of a security module to its host
+_HOST_XATTRS = ("trusted.overlay.", "security.selinux", "security.ima", "security.evm", "security.SMACK64")
+
+Data = Iterator[tuple[int, bytes]]
+#: an on-disk uid or gid as the container sees it
+Unshift = Callable[[int], int]
+
+
+@dataclass(slots=True)
+class Tree:
+    """A walk over one directory tree: sorted by name, a directory before what is in it.
+
+    What an archive can't hold is left out and listed: sockets in ``left_out``, other file systems
+    mounted in the tree in ``mounts`` (their mount points stay, empty).
+    """
+
+    root: Root
+    latest: int | None = None
+    """Modification times later than this become this (SOURCE_DATE_EPOCH)."""
+    uid: Unshift = int
+    gid: Unshift = int
+    left_out: list[str] = field(default_factory=list)
+    mounts: list[str] = field(default_factory=list)
+    _names: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def members(self, path: str, name: str) -> Iterator[tuple[Member, Data]]:
+        """``path`` below the root under the archive's ``name``, the directory itself included."""
+        found = self.root.lstat(path)
+        if found is None:
+            raise InputError(f"'{self.root.name}{printable(path)}' does not exist")
+        if found[0].kind != DIRECTORY:
+            raise InputError(f"'{self.root.name}{printable(path)}' is a {found[0].kind}, not a directory")
+        with self.root.directory(path) as directory:
+            yield from self._below(directory, name, os.fstat(directory.fd))
+
+    def file(self, path: str, name: str) -> tuple[Member, Data]:
+        parent, _, last = path.rpartition("/")
+        directory = self.root.directory(parent or "/")
+        status = directory.lstat(last)
+        if status is None:
+            directory.close()
+            raise InputError(f"'{self.root.name}{printable(path)}' does not exist")
+        member = self._member(directory, last, name, status)
+        return member, self._closing(directory, self._data(directory, last, member))
+
+    def _closing(self, directory: Directory, data: Data) -> Data:
+        with directory:
+            yield from data
+
+    def _below(
+        self, directory: Directory, name: str, status: os.stat_result
+    ) -> Iterator[tuple[Member, Data]]:
+        member = self._common(name, DIRECTORY, status)
+        member.xattrs = _xattrs_of(directory.fd)
+        yield member, iter(())
+        for entry in sorted(os.listdir(directory.fd), key=os.fsencode):
+            status_of = directory.lstat(entry)
+            if status_of is None:
+                continue  # gone since the listing: as if it had never been there
+            inner = f"{name}/{entry}" if name else entry
+            if stat.S_ISDIR(status_of.st_mode):
+                yield from self._enter(directory, entry, inner, status_of)
+            elif stat.S_ISSOCK(status_of.st_mode):
+                self.left_out.append(inner)
+            else:
+                member = self._member(directory, entry, inner, status_of)
+                yield member, self._data(directory, entry, member)
+
+    def _enter(
+        self, directory: Directory, entry: str, name: str, status: os.stat_result
+    ) -> Iterator[tuple[Member, Data]]:
+        if directory.is_mount(entry, status):
+            self.mounts.append(name)
+            yield self._common(name, DIRECTORY, status), iter(())
+            return
+        try:
+            inner = directory.directory(entry)
+        except OSError as error:
+            raise InputError(f"'{printable(name)}' can't be opened: {reason(error)}") from error
+        with inner:
+            yield from self._below(inner, name, os.fstat(inner.fd))
+
+    def _common(self, name: str, kind: str, status: os.stat_result) -> Member:
+        mtime = int(status.st_mtime)
+        return Member(
+            name,
+            kind,
+            stat.S_IMODE(status.st_mode),
+            self.uid(status.st_uid),
+            self.gid(status.st_gid),
+            mtime=mtime if self.latest is None else min(mtime, self.latest),
+        )
+
+    def _member(self, directory: Directory, entry: str, name: str, status: os.stat_result) -> Member:
+        member = self._common(name, kind_of(status.st_mode), status)
+        if member.kind == SYMLINK:
+            member.mode = 0o777
+            member.target = os.readlink(entry, dir_fd=directory.fd)
+        elif member.kind not in (FILE, SOCKET):
+            member.device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+        if status.st_nlink > 1:
+            first = self._names.setdefault((status.st_dev, status.st_ino), name)
+            if first != name:
+                member.kind, member.target, member.device = HARD_LINK, first, (0, 0)
+                return member
+        if member.kind == FILE:
+            self._look_inside(directory, entry, member)
+        elif member.kind == SYMLINK:
+            member.xattrs = _xattrs_of_link(directory.fd, entry)
+        return member
+
+    def _look_inside(self, directory: Directory, entry: str, member: Member) -> None:
+        fd = directory.open(entry)
+        try:
+            status = os.fstat(fd)
+            member.size = status.st_size
+            member.xattrs = _xattrs_of(fd)
+            if status.st_blocks * 512 < status.st_size:
+                member.sparse = _pieces(fd, status.st_size)
+        finally:
+            os.close(fd)
+
+    def _data(self, directory: Directory, entry: str, member: Member) -> Data:
+        if member.kind != FILE:
+            return
+        fd = directory.open(entry)
+        try:
+            for start, length in member.sparse if member.sparse is not None else ((0, member.size),):
+                offset, end = start, start + length
+                while offset < end:
+                    data = os.pread(fd, min(_PIECE, end - offset), offset)
+                    if not data:
+                        return  # it shrank: the writer counts, and says so
+                    yield offset, data
+                    offset += len(data)
+        finally:
+            os.close(fd)
+
+
+def _pieces(fd: int, size: int) -> tuple[tuple[int, int], ...] | None:
+    """Where a sparse file has data; None where the file system can't say or there are no holes."""
+    pieces = []
+    offset = 0
+    while offset < size:
+        try:
+            start = os.lseek(fd, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+                break
+            return None
+        offset = min(os.lseek(fd, start, os.SEEK_HOLE), size)
+        if offset > start:
+            pieces.append((start, offset - start))
+    return None if pieces == [(0, size)] else tuple(pieces)
+
+
+def _xattrs_of(fd: int) -> dict[str, bytes]:
+    if not hasattr(os, "listxattr"):
+        return {}
+    try:
+        names = os.listxattr(fd)
+    except OSError:  # a file system without any
+        return {}
+    return {name: os.getxattr(fd, name) for name in sorted(names) if not name.startswith(_HOST_XATTRS)}
+
+
+def _xattrs_of_link(directory: int, entry: str) -> dict[str, bytes]:
+    if not hasattr(os, "listxattr"):
+        return {}
+    path = f"/proc/self/fd/{directory}/{entry}"
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+        return {
+            name: os.getxattr(path, name, follow_symlinks=False)
+            for name in sorted(names)
+            if not name.startswith(_HOST_XATTRS)
+        }
+    except OSError:
+        return {}
