@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "checks.*",
     )),
     ("the shell: images, root filesystems, writing", (
-        "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "instance_directory", "instance_file",
+        "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "rendering_child", "instance_directory", "instance_file",
         "apply", "watch", "fleet",
     )),
     ("the doors", ("hooks", "hooks.*", "cli", "cli.*", "__main__")),
@@ -54,7 +54,7 @@ EFFECTS = words("""
 LEAN = {""} | words("""
     errors source metadata instance views context lifecycle rendering plan resolve hosts pongo2
     pongo2.runtime pongo2.values pongo2.embedding rootfs rootfs.confined rootfs.directory apply child
-    kept instance_directory hooks hooks.run hooks.lxc hooks.oci hooks.nspawn hooks.incus
+    kept rendering_child instance_directory hooks hooks.run hooks.lxc hooks.oci hooks.nspawn hooks.incus
 """)
 #: what the lean modules may load of the standard library; each costs next to nothing
 LEAN_STDLIB = words("""
