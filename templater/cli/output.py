@@ -28,7 +28,7 @@ def write(text: str) -> None:
 
 
 def flush() -> None:
-    sys.stdout.buffer.flush()
+    sys.stdout.flush()
 
 
 def write_json(value: Any) -> None:
@@ -44,6 +44,7 @@ def visible(text: str) -> str:
 
 def say(text: str) -> None:
     """Talk, for people: never mixed with the data on standard output."""
+    flush()
     click.echo(visible(text.rstrip("\n")), err=True)
 
 

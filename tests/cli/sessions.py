@@ -1,0 +1,118 @@
+"""Replays terminal sessions: what a reader would type, and what must come back.
+
+A line that begins with ``$ `` is a command (``> `` continues it), other lines are its output, standard
+output and standard error as they come. ``[exit 5]`` is the exit code, 0 where nothing is said. A line
+that is only ``…`` stands for any lines.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ANY = "…"
+EXIT = re.compile(r"\[exit (\d+)\]")
+
+
+@dataclass
+class Step:
+    command: str
+    output: str
+
+    def __str__(self) -> str:
+        return (
+            "".join(f"{'>' if n else '$'} {line}\n" for n, line in enumerate(self.command.split("\n")))
+            + self.output
+        )
+
+
+@dataclass
+class Stage:
+    """A folder with a copy of the sample images, in which sessions are typed."""
+
+    folder: Path
+
+    @classmethod
+    def set_up(cls, folder: Path) -> Stage:
+        shutil.copytree(ROOT / "sample-images", folder / "sample-images", symlinks=True)
+        tool = folder / ".bin" / "templater"
+        tool.parent.mkdir()
+        tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m templater "$@"\n')
+        tool.chmod(0o755)
+        return cls(folder)
+
+    def run(self, command: str) -> str:
+        """What a terminal without colour would show."""
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=120,
+        )
+        output = done.stdout.decode("utf-8", "backslashreplace").replace(str(self.folder), "/home/user")
+        if output and not output.endswith("\n"):
+            output += "\n"
+        return output + (f"[exit {done.returncode}]\n" if done.returncode else "")
+
+    def environment(self) -> dict[str, str]:
+        path = f"{self.folder / '.bin'}:{os.environ['PATH']}"
+        return {
+            "PATH": path, "HOME": str(self.folder), "LANG": "C.UTF-8", "TZ": "UTC", "TERM": "dumb",
+            "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1",
+        }  # fmt: skip
+
+
+def steps_of(text: str) -> tuple[str, list[Step]]:
+    """What stands before the first command, and the steps."""
+    preamble, steps = "", []
+    for line in text.splitlines(keepends=True):
+        if line.startswith("$ "):
+            steps.append(Step(line[2:].rstrip("\n"), ""))
+        elif line.startswith("> ") and steps and not steps[-1].output:
+            steps[-1].command += "\n" + line[2:].rstrip("\n")
+        elif steps:
+            steps[-1].output += line
+        else:
+            preamble += line
+    return preamble, steps
+
+
+def matches(expected: str, got: str) -> bool:
+    """Equal, where ``…`` stands for any lines."""
+    parts = re.split(
+        rf"^{ANY}\n", expected.rstrip("\n") + "\n" if expected.strip() else "", flags=re.MULTILINE
+    )
+    pattern = "(?:.*\n)*".join(re.escape(part) for part in parts)
+    return re.fullmatch(pattern, got) is not None
+
+
+def replay(text: str, stage: Stage) -> tuple[str, list[tuple[Step, str]]]:
+    """The session as it really went, and the steps whose output differs with what came instead.
+
+    Empty lines at the end of an output belong to the page, not to the output.
+    """
+    preamble, steps = steps_of(text)
+    wrong, real = [], preamble
+    for step in steps:
+        got = stage.run(step.command)
+        spacing = step.output[len(step.output.rstrip("\n")) + 1 :] if step.output.strip() else step.output
+        if matches(step.output, got):
+            real += str(step)
+        else:
+            wrong.append((step, got))
+            real += str(Step(step.command, got + spacing))
+    return real, wrong
+
+
+def complaint(wrong: list[tuple[Step, str]]) -> str:
+    return "\n".join(f"$ {step.command}\n--- expected\n{step.output}--- came\n{got}" for step, got in wrong)

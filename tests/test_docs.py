@@ -1,0 +1,50 @@
+"""The README and docs/ are true: their sessions are replayed, their examples run, their table is ours."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.cli.sessions import Stage, complaint, replay
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+#: a block that was run on a machine with a runtime says so: ```console live
+BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def page_name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_the_sessions_of_a_page_go_as_written(page, tmp_path, update):
+    """All blocks of a page are one session, in one folder."""
+    stage, complaints = Stage.set_up(tmp_path), []
+
+    def run(block: re.Match[str]) -> str:
+        real, wrong = replay(block[1], stage)
+        complaints.extend(wrong)
+        return f"```console\n{real}```"
+
+    real = BLOCK.sub(run, page.read_text())
+    if update:
+        page.write_text(real)
+    else:
+        assert not complaints, complaint(complaints)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_the_python_examples_of_a_page_run(page, tmp_path, monkeypatch):
+    Stage.set_up(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    failed, _ = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS)
+    assert not failed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_the_links_of_a_page_lead_somewhere(page):
+    targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text())
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert not missing
