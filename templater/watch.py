@@ -12,6 +12,7 @@ from types import TracebackType
 from watchdog.events import (
     EVENT_TYPE_CLOSED_NO_WRITE,
     EVENT_TYPE_OPENED,
+    DirModifiedEvent,
     FileSystemEvent,
     FileSystemEventHandler,
 )
@@ -115,8 +116,8 @@ class _Handler(FileSystemEventHandler):
         self.watch = watch
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        if event.event_type in READS:
-            return
+        if event.event_type in READS or isinstance(event, DirModifiedEvent):
+            return  # a folder is modified by every scratch file in it
         # an atomic save moves the new file over the old one: the name that counts is the destination
         for path in (os.fsdecode(event.src_path), os.fsdecode(event.dest_path)):
             if path and self.watch.concerns(path):

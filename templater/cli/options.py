@@ -39,6 +39,7 @@ class Description:
     profiles: tuple[str, ...]
     config: tuple[str, ...]
     devices: tuple[str, ...]
+    expanded: bool | None
 
     def read(self) -> Instance:
         return read_instance(
@@ -48,6 +49,7 @@ class Description:
             profiles=self.profiles,
             config=dict(key_value(text) for text in self.config),
             devices=dict(device(text) for text in self.devices),
+            expanded=self.expanded,
         )
 
     @property
@@ -120,7 +122,7 @@ def instance_options(function: Command) -> Command:
             "--config",
             metavar="KEY=VALUE",
             multiple=True,
-            help="A configuration key; KEY=@FILE takes a file's content.",
+            help="A configuration key; KEY=@FILE takes a file's content, KEY= unsets.",
         ),
         click.option(
             "-d",
@@ -128,7 +130,12 @@ def instance_options(function: Command) -> Command:
             "devices",
             metavar="NAME,K=V,…",
             multiple=True,
-            help="A device, replacing one of that name.",
+            help="A device, or keys of one that the profiles have.",
+        ),
+        click.option(
+            "--expanded/--no-expanded",
+            default=None,
+            help="Whether FILE is from `config show --expanded`; told by its devices otherwise.",
         ),
     )
     @wraps(function)
@@ -141,12 +148,13 @@ def instance_options(function: Command) -> Command:
         profiles: tuple[str, ...],
         config: tuple[str, ...],
         devices: tuple[str, ...],
+        expanded: bool | None,
         **rest: Any,
     ) -> Any:
         if vm and kind == "container":
             raise click.UsageError("--vm and --type container contradict each other")
         kind = "virtual-machine" if vm else kind
-        return function(instance=Description(file, name, kind, profiles, config, devices), **rest)
+        return function(instance=Description(file, name, kind, profiles, config, devices, expanded), **rest)
 
     return wrapped
 
