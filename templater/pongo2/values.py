@@ -5,10 +5,6 @@ stand for what Go's static types add. Text is ``str`` in which undecodable bytes
 (U+DC80-U+DCFF). Every function is total: it answers, or raises `Failure` or `Panic`, which carry no place.
 """
 
-from _contextvars import ContextVar
-
-from ..errors import LimitError
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -16,16 +12,16 @@ if TYPE_CHECKING:
 
 MIN_INT = -(1 << 63)
 MAX_INT = (1 << 63) - 1
-UNCOUNTED = 1024  # texts up to this length are not worth counting
 
 
 class Failure(Exception):
     """pongo2 would fail here with this message; the runtime knows the place.
 
-    ``v4`` is the wording of the v4 dialect, ``sender`` pongo2's name for who complains.
+    ``v4`` is the wording of the v4 dialect, ``sender`` pongo2's name for who complains where that is
+    not the filter that was called.
     """
 
-    def __init__(self, message: str, v4: str = "", sender: str = "execution") -> None:
+    def __init__(self, message: str, v4: str = "", sender: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.v4 = v4 or message
@@ -40,35 +36,24 @@ class Panic(Exception):
         self.message = message
 
 
-class Budget:
-    """How much text one render may still build in values (its output is counted elsewhere)."""
-
-    __slots__ = ("left", "limit")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = self.left = limit
+class TooLarge(Exception):
+    """One value would grow beyond MAX; the runtime makes it a limit error with a place."""
 
 
-DEFAULT_VALUE_SIZE = 32 * 1024 * 1024
-"""Characters that filters and operators may build in one render, all values taken together."""
-
-BUDGET: "ContextVar[Budget]" = ContextVar("templater value budget")
-"""Set by the runtime at the start of each render; without it, one value is bounded on its own."""
+MAX = 4 * 1024 * 1024
+"""Characters (or elements, weighed) that one value may have; a render's total is counted by the runtime."""
 
 
-def check_size(size: int) -> None:
-    """Count text about to be built, and refuse it before memory is taken for it."""
-    if size <= UNCOUNTED:
-        return
-    budget = BUDGET.get(None)
-    if budget is None:
-        budget = Budget(DEFAULT_VALUE_SIZE)
-    budget.left -= size
-    if budget.left < 0:
-        raise LimitError(
-            f"the template builds more than {budget.limit} characters of values",
-            hint="raise the value size limit if the template is meant to build this much",
-        )
+def grow(size: int) -> None:
+    """Refuse a value of this size before memory is taken for it."""
+    if size > MAX:
+        raise TooLarge(f"a value of {size} characters")
+
+
+def sized(text: str) -> str:
+    """The text, unless it is too large."""
+    grow(len(text))
+    return text
 
 
 # --- what Go's static types add -----------------------------------------------------------------
@@ -80,7 +65,7 @@ class Byte(int):
     __slots__ = ()
 
 
-class SafeString(str):
+class Safe(str):
     """A string that autoescape leaves alone: what a macro or ``block.Super`` returned."""
 
     __slots__ = ()
@@ -115,37 +100,59 @@ class GoList(list):  # type: ignore[type-arg]
 
 
 class GoMap(dict):  # type: ignore[type-arg]
-    """A map whose Go type is known, with the Go methods that templates can reach."""
+    """A map whose Go type is known."""
 
-    __slots__ = ("gotype", "methods")
+    __slots__ = ("gotype",)
 
     def __init__(
         self,
         items: "Mapping[str, Any] | Iterable[tuple[str, Any]]" = (),
         gotype: str = "map[string]string",
-        methods: "Mapping[str, Function] | None" = None,
     ) -> None:
         super().__init__(items)
         self.gotype = gotype
+
+
+class MethodMap(GoMap):
+    """A map of a named Go type, with the methods of it that templates can reach."""
+
+    __slots__ = ("methods",)
+
+    def __init__(
+        self,
+        items: "Mapping[str, Any] | Iterable[tuple[str, Any]]",
+        gotype: str,
+        methods: "Mapping[str, Function]",
+    ) -> None:
+        super().__init__(items, gotype)
         self.methods = methods
 
 
 class Function:
-    """Something a template can call; ``arity`` counts Go's declared parameters, a variadic one included."""
+    """Something a template can call.
 
-    __slots__ = ("arity", "call", "gotype", "variadic")
+    ``params`` are Go's parameter types ("*pongo2.Value" takes anything); where ``variadic``, the last
+    one is the type of every further argument.
+    """
+
+    __slots__ = ("call", "gotype", "params", "variadic")
 
     def __init__(
-        self, call: "Callable[..., Any]", arity: int, gotype: str = "func()", variadic: bool = False
+        self,
+        call: "Callable[..., Any]",
+        params: "tuple[str, ...]" = (),
+        *,
+        variadic: bool = False,
+        gotype: str = "func()",
     ) -> None:
         self.call = call
-        self.arity = arity
-        self.gotype = gotype
+        self.params = params
         self.variadic = variadic
+        self.gotype = gotype
 
 
 class Struct:
-    """A Go struct: fields by exact name, methods, and its String() if it has one.
+    """A Go struct: fields by exact name, methods, and ``text``, its String(), if it has one.
 
     ``pointer`` says that Go passes it by address: then two are equal only if they are the same one.
     ``hidden`` names unexported fields, which exist but can't be read.
@@ -175,6 +182,9 @@ class Struct:
         """The field's value, or None."""
         return self.fields.get(name)
 
+    def all_fields(self) -> "Mapping[str, Any]":
+        return self.fields
+
     def has(self, name: str) -> bool:
         return name in self.fields or name in self.hidden
 
@@ -190,44 +200,47 @@ class NilPointer:
     def __init__(self, gotype: str) -> None:
         self.gotype = gotype
 
+    def __bool__(self) -> bool:
+        return False
+
 
 class ForLoop(Struct):
-    """``forloop``. The loop sets ``index`` and ``count`` only; the fields are worked out when asked for.
+    """``forloop``. The loop sets ``cell[0]``, its index, and nothing else; fields are worked out on demand.
 
-    ``backwards``: pongo2 counts down on ``reversed`` strings, and First and Last follow oddly.
+    ``backward``: pongo2 counts down on ``reversed`` strings, and First and Last follow oddly.
     """
 
-    __slots__ = ("backwards", "count", "index", "parent")
+    __slots__ = ("backward", "cell", "count", "parent")
 
-    def __init__(self, parent: "ForLoop | None" = None) -> None:
-        self.index = -1
-        self.count = -1
-        self.backwards = False
+    def __init__(
+        self, cell: "list[int]", count: int = -1, parent: "ForLoop | None" = None, backward: bool = False
+    ) -> None:
+        super().__init__("pongo2.tagForLoopInformation", pointer=True)
+        self.cell = cell
+        self.count = count
         self.parent = parent
-
-    gotype = "pongo2.tagForLoopInformation"
-    pointer = True
-    methods = None
-    text = None
-    hidden = ()
+        self.backward = backward
 
     def get(self, name: str) -> "Any":
-        index = self.index
+        index = self.cell[0]
         if name == "Counter":
             return index + 1
         if name == "Counter0":
-            return index if index > 0 else 0
+            return max(index, 0)
         if name == "Revcounter":
-            return self.count - index
+            return self.count - index if index >= 0 else 0
         if name == "Revcounter0":
-            return max(self.count - index - 1, 0)
+            return self.count - index - 1 if index >= 0 else 0
         if name == "First":
-            return index <= 0 if not self.backwards else index > 1 or index < 0 or self.count == 1
+            return index <= 0 if not self.backward else index > 1 or index < 0 or self.count == 1
         if name == "Last":
-            return index >= 0 and (self.backwards or index + 1 == self.count)
+            return index >= 0 and (self.backward or index + 1 == self.count)
         if name == "Parentloop":
             return NO_LOOP if self.parent is None else self.parent
         return None
+
+    def all_fields(self) -> "dict[str, Any]":
+        return {name: self.get(name) for name in LOOP_FIELDS}
 
     def has(self, name: str) -> bool:
         return name in LOOP_FIELDS
@@ -235,6 +248,34 @@ class ForLoop(Struct):
 
 LOOP_FIELDS = ("Counter", "Counter0", "Revcounter", "Revcounter0", "First", "Last", "Parentloop")
 NO_LOOP = NilPointer("*pongo2.tagForLoopInformation")
+
+
+class Block(Struct):
+    """``block``: its one method, Super, renders the block that this one replaces."""
+
+    __slots__ = ("super_",)
+
+    def __init__(self, super_: "Callable[[], str]") -> None:
+        method = Function(super_, gotype="func() string")
+        super().__init__("pongo2.tagBlockInformation", methods={"Super": method}, hidden=("ctx", "wrappers"))
+        self.super_ = super_
+
+
+class CycleValue(Struct):
+    """What ``{% cycle … as name %}`` binds: prints as its current item, and is a struct otherwise."""
+
+    __slots__ = ("node", "value")
+
+    def __init__(self, value: "Any", node: "Any" = None) -> None:
+        method = Function(self.to_text, gotype="func() string")
+        super().__init__(
+            "pongo2.tagCycleValue", methods={"String": method}, pointer=True, hidden=("node", "value")
+        )
+        self.value = value
+        self.node = node
+
+    def to_text(self) -> str:
+        return to_string(self.value)
 
 
 # --- text ------------------------------------------------------------------------------------------
@@ -290,7 +331,7 @@ def replace_all(text: str, old: str, new: str) -> str:
 
 # --- types -----------------------------------------------------------------------------------------
 
-_SCALARS = {bool: "bool", int: "int", float: "float64", str: "string", SafeString: "string", Byte: "uint8"}
+_SCALARS = {bool: "bool", int: "int", float: "float64", str: "string", Safe: "string", Byte: "uint8"}
 _LISTS = {str: "[]string", int: "[]int", float: "[]float64", bool: "[]bool"}
 
 
@@ -460,10 +501,8 @@ def _spaced(digits: str) -> bool:
 
 
 def truthy(v: object) -> bool:
-    t = type(v)
-    if t is NilPointer or t is Function:
-        return False
-    return bool(v)  # NaN is true in both languages, a struct always is
+    """Python's truth is Go's for every value: NaN is true, a struct always is, a nil pointer never."""
+    return bool(v)
 
 
 def length(v: object) -> int:
@@ -566,14 +605,16 @@ def _contains_text(text: str, part: str) -> bool:
 def _contains_key(container: "dict[Any, Any]", item: object) -> bool:
     if type(item) is int:
         raise Panic("reflect.Value.MapIndex: value of type int is not assignable to type string")
-    return type(item) in (str, SafeString) and item in container
+    return type(item) in (str, Safe) and item in container
 
 
 # --- iteration -------------------------------------------------------------------------------------
 
 
-def iterate(v: object, backwards: bool = False, ordered: bool = False) -> "list[Any]":
-    """What ``for`` binds to its first name: elements, single bytes of a string, or keys of a map.
+def iterate(
+    v: object, backwards: bool = False, ordered: bool = False
+) -> "tuple[list[Any], list[Any] | None]":
+    """What ``for`` binds to its first name (elements, single bytes, keys) and, of a map, to its second.
 
     Maps come in key order: Go's is random, and the same inputs shall give the same bytes here.
     """
@@ -583,17 +624,18 @@ def iterate(v: object, backwards: bool = False, ordered: bool = False) -> "list[
             items = _sorted(v, backwards)
         elif backwards:
             items = v[::-1]
-        return items
+        return items, None
     if isinstance(v, dict):
-        return sorted(v, key=_byte_order(v), reverse=backwards and ordered)
+        keys = sorted(v, key=_byte_order(v), reverse=backwards and ordered)
+        return keys, [v[key] for key in keys]
     if isinstance(v, str) and v:
         if ordered:
             raise Panic("TODO: handle sort for type string")
         pieces = split_bytes(v)
         if backwards:
             pieces.reverse()
-        return pieces
-    return []
+        return pieces, None
+    return [], None
 
 
 def split_bytes(text: str) -> "list[str]":
@@ -642,9 +684,7 @@ def add_v6(a: object, b: object) -> "int | float | str":
 
 
 def concat(a: str, b: str) -> str:
-    size = len(a) + len(b)
-    if size > UNCOUNTED:
-        check_size(size)
+    grow(len(a) + len(b))
     return recombine(a + b)
 
 
@@ -708,16 +748,13 @@ def negative(v: object) -> "int | float":
 # --- access ----------------------------------------------------------------------------------------
 
 
-def get_field(v: object, name: str, path: str = "") -> "Any":
-    """``v.name``: a Go method, a key or a field; None if there is none of that name.
-
-    ``path`` is the whole variable as written, for the message.
-    """
-    if type(v) is dict:
+def get_field(v: object, name: str) -> "Any":
+    """``v.name``: a Go method (a Function), a key or a field; None if there is none of that name."""
+    if type(v) is dict or type(v) is GoMap:
         return v.get(name)
     if type(v) is ForLoop:
         return v.get(name)
-    if isinstance(v, GoMap | GoList | Struct) and v.methods is not None and name in v.methods:
+    if isinstance(v, MethodMap | GoList | Struct) and v.methods is not None and name in v.methods:
         return v.methods[name]
     if isinstance(v, dict):
         return v.get(name)
@@ -725,8 +762,7 @@ def get_field(v: object, name: str, path: str = "") -> "Any":
         return _struct_field(v, name)
     if is_nil(v):
         return None
-    message = f"an't access a field by name on type {kind(v)} (variable {path})"
-    raise Failure("c" + message, "C" + message)
+    raise Failure(f"can't access a field by name on type {kind(v)}")
 
 
 def _struct_field(v: Struct, name: str) -> "Any":
@@ -735,7 +771,7 @@ def _struct_field(v: Struct, name: str) -> "Any":
     return v.get(name)
 
 
-def get_index(v: object, i: int, path: str = "") -> "Any":
+def get_index(v: object, i: int) -> "Any":
     """``v.0``: an element of a list, a byte of a string; None beyond the end."""
     if isinstance(v, list):
         return v[i] if i < len(v) else None
@@ -744,8 +780,7 @@ def get_index(v: object, i: int, path: str = "") -> "Any":
     if is_nil(v):
         return None
     name = "struct" if isinstance(v, Struct) else kind(v)
-    message = f"an't access an index on type {name} (variable {path})"
-    raise Failure("c" + message, "C" + message)
+    raise Failure(f"can't access an index on type {name}")
 
 
 def _byte_at(text: str, i: int) -> "Byte | None":
@@ -764,25 +799,11 @@ def subscript(v: object, key: object) -> "Any":
     if isinstance(v, dict):
         if is_nil(key) and not isinstance(key, NilPointer):
             raise Panic("reflect: call of reflect.Value.Type on zero Value")
-        return v.get(key) if type(key) in (str, SafeString) else None
+        return v.get(key) if type(key) in (str, Safe) else None
     if isinstance(v, str):
         return _byte_at(v, to_int(key))
     if isinstance(v, Struct):
         return _struct_field(v, to_string(key))
     if is_nil(v):
         return None
-    raise Panic("unimplemented")
-
-
-def call(v: object, args: "tuple[Any, ...]", path: str = "") -> "Any":
-    """Call what the path found, if it is a function and takes so many arguments."""
-    if not isinstance(v, Function):
-        raise Failure(f"'{path}' is not a function (it is {kind(v)})")
-    if len(args) != v.arity and not (v.variadic and len(args) >= v.arity - 1):
-        raise Failure(
-            f"function input argument count ({v.arity}) of '{path}'"
-            f" must be equal to the calling argument count ({len(args)})",
-            f"Function input argument count ({v.arity}) of '{path}'"
-            f" must be equal to the calling argument count ({len(args)}).",
-        )
-    return v.call(*args)
+    raise Panic("unimplemented")  # pongo2 can't name a variable that has a subscript

@@ -5,21 +5,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    Filter = Callable[[Any, Any], Any]
+    Filter = Callable[..., Any]
 
 ALL_DIALECTS = ("v4", "v6", "v6.1")
 
 
-def filter(*names: str, dialects: "tuple[str, ...]" = ALL_DIALECTS) -> "Callable[[Filter], Filter]":
+def filter(
+    *names: str, dialects: "tuple[str, ...]" = ALL_DIALECTS, render: bool = False
+) -> "Callable[[Filter], Filter]":
     """Mark ``function(value, argument)`` as the filter of these names in these dialects.
 
-    The argument is None where a template gives none. The library finds marked functions by their
-    ``filter_names`` and ``filter_dialects``.
+    The argument is None where a template gives none. With ``render`` the function is given the render
+    first, for its clock and its random numbers. The library finds marked functions by these attributes.
     """
 
     def mark(function: "Filter") -> "Filter":
         function.filter_names = names  # type: ignore[attr-defined]
         function.filter_dialects = dialects  # type: ignore[attr-defined]
+        function.filter_render = render  # type: ignore[attr-defined]
         return function
 
     return mark

@@ -1,0 +1,207 @@
+"""Filters on HTML: striptags, removetags, truncatechars_html, truncatewords_html."""
+
+from ..gotext import GO_SPACE
+from ..values import Safe, sized, to_bytes, to_int, to_string
+from . import filter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+@filter("striptags")
+def striptags(value: "Any", argument: "Any") -> str:
+    """Whatever stands between a ``<`` and the next ``>`` goes."""
+    text = to_string(value)
+    out = []
+    done = 0
+    start = text.find("<")
+    while start >= 0 and (end := text.find(">", start)) >= 0:
+        out.append(text[done:start])
+        done = end + 1
+        start = text.find("<", done)
+    out.append(text[done:])
+    return sized("".join(out).strip(GO_SPACE))
+
+
+@filter("removetags")
+def removetags(value: "Any", argument: "Any") -> str:
+    """Each name is a regular expression to pongo2, so plain names are the quick case."""
+    text = to_string(value)
+    for name in to_string(argument).split(","):
+        text = _without_tag(text, name)
+    return sized(text.strip(GO_SPACE))
+
+
+def _without_tag(text: str, name: str) -> str:
+    if name.translate(_PLAIN):
+        from ..goregex import remove_all
+
+        return remove_all(f"</?{name}/?>", text)
+    out = []
+    done = 0
+    start = text.find("<")
+    while start >= 0:
+        end = _tag_end(text, start, name)
+        if end:
+            out.append(text[done:start])
+            done = end
+        start = text.find("<", end or start + 1)
+    out.append(text[done:])
+    return "".join(out)
+
+
+_PLAIN = dict.fromkeys(map(ord, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_:!= "))
+
+
+def _tag_end(text: str, start: int, name: str) -> int:
+    """Where the tag of this name that starts here ends, or 0."""
+    position = start + (2 if text[start + 1 : start + 2] == "/" else 1)
+    if not text.startswith(name, position):
+        return 0
+    position += len(name)
+    if text[position : position + 1] == "/":
+        position += 1
+    return position + 1 if text[position : position + 1] == ">" else 0
+
+
+@filter("truncatechars_html")
+def truncatechars_html(value: "Any", argument: "Any") -> Safe:
+    text = to_string(value)
+    limit = max(to_int(argument) - 3, 0)
+    cut = _Truncation(text)
+    count = 0
+    while cut.position < len(text) and count < limit:
+        if cut.skip_bad() or cut.tag():
+            continue
+        cut.out.append(text[cut.position])
+        cut.position += 1
+        count += 1
+    if limit <= count < len(to_bytes(text)):
+        cut.out.append("...")
+    return cut.closed()
+
+
+@filter("truncatewords_html")
+def truncatewords_html(value: "Any", argument: "Any") -> Safe:
+    text = to_string(value)
+    limit = max(to_int(argument), 0)
+    cut = _Truncation(text)
+    count = 0
+    while cut.position < len(text) and count < limit:
+        if cut.skip_bad() or cut.tag():
+            continue
+        count += cut.word()
+    if count >= limit:
+        cut.out.append("...")
+    return cut.closed()
+
+
+class _Truncation:
+    """pongo2's walk over HTML: what was written so far, and the tags that are open."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.position = 0
+        self.out: list[str] = []
+        self.open = _OpenTags()
+
+    def skip_bad(self) -> bool:
+        """Go's RuneError is dropped: stray bytes, and U+FFFD itself."""
+        if not _is_bad(self.text[self.position]):
+            return False
+        self.position += 1
+        return True
+
+    def tag(self) -> bool:
+        """Copy the tag that starts here, if one does."""
+        if self.text[self.position] != "<":
+            return False
+        self.out.append("<")
+        self.position += 1
+        if len(to_bytes(self.text[self.position : self.position + 2])) >= 2:
+            if self.text[self.position] == "/":
+                self.closing_tag()
+            else:
+                self.opening_tag()
+        return True
+
+    def closing_tag(self) -> None:
+        name = _good(self.until_bracket()[0][1:])
+        self.open.close(name)
+        self.out.append(f"/{name}>")
+
+    def opening_tag(self) -> None:
+        text, bracket = self.until_bracket()
+        tag = _good(text)
+        self.out.append(tag + bracket)
+        self.open.push(tag.partition(" ")[0])
+
+    def until_bracket(self) -> tuple[str, str]:
+        """The text up to the next ``>`` or the end, and that ``>``, which is passed over."""
+        start = self.position
+        end = self.text.find(">", start)
+        if end < 0:
+            end = len(self.text)
+        self.position = min(end + 1, len(self.text))
+        return self.text[start:end], self.text[end : self.position]
+
+    def word(self) -> int:
+        """Copy up to the end of a word; 1 if it counts, which one that ends at a tag does not."""
+        found = 0
+        text, position = self.text, self.position
+        while position < len(text) and text[position] != "<":
+            c = text[position]
+            position += 1
+            if _is_bad(c):
+                continue
+            self.out.append(c)
+            if c in " .,;":
+                break
+            found = 1
+        else:
+            found = 0 if position < len(text) else found
+        self.position = position
+        return found
+
+    def closed(self) -> Safe:
+        self.out.extend(f"</{name}>" for name in reversed(self.open.names))
+        return Safe(sized("".join(self.out)))
+
+
+def _is_bad(c: str) -> bool:
+    return "\udc80" <= c <= "\udcff" or c == "\ufffd"
+
+
+def _good(text: str) -> str:
+    return text if text.isascii() else "".join(c for c in text if not _is_bad(c))
+
+
+class _OpenTags:
+    """The stack of open tags. Closing one that is not on top moves the top one into its place."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.places: dict[str, list[int]] = {}  # heaps of negated indexes, stale ones included
+
+    def push(self, name: str) -> None:
+        self._place(name, len(self.names))
+        self.names.append(name)
+
+    def _place(self, name: str, index: int) -> None:
+        from heapq import heappush
+
+        heappush(self.places.setdefault(name, []), -index)
+
+    def close(self, name: str) -> None:
+        from heapq import heappop
+
+        heap = self.places.get(name, [])
+        while heap:
+            index = -heappop(heap)
+            if index < len(self.names) and self.names[index] == name:
+                top = self.names.pop()
+                if index < len(self.names):
+                    self.names[index] = top
+                    self._place(top, index)
+                return

@@ -1,0 +1,139 @@
+"""Filters on lists and on strings as lists of runes."""
+
+from ..gotext import split_text
+from ..values import (
+    Failure,
+    GoList,
+    Panic,
+    gotype,
+    grow,
+    length,
+    recombine,
+    to_int,
+    to_runes,
+    to_string,
+)
+from . import filter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_ELEMENT_SIZE = 16  # characters' worth of memory that one element of a list counts for
+
+
+def _elements(value: "Any") -> "Any":
+    """The elements of a list or the runes of a string; None for anything else."""
+    if isinstance(value, str):
+        return to_runes(value)
+    return value if isinstance(value, list) else None
+
+
+@filter("first")
+def first(value: "Any", argument: "Any") -> "Any":
+    elements = _elements(value)
+    return elements[0] if elements else ""
+
+
+@filter("last")
+def last(value: "Any", argument: "Any") -> "Any":
+    elements = _elements(value)
+    return elements[-1] if elements else ""
+
+
+@filter("random", render=True)
+def random(render: "Any", value: "Any", argument: "Any") -> "Any":
+    elements = _elements(value)
+    return elements[int(render.random() * len(elements))] if elements else value
+
+
+@filter("join")
+def join(value: "Any", argument: "Any") -> "Any":
+    elements = _elements(value)
+    if elements is None:
+        return value
+    separator = to_string(argument)
+    grow(len(separator) * len(elements))
+    texts = list(map(to_string, elements))
+    grow(sum(map(len, texts)))
+    return recombine(separator.join(texts))
+
+
+@filter("length")
+def length_(value: "Any", argument: "Any") -> int:
+    return length(value)
+
+
+@filter("length_is")
+def length_is(value: "Any", argument: "Any") -> bool:
+    return length(value) == to_int(argument)
+
+
+@filter("make_list")
+def make_list(value: "Any", argument: "Any") -> "list[str]":
+    return _strings(list(to_runes(to_string(value))))
+
+
+@filter("split")
+def split(value: "Any", argument: "Any") -> "list[str]":
+    return _strings(split_text(to_string(value), to_string(argument)))
+
+
+def _strings(items: "list[str]") -> "list[str]":
+    """A list of Go's type []string, empty or not."""
+    grow(_ELEMENT_SIZE * len(items))
+    return items or GoList((), "[]string")
+
+
+@filter("slice", dialects=("v4",))
+def slice_v4(value: "Any", argument: "Any") -> "Any":
+    """An end that is missing, negative or before the start is the end of the value."""
+    start_text, end_text = _bounds(argument)
+    size = length(value)
+    if not isinstance(value, list | str):
+        return value
+    start, end = min(to_int(start_text), size), to_int(end_text)
+    if not start <= end <= size:
+        end = size
+    if start < 0:
+        raise Panic(_out_of_bounds(value, start))
+    return _sliced(value, start, end)
+
+
+def _out_of_bounds(value: "Any", start: int) -> str:
+    if isinstance(value, list):
+        return "reflect.Value.Slice: slice index out of bounds"
+    return f"runtime error: slice bounds out of range [{start}:]"
+
+
+@filter("slice", dialects=("v6", "v6.1"))
+def slice_v6(value: "Any", argument: "Any") -> "Any":
+    """Negative bounds count from the end."""
+    start_text, end_text = _bounds(argument)
+    size = length(value)
+    if not isinstance(value, list | str):
+        return value
+    start = min(_from_end(to_int(start_text), size), size)
+    end = min(_from_end(to_int(end_text), size), size) if end_text.strip() else size
+    return _sliced(value, start, max(start, end))
+
+
+def _from_end(i: int, size: int) -> int:
+    return max(i + size, 0) if i < 0 else i
+
+
+def _bounds(argument: "Any") -> "list[str]":
+    bounds = to_string(argument).split(":")
+    if len(bounds) != 2:
+        message = (
+            "lice string must have the format 'from:to' [from/to can be omitted, but the ':' is required]"
+        )
+        raise Failure("s" + message, "S" + message)
+    return bounds
+
+
+def _sliced(value: "Any", start: int, end: int) -> "Any":
+    if isinstance(value, str):
+        return to_runes(value)[start:end]
+    grow(_ELEMENT_SIZE * (end - start))
+    return GoList(value[start:end], gotype(value), getattr(value, "methods", None))

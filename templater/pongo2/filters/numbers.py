@@ -1,0 +1,83 @@
+"""Filters on numbers: add, divisibleby, float, integer, floatformat, get_digit."""
+
+from ..values import (
+    Byte,
+    add_v4,
+    concat,
+    grow,
+    is_nil,
+    is_number,
+    mod,
+    special_float,
+    to_bytes,
+    to_float,
+    to_int,
+    to_string,
+    wrap64,
+)
+from . import filter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_EXACT_DECIMALS = 1100  # no float has more decimals than this; what follows is zeros
+
+
+@filter("add")
+def add(value: "Any", argument: "Any") -> "int | float | str":
+    if is_number(value) and is_number(argument):
+        return add_v4(value, argument)
+    return concat(to_string(value), to_string(argument))
+
+
+@filter("divisibleby")
+def divisibleby(value: "Any", argument: "Any") -> bool:
+    return to_int(argument) != 0 and mod(value, argument) == 0
+
+
+@filter("float")
+def float_(value: "Any", argument: "Any") -> float:
+    return to_float(value)
+
+
+@filter("integer")
+def integer(value: "Any", argument: "Any") -> int:
+    return to_int(value)
+
+
+@filter("floatformat")
+def floatformat(value: "Any", argument: "Any") -> "str | int":
+    """Integral numbers lose their decimals unless the argument is a positive *number*."""
+    number = to_float(value)
+    decimals = -1 if is_nil(argument) else to_int(argument)
+    trim = not is_number(argument)
+    if decimals <= 0:
+        decimals = wrap64(-decimals)
+        trim = True
+    if trim and float(to_int(number)) == number:
+        return to_int(value)
+    return fixed(number, decimals)
+
+
+def fixed(number: float, decimals: int) -> str:
+    """strconv.FormatFloat(number, 'f', decimals, 64); a negative count means the shortest."""
+    if number - number != 0.0:
+        return special_float(number)
+    if decimals < 0:
+        from ..gofmt import shortest
+
+        return shortest(number)
+    grow(decimals)
+    text = f"{number:.{min(decimals, _EXACT_DECIMALS)}f}"
+    return text + "0" * (decimals - _EXACT_DECIMALS)
+
+
+@filter("get_digit")
+def get_digit(value: "Any", argument: "Any") -> "Any":
+    """The n-th byte from the right less 48, whatever it is."""
+    data = to_bytes(to_string(value))
+    n = to_int(argument)
+    if n <= 0 or n > len(data):
+        return value
+    return Byte((data[-n] - 48) & 0xFF)

@@ -1,0 +1,158 @@
+"""Filters on text: case, alignment, words and lines."""
+
+from ..gotext import GO_SPACE, fields, lower_text, split_text, title_text, upper_text
+from ..values import (
+    Panic,
+    grow,
+    length,
+    replace_all,
+    sized,
+    to_int,
+    to_runes,
+    to_string,
+    wrap64,
+)
+from . import filter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+@filter("upper")
+def upper(value: "Any", argument: "Any") -> str:
+    return sized(upper_text(to_string(value)))
+
+
+@filter("lower")
+def lower(value: "Any", argument: "Any") -> str:
+    return sized(lower_text(to_string(value)))
+
+
+@filter("title")
+def title(value: "Any", argument: "Any") -> str:
+    return sized(title_text(lower_text(str(value)))) if isinstance(value, str) else ""
+
+
+@filter("capfirst")
+def capfirst(value: "Any", argument: "Any") -> str:
+    if not length(value):
+        return ""
+    text = to_string(value)
+    return sized(upper_text(text[0]) + text[1:])
+
+
+@filter("center")
+def center(value: "Any", argument: "Any") -> "Any":
+    """The width is measured by the value's length, which for a number is 0."""
+    blanks = to_int(argument) - length(value)
+    if blanks <= 0:
+        return value
+    grow(blanks)
+    return " " * (blanks - blanks // 2) + to_string(value) + " " * (blanks // 2)
+
+
+@filter("ljust")
+def ljust(value: "Any", argument: "Any") -> str:
+    blanks = max(wrap64(to_int(argument) - length(value)), 0)
+    grow(blanks)
+    return sized(to_string(value)) + " " * blanks
+
+
+@filter("rjust")
+def rjust(value: "Any", argument: "Any") -> str:
+    """Go's ``%5s``: a negative width justifies to the left."""
+    text = to_string(value)
+    width = to_int(argument)
+    if abs(width) > 1_000_000:  # Go's fmt has limits of its own
+        from ..gofmt import sprintf
+
+        return sprintf(f"%{width}s", text)
+    grow(max(abs(width), len(text)))
+    return text.rjust(width) if width >= 0 else text.ljust(-width)
+
+
+@filter("cut")
+def cut(value: "Any", argument: "Any") -> str:
+    return sized(replace_all(to_string(value), to_string(argument), ""))
+
+
+@filter("truncatechars")
+def truncatechars(value: "Any", argument: "Any") -> str:
+    runes = to_runes(to_string(value))
+    limit = to_int(argument)
+    if limit >= len(runes):
+        return sized(runes)
+    if limit < 0:
+        raise Panic(f"runtime error: slice bounds out of range [:{limit}]")
+    return sized(runes[: limit - 3] + "..." if limit >= 3 else runes[:limit])
+
+
+@filter("truncatewords")
+def truncatewords(value: "Any", argument: "Any") -> str:
+    words = fields(to_string(value))
+    limit = to_int(argument)
+    if limit <= 0:
+        return ""
+    return sized(" ".join([*words[:limit], "..."] if limit < len(words) else words))
+
+
+@filter("wordcount")
+def wordcount(value: "Any", argument: "Any") -> int:
+    return len(fields(to_string(value)))
+
+
+@filter("wordwrap")
+def wordwrap(value: "Any", argument: "Any") -> "Any":
+    """So many *words* a line; pongo2 miscounts the lines and panics when two or more are left over."""
+    width = to_int(argument)
+    if width <= 0:
+        return value
+    words = fields(to_string(value))
+    full, rest = divmod(len(words), width)
+    if rest > 1:
+        raise Panic(f"runtime error: slice bounds out of range [{width * (full + 1)}:{len(words)}]")
+    starts = range(0, len(words), width)
+    return sized("\n".join([" ".join(words[i : i + width]) for i in starts]))
+
+
+@filter("linebreaks")
+def linebreaks(value: "Any", argument: "Any") -> "Any":
+    if not length(value):
+        return value
+    lines = split_text(to_string(value), "\n")
+    blank = [not line.strip(GO_SPACE) for line in lines]
+    out = []
+    opened = False
+    for i, line in enumerate(lines):
+        if not opened:
+            out.append("<p>")
+            opened = True
+        out.append(line)
+        if i + 1 < len(lines) and not blank[i]:
+            out.append("</p>" if blank[i + 1] else "<br />")
+            opened = not blank[i + 1]
+    if opened:
+        out.append("</p>")
+    return sized("".join(out))
+
+
+@filter("linebreaksbr")
+def linebreaksbr(value: "Any", argument: "Any") -> str:
+    return sized(to_string(value).replace("\n", "<br />"))
+
+
+@filter("linenumbers")
+def linenumbers(value: "Any", argument: "Any") -> str:
+    lines = to_string(value).split("\n")
+    return sized("\n".join([f"{i}. {line}" for i, line in enumerate(lines, 1)]))
+
+
+_KEYPAD = str.maketrans(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999" * 2
+)
+
+
+@filter("phone2numeric")
+def phone2numeric(value: "Any", argument: "Any") -> str:
+    return sized(to_string(value).translate(_KEYPAD))
