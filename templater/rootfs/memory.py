@@ -154,6 +154,19 @@ class MemoryRootfs:
         self._new(path, node)
         node.nlink += 1
 
+    def own(self, path: str, mode: int, uid: int, gid: int) -> None:
+        """Mode and owner of what is there."""
+        node = self._find(path)
+        if node is None:
+            raise WriteError(f"{path!r} does not exist")
+        node.uid, node.gid = uid, gid
+        if node.kind != SYMLINK:
+            node.mode = mode & 0o7777
+
+    def inode(self, path: str) -> int:
+        """A number that names of one and the same file share."""
+        return id(self._find(path))
+
     def mount(self, path: str) -> None:
         """Mark an existing name as a mount point."""
         node = self._find(path)
