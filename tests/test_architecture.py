@@ -25,11 +25,11 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("rendering", ("rendering",)),
     ("planning", (
         "plan", "resolve", "outcomes", "deviations", "diff", "report", "simulate", "audit", "checks",
-        "checks.*",
+        "checks.*", "rootfs", "rootfs.memory",
     )),
     ("the shell: images, root filesystems, writing", (
-        "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "rendering_child", "instance_directory", "instance_file",
-        "apply", "watch", "fleet",
+        "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "rendering_child", "instance_directory",
+        "instance_file", "apply", "watch", "fleet",
     )),
     ("the doors", ("hooks", "hooks.*", "cli", "cli.*", "__main__")),
 )  # fmt: skip

@@ -32,7 +32,7 @@ Examples:
 @options.instance_options
 @options.trigger_option(default=None)
 @click.option("--as-agent", is_flag=True, help="For a virtual machine: do what the agent does in the guest.")
-@click.option("--in-place", is_flag=True, help="Allow targets that are mount points; not atomic.")
+@click.option("--cross-mounts", is_flag=True, help="Allow mount points; written in place, not replaced.")
 @options.host_options(default="none")
 @options.json_option
 def command(
@@ -41,25 +41,31 @@ def command(
     instance: options.Description,
     triggers: tuple[str, ...],
     as_agent: bool,
-    in_place: bool,
+    cross_mounts: bool,
     host: Host,
     dialect: str | None,
     as_json: bool,
 ) -> int:
     from ..apply import apply
-    from ..rootfs.directory import DirectoryRootfs
-    from .planning import planned
+    from .planning import open_rootfs, planned
 
-    plan = planned(
-        src, instance, triggers=triggers, rootfs=rootfs, host=host, dialect=dialect, in_place=in_place
-    )
-    plan = for_rootfs(plan, as_agent=as_agent)
-    written = list(plan.files())
-    apply(plan, DirectoryRootfs(rootfs))
+    with open_rootfs(rootfs, cross_mounts=cross_mounts) as view:
+        assert view is not None
+        plan = planned(
+            src,
+            instance,
+            triggers=triggers,
+            rootfs=view,
+            host=host,
+            dialect=dialect,
+            in_place=cross_mounts,
+        )
+        plan = for_rootfs(plan, as_agent=as_agent)
+        written = apply(plan, view)
     if as_json:
-        from ..report import plan_data
+        from ..report import change_data
 
-        output.write_json(plan_data(plan))
+        output.write_json([change_data(change) for change in written])
     else:
         from ..report import headline
 

@@ -44,9 +44,10 @@ def command(
     as_json: bool,
 ) -> int:
     from ..diff import patch
-    from .planning import planned
+    from .planning import open_rootfs, planned
 
-    plan = planned(src, instance, triggers=triggers, rootfs=rootfs, host=host, dialect=dialect)
+    with open_rootfs(rootfs) as view:
+        plan = planned(src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect)
     if as_json:
         from ..report import plan_data
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from . import output
@@ -9,6 +10,8 @@ from . import output
 if TYPE_CHECKING:
     from ..hosts import Host
     from ..plan import Plan
+    from ..rootfs.directory import DirectoryRootfs
+    from ..views import RootfsView
     from .options import Description
 
 
@@ -17,9 +20,9 @@ def planned(
     instance: Description,
     *,
     triggers: tuple[str, ...],
-    rootfs: str | None,
     host: Host,
     dialect: str | None,
+    rootfs: RootfsView | None = None,
     in_place: bool = False,
 ) -> Plan:
     """Read everything and plan; what reading had to assume is said on stderr."""
@@ -30,17 +33,17 @@ def planned(
     described = instance.read()
     for note in described.notes:
         output.say(f"note: {note}")
-    view = None
-    if rootfs is not None:
-        from ..rootfs.directory import DirectoryRootfs
-
-        view = DirectoryRootfs(rootfs)
     return plan(
-        image,
-        described,
-        triggers=triggers,
-        rootfs=view,
-        host=host,
-        dialect=dialect,
-        in_place=in_place,
+        image, described, triggers=triggers, rootfs=rootfs, host=host, dialect=dialect, in_place=in_place
     )
+
+
+def open_rootfs(
+    path: str | None, *, cross_mounts: bool = False
+) -> AbstractContextManager[DirectoryRootfs | None]:
+    """The root file system that was named, to be closed after use; nothing where none was."""
+    if path is None:
+        return nullcontext()
+    from ..rootfs.directory import DirectoryRootfs
+
+    return DirectoryRootfs(path, cross_mounts=cross_mounts)

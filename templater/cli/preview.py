@@ -49,9 +49,10 @@ def command(
     dialect: str | None,
     as_json: bool,
 ) -> int:
-    from .planning import planned
+    from .planning import open_rootfs, planned
 
-    found = planned(src, instance, triggers=triggers, rootfs=rootfs, host=host, dialect=dialect)
+    with open_rootfs(rootfs) as view:
+        found = planned(src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect)
     if target is not None:
         from .tree import write_tree
 

@@ -43,9 +43,10 @@ def command(
     from ..watch import Watch, sources_of
 
     def look() -> None:
-        from .planning import planned
+        from .planning import open_rootfs, planned
 
-        plan = planned(src, instance, triggers=triggers, rootfs=rootfs, host=host, dialect=dialect)
+        with open_rootfs(rootfs) as view:
+            plan = planned(src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect)
         if as_json:
             import json
 

@@ -1,0 +1,70 @@
+"""The public names, and that everything but writing imports where there is no Linux."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import templater
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: what macOS does not have, and what Windows does not have either
+NO_MACOS_NAMES = ["O_PATH", "O_TMPFILE", "copy_file_range", "getxattr", "listxattr", "memfd_create", "posix_fallocate", "removexattr", "setxattr", "unshare"]
+NO_WINDOWS_NAMES = ["O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "chown", "fchmod", "fchown", "fork", "geteuid", "getegid", "getuid", "getgid", "lchown", "mkfifo", "mknod", "setgid", "setgroups", "setuid", "wait4"]
+NO_WINDOWS_MODULES = ["fcntl", "grp", "pwd", "resource", "syslog", "termios"]
+
+ELSEWHERE = """
+import os, sys
+for name in {modules!r}:
+    sys.modules[name] = None
+for name in {names!r}:
+    if hasattr(os, name):
+        delattr(os, name)
+sys.path.insert(0, {root!r})
+import templater
+for name in templater.__all__:
+    if name not in {without!r}:
+        getattr(templater, name)
+image = templater.open_image({image!r})
+plan = templater.plan(image, templater.read_instance(name="mac1"), triggers=("create",))
+print([change.content for change in plan.changes if change.path == "/etc/hostname"][0].decode(), end="")
+print(templater.diff(plan)[:4])
+"""
+
+
+def elsewhere(modules, names, without=("apply", "DirectoryRootfs")):
+    image = str(ROOT / "sample-images" / "debian-cloud")
+    code = ELSEWHERE.format(modules=modules, names=names, without=without, root=str(ROOT), image=image)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_preview_and_diff_work_on_macos():
+    assert elsewhere([], NO_MACOS_NAMES).startswith("mac1\n---")
+
+
+def test_preview_and_diff_work_on_windows():
+    assert elsewhere(NO_WINDOWS_MODULES, NO_MACOS_NAMES + NO_WINDOWS_NAMES).startswith("mac1\n---")
+
+
+def test_every_public_name_is_there():
+    for name in templater.__all__:
+        assert getattr(templater, name).__module__.startswith("templater") or name == "HOSTS"
+
+
+def test_functions_stay_functions_when_their_modules_are_imported_first():
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import templater.plan, templater.diff, templater.apply, templater\n"
+        "assert callable(templater.plan) and callable(templater.diff) and callable(templater.apply)\n"
+        "from templater.plan import Plan\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_name_is_an_ordinary_error():
+    with pytest.raises(AttributeError, match="nosuch"):
+        templater.nosuch
