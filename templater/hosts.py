@@ -3,6 +3,7 @@
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Literal
 
 FILE_TAGS = frozenset(("extends", "import", "include", "ssi"))
 
@@ -15,12 +16,14 @@ class Host:
     none. ``banned`` are the tags that the release itself refuses: where it is empty, its chroot
     loader lets them read files, which templater never does. ``permissions``: uid, gid and mode of a
     rule mean something. ``links_refused_at`` is when a symlink among the templates is noticed:
-    ``create``, ``start`` or empty for never. ``agent`` is the guest agent's generation.
+    ``create``, ``start`` or empty for never. ``check_prefix``: failed checks name the rule's path first.
+    ``agent`` is the guest agent's generation.
     """
 
     __slots__ = (
-        "agent", "banned", "dialect", "family", "links_refused_at", "metadata_limit", "name", "permissions",
-        "product", "recovers_panics", "render_prefix", "title", "vm_keeps_pending", "vm_output", "yaml",
+        "agent", "banned", "check_prefix", "dialect", "family", "links_refused_at", "metadata_limit", "name",
+        "permissions", "product", "recovers_panics", "render_prefix", "title", "vm_keeps_pending",
+        "vm_output", "yaml",
     )  # fmt: skip
 
     def __init__(
@@ -31,12 +34,13 @@ class Host:
         family: str,
         product: str,
         dialect: str = "v4",
-        yaml: str = "v2",
+        yaml: "Literal['v2', 'v4']" = "v2",
         metadata_limit: int = 0,
         banned: "frozenset[str]" = FILE_TAGS,
         permissions: bool = True,
         recovers_panics: bool = False,
         links_refused_at: str = "start",
+        check_prefix: bool = False,
         render_prefix: str = "Failed to render template: ",
         vm_keeps_pending: bool = False,
         vm_output: str = "plain",
@@ -47,12 +51,13 @@ class Host:
         self.family = family
         self.product = product
         self.dialect = dialect
-        self.yaml = yaml
+        self.yaml: Literal["v2", "v4"] = yaml
         self.metadata_limit = metadata_limit
         self.banned = banned
         self.permissions = permissions
         self.recovers_panics = recovers_panics
         self.links_refused_at = links_refused_at
+        self.check_prefix = check_prefix
         self.render_prefix = render_prefix
         self.vm_keeps_pending = vm_keeps_pending
         self.vm_output = vm_output
@@ -111,9 +116,20 @@ LXD = Host(
 LXD_DEBIAN = Host(
     "lxd-debian",
     "LXD 5.0.2 of Debian 13 (deb13u7)",
-    family="I606",
+    family="L506",
     product="lxd",
     permissions=False,
+    agent="lxd",
+)
+
+LXD_6_7 = Host(
+    "lxd-6.7",
+    "LXD 6.7 and 5.0.6",
+    family="L506",
+    product="lxd",
+    banned=frozenset(),
+    permissions=False,
+    check_prefix=True,
     agent="lxd",
 )
 
@@ -140,5 +156,5 @@ LXD_5_21_4 = Host(
 
 HOSTS: "Mapping[str, Host]" = {
     host.name: host
-    for host in (INCUS, INCUS_6_0, INCUS_DEBIAN, LXD, LXD_DEBIAN, INCUS_6_0_4, LXD_5_21_4, NONE)
+    for host in (INCUS, INCUS_6_0, INCUS_DEBIAN, LXD, LXD_6_7, LXD_DEBIAN, INCUS_6_0_4, LXD_5_21_4, NONE)
 }

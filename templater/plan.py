@@ -2,7 +2,7 @@
 
 from .errors import LimitError, MetadataError, RefusedError
 from .hosts import INCUS
-from .rendering import Rendering, render
+from .rendering import Rendering, render, render_data
 from .resolve import Resolved, clean, resolve
 from .source import printable
 from .views import DIRECTORY, FILE, Entry
@@ -42,18 +42,16 @@ class Outcome:
     """What the chosen host would do with a rule: ``result`` is one of written, skipped, fails, hangs, random.
 
     ``text`` says it in words for the user; ``error`` is the host's own message where it fails.
-    ``target`` is what stands at the rule's path afterwards and ``left`` what else changed, both by
-    path as the container or, with the prefix ``host:``, the daemon names it; None: nothing there.
+    ``left`` names what else changed, as the daemon names it: ``$ROOTFS/n1``, ``/etc/passwd`` of its machine.
     """
 
-    __slots__ = ("error", "left", "result", "target", "text")
+    __slots__ = ("error", "left", "result", "text")
 
     def __init__(self, result: str, text: str = "", error: str = "") -> None:
         self.result = result
         self.text = text
         self.error = error
-        self.target: Any = None
-        self.left: dict[str, Any] = {}
+        self.left: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Outcome({self.result!r}, {self.text or self.error!r})"
@@ -74,8 +72,8 @@ class Change:
     """
 
     __slots__ = (
-        "action", "before", "content", "error", "gid", "in_place", "mode", "new_parents",
-        "outcome", "path", "real", "reason", "rule", "trigger", "uid",
+        "action", "before", "collides", "content", "error", "gid", "in_place", "mode", "new_parents",
+        "outcome", "path", "real", "reason", "render_error", "rule", "trigger", "uid",
     )  # fmt: skip
 
     def __init__(self, rule: "Rule", trigger: str, path: str, action: str) -> None:
@@ -95,6 +93,10 @@ class Change:
         #: one phrase for people: "new", "create_only, and the file exists"
         self.reason = ""
         self.error: TemplaterError | None = None
+        #: why nothing rendered; with create_only that may not matter, and ``error`` is None
+        self.render_error: TemplaterError | None = None
+        #: another rule of the pass that reaches the same file, or the place of this one's parent
+        self.collides: Rule | None = None
         self.outcome: Outcome | None = None
 
     def __repr__(self) -> str:
@@ -112,7 +114,7 @@ class Plan:
     guest's agent then does with them inside; ``as_agent()`` is the plan that does it in its stead.
     """
 
-    __slots__ = ("agent", "changes", "host", "instance", "metadata", "triggers")
+    __slots__ = ("agent", "changes", "host", "host_error", "instance", "metadata", "triggers")
 
     def __init__(
         self,
@@ -130,6 +132,8 @@ class Plan:
         self.triggers = triggers
         self.changes = changes
         self.agent = agent
+        #: why the chosen host's start fails before it looks at any rule
+        self.host_error = ""
 
     @property
     def failed(self) -> "list[Change]":
@@ -186,7 +190,17 @@ def plan(
     renderings = render(
         metadata, templates, instance, triggers, host, dialect=dialect, clock=clock, seed=seed, limits=limits
     )
-    return plan_of(metadata, instance, renderings, rootfs, host=host, triggers=triggers, in_place=in_place)
+    made = plan_of(metadata, instance, renderings, rootfs, host=host, triggers=triggers, in_place=in_place)
+    if host.family:
+        from .outcomes import predict
+
+        def render_other(data: bytes, rule: "Rule", trigger: str) -> bytes:
+            return render_data(
+                data, rule, trigger, instance, host, dialect=dialect, clock=clock, seed=seed, limits=limits
+            )
+
+        predict(made, templates, rootfs, render=render_other)
+    return made
 
 
 def plan_of(
@@ -233,7 +247,8 @@ def config_drive(renderings: "Iterable[Rendering]") -> "tuple[Change, ...]":
     for rendering in renderings:
         rule = rendering.rule
         change = Change(rule, rendering.trigger, f"{rule.template}.out", CREATE)
-        change.content, change.error = rendering.content, rendering.error
+        change.content = rendering.content
+        change.error = change.render_error = rendering.error
         changes.append(change)
         if rendering.error is not None:
             change.action, change.reason = FAILED, "not rendered"
@@ -352,7 +367,8 @@ def _find_collisions(targets: "list[_Target]") -> None:
 def _decide(target: _Target, view: "_Seen", in_place: bool) -> Change:
     rendering = target.rendering
     change = Change(rendering.rule, rendering.trigger, target.path, FAILED)
-    change.content = rendering.content
+    change.content, change.render_error = rendering.content, rendering.error
+    change.collides = target.collides
     resolved = target.resolved
     if resolved is not None:
         change.real = resolved.real

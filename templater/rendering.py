@@ -75,6 +75,24 @@ def render(
     return renderings
 
 
+def render_data(
+    data: bytes,
+    rule: "Rule",
+    trigger: str,
+    instance: "Instance",
+    host: "Host",
+    *,
+    dialect: "str | None" = None,
+    clock: "Any" = None,
+    seed: "Any" = None,
+    limits: "Any" = None,
+) -> bytes:
+    """What ``data`` would render to in a rule's place, whoever let it be read."""
+    compiled = _Templates({}, dialect or host.dialect, clock=clock, seed=seed, limits=limits, codes=None)
+    run = compiled.compile(rule.template, data)
+    return run(context_for(instance, rule, trigger, host)).encode("utf-8", "surrogateescape")
+
+
 def is_due(rule: "Rule", trigger: str) -> bool:
     """A null entry is due always: the daemons panic at it whatever the trigger."""
     return rule.null or trigger in rule.when
@@ -165,7 +183,9 @@ class _Templates:
     def prepare(self, name: str) -> "Callable[[Mapping[str, Any]], str]":
         if self.codes is not None and name in self.codes:
             return self.kept(self.codes[name])
-        data = template_bytes(name, self.templates)
+        return self.compile(name, template_bytes(name, self.templates))
+
+    def compile(self, name: str, data: bytes) -> "Callable[[Mapping[str, Any]], str]":
         from .pongo2 import compile as compile_template
         from .pongo2.dialect import DIALECTS
 

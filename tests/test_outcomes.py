@@ -1,0 +1,406 @@
+"""The predicted outcomes of each host against those recorded from the releases' own code.
+
+``tests/hosts/outcomes.json`` holds the container situations of the builds named in BUILDS;
+TEMPLATER_OUTCOMES names another file of the same form. A recording says what a start did to its
+target (``after``), what else changed (``left``), and the daemon's error.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from posixpath import normpath
+from typing import Any
+
+import pytest
+
+from templater.errors import InputError, MetadataError, RefusedError
+from templater.hosts import HOSTS, Host
+from templater.instance import Instance
+from templater.metadata import Metadata, Rule
+from templater.metadata_yaml import read_metadata
+from templater.outcomes import ELOOP, Due, Errno, Node, Surroundings, World, due_of, passes_of, predict, start
+from templater.plan import Plan, plan_of
+from templater.rendering import render, render_data
+from templater.rootfs.memory import MemoryRootfs
+from templater.source import Source
+from templater.views import (
+    BLOCK_DEVICE,
+    CHAR_DEVICE,
+    DIRECTORY,
+    FIFO,
+    FILE,
+    SOCKET,
+    SYMLINK,
+    Entry,
+    TemplateFile,
+)
+from templater.yamltext import LIMITS
+
+DATA = Path(os.environ.get("TEMPLATER_OUTCOMES") or Path(__file__).parent / "hosts" / "outcomes.json")
+
+#: the recorded build that stands for each host, and the dialect that the recorder linked it with
+BUILDS = {
+    "incus": ("incus-HEAD", "v6"),
+    "incus-6.0": ("incus-6.0.6", "v6"),
+    "incus-debian": ("incus-6.23", "v6"),
+    "lxd": ("lxd-HEAD", "v4"),
+    "lxd-6.7": ("lxd-6.7", "v4"),
+    "incus-6.0.4": ("incus-6.0.4", "v6"),
+    "lxd-5.21.4": ("lxd-5.21.4", "v4"),
+}
+
+#: the recorder's own instance folder; any other would do
+INSTANCE = "/var/lib/incus/containers/c1"
+KINDS = {
+    "file": FILE, "dir": DIRECTORY, "symlink": SYMLINK, "fifo": FIFO, "socket": SOCKET, "char": CHAR_DEVICE,
+    "block": BLOCK_DEVICE,
+}  # fmt: skip
+MODES = {FIFO: 0o666, SOCKET: 0o777, CHAR_DEVICE: 0o666, BLOCK_DEVICE: 0o666, DIRECTORY: 0o755}
+
+Record = dict[str, Any]
+
+
+@cache
+def records() -> dict[tuple[str, str], Record]:
+    """The container records by host of ours and situation."""
+    hosts = {build: host for host, (build, _) in BUILDS.items()}
+    return {
+        (hosts[record["host"]], record["situation"]): record
+        for record in json.loads(DATA.read_text())
+        if record["driver"] == "lxc" and record["host"] in hosts
+    }
+
+
+# what can't be known, as named predicates; each docstring is the reason
+
+
+def flags(record: Record, host: Host) -> bool:
+    """Immutable and append-only flags are not part of what a root filesystem tells."""
+    return any("attr" in entry for entry in record["setup"]["entries"]) and record["outcome"] == "fails"
+
+
+def other_names(record: Record, host: Host) -> bool:
+    """A root filesystem tells how many names a file has, not which: the other one changes too."""
+    return any(entry["type"] == "hardlink" for entry in record["setup"]["entries"]) and bool(record["left"])
+
+
+def chroot_loader(record: Record, host: Host) -> bool:
+    """These releases let include read files through a chroot loader; we never render that."""
+    texts = "".join(record["setup"].get("templates", {}).values())
+    return not host.banned and "{% include" in texts and record["outcome"] == "written"
+
+
+UNKNOWN = (flags, other_names, chroot_loader)
+
+
+class Machine:
+    """The recorder's machine before a start: its file system, the instance's metadata and templates."""
+
+    def __init__(self, record: Record) -> None:
+        self.setup = record["setup"]
+        self.view = MemoryRootfs()
+        for place in (
+            "/etc",
+            "/srv",
+            INSTANCE + "/rootfs/etc",
+            INSTANCE + "/rootfs/srv",
+            INSTANCE + "/templates",
+        ):
+            self.view._plant(place, Entry(DIRECTORY, 0o755))
+        self.view._plant(INSTANCE, Entry(DIRECTORY, 0o777))
+        self.templates = self.setup.get("templates") or {"a.tpl": "NEW {{ trigger }}\n"}
+        for name, text in self.templates.items():
+            self.view._plant(f"{INSTANCE}/templates/{name}", text)
+        self.metadata = self.metadata_text()
+        if self.metadata:
+            self.view._plant(f"{INSTANCE}/metadata.yaml", self.metadata)
+            self.view.write(f"{INSTANCE}/metadata.yaml", self.metadata.encode(), 0o666)
+        for entry in self.setup["entries"]:
+            self.add(self.inside(entry))
+        first = next(iter(self.setup.get("rules") or {}), "/etc/a")
+        self.target = normpath(f"{INSTANCE}/rootfs/{self.setup.get('target', first).lstrip('/')}")
+
+    def metadata_text(self) -> str:
+        text: str | None = self.setup.get("metadata")
+        if text is None:
+            image = {"architecture": "x86_64", "creation_date": 1, "templates": self.setup["rules"]}
+            return json.dumps(image) + "\n"
+        cut = re.fullmatch(r"(.*)… \((\d+) bytes\)", text, re.DOTALL)
+        return cut[1].ljust(int(cut[2]), "x") if cut else text
+
+    def inside(self, entry: Record) -> Record:
+        """The entry with the ids that the container has for those on disk."""
+        shift = self.setup.get("shift", 0)
+        return entry | {name: entry[name] - shift for name in ("uid", "gid") if name in entry}
+
+    def add(self, entry: Record) -> None:
+        path = place(entry["path"])
+        kind = entry["type"]
+        if kind == "remove":
+            self.view.remove(path)
+        elif kind == "hardlink":
+            self.view.link(place(entry["to"]), path)
+        elif kind == "file":
+            self.view._plant(path, entry.get("content", "OLD\n"))
+            mode, uid, gid = int(entry.get("mode", "0644"), 8), entry.get("uid", 0), entry.get("gid", 0)
+            self.view.write(path, entry.get("content", "OLD\n").encode(), mode, uid, gid)
+        else:
+            mode = int(entry["mode"], 8) if "mode" in entry else MODES.get(KINDS[kind], 0o777)
+            major, minor = entry.get("dev", (0, 0))
+            self.view._plant(
+                path,
+                Entry(
+                    KINDS[kind], mode, entry.get("uid", 0), entry.get("gid", 0), target=entry.get("to", ""),
+                    rdev=(major << 8) | minor,
+                ),
+            )  # fmt: skip
+
+    def template_files(self) -> dict[str, TemplateFile]:
+        """The instance's templates as ``open_image`` hands them to a plan."""
+        files = {}
+        for name in {rule.template for rule in self.read("v2").rules} if self.readable() else ():
+            path = f"{INSTANCE}/templates/{name}"
+            entry = self.view.entry(path) if name and "/" not in name and name not in (".", "..") else None
+            data = self.view.read(path, 1 << 20) if entry is not None and entry.kind == FILE else None
+            files[name] = TemplateFile(entry, data)
+        return files
+
+    def readable(self) -> bool:
+        try:
+            self.read("v2")
+        except MetadataError:
+            return False
+        return True
+
+    def read(self, yaml: str) -> Metadata:
+        # a daemon takes a missing metadata.yaml for one that has no templates
+        if not self.metadata:
+            return Metadata()
+        limits = dataclasses.replace(LIMITS, bytes=32 << 20)
+        return read_metadata(Source("metadata.yaml", self.metadata), yaml, limits)  # type: ignore[arg-type]
+
+
+def place(path: str) -> str:
+    if path.startswith("host:"):
+        return path[5:]
+    return f"{INSTANCE}/{path[5:]}" if path.startswith("inst:") else f"{INSTANCE}/rootfs/{path}"
+
+
+class Prediction:
+    """One predicted end of a start, in the form of a recording."""
+
+    def __init__(self, result: str, error: str, world: World, machine: Machine) -> None:
+        self.result = result
+        self.error = error
+        self.after = described(world, machine.target)
+        self.left = sorted(changes(world, machine))
+
+    def same(self, record: Mapping[str, Any]) -> bool:
+        return (self.result, self.after, self.left) == (
+            record["outcome"],
+            recorded_after(record["after"]),
+            sorted(f"{left['change']} {left['path']} {recorded_after(left)}" for left in record["left"]),
+        )
+
+    def __repr__(self) -> str:
+        return f"{self.result} {self.error!r} after={self.after} left={self.left}"
+
+
+def recorded_after(after: Record) -> str:
+    if after["type"] == "missing":
+        return "missing"
+    if after["type"] == "symlink":
+        there = after["resolves_to"]
+        if not isinstance(there, dict) or "type" not in there:
+            return f"symlink {after['to']}"
+        return f"symlink {after['to']} {there['path']} {recorded_after(there)}"
+    content = f" {after['content']!r}" if after["type"] == "file" else ""
+    return f"{after['type']} {after['mode']} {after['uid']}:{after['gid']}{content}"
+
+
+def described(world: World, path: str) -> str:
+    """What lstat and stat say of a path, in the words of ``recorded_after``."""
+    try:
+        names, node = world.walk(path, follow=False)
+    except Errno:
+        return "missing"
+    # the recorder looked from outside of its chroot, where an absolute link on the way leads nowhere
+    if node is None or crosses_absolute_link(world, path):
+        return "missing"
+    if node.kind != SYMLINK:
+        return node_text(world, names, node)
+    try:
+        there, end = world.walk(path)
+    except Errno as error:
+        if str(error) == ELOOP:
+            return f"symlink {node.target}"
+        lexical = normpath(
+            f"{path.rpartition('/')[0]}/{node.target}" if node.target[0] != "/" else node.target
+        )
+        there = tuple(lexical.split("/")[1:])
+        end = world.node(there) if node.target.endswith("/") else None
+    end_text = "missing" if end is None else node_text(world, there, end)
+    return f"symlink {node.target} {shown(world, there)} {end_text}"
+
+
+def shown(world: World, names: tuple[str, ...]) -> str:
+    path = world.shown("/" + "/".join(names))
+    return path if path.startswith("$") else f"host:{path}"
+
+
+def crosses_absolute_link(world: World, path: str) -> bool:
+    parts = path.split("/")[1:-1]
+    for count in range(len(parts)):
+        node = world.node(tuple(parts[: count + 1]))
+        if node is not None and node.kind == SYMLINK:
+            return node.target.startswith("/")
+    return False
+
+
+def node_text(world: World, names: tuple[str, ...], node: Node) -> str:
+    kind = next(name for name, ours in KINDS.items() if ours == node.kind)
+    content = f" {world.content(names).decode()!r}" if node.kind == FILE else ""
+    return f"{kind} {node.mode:04o} {node.uid}:{node.gid}{content}"
+
+
+def changes(world: World, machine: Machine) -> Iterator[str]:
+    """Everything that changed but the target itself and what it leads to."""
+    target = tuple(machine.target.split("/")[1:])
+    own = {target}
+    with suppress(Errno, RefusedError):
+        node = world.node(target)
+        if node is not None and node.kind == SYMLINK:
+            own.add(world.walk(machine.target)[0])
+    before = World(machine.view, world.surroundings)
+    for names, made in world.made.items():
+        old = before.node(names)
+        if names in own or (
+            old is not None and node_text(before, names, old) == node_text(world, names, made)
+        ):
+            continue
+        verb = "created" if old is None else "changed"
+        yield f"{verb} {shown(world, names)} {node_text(world, names, made)}"
+
+
+def predictions(record: Record, host: Host, dialect: str) -> list[Prediction]:
+    """Every way in which the start may end: one, unless the order of two rules matters."""
+    machine = Machine(record)
+    around = Surroundings(
+        machine.view, INSTANCE, int(record["setup"].get("umask", "022"), 8), record["setup"].get("shift", 0)
+    )
+    world = World(machine.view, around)
+    try:
+        if record["setup"].get("skipmeta"):
+            raise InputError("metadata.yaml is a directory")
+        metadata = machine.read(host.yaml)
+    except (InputError, MetadataError):
+        return [Prediction("fails", "", world, machine)]
+    triggers = tuple(record["setup"].get("triggers", ("create",)))
+    templates = machine.template_files()
+    instance = Instance("c1")
+    renderings = render(metadata, templates, instance, triggers, host, dialect=dialect)
+    plan = plan_of(metadata, instance, renderings, host=host, triggers=triggers)
+    passes = [[due_of(change) for change in changes_] for changes_ in passes_of(plan.changes)] or [[]]
+    orders: list[list[list[Due]]] = [passes]
+    if record.get("order_dependent"):
+        orders = [[list(order)] for order in itertools.permutations(passes[0])]
+
+    def render_other(data: bytes, rule: Rule, trigger: str) -> bytes:
+        return render_data(data, rule, trigger, instance, host, dialect=dialect)
+
+    ends = []
+    for order in orders:
+        verdict = start(
+            host, World(machine.view, around), instance, order, metadata=metadata, render=render_other
+        )
+        ends.append(Prediction(verdict.result, verdict.error, verdict.world, machine))
+    return ends
+
+
+def unknown(record: Record, host: Host) -> str:
+    """Why this record can't be predicted; empty if it can."""
+    return "; ".join(reason.__doc__ or "" for reason in UNKNOWN if reason(record, host))
+
+
+def equal(record: Record, ends: list[Prediction]) -> bool:
+    """All that was recorded is predicted, and where a start has one end, nothing else is."""
+    ways = record.get("varies") or [record]
+    return all(any(end.same(way) for end in ends) for way in ways)
+
+
+def cases() -> list[Any]:
+    found = []
+    for (name, situation), record in records().items():
+        reason = unknown(record, HOSTS[name])
+        marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+        found.append(pytest.param(name, situation, marks=marks, id=f"{name}: {situation}"))
+    return found
+
+
+@pytest.mark.parametrize(("name", "situation"), cases())
+def test_the_predicted_outcome_is_the_recorded_one(name: str, situation: str) -> None:
+    record = records()[name, situation]
+    ends = predictions(record, HOSTS[name], BUILDS[name][1])
+    assert equal(record, ends), f"predicted {ends}"
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_at_least_98_percent_of_a_hosts_situations_can_be_predicted(name: str) -> None:
+    of_host = [record for (host, _), record in records().items() if host == name]
+    known = [record for record in of_host if not unknown(record, HOSTS[name])]
+    assert len(known) >= 0.98 * len(of_host)
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_predicted_errors_are_in_the_daemons_own_words(name: str) -> None:
+    """The texts of failed checks and writes; YAML libraries and template errors have tests elsewhere."""
+    wrong = []
+    for (host, situation), record in records().items():
+        if host != name or record["outcome"] != "fails" or unknown(record, HOSTS[name]):
+            continue
+        if (
+            "Could not parse" in record["error"]
+            or "metadata" in record["error"]
+            or "where:" in record["error"]
+        ):
+            continue
+        ends = predictions(record, HOSTS[name], BUILDS[name][1])
+        if record["error"] not in {end.error for end in ends}:
+            wrong.append((situation, [end.error for end in ends], record["error"]))
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_a_plan_says_the_same_of_each_change_as_the_start_as_a_whole(name: str) -> None:
+    wrong = []
+    for (host, situation), record in records().items():
+        if host != name or record.get("order_dependent") or "rules" not in record["setup"]:
+            continue
+        if not record["setup"]["rules"] or "skipmeta" in record["setup"]:
+            continue
+        (end,) = predictions(record, HOSTS[name], BUILDS[name][1])
+        outcomes = [change.outcome for change in predicted(record, HOSTS[name], BUILDS[name][1]).changes]
+        said = {outcome.result for outcome in outcomes if outcome is not None}
+        whole = next((result for result in ("hangs", "fails", "written") if result in said), "skipped")
+        # a start that fails before it looks at any rule has no change to say it of
+        if whole != end.result and outcomes:
+            wrong.append((situation, said, end.result))
+    assert not wrong
+
+
+def predicted(record: Record, host: Host, dialect: str) -> Plan:
+    """The plan with the outcomes of its changes, made as ``plan()`` makes it."""
+    machine = Machine(record)
+    around = Surroundings(machine.view, INSTANCE, int(record["setup"].get("umask", "022"), 8))
+    metadata, templates = machine.read(host.yaml), machine.template_files()
+    triggers = tuple(record["setup"].get("triggers", ("create",)))
+    renderings = render(metadata, templates, Instance("c1"), triggers, host, dialect=dialect)
+    plan = plan_of(metadata, Instance("c1"), renderings, host=host, triggers=triggers)
+    predict(plan, templates, None, around)
+    return plan
