@@ -11,8 +11,39 @@ import templater
 ROOT = Path(__file__).resolve().parent.parent
 
 #: what macOS does not have, and what Windows does not have either
-NO_MACOS_NAMES = ["O_PATH", "O_TMPFILE", "copy_file_range", "getxattr", "listxattr", "memfd_create", "posix_fallocate", "removexattr", "setxattr", "unshare"]
-NO_WINDOWS_NAMES = ["O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "chown", "fchmod", "fchown", "fork", "geteuid", "getegid", "getuid", "getgid", "lchown", "mkfifo", "mknod", "setgid", "setgroups", "setuid", "wait4"]
+NO_MACOS_NAMES = [
+    "O_PATH",
+    "O_TMPFILE",
+    "copy_file_range",
+    "getxattr",
+    "listxattr",
+    "memfd_create",
+    "posix_fallocate",
+    "removexattr",
+    "setxattr",
+    "unshare",
+]
+NO_WINDOWS_NAMES = [
+    "O_DIRECTORY",
+    "O_NOFOLLOW",
+    "O_CLOEXEC",
+    "O_NONBLOCK",
+    "chown",
+    "fchmod",
+    "fchown",
+    "fork",
+    "geteuid",
+    "getegid",
+    "getuid",
+    "getgid",
+    "lchown",
+    "mkfifo",
+    "mknod",
+    "setgid",
+    "setgroups",
+    "setuid",
+    "wait4",
+]
 NO_WINDOWS_MODULES = ["fcntl", "grp", "pwd", "resource", "syslog", "termios"]
 
 ELSEWHERE = """
