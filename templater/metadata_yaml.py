@@ -187,14 +187,20 @@ class _Decoder:
         if is_null(node, self.rules):
             return 0
         value = self.resolve(node) if isinstance(node, Scalar) else None
-        if isinstance(value, float) and abs(value) < 2**63 and (self.rules == "v2" or value == int(value)):
-            value = int(value)
+        if isinstance(value, float):
+            value = self.whole(value)
         if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
             return value
         self.mismatch(
             node, "int64", f"{what} must be a number", "seconds since 1970-01-01, as 'date +%s' prints"
         )
         return 0
+
+    def whole(self, value: float) -> "int | None":
+        """yaml.v2 cuts a fraction off, v4 refuses it."""
+        if abs(value) < 2**63 and (self.rules == "v2" or value == int(value)):
+            return int(value)
+        return -(2**63) if self.rules == "v2" and value < 0 else None
 
     # -- mappings: duplicates and merge keys
 
@@ -204,7 +210,8 @@ class _Decoder:
         yaml.v2 merges ``<<`` where it stands, so that it overrides what is above it; v4 lets every
         key of the mapping itself win, and the first of several merged mappings.
         """
-        self.duplicates(node)
+        if self.duplicates(node) and self.rules == "v4":
+            return []
         if self.rules == "v2":
             pairs: list[tuple[Node, Node]] = []
             for key, value in node.pairs():
@@ -238,28 +245,28 @@ class _Decoder:
                 )
         return [mapping for mapping in mappings if isinstance(mapping, Mapping)]
 
-    def duplicates(self, node: Mapping) -> None:
-        first: dict[str, Node] = {}
+    def duplicates(self, node: Mapping) -> bool:
+        """Whether a key occurs twice, which yaml.v4 refuses and every author regrets."""
+        first: dict[tuple[str, str], Node] = {}
+        found = False
         for key, _ in node.pairs():
-            if not isinstance(key, Scalar):
+            text = key.text if isinstance(key, Scalar) else ""
+            earlier = first.setdefault((key.kind, text), key)
+            if earlier is key or (self.rules == "v2" and (is_merge(key) or not isinstance(key, Scalar))):
                 continue
-            earlier = first.setdefault(key.text, key)
-            if earlier is key:
+            found = True
+            if self.rules == "v2":
+                message = f"duplicate key '{text}', first in line {earlier.line}: the last one wins"
+                self.find(f"{message}, and Incus 7 refuses the file", key.span)
                 continue
-            if self.rules == "v4":
-                self.problem(
-                    f"key '{key.text}' already stands in line {earlier.line}",
-                    key.span,
-                    "remove one of them: Incus 7 refuses the file, older hosts take the last one",
-                    line=f"line {key.line}: mapping key {_quoted(key.text)}"
-                    f" already defined at line {earlier.line}",
-                )
-            elif not is_merge(key):
-                self.find(
-                    f"duplicate key '{key.text}', first in line {earlier.line}: the last one wins,"
-                    " and Incus 7 refuses the file",
-                    key.span,
-                )
+            self.problem(
+                f"key '{text}' already stands in line {earlier.line}",
+                key.span,
+                "remove one of them: Incus 7 refuses the file, older hosts take the last one",
+                line=f"line {go_line(key)}: mapping key {_quoted(text)}"
+                f" already defined at line {go_line(earlier)}",
+            )
+        return found
 
     def key_text(self, key: Node) -> "str | None":
         """None for a key that Go leaves out."""
@@ -296,9 +303,9 @@ class _Decoder:
         self.findings.append((message, span))
 
     def mismatch(self, node: Node, gotype: str, message: str, hint: str = "") -> None:
-        self.problem(message, node.span, hint, line=self.go_line(node, gotype))
+        self.problem(message, node.span, hint, line=self.go_text(node, gotype))
 
-    def go_line(self, node: Node, gotype: str) -> str:
+    def go_text(self, node: Node, gotype: str) -> str:
         if isinstance(node, Scalar):
             tag = node.tag or tag_of(self.resolve(node))
             raw = node.text.encode("utf-8", "surrogateescape")
@@ -306,7 +313,7 @@ class _Decoder:
             value = f"{tag} `{shown}`"
         else:
             value = node.tag or ("!!map" if isinstance(node, Mapping) else "!!seq")
-        return f"line {node.line}: cannot {_VERB[self.rules]} {value} into {gotype}"
+        return f"line {go_line(node)}: cannot {_VERB[self.rules]} {value} into {gotype}"
 
     def problem(self, message: str, span: Span, hint: str = "", line: str = "", fatal: str = "") -> None:
         self.errors.append(_Problem(message, span, hint, line, fatal))
@@ -517,6 +524,14 @@ def is_merge(node: Node) -> bool:
 def suggestion(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.lower().replace("-", "_"), tuple(known), 1, 0.7)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+
+
+def go_line(node: Node) -> int:
+    """Go's line of a node: every line break of YAML counts, not only those that editors know."""
+    return sum(1 for _ in _BREAK.finditer(node.source.text, 0, node.start)) + 1
 
 
 def _quoted(text: str) -> str:

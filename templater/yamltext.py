@@ -162,6 +162,7 @@ def decoded(source: Source) -> Source:
 
 
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
 _LONG_LINE = re.compile(".{1024}")
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -212,11 +213,15 @@ class PureParser(Reader, Scanner, Parser):
 def _document(source: Source, parser: Any, rules: Rules, limits: Limits) -> Node | None:
     try:
         parser.get_event()  # StreamStart
-        if isinstance(parser.get_event(), StreamEndEvent):
+        opening = parser.get_event()
+        if isinstance(opening, StreamEndEvent):
             if rules == "v4":
                 raise _v4_error("the file holds no YAML document", source.span(0), "no documents in stream")
             return None
-        root = _Composer(source, parser, limits).document()
+        if rules == "v2" and (opening.version or (1, 1)) != (1, 1):
+            place = source.span(opening.start_mark.index + _mark_width(source))
+            raise _v2_error("the daemons read YAML 1.1 only", place, "found incompatible YAML document")
+        root = _Composer(source, parser, rules, limits).document()
         following = parser.get_event() if rules == "v4" else None
         if following is not None and not isinstance(following, StreamEndEvent):
             place = source.span(following.start_mark.index + _mark_width(source))
@@ -238,6 +243,12 @@ def _v4_error(message: str, span: Span, said: str) -> YamlError:
     return error
 
 
+def _v2_error(message: str, span: Span, said: str) -> YamlError:
+    error = YamlError(message, span)
+    error.yaml_error = f"yaml: {said}"
+    return error
+
+
 _MARK: Final = "\ufeff"
 
 
@@ -249,9 +260,10 @@ def _mark_width(source: Source) -> int:
 class _Composer:
     """Events to nodes, without recursion, counting as it goes."""
 
-    def __init__(self, source: Source, parser: Any, limits: Limits) -> None:
+    def __init__(self, source: Source, parser: Any, rules: Rules, limits: Limits) -> None:
         self.source = source
         self.parser = parser
+        self.rules = rules
         self.limits = limits
         self.shift = _mark_width(source)
         self.anchors: dict[str, Node] = {}
@@ -303,11 +315,21 @@ class _Composer:
         span = self.span(event)
         tag = self.tag(event, span)
         plain = bool(event.implicit[0]) and not tag
+        if self.rules == "v2" and event.style == '"':
+            self.check_escapes(span)
         scalar = Scalar(span, event.value, plain, tag)
         if event.anchor:
             self.anchors[event.anchor] = scalar
         self.count(1, span)
         return scalar
+
+    def check_escapes(self, span: Span) -> None:
+        """JSON's ``\\/`` came with YAML 1.2: libyaml knows it, yaml.v2 does not."""
+        for match in _ESCAPE.finditer(self.source.text, span.start, span.end):
+            if match[0] == "\\/":
+                raise _v2_error(
+                    "unknown escape '\\/'", self.source.span(*match.span()), "found unknown escape character"
+                )
 
     def aliased(self, event: AliasEvent) -> Node:
         span = self.span(event)

@@ -1,0 +1,386 @@
+"""metadata.yaml: what Go decodes, where everything stands, and what is said when it is wrong."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from templater.errors import LimitError, MetadataError
+from templater.metadata_yaml import fuzz_one, read_metadata
+from templater.source import Source
+
+CASES = Path(__file__).resolve().parent.parent / "metadata_cases" / "go_yaml.jsonl"
+RECORDED = [json.loads(line) for line in CASES.read_text().splitlines()]
+
+#: texts that Go accepts or words otherwise, and why we don't
+DELIBERATE = {
+    "text properties: p a: p n": "an anchor that contains itself is refused where it is used",
+    "text x: p p n": "an anchor that contains itself is refused, though nobody may look at it",
+}
+
+
+def read(text: str | bytes, yaml="v2"):
+    return read_metadata(Source("metadata.yaml", text), yaml)
+
+
+def error_of(text: str | bytes, yaml="v2") -> MetadataError:
+    with pytest.raises(MetadataError) as caught:
+        read(text, yaml)
+    return caught.value
+
+
+def text_of(case: dict) -> bytes:
+    return base64.b64decode(case["base64"]) if "base64" in case else case["yaml"].encode()
+
+
+def decoded(metadata) -> dict:
+    """As the recordings have it: Go's names, without what is empty."""
+    fields = {
+        "Architecture": metadata.architecture,
+        "CreationDate": metadata.creation_date,
+        "ExpiryDate": metadata.expiry_date,
+        "Properties": dict(metadata.properties),
+        "Templates": {rule.path: None if rule.null else decoded_rule(rule) for rule in metadata.rules},
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def decoded_rule(rule) -> dict:
+    fields = {
+        "When": list(rule.when),
+        "CreateOnly": rule.create_only,
+        "Template": rule.template,
+        "Properties": dict(rule.properties),
+        "UID": rule.uid,
+        "GID": rule.gid,
+        "Mode": rule.mode,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def cases(library: str) -> list:
+    def marks(case):
+        reason = DELIBERATE.get(case["name"])
+        return pytest.mark.xfail(reason=reason, strict=True) if reason else ()
+
+    return [pytest.param(case, marks=marks(case), id=case["name"]) for case in RECORDED if library in case]
+
+
+def in_v4_words(error: str) -> str:
+    return error.replace("unmarshal", "construct").replace("errors:\n  ", "errors: ")
+
+
+@pytest.mark.parametrize("case", cases("v2"))
+def test_yaml_v2_decodes_alike(case):
+    compare(text_of(case), "v2", case["v2"], case["v2"].get("error", ""))
+
+
+@pytest.mark.parametrize("case", cases("v3"))
+def test_yaml_v4_decodes_alike(case):
+    compare(text_of(case), "v4", case["v3"], in_v4_words(case["v3"].get("error", "")))
+
+
+def compare(text: bytes, yaml: str, recorded: dict, words: str) -> None:
+    if "error" not in recorded:
+        assert decoded(read(text, yaml)) == recorded["metadata"]
+        return
+    error = error_of(text, yaml)
+    assert error.span is not None
+    if "errors:" in words:  # type errors, which have words of their own; others are a parser's
+        assert error.yaml_error == words
+
+
+def test_every_field_has_its_place():
+    text = (
+        "architecture: x86_64\n"
+        "templates:\n"
+        "  /etc/hösts:\n"
+        "    template: hosts.tpl\n"
+        "    when: [create, start]\n"
+        "    properties: {default: a}\n"
+        "    mode: 0644\n"
+    )
+    metadata = read(text)
+    (rule,) = metadata.rules
+    places = {name: (span.line, span.column, span.text) for name, span in rule.spans.items()}
+    entry = places.pop("entry")
+    assert entry[:2] == (4, 5)
+    assert entry[2].startswith("template: hosts.tpl\n") and entry[2].endswith("mode: 0644")
+    assert places == {
+        "path": (3, 3, "/etc/hösts"),
+        "template": (4, 15, "hosts.tpl"),
+        "when": (5, 11, "[create, start]"),
+        "when[0]": (5, 12, "create"),
+        "when[1]": (5, 20, "start"),
+        "properties": (6, 17, "{default: a}"),
+        "properties[default]": (6, 27, "a"),
+        "mode": (7, 11, "0644"),
+    }
+    assert metadata.spans["architecture"].text == "x86_64"
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_places_do_not_depend_on_the_encoding(mark, newline, encoding):
+    text = newline.join(["# é 😀", "templates:", "  /é😀/b: {when: x}", ""])
+    error = error_of((mark if encoding == "utf-8" else "").encode() + text.encode(encoding))
+    assert (error.span.line, error.span.column, error.span.text) == (3, 17, "x")
+
+
+def test_an_error_says_what_was_expected_and_what_to_do():
+    error = error_of("templates:\n  /etc/hosts:\n    when: start\n")
+    assert error.explain().splitlines() == [
+        "metadata.yaml:3:11: 'when' must be a list",
+        " 3 |     when: start",
+        "   |           ^^^^^",
+        "hint: write it as [start]",
+    ]
+
+
+def test_further_errors_are_notes_of_the_first():
+    error = error_of("templates:\n  /a: {when: x, create_only: 1}\n  /b: [c]\n")
+    assert error.message == "'when' must be a list"
+    assert error.notes == (
+        "also: metadata.yaml:2:30: 'create_only' must be true or false",
+        "also: metadata.yaml:3:7: the rule for '/b' must be a mapping",
+    )
+
+
+def test_a_thousand_errors_are_not_all_listed():
+    error = error_of("templates:\n" + "".join(f"  /{i}: [x]\n" for i in range(1000)))
+    assert len(error.notes) == 21
+    assert error.notes[-1] == "and 979 more"
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        ("arch: x\n", "unknown key 'arch' in metadata.yaml: ignored"),
+        ("Templates: {}\n", "unknown key 'Templates' in metadata.yaml: ignored; did you mean 'templates'?"),
+        (
+            "templates: {/a: {when: [create], templates: t}}\n",
+            "unknown key 'templates' in the rule for '/a': ignored; did you mean 'template'?",
+        ),
+        ("templates: {/a: {template: t, when: [creat]}}\n", "'creat' is no trigger, so it never fires"),
+        ("templates: {/a: {template: t}}\n", "'/a' has no trigger, so it is never written"),
+        ("templates: {/a: {when: [start]}}\n", "'/a' names no template"),
+        ("templates:\n  /a:\n", "a null entry: the daemons panic at it"),
+        ("properties: {a: 1, a: 2}\n", "duplicate key 'a', first in line 1: the last one wins"),
+        ("properties: {~: 1}\n", "a null key: put it in quotes if a name is meant"),
+        ("~\n", "the document is null: most daemons panic at it"),
+        ("", "the file holds no YAML document"),
+    ],
+)
+def test_what_go_accepts_and_an_author_regrets_is_found(text, finding):
+    found = [message for message, _ in read(text).findings]
+    assert any(message.startswith(finding) for message in found), found
+
+
+def test_findings_have_their_place():
+    ((message, span),) = read("architecture: x\nkreation_date: 5\n").findings
+    assert message.endswith("did you mean 'creation_date'?")
+    assert (span.line, span.column, span.text) == (2, 1, "kreation_date")
+
+
+def test_a_sound_file_has_no_findings():
+    text = "architecture: x\ncreation_date: 5\ntemplates: {/a: {when: [create], template: t}}\n"
+    assert read(text).findings == read(text, "v4").findings == ()
+
+
+def test_null_entries_are_kept_as_such():
+    metadata = read("templates:\n  /a:\n  /b: ~\n  /c: {}\n")
+    assert [rule.null for rule in metadata.rules] == [True, True, False]
+
+
+def test_a_null_document_is_not_an_empty_one():
+    assert read("~").null
+    assert not read("").null
+    assert not read("{}").null
+
+
+def test_rules_stand_in_file_order_and_a_later_duplicate_in_its_own_place():
+    text = "templates: {/a: {template: x}, /b: {template: y}, /a: {template: z}}\n"
+    assert [(rule.path, rule.template) for rule in read(text).rules] == [("/b", "y"), ("/a", "z")]
+
+
+# What Incus 7 was seen to do (hosts/OUTCOMES.md), and its YAML library's words for it
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "yaml: construct errors: <unknown position>: yaml: no documents in stream"),
+        ("# x\n", "yaml: construct errors: <unknown position>: yaml: no documents in stream"),
+        (
+            "a: 1\n---\nb: 2\n",
+            "yaml: construct errors: <unknown position>: yaml: expected single document, found multiple",
+        ),
+        ("a: 1\na: 2\n", 'yaml: construct errors: line 2: mapping key "a" already defined at line 1'),
+        (
+            "templates:\n  /a:\n    when: create\n",
+            "yaml: construct errors: line 3: cannot construct !!str `create` into []string",
+        ),
+        (
+            "templates: {/a: {create_only: 'true'}}\n",
+            "yaml: construct errors: line 1: cannot construct !!str `true` into bool",
+        ),
+        ("creation_date: 1.5\n", "yaml: construct errors: line 1: cannot construct !!float `1.5` into int64"),
+        (
+            "properties: {e: 2020-01-01}\n",
+            "yaml: construct errors: line 1: cannot construct !!timestamp `2020-01-01` into string",
+        ),
+        (
+            "templates: [a]\n",
+            "yaml: construct errors: line 1:"
+            " cannot construct !!seq into map[string]*api.ImageMetadataTemplate",
+        ),
+    ],
+)
+def test_incus_7_refuses_with_these_words(text, words):
+    assert error_of(text, "v4").yaml_error == words
+
+
+def test_hosts_with_yaml_v2_accept_what_incus_7_refuses():
+    assert read("properties: {e: 2020-01-01}").properties == {"e": "2020-01-01"}
+    assert read("creation_date: 1.5").creation_date == 1
+    assert read("architecture: a\n---\n[").architecture == "a"
+    assert [rule.path for rule in read("templates: {~: {template: t}}").rules] == [""]
+    assert [rule.path for rule in read("templates: {~: {template: t}}", "v4").rules] == []
+
+
+@pytest.mark.parametrize("size", [1025, 4000])
+def test_only_yaml_v4_reads_long_keys(size):
+    path = "/" + "x" * size
+    text = f"templates:\n  {path}:\n    template: t\n"
+    (rule,) = read(text, "v4").rules
+    assert rule.path == path
+    assert rule.spans["template"].line == 3
+    assert error_of(text).span.line == 2
+
+
+# Hostile texts, numbered as in the catalogue of attacks
+
+
+def hostile_error(text: str, yaml="v2") -> LimitError:
+    with pytest.raises(LimitError) as caught:
+        read(text, yaml)
+    return caught.value
+
+
+def laughs(levels: int, width: int, item: str = "x") -> str:
+    lines = [f"a0: &a0 [{', '.join([item] * width)}]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * width)}]" for i in range(1, levels)]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("yaml", ["v2", "v4"])
+def test_attack_51_a_billion_laughs_is_refused_where_it_multiplies(yaml):
+    error = hostile_error(laughs(9, 9), yaml)
+    assert error.message == "more than 400000 nodes when aliases are expanded"
+    assert error.span.line == 6
+
+
+@pytest.mark.parametrize("yaml", ["v2", "v4"])
+def test_attack_51_merge_keys_can_not_multiply_either(yaml):
+    keys = ", ".join(f"k{i}: v" for i in range(8))
+    lines = [f"a0: &a0 {{{keys}}}"]
+    lines += [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 8)}]}}" for i in range(1, 9)]
+    text = "\n".join([*lines, "properties: {<<: *a8}"])
+    assert "when aliases are expanded" in hostile_error(text, yaml).message
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 30_000, "- " * 100_000, "x: " + "[" * 53_000])
+@pytest.mark.parametrize("yaml", ["v2", "v4"])
+def test_attack_51_deep_nesting_is_refused_before_it_is_deep(text, yaml):
+    assert hostile_error(text, yaml).message == "nested more than 64 levels deep"
+
+
+def test_attack_51_a_million_keys_are_refused():
+    assert hostile_error("{" + "a, " * 300_000 + "}").message == "more than 200000 nodes"
+    assert "larger than 1 MiB" in hostile_error("".join(f"k{i}: v\n" for i in range(1_000_000))).message
+
+
+def test_attack_51_a_huge_scalar_is_refused():
+    assert "larger than 1 MiB" in hostile_error("a: " + "x" * 50_000_000).message
+
+
+def test_attack_51_a_million_aliases_are_refused():
+    assert hostile_error("a: &a x\nb: [" + "*a," * 300_000 + "]\n").message == "more than 200000 nodes"
+
+
+def test_the_limit_of_a_text_counts_bytes_and_the_last_one_counts():
+    comment = "#" + "x" * ((1 << 20) - 2) + "\n"
+    assert read(comment).rules == ()
+    assert "larger than 1 MiB" in hostile_error(comment + "\n").message
+    assert "larger than 1 MiB" in hostile_error("#" + "é" * (1 << 19)).message
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["!!python/object/apply:os.system", "!!python/name:os.system", "!foo", "!!binary", "!!set", "!!omap"],
+)
+@pytest.mark.parametrize(
+    "place", ["{tag} x", "{{properties: {tag} {{a: b}}}}", "x: {tag} [a]", "? {tag} x\n: y"]
+)
+def test_attack_52_a_tag_builds_nothing(tag, place):
+    error = error_of(place.format(tag=tag))
+    assert error.message == f"tag '{tag}' is not allowed"
+    assert error.span.text.startswith(tag[:1])
+
+
+def test_attack_53_duplicate_keys_go_by_the_host():
+    text = "templates:\n  /etc/hosts: {template: a, when: [x]}\n  /etc/hosts: {template: b, when: [x]}\n"
+    metadata = read(text)
+    assert [rule.template for rule in metadata.rules] == ["b"]
+    assert any("duplicate key '/etc/hosts', first in line 2" in message for message, _ in metadata.findings)
+    assert error_of(text, "v4").span.line == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[a]", "metadata.yaml must be a mapping"),
+        ("text", "metadata.yaml must be a mapping"),
+        ("templates: []", "'templates' must be a mapping"),
+        ("templates: {/a: {when: start}}", "'when' must be a list"),
+        ("templates: {/a: {when: [{a: b}]}}", "an item of 'when' must be text, not a mapping"),
+        ("templates: {/a: {properties: {a: {b: c}}}}", "property 'a' must be text, not a mapping"),
+        ("templates: {[a]: {}}", "a key must be text, not a sequence"),
+        ("properties: {{a: b}: c}", "a key must be text, not a mapping"),
+        ("a: *b", "unknown anchor 'b'"),
+        ("a: &a [*a]", "anchor 'a' contains itself"),
+        ("<<: x", "'<<' needs a mapping or a list of mappings"),
+        ("a: \x01", "control character U+0001 is not allowed in YAML"),
+        (b"a: \xff", "byte 0xff is not UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("yaml", ["v2", "v4"])
+def test_attack_54_a_wrong_shape_is_one_error_with_its_place(text, message, yaml):
+    error = error_of(text, yaml)
+    assert error.message == message
+    assert error.span.line == 1
+
+
+@pytest.mark.parametrize("scalar", ["0755", "010", "yes", "no", "3.10", "12:30", "1e3", "0o17", "=", "1_000"])
+def test_attack_55_a_scalar_keeps_its_text(scalar):
+    text = f"properties: {{{scalar}: {scalar}}}\ntemplates: {{{scalar}: {{template: {scalar}, mode: {scalar}}}}}\n"
+    for yaml in ("v2", "v4"):
+        metadata = read(text, yaml)
+        (rule,) = metadata.rules
+        assert metadata.properties == {scalar: scalar}
+        assert (rule.path, rule.template, rule.mode) == (scalar, scalar, scalar)
+
+
+def test_attack_56_a_hundred_thousand_entries_are_refused_and_fewer_take_their_share():
+    entry = "{when: [create], template: t}"
+    many = "templates:\n" + "".join(f"  /{i}: {entry}\n" for i in range(100_000))
+    assert "larger than 1 MiB" in hostile_error(many).message
+    some = "templates:\n" + "".join(f"  /{i}: {entry}\n" for i in range(20_000))
+    assert len(read(some).rules) == 20_000
+
+
+def test_the_fuzz_target_accepts_every_recorded_text():
+    for case in RECORDED:
+        fuzz_one(text_of(case))
