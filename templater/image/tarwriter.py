@@ -24,6 +24,8 @@ _TYPES = {
     FIFO: tarfile.FIFOTYPE,
 }
 _RECORD = 20 * BLOCK  # GNU tar pads to this, and warns about less
+_PIECE = 256 * 1024
+_ZEROS = bytes(_PIECE)
 _OCTAL_ID = 0o7777777
 _OCTAL_SIZE = 0o77777777777
 
@@ -34,27 +36,29 @@ class TarWriter:
     def __init__(self, write: Callable[[bytes], object], format: Format = "pax") -> None:
         self._write_out = write
         self._format = format
+        self._pending: list[bytes] = []
+        self._pending_size = 0
         self.position = 0
 
     def add(self, member: Member, data: Iterable[tuple[int, bytes]] = ()) -> None:
-        """``data`` are pieces as ``Archive.chunks`` gives them: offset and bytes, holes left out."""
+        """``data`` are pieces as ``Archive.chunks`` gives them: offset and bytes, holes left out.
+
+        What is missing of a file that is not ``sparse`` is written as zeros.
+        """
         prefix = self._sparse_map(member) if member.sparse is not None and self._format == "pax" else b""
         header = self._pax_header(member, prefix) if self._format == "pax" else self._gnu_header(member)
         self._write(header)
         if member.kind != FILE:
             return
-        expected = len(prefix) + _stored(member)
         self._write(prefix)
-        written = len(prefix)
-        for _, piece in data:
+        written = 0
+        for offset, piece in data:
+            if member.sparse is None and offset > written:
+                written += self._write_zeros(offset - written)
             self._write(piece)
             written += len(piece)
-        if written != expected:
-            raise InputError(
-                f"'{printable(member.name)}' changed while it was read",
-                hint="stop whatever writes to it, and try again",
-            )
-        self._write(bytes(-written % BLOCK))
+        written += self._write_zeros(_stored(member) - written)
+        self._write(bytes(-(len(prefix) + written) % BLOCK))
 
     def copy(self, raw: bytes) -> None:
         """Blocks of another archive, as they are."""
@@ -63,11 +67,24 @@ class TarWriter:
     def close(self) -> None:
         self._write(bytes(2 * BLOCK))
         self._write(bytes(-self.position % _RECORD))
+        self._flush()
 
     def _write(self, data: bytes) -> None:
-        if data:
-            self._write_out(data)
-            self.position += len(data)
+        self._pending.append(data)
+        self._pending_size += len(data)
+        self.position += len(data)
+        if self._pending_size >= _PIECE:
+            self._flush()
+
+    def _write_zeros(self, size: int) -> int:
+        for _ in range(size // _PIECE):
+            self._write(_ZEROS)
+        self._write(_ZEROS[: size % _PIECE])
+        return size
+
+    def _flush(self) -> None:
+        pending, self._pending, self._pending_size = self._pending, [], 0
+        self._write_out(b"".join(pending))
 
     def _info(self, member: Member, name: str, target: str) -> tarfile.TarInfo:
         info = tarfile.TarInfo(name + "/" if member.kind == DIRECTORY else name)

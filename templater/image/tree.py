@@ -147,7 +147,10 @@ class Tree:
                 while offset < end:
                     data = os.pread(fd, min(_PIECE, end - offset), offset)
                     if not data:
-                        return  # it shrank: the writer counts, and says so
+                        raise InputError(
+                            f"'{printable(member.name)}' shrank while it was read",
+                            hint="stop whatever writes to it, and try again",
+                        )
                     yield offset, data
                     offset += len(data)
         finally:

@@ -1,0 +1,262 @@
+"""Images made from contents: unified or split, reproducible to the byte."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import InputError, UsageError, WriteError
+from ..source import printable
+from ..views import FILE
+from . import recognition
+from .archive import HARD_LINK, Member
+from .compressors import compression_named, compressor
+from .contents import Contents, Part
+from .names import METADATA, ROOTFS, TEMPLATES
+from .outputs import Output
+from .recognition import COMPRESSIONS, SQUASHFS
+from .tarwriter import Format, TarWriter
+from .tree import Data
+
+Layout = Literal["unified", "split"]
+#: members done, bytes packed so far, and the name at hand
+Progress = Callable[[int, int, str], None]
+
+_SQUASHFS_COMPRESSIONS = ("gzip", "lz4", "lzo", "xz", "zstd", "lzma")
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How an image is stored. ``rootfs`` of a split image is "tar" or "squashfs"."""
+
+    layout: Layout = "unified"
+    compression: str = "xz"
+    level: int | None = None
+    rootfs: Literal["tar", "squashfs"] = "tar"
+    tar: Format = "pax"
+    #: SOURCE_DATE_EPOCH: the time of what is made here (a squashfs file's own time)
+    epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An image on disk: its files, metadata first, and the fingerprint that the daemons will show."""
+
+    files: tuple[str, ...]
+    size: int
+    fingerprint: str
+    members: int
+
+
+def build(
+    contents: Contents,
+    parts: Iterable[Part],
+    target: str,
+    packing: Packing,
+    *,
+    replace: bool = False,
+    progress: Progress = lambda members, size, name: None,
+) -> Built:
+    """Pack ``parts`` (metadata.yaml, templates: perhaps changed) and the root filesystem of ``contents``.
+
+    A ``target`` that is a directory gets the daemons' names. Nothing exists under a final name
+    before everything is written.
+    """
+    kind = compression_named(packing.compression)
+    directory = target if os.path.isdir(target) else os.path.dirname(target)
+    if os.path.isdir(target):
+        replace = True  # a file named by its fingerprint is the same file
+    elif not replace:
+        _refuse_existing(file_names(target, "", packing.layout, kind))
+    if packing.layout == "unified":
+        if packing.rootfs == "squashfs":
+            raise UsageError("a unified image is one tarball", hint="a squashfs rootfs needs --format split")
+        with Output(directory) as output:
+            members = _pack(output, kind, packing, _unified(contents, parts), progress)
+            fingerprint = output.sha256.hexdigest()
+            (file,) = file_names(target, fingerprint, packing.layout, kind)
+            output.publish(file, replace=replace)
+            return Built((file,), output.size, fingerprint, members)
+    with Output(directory) as first, Output(directory) as second:
+        members = _pack(first, kind, packing, _alone(parts), progress)
+        if packing.rootfs == "squashfs":
+            members += _squash(second, packing, contents.rootfs(), progress)
+        else:
+            members += _pack(second, kind, packing, _dotted(contents.rootfs()), progress)
+        fingerprint = _joined(first, second)
+        rootfs_kind = SQUASHFS if packing.rootfs == "squashfs" else kind
+        names = file_names(target, fingerprint, packing.layout, kind, rootfs_kind)
+        second.publish(names[1], replace=replace)
+        first.publish(names[0], replace=replace)
+        return Built(names, first.size + second.size, fingerprint, members)
+
+
+def _refuse_existing(names: Iterable[str]) -> None:
+    for name in names:
+        if os.path.lexists(name):
+            raise UsageError(f"'{name}' exists", hint="--reuse replaces it")
+
+
+def file_names(
+    target: str, fingerprint: str, layout: Layout, kind: str, rootfs_kind: str = ""
+) -> tuple[str, ...]:
+    """As the daemons name them in a directory; for a file, what their client makes of its name."""
+    # Incus: cmd/incus/image.go, cmdImageExport
+    if os.path.isdir(target):
+        if layout == "unified":
+            return (os.path.join(target, fingerprint + extension(kind)),)
+        return (
+            os.path.join(target, f"meta-{fingerprint}{extension(kind)}"),
+            os.path.join(target, fingerprint + extension(rootfs_kind)),
+        )
+    return (target,) if layout == "unified" else (target, target + ".root")
+
+
+def extension(kind: str) -> str:
+    if kind in (SQUASHFS, recognition.QCOW2):
+        return "." + kind
+    return ".tar" + COMPRESSIONS.get(kind, "")
+
+
+def _unified(contents: Contents, parts: Iterable[Part]) -> Iterator[tuple[Member, Data]]:
+    yield from _alone(parts)
+    for member, data in contents.rootfs():
+        member.name = f"{ROOTFS}/{member.name}" if member.name else ROOTFS
+        if member.kind == HARD_LINK:
+            member.target = f"{ROOTFS}/{member.target}"
+        yield member, data
+
+
+def _alone(parts: Iterable[Part]) -> Iterator[tuple[Member, Data]]:
+    for part in parts:
+        yield part.member, iter(((0, part.data),) if part.data else ())
+
+
+def _dotted(members: Iterator[tuple[Member, Data]]) -> Iterator[tuple[Member, Data]]:
+    for member, data in members:
+        member.name = f"./{member.name}" if member.name else "."
+        if member.kind == HARD_LINK:
+            member.target = f"./{member.target}"
+        yield member, data
+
+
+def _pack(
+    output: Output,
+    kind: str,
+    packing: Packing,
+    members: Iterator[tuple[Member, Data]],
+    progress: Progress,
+) -> int:
+    packer = compressor(kind, output.write, packing.level)
+    try:
+        return _write_tar(packer.write, packing.tar, members, progress)
+    finally:
+        packer.close()
+
+
+def _write_tar(
+    write: Callable[[bytes], object],
+    format: Format,
+    members: Iterator[tuple[Member, Data]],
+    progress: Progress,
+) -> int:
+    writer = TarWriter(write, format)
+    count = 0
+    for member, data in members:
+        writer.add(member, data)
+        count += 1
+        progress(count, writer.position, member.name)
+    writer.close()
+    return count
+
+
+def _joined(first: Output, second: Output) -> str:
+    """A split image's fingerprint: the sha256 of both files, one after the other."""
+    from .fingerprint import of_descriptors
+
+    return of_descriptors(first.fd, second.fd)
+
+
+def _squash(
+    output: Output, packing: Packing, members: Iterator[tuple[Member, Data]], progress: Progress
+) -> int:
+    """mksquashfs reads the same tar stream that a tarball would get: one walk, one policy."""
+    name = packing.compression if packing.compression in _SQUASHFS_COMPRESSIONS else "xz"
+    command = ["mksquashfs", "-", output.path, "-tar", "-noappend", "-no-progress", "-quiet", "-comp", name]
+    top = next(members, None)
+    if top is not None and not top[0].name:
+        # of a tar's own top mksquashfs takes nothing over
+        command += [
+            "-root-mode",
+            f"{top[0].mode:o}",
+            "-root-uid",
+            str(top[0].uid),
+            "-root-gid",
+            str(top[0].gid),
+        ]
+        command += ["-root-time", str(int(top[0].mtime))]
+        top = None
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+    if packing.epoch is not None:
+        command += ["-mkfs-time", str(packing.epoch)]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment,
+            pass_fds=(output.fd,),
+        )
+    except FileNotFoundError:
+        hint = "install it: apt install squashfs-tools"
+        raise UsageError("a squashfs rootfs needs the program 'mksquashfs'", hint=hint) from None
+    with process:
+        assert process.stdin is not None and process.stderr is not None
+        try:
+            count = _write_tar(process.stdin.write, packing.tar, _again(top, members), progress)
+            process.stdin.close()
+        except BrokenPipeError:
+            count = -1
+        except BaseException:
+            process.kill()
+            raise
+        said = process.stderr.read().decode("utf-8", "replace").strip()
+        if process.wait() != 0 or count < 0:
+            raise WriteError(f"mksquashfs failed: {printable(said[-500:])}")
+    output.size = os.fstat(output.fd).st_size
+    return count
+
+
+def _again(
+    first: tuple[Member, Data] | None, rest: Iterator[tuple[Member, Data]]
+) -> Iterator[tuple[Member, Data]]:
+    if first is not None:
+        yield first
+    yield from rest
+
+
+def check_parts(parts: list[Part]) -> None:
+    """Refuse what the daemons would refuse at import, with the place in metadata.yaml."""
+    from ..metadata_yaml import read_metadata
+    from ..source import Source
+
+    source = Source(METADATA, parts[0].data)
+    metadata = read_metadata(source)
+    if not metadata.architecture:
+        raise InputError(
+            "metadata.yaml has no architecture: the daemons refuse such an image", source.span(0)
+        )
+    if not metadata.creation_date:
+        raise InputError(
+            "metadata.yaml has no creation_date: the daemons refuse such an image", source.span(0)
+        )
+
+
+def missing_templates(parts: Iterable[Part], wanted: Iterable[str]) -> list[str]:
+    """Templates that a rule names and the image does not hold."""
+    there = {part.member.name for part in parts if part.member.kind == FILE}
+    return [name for name in dict.fromkeys(wanted) if f"{TEMPLATES}/{name}" not in there]

@@ -1,0 +1,36 @@
+"""The sha256 by which the daemons know an image."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+
+from ..errors import InputError
+
+_PIECE = 1024 * 1024
+
+
+def fingerprint(*paths: str, progress: Callable[[int], None] = lambda size: None) -> str:
+    """Of a unified image its file; of a split image the metadata tarball followed by the rootfs file."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_PIECE))
+    for path in paths:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                while size := file.readinto(buffer):
+                    digest.update(buffer[:size])
+                    progress(size)
+        except OSError as error:
+            raise InputError(f"'{path}' can't be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def of_descriptors(*descriptors: int) -> str:
+    digest = hashlib.sha256()
+    for fd in descriptors:
+        offset = 0
+        while data := os.pread(fd, _PIECE, offset):
+            digest.update(data)
+            offset += len(data)
+    return digest.hexdigest()

@@ -1,0 +1,330 @@
+"""Images written out as directories: one member at a time, never over a link, never outside."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from ..errors import BusyError, InputError, LimitError, RefusedError, UsageError
+from ..rootfs.confined import Directory, Root, write_error
+from ..rootfs.directory import IDENTITY, IdMap
+from ..source import printable
+from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
+from .archive import HARD_LINK, Member
+from .contents import Contents, Part
+from .names import ROOTFS, TEMPLATES
+from .tree import Data
+
+_HELD = 64
+_SPECIAL = {CHAR_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
+#: a sparse file may claim any size; this is what Linux file systems can hold and no more than anybody packs
+_LARGEST_FILE = 1 << 44
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What of an image is made on this machine. The default trusts nobody who made the image."""
+
+    #: devices, fifos
+    special: bool = False
+    #: setuid and setgid bits of files, and file capabilities
+    privileges: bool = False
+    #: trusted.* and ACLs: other people's ids and the file system's own business
+    xattrs: bool = False
+    #: owners as stored; without it everything belongs to whoever unpacks (who may not be root)
+    owners: bool = True
+
+
+TRUSTED = Policy(special=True, privileges=True, xattrs=True)
+
+
+@dataclass(slots=True)
+class Unpacked:
+    """What was written, and by name what a policy left out or took away."""
+
+    members: int = 0
+    size: int = 0
+    left_out: list[str] = field(default_factory=list)
+    without_privileges: list[str] = field(default_factory=list)
+    without_xattrs: list[str] = field(default_factory=list)
+
+
+def unpack(
+    contents: Contents,
+    parts: Iterable[Part],
+    path: str,
+    *,
+    policy: Policy = Policy(),
+    ids: IdMap = IDENTITY,
+    finish: Callable[[str], None] = lambda path: None,
+    progress: Progress = lambda members, size, name: None,
+) -> Unpacked:
+    """Make ``path`` from an image: whole, or not at all.
+
+    It is written beside its place under another name, handed to ``finish`` (which adds what makes
+    it an instance directory), and renamed at the end. ``path`` must not exist, or be empty.
+    """
+    path = path.rstrip("/") or path
+    if os.path.lexists(path) and not (
+        os.path.isdir(path) and not os.path.islink(path) and not os.listdir(path)
+    ):
+        raise UsageError(f"'{path}' exists", hint="name a directory that does not, or an empty one")
+    staged, lock = _make_beside(path)
+    try:
+        done = _unpack_into(staged, contents, parts, policy, ids, progress)
+        finish(staged)
+        os.rename(staged, path)
+    except OSError as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise write_error("make", path, error) from error
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+    return done
+
+
+def _make_beside(path: str) -> tuple[str, int]:
+    """The directory to write into, and the lock on it: what is there unlocked, a crash has left."""
+    parent, name = os.path.split(os.path.abspath(path))
+    staged = os.path.join(parent, f".{name}.unpacking")
+    try:
+        if os.path.lexists(staged):
+            os.close(_lock(staged))
+            shutil.rmtree(staged)
+        os.mkdir(staged, 0o700)
+        return staged, _lock(staged)
+    except OSError as error:
+        raise write_error("make", path, error) from error
+
+
+def _lock(path: str) -> int:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise BusyError(f"'{path}' is being written by another unpack", hint="wait for it to end") from None
+    return fd
+
+
+def _unpack_into(
+    staged: str, contents: Contents, parts: Iterable[Part], policy: Policy, ids: IdMap, progress: Progress
+) -> Unpacked:
+    done = Unpacked()
+    with Root(staged) as top:
+        _write_parts(top, parts)
+        with top.directory("/") as directory:
+            directory.mkdir(ROOTFS, 0o755)
+        with top.below("/" + ROOTFS) as root:
+            writer = TreeWriter(root, policy, ids, done)
+            for member, data in contents.rootfs():
+                writer.add(member, data)
+                progress(done.members, done.size, member.name)
+            writer.finish()
+        # who may pass here is for the rootfs to say: a mapped root has to be able to
+        os.fchmod(top.fd, 0o711)
+    return done
+
+
+def _write_parts(top: Root, parts: Iterable[Part]) -> None:
+    with top.directory("/") as directory:
+        for part in parts:
+            folder, _, name = part.member.name.rpartition("/")
+            if part.member.kind == DIRECTORY:
+                directory.mkdir(part.member.name, 0o755)
+                continue
+            if folder == TEMPLATES and directory.lstat(TEMPLATES) is None:
+                directory.mkdir(TEMPLATES, 0o755)
+            with top.directory("/" + folder) as place:
+                _write_small(place, name, part)
+
+
+def _write_small(place: Directory, name: str, part: Part) -> None:
+    fd = place.create(name)
+    try:
+        view = memoryview(part.data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fchmod(fd, part.member.mode & 0o777)
+        os.utime(fd, (part.member.mtime, part.member.mtime))
+    finally:
+        os.close(fd)
+
+
+class TreeWriter:
+    """Members written below a root that nobody else writes to.
+
+    Everything is made exclusively: a second member of a name is refused instead of replacing the
+    first, so a directory can't become a link behind what was checked. Owners come before modes
+    (a chown drops setuid bits), times and modes of directories at the end.
+    """
+
+    def __init__(self, root: Root, policy: Policy, ids: IdMap, done: Unpacked) -> None:
+        self._root = root
+        self._policy = policy
+        self._ids = ids
+        self._done = done
+        self._held: OrderedDict[str, Directory] = OrderedDict()
+        self._directories: dict[str, Member] = {}
+
+    def add(self, member: Member, data: Data) -> None:
+        folder, _, name = member.name.rpartition("/")
+        try:
+            if not member.name:
+                self._top(member)
+            elif member.kind == DIRECTORY:
+                self._directory(self._place(folder), name, member)
+            else:
+                self._thing(self._place(folder), name, member, data)
+        except FileExistsError:
+            raise RefusedError(
+                f"'{printable(member.name)}' comes twice in the root filesystem",
+                hint="the second could replace a directory by a link: pack the image again",
+            ) from None
+        except OSError as error:
+            raise write_error("write", "/" + printable(member.name), error) from error
+        self._done.members += 1
+        self._done.size += member.stored
+
+    def finish(self) -> None:
+        """Directories get their modes and times, the innermost first."""
+        for directory in self._held.values():
+            directory.close()
+        self._held.clear()
+        for member in reversed(self._directories.values()):
+            with self._root.directory("/" + member.name) as directory:
+                self._stamp(directory.fd, member)
+
+    def _place(self, folder: str) -> Directory:
+        """The directory of that path, held open; made where an archive left it out."""
+        held = self._held.get(folder)
+        if held is not None:
+            self._held.move_to_end(folder)
+            return held
+        try:
+            held = self._root.directory("/" + folder)
+        except InputError:
+            above, _, name = folder.rpartition("/")
+            self._directory(self._place(above), name, Member(folder, DIRECTORY, 0o755))
+            held = self._root.directory("/" + folder)
+        self._held[folder] = held
+        if len(self._held) > _HELD:
+            self._held.popitem(last=False)[1].close()
+        return held
+
+    def _top(self, member: Member) -> None:
+        if member.kind != DIRECTORY:
+            raise RefusedError(f"the root filesystem's top is a {member.kind}, not a directory")
+        self._directories[member.name] = member
+
+    def _directory(self, place: Directory, name: str, member: Member) -> None:
+        try:
+            place.mkdir(name, 0o700)
+        except FileExistsError:
+            entry = place.entry(name)
+            if entry is None or entry.kind != DIRECTORY:
+                raise
+        self._directories[member.name] = member
+
+    def _thing(self, place: Directory, name: str, member: Member, data: Data) -> None:
+        if member.kind == FILE:
+            self._file(place, name, member, data)
+        elif member.kind == HARD_LINK:
+            self._hard_link(place, name, member)
+        elif member.kind == SYMLINK:
+            place.symlink(member.target, name)
+            if self._policy.owners:
+                uid, gid = self._ids.on_disk(member.uid, member.gid)
+                os.chown(name, uid, gid, dir_fd=place.fd, follow_symlinks=False)
+            os.utime(name, (member.mtime, member.mtime), dir_fd=place.fd, follow_symlinks=False)
+        elif member.kind in _SPECIAL:
+            self._special(place, name, member)
+        else:
+            raise InputError(f"'{printable(member.name)}' is a {member.kind}, which can't be unpacked")
+
+    def _file(self, place: Directory, name: str, member: Member, data: Data) -> None:
+        if member.size > _LARGEST_FILE:
+            raise LimitError(f"'{printable(member.name)}' claims {member.size} bytes")
+        fd = place.create(name, 0o600)
+        try:
+            for offset, piece in data:
+                _write_at(fd, piece, offset)
+            os.ftruncate(fd, member.size)  # a hole at the end has no piece
+            self._stamp(fd, member)
+        finally:
+            os.close(fd)
+
+    def _hard_link(self, place: Directory, name: str, member: Member) -> None:
+        folder, _, first = member.target.rpartition("/")
+        target = self._place(folder)
+        entry = target.entry(first)
+        if entry is None and member.target in self._done.left_out:
+            self._done.left_out.append(member.name)
+            return
+        if entry is None or entry.kind != FILE:
+            what = f"is a {entry.kind}" if entry is not None else "does not come before it"
+            raise RefusedError(
+                f"'{printable(member.name)}' is a hard link to '{printable(member.target)}', which {what}"
+            )
+        target.link(first, self._place(member.name.rpartition("/")[0]), name)
+
+    def _special(self, place: Directory, name: str, member: Member) -> None:
+        if not self._policy.special:
+            self._done.left_out.append(member.name)
+            return
+        place.mknod(name, _SPECIAL[member.kind] | 0o600, os.makedev(*member.device))
+        if self._policy.owners:
+            uid, gid = self._ids.on_disk(member.uid, member.gid)
+            os.chown(name, uid, gid, dir_fd=place.fd, follow_symlinks=False)
+        os.chmod(f"/proc/self/fd/{place.fd}/{name}", member.mode & 0o777)
+        os.utime(name, (member.mtime, member.mtime), dir_fd=place.fd, follow_symlinks=False)
+
+    def _stamp(self, fd: int, member: Member) -> None:
+        """Owner, mode, attributes and time, in the order in which none undoes another."""
+        if self._policy.owners:
+            os.fchown(fd, *self._ids.on_disk(member.uid, member.gid))
+        os.fchmod(fd, self._mode(member))
+        for attribute, value in member.xattrs.items():
+            if self._allowed(attribute):
+                self._set(fd, attribute, value, member)
+            elif attribute == "security.capability":
+                self._done.without_privileges.append(member.name)
+            else:
+                self._done.without_xattrs.append(member.name)
+        os.utime(fd, (member.mtime, member.mtime))
+
+    def _mode(self, member: Member) -> int:
+        if member.kind == DIRECTORY or self._policy.privileges or not member.mode & 0o6000:
+            return member.mode
+        self._done.without_privileges.append(member.name)
+        return member.mode & 0o1777
+
+    def _allowed(self, attribute: str) -> bool:
+        if attribute == "security.capability":
+            return self._policy.privileges
+        return attribute.startswith("user.") or self._policy.xattrs
+
+    def _set(self, fd: int, attribute: str, value: bytes, member: Member) -> None:
+        try:
+            os.setxattr(fd, attribute, value)
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL):
+                raise
+            self._done.without_xattrs.append(member.name)
+
+
+def _write_at(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written

@@ -1,0 +1,511 @@
+"""What is packed and unpacked again is what it was; and what unpacking refuses."""
+
+import io
+import os
+import random
+import stat
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from templater.errors import InputError, RefusedError, TemplaterError, UsageError
+from templater.image import open_image
+from templater.image.build import Packing, build
+from templater.image.contents import open_contents
+from templater.image.fingerprint import fingerprint
+from templater.image.unpack import TRUSTED, Policy, unpack
+from templater.rootfs.directory import IdMap
+from tests.unit.image.test_open_image import FORMATS, METADATA, compressed, special, tarball
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away and makes devices")
+
+
+def tree(top):
+    """Everything about a tree that a tar archive keeps, by path."""
+    found = {}
+    inodes = {}
+    for path in [Path(top), *sorted(Path(top).rglob("*"))]:
+        status = path.lstat()
+        name = str(path.relative_to(top))
+        seen = [stat.filemode(status.st_mode), status.st_uid, status.st_gid, int(status.st_mtime)]
+        if path.is_symlink():
+            seen.append(os.readlink(path))
+        elif path.is_file():
+            seen += [path.read_bytes(), {x: os.getxattr(path, x) for x in os.listxattr(path)}]
+            seen.append(inodes.setdefault(status.st_ino, name) if status.st_nlink > 1 else name)
+            seen.append(status.st_blocks * 512 < status.st_size)
+        elif path.is_dir():
+            seen.append({x: os.getxattr(path, x) for x in os.listxattr(path)})
+        else:
+            seen.append(status.st_rdev)
+        found[name] = seen
+    return found
+
+
+@pytest.fixture
+def image_directory(tmp_path):
+    """An image with one of everything that a root filesystem may hold."""
+    top = tmp_path / "image"
+    etc = top / "rootfs" / "etc"
+    (top / "templates").mkdir(parents=True)
+    etc.mkdir(parents=True)
+    (top / "metadata.yaml").write_text(METADATA)
+    (top / "templates" / "a.tpl").write_text("{{ instance.name }}\n")
+    (top / "templates" / "b.tpl").write_text("")
+    (etc / "hosts").write_text("127.0.0.1 localhost\n")
+    (etc / "empty").write_text("")
+    (etc / "ünïcødé ☃").write_text("snow")
+    os.close(os.open(os.fsencode(etc) + b"/bad\xff\xfeutf8", os.O_CREAT | os.O_WRONLY))
+    (etc / ("n" * 255)).write_text("long name")
+    deep = etc / ("d" * 120) / ("e" * 120)
+    deep.mkdir(parents=True)
+    (deep / "file").write_text("long path")
+    (etc / "link").symlink_to("hosts")
+    (etc / "long-link").symlink_to("/" + "x" * 300 + "/ÿ")
+    (etc / "dangling").symlink_to("nowhere")
+    os.link(etc / "hosts", etc / "zz-hard")
+    os.link(deep / "file", etc / "zz-hard-long")
+    with open(etc / "sparse", "wb") as file:
+        for place in (0, 1 << 20, 5 << 20):
+            file.seek(place)
+            file.write(b"data" * 1024)
+        file.truncate(8 << 20)
+    with open(etc / "hole", "wb") as file:
+        file.truncate(3 << 20)
+    with open(etc / "many-holes", "wb") as file:
+        for n in range(60):
+            file.seek(n * 65536)
+            file.write(b"x" * 4096)
+    (etc / "backslash\\x2d.slice").write_text("")
+    (etc / "new\nline").write_text("")
+    (etc / "shadow").write_text("secret")
+    (etc / "shadow").chmod(0o600)
+    (etc / "odd").mkdir(0o1777)
+    (etc / "odd").chmod(0o1777)
+    os.setxattr(etc / "hosts", "user.note", b"a\0b\n=\xff")
+    if os.geteuid() == 0:
+        os.chown(etc / "shadow", 0, 42)
+        os.chown(etc / "link", 1000, 1000, follow_symlinks=False)
+        os.chown(etc / "odd", 3_000_000, 4_000_000)
+        (etc / "sudo").write_text("")
+        (etc / "sudo").chmod(0o4755)
+        os.mkfifo(etc / "fifo", 0o622)
+        os.mknod(etc / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        os.setxattr(
+            etc / "empty", "security.capability", bytes.fromhex("0100000200200000000000000000000000000000")
+        )
+    for path in sorted(top.rglob("*"), reverse=True):
+        os.utime(
+            path, (1_600_000_000 + len(str(path)), 1_600_000_000 + len(path.name)), follow_symlinks=False
+        )
+    return top
+
+
+def packed(source, target, **packing):
+    contents = open_contents(str(source))
+    return build(contents, contents.parts(), str(target), Packing(**packing))
+
+
+def same_tree(image, *files, into):
+    contents = open_contents(*map(str, files))
+    parts = contents.parts()
+    unpack(contents, parts, str(into), policy=TRUSTED)
+    assert tree(into / "rootfs") == tree(image / "rootfs")
+    assert (into / "metadata.yaml").read_bytes() == (image / "metadata.yaml").read_bytes()
+    assert {p.name: p.read_bytes() for p in (into / "templates").iterdir()} == {
+        p.name: p.read_bytes() for p in (image / "templates").iterdir()
+    }
+    assert [part.member.name for part in parts] == [
+        "metadata.yaml",
+        "templates",
+        "templates/a.tpl",
+        "templates/b.tpl",
+    ]
+
+
+@root_only
+@pytest.mark.parametrize("compression", ["none", "gzip", "bzip2", "xz", "lzma", "zstd", "lz4"])
+def test_unpack_undoes_build_unified(image_directory, tmp_path, compression):
+    built = packed(image_directory, tmp_path / "i", compression=compression)
+    assert built.files == (str(tmp_path / "i"),)
+    same_tree(image_directory, tmp_path / "i", into=tmp_path / "out")
+    assert open_image(tmp_path / "i").compression == {"none": "tar"}.get(compression, compression)
+
+
+@root_only
+@pytest.mark.parametrize("rootfs", ["tar", "squashfs"])
+def test_unpack_undoes_build_split(image_directory, tmp_path, rootfs):
+    if rootfs == "squashfs":  # which knows holes of whole blocks only
+        (image_directory / "rootfs" / "etc" / "many-holes").unlink()
+    (image_directory / "rootfs").chmod(0o711)
+    os.utime(image_directory / "rootfs", (1, 1_500_000_000))
+    built = packed(image_directory, tmp_path / "i", layout="split", compression="gzip", rootfs=rootfs)
+    assert built.files == (str(tmp_path / "i"), str(tmp_path / "i.root"))
+    same_tree(image_directory, *built.files, into=tmp_path / "out")
+
+
+def without_xattrs(image):
+    for path in image.rglob("*"):
+        if not path.is_symlink():
+            for name in os.listxattr(path):
+                os.removexattr(path, name)
+
+
+@root_only
+def test_unpack_undoes_build_in_the_gnu_format(image_directory, tmp_path):
+    with pytest.raises(InputError, match="extended attributes, which the gnu format can't hold"):
+        packed(image_directory, tmp_path / "i", tar="gnu", compression="none")
+    assert not (tmp_path / "i").exists()
+    without_xattrs(image_directory)
+    packed(image_directory, tmp_path / "i", tar="gnu", compression="none")
+    same_tree(image_directory, tmp_path / "i", into=tmp_path / "out")
+
+
+@root_only
+@pytest.mark.parametrize("tar", ["pax", "gnu"])
+def test_gnu_tar_unpacks_what_is_built_to_the_same_tree(image_directory, tmp_path, tar):
+    if tar == "gnu":
+        without_xattrs(image_directory)
+    packed(image_directory, tmp_path / "i", compression="none", tar=tar)
+    (tmp_path / "out").mkdir()
+    done = subprocess.run(
+        ["tar", "-C", tmp_path / "out", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-pxf",
+         tmp_path / "i"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert tree(tmp_path / "out" / "rootfs") == tree(image_directory / "rootfs")
+
+
+@root_only
+@pytest.mark.parametrize("format", ["gnu", "posix", "--sparse gnu", "--sparse posix"])
+def test_what_gnu_tar_packs_unpacks_to_the_same_tree(image_directory, tmp_path, format):
+    *sparse, name = format.split()
+    xattrs = ["--xattrs", "--xattrs-include=*"] if name == "posix" else []
+    if not xattrs:
+        without_xattrs(image_directory)
+    if not sparse:
+        for name_ in ("sparse", "hole", "many-holes"):
+            (image_directory / "rootfs" / "etc" / name_).unlink()
+    subprocess.run(
+        ["tar", "-C", image_directory, *sparse, *xattrs, f"--format={name}", "--numeric-owner", "--sort=name",
+         "-cf", tmp_path / "i", "metadata.yaml", "templates", "rootfs"],
+        check=True,
+    )  # fmt: skip
+    same_tree(image_directory, tmp_path / "i", into=tmp_path / "out")
+
+
+@root_only
+@pytest.mark.parametrize("version", ["0.0", "0.1", "1.0"])
+def test_every_pax_form_of_a_sparse_file_is_read(image_directory, tmp_path, version):
+    subprocess.run(
+        ["tar", "-C", image_directory, "--sparse", "--format=posix", f"--sparse-version={version}",
+         "--xattrs", "--xattrs-include=*", "-cf", tmp_path / "i", "metadata.yaml", "templates", "rootfs"],
+        check=True,
+    )  # fmt: skip
+    same_tree(image_directory, tmp_path / "i", into=tmp_path / "out")
+
+
+def test_the_fingerprint_is_the_hash_of_the_files_in_order(image_directory, tmp_path):
+    unified = packed(image_directory, tmp_path / "u", compression="gzip")
+    said = subprocess.run(["sha256sum", tmp_path / "u"], check=True, capture_output=True, text=True).stdout
+    assert unified.fingerprint == fingerprint(*unified.files) == said.split()[0]
+    split = packed(image_directory, tmp_path / "s", layout="split", compression="gzip")
+    said = subprocess.run(
+        ["sha256sum"],
+        input=b"".join(Path(file).read_bytes() for file in split.files),
+        check=True,
+        capture_output=True,
+    ).stdout.decode()
+    assert split.fingerprint == fingerprint(*split.files) == said.split()[0]
+
+
+def test_files_in_a_directory_are_named_as_the_daemons_do(image_directory, tmp_path):
+    (tmp_path / "out").mkdir()
+    unified = packed(image_directory, tmp_path / "out", compression="zstd")
+    assert unified.files == (f"{tmp_path}/out/{unified.fingerprint}.tar.zst",)
+    split = packed(image_directory, tmp_path / "out", layout="split", compression="xz", rootfs="squashfs")
+    assert split.files == (
+        f"{tmp_path}/out/meta-{split.fingerprint}.tar.xz",
+        f"{tmp_path}/out/{split.fingerprint}.squashfs",
+    )
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "xz", "zstd", "lz4", "bzip2"])
+def test_the_same_tree_gives_the_same_bytes_whatever_surrounds_it(
+    image_directory, tmp_path, compression, monkeypatch
+):
+    one = packed(image_directory, tmp_path / "one", compression=compression)
+    mask = os.umask(0o077)
+    try:
+        monkeypatch.setenv("TZ", "Asia/Kathmandu")
+        monkeypatch.setenv("LC_ALL", "tr_TR.UTF-8")
+        two = packed(image_directory, tmp_path / "two", compression=compression)
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert one.fingerprint == two.fingerprint
+
+
+def test_xz_pieces_are_the_same_for_any_number_of_processors(tmp_path, monkeypatch):
+    from templater.image import compressors
+
+    data = random.Random(1).randbytes(3_000_000) + bytes(3_000_000)
+    monkeypatch.setattr(compressors, "_XZ_PIECE", 1_000_000)
+    packed = {}
+    for processors in (1, 3, 7):
+        monkeypatch.setattr(compressors, "_processors", lambda processors=processors: processors)
+        out = io.BytesIO()
+        packer = compressors.compressor("xz", out.write, 0)
+        for at in range(0, len(data), 777_777):
+            packer.write(data[at : at + 777_777])
+        packer.close()
+        packed[processors] = out.getvalue()
+    assert packed[1] == packed[3] == packed[7]
+    assert subprocess.run(["xz", "-dc"], input=packed[1], capture_output=True, check=True).stdout == data
+
+
+def test_times_after_the_epoch_are_the_epoch(image_directory, tmp_path):
+    contents = open_contents(str(image_directory), latest=1_600_000_005)
+    build(contents, contents.parts(), str(tmp_path / "i"), Packing(compression="none"))
+    with tarfile.open(tmp_path / "i") as archive:
+        times = {member.mtime for member in archive}
+    assert max(times) == 1_600_000_005 and min(times) < 1_600_000_005
+
+
+def test_an_interrupted_build_leaves_nothing(image_directory, tmp_path):
+    contents = open_contents(str(image_directory))
+    for layout in ("unified", "split"):
+
+        def interrupt(members, size, name):
+            if members == 5:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            build(contents, contents.parts(), str(tmp_path / "i"), Packing(layout=layout), progress=interrupt)
+    assert [path.name for path in tmp_path.iterdir()] == ["image"]
+
+
+def test_an_existing_file_is_kept_unless_asked_otherwise(image_directory, tmp_path):
+    (tmp_path / "i").write_text("old")
+    contents = open_contents(str(image_directory))
+    with pytest.raises(UsageError, match="exists"):
+        build(contents, contents.parts(), str(tmp_path / "i"), Packing())
+    assert (tmp_path / "i").read_text() == "old"
+    build(contents, contents.parts(), str(tmp_path / "i"), Packing(), replace=True)
+    assert open_image(tmp_path / "i").read_metadata().text == METADATA
+
+
+@root_only
+def test_an_id_map_shifts_every_owner(image_directory, tmp_path):
+    contents = open_contents(str(image_directory))
+    (image_directory / "rootfs" / "etc" / "odd").rmdir()
+    ids = IdMap(((0, 100_000, 65536),), ((0, 200_000, 65536),))
+    unpack(contents, contents.parts(), str(tmp_path / "out"), policy=TRUSTED, ids=ids)
+    etc = tmp_path / "out" / "rootfs" / "etc"
+    assert (etc.parent.stat().st_uid, etc.parent.stat().st_gid) == (100_000, 200_000)
+    assert ((etc / "shadow").stat().st_uid, (etc / "shadow").stat().st_gid) == (100_000, 200_042)
+    assert ((etc / "link").lstat().st_uid, (etc / "link").lstat().st_gid) == (101_000, 201_000)
+    assert (tmp_path / "out" / "metadata.yaml").stat().st_uid == 0
+
+
+@root_only
+def test_attack_33_an_owner_outside_the_map_is_refused_and_nothing_stays(image_directory, tmp_path):
+    contents = open_contents(str(image_directory))
+    ids = IdMap(((0, 100_000, 65536),), ((0, 100_000, 65536),))
+    with pytest.raises(RefusedError, match="3000000 of the container has no place on disk"):
+        unpack(contents, contents.parts(), str(tmp_path / "out"), ids=ids)
+    assert [path.name for path in tmp_path.iterdir()] == ["image"]
+
+
+@root_only
+def test_attack_60_devices_setuid_and_capabilities_are_left_out_unless_asked_for(image_directory, tmp_path):
+    contents = open_contents(str(image_directory))
+    done = unpack(contents, contents.parts(), str(tmp_path / "out"))
+    etc = tmp_path / "out" / "rootfs" / "etc"
+    assert sorted(done.left_out) == ["etc/fifo", "etc/null"]
+    assert sorted(done.without_privileges) == ["etc/empty", "etc/sudo"]
+    assert not (etc / "null").exists() and stat.S_IMODE((etc / "sudo").stat().st_mode) == 0o755
+    assert os.listxattr(etc / "empty") == [] and os.getxattr(etc / "hosts", "user.note") == b"a\0b\n=\xff"
+    unpack(contents, contents.parts(), str(tmp_path / "all"), policy=Policy(special=True, privileges=True))
+    assert tree(tmp_path / "all" / "rootfs") == tree(image_directory / "rootfs")
+
+
+def unpacked(path, into, **options):
+    contents = open_contents(str(path))
+    return unpack(contents, contents.parts(), str(into), policy=Policy(owners=os.geteuid() == 0), **options)
+
+
+GOOD = [
+    ("metadata.yaml", METADATA),
+    ("templates", None),
+    ("rootfs", None),
+    ("rootfs/etc", None),
+    ("rootfs/etc/a", "A"),
+]
+
+
+def refused(tmp_path, members, format, match):
+    """Unpacking is refused and leaves neither a tree nor a trace of one, nor touches what lies outside."""
+    canary = tmp_path / "canary"
+    canary.write_text("alive")
+    with pytest.raises(RefusedError, match=match):
+        unpacked(tarball(tmp_path / "i.tar", members, format), tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["canary", "i.tar"]
+    assert canary.read_text() == "alive"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "name", ["../canary", "/etc/passwd", "rootfs/../../canary", "rootfs/etc/../../../canary", "rootfs/.."]
+)
+def test_attack_57_a_member_outside_is_not_unpacked(tmp_path, format, name):
+    refused(tmp_path, [*GOOD, (name, "attack")], format, "must not")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "second",
+    [
+        ("metadata.yaml", "other"),
+        special("metadata.yaml", tarfile.SYMTYPE, "../canary"),
+        special("templates", tarfile.SYMTYPE, ".."),
+        special("rootfs", tarfile.SYMTYPE, ".."),
+        special("./rootfs/", tarfile.SYMTYPE, "/"),
+        special("rootfs/etc", tarfile.SYMTYPE, "../.."),
+        special("rootfs/etc/a", tarfile.SYMTYPE, "../../../canary"),
+        ("rootfs/etc/a", "twice"),
+        ("rootfs/etc/a", None),
+    ],
+    ids=lambda member: member[0],
+)
+def test_attack_58_a_second_member_of_a_name_is_not_unpacked(tmp_path, format, second):
+    refused(
+        tmp_path, [*GOOD, second, ("rootfs/etc/canary", "attack")], format, "twice|is a symlink|ends in '/'"
+    )
+
+
+def link(name, target):
+    return special(f"rootfs/{name}", tarfile.SYMTYPE, target)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    ("chain", "match"),
+    [
+        ([link("l", ".."), ("rootfs/l/canary", "attack")], "not a directory"),
+        ([link("l", "etc"), ("rootfs/l/new", "attack")], "not a directory"),
+        ([link("l", "../canary"), ("rootfs/l", "attack")], "comes twice"),
+        ([link("l", "../canary"), special("rootfs/h", tarfile.LNKTYPE, "rootfs/l")], "symlink"),
+        ([special("rootfs/h", tarfile.LNKTYPE, "../canary")], "outside"),
+        ([special("rootfs/h", tarfile.LNKTYPE, "/etc/passwd")], "outside"),
+        ([special("rootfs/h", tarfile.LNKTYPE, "rootfs/../../canary")], "outside"),
+        ([special("rootfs/h", tarfile.LNKTYPE, "metadata.yaml")], "outside"),
+        ([special("rootfs/h", tarfile.LNKTYPE, "rootfs/etc")], "which is a directory"),
+        ([special("rootfs/h", tarfile.LNKTYPE, "rootfs/later")], "does not come before"),
+        (
+            [link("l", ".."), special("rootfs/h", tarfile.LNKTYPE, "rootfs/l/canary")],
+            "not a directory",
+        ),
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_attack_59_links_lead_nowhere(tmp_path, format, chain, match):
+    refused(tmp_path, [*GOOD, *chain], format, match)
+
+
+@pytest.mark.parametrize("format", ["gnu", "pax"])
+def test_attack_59_a_chain_of_links_longer_than_a_path_leads_nowhere(tmp_path, format):
+    # CVE-2025-4517: names that resolve only after PATH_MAX is exceeded
+    long = "d" * 247
+    members, place = [*GOOD], "rootfs"
+    for letter in "abcdefghijklmnop":
+        members += [(f"{place}/{long}", None), special(f"{place}/{letter}", tarfile.SYMTYPE, long)]
+        place += f"/{letter}"
+    members += [special(f"{place}/escape", tarfile.SYMTYPE, "../" * 20), (f"{place}/escape/canary", "attack")]
+    refused(tmp_path, members, format, "not a directory")
+
+
+@pytest.mark.parametrize("format", ["gnu", "pax"])
+def test_attack_61_sparse_maps_that_lie_are_errors(tmp_path, image_directory, format):
+    without_xattrs(image_directory)
+    packed(image_directory, tmp_path / "good", compression="none", tar=format)
+    whole = (tmp_path / "good").read_bytes()
+    marks = {"gnu": b"00024000000\0", "pax": b"\n5242880\n"}  # where the third piece of 'sparse' begins
+    lies = {"gnu": [b"77777777777\0", b"00000000000\0"], "pax": [b"\n9999999\n", b"\n0000000\n"]}
+    assert whole.count(marks[format]) == 1
+    for lie in lies[format]:
+        damaged = bytearray(whole.replace(marks[format], lie))
+        if format == "gnu":
+            at = whole.index(marks[format]) // 512 * 512
+            header = damaged[at : at + 512]
+            header[148:156] = b" " * 8
+            damaged[at + 148 : at + 156] = b"%06o\0 " % sum(header)
+        (tmp_path / "bad").write_bytes(damaged)
+        with pytest.raises(InputError, match="sparse file's map"):
+            unpacked(tmp_path / "bad", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_attack_61_a_sparse_file_of_eight_exbibytes_is_refused(tmp_path):
+    block = bytearray(tarfile.TarInfo("rootfs/big").tobuf(tarfile.GNU_FORMAT))
+    block[156:157] = b"S"
+    block[483:495] = b"\x80" + (1 << 63).to_bytes(11, "big")
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    good = Path(tarball(tmp_path / "g.tar", GOOD)).read_bytes()
+    end = good.rindex(b"A") // 512 * 512 + 512
+    (tmp_path / "i.tar").write_bytes(good[:end] + bytes(block) + bytes(1024))
+    with pytest.raises(TemplaterError, match="claims 9223372036854775808 bytes"):
+        unpacked(tmp_path / "i.tar", tmp_path / "out")
+
+
+@pytest.mark.parametrize("how", ["gzip", "xz", "zstd", "lz4", "bzip2", "lzma"])
+def test_attack_62_a_cut_or_padded_image_is_not_unpacked(tmp_path, how):
+    members = [*GOOD, ("rootfs/noise", random.Random(1).randbytes(200_000))]
+    whole = Path(compressed(tarball(tmp_path / "i.tar", members), how)).read_bytes()
+    for data in (whole[:-1], whole[: len(whole) // 2], whole + b"garbage" * 5):
+        (tmp_path / "bad").write_bytes(data)
+        with pytest.raises(InputError, match=r"damaged|cut short"):
+            unpacked(tmp_path / "bad", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_that_exists_is_not_unpacked_into(tmp_path):
+    path = tarball(tmp_path / "i.tar", GOOD)
+    (tmp_path / "out").mkdir()
+    unpacked(path, tmp_path / "out")
+    with pytest.raises(UsageError, match="exists"):
+        unpacked(path, tmp_path / "out")
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(UsageError, match="exists"):
+        unpacked(path, tmp_path / "link")
+
+
+def test_what_a_crash_left_is_cleared_and_what_is_at_work_is_not(tmp_path):
+    import fcntl
+
+    path = tarball(tmp_path / "i.tar", GOOD)
+    left = tmp_path / ".out.unpacking"
+    (left / "rootfs").mkdir(parents=True)
+    (left / "rootfs" / "half").write_text("")
+    lock = os.open(left, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(TemplaterError, match="another unpack"):
+        unpacked(path, tmp_path / "out")
+    os.close(lock)
+    unpacked(path, tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["i.tar", "out"]
+    assert [p.name for p in (tmp_path / "out" / "rootfs").iterdir()] == ["etc"]
+
+
+def test_a_damaged_squashfs_is_one_clear_error(image_directory, tmp_path):
+    built = packed(image_directory, tmp_path / "i", layout="split", rootfs="squashfs")
+    whole = Path(built.files[1]).read_bytes()
+    Path(built.files[1]).write_bytes(whole[: len(whole) // 2])
+    contents = open_contents(*built.files)
+    with pytest.raises(InputError, match="can't be read"):
+        unpack(contents, contents.parts(), str(tmp_path / "out"), policy=Policy(owners=False))
+    assert not (tmp_path / "out").exists()
