@@ -83,7 +83,7 @@ def apply(
     lock = _lock(root, wait)
     try:
         work = _Work(rootfs, root, journal, durable)
-        work.sweep(change.real for change in plan.files())
+        work.sweep(change.real for change in plan.changes)
         return work.carry_out(changes)
     finally:
         os.close(lock)
@@ -230,7 +230,7 @@ class _Work:
         lines = self.journal.read() if self.journal is not None else []
         tokens = {line for line in lines if not line.startswith("/")}
         places = {line for line in lines if line.startswith("/")} | {"/"}
-        places |= {_above(path) for path in targets}
+        places |= {_above(path) for path in targets if path.startswith("/")}
         clean = True
         for place in sorted(places):
             clean = self._sweep_directory(place, tokens) and clean

@@ -15,9 +15,9 @@ def components(path: str) -> "list[str]":
     """
     if path == "/":
         return []
-    names = path.split("/")
-    if names.pop(0):
+    if not path.startswith("/"):
         raise RefusedError(f"{path!r} is not an absolute path")
+    names = path[1:].split("/")
     for name in names:
         refuse_bad_name(name, path)
     if len(encoded(path)) >= PATH_MAX:

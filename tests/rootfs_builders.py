@@ -1,0 +1,113 @@
+"""Root filesystems, plans for them, and what was left of them, for the tests that write."""
+
+import os
+import stat
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from templater.hosts import HOSTS
+from templater.instance import Instance
+from templater.metadata import Metadata, Rule
+from templater.plan import Plan, decide
+from templater.rendering import Rendering
+from templater.rootfs.confined import OPENAT2, WALK, Root
+from templater.rootfs.directory import DirectoryRootfs
+
+if TYPE_CHECKING:
+    from templater.views import RootfsView
+
+MECHANISMS = (OPENAT2, WALK)
+
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="NOT RUN: needs root, for devices, owners and mounts")
+
+
+def a_rule(path: str, **fields: object) -> Rule:
+    return Rule(path, "x.tpl", ("start",), **fields)  # type: ignore[arg-type]
+
+
+def a_plan(
+    files: Mapping[str, str | bytes] | list[tuple[Rule, bytes]],
+    rootfs: "RootfsView | None",
+    *,
+    in_place: bool = False,
+    trigger: str = "start",
+    **fields: object,
+) -> Plan:
+    """The plan that writes these texts; decided by the real ``decide``."""
+    if isinstance(files, Mapping):
+        files = [
+            (
+                a_rule(path, **fields),
+                text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text,
+            )
+            for path, text in files.items()
+        ]
+    renderings = [Rendering(rule, trigger, content) for rule, content in files]
+    changes = decide(renderings, rootfs, in_place=in_place)
+    return Plan(Metadata(), Instance(), HOSTS["none"], (trigger,), changes)
+
+
+def a_directory(path: Path, files: Mapping[str, str | None]) -> Path:
+    """Files by their text, directories by None; parents as needed, everything 0755 and 0644."""
+    path.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        place = path / name.lstrip("/")
+        (place if text is None else place.parent).mkdir(parents=True, exist_ok=True)
+        if text is not None:
+            place.write_bytes(text.encode("utf-8", "surrogateescape"))
+    return path
+
+
+def opened(path: Path, mechanism: str = "", **options: bool) -> DirectoryRootfs:
+    return DirectoryRootfs(Root(str(path), mechanism=mechanism, **options))
+
+
+def snapshot(top: Path, *, times: bool = False) -> dict[str, tuple[object, ...]]:
+    """Everything below a directory, byte for byte: kind, mode, owner, content, target, attributes."""
+    return dict(_seen(top, times))
+
+
+def _seen(top: Path, times: bool) -> Iterator[tuple[str, tuple[object, ...]]]:
+    for place in [top, *sorted(top.rglob("*"))]:
+        status = place.lstat()
+        content: object = None
+        if stat.S_ISREG(status.st_mode):
+            content = place.read_bytes()
+        elif stat.S_ISLNK(status.st_mode):
+            content = os.readlink(place)
+        seen = (stat.filemode(status.st_mode), status.st_uid, status.st_gid, content, status.st_rdev)
+        if times:
+            seen += (status.st_ino, status.st_mtime_ns)
+        yield str(place.relative_to(top)), seen
+
+
+def strays(top: Path) -> list[str]:
+    return [str(place) for place in top.rglob(".templater-*")]
+
+
+class Mounts:
+    """Mounts made by a test and taken away after it."""
+
+    def __init__(self) -> None:
+        self.places: list[Path] = []
+
+    def bind(self, source: Path, place: Path) -> None:
+        self._mount("--bind", str(source), str(place))
+
+    def tmpfs(self, place: Path, options: str = "size=1m") -> None:
+        self._mount("-t", "tmpfs", "-o", options, "tmpfs", str(place))
+
+    def proc(self, place: Path) -> None:
+        self._mount("-t", "proc", "proc", str(place))
+
+    def _mount(self, *arguments: str) -> None:
+        subprocess.run(["mount", *arguments], check=True)
+        self.places.append(Path(arguments[-1]))
+
+    def end(self) -> None:
+        while self.places:
+            subprocess.run(["umount", "-l", str(self.places.pop())], check=True)

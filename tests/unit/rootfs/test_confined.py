@@ -1,0 +1,343 @@
+"""Both mechanisms of the confined layer, held to the same answers."""
+
+import contextlib
+import errno
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from templater.errors import InputError, LimitError, RefusedError
+from templater.rootfs import confined
+from templater.rootfs.byname import ByName
+from templater.rootfs.confined import OPENAT2, WALK, Root
+from templater.views import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
+from tests.rootfs_builders import MECHANISMS, a_directory, as_root
+
+OUTSIDE = "the secret of the host"
+
+
+@pytest.fixture(params=MECHANISMS)
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host/hostname").write_text(OUTSIDE)
+    top = a_directory(tmp_path / "root", {"etc/hostname": "inside", "host/hostname": "inside too"})
+    for link, target in {
+        "abs": "/etc",
+        "esc": "../../../../../host",
+        "host_abs": str(tmp_path / "host"),
+        "inner": "etc/hostname",
+        "up": "etc/../etc/./hostname",
+        "loop": "loop",
+        "ring": "ring2",
+        "ring2": "ring",
+        "dangling": "/nothing/here",
+        "self": "/proc/self/root",
+    }.items():
+        (top / link).symlink_to(target)
+    os.mkfifo(top / "fifo")
+    with Root(str(top), mechanism=request.param) as root:
+        assert root.mechanism == request.param
+        yield root
+
+
+def test_a_file_is_read(root):
+    assert root.read("/etc/hostname", 100) == b"inside"
+
+
+def test_the_root_is_a_directory(root):
+    assert root.entry("/").kind == DIRECTORY
+    assert "etc" in root.listdir("/")
+
+
+def test_an_entry_is_what_lstat_says(root):
+    assert root.entry("/etc/hostname").kind == FILE
+    assert root.entry("/etc/hostname").size == 6
+    assert (root.entry("/abs").kind, root.entry("/abs").target) == (SYMLINK, "/etc")
+    assert root.entry("/fifo").kind == FIFO
+
+
+@pytest.mark.parametrize("path", ["/no", "/no/where", "/etc/hostname/below", "/abs/hostname", "/fifo/x"])
+def test_an_entry_below_anything_but_a_directory_is_none(root, path):
+    assert root.entry(path) is None
+
+
+@pytest.mark.parametrize("link", ["abs", "esc", "host_abs", "loop"])
+def test_a_symlink_on_the_way_is_refused_by_name(root, link):
+    with pytest.raises(RefusedError, match=f"'/{link}' is a symlink, not a directory"):
+        root.read(f"/{link}/hostname", 100)
+    with pytest.raises(RefusedError, match=f"'/{link}' is a symlink"):
+        root.listdir(f"/{link}")
+
+
+@pytest.mark.parametrize("link", ["inner", "up", "dangling", "loop", "self"])
+def test_a_symlink_at_the_end_is_refused(root, link):
+    with pytest.raises(RefusedError, match=f"'/{link}' is a symlink, not a regular file"):
+        root.read(f"/{link}", 100)
+
+
+@pytest.mark.parametrize("path", ["/abs/hostname", "/inner", "/up", "/esc/hostname"])
+def test_followed_links_lead_where_a_chroot_would_lead(root, path):
+    wanted = b"inside too" if path.startswith("/esc") else b"inside"
+    assert root.read(path, 100, follow=True) == wanted
+
+
+def test_dots_in_links_stop_at_the_root(root):
+    assert root.read("/esc/hostname", 100, follow=True) == b"inside too"
+
+
+@pytest.mark.parametrize("path", ["/loop", "/loop/x", "/ring/x"])
+def test_a_loop_of_links_is_an_error_also_when_followed(root, path):
+    with pytest.raises(RefusedError, match="loop of symlinks"):
+        root.read(path, 100, follow=True)
+
+
+@pytest.mark.parametrize("path", ["/dangling", "/host_abs/hostname"])
+def test_a_followed_link_that_leads_nowhere_inside_is_missing(root, path):
+    with pytest.raises(InputError, match="does not exist"):
+        root.read(path, 100, follow=True)
+
+
+@pytest.mark.parametrize("path", ["/fifo", "/etc"])
+def test_only_regular_files_are_read(root, path):
+    for follow in (False, True):
+        with pytest.raises(RefusedError, match="not a regular file"):
+            root.read(path, 100, follow=follow)
+
+
+def test_a_socket_is_refused(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "root")  # a socket's name must be short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("sock")
+        assert root.entry("/sock").kind == SOCKET
+        with pytest.raises(RefusedError, match="'/sock' is a socket"):
+            root.read("/sock", 100)
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["char", "block"])
+def test_a_device_is_never_opened(root, tmp_path, kind):
+    import stat
+
+    mode = stat.S_IFCHR if kind == "char" else stat.S_IFBLK
+    os.mknod(tmp_path / "root/dev", 0o666 | mode, os.makedev(1, 3) if kind == "char" else os.makedev(7, 99))
+    with pytest.raises(RefusedError, match=f"'/dev' is a {kind} device"):
+        root.read("/dev", 100)
+
+
+def test_a_fifo_never_blocks_although_it_appears_between_look_and_open(tmp_path, root, monkeypatch):
+    top = tmp_path / "root"
+    real = confined._require_regular
+    swapped = []
+
+    def swap(fd: int, path: str) -> None:
+        real(fd, path)
+        if not swapped:
+            swapped.append(os.rename(top / "fifo", top / "etc/hostname"))
+
+    monkeypatch.setattr(confined, "_require_regular", swap)
+    with pytest.raises(RefusedError, match="is a fifo"):
+        root.read("/etc/hostname", 100)
+    assert swapped
+
+
+@pytest.mark.parametrize(
+    "path", ["etc", "", "//etc", "/etc/", "/./etc", "/etc/../etc", "/a\0b", "/" + "n" * 256]
+)
+def test_paths_that_are_not_cleaned_are_refused(root, path):
+    for call in (root.entry, root.listdir, root.directory, lambda p: root.read(p, 1)):
+        with pytest.raises(RefusedError):
+            call(path)
+
+
+def test_the_limit_holds_whatever_the_size_says(root, tmp_path):
+    assert root.read("/etc/hostname", 6) == b"inside"
+    with pytest.raises(LimitError, match="larger than 5 bytes"):
+        root.read("/etc/hostname", 5)
+
+
+@as_root
+def test_the_limit_holds_for_files_that_claim_to_be_empty():
+    with Root("/proc/self") as proc, pytest.raises(LimitError):
+        proc.read("/status", 10)
+
+
+def test_a_missing_file_is_named(root):
+    with pytest.raises(InputError, match="'/etc/none' does not exist"):
+        root.read("/etc/none", 1)
+
+
+def test_a_root_below_is_confined_too(root):
+    with root.below("/etc") as etc:
+        assert etc.read("/hostname", 100) == b"inside"
+        assert etc.name.endswith("/root/etc")
+        with pytest.raises(RefusedError):
+            etc.entry("/../host")
+
+
+@pytest.mark.parametrize("link", ["/abs", "/host_abs", "/esc"])
+def test_a_root_below_is_no_symlink(root, link):
+    with pytest.raises(RefusedError, match="is a symlink, not a directory"):
+        root.below(link)
+
+
+def test_the_descriptors_are_closed(root):
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = count()
+    for path in ("/etc/hostname", "/abs/x", "/loop", "/etc", "/fifo", "/no/x", "/inner"):
+        for follow in (False, True):
+            root.entry(path, follow=follow)
+            for call in (lambda p, f: root.read(p, 100, follow=f), lambda p, f: root.listdir(p, follow=f)):
+                with contextlib.suppress(RefusedError, InputError):
+                    call(path, follow)
+    assert count() == before
+
+
+def test_a_directory_held_open_writes_below_itself(root, tmp_path):
+    with root.directory("/etc") as etc:
+        os.close(etc.create("new"))
+        with pytest.raises(FileExistsError):
+            etc.create("new")
+        etc.rename("new", etc, "newer")
+        etc.mkdir("d")
+        etc.symlink("/x", "l")
+        etc.link("newer", etc, "twin")
+        assert etc.listdir() == ["d", "hostname", "l", "newer", "twin"]
+        assert etc.entry("l").target == "/x"
+        etc.unlink("l")
+        etc.rmdir("d")
+        etc.sync()
+
+
+def test_a_held_directory_opens_no_symlink(root):
+    with root.directory("/") as top:
+        with pytest.raises(RefusedError, match="'/inner' is a symlink"):
+            top.open("inner")
+        with pytest.raises(OSError) as caught:
+            top.directory("abs")
+        assert caught.value.errno in (errno.ELOOP, errno.ENOTDIR)
+
+
+def test_creating_never_follows_a_dangling_link(root, tmp_path):
+    (tmp_path / "root/etc/bait").symlink_to(tmp_path / "host/made")
+    with root.directory("/etc") as etc, pytest.raises(FileExistsError):
+        etc.create("bait")
+    assert not (tmp_path / "host/made").exists()
+
+
+def test_a_directory_moved_while_it_is_held_stays_confined(root, tmp_path):
+    with root.directory("/etc") as etc:
+        os.rename(tmp_path / "root/etc", tmp_path / "root/moved")
+        (tmp_path / "root/etc").symlink_to(tmp_path / "host")
+        os.close(etc.create("x"))
+    assert (tmp_path / "root/moved/x").exists()
+    assert not (tmp_path / "host/x").exists()
+
+
+def test_interrupted_calls_are_repeated_a_bounded_number_of_times():
+    calls = []
+
+    def interrupted() -> None:
+        calls.append(1)
+        raise InterruptedError(errno.EINTR, "interrupted")
+
+    with pytest.raises(InterruptedError):
+        confined.again(interrupted)
+    assert 2 < len(calls) < 1000
+
+
+def test_a_call_that_succeeds_the_third_time_succeeds():
+    answers = iter([errno.EINTR, errno.EAGAIN, 0])
+
+    def call() -> str:
+        number = next(answers)
+        if number:
+            raise OSError(number, os.strerror(number))
+        return "done"
+
+    assert confined.again(call) == "done"
+
+
+def test_the_environment_chooses_the_mechanism(tmp_path, monkeypatch):
+    for name in MECHANISMS:
+        monkeypatch.setenv("TEMPLATER_CONFINED", name)
+        with Root(str(tmp_path)) as root:
+            assert root.mechanism == name
+    monkeypatch.setenv("TEMPLATER_CONFINED", "trust me")
+    with pytest.raises(InputError, match="unknown mechanism"):
+        Root(str(tmp_path))
+
+
+def test_a_kernel_without_openat2_gets_the_walk(tmp_path, monkeypatch):
+    def absent(*_: object) -> int:
+        raise OSError(errno.ENOSYS, "function not implemented")
+
+    monkeypatch.setattr(confined, "_known", [])
+    monkeypatch.setattr(confined, "_openat2", absent)
+    with Root(str(tmp_path)) as root:
+        assert root.mechanism == WALK
+    with pytest.raises(InputError, match="no openat2"):
+        Root(str(tmp_path), mechanism=OPENAT2)
+
+
+def test_a_root_that_is_no_directory_is_an_input_error(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for name in ("file", "none", "nul\0"):
+        with pytest.raises(InputError):
+            Root(str(tmp_path / name))
+
+
+def test_a_directory_that_is_swapped_with_a_link_is_never_left(root, tmp_path):
+    """A short form of the races in tests/attacks: read in a loop while /etc flips."""
+    top = tmp_path / "root"
+    (top / "other").symlink_to(tmp_path / "host")
+    stop = threading.Event()
+
+    def flip() -> None:
+        while not stop.is_set():
+            os.rename(top / "etc", top / "spare")
+            os.rename(top / "other", top / "etc")
+            os.rename(top / "etc", top / "other")
+            os.rename(top / "spare", top / "etc")
+
+    flipping = threading.Thread(target=flip)
+    flipping.start()
+    try:
+        seen = set()
+        for _ in range(2000):
+            with contextlib.suppress(RefusedError, InputError):
+                seen.add(root.read("/etc/hostname", 100))
+    finally:
+        stop.set()
+        flipping.join()
+    assert seen <= {b"inside"}
+
+
+def by_name(path: Path) -> ByName:
+    return ByName(str(path))
+
+
+def test_the_stand_in_without_descriptors_reads_the_same(root, tmp_path):
+    stand_in = by_name(tmp_path / "root")
+    for path in ("/", "/etc", "/etc/hostname", "/abs", "/abs/hostname", "/fifo", "/loop", "/no", "/no/x"):
+        assert repr(stand_in.entry(path)) == repr(root.entry(path)), path
+        for call in ("read", "listdir"):
+            arguments = (path, 100) if call == "read" else (path,)
+            assert outcome(stand_in, call, arguments) == outcome(root, call, arguments), (call, path)
+
+
+def outcome(reader: Root | ByName, call: str, arguments: tuple[object, ...]) -> object:
+    try:
+        return getattr(reader, call)(*arguments)
+    except (RefusedError, InputError, LimitError) as error:
+        return type(error)
+
+
+def test_open_root_takes_the_stand_in_where_there_are_no_descriptors(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "supports_dir_fd", set())
+    assert isinstance(confined.open_root(str(tmp_path)), ByName)

@@ -1,0 +1,461 @@
+"""Writing, row by row of what the README promises; both mechanisms below."""
+
+import errno
+import importlib
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from templater.apply import PREFIX, Journal, apply
+from templater.errors import BusyError, RefusedError, UsageError, WriteError
+from templater.plan import CREATE, KEEP, SKIP, UPDATE
+from templater.rootfs.confined import Directory, Root
+from templater.rootfs.directory import DirectoryRootfs, IdMap
+from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
+
+module = importlib.import_module("templater.apply")
+pytestmark = pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="writing needs descriptors")
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    return a_directory(tmp_path / "root", {"etc/hosts": "old", "etc/keep": "same", "var": None})
+
+
+@pytest.fixture(params=MECHANISMS)
+def rootfs(request: pytest.FixtureRequest, top: Path) -> Iterator[DirectoryRootfs]:
+    with opened(top, request.param) as rootfs:
+        yield rootfs
+
+
+def test_a_new_file_gets_the_rules_owner_and_mode_and_its_parents_are_roots(rootfs, top):
+    written = apply(a_plan({"/srv/a/b": "text"}, rootfs, mode="0640"), rootfs)
+    assert [change.action for change in written] == [CREATE]
+    assert (top / "srv/a/b").read_text() == "text"
+    assert mode(top / "srv/a/b") == 0o640
+    assert mode(top / "srv") == mode(top / "srv/a") == 0o755
+    assert strays(top) == []
+
+
+@as_root
+def test_a_new_file_gets_the_rules_ids(rootfs, top):
+    apply(a_plan({"/srv/x": "text"}, rootfs, uid="33", gid="44"), rootfs)
+    assert owner(top / "srv/x") == (33, 44)
+    assert owner(top / "srv") == (0, 0)
+
+
+@as_root
+def test_ids_go_through_the_map(top):
+    os.chown(top, 100000, 200000)
+    for path in top.rglob("*"):
+        os.chown(path, 100000, 200000)
+    ids = IdMap(((0, 100000, 1000),), ((0, 200000, 1000),))
+    with DirectoryRootfs(str(top), ids) as rootfs:
+        assert rootfs.entry("/etc/hosts").uid == 0
+        apply(a_plan({"/srv/x": "text", "/etc/hosts": "new"}, rootfs, uid="33", gid="44"), rootfs)
+    assert owner(top / "srv/x") == (100033, 200044)
+    assert owner(top / "srv") == (100000, 200000)
+    assert owner(top / "etc/hosts") == (100000, 200000)
+
+
+@as_root
+def test_without_a_map_the_directorys_owner_is_root(top):
+    os.chown(top, 100000, 100000)
+    with DirectoryRootfs(str(top)) as rootfs:
+        apply(a_plan({"/srv/x": "text"}, rootfs, uid="5"), rootfs)
+    assert owner(top / "srv/x") == (100005, 100000)
+
+
+@pytest.mark.parametrize("mask", [0, 0o077, 0o777])
+def test_the_umask_never_matters(rootfs, top, mask):
+    before = os.umask(mask)
+    try:
+        apply(a_plan({"/srv/deep/x": "text", "/etc/hosts": "new"}, rootfs, mode="0666"), rootfs)
+    finally:
+        os.umask(before)
+    assert (mode(top / "srv/deep"), mode(top / "srv/deep/x"), mode(top / "etc/hosts")) == (
+        0o755,
+        0o666,
+        0o644,
+    )
+
+
+def test_an_existing_file_is_replaced_and_keeps_its_mode(rootfs, top):
+    (top / "etc/hosts").chmod(0o600)
+    held = (top / "etc/hosts").open()
+    written = apply(a_plan({"/etc/hosts": "new"}, rootfs, mode="0777"), rootfs)
+    assert [change.action for change in written] == [UPDATE]
+    assert (top / "etc/hosts").read_text() == "new"
+    assert mode(top / "etc/hosts") == 0o600
+    assert held.read() == "old"  # whoever has it open goes on reading the old one
+    assert strays(top) == []
+
+
+@as_root
+def test_an_existing_file_keeps_its_owner(rootfs, top):
+    os.chown(top / "etc/hosts", 7, 8)
+    (top / "etc/hosts").chmod(0o4755)
+    apply(a_plan({"/etc/hosts": "new"}, rootfs, uid="1", gid="2"), rootfs)
+    assert owner(top / "etc/hosts") == (7, 8)
+    assert mode(top / "etc/hosts") == 0o4755  # as the daemons' write by root leaves it
+
+
+@as_root
+def test_attributes_and_acls_are_carried_over_but_never_capabilities(rootfs, top):
+    capability = b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12)  # cap_net_bind_service, permitted
+    acl = bytes.fromhex(
+        "02000000 01000600ffffffff 0200060021000000 04000400ffffffff 10000600ffffffff 20000000ffffffff"
+    )
+    attributes = {"user.note": b"kept", "trusted.note": b"kept", "system.posix_acl_access": acl}
+    for name, value in {**attributes, "security.capability": capability}.items():
+        os.setxattr(top / "etc/hosts", name, value)
+    apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+    assert {
+        name: os.getxattr(top / "etc/hosts", name) for name in os.listxattr(top / "etc/hosts")
+    } == attributes
+    assert mode(top / "etc/hosts") == 0o660  # the middle digit is the ACL's mask
+
+
+def test_equal_content_is_left_alone_to_the_inode_and_the_times(rootfs, top):
+    before = snapshot(top, times=True)
+    assert apply(a_plan({"/etc/hosts": "old", "/etc/keep": "same"}, rootfs), rootfs) == []
+    assert snapshot(top, times=True) == before
+
+
+def test_a_hard_link_is_broken_and_never_written_through(rootfs, top):
+    os.link(top / "etc/hosts", top / "var/twin")
+    apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+    assert (top / "var/twin").read_text() == "old"
+    assert (top / "var/twin").stat().st_nlink == 1
+
+
+def test_a_symlink_is_followed_inside_and_stays_a_symlink(rootfs, top):
+    (top / "etc/resolv.conf").symlink_to("/var/resolv.conf")
+    (top / "link").symlink_to("/etc")
+    apply(a_plan({"/etc/resolv.conf": "ns", "/link/hosts": "new"}, rootfs), rootfs)
+    assert (top / "etc/resolv.conf").is_symlink()
+    assert (top / "var/resolv.conf").read_text() == "ns"
+    assert (top / "etc/hosts").read_text() == "new"
+
+
+def test_apply_then_plan_has_nothing_left_to_do(rootfs, top):
+    files = {"/etc/hosts": "new", "/srv/x": "y", "/etc/keep": "same"}
+    apply(a_plan(files, rootfs), rootfs)
+    before = snapshot(top, times=True)
+    again = a_plan(files, rootfs)
+    assert {change.action for change in again.changes} == {KEEP}
+    assert apply(again, rootfs) == []
+    assert snapshot(top, times=True) == before
+
+
+def test_create_only_skips_whatever_has_the_name(rootfs, top):
+    (top / "etc/dangling").symlink_to("/nowhere/x")
+    plan = a_plan({"/etc/hosts": "new", "/etc/dangling": "new"}, rootfs, create_only=True)
+    assert [change.action for change in plan.changes] == [SKIP, SKIP]
+    assert apply(plan, rootfs) == []
+    assert (top / "etc/hosts").read_text() == "old"
+
+
+def test_a_plan_with_a_failed_rule_writes_nothing_at_all(rootfs, top):
+    os.mkfifo(top / "etc/fifo")
+    before = snapshot(top, times=True)
+    with pytest.raises(RefusedError, match="fifo"):
+        apply(a_plan({"/etc/new": "x", "/etc/fifo": "y"}, rootfs), rootfs)
+    assert snapshot(top, times=True) == before
+
+
+def test_a_plan_made_without_a_root_filesystem_is_not_applied(rootfs):
+    with pytest.raises(UsageError, match="without a root filesystem"):
+        apply(a_plan({"/etc/new": "x"}, None), rootfs)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda top: (top / "etc/hosts").unlink(), "is gone"),
+        (lambda top: os.replace(top / "etc/keep", top / "etc/new"), "has appeared"),
+        (lambda top: swap_for(top / "etc/hosts", lambda path: path.symlink_to("keep")), "is a symlink"),
+        (lambda top: swap_for(top / "etc/hosts", os.mkfifo), "is a fifo"),
+        (lambda top: swap_for(top / "etc/hosts", Path.mkdir), "is a directory"),
+        (lambda top: (os.rename(top / "etc", top / "e"), (top / "etc").symlink_to("e")), "is a symlink"),
+        (lambda top: (top / "srv").write_text("x"), "has become a file"),
+        (lambda top: (top / "srv").symlink_to("var"), "has become a symlink"),
+    ],
+)
+def test_what_changed_since_the_plan_is_an_error_and_nothing_is_written(rootfs, top, change, says):
+    plan = a_plan({"/var/first": "1", "/etc/hosts": "new", "/etc/new": "n", "/srv/a/x": "x"}, rootfs)
+    change(top)
+    before = snapshot(top)
+    with pytest.raises(RefusedError, match=says):
+        apply(plan, rootfs)
+    assert snapshot(top) == before
+
+
+def test_a_target_that_already_got_the_content_since_the_plan_is_fine(rootfs, top):
+    plan = a_plan({"/etc/hosts": "new", "/etc/new": "n"}, rootfs)
+    (top / "etc/hosts").write_text("new")
+    (top / "etc/new").write_text("n")
+    assert apply(plan, rootfs) == []
+
+
+@pytest.mark.parametrize("failing", ["rename", "link", "name_unnamed"])
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_commit_that_fails_is_undone(rootfs, top, monkeypatch, failing, after):
+    calls = []
+    real = getattr(Directory, failing)
+
+    def fail(self: Directory, *arguments: object) -> None:
+        to = next((a for a in arguments if isinstance(a, Directory)), self)
+        if str(arguments[-1]).startswith(PREFIX) or to.path == "/":
+            real(self, *arguments)
+            return
+        calls.append(arguments)
+        if len(calls) == after + 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(self, *arguments)
+
+    files = {"/etc/hosts": "new", "/etc/keep": "newer", "/var/a": "a", "/var/b/c": "b", "/srv/x/y": "z"}
+    plan = a_plan(files, rootfs)
+    before = snapshot(top)
+    monkeypatch.setattr(Directory, failing, fail)
+    if failing == "link":
+        monkeypatch.setattr(module.os, "O_TMPFILE", 0, raising=False)  # so that files have names to link
+    try:
+        apply(plan, rootfs)
+    except WriteError as error:
+        assert "no space left" in error.message
+        assert "free some space" in error.hint
+        assert snapshot(top) == before
+    else:
+        assert len(calls) <= after
+
+
+def test_without_unnamed_files_the_result_is_the_same(rootfs, top, monkeypatch):
+    def unsupported(self: Directory) -> int:
+        raise OSError(errno.EOPNOTSUPP, "no such thing")
+
+    monkeypatch.setattr(Directory, "create_unnamed", unsupported)
+    apply(a_plan({"/etc/hosts": "new", "/srv/x": "y"}, rootfs), rootfs)
+    assert ((top / "etc/hosts").read_text(), (top / "srv/x").read_text()) == ("new", "y")
+    assert (top / "srv/x").stat().st_nlink == 1
+    assert strays(top) == []
+
+
+def test_short_writes_are_continued(rootfs, top, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(module.os, "write", lambda fd, data: real(fd, data[:3]))
+    apply(a_plan({"/etc/hosts": "a long text in small pieces"}, rootfs), rootfs)
+    assert (top / "etc/hosts").read_text() == "a long text in small pieces"
+
+
+def test_bytes_that_are_no_text_are_written_as_they_are(rootfs, top):
+    apply(a_plan({"/etc/hosts": b"\xff\x00\xfe", "/srv/caf\udce9\n": b"\r\n"}, rootfs), rootfs)
+    assert (top / "etc/hosts").read_bytes() == b"\xff\x00\xfe"
+    assert os.listdir(os.fsencode(top / "srv")) == [b"caf\xe9\n"]
+
+
+def test_a_thousand_files_need_no_thousand_descriptors_to_be_allowed(rootfs, top):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2000:
+        pytest.skip("NOT RUN: the hard limit of open files is too low")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        files = {f"/srv/{n}": str(n) for n in range(1000)}
+        assert len(apply(a_plan(files, rootfs), rootfs, durable=False)) == 1000
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# what a kill leaves
+
+
+def test_leftovers_are_told_by_their_inode_and_nothing_else_is_touched(rootfs, top):
+    mine = top / "mine"
+    mine.write_text("staged")
+    os.rename(mine, top / f"{PREFIX}aa-{mine.stat().st_ino}-1")
+    (top / f"{PREFIX}aa-0-2").touch()
+    (top / "etc" / f"{PREFIX}aa-0-3").mkdir()
+    strangers = {
+        f"{PREFIX}aa-1-1": "another inode",
+        f"{PREFIX}notes": "a user's own file",
+        f"{PREFIX}aa-0-1": "not empty",
+    }
+    a_directory(top, strangers)
+    (top / f"{PREFIX}aa-0-9").symlink_to("etc/hosts")
+    (top / f"{PREFIX}bb-0-1").mkdir()
+    (top / f"{PREFIX}bb-0-1/full").touch()
+    apply(a_plan({"/etc/hosts": "old"}, rootfs), rootfs)
+    left = sorted(name for name in os.listdir(top) if name.startswith(PREFIX))
+    assert left == sorted([*strangers, f"{PREFIX}aa-0-9", f"{PREFIX}bb-0-1"])
+    assert sorted(os.listdir(top / "etc")) == ["hosts", "keep"]
+
+
+def test_a_journal_leads_to_leftovers_in_places_the_next_plan_does_not_visit(rootfs, top, tmp_path):
+    (tmp_path / "state").mkdir()
+    (top / "var" / f"{PREFIX}cc-1-1").write_text("its inode was numbered anew")
+    (top / "var" / f"{PREFIX}dd-1-1").write_text("not of that run")
+    with Root(str(tmp_path / "state")) as state, state.directory("/") as directory:
+        journal = Journal(directory)
+        journal.write(["cc", "/var", "/gone"])
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, journal=journal)
+        assert journal.read() == []
+    assert sorted(os.listdir(top / "var")) == [f"{PREFIX}dd-1-1"]
+    assert os.listdir(tmp_path / "state") == []
+
+
+def test_a_failed_apply_leaves_no_journal(rootfs, top, tmp_path):
+    (tmp_path / "state").mkdir()
+    plan = a_plan({"/etc/hosts": "new", "/var/x": "x"}, rootfs)
+    (top / "var/x").write_text("appeared")
+    with (
+        Root(str(tmp_path / "state")) as state,
+        state.directory("/") as directory,
+        pytest.raises(RefusedError),
+    ):
+        apply(plan, rootfs, journal=Journal(directory))
+    assert os.listdir(tmp_path / "state") == []
+
+
+# mount points
+
+
+@as_root
+def test_a_mount_point_is_refused_unless_asked_for(rootfs, top, mounts):
+    mounts.bind(top / "etc/keep", top / "etc/hosts")
+    assert rootfs.entry("/etc/hosts").is_mount
+    with pytest.raises(RefusedError, match="mount"):
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+    with pytest.raises(RefusedError, match="'/etc/hosts' is a mount point"):
+        apply(a_plan({"/etc/hosts": "new"}, rootfs, in_place=True), rootfs)
+    assert (top / "etc/keep").read_text() == "same"
+
+
+@as_root
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("text", ["", "n", "longer than it was before"])
+def test_a_mount_point_is_written_through_when_asked_for(top, mounts, mechanism, text):
+    mounts.bind(top / "etc/keep", top / "etc/hosts")
+    inode = (top / "etc/keep").stat().st_ino
+    with opened(top, mechanism, cross_mounts=True) as rootfs:
+        plan = a_plan({"/etc/hosts": text, "/etc/new": "x"}, rootfs, in_place=True)
+        assert [change.in_place for change in plan.changes] == [True, False]
+        apply(plan, rootfs)
+    assert (top / "etc/keep").read_text() == text
+    assert (top / "etc/keep").stat().st_ino == inode
+    assert (top / "etc/new").read_text() == "x"
+
+
+@as_root
+def test_a_mount_point_is_restored_when_its_write_fails(top, mounts, monkeypatch):
+    mounts.bind(top / "etc/keep", top / "etc/hosts")
+    real = module._overwrite
+
+    def fail_once(fd: int, content: bytes) -> None:
+        monkeypatch.setattr(module, "_overwrite", real)
+        os.write(fd, b"ga")
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(module, "_overwrite", fail_once)
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan({"/etc/hosts": "new", "/etc/new": "x"}, rootfs, in_place=True)
+        with pytest.raises(WriteError, match="input/output error"):
+            apply(plan, rootfs)
+    assert (top / "etc/keep").read_text() == "same"
+    assert not (top / "etc/new").exists()
+
+
+@as_root
+def test_a_mount_below_the_root_is_not_crossed_unless_asked_for(rootfs, top, mounts, tmp_path):
+    mounts.bind(a_directory(tmp_path / "host", {"file": "host"}), top / "var")
+    for files in ({"/var/file": "x"}, {"/var/new": "x"}):
+        with pytest.raises(RefusedError, match="'/var' is a mount point"):
+            apply(a_plan(files, rootfs, in_place=True), rootfs)
+    with opened(top, rootfs.root.mechanism, cross_mounts=True) as open_rootfs:
+        apply(a_plan({"/var/file": "x", "/var/new": "y"}, open_rootfs, in_place=True), open_rootfs)
+    assert (tmp_path / "host/file").read_text() == "x"
+    assert sorted(os.listdir(top / "var")) == ["file", "new"]
+    assert strays(top) == []
+
+
+# the lock
+
+
+def test_the_second_of_two_applies_waits(rootfs, top):
+    lock = module._lock(rootfs.root, 1)
+    releasing = threading.Timer(0.3, os.close, [lock])
+    releasing.start()
+    began = time.monotonic()
+    apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, wait=20)
+    assert time.monotonic() - began >= 0.25
+    releasing.join()
+
+
+def test_who_holds_the_lock_is_named(rootfs, top):
+    code = (
+        "import fcntl, os, sys, time; fd = os.open(sys.argv[1], os.O_RDONLY);"
+        "fcntl.flock(fd, fcntl.LOCK_EX); print('locked', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(top)], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout.readline() == b"locked\n"
+            with pytest.raises(BusyError, match=f"process {holder.pid} \\(") as caught:
+                apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, wait=0.1)
+            assert caught.value.exit_code == 7
+        finally:
+            holder.kill()
+    assert (top / "etc/hosts").read_text() == "old"
+
+
+def test_nothing_is_left_open(rootfs, top):
+    before = sorted(os.listdir("/proc/self/fd"))
+    apply(a_plan({"/etc/hosts": "new", "/srv/a/x": "y"}, rootfs), rootfs)
+    plan = a_plan({"/etc/hosts": "newer", "/var/z": "y"}, rootfs)
+    os.mkfifo(top / "var/z")
+    with pytest.raises(RefusedError):
+        apply(plan, rootfs)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_system_without_descriptors_is_refused(top, monkeypatch):
+    from templater.rootfs.byname import ByName
+
+    rootfs = DirectoryRootfs(ByName(str(top)))
+    with pytest.raises(UsageError, match="no directory descriptors"):
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+
+
+def test_several_failures_are_told_together(rootfs, top):
+    os.mkfifo(top / "var/f")
+    with socket.socket(socket.AF_UNIX) as server:
+        here = Path.cwd()
+        os.chdir(top / "var")
+        try:
+            server.bind("s")
+        finally:
+            os.chdir(here)
+    with pytest.raises(RefusedError, match="fifo") as caught:
+        apply(a_plan([(a_rule("/var/f"), b"x"), (a_rule("/var/s"), b"x")], rootfs), rootfs)
+    assert "socket" in caught.value.explain()
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def owner(path: Path) -> tuple[int, int]:
+    return path.stat().st_uid, path.stat().st_gid
+
+
+def swap_for(path: Path, make: object) -> None:
+    path.unlink()
+    make(path)  # type: ignore[operator]
