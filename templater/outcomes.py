@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from posixpath import normpath
 
+from .changes import FAILED, Change, Outcome, Plan
 from .errors import RenderError, TemplaterError, TemplateSyntaxError
+from .gonumbers import go_integer
 from .hosts import Host
 from .instance import Instance
 from .metadata import Metadata, Rule
-from .plan import FAILED, Change, Outcome, Plan, go_integer
 from .views import (
     BLOCK_DEVICE,
     CHAR_DEVICE,

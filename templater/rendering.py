@@ -1,6 +1,5 @@
 """Rules and templates in, rendered bytes out; never looks at a root filesystem."""
 
-from .context import context_for
 from .errors import LimitError, MetadataError, RefusedError, TemplateError, TemplaterError
 from .source import Source, printable
 from .views import FILE, SYMLINK
@@ -88,6 +87,8 @@ def render_data(
     limits: "Any" = None,
 ) -> bytes:
     """What ``data`` would render to in a rule's place, whoever let it be read."""
+    from .context import context_for
+
     compiled = _Templates({}, dialect or host.dialect, clock=clock, seed=seed, limits=limits, codes=None)
     run = compiled.compile(rule.template, data)
     return run(context_for(instance, rule, trigger, host)).encode("utf-8", "surrogateescape")
@@ -124,6 +125,8 @@ def _render_rule(
             )
         check_name(rule)
         run = compiled.template(rule.template)
+        from .context import context_for
+
         content = run(context_for(instance, rule, trigger, host))
     except TemplaterError as error:
         return Rendering(rule, trigger, error=_with_rule(error, rule, trigger))

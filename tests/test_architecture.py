@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("what a template may know, and when", ("hosts", "context", "lifecycle")),
     ("rendering", ("rendering",)),
     ("planning", (
-        "plan", "resolve", "outcomes", "deviations", "diff", "report", "simulate", "audit", "checks",
+        "changes", "gonumbers", "plan", "resolve", "outcomes", "deviations", "diff", "report", "simulate", "audit", "checks",
         "checks.*", "rootfs", "rootfs.memory",
     )),
     ("the shell: images, root filesystems, writing", (
@@ -52,7 +52,8 @@ EFFECTS = words("""
 
 #: everything of ours that a warm hook may load
 LEAN = {""} | words("""
-    errors source metadata instance views context lifecycle rendering plan resolve hosts pongo2
+    errors source metadata instance views context lifecycle rendering changes gonumbers plan resolve
+    hosts pongo2
     pongo2.runtime pongo2.values pongo2.embedding rootfs rootfs.confined rootfs.directory apply child
     kept rendering_child instance_directory hooks hooks.run hooks.lxc hooks.oci hooks.nspawn hooks.incus
 """)

@@ -3,6 +3,7 @@
 import pytest
 
 from templater.errors import MetadataError, RefusedError, RenderError, TemplateError, TemplaterError
+from templater.gonumbers import go_integer
 from templater.hosts import NONE
 from templater.instance import VIRTUAL_MACHINE, Instance
 from templater.metadata import Metadata, Rule
@@ -17,7 +18,6 @@ from templater.plan import (
     Plan,
     config_drive,
     decide,
-    go_integer,
     parse_id,
     parse_mode,
     plan_of,
