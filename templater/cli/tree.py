@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import tarfile
 from typing import TYPE_CHECKING
 
 from ..errors import RefusedError, WriteError
@@ -30,9 +28,9 @@ def write_tree(plan: Plan, target: str) -> None:
 
 
 def rendered(plan: Plan) -> list[Change]:
-    """What each file holds at the end, by its path; untouched ones included."""
+    """What each file holds at the end, by where it leads; untouched ones included."""
     last = {
-        change.path: change
+        change.real: change
         for change in plan.changes
         if change.action not in (FAILED, SKIP) and change.content is not None
     }
@@ -41,19 +39,12 @@ def rendered(plan: Plan) -> list[Change]:
 
 def write_tar(changes: list[Change], target: str) -> None:
     """Written beside the target and renamed, so that a reader never sees half of it."""
-    partial = f"{target}.partial-{os.getpid()}"
-    moment = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
-    try:
-        with tarfile.open(partial, "x", format=tarfile.PAX_FORMAT) as tar:
-            for change in changes:
-                member = tarfile.TarInfo(change.path.lstrip("/"))
-                member.size, member.mode, member.mtime = len(change.content or b""), change.mode, moment
-                member.uid, member.gid = change.uid, change.gid
-                tar.addfile(member, io.BytesIO(change.content or b""))
-        os.replace(partial, target)
-    finally:
-        if os.path.exists(partial):
-            os.unlink(partial)
+    from ..rootfs.tar import TarRootfs
+
+    tar = TarRootfs()
+    for change in changes:
+        tar.carry_out(change)
+    tar.save(target)
 
 
 def write_folder(changes: list[Change], target: str) -> None:
@@ -64,7 +55,7 @@ def write_folder(changes: list[Change], target: str) -> None:
             hint="name a new folder, or use `templater apply` for a rootfs",
         )
     for change in changes:
-        path = os.path.join(target, change.path.lstrip("/"))
+        path = os.path.join(target, change.real.lstrip("/"))
         os.makedirs(os.path.dirname(path), exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "wb") as file:

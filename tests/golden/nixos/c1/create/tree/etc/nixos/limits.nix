@@ -1,0 +1,1 @@
+{ nix.settings = { max-jobs = "auto"; cores = 0; }; }

@@ -1,0 +1,137 @@
+"""Every sample image x instance x trigger against what the real pongo2 v4 rendered (tests/golden/record.py)."""
+
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from templater.apply import apply
+from templater.diff import diff
+from templater.hosts import HOSTS
+from templater.image import open_image
+from templater.plan import FAILED, plan
+from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.memory import MemoryRootfs
+from tests.golden.record import CASES, IMAGES, TRIGGERS
+
+LIFE = [
+    pytest.param(case, trigger, id=f"{case.image}-{case.name}-{trigger}")
+    for case in CASES
+    for trigger in TRIGGERS
+]
+
+
+def planned(case, *triggers, image=None, host="incus-debian", rootfs=None):
+    return plan(
+        image or open_image(str(IMAGES / case.image)),
+        case.read(),
+        triggers=triggers,
+        host=HOSTS[host],
+        dialect="v4",
+        rootfs=rootfs,
+    )
+
+
+def manifest(changes):
+    """The plan in the words of a MANIFEST, without the kind of an error."""
+    lines = []
+    for change in changes:
+        if change.action == FAILED:
+            lines.append(f"error - - {change.path}")
+        else:
+            digest = hashlib.sha256(change.content).hexdigest()
+            lines.append(f"{digest} {change.uid}:{change.gid} {change.mode:04o} {change.path}")
+    return sorted(lines, key=lambda line: line.split(" ", 3)[3])
+
+
+def recorded(case, trigger):
+    file = case.folder / trigger / "MANIFEST"
+    lines = file.read_text().splitlines() if file.exists() else []
+    lines = [" ".join(line.split(" ")[:-1]) if line.startswith("error") else line for line in lines]
+    return sorted(lines, key=lambda line: line.split(" ", 3)[3])
+
+
+def test_every_image_and_instance_is_recorded():
+    assert {case.image for case in CASES} == {path.name for path in IMAGES.iterdir() if path.is_dir()}
+    assert all((case.folder / "create" / "MANIFEST").exists() for case in CASES)
+    files = {case.file for case in CASES}
+    assert files == {path for path in IMAGES.glob("*/instances/**/*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("case", "trigger"), LIFE)
+def test_a_plan_is_what_the_real_engine_rendered(case, trigger):
+    changes = planned(case, trigger).changes
+    assert manifest(changes) == recorded(case, trigger)
+    for change in changes:
+        if change.content is not None:
+            assert change.content == (case.folder / trigger / "tree" / change.path.lstrip("/")).read_bytes()
+
+
+def tarball(folder):
+    """A unified image as the daemons pack one, without our own builder."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.add(folder / "metadata.yaml", "metadata.yaml")
+        tar.add(folder / "templates", "templates")
+        if (folder / "rootfs").exists():
+            tar.add(folder / "rootfs", "rootfs")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.image}-{case.name}")
+def test_a_tarball_gives_the_same_plan_as_its_folder(case, tmp_path):
+    file = tmp_path / "image.tar.gz"
+    file.write_bytes(tarball(IMAGES / case.image))
+    packed = planned(case, "create", "start", image=open_image(str(file)))
+    assert manifest(packed.changes) == manifest(planned(case, "create", "start").changes)
+
+
+GOOD = [param for param in LIFE if param.values[0].image not in ("broken", "rocky-vm")]
+
+
+def a_rootfs(case, tmp_path):
+    folder = tmp_path / "rootfs"
+    source = IMAGES / case.image / "rootfs"
+    if source.exists():
+        shutil.copytree(source, folder, symlinks=True)
+    else:
+        folder.mkdir()
+    return folder
+
+
+def identities(folder):
+    """Inode and modification time of everything in a tree."""
+    found = {}
+    for parent, folders, files in os.walk(folder):
+        for name in folders + files:
+            path = Path(parent) / name
+            status = path.lstat()
+            found[str(path)] = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+    return found
+
+
+@pytest.mark.parametrize(("case", "trigger"), GOOD)
+def test_after_apply_diff_is_empty_and_a_second_apply_touches_nothing(case, trigger, tmp_path):
+    folder = a_rootfs(case, tmp_path)
+    with DirectoryRootfs(str(folder)) as rootfs:
+        apply(planned(case, trigger, host="none", rootfs=rootfs), rootfs)
+        again = planned(case, trigger, host="none", rootfs=rootfs)
+        assert diff(again) == ""
+        before = identities(folder)
+        assert apply(again, rootfs) == []
+        assert identities(folder) == before
+
+
+@pytest.mark.parametrize(("case", "trigger"), GOOD)
+def test_memory_and_directory_get_the_same_plan(case, trigger, tmp_path):
+    folder = tmp_path / "rootfs"
+    folder.mkdir()
+    with DirectoryRootfs(str(folder)) as rootfs:
+        on_disk = planned(case, trigger, rootfs=rootfs)
+    in_memory = planned(case, trigger, rootfs=MemoryRootfs())
+    assert [repr(change) for change in on_disk.changes] == [repr(change) for change in in_memory.changes]
+    assert manifest(on_disk.changes) == manifest(in_memory.changes)
