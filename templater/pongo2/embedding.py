@@ -45,11 +45,11 @@ def _devices(devices: "Mapping[str, Mapping[str, str]]") -> MethodMap:
     """``devices`` with those of its Go methods that a template can reach."""
 
     def in_order() -> GoList:
-        pairs = [
+        named = [
             Struct("config.DeviceNamed", {"Name": name, "Config": _device(devices[name])})
-            for name in sorted(devices)
+            for name in starting_order(devices)
         ]
-        return GoList(pairs, "config.DevicesSortable")
+        return GoList(named, "config.DevicesSortable")
 
     def native() -> GoMap:
         plain = {name: GoMap(device) for name, device in devices.items()}
@@ -61,6 +61,19 @@ def _devices(devices: "Mapping[str, Mapping[str, str]]") -> MethodMap:
         "CloneNative": Function(native, gotype="func() map[string]map[string]string"),
     }
     return MethodMap({name: _device(device) for name, device in devices.items()}, "config.Devices", methods)
+
+
+def starting_order(devices: "Mapping[str, Mapping[str, str]]") -> "list[str]":
+    """Interfaces first, then disks with the root before the others, then types from z to a."""
+    # Incus: internal/server/device/config/devices_sort.go
+    names = sorted(devices)
+    types = {name: devices[name].get("type", "") for name in names}
+    disks = [name for name in names if types[name] == "disk"]
+    disks.sort(key=lambda name: devices[name].get("path", ""))
+    disks.sort(key=lambda name: devices[name].get("path", "") != "/")
+    others = [name for name in names if types[name] not in ("nic", "disk")]
+    others.sort(key=lambda name: types[name], reverse=True)
+    return [*(name for name in names if types[name] == "nic"), *disks, *others]
 
 
 def _device(device: "Mapping[str, str]") -> MethodMap:

@@ -1,0 +1,198 @@
+"""Real images: what the daemons' Go code decodes and renders from 111 of them, and what we do.
+
+The recordings lie in ``$TEMPLATER_CORPUS``, or beside the repository in ``shared/corpus``; they
+belong to the authors of the images and are not part of this project. A recording's model is the host
+``incus``: every rule on its own, into an empty root filesystem. (A virtual machine's are the files of
+its config drive.)
+"""
+
+import json
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from templater.errors import (
+    MetadataError,
+    RefusedError,
+    RenderError,
+    TemplateError,
+    TemplaterError,
+    TemplateSyntaxError,
+)
+from templater.hosts import INCUS
+from templater.image import open_image
+from templater.instance_file import read_instance
+from templater.metadata import TRIGGERS
+from templater.metadata_yaml import read_metadata
+from templater.plan import plan_of
+from templater.rendering import render
+from templater.rootfs.memory import MemoryRootfs
+
+BESIDE = Path(__file__).resolve().parent.parent.parent / "shared" / "corpus"
+CORPUS = Path(os.environ.get("TEMPLATER_CORPUS") or BESIDE)
+HAVE_CORPUS = (CORPUS / "MAP.json").is_file()
+DIALECTS = ("v4", "v6")
+#: how many renderings are recorded for each dialect
+RECORDED = 3116
+
+#: image: why its renderings differ. Strict: one that agrees again fails the build.
+EXCEPTIONS: dict[str, str] = {}
+
+if not HAVE_CORPUS and os.environ.get("CI"):
+    pytest.fail(f"no corpus at {CORPUS}: set TEMPLATER_CORPUS", pytrace=False)
+
+pytestmark = pytest.mark.skipif(not HAVE_CORPUS, reason=f"no corpus at {CORPUS}: set TEMPLATER_CORPUS")
+IMAGES = json.loads((CORPUS / "MAP.json").read_text()) if HAVE_CORPUS else {}
+
+
+def images() -> list:
+    def marks(image):
+        return pytest.mark.xfail(reason=EXCEPTIONS[image], strict=True) if image in EXCEPTIONS else ()
+
+    return [pytest.param(image, marks=marks(image)) for image in sorted(IMAGES)]
+
+
+def folder(image: str) -> Path:
+    return CORPUS / IMAGES[image]["dir"] / image
+
+
+@lru_cache(maxsize=64)
+def instance_named(name: str):
+    return read_instance(str(CORPUS / "instances" / f"{name}.json"))
+
+
+def recording(image: str, instance: str, trigger: str) -> dict:
+    return json.loads((CORPUS / "golden" / image / instance / f"{trigger}.json").read_text())
+
+
+def stage(error: TemplaterError) -> str:
+    """The step of the daemons at which an error of ours would have come up."""
+    if isinstance(error, TemplateSyntaxError):
+        return "parse"
+    if isinstance(error, RenderError):
+        return "render"
+    return "access" if isinstance(error, TemplateError | RefusedError) else "perms"
+
+
+def observed(metadata, instance, rendering) -> dict:
+    """A rendering as the recordings have it."""
+    made = plan_of(
+        metadata, instance, [rendering], MemoryRootfs({}), host=INCUS, triggers=(rendering.trigger,)
+    )
+    (change,) = made.changes
+    error = change.error or rendering.error
+    seen = {
+        "path": rendering.rule.path,
+        "template": rendering.rule.template,
+        "uid": change.uid,
+        "gid": change.gid,
+        "mode": f"{change.mode:04o}",
+        "create_only": rendering.rule.create_only,
+    }
+    if error is None:
+        return seen | {"content": change.content.decode("utf-8", "surrogateescape")}
+    return seen | {"error_stage": stage(error)}
+
+
+def recorded(golden: dict) -> dict:
+    """Their words for an error are theirs; its step is compared."""
+    return {key: value for key, value in golden.items() if key != "error"}
+
+
+def renderings_of(image: str, instance: str, dialect: str):
+    """Every rule of every trigger, templates compiled once: by trigger, sorted by path as recorded."""
+    opened = open_image(folder(image))
+    metadata = read_metadata(opened.read_metadata(), INCUS.yaml)
+    templates = opened.read_templates({rule.template for rule in metadata.rules if rule.template})
+    described = instance_named(instance)
+    found = render(metadata, templates, described, TRIGGERS, INCUS, dialect=dialect)
+    seen = [(rendering.trigger, observed(metadata, described, rendering)) for rendering in found]
+    return {
+        trigger: sorted((item for of, item in seen if of == trigger), key=lambda item: item["path"])
+        for trigger in TRIGGERS
+    }
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("image", images())
+def test_a_real_image_renders_as_recorded(image: str, dialect: str):
+    for instance in IMAGES[image]["instances"]:
+        goldens = {trigger: recording(image, instance, trigger) for trigger in TRIGGERS}
+        if "metadata_error" in goldens["create"]:
+            with pytest.raises(MetadataError):
+                renderings_of(image, instance, dialect)
+            continue
+        seen = renderings_of(image, instance, dialect)
+        for trigger in TRIGGERS:
+            wanted = [recorded(golden) for golden in goldens[trigger][dialect]]
+            assert seen[trigger] == wanted, f"{image} for {instance} on {trigger}, dialect {dialect}"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_recorded_rendering_is_compared(dialect: str):
+    """What the test above walks through is all that there is."""
+    walked = sum(
+        len(recording(image, instance, trigger)[dialect])
+        for image in IMAGES
+        for instance in IMAGES[image]["instances"]
+        for trigger in TRIGGERS
+    )
+    assert walked == RECORDED
+    assert len(EXCEPTIONS) <= 3
+    assert {path.parent.name for path in CORPUS.glob("golden/*/*")} == set(IMAGES)
+    assert len(list(CORPUS.glob("golden/*/*/*.json"))) == 4 * sum(
+        len(i["instances"]) for i in IMAGES.values()
+    )
+
+
+def decoded(metadata) -> dict:
+    """Metadata as Go's own structs print, an absent mapping or list as an empty one."""
+    return {
+        "Architecture": metadata.architecture,
+        "CreationDate": metadata.creation_date,
+        "ExpiryDate": metadata.expiry_date,
+        "Properties": dict(metadata.properties),
+        "Templates": {
+            rule.path: None
+            if rule.null
+            else {
+                "When": list(rule.when),
+                "CreateOnly": rule.create_only,
+                "Template": rule.template,
+                "Properties": dict(rule.properties),
+                "UID": rule.uid,
+                "GID": rule.gid,
+                "Mode": rule.mode,
+            }
+            for rule in metadata.rules
+        },
+    }
+
+
+def without_nil(recorded: dict) -> dict:
+    templates = {
+        path: rule and rule | {"When": rule["When"] or [], "Properties": rule["Properties"] or {}}
+        for path, rule in (recorded["Templates"] or {}).items()
+    }
+    return recorded | {"Properties": recorded["Properties"] or {}, "Templates": templates}
+
+
+@pytest.mark.parametrize("yaml", ["v2", "v4"])
+@pytest.mark.parametrize("image", sorted(IMAGES))
+def test_a_real_metadata_yaml_is_decoded_as_go_does(image: str, yaml: str):
+    wanted = json.loads((CORPUS / "golden_meta" / f"{image}.json").read_text())
+    source = open_image(folder(image)).read_metadata()
+    if "error" in wanted:
+        with pytest.raises(MetadataError) as caught:
+            read_metadata(source, yaml)
+        assert caught.value.span is not None
+        if yaml == "v2":
+            assert caught.value.yaml_error == wanted["error"]
+        return
+    metadata = read_metadata(source, yaml)
+    assert decoded(metadata) == without_nil(wanted["metadata"])
+    for rule in metadata.rules:
+        assert rule.spans["path"].source.text == source.text.removeprefix("\ufeff")
+        assert rule.template in rule.spans["template"].text

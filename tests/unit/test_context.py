@@ -1,0 +1,96 @@
+"""What a template sees of an instance."""
+
+import pytest
+
+from templater.context import context_for
+from templater.hosts import INCUS
+from templater.instance import VIRTUAL_MACHINE, Instance, Profile
+from templater.metadata import Rule
+from templater.pongo2.embedding import starting_order
+from templater.pongo2.values import NamedString
+
+RULE = Rule("etc//hosts", "hosts.tpl", properties={"default": "x"})
+
+
+def context(**facts):
+    return context_for(Instance(**facts), RULE, "start", INCUS)
+
+
+def test_names_are_those_of_the_daemons():
+    assert sorted(context()) == [
+        "config", "config_get", "container", "devices", "instance", "path", "properties", "trigger",
+    ]  # fmt: skip
+
+
+def test_facts_are_texts_and_container_is_the_same_map():
+    seen = context(name="web1", architecture="aarch64", ephemeral=True)
+    assert seen["instance"] is seen["container"]
+    assert seen["instance"] == {
+        "name": "web1",
+        "type": "container",
+        "architecture": "aarch64",
+        "ephemeral": "true",
+        "privileged": "false",
+    }
+
+
+def test_a_virtual_machine_has_no_privileged():
+    assert "privileged" not in context(type=VIRTUAL_MACHINE)["instance"]
+
+
+@pytest.mark.parametrize(
+    ("value", "seen"), [("true", "true"), ("1", "true"), ("Yes", "true"), ("false", "false"), ("", "false")]
+)
+def test_privileged_comes_from_the_expanded_configuration(value, seen):
+    profile = Profile("p", {"security.privileged": value})
+    assert context(profiles=(profile,))["instance"]["privileged"] == seen
+
+
+def test_layers_are_expanded():
+    profile = Profile("p", {"a": "p", "b": "p"}, {"eth0": {"type": "nic", "x": "1"}, "eth1": {"type": "nic"}})
+    seen = context(profiles=(profile,), config={"b": "own"}, devices={"eth0": {"type": "none"}})
+    assert seen["config"] == {"a": "p", "b": "own"}
+    assert seen["devices"] == {"eth0": {"type": "none"}, "eth1": {"type": "nic"}}
+
+
+def test_the_path_is_the_key_as_written():
+    assert context()["path"] == "etc//hosts"
+    assert context()["properties"] == {"default": "x"}
+
+
+def test_the_trigger_has_a_type_of_its_own():
+    trigger = context()["trigger"]
+    assert isinstance(trigger, NamedString)
+    assert trigger.gotype == "instance.TemplateTrigger"
+
+
+@pytest.mark.parametrize(
+    ("key", "seen"), [("a", "v"), ("lines", "one\ntwo"), ("empty", ""), ("blank", " \t"), ("none", "default")]
+)
+def test_config_get_cuts_line_ends_and_prefers_what_is_set_to_nothing(key, seen):
+    config = {"a": "v\r\n\n", "lines": "one\ntwo\n", "empty": "", "blank": " \t"}
+    assert context(config=config)["config_get"].call(key, "default") == seen
+
+
+def test_config_get_gives_the_default_as_it_is():
+    default = object()
+    assert context()["config_get"].call("x", default) is default
+
+
+def test_config_get_takes_exactly_two_values():
+    assert len(context()["config_get"].params) == 2
+
+
+def test_devices_start_interfaces_first_then_disks_then_the_others():
+    devices = {
+        "a": {"type": "unix-char"},
+        "b": {"type": "proxy"},
+        "d2": {"type": "disk", "path": "/b"},
+        "d1": {"type": "disk", "path": "/c"},
+        "root": {"type": "disk", "path": "/"},
+        "eth1": {"type": "nic"},
+        "eth0": {"type": "nic"},
+    }
+    assert starting_order(devices) == ["eth0", "eth1", "root", "d2", "d1", "a", "b"]
+    named = context(devices=devices)["devices"].methods["Sorted"].call()
+    assert [item.get("Name") for item in named] == starting_order(devices)

@@ -1,0 +1,495 @@
+"""Descriptions of instances: every form that the daemons print, and what is said beside them."""
+
+import io
+import json
+import time
+import tracemalloc
+
+import pytest
+
+from templater.errors import InputError, LimitError, TemplaterError, UsageError
+from templater.instance import CONTAINER, VIRTUAL_MACHINE, Profile
+from templater.instance_file import read_instance as read_instance_file
+from templater.instance_file import stream_instances as stream_file
+from templater.instance_yaml import overridden, read_instance, read_instances, read_profile, stream_instances
+from templater.source import Source
+
+CONFIG_SHOW = """\
+architecture: x86_64
+config:
+  image.os: ubuntu
+  image.serial: "20250812_07:42"
+  user.user-data: |
+    #cloud-config
+    {}
+  volatile.eth0.hwaddr: 10:66:6a:3b:9e:01
+devices: {}
+ephemeral: false
+profiles:
+- default
+- web
+stateful: false
+description: ""
+"""
+
+EXPANDED = CONFIG_SHOW.replace(
+    "devices: {}\n",
+    """\
+devices:
+  eth0:
+    name: eth0
+    network: incusbr0
+    type: nic
+  root:
+    path: /
+    pool: default
+    type: disk
+""",
+)
+
+DEFAULT = """\
+config:
+  user.role: none
+  user.site: here
+description: Default Incus profile
+devices:
+  eth0: {name: eth0, network: incusbr0, type: nic}
+  root: {path: /, pool: default, type: disk}
+name: default
+used_by:
+- /1.0/instances/web1
+project: default
+"""
+
+WEB = "config: {user.role: www}\ndevices: {}\nname: web\n"
+
+API = {
+    "architecture": "aarch64",
+    "config": {"user.own": "1", "limits.cpu": "2"},
+    "devices": {},
+    "ephemeral": True,
+    "profiles": ["default"],
+    "stateful": False,
+    "description": "",
+    "created_at": "2026-01-02T03:04:05Z",
+    "expanded_config": {"user.own": "1", "limits.cpu": "2", "user.site": "here"},
+    "expanded_devices": {"root": {"path": "/", "pool": "default", "type": "disk"}},
+    "name": "web1",
+    "status": "Running",
+    "status_code": 103,
+    "last_used_at": "2026-01-02T03:04:05Z",
+    "location": "none",
+    "type": "virtual-machine",
+    "project": "default",
+}
+
+
+def source(text: object, name: str = "web1.yaml") -> Source:
+    return Source(name, text if isinstance(text, str) else json.dumps(text))
+
+
+def read(text: object, pick: str = "", **said):
+    return read_instance(source(text), pick, **said)
+
+
+def profiles(*texts: str) -> list[Source]:
+    return [Source(f"p{number}.yaml", text) for number, text in enumerate(texts)]
+
+
+def error_of(text: object, pick: str = "", **said) -> TemplaterError:
+    with pytest.raises(TemplaterError) as caught:
+        read(text, pick, **said)
+    return caught.value
+
+
+def test_without_a_description_it_is_a_container_c1():
+    instance = read_instance(None)
+    assert (instance.name, instance.type, instance.architecture) == ("c1", CONTAINER, "x86_64")
+    assert instance.expanded_config() == instance.expanded_devices() == {}
+    assert instance.notes == ()
+
+
+# incus config show
+
+
+def test_config_show_with_its_profiles_is_kept_in_layers():
+    instance = read(CONFIG_SHOW, profiles=profiles(WEB, DEFAULT))
+    assert [profile.name for profile in instance.profiles] == ["default", "web"]
+    assert instance.expanded_config() == {
+        "user.role": "www",
+        "user.site": "here",
+        "image.os": "ubuntu",
+        "image.serial": "20250812_07:42",
+        "user.user-data": "#cloud-config\n{}\n",
+        "volatile.eth0.hwaddr": "10:66:6a:3b:9e:01",
+    }
+    assert instance.devices == {}
+    assert list(instance.expanded_devices()) == ["eth0", "root"]
+
+
+def test_config_show_has_neither_name_nor_type_and_that_is_said():
+    instance = read(CONFIG_SHOW, profiles=profiles(DEFAULT, WEB))
+    assert (instance.name, instance.type) == ("web1", CONTAINER)
+    assert instance.notes == (
+        "the type container is assumed: the description has none (see --type)",
+        "the name 'web1' is that of the file: the description has none (see --name)",
+    )
+
+
+def test_what_is_said_is_not_assumed():
+    instance = read(CONFIG_SHOW, profiles=profiles(DEFAULT, WEB), name="n", type="vm")
+    assert (instance.name, instance.type, instance.notes) == ("n", VIRTUAL_MACHINE, ())
+
+
+@pytest.mark.parametrize("file", ["-", "<stdin>"])
+def test_standard_input_has_no_name_to_take(file):
+    instance = read_instance(Source(file, "config: {}\n"))
+    assert instance.name == "c1"
+    assert "the name 'c1' is assumed: the description has none (see --name)" in instance.notes
+
+
+@pytest.mark.parametrize("key", ["volatile.vsock_id", "volatile.vm.rtc_offset", "security.secureboot"])
+def test_a_virtual_machine_is_known_by_its_keys(key):
+    instance = read(f"config: {{{key}: '1'}}\n")
+    assert instance.type == VIRTUAL_MACHINE
+    assert f"the type virtual-machine is concluded from '{key}' (see --type)" in instance.notes
+
+
+def test_listed_profiles_that_are_not_known_are_an_error():
+    error = error_of(CONFIG_SHOW)
+    assert isinstance(error, InputError)
+    assert error.message == "profiles: lists 'default', 'web', but what is in there is not known"
+    assert (error.span.line, error.span.column) == (12, 1)
+    assert "`incus list NAME -f json`" in error.hint
+
+
+def test_one_profile_of_two_is_not_enough():
+    assert "lists 'web'" in error_of(CONFIG_SHOW, profiles=profiles(DEFAULT)).message
+
+
+def test_expanded_is_concluded_from_the_devices_and_said():
+    instance = read(EXPANDED)
+    assert instance.profiles == ()
+    assert list(instance.expanded_devices()) == ["eth0", "root"]
+    assert any("taken as expanded already" in note for note in instance.notes)
+
+
+def test_a_root_disk_of_its_own_does_not_make_it_expanded():
+    """The interface has left a key: so there is one, in a profile."""
+    text = CONFIG_SHOW.replace("devices: {}", "devices: {root: {path: /, pool: fast, type: disk}}")
+    assert "is not known" in error_of(text).message
+
+
+def test_whether_it_is_expanded_can_be_said():
+    assert read(CONFIG_SHOW, expanded=True).profiles == ()
+    assert not any("expanded" in note for note in read(EXPANDED, expanded=True).notes)
+    assert "is not known" in error_of(EXPANDED, expanded=False).message
+    with pytest.raises(UsageError):
+        read(EXPANDED, expanded=True, profiles=profiles(DEFAULT))
+
+
+# the API: incus list -f json, incus query
+
+
+def test_list_is_expanded_and_says_everything():
+    instance = read([API])
+    assert (instance.name, instance.type) == ("web1", VIRTUAL_MACHINE)
+    assert (instance.architecture, instance.ephemeral) == ("aarch64", True)
+    assert instance.expanded_config()["user.site"] == "here"
+    assert list(instance.expanded_devices()) == ["root"]
+    assert instance.notes == ()
+
+
+def test_one_of_a_list_is_picked_by_name():
+    both = [API, API | {"name": "db1", "type": "container"}]
+    assert read(both, "db1").type == CONTAINER
+    assert error_of(both).message == "there are 2 instances: say which"
+    assert error_of(both, "x").hint == "there are 'web1', 'db1'"
+    assert error_of([]).message == "the list holds no instance"
+
+
+def test_all_of_a_list():
+    both = [API, API | {"name": "db1"}]
+    assert [instance.name for instance in read_instances(source(both))] == ["web1", "db1"]
+
+
+@pytest.mark.parametrize(
+    "envelope", [{"type": "sync", "status_code": 200}, {"status_code": 200, "error": ""}]
+)
+def test_a_query_has_an_envelope_or_none(envelope):
+    assert read(API).name == read(envelope | {"metadata": API}).name == "web1"
+    assert read(envelope | {"metadata": [API]}).name == "web1"
+
+
+def test_given_profiles_replace_what_was_expanded():
+    instance = read(API, profiles=profiles("name: default\nconfig: {user.site: there, user.own: '2'}\n"))
+    assert instance.expanded_config() == {"user.site": "there", "user.own": "1", "limits.cpu": "2"}
+
+
+def test_a_query_may_be_yaml():
+    text = "name: web1\ntype: virtual-machine\nexpanded_config: {a: b}\nprofiles: [default]\nconfig: {}\n"
+    assert read(text).expanded_config() == {"a": "b"}
+
+
+# backup.yaml
+
+
+@pytest.mark.parametrize(
+    ("key", "others"),
+    [
+        ("container", {"pool": {}, "volume": {}, "snapshots": []}),
+        ("instance", {"version": 2, "pools": [], "volumes": [], "snapshots": []}),
+    ],
+)
+def test_backup_yaml_brings_its_profiles(key, others):
+    api = {name: API[name] for name in ("name", "type", "config", "devices", "profiles", "expanded_config")}
+    profile = {"name": "default", "config": {"user.site": "here", "limits.cpu": "1"}, "devices": {}}
+    instance = read({key: api, "profiles": [profile], **others})
+    assert instance.name == "web1"
+    assert [profile.name for profile in instance.profiles] == ["default"]
+    assert instance.config == {"user.own": "1", "limits.cpu": "2"}
+    assert instance.expanded_config()["user.site"] == "here"
+
+
+def test_backup_yaml_without_profiles_has_them_expanded():
+    assert read({"container": API, "profiles": []}).expanded_config()["user.site"] == "here"
+
+
+# our short form
+
+
+def test_a_short_form_with_the_same_keys():
+    text = """\
+name: web1
+config:
+  user.size: 5
+  user.on: yes
+  user.version: 22.10
+  user.mode: 0644
+  user.none:
+devices:
+  eth0: {type: nic, mtu: 1500}
+profiles:
+- name: base
+  config: {user.size: 4, user.site: here}
+"""
+    instance = read(text)
+    assert instance.notes == ()
+    assert instance.expanded_config() == {
+        "user.size": "5",
+        "user.site": "here",
+        "user.on": "yes",
+        "user.version": "22.10",
+        "user.mode": "0644",
+        "user.none": "",
+    }
+    assert instance.expanded_devices() == {"eth0": {"type": "nic", "mtu": "1500"}}
+
+
+def test_json_scalars_become_the_daemons_texts():
+    instance = read('{"name": "a", "config": {"a": true, "b": 1.50, "c": 5, "d": null, "e": 1e3}}')
+    assert instance.expanded_config() == {"a": "true", "b": "1.50", "c": "5", "d": "", "e": "1e3"}
+
+
+def test_privileged_is_a_configuration_key():
+    assert read("privileged: true\n").privileged
+    assert not read("privileged: true\nconfig: {security.privileged: 'false'}\n").privileged
+
+
+def test_anchors_and_merge_keys():
+    text = "name: a\nx: &x {a: '1', b: '1'}\nconfig: {b: '2', <<: *x}\ndevices: {e: &e {type: nic}, f: *e}\n"
+    instance = read(text)
+    assert instance.expanded_config() == {"a": "1", "b": "2"}
+    assert instance.expanded_devices() == {"e": {"type": "nic"}, "f": {"type": "nic"}}
+
+
+def test_a_misspelled_key_is_noted():
+    assert "unknown key 'confg' is ignored; did you mean 'config'?" in read("name: a\nconfg: {}\n").notes
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "place"),
+    [
+        ("config: [a]\n", "config: must be a mapping of keys, not a list", (1, 9)),
+        (
+            "config:\n  a:\n    b: c\n",
+            "config.a: must be text, not a mapping",
+            (3, 5),
+        ),
+        ("devices: {eth0: nic}\n", "devices.eth0: must be a mapping of keys, not text", (1, 17)),
+        ("profiles: default\n", "profiles: must be a list of profiles, not text", (1, 11)),
+        ("name: [a]\n", "name: must be text, not a list", (1, 7)),
+        ("ephemeral: maybe\n", "ephemeral: 'maybe' is neither true nor false", (1, 12)),
+        ("type: pod\n", "type: 'pod' is no type of instance", (1, 7)),
+        ("- a\n", "0: an instance must be a mapping, not text", (1, 3)),
+        ("text\n", "an instance must be a mapping, not text", (1, 1)),
+        ("", "an instance must be a mapping, not nothing", (1, 1)),
+        ("a: [\n", "not YAML: did not find expected node content, while parsing a flow node", (2, 1)),
+        ('{"a" "b"}', "not JSON: expecting ':' delimiter", (1, 6)),
+        ("[[]]", "0: an instance must be a mapping, not a list", (1, 1)),
+        ("? [a]\n: b\n", "a key must be text, not a sequence", (1, 3)),
+        ("<<: a\n", "'<<' needs a mapping or a list of mappings", (1, 5)),
+        ("templates: {}\n", "this is an image's metadata.yaml, not an instance", (1, 1)),
+        (DEFAULT, "this is a profile, not an instance", (1, 1)),
+        ("a: \xff".encode("latin-1").decode("utf-8", "surrogateescape"), "byte 0xff is not UTF-8", (1, 4)),
+    ],
+)
+def test_a_wrong_description_is_one_error_with_its_place(text, message, place):
+    error = error_of(text)
+    assert error.message.startswith(message)
+    assert (error.span.line, error.span.column) == place
+    assert error.exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "a: " + "[" * 53_000])
+def test_deep_nesting_is_refused(text):
+    assert isinstance(error_of(text), LimitError)
+
+
+# profiles
+
+
+def test_a_profile_without_a_name_has_the_files():
+    profile = read_profile(Source("dir/web.yaml", "config: {a: 1}\n"))
+    assert (profile.name, profile.config) == ("web", {"a": "1"})
+
+
+def test_profiles_that_are_not_listed_come_last_and_that_is_said():
+    extra = Profile("extra", {"user.role": "extra"})
+    instance = read(CONFIG_SHOW, profiles=[extra, *profiles(DEFAULT, WEB)])
+    assert [profile.name for profile in instance.profiles] == ["default", "web", "extra"]
+    assert "profile 'extra' is applied last: the description lacks it" in instance.notes
+
+
+def test_profiles_without_a_description_are_in_the_order_given():
+    instance = read_instance(None, profiles=profiles(DEFAULT, WEB))
+    assert instance.expanded_config() == {"user.role": "www", "user.site": "here"}
+
+
+# overrides
+
+
+def test_overrides_lie_over_everything():
+    instance = read(
+        CONFIG_SHOW,
+        profiles=profiles(DEFAULT, WEB),
+        config={"user.role": "own", "image.os": ""},
+        devices={"root": {"size": "5GiB"}, "eth1": {"type": "nic"}},
+    )
+    assert instance.expanded_config()["user.role"] == "own"
+    assert "image.os" not in instance.expanded_config()
+    assert instance.devices["root"] == {"path": "/", "pool": "default", "type": "disk", "size": "5GiB"}
+    assert list(instance.expanded_devices()) == ["eth0", "root", "eth1"]
+
+
+def test_unsetting_a_key_uncovers_the_profiles():
+    profile = Profile("p", {"a": "profile"})
+    instance = overridden(
+        read_instance(None, profiles=[profile], config={"a": "own"}), config={"a": ""}, devices={}
+    )
+    assert instance.expanded_config() == {"a": "profile"}
+
+
+def test_a_device_without_a_type_is_refused():
+    with pytest.raises(UsageError) as caught:
+        read_instance(None, devices={"eth0": {"mtu": "9000"}})
+    assert caught.value.message == "device 'eth0' has no type, and no profile has it"
+
+
+def test_overriding_changes_a_copy():
+    before = read_instance(None, config={"a": "1"})
+    overridden(before, name="n", config={"a": "2"}, devices={"d": {"type": "none"}})
+    assert (before.name, dict(before.config), dict(before.devices)) == ("c1", {"a": "1"}, {})
+
+
+# files
+
+
+def test_files_and_names_in_them(tmp_path):
+    file = tmp_path / "fleet#1.json"
+    file.write_text(json.dumps([API, API | {"name": "db1"}]))
+    (tmp_path / "web.yaml").write_text(WEB)
+    assert read_instance_file(f"{file}#db1").name == "db1"
+    default = tmp_path / "default.yaml"
+    default.write_text(DEFAULT)
+    assert read_instance_file(f"{file}#web1", profiles=[str(default)]).profiles[0].name == "default"
+    with pytest.raises(InputError) as caught:
+        read_instance_file(str(tmp_path / "none.yaml"))
+    assert caught.value.message == f"can't read '{tmp_path}/none.yaml': no such file or directory"
+
+
+def test_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps([API]).encode())))
+    assert read_instance_file("-").name == "web1"
+
+
+# many
+
+
+def fleet(count: int) -> bytes:
+    return json.dumps([API | {"name": f"c{number}"} for number in range(count)], indent=1).encode()
+
+
+def test_a_stream_is_read_instance_by_instance():
+    data = fleet(500)
+    names = [instance.name for instance in stream_instances(io.BytesIO(data).read, "fleet.json")]
+    assert names == [f"c{number}" for number in range(500)]
+
+
+@pytest.mark.parametrize("step", [1, 7, 4096])
+def test_a_stream_may_come_in_any_pieces(step):
+    data = '[{"name": "é😀\\u0041"} , {"name":"b"}]\n'.encode()
+    stream = io.BytesIO(data)
+    names = [instance.name for instance in stream_instances(lambda size: stream.read(step), "x")]
+    assert names == ["é😀A", "b"]
+
+
+def test_the_first_instance_is_there_before_the_last_is_read():
+    stream = io.BytesIO(fleet(20_000))
+    assert next(stream_instances(stream.read, "x")).name == "c0"
+    assert stream.tell() < 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "x is not a list of instances"),
+        (b'{"name": "a"}', "x is not a list of instances"),
+        (b'[{"name": "a"}', "not JSON: ',' expected after instance 0 of x"),
+        (b'[{"name": "a"} {"name": "b"}]', "not JSON: ',' expected after instance 0 of x"),
+        (b'[{"name": "a"},]', "not JSON: instance 1 of x: "),
+        (b'[{"name": "a"', "not JSON: instance 0 of x: "),
+        (b'[{"name": "a"}] x', "x goes on after its list of instances"),
+        (b'[{"type": "container"}]', "instance 0 of x has no name"),
+        (b"[5]", "an instance must be a mapping, not text"),
+    ],
+)
+def test_a_damaged_stream_is_one_error(data, message):
+    with pytest.raises(InputError) as caught:
+        list(stream_instances(io.BytesIO(data).read, "x"))
+    assert caught.value.message.startswith(message)
+
+
+def test_a_stream_holds_no_more_than_the_largest_instance():
+    endless = iter([b'[{"name": "', *([b"x" * (1 << 20)] * 40)])
+    with pytest.raises(LimitError) as caught:
+        list(stream_instances(lambda size: next(endless), "x"))
+    assert caught.value.message == "instance 0 of x is larger than 16 MiB"
+
+
+def test_a_nested_stream_is_refused():
+    with pytest.raises(LimitError):
+        list(stream_instances(io.BytesIO(b"[" * 500_000).read, "x"))
+
+
+def test_ten_thousand_instances_take_a_window_of_memory(tmp_path):
+    file = tmp_path / "fleet.json"
+    file.write_bytes(fleet(10_000))
+    started = time.perf_counter()
+    tracemalloc.start()
+    count = sum(1 for _ in stream_file(str(file)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 10_000
+    assert peak < 8 << 20
+    assert time.perf_counter() - started < 30
