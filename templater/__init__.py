@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .apply import apply
+    from .changes import Change, Outcome, Plan
     from .diff import diff
     from .errors import TemplaterError
     from .hosts import HOSTS, Host
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .instance import Instance, Profile
     from .instance_file import read_instance
     from .metadata import Metadata, Rule
-    from .plan import Change, Outcome, Plan, plan
+    from .plan import plan
     from .rootfs.directory import DirectoryRootfs
     from .rootfs.memory import MemoryRootfs
     from .source import Source, Span
@@ -36,15 +37,15 @@ _HOMES = {
     "plan": "plan",
     "diff": "diff",
     "apply": "apply",
-    "Change": "plan",
+    "Change": "changes",
     "DirectoryRootfs": "rootfs.directory",
     "HOSTS": "hosts",
     "Host": "hosts",
     "Instance": "instance",
     "MemoryRootfs": "rootfs.memory",
     "Metadata": "metadata",
-    "Outcome": "plan",
-    "Plan": "plan",
+    "Outcome": "changes",
+    "Plan": "changes",
     "Profile": "instance",
     "Rule": "metadata",
     "Source": "source",

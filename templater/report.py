@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .plan import FAILED, SKIP, WRITING
+from .changes import FAILED, SKIP, WRITING
 from .source import printable
 
 if TYPE_CHECKING:
+    from .changes import Change, Outcome, Plan
     from .errors import TemplaterError
-    from .plan import Change, Outcome, Plan
 
 FAILURE = 5
 

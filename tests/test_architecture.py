@@ -24,8 +24,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("what a template may know, and when", ("hosts", "context", "lifecycle")),
     ("rendering", ("rendering",)),
     ("planning", (
-        "changes", "gonumbers", "plan", "resolve", "outcomes", "deviations", "diff", "report", "simulate", "audit", "checks",
-        "checks.*", "rootfs", "rootfs.memory",
+        "changes", "gonumbers", "plan", "resolve", "outcomes", "deviations", "diff", "report", "simulate",
+        "audit", "checks", "checks.*", "rootfs", "rootfs.memory",
     )),
     ("the shell: images, root filesystems, writing", (
         "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "rendering_child", "instance_directory",

@@ -10,8 +10,8 @@ from ..errors import RefusedError
 from . import options, output
 
 if TYPE_CHECKING:
+    from ..changes import Plan
     from ..hosts import Host
-    from ..plan import Plan
 
 HELP = """Write what SRC's templates render into ROOTFS, all of it or nothing.
 

@@ -9,8 +9,8 @@ import click
 from . import options, output
 
 if TYPE_CHECKING:
+    from ..changes import Plan
     from ..hosts import Host
-    from ..plan import Plan
 
 HELP = """Show as a unified patch what SRC's templates would change in ROOTFS.
 
@@ -22,7 +22,7 @@ Examples:
   templater diff ./image rootfs -t start --exit-code        1 if anything would change
 """
 
-STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red"}
+STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red", "#": "dim", "diff ": "bold"}
 
 
 @click.command(help=HELP)
@@ -43,7 +43,7 @@ def command(
     dialect: str | None,
     as_json: bool,
 ) -> int:
-    from ..diff import patch
+    from ..diff import diff
     from .planning import open_rootfs, planned
 
     with open_rootfs(rootfs) as view:
@@ -53,7 +53,7 @@ def command(
 
         output.write_json(plan_data(plan))
     else:
-        show_patch(patch(plan))
+        show_patch(diff(plan))
         complain(plan)
     if plan.failed:
         return 5

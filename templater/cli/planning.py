@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from . import output
 
 if TYPE_CHECKING:
+    from ..changes import Plan
     from ..hosts import Host
-    from ..plan import Plan
     from ..rootfs.directory import DirectoryRootfs
     from ..views import RootfsView
     from .options import Description

@@ -11,8 +11,8 @@ from . import options, output
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..changes import Plan
     from ..hosts import Host
-    from ..plan import Plan
     from ..report import Block
 
 HELP = """Show every file that SRC's templates would write, with owner, mode and reason.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ..changes import FAILED, SKIP
 from ..errors import RefusedError, WriteError
-from ..plan import FAILED, SKIP
 from ..source import printable
 
 if TYPE_CHECKING:
-    from ..plan import Change, Plan
+    from ..changes import Change, Plan
 
 
 def write_tree(plan: Plan, target: str) -> None:

@@ -58,10 +58,10 @@ def command(
 
             show(plan)
         else:
-            from ..diff import patch
+            from ..diff import diff
             from .diff import complain, show_patch
 
-            show_patch(patch(plan))
+            show_patch(diff(plan))
             complain(plan)
 
     files, folders = sources_of(options.existing(src))

@@ -1,0 +1,156 @@
+"""How the command line finds its commands, and what becomes of mistakes and interruptions."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from templater.cli import main
+from templater.cli.commands import ALIASES, Commands
+
+CLI = Path(__file__).resolve().parent.parent.parent / "templater" / "cli"
+IMAGE = str(CLI.parent.parent / "sample-images" / "debian-cloud")
+
+
+def said(capfd, *arguments):
+    code = main(list(arguments))
+    out = capfd.readouterr()
+    return code, out.out, out.err
+
+
+def test_help_lists_every_command(capfd):
+    code, out, _ = said(capfd, "--help")
+    assert code == 0
+    for name in ("preview", "diff", "apply", "watch"):
+        assert f"\n  {name} " in out
+
+
+def test_nothing_at_all_shows_the_help(capfd):
+    code, out, err = said(capfd)
+    assert code == 2
+    assert "Usage: templater" in out + err
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_every_command_has_help_with_an_example(option, capfd):
+    for path in CLI.glob("*.py"):
+        source = path.read_text()
+        if not ("\ndef command(" in source and "@click.command" in source) or "_" in path.stem:
+            continue
+        code, out, _ = said(capfd, path.stem, option)
+        assert code == 0
+        assert f"templater {path.stem}" in out.partition("Usage:")[2].partition("\n")[2], (
+            f"no example in {path.stem}"
+        )
+
+
+def test_a_command_is_imported_only_when_asked_for():
+    code = (
+        "import sys; from templater.cli import main; main(['--version'])\n"
+        "assert not [m for m in sys.modules if m.startswith(('templater.cli.preview', 'jinja2', 'rich', 'yaml'))]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_an_alias_is_its_command():
+    group = Commands("t", "templater.cli")
+    context = click.Context(group)
+    for alias, name in ALIASES.items():
+        assert group.get_command(context, alias) is group.get_command(context, name)
+
+
+def test_a_typing_mistake_is_a_suggestion(capfd):
+    code, _, err = said(capfd, "preveiw", IMAGE)
+    assert code == 2
+    assert "did you mean 'preview'?" in err
+
+
+@pytest.mark.parametrize("name", ["options", "output", "commands", "__init__", "../cli", "os", ""])
+def test_a_module_that_is_no_command_is_no_command(name, capfd):
+    code, _, err = said(capfd, name)
+    assert code == 2
+    assert "no such command" in err
+
+
+def test_a_subgroup_takes_its_modules_from_the_group_above(tmp_path, monkeypatch):
+    package = tmp_path / "some_cli"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for stem in ("show", "image", "image_info", "image_set_property"):
+        (package / f"{stem}.py").write_text(
+            f"import click\n@click.command()\ndef command():\n    print({stem!r})\n"
+        )
+    monkeypatch.syspath_prepend(tmp_path)
+    above = Commands("some", "some_cli")
+    below = Commands("image", "some_cli", prefix="image_")
+    assert above.list_commands(click.Context(above)) == ["image", "show"]
+    assert below.list_commands(click.Context(below)) == ["info", "set-property"]
+
+
+def test_a_reader_that_goes_away_ends_it_quietly():
+    done = subprocess.run(
+        [
+            "bash",
+            "-c",
+            f'"{sys.executable}" -m templater preview "{IMAGE}" | true; echo "${{PIPESTATUS[0]}}"',
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=CLI.parent.parent,
+    )
+    assert done.stdout.strip() in ("0", "141")
+    assert "Traceback" not in done.stderr
+    assert "Broken" not in done.stderr
+
+
+def test_an_interrupt_is_no_traceback():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "templater", "watch", IMAGE],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=CLI.parent.parent,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_there_is_completion_for_shells(shell):
+    done = subprocess.run(
+        [sys.executable, "-m", "templater"],
+        env={**os.environ, "_TEMPLATER_COMPLETE": f"{shell}_source"},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=CLI.parent.parent,
+    )
+    assert "_TEMPLATER_COMPLETE" in done.stdout
+
+
+def test_completion_knows_commands_and_triggers():
+    def complete(words, position):
+        return subprocess.run(
+            [sys.executable, "-m", "templater"],
+            env={
+                **os.environ,
+                "_TEMPLATER_COMPLETE": "bash_complete",
+                "COMP_WORDS": words,
+                "COMP_CWORD": str(position),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=CLI.parent.parent,
+        ).stdout
+
+    assert "plain,preview" in complete("templater prev", 1)
+    assert "plain,create" in complete("templater preview x -t c", 4)

@@ -1,0 +1,102 @@
+"""Standard output: exact in a pipe, harmless on a terminal."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from templater.cli import output
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def an_image(tmp_path, text):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "t.tpl").write_bytes(text)
+    (tmp_path / "metadata.yaml").write_text(
+        "templates:\n  /etc/a.yaml:\n    when: [create]\n    template: t.tpl\n"
+    )
+    return str(tmp_path)
+
+
+def on_a_terminal(*arguments, **environment):
+    """What a terminal gets to see."""
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "templater", *arguments],
+        stdout=child,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment},
+    )
+    os.close(child)
+    seen = b""
+    while True:
+        try:
+            part = os.read(parent, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        seen += part
+    process.wait()
+    os.close(parent)
+    return seen
+
+
+def piped(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "templater", *arguments],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+    ).stdout
+
+
+def test_a_pipe_gets_the_exact_bytes(tmp_path):
+    text = b"\xff\x00 \x1b[31m caf\xc3\xa9\n"
+    assert text in piped("preview", an_image(tmp_path, text), "-t", "create")
+
+
+def test_a_pipe_gets_no_colour(tmp_path):
+    assert b"\x1b" not in piped("preview", an_image(tmp_path, b"a: 1\n"), "-t", "create")
+
+
+def test_a_terminal_gets_colour(tmp_path):
+    assert b"\x1b[" in on_a_terminal("preview", an_image(tmp_path, b"a: 1\n"), "-t", "create")
+
+
+def test_no_color_is_respected(tmp_path):
+    assert b"\x1b" not in on_a_terminal(
+        "preview", an_image(tmp_path, b"a: 1\n"), "-t", "create", NO_COLOR="1"
+    )
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}], ids=["coloured", "plain"])
+def test_an_images_escape_sequences_do_not_reach_a_terminal(environment, tmp_path):
+    hostile = b"a\x1b]0;owned\x07b\x1b[2J\x9b31m\r\n"
+    seen = on_a_terminal("preview", an_image(tmp_path, hostile), "-t", "create", **environment)
+    assert b"\x1b]0;" not in seen
+    assert b"\x1b[2J" not in seen
+    assert b"\x07" not in seen
+    assert b"x1b]0;owned" in seen
+
+
+def test_visible_keeps_lines_and_shows_the_rest():
+    assert output.visible("a\x1bb\nc\td\n") == "a\\x1bb\nc d\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "language"),
+    [
+        ("/etc/hosts", "text"),
+        ("/etc/netplan/10.yaml", "yaml"),
+        ("/var/lib/cloud/seed/nocloud-net/user-data", "yaml"),
+    ],
+)
+def test_the_language_is_told_by_the_name(path, language):
+    assert output.language_of(path) == language

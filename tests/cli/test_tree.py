@@ -1,0 +1,88 @@
+"""`preview -o`: the rendered files in a folder or a tar of their own."""
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from templater.cli import main
+
+SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample-images"
+PERMISSIONS = str(SAMPLES / "permissions")
+
+
+def preview(*arguments):
+    return main(["preview", *map(os.fspath, arguments)])
+
+
+def test_a_folder_gets_every_file_with_its_mode(tmp_path):
+    assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "tree", "--host", "none") == 0
+    found = {
+        str(path.relative_to(tmp_path / "tree")): f"{path.stat().st_mode & 0o7777:04o}"
+        for path in (tmp_path / "tree").rglob("*")
+        if path.is_file()
+    }
+    assert found == {
+        "etc/app/app.conf": "0644",
+        "etc/app/defaults": "0644",
+        "etc/app/secret.env": "0640",
+        "usr/local/bin/app-setup": "0755",
+        "var/lib/app/.ssh/authorized_keys": "0600",
+    }
+
+
+def test_the_umask_changes_nothing(tmp_path):
+    old = os.umask(0o077)
+    try:
+        preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "tree")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "tree/usr/local/bin/app-setup").stat().st_mode & 0o7777 == 0o755
+
+
+def test_a_tar_keeps_owners_without_root(tmp_path):
+    preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "files.tar")
+    with tarfile.open(tmp_path / "files.tar") as tar:
+        members = {m.name: (m.uid, m.gid, f"{m.mode:04o}") for m in tar if m.isfile()}
+    assert members["etc/app/secret.env"] == (1000, 33, "0640")
+    assert members["var/lib/app/.ssh/authorized_keys"] == (1000, 1000, "0600")
+    assert members["etc/app/app.conf"] == (0, 0, "0644")
+
+
+def test_the_same_plan_gives_the_same_tar(tmp_path):
+    for name in ("one.tar", "two.tar"):
+        preview(PERMISSIONS, "-o", tmp_path / name)
+    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
+
+
+def test_a_later_pass_decides(tmp_path):
+    preview(PERMISSIONS, "-t", "create,start", "-o", tmp_path / "tree")
+    assert "written on start" in (tmp_path / "tree/etc/app/app.conf").read_text()
+
+
+def test_a_virtual_machine_gives_the_files_of_its_config_drive(tmp_path):
+    preview(SAMPLES / "rocky-vm", "--vm", "-t", "create", "-o", tmp_path / "tree")
+    assert {path.name for path in (tmp_path / "tree").iterdir()} == {"hostname.tpl.out", "ifcfg.tpl.out"}
+    preview(SAMPLES / "rocky-vm", "--vm", "-t", "create", "-o", tmp_path / "drive.tar")
+    with tarfile.open(tmp_path / "drive.tar") as drive:
+        assert set(drive.getnames()) == {"hostname.tpl.out", "ifcfg.tpl.out"}
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path, capfd):
+    (tmp_path / "mine").write_text("mine")
+    assert preview(PERMISSIONS, "-o", tmp_path) == 3
+    assert "not empty" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("target", ["file/tree", "nosuch/files.tar"])
+def test_a_place_that_can_not_be_written_is_said(target, tmp_path, capfd):
+    (tmp_path / "file").write_text("no folder")
+    assert preview(PERMISSIONS, "-o", tmp_path / target) == 6
+    assert target in capfd.readouterr().err
+
+
+def test_the_good_files_are_written_beside_failing_ones(tmp_path):
+    assert preview(SAMPLES / "broken", "-t", "create", "-o", tmp_path / "tree") == 5
+    assert (tmp_path / "tree/etc/directory").read_text() == "c1\n"
