@@ -1,0 +1,119 @@
+"""Patches: read by people, and taken by patch(1)."""
+
+import importlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from templater.changes import Plan
+from templater.diff import diff
+from templater.hosts import NONE
+from templater.instance import Instance
+from templater.metadata import Metadata, Rule
+from templater.plan import decide
+from templater.rendering import Rendering
+from templater.rootfs.memory import MemoryRootfs
+from templater.views import SYMLINK, Entry
+
+
+def planned(*contents: tuple[str, bytes], tree: "dict[str, str | bytes | Entry] | None" = None) -> Plan:
+    renderings = [
+        Rendering(Rule(path, "a.tpl", ("create",), mode="0600"), "create", content)
+        for path, content in contents
+    ]
+    changes = decide(renderings, MemoryRootfs({"/etc/x": "", **(tree or {})}))
+    return Plan(Metadata(), Instance(), NONE, ("create",), changes)
+
+
+def test_a_new_file_comes_from_dev_null_and_has_its_mode() -> None:
+    assert diff(planned(("/etc/a", b"one\ntwo\n"))) == (
+        "# /etc/a: new, 0:0 0600, a.tpl on create\n"
+        "diff --git a/etc/a b/etc/a\n"
+        "new file mode 100600\n"
+        "--- /dev/null\n"
+        "+++ b/etc/a\n"
+        "@@ -0,0 +1,2 @@\n"
+        "+one\n"
+        "+two\n"
+    )
+
+
+def test_a_changed_file_shows_what_changed() -> None:
+    assert diff(planned(("/etc/a", b"one\n2"), tree={"/etc/a": "one\ntwo\n"})) == (
+        "# /etc/a: 0:0 0644, a.tpl on create\n"
+        "--- a/etc/a\n"
+        "+++ b/etc/a\n"
+        "@@ -1,2 +1,2 @@\n"
+        " one\n"
+        "-two\n"
+        "+2\n"
+        "\\ No newline at end of file\n"
+    )
+
+
+def test_what_stays_as_it_is_is_not_in_the_patch() -> None:
+    assert diff(planned(("/etc/a", b"same\n"), tree={"/etc/a": "same\n"})) == ""
+
+
+def test_a_symlink_is_patched_where_it_leads() -> None:
+    patch = diff(
+        planned(("/etc/a", b"x\n"), tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv/b": "y\n"})
+    )
+    assert "# named /etc/a by its rule; a symlink leads here\n" in patch
+    assert "+++ b/srv/b\n" in patch
+
+
+def test_only_newlines_end_a_line() -> None:
+    patch = diff(planned(("/etc/a", "a\fb\u2028c\r\n".encode())))
+    assert "@@ -0,0 +1 @@\n+a\fb\u2028c\r\n" in patch
+
+
+def test_an_odd_name_is_quoted_as_git_quotes_it() -> None:
+    assert '+++ "b/etc/a\\012\\"\\\\\\377"\n' in diff(planned(('/etc/a\n"\\\udcff', b"x\n")))
+    assert "+++ b/etc/a b\t\n" in diff(planned(("/etc/a b", b"x\n")))
+
+
+#: the module, not the function of its name that the package offers
+diff_module = importlib.import_module("templater.diff")
+
+contents = st.binary(max_size=200) | st.lists(
+    st.sampled_from([b"a\n", b"b\n", b"c", b"\n", b"d e\n"]), max_size=12
+).map(b"".join)
+names = st.sampled_from(["a", "a b", 'q"', "tab\t", "ü", "back\\slash"])
+
+
+@pytest.mark.skipif(shutil.which("patch") is None, reason="needs patch(1)")
+@pytest.mark.parametrize("product", [diff_module.MAX_PRODUCT, 0], ids=["difflib", "one hunk"])
+@settings(max_examples=60, deadline=None)
+@given(before=st.none() | contents, after=contents, name=names)
+def test_patch_takes_the_patch(
+    product: int, before: "bytes | None", after: bytes, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("root")
+    target = root / name
+    rootfs = MemoryRootfs()
+    if before is not None:
+        target.write_bytes(before)
+        rootfs.write(f"/{name}", before)
+    changes = decide([Rendering(Rule(f"/{name}", "t", ("start",)), "start", after)], rootfs)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(diff_module, "MAX_PRODUCT", product)
+        text = diff(Plan(Metadata(), Instance(), NONE, ("start",), changes))
+    if text:
+        run_patch(root, text)
+    assert target.read_bytes() == after
+    assert [path.name for path in root.iterdir()] == [name]
+
+
+def run_patch(root: Path, text: str) -> None:
+    subprocess.run(
+        ["patch", "-p1", "--quiet", "--no-backup-if-mismatch", "--binary"],
+        cwd=root,
+        input=text.encode("utf-8", "surrogateescape"),
+        check=True,
+        capture_output=True,
+    )
