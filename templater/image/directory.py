@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, RefusedError, TemplaterError
-from ..rootfs.confined import Root, open_root
+from ..rootfs.confined import Root
+from ..rootfs.directory import open_root
 from ..source import Source, printable
 from ..views import DIRECTORY, FILE, TemplateFile
 from .limits import DEFAULT, Limits

@@ -17,7 +17,7 @@ mechanisms do the same: ``openat2`` (RESOLVE_BENEATH or IN_ROOT, with NO_SYMLINK
 NO_XDEV), the default where the kernel has it, and ``walk``, which opens one component at a time
 with O_NOFOLLOW below a held descriptor. ``TEMPLATER_CONFINED=walk`` or ``Root(mechanism="walk")``
 chooses the second, which is as strict. Where a system has no directory descriptors at all (Windows)
-there is a read-only third in ``byname.py``, chosen by ``open_root``.
+there is a read-only third in ``byname.py``; ``directory.open_root`` chooses.
 
 What is opened is looked at after it was opened (type, and that it is what the name said before);
 opening never blocks on a fifo and never acquires a terminal. Mount points below the root are not
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
     from typing import ParamSpec, TypeVar
-
-    from .byname import ByName
 
     Opener = Callable[[int, str, int, bool, bool], int]
     Arguments = ParamSpec("Arguments")
@@ -97,15 +95,6 @@ _HINTS = {
 }
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-
-
-def open_root(path: str, *, cross_mounts: bool = False) -> "Root | ByName":
-    """A root to read from, on any system."""
-    if os.open in os.supports_dir_fd:
-        return Root(path, cross_mounts=cross_mounts)
-    from .byname import ByName
-
-    return ByName(path)
 
 
 class Root:

@@ -1,5 +1,7 @@
 """A root filesystem on disk, and the ids its files have there."""
 
+import os
+
 from ..errors import RefusedError
 from ..views import DIRECTORY, Entry
 from . import confined
@@ -76,6 +78,15 @@ def _back(number: int, ranges: "Ranges") -> int:
     return NOBODY
 
 
+def open_root(path: str, *, cross_mounts: bool = False) -> "confined.Root | ByName":
+    """A root to read from, on any system."""
+    if os.open in os.supports_dir_fd:
+        return confined.Root(path, cross_mounts=cross_mounts)
+    from .byname import ByName
+
+    return ByName(path)
+
+
 class DirectoryRootfs:
     """A ``RootfsView`` of a directory, which ``apply`` can write to.
 
@@ -94,7 +105,7 @@ class DirectoryRootfs:
         *,
         cross_mounts: bool = False,
     ) -> None:
-        self.root = confined.open_root(path, cross_mounts=cross_mounts) if isinstance(path, str) else path
+        self.root = open_root(path, cross_mounts=cross_mounts) if isinstance(path, str) else path
         top = self.root.entry("/")
         assert top is not None
         self.ids = shifted(top.uid, top.gid) if ids is None else ids

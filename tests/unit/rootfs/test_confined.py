@@ -14,6 +14,7 @@ from templater.errors import InputError, LimitError, RefusedError
 from templater.rootfs import confined
 from templater.rootfs.byname import ByName
 from templater.rootfs.confined import OPENAT2, WALK, Root
+from templater.rootfs.directory import open_root
 from templater.views import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
 from tests.rootfs_builders import MECHANISMS, a_directory, as_root
 
@@ -340,4 +341,4 @@ def outcome(reader: Root | ByName, call: str, arguments: tuple[object, ...]) -> 
 
 def test_open_root_takes_the_stand_in_where_there_are_no_descriptors(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "supports_dir_fd", set())
-    assert isinstance(confined.open_root(str(tmp_path)), ByName)
+    assert isinstance(open_root(str(tmp_path)), ByName)
