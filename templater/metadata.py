@@ -2,7 +2,8 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from .source import Source, Span
 
@@ -61,12 +62,31 @@ class Rule:
         return f"Rule({self.path!r}, {self.template!r}, when={self.when!r})"
 
 
+class Finding:
+    """Something that a host accepts and an author will regret. ``code`` names its kind for reports.
+
+    It unpacks to message and place.
+    """
+
+    __slots__ = ("code", "message", "span")
+
+    def __init__(self, code: str, message: str, span: "Span") -> None:
+        self.code = code
+        self.message = message
+        self.span = span
+
+    def __iter__(self) -> "Iterator[Any]":
+        return iter((self.message, self.span))
+
+    def __repr__(self) -> str:
+        return f"Finding({self.code!r}, {self.message!r})"
+
+
 class Metadata:
     """An image's facts and its rules, rules in file order.
 
-    ``findings`` are things a host accepts and an author will regret (duplicate keys, unknown keys):
-    pairs of message and place. ``null`` is true for a document that is nothing but a null, at which
-    most daemons panic.
+    ``findings`` are what the chosen host accepts and an author will regret. ``null`` is true for a
+    document that is nothing but a null, at which most daemons panic.
     """
 
     __slots__ = (
@@ -83,7 +103,7 @@ class Metadata:
         rules: "tuple[Rule, ...]" = (),
         source: "Source | None" = None,
         spans: "Mapping[str, Span] | None" = None,
-        findings: "tuple[tuple[str, Span], ...]" = (),
+        findings: "tuple[Finding, ...]" = (),
         null: bool = False,
     ) -> None:
         self.architecture = architecture

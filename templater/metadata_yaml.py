@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from .errors import LimitError, MetadataError
-from .metadata import TRIGGERS, Metadata, Rule
+from .metadata import TRIGGERS, Finding, Metadata, Rule
 from .source import Source, Span
 from .yamltext import LIMITS, Limits, Mapping, Node, Rules, Scalar, Sequence, YamlError, parse
 
@@ -36,7 +36,8 @@ def read_metadata(source: Source, yaml: Rules = "v2", limits: Limits | None = No
         failure.yaml_error = error.yaml_error
         raise failure from None
     if root is None:
-        return Metadata(source=source, findings=(("the file holds no YAML document", source.span(0)),))
+        empty = Finding("empty", "the file holds no YAML document", source.span(0))
+        return Metadata(source=source, findings=(empty,))
     return _Decoder(root.source, yaml).metadata(root)
 
 
@@ -61,11 +62,11 @@ class _Decoder:
         self.source = source
         self.rules = rules
         self.errors: list[_Problem] = []
-        self.findings: list[tuple[str, Span]] = []
+        self.findings: list[Finding] = []
 
     def metadata(self, root: Node) -> Metadata:
         if is_null(root, self.rules):
-            finding = ("the document is null: most daemons panic at it", root.span)
+            finding = Finding("null-document", "the document is null: most daemons panic at it", root.span)
             return Metadata(source=self.source, findings=(finding,), null=True)
         fields = _MetadataFields(self)
         if isinstance(root, Mapping):
@@ -89,7 +90,9 @@ class _Decoder:
         if is_null(node, self.rules, pointer=True):
             rule.null = True
             self.find(
-                "a null entry: the daemons panic at it", node.span if node.end > node.start else key.span
+                "null-entry",
+                "a null entry: the daemons panic at it",
+                node.span if node.end > node.start else key.span,
             )
         elif isinstance(node, Mapping):
             fields = _RuleFields(self, rule)
@@ -109,13 +112,18 @@ class _Decoder:
             if trigger not in TRIGGERS:
                 hint = suggestion(trigger, TRIGGERS)
                 self.find(
+                    "unknown-trigger",
                     f"'{trigger}' is no trigger, so it never fires{hint}",
                     rule.spans.get(f"when[{index}]", place),
                 )
         if not rule.when:
-            self.find(f"'{rule.path}' has no trigger, so it is never written", place)
+            self.find("no-trigger", f"'{rule.path}' has no trigger, so it is never written", place)
         if not rule.template:
-            self.find(f"'{rule.path}' names no template", rule.spans.get("template", rule.spans["path"]))
+            self.find(
+                "no-template",
+                f"'{rule.path}' names no template",
+                rule.spans.get("template", rule.spans["path"]),
+            )
 
     # -- the shapes that Go knows: struct, map, list, text, number, boolean
 
@@ -131,7 +139,11 @@ class _Decoder:
             if name in known:
                 set_field(name, key, value)
             else:
-                self.find(f"unknown key '{name}' in {what}: ignored{suggestion(name, known)}", key.span)
+                self.find(
+                    "unknown-key",
+                    f"unknown key '{name}' in {what}: ignored{suggestion(name, known)}",
+                    key.span,
+                )
 
     def map(self, node: Node, gotype: str, what: str) -> "list[tuple[str, Node, Node]] | None":
         """A mapping's keys as text; None for null."""
@@ -257,7 +269,7 @@ class _Decoder:
             found = True
             if self.rules == "v2":
                 message = f"duplicate key '{text}', first in line {earlier.line}: the last one wins"
-                self.find(f"{message}, and Incus 7 refuses the file", key.span)
+                self.find("duplicate-key", f"{message}, and Incus 7 refuses the file", key.span)
                 continue
             self.problem(
                 f"key '{text}' already stands in line {earlier.line}",
@@ -271,7 +283,7 @@ class _Decoder:
     def key_text(self, key: Node) -> "str | None":
         """None for a key that Go leaves out."""
         if isinstance(key, Scalar) and is_null(key, self.rules):
-            self.find("a null key: put it in quotes if a name is meant", key.span)
+            self.find("null-key", "a null key: put it in quotes if a name is meant", key.span)
             return "" if self.rules == "v2" else None
         before = len(self.errors)
         text = self.text(key, "a key")
@@ -299,8 +311,8 @@ class _Decoder:
 
     # -- what is wrong
 
-    def find(self, message: str, span: Span) -> None:
-        self.findings.append((message, span))
+    def find(self, code: str, message: str, span: Span) -> None:
+        self.findings.append(Finding(code, message, span))
 
     def mismatch(self, node: Node, gotype: str, message: str, hint: str = "") -> None:
         self.problem(message, node.span, hint, line=self.go_text(node, gotype))

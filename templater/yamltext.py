@@ -314,7 +314,7 @@ class _Composer:
     def scalar(self, event: ScalarEvent) -> Scalar:
         span = self.span(event)
         tag = self.tag(event, span)
-        plain = bool(event.implicit[0]) and not tag
+        plain = bool(event.implicit[0]) and not event.tag
         if self.rules == "v2" and event.style == '"':
             self.check_escapes(span)
         scalar = Scalar(span, event.value, plain, tag)

@@ -1,0 +1,136 @@
+"""YAML as nodes with places: the same from libyaml and from PyYAML's own parser."""
+
+import random
+
+import pytest
+
+from templater import yamltext
+from templater.errors import InputError, LimitError
+from templater.source import Source
+from templater.yamltext import Limits, Mapping, Node, Scalar, parse
+
+TEXTS = [
+    "a: 1\nb: [x, 'y', \"z\"]\n",
+    "# comment\n- |\n  block\n  text\n- >-\n  folded\n\n  text\n",
+    "{a: {b: [c, d]}, 'e f': ~}\n",
+    "a: &x [1, 2]\nb: *x\nc: {<<: {d: e}}\n",
+    "é: 😀\n😀é: é\n",
+    "? long key\n: value\n",
+    "a:\n  - b: c\n    d: e\n  -\n  - f\n",
+    "a: 'it''s'\nb: \"\\u00e9\\n\"\n",
+    "a: b\r\nc:\r\n  d: e\r\n",
+    "\ufeffa: b\n",
+    "a: !!str 5\nb: ! 5\n",
+    '{\n\t"a": "b",\n\t"c": [\n\t\t"d",\n\t]\n}\n',
+    "a:\tb\t\nc: [\td,\te ]\n",
+]
+
+
+def nodes(root: Node | None) -> list[tuple]:
+    """Everything about a tree, depth first."""
+    if root is None:
+        return []
+    if isinstance(root, Scalar):
+        return [("scalar", root.text, root.plain, root.tag, root.start, root.end)]
+    found: list[tuple] = [(root.kind, root.tag, root.start, root.end, root.size)]
+    for child in root.children:
+        found.extend(nodes(child))
+    return found
+
+
+@pytest.fixture
+def without_libyaml(monkeypatch):
+    monkeypatch.setattr(yamltext, "HAS_LIBYAML", False)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_both_parsers_give_the_same_tree(text, monkeypatch):
+    fast = nodes(parse(Source("x", text)))
+    monkeypatch.setattr(yamltext, "HAS_LIBYAML", False)
+    assert nodes(parse(Source("x", text))) == fast
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_scalar_stands_where_its_place_says(text):
+    source = Source("x", text)
+    flow = [node for node in scalars(parse(source)) if node.plain and "\n" not in node.text]
+    for node in flow:
+        assert node.span.text == (node.text or node.span.text)
+
+
+def scalars(root: Node | None) -> list[Scalar]:
+    if root is None or isinstance(root, Scalar):
+        return [] if root is None else [root]
+    return [scalar for child in root.children for scalar in scalars(child)]
+
+
+def test_tabs_are_blanks_where_go_takes_them(without_libyaml):
+    root = parse(Source("x", "{\n\t'a':\t'b'\n}\n"))
+    assert isinstance(root, Mapping)
+    with pytest.raises(InputError) as caught:
+        parse(Source("x", "a:\n\tb: c\n"))
+    assert (caught.value.span.line, caught.value.span.column) == (2, 1)
+    assert caught.value.hint == "indent with blanks: YAML takes no tab here"
+
+
+def test_a_tab_in_the_indentation_is_named():
+    with pytest.raises(InputError) as caught:
+        parse(Source("x", "a:\n\tb: c\n"))
+    assert caught.value.message.startswith("not YAML: found character that cannot start any token")
+    assert caught.value.hint == "indent with blanks: YAML takes no tab here"
+
+
+@pytest.mark.parametrize("libyaml", [True, False])
+@pytest.mark.parametrize("text", ["[" * 60_000, "{a: " * 30_000, "- " * 60_000, "? " * 60_000])
+def test_depth_is_limited_while_reading(text, libyaml, monkeypatch):
+    monkeypatch.setattr(yamltext, "HAS_LIBYAML", libyaml and yamltext.HAS_LIBYAML)
+    with pytest.raises(LimitError) as caught:
+        parse(Source("x", text))
+    assert caught.value.message == "nested more than 64 levels deep"
+    assert caught.value.span.start < 1000
+
+
+def test_every_limit_has_its_own_error():
+    few = Limits(bytes=1000, depth=3, nodes=10, expanded=12)
+    for text, message in [
+        ("x" * 1001, "x is larger than 1000 bytes"),
+        ("[[[[", "nested more than 3 levels deep"),
+        ("[1,2,3,4,5,6,7,8,9,10]", "more than 10 nodes"),
+        ("[&a [1,2,3], *a, *a]", "more than 12 nodes when aliases are expanded"),
+    ]:
+        with pytest.raises(LimitError) as caught:
+            parse(Source("x", text), limits=few)
+        assert caught.value.message == message
+
+
+def test_an_alias_counts_what_it_stands_for():
+    root = parse(Source("x", "[&a [1, 2], *a, &b [*a, *a], *b]"))
+    assert root is not None
+    assert root.size == 1 + 3 + 3 + 7 + 7
+
+
+def test_an_anchor_may_be_set_again():
+    root = parse(Source("x", "[&a 1, *a, &a 2, *a]"))
+    assert [scalar.text for scalar in scalars(root)] == ["1", "1", "2", "2"]
+
+
+@pytest.mark.parametrize("rules", ["v2", "v4"])
+def test_long_lines_cost_in_proportion(rules):
+    text = "a: " + "x" * 500_000 + "\nb: [" + ", ".join(["y"] * 100_000) + "]\n"
+    root = parse(Source("x", text), rules)
+    assert root is not None
+    assert root.size == 100_005
+
+
+def test_damaged_texts_are_errors_with_places():
+    letters = "ab \n\t:-?[]{},&*!|>'\"%@`#~\\0<\r\ufeff\x85\u2028é"
+    pick = random.Random(20260102)
+    for _ in range(3000):
+        text = "".join(pick.choice(letters) for _ in range(pick.randrange(40)))
+        for rules in ("v2", "v4"):
+            try:
+                root = parse(Source("x", text), rules)
+            except InputError as error:
+                assert error.span is not None and 0 <= error.span.start <= len(text), text
+            else:
+                assert root is None or 0 <= root.start <= root.end <= len(text), text
