@@ -451,7 +451,10 @@ def _devices(value: Any, path: Path) -> dict[str, Mapping[str, str]]:
 
 
 def _texts(value: Any, path: Path) -> dict[str, str]:
-    return {key: _text(item, (*path, key)) for key, item in _mapping(value, path, "of keys").items()}
+    mapping = _mapping(value, path, "of keys")
+    if {str}.issuperset(map(type, mapping.values())):
+        return mapping  # what the daemons print: worth a short cut when there are thousands
+    return {key: _text(item, (*path, key)) for key, item in mapping.items()}
 
 
 def _mapping(value: Any, path: Path, of_what: str) -> dict[str, Any]:

@@ -6,12 +6,25 @@ belong to the authors of the images and are not part of this project. A recordin
 its config drive.)
 """
 
+import bz2
+import gzip
+import io
 import json
+import lzma
 import os
+import sys
+import tarfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+import lz4.frame
 import pytest
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 from templater.errors import (
     MetadataError,
@@ -26,8 +39,9 @@ from templater.image import open_image
 from templater.instance_file import read_instance
 from templater.metadata import TRIGGERS
 from templater.metadata_yaml import read_metadata
-from templater.plan import plan_of
+from templater.plan import plan, plan_of
 from templater.rendering import render
+from templater.report import plan_data
 from templater.rootfs.memory import MemoryRootfs
 
 BESIDE = Path(__file__).resolve().parent.parent.parent / "shared" / "corpus"
@@ -196,3 +210,62 @@ def test_a_real_metadata_yaml_is_decoded_as_go_does(image: str, yaml: str):
     for rule in metadata.rules:
         assert rule.spans["path"].source.text == source.text.removeprefix("\ufeff")
         assert rule.template in rule.spans["template"].text
+
+
+# Packed as images are published: the same preview from every kind of archive
+
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "none": bytes,
+    "gzip": lambda data: gzip.compress(data, 1),
+    "bzip2": lambda data: bz2.compress(data, 1),
+    "xz": lambda data: lzma.compress(data, preset=0),
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE, preset=0),
+    "zstd": lambda data: zstd.compress(data, 1),
+    "lz4": lz4.frame.compress,
+}
+ROOTFS = {"rootfs/etc/hostname": b"LXC_NAME\n", "rootfs/etc/metadata.yaml": b"not this one\n"}
+
+
+def members(image: Path) -> dict[str, bytes]:
+    files = [image / "metadata.yaml", *sorted((image / "templates").glob("*"))]
+    return {str(file.relative_to(image)): file.read_bytes() for file in files if file.is_file()}
+
+
+def packed(files: dict[str, bytes], prefix: str) -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(prefix + name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return archive.getvalue()
+
+
+def archives(files: dict[str, bytes]) -> dict[str, bytes]:
+    """A split image's metadata tarball, and unified ones with the metadata first and last."""
+    backwards = dict(reversed(files.items()))
+    return {
+        "split": packed(files, ""),
+        "unified": packed(files | ROOTFS, "./"),
+        "unified, metadata last": packed(ROOTFS | backwards, ""),
+    }
+
+
+def preview(image: Path, instance) -> object:
+    """What the command prints as JSON, or the error that it prints instead, without the image's name."""
+    try:
+        made = plan(open_image(image), instance, triggers=("create", "start"), host=INCUS, dialect="v6")
+        return json.loads(json.dumps(plan_data(made)).replace(str(image), "IMAGE"))
+    except TemplaterError as error:
+        return error.explain().replace(str(image), "IMAGE")
+
+
+@pytest.mark.parametrize("image", sorted(IMAGES))
+def test_a_packed_image_previews_as_its_directory_does(image: str, tmp_path: Path):
+    instance = instance_named(IMAGES[image]["instances"][0])
+    wanted = preview(folder(image), instance)
+    for layout, data in archives(members(folder(image))).items():
+        for compression, compress in COMPRESSIONS.items():
+            archive = tmp_path / "image"
+            archive.write_bytes(compress(data))
+            assert preview(archive, instance) == wanted, f"{layout}, {compression}"
