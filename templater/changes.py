@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .hosts import Host
     from .instance import Instance
     from .metadata import Metadata, Rule
+    from .resolve import Resolved
 
 CREATE = "create"  # a new file
 UPDATE = "update"  # an existing file gets other content
@@ -59,7 +60,7 @@ class Change:
 
     __slots__ = (
         "action", "before", "collides", "content", "error", "gid", "in_place", "mode", "new_parents",
-        "outcome", "path", "real", "reason", "render_error", "rule", "trigger", "uid",
+        "outcome", "path", "real", "reason", "render_error", "resolved", "rule", "trigger", "uid",
     )  # fmt: skip
 
     def __init__(self, rule: "Rule", trigger: str, path: str, action: str) -> None:
@@ -74,6 +75,8 @@ class Change:
         self.gid = 0
         self.mode = 0o644
         self.new_parents: tuple[str, ...] = ()
+        #: the way to ``real`` and what stands there; None where the path itself is refused
+        self.resolved: Resolved | None = None
         #: the target is a mount point: it can't be replaced, only written through
         self.in_place = False
         #: one phrase for people: "new", "create_only, and the file exists"
@@ -154,7 +157,7 @@ class Plan:
 def _merge(earlier: Change, later: Change) -> Change:
     """Two changes of one target, as one."""
     merged = Change(later.rule, later.trigger, later.path, earlier.action)
-    for name in ("content", "uid", "gid", "mode", "in_place", "error", "outcome", "real"):
+    for name in ("content", "uid", "gid", "mode", "in_place", "error", "outcome", "real", "resolved"):
         setattr(merged, name, getattr(later, name))
     merged.before, merged.new_parents = earlier.before, earlier.new_parents
     merged.reason = earlier.reason

@@ -222,7 +222,7 @@ def _decide(target: _Target, view: "_Seen", in_place: bool) -> Change:
     change.collides = target.collides
     resolved = target.resolved
     if resolved is not None:
-        change.real = resolved.real
+        change.real, change.resolved = resolved.real, resolved
     try:
         if rendering.rule.null or resolved is None:
             raise target.error or rendering.error or RefusedError("the rule has no target")
