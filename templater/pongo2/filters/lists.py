@@ -125,10 +125,9 @@ def _from_end(i: int, size: int) -> int:
 def _bounds(argument: "Any") -> "list[str]":
     bounds = to_string(argument).split(":")
     if len(bounds) != 2:
-        message = (
-            "lice string must have the format 'from:to' [from/to can be omitted, but the ':' is required]"
+        raise Failure(
+            "Slice string must have the format 'from:to' [from/to can be omitted, but the ':' is required]"
         )
-        raise Failure("s" + message, "S" + message)
     return bounds
 
 

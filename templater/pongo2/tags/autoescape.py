@@ -1,0 +1,21 @@
+"""``{% autoescape on|off %} … {% endautoescape %}``: whether printed strings are HTML-escaped."""
+
+from ..library import tag
+from ..tree import Autoescape
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..parser import Parser
+    from ..tokens import Token
+
+
+@tag("autoescape")
+def autoescape(document: "Parser", start: "Token", arguments: "Parser") -> Autoescape:
+    body, _, _ = document.body("endautoescape")  # which ignores whatever stands in it
+    mode = arguments.match("identifier")
+    if mode is None:
+        raise arguments.error("A mode is required for autoescape-tag.")
+    if mode.value not in ("on", "off"):
+        raise arguments.error("Only 'on' or 'off' is valid as an autoescape-mode.")
+    arguments.finish("Malformed autoescape-tag arguments.")
+    return Autoescape(mode.value == "on", body)

@@ -1,0 +1,32 @@
+"""``{% comment %} … {% endcomment %}``: nothing. What stands in it need not parse, but must lex."""
+
+from ..library import tag
+from ..tree import Text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..parser import Parser
+    from ..tokens import Token
+
+
+@tag("comment")
+def comment(document: "Parser", start: "Token", arguments: "Parser") -> Text:
+    skip(document)
+    if arguments.tokens:
+        raise arguments.error("Tag 'comment' does not take any argument.")
+    return Text("")
+
+
+def skip(document: "Parser") -> None:
+    """Moves behind ``{% endcomment %}``. With arguments in it, pongo2 never returns."""
+    while document.current is not None:
+        name = document.at_tag(("endcomment",))
+        document.advance()
+        if name is not None:
+            document.advance()
+            if document.match("%}") is None:
+                raise document.error_at(
+                    "Arguments not allowed here.", name, "pongo2 would hang here for ever"
+                )
+            return
+    raise document.error_at("Unexpected EOF, expected tag endcomment.", document.last)

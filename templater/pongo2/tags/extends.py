@@ -1,0 +1,25 @@
+"""``{% extends "file" %}``: this template only replaces blocks of another one."""
+
+from ..library import tag
+from ..tree import Text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..parser import Parser
+    from ..tokens import Token
+
+
+@tag("extends")
+def extends(document: "Parser", start: "Token", arguments: "Parser") -> Text:
+    child = document.document
+    if child.level > 1:
+        raise arguments.error("The 'extends' tag can only defined on root level.", start)
+    if child.parent is not None:
+        raise arguments.error("This template has already one parent.", start)
+    name = arguments.match("string")
+    if name is None:
+        raise arguments.error("Tag 'extends' requires a template filename as string.")
+    child.parent = child.open(name.value, name)
+    child.parent.child = child
+    arguments.finish("Tag 'extends' does only take 1 argument.")
+    return Text("")

@@ -1,0 +1,24 @@
+"""``{% filter name:argument|… %} … {% endfilter %}``: the rendered body through filters."""
+
+from ..library import tag
+from ..tree import FilterBlock, FilterUse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..parser import Parser
+    from ..tokens import Token
+
+
+@tag("filter")
+def filter_tag(document: "Parser", start: "Token", arguments: "Parser") -> FilterBlock:
+    body, _, _ = document.body("endfilter")  # which ignores whatever stands in it
+    uses: list[FilterUse] = []
+    while arguments.current is not None:
+        name = arguments.match("identifier")
+        if name is None:
+            raise arguments.error("Expected a filter name (identifier).")
+        uses.append(FilterUse(name, arguments.atom() if arguments.match(":") else None))
+        if arguments.match("|") is None:
+            break
+    arguments.finish("Malformed filter-tag arguments.")
+    return FilterBlock(start, uses, body)

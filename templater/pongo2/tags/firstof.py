@@ -1,0 +1,40 @@
+"""``{% firstof a b … %}``: the first argument that is true, or nothing."""
+
+from ..library import tag
+from ..tree import Escaping, Invoke, Lazy, Print, Scope
+from ..values import to_string, truthy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..parser import Parser
+    from ..runtime import Render
+    from ..tokens import Token
+    from ..tree import Expression
+
+
+@tag("firstof")
+def firstof(document: "Parser", start: "Token", arguments: "Parser") -> Print:
+    items: list[Expression] = []
+    while arguments.current is not None:
+        items.append(arguments.expression())
+    safe = tuple(item.applied("safe") for item in items)
+    return Print(Invoke(start, first, Scope(), Lazy(items), safe, Escaping()), raw=True)
+
+
+def first(
+    render: "Render",
+    scope: "dict[str, Any]",
+    items: "tuple[Callable[[dict[str, Any]], Any], ...]",
+    safe: "tuple[bool, ...]",
+    escaping: bool,
+) -> str:
+    """Whatever it is gets escaped, numbers and macro results too; later items are not evaluated."""
+    for item, is_safe in zip(items, safe, strict=True):
+        value = item(scope)
+        if truthy(value):
+            text = to_string(value)
+            return render.escape(text) if escaping and not is_safe else text
+    return ""

@@ -1,0 +1,33 @@
+"""``{% for key[, value] in expression [reversed] [sorted] %} … [{% empty %} …] {% endfor %}``."""
+
+from ..library import tag
+from ..tree import For
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..parser import Parser
+    from ..tokens import Token
+
+
+@tag("for")
+def for_tag(document: "Parser", start: "Token", arguments: "Parser") -> For:
+    key = arguments.match("identifier")
+    if key is None:
+        raise arguments.error("Expected an key identifier as first argument for 'for'-tag")
+    value = None
+    if arguments.match(","):
+        value = arguments.match("identifier")
+        if value is None:
+            raise arguments.error("Value name must be an identifier.")
+    if arguments.match("in") is None:
+        raise arguments.error("Expected keyword 'in'.")
+    expression = arguments.expression()
+    backwards = arguments.match_word("reversed") is not None
+    ordered = arguments.match_word("sorted") is not None
+    arguments.finish("Malformed for-loop arguments.")
+    body, end = document.plain_body("empty", "endfor")
+    empty = document.plain_body("endfor")[0] if end == "empty" else None
+    arguments.bind(key.value)
+    if value is not None:
+        arguments.bind(value.value)
+    return For(key.value, value and value.value, expression, backwards, ordered, body, empty)

@@ -1,0 +1,29 @@
+"""``{% if condition %} … [{% elif condition %} …] [{% else %} …] {% endif %}``."""
+
+from ..library import tag
+from ..tree import If
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..parser import Parser
+    from ..tokens import Token
+
+
+@tag("if")
+def if_tag(document: "Parser", start: "Token", arguments: "Parser") -> If:
+    """Bodies and conditions are counted apart, as pongo2 does: with a misplaced ``else`` condition and
+    body of one number do not belong together, and the body after the last condition is the final one."""
+    conditions = [arguments.expression()]
+    arguments.finish("If-condition is malformed.")
+    bodies = []
+    end = ""
+    while end != "endif":
+        body, end, after = document.body("elif", "else", "endif")
+        bodies.append(body)
+        if end == "elif":
+            conditions.append(after.expression())
+            after.finish("Elif-condition is malformed.")
+        elif after.tokens:
+            raise after.error("Arguments not allowed here.")
+    rest = bodies[len(conditions) :]
+    return If(list(zip(conditions, bodies, strict=False)), rest[0] if rest else None)

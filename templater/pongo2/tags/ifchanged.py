@@ -1,0 +1,47 @@
+"""``{% ifchanged [expression …] %} … [{% else %} …] {% endifchanged %}``: only what is not as last time."""
+
+from ..library import tag
+from ..tree import Capture, Do, If, Invoke
+from ..values import Panic, equal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from ..parser import Parser
+    from ..runtime import Render
+    from ..tokens import Token
+    from ..tree import Expression
+
+
+@tag("ifchanged")
+def ifchanged(document: "Parser", start: "Token", arguments: "Parser") -> "Capture | If":
+    watched: list[Expression] = []
+    while arguments.current is not None:
+        watched.append(arguments.expression())
+    body, end = document.plain_body("else", "endifchanged")
+    otherwise = document.plain_body("endifchanged")[0] if end == "else" else None
+    number = next(document.document.numbers)
+    if not watched:
+        return Capture(Invoke(start, changed_text, number), body)
+    if otherwise is None and document.document.dialect.ifchanged_needs_else:
+        otherwise = [Do(Invoke(start, no_else))]
+    return If([(Invoke(start, differs, number, *watched), body)], otherwise)
+
+
+def changed_text(render: "Render", text: str, number: int) -> str:
+    """The body's text, unless it is the one that was printed last."""
+    if render.state.get(number, "") == text:
+        return ""
+    render.state[number] = text
+    return text
+
+
+def differs(render: "Render", number: int, *values: "Any") -> bool:
+    last = render.state.get(number)
+    render.state[number] = values
+    return last is None or any(not equal(old, new) for old, new in zip(last, values, strict=True))
+
+
+def no_else(render: "Render") -> "NoReturn":
+    raise Panic("runtime error: invalid memory address or nil pointer dereference")

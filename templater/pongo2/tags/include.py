@@ -1,0 +1,55 @@
+"""``{% include "file"|expression [if_exists] [with name=value … [only]] %}``: another template, here."""
+
+from ..library import tag
+from ..tree import Invoke, Other, Print, Scope, Text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..parser import Parser
+    from ..runtime import Render
+    from ..tokens import Token
+    from ..tree import Expression
+
+
+@tag("include")
+def include(document: "Parser", start: "Token", arguments: "Parser") -> "Print | Text":
+    name = arguments.match("string")
+    target: Other | Expression
+    if name is not None:
+        if_exists = arguments.match_word("if_exists") is not None
+        found = document.document.open(name.value, name, missing_ok=if_exists)
+        if found is None:
+            return Text("")
+        target = Other(found)
+    else:
+        target = arguments.expression()
+        if_exists = arguments.match_word("if_exists") is not None
+    pairs: dict[str, Expression] = {}
+    only = False
+    if arguments.match_word("with"):
+        while arguments.current is not None:
+            key, value = arguments.pair()
+            pairs[key] = value
+            if arguments.match_word("only"):
+                only = True
+                break
+    arguments.finish("Malformed 'include'-tag arguments.")
+    names, values = tuple(pairs), pairs.values()
+    return Print(Invoke(start, render_other, Scope(), target, only, if_exists, names, *values), raw=True)
+
+
+def render_other(
+    render: "Render",
+    scope: "dict[str, Any]",
+    target: "Any",
+    only: bool,
+    if_exists: bool,
+    names: "tuple[str, ...]",
+    *values: "Any",
+) -> str:
+    """The other template sees copies: what it binds stays there."""
+    context = {} if only else render.merged(scope)
+    context.update(zip(names, values, strict=True))
+    return render.include(target, context, if_exists)

@@ -1,0 +1,29 @@
+"""``{% now "layout" [fake] %}``: the time, in Go's layout of a reference time."""
+
+from ..library import tag
+from ..tree import Invoke, Print
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..parser import Parser
+    from ..runtime import Render
+    from ..tokens import Token
+
+
+@tag("now")
+def now(document: "Parser", start: "Token", arguments: "Parser") -> Print:
+    layout = arguments.match("string")
+    if layout is None:
+        raise arguments.error("Expected a format string.")
+    fake = arguments.match_word("fake") is not None
+    arguments.finish("Malformed now-tag arguments.")
+    return Print(Invoke(start, show, layout.value, fake), raw=True)
+
+
+def show(render: "Render", layout: str, fake: bool) -> str:
+    from ..gotime import FAKE, Time, format_time
+
+    if fake:
+        return format_time(FAKE, layout)
+    seconds = int(render.clock // 1)
+    return format_time(Time(seconds, int((render.clock - seconds) * 1e9)), layout)

@@ -1,0 +1,22 @@
+"""``{% set name = expression %}``."""
+
+from ..library import tag
+from ..tree import Set
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..parser import Parser
+    from ..tokens import Token
+
+
+@tag("set")
+def set_tag(document: "Parser", start: "Token", arguments: "Parser") -> Set:
+    name = arguments.match("identifier")
+    if name is None:
+        raise arguments.error("Expected an identifier.")
+    if arguments.match("=") is None:
+        raise arguments.error("Expected '='.")
+    expression = arguments.expression()
+    arguments.finish("Malformed 'set'-tag arguments.")
+    arguments.bind(name.value)
+    return Set(name.value, expression)

@@ -1,0 +1,44 @@
+"""``{% spaceless %} … {% endspaceless %}``: no blanks between tags of HTML."""
+
+from ..library import tag
+from ..tree import Capture, Invoke
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..parser import Parser
+    from ..runtime import Render
+    from ..tokens import Token
+
+
+@tag("spaceless")
+def spaceless(document: "Parser", start: "Token", arguments: "Parser") -> Capture:
+    body, _, _ = document.body("endspaceless")  # which ignores whatever stands in it
+    arguments.finish("Malformed spaceless-tag arguments.")
+    return Capture(Invoke(start, collapse), body)
+
+
+def collapse(render: "Render", text: str) -> str:
+    """Again and again, since a tag of HTML that ends one match can't begin the next."""
+    before = None
+    while before != text:
+        before, text = text, collapse_once(text)
+    return text
+
+
+def collapse_once(text: str) -> str:
+    """What replacing ``(<.*?>)\\s+(<.*?>)`` by both groups does, without its backtracking."""
+    import re
+
+    kept: list[str] = []
+    done = free = 0  # copied up to here; a match may begin from here
+    for gap in re.finditer(r">[\t\n\v\f\r ]+<", text):
+        close, open_ = gap.start(), gap.end() - 1
+        line = text.rfind("\n", free, close) + 1
+        end = text.find(">", open_)
+        newline = text.find("\n", open_, end if end >= 0 else len(text))
+        if text.find("<", max(line, free), close) < 0 or end < 0 or newline >= 0:
+            continue
+        kept.append(text[done : close + 1])
+        done, free = open_, end + 1
+    kept.append(text[done:])
+    return "".join(kept)

@@ -1,0 +1,25 @@
+"""``{% ssi "file" [parsed] %}``: another file as it is, or as a template with this one's context."""
+
+from ..library import tag
+from ..tree import Invoke, Other, Print, Scope, Text
+from .include import render_other
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..parser import Parser
+    from ..tokens import Token
+
+
+@tag("ssi")
+def ssi(document: "Parser", start: "Token", arguments: "Parser") -> "Print | Text":
+    name = arguments.match("string")
+    if name is None:
+        raise arguments.error("First argument must be a string.")
+    found: Print | Text
+    if arguments.match_word("parsed"):
+        other = Other(document.document.open(name.value, name))
+        found = Print(Invoke(start, render_other, Scope(), other, False, False, ()), raw=True)
+    else:
+        found = Text(document.document.read_text(name.value, name))
+    arguments.finish("Malformed SSI-tag argument.")
+    return found

@@ -1,0 +1,31 @@
+"""``{% templatetag openblock %}``: a delimiter of the language as text."""
+
+from ..library import tag
+from ..tree import Text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..parser import Parser
+    from ..tokens import Token
+
+DELIMITERS = {
+    "openblock": "{%",
+    "closeblock": "%}",
+    "openvariable": "{{",
+    "closevariable": "}}",
+    "openbrace": "{",
+    "closebrace": "}",
+    "opencomment": "{#",
+    "closecomment": "#}",
+}
+
+
+@tag("templatetag")
+def templatetag(document: "Parser", start: "Token", arguments: "Parser") -> Text:
+    name = arguments.match("identifier")
+    if name is None:
+        raise arguments.error("Identifier expected.")
+    if name.value not in DELIMITERS:
+        raise arguments.error("Argument not found", name)
+    arguments.finish("Malformed templatetag-tag argument.")
+    return Text(DELIMITERS[name.value])

@@ -1,0 +1,37 @@
+"""``{% widthratio value max width [as name] %}``: a length in proportion, as pongo2 rounds it."""
+
+from ..library import tag
+from ..tree import Invoke, Print, Set
+from ..values import MIN_INT, divide_floats, to_float
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..parser import Parser
+    from ..runtime import Render
+    from ..tokens import Token
+
+
+@tag("widthratio")
+def widthratio(document: "Parser", start: "Token", arguments: "Parser") -> "Print | Set":
+    value, maximum, width = arguments.expression(), arguments.expression(), arguments.expression()
+    name = ""
+    if arguments.match("as"):
+        token = arguments.match("identifier")
+        if token is None:
+            raise arguments.error("Expected name (identifier).")
+        name = token.value
+        arguments.bind(name)
+    arguments.finish("Malformed widthratio-tag arguments.")
+    result = Invoke(start, ratio, value, maximum, width)
+    return Set(name, result) if name else Print(result, raw=True)
+
+
+def ratio(render: "Render", value: "Any", maximum: "Any", width: "Any") -> int:
+    """The half is added before rounding up, so exact results come out one too high."""
+    exact = divide_floats(to_float(value), to_float(maximum)) * to_float(width) + 0.5
+    if not -9223372036854775808.0 <= exact < 9223372036854775808.0:
+        return MIN_INT
+    down = int(exact // 1)
+    return down if down == exact else down + 1

@@ -1,0 +1,236 @@
+"""Compiling a template, and the compiled template."""
+
+from collections.abc import Mapping
+from itertools import count
+from posixpath import dirname, isabs, join, normpath
+from types import CodeType
+from typing import Any, Protocol
+
+from ..errors import InputError, LimitError, RenderError, TemplaterError
+from ..source import Source, Span
+from . import runtime
+from .compiler import Module
+from .dialect import V6, Dialect
+from .lexer import lex
+from .library import library_for
+from .parser import Document, trim_blocks
+from .runtime import Limits, Program
+from .tokens import Token, Unit, pongo2_text, syntax_error
+from .values import Failure, Panic
+
+#: what LXD and Incus forbid in an image's templates
+BANNED = frozenset(("extends", "import", "include", "ssi"))
+MAX_SOURCE = 4 << 20
+MAX_TEMPLATES = 100
+
+
+class Loader(Protocol):
+    """Where ``include``, ``extends``, ``import`` and ``ssi`` find other templates by name."""
+
+    def read(self, name: str) -> str | bytes:
+        """The text of that name; InputError if there is none."""
+
+
+class Compilation:
+    """One source with its options: makes documents of it and of the templates that it names."""
+
+    def __init__(
+        self,
+        source: Source,
+        dialect: Dialect,
+        *,
+        wrapped: bool = True,
+        loader: Loader | None = None,
+        trim: bool = False,
+        lstrip: bool = False,
+    ) -> None:
+        self.source = source
+        self.dialect = dialect
+        self.wrapped = wrapped
+        self.loader = loader
+        self.trim = trim
+        self.lstrip = lstrip
+        self.units: list[Unit] = []
+        self.bound: set[str] = set()
+        self.numbers = count()
+
+    def module(self, *, spans: bool) -> Module:
+        """The whole of it, parsed and ready to be generated."""
+        self.units, self.bound, self.numbers = [], set(), count()
+        name = "<string>" if self.loader is None or self.wrapped else self.source.name
+        try:
+            document = self.document(Unit(self.source, name, wrapped=self.wrapped))
+        except RecursionError:
+            raise LimitError("the template nests too deeply to be compiled") from None
+        return Module(document, self.dialect, library_for(self.dialect), spans)
+
+    def document(self, unit: Unit) -> Document:
+        if len(unit.text) > MAX_SOURCE:
+            raise LimitError(f"a template may not be longer than {MAX_SOURCE} characters", unit.span(0, 1))
+        self.units.append(unit)
+        if len(self.units) > MAX_TEMPLATES:
+            raise LimitError(f"more than {MAX_TEMPLATES} templates include each other", unit.span(0, 1))
+        tokens = lex(unit, self.dialect)
+        if self.trim or self.lstrip:
+            trim_blocks(tokens, self.trim, self.lstrip)
+        banned = BANNED if self.wrapped else frozenset()
+        has_loader = self.loader is not None
+        return Document(
+            unit, tokens, self.dialect, library_for(self.dialect), banned,
+            self.load if has_loader else None, self.bound, self.read if has_loader else None, self.numbers,
+        ).parse()  # fmt: skip
+
+    def load(self, document: Document, name: str, token: Token, missing_ok: bool) -> Document | None:
+        resolved = resolve(document.unit.name, name)
+        text = self.fetch(resolved)
+        if text is None:
+            if missing_ok:
+                return None
+            raise self.missing(document, resolved, token, "fromfile", "unable to resolve template", resolved)
+        return self.document(Unit(Source(resolved, text), resolved))
+
+    def read(self, document: Document, name: str, token: Token) -> str:
+        resolved = resolve(document.unit.name, name)
+        text = self.fetch(resolved)
+        if text is None:
+            message = f"open {resolved}: no such file or directory"
+            raise self.missing(document, resolved, token, "tag:ssi", message, "")
+        return Source(resolved, text).text
+
+    def fetch(self, name: str) -> str | bytes | None:
+        assert self.loader is not None
+        try:
+            return self.loader.read(name)
+        except InputError:
+            return None
+
+    def missing(
+        self, document: Document, name: str, token: Token, sender: str, message: str, shown: str
+    ) -> TemplaterError:
+        position = document.unit.position(token.start)
+        text = pongo2_text(sender, message, shown, position, token.value)
+        return syntax_error(f"no template {name!r}", token.span, text)
+
+
+def resolve(base: str, name: str) -> str:
+    """A name in a template: relative to the template that it stands in."""
+    if isabs(name) or base == "<string>":
+        return normpath(name)
+    return normpath(join(dirname(base), name))
+
+
+class Template:
+    """A compiled template. ``code`` can be kept with marshal and run by ``pongo2.runtime.run``;
+    ``modules`` are those it will import."""
+
+    def __init__(self, compilation: Compilation, limits: Limits | None = None) -> None:
+        self.compilation = compilation
+        self.limits = limits
+        module = compilation.module(spans=False)
+        self.code: CodeType = module.code()
+        self.program = self.loaded(self.code)
+        self.modules = tuple(sorted({name for name, _ in module.imports} | {"templater.pongo2.gofmt"}))
+
+    @property
+    def source(self) -> Source:
+        return self.compilation.source
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.compilation.dialect
+
+    def loaded(self, code: CodeType) -> Program:
+        program = runtime.load(code)
+        if self.compilation.loader is not None:
+            program.open = self.open
+        return program
+
+    def open(self, name: str, if_exists: bool) -> Program | None:
+        """A template whose name is known only while rendering."""
+        resolved = resolve(self.source.name, name)
+        text = self.compilation.fetch(resolved)
+        if text is None:
+            if if_exists:
+                return None
+            raise Failure("unable to resolve template", sender="fromfile")
+        other = Compilation(
+            Source(resolved, text), self.dialect, wrapped=False, loader=self.compilation.loader,
+            trim=self.compilation.trim, lstrip=self.compilation.lstrip,
+        )  # fmt: skip
+        return Template(other, self.limits).program
+
+    def render(
+        self,
+        context: Mapping[str, Any],
+        *,
+        clock: float | None = None,
+        seed: int | None = None,
+        limits: Limits | None = None,
+    ) -> str:
+        """The text, with bytes that are not UTF-8 as surrogate escapes.
+
+        ``clock`` is what ``now`` shows, in seconds since the epoch; ``seed`` decides what is random.
+        The same inputs give the same text.
+        """
+        try:
+            return runtime.execute(self.program, context, clock, seed, limits or self.limits)
+        except (Failure, Panic, runtime.Fault) as error:
+            failed = error
+        raise self.explained(failed, context, clock, seed, limits)
+
+    def explained(
+        self,
+        error: Failure | Panic | runtime.Fault,
+        context: Mapping[str, Any],
+        clock: float | None,
+        seed: int | None,
+        limits: Limits | None,
+    ) -> TemplaterError:
+        """The failure with its place: the same render once more, by code that knows where it is."""
+        program = self.program
+        if not program.places:
+            program = self.loaded(self.compilation.module(spans=True).code())
+            try:
+                runtime.execute(program, context, clock, seed, limits or self.limits)
+            except (Failure, Panic, runtime.Fault) as again:
+                error = again
+        if not isinstance(error, runtime.Fault):
+            return runtime.unplaced(error)
+        message = runtime.words(error.message)
+        made = RenderError(message, self.span(program, error.place), render_hint(message))
+        made.pongo2_error = error.text
+        return made
+
+    def span(self, program: Program, place: int | None) -> Span | None:
+        if place is None:
+            return None
+        found = program.places[place]
+        unit = next(unit for unit in self.compilation.units if unit.name == found.name)
+        return unit.span(found.start, found.end)
+
+
+def render_hint(message: str) -> str:
+    if message.startswith(("can't access a field", "can't access an index")):
+        return "only maps have members; a string or number ends the path"
+    if "calling argument count" in message and "config_get" in message:
+        return "config_get takes a key and a default"
+    return ""
+
+
+def compile_template(
+    source: Source | str | bytes,
+    dialect: Dialect = V6,
+    *,
+    mode: str = "incus",
+    loader: Loader | None = None,
+    trim_blocks: bool = False,
+    lstrip_blocks: bool = False,
+    limits: Limits | None = None,
+) -> Template:
+    """See `templater.pongo2.compile`."""
+    if not isinstance(source, Source):
+        source = Source("<template>", source)
+    compilation = Compilation(
+        source, dialect, wrapped=mode == "incus", loader=loader, trim=trim_blocks, lstrip=lstrip_blocks
+    )
+    return Template(compilation, limits)
