@@ -497,7 +497,7 @@ def _parse_hex(text: str, body: str) -> "float | None":
 
 def _spaced(digits: str) -> bool:
     """Whether every underscore stands between two digits."""
-    return all(part and part[0] != "." and part[-1] != "." for part in digits.split("_")) or "_" not in digits
+    return digits.strip("_") == digits and not any(pair in digits for pair in ("__", "_.", "._"))
 
 
 def truthy(v: object) -> bool:

@@ -1,0 +1,59 @@
+"""Filters that choose; expected texts were recorded with pongo2 4.0.2."""
+
+import pytest
+
+from templater.pongo2.filters.choices import default, default_if_none, pluralize, yesno
+from templater.pongo2.values import Failure, Safe, to_string
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "argument", "text"),
+    [
+        (default, "", "x", "x"),
+        (default, 0, "x", "x"),
+        (default, "a", "x", "a"),
+        (default_if_none, None, "x", "x"),
+        (default_if_none, "", "x", ""),
+        (yesno, True, None, "yes"),
+        (yesno, False, None, "no"),
+        (yesno, None, None, "maybe"),
+        (yesno, None, "y,n", "maybe"),
+        (yesno, 1, "y,n,m", "y"),
+        (pluralize, 1, None, ""),
+        (pluralize, 2, None, "s"),
+        (pluralize, 1.5, None, ""),
+        (pluralize, 2, "es", "es"),
+        (pluralize, 1, "y,ies", "y"),
+        (pluralize, 2, "y,ies", "ies"),
+    ],
+)
+def test_recorded(function, value, argument, text):
+    assert to_string(function(value, argument)) == text
+
+
+def test_yesno_wants_two_or_three_answers():
+    with pytest.raises(Failure, match=r"you must either pass no or at least 2 .*\(got: 'y'\)$"):
+        yesno(True, "y")
+    with pytest.raises(Failure, match=r"you cannot pass more than 3 .*\(got: 'a,b,c,d'\)$"):
+        yesno(True, "a,b,c,d")
+
+
+def test_v4_words_these_errors_as_sentences():
+    with pytest.raises(Failure) as caught:
+        yesno(True, "y")
+    assert caught.value.v4 == (
+        "You must pass either no or at least 2 arguments to the 'yesno'-filter (got: 'y')."
+    )
+
+
+def test_pluralize_wants_a_number_and_at_most_two_endings():
+    with pytest.raises(Failure, match="does only work on numbers"):
+        pluralize("2", None)
+    with pytest.raises(Failure, match="more than 2 arguments"):
+        pluralize(2, "a,b,c")
+
+
+def test_defaults_give_the_very_same_value_back():
+    value = Safe("<b>")
+    assert default(value, None) is value
+    assert default_if_none(value, None) is value

@@ -1,0 +1,54 @@
+"""Filters on HTML; expected texts were recorded with pongo2 4.0.2."""
+
+from time import process_time
+
+import pytest
+
+from templater.pongo2.filters.html import removetags, striptags, truncatechars_html, truncatewords_html
+from templater.pongo2.values import Panic, Safe, to_string
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "argument", "text"),
+    [
+        (striptags, " <p>a<b\n>b</b> < c", None, "ab < c"),
+        (removetags, "<b>x</b><br/><i>", "b,br", "x<i>"),
+        (removetags, '<b class="x">y</b>', "b", '<b class="x">y'),
+        (removetags, "<b><i>x</i></b>", "[bi]", "x"),
+        (truncatechars_html, "<p>Hello <b>world</b></p>", 8, "<p>Hello...</p>"),
+        (truncatechars_html, "abc", 5, "ab..."),
+        (truncatechars_html, "a</b", 9, "a</b>"),
+        (truncatewords_html, "<p>one <b>two three</b></p>", 2, "<p>one <b>two ...</b></p>"),
+        (truncatewords_html, "one two", 2, "one two..."),
+        (truncatewords_html, "a<b>c d", 1, "a<b>c ...</b>"),
+    ],
+)
+def test_recorded(function, value, argument, text):
+    assert to_string(function(value, argument)) == text
+
+
+def test_an_invalid_pattern_panics():
+    with pytest.raises(Panic, match="missing closing"):
+        removetags("x", "(")
+
+
+def test_truncated_html_is_safe():
+    assert type(truncatechars_html("abc", 9)) is type(truncatewords_html("abc", 9)) is Safe
+
+
+def test_closing_a_tag_below_the_top_moves_the_top_into_its_place():
+    assert truncatewords_html("<a><b><c></a>x y", 1) == "<a><b><c></a>x ...</b></c>"
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (striptags, "<" * 200_000),
+        (truncatewords_html, "<a>" * 50_000 + "</b>" * 50_000),
+        (truncatewords_html, "<b>" * 20_000 + "<a>" * 20_000 + "</b>" * 20_000),
+    ],
+)
+def test_long_texts_take_linear_time(function, text):
+    start = process_time()
+    function(text, 10**6)
+    assert process_time() - start < 2

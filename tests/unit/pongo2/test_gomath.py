@@ -1,0 +1,48 @@
+"""Powers, as Go rounds them; the digits were recorded with pongo2 4.0.2."""
+
+import math
+
+import pytest
+
+from templater.pongo2.gomath import power
+
+
+@pytest.mark.parametrize(
+    ("base", "exponent", "result"),
+    [
+        (2.0, 3.0, 8.0),
+        (7.0, 30.0, 22539340290692256497434624.0),
+        (0.1, 3.0, 0.0010000000000000002),  # C: 0.001
+        (2.0, -1.0, 0.5),
+        (2.0, 0.5, math.sqrt(2)),
+        (2.0, 1024.0, math.inf),
+        (2.0, -1080.0, 0.0),
+        (-2.0, 3.0, -8.0),
+        (0.0, -1.0, math.inf),
+        (-0.0, -1.0, -math.inf),
+        (0.0, 0.0, 1.0),
+        (-0.0, 3.0, -0.0),
+        (-math.inf, 3.0, -math.inf),
+        (-math.inf, 2.0, math.inf),
+        (math.inf, -1.0, 0.0),
+        (-1.0, math.inf, 1.0),
+        (0.5, math.inf, 0.0),
+        (0.5, -math.inf, math.inf),
+        (1.5, 1e19, math.inf),
+        (-3.0, 1e300, math.inf),
+        (1.0, math.nan, 1.0),
+    ],
+)
+def test_powers(base, exponent, result):
+    assert str(power(base, exponent)) == str(result)
+
+
+@pytest.mark.parametrize(("base", "exponent"), [(-8.0, 1 / 3), (-2.0, 0.5), (math.nan, 2.0), (2.0, math.nan)])
+def test_what_is_no_number(base, exponent):
+    assert math.isnan(power(base, exponent))
+
+
+def test_fractional_powers_are_close_to_the_platforms():
+    for base in (0.3, 2.0, 123.456, 1e10):
+        for exponent in (0.3, 1.7, -2.6, 10.25):
+            assert math.isclose(power(base, exponent), base**exponent, rel_tol=1e-14)

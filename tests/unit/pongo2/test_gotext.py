@@ -1,0 +1,41 @@
+"""Go's strings where they differ from Python's."""
+
+import pytest
+
+from templater.pongo2.gotext import GO_SPACE, fields, lower_text, split_text, title_text, upper_text
+
+
+def test_case_keeps_the_length():
+    for code in (*range(0x250), *range(0x370, 0x400), *range(0x1E00, 0x2000), 0xFB00, 0x10400):
+        c = chr(code)
+        assert len(upper_text(c)) == len(lower_text(c)) == len(title_text(c)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "upper"), [("ß", "ß"), ("ŉ", "ŉ"), ("ᾳ", "ᾼ"), ("ǆ", "Ǆ"), ("\u0131", "I"), ("ÿ", "Ÿ")]
+)
+def test_upper(text, upper):
+    assert upper_text(text) == upper
+
+
+def test_a_final_sigma_is_a_sigma_like_any_other():
+    assert lower_text("\u03a3\u03a3") == "\u03c3\u03c3"
+
+
+def test_the_information_separators_are_no_white_space():
+    assert fields("a\x1cb\x1d c\x1e\x1fd") == ["a\x1cb\x1d", "c\x1e\x1fd"]
+    assert fields("a\x85b\xa0c\u2028d\u3000e") == list("abcde")
+
+
+def test_white_space_is_pythons_but_for_the_separators():
+    python = {chr(code) for code in range(0x110000) if chr(code).isspace()}
+    assert python - set(GO_SPACE) == set("\x1c\x1d\x1e\x1f")
+    assert set(GO_SPACE) <= python
+
+
+def test_splitting_by_nothing_gives_runes_and_stray_bytes():
+    assert split_text("é\udcc3", "") == ["é", "\udcc3"]
+
+
+def test_a_stray_byte_separates_within_a_character():
+    assert split_text("éa", "\udcc3") == ["", "\udca9a"]

@@ -1,0 +1,512 @@
+"""Go's values: what SPEC's tables say, case by case."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+
+from templater.pongo2 import values
+from templater.pongo2.values import (
+    MAX_INT,
+    MIN_INT,
+    NO_LOOP,
+    Block,
+    Byte,
+    CycleValue,
+    Failure,
+    ForLoop,
+    Function,
+    GoList,
+    GoMap,
+    MethodMap,
+    NamedString,
+    Panic,
+    Safe,
+    Struct,
+    TooLarge,
+    add_v4,
+    add_v6,
+    contains,
+    div,
+    equal,
+    get_field,
+    get_index,
+    gotype,
+    greater,
+    greater_or_equal,
+    iterate,
+    kind,
+    length,
+    less,
+    less_or_equal,
+    mod,
+    mul,
+    negate,
+    negative,
+    parse_float,
+    power,
+    recombine,
+    sub,
+    subscript,
+    to_float,
+    to_int,
+    to_string,
+    truthy,
+    wrap64,
+)
+
+NAN = math.nan
+INF = math.inf
+TRIGGER = NamedString("create")
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "integer", "number", "truth", "size"),
+    [
+        (None, "", 0, 0.0, False, 0),
+        (True, "True", 0, 0.0, True, 0),
+        (False, "False", 0, 0.0, False, 0),
+        (5, "5", 5, 5.0, True, 0),
+        (0, "0", 0, 0.0, False, 0),
+        (Byte(119), "119", 119, 119.0, True, 0),
+        (2.5, "2.500000", 2, 2.5, True, 0),
+        (-0.0, "-0.000000", 0, 0.0, False, 0),
+        (1e21, "1000000000000000000000.000000", MIN_INT, 1e21, True, 0),
+        (INF, "+Inf", MIN_INT, INF, True, 0),
+        (-INF, "-Inf", MIN_INT, -INF, True, 0),
+        ("", "", 0, 0.0, False, 0),
+        ("0", "0", 0, 0.0, True, 1),
+        ("3.75", "3.75", 3, 3.75, True, 4),
+        ("é日", "é日", 0, 0.0, True, 2),
+        (TRIGGER, "create", 0, 0.0, True, 6),
+        (Safe("<b>"), "<b>", 0, 0.0, True, 3),
+        ([], "<[]interface {} Value>", 0, 0.0, False, 0),
+        (["a"], "<[]string Value>", 0, 0.0, True, 1),
+        ([1, 2], "<[]int Value>", 0, 0.0, True, 2),
+        ([1.5], "<[]float64 Value>", 0, 0.0, True, 1),
+        ([True], "<[]bool Value>", 0, 0.0, True, 1),
+        ([1, 1.5], "<[]interface {} Value>", 0, 0.0, True, 2),
+        ({}, "<map[string]interface {} Value>", 0, 0.0, False, 0),
+        ({"a": "b"}, "<map[string]string Value>", 0, 0.0, True, 1),
+        ({"a": 1}, "<map[string]interface {} Value>", 0, 0.0, True, 1),
+        (GoMap({}), "<map[string]string Value>", 0, 0.0, False, 0),
+        (GoList((), "[]string"), "<[]string Value>", 0, 0.0, False, 0),
+        (ForLoop([-1]), "<pongo2.tagForLoopInformation Value>", 0, 0.0, True, 0),
+        (Block(str), "<pongo2.tagBlockInformation Value>", 0, 0.0, True, 0),
+        (CycleValue("odd"), "odd", 0, 0.0, True, 0),
+        (NO_LOOP, "", 0, 0.0, False, 0),
+    ],
+)
+def test_conversions(value, text, integer, number, truth, size):
+    assert to_string(value) == text
+    assert type(to_string(value)) is str
+    assert to_int(value) == integer
+    assert to_float(value) == number
+    assert truthy(value) is truth
+    assert length(value) == size
+
+
+def test_nan_is_true_and_prints():
+    assert truthy(NAN)
+    assert to_string(NAN) == "NaN"
+    assert to_int(NAN) == MIN_INT
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1e3", 1000.0),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("+5", 5.0),
+        ("1_000", 1000.0),
+        ("0x1p4", 16.0),
+        ("-0X1.8P-1", -0.75),
+        ("0x_1p0", 1.0),
+        ("0x_ff.p1", 510.0),
+        ("0x1_p0", None),
+        ("0x10", None),
+        ("0x.p1", None),
+        ("0x1p", None),
+        ("INF", INF),
+        ("-infinity", -INF),
+        ("+nan", None),
+        ("1e999", None),
+        ("-1e999", None),
+        ("0x1p9999", None),
+        ("1e-999", 0.0),
+        (" 1", None),
+        ("1 ", None),
+        ("\u0661", None),
+        ("1__0", None),
+        ("--1", None),
+        ("+-1", None),
+        ("", None),
+        (".", None),
+        ("e5", None),
+        ("9007199254740993", 9007199254740992.0),
+    ],
+)
+def test_numbers_are_read_as_go_reads_them(text, number):
+    assert parse_float(text) == number
+
+
+def test_an_integer_text_goes_through_a_float():
+    assert to_int("9007199254740993") == 9007199254740992
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        (5, 5, True),
+        (5, 5.0, False),
+        ("1", 1, False),
+        (True, 1, False),
+        (1, True, False),
+        (None, None, True),
+        (None, "", False),
+        (None, False, False),
+        (NAN, NAN, False),
+        (Byte(5), 5, True),
+        (Safe("a"), "a", True),
+        (TRIGGER, "create", False),
+        (TRIGGER, NamedString("create"), True),
+        ([1], ["a"], False),
+        ([], {}, False),
+        ([1], None, False),
+        (NO_LOOP, None, False),
+        (NO_LOOP, NO_LOOP, True),
+        (ForLoop([0]), ForLoop([0]), False),
+        (CycleValue("a"), "a", False),
+        (ForLoop([0]), NO_LOOP, False),
+    ],
+)
+def test_equality(a, b, same):
+    assert equal(a, b) is same
+    assert equal(b, a) is same
+
+
+def test_a_pointer_equals_itself():
+    loop = ForLoop([0])
+    assert equal(loop, loop)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "name"),
+    [
+        ([1], [2], "[]int"),
+        ([], [None], "[]interface {}"),
+        ({"a": "b"}, GoMap({}), "map[string]string"),
+        (Struct("config.DeviceNamed"), Struct("config.DeviceNamed"), "config.DeviceNamed"),
+    ],
+)
+def test_comparing_containers_of_one_type_panics(a, b, name):
+    with pytest.raises(Panic, match="comparing uncomparable type") as caught:
+        equal(a, b)
+    assert caught.value.message.endswith(name)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "before"),
+    [
+        (1, 2, True),
+        ("a", "b", False),
+        ("2", "10", True),
+        ("10", "9", False),
+        ("1.5", 2, True),
+        ("3.75", 3, False),
+        (3, "3.75", False),
+        (None, 1, True),
+        (1.5, 2, True),
+        (1, 1.5, True),
+        (True, 1, True),
+        (NAN, 1.0, False),
+    ],
+)
+def test_order(a, b, before):
+    assert less(a, b) is before
+    assert greater(b, a) is before
+
+
+def test_nothing_is_ordered_with_nan():
+    assert not any(order(NAN, 1) for order in (less, less_or_equal, greater, greater_or_equal))
+
+
+@pytest.mark.parametrize(
+    ("item", "container", "found"),
+    [
+        (1, "123", True),
+        (None, "abc", True),
+        (True, "xTruex", True),
+        ("\udcc3", "é", True),
+        (2, [1, 2], True),
+        (2.0, [1, 2], False),
+        ("a", {"a": 1}, True),
+        (True, {"a": 1}, False),
+        (TRIGGER, {"create": 1}, False),
+        (Safe("a"), {"a": 1}, True),
+        ("x", TRIGGER, False),
+        ("eat", TRIGGER, True),
+        ("Counter", ForLoop([0]), True),
+        ("value", CycleValue("a"), True),
+        ("nope", ForLoop([0]), False),
+        (1, 123, False),
+        (1, None, False),
+    ],
+)
+def test_membership(item, container, found):
+    assert contains(item, container) is found
+
+
+def test_membership_panics_as_go_does():
+    with pytest.raises(Panic, match="MapIndex"):
+        contains(5, {"5": 1})
+    with pytest.raises(Panic, match="uncomparable"):
+        contains([1], [[1]])
+
+
+@pytest.mark.parametrize(
+    ("value", "backwards", "ordered", "items"),
+    [
+        (["b", "a"], False, False, ["b", "a"]),
+        (["b", "a"], True, False, ["a", "b"]),
+        (["b", "a", "c"], False, True, ["a", "b", "c"]),
+        (["b", "a", "c"], True, True, ["c", "b", "a"]),
+        (["10", "9"], False, True, ["10", "9"]),
+        ([10, 9], False, True, [9, 10]),
+        ([True, False], False, True, [False, True]),
+        ([2, "a", 1], False, True, [2, "a", 1]),  # behind an interface all compare equal
+        ([2, 1.5], False, True, [2, 1.5]),
+        ("hé", False, False, ["h", "\udcc3", "\udca9"]),
+        ("ab", True, False, ["b", "a"]),
+        ("", False, True, []),
+        (5, False, False, []),
+        (None, False, False, []),
+        (["\udcff", "\U0001f600"], False, True, ["\U0001f600", "\udcff"]),
+    ],
+)
+def test_iteration(value, backwards, ordered, items):
+    assert iterate(value, backwards, ordered) == (items, None)
+
+
+def test_maps_come_in_key_order_and_reversed_only_with_sorted():
+    assert iterate({"b": 1, "a": 2}) == (["a", "b"], [2, 1])
+    assert iterate({"b": 1, "a": 2}, True) == (["a", "b"], [2, 1])
+    assert iterate({"b": 1, "a": 2}, True, True) == (["b", "a"], [1, 2])
+
+
+def test_sorting_a_string_panics():
+    with pytest.raises(Panic, match="handle sort for type string"):
+        iterate("abc", False, True)
+
+
+@pytest.mark.parametrize(
+    ("operator", "a", "b", "result"),
+    [
+        (add_v4, 1, 2, 3),
+        (add_v4, "1", 1, 2),
+        (add_v4, "a", "b", 0),
+        (add_v6, "1", 1, "11"),
+        (add_v6, None, "x", "x"),
+        (add_v6, 1, 1.5, 2.5),
+        (add_v6, True, 1, 1),
+        (add_v4, MAX_INT, 1, MIN_INT),
+        (sub, MIN_INT, 1, MAX_INT),
+        (mul, "3", "4", 12),
+        (mul, "1.5", 2, 2),
+        (mul, "1.5", 2.0, 3.0),
+        (mul, MAX_INT, 2, -2),
+        (div, -7, 2, -3),
+        (div, 7, -2, -3),
+        (div, MIN_INT, -1, MIN_INT),
+        (div, 1.0, 0, INF),
+        (div, -1, 0.0, -INF),
+        (div, 1, -0.0, -INF),
+        (mod, -7, 3, -1),
+        (mod, 7, -3, 1),
+        (mod, 7.9, 4, 3),
+        (power, 2, 3, 8.0),
+    ],
+)
+def test_operators(operator, a, b, result):
+    assert operator(a, b) == result
+    assert type(operator(a, b)) is type(result)
+
+
+def test_zero_by_zero_is_no_number():
+    assert math.isnan(div(0.0, 0))
+
+
+@pytest.mark.parametrize("operator", [div, mod])
+def test_dividing_an_integer_by_zero_panics(operator):
+    with pytest.raises(Panic, match="integer divide by zero"):
+        operator(1, None)
+
+
+def test_joined_bytes_become_characters_again():
+    assert add_v6("\udcc3", "\udca9") == recombine("\udcc3\udca9") == "é"
+
+
+def test_a_text_beyond_the_limit_is_refused():
+    half = "x" * (values.MAX // 2 + 1)
+    with pytest.raises(TooLarge):
+        add_v6(half, half)
+
+
+@pytest.mark.parametrize(
+    ("value", "result"),
+    [(5, 0), (0, 1), (2.5, 0.0), (0.0, 1.1), ("", True), ("a", False), ([], True), (True, False), (None, True),
+     (Byte(0), 1), (CycleValue(""), False), (NO_LOOP, True)],
+)  # fmt: skip
+def test_not(value, result):
+    assert negate(value) == result
+    assert type(negate(value)) is type(result)
+
+
+def test_a_sign_wants_a_number():
+    assert negative(5) == -5
+    assert negative(MIN_INT) == MIN_INT
+    assert negative(Byte(5)) == -5
+    for value in (True, None, "5", [1]):
+        with pytest.raises(Failure, match="Negative sign on a non-number expression"):
+            negative(value)
+
+
+@pytest.mark.parametrize("n", [0, MAX_INT, MIN_INT, MAX_INT + 1, MIN_INT - 1, 3 << 64, -(5 << 63) - 7])
+def test_integers_wrap(n):
+    assert MIN_INT <= wrap64(n) <= MAX_INT
+    assert (wrap64(n) - n) % (1 << 64) == 0
+
+
+def test_fields():
+    clone = Function(dict)
+    device = MethodMap({"type": "nic", "Clone": "a key"}, "config.Device", {"Clone": clone})
+    assert get_field({"a": 1}, "a") == 1
+    assert get_field({"a": 1}, "b") is None
+    assert get_field(device, "type") == "nic"
+    assert get_field(device, "Clone") is clone
+    assert get_field(ForLoop([2], 3), "Counter") == 3
+    assert get_field(ForLoop([2], 3), "counter") is None
+    assert get_field(NO_LOOP, "Counter") is None
+    assert get_field(Block(str), "Super").call is str
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [("a", "string"), (5, "int"), (Byte(5), "uint8"), (1.5, "float64"), (True, "bool"), ([], "slice")],
+)
+def test_scalars_have_no_fields(value, name):
+    with pytest.raises(Failure, match=f"can't access a field by name on type {name}$"):
+        get_field(value, "x")
+
+
+def test_an_unexported_field_panics():
+    with pytest.raises(Panic, match="unexported"):
+        get_field(CycleValue("a"), "value")
+
+
+def test_indexes():
+    assert get_index([1, 2], 1) == 2
+    assert get_index([1, 2], 2) is None
+    assert get_index("wé", 0) == 119
+    assert get_index("wé", 1) == 0xC3
+    assert gotype(get_index("wé", 0)) == "uint8"
+    assert get_index("wé", 3) is None
+    for value, name in (({"0": 1}, "map"), (5, "int"), (ForLoop([0]), "struct")):
+        with pytest.raises(Failure, match=f"can't access an index on type {name}$"):
+            get_index(value, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "result"),
+    [
+        ([1, 2], 1, 2),
+        ([1, 2], "zz", 1),
+        ([1, 2], None, 1),
+        ([1, 2], 1.9, 2),
+        ([1, 2], -1, None),
+        ([1, 2], 9, None),
+        ("ab", 1, 98),
+        ({"a": 1}, "a", 1),
+        ({"1": 1}, 1, None),
+        ({"create": 1}, TRIGGER, None),
+        (ForLoop([0], 2), "Counter", 1),
+        (None, "a", None),
+    ],
+)
+def test_subscripts(value, key, result):
+    assert subscript(value, key) == result
+
+
+def test_subscripts_panic_as_go_does():
+    with pytest.raises(Panic, match="zero Value"):
+        subscript({"a": 1}, None)
+    with pytest.raises(Panic, match="unimplemented"):
+        subscript(5, 0)
+
+
+def loop_fields(loop):
+    return [get_field(loop, name) for name in values.LOOP_FIELDS[:6]]
+
+
+def test_forloop_counts():
+    cell = [-1]
+    loop = ForLoop(cell, 2)
+    assert loop_fields(loop) == [0, 0, 0, 0, True, False]
+    cell[0] = 0
+    assert loop_fields(loop) == [1, 0, 2, 1, True, False]
+    cell[0] = 1
+    assert loop_fields(loop) == [2, 1, 1, 0, False, True]
+
+
+def test_forloop_counts_down_on_a_reversed_string():
+    cell = [2]
+    loop = ForLoop(cell, 3, None, True)
+    assert loop_fields(loop) == [3, 2, 1, 0, True, True]
+    cell[0] = 1
+    assert loop_fields(loop) == [2, 1, 2, 1, False, True]
+    cell[0] = 0
+    assert loop_fields(loop) == [1, 0, 3, 2, False, True]
+
+
+def test_the_outermost_loop_has_a_nil_parent():
+    outer = ForLoop([0])
+    assert get_field(outer, "Parentloop") is NO_LOOP
+    assert get_field(ForLoop([0], 1, outer), "Parentloop") is outer
+
+
+@pytest.mark.parametrize(
+    ("value", "go_kind", "name"),
+    [
+        (None, "invalid", "<nil>"),
+        (True, "bool", "bool"),
+        (Byte(1), "uint8", "uint8"),
+        (Safe(""), "string", "string"),
+        (TRIGGER, "string", "instance.TemplateTrigger"),
+        ([[1]], "slice", "[]interface {}"),
+        (ForLoop([0]), "ptr", "*pongo2.tagForLoopInformation"),
+        (Block(str), "struct", "pongo2.tagBlockInformation"),
+        (NO_LOOP, "ptr", "*pongo2.tagForLoopInformation"),
+        (Function(str), "func", "func()"),
+    ],
+)
+def test_kinds_and_types(value, go_kind, name):
+    assert kind(value) == go_kind
+    assert gotype(value) == name
+
+
+def test_what_is_no_value_is_named():
+    with pytest.raises(TypeError, match="can't hold a set"):
+        kind({1})
+    with pytest.raises(TypeError, match="can't hold a set"):
+        to_string({1})
+
+
+def test_importing_values_loads_nothing_else():
+    code = (
+        "import sys; before = set(sys.modules); import templater.pongo2.values;"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    loaded = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == ["templater", "templater.pongo2", "templater.pongo2.values"]
