@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .changes import FAILED, SKIP, WRITING
+from .changes import FAILED, SKIP, WRITE, WRITING
 from .source import printable
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def headline(change: Change) -> str:
     facts = f"{path}  {change.action}"
     if change.action not in (FAILED, SKIP):
         facts += f"  {change.uid}:{change.gid} {change.mode:04o}"
-    because = f": {change.reason}" if change.reason else ""
+    because = f": {change.reason}" if change.reason and change.action not in (WRITE, FAILED) else ""
     return f"{facts}  {printable(change.rule.template) or '-'} on {printable(change.trigger)}{because}"
 
 

@@ -1,4 +1,4 @@
-"""``templater apply``: write the files into a root file system."""
+"""``templater apply``: write the files into a root filesystem."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def for_rootfs(plan: Plan, *, as_agent: bool) -> Plan:
         return plan
     if not as_agent:
         raise RefusedError(
-            f"'{plan.instance.name}' is a virtual machine: its host writes no file into its root file system",
+            f"'{plan.instance.name}' is a virtual machine: its host writes no file into its root filesystem",
             hint="--as-agent does what the agent in the guest would do",
         )
     return plan.as_agent()

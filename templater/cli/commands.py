@@ -29,7 +29,7 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         stem = self.prefix + ALIASES.get(cmd_name, cmd_name).replace("-", "_")
-        if not stem.isidentifier() or find_spec(f"{self.package}.{stem}") is None:
+        if not stem.isidentifier() or stem.startswith("_") or find_spec(f"{self.package}.{stem}") is None:
             return None
         found = getattr(import_module(f"{self.package}.{stem}"), "command", None)
         return found if isinstance(found, click.Command) else None

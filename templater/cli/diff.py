@@ -1,4 +1,4 @@
-"""``templater diff``: what would change in a root file system, as a patch."""
+"""``templater diff``: what would change in a root filesystem, as a patch."""
 
 from __future__ import annotations
 

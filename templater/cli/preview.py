@@ -26,7 +26,7 @@ Examples:
   templater preview ./image -i web1.yaml -t start       the instance of `incus config show web1`
   templater preview ./image -i fleet.json#web1          one of `incus list -f json`
   templater preview ./image -c user.foo=bar --host lxd  what LXD would make of it
-  templater preview ./image --rootfs /srv/web1/rootfs   against a root file system
+  templater preview ./image --rootfs /srv/web1/rootfs   against a root filesystem
   templater preview ./image -o tree                     written to a new folder, or to FILE.tar
 """
 
@@ -35,7 +35,7 @@ Examples:
 @options.source_argument
 @options.instance_options
 @options.trigger_option()
-@click.option("--rootfs", metavar="DIR", help="The root file system the files would land in.")
+@click.option("--rootfs", metavar="DIR", help="The root filesystem the files would land in.")
 @click.option("-o", "--output", "target", metavar="DIR|FILE.tar", help="Write the rendered files there.")
 @options.host_options()
 @options.json_option

@@ -1,4 +1,4 @@
-"""A plan's files in a folder or a tar of their own, away from any root file system."""
+"""A plan's files in a folder or a tar of their own, away from any root filesystem."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ def write_tar(changes: list[Change], target: str) -> None:
 
     tar = TarRootfs()
     for change in changes:
+        # a virtual machine's files are named after their templates, without a folder
+        change.real = "/" + change.real.lstrip("/")
         tar.carry_out(change)
     tar.save(target)
 

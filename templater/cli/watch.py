@@ -65,17 +65,17 @@ def command(
             complain(plan)
 
     files, folders = sources_of(options.existing(src))
-    with Watch([*files, *instance.files], folders) as watch:
-        attempt(look)
-        try:
+    try:
+        with Watch([*files, *instance.files], folders) as watch:
+            attempt(look)
             while True:
                 names = watch.wait()
                 if output.on_terminal():
                     click.clear()
                 output.say(f"changed: {', '.join(names)}")
                 attempt(look)
-        except KeyboardInterrupt:
-            return 0
+    except KeyboardInterrupt:
+        return 0
 
 
 def attempt(look: Callable[[], None]) -> None:

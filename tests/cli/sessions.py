@@ -2,7 +2,7 @@
 
 A line that begins with ``$ `` is a command (``> `` continues it), other lines are its output, standard
 output and standard error as they come. ``[exit 5]`` is the exit code, 0 where nothing is said. A line
-that is only ``…`` stands for any lines.
+that is only ``…`` stands for any lines, and one that begins with ``## `` is said to the reader.
 """
 
 from __future__ import annotations
@@ -20,15 +20,22 @@ ANY = "…"
 EXIT = re.compile(r"\[exit (\d+)\]")
 
 
+SAID = "## "
+
+
 @dataclass
 class Step:
+    """A command with what comes of it; what is said to the reader after it is ``after``."""
+
     command: str
     output: str
+    after: str = ""
 
     def __str__(self) -> str:
         return (
             "".join(f"{'>' if n else '$'} {line}\n" for n, line in enumerate(self.command.split("\n")))
             + self.output
+            + self.after
         )
 
 
@@ -80,6 +87,8 @@ def steps_of(text: str) -> tuple[str, list[Step]]:
             steps.append(Step(line[2:].rstrip("\n"), ""))
         elif line.startswith("> ") and steps and not steps[-1].output:
             steps[-1].command += "\n" + line[2:].rstrip("\n")
+        elif steps and (steps[-1].after or line.startswith(SAID)):
+            steps[-1].after += line
         elif steps:
             steps[-1].output += line
         else:
@@ -110,7 +119,7 @@ def replay(text: str, stage: Stage) -> tuple[str, list[tuple[Step, str]]]:
             real += str(step)
         else:
             wrong.append((step, got))
-            real += str(Step(step.command, got + spacing))
+            real += str(Step(step.command, got + spacing, step.after))
     return real, wrong
 
 

@@ -80,7 +80,7 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path, capfd):
 def test_a_place_that_can_not_be_written_is_said(target, tmp_path, capfd):
     (tmp_path / "file").write_text("no folder")
     assert preview(PERMISSIONS, "-o", tmp_path / target) == 6
-    assert target in capfd.readouterr().err
+    assert str(tmp_path / target.split("/")[0]) in capfd.readouterr().err
 
 
 def test_the_good_files_are_written_beside_failing_ones(tmp_path):

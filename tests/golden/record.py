@@ -74,10 +74,6 @@ def go_mode(text: str) -> int:
     return int(text, 0) & 0o777
 
 
-def go_integer(text: str) -> int:
-    return int(text, 8) if text[:1] == "0" and text[1:2].isdigit() else int(text, 0)
-
-
 class Expected(NamedTuple):
     """One rule in one pass: what stands in the MANIFEST, and the content."""
 
@@ -135,11 +131,11 @@ def one(path, rule, trigger, folder, instance, engine, due) -> Expected:
         return failed._replace(error="template")
     inside = posixpath.normpath(path.lstrip("/"))
     if inside == ".." or inside.startswith("../"):
-        return failed._replace(error="path")
+        return failed._replace(path=path, error="path")
     if [other for other in due if posixpath.normpath("/" + other.lstrip("/")) == cleaned] != [path]:
         return failed._replace(error="collision")
     try:
-        owner = f"{go_integer(rule.get('uid', '0'))}:{go_integer(rule.get('gid', '0'))}"
+        owner = f"{int(rule.get('uid', '0'))}:{int(rule.get('gid', '0'))}"
         mode = f"{go_mode(rule.get('mode', '0644')):04o}"
     except ValueError:
         return failed._replace(error="permissions")
