@@ -30,8 +30,8 @@ import os
 import stat
 import time
 
+from .changes import CREATE, UPDATE, WRITE
 from .errors import BusyError, RefusedError, TemplaterError, UsageError, WriteError
-from .plan import CREATE, UPDATE, WRITE
 from .rootfs import components, not_regular
 from .rootfs.confined import Directory, Root, again, kind_of, read_descriptor, write_error
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import ParamSpec
 
-    from .plan import Change, Plan
+    from .changes import Change, Plan
     from .rootfs.directory import DirectoryRootfs
 
     Arguments = ParamSpec("Arguments")

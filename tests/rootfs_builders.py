@@ -67,7 +67,10 @@ def opened(path: Path, mechanism: str = "", **options: bool) -> DirectoryRootfs:
 
 
 def snapshot(top: Path, *, times: bool = False) -> dict[str, tuple[object, ...]]:
-    """Everything below a directory, byte for byte: kind, mode, owner, content, target, attributes."""
+    """Everything below a directory, byte for byte: kind, mode, owner, content, target, device.
+
+    ``times`` adds inodes and mtimes, but for directories, whose mtime passing names change.
+    """
     return dict(_seen(top, times))
 
 
@@ -80,7 +83,7 @@ def _seen(top: Path, times: bool) -> Iterator[tuple[str, tuple[object, ...]]]:
         elif stat.S_ISLNK(status.st_mode):
             content = os.readlink(place)
         seen = (stat.filemode(status.st_mode), status.st_uid, status.st_gid, content, status.st_rdev)
-        if times:
+        if times and not stat.S_ISDIR(status.st_mode):
             seen += (status.st_ino, status.st_mtime_ns)
         yield str(place.relative_to(top)), seen
 

@@ -17,7 +17,7 @@ from . import components
 from .memory import MemoryRootfs
 
 if TYPE_CHECKING:
-    from ..plan import Change
+    from ..changes import Change
 
 #: contents up to this size are kept when an archive is opened; larger ones are read again when asked for
 _KEPT = 64 * 1024

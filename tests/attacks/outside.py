@@ -1,0 +1,76 @@
+"""A root filesystem in the middle of things that must not change."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from templater.apply import apply
+from templater.changes import Plan
+from templater.errors import TemplaterError
+from templater.rootfs.directory import DirectoryRootfs
+from tests.rootfs_builders import a_directory, a_plan, opened, snapshot, strays
+
+
+class Scene:
+    """``host`` holds a canary and what an attacker would like to read or write; ``top`` is the root filesystem."""
+
+    def __init__(self, folder: Path, mechanism: str = "") -> None:
+        self.folder = folder
+        self.mechanism = mechanism
+        self.host = a_directory(
+            folder / "host", {"canary": "untouched", "shadow": "root:secret", "etc/cron.d": None}
+        )
+        self.top = a_directory(folder / "deep/root", {"etc/hosts": "old", "etc/keep": "kept", "var": None})
+
+    def rootfs(self, **options: bool) -> DirectoryRootfs:
+        return opened(self.top, self.mechanism, **options)
+
+    def link(self, path: str, target: str | Path) -> None:
+        (self.top / path).symlink_to(target)
+
+    def write(self, files: Mapping[str, str], **fields: object) -> Plan:
+        """Plan, apply, and hold the outside to be the same."""
+        before = snapshot(self.host, times=True)
+        with self.rootfs() as rootfs:
+            plan = a_plan(files, rootfs, **fields)
+            try:
+                apply(plan, rootfs)
+            finally:
+                self.hold(before)
+        return plan
+
+    def hold(self, before: dict[str, tuple[object, ...]]) -> None:
+        assert snapshot(self.host, times=True) == before
+        assert sorted(place.name for place in self.folder.iterdir()) == ["deep", "host"]
+        assert [place.name for place in (self.folder / "deep").iterdir()] == ["root"]
+        assert strays(self.folder) == []
+
+    def refuses(
+        self,
+        files: Mapping[str, str],
+        kind: type[TemplaterError],
+        says: str,
+        exit_code: int = 3,
+        **fields: object,
+    ) -> TemplaterError:
+        """Not a byte changes, in the root filesystem as outside, and the error is this one."""
+        inside = snapshot(self.top, times=True)
+        with pytest.raises(kind, match=says) as caught:
+            self.write(files, **fields)
+        assert caught.value.exit_code == exit_code
+        assert snapshot(self.top, times=True) == inside
+        return caught.value
+
+    def text(self, path: str) -> str:
+        return (self.top / path).read_text()
+
+
+def between(scene: Scene, rootfs: DirectoryRootfs, plan: Plan, act: Callable[[], object]) -> None:
+    """Carry out a plan after something changed since it was made."""
+    act()
+    before = snapshot(scene.host, times=True)
+    try:
+        apply(plan, rootfs)
+    finally:
+        scene.hold(before)

@@ -1,0 +1,117 @@
+"""Attacks by somebody who acts at the same time: cases 27 and 28, for writing and for reading."""
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from templater.apply import apply
+from templater.errors import InputError, RefusedError, TemplaterError
+from templater.image import open_image
+from tests.attacks.flipping import Flipping
+from tests.attacks.outside import Scene
+from tests.rootfs_builders import a_directory, a_plan, snapshot, strays
+
+FLIPS = 100_000
+SECONDS = 2.0
+
+pytestmark = pytest.mark.slow
+
+
+def test_attack_28_the_directory_of_a_target_flips_with_a_link_out_of_the_root(scene: Scene, capsys):
+    """Whole plans, made and carried out, while /etc is a directory one moment and a link the next."""
+    scene.link("link", scene.host)
+    a_directory(scene.host, {"hosts": "the host's own"})
+    host, results = snapshot(scene.host, times=True), Counter[str]()
+    with Flipping(scene.top / "etc", scene.top / "link") as flips:
+        for number in rounds(flips):
+            files = {"/etc/hosts": f"new {number}", "/etc/new": str(number), f"/etc/d{number % 7}/x": "deep"}
+            with scene.rootfs() as rootfs:
+                results[carried_out(lambda: apply(a_plan(files, rootfs), rootfs, durable=False))] += 1
+    report(capsys, scene, flips, results, "apply")
+    scene.hold(host)
+    assert flips.count >= FLIPS
+    assert results["done"] > 0 and results["RefusedError"] > 0
+
+
+def test_attack_27_a_plan_made_for_a_directory_is_carried_out_while_it_flips(scene: Scene, capsys):
+    """Only the writing half races: the plan always says '/etc', and the staging meets whatever is there."""
+    scene.link("link", scene.host)
+    a_directory(scene.host, {"hosts": "old"})
+    host, results = snapshot(scene.host, times=True), Counter[str]()
+    with scene.rootfs() as rootfs:
+        plans = [a_plan({"/etc/hosts": text, "/etc/a/b/x": text}, rootfs) for text in ("one", "two")]
+    with Flipping(scene.top / "etc", scene.top / "link") as flips:
+        for number in rounds(flips):
+            with scene.rootfs() as rootfs:
+                results[carried_out(lambda: apply(plans[number % 2], rootfs, durable=False))] += 1
+    report(capsys, scene, flips, results, "apply of a kept plan")
+    scene.hold(host)
+    assert flips.count >= FLIPS
+    assert results["RefusedError"] > 0
+
+
+def test_attack_28_the_templates_directory_flips_with_a_link_to_the_host(scene: Scene, capsys):
+    image = a_directory(scene.folder / "deep/root/image", {"templates/shadow": "the template"})
+    (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [start], template: shadow}}\n")
+    (image / "link").symlink_to(scene.host)
+    results = Counter[str]()
+    with Flipping(image / "templates", image / "link") as flips:
+        for _ in rounds(flips):
+            results[read(image)] += 1
+    report(capsys, scene, flips, results, "templates")
+    assert flips.count >= FLIPS
+    assert results["the template"] > 0
+    assert set(results) <= {"the template", "RefusedError", "InputError", "missing"}
+
+
+def test_attack_28_a_template_flips_with_a_link_to_the_host(scene: Scene, capsys):
+    image = a_directory(scene.folder / "deep/root/image", {"templates/shadow": "the template"})
+    (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [start], template: shadow}}\n")
+    (image / "templates/link").symlink_to(scene.host / "shadow")
+    results = Counter[str]()
+    with Flipping(image / "templates/shadow", image / "templates/link") as flips:
+        for _ in rounds(flips):
+            results[read(image)] += 1
+    report(capsys, scene, flips, results, "a template")
+    assert flips.count >= FLIPS
+    assert results["the template"] > 0
+    assert set(results) <= {"the template", "RefusedError", "InputError", "missing"}
+
+
+def rounds(flips: Flipping) -> Iterator[int]:
+    """Until enough was flipped and enough time is over."""
+    began = time.monotonic()
+    return itertools.takewhile(
+        lambda _: flips.count < FLIPS or time.monotonic() - began < SECONDS, itertools.count()
+    )
+
+
+def carried_out(call: object) -> str:
+    try:
+        call()  # type: ignore[operator]
+    except TemplaterError as error:
+        return type(error).__name__
+    return "done"
+
+
+def read(image: Path) -> str:
+    try:
+        found = open_image(str(image)).read_templates(["shadow"])["shadow"]
+    except (RefusedError, InputError) as error:
+        return type(error).__name__
+    if found.data is not None:
+        return found.data.decode()
+    return "missing" if found.error is None else type(found.error).__name__
+
+
+def report(
+    capsys: pytest.CaptureFixture[str], scene: Scene, flips: Flipping, results: Counter[str], what: str
+) -> None:
+    with capsys.disabled():
+        print(
+            f"\n  {what} ({scene.mechanism}): {flips.count} flips, {dict(results)}, {len(strays(scene.folder))} strays"
+        )

@@ -1,0 +1,324 @@
+"""Attacks through the target path of a rule, and through what lies at it: cases 1 to 4 and 12 to 30."""
+
+import contextlib
+import os
+import socket
+import stat
+import subprocess
+
+import pytest
+
+from templater.apply import PREFIX, apply
+from templater.errors import InputError, RefusedError, WriteError
+from templater.plan import FAILED, SKIP
+from templater.rootfs.confined import Directory
+from tests.attacks.outside import between
+from tests.rootfs_builders import a_plan, a_rule, as_root, snapshot
+
+
+@pytest.mark.parametrize(
+    "path", ["../../etc/cron.d/x", "/../x", "a/../../x", "/etc/../../host/canary", "/a/b/../../../x"]
+)
+def test_attack_01_a_target_that_leaves_the_root_by_dots(scene, path):
+    scene.refuses({path: "x"}, RefusedError, r"leaves the root filesystem by '\.\.'")
+
+
+@pytest.mark.parametrize("path", ["", "/", ".", "/.", "//", "/etc/..", "a/.."])
+def test_attack_02_the_root_itself_as_target(scene, path):
+    scene.refuses({path: "x"}, RefusedError, "is the root directory itself")
+
+
+@pytest.mark.parametrize(
+    "path", ["etc/hosts", "//etc//hosts", "/etc/./hosts", "/etc/hosts/", "/no/../etc/hosts"]
+)
+def test_attack_02_spellings_that_the_daemons_clean_are_cleaned(scene, path):
+    scene.write({path: "new"})
+    assert scene.text("etc/hosts") == "new"
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/etc/x\0y", "NUL"),
+        ("/" + "a/" * 2500, "longer than any kernel"),
+        ("/" + "n" * 256, "longer than any kernel"),
+    ],
+)
+def test_attack_03_nul_and_overlong_targets(scene, path, says):
+    scene.refuses({path: "x"}, RefusedError, says)
+
+
+@pytest.mark.parametrize("path", ["/etc/two\nlines", "/etc/\udcff\udcfe", "/etc/\x1b[2Jclear"])
+def test_attack_03_odd_bytes_are_written_as_they_are_and_shown_escaped(scene, path):
+    plan = scene.write({path: "new"})
+    assert (os.fsencode(scene.top) + path.encode("utf-8", "surrogateescape")) in [
+        os.path.join(os.fsencode(scene.top), b"etc", name)
+        for name in os.listdir(os.fsencode(scene.top / "etc"))
+    ]
+    with scene.rootfs() as rootfs:
+        os.unlink(os.fsencode(scene.top) + path.encode("utf-8", "surrogateescape"))
+        os.mkfifo(os.fsencode(scene.top) + path.encode("utf-8", "surrogateescape"))
+        (failed,) = a_plan({path: "x"}, rootfs).failed
+    assert failed.error.explain().isprintable() or "\n" not in str(failed.error)
+    assert "\x1b" not in failed.error.explain() and plan.failed == []
+
+
+@pytest.mark.parametrize("path", ["/etc", "/var/", "/etc/."])
+def test_attack_04_an_existing_directory_as_target(scene, path):
+    error = scene.refuses({"/etc/first": "x", path: "x"}, RefusedError, "directory")
+    assert path.strip("/.") in error.message
+
+
+def test_attack_12_an_absolute_symlink_on_the_way_is_resolved_inside(scene):
+    scene.link("usr", scene.host)
+    scene.write({"/usr/canary": "inside"})
+    made = scene.top / str(scene.host).lstrip("/") / "canary"
+    assert made.read_text() == "inside"
+
+
+def test_attack_13_a_relative_symlink_that_stays_inside_is_followed(scene):
+    scene.link("link", "etc")
+    scene.link("etc/up", "../var")
+    scene.write({"/link/hosts": "new", "/link/up/x": "y"})
+    assert (scene.text("etc/hosts"), scene.text("var/x")) == ("new", "y")
+
+
+@pytest.mark.parametrize("target", ["../../host", "../../../../../../..", "etc/../../../host"])
+def test_attack_14_a_relative_symlink_that_would_escape_stops_at_the_root(scene, target):
+    """As in a chroot, where '..' of the root is the root: the daemons refuse it, which is the host's outcome."""
+    scene.link("way", target)
+    scene.write({"/way/canary": "inside"})
+    inside = [place for place in scene.top.rglob("canary") if not place.is_symlink()]
+    assert [place.read_text() for place in inside] == ["inside"]
+
+
+@pytest.mark.parametrize("path", ["/loop/x", "/loop", "/ring/x"])
+def test_attack_15_a_loop_of_symlinks(scene, path):
+    scene.link("loop", "loop")
+    scene.link("ring", "/pong")
+    scene.link("pong", "ring")
+    scene.refuses({path: "x"}, RefusedError, "too many symlinks at '/(loop|ring|pong)'")
+
+
+def test_attack_16_a_symlink_in_the_last_place_is_followed_inside_and_stays(scene):
+    (scene.top / "run").mkdir()
+    scene.link("etc/resolv.conf", "../run/resolv.conf")
+    (scene.top / "run/resolv.conf").write_text("old")
+    scene.write({"/etc/resolv.conf": "new"})
+    assert os.readlink(scene.top / "etc/resolv.conf") == "../run/resolv.conf"
+    assert scene.text("run/resolv.conf") == "new"
+
+
+@pytest.mark.parametrize("target", ["/run/x/resolv.conf", "../../../host/new", "../run/resolv.conf"])
+def test_attack_17_a_dangling_symlink_in_the_last_place(scene, target):
+    scene.link("etc/resolv.conf", target)
+    scene.write({"/etc/resolv.conf": "new"})
+    assert (scene.top / "etc/resolv.conf").is_symlink()
+    made = [place for place in scene.top.rglob("*") if place.is_file() and not place.is_symlink()]
+    assert [place.read_text() for place in made].count("new") == 1
+
+
+def test_attack_17_with_create_only_a_dangling_symlink_is_a_name_that_exists(scene):
+    scene.link("etc/resolv.conf", "/run/resolv.conf")
+    plan = scene.write({"/etc/resolv.conf": "new"}, create_only=True)
+    assert [change.action for change in plan.changes] == [SKIP]
+    assert not (scene.top / "run").exists()
+
+
+@as_root
+@pytest.mark.parametrize("cross_mounts", [False, True])
+def test_attack_18_magic_links_of_proc_lead_nowhere(scene, mounts, cross_mounts):
+    (scene.top / "proc").mkdir()
+    mounts.proc(scene.top / "proc")
+    before = snapshot(scene.host, times=True)
+    for path in ("/proc/self/root" + str(scene.host / "canary"), "/proc/1/cwd/canary", "/proc/self/fd/0"):
+        # with mounts crossed a link's text may be followed, as text, inside the root; never the link
+        with (
+            scene.rootfs(cross_mounts=cross_mounts) as rootfs,
+            contextlib.suppress(RefusedError, WriteError, InputError),
+        ):
+            plan = a_plan({path: "x"}, rootfs, in_place=cross_mounts)
+            assert cross_mounts or plan.failed
+            apply(plan, rootfs)
+        scene.hold(before)
+        with scene.rootfs(cross_mounts=True) as rootfs, pytest.raises((RefusedError, InputError)):
+            rootfs.root.read(path, 100)
+
+
+@as_root
+@pytest.mark.parametrize("path", ["/mnt/canary", "/mnt/new/x", "/link/canary"])
+def test_attack_19_a_bind_mount_of_the_host_inside_the_root(scene, mounts, path):
+    (scene.top / "mnt").mkdir()
+    scene.link("link", "mnt")
+    mounts.bind(scene.host, scene.top / "mnt")
+    with pytest.raises(RefusedError, match=r"'/mnt'.* mount point|mount point '/mnt'"):
+        scene.write({path: "x"})
+
+
+@as_root
+def test_attack_19_crossing_mounts_has_to_be_asked_for_twice(scene, mounts):
+    """By the plan, which shows it, and by the root filesystem that is written."""
+    (scene.top / "mnt").mkdir()
+    mounts.bind(scene.host / "etc", scene.top / "mnt")
+    with scene.rootfs(cross_mounts=True) as open_rootfs:
+        plan = a_plan({"/mnt/x": "asked for"}, open_rootfs, in_place=True)
+        with scene.rootfs() as rootfs, pytest.raises(RefusedError, match="'/mnt' is a mount point"):
+            apply(plan, rootfs)
+        apply(plan, open_rootfs)
+    assert (scene.host / "etc/x").read_text() == "asked for"
+
+
+def test_attack_20_a_fifo(scene):
+    os.mkfifo(scene.top / "etc/fifo")
+    scene.refuses({"/etc/fifo": "x"}, RefusedError, "'/etc/fifo' is a fifo")
+
+
+def test_attack_20_a_fifo_that_appears_after_the_plan(scene):
+    with scene.rootfs() as rootfs:
+        plan = a_plan({"/etc/hosts": "x"}, rootfs)
+        with pytest.raises(RefusedError, match="is a fifo"):
+            between(
+                scene,
+                rootfs,
+                plan,
+                lambda: (os.unlink(scene.top / "etc/hosts"), os.mkfifo(scene.top / "etc/hosts")),
+            )
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("kind", "number"), [(stat.S_IFCHR, (1, 3)), (stat.S_IFBLK, (7, 99)), (stat.S_IFCHR, (5, 0))]
+)
+def test_attack_21_a_device(scene, kind, number):
+    (scene.top / "opt").mkdir()
+    os.mknod(scene.top / "opt/sda", kind | 0o666, os.makedev(*number))
+    scene.refuses({"/opt/sda": "x"}, RefusedError, "'/opt/sda' is a (char|block) device")
+
+
+def test_attack_22_a_socket(scene, monkeypatch):
+    monkeypatch.chdir(scene.top / "var")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("sock")
+        scene.refuses({"/var/sock": "x"}, RefusedError, "'/var/sock' is a socket")
+
+
+def test_attack_23_a_hard_link_to_a_file_of_the_host_is_broken_not_written_through(scene):
+    os.link(scene.host / "shadow", scene.top / "etc/innocent")
+    os.link(scene.top / "etc/keep", scene.top / "var/twin")
+    host = (scene.host / "shadow").stat()
+    with scene.rootfs() as rootfs:
+        apply(a_plan({"/etc/innocent": "x", "/var/twin": "y"}, rootfs), rootfs)
+    now = (scene.host / "shadow").stat()
+    assert (scene.host / "shadow").read_text() == "root:secret"
+    assert (now.st_ino, now.st_mtime_ns, now.st_mode, now.st_nlink) == (
+        host.st_ino,
+        host.st_mtime_ns,
+        host.st_mode,
+        1,
+    )
+    assert (scene.text("etc/innocent"), scene.text("etc/keep"), scene.text("var/twin")) == ("x", "kept", "y")
+
+
+@as_root
+@pytest.mark.parametrize(("flag", "what"), [("i", "etc/hosts"), ("a", "etc/hosts"), ("i", "etc"), ("i", "")])
+def test_attack_24_immutable_and_append_only(scene, flag, what):
+    place = scene.top / what
+    if subprocess.run(["chattr", f"+{flag}", place], check=False, capture_output=True).returncode:
+        pytest.skip("NOT RUN: this file system has no such flags")
+    try:
+        error = scene.refuses(
+            {"/var/first": "1", "/etc/hosts": "x", "/etc/new": "y", "/srv/a": "z"},
+            WriteError,
+            "not permitted",
+            6,
+        )
+        assert "lsattr" in error.hint
+    finally:
+        subprocess.run(["chattr", f"-{flag}", place], check=True)
+
+
+@as_root
+def test_attack_24_a_read_only_root(scene, mounts):
+    mounts.bind(scene.top, scene.top)
+    subprocess.run(["mount", "-o", "remount,ro,bind", scene.top], check=True)
+    error = scene.refuses({"/var/first": "1", "/etc/hosts": "x"}, WriteError, "read-only file system", 6)
+    assert "mount it writable" in error.hint
+
+
+@pytest.mark.parametrize("place", ["dev", "proc", "sys"])
+def test_attack_25_a_target_where_a_container_mounts_something_is_written_with_a_remark(scene, place):
+    plan = scene.write({f"/{place}/x": "y"})
+    assert "hides it behind a mount" in plan.changes[0].reason
+
+
+@as_root
+@pytest.mark.parametrize("place", ["dev", "proc", "sys", "run"])
+def test_attack_25_such_a_target_is_refused_where_something_is_mounted(scene, mounts, place):
+    (scene.top / place).mkdir()
+    mounts.tmpfs(scene.top / place)
+    with pytest.raises(RefusedError, match="mount point"):
+        scene.write({f"/{place}/x": "y"})
+    assert os.listdir(scene.top / place) == []
+
+
+@pytest.mark.parametrize("path", ["/etc/hosts/x", "/etc/hosts/x/y"])
+def test_attack_26_a_file_in_the_place_of_a_parent(scene, path):
+    scene.refuses({path: "x"}, RefusedError, "'/etc/hosts' is a file, not a directory")
+
+
+@pytest.mark.parametrize("swapped", ["/srv", "/srv/a", "/srv/a/b"])
+def test_attack_27_a_parent_is_swapped_between_mkdir_and_open(scene, monkeypatch, swapped):
+    """At the very moment the new directory has its name, it is moved away and replaced by a link."""
+    real = Directory.rename
+
+    def rename(self: Directory, name: str, to: Directory, new: str) -> None:
+        real(self, name, to, new)
+        if to.path_of(new) == swapped:
+            os.rename(new, "moved", src_dir_fd=to.fd, dst_dir_fd=to.fd)
+            os.symlink(scene.host, new, dir_fd=to.fd)
+
+    monkeypatch.setattr(Directory, "rename", rename)
+    with pytest.raises(RefusedError, match=f"'{swapped}' is a symlink, not a directory"):
+        scene.write({"/srv/a/b/canary": "x"})
+
+
+@pytest.mark.parametrize("bait", ["link out", "other file", "fifo", "gone"])
+def test_attack_29_the_staged_file_is_swapped_before_the_rename(scene, monkeypatch, bait):
+    real = Directory.rename
+
+    def rename(self: Directory, name: str, to: Directory, new: str) -> None:
+        if name.startswith(PREFIX) and new == "hosts":
+            os.unlink(name, dir_fd=self.fd)
+            if bait == "link out":
+                os.symlink(scene.host / "canary", name, dir_fd=self.fd)
+            elif bait == "other file":
+                os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=self.fd))
+            elif bait == "fifo":
+                os.mkfifo(name, dir_fd=self.fd)
+        real(self, name, to, new)
+
+    monkeypatch.setattr(Directory, "rename", rename)
+    with pytest.raises((RefusedError, WriteError), match=r"somebody swapped|no such file"):
+        scene.write({"/etc/hosts": "new", "/etc/new": "x"})
+    assert not (scene.top / "etc/new").exists()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [("/etc/x", b"1"), ("//etc/./x", b"2")],
+        [("/link/x", b"1"), ("/etc/x", b"2")],
+        [("/new", b"1"), ("/new/x", b"2")],
+        [("/new/x", b"1"), ("/new", b"2")],
+    ],
+)
+def test_attack_30_two_rules_that_meet(scene, files):
+    scene.link("link", "etc")
+    with scene.rootfs() as rootfs:
+        plan = a_plan([(a_rule(path), content) for path, content in files], rootfs)
+        assert {change.action for change in plan.changes} == {FAILED}
+        assert all(path in plan.failed[0].error.explain() for path, _ in files)
+        before = snapshot(scene.top, times=True)
+        with pytest.raises(type(plan.failed[0].error)):
+            apply(plan, rootfs)
+    assert snapshot(scene.top, times=True) == before
