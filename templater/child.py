@@ -13,6 +13,7 @@ import sys
 from time import monotonic
 
 from .errors import LimitError, TemplaterError
+from .source import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ OVERFLOW_UID = 65534
 MAX_FIELDS = 64
 MAX_RECORDS = 100_000
 CHUNK = 1 << 16
+
+#: the child's exit codes, and the record that it leaves when it fails
+FAILED, OUT_OF_MEMORY, TOO_DEEP, TOO_MUCH = 70, 71, 72, 73
+BUG = b"bug"
 
 
 class Bounds:
@@ -73,7 +78,7 @@ class Child:
             raise
         status = self.reap()
         if status:
-            raise _death(status, self.bounds)
+            raise _death(status, self.bounds, data)
         return parse(data)
 
     def receive(self) -> bytes:
@@ -131,20 +136,34 @@ def start(
 def _live(
     pipe: int, prepare: "Callable[[], None]", work: "Callable[[Send], None]", bounds: Bounds
 ) -> "NoReturn":
-    code = 70
+    code = FAILED
+    send = _sender(pipe, bounds)
     try:
         prepare()
         lock(pipe, bounds)
-        work(_sender(pipe, bounds))
+        work(send)
         code = 0
-    except (MemoryError, RecursionError) as error:
-        code = 71 if isinstance(error, MemoryError) else 72
-    except OverflowError:  # only _sender's: the work's own are TemplaterErrors by then
-        code = 73
+    except MemoryError:
+        code = OUT_OF_MEMORY
+    except RecursionError:
+        code = TOO_DEEP
+    except _TooMuch:
+        code = TOO_MUCH
     except BaseException as error:
-        code = 74 if isinstance(error, ImportError) else 70
+        send((BUG, f"{type(error).__name__}: {error} ({_place(error)})".encode("utf-8", "replace")[:500]))
     finally:
         os._exit(code)
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+
+
+class _TooMuch(Exception):
+    """The answer has grown above its bound."""
 
 
 def _sender(pipe: int, bounds: Bounds) -> "Send":
@@ -155,7 +174,7 @@ def _sender(pipe: int, bounds: Bounds) -> "Send":
         record = frame(b"".join([frame(field) for field in fields]))
         room -= len(record)
         if room < 0:
-            raise OverflowError
+            raise _TooMuch
         view = memoryview(record)
         while view:
             view = view[os.write(pipe, view) :]
@@ -324,17 +343,26 @@ def _too_much(bounds: Bounds) -> LimitError:
     return LimitError(f"the rendered files are larger than {bounds.output >> 20} MiB together")
 
 
-def _death(status: int, bounds: Bounds) -> TemplaterError:
+def _death(status: int, bounds: Bounds, data: bytes) -> TemplaterError:
     if os.WIFSIGNALED(status):
         signal = os.WTERMSIG(status)
         if signal in (24, 9):  # SIGXCPU; the kernel sends SIGKILL at the hard limit
             return LimitError(f"rendering used more than {bounds.cpu} s of processor time and was ended")
         return ChildFailure(f"the rendering child died of signal {signal}")
     code = os.WEXITSTATUS(status)
-    if code == 71:
+    if code == OUT_OF_MEMORY:
         return LimitError(f"rendering needs more than {bounds.memory >> 20} MiB of memory")
-    if code == 72:
+    if code == TOO_DEEP:
         return LimitError("rendering nests deeper than Python allows")
-    if code == 73:
+    if code == TOO_MUCH:
         return _too_much(bounds)
-    return ChildFailure("the rendering child failed", hint="please report this")
+    return ChildFailure("the rendering child failed", hint="please report this", notes=_last_words(data))
+
+
+def _last_words(data: bytes) -> "tuple[str, ...]":
+    try:
+        records = parse(data)
+    except ChildFailure:
+        return ()
+    words = records[-1] if records else []
+    return (printable(words[1].decode("utf-8", "replace")),) if words[:1] == [BUG] and len(words) == 2 else ()

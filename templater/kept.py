@@ -27,7 +27,8 @@ MOST_ENTRIES = 512
 
 #: what was compiled is only as good as what compiled it
 COMPILER = (
-    "pongo2/compile.py",
+    "pongo2/template.py",
+    "pongo2/compiler.py",
     "pongo2/emit.py",
     "pongo2/parser.py",
     "pongo2/runtime.py",
@@ -115,19 +116,19 @@ def key(parts: "Iterable[bytes]") -> str:
 
 
 def encode(kept: Kept, key: str) -> bytes:
-    digest = _blake2b(kept.payload).hexdigest()
-    header = (MAGIC, key.encode(), digest.encode(), compiled_by(), " ".join(kept.modules).encode())
-    return b"\n".join((*header, kept.payload))
+    rest = b"\n".join((compiled_by(), " ".join(kept.modules).encode(), kept.payload))
+    return b"\n".join((MAGIC, key.encode(), _blake2b(rest).hexdigest().encode(), rest))
 
 
 def decode(data: bytes, key: str) -> "Kept | None":
     """The entry, or None: truncated, of another key, made by another Jinja2, or no entry at all."""
-    parts = data.split(b"\n", 5)
-    if len(parts) != 6:
+    parts = data.split(b"\n", 3)
+    if len(parts) != 4:
         return None
-    magic, its_key, digest, compiler, modules, payload = parts
-    if magic != MAGIC or its_key != key.encode() or digest != _blake2b(payload).hexdigest().encode():
+    magic, its_key, digest, rest = parts
+    if magic != MAGIC or its_key != key.encode() or digest != _blake2b(rest).hexdigest().encode():
         return None
+    compiler, modules, payload = rest.split(b"\n", 2)
     if not _still_there(compiler):
         return None
     names = tuple(modules.decode("ascii", "replace").split())
@@ -140,10 +141,11 @@ def is_ours(module: str) -> bool:
 
 def compiled_by() -> bytes:
     """Jinja2's place and age: its code generator made this. Looking at it costs one system call."""
-    import jinja2
-
-    path = jinja2.__file__ or ""
-    return b"%s %s" % (_age(path), path.encode("utf-8", "surrogateescape"))
+    for finder in sys.meta_path:
+        spec = finder.find_spec("jinja2", None)
+        if spec is not None and spec.origin:
+            return b"%s %s" % (_age(spec.origin), spec.origin.encode("utf-8", "surrogateescape"))
+    return b"- "
 
 
 def _still_there(compiler: bytes) -> bool:

@@ -10,9 +10,10 @@ import sys
 
 from . import errors
 from .child import Bounds, ChildFailure, start
-from .errors import LimitError, TemplateError, TemplaterError
+from .errors import LimitError, RefusedError, TemplateError, TemplaterError
 from .instance import Instance, Profile
 from .kept import Kept, is_ours, key
+from .lifecycle import passes
 from .metadata import Metadata, Rule
 from .source import Source, Span
 
@@ -28,17 +29,34 @@ if TYPE_CHECKING:
     from .rendering import Rendering
     from .views import TemplateFile
 
+#: where the daemons keep the pending trigger
+PENDING = "volatile.apply_template"
+
+#: a trigger of which no rule has heard: everything is compiled, nothing rendered
+COMPILE = ""
+
 IMAGE = "image"
 INSTANCE = "instance"
 
 #: what a run needs that parses and compiles; everything that a later import might want is here,
 #: because the locked child can open no file
-COLD = ("metadata_yaml", "instance_yaml", "rendering", "pongo2.compile", "pongo2.runtime", "pongo2.embedding")
-WARM = ("rendering", "pongo2.runtime", "pongo2.embedding")
+COLD = (
+    "metadata_yaml",
+    "instance_yaml",
+    "rendering",
+    "context",
+    "pongo2.template",
+    "pongo2.runtime",
+    "pongo2.embedding",
+)
+WARM = ("rendering", "context", "pongo2.runtime", "pongo2.embedding")
 
 
 class Job:
-    """What is to be rendered: sources as read, and what the runtime says of the instance."""
+    """What is to be rendered: sources as read, and what the runtime says of the instance.
+
+    Without ``triggers`` it is the instance's configuration that says which one is pending.
+    """
 
     __slots__ = (
         "clock", "config", "dialect", "host", "instance", "kept", "metadata", "name", "seed", "templates",
@@ -83,9 +101,10 @@ class Job:
 class Answer:
     """What came back: the rules that are due, one rendering each, and entries for the cache."""
 
-    __slots__ = ("instance", "kept", "metadata", "renderings")
+    __slots__ = ("instance", "kept", "metadata", "renderings", "triggers")
 
     def __init__(self, metadata: Metadata, instance: Instance) -> None:
+        self.triggers: tuple[str, ...] = ()
         self.metadata = metadata
         self.instance = instance
         self.renderings: list[Rendering] = []
@@ -157,10 +176,18 @@ class Run:
             answer = None
         if answer is not None and not answer.failed:
             return answer
+        self.restart()
+        return None
+
+    def restart(self) -> None:
         self.job.kept.clear()
         if self.child is not None:
             self.child = self.fork()
-        return None
+
+    def anew(self) -> Answer:
+        """From the sources, whatever is kept."""
+        self.restart()
+        return self.finish_cold()
 
     def finish_cold(self) -> Answer:
         answer = self.collect()
@@ -187,6 +214,40 @@ class Run:
             self.child.close()
 
 
+def fill(path: str, cache: str = "", dialect: str = "") -> "dict[str, Kept]":
+    """Compile what a directory holds and keep it; gives back what was kept.
+
+    It is done by the child, as a hook would do it. Errors of the templates are raised: what fails
+    to compile is not kept.
+    """
+    from .hosts import NONE
+    from .instance_directory import InstanceDirectory, Notebook
+    from .kept import Store, open_store
+
+    with InstanceDirectory(path) as directory:
+        job = Job(
+            directory.read_metadata(), directory.read_templates(), directory.read_instance(),
+            (COMPILE,), NONE, dialect=dialect,
+        )  # fmt: skip
+    notebook = None if cache else Notebook(path)
+    try:
+        held = None if notebook is None else notebook.cache()
+        store = Store(held) if held is not None else open_store(cache) if cache else None
+        if store is None:
+            raise RefusedError(
+                f"the cache of '{cache or path}' is not this user's alone",
+                hint="it has to be mode 0700 and yours",
+            )
+        run = Run(job, store, None, in_child=True)
+        if run.warm:
+            run.close()
+            return dict(job.kept)
+        return run.finish().kept
+    finally:
+        if notebook is not None:
+            notebook.close()
+
+
 # --- inside ------------------------------------------------------------------------------------
 
 
@@ -202,6 +263,10 @@ def prepare(job: Job) -> None:
         __import__(f"{__package__}.{name}")
     if names[0] == COLD[0]:
         _import_all("pongo2")
+        from .pongo2.dialect import DIALECTS
+        from .pongo2.library import library_for
+
+        library_for(DIALECTS[job.dialect])
     _load_timezone()
 
 
@@ -227,11 +292,13 @@ def render(job: Job, send: "Send") -> None:
     try:
         instance = _instance(job, send)
         metadata, codes = _image(job, send)
+        if not job.triggers:
+            job.triggers = passes(instance.expanded_config().get(PENDING, ""))
         renderings = _renderings(job, metadata, instance, codes)
     except TemplaterError as error:
         send((b"error", *error_fields(error)))
         return
-    send((b"instance", _bytes(instance.name), _bytes(instance.type)))
+    send((b"instance", _bytes(instance.name), _bytes(instance.type), *map(_bytes, job.triggers)))
     indices: dict[int, bytes] = {}
     for rendering in renderings:
         number = indices.get(id(rendering.rule))
@@ -268,7 +335,7 @@ def _image(job: Job, send: "Send") -> "tuple[Metadata, dict[str, CodeType]]":
         return _loaded_image(kept)
     from .metadata_yaml import read_metadata
 
-    metadata = read_metadata(job.metadata, job.host.yaml)  # type: ignore[arg-type]
+    metadata = read_metadata(job.metadata, job.host.yaml)
     codes, modules, complete = _compiled(job, metadata)
     if complete:
         payload = marshal.dumps(
@@ -432,6 +499,7 @@ def _answer(job: Job, records: "list[Record]") -> Answer:
             answer.renderings.append(Rendering(rules[int(fields[0])], _text(fields[1]), error=error))
         elif word == b"instance":
             answer.instance = Instance(_text(fields[0]), _text(fields[1]))
+            answer.triggers = tuple(_text(field) for field in fields[2:])
         elif word == b"keep":
             name, modules, payload = fields
             answer.kept[{b"image": IMAGE, b"instance": INSTANCE}[name]] = Kept(

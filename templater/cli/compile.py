@@ -1,0 +1,25 @@
+"""``templater compile``: have an image's templates ready for the hooks."""
+
+from __future__ import annotations
+
+import click
+
+from . import output
+
+HELP = """Compile the templates of SRC and keep the result for its hooks.
+
+SRC is an image's directory or an instance directory. A hook does this by itself at its first run,
+and again whenever something changed; done beforehand, the first start is as fast as the others.
+"""
+
+
+@click.command(help=HELP)
+@click.argument("src", metavar="SRC", type=click.Path(exists=True, file_okay=False))
+@click.option("--cache", help="A cache directory for several instances instead of the instance's own.")
+@click.option("--dialect", default="", type=click.Choice(["", "v4", "v6", "v6.1"]), help="Of pongo2 (v6).")
+def command(src: str, cache: str | None, dialect: str) -> int:
+    from ..rendering_child import fill
+
+    kept = fill(src, cache or "", dialect)
+    output.say(f"{src}: {', '.join(sorted(kept)) or 'nothing'} kept")
+    return 0 if kept else 5

@@ -1,0 +1,1 @@
+"""templater called by a runtime when a container starts: one file a runtime."""

@@ -1,0 +1,59 @@
+"""A second pair of eyes in Incus: ``raw.lxc`` runs this right after Incus's own templates.
+
+Incus keeps metadata.yaml, templates and backup.yaml beside the root filesystem; backup.yaml was
+written just before the start and describes the instance, its pending trigger included. With
+``--rootfs`` templater writes to a copy of the root filesystem; without, it only says what it would
+have written otherwise than Incus did.
+"""
+
+import os
+
+from ..errors import UsageError, WriteError
+from ..source import printable
+from .lxc import ids_on_disk
+from .run import Noted, Start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .run import Options
+
+BACKUP = "backup.yaml"
+INSTANCES = "/var/lib/templater/incus"
+
+
+def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Noted":
+    if "LXC_ROOTFS_PATH" not in environ or "LXC_NAME" not in environ:
+        raise UsageError(
+            "this is not a raw.lxc hook", hint="templater hook install incus says how to make it one"
+        )
+    name = environ["LXC_NAME"]
+    if not name or "/" in name or name in (".", ".."):
+        raise UsageError(f"'{printable(name)}' is no name of an instance")
+    rootfs = environ["LXC_ROOTFS_PATH"]
+    image = os.path.dirname(rootfs)
+    start = Start(name, options.rootfs or rootfs, options.source or image)
+    start.notebook = options.state or _notebook(name)
+    start.instance = os.path.join(image, BACKUP)
+    start.pending_in_config = True
+    start.compare = not options.rootfs
+    start.ids = ids_on_disk(environ.get("LXC_CONFIG_FILE", "")) if start.compare else None
+    return start
+
+
+def _notebook(name: str) -> str:
+    """Not in Incus's own volume, which it copies, backs up and restores."""
+    path = os.path.join(INSTANCES, name)
+    try:
+        os.makedirs(path, 0o700, exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"can't make '{path}': {(error.strerror or '').lower()}", hint="see --state"
+        ) from None
+    return path
+
+
+def configuration(line: str) -> str:
+    """The value of ``raw.lxc``."""
+    return f"lxc.hook.pre-start = {line}\n"

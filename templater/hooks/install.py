@@ -1,0 +1,170 @@
+"""What a runtime's configuration needs so that it calls templater, printed or written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from ..errors import InputError, UsageError, WriteError
+from . import incus, lxc, nspawn, oci
+from .run import RUNTIMES
+
+HOOKS_D = "/etc/containers/oci/hooks.d"
+UNITS = "/etc/systemd/system"
+LXC_PATH = "/var/lib/lxc"
+
+#: what the hook's line needs beside the standard library; without ``site`` nobody else finds it
+PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
+
+#: an OCI runtime ends a hook after this many seconds, so ours must be shorter
+MARGIN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """A part of a runtime's configuration: the file it belongs in, and what must stand there.
+
+    ``whole``: the file is ours alone. Otherwise the text is added to it, or, in JSON, ``merge`` is.
+    """
+
+    file: str
+    text: str
+    whole: bool = False
+
+
+def argv(runtime: str, options: list[str]) -> list[str]:
+    """The command that a runtime runs: this interpreter, bare, and the hook's own module.
+
+    Isolated (-I) so that neither environment nor current directory matter, without ``site`` (-S)
+    because that costs as much as the hook's own modules.
+    """
+    if runtime not in RUNTIMES:
+        raise UsageError(f"there is no hook for '{runtime}'", hint=f"there are {', '.join(RUNTIMES)}")
+    code = f"import sys;sys.path[:0]={json.dumps(search_path())};from templater.hooks.run import main;main()"
+    return [sys.executable, "-I", "-S", "-c", code, runtime, *options]
+
+
+def search_path() -> list[str]:
+    """The folders in which ``PACKAGES`` lie, ours first."""
+    found: list[str] = []
+    for package in PACKAGES:
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise InputError(f"the package '{package}' can't be found by {sys.executable}")
+        folder = os.path.dirname(os.path.abspath(spec.submodule_search_locations[0]))
+        if folder not in found:
+            found.append(folder)
+    return found
+
+
+def shell_line(words: list[str]) -> str:
+    """For LXC, which gives its line to a shell: quoted so that it means these words and nothing else."""
+    line = shlex.join(words)
+    if "\n" in line:
+        raise UsageError("a line break can't stand in LXC's configuration")
+    return line
+
+
+def unit_line(words: list[str]) -> str:
+    """For systemd, whose quotes are like the shell's, but which reads % and $ even in them."""
+    return shlex.join(words).replace("%", "%%").replace("$", "$$")
+
+
+def for_lxc(name: str, options: list[str], path: str = LXC_PATH) -> Snippet:
+    return Snippet(os.path.join(path, name, "config"), lxc.configuration(shell_line(argv("lxc", options))))
+
+
+def for_nspawn(name: str, options: list[str], units: str = UNITS) -> Snippet:
+    """A machine's own unit, or without a name every machine that has an image."""
+    unit = f"systemd-nspawn@{name}.service.d"
+    options = options if name else [*options, "--if-present"]
+    text = nspawn.drop_in(unit_line(argv("nspawn", options)))
+    return Snippet(os.path.join(units, unit, "templater.conf"), text, whole=True)
+
+
+def for_podman(options: list[str], seconds: int, stage: str, folder: str = HOOKS_D) -> Snippet:
+    words = argv("oci", options)
+    text = json.dumps(oci.hooks_d(words, seconds + MARGIN, stage), indent=2) + "\n"
+    return Snippet(os.path.join(folder, "templater.json"), text, whole=True)
+
+
+def for_oci(bundle: str, options: list[str], seconds: int, stage: str) -> Snippet:
+    hook = {"hooks": {stage: [oci.hook(argv("oci", options), seconds + MARGIN)]}}
+    return Snippet(os.path.join(bundle, "config.json"), json.dumps(hook, indent=2) + "\n")
+
+
+def for_incus(options: list[str]) -> Snippet:
+    return Snippet("raw.lxc", incus.configuration(shell_line(argv("incus", options))))
+
+
+def write(snippet: Snippet) -> bool:
+    """Have the snippet in its file; False if it was there already."""
+    before = _read(snippet.file)
+    if snippet.whole:
+        after = snippet.text
+    elif snippet.file.endswith(".json"):
+        after = merged(before, snippet)
+    else:
+        after = added(before, snippet)
+    if after == before:
+        return False
+    _replace(snippet.file, after)
+    return True
+
+
+def added(before: str | None, snippet: Snippet) -> str:
+    """The lines of a former templater go, the new ones come last."""
+    if before is None:
+        raise InputError(f"'{snippet.file}' does not exist", hint="create the container first")
+    kept = [
+        line for line in before.splitlines(keepends=True) if "from templater.hooks.run import" not in line
+    ]
+    if kept and not kept[-1].endswith("\n"):
+        kept.append("\n")
+    return "".join(kept) + snippet.text
+
+
+def merged(before: str | None, snippet: Snippet) -> str:
+    if before is None:
+        raise InputError(f"'{snippet.file}' does not exist", hint="make the bundle first: runc spec")
+    config = oci.parse_json(before.encode(), snippet.file)
+    hooks: dict[str, Any] = config.setdefault("hooks", {})
+    for stage, wanted in json.loads(snippet.text)["hooks"].items():
+        others = [hook for hook in hooks.get(stage, []) if not is_ours(hook)]
+        hooks[stage] = [*others, *wanted]
+    return json.dumps(config, indent="\t") + "\n"
+
+
+def is_ours(hook: Mapping[str, Any]) -> bool:
+    return any("from templater.hooks.run import" in str(word) for word in hook.get("args", []))
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"'{path}' can't be read: {(error.strerror or '').lower()}") from error
+
+
+def _replace(path: str, text: str) -> None:
+    """The old file or the new one, with the mode that the old one had."""
+    staged = f"{path}.templater-new"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        mode = os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o644
+        with open(staged, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(staged, path)
+    except OSError as error:
+        raise WriteError(f"can't write '{path}': {(error.strerror or '').lower()}") from error

@@ -1,0 +1,279 @@
+"""LXC's hooks: pre-start and mount render, clone and destroy tell a copy from a rename.
+
+LXC says what happens in the environment (hook version 1) or in three words at the end of the line
+(version 0). The container's directory, where its ``config`` lies, is its instance directory.
+"""
+
+import os
+
+from ..errors import InputError, LimitError, TemplaterError, UsageError
+from ..instance_directory import (
+    INSTANCE,
+    METADATA,
+    TEMPLATES,
+    InstanceDirectory,
+    Notebook,
+    State,
+    write_whole,
+)
+from ..rootfs.confined import Directory, Root, write_error
+from ..source import printable
+from ..views import SYMLINK
+from .run import Noted, Start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ..rootfs.directory import IdMap
+    from .run import Options
+
+#: the stages that a line is written for; the others mean nothing to us
+STAGES = ("pre-start", "mount", "clone", "destroy")
+
+MAX_CONFIG = 1 << 20
+MAX_INCLUDES = 64
+
+#: how lxc.rootfs.path says what it is; only clone hooks and ephemeral copies get to see it
+PREFIXES = ("dir:", "overlay:", "overlayfs:", "btrfs:", "zfs:", "lvm:", "loop:", "nbd:", "rbd:")
+
+#: where a clone hook leaves word for the destroy hook of the same lxc-copy
+CLONED = "cloned"
+
+
+def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Noted":
+    stage = environ.get("LXC_HOOK_TYPE") or (options.words[-1] if options.words[-2:-1] == ("lxc",) else "")
+    if not stage or "LXC_NAME" not in environ:
+        raise UsageError(
+            "this is not a hook of LXC", hint="templater hook install lxc says how to make it one"
+        )
+    name = environ["LXC_NAME"]
+    if not name or "/" in name or name in (".", "..") or not name.isprintable():
+        raise UsageError(f"'{printable(name)}' is no name of a container")
+    folder = os.path.dirname(os.path.abspath(environ.get("LXC_CONFIG_FILE", "")))
+    if stage in ("pre-start", "mount"):
+        return _start(stage, name, folder, options, environ)
+    if stage == "clone":
+        return clone(folder, name, environ.get("LXC_SRC_NAME", ""), options)
+    if stage == "destroy":
+        return destroy(folder)
+    return Noted("")
+
+
+def _start(
+    stage: str, name: str, folder: str, options: "Options", environ: "Mapping[str, str]"
+) -> "Start | Noted":
+    """A directory is rendered before the start, on the host; what must be mounted first, when it is."""
+    path = without_prefix(environ.get("LXC_ROOTFS_PATH", ""))
+    early = os.path.isdir(path)
+    if options.rootfs:
+        path, early = options.rootfs, True
+    if early != (stage == "pre-start"):
+        return Noted("")
+    start = Start(name, path, options.source or folder, options.state or folder)
+    if early:
+        start.ids = ids_on_disk(environ.get("LXC_CONFIG_FILE", "")) if not options.rootfs else None
+    else:
+        from ..rootfs.directory import IDENTITY
+
+        start.rootfs = environ.get("LXC_ROOTFS_MOUNT", "")
+        start.ids = IDENTITY  # the hook is in the container's user namespace: ids are the container's
+    if options.if_present and not os.path.exists(os.path.join(start.image, METADATA)):
+        return Noted("")
+    return start
+
+
+def without_prefix(path: str) -> str:
+    for prefix in PREFIXES:
+        if path.startswith(prefix):
+            return path[len(prefix) :]
+    return path
+
+
+# --- ids ---------------------------------------------------------------------------------------
+
+
+def ids_on_disk(config: str) -> "IdMap | None":
+    """The map of ``lxc.idmap``; the identity where LXC mounts the root filesystem with it."""
+    from ..rootfs.directory import IDENTITY, IdMap
+
+    ranges: dict[str, list[tuple[int, int, int]]] = {"u": [], "g": []}
+    mounted = False
+    for key, value in settings(config):
+        if key == "lxc.idmap":
+            words = value.split()
+            if len(words) == 4 and words[0] in ranges and all(word.isdigit() for word in words[1:]):
+                ranges[words[0]].append((int(words[1]), int(words[2]), int(words[3])))
+            elif not value:
+                ranges = {"u": [], "g": []}
+        elif key == "lxc.rootfs.options":
+            mounted = "idmap=" in value
+    if mounted:
+        return IDENTITY
+    if not ranges["u"] or not ranges["g"]:
+        return None
+    return IdMap(tuple(ranges["u"]), tuple(ranges["g"]))
+
+
+def settings(path: str) -> "Iterator[tuple[str, str]]":
+    """The keys and values of a container's configuration, those of its includes among them."""
+    waiting, seen = [path], 0
+    while waiting:
+        file = waiting.pop(0)
+        seen += 1
+        if seen > MAX_INCLUDES:
+            raise LimitError(f"'{path}' includes more than {MAX_INCLUDES} files")
+        if os.path.isdir(file):
+            waiting[:0] = [os.path.join(file, n) for n in sorted(os.listdir(file)) if n.endswith(".conf")]
+            continue
+        for key, value in _lines(file):
+            if key == "lxc.include":
+                waiting.append(value)
+            yield key, value
+
+
+def _lines(path: str) -> "Iterator[tuple[str, str]]":
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_CONFIG + 1)
+    except OSError as error:
+        raise InputError(f"'{path}' can't be read: {(error.strerror or '').lower()}") from None
+    if len(data) > MAX_CONFIG:
+        raise LimitError(f"'{path}' is larger than {MAX_CONFIG} bytes")
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        key, equals, value = line.partition("=")
+        if equals and not key.lstrip().startswith("#"):
+            yield key.strip(), value.strip()
+
+
+# --- copies, snapshots, renames ----------------------------------------------------------------
+
+
+def clone(folder: str, name: str, source_name: str, options: "Options") -> Noted:
+    """A container's directory was made from another's: by lxc-copy, lxc-copy -R, or lxc-snapshot.
+
+    A snapshot keeps the pending trigger that the container had, and restoring one in place brings
+    it back; anything else is a copy, until the destroy hook finds that it was a rename.
+    """
+    source, exact = find_source(folder, source_name)
+    if not options.source:
+        copy_image(source, folder)
+    with Notebook(source) as old:
+        before = old.state()
+        if not exact:
+            old.replace(CLONED, "\n".join((folder, *ancestors(2))).encode("utf-8", "surrogateescape"))
+    if exact and before is None:
+        return Noted(f"{name}: from {source_name}, which was never started", folder)
+    state = State(before.pending if exact and before else "copy", name, before.image if before else "")
+    with Notebook(folder) as new:
+        new.lock("clone hook", options.time_limit)
+        new.remember(state)
+    return Noted(
+        f"{name}: made from {source_name}; the next start runs {state.pending or 'start only'}", folder
+    )
+
+
+def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
+    """Where the original lies, and whether this is a snapshot being taken or put back in place."""
+    above, here = os.path.split(folder)
+    if os.path.basename(above) == "snaps" and os.path.basename(os.path.dirname(above)) == source_name:
+        return os.path.dirname(above), True
+    inside = os.path.join(folder, "snaps", source_name)
+    if os.path.isdir(inside):
+        return inside, True
+    beside = os.path.join(above, source_name)
+    if os.path.isdir(beside):
+        return beside, False
+    snapshots = [os.path.join(above, other, "snaps", source_name) for other in sorted(os.listdir(above))]
+    found = [path for path in snapshots if os.path.isdir(path)]
+    if len(found) != 1:
+        raise InputError(
+            f"'{here}' was made from '{printable(source_name)}', and"
+            f" {'several containers have a snapshot' if found else 'there is no container'} of that name",
+            hint=f"copy metadata.yaml, templates and instance.yaml to '{folder}' and run:"
+            f" templater trigger '{folder}' copy",
+        )
+    return found[0], False
+
+
+def copy_image(source: str, folder: str) -> None:
+    """What LXC does not copy: the image's words and the instance's, where the copy has none."""
+    with InstanceDirectory(source) as old, Root(folder) as root, root.directory("/") as new:
+        if not old.has_image() or root.entry("/" + METADATA) is not None:
+            return
+        instance = old.read_instance()
+        if instance is not None:
+            write_whole(new, INSTANCE, instance.data)
+        _copy_templates(old, new)
+        write_whole(new, METADATA, old.read_metadata().data)  # the last: it says that all is there
+
+
+def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
+    try:
+        if new.lstat(TEMPLATES) is None:
+            new.mkdir(TEMPLATES)
+        with new.directory(TEMPLATES) as folder:
+            for name, file in old.read_templates().items():
+                if file.data is not None:
+                    write_whole(folder, name, file.data)
+                elif file.entry is not None and file.entry.kind == SYMLINK and folder.lstat(name) is None:
+                    folder.symlink(
+                        file.entry.target, name
+                    )  # refused at the copy's start as at the original's
+    except OSError as error:
+        raise write_error("copy", TEMPLATES, error) from None
+
+
+def destroy(folder: str) -> Noted:
+    """lxc-copy -R is a clone and then a destroy by the same process: then it was a rename.
+
+    Whatever goes wrong here, the container is destroyed all the same.
+    """
+    try:
+        with Notebook(folder) as old:
+            word = old.read(CLONED, 1 << 16)
+            before = old.state()
+        if word is None:
+            return Noted("")
+        new, *processes = word.decode("utf-8", "surrogateescape").split("\n")
+        if not set(ancestors(1)) & set(processes):
+            return Noted("")
+        return _renamed(new, before or State("create"))
+    except (TemplaterError, OSError):
+        return Noted("")
+
+
+def _renamed(folder: str, before: State) -> Noted:
+    from ..lifecycle import pending_after
+
+    with Notebook(folder) as new:
+        new.lock("destroy hook")
+        state = new.state()
+        if state is None or state.pending != "copy":
+            return Noted("")
+        state.pending = pending_after(before.pending, "rename")
+        new.remember(state)
+    return Noted(f"{state.name}: it was a rename; the next start runs {state.pending}", folder)
+
+
+def ancestors(how_many: int) -> "list[str]":
+    """The processes above this one, each by its id and when it was started."""
+    found: list[str] = []
+    pid = os.getppid()
+    while pid > 1 and len(found) < how_many:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                words = file.read(4096).rpartition(b")")[2].split()
+        except OSError:
+            break
+        found.append(f"{pid}:{int(words[19])}")
+        pid = int(words[1])
+    return found
+
+
+# --- configuration -----------------------------------------------------------------------------
+
+
+def configuration(line: str) -> str:
+    """What a container's configuration needs: both stages, since a copy may be on an overlay."""
+    return "".join(f"lxc.hook.{stage} = {line}\n" for stage in STAGES)

@@ -1,0 +1,234 @@
+"""Hooks of the OCI runtimes: the container's state on standard input, the rest in its bundle.
+
+Annotations choose what is rendered: ``org.templater.source``, ``.instance``, ``.name``, ``.trigger``
+and ``.config.KEY``. An image may carry annotations too (podman takes them over), so what they point
+to must lie in the bundle or below a directory that the hook's own line allows.
+"""
+
+import os
+
+from ..errors import InputError, LimitError, RefusedError, UsageError
+from ..instance_directory import METADATA
+from ..rootfs.confined import Root
+from ..source import printable
+from .run import Noted, Start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ..rootfs.directory import IdMap
+    from .run import Options
+
+PREFIX = "org.templater."
+CONFIG = PREFIX + "config."
+
+#: the stage for which the hook is written unless a line says otherwise
+CREATE_RUNTIME = "createRuntime"
+CREATE_CONTAINER = "createContainer"
+STAGES = (CREATE_RUNTIME, CREATE_CONTAINER, "prestart")
+
+ALLOWED = "/var/lib/templater"
+
+MAX_STATE = 1 << 20
+MAX_CONFIG = 16 << 20
+
+
+def situation(options: "Options", _environ: "Mapping[str, str]") -> "Start | Noted":
+    if options.stage not in ("", *STAGES):
+        raise UsageError(
+            f"'{printable(options.stage)}' is no stage to render in", hint=f"use {CREATE_RUNTIME}"
+        )
+    state = read_state(_stdin())
+    bundle = _text(state, "bundle")
+    annotations = _annotations(state)
+    if not os.path.isabs(bundle):
+        raise InputError("the state names no bundle by its absolute path")
+    with Root(bundle) as root:
+        config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
+    folder = options.state or bundle
+    image = options.source or annotations.get(PREFIX + "source") or bundle
+    allowed = (bundle, *(options.allow or (ALLOWED,)))
+    if not options.source:
+        require_allowed(image, allowed)
+    if options.if_present and not os.path.exists(os.path.join(image, METADATA)):
+        return Noted("")
+    start = Start("", root_of(config, bundle), image, folder)
+    start.name = annotations.get(PREFIX + "name", "")
+    _describe(start, options, annotations, allowed)
+    if not start.name and not _is_described(start):
+        start.name = _text(state, "id")
+    if options.stage == CREATE_CONTAINER:
+        from ..rootfs.directory import IDENTITY
+
+        start.ids = IDENTITY  # the hook is in the container's namespaces: ids are the container's
+    else:
+        start.ids = id_map(config)
+    start.cross_mounts = options.in_place
+    return start
+
+
+def _describe(
+    start: Start, options: "Options", annotations: "Mapping[str, str]", allowed: "tuple[str, ...]"
+) -> None:
+    described = annotations.get(PREFIX + "instance", "")
+    if described and not options.instance:
+        require_allowed(described, allowed)
+        start.instance = described
+    trigger = annotations.get(PREFIX + "trigger", "")
+    start.triggers = tuple(word for word in trigger.split(",") if word)
+    start.config = {
+        key.removeprefix(CONFIG): value for key, value in annotations.items() if key.startswith(CONFIG)
+    }
+    if options.rootfs:
+        start.rootfs = options.rootfs
+
+
+def _is_described(start: Start) -> bool:
+    from ..instance_directory import INSTANCE
+
+    if start.instance:
+        return True
+    return any(os.path.exists(os.path.join(folder, INSTANCE)) for folder in (start.notebook, start.image))
+
+
+def require_allowed(path: str, allowed: "tuple[str, ...]") -> None:
+    """What an annotation names must lie where the hook's line lets it."""
+    if os.path.isabs(path) and "\0" not in path:
+        real = os.path.realpath(path)
+        for folder in allowed:
+            top = os.path.realpath(folder)
+            if real == top or real.startswith(top.rstrip("/") + "/"):
+                return
+    raise RefusedError(
+        f"an annotation names '{printable(path)}', which is not below"
+        f" {' or '.join(allowed[1:]) or allowed[0]}",
+        hint="put it there, or allow its directory in the hook's line: --allow DIR",
+    )
+
+
+# --- what the runtime says ---------------------------------------------------------------------
+
+
+def _stdin() -> bytes:
+    chunks: list[bytes] = []
+    room = MAX_STATE + 1
+    while room > 0:
+        chunk = os.read(0, min(room, 1 << 16))
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+        room -= len(chunk)
+    raise LimitError(f"the state on standard input is larger than {MAX_STATE} bytes")
+
+
+def read_state(data: bytes) -> "dict[str, Any]":
+    if not data.strip():
+        raise UsageError(
+            "no state on standard input: this is not a hook of an OCI runtime",
+            hint="templater hook install oci says how to make it one",
+        )
+    state = parse_json(data, "the state on standard input")
+    if not isinstance(state.get("ociVersion"), str):
+        raise InputError("the state on standard input is not that of an OCI runtime: it has no ociVersion")
+    return state
+
+
+def parse_json(data: bytes, what: str) -> "dict[str, Any]":
+    """An object. The json package is a wrapper of this scanner, and importing it costs eight milliseconds."""
+    try:
+        text = data.decode("utf-8").strip(" \t\r\n")
+        value, end = _scanner()(text, 0)
+    except (ValueError, StopIteration, RecursionError):
+        raise InputError(f"{what} is not JSON") from None
+    if end != len(text) or not isinstance(value, dict):
+        raise InputError(f"{what} is not a JSON object")
+    return value
+
+
+def _scanner() -> "Any":
+    class Settings:
+        strict = True
+        object_hook = None
+        object_pairs_hook = None
+        parse_float = float
+        parse_int = int
+        parse_constant = float
+        memo: "dict[str, str]" = {}  # noqa: RUF012 - the scanner's own
+
+    try:
+        from _json import make_scanner
+    except ImportError:
+        from json.scanner import make_scanner
+    return make_scanner(Settings)  # type: ignore[arg-type]
+
+
+def _text(state: "Mapping[str, Any]", name: str) -> str:
+    value = state.get(name)
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise InputError(f"the state on standard input has no '{name}'")
+    return value
+
+
+def _annotations(state: "Mapping[str, Any]") -> "dict[str, str]":
+    found = state.get("annotations") or {}
+    if not isinstance(found, dict):
+        raise InputError("the state's annotations are no object")
+    return {key: value for key, value in found.items() if isinstance(value, str) and key.startswith(PREFIX)}
+
+
+def root_of(config: "Mapping[str, Any]", bundle: str) -> str:
+    root = config.get("root")
+    path = root.get("path") if isinstance(root, dict) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InputError("config.json names no root.path")
+    return os.path.join(bundle, path)  # which keeps an absolute one
+
+
+def id_map(config: "Mapping[str, Any]") -> "IdMap | None":
+    linux = config.get("linux")
+    if not isinstance(linux, dict):
+        return None
+    uids, gids = _ranges(linux.get("uidMappings")), _ranges(linux.get("gidMappings"))
+    if not uids or not gids:
+        return None
+    from ..rootfs.directory import IdMap
+
+    return IdMap(uids, gids)
+
+
+def _ranges(mappings: object) -> "tuple[tuple[int, int, int], ...]":
+    found = []
+    for mapping in mappings if isinstance(mappings, list) else ():
+        try:
+            inside, outside, count = (mapping[key] for key in ("containerID", "hostID", "size"))
+        except (KeyError, TypeError):
+            raise InputError("config.json has an id mapping that is none") from None
+        if not all(isinstance(number, int) and 0 <= number < 1 << 32 for number in (inside, outside, count)):
+            raise InputError("config.json has an id mapping that is none")
+        found.append((inside, outside, count))
+    return tuple(found)
+
+
+# --- configuration -----------------------------------------------------------------------------
+
+
+def hook(words: "list[str]", seconds: int) -> "dict[str, Any]":
+    """The hook as it stands in config.json or in podman's hooks.d."""
+    return {
+        "path": words[0],
+        "args": words,
+        "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+        "timeout": seconds,
+    }
+
+
+def hooks_d(words: "list[str]", seconds: int, stage: str) -> "dict[str, Any]":
+    """A file of podman's hooks.d: for containers that have an annotation of ours."""
+    return {
+        "version": "1.0.0",
+        "hook": hook(words, seconds),
+        "when": {"annotations": {"^org\\.templater\\.": ".*"}},
+        "stages": [stage],
+    }

@@ -1,0 +1,511 @@
+"""What every hook does: find out what happens to which container, render, apply, remember, tell.
+
+A hook is on the path of every start, so nothing here goes through the command line's machinery.
+``main`` is what the line that ``templater hook install`` writes calls.
+"""
+
+import _signal  # type: ignore[import-not-found]  # signal itself imports enum
+import os
+import sys
+from time import gmtime, strftime
+
+from .. import __version__
+from ..child import Bounds
+from ..errors import HostError, LimitError, RefusedError, TemplaterError, UsageError
+from ..hosts import NONE
+from ..instance_directory import InstanceDirectory, Notebook, State
+from ..kept import Store, open_store
+from ..rendering_child import Job, Run
+from ..source import Source, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import NoReturn
+
+    from ..plan import Change, Plan
+    from ..rendering_child import Answer
+    from ..rootfs.directory import IdMap
+
+RUNTIMES = ("lxc", "oci", "nspawn", "incus")
+
+FAIL = "fail"
+KEEP_GOING = "keep-going"
+
+#: seconds for everything: waiting for the lock, rendering, writing
+TIME_LIMIT = 60.0
+
+MAX_LOG = 1 << 20
+
+#: the one instance of the outside world that may change what a template prints; it doesn't
+_IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", "TEMPLATER_CONFINED")
+
+
+class Options:
+    """What the hook's line says, for every runtime."""
+
+    __slots__ = (
+        "allow", "cache", "dialect", "if_present", "in_child", "in_place", "instance", "keep", "log",
+        "on_error", "rootfs", "source", "stage", "state", "time_limit", "triggers", "words",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.source = ""
+        self.instance = ""
+        self.rootfs = ""
+        self.state = ""
+        self.cache = ""
+        self.log = ""
+        self.dialect = ""
+        self.stage = ""
+        self.on_error = FAIL
+        self.time_limit = TIME_LIMIT
+        self.triggers: tuple[str, ...] = ()
+        self.allow: tuple[str, ...] = ()
+        self.in_child = True
+        self.in_place = False
+        self.if_present = False
+        self.keep = True
+        #: what is no option: the machine's name, or what LXC appends
+        self.words: tuple[str, ...] = ()
+
+
+class Start:
+    """A container is about to start.
+
+    ``image`` is the directory with metadata.yaml and templates, ``notebook`` the one that holds
+    ``.templater``, ``instance`` a file, or empty for instance.yaml beside the image. ``name`` is the
+    runtime's, empty where the instance's own counts. ``triggers`` empty: as the notebook says, or,
+    with ``pending_in_config``, as the instance's volatile.apply_template does. ``compare``: nothing is
+    written, and what would be is a finding.
+    """
+
+    __slots__ = (
+        "compare", "config", "cross_mounts", "ids", "image", "instance", "name", "notebook",
+        "pending_in_config", "rootfs", "triggers",
+    )  # fmt: skip
+
+    def __init__(self, name: str, rootfs: str, image: str, notebook: str = "") -> None:
+        self.name = name
+        self.rootfs = rootfs
+        self.image = image
+        self.notebook = notebook or image
+        self.instance = ""
+        self.triggers: tuple[str, ...] = ()
+        self.config: Mapping[str, str] = {}
+        self.ids: IdMap | None = None
+        self.cross_mounts = False
+        self.pending_in_config = False
+        self.compare = False
+
+
+class Noted:
+    """Something happened to a container that only had to be written down; ``text`` says what."""
+
+    __slots__ = ("notebook", "text")
+
+    def __init__(self, text: str, notebook: str = "") -> None:
+        self.text = text
+        self.notebook = notebook
+
+
+class Log:
+    """Lines for people, kept until the end: one write, so that two hooks' lines do not mix."""
+
+    __slots__ = ("lines", "name")
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.lines: list[str] = []
+
+    def add(self, text: str) -> None:
+        self.lines.append(printable(text))
+
+    def data(self) -> bytes:
+        when = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
+        name = f" {printable(self.name)}" if self.name else ""
+        return "".join(f"{when}{name}: {line}\n" for line in self.lines).encode("utf-8", "replace")
+
+    def write(self, notebook: "Notebook | None", file: str) -> None:
+        """To the instance's log, to ``file``, and to syslog (the journal); none of them is vital."""
+        if not self.lines:
+            return
+        try:
+            if notebook is not None:
+                notebook.append("log", self.data(), MAX_LOG)
+            if file:
+                self.to_file(file)
+        except (TemplaterError, OSError) as error:
+            self.add(f"the log can't be written: {error}")
+        self.to_syslog()
+
+    def to_file(self, file: str) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+        fd = os.open(file, flags, 0o600)
+        try:
+            os.write(fd, self.data())
+        finally:
+            os.close(fd)
+
+    def to_syslog(self) -> None:
+        if not os.path.exists("/dev/log"):
+            return
+        import syslog
+
+        syslog.openlog("templater", syslog.LOG_PID, syslog.LOG_DAEMON)
+        for line in self.lines:
+            text = f"{self.name}: {line}" if self.name else line
+            syslog.syslog(syslog.LOG_INFO, text.encode("utf-8", "replace").decode())
+
+
+def main(arguments: "list[str] | None" = None) -> "NoReturn":
+    """Run the hook of ``RUNTIME [OPTIONS] …`` and leave at once: tearing an interpreter down takes time."""
+    try:
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    except BaseException as error:
+        # a bug of ours: the container must not start on half a truth, and the reason must be found
+        tell(f"templater: {type(error).__name__}: {error}; please report this")
+        code = 70
+    os._exit(code)
+
+
+def run(arguments: "list[str]") -> int:
+    """The exit code of a hook."""
+    settle()
+    log = Log()
+    options = Options()
+    try:
+        if arguments[-1:] == ["probe"]:
+            return probe()
+        runtime, options = parse(arguments)
+        arm(options.time_limit)
+        situation = understand(runtime, options)
+        if isinstance(situation, Start):
+            log.name = situation.name
+            start(situation, options, log)
+        elif situation.text:
+            log.add(situation.text)
+            _write_log(log, situation.notebook, options)
+        return 0
+    except TemplaterError as error:
+        return failed(error, options, log)
+    finally:
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
+
+
+def probe() -> int:
+    """For ``hook status``: this line runs, and finds what it would need."""
+    import jinja2  # noqa: F401
+    import yaml  # noqa: F401
+
+    os.write(1, f"templater {__version__} on Python {sys.version.split()[0]}\n".encode())
+    return 0
+
+
+def settle() -> None:
+    """Whatever the runtime hands down (crun: umask 0) makes no difference to what is written."""
+    os.umask(0o022)
+    for name in _IGNORED:
+        if name in os.environ:
+            del os.environ[name]
+
+
+def arm(seconds: float) -> None:
+    def expired(*_: object) -> None:
+        raise LimitError(f"the hook took longer than {seconds:g} s", hint="see --time-limit")
+
+    _signal.signal(_signal.SIGALRM, expired)
+    _signal.setitimer(_signal.ITIMER_REAL, seconds)
+
+
+def failed(error: TemplaterError, options: Options, log: Log) -> int:
+    """Say why on stderr. What the notebook holds was already written by whoever had it open."""
+    tell(describe(error))
+    if options.on_error == KEEP_GOING:
+        tell("templater: the container starts all the same: --on-error keep-going")
+        return 0
+    return error.exit_code
+
+
+def describe(error: TemplaterError) -> str:
+    """As ``explain()`` says it, but for the lines of an instance.yaml, which may hold secrets."""
+    if error.span is not None and error.span.source.name.endswith((".yaml", ".json")):
+        quoted = "metadata.yaml" in error.span.source.name
+        if not quoted:
+            return "\n".join(
+                ("templater: " + str(error), *error.notes, *((error.hint,) if error.hint else ()))
+            )
+    return "templater: " + error.explain()
+
+
+def tell(text: str) -> None:
+    try:  # noqa: SIM105 - a closed stderr is no reason to fail
+        os.write(2, (text + "\n").encode("utf-8", "replace"))
+    except OSError:
+        pass
+
+
+# --- the line ----------------------------------------------------------------------------------
+
+_VALUES: "Mapping[str, str]" = {
+    "--source": "source",
+    "--instance": "instance",
+    "--rootfs": "rootfs",
+    "--state": "state",
+    "--cache": "cache",
+    "--log": "log",
+    "--dialect": "dialect",
+    "--on-error": "on_error",
+    "--stage": "stage",
+}
+_FLAGS: "Mapping[str, tuple[str, bool]]" = {
+    "--no-cache": ("keep", False),
+    "--no-child": ("in_child", False),
+    "--in-place": ("in_place", True),
+    "--if-present": ("if_present", True),
+}
+
+USAGE = """\
+usage: templater hook lxc|oci|nspawn|incus [OPTION …] [NAME]
+  --source DIR          metadata.yaml and templates/; else the instance's directory
+  --instance FILE       its description; else instance.yaml beside the image
+  --rootfs DIR          instead of what the runtime says
+  --state DIR           where .templater is kept; else the instance's directory
+  --on-error fail|keep-going
+  --time-limit SECONDS  for everything (60)
+  --log FILE            beside .templater/log and the journal
+  --dialect v4|v6|v6.1  of pongo2 (v6)
+  -t, --trigger NAME    instead of the pending trigger and start; may be repeated
+  --stage NAME          oci: the stage that this hook stands in (createRuntime)
+  --allow DIR           oci: where annotations may point to; may be repeated
+  --in-place            write through mount points such as podman's /etc/hosts
+  --if-present          an instance without an image is left alone
+  --cache DIR, --no-cache, --no-child
+"""
+
+
+def parse(arguments: "list[str]") -> "tuple[str, Options]":
+    """The runtime and the options of a hook's line."""
+    if not arguments or arguments[0] not in RUNTIMES:
+        raise UsageError("which runtime calls?", hint=USAGE)
+    options = Options()
+    words = arguments[1:]
+    rest: list[str] = []
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if name in _FLAGS:
+            attribute, flag = _FLAGS[name]
+            setattr(options, attribute, flag)
+        elif name.startswith("-") and name != "-":
+            if not equals:
+                if not words:
+                    raise UsageError(f"option '{printable(name)}' needs a value", hint=USAGE)
+                value = words.pop(0)
+            _set(options, name, value)
+        else:
+            rest.append(word)
+    options.words = tuple(rest)
+    return arguments[0], options
+
+
+def _set(options: Options, name: str, value: str) -> None:
+    if name in _VALUES:
+        setattr(options, _VALUES[name], value)
+    elif name in ("-t", "--trigger"):
+        options.triggers += tuple(value.split(","))
+    elif name == "--allow":
+        options.allow += (value,)
+    elif name == "--time-limit":
+        options.time_limit = _seconds(value)
+    else:
+        raise UsageError(f"there is no option '{printable(name)}'", hint=USAGE)
+    if options.on_error not in (FAIL, KEEP_GOING):
+        raise UsageError("--on-error is fail or keep-going")
+    if options.dialect not in ("", "v4", "v6", "v6.1"):
+        raise UsageError("--dialect is v4, v6 or v6.1")
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86400:
+        raise UsageError(f"'{printable(value)}' is no time limit", hint="give seconds: --time-limit 30")
+    return seconds
+
+
+def understand(runtime: str, options: Options) -> "Start | Noted":
+    """Each runtime tells what is going on in its own way."""
+    module = __import__(f"{__package__}.{runtime}", fromlist=("situation",))
+    situation: Callable[[Options, Mapping[str, str]], Start | Noted] = module.situation
+    return situation(options, os.environ)
+
+
+# --- a start -----------------------------------------------------------------------------------
+
+
+def start(situation: Start, options: Options, log: Log) -> None:
+    """Render and apply what is due; either everything is written, or nothing and an error is raised."""
+    with Notebook(situation.notebook) as notebook:
+        try:
+            notebook.lock(f"hook for {printable(situation.name) or 'a container'}", options.time_limit)
+            _start(situation, options, log, notebook)
+        except TemplaterError as error:
+            log.add(f"failed: {error}")
+            for note in dict.fromkeys(error.notes):
+                log.add(f"  {note}")
+            if options.on_error == KEEP_GOING:
+                log.add("started all the same: --on-error keep-going")
+            raise
+        finally:
+            log.write(notebook, options.log)
+
+
+def _start(situation: Start, options: Options, log: Log, notebook: Notebook) -> None:
+    state = notebook.state()
+    known = state is not None
+    if state is None:
+        state = State("create")  # the first start of a container that nobody unpacked is its creation
+    triggers = options.triggers or situation.triggers
+    if not triggers and not situation.pending_in_config:
+        triggers = passes(state.pending)
+    job = _job(situation, options, triggers)
+    with DescribedRun(job, _store(situation, options, notebook), options) as rendering:
+        from ..apply import Journal, apply
+        from ..rootfs.directory import DirectoryRootfs
+
+        answer = rendering.finish()
+        if answer.instance.is_vm:
+            raise RefusedError(
+                f"'{printable(answer.instance.name)}' is a virtual machine: hooks are for containers"
+            )
+        log.name = log.name or answer.instance.name
+        with DirectoryRootfs(situation.rootfs, situation.ids, cross_mounts=situation.cross_mounts) as rootfs:
+            plan = rendering.plan(answer, rootfs)
+            if situation.compare:
+                compare(plan, log)
+                return
+            written = apply(plan, rootfs, wait=options.time_limit, journal=Journal(notebook.directory))
+    _note(plan, written, log)
+    if situation.pending_in_config:
+        return
+    after = State("", situation.name or state.name or answer.instance.name, state.image)
+    if not options.triggers and (not known or after != state):
+        notebook.remember(after)
+
+
+def compare(plan: "Plan", log: Log) -> None:
+    """Where the root filesystem is not as this plan would leave it."""
+    from ..plan import FAILED, WRITING
+
+    found = []
+    for change in plan.changes:
+        if change.action in WRITING:
+            found.append(f"{change.path} is not what {change.rule.template} gives on {change.trigger}")
+        elif change.action == FAILED:
+            found.append(f"{change.path}: {change.error}")
+    for line in found:
+        log.add(f"differs: {line}")
+    if found:
+        raise HostError(
+            f"{len(found)} of {len(plan.changes)} files differ from templater's", notes=tuple(found)
+        )
+    log.add(f"{' then '.join(plan.triggers)}: {len(plan.changes)} files are as templater would have them")
+
+
+def passes(pending: str) -> "tuple[str, ...]":
+    from ..lifecycle import passes as passes_of
+
+    return passes_of(pending)
+
+
+class DescribedRun(Run):
+    """A run, and the plan of what it gave."""
+
+    __slots__ = ("options",)
+
+    def __init__(self, job: Job, store: "Store | None", options: Options) -> None:
+        self.options = options
+        wall = options.time_limit
+        bounds = Bounds(cpu=int(wall) + 1, wall=wall)
+        super().__init__(job, store, bounds, in_child=options.in_child)
+
+    def __enter__(self) -> "DescribedRun":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def plan(self, answer: "Answer", rootfs: "object") -> "Plan":
+        from ..plan import plan_of
+
+        def of(answer: "Answer") -> "Plan":
+            return plan_of(
+                answer.metadata, answer.instance, answer.renderings, rootfs,  # type: ignore[arg-type]
+                host=self.job.host, triggers=answer.triggers, in_place=self.options.in_place,
+            )  # fmt: skip
+
+        plan = of(answer)
+        if plan.failed and self.warm:  # kept rules have no places in metadata.yaml: read it again
+            plan = of(self.anew())
+        return plan
+
+
+def _job(situation: Start, options: Options, triggers: "tuple[str, ...]") -> Job:
+    with InstanceDirectory(situation.image) as directory:
+        metadata = directory.read_metadata()
+        templates = directory.read_templates()
+        instance = _description(situation, options, directory)
+    return Job(
+        metadata, templates, instance, triggers, NONE,
+        name=situation.name, config=situation.config, dialect=options.dialect,
+    )  # fmt: skip
+
+
+def _description(situation: Start, options: Options, image: InstanceDirectory) -> "Source | None":
+    path = options.instance or situation.instance
+    if not path:
+        beside = situation.notebook
+        if beside != situation.image and os.path.isdir(beside):
+            with InstanceDirectory(beside) as directory:
+                found = directory.read_instance()
+            if found is not None:
+                return found
+        return image.read_instance()
+    from ..instance_directory import MAX_INSTANCE
+    from ..rootfs.confined import Root
+
+    folder, name = os.path.split(os.path.abspath(path))
+    with Root(folder) as root:
+        return Source(path, root.read("/" + name, MAX_INSTANCE))
+
+
+def _store(situation: Start, options: Options, notebook: Notebook) -> "Store | None":
+    if not options.keep:
+        return None
+    if options.cache:
+        return open_store(options.cache)
+    directory = notebook.cache()
+    return None if directory is None else Store(directory)
+
+
+def _note(plan: "Plan", written: "list[Change]", log: Log) -> None:
+    for change in written:
+        size = len(change.content or b"")
+        log.add(
+            f"{change.action} {change.path} {change.uid}:{change.gid} {change.mode:04o} {size} bytes"
+            f" ({change.rule.template}, {change.trigger})"
+        )
+    untouched = len(plan.changes) - len(written)
+    if untouched or not written:
+        log.add(f"{' then '.join(plan.triggers)}: {len(written)} written, {untouched} left as they are")
+
+
+def _write_log(log: Log, where: str, options: Options) -> None:
+    if not where:
+        log.write(None, options.log)
+        return
+    with Notebook(where) as notebook:
+        log.write(notebook, options.log)

@@ -1,0 +1,184 @@
+"""Whether a hook would run and do something at the next start, and if not, why."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ..errors import TemplaterError
+from ..instance_directory import METADATA, NOTEBOOK, InstanceDirectory, Notebook
+from . import install, lxc, oci
+
+MARK = "from templater.hooks.run import"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: ``ok`` is None where it is only worth knowing."""
+
+    ok: bool | None
+    text: str
+    hint: str = ""
+
+
+def lxc_status(name: str, path: str = install.LXC_PATH) -> Iterator[Finding]:
+    folder = os.path.join(path, name)
+    config = os.path.join(folder, "config")
+    try:
+        settings = list(lxc.settings(config))
+    except TemplaterError as error:
+        yield Finding(False, str(error), "create the container first")
+        return
+    lines = {key: value for key, value in settings if key.startswith("lxc.hook.") and MARK in value}
+    rootfs = next((value for key, value in reversed(settings) if key == "lxc.rootfs.path"), "")
+    early = os.path.isdir(lxc.without_prefix(rootfs))
+    needed = "pre-start" if early else "mount"
+    line = lines.get(f"lxc.hook.{needed}")
+    hint = f"templater hook install lxc {name} --write"
+    if line is None:
+        yield Finding(False, f"'{config}' has no lxc.hook.{needed} that calls templater", hint)
+        return
+    yield Finding(True, f"lxc.hook.{needed} calls templater")
+    for stage, loss in (("clone", "copies get no trigger"), ("destroy", "a rename counts as a copy")):
+        if f"lxc.hook.{stage}" not in lines:
+            yield Finding(None, f"no lxc.hook.{stage}: {loss}", hint)
+    yield runs(lambda word: ["sh", "-c", f"exec {line} {word}"])
+    source = option_of(line, "--source")
+    yield from instance_status(source or folder, folder)
+    if early:
+        yield ids_status(config, lxc.without_prefix(rootfs))
+
+
+def podman_status(folder: str = install.HOOKS_D) -> Iterator[Finding]:
+    file = os.path.join(folder, "templater.json")
+    try:
+        with open(file, encoding="utf-8") as stream:
+            hook = json.load(stream)
+        words = hook["hook"]["args"]
+        stages = hook["stages"]
+    except (OSError, ValueError, KeyError) as error:
+        yield Finding(False, f"'{file}' is no hook: {error}", "templater hook install podman --write")
+        return
+    yield Finding(
+        True, f"'{file}' runs at {', '.join(stages)} of containers with an annotation org.templater.…"
+    )
+    yield runs(lambda word: [*words, word])
+
+
+def oci_status(bundle: str) -> Iterator[Finding]:
+    file = os.path.join(bundle, "config.json")
+    try:
+        with open(file, "rb") as stream:
+            config = oci.parse_json(stream.read(oci.MAX_CONFIG), file)
+        hooks = config.get("hooks") or {}
+        found = [(stage, hook) for stage in hooks for hook in hooks[stage] if install.is_ours(hook)]
+    except (OSError, TemplaterError, AttributeError) as error:
+        yield Finding(False, f"'{file}' can't be used: {error}")
+        return
+    if not found:
+        yield Finding(False, f"'{file}' has no hook of ours", f"templater hook install oci {bundle} --write")
+        return
+    stage, hook = found[0]
+    yield Finding(stage in oci.STAGES, f"{stage} calls templater")
+    yield runs(lambda word: [*hook["args"], word])
+    annotations = config.get("annotations") or {}
+    image = option_of(" ".join(hook["args"]), "--source") or annotations.get(oci.PREFIX + "source") or bundle
+    yield from instance_status(image, bundle)
+
+
+def nspawn_status(name: str, units: str = install.UNITS) -> Iterator[Finding]:
+    files = [os.path.join(units, f"systemd-nspawn@{unit}.service.d", "templater.conf") for unit in (name, "")]
+    file = next((path for path in files if os.path.exists(path)), None)
+    if file is None:
+        yield Finding(False, f"'{files[0]}' does not exist", f"templater hook install nspawn {name} --write")
+        return
+    with open(file, encoding="utf-8") as stream:
+        text = stream.read()
+    line = text.partition("ExecStartPre=")[2].partition("\n")[0].replace("%%", "%").replace("$$", "$")
+    yield Finding(MARK in line, f"'{file}' calls templater")
+    yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"])
+    image = option_of(line, "--source").replace("%i", name) or os.path.join("/var/lib/templater", name)
+    yield from instance_status(image, image)
+
+
+def runs(words: Callable[[str], list[str]]) -> Finding:
+    """The line itself, asked to say that it is there."""
+    try:
+        answer = subprocess.run(words("probe"), capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(False, f"the line can't be run: {error}", "run templater hook install … --write again")
+    if answer.returncode:
+        last = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return Finding(False, f"the line fails: {last}", "run templater hook install … --write again")
+    return Finding(True, f"the line runs: {answer.stdout.strip()}")
+
+
+def instance_status(image: str, folder: str) -> Iterator[Finding]:
+    if not os.path.isfile(os.path.join(image, METADATA)):
+        hint = "name an image's directory (--source), or make an instance directory: templater unpack"
+        yield Finding(False, f"'{image}' has no {METADATA}", hint)
+        return
+    try:
+        yield from _image_status(image)
+        yield Finding(None, pending(folder))
+    except TemplaterError as error:
+        yield Finding(False, str(error), error.hint)
+
+
+def _image_status(image: str) -> Iterator[Finding]:
+    from ..metadata_yaml import read_metadata
+    from ..pongo2 import compile as compile_template
+    from ..pongo2.dialect import DIALECTS
+    from ..rendering import template_bytes
+    from ..source import Source
+
+    with InstanceDirectory(image) as directory:
+        metadata = read_metadata(directory.read_metadata())
+        templates = directory.read_templates()
+    broken = 0
+    for name in dict.fromkeys(rule.template for rule in metadata.rules):
+        try:
+            source = Source(f"templates/{name}", template_bytes(name, templates))
+            compile_template(source, DIALECTS["v6"], mode="incus")
+        except TemplaterError as error:
+            broken += 1
+            yield Finding(False, str(error), error.hint)
+    if not broken:
+        yield Finding(True, f"'{image}': {len(metadata.rules)} rules, every template compiles")
+
+
+def pending(folder: str) -> str:
+    if not os.path.isdir(os.path.join(folder, NOTEBOOK)):
+        return "never started with templater: the next start runs create, then start"
+    with Notebook(folder) as notebook:
+        state = notebook.state()
+    if state is None:
+        return "never started with templater: the next start runs create, then start"
+    return f"the next start runs {f'{state.pending}, then start' if state.pending else 'start'}"
+
+
+def ids_status(config: str, rootfs: str) -> Finding:
+    from ..rootfs.directory import DirectoryRootfs
+
+    try:
+        with DirectoryRootfs(rootfs, lxc.ids_on_disk(config)) as view:
+            uid, gid = view.ids.on_disk(0, 0)
+    except TemplaterError as error:
+        return Finding(False, str(error), error.hint)
+    return Finding(True, f"the container's root is {uid}:{gid} on disk")
+
+
+def option_of(line: str, name: str) -> str:
+    """The value of an option in a hook's line."""
+    import shlex
+
+    words = shlex.split(line)
+    for number, word in enumerate(words):
+        if word == name and number + 1 < len(words):
+            return words[number + 1]
+        if word.startswith(name + "="):
+            return word[len(name) + 1 :]
+    return ""

@@ -1,0 +1,296 @@
+"""Plain LXC: every stage that starts or copies a container, read from inside."""
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from .harness import (
+    INSTANCE,
+    born,
+    hook_line,
+    lack,
+    log_of,
+    make_image,
+    make_rootfs,
+    need,
+    run,
+    shift,
+    show_words,
+    shown,
+    state_of,
+)
+
+pytestmark = pytest.mark.live
+
+BASE = 1000000
+
+
+class Lxc:
+    """One LXC path, and the containers in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def create(self, name: str, *, settings: str = "", rootfs: str = "", hooks: str = "", **image) -> Path:
+        folder = self.path / name
+        make_rootfs(folder / "rootfs")
+        make_image(folder, instance=INSTANCE, **image)
+        stages = hooks or "".join(
+            f"lxc.hook.{stage} = {hook_line('lxc')}\n" for stage in ("pre-start", "mount", "clone", "destroy")
+        )
+        (folder / "config").write_text(
+            "lxc.include = /usr/share/lxc/config/common.conf\n"
+            f"lxc.rootfs.path = {rootfs or f'dir:{folder}/rootfs'}\n"
+            f"lxc.uts.name = {name}\nlxc.net.0.type = empty\n{settings}{stages}"
+        )
+        return folder
+
+    def command(
+        self, program: str, name: str, *words: str, code: int | None = 0
+    ) -> subprocess.CompletedProcess:
+        log = self.path / f"{name}.log"
+        return run(
+            program, "-P", str(self.path), "-n", name, "-o", str(log), "-l", "DEBUG", *words, code=code
+        )
+
+    def start(self, name: str, *words: str, code: int | None = 0) -> subprocess.CompletedProcess:
+        return self.command("lxc-start", name, *words, code=code)
+
+    def stop(self, name: str) -> None:
+        self.command("lxc-stop", name, "-k", code=None)
+
+    def seen(self, name: str, *paths: str) -> dict[str, tuple[str, str | None]]:
+        answer = self.command("lxc-attach", name, "--clear-env", "--", *show_words(*paths))
+        return shown(answer.stdout, *paths)
+
+    def cat(self, name: str, path: str) -> str:
+        return self.command("lxc-attach", name, "--clear-env", "--", "/bin/cat", path).stdout
+
+    def close(self) -> None:
+        for config in self.path.glob("*/config"):
+            self.stop(config.parent.name)
+        remove_cgroups()
+
+
+def remove_cgroups() -> None:
+    """LXC leaves empty cgroups behind."""
+    for folder, _, _ in os.walk("/sys/fs/cgroup", topdown=False):
+        if re.match(r"lxc\.(pivot|monitor|payload)", os.path.basename(folder)):
+            with suppress(OSError):  # somebody else's
+                os.rmdir(folder)
+
+
+@pytest.fixture
+def lxc(folder: Path) -> Iterator[Lxc]:
+    need("lxc-start", "lxc-attach", "lxc-copy")
+    lxc = Lxc(folder)
+    try:
+        yield lxc
+    finally:
+        lxc.close()
+
+
+def test_a_directory_is_rendered_before_the_first_start(lxc: Lxc):
+    folder = lxc.create("c1", settings="lxc.hook.version = 1\n")
+    lxc.start("c1")
+    assert lxc.seen("c1") == born("c1")
+    assert state_of(folder) == {"name": "c1"}
+    assert "create /etc/birth 0:0 0644" in log_of(folder)
+
+
+def test_hook_version_0_says_it_in_words(lxc: Lxc):
+    lxc.create("c1", settings="lxc.hook.version = 0\n")
+    lxc.start("c1")
+    assert lxc.seen("c1") == born("c1")
+
+
+def test_a_second_start_runs_start_only(lxc: Lxc):
+    folder = lxc.create("c1")
+    lxc.start("c1")
+    lxc.stop("c1")
+    (folder / "instance.yaml").write_text("name: c1\nconfig:\n  user.foo: changed\n")
+    lxc.start("c1")
+    assert lxc.cat("c1", "/etc/templated") == "c1 start changed\n"
+    assert lxc.cat("c1", "/etc/birth") == "born by create as c1 of ?\n"
+
+
+def test_a_guest_that_reboots_itself_runs_start_again(lxc: Lxc):
+    folder = lxc.create("c1")
+    lxc.start("c1")
+    (folder / "instance.yaml").write_text("name: c1\nconfig:\n  user.foo: rebooted\n")
+    lxc.command("lxc-attach", "c1", "--clear-env", "--", "/bin/reboot", "-f", code=None)
+    for _ in range(100):
+        time.sleep(0.05)
+        if (folder / "rootfs/etc/templated").read_text() == "c1 start rebooted\n":
+            break
+    lxc.command("lxc-wait", "c1", "-s", "RUNNING", "-t", "10")
+    assert lxc.cat("c1", "/etc/templated") == "c1 start rebooted\n"
+
+
+def test_a_shifted_root_filesystem_belongs_to_the_container(lxc: Lxc):
+    settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
+    folder = lxc.create("c1", settings=settings)
+    shift(folder / "rootfs", BASE)
+    lxc.start("c1")
+    assert lxc.seen("c1") == born("c1")
+    assert os.stat(folder / "rootfs/srv/new/deep/file").st_uid == BASE + 33
+
+
+def test_an_idmapped_mount_takes_the_container_s_own_ids(lxc: Lxc):
+    settings = (
+        f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\nlxc.rootfs.options = idmap=container\n"
+    )
+    folder = lxc.create("c1", settings=settings)
+    lxc.start("c1")
+    assert lxc.seen("c1") == born("c1")
+    assert os.stat(folder / "rootfs/srv/new/deep/file").st_uid == 33
+
+
+def test_a_map_that_contradicts_the_root_filesystem_is_refused(lxc: Lxc):
+    settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
+    folder = lxc.create("c1", settings=settings)
+    assert lxc.start("c1", code=None).returncode != 0
+    assert "the id map says that root is 1000000" in log_of(folder)
+    assert not (folder / "rootfs/etc/templated").exists()
+
+
+def test_an_overlay_is_rendered_when_it_is_mounted(lxc: Lxc):
+    lxc.create("base")
+    lxc.command("lxc-copy", "base", "-N", "o1", "-s", "-B", "overlay")
+    lxc.start("o1")
+    assert lxc.cat("o1", "/etc/templated") == "o1 start bar\n"
+    assert lxc.cat("o1", "/etc/birth") == "born by copy as o1 of ?\n"
+    assert lxc.seen("o1", "/srv/new/deep/file")["/srv/new/deep/file"] == ("33:34 640", "1a 2b 3c \n")
+    assert not (lxc.path / "base/rootfs/etc/templated").exists()
+
+
+def test_a_copy_gets_copy_and_never_create(lxc: Lxc):
+    lxc.create("c1")
+    lxc.command("lxc-copy", "c1", "-N", "c2")
+    assert state_of(lxc.path / "c2") == {"pending": "copy", "name": "c2"}
+    lxc.start("c2")
+    assert lxc.cat("c2", "/etc/birth") == "born by copy as c2 of ?\n"
+    assert "/etc/once" not in log_of(lxc.path / "c2")
+
+
+def test_a_copy_of_a_started_container_gets_copy(lxc: Lxc):
+    lxc.create("c1")
+    lxc.start("c1")
+    lxc.stop("c1")
+    lxc.command("lxc-copy", "c1", "-N", "c2")
+    lxc.start("c2")
+    assert lxc.cat("c2", "/etc/birth") == "born by copy as c2 of ?\n"
+    assert lxc.cat("c2", "/etc/once") == "born by create as c1 of ?\n"
+
+
+def test_a_rename_is_told_from_a_copy(lxc: Lxc):
+    lxc.create("c1")
+    lxc.start("c1")
+    lxc.stop("c1")
+    lxc.command("lxc-copy", "c1", "-N", "c9", "-R")
+    assert not (lxc.path / "c1/config").exists()
+    assert state_of(lxc.path / "c9") == {"pending": "rename", "name": "c9"}
+    lxc.start("c9")
+    assert lxc.cat("c9", "/etc/birth") == "born by rename as c9 of ?\n"
+
+
+def test_a_rename_before_the_first_start_stays_a_creation(lxc: Lxc):
+    lxc.create("c1")
+    lxc.command("lxc-copy", "c1", "-N", "c9", "-R")
+    assert state_of(lxc.path / "c9")["pending"] == "create"
+
+
+def test_a_restored_snapshot_owes_what_it_owed_when_it_was_taken(lxc: Lxc):
+    lxc.create("c1")
+    lxc.start("c1")
+    lxc.stop("c1")
+    lxc.command("lxc-snapshot", "c1")
+    (lxc.path / "c1/rootfs/etc/birth").write_text("spoilt")
+    lxc.command("lxc-snapshot", "c1", "-r", "snap0")
+    assert state_of(lxc.path / "c1") == {"name": "c1"}
+    lxc.start("c1")
+    assert lxc.cat("c1", "/etc/birth") == "born by create as c1 of ?\n"
+    assert lxc.cat("c1", "/etc/templated") == "c1 start bar\n"
+
+
+def test_a_snapshot_from_before_the_first_start_brings_the_creation_back(lxc: Lxc):
+    lxc.create("c1")
+    lxc.command("lxc-snapshot", "c1")
+    lxc.start("c1")
+    lxc.stop("c1")
+    lxc.command("lxc-snapshot", "c1", "-r", "snap0")
+    lxc.start("c1")
+    assert lxc.cat("c1", "/etc/birth") == "born by create as c1 of ?\n"
+    assert "create /etc/birth" in log_of(lxc.path / "c1")
+
+
+def test_a_snapshot_restored_under_another_name_is_a_copy(lxc: Lxc):
+    lxc.create("c1")
+    lxc.start("c1")
+    lxc.stop("c1")
+    lxc.command("lxc-snapshot", "c1")
+    lxc.command("lxc-snapshot", "c1", "-r", "snap0", "-N", "r1")
+    lxc.start("r1")
+    assert lxc.cat("r1", "/etc/birth") == "born by copy as r1 of ?\n"
+
+
+def test_a_failing_template_stops_the_start_and_says_why(lxc: Lxc):
+    folder = lxc.create("c1", templates={"templated.tpl": "{{ 1/0 }}\n", "birth.tpl": "x", "deep.tpl": "y",
+                                         "existing.tpl": "z"})  # fmt: skip
+    answer = lxc.start("c1", code=None)
+    assert answer.returncode != 0
+    assert "templates/templated.tpl:1:" in log_of(folder), "the instance's log says it"
+    assert "templates/templated.tpl:1:" in (lxc.path / "c1.log").read_text(), "and LXC's at DEBUG"
+    assert not (folder / "rootfs/etc/birth").exists(), "nothing at all is written"
+    make_image(folder, instance=INSTANCE)
+    lxc.start("c1")
+    assert lxc.seen("c1") == born("c1"), "the creation was still owed"
+
+
+def test_keep_going_starts_all_the_same(lxc: Lxc):
+    hooks = f"lxc.hook.pre-start = {hook_line('lxc', '--on-error', 'keep-going')}\n"
+    folder = lxc.create("c1", hooks=hooks, templates={})
+    lxc.start("c1")
+    assert "failed: " in log_of(folder)
+    assert lxc.cat("c1", "/etc/existing") == "old content\n"
+
+
+def test_an_ephemeral_copy_is_rendered_too(lxc: Lxc):
+    lxc.create("c1")
+    lxc.command("lxc-copy", "c1", "-N", "e1", "-e")
+    lxc.command("lxc-wait", "e1", "-s", "RUNNING", "-t", "10")
+    assert lxc.cat("e1", "/etc/templated") == "e1 start bar\n"
+    assert lxc.cat("e1", "/etc/birth") == "born by copy as e1 of ?\n"
+
+
+def test_what_install_writes_is_what_starts(lxc: Lxc):
+    from templater.cli import main
+    from templater.hooks import status
+
+    folder = lxc.create("c1", hooks="# none yet\n")
+    assert main(["hook", "install", "lxc", "c1", "-P", str(lxc.path), "--write"]) == 0
+    assert all(finding.ok is not False for finding in status.lxc_status("c1", str(lxc.path)))
+    lxc.start("c1")
+    assert lxc.seen("c1") == born("c1")
+    assert (folder / "config").read_text().count("templater.hooks.run") == 4
+
+
+def test_an_unprivileged_overlay_is_rendered(lxc: Lxc):
+    settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
+    folder = lxc.create("base", settings=settings)
+    shift(folder / "rootfs", BASE)
+    lxc.command("lxc-copy", "base", "-N", "o1", "-s", "-B", "overlay")
+    probe = lxc.start("o1", code=None)
+    if probe.returncode and "templater" not in (lxc.path / "o1.log").read_text():
+        lack("LXC can't mount an overlay in a user namespace here")
+    assert probe.returncode == 0, log_of(lxc.path / "o1")
+    assert lxc.seen("o1", "/srv/new/deep/file", "/etc/templated") == {
+        "/srv/new/deep/file": ("33:34 640", "1a 2b 3c \n"),
+        "/etc/templated": ("0:0 644", "o1 start bar\n"),
+    }

@@ -1,0 +1,176 @@
+"""systemd-nspawn: directly, and by its unit under a real systemd."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from templater.hooks import install
+
+from .harness import (
+    INSTANCE,
+    born,
+    hook_argv,
+    lack,
+    log_of,
+    make_image,
+    make_rootfs,
+    need,
+    run,
+    show_words,
+    shown,
+    state_of,
+)
+
+pytestmark = pytest.mark.live
+
+BASE = 65536 * 20
+
+
+def machine(folder: Path) -> Path:
+    need("systemd-nspawn")
+    make_image(folder / "m1", instance=INSTANCE)
+    return make_rootfs(folder / "machines/m1")
+
+
+def hook(folder: Path, *options: str, code: int | None = 0) -> subprocess.CompletedProcess:
+    where = ("--source", str(folder / "m1"), "--rootfs", str(folder / "machines/m1"))
+    return run(*hook_argv("nspawn", *where, *options), "m1", code=code)
+
+
+def nspawn(rootfs: Path, *options: str, words: list[str] | None = None) -> subprocess.CompletedProcess:
+    return run(
+        "systemd-nspawn", "-q", "--register=no", "--keep-unit", "--resolv-conf=off", "--timezone=off",
+        "--machine=templater-m1", *options, "-D", str(rootfs), *(words or show_words()),
+    )  # fmt: skip
+
+
+def test_the_line_before_the_container_renders(folder: Path):
+    rootfs = machine(folder)
+    hook(folder)
+    assert shown(nspawn(rootfs).stdout) == born("m1")
+    assert state_of(folder / "m1") == {"name": "m1"}
+
+
+def test_mapped_ownership_takes_the_container_s_own_ids(folder: Path):
+    rootfs = machine(folder)
+    hook(folder)
+    answer = nspawn(rootfs, f"--private-users={BASE}:65536", "--private-users-ownership=map")
+    assert shown(answer.stdout) == born("m1")
+
+
+def test_changed_ownership_is_found_in_the_directory(folder: Path):
+    rootfs = machine(folder)
+    users = (f"--private-users={BASE}:65536", "--private-users-ownership=chown")
+    nspawn(rootfs, *users, words=["/bin/true"])
+    assert rootfs.stat().st_uid == BASE
+    hook(folder)
+    assert shown(nspawn(rootfs, *users).stdout) == born("m1")
+    assert (rootfs / "srv/new/deep/file").stat().st_uid == BASE + 33
+
+
+def test_a_failing_template_fails_the_line_and_says_why(folder: Path):
+    machine(folder)
+    (folder / "m1/templates/birth.tpl").write_text("{{ nosuch(1) }}\n")
+    answer = hook(folder, code=5)
+    assert "templates/birth.tpl:1:" in answer.stderr
+    assert "templates/birth.tpl:1:" in log_of(folder / "m1")
+
+
+def test_a_machine_without_an_image_is_left_alone_if_the_line_says_so(folder: Path):
+    need("systemd-nspawn")
+    make_rootfs(folder / "machines/m1")
+    (folder / "m1").mkdir()
+    hook(folder, "--if-present")
+    assert hook(folder, code=2).stderr.startswith("templater: ")
+
+
+UNDER_SYSTEMD = """\
+set -x
+systemctl start systemd-nspawn@m1.service
+echo rc=$?
+for i in $(seq 50); do [ -e /var/lib/machines/m1/var/seen ] && break; sleep 0.1; done
+machinectl list --no-legend --no-pager
+systemctl stop systemd-nspawn@m1.service
+journalctl -u systemd-nspawn@m1 -t templater --no-pager -o cat
+cp /var/lib/templater/m1/templates/bad /var/lib/templater/m1/templates/birth.tpl
+systemctl start systemd-nspawn@m1.service
+echo rc=$?
+journalctl -u systemd-nspawn@m1 --no-pager -o cat
+"""
+
+
+def test_the_unit_s_drop_in_runs_before_the_machine(folder: Path):
+    """The whole path: systemd starts systemd-nspawn@m1, whose drop-in `hook install` wrote."""
+    need("systemd-nspawn", "machinectl")
+    if not Path("/usr/lib/systemd/systemd").exists():
+        lack("needs systemd")
+    with Booted(folder) as system:
+        machine = system.root / "var/lib/machines/m1"
+        make_rootfs(machine)
+        show = " ".join(born("m1"))
+        (machine / "etc/rc").write_text(
+            f"for f in {show}; do stat -c '%u:%g %a' $f; [ -f $f ] && cat $f; echo --; done"
+        )
+        (machine / "etc/inittab").write_text(
+            "::sysinit:/bin/sh -c 'sh /etc/rc > /var/out; mv /var/out /var/seen'\n::respawn:/bin/sleep 100000\n"
+        )
+        (machine / "bin/mv").symlink_to("busybox")
+        image = make_image(system.root / "var/lib/templater/m1", instance=INSTANCE)
+        (image / "templates/bad").write_text("{{ nosuch(1) }}\n")
+        install.write(install.for_nspawn("m1", [], units=str(system.root / "etc/systemd/system")))
+        out = system.boot(UNDER_SYSTEMD)
+        assert shown((machine / "var/seen").read_text()) == born("m1"), out
+        assert "m1 " in out
+        assert out.count("rc=0") == 1, "the first start"
+        assert out.count("rc=1") == 1, "the one with the broken template"
+        assert "create /etc/birth" in out, "the journal says what was written"
+        assert "templates/birth.tpl:1:" in out, "and why a start failed"
+
+
+class Booted:
+    """This machine's own root filesystem under a layer in memory, booted with a real systemd."""
+
+    def __init__(self, folder: Path) -> None:
+        self.layer = folder / "layer"
+        self.root = folder / "root"
+
+    def __enter__(self) -> "Booted":
+        self.layer.mkdir()
+        self.root.mkdir()
+        run("mount", "-t", "tmpfs", "none", str(self.layer))
+        for name in ("upper", "work"):
+            (self.layer / name).mkdir()
+        where = f"lowerdir=/,upperdir={self.layer}/upper,workdir={self.layer}/work"
+        run("mount", "-t", "overlay", "overlay", "-o", where, str(self.root))
+        (self.root / "etc/machine-id").write_text("0" * 31 + "1\n")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        subprocess.run(["umount", "-l", str(self.root)], check=False)
+        subprocess.run(["umount", "-l", str(self.layer)], check=False)
+
+    def boot(self, script: str) -> str:
+        """Boot, run a shell script as a unit, power off; what the script printed."""
+        (self.root / "live.sh").write_text(script)
+        unit = (
+            "[Unit]\nAfter=systemd-journald.service dbus.service\n[Service]\nType=oneshot\n"
+            "ExecStart=/bin/bash -c '/bin/bash /live.sh > /live.out 2>&1; systemctl poweroff --force'\n"
+        )
+        units = self.root / "etc/systemd/system"
+        (units / "live.service").write_text(unit)
+        (units / "live.target").write_text("[Unit]\nRequires=basic.target live.service\nAfter=basic.target\n")
+        subprocess.run(
+            [
+                "unshare", "-m", "--propagation", "private", "bash", "-c",
+                'umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec "$@"', "boot",
+                "systemd-nspawn", "-q", "-b", "--register=no", "--keep-unit", "--resolv-conf=off", "--timezone=off",
+                "--machine=templater-host", "--capability=all", "--private-network",
+                "--system-call-filter=@mount @keyring bpf",
+                "-D", str(self.root), "--", "--unit=live.target",
+            ],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        answer = self.root / "live.out"
+        assert answer.exists(), "systemd did not get as far as the script"
+        return answer.read_text(errors="replace")

@@ -1,0 +1,175 @@
+"""runc and crun: bundles whose config.json calls templater."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from templater.hooks import install
+
+from .harness import (
+    CG2,
+    INSTANCE,
+    born,
+    log_of,
+    make_image,
+    make_rootfs,
+    need,
+    run,
+    shift,
+    show_words,
+    shown,
+    state_of,
+)
+
+pytestmark = pytest.mark.live
+
+BASE = 1000000
+RUNTIMES = {"runc": (), "crun": CG2}
+
+
+class Bundle:
+    """A bundle of one runtime."""
+
+    def __init__(self, runtime: str, path: Path) -> None:
+        self.runtime = runtime
+        self.path = path / "bundle"
+        self.root = path / "run"
+        make_rootfs(self.path / "rootfs")
+        self.path.chmod(0o755)
+        self.tool("spec", "--bundle", str(self.path))
+        self.edit(terminal=False, args=show_words())
+
+    def tool(self, *words: str, code: int | None = 0):
+        return run(*RUNTIMES[self.runtime], self.runtime, "--root", str(self.root), *words, code=code)
+
+    def config(self) -> dict:
+        return json.loads((self.path / "config.json").read_text())
+
+    def edit(
+        self,
+        *,
+        annotations: dict | None = None,
+        linux: dict | None = None,
+        root: dict | None = None,
+        **process,
+    ):
+        config = self.config()
+        config["process"].update(process)
+        config.setdefault("annotations", {}).update(annotations or {})
+        config["root"]["readonly"] = False
+        config["root"].update(root or {})
+        config["linux"].update(linux or {})
+        (self.path / "config.json").write_text(json.dumps(config))
+
+    def install(self, *options: str, stage: str = "createRuntime") -> None:
+        install.write(install.for_oci(str(self.path), [*options, "--stage", stage], 60, stage))
+
+    def start(self, code: int | None = 0):
+        return self.tool("run", "--bundle", str(self.path), f"live-{self.runtime}", code=code)
+
+    def seen(self) -> dict:
+        return shown(self.start().stdout)
+
+
+@pytest.fixture(params=sorted(RUNTIMES))
+def bundle(request: pytest.FixtureRequest, folder: Path) -> Iterator[Bundle]:
+    need(request.param)
+    yield Bundle(request.param, folder)
+
+
+def test_a_bundle_that_is_an_instance_directory_is_rendered(bundle: Bundle):
+    make_image(bundle.path, instance=INSTANCE)
+    bundle.install()
+    assert bundle.seen() == born("c1")
+    assert state_of(bundle.path) == {"name": "c1"}
+
+
+def test_annotations_name_the_image_and_the_configuration(bundle: Bundle, folder: Path):
+    make_image(folder / "image")
+    bundle.install("--allow", str(folder))
+    bundle.edit(
+        annotations={
+            "org.templater.source": str(folder / "image"),
+            "org.templater.name": "c1",
+            "org.templater.config.user.foo": "bar",
+        }
+    )
+    assert bundle.seen() == born("c1")
+
+
+def test_a_trigger_in_an_annotation_is_the_only_one(bundle: Bundle):
+    make_image(bundle.path, instance=INSTANCE)
+    bundle.install()
+    bundle.edit(annotations={"org.templater.trigger": "rename"})
+    seen = bundle.seen()
+    assert seen["/etc/templated"] == ("0:0 644", "c1 rename bar\n")
+    assert seen["/etc/existing"] == ("33:34 604", "old content\n")
+
+
+def test_an_annotation_does_not_reach_what_the_line_does_not_allow(bundle: Bundle, folder: Path):
+    make_image(folder / "image")
+    bundle.install()
+    bundle.edit(annotations={"org.templater.source": str(folder / "image")})
+    assert bundle.start(code=None).returncode != 0
+    assert not (bundle.path / "rootfs/etc/templated").exists()
+
+
+def test_a_second_run_is_a_start(bundle: Bundle):
+    make_image(bundle.path, instance=INSTANCE)
+    bundle.install()
+    bundle.start()
+    (bundle.path / "rootfs/etc/birth").write_text("mine now\n")
+    assert bundle.seen()["/etc/birth"] == ("0:0 644", "mine now\n")
+
+
+def test_a_user_namespace_owns_what_was_written(bundle: Bundle):
+    make_image(bundle.path, instance=INSTANCE)
+    shift(bundle.path / "rootfs", BASE)
+    config = bundle.config()
+    mapping = [{"containerID": 0, "hostID": BASE, "size": 65536}]
+    bundle.edit(
+        linux={
+            "namespaces": [*config["linux"]["namespaces"], {"type": "user"}],
+            "uidMappings": mapping,
+            "gidMappings": mapping,
+        }
+    )
+    bundle.install()
+    assert bundle.seen() == born("c1")
+    assert (bundle.path / "rootfs/srv/new/deep/file").stat().st_uid == BASE + 33
+
+
+def test_a_read_only_root_is_rendered_all_the_same(bundle: Bundle):
+    make_image(bundle.path, instance=INSTANCE)
+    bundle.install()
+    bundle.edit(root={"readonly": True})
+    assert bundle.seen() == born("c1")
+
+
+def test_create_container_sees_the_same_root(bundle: Bundle):
+    make_image(bundle.path, instance=INSTANCE)
+    bundle.install("--in-place", stage="createContainer")
+    assert bundle.seen() == born("c1")
+
+
+def test_a_failing_template_stops_the_start_and_says_why(bundle: Bundle):
+    make_image(bundle.path, templates={"templated.tpl": "a\n{{ x|nosuch }}\n"}, instance=INSTANCE)
+    bundle.install()
+    answer = bundle.start(code=None)
+    assert answer.returncode != 0
+    assert "templates/templated.tpl:2:6: " in log_of(bundle.path)
+    if bundle.runtime == "runc":  # crun loses what a hook says
+        assert "templates/templated.tpl:2:6: " in answer.stderr + answer.stdout
+    assert not (bundle.path / "rootfs/etc/birth").exists()
+
+
+def test_the_environment_changes_nothing(bundle: Bundle):
+    make_image(bundle.path, instance=INSTANCE)
+    bundle.install()
+    config = bundle.config()
+    hook = config["hooks"]["createRuntime"][0]
+    hook["env"] = ["LC_ALL=tr_TR.UTF-8", "TZ=Asia/Tokyo", "PYTHONPATH=/nonsense", "PYTHONHASHSEED=7"]
+    (bundle.path / "config.json").write_text(json.dumps(config))
+    assert bundle.seen() == born("c1")

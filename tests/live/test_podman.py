@@ -1,0 +1,123 @@
+"""podman: containers with an annotation, through a hooks.d file."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from templater.hooks import install
+
+from .harness import CG2, born, log_of, make_image, make_rootfs, need, run, show_words, shown
+
+pytestmark = pytest.mark.live
+
+
+class Podman:
+    """podman with storage of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.hooks = path / "hooks.d"
+        self.hooks.mkdir()
+        make_rootfs(path / "rootfs")
+        run("tar", "-C", str(path / "rootfs"), "-cf", str(path / "tiny.tar"), ".")
+        self("import", "-q", str(path / "tiny.tar"), "localhost/tiny:1")
+
+    def __call__(self, *words: str, code: int | None = 0):
+        return run(
+            *CG2, "podman", "--root", str(self.path / "root"), "--runroot", str(self.path / "runroot"),
+            "--storage-driver", "vfs", "--events-backend", "none", "--cgroup-manager", "cgroupfs",
+            "--hooks-dir", str(self.hooks), *words, code=code,
+        )  # fmt: skip
+
+    def install(self, *options: str, stage: str = "createRuntime") -> None:
+        words = ["--allow", str(self.path), "--stage", stage, *options]
+        install.write(install.for_podman(words, 60, stage, str(self.hooks)))
+
+    def run(self, *options: str, words: list[str] | None = None, code: int | None = 0):
+        return self(
+            "run", "--network", "none", "--cgroups=disabled", *options, "localhost/tiny:1",
+            *(words or show_words()), code=code,
+        )  # fmt: skip
+
+    def bundle(self, container: str) -> Path:
+        return self.path / "root/vfs-containers" / container / "userdata"
+
+
+@pytest.fixture
+def podman(folder: Path) -> Iterator[Podman]:
+    need("podman", "crun")
+    podman = Podman(folder)
+    make_image(folder / "image", instance="config:\n  user.foo: bar\nname: c1\n")
+    try:
+        yield podman
+    finally:
+        podman("rm", "-fa", code=None)
+        shutil.rmtree(folder / "root", ignore_errors=True)
+
+
+def annotation(podman: Podman) -> tuple[str, str]:
+    return "--annotation", f"org.templater.source={podman.path}/image"
+
+
+def test_an_annotation_has_an_image_rendered(podman: Podman):
+    podman.install()
+    assert shown(podman.run("--rm", *annotation(podman)).stdout) == born("c1")
+
+
+def test_without_an_annotation_nothing_happens(podman: Podman):
+    podman.install()
+    seen = shown(podman.run("--rm", words=show_words("/etc/existing")).stdout, "/etc/existing")
+    assert seen == {"/etc/existing": ("33:34 604", "old content\n")}
+
+
+def test_a_restart_runs_start_only(podman: Podman):
+    podman.install()
+    podman.run("-d", "--name", "x1", *annotation(podman), words=["/bin/sleep", "1000"])
+    (podman.path / "image/instance.yaml").write_text("name: c1\nconfig:\n  user.foo: changed\n")
+    podman("restart", "-t", "0", "x1")
+    assert podman("exec", "x1", "cat", "/etc/templated").stdout == "c1 start changed\n"
+    assert podman("exec", "x1", "cat", "/etc/birth").stdout == "born by create as c1 of ?\n"
+
+
+def test_a_uid_map_owns_what_was_written(podman: Podman):
+    podman.install()
+    answer = podman.run(
+        "--rm", "--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536", *annotation(podman)
+    )
+    assert shown(answer.stdout) == born("c1")
+
+
+def test_a_failing_template_stops_the_start_and_says_why(podman: Podman):
+    podman.install("--log", str(podman.path / "log"))
+    (podman.path / "image/templates/birth.tpl").write_text("{% if %}")
+    answer = podman.run("--name", "x1", *annotation(podman), code=None)
+    assert answer.returncode == 126
+    assert "templates/birth.tpl:1:" in (podman.path / "log").read_text()
+    identity = podman("inspect", "-f", "{{.Id}}", "x1").stdout.strip()
+    assert "templates/birth.tpl:1:" in log_of(podman.bundle(identity))
+
+
+MOUNTED = """\
+architecture: x86_64
+creation_date: 1700000000
+templates:
+  /etc/hosts:
+    when: [create, start]
+    template: hosts.tpl
+"""
+
+
+def test_a_bind_mounted_file_is_written_through_when_asked_for(podman: Podman):
+    make_image(podman.path / "image", MOUNTED, {"hosts.tpl": "10.0.0.1 {{ container.name }}\n"})
+    podman.install("--in-place", stage="createContainer")
+    words = ["/bin/cat", "/etc/hosts"]
+    assert podman.run("--rm", *annotation(podman), words=words).stdout == "10.0.0.1 c1\n"
+
+
+def test_a_bind_mounted_file_is_refused_otherwise(podman: Podman):
+    make_image(podman.path / "image", MOUNTED, {"hosts.tpl": "10.0.0.1 {{ container.name }}\n"})
+    podman.install("--log", str(podman.path / "log"), stage="createContainer")
+    assert podman.run("--rm", *annotation(podman), code=None).returncode == 126
+    assert "mount" in (podman.path / "log").read_text()

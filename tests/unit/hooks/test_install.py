@@ -1,0 +1,70 @@
+"""What is written into each runtime's configuration."""
+
+import json
+import shlex
+
+import pytest
+
+from templater.errors import InputError
+from templater.hooks import install
+
+
+def test_lxc_gets_a_line_for_each_stage_and_again_only_once(tmp_path):
+    config = tmp_path / "c1/config"
+    config.parent.mkdir()
+    config.write_text("lxc.uts.name = c1\nlxc.hook.pre-start = /bin/mine")
+    first = install.for_lxc("c1", ["--source", "/old"], str(tmp_path))
+    assert install.write(first) is True
+    second = install.for_lxc("c1", ["--source", "/new one"], str(tmp_path))
+    assert install.write(second) is True
+    assert install.write(second) is False
+    lines = config.read_text().splitlines()
+    assert lines[:2] == ["lxc.uts.name = c1", "lxc.hook.pre-start = /bin/mine"]
+    ours = [line.split(" = ")[0] for line in lines[2:]]
+    assert ours == ["lxc.hook.pre-start", "lxc.hook.mount", "lxc.hook.clone", "lxc.hook.destroy"]
+    words = shlex.split(lines[-1].partition(" = ")[2])
+    assert words[-2:] == ["--source", "/new one"]
+
+
+def test_a_container_that_does_not_exist_is_said(tmp_path):
+    with pytest.raises(InputError):
+        install.write(install.for_lxc("c1", [], str(tmp_path)))
+
+
+def test_config_json_keeps_the_hooks_of_others(tmp_path):
+    config = tmp_path / "config.json"
+    other = {"path": "/bin/other", "args": ["other"]}
+    config.write_text(
+        json.dumps({"ociVersion": "1.2.0", "hooks": {"createRuntime": [other]}, "x": [1, 2.5, None]})
+    )
+    snippet = install.for_oci(str(tmp_path), [], 60, "createRuntime")
+    assert install.write(snippet) is True
+    assert install.write(snippet) is False
+    after = json.loads(config.read_text())
+    assert after["hooks"]["createRuntime"][0] == other
+    (ours,) = after["hooks"]["createRuntime"][1:]
+    assert ours["path"] == ours["args"][0]
+    assert ours["timeout"] > 60
+    assert after["x"] == [1, 2.5, None]
+
+
+def test_podman_runs_it_for_our_annotations_only(tmp_path):
+    snippet = install.for_podman([], 60, "createRuntime", str(tmp_path / "hooks.d"))
+    install.write(snippet)
+    hook = json.loads((tmp_path / "hooks.d/templater.json").read_text())
+    assert hook["when"] == {"annotations": {"^org\\.templater\\.": ".*"}}
+    assert hook["stages"] == ["createRuntime"]
+
+
+def test_a_unit_s_line_survives_systemd_s_own_reading():
+    line = install.unit_line(["/bin/x", "100%", "$HOME", "a b"])
+    assert line == "/bin/x 100%% '$$HOME' 'a b'"
+
+
+def test_a_machine_s_drop_in_stands_in_its_own_unit(tmp_path):
+    one = install.for_nspawn("m1", [], str(tmp_path))
+    every = install.for_nspawn("", [], str(tmp_path))
+    assert one.file.endswith("systemd-nspawn@m1.service.d/templater.conf")
+    assert every.file.endswith("systemd-nspawn@.service.d/templater.conf")
+    assert one.text.startswith("[Service]\nExecStartPre=") and one.text.endswith(" %i\n")
+    assert "--if-present" in every.text and "--if-present" not in one.text

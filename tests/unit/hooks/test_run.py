@@ -1,0 +1,102 @@
+"""The hook's line, its log and its errors."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from templater.errors import TemplaterError, UsageError
+from templater.hooks import install
+from templater.hooks.run import Log, Options, describe, parse
+from templater.source import Source
+
+
+def options(*words) -> Options:
+    return parse(["lxc", *words])[1]
+
+
+def test_options_come_in_both_spellings():
+    assert options("--source", "/a").source == options("--source=/a").source == "/a"
+
+
+def test_triggers_may_be_repeated_or_joined():
+    assert options("-t", "create", "--trigger=start").triggers == ("create", "start")
+    assert options("-t", "create,start").triggers == ("create", "start")
+
+
+def test_words_that_lxc_appends_are_kept():
+    assert options("--no-child", "c1", "lxc", "pre-start").words == ("c1", "lxc", "pre-start")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--nosuch", "x"), ("--source",), ("--on-error", "maybe"), ("--time-limit", "soon"),
+        ("--time-limit", "0"), ("--time-limit", "nan"), ("--dialect", "v7"),
+    ],
+)  # fmt: skip
+def test_a_wrong_line_is_said(words):
+    with pytest.raises(UsageError):
+        options(*words)
+
+
+def test_an_unknown_runtime_is_said():
+    with pytest.raises(UsageError):
+        parse(["docker"])
+
+
+def test_a_log_line_has_a_time_and_no_control_characters():
+    log = Log("c1")
+    log.add("evil\x1b[2J\nfake line")
+    (line,) = log.data().decode().splitlines()
+    assert line.startswith("20") and " c1: evil\\x1b[2J\\nfake line" in line
+
+
+def test_a_broken_template_shows_its_line_and_an_instance_never():
+    template = Source("templates/a.tpl", "hello {{ x|nosuch }}")
+    instance = Source("/x/instance.yaml", "user.password: hunter2")
+    assert "hello {{" in describe(TemplaterError("bad", template.span(11)))
+    assert "hunter2" not in describe(TemplaterError("bad", instance.span(3)))
+
+
+def line(*words, **options):
+    return subprocess.run(
+        [*install.argv("lxc", []), *words], capture_output=True, text=True, check=False, timeout=30, **options
+    )
+
+
+def test_the_line_answers_a_probe():
+    assert line("probe").stdout.startswith("templater ")
+
+
+def test_called_by_nobody_it_says_so_without_a_traceback():
+    answer = line(env={})
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("templater: this is not a hook of LXC\n")
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("name", ["$(id)", "../x", "a\nb", "", "."])
+def test_a_name_is_never_more_than_a_name(name, tmp_path):
+    environ = {
+        "LXC_NAME": name, "LXC_HOOK_TYPE": "pre-start", "LXC_ROOTFS_PATH": str(tmp_path),
+        "LXC_CONFIG_FILE": str(tmp_path / "config"),
+    }  # fmt: skip
+    answer = line(env=environ)
+    assert answer.returncode == 2
+    assert list(tmp_path.iterdir()) == [] or name == "$(id)"
+
+
+def test_the_line_ignores_the_environment(tmp_path):
+    (tmp_path / "templater").mkdir()
+    (tmp_path / "templater/__init__.py").write_text("raise SystemExit(99)")
+    environ = {"PYTHONPATH": str(tmp_path), "PYTHONHOME": "/nonsense", "LC_ALL": "xx"}
+    assert line("probe", cwd=tmp_path, env=environ).returncode == 0
+
+
+def test_the_line_is_an_interpreter_and_nothing_else():
+    words = install.argv("lxc", ["--source", "/a b"])
+    assert words[:3] == [sys.executable, "-I", "-S"]
+    assert words[-2:] == ["--source", "/a b"]
+    assert os.path.isabs(words[0])

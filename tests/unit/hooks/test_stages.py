@@ -1,0 +1,242 @@
+"""What each runtime says, and what is made of it: recorded environments and states."""
+
+import io
+import json
+import os
+
+import pytest
+
+from templater.errors import InputError, LimitError, RefusedError, UsageError
+from templater.hooks import lxc, nspawn, oci
+from templater.hooks.run import Noted, Options, Start
+from templater.instance_directory import Notebook, State
+
+
+def environ(folder, stage="pre-start", **others):
+    return {
+        "LXC_NAME": "c1", "LXC_HOOK_TYPE": stage, "LXC_CONFIG_FILE": str(folder / "config"),
+        "LXC_ROOTFS_PATH": str(folder / "rootfs"), "LXC_ROOTFS_MOUNT": "/usr/lib/lxc/rootfs", **others,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def container(tmp_path):
+    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "config").write_text("lxc.uts.name = c1\n")
+    return tmp_path
+
+
+def test_a_directory_belongs_to_pre_start_and_not_to_mount(container):
+    start = lxc.situation(Options(), environ(container))
+    assert isinstance(start, Start) and start.rootfs == str(container / "rootfs")
+    assert isinstance(lxc.situation(Options(), environ(container, "mount")), Noted)
+
+
+@pytest.mark.parametrize("path", ["/a/rootfs:/b/delta", "overlay:/a:/b", "zfs:tank/c1", "nbd:/img.qcow2:1"])
+def test_what_is_mounted_later_belongs_to_mount(container, path):
+    assert isinstance(lxc.situation(Options(), environ(container, LXC_ROOTFS_PATH=path)), Noted)
+    start = lxc.situation(Options(), environ(container, "mount", LXC_ROOTFS_PATH=path))
+    assert isinstance(start, Start) and start.rootfs == "/usr/lib/lxc/rootfs"
+
+
+def test_the_form_of_clone_hooks_is_understood():
+    assert lxc.without_prefix("dir:/x/rootfs") == "/x/rootfs"
+
+
+def test_version_0_says_its_stage_at_the_end_of_the_line(container):
+    options = Options()
+    options.words = ("c1", "lxc", "pre-start")
+    said = environ(container)
+    del said["LXC_HOOK_TYPE"]
+    assert isinstance(lxc.situation(options, said), Start)
+
+
+def test_a_stale_target_does_not_matter(container):
+    """A guest that reboots leaves LXC_TARGET=reboot in the environment of the next pre-start."""
+    assert isinstance(lxc.situation(Options(), environ(container, LXC_TARGET="reboot")), Start)
+
+
+@pytest.mark.parametrize("stage", ["start-host", "stop", "post-stop", "autodev", "pre-mount"])
+def test_other_stages_mean_nothing(container, stage):
+    found = lxc.situation(Options(), environ(container, stage))
+    assert isinstance(found, Noted) and not found.text
+
+
+def test_id_maps_are_read_through_includes(tmp_path):
+    (tmp_path / "common").mkdir()
+    (tmp_path / "common/a.conf").write_text("lxc.idmap = u 0 100000 65536\n# lxc.idmap = u 0 1 1\n")
+    (tmp_path / "config").write_text(f"lxc.include = {tmp_path}/common\nlxc.idmap = g 0 200000 65536\n")
+    ids = lxc.ids_on_disk(str(tmp_path / "config"))
+    assert ids.on_disk(5, 6) == (100005, 200006)
+
+
+def test_an_idmapped_mount_is_the_identity(tmp_path):
+    (tmp_path / "config").write_text(
+        "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\nlxc.rootfs.options = noatime,idmap=container\n"
+    )
+    assert lxc.ids_on_disk(str(tmp_path / "config")).on_disk(5, 6) == (5, 6)
+
+
+def test_an_endless_include_ends(tmp_path):
+    (tmp_path / "config").write_text(f"lxc.include = {tmp_path}/config\n")
+    with pytest.raises(LimitError):
+        lxc.ids_on_disk(str(tmp_path / "config"))
+
+
+def cloned(tmp_path, name, *, snapshot=False):
+    old = tmp_path / "old"
+    (old / "templates").mkdir(parents=True)
+    (old / "templates/a.tpl").write_text("a")
+    (old / "templates/link").symlink_to("/etc/passwd")
+    (old / "metadata.yaml").write_text("templates: {}\n")
+    (old / "instance.yaml").write_text("name: old\n")
+    new = old / "snaps/snap0" if snapshot else tmp_path / name
+    new.mkdir(parents=True)
+    return old, new
+
+
+def test_a_copy_takes_the_image_s_words_along(tmp_path):
+    _old, new = cloned(tmp_path, "new")
+    lxc.clone(str(new), "new", "old", Options())
+    assert (new / "templates/a.tpl").read_text() == "a"
+    assert (new / "instance.yaml").read_text() == "name: old\n"
+    assert os.readlink(new / "templates/link") == "/etc/passwd", "still a link, still refused"
+    assert Notebook(str(new)).state() == State("copy", "new")
+
+
+def test_a_snapshot_keeps_what_was_pending(tmp_path):
+    old, new = cloned(tmp_path, "", snapshot=True)
+    with Notebook(str(old)) as notebook:
+        notebook.remember(State("rename", "old"))
+    lxc.clone(str(new), "snap0", "old", Options())
+    assert Notebook(str(new)).state() == State("rename", "snap0")
+
+
+def test_a_clone_of_nobody_says_what_to_do(tmp_path):
+    (tmp_path / "new").mkdir()
+    with pytest.raises(InputError) as caught:
+        lxc.clone(str(tmp_path / "new"), "new", "nosuch", Options())
+    assert "templater trigger" in caught.value.explain()
+
+
+def test_a_destroy_by_another_process_is_no_rename(tmp_path):
+    old, new = cloned(tmp_path, "new")
+    lxc.clone(str(new), "new", "old", Options())
+    (old / ".templater/cloned").write_text(f"{new}\n1:1\n")
+    assert lxc.destroy(str(old)).text == ""
+    assert Notebook(str(new)).state().pending == "copy"
+
+
+def test_a_destroy_by_the_same_process_is_a_rename(tmp_path):
+    old, new = cloned(tmp_path, "new")
+    with Notebook(str(old)) as notebook:
+        notebook.remember(State("", "old"))
+    lxc.clone(str(new), "new", "old", Options())
+    assert "rename" in lxc.destroy(str(old)).text
+    assert Notebook(str(new)).state().pending == "rename"
+
+
+# --- OCI
+
+
+def state(bundle, **annotations):
+    return json.dumps(
+        {"ociVersion": "1.2.0", "id": "x1", "status": "creating", "pid": 7, "bundle": str(bundle),
+         "annotations": annotations}
+    ).encode()  # fmt: skip
+
+
+def said(monkeypatch, data):
+    stream = io.BytesIO(data)
+    monkeypatch.setattr(oci.os, "read", lambda _fd, size: stream.read(size))
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"root": {"path": "rootfs"}}))
+    (tmp_path / "rootfs").mkdir()
+    return tmp_path
+
+
+def test_the_bundle_says_where_the_root_is(bundle):
+    assert oci.root_of({"root": {"path": "rootfs"}}, "/b") == "/b/rootfs"
+    assert oci.root_of({"root": {"path": "/abs"}}, "/b") == "/abs"
+
+
+def test_annotations_are_configuration():
+    found = oci._annotations(
+        {"annotations": {"org.templater.config.user.x": "1", "other": "2", "org.templater.n": 3}}
+    )
+    assert found == {"org.templater.config.user.x": "1"}
+
+
+def test_what_an_annotation_names_must_be_allowed(tmp_path):
+    (tmp_path / "allowed").mkdir()
+    (tmp_path / "allowed/out").symlink_to("/etc")
+    allowed = ("/bundle", str(tmp_path / "allowed"))
+    oci.require_allowed(str(tmp_path / "allowed/image"), allowed)
+    for path in ("/etc", str(tmp_path / "allowed/../x"), str(tmp_path / "allowed/out"), "relative", "/a\0b",
+                 str(tmp_path / "allowedx")):  # fmt: skip
+        with pytest.raises(RefusedError):
+            oci.require_allowed(path, allowed)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"   ",
+        b"[]",
+        b"{",
+        b'{"a":1}',
+        b'{"ociVersion":1}',
+        b"\xff",
+        b'{"ociVersion":"1"} x',
+        b"[" * 100000,
+    ],
+)
+def test_nonsense_on_standard_input_is_an_error_of_ours(data):
+    with pytest.raises((InputError, UsageError)):
+        oci.read_state(data)
+
+
+def test_a_state_without_end_is_not_read(monkeypatch):
+    read, write = os.pipe()
+    os.close(write)
+    os.close(read)
+    monkeypatch.setattr(oci.os, "read", lambda _fd, size: b"x" * size)
+    with pytest.raises(LimitError):
+        oci._stdin()
+
+
+def test_json_is_read_as_the_json_package_reads_it():
+    text = '{"a": [1, -2.5e3, true, null, "\\u00e9\\n"], "b": {}}'
+    assert oci.parse_json(text.encode(), "x") == json.loads(text)
+
+
+def test_id_mappings_become_a_map():
+    mapping = [{"containerID": 0, "hostID": 1000, "size": 10}]
+    ids = oci.id_map({"linux": {"uidMappings": mapping, "gidMappings": mapping}})
+    assert ids.on_disk(3, 4) == (1003, 1004)
+    assert oci.id_map({"linux": {}}) is None
+    for wrong in ([{"containerID": 0}], ["x"], [{"containerID": -1, "hostID": 0, "size": 1}]):
+        with pytest.raises(InputError):
+            oci.id_map({"linux": {"uidMappings": wrong, "gidMappings": wrong}})
+
+
+# --- nspawn
+
+
+@pytest.mark.parametrize("words", [(), ("a", "b"), ("../x",), ("",), ("..",)])
+def test_a_machine_needs_a_name(words):
+    options = Options()
+    options.words = words
+    with pytest.raises(UsageError):
+        nspawn.situation(options, {})
+
+
+def test_a_machine_has_its_places():
+    options = Options()
+    options.words = ("web1",)
+    start = nspawn.situation(options, {})
+    assert (start.rootfs, start.image) == ("/var/lib/machines/web1", "/var/lib/templater/web1")

@@ -1,0 +1,224 @@
+"""What the rendering child can't do, asked from inside it; twice, with one wall and with both."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from templater import child
+from templater.child import Bounds, ChildFailure
+from templater.errors import LimitError
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@pytest.fixture(params=["limits alone", "limits and filter"])
+def walls(request, monkeypatch):
+    """A kernel without seccomp has to hold as well."""
+    if request.param == "limits alone":
+        monkeypatch.setattr(child, "CALLS", {})
+    return request.param
+
+
+def attempt(action):
+    """What happens to ``action`` inside the child: the error's name, or what it returned."""
+
+    def work(send):
+        try:
+            result = action()
+        except BaseException as error:
+            send([type(error).__name__.encode(), str(error).encode()])
+        else:
+            send([b"done", repr(result).encode()])
+
+    ((word, text),) = child.start(lambda: None, work).answer()
+    return word.decode(), text.decode()
+
+
+REFUSED = {"OSError", "PermissionError", "BlockingIOError"}
+
+FORBIDDEN = {
+    "read a file": lambda: os.open("/etc/passwd", os.O_RDONLY),
+    "write a file": lambda: os.open("/tmp/templater-child-was-here", os.O_WRONLY | os.O_CREAT),
+    "list a directory": lambda: os.listdir("/"),
+    "open a socket": lambda: socket.socket(),
+    "open a unix socket": lambda: socket.socket(socket.AF_UNIX),
+    "make a pipe": os.pipe,
+    "duplicate a descriptor": lambda: os.dup(0),
+    "signal its parent": lambda: os.kill(os.getppid(), 0),
+}
+ROOT_ONLY = {
+    "fork": os.fork,
+    "become root again": lambda: os.setuid(0),
+    "remove a file": lambda: os.unlink("/tmp/templater-child-was-here"),
+    "read what is open": lambda: os.read(0, 1),
+    "change root": lambda: os.chroot("/"),
+}
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_the_child_can_not(what, walls):
+    word, _ = attempt(FORBIDDEN[what])
+    assert word in REFUSED
+    assert not os.path.exists("/tmp/templater-child-was-here")
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="limits on processes do not bind root, who is needed to leave it"
+)
+@pytest.mark.parametrize("what", ROOT_ONLY)
+def test_the_child_of_root_can_not(what, walls):
+    word, _ = attempt(ROOT_ONLY[what])
+    assert word in REFUSED | {"FileNotFoundError"} - (
+        {"FileNotFoundError"} if what != "remove a file" else set()
+    )
+
+
+def test_the_child_can_not_execute():
+    if os.uname().machine not in child.CALLS:
+        pytest.skip("no filter for this machine")
+    assert attempt(lambda: os.execv("/bin/true", ["true"]))[0] in REFUSED
+
+
+def test_without_a_filter_what_it_executes_gets_nowhere(monkeypatch):
+    monkeypatch.setattr(child, "CALLS", {})
+    with pytest.raises(ChildFailure):  # a program can't open even its libraries
+        attempt(lambda: os.execv("/bin/true", ["true"]))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_the_child_of_root_is_nobody_and_has_no_groups(monkeypatch):
+    monkeypatch.setattr(child, "CALLS", {})
+    word, ids = attempt(lambda: (os.getresuid(), os.getresgid(), os.getgroups()))
+    uids, gids, groups = eval(ids)
+    assert word == "done"
+    assert len({*uids, *gids}) == 1 and uids[0] >= child.FIRST_UID
+    assert groups == []
+
+
+def test_time_and_chance_are_allowed(walls):
+    assert attempt(time.time)[0] == "done"
+    assert attempt(lambda: os.urandom(8))[0] == "done"
+
+
+def limited(work, **bounds):
+    with pytest.raises(LimitError) as caught:
+        child.start(lambda: None, work, Bounds(**bounds)).answer()
+    return str(caught.value)
+
+
+def forever(send):
+    while True:
+        pass
+
+
+def test_time_on_the_wall_runs_out():
+    start = time.monotonic()
+    assert "longer than 0.2 s" in limited(forever, wall=0.2)
+    assert time.monotonic() - start < 2
+
+
+def test_processor_time_runs_out():
+    assert "processor time" in limited(forever, cpu=1, wall=20)
+
+
+def test_memory_runs_out():
+    assert "256 MiB of memory" in limited(lambda send: bytearray(1 << 29), memory=256 << 20)
+
+
+def test_the_answer_has_a_size():
+    assert "larger than 1 MiB" in limited(lambda send: send([b"x" * (2 << 20)]), output=1 << 20)
+
+
+def test_many_small_answers_have_one_too():
+    def work(send):
+        while True:
+            send([b"x" * 1000])
+
+    assert "larger than 1 MiB" in limited(work, output=1 << 20)
+
+
+def test_depth_runs_out():
+    def work(send):
+        work(send)
+
+    assert "deeper" in limited(work)
+
+
+def test_a_child_that_dies_is_reported(monkeypatch):
+    with pytest.raises(ChildFailure, match="signal"):
+        child.start(lambda: None, lambda send: os.abort()).answer()
+
+
+def test_a_child_that_fails_is_reported():
+    with pytest.raises(ChildFailure, match="failed"):
+        child.start(lambda: None, lambda send: send(None)).answer()
+
+
+def test_a_large_answer_arrives_whole():
+    def work(send):
+        for number in range(50):
+            send([b"%d" % number, bytes([number]) * 100_000])
+
+    records = child.start(lambda: None, work).answer()
+    assert records == [[b"%d" % n, bytes([n]) * 100_000] for n in range(50)]
+
+
+def ended(pid):
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return True
+    return status.rpartition(")")[2].split()[0] == "Z"
+
+
+def test_the_child_ends_with_its_parent():
+    code = (
+        "import os, sys, time; sys.path.insert(0, sys.argv[1]);"
+        "from templater import child;"
+        "c = child.start(lambda: None, lambda send: [0 for _ in iter(int, 1)]); print(c.pid, flush=True);"
+        "time.sleep(100)"
+    )
+    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    parent = subprocess.Popen([sys.executable, "-c", code, root], stdout=subprocess.PIPE, text=True)
+    pid = int(parent.stdout.readline())
+    time.sleep(0.2)
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        if ended(pid):
+            break
+        time.sleep(0.02)
+    else:
+        os.kill(pid, 9)
+        pytest.fail("the child outlived its parent")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x",
+        b"3:ab,",
+        b"3:abc",
+        b"3abc,",
+        b"-1:,",
+        b"03:abc,",
+        b"99999999999:a,",
+        b":,",
+        b"5:9:ab,,",
+        b"1:a,x",
+        b" 1:a,",
+    ],
+)
+def test_an_answer_in_another_format_is_a_failure(data):
+    with pytest.raises(ChildFailure):
+        child.parse(data)
+
+
+def test_frames_nest():
+    record = child.frame(child.frame(b"a") + child.frame(b"") + child.frame(b"12:x,"))
+    assert child.parse(record + child.frame(b"")) == [[b"a", b"", b"12:x,"], []]

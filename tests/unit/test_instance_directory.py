@@ -1,0 +1,138 @@
+"""What templater remembers of an instance: atomically, alone, and never through a link."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from templater.errors import BusyError, InputError, RefusedError
+from templater.instance_directory import InstanceDirectory, Notebook, State, record
+
+
+def test_nothing_is_remembered_of_a_new_instance(tmp_path):
+    with Notebook(str(tmp_path)) as notebook:
+        assert notebook.state() is None
+
+
+def test_a_state_comes_back(tmp_path):
+    state = State("create", "web1", "ubuntu é \udcff")
+    with Notebook(str(tmp_path)) as notebook:
+        notebook.remember(state)
+    with Notebook(str(tmp_path)) as notebook:
+        assert notebook.state() == state
+
+
+def test_the_state_is_plain_lines(tmp_path):
+    with Notebook(str(tmp_path)) as notebook:
+        notebook.remember(State("copy", "web1"))
+    assert (tmp_path / ".templater/state").read_text() == "pending=copy\nname=web1\n"
+    assert (tmp_path / ".templater").stat().st_mode & 0o777 == 0o700
+
+
+def test_unknown_lines_of_a_later_templater_are_skipped():
+    assert State.decode(b"pending=create\nfuture=1\nnonsense\n") == State("create")
+
+
+def test_a_line_break_does_not_forge_a_second_line(tmp_path):
+    with Notebook(str(tmp_path)) as notebook, pytest.raises(RefusedError):
+        notebook.remember(State("", "web1\npending=create"))
+
+
+def test_a_second_writer_is_told_who_the_first_is(tmp_path):
+    with Notebook(str(tmp_path)) as first, Notebook(str(tmp_path)) as second:
+        first.lock("hook for c1")
+        with pytest.raises(BusyError, match=f"pid {os.getpid()}: hook for c1"):
+            second.lock("me", 0.05)
+        first.unlock()
+        second.lock("me", 0.05)
+
+
+def test_the_lock_goes_with_its_holder(tmp_path):
+    code = "import sys; from templater.instance_directory import Notebook; Notebook(sys.argv[1]).lock('x'); print(1)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
+    with Notebook(str(tmp_path)) as notebook:
+        notebook.lock("me", 0.05)
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o777, 0o702])
+def test_a_notebook_that_others_can_write_is_refused(tmp_path, mode):
+    (tmp_path / ".templater").mkdir()
+    (tmp_path / ".templater").chmod(mode)
+    with pytest.raises(RefusedError, match="others could write"):
+        Notebook(str(tmp_path))
+
+
+def test_a_notebook_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".templater").symlink_to("elsewhere")
+    with pytest.raises(RefusedError):
+        Notebook(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["log", "lock", "state"])
+def test_a_link_in_the_notebook_is_not_followed(tmp_path, name):
+    (tmp_path / "victim").write_text("precious")
+    with Notebook(str(tmp_path)) as notebook:
+        (tmp_path / ".templater" / name).symlink_to(tmp_path / "victim")
+        for action in (lambda: notebook.append("log", b"x", 10), lambda: notebook.lock("x"), notebook.state):
+            try:
+                action()
+            except Exception as error:
+                assert type(error).__module__ == "templater.errors"
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_a_hard_link_in_the_notebook_is_refused(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    with Notebook(str(tmp_path)) as notebook:
+        os.link(tmp_path / "victim", tmp_path / ".templater/log")
+        with pytest.raises(RefusedError):
+            notebook.append("log", b"x", 10)
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_a_log_does_not_grow_for_ever(tmp_path):
+    with Notebook(str(tmp_path)) as notebook:
+        for number in range(10):
+            notebook.append("log", b"line %d\n" % number, 20)
+    assert (tmp_path / ".templater/log").read_bytes().endswith(b"line 9\n")
+    assert (tmp_path / ".templater/log").stat().st_size < 40
+    assert (tmp_path / ".templater/log.1").exists()
+
+
+def test_a_cache_that_others_may_enter_is_none(tmp_path):
+    with Notebook(str(tmp_path)) as notebook:
+        assert notebook.cache() is not None
+        (tmp_path / ".templater/cache").chmod(0o755)
+        assert notebook.cache() is None
+
+
+def test_templates_are_read_by_name_and_links_are_not_followed(tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/a.tpl").write_bytes(b"text \xff")
+    (tmp_path / "templates/link").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "templates/fifo")
+    with InstanceDirectory(str(tmp_path)) as directory:
+        found = directory.read_templates()
+    assert found["a.tpl"].data == b"text \xff"
+    assert (found["link"].entry.kind, found["link"].data) == ("symlink", None)
+    assert (found["fifo"].entry.kind, found["fifo"].data) == ("fifo", None)
+
+
+def test_a_templates_folder_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "templates").symlink_to("/etc")
+    with InstanceDirectory(str(tmp_path)) as directory, pytest.raises(RefusedError):
+        directory.read_templates()
+
+
+def test_a_directory_without_metadata_says_what_to_do(tmp_path):
+    with InstanceDirectory(str(tmp_path)) as directory, pytest.raises(InputError) as caught:
+        directory.read_metadata()
+    assert "templater unpack" in caught.value.explain()
+
+
+def test_a_recorded_trigger_waits_for_the_next_start(tmp_path):
+    assert record(str(tmp_path), "copy", "web2") == State("copy", "web2")
+    assert record(str(tmp_path), "rename", "web3") == State("copy", "web3"), "the first one wins"
+    assert record(str(tmp_path), "create") == State("create", "web3"), "a rebuild starts over"

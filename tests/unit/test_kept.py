@@ -1,0 +1,142 @@
+"""Kept compilations: what is odd about an entry makes it none, and is never executed."""
+
+import os
+import sys
+
+import pytest
+
+from templater import kept
+from templater.instance_directory import Notebook
+from templater.kept import Kept, Store
+
+ENTRY = Kept(("templater.pongo2.filters.text",), b"payload \x00\n\xff with\nlines")
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Notebook(str(tmp_path)) as notebook:
+        yield Store(notebook.cache())
+
+
+@pytest.fixture
+def folder(tmp_path, store):
+    return tmp_path / ".templater/cache"
+
+
+def saved(store):
+    key = kept.key([b"source"])
+    store.save("image", key, ENTRY)
+    return key
+
+
+def test_what_was_kept_comes_back(store):
+    found = store.load("image", saved(store))
+    assert (found.modules, found.payload) == (ENTRY.modules, ENTRY.payload)
+
+
+def test_another_source_has_another_key():
+    assert kept.key([b"ab", b"c"]) != kept.key([b"a", b"bc"]) != kept.key([b"abc"])
+
+
+def test_another_interpreter_has_another_key(monkeypatch):
+    before = kept.key([b"source"])
+    monkeypatch.setattr(sys, "hexversion", sys.hexversion + 1)
+    assert kept.key([b"source"]) != before
+
+
+def test_another_templater_has_another_key(monkeypatch):
+    before = kept.key([b"source"])
+    monkeypatch.setattr(kept, "__version__", "99")
+    assert kept.key([b"source"]) != before
+
+
+def test_an_entry_under_another_name_is_none(store, folder):
+    key = saved(store)
+    other = kept.key([b"other source"])
+    os.rename(folder / f"image-{key}", folder / f"image-{other}")
+    assert store.load("image", other) is None
+
+
+def test_an_entry_made_by_another_jinja2_is_none(store, monkeypatch):
+    monkeypatch.setattr(kept, "compiled_by", lambda: b"1.2 /nowhere/jinja2/__init__.py")
+    assert store.load("image", saved(store)) is None
+
+
+@pytest.mark.parametrize("cut", range(0, 200, 7))
+def test_a_truncated_entry_is_none(store, folder, cut):
+    key = saved(store)
+    path = folder / f"image-{key}"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: max(0, len(whole) - 1 - cut)])
+    assert store.load("image", key) is None
+
+
+@pytest.mark.parametrize("at", range(0, 250, 11))
+def test_a_changed_entry_is_none(store, folder, at):
+    key = saved(store)
+    path = folder / f"image-{key}"
+    whole = bytearray(path.read_bytes())
+    whole[at % len(whole)] ^= 0x20
+    path.write_bytes(whole)
+    assert store.load("image", key) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to plant another user's file")
+def test_an_entry_planted_by_another_user_is_none(store, folder):
+    key = saved(store)
+    os.chown(folder / f"image-{key}", 1234, 1234)
+    assert store.load("image", key) is None
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o644])
+def test_an_entry_that_others_can_touch_is_none(store, folder, mode):
+    key = saved(store)
+    (folder / f"image-{key}").chmod(mode)
+    assert store.load("image", key) is None
+
+
+def test_a_link_in_place_of_an_entry_is_none(store, folder):
+    key = saved(store)
+    (folder / f"image-{key}").rename(folder / "elsewhere")
+    (folder / f"image-{key}").symlink_to("elsewhere")
+    assert store.load("image", key) is None
+    (folder / f"image-{key}").unlink()
+    os.link(folder / "elsewhere", folder / f"image-{key}")
+    assert store.load("image", key) is None, "a hard link may be somebody else's file"
+
+
+def test_a_module_that_is_not_ours_is_none(store, monkeypatch):
+    key = kept.key([b"source"])
+    for name in ("os", "templater.hooks.run", "templater.pongo2.filters.text;os", "templater.pongo2..os"):
+        store.save("image", key, Kept((name,), b"payload"))
+        assert store.load("image", key) is None or name == "templater.pongo2..os"
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o711])
+def test_a_shared_cache_that_others_may_enter_is_none(tmp_path, mode):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(mode)
+    assert kept.open_store(str(tmp_path / "cache")) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make another user's directory")
+def test_a_shared_cache_of_another_user_is_none(tmp_path):
+    (tmp_path / "cache").mkdir(0o700)
+    os.chown(tmp_path / "cache", 1234, 1234)
+    assert kept.open_store(str(tmp_path / "cache")) is None
+
+
+def test_a_shared_cache_is_made_when_it_is_missing(tmp_path):
+    store = kept.open_store(str(tmp_path / "a/b"))
+    store.close()
+    assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_oldest_entries_go(store, folder, monkeypatch):
+    monkeypatch.setattr(kept, "MOST_ENTRIES", 3)
+    keys = [kept.key([b"%d" % number]) for number in range(5)]
+    for number, key in enumerate(keys):
+        store.save("image", key, ENTRY)
+        os.utime(folder / f"image-{key}", ns=(number, number))
+    left = [number for number, key in enumerate(keys) if store.load("image", key)]
+    assert left == [2, 3, 4]
