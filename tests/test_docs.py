@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.deviations import table
 from tests.cli.sessions import Stage, complaint, replay
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +42,24 @@ def test_the_python_examples_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     failed, _ = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert not failed
+
+
+OPENING, CLOSING = (
+    "<!-- deviations: `pytest tests/test_docs.py --update` writes this -->\n",
+    "<!-- /deviations -->",
+)
+
+
+def test_the_table_of_differences_is_the_codes_own(update):
+    page = ROOT / "README.md"
+    before, opening, rest = page.read_text().partition(OPENING)
+    old, closing, after = rest.partition(CLOSING)
+    assert opening
+    assert closing
+    if update:
+        page.write_text(before + opening + table() + closing + after)
+    else:
+        assert old == table()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)

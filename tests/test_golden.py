@@ -16,7 +16,8 @@ from templater.image import open_image
 from templater.plan import FAILED, plan
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
-from tests.golden.record import CASES, IMAGES, TRIGGERS
+from tests.differential.oracle import Oracle, Unavailable, program_for
+from tests.golden.record import CASES, IMAGES, TRIGGERS, Engine, kept, record, rewrite
 
 LIFE = [
     pytest.param(case, trigger, id=f"{case.image}-{case.name}-{trigger}")
@@ -53,6 +54,19 @@ def recorded(case, trigger):
     lines = file.read_text().splitlines() if file.exists() else []
     lines = [" ".join(line.split(" ")[:-1]) if line.startswith("error") else line for line in lines]
     return sorted(lines, key=lambda line: line.split(" ", 3)[3])
+
+
+def test_the_goldens_are_what_the_real_engine_renders_today(update):
+    try:
+        program = program_for("v4")
+    except Unavailable as reason:
+        assert not os.environ.get("CI"), reason
+        pytest.skip(str(reason))
+    with Oracle(program) as oracle:
+        files = record(Engine(oracle))
+    if update:
+        rewrite(files)
+    assert kept() == files
 
 
 def test_every_image_and_instance_is_recorded():

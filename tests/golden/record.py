@@ -1,7 +1,6 @@
-"""Records what the real pongo2 renders from the sample images: ``python -m tests.golden.record``.
+"""Records what the real pongo2 renders from the sample images: ``pytest tests/test_golden.py --update``.
 
-Needs an engine that speaks the lines of ``python -m templater.pongo2 --jsonl`` and is dialect v4: the
-oracle in tests/differential, or TEMPLATER_ORACLE_V4. Only the text of a rendering comes from there; the
+The engine is the oracle of tests/differential (dialect v4), or TEMPLATER_ORACLE_V4. Only the text of a rendering comes from there; the
 rest of a golden (which rules are due, owner, mode) is the few lines of a model below, which shares no
 code with templater but the reading of instances.
 """
@@ -9,16 +8,17 @@ code with templater but the reading of instances.
 from __future__ import annotations
 
 import hashlib
-import json
 import posixpath
 import shutil
-import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from templater.instance_file import read_instance
+
+if TYPE_CHECKING:
+    from tests.differential.oracle import Oracle
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 IMAGES = ROOT / "sample-images"
@@ -148,36 +148,41 @@ def one(path, rule, trigger, folder, instance, engine, due) -> Expected:
 
 
 class Engine:
-    """A process that renders lines of JSON; started again if a template kills it, as Go's stack overflow does."""
+    """The real pongo2, one line at a time; it is started again when a template kills it."""
 
-    def __init__(self, command: list[str]) -> None:
-        self.command = command
+    def __init__(self, oracle: Oracle) -> None:
+        self.oracle = oracle
 
     def render(self, template: str, context: dict) -> dict:
-        line = json.dumps(
-            {"id": 1, "template": template, "context": context, "mode": "incus", "dialect": "v4"}
-        )
-        done = subprocess.run(self.command, input=line + "\n", capture_output=True, text=True, check=False)
-        if done.returncode or not done.stdout.strip():
-            return {"error": "the engine died"}
-        return json.loads(done.stdout.splitlines()[0])
+        line = {"id": 1, "template": template, "context": context, "mode": "incus"}
+        return next(iter(self.oracle.ask([line])))
 
 
-def record(engine: Engine) -> None:
+def record(engine: Engine) -> dict[str, bytes]:
+    """Every file of the goldens by its path below this folder."""
+    files: dict[str, bytes] = {}
     for case in CASES:
-        shutil.rmtree(case.folder, ignore_errors=True)
-        for trigger, files in expected(case, engine).items():
-            folder = case.folder / trigger
-            folder.mkdir(parents=True)
-            (folder / "MANIFEST").write_text("".join(file.line() + "\n" for file in files))
-            for file in files:
+        for trigger, found in expected(case, engine).items():
+            folder = f"{case.image}/{case.name}/{trigger}"
+            files[f"{folder}/MANIFEST"] = "".join(file.line() + "\n" for file in found).encode()
+            for file in found:
                 if file.content is not None:
-                    place = folder / "tree" / file.path.lstrip("/")
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    place.write_bytes(file.content)
+                    files[f"{folder}/tree/{file.path.lstrip('/')}"] = file.content
+    return files
 
 
-if __name__ == "__main__":
-    import sys
+def kept() -> dict[str, bytes]:
+    """The goldens as they are kept."""
+    return {
+        str(path.relative_to(GOLDEN)): path.read_bytes()
+        for path in GOLDEN.glob("*/**/*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
 
-    record(Engine(sys.argv[1:]))
+
+def rewrite(files: dict[str, bytes]) -> None:
+    for case in CASES:
+        shutil.rmtree(GOLDEN / case.image, ignore_errors=True)
+    for name, data in files.items():
+        (GOLDEN / name).parent.mkdir(parents=True, exist_ok=True)
+        (GOLDEN / name).write_bytes(data)
