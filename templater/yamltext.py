@@ -7,7 +7,7 @@ of the field that they stand for, as Go does.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -131,13 +131,13 @@ def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node 
     source = decoded(source)
     text = source.text.removeprefix(_MARK)
     if not HAS_LIBYAML:
-        return _document(source, PureParser(text, _LONGEST_KEY[rules]), rules, limits)
+        return _document(source, _pure(text, rules), rules, limits)
     try:
-        return _document(source, CParser(text), rules, limits)
+        return _document(source, lambda: CParser(text), rules, limits)
     except YamlError:
         if rules == "v4" and _LONG_LINE.search(text):
             # v4 has lifted libyaml's limit on the length of a key, which libyaml itself can't be told to do
-            return _document(source, PureParser(text, _LONGEST_KEY[rules]), rules, limits)
+            return _document(source, _pure(text, rules), rules, limits)
         raise
 
 
@@ -210,8 +210,15 @@ class PureParser(Reader, Scanner, Parser):
             del self.possible_simple_keys[level]
 
 
-def _document(source: Source, parser: Any, rules: Rules, limits: Limits) -> Node | None:
+def _pure(text: str, rules: Rules) -> Callable[[], PureParser]:
+    return lambda: PureParser(text, _LONGEST_KEY[rules])
+
+
+def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Limits) -> Node | None:
+    """``begin`` makes a parser, which may find fault with the text before the first event."""
+    parser = None
     try:
+        parser = begin()
         parser.get_event()  # StreamStart
         opening = parser.get_event()
         if isinstance(opening, StreamEndEvent):
@@ -234,7 +241,8 @@ def _document(source: Source, parser: Any, rules: Rules, limits: Limits) -> Node
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(source, error) from None
     finally:
-        parser.dispose()
+        if parser is not None:
+            parser.dispose()
 
 
 def _v4_error(message: str, span: Span, said: str) -> YamlError:

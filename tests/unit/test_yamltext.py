@@ -122,6 +122,16 @@ def test_long_lines_cost_in_proportion(rules):
     assert root.size == 100_005
 
 
+@pytest.mark.parametrize("rules", ["v2", "v4"])
+@pytest.mark.parametrize("libyaml", [True, False])
+def test_a_control_character_is_named_by_either_parser(rules, libyaml, monkeypatch):
+    monkeypatch.setattr(yamltext, "HAS_LIBYAML", libyaml and yamltext.HAS_LIBYAML)
+    with pytest.raises(InputError) as caught:
+        parse(Source("x", "a: b\nc: \0" + "x" * 2000), rules)
+    assert caught.value.message == "control character U+0000 is not allowed in YAML"
+    assert (caught.value.span.line, caught.value.span.column) == (2, 4)
+
+
 def test_damaged_texts_are_errors_with_places():
     letters = "ab \n\t:-?[]{},&*!|>'\"%@`#~\\0<\r\ufeff\x85\u2028é"
     pick = random.Random(20260102)

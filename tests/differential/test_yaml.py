@@ -1,0 +1,147 @@
+"""metadata.yaml: damaged texts decoded by the real yaml.v2 and yaml.v3, and by us."""
+
+import base64
+import os
+import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from templater.errors import LimitError, MetadataError
+from templater.metadata_yaml import read_metadata
+from templater.source import Source
+from tests.differential.oracle import GO_LIBRARIES, Oracle
+from tests.fuzz.metadata import seeds
+from tests.yaml_mutations import mutated
+
+SOURCE = Path(__file__).parent / "yaml_oracle"
+MISSING = [
+    package
+    for package in ("golang-gopkg-yaml.v2-dev", "golang-gopkg-yaml.v3-dev")
+    if not Path(GO_LIBRARIES, "src/gopkg.in", package.split("-")[2]).is_dir()
+]
+TEXTS = 3000
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory):
+    if shutil.which("go") is None or MISSING:
+        reason = f"golang-go {' '.join(MISSING)} would be needed"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    folder = tmp_path_factory.mktemp("yaml_oracle")
+    source = folder / "go" / "src" / "yaml_oracle"
+    shutil.copytree(SOURCE, source)
+    environment = os.environ | {
+        "GO111MODULE": "off",
+        "GOFLAGS": "",
+        "GOPATH": f"{folder / 'go'}:{GO_LIBRARIES}",
+        "GOCACHE": os.environ.get("GOCACHE", str(folder / "cache")),
+        "CGO_ENABLED": "0",
+        "GOTOOLCHAIN": "local",
+    }
+    program = folder / "yaml_oracle_program"
+    subprocess.run(["go", "build", "-o", program, "."], cwd=source, env=environment, check=True)
+    with Oracle(program) as running:
+        yield running
+
+
+def ours(text: bytes, rules: str) -> dict:
+    try:
+        metadata = read_metadata(Source("m", text), rules)
+    except LimitError as error:
+        return {"limit": str(error)}
+    except MetadataError as error:
+        return {"error": error.yaml_error or "", "message": error.message}
+    templates = {
+        rule.path: None
+        if rule.null
+        else {
+            "When": list(rule.when),
+            "CreateOnly": rule.create_only,
+            "Template": rule.template,
+            "Properties": dict(rule.properties),
+            "UID": rule.uid,
+            "GID": rule.gid,
+            "Mode": rule.mode,
+        }
+        for rule in metadata.rules
+    }
+    return {
+        "metadata": {
+            "Architecture": metadata.architecture,
+            "CreationDate": metadata.creation_date,
+            "ExpiryDate": metadata.expiry_date,
+            "Properties": dict(metadata.properties),
+            "Templates": templates,
+        }
+    }
+
+
+def without_nil(answer: dict) -> dict:
+    if "metadata" not in answer:
+        return answer
+    metadata = answer["metadata"]
+    templates = {
+        path: rule and rule | {"When": rule["When"] or [], "Properties": rule["Properties"] or {}}
+        for path, rule in (metadata["Templates"] or {}).items()
+    }
+    return {"metadata": metadata | {"Properties": metadata["Properties"] or {}, "Templates": templates}}
+
+
+def agree(rules: str, go: dict, mine: dict) -> bool:
+    if "metadata" in go or "metadata" in mine:
+        return without_nil(go) == mine
+    if "errors:" not in go["error"]:
+        return True  # a parser's words
+    words = go["error"]
+    if rules == "v4":
+        words = words.replace("unmarshal", "construct").replace("errors:\n  ", "errors: ")
+    cut = re.sub("[\udc80-\udcff]", "\ufffd", mine["error"])  # characters cut in two, as JSON has them
+    return words == cut
+
+
+#: Why a text may be read otherwise: (where it shows, how, the reason). Rules, not texts.
+DELIBERATE = [
+    ("message", r"^tag '", "tags that ask for more than plain values are refused"),
+    ("message", r"contains itself", "an anchor that contains itself is refused wherever it is"),
+    ("message", r"tag|UTF-|control character", "the whole text must be text, a second document too"),
+    ("text", rb".\xef\xbb\xbf", "a byte order mark inside a text: libyaml and Go's copy differ"),
+    ("text", rb"[\w\"']:[\],}]", "'{a:}': Go's copy of libyaml is older and reads a plain 'a:'"),
+    ("text", rb"\?[\s,\]}]", "'a?' inside brackets: Go's copy of libyaml is older"),
+    ("text", rb"[\]}\"'][\w\[{\"']", "text right behind a closing bracket: Go's copy of libyaml is older"),
+    ("text", rb"!", "a tag that is not followed by a blank: Go's copy of libyaml is older"),
+    ("text", rb"\xef\xbf[\xbe\xbf]|\x7f", "not a character: libyaml and Go's copy differ"),
+]  # fmt: skip
+#: the same for yaml.v4, whose ancestor v3 is the only one to be had as a package
+V4_DECIDES = [
+    ("message", r"second document|no YAML document|<document start>", "v4 wants one document"),
+    ("error", r"!!timestamp|!!float", "v4 takes dates for dates and refuses fractions"),
+    ("message", r"already stands", "v4 names each duplicate once"),
+    ("text", rb"[^\n]{1024}", "v4 reads long keys"),
+    ("text", rb"%YAML|\\/", "v4 reads YAML 1.2"),
+    ("text", rb"\t[ \t]*(#|[\r\n]|$)", "v3 reads comments ahead, with tabs before them"),
+]  # fmt: skip
+
+
+def excused(text: bytes, mine: dict, rules: str) -> bool:
+    reasons = DELIBERATE + (V4_DECIDES if rules == "v4" else [])
+    return any(re.search(pattern, ({"text": text} | mine).get(where, "")) for where, pattern, _ in reasons)
+
+
+def test_the_real_libraries_and_we_agree_on_damaged_texts(oracle):
+    pick = random.Random(os.environ.get("TEMPLATER_SEED", "metadata"))
+    begin = list(seeds())
+    texts = [mutated(pick.choice(begin), pick, begin) for _ in range(TEXTS)]
+    answers = oracle.ask([{"text": base64.b64encode(text).decode()} for text in texts])
+    compared = 0
+    for text, answer in zip(texts, answers, strict=True):
+        for rules, go in (("v2", answer["v2"]), ("v4", answer["v3"])):
+            mine = ours(text, rules)
+            if "limit" in mine or excused(text, mine, rules):
+                continue
+            compared += 1
+            assert agree(rules, go, mine), f"{rules}: {text!r}\ngo:   {go}\nours: {mine}"
+    assert compared > TEXTS

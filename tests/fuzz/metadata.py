@@ -1,0 +1,36 @@
+"""metadata.yaml as any bytes at all: metadata, or an error with a place in the text.
+
+A fuzzer calls ``one`` with what it makes up; ``seeds`` is what it may begin with.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from templater.errors import LimitError, MetadataError
+from templater.metadata_yaml import read_metadata
+from templater.source import Source
+
+CASES = Path(__file__).resolve().parent.parent / "metadata_cases" / "go_yaml.jsonl"
+
+
+def one(data: bytes) -> None:
+    """Anything but an ordinary reading or an ordinary error escapes."""
+    for rules in ("v2", "v4"):
+        try:
+            metadata = read_metadata(Source("metadata.yaml", data), rules)
+        except (MetadataError, LimitError) as error:
+            spans = [error.span]
+            assert error.explain()
+        else:
+            spans = [span for rule in metadata.rules for span in rule.spans.values()]
+            spans += [finding.span for finding in metadata.findings]
+        for span in spans:
+            assert span is not None and 0 <= span.start <= len(span.source.text), span
+
+
+def seeds() -> Iterator[bytes]:
+    for line in CASES.read_text().splitlines():
+        case = json.loads(line)
+        yield base64.b64decode(case["base64"]) if "base64" in case else case["yaml"].encode()

@@ -1,0 +1,94 @@
+"""Laws of metadata.yaml: whatever the text, metadata or an error with a place in it."""
+
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from templater.metadata_yaml import read_metadata
+from templater.source import Source
+from tests.fuzz import metadata as target
+from tests.yaml_mutations import mutated
+
+KEYS = ["architecture", "creation_date", "properties", "templates", "when", "template", "mode", "create_only"]
+SCALARS = [
+    "create",
+    "start",
+    "yes",
+    "true",
+    "~",
+    "",
+    "0755",
+    "1.5",
+    "2024-01-01",
+    "<<",
+    "/etc/a",
+    "é",
+    "😀",
+    "a: b",
+]
+
+texts = st.one_of(st.sampled_from(SCALARS), st.text(max_size=12))
+values = st.recursive(
+    st.one_of(texts, st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.one_of(st.sampled_from(KEYS), texts), inner, max_size=5),
+    ),
+    max_leaves=25,
+)
+#: what JSON writes as YAML reads it: neither control characters nor pairs of surrogates
+plain = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=20)
+rules = st.dictionaries(
+    plain.filter(bool),
+    st.fixed_dictionaries(
+        {"template": plain.filter(bool), "when": st.lists(plain, max_size=3)},
+        optional={"mode": plain, "properties": st.dictionaries(plain, plain, max_size=3)},
+    ),
+    max_size=5,
+)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_metadata_or_an_error_with_a_place(data):
+    target.one(data)
+
+
+@given(st.text(st.characters(), max_size=120))
+def test_any_text_gives_metadata_or_an_error_with_a_place(text):
+    target.one(text.encode("utf-8", "surrogatepass"))
+
+
+@given(values)
+def test_any_json_gives_metadata_or_an_error_with_a_place(value):
+    target.one(json.dumps(value).encode())
+    target.one(json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+@given(rules)
+def test_rules_come_back_as_they_were_written(written):
+    for yaml in ("v2", "v4"):
+        metadata = read_metadata(Source("m", json.dumps({"templates": written}, ensure_ascii=False)), yaml)
+        read = {
+            rule.path: {
+                "template": rule.template,
+                "when": list(rule.when),
+                **({"mode": rule.mode} if "mode" in rule.spans else {}),
+                **({"properties": dict(rule.properties)} if "properties" in rule.spans else {}),
+            }
+            for rule in metadata.rules
+        }
+        assert read == written
+        for rule in metadata.rules:
+            assert json.loads(rule.spans["path"].text) == rule.path
+            assert json.loads(rule.spans["template"].text) == rule.template
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_metadata_gives_metadata_or_an_error_with_a_place(seed):
+    pick = random.Random(seed)
+    seeds = list(target.seeds())
+    for _ in range(500):
+        target.one(mutated(pick.choice(seeds), pick, seeds))
