@@ -66,6 +66,8 @@ class Archive:
         self.stream = stream
         self.limits: Limits = stream.limits
         self.count = 0
+        #: the header blocks of the current member as they were read, for whoever copies members
+        self.header = bytearray()
         self._left = 0
         self._padding = 0
         head = stream.peek(BLOCK)
@@ -106,6 +108,17 @@ class Archive:
                 yield offset, data
                 offset += len(data)
 
+    def raw(self, size: int = 1024 * 1024) -> Iterator[bytes]:
+        """The current member as it stands in the archive: its headers, then its data with the padding."""
+        yield bytes(self.header)
+        while self._left + self._padding:
+            data = self.stream.read(min(size, self._left + self._padding))
+            if not data:
+                raise self._cut_short("inside a member")
+            self._left, rest = max(0, self._left - len(data)), max(0, len(data) - self._left)
+            self._padding -= rest
+            yield data
+
     def finish(self) -> None:
         """Read what is left behind the end marker, so that checksums of the compressed data are verified."""
         while self.stream.skip(1 << 30):
@@ -120,6 +133,7 @@ class Archive:
 
     def _next(self, shared: dict[str, bytes]) -> Member | None:
         self._finish_member()
+        self.header.clear()
         own: dict[str, bytes] = {}
         for _ in range(_MOST_EXTENDED):
             block = self._header_block()
@@ -147,7 +161,7 @@ class Archive:
         self._left = self._padding = 0
 
     def _header_block(self) -> bytes | None:
-        block = self.stream.read(BLOCK)
+        block = self._head(BLOCK)
         if len(block) == BLOCK:
             # one block of zeros ends an archive; GNU tar warns if there is no second, and so do we not
             return block if any(block) else None
@@ -182,9 +196,14 @@ class Archive:
                 f"'{self.stream.path}' has an extended header of {size} bytes, "
                 f"more than the limit of {self.limits.header_bytes}"
             )
-        data = self.stream.read(size)
-        if len(data) < size or self.stream.skip(-size % BLOCK) < -size % BLOCK:
+        data = self._head(size + -size % BLOCK)
+        if len(data) < size + -size % BLOCK:
             raise self._cut_short("inside an extended header")
+        return data[:size]
+
+    def _head(self, size: int) -> bytes:
+        data = self.stream.read(size)
+        self.header += data
         return data
 
     def _records(self, size: int) -> dict[str, bytes]:
@@ -326,7 +345,7 @@ class Archive:
                 return self._pairs(numbers)
             if len(numbers) * 12 > self.limits.header_bytes:
                 raise LimitError(f"'{self.stream.path}' has a sparse file with too many pieces")
-            block = self.stream.read(BLOCK)
+            block = self._head(BLOCK)
             if len(block) < BLOCK:
                 raise self._cut_short("inside a sparse file's map")
             entries, more = block[:504], block[504]
@@ -340,7 +359,8 @@ class Archive:
                 raise LimitError(f"'{self.stream.path}' has a sparse file with too many pieces")
             if self._left < BLOCK:
                 raise self._damaged("a sparse file's map is malformed")
-            text += self._take(BLOCK)
+            text += (block := self._take(BLOCK))
+            self.header += block
             newlines = text.count(b"\n") if wanted == 1 else newlines + text.count(b"\n", len(text) - BLOCK)
             if wanted == 1 and newlines:
                 wanted = 1 + 2 * self._decimal(bytes(text).partition(b"\n")[0])

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import InputError, UsageError, WriteError
-from ..source import printable
+from ..metadata_yaml import read_metadata
+from ..source import Source, printable
 from ..views import FILE
 from . import recognition
 from .archive import HARD_LINK, Member
@@ -239,24 +240,16 @@ def _again(
     yield from rest
 
 
-def check_parts(parts: list[Part]) -> None:
-    """Refuse what the daemons would refuse at import, with the place in metadata.yaml."""
-    from ..metadata_yaml import read_metadata
-    from ..source import Source
-
+def check_parts(parts: list[Part]) -> list[str]:
+    """Refuse what the daemons would refuse at import; the answer is what would fail at a start."""
     source = Source(METADATA, parts[0].data)
     metadata = read_metadata(source)
-    if not metadata.architecture:
-        raise InputError(
-            "metadata.yaml has no architecture: the daemons refuse such an image", source.span(0)
-        )
-    if not metadata.creation_date:
-        raise InputError(
-            "metadata.yaml has no creation_date: the daemons refuse such an image", source.span(0)
-        )
-
-
-def missing_templates(parts: Iterable[Part], wanted: Iterable[str]) -> list[str]:
-    """Templates that a rule names and the image does not hold."""
+    for name in ("architecture", "creation_date"):
+        if not getattr(metadata, name):
+            raise InputError(f"metadata.yaml has no {name}: the daemons refuse such an image", source.span(0))
     there = {part.member.name for part in parts if part.member.kind == FILE}
-    return [name for name in dict.fromkeys(wanted) if f"{TEMPLATES}/{name}" not in there]
+    return [
+        f"'{rule.path}' names the template '{printable(rule.template)}', which is not in the image"
+        for rule in metadata.rules
+        if f"{TEMPLATES}/{rule.template}" not in there
+    ]

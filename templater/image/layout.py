@@ -28,7 +28,9 @@ class Layout:
         name = clean_name(member)
         top, _, rest = name.partition("/")
         if top == ROOTFS:
-            if not rest:
+            if rest:
+                self.kinds[ROOTFS] = DIRECTORY
+            else:
                 self._see_rootfs(member)
         elif name:
             self._see_outside(member, name, top, rest)

@@ -36,6 +36,21 @@ class TarballImage:
     def compression(self) -> str:
         return self._archive.stream.compression
 
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        """What was seen outside the root filesystem, and ``rootfs`` itself, by name."""
+        return self._layout.kinds
+
+    @property
+    def members(self) -> int:
+        """How many members were seen."""
+        return self._archive.count
+
+    @property
+    def unpacked_size(self) -> int:
+        """How many bytes of the archive were seen, decompressed."""
+        return self._archive.stream.position
+
     def close(self) -> None:
         self._archive.stream.close()
 

@@ -1,0 +1,270 @@
+"""``templater image template``: an image's templates listed, shown, created, edited and deleted."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import InputError, RefusedError, UsageError
+from ..metadata import TRIGGERS
+from ..source import printable
+from . import options, output
+from .image_edit import metadata_of, rootfs_option, save
+from .image_info import size
+
+if TYPE_CHECKING:
+    from ..metadata import Metadata
+
+HELP = """List, show, create, edit and delete the templates of an image, with their rules.
+
+SRC is a directory or a tarball, which is packed again with everything else as it is.
+"""
+
+name_argument = click.argument("name", metavar="TEMPLATE")
+
+
+@click.group(help=HELP)
+def command() -> None:
+    pass
+
+
+def rule_options(function: Any) -> Any:
+    """What a rule says beside its path and template."""
+    return options.decorate(
+        click.option("--when", multiple=True, metavar="TRIGGER,…", help=f"{', '.join(TRIGGERS)}."),
+        click.option("--create-only/--no-create-only", default=None, help="Leave a file that exists alone."),
+        click.option("--mode", metavar="MODE", help="Permissions of a new file: 0644."),
+        click.option("--uid", metavar="N", help="Owner of a new file."),
+        click.option("--gid", metavar="N", help="Group of a new file."),
+    )(function)
+
+
+@command.command("list", help="The templates, their sizes, and the paths that their rules write.")
+@options.source_argument
+@options.json_option
+def list_(src: str, as_json: bool) -> int:
+    from ..image import open_image
+
+    image = open_image(src)
+    files = image.read_to_end()
+    rules = _metadata(src).rules
+    rows: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "size": file.entry.size if file.entry is not None else 0,
+            "rules": [
+                {"path": rule.path, "when": list(rule.when)} for rule in rules if rule.template == name
+            ],
+        }
+        for name, file in sorted(files.items())
+    ]
+    if as_json:
+        output.write_json(rows)
+        return 0
+    for row in rows:
+        where = "; ".join(f"{printable(rule['path'])} ({', '.join(rule['when'])})" for rule in row["rules"])
+        output.write(f"{printable(row['name'])}  {size(row['size'])}  {where or 'no rule'}\n")
+    return 0
+
+
+@command.command(help="A template's text.")
+@options.source_argument
+@name_argument
+def show(src: str, name: str) -> int:
+    output.write(_read(src, name).decode("utf-8", "surrogateescape"))
+    return 0
+
+
+@command.command(
+    help="""Create a template and the rule that uses it.
+
+The text is taken from --from FILE, from standard input, or from an editor.
+
+\b
+Example:
+  echo '{{ instance.name }}' | templater image template create image.tar.xz motd.tpl /etc/motd --when start
+"""
+)
+@options.source_argument
+@name_argument
+@click.argument("path", metavar="PATH")
+@click.option("--from", "file", metavar="FILE", help="Where the text comes from.")
+@rule_options
+@rootfs_option
+@options.json_option
+def create(
+    src: str,
+    name: str,
+    path: str,
+    file: str | None,
+    rootfs: str | None,
+    as_json: bool,
+    **fields: Any,
+) -> int:
+    from ..image import open_image
+    from ..image.edit import NewRule, add_rule
+
+    answer = open_image(src).read_templates([name])[name]
+    if answer.error is not None:
+        raise answer.error
+    if answer.entry is not None:
+        raise UsageError(
+            f"there is a template '{printable(name)}' already", hint="templater image template edit"
+        )
+    when = _triggers(fields["when"])
+    if not when:
+        raise UsageError("a rule without --when never runs", hint=f"--when {','.join(TRIGGERS[:3])}")
+    rule = NewRule(
+        path,
+        name,
+        when,
+        bool(fields["create_only"]),
+        fields["uid"] or "",
+        fields["gid"] or "",
+        fields["mode"] or "",
+    )
+    _check(rule.uid, rule.gid, rule.mode)
+    source = add_rule(metadata_of(src), rule)
+    data = _text("", file)
+    save(src, {"metadata.yaml": source.data}, {f"templates/{name}": data}, rootfs=rootfs, as_json=as_json)
+    return 0
+
+
+@command.command(
+    help="""Change a template's text, or what its rules say.
+
+With --when and the like the rules that use it change, and the text stays. Without, the text is
+taken from --from FILE, from standard input, or from an editor.
+"""
+)
+@options.source_argument
+@name_argument
+@click.option("--from", "file", metavar="FILE", help="Where the text comes from.")
+@click.option("--path", metavar="PATH", help="Only the rule of this path, of several that use the template.")
+@rule_options
+@rootfs_option
+@options.json_option
+def edit(
+    src: str,
+    name: str,
+    file: str | None,
+    path: str | None,
+    rootfs: str | None,
+    as_json: bool,
+    **fields: Any,
+) -> int:
+    before = _read(src, name)
+    changes: dict[str, bytes | None] = {}
+    wanted = _fields(fields)
+    if wanted:
+        changes["metadata.yaml"] = _changed_rules(src, name, path, wanted)
+    if file is not None or not wanted:
+        changes[f"templates/{name}"] = _text(before.decode("utf-8", "surrogateescape"), file)
+    if changes.get(f"templates/{name}", b"") == before and not wanted:
+        output.say("nothing changed")
+        return 0
+    save(src, changes, rootfs=rootfs, as_json=as_json)
+    return 0
+
+
+@command.command(help="Delete a template and the rules that use it.")
+@options.source_argument
+@name_argument
+@click.option("--force", is_flag=True, help="Several rules may use it.")
+@rootfs_option
+@options.json_option
+def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) -> int:
+    from ..image.edit import remove_rule
+
+    _read(src, name)
+    source = metadata_of(src)
+    paths = [rule.path for rule in _metadata(src).rules if rule.template == name]
+    if len(paths) > 1 and not force:
+        raise RefusedError(
+            f"{len(paths)} rules use '{printable(name)}': {', '.join(map(printable, paths))}",
+            hint="--force deletes them all",
+        )
+    changes: dict[str, bytes | None] = {f"templates/{name}": None}
+    for path in dict.fromkeys(paths):
+        source = remove_rule(source, path)
+        changes["metadata.yaml"] = source.data
+    save(src, changes, rootfs=rootfs, as_json=as_json)
+    return 0
+
+
+def _metadata(src: str) -> Metadata:
+    from ..metadata_yaml import read_metadata
+
+    return read_metadata(metadata_of(src))
+
+
+def _read(src: str, name: str) -> bytes:
+    from ..image import open_image
+
+    answer = open_image(src).read_templates([name])[name]
+    if answer.error is not None:
+        raise answer.error
+    if answer.data is None:
+        raise InputError(
+            f"'{src}' has no template '{printable(name)}'", hint=f"templater image template list {src}"
+        )
+    return answer.data
+
+
+def _changed_rules(src: str, name: str, path: str | None, fields: dict[str, Any]) -> bytes:
+    from ..image.edit import change_rule
+
+    source = metadata_of(src)
+    paths = [
+        rule.path for rule in _metadata(src).rules if rule.template == name and path in (None, rule.path)
+    ]
+    if not paths:
+        raise UsageError(f"no rule uses '{printable(name)}'" + (f" for '{printable(path)}'" if path else ""))
+    for each in dict.fromkeys(paths):
+        source = change_rule(source, each, fields)
+    return source.data
+
+
+def _fields(options_: dict[str, Any]) -> dict[str, Any]:
+    fields = {
+        name: options_[name] for name in ("create_only", "mode", "uid", "gid") if options_[name] is not None
+    }
+    when = _triggers(options_["when"])
+    if when:
+        fields["when"] = when
+    _check(fields.get("uid", ""), fields.get("gid", ""), fields.get("mode", ""))
+    return fields
+
+
+def _triggers(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Any word is a trigger to the daemons, and one that never comes is most likely a slip."""
+    triggers = tuple(part for value in values for part in value.split(",") if part)
+    for trigger in triggers:
+        if trigger not in TRIGGERS:
+            raise UsageError(f"'{trigger}' is not a trigger", hint=f"there are {', '.join(TRIGGERS)}")
+    return triggers
+
+
+def _check(uid: str, gid: str, mode: str) -> None:
+    for what, value in (("uid", uid), ("gid", gid)):
+        if value and not (value.isascii() and value.isdigit() and int(value) < 2**32 - 1):
+            raise UsageError(f"'{value}' is not a {what}")
+    if mode and not (len(mode) in (3, 4) and set(mode) <= set("01234567")):
+        raise UsageError(f"'{mode}' is not a mode", hint="three or four octal digits: 0644")
+
+
+def _text(before: str, file: str | None) -> bytes:
+    if file is not None:
+        try:
+            with open(file, "rb") as source:
+                return source.read()
+        except OSError as error:
+            raise InputError(f"'{file}' can't be read: {error.strerror}") from error
+    if not sys.stdin.isatty():
+        return sys.stdin.buffer.read()
+    edited = click.edit(before, extension=".tpl")
+    if edited is None:
+        raise UsageError("the editor saved nothing: the image is as it was")
+    return edited.encode("utf-8", "surrogateescape")

@@ -1,0 +1,212 @@
+"""What an image is and holds, as values: for people in a table, for programs as JSON."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..errors import InputError
+from ..metadata import TRIGGERS, Metadata
+from ..metadata_yaml import read_metadata
+from ..source import Source
+from ..views import DIRECTORY, FILE, TemplateFile
+from .contents import kind_of_file, open_rootfs
+from .directory import DirectoryImage
+from .fingerprint import fingerprint
+from .limits import DEFAULT, Limits
+from .names import ROOTFS
+from .recognition import COMPRESSIONS, QCOW2, SQUASHFS
+from .tarball import TarballImage
+
+#: the properties that the daemons act on when an instance starts
+ENFORCED = (
+    "requirements.secureboot",
+    "requirements.nesting",
+    "requirements.privileged",
+    "requirements.cgroup",
+    "requirements.cdrom_agent",
+    "requirements.cdrom_cloud_init",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A file of an image. ``unpacked`` is None where finding out would mean unpacking a disk."""
+
+    path: str
+    kind: str
+    compression: str
+    size: int
+    unpacked: int | None = None
+    members: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A rule: which triggers write which path from which template."""
+
+    path: str
+    template: str
+    triggers: tuple[str, ...]
+    create_only: bool
+    #: bytes of the template; None when the image has none of that name
+    size: int | None
+
+
+@dataclass(slots=True)
+class Description:
+    """``layout``: unified, split, metadata (the first half of a split image), directory, instance."""
+
+    source: str
+    layout: str
+    metadata: Metadata
+    targets: tuple[Target, ...]
+    templates: Mapping[str, int]
+    #: templates that no rule names
+    unused: tuple[str, ...] = ()
+    rootfs: str | None = None
+    files: tuple[Packed, ...] = ()
+    fingerprint: str | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+
+def describe(path: str, rootfs: str | None = None, limits: Limits = DEFAULT) -> Description:
+    """Everything about an image, its archives read to the end. ``rootfs`` is a split image's second file."""
+    if os.path.isdir(path):
+        if rootfs is not None:
+            raise InputError(f"'{path}' is a directory: it has no second file")
+        return _directory(path, limits)
+    return _tarball(path, rootfs, limits)
+
+
+def _directory(path: str, limits: Limits) -> Description:
+    image = DirectoryImage(path, limits)
+    there = set(os.listdir(path))
+    rootfs = "directory" if ROOTFS in there else QCOW2 if "rootfs.img" in there else None
+    layout = "instance" if "instance.yaml" in there or ".templater" in there else "directory"
+    return _described(path, layout, image.read_metadata(), image.read_to_end(), rootfs=rootfs)
+
+
+def _tarball(path: str, rootfs: str | None, limits: Limits) -> Description:
+    image = TarballImage(path, limits)
+    templates = image.read_to_end()
+    metadata = image.read_metadata()
+    first = Packed(
+        path,
+        "tar",
+        _compression(image.compression),
+        os.path.getsize(path),
+        image.unpacked_size,
+        image.members,
+    )
+    kinds = image.kinds
+    if ROOTFS in kinds or "rootfs.img" in kinds:
+        kind = "directory" if ROOTFS in kinds else QCOW2
+        warnings = (f"'{path}' holds a root filesystem: '{rootfs}' is not part of it",) if rootfs else ()
+        return _described(path, "unified", metadata, templates, kind, (first,), fingerprint(path), warnings)
+    if rootfs is None:
+        return _described(path, "metadata", metadata, templates, None, (first,))
+    second = _second(rootfs, limits)
+    return _described(
+        path, "split", metadata, templates, second.kind, (first, second), fingerprint(path, rootfs)
+    )
+
+
+def _second(path: str, limits: Limits) -> Packed:
+    kind = kind_of_file(path)
+    size = os.path.getsize(path)
+    if kind == QCOW2:
+        return Packed(path, QCOW2, "none", size)
+    if kind == SQUASHFS:
+        return Packed(path, SQUASHFS, _squashfs_compression(path), size)
+    with open_rootfs(path, limits) as archive:
+        for _ in archive:
+            pass
+        archive.finish()
+        return Packed(path, "tar", _compression(kind), size, archive.stream.position, archive.count)
+
+
+def _squashfs_compression(path: str) -> str:
+    """From the superblock: bytes 20 and 21."""
+    with open(path, "rb") as file:
+        number = int.from_bytes(file.read(22)[20:22], "little")
+    return {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}.get(number, "unknown")
+
+
+def _compression(kind: str) -> str:
+    return kind if kind in COMPRESSIONS else "none"
+
+
+def _described(
+    path: str,
+    layout: str,
+    source: Source,
+    templates: Mapping[str, TemplateFile],
+    rootfs: str | None = None,
+    files: tuple[Packed, ...] = (),
+    fingerprint: str | None = None,
+    warnings: Iterable[str] = (),
+) -> Description:
+    metadata = read_metadata(source)
+    sizes = {name: file.entry.size for name, file in sorted(templates.items()) if file.entry is not None}
+    targets = tuple(
+        Target(
+            rule.path,
+            rule.template,
+            tuple(trigger for trigger in TRIGGERS if trigger in rule.when)
+            + tuple(trigger for trigger in rule.when if trigger not in TRIGGERS),
+            rule.create_only,
+            sizes.get(rule.template),
+        )
+        for rule in metadata.rules
+    )
+    unused = tuple(name for name in sizes if name not in {rule.template for rule in metadata.rules})
+    odd = [
+        f"the template '{name}' is a {file.entry.kind}: the daemons refuse it"
+        for name, file in sorted(templates.items())
+        if file.entry is not None and file.entry.kind not in (FILE, DIRECTORY)
+    ]
+    return Description(
+        path, layout, metadata, targets, sizes, unused, rootfs, files, fingerprint, (*warnings, *odd)
+    )
+
+
+def data(found: Description) -> dict[str, object]:
+    """As JSON: absent things are null, never left out."""
+    metadata = found.metadata
+    return {
+        "source": found.source,
+        "layout": found.layout,
+        "fingerprint": found.fingerprint,
+        "architecture": metadata.architecture,
+        "creation_date": metadata.creation_date or None,
+        "expiry_date": metadata.expiry_date or None,
+        "properties": dict(metadata.properties),
+        "enforced": [name for name in metadata.properties if name in ENFORCED],
+        "rootfs": found.rootfs,
+        "files": [
+            {
+                "path": file.path,
+                "kind": file.kind,
+                "compression": file.compression,
+                "size": file.size,
+                "unpacked": file.unpacked,
+                "members": file.members,
+            }
+            for file in found.files
+        ],
+        "rules": [
+            {
+                "path": target.path,
+                "template": target.template,
+                "when": list(target.triggers),
+                "create_only": target.create_only,
+                "size": target.size,
+            }
+            for target in found.targets
+        ],
+        "templates": dict(found.templates),
+        "unused": list(found.unused),
+        "warnings": list(found.warnings),
+    }

@@ -1,0 +1,198 @@
+"""An image's metadata.yaml and templates replaced, everything else taken over as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ..errors import InputError, RefusedError
+from ..rootfs.confined import Directory, Root, write_error
+from ..source import printable
+from ..views import DIRECTORY, FILE
+from .archive import HARD_LINK, Archive, Member
+from .compression import open_stream
+from .compressors import compressor
+from .layout import Layout
+from .limits import DEFAULT, Limits
+from .names import METADATA, TEMPLATES
+from .outputs import Output
+from .tarwriter import TarWriter
+
+#: names in the image, and their new bytes; None takes a file away
+Changes = Mapping[str, bytes | None]
+Progress = Callable[[int, int, str], None]
+
+NOTHING: Mapping[str, bytes] = {}
+
+_PIECE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """Before and after; None where there is none (a directory), or nobody said where the rootfs is."""
+
+    old: str | None = None
+    new: str | None = None
+
+
+def replace(
+    path: str,
+    changes: Changes,
+    added: Mapping[str, bytes] = NOTHING,
+    *,
+    rootfs: str | None = None,
+    limits: Limits = DEFAULT,
+    progress: Progress = lambda members, size, name: None,
+) -> Fingerprints:
+    """Put ``changes`` of files that are there, and ``added`` ones, into the image: all, or none.
+
+    A tarball is written anew beside the old one and then takes its place; what does not change is
+    copied block by block. ``rootfs``, a split image's second file, is only read: for the fingerprint.
+    """
+    if os.path.isdir(path):
+        _replace_in_directory(path, {**changes, **added})
+        return Fingerprints()
+    with Output(os.path.dirname(path)) as output:
+        unified = _repack(path, changes, added, output, limits, progress)
+        if unified:
+            found = Fingerprints(*_fingerprints(path, output.fd, None))
+        else:
+            found = Fingerprints(*_fingerprints(path, output.fd, rootfs)) if rootfs else Fingerprints()
+        output.publish(path, replace=True, mode=stat.S_IMODE(os.stat(path).st_mode))
+    return found
+
+
+def _repack(
+    path: str,
+    changes: Changes,
+    added: Mapping[str, bytes],
+    output: Output,
+    limits: Limits,
+    progress: Progress,
+) -> bool:
+    """Whether the image is unified is known at the end."""
+    archive = Archive(open_stream(path, limits))
+    layout = Layout(path)
+    with archive.stream:
+        packer = compressor(archive.stream.compression, output.write)
+        writer = TarWriter(packer.write)
+        for member in archive:
+            name = layout.see(member)
+            _refuse_hard_link(member, changes)
+            if name not in changes:
+                for raw in archive.raw():
+                    writer.copy(raw)
+            elif (data := changes[name]) is not None:
+                _write(writer, member, data)
+            if name == METADATA:
+                for new, data in added.items():
+                    _write(writer, Member(new, FILE, 0o644, mtime=member.mtime), data)
+            progress(archive.count, writer.position, name)
+        archive.finish()
+        writer.close()
+        packer.close()
+    if METADATA not in layout.kinds:
+        raise layout.no_metadata()
+    for name in changes:
+        if name not in layout.kinds:
+            raise InputError(f"'{path}' has no '{printable(name)}'")
+    return layout.has_rootfs or "rootfs.img" in layout.kinds
+
+
+def _refuse_hard_link(member: Member, changes: Changes) -> None:
+    if member.kind == HARD_LINK and member.target.removeprefix("./") in changes:
+        raise RefusedError(
+            f"'{printable(member.name)}' is a hard link to '{printable(member.target)}', which would change",
+            hint="pack the image again: templater image export",
+        )
+
+
+def _write(writer: TarWriter, member: Member, data: bytes) -> None:
+    member.kind, member.target, member.sparse, member.size = FILE, "", None, len(data)
+    writer.add(member, ((0, data),) if data else ())
+
+
+def _fingerprints(path: str, new: int, rootfs: str | None) -> tuple[str, str]:
+    """The root filesystem is read once for both."""
+    old_digest, new_digest = hashlib.sha256(), hashlib.sha256()
+    with open(path, "rb") as file:
+        while data := file.read(_PIECE):
+            old_digest.update(data)
+    offset = 0
+    while data := os.pread(new, _PIECE, offset):
+        new_digest.update(data)
+        offset += len(data)
+    if rootfs is not None:
+        try:
+            with open(rootfs, "rb") as file:
+                while data := file.read(_PIECE):
+                    old_digest.update(data)
+                    new_digest.update(data)
+        except OSError as error:
+            raise InputError(f"'{rootfs}' can't be read: {error.strerror}") from error
+    return old_digest.hexdigest(), new_digest.hexdigest()
+
+
+def _replace_in_directory(path: str, changes: Changes) -> None:
+    """All written beside their places first; metadata.yaml gets its place before templates go."""
+    with Root(path) as root:
+        with root.directory("/") as top:
+            if any(name.startswith(TEMPLATES + "/") for name in changes):
+                _make_templates(top)
+        staged: list[tuple[Directory, str]] = []
+        try:
+            for name in sorted(changes, key=lambda name: name != METADATA):
+                data = changes[name]
+                folder, _, last = name.rpartition("/")
+                directory = root.directory("/" + folder)
+                staged.append((directory, last))
+                if data is not None:
+                    _stage(directory, last, data)
+            for name, (directory, last) in zip(
+                sorted(changes, key=lambda name: name != METADATA), staged, strict=True
+            ):
+                if changes[name] is None:
+                    directory.unlink(last)
+                else:
+                    directory.rename(_staged(last), directory, last)
+        except OSError as error:
+            raise write_error("change", path, error) from error
+        finally:
+            for directory, last in staged:
+                if directory.lstat(_staged(last)) is not None:
+                    directory.unlink(_staged(last))
+                directory.close()
+
+
+def _make_templates(top: Directory) -> None:
+    entry = top.entry(TEMPLATES)
+    if entry is None:
+        top.mkdir(TEMPLATES, 0o755)
+    elif entry.kind != DIRECTORY:
+        raise RefusedError(f"'templates' is a {entry.kind}, not a directory")
+
+
+def _stage(directory: Directory, name: str, data: bytes) -> None:
+    before = directory.lstat(name)
+    if before is not None and not stat.S_ISREG(before.st_mode):
+        raise RefusedError(f"'{directory.path_of(name)}' is not a regular file")
+    if directory.lstat(_staged(name)) is not None:
+        directory.unlink(_staged(name))
+    fd = directory.create(_staged(name), 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        if before is not None and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(fd, before.st_uid, before.st_gid)
+        os.fchmod(fd, 0o644 if before is None else stat.S_IMODE(before.st_mode))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _staged(name: str) -> str:
+    return f".{name[:200]}.templater-new"

@@ -1,0 +1,244 @@
+"""metadata.yaml edited as text: only the lines of the change differ, and the meaning is exactly the intended one."""
+
+import difflib
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from templater.errors import InputError, MetadataError, TemplaterError, UsageError
+from templater.image import edit
+from templater.metadata_yaml import read_metadata
+from templater.source import Source
+
+ROOT = Path(__file__).resolve().parents[3]
+CORPUS = Path(os.environ.get("TEMPLATER_CORPUS") or ROOT / ".." / "shared" / "corpus")
+IMAGES = [
+    *sorted((ROOT / "sample-images").glob("*/metadata.yaml")),
+    *sorted(CORPUS.glob("images*/*/metadata.yaml")),
+]
+NEW = edit.NewRule("/etc/new: file", "new.tpl", ("create", "copy"), True, "0", "1000", "0640")
+
+
+def accepted():
+    """The metadata of every sample and corpus image that Go accepts."""
+    for path in IMAGES:
+        source = Source("metadata.yaml", path.read_bytes())
+        try:
+            read_metadata(source)
+        except MetadataError:
+            continue
+        yield pytest.param(source, id=f"{path.parent.parent.name}/{path.parent.name}")
+
+
+ACCEPTED = list(accepted())
+
+
+def test_the_corpus_is_there():
+    if not CORPUS.is_dir():
+        assert not os.environ.get("CI"), f"no corpus in {CORPUS}"
+        pytest.skip(f"no corpus in {CORPUS}")
+    assert len(ACCEPTED) > 100
+
+
+def changed_lines(before, after):
+    lines = difflib.ndiff(before.splitlines(keepends=True), after.splitlines(keepends=True))
+    found = [line for line in lines if line[0] in "+-"]
+    return [line[2:] for line in found if line[0] == "-"], [line[2:] for line in found if line[0] == "+"]
+
+
+def meaning(source):
+    return edit._meaning(read_metadata(source))
+
+
+def is_json(text):
+    return text.lstrip().startswith("{")
+
+
+@pytest.mark.parametrize("source", ACCEPTED)
+def test_setting_a_property_changes_its_line_alone(source):
+    before = meaning(source)
+    for name, value in [
+        ("serial", "20260101_10:00"),
+        ("description", 'It\'s "new" \\ ünï: # x'),
+        ("os", "n"),
+    ]:
+        after = edit.set_property(source, name, value)
+        removed, added = changed_lines(source.text, after.text)
+        wanted = {**before.properties, name: value}
+        assert meaning(after).properties == wanted
+        if is_json(source.text):
+            assert len(removed) <= 1 and len(added) <= 2
+        elif name in before.properties:
+            assert len(removed) >= 1 and len(added) == 1  # a value of several lines becomes one
+            assert value == before.properties[name] or name in added[0]
+        else:
+            assert len(removed) == (0 if before.properties or not removed else len(removed))
+            assert len(added) <= 2
+        again = edit.set_property(after, name, value)
+        assert again.text == after.text
+
+
+@pytest.mark.parametrize("source", ACCEPTED)
+def test_unsetting_every_property_one_after_the_other_leaves_none(source):
+    names = list(read_metadata(source).properties)
+    for index, name in enumerate(names):
+        before = source
+        try:
+            source = edit.unset_property(source, name)
+        except InputError as error:
+            assert "*" in before.text, error  # an alias or an anchor
+            return
+        removed, added = changed_lines(before.text, source.text)
+        assert removed and len(added) <= len(removed)
+        assert list(meaning(source).properties) == names[index + 1 :]
+    assert meaning(source).properties == {}
+
+
+@pytest.mark.parametrize("source", ACCEPTED)
+def test_a_rule_is_added_and_taken_away_again(source):
+    after = edit.add_rule(source, NEW)
+    removed, added = changed_lines(source.text, after.text)
+    rule = read_metadata(after).rules[-1]
+    assert (rule.path, rule.template, rule.when, rule.create_only) == (NEW.path, NEW.template, NEW.when, True)
+    assert (rule.uid, rule.gid, rule.mode) == ("0", "1000", "0640")
+    if not is_json(source.text):
+        assert len(removed) <= 1 and all(
+            line.strip() in ("templates: {}", "templates:", "templates: ~")
+            for line in removed
+            if "{" not in line
+        )
+    assert 1 <= len(added) <= 10
+    back = edit.remove_rule(after, NEW.path)
+    assert meaning(back) == meaning(source)
+    if (
+        read_metadata(source).rules
+        and not source.text.lstrip().startswith("{")
+        and source.text.endswith("\n")
+    ):
+        assert back.text == source.text
+
+
+@pytest.mark.parametrize("source", ACCEPTED)
+def test_every_field_of_every_rule_changes_alone(source):
+    for rule in read_metadata(source).rules:
+        if any(other is not rule and other.path == rule.path for other in read_metadata(source).rules):
+            continue
+        for fields in (
+            {"when": ("rename",)},
+            {"mode": "0600"},
+            {"create_only": True},
+            {"template": "other.tpl"},
+            {"mode": "", "create_only": False},
+        ):
+            try:
+                after = edit.change_rule(source, rule.path, fields)
+            except InputError as error:
+                assert "*" in source.text or rule.null, error
+                continue
+            found = next(r for r in read_metadata(after).rules if r.path == rule.path)
+            for name, value in fields.items():
+                assert getattr(found, name) == value
+            removed, added = changed_lines(source.text, after.text)
+            assert len(removed) + len(added) <= 12
+
+
+def text_of(text, **properties):
+    source = Source("metadata.yaml", text)
+    for name, value in properties.items():
+        source = edit.set_property(source, name, value)
+    return source.text
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("properties:\n  os: a # why\n", "properties:\n  os: b # why\n"),
+        ("properties:\n  os: 'a' # why\n", "properties:\n  os: 'b' # why\n"),
+        ('properties:\n  "os" : "a"\n', 'properties:\n  "os" : "b"\n'),
+        ("properties: {os: a, x: y} # c\n", "properties: {os: b, x: y} # c\n"),
+        ("properties:\n  os: >\n    a\n    c\n  x: y\n", "properties:\n  os: b\n  x: y\n"),
+        ("properties:\n  os:\n  x: y\n", "properties:\n  os: b\n  x: y\n"),
+        ("properties:\n  os: ~ # c\n", "properties:\n  os: b # c\n"),
+        ("properties:\n    x: y\n# end\n", "properties:\n    x: y\n    os: b\n# end\n"),
+        ("properties:\n  x: y # c\n\n\ntemplates: {}\n", "properties:\n  x: y # c\n  os: b\n\n\ntemplates: {}\n"),
+        ("properties:\n  x: |\n    y\n\nz: 1\n", "properties:\n  x: |\n    y\n  os: b\n\nz: 1\n"),
+        ("properties: {}\n", "properties: {os: b}\n"),
+        ("properties:\nz: 1", "properties:\n  os: b\nz: 1"),
+        ("properties: # c\nz: 1", "properties: # c\n  os: b\nz: 1"),
+        ("properties: ~\nz: 1", "properties:\n  os: b\nz: 1"),
+        ("z: 1", "z: 1\nproperties:\n  os: b\n"),
+        ("z: 1\r\n", "z: 1\r\nproperties:\r\n  os: b\r\n"),
+        ("z: 1\n---\nsecond: 1\n", "z: 1\nproperties:\n  os: b\n---\nsecond: 1\n"),
+        ("z: 1\n...\n", "z: 1\nproperties:\n  os: b\n...\n"),
+        ('{"z": 1}', '{"z": 1, "properties": {"os": "b"}}'),
+        ('{"properties": {"x": "y"}}', '{"properties": {"x": "y", "os": "b"}}'),
+        (
+            '{\n  "properties": {\n    "x": "y"\n  }\n}\n',
+            '{\n  "properties": {\n    "x": "y",\n    "os": "b"\n  }\n}\n',
+        ),
+        ("properties:\n  os: &a b1\n  x: y\n", "properties:\n  os: b\n  x: y\n"),
+        ("a: &a q\nproperties:\n  os: *a\n  x: *a\n", "a: &a q\nproperties:\n  os: b\n  x: *a\n"),
+        ("properties:\n  os: first\n  os: second\n", "properties:\n  os: first\n  os: b\n"),
+        ("\ufeffproperties:\n  x: y\n", "\ufeffproperties:\n  x: y\n  os: b\n"),
+    ],
+)  # fmt: skip
+def test_text_around_a_value_stays(before, after):
+    assert text_of(before, os="b") == after
+
+
+def test_an_anchor_that_others_use_is_left_to_an_editor():
+    with pytest.raises(InputError, match="can't be changed in place"):
+        text_of("properties:\n  os: &a old\n  x: *a\n", os="b")
+
+
+def test_a_rule_looks_like_its_neighbours():
+    before = "templates:\n    /a:\n        when:\n        - start\n        template: a.tpl\nx: 1\n"
+    after = edit.add_rule(
+        Source("metadata.yaml", before), edit.NewRule("/b", "b.tpl", ("create", "copy"))
+    ).text
+    assert after == before.replace(
+        "x: 1\n",
+        "    /b:\n        when:\n        - create\n        - copy\n        template: b.tpl\nx: 1\n",
+    )
+    before = "templates:\n  /a: # c\n    when: [start]\n    template: a.tpl\n"
+    after = edit.add_rule(
+        Source("metadata.yaml", before), edit.NewRule("/b", "b.tpl", ("create", "copy"))
+    ).text
+    assert after == before + "  /b:\n    when: [create, copy]\n    template: b.tpl\n"
+
+
+def test_a_rule_for_a_path_that_has_one_is_refused():
+    with pytest.raises(UsageError, match="there is a rule for '/a' already"):
+        edit.add_rule(
+            Source("m", "templates: {/a: {template: a, when: [start]}}"), edit.NewRule("/a", "b", ("start",))
+        )
+
+
+def test_an_unknown_property_cannot_be_unset():
+    with pytest.raises(UsageError, match="no property 'nosuch'") as caught:
+        edit.unset_property(Source("m", "properties: {os: a}"), "nosuch")
+    assert caught.value.hint == "it has os"
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=30) | st.sampled_from(
+    ["no", "~", "null", "1", "0x1f", "2024-01-01", "1:30", "a: b", "a #b", "- a", "'", '"', "\\", "<<", "", " ", "\n",
+     "[a]", "{", "}", ",", "*a", "&a", "!a", "%", "@", "`", "|", ">", "?", "a:", ":a", "=", ".inf", "---", "..."]
+)  # fmt: skip
+
+
+@given(st.dictionaries(TEXTS, TEXTS, max_size=4), TEXTS, TEXTS)
+def test_any_text_can_be_a_property_name_and_value(there, name, value):
+    for start in ("", json.dumps({"properties": there}, ensure_ascii=False)):
+        source = Source("metadata.yaml", start or "a: b\n")
+        try:
+            before = read_metadata(source).properties
+        except TemplaterError:
+            continue  # JSON that is no YAML
+        after = edit.set_property(source, name, value)
+        assert read_metadata(after).properties == {**before, name: value}
+        gone = edit.unset_property(after, name)
+        assert read_metadata(gone).properties == {key: text for key, text in before.items() if key != name}
