@@ -184,7 +184,7 @@ def _sender(pipe: int, bounds: Bounds) -> "Send":
 
 def lock(pipe: int, bounds: Bounds) -> None:
     """Give up everything but computing, the memory allowed, and writing to ``pipe``."""
-    prctl = _prctl()
+    prctl = libc("prctl")
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     os.closerange(0, pipe)
@@ -277,11 +277,14 @@ class _Function(_ctypes.CFuncPtr):
     _restype_ = _Int
 
 
-def _prctl() -> "Callable[..., int]":
-    # the ctypes package would cost two milliseconds more than the module below it
-    libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # the process itself
-    prctl: Callable[..., int] = _Function(_ctypes.dlsym(libc, "prctl"))
-    return prctl
+def libc(name: str) -> "Callable[..., int]":
+    """A function of the C library that Python has no name for.
+
+    The ctypes package would cost two milliseconds more than the module below it.
+    """
+    process = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
+    function: Callable[..., int] = _Function(_ctypes.dlsym(process, name))
+    return function
 
 
 def _filter_calls(prctl: "Callable[..., int]") -> None:

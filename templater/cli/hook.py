@@ -19,7 +19,7 @@ HELP = """Render an image's templates whenever a runtime starts a container.
 would run. The line it writes runs a bare interpreter, not this command: it is four times as fast.
 
 \b
-  templater hook install lxc web1 --write       all four stages into /var/lib/lxc/web1/config
+  templater hook install lxc web1 --write       every stage into /var/lib/lxc/web1/config
   templater hook install podman --write         for containers with an annotation org.templater.…
   templater hook install oci ./bundle --write   into the bundle's config.json
   templater hook install nspawn web1 --write    a drop-in of systemd-nspawn@web1

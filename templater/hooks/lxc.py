@@ -1,12 +1,18 @@
-"""LXC's hooks: pre-start and mount render, clone and destroy tell a copy from a rename.
+"""LXC's hooks: pre-start or mount renders, clone and destroy tell a copy from a rename.
 
 LXC says what happens in the environment (hook version 1) or in three words at the end of the line
 (version 0). The container's directory, where its ``config`` lies, is its instance directory.
+
+A directory is rendered in pre-start, where the hook is the host's root. An overlay is not mounted
+yet by then: it is put together for a moment in a mount namespace of the hook's own. The mount stage
+would have it mounted, but an unprivileged container's root, who runs that hook, can read neither the
+interpreter nor what is remembered of the container; it is for block devices and other images, and for
+overlays only with ``--stage mount``.
 """
 
 import os
 
-from ..errors import InputError, LimitError, TemplaterError, UsageError
+from ..errors import InputError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
 from ..instance_directory import (
     INSTANCE,
     METADATA,
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
     from .run import Options
 
 #: the stages that a line is written for; the others mean nothing to us
-STAGES = ("pre-start", "mount", "clone", "destroy")
+STAGES = ("pre-start", "clone", "destroy")
 
 MAX_CONFIG = 1 << 20
 MAX_INCLUDES = 64
@@ -63,21 +69,24 @@ def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Note
 def _start(
     stage: str, name: str, folder: str, options: "Options", environ: "Mapping[str, str]"
 ) -> "Start | Noted":
-    """A directory is rendered before the start, on the host; what must be mounted first, when it is."""
-    path = without_prefix(environ.get("LXC_ROOTFS_PATH", ""))
-    early = os.path.isdir(path)
-    if options.rootfs:
-        path, early = options.rootfs, True
+    """What can be reached before the start is rendered then; what LXC has to mount, when it has."""
+    path = options.rootfs or without_prefix(environ.get("LXC_ROOTFS_PATH", ""))
+    layers = () if os.path.isdir(path) or options.stage == "mount" else layers_of(path)
+    early = bool(layers) or os.path.isdir(path)
     if early != (stage == "pre-start"):
         return Noted("")
+    mounted = environ.get("LXC_ROOTFS_MOUNT", "")
     start = Start(name, path, options.source or folder, options.state or folder)
-    if early:
-        start.ids = ids_on_disk(environ.get("LXC_CONFIG_FILE", "")) if not options.rootfs else None
-    else:
+    if layers:
+        start.rootfs = mounted
+        start.mount = lambda: mount_overlay(layers, mounted)
+    if not early:
         from ..rootfs.directory import IDENTITY
 
-        start.rootfs = environ.get("LXC_ROOTFS_MOUNT", "")
+        start.rootfs = mounted
         start.ids = IDENTITY  # the hook is in the container's user namespace: ids are the container's
+    elif not options.rootfs:
+        start.ids = ids_on_disk(environ.get("LXC_CONFIG_FILE", ""))
     if options.if_present and not os.path.exists(os.path.join(start.image, METADATA)):
         return Noted("")
     return start
@@ -88,6 +97,45 @@ def without_prefix(path: str) -> str:
         if path.startswith(prefix):
             return path[len(prefix) :]
     return path
+
+
+# --- overlays ----------------------------------------------------------------------------------
+
+CLONE_NEWNS = 0x20000
+MS_REC_PRIVATE = 0x44000
+
+
+def layers_of(path: str) -> "tuple[str, ...]":
+    """Lower and upper directories of ``lower:…:upper``, nothing if this is no overlay of directories."""
+    layers = tuple(path.split(":"))
+    if len(layers) < 2 or not all(layer.startswith("/") and os.path.isdir(layer) for layer in layers):
+        return ()
+    return layers
+
+
+def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
+    """As LXC will mount it, but for this process alone; it is gone when the process ends."""
+    from ..child import libc
+
+    *lower, upper = layers
+    work = os.path.join(os.path.dirname(upper), "work")
+    if any("," in layer or "\\" in layer for layer in layers):
+        raise RefusedError(
+            f"a comma or backslash in '{printable(':'.join(layers))}' can't be said to overlayfs"
+        )
+    said = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
+    steps = (
+        ("unshare", (CLONE_NEWNS,)),
+        ("mount", (b"none", b"/", None, MS_REC_PRIVATE, None)),
+        ("mount", (b"overlay", os.fsencode(where), b"overlay", 0, os.fsencode(said))),
+    )
+    os.makedirs(work, exist_ok=True)
+    for call, arguments in steps:
+        if libc(call)(*arguments):
+            raise WriteError(
+                f"the overlay can't be put together ({call} of '{printable(said)}' failed)",
+                hint="--stage mount renders it when LXC has mounted it",
+            )
 
 
 # --- ids ---------------------------------------------------------------------------------------
@@ -275,5 +323,5 @@ def ancestors(how_many: int) -> "list[str]":
 
 
 def configuration(line: str) -> str:
-    """What a container's configuration needs: both stages, since a copy may be on an overlay."""
+    """What a container's configuration needs; of a copy on an overlay too."""
     return "".join(f"lxc.hook.{stage} = {line}\n" for stage in STAGES)

@@ -77,11 +77,11 @@ class Start:
     ``.templater``, ``instance`` a file, or empty for instance.yaml beside the image. ``name`` is the
     runtime's, empty where the instance's own counts. ``triggers`` empty: as the notebook says, or,
     with ``pending_in_config``, as the instance's volatile.apply_template does. ``compare``: nothing is
-    written, and what would be is a finding.
+    written, and what would be is a finding. ``mount`` is called before the root filesystem is opened.
     """
 
     __slots__ = (
-        "compare", "config", "cross_mounts", "ids", "image", "instance", "name", "notebook",
+        "compare", "config", "cross_mounts", "ids", "image", "instance", "mount", "name", "notebook",
         "pending_in_config", "rootfs", "triggers",
     )  # fmt: skip
 
@@ -97,6 +97,7 @@ class Start:
         self.cross_mounts = False
         self.pending_in_config = False
         self.compare = False
+        self.mount: Callable[[], None] | None = None
 
 
 class Noted:
@@ -382,6 +383,8 @@ def _start(situation: Start, options: Options, log: Log, notebook: Notebook) -> 
                 f"'{printable(answer.instance.name)}' is a virtual machine: hooks are for containers"
             )
         log.name = log.name or answer.instance.name
+        if situation.mount is not None:
+            situation.mount()
         with DirectoryRootfs(situation.rootfs, situation.ids, cross_mounts=situation.cross_mounts) as rootfs:
             plan = rendering.plan(answer, rootfs)
             if situation.compare:

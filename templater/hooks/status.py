@@ -34,7 +34,8 @@ def lxc_status(name: str, path: str = install.LXC_PATH) -> Iterator[Finding]:
         return
     lines = {key: value for key, value in settings if key.startswith("lxc.hook.") and MARK in value}
     rootfs = next((value for key, value in reversed(settings) if key == "lxc.rootfs.path"), "")
-    early = os.path.isdir(lxc.without_prefix(rootfs))
+    path = lxc.without_prefix(rootfs)
+    early = os.path.isdir(path) or bool(lxc.layers_of(path))
     needed = "pre-start" if early else "mount"
     line = lines.get(f"lxc.hook.{needed}")
     hint = f"templater hook install lxc {name} --write"
@@ -48,8 +49,8 @@ def lxc_status(name: str, path: str = install.LXC_PATH) -> Iterator[Finding]:
     yield runs(lambda word: ["sh", "-c", f"exec {line} {word}"])
     source = option_of(line, "--source")
     yield from instance_status(source or folder, folder)
-    if early:
-        yield ids_status(config, lxc.without_prefix(rootfs))
+    if os.path.isdir(path):
+        yield ids_status(config, path)
 
 
 def podman_status(folder: str = install.HOOKS_D) -> Iterator[Finding]:

@@ -32,7 +32,7 @@ def test_a_directory_belongs_to_pre_start_and_not_to_mount(container):
     assert isinstance(lxc.situation(Options(), environ(container, "mount")), Noted)
 
 
-@pytest.mark.parametrize("path", ["/a/rootfs:/b/delta", "overlay:/a:/b", "zfs:tank/c1", "nbd:/img.qcow2:1"])
+@pytest.mark.parametrize("path", ["loop:/img.raw", "zfs:tank/c1", "nbd:/img.qcow2:1", "/a/rootfs:/b/delta"])
 def test_what_is_mounted_later_belongs_to_mount(container, path):
     assert isinstance(lxc.situation(Options(), environ(container, LXC_ROOTFS_PATH=path)), Noted)
     start = lxc.situation(Options(), environ(container, "mount", LXC_ROOTFS_PATH=path))
