@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .template import Loader, Template
 
 
-def compile(  # noqa: A001 - re.compile is its model
+def compile(
     source: "Source | str | bytes",
     dialect: "Dialect | None" = None,
     *,

@@ -1,8 +1,9 @@
 """``python -m templater.pongo2 --jsonl``: templates in, results out, one JSON line each, in order.
 
 A line has ``template`` or ``template_b64``, ``context``, ``mode`` ("plain" or "incus"), ``dialect`` ("v4",
-"v6" or "v6.1"), ``options`` (``trim_blocks``, ``lstrip_blocks``) and an ``id`` that comes back. The answer has
-``output``, or ``output_b64`` where it is not UTF-8; or ``error``, ``kind``, ``pongo2_error``, ``line``, ``column``.
+"v6" or "v6.1"), ``options`` (``trim_blocks``, ``lstrip_blocks``) and an ``id`` that comes back. The answer
+has ``output``, or ``output_b64`` where it is not UTF-8; or else ``error``, ``kind``, ``pongo2_error``,
+``line`` and ``column``.
 """
 
 import json
@@ -71,7 +72,7 @@ def _no_constant(name: str) -> None:
 def as_go_reads(value: Any) -> Any:
     """JSON as encoding/json gives it: half a surrogate pair is U+FFFD, a huge integer a float."""
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value if value.isascii() else whole_characters(value)
     if isinstance(value, list):
         return [as_go_reads(item) for item in value]
     if isinstance(value, dict):
@@ -79,6 +80,10 @@ def as_go_reads(value: Any) -> Any:
     if type(value) is int and not MIN_INT <= value <= MAX_INT:
         return float(value) if abs(value) < 10**308 else float("inf") * (1 if value > 0 else -1)
     return value
+
+
+def whole_characters(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def render(request: Mapping[str, Any]) -> str:

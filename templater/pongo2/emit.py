@@ -1,11 +1,11 @@
 """The tree as Jinja2's nodes: the intermediate form that Jinja2's code generator takes.
 
-Stock nodes, read as pongo2 means them. What Jinja2 has no field for is said like this:
-``lineno`` is the number of a place (a token in ``Emitter.places``); ``.0`` is a ``Getattr`` of a
-numeric name; ``MarkSafe`` is what autoescape leaves alone; the ``test`` of a ``For`` is the constant pair
-(reversed, sorted); a ``Tuple`` with the context "lazy" is handed over unevaluated; the items of a ``List`` are steps, each of which knows the one
-before as `` value``; names that begin
-with a blank are the generator's own; an ``ImportedName`` is "module:function" and gets the render first.
+Stock nodes, read as pongo2 means them. What Jinja2 has no field for is said like this: ``lineno`` is the
+number of a place (a token in ``Emitter.places``); ``.0`` is a ``Getattr`` of a numeric name; ``MarkSafe`` is
+what autoescape leaves alone; the ``test`` of a ``For`` is the constant pair (reversed, sorted); a ``Tuple``
+with the context "lazy" is handed over unevaluated; the items of a ``List`` are steps, each of which knows
+the one before as `` value``; names that begin with a blank are the generator's own; an ``ImportedName`` is
+"module:function", and that function gets the render first.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,8 @@ class Emitter:
     """Turns documents into nodes and keeps what nodes have no room for.
 
     ``texts`` is what messages call the variable or macro at a place. ``loaded`` are the names read,
-    ``called`` those that are called as such, ``units`` the documents that are rendered on their own: the first one, and those included.
+    ``called`` those that are called as such, ``units`` the documents that are rendered on their own: the
+    first one, and those included.
     """
 
     def __init__(self, document: Document) -> None:

@@ -86,10 +86,10 @@ class Lexer:
         if found is not None and found.group() == "#}":
             return found.end()
         newline = found is not None and found.group() == "\n"
-        raise self.error(
-            "Newline not permitted in a single-line comment." if newline else "Single-line comment not closed.",
-            start, start, start + 2,
-        )  # fmt: skip
+        message = "Single-line comment not closed."
+        if newline:
+            message = "Newline not permitted in a single-line comment."
+        raise self.error(message, start, start, start + 2)
 
     def code(self, position: int) -> int:
         """The tokens from a delimiter to any closing delimiter, or to the first character that starts

@@ -1,34 +1,17 @@
-"""What compiled templates run on. Lean: a kept compilation needs this, ``values`` and its filters only."""
+"""Running compiled templates. Lean: a kept compilation needs this, ``values`` and its filters only."""
 
 from ..errors import LimitError, RenderError, TemplaterError
-from . import values
-from .values import (
-    Block,
-    Failure,
-    ForLoop,
-    Function,
-    GoMap,
-    MethodMap,
-    Panic,
-    Safe,
-    TooLarge,
-    get_field,
-    get_index,
-    grow,
-    kind,
-    recombine,
-    subscript,
-    to_string,
-)
+from . import operations, values
+from .operations import Fault, charge, deep, escape_text
+from .values import Failure, Function, MethodMap, Panic, TooLarge, to_string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from types import CodeType
-    from typing import Any, NoReturn
+    from typing import Any
 
     Scope = dict[str, Any]
-    Body = Callable[[Scope, list[str]], None]
 
 
 class Limits:
@@ -61,18 +44,6 @@ class Place:
         self.near = near
         self.start = start
         self.end = end
-
-
-class Fault(Exception):
-    """A failure with its place. ``text`` is pongo2's; ``message`` and ``place`` are the innermost ones,
-    which is what a user wants to see."""
-
-    def __init__(self, message: str, place: "int | None", text: str, panic: bool = False) -> None:
-        super().__init__(text)
-        self.message = message
-        self.place = place
-        self.text = text
-        self.panic = panic
 
 
 class Render:
@@ -116,7 +87,7 @@ class Render:
         return (mixed ^ (mixed >> 31)) / (1 << 64)
 
     def escape(self, text: str) -> str:
-        return escaped(text)
+        return escape_text(text)
 
     def merged(self, scope: "Scope") -> "dict[str, Any]":
         """Public and private names as one context, for an included template."""
@@ -145,14 +116,7 @@ class Render:
         text = program.unit(render, unit)
         self.depth -= 1
         self.left, self.clock_value, self.seed = render.left, render.clock_value, render.seed
-        return charge(self, text)  # type: ignore[no-any-return]
-
-
-def deep(render: Render) -> LimitError:
-    return LimitError(
-        f"macros and includes call each other more than {render.limits.depth} deep",
-        hint="a macro that calls itself needs an end",
-    )
+        return str(charge(self, text))
 
 
 class Program:
@@ -195,7 +159,7 @@ def meta(program: Program) -> MethodMap:
 def check_context(context: "Mapping[str, Any]", exported: "tuple[str, ...]") -> None:
     """Names must be identifiers, and no exported macro's."""
     names = "".join(context).replace("_", "")
-    if context and ("" in context or not (names.isalnum() and names.isascii()) and names):
+    if "" in context or not (names.isalnum() and names.isascii()):
         for name, value in context.items():
             plain = name.replace("_", "a")
             if not (plain.isalnum() and plain.isascii()):
@@ -219,8 +183,12 @@ def go_plus_v(value: "Any") -> str:
 
 def load(code: "CodeType") -> Program:
     """Run a compilation's module and fetch the filters and tags' functions that it names."""
-    namespace: dict[str, Any] = dict(NAMESPACE)
+    namespace: dict[str, Any] = dict(operations.NAMESPACE)
     exec(code, namespace)  # noqa: S102 - the code that our own compiler wrote
+    if namespace["PLACES"]:
+        from . import located
+
+        namespace.update(located.NAMESPACE)
     for alias, module, name in namespace["IMPORTS"]:
         namespace[alias] = getattr(__import__(module, None, None, ("*",)), name)
     return Program(namespace)
@@ -273,348 +241,3 @@ def words(message: str) -> str:
     if message[:1].isupper() and not message[1:2].isupper():
         message = message[0].lower() + message[1:]
     return message
-
-
-# --- what generated code calls -------------------------------------------------------------------
-
-
-def escape_text(text: str) -> str:
-    text = text.replace("&", "&amp;").replace(">", "&gt;").replace("<", "&lt;")
-    return text.replace('"', "&quot;").replace("'", "&#39;")
-
-
-def escaped(v: "Any") -> str:
-    """The text of a printed value under autoescape: strings are escaped unless they are safe."""
-    if isinstance(v, str):
-        return str(v) if type(v) is Safe else escape_text(v)
-    return to_string(v)
-
-
-def escaped_if(on: bool, v: "Any") -> str:
-    return escaped(v) if on else to_string(v)
-
-
-def budget(render: Render) -> "tuple[int, int]":
-    return render.limits.steps, render.limits.output
-
-
-def spent(render: Render, steps: int, left: int) -> "NoReturn":
-    if left < 0:
-        raise too_long(render)
-    raise LimitError(
-        f"the template takes more than {render.limits.steps} steps",
-        hint="a loop in it runs too often",
-    )
-
-
-def too_long(render: Render) -> LimitError:
-    return LimitError(f"the template prints more than {render.limits.output} characters")
-
-
-def charge(render: Render, v: "Any") -> "Any":
-    """Count a large value against what the render may build."""
-    if isinstance(v, str | list):
-        size = len(v) if isinstance(v, str) else 8 * len(v)
-        if size > 1024:
-            render.left -= size
-            if render.left < 0:
-                raise LimitError(f"the template builds more than {render.limits.values} characters of values")
-    return v
-
-
-def finish(render: Render, pieces: "list[str]") -> str:
-    if sum(map(len, pieces)) > render.limits.output:
-        raise too_long(render)
-    return recombine("".join(pieces))
-
-
-def captured(render: Render, pieces: "list[str]") -> str:
-    """What a body printed, as a value."""
-    size = sum(map(len, pieces))
-    grow(size)
-    if size > 1024:
-        render.left -= size
-        if render.left < 0:
-            raise LimitError(f"the template builds more than {render.limits.values} characters of values")
-    return recombine("".join(pieces))
-
-
-def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
-    """Call a value, if it is a function and takes these arguments."""
-    if type(v) is not Function:
-        if v is None:
-            return None
-        raise Failure(f"is not a function (it is {kind(v)})")
-    parameters = v.params
-    count = len(parameters)
-    if len(arguments) != count and not (v.variadic and len(arguments) >= count - 1):
-        raise Failure(
-            f"function input argument count ({count}) of "
-            f"| must be equal to the calling argument count ({len(arguments)})"
-        )
-    for index, argument in enumerate(arguments):
-        wanted = parameters[min(index, count - 1)]
-        if wanted not in ("*pongo2.Value", "interface {}") and values.gotype(argument) != wanted:
-            where = "variadic input argument of |" if v.variadic else f"input argument {index} of |"
-            raise Failure(
-                f"function {where} must be of type {wanted} or *pongo2.Value (not {values.gotype(argument)})"
-            )
-    return v.call(*arguments)
-
-
-def field(v: "Any", name: str) -> "Any":
-    if type(v) is Function:
-        v = call(v, ())
-    found = get_field(v, name)
-    return call(found, ()) if type(found) is Function else found
-
-
-def index(v: "Any", number: int) -> "Any":
-    if type(v) is Function:
-        v = call(v, ())
-    found = get_index(v, number)
-    return call(found, ()) if type(found) is Function else found
-
-
-def item(v: "Any", key: "Any") -> "Any":
-    found = subscript(v, key)
-    return call(found, ()) if type(found) is Function else found
-
-
-def member(getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any") -> "Any":
-    """A member that is going to be called."""
-    return getter(call(v, ()) if type(v) is Function else v, key)
-
-
-def nil_call(is_set: bool, path: str) -> None:
-    """An unset name may be called; a variable that holds nil may not."""
-    if is_set:
-        raise Failure(f"'{path}' is not a function (it is invalid)")
-
-
-def loop(cell: "list[int]", parent: "Any", public: "Any") -> ForLoop:
-    """``forloop`` before the first round. What the public context calls so is no loop of ours."""
-    if parent is public:
-        parent = None
-    elif parent is not None and type(parent) is not ForLoop:
-        raise Panic("interface conversion: interface {} is *pongo2.Value, not *pongo2.tagForLoopInformation")
-    return ForLoop(cell, -1, parent)
-
-
-def start_loop(forloop: ForLoop, items: "list[Any]", backward: "Any") -> None:
-    """``backward`` is what is iterated, if it is so in reverse: strings are numbered downwards."""
-    forloop.count = len(items)
-    forloop.backward = isinstance(backward, str)
-
-
-def rounds(forloop: ForLoop, items: "list[Any]") -> "Iterable[tuple[int, Any]]":
-    """Numbered items; those of a reversed string are numbered downwards."""
-    if forloop.backward:
-        return zip(range(len(items) - 1, -1, -1), items, strict=True)
-    return enumerate(items)
-
-
-def enter(
-    render: Render,
-    scope: "Scope",
-    place: int,
-    name: str,
-    parameters: "tuple[str, ...]",
-    defaults: "tuple[Any, ...]",
-    arguments: "tuple[Any, ...]",
-) -> "Scope":
-    """A macro's own scope: a copy of the one it was defined in, as that is now, and its parameters."""
-    if len(arguments) > len(parameters):
-        message = (
-            f"Macro '{name}' called with too many arguments ({len(arguments)} instead of {len(parameters)})."
-        )
-        if not render.program.places:
-            raise Failure(message)
-        raise fault_at(render, place, message)
-    made = {**scope, **dict(zip(parameters, defaults, strict=True))}
-    for parameter, argument in zip(parameters, arguments, strict=False):
-        made[parameter] = str(argument) if type(argument) is Safe else argument
-    return made
-
-
-def macro(render: Render, body: "Callable[[Scope, tuple[Any, ...]], str]", scope: "Scope") -> Function:
-    """The function that a macro's name is bound to."""
-
-    def call_macro(*arguments: "Any") -> Safe:
-        if render.depth >= render.limits.depth:
-            raise deep(render)
-        render.depth += 1
-        try:
-            return Safe(body(scope, arguments))
-        except Fault as fault:
-            if not render.program.old or fault.panic:
-                raise
-            return Safe(fault.text)
-        finally:
-            render.depth -= 1
-
-    return Function(
-        call_macro, ("*pongo2.Value",), variadic=True, gotype="func(...*pongo2.Value) (*pongo2.Value, error)"
-    )
-
-
-def block(render: Render, scope: "Scope", above: "tuple[Body, ...]") -> Block:
-    """``block``: its Super renders the body that this one replaces, and hides that one's errors."""
-
-    def super_() -> str:
-        if not above:
-            return ""
-        inner = dict(scope)
-        inner["block"] = block(render, scope, above[:-1])
-        pieces: list[str] = []
-        if render.depth >= render.limits.depth:
-            raise deep(render)
-        render.depth += 1
-        try:
-            above[-1](inner, pieces)
-        except (Failure, Fault) as error:
-            if isinstance(error, Fault) and error.panic:
-                raise
-            return ""
-        finally:
-            render.depth -= 1
-        text = captured(render, pieces)
-        return text if render.program.old else Safe(text)
-
-    return Block(super_)
-
-
-def unknown_filter(name: str, value: "Any" = None, argument: "Any" = None) -> "NoReturn":
-    raise Failure(
-        f"filter with name '{name}' not found", f"Filter with name '{name}' not found.", "applyfilter"
-    )
-
-
-# --- the same with places --------------------------------------------------------------------------
-
-
-def text_at(program: Program, place: int, message: str, sender: str = "execution", name: bool = True) -> str:
-    """pongo2's text of an error at a place."""
-    p = program.places[place]
-    where = f" in {p.name}" if name else ""
-    return f"[Error (where: {sender}){where} | Line {p.line} Col {p.column} near '{p.near}'] {message}"
-
-
-def fault_at(render: Render, place: int, message: str) -> Fault:
-    return Fault(message, place, text_at(render.program, place, message))
-
-
-def panic_at(place: int, panic: Panic) -> Fault:
-    return Fault(panic.message, place, f"panic: {panic.message}", panic=True)
-
-
-def at(render: Render, place: int, function: "Callable[..., Any]", *arguments: "Any") -> "Any":
-    """Any operation."""
-    try:
-        return function(*arguments)
-    except Failure as failure:
-        raise fault_at(render, place, failure.v4 if render.program.old else failure.message) from None
-    except Panic as panic:
-        raise panic_at(place, panic) from None
-
-
-def path_error(render: Render, place: int, failure: Failure, path: str) -> Fault:
-    """A failed look-up or call, with the variable's whole name where pongo2 says it."""
-    message = failure.message
-    if message.startswith("can't access"):
-        message = f"{message} (variable {path})"
-    elif message.startswith("is not a function"):
-        message = f"'{path}' {message}"
-    elif message.startswith("function "):
-        message = message.replace("|", f"'{path}'", 1)
-        if render.program.old:
-            message += "."
-    if render.program.old and message.startswith(("can't", "function ")):
-        message = message[0].upper() + message[1:]
-    return fault_at(render, place, message)
-
-
-def path_at(
-    render: Render, place: int, path: str, function: "Callable[..., Any]", *arguments: "Any"
-) -> "Any":
-    """A step of a path. What fails inside it, in arguments or in a macro, pongo2 wraps once more."""
-    try:
-        return function(*arguments)
-    except Failure as failure:
-        raise path_error(render, place, failure, path) from None
-    except Panic as panic:
-        raise panic_at(place, panic) from None
-    except Fault as fault:
-        if not fault.panic:
-            fault.text = text_at(render.program, place, fault.text)
-        raise
-
-
-def value_at(render: Render, place: int, v: "Any", path: str) -> "Any":
-    return path_at(render, place, path, call, v, ()) if type(v) is Function else v
-
-
-def field_at(render: Render, place: int, v: "Any", name: str, path: str) -> "Any":
-    return path_at(render, place, path, field, v, name)
-
-
-def index_at(render: Render, place: int, v: "Any", number: int, path: str) -> "Any":
-    return path_at(render, place, path, index, v, number)
-
-
-def item_at(render: Render, place: int, v: "Any", key: "Callable[[], Any]", path: str) -> "Any":
-    return path_at(render, place, path, lambda: item(v, key()))
-
-
-def member_at(
-    render: Render, place: int, getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any", path: str
-) -> "Any":
-    return path_at(render, place, path, member, getter, v, key)
-
-
-def call_at(
-    render: Render, place: int, v: "Any", path: str, arguments: "Callable[[], tuple[Any, ...]]"
-) -> "Any":
-    return path_at(render, place, path, lambda: call_checked(v, arguments))
-
-
-def call_checked(v: "Any", arguments: "Callable[[], tuple[Any, ...]]") -> "Any":
-    """That it is a function is asked before its arguments are worked out."""
-    return call(v, arguments() if type(v) is Function else ())
-
-
-def filter_at(
-    render: Render, place: int, of_tag: bool, name: str, function: "Callable[..., Any]", *arguments: "Any"
-) -> "Any":
-    try:
-        return unknown_filter(name) if function is unknown_filter else function(*arguments)
-    except Failure as failure:
-        message = failure.v4 if render.program.old else failure.message
-        sender = failure.sender or f"filter:{name}"
-        if of_tag:
-            text = text_at(render.program, place, f"[Error (where: {sender})] {message}")
-        else:
-            text = text_at(render.program, place, message, sender, name=False)
-        raise Fault(message, place, text) from None
-    except Panic as panic:
-        raise panic_at(place, panic) from None
-
-
-NAMESPACE = (
-    {
-        name: globals()[name]
-        for name in (
-            "Function GoMap at block budget call call_at captured charge enter escaped escaped_if field field_at"
-            " filter_at finish get_field get_index index index_at item item_at loop macro member member_at"
-            " nil_call rounds spent start_loop to_string unknown_filter value_at"
-        ).split()
-    }
-    | {
-        name: getattr(values, name)
-        for name in (
-            "add_v4 add_v6 contains div equal greater greater_or_equal iterate less less_or_equal mod mul"
-            " negate negative power sub"
-        ).split()
-    }
-    | {"__builtins__": {}, "type": type, "str": str, "len": len, "enumerate": enumerate, "get": dict.get}
-)

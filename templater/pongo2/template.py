@@ -13,6 +13,7 @@ from .compiler import Module
 from .dialect import V6, Dialect
 from .lexer import lex
 from .library import library_for
+from .operations import Fault
 from .parser import Document, trim_blocks
 from .runtime import Limits, Program
 from .tokens import Token, Unit, pongo2_text, syntax_error
@@ -174,13 +175,13 @@ class Template:
         """
         try:
             return runtime.execute(self.program, context, clock, seed, limits or self.limits)
-        except (Failure, Panic, runtime.Fault) as error:
+        except (Failure, Panic, Fault) as error:
             failed = error
         raise self.explained(failed, context, clock, seed, limits)
 
     def explained(
         self,
-        error: Failure | Panic | runtime.Fault,
+        error: Failure | Panic | Fault,
         context: Mapping[str, Any],
         clock: float | None,
         seed: int | None,
@@ -192,9 +193,9 @@ class Template:
             program = self.loaded(self.compilation.module(spans=True).code())
             try:
                 runtime.execute(program, context, clock, seed, limits or self.limits)
-            except (Failure, Panic, runtime.Fault) as again:
+            except (Failure, Panic, Fault) as again:
                 error = again
-        if not isinstance(error, runtime.Fault):
+        if not isinstance(error, Fault):
             return runtime.unplaced(error)
         message = runtime.words(error.message)
         made = RenderError(message, self.span(program, error.place), render_hint(message))

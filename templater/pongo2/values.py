@@ -628,7 +628,7 @@ def iterate(
     if isinstance(v, dict):
         keys = sorted(v, key=_byte_order(v), reverse=backwards and ordered)
         return keys, [v[key] for key in keys]
-    if isinstance(v, str) and v:
+    if isinstance(v, str):
         if ordered:
             raise Panic("TODO: handle sort for type string")
         pieces = split_bytes(v)

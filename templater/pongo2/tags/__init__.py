@@ -1,1 +1,1 @@
-"""The tags, one a file. A tag's parser is marked with ``@tag``; what it needs at run time stands beside it."""
+"""The tags, one a file: its parser, marked with ``@tag``, and what it needs at run time."""

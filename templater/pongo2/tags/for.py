@@ -30,4 +30,6 @@ def for_tag(document: "Parser", start: "Token", arguments: "Parser") -> For:
     arguments.bind(key.value)
     if value is not None:
         arguments.bind(value.value)
-    return For(key.value, value and value.value, expression, backwards, ordered, body, empty)
+    return For(
+        key.value, value.value if value is not None else None, expression, backwards, ordered, body, empty
+    )

@@ -19,7 +19,7 @@ def include(document: "Parser", start: "Token", arguments: "Parser") -> "Print |
     target: Other | Expression
     if name is not None:
         if_exists = arguments.match_word("if_exists") is not None
-        found = document.document.open(name.value, name, missing_ok=if_exists)
+        found = document.document.open_if_exists(name.value, name, if_exists)
         if found is None:
             return Text("")
         target = Other(found)

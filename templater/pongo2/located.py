@@ -1,0 +1,126 @@
+"""The operations of generated code with places: the compilation with spans uses these, to find a failure."""
+
+from .operations import Fault, call, field, index, item, member, unknown_filter
+from .values import Failure, Function, Panic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .runtime import Program, Render
+
+
+def text_at(
+    program: "Program", place: int, message: str, sender: str = "execution", name: bool = True
+) -> str:
+    """pongo2's text of an error at a place."""
+    p = program.places[place]
+    where = f" in {p.name}" if name else ""
+    return f"[Error (where: {sender}){where} | Line {p.line} Col {p.column} near '{p.near}'] {message}"
+
+
+def fault_at(render: "Render", place: int, message: str) -> Fault:
+    return Fault(message, place, text_at(render.program, place, message))
+
+
+def panic_at(place: int, panic: Panic) -> Fault:
+    return Fault(panic.message, place, f"panic: {panic.message}", panic=True)
+
+
+def at(render: "Render", place: int, function: "Callable[..., Any]", *arguments: "Any") -> "Any":
+    """Any operation."""
+    try:
+        return function(*arguments)
+    except Failure as failure:
+        raise fault_at(render, place, failure.v4 if render.program.old else failure.message) from None
+    except Panic as panic:
+        raise panic_at(place, panic) from None
+
+
+def path_error(render: "Render", place: int, failure: Failure, path: str) -> Fault:
+    """A failed look-up or call, with the variable's whole name where pongo2 says it."""
+    message = failure.message
+    if message.startswith("can't access"):
+        message = f"{message} (variable {path})"
+    elif message.startswith("is not a function"):
+        message = f"'{path}' {message}"
+    elif message.startswith("function "):
+        message = message.replace("|", f"'{path}'", 1)
+        if render.program.old:
+            message += "."
+    if render.program.old and message.startswith(("can't", "function ")):
+        message = message[0].upper() + message[1:]
+    return fault_at(render, place, message)
+
+
+def path_at(
+    render: "Render", place: int, path: str, function: "Callable[..., Any]", *arguments: "Any"
+) -> "Any":
+    """A step of a path. What fails inside it, in arguments or in a macro, pongo2 wraps once more."""
+    try:
+        return function(*arguments)
+    except Failure as failure:
+        raise path_error(render, place, failure, path) from None
+    except Panic as panic:
+        raise panic_at(place, panic) from None
+    except Fault as fault:
+        if not fault.panic:
+            fault.text = text_at(render.program, place, fault.text)
+        raise
+
+
+def value_at(render: "Render", place: int, v: "Any", path: str) -> "Any":
+    return path_at(render, place, path, call, v, ()) if type(v) is Function else v
+
+
+def field_at(render: "Render", place: int, v: "Any", name: str, path: str) -> "Any":
+    return path_at(render, place, path, field, v, name)
+
+
+def index_at(render: "Render", place: int, v: "Any", number: int, path: str) -> "Any":
+    return path_at(render, place, path, index, v, number)
+
+
+def item_at(render: "Render", place: int, v: "Any", key: "Callable[[], Any]", path: str) -> "Any":
+    return path_at(render, place, path, lambda: item(v, key()))
+
+
+def member_at(
+    render: "Render", place: int, getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any", path: str
+) -> "Any":
+    return path_at(render, place, path, member, getter, v, key)
+
+
+def call_at(
+    render: "Render", place: int, v: "Any", path: str, arguments: "Callable[[], tuple[Any, ...]]"
+) -> "Any":
+    return path_at(render, place, path, lambda: call_checked(v, arguments))
+
+
+def call_checked(v: "Any", arguments: "Callable[[], tuple[Any, ...]]") -> "Any":
+    """That it is a function is asked before its arguments are worked out."""
+    return call(v, arguments() if type(v) is Function else ())
+
+
+def filter_at(
+    render: "Render", place: int, of_tag: bool, name: str, function: "Callable[..., Any]", *arguments: "Any"
+) -> "Any":
+    try:
+        return unknown_filter(name) if function is unknown_filter else function(*arguments)
+    except Failure as failure:
+        message = failure.v4 if render.program.old else failure.message
+        sender = failure.sender or f"filter:{name}"
+        if of_tag:
+            text = text_at(render.program, place, f"[Error (where: {sender})] {message}")
+        else:
+            text = text_at(render.program, place, message, sender, name=False)
+        raise Fault(message, place, text) from None
+    except Panic as panic:
+        raise panic_at(place, panic) from None
+
+
+NAMESPACE = {
+    function.__name__: function
+    for function in (at, call_at, field_at, filter_at, index_at, item_at, member_at, value_at)
+}

@@ -1,0 +1,288 @@
+"""What generated code calls: steps of paths, calls, loops, macros, and the counting of work and output."""
+
+from ..errors import LimitError
+from . import values
+from .values import (
+    Block,
+    Failure,
+    ForLoop,
+    Function,
+    Panic,
+    Safe,
+    get_field,
+    get_index,
+    grow,
+    kind,
+    recombine,
+    subscript,
+    to_string,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, NoReturn
+
+    from .runtime import Render
+
+    Scope = dict[str, Any]
+    Body = Callable[[Scope, list[str]], None]
+
+
+class Fault(Exception):
+    """A failure with its place. ``text`` is pongo2's; ``message`` and ``place`` are the innermost ones,
+    which is what a user wants to see."""
+
+    def __init__(self, message: str, place: "int | None", text: str, panic: bool = False) -> None:
+        super().__init__(text)
+        self.message = message
+        self.place = place
+        self.text = text
+        self.panic = panic
+
+
+def deep(render: "Render") -> LimitError:
+    return LimitError(
+        f"macros and includes call each other more than {render.limits.depth} deep",
+        hint="a macro that calls itself needs an end",
+    )
+
+
+def escape_text(text: str) -> str:
+    text = text.replace("&", "&amp;").replace(">", "&gt;").replace("<", "&lt;")
+    return text.replace('"', "&quot;").replace("'", "&#39;")
+
+
+def escaped(v: "Any") -> str:
+    """The text of a printed value under autoescape: strings are escaped unless they are safe."""
+    if isinstance(v, str):
+        return str(v) if type(v) is Safe else escape_text(v)
+    return to_string(v)
+
+
+def escaped_if(on: bool, v: "Any") -> str:
+    return escaped(v) if on else to_string(v)
+
+
+def budget(render: "Render") -> "tuple[int, int]":
+    return render.limits.steps, render.limits.output
+
+
+def spent(render: "Render", steps: int, left: int) -> "NoReturn":
+    if left < 0:
+        raise too_long(render)
+    raise LimitError(
+        f"the template takes more than {render.limits.steps} steps",
+        hint="a loop in it runs too often",
+    )
+
+
+def too_long(render: "Render") -> LimitError:
+    return LimitError(f"the template prints more than {render.limits.output} characters")
+
+
+def charge(render: "Render", v: "Any") -> "Any":
+    """Count a large value against what the render may build."""
+    if isinstance(v, str | list):
+        size = len(v) if isinstance(v, str) else 8 * len(v)
+        if size > 1024:
+            render.left -= size
+            if render.left < 0:
+                raise LimitError(f"the template builds more than {render.limits.values} characters of values")
+    return v
+
+
+def finish(render: "Render", pieces: "list[str]") -> str:
+    if sum(map(len, pieces)) > render.limits.output:
+        raise too_long(render)
+    return recombine("".join(pieces))
+
+
+def captured(render: "Render", pieces: "list[str]") -> str:
+    """What a body printed, as a value."""
+    size = sum(map(len, pieces))
+    grow(size)
+    if size > 1024:
+        render.left -= size
+        if render.left < 0:
+            raise LimitError(f"the template builds more than {render.limits.values} characters of values")
+    return recombine("".join(pieces))
+
+
+def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
+    """Call a value, if it is a function and takes these arguments."""
+    if type(v) is not Function:
+        if v is None:
+            return None
+        raise Failure(f"is not a function (it is {kind(v)})")
+    parameters = v.params
+    count = len(parameters)
+    if len(arguments) != count and not (v.variadic and len(arguments) >= count - 1):
+        raise Failure(
+            f"function input argument count ({count}) of "
+            f"| must be equal to the calling argument count ({len(arguments)})"
+        )
+    for index, argument in enumerate(arguments):
+        wanted = parameters[min(index, count - 1)]
+        if wanted not in ("*pongo2.Value", "interface {}") and values.gotype(argument) != wanted:
+            where = "variadic input argument of |" if v.variadic else f"input argument {index} of |"
+            raise Failure(
+                f"function {where} must be of type {wanted} or *pongo2.Value (not {values.gotype(argument)})"
+            )
+    return v.call(*arguments)
+
+
+def field(v: "Any", name: str) -> "Any":
+    if type(v) is Function:
+        v = call(v, ())
+    found = get_field(v, name)
+    return call(found, ()) if type(found) is Function else found
+
+
+def index(v: "Any", number: int) -> "Any":
+    if type(v) is Function:
+        v = call(v, ())
+    found = get_index(v, number)
+    return call(found, ()) if type(found) is Function else found
+
+
+def item(v: "Any", key: "Any") -> "Any":
+    found = subscript(v, key)
+    return call(found, ()) if type(found) is Function else found
+
+
+def member(getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any") -> "Any":
+    """A member that is going to be called."""
+    return getter(call(v, ()) if type(v) is Function else v, key)
+
+
+def nil_call(is_set: bool, path: str) -> None:
+    """An unset name may be called; a variable that holds nil may not."""
+    if is_set:
+        raise Failure(f"'{path}' is not a function (it is invalid)")
+
+
+def loop(cell: "list[int]", parent: "Any", public: "Any") -> ForLoop:
+    """``forloop`` before the first round. What the public context calls so is no loop of ours."""
+    if parent is public:
+        parent = None
+    elif parent is not None and type(parent) is not ForLoop:
+        raise Panic("interface conversion: interface {} is *pongo2.Value, not *pongo2.tagForLoopInformation")
+    return ForLoop(cell, -1, parent)
+
+
+def start_loop(forloop: ForLoop, items: "list[Any]", backward: "Any") -> None:
+    """``backward`` is what is iterated, if it is so in reverse: strings are numbered downwards."""
+    forloop.count = len(items)
+    forloop.backward = isinstance(backward, str)
+
+
+def rounds(forloop: ForLoop, items: "list[Any]") -> "Iterable[tuple[int, Any]]":
+    """Numbered items; those of a reversed string are numbered downwards."""
+    if forloop.backward:
+        return zip(range(len(items) - 1, -1, -1), items, strict=True)
+    return enumerate(items)
+
+
+def enter(
+    render: "Render",
+    scope: "Scope",
+    name: str,
+    parameters: "tuple[str, ...]",
+    defaults: "tuple[Any, ...]",
+    arguments: "tuple[Any, ...]",
+) -> "Scope":
+    """A macro's own scope: a copy of the one it was defined in, as that is now, and its parameters."""
+    if len(arguments) > len(parameters):
+        message = (
+            f"Macro '{name}' called with too many arguments ({len(arguments)} instead of {len(parameters)})."
+        )
+        raise Failure(message)
+    made = {**scope, **dict(zip(parameters, defaults, strict=True))}
+    for parameter, argument in zip(parameters, arguments, strict=False):
+        made[parameter] = str(argument) if type(argument) is Safe else argument
+    return made
+
+
+def macro(render: "Render", body: "Callable[[Scope, tuple[Any, ...]], str]", scope: "Scope") -> Function:
+    """The function that a macro's name is bound to."""
+
+    def call_macro(*arguments: "Any") -> Safe:
+        if render.depth >= render.limits.depth:
+            raise deep(render)
+        render.depth += 1
+        try:
+            return Safe(body(scope, arguments))
+        except Fault as fault:
+            if not render.program.old or fault.panic:
+                raise
+            return Safe(fault.text)
+        finally:
+            render.depth -= 1
+
+    return Function(
+        call_macro, ("*pongo2.Value",), variadic=True, gotype="func(...*pongo2.Value) (*pongo2.Value, error)"
+    )
+
+
+def block(render: "Render", scope: "Scope", above: "tuple[Body, ...]") -> Block:
+    """``block``: its Super renders the body that this one replaces, and hides that one's errors."""
+
+    def super_() -> str:
+        if not above:
+            return ""
+        inner = dict(scope)
+        inner["block"] = block(render, scope, above[:-1])
+        pieces: list[str] = []
+        if render.depth >= render.limits.depth:
+            raise deep(render)
+        render.depth += 1
+        try:
+            above[-1](inner, pieces)
+        except (Failure, Fault) as error:
+            if isinstance(error, Fault) and error.panic:
+                raise
+            return ""
+        finally:
+            render.depth -= 1
+        text = captured(render, pieces)
+        return text if render.program.old else Safe(text)
+
+    return Block(super_)
+
+
+def unknown_filter(name: str, value: "Any" = None, argument: "Any" = None) -> "NoReturn":
+    raise Failure(
+        f"filter with name '{name}' not found", f"Filter with name '{name}' not found.", "applyfilter"
+    )
+
+
+#: the globals of a generated module; it has no others, and no builtins
+NAMESPACE: "dict[str, Any]" = {
+    name: globals()[name]
+    for name in (
+        *("Function", "block", "budget", "call", "captured", "charge", "enter", "escaped"),
+        *("escaped_if", "field", "finish", "get_field", "get_index", "index", "item", "loop", "macro"),
+        *("member", "nil_call", "rounds", "spent", "start_loop", "to_string", "unknown_filter"),
+    )
+}
+NAMESPACE.update(
+    (name, getattr(values, name))
+    for name in (
+        *(
+            "GoMap",
+            "add_v4",
+            "add_v6",
+            "contains",
+            "div",
+            "equal",
+            "greater",
+            "greater_or_equal",
+            "iterate",
+            "less",
+        ),
+        *("less_or_equal", "mod", "mul", "negate", "negative", "power", "sub"),
+    )
+)
+NAMESPACE.update({"__builtins__": {}, "type": type, "str": str, "len": len})
+NAMESPACE.update({"enumerate": enumerate, "get": dict.get})

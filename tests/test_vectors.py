@@ -1,0 +1,157 @@
+"""Conformance: what real pongo2 answered to three thousand templates, and what we answer.
+
+``TEMPLATER_VECTORS`` names another folder of recordings; every ``**/*.jsonl`` in it counts, but the lists of
+differences of pongo2 7 and what no two runs agree on.
+"""
+
+import base64
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from templater import pongo2
+from templater.errors import TemplateError, TemplaterError
+from templater.pongo2.dialect import DIALECTS, Dialect
+from templater.pongo2.embedding import daemon_context
+
+FOLDER = Path(os.environ.get("TEMPLATER_VECTORS") or Path(__file__).parent / "vectors")
+FILES = sorted(
+    path for path in FOLDER.rglob("*.jsonl") if path.name not in ("v7_diff.jsonl", "nondeterministic.jsonl")
+)
+RECORDED = {"v4": "v4", "v6": "v6", "v61": "v6.1"}
+#: recordings that we do not equal on purpose: (id, dialect) -> why
+DIFFERENT: Mapping[tuple[str, str], str] = {}
+
+pytestmark = pytest.mark.skipif(not FILES and not os.environ.get("CI"), reason=f"no recordings in {FOLDER}")
+
+
+class Vector:
+    """One line of a recording, for one dialect."""
+
+    def __init__(self, line: dict[str, Any], recorded: str) -> None:
+        self.id = f"{line['id']} {RECORDED[recorded]}: {line.get('template') or line.get('template_b64')!r}"
+        self.key = (line["id"], RECORDED[recorded])
+        self.line = line
+        self.dialect: Dialect = DIALECTS[RECORDED[recorded]]
+        self.result: dict[str, Any] = line[recorded]
+
+    @property
+    def template(self) -> str | bytes:
+        if "template_b64" in self.line:
+            return base64.b64decode(self.line["template_b64"])
+        return str(self.line["template"])
+
+    @property
+    def context(self) -> dict[str, Any]:
+        context: dict[str, Any] = self.line["context"]
+        if self.line["mode"] != "incus":
+            return context
+        names = ("trigger", "path", "instance", "config", "devices", "properties")
+        empty: dict[str, Any] = {"trigger": "", "path": ""}
+        daemon = daemon_context(*(context.get(name, empty.get(name, {})) for name in names))
+        return context | daemon
+
+    def render(self) -> str:
+        options = self.line.get("options") or {}
+        return pongo2.compile(self.template, self.dialect, mode=self.line["mode"], **options).render(
+            self.context
+        )
+
+    @property
+    def expected(self) -> bytes | None:
+        if "output_b64" in self.result:
+            return base64.b64decode(self.result["output_b64"])
+        return self.result["output"].encode() if "output" in self.result else None
+
+    @property
+    def has_error_text(self) -> bool:
+        """Whether pongo2 gave an error, and did not crash."""
+        return "error" in self.result and not self.result.get("panic")
+
+
+def vectors(path: Path, recorded: str) -> list[Vector]:
+    lines = (json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip())
+    return [Vector(line, recorded) for line in lines if recorded in line]
+
+
+def groups() -> Iterator[Any]:
+    for path in FILES:
+        for recorded, dialect in RECORDED.items():
+            if recorded != "v61" or vectors(path, recorded):
+                yield pytest.param(path, recorded, id=f"{path.relative_to(FOLDER)}-{dialect}")
+
+
+def outcome(vector: Vector) -> bytes | TemplaterError:
+    try:
+        return vector.render().encode("utf-8", "surrogateescape")
+    except TemplaterError as error:
+        return error
+
+
+def difference(vector: Vector) -> str:
+    """How our result differs from the recorded one; empty if it does not."""
+    got = outcome(vector)
+    if vector.expected is None:
+        return "" if isinstance(got, TemplateError) else f"{vector.id}\n   no error but {got!r}"
+    if isinstance(got, TemplaterError):
+        return f"{vector.id}\n   {got!r} but {vector.expected!r}"
+    return "" if got == vector.expected else f"{vector.id}\n   {got!r} but {vector.expected!r}"
+
+
+@pytest.mark.parametrize(("path", "recorded"), list(groups()))
+def test_every_template_gives_what_pongo2_gave(path: Path, recorded: str) -> None:
+    found = {vector.key: difference(vector) for vector in vectors(path, recorded)}
+    wrong = [text for key, text in found.items() if text and key not in DIFFERENT]
+    assert not wrong, f"{len(wrong)} of {len(found)} differ\n" + "\n".join(wrong[:20])
+    fixed = [key for key, text in found.items() if not text and key in DIFFERENT]
+    assert not fixed, f"these are equal now, take them off the list: {fixed}"
+
+
+def error_vectors() -> Iterator[tuple[Vector, TemplaterError]]:
+    for path in FILES:
+        for recorded in RECORDED:
+            for vector in vectors(path, recorded):
+                if vector.has_error_text:
+                    got = outcome(vector)
+                    assert isinstance(got, TemplaterError), vector.id
+                    yield vector, got
+
+
+def test_errors_carry_the_text_of_pongo2() -> None:
+    wrong, total = [], 0
+    for vector, got in error_vectors():
+        total += 1
+        text = getattr(got, "pongo2_error", None)
+        if text != vector.result["error"]:
+            wrong.append(f"{vector.id}\n   {text}\n   {vector.result['error']}")
+    assert total, "there are error vectors"
+    assert len(wrong) <= total * 0.05, f"{len(wrong)} of {total} differ\n" + "\n".join(wrong[:20])
+
+
+POSITION = re.compile(r"Line (\d+) Col (\d+)")
+
+
+def test_errors_point_at_the_line_that_pongo2_points_at() -> None:
+    """The innermost position that pongo2 names: where macros wrap errors, that is the cause."""
+    wrong = []
+    for vector, got in error_vectors():
+        lines = [int(line) for line, _ in POSITION.findall(vector.result["error"])]
+        if lines and (got.span is None or got.span.line != lines[-1]):
+            wrong.append(f"{vector.id}\n   {got}\n   {vector.result['error']}")
+    assert not wrong, "\n".join(wrong[:20])
+
+
+def test_errors_have_a_place_inside_the_template_and_can_be_explained() -> None:
+    for vector, got in error_vectors():
+        if got.span is None:
+            assert "clashes with macro" in got.message or "identifier" in got.message, vector.id
+            continue
+        text = got.span.source.text
+        assert 0 <= got.span.start <= got.span.end <= len(text), vector.id
+        assert got.explain().startswith(f"<template>:{got.span.line}:{got.span.column}: "), vector.id
+        assert got.message and not got.message.endswith("."), vector.id
