@@ -1,9 +1,10 @@
 """Attacks by somebody who acts at the same time: cases 27 and 28, for writing and for reading."""
 
 import itertools
+import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from templater.apply import apply
 from templater.errors import InputError, RefusedError, TemplaterError
 from templater.image import open_image
+from templater.rootfs.confined import Root
 from tests.attacks.flipping import Flipping
 from tests.attacks.outside import Scene
 from tests.rootfs_builders import a_directory, a_plan, snapshot, strays
@@ -23,12 +25,17 @@ pytestmark = pytest.mark.slow
 
 def test_attack_28_the_directory_of_a_target_flips_with_a_link_out_of_the_root(scene: Scene, capsys):
     """Whole plans, made and carried out, while /etc is a directory one moment and a link the next."""
-    scene.link("link", scene.host)
-    a_directory(scene.host, {"hosts": "the host's own"})
+    scene.link("link", out(scene, scene.top))
+    a_directory(scene.host, {"hosts": "the host's own", "sub/hosts": "and another"})
+    a_directory(scene.top, {"etc/sub/hosts": "old"})
     host, results = snapshot(scene.host, times=True), Counter[str]()
     with Flipping(scene.top / "etc", scene.top / "link") as flips:
         for number in rounds(flips):
-            files = {"/etc/hosts": f"new {number}", "/etc/new": str(number), f"/etc/d{number % 7}/x": "deep"}
+            files = {
+                "/etc/hosts": f"new {number}",
+                "/etc/new": str(number),
+                "/etc/sub/hosts": f"sub {number}",
+            }
             with scene.rootfs() as rootfs:
                 results[carried_out(lambda: apply(a_plan(files, rootfs), rootfs, durable=False))] += 1
     report(capsys, scene, flips, results, "apply")
@@ -39,11 +46,15 @@ def test_attack_28_the_directory_of_a_target_flips_with_a_link_out_of_the_root(s
 
 def test_attack_27_a_plan_made_for_a_directory_is_carried_out_while_it_flips(scene: Scene, capsys):
     """Only the writing half races: the plan always says '/etc', and the staging meets whatever is there."""
-    scene.link("link", scene.host)
-    a_directory(scene.host, {"hosts": "old"})
+    scene.link("link", out(scene, scene.top))
+    for top in (scene.host, scene.top / "etc"):
+        a_directory(top, {"hosts": "old", "sub/hosts": "old"})
     host, results = snapshot(scene.host, times=True), Counter[str]()
     with scene.rootfs() as rootfs:
-        plans = [a_plan({"/etc/hosts": text, "/etc/a/b/x": text}, rootfs) for text in ("one", "two")]
+        plans = [
+            a_plan({"/etc/hosts": text, "/etc/sub/hosts": text, "/etc/sub/a/x": text}, rootfs)
+            for text in ("one", "two")
+        ]
     with Flipping(scene.top / "etc", scene.top / "link") as flips:
         for number in rounds(flips):
             with scene.rootfs() as rootfs:
@@ -57,11 +68,13 @@ def test_attack_27_a_plan_made_for_a_directory_is_carried_out_while_it_flips(sce
 def test_attack_28_the_templates_directory_flips_with_a_link_to_the_host(scene: Scene, capsys):
     image = a_directory(scene.folder / "deep/root/image", {"templates/shadow": "the template"})
     (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [start], template: shadow}}\n")
-    (image / "link").symlink_to(scene.host)
+    (image / "link").symlink_to(out(scene, image))
     results = Counter[str]()
-    with Flipping(image / "templates", image / "link") as flips:
+    with Flipping(image / "templates", image / "link") as flips, Root(str(image)) as root:
         for _ in rounds(flips):
             results[read(image)] += 1
+            for _ in range(10):
+                results[carried_out(lambda: root.read("/templates/shadow", 100))] += 1
     report(capsys, scene, flips, results, "templates")
     assert flips.count >= FLIPS
     assert results["the template"] > 0
@@ -71,7 +84,7 @@ def test_attack_28_the_templates_directory_flips_with_a_link_to_the_host(scene: 
 def test_attack_28_a_template_flips_with_a_link_to_the_host(scene: Scene, capsys):
     image = a_directory(scene.folder / "deep/root/image", {"templates/shadow": "the template"})
     (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [start], template: shadow}}\n")
-    (image / "templates/link").symlink_to(scene.host / "shadow")
+    (image / "templates/link").symlink_to(out(scene, image / "templates", "shadow"))
     results = Counter[str]()
     with Flipping(image / "templates/shadow", image / "templates/link") as flips:
         for _ in rounds(flips):
@@ -82,6 +95,11 @@ def test_attack_28_a_template_flips_with_a_link_to_the_host(scene: Scene, capsys
     assert set(results) <= {"the template", "RefusedError", "InputError", "missing"}
 
 
+def out(scene: Scene, start: Path, name: str = "") -> str:
+    """A relative link to the host: of the two kinds the one that a single forgotten flag would follow."""
+    return os.path.relpath(scene.host / name, start)
+
+
 def rounds(flips: Flipping) -> Iterator[int]:
     """Until enough was flipped and enough time is over."""
     began = time.monotonic()
@@ -90,12 +108,12 @@ def rounds(flips: Flipping) -> Iterator[int]:
     )
 
 
-def carried_out(call: object) -> str:
+def carried_out(call: Callable[[], object]) -> str:
     try:
-        call()  # type: ignore[operator]
+        found = call()
     except TemplaterError as error:
         return type(error).__name__
-    return "done"
+    return found.decode() if isinstance(found, bytes) else "done"
 
 
 def read(image: Path) -> str:
