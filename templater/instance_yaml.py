@@ -11,19 +11,18 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final, TypeAlias
 
 from .errors import InputError, LimitError, UsageError
 from .instance import CONTAINER, VIRTUAL_MACHINE, Instance, Profile
-from .metadata_yaml import is_merge, is_null
+from .metadata_yaml import is_merge, is_null, suggestion
 from .source import Source, Span
 from .yamltext import MIB, Limits, Node, Scalar, YamlError, parse, size_text
 from .yamltext import Mapping as MappingNode
 from .yamltext import Sequence as SequenceNode
 
 #: A description may hold the cloud-init bodies of a fleet; backup.yaml repeats them for each snapshot.
-LIMITS: Final = Limits(bytes=64 * MIB, nodes=2_000_000, expanded=2_000_000)
+LIMITS: Final = Limits(bytes=64 * MIB, nodes=1_000_000, expanded=1_000_000)
 #: What one instance of a stream may take.
 LARGEST_INSTANCE: Final = 16 * MIB
 
@@ -365,9 +364,7 @@ class _Description:
         notes = []
         for key in self.value:
             if key not in _OURS and key not in _API:
-                close = get_close_matches(key.lower(), _OURS, 1, 0.7)
-                hint = f"; did you mean '{close[0]}'?" if close else ""
-                notes.append(f"unknown key '{key}' is ignored{hint}")
+                notes.append(f"unknown key '{key}' is ignored{suggestion(key, _OURS)}")
         return tuple(notes)
 
 

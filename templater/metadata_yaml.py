@@ -5,7 +5,6 @@ What stands here follows Go's decoders for the struct ``api.ImageMetadata``: gop
 ``mode: 0755`` is four characters, ``create_only: yes`` is true, ``when: start`` is an error.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -522,7 +521,9 @@ def is_merge(node: Node) -> bool:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), tuple(known), 1, 0.7)
+    from difflib import get_close_matches  # slow to import, and needed for mistakes only
+
+    close = get_close_matches(name.lower().replace("-", "_"), tuple(known), 1, 0.7)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

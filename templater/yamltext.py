@@ -8,7 +8,6 @@ of the field that they stand for, as Go does.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 import yaml
@@ -32,15 +31,22 @@ Rules: TypeAlias = Literal["v2", "v4"]
 MIB: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
 class Limits:
-    """What a YAML text may cost. The daemons' own cap on metadata.yaml is 1 MiB."""
+    """What a YAML text may cost. The daemons' own cap on metadata.yaml is 1 MiB.
 
-    bytes: int = MIB
-    depth: int = 64
-    nodes: int = 200_000
-    #: nodes when every alias is replaced by what it stands for
-    expanded: int = 400_000
+    ``expanded`` counts nodes when every alias is replaced by what it stands for.
+    """
+
+    # a plain class: dataclasses would cost an uncached hook as much as libyaml does
+    __slots__ = ("bytes", "depth", "expanded", "nodes")
+
+    def __init__(
+        self, *, bytes: int = MIB, depth: int = 64, nodes: int = 200_000, expanded: int = 400_000
+    ) -> None:
+        self.bytes = bytes
+        self.depth = depth
+        self.nodes = nodes
+        self.expanded = expanded
 
 
 LIMITS: Final = Limits()
@@ -126,7 +132,7 @@ def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node 
         raise LimitError(
             f"{source.name} is larger than {size_text(limits.bytes)}",
             source.span(min(limits.bytes, len(source.text))),
-            hint="the limit can be raised, but the daemons refuse a metadata.yaml above 1 MiB",
+            hint="Incus and LXD take no metadata.yaml above 1 MiB either" if limits.bytes == MIB else "",
         )
     source = decoded(source)
     text = source.text.removeprefix(_MARK)

@@ -1,0 +1,35 @@
+"""Descriptions of instances as any bytes at all: an instance, or an ordinary error.
+
+A fuzzer calls ``one`` with what it makes up; ``seeds`` is what it may begin with.
+"""
+
+import io
+from collections.abc import Iterator
+
+from templater.errors import TemplaterError
+from templater.instance_yaml import read_instance, read_profile, stream_instances
+from templater.source import Source
+
+
+def one(data: bytes) -> None:
+    """Anything but an instance or an ordinary error escapes."""
+    for read in (read_instance, read_profile):
+        try:
+            read(Source("instance.yaml", data))
+        except TemplaterError as error:
+            assert error.explain()
+            assert error.span is None or error.span.start <= len(error.span.source.text)
+    try:
+        for instance in stream_instances(io.BytesIO(data).read, "fleet.json"):
+            assert instance.name
+    except TemplaterError as error:
+        assert error.explain()
+
+
+def seeds() -> Iterator[bytes]:
+    yield b"architecture: x86_64\nconfig:\n  user.a: |\n    b\ndevices: {}\nephemeral: false\nprofiles:\n- default\n"
+    yield b"name: a\ntype: vm\nconfig: {a: &x 1, b: *x}\ndevices:\n  eth0: {type: nic}\n"
+    yield b'[{"name": "a", "config": {"x": true}, "expanded_config": {"x": "1"}, "profiles": ["p"]}]'
+    yield b'{"metadata": {"name": "a", "type": "container"}, "status_code": 200}'
+    yield b"container:\n  name: a\n  profiles: [p]\nprofiles:\n- {name: p, config: {a: b}}\n"
+    yield b"config: {a: b}\ndevices: {root: {path: /, type: disk}}\nname: default\nused_by: []\n"

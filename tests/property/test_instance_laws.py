@@ -1,0 +1,60 @@
+"""Laws of descriptions of instances: whatever the text, an instance or an ordinary error."""
+
+import io
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from templater.instance_yaml import read_instance, stream_instances
+from templater.source import Source
+from tests.fuzz import instance as target
+from tests.yaml_mutations import mutated
+
+plain = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=20)
+configs = st.dictionaries(plain, plain, max_size=5)
+facts = st.fixed_dictionaries(
+    {"name": plain.filter(bool), "type": st.sampled_from(["container", "virtual-machine"])},
+    optional={
+        "architecture": plain.filter(bool),
+        "ephemeral": st.booleans(),
+        "config": configs,
+        "devices": st.dictionaries(plain, configs, max_size=3),
+    },
+)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_an_instance_or_an_error(data):
+    target.one(data)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_descriptions_give_an_instance_or_an_error(seed):
+    pick = random.Random(seed)
+    seeds = list(target.seeds())
+    for _ in range(300):
+        target.one(mutated(pick.choice(seeds), pick, seeds))
+
+
+def seen(instance) -> dict:
+    return {
+        "name": instance.name,
+        "type": instance.type,
+        "architecture": instance.architecture,
+        "ephemeral": instance.ephemeral,
+        "config": instance.expanded_config(),
+        "devices": instance.expanded_devices(),
+    }
+
+
+@given(facts)
+def test_json_yaml_and_streams_describe_the_same_instance(described):
+    wanted = {"architecture": "x86_64", "ephemeral": False, "config": {}, "devices": {}} | described
+    text = json.dumps(described, ensure_ascii=False)
+    assert seen(read_instance(Source("x.json", text))) == wanted
+    assert seen(read_instance(Source("x.yaml", "# not JSON\n" + text))) == wanted
+    (streamed,) = stream_instances(io.BytesIO(f"[{text}]".encode()).read, "x")
+    assert seen(streamed) == wanted
