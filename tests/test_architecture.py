@@ -29,13 +29,13 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     )),
     ("the shell: images, root filesystems, writing", (
         "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "rendering_child", "instance_directory",
-        "instance_file", "apply", "watch", "fleet",
+        "instance_file", "survey", "apply", "watch", "fleet",
     )),
     ("the doors", ("hooks", "hooks.*", "cli", "cli.*", "__main__")),
 )  # fmt: skip
 SHELL = 7
 #: modules of the pure layers that are doors of their own
-IMPURE = {"pongo2.__main__"}
+IMPURE = {"pongo2.__main__", "pongo2.folder"}
 #: the package itself holds the public API: names only, all of them lazy
 PUBLIC = ""
 

@@ -229,9 +229,9 @@ class _Parser:
         return least, most
 
     def atom(self) -> "Step | None":
-        c = self.char("missing expression")
-        if c in "*+?":
+        if self.bounds() is not None:
             raise self.bad("missing argument to repetition operator")
+        c = self.char("missing expression")
         if c == "(":
             return self.group()
         if c == "[":

@@ -449,7 +449,8 @@ def to_float(v: object) -> float:
     if t is int or t is Byte:
         return float(v)  # type: ignore[arg-type]
     if isinstance(v, str):
-        return parse_float(v) or 0.0
+        number = parse_float(v)
+        return 0.0 if number is None else number
     return 0.0
 
 
