@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from .changes import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan
 from .errors import MetadataError, RefusedError
+from .hosts import Host
 from .views import FILE
 
 DOES = (CREATE, UPDATE, KEEP, SKIP, WRITE)
@@ -18,19 +19,35 @@ DOES = (CREATE, UPDATE, KEEP, SKIP, WRITE)
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """``applies`` looks at a plan with its host's outcomes, and says whether this rule is at work."""
+    """One rule: when it is at work, what the hosts do there, what we do, and why.
+
+    ``at`` tells for one change of a plan, with its outcome on the plan's host, whether it is.
+    """
 
     name: str
     when: str
     hosts: str
     ours: str
     reason: str
-    applies: Callable[[Plan], bool]
+    at: Callable[[Change, Host], bool]
 
 
-def explanations(plan: Plan) -> list[Deviation]:
-    """The deviations at work in a start, most particular first."""
-    return [deviation for deviation in DEVIATIONS if deviation.applies(plan)]
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A deviation at work, and the changes at which it is."""
+
+    deviation: Deviation
+    changes: tuple[Change, ...]
+
+
+def explanations(plan: Plan) -> list[Explanation]:
+    """The deviations at work in a start."""
+    found = []
+    for deviation in DEVIATIONS:
+        changes = tuple(change for change in (*plan.changes, *plan.agent) if deviation.at(change, plan.host))
+        if changes:
+            found.append(Explanation(deviation, changes))
+    return found
 
 
 def table() -> str:
@@ -40,94 +57,81 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _any(test: Callable[[Change], bool]) -> Callable[[Plan], bool]:
-    return lambda plan: any(test(change) for change in (*plan.changes, *plan.agent))
-
-
 def _goes_on(change: Change) -> bool:
     """The host gets past this change, whatever it makes of it."""
     return change.outcome is not None and change.outcome.result in ("written", "skipped", "random", "hangs")
 
 
-def _link_inside(change: Change) -> bool:
+def _link_inside(change: Change, host: Host) -> bool:
     outcome = change.outcome
     followed = change.real != change.path
     return change.action in DOES and followed and outcome is not None and outcome.result == "fails"
 
 
-def _dangling_owner(change: Change) -> bool:
+def _dangling_owner(change: Change, host: Host) -> bool:
     dangling = change.action == CREATE and change.resolved is not None and change.resolved.dangling
     return dangling and change.outcome is not None and change.outcome.result == "written"
 
 
-def _special_file(change: Change) -> bool:
+def _special_file(change: Change, host: Host) -> bool:
     there = change.resolved.entry if change.resolved is not None else None
     return change.action == FAILED and there is not None and there.kind != FILE and _goes_on(change)
 
 
-def _collision(change: Change) -> bool:
+def _collision(change: Change, host: Host) -> bool:
     return change.collides is not None
 
 
-def _impossible_id(change: Change) -> bool:
-    return (
-        change.action == FAILED
-        and isinstance(change.error, MetadataError)
-        and not change.rule.null
-        and _goes_on(change)
-    )
+def _impossible_id(change: Change, host: Host) -> bool:
+    refused = change.action == FAILED and isinstance(change.error, MetadataError) and not change.rule.null
+    return refused and host.permissions and _goes_on(change)
 
 
-def _permissions(plan: Plan) -> bool:
-    if plan.host.permissions or not plan.host.family:
-        return False
-    # a file that this start makes keeps its owner in the second pass
-    return any(
-        change.action in (CREATE, UPDATE, WRITE, FAILED)
-        and (change.rule.uid or change.rule.gid or change.rule.mode)
-        for change in plan.changes
-    )
+def _permissions(change: Change, host: Host) -> bool:
+    # whatever the action: a file that an earlier pass of this start made keeps its owner
+    rule = change.rule
+    return bool(rule.uid or rule.gid or rule.mode) and bool(host.family) and not host.permissions
 
 
-def _refused_template(change: Change) -> bool:
+def _refused_template(change: Change, host: Host) -> bool:
     return isinstance(change.render_error, RefusedError) and _goes_on(change)
 
 
-def _missing_template_skipped(change: Change) -> bool:
+def _missing_template_skipped(change: Change, host: Host) -> bool:
     error = change.render_error
     return change.action == FAILED and error is not None and error.kind == "template" and _goes_on(change)
 
 
-def _limits(change: Change) -> bool:
+def _limits(change: Change, host: Host) -> bool:
     return change.render_error is not None and change.render_error.kind == "limit"
 
 
-def _mount(change: Change) -> bool:
+def _mount(change: Change, host: Host) -> bool:
     mounts = change.resolved.mounts if change.resolved is not None else ()
     return change.action == FAILED and bool(mounts) and _goes_on(change)
 
 
-def _render_fails(plan: Plan) -> bool:
-    return any(change.render_error is not None and change.action == FAILED for change in plan.changes)
-
-
-def _one_fails(plan: Plan) -> bool:
-    return bool(plan.failed)
-
-
-def _hard_links(change: Change) -> bool:
+def _hard_links(change: Change, host: Host) -> bool:
     there = change.resolved.entry if change.resolved is not None else None
     return change.action == UPDATE and there is not None and there.nlink > 1
+
+
+def _render_fails(change: Change, host: Host) -> bool:
+    return change.render_error is not None and change.action == FAILED
+
+
+def _fails(change: Change, host: Host) -> bool:
+    return change.action == FAILED
 
 
 DEVIATIONS = (
     Deviation(
         "links are followed inside",
         "a symlink of the root filesystem on the way to a target is absolute, or climbs above the root",
-        "refused, or on old releases followed on the host's own file system; Incus 7 refuses dangling ones too",
+        "refused, or on old releases followed on the host's own file system; Incus 7 refuses dangling ones",
         "followed as the container would: an absolute link starts again at its root, `..` stops there",
         "`/var/run -> /run` and `/etc/resolv.conf` are in most images, and inside the root they are harmless",
-        _any(_link_inside),
+        _link_inside,
     ),
     Deviation(
         "a dangling link's file is a new file",
@@ -135,7 +139,7 @@ DEVIATIONS = (
         "the file is made as an existing one: owner and mode of the rule are ignored",
         "made where the link points, with the rule's owner and mode and whatever parents are missing",
         "it is a new file",
-        _any(_dangling_owner),
+        _dangling_owner,
     ),
     Deviation(
         "only regular files are written",
@@ -143,7 +147,7 @@ DEVIATIONS = (
         "opened and written: the text is lost, or the start hangs",
         "refused",
         "an image must not make root write into a device or wait for ever",
-        _any(_special_file),
+        _special_file,
     ),
     Deviation(
         "two rules, one file",
@@ -151,7 +155,7 @@ DEVIATIONS = (
         "random order, the last one wins",
         "an error that names both",
         "the same image would give different containers",
-        _any(_collision),
+        _collision,
     ),
     Deviation(
         "ids that name nobody",
@@ -159,7 +163,7 @@ DEVIATIONS = (
         "`-1` and 4294967295 keep the daemon's own root, 4294967296 is 0",
         "an error",
         "none of them is what the author meant",
-        _any(_impossible_id),
+        _impossible_id,
     ),
     Deviation(
         "uid, gid and mode mean something",
@@ -175,7 +179,7 @@ DEVIATIONS = (
         "depends on the release: some read it, inside or outside of the image",
         "refused",
         "CVE-2026-23954, CVE-2026-48752: such names and links read the host's files",
-        _any(_refused_template),
+        _refused_template,
     ),
     Deviation(
         "a missing template is an error at once",
@@ -183,7 +187,7 @@ DEVIATIONS = (
         "old releases skip it",
         "an error, as with newer releases",
         "it will fail for whoever has no such file yet",
-        _any(_missing_template_skipped),
+        _missing_template_skipped,
     ),
     Deviation(
         "renders are bounded",
@@ -191,7 +195,7 @@ DEVIATIONS = (
         "nothing limits it: the daemon hangs or is killed",
         "an error",
         "a render must not take the host down",
-        _any(_limits),
+        _limits,
     ),
     Deviation(
         "mount points are somebody else's",
@@ -199,7 +203,7 @@ DEVIATIONS = (
         "written",
         "refused unless asked for; then written in place",
         "what is mounted there need not belong to the container",
-        _any(_mount),
+        _mount,
     ),
     Deviation(
         "hard links are broken, not written through",
@@ -207,7 +211,7 @@ DEVIATIONS = (
         "both names change",
         "the target is replaced; the other name keeps the old content",
         "the other name may be another container's, or the host's",
-        _any(_hard_links),
+        _hard_links,
     ),
     Deviation(
         "a failed template empties nothing",
@@ -223,6 +227,6 @@ DEVIATIONS = (
         "some files are written and others not; if only the `start` pass failed, the pending trigger is lost",
         "nothing at all is written, and the pending trigger stays for the next start",
         "the next start can do it right, all of it",
-        _one_fails,
+        _fails,
     ),
 )

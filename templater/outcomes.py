@@ -117,15 +117,18 @@ class Due:
     error: str = ""
     panics: bool = False
     runtime: bool = False
+    #: larger than we render: the host does, and what it gives is not known
+    limited: bool = False
 
 
 @dataclass(slots=True)
 class Verdict:
-    """How a start ends, and the file system that it leaves."""
+    """How a start ends, and the file system that it leaves; ``passed`` passes went through."""
 
     result: str
     error: str
     world: World
+    passed: int = 0
 
 
 class InstanceView:
@@ -520,7 +523,7 @@ class Daemon:
             return due.content
         if due.error:
             raise Fails(self.render_error(due))
-        if self.render is None:
+        if self.render is None or due.limited:
             return b""
         try:
             return self.render(data, due.rule, due.trigger)
@@ -765,7 +768,7 @@ def start(
     for every order.
     """
     daemon = FAMILIES[host.family](host, world, instance, render)
-    result = "skipped"
+    result, passed = "skipped", 0
     try:
         check_metadata(host, metadata or Metadata())
         for dues in passes:
@@ -773,11 +776,12 @@ def start(
             for due in dues:
                 if daemon.apply(due) == "written":
                     result = "written"
+            passed += 1
     except Fails as failure:
-        return Verdict("fails", str(failure), world)
+        return Verdict("fails", str(failure), world, passed)
     except Hangs as hang:
-        return Verdict("hangs", str(hang), world)
-    return Verdict(result, "", world)
+        return Verdict("hangs", str(hang), world, passed)
+    return Verdict(result, "", world, passed)
 
 
 def check_metadata(host: Host, metadata: Metadata) -> None:
@@ -860,6 +864,7 @@ def due_of(change: Change) -> Due:
         words,
         panics=words.startswith("panic: ") or "runtime error: " in words,
         runtime=error is not None and error.kind == "render",
+        limited=error is not None and error.kind == "limit",
     )
 
 

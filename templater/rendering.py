@@ -137,7 +137,8 @@ def _with_rule(error: TemplaterError, rule: "Rule", trigger: str) -> TemplaterEr
     """The error again, with a note that says for which rule; kept errors of a template are shared."""
     span = rule.spans.get("path")
     place = f" at {span.place}" if span is not None else ""
-    again = error.__class__(error.message, error.span, error.hint, error.notes)
+    about = error.span or rule.spans.get("template") or span
+    again = error.__class__(error.message, about, error.hint, error.notes)
     again.notes = (
         *error.notes,
         f"in the rule for '{printable(rule.path)}'{place}, trigger {printable(trigger)}",

@@ -15,7 +15,7 @@ from .metadata import Metadata
 from .plan import plan as plan_of_image
 from .rootfs.memory import MemoryRootfs
 from .source import printable
-from .views import SYMLINK
+from .views import DIRECTORY, FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -239,6 +239,10 @@ class Simulation:
         config |= instance.config
         self._add(Subject(_configured(instance, config), folder.copy(), created(), folder))
 
+    def create_empty(self, instance: Instance, folder: Folder) -> None:
+        """An instance made without an image owes ``create`` all the same."""
+        self._add(Subject(instance, folder.copy(), created(), folder))
+
     def start(self, name: str, *, reboot: bool = False) -> Plan:
         """The passes that are due; nothing is written unless all of both can be."""
         subject = self.find(name)
@@ -399,11 +403,15 @@ def check_links(folder: Folder, metadata: Metadata, host: Host) -> None:
     """Releases that look for symlinks when an instance is made refuse the image."""
     if host.links_refused_at != "create":
         return
-    names = {rule.template for rule in metadata.rules if rule.template}
+    names = {rule.template for rule in metadata.rules if rule.template and "/" not in rule.template}
+    names -= {".", ".."}
+    # an archive has been read as far as its rules go; a folder tells all that is in it
+    names |= set(getattr(folder.image, "template_names", tuple)())
     for name, file in sorted(folder.image.read_templates(names).items()):
-        if file.entry is not None and file.entry.kind == SYMLINK:
+        kind = file.entry.kind if file.entry is not None else "refused" if file.error is not None else ""
+        if kind not in ("", FILE, DIRECTORY):
             raise HostError(
-                f"{host.name} makes no instance of it: template '{printable(name)}' is a symlink",
+                f"{host.name} makes no instance of it: template '{printable(name)}' is no plain file",
                 hint="put the file itself into the templates folder",
             )
 

@@ -1,0 +1,974 @@
+"""Observed lifecycle cases of a real daemon, replayed on paper.
+
+Two simulations take every step of a case: ours, and the host's as ``outcomes.py`` predicts it. The
+host's must be what was observed. Ours must be, too, unless a named deviation is at work; it then
+goes on from where the host is, so that every step is judged by itself.
+
+``sh`` steps are really run, on the instances' folders laid out in a temporary directory. ``exec``
+steps are run there as well, with the guest's paths made the host's.
+"""
+
+import base64
+import hashlib
+import itertools
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from templater.changes import Change, Plan
+from templater.deviations import explanations
+from templater.errors import HostError, InputError, MetadataError, RefusedError, TemplaterError, UsageError
+from templater.hosts import Host
+from templater.instance import Instance, Profile
+from templater.metadata import Metadata, Rule
+from templater.metadata_yaml import read_metadata
+from templater.outcomes import Due, Surroundings, Verdict, World, due_of, passes_of, start
+from templater.plan import plan_of
+from templater.rendering import render, render_data
+from templater.rootfs.memory import MemoryRootfs
+from templater.simulate import Simulation, StartError, Subject, check_image, described
+from templater.source import Source
+from templater.views import CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK, Entry, TemplateFile
+
+WORK = "/work-of-the-recorder"
+CONTAINERS = "/var/lib/containers"
+SHIFT = 1_000_000
+MAX_ORDERS = 5040
+BIG = 1 << 30
+
+#: what the recorder's tiny root filesystem holds, as far as it matters
+BASE = MemoryRootfs(
+    {
+        **{
+            f"/{name}": Entry(DIRECTORY, 0o755)
+            for name in ("bin", "dev", "etc", "mnt", "proc", "root", "run", "sbin")
+        },
+        **{f"/{name}": Entry(DIRECTORY, 0o755) for name in ("sys", "tmp", "var")},
+        "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
+        "/etc/group": "root:x:0:\n",
+        "/etc/inittab": "::sysinit:/bin/true\n",
+        "/etc/os-release": "ID=tiny\n",
+        "/bin/busybox": "\x7fELF",
+        "/sbin/init": Entry(SYMLINK, 0o777, target="/bin/busybox"),
+    }
+)
+
+DEVICES = {"root": {"path": "/", "pool": "default", "type": "disk"}}
+
+
+#: configuration that the daemon itself adds to an instance before its first start
+KEPT_BY_THE_DAEMON = (
+    *(
+        "volatile.base_image",
+        "volatile.cloud-init.instance-id",
+        "volatile.idmap.base",
+        "volatile.idmap.current",
+    ),
+    *("volatile.idmap.next", "volatile.last_state.idmap", "volatile.uuid", "volatile.uuid.generation"),
+)
+#: and once it has been started: Incus tells, too, whether its guest said that it was ready
+KEPT_OF_A_START = {"lxd": ("volatile.last_state.power",), "incus": (
+    "volatile.last_state.power", "volatile.last_state.ready",
+)}  # fmt: skip
+
+
+class Tree:
+    """An instance's folder: ``/metadata.yaml``, ``/templates``, ``/rootfs``. An image, too."""
+
+    def __init__(self, tree: MemoryRootfs) -> None:
+        self.tree = tree
+        self.name = "img"
+
+    @property
+    def image(self) -> "Tree":
+        return self
+
+    @property
+    def rootfs(self) -> "SubTree":
+        return SubTree(self.tree, "/rootfs")
+
+    def copy(self) -> "Tree":
+        return Tree(self.tree.copy())
+
+    def read_metadata(self) -> Source:
+        entry = self.tree.entry("/metadata.yaml")
+        if entry is None or entry.kind != FILE:
+            kind = "missing" if entry is None else f"a {entry.kind}"
+            raise InputError(f"metadata.yaml is {kind}")
+        return Source("metadata.yaml", self.tree.read("/metadata.yaml", BIG))
+
+    def read_templates(self, names: Iterable[str]) -> Mapping[str, TemplateFile]:
+        folder = self.tree.entry("/templates")
+        if folder is not None and folder.kind != DIRECTORY:
+            error = RefusedError(f"templates is a {folder.kind}")
+            return {name: TemplateFile(error=error) for name in names}
+        return {name: self.template(name) for name in names}
+
+    def template_names(self) -> list[str]:
+        folder = self.tree.entry("/templates")
+        return self.tree.listdir("/templates") if folder is not None and folder.kind == DIRECTORY else []
+
+    def template(self, name: str) -> TemplateFile:
+        if not name or "/" in name or name in (".", "..") or "\0" in name:
+            return TemplateFile()
+        entry = self.tree.entry(f"/templates/{name}")
+        data = self.tree.read(f"/templates/{name}", BIG) if entry is not None and entry.kind == FILE else None
+        return TemplateFile(entry, data)
+
+
+class SubTree:
+    """A directory of a tree as a root filesystem of its own."""
+
+    def __init__(self, tree: MemoryRootfs, top: str) -> None:
+        self.tree = tree
+        self.top = top
+
+    def entry(self, path: str) -> "Entry | None":
+        return self.tree.entry(self.top if path == "/" else self.top + path)
+
+    def read(self, path: str, limit: int) -> bytes:
+        return self.tree.read(self.top + path, limit)
+
+    def copy(self) -> "SubTree":
+        return SubTree(self.tree.copy(), self.top)
+
+    def carry_out(self, change: Change) -> None:
+        for parent in change.new_parents:
+            if self.entry(parent) is None:
+                self.tree.mkdir(self.top + parent)
+        self.tree.write(self.top + change.real, change.content or b"", change.mode, change.uid, change.gid)
+
+
+class Machine:
+    """The host's whole file system, for predictions: the instance's folder, and what ``sh`` steps left."""
+
+    def __init__(self, folder: Tree, instance: str, outside: MemoryRootfs) -> None:
+        self.folder = folder
+        self.instance = instance
+        self.outside = outside
+
+    def entry(self, path: str) -> "Entry | None":
+        if path == self.instance or path.startswith(self.instance + "/"):
+            return self.folder.tree.entry(path[len(self.instance) :] or "/")
+        if self.instance.startswith(path.rstrip("/") + "/"):
+            return Entry(DIRECTORY, 0o755)
+        return self.outside.entry(path)
+
+    def read(self, path: str, limit: int) -> bytes:
+        if path.startswith(self.instance + "/"):
+            return self.folder.tree.read(path[len(self.instance) :], limit)
+        return self.outside.read(path, limit)
+
+
+class HostSimulation(Simulation):
+    """What the host does, as predicted; ``choose`` picks one of several ways a start may end."""
+
+    shifted = False
+    #: instances that were started, or copied from one: their ids on disk are those of their map
+    begun: frozenset[str] = frozenset()
+    #: targets whose text only the host can give: our renderer refuses them as too large
+    unknown: frozenset[str] = frozenset()
+    choose: "Callable[[list[HostStart]], HostStart] | None" = None
+
+    def start(self, name: str, *, reboot: bool = False) -> Plan:
+        subject = self.find(name)
+        if subject.life.running and not reboot:
+            raise UsageError("running already")
+        triggers = ("start",) if reboot else subject.life.passes
+        starts = list(self.ways(subject, triggers))
+        chosen = self.choose(starts) if self.choose is not None else starts[0]
+        subject.folder, subject.life = chosen.folder, chosen.life
+        self.begun |= {name}
+        if chosen.verdict.result in ("fails", "hangs"):
+            raise HostError(chosen.verdict.error)
+        return chosen.plan
+
+    def copy(self, name: str, new: str, snapshot: str = "", *, refresh: bool = False) -> None:
+        super().copy(name, new, snapshot, refresh=refresh)
+        self.begun |= {new} & {new if name in self.begun else ""}
+
+    def rename(self, name: str, new: str) -> None:
+        super().rename(name, new)
+        self.begun |= {new} & {new if name in self.begun else ""}
+
+    def ways(self, subject: Subject, triggers: tuple[str, ...]) -> "Iterator[HostStart]":
+        """A start in every order in which the daemon may take the rules of a pass, if that matters."""
+        instance = described(subject)
+        folder = subject.folder
+        assert isinstance(folder, Tree)
+        try:
+            metadata = self.metadata(folder)
+        except MetadataError as error:
+            # the parser's own words differ; only that it fails is predicted
+            failed = Verdict("fails", "", World(Machine(folder, "/x", MemoryRootfs()), Surroundings()))
+            plan = Plan(Metadata(), instance, self.host, triggers, ())
+            yield HostStart(failed, plan, folder.copy(), subject.life.start_failed(triggers[0]), str(error))
+            return
+        templates = folder.read_templates({rule.template for rule in metadata.rules})
+        renderings = render(metadata, templates, instance, triggers, self.host, dialect=self.dialect)
+        plan = plan_of(metadata, instance, renderings, folder.rootfs, host=self.host, triggers=triggers)
+        passes = aligned(plan, triggers)
+        limited = [
+            change for change in plan.changes if change.render_error and change.render_error.kind == "limit"
+        ]
+        self.unknown |= {change.real for change in limited}
+
+        def render_other(data: bytes, rule: Rule, trigger: str) -> bytes:
+            return render_data(data, rule, trigger, instance, self.host, dialect=self.dialect)
+
+        around = self.surroundings(instance)
+        for order in orders(passes, plan):
+            tree = folder.copy()
+            world = World(Machine(folder, around.instance, self.outside), around)
+            verdict = start(self.host, world, instance, order, metadata=metadata, render=render_other)
+            put_back(world, tree.tree, around)
+            failed = verdict.result in ("fails", "hangs")
+            life = subject.life.start_failed(triggers[verdict.passed]) if failed else subject.life.started()
+            yield HostStart(verdict, plan, tree, life)
+
+    def metadata(self, folder: Tree) -> Metadata:
+        # a daemon takes a missing metadata.yaml for one without templates, and follows a link
+        path = "/metadata.yaml"
+        entry = folder.tree.entry(path)
+        if entry is not None and entry.kind == SYMLINK:
+            path = "/" + entry.target
+            entry = folder.tree.entry(path)
+        if entry is None:
+            return Metadata()
+        return read_metadata(Source("metadata.yaml", folder.tree.read(path, BIG)), self.host.yaml)
+
+    outside = MemoryRootfs()
+
+    def surroundings(self, instance: Instance) -> Surroundings:
+        shift = SHIFT if self.shifted and not instance.privileged else 0
+        return Surroundings(None, f"{CONTAINERS}/{instance.name}", shift=shift)
+
+
+@dataclass
+class HostStart:
+    """One way a start may end on the host."""
+
+    verdict: Verdict
+    plan: Plan
+    folder: Tree
+    life: Any
+    why: str = ""
+
+
+def orders(passes: list[list[Due]], plan: Plan) -> Iterator[list[list[Due]]]:
+    """File order first; all others where a failure or a collision makes order matter."""
+    yield passes
+    matters = any(change.render_error or change.error or change.collides for change in plan.changes)
+    if matters:
+        every = (itertools.permutations(dues) for dues in passes)
+        for order in itertools.islice(itertools.product(*every), 1, MAX_ORDERS):
+            yield [list(dues) for dues in order]
+
+
+def aligned(plan: Plan, triggers: tuple[str, ...]) -> list[list[Due]]:
+    """What is due in each pass, passes in which nothing is due included."""
+    groups = list(passes_of(plan.changes))
+    passes = []
+    for trigger in triggers:
+        due = groups.pop(0) if groups and groups[0][0].trigger == trigger else []
+        passes.append([due_of(change) for change in due])
+    return passes
+
+
+def put_back(world: World, tree: MemoryRootfs, around: Surroundings) -> None:
+    """Write to the instance's folder what the host wrote to its file system."""
+    top = tuple(around.instance.split("/")[1:])
+    for names, node in sorted(world.made.items()):
+        if names[: len(top)] != top:
+            continue
+        path = "/" + "/".join(names[len(top) :])
+        uid, gid = node.uid - around.shift, node.gid - around.shift
+        there = tree._find(path) if tree.entry(path) is not None else None
+        if there is not None:  # truncated in place: all its names change
+            there.content = node.content if node.content is not None else there.content
+        elif node.kind == DIRECTORY:
+            tree.mkdir(path, node.mode, uid, gid)
+        else:
+            tree.write(path, node.content or b"", node.mode, uid, gid)
+
+
+class Replay:
+    """One case, step by step."""
+
+    def __init__(self, case: Mapping[str, Any], host: Host) -> None:
+        self.case = case
+        self.host = host
+        self.shifted = case["id"].startswith("shifted_")
+        self.ours = Simulation(host)
+        self.theirs = HostSimulation(host)
+        self.theirs.shifted = self.shifted
+        self.outside = MemoryRootfs({WORK + "/run": Entry(DIRECTORY, 0o755)})
+        self.theirs.outside = self.outside
+        self.images: dict[str, Tree] = {}
+        self.backups: dict[str, Subject] = {}
+        self.profiles: dict[str, Profile] = {"default": Profile("default", {}, DEVICES)}
+        self.rebooting: list[str] = []
+        #: a start that hangs goes on whenever somebody opens the other end: that is not replayed
+        self.hangs = False
+        #: the names of the deviations that were at work
+        self.used: set[str] = set()
+
+    def run(self) -> None:
+        """Every step; AssertionError where what is predicted, or unexplained, is not what was observed."""
+        if not self.import_image():
+            return
+        for number, observed in enumerate(self.case["observed"], 1):
+            if self.hangs:
+                return
+            if "skipped" not in observed:
+                self.take(number, observed)
+
+    def import_image(self) -> bool:
+        tree = image_tree(self.case["image"])
+        try:
+            check_image(read_metadata(tree.read_metadata(), self.host.yaml), self.host)
+        except TemplaterError as error:
+            assert self.case["import"]["rc"] != 0, f"import: we say {error}"
+            return False
+        assert self.case["import"]["rc"] == 0, f"import: {self.case['import']}"
+        self.images["img"] = tree
+        return True
+
+    def take(self, number: int, observed: Mapping[str, Any]) -> None:
+        step = observed["step"]
+        what = f"step {number} {step!r:.120}"
+        ways: list[HostStart] = []
+        self.theirs.choose = lambda starts: ways.extend(starts) or self.closest(starts, observed)
+        self.last_plan, before = None, self.states(self.ours)
+        theirs_error = self.do(self.theirs, step)
+        ours_error = self.do(self.ours, step)
+        probe = step[0] in ("sh", "exec", "sleep") or observed["rc"] == "timeout"
+        failed = observed["rc"] != 0
+        if not probe:
+            assert (theirs_error is not None) == failed, (
+                f"{what}: predicted {theirs_error}, observed {observed}"
+            )
+        self.check_words(what, theirs_error, observed)
+        expected = self.observed(observed["after"])
+        predicted = self.states(self.theirs)
+        assert predicted == expected, (
+            f"{what}: the host's prediction differs\n{difference(predicted, expected)}"
+        )
+        self.hangs = bool(ways) and any(way.verdict.result == "hangs" for way in ways)
+        mine = self.states(self.ours)
+        if mine == expected and (probe or (ours_error is not None) == failed):
+            return
+        self.explain(what, ours_error, before, mine, expected, host_failed=theirs_error is not None)
+        self.ours.subjects = {name: twin(subject) for name, subject in self.theirs.subjects.items()}
+
+    def explain(
+        self,
+        what: str,
+        error: "TemplaterError | None",
+        before: Mapping[str, Any],
+        mine: Mapping[str, Any],
+        expected: Mapping[str, Any],
+        *,
+        host_failed: bool,
+    ) -> None:
+        """Our result is not the host's: a deviation has to say so, and ours has to be what it promises."""
+        if isinstance(error, InputError) and not isinstance(error, StartError):
+            # the daemons take a missing metadata.yaml for one without templates, or follow a link
+            assert "metadata.yaml is" in str(error) and mine == before, f"{what}: ours failed with {error}"
+            return
+        plan = error.plan if isinstance(error, StartError) else self.last_plan
+        found = explanations(plan) if plan is not None else []
+        words = f"ours: {error}\n{difference(mine, expected)}"
+        assert found, f"{what}: no deviation explains it; {words}"
+        assert plan is not None
+        self.used |= {each.deviation.name for each in found}
+        if plan.failed:
+            assert isinstance(error, StartError) and mine == before, (
+                f"{what}: a failed start is not undone; {words}"
+            )
+            return
+        # where the host fails and we do not, it did the rest of the start by halves, and owes it still
+        explained = plan.changes if host_failed else (change for each in found for change in each.changes)
+        places = {place for change in explained for place in reach(change)}
+        places |= {"pending"} if host_failed else set()
+        places |= other_names(self.theirs, places)
+        strange = {path for path in differing(mine, expected) if path not in places}
+        assert not strange, f"{what}: no deviation explains {strange}; {words}"
+
+    #: our plan of the start that was just replayed
+    last_plan: "Plan | None" = None
+
+    def closest(self, starts: list[HostStart], observed: Mapping[str, Any]) -> HostStart:
+        """The way that was observed, or else the first."""
+        name = observed["step"][1] if len(observed["step"]) > 1 else ""
+        after = (observed["after"] or {}).get(name)
+        if after is not None:
+            self.theirs.begun |= {name}
+            wanted = self.observed({name: after})[name]
+            for way in starts:
+                if (way.life.pending, self.files(way.folder)) == (wanted["pending"], wanted["files"]):
+                    return way
+        return starts[0]
+
+    def check_words(self, what: str, error: "TemplaterError | None", observed: Mapping[str, Any]) -> None:
+        """The predicted error is what the daemon's log says."""
+        logged = [
+            entry["err"]
+            for entry in observed.get("daemon_log", ())
+            if entry["msg"] == "The start hook failed"
+        ]
+        if not isinstance(error, HostError) or not logged or not error.message:
+            return
+        said = logged[-1]
+        for folder in ("$INCUS_DIR/containers", "$LXD_DIR/containers"):
+            said = re.sub(
+                re.escape(folder) + r"/[^/ :]+/(rootfs|templates)", lambda m: "$" + m[1].upper(), said
+            )
+        assert error.message == said, f"{what}: predicted error {error.message!r}, logged {said!r}"
+
+    def states(self, simulation: Simulation) -> dict[str, Any]:
+        found = {}
+        for name, subject in sorted(simulation.subjects.items()):
+            assert isinstance(subject.folder, Tree)
+            found[name] = {"pending": subject.life.pending, "files": self.files(subject.folder)}
+        return found
+
+    def observed(self, after: "Mapping[str, Any] | None") -> dict[str, Any]:
+        """What was recorded of each instance, ids as its container has them."""
+        found = {}
+        for name, state in sorted((after or {}).items()):
+            shift = SHIFT if self.shifted and name in self.theirs.begun and not self.privileged(name) else 0
+            files = {path: observed_text(entry, shift) for path, entry in state["files"].items()}
+            found[name] = {"pending": state["volatile.apply_template"] or "", "files": self.known(files)}
+        return found
+
+    def privileged(self, name: str) -> bool:
+        subject = self.theirs.subjects.get(name)
+        return subject is not None and subject.instance.privileged
+
+    def files(self, folder: Tree) -> dict[str, str]:
+        return self.known(files_of(folder))
+
+    def known(self, files: Mapping[str, str]) -> dict[str, str]:
+        """Without the text of files that only the host can render."""
+        unknown = self.theirs.unknown
+        return {path: "a file of any text" if path in unknown else text for path, text in files.items()}
+
+    # steps
+
+    def do(self, simulation: Simulation, step: list[Any]) -> "TemplaterError | None":
+        """Take a step; the error that it ends with."""
+        verb, *words = step
+        try:
+            method = getattr(self, f"do_{verb}", None)
+            if method is None:
+                raise NotImplementedError(f"step {verb!r}")
+            method(simulation, *words)
+        except TemplaterError as error:
+            if isinstance(error, StartError):
+                self.last_plan = error.plan
+            return error
+        return None
+
+    def start(self, simulation: Simulation, name: str, *, reboot: bool = False) -> None:
+        tree = self.tree(simulation, name)
+        if tree.entry("/rootfs") is None:
+            raise HostError("")  # before any template is looked at, in words that are not about them
+        plan = simulation.start(name, reboot=reboot)
+        if simulation is self.ours:
+            self.last_plan = plan
+        if tree.entry("/rootfs/sbin/init") is None and tree.entry("/rootfs/init") is None:
+            simulation.stop(name)
+            raise HostError("")  # the templates are done, and then there is nothing to run
+        for key in KEPT_OF_A_START[self.host.product]:
+            simulation.set(name, key, "recorded")
+
+    def do_create(self, simulation: Simulation, image: str, name: str, *options: str) -> None:
+        config, profiles = {}, []
+        words = iter(options)
+        for word in words:
+            if word == "-c":
+                key, _, value = next(words).partition("=")
+                config[key] = value
+            elif word == "-p":
+                profiles.append(self.profiles[next(words)])
+            elif word in ("-s", "--storage", "-n", "--network", "-d"):
+                next(words)
+        config = dict.fromkeys(KEPT_BY_THE_DAEMON, "recorded") | config
+        instance = Instance(name, config=config, profiles=tuple(profiles or [self.profiles["default"]]))
+        simulation.create(instance, self.images[image])
+
+    def do_start(self, simulation: Simulation, name: str, *_: Any) -> None:
+        self.start(simulation, name)
+
+    def do_stop(self, simulation: Simulation, name: str, *_: Any) -> None:
+        simulation.stop(name)
+
+    def do_restart(self, simulation: Simulation, name: str, *_: Any) -> None:
+        simulation.stop(name)
+        self.start(simulation, name)
+
+    def do_copy(self, simulation: Simulation, source: str, new: str, *options: str) -> None:
+        name, _, snapshot = source.partition("/")
+        simulation.copy(name, new, snapshot, refresh="--refresh" in options)
+
+    def do_rename(self, simulation: Simulation, name: str, new: str) -> None:
+        simulation.rename(name, new)
+
+    def do_set(self, simulation: Simulation, name: str, key: str, value: str) -> None:
+        simulation.set(name, key, value)
+
+    def do_set_stdin(self, simulation: Simulation, name: str, key: str, value: Any) -> None:
+        simulation.set(name, key, repeated(value))
+
+    def do_unset(self, simulation: Simulation, name: str, key: str) -> None:
+        simulation.set(name, key, "")
+
+    def tree(self, simulation: Simulation, name: str) -> MemoryRootfs:
+        folder = simulation.find(name).folder
+        assert isinstance(folder, Tree)
+        return folder.tree
+
+    def do_tpl_create(self, simulation: Simulation, name: str, template: str, *_: Any) -> None:
+        if "/" in template:
+            raise UsageError("a template has no slash in its name")
+        tree = self.tree(simulation, name)
+        if tree.entry(f"/templates/{template}") is None:
+            write(tree, f"/templates/{template}", b"")
+
+    def do_tpl_edit(self, simulation: Simulation, name: str, template: str, text: str) -> None:
+        write(self.tree(simulation, name), f"/templates/{template}", text.encode())
+
+    def do_tpl_delete(self, simulation: Simulation, name: str, template: str) -> None:
+        self.do_tpl_show(simulation, name, template)
+        self.tree(simulation, name).remove(f"/templates/{template}")
+
+    def do_tpl_show(self, simulation: Simulation, name: str, template: str) -> None:
+        tree = self.tree(simulation, name)
+        folder = tree.entry("/templates")
+        # the API follows a link that stays in the instance
+        top = "/" + folder.target if folder is not None and folder.kind == SYMLINK else "/templates"
+        if "/" in template or tree.entry(f"{top}/{template}") is None:
+            raise UsageError(f"no template {template}")
+
+    def do_tpl_list(self, simulation: Simulation, *_: Any) -> None:
+        pass
+
+    def do_meta_show(self, simulation: Simulation, *_: Any) -> None:
+        pass
+
+    def do_meta_edit(self, simulation: Simulation, name: str, text: str) -> None:
+        read_metadata(Source("metadata.yaml", text), self.host.yaml)
+        write(self.tree(simulation, name), "/metadata.yaml", text.encode())
+
+    def do_sleep(self, simulation: Simulation, *_: Any) -> None:
+        for name in self.rebooting:
+            self.start(simulation, name, reboot=True)
+        if simulation is self.ours:
+            self.rebooting.clear()
+
+    def do_sh(self, simulation: Simulation, command: str) -> None:
+        with Laid(simulation, self.outside) as laid:
+            laid.run(["bash", "-c", command.replace("{CT}", laid.containers)])
+
+    def do_exec(self, simulation: Simulation, name: str, *argv: str) -> None:
+        words = list(argv)
+        while words and words[0] in ("--", "busybox", "/bin/busybox"):
+            words.pop(0)
+        if words and words[0].rpartition("/")[2] == "reboot":
+            if name not in self.rebooting:
+                self.rebooting.append(name)
+            return
+        if words and words[0].rpartition("/")[2] in ("poweroff", "halt"):
+            simulation.stop(name)
+            return
+        with Laid(simulation, self.outside) as laid:
+            top = f"{laid.containers}/{name}/rootfs"
+            laid.run([guest_word(word, top) for word in words])
+
+    def do_incus(self, simulation: Simulation, *argv: str) -> None:
+        words = [word for word in argv if word not in ("-q", "--quiet", "-f", "--force")]
+        command = words.pop(0)
+        if command in ("snapshot", "config", "profile", "image") and command != "snapshot":
+            command = f"{command} {words.pop(0)}"
+        if (
+            command == "snapshot"
+            and words
+            and words[0] in ("create", "restore", "delete", "list", "show", "rename")
+        ):
+            command = f"snapshot {words.pop(0)}"
+        if command.startswith("config ") and command.partition(" ")[2] in ("device", "template", "metadata"):
+            command = f"{command} {words.pop(0)}"
+        self.client(simulation, command, words)
+
+    do_lxc = do_incus
+
+    def client(self, simulation: Simulation, command: str, words: list[str]) -> None:
+        """A command of ``incus`` or ``lxc``."""
+        if command in ("init", "create", "launch"):
+            if "--empty" in words:
+                words.remove("--empty")
+                simulation.create_empty(
+                    Instance(words[0], profiles=(self.profiles["default"],)), empty_tree(self.host)
+                )
+            else:
+                self.do_create(simulation, *words)
+            if command == "launch":
+                self.start(simulation, words[1])
+        elif command in ("start", "stop", "restart", "copy"):
+            getattr(self, f"do_{command}")(simulation, *words)
+        elif command in ("rename", "move"):
+            simulation.rename(words[0], words[1])
+        elif command == "delete":
+            for name in words:
+                simulation.delete(name)
+        elif command in ("snapshot", "snapshot create"):
+            simulation.snapshot(words[0], words[1] if len(words) > 1 else "snap0")
+        elif command in ("restore", "snapshot restore"):
+            plan = simulation.restore(words[0], words[1])
+            self.last_plan = plan if simulation is self.ours else self.last_plan
+        elif command == "rebuild":
+            empty = "--empty" in words
+            words = [word for word in words if word != "--empty"]
+            simulation.rebuild(words[-1], empty_tree(self.host) if empty else self.images[words[0]])
+        elif command == "publish":
+            alias = words[words.index("--alias") + 1] if "--alias" in words else "published"
+            folder = simulation.publish(words[0].partition("/")[0])
+            assert isinstance(folder, Tree)
+            self.images[alias] = folder
+        elif command == "export":
+            self.backups[words[1]] = simulation.export(words[0])
+        elif command == "import":
+            backup = self.backups[words[0]]
+            simulation.import_(backup, words[1] if len(words) > 1 else backup.instance.name)
+        elif command == "profile create":
+            self.profiles.setdefault(words[0], Profile(words[0]))
+        elif command == "profile set":
+            config = dict(self.profiles[words[0]].config)
+            pairs = [" ".join(words[1:]).replace(" ", "=", 1)] if "=" not in words[1] else words[1:]
+            config.update(pair.partition("=")[::2] for pair in pairs)
+            self.profiles[words[0]] = Profile(words[0], config, self.profiles[words[0]].devices)
+        elif command in ("config set", "config unset"):
+            pairs = [f"{words[1]}={''.join(words[2:])}"] if "=" not in words[1] else words[1:]
+            for pair in pairs:
+                key, _, value = pair.partition("=")
+                simulation.set(words[0], key, value)
+        elif command == "config device add":
+            subject = simulation.find(words[0])
+            facts = dict(word.partition("=")[::2] for word in words[3:])
+            devices = {**subject.instance.devices, words[1]: {"type": words[2], **facts}}
+            subject.instance = with_devices(subject.instance, devices)
+        elif command.split(maxsplit=1)[0] not in ("image", "profile", "info", "list", "config", "snapshot"):
+            raise NotImplementedError(f"incus {command}")
+
+
+def reach(change: Change) -> Iterator[str]:
+    """Every place of the root filesystem at which a change may be seen."""
+    yield from (change.path, change.real, *change.new_parents)
+    if change.resolved is not None:
+        yield from (place for place, _ in change.resolved.links)
+        yield from change.resolved.missing
+
+
+def other_names(simulation: Simulation, places: set[str]) -> set[str]:
+    """Second names of what stands at these places."""
+    found = set()
+    for subject in simulation.subjects.values():
+        assert isinstance(subject.folder, Tree)
+        tree = subject.folder.tree
+        nodes = {
+            id(tree._find("/rootfs" + place)) for place in places if tree.entry("/rootfs" + place) is not None
+        }
+        files = tree.walk("/rootfs") if nodes else ()
+        found |= {path[len("/rootfs") :] for path, _ in files if id(tree._find(path)) in nodes}
+    return found
+
+
+def differing(mine: Mapping[str, Any], expected: Mapping[str, Any]) -> set[str]:
+    """The paths at which two states of all instances differ; what is pending counts as the path ``pending``."""
+    paths = set()
+    for name in {*mine, *expected}:
+        a, b = (
+            mine.get(name, {"pending": "?", "files": {}}),
+            expected.get(name, {"pending": "?", "files": {}}),
+        )
+        paths |= {path for path in {*a["files"], *b["files"]} if a["files"].get(path) != b["files"].get(path)}
+        paths |= {"pending"} if a["pending"] != b["pending"] else set()
+    return paths
+
+
+def twin(subject: Subject) -> Subject:
+    snapshots = {name: (instance, folder.copy()) for name, (instance, folder) in subject.snapshots.items()}
+    return Subject(subject.instance, subject.folder.copy(), subject.life, subject.origin, snapshots)
+
+
+def with_devices(instance: Instance, devices: Mapping[str, Mapping[str, str]]) -> Instance:
+    return Instance(instance.name, config=instance.config, devices=devices, profiles=instance.profiles)
+
+
+def image_tree(image: Mapping[str, Any]) -> Tree:
+    """An image's folder as it is unpacked."""
+    tree = MemoryRootfs()
+    tree._plant("/metadata.yaml", image["metadata_yaml"])
+    if image["templates_dir"] == "dir":
+        tree.mkdir("/templates")
+        for name, content in image["templates"].items():
+            entry = content if isinstance(content, dict) and "repeat" not in content else {"content": content}
+            plant(tree, {"path": name, **entry}, "/templates/")
+    elif image["templates_dir"] != "absent":
+        tree.symlink("/templates", image["templates_dir"])
+    tree.mkdir("/rootfs")
+    for path, entry in BASE.walk():
+        tree._plant(f"/rootfs{path}", BASE.read(path, BIG) if entry.kind == FILE else entry)
+    for entry in image["rootfs_extra"]:
+        plant(tree, entry, "/rootfs")
+    return Tree(tree)
+
+
+def empty_tree(host: Host) -> Tree:
+    """An instance made without an image: Incus makes an empty root, LXD none at all."""
+    tree = MemoryRootfs()
+    if host.product == "incus":
+        tree.mkdir("/rootfs")
+    return Tree(tree)
+
+
+def plant(tree: MemoryRootfs, entry: Mapping[str, Any], top: str) -> None:
+    path = top + entry["path"]
+    kind = entry.get("type", "file")
+    if tree.entry(path) is not None and kind != "dir":
+        tree.remove(path)
+    mode = int(entry["mode"], 8) if "mode" in entry else None
+    uid, gid = entry.get("uid", 0), entry.get("gid", 0)
+    if kind == "file":
+        data = (
+            base64.b64decode(entry["b64"]) if "b64" in entry else repeated(entry.get("content", "")).encode()
+        )
+        tree._plant(path, data)
+        tree.write(path, data, mode or 0o644, uid, gid)
+    elif kind == "hardlink":
+        target = entry["target"].removeprefix("templates/").removeprefix("rootfs/").lstrip("/")
+        tree.link(f"{top.rstrip('/')}/{target}", path)
+    elif kind == "symlink":
+        tree._plant(path, Entry(SYMLINK, 0o777, uid, gid, target=expanded(entry["target"])))
+    else:
+        kinds = {"dir": (DIRECTORY, 0o755), "fifo": (FIFO, 0o644), "char": (CHAR_DEVICE, 0o666)}
+        name, usual = kinds[kind]
+        rdev = (1 << 8) | 3 if kind == "char" else 0
+        tree._plant(path, Entry(name, usual if mode is None else mode, uid, gid, rdev=rdev))
+
+
+def write(tree: MemoryRootfs, path: str, data: bytes) -> None:
+    if tree.entry("/templates") is None:
+        tree.mkdir("/templates")
+    tree.write(path, data)
+
+
+def repeated(text: Any) -> str:
+    """Long texts are kept as what is repeated in them, and how often."""
+    return text["repeat"] * text["times"] if isinstance(text, dict) else str(text)
+
+
+def expanded(text: str) -> str:
+    return text.replace("$WORK", WORK)
+
+
+def guest_word(word: str, top: str) -> str:
+    """A word of a guest's command with the guest's absolute paths made the host's."""
+    return re.sub(r"(?<![\w.$/-])/(?=[\w.])", f"{top}/", word)
+
+
+# states, as the recorder wrote them down
+
+
+def files_of(folder: Tree) -> dict[str, str]:
+    """Everything in the root filesystem that is not as in the base, in the recorder's terms."""
+    if folder.tree.entry("/rootfs") is None:
+        return {}
+    root = SubTree(folder.tree, "/rootfs")
+    found = {}
+    for full, entry in folder.tree.walk("/rootfs"):
+        path = full[len("/rootfs") :]
+        hidden = path.startswith(("/dev/", "/proc/", "/sys/")) and entry.kind != FILE
+        base = BASE.entry(path)
+        if hidden or (base is not None and same(base, path, entry, root)):
+            continue
+        if entry.kind == FILE:
+            found[path] = file_text(entry.uid, entry.gid, entry.mode, root.read(path, BIG), entry.nlink)
+        elif entry.kind == SYMLINK:
+            found[path] = f"symlink {entry.target.replace(WORK, '$WORK')}"
+        else:
+            kind = {DIRECTORY: "dir", FIFO: "fifo", CHAR_DEVICE: "char"}.get(entry.kind, "other")
+            found[path] = f"{kind} {entry.uid}:{entry.gid} {entry.mode:04o}"
+    return found
+
+
+def same(base: Entry, path: str, entry: Entry, root: SubTree) -> bool:
+    if base.kind == DIRECTORY and entry.kind == DIRECTORY:
+        return True
+    if base.kind == entry.kind == SYMLINK:
+        return base.target == entry.target
+    return base.kind == entry.kind == FILE and BASE.read(path, BIG) == root.read(path, BIG)
+
+
+def file_text(uid: int, gid: int, mode: int, content: bytes, nlink: int) -> str:
+    shown = repr(content) if len(content) <= 3000 else f"{len(content)} {hashlib.sha256(content).hexdigest()}"
+    return f"file {uid}:{gid} {mode:04o} {shown}" + (f" nlink {nlink}" if nlink > 1 else "")
+
+
+def observed_text(entry: Mapping[str, Any], shift: int) -> str:
+    uid, gid = entry["uid"] - shift, entry["gid"] - shift
+    kind = entry["type"]
+    if kind == "symlink":
+        return f"symlink {entry['target']}"
+    if kind != "file":
+        return f"{kind} {uid}:{gid} {entry['mode']}"
+    if "sha256" in entry:
+        return f"file {uid}:{gid} {entry['mode']} {entry['size']} {entry['sha256']}"
+    content = base64.b64decode(entry["content_b64"]) if "content_b64" in entry else entry["content"].encode()
+    return file_text(uid, gid, int(entry["mode"], 8), content, entry.get("nlink", 1))
+
+
+def difference(mine: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    lines = []
+    for name in sorted({*mine, *expected}):
+        a, b = mine.get(name), expected.get(name)
+        if a is None or b is None:
+            lines.append(f"{name}: {'is not here' if a is None else 'should not be here'}")
+            continue
+        if a["pending"] != b["pending"]:
+            lines.append(f"{name}: pending {a['pending']!r}, observed {b['pending']!r}")
+        for path in sorted({*a["files"], *b["files"]}):
+            if a["files"].get(path) != b["files"].get(path):
+                lines.append(f"{name} {path}: {a['files'].get(path)!s:.300}")
+                lines.append(f"{name} {path}: observed {b['files'].get(path)!s:.300}")
+    return "\n".join(lines)
+
+
+class Laid:
+    """The instances' folders on disk, for commands that look at them; read back at the end."""
+
+    def __init__(self, simulation: Simulation, outside: MemoryRootfs) -> None:
+        self.simulation = simulation
+        self.outside = outside
+
+    def __enter__(self) -> "Laid":
+        self.top = tempfile.mkdtemp(prefix="templater-replay-")
+        self.containers = f"{self.top}/pool/containers"
+        self.work = f"{self.top}/work"
+        os.makedirs(self.containers)
+        for name, subject in self.simulation.subjects.items():
+            assert isinstance(subject.folder, Tree)
+            lay(subject.folder.tree, f"{self.containers}/{name}")
+        outside = MemoryRootfs()
+        for path, entry in self.outside.walk(WORK):
+            outside._plant(path[len(WORK) :], self.outside.read(path, BIG) if entry.kind == FILE else entry)
+        lay(outside, self.work)
+        base = f"{self.work}/img/base/rootfs"
+        os.makedirs(os.path.dirname(base), exist_ok=True)
+        lay(BASE, base)
+        return self
+
+    def run(self, argv: list[str]) -> None:
+        environment = {"PATH": os.environ.get("PATH", ""), "WORK": self.work, "LC_ALL": "C"}
+        with suppress(subprocess.TimeoutExpired, FileNotFoundError):
+            subprocess.run(argv, cwd=self.top, env=environment, capture_output=True, check=False, timeout=20)
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            for name, subject in self.simulation.subjects.items():
+                assert isinstance(subject.folder, Tree)
+                subject.folder = Tree(gathered(f"{self.containers}/{name}", subject.folder.tree))
+            left = gathered(f"{self.work}/run", MemoryRootfs())
+            for path, entry in left.walk():
+                self.outside._plant(
+                    f"{WORK}/run{path}", left.read(path, BIG) if entry.kind == FILE else entry
+                )
+        finally:
+            shutil.rmtree(self.top)
+
+
+def lay(tree: MemoryRootfs, top: str) -> None:
+    """Write a tree to disk; without root, owners and devices stay behind."""
+    os.makedirs(top)
+    links: dict[int, str] = {}
+    for path, entry in tree.walk():
+        place = top + path
+        node = id(tree._find(path))
+        if entry.kind == DIRECTORY:
+            os.mkdir(place)
+        elif entry.kind == SYMLINK:
+            os.symlink(entry.target.replace(WORK, top.partition("/pool/")[0] + "/work"), place)
+        elif entry.kind == FIFO:
+            os.mkfifo(place)
+        elif node in links:
+            os.link(links[node], place)
+            continue
+        elif entry.kind == FILE:
+            links[node] = place
+            Path(place).write_bytes(tree.read(path, BIG))
+        else:
+            with suppress(PermissionError):
+                os.mknod(place, stat.S_IFCHR | 0o666, entry.rdev)
+            if not os.path.lexists(place):
+                continue
+        with suppress(PermissionError):
+            os.lchown(place, entry.uid, entry.gid)
+        if entry.kind != SYMLINK:
+            os.chmod(place, entry.mode)
+
+
+def gathered(top: str, before: MemoryRootfs) -> MemoryRootfs:
+    """What is on disk, as a tree; what did not change keeps what could not be laid out."""
+    tree = MemoryRootfs()
+    links: dict[int, str] = {}
+    root = os.geteuid() == 0
+    if not os.path.isdir(top):
+        return tree
+    for folder, folders, files in os.walk(top):
+        for name in sorted(folders + files):
+            place = f"{folder}/{name}"
+            path = place[len(top) :]
+            status = os.lstat(place)
+            old = before.entry(path)
+            uid, gid = (status.st_uid, status.st_gid) if root or old is None else (old.uid, old.gid)
+            mode = stat.S_IMODE(status.st_mode)
+            if stat.S_ISLNK(status.st_mode):
+                target = os.readlink(place).replace(top.partition("/pool/")[0] + "/work", WORK)
+                tree._plant(path, Entry(SYMLINK, 0o777, uid, gid, target=target))
+            elif stat.S_ISDIR(status.st_mode):
+                tree._plant(path, Entry(DIRECTORY, mode, uid, gid))
+            elif stat.S_ISFIFO(status.st_mode):
+                tree._plant(path, Entry(FIFO, mode, uid, gid))
+            elif stat.S_ISCHR(status.st_mode):
+                tree._plant(path, Entry(CHAR_DEVICE, mode, uid, gid, rdev=status.st_rdev))
+            elif status.st_ino in links:
+                tree.link(links[status.st_ino], path)
+            else:
+                links[status.st_ino] = path
+                tree._plant(path, b"")
+                tree.write(path, Path(place).read_bytes(), mode, uid, gid)
+    return tree
+
+
+def cases_in(folder: Path) -> list[dict[str, Any]]:
+    """Every observed case of a folder; the snippets of ``pongo2_probe.json`` are none."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        case = json.loads(path.read_text())
+        if "observed" in case:
+            found.append(case)
+    return found
+
+
+def only_starts(case: Mapping[str, Any]) -> bool:
+    return {step["step"][0] for step in case["observed"]} <= {"create", "start"}

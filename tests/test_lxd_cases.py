@@ -1,0 +1,26 @@
+"""What a real LXD did, step by step, and what we do in its place.
+
+Debian's LXD 5.0.2 took the same steps as the Incus of ``test_incus_cases`` (``tests/lxd_cases``;
+TEMPLATER_LXD_CASES names another folder of the same form).
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from templater.hosts import LXD_DEBIAN
+from tests.replay import Replay, cases_in
+
+FOLDER = Path(os.environ.get("TEMPLATER_LXD_CASES") or Path(__file__).parent / "lxd_cases")
+CASES = cases_in(FOLDER)
+
+
+def test_there_are_cases() -> None:
+    assert CASES, f"no cases in {FOLDER}"
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES])
+def test_a_life_goes_as_in_lxd(case: dict[str, Any]) -> None:
+    Replay(case, LXD_DEBIAN).run()
