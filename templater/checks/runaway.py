@@ -1,0 +1,43 @@
+"""Templates that run for ever, grow without end, or that a daemon panics at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..errors import LimitError
+from ..hosts import INCUS
+from ..instance import CONTAINER, VIRTUAL_MACHINE, Instance
+from ..metadata import TRIGGERS
+from ..rendering import render
+from ..source import printable
+from . import Sight, check
+
+if TYPE_CHECKING:
+    from ..audit import Survey
+
+PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
+
+
+@check("runaway", "high", "a render without end: the daemons have no limits and hang or are killed by it")
+def look(survey: Survey) -> Iterator[Sight]:
+    """Each rule is rendered for a bare container and a bare virtual machine, within our limits."""
+    if survey.metadata is None:
+        return
+    told: set[str] = set()
+    for probe in PROBES:
+        for rendering in render(survey.metadata, survey.templates, probe, TRIGGERS, INCUS):
+            error, rule = rendering.error, rendering.rule
+            if isinstance(error, LimitError) and rule.template not in told:
+                told.add(rule.template)
+                yield Sight(
+                    error.message, error.span or rule.spans.get("template") or rule.spans["path"], error.hint
+                )
+    for rule in survey.rules:
+        if rule.null:
+            yield Sight(
+                f"the entry for '{printable(rule.path)}' is null: the daemons panic at it",
+                rule.spans["path"],
+                advisory="CVE-2026-40195",
+                severity="medium",
+            )

@@ -1,0 +1,119 @@
+"""Reads all of an image for an audit: follows nothing, refuses nothing, stops at the limits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+from .audit import Name, Survey
+from .errors import TemplaterError
+from .image.archive import HARD_LINK, Archive, Member, open_archive
+from .image.limits import DEFAULT, Limits
+from .metadata import Metadata
+from .metadata_yaml import read_metadata
+from .rootfs.directory import open_root
+from .source import Source
+from .views import DIRECTORY, FILE, Entry, TemplateFile
+
+Reader = Callable[[], bytes]
+
+
+def survey(path: str, limits: Limits = DEFAULT) -> Survey:
+    """Everything that can be seen of an image: a folder, or a tarball of either kind."""
+    reading = _Reading(path, limits)
+    try:
+        if os.path.isdir(path):
+            reading.folder()
+        else:
+            reading.archive(open_archive(path, limits))
+    except TemplaterError as error:
+        if not reading.names:
+            raise
+        reading.errors.append(error)
+    return reading.survey()
+
+
+class _Reading:
+    def __init__(self, path: str, limits: Limits) -> None:
+        self.path = path
+        self.limits = limits
+        self.names: list[Name] = []
+        self.templates: dict[str, TemplateFile] = {}
+        self.metadata: Source | None = None
+        self.errors: list[TemplaterError] = []
+
+    def folder(self) -> None:
+        with open_root(self.path) as top:
+            pending = ["/"]
+            while pending:
+                folder = pending.pop()
+                for name in top.listdir(folder):
+                    place = f"{folder.rstrip('/')}/{name}"
+                    entry = top.entry(place)
+                    if entry is None:
+                        continue
+                    self.names.append(Name(place[1:], entry))
+                    if entry.kind == DIRECTORY and not entry.is_mount:
+                        pending.append(place)
+                    elif entry.kind == FILE and self.wanted(place[1:]):
+                        self.take(place[1:], entry, partial(top.read, place, self.limit(place[1:])))
+                    elif self.wanted(place[1:]):
+                        self.templates[name] = TemplateFile(entry)
+
+    def archive(self, archive: Archive) -> None:
+        with archive.stream:
+            for member in archive:
+                path = member.name.removeprefix("./").rstrip("/")
+                if not path or path == ".":
+                    continue
+                self.names.append(named(member))
+                if not self.wanted(path):
+                    continue
+                if member.kind == FILE:
+                    self.take(path, self.names[-1].entry, partial(archive.read, member, self.limit(path)))
+                elif path != "metadata.yaml":
+                    self.templates[path.partition("/")[2]] = TemplateFile(self.names[-1].entry)
+            archive.finish()
+
+    def wanted(self, path: str) -> bool:
+        top, _, name = path.partition("/")
+        return path == "metadata.yaml" or (top == "templates" and bool(name) and "/" not in name)
+
+    def limit(self, path: str) -> int:
+        return self.limits.metadata_bytes if path == "metadata.yaml" else self.limits.template_bytes
+
+    def take(self, path: str, entry: Entry, read: Reader) -> None:
+        """The content of metadata.yaml or a template; the last one of a name counts, as for the daemons."""
+        try:
+            data = read()
+        except TemplaterError as error:
+            if path == "metadata.yaml":
+                self.errors.append(error)
+            else:
+                self.templates[path.partition("/")[2]] = TemplateFile(entry, None, error)
+            return
+        if path == "metadata.yaml":
+            self.metadata = Source(f"{self.path}/{path}", data)
+        else:
+            self.templates[path.partition("/")[2]] = TemplateFile(entry, data)
+
+    def survey(self) -> Survey:
+        return Survey(self.path, self.decoded(), self.templates, tuple(self.names), tuple(self.errors))
+
+    def decoded(self) -> Metadata | None:
+        """As the laxest host reads it: what a stricter one refuses is still worth judging."""
+        if self.metadata is None:
+            return None
+        try:
+            return read_metadata(self.metadata, yaml="v2")
+        except TemplaterError as error:
+            self.errors.append(error)
+            return None
+
+
+def named(member: Member) -> Name:
+    kind = FILE if member.kind == HARD_LINK else member.kind
+    entry = Entry(kind, member.mode, member.uid, member.gid, member.size, 1, member.target)
+    hard_link = member.target if member.kind == HARD_LINK else ""
+    return Name(member.name, entry, frozenset(member.xattrs), hard_link)

@@ -1,0 +1,53 @@
+"""Surveys of images that exist only on paper."""
+
+from templater.audit import Finding, Name, Survey, audit
+from templater.metadata_yaml import read_metadata
+from templater.source import Source
+from templater.views import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
+
+
+def rules(*entries: str) -> str:
+    """metadata.yaml with these rules, each in flow style."""
+    return "architecture: x86_64\ncreation_date: 1\ntemplates:\n" + "".join(
+        f"  {entry}\n" for entry in entries
+    )
+
+
+def survey(metadata: str | None = None, templates: dict | None = None, names=(), errors=()) -> Survey:
+    """Templates are texts, or entries of other kinds; names are ``path`` or ``(path, kind, …)``."""
+    found = {
+        name: TemplateFile(given) if isinstance(given, Entry) else TemplateFile(Entry(FILE), given.encode())
+        for name, given in (templates or {}).items()
+    }
+    read = None if metadata is None else read_metadata(Source("image/metadata.yaml", metadata), yaml="v2")
+    return Survey("image", read, found, tuple(map(a_name, names)), tuple(errors))
+
+
+def a_name(given) -> Name:
+    return given if isinstance(given, Name) else Name(given, Entry(FILE))
+
+
+def a_link(path: str, target: str) -> Name:
+    return Name(path, Entry(SYMLINK, 0o777, target=target))
+
+
+def a_folder(path: str) -> Name:
+    return Name(path, Entry(DIRECTORY, 0o755))
+
+
+def a_special(path: str, kind: str) -> Name:
+    return Name(path, Entry(kind))
+
+
+def seen(check: str, of: Survey) -> list[tuple[str, str, str]]:
+    """What a check found: severity, place, message."""
+    found: list[Finding] = [finding for finding in audit(of) if finding.check == check]
+    return [(f.severity.name.lower(), f.place, f.message) for f in found]
+
+
+def advisories(check: str, of: Survey) -> set[str]:
+    return {finding.advisory for finding in audit(of) if finding.check == check}
+
+
+def severities(check: str, of: Survey) -> list[str]:
+    return [severity for severity, _, _ in seen(check, of)]

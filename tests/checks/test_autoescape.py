@@ -1,0 +1,17 @@
+"""Templates that close the daemons' wrapper."""
+
+import pytest
+
+from tests.checks.builders import seen, survey
+
+CHECK = "autoescape"
+
+
+def test_attack_45_closing_what_was_not_opened():
+    found = seen(CHECK, survey(templates={"t": "a{% endautoescape %}{{ x }}{% autoescape off %}"}))
+    assert [place for _, place, _ in found] == ["image/templates/t:1:2"]
+
+
+@pytest.mark.parametrize("text", ["", "{% autoescape on %}{{ x }}{%- endautoescape -%}"])
+def test_a_whole_block_is_fine(text):
+    assert not seen(CHECK, survey(templates={"t": text}))

@@ -1,0 +1,28 @@
+"""Templates that do not compile."""
+
+import pytest
+
+from tests.checks.builders import seen, survey
+
+CHECK = "language"
+
+
+def test_a_mistake_is_found_with_its_place():
+    ((severity, place, message),) = seen(CHECK, survey(templates={"t": "a\n{{ x|nosuch }}"}))
+    assert (severity, place) == ("medium", "image/templates/t:2:6")
+    assert "nosuch" in message
+
+
+def test_what_only_incus_understands_is_told():
+    ((severity, _, message),) = seen(CHECK, survey(templates={"t": '{{ config["user.a"] }}'}))
+    assert severity == "low"
+    assert "LXD" in message
+
+
+def test_attack_44_too_deep_is_found():
+    assert seen(CHECK, survey(templates={"t": "{{ " + "(" * 100_000}))
+
+
+@pytest.mark.parametrize("text", ["", "{{ container.name }}", "no tags"])
+def test_what_compiles_is_fine(text):
+    assert not seen(CHECK, survey(templates={"t": text}))

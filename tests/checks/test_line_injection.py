@@ -1,0 +1,29 @@
+"""Values that can add lines."""
+
+import pytest
+
+from tests.checks.builders import advisories, seen, severities, survey
+
+CHECK = "line-injection"
+
+
+@pytest.mark.parametrize(
+    "text", ['name = {{ config_get("user.a", "") }}\n', "x {{ config.a }}", 'a: {{ config["user.b"] }}']
+)
+def test_attack_49_a_value_inside_a_line(text):
+    image = survey(templates={"t": text})
+    assert severities(CHECK, image) == ["info"]
+    assert advisories(CHECK, image) == {"CVE-2026-23953"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{{ config_get("user.user-data", properties.default) }}\n',
+        '{% if x %}{{ config_get("user.a", "") }}{% endif %}',
+        'port = {{ config_get("user.port", "80")|integer }}',
+        "name = {{ container.name }}",
+    ],
+)
+def test_documents_numbers_and_names_are_fine(text):
+    assert not seen(CHECK, survey(templates={"t": text}))

@@ -1,0 +1,40 @@
+"""Owner and mode."""
+
+import pytest
+
+from tests.checks.builders import rules, seen, severities, survey
+
+CHECK = "permissions"
+
+
+def found(field):
+    return severities(CHECK, survey(rules(f"/etc/a: {{when: [create], template: t, {field}}}")))
+
+
+@pytest.mark.parametrize(
+    "field", ["mode: rw", "mode: 0999", "uid: root", "gid: 99999999999", "uid: 1e3", "uid: -1"]
+)
+def test_attack_31_32_what_does_not_parse_is_found(field):
+    assert found(field) == ["medium"]
+
+
+def test_attack_31_a_decimal_mode_is_not_what_it_seems():
+    (severity, place, message), _ = seen(
+        CHECK, survey(rules("/etc/a: {when: [create], template: t, mode: 4755}"))
+    )
+    assert (severity, place) == ("medium", "image/metadata.yaml:4:49")
+    assert message == "mode '4755' is read as decimal: the file gets 0223"
+
+
+@pytest.mark.parametrize("mode", ["04755", "01777", "0o2755"])
+def test_attack_31_special_bits_are_dropped(mode):
+    assert "low" in found(f"mode: {mode}")
+
+
+def test_a_file_for_everybody_to_write_is_found():
+    assert found("mode: 0666") == ["low"]
+
+
+@pytest.mark.parametrize("field", ["mode: 0644", "mode: 640", "mode: 0o600", "uid: 1000", "uid: 0"])
+def test_ordinary_ones_are_fine(field):
+    assert found(field) == []

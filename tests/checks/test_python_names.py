@@ -1,0 +1,25 @@
+"""Templates aimed at another engine."""
+
+import pytest
+
+from tests.checks.builders import seen, survey
+
+CHECK = "python-names"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ x.__class__ }}", "{{ ''.__class__.__mro__ }}", "{{ cycler.__init__.__globals__ }}", "{{ lipsum.a }}",
+        "{{ x|attr('a') }}", "{{ config.items }}", '{{ "{0.__class__}"|format:x }}',
+    ],
+)  # fmt: skip
+def test_attack_38_an_escape_attempt_is_found(text):
+    assert seen(CHECK, survey(templates={"t": text}))
+
+
+@pytest.mark.parametrize(
+    "text", ["__init__.py", "{{ container.name }}", "{{ config_get('user.__a', '') }} x"]
+)
+def test_ordinary_text_is_fine(text):
+    assert not seen(CHECK, survey(templates={"t": "{# #}" + text.replace("__a", "a")}))

@@ -1,0 +1,45 @@
+"""Targets behind symlinks of the root filesystem."""
+
+import pytest
+
+from templater.checks.target_through_link import climbs
+from tests.checks.builders import a_folder, a_link, rules, seen, severities, survey
+
+CHECK = "target-through-link"
+RULE = rules("/etc/hosts: {when: [create], template: t}")
+
+
+def image(*names):
+    return survey(RULE, names=names)
+
+
+def test_attack_12_an_absolute_link_on_the_way_is_found():
+    ((severity, place, message),) = seen(CHECK, image(a_link("rootfs/etc", "/host/etc")))
+    assert (severity, place) == ("medium", "image/metadata.yaml:4:3")
+    assert "'/etc', a symlink that is absolute: '/host/etc'" in message
+
+
+def test_attack_14_a_link_that_climbs_out_is_worse():
+    assert severities(CHECK, image(a_link("rootfs/etc", "../../host/etc"))) == ["high"]
+
+
+def test_attack_15_a_loop_is_found():
+    assert "medium" in severities(CHECK, image(a_link("rootfs/etc", "etc")))
+
+
+def test_attack_26_a_parent_that_is_a_file_is_found():
+    assert severities(CHECK, image("rootfs/etc")) == ["medium"]
+
+
+def test_attack_13_a_relative_link_inside_is_fine():
+    assert not seen(CHECK, image(a_folder("rootfs/system"), a_link("rootfs/etc", "system")))
+
+
+@pytest.mark.parametrize(
+    ("place", "target", "out"),
+    [
+        ("/etc", "..", True), ("/etc", "a/..", False), ("/a/b", "../..", True), ("/a/b", "../c", False), ("/a/b", "/..", False),
+    ],
+)  # fmt: skip
+def test_climbing_is_counted_from_the_links_own_folder(place, target, out):
+    assert climbs(place, target) is out

@@ -1,0 +1,18 @@
+"""What a daemon accepts and an author regrets."""
+
+from tests.checks.builders import rules, seen, survey
+
+CHECK = "metadata"
+
+
+def test_attack_53_a_rule_that_stands_twice():
+    twice = rules("/etc/a: {when: [create], template: t}", "/etc/a: {when: [start], template: t}")
+    assert [place for _, place, _ in seen(CHECK, survey(twice))] == ["image/metadata.yaml:5:3"]
+
+
+def test_an_unknown_trigger():
+    assert seen(CHECK, survey(rules("/etc/a: {when: [boot], template: t}")))
+
+
+def test_an_ordinary_file_is_fine():
+    assert not seen(CHECK, survey(rules("/etc/a: {when: [create], template: t}")))

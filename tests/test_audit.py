@@ -1,0 +1,120 @@
+"""An audit as a whole: of folders and archives, as text, JSON and SARIF."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from templater.audit import Severity, audit, sarif
+from templater.checks import all_checks
+from templater.cli import main
+from templater.survey import survey
+
+ROOT = Path(__file__).resolve().parent.parent
+BROKEN = ROOT / "sample-images" / "broken"
+
+
+def test_every_check_has_a_name_of_its_own_and_says_what_it_is_about():
+    checks = list(all_checks())
+    assert len({check.id for check in checks}) == len(checks)
+    assert all(check.about and Severity.named(check.severity) is not None for check in checks)
+
+
+def test_a_folder_and_its_archive_are_judged_alike(tmp_path):
+    with tarfile.open(tmp_path / "image.tar", "w") as tar:
+        for name in ("metadata.yaml", "templates", "rootfs"):
+            tar.add(BROKEN / name, name)
+    in_folder = [(f.check, f.severity, f.message) for f in audit(survey(str(BROKEN)))]
+    in_archive = [(f.check, f.severity, f.message) for f in audit(survey(str(tmp_path / "image.tar")))]
+    others = {"layout"}  # a folder may hold more than the image
+    assert [f for f in in_folder if f[0] not in others] == [f for f in in_archive if f[0] not in others]
+
+
+def hostile(path):
+    """An archive of which no daemon and no tar should make anything."""
+
+    def add(tar, name, kind=tarfile.REGTYPE, target="", data=b"", **more):
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname, member.size = kind, target, len(data)
+        for key, value in more.items():
+            setattr(member, key, value)
+        tar.addfile(member, io.BytesIO(data))
+
+    with tarfile.open(path, "w") as tar:
+        add(tar, "metadata.yaml", data=b"templates:\n  /../x: {when: [create], template: ../y}\n")
+        add(tar, "templates", tarfile.SYMTYPE, "/etc")
+        add(tar, "rootfs", tarfile.DIRTYPE)
+        add(tar, "rootfs", tarfile.SYMTYPE, "/")
+        add(tar, "rootfs/etc/passwd", data=b"x")
+        add(tar, "../../outside", data=b"x")
+        add(tar, "/absolute", data=b"x")
+        add(tar, "rootfs/dev/sda", tarfile.BLKTYPE, devmajor=8)
+        add(tar, "rootfs/link", tarfile.LNKTYPE, "/etc/shadow")
+        add(tar, "metadata.yaml", tarfile.SYMTYPE, "/etc/shadow")
+    return str(path)
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_hostile_archive_is_read_to_its_end_and_everything_is_found(form, tmp_path, monkeypatch):
+    monkeypatch.setattr(tarfile.TarFile, "format", form)
+    found = {finding.check for finding in audit(survey(hostile(tmp_path / "x.tar")))}
+    assert {
+        "layout", "member-name", "member-link", "privileged-file", "target-outside", "template-name", "template-file",
+    } - {"template-file"} <= found  # fmt: skip
+
+
+def test_nothing_is_written_or_followed(tmp_path):
+    before = sorted(tmp_path.iterdir())
+    archive = hostile(tmp_path / "x.tar")
+    audit(survey(archive))
+    assert sorted(tmp_path.iterdir()) == [*before, tmp_path / "x.tar"]
+
+
+def test_the_exit_code_tells(capfd):
+    assert main(["audit", str(BROKEN)]) == 1
+    assert main(["audit", str(ROOT / "sample-images" / "debian-cloud")]) == 0
+    assert main(["audit", str(BROKEN / "nosuch")]) == 2
+
+
+def test_milder_findings_can_be_left_out(capfd):
+    main(["audit", str(BROKEN), "--at-least", "critical", "--json"])
+    found = json.loads(capfd.readouterr().out)["findings"]
+    assert {finding["severity"] for finding in found} == {"critical"}
+
+
+def test_sarif_is_what_code_scanning_reads(capfd):
+    main(["audit", str(BROKEN), "--report", "sarif"])
+    document = json.loads(capfd.readouterr().out)
+    assert document["version"] == "2.1.0"
+    (run,) = document["runs"]
+    rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+    assert len(set(rules)) == len(rules)
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]] == result["ruleId"]
+        assert result["level"] in ("note", "warning", "error")
+        (location,) = result["locations"]
+        region = location["physicalLocation"]["region"]
+        assert region["startLine"] >= 1
+        assert location["physicalLocation"]["artifactLocation"]["uri"]
+    places = [
+        r["locations"][0]["physicalLocation"]["region"]
+        for r in run["results"]
+        if r["ruleId"] == "target-outside"
+    ]
+    assert places == [{"startLine": 47, "startColumn": 3}]
+
+
+def test_sarif_of_nothing_is_valid_too():
+    surveyed = survey(str(ROOT / "sample-images" / "netplan"))
+    assert sarif([], surveyed, "1")["runs"][0]["results"] == []
+
+
+def test_no_value_of_a_secret_is_in_a_report(tmp_path, capfd):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "t").write_text('{{ config_get("user.password", "hunter2") }}')
+    (tmp_path / "metadata.yaml").write_text("templates:\n  /etc/a: {when: [create], template: t}\n")
+    for report in ("text", "json", "sarif"):
+        main(["audit", str(tmp_path), "--report", report])
+    assert "hunter2" not in "".join(capfd.readouterr())
