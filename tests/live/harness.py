@@ -40,7 +40,7 @@ templates:
     template: deep.tpl
     uid: 33
     gid: 34
-    mode: 0640
+    mode: 0604
   /etc/existing:
     when: [start]
     template: existing.tpl
@@ -146,7 +146,7 @@ BORN = {
     "/etc/templated": ("0:0 644", "{name} start bar\n"),
     "/etc/birth": ("0:0 644", "born by create as {name} of ?\n"),
     "/etc/once": ("0:0 644", "born by create as {name} of ?\n"),
-    "/srv/new/deep/file": ("33:34 640", "1a 2b 3c \n"),
+    "/srv/new/deep/file": ("33:34 604", "1a 2b 3c \n"),
     "/etc/existing": ("33:34 604", "new content\n"),
     "/srv": ("0:0 755", None),
     "/srv/new": ("0:0 755", None),

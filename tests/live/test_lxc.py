@@ -168,7 +168,7 @@ def test_an_overlay_is_rendered_in_either_stage(lxc: Lxc, stage: str):
     lxc.start("o1")
     assert lxc.cat("o1", "/etc/templated") == "o1 start bar\n"
     assert lxc.cat("o1", "/etc/birth") == "born by copy as o1 of ?\n"
-    assert lxc.seen("o1", "/srv/new/deep/file")["/srv/new/deep/file"] == ("33:34 640", "1a 2b 3c \n")
+    assert lxc.seen("o1", "/srv/new/deep/file")["/srv/new/deep/file"] == ("33:34 604", "1a 2b 3c \n")
     assert not (lxc.path / "base/rootfs/etc/templated").exists()
 
 
@@ -290,6 +290,6 @@ def test_an_unprivileged_overlay_is_rendered(lxc: Lxc):
     lxc.command("lxc-copy", "base", "-N", "o1", "-s", "-B", "overlay")
     lxc.start("o1")
     assert lxc.seen("o1", "/srv/new/deep/file", "/etc/templated") == {
-        "/srv/new/deep/file": ("33:34 640", "1a 2b 3c \n"),
+        "/srv/new/deep/file": ("33:34 604", "1a 2b 3c \n"),
         "/etc/templated": ("0:0 644", "o1 start bar\n"),
     }

@@ -53,7 +53,7 @@ def podman(folder: Path) -> Iterator[Podman]:
     try:
         yield podman
     finally:
-        podman("rm", "-fa", code=None)
+        podman("rm", "-fa", "-t", "0", code=None)
         shutil.rmtree(folder / "root", ignore_errors=True)
 
 
@@ -103,21 +103,30 @@ MOUNTED = """\
 architecture: x86_64
 creation_date: 1700000000
 templates:
-  /etc/hosts:
+  /etc/{name}:
     when: [create, start]
-    template: hosts.tpl
+    template: name.tpl
 """
+NAME = {"name.tpl": "10.0.0.1 {{ container.name }}\n"}
 
 
 def test_a_bind_mounted_file_is_written_through_when_asked_for(podman: Podman):
-    make_image(podman.path / "image", MOUNTED, {"hosts.tpl": "10.0.0.1 {{ container.name }}\n"})
+    make_image(podman.path / "image", MOUNTED.format(name="hostname"), NAME)
     podman.install("--in-place", stage="createContainer")
-    words = ["/bin/cat", "/etc/hosts"]
+    words = ["/bin/cat", "/etc/hostname"]
     assert podman.run("--rm", *annotation(podman), words=words).stdout == "10.0.0.1 c1\n"
 
 
+def test_podman_leaves_etc_hosts_to_us_when_told_so(podman: Podman):
+    """Without --no-hosts it mounts its own over the file, and writes that after every hook has run."""
+    make_image(podman.path / "image", MOUNTED.format(name="hosts"), NAME)
+    podman.install()
+    words = ["/bin/cat", "/etc/hosts"]
+    assert podman.run("--rm", "--no-hosts", *annotation(podman), words=words).stdout == "10.0.0.1 c1\n"
+
+
 def test_a_bind_mounted_file_is_refused_otherwise(podman: Podman):
-    make_image(podman.path / "image", MOUNTED, {"hosts.tpl": "10.0.0.1 {{ container.name }}\n"})
+    make_image(podman.path / "image", MOUNTED.format(name="hosts"), NAME)
     podman.install("--log", str(podman.path / "log"), stage="createContainer")
     assert podman.run("--rm", *annotation(podman), code=None).returncode == 126
     assert "mount" in (podman.path / "log").read_text()
