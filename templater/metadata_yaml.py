@@ -291,7 +291,7 @@ class _Decoder:
             f"'{node.text}' is not a {node.tag[2:]}",
             node.span,
             f"leave out the tag '{node.tag}'",
-            fatal=f"cannot {_VERB[self.rules]} {found} `{node.text}` as a {node.tag}",
+            fatal=f"cannot {_VERB_AS[self.rules]} {found} `{node.text}` as a {node.tag}",
         )
         return node.text
 
@@ -430,6 +430,7 @@ _SetField = Callable[[str, Node, Node], None]
 # What Go takes a plain scalar for: resolve.go of both libraries
 
 _VERB: Final = {"v2": "unmarshal", "v4": "construct"}
+_VERB_AS: Final = {"v2": "decode", "v4": "construct"}
 _TRUE = ("y", "Y", "yes", "Yes", "YES", "on", "On", "ON")
 _FALSE = ("n", "N", "no", "No", "NO", "off", "Off", "OFF")
 _BOOLEANS: Final = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)

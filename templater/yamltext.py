@@ -226,41 +226,55 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
     try:
         parser = begin()
         parser.get_event()  # StreamStart
-        opening = parser.get_event()
-        if isinstance(opening, StreamEndEvent):
-            if rules == "v4":
-                raise _v4_error("the file holds no YAML document", source.span(0), "no documents in stream")
-            return None
-        if rules == "v2" and (opening.version or (1, 1)) != (1, 1):
-            place = source.span(opening.start_mark.index + _mark_width(source))
-            raise _v2_error("the daemons read YAML 1.1 only", place, "found incompatible YAML document")
-        root = _Composer(source, parser, rules, limits).document()
-        following = parser.get_event() if rules == "v4" else None
-        if following is not None and not isinstance(following, StreamEndEvent):
-            place = source.span(following.start_mark.index + _mark_width(source))
-            raise _v4_error(
-                "a second document starts here", place, "expected single document, found multiple"
-            )
-        return root
+        return _only_v4(source, parser, limits) if rules == "v4" else _first_v2(source, parser, limits)
     except ReaderError as error:
         raise _reader_error(source, error) from None
     except yaml.MarkedYAMLError as error:
-        raise _syntax_error(source, error) from None
+        raise _syntax_error(source, error, rules) from None
     finally:
         if parser is not None:
             parser.dispose()
 
 
-def _v4_error(message: str, span: Span, said: str) -> YamlError:
-    error = YamlError(message, span, "Incus 7 wants exactly one document; older hosts read the first")
-    error.yaml_error = f"yaml: construct errors: <unknown position>: yaml: {said}"
+def _first_v2(source: Source, parser: Any, limits: Limits) -> Node | None:
+    """What follows the first document is not even parsed."""
+    opening = parser.get_event()
+    if isinstance(opening, StreamEndEvent):
+        return None
+    if opening.version not in (None, (1, 1)):
+        message = "the daemons read YAML 1.1 only"
+        raise _said(YamlError(message, _start(source, opening)), "yaml: found incompatible YAML document")
+    return _Composer(source, parser, "v2", limits).document()
+
+
+def _only_v4(source: Source, parser: Any, limits: Limits) -> Node:
+    """All documents are parsed, and there must be one: a damaged second one is named first."""
+    if isinstance(parser.get_event(), StreamEndEvent):
+        error = YamlError("the file holds no YAML document", source.span(0), _ONE_DOCUMENT)
+        raise _said(error, f"{_V4_PREFIX}no documents in stream")
+    composer = _Composer(source, parser, "v4", limits)
+    root = composer.document()
+    second = following = parser.get_event()
+    while not isinstance(following, StreamEndEvent):
+        composer.document()
+        following = parser.get_event()
+    if second is not following:
+        error = YamlError("a second document starts here", _start(source, second), _ONE_DOCUMENT)
+        raise _said(error, f"{_V4_PREFIX}expected single document, found multiple")
+    return root
+
+
+_ONE_DOCUMENT: Final = "Incus 7 wants exactly one document; older hosts read the first"
+_V4_PREFIX: Final = "yaml: construct errors: <unknown position>: yaml: "
+
+
+def _said(error: YamlError, words: str) -> YamlError:
+    error.yaml_error = words
     return error
 
 
-def _v2_error(message: str, span: Span, said: str) -> YamlError:
-    error = YamlError(message, span)
-    error.yaml_error = f"yaml: {said}"
-    return error
+def _start(source: Source, event: Any) -> Span:
+    return source.span(event.start_mark.index + _mark_width(source))
 
 
 _MARK: Final = "\ufeff"
@@ -341,9 +355,10 @@ class _Composer:
         """JSON's ``\\/`` came with YAML 1.2: libyaml knows it, yaml.v2 does not."""
         for match in _ESCAPE.finditer(self.source.text, span.start, span.end):
             if match[0] == "\\/":
-                raise _v2_error(
-                    "unknown escape '\\/'", self.source.span(*match.span()), "found unknown escape character"
-                )
+                error = YamlError("unknown escape '\\/'", self.source.span(*match.span()))
+                line = span.line + self.source.text.count("\n", span.start, match.start())
+                where = f"line {line}: " if line > 1 else ""
+                raise _said(error, f"yaml: {where}found unknown escape character")
 
     def aliased(self, event: AliasEvent) -> Node:
         span = self.span(event)
@@ -351,7 +366,8 @@ class _Composer:
         if node is None:
             known = f"; known are: {', '.join(sorted(self.anchors))}" if self.anchors else ""
             hint = f"an anchor is set with '&'{known}"
-            raise YamlError(f"unknown anchor '{event.anchor}'", span, hint)
+            words = f"yaml: unknown anchor '{event.anchor}' referenced"
+            raise _said(YamlError(f"unknown anchor '{event.anchor}'", span, hint), words)
         if any(node is collection for collection in self.opened):
             raise YamlError(f"anchor '{event.anchor}' contains itself", span)
         self.count(node.size, span)
@@ -400,16 +416,33 @@ def _reader_error(source: Source, error: ReaderError) -> YamlError:
     )
 
 
-def _syntax_error(source: Source, error: yaml.MarkedYAMLError) -> YamlError:
+def _syntax_error(source: Source, error: yaml.MarkedYAMLError, rules: Rules) -> YamlError:
     mark: Any = error.problem_mark or error.context_mark
     position = min(mark.index + _mark_width(source), len(source.text)) if mark else 0
     context = f", {error.context}" if error.context else ""
-    return YamlError(
+    failure = YamlError(
         f"not YAML: {error.problem or 'it can not be read'}{context}",
         source.span(position),
         hint=_syntax_hint(source.text, position),
         notes=_opened_at(source, error),
     )
+    return _said(failure, _v4_words(error, mark) if rules == "v4" else _v2_words(error))
+
+
+def _v2_words(error: Any) -> str:
+    """yaml.v2, parser.fail: the first line has no number, and a parser's line is one too low."""
+    line = error.problem_mark.line if error.problem_mark else 0
+    if line:
+        line += isinstance(error, ScannerError)
+    elif error.context_mark:
+        line = error.context_mark.line
+    return f"yaml: line {line}: {error.problem}" if line else f"yaml: {error.problem}"
+
+
+def _v4_words(error: Any, mark: Any) -> str:
+    part = "scanner" if isinstance(error, ScannerError) else "parser"
+    context = f" ({error.context})" if error.context else ""
+    return f"go-yaml load error in {part}{context} at L{mark.line + 1}.C{mark.column + 1}: {error.problem}"
 
 
 def _syntax_hint(text: str, position: int) -> str:

@@ -95,7 +95,7 @@ def agree(rules: str, go: dict, mine: dict) -> bool:
     if "metadata" in go or "metadata" in mine:
         return without_nil(go) == mine
     if "errors:" not in go["error"]:
-        return True  # a parser's words
+        return True  # a parser's words: counted below
     words = go["error"]
     if rules == "v4":
         words = words.replace("unmarshal", "construct").replace("errors:\n  ", "errors: ")
@@ -118,6 +118,7 @@ DELIBERATE = [
 #: the same for yaml.v4, whose ancestor v3 is the only one to be had as a package
 V4_DECIDES = [
     ("message", r"second document|no YAML document|<document start>", "v4 wants one document"),
+    ("text", rb"---", "v4 wants one document, and names the damage of a second one"),
     ("error", r"!!timestamp|!!float", "v4 takes dates for dates and refuses fractions"),
     ("message", r"already stands", "v4 names each duplicate once"),
     ("text", rb"[^\n]{1024}", "v4 reads long keys"),
@@ -136,7 +137,7 @@ def test_the_real_libraries_and_we_agree_on_damaged_texts(oracle):
     begin = list(seeds())
     texts = [mutated(pick.choice(begin), pick, begin) for _ in range(TEXTS)]
     answers = oracle.ask([{"text": base64.b64encode(text).decode()} for text in texts])
-    compared = 0
+    compared = parsers = same_words = 0
     for text, answer in zip(texts, answers, strict=True):
         for rules, go in (("v2", answer["v2"]), ("v4", answer["v3"])):
             mine = ours(text, rules)
@@ -144,4 +145,9 @@ def test_the_real_libraries_and_we_agree_on_damaged_texts(oracle):
                 continue
             compared += 1
             assert agree(rules, go, mine), f"{rules}: {text!r}\ngo:   {go}\nours: {mine}"
+            if rules == "v2" and "error" in go and "errors:" not in go["error"]:
+                parsers += 1
+                same_words += go["error"] == mine["error"]
     assert compared > TEXTS
+    # Go's copy of libyaml is older: it sometimes notices something else first
+    assert same_words > 0.97 * parsers > 0

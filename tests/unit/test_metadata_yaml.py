@@ -242,6 +242,31 @@ def test_incus_7_refuses_with_these_words(text, words):
     assert error_of(text, "v4").yaml_error == words
 
 
+@pytest.mark.parametrize(
+    ("yaml", "text", "words"),
+    [
+        (
+            "v4",
+            "a: 1\n---\n[",
+            "go-yaml load error in parser (while parsing a flow node) at L4.C1: did not find expected node content",
+        ),
+        (
+            "v4",
+            "a: 1\nb: 2\ntemplates:\n\t/etc/a:\n",
+            "go-yaml load error in scanner (while scanning for the next token) at L4.C1:"
+            " found character that cannot start any token",
+        ),
+        (
+            "v2",
+            "a: 1\nb: 2\ntemplates:\n\t/etc/a:\n",
+            "yaml: line 4: found character that cannot start any token",
+        ),
+    ],
+)
+def test_a_parsers_words_are_those_of_the_host(yaml, text, words):
+    assert error_of(text, yaml).yaml_error == words
+
+
 def test_hosts_with_yaml_v2_accept_what_incus_7_refuses():
     assert read("properties: {e: 2020-01-01}").properties == {"e": "2020-01-01"}
     assert read("creation_date: 1.5").creation_date == 1
