@@ -42,6 +42,21 @@ def test_what_is_no_number(base, exponent):
     assert math.isnan(power(base, exponent))
 
 
+@pytest.mark.parametrize(
+    ("base", "exponent", "result"),
+    [
+        (2.0, 0.3, 1.2311444133449163),
+        (0.3, 1.7, 0.12915348607498026),
+        (123.456, -2.6, 3.648112946804136e-06),
+        (1e21, 1.5, 3.162277660168377e31),
+        (5e-324, 0.25, 1.0270193092081002e-77),
+        (10.0, 2.75, 562.3413251903492),
+    ],
+)
+def test_fractional_powers_have_gos_last_bit(base, exponent, result):
+    assert power(base, exponent) == result
+
+
 def test_fractional_powers_are_close_to_the_platforms():
     for base in (0.3, 2.0, 123.456, 1e10):
         for exponent in (0.3, 1.7, -2.6, 10.25):

@@ -47,7 +47,7 @@ def test_what_matches_is_removed(pattern, text, left):
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(", ")", "[", "[b-a]", "*", "a**", "a{2}{3}", "a{1001}", r"\1", r"\y", "\\", "(?P<>a)", "(?z)", r"\p{Greek}", "(?"],
+    ["(", ")", "[", "[b-a]", "*", "a**", "a{2}{3}", "x|{2}", "a{1001}", r"\1", r"\y", "\\", "(?P<>a)", "(?z)", r"\p{Greek}", "(?"],
 )  # fmt: skip
 def test_what_go_does_not_compile_panics(pattern):
     with pytest.raises(Panic, match="regexp"):

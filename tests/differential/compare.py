@@ -1,0 +1,129 @@
+"""One example on both sides: what each said, and whether that is the same."""
+
+import signal
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+from templater.errors import TemplaterError
+from templater.pongo2.__main__ import render
+
+from .grammar import Example, replayed
+from .oracle import Oracle
+
+PATIENCE = 20  # seconds that a render of ours may take
+
+
+class Stuck(Exception):
+    """Our side did not come to an end."""
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    def give_up(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise Stuck
+
+    previous = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(PATIENCE)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def ours(request: dict[str, Any]) -> dict[str, Any]:
+    """Our answer: "output" as bytes, or "error" with pongo2's text; "broken" if neither."""
+    try:
+        with patience():
+            return {"output": render(request).encode("utf-8", "surrogateescape")}
+    except TemplaterError as error:
+        return {"error": getattr(error, "pongo2_error", None) or error.message, "kind": error.kind}
+    except Exception as error:  # what must never happen is what is looked for
+        return {"broken": f"{type(error).__name__}: {error}"}
+
+
+def theirs(answer: dict[str, Any]) -> dict[str, Any]:
+    if "output_b64" in answer:
+        return {"output": b64decode(answer["output_b64"])}
+    if "output" in answer:
+        return {"output": answer["output"].encode()}
+    return {"error": answer["error"], "panic": answer.get("panic", False), "phase": answer["phase"]}
+
+
+def agree(mine: dict[str, Any], other: dict[str, Any]) -> bool:
+    """The same bytes, or an error on both sides."""
+    if "broken" in mine:
+        return False
+    return mine.get("output") == other.get("output")
+
+
+def same_text(mine: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether the error is worded the same."""
+    return mine.get("error") == other.get("error")
+
+
+def is_random(oracle: Oracle, request: dict[str, Any]) -> bool:
+    """Whether pongo2 itself gives more than one answer: the order of Go's maps, addresses."""
+    (answer,) = oracle.ask([request | {"repeat": 400}])
+    return bool(answer.get("outputs"))
+
+
+def differs(oracle: Oracle, request: dict[str, Any]) -> bool:
+    (answer,) = oracle.ask([request])
+    return not agree(ours(request), theirs(answer)) and not is_random(oracle, request)
+
+
+def shrunk(oracle: Oracle, example: Example, rounds: int = 2000) -> Example:
+    """A simpler example that still differs: choices are left out, or made smaller, while it does."""
+    best, profile = example, example.profile
+    for candidate in _simpler(list(best.choices)):
+        rounds -= 1
+        if rounds < 0:
+            break
+        example = Example(replayed(candidate.value), profile)
+        if _size(example) < _size(best) and differs(oracle, example.request()):
+            best = example
+            candidate.accepted = True
+    return best
+
+
+def _size(example: Example) -> tuple[int, int, list[int]]:
+    return len(example.template), len(example.choices), example.choices
+
+
+class _Candidate:
+    def __init__(self, value: list[int]) -> None:
+        self.value = value
+        self.accepted = False
+
+
+def _simpler(choices: list[int]) -> Iterator[_Candidate]:
+    """Shorter and smaller sequences, from coarse to fine, going on from those that were accepted."""
+    current = choices
+    progress = True
+    while progress:
+        progress = False
+        for width in (32, 16, 8, 4, 2, 1):
+            position = 0
+            while position < len(current):
+                for replacement in _replacements(current[position : position + width]):
+                    candidate = _Candidate([*current[:position], *replacement, *current[position + width :]])
+                    yield candidate
+                    if candidate.accepted:
+                        current = candidate.value
+                        progress = True
+                        break
+                else:
+                    position += max(1, width // 2)
+
+
+def _replacements(part: list[int]) -> Iterator[list[int]]:
+    yield []
+    if any(part):
+        yield [0] * len(part)
+    if len(part) == 1 and part[0] > 1:
+        yield [part[0] // 2]
+        yield [part[0] - 1]

@@ -1,0 +1,108 @@
+"""A fixed number of random templates through the real pongo2 and through us; any number by hand:
+``python -m tests.differential --examples 100000``."""
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.differential.__main__ import Run
+from tests.differential.compare import agree, differs, is_random, ours, shrunk, theirs
+from tests.differential.grammar import PROFILES, Choices, Example, replayed, seeded
+from tests.differential.oracle import Oracle, Unavailable, program_for
+
+EXAMPLES = {"templates": 1500, **dict.fromkeys(PROFILES, 400)}
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
+    try:
+        program = program_for("v4", tmp_path_factory.mktemp("oracle"))
+    except Unavailable as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must compare with the real pongo2: {missing}")
+        pytest.skip(f"NOT COMPARED WITH THE REAL PONGO2: {missing}")
+    with Oracle(program) as running:
+        yield running
+
+
+@pytest.mark.parametrize("profile", EXAMPLES)
+def test_random_templates_give_the_same_bytes_or_both_fail(oracle, profile):
+    run = Run(oracle, "v4", profile)
+    run.examples(seed=2024, start=0, count=EXAMPLES[profile])
+    smallest = [shrunk(oracle, example, rounds=300).request() for example in run.different[:3]]
+    assert not smallest
+    assert run.counts["parsed"] > run.counts["examples"] / 2
+
+
+@st.composite
+def examples(draw: st.DrawFn) -> Example:
+    return Example(Choices(lambda n: draw(st.integers(0, n - 1))))
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(example=examples())
+def test_what_hypothesis_makes_up_gives_the_same_bytes_or_fails_on_both_sides(oracle, example):
+    request = example.request()
+    (answer,) = oracle.ask([request])
+    assert agree(ours(request), theirs(answer)) or is_random(oracle, request)
+
+
+# --- the tester itself ------------------------------------------------------------------------------
+
+
+def test_the_oracle_outlives_what_kills_it(oracle):
+    plain = {"context": {}, "mode": "plain"}
+    hang = {"template": "{% comment %}{% endcomment x %}"} | plain
+    recursion = {"template": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"} | plain
+    panic = {"template": "{{ 1 / 0 }}"} | plain
+    fine = {"template": "{{ 1 + 1 }}"} | plain
+    answers = list(oracle.ask([fine, hang, panic, recursion, fine, recursion]))
+    assert [a.get("phase") or a["output"] for a in answers] == ["2", "hang", "execute", "death", "2", "death"]
+    assert answers[2]["panic"]
+
+
+def test_the_order_of_gos_maps_is_no_difference(oracle):
+    request = {
+        "template": "{% for k in m %}{{ k }}{% endfor %}",
+        "context": {"m": {"a": 1, "b": 2}},
+        "mode": "plain",
+    }
+    assert is_random(oracle, request)
+
+
+def test_recorded_choices_make_the_same_example_again():
+    for i in range(50):
+        example = Example(seeded(f"9/{i}"))
+        again = Example(replayed(example.choices))
+        assert again.request() == example.request()
+
+
+def test_a_difference_is_found_and_shrunk(oracle, monkeypatch):
+    """With a fault of our own: upper turns b into X."""
+    from templater.pongo2.filters import text
+
+    honest = text.upper_text
+    monkeypatch.setattr(text, "upper_text", lambda t: honest(t).replace("B", "X"))
+    found = (Example(seeded(f"3/{i}")) for i in range(4000))
+    different = next(islice((e for e in found if "upper" in e.template and differs(oracle, e.request())), 1))
+    small = shrunk(oracle, different, rounds=600)
+    assert "upper" in small.template
+    assert len(small.template) < len(different.template)
+    assert differs(oracle, small.request())
+
+
+def test_the_oracle_answers_the_recorded_vectors_as_they_were_recorded(oracle):
+    import json
+
+    folder = Path(__file__).parent / "vectors"
+    lines = [json.loads(line) for path in sorted(folder.rglob("*.jsonl")) for line in path.open()]
+    vectors = [v for v in lines if "v4" in v and "nondeterministic" not in v.get("area", "")][::5]
+    assert vectors
+    for vector, answer in zip(vectors, oracle.ask(vectors), strict=True):
+        said = {k: answer[k] for k in ("output", "output_b64", "error") if k in answer}
+        assert said == {k: v for k, v in vector["v4"].items() if k != "panic"}, vector["id"]
