@@ -79,7 +79,7 @@ def command(
             parts,
             target,
             policy=_policy(keep, trusted),
-            ids=_ids(ranges),
+            ids=ids_of(ranges),
             finish=finish,
             progress=show,
         )
@@ -146,7 +146,7 @@ def _policy(keep: tuple[str, ...], trusted: bool) -> Policy:
     )
 
 
-def _ids(ranges: tuple[str, ...]) -> IdMap:
+def ids_of(ranges: tuple[str, ...]) -> IdMap:
     from ..rootfs.directory import IDENTITY, IdMap
 
     if not ranges:

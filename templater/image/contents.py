@@ -131,8 +131,11 @@ class UnifiedContents:
                     member.target = self._inside(member)
                 yield member, archive.chunks(member) if member.kind == FILE else iter(())
             archive.finish()
-            if not layout.has_rootfs and not archive.count:
-                raise InputError(f"'{self.name}' has no root filesystem")
+            if not layout.has_rootfs:
+                raise InputError(
+                    f"'{self.name}' has no root filesystem",
+                    hint="of a split image, give both files: the metadata tarball, then the root filesystem",
+                )
 
     def _inside(self, member: Member) -> str:
         top, _, rest = _clean_target(member).partition("/")

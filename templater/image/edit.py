@@ -18,8 +18,8 @@ from ..source import Source, printable
 from ..yamltext import Mapping as MappingNode
 from ..yamltext import Node, Scalar, Sequence, parse
 
-#: a value as it goes into the text: text, a flag, a list of texts, or a mapping of those
-Value = str | bool | tuple[str, ...] | Mapping[str, "str | bool | tuple[str, ...]"]
+#: a value as it goes into the text: text, a flag, a number, a list of texts, or a mapping of those
+Value = str | bool | int | tuple[str, ...] | Mapping[str, "str | bool | tuple[str, ...]"]
 
 _STEP = 2
 # what stays itself without quotes, in a block and inside brackets alike
@@ -82,9 +82,9 @@ def unset_property(source: Source, name: str) -> Source:
 
 def set_fact(source: Source, name: str, value: str) -> Source:
     """``architecture``, ``creation_date`` or ``expiry_date``; the dates as whole seconds."""
-    wanted: object = value if name == "architecture" else int(value)
+    wanted: str | int = value if name == "architecture" else int(value)
     return _changed(
-        source, lambda text: _set(text, (name,), value), lambda model: setattr(model, name, wanted)
+        source, lambda text: _set(text, (name,), wanted), lambda model: setattr(model, name, wanted)
     )
 
 
@@ -279,8 +279,8 @@ def _replace(text: str, place: _Place, value: Value) -> str:
     old = text[start:end]
     if isinstance(value, str):
         new = _in_style(old, value, flow=place.mapping.flow)
-    elif isinstance(value, bool):
-        new = "true" if value else "false"
+    elif isinstance(value, int):
+        new = _number(value)
     elif isinstance(value, tuple):
         return _replace_list(text, place, value)
     else:
@@ -465,8 +465,8 @@ def _block(name: str, value: Value, indent: int, text: str) -> list[str]:
     if isinstance(value, Mapping):
         inner = indent + _step_below(text, indent)
         return [lead, *(line for key, item in value.items() for line in _block(key, item, inner, text))]
-    if isinstance(value, bool):
-        return [f"{lead} {'true' if value else 'false'}"]
+    if isinstance(value, int):
+        return [f"{lead} {_number(value)}"]
     if isinstance(value, str):
         return [f"{lead} {_scalar(value)}"]
     offset = _list_offset(text)
@@ -522,11 +522,15 @@ def _flow(value: Value, *, json: bool) -> str:
             f"{_key(key, json=json, flow=True)}: {_flow(item, json=json)}" for key, item in value.items()
         )
         return "{" + ", ".join(pairs) + "}"
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if isinstance(value, int):
+        return _number(value)
     if isinstance(value, str):
         return _double(value) if json else _scalar(value, flow=True)
     return _flow_list(value, json=json)
+
+
+def _number(value: int) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
 def _flow_list(items: tuple[str, ...], *, json: bool) -> str:

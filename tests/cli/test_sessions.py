@@ -1,5 +1,8 @@
 """Every tests/cli/*.txt is a session at a terminal, replayed against the real command."""
 
+import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,9 +12,19 @@ from tests.cli.sessions import Stage, complaint, replay
 SESSIONS = sorted(Path(__file__).parent.glob("*.txt"))
 
 
+def skip_without(needs):
+    """A session says in a line of its own what it needs: ``## Needs root, mksquashfs.``"""
+    names = needs[1].split(", ") if needs else []
+    missing = [name for name in names if not (os.geteuid() == 0 if name == "root" else shutil.which(name))]
+    if missing:
+        assert not os.environ.get("CI"), f"CI has to have {', '.join(missing)}"
+        pytest.skip(f"needs {', '.join(missing)}")
+
+
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda path: path.stem)
 def test_the_session_goes_as_written(session, tmp_path, update):
     text = session.read_text()
+    skip_without(re.search(r"^## Needs (.*)\.$", text, re.MULTILINE))
     real, wrong = replay(text, Stage.set_up(tmp_path))
     if update:
         session.write_text(real)

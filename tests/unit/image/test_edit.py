@@ -242,3 +242,14 @@ def test_any_text_can_be_a_property_name_and_value(there, name, value):
         assert read_metadata(after).properties == {**before, name: value}
         gone = edit.unset_property(after, name)
         assert read_metadata(gone).properties == {key: text for key, text in before.items() if key != name}
+
+
+@pytest.mark.parametrize("source", ACCEPTED)
+def test_a_date_is_set_and_taken_away_again(source):
+    after = edit.set_fact(source, "expiry_date", "1900000000")
+    assert read_metadata(after).expiry_date == 1900000000
+    _, added = changed_lines(source.text, after.text)
+    assert len(added) <= 2
+    assert read_metadata(edit.unset_fact(after, "expiry_date")).expiry_date == 0
+    assert read_metadata(edit.set_fact(source, "creation_date", "7")).creation_date == 7
+    assert read_metadata(edit.set_fact(source, "architecture", "riscv64")).architecture == "riscv64"

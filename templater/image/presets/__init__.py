@@ -1,0 +1,67 @@
+"""Images to start from. A preset is a folder here: metadata.yaml and templates, as they will stand."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from ...errors import UsageError
+from ...rootfs.confined import write_error
+from ...source import Source
+from .. import edit
+from ..names import METADATA, ROOTFS, TEMPLATES
+from ..publish import ARCHITECTURES
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """``summary`` is the first comment line of its metadata.yaml."""
+
+    name: str
+    summary: str
+    folder: Traversable
+
+
+def presets() -> list[Preset]:
+    found = []
+    for folder in files(__package__).iterdir():
+        metadata = folder / METADATA
+        if folder.is_dir() and metadata.is_file():
+            first = metadata.read_text("utf-8").partition("\n")[0]
+            found.append(Preset(folder.name, first.removeprefix("# "), folder))
+    return sorted(found, key=lambda preset: preset.name)
+
+
+def make(
+    path: str, preset: str, *, now: int, architecture: str | None, properties: Mapping[str, str]
+) -> list[str]:
+    """Write a new image's directory, which must not exist or be empty; the answer are its files."""
+    found = next((each for each in presets() if each.name == preset), None)
+    if found is None:
+        raise UsageError(
+            f"no preset '{preset}'", hint=f"there are {', '.join(each.name for each in presets())}"
+        )
+    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
+        raise UsageError(f"'{path}' exists", hint="name a directory that does not, or an empty one")
+    source = Source(METADATA, (found.folder / METADATA).read_bytes())
+    machine = platform.machine()
+    source = edit.set_fact(source, "architecture", architecture or ARCHITECTURES.get(machine, machine))
+    source = edit.set_fact(source, "creation_date", str(now))
+    for name, value in properties.items():
+        source = edit.set_property(source, name, value)
+    written = {METADATA: source.data}
+    for template in sorted((found.folder / TEMPLATES).iterdir(), key=lambda each: each.name):
+        written[f"{TEMPLATES}/{template.name}"] = template.read_bytes()
+    try:
+        for folder in (path, os.path.join(path, TEMPLATES), os.path.join(path, ROOTFS)):
+            os.makedirs(folder, exist_ok=True)
+        for name, data in written.items():
+            with open(os.path.join(path, name), "xb") as file:
+                file.write(data)
+    except OSError as error:
+        raise write_error("make", path, error) from error
+    return list(written)

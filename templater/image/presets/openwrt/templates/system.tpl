@@ -1,0 +1,3 @@
+config system
+	option hostname '{{ instance.name }}'
+	option timezone 'UTC'

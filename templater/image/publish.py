@@ -1,0 +1,191 @@
+"""A container turned into an image, as ``lxc publish`` does it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..errors import InputError, RefusedError, TemplaterError
+from ..metadata_yaml import read_metadata
+from ..rootfs.confined import Root
+from ..rootfs.directory import IdMap, shifted
+from ..source import Source, printable
+from ..views import FILE
+from . import edit
+from .archive import Member
+from .contents import DirectoryContents, Part
+from .limits import DEFAULT
+from .names import METADATA, ROOTFS
+
+#: properties that name one build of the base image, and would lie about what is published (lxops#24)
+STALE = ("description", "serial", "name", "label", "version", "type")
+
+#: lxc.arch, and what the kernel calls it, as the daemons call it
+ARCHITECTURES = {
+    "amd64": "x86_64", "x86_64": "x86_64", "i386": "i686", "i486": "i686", "i586": "i686", "i686": "i686",
+    "x86": "i686", "arm64": "aarch64", "aarch64": "aarch64", "armhf": "armv7l", "armv7l": "armv7l",
+    "arm": "armv7l", "riscv64": "riscv64", "ppc64el": "ppc64le", "ppc64le": "ppc64le", "s390x": "s390x",
+    "loongarch64": "loongarch64",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What the image will say. ``dropped`` are stale properties that were not kept."""
+
+    contents: DirectoryContents
+    parts: list[Part]
+    dropped: tuple[str, ...]
+
+
+def find(path: str) -> str:
+    """``DIR`` or ``DIR/SNAPSHOT``: LXC keeps snapshots in ``snaps/``, others in ``snapshots/``."""
+    if os.path.isdir(os.path.join(path, ROOTFS)):
+        return path
+    parent, name = os.path.split(path.rstrip("/"))
+    for folder in ("snaps", "snapshots"):
+        if os.path.isdir(os.path.join(parent, folder, name, ROOTFS)):
+            return os.path.join(parent, folder, name)
+    if os.path.isdir(path):
+        raise InputError(
+            f"'{path}' has no 'rootfs' directory", hint="give an instance directory or an LXC container's"
+        )
+    raise InputError(f"'{path}' is neither a directory nor a snapshot of one")
+
+
+def publication(
+    path: str,
+    *,
+    now: int,
+    architecture: str = "",
+    properties: Mapping[str, str],
+    keep: Iterable[str] = (),
+    expiry: int | None = None,
+    ids: IdMap | None = None,
+    latest: int | None = None,
+) -> Publication:
+    """The container's own metadata.yaml and templates, with what publishing sets: architecture,
+    creation date, expiry, properties. Stale properties go unless they are set anew or kept."""
+    with Root(path) as root:
+        top = root.lstat("/" + ROOTFS)
+        assert top is not None
+        ids = ids or shifted(top[1].st_uid, top[1].st_gid)
+        own = root.entry("/" + METADATA) is not None
+        architecture = architecture or architecture_of(root)
+        source = (
+            Source(METADATA, root.read("/" + METADATA, DEFAULT.metadata_bytes)) if own else _made_up(root)
+        )
+    contents = DirectoryContents(
+        path,
+        latest=latest,
+        uid=lambda number: ids.in_container(number, 0)[0],
+        gid=lambda number: ids.in_container(0, number)[1],
+    )
+    source, dropped = _updated(source, now, architecture, properties, frozenset(keep), expiry)
+    parts = contents.parts() if own else [Part(Member(METADATA, FILE, 0o644))]
+    parts[0].data = source.data
+    parts[0].member.size = len(source.data)
+    parts[0].member.mtime = now
+    return Publication(contents, parts, dropped)
+
+
+def stale_of(path: str) -> dict[str, str]:
+    """The properties of an instance's metadata.yaml that publishing would drop."""
+    with Root(path) as root:
+        if root.entry("/" + METADATA) is None:
+            return {}
+        source = Source(METADATA, root.read("/" + METADATA, DEFAULT.metadata_bytes))
+    found = read_metadata(source).properties
+    return {name: found[name] for name in STALE if name in found}
+
+
+def _updated(
+    source: Source,
+    now: int,
+    architecture: str,
+    properties: Mapping[str, str],
+    keep: frozenset[str],
+    expiry: int | None,
+) -> tuple[Source, tuple[str, ...]]:
+    source = edit.set_fact(source, "architecture", architecture)
+    source = edit.set_fact(source, "creation_date", str(now))
+    if expiry is not None:
+        source = edit.set_fact(source, "expiry_date", str(expiry))
+    elif read_metadata(source).expiry_date:
+        source = edit.unset_fact(source, "expiry_date")
+    dropped = []
+    for name in STALE:
+        if name in read_metadata(source).properties and name not in properties and name not in keep:
+            source = edit.unset_property(source, name)
+            dropped.append(name)
+    for name, value in properties.items():
+        source = edit.set_property(source, name, value)
+    return source, tuple(dropped)
+
+
+def architecture_of(root: Root) -> str:
+    """From instance.yaml, else from LXC's config, else this machine's."""
+    from ..instance_directory import INSTANCE
+    from ..instance_yaml import read_instance
+
+    if root.entry("/" + INSTANCE) is not None:
+        return read_instance(Source(INSTANCE, root.read("/" + INSTANCE, 4 << 20))).architecture
+    if root.entry("/config") is not None:
+        for line in root.read("/config", 1 << 20).decode("utf-8", "replace").splitlines():
+            key, _, value = line.partition("=")
+            if key.strip() in ("lxc.arch", "lxc.architecture"):
+                return ARCHITECTURES.get(value.strip(), value.strip())
+    return ARCHITECTURES.get(platform.machine(), platform.machine())
+
+
+def _made_up(root: Root) -> Source:
+    """A container that never came from an image: what its os-release says."""
+    said: dict[str, str] = {}
+    with root.below("/" + ROOTFS) as rootfs:
+        for path in ("/etc/os-release", "/usr/lib/os-release"):
+            try:
+                text = rootfs.read(path, 1 << 16, follow=True).decode("utf-8", "replace")
+            except TemplaterError:
+                continue
+            for line in text.splitlines():
+                key, _, value = line.partition("=")
+                said.setdefault(key, value.strip().strip("\"'"))
+            break
+    source = Source(METADATA, "architecture: unknown\ncreation_date: 1\n")
+    facts = {"os": said.get("ID"), "release": said.get("VERSION_CODENAME") or said.get("VERSION_ID")}
+    for name, fact in facts.items():
+        if fact:
+            source = edit.set_property(source, name, fact)
+    return source
+
+
+def running(path: str) -> int | None:
+    """A process whose root is this root filesystem; None when nobody is at home.
+
+    Works for every runtime that runs from the directory itself: it is the inode that is compared.
+    """
+    try:
+        root = os.stat(os.path.join(path, ROOTFS))
+        processes = [name for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return None
+    for process in processes:
+        try:
+            found = os.stat(f"/proc/{process}/root/")
+        except OSError:
+            continue  # ended, or not ours to look at
+        if (found.st_dev, found.st_ino) == (root.st_dev, root.st_ino) and stat.S_ISDIR(found.st_mode):
+            return int(process)
+    return None
+
+
+def refuse_running(path: str) -> None:
+    process = running(path)
+    if process is not None:
+        raise RefusedError(
+            f"'{printable(path)}' is running (process {process})",
+            hint="stop it first, or --force: what is written meanwhile may be half in the image",
+        )
