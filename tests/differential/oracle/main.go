@@ -65,7 +65,9 @@ var bench = flag.Int("bench", 0, "measure every line this many times")
 func main() {
 	flag.Parse()
 	debug.SetMaxStack(16 << 20)
-	debug.SetGCPercent(400)
+	if *bench == 0 {
+		debug.SetGCPercent(400)
+	}
 	out := bufio.NewWriter(os.Stdout)
 	in := bufio.NewReaderSize(os.Stdin, 1<<20)
 	for {

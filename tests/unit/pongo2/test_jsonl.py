@@ -1,0 +1,151 @@
+"""The machine interface: a line in, a line out, in order, whatever the line is."""
+
+import base64
+import json
+import subprocess
+import sys
+
+import pytest
+
+from templater.pongo2.__main__ import answer, main
+
+INCUS = {
+    "trigger": "create",
+    "path": "/etc/hostname",
+    "instance": {"name": "web01"},
+    "config": {"user.foo": "bar\n"},
+    "devices": {"eth0": {"type": "nic"}},
+    "properties": {"os": "debian"},
+}
+
+
+def asked(**request):
+    return answer(json.dumps(request).encode())
+
+
+def output(template, context=None, **more):
+    return asked(template=template, context=context or {}, mode="plain", **more).get("output")
+
+
+def test_a_program_can_ask():
+    lines = [
+        {"id": 1, "template": "{{ x }}", "context": {"x": 5}},
+        {"id": "two", "template": "{{"},
+        {"id": [3]},
+    ]
+    data = "".join(json.dumps(line) + "\n" for line in lines) + "\n  \nno json\n"
+    ran = subprocess.run(
+        [sys.executable, "-m", "templater.pongo2", "--jsonl"],
+        input=data.encode(),
+        capture_output=True,
+        check=True,
+    )
+    answers = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [a["id"] for a in answers] == [1, "two", [3], None]
+    assert answers[0] == {"id": 1, "output": "5"}
+    assert [a.get("kind") for a in answers[1:]] == ["syntax", "request", "request"]
+
+
+def test_other_arguments_are_refused(capsys):
+    assert main([]) == main(["--nope"]) == 2
+    assert "--jsonl" in capsys.readouterr().err
+
+
+def test_values_are_typed_by_what_they_hold():
+    context = {"l": ["a"], "m": {"a": 1}, "f": 1.0, "n": 1, "x": None, "i": [1, 2], "e": []}
+    template = "{{ l }} {{ m }} {{ f }} {{ n }} [{{ x }}] {{ i }} {{ e }}"
+    assert output(template, context) == (
+        "<[]string Value> <map[string]interface {} Value> 1.000000 1 [] <[]int Value> <[]interface {} Value>"
+    )
+
+
+def test_incus_mode_gives_the_daemons_types_to_the_names_that_are_given():
+    template = '{{ trigger == "create" }} {{ config }} {{ devices }} {{ container.name }} {{ config_get("user.foo", 1) }}'
+    reply = asked(template=template, context=INCUS, mode="incus")
+    assert reply["output"] == "False <map[string]string Value> <config.Devices Value> web01 bar"
+    assert asked(template="[{{ path }}{{ config_get('a', 'b') }}]", mode="incus")["output"] == "[b]"
+
+
+def test_incus_mode_knows_no_files():
+    reply = asked(template='{% include "x" %}', context=INCUS, mode="incus")
+    assert "not allowed" in reply["pongo2_error"]
+
+
+@pytest.mark.parametrize(("dialect", "text"), [("v4", "0"), ("v6", "ab"), ("v6.1", "ab")])
+def test_the_dialect_can_be_chosen(dialect, text):
+    assert output('{{ "a" + "b" }}', dialect=dialect) == text
+
+
+def test_the_dialect_is_v6_unless_said():
+    assert output('{{ "a" + "b" }}') == "ab"
+
+
+def test_options_are_heeded():
+    template = "  {% if true %}\nx{% endif %}"
+    assert output(template) == "  \nx"
+    assert output(template, options={"trim_blocks": True, "lstrip_blocks": True}) == "x"
+
+
+def test_bytes_go_in_and_out_in_base64():
+    template = base64.b64encode(b"\xff{{ 1 }}").decode()
+    assert base64.b64decode(asked(template_b64=template)["output_b64"]) == b"\xff1"
+
+
+def test_an_error_says_where_and_what():
+    reply = asked(id=1, template="a\n{{ x|nosuch }}", mode="plain")
+    assert reply["kind"] == "syntax"
+    assert (reply["line"], reply["column"]) == (2, 6)
+    assert reply["pongo2_error"].endswith("Filter 'nosuch' does not exist.")
+    assert asked(template="{{ 1 / 0 }}")["kind"] == "render"
+
+
+def test_half_a_surrogate_pair_is_a_replacement_character():
+    assert answer(rb'{"template": "{{ x }}\udcff", "context": {"x": "\ud83d"}}') == {
+        "id": None,
+        "output": "\ufffd\ufffd",
+    }
+    assert answer(rb'{"template": "\ud83d\ude00"}') == {"id": None, "output": "😀"}
+
+
+def test_numbers_beyond_64_bits_are_floats():
+    assert output("{{ x }}", {"x": 2**63}) == "9223372036854775808.000000"
+    assert output("{{ x }}", {"x": -(2**63)}) == "-9223372036854775808"
+    assert output("{{ x }}", {"x": 10**400}) == "+Inf"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"[]",
+        b"5",
+        b"{",
+        b'{"template": 5}',
+        b"{}",
+        b'{"template": "x", "context": []}'[:-1] + b', "mode": "plain", "options": 5}',
+        b'{"template": "x", "context": 5}',
+        b'{"template": "x", "mode": "lxd"}',
+        b'{"template": "x", "mode": ["plain"]}',
+        b'{"template": "x", "dialect": "v7"}',
+        b'{"template": "x", "dialect": null}',
+        b'{"template_b64": "%"}',
+        b'{"template": "{{ x }}", "context": {"x": NaN}}',
+        b'{"template": "x", "context": {"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}",
+        b'{"template": "x", "context": {"x": ' + b"9" * 10_000 + b"}}",
+        b"\xff\xfe",
+    ],
+)
+def test_a_line_that_makes_no_sense_is_answered_too(line):
+    reply = answer(line)
+    assert reply["kind"] == "request"
+    assert reply["error"].startswith("bad request: ")
+    json.dumps(reply)
+
+
+def test_a_context_of_any_shape_is_answered():
+    for value in ("x", 5, None, [], [1], {"a": 5}):
+        for name in INCUS:
+            assert "id" in asked(
+                id=1, template="{{ devices }}{{ config }}", context={name: value}, mode="incus"
+            )
+    assert asked(template="x", context={"a-b": 1})["kind"] == "render"
