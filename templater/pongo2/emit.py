@@ -20,6 +20,7 @@ _BINARY = {
     "+": nodes.Add, "-": nodes.Sub, "*": nodes.Mul, "/": nodes.Div, "%": nodes.Mod, "^": nodes.Pow,
 }  # fmt: skip
 MAX_NESTED = 10
+FILTER_WEIGHT = 10
 _RELATIONS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "lteq", ">": "gt", ">=": "gteq", "in": "in"}
 
 
@@ -259,7 +260,7 @@ def weight(body: Sequence[nodes.Node]) -> int:
     waiting = list(body)
     while waiting:
         node = waiting.pop()
-        total += 1
+        total += FILTER_WEIGHT if isinstance(node, nodes.Filter) else 1
         if not isinstance(node, nodes.For):
             waiting.extend(node.iter_child_nodes())
     return total

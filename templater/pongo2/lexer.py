@@ -2,13 +2,14 @@
 
 import re
 
-from ..errors import TemplateSyntaxError
+from ..errors import LimitError, TemplateSyntaxError
 from .dialect import Dialect
 from .tokens import IDENTIFIER, KEYWORDS, NUMBER, STRING, TEXT, Token, Unit, pongo2_text, syntax_error
 
 #: pongo2 takes this character for the end of its input
 END = "\x01"
-BLANKS = " \n\r\t"
+#: of a whole template; real ones have hundreds
+MAX_TOKENS = 40_000
 VERBATIM = "{% verbatim %}"
 END_VERBATIM = "{% endverbatim %}"
 
@@ -58,6 +59,7 @@ class Lexer:
             elif opening in ("{{", "{%"):
                 self.add_text(start, position)
                 position = start = self.code(position)
+                self.bounded(position)
             elif text[position] == END:
                 position += 1
                 break
@@ -66,6 +68,11 @@ class Lexer:
                 position = found.start() if found else len(text)
         self.add_text(start, position)
         return self.tokens
+
+    def bounded(self, position: int) -> None:
+        if len(self.tokens) > MAX_TOKENS:
+            place = self.unit.span(position, position + 1)
+            raise LimitError(f"a template may not have more than {MAX_TOKENS} words and signs", place)
 
     def add_text(self, start: int, end: int) -> None:
         if end > start:

@@ -1,0 +1,236 @@
+"""Every bomb ends in its one limit error, in little time and memory; no real depth hits a limit."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from templater import pongo2
+from templater.errors import LimitError, TemplaterError, TemplateSyntaxError
+from templater.pongo2.dialect import DIALECTS, V4, V6
+from templater.pongo2.runtime import Limits
+
+ROOT = Path(__file__).parents[3]
+SECONDS = 2.0
+MEGABYTES = 200
+
+MACRO = "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}"
+MUTUAL = "{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{% endmacro %}{{ f() }}"
+LOOP = '{% for a in "x"|ljust:1000 %}'
+END = "{% endfor %}"
+
+BOMBS = {
+    "a macro that calls itself": MACRO,
+    "macros that call each other": MUTUAL,
+    "a macro that calls itself twice": (
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}"
+    ),
+    "a macro that calls itself in a loop": (
+        '{% macro f(n) %}{% for x in "aaaaaaaaaa" %}{{ f(n - 1) }}{% endfor %}{% endmacro %}{{ f(9) }}'
+    ),
+    "a billion rounds": f"{LOOP}{LOOP.replace('a', 'b')}{LOOP.replace('a', 'c')}.{END}{END}{END}",
+    "a billion silent rounds": LOOP * 3 + "{% set y = 1 %}" + END * 3,
+    "rounds of heavy filters": LOOP * 3 + '{{ "a b c d e f"|title|urlize|wordcount }}' + END * 3,
+    "a loop over a long string": '{% for x in "x"|ljust:4000000 %}{{ x }}{{ x }}{{ x }}{% endfor %}',
+    "a loop over lorem": "{% filter upper %}{% lorem 3000 b %}{% endfilter %}" * 9,
+    "ljust": '{{ "x"|ljust:200000000 }}',
+    "center": '{{ "x"|center:400000000 }}',
+    "many times ljust": '{{ "x"|ljust:4000000 }}' * 100,
+    "many kept values": "".join(f'{{% set a{n} = "é"|ljust:4000000 %}}' for n in range(100)),
+    "many kept lists": '{% set a = "é"|ljust:4000000 %}'
+    + "".join(f"{{% set a{n} = a|make_list %}}" for n in range(100)),
+    "wide characters": '{% set a = "😀"|ljust:4000000 %}{{ a }}{{ a }}{{ a }}',
+    "stringformat, allowed width": '{{ 1|stringformat:"%999999d" }}' * 50,
+    "lorem": "{% lorem 100000000 w %}",
+    "random lorem": "{% lorem 100000000 w random %}",
+    "doubling by add": '{% set x = "x" %}' + LOOP + "{% set x = x|add:x %}" + END,
+    "doubling by +": '{% set x = "x" %}' + LOOP + "{% set x = x + x %}" + END + "{{ x }}",
+    "doubling by a macro": (
+        '{% macro f(n, t) %}{% if n %}{{ f(n - 1, t + t) }}{% else %}{{ t }}{% endif %}{% endmacro %}{{ f(60, "x") }}'
+    ),
+    "doubling by filter blocks": "{% filter ljust:2000000 %}" * 50 + "x" + "{% endfilter %}" * 50,
+    "make_list": '{{ "x"|ljust:4000000|make_list|join:"abcdefgh" }}',
+    "split": '{{ "x"|ljust:4000000|split:""|join:", " }}',
+    "linenumbers": '{% set x = "x"|ljust:4000000 %}' + "{{ x|linenumbers|wordwrap:1 }}" * 20,
+    "brackets": "{{ " + "(" * 100_000 + "1" + ")" * 100_000 + " }}",
+    "conditions": "{% if 1 %}" * 100_000,
+    "loops": "{% for x in l %}" * 100_000,
+    "alternating operators": "{{ " + "1 == -(" * 50_000 + " }}",
+    "powers": "{{ 1" + "^1" * 100_000 + " }}",
+    "sums": "{{ 1" + "+1" * 100_000 + " }}",
+    "ors": "{{ 1" + " or 0 and 1" * 100_000 + " }}",
+    "a path": "{{ a" + ".b" * 100_000 + " }}",
+    "calls": "{{ " + "f(" * 100_000 + " }}",
+    "arguments": "{{ f(" + "1," * 100_000 + ") }}",
+    "subscripts": "{{ " + "a[" * 100_000 + " }}",
+    "filters": "{{ 1" + "|upper" * 100_000 + " }}",
+    "a hundred thousand tags": "{% if n %}{{ n|upper }}{% endif %}" * 100_000,
+    "a template of 100 MB": "x" * 100_000_000,
+}
+
+#: the same without a limit error: they end by themselves, in time
+HARMLESS = {
+    "rjust": '{{ "x"|rjust:200000000 }}',
+    "stringformat": '{{ 1|stringformat:"%9999999999d" }}',
+    "cut of everything": '{% set x = "x"|ljust:4000000 %}' + '{{ x|cut:" "|upper|title|escape }}' * 20,
+    "sums in brackets": "{{ " + "(" * 900 + "1" + "+1)" * 900 + " }}",
+    "a power": "{{ 9^999999 }}",
+    "huge integers": '{{ "abc"|slice:"-9999999999:9999999999" }}{{ 9223372036854775807 + 1 }}',
+    "spaceless, many opening": "{% spaceless %}" + "<" * 100_000 + "{% endspaceless %}",
+    "spaceless, many gaps": "{% spaceless %}" + "<a> " * 50_000 + "{% endspaceless %}",
+    "spaceless, closing": "{% spaceless %}" + "> <" * 50_000 + "{% endspaceless %}",
+    "striptags": '{{ "<"|ljust:1000000|striptags }}{{ x|striptags|length }}',
+    "removetags": '{{ x|removetags:"a,b,c"|length }}',
+    "urlize": "{{ x|urlize|length }}",
+    "truncatewords_html": "{{ x|truncatewords_html:100000|length }}",
+    "a long line": "x" * 3_000_000 + "{{ 1 }}",
+    "elifs": "{% if n == 0 %}" + "".join(f"{{% elif n == {n} %}}{n}" for n in range(5000)) + "{% endif %}",
+    "many names": "".join(f"{{{{ a{n} }}}}" for n in range(5000)),
+    "three thousand tags": "{% if n %}{{ n|upper }}{% endif %}" * 3_000,
+}
+
+CHILD = """
+import sys, time
+from templater import pongo2
+from templater.errors import LimitError, TemplaterError
+from templater.pongo2.dialect import DIALECTS
+pongo2.compile("{{ 1|add:2 }}").render({})
+source = sys.stdin.read()
+started = time.process_time()
+kind = "output"
+def peak():
+    lines = open("/proc/self/status").read().split("\\n")
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
+try:
+    template = pongo2.compile(source, DIALECTS[sys.argv[1]], mode="plain")
+    template.render({"l": ["a"], "n": 7, "x": "<a <b " * 20000 + "www.a.b@" * 20000})
+except TemplaterError as error:
+    kind = error.kind
+    assert len(str(error)) < 1000
+print(kind, time.process_time() - started, peak())
+"""
+
+
+def detonate(source: str, dialect: str) -> tuple[str, float, int]:
+    """Kind of result, seconds of processor time, and megabytes at the peak, in a process of its own."""
+    answer = subprocess.run(
+        [sys.executable, "-c", CHILD, dialect],
+        input=source, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    kind, seconds, megabytes = answer.stdout.split()
+    return kind, float(seconds), int(megabytes)
+
+
+@pytest.mark.parametrize("dialect", list(DIALECTS)[:2])
+@pytest.mark.parametrize("bomb", list(BOMBS))
+def test_a_bomb_ends_in_its_limit_error(bomb: str, dialect: str) -> None:
+    kind, seconds, megabytes = detonate(BOMBS[bomb], dialect)
+    only_v6 = bomb in ("doubling by +", "doubling by a macro", "subscripts")
+    assert kind == "limit" or (dialect == "v4" and only_v6)
+    assert seconds < SECONDS
+    assert megabytes < MEGABYTES + (200 if bomb == "a template of 100 MB" else 0)
+
+
+@pytest.mark.parametrize("bomb", list(HARMLESS))
+def test_what_is_slow_elsewhere_is_not_slow_here(bomb: str) -> None:
+    kind, seconds, megabytes = detonate(HARMLESS[bomb], "v6")
+    assert kind in ("output", "render")
+    assert seconds < SECONDS
+    assert megabytes < MEGABYTES
+
+
+def nest(opening: str, closing: str, depth: int, inner: str = "x") -> str:
+    return opening * depth + inner + closing * depth
+
+
+DEEP = {
+    "if": ("{% if t %}", "{% endif %}"),
+    "for": ("{% for x in one %}", "{% endfor %}"),
+    "for with forloop": ("{% for x in one %}{{ forloop.Last|cut:'True' }}", "{% endfor %}"),
+    "with": ("{% with y=t %}", "{% endwith %}"),
+    "filter": ("{% filter lower %}", "{% endfilter %}"),
+    "autoescape": ("{% autoescape on %}", "{% endautoescape %}"),
+    "spaceless": ("{% spaceless %}", "{% endspaceless %}"),
+    "ifchanged": ("{% ifchanged %}", "{% endifchanged %}"),
+    "mixed": (
+        "{% if t %}{% for x in one %}{% with y=t %}{% autoescape off %}",
+        "{% endautoescape %}{% endwith %}{% endfor %}{% endif %}",
+    ),
+}
+
+
+@pytest.mark.parametrize("spans", [False, True], ids=["plain", "with spans"])
+@pytest.mark.parametrize("name", list(DEEP))
+def test_blocks_nest_a_hundred_deep(name: str, spans: bool) -> None:
+    opening, closing = DEEP[name]
+    depth = 98 // opening.count("{%")
+    inner = "{{ 1 / zero }}" if spans else "x"
+    template = pongo2.compile(nest(opening, closing, depth, inner), V6)
+    context: dict[str, Any] = {"t": True, "one": ["k"], "zero": 0}
+    if not spans:
+        assert template.render(context) == "x"
+        return
+    with pytest.raises(TemplaterError) as raised:
+        template.render(context)
+    assert raised.value.span is not None
+    assert raised.value.span.start == template.source.text.index("1 / zero")
+
+
+def test_expressions_nest_as_deep_as_anybody_writes() -> None:
+    def value(text: str) -> str:
+        return pongo2.compile("{{ " + text + " }}").render({"n": 1, "t": True})
+
+    assert value(nest("(", ")", 900, "n")) == "1"
+    assert value(nest("(", "+n)", 300, "n")) == "301"
+    assert value("n" + "+n" * 999) == "1000"
+    assert value("n" + "|add:1" * 999) == "1000"
+    assert value("t" + " and t" * 999) == "True"
+    assert value("n" + " == n" * 50) == "False"
+    assert value(nest("-(", ")", 50, "n")) == "1"
+
+
+@pytest.mark.parametrize(
+    ("limits", "source", "words"),
+    [
+        (Limits(steps=100), '{% for x in "x"|ljust:99 %}{{ x }}{% endfor %}', "100 steps"),
+        (Limits(output=100), '{{ "x"|ljust:101 }}', "100 characters"),
+        (Limits(output=100), '{% for x in "x"|ljust:101 %}{{ x }}{% endfor %}', "100 characters"),
+        (Limits(values=5000), '{{ "x"|ljust:4000|upper }}', "5000 characters of values"),
+        (Limits(depth=5), MACRO, "5 deep"),
+    ],
+)
+def test_limits_are_options_and_say_which_they_are(limits: Limits, source: str, words: str) -> None:
+    with pytest.raises(LimitError, match=words):
+        pongo2.compile(source, limits=limits).render({})
+    with pytest.raises(LimitError, match=words):
+        pongo2.compile(source).render({}, limits=limits)
+    if source is not MACRO:
+        pongo2.compile(source).render({})
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("a\nb {{ 1 }", "2:8"),
+        ("a {# b", "1:3"),
+        ("{% verbatim %} x", "1:1"),
+        ("{{ 1 }} {% if %}", "1:12"),
+        ("\r\n{{ 1\r\n}}", "2:6"),
+        ("\ufeff{% bad %}", "1:5"),
+    ],
+)
+def test_what_is_unfinished_is_shown_where_it_stands(source: str, place: str) -> None:
+    with pytest.raises(TemplateSyntaxError) as raised:
+        pongo2.compile(source)
+    assert raised.value.span is not None
+    assert f"{raised.value.span.line}:{raised.value.span.column}" == place
+
+
+@pytest.mark.parametrize("dialect", [V4, V6], ids=["v4", "v6"])
+def test_bytes_come_out_as_they_went_in(dialect: Any) -> None:
+    source = b"\xef\xbb\xbf\x00\r\n\xff\xfe{{ x }}\xed\xa0\x80\xc3\xa9"
+    text = pongo2.compile(source, dialect).render({"x": "\udcff"})
+    assert text.encode("utf-8", "surrogateescape") == source.replace(b"{{ x }}", b"\xff")
