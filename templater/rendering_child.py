@@ -129,7 +129,9 @@ def keys(job: Job, *, in_child: bool) -> "dict[str, str]":
         parts += (name.encode("utf-8", "surrogateescape"), b"" if file.data is None else b"=" + file.data)
     found = {IMAGE: key(parts)}
     if job.instance is not None:
-        found[INSTANCE] = key((kind, job.instance.name.encode("utf-8", "surrogateescape"), job.instance.data))
+        # a description without a name takes its file's, unless the runtime gives one
+        stem = "" if job.name else job.instance.name
+        found[INSTANCE] = key((kind, stem.encode("utf-8", "surrogateescape"), job.instance.data))
     return found
 
 

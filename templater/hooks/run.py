@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import NoReturn
 
+    from ..apply import Journal
     from ..plan import Change, Plan
     from ..rendering_child import Answer
-    from ..rootfs.directory import IdMap
+    from ..rootfs.directory import DirectoryRootfs, IdMap
 
 RUNTIMES = ("lxc", "oci", "nspawn", "incus")
 
@@ -365,38 +366,52 @@ def start(situation: Start, options: Options, log: Log) -> None:
 
 
 def _start(situation: Start, options: Options, log: Log, notebook: Notebook) -> None:
-    state = notebook.state()
-    known = state is not None
-    if state is None:
-        state = State("create")  # the first start of a container that nobody unpacked is its creation
+    known = notebook.state()
+    # the first start of a container that nobody unpacked is its creation
+    owed = State("create") if known is None else known
     triggers = options.triggers or situation.triggers
-    if not triggers and not situation.pending_in_config:
-        triggers = passes(state.pending)
+    told = bool(triggers) or situation.pending_in_config
+    if not told:
+        triggers = passes(owed.pending)
     job = _job(situation, options, triggers)
     with DescribedRun(job, _store(situation, options, notebook), options) as rendering:
-        from ..apply import Journal, apply
-        from ..rootfs.directory import DirectoryRootfs
+        from ..apply import Journal
 
-        answer = rendering.finish()
-        if answer.instance.is_vm:
-            raise RefusedError(
-                f"'{printable(answer.instance.name)}' is a virtual machine: hooks are for containers"
-            )
-        log.name = log.name or answer.instance.name
-        if situation.mount is not None:
-            situation.mount()
-        with DirectoryRootfs(situation.rootfs, situation.ids, cross_mounts=situation.cross_mounts) as rootfs:
-            plan = rendering.plan(answer, rootfs)
-            if situation.compare:
-                compare(plan, log)
-                return
-            written = apply(plan, rootfs, wait=options.time_limit, journal=Journal(notebook.directory))
-    _note(plan, written, log)
-    if situation.pending_in_config:
+        # What start alone wrote, the next start writes again. What is owed once has to be on the disk
+        # before it counts as done.
+        durable = told or bool(owed.pending)
+        answer = _carry_out(situation, rendering, log, Journal(notebook.directory), durable=durable)
+    if told or situation.compare:
         return
-    after = State("", situation.name or state.name or answer.instance.name, state.image)
-    if not options.triggers and (not known or after != state):
+    after = State("", situation.name or owed.name or answer.instance.name, owed.image)
+    if known is None or after != known:
         notebook.remember(after)
+
+
+def _carry_out(
+    situation: Start, rendering: "DescribedRun", log: Log, journal: "Journal", *, durable: bool
+) -> "Answer":
+    # imported while the child renders
+    from ..apply import apply
+    from ..plan import plan_of
+    from ..rootfs.directory import DirectoryRootfs
+
+    answer = rendering.finish()
+    if answer.instance.is_vm:
+        raise RefusedError(
+            f"'{printable(answer.instance.name)}' is a virtual machine: hooks are for containers"
+        )
+    log.name = log.name or answer.instance.name
+    if situation.mount is not None:
+        situation.mount()
+    with DirectoryRootfs(situation.rootfs, situation.ids, cross_mounts=situation.cross_mounts) as rootfs:
+        plan = rendering.plan(plan_of, answer, rootfs)
+        if situation.compare:
+            compare(plan, log)
+        else:
+            wait = rendering.options.time_limit
+            _note(plan, apply(plan, rootfs, wait=wait, journal=journal, durable=durable), log)
+    return answer
 
 
 def compare(plan: "Plan", log: Log) -> None:
@@ -441,12 +456,10 @@ class DescribedRun(Run):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def plan(self, answer: "Answer", rootfs: "object") -> "Plan":
-        from ..plan import plan_of
-
+    def plan(self, plan_of: "Callable[..., Plan]", answer: "Answer", rootfs: "DirectoryRootfs") -> "Plan":
         def of(answer: "Answer") -> "Plan":
             return plan_of(
-                answer.metadata, answer.instance, answer.renderings, rootfs,  # type: ignore[arg-type]
+                answer.metadata, answer.instance, answer.renderings, rootfs,
                 host=self.job.host, triggers=answer.triggers, in_place=self.options.in_place,
             )  # fmt: skip
 

@@ -194,9 +194,9 @@ def umount_below(path: Path) -> None:
         subprocess.run(["umount", "-l", point], check=False, capture_output=True)
 
 
-def new_folder() -> Iterator[Path]:
+def new_folder(where: str | None = None) -> Iterator[Path]:
     """A folder that a container's mapped root can walk into, and that leaves nothing behind."""
-    path = Path(tempfile.mkdtemp(prefix="templater-live."))
+    path = Path(tempfile.mkdtemp(prefix="templater-live.", dir=where))
     path.chmod(0o755)
     try:
         yield path

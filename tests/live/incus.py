@@ -1,0 +1,103 @@
+"""A real Incus of Debian's, started for a module of tests in a mount namespace of its own with cgroup2."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .harness import CG2, need, new_folder, run, umount_below
+
+DAEMON = "/usr/libexec/incus/incusd"
+PRESEED = """\
+storage_pools: [{name: default, driver: dir}]
+profiles: [{name: default, devices: {root: {path: /, pool: default, type: disk}}}]
+"""
+
+
+class Incus:
+    """The daemon, and its client with the same directory.
+
+    ``idmapped_mounts=False`` makes it shift owners on disk, as on kernels without them.
+    """
+
+    def __init__(self, folder: Path, *, idmapped_mounts: bool = True) -> None:
+        self.folder = folder / "incus"
+        self.folder.mkdir(mode=0o711)
+        self.log = folder / "incus.log"
+        self.environment = {**os.environ, "INCUS_DIR": str(self.folder), "HOME": str(folder), "LC_ALL": "C"}
+        if not idmapped_mounts:
+            self.environment["INCUS_IDMAPPED_MOUNTS_DISABLE"] = "1"
+        self._daemon = subprocess.Popen(
+            [*CG2, DAEMON, "--group", "root", "--logfile", str(self.log)],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def set_up(self) -> Incus:
+        run(DAEMON, "waitready", "--timeout=60", env=self.environment, timeout=90)
+        subprocess.run(
+            ["incus", "admin", "init", "--preseed"],
+            input=PRESEED, text=True, env=self.environment, check=True, capture_output=True, timeout=60,
+        )  # fmt: skip
+        return self
+
+    def __call__(self, *words: str, code: int | None = 0, timeout: float = 120) -> str:
+        """A client's command; its standard output."""
+        return run("incus", *words, code=code, timeout=timeout, env=self.environment).stdout
+
+    def fails(self, *words: str) -> str:
+        """The client's complaint about a command that must fail."""
+        answer = run("incus", *words, code=None, env=self.environment, timeout=120)
+        assert answer.returncode != 0, answer.stdout
+        return answer.stderr
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self(*words))
+
+    def image(self, alias: str) -> dict[str, Any]:
+        (found,) = (
+            image
+            for image in self.json("image", "list", "-f", "json")
+            if alias in [each["name"] for each in image["aliases"]]
+        )
+        return found
+
+    def rootfs(self, name: str) -> Path:
+        """Where an instance's files lie. Of a stopped one they are all there; ids may be shifted."""
+        return self.folder / "storage-pools/default/containers" / name / "rootfs"
+
+    def reason(self) -> str:
+        """Why the last start failed: the client is not told."""
+        lines = [line for line in self.log.read_text().splitlines() if "start hook failed" in line]
+        return lines[-1] if lines else ""
+
+    def close(self) -> None:
+        names = [each["name"] for each in self.json("list", "-f", "json")]
+        for name in names:
+            run("incus", "delete", "-f", name, code=None, env=self.environment)
+        self._daemon.send_signal(signal.SIGTERM)
+        try:
+            self._daemon.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self._daemon.kill()
+            self._daemon.wait()
+        umount_below(self.folder)
+
+
+def an_incus(*, idmapped_mounts: bool = True) -> Iterator[Incus]:
+    """For a fixture of module scope."""
+    need("incus", DAEMON, "unshare")
+    for folder in new_folder():
+        incus = Incus(folder, idmapped_mounts=idmapped_mounts)
+        try:
+            yield incus.set_up()
+        finally:
+            incus.close()

@@ -1,0 +1,283 @@
+"""Images built here in a real Incus, and its exports read here."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from templater.image import open_image
+from templater.image.build import Packing, build
+from templater.image.contents import open_contents
+from templater.image.describe import describe
+from templater.image.fingerprint import fingerprint
+from templater.image.unpack import TRUSTED, unpack
+
+from .harness import make_image, make_rootfs, need, new_folder
+from .incus import Incus, an_incus
+
+pytestmark = pytest.mark.live
+
+METADATA = """\
+# kept through edits
+architecture: x86_64
+creation_date: 1700000000
+properties:
+  os: tiny
+  description: "built here"
+templates:
+  /etc/hostname:
+    when: [create, copy]
+    template: hostname.tpl
+  /etc/app.conf:
+    when: [start]
+    template: app.tpl
+    uid: 33
+    gid: 34
+    mode: "0640"
+"""
+TEMPLATES = {
+    "hostname.tpl": "{{ instance.name }}\n",
+    "app.tpl": 'foo = {{ config_get("user.foo", "none") }}\nos = {{ config_get("image.os", "?") }}\n',
+}
+PATHS = ("/etc/hostname", "/etc/app.conf")
+
+
+@pytest.fixture(scope="module")
+def incus() -> Iterator[Incus]:
+    yield from an_incus()
+
+
+@pytest.fixture(scope="module")
+def work() -> Iterator[Path]:
+    for folder in new_folder():
+        make_image(folder / "image", METADATA, TEMPLATES)
+        make_rootfs(folder / "image" / "rootfs")
+        os.setxattr(folder / "image/rootfs/etc/passwd", "user.note", b"kept")
+        os.link(folder / "image/rootfs/etc/passwd", folder / "image/rootfs/etc/passwd-")
+        (folder / "image/rootfs/etc" / ("ü" * 100)).write_text("long and not ASCII")
+        with open(folder / "image/rootfs/etc/sparse", "wb") as file:
+            file.seek(1 << 20)
+            file.write(b"end")
+        yield folder
+
+
+def templater(*words: str) -> subprocess.CompletedProcess:
+    answer = subprocess.run(
+        [sys.executable, "-m", "templater", *words],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer
+
+
+def previewed(image: Path, *words: str) -> dict[str, str]:
+    """What our preview says that the first start will leave in the files."""
+    plan = json.loads(templater("preview", str(image), "--host", "incus-debian", "--json", *words).stdout)
+    return {change["path"]: change["content"] for change in plan["changes"]}
+
+
+def stored(work: Path, **packing: object) -> list[str]:
+    name = "-".join(str(value) for value in packing.values())
+    contents = open_contents(str(work / "image"))
+    return list(build(contents, contents.parts(), str(work / name), Packing(**packing), replace=True).files)
+
+
+def started(incus: Incus, alias: str, name: str) -> dict[str, tuple[str, str]]:
+    """Owner with mode, and content, as a program in a newly started instance sees them."""
+    incus("create", alias, name, "-c", "user.foo=bar")
+    incus("start", name)
+    found = {}
+    for path in PATHS:
+        said = incus("exec", name, "--", "stat", "-c", "%u:%g %a", path).strip()
+        found[path] = (said, incus("exec", name, "--", "cat", path))
+    return found
+
+
+FORMS = [
+    *(
+        {"layout": "unified", "compression": each}
+        for each in ("gzip", "xz", "zstd", "none", "bzip2", "lzma", "lz4")
+    ),
+    *({"layout": "split", "compression": each, "rootfs": "tar"} for each in ("gzip", "xz", "zstd")),
+    {"layout": "split", "compression": "xz", "rootfs": "squashfs"},
+    {"layout": "unified", "compression": "none", "tar": "gnu"},
+]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(form.values()))
+def test_what_is_built_here_starts_there_with_the_previewed_files(incus, work, form):
+    need("mksquashfs")
+    if form.get("tar") == "gnu":
+        os.removexattr(work / "image/rootfs/etc/passwd", "user.note")
+    files = stored(work, **form)
+    alias = "-".join(form.values())
+    incus("image", "import", *files, "--alias", alias)
+    name = f"c{FORMS.index(form)}"
+    found = started(incus, alias, name)
+    expected = previewed(work / "image", "--name", name, "-c", "user.foo=bar", "-c", "image.os=tiny")
+    assert found == {
+        "/etc/hostname": ("0:0 644", expected["/etc/hostname"]),
+        "/etc/app.conf": ("33:34 640", expected["/etc/app.conf"]),
+    }
+    shown = incus.image(alias)
+    assert shown["fingerprint"] == fingerprint(*files)
+    assert shown["properties"] == {"os": "tiny", "description": "built here"}
+    rootfs = incus.rootfs(name)
+    assert (rootfs / "etc" / ("ü" * 100)).read_text() == "long and not ASCII"
+    assert (rootfs / "etc/passwd").stat().st_ino == (rootfs / "etc/passwd-").stat().st_ino
+    assert (rootfs / "etc/sparse").read_bytes() == bytes(1 << 20) + b"end"
+    if form.get("tar") == "gnu":
+        os.setxattr(work / "image/rootfs/etc/passwd", "user.note", b"kept")
+    else:
+        assert os.getxattr(rootfs / "etc/passwd", "user.note") == b"kept"
+    incus("delete", "-f", name)
+    incus("image", "delete", alias)
+
+
+def test_an_edited_image_is_another_one_to_incus_with_the_edited_template(incus, work):
+    (file,) = stored(work, layout="unified", compression="xz")
+    (work / "new.tpl").write_text("edited for {{ instance.name }}\n")
+    old, _, new = templater("image", "set-property", file, "os=edited").stdout.partition(" -> ")
+    templater("image", "template", "edit", file, "hostname.tpl", "--from", str(work / "new.tpl"))
+    templater("image", "template", "delete", file, "app.tpl")
+    assert old != new.strip()
+    incus("image", "import", file, "--alias", "edited")
+    assert incus.image("edited")["properties"]["os"] == "edited"
+    assert incus.image("edited")["fingerprint"] == fingerprint(file)
+    incus("create", "edited", "e1")
+    incus("start", "e1")
+    assert incus("exec", "e1", "--", "cat", "/etc/hostname") == "edited for e1\n"
+    assert not (incus.rootfs("e1") / "etc/app.conf").exists()
+    assert open_image(file).read_metadata().text.startswith("# kept through edits\n")
+    incus("delete", "-f", "e1")
+    incus("image", "delete", "edited")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"layout": "unified", "compression": "gzip"},
+        {"layout": "split", "compression": "xz", "rootfs": "squashfs"},
+        {"layout": "split", "compression": "gzip", "rootfs": "tar"},
+    ],
+    ids=lambda form: "-".join(form.values()),
+)
+def test_what_incus_exports_is_read_named_as_we_name_it_and_packed_again_imports(incus, work, form):
+    files = stored(work, **form)
+    incus("image", "import", *files, "--alias", "x")
+    out = work / "exported"
+    out.mkdir()
+    incus("image", "export", "x", str(out))
+    theirs = sorted(path.name for path in out.iterdir())
+    ours = work / "ours"
+    ours.mkdir()
+    rootfs = ["--rootfs", form["rootfs"]] if "rootfs" in form else []
+    templater(
+        "image",
+        "export",
+        *files,
+        str(ours),
+        "--format",
+        form["layout"],
+        "--compression",
+        form["compression"],
+        *rootfs,
+    )
+    assert theirs and [name.replace(fingerprint(*files), "FP") for name in theirs] == sorted(
+        path.name.replace(
+            fingerprint(*map(str, sorted(ours.iterdir(), key=lambda p: p.name[:4] != "meta"))), "FP"
+        )
+        for path in ours.iterdir()
+    )
+    exported = [str(path) for path in sorted(out.iterdir(), key=lambda path: path.name[:4] != "meta")]
+    assert fingerprint(*exported) == incus.image("x")["fingerprint"] == describe(*exported).fingerprint
+    incus("image", "delete", "x")
+    shutil.rmtree(out)
+    shutil.rmtree(ours)
+
+
+def test_what_incus_publishes_is_read_and_packed_again_imports(incus, work):
+    (file,) = stored(work, layout="unified", compression="gzip")
+    incus("image", "import", file, "--alias", "base")
+    incus("create", "base", "p1", "-c", "user.foo=bar")
+    incus("publish", "p1", "--alias", "published", "os=published")
+    incus("image", "export", "published", str(work / "p"))
+    (published,) = (path for path in work.iterdir() if path.name.startswith("p.tar"))
+    names = subprocess.run(
+        ["tar", "-tf", published], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert names.index("templates/app.tpl") > names.index("rootfs/etc/passwd")  # why reading can't stop early
+    found = describe(str(published))
+    assert found.metadata.properties["os"] == "published"
+    assert found.fingerprint == incus.image("published")["fingerprint"]
+    read = open_image(published).read_templates(TEMPLATES)
+    assert {name: read[name].data.decode() for name in TEMPLATES} == TEMPLATES
+    templater("image", "export", str(published), str(work / "again.tar.xz"), "--reuse")
+    incus("image", "import", str(work / "again.tar.xz"), "--alias", "again")
+    again = started(incus, "again", "p2")
+    assert again["/etc/hostname"] == ("0:0 644", "p2\n")
+    assert again["/etc/app.conf"] == ("33:34 640", "foo = bar\nos = published\n")
+    for name in ("p1", "p2"):
+        incus("delete", "-f", name)
+    for alias in ("base", "published", "again"):
+        incus("image", "delete", alias)
+
+
+def test_what_is_published_here_starts_there(incus, work):
+    contents = open_contents(str(work / "image"))
+    unpack(contents, contents.parts(), str(work / "web1"), policy=TRUSTED)
+    (work / "web1/rootfs/etc/motd").write_text("ours\n")
+    templater(
+        "publish", str(work / "web1"), "-o", str(work / "web1.tar.gz"), "--compression", "gzip", "os=ours"
+    )
+    incus("image", "import", str(work / "web1.tar.gz"), "--alias", "ours")
+    assert incus.image("ours")["properties"] == {"os": "ours"}
+    assert started(incus, "ours", "o1")["/etc/app.conf"] == ("33:34 640", "foo = bar\nos = ours\n")
+    assert incus("exec", "o1", "--", "cat", "/etc/motd") == "ours\n"
+    incus("delete", "-f", "o1")
+    incus("image", "delete", "ours")
+
+
+def test_incus_and_unpack_make_the_same_tree(incus, work):
+    (file,) = stored(work, layout="unified", compression="zstd")
+    incus("image", "import", file, "--alias", "t")
+    incus("create", "t", "t1")
+    contents = open_contents(file)
+    unpack(contents, contents.parts(), str(work / "t1"), policy=TRUSTED)
+    theirs, ours = incus.rootfs("t1"), work / "t1" / "rootfs"
+    names = sorted(str(path.relative_to(ours)) for path in ours.rglob("*"))
+    assert names == sorted(str(path.relative_to(theirs)) for path in theirs.rglob("*"))
+    for name in names:
+        a, b = (theirs / name).lstat(), (ours / name).lstat()
+        assert (a.st_mode, a.st_uid, a.st_gid, int(a.st_mtime), a.st_nlink) == (
+            b.st_mode, b.st_uid, b.st_gid, int(b.st_mtime), b.st_nlink,
+        ), name  # fmt: skip
+        if (ours / name).is_file() and not (ours / name).is_symlink():
+            assert (theirs / name).read_bytes() == (ours / name).read_bytes()
+    incus("delete", "-f", "t1")
+    incus("image", "delete", "t")
+
+
+@pytest.mark.parametrize("preset", ["minimal", "cloud-init", "netplan", "openwrt"])
+def test_every_preset_starts(incus, work, preset):
+    folder = work / preset
+    templater("new", str(folder), "--preset", preset, "os=new", "--architecture", "x86_64")
+    make_rootfs(folder / "rootfs")
+    templater("image", "build", str(folder), "-o", str(work / f"{preset}.tar.xz"))
+    incus("image", "import", str(work / f"{preset}.tar.xz"), "--alias", preset)
+    incus("create", preset, "n1")
+    incus("start", "n1")
+    for path, content in previewed(
+        folder, "--name", "n1", "-d", "root,type=disk,path=/,pool=default"
+    ).items():
+        assert incus("exec", "n1", "--", "cat", path) == content
+    incus("delete", "-f", "n1")
+    incus("image", "delete", preset)
