@@ -9,7 +9,7 @@ Read from the recorded outcomes of each release's code; what they don't show is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from posixpath import normpath
 
 from .changes import FAILED, Change, Outcome, Plan
@@ -78,7 +78,7 @@ class Unknown(Exception):
     """A way leads to a place of the daemon's machine of which nothing is known."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Node:
     """Something in the daemon's file system; ``content`` None: as it was before."""
 
@@ -191,11 +191,17 @@ class World:
         self.rootfs = surroundings.instance + "/rootfs"
         self.templates = surroundings.instance + "/templates"
         self.made: dict[Names, Node] = {}
+        #: what each write displaced, oldest first
+        self.journal: list[tuple[Names, Node | None]] = []
 
-    def fork(self) -> World:
-        twin = World(self.view, self.surroundings)
-        twin.made = {names: _copy(node) for names, node in self.made.items()}
-        return twin
+    def undo(self, mark: int) -> None:
+        """Take back everything that was written since the journal had this length."""
+        while len(self.journal) > mark:
+            names, before = self.journal.pop()
+            if before is None:
+                del self.made[names]
+            else:
+                self.made[names] = before
 
     def shown(self, path: str) -> str:
         """A path of the daemon as its users read it here."""
@@ -235,6 +241,8 @@ class World:
         return self.view.read("/" + "/".join(names), 1 << 30)
 
     def put(self, names: Names, node: Node) -> None:
+        """Every write comes through here; nodes themselves are never changed."""
+        self.journal.append((names, self.made.get(names)))
         self.made[names] = node
 
     # the kernel
@@ -317,14 +325,12 @@ class World:
         if not _driven(node):
             raise Errno(ENXIO)
         if node.kind == FILE:
-            changed = _copy(node)
-            changed.content = b""
-            self.put(names, changed)
+            self.put(names, replace(node, content=b""))
 
     def write(self, names: Names, content: bytes) -> None:
         node = self.node(names)
         if node is not None and node.kind == FILE:
-            self.made[names].content = content
+            self.put(names, replace(node, content=content))
 
     def mkdir(self, path: str) -> None:
         names, node = self.walk(path, follow=False)
@@ -333,10 +339,10 @@ class World:
         self.put(names, Node(DIRECTORY, 0o755 & ~self.surroundings.umask, 0, 0))
 
     def chown(self, names: Names, uid: int, gid: int) -> None:
-        node = _copy(self.made[names])
-        node.uid = node.uid if uid & _NOBODY == _NOBODY else uid & _NOBODY
-        node.gid = node.gid if gid & _NOBODY == _NOBODY else gid & _NOBODY
-        self.put(names, node)
+        node = self.made[names]
+        uid = node.uid if uid & _NOBODY == _NOBODY else uid & _NOBODY
+        gid = node.gid if gid & _NOBODY == _NOBODY else gid & _NOBODY
+        self.put(names, replace(node, uid=uid, gid=gid))
 
     def mkdir_all(self, path: str) -> None:
         """Incus: internal/util MkdirAllOwner, which chowns through a dangling link it could not make."""
@@ -514,7 +520,7 @@ class Daemon:
             uid = uid + around.shift if 0 <= uid < around.map_size else -1
             gid = gid + around.shift if 0 <= gid < around.map_size else -1
         self.world.chown(names, uid, gid)
-        self.world.made[names].mode = mode
+        self.world.put(names, replace(self.world.made[names], mode=mode))
 
     def content(self, due: Due) -> bytes:
         """The template, read and rendered."""
@@ -842,13 +848,13 @@ def predict(
 def passes_of(changes: Iterable[Change]) -> Iterator[list[Change]]:
     """The changes pass by pass."""
     current: list[Change] = []
+    rules: set[int] = set()
     for change in changes:
-        if current and (
-            current[-1].trigger != change.trigger or any(change.rule is other.rule for other in current)
-        ):
+        if current and (current[-1].trigger != change.trigger or id(change.rule) in rules):
             yield current
-            current = []
+            current, rules = [], set()
         current.append(change)
+        rules.add(id(change.rule))
     if current:
         yield current
 
@@ -875,52 +881,63 @@ def pongo2_words(error: TemplaterError) -> str:
     return error.pongo2_error or error.message
 
 
-def _outcome(daemon: Daemon, change: Change) -> Outcome:
-    """What becomes of one rule; the world keeps what it wrote, unless it failed."""
-    before = daemon.world
-    daemon.world = before.fork()
+def _outcome(daemon: Daemon, change: Change) -> Outcome | None:
+    """What becomes of one rule; the world keeps what it wrote, unless it failed.
+
+    None where it can't be told: the root filesystem does not let us look.
+    """
+    world = daemon.world
+    mark = len(world.journal)
+    try:
+        result, text, words = _attempt(daemon, change)
+    except TemplaterError:
+        world.undo(mark)
+        return None
+    outcome = Outcome(result, text, words)
+    outcome.left = _left(world, mark, change)
+    if not outcome.ok:
+        outcome.text = outcome.text or _aftermath(world, mark, change)
+        world.undo(mark)
+    return outcome
+
+
+def _attempt(daemon: Daemon, change: Change) -> tuple[str, str, str]:
+    """Result, what is to be said of it, and the daemon's own words where it fails."""
     error = change.render_error
     try:
         daemon.open_roots()
         if error is not None and error.kind == "limit" and not change.rule.null:
             daemon.check(change.rule)
-            raise Hangs(f"nothing limits this render there: {error.message}")
-        result = daemon.apply(due_of(change))
+            return "hangs", f"nothing limits this render there: {error.message}", ""
+        return daemon.apply(due_of(change)), "; ".join(daemon.notes), ""
     except Fails as failure:
-        outcome = Outcome("fails", _aftermath(daemon, before, change), str(failure))
+        return "fails", "", str(failure)
     except Hangs as hang:
-        outcome = Outcome("hangs", str(hang))
+        return "hangs", "", str(hang)
     except Unknown as place:
-        outcome = Outcome("written", f"to {place} on the host's own file system")
-    else:
-        outcome = Outcome(result, "; ".join(daemon.notes))
-        outcome.left = _left(daemon.world, before, change)
-        return outcome
-    outcome.left = _left(daemon.world, before, change)
-    daemon.world = before
-    return outcome
+        return "written", f"to {place} on the host's own file system", ""
 
 
-def _aftermath(daemon: Daemon, before: World, change: Change) -> str:
+def _aftermath(world: World, mark: int, change: Change) -> str:
     """What a failure leaves behind at its own target."""
-    target = normpath(f"{daemon.world.rootfs}/{change.rule.path.lstrip('/')}")
+    target = normpath(f"{world.rootfs}/{change.rule.path.lstrip('/')}")
     try:
-        names, node = daemon.world.walk(target)
+        names, node = world.walk(target)
     except (Errno, Unknown):
         return ""
-    if node is None or node.kind != FILE or node.content != b"" or names not in daemon.world.made:
+    written = {place for place, _ in world.journal[mark:]}
+    if node is None or node.kind != FILE or node.content != b"" or names not in written:
         return ""
-    return "the target is left empty" if before.node(names) is not None else "an empty target is left"
+    existed = all(before is not None for place, before in world.journal[mark:] if place == names)
+    existed = existed or world.view.entry("/" + "/".join(names)) is not None
+    return "the target is left empty" if existed else "an empty target is left"
 
 
-def _left(world: World, before: World, change: Change) -> tuple[str, ...]:
+def _left(world: World, mark: int, change: Change) -> tuple[str, ...]:
     """What else changed, as the daemon names it."""
     target = _names(normpath(f"{world.rootfs}/{change.rule.path.lstrip('/')}"))
-    return tuple(
-        world.shown("/" + "/".join(names))
-        for names, node in world.made.items()
-        if names != target and before.made.get(names) != node
-    )
+    written = dict.fromkeys(names for names, _ in world.journal[mark:] if names != target)
+    return tuple(world.shown("/" + "/".join(names)) for names in written)
 
 
 def _mark_random(changes: list[Change]) -> str:
@@ -972,10 +989,6 @@ def _config_drive_outcome(host: Host, change: Change) -> Outcome:
         raise Fails(Daemon(host, _NOWHERE, Instance()).render_error(due))
     assert change.error is not None
     return Outcome("fails", change.error.message)
-
-
-def _copy(node: Node) -> Node:
-    return Node(node.kind, node.mode, node.uid, node.gid, node.content, node.target, node.rdev, node.nlink)
 
 
 def _driven(node: Node) -> bool:

@@ -190,7 +190,7 @@ class _Target:
             self.path = clean(rendering.rule.path)
             self.resolved = resolve(view, self.path)
             self.error = self.resolved.error
-        except RefusedError as error:
+        except TemplaterError as error:
             self.error = error
         if self.error is not None:
             self.error = _placed(self.error, rendering.rule)

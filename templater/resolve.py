@@ -1,6 +1,6 @@
 """Paths as a container sees them: cleaning as Go does, symlinks that never leave the root."""
 
-from .errors import RefusedError
+from .errors import RefusedError, TemplaterError
 from .views import DIRECTORY, SYMLINK
 
 TYPE_CHECKING = False
@@ -61,7 +61,7 @@ class Resolved:
         self.links: tuple[tuple[str, str], ...] = ()
         self.missing: tuple[str, ...] = ()
         self.mounts: tuple[str, ...] = ()
-        self.error: RefusedError | None = None
+        self.error: TemplaterError | None = None
 
     @property
     def dangling(self) -> bool:
@@ -83,7 +83,7 @@ def resolve(view: "RootfsView", path: str) -> Resolved:
             resolved.named = view.entry(walk.place(name))
         walk.follow(name, last_is_directory=False)
         resolved.entry = walk.entry
-    except RefusedError as error:
+    except TemplaterError as error:
         resolved.error = error
     resolved.real = walk.place()
     resolved.links = tuple(walk.links)

@@ -5,7 +5,6 @@ TEMPLATER_OUTCOMES names another file of the same form. A recording says what a 
 target (``after``), what else changed (``left``), and the daemon's error.
 """
 
-import dataclasses
 import itertools
 import json
 import os
@@ -40,7 +39,7 @@ from templater.views import (
     Entry,
     TemplateFile,
 )
-from templater.yamltext import LIMITS
+from templater.yamltext import Limits
 
 DATA = Path(os.environ.get("TEMPLATER_OUTCOMES") or Path(__file__).parent / "hosts" / "outcomes.json")
 
@@ -182,7 +181,7 @@ class Machine:
         # a daemon takes a missing metadata.yaml for one that has no templates
         if not self.metadata:
             return Metadata()
-        limits = dataclasses.replace(LIMITS, bytes=32 << 20)
+        limits = Limits(bytes=32 << 20)
         return read_metadata(Source("metadata.yaml", self.metadata), yaml, limits)  # type: ignore[arg-type]
 
 
@@ -323,6 +322,12 @@ def predictions(record: Record, host: Host, dialect: str) -> list[Prediction]:
     return ends
 
 
+@cache
+def ends_of(name: str, situation: str) -> list[Prediction]:
+    """The predictions for one record, made once for all tests that look at them."""
+    return predictions(records()[name, situation], HOSTS[name], BUILDS[name][1])
+
+
 def unknown(record: Record, host: Host) -> str:
     """Why this record can't be predicted; empty if it can."""
     return "; ".join(reason.__doc__ or "" for reason in UNKNOWN if reason(record, host))
@@ -346,7 +351,7 @@ def cases() -> list[Any]:
 @pytest.mark.parametrize(("name", "situation"), cases())
 def test_the_predicted_outcome_is_the_recorded_one(name: str, situation: str) -> None:
     record = records()[name, situation]
-    ends = predictions(record, HOSTS[name], BUILDS[name][1])
+    ends = ends_of(name, situation)
     assert equal(record, ends), f"predicted {ends}"
 
 
@@ -370,7 +375,7 @@ def test_predicted_errors_are_in_the_daemons_own_words(name: str) -> None:
             or "where:" in record["error"]
         ):
             continue
-        ends = predictions(record, HOSTS[name], BUILDS[name][1])
+        ends = ends_of(host, situation)
         if record["error"] not in {end.error for end in ends}:
             wrong.append((situation, [end.error for end in ends], record["error"]))
     assert not wrong
@@ -384,7 +389,7 @@ def test_a_plan_says_the_same_of_each_change_as_the_start_as_a_whole(name: str) 
             continue
         if not record["setup"]["rules"] or "skipmeta" in record["setup"]:
             continue
-        (end,) = predictions(record, HOSTS[name], BUILDS[name][1])
+        (end,) = ends_of(host, situation)
         outcomes = [change.outcome for change in predicted(record, HOSTS[name], BUILDS[name][1]).changes]
         said = {outcome.result for outcome in outcomes if outcome is not None}
         whole = next((result for result in ("hangs", "fails", "written") if result in said), "skipped")
