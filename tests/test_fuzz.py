@@ -1,0 +1,13 @@
+"""A few of the examples of ``python -m tests.fuzz``, so that it can't rot."""
+
+import pytest
+
+from tests.fuzz.templates import run
+
+
+@pytest.mark.parametrize("name", ["bytes", "mutated"])
+def test_any_template_renders_or_raises_an_error_of_ours(name: str) -> None:
+    fuzz = run(name, 400, seed=2)
+    assert not fuzz.wrong, "\n".join(fuzz.wrong[:5])
+    assert fuzz.counts["rendered"] > 50
+    assert fuzz.slowest[0] < 2
