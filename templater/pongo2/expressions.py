@@ -10,7 +10,7 @@ from .writer import Writer
 
 MAX_BRACKETS = 60
 
-_BINARY = {"Sub": "sub", "Mul": "mul", "Div": "div", "Mod": "mod", "Pow": "power"}
+_BINARY = {"Sub": "sub", "Mul": "mul", "Div": "div", "Mod": "mod"}
 _ORDERS = {"lt": "less", "lteq": "less_or_equal", "gt": "greater", "gteq": "greater_or_equal"}
 
 
@@ -102,7 +102,11 @@ class ExpressionWriter(Writer):
     def arithmetic(self, node: nodes.BinExpr, frame: Frame) -> None:
         self.operation(_BINARY[type(node).__name__], node.lineno, node.left, node.right)
 
-    visit_Sub = visit_Mul = visit_Div = visit_Mod = visit_Pow = arithmetic
+    visit_Sub = visit_Mul = visit_Div = visit_Mod = arithmetic
+
+    def visit_Pow(self, node: nodes.BinExpr, frame: Frame) -> None:
+        power = self.module.imported("templater.pongo2.gomath", "power")
+        self.operation(power, node.lineno, node.left, node.right)
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
         operand = node.ops[0]

@@ -4,6 +4,8 @@ A directive is ``%``, flags, width, precision and a verb; an explicit index may 
 last three. What fits nothing is reported in the text, as Go does: ``%!d(string=hi)``.
 """
 
+from .gofloat import format_float
+from .goquote import can_backquote, is_printable, quote, rune
 from .values import (
     Byte,
     Function,
@@ -11,9 +13,7 @@ from .values import (
     Struct,
     gotype,
     grow,
-    has_bytes,
     recombine,
-    special_float,
     to_bytes,
 )
 
@@ -286,9 +286,9 @@ class _Value:
 
     def quoted(self, v: str) -> str:
         v = self.truncated(v)
-        if self.spec.sharp and _can_backquote(v):
+        if self.spec.sharp and can_backquote(v):
             return self.spec.pad(f"`{v}`")
-        return self.spec.pad(_quote(v, '"', ascii_only=self.spec.plus))
+        return self.spec.pad(quote(v, '"', ascii_only=self.spec.plus))
 
     def hex_bytes(self, data: bytes, digits: str) -> str:
         spec = self.spec
@@ -308,11 +308,11 @@ class _Value:
                 return self.digits(int(v), 16, "v", sharp=True)
             return self.digits(int(v), _BASES[verb], verb, sharp=spec.sharp)
         unsigned = v & 0xFFFFFFFFFFFFFFFF
-        rune = _rune(unsigned)
+        character = rune(unsigned)
         if verb == "c":
-            return spec.pad(rune)
+            return spec.pad(character)
         if verb == "q":
-            return spec.pad(_quote(rune, "'", ascii_only=spec.plus))
+            return spec.pad(quote(character, "'", ascii_only=spec.plus))
         if verb == "U":
             return self.code_point(unsigned)
         return self.bad(v, verb)
@@ -460,162 +460,3 @@ def _with_point(number: str, verb: str, precision: int) -> str:
         body += "."
     grow(digits)
     return body + "0" * digits + tail
-
-
-# --- floats ------------------------------------------------------------------------------------------
-
-
-def format_float(v: float, form: str, precision: int) -> str:
-    """strconv.FormatFloat(v, form, precision, 64); a precision of -1 asks for the shortest."""
-    if v - v != 0.0:
-        return special_float(v)
-    grow(precision)
-    if form == "b":
-        return _binary(v)
-    if form in "xX":
-        text = _hexadecimal(v, precision)
-        return text.upper() if form == "X" else text
-    if form in "gG":
-        text = _general(v, precision)
-        return text.upper() if form == "G" else text
-    if form == "f":
-        return shortest(v) if precision < 0 else f"{v:.{precision}f}"
-    return f"{v:.{precision}{form}}"
-
-
-def shortest(v: float) -> str:
-    """The fewest digits that read back as the same number, without an exponent."""
-    digits, exponent = _decimal(v)
-    sign = "-" if repr(v)[0] == "-" else ""
-    if exponent < 0:
-        return f"{sign}0.{'0' * (-exponent - 1)}{digits}"
-    whole = digits[: exponent + 1].ljust(exponent + 1, "0")
-    fraction = digits[exponent + 1 :]
-    return sign + whole + ("." + fraction if fraction else "")
-
-
-def _general(v: float, precision: int) -> str:
-    if precision >= 0:
-        return f"{v:.{max(precision, 1)}g}"
-    digits, exponent = _decimal(v)
-    if -4 <= exponent < 6:
-        return shortest(v)
-    sign = "-" if v < 0 else ""
-    body = digits[0] + ("." + digits[1:] if len(digits) > 1 else "")
-    return f"{sign}{body}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
-
-
-def _decimal(v: float) -> "tuple[str, int]":
-    """The shortest significant digits, and the decimal exponent of the first."""
-    text = repr(abs(v))
-    number, _, exponent = text.partition("e")
-    whole, _, fraction = number.partition(".")
-    digits = (whole + fraction).lstrip("0")
-    if not digits:
-        return "0", 0
-    lead = len(whole.lstrip("0")) - 1
-    if lead < 0:
-        lead = -(len(fraction) - len(fraction.lstrip("0"))) - 1
-    return digits.rstrip("0"), lead + int(exponent or 0)
-
-
-def _binary(v: float) -> str:
-    """%b: the mantissa as an integer and a power of two."""
-    mantissa, exponent = _parts(v)
-    sign = "-" if repr(v)[0] == "-" else ""
-    return f"{sign}{mantissa}p{exponent:+d}"
-
-
-def _parts(v: float) -> "tuple[int, int]":
-    """Mantissa and exponent as IEEE stores them: v = mantissa * 2**exponent."""
-    from struct import pack, unpack
-
-    (bits,) = unpack(">Q", pack(">d", v))
-    exponent = bits >> 52 & 0x7FF
-    mantissa = bits & ((1 << 52) - 1)
-    if exponent == 0:
-        return mantissa, -1074
-    return mantissa | 1 << 52, exponent - 1075
-
-
-def _hexadecimal(v: float, precision: int) -> str:
-    """%x: one digit, a point, hexadecimal digits, and a binary exponent of at least two digits."""
-    mantissa, exponent = _parts(v)
-    sign = "-" if repr(v)[0] == "-" else ""
-    if mantissa == 0:
-        exponent = 0
-    else:
-        exponent += 52
-        while not mantissa >> 52:
-            mantissa <<= 1
-            exponent -= 1
-    mantissa <<= 8  # 60 bits after the point: fifteen digits
-    if 0 <= precision < 15:
-        mantissa, exponent = _rounded_hex(mantissa, exponent, precision)
-    fraction = format(mantissa & ((1 << 60) - 1), "015x")
-    fraction = fraction.rstrip("0") if precision < 0 else fraction[:precision].ljust(precision, "0")
-    point = "." if fraction else ""
-    return f"{sign}0x{mantissa >> 60}{point}{fraction}p{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
-
-
-def _rounded_hex(mantissa: int, exponent: int, precision: int) -> "tuple[int, int]":
-    """Half to even at this many digits; a carry out of the top moves the exponent."""
-    shift = 60 - 4 * precision
-    kept, rest = mantissa >> shift, mantissa & ((1 << shift) - 1)
-    half = 1 << (shift - 1)
-    if rest > half or (rest == half and kept & 1):
-        kept += 1
-    mantissa = kept << shift
-    if mantissa >> 61:
-        return mantissa >> 1, exponent + 1
-    return mantissa, exponent
-
-
-# --- quoting -----------------------------------------------------------------------------------------
-
-_ESCAPES = {
-    "\a": "\\a",
-    "\b": "\\b",
-    "\f": "\\f",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-    "\v": "\\v",
-    "\\": "\\\\",
-}
-
-
-def _rune(v: int) -> str:
-    """The character of this number; U+FFFD where there is none."""
-    return chr(v) if v <= 0x10FFFF and not 0xD800 <= v <= 0xDFFF else "\ufffd"
-
-
-def is_printable(v: int) -> bool:
-    """strconv.IsPrint: letters, marks, numbers, punctuation, symbols and the ASCII space."""
-    return not 0xD800 <= v <= 0xDFFF and chr(v).isprintable()
-
-
-def _can_backquote(text: str) -> bool:
-    if has_bytes(text):
-        return False
-    return not any(c in "`\x7f\ufeff" or (c < " " and c != "\t") for c in text)
-
-
-def _quote(text: str, mark: str, *, ascii_only: bool) -> str:
-    grow(len(text) * 4)
-    return mark + "".join([_quoted_rune(c, mark, ascii_only) for c in text]) + mark
-
-
-def _quoted_rune(c: str, mark: str, ascii_only: bool) -> str:
-    code = ord(c)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if c == mark:
-        return "\\" + c
-    if c in _ESCAPES:
-        return _ESCAPES[c]
-    if (code < 0x80 or not ascii_only) and is_printable(code):
-        return c
-    if code < 0x20 or code == 0x7F:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -5,8 +5,16 @@ Go's steps are followed one by one, those of its exp and log on amd64 (with fuse
 
 import math
 
+from .values import to_float
 
-def power(x: float, y: float) -> float:
+
+def power(a: object, b: object) -> float:
+    """The operator ``^``."""
+    return power_of(to_float(a), to_float(b))
+
+
+def power_of(x: float, y: float) -> float:
+    """math.Pow."""
     if y == 0.0 or x == 1.0:
         return 1.0
     if y == 1.0:
@@ -37,7 +45,7 @@ def _power_of_zero(x: float, y: float) -> float:
 
 def _power_of_infinity(x: float, y: float) -> float:
     if x < 0:
-        return power(-0.0, -y)
+        return power_of(-0.0, -y)
     return 0.0 if y < 0 else math.inf
 
 

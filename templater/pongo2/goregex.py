@@ -5,6 +5,8 @@ first alternative, as Perl and RE2 agree). A place that failed once is never tri
 bounded by the text times the program: no pattern can make it explode.
 """
 
+from unicodedata import category
+
 from .values import Panic, grow
 
 TYPE_CHECKING = False
@@ -331,8 +333,6 @@ class _Parser:
 
     def category(self) -> "Test":
         """A Unicode category; scripts are not known here."""
-        from unicodedata import category
-
         name = self.char("invalid character class range")
         if name == "{":
             closing = self.pattern.find("}", self.position)

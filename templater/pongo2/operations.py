@@ -281,7 +281,7 @@ NAMESPACE.update(
             "iterate",
             "less",
         ),
-        *("less_or_equal", "mod", "mul", "negate", "negative", "power", "sub"),
+        *("less_or_equal", "mod", "mul", "negate", "negative", "sub"),
     )
 )
 NAMESPACE.update({"__builtins__": {}, "type": type, "str": str, "len": len})

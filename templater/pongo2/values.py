@@ -731,12 +731,6 @@ def _divisor(b: object) -> int:
     return y
 
 
-def power(a: object, b: object) -> float:
-    from .gomath import power as go_power
-
-    return go_power(to_float(a), to_float(b))
-
-
 def negative(v: object) -> "int | float":
     """Unary minus."""
     if type(v) is float:

@@ -1,6 +1,7 @@
-"""Filters with a format: stringformat (Go's fmt), date and time (Go's layouts)."""
+"""The filter with a Go format: stringformat."""
 
-from ..values import Failure, sized, to_string
+from ..gofmt import sprintf
+from ..values import sized, to_string
 from . import filter
 
 TYPE_CHECKING = False
@@ -10,15 +11,4 @@ if TYPE_CHECKING:
 
 @filter("stringformat")
 def stringformat(value: "Any", argument: "Any") -> str:
-    from ..gofmt import sprintf
-
     return sized(sprintf(to_string(argument), value))
-
-
-@filter("date", "time")
-def date(value: "Any", argument: "Any") -> str:
-    from ..gotime import Time, format_time
-
-    if not isinstance(value, Time):
-        raise Failure("filter input argument must be of type 'time.Time'", sender="filter:date")
-    return sized(format_time(value, to_string(argument)))

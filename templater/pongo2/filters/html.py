@@ -1,5 +1,8 @@
 """Filters on HTML: striptags, removetags, truncatechars_html, truncatewords_html."""
 
+from heapq import heappop, heappush
+
+from ..goregex import remove_all
 from ..gotext import GO_SPACE
 from ..values import Safe, sized, to_bytes, to_int, to_string
 from . import filter
@@ -35,8 +38,6 @@ def removetags(value: "Any", argument: "Any") -> str:
 
 def _without_tag(text: str, name: str) -> str:
     if name.translate(_PLAIN):
-        from ..goregex import remove_all
-
         return remove_all(f"</?{name}/?>", text)
     out = []
     done = 0
@@ -189,13 +190,9 @@ class _OpenTags:
         self.names.append(name)
 
     def _place(self, name: str, index: int) -> None:
-        from heapq import heappush
-
         heappush(self.places.setdefault(name, []), -index)
 
     def close(self, name: str) -> None:
-        from heapq import heappop
-
         heap = self.places.get(name, [])
         while heap:
             index = -heappop(heap)

@@ -1,5 +1,6 @@
 """Filters on numbers: add, divisibleby, float, integer, floatformat, get_digit."""
 
+from ..gofloat import shortest
 from ..values import (
     Byte,
     add_v4,
@@ -65,8 +66,6 @@ def fixed(number: float, decimals: int) -> str:
     if number - number != 0.0:
         return special_float(number)
     if decimals < 0:
-        from ..gofmt import shortest
-
         return shortest(number)
     grow(decimals)
     text = f"{number:.{min(decimals, _EXACT_DECIMALS)}f}"

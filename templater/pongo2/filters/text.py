@@ -64,10 +64,8 @@ def rjust(value: "Any", argument: "Any") -> str:
     """Go's ``%5s``: a negative width justifies to the left."""
     text = to_string(value)
     width = to_int(argument)
-    if abs(width) > 1_000_000:  # Go's fmt has limits of its own
-        from ..gofmt import sprintf
-
-        return sprintf(f"%{width}s", text)
+    if abs(width) // 10 > 1_000_000:  # more digits than Go's fmt reads
+        return f"%!(NOVERB)%!(EXTRA string={text})"
     grow(max(abs(width), len(text)))
     return text.rjust(width) if width >= 0 else text.ljust(-width)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.pongo2.gofmt import format_float, shortest, sprintf
+from templater.pongo2.gofmt import sprintf
 from templater.pongo2.values import Byte, ForLoop, NamedString, TooLarge
 
 
@@ -121,18 +121,6 @@ def test_a_loop_prints_as_the_struct_it_is():
 
 def test_stray_bytes_are_quoted_as_bytes():
     assert sprintf("%q %[1]x", "\udcc3") == '"\\xc3" c3'
-
-
-def test_the_shortest_form_reads_back():
-    for number in (0.1, 1e22, 5e-324, 123456.789, -1.7976931348623157e308, 100.0):
-        assert float(shortest(number)) == number
-        assert "e" not in shortest(number)
-
-
-def test_hexadecimal_floats_round_half_to_even():
-    assert format_float(1.96875, "x", 0) == "0x1p+01"
-    assert format_float(1.5, "x", 0) == "0x1p+01"
-    assert format_float(1.25, "x", 0) == "0x1p+00"
 
 
 @pytest.mark.parametrize("form", ["%9999999d", "%.9999999d", "%9999999s", "%.9999999x", "%09999999.1f"])

@@ -37,6 +37,11 @@ def test_powers(base, exponent, result):
     assert str(power(base, exponent)) == str(result)
 
 
+def test_operands_are_made_floats():
+    assert power(2, "3") == 8.0
+    assert power(None, [1]) == 1.0
+
+
 @pytest.mark.parametrize(("base", "exponent"), [(-8.0, 1 / 3), (-2.0, 0.5), (math.nan, 2.0), (2.0, math.nan)])
 def test_what_is_no_number(base, exponent):
     assert math.isnan(power(base, exponent))

@@ -45,7 +45,6 @@ from templater.pongo2.values import (
     negate,
     negative,
     parse_float,
-    power,
     recombine,
     sub,
     subscript,
@@ -331,7 +330,6 @@ def test_sorting_a_string_panics():
         (mod, -7, 3, -1),
         (mod, 7, -3, 1),
         (mod, 7.9, 4, 3),
-        (power, 2, 3, 8.0),
     ],
 )
 def test_operators(operator, a, b, result):

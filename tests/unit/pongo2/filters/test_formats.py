@@ -2,9 +2,8 @@
 
 import pytest
 
-from templater.pongo2.filters.formats import date, stringformat
-from templater.pongo2.gotime import FAKE
-from templater.pongo2.values import Failure, to_string
+from templater.pongo2.filters.formats import stringformat
+from templater.pongo2.values import to_string
 
 
 @pytest.mark.parametrize(
@@ -17,14 +16,3 @@ from templater.pongo2.values import Failure, to_string
 )
 def test_recorded(function, value, argument, text):
     assert to_string(function(value, argument)) == text
-
-
-def test_times_are_formatted_by_their_layout():
-    assert date(FAKE, "2006-01-02 15:04") == "2014-02-05 18:31"
-    assert date.filter_names == ("date", "time")
-
-
-def test_only_times_have_dates():
-    with pytest.raises(Failure, match="must be of type") as caught:
-        date("2020", "2006")
-    assert caught.value.sender == "filter:date"

@@ -1,0 +1,58 @@
+"""Filters that make links; expected texts were recorded with pongo2 4.0.2."""
+
+from time import process_time
+
+import pytest
+
+from templater.pongo2.filters.links import urlize, urlizetrunc
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "argument", "text"),
+    [
+        (
+            urlize,
+            "see http://x.org/?a=1&b=2 ok",
+            None,
+            'see <a href="http://x.org/?a=1&b=2" rel="nofollow">http://x.org/?a=1&amp;b=2</a> ok',
+        ),
+        (urlize, "www.x.de\nnext", None, "www.x.de\nnext"),
+        (
+            urlize,
+            "x.com, me@x.org",
+            None,
+            '<a href="http://x.com," rel="nofollow">x.com,</a> <a href="mailto:me@x.org">me@x.org</a>',
+        ),
+        (urlize, "http://x.org/a&b", False, '<a href="http://x.org/a&b" rel="nofollow">http://x.org/a&b</a>'),
+        (
+            urlizetrunc,
+            "http://example.org/",
+            10,
+            '<a href="http://example.org/" rel="nofollow">http://...</a>',
+        ),
+    ],
+)
+def test_recorded(function, value, argument, text):
+    assert function(value, argument) == text
+
+
+def test_a_title_is_cut_by_bytes_even_within_a_character():
+    assert urlizetrunc("http://é.org", 11) == (
+        '<a href="http://%C3%A9.org" rel="nofollow">http://\udcc3...</a>'
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://" * 50_000 + "\n",
+        "http://a\n" * 50_000,
+        "a" * 300_000,
+        "a@" * 100_000,
+        " a.com\n" * 50_000,
+    ],
+)
+def test_long_texts_take_linear_time(text):
+    start = process_time()
+    urlize(text, None)
+    assert process_time() - start < 2

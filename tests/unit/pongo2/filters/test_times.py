@@ -1,0 +1,18 @@
+"""Filters on times."""
+
+import pytest
+
+from templater.pongo2.filters.times import date
+from templater.pongo2.gotime import FAKE
+from templater.pongo2.values import Failure
+
+
+def test_times_are_formatted_by_their_layout():
+    assert date(FAKE, "2006-01-02 15:04") == "2014-02-05 18:31"
+    assert date.filter_names == ("date", "time")
+
+
+def test_only_times_have_dates():
+    with pytest.raises(Failure, match="must be of type") as caught:
+        date("2020", "2006")
+    assert caught.value.sender == "filter:date"
