@@ -31,13 +31,22 @@ import stat
 import time
 
 from .changes import CREATE, UPDATE, WRITE
-from .errors import BusyError, RefusedError, TemplaterError, UsageError, WriteError
+from .errors import BusyError, InputError, RefusedError, TemplaterError, UsageError, WriteError
 from .rootfs import components, not_regular
-from .rootfs.confined import Directory, Root, again, kind_of, read_descriptor, write_error
+from .rootfs.confined import (
+    Directory,
+    MissingError,
+    Root,
+    again,
+    close,
+    kind_of,
+    read_descriptor,
+    write_error,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import ParamSpec
 
     from .changes import Change, Plan
@@ -56,6 +65,7 @@ _NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
 #: reasons to have a name beside the target and not in the root directory
 _ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
+_JOURNAL_STAGED = ".new"
 _POLL = 0.02
 _MANY_FILES = 200
 
@@ -86,7 +96,7 @@ def apply(
         work.sweep(change.real for change in plan.changes)
         return work.carry_out(changes)
     finally:
-        os.close(lock)
+        close(lock)
 
 
 def _to_write(plan: "Plan") -> "list[Change]":
@@ -131,28 +141,28 @@ class Journal:
         try:
             data = read_descriptor(fd, 1 << 24, self.name)
         finally:
-            os.close(fd)
+            close(fd)
         return [line.decode("utf-8", "surrogateescape") for line in data.split(b"\0") if line]
 
     def write(self, lines: "list[str]") -> None:
         """Replaced atomically, and on the disk before this returns: what it announces happens afterwards."""
-        staged = self.name + ".new"
+        staged = self.name + _JOURNAL_STAGED
         try:
-            if self.directory.lstat(staged) is not None:
-                self.directory.unlink(staged)
+            _unlink_if_there(self.directory, staged)
             fd = self.directory.create(staged)
             try:
                 _write_all(fd, "\0".join(lines).encode("utf-8", "surrogateescape"))
                 again(os.fsync, fd)
             finally:
-                os.close(fd)
+                close(fd)
             self.directory.rename(staged, self.directory, self.name)
         except OSError as error:
+            _attempt(_unlink_if_there, self.directory, staged)
             raise write_error("write the journal", self.directory.path_of(self.name), error) from None
 
     def clear(self) -> None:
-        if self.directory.lstat(self.name) is not None:
-            self.directory.unlink(self.name)
+        for name in (self.name, self.name + _JOURNAL_STAGED):
+            _unlink_if_there(self.directory, name)
 
 
 class _File:
@@ -230,14 +240,14 @@ class _Work:
         lines = self.journal.read() if self.journal is not None else []
         tokens = {line for line in lines if not line.startswith("/")}
         places = {line for line in lines if line.startswith("/")} | {"/"}
-        places |= {_above(path) for path in targets if path.startswith("/")}
+        places |= {place for path in targets for place in _all_above(path)}
         clean = True
         for place in sorted(places):
             clean = self._sweep_directory(place, tokens) and clean
         if not clean:
             self.left = lines
-        elif lines and self.journal is not None:
-            self.journal.clear()
+        elif self.journal is not None:
+            _attempt(self.journal.clear)
 
     def _sweep_directory(self, place: str, tokens: "set[str]") -> bool:
         try:
@@ -346,7 +356,7 @@ class _Work:
             _copy_attributes(old, file.fd)
             os.fchmod(file.fd, stat.S_IMODE(status.st_mode))
         finally:
-            os.close(old)
+            close(old)
 
     def _link_somewhere(
         self, inode: int, beside: Directory, link: "Callable[[Directory, str], None]"
@@ -472,7 +482,7 @@ class _Work:
     def _close(self) -> None:
         for file in self.files:
             if file.fd >= 0:
-                os.close(file.fd)
+                close(file.fd)
         for directory in self.directories.values():
             directory.close()
 
@@ -481,8 +491,16 @@ class _Work:
     def _directory(self, path: str) -> Directory:
         found = self.directories.get(path)
         if found is None:
-            found = self.directories[path] = self.root.directory(path)
+            found = self.directories[path] = self._open_directory(path)
         return found
+
+    def _open_directory(self, path: str) -> Directory:
+        try:
+            return self.root.directory(path)
+        except MissingError:
+            raise RefusedError(f"{path!r} is gone since the plan was made", hint="plan again") from None
+        except InputError as error:
+            raise WriteError(error.message, hint=error.hint) from None
 
     def _next_name(self, inode: int) -> str:
         self.count += 1
@@ -497,6 +515,12 @@ def _above(path: str) -> str:
     return path[: path.rindex("/")] or "/"
 
 
+def _all_above(path: str) -> "Iterator[str]":
+    while len(path) > 1 and path.startswith("/"):
+        path = _above(path)
+        yield path
+
+
 def _changed(change: "Change", what: str) -> RefusedError:
     return RefusedError(f"{change.real!r} {what} since the plan was made", hint="plan again")
 
@@ -506,7 +530,7 @@ def _content(file: _File) -> bytes:
     try:
         return read_descriptor(fd, os.fstat(fd).st_size, file.change.real)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def _write_all(fd: int, content: bytes) -> None:
@@ -630,7 +654,7 @@ def _lock(root: Root, wait: float) -> int:
                 )
             time.sleep(_POLL)
     except BaseException:
-        os.close(fd)
+        close(fd)
         raise
     return fd
 
@@ -666,7 +690,7 @@ def _slurp(path: str) -> bytes:
     try:
         return read_descriptor(fd, 1 << 24, path)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def _allow_many_files() -> None:

@@ -97,6 +97,10 @@ _HINTS = {
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
+class MissingError(InputError):
+    """There is no such name."""
+
+
 class Root:
     """A directory below which everything is reached.
 
@@ -128,7 +132,7 @@ class Root:
 
     def close(self) -> None:
         if self.fd >= 0:
-            os.close(self.fd)
+            close(self.fd)
             self.fd = -1
 
     # looking
@@ -158,7 +162,7 @@ class Root:
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
         finally:
-            os.close(parent)
+            close(parent)
 
     def read(self, path: str, limit: int, *, follow: bool = False) -> bytes:
         """A regular file's bytes; LimitError above ``limit`` bytes, whatever its size claims."""
@@ -168,7 +172,7 @@ class Root:
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
         finally:
-            os.close(fd)
+            close(fd)
 
     def open(self, path: str, *, follow: bool = False) -> int:
         """A descriptor to read a regular file with."""
@@ -214,7 +218,7 @@ class Root:
             _require_regular(seen, path)
             fd = self._descriptor(names, _READ, follow)
         finally:
-            os.close(seen)
+            close(seen)
         return _regular_or_closed(fd, path)
 
     def _lstat_at(self, parent: int, name: str) -> "tuple[Entry, os.stat_result] | None":
@@ -234,9 +238,11 @@ class Root:
     def _is_mount(self, parent: int, name: str, status: os.stat_result) -> bool:
         if self.mechanism == OPENAT2:
             try:
-                os.close(_openat2(parent, name, _O_PATH | _O_NOFOLLOW | _O_CLOEXEC, RESOLVE_NO_XDEV))
+                close(again(_openat2, parent, name, _O_PATH | _O_NOFOLLOW | _O_CLOEXEC, RESOLVE_NO_XDEV))
             except OSError as error:
-                return error.errno == errno.EXDEV
+                if error.errno != errno.EXDEV:
+                    raise
+                return True
             return False
         return _is_mount_by_id(parent, name, status)
 
@@ -250,7 +256,7 @@ class Root:
         if number == errno.EAGAIN:
             return RefusedError(f"{path!r} keeps changing while it is looked at")
         if number == errno.ENOENT:
-            return InputError(f"{path!r} does not exist")
+            return MissingError(f"{path!r} does not exist")
         if number in (errno.ENXIO, errno.ENODEV):
             return RefusedError(f"{path!r} is a device or socket without anybody behind it")
         return InputError(f"{path!r} can't be read: {reason(error)}", hint=_HINTS.get(number, ""))
@@ -303,7 +309,7 @@ class Directory:
 
     def close(self) -> None:
         if self.fd >= 0:
-            os.close(self.fd)
+            close(self.fd)
             self.fd = -1
 
     def path_of(self, name: str) -> str:
@@ -388,6 +394,14 @@ def kind_of(mode: int) -> str:
     return _KINDS.get(stat.S_IFMT(mode), "thing of unknown kind")
 
 
+def close(fd: int) -> None:
+    """The descriptor is gone whatever the kernel says; what has to be on the disk was synced before."""
+    try:  # noqa: SIM105  # contextlib is not for the hook path
+        os.close(fd)
+    except OSError:
+        pass
+
+
 def reason(error: OSError) -> str:
     """The kernel's own words, as ours are written: lower case."""
     return (error.strerror or str(error)).lower()
@@ -443,7 +457,7 @@ def _regular_or_closed(fd: int, path: str) -> int:
     try:
         _require_regular(fd, path)
     except BaseException:
-        os.close(fd)
+        close(fd)
         raise
     return fd
 
@@ -536,17 +550,17 @@ def open_with_walk(root: int, path: str, flags: int, follow: bool, cross_mounts:
             step = flags | _O_NOFOLLOW if index == len(names) - 1 else _PASS
             entered = again(os.open, name, step, dir_fd=current)
             if current != root:
-                os.close(current)
+                close(current)
             current = entered
             if mount is not None and _mount_id(current) != mount:
                 raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
     except OSError:
         if current != root:
-            os.close(current)
+            close(current)
         raise
     if names:
         return current
-    os.close(current)
+    close(current)
     return os.open(".", flags, dir_fd=root)
 
 
@@ -567,7 +581,7 @@ def _resolve(root: int, names: "list[str]") -> "list[str]":
                 continue
             if name == "..":
                 if held:
-                    os.close(held.pop()[1])
+                    close(held.pop()[1])
                 continue
             here = held[-1][1] if held else root
             target = _link_target(here, name)
@@ -581,12 +595,12 @@ def _resolve(root: int, names: "list[str]") -> "list[str]":
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             if target.startswith("/"):
                 while held:
-                    os.close(held.pop()[1])
+                    close(held.pop()[1])
             todo.extend(reversed(target.split("/")))
         return [entered for entered, _ in held]
     finally:
         for _, fd in held:
-            os.close(fd)
+            close(fd)
 
 
 def _link_target(parent: int, name: str) -> "str | None":
@@ -602,12 +616,12 @@ def _mount_id(fd: int) -> int:
     """Which mount a descriptor is on; without /proc its device, which does not tell bind mounts apart."""
     try:
         info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | _O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return os.fstat(fd).st_dev
     try:
         text = os.read(info, 4096)
     finally:
-        os.close(info)
+        close(info)
     return int(text.partition(b"mnt_id:")[2].split(None, 1)[0])
 
 
@@ -619,7 +633,7 @@ def _is_mount_by_id(parent: int, name: str, status: os.stat_result) -> bool:
     try:
         return _mount_id(fd) != _mount_id(parent)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 # which of them
@@ -647,7 +661,7 @@ def _has_openat2(root: int) -> bool:
 
 def _answers(root: int) -> bool:
     try:
-        os.close(_openat2(root, ".", _PASS, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS))
+        close(_openat2(root, ".", _PASS, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS))
     except (ImportError, AttributeError, OSError):
         return False
     return True

@@ -1,0 +1,268 @@
+"""Make one system call of an apply fail, with strace, and look at what is left."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults.subject import NEW, OLD
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EPERM", "EINTR")
+KILL = "kill -9"
+#: not once but from then on: then not even undoing works, where it needs the same call
+LASTING = ("ENOSPC+", "EIO+", "EROFS+")
+FAULTS = (*ERRORS, *LASTING, KILL)
+
+#: everything that an apply asks of the kernel and that changes something, or opens something to change it
+CALLS = (
+    "flock", "openat", "openat2", "write", "fchown", "fchmod", "fsetxattr", "lseek", "ftruncate", "fsync",
+    "linkat", "mkdirat", "renameat", "unlinkat", "close",
+)  # fmt: skip
+
+#: with the option in-place, something is mounted on this one
+MOUNTED = "/etc/issue"
+
+WORDS = {
+    "ENOSPC": "no space left on device",
+    "EDQUOT": "disk quota exceeded",
+    "EIO": "input/output error",
+    "EROFS": "read-only file system",
+    "EPERM": "operation not permitted",
+    "EINTR": "interrupted system call",
+}
+
+
+def available() -> str:
+    """Why faults can't be injected here, or nothing."""
+    if shutil.which("strace") is None:
+        return "strace is not installed"
+    probe = subprocess.run(["strace", "-o", "/dev/null", "true"], check=False, capture_output=True, text=True)
+    return probe.stderr.strip() if probe.returncode else ""
+
+
+@dataclass(frozen=True)
+class Call:
+    """The n-th call of one kind that the subject makes, and what it was about."""
+
+    name: str
+    number: int
+    about: str
+
+
+@dataclass
+class Outcome:
+    call: Call
+    fault: str
+    exit_code: int = 0
+    stderr: str = ""
+    #: how many of the targets are new
+    new: int = 0
+    strays: int = 0
+    #: everything that is not as promised
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        if self.wrong:
+            return "WRONG: " + "; ".join(self.wrong)
+        if self.exit_code == 0:
+            return "done" + self._left
+        new = f"{self.new} of {len(NEW)} new" if self.new else "all old"
+        end = "killed" if self.exit_code < 0 else f"exit {self.exit_code}"
+        return f"{end}, {new}{self._left}"
+
+    @property
+    def _left(self) -> str:
+        return f", {self.strays} passing names, cleared by the next run" if self.strays else ""
+
+
+class Bench:
+    """A root filesystem in the state before, once for each experiment."""
+
+    def __init__(self, options: tuple[str, ...] = (), folder: str | None = None) -> None:
+        self.options = options
+        self.folder = folder
+        self.compiled = ""
+
+    def experiments(self, faults: tuple[str, ...] = FAULTS) -> Iterator[Outcome]:
+        with tempfile.TemporaryDirectory(prefix="templater-faults-") as self.compiled:
+            yield from self._experiments(faults)
+
+    def _experiments(self, faults: tuple[str, ...]) -> Iterator[Outcome]:
+        self.calls()  # compiles what it imports, so that every later run makes the same calls
+        calls = self.calls()
+        cases = [(call, fault) for call in calls for fault in faults if _makes_sense(call, fault)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            yield from pool.map(lambda case: self.experiment(*case), cases)
+
+    def calls(self) -> list[Call]:
+        """What an undisturbed apply does between taking its lock and the end."""
+        with Place(self) as place:
+            place.run([])
+            assert place.state() == NEW, place.state()
+            return list(_calls(place.trace.read_text()))
+
+    def experiment(self, call: Call, fault: str) -> Outcome:
+        outcome = Outcome(call, fault)
+        what = "signal=KILL" if fault == KILL else f"error={fault.rstrip('+')}"
+        when = f"{call.number}+" if fault in LASTING else str(call.number)
+        with Place(self) as place:
+            done = place.run(["-e", f"inject={call.name}:{what}:when={when}"])
+            outcome.exit_code, outcome.stderr = done.returncode, done.stderr
+            self._judge(outcome, place)
+            self._judge_next_run(outcome, place)
+        return outcome
+
+    def _judge(self, outcome: Outcome, place: "Place") -> None:
+        state = place.state()
+        outcome.new = sum(state.get(path) == text for path, text in NEW.items())
+        outcome.strays = len(place.strays())
+        for path, text in NEW.items():
+            if state.get(path) not in (text, OLD.get(path)) and not self._excepted(path, outcome):
+                outcome.wrong.append(f"{path} is neither old nor new: {state.get(path)!r}")
+        outcome.wrong += place.attributes_lost()
+        if outcome.exit_code == 0 and outcome.new != len(NEW):
+            outcome.wrong.append("exit 0, but not everything is new")
+        if outcome.exit_code > 0:
+            self._judge_refusal(outcome)
+        if outcome.exit_code < 0 and outcome.fault != KILL:
+            outcome.wrong.append(f"died of signal {-outcome.exit_code}")
+        injected = outcome.fault == KILL or "(INJECTED)" in place.trace.read_text()
+        if not injected:
+            outcome.wrong.append("the fault was not injected")
+
+    def _excepted(self, path: str, outcome: Outcome) -> bool:
+        """A mount point is the one thing that can't be old or new at every moment."""
+        return "in-place" in self.options and path == MOUNTED and outcome.fault in (KILL, *LASTING)
+
+    def _judge_refusal(self, outcome: Outcome) -> None:
+        lasting = outcome.fault in LASTING
+        if lasting and outcome.new and "can't put back" not in outcome.stderr:
+            outcome.wrong.append("something stayed new, and the message does not say so")
+        if (outcome.new or outcome.strays) and not lasting:
+            outcome.wrong.append(f"an error, but {outcome.new} new and {outcome.strays} strays")
+        if "Traceback" in outcome.stderr:
+            outcome.wrong.append("a traceback: " + outcome.stderr.strip().splitlines()[-1])
+        elif WORDS.get(outcome.fault.rstrip("+"), "?") not in outcome.stderr:
+            outcome.wrong.append(f"the message does not say why: {outcome.stderr.strip()!r}")
+        elif not re.search(r"'/[^']*'", outcome.stderr):
+            outcome.wrong.append(f"the message names no path: {outcome.stderr.strip()!r}")
+        if outcome.exit_code != 6:
+            outcome.wrong.append(f"exit code {outcome.exit_code}")
+
+    def _judge_next_run(self, outcome: Outcome, place: "Place") -> None:
+        done = place.run_undisturbed()
+        if done.returncode:
+            outcome.wrong.append(f"the next run fails: {done.stderr.strip()}")
+        elif place.state() != NEW:
+            outcome.wrong.append("after the next run not everything is new")
+        if place.strays():
+            outcome.wrong.append(f"left after the next run: {place.strays()}")
+        outcome.wrong += place.attributes_lost()
+
+
+class Place:
+    """One root filesystem, its state directory, and a mount if the options ask for one."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.folder = Path(tempfile.mkdtemp(prefix="templater-faults-", dir=bench.folder))
+        self.top, self.private = self.folder / "root", self.folder / "state"
+        self.trace = self.folder / "trace"
+
+    def __enter__(self) -> "Place":
+        for path, text in OLD.items():
+            place = self.top / path[1:]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(text)
+            place.chmod(0o640)
+            if hasattr(os, "setxattr"):
+                os.setxattr(place, "user.note", b"kept")
+        self.private.mkdir()
+        if "in-place" in self.bench.options:
+            shutil.copyfile(self.top / "etc/issue", self.folder / "mounted")
+            (self.folder / "mounted").chmod(0o640)
+            os.setxattr(self.folder / "mounted", "user.note", b"kept")
+            subprocess.run(["mount", "--bind", self.folder / "mounted", self.top / "etc/issue"], check=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if "in-place" in self.bench.options:
+            subprocess.run(["umount", self.top / "etc/issue"], check=True)
+        shutil.rmtree(self.folder)
+
+    def run(self, injection: list[str]) -> subprocess.CompletedProcess[str]:
+        calls = ["-e", "trace=" + ",".join(CALLS)]
+        return self._subject(["strace", "-qq", "-o", str(self.trace), *calls, *injection])
+
+    def run_undisturbed(self) -> subprocess.CompletedProcess[str]:
+        return self._subject([])
+
+    def _subject(self, before: list[str]) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": "0"}
+        environment["PYTHONPYCACHEPREFIX"] = self.bench.compiled
+        command = [sys.executable, "-S", "-m", "tests.faults.subject", str(self.top), str(self.private)]
+        return subprocess.run(
+            [*before, *command, *self.bench.options],
+            check=False, capture_output=True, text=True, env=environment, cwd=REPOSITORY,
+        )  # fmt: skip
+
+    def state(self) -> dict[str, bytes]:
+        return {path: (self.top / path[1:]).read_bytes() for path in NEW if (self.top / path[1:]).exists()}
+
+    def strays(self) -> list[str]:
+        found = [str(path.relative_to(self.folder)) for path in self.top.rglob(".templater-*")]
+        return found + [str(path.relative_to(self.folder)) for path in self.private.iterdir()]
+
+    def attributes_lost(self) -> list[str]:
+        """Files that have their name and content have their mode and attributes, at every moment."""
+        lost = []
+        for path, text in self.state().items():
+            place = self.top / path[1:]
+            mode = place.stat().st_mode & 0o7777
+            wanted = 0o640 if path in OLD else 0o644
+            if mode != wanted and text in (NEW[path], OLD.get(path)):
+                lost.append(f"{path} has mode {mode:o}")
+            if path in OLD and hasattr(os, "getxattr") and "user.note" not in os.listxattr(place):
+                lost.append(f"{path} lost its attributes")
+        for directory in ("srv", "srv/a"):
+            place = self.top / directory
+            if place.exists() and place.stat().st_mode & 0o7777 != 0o755:
+                lost.append(f"{directory} has mode {place.stat().st_mode & 0o7777:o}")
+        return lost
+
+
+def _makes_sense(call: Call, fault: str) -> bool:
+    """Who can't write from then on can't say so on stderr either."""
+    return fault not in LASTING or call.name != "write"
+
+
+def _calls(trace: str) -> Iterator[Call]:
+    """The calls from the lock on; their numbers count from the start of the process, as strace counts."""
+    counts: dict[str, int] = dict.fromkeys(CALLS, 0)
+    begun = False
+    for line in trace.splitlines():
+        found = re.match(r"(\w+)\((.*)\)\s+= ", line)
+        if found is None or found[1] not in counts:
+            continue
+        counts[found[1]] += 1
+        begun = begun or found[1] == "flock"
+        if begun:
+            yield Call(found[1], counts[found[1]], _about(found[2]))
+
+
+def _about(arguments: str) -> str:
+    """The last name in quotes, tokens and inodes taken out."""
+    names = re.findall(r'"([^"]*)"', arguments)
+    name = names[-1] if names else ""
+    return re.sub(
+        r"\.templater-\w+-(\d+)-\d+", lambda m: f".templater-*-{'0' if m[1] == '0' else 'inode'}", name
+    )

@@ -1,0 +1,60 @@
+"""What is made to fail: one apply of a fixed plan, as lean as a hook, ending as the command line would."""
+
+import errno
+import os
+import sys
+
+from templater.apply import Journal, apply
+from templater.changes import Plan
+from templater.errors import TemplaterError
+from templater.hosts import HOSTS
+from templater.instance import Instance
+from templater.metadata import Metadata, Rule
+from templater.plan import decide
+from templater.rendering import Rendering
+from templater.rootfs.confined import Directory, Root
+from templater.rootfs.directory import DirectoryRootfs
+
+#: two files to replace, one new beside them, one new below directories that are new too
+NEW = {
+    "/etc/hosts": b"new hosts\n" * 10,
+    "/etc/issue": b"new issue\n",
+    "/etc/new": b"a new file\n",
+    "/srv/a/deep": b"far below\n",
+}
+OLD = {"/etc/hosts": b"old hosts\n", "/etc/issue": b"old issue, and longer than the new one\n"}
+
+
+def plan_for(rootfs: DirectoryRootfs, *, in_place: bool) -> Plan:
+    renderings = [Rendering(Rule(path, "x.tpl", ("start",)), "start", text) for path, text in NEW.items()]
+    changes = decide(renderings, rootfs, in_place=in_place)
+    return Plan(Metadata(), Instance(), HOSTS["none"], ("start",), changes)
+
+
+def unsupported(self: Directory) -> int:
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+def run(top: str, state: str, options: "list[str]") -> None:
+    in_place = "in-place" in options
+    if "named" in options:
+        Directory.create_unnamed = unsupported  # type: ignore[method-assign]
+    mechanism = "walk" if "walk" in options else ""
+    root = Root(top, mechanism=mechanism, cross_mounts=in_place)
+    journal = Journal(Root(state).directory("/")) if "journal" in options else None
+    with DirectoryRootfs(root) as rootfs:
+        plan = plan_for(rootfs, in_place=in_place)
+        apply(plan, rootfs, journal=journal, wait=0)
+
+
+def main() -> int:
+    try:
+        run(sys.argv[1], sys.argv[2], sys.argv[3:])
+    except TemplaterError as error:
+        print(error.explain(), file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    os._exit(main())
