@@ -49,9 +49,11 @@ class Run:
             return
         if compare.is_random(self.oracle, request):
             self.counts["random in pongo2 itself"] += 1
-            return
-        self.counts["differences"] += 1
-        self.different.append(example)
+        elif not compare.differs(self.oracle, request):
+            self.counts["differed only under load"] += 1
+        else:
+            self.counts["differences"] += 1
+            self.different.append(example)
 
 
 def show(oracle: Oracle, example: Example) -> dict:

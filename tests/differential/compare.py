@@ -67,12 +67,13 @@ def same_text(mine: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def is_random(oracle: Oracle, request: dict[str, Any]) -> bool:
     """Whether pongo2 itself gives more than one answer: the order of Go's maps, addresses."""
-    (answer,) = oracle.ask([request | {"repeat": 400}])
+    (answer,) = oracle.ask([request | {"repeat": 400, "seconds": 60}])
     return bool(answer.get("outputs"))
 
 
 def differs(oracle: Oracle, request: dict[str, Any]) -> bool:
-    (answer,) = oracle.ask([request])
+    """Asked on its own and with patience: a busy machine makes no difference."""
+    (answer,) = oracle.ask([request | {"seconds": 10}])
     return not agree(ours(request), theirs(answer)) and not is_random(oracle, request)
 
 
