@@ -75,7 +75,7 @@ def snapshot(top: Path, *, times: bool = False) -> dict[str, tuple[object, ...]]
 
 
 def _seen(top: Path, times: bool) -> Iterator[tuple[str, tuple[object, ...]]]:
-    for place in [top, *sorted(top.rglob("*"))]:
+    for place in [top, *sorted(below(top))]:
         status = place.lstat()
         content: object = None
         if stat.S_ISREG(status.st_mode):
@@ -89,7 +89,16 @@ def _seen(top: Path, times: bool) -> Iterator[tuple[str, tuple[object, ...]]]:
 
 
 def strays(top: Path) -> list[str]:
-    return [str(place) for place in top.rglob(".templater-*")]
+    return [str(place) for place in below(top) if place.name.startswith(".templater-")]
+
+
+def below(top: Path) -> list[Path]:
+    """Everything below a directory on its own file system: not what is mounted there (/proc never ends)."""
+    device, found = top.stat().st_dev, []
+    for folder, directories, files in os.walk(top):
+        found += [Path(folder, name) for name in (*directories, *files)]
+        directories[:] = [name for name in directories if Path(folder, name).lstat().st_dev == device]
+    return found
 
 
 class Mounts:

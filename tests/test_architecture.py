@@ -24,12 +24,13 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("what a template may know, and when", ("hosts", "context", "lifecycle")),
     ("rendering", ("rendering",)),
     ("planning", (
-        "changes", "gonumbers", "plan", "resolve", "outcomes", "deviations", "diff", "report", "simulate",
+        "changes", "gonumbers", "plan", "resolve", "outcomes", "outcomes.*", "deviations", "diff", "report", "simulate",
         "audit", "checks", "checks.*", "rootfs", "rootfs.memory",
     )),
     ("the shell: images, root filesystems, writing", (
         "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "rendering_child", "instance_directory",
-        "instance_file", "survey", "apply", "watch", "fleet",
+        "instance_file", "survey", "leftovers", "staging", "apply", "watch",
+        "fleet",
     )),
     ("the doors", ("hooks", "hooks.*", "cli", "cli.*", "__main__")),
 )  # fmt: skip
@@ -54,7 +55,8 @@ EFFECTS = words("""
 LEAN = {""} | words("""
     errors source metadata instance views context lifecycle rendering changes gonumbers plan resolve
     hosts pongo2
-    pongo2.runtime pongo2.operations pongo2.values pongo2.embedding rootfs rootfs.confined rootfs.directory apply child
+    pongo2.runtime pongo2.state pongo2.operations pongo2.values pongo2.embedding rootfs rootfs.confined rootfs.directory rootfs.lock
+    rootfs.attributes leftovers staging apply child
     kept rendering_child instance_directory hooks hooks.run hooks.lxc hooks.oci hooks.nspawn hooks.incus
 """)
 #: what the lean modules may load of the standard library; each costs next to nothing

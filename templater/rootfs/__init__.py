@@ -1,10 +1,14 @@
 """Root filesystems: where files land. On disk (directory), in memory (memory), as an archive (tar)."""
 
-from ..errors import RefusedError
+from ..errors import InputError, RefusedError
 
 #: What Linux allows: one name, and a whole path with its closing NUL.
 NAME_MAX = 255
 PATH_MAX = 4096
+
+
+class MissingError(InputError):
+    """There is no such name."""
 
 
 def components(path: str) -> "list[str]":

@@ -9,7 +9,7 @@ import stat
 
 from ..errors import InputError, TemplaterError
 from ..views import DIRECTORY, FILE, SYMLINK, Entry
-from . import components, no_directory, not_regular
+from . import MissingError, components, no_directory, not_regular
 from .confined import entry_of, kind_of, read_descriptor, reason
 
 TYPE_CHECKING = False
@@ -106,4 +106,4 @@ class ByName:
                 break
             if found.kind != DIRECTORY:
                 return no_directory(path, walked, SYMLINK if found.kind == SYMLINK else found.kind)
-        return InputError(f"{path!r} does not exist")
+        return MissingError(f"{path!r} does not exist")

@@ -31,7 +31,7 @@ import sys
 
 from ..errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
 from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
-from . import components, no_directory, not_regular
+from . import MissingError, components, no_directory, not_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,10 +95,6 @@ _HINTS = {
 }
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-
-
-class MissingError(InputError):
-    """There is no such name."""
 
 
 class Root:
@@ -423,6 +419,16 @@ def read_descriptor(fd: int, limit: int, path: str) -> bytes:
         chunks.append(chunk)
         left -= len(chunk)
     raise LimitError(f"{path!r} is larger than {limit} bytes")
+
+
+def write_descriptor(fd: int, content: bytes) -> None:
+    """Every byte, in as many calls as it takes."""
+    rest = memoryview(content)
+    while rest:
+        written = os.write(fd, rest)
+        if not written:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rest = rest[written:]
 
 
 def again(

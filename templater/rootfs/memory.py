@@ -1,8 +1,8 @@
 """A root filesystem in memory: for plans on paper, for simulation, and for tests."""
 
-from ..errors import InputError, LimitError, RefusedError, WriteError
+from ..errors import LimitError, RefusedError, WriteError
 from ..views import DIRECTORY, FILE, SYMLINK, Entry
-from . import components, encoded, no_directory, not_regular
+from . import MissingError, components, encoded, no_directory, not_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class MemoryRootfs:
     def read(self, path: str, limit: int) -> bytes:
         node = self._find(path)
         if node is None:
-            raise InputError(f"{path!r} does not exist")
+            raise MissingError(f"{path!r} does not exist")
         if node.kind != FILE:
             raise not_regular(path, node.kind)
         if len(node.content) > limit:
@@ -83,7 +83,7 @@ class MemoryRootfs:
     def listdir(self, path: str) -> "list[str]":
         node = self._find(path)
         if node is None:
-            raise InputError(f"{path!r} does not exist")
+            raise MissingError(f"{path!r} does not exist")
         if node.kind != DIRECTORY:
             raise no_directory(path, path, node.kind)
         return sorted(node.children)

@@ -1,7 +1,6 @@
 """Writing, row by row of what the README promises; both mechanisms below."""
 
 import errno
-import importlib
 import os
 import socket
 import stat
@@ -14,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from templater import staging
 from templater.apply import PREFIX, Journal, apply
 from templater.errors import BusyError, RefusedError, UsageError, WriteError
 from templater.plan import CREATE, KEEP, SKIP, UPDATE
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs, IdMap
+from templater.rootfs.lock import lock
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
 
-module = importlib.import_module("templater.apply")
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="writing needs descriptors")
 
 
@@ -227,7 +227,7 @@ def test_a_commit_that_fails_is_undone(rootfs, top, monkeypatch, failing, after)
     before = snapshot(top)
     monkeypatch.setattr(Directory, failing, fail)
     if failing == "link":
-        monkeypatch.setattr(module.os, "O_TMPFILE", 0, raising=False)  # so that files have names to link
+        monkeypatch.setattr(os, "O_TMPFILE", 0, raising=False)  # so that files have names to link
     try:
         apply(plan, rootfs)
     except WriteError as error:
@@ -251,7 +251,7 @@ def test_without_unnamed_files_the_result_is_the_same(rootfs, top, monkeypatch):
 
 def test_short_writes_are_continued(rootfs, top, monkeypatch):
     real = os.write
-    monkeypatch.setattr(module.os, "write", lambda fd, data: real(fd, data[:3]))
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
     apply(a_plan({"/etc/hosts": "a long text in small pieces"}, rootfs), rootfs)
     assert (top / "etc/hosts").read_text() == "a long text in small pieces"
 
@@ -358,14 +358,14 @@ def test_a_mount_point_is_written_through_when_asked_for(top, mounts, mechanism,
 @as_root
 def test_a_mount_point_is_restored_when_its_write_fails(top, mounts, monkeypatch):
     mounts.bind(top / "etc/keep", top / "etc/hosts")
-    real = module._overwrite
+    real = staging.overwrite
 
     def fail_once(fd: int, content: bytes) -> None:
-        monkeypatch.setattr(module, "_overwrite", real)
+        monkeypatch.setattr(staging, "overwrite", real)
         os.write(fd, b"ga")
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(module, "_overwrite", fail_once)
+    monkeypatch.setattr(staging, "overwrite", fail_once)
     with opened(top, cross_mounts=True) as rootfs:
         plan = a_plan({"/etc/hosts": "new", "/etc/new": "x"}, rootfs, in_place=True)
         with pytest.raises(WriteError, match="input/output error"):
@@ -391,8 +391,8 @@ def test_a_mount_below_the_root_is_not_crossed_unless_asked_for(rootfs, top, mou
 
 
 def test_the_second_of_two_applies_waits(rootfs, top):
-    lock = module._lock(rootfs.root, 1)
-    releasing = threading.Timer(0.3, os.close, [lock])
+    held = lock(rootfs.root, 1)
+    releasing = threading.Timer(0.3, os.close, [held])
     releasing.start()
     began = time.monotonic()
     apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, wait=20)
