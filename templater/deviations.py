@@ -57,6 +57,11 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def _never(change: Change, host: Host) -> bool:
+    """For differences in reading: they are told before there is a plan."""
+    return False
+
+
 def _goes_on(change: Change) -> bool:
     """The host gets past this change, whatever it makes of it."""
     return change.outcome is not None and change.outcome.result in ("written", "skipped", "random", "hangs")
@@ -228,5 +233,37 @@ DEVIATIONS = (
         "nothing at all is written, and the pending trigger stays for the next start",
         "the next start can do it right, all of it",
         _fails,
+    ),
+    Deviation(
+        "an instance has a metadata.yaml",
+        "metadata.yaml is missing from an instance's folder, or is a symlink",
+        "missing: nothing is rendered; a symlink: old releases follow it",
+        "an error",
+        "CVE-2026-63343; and templates that silently do nothing are what templater is for",
+        _never,
+    ),
+    Deviation(
+        "metadata.yaml holds plain values",
+        "a tag asks for something else (`!!binary`, `!!set`, `!foo`), or an anchor contains itself",
+        "Go takes a scalar's text; a loop matters only where it is decoded",
+        "an error with its place",
+        "nobody means it, and it is how YAML readers are attacked",
+        _never,
+    ),
+    Deviation(
+        "metadata.yaml is bounded",
+        "more than 1 MiB, 200,000 nodes, 400,000 with aliases expanded, or 64 levels",
+        "newer releases stop at 1 MiB, others nowhere",
+        "an error",
+        "CVE-2026-41648; libyaml's own loader dies of nesting",
+        _never,
+    ),
+    Deviation(
+        "`{a:}` is not YAML",
+        "a plain value ends in a colon inside brackets: `{a:}`, `[a:]`",
+        "the text `a:`",
+        "an error: libyaml does not read it",
+        "quote it",
+        _never,
     ),
 )

@@ -23,7 +23,8 @@ from templater.hosts import HOSTS, Host
 from templater.instance import Instance
 from templater.metadata import Metadata, Rule
 from templater.metadata_yaml import read_metadata
-from templater.outcomes import ELOOP, Due, Errno, Node, Surroundings, World, due_of, passes_of, predict, start
+from templater.outcomes import Due, Errno, Node, Surroundings, World, due_of, passes_of, predict, start
+from templater.outcomes.ends import ELOOP
 from templater.plan import Plan, plan_of
 from templater.rendering import render, render_data
 from templater.rootfs.memory import MemoryRootfs

@@ -1,0 +1,155 @@
+"""What a plan says of its host, beyond what the recorded situations compare."""
+
+from time import process_time
+
+import pytest
+
+from templater.changes import Plan
+from templater.hosts import HOSTS, INCUS, INCUS_6_0, INCUS_6_0_4, LXD, NONE, Host
+from templater.instance import VIRTUAL_MACHINE, Instance
+from templater.metadata import Metadata, Rule
+from templater.outcomes import FAMILIES, predict
+from templater.plan import plan_of
+from templater.rendering import render
+from templater.rootfs.memory import MemoryRootfs
+from templater.views import DIRECTORY, FIFO, FILE, SYMLINK, Entry, TemplateFile
+
+ETC = {"/etc": Entry(DIRECTORY, 0o755)}
+
+
+def planned(
+    *rules: Rule,
+    host: Host = INCUS,
+    tree: "dict[str, str | bytes | Entry] | None" = None,
+    known: bool = True,
+    triggers: tuple[str, ...] = ("create",),
+    vm: bool = False,
+    template: str = "text",
+    source: bytes = b"",
+) -> Plan:
+    instance = Instance("c1", VIRTUAL_MACHINE if vm else "container")
+    metadata = Metadata(rules=rules)
+    templates = {"a.tpl": TemplateFile(Entry(FILE), template.encode())}
+    rootfs = MemoryRootfs({**ETC, **(tree or {})}) if known else None
+    renderings = render(metadata, templates, instance, triggers, host)
+    plan = plan_of(metadata, instance, renderings, rootfs, host=host, triggers=triggers)
+    predict(plan, templates, rootfs)
+    return plan
+
+
+def rule(path: str = "/etc/a", template: str = "a.tpl", **fields: object) -> Rule:
+    return Rule(path, template, ("create",), **fields)  # type: ignore[arg-type]
+
+
+def results(plan: Plan) -> list[str]:
+    return [change.outcome.result if change.outcome else "-" for change in plan.changes]
+
+
+def test_every_family_is_known() -> None:
+    assert {host.family for host in HOSTS.values()} - {""} == set(FAMILIES)
+
+
+def test_none_has_no_outcomes() -> None:
+    assert results(planned(rule(), host=NONE)) == ["-"]
+
+
+def test_without_a_root_filesystem_every_parent_is_taken_to_exist() -> None:
+    plan = planned(rule("/nowhere/known/a"), known=False)
+    assert results(plan) == ["written"]
+    assert plan.changes[0].outcome is not None and plan.changes[0].outcome.left == ()
+
+
+def test_old_releases_reach_the_hosts_own_files() -> None:
+    tree: dict[str, str | bytes | Entry] = {"/etc/a": Entry(SYMLINK, target="/etc/passwd")}
+    outcome = planned(rule(), host=INCUS_6_0_4, tree=tree).changes[0].outcome
+    assert outcome is not None and outcome.text == "to /etc/passwd on the host's own file system"
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        (INCUS, "Failed to check template file: statat etc/a: path escapes from parent"),
+        (INCUS_6_0, "Template is attempting access to path outside of container"),
+    ],
+)
+def test_newer_releases_refuse_an_absolute_link_in_their_own_words(host: Host, words: str) -> None:
+    plan = planned(rule(), host=host, tree={"/etc/a": Entry(SYMLINK, target="/srv/b")})
+    assert plan.changes[0].outcome is not None and plan.changes[0].outcome.error == words
+    assert plan.host_fails == list(plan.changes) and not plan.failed
+
+
+def test_a_fifo_hangs_incus_7() -> None:
+    assert results(planned(rule(), tree={"/etc/a": Entry(FIFO)})) == ["hangs"]
+
+
+def test_a_failure_makes_its_neighbours_random() -> None:
+    plan = planned(rule("/etc/a"), rule("/etc/b", "nope.tpl"))
+    assert results(plan) == ["random", "fails"]
+    assert "'/etc/b' fails" in (plan.changes[0].outcome.text if plan.changes[0].outcome else "")
+
+
+def test_what_comes_after_a_failed_pass_is_not_reached() -> None:
+    late = Rule("/etc/b", "a.tpl", ("start",))
+    plan = planned(rule("/etc/a", "nope.tpl"), late, triggers=("create", "start"))
+    assert results(plan) == ["fails", "fails"]
+    assert plan.changes[1].outcome is not None and plan.changes[1].outcome.text.startswith("not reached")
+
+
+def test_rules_that_reach_one_file_are_random() -> None:
+    assert results(planned(rule("/etc/a"), rule("etc/a"))) == ["random", "random"]
+
+
+def test_a_failed_render_says_that_the_target_is_left_empty() -> None:
+    old = planned(rule(), tree={"/etc/a": "precious"}, template="{% if %}").changes[0].outcome
+    new = planned(rule(), template="{% if %}").changes[0].outcome
+    assert old is not None and old.text == "the target is left empty"
+    assert new is not None and new.text == "an empty target is left"
+
+
+def test_lxd_says_that_it_ignores_owner_and_mode() -> None:
+    outcome = planned(rule(uid="1000"), host=LXD).changes[0].outcome
+    assert outcome is not None and (outcome.result, outcome.text) == (
+        "written",
+        "uid, gid and mode are ignored",
+    )
+
+
+def test_what_a_failed_rule_leaves_behind_is_told() -> None:
+    outcome = planned(rule("/n1/n2/a", uid="bob")).changes[0].outcome
+    assert outcome is not None and outcome.left == ("$ROOTFS/n1", "$ROOTFS/n1/n2")
+
+
+def test_a_null_document_ends_a_start_before_any_rule() -> None:
+    metadata = Metadata(null=True)
+    plan = plan_of(metadata, Instance(), [], None, host=INCUS, triggers=("start",))
+    predict(plan, {}, None)
+    assert plan.host_error == "panic: runtime error: invalid memory address or nil pointer dereference"
+
+
+def test_a_virtual_machines_files_lie_on_the_config_drive() -> None:
+    plan = planned(rule(), rule("/etc/b"), vm=True)
+    assert results(plan) == ["written", "written"]
+
+
+def test_rules_of_a_virtual_machine_that_share_a_template_and_differ_are_random() -> None:
+    plan = planned(rule(), rule("/etc/b"), vm=True, template="{{ path }}")
+    assert results(plan) == ["random", "random"]
+
+
+def test_a_render_without_an_end_hangs_the_host() -> None:
+    endless = "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}"
+    plan = planned(rule(), template=endless)
+    assert results(plan) == ["hangs"] or plan.changes[0].render_error is not None
+
+
+@pytest.mark.slow
+def test_planning_is_linear_in_the_number_of_rules() -> None:
+    def seconds(count: int) -> float:
+        rules = [rule(f"/etc/d{number}/a") for number in range(count)]
+        began = process_time()
+        planned(*rules)
+        return process_time() - began
+
+    seconds(50)
+    small, large = seconds(500), seconds(5000)
+    assert large < 40 * small

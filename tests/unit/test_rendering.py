@@ -1,0 +1,158 @@
+"""Rules and templates in, bytes out: what is due, what can't be had, and where an error points."""
+
+import pytest
+
+from templater import pongo2, rendering
+from templater.errors import LimitError, MetadataError, RefusedError, TemplateError, TemplateSyntaxError
+from templater.hosts import INCUS, INCUS_DEBIAN
+from templater.instance import VIRTUAL_MACHINE, Instance
+from templater.metadata import Metadata, Rule
+from templater.metadata_yaml import read_metadata
+from templater.pongo2 import compile
+from templater.pongo2.dialect import DIALECTS
+from templater.rendering import Rendering, render, render_data
+from templater.source import Source
+from templater.views import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
+
+
+def file(text: str) -> TemplateFile:
+    return TemplateFile(Entry(FILE), text.encode("utf-8", "surrogateescape"))
+
+
+def rule(path: str = "/etc/a", template: str = "a.tpl", when: tuple[str, ...] = ("create",)) -> Rule:
+    return Rule(path, template, when)
+
+
+def rendered(
+    *rules: Rule, triggers: tuple[str, ...] = ("create",), **templates: TemplateFile
+) -> list[Rendering]:
+    files = {name.replace("_", "."): found for name, found in templates.items()}
+    return render(Metadata(rules=rules), files, Instance("c1"), triggers, INCUS)
+
+
+def test_rules_render_pass_by_pass_in_file_order() -> None:
+    rules = (rule("/b", when=("create", "start")), rule("/a", when=("start",)))
+    done = rendered(*rules, triggers=("create", "start"), a_tpl=file("{{ trigger }} {{ path }}"))
+    assert [(each.trigger, each.content) for each in done] == [
+        ("create", b"create /b"),
+        ("start", b"start /b"),
+        ("start", b"start /a"),
+    ]
+
+
+def test_one_failure_does_not_hide_the_others() -> None:
+    bad, good = rendered(
+        rule("/a", "bad.tpl"), rule("/b", "good.tpl"), bad_tpl=file("{% if %}"), good_tpl=file("fine")
+    )
+    assert isinstance(bad.error, TemplateSyntaxError) and bad.content is None
+    assert good.content == b"fine" and good.error is None
+
+
+def test_bytes_that_are_no_text_come_through() -> None:
+    (done,) = rendered(rule(), a_tpl=TemplateFile(Entry(FILE), b"\xff\x00\r\n"))
+    assert done.content == b"\xff\x00\r\n"
+
+
+def test_a_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+
+    def counting(source: Source, *arguments: object, **options: object) -> object:
+        compiled.append(source.name)
+        return compile(source, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pongo2, "compile", counting)
+    rendered(*(rule(f"/{number}") for number in range(5)), a_tpl=file("x"))
+    assert compiled == ["templates/a.tpl"]
+
+
+def test_an_error_names_the_template_and_the_rule() -> None:
+    text = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [create]\n    template: a.tpl\n"
+    metadata = read_metadata(Source("img/metadata.yaml", text))
+    (done,) = render(metadata, {"a.tpl": file("one\n{{ x|nosuch }}\n")}, Instance(), ("create",), INCUS)
+    assert done.error is not None
+    assert str(done.error).startswith("templates/a.tpl:2:6: ")
+    assert "in the rule for '/etc/a' at img/metadata.yaml:3:3, trigger create" in done.error.explain()
+
+
+def test_a_missing_template_points_at_the_rule_that_names_it() -> None:
+    text = "templates:\n  /etc/a:\n    when: [create]\n    template: nope.tpl\n"
+    (done,) = render(read_metadata(Source("metadata.yaml", text)), {}, Instance(), ("create",), INCUS)
+    assert isinstance(done.error, TemplateError)
+    assert str(done.error) == "metadata.yaml:4:15: template 'nope.tpl' does not exist"
+
+
+def test_rules_that_share_a_broken_template_each_have_their_own_note() -> None:
+    first, second = rendered(rule("/a"), rule("/b"), a_tpl=file("{% if %}"))
+    assert first.error is not None and second.error is not None
+    assert "'/a'" in first.error.explain() and "'/b'" not in first.error.explain()
+    assert "'/b'" in second.error.explain()
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/shadow", "a/b", ".", "..", "", "x\0y"])
+def test_a_template_name_is_a_plain_file_name(name: str) -> None:
+    (done,) = rendered(rule(template=name), a_tpl=file("x"))
+    assert isinstance(done.error, RefusedError)
+
+
+@pytest.mark.parametrize("kind", [SYMLINK, DIRECTORY])
+def test_only_regular_files_are_templates(kind: str) -> None:
+    (done,) = rendered(rule(), a_tpl=TemplateFile(Entry(kind)))
+    assert isinstance(done.error, RefusedError) and kind in str(done.error)
+
+
+def test_what_the_image_refused_to_read_is_told() -> None:
+    (done,) = rendered(rule(), a_tpl=TemplateFile(Entry(FILE), error=LimitError("too large")))
+    assert isinstance(done.error, LimitError)
+
+
+@pytest.mark.parametrize("tag", ["include", "ssi", "extends", "import"])
+def test_tags_that_read_files_are_refused(tag: str) -> None:
+    (done,) = rendered(
+        rule(), a_tpl=file('{% if false %}{% TAG "/etc/passwd" x %}{% endif %}'.replace("TAG", tag))
+    )
+    assert isinstance(done.error, TemplateSyntaxError)
+    assert f"Usage of tag '{tag}' is not allowed" in (done.error.pongo2_error or "")
+
+
+def test_a_null_entry_is_due_always_and_an_error() -> None:
+    (done,) = rendered(Rule("/etc/a", "", null=True), triggers=("start",))
+    assert isinstance(done.error, MetadataError)
+
+
+def test_a_hosts_dialect_can_be_overridden() -> None:
+    templates = {"a.tpl": file("{{ 'a' + 'b' }}")}
+    metadata = Metadata(rules=(rule(),))
+    for host, dialect, text in ((INCUS, None, b"ab"), (INCUS_DEBIAN, None, b"0"), (INCUS, "v4", b"0")):
+        (done,) = render(metadata, templates, Instance(), ("create",), host, dialect=dialect)
+        assert done.content == text
+
+
+def test_a_virtual_machine_has_no_privileged() -> None:
+    metadata, templates = Metadata(rules=(rule(),)), {"a.tpl": file("[{{ instance.privileged }}]")}
+    for kind, text in ((VIRTUAL_MACHINE, b"[]"), ("container", b"[false]")):
+        (done,) = render(metadata, templates, Instance(type=kind), ("create",), INCUS)
+        assert done.content == text
+
+
+def test_kept_codes_render_without_their_templates() -> None:
+    code = compile(Source("a.tpl", "hello {{ instance.name }}"), DIALECTS["v6.1"], mode="incus").code
+    (done,) = render(
+        Metadata(rules=(rule(),)), {}, Instance("web1"), ("create",), INCUS, codes={"a.tpl": code}
+    )
+    assert done.content == b"hello web1"
+
+
+def test_too_many_files_are_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "MAX_RENDERINGS", 2)
+    with pytest.raises(LimitError, match="more than 2 files"):
+        rendered(*(rule(f"/{number}") for number in range(3)), a_tpl=file("x"))
+
+
+def test_too_much_text_in_all_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "MAX_TOTAL", 5)
+    with pytest.raises(LimitError, match="together"):
+        rendered(rule("/a"), rule("/b"), a_tpl=file("xxx"))
+
+
+def test_data_from_elsewhere_renders_in_a_rules_place() -> None:
+    assert render_data(b"{{ path }}", rule("/etc/b"), "start", Instance(), INCUS) == b"/etc/b"
