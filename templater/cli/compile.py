@@ -18,8 +18,15 @@ and again whenever something changed; done beforehand, the first start is as fas
 @click.option("--cache", help="A cache directory for several instances instead of the instance's own.")
 @click.option("--dialect", default="", type=click.Choice(["", "v4", "v6", "v6.1"]), help="Of pongo2 (v6).")
 def command(src: str, cache: str | None, dialect: str) -> int:
-    from ..rendering_child import fill
+    from ..hooks.status import image_status
+    from ..rendering_child import IMAGE, fill
 
     kept = fill(src, cache or "", dialect)
-    output.say(f"{src}: {', '.join(sorted(kept)) or 'nothing'} kept")
-    return 0 if kept else 5
+    if IMAGE in kept:
+        output.say(f"{src}: {' and '.join(sorted(kept))} kept")
+        return 0
+    for finding in image_status(src, dialect or "v6"):
+        if not finding.ok:
+            output.say(finding.text)
+    output.say(f"{src}: not kept, since not every template compiles")
+    return 5

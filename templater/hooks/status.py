@@ -123,13 +123,13 @@ def instance_status(image: str, folder: str) -> Iterator[Finding]:
         yield Finding(False, f"'{image}' has no {METADATA}", hint)
         return
     try:
-        yield from _image_status(image)
+        yield from image_status(image)
         yield Finding(None, pending(folder))
     except TemplaterError as error:
         yield Finding(False, str(error), error.hint)
 
 
-def _image_status(image: str) -> Iterator[Finding]:
+def image_status(image: str, dialect: str = "v6") -> Iterator[Finding]:
     from ..metadata_yaml import read_metadata
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS
@@ -143,7 +143,7 @@ def _image_status(image: str) -> Iterator[Finding]:
     for name in dict.fromkeys(rule.template for rule in metadata.rules):
         try:
             source = Source(f"templates/{name}", template_bytes(name, templates))
-            compile_template(source, DIALECTS["v6"], mode="incus")
+            compile_template(source, DIALECTS[dialect], mode="incus")
         except TemplaterError as error:
             broken += 1
             yield Finding(False, str(error), error.hint)
