@@ -4,7 +4,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..source import Source
     from .dialect import Dialect
-    from .runtime import Limits
+    from .state import Limits
     from .template import Loader, Template
 
 

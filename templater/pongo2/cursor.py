@@ -1,13 +1,9 @@
 """Moving over tokens, and complaining about them in pongo2's words and in ours."""
 
-from typing import TYPE_CHECKING
-
 from ..errors import LimitError, TemplateSyntaxError
 from .hints import syntax_hint
 from .tokens import IDENTIFIER, Token, plain_words, pongo2_text, syntax_error
-
-if TYPE_CHECKING:
-    from .parser import Document
+from .tree import Document
 
 
 class Cursor:
@@ -16,7 +12,7 @@ class Cursor:
     ``last`` is the token that pongo2 blames when the tokens run out.
     """
 
-    def __init__(self, tokens: list[Token], document: "Document", last: Token | None = None) -> None:
+    def __init__(self, tokens: list[Token], document: Document, last: Token | None = None) -> None:
         self.tokens = tokens
         self.document = document
         self.position = 0
@@ -63,7 +59,9 @@ class Cursor:
         span = unit.span(0, 1) if place is None else place.span
         position = unit.position(token.start) if token else None
         text = pongo2_text("parser", message, unit.name, position, token.value if token else None)
-        ours, found_hint = syntax_hint(message, token, self.document)
+        ours, found_hint = syntax_hint(
+            message, token, self.document.library, self.document.dialect.subscripts
+        )
         return syntax_error(ours or plain_words(message), span, text, hint or found_hint)
 
     def finish(self, message: str) -> None:

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from jinja2 import nodes
 
 from . import tree
-from .parser import Body, Document
 from .tokens import Token
+from .tree import Document, Statement
+
+Body = list[Statement]
 
 _BINARY = {
     "+": nodes.Add, "-": nodes.Sub, "*": nodes.Mul, "/": nodes.Div, "%": nodes.Mod, "^": nodes.Pow,
@@ -28,8 +30,8 @@ class Emitter:
     """Turns documents into nodes and keeps what nodes have no room for.
 
     ``texts`` is what messages call the variable or macro at a place. ``loaded`` are the names read,
-    ``called`` those that are called as such, ``units`` the documents that are rendered on their own: the
-    first one, and those included.
+    ``called`` those that are called as such, ``assigned`` those that are given values. ``units`` are the
+    documents that are rendered on their own: the first one, and those included.
     """
 
     def __init__(self, document: Document) -> None:
@@ -40,6 +42,7 @@ class Emitter:
         self.units: list[Document] = [document]
         self.root = document
         self.called: set[str] = set()
+        self.assigned: set[str] = set()
         self.macros = False
         self.lazy_includes = False
         self.modes = 0
@@ -97,6 +100,7 @@ class Emitter:
         return first
 
     def statement_for(self, node: tree.For) -> nodes.For:
+        self.assigned.update(filter(None, (node.key, node.value)))
         target: nodes.Node = nodes.Name(node.key, "store")
         if node.value is not None:
             target = nodes.Tuple([target, nodes.Name(node.value, "store")], "store")
@@ -108,12 +112,14 @@ class Emitter:
         )  # fmt: skip
 
     def statement_set(self, node: tree.Set) -> nodes.Assign:
+        self.assigned.add(node.name)
         return nodes.Assign(nodes.Name(node.name, "store"), self.expression(node.expression))
 
     def statement_do(self, node: tree.Do) -> nodes.ExprStmt:
         return nodes.ExprStmt(self.expression(node.expression))
 
     def statement_with(self, node: tree.With) -> nodes.With:
+        self.assigned.update(name for name, _ in node.pairs)
         names = [nodes.Name(name, "param") for name, _ in node.pairs]
         return nodes.With(names, [self.expression(value) for _, value in node.pairs], self.body(node.body))
 
@@ -121,6 +127,7 @@ class Emitter:
         self.macros = True
         place = self.place(node.token)
         self.texts[place] = node.name
+        self.assigned.update(name for name, _ in node.parameters)
         names = [nodes.Name(name, "param") for name, _ in node.parameters]
         defaults = [
             nodes.Const(None) if default is None else self.expression(default)

@@ -1,14 +1,10 @@
 """The grammar of expressions, one method a rank, from the loosest operator to the tightest."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from .cursor import Cursor
 from .tokens import IDENTIFIER, NUMBER, STRING, Token
-from .tree import Expression, Filtered, FilterUse, Literal, Operation, Part, Path
-
-if TYPE_CHECKING:
-    from .parser import Document
+from .tree import Document, Expression, Filtered, FilterUse, Literal, Operation, Part, Path
 
 #: how deep brackets and operators may nest; how long chains may be, and variables
 MAX_NESTING = 60
@@ -21,7 +17,7 @@ _MISSING = "Unexpected EOF, expected a number, string, keyword or identifier."
 
 
 class ExpressionParser(Cursor):
-    def __init__(self, tokens: list[Token], document: "Document", last: Token | None = None) -> None:
+    def __init__(self, tokens: list[Token], document: Document, last: Token | None = None) -> None:
         super().__init__(tokens, document, last)
         self.depth = 0
         #: the first factor of the expression that is about to be parsed, when that is known already

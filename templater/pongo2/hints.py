@@ -2,11 +2,8 @@
 
 from difflib import get_close_matches
 
+from .library import Library
 from .tokens import STRING, Token
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .parser import Document
 
 
 def did_you_mean(word: str, known: "list[str]") -> str:
@@ -14,17 +11,17 @@ def did_you_mean(word: str, known: "list[str]") -> str:
     return f"did you mean {close[0]!r}?" if close else ""
 
 
-def syntax_hint(message: str, token: "Token | None", document: "Document") -> "tuple[str, str]":
+def syntax_hint(message: str, token: "Token | None", library: Library, subscripts: bool) -> "tuple[str, str]":
     """Our message for pongo2's, or an empty one where its own will do; and a hint or an empty text."""
     word = token.value if token is not None else ""
     if message.startswith("Filter '"):
-        known = sorted(document.library.filters)
+        known = sorted(library.filters)
         return f"unknown filter {word!r}", did_you_mean(word, known) or _foreign_filter(word)
     if message.startswith("Tag '") and "not found" in message:
-        return _unknown_tag(word, sorted(document.library.tags))
+        return _unknown_tag(word, sorted(library.tags))
     if message.startswith("Usage of tag"):
         return f"tag {word!r} is not allowed in an image's templates", "LXD and Incus forbid it"
-    if token is not None and word.startswith("[") and not document.dialect.subscripts:
+    if token is not None and word.startswith("[") and not subscripts:
         return "a variable can't be subscripted here", _old_subscript(word)
     if message == "'}}' expected" and token is not None:
         return _after_expression(token)

@@ -7,11 +7,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .dialect import Dialect
-    from .parser import Parser
-    from .tokens import Token
-    from .tree import Statement
 
-    Tag = Callable[[Parser, Token, Parser], Statement | list[Statement]]
+    Tag = Callable[[Any, Any, Any], Any]
 
 ALL_DIALECTS = ("v4", "v6", "v6.1")
 
@@ -19,8 +16,9 @@ ALL_DIALECTS = ("v4", "v6", "v6.1")
 def tag(name: str, dialects: "tuple[str, ...]" = ALL_DIALECTS) -> "Callable[[Tag], Tag]":
     """Mark ``function(document, start, arguments)`` as the parser of this tag.
 
-    ``document`` stands behind the tag and reads bodies, ``start`` is the tag's name, ``arguments`` reads
-    the tokens between it and ``%}``. What it returns is what the tag means.
+    It takes a Parser, a Token and a Parser, and returns a Statement or a list of them. ``document`` stands
+    behind the tag and reads bodies, ``start`` is the tag's name, ``arguments`` reads the tokens between
+    it and ``%}``.
     """
 
     def mark(function: "Tag") -> "Tag":

@@ -1,6 +1,7 @@
 """The operations of generated code with places: the compilation with spans uses these, to find a failure."""
 
-from .operations import Fault, call, field, index, item, member, unknown_filter
+from .operations import call, field, index, item, member, unknown_filter
+from .state import Fault
 from .values import Failure, Function, Panic
 
 TYPE_CHECKING = False
@@ -8,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .runtime import Program, Render
+    from .state import Program, Render
 
 
 def text_at(

@@ -2,6 +2,7 @@
 
 from ..errors import LimitError
 from . import values
+from .state import Fault, charge, deep, escape_text
 from .values import (
     Block,
     Failure,
@@ -23,34 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, NoReturn
 
-    from .runtime import Render
+    from .state import Render
 
     Scope = dict[str, Any]
     Body = Callable[[Scope, list[str]], None]
-
-
-class Fault(Exception):
-    """A failure with its place. ``text`` is pongo2's; ``message`` and ``place`` are the innermost ones,
-    which is what a user wants to see."""
-
-    def __init__(self, message: str, place: "int | None", text: str, panic: bool = False) -> None:
-        super().__init__(text)
-        self.message = message
-        self.place = place
-        self.text = text
-        self.panic = panic
-
-
-def deep(render: "Render") -> LimitError:
-    return LimitError(
-        f"macros and includes call each other more than {render.limits.depth} deep",
-        hint="a macro that calls itself needs an end",
-    )
-
-
-def escape_text(text: str) -> str:
-    text = text.replace("&", "&amp;").replace(">", "&gt;").replace("<", "&lt;")
-    return text.replace('"', "&quot;").replace("'", "&#39;")
 
 
 def escaped(v: "Any") -> str:
@@ -79,17 +56,6 @@ def spent(render: "Render", steps: int, left: int) -> "NoReturn":
 
 def too_long(render: "Render") -> LimitError:
     return LimitError(f"the template prints more than {render.limits.output} characters")
-
-
-def charge(render: "Render", v: "Any") -> "Any":
-    """Count a large value against what the render may build."""
-    if isinstance(v, str | list):
-        size = len(v) if isinstance(v, str) else 8 * len(v)
-        if size > 1024:
-            render.left -= size
-            if render.left < 0:
-                raise LimitError(f"the template builds more than {render.limits.values} characters of values")
-    return v
 
 
 def finish(render: "Render", pieces: "list[str]") -> str:
@@ -259,30 +225,15 @@ def unknown_filter(name: str, value: "Any" = None, argument: "Any" = None) -> "N
 
 #: the globals of a generated module; it has no others, and no builtins
 NAMESPACE: "dict[str, Any]" = {
-    name: globals()[name]
-    for name in (
-        *("Function", "block", "budget", "call", "captured", "charge", "enter", "escaped"),
-        *("escaped_if", "field", "finish", "get_field", "get_index", "index", "item", "loop", "macro"),
-        *("member", "nil_call", "rounds", "spent", "start_loop", "to_string", "unknown_filter"),
+    function.__name__: function
+    for function in (
+        *(block, budget, call, captured, charge, enter, escaped, escaped_if, field, finish, get_field),
+        *(get_index, index, item, loop, macro, member, nil_call, rounds, spent, start_loop, to_string),
+        *(unknown_filter, values.add_v4, values.add_v6, values.contains, values.div, values.equal),
+        *(values.greater, values.greater_or_equal, values.iterate, values.less, values.less_or_equal),
+        *(values.mod, values.mul, values.negate, values.negative, values.sub),
+        *(Function, values.GoMap, type, str, len, enumerate),
     )
 }
-NAMESPACE.update(
-    (name, getattr(values, name))
-    for name in (
-        *(
-            "GoMap",
-            "add_v4",
-            "add_v6",
-            "contains",
-            "div",
-            "equal",
-            "greater",
-            "greater_or_equal",
-            "iterate",
-            "less",
-        ),
-        *("less_or_equal", "mod", "mul", "negate", "negative", "sub"),
-    )
-)
-NAMESPACE.update({"__builtins__": {}, "type": type, "str": str, "len": len})
-NAMESPACE.update({"enumerate": enumerate, "get": dict.get})
+NAMESPACE["__builtins__"] = {}
+NAMESPACE["get"] = dict.get

@@ -1,14 +1,9 @@
 """Tokens into a tree: documents, tags and their bodies, with pongo2's order of checks."""
 
-from collections.abc import Callable
-from itertools import count
-
 from ..errors import LimitError, TemplateSyntaxError
-from .dialect import Dialect
 from .grammar import ExpressionParser
-from .library import Library
-from .tokens import IDENTIFIER, TEXT, Token, Unit, pongo2_text, syntax_error
-from .tree import Expression, Macro, Print, Statement, Text
+from .tokens import IDENTIFIER, TEXT, Token, pongo2_text, syntax_error
+from .tree import Document, Expression, Print, Statement, Text
 
 Body = list[Statement]
 
@@ -16,66 +11,12 @@ MAX_BLOCKS = 100
 BLANKS = " \n\r\t"
 
 
-class Document:
-    """One template being parsed, and what its tags leave in it.
-
-    ``blocks`` and ``exported`` are its own; ``bound`` collects every name that any template of the
-    compilation may bind in a scope, ``numbers`` tells tags with a state apart. ``parent`` and ``child``
-    link templates by ``extends``. ``load`` gives the document of another name and ``read`` its text,
-    or they raise; None without a loader.
-    """
-
-    def __init__(
-        self,
-        unit: Unit,
-        tokens: list[Token],
-        dialect: Dialect,
-        library: Library,
-        banned: frozenset[str] = frozenset(),
-        load: "Callable[[Document, str, Token, bool], Document | None] | None" = None,
-        bound: set[str] | None = None,
-        read: "Callable[[Document, str, Token], str] | None" = None,
-        numbers: "count[int] | None" = None,
-    ) -> None:
-        self.unit = unit
-        self.tokens = tokens
-        self.dialect = dialect
-        self.library = library
-        self.banned = banned
-        self.load = load
-        self.read = read
-        self.bound: set[str] = set() if bound is None else bound
-        self.numbers = count() if numbers is None else numbers
-        self.level = 0
-        self.parent: Document | None = None
-        self.child: Document | None = None
-        self.blocks: dict[str, Body] = {}
-        self.exported: dict[str, Macro] = {}
-        self.body: Body = []
-
-    def open(self, name: str, token: Token) -> "Document":
-        """Another template, parsed."""
-        found = self.open_if_exists(name, token, False)
-        assert found is not None
-        return found
-
-    def open_if_exists(self, name: str, token: Token, missing_ok: bool) -> "Document | None":
-        """Another template, or None where there is none and that is no error."""
-        if self.load is None:
-            raise no_loader(self, name, token)
-        return self.load(self, name, token, missing_ok)
-
-    def read_text(self, name: str, token: Token) -> str:
-        """Another file's text."""
-        if self.read is None:
-            raise no_loader(self, name, token)
-        return self.read(self, name, token)
-
-    def parse(self) -> "Document":
-        parser = Parser(self.tokens, self)
-        while parser.current is not None:
-            self.body.extend(parser.element())
-        return self
+def parse(document: Document) -> Document:
+    """Fill the document's body."""
+    parser = Parser(document.tokens, document)
+    while parser.current is not None:
+        document.body.extend(parser.element())
+    return document
 
 
 class Parser(ExpressionParser):
@@ -104,6 +45,24 @@ class Parser(ExpressionParser):
             value = value.rstrip(BLANKS)
         return value
 
+    def open(self, name: str, token: Token) -> Document:
+        """Another template, parsed."""
+        found = self.open_if_exists(name, token, False)
+        assert found is not None
+        return found
+
+    def open_if_exists(self, name: str, token: Token, missing_ok: bool) -> Document | None:
+        """Another template, or None where there is none and that is no error."""
+        if self.document.load is None:
+            raise no_loader(self.document, name, token)
+        return self.document.load(self.document, name, token, missing_ok)
+
+    def read_text(self, name: str, token: Token) -> str:
+        """Another file's text."""
+        if self.document.read is None:
+            raise no_loader(self.document, name, token)
+        return self.document.read(self.document, name, token)
+
     def variable(self) -> Print:
         self.advance()
         expression = self.expression()
@@ -118,6 +77,8 @@ class Parser(ExpressionParser):
             raise self.error("Tag name must be an identifier.")
         document = self.document
         parse = document.library.tags.get(name.value)
+        if parse is None and self.unclosed(name):
+            raise self.never_closed(f"Tag '{name.value}' not found (or beginning tag not provided)", name)
         if parse is None:
             raise self.error(f"Tag '{name.value}' not found (or beginning tag not provided)", name)
         if name.value in document.banned:
@@ -132,7 +93,9 @@ class Parser(ExpressionParser):
         document.level += 1
         if document.level > MAX_BLOCKS:
             raise LimitError(f"blocks nest deeper than {MAX_BLOCKS}", name.span)
+        document.opened.append(name)
         statement = parse(self, name, arguments)
+        document.opened.pop()
         document.level -= 1
         return statement if isinstance(statement, list) else [statement]
 
@@ -170,7 +133,26 @@ class Parser(ExpressionParser):
                 arguments.origin = name
                 return body, name.value, arguments
             body.extend(self.element())
-        raise self.error_at(f"Unexpected EOF, expected tag {' or '.join(names)}.", self.last)
+        raise self.never_closed(f"Unexpected EOF, expected tag {' or '.join(names)}.", self.last)
+
+    def unclosed(self, name: Token) -> bool:
+        """Whether this is the end of LXD's wrapper, met inside a block of the user's."""
+        unit = self.document.unit
+        return (
+            unit.shift > 0
+            and name.start >= unit.shift + len(unit.source.text)
+            and len(self.document.opened) > 1
+        )
+
+    def never_closed(self, message: str, token: Token | None) -> TemplateSyntaxError:
+        """pongo2 complains at the end of the text; the user wants to know what is open."""
+        error = self.error_at(message, token)
+        if self.document.opened:
+            tag = self.document.opened[-1]
+            error.message = f"{{% {tag.value} %}} is never closed"
+            error.notes = (f"{tag.span.place}: it begins here",)
+            error.hint = ""
+        return error
 
     def plain_body(self, *names: str) -> tuple[Body, str]:
         """As `body`, where the tag that ends it takes no arguments."""

@@ -1,184 +1,18 @@
 """Running compiled templates. Lean: a kept compilation needs this, ``values`` and its filters only."""
 
 from ..errors import LimitError, RenderError, TemplaterError
+from ..source import printable
 from . import operations, values
-from .operations import Fault, charge, deep, escape_text
-from .values import Failure, Function, MethodMap, Panic, TooLarge, to_string
+from .state import DEFAULT_LIMITS, Fault, Limits, Program, Render
+from .values import Failure, Panic, TooLarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from types import CodeType
     from typing import Any
 
     Scope = dict[str, Any]
-
-
-class Limits:
-    """How much one render may do. ``steps``: pieces of template run in loops and macros; ``output`` and
-    ``values``: characters printed, and built as values; ``depth``: calls of macros within each other."""
-
-    __slots__ = ("depth", "output", "steps", "values")
-
-    def __init__(
-        self, steps: int = 3_000_000, output: int = 8 << 20, values: int = 8 << 20, depth: int = 100
-    ) -> None:
-        self.steps = steps
-        self.output = output
-        self.values = values
-        self.depth = depth
-
-
-DEFAULT_LIMITS = Limits()
-
-
-class Place:
-    """A token as errors need it: pongo2's position of it, and where it is in the user's source."""
-
-    __slots__ = ("column", "end", "line", "name", "near", "start")
-
-    def __init__(self, name: str, line: int, column: int, near: str, start: int, end: int) -> None:
-        self.name = name
-        self.line = line
-        self.column = column
-        self.near = near
-        self.start = start
-        self.end = end
-
-
-class Render:
-    """One run of a program: its inputs, and what tags remember in it."""
-
-    __slots__ = ("clock_value", "context", "depth", "left", "limits", "program", "seed", "state")
-
-    def __init__(
-        self,
-        program: "Program",
-        context: "Mapping[str, Any]",
-        clock: "float | None",
-        seed: "int | None",
-        limits: Limits,
-    ) -> None:
-        self.program = program
-        self.context = context
-        self.clock_value = clock
-        self.seed = seed
-        self.limits = limits
-        self.left = limits.values
-        self.depth = 0
-        self.state: dict[int, Any] = {}
-
-    @property
-    def clock(self) -> float:
-        """Seconds since the epoch; the same in the whole render."""
-        if self.clock_value is None:
-            import time
-
-            self.clock_value = time.time()
-        return self.clock_value
-
-    def random(self) -> float:
-        """The next of the seed's numbers in [0, 1), by splitmix64."""
-        if self.seed is None:
-            self.seed = int(self.clock * 1e6)
-        self.seed = (self.seed + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-        mixed = (self.seed ^ (self.seed >> 30)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-        return (mixed ^ (mixed >> 31)) / (1 << 64)
-
-    def escape(self, text: str) -> str:
-        return escape_text(text)
-
-    def merged(self, scope: "Scope") -> "dict[str, Any]":
-        """Public and private names as one context, for an included template."""
-        context = dict(self.context)
-        for name, value in scope.items():
-            if name[0] != " " and (value is not None or name in context):
-                context[name] = value
-        return context
-
-    def include(self, target: "Any", context: "dict[str, Any]", if_exists: bool) -> str:
-        """The output of another template: one compiled in, or one whose name is only known now."""
-        program, unit = self.program, target
-        if not isinstance(target, int) or isinstance(target, bool):
-            name = to_string(target)
-            if not name:
-                raise Failure("Filename for 'include'-tag evaluated to an empty string.")
-            found = program.open(name, if_exists)
-            if found is None:
-                return ""
-            program, unit = found, 0
-        if self.depth >= self.limits.depth:
-            raise deep(self)
-        self.depth += 1
-        render = Render(program, context, self.clock_value, self.seed, self.limits)
-        render.depth, render.left = self.depth, self.left
-        text = program.unit(render, unit)
-        self.depth -= 1
-        self.left, self.clock_value, self.seed = render.left, render.clock_value, render.seed
-        return str(charge(self, text))
-
-
-class Program:
-    """A compilation, ready to run. ``places`` is empty unless it was made with spans."""
-
-    __slots__ = ("bound", "dialect", "old", "open", "places", "safe_super", "units", "version")
-
-    def __init__(self, namespace: "dict[str, Any]") -> None:
-        self.units = namespace["UNITS"]
-        self.bound: tuple[str, ...] = namespace["BOUND"]
-        self.places = [Place(*place) for place in namespace["PLACES"]]
-        self.dialect, self.version, self.old = namespace["DIALECT"]
-        self.open: Callable[[str, bool], Program | None] = no_templates
-
-    def unit(self, render: Render, number: int) -> str:
-        root, names, exported = self.units[number]
-        context = render.context
-        check_context(context, exported)
-        scope: Scope = {name: context.get(name) for name in self.bound} if self.bound else {}
-        if "pongo2" in scope:
-            scope["pongo2"] = meta(self)
-        arguments = [context.get(name) for name in names]
-        if "pongo2" in names:
-            arguments[names.index("pongo2")] = meta(self)
-        return root(render, scope, *arguments)  # type: ignore[no-any-return]
-
-
-def no_templates(name: str, if_exists: bool) -> "Program | None":
-    if if_exists:
-        return None
-    raise Failure("unable to resolve template", sender="fromfile")
-
-
-def meta(program: Program) -> MethodMap:
-    """``pongo2``, a Go map with one key and a method that no template can call rightly."""
-    update = Function(lambda _: None, ("pongo2.Context",), gotype="func(pongo2.Context) pongo2.Context")
-    return MethodMap({"version": program.version}, "pongo2.Context", {"Update": update})
-
-
-def check_context(context: "Mapping[str, Any]", exported: "tuple[str, ...]") -> None:
-    """Names must be identifiers, and no exported macro's."""
-    names = "".join(context).replace("_", "")
-    if "" in context or not (names.isalnum() and names.isascii()):
-        for name, value in context.items():
-            plain = name.replace("_", "a")
-            if not (plain.isalnum() and plain.isascii()):
-                raise Fault(
-                    f"context key {name!r} is not a valid identifier", None,
-                    "[Error (where: checkForValidIdentifiers)]"
-                    f" context-key '{name}' (value: '{go_plus_v(value)}') is not a valid identifier",
-                )  # fmt: skip
-    for name in exported:
-        if name in context:
-            message = f"context key name '{name}' clashes with macro '{name}'"
-            raise Fault(message, None, f"[Error (where: execution) in <string>] {message}")
-
-
-def go_plus_v(value: "Any") -> str:
-    """Go's %+v."""
-    from .gofmt import sprintf
-
-    return sprintf("%+v", value)
 
 
 def load(code: "CodeType") -> Program:
@@ -229,7 +63,7 @@ def run(
 
 def unplaced(error: "Failure | Panic | Fault") -> TemplaterError:
     """The error without a place."""
-    made = RenderError(words(error.message))
+    made = RenderError(printable(words(error.message)))
     if isinstance(error, Fault):
         made.pongo2_error = error.text
     return made

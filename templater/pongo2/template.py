@@ -7,17 +7,18 @@ from types import CodeType
 from typing import Any, Protocol
 
 from ..errors import InputError, LimitError, RenderError, TemplaterError
-from ..source import Source, Span
+from ..source import Source, Span, printable
 from . import runtime
-from .compiler import Module
+from .compiler import code_of
 from .dialect import V6, Dialect
 from .lexer import lex
 from .library import library_for
-from .operations import Fault
-from .parser import Document, trim_blocks
-from .runtime import Limits, Program
+from .parser import parse, trim_blocks
+from .state import Fault, Limits, Program
 from .tokens import Token, Unit, pongo2_text, syntax_error
+from .tree import Document
 from .values import Failure, Panic
+from .writer import Module
 
 #: what LXD and Incus forbid in an image's templates
 BANNED = frozenset(("extends", "import", "include", "ssi"))
@@ -76,10 +77,11 @@ class Compilation:
             trim_blocks(tokens, self.trim, self.lstrip)
         banned = BANNED if self.wrapped else frozenset()
         has_loader = self.loader is not None
-        return Document(
+        document = Document(
             unit, tokens, self.dialect, library_for(self.dialect), banned,
             self.load if has_loader else None, self.bound, self.read if has_loader else None, self.numbers,
-        ).parse()  # fmt: skip
+        )  # fmt: skip
+        return parse(document)
 
     def load(self, document: Document, name: str, token: Token, missing_ok: bool) -> Document | None:
         resolved = resolve(document.unit.name, name)
@@ -128,7 +130,7 @@ class Template:
         self.compilation = compilation
         self.limits = limits
         module = compilation.module(spans=False)
-        self.code: CodeType = module.code()
+        self.code: CodeType = code_of(module)
         self.program = self.loaded(self.code)
         self.modules = tuple(sorted({name for name, _ in module.imports} | {"templater.pongo2.gofmt"}))
 
@@ -190,7 +192,7 @@ class Template:
         """The failure with its place: the same render once more, by code that knows where it is."""
         program = self.program
         if not program.places:
-            program = self.loaded(self.compilation.module(spans=True).code())
+            program = self.loaded(code_of(self.compilation.module(spans=True)))
             try:
                 runtime.execute(program, context, clock, seed, limits or self.limits)
             except (Failure, Panic, Fault) as again:
@@ -198,7 +200,7 @@ class Template:
         if not isinstance(error, Fault):
             return runtime.unplaced(error)
         message = runtime.words(error.message)
-        made = RenderError(message, self.span(program, error.place), render_hint(message))
+        made = RenderError(printable(message), self.span(program, error.place), render_hint(message))
         made.pongo2_error = error.text
         return made
 

@@ -1,7 +1,7 @@
 """A template text and the tokens in it; where a token stands, for us and for pongo2."""
 
 from ..errors import TemplateSyntaxError
-from ..source import Source, Span
+from ..source import Source, Span, printable
 
 #: kinds of tokens; a symbol's or a keyword's kind is its own text
 TEXT = "text"
@@ -97,6 +97,6 @@ def plain_words(message: str) -> str:
 
 
 def syntax_error(message: str, span: Span, original: str, hint: str = "") -> TemplateSyntaxError:
-    error = TemplateSyntaxError(message, span, hint)
+    error = TemplateSyntaxError(printable(message), span, printable(hint))
     error.pongo2_error = original
     return error

@@ -5,11 +5,14 @@ Plain classes: the modules of tags are imported while a kept template runs, and 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from .parser import Document
-    from .tokens import Token
+    from .dialect import Dialect
+    from .library import Library
+    from .tokens import Token, Unit
+
+    Body = list["Statement"]
 
 
 class Expression:
@@ -293,5 +296,41 @@ class Block(Statement):
         self.name = name
 
 
-if TYPE_CHECKING:
-    Body = list[Statement]
+class Document:
+    """One template being parsed, and what its tags leave in it.
+
+    ``blocks`` and ``exported`` are its own; ``bound`` collects every name that any template of the
+    compilation may bind in a scope, ``numbers`` tells tags with a state apart,
+    ``opened`` are the tags whose bodies are being read. ``parent`` and ``child``
+    link templates by ``extends``. ``load`` gives the document of another name and ``read`` its text,
+    or they raise; None without a loader.
+    """
+
+    def __init__(
+        self,
+        unit: "Unit",
+        tokens: "list[Token]",
+        dialect: "Dialect",
+        library: "Library",
+        banned: "frozenset[str]" = frozenset(),
+        load: "Callable[[Document, str, Token, bool], Document | None] | None" = None,
+        bound: "set[str] | None" = None,
+        read: "Callable[[Document, str, Token], str] | None" = None,
+        numbers: "Iterator[int] | None" = None,
+    ) -> None:
+        self.unit = unit
+        self.tokens = tokens
+        self.dialect = dialect
+        self.library = library
+        self.banned = banned
+        self.load = load
+        self.read = read
+        self.bound: set[str] = set() if bound is None else bound
+        self.numbers: Iterator[int] = iter(range(1 << 62)) if numbers is None else numbers
+        self.level = 0
+        self.opened: list[Token] = []
+        self.parent: Document | None = None
+        self.child: Document | None = None
+        self.blocks: dict[str, Body] = {}
+        self.exported: dict[str, Macro] = {}
+        self.body: Body = []

@@ -2,15 +2,49 @@
 
 from collections.abc import Callable
 from io import StringIO
-from typing import TYPE_CHECKING
 
+from jinja2 import Environment
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.nodes import EvalContext
 
+from .dialect import Dialect
 from .emit import Emitter
+from .library import Library
+from .tree import Document
 
-if TYPE_CHECKING:
-    from .compiler import Module
+
+class Module:
+    """One compilation: what its templates share, and what they need from elsewhere.
+
+    ``bound`` are the names that scopes keep, ``called`` those of them for which it matters whether they
+    are unset or nil; ``forloop``: somebody looks at it, so loops keep it.
+    """
+
+    def __init__(self, document: Document, dialect: Dialect, library: Library, spans: bool) -> None:
+        self.environment = environment()
+        self.document = document
+        self.dialect = dialect
+        self.library = library
+        self.spans = spans
+        self.emitter = Emitter(document)
+        self.bound: list[str] = []
+        self.called: list[str] = []
+        self.forloop = False
+        self.imports: dict[tuple[str, str], str] = {}
+
+    def imported(self, module: str, name: str) -> str:
+        """The alias under which generated code knows a module's function."""
+        return self.imports.setdefault((module, name), f"g{len(self.imports)}")
+
+
+_ENVIRONMENT: list[Environment] = []
+
+
+def environment() -> Environment:
+    """Jinja2's generator wants one; nothing of it is used."""
+    if not _ENVIRONMENT:
+        _ENVIRONMENT.append(Environment())  # noqa: S701 - nothing is rendered by it
+    return _ENVIRONMENT[0]
 
 
 class Writer(CodeGenerator):
@@ -23,7 +57,7 @@ class Writer(CodeGenerator):
     ``nesting`` and ``brackets`` measure how deep in Python we are.
     """
 
-    def __init__(self, emitter: Emitter, module: "Module", unit: int) -> None:
+    def __init__(self, emitter: Emitter, module: Module, unit: int) -> None:
         super().__init__(module.environment, None, None, StringIO(), optimized=False)
         self.emitter = emitter
         self.module = module

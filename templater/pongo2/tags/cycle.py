@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..parser import Parser
-    from ..runtime import Render
+    from ..state import Render
     from ..tokens import Token
     from ..tree import Expression
 

@@ -19,7 +19,7 @@ def extends(document: "Parser", start: "Token", arguments: "Parser") -> Text:
     name = arguments.match("string")
     if name is None:
         raise arguments.error("Tag 'extends' requires a template filename as string.")
-    child.parent = child.open(name.value, name)
+    child.parent = document.open(name.value, name)
     child.parent.child = child
     arguments.finish("Tag 'extends' does only take 1 argument.")
     return Text("")

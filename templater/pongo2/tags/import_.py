@@ -5,9 +5,9 @@ from ..tree import Macro
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Document, Parser
+    from ..parser import Parser
     from ..tokens import Token
-    from ..tree import Statement
+    from ..tree import Document, Statement
 
 
 @tag("import")
@@ -17,7 +17,7 @@ def import_tag(document: "Parser", start: "Token", arguments: "Parser") -> "list
         raise arguments.error("Import-tag needs a filename as string.")
     if arguments.current is None:
         raise arguments.error("You must at least specify one macro to import.")
-    source = document.document.open(name.value, start)
+    source = document.open(name.value, start)
     macros: list[Statement] = []
     while True:
         macros.append(one_macro(arguments, source))

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..parser import Parser
-    from ..runtime import Render
+    from ..state import Render
     from ..tokens import Token
     from ..tree import Expression
 
@@ -19,7 +19,7 @@ def include(document: "Parser", start: "Token", arguments: "Parser") -> "Print |
     target: Other | Expression
     if name is not None:
         if_exists = arguments.match_word("if_exists") is not None
-        found = document.document.open_if_exists(name.value, name, if_exists)
+        found = document.open_if_exists(name.value, name, if_exists)
         if found is None:
             return Text("")
         target = Other(found)

@@ -7,7 +7,7 @@ from ..values import grow, to_int
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..parser import Parser
-    from ..runtime import Render
+    from ..state import Render
     from ..tokens import Token
 
 

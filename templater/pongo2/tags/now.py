@@ -6,7 +6,7 @@ from ..tree import Invoke, Print
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..parser import Parser
-    from ..runtime import Render
+    from ..state import Render
     from ..tokens import Token
 
 

@@ -17,9 +17,9 @@ def ssi(document: "Parser", start: "Token", arguments: "Parser") -> "Print | Tex
         raise arguments.error("First argument must be a string.")
     found: Print | Text
     if arguments.match_word("parsed"):
-        other = Other(document.document.open(name.value, name))
+        other = Other(document.open(name.value, name))
         found = Print(Invoke(start, render_other, Scope(), other, False, False, ()), raw=True)
     else:
-        found = Text(document.document.read_text(name.value, name))
+        found = Text(document.read_text(name.value, name))
     arguments.finish("Malformed SSI-tag argument.")
     return found

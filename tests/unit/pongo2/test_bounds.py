@@ -10,7 +10,7 @@ import pytest
 from templater import pongo2
 from templater.errors import LimitError, TemplaterError, TemplateSyntaxError
 from templater.pongo2.dialect import DIALECTS, V4, V6
-from templater.pongo2.runtime import Limits
+from templater.pongo2.state import Limits
 
 ROOT = Path(__file__).parents[3]
 SECONDS = 2.0

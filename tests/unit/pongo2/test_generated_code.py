@@ -12,6 +12,7 @@ import pytest
 from templater import pongo2
 from templater.errors import TemplateError
 from templater.pongo2 import located, operations, runtime
+from templater.pongo2.compiler import source_of
 from templater.pongo2.dialect import DIALECTS, V4, V6
 from templater.pongo2.embedding import daemon_context
 from templater.pongo2.template import Compilation, Template
@@ -39,7 +40,7 @@ def templates() -> list[tuple[str, str, dict[str, bool]]]:
 def generated(template: str, mode: str, dialect: Any, *, spans: bool) -> str | None:
     compilation = Compilation(Source("t", template), dialect, wrapped=mode == "incus")
     try:
-        return compilation.module(spans=spans).source()
+        return source_of(compilation.module(spans=spans))
     except TemplateError:
         return None
 
