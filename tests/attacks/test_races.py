@@ -12,7 +12,11 @@ import pytest
 from templater.apply import apply
 from templater.errors import InputError, RefusedError, TemplaterError
 from templater.image import open_image
+from templater.image.archive import Member
+from templater.image.unpack import TRUSTED, TreeWriter, Unpacked
 from templater.rootfs.confined import Root
+from templater.rootfs.directory import IDENTITY
+from templater.views import DIRECTORY, FILE, SYMLINK
 from tests.attacks.flipping import Flipping
 from tests.attacks.outside import Scene
 from tests.rootfs_builders import a_directory, a_plan, snapshot, strays
@@ -93,6 +97,29 @@ def test_attack_28_a_template_flips_with_a_link_to_the_host(scene: Scene, capsys
     assert flips.count >= FLIPS
     assert results["the template"] > 0
     assert set(results) <= {"the template", "RefusedError", "InputError", "missing"}
+
+
+def test_attack_28_the_directory_being_unpacked_into_flips_with_a_link_to_the_host(scene: Scene, capsys):
+    """Nobody should be able to write there meanwhile; whoever can, leads nothing out."""
+    scene.link("link", out(scene, scene.top))
+    for top in (scene.host, scene.top / "etc"):
+        a_directory(top, {"sub/there": "x"})
+    host, results = snapshot(scene.host, times=True), Counter[str]()
+    with Flipping(scene.top / "etc", scene.top / "link") as flips, Root(str(scene.top)) as root:
+        for number in rounds(flips):
+            results[carried_out(lambda: unpack_some(root, number))] += 1
+    report(capsys, scene, flips, results, "unpack")
+    scene.hold(host)
+    assert flips.count >= FLIPS
+    assert results["done"] > 0 and results["RefusedError"] > 0
+
+
+def unpack_some(root: Root, number: int) -> None:
+    writer = TreeWriter(root, TRUSTED, IDENTITY, Unpacked())
+    writer.add(Member(f"etc/sub/{number}", FILE, size=4), iter([(0, b"data")]))
+    writer.add(Member(f"etc/l{number}", SYMLINK, target="/etc"), iter(()))
+    writer.add(Member(f"etc/d{number}", DIRECTORY, 0o755), iter(()))
+    writer.finish()
 
 
 def out(scene: Scene, start: Path, name: str = "") -> str:
