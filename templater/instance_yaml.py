@@ -304,11 +304,11 @@ class _Description:
                 return instance_type(text), ()
             except UsageError as error:
                 raise _Wrong((*self.path, "type"), error.message, error.hint) from None
-        if self.name:
-            return CONTAINER, ()  # our short form: config show prints neither
         telling = next((key for key in config if _only_on_vms(key)), None)
         if telling:
             return VIRTUAL_MACHINE, (f"the type virtual-machine is concluded from '{telling}' (see --type)",)
+        if self.name and "stateful" not in self.value:
+            return CONTAINER, ()  # our short form; what the daemons print has "stateful"
         return CONTAINER, ("the type container is assumed: the description has none (see --type)",)
 
     def layers(
@@ -491,21 +491,26 @@ def stream_instances(read: Callable[[int], bytes], file: str) -> Iterator[Instan
 
     ``read`` is a binary file's. No more than the largest instance is held, and that is limited.
     """
-    for place, value in _elements(read, file):
-        document = _Document(Source(f"{file}[{place}]", ""), value, None)
-        with document.places():
-            instance = _description(value, ()).instance((), None)
-        if not instance.name:
-            raise InputError(f"instance {place} of {file} has no name")
-        yield instance
+    for place, value in stream_values(read, file):
+        yield instance_of(value, place, file)
+
+
+def instance_of(value: Any, place: int, file: str) -> Instance:
+    """The instance that an element of a list describes."""
+    document = _Document(Source(f"{file}[{place}]", ""), value, None)
+    with document.places():
+        instance = _description(value, ()).instance((), None)
+    if not instance.name:
+        raise InputError(f"instance {place} of {file} has no name")
+    return instance
 
 
 _CHUNK = 1 << 18
 _BLANK = " \t\r\n"
 
 
-def _elements(read: Callable[[int], bytes], file: str) -> Iterator[tuple[int, Any]]:
-    """The elements of a JSON array with their numbers."""
+def stream_values(read: Callable[[int], bytes], file: str) -> Iterator[tuple[int, Any]]:
+    """The elements of a JSON array with their numbers, as ``instance_of`` takes them."""
     text = _Text(read, file)
     decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
     if text.next_character() != "[":

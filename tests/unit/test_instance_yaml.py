@@ -155,6 +155,12 @@ def test_a_virtual_machine_is_known_by_its_keys(key):
     assert f"the type virtual-machine is concluded from '{key}' (see --type)" in instance.notes
 
 
+def test_a_name_does_not_say_the_type_of_what_the_daemons_print():
+    assert any("container is assumed" in note for note in read("name: a\nstateful: false\n").notes)
+    assert read("name: a\nconfig: {volatile.vsock_id: '3'}\n").type == VIRTUAL_MACHINE
+    assert read("name: a\n").notes == ()
+
+
 def test_listed_profiles_that_are_not_known_are_an_error():
     error = error_of(CONFIG_SHOW)
     assert isinstance(error, InputError)
