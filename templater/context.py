@@ -1,6 +1,7 @@
 """The names that a template sees, as LXD and Incus fill them in."""
 
 from .pongo2.embedding import daemon_context
+from .pongo2.values import GoMap, NamedString
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,29 @@ def context_for(instance: "Instance", rule: "Rule", trigger: str, host: "Host") 
         instance.expanded_devices(),
         rule.properties,
     )
+
+
+class Contexts:
+    """``context_for`` of one instance, rule after rule: what no rule changes is made once.
+
+    Nothing in a template can change a value; what it sets are names of its own render.
+    """
+
+    __slots__ = ("host", "instance", "made")
+
+    def __init__(self, instance: "Instance", host: "Host") -> None:
+        self.instance = instance
+        self.host = host
+        self.made: dict[str, Any] | None = None
+
+    def of(self, rule: "Rule", trigger: str) -> "dict[str, Any]":
+        if self.made is None:
+            self.made = context_for(self.instance, rule, trigger, self.host)
+        context = dict(self.made)
+        context["trigger"] = NamedString(trigger)
+        context["path"] = rule.path
+        context["properties"] = GoMap(rule.properties)
+        return context
 
 
 def facts_of(instance: "Instance") -> "dict[str, str]":

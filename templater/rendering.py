@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
+    from .context import Contexts
     from .hosts import Host
     from .instance import Instance
     from .metadata import Metadata, Rule
@@ -39,7 +40,7 @@ class Rendering:
 
 def render(
     metadata: "Metadata",
-    templates: "Mapping[str, TemplateFile]",
+    templates: "Mapping[str, TemplateFile] | Compiled",
     instance: "Instance",
     triggers: "tuple[str, ...]",
     host: "Host",
@@ -55,16 +56,24 @@ def render(
     A rule that fails does not hide the others. ``dialect`` overrides the host's. With ``codes``,
     compiled templates by name as kept earlier, no compiler is imported.
     """
-    compiled = _Templates(
-        templates, dialect or host.dialect, clock=clock, seed=seed, limits=limits, codes=codes
-    )
+    if isinstance(templates, Compiled):
+        compiled = templates
+    else:
+        compiled = Compiled(
+            templates, dialect or host.dialect, clock=clock, seed=seed, limits=limits, codes=codes
+        )
+    contexts = None
     renderings: list[Rendering] = []
     total = 0
     for trigger in triggers:
         for rule in metadata.rules:
             if not is_due(rule, trigger):
                 continue
-            rendering = _render_rule(compiled, rule, trigger, instance, host)
+            if contexts is None:
+                from .context import Contexts
+
+                contexts = Contexts(instance, host)
+            rendering = _render_rule(compiled, rule, trigger, contexts)
             total += len(rendering.content or b"")
             renderings.append(rendering)
             if len(renderings) > MAX_RENDERINGS:
@@ -89,7 +98,7 @@ def render_data(
     """What ``data`` would render to in a rule's place, whoever let it be read."""
     from .context import context_for
 
-    compiled = _Templates({}, dialect or host.dialect, clock=clock, seed=seed, limits=limits, codes=None)
+    compiled = Compiled({}, dialect or host.dialect, clock=clock, seed=seed, limits=limits, codes=None)
     run = compiled.compile(rule.template, data)
     return run(context_for(instance, rule, trigger, host)).encode("utf-8", "surrogateescape")
 
@@ -113,9 +122,7 @@ def check_name(rule: "Rule") -> None:
     )
 
 
-def _render_rule(
-    compiled: "_Templates", rule: "Rule", trigger: str, instance: "Instance", host: "Host"
-) -> Rendering:
+def _render_rule(compiled: "Compiled", rule: "Rule", trigger: str, contexts: "Contexts") -> Rendering:
     try:
         if rule.null:
             raise MetadataError(
@@ -125,9 +132,7 @@ def _render_rule(
             )
         check_name(rule)
         run = compiled.template(rule.template)
-        from .context import context_for
-
-        content = run(context_for(instance, rule, trigger, host))
+        content = run(contexts.of(rule, trigger))
     except TemplaterError as error:
         return Rendering(rule, trigger, error=_with_rule(error, rule, trigger))
     return Rendering(rule, trigger, content.encode("utf-8", "surrogateescape"))
@@ -149,8 +154,11 @@ def _with_rule(error: TemplaterError, rule: "Rule", trigger: str) -> TemplaterEr
     return again
 
 
-class _Templates:
-    """Compiles each template once, and remembers which ones can't be had."""
+class Compiled:
+    """Templates that are compiled once, when first used, for any number of instances.
+
+    Takes the place of ``templates`` in ``render``; which ones can't be had is remembered too.
+    """
 
     __slots__ = ("clock", "codes", "dialect", "limits", "made", "seed", "templates")
 
@@ -159,10 +167,10 @@ class _Templates:
         templates: "Mapping[str, TemplateFile]",
         dialect: str,
         *,
-        clock: "Any",
-        seed: "Any",
-        limits: "Any",
-        codes: "Mapping[str, CodeType] | None",
+        clock: "Any" = None,
+        seed: "Any" = None,
+        limits: "Any" = None,
+        codes: "Mapping[str, CodeType] | None" = None,
     ) -> None:
         self.templates = templates
         self.dialect = dialect

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import options, output
+from .fleet import fleet_options
 
 if TYPE_CHECKING:
     from ..changes import Plan
@@ -20,6 +21,7 @@ Nothing is written. Files that would stay as they are do not appear.
 Examples:
   templater diff image.tar.xz /srv/web1/rootfs -i web1.yaml
   templater diff ./image rootfs -t start --exit-code        1 if anything would change
+  templater diff ./image 'containers/{name}/rootfs' --instances all.json -t start
 """
 
 STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red", "#": "dim", "diff ": "bold"}
@@ -31,6 +33,7 @@ STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red", 
 @options.instance_options
 @options.trigger_option()
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything would change.")
+@fleet_options
 @options.host_options()
 @options.json_option
 def command(
@@ -39,12 +42,29 @@ def command(
     instance: options.Description,
     triggers: tuple[str, ...],
     exit_code: bool,
+    instances: str | None,
+    jobs: int | None,
     host: Host,
     dialect: str | None,
     as_json: bool,
 ) -> int:
     from ..diff import diff
     from .planning import open_rootfs, planned
+
+    if instances is not None:
+        from .fleet import run
+
+        return run(
+            src,
+            instances,
+            instance,
+            jobs=jobs,
+            show="json" if as_json else "patch",
+            triggers=triggers,
+            host=host,
+            dialect=dialect,
+            rootfs=rootfs,
+        )
 
     with open_rootfs(rootfs) as view:
         plan = planned(src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect)

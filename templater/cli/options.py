@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from click.shell_completion import CompletionItem
@@ -223,3 +223,11 @@ def existing(path: str) -> str:
     if not os.path.exists(path):
         raise InputError(f"there is no '{path}'")
     return path
+
+
+def open_binary(path: str) -> BinaryIO:
+    """A file to be read piece by piece; ``-`` is standard input."""
+    try:
+        return open(0 if path == "-" else path, "rb", closefd=path != "-")
+    except OSError as error:
+        raise InputError(f"can't read '{path}': {(error.strerror or '').lower()}") from error

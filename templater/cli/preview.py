@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import options, output
+from .fleet import fleet_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +29,7 @@ Examples:
   templater preview ./image -c user.foo=bar --host lxd  what LXD would make of it
   templater preview ./image --rootfs /srv/web1/rootfs   against a root filesystem
   templater preview ./image -o tree                     written to a new folder, or to FILE.tar
+  templater preview ./image --instances all.json        every instance of `incus list -f json`
 """
 
 
@@ -37,6 +39,7 @@ Examples:
 @options.trigger_option()
 @click.option("--rootfs", metavar="DIR", help="The root filesystem the files would land in.")
 @click.option("-o", "--output", "target", metavar="DIR|FILE.tar", help="Write the rendered files there.")
+@fleet_options
 @options.host_options()
 @options.json_option
 def command(
@@ -45,12 +48,30 @@ def command(
     triggers: tuple[str, ...],
     rootfs: str | None,
     target: str | None,
+    instances: str | None,
+    jobs: int | None,
     host: Host,
     dialect: str | None,
     as_json: bool,
 ) -> int:
     from .planning import open_rootfs, planned
 
+    if instances is not None:
+        from .fleet import run
+
+        if target is not None:
+            raise click.UsageError("-o and --instances don't go together")
+        return run(
+            src,
+            instances,
+            instance,
+            jobs=jobs,
+            show="json" if as_json else "summary",
+            triggers=triggers,
+            host=host,
+            dialect=dialect,
+            rootfs=rootfs,
+        )
     with open_rootfs(rootfs) as view:
         found = planned(src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect)
     if target is not None:

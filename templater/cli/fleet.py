@@ -1,0 +1,154 @@
+"""``--instances``: a whole list of instances in place of one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import options, output
+
+if TYPE_CHECKING:
+    from ..fleet import Order, Result
+    from ..hosts import Host
+
+SHOWN = 10
+
+fleet_options = options.decorate(
+    click.option(
+        "--instances",
+        metavar="FILE",
+        help="Every instance of `incus list -f json`, read piece by piece; - is standard input.",
+        shell_complete=options.complete_files,
+    ),
+    click.option(
+        "--jobs", type=click.IntRange(1, 1024), help="Processes for --instances; by default as many as pay."
+    ),
+)
+
+
+def run(
+    src: str,
+    file: str,
+    instance: options.Description,
+    *,
+    jobs: int | None,
+    show: str,
+    triggers: tuple[str, ...],
+    host: Host,
+    dialect: str | None,
+    rootfs: str | None = None,
+) -> int:
+    """Print what was asked for, one instance after the other; 5 if a rule failed or the host would fail."""
+    from ..fleet import order, results
+    from ..image import open_image
+
+    if instance.file or instance.name or instance.type or instance.profiles:
+        raise click.UsageError("--instances has the instances: -i, --name, --type and -p don't go with it")
+    if rootfs is not None and "{name}" not in rootfs:
+        raise click.UsageError("with --instances, ROOTFS needs {name} in it: containers/{name}/rootfs")
+    given: Order = order(
+        open_image(src),
+        triggers=triggers,
+        host=host.name,
+        dialect=dialect,
+        show=show,
+        file="<stdin>" if file == "-" else file,
+        config=dict(options.key_value(text) for text in instance.config),
+        devices=dict(options.device(text) for text in instance.devices),
+        rootfs=rootfs,
+    )
+    tally = Tally()
+    with Reading(file) as reading:
+        for result in results(given, reading.read, jobs):
+            output.write(result.text)
+            tally.add(result)
+            reading.advance(tally)
+    tally.report()
+    return tally.code
+
+
+class Reading:
+    """The list as it is read, with a bar on a terminal."""
+
+    def __init__(self, file: str) -> None:
+        self.file = options.open_binary(file)
+        self.bar: Any = None
+        self.done = 0
+
+    def __enter__(self) -> Reading:
+        if sys.stderr.isatty() and not os.isatty(1):
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            size = os.fstat(self.file.fileno()).st_size or None
+            self.bar = Progress(
+                BarColumn(),
+                TextColumn("{task.description}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task("", total=size)
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+        self.file.close()
+
+    def read(self, size: int) -> bytes:
+        data = self.file.read(size)
+        self.done += len(data)
+        return data
+
+    def advance(self, tally: Tally) -> None:
+        if self.bar is not None and tally.instances % 50 == 0:
+            said = f"{tally.instances} instances, {tally.failing} failing"
+            self.bar.update(self.task, completed=self.done, description=said)
+
+
+class Tally:
+    """What came of all of them."""
+
+    def __init__(self) -> None:
+        self.instances = 0
+        self.changes = 0
+        self.failing = 0
+        self.code = 0
+        self.errors: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+
+    def add(self, result: Result) -> None:
+        self.instances += 1
+        self.changes += result.changes
+        self.failing += bool(result.code)
+        self.code = max(self.code, result.code)
+        for error in result.errors:
+            if error in self.first or len(self.first) < 1000:
+                self.errors[error] += 1
+                self.first.setdefault(error, result.name)
+
+    def report(self) -> None:
+        """On a terminal a table of what went wrong; a line anywhere."""
+        output.say(f"{self.instances} instances, {self.changes} files, {self.failing} failing")
+        if self.errors and output.on_terminal():
+            from rich.table import Table
+            from rich.text import Text
+
+            table = Table("instances", "first", "error")
+            for row in self.rows():
+                table.add_row(*(Text(cell) for cell in row))
+            output.console().print(table)
+        elif self.errors:
+            for count, first, error in self.rows():
+                output.say(f"{count} x (first: {first}): {error}")
+
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        for error, count in self.errors.most_common(SHOWN):
+            yield str(count), self.first[error], error
