@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from .audit import Name, Survey
+from .checks import Name, Survey
 from .errors import TemplaterError
 from .image.archive import HARD_LINK, Archive, Member, open_archive
 from .image.limits import DEFAULT, Limits

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.audit import Severity, audit, sarif
-from templater.checks import all_checks
+from templater.audit import Severity, all_checks, audit, sarif
 from templater.cli import main
 from templater.survey import survey
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from ..resolve import resolve
 from ..source import printable
-from . import Sight, check
+from . import Sight, Survey, check
 
 if TYPE_CHECKING:
-    from ..audit import Survey
     from ..metadata import Rule
 
 

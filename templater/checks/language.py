@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import TemplaterError
-from . import Sight, check
+from . import Sight, Survey, check
 
 if TYPE_CHECKING:
-    from ..audit import Survey
     from ..source import Source
 
 #: who renders with which dialect

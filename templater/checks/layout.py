@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from ..source import printable
 from ..views import DIRECTORY, FILE
-from . import Sight, check
-
-if TYPE_CHECKING:
-    from ..audit import Survey
+from . import Sight, Survey, check
 
 #: name, the kind it must have, and what happened where it had another
 EXPECTED = {

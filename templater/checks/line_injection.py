@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from . import Sight, check
-
-if TYPE_CHECKING:
-    from ..audit import Survey
+from . import Sight, Survey, check
 
 VALUE = re.compile(r"\{\{-?[^\n}]*\b(?:config_get\(|config[.\[])[^\n}]*\}\}")
 #: filters after which no line break is left, or it is harmless

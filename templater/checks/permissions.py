@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import TemplaterError
-from ..gonumbers import go_integer
+from ..permissions import go_integer
 from ..plan import parse_id, parse_mode
-from . import Sight, check
+from . import Sight, Survey, check
 
 if TYPE_CHECKING:
-    from ..audit import Survey
     from ..metadata import Rule
 
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from ..source import printable
 from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY
-from . import Sight, check
-
-if TYPE_CHECKING:
-    from ..audit import Name, Survey
+from . import Name, Sight, Survey, check
 
 SHOWN = 8
 

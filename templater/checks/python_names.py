@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from . import Sight, check
-
-if TYPE_CHECKING:
-    from ..audit import Survey
+from . import Sight, Survey, check
 
 NAME = re.compile(
     r"\{[{%][^}\n]*?(__\w+__|\blipsum\b|\bcycler\b|\|\s*attr\b|\bconfig\.items\b|\bnamespace\()"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from ..errors import LimitError
 from ..hosts import INCUS
@@ -11,10 +10,7 @@ from ..instance import CONTAINER, VIRTUAL_MACHINE, Instance
 from ..metadata import TRIGGERS
 from ..rendering import render
 from ..source import printable
-from . import Sight, check
-
-if TYPE_CHECKING:
-    from ..audit import Survey
+from . import Sight, Survey, check
 
 PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from ..errors import TemplaterError
 from ..plan import parse_mode
 from ..source import printable
-from . import Sight, check
+from . import Sight, Survey, check
 
 if TYPE_CHECKING:
-    from ..audit import Survey
     from ..metadata import Rule
 
 SECRET = re.compile(

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from ..resolve import resolve
 from ..source import printable
 from ..views import DIRECTORY, FIFO, FILE
-from . import Sight, check
-
-if TYPE_CHECKING:
-    from ..audit import Survey
+from . import Sight, Survey, check
 
 #: what a running container has mounts over
 SYSTEM = ("/dev", "/proc", "/run", "/sys")

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from ..errors import TemplaterError
 from ..resolve import clean
 from ..source import printable
-from . import Sight, check
-
-if TYPE_CHECKING:
-    from ..audit import Survey
+from . import Sight, Survey, check
 
 
 @check(

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from ..errors import LimitError, RefusedError
-from . import Sight, check
-
-if TYPE_CHECKING:
-    from ..audit import Survey
+from . import Sight, Survey, check
 
 
 @check("unreadable", "medium", "a part of the image that can't be read, lies about its size or is too large")

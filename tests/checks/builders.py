@@ -1,6 +1,7 @@
 """Surveys of images that exist only on paper."""
 
-from templater.audit import Finding, Name, Survey, audit
+from templater.audit import Finding, audit
+from templater.checks import Name, Survey
 from templater.metadata_yaml import read_metadata
 from templater.source import Source
 from templater.views import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile

@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.audit import Name
+from templater.checks import Name
 from templater.views import FIFO
 from tests.checks.builders import a_folder, a_link, a_special, advisories, seen, severities, survey
 

@@ -1,6 +1,6 @@
 """Links of the archive that would be unpacked through."""
 
-from templater.audit import Name
+from templater.checks import Name
 from templater.views import FILE, Entry
 from tests.checks.builders import a_folder, a_link, advisories, seen, severities, survey
 

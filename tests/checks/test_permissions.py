@@ -22,7 +22,7 @@ def test_attack_31_a_decimal_mode_is_not_what_it_seems():
     (severity, place, message), _ = seen(
         CHECK, survey(rules("/etc/a: {when: [create], template: t, mode: 4755}"))
     )
-    assert (severity, place) == ("medium", "image/metadata.yaml:4:49")
+    assert (severity, place) == ("medium", "image/metadata.yaml:4:47")
     assert message == "mode '4755' is read as decimal: the file gets 0223"
 
 

@@ -1,6 +1,6 @@
 """Files that give rights."""
 
-from templater.audit import Name
+from templater.checks import Name
 from templater.views import CHAR_DEVICE, FILE, Entry
 from tests.checks.builders import a_special, seen, survey
 
