@@ -1,0 +1,36 @@
+"""Templates with what pongo2 4.0.2 answered to them, for the tests of tags."""
+
+from templater import pongo2
+from templater.errors import TemplateError
+from templater.pongo2.dialect import DIALECTS
+
+CONTEXT = {
+    "l": ["a", "b", "c"],
+    "n": 5,
+    "m": {"k": "v", "a": "b"},
+    "html": "<b>",
+    "t": True,
+    "empty": [],
+    "s": "héllo",
+}
+PANIC = "[panic]"
+
+
+def outcome(template: str, dialect: str) -> str:
+    """The output, or pongo2's text of the error; ``PANIC`` where pongo2 would crash."""
+    try:
+        return pongo2.compile(template, DIALECTS[dialect], mode="plain").render(CONTEXT)
+    except TemplateError as error:
+        assert error.pongo2_error is not None
+        return PANIC if error.pongo2_error.startswith("panic: ") else error.pongo2_error
+
+
+def check(template: str, recorded: str) -> None:
+    """v4 gives what was recorded; later dialects the same, but for the wording of errors."""
+    assert outcome(template, "v4") == recorded
+    for dialect in ("v6", "v6.1"):
+        later = outcome(template, dialect)
+        if recorded.startswith(("[Error", PANIC)):
+            assert later.startswith(recorded[:7]), later
+        else:
+            assert later == recorded

@@ -1,0 +1,49 @@
+"""``{% extends %}``. What the suite of pongo2 has of it is in test_suite.py."""
+
+import pytest
+
+from templater.errors import TemplateError
+from templater.pongo2.dialect import DIALECTS, V4, V6
+from tests.unit.pongo2.shelf import banned, render
+
+
+@pytest.mark.parametrize("dialect", list(DIALECTS.values()))
+def test_an_image_may_not_use_it(dialect):
+    assert banned("extends", dialect)
+
+
+BASE = "<{% block a %}A{% endblock %}|{% block b %}B{{ x }}{% endblock %}>"
+
+
+def test_blocks_are_replaced_and_the_rest_is_ignored():
+    assert render("{% extends 'base.tpl' %}ignored{% block b %}C{% endblock %}", base_tpl=BASE) == "<A|C>"
+
+
+@pytest.mark.parametrize("dialect", [V4, V6])
+def test_super_shows_what_was_replaced_and_is_safe_since_v6(dialect):
+    text = render(
+        "{% extends 'base.tpl' %}{% block b %}[{{ block.Super }}]{% endblock %}",
+        dialect=dialect, context={"x": "<"}, base_tpl=BASE,
+    )  # fmt: skip
+    assert text == ("<A|[B&lt;]>" if dialect is V6 else "<A|[B&amp;lt;]>")
+
+
+def test_a_chain_of_three():
+    middle = "{% extends 'base.tpl' %}{% block a %}M{{ block.Super }}{% endblock %}"
+    child = "{% extends 'middle.tpl' %}{% block a %}C{{ block.Super }}{% endblock %}"
+    assert render(child, base_tpl=BASE, middle_tpl=middle) == "<CMA|B>"
+
+
+def test_it_stands_at_the_top_once():
+    with pytest.raises(TemplateError, match="root level"):
+        render("{% if 1 %}{% extends 'base.tpl' %}{% endif %}", base_tpl=BASE)
+    with pytest.raises(TemplateError, match="already one parent"):
+        render("{% extends 'base.tpl' %}{% extends 'base.tpl' %}", base_tpl=BASE)
+    with pytest.raises(TemplateError, match="requires a template filename"):
+        render("{% extends x %}")
+
+
+def test_an_error_in_a_parent_is_shown_there():
+    with pytest.raises(TemplateError) as raised:
+        render("{% extends 'base.tpl' %}", base_tpl="a{{ 1|nope }}")
+    assert raised.value.span.place == "base.tpl:1:7"

@@ -1,0 +1,47 @@
+"""``{% import %}``. What the suite of pongo2 has of it is in test_suite.py."""
+
+import pytest
+
+from templater.errors import TemplateError
+from templater.pongo2.dialect import DIALECTS, V4, V6
+from tests.unit.pongo2.shelf import banned, render
+
+
+@pytest.mark.parametrize("dialect", list(DIALECTS.values()))
+def test_an_image_may_not_use_it(dialect):
+    assert banned("import", dialect)
+
+
+MACROS = "{% macro f(a) export %}[{{ a }}{{ x }}]{% endmacro %}{% macro g() %}{% endmacro %}"
+
+
+def test_exported_macros_are_bound_by_their_names_or_others():
+    assert render("{% import 'm.tpl' f %}{{ f(1) }}", m_tpl=MACROS) == "[1]"
+    assert render("{% import 'm.tpl' f as h, f %}{{ h(1) }}{{ f(2) }}", m_tpl=MACROS) == "[1][2]"
+
+
+def test_they_see_where_they_are_imported():
+    assert render("{% set x = 3 %}{% import 'm.tpl' f %}{{ f(1) }}", m_tpl=MACROS) == "[13]"
+
+
+def test_messages_say_the_name_they_were_defined_with():
+    with pytest.raises(TemplateError, match="'f' called with too many"):
+        render("{% import 'm.tpl' f as h %}{{ h(1, 2) }}", m_tpl=MACROS)
+
+
+def test_what_is_not_exported_can_not_be_imported():
+    with pytest.raises(TemplateError, match="not exported"):
+        render("{% import 'm.tpl' g %}", m_tpl=MACROS)
+
+
+@pytest.mark.parametrize(
+    "arguments", ["x", "'m.tpl'", "'m.tpl' 1", "'m.tpl' f as 1", "'m.tpl' f f", "'n.tpl' f"]
+)
+def test_malformed(arguments):
+    with pytest.raises(TemplateError):
+        render("{% import " + arguments + " %}", m_tpl=MACROS)
+
+
+def test_dialects_agree():
+    assert render("{% import 'm.tpl' f %}{{ f(1) }}", dialect=V4, m_tpl=MACROS) == "[1]"
+    assert render("{% import 'm.tpl' f %}{{ f(1) }}", dialect=V6, m_tpl=MACROS) == "[1]"

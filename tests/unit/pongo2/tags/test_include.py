@@ -1,0 +1,62 @@
+"""``{% include %}``. What the suite of pongo2 has of it is in test_suite.py."""
+
+import pytest
+
+from templater.errors import TemplateError
+from templater.pongo2.dialect import DIALECTS, V4, V6
+from tests.unit.pongo2.shelf import banned, render
+
+
+@pytest.mark.parametrize("dialect", list(DIALECTS.values()))
+def test_an_image_may_not_use_it(dialect):
+    assert banned("include", dialect)
+
+
+def test_the_context_goes_along_and_nothing_comes_back():
+    text = render("{% set x = 1 %}{% include 'a.tpl' %}{{ x }}", a_tpl="[{{ x }}{% set x = 2 %}{{ x }}]")
+    assert text == "[12]1"
+
+
+def test_with_adds_names_and_only_takes_the_others_away():
+    source = "{{ x }}{{ y }}|"
+    assert render("{% include 'a.tpl' with y=2 %}", context={"x": 1}, a_tpl=source) == "12|"
+    assert render("{% include 'a.tpl' with y=2 only %}", context={"x": 1}, a_tpl=source) == "2|"
+
+
+def test_a_name_may_be_worked_out():
+    assert render("{% include n %}", context={"n": "a.tpl"}, a_tpl="A{{ n }}") == "Aa.tpl"
+    assert render("{% include n if_exists %}|", context={"n": "b.tpl"}) == "|"
+    with pytest.raises(TemplateError):
+        render("{% include n %}", context={"n": "b.tpl"})
+    with pytest.raises(TemplateError, match="empty"):
+        render("{% include n %}", context={"n": ""})
+
+
+def test_a_missing_template_is_an_error_at_its_name():
+    assert render("{% include 'b.tpl' if_exists %}|") == "|"
+    with pytest.raises(TemplateError) as raised:
+        render("a\n{% include 'b.tpl' %}")
+    assert raised.value.span.place == "main.tpl:2:12"
+
+
+def test_autoescape_begins_anew():
+    text = render(
+        "{% autoescape off %}{% include 'a.tpl' %}{% endautoescape %}", context={"x": "<"}, a_tpl="{{ x }}"
+    )
+    assert text == "&lt;"
+
+
+@pytest.mark.parametrize("dialect", [V4, V6])
+def test_an_error_in_it_is_shown_in_it(dialect):
+    with pytest.raises(TemplateError) as raised:
+        render("{% include 'a.tpl' %}", dialect=dialect, context={"x": "s"}, a_tpl="\n {{ x.y }}")
+    assert raised.value.span.place == "a.tpl:2:5"
+
+
+def test_templates_that_include_each_other_end():
+    from templater.errors import LimitError
+
+    with pytest.raises(LimitError):
+        render("{% include 'a.tpl' %}", a_tpl="{% include 'a.tpl' %}")
+    with pytest.raises(LimitError):
+        render("{% include n %}", context={"n": "a.tpl"}, a_tpl="{% include n %}")

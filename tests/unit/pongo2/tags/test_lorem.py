@@ -1,0 +1,32 @@
+"""``{% lorem %}``; expected results were recorded with pongo2 4.0.2."""
+
+import pytest
+
+from templater import pongo2
+from tests.unit.pongo2.recorded import check, outcome
+
+RECORDED = [
+    ('{% lorem 5 w %}', 'Lorem ipsum dolor sit amet,'),
+    ('{% lorem 0 w %}|', '|'),
+    ('{% lorem 1 x %}', "[Error (where: parser) in <string> | Line 1 Col 12 near 'x'] lorem-method must be either 'w', 'p' or 'b'."),
+    ('{% lorem 2 w foo %}', "[Error (where: parser) in <string> | Line 1 Col 14 near 'foo'] Malformed lorem-tag arguments."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("template", "recorded"), RECORDED)
+def test_recorded(template, recorded):
+    check(template, recorded)
+
+
+def test_paragraphs_and_words_begin_again_after_the_last():
+    words = outcome("{% lorem 600 w %}", "v4").split(" ")
+    assert len(words) == 600
+    assert words[566:] == words[:34]
+    paragraphs = outcome("{% lorem 8 b %}", "v4").split("\n")
+    assert len(paragraphs) == 8
+    assert paragraphs[7] == paragraphs[0]
+
+
+def test_random_filler_is_the_seed_s():
+    template = pongo2.compile("{% lorem 20 w random %}")
+    assert template.render({}, seed=1) == template.render({}, seed=1) != template.render({}, seed=2)

@@ -1,0 +1,27 @@
+"""``{% ssi %}``. What the suite of pongo2 has of it is in test_suite.py."""
+
+import pytest
+
+from templater.errors import TemplateError
+from templater.pongo2.dialect import DIALECTS, V4, V6
+from tests.unit.pongo2.shelf import banned, render
+
+
+@pytest.mark.parametrize("dialect", list(DIALECTS.values()))
+def test_an_image_may_not_use_it(dialect):
+    assert banned("ssi", dialect)
+
+
+def test_a_file_is_copied_as_it_is():
+    assert render("{% ssi 'a.txt' %}", a_txt="{{ x }}") == "{{ x }}"
+
+
+@pytest.mark.parametrize("dialect", [V4, V6])
+def test_a_parsed_file_is_a_template(dialect):
+    assert render("{% ssi 'a.txt' parsed %}", dialect=dialect, context={"x": 1}, a_txt="{{ x }}") == "1"
+
+
+@pytest.mark.parametrize("arguments", ["x", "'a.txt' nope", "'b.txt'", "'b.txt' parsed"])
+def test_malformed(arguments):
+    with pytest.raises(TemplateError):
+        render("{% ssi " + arguments + " %}", a_txt="")
