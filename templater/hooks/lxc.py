@@ -184,8 +184,9 @@ def _lines(path: str) -> "Iterator[tuple[str, str]]":
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_CONFIG + 1)
-    except OSError as error:
-        raise InputError(f"'{path}' can't be read: {(error.strerror or '').lower()}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path!r} can't be read: {why.lower()}") from None
     if len(data) > MAX_CONFIG:
         raise LimitError(f"'{path}' is larger than {MAX_CONFIG} bytes")
     for line in data.decode("utf-8", "surrogateescape").split("\n"):

@@ -8,6 +8,7 @@ import pytest
 
 from tests.faults.__main__ import table
 from tests.faults.injection import ERRORS, FAULTS, KILL, LASTING, REPOSITORY, Bench, available
+from tests.rootfs_builders import a_directory, as_root, snapshot
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,6 +42,31 @@ def test_attack_71_a_full_disk_at_every_system_call_leaves_everything_old(option
 
 def test_attack_71_every_error_at_every_system_call_leaves_everything_old(capsys):
     judged((), (*(error for error in ERRORS if error != "ENOSPC"), *LASTING), capsys)
+
+
+@as_root
+def test_attack_71_a_disk_that_is_really_full_from_the_command_line(tmp_path, mounts):
+    image = a_directory(
+        tmp_path / "image", {"templates/small.tpl": "small", "templates/big.tpl": "x" * 200_000}
+    )
+    (image / "metadata.yaml").write_text(
+        "templates:\n"
+        "  /etc/hosts: {when: [start], template: small.tpl}\n"
+        "  /etc/new/file: {when: [start], template: small.tpl}\n"
+        "  /etc/big: {when: [start], template: big.tpl}\n"
+    )
+    (tmp_path / "root").mkdir()
+    mounts.tmpfs(tmp_path / "root", "size=128k,mode=0755")
+    top = a_directory(tmp_path / "root", {"etc/hosts": "old"})
+    before = snapshot(top, times=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "templater", "apply", image, top, "-t", "start"],
+        check=False, capture_output=True, text=True, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert done.returncode == 6
+    assert "can't write '/etc/big': no space left on device" in done.stderr
+    assert "free some space" in done.stderr
+    assert snapshot(top, times=True) == before
 
 
 def test_the_table_can_be_asked_for_on_the_command_line():

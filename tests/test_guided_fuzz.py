@@ -1,0 +1,29 @@
+"""Each fuzz target: its seeds always, and a few seconds of guided fuzzing where atheris is installed."""
+
+import importlib.util
+import re
+
+import pytest
+
+from tests.fuzz.guided import TARGETS, run
+
+SECONDS = 8
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_seeds_are_answered(name: str) -> None:
+    one, seeds = TARGETS[name]()
+    for seed in seeds:
+        one(seed)
+        one(seed[: len(seed) // 2])
+        one(seed[: len(seed) // 3] + b"\0" + seed[len(seed) // 3 :])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="guided fuzzing: pip install atheris")
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_but_answers_and_our_errors(name: str) -> None:
+    done = run(name, SECONDS)
+    assert done.returncode == 0, done.stderr[-3000:]
+    counted = re.search(r"stat::number_of_executed_units:\s+(\d+)", done.stderr)
+    assert counted is not None and int(counted[1]) > 100, done.stderr[-1000:]
