@@ -59,4 +59,5 @@ def code_of(module: Module) -> CodeType:
     try:
         return compile(source_of(module), "<template>", "exec", dont_inherit=True)
     except (RecursionError, MemoryError) as error:
-        raise LimitError("the template nests too deeply to be compiled") from error
+        span = module.document.unit.span(0, 0)
+        raise LimitError("the template nests too deeply to be compiled", span) from error

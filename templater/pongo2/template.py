@@ -1,6 +1,7 @@
 """Compiling a template, and the compiled template."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from itertools import count
 from posixpath import dirname, isabs, join, normpath
 from types import CodeType
@@ -63,7 +64,8 @@ class Compilation:
         try:
             document = self.document(Unit(self.source, name, wrapped=self.wrapped))
         except RecursionError:
-            raise LimitError("the template nests too deeply to be compiled") from None
+            span = self.source.span(0, 0)
+            raise LimitError("the template nests too deeply to be compiled", span) from None
         return Module(document, self.dialect, library_for(self.dialect), spans)
 
     def document(self, unit: Unit) -> Document:
@@ -132,7 +134,16 @@ class Template:
         module = compilation.module(spans=False)
         self.code: CodeType = code_of(module)
         self.program = self.loaded(self.code)
-        self.modules = tuple(sorted({name for name, _ in module.imports} | {"templater.pongo2.gofmt"}))
+        self.imports = tuple(module.imports)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that running ``code`` may import, beyond ``runtime`` and what that imports."""
+        from .reach import modules_of
+
+        functions = [getattr(import_module(module), name) for module, name in self.imports]
+        located = ("templater.pongo2.located",) if self.program.places else ()
+        return (*modules_of(functions), *located)
 
     @property
     def source(self) -> Source:
@@ -177,6 +188,10 @@ class Template:
         """
         try:
             return runtime.execute(self.program, context, clock, seed, limits or self.limits)
+        except LimitError as error:
+            if error.span is None:  # where it is reached says little: the template is what is too much
+                error.span = self.source.span(0, 0)
+            raise
         except (Failure, Panic, Fault) as error:
             failed = error
         raise self.explained(failed, context, clock, seed, limits)

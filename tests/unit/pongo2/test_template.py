@@ -1,0 +1,168 @@
+"""Compiled templates: kept and run again, their errors, and what running them needs."""
+
+import marshal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from templater import pongo2
+from templater.errors import LimitError, RenderError, TemplateSyntaxError
+from templater.pongo2 import runtime
+from templater.pongo2.dialect import DIALECTS, V4, V6
+from templater.pongo2.embedding import daemon_context
+from templater.source import Source
+
+ROOT = Path(__file__).parents[3]
+CONTEXT = daemon_context("create", "/etc/hostname", {"name": "c1"}, {"user.a": "b\n"}, {}, {})
+
+USES = (
+    '{{ 1|stringformat:"%05d" }}{{ 2^3 }}{% now "2006" %}{% lorem 1 w %}{{ "<b>x</b>"|removetags:"b" }}'
+    '{% spaceless %}<a> <b>{% endspaceless %}{% for x in l %}{% cycle "a" "b" %}{% endfor %}{{ "a.b@c.de"|urlize }}'
+    "{% macro f() %}m{% endmacro %}{{ f() }}{{ instance.name }}"
+)
+
+CHILD = """
+import marshal, sys
+from templater.pongo2 import runtime, values, embedding
+code = marshal.loads(sys.stdin.buffer.read())
+for name in sys.argv[1:]:
+    __import__(name)
+before = set(sys.modules)
+text = runtime.run(code, {"l": ["a", "b"], "instance": {"name": "c1"}}, clock=0)
+assert "jinja2" not in sys.modules and "templater.pongo2.parser" not in sys.modules
+print(text, sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.mark.parametrize("dialect", [V4, V6])
+def test_code_can_be_kept_and_runs_without_the_compiler(dialect):
+    """With the modules that the template names imported beforehand, running it imports nothing more."""
+    template = pongo2.compile(USES, dialect)
+    answer = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{CHILD}", *template.modules],
+        input=marshal.dumps(template.code), capture_output=True, check=True,
+    )  # fmt: skip
+    expected = template.render({"l": ["a", "b"], "instance": {"name": "c1"}}, clock=0)
+    assert answer.stdout.decode() == f"{expected} []\n"
+
+
+def test_a_plain_template_needs_no_modules():
+    assert pongo2.compile('{{ instance.name }}{{ config_get("a", "b") }}').modules == ()
+
+
+def test_code_is_the_same_every_time():
+    assert marshal.dumps(pongo2.compile(USES).code) == marshal.dumps(pongo2.compile(USES).code)
+
+
+def test_renders_do_not_see_each_other():
+    template = pongo2.compile("{{ x }}{% set x = 1 %}{% cycle 'a' 'b' %}{% ifchanged %}c{% endifchanged %}")
+    assert template.render({}) == template.render({}) == "ac"
+
+
+def explained(source, dialect=V6, context=CONTEXT):
+    with pytest.raises((TemplateSyntaxError, RenderError)) as raised:
+        pongo2.compile(Source("hosts.tpl", source), dialect).render(context)
+    return raised.value.explain().split("\n")
+
+
+@pytest.mark.parametrize(
+    ("source", "dialect", "lines"),
+    [
+        (
+            "é {{ instance.name|uper }}", V6,
+            ["hosts.tpl:1:20: unknown filter 'uper'", " 1 | é {{ instance.name|uper }}",
+             "   |                    ^^^^", "hint: did you mean 'upper'?"],
+        ),
+        (
+            '{{ config["user.a"] }}', V4,
+            ["hosts.tpl:1:10: a variable can't be subscripted here", ' 1 | {{ config["user.a"] }}',
+             "   |          ^^^^^^^^^^^^^",
+             'hint: config["user.a"] needs pongo2 v6, LXD has v4: write config_get("user.a", "")'],
+        ),
+        (
+            "a\n{% include 'x' %}", V6,
+            ["hosts.tpl:2:4: tag 'include' is not allowed in an image's templates", " 2 | {% include 'x' %}",
+             "   |    ^^^^^^^", "hint: LXD and Incus forbid it"],
+        ),
+        (
+            "{% if 1 %}\n{% for x in l %}x{% endfor %}\n", V6,
+            ["hosts.tpl:2:30: {% if %} is never closed", " 2 | {% for x in l %}x{% endfor %}",
+             "   |                              ^", "hosts.tpl:1:4: it begins here"],
+        ),
+        (
+            "\t{{ instance.name.x }}", V6,
+            ["hosts.tpl:1:5: can't access a field by name on type string (variable instance.name.x)",
+             " 1 |  {{ instance.name.x }}", "   |     ^^^^^^^^",
+             "hint: only maps have members; a string or number ends the path"],
+        ),
+        (
+            '{{ config_get("a") }}', V6,
+            ["hosts.tpl:1:4: function input argument count (2) of 'config_get' must be equal to the calling"
+             " argument count (1)", ' 1 | {{ config_get("a") }}', "   |    ^^^^^^^^^^",
+             "hint: config_get takes a key and a default"],
+        ),
+        (
+            "{% endif %}", V6,
+            ["hosts.tpl:1:4: {% endif %} without a {% if %} before it", " 1 | {% endif %}", "   |    ^^^^^"],
+        ),
+        (
+            "{{ 1 / 0 }}", V6,
+            ["hosts.tpl:1:4: runtime error: integer divide by zero", " 1 | {{ 1 / 0 }}", "   |    ^"],
+        ),
+    ],
+)  # fmt: skip
+def test_errors_show_the_place_and_what_to_do(source, dialect, lines):
+    assert explained(source, dialect) == lines
+
+
+def test_an_error_in_a_macro_is_shown_in_the_macro_and_worded_by_pongo2_from_outside():
+    with pytest.raises(RenderError) as raised:
+        pongo2.compile("{% macro f(x) %}{{ x.y }}{% endmacro %}\n{{ f('a') }}").render({})
+    assert raised.value.span.place == "<template>:1:20"
+    assert raised.value.pongo2_error == (
+        "[Error (where: execution) in <string> | Line 2 Col 4 near 'f'] [Error (where: execution) in <string>"
+        " | Line 1 Col 40 near 'x'] can't access a field by name on type string (variable x.y)"
+    )
+
+
+def test_an_error_in_a_macro_is_text_in_v4():
+    text = pongo2.compile("{% macro f(x) %}{{ x.y }}{% endmacro %}{{ f('a') }}", V4).render({})
+    assert text.startswith("[Error (where: execution) in <string> | Line 1 Col 40 near 'x'] Can't access")
+
+
+def test_a_kept_render_that_fails_has_no_place():
+    template = pongo2.compile("{{ instance.name.x }}")
+    with pytest.raises(RenderError, match="can't access") as raised:
+        runtime.run(template.code, CONTEXT)
+    assert raised.value.span is None
+
+
+def test_a_limit_error_names_the_template():
+    template = pongo2.compile(Source("hosts.tpl", '{{ "x"|ljust:4000000 }}' * 3))
+    with pytest.raises(LimitError, match=r"^hosts\.tpl:1:1: the template builds more than"):
+        template.render({})
+
+
+@pytest.mark.parametrize("context", [{"a-b": 1}, {"": 1}, {"é": 1}, {"a b": 1}])
+def test_names_must_be_identifiers(context):
+    with pytest.raises(RenderError, match="is not a valid identifier") as raised:
+        pongo2.compile("x").render(context)
+    assert raised.value.pongo2_error.startswith("[Error (where: checkForValidIdentifiers)] context-key '")
+
+
+def test_names_may_begin_with_a_digit_and_have_underscores():
+    assert pongo2.compile("{{ 1abc }}{{ _ }}{{ __x }}").render({"1abc": 1, "_": 2, "__x": 3}) == "123"
+
+
+def test_every_dialect_says_its_version():
+    versions = [pongo2.compile("{{ pongo2.version }}", d, mode="plain").render({}) for d in DIALECTS.values()]
+    assert versions == ["4.0.2", "6.0.0", "6.1.0"]
+
+
+def test_block_trimming():
+    source = "a\n  {% if 1 %}\nb\n{% endif %}\nc"
+    assert pongo2.compile(source, mode="plain").render({}) == "a\n  \nb\n\nc"
+    assert pongo2.compile(source, mode="plain", trim_blocks=True).render({}) == "a\n  b\nc"
+    assert pongo2.compile(source, mode="plain", trim_blocks=True, lstrip_blocks=True).render({}) == "a\nb\nc"
