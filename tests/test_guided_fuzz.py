@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -17,6 +19,18 @@ def test_the_seeds_are_answered(name: str) -> None:
         one(seed)
         one(seed[: len(seed) // 2])
         one(seed[: len(seed) // 3] + b"\0" + seed[len(seed) // 3 :])
+
+
+def test_a_state_cut_short_is_an_ordinary_error_also_where_json_was_never_imported() -> None:
+    """Found by fuzzing: without json.decoder loaded, the C scanner fails without an exception."""
+    code = (
+        "import sys; from templater.hooks import oci; from templater.errors import InputError\n"
+        "assert 'json' not in sys.modules\n"
+        "try: oci.parse_json(b'{\"root\": [1,', 'it')\n"
+        "except InputError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.stdout == "it is not JSON\n", done.stderr
 
 
 @pytest.mark.slow

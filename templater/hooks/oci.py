@@ -140,7 +140,8 @@ def parse_json(data: bytes, what: str) -> "dict[str, Any]":
     try:
         text = data.decode("utf-8").strip(" \t\r\n")
         value, end = _scanner()(text, 0)
-    except (ValueError, StopIteration, RecursionError):
+    except (ValueError, StopIteration, RecursionError, SystemError):
+        # SystemError: the C scanner looks for json's exception, and the json package is not loaded
         raise InputError(f"{what} is not JSON") from None
     if end != len(text) or not isinstance(value, dict):
         raise InputError(f"{what} is not a JSON object")
