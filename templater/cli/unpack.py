@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import UsageError
+from ..errors import TemplaterError, UsageError
 from ..source import printable
 from . import options, output
 from .progress import progress
@@ -85,7 +85,19 @@ def command(
         )
     output.say(f"{target}: {done.members} files; the create trigger is pending")
     _say_left_out(done)
+    _compile(target)
     return 0
+
+
+def _compile(path: str) -> None:
+    """What a hook would compile at the first start is compiled now; what fails is only said: it is no reason
+    to be without the directory."""
+    from ..rendering_child import fill
+
+    try:
+        fill(path)
+    except TemplaterError as error:
+        output.say(f"warning: {error.explain()}")
 
 
 def described_by(description: options.Description, metadata: bytes) -> Instance:

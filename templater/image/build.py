@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
@@ -218,7 +219,7 @@ def _squash(
     with process:
         assert process.stdin is not None and process.stderr is not None
         try:
-            count = _write_tar(process.stdin.write, packing.tar, _again(top, members), progress)
+            count = _write_tar(process.stdin.write, "pax", _without_maps(top, members), progress)
             process.stdin.close()
         except BrokenPipeError:
             count = -1
@@ -232,12 +233,14 @@ def _squash(
     return count
 
 
-def _again(
+def _without_maps(
     first: tuple[Member, Data] | None, rest: Iterator[tuple[Member, Data]]
 ) -> Iterator[tuple[Member, Data]]:
-    if first is not None:
-        yield first
-    yield from rest
+    """Holes written out as zeros, of which mksquashfs makes holes again: it misreads maps of sparse
+    files in headers without user names (4.6.1: "appears to be truncated or corrupted")."""
+    for member, data in itertools.chain((first,) if first is not None else (), rest):
+        member.sparse = None
+        yield member, data
 
 
 def check_parts(parts: list[Part]) -> list[str]:

@@ -118,22 +118,25 @@ def _write(writer: TarWriter, member: Member, data: bytes) -> None:
 def _fingerprints(path: str, new: int, rootfs: str | None) -> tuple[str, str]:
     """The root filesystem is read once for both."""
     old_digest, new_digest = hashlib.sha256(), hashlib.sha256()
-    with open(path, "rb") as file:
-        while data := file.read(_PIECE):
-            old_digest.update(data)
+    _feed(path, old_digest)
     offset = 0
     while data := os.pread(new, _PIECE, offset):
         new_digest.update(data)
         offset += len(data)
     if rootfs is not None:
-        try:
-            with open(rootfs, "rb") as file:
-                while data := file.read(_PIECE):
-                    old_digest.update(data)
-                    new_digest.update(data)
-        except OSError as error:
-            raise InputError(f"'{rootfs}' can't be read: {error.strerror}") from error
+        _feed(rootfs, old_digest, new_digest)
     return old_digest.hexdigest(), new_digest.hexdigest()
+
+
+def _feed(path: str, *digests: hashlib._Hash) -> None:
+    buffer = memoryview(bytearray(_PIECE))
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while size := file.readinto(buffer):
+                for digest in digests:
+                    digest.update(buffer[:size])
+    except OSError as error:
+        raise InputError(f"'{path}' can't be read: {error.strerror}") from error
 
 
 def _replace_in_directory(path: str, changes: Changes) -> None:

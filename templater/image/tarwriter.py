@@ -151,12 +151,8 @@ class TarWriter:
 
 
 def _map_with_end(member: Member) -> list[tuple[int, int]]:
-    """GNU tar ends a map with an empty piece at the file's end where that is a hole."""
-    pieces = list(member.sparse or ())
-    end = pieces[-1][0] + pieces[-1][1] if pieces else 0
-    if end < member.size or not pieces:
-        pieces.append((member.size, 0))
-    return pieces
+    """GNU tar ends a map with an empty piece at the file's end."""
+    return [*(member.sparse or ()), (member.size, 0)]
 
 
 def _stored(member: Member) -> int:

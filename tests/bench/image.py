@@ -152,5 +152,5 @@ def unified(size: int) -> None:
         with open("u.tar.out", "wb") as out:
             subprocess.run(["xz", "-T0", "-c", "u.tar"], check=True, stdout=out)
 
-    ours, theirs = best(3, edit, squeeze)
+    ours, theirs = best(2, edit, squeeze)
     tell(f"one property of a {size} MiB unified xz image", ours, theirs, "xz -T0 of the same stream")

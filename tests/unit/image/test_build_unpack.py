@@ -72,6 +72,9 @@ def image_directory(tmp_path):
             file.seek(place)
             file.write(b"data" * 1024)
         file.truncate(8 << 20)
+    with open(etc / "data-at-the-end", "wb") as file:
+        file.seek(1 << 20)
+        file.write(b"end")
     with open(etc / "hole", "wb") as file:
         file.truncate(3 << 20)
     with open(etc / "many-holes", "wb") as file:
@@ -187,7 +190,7 @@ def test_what_gnu_tar_packs_unpacks_to_the_same_tree(image_directory, tmp_path, 
     if not xattrs:
         without_xattrs(image_directory)
     if not sparse:
-        for name_ in ("sparse", "hole", "many-holes"):
+        for name_ in ("sparse", "hole", "many-holes", "data-at-the-end"):
             (image_directory / "rootfs" / "etc" / name_).unlink()
     subprocess.run(
         ["tar", "-C", image_directory, *sparse, *xattrs, f"--format={name}", "--numeric-owner", "--sort=name",
