@@ -17,7 +17,6 @@ from .changes import CREATE, UPDATE, WRITE
 from .errors import RefusedError, TemplaterError, UsageError
 from .leftovers import PREFIX, Journal, above, attempt, is_there, sweep, unlink_if_there
 from .rootfs.confined import Root, close, write_error
-from .rootfs.lock import lock
 from .staging import Target, Workshop
 
 TYPE_CHECKING = False
@@ -53,6 +52,8 @@ def apply(
     root = rootfs.root
     if not isinstance(root, Root):
         raise UsageError("this system has no directory descriptors, and nothing is written without them")
+    from .rootfs.lock import lock  # needs fcntl, which such a system has not got either
+
     if len(changes) > _MANY_FILES:
         _allow_many_files()
     held = lock(root, wait)

@@ -22,6 +22,8 @@ from templater.rootfs.directory import DirectoryRootfs, IdMap
 from templater.rootfs.lock import lock
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="writing needs descriptors")
 
 
@@ -432,6 +434,22 @@ def test_a_system_without_descriptors_is_refused(top, monkeypatch):
     rootfs = DirectoryRootfs(ByName(str(top)))
     with pytest.raises(UsageError, match="no directory descriptors"):
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+
+
+def test_a_system_without_fcntl_can_import_this_and_is_told_so(top):
+    code = (
+        "import sys; sys.modules['fcntl'] = None\n"
+        "from templater.apply import apply\n"
+        "from templater.rootfs.byname import ByName\n"
+        "from templater.rootfs.directory import DirectoryRootfs\n"
+        "from tests.rootfs_builders import a_plan\n"
+        "rootfs = DirectoryRootfs(ByName(sys.argv[1]))\n"
+        "try: apply(a_plan({'/etc/hosts': 'new'}, rootfs), rootfs)\n"
+        "except Exception as error: print(type(error).__name__)"
+    )
+    command = [sys.executable, "-c", code, str(top)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.stdout == "UsageError\n", done.stderr
 
 
 def test_several_failures_are_told_together(rootfs, top):
