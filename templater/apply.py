@@ -126,7 +126,7 @@ class _Work:
     def _announce(self, changes: "list[Change]") -> None:
         if self.journal is not None:
             places = {above(path) for change in changes for path in (change.real, *change.new_parents)}
-            self.journal.write([*self.left, self.shop.token, *sorted(places)])
+            self.journal.write([*self.left, self.shop.token, *sorted(places)], durable=self.shop.durable)
 
     def _stage(self, change: "Change") -> None:
         for path in change.new_parents:

@@ -52,7 +52,7 @@ class Journal:
             close(fd)
         return [line.decode("utf-8", "surrogateescape") for line in data.split(b"\0") if line]
 
-    def write(self, lines: "list[str]") -> None:
+    def write(self, lines: "list[str]", *, durable: bool = True) -> None:
         """Replaced atomically, and on the disk before this returns: what it announces happens afterwards."""
         staged = self.name + _JOURNAL_STAGED
         try:
@@ -60,7 +60,8 @@ class Journal:
             fd = self.directory.create(staged)
             try:
                 write_descriptor(fd, "\0".join(lines).encode("utf-8", "surrogateescape"))
-                again(os.fsync, fd)
+                if durable:
+                    again(os.fsync, fd)
             finally:
                 close(fd)
             self.directory.rename(staged, self.directory, self.name)

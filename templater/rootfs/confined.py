@@ -113,7 +113,12 @@ class Root:
         self.name = path
         self.fd = _open_top(path) if fd is None else fd
         self.cross_mounts = cross_mounts
-        self.mechanism, self._open = _choose(mechanism or os.environ.get("TEMPLATER_CONFINED", ""), self.fd)
+        wanted = mechanism or os.environ.get("TEMPLATER_CONFINED", "")
+        try:
+            self.mechanism, self._open = _choose(wanted, self.fd)
+        except InputError:
+            self.close()
+            raise
 
     def __repr__(self) -> str:
         return f"Root({self.name!r}, mechanism={self.mechanism!r})"

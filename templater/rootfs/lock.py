@@ -1,4 +1,8 @@
-"""One apply at a time on a root filesystem, whoever runs it and from where."""
+"""One apply at a time on a root filesystem, whoever runs it and from where.
+
+The lock is flock's, on the root directory itself, so it needs no file and no agreement. Whoever can
+open that directory can hold it: a running container can make an apply wait and give up, no more.
+"""
 
 import fcntl
 import os
