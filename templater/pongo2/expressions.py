@@ -169,10 +169,14 @@ class ExpressionWriter(Writer):
             self.base(node.node)
             self.write(f", {key}, {self.path(node)})")
         elif getter == "field":
-            name = self.fresh("v")
-            self.write(f"(get({name}, {key}) if type({name} := ")
-            self.base(node.node)
-            self.write(f") is GoMap else field({name}, {key}))")
+            if isinstance(node.node, nodes.Name) and node.node.name not in self.bound:
+                held = self.raw_name(node.node.name)
+                self.write(f"(get({held}, {key}) if type({held}")
+            else:
+                held = self.fresh("v")
+                self.write(f"(get({held}, {key}) if type({held} := ")
+                self.base(node.node)
+            self.write(f") is GoMap else field({held}, {key}))")
         else:
             self.write("index(")
             self.base(node.node)

@@ -61,7 +61,8 @@ def too_long(render: "Render") -> LimitError:
 def finish(render: "Render", pieces: "list[str]") -> str:
     if sum(map(len, pieces)) > render.limits.output:
         raise too_long(render)
-    return recombine("".join(pieces))
+    text = "".join(pieces)
+    return text if text.isascii() else recombine(text)
 
 
 def captured(render: "Render", pieces: "list[str]") -> str:
@@ -75,6 +76,9 @@ def captured(render: "Render", pieces: "list[str]") -> str:
     return recombine("".join(pieces))
 
 
+ANYTHING = ("*pongo2.Value",) * 8
+
+
 def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
     """Call a value, if it is a function and takes these arguments."""
     if type(v) is not Function:
@@ -83,6 +87,8 @@ def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
         raise Failure(f"is not a function (it is {kind(v)})")
     parameters = v.params
     count = len(parameters)
+    if parameters == ANYTHING[: len(arguments)] and not v.variadic:
+        return v.call(*arguments)
     if len(arguments) != count and not (v.variadic and len(arguments) >= count - 1):
         raise Failure(
             f"function input argument count ({count}) of "

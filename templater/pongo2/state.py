@@ -28,6 +28,11 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
+#: the names that are there nearly always, and need no look
+DAEMON_NAMES = frozenset(
+    ("trigger", "path", "container", "instance", "config", "devices", "properties", "config_get")
+)
+
 
 class Place:
     """A token as errors need it: pongo2's position of it, and where it is in the user's source."""
@@ -190,8 +195,7 @@ def meta(program: Program) -> MethodMap:
 
 def check_context(context: "Mapping[str, Any]", exported: "tuple[str, ...]") -> None:
     """Names must be identifiers, and no exported macro's."""
-    names = "".join(context).replace("_", "")
-    if "" in context or not (names.isalnum() and names.isascii()):
+    if not DAEMON_NAMES.issuperset(context):
         for name, value in context.items():
             plain = name.replace("_", "a")
             if not (plain.isalnum() and plain.isascii()):

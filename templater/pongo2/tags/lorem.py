@@ -1,5 +1,6 @@
 """``{% lorem [count] [w|p|b] [random] %}``: filler text, as words, HTML paragraphs or plain paragraphs."""
 
+from ..ipsum import PARAGRAPHS, WORDS
 from ..library import tag
 from ..tree import Invoke, Print
 from ..values import grow, to_int
@@ -28,8 +29,6 @@ def lorem(document: "Parser", start: "Token", arguments: "Parser") -> Print:
 
 
 def filler(render: "Render", count: int, method: str, chance: bool) -> str:
-    from ..ipsum import PARAGRAPHS, WORDS
-
     pieces = WORDS if method == "w" else PARAGRAPHS
     if method == "p":
         pieces = tuple(f"<p>{paragraph}</p>" for paragraph in pieces)

@@ -1,5 +1,6 @@
 """``{% now "layout" [fake] %}``: the time, in Go's layout of a reference time."""
 
+from ..gotime import FAKE, Time, format_time
 from ..library import tag
 from ..tree import Invoke, Print
 
@@ -21,8 +22,6 @@ def now(document: "Parser", start: "Token", arguments: "Parser") -> Print:
 
 
 def show(render: "Render", layout: str, fake: bool) -> str:
-    from ..gotime import FAKE, Time, format_time
-
     if fake:
         return format_time(FAKE, layout)
     seconds = int(render.clock // 1)

@@ -1,5 +1,7 @@
 """``{% spaceless %} … {% endspaceless %}``: no blanks between tags of HTML."""
 
+import re
+
 from ..library import tag
 from ..tree import Capture, Invoke
 
@@ -27,8 +29,6 @@ def collapse(render: "Render", text: str) -> str:
 
 def collapse_once(text: str) -> str:
     """What replacing ``(<.*?>)\\s+(<.*?>)`` by both groups does, without its backtracking."""
-    import re
-
     kept: list[str] = []
     done = free = 0  # copied up to here; a match may begin from here
     for gap in re.finditer(r">[\t\n\v\f\r ]+<", text):
