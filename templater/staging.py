@@ -8,6 +8,7 @@ from .changes import CREATE, UPDATE
 from .errors import InputError, RefusedError, WriteError
 from .leftovers import PREFIX, above
 from .rootfs import MissingError, components, not_regular
+from .rootfs.attributes import copy_attributes
 from .rootfs.confined import (
     Directory,
     Root,
@@ -211,8 +212,6 @@ class Target:
 
     def _carry_over(self) -> None:
         """Owner, attributes, then the mode: a new owner drops bits of it, an ACL changes it."""
-        from .rootfs.attributes import copy_attributes
-
         old = self.parent.open(self.name)
         try:
             status = os.fstat(old)
