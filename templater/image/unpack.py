@@ -79,7 +79,7 @@ def unpack(
         raise UsageError(f"'{path}' exists", hint="name a directory that does not, or an empty one")
     staged, lock = _make_beside(path)
     try:
-        done = _unpack_into(staged, contents, parts, policy, ids, progress)
+        done = _unpack_into(Root(staged, fd=os.dup(lock)), contents, parts, policy, ids, progress)
         finish(staged)
         os.rename(staged, path)
     except OSError as error:
@@ -118,10 +118,10 @@ def _lock(path: str) -> int:
 
 
 def _unpack_into(
-    staged: str, contents: Contents, parts: Iterable[Part], policy: Policy, ids: IdMap, progress: Progress
+    top: Root, contents: Contents, parts: Iterable[Part], policy: Policy, ids: IdMap, progress: Progress
 ) -> Unpacked:
     done = Unpacked()
-    with Root(staged) as top:
+    with top:
         _write_parts(top, parts)
         with top.directory("/") as directory:
             directory.mkdir(ROOTFS, 0o755)
@@ -283,11 +283,18 @@ class TreeWriter:
             self._done.left_out.append(member.name)
             return
         place.mknod(name, _SPECIAL[member.kind] | 0o600, os.makedev(*member.device))
-        if self._policy.owners:
-            uid, gid = self._ids.on_disk(member.uid, member.gid)
-            os.chown(name, uid, gid, dir_fd=place.fd, follow_symlinks=False)
-        os.chmod(f"/proc/self/fd/{place.fd}/{name}", member.mode & 0o777)
-        os.utime(name, (member.mtime, member.mtime), dir_fd=place.fd, follow_symlinks=False)
+        # held without being opened, which a device might answer to; by name it could be another thing by now
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
+        try:
+            if stat.S_IFMT(os.fstat(fd).st_mode) != _SPECIAL[member.kind]:
+                raise RefusedError(f"'{printable(member.name)}' was replaced while it was made")
+            held = f"/proc/self/fd/{fd}"
+            if self._policy.owners:
+                os.chown(held, *self._ids.on_disk(member.uid, member.gid))
+            os.chmod(held, member.mode & 0o777)
+            os.utime(held, (member.mtime, member.mtime))
+        finally:
+            os.close(fd)
 
     def _stamp(self, fd: int, member: Member) -> None:
         """Owner, mode, attributes and time, in the order in which none undoes another."""

@@ -1,0 +1,96 @@
+"""What publishing finds out about a container before it packs it."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from templater.errors import InputError, RefusedError
+from templater.image.publish import architecture_of, find, publication, refuse_running, running
+from templater.metadata_yaml import read_metadata
+from templater.rootfs.confined import Root
+from templater.source import Source
+
+BUSYBOX = "/usr/bin/busybox"
+
+
+@pytest.fixture
+def container(tmp_path):
+    top = tmp_path / "web1"
+    (top / "rootfs" / "etc").mkdir(parents=True)
+    (top / "templates").mkdir()
+    (top / "metadata.yaml").write_text(
+        "# ours\narchitecture: i686\ncreation_date: 1\nexpiry_date: 5\nproperties:\n"
+        "  os: Debian\n  serial: '1' # build\n  description: base\n"
+    )
+    return top
+
+
+def meaning(found):
+    return read_metadata(Source("metadata.yaml", found.parts[0].data))
+
+
+def test_it_says_what_is_true_of_the_container_and_keeps_the_rest(container):
+    found = publication(str(container), now=77, architecture="x86_64", properties={"role": "web"})
+    metadata = meaning(found)
+    assert (metadata.architecture, metadata.creation_date, metadata.expiry_date) == ("x86_64", 77, 0)
+    assert metadata.properties == {"os": "Debian", "role": "web"}
+    assert found.dropped == ("description", "serial")
+    assert found.parts[0].data.startswith(b"# ours\n")
+
+
+def test_properties_of_the_base_image_stay_when_they_are_kept_or_set_anew(container):
+    found = publication(
+        str(container), now=77, properties={"description": "mine"}, keep=("serial",), expiry=99
+    )
+    assert meaning(found).properties == {"os": "Debian", "serial": "1", "description": "mine"}
+    assert meaning(found).expiry_date == 99 and found.dropped == ()
+
+
+def test_the_architecture_is_the_instances(container):
+    with Root(str(container)) as root:
+        (container / "config").write_text("lxc.uts.name = x\nlxc.arch=armhf\n")
+        assert architecture_of(root) == "armv7l"
+        (container / "instance.yaml").write_text("name: web1\narchitecture: riscv64\n")
+        assert architecture_of(root) == "riscv64"
+
+
+def test_a_snapshot_is_found_beside_its_container(container):
+    shutil.copytree(container, container / "snaps" / "snap0")
+    assert find(str(container)) == str(container)
+    assert find(f"{container}/snap0") == f"{container}/snaps/snap0"
+    with pytest.raises(InputError, match="neither a directory nor a snapshot"):
+        find(f"{container}/snap1")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root changes its root")
+def test_a_running_container_is_told_by_its_processes(container):
+    if not os.path.exists(BUSYBOX):
+        pytest.skip("needs busybox-static")
+    shutil.copy(BUSYBOX, container / "rootfs" / "busybox")
+    assert running(str(container)) is None
+    refuse_running(str(container))
+    process = subprocess.Popen(
+        [
+            "unshare",
+            "-m",
+            "chroot",
+            str(container / "rootfs"),
+            "/busybox",
+            "sh",
+            "-c",
+            "echo up; exec /busybox sleep 60",
+        ],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout.readline() == b"up\n"
+        assert running(str(container)) == process.pid
+        with pytest.raises(RefusedError, match=rf"is running \(process {process.pid}\)"):
+            refuse_running(str(container))
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    assert running(str(container)) is None
