@@ -1,0 +1,80 @@
+"""Ids on disk and in the container."""
+
+import os
+
+import pytest
+
+from templater.errors import InputError, RefusedError
+from templater.rootfs.directory import IDENTITY, NOBODY, DirectoryRootfs, IdMap, shifted
+from tests.rootfs_builders import a_directory, as_root
+
+
+def test_ids_go_through_ranges_both_ways():
+    ids = IdMap(((0, 100000, 1000), (1000, 1000, 1), (1001, 101001, 10)), ((0, 200000, 2000),))
+    assert ids.on_disk(999, 1999) == (100999, 201999)
+    assert ids.on_disk(1000, 0) == (1000, 200000)
+    assert ids.in_container(1000, 200005) == (1000, 5)
+    assert ids.in_container(0, 0) == (NOBODY, NOBODY)
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "what"), [(1011, 0, "uid 1011"), (0, 2000, "gid 2000"), (-1, 0, "uid -1")]
+)
+def test_an_id_without_a_place_is_refused(uid, gid, what):
+    ids = IdMap(((0, 100000, 1000), (1001, 101001, 10)), ((0, 200000, 2000),))
+    with pytest.raises(RefusedError, match=f"{what} of the container has no place on disk") as caught:
+        ids.on_disk(uid, gid)
+    assert "0-999" in caught.value.hint or "0-1999" in caught.value.hint
+
+
+def test_an_empty_map_has_room_for_nobody():
+    with pytest.raises(RefusedError, match="no place"):
+        IdMap((), ()).on_disk(0, 0)
+
+
+@pytest.mark.parametrize("owner", [0, 1000, 100000])
+def test_the_owner_of_the_directory_is_root(owner):
+    ids = shifted(owner, owner)
+    assert ids.on_disk(0, 0) == (owner, owner)
+    assert ids.in_container(owner, owner) == (0, 0)
+
+
+def test_in_a_persons_own_directory_there_is_nobody_but_root():
+    """Ids above a person's are other people."""
+    with pytest.raises(RefusedError):
+        shifted(1000, 1000).on_disk(1, 0)
+    assert shifted(100000, 100000).on_disk(33, 44) == (100033, 100044)
+    with pytest.raises(RefusedError):
+        shifted(100000, 100000).on_disk(65536, 0)
+
+
+@as_root
+def test_a_map_that_contradicts_the_directory_is_refused(tmp_path):
+    top = a_directory(tmp_path / "root", {"f": "x"})
+    with DirectoryRootfs(str(top), IDENTITY) as rootfs:
+        assert rootfs.entry("/f").uid == 0
+    os.chown(top, 100000, 100000)
+    with pytest.raises(RefusedError, match=r"root is 0 on disk, but .* belongs to 100000"):
+        DirectoryRootfs(str(top), IDENTITY)
+
+
+@as_root
+def test_a_file_of_somebody_unmapped_is_nobodys(tmp_path):
+    top = a_directory(tmp_path / "root", {"f": "x"})
+    os.chown(top, 100000, 100000)
+    with DirectoryRootfs(str(top)) as rootfs:
+        assert (rootfs.entry("/f").uid, rootfs.entry("/").uid) == (NOBODY, 0)
+
+
+def test_a_root_filesystem_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="can't be opened as a directory: no such file"):
+        DirectoryRootfs(str(tmp_path / "none"))
+
+
+def test_a_walk_is_sorted_and_enters_no_mount(tmp_path, mounts):
+    top = a_directory(tmp_path / "root", {"b/x": "1", "a": "2", "m": None})
+    with DirectoryRootfs(str(top)) as rootfs:
+        assert [path for path, _ in rootfs.walk()] == ["/a", "/b", "/b/x", "/m"]
+        if os.getuid() == 0:
+            mounts.bind(top / "b", top / "m")
+            assert [path for path, _ in rootfs.walk()] == ["/a", "/b", "/b/x", "/m"]

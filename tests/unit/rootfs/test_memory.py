@@ -1,0 +1,70 @@
+"""The root filesystem in memory behaves like one on disk; the laws compare them, these are its own ways."""
+
+import pytest
+
+from templater.errors import LimitError, RefusedError, WriteError
+from templater.rootfs.memory import MemoryRootfs
+from templater.views import DIRECTORY, FIFO, SYMLINK, Entry
+from tests.rootfs_builders import a_plan
+
+
+def test_a_tree_is_given_as_texts_and_entries():
+    tree = MemoryRootfs(
+        {
+            "/etc/hosts": "text",
+            "/etc/l": Entry(SYMLINK, target="hosts"),
+            "/f": Entry(FIFO),
+            "/etc": Entry(DIRECTORY, 0o700),
+        }
+    )
+    assert [(path, entry.kind) for path, entry in tree.walk()] == [
+        ("/etc", "directory"), ("/etc/hosts", "file"), ("/etc/l", "symlink"), ("/f", "fifo"),
+    ]  # fmt: skip
+    assert tree.entry("/etc").mode == 0o700
+
+
+def test_names_of_one_file_share_it_until_one_is_written():
+    tree = MemoryRootfs({"/a": "old"})
+    tree.link("/a", "/b")
+    assert tree.entry("/a").nlink == 2
+    tree.write("/b", b"new")
+    assert (tree.read("/a", 9), tree.read("/b", 9), tree.entry("/a").nlink) == (b"old", b"new", 1)
+
+
+def test_a_copy_is_independent():
+    tree = MemoryRootfs({"/a": "old"})
+    tree.link("/a", "/b")
+    twin = tree.copy()
+    twin.write("/a", b"new")
+    twin.mkdir("/d")
+    assert (tree.read("/a", 9), tree.entry("/d"), tree.entry("/b").nlink) == (b"old", None, 2)
+    assert twin.entry("/b").nlink == 1
+
+
+def test_a_mount_point_is_written_through():
+    tree = MemoryRootfs({"/etc/hosts": "old"})
+    tree.link("/etc/hosts", "/outside")
+    tree.mount("/etc/hosts")
+    tree.write("/etc/hosts", b"new", mode=0o600)
+    assert (tree.read("/outside", 9), tree.entry("/etc/hosts").mode) == (b"new", 0o644)
+
+
+def test_what_can_not_be_done_is_an_error():
+    tree = MemoryRootfs({"/d/f": "text", "/l": Entry(SYMLINK, target="d")})
+    for call, kind in [
+        (lambda: tree.write("/l/f", b""), RefusedError), (lambda: tree.write("/d", b""), RefusedError),
+        (lambda: tree.write("/", b""), RefusedError), (lambda: tree.write("/no/f", b""), WriteError),
+        (lambda: tree.mkdir("/d"), WriteError), (lambda: tree.remove("/x"), WriteError),
+        (lambda: tree.rename("/d", "/d/e"), WriteError), (lambda: tree.link("/d", "/e"), WriteError),
+        (lambda: tree.read("/d/f", 3), LimitError), (lambda: tree.mount("/x"), WriteError),
+    ]:  # fmt: skip
+        with pytest.raises(kind):
+            call()
+
+
+def test_a_change_is_carried_out_with_its_parents():
+    tree = MemoryRootfs({"/etc/hosts": "old"})
+    for change in a_plan({"/etc/hosts": "new", "/srv/a/x": "y"}, tree, mode="0600").files():
+        tree.carry_out(change)
+    assert (tree.read("/etc/hosts", 9), tree.entry("/etc/hosts").mode) == (b"new", 0o644)
+    assert (tree.entry("/srv/a").mode, tree.entry("/srv/a/x").mode) == (0o755, 0o600)
