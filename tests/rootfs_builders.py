@@ -116,6 +116,10 @@ class Mounts:
     def proc(self, place: Path) -> None:
         self._mount("-t", "proc", "proc", str(place))
 
+    def overlay(self, lower: Path, upper: Path, work: Path, place: Path, options: str) -> None:
+        layers = f"lowerdir={lower},upperdir={upper},workdir={work},{options}"
+        self._mount("-t", "overlay", "-o", layers, "overlay", str(place))
+
     def _mount(self, *arguments: str) -> None:
         subprocess.run(["mount", *arguments], check=True)
         self.places.append(Path(arguments[-1]))

@@ -389,6 +389,28 @@ def test_a_mount_below_the_root_is_not_crossed_unless_asked_for(rootfs, top, mou
     assert strays(top) == []
 
 
+@as_root
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("xino", ["auto", "off"])
+def test_an_overlay_over_two_file_systems(tmp_path, mounts, mechanism, xino):
+    """Its files have devices and inode numbers of their own, and get others when they are copied up."""
+    for name in ("lower", "upper", "work", "merged"):
+        (tmp_path / name).mkdir()
+    mounts.tmpfs(tmp_path / "lower")
+    a_directory(tmp_path / "lower", {"etc/hosts": "old", "etc/keep": "same"})
+    folders = [tmp_path / name for name in ("lower", "upper", "work", "merged")]
+    mounts.overlay(*folders, f"xino={xino}")
+    files = {"/etc/hosts": "new", "/etc/keep": "same", "/etc/new": "x", "/srv/a/y": "y"}
+    with opened(tmp_path / "merged", mechanism) as rootfs:
+        assert not rootfs.entry("/etc/hosts").is_mount
+        written = apply(a_plan(files, rootfs), rootfs)
+        assert [change.path for change in written] == ["/etc/hosts", "/etc/new", "/srv/a/y"]
+        assert apply(a_plan(files, rootfs), rootfs) == []
+    assert (tmp_path / "merged/etc/hosts").read_text() == "new"
+    assert (tmp_path / "lower/etc/hosts").read_text() == "old"
+    assert strays(tmp_path / "merged") == strays(tmp_path / "upper") == []
+
+
 # the lock
 
 
