@@ -128,7 +128,7 @@ CASES = [
     ("an unknown tag", with_template("{% iff x %}"), 5, 5, ["t.tpl:1:4", "iff"]),
     ("a banned tag", with_template('{% include "x" %}'), 5, 5, ["t.tpl:1:4", "include"]),
     ("an error while rendering", with_template('x\n{{ config_get("a") }}'), 5, 5, ["t.tpl:2:4"]),
-    ("an endless macro", with_template("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"), 5, 4, ["metadata.yaml:6:15"]),
+    ("an endless macro", with_template("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"), 5, 4, ["t.tpl:1:"]),
     ("a bad mode", with_rule("mode: rwxr"), 5, 2, ["metadata.yaml:7:11", "rwxr"]),
     ("a bad uid", with_rule("uid: root"), 5, 2, ["metadata.yaml:7:10", "root"]),
     ("a bad gid", with_rule("gid: 99999999999"), 5, 2, ["metadata.yaml:7:10"]),

@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from click import Context
 
+from templater.cli import command
 from templater.deviations import table
 from tests.cli.sessions import Stage, complaint, replay
 
@@ -67,3 +69,15 @@ def test_the_links_of_a_page_lead_somewhere(page):
     targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text())
     missing = [target for target in targets if not (page.parent / target).exists()]
     assert not missing
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "README.md").read_text()
+    missing = [page.name for page in PAGES if page.parent.name == "docs" and f"({page.name})" not in index]
+    assert missing == ["README.md"]
+
+
+def test_every_command_is_in_the_readme_or_a_page():
+    text = "".join(page.read_text() for page in PAGES)
+    commands = [name for name in command.list_commands(Context(command)) if f"templater {name}" not in text]
+    assert not commands

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import TemplaterError
-from ..permissions import go_integer
-from ..plan import parse_id, parse_mode
+from ..permissions import go_integer, parse_id, parse_mode
 from . import Sight, Survey, check
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import TemplaterError
-from ..plan import parse_mode
+from ..permissions import parse_mode
 from ..source import printable
 from . import Sight, Survey, check
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..changes import Plan
     from ..hosts import Host
 
-HELP = """Write what SRC's templates render into ROOTFS, all of it or nothing.
+HELP = """Write SRC's rendered templates into ROOTFS, all or nothing.
 
 ROOTFS is the root of a container's file system; nothing outside it is ever touched. If one
 template fails, or one file can't be written safely, nothing is written. A file that already has

@@ -11,9 +11,9 @@ from . import options, output
 if TYPE_CHECKING:
     from ..audit import Finding
 
-HELP = """Judge IMAGE without running it: findings with severity, place, and what they resemble.
+HELP = """Judge IMAGE without running it.
 
-All of the image is read: nothing hides behind the members that a daemon stops at. The exit code is 1
+Each finding has a severity, a place, and the public advisory it resembles. All of the image is read: nothing hides behind the members that a daemon stops at. The exit code is 1
 if there is a finding at or above --at-least.
 
 \b

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from ..changes import Plan
     from ..hosts import Host
 
-HELP = """Show as a unified patch what SRC's templates would change in ROOTFS.
+HELP = """Show what SRC's templates would change in ROOTFS.
 
-Nothing is written. Files that would stay as they are do not appear.
+The output is a unified patch. Nothing is written. Files that would stay as they are do not appear.
 
 \b
 Examples:

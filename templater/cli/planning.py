@@ -41,7 +41,7 @@ def planned(
 def open_rootfs(
     path: str | None, *, cross_mounts: bool = False
 ) -> AbstractContextManager[DirectoryRootfs | None]:
-    """The root file system that was named, to be closed after use; nothing where none was."""
+    """The root filesystem that was named, to be closed after use; nothing where none was."""
     if path is None:
         return nullcontext()
     from ..rootfs.directory import DirectoryRootfs

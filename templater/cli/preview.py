@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ..hosts import Host
     from ..report import Block
 
-HELP = """Show every file that SRC's templates would write, with owner, mode and reason.
+HELP = """Show the files that SRC's templates would write.
 
-Nothing is written and no daemon is asked. The exit code is 5 if a template fails, or if the
+Each comes with owner, mode and the reason. Nothing is written and no daemon is asked. The exit code is 5 if a template fails, or if the
 chosen host would fail where we would not.
 
 \b

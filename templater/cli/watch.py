@@ -13,9 +13,9 @@ from . import options, output
 if TYPE_CHECKING:
     from ..hosts import Host
 
-HELP = """Preview SRC again whenever a template, metadata.yaml or the instance changes.
+HELP = """Preview SRC again at every change.
 
-With ROOTFS it is the patch that is shown again, as `templater diff` prints it. Ends with Ctrl-C.
+Templates, metadata.yaml and the instance's files are watched. With ROOTFS it is the patch that is shown again, as `templater diff` prints it. Ends with Ctrl-C.
 
 \b
 Examples:

@@ -197,8 +197,9 @@ def run(arguments: "list[str]") -> int:
 
 def probe() -> int:
     """For ``hook status``: this line runs, and finds what it would need."""
-    import jinja2  # noqa: F401
     import yaml  # noqa: F401
+
+    from ..pongo2 import emit  # noqa: F401
 
     os.write(1, f"templater {__version__} on Python {sys.version.split()[0]}\n".encode())
     return 0
