@@ -9,6 +9,7 @@ have written otherwise than Incus did.
 import os
 
 from ..errors import UsageError, WriteError
+from ..instance_directory import METADATA
 from ..source import printable
 from .lxc import ids_on_disk
 from .run import Noted, Start
@@ -33,6 +34,8 @@ def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Note
         raise UsageError(f"'{printable(name)}' is no name of an instance")
     rootfs = environ["LXC_ROOTFS_PATH"]
     image = os.path.dirname(rootfs)
+    if not options.source and not os.path.exists(os.path.join(image, METADATA)):
+        return Noted("")  # to Incus that is an image without templates
     start = Start(name, options.rootfs or rootfs, options.source or image)
     start.notebook = options.state or _notebook(name)
     start.instance = os.path.join(image, BACKUP)

@@ -46,8 +46,14 @@ def cases() -> Iterator[Any]:
         starts = "observed" in case and any(o["step"][0] in ("start", "restart") for o in case["observed"])
         if not starts or case["import"]["rc"] or case["id"].startswith("shifted_"):
             continue  # nothing that starts, or a daemon without id-mapped mounts
-        if any(o["rc"] == "timeout" for o in case["observed"]):
-            continue  # a start that hangs
+        if any(o["rc"] == "timeout" or o["step"][1:2] == ["export"] for o in case["observed"]):
+            continue  # a start that hangs, a backup in a folder of the recorder's
+        if any(
+            not {"content", "b64", "type"} & set(t)
+            for t in case["image"]["templates"].values()
+            if type(t) is dict
+        ):
+            continue  # a template too big to have been recorded
         yield pytest.param(case, id=case["id"])
 
 
@@ -99,7 +105,10 @@ class Side:
         theirs, ours = tree(self.incus.rootfs(name)), tree(self.work / "copies" / name)
         different = sorted(path for path in {*theirs, *ours} if theirs.get(path) != ours.get(path))
         log = self.work / "state" / name / ".templater/log"
-        failed = not log.exists() or "failed: " in log.read_text()
+        nothing = not (
+            self.folder(name) / "metadata.yaml"
+        ).exists()  # then Incus renders nothing, and so do we
+        failed = not nothing and (not log.exists() or "failed: " in log.read_text())
         self.compared += 1
         if failed != (not started) or different:
             self.explain(name, different, (theirs, ours), log.read_text() if log.exists() else "no log")
@@ -125,9 +134,17 @@ class Side:
         places = {place for each in found for change in each.changes for place in (change.path, change.real)}
         whole = any(change.action == "failed" or (change.outcome and change.outcome.result == "fails")
                     for each in found for change in each.changes)  # fmt: skip
+        places |= self.other_names(name, places)
         strange = [path for path in different if not any(near(path, place) for place in places)]
         assert whole or not strange, f"{name}: nothing explains {strange}: {shown}\n{log}"
         self.deviations |= {each.deviation.name for each in found}
+
+    def other_names(self, name: str, places: set[str]) -> set[str]:
+        """The other names of files with several: what is written through one shows in all."""
+        root = self.work / "before" / name
+        inodes = {(root / place[1:]).stat().st_ino for place in places if (root / place[1:]).is_file()}
+        files = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+        return {f"/{path.relative_to(root)}" for path in files if path.stat().st_ino in inodes}
 
     # steps
 
@@ -182,6 +199,9 @@ class Side:
         for where in ("copies", "before", "state"):
             for path in (self.work / where).iterdir():
                 remove(path)
+        for half_made in self.folder("x").parent.iterdir():  # of an image that was refused at creation
+            remove(half_made)
+            (self.incus.folder / "containers" / half_made.name).unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -235,7 +255,11 @@ def build_case(case: dict[str, Any], base: Path, folder: Path) -> Path:
     if where == "dir":
         (folder / "templates").mkdir()
         for name, template in image["templates"].items():
-            put(folder / "templates" / name, {"content": template} if isinstance(template, str) else template)
+            put(
+                folder / "templates" / name,
+                {"content": template} if isinstance(template, str) else template,
+                folder,
+            )
     elif where != "absent":
         (folder / "templates").symlink_to(where)
     for extra in image.get("rootfs_extra", []):
@@ -255,7 +279,8 @@ def put(path: Path, entry: dict[str, Any], top: Path | None = None) -> None:
         return
     elif kind == "hardlink":
         assert top is not None
-        os.link(top / "rootfs" / entry["target"].removeprefix("rootfs/").lstrip("/"), path)
+        there = top / entry["target"].lstrip("/")
+        os.link(there if there.exists() else top / "rootfs" / entry["target"].lstrip("/"), path)
         return
     elif kind == "fifo":
         os.mkfifo(path)
@@ -295,9 +320,12 @@ def test_a_sample_image_gives_the_same_files_in_the_same_start(name: str, side: 
     folder = tmp_path / "image"
     shutil.copytree(side.work / "base", folder / "rootfs", symlinks=True)
     sample = SAMPLES / name
-    shutil.copy(sample / "metadata.yaml", folder / "metadata.yaml")
+    metadata = (sample / "metadata.yaml").read_text()
+    (folder / "metadata.yaml").write_text(metadata.replace("architecture: aarch64", "architecture: x86_64"))
     shutil.copytree(sample / "templates", folder / "templates", symlinks=True)
     if (sample / "rootfs").exists():
+        for link in (path for path in (sample / "rootfs").rglob("*") if path.is_symlink()):
+            shutil.rmtree(folder / "rootfs" / link.relative_to(sample / "rootfs"), ignore_errors=True)
         run("cp", "-a", f"{sample}/rootfs/.", str(folder / "rootfs"))
         run("chown", "-R", "0:0", str(folder / "rootfs"))
     side.incus("image", "import", str(pack(folder)), "--alias", "img")
@@ -308,7 +336,14 @@ def test_a_sample_image_gives_the_same_files_in_the_same_start(name: str, side: 
             if key.startswith(("user.", "cloud-init.")):
                 config += ["-c", f"{key}={value}"]
     side.step(["create", "img", "c1", *config], 0)
-    for step in (["start", "c1"], ["stop", "c1"], ["start", "c1"], ["copy", "c1", "c2"], ["start", "c2"]):
+    for step in (
+        ["start", "c1"],
+        ["stop", "c1"],
+        ["start", "c1"],
+        ["stop", "c1"],
+        ["copy", "c1", "c2"],
+        ["start", "c2"],
+    ):
         side.step(step, 0)
     assert side.compared == 3
 

@@ -1,0 +1,200 @@
+"""A hook in a new process: five templates rendered for a container and written into its root filesystem.
+
+Everything is measured side by side, in turn, so that what disturbs the machine disturbs all of it, and
+every program's files are compared byte for byte before the clock starts. Times are in milliseconds from
+the start of the process to its end.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+
+from templater.hooks import install
+from tests.differential.oracle import Unavailable, program_for
+
+COUNT = 5
+
+HEAD = (
+    "architecture: x86_64\ncreation_date: 1700000000\nproperties:\n  os: tiny\n  release: test\ntemplates:\n"
+)
+RULE = "  /etc/t{n}:\n    when: [create, copy, start]\n    template: t{n}.tpl\n"
+INSTANCE = "name: c1\nconfig:\n  user.foo: bar\n  user.motd: hello\ndevices: {}\n"
+
+#: what the peers' languages say in other words
+CONFIG = {'config_get("user.foo", "")': "foo"}
+PONGO2 = (
+    "# {{ container.name }} no. %d\n"
+    '{% if config_get("user.foo", "") == "bar" %}foo is bar{% else %}no foo{% endif %}\n'
+    "{% for line in lines %}{{ line }}{% endfor %}127.0.0.1 localhost\n127.0.1.1 {{ container.name|upper }}\n"
+    "# the end of {{ container.name }}\n"
+)
+WANTED = "# c1 no. %d\nfoo is bar\n127.0.0.1 localhost\n127.0.1.1 C1\n# the end of c1\n"
+
+#: a plain Python program that does the job without any care: read the rules, render, write
+SCRIPT = """\
+import os, sys, yaml
+{engine}
+folder = sys.argv[1]
+rules = yaml.load(open(folder + "/metadata.yaml"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["templates"]
+context = {{"container": {{"name": "c1"}}, "foo": "bar", "lines": []}}
+for path, rule in rules.items():
+    text = open(folder + "/peer/" + rule["template"]).read()
+    with open(folder + "/rootfs" + path, "w") as file:
+        file.write(render(text, context))
+"""
+ENGINES = {
+    "Jinja2 and PyYAML script": "import jinja2\ne = jinja2.Environment(keep_trailing_newline=True)\n"
+    "def render(t, c): return e.from_string(t).render(c)",
+    "Django script": "from django.template import Context, Engine\ne = Engine()\n"
+    "def render(t, c): return e.from_string(t).render(Context(c, autoescape=False))",
+    "minijinja (Python) script": "import minijinja\ne = minijinja.Environment(keep_trailing_newline=True)\n"
+    "def render(t, c): return e.render_str(t, **c)",
+}
+NEEDS = {"Django script": "django", "minijinja (Python) script": "minijinja"}
+
+
+class Contestant:
+    """One contestant: a command, and what it leaves behind."""
+
+    def __init__(self, name: str, words: list[str], files: int = COUNT, note: str = "", **options) -> None:
+        self.name = name
+        self.words = words
+        self.files = files
+        self.note = note
+        self.options = options
+        self.times: list[float] = []
+
+    def run(self) -> float:
+        start = perf_counter()
+        answer = subprocess.run(self.words, capture_output=True, check=False, **self.options)
+        seconds = perf_counter() - start
+        if answer.returncode:
+            raise SystemExit(f"{self.name}: {answer.stderr.decode()}")
+        return seconds * 1000
+
+
+@contextmanager
+def container() -> Iterator[Path]:
+    """An instance directory in memory: disks differ, and what is measured is the program."""
+    where = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(prefix="templater-bench.", dir=where) as name:
+        folder = Path(name)
+        for each in ("templates", "peer", "rootfs/etc"):
+            (folder / each).mkdir(parents=True)
+        (folder / "metadata.yaml").write_text(HEAD + "".join(RULE.format(n=n) for n in range(COUNT)))
+        (folder / "instance.yaml").write_text(INSTANCE)
+        (folder / "config").write_text("lxc.uts.name = c1\n")
+        for number in range(COUNT):
+            text = PONGO2.replace("%d", str(number))
+            (folder / f"templates/t{number}.tpl").write_text(text)
+            for ours, theirs in CONFIG.items():
+                text = text.replace(ours, theirs)
+            (folder / f"peer/t{number}.tpl").write_text(text)
+        yield folder
+
+
+def contestants(folder: Path) -> Iterator[Contestant]:
+    python = sys.executable
+    environ = {
+        "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": f"{folder}/config",
+        "LXC_ROOTFS_PATH": f"{folder}/rootfs", "PATH": os.environ["PATH"],
+    }  # fmt: skip
+    line = install.argv("lxc", [])
+    yield Contestant("python -I -c pass", [python, "-I", "-c", "pass"], 0)
+    yield Contestant("hook, warm, no child", [*line, "--no-child"], env=environ)
+    yield Contestant("hook, warm, in a child", line, env=environ)
+    yield Contestant("hook, uncached, no child", [*line, "--no-child", "--no-cache"], env=environ)
+    yield Contestant("hook, uncached, in a child", [*line, "--no-cache"], env=environ)
+    script = Path(python).parent / "templater"
+    if script.exists():
+        yield Contestant("console script, warm, in a child", [str(script), "hook", "lxc"], env=environ)
+    for name, engine in ENGINES.items():
+        if find_spec(NEEDS.get(name, "jinja2")):
+            yield Contestant(name, [python, "-I", "-c", SCRIPT.format(engine=engine), str(folder)])
+    yield from others(folder)
+
+
+def others(folder: Path) -> Iterator[Contestant]:
+    (folder / "data.json").write_text(json.dumps({"container": {"name": "c1"}, "foo": "bar", "lines": []}))
+    jinja2 = Path(sys.executable).parent / "jinja2"
+    if jinja2.exists():
+        words = [str(jinja2), f"{folder}/peer/t0.tpl", f"{folder}/data.json", "-o", f"{folder}/rootfs/etc/t0"]
+        yield Contestant("jinja2-cli", words, 1, "one template only")
+    if shutil.which("minijinja-cli"):
+        words = [
+            "minijinja-cli",
+            f"{folder}/peer/t0.tpl",
+            f"{folder}/data.json",
+            "-o",
+            f"{folder}/rootfs/etc/t0",
+        ]
+        yield Contestant("minijinja-cli", words, 1, "one template only")
+    if shutil.which("cloud-init"):
+        (folder / "peer/ci.tpl").write_text("## template: jinja\n" + (folder / "peer/t0.tpl").read_text())
+        words = ["cloud-init", "devel", "render", f"{folder}/peer/ci.tpl", "-i", f"{folder}/data.json"]
+        yield Contestant("cloud-init devel render", words, 0, "one template only, to standard output")
+    try:
+        program = program_for("v4")
+    except Unavailable as missing:
+        sys.stderr.write(f"left out: Go's pongo2: {missing}\n")
+        return
+    requests = "".join(
+        json.dumps({"id": n, "template": (folder / f"peer/t{n}.tpl").read_text(),
+                    "context": {"container": {"name": "c1"}, "foo": "bar", "lines": []}}) + "\n"
+        for n in range(COUNT)
+    )  # fmt: skip
+    note = "renders only, and writes nothing"
+    yield Contestant("Go program with pongo2", [str(program)], 0, note, input=requests.encode())
+
+
+def check(folder: Path, job: Contestant) -> None:
+    """The same bytes from everybody, and really written anew."""
+    spoil(folder)
+    job.run()
+    for number in range(job.files):
+        got = (folder / f"rootfs/etc/t{number}").read_text()
+        wanted = WANTED % number
+        if got.rstrip("\n") != wanted.rstrip("\n"):  # a command line tool may drop the last line's end
+            raise SystemExit(f"{job.name} wrote {got!r}, not {wanted!r}")
+
+
+def spoil(folder: Path) -> None:
+    """Every target differs before every run, so that all of them have to be written."""
+    for number in range(COUNT):
+        (folder / f"rootfs/etc/t{number}").write_text("something else\n")
+
+
+def row(job: Contestant, base: float) -> str:
+    median, least = statistics.median(job.times), min(job.times)
+    note = f" ({job.note})" if job.note else ""
+    return f"| {job.name}{note} | {least:.1f} | {median:.1f} | {median / base:.2f} |"
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench hook", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=30)
+    options = parser.parse_args(arguments)
+    with container() as folder:
+        jobs = list(contestants(folder))
+        for job in jobs:
+            check(folder, job)
+            check(folder, job)  # by the second time every cache is warm
+        for _ in range(options.rounds):
+            for job in jobs:
+                spoil(folder)
+                job.times.append(job.run())
+    base = statistics.median(jobs[0].times)
+    sys.stdout.write(f"Python {sys.version.split()[0]}, {options.rounds} rounds\n\n")
+    sys.stdout.write("| program | least ms | median ms | x `python -I -c pass` |\n|---|--:|--:|--:|\n")
+    sys.stdout.write("".join(row(job, base) + "\n" for job in jobs))
+    return 0

@@ -1,0 +1,177 @@
+"""Every module that a warm hook loads: each costs time at every start of every container."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from templater.hooks import install
+from templater.hooks.run import run
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+
+METADATA = """\
+architecture: x86_64
+creation_date: 1700000000
+templates:
+  /etc/hostname:
+    when: [create, start]
+    template: hostname.tpl
+"""
+
+#: ours, rendering in the hook's own process
+OURS = {
+    "templater",
+    "templater.apply",
+    "templater.changes",
+    "templater.child",
+    "templater.context",
+    "templater.errors",
+    "templater.gonumbers",
+    "templater.hooks",
+    "templater.hooks.lxc",
+    "templater.hooks.run",
+    "templater.hosts",
+    "templater.instance",
+    "templater.instance_directory",
+    "templater.kept",
+    "templater.leftovers",
+    "templater.lifecycle",
+    "templater.metadata",
+    "templater.plan",
+    "templater.pongo2",
+    "templater.pongo2.embedding",
+    "templater.pongo2.runtime",
+    "templater.pongo2.values",
+    "templater.rendering",
+    "templater.rendering_child",
+    "templater.resolve",
+    "templater.rootfs",
+    "templater.rootfs.confined",
+    "templater.rootfs.directory",
+    "templater.rootfs.lock",
+    "templater.source",
+    "templater.staging",
+    "templater.views",
+}
+
+#: what else of ours a template's own filters and operators may bring along
+LANGUAGE = "templater.pongo2."
+
+#: the standard library's; most are built into the interpreter
+THEIRS = {
+    "_abc", "_blake2", "_codecs", "_collections_abc", "_ctypes", "_frozen_importlib_external", "_imp", "_io",
+    "_signal", "_stat", "_struct", "abc", "codecs", "encodings", "encodings.aliases", "encodings.utf_8", "errno",
+    "fcntl", "gc", "genericpath", "io", "linecache", "marshal", "math", "os", "os.path", "posix", "posixpath",
+    "resource", "select", "stat", "syslog", "time", "zipimport", "_contextvars", "contextvars",
+}  # fmt: skip
+
+
+@pytest.fixture
+def container(tmp_path):
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/hostname.tpl").write_text("{{ container.name }}\n")
+    (tmp_path / "metadata.yaml").write_text(METADATA)
+    (tmp_path / "instance.yaml").write_text("name: c1\n")
+    (tmp_path / "config").write_text("lxc.uts.name = c1\n")
+    return tmp_path
+
+
+def loaded(folder, *options) -> set[str]:
+    words = install.argv("lxc", list(options))
+    environ = {
+        "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": f"{folder}/config",
+        "LXC_ROOTFS_PATH": f"{folder}/rootfs",
+    }  # fmt: skip
+    for _ in range(2):  # the second one is warm
+        answer = subprocess.run(
+            [words[0], "-X", "importtime", *words[1:]],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert answer.returncode == 0, answer.stderr
+    lines = [line for line in answer.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines[1:]}
+
+
+@pytest.mark.parametrize("options", [("--no-child",), ()], ids=["in its own process", "in a child"])
+def test_a_warm_hook_loads_these_modules_and_no_other(container, options):
+    found = loaded(container, *options)
+    ours = {name for name in found if name.split(".")[0] == "templater"}
+    assert {name for name in ours - OURS if not name.startswith(LANGUAGE)} == set()
+    assert ours >= OURS
+    assert found - ours <= THEIRS
+
+
+def test_without_a_cache_it_loads_what_compiling_needs(container):
+    found = {name.split(".")[0] for name in loaded(container, "--no-child", "--no-cache")}
+    assert {"jinja2", "yaml"} <= found
+    assert not found & {
+        "click",
+        "rich",
+        "watchdog",
+        "lz4",
+        "logging.handlers",
+        "tarfile",
+        "importlib.metadata",
+    }
+
+
+def test_an_entry_of_another_user_is_compiled_anew_and_never_run(container, monkeypatch):
+    """The cache is good until it is not this user's alone."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to give a directory away")
+    loaded(container, "--no-child")
+    os.chown(container / ".templater/cache", 1234, 1234)
+    assert "jinja2" in loaded(container, "--no-child")
+
+
+@pytest.mark.parametrize("options", [("--no-child",), ()], ids=["in its own process", "in a child"])
+def test_a_changed_template_is_compiled_anew(container, options):
+    loaded(container, *options)
+    (container / "templates/hostname.tpl").write_text("changed {{ container.name }}\n")
+    loaded(container, *options)
+    assert (container / "rootfs/etc/hostname").read_text() == "changed c1\n"
+
+
+def test_a_poisoned_entry_is_never_executed(container):
+    """Right name, right key, wrong content: the digest of what stands in it does not match."""
+    import marshal
+
+    loaded(container, "--no-child")
+    code = compile(f"open({str(container / 'pwned')!r}, 'w')", "x", "exec")
+    for entry in (container / ".templater/cache").iterdir():
+        head = entry.read_bytes().split(b"\n")[:5]
+        entry.write_bytes(b"\n".join([*head, marshal.dumps(("", {}, [], {"hostname.tpl": code}))]))
+    loaded(container, "--no-child")
+    loaded(container)
+    assert not (container / "pwned").exists()
+
+
+def test_what_a_child_compiled_is_never_run_outside_one(container):
+    loaded(container)
+    names = {entry.name for entry in (container / ".templater/cache").iterdir()}
+    loaded(container, "--no-child")
+    assert not names & ({entry.name for entry in (container / ".templater/cache").iterdir()} - names)
+    assert len(list((container / ".templater/cache").iterdir())) == 2 * len(names)
+
+
+def test_a_kept_run_that_fails_names_the_place_all_the_same(container, capfd, monkeypatch):
+    (container / "templates/hostname.tpl").write_text(
+        "ok\n{% if trigger|lower == 'start' %}{{ 1/0 }}{% endif %}\n"
+    )
+    for name, value in (
+        ("LXC_NAME", "c1"), ("LXC_HOOK_TYPE", "pre-start"), ("LXC_CONFIG_FILE", f"{container}/config"),
+        ("LXC_ROOTFS_PATH", f"{container}/rootfs"),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    assert run(["lxc", "-t", "create"]) == 0
+    assert run(["lxc", "-t", "start"]) == 5
+    said = capfd.readouterr().err
+    assert "templates/hostname.tpl:2:" in said
+    assert "metadata.yaml:4:3" in said
+    assert "{{ 1/0 }}" in said
