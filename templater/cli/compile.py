@@ -10,6 +10,10 @@ HELP = """Compile the templates of SRC and keep the result for its hooks.
 
 SRC is an image's directory or an instance directory. A hook does this by itself at its first run,
 and again whenever something changed; done beforehand, the first start is as fast as the others.
+
+\b
+Example:
+  templater compile /var/lib/lxc/web1
 """
 
 
