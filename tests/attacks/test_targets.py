@@ -101,6 +101,8 @@ def test_attack_15_a_loop_of_symlinks(scene, path):
 
 
 def test_attack_16_a_symlink_in_the_last_place_is_followed_inside_and_stays(scene):
+    """The list also asks for an option not to follow. There is none, because there is nothing left to
+    refuse: a link leads nowhere outside, and who must not be written through says ``create_only``."""
     (scene.top / "run").mkdir()
     scene.link("etc/resolv.conf", "../run/resolv.conf")
     (scene.top / "run/resolv.conf").write_text("old")
@@ -247,6 +249,7 @@ def test_attack_24_a_read_only_root(scene, mounts):
 
 @pytest.mark.parametrize("place", ["dev", "proc", "sys"])
 def test_attack_25_a_target_where_a_container_mounts_something_is_written_with_a_remark(scene, place):
+    """Not /run: images write to it, and not every container mounts something there."""
     plan = scene.write({f"/{place}/x": "y"})
     assert "hides it behind a mount" in plan.changes[0].reason
 
