@@ -133,6 +133,8 @@ class Bench:
             outcome.wrong.append("exit 0, but not everything is new")
         if outcome.exit_code > 0:
             self._judge_refusal(outcome)
+        if outcome.exit_code and outcome.fault == "EINTR":
+            outcome.wrong.append("an interrupted call was not repeated")
         if outcome.exit_code < 0 and outcome.fault != KILL:
             outcome.wrong.append(f"died of signal {-outcome.exit_code}")
         injected = outcome.fault == KILL or "(INJECTED)" in place.trace.read_text()
