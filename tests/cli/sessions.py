@@ -97,12 +97,12 @@ def steps_of(text: str) -> tuple[str, list[Step]]:
 
 
 def matches(expected: str, got: str) -> bool:
-    """Equal, where ``…`` stands for any lines."""
+    """Equal, where ``…`` stands for any lines; empty lines at the end say nothing."""
     parts = re.split(
         rf"^{ANY}\n", expected.rstrip("\n") + "\n" if expected.strip() else "", flags=re.MULTILINE
     )
     pattern = "(?:.*\n)*".join(re.escape(part) for part in parts)
-    return re.fullmatch(pattern, got) is not None
+    return re.fullmatch(pattern, got.rstrip("\n") + "\n" if got.strip() else "") is not None
 
 
 def replay(text: str, stage: Stage) -> tuple[str, list[tuple[Step, str]]]:
