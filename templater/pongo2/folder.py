@@ -6,6 +6,8 @@ import stat
 from ..errors import InputError, LimitError, RefusedError
 
 MAX_FILE = 4 << 20
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Folder:
@@ -19,20 +21,29 @@ class Folder:
         parts = name.split("/")
         if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):
             raise RefusedError(f"template name {name!r} leaves the folder of templates")
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        for index, part in enumerate(parts):
-            kind = os.O_DIRECTORY if index + 1 < len(parts) else os.O_NONBLOCK
-            try:
-                inner = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | kind, dir_fd=descriptor)
-            except OSError as error:
-                raise InputError(f"no template {name!r}: {error.strerror}") from None
-            finally:
-                os.close(descriptor)
-            descriptor = inner
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
+        descriptor = self.open(parts, name)
+        try:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise RefusedError(f"template {name!r} is no regular file")
             if status.st_size > MAX_FILE:
                 raise LimitError(f"template {name!r} has more than {MAX_FILE} bytes")
-            return file.read(MAX_FILE)
+            with os.fdopen(os.dup(descriptor), "rb") as file:
+                return file.read(MAX_FILE)
+        finally:
+            os.close(descriptor)
+
+    def open(self, parts: list[str], name: str) -> int:
+        """Walks down name by name, so that no part of it can be a symlink."""
+        try:
+            descriptor = os.open(self.path, DIRECTORY & ~os.O_NOFOLLOW)
+            for index, part in enumerate(parts):
+                flags = DIRECTORY if index + 1 < len(parts) else FILE
+                try:
+                    inner = os.open(part, flags, dir_fd=descriptor)
+                finally:
+                    os.close(descriptor)
+                descriptor = inner
+        except (OSError, UnicodeEncodeError) as error:
+            raise InputError(f"no template {name!r}: {getattr(error, 'strerror', error)}") from None
+        return descriptor

@@ -1,5 +1,7 @@
 """What generated code calls: steps of paths, calls, loops, macros, and the counting of work and output."""
 
+from time import monotonic
+
 from ..errors import LimitError
 from . import values
 from .state import Fault, charge, deep, escape_text
@@ -41,17 +43,38 @@ def escaped_if(on: bool, v: "Any") -> str:
     return escaped(v) if on else to_string(v)
 
 
+PORTION = 20_000  # steps between two looks at the clock
+
+
 def budget(render: "Render") -> "tuple[int, int]":
-    return render.limits.steps, render.limits.output
+    """Steps and characters of output. Steps are given in portions."""
+    return portion(render), render.limits.output
 
 
-def spent(render: "Render", steps: int, left: int) -> "NoReturn":
+def portion(render: "Render") -> int:
+    given = min(render.steps, PORTION)
+    render.steps -= given
+    return given
+
+
+def spent(render: "Render", steps: int, left: int) -> int:
+    """The next portion of steps, if there is one and the output is not too long."""
     if left < 0:
         raise too_long(render)
-    raise LimitError(
-        f"the template takes more than {render.limits.steps} steps",
-        hint="a loop in it runs too often",
-    )
+    render.steps += steps
+    if render.steps < 0:
+        raise LimitError(
+            f"the template takes more than {render.limits.steps} steps",
+            hint="a loop in it runs too often",
+        )
+    check_time(render)
+    return portion(render)
+
+
+def check_time(render: "Render") -> None:
+    seconds = render.limits.seconds
+    if seconds is not None and monotonic() > render.started + seconds:
+        raise LimitError(f"the template runs longer than {seconds} seconds")
 
 
 def too_long(render: "Render") -> LimitError:

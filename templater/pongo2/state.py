@@ -1,5 +1,7 @@
 """One render's state: the compiled program, its inputs and limits, and what tags remember."""
 
+from time import monotonic
+
 from ..errors import LimitError
 from .values import Failure, Function, MethodMap, to_string
 
@@ -13,17 +15,24 @@ if TYPE_CHECKING:
 
 class Limits:
     """How much one render may do. ``steps``: pieces of template run in loops and macros; ``output`` and
-    ``values``: characters printed, and built as values; ``depth``: calls of macros within each other."""
+    ``values``: characters printed, and built as values; ``depth``: calls of macros within each other;
+    ``seconds``: by the clock on the wall, not limited unless asked for, since the machine decides it."""
 
-    __slots__ = ("depth", "output", "steps", "values")
+    __slots__ = ("depth", "output", "seconds", "steps", "values")
 
     def __init__(
-        self, steps: int = 3_000_000, output: int = 8 << 20, values: int = 8 << 20, depth: int = 100
+        self,
+        steps: int = 3_000_000,
+        output: int = 8 << 20,
+        values: int = 8 << 20,
+        depth: int = 100,
+        seconds: "float | None" = None,
     ) -> None:
         self.steps = steps
         self.output = output
         self.values = values
         self.depth = depth
+        self.seconds = seconds
 
 
 DEFAULT_LIMITS = Limits()
@@ -88,7 +97,18 @@ class Program:
 class Render:
     """One run of a program: its inputs, and what tags remember in it."""
 
-    __slots__ = ("clock_value", "context", "depth", "left", "limits", "program", "seed", "state")
+    __slots__ = (
+        "clock_value",
+        "context",
+        "depth",
+        "left",
+        "limits",
+        "program",
+        "seed",
+        "started",
+        "state",
+        "steps",
+    )
 
     def __init__(
         self,
@@ -104,6 +124,8 @@ class Render:
         self.seed = seed
         self.limits = limits
         self.left = limits.values
+        self.steps = limits.steps
+        self.started = 0.0 if limits.seconds is None else monotonic()
         self.depth = 0
         self.state: dict[int, Any] = {}
 
@@ -152,9 +174,11 @@ class Render:
         self.depth += 1
         render = Render(program, context, self.clock_value, self.seed, self.limits)
         render.depth, render.left = self.depth, self.left
+        render.steps, render.started = self.steps, self.started
         text = program.unit(render, unit)
         self.depth -= 1
-        self.left, self.clock_value, self.seed = render.left, render.clock_value, render.seed
+        self.left, self.steps = render.left, render.steps
+        self.clock_value, self.seed = render.clock_value, render.seed
         return str(charge(self, text))
 
 

@@ -146,7 +146,7 @@ class StatementWriter(ExpressionWriter):
         self.loop_head(node, number)
         self.indent()
         self.writeline(f"steps -= {weight(node.body)}")
-        self.writeline("if steps < 0 or left < 0: spent(render, steps, left)")
+        self.writeline("if steps < 0 or left < 0: steps = spent(render, steps, left)")
         counted, self.counted = self.counted, True
         self.outdent()
         self.nested(node.body, 2)
@@ -243,7 +243,7 @@ class StatementWriter(ExpressionWriter):
                 given = isinstance(default, nodes.Const) and default.value is None
                 self.writeline(f's[" set {parameter}"] = {not given} and len(a) <= {index}')
         self.writeline(f"steps -= {weight(node.body)}")
-        self.writeline("if steps < 0 or left < 0: spent(render, steps, left)")
+        self.writeline("if steps < 0 or left < 0: steps = spent(render, steps, left)")
         self.writeline("o = []")
         self.statements(node.body)
         self.writeline("return captured(render, o)")

@@ -200,6 +200,7 @@ def test_expressions_nest_as_deep_as_anybody_writes() -> None:
         (Limits(output=100), '{% for x in "x"|ljust:101 %}{{ x }}{% endfor %}', "100 characters"),
         (Limits(values=5000), '{{ "x"|ljust:4000|upper }}', "5000 characters of values"),
         (Limits(depth=5), MACRO, "5 deep"),
+        (Limits(seconds=0), '{% for x in "x"|ljust:9999 %}{{ x }}{% endfor %}', "longer than 0 seconds"),
     ],
 )
 def test_limits_are_options_and_say_which_they_are(limits: Limits, source: str, words: str) -> None:

@@ -1,0 +1,58 @@
+"""Templates by name from a directory, and from nowhere else."""
+
+import os
+
+import pytest
+
+from templater import pongo2
+from templater.errors import InputError, RefusedError, TemplaterError
+from templater.pongo2.folder import Folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "in" / "a.tpl").write_bytes(b"A\xff")
+    (tmp_path / "in" / "deep" / "b.tpl").write_text("{% include 'c.tpl' %}")
+    (tmp_path / "in" / "deep" / "c.tpl").write_text("C")
+    (tmp_path / "in" / "out").symlink_to(tmp_path)
+    (tmp_path / "in" / "link").symlink_to("a.tpl")
+    os.mkfifo(tmp_path / "in" / "fifo")
+    return Folder(tmp_path / "in")
+
+
+def test_files_are_read_by_name(folder):
+    assert folder.read("a.tpl") == b"A\xff"
+    assert folder.read("deep/c.tpl") == b"C"
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret", "/etc/passwd", "deep/../../secret", "", ".", "a.tpl\0", "deep//c.tpl"]
+)
+def test_names_that_leave_the_folder_are_refused(folder, name):
+    with pytest.raises(RefusedError):
+        folder.read(name)
+
+
+@pytest.mark.parametrize("name", ["out/secret", "link", "nope", "a.tpl/x"])
+def test_symlinks_are_not_followed_and_nothing_is_made_up(folder, name):
+    with pytest.raises(InputError):
+        folder.read(name)
+
+
+@pytest.mark.parametrize("name", ["fifo", "deep"])
+def test_only_regular_files_are_read(folder, name):
+    with pytest.raises(RefusedError, match="no regular file"):
+        folder.read(name)
+
+
+def test_names_are_relative_to_the_template_they_stand_in(folder):
+    assert pongo2.compile("{% include 'deep/b.tpl' %}", mode="plain", loader=folder).render({}) == "C"
+
+
+@pytest.mark.parametrize("tag", ["include", "extends", "ssi"])
+def test_no_tag_reaches_out_of_the_folder(folder, tag):
+    for name in ("../secret", "out/secret", "/etc/passwd"):
+        with pytest.raises(TemplaterError):
+            pongo2.compile(f'{{% {tag} "{name}" %}}', mode="plain", loader=folder).render({})
