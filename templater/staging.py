@@ -303,6 +303,6 @@ class Target:
 
 def overwrite(fd: int, content: bytes) -> None:
     """As few moments with mixed content as the kernel allows: all bytes at once, then the length."""
-    os.lseek(fd, 0, os.SEEK_SET)
+    again(os.lseek, fd, 0, os.SEEK_SET)
     write_descriptor(fd, content)
     os.ftruncate(fd, len(content))
