@@ -70,6 +70,7 @@ class Archive:
         self.header = bytearray()
         self._left = 0
         self._padding = 0
+        self._ended = False
         head = stream.peek(BLOCK)
         kind = recognise(head)
         if kind != TAR:
@@ -120,7 +121,12 @@ class Archive:
             yield data
 
     def finish(self) -> None:
-        """Read what is left behind the end marker, so that checksums of the compressed data are verified."""
+        """Make sure that this is the end. What follows it is read, for the checksums of compressed data.
+
+        GNU tar and Go take an archive without an end mark for whole; it may as well be half of one.
+        """
+        if not self._ended:
+            raise self._cut_short("before its end mark")
         while self.stream.skip(1 << 30):
             pass
 
@@ -156,7 +162,7 @@ class Archive:
 
     def _finish_member(self) -> None:
         skip = self._left + self._padding
-        if skip and self.stream.skip(skip) < skip - self._padding:
+        if skip and self.stream.skip(skip) < skip:
             raise self._cut_short("inside a member")
         self._left = self._padding = 0
 
@@ -164,9 +170,10 @@ class Archive:
         block = self._head(BLOCK)
         if len(block) == BLOCK:
             # one block of zeros ends an archive; GNU tar warns if there is no second, and so do we not
-            return block if any(block) else None
+            self._ended = not any(block)
+            return None if self._ended else block
         if not block:
-            return None  # no end marker: GNU tar and Go accept that
+            return None  # whoever reads on to here asks in finish() whether that is the end
         raise self._cut_short("inside a header")
 
     def _cut_short(self, where: str) -> InputError:
@@ -273,7 +280,7 @@ class Archive:
             raise LimitError(
                 f"'{self.stream.path}' has a member whose name or target exceeds {longest} characters"
             )
-        if "\0" in member.name or "\0" in member.target:
+        if any("\0" in text for text in (member.name, member.target, *member.xattrs)):
             raise RefusedError(f"'{printable(member.name)}': a name with a NUL byte")
         if member.uid < 0 or member.gid < 0:
             raise self._damaged("a member has a negative owner")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -47,10 +48,11 @@ def replace(
     limits: Limits = DEFAULT,
     progress: Progress = lambda members, size, name: None,
 ) -> Fingerprints:
-    """Put ``changes`` of files that are there, and ``added`` ones, into the image: all, or none.
+    """Put ``changes`` of files that are there, and ``added`` ones, into the image.
 
-    A tarball is written anew beside the old one and then takes its place; what does not change is
-    copied block by block. ``rootfs``, a split image's second file, is only read: for the fingerprint.
+    In a directory each file is the old or the new one at any time. A tarball is written anew beside
+    the old one and then takes its place; what does not change is copied block by block. ``rootfs``,
+    a split image's second file, is only read: for the fingerprint.
     """
     if os.path.isdir(path):
         _replace_in_directory(path, {**changes, **added})
@@ -140,34 +142,39 @@ def _feed(path: str, *digests: hashlib._Hash) -> None:
 
 
 def _replace_in_directory(path: str, changes: Changes) -> None:
-    """All written beside their places first; metadata.yaml gets its place before templates go."""
-    with Root(path) as root:
+    """All written beside their places first; then templates come before their rules, and go after them."""
+    order = sorted(changes, key=lambda name: 2 if changes[name] is None else name == METADATA)
+    with Root(path) as root, contextlib.ExitStack() as held:
         with root.directory("/") as top:
             if any(name.startswith(TEMPLATES + "/") for name in changes):
                 _make_templates(top)
-        staged: list[tuple[Directory, str]] = []
         try:
-            for name in sorted(changes, key=lambda name: name != METADATA):
+            places = [held.enter_context(_place(root, name)) for name in order]
+            for name, place in zip(order, places, strict=True):
                 data = changes[name]
-                folder, _, last = name.rpartition("/")
-                directory = root.directory("/" + folder)
-                staged.append((directory, last))
                 if data is not None:
-                    _stage(directory, last, data)
-            for name, (directory, last) in zip(
-                sorted(changes, key=lambda name: name != METADATA), staged, strict=True
-            ):
+                    held.callback(_unstage, place, _last(name))
+                    _stage(place, _last(name), data)
+            for name, place in zip(order, places, strict=True):
                 if changes[name] is None:
-                    directory.unlink(last)
+                    place.unlink(_last(name))
                 else:
-                    directory.rename(_staged(last), directory, last)
+                    place.rename(_staged(_last(name)), place, _last(name))
         except OSError as error:
             raise write_error("change", path, error) from error
-        finally:
-            for directory, last in staged:
-                if directory.lstat(_staged(last)) is not None:
-                    directory.unlink(_staged(last))
-                directory.close()
+
+
+def _place(root: Root, name: str) -> Directory:
+    return root.directory("/" + name.rpartition("/")[0])
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _unstage(directory: Directory, name: str) -> None:
+    if directory.lstat(_staged(name)) is not None:
+        directory.unlink(_staged(name))
 
 
 def _make_templates(top: Directory) -> None:
@@ -182,8 +189,7 @@ def _stage(directory: Directory, name: str, data: bytes) -> None:
     before = directory.lstat(name)
     if before is not None and not stat.S_ISREG(before.st_mode):
         raise RefusedError(f"'{directory.path_of(name)}' is not a regular file")
-    if directory.lstat(_staged(name)) is not None:
-        directory.unlink(_staged(name))
+    _unstage(directory, name)
     fd = directory.create(_staged(name), 0o600)
     try:
         view = memoryview(data)

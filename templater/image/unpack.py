@@ -25,6 +25,8 @@ _HELD = 64
 _SPECIAL = {CHAR_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 #: a sparse file may claim any size; this is what Linux file systems can hold and no more than anybody packs
 _LARGEST_FILE = 1 << 44
+#: what is deeper can be made, but hardly be removed again: most programs recurse
+_DEEPEST = 500
 
 Progress = Callable[[int, int, str], None]
 
@@ -211,6 +213,8 @@ class TreeWriter:
         if held is not None:
             self._held.move_to_end(folder)
             return held
+        if folder.count("/") > _DEEPEST:
+            raise LimitError(f"'{printable(folder[:100])}…' is more than {_DEEPEST} folders deep")
         try:
             held = self._root.directory("/" + folder)
         except InputError:

@@ -152,6 +152,17 @@ def test_a_truncated_archive_is_one_clear_error(image_directory, tmp_path, how):
             open_image(cut).read_metadata()
 
 
+def test_an_archive_without_an_end_mark_may_be_half_of_one(tmp_path):
+    path = Path(
+        tarball(tmp_path / "i.tar", [("metadata.yaml", METADATA), ("templates/a", "A"), ("templates/b", "B")])
+    )
+    path.write_bytes(path.read_bytes()[:2048])
+    image = open_image(path)
+    assert image.read_templates(["a"])["a"].data == b"A"
+    with pytest.raises(InputError, match="cut short before its end mark"):
+        image.read_templates(["b"])
+
+
 @pytest.mark.parametrize("how", list(COMPRESSORS)[1:])
 def test_every_flipped_byte_is_an_error_or_harmless(image_directory, tmp_path, how):
     subprocess.run(

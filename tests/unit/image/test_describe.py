@@ -1,0 +1,81 @@
+"""What an image is: layouts, root filesystems of every kind, properties that count, templates and triggers."""
+
+import lzma
+
+from templater.image.describe import ENFORCED, data, describe
+from templater.image.fingerprint import fingerprint
+from tests.unit.image.test_open_image import METADATA, special, tarball
+
+RULES = (
+    METADATA
+    + "expiry_date: 5\nproperties: {os: Debian, requirements.secureboot: 'false'}\ntemplates:\n"
+    + "  /a: {template: a.tpl, when: [start, create, odd]}\n  /b: {template: gone.tpl, when: [copy], create_only: true}\n"
+)
+PARTS = [("metadata.yaml", RULES), ("templates", None), ("templates/a.tpl", "12345"), ("templates/x.tpl", "")]
+
+
+def test_a_directory_tells_all_but_a_fingerprint(tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "metadata.yaml").write_text(RULES)
+    (tmp_path / "templates/a.tpl").write_text("12345")
+    found = describe(str(tmp_path))
+    assert (found.layout, found.rootfs, found.fingerprint, found.files) == (
+        "directory",
+        "directory",
+        None,
+        (),
+    )
+    (tmp_path / "instance.yaml").write_text("name: c1\n")
+    assert describe(str(tmp_path)).layout == "instance"
+
+
+def test_rules_and_templates_are_told_apart(tmp_path):
+    found = describe(tarball(tmp_path / "i", [*PARTS, ("rootfs", None)]))
+    assert [(t.path, t.template, t.triggers, t.create_only, t.size) for t in found.targets] == [
+        ("/a", "a.tpl", ("create", "start", "odd"), False, 5),
+        ("/b", "gone.tpl", ("copy",), True, None),
+    ]
+    assert found.unused == ("x.tpl",)
+    assert data(found)["enforced"] == ["requirements.secureboot"] and "requirements.cgroup" in ENFORCED
+
+
+def test_unified_and_split_images_of_containers_and_machines(tmp_path):
+    unified = tarball(tmp_path / "u", [*PARTS, ("rootfs", None), ("rootfs/f", "x")])
+    found = describe(unified)
+    assert (found.layout, found.rootfs, found.fingerprint) == ("unified", "directory", fingerprint(unified))
+    assert [(f.kind, f.compression, f.members) for f in found.files] == [("tar", "none", 6)]
+    machine = describe(tarball(tmp_path / "v", [*PARTS, ("rootfs.img", "QFI\xfb")]))
+    assert (machine.layout, machine.rootfs) == ("unified", "qcow2")
+    metadata = tarball(tmp_path / "m", PARTS)
+    alone = describe(metadata)
+    assert (alone.layout, alone.rootfs, alone.fingerprint) == ("metadata", None, None)
+    rootfs = tmp_path / "r.qcow2"
+    rootfs.write_bytes(b"QFI\xfb" + bytes(100))
+    split = describe(metadata, str(rootfs))
+    assert (split.layout, split.rootfs) == ("split", "qcow2")
+    assert split.fingerprint == fingerprint(metadata, str(rootfs))
+    squashed = tmp_path / "r"
+    squashed.write_bytes(b"hsqs" + bytes(16) + (6).to_bytes(2, "little") + bytes(80))
+    assert [(f.kind, f.compression) for f in describe(metadata, str(squashed)).files][1] == (
+        "squashfs",
+        "zstd",
+    )
+    packed = tmp_path / "r.txz"
+    packed.write_bytes(lzma.compress((tmp_path / "u").read_bytes()))
+    assert [(f.kind, f.compression, f.members) for f in describe(metadata, str(packed)).files][1] == (
+        "tar",
+        "xz",
+        6,
+    )
+
+
+def test_what_the_daemons_will_not_take_is_warned_of(tmp_path):
+    import tarfile
+
+    found = describe(
+        tarball(tmp_path / "i", [*PARTS, special("templates/l", tarfile.SYMTYPE, "/etc/passwd")])
+    )
+    assert found.warnings == ("the template 'l' is a symlink: the daemons refuse it",)
+    unified = tarball(tmp_path / "u", [*PARTS, ("rootfs", None)])
+    assert "holds a root filesystem" in describe(unified, unified).warnings[0]

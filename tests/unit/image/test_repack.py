@@ -1,0 +1,143 @@
+"""Parts of an image replaced: everything else stays as it is, to the byte."""
+
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from templater.errors import InputError, RefusedError, TemplaterError
+from templater.image import open_image
+from templater.image.fingerprint import fingerprint
+from templater.image.repack import replace
+from tests.unit.image.test_build_unpack import image_directory, packed, root_only, same_tree, without_xattrs
+from tests.unit.image.test_open_image import METADATA, special, tarball
+
+__all__ = ["image_directory"]
+
+
+@root_only
+@pytest.mark.parametrize("tar", ["pax", "gnu"])
+def test_nothing_replaced_by_itself_gives_the_same_file(image_directory, tmp_path, tar):
+    if tar == "gnu":
+        without_xattrs(image_directory)
+    (file,) = packed(image_directory, tmp_path / "i", compression="none", tar=tar).files
+    before = Path(file).read_bytes()
+    found = replace(file, {})
+    assert Path(file).read_bytes() == before and found.old == found.new == fingerprint(file)
+    replace(file, {"metadata.yaml": METADATA.encode()})
+    if tar == "pax":
+        assert Path(file).read_bytes() == before
+
+
+@root_only
+@pytest.mark.parametrize("format", ["gnu", "posix"])
+@pytest.mark.parametrize("compression", ["none", "zstd", "xz"])
+def test_what_gnu_tar_packed_stays_as_it_is(image_directory, tmp_path, format, compression):
+    if format == "gnu":
+        without_xattrs(image_directory)
+    xattrs = ["--xattrs", "--xattrs-include=*"] if format == "posix" else []
+    order = ["rootfs", "templates", "metadata.yaml"]
+    subprocess.run(
+        [
+            "tar",
+            "-C",
+            image_directory,
+            "--sparse",
+            *xattrs,
+            f"--format={format}",
+            "-cf",
+            tmp_path / "i",
+            *order,
+        ],
+        check=True,
+    )
+    file = tmp_path / "i"
+    if compression != "none":
+        subprocess.run([compression, "-q", file], check=True)
+        (file,) = (path for path in tmp_path.iterdir() if path.name.startswith("i."))
+    file.chmod(0o640)
+    (image_directory / "metadata.yaml").write_text(METADATA + "expiry_date: 7\n")
+    old = fingerprint(str(file))
+    found = replace(str(file), {"metadata.yaml": (METADATA + "expiry_date: 7\n").encode()})
+    assert found.old == old != found.new == fingerprint(str(file))
+    assert file.stat().st_mode & 0o777 == 0o640
+    same_tree(image_directory, file, into=tmp_path / "out")
+
+
+def names_of(path):
+    with tarfile.open(path) as archive:
+        return archive.getnames()
+
+
+def test_templates_come_and_go(tmp_path):
+    members = [("rootfs", None), ("metadata.yaml", METADATA), ("templates", None), ("templates/a", "A")]
+    path = tarball(tmp_path / "i.tar", members)
+    replace(path, {"templates/a": b"B"}, {"templates/new": b"N"})
+    assert names_of(path) == ["rootfs", "metadata.yaml", "templates/new", "templates", "templates/a"]
+    read = open_image(path).read_templates(["a", "new"])
+    assert (read["a"].data, read["new"].data) == (b"B", b"N")
+    replace(path, {"templates/new": None, "templates/a": None})
+    assert names_of(path) == ["rootfs", "metadata.yaml", "templates"]
+
+
+def untouched(path, change):
+    before = (path.read_bytes(), path.stat().st_ino, sorted(p.name for p in path.parent.iterdir()))
+    with pytest.raises(TemplaterError) as caught:
+        change()
+    assert (path.read_bytes(), path.stat().st_ino, sorted(p.name for p in path.parent.iterdir())) == before
+    return caught.value
+
+
+def test_an_image_stays_as_it_was_when_it_can_not_be_changed(tmp_path):
+    members = [
+        ("metadata.yaml", METADATA),
+        ("templates/a", "A"),
+        special("templates/b", tarfile.LNKTYPE, "templates/a"),
+    ]
+    path = Path(tarball(tmp_path / "i.tar", members))
+    error = untouched(path, lambda: replace(str(path), {"templates/a": None}))
+    assert isinstance(error, RefusedError) and "hard link" in str(error)
+    error = untouched(path, lambda: replace(str(path), {"templates/zz": b""}))
+    assert isinstance(error, InputError) and "has no 'templates/zz'" in str(error)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:1000])
+    untouched(path, lambda: replace(str(path), {"metadata.yaml": b"x"}))
+
+
+def test_attack_48752_nothing_is_written_through_links_in_a_directory(tmp_path):
+    top = tmp_path / "image"
+    top.mkdir()
+    (tmp_path / "canary").write_text("alive")
+    (top / "metadata.yaml").symlink_to(tmp_path / "canary")
+    with pytest.raises(RefusedError):
+        replace(str(top), {"metadata.yaml": b"attack"})
+    (top / "templates").symlink_to(tmp_path)
+    for changes in (
+        {"templates/canary": b"attack"},
+        {"templates/canary": None},
+        {"templates/new": b"attack"},
+    ):
+        with pytest.raises(RefusedError):
+            replace(str(top), changes)
+    (top / "templates").unlink()
+    (top / "templates").mkdir()
+    (top / "templates" / "a").symlink_to(tmp_path / "canary")
+    with pytest.raises(RefusedError):
+        replace(str(top), {"templates/a": b"attack"})
+    assert (tmp_path / "canary").read_text() == "alive"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["canary", "image"]
+
+
+def test_a_file_in_a_directory_keeps_its_mode_and_nothing_stays_beside_it(tmp_path):
+    (tmp_path / "metadata.yaml").write_text(METADATA)
+    os.chmod(tmp_path / "metadata.yaml", 0o664)
+    replace(str(tmp_path), {"metadata.yaml": b"x: y\n"}, {"templates/a": b"A"})
+    assert (tmp_path / "metadata.yaml").stat().st_mode & 0o777 == 0o664
+    assert (tmp_path / "templates/a").read_text() == "A"
+    replace(str(tmp_path), {"templates/a": None})
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
+        "metadata.yaml",
+        "templates",
+    ]
