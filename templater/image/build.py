@@ -55,7 +55,7 @@ class Built:
 
 def build(
     contents: Contents,
-    parts: Iterable[Part],
+    parts: list[Part],
     target: str,
     packing: Packing,
     *,
@@ -85,7 +85,7 @@ def build(
     with Output(directory) as first, Output(directory) as second:
         members = _pack(first, kind, packing, _alone(parts), progress)
         if packing.rootfs == "squashfs":
-            members += _squash(second, packing, contents.rootfs(), progress)
+            members += _squash(second, packing, contents.rootfs(), _made(parts, packing), progress)
         else:
             members += _pack(second, kind, packing, _dotted(contents.rootfs()), progress)
         fingerprint = _joined(first, second)
@@ -182,8 +182,18 @@ def _joined(first: Output, second: Output) -> str:
     return of_descriptors(first.fd, second.fd)
 
 
+def _made(parts: Iterable[Part], packing: Packing) -> int:
+    """A squashfs file's own time: not now, or the same directory would not give the same bytes."""
+    times = (int(part.member.mtime) for part in parts)
+    return packing.epoch if packing.epoch is not None else max(0, *times)
+
+
 def _squash(
-    output: Output, packing: Packing, members: Iterator[tuple[Member, Data]], progress: Progress
+    output: Output,
+    packing: Packing,
+    members: Iterator[tuple[Member, Data]],
+    made: int,
+    progress: Progress,
 ) -> int:
     """mksquashfs reads the same tar stream that a tarball would get: one walk, one policy."""
     name = packing.compression if packing.compression in _SQUASHFS_COMPRESSIONS else "xz"
@@ -202,8 +212,7 @@ def _squash(
         command += ["-root-time", str(int(top[0].mtime))]
         top = None
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-    if packing.epoch is not None:
-        command += ["-mkfs-time", str(packing.epoch)]
+    command += ["-mkfs-time", str(made)]
     try:
         process = subprocess.Popen(
             command,

@@ -614,3 +614,32 @@ def test_any_flipped_byte_of_an_archive_is_unpacked_inside_or_refused(image_dire
         assert canary.read_text() == "alive"
         assert {path.name for path in tmp_path.iterdir()} <= {"image", "good", "bad", "canary", "out"}
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    "form", [{}, {"layout": "split"}, {"layout": "split", "rootfs": "squashfs"}], ids=str
+)
+def test_where_files_need_names_they_are_hidden_until_whole(image_directory, tmp_path, monkeypatch, form):
+    without_xattrs(image_directory)
+    out = tmp_path / "out"
+    out.mkdir()
+    expected = packed(image_directory, out / "i", compression="gzip", **form)
+    wanted = {path.name: path.read_bytes() for path in out.iterdir()}
+    for path in out.iterdir():
+        path.unlink()
+    time.sleep(1.1 if form.get("rootfs") else 0)  # a squashfs file would tell the second
+    monkeypatch.delattr(os, "O_TMPFILE")  # as on network file systems
+    built = packed(image_directory, out / "i", compression="gzip", **form)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == wanted
+    assert built == expected and built.fingerprint == fingerprint(*built.files)
+    contents = open_contents(str(image_directory))
+    build(contents, contents.parts(), str(out / "i"), Packing(compression="gzip", **form), replace=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == wanted
+
+    def interrupt(members, size, name):
+        if members == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(contents, contents.parts(), str(out / "j"), Packing(**form), progress=interrupt)
+    assert {path.name for path in out.iterdir()} == set(wanted)
