@@ -196,58 +196,53 @@ def _squash(
     progress: Progress,
 ) -> int:
     """mksquashfs reads the same tar stream that a tarball would get: one walk, one policy."""
-    name = packing.compression if packing.compression in _SQUASHFS_COMPRESSIONS else "xz"
-    command = ["mksquashfs", "-", output.path, "-tar", "-noappend", "-no-progress", "-quiet", "-comp", name]
-    top = next(members, None)
-    if top is not None and not top[0].name:
-        # of a tar's own top mksquashfs takes nothing over
-        command += [
-            "-root-mode",
-            f"{top[0].mode:o}",
-            "-root-uid",
-            str(top[0].uid),
-            "-root-gid",
-            str(top[0].gid),
-        ]
-        command += ["-root-time", str(int(top[0].mtime))]
-        top = None
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-    command += ["-mkfs-time", str(made)]
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=environment,
-            pass_fds=(output.fd,),
-        )
-    except FileNotFoundError:
-        hint = "install it: apt install squashfs-tools"
-        raise UsageError("a squashfs rootfs needs the program 'mksquashfs'", hint=hint) from None
-    with process:
+    first = next(members, None)
+    top = first[0] if first is not None and not first[0].name else None
+    rest = members if top is not None or first is None else itertools.chain((first,), members)
+    with _mksquashfs(output, packing, made, top) as process:
         assert process.stdin is not None and process.stderr is not None
+        count = 0
         try:
-            count = _write_tar(process.stdin.write, "pax", _without_maps(top, members), progress)
+            count = _write_tar(process.stdin.write, "pax", _without_maps(rest), progress)
             process.stdin.close()
         except BrokenPipeError:
-            count = -1
+            process.kill()  # it said why on stderr
         except BaseException:
             process.kill()
             raise
         said = process.stderr.read().decode("utf-8", "replace").strip()
-        if process.wait() != 0 or count < 0:
+        if process.wait() != 0:
             raise WriteError(f"mksquashfs failed: {printable(said[-500:])}")
     output.size = os.fstat(output.fd).st_size
     return count
 
 
-def _without_maps(
-    first: tuple[Member, Data] | None, rest: Iterator[tuple[Member, Data]]
-) -> Iterator[tuple[Member, Data]]:
+def _mksquashfs(output: Output, packing: Packing, made: int, top: Member | None) -> subprocess.Popen[bytes]:
+    name = packing.compression if packing.compression in _SQUASHFS_COMPRESSIONS else "xz"
+    command = ["mksquashfs", "-", output.path, "-tar", "-noappend", "-no-progress", "-quiet", "-comp", name]
+    command += ["-mkfs-time", str(made)]
+    if top is not None:
+        # of a tar's own top mksquashfs takes nothing over
+        command += ["-root-mode", f"{top.mode:o}", "-root-uid", str(top.uid), "-root-gid", str(top.gid)]
+        command += ["-root-time", str(int(top.mtime))]
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            pass_fds=(output.fd,),
+        )
+    except FileNotFoundError:
+        hint = "install it: apt install squashfs-tools"
+        raise UsageError("a squashfs rootfs needs the program 'mksquashfs'", hint=hint) from None
+
+
+def _without_maps(members: Iterable[tuple[Member, Data]]) -> Iterator[tuple[Member, Data]]:
     """Holes written out as zeros, of which mksquashfs makes holes again: it misreads maps of sparse
     files in headers without user names (4.6.1: "appears to be truncated or corrupted")."""
-    for member, data in itertools.chain((first,) if first is not None else (), rest):
+    for member, data in members:
         member.sparse = None
         yield member, data
 
