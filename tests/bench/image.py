@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
         reading(large)
         hashing(large * 2)
         split(large * 2)
-        unified(max(48, large // 4))
+        unified(max(48, large // 8))
     return 0
 
 
