@@ -132,7 +132,7 @@ def _fails(change: Change, host: Host) -> bool:
 DEVIATIONS = (
     Deviation(
         "links are followed inside",
-        "a symlink of the root filesystem on the way to a target is absolute, or climbs above the root",
+        "a symlink on the way to a target is absolute, climbs above the root, or leads to nothing",
         "refused, or on old releases followed on the host's own file system; Incus 7 refuses dangling ones",
         "followed as the container would: an absolute link starts again at its root, `..` stops there",
         "`/var/run -> /run` and `/etc/resolv.conf` are in most images, and inside the root they are harmless",

@@ -14,9 +14,9 @@ from .changes import (
     Outcome,
     Plan,
 )
-from .errors import LimitError, MetadataError, RefusedError, TemplaterError
-from .gonumbers import go_integer
+from .errors import LimitError, RefusedError, TemplaterError
 from .hosts import INCUS
+from .permissions import parse_id, parse_mode
 from .rendering import Rendering, render, render_data
 from .resolve import Resolved, clean, resolve
 from .source import printable
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 #: an existing file larger than this is compared by size alone, and no diff of it is shown
 MAX_COMPARED = 64 << 20
-
-MAX_ID = 0xFFFFFFFE  # 4294967295 is -1, "nobody in particular", to chown(2)
 
 
 def plan(
@@ -139,37 +137,6 @@ def config_drive(renderings: "Iterable[Rendering]") -> "tuple[Change, ...]":
             change.action = KEEP if earlier.content == change.content else UPDATE
             change.reason = _shared(earlier, change)
     return tuple(changes)
-
-
-def parse_id(text: str, what: str, rule: "Rule") -> int:
-    """A rule's uid or gid, as Go's ``ParseInt(text, 10, 64)`` reads it; only what names an owner."""
-    if not text:
-        return 0
-    digits = text[1:] if text[0] in "+-" else text
-    if digits.isascii() and digits.isdigit() and len(digits) < 20 and 0 <= int(text) <= MAX_ID:
-        return int(text)
-    raise MetadataError(
-        f"{what} '{printable(text)}' of '{printable(rule.path)}' is not a number from 0 to {MAX_ID}",
-        rule.spans.get(what),
-        hint=f"{what} is a number inside the container; names are not looked up",
-    )
-
-
-def parse_mode(text: str, rule: "Rule") -> int:
-    """A rule's mode by Go's rule: exactly three characters are octal, all else is base 0.
-
-    So ``640`` is 0640 and ``0640`` too, but ``4755`` is decimal: 0223. Only the lowest nine bits count.
-    """
-    if not text:
-        return 0o644
-    value = go_integer("0" + text if len(text.encode("utf-8", "surrogateescape")) == 3 else text)
-    if value is None:
-        raise MetadataError(
-            f"mode '{printable(text)}' of '{printable(rule.path)}' is not a number",
-            rule.spans.get("mode"),
-            hint="write it in octal, as 0644",
-        )
-    return value & 0o777
 
 
 class _Target:

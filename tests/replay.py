@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import normpath
 from typing import Any
 
 from templater.changes import Change, Plan
@@ -34,6 +35,7 @@ from templater.metadata_yaml import read_metadata
 from templater.outcomes import Due, Surroundings, Verdict, World, due_of, passes_of, start
 from templater.plan import plan_of
 from templater.rendering import render, render_data
+from templater.resolve import resolve
 from templater.rootfs.memory import MemoryRootfs
 from templater.simulate import Simulation, StartError, Subject, check_image, described
 from templater.source import Source
@@ -471,7 +473,7 @@ class Replay:
         try:
             method = getattr(self, f"do_{verb}", None)
             if method is None:
-                raise NotImplementedError(f"step {verb!r}")
+                raise AssertionError(f"no step {verb!r} is known here")
             method(simulation, *words)
         except TemplaterError as error:
             if isinstance(error, StartError):
@@ -517,9 +519,10 @@ class Replay:
         simulation.stop(name)
         self.start(simulation, name)
 
-    def do_copy(self, simulation: Simulation, source: str, new: str, *options: str) -> None:
+    def do_copy(self, simulation: Simulation, *words: str) -> None:
+        source, new = (word for word in words if not word.startswith("-"))
         name, _, snapshot = source.partition("/")
-        simulation.copy(name, new, snapshot, refresh="--refresh" in options)
+        simulation.copy(name, new, snapshot, refresh="--refresh" in words)
 
     def do_rename(self, simulation: Simulation, name: str, new: str) -> None:
         simulation.rename(name, new)
@@ -553,11 +556,11 @@ class Replay:
         self.tree(simulation, name).remove(f"/templates/{template}")
 
     def do_tpl_show(self, simulation: Simulation, name: str, template: str) -> None:
+        """The API follows links that stay in the instance, and no others."""
         tree = self.tree(simulation, name)
-        folder = tree.entry("/templates")
-        # the API follows a link that stays in the instance
-        top = "/" + folder.target if folder is not None and folder.kind == SYMLINK else "/templates"
-        if "/" in template or tree.entry(f"{top}/{template}") is None:
+        found = resolve(tree, f"/templates/{template}")
+        leaves = any(leads_out(place, target) for place, target in found.links)
+        if "/" in template or found.entry is None or leaves:
             raise UsageError(f"no template {template}")
 
     def do_tpl_list(self, simulation: Simulation, *_: Any) -> None:
@@ -668,7 +671,7 @@ class Replay:
             devices = {**subject.instance.devices, words[1]: {"type": words[2], **facts}}
             subject.instance = with_devices(subject.instance, devices)
         elif command.split(maxsplit=1)[0] not in ("image", "profile", "info", "list", "config", "snapshot"):
-            raise NotImplementedError(f"incus {command}")
+            raise AssertionError(f"no command 'incus {command}' is known here")
 
 
 def reach(change: Change) -> Iterator[str]:
@@ -776,6 +779,11 @@ def write(tree: MemoryRootfs, path: str, data: bytes) -> None:
 def repeated(text: Any) -> str:
     """Long texts are kept as what is repeated in them, and how often."""
     return text["repeat"] * text["times"] if isinstance(text, dict) else str(text)
+
+
+def leads_out(place: str, target: str) -> bool:
+    """A link that an os.Root of the instance's folder refuses."""
+    return target.startswith("/") or normpath(f".{os.path.dirname(place)}/{target}").startswith("..")
 
 
 def expanded(text: str) -> str:

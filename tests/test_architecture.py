@@ -60,11 +60,11 @@ LEAN = {""} | words("""
     pongo2.runtime pongo2.state pongo2.operations pongo2.values pongo2.embedding
     rootfs rootfs.confined rootfs.directory rootfs.lock
     rootfs.attributes leftovers staging apply child
-    kept rendering_child instance_directory hooks hooks.run hooks.lxc hooks.oci hooks.nspawn hooks.incus
+    kept rendering_child instance_directory hooks hooks.run hooks.warm hooks.lxc hooks.oci hooks.nspawn hooks.incus
 """)
 #: what the lean modules may load of the standard library; each costs next to nothing
 LEAN_STDLIB = words("""
-    __future__ _ctypes _hashlib _imp _sha2 _sha256 _signal binascii ctypes errno fcntl marshal math os resource
+    __future__ _ctypes _hashlib _imp _sha2 _sha256 _signal binascii ctypes errno fcntl gc marshal math os posix resource
     select signal stat struct sys syslog time zlib
 """)
 #: never in a warm hook, by whatever way they would come in

@@ -6,10 +6,10 @@ from dataclasses import replace
 from posixpath import normpath
 
 from ..errors import TemplaterError
-from ..gonumbers import go_integer
 from ..hosts import Host
 from ..instance import Instance
 from ..metadata import Rule
+from ..permissions import go_integer
 from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, SOCKET
 from .ends import EISDIR, ENOENT, NIL_PANIC, Errno, Fails, Hangs
 from .places import Names, below

@@ -3,10 +3,10 @@
 import pytest
 
 from templater.errors import MetadataError, RefusedError, RenderError, TemplateError, TemplaterError
-from templater.gonumbers import go_integer
 from templater.hosts import NONE
 from templater.instance import VIRTUAL_MACHINE, Instance
 from templater.metadata import Metadata, Rule
+from templater.permissions import go_integer, parse_id, parse_mode
 from templater.plan import (
     CREATE,
     FAILED,
@@ -18,8 +18,6 @@ from templater.plan import (
     Plan,
     config_drive,
     decide,
-    parse_id,
-    parse_mode,
     plan_of,
 )
 from templater.rendering import Rendering
