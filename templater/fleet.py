@@ -149,13 +149,13 @@ def json_line(plan: Plan) -> str:
 
 
 def summary_line(plan: Plan) -> str:
-    lines = [summary(plan), *(f"    {change.path}: {change.error}" for change in plan.failed)]
+    lines = [summary(plan), *(f"    {printable(change.path)}: {change.error}" for change in plan.failed)]
     return "".join(f"{line}\n" for line in lines)
 
 
 def patch_text(plan: Plan) -> str:
     text = diff(plan)
-    return f"# {plan.instance.name}\n{text}" if text else ""
+    return f"# {printable(plan.instance.name)}\n{text}" if text else ""
 
 
 SHOWS: Mapping[str, Callable[[Plan], str]] = {
@@ -317,9 +317,11 @@ def _rootfs(pattern: str | None, name: str) -> Iterator[RootfsView | None]:
     if pattern is None:
         yield None
         return
-    from .rootfs.directory import DirectoryRootfs
+    from .rootfs.directory import DirectoryRootfs, refuse_link
 
     if "/" in name or name in ("", ".", ".."):
         raise RefusedError(f"'{printable(name)}' can't be part of a path")
-    with DirectoryRootfs(pattern.replace("{name}", name)) as rootfs:
+    path = pattern.replace("{name}", name)
+    refuse_link(path)
+    with DirectoryRootfs(path) as rootfs:
         yield rootfs

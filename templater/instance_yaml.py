@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from .errors import InputError, LimitError, UsageError
 from .instance import CONTAINER, VIRTUAL_MACHINE, Instance, Profile
 from .metadata_yaml import is_merge, is_null, suggestion
-from .source import Source, Span
+from .source import Source, Span, printable, whole_characters
 from .yamltext import MIB, Limits, Node, Scalar, YamlError, parse, size_text
 from .yamltext import Mapping as MappingNode
 from .yamltext import Sequence as SequenceNode
@@ -204,7 +204,22 @@ class _Document:
 
 
 def _json(text: str) -> Any:
-    return json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    return _as_go(json.loads(text, parse_int=str, parse_float=str, parse_constant=str), text)
+
+
+def _as_go(value: Any, text: str) -> Any:
+    """What was read of a JSON text as Go would have read it."""
+    return _whole(value) if "\\ud" in text or "\\uD" in text else value
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return whole_characters(value)
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    return value
 
 
 def _value(node: Node) -> Any:
@@ -479,7 +494,7 @@ def _kind(value: Any) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
+    return ", ".join(f"'{printable(name)}'" for name in names)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -570,6 +585,7 @@ class _Text:
         while True:
             try:
                 value, end = decoder.raw_decode(self.window, self.position)
+                value = _as_go(value, self.window[self.position : end])
             except json.JSONDecodeError as error:
                 held = len(self.window) - self.position
                 if held > LARGEST_INSTANCE:

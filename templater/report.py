@@ -103,7 +103,7 @@ def summary(plan: Plan) -> str:
     words = ", ".join(f"{count} {action}" for action, count in counts.items()) or "nothing to do"
     failing = len(plan.host_fails)
     told = f"; {plan.host.name} would fail at {failing}" if failing else ""
-    return f"{plan.instance.name}: {' then '.join(plan.triggers)}: {words}{told}"
+    return f"{printable(plan.instance.name)}: {' then '.join(plan.triggers)}: {words}{told}"
 
 
 def verdict(plan: Plan) -> int:
@@ -114,7 +114,7 @@ def verdict(plan: Plan) -> int:
 def plan_data(plan: Plan) -> dict[str, Any]:
     """The whole plan for ``json.dumps``. Text that is not UTF-8 stands in ``content_base64``."""
     data: dict[str, Any] = {
-        "instance": plan.instance.name,
+        "instance": _json_text(plan.instance.name),
         "type": plan.instance.type,
         "host": plan.host.name,
         "triggers": list(plan.triggers),

@@ -56,7 +56,8 @@ class Span:
 
     @property
     def place(self) -> str:
-        return f"{self.source.name}:{self.line}:{self.column}"
+        """For people: the name comes from an image, and may be anything."""
+        return f"{printable(self.source.name)}:{self.line}:{self.column}"
 
     @property
     def text(self) -> str:
@@ -85,9 +86,24 @@ def printable(text: str) -> str:
     """Text safe to show on a terminal: control and undecodable characters as escapes, a tab as a blank."""
     if text.isprintable():
         return text
-    return "".join(
-        " " if c == "\t" else c if c.isprintable() else c.encode("unicode_escape", "replace").decode()
-        if not "\udc80" <= c <= "\udcff"
-        else f"\\x{ord(c) - 0xDC00:02x}"
-        for c in text
-    )
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(c: str) -> str:
+    # by hand: where a hook renders, no codec can be imported any more
+    number = ord(c)
+    if c in _SHORT:
+        return _SHORT[c]
+    if 0xDC80 <= number <= 0xDCFF:
+        return f"\\x{number - 0xDC00:02x}"
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+_SHORT = {"\t": " ", "\n": "\\n", "\r": "\\r"}
+
+
+def whole_characters(text: str) -> str:
+    """Half a character, as JSON's ``\\ud800`` gives, is U+FFFD to Go; and that can be written."""
+    return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)

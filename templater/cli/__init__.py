@@ -9,6 +9,7 @@ import click
 from .. import __version__
 from ..errors import TemplaterError
 from .commands import Commands, ReaderGone
+from .output import visible
 
 INTERRUPTED = 130
 READER_GONE = 141
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def complain(text: str, code: int) -> int:
-    click.echo(f"templater: {text}", err=True)
+    click.echo(f"templater: {visible(text)}", err=True)
     return code
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..source import printable
 from . import options, output
 from .fleet import fleet_options
 
@@ -98,4 +99,4 @@ def complain(plan: Plan) -> None:
 
     for change in plan.failed:
         if change.error is not None:
-            output.say(f"{change.path}: failed\n{indented(change.error.explain())}")
+            output.say(f"{printable(change.path)}: failed\n{indented(change.error.explain())}")

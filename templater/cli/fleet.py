@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..source import printable
 from . import options, output
 
 if TYPE_CHECKING:
@@ -151,4 +152,4 @@ class Tally:
 
     def rows(self) -> Iterator[tuple[str, str, str]]:
         for error, count in self.errors.most_common(SHOWN):
-            yield str(count), self.first[error], error
+            yield str(count), printable(self.first[error]), printable(error)

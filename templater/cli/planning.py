@@ -33,9 +33,12 @@ def planned(
     described = instance.read()
     for note in described.notes:
         output.say(f"note: {note}")
-    return plan(
+    made = plan(
         image, described, triggers=triggers, rootfs=rootfs, host=host, dialect=dialect, in_place=in_place
     )
+    for finding in made.metadata.findings:
+        output.say(f"note: {finding.span.place}: {finding.message}")
+    return made
 
 
 def open_rootfs(
@@ -44,6 +47,7 @@ def open_rootfs(
     """The root filesystem that was named, to be closed after use; nothing where none was."""
     if path is None:
         return nullcontext()
-    from ..rootfs.directory import DirectoryRootfs
+    from ..rootfs.directory import DirectoryRootfs, refuse_link
 
+    refuse_link(path)
     return DirectoryRootfs(path, cross_mounts=cross_mounts)

@@ -68,13 +68,14 @@ def command(
 
 def on_paper(path: str) -> Any:
     """A root filesystem copied into memory, as far as templates may meet it: regular files up to a size."""
-    from ..rootfs.directory import DirectoryRootfs
     from ..rootfs.memory import MemoryRootfs
     from ..views import FILE
+    from .planning import open_rootfs
 
     found: dict[str, Any] = {}
     contents: dict[str, bytes] = {}
-    with DirectoryRootfs(path) as rootfs:
+    with open_rootfs(path) as rootfs:
+        assert rootfs is not None
         for name, entry in rootfs.walk():
             found[name] = entry
             if entry.kind == FILE and entry.size <= MAX_FILE:

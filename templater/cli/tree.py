@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def write_tree(plan: Plan, target: str) -> None:
-    """``FILE.tar`` keeps owners without being root; a folder must be new or empty."""
+    """``FILE.tar`` keeps owners without being root; a folder must be new or empty.
+
+    A setuid file that a rule writes to stays setuid in its container. A copy lies on this machine,
+    with the image's content: it doesn't.
+    """
     changes = rendered(plan)
     try:
         if target.endswith(".tar"):
@@ -45,6 +49,7 @@ def write_tar(changes: list[Change], target: str) -> None:
     for change in changes:
         # a virtual machine's files are named after their templates, without a folder
         change.real = "/" + change.real.lstrip("/")
+        change.mode &= 0o1777
         tar.carry_out(change)
     tar.save(target)
 
@@ -62,4 +67,4 @@ def write_folder(changes: list[Change], target: str) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "wb") as file:
             file.write(change.content or b"")
-        os.chmod(path, change.mode)
+        os.chmod(path, change.mode & 0o1777)

@@ -176,9 +176,9 @@ def ids_of(ranges: tuple[str, ...]) -> IdMap:
 def id_range(text: str) -> tuple[str, tuple[int, int, int]]:
     """``[u:|g:|b:]INSIDE:OUTSIDE:COUNT``; blanks do for colons, as LXC writes it."""
     which, *numbers = text.replace(":", " ").split()
-    if which.isdigit():
+    if which.isdecimal():
         which, numbers = "b", [which, *numbers]
-    if which not in ("u", "g", "b") or len(numbers) != 3 or not all(number.isdigit() for number in numbers):
+    if which not in ("u", "g", "b") or len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
         raise UsageError(
             f"'{text}' is no range of ids", hint="for example: --idmap 0:100000:65536, or 'u 0 100000 65536'"
         )

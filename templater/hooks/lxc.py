@@ -150,7 +150,7 @@ def ids_on_disk(config: str) -> "IdMap | None":
     for key, value in settings(config):
         if key == "lxc.idmap":
             words = value.split()
-            if len(words) == 4 and words[0] in ranges and all(word.isdigit() for word in words[1:]):
+            if len(words) == 4 and words[0] in ranges and all(word.isdecimal() for word in words[1:]):
                 ranges[words[0]].append((int(words[1]), int(words[2]), int(words[3])))
             elif not value:
                 ranges = {"u": [], "g": []}

@@ -10,7 +10,7 @@ import os
 from ..errors import InputError, LimitError, RefusedError, UsageError
 from ..instance_directory import METADATA
 from ..rootfs.confined import Root
-from ..source import printable
+from ..source import printable, whole_characters
 from .run import Noted, Start
 
 TYPE_CHECKING = False
@@ -169,14 +169,18 @@ def _text(state: "Mapping[str, Any]", name: str) -> str:
     value = state.get(name)
     if not isinstance(value, str) or not value or "\0" in value:
         raise InputError(f"the state on standard input has no '{name}'")
-    return value
+    return whole_characters(value)
 
 
 def _annotations(state: "Mapping[str, Any]") -> "dict[str, str]":
     found = state.get("annotations") or {}
     if not isinstance(found, dict):
         raise InputError("the state's annotations are no object")
-    return {key: value for key, value in found.items() if isinstance(value, str) and key.startswith(PREFIX)}
+    return {
+        whole_characters(key): whole_characters(value)
+        for key, value in found.items()
+        if isinstance(value, str) and key.startswith(PREFIX)
+    }
 
 
 def root_of(config: "Mapping[str, Any]", bundle: str) -> str:

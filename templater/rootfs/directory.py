@@ -3,6 +3,7 @@
 import os
 
 from ..errors import RefusedError
+from ..source import printable
 from ..views import DIRECTORY, Entry
 from . import confined
 
@@ -157,3 +158,16 @@ class DirectoryRootfs:
             yield below, entry
             if entry.kind == DIRECTORY and not entry.is_mount:
                 yield from self.walk(below)
+
+
+def refuse_link(path: str) -> None:
+    """Refuse a root filesystem that somebody names by a link.
+
+    An image that was unpacked by other means may hold ``rootfs -> /`` (CVE-2026-48749), and to name
+    ``image/rootfs`` is no wish to write there.
+    """
+    if os.path.islink(path.rstrip("/")):
+        raise RefusedError(
+            f"'{printable(path)}' is a symlink, not a directory",
+            hint=f"if it is yours, name what it leads to: {printable(os.path.realpath(path))}",
+        )

@@ -1,0 +1,140 @@
+"""Names that an image chose, in what templater says: no escape sequence and no line of their own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from templater.cli import main
+from templater.source import printable
+
+ODD = "a\x1b]0;t\x07\nb.tpl"
+SPELLED = '"a\\e]0;t\\a\\nb.tpl"'
+SHOWN = "a\\x1b]0;t\\x07\\nb.tpl"
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    (tmp_path / "image/templates").mkdir(parents=True)
+    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "image/metadata.yaml").write_text(
+        f'templates:\n  "/etc/\\e[31mx\\ny":\n    when: [create]\n    template: {SPELLED}\n'
+    )
+    (tmp_path / "image/templates" / ODD).write_text("{{ bad(")
+    return str(tmp_path / "image")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["preview"],
+        ["preview", "--json"],
+        ["diff", "ROOTFS"],
+        ["apply", "ROOTFS", "-t", "create"],
+        ["simulate", "start"],
+        ["audit"],
+        ["audit", "--json"],
+        ["audit", "--report", "sarif"],
+        ["image", "info"],
+        ["image", "template", "list"],
+    ],
+)
+def test_a_templates_name_can_not_steer_a_terminal(
+    image: str, words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(Path(image).parent / "rootfs")
+    command, rest = (words[:-1], []) if words[0] == "image" else (words[:1], words[1:])
+    last = words[-1:] if words[0] == "image" else []
+    main([*command, *last, image, *(folder if word == "ROOTFS" else word for word in rest)])
+    out, err = capfd.readouterr()
+    if "--json" in words or "sarif" in words:
+        json.loads(out)
+    assert "\x1b" not in out + err
+    assert "\x07" not in out + err
+    assert "\nb.tpl" not in out + err
+    assert "\ny" not in out + err
+
+
+def test_an_error_s_place_names_the_template_in_one_line(
+    image: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["apply", image, str(Path(image).parent / "rootfs"), "-t", "create"]) == 5
+    assert f"templates/{SHOWN}:1:7: " in capfd.readouterr().err
+
+
+HALF = "\\ud800"
+
+
+def described(image: str, text: str) -> str:
+    file = Path(image).parent / "instances.json"
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    Path(image, "metadata.yaml").write_text("templates:\n  /x: {when: [create], template: x.tpl}\n")
+    Path(image, "templates/x.tpl").write_text("{{ container.name }}={{ config_get('user.x', '') }}")
+    return str(file)
+
+
+@pytest.mark.parametrize("option", ["-i", "--instances"])
+def test_half_a_character_in_json_is_what_go_reads(
+    image: str, option: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """encoding/json gives U+FFFD for it; a pair of halves is one character."""
+    text = f'{{"name": "c{HALF}", "config": {{"user.x": "{HALF}a\\ud83d\\ude00\\uDFFF"}}}}'
+    file = described(image, f"[{text}]" if option == "--instances" else text)
+    assert main(["preview", image, option, file, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["instance"] == "c\ufffd"
+    assert found["changes"][0]["content"] == "c\ufffd=\ufffda\U0001f600\ufffd"
+
+
+@pytest.mark.parametrize("option", ["-i", "--instances"])
+def test_a_name_that_is_no_text_is_still_json(
+    image: str, option: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    text = '{"name": "c\udcff"}'
+    file = described(image, f"[{text}]" if option == "--instances" else text)
+    assert main(["preview", image, option, file, "--json"]) == 0
+    assert json.loads(capfdbinary.readouterr().out.decode())["instance"] == "c\\xff"
+
+
+def test_an_instance_s_name_steers_nothing_and_makes_no_line(
+    image: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = described(image, '[{"name": "c\\u001b[31m\\n=> x"}, {"name": "b"}]')
+    Path(image, "templates/x.tpl").write_text("fixed")
+    rootfs = str(Path(image).parent / "rootfs/{name}")
+    for name in ("c\x1b[31m\n=> x", "b"):
+        Path(rootfs.replace("{name}", name)).mkdir()
+    assert main(["preview", image, "--instances", file]) == 0
+    assert main(["diff", image, rootfs, "--instances", file]) == 0
+    assert main(["preview", image, "-i", file]) == 2
+    out, err = capfd.readouterr()
+    assert out.count("c\\x1b[31m\\n=> x") == 2
+    assert err.count("c\\x1b[31m\\n=> x") == 1
+    assert "\x1b" not in out + err
+    assert "\n=> x" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\t\n\r\0\x1b\x7f\x9b", " \\n\\r\\x00\\x1b\\x7f\\x9b"),
+        ("\u202e\u2028\U000e0001\ud800\udcff", "\\u202e\\u2028\\U000e0001\\ud800\\xff"),
+        ("plain ü € \U0001f600 \\", "plain ü € \U0001f600 \\"),
+    ],
+)
+def test_printable_needs_no_codec(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_a_child_that_may_open_nothing_can_name_an_odd_template(image: str, tmp_path: Path) -> None:
+    """It could not load the codec that spells the name, and said that it failed itself."""
+    (tmp_path / "image/rootfs").mkdir()
+    line = ("nspawn", "--source", image, "--rootfs", str(tmp_path / "rootfs"), "--state", image, "m1")
+    code = f"from templater.hooks.run import run; import os; os._exit(run({list(line)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 5
+    assert f"templates/{SHOWN}:1:7: expected" in done.stderr
