@@ -64,8 +64,8 @@ class _Reading:
     def archive(self, archive: Archive) -> None:
         with archive.stream:
             for member in archive:
-                path = member.name.removeprefix("./").rstrip("/")
-                if not path or path == ".":
+                path = cleaned(member.name)
+                if not path:
                     continue
                 self.names.append(named(member))
                 if not self.wanted(path):
@@ -112,8 +112,14 @@ class _Reading:
             return None
 
 
+def cleaned(name: str) -> str:
+    """What tar makes of a member's name, but for what is worth a finding: ``/`` in front, and ``..``."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return ("/" if name.startswith("/") else "") + "/".join(parts)
+
+
 def named(member: Member) -> Name:
     kind = FILE if member.kind == HARD_LINK else member.kind
     entry = Entry(kind, member.mode, member.uid, member.gid, member.size, 1, member.target)
-    hard_link = member.target if member.kind == HARD_LINK else ""
-    return Name(member.name, entry, frozenset(member.xattrs), hard_link)
+    hard_link = cleaned(member.target) if member.kind == HARD_LINK else ""
+    return Name(cleaned(member.name), entry, frozenset(member.xattrs), hard_link)

@@ -36,10 +36,20 @@ def look(survey: Survey) -> Iterator[Sight]:
                 name.path,
                 severity=severity,
             )
+        if target in seen and inside(path) != inside(target):
+            yield Sight(
+                f"'{printable(path)}' and '{printable(target)}' are one file: the instance could write what"
+                " lies outside of its root filesystem",
+                name.path,
+            )
         links.pop(path, None)
         if name.entry.kind == SYMLINK:
             links[path] = name.entry.target
         seen.add(path)
+
+
+def inside(path: str) -> bool:
+    return path.startswith("rootfs/")
 
 
 def parents(path: str) -> Iterator[str]:

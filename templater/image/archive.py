@@ -263,11 +263,12 @@ class Archive:
         )
         if pax:
             member.xattrs = _xattrs(pax)
-        # only regular files have data; a hard link that announces a size (old pax) is refused below
+        # only regular files have data. Of a link or directory that announces some, GNU tar skips as many
+        # bytes and Go reads headers there: two archives in one
         stored = self._number(pax, "size", info.size)
         if kind != FILE:
-            if stored and kind == HARD_LINK:
-                raise self._damaged("a hard link carries data")
+            if stored:
+                raise self._damaged(f"a {kind} carries data")
             return self._checked(member)
         member.size = member.stored = stored
         self._left, self._padding = stored, -stored % BLOCK
