@@ -500,7 +500,12 @@ def entry_of(status: os.stat_result, target: str, *, is_mount: bool) -> Entry:
 
 def _openat2(parent: int, path: str, flags: int, resolve: int) -> int:
     how = b"".join(word.to_bytes(8, sys.byteorder) for word in (flags, 0, resolve))
-    descriptor: int = _syscall()(_SYS_OPENAT2, parent, os.fsencode(path), how, len(how))
+    try:
+        descriptor: int = _syscall()(_SYS_OPENAT2, parent, os.fsencode(path), how, len(how))
+    except Exception as error:
+        if "RecursionError" in str(error):  # ctypes wraps it into an error of its own
+            raise RecursionError("folders without end") from error
+        raise
     if descriptor < 0:
         number = _errno()
         raise OSError(number, os.strerror(number))

@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -80,3 +81,18 @@ def test_a_rootfs_that_an_image_made_a_link_is_refused(
         assert main([words[0], image, *option, rootfs, *words[1:]]) == 3
     assert "is a symlink, not a directory" in capfd.readouterr().err
     assert os.listdir(tmp_path / "host") == []
+
+
+def test_folders_without_end_in_a_root_filesystem_are_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image = packed(tmp_path / "image.tar")
+    (tmp_path / "rootfs").mkdir()
+    monkeypatch.chdir(tmp_path / "rootfs")
+    for _ in range(1500):
+        os.mkdir("d")
+        os.chdir("d")
+    os.chdir(tmp_path)
+    assert main(["simulate", image, "start", "--rootfs", str(tmp_path / "rootfs")]) == 4
+    assert "nested too deeply" in capfd.readouterr().err
+    subprocess.run(["/bin/rm", "-rf", str(tmp_path / "rootfs")], check=True)
