@@ -60,7 +60,7 @@ class Survey:
         tree = MemoryRootfs()
         for name in self.names:
             top, _, path = name.path.removeprefix("./").partition("/")
-            if top == "rootfs" and path.strip("/"):
+            if top == "rootfs" and path.strip("/") and path.count("/") <= _DEEPEST:
                 try:
                     _place(tree, "/" + path.strip("/"), name.entry)
                 except TemplaterError:
@@ -80,9 +80,14 @@ class Survey:
                 yield Source(f"{self.name}/templates/{name}", file.data)
 
 
+#: no rule writes deeper; each level is looked at again for each name below it
+_DEEPEST = 64
+
+
 def _place(tree: MemoryRootfs, path: str, entry: Entry) -> None:
     parent = ""
-    for part in path.split("/")[1:-1]:
+    above = path.rpartition("/")[0]
+    for part in path.split("/")[1:-1] if above and tree.entry(above) is None else ():
         parent += "/" + part
         if tree.entry(parent) is None:
             tree.mkdir(parent)

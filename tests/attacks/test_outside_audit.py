@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,12 @@ def test_a_folder_that_becomes_a_link_is_seen_once(tmp_path: Path, capfd: pytest
 def test_a_folder_may_come_twice(tmp_path: Path) -> None:
     twice = [member("rootfs/l", tarfile.DIRTYPE)] * 2
     assert main(["audit", archive(tmp_path / "a.tar", *twice)]) == 0
+
+
+def test_folders_without_end_are_judged_at_once(tmp_path: Path) -> None:
+    """Cubic work once: 700 levels took eleven seconds, 1500 minutes."""
+    deep = [member("rootfs/" + "d/" * depth, tarfile.DIRTYPE) for depth in range(1, 1500)]
+    image = archive(tmp_path / "a.tar", *deep)
+    before = time.process_time()
+    assert main(["audit", image]) == 0
+    assert time.process_time() - before < 10
