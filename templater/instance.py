@@ -7,6 +7,12 @@ if TYPE_CHECKING:
 CONTAINER = "container"
 VIRTUAL_MACHINE = "virtual-machine"
 
+#: keys with one of these words in them hold secrets, and so do the documents that cloud-init reads
+_SECRET_WORDS = ("password", "passwd", "token", "secret")
+_SECRET_KEYS = ("user.user-data", "user.vendor-data", "user.meta-data", "user.network-config")
+#: a shorter secret would blot out half of every message
+_SHORTEST_SECRET = 4
+
 
 class Profile:
     """A named layer of configuration and devices."""
@@ -80,3 +86,17 @@ class Instance:
             devices.update(profile.devices)
         devices.update(self.devices)
         return devices
+
+    def redacted(self, text: str) -> str:
+        """The text with the values of secret keys blotted out, for logs and reports that others read."""
+        secrets = {
+            value.strip()
+            for key, value in self.expanded_config().items()
+            if key in _SECRET_KEYS
+            or key.startswith("cloud-init.")
+            or any(word in key.lower() for word in _SECRET_WORDS)
+        }
+        for secret in sorted(secrets, key=len, reverse=True):
+            if len(secret) >= _SHORTEST_SECRET:
+                text = text.replace(secret, "[redacted]")
+        return text
