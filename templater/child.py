@@ -6,6 +6,7 @@ each a list of byte strings; the parent takes nothing from it but these bytes.
 """
 
 import _ctypes
+import gc
 import os
 import resource
 import select
@@ -31,6 +32,7 @@ OVERFLOW_UID = 65534
 MAX_FIELDS = 64
 MAX_RECORDS = 100_000
 CHUNK = 1 << 16
+MAX_DEPTH = 10_000
 
 #: the child's exit codes, and the record that it leaves when it fails
 FAILED, OUT_OF_MEMORY, TOO_DEEP, TOO_MUCH = 70, 71, 72, 73
@@ -140,6 +142,9 @@ def _live(
     send = _sender(pipe, bounds)
     try:
         prepare()
+        gc.enable()
+        # a caller's higher limit would have deep recursion end in a lack of memory, which is harder to tell
+        sys.setrecursionlimit(min(sys.getrecursionlimit(), MAX_DEPTH))
         lock(pipe, bounds)
         work(send)
         code = 0

@@ -102,6 +102,7 @@ class Notebook:
         self._require_private(owner)
         #: for those who keep a file of their own here: the journal of ``apply``
         self.directory = self._root.directory("/")
+        self.directory.path = self.path  # messages name it as the user would
 
     def _require_private(self, owner: int) -> None:
         status = os.fstat(self._root.fd)

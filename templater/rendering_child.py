@@ -5,6 +5,7 @@ Handed a kept compilation it loads no parser and no compiler. When that run fail
 second child starts from the sources, finds the exact place of the error, and its answer counts.
 """
 
+import gc
 import marshal
 import sys
 
@@ -202,6 +203,7 @@ class Run:
         if self.child is not None:
             return read_answer(self.job, self.child.answer())
         records: list[Record] = []
+        gc.enable()
         prepare(self.job)
         try:
             render(self.job, lambda fields: records.append(list(fields)))
@@ -269,6 +271,8 @@ def prepare(job: Job) -> None:
         from .pongo2.library import library_for
 
         library_for(DIALECTS[job.dialect])
+        # an error's message may have to show characters that are not printable
+        __import__("encodings.unicode_escape")
     _load_timezone()
 
 
@@ -309,9 +313,22 @@ def render(job: Job, send: "Send") -> None:
             send((b"rule", *_rule_fields(rendering.rule)))
         trigger = _bytes(rendering.trigger)
         if rendering.error is not None:
-            send((b"fail", number, trigger, *error_fields(rendering.error)))
+            send((b"fail", number, trigger, *error_fields(_redacted(rendering.error, instance))))
         else:
             send((b"text", number, trigger, rendering.content or b""))
+
+
+def _redacted(error: TemplaterError, instance: Instance) -> TemplaterError:
+    """Hooks write errors into logs, and pongo2's words may quote the value that a filter was given."""
+    again = type(error)(
+        instance.redacted(error.message),
+        error.span,
+        error.hint,
+        tuple(instance.redacted(note) for note in error.notes),
+    )
+    if isinstance(error, TemplateError) and isinstance(again, TemplateError) and error.pongo2_error:
+        again.pongo2_error = instance.redacted(error.pongo2_error)
+    return again
 
 
 def _renderings(

@@ -22,6 +22,9 @@ LXC_PATH = "/var/lib/lxc"
 #: what the hook's line needs beside the standard library; without ``site`` nobody else finds it
 PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
 
+#: by this a line or a hook is known as ours, of whatever version
+MARK = "from templater.hooks."
+
 #: an OCI runtime ends a hook after this many seconds, so ours must be shorter
 MARGIN = 5
 
@@ -46,7 +49,7 @@ def argv(runtime: str, options: list[str]) -> list[str]:
     """
     if runtime not in RUNTIMES:
         raise UsageError(f"there is no hook for '{runtime}'", hint=f"there are {', '.join(RUNTIMES)}")
-    code = f"import sys;sys.path[:0]={json.dumps(search_path())};from templater.hooks.run import main;main()"
+    code = f"import sys;sys.path[:0]={json.dumps(search_path())};from templater.hooks.warm import main;main()"
     return [sys.executable, "-I", "-S", "-c", code, runtime, *options]
 
 
@@ -122,9 +125,7 @@ def added(before: str | None, snippet: Snippet) -> str:
     """The lines of a former templater go, the new ones come last."""
     if before is None:
         raise InputError(f"'{snippet.file}' does not exist", hint="create the container first")
-    kept = [
-        line for line in before.splitlines(keepends=True) if "from templater.hooks.run import" not in line
-    ]
+    kept = [line for line in before.splitlines(keepends=True) if MARK not in line]
     if kept and not kept[-1].endswith("\n"):
         kept.append("\n")
     return "".join(kept) + snippet.text
@@ -142,7 +143,7 @@ def merged(before: str | None, snippet: Snippet) -> str:
 
 
 def is_ours(hook: Mapping[str, Any]) -> bool:
-    return any("from templater.hooks.run import" in str(word) for word in hook.get("args", []))
+    return any(MARK in str(word) for word in hook.get("args", []))
 
 
 def _read(path: str) -> str | None:

@@ -1,7 +1,7 @@
 """What every hook does: find out what happens to which container, render, apply, remember, tell.
 
-A hook is on the path of every start, so nothing here goes through the command line's machinery.
-``main`` is what the line that ``templater hook install`` writes calls.
+A hook is on the path of every start, so nothing here goes through the command line's machinery:
+the line that ``templater hook install`` writes comes in by ``warm.main``.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal itself imports enum
@@ -15,13 +15,13 @@ from ..errors import HostError, LimitError, RefusedError, TemplaterError, UsageE
 from ..hosts import NONE
 from ..instance_directory import InstanceDirectory, Notebook, State
 from ..kept import Store, open_store
+from ..metadata import TRIGGERS
 from ..rendering_child import Job, Run
 from ..source import Source, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import NoReturn
 
     from ..apply import Journal
     from ..plan import Change, Plan
@@ -160,15 +160,14 @@ class Log:
             syslog.syslog(syslog.LOG_INFO, text.encode("utf-8", "replace").decode())
 
 
-def main(arguments: "list[str] | None" = None) -> "NoReturn":
-    """Run the hook of ``RUNTIME [OPTIONS] …`` and leave at once: tearing an interpreter down takes time."""
+def serve() -> int:
+    """The exit code of the hook that this process's arguments ask for; nothing escapes."""
     try:
-        code = run(sys.argv[1:] if arguments is None else arguments)
+        return run(sys.argv[1:])
     except BaseException as error:
         # a bug of ours: the container must not start on half a truth, and the reason must be found
         tell(f"templater: {type(error).__name__}: {error}; please report this")
-        code = 70
-    os._exit(code)
+        return 70
 
 
 def run(arguments: "list[str]") -> int:
@@ -371,6 +370,7 @@ def _start(situation: Start, options: Options, log: Log, notebook: Notebook) -> 
     # the first start of a container that nobody unpacked is its creation
     owed = State("create") if known is None else known
     triggers = options.triggers or situation.triggers
+    require_triggers(triggers)
     told = bool(triggers) or situation.pending_in_config
     if not told:
         triggers = passes(owed.pending)
@@ -402,6 +402,7 @@ def _carry_out(
         raise RefusedError(
             f"'{printable(answer.instance.name)}' is a virtual machine: hooks are for containers"
         )
+    require_name(answer.instance.name)
     log.name = log.name or answer.instance.name
     if situation.mount is not None:
         situation.mount()
@@ -413,6 +414,18 @@ def _carry_out(
             wait = rendering.options.time_limit
             _note(plan, apply(plan, rootfs, wait=wait, journal=journal, durable=durable), log)
     return answer
+
+
+def require_name(name: str) -> None:
+    """What can't be remembered in a line of text is noticed before anything is written."""
+    if not name.isprintable():
+        raise RefusedError(f"'{printable(name)}' is no name of an instance")
+
+
+def require_triggers(triggers: "tuple[str, ...]") -> None:
+    unknown = [trigger for trigger in triggers if trigger not in TRIGGERS]
+    if unknown:
+        raise UsageError(f"'{printable(unknown[0])}' is no trigger", hint=f"there are {', '.join(TRIGGERS)}")
 
 
 def compare(plan: "Plan", log: Log) -> None:

@@ -12,8 +12,6 @@ from ..errors import TemplaterError
 from ..instance_directory import METADATA, NOTEBOOK, InstanceDirectory, Notebook
 from . import install, lxc, oci
 
-MARK = "from templater.hooks.run import"
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -32,7 +30,7 @@ def lxc_status(name: str, path: str = install.LXC_PATH) -> Iterator[Finding]:
     except TemplaterError as error:
         yield Finding(False, str(error), "create the container first")
         return
-    lines = {key: value for key, value in settings if key.startswith("lxc.hook.") and MARK in value}
+    lines = {key: value for key, value in settings if key.startswith("lxc.hook.") and install.MARK in value}
     rootfs = next((value for key, value in reversed(settings) if key == "lxc.rootfs.path"), "")
     path = lxc.without_prefix(rootfs)
     early = os.path.isdir(path) or bool(lxc.layers_of(path))
@@ -99,7 +97,7 @@ def nspawn_status(name: str, units: str = install.UNITS) -> Iterator[Finding]:
     with open(file, encoding="utf-8") as stream:
         text = stream.read()
     line = text.partition("ExecStartPre=")[2].partition("\n")[0].replace("%%", "%").replace("$$", "$")
-    yield Finding(MARK in line, f"'{file}' calls templater")
+    yield Finding(install.MARK in line, f"'{file}' calls templater")
     yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"])
     image = option_of(line, "--source").replace("%i", name) or os.path.join("/var/lib/templater", name)
     yield from instance_status(image, image)

@@ -159,7 +159,8 @@ class Side:
             answer = run("incus", "start", name, code=None, env=self.incus.environment, timeout=60)
             self.compare(name, answer.returncode == 0)
         elif verb == "create":
-            self.incus("create", words[0], words[1], "-c", self.raw, *words[2:], code=None)
+            made = 0 if code == 0 else None
+            self.incus("create", words[0], words[1], "-c", self.raw, *words[2:], code=made)
         elif verb == "stop":
             self.incus("stop", "-f", words[0], code=None)
         elif verb == "set":

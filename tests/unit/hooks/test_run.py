@@ -100,3 +100,60 @@ def test_the_line_is_an_interpreter_and_nothing_else():
     assert words[:3] == [sys.executable, "-I", "-S"]
     assert words[-2:] == ["--source", "/a b"]
     assert os.path.isabs(words[0])
+
+
+METADATA = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [start]\n    template: a.tpl\n"
+
+
+@pytest.fixture
+def container(tmp_path):
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "metadata.yaml").write_text(METADATA)
+    (tmp_path / "config").write_text("")
+    return tmp_path
+
+
+def start(folder, *options):
+    environ = {
+        "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": f"{folder}/config",
+        "LXC_ROOTFS_PATH": f"{folder}/rootfs",
+    }  # fmt: skip
+    return line(*options, env=environ)
+
+
+@pytest.mark.parametrize("options", [(), ("--no-child",)], ids=["in a child", "in its own process"])
+def test_a_secret_in_an_error_does_not_reach_the_log(container, options):
+    (container / "instance.yaml").write_text("name: c1\nconfig:\n  user.db-password: hunter2-hunter2\n")
+    (container / "templates/a.tpl").write_text(
+        '{% with secret=config_get("user.db-password", "") %}{{ "x"|yesno:secret }}{% endwith %}'
+    )
+    answer = start(container, *options)
+    assert answer.returncode == 5
+    log = (container / ".templater/log").read_text()
+    assert "hunter2" not in log + answer.stderr
+    assert "[redacted]" in log
+
+
+def test_an_unknown_trigger_is_said(container):
+    (container / "templates/a.tpl").write_text("x")
+    answer = start(container, "-t", "foo,start")
+    assert answer.returncode == 2
+    assert "'foo' is no trigger" in answer.stderr
+    assert not (container / "rootfs/etc/a").exists()
+
+
+def test_a_name_with_a_line_break_is_refused_before_anything_is_written(container):
+    (container / "templates/a.tpl").write_text("x")
+    (container / "instance.yaml").write_text('name: "a\\nb"\n')
+    words = install.argv("nspawn", ["--rootfs", f"{container}/rootfs", "--source", str(container), "a\nb"])
+    answer = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert answer.returncode == 3
+    assert not (container / "rootfs/etc/a").exists()
+
+
+def test_errors_about_what_is_remembered_name_the_directory(container):
+    (container / "templates/a.tpl").write_text("x")
+    (container / ".templater").mkdir(mode=0o700)
+    (container / ".templater/state").mkdir()
+    assert f"{container}/.templater/state" in start(container).stderr

@@ -1,0 +1,93 @@
+"""Whether a hook would run, and why not."""
+
+import json
+import os
+
+import pytest
+
+from templater.hooks import install, status
+from templater.instance_directory import Notebook, State
+
+METADATA = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [start]\n    template: a.tpl\n"
+
+
+@pytest.fixture
+def container(tmp_path):
+    folder = tmp_path / "c1"
+    (folder / "rootfs").mkdir(parents=True)
+    (folder / "templates").mkdir()
+    (folder / "templates/a.tpl").write_text("{{ container.name }}\n")
+    (folder / "metadata.yaml").write_text(METADATA)
+    (folder / "config").write_text(f"lxc.rootfs.path = dir:{folder}/rootfs\n")
+    return folder
+
+
+def wrong(findings) -> list[str]:
+    return [finding.text for finding in findings if finding.ok is False]
+
+
+def test_a_container_that_does_not_exist_would_not_run(tmp_path):
+    assert wrong(status.lxc_status("nosuch", str(tmp_path)))
+
+
+def test_a_container_without_the_line_would_not_run(container):
+    assert "has no lxc.hook.pre-start" in wrong(status.lxc_status("c1", str(container.parent)))[0]
+
+
+def installed(container):
+    install.write(install.for_lxc("c1", [], str(container.parent)))
+    return list(status.lxc_status("c1", str(container.parent)))
+
+
+def test_a_container_with_everything_would_run(container):
+    assert not wrong(installed(container))
+
+
+def test_what_is_owed_is_said(container):
+    with Notebook(str(container)) as notebook:
+        notebook.remember(State("copy", "c1"))
+    assert any("runs copy, then start" in finding.text for finding in installed(container))
+
+
+def test_an_interpreter_that_is_gone_is_said(container):
+    installed(container)
+    config = container / "config"
+    config.write_text(config.read_text().replace(install.argv("lxc", [])[0], "/nosuch/python"))
+    assert any("the line fails" in text for text in wrong(status.lxc_status("c1", str(container.parent))))
+
+
+def test_a_template_that_does_not_compile_is_said(container):
+    (container / "templates/a.tpl").write_text("{% nosuch %}")
+    assert any("unknown tag 'nosuch'" in text for text in wrong(installed(container)))
+
+
+def test_an_image_that_is_missing_is_said(container):
+    (container / "metadata.yaml").unlink()
+    assert any("has no metadata.yaml" in text for text in wrong(installed(container)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change owners")
+def test_a_map_that_contradicts_the_root_filesystem_is_said(container):
+    config = container / "config"
+    config.write_text(config.read_text() + "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n")
+    assert any("the id map says" in text for text in wrong(installed(container)))
+
+
+def test_podman_s_file_is_looked_at(tmp_path):
+    assert wrong(status.podman_status(str(tmp_path)))
+    install.write(install.for_podman([], 60, "createRuntime", str(tmp_path)))
+    assert not wrong(status.podman_status(str(tmp_path)))
+
+
+def test_a_bundle_is_looked_at(container):
+    (container / "config.json").write_text(json.dumps({"root": {"path": "rootfs"}}))
+    assert "has no hook of ours" in wrong(status.oci_status(str(container)))[0]
+    install.write(install.for_oci(str(container), [], 60, "createRuntime"))
+    assert not wrong(status.oci_status(str(container)))
+
+
+def test_a_machine_is_looked_at(container, tmp_path):
+    units = str(tmp_path / "units")
+    assert wrong(status.nspawn_status("c1", units))
+    install.write(install.for_nspawn("c1", ["--source", str(container)], units))
+    assert not wrong(status.nspawn_status("c1", units))
