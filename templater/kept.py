@@ -78,7 +78,7 @@ class Store:
         try:
             write_whole(self._directory, f"{name}-{key}", encode(kept, key), sync=False)
             self._forget_oldest()
-        except TemplaterError:
+        except (OSError, TemplaterError):  # OSError: another hook forgot the same one first
             return
 
     def _forget_oldest(self) -> None:

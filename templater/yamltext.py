@@ -176,6 +176,8 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 # path can be written: 4096 bytes, each perhaps spelled \\xNN.
 _LONGEST_KEY: Final = {"v2": 1024, "v4": 4 * 4096}
 
+_DEEPEST_FLOW: Final = 500
+
 #: False where PyYAML was built without libyaml, which it does silently
 HAS_LIBYAML: Final = bool(yaml.__with_libyaml__)
 if HAS_LIBYAML:
@@ -190,6 +192,12 @@ class PureParser(Reader, Scanner, Parser):
         Scanner.__init__(self)
         Parser.__init__(self)
         self.longest_key = longest_key
+
+    def fetch_flow_collection_start(self, token_class: Any) -> None:
+        # far above what is a limit already: it would be seen only after all keys that may begin here
+        if self.flow_level > _DEEPEST_FLOW:
+            raise ScannerError(None, None, "too many brackets in each other", self.get_mark())
+        super().fetch_flow_collection_start(token_class)
 
     def scan_to_next_token(self) -> None:
         # libyaml, yaml_parser_scan_to_next_token: tabs count as blanks inside brackets, and in block

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from .options import Description
 
 
+#: for one template. Ours take milliseconds; a hostile one may make every step of its many a long one
+SECONDS = 60.0
+
+
 def planned(
     src: str,
     instance: Description,
@@ -28,14 +32,16 @@ def planned(
     """Read everything and plan; what reading had to assume is said on stderr."""
     from ..image import open_image
     from ..plan import plan
+    from ..pongo2.state import Limits
 
     image = open_image(src)
     described = instance.read()
     for note in described.notes:
         output.say(f"note: {note}")
     made = plan(
-        image, described, triggers=triggers, rootfs=rootfs, host=host, dialect=dialect, in_place=in_place
-    )
+        image, described, triggers=triggers, rootfs=rootfs, host=host, dialect=dialect, in_place=in_place,
+        limits=Limits(seconds=SECONDS),
+    )  # fmt: skip
     for finding in made.metadata.findings:
         output.say(f"note: {finding.span.place}: {finding.message}")
     return made

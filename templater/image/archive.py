@@ -33,6 +33,8 @@ _KINDS = {
     tarfile.FIFOTYPE: FIFO,
 }
 _XATTR = "SCHILY.xattr."
+# git archive writes one global record, the commit; every member that follows carries all of them
+_MOST_SHARED = 100
 # an honest archive has at most a global header, a pax header, a long name and a long link
 _MOST_EXTENDED = 8
 
@@ -152,6 +154,10 @@ class Archive:
                 own.update(self._records(info.size))
             elif info.type == tarfile.XGLTYPE:
                 shared.update(self._records(info.size))
+                if len(shared) > _MOST_SHARED:
+                    raise RefusedError(
+                        f"'{self.stream.path}' has more than {_MOST_SHARED} records in its global headers"
+                    )
             elif info.type == tarfile.GNUTYPE_LONGNAME:
                 own["path"] = self._extended(info.size).partition(b"\0")[0]
             elif info.type == tarfile.GNUTYPE_LONGLINK:

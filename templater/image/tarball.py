@@ -65,8 +65,9 @@ class TarballImage:
         wanted = dict.fromkeys(names)
         answers = {name: bad for name in wanted if (bad := bad_template_name(name)) is not None}
         missing = [name for name in wanted if name not in answers]
-        while any(name not in self._templates for name in missing) and self._step():
-            pass
+        for name in missing:
+            while name not in self._templates and self._step():
+                pass
         return {name: answers.get(name) or self._templates.get(name) or TemplateFile() for name in wanted}
 
     def read_to_end(self) -> Mapping[str, TemplateFile]:

@@ -43,7 +43,7 @@ def escaped_if(on: bool, v: "Any") -> str:
     return escaped(v) if on else to_string(v)
 
 
-PORTION = 20_000  # steps between two looks at the clock
+PORTION = 2_000  # steps between two looks at the clock
 
 
 def budget(render: "Render") -> "tuple[int, int]":

@@ -1,0 +1,96 @@
+"""Small inputs that once took minutes to hours: work that grows with the product of two of their sizes."""
+
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from templater import pongo2
+from templater.cli import main, planning
+from templater.errors import LimitError, RefusedError, TemplaterError
+from templater.image import open_image
+from templater.image.contents import open_contents
+from templater.metadata_yaml import read_metadata
+from templater.source import Source
+
+
+@pytest.fixture(autouse=True)
+def _soon() -> Iterator[None]:
+    begun = time.process_time()
+    yield
+    assert time.process_time() - begun < 5
+
+
+def header(name: str, type: bytes = tarfile.REGTYPE, size: int = 0) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = type, size
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def tarball(path: Path, *blocks: bytes) -> str:
+    path.write_bytes(b"".join(blocks) + bytes(10240))
+    return str(path)
+
+
+def file(name: str, data: bytes) -> bytes:
+    return header(name, size=len(data)) + data + bytes(-len(data) % 512)
+
+
+def test_global_pax_records_are_not_carried_along_by_millions_of_members(tmp_path: Path) -> None:
+    records = b"".join(b"11 a%05d=\n" % number for number in range(50_000))
+    shared = header("g", tarfile.XGLTYPE, len(records)) + records + bytes(-len(records) % 512)
+    image = tarball(tmp_path / "i.tar", shared, *(header(f"rootfs/{n}") for n in range(3000)))
+    with pytest.raises(RefusedError, match="global headers"):
+        open_image(image).read_metadata()
+
+
+def test_the_record_that_git_archive_writes_is_no_obstacle(tmp_path: Path) -> None:
+    record = b"52 comment=" + b"0" * 40 + b"\n"
+    shared = header("pax_global_header", tarfile.XGLTYPE, len(record)) + record.ljust(512, b"\0")
+    image = tarball(tmp_path / "i.tar", shared, file("metadata.yaml", b"architecture: x86_64\n"))
+    assert open_image(image).read_metadata().text == "architecture: x86_64\n"
+
+
+def test_the_size_of_many_templates_is_summed_up_once(tmp_path: Path) -> None:
+    names = [header(f"templates/{number}") for number in range(30_000)]
+    image = tarball(tmp_path / "i.tar", file("metadata.yaml", b"architecture: x86_64\n"), *names)
+    assert len(open_contents(image).parts()) == 30_001
+
+
+def test_many_rules_are_not_looked_up_anew_at_every_member(tmp_path: Path) -> None:
+    names = [str(number) for number in range(10_000)]
+    templates = [header(f"templates/{name}") for name in names]
+    fillers = [header(f"rootfs/{number}") for number in range(20_000)]
+    image = tarball(tmp_path / "i.tar", file("metadata.yaml", b"a: b\n"), *templates, *fillers)
+    found = open_image(image).read_templates([*names, "missing"])
+    assert found["missing"].data is None
+    assert found["9999"].data == b""
+
+
+def test_brackets_in_brackets_are_refused_behind_a_long_key_too() -> None:
+    text = "a" * 1100 + ": x\nb: " + "[" * 16_000
+    with pytest.raises(TemplaterError, match="brackets"):
+        read_metadata(Source("metadata.yaml", text), "v4")
+
+
+@pytest.mark.parametrize("name", ["", "a*"])
+def test_a_thousand_tags_are_not_removed_from_a_long_text(name: str) -> None:
+    names = ",".join([name] * 20_000)
+    with pytest.raises(LimitError):
+        pongo2.compile('{{ "' + "<" * 20_000 + '"|removetags:"' + names + '" }}').render({})
+
+
+def test_a_preview_ends_though_each_step_is_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In hooks the kernel ends the child; here the clock has to be looked at."""
+    (tmp_path / "templates").mkdir()
+    rule = "templates: {/etc/x: {when: [create], template: a.tpl}}\n"
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n" + rule)
+    loop = '{% for i in "' + "x" * 100_000 + '" %}{{ b|wordcount }}{% endfor %}'
+    (tmp_path / "templates" / "a.tpl").write_text('{% set b = "' + "a " * 20_000 + '" %}' + loop)
+    monkeypatch.setattr(planning, "SECONDS", 0.2)
+    assert main(["preview", str(tmp_path)]) == 5
+    assert "runs longer than 0.2 seconds" in capfd.readouterr().out
