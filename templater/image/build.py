@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import InputError, UsageError, WriteError
+from ..errors import InputError, LimitError, UsageError, WriteError
 from ..metadata_yaml import read_metadata
 from ..source import Source, printable
 from ..views import FILE
@@ -17,6 +17,7 @@ from . import recognition
 from .archive import HARD_LINK, Member
 from .compressors import compression_named, compressor
 from .contents import Contents, Part
+from .limits import DEEPEST
 from .names import METADATA, ROOTFS, TEMPLATES
 from .outputs import Output
 from .recognition import COMPRESSIONS, SQUASHFS
@@ -168,6 +169,9 @@ def _write_tar(
     writer = TarWriter(write, format)
     count = 0
     for member, data in members:
+        if member.name.count("/") > DEEPEST:
+            name = printable(member.name[:100])
+            raise LimitError(f"'{name}…' is more than {DEEPEST} folders deep: nobody could unpack it")
         writer.add(member, data)
         count += 1
         progress(count, writer.position, member.name)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Protocol
 
@@ -91,7 +91,7 @@ class DirectoryContents:
                     self._part(member.name, limit) if member.kind != DIRECTORY else Part(_roots(member))
                 )
         parts += [self._part(name, 1 << 20) for name in _OTHERS if self._root.entry("/" + name) is not None]
-        _check_total(parts, self.name, self.limits)
+        _check_total(sum(len(part.data) for part in parts), self.name, self.limits)
         return parts
 
     def rootfs(self) -> Iterator[tuple[Member, Data]]:
@@ -102,7 +102,7 @@ class DirectoryContents:
 
     def _part(self, name: str, limit: int) -> Part:
         data = self._root.read("/" + name, limit)
-        member, _ = self.tree.file("/" + name, name)
+        member = self.tree.file("/" + name, name)
         member.kind, member.target, member.size, member.sparse = FILE, "", len(data), None
         return Part(_roots(member), data)
 
@@ -232,6 +232,7 @@ def _parts_of(path: str, limits: Limits) -> list[Part]:
     archive = Archive(open_stream(path, limits))
     layout = Layout(path)
     found: dict[str, Part] = {}
+    total = 0
     with archive.stream:
         for member in archive:
             name = layout.see(member)
@@ -244,7 +245,8 @@ def _parts_of(path: str, limits: Limits) -> list[Part]:
             data = archive.read(member, limit) if member.kind == FILE else b""
             member.size, member.sparse = len(data), None
             found[name] = Part(member, data)
-            _check_total(found.values(), path, limits)
+            total += len(data)
+            _check_total(total, path, limits)
         archive.finish()
     if METADATA not in found:
         raise layout.no_metadata()
@@ -255,8 +257,9 @@ def refuse_special(member: Member, image: str) -> None:
     """Outside the root filesystem there are files and directories, and nothing else."""
     if member.kind not in (FILE, DIRECTORY):
         raise RefusedError(f"'{image}': '{printable(member.name)}' is a {member.kind}, not a regular file")
-    if member.kind == DIRECTORY and member.name != TEMPLATES and member.name.startswith(TEMPLATES + "/"):
-        raise RefusedError(f"'{image}': '{printable(member.name)}' is a directory among the templates")
+    top, _, rest = member.name.partition("/")
+    if top == TEMPLATES and rest and (member.kind == DIRECTORY or "/" in rest):
+        raise RefusedError(f"'{image}': '{printable(member.name)}' lies in a directory among the templates")
 
 
 def _order(name: str) -> tuple[int, bytes]:
@@ -264,8 +267,7 @@ def _order(name: str) -> tuple[int, bytes]:
     return rank, os.fsencode(name)
 
 
-def _check_total(parts: Iterable[Part], image: str, limits: Limits) -> None:
-    total = sum(len(part.data) for part in parts)
+def _check_total(total: int, image: str, limits: Limits) -> None:
     if total > limits.templates_bytes:
         raise LimitError(f"'{image}': its templates have more than {limits.templates_bytes} bytes")
 

@@ -32,3 +32,6 @@ class Limits:
 
 
 DEFAULT = Limits()
+
+#: folders in folders: what is deeper can be made, but hardly be removed again, as most programs recurse
+DEEPEST = 500

@@ -8,11 +8,12 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from ..errors import InputError
+from ..errors import InputError, LimitError
 from ..rootfs.confined import Directory, Root, kind_of, reason
 from ..source import printable
 from ..views import DIRECTORY, FILE, SOCKET, SYMLINK
 from .archive import HARD_LINK, Member
+from .limits import DEEPEST
 
 _PIECE = 1024 * 1024
 # the copy-up marks of overlayfs belong to a mount, and the labels of a security module to its host
@@ -21,6 +22,15 @@ _HOST_XATTRS = ("trusted.overlay.", "security.selinux", "security.ima", "securit
 Data = Iterator[tuple[int, bytes]]
 #: an on-disk uid or gid as the container sees it
 Unshift = Callable[[int], int]
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A directory on the way down: a list of these, and not recursion, goes as deep as a tree is."""
+
+    directory: Directory
+    name: str
+    entries: Iterator[str]
 
 
 @dataclass(slots=True)
@@ -47,55 +57,63 @@ class Tree:
             raise InputError(f"'{self.root.name}{printable(path)}' does not exist")
         if found[0].kind != DIRECTORY:
             raise InputError(f"'{self.root.name}{printable(path)}' is a {found[0].kind}, not a directory")
-        with self.root.directory(path) as directory:
-            yield from self._below(directory, name, os.fstat(directory.fd))
+        opened = [self._opened(self.root.directory(path), name)]
+        try:
+            yield self._own(opened[-1]), iter(())
+            while opened:
+                entry = next(opened[-1].entries, None)
+                if entry is None:
+                    opened.pop().directory.close()
+                    continue
+                there = self._look(opened[-1], entry)
+                if isinstance(there, _Opened):
+                    opened.append(there)
+                    yield self._own(there), iter(())
+                elif there is not None:
+                    yield there
+        finally:
+            for each in opened:
+                each.directory.close()
 
-    def file(self, path: str, name: str) -> tuple[Member, Data]:
+    def file(self, path: str, name: str) -> Member:
+        """One file as a member of that name."""
         parent, _, last = path.rpartition("/")
-        directory = self.root.directory(parent or "/")
-        status = directory.lstat(last)
+        with self.root.directory(parent or "/") as directory:
+            status = directory.lstat(last)
+            if status is None:
+                raise InputError(f"'{self.root.name}{printable(path)}' does not exist")
+            return self._member(directory, last, name, status)
+
+    def _opened(self, directory: Directory, name: str) -> _Opened:
+        return _Opened(directory, name, iter(sorted(os.listdir(directory.fd), key=os.fsencode)))
+
+    def _own(self, opened: _Opened) -> Member:
+        member = self._common(opened.name, DIRECTORY, os.fstat(opened.directory.fd))
+        member.xattrs = _xattrs_of(opened.directory.fd)
+        return member
+
+    def _look(self, opened: _Opened, entry: str) -> _Opened | tuple[Member, Data] | None:
+        """A directory to go into, a member, or nothing that an archive holds."""
+        directory = opened.directory
+        status = directory.lstat(entry)
         if status is None:
-            directory.close()
-            raise InputError(f"'{self.root.name}{printable(path)}' does not exist")
-        member = self._member(directory, last, name, status)
-        return member, self._closing(directory, self._data(directory, last, member))
-
-    def _closing(self, directory: Directory, data: Data) -> Data:
-        with directory:
-            yield from data
-
-    def _below(
-        self, directory: Directory, name: str, status: os.stat_result
-    ) -> Iterator[tuple[Member, Data]]:
-        member = self._common(name, DIRECTORY, status)
-        member.xattrs = _xattrs_of(directory.fd)
-        yield member, iter(())
-        for entry in sorted(os.listdir(directory.fd), key=os.fsencode):
-            status_of = directory.lstat(entry)
-            if status_of is None:
-                continue  # gone since the listing: as if it had never been there
-            inner = f"{name}/{entry}" if name else entry
-            if stat.S_ISDIR(status_of.st_mode):
-                yield from self._enter(directory, entry, inner, status_of)
-            elif stat.S_ISSOCK(status_of.st_mode):
-                self.left_out.append(inner)
-            else:
-                member = self._member(directory, entry, inner, status_of)
-                yield member, self._data(directory, entry, member)
-
-    def _enter(
-        self, directory: Directory, entry: str, name: str, status: os.stat_result
-    ) -> Iterator[tuple[Member, Data]]:
+            return None  # gone since the listing: as if it had never been there
+        name = f"{opened.name}/{entry}" if opened.name else entry
+        if stat.S_ISSOCK(status.st_mode):
+            self.left_out.append(name)
+            return None
+        if not stat.S_ISDIR(status.st_mode):
+            member = self._member(directory, entry, name, status)
+            return member, self._data(directory, entry, member)
         if directory.is_mount(entry, status):
             self.mounts.append(name)
-            yield self._common(name, DIRECTORY, status), iter(())
-            return
+            return self._common(name, DIRECTORY, status), iter(())
+        if name.count("/") > DEEPEST:
+            raise LimitError(f"'{printable(name[:100])}…' is more than {DEEPEST} folders deep")
         try:
-            inner = directory.directory(entry)
+            return self._opened(directory.directory(entry), name)
         except OSError as error:
             raise InputError(f"'{printable(name)}' can't be opened: {reason(error)}") from error
-        with inner:
-            yield from self._below(inner, name, os.fstat(inner.fd))
 
     def _common(self, name: str, kind: str, status: os.stat_result) -> Member:
         mtime = int(status.st_mtime)

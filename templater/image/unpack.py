@@ -18,6 +18,7 @@ from ..source import printable
 from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from .archive import HARD_LINK, Member
 from .contents import Contents, Part
+from .limits import DEEPEST
 from .names import ROOTFS, TEMPLATES
 from .tree import Data
 
@@ -25,8 +26,6 @@ _HELD = 64
 _SPECIAL = {CHAR_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 #: a sparse file may claim any size; this is what Linux file systems can hold and no more than anybody packs
 _LARGEST_FILE = 1 << 44
-#: what is deeper can be made, but hardly be removed again: most programs recurse
-_DEEPEST = 500
 
 Progress = Callable[[int, int, str], None]
 
@@ -213,8 +212,8 @@ class TreeWriter:
         if held is not None:
             self._held.move_to_end(folder)
             return held
-        if folder.count("/") > _DEEPEST:
-            raise LimitError(f"'{printable(folder[:100])}…' is more than {_DEEPEST} folders deep")
+        if folder.count("/") > DEEPEST:
+            raise LimitError(f"'{printable(folder[:100])}…' is more than {DEEPEST} folders deep")
         try:
             held = self._root.directory("/" + folder)
         except InputError:

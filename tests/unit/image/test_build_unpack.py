@@ -1,6 +1,7 @@
 """What is packed and unpacked again is what it was; and what unpacking refuses."""
 
 import contextlib
+import gc
 import io
 import os
 import random
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.errors import InputError, RefusedError, TemplaterError, UsageError
+from templater.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.image import open_image
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
@@ -643,3 +644,39 @@ def test_where_files_need_names_they_are_hidden_until_whole(image_directory, tmp
     with pytest.raises(KeyboardInterrupt):
         build(contents, contents.parts(), str(out / "j"), Packing(**form), progress=interrupt)
     assert {path.name for path in out.iterdir()} == set(wanted)
+
+
+@pytest.mark.parametrize(
+    "members", [[("templates/d/b.tpl", "x")], [("templates/d", None)]], ids=["file", "folder"]
+)
+def test_folders_among_the_templates_are_refused(tmp_path, members):
+    refused(tmp_path, [*GOOD, *members], "pax", "a directory among the templates")
+
+
+def test_what_could_not_be_unpacked_is_not_built(image_directory, tmp_path):
+    without_xattrs(image_directory)
+    place = os.open(image_directory / "rootfs", os.O_RDONLY)
+    for _ in range(505):
+        os.mkdir("d", dir_fd=place)
+        inner = os.open("d", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = inner
+    os.close(place)
+    with pytest.raises(LimitError, match="more than 500 folders deep"):
+        packed(image_directory, tmp_path / "i", compression="none")
+    assert not (tmp_path / "i").exists()
+    subprocess.run(["rm", "-rf", image_directory / "rootfs"], check=True)
+
+
+def test_no_descriptor_stays_open(image_directory, tmp_path):
+    before = set(os.listdir("/proc/self/fd"))
+    packed(image_directory, tmp_path / "i", compression="gzip")
+    contents = open_contents(str(tmp_path / "i"))
+    unpack(contents, contents.parts(), str(tmp_path / "out"), policy=Policy(owners=False))
+    for _ in open_contents(str(image_directory)).rootfs():
+        break  # an abandoned walk
+    gc.collect()
+    left = set(os.listdir("/proc/self/fd")) - before
+    assert len(left) <= 2, [
+        os.readlink(f"/proc/self/fd/{fd}") for fd in left if os.path.exists(f"/proc/self/fd/{fd}")
+    ]
