@@ -13,6 +13,8 @@ vouch for its content (``security.capability``, which a write drops too, and IMA
 those in which overlayfs keeps its own books. Flags of chattr and the birth time are the new file's.
 """
 
+import _signal  # type: ignore[import-not-found]  # signal itself imports enum
+
 from .changes import CREATE, UPDATE, WRITE
 from .errors import RefusedError, TemplaterError, UsageError
 from .leftovers import PREFIX, Journal, above, attempt, is_there, sweep, unlink_if_there
@@ -111,7 +113,7 @@ class _Work:
                 _step("put in place", target.change.real, target.commit)
             self._sync()
         except BaseException as error:
-            troubles = self._undo()
+            troubles = _undisturbed(self._undo)
             if isinstance(error, TemplaterError):
                 error.notes = (*error.notes, *troubles)
             raise
@@ -167,6 +169,16 @@ class _Work:
                 attempt(unlink_if_there, directory, name)
         if self.journal is not None and not any(is_there(directory, name) for directory, name in places):
             attempt(self.journal.clear)
+
+
+def _undisturbed(call: "Callable[[], list[str]]") -> "list[str]":
+    """Neither Ctrl-C nor the alarm of a hook's time limit may end an undoing half way."""
+    waiting = (_signal.SIGALRM, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, waiting)
+    try:
+        return call()
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
 
 
 def _step(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from ..errors import InputError, UsageError, WriteError
+from ..errors import InputError, RefusedError, UsageError, WriteError
+from ..leftovers import unlink_if_there
+from ..rootfs.confined import Root
 from . import incus, lxc, nspawn, oci
 from .run import RUNTIMES
 
@@ -71,12 +74,21 @@ def shell_line(words: list[str]) -> str:
     line = shlex.join(words)
     if "\n" in line:
         raise UsageError("a line break can't stand in LXC's configuration")
-    return line
+    # LXC takes a quote at the beginning away, with its like at the end
+    return f"env {line}" if line[:1] in ("'", '"') else line
 
 
 def unit_line(words: list[str]) -> str:
-    """For systemd, whose quotes are like the shell's, but which reads % and $ even in them."""
-    return shlex.join(words).replace("%", "%%").replace("$", "$$")
+    """For systemd, whose quotes are like the shell's, but which reads %, $ and backslashes even in them."""
+    line = shlex.join(words)
+    if "\n" in line:
+        raise UsageError("a line break can't stand in a unit")
+    return line.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$")
+
+
+def words_of_unit(line: str) -> str:
+    """What ``unit_line`` was given, as a shell reads it."""
+    return line.replace("$$", "$").replace("%%", "%").replace("\\\\", "\\")
 
 
 def for_lxc(name: str, options: list[str], path: str = LXC_PATH) -> Snippet:
@@ -157,15 +169,26 @@ def _read(path: str) -> str | None:
 
 
 def _replace(path: str, text: str) -> None:
-    """The old file or the new one, with the mode that the old one had."""
-    staged = f"{path}.templater-new"
+    """The old file or the new one, with the owner and the mode that the old one had.
+
+    Its directory may be somebody else's, an unprivileged user's LXC path: no link in it is followed.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    staged = f"{name}.templater-new"
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        mode = os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o644
-        with open(staged, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(staged, path)
+        os.makedirs(folder, exist_ok=True)
+        with Root(folder) as root, root.directory("/") as directory:
+            before = directory.lstat(name)
+            if before is not None and not stat.S_ISREG(before.st_mode):
+                raise RefusedError(f"'{path}' is not a regular file", hint="print the lines and add them")
+            unlink_if_there(directory, staged)
+            with open(directory.create(staged), "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(text)
+                if before is not None and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                os.fchmod(file.fileno(), 0o644 if before is None else before.st_mode & 0o777)
+                file.flush()
+                os.fsync(file.fileno())
+            directory.rename(staged, directory, name)
     except OSError as error:
         raise WriteError(f"can't write '{path}': {(error.strerror or '').lower()}") from error

@@ -11,7 +11,7 @@ from time import gmtime, strftime
 
 from .. import __version__
 from ..child import Bounds
-from ..errors import HostError, LimitError, RefusedError, TemplaterError, UsageError
+from ..errors import HostError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
 from ..hosts import NONE
 from ..instance_directory import InstanceDirectory, Notebook, State
 from ..kept import Store, open_store
@@ -190,6 +190,8 @@ def run(arguments: "list[str]") -> int:
         return 0
     except TemplaterError as error:
         return failed(error, options, log)
+    except OSError as error:
+        return failed(WriteError(f"the system refuses: {str(error).lower()}"), options, log)
     finally:
         _signal.setitimer(_signal.ITIMER_REAL, 0)
 
@@ -231,9 +233,9 @@ def failed(error: TemplaterError, options: Options, log: Log) -> int:
 
 def describe(error: TemplaterError) -> str:
     """As ``explain()`` says it, but for the lines of an instance.yaml, which may hold secrets."""
-    if error.span is not None and error.span.source.name.endswith((".yaml", ".json")):
-        quoted = "metadata.yaml" in error.span.source.name
-        if not quoted:
+    if error.span is not None:
+        name = error.span.source.name
+        if not name.startswith("templates/") and not name.endswith("/metadata.yaml"):
             return "\n".join(
                 ("templater: " + str(error), *error.notes, *((error.hint,) if error.hint else ()))
             )

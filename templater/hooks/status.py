@@ -96,7 +96,8 @@ def nspawn_status(name: str, units: str = install.UNITS) -> Iterator[Finding]:
         return
     with open(file, encoding="utf-8") as stream:
         text = stream.read()
-    line = text.partition("ExecStartPre=")[2].partition("\n")[0].replace("%%", "%").replace("$$", "$")
+    line = text.partition("ExecStartPre=")[2].partition("\n")[0]
+    line = install.words_of_unit(line)
     yield Finding(install.MARK in line, f"'{file}' calls templater")
     yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"])
     image = option_of(line, "--source").replace("%i", name) or os.path.join("/var/lib/templater", name)

@@ -1,0 +1,122 @@
+"""What a hook writes into configurations, says when it fails, and undoes when its time is up."""
+
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from templater.apply import apply
+from templater.errors import LimitError, MetadataError, RefusedError, UsageError, WriteError
+from templater.hooks import install, run
+from templater.plan import plan
+from templater.rootfs.directory import DirectoryRootfs
+from templater.source import Source
+from templater.staging import Target
+
+
+def test_a_link_beside_a_configuration_is_not_written_through(tmp_path: Path) -> None:
+    config = tmp_path / "lxc" / "c1" / "config"
+    config.parent.mkdir(parents=True)
+    config.write_text("lxc.uts.name = c1\n")
+    config.chmod(0o600)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (config.parent / "config.templater-new").symlink_to(victim)
+    assert install.write(install.for_lxc("c1", [], str(tmp_path / "lxc")))
+    assert victim.read_text() == "precious"
+    assert "lxc.hook.clone" in config.read_text()
+    assert config.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_configuration_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "c1").mkdir()
+    (tmp_path / "c1" / "config").symlink_to(victim)
+    with pytest.raises(RefusedError):
+        install.write(install.for_lxc("c1", [], str(tmp_path)))
+    assert victim.read_text() == "precious"
+
+
+def test_a_quoted_interpreter_survives_lxc_s_own_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """lxc-info shows what LXC makes of ``'a b' … 'c'``: it loses its first and its last quote."""
+    monkeypatch.setattr(sys, "executable", "/opt/my python/bin/python3")
+    line = install.shell_line(install.argv("lxc", ["--source", "/a b"]))
+    assert line[0] not in "'\""
+    assert shlex.split(line)[:2] == ["env", "/opt/my python/bin/python3"]
+
+
+def test_a_unit_s_line_keeps_backslashes_and_refuses_line_breaks() -> None:
+    words = ["/bin/x", "a\\n", "100%", "$HOME", "it's"]
+    line = install.unit_line(words)
+    assert "a\\\\n" in line
+    assert shlex.split(install.words_of_unit(line)) == words
+    with pytest.raises(UsageError):
+        install.unit_line(["/bin/x", "a\nExecStart=/bin/evil"])
+
+
+def test_no_line_of_an_instance_s_description_is_quoted_whatever_its_name() -> None:
+    for name in ("/srv/web1", "/srv/web1.conf", "/srv/instance.yaml"):
+        source = Source(name, "config: {user.password: hunter2")
+        assert "hunter2" not in run.describe(MetadataError("not YAML", source.span(8)))
+    assert "hunter2" in run.describe(MetadataError("bad", Source("templates/a.tpl", "hunter2").span(0)))
+
+
+def test_an_error_of_the_system_is_said_and_may_be_kept_going_after(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run, "understand", full)
+    assert run.run(["lxc"]) == WriteError.exit_code
+    assert "no space left" in capfd.readouterr().err
+    assert run.run(["lxc", "--on-error", "keep-going"]) == 0
+
+
+def test_an_alarm_does_not_interrupt_the_undoing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = tmp_path / "image"
+    (image / "templates").mkdir(parents=True)
+    rules = "".join(f"  /{name}: {{when: [start], template: a.tpl}}\n" for name in "abc")
+    (image / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\ntemplates:\n" + rules)
+    (image / "templates" / "a.tpl").write_text("new")
+    rootfs = tmp_path / "rootfs"
+    rootfs.mkdir()
+    for name in "abc":
+        (rootfs / name).write_text("old")
+
+    def expired(*_: object) -> None:
+        raise LimitError("the hook took too long")
+
+    commit, put_back = Target.commit, Target.put_back
+
+    def failing(target: Target) -> None:
+        if target.name == "c":
+            raise OSError(5, "Input/output error")
+        commit(target)
+
+    def alarmed(target: Target) -> None:
+        os.kill(os.getpid(), signal.SIGALRM)
+        put_back(target)
+
+    monkeypatch.setattr(Target, "commit", failing)
+    monkeypatch.setattr(Target, "put_back", alarmed)
+    before = signal.signal(signal.SIGALRM, expired)
+    try:
+        with DirectoryRootfs(str(rootfs)) as view, pytest.raises((LimitError, WriteError)):
+            apply(plan_of(image, view), view)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert sorted(path.name for path in rootfs.iterdir()) == ["a", "b", "c"]
+    assert {path.read_text() for path in rootfs.iterdir()} == {"old"}
+
+
+def plan_of(image: Path, view: DirectoryRootfs):  # type: ignore[no-untyped-def]
+    from templater.hosts import NONE
+    from templater.image import open_image
+    from templater.instance import Instance
+
+    return plan(open_image(str(image)), Instance("c1"), triggers=("start",), rootfs=view, host=NONE)
