@@ -128,12 +128,17 @@ def _unpack_into(
             directory.mkdir(ROOTFS, 0o755)
         with top.below("/" + ROOTFS) as root:
             writer = TreeWriter(root, policy, ids, done)
-            for member, data in contents.rootfs():
-                writer.add(member, data)
-                progress(done.members, done.size, member.name)
-            writer.finish()
-        # who may pass here is for the rootfs to say: a mapped root has to be able to
-        os.fchmod(top.fd, 0o711)
+            try:
+                for member, data in contents.rootfs():
+                    writer.add(member, data)
+                    progress(done.members, done.size, member.name)
+                writer.finish()
+            finally:
+                writer.close()
+        # who may pass here is for the rootfs to say: a mapped root has to be able to. But nobody of this
+        # machine may run a setuid program of its real root's that an image brought, or open its disks
+        exposed = (policy.privileges or policy.special) and ids.on_disk(0, 0)[0] == 0
+        os.fchmod(top.fd, 0o700 if exposed else 0o711)
     return done
 
 
@@ -199,12 +204,15 @@ class TreeWriter:
 
     def finish(self) -> None:
         """Directories get their modes and times, the innermost first."""
-        for directory in self._held.values():
-            directory.close()
-        self._held.clear()
+        self.close()
         for member in reversed(self._directories.values()):
             with self._root.directory("/" + member.name) as directory:
                 self._stamp(directory.fd, member)
+
+    def close(self) -> None:
+        for directory in self._held.values():
+            directory.close()
+        self._held.clear()
 
     def _place(self, folder: str) -> Directory:
         """The directory of that path, held open; made where an archive left it out."""
