@@ -79,6 +79,11 @@ class DirectoryContents:
         self._root = Root(path)
         self.tree = Tree(self._root, latest, uid, gid)
 
+    def __del__(self) -> None:
+        root = getattr(self, "_root", None)
+        if root is not None:
+            root.close()
+
     def parts(self) -> list[Part]:
         if self._root.entry("/" + METADATA) is None:
             raise InputError(f"'{self.name}' has no metadata.yaml: it is no image")
