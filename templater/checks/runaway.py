@@ -8,9 +8,13 @@ from ..errors import LimitError
 from ..hosts import INCUS
 from ..instance import CONTAINER, VIRTUAL_MACHINE, Instance
 from ..metadata import TRIGGERS
+from ..pongo2.state import Limits
 from ..rendering import render
 from ..source import printable
 from . import Sight, Survey, check
+
+#: steps alone do not bound the time: each may read a value of megabytes
+LIMITS = Limits(seconds=10.0)
 
 PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
 
@@ -22,7 +26,7 @@ def look(survey: Survey) -> Iterator[Sight]:
         return
     told: set[str] = set()
     for probe in PROBES:
-        for rendering in render(survey.metadata, survey.templates, probe, TRIGGERS, INCUS):
+        for rendering in render(survey.metadata, survey.templates, probe, TRIGGERS, INCUS, limits=LIMITS):
             error, rule = rendering.error, rendering.rule
             if isinstance(error, LimitError) and rule.template not in told:
                 told.add(rule.template)

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from templater import pongo2
+from templater.checks import runaway
 from templater.cli import main, planning
 from templater.errors import LimitError, RefusedError, TemplaterError
 from templater.image import open_image
 from templater.image.contents import open_contents
 from templater.metadata_yaml import read_metadata
+from templater.pongo2.state import Limits
 from templater.source import Source
 
 
@@ -93,4 +95,17 @@ def test_a_preview_ends_though_each_step_is_long(
     (tmp_path / "templates" / "a.tpl").write_text('{% set b = "' + "a " * 20_000 + '" %}' + loop)
     monkeypatch.setattr(planning, "SECONDS", 0.2)
     assert main(["preview", str(tmp_path)]) == 5
+    assert "runs longer than 0.2 seconds" in capfd.readouterr().out
+
+
+def test_an_audit_ends_though_each_step_is_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "templates").mkdir()
+    rule = "templates: {/etc/x: {when: [create], template: a.tpl}}\n"
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n" + rule)
+    loop = '{% for i in "' + "x" * 100_000 + '" %}{{ b|wordcount }}{% endfor %}'
+    (tmp_path / "templates" / "a.tpl").write_text('{% set b = "' + "a " * 20_000 + '" %}' + loop)
+    monkeypatch.setattr(runaway, "LIMITS", Limits(seconds=0.2))
+    assert main(["audit", str(tmp_path)]) == 1
     assert "runs longer than 0.2 seconds" in capfd.readouterr().out
