@@ -5,11 +5,7 @@ and may open no other: no file, no socket, no process. What it answers is a sequ
 each a list of byte strings; the parent takes nothing from it but these bytes.
 """
 
-import _ctypes
-import gc
 import os
-import resource
-import select
 import sys
 from time import monotonic
 
@@ -37,6 +33,10 @@ MAX_DEPTH = 10_000
 #: the child's exit codes, and the record that it leaves when it fails
 FAILED, OUT_OF_MEMORY, TOO_DEEP, TOO_MUCH = 70, 71, 72, 73
 BUG = b"bug"
+
+#: what a child says when it has said everything
+END = (b"end",)
+_END = b"6:3:end,,"  # as it is framed
 
 
 class Bounds:
@@ -78,12 +78,13 @@ class Child:
         except BaseException:
             self.close()
             raise
-        status = self.reap()
-        if status:
-            raise _death(status, self.bounds, data)
-        return parse(data)
+        if data.endswith(_END):  # all is said; how the child ends does not matter, and close() sees to it
+            return parse(data)[:-1]
+        raise _death(self.reap(), self.bounds, data)
 
     def receive(self) -> bytes:
+        import select
+
         poll = select.poll()
         poll.register(self.pipe, select.POLLIN)
         chunks: list[bytes] = []
@@ -142,11 +143,12 @@ def _live(
     send = _sender(pipe, bounds)
     try:
         prepare()
-        gc.enable()
         # a caller's higher limit would have deep recursion end in a lack of memory, which is harder to tell
         sys.setrecursionlimit(min(sys.getrecursionlimit(), MAX_DEPTH))
         lock(pipe, bounds)
         work(send)
+        send(END)
+        os.close(pipe)  # the parent goes on while this process is taken down
         code = 0
     except MemoryError:
         code = OUT_OF_MEMORY
@@ -189,6 +191,8 @@ def _sender(pipe: int, bounds: Bounds) -> "Send":
 
 def lock(pipe: int, bounds: Bounds) -> None:
     """Give up everything but computing, the memory allowed, and writing to ``pipe``."""
+    import resource
+
     prctl = libc("prctl")
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -269,26 +273,22 @@ def call_filter(arch: int, calls: "tuple[int, ...]") -> bytes:
     return b"".join(program)
 
 
-class _Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
-    _type_ = "i"
-
-
-class _Char(_ctypes._SimpleCData):  # type: ignore[type-arg]
-    _type_ = "c"
-
-
-class _Function(_ctypes.CFuncPtr):
-    _flags_ = _ctypes.FUNCFLAG_CDECL
-    _restype_ = _Int
-
-
 def libc(name: str) -> "Callable[..., int]":
     """A function of the C library that Python has no name for.
 
     The ctypes package would cost two milliseconds more than the module below it.
     """
+    import _ctypes
+
+    class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
+        _type_ = "i"
+
+    class Call(_ctypes.CFuncPtr):
+        _flags_ = _ctypes.FUNCFLAG_CDECL
+        _restype_ = Int
+
     process = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-    function: Callable[..., int] = _Function(_ctypes.dlsym(process, name))
+    function: Callable[..., int] = Call(_ctypes.dlsym(process, name))
     return function
 
 
@@ -299,8 +299,13 @@ def _filter_calls(prctl: "Callable[..., int]") -> None:
         return
     program = call_filter(*known)
 
+    import _ctypes
+
+    class Char(_ctypes._SimpleCData):  # type: ignore[type-arg]
+        _type_ = "c"
+
     class Memory(_ctypes.Array):  # type: ignore[type-arg]
-        _type_ = _Char
+        _type_ = Char
         _length_ = len(program)
 
     memory = Memory.from_buffer_copy(program)

@@ -5,7 +5,6 @@ Handed a kept compilation it loads no parser and no compiler. When that run fail
 second child starts from the sources, finds the exact place of the error, and its answer counts.
 """
 
-import gc
 import marshal
 import sys
 
@@ -185,6 +184,7 @@ class Run:
     def restart(self) -> None:
         self.job.kept.clear()
         if self.child is not None:
+            self.child.close()
             self.child = self.fork()
 
     def anew(self) -> Answer:
@@ -203,9 +203,7 @@ class Run:
         if self.child is not None:
             return read_answer(self.job, self.child.answer())
         records: list[Record] = []
-        gc.enable()
-        prepare(self.job)
-        try:
+        try:  # nothing has to be imported beforehand where files can be opened
             render(self.job, lambda fields: records.append(list(fields)))
         except Exception as error:
             if isinstance(error, TemplaterError) or not self.warm:
@@ -243,10 +241,10 @@ def fill(path: str, cache: str = "", dialect: str = "") -> "dict[str, Kept]":
                 hint="it has to be mode 0700 and yours",
             )
         run = Run(job, store, None, in_child=True)
-        if run.warm:
+        try:
+            return dict(job.kept) if run.warm else run.finish().kept
+        finally:
             run.close()
-            return dict(job.kept)
-        return run.finish().kept
     finally:
         if notebook is not None:
             notebook.close()

@@ -11,10 +11,10 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import CodeType, ModuleType
+    from types import ModuleType
     from typing import Any, NoReturn
 
-    Entry = tuple[str, bool, int, int, CodeType]
+    Entry = tuple[str, bool, int, int, bytes]
 
 #: what is worth having there; a test holds it to what a warm hook loads
 MODULES = (
@@ -33,7 +33,7 @@ MODULES = (
     "templater.staging", "templater.views",
 )  # fmt: skip
 
-FORMAT = 1
+FORMAT = 2
 PACKAGE = __file__.rpartition("/hooks/")[0]
 
 
@@ -65,14 +65,15 @@ class Finder:
         return None
 
     def exec_module(self, module: "ModuleType") -> None:
-        exec(self.entries[module.__name__][4], module.__dict__)  # noqa: S102 - as for any module
+        code = marshal.loads(self.entries[module.__name__][4])  # noqa: S302 - as Python itself does
+        exec(code, module.__dict__)  # noqa: S102
 
 
 def main() -> "NoReturn":
     """What the line that ``hook install`` writes calls."""
     import gc
 
-    gc.disable()  # a short life, in which nothing is worth collecting; the child has its own
+    gc.set_threshold(100_000, 50, 50)  # a short life, in which little is worth collecting
     finder = Finder(read())
     sys.meta_path.insert(0, finder)
     from .run import serve
@@ -133,7 +134,8 @@ def entries() -> "Any":
             source = posix.read(fd, status.st_size)
         finally:
             posix.close(fd)
-        yield name, (file, is_package, status.st_mtime_ns, status.st_size, compile(source, file, "exec"))
+        code = marshal.dumps(compile(source, file, "exec"))
+        yield name, (file, is_package, status.st_mtime_ns, status.st_size, code)
 
 
 def _is_directory(path: str) -> bool:

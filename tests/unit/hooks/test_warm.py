@@ -71,7 +71,7 @@ def test_a_damaged_file_is_none(package, data):
 def test_a_file_that_others_can_write_is_none(package):
     line(package)
     version, where, entries = marshal.loads(kept(package).read_bytes())
-    evil = compile("raise SystemExit(99)", "x", "exec")
+    evil = marshal.dumps(compile("raise SystemExit(99)", "x", "exec"))
     entries = {name: (*entry[:4], evil) for name, entry in entries.items()}
     kept(package).write_bytes(marshal.dumps((version, where, entries)))
     assert line(package).returncode == 99, "it would have been used"
