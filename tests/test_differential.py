@@ -19,9 +19,9 @@ EXAMPLES = {"templates": 1500, **dict.fromkeys(PROFILES, 400)}
 
 
 @pytest.fixture(scope="module")
-def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
+def oracle() -> Iterator[Oracle]:
     try:
-        program = program_for("v4", tmp_path_factory.mktemp("oracle"))
+        program = program_for("v4")
     except Unavailable as missing:
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI must compare with the real pongo2: {missing}")

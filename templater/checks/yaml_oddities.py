@@ -11,5 +11,6 @@ from . import Sight, Survey, check
 def look(survey: Survey) -> Iterator[Sight]:
     if survey.metadata is None:
         return
-    for message, span in survey.metadata.findings:
-        yield Sight(message, span, severity="medium" if "twice" in message or "duplicate" in message else "")
+    for finding in survey.metadata.findings:
+        severity = "medium" if finding.code == "duplicate-key" else ""
+        yield Sight(finding.message, finding.span, severity=severity)

@@ -1,13 +1,15 @@
 """The real pongo2 as a program that answers JSON lines: building it, driving it, outliving it."""
 
+import atexit
 import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
@@ -50,14 +52,17 @@ def build(folder: Path) -> Path:
     return program
 
 
-def program_for(dialect: str, folder: Path | None = None) -> Path:
-    """The oracle of a dialect: what TEMPLATER_ORACLE_V4 or _V6 names, else (v4) one built here."""
+@cache
+def program_for(dialect: str) -> Path:
+    """The oracle of a dialect: what TEMPLATER_ORACLE_V4 or _V6 names, else (v4) one built once, here."""
     named = os.environ.get(f"TEMPLATER_ORACLE_{dialect.upper()}")
     if named:
         return Path(named)
     if dialect != "v4":
         raise Unavailable(f"TEMPLATER_ORACLE_{dialect.upper()} names no program")
-    return build(folder or Path(tempfile.mkdtemp(prefix="templater-oracle-")))
+    folder = TemporaryDirectory(prefix="templater-oracle-")
+    atexit.register(folder.cleanup)
+    return build(Path(folder.name))
 
 
 class Oracle:
