@@ -13,6 +13,7 @@ import os
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,8 +191,13 @@ class Side:
                        capture_output=True, timeout=60)  # fmt: skip
 
     def close(self) -> None:
-        for each in self.incus.json("list", "-f", "json"):
-            self.incus("delete", "-f", each["name"], code=None)
+        for _ in range(20):  # a start that failed may still be on its way out
+            names = [each["name"] for each in self.incus.json("list", "-f", "json")]
+            if not names:
+                break
+            for name in names:
+                self.incus("delete", "-f", name, code=None)
+            time.sleep(0.2 if self.incus.json("list", "-f", "json") else 0)
         for each in self.incus.json("image", "list", "-f", "json"):
             self.incus("image", "delete", each["fingerprint"], code=None)
         for each in self.incus.json("profile", "list", "-f", "json"):
