@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 HELP = """Preview SRC again at every change.
 
-Templates, metadata.yaml and the instance's files are watched. With ROOTFS it is the patch that is shown again, as `templater diff` prints it. Ends with Ctrl-C.
+Templates, metadata.yaml and the instance's files are watched. With ROOTFS it is the patch that is shown
+again, as `templater diff` prints it. Ends with Ctrl-C.
 
 \b
 Examples:
