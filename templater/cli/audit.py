@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 HELP = """Judge IMAGE without running it.
 
 Each finding has a severity, a place, and the public advisory it resembles. All of the image is read:
-nothing hides behind the members that a daemon stops at. The exit code is 1
-if there is a finding at or above --at-least.
+nothing hides behind the members that a daemon stops at. The exit code is 1 if there is a finding at
+or above --at-least.
 
 \b
 Examples:

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 HELP = """Show the files that SRC's templates would write.
 
 Each comes with owner, mode and the reason. Nothing is written and no daemon is asked. The exit code is 5
-if a template fails, or if the
-chosen host would fail where we would not.
+if a template fails, or if the chosen host would fail where we would not.
 
 \b
 Examples:
