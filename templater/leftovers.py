@@ -96,7 +96,10 @@ def _sweep_directory(root: Root, place: str, tokens: "set[str]") -> bool:
     except TemplaterError:
         return True  # not there, or not a directory any more
     with directory:
-        names = [name for name in directory.listdir() if name.startswith(PREFIX)]
+        try:
+            names = [name for name in directory.listdir() if name.startswith(PREFIX)]
+        except OSError:
+            return False  # what can't be looked for now is looked for next time
         return not [name for name in names if not _remove_leftover(directory, name, tokens)]
 
 

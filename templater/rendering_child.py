@@ -15,7 +15,7 @@ from .instance import Instance, Profile
 from .kept import Kept, is_ours, key
 from .lifecycle import passes
 from .metadata import Metadata, Rule
-from .source import Source, Span
+from .source import Source, Span, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -486,7 +486,8 @@ def error_read(fields: "list[bytes]", source_of: "Callable[[str], Source | None]
         source = source_of(notes[0])
         span = None if source is None else _span(source, fields[6], fields[7])
         notes = notes[3:]
-    error = kind(_text(message), span, _text(hint), tuple(notes))
+    # a child that was taken over may say anything, and a terminal may be what it says it to
+    error = kind(printable(_text(message)), span, printable(_text(hint)), tuple(map(printable, notes)))
     if isinstance(error, TemplateError) and said:
         error.pongo2_error = _text(said[1:])
     return error

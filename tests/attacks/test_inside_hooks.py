@@ -120,3 +120,11 @@ def plan_of(image: Path, view: DirectoryRootfs):  # type: ignore[no-untyped-def]
     from templater.instance import Instance
 
     return plan(open_image(str(image)), Instance("c1"), triggers=("start",), rootfs=view, host=NONE)
+
+
+def test_a_child_that_was_taken_over_steers_no_terminal():
+    from templater.rendering_child import error_read
+
+    fields = [b"RenderError", b"gone\x1b[2J\nok", b"\x1b]0;x\x07", b"", b"0", b"note\r\x1b[1A"]
+    error = error_read(fields, lambda name: None)
+    assert error.explain().split("\n") == ["gone\\x1b[2J\\nok", "note\\r\\x1b[1A", "hint: \\x1b]0;x\\x07"]

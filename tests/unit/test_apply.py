@@ -303,6 +303,16 @@ def test_leftovers_are_told_by_their_inode_and_nothing_else_is_touched(rootfs, t
     assert sorted(os.listdir(top / "etc")) == ["hosts", "keep"]
 
 
+def test_a_directory_that_can_not_be_listed_keeps_nobody_from_writing(rootfs, top, monkeypatch):
+    def broken(directory):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    plan = a_plan({"/etc/hosts": "new"}, rootfs)
+    monkeypatch.setattr(Directory, "listdir", broken)
+    apply(plan, rootfs)
+    assert (top / "etc/hosts").read_text() == "new"
+
+
 def test_a_journal_leads_to_leftovers_in_places_the_next_plan_does_not_visit(rootfs, top, tmp_path):
     (tmp_path / "state").mkdir()
     (top / "var" / f"{PREFIX}cc-1-1").write_text("its inode was numbered anew")
