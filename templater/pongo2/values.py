@@ -657,7 +657,7 @@ def _sorted(v: "list[Any]", backwards: bool) -> "list[Any]":
 
 def _byte_order(texts: "Iterable[str]") -> "Callable[[str], bytes] | None":
     """Code points order as bytes do, but for escaped bytes."""
-    return to_bytes if any(has_bytes(text) for text in texts) else None
+    return to_bytes if has_bytes("".join(texts)) else None
 
 
 # --- operators -------------------------------------------------------------------------------------
@@ -745,11 +745,13 @@ def negative(v: object) -> "int | float":
 
 def get_field(v: object, name: str) -> "Any":
     """``v.name``: a Go method (a Function), a key or a field; None if there is none of that name."""
-    if type(v) is dict or type(v) is GoMap:
-        return v.get(name)
-    if type(v) is ForLoop:
-        return v.get(name)
-    if isinstance(v, MethodMap | GoList | Struct) and v.methods is not None and name in v.methods:
+    exact = type(v)
+    if exact is dict or exact is GoMap or exact is ForLoop:
+        return v.get(name)  # type: ignore[attr-defined]
+    if exact is MethodMap:  # devices and each device: the usual way here, so no isinstance before it
+        methods = v.methods  # type: ignore[attr-defined]
+        return methods[name] if name in methods else v.get(name)  # type: ignore[attr-defined]
+    if isinstance(v, (GoList, Struct)) and v.methods is not None and name in v.methods:
         return v.methods[name]
     if isinstance(v, dict):
         return v.get(name)
