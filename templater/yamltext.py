@@ -178,6 +178,11 @@ _LONGEST_KEY: Final = {"v2": 1024, "v4": 4 * 4096}
 
 _DEEPEST_FLOW: Final = 500
 
+
+class _TooDeep(ScannerError):
+    """A limit that is met while scanning."""
+
+
 #: False where PyYAML was built without libyaml, which it does silently
 HAS_LIBYAML: Final = bool(yaml.__with_libyaml__)
 if HAS_LIBYAML:
@@ -196,7 +201,7 @@ class PureParser(Reader, Scanner, Parser):
     def fetch_flow_collection_start(self, token_class: Any) -> None:
         # far above what is a limit already: it would be seen only after all keys that may begin here
         if self.flow_level > _DEEPEST_FLOW:
-            raise ScannerError(None, None, "too many brackets in each other", self.get_mark())
+            raise _TooDeep(None, None, "too many brackets in each other", self.get_mark())
         super().fetch_flow_collection_start(token_class)
 
     def scan_to_next_token(self) -> None:
@@ -237,6 +242,10 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
         return _only_v4(source, parser, limits) if rules == "v4" else _first_v2(source, parser, limits)
     except ReaderError as error:
         raise _reader_error(source, error) from None
+    except _TooDeep as error:
+        mark: Any = error.problem_mark
+        place = source.span(min(mark.index, len(source.text) - 1))
+        raise LimitError(f"nested more than {min(limits.depth, _DEEPEST_FLOW)} levels deep", place) from None
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(source, error, rules) from None
     finally:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from threading import Thread
 from typing import Any
 
@@ -60,9 +60,15 @@ def program_for(dialect: str) -> Path:
         return Path(named)
     if dialect != "v4":
         raise Unavailable(f"TEMPLATER_ORACLE_{dialect.upper()} names no program")
-    folder = TemporaryDirectory(prefix="templater-oracle-")
-    atexit.register(folder.cleanup)
-    return build(Path(folder.name))
+    folder = Path(mkdtemp(prefix="templater-oracle-"))
+    atexit.register(_remove, folder, os.getpid())
+    return build(folder)
+
+
+def _remove(folder: Path, owner: int) -> None:
+    """Not by a forked child that ends: the folder is its parent's."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Oracle:
