@@ -29,17 +29,19 @@ class Incus:
         self.folder = folder / "incus"
         self.folder.mkdir(mode=0o711)
         self.log = folder / "incus.log"
+        self.words = folder / "incus.stderr"
         self.environment = {**os.environ, "INCUS_DIR": str(self.folder), "HOME": str(folder), "LC_ALL": "C"}
         if not idmapped_mounts:
             self.environment["INCUS_IDMAPPED_MOUNTS_DISABLE"] = "1"
-        self._daemon = subprocess.Popen(
-            [*CG2, DAEMON, "--group", "root", "--logfile", str(self.log)],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with self.words.open("wb") as words:
+            self._daemon = subprocess.Popen(
+                [*CG2, DAEMON, "--group", "root", "--logfile", str(self.log)],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=words,
+                start_new_session=True,
+            )
 
     def set_up(self) -> Incus:
         run(DAEMON, "waitready", "--timeout=60", env=self.environment, timeout=90)
@@ -79,10 +81,29 @@ class Incus:
         lines = [line for line in self.log.read_text().splitlines() if "start hook failed" in line]
         return lines[-1] if lines else ""
 
+    def death(self) -> str:
+        """How the daemon died, with its last words; empty while it lives."""
+        code = self._daemon.poll()
+        if code is None:
+            return ""
+        lines = self.words.read_text(errors="replace").splitlines()
+        words = "\n".join(line for line in lines if not line.startswith("time="))
+        return f"the daemon died (exit code {code}): {words[:2000]}"
+
+    def must_live(self) -> None:
+        """A daemon that died is the cause of all that fails after it."""
+        death = self.death()
+        assert not death, death
+
     def close(self) -> None:
-        names = [each["name"] for each in self.json("list", "-f", "json")]
-        for name in names:
-            run("incus", "delete", "-f", name, code=None, env=self.environment)
+        try:
+            self.must_live()
+            for each in self.json("list", "-f", "json"):
+                run("incus", "delete", "-f", each["name"], code=None, env=self.environment)
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
         self._daemon.send_signal(signal.SIGTERM)
         try:
             self._daemon.wait(timeout=60)

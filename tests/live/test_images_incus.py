@@ -101,13 +101,29 @@ def started(incus: Incus, alias: str, name: str) -> dict[str, tuple[str, str]]:
     return found
 
 
+def expected_of(image: Path, name: str, os_: str) -> dict[str, tuple[str, str]]:
+    """What our preview of this image (a file, a pair of which the first, a directory) promises."""
+    files = previewed(image, "--name", name, "-c", "user.foo=bar", "-c", f"image.os={os_}")
+    return {
+        "/etc/hostname": ("0:0 644", files["/etc/hostname"]),
+        "/etc/app.conf": ("33:34 640", files["/etc/app.conf"]),
+    }
+
+
+def exported_by(incus: Incus, alias: str, into: Path) -> list[str]:
+    """The files that Incus writes, metadata first."""
+    into.mkdir()
+    incus("image", "export", alias, str(into))
+    return [str(path) for path in sorted(into.iterdir(), key=lambda path: path.name[:5] != "meta-")]
+
+
 FORMS = [
     *(
         {"layout": "unified", "compression": each}
         for each in ("gzip", "xz", "zstd", "none", "bzip2", "lzma", "lz4")
     ),
-    *({"layout": "split", "compression": each, "rootfs": "tar"} for each in ("gzip", "xz", "zstd")),
-    {"layout": "split", "compression": "xz", "rootfs": "squashfs"},
+    *({"layout": "split", "compression": each, "rootfs": "tar"} for each in ("gzip", "xz", "zstd", "none")),
+    *({"layout": "split", "compression": each, "rootfs": "squashfs"} for each in ("gzip", "xz", "zstd")),
     {"layout": "unified", "compression": "none", "tar": "gnu"},
 ]
 
@@ -122,11 +138,7 @@ def test_what_is_built_here_starts_there_with_the_previewed_files(incus, work, f
     incus("image", "import", *files, "--alias", alias)
     name = f"c{FORMS.index(form)}"
     found = started(incus, alias, name)
-    expected = previewed(work / "image", "--name", name, "-c", "user.foo=bar", "-c", "image.os=tiny")
-    assert found == {
-        "/etc/hostname": ("0:0 644", expected["/etc/hostname"]),
-        "/etc/app.conf": ("33:34 640", expected["/etc/app.conf"]),
-    }
+    assert found == expected_of(work / "image", name, "tiny")
     shown = incus.image(alias)
     assert shown["fingerprint"] == fingerprint(*files)
     assert shown["properties"] == {"os": "tiny", "description": "built here"}
@@ -204,31 +216,93 @@ def test_what_incus_exports_is_read_named_as_we_name_it_and_packed_again_imports
     shutil.rmtree(ours)
 
 
-def test_what_incus_publishes_is_read_and_packed_again_imports(incus, work):
+EXPORTS = [
+    *({"layout": "unified", "compression": each} for each in ("gzip", "xz", "zstd", "none")),
+    *({"layout": "split", "compression": each, "rootfs": "tar"} for each in ("gzip", "zstd")),
+    {"layout": "split", "compression": "xz", "rootfs": "squashfs"},
+]
+#: how an exported image is packed again: never as it was
+AGAIN = [
+    ("--format", "unified", "--compression", "zstd", "--level", "5"),
+    ("--format", "split", "--compression", "gzip", "--level", "5"),
+    ("--format", "split", "--compression", "xz", "--level", "5", "--rootfs", "squashfs"),
+]
+
+
+@pytest.mark.parametrize("again", AGAIN, ids=lambda words: "-".join(words[1::2]))
+@pytest.mark.parametrize("form", EXPORTS, ids=lambda form: "-".join(form.values()))
+def test_what_incus_exports_and_we_pack_again_starts_there_with_the_previewed_files(
+    incus, work, tmp_path, form, again
+):
+    need("mksquashfs", "sqfs2tar")
+    incus("image", "import", *stored(work, **form), "--alias", "before")
+    exported = exported_by(incus, "before", tmp_path / "exported")
+    before = incus.image("before")["fingerprint"]
+    assert fingerprint(*exported) == before
+    incus("image", "delete", "before")
+    (tmp_path / "ours").mkdir()
+    said = json.loads(
+        templater("image", "export", *exported, str(tmp_path / "ours"), *again, "--json").stdout
+    )
+    assert said["fingerprint"] != before
+    incus("image", "import", *said["files"], "--alias", "after")
+    assert incus.image("after")["fingerprint"] == said["fingerprint"]
+    assert started(incus, "after", "r1") == expected_of(Path(exported[0]), "r1", "tiny")
+    rootfs = incus.rootfs("r1")
+    assert (rootfs / "etc/passwd").stat().st_ino == (rootfs / "etc/passwd-").stat().st_ino
+    assert (rootfs / "etc/sparse").read_bytes() == bytes(1 << 20) + b"end"
+    incus("delete", "-f", "r1")
+    incus("image", "delete", "after")
+
+
+@pytest.mark.parametrize("form", EXPORTS, ids=lambda form: "-".join(form.values()))
+def test_what_incus_exports_and_we_edit_starts_there_with_the_previewed_files(incus, work, tmp_path, form):
+    incus("image", "import", *stored(work, **form), "--alias", "before")
+    first, *rest = exported_by(incus, "before", tmp_path / "exported")
+    incus("image", "delete", "before")
+    words = ["--rootfs", rest[0]] if rest else []
+    old, _, new = templater("image", "set-property", first, "os=edited", *words).stdout.partition(" -> ")
+    assert old != new.strip() == fingerprint(first, *rest)
+    incus("image", "import", first, *rest, "--alias", "after")
+    assert incus.image("after")["fingerprint"] == new.strip()
+    assert started(incus, "after", "r2") == expected_of(Path(first), "r2", "edited")
+    incus("delete", "-f", "r2")
+    incus("image", "delete", "after")
+
+
+@pytest.mark.parametrize("again", AGAIN, ids=lambda words: "-".join(words[1::2]))
+@pytest.mark.parametrize("compression", ["gzip", "xz", "zstd", "none"])
+def test_what_incus_publishes_is_read_and_packed_again_starts_there(
+    incus, work, tmp_path, compression, again
+):
     (file,) = stored(work, layout="unified", compression="gzip")
     incus("image", "import", file, "--alias", "base")
     incus("create", "base", "p1", "-c", "user.foo=bar")
-    incus("publish", "p1", "--alias", "published", "os=published")
-    incus("image", "export", "published", str(work / "p"))
-    (published,) = (path for path in work.iterdir() if path.name.startswith("p.tar"))
+    incus("publish", "p1", "--alias", "published", "--compression", compression, "os=published")
+    (published,) = exported_by(incus, "published", tmp_path / "exported")
     names = subprocess.run(
         ["tar", "-tf", published], check=True, capture_output=True, text=True
     ).stdout.split()
     assert names.index("templates/app.tpl") > names.index("rootfs/etc/passwd")  # why reading can't stop early
-    found = describe(str(published))
+    found = describe(published)
     assert found.metadata.properties["os"] == "published"
     assert found.fingerprint == incus.image("published")["fingerprint"]
+    assert found.files[0].compression == compression
     read = open_image(published).read_templates(TEMPLATES)
     assert {name: read[name].data.decode() for name in TEMPLATES} == TEMPLATES
-    templater("image", "export", str(published), str(work / "again.tar.xz"), "--reuse")
-    incus("image", "import", str(work / "again.tar.xz"), "--alias", "again")
-    again = started(incus, "again", "p2")
-    assert again["/etc/hostname"] == ("0:0 644", "p2\n")
-    assert again["/etc/app.conf"] == ("33:34 640", "foo = bar\nos = published\n")
-    for name in ("p1", "p2"):
-        incus("delete", "-f", name)
-    for alias in ("base", "published", "again"):
+    incus("delete", "-f", "p1")
+    for alias in ("base", "published"):
         incus("image", "delete", alias)
+    (tmp_path / "ours").mkdir()
+    said = json.loads(
+        templater("image", "export", published, str(tmp_path / "ours"), *again, "--json").stdout
+    )
+    assert said["fingerprint"] != found.fingerprint
+    incus("image", "import", *said["files"], "--alias", "again")
+    assert incus.image("again")["fingerprint"] == said["fingerprint"]
+    assert started(incus, "again", "p2") == expected_of(Path(published), "p2", "published")
+    incus("delete", "-f", "p2")
+    incus("image", "delete", "again")
 
 
 def test_what_is_published_here_starts_there(incus, work):

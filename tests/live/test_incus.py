@@ -23,13 +23,14 @@ import pytest
 from templater.deviations import explanations
 from templater.hosts import INCUS_DEBIAN
 from templater.image import open_image
+from templater.instance import Instance
 from templater.instance_yaml import read_instance
 from templater.lifecycle import passes
 from templater.plan import plan
 from templater.rootfs.directory import DirectoryRootfs
 from templater.source import Source
 
-from .harness import hook_argv, make_rootfs, new_folder, run
+from .harness import hook_argv, make_image, make_rootfs, need, new_folder, run
 from .incus import Incus, an_incus
 
 pytestmark = pytest.mark.live
@@ -191,6 +192,7 @@ class Side:
                        capture_output=True, timeout=60)  # fmt: skip
 
     def close(self) -> None:
+        self.incus.must_live()
         for _ in range(20):  # a start that failed may still be on its way out
             names = [each["name"] for each in self.incus.json("list", "-f", "json")]
             if not names:
@@ -316,6 +318,11 @@ def test_a_case_gives_the_same_files_in_the_same_start(case: dict[str, Any], sid
     print(f"{side.compared} starts compared; deviations: {sorted(side.deviations) or 'none'}")
 
 
+#: pongo2 follows endless macros until Go ends the whole daemon. Incus takes the rules in no certain order and
+#: ends at the first that fails, so now and then it gets as far as this one.
+ENDLESS = "  /etc/endless:\n    when: [create]\n    template: endless.tpl\n"
+
+
 def samples() -> list[str]:
     return sorted(
         path.parent.name for path in SAMPLES.glob("*/metadata.yaml") if path.parent.name != "rocky-vm"
@@ -328,7 +335,8 @@ def test_a_sample_image_gives_the_same_files_in_the_same_start(name: str, side: 
     shutil.copytree(side.work / "base", folder / "rootfs", symlinks=True)
     sample = SAMPLES / name
     metadata = (sample / "metadata.yaml").read_text()
-    (folder / "metadata.yaml").write_text(metadata.replace("architecture: aarch64", "architecture: x86_64"))
+    metadata = metadata.replace("architecture: aarch64", "architecture: x86_64").replace(ENDLESS, "")
+    (folder / "metadata.yaml").write_text(metadata)
     shutil.copytree(sample / "templates", folder / "templates", symlinks=True)
     if (sample / "rootfs").exists():
         for link in (path for path in (sample / "rootfs").rglob("*") if path.is_symlink()):
@@ -370,3 +378,23 @@ def test_without_a_copy_it_says_what_it_would_have_written_otherwise(side: Side,
     side.incus("start", "c1")
     log = side.work / "state/c1/.templater/log"
     assert "start: 1 files are as templater would have them" in log.read_text()
+
+
+def test_endless_macros_end_its_daemon_and_here_only_their_rule(tmp_path: Path):
+    need("incus", "unshare")
+    metadata = f"architecture: x86_64\ncreation_date: 1700000000\ntemplates:\n{ENDLESS}"
+    template = (SAMPLES / "broken/templates/endless.tpl").read_text()
+    folder = make_image(tmp_path / "image", metadata, {"endless.tpl": template})
+    make_rootfs(folder / "rootfs")
+    (rule,) = plan(open_image(str(folder)), Instance("c1"), triggers=("create",)).changes
+    assert rule.action == "failed" and "call each other more than" in str(rule.error)
+    for where in new_folder():
+        incus = Incus(where)
+        try:
+            incus.set_up()
+            incus("image", "import", str(pack(folder)), "--alias", "img")
+            incus("create", "img", "c1")
+            incus.fails("start", "c1")
+            assert "goroutine stack exceeds" in incus.death()
+        finally:
+            incus.stop()
