@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from dataclasses import replace as changed
 from typing import Literal
 
 from ..errors import InputError, LimitError, UsageError, WriteError
@@ -247,8 +248,8 @@ def _without_maps(members: Iterable[tuple[Member, Data]]) -> Iterator[tuple[Memb
     """Holes written out as zeros, of which mksquashfs makes holes again: it misreads maps of sparse
     files in headers without user names (4.6.1: "appears to be truncated or corrupted")."""
     for member, data in members:
-        member.sparse = None
-        yield member, data
+        # a copy: an archive's data is read by its own member's map
+        yield changed(member, sparse=None), data
 
 
 def check_parts(parts: list[Part]) -> list[str]:

@@ -155,6 +155,36 @@ def test_unpack_undoes_build_split(image_directory, tmp_path, rootfs):
     same_tree(image_directory, *built.files, into=tmp_path / "out")
 
 
+#: every way to store an image
+STORED = {
+    "unified": {"layout": "unified", "compression": "gzip"},
+    "unified gnu": {"layout": "unified", "compression": "none", "tar": "gnu"},
+    "split": {"layout": "split", "compression": "zstd"},
+    "split gnu": {"layout": "split", "compression": "none", "tar": "gnu"},
+    "squashfs": {"layout": "split", "compression": "gzip", "rootfs": "squashfs"},
+}
+
+
+@root_only
+@pytest.mark.parametrize("after", STORED)
+@pytest.mark.parametrize("before", STORED)
+def test_an_image_stored_another_way_is_the_same_tree(image_directory, tmp_path, before, after):
+    if "gnu" in before + after:
+        without_xattrs(image_directory)
+    if "squashfs" in (before, after):  # which knows holes of whole blocks only
+        (image_directory / "rootfs" / "etc" / "many-holes").unlink()
+    files = packed(image_directory, tmp_path / "before", **STORED[before]).files
+    contents = open_contents(*files)
+    built = build(contents, contents.parts(), str(tmp_path / "after"), Packing(**STORED[after]))
+    if before == "squashfs" != after:  # the holes of a squashfs file come out as zeros
+        for name in ("sparse", "hole", "data-at-the-end"):
+            path = image_directory / "rootfs" / "etc" / name
+            times = path.stat()
+            path.write_bytes(path.read_bytes())
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    same_tree(image_directory, *built.files, into=tmp_path / "out")
+
+
 def without_xattrs(image):
     for path in image.rglob("*"):
         if not path.is_symlink():
