@@ -81,10 +81,11 @@ class Incus:
         lines = [line for line in self.log.read_text().splitlines() if "start hook failed" in line]
         return lines[-1] if lines else ""
 
-    def death(self) -> str:
-        """How the daemon died, with its last words; empty while it lives."""
-        code = self._daemon.poll()
-        if code is None:
+    def death(self, within: float = 0) -> str:
+        """How the daemon died, with its last words; empty while it lives, ``within`` seconds from now."""
+        try:
+            code = self._daemon.wait(timeout=within)
+        except subprocess.TimeoutExpired:
             return ""
         lines = self.words.read_text(errors="replace").splitlines()
         words = "\n".join(line for line in lines if not line.startswith("time="))
