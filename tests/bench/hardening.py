@@ -1,0 +1,293 @@
+"""What safety costs the honest user: ``apply`` of each sample image before and after the hardening.
+
+"Before" is the sources of REVISION, taken out of git into a temporary folder (so it needs a clone with its
+history); "after" is the sources beside this file. Both write a first start's files into fresh copies of an
+image's root filesystem, in turn, A B, B A, A B …; the copying is not timed. Before the clock starts the two
+results are compared: names, types, contents, owners, modes.
+
+A ratio is the median of the rounds' own ratios, after to before: what disturbs the machine for longer
+than one round disturbs both sides of it. "called" means ``plan`` and ``apply`` in a process that lives on,
+"process" is ``templater apply`` from start to end. The last way compares with no earlier revision but with
+the same plan written by ``open`` and ``write``: what all safety in writing costs. It has no limit.
+"""
+
+import argparse
+import io
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+from time import perf_counter
+from typing import NamedTuple
+
+from tests.golden.record import CASES, IMAGES, Case
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+#: the last commit before races and faults were run against apply, and strangers read it. No version ever
+#: wrote without the confined layer and without staging: what those two cost is the comparison with ``PLAIN``
+REVISION = "58a4c0012d27ddc2a394d8a53c124ed3cb0d9667"
+LIMIT = 1.1
+PLAIN = "called, in memory; before: plain writing"
+
+#: of each image the instance of real size; ``broken`` is refused by both sides
+SAMPLES = [case for case in CASES[1::2] if case.image != "broken"]
+
+
+class Times(NamedTuple):
+    """Milliseconds."""
+
+    clock: float
+    processor: float
+
+
+class Side:
+    """One revision's sources, and a process that applies with them."""
+
+    def __init__(self, name: str, sources: Path) -> None:
+        self.name = name
+        self.sources = sources
+        self.environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(sources)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).with_name("applier.py"))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.environ, cwd=sources,
+        )  # fmt: skip
+        found = self._answer()
+        if Path(str(found)).parents[1] != sources:
+            raise SystemExit(f"{name}: {found} was imported, not {sources}/templater")
+
+    def called(self, case: Case, rootfs: Path, *, plainly: bool = False) -> Times:
+        assert self.process.stdin is not None
+        words = [str(IMAGES / case.image), described(case), str(rootfs), plainly]
+        self.process.stdin.write(json.dumps(words) + "\n")
+        self.process.stdin.flush()
+        return Times(*self._answer())
+
+    def run(self, case: Case, rootfs: Path) -> Times:
+        words = ["apply", str(IMAGES / case.image), str(rootfs), "-t", "create,start", "-i", described(case)]
+        if case.read().is_vm:
+            words.append("--as-agent")
+        before, start = getrusage(RUSAGE_CHILDREN), perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "templater", *words],
+            check=False, capture_output=True, text=True, env=self.environ, cwd=self.sources,
+        )  # fmt: skip
+        clock, after = perf_counter() - start, getrusage(RUSAGE_CHILDREN)
+        if done.returncode:
+            raise SystemExit(f"{self.name}: {case.image}: {done.stderr}")
+        processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return Times(clock * 1000, processor * 1000)
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _answer(self):
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name}: ended with {self.process.wait()}")
+        return json.loads(line)
+
+
+def described(case: Case) -> str:
+    return str(IMAGES / case.image / "instances" / case.instance)
+
+
+def taken_out(revision: str, folder: Path) -> Path:
+    """The package as it was in a revision, or how to get at it."""
+    done = subprocess.run(
+        ["git", "-C", str(REPOSITORY), "archive", revision, "templater"], check=False, capture_output=True
+    )
+    if done.returncode:
+        raise SystemExit(
+            f"{revision} can't be had: {done.stderr.decode().strip()}\n"
+            "this needs git and a clone with its whole history: git fetch --unshallow"
+        )
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@contextmanager
+def sides(revision: str) -> Iterator[tuple[Side, Side]]:
+    """Both from a temporary folder, so that neither has the better place on the disk."""
+    with tempfile.TemporaryDirectory(prefix="templater-bench.") as name:
+        folder = Path(name).resolve()
+        before = taken_out(revision, folder / "before")
+        skipped = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / "templater", folder / "after/templater", ignore=skipped)
+        with ExitStack() as stack:
+            made = []
+            for title, sources in (("before", before), ("after", folder / "after")):
+                made.append(Side(title, sources))
+                stack.callback(made[-1].end)
+            yield made[0], made[1]
+
+
+class Ground:
+    """Fresh copies of an image's root filesystem, on the disk or in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.count = 0
+
+    @contextmanager
+    def fresh(self, case: Case) -> Iterator[Path]:
+        self.count += 1
+        top = self.folder / str(self.count)
+        source = IMAGES / case.image / "rootfs"
+        if source.exists():
+            shutil.copytree(source, top, symlinks=True)
+        else:
+            top.mkdir()
+        try:
+            yield top
+        finally:
+            shutil.rmtree(top)
+
+
+def everything(top: Path) -> dict[str, tuple[object, ...]]:
+    """What is there, but for times."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in [top, *sorted(top.rglob("*"))]:
+        status = path.lstat()
+        content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        found[str(path.relative_to(top))] = (status.st_mode, status.st_uid, status.st_gid, content)
+    return found
+
+
+def compare(case: Case, pair: tuple[Side, Side], ground: Ground) -> int:
+    """The same tree from both, called and as a process; gives back how many files were written."""
+    trees = []
+    for side in pair:
+        for way in (side.called, side.run):
+            with ground.fresh(case) as top:
+                untouched = everything(top)
+                way(case, top)
+                trees.append(everything(top))
+    if any(tree != trees[0] for tree in trees):
+        raise SystemExit(f"{case.image}: before and after do not write the same")
+    written = [name for name, what in trees[0].items() if untouched.get(name) != what and what[3] is not None]
+    if not written:
+        raise SystemExit(f"{case.image}: nothing was written")
+    return len(written)
+
+
+class Series:
+    """One image in one way: the times of each round, before and after, or of something else and after."""
+
+    def __init__(self) -> None:
+        self.rounds: list[tuple[Times, Times]] = []
+
+    def ratio(self, which: str) -> float:
+        return statistics.median(
+            getattr(after, which) / getattr(before, which) for before, after in self.rounds
+        )
+
+    def text(self, which: str) -> str:
+        before, after = (
+            statistics.median(getattr(times, which) for times in side)
+            for side in zip(*self.rounds, strict=True)
+        )
+        return f"{before:.2f} | {after:.2f} | {self.ratio(which):.2f}"
+
+
+class Way(NamedTuple):
+    """How it is done: the one side and the other of a comparison, and where."""
+
+    name: str
+    before: Callable[[Case, Path], Times]
+    after: Callable[[Case, Path], Times]
+    ground: Ground
+
+
+def ways(pair: tuple[Side, Side], memory: Ground, disk: Ground) -> list[Way]:
+    before, after = pair
+    plainly = partial(after.called, plainly=True)
+    return [
+        Way("called, in memory", before.called, after.called, memory),
+        Way("called, on disk", before.called, after.called, disk),
+        Way("process, on disk", before.run, after.run, disk),
+        Way(PLAIN, plainly, after.called, memory),
+    ]
+
+
+def measure(case: Case, chosen: list[Way], rounds: int) -> dict[str, Series]:
+    found = {way.name: Series() for way in chosen}
+    for number in range(rounds):
+        for way in chosen:
+            times = {}
+            for side in ("before", "after") if number % 2 else ("after", "before"):
+                with way.ground.fresh(case) as top:
+                    times[side] = getattr(way, side)(case, top)
+            found[way.name].rounds.append((times["before"], times["after"]))
+    return found
+
+
+def table(rows: dict[str, dict[str, Series]], files: dict[str, int]) -> str:
+    """Medians of both sides in milliseconds, and how many times as long it takes now."""
+    lines = [
+        "| image | files | way | before ms | after ms | ratio | processor: before ms | after ms | ratio |",
+        "|---|--:|---|" + "--:|" * 6,
+    ]
+    lines += [
+        f"| {image} | {files[image]} | {way} | {series.text('clock')} | {series.text('processor')} |"
+        for image, row in rows.items()
+        for way, series in row.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def summary(rows: dict[str, dict[str, Series]]) -> tuple[str, bool]:
+    """Of each way the median over the images, and whether all that have a limit keep it."""
+    lines, kept = ["| all images, median | ratio | processor: ratio |", "|---|--:|--:|"], True
+    for way in next(iter(rows.values())):
+        clock, processor = (
+            statistics.median(row[way].ratio(which) for row in rows.values()) for which in Times._fields
+        )
+        kept = kept and (way == PLAIN or clock <= LIMIT)
+        lines.append(f"| {way} | {clock:.2f} | {processor:.2f} |")
+    return "\n".join(lines) + "\n", kept
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench hardening",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("revision", nargs="?", default=REVISION, help="what to compare with (%(default).7s)")
+    parser.add_argument("--rounds", type=int, default=30)
+    options = parser.parse_args(arguments)
+    shared = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    rows, files = {}, {}
+    with (
+        tempfile.TemporaryDirectory(prefix="templater-bench.", dir=shared) as in_memory,
+        tempfile.TemporaryDirectory(prefix="templater-bench.") as on_disk,
+        sides(options.revision) as pair,
+    ):
+        memory, disk = Ground(Path(in_memory)), Ground(Path(on_disk))
+        chosen = ways(pair, memory, disk)
+        for case in SAMPLES:
+            files[case.image] = compare(case, pair, memory)
+            measure(case, chosen, 2)  # everything imported, every cache warm
+            rows[case.image] = measure(case, chosen, options.rounds)
+    said, kept = summary(rows)
+    sys.stdout.write(
+        f"Python {sys.version.split()[0]}, {options.revision:.7} and now, {options.rounds} rounds\n\n"
+    )
+    sys.stdout.write(
+        f"{table(rows, files)}\n{said}\nthe limit is {LIMIT}: {'kept' if kept else 'NOT KEPT'}\n"
+    )
+    return 0 if kept else 1
