@@ -31,6 +31,7 @@ from .source import printable
 if TYPE_CHECKING:
     from .changes import Change
     from .instance import Instance
+    from .pongo2.state import Limits
     from .rendering import Rendering
     from .source import Source
     from .views import Image, RootfsView, TemplateFile
@@ -60,6 +61,8 @@ class Order:
     devices: Mapping[str, Mapping[str, str]] | None = None
     #: a root filesystem for each instance, ``{name}`` in it standing for the name
     rootfs: str | None = None
+    #: what rendering may take; its time in total begins anew with each instance
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class Fleet:
         self.order = given
         self.host = HOSTS[given.host]
         self.metadata = read_metadata(given.metadata, yaml=self.host.yaml)
-        self.compiled = Compiled(given.templates, given.dialect or self.host.dialect)
+        self.compiled = Compiled(given.templates, given.dialect or self.host.dialect, limits=given.limits)
         self._pattern: tuple[Change, ...] | None = None
 
     def plan(self, instance: Instance, rootfs: RootfsView | None = None) -> Plan:
@@ -123,7 +126,11 @@ class Fleet:
         if self.order.config or self.order.devices:
             instance = overridden(instance, config=self.order.config or {}, devices=self.order.devices or {})
         with _rootfs(self.order.rootfs, instance.name) as rootfs:
-            made = self.plan(instance, rootfs)
+            try:
+                made = self.plan(instance, rootfs)
+            except LimitError as error:
+                error.notes += (f"rendering for '{printable(instance.name)}'",)
+                raise
         errors = tuple(str(change.error) for change in made.failed if change.error is not None)
         return Result(instance.name, SHOWS[self.order.show](made), verdict(made), len(made.changes), errors)
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .hosts import Host
     from .instance import Instance
     from .metadata import Metadata, Rule
+    from .pongo2.state import Limits
     from .views import Image, RootfsView
 
 #: an existing file larger than this is compared by size alone, and no diff of it is shown
@@ -51,16 +52,18 @@ def plan(
     dialect: "str | None" = None,
     clock: "Any" = None,
     seed: "Any" = None,
-    limits: "Any" = None,
+    limits: "Limits | None" = None,
     in_place: bool = False,
 ) -> Plan:
     """What ``image`` writes for ``instance`` when ``triggers`` run as passes one after the other.
 
     Without ``rootfs`` nothing is known of existing files. ``host`` also decides how metadata.yaml
-    is read. ``in_place`` allows targets that are mount points or lie behind one.
+    is read. ``limits`` hold for each template, and their ``total`` for all of them. ``in_place`` allows
+    targets that are mount points or lie behind one.
     """
     from .metadata_yaml import read_metadata
 
+    limits = None if limits is None else limits.begun()
     metadata = read_metadata(image.read_metadata(), yaml=host.yaml)
     templates = image.read_templates({rule.template for rule in metadata.rules if rule.template})
     renderings = render(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .hosts import Host
     from .instance import Instance
     from .metadata import Metadata, Rule
+    from .pongo2.state import Limits
     from .views import TemplateFile
 
 MAX_RENDERINGS = 20_000
@@ -48,13 +49,14 @@ def render(
     dialect: "str | None" = None,
     clock: "Any" = None,
     seed: "Any" = None,
-    limits: "Any" = None,
+    limits: "Limits | None" = None,
     codes: "Mapping[str, CodeType] | None" = None,
 ) -> "list[Rendering]":
     """One rendering for each rule due in each pass, in the order in which they happen.
 
     A rule that fails does not hide the others. ``dialect`` overrides the host's. With ``codes``,
-    compiled templates by name as kept earlier, no compiler is imported.
+    compiled templates by name as kept earlier, no compiler is imported. The seconds that ``limits``
+    have in total begin here, unless they have begun before.
     """
     if isinstance(templates, Compiled):
         compiled = templates
@@ -62,6 +64,7 @@ def render(
         compiled = Compiled(
             templates, dialect or host.dialect, clock=clock, seed=seed, limits=limits, codes=codes
         )
+    limits = compiled.begin()
     contexts = None
     renderings: list[Rendering] = []
     total = 0
@@ -73,6 +76,8 @@ def render(
                 from .context import Contexts
 
                 contexts = Contexts(instance, host)
+            if limits is not None and limits.is_over:
+                raise _late(limits, rule, trigger, len(renderings))
             rendering = _render_rule(compiled, rule, trigger, contexts)
             total += len(rendering.content or b"")
             renderings.append(rendering)
@@ -93,11 +98,13 @@ def render_data(
     dialect: "str | None" = None,
     clock: "Any" = None,
     seed: "Any" = None,
-    limits: "Any" = None,
+    limits: "Limits | None" = None,
 ) -> bytes:
     """What ``data`` would render to in a rule's place, whoever let it be read."""
     from .context import context_for
 
+    if limits is not None and limits.is_over:
+        raise limits.late()
     compiled = Compiled({}, dialect or host.dialect, clock=clock, seed=seed, limits=limits, codes=None)
     run = compiled.compile(rule.template, data)
     return run(context_for(instance, rule, trigger, host)).encode("utf-8", "surrogateescape")
@@ -138,6 +145,12 @@ def _render_rule(compiled: "Compiled", rule: "Rule", trigger: str, contexts: "Co
     return Rendering(rule, trigger, content.encode("utf-8", "surrogateescape"))
 
 
+def _late(limits: "Limits", rule: "Rule", trigger: str, done: int) -> TemplaterError:
+    error = limits.late()
+    error.message += f": {done} are done"
+    return _with_rule(error, rule, trigger)
+
+
 def _with_rule(error: TemplaterError, rule: "Rule", trigger: str) -> TemplaterError:
     """The error again, with a note that says for which rule; kept errors of a template are shared."""
     span = rule.spans.get("path")
@@ -160,7 +173,7 @@ class Compiled:
     Takes the place of ``templates`` in ``render``; which ones can't be had is remembered too.
     """
 
-    __slots__ = ("clock", "codes", "dialect", "limits", "made", "seed", "templates")
+    __slots__ = ("clock", "codes", "dialect", "given", "limits", "made", "seed", "templates")
 
     def __init__(
         self,
@@ -169,16 +182,21 @@ class Compiled:
         *,
         clock: "Any" = None,
         seed: "Any" = None,
-        limits: "Any" = None,
+        limits: "Limits | None" = None,
         codes: "Mapping[str, CodeType] | None" = None,
     ) -> None:
         self.templates = templates
         self.dialect = dialect
         self.clock = clock
         self.seed = seed
-        self.limits = limits
+        self.given = self.limits = limits
         self.codes = codes
         self.made: dict[str, Callable[[Mapping[str, Any]], str] | TemplaterError] = {}
+
+    def begin(self) -> "Limits | None":
+        """The limits of one run over all rules; each instance has its own time."""
+        self.limits = None if self.given is None else self.given.begun()
+        return self.limits
 
     def template(self, name: str) -> "Callable[[Mapping[str, Any]], str]":
         made = self.made.get(name)

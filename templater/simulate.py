@@ -19,6 +19,7 @@ from .views import DIRECTORY, FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .pongo2.state import Limits
     from .views import Image
 
 #: Incus: shared/osarch; names and aliases
@@ -153,10 +154,14 @@ def simulate(
     dialect: str | None = None,
     clock: Any = None,
     seed: Any = None,
-    limits: Any = None,
+    limits: Limits | None = None,
 ) -> list[Report]:
-    """Every step of a life, the instance's creation being the first whether asked for or not."""
-    life = Simulation(host, dialect=dialect, clock=clock, seed=seed, limits=limits)
+    """Every step of a life, the instance's creation being the first whether asked for or not.
+
+    The seconds that ``limits`` have in total are for all steps together.
+    """
+    begun = None if limits is None else limits.begun()
+    life = Simulation(host, dialect=dialect, clock=clock, seed=seed, limits=begun)
     folder = PaperFolder(image, MemoryRootfs() if rootfs is None else rootfs)
     life.create(instance, folder)
     return [life.take(step) for step in steps]
@@ -172,7 +177,7 @@ class Simulation:
         dialect: str | None = None,
         clock: Any = None,
         seed: Any = None,
-        limits: Any = None,
+        limits: Limits | None = None,
     ) -> None:
         self.host = host
         self.dialect = dialect

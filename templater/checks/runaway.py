@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from ..errors import LimitError
 from ..hosts import INCUS
 from ..instance import CONTAINER, VIRTUAL_MACHINE, Instance
-from ..metadata import TRIGGERS
+from ..metadata import TRIGGERS, Metadata
 from ..pongo2.state import Limits
 from ..rendering import render
 from ..source import printable
 from . import Sight, Survey, check
 
-#: steps alone do not bound the time: each may read a value of megabytes
-LIMITS = Limits(seconds=10.0)
+#: steps alone do not bound the time: each may read a value of megabytes; and there may be many templates
+LIMITS = Limits(seconds=10.0, total=60.0)
 
 PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
 
@@ -24,15 +24,10 @@ def look(survey: Survey) -> Iterator[Sight]:
     """Each rule is rendered for a bare container and a bare virtual machine, within our limits."""
     if survey.metadata is None:
         return
-    told: set[str] = set()
-    for probe in PROBES:
-        for rendering in render(survey.metadata, survey.templates, probe, TRIGGERS, INCUS, limits=LIMITS):
-            error, rule = rendering.error, rendering.rule
-            if isinstance(error, LimitError) and rule.template not in told:
-                told.add(rule.template)
-                yield Sight(
-                    error.message, error.span or rule.spans.get("template") or rule.spans["path"], error.hint
-                )
+    try:
+        yield from _rendered(survey, survey.metadata)
+    except LimitError as error:  # of all rules together
+        yield Sight(error.message, error.span or "metadata.yaml")
     for rule in survey.rules:
         if rule.null:
             yield Sight(
@@ -41,3 +36,16 @@ def look(survey: Survey) -> Iterator[Sight]:
                 advisory="CVE-2026-40195",
                 severity="medium",
             )
+
+
+def _rendered(survey: Survey, metadata: Metadata) -> Iterator[Sight]:
+    told: set[str] = set()
+    limits = LIMITS.begun()
+    for probe in PROBES:
+        for rendering in render(metadata, survey.templates, probe, TRIGGERS, INCUS, limits=limits):
+            error, rule = rendering.error, rendering.rule
+            if isinstance(error, LimitError) and rule.template not in told:
+                told.add(rule.template)
+                yield Sight(
+                    error.message, error.span or rule.spans.get("template") or rule.spans["path"], error.hint
+                )

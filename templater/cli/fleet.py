@@ -47,6 +47,7 @@ def run(
     """Print what was asked for, one instance after the other; 5 if a rule failed or the host would fail."""
     from ..fleet import order, results
     from ..image import open_image
+    from .planning import limits
 
     if instance.file or instance.name or instance.type or instance.profiles:
         raise click.UsageError("--instances has the instances: -i, --name, --type and -p don't go with it")
@@ -62,6 +63,7 @@ def run(
         config=dict(options.key_value(text) for text in instance.config),
         devices=dict(options.device(text) for text in instance.devices),
         rootfs=rootfs,
+        limits=limits(),
     )
     tally = Tally()
     with Reading(file) as reading:

@@ -10,6 +10,7 @@ from . import output
 if TYPE_CHECKING:
     from ..changes import Plan
     from ..hosts import Host
+    from ..pongo2.state import Limits
     from ..rootfs.directory import DirectoryRootfs
     from ..views import RootfsView
     from .options import Description
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 #: for one template. Ours take milliseconds; a hostile one may make every step of its many a long one
 SECONDS = 60.0
+#: for all of an image's templates together: a hostile image may have thousands
+TOTAL = 120.0
+
+
+def limits() -> Limits:
+    """What rendering may take when a person waits for it."""
+    from ..pongo2.state import Limits
+
+    return Limits(seconds=SECONDS, total=TOTAL)
 
 
 def planned(
@@ -32,7 +42,6 @@ def planned(
     """Read everything and plan; what reading had to assume is said on stderr."""
     from ..image import open_image
     from ..plan import plan
-    from ..pongo2.state import Limits
 
     image = open_image(src)
     described = instance.read()
@@ -40,7 +49,7 @@ def planned(
         output.say(f"note: {note}")
     made = plan(
         image, described, triggers=triggers, rootfs=rootfs, host=host, dialect=dialect, in_place=in_place,
-        limits=Limits(seconds=SECONDS),
+        limits=limits(),
     )  # fmt: skip
     for finding in made.metadata.findings:
         output.say(f"note: {finding.span.place}: {finding.message}")

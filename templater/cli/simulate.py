@@ -51,13 +51,16 @@ def command(
 ) -> int:
     from ..image import open_image
     from ..simulate import parse_step, simulate
+    from .planning import limits
 
     parsed = [parse_step(step) for step in steps]
     described = instance.read()
     for note in described.notes:
         output.say(f"note: {note}")
     paper = on_paper(rootfs) if rootfs else None
-    reports = simulate(open_image(src), described, parsed, rootfs=paper, host=host, dialect=dialect)
+    reports = simulate(
+        open_image(src), described, parsed, rootfs=paper, host=host, dialect=dialect, limits=limits()
+    )
     if as_json:
         output.write_json([report_data(report) for report in reports])
     else:

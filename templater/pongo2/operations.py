@@ -72,9 +72,14 @@ def spent(render: "Render", steps: int, left: int) -> int:
 
 
 def check_time(render: "Render") -> None:
-    seconds = render.limits.seconds
-    if seconds is not None and monotonic() > render.started + seconds:
-        raise LimitError(f"the template runs longer than {seconds} seconds")
+    limits = render.limits
+    if limits.seconds is not None and monotonic() > render.started + limits.seconds:
+        raise LimitError(
+            f"the template runs longer than {limits.seconds:g} seconds",
+            hint="--limit template-time=5m allows five minutes",
+        )
+    if limits.is_over:
+        raise limits.late()
 
 
 def too_long(render: "Render") -> LimitError:

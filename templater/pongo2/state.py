@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 class Limits:
     """How much one render may do. ``steps``: pieces of template run in loops and macros; ``output`` and
     ``values``: characters printed, and built as values; ``depth``: calls of macros within each other;
-    ``seconds``: by the clock on the wall, not limited unless asked for, since the machine decides it."""
+    ``seconds``: by the clock on the wall, not limited unless asked for, since the machine decides it.
 
-    __slots__ = ("depth", "output", "seconds", "steps", "values")
+    ``total``: seconds for all renders of a run together. A run ``begun()`` has a ``deadline``, and hands
+    the limits that have it to each of its renders."""
+
+    __slots__ = ("deadline", "depth", "output", "seconds", "steps", "total", "values")
 
     def __init__(
         self,
@@ -27,12 +30,33 @@ class Limits:
         values: int = 8 << 20,
         depth: int = 100,
         seconds: "float | None" = None,
+        total: "float | None" = None,
     ) -> None:
         self.steps = steps
         self.output = output
         self.values = values
         self.depth = depth
         self.seconds = seconds
+        self.total = total
+        self.deadline: float | None = None
+
+    def begun(self) -> "Limits":
+        """The limits of a run that begins now; those of one that has begun are its parts' too."""
+        if self.total is None or self.deadline is not None:
+            return self
+        begun = Limits(self.steps, self.output, self.values, self.depth, self.seconds, self.total)
+        begun.deadline = monotonic() + self.total
+        return begun
+
+    @property
+    def is_over(self) -> bool:
+        return self.deadline is not None and monotonic() > self.deadline
+
+    def late(self) -> LimitError:
+        return LimitError(
+            f"rendering all templates takes longer than {self.total:g} seconds in all",
+            hint="--limit time=10m allows ten minutes; find out first what takes so long",
+        )
 
 
 DEFAULT_LIMITS = Limits()

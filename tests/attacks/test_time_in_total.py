@@ -1,0 +1,134 @@
+"""An image of many templates, each slow but within its own limits: the sum has a limit too."""
+
+import io
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from templater import cli
+from templater.checks import runaway
+from templater.cli import planning
+from templater.errors import LimitError
+from templater.fleet import order, results
+from templater.hosts import HOSTS, NONE
+from templater.image import open_image
+from templater.instance import Instance
+from templater.plan import plan
+from templater.pongo2.state import Limits
+from templater.rendering import Compiled, render
+from templater.simulate import parse_step, simulate
+from tests.checks.builders import rules, seen, survey
+
+#: some hundredths of a second each
+SLOW = "{% for a in 'x'|ljust:300 %}{% for b in 'x'|ljust:300 %}{{ a|upper }}{% endfor %}{% endfor %}"
+RULES = 400
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "slow.tpl").write_text(SLOW)
+    entries = [f"/etc/{n}: {{when: [create, start], template: slow.tpl}}" for n in range(RULES)]
+    (tmp_path / "metadata.yaml").write_text(rules(*entries))
+    return str(tmp_path)
+
+
+def late(call):
+    """The error, which must come soon: all of it would take many seconds."""
+    begin = time.monotonic()
+    with pytest.raises(LimitError) as caught:
+        call()
+    assert time.monotonic() - begin < 3
+    return caught.value
+
+
+def limits() -> Limits:
+    return Limits(seconds=60, total=0.4)
+
+
+def test_a_plan_ends_and_says_what_where_and_how_to_go_on(image):
+    error = late(lambda: plan(open_image(image), Instance("c1"), limits=limits()))
+    assert error.message.startswith("rendering all templates takes longer than 0.4 seconds in all: ")
+    assert error.span is not None and error.span.source.name.endswith("metadata.yaml")
+    assert "in the rule for '/etc/" in error.explain()
+    assert "--limit time=" in error.hint
+    assert error.exit_code == 4
+
+
+def test_the_time_runs_out_within_a_template_too(image):
+    """One that takes longer than all may: its own error, and the end before the next rule."""
+    long = SLOW.replace("300", "1500")
+    Path(image, "templates", "slow.tpl").write_text(long)
+    late(lambda: plan(open_image(image), Instance("c1"), limits=limits()))
+
+
+def test_the_commands_have_such_a_limit(image, monkeypatch, capsys):
+    monkeypatch.setattr(planning, "TOTAL", 0.4)
+    Path(image, "rootfs").mkdir()
+    for words in (
+        ["preview", image],
+        ["diff", image, f"{image}/rootfs"],
+        ["apply", image, f"{image}/rootfs", "-t", "create"],
+        ["simulate", image, "start"],
+    ):
+        assert cli.main(words) == 4, words
+        said = "".join(capsys.readouterr())
+        assert "longer than 0.4 seconds in all" in said
+    assert list(Path(image, "rootfs").iterdir()) == []
+
+
+def test_the_steps_of_a_simulation_share_it(image):
+    begin = time.monotonic()
+    steps = [parse_step(word) for word in ("start", *["restart"] * 20)]
+    reports = simulate(open_image(image), Instance("c1"), steps, limits=limits())
+    assert time.monotonic() - begin < 3
+    assert all(isinstance(report.error, LimitError) for report in reports[:1])
+
+
+def test_each_instance_of_a_list_has_it_anew(image):
+    """Twelve take longer than one may, and none of them too long."""
+    Path(image, "metadata.yaml").write_text(rules("/etc/a: {when: [create], template: slow.tpl}"))
+    many = json.dumps([{"name": f"c{n}"} for n in range(12)]).encode()
+    given = order(open_image(image), triggers=("create",), host="none", limits=limits())
+    begin = time.monotonic()
+    assert [result.code for result in results(given, io.BytesIO(many).read, 1)] == [0] * 12
+    assert time.monotonic() - begin > 0.4, "the test shows nothing on such a machine"
+
+
+def test_an_instance_that_takes_too_long_is_named(image):
+    many = json.dumps([{"name": "c1"}, {"name": "c2"}]).encode()
+    given = order(open_image(image), triggers=("create",), host="none", limits=limits())
+    error = late(lambda: list(results(given, io.BytesIO(many).read, 1)))
+    assert "rendering for 'c1'" in error.explain()
+
+
+def test_an_audit_ends(monkeypatch):
+    monkeypatch.setattr(runaway, "LIMITS", Limits(seconds=10, total=0.4))
+    entries = [f"/etc/{n}: {{when: [create], template: t}}" for n in range(RULES)]
+    begin = time.monotonic()
+    found = seen("runaway", survey(rules(*entries), {"t": SLOW}))
+    assert time.monotonic() - begin < 4
+    assert [severity for severity, _, _ in found] == ["high"]
+    assert "in all" in found[0][2]
+
+
+def test_limits_that_have_begun_are_not_begun_again():
+    begun = Limits(total=5).begun()
+    assert begun.begun() is begun
+    assert Limits().begun().deadline is None
+
+
+def test_templates_compiled_once_have_new_time_in_each_run(image):
+    metadata_limits = Limits(total=1000)
+    opened = open_image(image)
+    compiled = Compiled(opened.read_templates({"slow.tpl"}), NONE.dialect, limits=metadata_limits)
+    from templater.metadata_yaml import read_metadata
+
+    metadata = read_metadata(opened.read_metadata())
+    metadata.rules = metadata.rules[:1]
+    render(metadata, compiled, Instance("c1"), ("create",), HOSTS["none"])
+    first = compiled.limits.deadline
+    render(metadata, compiled, Instance("c1"), ("create",), HOSTS["none"])
+    assert compiled.limits.deadline > first
