@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.differential import compare
 from tests.differential.__main__ import Run
 from tests.differential.compare import agree, differs, is_random, ours, shrunk, theirs
 from tests.differential.grammar import PROFILES, Choices, Example, replayed, seeded
@@ -64,6 +65,27 @@ def test_the_oracle_outlives_what_kills_it(oracle):
     answers = list(oracle.ask([fine, hang, panic, recursion, fine, recursion]))
     assert [a.get("phase") or a["output"] for a in answers] == ["2", "hang", "execute", "death", "2", "death"]
     assert answers[2]["panic"]
+
+
+def test_an_oracle_that_hung_answers_the_next_question(oracle):
+    hang = {"template": "{% comment %}{% endcomment x %}", "context": {}, "mode": "plain"}
+    (answer,) = oracle.ask([hang])
+    assert answer["phase"] == "hang"
+    (answer,) = oracle.ask([hang | {"template": "fine"}])
+    assert answer["output"] == "fine"
+
+
+def test_what_pongo2_does_not_come_to_an_end_with_is_counted_and_no_difference(oracle, monkeypatch):
+    """Its join of a string counts from the start for each character."""
+    monkeypatch.setattr(compare, "THEIR_PATIENCE", 2)
+    slow = Example(seeded("0/0"))
+    request = {"template": '{{ 1|floatformat:n|join:"," }}', "context": {"n": 300_000}, "mode": "plain"}
+    monkeypatch.setattr(Example, "request", lambda _: request)
+    run = Run(oracle, "v4", "templates")
+    (answer,) = oracle.ask([request])
+    run.example(slow, request, answer)
+    assert run.counts["answered by us alone, pongo2 hangs"] == 1
+    assert not run.different
 
 
 def test_the_order_of_gos_maps_is_no_difference(oracle):

@@ -47,7 +47,9 @@ class Run:
                 self.wordings.append((example.template, other["error"], mine["error"]))
         if compare.agree(mine, other):
             return
-        if compare.is_random(self.oracle, request):
+        if "broken" not in mine and compare.unanswered(compare.patiently(self.oracle, request)):
+            self.counts["answered by us alone, pongo2 hangs"] += 1
+        elif compare.is_random(self.oracle, request):
             self.counts["random in pongo2 itself"] += 1
         elif not compare.differs(self.oracle, request):
             self.counts["differed only under load"] += 1
@@ -63,13 +65,18 @@ def show(oracle: Oracle, example: Example) -> dict:
     other = compare.theirs(answer)
     print(f"\n{request['mode']}: {request['template']!r}")
     print("  context:", json.dumps({k: v for k, v in request["context"].items() if k in request["template"]}))
-    print("  pongo2: ", other)
-    print("  ours:   ", compare.ours(request), flush=True)
+    print("  pongo2: ", shortened(other))
+    print("  ours:   ", shortened(compare.ours(request)), flush=True)
     result = {k: answer[k] for k in ("output", "output_b64", "error", "panic") if answer.get(k) is not None}
     return {
         "area": "found", "template": request["template"], "context": request["context"], "mode": request["mode"],
         "options": request["options"], "v4": result,
     }  # fmt: skip
+
+
+def shortened(said: dict) -> str:
+    text = str(said)
+    return text if len(text) < 2000 else f"{text[:2000]}… ({len(text)} characters)"
 
 
 def record(vectors: list[dict]) -> None:

@@ -14,6 +14,7 @@ from .grammar import Example, replayed
 from .oracle import Oracle
 
 PATIENCE = 20  # seconds that a render of ours may take
+THEIR_PATIENCE = 10  # seconds that pongo2 may take when it is asked again
 
 
 class Stuck(Exception):
@@ -73,8 +74,23 @@ def is_random(oracle: Oracle, request: dict[str, Any]) -> bool:
 
 def differs(oracle: Oracle, request: dict[str, Any]) -> bool:
     """Asked on its own and with patience: a busy machine makes no difference."""
-    (answer,) = oracle.ask([request | {"seconds": 10}])
-    return not agree(ours(request), theirs(answer)) and not is_random(oracle, request)
+    mine, other = ours(request), patiently(oracle, request)
+    if "broken" in mine:
+        return True
+    return not agree(mine, other) and not unanswered(other) and not is_random(oracle, request)
+
+
+def patiently(oracle: Oracle, request: dict[str, Any]) -> dict[str, Any]:
+    (answer,) = oracle.ask([request | {"seconds": THEIR_PATIENCE}])
+    return theirs(answer)
+
+
+def unanswered(other: dict[str, Any]) -> bool:
+    """Whether pongo2 came to no end, so that nobody knows what it would have said.
+
+    Its ``join`` of a string, for one, looks for each character from the start.
+    """
+    return other.get("phase") == "hang"
 
 
 def shrunk(oracle: Oracle, example: Example, rounds: int = 2000) -> Example:

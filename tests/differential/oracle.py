@@ -106,10 +106,11 @@ class Oracle:
             answers = self._exchange(waiting)
             yield from answers
             del waiting[: len(answers)]
-            if waiting:
+            hangs = bool(answers) and answers[-1].get("phase") == "hang"  # its last words
+            if waiting or hangs:
                 self.stop()
                 self.deaths += 1
-                if not answers or answers[-1].get("phase") != "hang":
+                if not hangs:
                     yield {"error": "the oracle died", "phase": "death"}
                     del waiting[0]
 
