@@ -8,7 +8,7 @@ CONTAINER = "container"
 VIRTUAL_MACHINE = "virtual-machine"
 
 #: keys with one of these words in them hold secrets, and so do the documents that cloud-init reads
-_SECRET_WORDS = ("password", "passwd", "token", "secret")
+_SECRET_WORDS = ("password", "passwd", "token", "secret", "credential", "private")
 _SECRET_KEYS = ("user.user-data", "user.vendor-data", "user.meta-data", "user.network-config")
 #: a shorter secret would blot out half of every message
 _SHORTEST_SECRET = 4

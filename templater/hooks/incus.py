@@ -30,7 +30,7 @@ def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Note
             "this is not a raw.lxc hook", hint="templater hook install incus says how to make it one"
         )
     name = environ["LXC_NAME"]
-    if not name or "/" in name or name in (".", ".."):
+    if not name or "/" in name or name in (".", "..") or not name.isprintable():
         raise UsageError(f"'{printable(name)}' is no name of an instance")
     rootfs = environ["LXC_ROOTFS_PATH"]
     image = os.path.dirname(rootfs)

@@ -73,10 +73,14 @@ def _start(
     path = options.rootfs or without_prefix(environ.get("LXC_ROOTFS_PATH", ""))
     layers = () if os.path.isdir(path) or options.stage == "mount" else layers_of(path)
     early = bool(layers) or os.path.isdir(path)
+    start = Start(name, path, options.source or folder, options.state or folder)
+    if options.if_present and not os.path.exists(os.path.join(start.image, METADATA)):
+        return Noted("")
     if early != (stage == "pre-start"):
+        if not early and options.stage != "mount":
+            require_mount_hook(path, environ.get("LXC_CONFIG_FILE", ""))
         return Noted("")
     mounted = environ.get("LXC_ROOTFS_MOUNT", "")
-    start = Start(name, path, options.source or folder, options.state or folder)
     if layers:
         start.rootfs = mounted
         start.mount = lambda: mount_overlay(layers, mounted)
@@ -87,9 +91,22 @@ def _start(
         start.ids = IDENTITY  # the hook is in the container's user namespace: ids are the container's
     elif not options.rootfs:
         start.ids = ids_on_disk(environ.get("LXC_CONFIG_FILE", ""))
-    if options.if_present and not os.path.exists(os.path.join(start.image, METADATA)):
-        return Noted("")
     return start
+
+
+def require_mount_hook(path: str, config: str) -> None:
+    """What only LXC can mount is rendered by a hook at its stage mount, or not at all: then it is said."""
+    for key, value in settings(config):
+        if key == "lxc.hook.mount" and "templater" in value:
+            return
+        if key == "lxc.rootfs.path":
+            path = value or path
+    kind = next((prefix[:-1] for prefix in PREFIXES if path.startswith(prefix)), "")
+    raise RefusedError(
+        f"unsupported rootfs type{f' {kind!r}' if kind else ''}: '{printable(path)}' is neither a directory"
+        " nor an overlay of directories, and can't be written before LXC has mounted it",
+        hint="in the container's configuration, set lxc.hook.mount to the line of lxc.hook.pre-start as well",
+    )
 
 
 def without_prefix(path: str) -> str:

@@ -54,7 +54,7 @@ def situation(options: "Options", _environ: "Mapping[str, str]") -> "Start | Not
         require_allowed(image, allowed)
     if options.if_present and not os.path.exists(os.path.join(image, METADATA)):
         return Noted("")
-    start = Start("", root_of(config, bundle), image, folder)
+    start = Start("", options.rootfs or root_of(config, bundle), image, folder)
     start.name = annotations.get(PREFIX + "name", "")
     _describe(start, options, annotations, allowed)
     if not start.name and not _is_described(start):
@@ -81,8 +81,6 @@ def _describe(
     start.config = {
         key.removeprefix(CONFIG): value for key, value in annotations.items() if key.startswith(CONFIG)
     }
-    if options.rootfs:
-        start.rootfs = options.rootfs
 
 
 def _is_described(start: Start) -> bool:
@@ -132,6 +130,11 @@ def read_state(data: bytes) -> "dict[str, Any]":
     state = parse_json(data, "the state on standard input")
     if not isinstance(state.get("ociVersion"), str):
         raise InputError("the state on standard input is not that of an OCI runtime: it has no ociVersion")
+    version = state["ociVersion"]
+    if version.removeprefix("v").partition(".")[0] != "1":
+        raise InputError(
+            f"the state on standard input has ociVersion '{printable(version)}', and only 1.x is known"
+        )
     return state
 
 
@@ -188,7 +191,13 @@ def root_of(config: "Mapping[str, Any]", bundle: str) -> str:
     path = root.get("path") if isinstance(root, dict) else None
     if not isinstance(path, str) or not path or "\0" in path:
         raise InputError("config.json names no root.path")
-    return os.path.join(bundle, path)  # which keeps an absolute one
+    path = os.path.join(bundle, path)  # which keeps an absolute one
+    if os.path.islink(path.rstrip("/")):  # runc refuses it too; whoever unpacked an image may have made it
+        raise RefusedError(
+            f"the root filesystem '{printable(path)}' is a symlink, not a directory",
+            hint="name what it leads to in the hook's line: --rootfs DIR",
+        )
+    return path
 
 
 def id_map(config: "Mapping[str, Any]") -> "IdMap | None":

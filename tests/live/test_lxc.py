@@ -293,3 +293,16 @@ def test_an_unprivileged_overlay_is_rendered(lxc: Lxc):
         "/srv/new/deep/file": ("33:34 604", "1a 2b 3c \n"),
         "/etc/templated": ("0:0 644", "o1 start bar\n"),
     }
+
+
+@pytest.mark.parametrize("kind", ["loop", "nbd", "zfs", "lvm", "rbd"])
+def test_attack_68_what_only_lxc_can_mount_is_no_silent_start(lxc: Lxc, kind: str):
+    """Whatever LXC itself says to such a root filesystem, ours is said before."""
+    paths = {"zfs": "tank/c1", "lvm": "/dev/vg0/c1", "rbd": "pool/c1"}
+    path = paths.get(kind, str(lxc.path / "disk.img"))
+    (lxc.path / "disk.img").write_bytes(bytes(1 << 20))
+    folder = lxc.create("c1", rootfs=f"{kind}:{path}")
+    lxc.start("c1", code=1)
+    log = (lxc.path / "c1.log").read_text(errors="replace")
+    assert f"templater: unsupported rootfs type '{kind}': '{kind}:{path}'" in log
+    assert not (folder / ".templater").exists()

@@ -34,6 +34,7 @@ def test_a_directory_belongs_to_pre_start_and_not_to_mount(container):
 
 @pytest.mark.parametrize("path", ["loop:/img.raw", "zfs:tank/c1", "nbd:/img.qcow2:1", "/a/rootfs:/b/delta"])
 def test_what_is_mounted_later_belongs_to_mount(container, path):
+    (container / "config").write_text("lxc.hook.mount = /usr/bin/python3 -c 'import templater …' lxc\n")
     assert isinstance(lxc.situation(Options(), environ(container, LXC_ROOTFS_PATH=path)), Noted)
     start = lxc.situation(Options(), environ(container, "mount", LXC_ROOTFS_PATH=path))
     assert isinstance(start, Start) and start.rootfs == "/usr/lib/lxc/rootfs"

@@ -1,0 +1,315 @@
+"""Attacks through what a runtime hands to a hook: cases 66 to 68, by the line that ``hook install`` writes."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from templater.hooks import install
+from tests.rootfs_builders import a_directory, snapshot
+
+RULES = "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /etc/x: {when: [start], template: a.tpl}\n"
+GIB = 1 << 30
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle that is an image too, beside things that must not change."""
+    a_directory(tmp_path / "host", {"canary": "untouched", "etc/x": "the host's own"})
+    return an_image(tmp_path / "deep/bundle")
+
+
+def an_image(top: Path) -> Path:
+    a_directory(top, {"rootfs/etc/hosts": "old", "templates/a.tpl": "{{ container.name }}"})
+    (top / "metadata.yaml").write_text(RULES)
+    (top / "config.json").write_text(json.dumps({"ociVersion": "1.2.0", "root": {"path": "rootfs"}}))
+    (top / "config").write_text("")
+    return top
+
+
+def a_state(bundle: Path | str, **fields: object) -> dict[str, object]:
+    return {
+        "ociVersion": "1.2.0", "id": "c1", "status": "created", "pid": 4711, "bundle": str(bundle), **fields
+    }  # fmt: skip
+
+
+def oci(state: object, *options: str) -> subprocess.CompletedProcess[str]:
+    data = state if isinstance(state, str) else json.dumps(state)
+    return ran("oci", *options, input=data)
+
+
+def ran(runtime: str, *words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """One hook; whatever happens, it is an answer of ours: an exit code and a line."""
+    answer = subprocess.run(
+        [*install.argv(runtime, []), *words],
+        check=False, capture_output=True, text=True, timeout=60, **options,
+    )  # fmt: skip
+    assert "Traceback" not in answer.stderr and "please report" not in answer.stderr
+    assert answer.returncode == 0 or answer.stderr.startswith("templater: ")
+    return answer
+
+
+def test_an_honest_state_is_carried_out(bundle: Path) -> None:
+    assert oci(a_state(bundle)).returncode == 0
+    assert (bundle / "rootfs/etc/x").read_text() == "c1"
+
+
+# --- case 66
+
+
+def test_attack_66_a_gibibyte_on_standard_input_is_not_read(bundle: Path) -> None:
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        install.argv("oci", []), stdin=subprocess.PIPE, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    sent = []
+    feeder = threading.Thread(target=lambda: sent.append(feed(process)))
+    feeder.start()
+    assert process.stderr is not None
+    said = process.stderr.read().decode()
+    process.stderr.close()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    feeder.join()
+    assert process.returncode == 4
+    assert said == "templater: the state on standard input is larger than 1048576 bytes\n"
+    assert sent[0] < 4 << 20, "more was taken than a pipe holds beyond the limit"
+    assert used.ru_maxrss < 100 << 10
+    assert time.monotonic() - begun < 30
+
+
+def feed(process: "subprocess.Popen[bytes]") -> int:
+    """How many bytes of a gibibyte of blanks the other side took."""
+    assert process.stdin is not None
+    sent, piece = 0, b" " * (1 << 16)
+    try:
+        while sent < GIB:
+            sent += os.write(process.stdin.fileno(), piece)
+    except BrokenPipeError:
+        pass
+    process.stdin.close()
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "says"),
+    [
+        ("", 2, "no state on standard input"),
+        ("not JSON", 2, "is not JSON"),
+        ("[" * 100_000, 2, "is not JSON"),
+        ('{"a":' * 100_000, 2, "is not JSON"),
+        ('{"ociVersion": "1.0.2", "bundle": "/x"', 2, "is not JSON"),
+        ("[1, 2]", 2, "is not a JSON object"),
+        ('{"ociVersion": "1.0.2", "bundle": "/x"} {}', 2, "is not a JSON object"),
+        ("{}", 2, "has no ociVersion"),
+        ('{"ociVersion": 1}', 2, "has no ociVersion"),
+        ('{"ociVersion": "2.0.0"}', 2, "has ociVersion '2.0.0', and only 1.x is known"),
+        ('{"ociVersion": "\\u001b[2J\\n"}', 2, r"has ociVersion '\\x1b[2J\\n'"),
+        ('{"ociVersion": "1.0.2"}', 2, "has no 'bundle'"),
+        ('{"ociVersion": "1.0.2", "bundle": "relative"}', 2, "names no bundle by its absolute path"),
+        ('{"ociVersion": "1.0.2", "bundle": "/a\\u0000b"}', 2, "has no 'bundle'"),
+        ('{"ociVersion": "1.0.2", "bundle": 7}', 2, "has no 'bundle'"),
+    ],
+)  # fmt: skip
+def test_attack_66_what_is_no_state_is_said(data: str, code: int, says: str) -> None:
+    answer = oci(data)
+    assert (answer.returncode, answer.stdout) == (code, "")
+    assert says.replace("\\\\", "\\") in answer.stderr
+    assert "\x1b" not in answer.stderr
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.2.0", "1.0.2-dev", "v1.0.2", "1.0"])
+def test_every_version_of_the_known_kind_is_taken(bundle: Path, version: str) -> None:
+    assert oci(a_state(bundle, ociVersion=version)).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="NOT RUN: needs strace")
+def test_attack_66_another_process_with_the_container_s_pid_is_nobody_to_us(
+    bundle: Path, tmp_path: Path
+) -> None:
+    """The number is never used, so nobody who got it since can be mistaken for the container."""
+    stranger = subprocess.Popen(["sleep", "60"], cwd=tmp_path / "host")
+    try:
+        trace = str(tmp_path / "trace")
+        words = ["strace", "-f", "-qq", "-e", "trace=file,kill,pidfd_open,setns,ptrace", "-o", trace]
+        answer = subprocess.run(
+            [*words, *install.argv("oci", [])], input=json.dumps(a_state(bundle, pid=stranger.pid)),
+            check=False, capture_output=True, text=True,
+        )  # fmt: skip
+    finally:
+        stranger.kill()
+        stranger.wait()
+    assert answer.returncode == 0, answer.stderr
+    seen = Path(trace).read_text()
+    assert "openat" in seen
+    lines = [line.partition(" ")[2] for line in seen.splitlines()]  # without the number of who called
+    assert not [line for line in lines if re.search(rf"\b{stranger.pid}\b", line)]
+
+
+def test_attack_66_a_bundle_is_held_where_its_links_led_at_first(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "way").symlink_to(tmp_path / "deep")
+    assert oci(a_state(tmp_path / "way/bundle")).returncode == 0
+    assert (bundle / "rootfs/etc/x").read_text() == "c1"
+
+
+@pytest.mark.parametrize("what", ["config.json", "metadata.yaml", "templates", "templates/a.tpl", "rootfs"])
+@pytest.mark.parametrize("way", ["link", "dangling", "fifo"])
+def test_attack_66_nothing_of_a_bundle_is_a_way_out(
+    bundle: Path, tmp_path: Path, what: str, way: str
+) -> None:
+    place, elsewhere = bundle / what, tmp_path / "deep/elsewhere"
+    place.rename(elsewhere)
+    if what == "rootfs":
+        elsewhere = tmp_path / "host"
+    if way == "fifo":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(elsewhere if way == "link" else "nowhere")
+    before = snapshot(tmp_path / "host", times=True)
+    answer = oci(a_state(bundle))
+    assert answer.returncode in (2, 3, 5), answer.stderr
+    assert re.search("symlink|fifo|no such file|not a directory", answer.stderr, re.I), answer.stderr
+    assert snapshot(tmp_path / "host", times=True) == before
+    if what != "rootfs":
+        assert not (bundle / "rootfs/etc/x").exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "", "[]", "{", '{"root": "rootfs"}', '{"root": {"path": 1}}', '{"root": {"path": ""}}',
+        '{"root": {"path": "a\\u0000b"}}', '{"root": {"path": "nowhere"}}',
+        '{"root": {"path": "rootfs"}, "linux": {"uidMappings": [1], "gidMappings": [1]}}',
+        '{"root": {"path": "rootfs"}, "linux": {"uidMappings": [{"containerID": 0, "hostID": 4294967296, "size": 1}],'
+        ' "gidMappings": [{"containerID": 0, "hostID": 0, "size": 1}]}}',
+        " " * ((16 << 20) + 1),
+    ],
+    ids=lambda text: text[:30] or "empty",
+)  # fmt: skip
+def test_attack_66_a_configuration_that_lies_is_an_answer(bundle: Path, config: str) -> None:
+    (bundle / "config.json").write_text(config)
+    answer = oci(a_state(bundle))
+    assert answer.returncode in (2, 3, 4), answer.stderr
+    assert not (bundle / "rootfs/etc/x").exists()
+
+
+# --- case 67
+
+NAMES = ["$(touch CANARY)", "`touch CANARY`", "a;touch CANARY", "a\ntouch CANARY", "../c1", "a/b", "..", ""]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("runtime", ["lxc", "incus", "nspawn", "oci"])
+def test_attack_67_a_name_is_refused_or_is_nothing_but_a_name(
+    bundle: Path, tmp_path: Path, runtime: str, name: str
+) -> None:
+    """What could be said to a shell runs nowhere; what could be a path makes none; a newline makes no line."""
+    name = name.replace("CANARY", str(tmp_path / "CANARY")) if "/" not in name else name
+    before = snapshot(tmp_path / "host", times=True)
+    answer = started(runtime, name, bundle, tmp_path / "notebook")
+    assert snapshot(tmp_path / "host", times=True) == before
+    assert sorted(os.listdir(tmp_path)) in (["deep", "host"], ["deep", "host", "notebook"])
+    assert len(answer.stderr.splitlines()) <= 3
+    written = bundle / "rootfs/etc/x"
+    if answer.returncode:
+        assert re.search("name of an? |has no 'id'|can't be kept|no name|line break", answer.stderr), (
+            answer.stderr
+        )
+        assert not written.exists()
+    else:
+        assert runtime == "incus" or written.read_text() == name
+
+
+def started(runtime: str, name: str, bundle: Path, notebook: Path) -> "subprocess.CompletedProcess[str]":
+    options = ["--source", str(bundle), "--rootfs", str(bundle / "rootfs"), "--state", str(notebook)]
+    notebook.mkdir()
+    if runtime == "oci":
+        return oci(a_state(bundle, id=name), *options)
+    if runtime == "nspawn":
+        return ran("nspawn", *options, name)
+    environ = {
+        "LXC_NAME": name, "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": str(bundle / "config"),
+        "LXC_ROOTFS_PATH": str(bundle / "rootfs"),
+    }  # fmt: skip
+    if runtime == "incus":
+        (bundle / "backup.yaml").write_text("container: {name: c1, config: {}, devices: {}}\n")
+        options += ["--instance", str(bundle / "backup.yaml")]
+    return ran(runtime, *options, env=environ)
+
+
+def test_attack_67_no_module_of_ours_asks_a_shell() -> None:
+    """Neither the hooks nor anything else: programs are started by a list of words."""
+    shells = re.compile(
+        r"shell\s*=\s*True|os\.(system|popen)|subprocess\.(getoutput|getstatusoutput)|/bin/sh"
+    )
+    package = Path(sys.modules["templater"].__file__ or "").parent
+    sources = list(package.rglob("*.py"))
+    assert len(sources) > 100
+    assert [str(path) for path in sources if shells.search(path.read_text())] == []
+
+
+# --- case 68
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("zfs:tank/c1", "'zfs'"), ("nbd:/img.qcow2:1", "'nbd'"), ("loop:/img.raw", "'loop'"),
+        ("lvm:/dev/vg/c1", "'lvm'"), ("rbd:pool/c1", "'rbd'"), ("dir:/nowhere/rootfs", "'dir'"),
+        ("overlay:/a:/b", "'overlay'"), ("/a:/b", ""), ("/nowhere", ""), ("tank/c1", ""),
+    ],
+)  # fmt: skip
+def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_named(
+    bundle: Path, path: str, kind: str
+) -> None:
+    """Not rendered and not said would be a container that starts with another's host name."""
+    (bundle / "config").write_text(f"lxc.uts.name = c1\nlxc.rootfs.path = {path}\n")
+    answer = ran("lxc", env=lxc(bundle, path))
+    assert answer.returncode == 3
+    assert f"unsupported rootfs type {kind}".rstrip() in answer.stderr
+    assert path in answer.stderr
+    assert "lxc.hook.mount" in answer.stderr
+
+
+@pytest.mark.parametrize("path", ["dir:{}/rootfs", "{}/rootfs"])
+def test_attack_68_a_directory_is_rendered_however_it_is_spelled(bundle: Path, path: str) -> None:
+    assert ran("lxc", env=lxc(bundle, path.format(bundle))).returncode == 0
+    assert (bundle / "rootfs/etc/x").read_text() == "c1"
+
+
+def test_attack_68_with_a_hook_at_the_stage_mount_the_earlier_one_waits_for_it(bundle: Path) -> None:
+    line = " ".join(install.argv("lxc", []))
+    (bundle / "config").write_text(f"lxc.hook.mount = {line}\n")
+    answer = ran("lxc", env=lxc(bundle, "loop:/img.raw"))
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert not (bundle / "rootfs/etc/x").exists()
+
+
+def lxc(bundle: Path, path: str) -> dict[str, str]:
+    return {
+        "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": str(bundle / "config"),
+        "LXC_ROOTFS_PATH": path,
+    }  # fmt: skip
+
+
+# --- what a hook is given besides
+
+
+def test_attack_66_few_descriptors_and_little_memory_are_enough(bundle: Path) -> None:
+    """A runtime may leave a hook little; it fails then as it does for any other reason, or works."""
+
+    def poor() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+        resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
+
+    answer = ran("oci", input=json.dumps(a_state(bundle)), preexec_fn=poor)
+    assert answer.returncode == 0
+    assert (bundle / "rootfs/etc/x").read_text() == "c1"
