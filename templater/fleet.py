@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .rendering import Rendering
     from .source import Source
     from .views import Image, RootfsView, TemplateFile
+    from .yamltext import Limits as YamlLimits
 
 #: bytes that go to a process at once, and up to how many one process is quicker than several
 PIECE = 128 << 10
@@ -63,6 +64,7 @@ class Order:
     rootfs: str | None = None
     #: what rendering may take; its time in total begins anew with each instance
     limits: Limits | None = None
+    reading: YamlLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +85,14 @@ def order(
     host: str,
     dialect: str | None = None,
     show: str = "summary",
+    reading: YamlLimits | None = None,
     **more: Any,
 ) -> Order:
     """Everything of the image that is needed, read once."""
     source = image.read_metadata()
-    metadata = read_metadata(source, yaml=HOSTS[host].yaml)
+    metadata = read_metadata(source, yaml=HOSTS[host].yaml, limits=reading)
     templates = image.read_templates({rule.template for rule in metadata.rules if rule.template})
-    return Order(source, dict(templates), triggers, host, dialect, show, **more)
+    return Order(source, dict(templates), triggers, host, dialect, show, reading=reading, **more)
 
 
 class Fleet:
@@ -98,7 +101,7 @@ class Fleet:
     def __init__(self, given: Order) -> None:
         self.order = given
         self.host = HOSTS[given.host]
-        self.metadata = read_metadata(given.metadata, yaml=self.host.yaml)
+        self.metadata = read_metadata(given.metadata, yaml=self.host.yaml, limits=given.reading)
         self.compiled = Compiled(given.templates, given.dialect or self.host.dialect, limits=given.limits)
         self._pattern: tuple[Change, ...] | None = None
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .metadata import Metadata, Rule
     from .pongo2.state import Limits
     from .views import Image, RootfsView
+    from .yamltext import Limits as YamlLimits
 
 #: an existing file larger than this is compared by size alone, and no diff of it is shown
 MAX_COMPARED = 64 << 20
@@ -53,18 +54,19 @@ def plan(
     clock: "Any" = None,
     seed: "Any" = None,
     limits: "Limits | None" = None,
+    reading: "YamlLimits | None" = None,
     in_place: bool = False,
 ) -> Plan:
     """What ``image`` writes for ``instance`` when ``triggers`` run as passes one after the other.
 
     Without ``rootfs`` nothing is known of existing files. ``host`` also decides how metadata.yaml
-    is read. ``limits`` hold for each template, and their ``total`` for all of them. ``in_place`` allows
-    targets that are mount points or lie behind one.
+    is read. ``limits`` hold for each template, their ``total`` for all of them, and ``reading`` for
+    metadata.yaml. ``in_place`` allows targets that are mount points or lie behind one.
     """
     from .metadata_yaml import read_metadata
 
     limits = None if limits is None else limits.begun()
-    metadata = read_metadata(image.read_metadata(), yaml=host.yaml)
+    metadata = read_metadata(image.read_metadata(), yaml=host.yaml, limits=reading)
     templates = image.read_templates({rule.template for rule in metadata.rules if rule.template})
     renderings = render(
         metadata, templates, instance, triggers, host, dialect=dialect, clock=clock, seed=seed, limits=limits

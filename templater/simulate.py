@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .pongo2.state import Limits
     from .views import Image
+    from .yamltext import Limits as YamlLimits
 
 #: Incus: shared/osarch; names and aliases
 ARCHITECTURES = frozenset(
@@ -155,13 +156,14 @@ def simulate(
     clock: Any = None,
     seed: Any = None,
     limits: Limits | None = None,
+    reading: YamlLimits | None = None,
 ) -> list[Report]:
     """Every step of a life, the instance's creation being the first whether asked for or not.
 
     The seconds that ``limits`` have in total are for all steps together.
     """
     begun = None if limits is None else limits.begun()
-    life = Simulation(host, dialect=dialect, clock=clock, seed=seed, limits=begun)
+    life = Simulation(host, dialect=dialect, clock=clock, seed=seed, limits=begun, reading=reading)
     folder = PaperFolder(image, MemoryRootfs() if rootfs is None else rootfs)
     life.create(instance, folder)
     return [life.take(step) for step in steps]
@@ -178,12 +180,14 @@ class Simulation:
         clock: Any = None,
         seed: Any = None,
         limits: Limits | None = None,
+        reading: YamlLimits | None = None,
     ) -> None:
         self.host = host
         self.dialect = dialect
         self.clock = clock
         self.seed = seed
         self.limits = limits
+        self.reading = reading
         self.subjects: dict[str, Subject] = {}
         #: the instance that steps without a name are about
         self.at_hand = ""
@@ -238,7 +242,7 @@ class Simulation:
 
     def create(self, instance: Instance, folder: Folder) -> None:
         """A new instance; its configuration gains the image's properties as ``image.*``."""
-        metadata = metadata_of(folder, self.host)
+        metadata = metadata_of(folder, self.host, self.reading)
         check_links(folder, metadata, self.host)
         config = {f"image.{key}": value for key, value in metadata.properties.items()}
         config |= instance.config
@@ -274,6 +278,7 @@ class Simulation:
             clock=self.clock,
             seed=self.seed,
             limits=self.limits,
+            reading=self.reading,
         )
 
     def stop(self, name: str) -> None:
@@ -384,10 +389,10 @@ def described(subject: Subject) -> Instance:
     return _configured(subject.instance, config)
 
 
-def metadata_of(folder: Folder, host: Host) -> Metadata:
+def metadata_of(folder: Folder, host: Host, reading: YamlLimits | None = None) -> Metadata:
     from .metadata_yaml import read_metadata
 
-    return read_metadata(folder.image.read_metadata(), yaml=host.yaml)
+    return read_metadata(folder.image.read_metadata(), yaml=host.yaml, limits=reading)
 
 
 def check_image(metadata: Metadata, host: Host) -> None:

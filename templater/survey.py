@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from .checks import Name, Survey
 from .errors import TemplaterError
@@ -16,12 +17,25 @@ from .rootfs.directory import open_root
 from .source import Source
 from .views import DIRECTORY, FILE, Entry, TemplateFile
 
+if TYPE_CHECKING:
+    from .pongo2.state import Limits as RenderLimits
+    from .yamltext import Limits as YamlLimits
+
 Reader = Callable[[], bytes]
 
 
-def survey(path: str, limits: Limits = DEFAULT) -> Survey:
-    """Everything that can be seen of an image: a folder, or a tarball of either kind."""
-    reading = _Reading(path, limits)
+def survey(
+    path: str,
+    limits: Limits = DEFAULT,
+    *,
+    yaml: YamlLimits | None = None,
+    rendering: RenderLimits | None = None,
+) -> Survey:
+    """Everything that can be seen of an image: a folder, or a tarball of either kind.
+
+    ``rendering`` is what its templates may take when a check tries them.
+    """
+    reading = _Reading(path, limits, yaml)
     try:
         if os.path.isdir(path):
             reading.folder()
@@ -31,13 +45,14 @@ def survey(path: str, limits: Limits = DEFAULT) -> Survey:
         if not reading.names:
             raise
         reading.errors.append(error)
-    return reading.survey()
+    return reading.survey(rendering)
 
 
 class _Reading:
-    def __init__(self, path: str, limits: Limits) -> None:
+    def __init__(self, path: str, limits: Limits, yaml: YamlLimits | None = None) -> None:
         self.path = path
         self.limits = limits
+        self.yaml = yaml
         self.names: list[Name] = []
         self.templates: dict[str, TemplateFile] = {}
         self.metadata: Source | None = None
@@ -98,15 +113,16 @@ class _Reading:
         else:
             self.templates[path.partition("/")[2]] = TemplateFile(entry, data)
 
-    def survey(self) -> Survey:
-        return Survey(self.path, self.decoded(), self.templates, tuple(self.names), tuple(self.errors))
+    def survey(self, rendering: RenderLimits | None) -> Survey:
+        metadata = self.decoded()
+        return Survey(self.path, metadata, self.templates, tuple(self.names), tuple(self.errors), rendering)
 
     def decoded(self) -> Metadata | None:
         """As the laxest host reads it: what a stricter one refuses is still worth judging."""
         if self.metadata is None:
             return None
         try:
-            return read_metadata(self.metadata, yaml="v2")
+            return read_metadata(self.metadata, yaml="v2", limits=self.yaml)
         except TemplaterError as error:
             self.errors.append(error)
             return None

@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     )),
     ("the shell: images, root filesystems, writing", (
         "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "rendering_child", "instance_directory",
-        "instance_file", "survey", "leftovers", "staging", "apply", "watch",
+        "instance_file", "limits", "survey", "leftovers", "staging", "apply", "watch",
         "fleet",
     )),
     ("the doors", ("hooks", "hooks.*", "cli", "cli.*", "__main__")),

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from click import Context
 
-from templater.cli import command
+from templater import image, limits, yamltext
+from templater.child import Bounds
+from templater.cli import command, planning
 from templater.deviations import table
 from tests.cli.sessions import Stage, complaint, replay
 
@@ -62,6 +64,45 @@ def test_the_table_of_differences_is_the_codes_own(update):
         page.write_text(before + opening + table() + closing + after)
     else:
         assert old == table()
+
+
+LIMITS_OPENING = "<!-- limits: `pytest tests/test_docs.py --update` writes this -->\n"
+LIMITS_CLOSING = "<!-- /limits -->"
+
+
+def limits_table() -> str:
+    """What ``preview`` has, which has the most; ``memory`` is the child's."""
+    ours = {
+        limits.RENDERING: planning.rendering(limits.Given()), limits.READING: yamltext.LIMITS,
+        limits.IMAGE: image.limits.DEFAULT, limits.CHILD: Bounds(),
+    }  # fmt: skip
+    lines = ["| name | ours | of what |\n|---|---|---|\n"]
+    for name, (kind, attribute, unit, about) in limits.NAMES.items():
+        lines.append(f"| `{name}` | {shown(getattr(ours[kind], attribute), unit)} | {about} |\n")
+    return "".join(lines)
+
+
+def shown(value: float, unit: str) -> str:
+    """A value as ``--limit`` takes it."""
+    suffixes = [suffix for suffix in limits.UNITS[unit] if suffix != "b"]
+    names = {"kib": "KiB", "mib": "MiB", "gib": "GiB", "m": "M" if unit == limits.NUMBER else "m"}
+    best = max(
+        (s for s in suffixes if value % limits.UNITS[unit][s] == 0),
+        key=lambda s: (limits.UNITS[unit][s], len(s)),
+    )
+    return f"{int(value) // limits.UNITS[unit][best]}{names.get(best, best)}"
+
+
+def test_the_table_of_limits_is_the_codes_own(update):
+    page = ROOT / "docs" / "limits.md"
+    before, opening, rest = page.read_text().partition(LIMITS_OPENING)
+    old, closing, after = rest.partition(LIMITS_CLOSING)
+    assert opening
+    assert closing
+    if update:
+        page.write_text(before + opening + limits_table() + closing + after)
+    else:
+        assert old == limits_table()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from ..errors import TemplaterError
 from ..metadata import Metadata, Rule
+from ..pongo2.state import Limits
 from ..resolve import clean
 from ..rootfs.memory import MemoryRootfs
 from ..source import Source, Span
@@ -38,6 +39,8 @@ class Survey:
     names: tuple[Name, ...] = ()
     #: what could not be read, or was stopped at a limit
     errors: tuple[TemplaterError, ...] = ()
+    #: what rendering may take, if it is not for the check to say
+    limits: Limits | None = None
 
     @property
     def rules(self) -> tuple[Rule, ...]:

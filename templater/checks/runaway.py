@@ -14,7 +14,8 @@ from ..source import printable
 from . import Sight, Survey, check
 
 #: steps alone do not bound the time: each may read a value of megabytes; and there may be many templates
-LIMITS = Limits(seconds=10.0, total=60.0)
+SECONDS, TOTAL = 10.0, 60.0
+LIMITS = Limits(seconds=SECONDS, total=TOTAL)
 
 PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
 
@@ -40,7 +41,7 @@ def look(survey: Survey) -> Iterator[Sight]:
 
 def _rendered(survey: Survey, metadata: Metadata) -> Iterator[Sight]:
     told: set[str] = set()
-    limits = LIMITS.begun()
+    limits = (survey.limits or LIMITS).begun()
     for probe in PROBES:
         for rendering in render(metadata, survey.templates, probe, TRIGGERS, INCUS, limits=limits):
             error, rule = rendering.error, rendering.rule

@@ -12,6 +12,7 @@ from . import options, output
 if TYPE_CHECKING:
     from ..changes import Plan
     from ..hosts import Host
+    from ..limits import Given
 
 HELP = """Write SRC's rendered templates into ROOTFS, all or nothing.
 
@@ -34,6 +35,7 @@ Examples:
 @click.option("--as-agent", is_flag=True, help="For a virtual machine: do what the agent does in the guest.")
 @click.option("--cross-mounts", is_flag=True, help="Allow mount points; written in place, not replaced.")
 @options.host_options(default="none")
+@options.limit_option()
 @options.json_option
 def command(
     src: str,
@@ -44,6 +46,7 @@ def command(
     cross_mounts: bool,
     host: Host,
     dialect: str | None,
+    limits: Given,
     as_json: bool,
 ) -> int:
     from ..apply import apply
@@ -58,6 +61,7 @@ def command(
             rootfs=view,
             host=host,
             dialect=dialect,
+            limits=limits,
             in_place=cross_mounts,
         )
         plan = for_rootfs(plan, as_agent=as_agent)

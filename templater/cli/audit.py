@@ -10,6 +10,7 @@ from . import options, output
 
 if TYPE_CHECKING:
     from ..audit import Finding
+    from ..limits import Given
 
 HELP = """Judge IMAGE without running it.
 
@@ -38,12 +39,17 @@ LEVELS = [*reversed(COLOURS)]
     help="Leave out what is milder.",
 )
 @click.option("--report", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
+@options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
-def command(image: str, at_least: str, report: str, as_json: bool) -> int:
+def command(image: str, at_least: str, report: str, limits: Given, as_json: bool) -> int:
     from ..audit import Severity, audit, finding_data, sarif
+    from ..checks.runaway import SECONDS, TOTAL
     from ..survey import survey
 
-    surveyed = survey(options.existing(image))
+    rendering = limits.for_rendering(SECONDS, TOTAL)
+    surveyed = survey(
+        options.existing(image), limits.for_images(), yaml=limits.for_reading(), rendering=rendering
+    )
     findings = [finding for finding in audit(surveyed) if finding.severity >= Severity.named(at_least)]
     if report == "sarif":
         from .. import __version__

@@ -13,6 +13,7 @@ from .fleet import fleet_options
 if TYPE_CHECKING:
     from ..changes import Plan
     from ..hosts import Host
+    from ..limits import Given
 
 HELP = """Show what SRC's templates would change in ROOTFS.
 
@@ -36,6 +37,7 @@ STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red", 
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything would change.")
 @fleet_options
 @options.host_options()
+@options.limit_option()
 @options.json_option
 def command(
     src: str,
@@ -47,6 +49,7 @@ def command(
     jobs: int | None,
     host: Host,
     dialect: str | None,
+    limits: Given,
     as_json: bool,
 ) -> int:
     from ..diff import diff
@@ -64,11 +67,14 @@ def command(
             triggers=triggers,
             host=host,
             dialect=dialect,
+            limits=limits,
             rootfs=rootfs,
         )
 
     with open_rootfs(rootfs) as view:
-        plan = planned(src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect)
+        plan = planned(
+            src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect, limits=limits
+        )
     if as_json:
         from ..report import plan_data
 

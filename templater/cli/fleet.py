@@ -16,6 +16,7 @@ from . import options, output
 if TYPE_CHECKING:
     from ..fleet import Order, Result
     from ..hosts import Host
+    from ..limits import Given
 
 SHOWN = 10
 
@@ -42,19 +43,20 @@ def run(
     triggers: tuple[str, ...],
     host: Host,
     dialect: str | None,
+    limits: Given,
     rootfs: str | None = None,
 ) -> int:
     """Print what was asked for, one instance after the other; 5 if a rule failed or the host would fail."""
     from ..fleet import order, results
     from ..image import open_image
-    from .planning import limits
+    from .planning import rendering
 
     if instance.file or instance.name or instance.type or instance.profiles:
         raise click.UsageError("--instances has the instances: -i, --name, --type and -p don't go with it")
     if rootfs is not None and "{name}" not in rootfs:
         raise click.UsageError("with --instances, ROOTFS needs {name} in it: containers/{name}/rootfs")
     given: Order = order(
-        open_image(src),
+        open_image(src, limits.for_images()),
         triggers=triggers,
         host=host.name,
         dialect=dialect,
@@ -63,7 +65,8 @@ def run(
         config=dict(options.key_value(text) for text in instance.config),
         devices=dict(options.device(text) for text in instance.devices),
         rootfs=rootfs,
-        limits=limits(),
+        limits=rendering(limits),
+        reading=limits.for_reading(),
     )
     tally = Tally()
     with Reading(file) as reading:

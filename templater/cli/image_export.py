@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..errors import UsageError
+from ..limits import IMAGE, Given
 from . import options
 from .image_build import packing_of, packing_options, report, source_date_epoch
 from .progress import progress
@@ -28,8 +29,9 @@ Examples:
 @click.command(help=HELP)
 @click.argument("files", metavar="SRC [ROOTFS] FILE|DIR", nargs=-1, shell_complete=options.complete_files)
 @packing_options
+@options.limit_option(IMAGE)
 @options.json_option
-def command(files: tuple[str, ...], as_json: bool, **packing: Any) -> int:
+def command(files: tuple[str, ...], limits: Given, as_json: bool, **packing: Any) -> int:
     from ..image.build import build
     from ..image.contents import open_contents
 
@@ -37,7 +39,9 @@ def command(files: tuple[str, ...], as_json: bool, **packing: Any) -> int:
         raise UsageError("export takes an image and where to write it", hint="templater image export SRC DIR")
     *image, target = files
     epoch = source_date_epoch()
-    contents = open_contents(*image, latest=epoch if os.path.isdir(image[0]) else None)
+    contents = open_contents(
+        *image, limits=limits.for_images(), latest=epoch if os.path.isdir(image[0]) else None
+    )
     with progress("packing") as show:
         built = build(
             contents,

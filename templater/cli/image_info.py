@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..limits import IMAGE, Given
 from ..metadata import TRIGGERS
 from ..source import printable
 from . import options, output
@@ -31,11 +32,12 @@ Examples:
 @click.command(help=HELP)
 @options.source_argument
 @options.rootfs_argument(required=False)
+@options.limit_option(IMAGE)
 @options.json_option
-def command(src: str, rootfs: str | None, as_json: bool) -> int:
+def command(src: str, rootfs: str | None, limits: Given, as_json: bool) -> int:
     from ..image.describe import data, describe
 
-    found = describe(src, rootfs)
+    found = describe(src, rootfs, limits.for_images())
     if as_json:
         output.write_json(data(found))
     else:

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 from ..errors import InputError, UsageError
 from ..hosts import HOSTS
 from ..instance_file import read_instance, read_source
+from ..limits import IMAGE, READING, RENDERING, parse
 from ..metadata import TRIGGERS
 
 if TYPE_CHECKING:
@@ -207,6 +208,18 @@ def split_triggers(values: tuple[str, ...]) -> tuple[str, ...]:
         if trigger not in TRIGGERS:
             raise click.BadParameter(f"'{trigger}' is not a trigger; there are {', '.join(TRIGGERS)}")
     return triggers
+
+
+def limit_option(*kinds: str) -> Callable[[Command], Command]:
+    """``--limit``: the command gets a ``limits.Given``; ``kinds`` are those that it has any use for."""
+    return click.option(
+        "--limit",
+        "limits",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=lambda ctx, param, values: parse(values, kinds or (RENDERING, READING, IMAGE)),
+        help="Another limit than ours, such as time=5m or template=32MiB; all are in docs/limits.md.",
+    )
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")

@@ -10,6 +10,7 @@ from . import output
 if TYPE_CHECKING:
     from ..changes import Plan
     from ..hosts import Host
+    from ..limits import Given
     from ..pongo2.state import Limits
     from ..rootfs.directory import DirectoryRootfs
     from ..views import RootfsView
@@ -22,11 +23,9 @@ SECONDS = 60.0
 TOTAL = 120.0
 
 
-def limits() -> Limits:
+def rendering(given: Given) -> Limits:
     """What rendering may take when a person waits for it."""
-    from ..pongo2.state import Limits
-
-    return Limits(seconds=SECONDS, total=TOTAL)
+    return given.for_rendering(SECONDS, TOTAL)
 
 
 def planned(
@@ -36,6 +35,7 @@ def planned(
     triggers: tuple[str, ...],
     host: Host,
     dialect: str | None,
+    limits: Given,
     rootfs: RootfsView | None = None,
     in_place: bool = False,
 ) -> Plan:
@@ -43,13 +43,13 @@ def planned(
     from ..image import open_image
     from ..plan import plan
 
-    image = open_image(src)
+    image = open_image(src, limits.for_images())
     described = instance.read()
     for note in described.notes:
         output.say(f"note: {note}")
     made = plan(
         image, described, triggers=triggers, rootfs=rootfs, host=host, dialect=dialect, in_place=in_place,
-        limits=limits(),
+        limits=rendering(limits), reading=limits.for_reading(),
     )  # fmt: skip
     for finding in made.metadata.findings:
         output.say(f"note: {finding.span.place}: {finding.message}")

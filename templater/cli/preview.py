@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ..changes import Plan
     from ..hosts import Host
+    from ..limits import Given
     from ..report import Block
 
 HELP = """Show the files that SRC's templates would write.
@@ -41,6 +42,7 @@ Examples:
 @click.option("-o", "--output", "target", metavar="DIR|FILE.tar", help="Write the rendered files there.")
 @fleet_options
 @options.host_options()
+@options.limit_option()
 @options.json_option
 def command(
     src: str,
@@ -52,6 +54,7 @@ def command(
     jobs: int | None,
     host: Host,
     dialect: str | None,
+    limits: Given,
     as_json: bool,
 ) -> int:
     from .planning import open_rootfs, planned
@@ -70,10 +73,13 @@ def command(
             triggers=triggers,
             host=host,
             dialect=dialect,
+            limits=limits,
             rootfs=rootfs,
         )
     with open_rootfs(rootfs) as view:
-        found = planned(src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect)
+        found = planned(
+            src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect, limits=limits
+        )
     if target is not None:
         from .tree import write_tree
 

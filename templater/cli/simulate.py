@@ -10,6 +10,7 @@ from . import options, output
 
 if TYPE_CHECKING:
     from ..hosts import Host
+    from ..limits import Given
     from ..simulate import Report
 
 HELP = """Show which files change at each step of an instance's life, and why.
@@ -38,6 +39,7 @@ Examples:
 @click.option("--diff", "as_diff", is_flag=True, help="What changes as a patch.")
 @options.instance_options
 @options.host_options()
+@options.limit_option()
 @options.json_option
 def command(
     src: str,
@@ -47,11 +49,12 @@ def command(
     instance: options.Description,
     host: Host,
     dialect: str | None,
+    limits: Given,
     as_json: bool,
 ) -> int:
     from ..image import open_image
     from ..simulate import parse_step, simulate
-    from .planning import limits
+    from .planning import rendering
 
     parsed = [parse_step(step) for step in steps]
     described = instance.read()
@@ -59,7 +62,14 @@ def command(
         output.say(f"note: {note}")
     paper = on_paper(rootfs) if rootfs else None
     reports = simulate(
-        open_image(src), described, parsed, rootfs=paper, host=host, dialect=dialect, limits=limits()
+        open_image(src, limits.for_images()),
+        described,
+        parsed,
+        rootfs=paper,
+        host=host,
+        dialect=dialect,
+        limits=rendering(limits),
+        reading=limits.for_reading(),
     )
     if as_json:
         output.write_json([report_data(report) for report in reports])

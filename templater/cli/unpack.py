@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import TemplaterError, UsageError
+from ..limits import IMAGE, Given
 from ..source import printable
 from . import options, output
 from .progress import progress
@@ -47,12 +48,14 @@ Examples:
     "--keep", multiple=True, type=click.Choice(["devices", "setuid", "xattrs"]), help="Keep what is left out."
 )
 @click.option("--trusted", is_flag=True, help="Keep all of it: whoever made the image may harm this machine.")
+@options.limit_option(IMAGE)
 def command(
     files: tuple[str, ...],
     instance: options.Description,
     ranges: tuple[str, ...],
     keep: tuple[str, ...],
     trusted: bool,
+    limits: Given,
 ) -> int:
     from ..image.contents import open_contents
     from ..image.fingerprint import fingerprint
@@ -62,7 +65,7 @@ def command(
     if len(files) not in (2, 3):
         raise UsageError("unpack takes an image and a directory", hint="templater unpack IMAGE [ROOTFS] DIR")
     *image, target = files
-    contents = open_contents(*image)
+    contents = open_contents(*image, limits=limits.for_images())
     parts = contents.parts()
     described = described_by(instance, parts[0].data)
     packed = not os.path.isdir(image[0])

@@ -12,6 +12,7 @@ from . import options, output
 
 if TYPE_CHECKING:
     from ..hosts import Host
+    from ..limits import Given
 
 HELP = """Preview SRC again at every change.
 
@@ -31,6 +32,7 @@ Examples:
 @options.instance_options
 @options.trigger_option()
 @options.host_options()
+@options.limit_option()
 @options.json_option
 def command(
     src: str,
@@ -39,6 +41,7 @@ def command(
     triggers: tuple[str, ...],
     host: Host,
     dialect: str | None,
+    limits: Given,
     as_json: bool,
 ) -> int:
     from ..watch import Watch, sources_of
@@ -47,7 +50,9 @@ def command(
         from .planning import open_rootfs, planned
 
         with open_rootfs(rootfs) as view:
-            plan = planned(src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect)
+            plan = planned(
+                src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect, limits=limits
+            )
         if as_json:
             import json
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from templater.cli.planning import open_rootfs, planned
 from templater.hosts import HOSTS
+from templater.limits import Given
 from tests.cli.test_options import described
 
 SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample-images"
@@ -16,6 +17,7 @@ def test_what_was_assumed_is_said_on_stderr(capfd):
         triggers=("create",),
         host=HOSTS["incus"],
         dialect=None,
+        limits=Given(),
     )
     said = capfd.readouterr()
     assert "name" in said.err

@@ -1,0 +1,100 @@
+"""``--limit`` of each command that has it: what was named is what bounds it."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from templater import cli
+
+SAMPLE = Path(__file__).resolve().parents[2] / "sample-images" / "debian-cloud"
+LOOP = "{% for a in 'x'|ljust:300 %}{% for b in 'x'|ljust:300 %}{{ a }}{% endfor %}{% endfor %}"
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A loop of 90,000 rounds, which prints 90,000 characters."""
+    folder = tmp_path / "image"
+    (folder / "templates").mkdir(parents=True)
+    (folder / "rootfs/etc").mkdir(parents=True)
+    (folder / "templates/a.tpl").write_text(LOOP)
+    (folder / "metadata.yaml").write_text(
+        "architecture: x86_64\ncreation_date: 1\n"
+        "templates: {/etc/a: {when: [create, start], template: a.tpl}}\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def archive(image, tmp_path):
+    with tarfile.open(tmp_path / "image.tar", "w") as tar:
+        for name in ("metadata.yaml", "templates", "rootfs"):
+            tar.add(image / name, name)
+    return tmp_path / "image.tar"
+
+
+def said(capsys, *words) -> tuple[int, str]:
+    code = cli.main([str(word) for word in words])
+    return code, "".join(capsys.readouterr())
+
+
+RENDERS = {
+    "preview": ["preview", "IMAGE", "--host", "none"],
+    "diff": ["diff", "IMAGE", "IMAGE/rootfs", "--host", "none"],
+    "apply": ["apply", "IMAGE", "IMAGE/rootfs", "-t", "create"],
+    "simulate": ["simulate", "IMAGE", "start"],
+    "instances": ["preview", "IMAGE", "--host", "none", "--instances", "IMAGE/../all.json"],
+}
+
+
+@pytest.mark.parametrize("command", RENDERS)
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ("steps=1000", "more than 1000 steps"),
+        ("output=5k", "more than 5120 characters"),
+        ("metadata=20", "20 bytes"),
+        ("yaml-depth=2", "more than 2 levels"),
+        ("template=50", "50 bytes"),
+    ],
+)
+def test_a_lower_limit_stops_it(command, limit, words, image, capsys, monkeypatch):
+    Path(image, "../all.json").write_text(json.dumps([{"name": "c1"}]))
+    line = [word.replace("IMAGE", str(image)) for word in RENDERS[command]]
+    assert said(capsys, *line)[0] == 0
+    code, told = said(capsys, *line, "--limit", limit)
+    assert code != 0
+    assert words in told
+
+
+def test_a_higher_limit_lets_it_pass(image, capsys):
+    Path(image, "templates/a.tpl").write_text(LOOP.replace("300", "1500"))
+    line = ["preview", image, "--host", "none", "-t", "create"]
+    assert said(capsys, *line)[0] == 5
+    code, told = said(capsys, *line, "--limit", "steps=20M", "--limit", "output=20MiB")
+    assert code == 0, told[-300:]
+
+
+def test_an_audit_takes_them(image, archive, capsys):
+    assert "runaway" not in said(capsys, "audit", image)[1]
+    assert "runaway" in said(capsys, "audit", image, "--limit", "steps=1000")[1]
+    assert "members" not in said(capsys, "audit", archive)[1]
+    assert "more than 3 members" in said(capsys, "audit", archive, "--limit", "members=3")[1]
+
+
+def test_the_commands_of_images_take_those_of_images(archive, tmp_path, capsys):
+    for line in (["image", "info", archive], ["image", "export", archive, tmp_path / "out.tar"],
+                 ["unpack", archive, tmp_path / "c1"]):  # fmt: skip
+        code, told = said(capsys, *line, "--limit", "members=3")
+        assert code == 4
+        assert "more than 3 members" in told
+        assert said(capsys, *line, "--limit", "steps=3")[0] == 2
+    assert not (tmp_path / "c1").exists()
+
+
+def test_a_mistake_is_a_usage_error(image, capsys):
+    code, told = said(capsys, "preview", image, "--limit", "tiem=5")
+    assert code == 2
+    assert "'tiem' is no limit here" in told
+    assert "template-time" in told

@@ -1,0 +1,95 @@
+"""Limits by name: what is understood, what is refused with help, and that each one reaches its place."""
+
+import pickle
+
+import pytest
+
+from templater.errors import UsageError
+from templater.image.limits import DEFAULT
+from templater.limits import CHILD, IMAGE, NAMES, READING, RENDERING, Given, parse
+from templater.pongo2.state import Limits
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("5", 5), ("5s", 5), ("5m", 300), ("2h", 7200), ("1_000", 1000)],
+)
+def test_times(text, value):
+    assert parse([f"time={text}"]).for_rendering().total == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("7", 7), ("20k", 20_000), ("3M", 3_000_000), ("1g", 10**9)])
+def test_numbers(text, value):
+    assert parse([f"steps={text}"]).for_rendering().steps == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("7", 7), ("7B", 7), ("2k", 2048), ("16MiB", 16 << 20), ("1GiB", 1 << 30)]
+)
+def test_sizes(text, value):
+    assert parse([f"output={text}"]).for_rendering().output == value
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "0", "1.5", "5x", "x", "5 s", "²", "9" * 16, "9999999999999g", "5s5"]
+)
+def test_what_is_no_value_is_refused_with_examples(text):
+    for name in ("time", "steps", "output"):
+        with pytest.raises(UsageError) as caught:
+            parse([f"{name}={text}"])
+        assert name in caught.value.message
+        assert caught.value.hint
+
+
+def test_a_name_that_nobody_knows_is_refused_and_all_others_are_told():
+    with pytest.raises(UsageError) as caught:
+        parse(["tiem=5s"])
+    assert "'tiem'" in caught.value.message
+    assert "time, template-time, steps" in caught.value.hint
+
+
+def test_a_name_is_refused_where_it_would_do_nothing():
+    with pytest.raises(UsageError) as caught:
+        parse(["steps=5"], (IMAGE,))
+    assert "members" in caught.value.hint
+    assert "steps" not in caught.value.hint
+    with pytest.raises(UsageError):
+        parse(["memory=1GiB"])
+
+
+def test_a_name_without_a_value_is_refused():
+    with pytest.raises(UsageError) as caught:
+        parse(["template"])
+    assert "template=4096" in caught.value.hint
+
+
+def test_what_was_not_named_stays_as_it_is():
+    given = Given()
+    limits = given.for_rendering(60, 120)
+    ours = Limits(seconds=60, total=120)
+    assert all(getattr(limits, name) == getattr(ours, name) for name in Limits.__slots__)
+    assert given.for_reading() is None
+    assert given.for_images() == DEFAULT
+
+
+def test_the_last_one_of_a_name_counts():
+    assert parse(["steps=5", "steps=6"]).for_rendering().steps == 6
+
+
+def test_every_name_is_an_attribute_of_its_limits():
+    given = parse([f"{name}=7" for name in NAMES], (RENDERING, READING, IMAGE, CHILD))
+    made = {
+        RENDERING: given.for_rendering(), READING: given.for_reading(), IMAGE: given.for_images(),
+        CHILD: given.for_child(wall=5, cpu=6),
+    }  # fmt: skip
+    for kind, attribute, _, _ in NAMES.values():
+        assert getattr(made[kind], attribute) == 7
+
+
+def test_metadata_yaml_is_bounded_once_by_its_archive_and_once_by_its_reader():
+    assert parse(["metadata=3MiB"]).for_reading().bytes == 3 << 20
+
+
+def test_limits_reach_other_processes():
+    again = pickle.loads(pickle.dumps(parse(["time=5m"]).for_rendering()))
+    assert again.total == 300
