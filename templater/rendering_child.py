@@ -59,8 +59,8 @@ class Job:
     """
 
     __slots__ = (
-        "clock", "config", "dialect", "host", "instance", "kept", "metadata", "name", "seed", "templates",
-        "triggers",
+        "clock", "config", "dialect", "host", "instance", "keep", "kept", "metadata", "name", "seed",
+        "templates", "triggers",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +87,8 @@ class Job:
         self.dialect = dialect or host.dialect
         self.clock = clock
         self.seed = seed
+        #: whether there is anybody to keep what is compiled
+        self.keep = False
         self.kept: dict[str, Kept] = {}
 
     def source(self, name: str) -> "Source | None":
@@ -146,6 +148,7 @@ class Run:
         self.bounds = bounds
         self.keys: dict[str, str] = {}
         self.child: Child | None = None
+        job.keep = store is not None
         if store is not None:
             self.keys = keys(job, in_child=in_child)
             for name, its_key in self.keys.items():
@@ -268,9 +271,10 @@ def prepare(job: Job) -> None:
         from .pongo2.dialect import DIALECTS
         from .pongo2.library import library_for
 
-        library_for(DIALECTS[job.dialect])
-        # an error's message may have to show characters that are not printable
+        library_for(DIALECTS[job.dialect]).load()
+        # an error's message may have to show characters that are not printable, or guess what was meant
         __import__("encodings.unicode_escape")
+        __import__("difflib")
     _load_timezone()
 
 
@@ -346,13 +350,15 @@ def _renderings(
     return renderings
 
 
-def _image(job: Job, send: "Send") -> "tuple[Metadata, dict[str, CodeType]]":
+def _image(job: Job, send: "Send") -> "tuple[Metadata, dict[str, CodeType] | None]":
     kept = job.kept.get(IMAGE)
     if kept is not None:
         return _loaded_image(kept)
     from .metadata_yaml import read_metadata
 
     metadata = read_metadata(job.metadata, job.host.yaml)
+    if not job.keep:
+        return metadata, None  # each template is compiled when it is due
     codes, modules, complete = _compiled(job, metadata)
     if complete:
         payload = marshal.dumps(
@@ -414,6 +420,8 @@ def _described(job: Job, send: "Send") -> Instance:
     from .instance_yaml import read_instance
 
     instance = read_instance(job.instance, name=job.name or None)
+    if not job.keep:
+        return instance
     payload = marshal.dumps(
         (
             instance.name, instance.type, instance.architecture, instance.ephemeral,

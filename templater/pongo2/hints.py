@@ -1,12 +1,12 @@
 """Our own words for what is wrong with a template, and what its author can do."""
 
-from difflib import get_close_matches
-
 from .library import Library
 from .tokens import STRING, Token
 
 
 def did_you_mean(word: str, known: "list[str]") -> str:
+    from difflib import get_close_matches  # slow to import, and needed for mistakes only
+
     close = get_close_matches(word, known, 1, 0.7)
     return f"did you mean {close[0]!r}?" if close else ""
 

@@ -1,32 +1,96 @@
-"""Tags and filters: the mark for tags, and the discovery of both. Nothing is registered by importing."""
+"""The tags and filters of a dialect, found by their marks. Nothing is registered by importing."""
+
+from collections.abc import Mapping
+from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import ModuleType
     from typing import Any
 
     from .dialect import Dialect
 
-    Tag = Callable[[Any, Any, Any], Any]
+    Marked = Callable[..., Any]
 
-ALL_DIALECTS = ("v4", "v6", "v6.1")
+#: where to look first; what isn't listed is found as well, by looking through everything
+HOMES = {
+    "tags": {
+        module.removesuffix("_"): module
+        for module in (
+            "autoescape", "block", "comment", "cycle", "extends", "filter", "firstof", "for_", "if_",
+            "ifchanged", "ifequal", "ifnotequal", "import_", "include", "lorem", "macro", "now", "set",
+            "spaceless", "ssi", "templatetag", "widthratio", "with_",
+        )
+    },
+    "filters": {
+        name: module
+        for module, names in (
+            ("choices", ("default", "default_if_none", "pluralize", "yesno")),
+            ("escaping", ("addslashes", "e", "escape", "escapejs", "safe")),
+            ("formats", ("stringformat",)),
+            ("html", ("removetags", "striptags", "truncatechars_html", "truncatewords_html")),
+            ("links", ("urlize", "urlizetrunc")),
+            ("lists", (
+                "first", "join", "last", "length", "length_is", "make_list", "random", "slice", "split",
+            )),
+            ("numbers", ("add", "divisibleby", "float", "floatformat", "get_digit", "integer")),
+            ("text", (
+                "capfirst", "center", "cut", "linebreaks", "linebreaksbr", "linenumbers", "ljust", "lower",
+                "phone2numeric", "rjust", "title", "truncatechars", "truncatewords", "upper", "wordcount",
+                "wordwrap",
+            )),
+            ("times", ("date", "time")),
+            ("urls", ("iriencode", "urlencode")),
+        )
+        for name in names
+    },
+}  # fmt: skip
 
 
-def tag(name: str, dialects: "tuple[str, ...]" = ALL_DIALECTS) -> "Callable[[Tag], Tag]":
-    """Mark ``function(document, start, arguments)`` as the parser of this tag.
+class Shelf(Mapping[str, "Marked"]):
+    """The marked functions of one package by name: its modules are imported as names are looked up, since
+    most templates use few of them."""
 
-    It takes a Parser, a Token and a Parser, and returns a Statement or a list of them. ``document`` stands
-    behind the tag and reads bodies, ``start`` is the tag's name, ``arguments`` reads the tokens between
-    it and ``%}``.
-    """
+    __slots__ = ("complete", "dialect", "found", "homes", "mark", "package")
 
-    def mark(function: "Tag") -> "Tag":
-        function.tag_names = (name,)  # type: ignore[attr-defined]
-        function.tag_dialects = dialects  # type: ignore[attr-defined]
-        return function
+    def __init__(self, package: str, mark: str, dialect: str) -> None:
+        self.package = f"{__package__}.{package}"
+        self.homes = HOMES[package]
+        self.mark = mark
+        self.dialect = dialect
+        self.found: dict[str, Marked] = {}
+        self.complete = False
 
-    return mark
+    def __getitem__(self, name: str) -> "Marked":
+        if name not in self.found and name in self.homes:
+            self.add(self.homes[name])
+        if name not in self.found:
+            self.load()
+        return self.found[name]
+
+    def __iter__(self) -> "Iterator[str]":
+        self.load()
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        self.load()
+        return len(self.found)
+
+    def load(self) -> None:
+        """Import every module of the package."""
+        if self.complete:
+            return
+        from pkgutil import iter_modules
+
+        self.complete = True
+        for module in iter_modules(import_module(self.package).__path__):
+            self.add(module.name)
+
+    def add(self, module: str) -> None:
+        for function in list(vars(import_module(f"{self.package}.{module}")).values()):
+            if self.dialect in getattr(function, f"{self.mark}_dialects", ()):
+                for name in getattr(function, f"{self.mark}_names", ()):
+                    self.found[name] = function
 
 
 class Library:
@@ -34,32 +98,21 @@ class Library:
 
     __slots__ = ("filters", "tags")
 
-    def __init__(self, tags: "dict[str, Tag]", filters: "dict[str, Callable[..., Any]]") -> None:
-        self.tags = tags
-        self.filters = filters
+    def __init__(self, dialect: str) -> None:
+        self.tags = Shelf("tags", "tag", dialect)
+        self.filters = Shelf("filters", "filter", dialect)
+
+    def load(self) -> None:
+        """Import all of it at once, for where nothing can be imported later."""
+        self.tags.load()
+        self.filters.load()
 
 
 _LIBRARIES: "dict[str, Library]" = {}
 
 
 def library_for(dialect: "Dialect") -> Library:
-    """Every marked function in the modules of ``tags`` and ``filters``, by name."""
     library = _LIBRARIES.get(dialect.name)
     if library is None:
-        from . import filters, tags
-
-        library = _LIBRARIES[dialect.name] = Library(
-            dict(_marked(tags, "tag", dialect)), dict(_marked(filters, "filter", dialect))
-        )
+        library = _LIBRARIES[dialect.name] = Library(dialect.name)
     return library
-
-
-def _marked(package: "ModuleType", kind: str, dialect: "Dialect") -> "Iterator[tuple[str, Any]]":
-    from importlib import import_module
-    from pkgutil import iter_modules
-
-    for module in iter_modules(package.__path__):
-        for function in list(vars(import_module(f"{package.__name__}.{module.name}")).values()):
-            if dialect.name in getattr(function, f"{kind}_dialects", ()):
-                for name in getattr(function, f"{kind}_names", ()):
-                    yield name, function

@@ -1,7 +1,7 @@
 """``{% autoescape on|off %} … {% endautoescape %}``: whether printed strings are HTML-escaped."""
 
-from ..library import tag
 from ..tree import Autoescape
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

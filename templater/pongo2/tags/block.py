@@ -1,7 +1,7 @@
 """``{% block name %} … {% endblock %}``: a part that templates which extend this one can replace."""
 
-from ..library import tag
 from ..tree import Block
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """``{% comment %} … {% endcomment %}``: nothing. What stands in it need not parse, but must lex."""
 
-from ..library import tag
 from ..tree import Text
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

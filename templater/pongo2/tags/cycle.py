@@ -1,8 +1,8 @@
 """``{% cycle a b … [as name [silent]] %}``: the next of its arguments each time it is reached."""
 
-from ..library import tag
 from ..tree import Do, Invoke, Lazy, Print, Scope
 from ..values import CycleValue, Panic, to_string
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

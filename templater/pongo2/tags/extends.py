@@ -1,7 +1,7 @@
 """``{% extends "file" %}``: this template only replaces blocks of another one."""
 
-from ..library import tag
 from ..tree import Text
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

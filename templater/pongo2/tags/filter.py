@@ -1,7 +1,7 @@
 """``{% filter name:argument|… %} … {% endfilter %}``: the rendered body through filters."""
 
-from ..library import tag
 from ..tree import FilterBlock, FilterUse
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

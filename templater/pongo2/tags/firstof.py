@@ -1,8 +1,8 @@
 """``{% firstof a b … %}``: the first argument that is true, or nothing."""
 
-from ..library import tag
 from ..tree import Escaping, Invoke, Lazy, Print, Scope
 from ..values import to_string, truthy
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """``{% for key[, value] in expression [reversed] [sorted] %} … [{% empty %} …] {% endfor %}``."""
 
-from ..library import tag
 from ..tree import For
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """``{% if condition %} … [{% elif condition %} …] [{% else %} …] {% endif %}``."""
 
-from ..library import tag
 from ..tree import If
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

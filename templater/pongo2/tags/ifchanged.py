@@ -1,8 +1,8 @@
 """``{% ifchanged [expression …] %} … [{% else %} …] {% endifchanged %}``: only what is not as last time."""
 
-from ..library import tag
 from ..tree import Capture, Do, If, Invoke
 from ..values import Panic, equal
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """``{% ifequal a b %} … [{% else %} …] {% endifequal %}``."""
 
-from ..library import tag
 from ..tree import If, Operation
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """``{% ifnotequal a b %} … [{% else %} …] {% endifnotequal %}``."""
 
-from ..library import tag
 from ..tree import If
+from . import tag
 from .ifequal import comparison
 
 TYPE_CHECKING = False

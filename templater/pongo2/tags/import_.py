@@ -1,7 +1,7 @@
 """``{% import "file" name [as other], … %}``: exported macros of another template."""
 
-from ..library import tag
 from ..tree import Macro
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

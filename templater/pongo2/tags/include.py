@@ -1,7 +1,7 @@
 """``{% include "file"|expression [if_exists] [with name=value … [only]] %}``: another template, here."""
 
-from ..library import tag
 from ..tree import Invoke, Other, Print, Scope, Text
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
 """``{% lorem [count] [w|p|b] [random] %}``: filler text, as words, HTML paragraphs or plain paragraphs."""
 
 from ..ipsum import PARAGRAPHS, WORDS
-from ..library import tag
 from ..tree import Invoke, Print
 from ..values import grow, to_int
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """``{% macro name(a, b=default) [export] %} … {% endmacro %}``: a function that returns its body's text."""
 
-from ..library import tag
 from ..tree import Macro
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

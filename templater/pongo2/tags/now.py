@@ -1,8 +1,8 @@
 """``{% now "layout" [fake] %}``: the time, in Go's layout of a reference time."""
 
 from ..gotime import FAKE, Time, format_time
-from ..library import tag
 from ..tree import Invoke, Print
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """``{% set name = expression %}``."""
 
-from ..library import tag
 from ..tree import Set
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 import re
 
-from ..library import tag
 from ..tree import Capture, Invoke
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """``{% ssi "file" [parsed] %}``: another file as it is, or as a template with this one's context."""
 
-from ..library import tag
 from ..tree import Invoke, Other, Print, Scope, Text
+from . import tag
 from .include import render_other
 
 TYPE_CHECKING = False

@@ -1,7 +1,7 @@
 """``{% templatetag openblock %}``: a delimiter of the language as text."""
 
-from ..library import tag
 from ..tree import Text
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

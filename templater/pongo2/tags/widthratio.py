@@ -1,8 +1,8 @@
 """``{% widthratio value max width [as name] %}``: a length in proportion, as pongo2 rounds it."""
 
-from ..library import tag
 from ..tree import Invoke, Print, Set
 from ..values import MIN_INT, divide_floats, to_float
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

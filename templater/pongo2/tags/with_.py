@@ -1,7 +1,7 @@
 """``{% with a=1 b=x %} … {% endwith %}``, or in the old style ``{% with 1 as a x as b %}``."""
 
-from ..library import tag
 from ..tree import With
+from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
