@@ -5,12 +5,10 @@
 form of our own with the same keys. Scalars become the strings that the daemons keep.
 """
 
-import codecs
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from .errors import InputError, LimitError, UsageError
@@ -23,8 +21,6 @@ from .yamltext import Sequence as SequenceNode
 
 #: A description may hold the cloud-init bodies of a fleet; backup.yaml repeats them for each snapshot.
 LIMITS: Final = Limits(bytes=64 * MIB, nodes=1_000_000, expanded=1_000_000)
-#: What one instance of a stream may take.
-LARGEST_INSTANCE: Final = 16 * MIB
 
 #: Where a value stands in a document: keys and indexes from the root.
 Path: TypeAlias = tuple[str | int, ...]
@@ -66,6 +62,13 @@ def read_instances(source: Source) -> list[Instance]:
     with document.places():
         found = [description.instance((), None) for description in _descriptions(document.value)]
     return [_named(instance, source, None) for instance in found]
+
+
+def described(value: Any, where: str) -> Instance:
+    """The instance that one value of a JSON text describes; ``where`` is its place, for errors."""
+    document = _Document(Source(where, ""), value, None)
+    with document.places():
+        return _description(value, ()).instance((), None)
 
 
 def read_profile(source: Source) -> Profile:
@@ -131,7 +134,7 @@ def _named(instance: Instance, source: Source, name: str | None) -> Instance:
 
 def _stem(file: str) -> str:
     """Nothing for a standard input, which has no name either."""
-    last = re.split(r"[/\\]", file)[-1]
+    last = file.replace("\\", "/").rpartition("/")[2]
     return "" if last in ("-", "<stdin>") else last.partition(".")[0]
 
 
@@ -149,13 +152,16 @@ class _Wrong(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True)
 class _Document:
     """A text as values; of YAML also its nodes, so that an error has a place."""
 
-    source: Source
-    value: Any
-    root: Node | None
+    # plain classes here: dataclasses would cost an uncached hook as much as half of Jinja2 does
+    __slots__ = ("root", "source", "value")
+
+    def __init__(self, source: Source, value: Any, root: Node | None) -> None:
+        self.source = source
+        self.value = value
+        self.root = root
 
     @classmethod
     def read(cls, source: Source) -> "_Document":
@@ -204,21 +210,23 @@ class _Document:
 
 
 def _json(text: str) -> Any:
-    return _as_go(json.loads(text, parse_int=str, parse_float=str, parse_constant=str), text)
+    value = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    return whole(value) if has_surrogates(text) else value
 
 
-def _as_go(value: Any, text: str) -> Any:
+def has_surrogates(text: str) -> bool:
+    """Whether a JSON text may hold halves of characters, which Go reads in another way."""
+    return "\\ud" in text or "\\uD" in text
+
+
+def whole(value: Any) -> Any:
     """What was read of a JSON text as Go would have read it."""
-    return _whole(value) if "\\ud" in text or "\\uD" in text else value
-
-
-def _whole(value: Any) -> Any:
     if isinstance(value, str):
         return whole_characters(value)
     if isinstance(value, list):
-        return [_whole(item) for item in value]
+        return [whole(item) for item in value]
     if isinstance(value, dict):
-        return {_whole(key): _whole(item) for key, item in value.items()}
+        return {whole(key): whole(item) for key, item in value.items()}
     return value
 
 
@@ -265,17 +273,20 @@ _API = (
     "location", "project", "restore", "size", "snapshots", "stateful", "state", "status", "status_code",
     "target",
 )  # fmt: skip
+KNOWN_KEYS: Final = frozenset(_OURS + _API)
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "y": True}
 _BOOLEANS |= {"false": False, "no": False, "off": False, "0": False, "n": False, "": False}
 
 
-@dataclass(frozen=True, slots=True)
 class _Description:
     """One instance's mapping, where it stands, and the profiles that are defined beside it."""
 
-    value: dict[str, Any]
-    path: Path
-    defined: tuple[Profile, ...] = ()
+    __slots__ = ("defined", "path", "value")
+
+    def __init__(self, value: dict[str, Any], path: Path, defined: tuple[Profile, ...] = ()) -> None:
+        self.value = value
+        self.path = path
+        self.defined = defined
 
     @property
     def name(self) -> str:
@@ -378,7 +389,7 @@ class _Description:
     def unknown(self) -> tuple[str, ...]:
         notes = []
         for key in self.value:
-            if key not in _OURS and key not in _API:
+            if key not in KNOWN_KEYS:
                 notes.append(f"unknown key '{key}' is ignored{suggestion(key, _OURS)}")
         return tuple(notes)
 
@@ -394,11 +405,11 @@ def _looks_expanded(config: Mapping[str, str], devices: Mapping[str, Mapping[str
     devices of. (The configuration could still; that is why it is noted.)
     """
     root = any(d.get("type") == "disk" and d.get("path") == "/" for d in devices.values())
-    interfaces = {match[1] for key in config if (match := _VOLATILE_DEVICE.fullmatch(key))}
+    interfaces = {match[1] for key in config if (match := re.fullmatch(_VOLATILE_DEVICE, key))}
     return root and interfaces <= devices.keys()
 
 
-_VOLATILE_DEVICE = re.compile(r"volatile\.(.+)\.(?:hwaddr|host_name)")
+_VOLATILE_DEVICE = r"volatile\.(.+)\.(?:hwaddr|host_name)"
 
 
 def _picked(value: Any, pick: str) -> _Description:
@@ -495,108 +506,3 @@ def _kind(value: Any) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"'{printable(name)}'" for name in names)
-
-
-# ---------------------------------------------------------------------------------------------
-# Many instances
-
-
-def stream_instances(read: Callable[[int], bytes], file: str) -> Iterator[Instance]:
-    """Instance by instance out of a list of any length (``incus list -f json``), as it is read.
-
-    ``read`` is a binary file's. No more than the largest instance is held, and that is limited.
-    """
-    for place, value in stream_values(read, file):
-        yield instance_of(value, place, file)
-
-
-def instance_of(value: Any, place: int, file: str) -> Instance:
-    """The instance that an element of a list describes."""
-    document = _Document(Source(f"{file}[{place}]", ""), value, None)
-    with document.places():
-        instance = _description(value, ()).instance((), None)
-    if not instance.name:
-        raise InputError(f"instance {place} of {file} has no name")
-    return instance
-
-
-_CHUNK = 1 << 18
-_BLANK = " \t\r\n"
-
-
-def stream_values(read: Callable[[int], bytes], file: str) -> Iterator[tuple[int, Any]]:
-    """The elements of a JSON array with their numbers, as ``instance_of`` takes them."""
-    text = _Text(read, file)
-    decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
-    if text.next_character() != "[":
-        raise InputError(f"{file} is not a list of instances", hint="`incus list -f json` prints one")
-    text.skip(1)
-    number = 0
-    while (character := text.next_character()) != "]":
-        if number:
-            if character != ",":
-                raise InputError(f"not JSON: ',' expected after instance {number - 1} of {file}")
-            text.skip(1)
-            text.next_character()
-        yield number, text.value(decoder, number)
-        number += 1
-    text.skip(1)
-    if text.next_character():
-        raise InputError(f"{file} goes on after its list of instances")
-
-
-class _Text:
-    """A window on a text that is read as it is needed."""
-
-    def __init__(self, read: Callable[[int], bytes], file: str) -> None:
-        self.read = read
-        self.file = file
-        self.decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
-        self.window = ""
-        self.position = 0
-        self.ended = False
-
-    def more(self, size: int = _CHUNK) -> bool:
-        """False at the end of the text; what lies behind the position is given up."""
-        if self.ended:
-            return False
-        data = self.read(size)
-        self.ended = not data
-        self.window = self.window[self.position :] + self.decoder.decode(data, self.ended)
-        self.position = 0
-        return True
-
-    def next_character(self) -> str:
-        """The next one that is no blank, or nothing at the end."""
-        while True:
-            while self.position < len(self.window) and self.window[self.position] in _BLANK:
-                self.position += 1
-            if self.position < len(self.window):
-                return self.window[self.position]
-            if not self.more():
-                return ""
-
-    def skip(self, count: int) -> None:
-        self.position += count
-
-    def value(self, decoder: json.JSONDecoder, number: int) -> Any:
-        """One JSON value. If it does not end in the window, twice as much is tried, so that the work
-        stays in proportion to the text."""
-        while True:
-            try:
-                value, end = decoder.raw_decode(self.window, self.position)
-                value = _as_go(value, self.window[self.position : end])
-            except json.JSONDecodeError as error:
-                held = len(self.window) - self.position
-                if held > LARGEST_INSTANCE:
-                    message = f"instance {number} of {self.file} is larger than {size_text(LARGEST_INSTANCE)}"
-                    raise LimitError(message) from None
-                if not self.more(max(held, _CHUNK)):
-                    raise InputError(
-                        f"not JSON: instance {number} of {self.file}: {error.msg.lower()}"
-                    ) from None
-            except RecursionError:
-                raise LimitError(f"instance {number} of {self.file} is nested too deep") from None
-            else:
-                self.position = end
-                return value

@@ -442,13 +442,13 @@ _WORDS: Final[dict[str, "bool | float | None"]] = {
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
 }
-_INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_DATE = re.compile(
-    r"(\d{4})-(\d{1,2})-(\d{1,2})"
+# compiled when they are first needed
+_INTEGER = r"[+-]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)"
+_FLOAT = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+_DATE = (
+    r"(?a)(\d{4})-(\d{1,2})-(\d{1,2})"
     r"(?:[Tt](\d{1,2}):(\d{1,2}):(\d{1,2})(?:[.,]\d+)?(?:Z|[+-]\d\d:\d\d)"
-    r"| (\d{1,2}):(\d{1,2}):(\d{1,2})(?:[.,]\d+)?)?",
-    re.ASCII,
+    r"| (\d{1,2}):(\d{1,2}):(\d{1,2})(?:[.,]\d+)?)?"
 )
 
 
@@ -466,11 +466,11 @@ def resolved(text: str, tag: str, rules: Rules) -> "str | int | float | bool | d
         if date is not None:
             return date
     plain = text if text[0] == "." else text.replace("_", "")
-    if _INTEGER.fullmatch(plain):
+    if re.fullmatch(_INTEGER, plain):
         number = _integer(plain)
         if -(2**63) <= number < 2**64 and not (plain[0] in "+-" and number >= 2**63):
             return number
-    if _FLOAT.fullmatch(plain):
+    if re.fullmatch(_FLOAT, plain):
         value = float(plain)
         if abs(value) != float("inf"):
             return value
@@ -486,7 +486,7 @@ def _integer(text: str) -> int:
 
 
 def _timestamp(text: str) -> datetime | None:
-    match = _DATE.fullmatch(text)
+    match = re.fullmatch(_DATE, text) if text[4:5] == "-" else None
     if match is None:
         return None
     year, month, day, *clock = (int(part) if part else 0 for part in match.groups())
@@ -528,12 +528,12 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_BREAK = "\r\n|[\n\r\x85\u2028\u2029]"
 
 
 def go_line(node: Node) -> int:
     """Go's line of a node: every line break of YAML counts, not only those that editors know."""
-    return sum(1 for _ in _BREAK.finditer(node.source.text, 0, node.start)) + 1
+    return sum(1 for _ in re.compile(_BREAK).finditer(node.source.text, 0, node.start)) + 1
 
 
 def _quoted(text: str) -> str:

@@ -141,7 +141,7 @@ def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node 
     try:
         return _document(source, lambda: CParser(text), rules, limits)
     except YamlError:
-        if rules == "v4" and _LONG_LINE.search(text):
+        if rules == "v4" and re.search(_LONG_LINE, text):
             # v4 has lifted libyaml's limit on the length of a key, which libyaml itself can't be told to do
             return _document(source, _pure(text, rules), rules, limits)
         raise
@@ -158,19 +158,20 @@ def decoded(source: Source) -> Source:
             return Source(source.name, source.data.decode("utf-16"))
         except UnicodeDecodeError as error:
             raise YamlError("the UTF-16 text is damaged", source.span(0), hint=str(error)) from None
-    bad = _NOT_UTF8.search(source.text)
-    if bad:
-        byte = ord(bad[0]) & 0xFF
+    try:
+        source.text.encode()
+    except UnicodeEncodeError as error:
+        byte = ord(source.text[error.start]) & 0xFF
         raise YamlError(
-            f"byte 0x{byte:02x} is not UTF-8", source.span(bad.start()), hint="save the file as UTF-8"
-        )
+            f"byte 0x{byte:02x} is not UTF-8", source.span(error.start), hint="save the file as UTF-8"
+        ) from None
     return source
 
 
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")
-_ESCAPE = re.compile(r"\\.", re.DOTALL)
-_LONG_LINE = re.compile(".{1024}")
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# compiled when they are first needed, which for most is never
+_ESCAPE = r"(?s)\\."
+_LONG_LINE = ".{1024}"
+_UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 # Characters of a key without '?'. v4 knows no limit, but reading ahead costs memory, and no longer
 # path can be written: 4096 bytes, each perhaps spelled \\xNN.
@@ -370,7 +371,7 @@ class _Composer:
 
     def check_escapes(self, span: Span) -> None:
         """JSON's ``\\/`` came with YAML 1.2: libyaml knows it, yaml.v2 does not."""
-        for match in _ESCAPE.finditer(self.source.text, span.start, span.end):
+        for match in re.compile(_ESCAPE).finditer(self.source.text, span.start, span.end):
             if match[0] == "\\/":
                 error = YamlError("unknown escape '\\/'", self.source.span(*match.span()))
                 line = span.line + self.source.text.count("\n", span.start, match.start())
@@ -423,7 +424,7 @@ _TAG_PREFIX = "tag:yaml.org,2002:"
 
 
 def _reader_error(source: Source, error: ReaderError) -> YamlError:
-    bad = _UNPRINTABLE.search(source.text)
+    bad = re.search(_UNPRINTABLE, source.text)
     if bad is None:
         return YamlError(str(error.reason), source.span(0))
     return YamlError(

@@ -13,8 +13,9 @@ MAX_TOKENS = 40_000
 VERBATIM = "{% verbatim %}"
 END_VERBATIM = "{% endverbatim %}"
 
-_OPENING = re.compile(r"\{[{%#]|\x01")
-_COMMENT_END = re.compile(r"#\}|\n|\x01|\Z")
+# compiled when they are first needed, which for most is never: each costs as much as lexing a template
+_OPENING = r"\{[{%#]|\x01"
+_COMMENT_END = r"#\}|\n|\x01|\Z"
 _CODE = r"""
     (?P<blank>[ \r\t]+)
   | (?P<word>[A-Za-z_][A-Za-z_0-9]*|[0-9]+[A-Za-z_][A-Za-z_0-9]*)
@@ -24,11 +25,9 @@ _CODE = r"""
   | (?P<symbol>\{\{-|\{%-|==|>=|<=|&&|\|\||\{\{|\{%|!=|<>|[()+\-*<>/^,.!|:=%SUBSCRIPT])
   | (?P<newline>\n)
 """
-_TOKENS_V4 = re.compile(_CODE.replace("SUBSCRIPT", ""), re.VERBOSE)
-_TOKENS_V6 = re.compile(_CODE.replace("SUBSCRIPT", r"\[\]"), re.VERBOSE)
 _STRING = {
-    '"': re.compile(r'(?:[^"\\\n\x01]|\\["\\])*'),
-    "'": re.compile(r"""(?:[^'\\\n\x01]|\\["\\])*"""),
+    '"': r'(?:[^"\\\n\x01]|\\["\\])*',
+    "'": r"""(?:[^'\\\n\x01]|\\["\\])*""",
 }
 
 
@@ -40,7 +39,9 @@ class Lexer:
         self.unit = unit
         self.text = unit.text
         self.tokens: list[Token] = []
-        self.match_code = (_TOKENS_V6 if dialect.subscripts else _TOKENS_V4).match
+        pattern = _CODE.replace("SUBSCRIPT", r"\[\]" if dialect.subscripts else "")
+        self.match_code = re.compile(pattern, re.VERBOSE).match
+        self.search_opening = re.compile(_OPENING).search
 
     def run(self) -> list[Token]:
         text, position, start = self.text, 0, 0
@@ -64,7 +65,7 @@ class Lexer:
                 position += 1
                 break
             else:
-                found = _OPENING.search(text, position + 1)
+                found = self.search_opening(text, position + 1)
                 position = found.start() if found else len(text)
         self.add_text(start, position)
         return self.tokens
@@ -89,7 +90,7 @@ class Lexer:
         return end + len(END_VERBATIM)
 
     def comment(self, start: int) -> int:
-        found = _COMMENT_END.search(self.text, start + 2)
+        found = re.compile(_COMMENT_END).search(self.text, start + 2)
         if found is not None and found.group() == "#}":
             return found.end()
         newline = found is not None and found.group() == "\n"
@@ -123,7 +124,7 @@ class Lexer:
         return position
 
     def string(self, start: int, quote: str) -> int:
-        found = _STRING[quote].match(self.text, start + 1)
+        found = re.compile(_STRING[quote]).match(self.text, start + 1)
         end = start + 1 if found is None else found.end()
         following = self.text[end : end + 1]
         if following == quote:
