@@ -20,7 +20,8 @@ from .changes import Plan
 from .diff import diff
 from .errors import LimitError, RefusedError, TemplaterError
 from .hosts import HOSTS
-from .instance_yaml import LARGEST_INSTANCE, instance_of, overridden, stream_values
+from .instance_list import LARGEST_INSTANCE, instance_of, stream_values
+from .instance_yaml import overridden
 from .metadata_yaml import read_metadata
 from .outcomes import predict
 from .plan import plan_of

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 
-from . import instance_yaml
+from . import instance_list, instance_yaml
 from .errors import InputError, LimitError
 from .instance import Instance
 from .source import Source
@@ -44,11 +44,11 @@ def read_instance(
 def stream_instances(file: str) -> Iterator[Instance]:
     """Every instance of a list such as ``incus list -f json`` prints, read piece by piece."""
     if file == "-":
-        yield from instance_yaml.stream_instances(sys.stdin.buffer.read, "<stdin>")
+        yield from instance_list.stream_instances(sys.stdin.buffer.read, "<stdin>")
         return
     try:
         with open(file, "rb") as stream:
-            yield from instance_yaml.stream_instances(stream.read, file)
+            yield from instance_list.stream_instances(stream.read, file)
     except OSError as error:
         raise _unreadable(file, error) from error
 

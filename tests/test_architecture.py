@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("texts and errors", ("source", "errors")),
     ("what planning speaks of", ("views", "metadata", "instance")),
     ("the language", ("pongo2", "pongo2.*")),
-    ("what is read, as text", ("yamltext", "metadata_yaml", "instance_yaml")),
+    ("what is read, as text", ("yamltext", "metadata_yaml", "instance_yaml", "instance_list")),
     ("what a template may know, and when", ("hosts", "context", "lifecycle")),
     ("rendering", ("rendering",)),
     ("planning", (

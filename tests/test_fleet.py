@@ -17,7 +17,7 @@ from templater.errors import TemplaterError
 from templater.fleet import Fleet, boundary, order, pieces_of, results
 from templater.hosts import HOSTS
 from templater.image import open_image
-from templater.instance_yaml import stream_instances
+from templater.instance_list import stream_instances
 from templater.plan import plan
 from templater.report import plan_data
 

@@ -7,7 +7,8 @@ import io
 from collections.abc import Iterator
 
 from templater.errors import TemplaterError
-from templater.instance_yaml import read_instance, read_profile, stream_instances
+from templater.instance_list import stream_instances
+from templater.instance_yaml import read_instance, read_profile
 from templater.source import Source
 
 

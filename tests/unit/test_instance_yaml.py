@@ -11,7 +11,8 @@ from templater.errors import InputError, LimitError, TemplaterError, UsageError
 from templater.instance import CONTAINER, VIRTUAL_MACHINE, Profile
 from templater.instance_file import read_instance as read_instance_file
 from templater.instance_file import stream_instances as stream_file
-from templater.instance_yaml import overridden, read_instance, read_instances, read_profile, stream_instances
+from templater.instance_list import stream_instances
+from templater.instance_yaml import overridden, read_instance, read_instances, read_profile
 from templater.source import Source
 
 CONFIG_SHOW = """\
