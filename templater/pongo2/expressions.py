@@ -176,7 +176,8 @@ class ExpressionWriter(Writer):
                 held = self.fresh("v")
                 self.write(f"(get({held}, {key}) if type({held} := ")
                 self.base(node.node)
-            self.write(f") is GoMap else field({held}, {key}))")
+            kinds = "in MAPS" if is_key(node.attr) else "is GoMap"
+            self.write(f") {kinds} else field({held}, {key}))")
         else:
             self.write("index(")
             self.base(node.node)
@@ -303,3 +304,8 @@ class ExpressionWriter(Writer):
         else:
             self.visit(argument, self.frame)
         self.write(")")
+
+
+def is_key(name: str) -> bool:
+    """Whether a field of this name can't be a Go method: those begin with a capital."""
+    return "a" <= name[0] <= "z"

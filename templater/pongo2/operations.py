@@ -104,19 +104,16 @@ def captured(render: "Render", pieces: "list[str]") -> str:
     return recombine("".join(pieces))
 
 
-ANYTHING = ("*pongo2.Value",) * 8
-
-
 def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
     """Call a value, if it is a function and takes these arguments."""
     if type(v) is not Function:
         if v is None:
             return None
         raise Failure(f"is not a function (it is {kind(v)})")
+    if v.simple == len(arguments):
+        return v.call(*arguments)
     parameters = v.params
     count = len(parameters)
-    if parameters == ANYTHING[: len(arguments)] and not v.variadic:
-        return v.call(*arguments)
     if len(arguments) != count and not (v.variadic and len(arguments) >= count - 1):
         raise Failure(
             f"function input argument count ({count}) of "
@@ -124,7 +121,7 @@ def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
         )
     for index, argument in enumerate(arguments):
         wanted = parameters[min(index, count - 1)]
-        if wanted not in ("*pongo2.Value", "interface {}") and values.gotype(argument) != wanted:
+        if wanted not in (values.VALUE, "interface {}") and values.gotype(argument) != wanted:
             where = "variadic input argument of |" if v.variadic else f"input argument {index} of |"
             raise Failure(
                 f"function {where} must be of type {wanted} or *pongo2.Value (not {values.gotype(argument)})"
@@ -271,3 +268,4 @@ NAMESPACE: "dict[str, Any]" = {
 }
 NAMESPACE["__builtins__"] = {}
 NAMESPACE["get"] = dict.get
+NAMESPACE["MAPS"] = (values.GoMap, values.MethodMap)

@@ -112,7 +112,7 @@ class Program:
         scope: Scope = {name: context.get(name) for name in self.bound} if self.bound else {}
         if "pongo2" in scope:
             scope["pongo2"] = meta(self)
-        arguments = [context.get(name) for name in names]
+        arguments = [*map(context.get, names)]
         if "pongo2" in names:
             arguments[names.index("pongo2")] = meta(self)
         return root(render, scope, *arguments)  # type: ignore[no-any-return]

@@ -128,6 +128,10 @@ class MethodMap(GoMap):
         self.methods = methods
 
 
+#: the Go type of a parameter that takes anything
+VALUE = "*pongo2.Value"
+
+
 class Function:
     """Something a template can call.
 
@@ -135,7 +139,7 @@ class Function:
     one is the type of every further argument.
     """
 
-    __slots__ = ("call", "gotype", "params", "variadic")
+    __slots__ = ("call", "gotype", "params", "simple", "variadic")
 
     def __init__(
         self,
@@ -149,6 +153,8 @@ class Function:
         self.params = params
         self.variadic = variadic
         self.gotype = gotype
+        #: how many arguments are taken whatever they are; -1 if they have to be looked at
+        self.simple = -1 if variadic or params.count(VALUE) < len(params) else len(params)
 
 
 class Struct:
@@ -627,8 +633,10 @@ def iterate(
             items = v[::-1]
         return items, None
     if isinstance(v, dict):
-        keys = sorted(v, key=_byte_order(v), reverse=backwards and ordered)
-        return keys, [v[key] for key in keys]
+        keys = sorted(v) if "".join(v).isascii() else sorted(v, key=_byte_order(v))
+        if backwards and ordered:
+            keys.reverse()
+        return keys, [*map(v.get, keys)]
     if isinstance(v, str):
         if ordered:
             raise Panic("TODO: handle sort for type string")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @filter("default")
 def default(value: "Any", argument: "Any") -> "Any":
-    return value if truthy(value) else argument
+    return value or argument  # Python's truth is Go's: see truthy
 
 
 @filter("default_if_none")

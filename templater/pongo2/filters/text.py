@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 @filter("upper")
 def upper(value: "Any", argument: "Any") -> str:
+    if type(value) is str and value.isascii():  # nearly always
+        return value.upper()
     return sized(upper_text(to_string(value)))
 
 
 @filter("lower")
 def lower(value: "Any", argument: "Any") -> str:
+    if type(value) is str and value.isascii():
+        return value.lower()
     return sized(lower_text(to_string(value)))
 
 
