@@ -226,9 +226,10 @@ class InstanceDirectory:
 
     __slots__ = ("_root", "name")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, held: "Root | None" = None) -> None:
+        """``held`` is the directory, where it is open already; it is closed with this."""
         self.name = path
-        self._root = Root(path)
+        self._root = Root(path) if held is None else held
 
     def __enter__(self) -> "InstanceDirectory":
         return self

@@ -7,10 +7,10 @@ to must lie in the bundle or below a directory that the hook's own line allows.
 
 import os
 
-from ..errors import InputError, LimitError, RefusedError, UsageError
-from ..instance_directory import METADATA
+from ..errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
+from ..instance_directory import INSTANCE, MAX_INSTANCE, METADATA
 from ..rootfs.confined import Root
-from ..source import printable, whole_characters
+from ..source import Source, printable, whole_characters
 from .run import Noted, Start
 
 TYPE_CHECKING = False
@@ -48,13 +48,14 @@ def situation(options: "Options", _environ: "Mapping[str, str]") -> "Start | Not
     with Root(bundle) as root:
         config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
     folder = options.state or bundle
-    image = options.source or annotations.get(PREFIX + "source") or bundle
     allowed = (bundle, *(options.allow or (ALLOWED,)))
-    if not options.source:
-        require_allowed(image, allowed)
-    if options.if_present and not os.path.exists(os.path.join(image, METADATA)):
+    named = "" if options.source else annotations.get(PREFIX + "source", "")
+    start = Start("", "", options.source or named or bundle, folder)
+    if named:
+        start.held = held(named, allowed)
+    if options.if_present and not _has(start, METADATA):
         return Noted("")
-    start = Start("", options.rootfs or root_of(config, bundle), image, folder)
+    start.rootfs = options.rootfs or root_of(config, bundle)
     start.name = annotations.get(PREFIX + "name", "")
     _describe(start, options, annotations, allowed)
     if not start.name and not _is_described(start):
@@ -74,31 +75,64 @@ def _describe(
 ) -> None:
     described = annotations.get(PREFIX + "instance", "")
     if described and not options.instance:
-        require_allowed(described, allowed)
-        start.instance = described
+        start.described = _described(described, allowed)
     trigger = annotations.get(PREFIX + "trigger", "")
-    start.triggers = tuple(word for word in trigger.split(",") if word)
+    start.triggers = tuple(trigger.split(",")) if trigger else ()
     start.config = {
         key.removeprefix(CONFIG): value for key, value in annotations.items() if key.startswith(CONFIG)
     }
 
 
+def _described(path: str, allowed: "tuple[str, ...]") -> Source:
+    """The instance's description that an annotation names."""
+    top, below = allowed_place(path, allowed)
+    try:
+        with Root(top) as root:
+            return Source(path, root.read(below, MAX_INSTANCE))
+    except TemplaterError as error:
+        raise _named(error, path) from None
+
+
 def _is_described(start: Start) -> bool:
-    from ..instance_directory import INSTANCE
-
-    if start.instance:
+    if start.described is not None:
         return True
-    return any(os.path.exists(os.path.join(folder, INSTANCE)) for folder in (start.notebook, start.image))
+    return os.path.exists(os.path.join(start.notebook, INSTANCE)) or _has(start, INSTANCE)
 
 
-def require_allowed(path: str, allowed: "tuple[str, ...]") -> None:
-    """What an annotation names must lie where the hook's line lets it."""
+def _has(start: Start, name: str) -> bool:
+    """Whether the image's directory has such a file."""
+    if start.held is not None:
+        return start.held.entry("/" + name) is not None
+    return os.path.exists(os.path.join(start.image, name))
+
+
+def held(path: str, allowed: "tuple[str, ...]") -> Root:
+    """The directory that an annotation names, held open: what becomes of its name no longer matters."""
+    top, below = allowed_place(path, allowed)
+    try:
+        with Root(top) as root:
+            return root.below(below)
+    except TemplaterError as error:
+        raise _named(error, path) from None
+
+
+def _named(error: TemplaterError, path: str) -> TemplaterError:
+    error.notes += (f"an annotation names '{printable(path)}'",)
+    return error
+
+
+def allowed_place(path: str, allowed: "tuple[str, ...]") -> "tuple[str, str]":
+    """The allowed directory below which a path leads, and the way from there, without links.
+
+    The container, or whoever else may write there, can put a link on that way at any moment after;
+    so the place is reached from the directory with no link followed.
+    """
     if os.path.isabs(path) and "\0" not in path:
         real = os.path.realpath(path)
         for folder in allowed:
             top = os.path.realpath(folder)
             if real == top or real.startswith(top.rstrip("/") + "/"):
-                return
+                return top, "/" + real[len(top) :].lstrip("/")
     raise RefusedError(
         f"an annotation names '{printable(path)}', which is not below"
         f" {' or '.join(allowed[1:]) or allowed[0]}",

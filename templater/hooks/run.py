@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..apply import Journal
     from ..plan import Change, Plan
     from ..rendering_child import Answer
+    from ..rootfs.confined import Root
     from ..rootfs.directory import DirectoryRootfs, IdMap
 
 RUNTIMES = ("lxc", "oci", "nspawn", "incus")
@@ -37,6 +38,7 @@ KEEP_GOING = "keep-going"
 TIME_LIMIT = 60.0
 
 MAX_LOG = 1 << 20
+MAX_NAME = 255
 
 #: the one instance of the outside world that may change what a template prints; it doesn't
 _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", "TEMPLATER_CONFINED")
@@ -79,11 +81,13 @@ class Start:
     runtime's, empty where the instance's own counts. ``triggers`` empty: as the notebook says, or,
     with ``pending_in_config``, as the instance's volatile.apply_template does. ``compare``: nothing is
     written, and what would be is a finding. ``mount`` is called before the root filesystem is opened.
+    ``held`` is the image's directory and ``described`` the instance where it was somebody else who named
+    them: neither is opened by its name again.
     """
 
     __slots__ = (
-        "compare", "config", "cross_mounts", "ids", "image", "instance", "mount", "name", "notebook",
-        "pending_in_config", "rootfs", "triggers",
+        "compare", "config", "cross_mounts", "described", "held", "ids", "image", "instance", "mount", "name",
+        "notebook", "pending_in_config", "rootfs", "triggers",
     )  # fmt: skip
 
     def __init__(self, name: str, rootfs: str, image: str, notebook: str = "") -> None:
@@ -92,6 +96,8 @@ class Start:
         self.image = image
         self.notebook = notebook or image
         self.instance = ""
+        self.held: Root | None = None
+        self.described: Source | None = None
         self.triggers: tuple[str, ...] = ()
         self.config: Mapping[str, str] = {}
         self.ids: IdMap | None = None
@@ -352,6 +358,7 @@ def understand(runtime: str, options: Options) -> "Start | Noted":
 
 def start(situation: Start, options: Options, log: Log) -> None:
     """Render and apply what is due; either everything is written, or nothing and an error is raised."""
+    require_name(situation.name)
     with Notebook(situation.notebook) as notebook:
         try:
             notebook.lock(f"hook for {printable(situation.name) or 'a container'}", options.time_limit)
@@ -419,9 +426,12 @@ def _carry_out(
 
 
 def require_name(name: str) -> None:
-    """What can't be remembered in a line of text is noticed before anything is written."""
-    if not name.isprintable():
-        raise RefusedError(f"'{printable(name)}' is no name of an instance")
+    """What can't be the name of a directory, or be remembered in a line, is noticed before anything is written."""
+    if not name.isprintable() or "/" in name or name in (".", "..") or len(name.encode()) > MAX_NAME:
+        raise RefusedError(
+            f"'{printable(name[:MAX_NAME])}' is no name of an instance",
+            hint=f"a name is printable, has no slash and at most {MAX_NAME} bytes",
+        )
 
 
 def require_triggers(triggers: "tuple[str, ...]") -> None:
@@ -486,7 +496,7 @@ class DescribedRun(Run):
 
 
 def _job(situation: Start, options: Options, triggers: "tuple[str, ...]") -> Job:
-    with InstanceDirectory(situation.image) as directory:
+    with InstanceDirectory(situation.image, situation.held) as directory:
         metadata = directory.read_metadata()
         templates = directory.read_templates()
         instance = _description(situation, options, directory)
@@ -498,6 +508,8 @@ def _job(situation: Start, options: Options, triggers: "tuple[str, ...]") -> Job
 
 def _description(situation: Start, options: Options, image: InstanceDirectory) -> "Source | None":
     path = options.instance or situation.instance
+    if not path and situation.described is not None:
+        return situation.described
     if not path:
         beside = situation.notebook
         if beside != situation.image and os.path.isdir(beside):

@@ -175,11 +175,14 @@ def test_what_an_annotation_names_must_be_allowed(tmp_path):
     (tmp_path / "allowed").mkdir()
     (tmp_path / "allowed/out").symlink_to("/etc")
     allowed = ("/bundle", str(tmp_path / "allowed"))
-    oci.require_allowed(str(tmp_path / "allowed/image"), allowed)
+    assert oci.allowed_place(str(tmp_path / "allowed/image"), allowed) == (
+        str(tmp_path / "allowed"),
+        "/image",
+    )
     for path in ("/etc", str(tmp_path / "allowed/../x"), str(tmp_path / "allowed/out"), "relative", "/a\0b",
                  str(tmp_path / "allowedx")):  # fmt: skip
         with pytest.raises(RefusedError):
-            oci.require_allowed(path, allowed)
+            oci.allowed_place(path, allowed)
 
 
 @pytest.mark.parametrize(
