@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 MAGIC = b"templater kept 1"
 MAX_ENTRY = 32 << 20
 
-#: how many entries a directory holds before the oldest go
+#: how many entries a directory holds, and how many bytes, before the oldest go
 MOST_ENTRIES = 512
+MOST_BYTES = 256 << 20
 
 #: what was compiled is only as good as what compiled it
 COMPILER = (
@@ -75,23 +76,26 @@ class Store:
 
     def save(self, name: str, key: str, kept: Kept) -> None:
         """Keep an entry. A cache that can't be written is none, not an error."""
+        data = encode(kept, key)
+        if len(data) > MAX_ENTRY:  # nobody would read it
+            return
         try:
-            write_whole(self._directory, f"{name}-{key}", encode(kept, key), sync=False)
+            write_whole(self._directory, f"{name}-{key}", data, sync=False)
             self._forget_oldest()
         except (OSError, TemplaterError):  # OSError: another hook forgot the same one first
             return
 
     def _forget_oldest(self) -> None:
-        names = self._directory.listdir()
-        if len(names) <= MOST_ENTRIES:
-            return
         aged = []
-        for name in names:
+        for name in self._directory.listdir():
             status = self._directory.lstat(name)
             if status is not None and stat.S_ISREG(status.st_mode):
-                aged.append((status.st_mtime_ns, name))
-        for _, name in sorted(aged)[: len(names) - MOST_ENTRIES]:
-            self._directory.unlink(name)
+                aged.append((status.st_mtime_ns, name, status.st_size))
+        room = MOST_BYTES
+        for place, (_, name, size) in enumerate(sorted(aged, reverse=True)):
+            room -= size
+            if place >= MOST_ENTRIES or room < 0:
+                self._directory.unlink(name)
 
 
 def open_store(path: str) -> "Store | None":

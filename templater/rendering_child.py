@@ -133,7 +133,9 @@ def keys(job: Job, *, in_child: bool) -> "dict[str, str]":
     if job.instance is not None:
         # a description without a name takes its file's, unless the runtime gives one
         stem = "" if job.name else job.instance.name
-        found[INSTANCE] = key((kind, stem.encode("utf-8", "surrogateescape"), job.instance.data))
+        # and one image's child leaves nothing for another's in a cache that they share
+        image = found[IMAGE].encode()
+        found[INSTANCE] = key((kind, image, stem.encode("utf-8", "surrogateescape"), job.instance.data))
     return found
 
 

@@ -140,3 +140,26 @@ def test_the_oldest_entries_go(store, folder, monkeypatch):
         os.utime(folder / f"image-{key}", ns=(number, number))
     left = [number for number, key in enumerate(keys) if store.load("image", key)]
     assert left == [2, 3, 4]
+
+
+def test_the_oldest_go_when_all_are_too_large_together(store, folder, monkeypatch):
+    sizes = [100_000, 300_000, 100_000, 100_000, 200_000]
+    monkeypatch.setattr(kept, "MOST_BYTES", 450_000)
+    keys = [kept.key([b"%d" % number]) for number in range(5)]
+    for number, (key, size) in enumerate(zip(keys, sizes, strict=True)):
+        store.save("image", key, Kept((), bytes(size)))
+        os.utime(folder / f"image-{key}", ns=(number, number))
+        assert sum(entry.stat().st_size for entry in folder.iterdir()) <= 450_000
+    assert [number for number, key in enumerate(keys) if store.load("image", key)] == [2, 3, 4]
+
+
+def test_an_entry_that_is_too_large_to_be_read_is_not_written(store, folder, monkeypatch):
+    monkeypatch.setattr(kept, "MAX_ENTRY", 1000)
+    store.save("image", kept.key([b"source"]), Kept((), bytes(1000)))
+    assert not list(folder.iterdir())
+
+
+def test_reading_an_entry_looks_at_no_other(store, monkeypatch):
+    key = saved(store)
+    monkeypatch.setattr(Store, "_forget_oldest", lambda self: pytest.fail("looked at the others"))
+    assert store.load("image", key)

@@ -1,0 +1,75 @@
+"""A cache that images share: what one image's child leaves in it, no other image's run takes."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from templater import rendering_child
+from templater.hosts import NONE
+from templater.instance_directory import InstanceDirectory
+from templater.kept import Kept, open_store
+from templater.rendering_child import IMAGE, INSTANCE, Job, Run, keys
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+METADATA = """\
+architecture: x86_64
+creation_date: 1
+templates: {/etc/hostname: {when: [start], template: a.tpl}}
+"""
+
+
+def job(folder: Path, text: str) -> Job:
+    (folder / "templates").mkdir(parents=True, exist_ok=True)
+    (folder / "templates/a.tpl").write_text(text + " {{ config_get('user.x', '') }}")
+    (folder / "metadata.yaml").write_text(METADATA)
+    (folder / "instance.yaml").write_text("name: c1\nconfig: {user.x: honest}\n")
+    with InstanceDirectory(str(folder)) as directory:
+        source = directory.read_instance()
+        source.name = "instance.yaml"  # the same for both
+        return Job(directory.read_metadata(), directory.read_templates(), source, ("start",), NONE)
+
+
+def content(folder: Path, text: str, store) -> bytes:
+    rendering = Run(job(folder, text), store, None, in_child=True)
+    try:
+        return rendering.finish().renderings[0].content
+    finally:
+        rendering.close()
+
+
+def test_a_description_that_one_image_s_child_left_is_not_another_s(tmp_path, monkeypatch):
+    """The child of a hostile image was taken over: it answers with a description of its own making."""
+    store = open_store(str(tmp_path / "cache"))
+    real = rendering_child.Run.collect
+
+    def taken_over(self):
+        import marshal
+
+        answer = real(self)
+        payload = marshal.dumps(("c1", "container", "x86_64", False, {"user.x": "EVIL"}, {}, []))
+        answer.kept[INSTANCE] = Kept((), payload)
+        return answer
+
+    monkeypatch.setattr(rendering_child.Run, "collect", taken_over)
+    assert content(tmp_path / "hostile", "a", store) == b"a honest"
+    monkeypatch.setattr(rendering_child.Run, "collect", real)
+    assert content(tmp_path / "hostile", "a", store) == b"a EVIL", "it has deceived itself, as it may"
+    assert content(tmp_path / "other", "b", store) == b"b honest"
+    store.close()
+
+
+def test_images_never_share_an_entry(tmp_path):
+    one, other = job(tmp_path / "one", "a"), job(tmp_path / "other", "b")
+    found = [keys(each, in_child=True) for each in (one, other)]
+    assert found[0][IMAGE] != found[1][IMAGE]
+    assert found[0][INSTANCE] != found[1][INSTANCE]
+
+
+def test_instances_of_one_image_share_what_was_compiled(tmp_path):
+    one, other = job(tmp_path / "one", "a"), job(tmp_path / "other", "a")
+    assert keys(one, in_child=True) == keys(other, in_child=True)
+    other.instance.text += "# another\n"
+    assert keys(one, in_child=True)[IMAGE] == keys(other, in_child=True)[IMAGE]
+    assert keys(one, in_child=True)[INSTANCE] != keys(other, in_child=True)[INSTANCE]
