@@ -426,7 +426,7 @@ def _carry_out(
 
 
 def require_name(name: str) -> None:
-    """What can't be the name of a directory, or be remembered in a line, is noticed before anything is written."""
+    """What is no name of a directory, or does not fit into a line, is noticed before anything is written."""
     if not name.isprintable() or "/" in name or name in (".", "..") or len(name.encode()) > MAX_NAME:
         raise RefusedError(
             f"'{printable(name[:MAX_NAME])}' is no name of an instance",
