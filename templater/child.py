@@ -5,12 +5,12 @@ and may open no other: no file, no socket, no process. What it answers is a sequ
 each a list of byte strings; the parent takes nothing from it but these bytes.
 """
 
-import os
 import sys
 from time import monotonic
 
 from .errors import LimitError, TemplaterError
 from .source import printable
+from .system import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,13 +10,12 @@ Nothing of ours lies in the root filesystem, where the container could reach it.
 """
 
 import fcntl
-import os
-import stat
 from time import monotonic, sleep
 
 from .errors import BusyError, InputError, LimitError, RefusedError, TemplaterError
 from .rootfs.confined import Directory, Root, read_descriptor, write_error
 from .source import Source, printable
+from .system import join, os, stat
 from .views import DIRECTORY, FILE, TemplateFile
 
 TYPE_CHECKING = False
@@ -91,7 +90,7 @@ class Notebook:
 
     def __init__(self, path: str) -> None:
         """``path`` is the directory *in* which ``.templater`` lies; it is made when missing."""
-        self.path = os.path.join(path, NOTEBOOK)
+        self.path = join(path, NOTEBOOK)
         self._lock = -1
         with Root(path) as root:
             owner = os.fstat(root.fd).st_uid
@@ -175,9 +174,9 @@ class Notebook:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise write_error("read", os.path.join(self.path, name), error) from None
+            raise write_error("read", join(self.path, name), error) from None
         try:
-            return read_descriptor(fd, limit, os.path.join(self.path, name))
+            return read_descriptor(fd, limit, join(self.path, name))
         finally:
             os.close(fd)
 
@@ -213,7 +212,7 @@ class Notebook:
         try:
             fd = os.open(name, flags, 0o600, dir_fd=self.directory.fd)
         except OSError as error:
-            raise write_error("open", os.path.join(self.path, name), error) from None
+            raise write_error("open", join(self.path, name), error) from None
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             os.close(fd)
@@ -248,12 +247,12 @@ class InstanceDirectory:
                 f"'{self.name}' has no metadata.yaml",
                 hint="name the image's directory, or make an instance directory: templater unpack IMAGE DIR",
             )
-        return Source(os.path.join(self.name, METADATA), self._root.read("/" + METADATA, MAX_METADATA))
+        return Source(join(self.name, METADATA), self._root.read("/" + METADATA, MAX_METADATA))
 
     def read_instance(self) -> "Source | None":
         if self._root.entry("/" + INSTANCE) is None:
             return None
-        return Source(os.path.join(self.name, INSTANCE), self._root.read("/" + INSTANCE, MAX_INSTANCE))
+        return Source(join(self.name, INSTANCE), self._root.read("/" + INSTANCE, MAX_INSTANCE))
 
     def read_templates(self) -> "dict[str, TemplateFile]":
         """Every template by name. What is no regular file has its error instead of data."""
@@ -330,7 +329,7 @@ def _make(directory: Directory, name: str) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        raise write_error("make", os.path.join(directory.root.name, name), error) from None
+        raise write_error("make", join(directory.root.name, name), error) from None
 
 
 def record(path: str, trigger: str, name: str = "") -> State:

@@ -5,14 +5,13 @@ nobody else may enter it, and it is reached by descriptor. An entry says what it
 odd about it means that there is none.
 """
 
-import os
-import stat
 import sys
 
 from . import __version__
 from .errors import TemplaterError
 from .instance_directory import directory_of_ours, write_whole
 from .rootfs.confined import Directory, Root, read_descriptor
+from .system import dirname, join, os, stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,8 +99,10 @@ class Store:
 
 def open_store(path: str) -> "Store | None":
     """A cache directory shared by several instances, made when missing; None when it is not ours alone."""
+    from os import makedirs
+
     try:
-        os.makedirs(path, 0o700, exist_ok=True)
+        makedirs(path, 0o700, exist_ok=True)
         with Root(path) as root:
             directory = directory_of_ours(root.directory("/"))
     except (OSError, TemplaterError):
@@ -166,12 +167,12 @@ def _age(path: str) -> bytes:
 
 
 def _stamp() -> "tuple[bytes, ...]":
-    here = os.path.dirname(__file__)
+    here = dirname(__file__)
     tag = sys.implementation.cache_tag or sys.implementation.name
     return (
         __version__.encode(),
         b"%x %s" % (sys.hexversion, tag.encode()),
-        *(_age(os.path.join(here, name)) for name in COMPILER),
+        *(_age(join(here, name)) for name in COMPILER),
     )
 
 

@@ -14,11 +14,10 @@ xattr (root only, and not on every file system), and patterns of names alone.
 """
 
 import errno
-import os
-import stat
 
 from .errors import TemplaterError, WriteError
 from .rootfs.confined import Directory, Root, again, close, read_descriptor, write_descriptor, write_error
+from .system import os, stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,8 +1,6 @@
 """One file of an apply: staged where nobody sees it, put in place by one call, put back if need be."""
 
 import errno
-import os
-import stat
 
 from .changes import CREATE, UPDATE
 from .errors import InputError, RefusedError, WriteError
@@ -19,6 +17,7 @@ from .rootfs.confined import (
     write_descriptor,
     write_error,
 )
+from .system import isdir, os, stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class Workshop:
         self.token = os.urandom(6).hex()
         self.count = 0
         #: files without names need /proc to get one
-        self.unnamed = hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd")
+        self.unnamed = hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
         self.directories: dict[str, Directory] = {}
         #: new directories, to take away again
         self.made: list[tuple[Directory, str]] = []
@@ -303,6 +302,6 @@ class Target:
 
 def overwrite(fd: int, content: bytes) -> None:
     """As few moments with mixed content as the kernel allows: all bytes at once, then the length."""
-    again(os.lseek, fd, 0, os.SEEK_SET)
+    again(os.lseek, fd, 0, 0)
     write_descriptor(fd, content)
     os.ftruncate(fd, len(content))

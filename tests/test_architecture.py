@@ -28,8 +28,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "report", "simulate", "audit", "checks", "checks.*", "rootfs", "rootfs.memory",
     )),
     ("the shell: images, root filesystems, writing", (
-        "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "rendering_child", "instance_directory",
-        "instance_file", "limits", "survey", "leftovers", "staging", "apply", "watch",
+        "system", "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "rendering_child",
+        "instance_directory", "instance_file", "limits", "survey", "leftovers", "staging", "apply", "watch",
         "fleet",
     )),
     ("the doors", ("hooks", "hooks.*", "cli", "cli.*", "__main__")),
@@ -49,13 +49,13 @@ def words(text: str) -> set[str]:
 
 #: what the pure layers never import: they take values and return values
 EFFECTS = words("""
-    ctypes fcntl glob http mmap multiprocessing os pathlib select shutil signal socket subprocess sys
+    ctypes fcntl glob http mmap multiprocessing nt os pathlib posix select shutil signal socket subprocess sys
     tempfile threading
 """)
 
 #: everything of ours that a warm hook may load
 LEAN = {""} | words("""
-    errors source metadata instance views context lifecycle rendering changes permissions plan resolve
+    errors source system metadata instance views context lifecycle rendering changes permissions plan resolve
     hosts pongo2
     pongo2.runtime pongo2.state pongo2.operations pongo2.values pongo2.embedding
     rootfs rootfs.confined rootfs.directory rootfs.lock
@@ -64,8 +64,8 @@ LEAN = {""} | words("""
 """)
 #: what the lean modules may load of the standard library; each costs next to nothing
 LEAN_STDLIB = words("""
-    __future__ _ctypes _hashlib _imp _sha2 _sha256 _signal binascii ctypes errno fcntl gc marshal math os posix resource
-    select signal stat struct sys syslog time zlib
+    __future__ _ctypes _hashlib _imp _sha2 _sha256 _signal _stat binascii ctypes errno fcntl gc marshal math nt posix
+    resource select signal stat struct sys syslog time zlib
 """)
 #: never in a warm hook, by whatever way they would come in
 HEAVY = words("""

@@ -6,11 +6,10 @@ written just before the start and describes the instance, its pending trigger in
 have written otherwise than Incus did.
 """
 
-import os
-
 from ..errors import UsageError, WriteError
 from ..instance_directory import METADATA
 from ..source import printable
+from ..system import dirname, exists, join
 from .lxc import ids_on_disk
 from .run import Noted, Start
 
@@ -33,12 +32,12 @@ def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Note
     if not name or "/" in name or name in (".", "..") or not name.isprintable():
         raise UsageError(f"'{printable(name)}' is no name of an instance")
     rootfs = environ["LXC_ROOTFS_PATH"]
-    image = os.path.dirname(rootfs)
-    if not options.source and not os.path.exists(os.path.join(image, METADATA)):
+    image = dirname(rootfs)
+    if not options.source and not exists(join(image, METADATA)):
         return Noted("")  # to Incus that is an image without templates
     start = Start(name, options.rootfs or rootfs, options.source or image)
     start.notebook = options.state or _notebook(name)
-    start.instance = os.path.join(image, BACKUP)
+    start.instance = join(image, BACKUP)
     start.pending_in_config = True
     start.compare = not options.rootfs
     start.ids = ids_on_disk(environ.get("LXC_CONFIG_FILE", "")) if start.compare else None
@@ -47,9 +46,11 @@ def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Note
 
 def _notebook(name: str) -> str:
     """Not in Incus's own volume, which it copies, backs up and restores."""
-    path = os.path.join(INSTANCES, name)
+    from os import makedirs
+
+    path = join(INSTANCES, name)
     try:
-        os.makedirs(path, 0o700, exist_ok=True)
+        makedirs(path, 0o700, exist_ok=True)
     except OSError as error:
         raise WriteError(
             f"can't make '{path}': {(error.strerror or '').lower()}", hint="see --state"

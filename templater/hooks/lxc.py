@@ -10,8 +10,6 @@ interpreter nor what is remembered of the container; it is for block devices and
 overlays only with ``--stage mount``.
 """
 
-import os
-
 from ..errors import InputError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
 from ..instance_directory import (
     INSTANCE,
@@ -24,6 +22,7 @@ from ..instance_directory import (
 )
 from ..rootfs.confined import Directory, Root, write_error
 from ..source import printable
+from ..system import abspath, dirname, exists, fsencode, isdir, join, os, split
 from ..views import SYMLINK
 from .run import Noted, Start
 
@@ -56,7 +55,7 @@ def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Note
     name = environ["LXC_NAME"]
     if not name or "/" in name or name in (".", "..") or not name.isprintable():
         raise UsageError(f"'{printable(name)}' is no name of a container")
-    folder = os.path.dirname(os.path.abspath(environ.get("LXC_CONFIG_FILE", "")))
+    folder = dirname(abspath(environ.get("LXC_CONFIG_FILE", "")))
     if stage in ("pre-start", "mount"):
         return _start(stage, name, folder, options, environ)
     if stage == "clone":
@@ -71,10 +70,10 @@ def _start(
 ) -> "Start | Noted":
     """What can be reached before the start is rendered then; what LXC has to mount, when it has."""
     path = options.rootfs or without_prefix(environ.get("LXC_ROOTFS_PATH", ""))
-    layers = () if os.path.isdir(path) or options.stage == "mount" else layers_of(path)
-    early = bool(layers) or os.path.isdir(path)
+    layers = () if isdir(path) or options.stage == "mount" else layers_of(path)
+    early = bool(layers) or isdir(path)
     start = Start(name, path, options.source or folder, options.state or folder)
-    if options.if_present and not os.path.exists(os.path.join(start.image, METADATA)):
+    if options.if_present and not exists(join(start.image, METADATA)):
         return Noted("")
     if early != (stage == "pre-start"):
         if not early and options.stage != "mount":
@@ -125,17 +124,19 @@ MS_REC_PRIVATE = 0x44000
 def layers_of(path: str) -> "tuple[str, ...]":
     """Lower and upper directories of ``lower:…:upper``, nothing if this is no overlay of directories."""
     layers = tuple(path.split(":"))
-    if len(layers) < 2 or not all(layer.startswith("/") and os.path.isdir(layer) for layer in layers):
+    if len(layers) < 2 or not all(layer.startswith("/") and isdir(layer) for layer in layers):
         return ()
     return layers
 
 
 def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
     """As LXC will mount it, but for this process alone; it is gone when the process ends."""
+    from os import makedirs
+
     from ..child import libc
 
     *lower, upper = layers
-    work = os.path.join(os.path.dirname(upper), "work")
+    work = join(dirname(upper), "work")
     if any("," in layer or "\\" in layer for layer in layers):
         raise RefusedError(
             f"a comma or backslash in '{printable(':'.join(layers))}' can't be said to overlayfs"
@@ -144,9 +145,9 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
     steps = (
         ("unshare", (CLONE_NEWNS,)),
         ("mount", (b"none", b"/", None, MS_REC_PRIVATE, None)),
-        ("mount", (b"overlay", os.fsencode(where), b"overlay", 0, os.fsencode(said))),
+        ("mount", (b"overlay", fsencode(where), b"overlay", 0, fsencode(said))),
     )
-    os.makedirs(work, exist_ok=True)
+    makedirs(work, exist_ok=True)
     for call, arguments in steps:
         if libc(call)(*arguments):
             raise WriteError(
@@ -188,8 +189,8 @@ def settings(path: str) -> "Iterator[tuple[str, str]]":
         seen += 1
         if seen > MAX_INCLUDES:
             raise LimitError(f"'{path}' includes more than {MAX_INCLUDES} files")
-        if os.path.isdir(file):
-            waiting[:0] = [os.path.join(file, n) for n in sorted(os.listdir(file)) if n.endswith(".conf")]
+        if isdir(file):
+            waiting[:0] = [join(file, n) for n in sorted(os.listdir(file)) if n.endswith(".conf")]
             continue
         for key, value in _lines(file):
             if key == "lxc.include":
@@ -241,17 +242,17 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Noted
 
 def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
     """Where the original lies, and whether this is a snapshot being taken or put back in place."""
-    above, here = os.path.split(folder)
-    if os.path.basename(above) == "snaps" and os.path.basename(os.path.dirname(above)) == source_name:
-        return os.path.dirname(above), True
-    inside = os.path.join(folder, "snaps", source_name)
-    if os.path.isdir(inside):
+    above, here = split(folder)
+    if split(above)[1] == "snaps" and split(dirname(above))[1] == source_name:
+        return dirname(above), True
+    inside = join(folder, "snaps", source_name)
+    if isdir(inside):
         return inside, True
-    beside = os.path.join(above, source_name)
-    if os.path.isdir(beside):
+    beside = join(above, source_name)
+    if isdir(beside):
         return beside, False
-    snapshots = [os.path.join(above, other, "snaps", source_name) for other in sorted(os.listdir(above))]
-    found = [path for path in snapshots if os.path.isdir(path)]
+    snapshots = [join(above, other, "snaps", source_name) for other in sorted(os.listdir(above))]
+    found = [path for path in snapshots if isdir(path)]
     if len(found) != 1:
         raise InputError(
             f"'{here}' was made from '{printable(source_name)}', and"

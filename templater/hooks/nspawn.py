@@ -4,11 +4,10 @@ The image and what is remembered of the machine lie in ``/var/lib/templater/NAME
 filesystem is ``/var/lib/machines/NAME``.
 """
 
-import os
-
 from ..errors import UsageError
 from ..instance_directory import METADATA
 from ..source import printable
+from ..system import exists, join
 from .run import Noted, Start
 
 TYPE_CHECKING = False
@@ -27,10 +26,10 @@ def situation(options: "Options", _environ: "Mapping[str, str]") -> "Start | Not
     name = options.words[0]
     if not name or "/" in name or name in (".", ".."):
         raise UsageError(f"'{printable(name)}' is no name of a machine")
-    image = options.source or os.path.join(INSTANCES, name)
-    if options.if_present and not os.path.exists(os.path.join(image, METADATA)):
+    image = options.source or join(INSTANCES, name)
+    if options.if_present and not exists(join(image, METADATA)):
         return Noted("")
-    rootfs = options.rootfs or os.path.join(MACHINES, name)
+    rootfs = options.rootfs or join(MACHINES, name)
     return Start(name, rootfs, image, options.state or image)
 
 

@@ -5,12 +5,11 @@ and ``.config.KEY``. An image may carry annotations too (podman takes them over)
 to must lie in the bundle or below a directory that the hook's own line allows.
 """
 
-import os
-
 from ..errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from ..instance_directory import INSTANCE, MAX_INSTANCE, METADATA
 from ..rootfs.confined import Root
 from ..source import Source, printable, whole_characters
+from ..system import exists, islink, join, os
 from .run import Noted, Start
 
 TYPE_CHECKING = False
@@ -43,7 +42,7 @@ def situation(options: "Options", _environ: "Mapping[str, str]") -> "Start | Not
     state = read_state(_stdin())
     bundle = _text(state, "bundle")
     annotations = _annotations(state)
-    if not os.path.isabs(bundle):
+    if not bundle.startswith("/"):
         raise InputError("the state names no bundle by its absolute path")
     with Root(bundle) as root:
         config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
@@ -96,14 +95,14 @@ def _described(path: str, allowed: "tuple[str, ...]") -> Source:
 def _is_described(start: Start) -> bool:
     if start.described is not None:
         return True
-    return os.path.exists(os.path.join(start.notebook, INSTANCE)) or _has(start, INSTANCE)
+    return exists(join(start.notebook, INSTANCE)) or _has(start, INSTANCE)
 
 
 def _has(start: Start, name: str) -> bool:
     """Whether the image's directory has such a file."""
     if start.held is not None:
         return start.held.entry("/" + name) is not None
-    return os.path.exists(os.path.join(start.image, name))
+    return exists(join(start.image, name))
 
 
 def held(path: str, allowed: "tuple[str, ...]") -> Root:
@@ -127,10 +126,12 @@ def allowed_place(path: str, allowed: "tuple[str, ...]") -> "tuple[str, str]":
     The container, or whoever else may write there, can put a link on that way at any moment after;
     so the place is reached from the directory with no link followed.
     """
-    if os.path.isabs(path) and "\0" not in path:
-        real = os.path.realpath(path)
+    from os.path import realpath
+
+    if path.startswith("/") and "\0" not in path:
+        real = realpath(path)
         for folder in allowed:
-            top = os.path.realpath(folder)
+            top = realpath(folder)
             if real == top or real.startswith(top.rstrip("/") + "/"):
                 return top, "/" + real[len(top) :].lstrip("/")
     raise RefusedError(
@@ -225,8 +226,8 @@ def root_of(config: "Mapping[str, Any]", bundle: str) -> str:
     path = root.get("path") if isinstance(root, dict) else None
     if not isinstance(path, str) or not path or "\0" in path:
         raise InputError("config.json names no root.path")
-    path = os.path.join(bundle, path)  # which keeps an absolute one
-    if os.path.islink(path.rstrip("/")):  # runc refuses it too; whoever unpacked an image may have made it
+    path = join(bundle, path)  # which keeps an absolute one
+    if islink(path.rstrip("/")):  # runc refuses it too; whoever unpacked an image may have made it
         raise RefusedError(
             f"the root filesystem '{printable(path)}' is a symlink, not a directory",
             hint="name what it leads to in the hook's line: --rootfs DIR",

@@ -5,7 +5,6 @@ the line that ``templater hook install`` writes comes in by ``warm.main``.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal itself imports enum
-import os
 import sys
 from time import gmtime, strftime
 
@@ -18,6 +17,7 @@ from ..kept import Store, open_store
 from ..metadata import TRIGGERS
 from ..rendering_child import Job, Run
 from ..source import Source, printable
+from ..system import abspath, environment, exists, forget, isdir, os, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Log:
             os.close(fd)
 
     def to_syslog(self) -> None:
-        if not os.path.exists("/dev/log"):
+        if not exists("/dev/log"):
             return
         import syslog
 
@@ -216,8 +216,7 @@ def settle() -> None:
     """Whatever the runtime hands down (crun: umask 0) makes no difference to what is written."""
     os.umask(0o022)
     for name in _IGNORED:
-        if name in os.environ:
-            del os.environ[name]
+        forget(name)
 
 
 def arm(seconds: float) -> None:
@@ -350,7 +349,7 @@ def understand(runtime: str, options: Options) -> "Start | Noted":
     """Each runtime tells what is going on in its own way."""
     module = __import__(f"{__package__}.{runtime}", fromlist=("situation",))
     situation: Callable[[Options, Mapping[str, str]], Start | Noted] = module.situation
-    return situation(options, os.environ)
+    return situation(options, environment())
 
 
 # --- a start -----------------------------------------------------------------------------------
@@ -512,7 +511,7 @@ def _description(situation: Start, options: Options, image: InstanceDirectory) -
         return situation.described
     if not path:
         beside = situation.notebook
-        if beside != situation.image and os.path.isdir(beside):
+        if beside != situation.image and isdir(beside):
             with InstanceDirectory(beside) as directory:
                 found = directory.read_instance()
             if found is not None:
@@ -521,7 +520,7 @@ def _description(situation: Start, options: Options, image: InstanceDirectory) -
     from ..instance_directory import MAX_INSTANCE
     from ..rootfs.confined import Root
 
-    folder, name = os.path.split(os.path.abspath(path))
+    folder, name = split(abspath(path))
     with Root(folder) as root:
         return Source(path, root.read("/" + name, MAX_INSTANCE))
 

@@ -30,6 +30,7 @@ MODULES = (
     "templater.rendering", "templater.rendering_child", "templater.resolve", "templater.rootfs",
     "templater.rootfs.attributes",
     "templater.rootfs.confined", "templater.rootfs.directory", "templater.rootfs.lock", "templater.source",
+    "templater.system",
     "templater.staging", "templater.views",
 )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Extended attributes and ACLs, carried from a file to the one that replaces it."""
 
 import errno
-import os
 
+from ..system import os
 from .confined import again
 
 #: they vouch for a content; a write drops the first, and the others would condemn the new one

@@ -25,11 +25,10 @@ crossed unless ``cross_mounts`` is set.
 """
 
 import errno
-import os
-import stat
 import sys
 
 from ..errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
+from ..system import fsencode, join, os, stat, variable
 from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from . import MissingError, components, no_directory, not_regular
 
@@ -113,7 +112,7 @@ class Root:
         self.name = path
         self.fd = _open_top(path) if fd is None else fd
         self.cross_mounts = cross_mounts
-        wanted = mechanism or os.environ.get("TEMPLATER_CONFINED", "")
+        wanted = mechanism or variable("TEMPLATER_CONFINED")
         try:
             self.mechanism, self._open = _choose(wanted, self.fd)
         except InputError:
@@ -203,7 +202,7 @@ class Root:
             fd = again(self._open, self.fd, "/".join(components(path)) or ".", _HOLD, False, True)
         except OSError as error:
             raise self._trouble(path, error) from None
-        name = os.path.join(self.name, path[1:])
+        name = join(self.name, path[1:])
         return Root(name, mechanism=self.mechanism, cross_mounts=cross_mounts, fd=fd)
 
     # inside
@@ -501,7 +500,7 @@ def entry_of(status: os.stat_result, target: str, *, is_mount: bool) -> Entry:
 def _openat2(parent: int, path: str, flags: int, resolve: int) -> int:
     how = b"".join(word.to_bytes(8, sys.byteorder) for word in (flags, 0, resolve))
     try:
-        descriptor: int = _syscall()(_SYS_OPENAT2, parent, os.fsencode(path), how, len(how))
+        descriptor: int = _syscall()(_SYS_OPENAT2, parent, fsencode(path), how, len(how))
     except Exception as error:
         if "RecursionError" in str(error):  # ctypes wraps it into an error of its own
             raise RecursionError("folders without end") from error

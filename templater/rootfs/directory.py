@@ -1,9 +1,8 @@
 """A root filesystem on disk, and the ids its files have there."""
 
-import os
-
 from ..errors import RefusedError
 from ..source import printable
+from ..system import HAS_DESCRIPTORS, islink
 from ..views import DIRECTORY, Entry
 from . import confined
 
@@ -81,7 +80,7 @@ def _back(number: int, ranges: "Ranges") -> int:
 
 def open_root(path: str, *, cross_mounts: bool = False) -> "confined.Root | ByName":
     """A root to read from, on any system."""
-    if os.open in os.supports_dir_fd:
+    if HAS_DESCRIPTORS:
         return confined.Root(path, cross_mounts=cross_mounts)
     from .byname import ByName
 
@@ -166,8 +165,10 @@ def refuse_link(path: str) -> None:
     An image that was unpacked by other means may hold ``rootfs -> /`` (CVE-2026-48749), and to name
     ``image/rootfs`` is no wish to write there.
     """
-    if os.path.islink(path.rstrip("/")):
+    if islink(path.rstrip("/")):
+        from os.path import realpath
+
         raise RefusedError(
             f"'{printable(path)}' is a symlink, not a directory",
-            hint=f"if it is yours, name what it leads to: {printable(os.path.realpath(path))}",
+            hint=f"if it is yours, name what it leads to: {printable(realpath(path))}",
         )

@@ -5,10 +5,10 @@ open that directory can hold it: a running container can make an apply wait and 
 """
 
 import fcntl
-import os
 import time
 
 from ..errors import BusyError
+from ..system import os
 from .confined import Root, again, close, read_descriptor, write_error
 
 _POLL = 0.02

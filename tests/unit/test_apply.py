@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from templater import staging
+from templater import staging, system
 from templater.apply import PREFIX, Journal, apply
 from templater.errors import BusyError, RefusedError, UsageError, WriteError
 from templater.plan import CREATE, KEEP, SKIP, UPDATE
@@ -229,7 +229,7 @@ def test_a_commit_that_fails_is_undone(rootfs, top, monkeypatch, failing, after)
     before = snapshot(top)
     monkeypatch.setattr(Directory, failing, fail)
     if failing == "link":
-        monkeypatch.setattr(os, "O_TMPFILE", 0, raising=False)  # so that files have names to link
+        monkeypatch.setattr(system.os, "O_TMPFILE", 0, raising=False)  # so that files have names to link
     try:
         apply(plan, rootfs)
     except WriteError as error:
@@ -252,8 +252,8 @@ def test_without_unnamed_files_the_result_is_the_same(rootfs, top, monkeypatch):
 
 
 def test_short_writes_are_continued(rootfs, top, monkeypatch):
-    real = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
+    real = system.os.write
+    monkeypatch.setattr(system.os, "write", lambda fd, data: real(fd, data[:3]))
     apply(a_plan({"/etc/hosts": "a long text in small pieces"}, rootfs), rootfs)
     assert (top / "etc/hosts").read_text() == "a long text in small pieces"
 

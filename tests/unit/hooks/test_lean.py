@@ -55,6 +55,7 @@ OURS = {
     "templater.rootfs.lock",
     "templater.source",
     "templater.staging",
+    "templater.system",
     "templater.views",
 }
 
@@ -63,10 +64,10 @@ LANGUAGE = "templater.pongo2."
 
 #: the standard library's; most are built into the interpreter
 THEIRS = {
-    "_abc", "_blake2", "_codecs", "_collections_abc", "_ctypes", "_frozen_importlib_external", "_imp", "_io",
-    "_signal", "_stat", "_struct", "abc", "codecs", "encodings", "encodings.aliases", "encodings.utf_8", "errno",
-    "fcntl", "gc", "genericpath", "io", "linecache", "marshal", "math", "os", "os.path", "posix", "posixpath",
-    "resource", "select", "stat", "syslog", "time", "zipimport", "_contextvars", "contextvars",
+    "_abc", "_blake2", "_codecs", "_ctypes", "_frozen_importlib_external", "_imp", "_io", "_signal", "_stat",
+    "_struct", "abc", "codecs", "encodings", "encodings.aliases", "encodings.utf_8", "errno", "fcntl", "gc",
+    "io", "linecache", "marshal", "math", "posix", "resource", "select", "syslog", "time", "zipimport",
+    "_contextvars", "contextvars",
 }  # fmt: skip
 
 

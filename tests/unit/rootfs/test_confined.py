@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from templater.errors import InputError, LimitError, RefusedError
-from templater.rootfs import confined
+from templater.rootfs import confined, directory
 from templater.rootfs.byname import ByName
 from templater.rootfs.confined import OPENAT2, WALK, Root
 from templater.rootfs.directory import open_root
@@ -340,5 +340,5 @@ def outcome(reader: Root | ByName, call: str, arguments: tuple[object, ...]) -> 
 
 
 def test_open_root_takes_the_stand_in_where_there_are_no_descriptors(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "supports_dir_fd", set())
+    monkeypatch.setattr(directory, "HAS_DESCRIPTORS", False)
     assert isinstance(open_root(str(tmp_path)), ByName)

@@ -1,0 +1,118 @@
+"""The system's calls, as ``os`` has them, without ``os``.
+
+``os`` is the built-in module ``posix`` and conveniences on top. One of them, the environment as a
+mapping, needs collections.abc and its 25 classes: importing ``os`` takes more than a millisecond, a
+tenth of a whole interpreter start. The lean modules say ``from .system import os`` and get the calls alone;
+what they need of ``os.path`` is here, and what is needed seldom (``makedirs``, ``realpath``) they
+import from ``os`` when it is.
+"""
+
+import _stat as stat
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import posix as os
+    from collections.abc import Mapping
+else:
+    try:
+        import posix as os
+    except ImportError:
+        import nt as os
+
+__all__ = [
+    "HAS_DESCRIPTORS", "abspath", "dirname", "environment", "exists", "forget", "fsencode", "isdir", "islink",
+    "join", "os", "split", "stat", "variable",
+]  # fmt: skip
+
+#: whether a file can be reached from its directory's descriptor; Windows can't
+HAS_DESCRIPTORS = hasattr(os, "O_DIRECTORY")
+
+
+# --- paths: ``os.path`` for text -----------------------------------------------------------------
+
+
+def join(folder: str, *names: str) -> str:
+    path = folder
+    for name in names:
+        if name.startswith("/"):
+            path = name
+        else:
+            path += name if not path or path.endswith("/") else f"/{name}"
+    return path
+
+
+def split(path: str) -> "tuple[str, str]":
+    cut = path.rfind("/") + 1
+    folder = path[:cut]
+    return folder.rstrip("/") or folder, path[cut:]
+
+
+def dirname(path: str) -> str:
+    return split(path)[0]
+
+
+def abspath(path: str) -> str:
+    if path.startswith("/") and not {"", ".", ".."}.intersection(path[1:].split("/")):
+        return path
+    from os.path import abspath as clean
+
+    return clean(path)
+
+
+def exists(path: str) -> bool:
+    return _mode(path) != 0
+
+
+def isdir(path: str) -> bool:
+    return stat.S_ISDIR(_mode(path))
+
+
+def islink(path: str) -> bool:
+    return stat.S_ISLNK(_mode(path, follow=False))
+
+
+def _mode(path: str, *, follow: bool = True) -> int:
+    """No file's mode is 0: there is none."""
+    try:
+        return os.stat(path, follow_symlinks=follow).st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+def fsencode(path: str) -> bytes:
+    return path.encode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+
+
+# --- the environment -----------------------------------------------------------------------------
+
+
+def environment() -> "Mapping[str, str]":
+    """``os.environ`` where somebody has loaded ``os``, and the same from where it would take it."""
+    loaded = sys.modules.get("os")
+    if loaded is not None:
+        environ: Mapping[str, str] = loaded.environ
+        return environ
+    return {_decoded(name): _decoded(value) for name, value in os.environ.items()}
+
+
+def variable(name: str) -> str:
+    """One of the environment, empty when it is not set."""
+    loaded = sys.modules.get("os")
+    if loaded is not None:
+        value: str = loaded.environ.get(name, "")
+        return value
+    return _decoded(os.environ.get(fsencode(name), b""))
+
+
+def forget(name: str) -> None:
+    """Take a variable out of the environment, the C library's too."""
+    loaded = sys.modules.get("os")
+    if loaded is not None:
+        loaded.environ.pop(name, None)
+    elif os.environ.pop(fsencode(name), None) is not None:
+        os.unsetenv(name)
+
+
+def _decoded(data: bytes) -> str:
+    return data.decode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())

@@ -1,0 +1,89 @@
+"""What stands in for ``os`` on the hook path answers as ``os`` does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from templater import system
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="hooks run on Linux")
+
+#: paths made of what makes a difference: slashes, dots, names, bytes that are no UTF-8
+PATHS = st.text(alphabet="//..ab\udcff \0", max_size=12)
+
+
+@given(PATHS, st.lists(PATHS, max_size=3))
+def test_paths_are_joined_as_by_os(folder, names):
+    assert system.join(folder, *names) == os.path.join(folder, *names)
+
+
+@given(PATHS)
+def test_paths_are_split_as_by_os(path):
+    assert system.split(path) == os.path.split(path)
+    assert system.dirname(path) == os.path.dirname(path)
+
+
+@given(PATHS)
+def test_paths_are_made_absolute_as_by_os(path):
+    assert system.abspath(path) == os.path.abspath(path)
+
+
+@given(PATHS)
+def test_paths_are_looked_at_as_by_os(path):
+    assert system.exists(path) == os.path.exists(path)
+    assert system.isdir(path) == os.path.isdir(path)
+    assert system.islink(path) == os.path.islink(path)
+    assert system.fsencode(path) == os.fsencode(path)
+
+
+def test_what_is_there_is_seen(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for name in ("", "file", "dangling", "nothing"):
+        path = str(tmp_path / name)
+        assert system.exists(path) == os.path.exists(path)
+        assert system.isdir(path) == os.path.isdir(path)
+        assert system.islink(path) == os.path.islink(path)
+
+
+#: in an interpreter that has not loaded ``os``
+BARE = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from templater import system
+assert "os" not in sys.modules
+said = dict(system.environment())
+one, none = system.variable("ONE"), system.variable("NONE")
+system.forget("TZ")
+system.forget("NONE")
+import time
+time.tzset()
+assert "os" not in sys.modules
+import os
+assert "TZ" not in os.environ
+assert said == {{**os.environ, "TZ": "XYZ-3"}}
+assert (one, none) == (os.environ["ONE"], "")
+print(time.tzname[0])
+"""
+
+
+def test_the_environment_is_that_of_os_without_os():
+    environ = {"ONE": "caf\udce9=1", "TZ": "XYZ-3"}
+    answer = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", BARE], env=environ, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip() != "XYZ"
+
+
+def test_where_os_is_loaded_its_environment_counts(monkeypatch):
+    monkeypatch.setenv("TEMPLATER_TEST", "yes")
+    assert system.variable("TEMPLATER_TEST") == system.environment()["TEMPLATER_TEST"] == "yes"
+    system.forget("TEMPLATER_TEST")
+    system.forget("TEMPLATER_TEST")
+    assert "TEMPLATER_TEST" not in os.environ
