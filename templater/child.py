@@ -30,6 +30,9 @@ MAX_RECORDS = 100_000
 CHUNK = 1 << 16
 MAX_DEPTH = 10_000
 
+#: descriptors that are closed one by one where nobody can say which there are
+MANY = 1 << 20
+
 #: the child's exit codes, and the record that it leaves when it fails
 FAILED, OUT_OF_MEMORY, TOO_DEEP, TOO_MUCH = 70, 71, 72, 73
 BUG = b"bug"
@@ -195,9 +198,8 @@ def lock(pipe: int, bounds: Bounds) -> None:
 
     prctl = libc("prctl")
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     os.closerange(0, pipe)
-    os.closerange(pipe + 1, max(soft, 1024) if soft != resource.RLIM_INFINITY else 1 << 20)
+    os.closerange(pipe + 1, _highest() + 1)
     for what, most in (
         (resource.RLIMIT_CPU, bounds.cpu),
         (resource.RLIMIT_AS, bounds.memory),
@@ -215,6 +217,17 @@ def lock(pipe: int, bounds: Bounds) -> None:
         _drop()
     prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)  # a change of uid clears it, so it comes after
     _filter_calls(prctl)
+
+
+def _highest() -> int:
+    """The highest descriptor; it may lie above the limits, which hold for new ones alone."""
+    try:
+        return max([int(name) for name in os.listdir("/proc/self/fd")])
+    except OSError:  # no /proc: what can be had without it
+        import resource
+
+        most = max(resource.getrlimit(resource.RLIMIT_NOFILE))
+        return most if 0 < most < MANY else MANY
 
 
 def _drop() -> None:

@@ -159,6 +159,45 @@ def test_depth_runs_out():
     assert "deeper" in done.stdout
 
 
+INHERITED = """
+import os, resource, sys
+from templater import child
+child.CALLS = {}  # the filter would hide what is open
+if "no /proc" in sys.argv:
+    child.os.listdir = lambda path: os.stat("/nowhere")
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (5000, hard))
+secret = os.open("/etc/hostname", os.O_RDONLY)
+places = [900, 1023, 1024, 2000, 4999]
+for place in places:
+    os.dup2(secret, place, inheritable=True)
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100 if "lowered" in sys.argv else hard))
+def work(send):
+    left = []
+    for place in range(5000):
+        try:
+            os.fstat(place)
+            left.append(b"%d" % place)
+        except OSError as error:
+            assert error.errno == 9, error
+    send(left)
+((pipe,),) = child.start(lambda: None, work).answer()
+print("only", pipe.decode())
+"""
+
+
+@pytest.mark.parametrize("how", [(), ("lowered",), ("no /proc",)])
+def test_no_descriptor_is_inherited_whatever_the_limits_are_now(how):
+    import resource
+
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 5000:
+        pytest.skip("the limit can't be raised here")
+    done = subprocess.run(
+        [sys.executable, "-c", INHERITED, *how], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith("only "), done.stderr[-500:]
+
+
 def test_a_child_that_dies_is_reported(monkeypatch):
     with pytest.raises(ChildFailure, match="signal"):
         child.start(lambda: None, lambda send: os.abort()).answer()
