@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .child import Child, Record, Send
     from .hosts import Host
     from .kept import Store
+    from .limits import Given
     from .rendering import Rendering
     from .views import TemplateFile
 
@@ -59,8 +60,8 @@ class Job:
     """
 
     __slots__ = (
-        "clock", "config", "dialect", "host", "instance", "keep", "kept", "metadata", "name", "seed",
-        "templates", "triggers",
+        "clock", "config", "dialect", "host", "instance", "keep", "kept", "limits", "metadata",
+        "name", "seed", "templates", "triggers",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +77,7 @@ class Job:
         dialect: str = "",
         clock: "Any" = None,
         seed: "Any" = None,
+        limits: "Given | None" = None,
     ) -> None:
         self.metadata = metadata
         self.templates = templates
@@ -87,6 +89,7 @@ class Job:
         self.dialect = dialect or host.dialect
         self.clock = clock
         self.seed = seed
+        self.limits = limits
         #: whether there is anybody to keep what is compiled
         self.keep = False
         self.kept: dict[str, Kept] = {}
@@ -344,6 +347,7 @@ def _renderings(
         return render_rules(
             metadata, job.templates, instance, job.triggers, job.host,
             dialect=job.dialect, clock=job.clock, seed=job.seed, codes=codes,
+            limits=None if job.limits is None else job.limits.for_rendering(),
         )  # fmt: skip
 
     renderings = run(codes)
@@ -358,7 +362,8 @@ def _image(job: Job, send: "Send") -> "tuple[Metadata, dict[str, CodeType] | Non
         return _loaded_image(kept)
     from .metadata_yaml import read_metadata
 
-    metadata = read_metadata(job.metadata, job.host.yaml)
+    reading = None if job.limits is None else job.limits.for_reading()
+    metadata = read_metadata(job.metadata, job.host.yaml, reading)
     if not job.keep:
         return metadata, None  # each template is compiled when it is due
     codes, modules, complete = _compiled(job, metadata)

@@ -50,6 +50,9 @@ def command() -> None:
 )
 @click.option("--log", help="A file to log to, beside the instance's and the journal.")
 @click.option("--dialect", type=click.Choice(["v4", "v6", "v6.1"]), help="Of pongo2.")
+@click.option(
+    "--limit", multiple=True, metavar="NAME=VALUE", help="Another limit of rendering: see docs/limits.md."
+)
 @click.option("--allow", multiple=True, help="oci, podman: where annotations may point to.")
 @click.option("--in-place", is_flag=True, help="oci, podman: write through mounted files such as /etc/hosts.")
 @click.option("--no-cache", is_flag=True, help="Compile at every start.")
@@ -94,6 +97,8 @@ def snippet_for(runtime: str, name: str, path: str, choices: dict[str, object]) 
 
 def option_words(choices: dict[str, object]) -> list[str]:
     """The options of the hook's own line, those left out that say nothing new."""
+    from ..hooks.run import parse
+
     words: list[str] = []
     for name in ("source", "instance", "state", "rootfs", "log", "dialect"):
         if choices[name]:
@@ -102,10 +107,12 @@ def option_words(choices: dict[str, object]) -> list[str]:
         words += ["--on-error", str(choices["on_error"])]
     if choices["time_limit"] != 60:
         words += ["--time-limit", str(choices["time_limit"])]
-    allowed = choices["allow"]
-    assert isinstance(allowed, tuple)
-    for folder in allowed:
-        words += ["--allow", folder]
+    for name in ("limit", "allow"):
+        values = choices[name]
+        assert isinstance(values, tuple)
+        for value in values:
+            words += [f"--{name}", value]
+    parse(["lxc", *words])  # a mistake is better said now than at the next start
     for name in ("in_place", "no_cache"):
         if choices[name]:
             words.append("--" + name.replace("_", "-"))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ..apply import Journal
+    from ..limits import Given
     from ..plan import Change, Plan
     from ..rendering_child import Answer
     from ..rootfs.confined import Root
@@ -48,8 +49,8 @@ class Options:
     """What the hook's line says, for every runtime."""
 
     __slots__ = (
-        "allow", "cache", "dialect", "if_present", "in_child", "in_place", "instance", "keep", "log",
-        "on_error", "rootfs", "source", "stage", "state", "time_limit", "triggers", "words",
+        "allow", "cache", "dialect", "if_present", "in_child", "in_place", "instance", "keep", "limits",
+        "log", "on_error", "rootfs", "source", "stage", "state", "time_limit", "triggers", "words",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -65,6 +66,7 @@ class Options:
         self.time_limit = TIME_LIMIT
         self.triggers: tuple[str, ...] = ()
         self.allow: tuple[str, ...] = ()
+        self.limits: Given | None = None
         self.in_child = True
         self.in_place = False
         self.if_present = False
@@ -286,6 +288,7 @@ usage: templater hook lxc|oci|nspawn|incus [OPTION …] [NAME]
   --dialect v4|v6|v6.1  of pongo2 (v6)
   -t, --trigger NAME    instead of the pending trigger and start; may be repeated
   --stage NAME          oci: the stage that this hook stands in (createRuntime)
+  --limit NAME=VALUE    of rendering: see docs/limits.md; may be repeated
   --allow DIR           oci: where annotations may point to; may be repeated
   --in-place            write through mount points such as podman's /etc/hosts
   --if-present          an instance without an image is left alone
@@ -300,6 +303,7 @@ def parse(arguments: "list[str]") -> "tuple[str, Options]":
     options = Options()
     words = arguments[1:]
     rest: list[str] = []
+    limits: list[str] = []
     while words:
         word = words.pop(0)
         name, equals, value = word.partition("=")
@@ -311,10 +315,14 @@ def parse(arguments: "list[str]") -> "tuple[str, Options]":
                 if not words:
                     raise UsageError(f"option '{printable(name)}' needs a value", hint=USAGE)
                 value = words.pop(0)
-            _set(options, name, value)
+            if name == "--limit":
+                limits.append(value)
+            else:
+                _set(options, name, value)
         else:
             rest.append(word)
     options.words = tuple(rest)
+    options.limits = _limits(limits) if limits else None
     return arguments[0], options
 
 
@@ -333,6 +341,12 @@ def _set(options: Options, name: str, value: str) -> None:
         raise UsageError("--on-error is fail or keep-going")
     if options.dialect not in ("", "v4", "v6", "v6.1"):
         raise UsageError("--dialect is v4, v6 or v6.1")
+
+
+def _limits(words: "list[str]") -> "Given":
+    from ..limits import CHILD, READING, RENDERING, parse
+
+    return parse(words, (RENDERING, READING, CHILD))
 
 
 def _seconds(value: str) -> float:
@@ -472,7 +486,8 @@ class DescribedRun(Run):
     def __init__(self, job: Job, store: "Store | None", options: Options) -> None:
         self.options = options
         wall = options.time_limit
-        bounds = Bounds(cpu=int(wall) + 1, wall=wall)
+        cpu = int(wall) + 1
+        bounds = Bounds(cpu, wall) if options.limits is None else options.limits.for_child(wall, cpu)
         super().__init__(job, store, bounds, in_child=options.in_child)
 
     def __enter__(self) -> "DescribedRun":
@@ -501,7 +516,7 @@ def _job(situation: Start, options: Options, triggers: "tuple[str, ...]") -> Job
         instance = _description(situation, options, directory)
     return Job(
         metadata, templates, instance, triggers, NONE,
-        name=situation.name, config=situation.config, dialect=options.dialect,
+        name=situation.name, config=situation.config, dialect=options.dialect, limits=options.limits,
     )  # fmt: skip
 
 

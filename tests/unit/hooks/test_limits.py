@@ -1,0 +1,84 @@
+"""``--limit`` in a hook's line: it reaches the rendering, in a child and without one, warm and cold."""
+
+import sys
+
+import pytest
+
+from templater import cli
+from templater.hooks.run import parse, run
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+
+METADATA = """\
+architecture: x86_64
+creation_date: 1
+templates: {/etc/a: {when: [create, start], template: a.tpl}}
+"""
+LOOP = "{% for a in 'x'|ljust:300 %}{% for b in 'x'|ljust:300 %}{{ a }}{% endfor %}{% endfor %}"
+
+
+@pytest.fixture
+def container(tmp_path, monkeypatch):
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/a.tpl").write_text(LOOP)
+    (tmp_path / "metadata.yaml").write_text(METADATA)
+    (tmp_path / "config").write_text("lxc.uts.name = c1\n")
+    for name, value in (
+        ("LXC_NAME", "c1"), ("LXC_HOOK_TYPE", "pre-start"), ("LXC_CONFIG_FILE", f"{tmp_path}/config"),
+        ("LXC_ROOTFS_PATH", f"{tmp_path}/rootfs"),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+@pytest.mark.parametrize("child", [(), ("--no-child",)], ids=["in a child", "in its own process"])
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [("steps=1k", "more than 1000 steps"), ("output=5k", "more than 5120 characters")],
+)
+def test_a_limit_of_rendering(child, limit, words, container, capfd):
+    for _ in range(2):
+        code = run(["lxc", *child, "--limit", limit])
+        assert words in capfd.readouterr().err
+        assert code in (4, 5)
+        assert not (container / "rootfs/etc/a").exists()
+        assert run(["lxc", *child]) == 0  # what was kept now is run the next time
+        (container / "rootfs/etc/a").unlink()
+
+
+def test_a_limit_of_reading(container, capfd):
+    assert run(["lxc", "--no-cache", "--limit=yaml-depth=2"]) == 4
+    assert "more than 2 levels" in capfd.readouterr().err
+
+
+def test_a_limit_of_the_child(container, capfd):
+    (container / "templates/a.tpl").write_text("{{ 'x'|ljust:200000|make_list|length }}")
+    assert run(["lxc", "--no-cache", "--limit", "memory=20MiB"]) in (4, 5)
+    assert "memory" in capfd.readouterr().err
+    assert run(["lxc", "--no-cache"]) == 0
+
+
+def test_a_higher_limit_lets_a_template_pass(container, capfd):
+    (container / "templates/a.tpl").write_text(LOOP.replace("300", "1500"))
+    assert run(["lxc"]) in (4, 5)
+    assert run(["lxc", "--limit", "steps=20M", "--limit", "output=20MiB"]) == 0, capfd.readouterr().err
+    assert (container / "rootfs/etc/a").stat().st_size == 1500 * 1500
+
+
+def test_limits_of_images_mean_nothing_here(container, capfd):
+    assert run(["lxc", "--limit", "members=5"]) == 2
+    assert "'members' is no limit here" in capfd.readouterr().err
+
+
+def test_install_writes_them_into_the_line(container, capsys):
+    folder = str(container.parent)
+    line = ["hook", "install", "lxc", container.name, "-P", folder, "--limit", "steps=10M"]
+    assert cli.main(line) == 0
+    assert "--limit steps=10M" in capsys.readouterr().out
+    assert parse(["lxc", "--limit", "steps=10M"])[1].limits.rendering == {"steps": 10_000_000}
+
+
+def test_install_refuses_a_line_that_would_fail_at_every_start(container, capsys):
+    assert cli.main(["hook", "install", "lxc", "c1", "--limit", "stesp=10M"]) == 2
+    assert "'stesp' is no limit here" in capsys.readouterr().err
