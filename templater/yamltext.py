@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, TypeAlias
 
-import yaml
+from yaml.error import MarkedYAMLError
 from yaml.events import (
     AliasEvent,
     MappingStartEvent,
@@ -185,9 +185,11 @@ class _TooDeep(ScannerError):
 
 
 #: False where PyYAML was built without libyaml, which it does silently
-HAS_LIBYAML: Final = bool(yaml.__with_libyaml__)
-if HAS_LIBYAML:
-    from yaml.cyaml import CParser  # type: ignore[attr-defined]
+HAS_LIBYAML = True
+try:
+    from yaml._yaml import CParser
+except ImportError:
+    HAS_LIBYAML = False
 
 
 class PureParser(Reader, Scanner, Parser):
@@ -247,7 +249,7 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
         mark: Any = error.problem_mark
         place = source.span(min(mark.index, len(source.text) - 1))
         raise LimitError(f"nested more than {min(limits.depth, _DEEPEST_FLOW)} levels deep", place) from None
-    except yaml.MarkedYAMLError as error:
+    except MarkedYAMLError as error:
         raise _syntax_error(source, error, rules) from None
     finally:
         if parser is not None:
@@ -434,7 +436,7 @@ def _reader_error(source: Source, error: ReaderError) -> YamlError:
     )
 
 
-def _syntax_error(source: Source, error: yaml.MarkedYAMLError, rules: Rules) -> YamlError:
+def _syntax_error(source: Source, error: MarkedYAMLError, rules: Rules) -> YamlError:
     mark: Any = error.problem_mark or error.context_mark
     position = min(mark.index + _mark_width(source), len(source.text)) if mark else 0
     context = f", {error.context}" if error.context else ""
@@ -471,7 +473,7 @@ def _syntax_hint(text: str, position: int) -> str:
     return ""
 
 
-def _opened_at(source: Source, error: yaml.MarkedYAMLError) -> tuple[str, ...]:
+def _opened_at(source: Source, error: MarkedYAMLError) -> tuple[str, ...]:
     if error.context_mark is None or error.problem_mark is None:
         return ()
     if error.context_mark.line == error.problem_mark.line:

@@ -25,12 +25,12 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("rendering", ("rendering",)),
     ("planning", (
         "changes", "permissions", "plan", "resolve", "outcomes", "outcomes.*", "deviations", "diff",
-        "report", "simulate", "audit", "checks", "checks.*", "rootfs", "rootfs.memory",
+        "report", "forms", "simulate", "audit", "checks", "checks.*", "rootfs", "rootfs.memory",
     )),
     ("the shell: images, root filesystems, writing", (
         "system", "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "rendering_child",
         "instance_directory", "instance_file", "limits", "survey", "leftovers", "staging", "apply", "watch",
-        "fleet",
+        "fleet", "workers", "postponed",
     )),
     ("the doors", ("hooks", "hooks.*", "cli", "cli.*", "__main__")),
 )  # fmt: skip

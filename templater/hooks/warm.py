@@ -34,6 +34,9 @@ MODULES = (
     "templater.staging", "templater.views",
 )  # fmt: skip
 
+#: the first module of a hook that has to read and compile
+COLD = "templater.yamltext"
+
 FORMAT = 2
 PACKAGE = __file__.rpartition("/hooks/")[0]
 
@@ -41,15 +44,21 @@ PACKAGE = __file__.rpartition("/hooks/")[0]
 class Finder:
     """Gives Python's import machinery the modules of the file."""
 
-    __slots__ = ("entries", "stale")
+    __slots__ = ("cold", "entries", "stale")
 
     def __init__(self, entries: "dict[str, Entry]") -> None:
         self.entries = entries
         self.stale = False
+        self.cold = False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> "Any":
         entry = self.entries.get(name)
         if entry is None:
+            if name == COLD and not self.cold:
+                self.cold = True
+                from ..postponed import install
+
+                install()
             return None
         file, is_package, age, size, _ = entry
         status = posix.stat(file)

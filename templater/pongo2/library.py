@@ -1,7 +1,6 @@
 """The tags and filters of a dialect, found by their marks. Nothing is registered by importing."""
 
 from collections.abc import Mapping
-from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,14 +82,18 @@ class Shelf(Mapping[str, "Marked"]):
         from pkgutil import iter_modules
 
         self.complete = True
-        for module in iter_modules(import_module(self.package).__path__):
+        for module in iter_modules(_imported(self.package).__path__):
             self.add(module.name)
 
     def add(self, module: str) -> None:
-        for function in list(vars(import_module(f"{self.package}.{module}")).values()):
+        for function in list(vars(_imported(f"{self.package}.{module}")).values()):
             if self.dialect in getattr(function, f"{self.mark}_dialects", ()):
                 for name in getattr(function, f"{self.mark}_names", ()):
                     self.found[name] = function
+
+
+def _imported(name: str) -> "Any":
+    return __import__(name, fromlist=("__name__",))  # importlib would have to be imported itself
 
 
 class Library:

@@ -1,7 +1,6 @@
 """Compiling a template, and the compiled template."""
 
 from collections.abc import Mapping
-from importlib import import_module
 from itertools import count
 from posixpath import dirname, isabs, join, normpath
 from types import CodeType
@@ -139,6 +138,8 @@ class Template:
     @property
     def modules(self) -> tuple[str, ...]:
         """The modules that running ``code`` may import, beyond ``runtime`` and what that imports."""
+        from importlib import import_module
+
         from .reach import modules_of
 
         functions = [getattr(import_module(module), name) for module, name in self.imports]

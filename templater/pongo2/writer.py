@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from io import StringIO
+from typing import cast
 
-from jinja2 import Environment
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.nodes import EvalContext
 
@@ -11,6 +11,10 @@ from .dialect import Dialect
 from .emit import Emitter
 from .library import Library
 from .tree import Document
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 class Module:
@@ -21,7 +25,6 @@ class Module:
     """
 
     def __init__(self, document: Document, dialect: Dialect, library: Library, spans: bool) -> None:
-        self.environment = environment()
         self.document = document
         self.dialect = dialect
         self.library = library
@@ -37,14 +40,14 @@ class Module:
         return self.imports.setdefault((module, name), f"g{len(self.imports)}")
 
 
-_ENVIRONMENT: list[Environment] = []
+class Settings:
+    """All that Jinja2's generator asks of an environment as we use it. A real one brings its lexer, parser,
+    filters and loaders along."""
+
+    autoescape = False
 
 
-def environment() -> Environment:
-    """Jinja2's generator wants one; nothing of it is used."""
-    if not _ENVIRONMENT:
-        _ENVIRONMENT.append(Environment())  # noqa: S701 - nothing is rendered by it
-    return _ENVIRONMENT[0]
+SETTINGS = cast("Environment", Settings())
 
 
 class Writer(CodeGenerator):
@@ -58,7 +61,7 @@ class Writer(CodeGenerator):
     """
 
     def __init__(self, emitter: Emitter, module: Module, unit: int) -> None:
-        super().__init__(module.environment, None, None, StringIO(), optimized=False)
+        super().__init__(SETTINGS, None, None, StringIO(), optimized=False)
         self.emitter = emitter
         self.module = module
         self.unit = unit
@@ -71,7 +74,7 @@ class Writer(CodeGenerator):
         self.counting = self.counted = self.dynamic = False
         self.mode: bool | None = True
         self.captured = ""
-        self.frame = Frame(EvalContext(module.environment))
+        self.frame = Frame(EvalContext(SETTINGS))
         self.begin()
 
     def begin(self) -> None:

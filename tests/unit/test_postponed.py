@@ -1,0 +1,88 @@
+"""Modules that run when they are first asked for something: nobody can tell, but by what is loaded."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def said(code: str, *folders: Path) -> str:
+    """What a bare interpreter prints that has postponed modules."""
+    start = (
+        f"import sys\nsys.path[:0] = {[str(ROOT), *map(str, folders)]!r}\n"
+        "from templater import postponed\npostponed.install()\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-I", "-c", start + code], capture_output=True, text=True, check=True
+    )
+    return answer.stdout.strip()
+
+
+def test_a_part_of_a_package_comes_without_the_rest():
+    code = "import jinja2.compiler, yaml.events\nprint(*(name in sys.modules for name in {names!r}))"
+    names = ("jinja2.nodes", "jinja2.environment", "hashlib", "ast", "yaml.scanner")
+    assert said(code.format(names=names)) == "True False False False False"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import jinja2; print(jinja2.Environment().from_string('{{ 6 * 7 }}').render())",
+        "from jinja2 import Environment; print(Environment().from_string('{{ 6 * 7 }}').render())",
+        "from jinja2 import *; print(Template('{{ 6 * 7 }}').render())",
+        "import jinja2.nodes, jinja2; print(jinja2.Template('{{ 6 * 7 }}').render())",
+        "from jinja2 import nodes; print(nodes.Const(42).value)",
+        "import yaml; print(yaml.safe_load('42'))",
+        "import inspect; print(42 if inspect.isfunction(inspect.unwrap) else inspect)",
+        "import jinja2; print(42 if jinja2.__version__ and 'Template' in dir(jinja2) else dir(jinja2))",
+        "import jinja2; print(getattr(jinja2, 'no_such_thing', 42))",
+        "import jinja2; print(42 if repr(jinja2).startswith('<module ') else jinja2)",
+        "import importlib, jinja2; print(42 if importlib.reload(jinja2).Template else 0)",
+    ],
+)
+def test_whoever_asks_gets_what_is_there(code):
+    assert said(code) == "42"
+
+
+def test_a_module_that_is_not_there_is_missed_at_once():
+    code = "postponed.NAMES = {'nonsense'}\ntry:\n    import nonsense\nexcept ImportError as e:\n    print(e)"
+    assert said(code) == "No module named 'nonsense'"
+
+
+def test_a_module_that_fails_fails_whenever_it_is_asked(tmp_path):
+    (tmp_path / "broken.py").write_text("early = 1\nraise ValueError('broken')\n")
+    code = """
+postponed.NAMES = {'broken'}
+import broken
+for _ in range(2):
+    try:
+        broken.late
+    except ValueError as error:
+        print(error)
+"""
+    assert said(code, tmp_path) == "broken\nbroken"
+
+
+@pytest.mark.parametrize("package", ["jinja2", "yaml"])
+def test_no_name_of_a_package_hides_a_module_of_it(package):
+    """So that asking for the module first gives what Python would have given."""
+    found = import_module(package)
+    for module in iter_modules(found.__path__):
+        its = import_module(f"{package}.{module.name}")
+        assert getattr(found, module.name) is its
+
+
+def test_the_same_code_comes_out():
+    code = (
+        "from templater import pongo2\nimport marshal\n"
+        "text = '{% for k, v in config sorted %}{{ k|upper }}{% if v == 2 %}{{ v }}{% endif %}{% endfor %}'\n"
+        "print(marshal.dumps(pongo2.compile(text).code).hex())"
+    )
+    here = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{code}"
+    plain = subprocess.run([sys.executable, "-I", "-c", here], capture_output=True, text=True, check=True)
+    assert said(code) == plain.stdout.strip()
