@@ -116,6 +116,9 @@ class Mounts:
     def proc(self, place: Path) -> None:
         self._mount("-t", "proc", "proc", str(place))
 
+    def loop(self, disk: Path, place: Path) -> None:
+        self._mount("-o", "loop", str(disk), str(place))
+
     def overlay(self, lower: Path, upper: Path, work: Path, place: Path, options: str) -> None:
         layers = f"lowerdir={lower},upperdir={upper},workdir={work},{options}"
         self._mount("-t", "overlay", "-o", layers, "overlay", str(place))

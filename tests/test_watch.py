@@ -71,7 +71,7 @@ def test_reading_is_not_a_change(image, watch):
 
 
 @pytest.mark.parametrize("name", [".hosts.tpl.swp", "hosts.tpl~", "#hosts.tpl#", "4913"])
-def test_an_editors_scratch_file_is_not_a_change(image, watch, name):
+def test_attack_72_an_editors_scratch_file_is_not_a_change(image, watch, name):
     (image / "templates" / name).write_text("scratch\n")
     assert watch.wait(0.4) == []
 
@@ -87,7 +87,7 @@ def test_one_save_is_one_change(image, watch):
     assert watch.wait(0.4) == []
 
 
-def test_a_replaced_folder_is_watched_again(image, watch):
+def test_attack_72_a_replaced_folder_is_watched_again(image, watch):
     templates = image / "templates"
     templates.rename(image / "old")
     shutil.copytree(image / "old", templates)
@@ -98,7 +98,7 @@ def test_a_replaced_folder_is_watched_again(image, watch):
     assert watch.wait(SOON) == [str(templates / "hosts.tpl")]
 
 
-def test_a_folder_replaced_by_a_link_is_noticed(image, watch):
+def test_attack_72_a_folder_replaced_by_a_link_is_noticed(image, watch):
     (image / "templates").rename(image / "elsewhere")
     (image / "templates").symlink_to("elsewhere")
     assert watch.wait(SOON)

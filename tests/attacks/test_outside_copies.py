@@ -66,7 +66,7 @@ def test_an_attribute_s_name_with_a_nul_is_refused(tmp_path: Path, capfd: pytest
 
 
 @pytest.mark.parametrize("words", [["apply", "-t", "create"], ["diff"], ["preview"], ["simulate", "start"]])
-def test_a_rootfs_that_an_image_made_a_link_is_refused(
+def test_attack_10_a_rootfs_that_an_image_made_a_link_is_refused(
     tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Unpacked by tar, an image may hold ``rootfs -> /``: CVE-2026-48749."""

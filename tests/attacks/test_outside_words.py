@@ -41,7 +41,7 @@ def image(tmp_path: Path) -> str:
         ["image", "template", "list"],
     ],
 )
-def test_a_templates_name_can_not_steer_a_terminal(
+def test_attack_03_no_odd_name_steers_a_terminal(
     image: str, words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(Path(image).parent / "rootfs")

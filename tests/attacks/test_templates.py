@@ -67,7 +67,7 @@ def within(seconds: float) -> Iterator[None]:
         raise AssertionError(f"still busy after {seconds} s")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds * 5)  # five times, for slow machines
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:

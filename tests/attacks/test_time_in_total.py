@@ -11,7 +11,7 @@ from templater import cli
 from templater.checks import runaway
 from templater.cli import planning
 from templater.errors import LimitError
-from templater.fleet import order, results
+from templater.fleet import batches, order
 from templater.hosts import HOSTS, NONE
 from templater.image import open_image
 from templater.instance import Instance
@@ -88,19 +88,19 @@ def test_the_steps_of_a_simulation_share_it(image):
 
 
 def test_each_instance_of_a_list_has_it_anew(image):
-    """Twelve take longer than one may, and none of them too long."""
+    """All of them take longer than one may, and none of them too long."""
     Path(image, "metadata.yaml").write_text(rules("/etc/a: {when: [create], template: slow.tpl}"))
-    many = json.dumps([{"name": f"c{n}"} for n in range(12)]).encode()
+    many = json.dumps([{"name": f"c{n}"} for n in range(40)]).encode()
     given = order(open_image(image), triggers=("create",), host="none", limits=limits())
     begin = time.monotonic()
-    assert [result.code for result in results(given, io.BytesIO(many).read, 1)] == [0] * 12
+    assert [batch.code for batch in batches(given, io.BytesIO(many).read, 1)] == [0]
     assert time.monotonic() - begin > 0.4, "the test shows nothing on such a machine"
 
 
 def test_an_instance_that_takes_too_long_is_named(image):
     many = json.dumps([{"name": "c1"}, {"name": "c2"}]).encode()
     given = order(open_image(image), triggers=("create",), host="none", limits=limits())
-    error = late(lambda: list(results(given, io.BytesIO(many).read, 1)))
+    error = late(lambda: list(batches(given, io.BytesIO(many).read, 1)))
     assert "rendering for 'c1'" in error.explain()
 
 

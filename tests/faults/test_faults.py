@@ -1,6 +1,7 @@
 """Cases 70 and 71: an apply is killed, or a system call fails, at every step of it."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -48,8 +49,34 @@ def test_attack_71_other_errors_at_every_system_call(fault, capsys):
 
 @as_root
 def test_attack_71_a_disk_that_is_really_full_from_the_command_line(tmp_path, mounts):
+    (tmp_path / "root").mkdir()
+    mounts.tmpfs(tmp_path / "root", "size=128k,mode=0755")
+    done = too_much_for(tmp_path / "root", tmp_path)
+    assert "can't write '/etc/big': no space left on device" in done.stderr
+    assert "free some space" in done.stderr
+
+
+@as_root
+@pytest.mark.skipif(shutil.which("mkfs.btrfs") is None, reason="NOT RUN: needs btrfs-progs, for a quota")
+def test_attack_71_a_quota_that_is_really_used_up_from_the_command_line(tmp_path, mounts):
+    """A quota of btrfs holds for root too."""
+    disk, place = tmp_path / "disk", tmp_path / "mounted"
+    with open(disk, "wb") as file:
+        file.truncate(120 << 20)
+    subprocess.run(["mkfs.btrfs", "-q", "-M", disk], check=True)
+    place.mkdir()
+    mounts.loop(disk, place)
+    for words in (["quota", "enable"], ["subvolume", "create"], ["qgroup", "limit", "128k"]):
+        where = place if words[0] == "quota" else place / "root"
+        subprocess.run(["btrfs", *words, where], check=True, capture_output=True)
+    done = too_much_for(place / "root", tmp_path)
+    assert "'/etc/big': disk quota exceeded" in done.stderr
+
+
+def too_much_for(top, folder):
+    """An apply of more than there is room for: everything stays as it was."""
     image = a_directory(
-        tmp_path / "image", {"templates/small.tpl": "small", "templates/big.tpl": "x" * 200_000}
+        folder / "image", {"templates/small.tpl": "small", "templates/big.tpl": "x" * 200_000}
     )
     (image / "metadata.yaml").write_text(
         "templates:\n"
@@ -57,18 +84,16 @@ def test_attack_71_a_disk_that_is_really_full_from_the_command_line(tmp_path, mo
         "  /etc/new/file: {when: [start], template: small.tpl}\n"
         "  /etc/big: {when: [start], template: big.tpl}\n"
     )
-    (tmp_path / "root").mkdir()
-    mounts.tmpfs(tmp_path / "root", "size=128k,mode=0755")
-    top = a_directory(tmp_path / "root", {"etc/hosts": "old"})
+    a_directory(top, {"etc/hosts": "old"})
+    os.sync()
     before = snapshot(top, times=True)
     done = subprocess.run(
         [sys.executable, "-m", "templater", "apply", image, top, "-t", "start"],
         check=False, capture_output=True, text=True, cwd=REPOSITORY,
     )  # fmt: skip
     assert done.returncode == 6
-    assert "can't write '/etc/big': no space left on device" in done.stderr
-    assert "free some space" in done.stderr
     assert snapshot(top, times=True) == before
+    return done
 
 
 def test_the_table_can_be_asked_for_on_the_command_line():

@@ -189,7 +189,7 @@ def test_a_sound_file_has_no_findings():
     assert read(text).findings == read(text, "v4").findings == ()
 
 
-def test_null_entries_are_kept_as_such():
+def test_attack_54_null_entries_are_kept_as_such():
     metadata = read("templates:\n  /a:\n  /b: ~\n  /c: {}\n")
     assert [rule.null for rule in metadata.rules] == [True, True, False]
 
@@ -238,7 +238,7 @@ def test_rules_stand_in_file_order_and_a_later_duplicate_in_its_own_place():
         ),
     ],
 )
-def test_incus_7_refuses_with_these_words(text, words):
+def test_attack_54_incus_7_refuses_with_these_words(text, words):
     assert error_of(text, "v4").yaml_error == words
 
 
@@ -396,6 +396,12 @@ def test_attack_55_a_scalar_keeps_its_text(scalar):
         (rule,) = metadata.rules
         assert metadata.properties == {scalar: scalar}
         assert (rule.path, rule.template, rule.mode) == (scalar, scalar, scalar)
+
+
+def test_attack_55_a_date_keeps_its_text_where_go_reads_one():
+    """yaml.v2 hands a string its text; Incus 7's library has a timestamp for it, and no way into a string."""
+    assert read("properties: {2024-01-01: 2024-01-01}").properties == {"2024-01-01": "2024-01-01"}
+    assert "timestamp" in error_of("properties: {a: 2024-01-01}", "v4").yaml_error
 
 
 def test_attack_56_a_hundred_thousand_entries_are_refused_and_fewer_take_their_share():

@@ -78,7 +78,7 @@ def test_called_by_nobody_it_says_so_without_a_traceback():
 
 
 @pytest.mark.parametrize("name", ["$(id)", "../x", "a\nb", "", "."])
-def test_a_name_is_never_more_than_a_name(name, tmp_path):
+def test_attack_67_a_name_is_never_more_than_a_name(name, tmp_path):
     environ = {
         "LXC_NAME": name, "LXC_HOOK_TYPE": "pre-start", "LXC_ROOTFS_PATH": str(tmp_path),
         "LXC_CONFIG_FILE": str(tmp_path / "config"),
@@ -123,7 +123,7 @@ def start(folder, *options):
 
 
 @pytest.mark.parametrize("options", [(), ("--no-child",)], ids=["in a child", "in its own process"])
-def test_a_secret_in_an_error_does_not_reach_the_log(container, options):
+def test_attack_50_a_secret_in_an_error_does_not_reach_the_log(container, options):
     (container / "instance.yaml").write_text("name: c1\nconfig:\n  user.db-password: hunter2-hunter2\n")
     (container / "templates/a.tpl").write_text(
         '{% with secret=config_get("user.db-password", "") %}{{ "x"|yesno:secret }}{% endwith %}'

@@ -199,12 +199,12 @@ def test_what_an_annotation_names_must_be_allowed(tmp_path):
         b"[" * 100000,
     ],
 )
-def test_nonsense_on_standard_input_is_an_error_of_ours(data):
+def test_attack_66_nonsense_on_standard_input_is_an_error_of_ours(data):
     with pytest.raises((InputError, UsageError)):
         oci.read_state(data)
 
 
-def test_a_state_without_end_is_not_read(monkeypatch):
+def test_attack_66_a_state_without_end_is_not_read(monkeypatch):
     read, write = os.pipe()
     os.close(write)
     os.close(read)

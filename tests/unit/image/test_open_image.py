@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,7 @@ def test_reading_stops_at_the_last_template_asked_for(tmp_path, format):
     [
         (b"hsqs" + bytes(600), "a squashfs file"),
         (b"QFI\xfb" + bytes(600), "a qcow2 file"),
+        (b"KDMV" + bytes(600), "a vmdk file"),
         (b"PK\x03\x04" + bytes(600), "a zip file"),
         (b"\x7fELF" + bytes(600), "an ELF file"),
         (b"architecture: x86_64\n", "a text file"),
@@ -125,7 +127,7 @@ def test_reading_stops_at_the_last_template_asked_for(tmp_path, format):
         (bytes(1080) + b"\x53\xef" + bytes(600), "an ext2/3/4 file"),
     ],
 )
-def test_another_kind_of_file_is_named(tmp_path, head, kind):
+def test_attack_63_another_kind_of_file_is_named(tmp_path, head, kind):
     path = tmp_path / "image.tar.xz"
     path.write_bytes(head)
     with pytest.raises(InputError, match=kind) as caught:
@@ -133,14 +135,14 @@ def test_another_kind_of_file_is_named(tmp_path, head, kind):
     assert caught.value.hint
 
 
-def test_a_compressed_file_that_is_no_archive_is_named(tmp_path):
+def test_attack_63_a_compressed_file_that_is_no_archive_is_named(tmp_path):
     (tmp_path / "x").write_bytes(b"hsqs" + bytes(600))
     with pytest.raises(InputError, match="what the xz data hold is a squashfs file"):
         open_image(compressed(tmp_path / "x", "xz"))
 
 
 @pytest.mark.parametrize("how", COMPRESSORS)
-def test_a_truncated_archive_is_one_clear_error(image_directory, tmp_path, how):
+def test_attack_62_a_truncated_archive_is_one_clear_error(image_directory, tmp_path, how):
     subprocess.run(
         ["tar", "-C", image_directory, "-cf", tmp_path / "i.tar", "rootfs", "metadata.yaml"], check=True
     )
@@ -390,6 +392,25 @@ def test_attack_62_a_bomb_is_stopped_by_ratio_or_size(tmp_path, how):
     with pytest.raises(LimitError, match="unpacks to more than"):
         open_image(path, Limits(unpacked_bytes=5_000_000)).read_metadata()
     assert open_image(path).read_metadata().text == METADATA
+
+
+@pytest.mark.parametrize("how", ["xz", "zstd", "bzip2"])
+def test_attack_62_a_bomb_meets_the_limits_as_they_are(tmp_path, how):
+    """A gigabyte from a few hundred kilobytes. (gzip and lz4 can't squeeze that much.)"""
+    head = Path(tarball(tmp_path / "head", [("rootfs", None)])).read_bytes()[:512]
+    info = tarfile.TarInfo("rootfs/zeros")
+    info.size = 1 << 30
+    with open(tmp_path / f"i.{how}", "wb") as out:
+        process = subprocess.Popen(COMPRESSORS[how], stdin=subprocess.PIPE, stdout=out)
+        process.stdin.write(head + info.tobuf())
+        for _ in range(1 << 10):
+            process.stdin.write(bytes(1 << 20))
+        process.stdin.close()
+        assert process.wait() == 0
+    begun = time.process_time()
+    with pytest.raises(LimitError, match="times its size"):
+        open_image(tmp_path / f"i.{how}").read_metadata()
+    assert time.process_time() - begun < 10
 
 
 @pytest.mark.parametrize("how", list(COMPRESSORS)[1:])

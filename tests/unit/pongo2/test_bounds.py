@@ -126,7 +126,7 @@ def detonate(source: str, dialect: str) -> tuple[str, float, int]:
 
 @pytest.mark.parametrize("dialect", list(DIALECTS)[:2])
 @pytest.mark.parametrize("bomb", list(BOMBS))
-def test_a_bomb_ends_in_its_limit_error(bomb: str, dialect: str) -> None:
+def test_attack_40_41_42_44_46_a_bomb_ends_in_its_limit_error(bomb: str, dialect: str) -> None:
     kind, seconds, megabytes = detonate(BOMBS[bomb], dialect)
     only_v6 = bomb in ("doubling by +", "doubling by a macro", "subscripts")
     assert kind == "limit" or (dialect == "v4" and only_v6)
@@ -135,7 +135,7 @@ def test_a_bomb_ends_in_its_limit_error(bomb: str, dialect: str) -> None:
 
 
 @pytest.mark.parametrize("bomb", list(HARMLESS))
-def test_what_is_slow_elsewhere_is_not_slow_here(bomb: str) -> None:
+def test_attack_42_43_47_what_is_slow_elsewhere_is_not_slow_here(bomb: str) -> None:
     kind, seconds, megabytes = detonate(HARMLESS[bomb], "v6")
     assert kind in ("output", "render")
     assert seconds < SECONDS
@@ -223,7 +223,7 @@ def test_limits_are_options_and_say_which_they_are(limits: Limits, source: str, 
         ("\ufeff{% bad %}", "1:5"),
     ],
 )
-def test_what_is_unfinished_is_shown_where_it_stands(source: str, place: str) -> None:
+def test_attack_45_what_is_unfinished_is_shown_where_it_stands(source: str, place: str) -> None:
     with pytest.raises(TemplateSyntaxError) as raised:
         pongo2.compile(source)
     assert raised.value.span is not None
@@ -231,7 +231,7 @@ def test_what_is_unfinished_is_shown_where_it_stands(source: str, place: str) ->
 
 
 @pytest.mark.parametrize("dialect", [V4, V6], ids=["v4", "v6"])
-def test_bytes_come_out_as_they_went_in(dialect: Any) -> None:
+def test_attack_46_bytes_come_out_as_they_went_in(dialect: Any) -> None:
     source = b"\xef\xbb\xbf\x00\r\n\xff\xfe{{ x }}\xed\xa0\x80\xc3\xa9"
     text = pongo2.compile(source, dialect).render({"x": "\udcff"})
     assert text.encode("utf-8", "surrogateescape") == source.replace(b"{{ x }}", b"\xff")

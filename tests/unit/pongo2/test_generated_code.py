@@ -132,7 +132,7 @@ SETTING = (
 
 @pytest.mark.parametrize("dialect", list(DIALECTS))
 @pytest.mark.parametrize("escape", ESCAPES)
-def test_no_attribute_of_a_python_object_is_reachable(escape: str, dialect: str) -> None:
+def test_attack_38_39_no_attribute_of_a_python_object_is_reachable(escape: str, dialect: str) -> None:
     """An escape is nothing, is an error, or shows what data it is; never something of Python."""
     try:
         text = pongo2.compile(SETTING % f"[{{{{ {escape} }}}}]", DIALECTS[dialect], mode="plain").render(

@@ -1,0 +1,59 @@
+"""Attacks through the name of a compression: case 65, CVE-2026-28384 and CVE-2026-48755."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from templater.cli import main
+from templater.errors import UsageError
+from templater.image.build import Packing, build
+from templater.image.compressors import NAMES, compression_named
+from templater.image.contents import open_contents
+from tests.rootfs_builders import a_directory
+
+HOSTILE = [
+    "xz; touch CANARY", "xz -9", "xz\n", "zstd --output-dir-flat=.", "$(touch CANARY)", "`touch CANARY`", "/bin/sh",
+    "../xz", "gzip --suffix=CANARY", "xz --files=/etc/passwd", "XZ", " xz", "", "none;", "bzip3", "squashfs",
+]  # fmt: skip
+
+
+@pytest.fixture
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    top = a_directory(tmp_path / "image", {"rootfs/etc/hosts": "x", "templates/a.tpl": "a"})
+    (top / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    return top
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_attack_65_a_compression_is_one_of_a_list_of_words(name: str) -> None:
+    with pytest.raises(UsageError, match="unknown compression") as caught:
+        compression_named(name)
+    assert "xz" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("how", ["build", "split", "squashfs", "export", "publish", "library"])
+def test_attack_65_nothing_runs_and_nothing_is_made(image: Path, name: str, how: str) -> None:
+    before = sorted(os.listdir(image.parent))
+    words = ["--compression", name, "-o", "out"]
+    if how == "library":
+        contents = open_contents(str(image))
+        with pytest.raises(UsageError):
+            build(contents, contents.parts(), "out", Packing(compression=name))
+    elif how == "export":
+        assert main(["image", "export", str(image), "out", "--compression", name]) == 2
+    elif how == "publish":
+        assert main(["publish", str(image), *words]) == 2
+    else:
+        more = {"split": ["--format", "split"], "squashfs": ["--format", "split", "--rootfs", "squashfs"]}
+        assert main(["image", "build", str(image), *words, *more.get(how, [])]) == 2
+    assert sorted(os.listdir(image.parent)) == before
+
+
+@pytest.mark.parametrize("name", ["xz", "none", "gzip"])
+def test_the_words_of_the_list_are_taken(image: Path, name: str) -> None:
+    assert name in NAMES
+    assert main(["image", "build", str(image), "--compression", name, "-o", "out"]) == 0
+    assert (image.parent / "out").exists()
