@@ -26,7 +26,7 @@ LXC_PATH = "/var/lib/lxc"
 PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
 
 #: by this a line or a hook is known as ours, of whatever version
-MARK = "from templater.hooks."
+MARK = "from templater_hook import"
 
 #: an OCI runtime ends a hook after this many seconds, so ours must be shorter
 MARGIN = 5
@@ -52,13 +52,13 @@ def argv(runtime: str, options: list[str]) -> list[str]:
     """
     if runtime not in RUNTIMES:
         raise UsageError(f"there is no hook for '{runtime}'", hint=f"there are {', '.join(RUNTIMES)}")
-    code = f"import sys;sys.path[:0]={json.dumps(search_path())};from templater.hooks.warm import main;main()"
+    code = f"import sys;sys.path[:0]={json.dumps(search_path())};from templater_hook import main;main()"
     return [sys.executable, "-I", "-S", "-c", code, runtime, *options]
 
 
 def search_path() -> list[str]:
-    """The folders in which ``PACKAGES`` lie, ours first."""
-    found: list[str] = []
+    """The folder of the hook's first module, and those in which ``PACKAGES`` lie, ours first."""
+    found = [os.path.join(os.path.dirname(__file__), "line")]
     for package in PACKAGES:
         spec = find_spec(package)
         if spec is None or not spec.submodule_search_locations:

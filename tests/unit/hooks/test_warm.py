@@ -11,6 +11,7 @@ import pytest
 
 import templater
 from templater.hooks import install, warm
+from templater.hooks.line import templater_hook
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 
@@ -25,29 +26,47 @@ def package(tmp_path: Path) -> Path:
 
 def line(package: Path, *options: str) -> subprocess.CompletedProcess:
     words = install.argv("lxc", ["probe"])
-    words[words.index("-c") + 1] = words[words.index("-c") + 1].replace(
-        "[:0]=[", f"[:0]=['{package.parent}', "
+    code = words[words.index("-c") + 1]
+    words[words.index("-c") + 1] = code.replace(
+        "[:0]=[", f"[:0]=['{package}/hooks/line', '{package.parent}', "
     )
     return subprocess.run([words[0], *options, *words[1:]], capture_output=True, text=True, check=False)
 
 
 def kept(package: Path) -> Path:
-    return package / "__pycache__" / Path(warm.place()).name
+    return package / "__pycache__" / Path(templater_hook.place()).name
 
 
-def imported_from_files(package: Path) -> set[str]:
-    """The modules that Python had to find by itself."""
-    said = line(package, "-v").stderr
-    return {line.split()[1] for line in said.splitlines() if " matches /" in line and "templater" in line}
+def python(package: Path, code: str, *options: str) -> subprocess.CompletedProcess:
+    """In an interpreter that has the file's modules, but runs no hook."""
+    start = (
+        f"import sys; sys.path[:0] = ['{package}/hooks/line', '{package.parent}']\n"
+        "import templater_hook as hook\n"
+        "modules = hook.Modules(hook.read())\n"
+        "sys.meta_path.insert(0, modules)\n"
+    )
+    words = [sys.executable, "-I", "-S", *options, "-c", start + code]
+    return subprocess.run(words, capture_output=True, text=True, check=True)
+
+
+def imported_from_files(said: subprocess.CompletedProcess) -> set[str]:
+    """The sources that Python had to find by itself, of those in the package; said by ``-v``."""
+    matches = [line.split()[-1] for line in said.stderr.splitlines() if " matches /" in line]
+    return {path.split("/templater/")[-1] for path in matches if "/templater/" in path} - {
+        "hooks/line/templater_hook.py"
+    }
 
 
 def test_the_first_hook_writes_it_and_the_next_one_uses_it(package):
     assert line(package).returncode == 0
     assert kept(package).exists()
-    used = {name.split("/templater/")[-1] for name in imported_from_files(package)}
-    kept_there = {name.removeprefix("templater.").replace(".", "/") + ".py" for name in warm.MODULES}
-    assert used
-    assert not used & kept_there
+    used = imported_from_files(line(package, "-v"))
+    assert "pongo2/emit.py" in used, "which is not for a warm hook"
+    assert not used & {path_of(name) for group in warm.GROUPS for name in group}
+
+
+def path_of(name: str) -> str:
+    return warm.source_of(name)[0].split("/templater/")[-1]
 
 
 def test_a_changed_module_is_read_from_its_source(package):
@@ -60,7 +79,9 @@ def test_a_changed_module_is_read_from_its_source(package):
     assert line(package).stdout.startswith("changed "), "and kept anew"
 
 
-@pytest.mark.parametrize("data", [b"", b"nonsense", marshal.dumps(("x", "y", {})), marshal.dumps(7)])
+@pytest.mark.parametrize(
+    "data", [b"", b"nonsense", marshal.dumps(("x", "y", 0, [])), marshal.dumps(7), marshal.dumps(("x",))]
+)
 def test_a_damaged_file_is_none(package, data):
     line(package)
     kept(package).write_bytes(data)
@@ -70,10 +91,10 @@ def test_a_damaged_file_is_none(package, data):
 
 def test_a_file_that_others_can_write_is_none(package):
     line(package)
-    version, where, entries = marshal.loads(kept(package).read_bytes())
+    version, where, _, groups = marshal.loads(kept(package).read_bytes())
     evil = marshal.dumps(compile("raise SystemExit(99)", "x", "exec"))
-    entries = {name: (*entry[:4], evil) for name, entry in entries.items()}
-    kept(package).write_bytes(marshal.dumps((version, where, entries)))
+    groups = [[(*entry[:5], 0, len(evil)) for entry in group] for group in groups]
+    kept(package).write_bytes(marshal.dumps((version, where, len(evil), groups)) + evil)
     assert line(package).returncode == 99, "it would have been used"
     kept(package).chmod(0o666)
     assert line(package).returncode == 0
@@ -94,6 +115,40 @@ def test_a_place_that_cannot_be_written_is_no_trouble(package):
     assert line(package).returncode == 0
 
 
-def test_every_module_of_it_exists():
-    for name in warm.MODULES:
-        __import__(name)
+def test_who_asks_for_one_module_gets_its_group(package):
+    line(package)
+    code = (
+        "from templater.plan import plan_of\n"
+        "import templater.errors as errors\n"
+        "print(*(name for name in sys.modules if name.startswith('templater.')))\n"
+        "print(errors.__spec__.origin == errors.__file__, errors.__spec__.loader is modules)\n"
+        "print(sys.modules['templater'].errors is errors, errors.__package__, sys.modules['templater'].__path__)"
+    )
+    loaded, spec, place = python(package, code).stdout.splitlines()
+    first, second, *_ = warm.GROUPS
+    assert {*loaded.split(), "templater"} == {*first, *second}
+    assert spec == "True True"
+    assert place == f"True templater ['{package}']"
+
+
+def test_a_group_stands_in_the_order_in_which_its_modules_need_each_other(package):
+    """Otherwise the import system finds and reads them, one by one."""
+    line(package)
+    names = [name for group in warm.GROUPS for name in group]
+    assert len(set(names)) == len(names)
+    for group in warm.GROUPS:
+        assert imported_from_files(python(package, f"import {group[-1]}", "-v")) == set(), group
+
+
+def test_a_module_that_fails_is_not_there(package):
+    module = package / "views.py"
+    module.write_text(module.read_text() + "\nraise LookupError\n")
+    line(package)
+    warm_write = (
+        "try: from templater.hooks.run import serve\n"
+        "except LookupError: print('templater.views' in sys.modules, 'templater.source' in sys.modules)\n"
+    )
+    data = "from templater.hooks.warm import write; write(hook.place())"
+    (package / "__pycache__").mkdir(exist_ok=True)
+    python(package, data)
+    assert python(package, warm_write).stdout.split() == ["False", "True"]
