@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from .. import __version__
+from .. import __version__, postponed
 from ..errors import TemplaterError
 from .commands import Commands, ReaderGone
 from .output import visible
@@ -41,6 +41,8 @@ click.version_option(__version__, "-V", "--version", prog_name="templater")(comm
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and give its exit code; whatever goes wrong is said on stderr."""
+    if arguments is None:  # the process is ours
+        postponed.install()
     try:
         result = command.main(arguments, prog_name="templater", standalone_mode=False)
         sys.stdout.flush()
