@@ -92,7 +92,7 @@ class Notebook:
         """``path`` is the directory *in* which ``.templater`` lies; it is made when missing."""
         self.path = join(path, NOTEBOOK)
         self._lock = -1
-        with Root(path) as root:
+        with Root(path, named=True) as root:
             owner = os.fstat(root.fd).st_uid
             if root.entry("/" + NOTEBOOK) is None:
                 with root.directory("/") as top:
@@ -101,7 +101,6 @@ class Notebook:
         self._require_private(owner)
         #: for those who keep a file of their own here: the journal of ``apply``
         self.directory = self._root.directory("/")
-        self.directory.path = self.path  # messages name it as the user would
 
     def _require_private(self, owner: int) -> None:
         status = os.fstat(self._root.fd)
@@ -228,7 +227,7 @@ class InstanceDirectory:
     def __init__(self, path: str, held: "Root | None" = None) -> None:
         """``held`` is the directory, where it is open already; it is closed with this."""
         self.name = path
-        self._root = Root(path) if held is None else held
+        self._root = Root(path, named=True) if held is None else held
 
     def __enter__(self) -> "InstanceDirectory":
         return self

@@ -41,12 +41,15 @@ class Journal:
 
     def read(self) -> "list[str]":
         """Tokens and directories of earlier runs; nothing when they all ended well."""
+        path = self.directory.path_of(self.name)
         try:
             fd = self.directory.open(self.name)
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise write_error("read the journal", path, error) from None
         try:
-            data = read_descriptor(fd, 1 << 24, self.name)
+            data = read_descriptor(fd, 1 << 24, path)
         finally:
             close(fd)
         return [line.decode("utf-8", "surrogateescape") for line in data.split(b"\0") if line]

@@ -177,7 +177,7 @@ def _replace(path: str, text: str) -> None:
     staged = f"{name}.templater-new"
     try:
         os.makedirs(folder, exist_ok=True)
-        with Root(folder) as root, root.directory("/") as directory:
+        with Root(folder, named=True) as root, root.directory("/") as directory:
             before = directory.lstat(name)
             if before is not None and not stat.S_ISREG(before.st_mode):
                 raise RefusedError(f"'{path}' is not a regular file", hint="print the lines and add them")

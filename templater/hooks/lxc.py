@@ -265,7 +265,7 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
 
 def copy_image(source: str, folder: str) -> None:
     """What LXC does not copy: the image's words and the instance's, where the copy has none."""
-    with InstanceDirectory(source) as old, Root(folder) as root, root.directory("/") as new:
+    with InstanceDirectory(source) as old, Root(folder, named=True) as root, root.directory("/") as new:
         if not old.has_image() or root.entry("/" + METADATA) is not None:
             return
         instance = old.read_instance()

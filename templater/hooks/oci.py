@@ -44,7 +44,7 @@ def situation(options: "Options", _environ: "Mapping[str, str]") -> "Start | Not
     annotations = _annotations(state)
     if not bundle.startswith("/"):
         raise InputError("the state names no bundle by its absolute path")
-    with Root(bundle) as root:
+    with Root(bundle, named=True) as root:
         config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
     folder = options.state or bundle
     allowed = (bundle, *(options.allow or (ALLOWED,)))
@@ -86,7 +86,7 @@ def _described(path: str, allowed: "tuple[str, ...]") -> Source:
     """The instance's description that an annotation names."""
     top, below = allowed_place(path, allowed)
     try:
-        with Root(top) as root:
+        with Root(top, named=True) as root:
             return Source(path, root.read(below, MAX_INSTANCE))
     except TemplaterError as error:
         raise _named(error, path) from None
@@ -109,7 +109,7 @@ def held(path: str, allowed: "tuple[str, ...]") -> Root:
     """The directory that an annotation names, held open: what becomes of its name no longer matters."""
     top, below = allowed_place(path, allowed)
     try:
-        with Root(top) as root:
+        with Root(top, named=True) as root:
             return root.below(below)
     except TemplaterError as error:
         raise _named(error, path) from None

@@ -536,7 +536,7 @@ def _description(situation: Start, options: Options, image: InstanceDirectory) -
     from ..rootfs.confined import Root
 
     folder, name = split(abspath(path))
-    with Root(folder) as root:
+    with Root(folder, named=True) as root:
         return Source(path, root.read("/" + name, MAX_INSTANCE))
 
 

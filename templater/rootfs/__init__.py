@@ -48,7 +48,8 @@ def encoded(text: str) -> bytes:
 
 def no_directory(path: str, component: str, kind: str) -> RefusedError:
     """The error of everybody who needs a directory on the way and finds something else."""
-    return RefusedError(f"{path!r}: {component!r} is a {kind}, not a directory")
+    where = f"{path!r}" if path == component else f"{path!r}: {component!r}"
+    return RefusedError(f"{where} is a {kind}, not a directory")
 
 
 def not_regular(path: str, kind: str) -> RefusedError:

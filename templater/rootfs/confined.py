@@ -101,15 +101,23 @@ class Root:
 
     ``path`` itself is the caller's: links in it are followed. A directory that an image or an
     instance names has to be reached with ``below`` from the directory it lies in.
-    ``fd`` instead of a path takes over a descriptor.
+    ``fd`` instead of a path takes over a descriptor. ``named``: messages have ``path`` in front of what
+    is below it; of a root filesystem they show paths as its container does.
     """
 
-    __slots__ = ("cross_mounts", "fd", "mechanism", "name", "_open")  # noqa: RUF023
+    __slots__ = ("cross_mounts", "fd", "mechanism", "name", "named", "_open")  # noqa: RUF023
 
     def __init__(
-        self, path: str, *, mechanism: str = "", cross_mounts: bool = False, fd: "int | None" = None
+        self,
+        path: str,
+        *,
+        mechanism: str = "",
+        cross_mounts: bool = False,
+        fd: "int | None" = None,
+        named: bool = False,
     ) -> None:
         self.name = path
+        self.named = named
         self.fd = _open_top(path) if fd is None else fd
         self.cross_mounts = cross_mounts
         wanted = mechanism or variable("TEMPLATER_CONFINED")
@@ -134,6 +142,10 @@ class Root:
         if self.fd >= 0:
             close(self.fd)
             self.fd = -1
+
+    def shown(self, path: str) -> str:
+        """A path below the root as messages have it."""
+        return self.name.rstrip("/") + path if self.named else path
 
     # looking
 
@@ -168,7 +180,7 @@ class Root:
         """A regular file's bytes; LimitError above ``limit`` bytes, whatever its size claims."""
         fd = self.open(path, follow=follow)
         try:
-            return read_descriptor(fd, limit, path)
+            return read_descriptor(fd, limit, self.shown(path))
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
         finally:
@@ -178,7 +190,7 @@ class Root:
         """A descriptor to read a regular file with."""
         names = components(path)
         try:
-            return self._open_regular(path, names, follow)
+            return self._open_regular(self.shown(path), names, follow)
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
 
@@ -194,7 +206,7 @@ class Root:
             fd = self._descriptor(components(path), _HOLD, follow)
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
-        return Directory(self, fd, path)
+        return Directory(self, fd, self.shown(path))
 
     def below(self, path: str, *, cross_mounts: bool = False) -> "Root":
         """A directory below this one as a root of its own; a symlink is refused, a mount point is not."""
@@ -203,7 +215,7 @@ class Root:
         except OSError as error:
             raise self._trouble(path, error) from None
         name = join(self.name, path[1:])
-        return Root(name, mechanism=self.mechanism, cross_mounts=cross_mounts, fd=fd)
+        return Root(name, mechanism=self.mechanism, cross_mounts=cross_mounts, fd=fd, named=self.named)
 
     # inside
 
@@ -249,17 +261,18 @@ class Root:
     def _trouble(self, path: str, error: OSError, *, follow: bool = False) -> TemplaterError:
         """What went wrong on the way to a path, naming the component at which it did."""
         number = error.errno or 0
+        shown = self.shown(path)
         if follow and number == errno.ELOOP:
-            return RefusedError(f"{path!r} leads through a loop of symlinks, or through one that is magic")
+            return RefusedError(f"{shown!r} leads through a loop of symlinks, or through one that is magic")
         if number in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
             return self._obstacle(path, number)
         if number == errno.EAGAIN:
-            return RefusedError(f"{path!r} keeps changing while it is looked at")
+            return RefusedError(f"{shown!r} keeps changing while it is looked at")
         if number == errno.ENOENT:
-            return MissingError(f"{path!r} does not exist")
+            return MissingError(f"{shown!r} does not exist")
         if number in (errno.ENXIO, errno.ENODEV):
-            return RefusedError(f"{path!r} is a device or socket without anybody behind it")
-        return InputError(f"{path!r} can't be read: {reason(error)}", hint=_HINTS.get(number, ""))
+            return RefusedError(f"{shown!r} is a device or socket without anybody behind it")
+        return InputError(f"{shown!r} can't be read: {reason(error)}", hint=_HINTS.get(number, ""))
 
     def _obstacle(self, path: str, number: int) -> RefusedError:
         walked = ""
@@ -274,12 +287,14 @@ class Root:
             kind = found[0].kind
             if number == errno.EXDEV and found[0].is_mount:
                 return RefusedError(
-                    f"{path!r}: {walked!r} is a mount point",
+                    f"{self.shown(path)!r}: {self.shown(walked)!r} is a mount point",
                     hint="what is mounted below the root is left alone unless crossing mounts is asked for",
                 )
             if kind != DIRECTORY and number != errno.EXDEV:
-                return no_directory(path, walked, kind)
-        return RefusedError(f"{path!r} changed while it was opened: {os.strerror(number).lower()}")
+                return no_directory(self.shown(path), self.shown(walked), kind)
+        return RefusedError(
+            f"{self.shown(path)!r} changed while it was opened: {os.strerror(number).lower()}"
+        )
 
 
 class Directory:

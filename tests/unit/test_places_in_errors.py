@@ -1,0 +1,108 @@
+"""An error about a file of an instance's directory, or of ``.templater``, says where that is."""
+
+import os
+
+import pytest
+
+from templater.errors import TemplaterError
+from templater.instance_directory import InstanceDirectory, Notebook, State
+from templater.leftovers import Journal
+from templater.rootfs.confined import Root
+from templater.views import FILE
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs fifos and links")
+
+KINDS = {
+    "link": lambda path: os.symlink("/etc", path),
+    "fifo": os.mkfifo,
+    "directory": os.mkdir,
+    "large file": lambda path: path.touch() or os.truncate(path, 1 << 30),
+}
+
+
+@pytest.fixture(params=KINDS)
+def odd(request):
+    return KINDS[request.param]
+
+
+def error_of(call, *arguments) -> str:
+    """The error's text; none, where the kind at hand is none."""
+    try:
+        call(*arguments)
+    except TemplaterError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "large file"])
+def test_templater_s_own_directory(kind, tmp_path):
+    KINDS[kind](tmp_path / ".templater")
+    said = error_of(Notebook, str(tmp_path))
+    assert said.startswith(f"'{tmp_path}/.templater' is a ")
+    assert said.count(str(tmp_path)) == 1
+
+
+CALLS = {
+    "lock": lambda notebook: notebook.lock("x", 0.0),
+    "state": lambda notebook: notebook.state(),
+    "log": lambda notebook: notebook.append("log", b"x", 100),
+    "journal": lambda notebook: Journal(notebook.directory).read(),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_each_file_in_it(name, odd, tmp_path):
+    Notebook(str(tmp_path)).close()
+    odd(tmp_path / ".templater" / name)
+    with Notebook(str(tmp_path)) as notebook:
+        said = error_of(CALLS[name], notebook)
+    assert not said or f"'{tmp_path}/.templater/{name}'" in said
+
+
+@pytest.mark.parametrize("name", ["state", "journal"])
+def test_what_can_not_be_written(name, tmp_path):
+    Notebook(str(tmp_path)).close()
+    (tmp_path / ".templater" / name / "x").mkdir(parents=True)
+    with Notebook(str(tmp_path)) as notebook:
+        write = {"state": lambda: notebook.remember(State("create")),
+                 "journal": lambda: Journal(notebook.directory).write(["x"])}[name]  # fmt: skip
+        assert f"'{tmp_path}/.templater/{name}'" in error_of(write)
+
+
+READS = {
+    "metadata.yaml": InstanceDirectory.read_metadata,
+    "instance.yaml": InstanceDirectory.read_instance,
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_each_file_of_an_instance(name, odd, tmp_path):
+    odd(tmp_path / name)
+    with InstanceDirectory(str(tmp_path)) as directory:
+        assert f"'{tmp_path}/{name}'" in error_of(READS[name], directory)
+
+
+def test_a_template_that_can_not_be_read(tmp_path):
+    (tmp_path / "templates").mkdir()
+    KINDS["large file"](tmp_path / "templates/a.tpl")
+    with InstanceDirectory(str(tmp_path)) as directory:
+        file = directory.read_templates()["a.tpl"]
+    assert file.entry.kind == FILE
+    assert f"'{tmp_path}/templates/a.tpl'" in str(file.error)
+
+
+@pytest.mark.parametrize("mechanism", ["openat2", "walk"])
+def test_roots_in_a_named_root_are_named_too(mechanism, tmp_path):
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/link").symlink_to("/etc")
+    with Root(str(tmp_path), named=True, mechanism=mechanism) as root, root.below("/a") as below:
+        assert f"'{tmp_path}/a/b/link'" in error_of(below.read, "/b/link", 10)
+        assert f"'{tmp_path}/a/b/link' is a symlink" in error_of(below.read, "/b/link/passwd", 10)
+        assert f"'{tmp_path}/a/b/nosuch'" in error_of(below.read, "/b/nosuch", 10)
+        assert below.directory("/b").path_of("x") == f"{tmp_path}/a/b/x"
+
+
+def test_a_root_filesystem_s_paths_are_those_of_its_container(tmp_path):
+    (tmp_path / "link").symlink_to("/etc")
+    with Root(str(tmp_path)) as root:
+        assert error_of(root.read, "/link", 10) == "'/link' is a symlink, not a regular file"
