@@ -1,56 +1,57 @@
-"""One image for many instances: read and compiled once, planned in as many processes as pay."""
+"""One image for many instances: read and compiled once, told in as many processes as pay."""
 
 from __future__ import annotations
 
-import codecs
 import json
 import marshal
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
-from io import BytesIO
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from .changes import Plan
+from .child import ChildFailure
 from .diff import diff
 from .errors import LimitError, RefusedError, TemplaterError
+from .forms import Form, alike, form_of, is_plain
 from .hosts import HOSTS
-from .instance_list import LARGEST_INSTANCE, instance_of, stream_values
+from .instance_list import Blocks, Held, instance_of, stream_values, values_of
 from .instance_yaml import overridden
 from .metadata_yaml import read_metadata
 from .outcomes import predict
 from .plan import plan_of
-from .rendering import Compiled, render
+from .rendering import Compiled, Rendering, render
 from .report import plan_data, summary, verdict
 from .source import printable
+from .workers import Died, Workers, can_share
 
 if TYPE_CHECKING:
-    from .changes import Change
+    from .changes import Plan
     from .instance import Instance
+    from .instance_list import Read, Value
     from .pongo2.state import Limits
-    from .rendering import Rendering
     from .source import Source
     from .views import Image, RootfsView, TemplateFile
     from .yamltext import Limits as YamlLimits
 
-#: bytes that go to a process at once, and up to how many one process is quicker than several
-PIECE = 128 << 10
+#: bytes of a list that a process gets at once, those rendered before there are processes, and up to how
+#: many one process is quicker than several
+PIECE = 256 << 10
+FIRST = 32 << 10
 FEW = 1 << 20
-#: pieces under way for each process: enough to keep it busy, few enough to stay small
-AHEAD = 3
-
-Read = Callable[[int], bytes]
-Value = tuple[int, Any]
+#: instances and characters that are told at once
+MOST_TOGETHER = 100
+LONGEST_TOGETHER = 128 << 10
+#: a form for each way in which contents can be the same; an image that makes more does without
+MOST_FORMS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is asked of every instance; made of plain values, so that it can be sent to a process."""
+    """What is asked of every instance."""
 
     metadata: Source
     templates: Mapping[str, TemplateFile]
@@ -68,7 +69,7 @@ class Order:
     reading: YamlLimits | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result:
     """What came of one instance: its text as asked for, its exit code, and what went wrong."""
 
@@ -77,6 +78,59 @@ class Result:
     code: int
     changes: int
     errors: tuple[str, ...] = ()
+
+
+class Batch:
+    """What came of some instances, one after the other."""
+
+    __slots__ = ("_data", "_texts", "changes", "code", "errors", "failing", "instances", "length")
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._data: bytes | None = None
+        self.length = 0
+        self.instances = 0
+        self.changes = 0
+        self.failing = 0
+        #: the worst exit code
+        self.code = 0
+        #: errors, each with the name of its instance
+        self.errors: list[tuple[str, str]] = []
+
+    def add(self, result: Result) -> None:
+        self._texts.append(result.text)
+        self.length += len(result.text)
+        self.instances += 1
+        self.changes += result.changes
+        if result.code:
+            self.failing += 1
+            self.code = max(self.code, result.code)
+        for error in result.errors:
+            self.errors.append((error, result.name))
+
+    @property
+    def data(self) -> bytes:
+        """What is told of them, as it is written."""
+        if self._data is None:
+            self._data = "".join(self._texts).encode("utf-8", "surrogateescape")
+        return self._data
+
+    def packed(self) -> tuple[bytes, bytes]:
+        """The batch as it goes through a pipe: what is known of it, and what is told."""
+        known = self.instances, self.changes, self.failing, self.code, self.errors, bool(self.data)
+        return marshal.dumps(known), self.data
+
+    @classmethod
+    def unpacked(cls, known: bytes, parts: Iterator[bytes | None]) -> Batch | None:
+        """None for a word of trouble."""
+        # from a process of our own, through a pipe that nobody else has
+        fields = marshal.loads(known)  # noqa: S302
+        if fields is None:
+            return None
+        batch = cls()
+        batch.instances, batch.changes, batch.failing, batch.code, batch.errors, more = fields
+        batch._data = next(parts) if more else b""
+        return batch
 
 
 def order(
@@ -104,55 +158,88 @@ class Fleet:
         self.host = HOSTS[given.host]
         self.metadata = read_metadata(given.metadata, yaml=self.host.yaml, limits=given.reading)
         self.compiled = Compiled(given.templates, given.dialect or self.host.dialect, limits=given.limits)
-        self._pattern: tuple[Change, ...] | None = None
+        self._forms: dict[tuple[str, tuple[int, ...]], Form | None] = {}
+        # nothing that an image says can look like it
+        self._blank = f"blank-{os.urandom(8).hex()}"
 
-    def plan(self, instance: Instance, rootfs: RootfsView | None = None) -> Plan:
-        triggers = self.order.triggers
-        renderings = render(self.metadata, self.compiled, instance, triggers, self.host)
-        alike = rootfs is None and not instance.is_vm and all(r.error is None for r in renderings)
-        if alike and self._pattern is not None:
-            changes = tuple(map(_again, self._pattern, renderings))
-            return Plan(self.metadata, instance, self.host, triggers, changes)
-        made = plan_of(self.metadata, instance, renderings, rootfs, host=self.host, triggers=triggers)
-        predict(made, self.order.templates, rootfs)
-        if alike and _repeats_well(made):
-            self._pattern = made.changes
-        return made
-
-    def results(self, piece: bytes, before: int) -> list[Result]:
-        """Of a whole list; ``before`` is how many instances came before it."""
-        values = stream_values(BytesIO(piece).read, self.order.file)
-        return [self.result((before + place, value)) for place, value in values]
+    def batches(self, values: Iterable[Value]) -> Iterator[Batch]:
+        """What comes of each, together where that is little; before an error what came before it."""
+        batch = Batch()
+        try:
+            for value in values:
+                batch.add(self.result(value))
+                if batch.instances >= MOST_TOGETHER or batch.length >= LONGEST_TOGETHER:
+                    yield batch
+                    batch = Batch()
+        except TemplaterError:
+            if batch.instances:
+                yield batch
+            raise
+        if batch.instances:
+            yield batch
 
     def result(self, value: Value) -> Result:
         place, description = value
-        instance = instance_of(description, place, self.order.file)
-        if self.order.config or self.order.devices:
-            instance = overridden(instance, config=self.order.config or {}, devices=self.order.devices or {})
-        with _rootfs(self.order.rootfs, instance.name) as rootfs:
-            try:
-                made = self.plan(instance, rootfs)
-            except LimitError as error:
-                error.notes += (f"rendering for '{printable(instance.name)}'",)
-                raise
+        given = self.order
+        instance = instance_of(description, place, given.file)
+        if given.config or given.devices:
+            instance = overridden(instance, config=given.config or {}, devices=given.devices or {})
+        try:
+            renderings = self.render(instance)
+            result = self.formed(instance, renderings) if given.rootfs is None else None
+            if result is None:
+                with _rootfs(given.rootfs, instance.name) as rootfs:
+                    result = self.told(self.planned(instance, renderings, rootfs))
+        except LimitError as error:
+            error.notes += (f"rendering for '{printable(instance.name)}'",)
+            raise
+        return result
+
+    def plan(self, instance: Instance, rootfs: RootfsView | None = None) -> Plan:
+        return self.planned(instance, self.render(instance), rootfs)
+
+    def render(self, instance: Instance) -> list[Rendering]:
+        return render(self.metadata, self.compiled, instance, self.order.triggers, self.host)
+
+    def planned(self, instance: Instance, renderings: list[Rendering], rootfs: RootfsView | None) -> Plan:
+        triggers = self.order.triggers
+        made = plan_of(self.metadata, instance, renderings, rootfs, host=self.host, triggers=triggers)
+        predict(made, self.order.templates, rootfs)
+        return made
+
+    def told(self, made: Plan) -> Result:
         errors = tuple(str(change.error) for change in made.failed if change.error is not None)
-        return Result(instance.name, SHOWS[self.order.show](made), verdict(made), len(made.changes), errors)
+        text = SHOWS[self.order.show](made)
+        return Result(made.instance.name, text, verdict(made), len(made.changes), errors)
 
+    def formed(self, instance: Instance, renderings: list[Rendering]) -> Result | None:
+        """The result by a form, which takes a fifth of the time; None where it has to be told by itself."""
+        contents = [rendering.content for rendering in renderings if rendering.content is not None]
+        if len(contents) < len(renderings) or self.order.show not in FORMED or not is_plain(instance.name):
+            return None
+        form = self.form(instance, renderings, alike(contents))
+        if form is None:
+            return None
+        try:
+            text = form.fill(instance.name, contents)
+        except UnicodeDecodeError:
+            return None
+        return Result(instance.name, text, form.code, form.changes)
 
-def _repeats_well(made: Plan) -> bool:
-    """Whether another instance's plan differs in contents alone.
+    def form(self, instance: Instance, renderings: list[Rendering], same: tuple[int, ...]) -> Form | None:
+        key = instance.type, same
+        if key not in self._forms and len(self._forms) < MOST_FORMS:
 
-    It does where no root filesystem is known, everything renders, and no file is written twice:
-    then neither what we do nor what a host does depends on what stands in a file.
-    """
-    return not made.failed and len({change.real for change in made.changes}) == len(made.changes)
+            def made(name: str, contents: list[bytes]) -> Plan:
+                other = copy(instance)
+                other.name = name
+                pairs = zip(renderings, contents, strict=True)
+                return self.planned(
+                    other, [Rendering(real.rule, real.trigger, content) for real, content in pairs], None
+                )
 
-
-def _again(change: Change, rendering: Rendering) -> Change:
-    """The same change with another content."""
-    again = copy(change)
-    again.content = rendering.content
-    return again
+            self._forms[key] = form_of(made, SHOWS[self.order.show], same, self._blank)
+        return self._forms.get(key)
 
 
 def json_line(plan: Plan) -> str:
@@ -176,26 +263,27 @@ SHOWS: Mapping[str, Callable[[Plan], str]] = {
 }
 
 
-def results(given: Order, read: Read, jobs: int | None = None) -> Iterator[Result]:
-    """The result of each instance of a list, in order, as ``read`` gives its bytes.
+#: what a process says instead of a batch
+_TROUBLE = marshal.dumps(None)
+
+#: ways of showing in which contents stand as they are, or not at all
+FORMED = ("json", "summary")
+
+
+def batches(given: Order, read: Read, jobs: int | None = None) -> Iterator[Batch]:
+    """What comes of each instance of a list, in order, as ``read`` gives its bytes.
 
     ``jobs`` processes work on it; by default one for a short list, and one a processor for others.
     """
     fleet = Fleet(given)
-    stream = _Stream(read)
+    held = Held(read)
     jobs = jobs or processors()
-    if jobs == 1 or not stream.fill(FEW):
-        for place, value in stream_values(stream.read, given.file):
-            yield fleet.result((place, value))
-        return
-    pieces = pieces_of(stream, given.file)
-    count = 0
-    for piece in islice(pieces, 1):
-        # rendered here, so that processes made from this one find everything compiled
-        done = fleet.results(piece, 0)
-        count += len(done)
-        yield from done
-    yield from _spread(fleet, pieces, jobs, count)
+    shared = _Shared(fleet, held)
+    if jobs > 1 and can_share() and held.fill(FEW):
+        yield from shared.batches(jobs)
+    if not shared.finished:
+        values = stream_values(held.read, given.file, shared.done)
+        yield from fleet.batches(islice(values, shared.skip, None))
 
 
 def processors() -> int:
@@ -205,121 +293,93 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-class _Stream:
-    """Bytes as they come, of which some were looked at before."""
+class _Shared:
+    """A list that several processes share, block by block.
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
-        self.buffer = b""
-        self.ended = False
+    What one of them can't do, be it for a wrong cut or for what is wrong with the list, is left to
+    the caller, with all that comes after it: so errors are the same however many share the work.
+    """
 
-    def fill(self, size: int) -> bool:
-        """Hold at least ``size`` bytes; False if there are fewer."""
-        parts, held = [self.buffer], len(self.buffer)
-        while held < size and not self.ended:
-            parts.append(self._read(max(size - held, 1 << 16)))
-            held += len(parts[-1])
-            self.ended = not parts[-1]
-        self.buffer = b"".join(parts)
-        return held >= size
+    def __init__(self, fleet: Fleet, held: Held) -> None:
+        self.fleet = fleet
+        self.blocks = Blocks(held)
+        self.finished = False
+        #: instances of whole blocks that are told, and those told of the block that comes next
+        self.done = 0
+        self.skip = 0
+        self.under_way: deque[bytes] = deque()
+        self.all_cut = False
 
-    def read(self, size: int) -> bytes:
-        if not self.buffer:
-            return self._read(size)
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
-        return data
-
-
-def pieces_of(stream: _Stream, file: str) -> Iterator[bytes]:
-    """A JSON list cut into shorter ones."""
-    stream.fill(PIECE)
-    head = stream.buffer.removeprefix(codecs.BOM_UTF8).lstrip()
-    if not head.startswith(b"["):
-        next(stream_values(BytesIO(head).read, file))  # says what is wrong
-    stream.buffer = head[1:]
-    size = PIECE
-    while stream.fill(size):
-        end = boundary(stream.buffer)
-        if end is None:
-            if size > LARGEST_INSTANCE:
-                raise LimitError(f"an instance of {file} is larger than {LARGEST_INSTANCE >> 20} MiB")
-            size *= 2
-            continue
-        piece, stream.buffer, size = stream.buffer[: end[0]], stream.buffer[end[1] :], PIECE
-        yield b"[" + piece + b"]"
-    yield b"[" + stream.buffer
-
-
-def boundary(data: bytes) -> tuple[int, int] | None:
-    """Where the last whole element ends and the next one begins; only decoding can tell."""
-    text = data.decode("utf-8", "surrogateescape")
-    decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
-    end = start = 0
-    try:
-        while True:
-            _, stop = decoder.raw_decode(text, _blanks(text, start))
-            comma = _blanks(text, stop)
-            if text[comma : comma + 1] != ",":
+    def batches(self, jobs: int) -> Iterator[Batch]:
+        if not self.blocks.begin():
+            return
+        # here, so that processes forked from this one find everything compiled
+        fine = yield from self.told(self.alone())
+        while fine and not self.all_cut:
+            with Workers(jobs, self.work) as workers:
+                fine = yield from self.told(workers.answers(self.pieces(PIECE)))
+            if not fine and not self.skip and not self.blocks.decode:
+                # perhaps it was only cut at a wrong place
+                self.give_back()
+                self.blocks.decode = fine = True
+            elif not self.all_cut:
                 break
-            end, start = stop, comma + 1
-    except (json.JSONDecodeError, RecursionError):
-        pass  # the window's end, or a mistake that whoever gets the rest will find
-    return (_size(text[:end]), _size(text[:start])) if start else None
+        self.finished = fine and self.all_cut
+        if not self.finished:
+            self.give_back()
 
+    def alone(self) -> Iterator[bytes | None]:
+        for piece in islice(self.pieces(FIRST), 1):
+            yield from self.work(piece)
+            yield None
 
-def _size(text: str) -> int:
-    return len(text.encode("utf-8", "surrogateescape"))
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """Block by block, up to the end, or to an element that is too large."""
+        while not self.all_cut:
+            block = self.blocks.next(size)
+            if block is None:
+                return
+            self.under_way.append(block)
+            self.all_cut = not block.endswith(b",")
+            yield block
 
-
-def _blanks(text: str, position: int) -> int:
-    while text[position : position + 1].isspace():
-        position += 1
-    return position
-
-
-def _spread(fleet: Fleet, pieces: Iterator[bytes], jobs: int, count: int) -> Iterator[Result]:
-    _Process.fleet = fleet  # inherited where processes are forked
-    waiting: deque[tuple[bytes, Future[bytes]]] = deque()
-    with ProcessPoolExecutor(jobs, initializer=_start, initargs=(fleet.order,)) as pool:
+    def told(self, parts: Iterator[bytes | None]) -> Generator[Batch, None, bool]:
+        """The batches of answers, in order; False where there is trouble with the next one."""
         try:
-            for piece in chain(pieces, [b""]):
-                if piece:
-                    waiting.append((piece, pool.submit(_work, piece)))
-                while waiting and (not piece or len(waiting) >= jobs * AHEAD):
-                    given, future = waiting.popleft()
-                    done = _received(future.result()) or fleet.results(given, count)
-                    count += len(done)
-                    yield from done
-        finally:
-            pool.shutdown(cancel_futures=True)
+            for part in parts:
+                if part is None:
+                    self.under_way.popleft()
+                    self.done, self.skip = self.done + self.skip, 0
+                    continue
+                batch = Batch.unpacked(part, parts)
+                if batch is None:
+                    return False
+                self.skip += batch.instances
+                yield batch
+        except Died as death:
+            raise ChildFailure(
+                f"the process that went on after {self.done + self.skip} instances ended early, {death.how}",
+                hint="memory may have run out; --jobs 1 uses one process",
+            ) from None
+        return True
 
+    def give_back(self) -> None:
+        """What is not told yet, as it was."""
+        self.all_cut = False
+        self.blocks.give_back(self.under_way if self.done else [b"[", *self.under_way])
+        self.under_way.clear()
 
-class _Process:
-    """What a process keeps between batches."""
-
-    fleet: Fleet | None = None
-
-
-def _start(given: Order) -> None:
-    if _Process.fleet is None:
-        _Process.fleet = Fleet(given)
-
-
-def _work(piece: bytes) -> bytes:
-    """The results of a piece as plain values; nothing where there is an error, which is told by the
-    parent: it knows how many instances came before."""
-    fleet = _Process.fleet
-    assert fleet is not None
-    try:
-        done = fleet.results(piece, 0)
-    except TemplaterError:
-        return marshal.dumps([])
-    return marshal.dumps([(each.name, each.text, each.code, each.changes, each.errors) for each in done])
-
-
-def _received(data: bytes) -> list[Result]:
-    # from a process of our own, through a pipe that nobody else has
-    return [Result(*each) for each in marshal.loads(data)]  # noqa: S302
+    def work(self, block: bytes) -> Iterator[bytes]:
+        """What a process does with a block; the last word is of trouble, if there is any."""
+        try:
+            values = values_of(block)
+            if values is not None:
+                for batch in self.fleet.batches(enumerate(values)):
+                    yield from batch.packed()
+                return
+        except Exception:  # noqa: S110 - whatever it is will be met again, and told, by the parent
+            pass
+        yield _TROUBLE
 
 
 @contextmanager

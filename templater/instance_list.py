@@ -2,10 +2,12 @@
 
 import codecs
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
 from typing import Any, Final
 
-from .errors import InputError, LimitError
+from .errors import InputError, LimitError, TemplaterError
 from .instance import CONTAINER, VIRTUAL_MACHINE, Instance
 from .instance_yaml import KNOWN_KEYS, described, has_surrogates, whole
 from .yamltext import MIB, size_text
@@ -155,5 +157,147 @@ class _Text:
             except RecursionError:
                 raise LimitError(f"instance {number} of {self.file} is nested too deep") from None
             else:
-                self.position = end
-                return whole(value) if self.has_surrogates else value
+                start, self.position = self.position, end
+                odd = self.has_surrogates and has_surrogates(self.window[start:end])
+                return whole(value) if odd else value
+
+
+# ---------------------------------------------------------------------------------------------
+# Cut into blocks of whole elements, to be read by several
+
+
+class Held:
+    """Bytes as they come, some of them held to be looked at before they are read."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self.data = b""
+        self.ended = False
+
+    def fill(self, size: int) -> bool:
+        """Hold at least ``size`` bytes; False if there are fewer."""
+        parts, held = [self.data], len(self.data)
+        while held < size and not self.ended:
+            parts.append(self._read(max(size - held, 1 << 16)))
+            held += len(parts[-1])
+            self.ended = not parts[-1]
+        self.data = b"".join(parts)
+        return held >= size
+
+    def read(self, size: int) -> bytes:
+        if not self.data:
+            return self._read(size)
+        taken, self.data = self.data[:size], self.data[size:]
+        return taken
+
+    def take(self, size: int) -> bytes:
+        taken, self.data = self.data[:size], self.data[size:]
+        return taken
+
+
+class Blocks:
+    """A JSON list cut behind the commas between its elements; what was cut adds up to the list.
+
+    Only decoding can tell where an element ends, and decoding is half of the work. So the first cut
+    is found by decoding, and the next ones where the same few bytes around a comma are seen again.
+    Such a guess can't do harm: a block that decodes as a list began and ended at the right places,
+    and of one that doesn't ``values_of`` says so. Then ``give_back`` it, and ``decode`` henceforth.
+    """
+
+    def __init__(self, held: Held) -> None:
+        self.held = held
+        self.decode = False
+        self._seam = b""
+        #: where in the seam the comma ends
+        self._comma = 0
+
+    def begin(self) -> bool:
+        """Go behind the bracket; False where there is none, and nothing was taken."""
+        self.held.fill(1 << 12)
+        data = self.held.data
+        head = data.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")
+        if not head.startswith(b"["):
+            return False
+        self.held.take(len(data) - len(head) + 1)
+        return True
+
+    def next(self, size: int) -> bytes | None:
+        """A block with its last comma, or all that is left; None where an element is too large.
+
+        The list ends with the first that has no comma at its end: a truncated one with nothing.
+        """
+        while self.held.fill(size):
+            end = self._end(self.held.data, size)
+            if end:
+                return self.held.take(end)
+            if size > LARGEST_INSTANCE:
+                return None
+            size *= 2
+        return self.held.take(len(self.held.data))
+
+    def give_back(self, blocks: Iterable[bytes]) -> None:
+        self.held.data = b"".join([*blocks, self.held.data])
+
+    def _end(self, data: bytes, size: int) -> int:
+        """Where the last comma between elements ends in the first ``size`` bytes, or 0."""
+        if self._seam and not self.decode:
+            found = data.rfind(self._seam, 0, size)
+            if found >= 0:
+                return found + self._comma
+        end, comma = boundary(data[:size])
+        if comma:
+            before = max(0, end - 8)
+            key = _FIRST_KEY.match(data, comma)
+            self._seam = data[before : key.end()] if key else b""
+            self._comma = comma - before
+        return comma
+
+
+_FIRST_KEY = re.compile(rb'\s*\{\s*"[^"\\]*"\s*:')
+
+
+def boundary(data: bytes) -> tuple[int, int]:
+    """Where the last element ends that has a comma behind it, and that comma; 0 where there is none."""
+    text = data.decode("utf-8", "surrogateescape")
+    end = comma = position = 0
+    try:
+        while True:
+            _, stop = _DECODER.raw_decode(text, _after_blanks(text, position))
+            position = _after_blanks(text, stop) + 1
+            if text[position - 1 : position] != ",":
+                break
+            end, comma = stop, position
+    except (json.JSONDecodeError, RecursionError):
+        pass  # the end of what is there, or a mistake that whoever gets the rest will find
+    if text.isascii():
+        return end, comma
+    return _size(text[:end]), _size(text[:comma])
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))
+
+
+def _after_blanks(text: str, position: int) -> int:
+    while text[position : position + 1] in _BLANKS:
+        position += 1
+    return position
+
+
+_BLANKS = frozenset(_BLANK)
+
+
+def values_of(block: bytes) -> list[Any] | None:
+    """The elements of a block; None where it is none, be it cut wrongly or not JSON at all."""
+    data = b"".join((b"[", block[:-1], b"]") if block.endswith(b",") else (b"[", block))
+    text = data.decode("utf-8", "surrogateescape")
+    if has_surrogates(text):
+        try:
+            return [value for _, value in stream_values(BytesIO(data).read, "")] or None
+        except TemplaterError:
+            return None
+    try:
+        values, end = _DECODER.raw_decode(text)
+    except (json.JSONDecodeError, RecursionError):
+        return None
+    return values if values and _after_blanks(text, end) == len(text) else None

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templater import fleet
+from templater import fleet, instance_list
+from templater.child import ChildFailure
 from templater.cli import main
 from templater.errors import TemplaterError
-from templater.fleet import Fleet, boundary, order, pieces_of, results
+from templater.fleet import Fleet, batches, order
 from templater.hosts import HOSTS
 from templater.image import open_image
-from templater.instance_list import stream_instances
+from templater.instance_list import Blocks, Held, boundary, stream_instances, values_of
 from templater.plan import plan
 from templater.report import plan_data
 
@@ -45,11 +46,20 @@ def a_list(count, **more):
     ).encode()
 
 
-def carried_out(data, jobs, image=WEB, triggers=("create", "start"), **more):
+def told(data, jobs, image=WEB, triggers=("create", "start"), show="json", **more):
+    """The text, and the instances, files, failing ones, worst code and errors in all."""
     given_order = order(
-        open_image(image), triggers=triggers, host="incus", show="json", file="all.json", **more
+        open_image(image), triggers=triggers, host="incus", show=show, file="all.json", **more
     )
-    return list(results(given_order, io.BytesIO(data).read, jobs))
+    made = list(batches(given_order, io.BytesIO(data).read, jobs))
+    text = b"".join(batch.data for batch in made)
+    errors = [error for batch in made for error in batch.errors]
+    sums = [sum(getattr(batch, name) for batch in made) for name in ("instances", "changes", "failing")]
+    return text, *sums, max((batch.code for batch in made), default=0), errors
+
+
+def plans(data, jobs, image=WEB, **more):
+    return [json.loads(line) for line in told(data, jobs, image, **more)[0].splitlines()]
 
 
 def one_by_one(data, image=WEB, triggers=("create", "start")):
@@ -57,54 +67,207 @@ def one_by_one(data, image=WEB, triggers=("create", "start")):
         yield plan_data(plan(open_image(image), instance, triggers=triggers, host=HOSTS["incus"]))
 
 
-@pytest.mark.parametrize("image", ["debian-cloud", "permissions", "netplan", "broken", "rocky-vm"])
+IMAGES = ["debian-cloud", "permissions", "netplan", "broken", "rocky-vm", "openwrt", "ubuntu-2016"]
+
+
+@pytest.mark.parametrize("image", IMAGES)
 def test_a_fleet_gets_what_each_instance_gets_alone(image):
     data, image = a_list(12), str(SAMPLES / image)
-    assert [json.loads(result.text) for result in carried_out(data, 1, image)] == list(
-        one_by_one(data, image)
+    assert plans(data, 1, image) == list(one_by_one(data, image))
+
+
+@pytest.mark.parametrize("ascii", [True, False])
+def test_odd_names_and_contents_are_told_as_if_alone(ascii):
+    values = ["\udc80", '\x00"\\', "é\u2028", "</script>", "blank-0", "😀", ""]
+    names = ["a", "-", "é", "a.b", 'x"y', "a" * 300, "blank-0"]
+    instances = [an_instance(0, name=name) for name in names]
+    for instance, value in zip(instances, values, strict=True):
+        instance["config"] = instance["expanded_config"] = {
+            "user.user-data": value,
+            "user.vendor-data": value,
+        }
+    data = json.dumps(instances, ensure_ascii=ascii).encode("utf-8", "surrogateescape")
+    assert plans(data, 1) == list(one_by_one(data))
+
+
+#: one file written by two passes: what the second does depends on whether the content is the same
+TWICE = """\
+templates:
+  /etc/a: {when: [create, start], template: trigger.tpl}
+  /etc/b: {when: [create, start], template: name.tpl}
+  /etc/c: {when: [create], template: name.tpl}
+"""
+
+
+@pytest.mark.parametrize("kind", ["container", "virtual-machine"])
+def test_files_written_twice_are_told_as_if_alone(tmp_path, kind):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "trigger.tpl").write_text('{{ config_get("user.x", trigger) }}')
+    (tmp_path / "templates" / "name.tpl").write_text("{{ instance.name }}")
+    (tmp_path / "metadata.yaml").write_text(TWICE)
+    values = [{}, {"user.x": "same"}, {"user.x": "web3"}, {}, {"user.x": "web5"}, {"user.x": "start"}]
+    instances = [
+        an_instance(n, type=kind, config=config, expanded_config=config) for n, config in enumerate(values)
+    ]
+    data = json.dumps(instances).encode()
+    found = plans(data, 1, str(tmp_path))
+    assert found == list(one_by_one(data, str(tmp_path)))
+    if kind == "virtual-machine":
+        assert len({tuple(change["action"] for change in one["changes"]) for one in found}) > 1
+
+
+def test_an_image_can_not_speak_in_the_name_of_a_blank(tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "a.tpl").write_text("x")
+    made = Fleet(order(open_image(WEB), triggers=("create",), host="incus"))
+    (tmp_path / "metadata.yaml").write_text(
+        f"templates:\n  /etc/{made._blank}: {{when: [create], template: a.tpl}}\n"
     )
+    data = a_list(3)
+    assert plans(data, 1, str(tmp_path)) == list(one_by_one(data, str(tmp_path)))
 
 
 @pytest.fixture
 def small_pieces(monkeypatch):
+    monkeypatch.setattr(fleet, "FIRST", 2048)
     monkeypatch.setattr(fleet, "PIECE", 4096)
     monkeypatch.setattr(fleet, "FEW", 8192)
 
 
+SNAPSHOTS = {"snapshots": [{"name": "s0", "x": [{"a": 1}]}, {"name": "s1"}]}
+#: the text around a comma between them is that between instances
+LIKE_INSTANCES = {"snapshots": [an_instance(1), an_instance(2), an_instance(3)], "stateful": False}
+
+
+@pytest.mark.parametrize("show", ["json", "summary", "patch"])
 @pytest.mark.parametrize("jobs", [2, 3])
-@pytest.mark.parametrize(
-    "more", [{}, {"snapshots": [{"name": "s0", "x": [{"a": 1}]}, {"name": "s1"}]}], ids=["flat", "nested"]
-)
-def test_processes_change_nothing(jobs, more, small_pieces):
+@pytest.mark.parametrize("more", [{}, SNAPSHOTS, LIKE_INSTANCES], ids=["flat", "nested", "alike"])
+def test_processes_change_nothing(jobs, more, show, small_pieces):
     data = a_list(150, **more)
-    assert carried_out(data, jobs) == carried_out(data, 1)
-    assert [result.name for result in carried_out(data, jobs)] == [f"web{n}" for n in range(150)]
+    assert told(data, jobs, show=show) == told(data, 1, show=show)
+
+
+def test_the_list_may_be_written_in_any_way(small_pieces):
+    elements = [an_instance(number, **LIKE_INSTANCES) for number in range(60)]
+    wanted = told(json.dumps(elements).encode(), 1)
+    for indent, separators in [(None, (",", ":")), (1, None), (4, (" , ", " : ")), ("\t", (",", ":"))]:
+        data = json.dumps(elements, indent=indent, separators=separators).encode()
+        assert told(b"\xef\xbb\xbf \n" + data + b" \n\n", 2) == wanted
+
+
+def test_work_is_shared_and_not_done_by_one_alone(small_pieces, monkeypatch):
+    alone = []
+    real = Fleet.result
+    monkeypatch.setattr(Fleet, "result", lambda self, value: alone.append(1) or real(self, value))
+    for more in ({}, SNAPSHOTS, LIKE_INSTANCES):
+        alone.clear()
+        assert told(a_list(300, **more), 2)[1] == 300
+        assert 0 < len(alone) < 10
+
+
+def outcome(data, jobs):
+    """What was told before the error, and the error."""
+    given_order = order(
+        open_image(WEB), triggers=("create", "start"), host="incus", show="json", file="all.json"
+    )
+    text = b""
+    try:
+        for batch in batches(given_order, io.BytesIO(data).read, jobs):
+            text += batch.data
+    except TemplaterError as error:
+        return text, type(error), error.explain()
+    return text, None, ""
 
 
 def test_an_error_names_the_instance_whoever_found_it(small_pieces):
     instances = json.loads(a_list(120))
     instances[97]["config"] = instances[97]["expanded_config"] = [1]
     data = json.dumps(instances).encode()
-    for jobs in (1, 2):
-        with pytest.raises(TemplaterError) as caught:
-            carried_out(data, jobs)
-        assert "97" in str(caught.value)
+    text, kind, said = outcome(data, 1)
+    assert text.count(b"\n") == 97
+    assert issubclass(kind, TemplaterError) and "97" in said
+    assert outcome(data, 2) == (text, kind, said)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda d: d[:-40],
-        lambda d: d[:-1],
-        lambda d: d + b"[]",
-        lambda d: b"{" + d,
-        lambda d: d[: len(d) // 2] + b"\x00" + d[len(d) // 2 :],
-    ],
-)
-def test_a_damaged_list_is_an_error(damage, jobs, small_pieces):
-    with pytest.raises(TemplaterError):
-        carried_out(damage(a_list(100)), jobs)
+def between(data, comma):
+    """Something else in place of the comma before the last instance."""
+    head, tail = data.rsplit(b'},{"arch', 1)
+    return head + b"}" + comma + b'{"arch' + tail
+
+
+DAMAGES = {
+    "cut short": lambda d: d[:-40],
+    "no bracket": lambda d: d[:-1],
+    "two lists": lambda d: d + b"[]",
+    "a mapping": lambda d: b"{" + d,
+    "a zero": lambda d: d[: len(d) // 2] + b"\x00" + d[len(d) // 2 :],
+    "a comma at the end": lambda d: d[:-1] + b",]",
+    "cut behind a comma": lambda d: d[: d.rindex(b'{"architecture')],
+    "cut behind an inner comma": lambda d: d[: d.rindex(b',"type') + 1],
+    "no comma": lambda d: between(d, b" "),
+    "two commas": lambda d: between(d, b",,"),
+    "a bracket between": lambda d: between(d, b"],"),
+    "lists in a row": lambda d: between(d, b"],["),
+    "no quote": lambda d: d[: len(d) // 2] + d[len(d) // 2 :].replace(b'"name"', b'name"', 1),
+    "a quote more": lambda d: d[: len(d) // 2] + d[len(d) // 2 :].replace(b'"name"', b'"name""', 1),
+    "too deep": lambda d: d[:-1] + b"," + b"[" * 200_000,
+    "an element of another kind": lambda d: d[:-1] + b",5]",
+}
+
+
+@pytest.mark.parametrize("jobs", [2, 3])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_list_is_the_same_error_however_many_read_it(damage, jobs, small_pieces):
+    damaged = damage(a_list(100))
+    text, kind, said = outcome(damaged, 1)
+    assert kind is not None
+    assert outcome(damaged, jobs) == (text, kind, said)
+
+
+def test_an_instance_too_large_is_the_same_error(small_pieces, monkeypatch):
+    monkeypatch.setattr(instance_list, "LARGEST_INSTANCE", 1 << 16)
+    monkeypatch.setattr(instance_list, "_CHUNK", 1 << 12)
+    instances = [an_instance(number) for number in range(50)]
+    instances.append(an_instance(50, description="x" * (1 << 19)))
+    data = json.dumps(instances).encode()
+    text, kind, said = outcome(data, 1)
+    assert text.count(b"\n") == 50
+    assert "instance 50 of all.json is larger than" in said
+    assert outcome(data, 2) == (text, kind, said)
+
+
+def test_a_process_that_dies_is_an_error_that_says_so(small_pieces, monkeypatch):
+    parent, real = os.getpid(), Fleet.result
+
+    def result(self, value):
+        if os.getpid() != parent and value[1]["name"] == "web70":
+            os.kill(os.getpid(), 9)
+        return real(self, value)
+
+    monkeypatch.setattr(Fleet, "result", result)
+    made = order(open_image(WEB), triggers=("create",), host="incus", show="json", file="x")
+    names = []
+    with pytest.raises(ChildFailure) as caught:
+        for batch in batches(made, io.BytesIO(a_list(150)).read, 2):
+            names += [json.loads(line)["instance"] for line in batch.data.splitlines()]
+    assert names == [f"web{n}" for n in range(len(names))] and len(names) <= 70
+    assert "killed by SIGKILL" in str(caught.value)
+    assert f"after {len(names)} instances" in str(caught.value)
+    assert "--jobs 1" in caught.value.explain()
+
+
+def test_processes_end_when_nobody_wants_more(small_pieces):
+    made = order(open_image(WEB), triggers=("create",), host="incus", show="json", file="x")
+    running = batches(made, io.BytesIO(a_list(500)).read, 2)
+    for _ in range(3):
+        next(running)
+    assert len(children()) == 2
+    running.close()
+    assert children() == []
+
+
+def children():
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
 JSON = st.recursive(
@@ -131,23 +294,41 @@ SEPARATORS = [(",", ":"), (", ", ": "), (" ,\n ", " : ")]
 )
 def test_law_a_list_cut_into_pieces_is_the_same_list(elements, size, separators, bom):
     data = json.dumps(elements, separators=separators, ensure_ascii=False).encode()
-    old, fleet.PIECE = fleet.PIECE, size
-    try:
-        stream = fleet._Stream(io.BytesIO((b"\xef\xbb\xbf" if bom else b"") + b" " + data).read)
-        pieces = list(pieces_of(stream, "x"))
-    finally:
-        fleet.PIECE = old
-    assert [element for piece in pieces for element in json.loads(piece)] == elements
+    blocks = Blocks(Held(io.BytesIO((b"\xef\xbb\xbf" if bom else b"") + b" " + data).read))
+    assert blocks.begin()
+    found, whole = [], b"["
+    while True:
+        block = blocks.next(size)
+        whole += block
+        values = values_of(block)
+        if values is None and not blocks.decode:
+            blocks.give_back([block])
+            whole = whole[: len(whole) - len(block)]
+            blocks.decode = True
+            continue
+        found += values
+        if not block.endswith(b","):
+            break
+    assert whole == data
+    assert found == json.loads(data, parse_int=str)
 
 
 def test_an_element_that_does_not_end_has_no_boundary():
-    assert boundary(b'{"a":"},{\\"b') is None
+    assert boundary(b'{"a":"},{\\"b') == (0, 0)
     assert boundary(b'{"a":1} , {"b":') == (7, 9)
+    assert boundary('{"a":"é"} , {"b":'.encode()) == (10, 12)
+
+
+@pytest.mark.parametrize(
+    "block", [b"", b"]", b",", b"1", b'{"a":1', b'{"a":[{},', b"1],[2]", b"1],", b"[1]]]", b"1] x", b"1,,"]
+)
+def test_what_is_no_block_has_no_values(block):
+    assert values_of(block) is None
 
 
 def test_keys_are_laid_over_every_instance():
-    found = carried_out(a_list(3), 1, triggers=("create",), config={"cloud-init.user-data": "mine"})
-    assert all('"mine\\n"' in result.text for result in found)
+    found = plans(a_list(3), 1, triggers=("create",), config={"cloud-init.user-data": "mine"})
+    assert [any(c["content"] == "mine\n" for c in one["changes"]) for one in found] == [True] * 3
 
 
 def test_each_instance_has_its_own_root_filesystem(tmp_path, capfd):
@@ -169,7 +350,7 @@ def test_a_name_that_is_a_path_reaches_no_root_filesystem(tmp_path):
     (tmp_path / "outside" / "rootfs").mkdir(parents=True)
     data = json.dumps([an_instance(0, name="../outside")]).encode()
     with pytest.raises(TemplaterError):
-        carried_out(data, 1, rootfs=str(tmp_path / "inside" / "{name}" / "rootfs"))
+        told(data, 1, rootfs=str(tmp_path / "inside" / "{name}" / "rootfs"))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +15,7 @@ from ..source import printable
 from . import options, output
 
 if TYPE_CHECKING:
-    from ..fleet import Order, Result
+    from ..fleet import Batch, Order
     from ..hosts import Host
     from ..limits import Given
 
@@ -47,7 +48,7 @@ def run(
     rootfs: str | None = None,
 ) -> int:
     """Print what was asked for, one instance after the other; 5 if a rule failed or the host would fail."""
-    from ..fleet import order, results
+    from ..fleet import batches, order
     from ..image import open_image
     from .planning import rendering
 
@@ -70,9 +71,9 @@ def run(
     )
     tally = Tally()
     with Reading(file) as reading:
-        for result in results(given, reading.read, jobs):
-            output.write(result.text)
-            tally.add(result)
+        for batch in batches(given, reading.read, jobs):
+            output.write_data(batch.data)
+            tally.add(batch)
             reading.advance(tally)
     tally.report()
     return tally.code
@@ -85,6 +86,7 @@ class Reading:
         self.file = options.open_binary(file)
         self.bar: Any = None
         self.done = 0
+        self.refreshed = 0.0
 
     def __enter__(self) -> Reading:
         if sys.stderr.isatty() and not os.isatty(1):
@@ -98,6 +100,7 @@ class Reading:
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
+                auto_refresh=False,  # which would take a thread, and those and forks don't go together
             )
             self.bar.start()
             self.task = self.bar.add_task("", total=size)
@@ -114,9 +117,10 @@ class Reading:
         return data
 
     def advance(self, tally: Tally) -> None:
-        if self.bar is not None and tally.instances % 50 == 0:
+        if self.bar is not None and monotonic() > self.refreshed + 0.1:
+            self.refreshed = monotonic()
             said = f"{tally.instances} instances, {tally.failing} failing"
-            self.bar.update(self.task, completed=self.done, description=said)
+            self.bar.update(self.task, completed=self.done, description=said, refresh=True)
 
 
 class Tally:
@@ -130,15 +134,15 @@ class Tally:
         self.errors: Counter[str] = Counter()
         self.first: dict[str, str] = {}
 
-    def add(self, result: Result) -> None:
-        self.instances += 1
-        self.changes += result.changes
-        self.failing += bool(result.code)
-        self.code = max(self.code, result.code)
-        for error in result.errors:
+    def add(self, batch: Batch) -> None:
+        self.instances += batch.instances
+        self.changes += batch.changes
+        self.failing += batch.failing
+        self.code = max(self.code, batch.code)
+        for error, name in batch.errors:
             if error in self.first or len(self.first) < 1000:
                 self.errors[error] += 1
-                self.first.setdefault(error, result.name)
+                self.first.setdefault(error, name)
 
     def report(self) -> None:
         """On a terminal a table of what went wrong; a line anywhere."""

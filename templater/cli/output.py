@@ -21,10 +21,15 @@ def on_terminal() -> bool:
 
 def write(text: str) -> None:
     """Text as it is, undecodable bytes included; on a terminal what would steer it is made visible."""
+    write_data(text.encode("utf-8", "surrogateescape"))
+
+
+def write_data(data: bytes) -> None:
+    """The same with what is encoded already."""
     if sys.stdout.isatty():
-        text = visible(text)
+        data = visible(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
     sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.write(data)
 
 
 def flush() -> None:
