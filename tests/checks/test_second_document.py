@@ -1,0 +1,57 @@
+"""A second document: read by some, ignored by others."""
+
+import pytest
+
+from templater.limits import parse as parse_limits
+from templater.survey import survey as read_image
+from tests.checks.builders import rules, seen, survey
+
+CHECK = "second-document"
+RULE = rules("/etc/a: {when: [create], template: t}")
+LINES = RULE.count("\n")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "---\ntemplates: {/etc/shadow: {when: [start], template: t}}\n",
+        "---\n",
+        "...\n---\narchitecture: other\n",
+        "--- text\n",
+        "--- {\n",
+        "---\na: [\n",
+        "---\n\tx: 1\n",
+        "...\n%YAML 1.1\n---\nx: 1\n",
+    ],
+)
+def test_what_follows_the_first_document_is_found_where_it_stands(more):
+    ((severity, place, message),) = seen(CHECK, survey(RULE + more, {"t": ""}))
+    assert severity == "medium"
+    assert message.startswith("behind the first document")
+    assert int(place.split(":")[1]) > LINES
+
+
+@pytest.mark.parametrize(
+    "text", [RULE, RULE + "...\n", RULE + "# --- a comment\n", "---\n" + RULE, RULE + "\n\n"]
+)
+def test_one_document_is_fine(text):
+    assert not seen(CHECK, survey(text, {"t": ""}))
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "null\n", "a: 1\na: 2\n"])
+def test_what_is_wrong_with_the_first_one_is_not_its_business(text):
+    assert not seen(CHECK, survey(text))
+
+
+def test_dashes_within_a_text_are_no_document():
+    text = "architecture: x86_64\nproperties:\n  description: |\n    ---\n    a: 1\n"
+    assert not seen(CHECK, survey(text))
+
+
+def test_other_limits_than_ours_do_not_matter_here(tmp_path):
+    """What could be read, because somebody allowed it, is judged."""
+    text = RULE + "properties:\n" + "".join(f"  k{n}: v\n" for n in range(120_000)) + "---\nx: 1\n"
+    (tmp_path / "metadata.yaml").write_text(text)
+    read = parse_limits(["yaml-nodes=1M", "metadata=8MiB"])
+    surveyed = read_image(str(tmp_path), read.for_images(), yaml=read.for_reading())
+    assert [severity for severity, _, _ in seen(CHECK, surveyed)] == ["medium"]
