@@ -84,6 +84,8 @@ if TYPE_CHECKING:
         """Where templates come from."""
 
         name: str
+        #: whether everything was seen: what an archive has behind its templates is not
+        complete: bool
 
         def read_metadata(self) -> "Source":
             """metadata.yaml, its source named as the user would find it."""

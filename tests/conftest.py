@@ -1,6 +1,7 @@
-"""What all tests share: the option that rewrites recordings, and the markers."""
+"""What all tests share: the option that rewrites recordings, the markers, and what must not be skipped."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """An attack that this machine can't make is skipped on a laptop, with ``NOT RUN: why``; in CI it fails."""
+    report = yield
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+    if report.skipped and "NOT RUN" in reason and os.environ.get("CI"):
+        report.outcome = "failed"
+    return report
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def has_history() -> bool:
 
 @as_root
 @pytest.mark.slow
-@pytest.mark.skipif(not has_history(), reason="NOT RUN: needs a clone with its history")
+@pytest.mark.skipif(not has_history(), reason="needs a clone with its history")
 def test_before_and_after_the_hardening_the_same_is_written(tmp_path: Path):
     with sides(REVISION) as pair:
         assert [compare(case, pair, Ground(tmp_path)) for case in SAMPLES] == [8, 6, 3, 3, 2, 3, 4, 3]

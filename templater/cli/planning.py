@@ -53,6 +53,8 @@ def planned(
     )  # fmt: skip
     for finding in made.metadata.findings:
         output.say(f"note: {finding.span.place}: {finding.message}")
+    if not image.complete:
+        output.say("note: the archive was read up to its last template; `templater audit` reads all of it")
     return made
 
 

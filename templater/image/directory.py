@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class DirectoryImage:
     """Opened anew for each call, so that a watcher sees what an editor replaced."""
 
+    complete = True
+
     def __init__(self, path: str, limits: Limits = DEFAULT) -> None:
         self.name = path
         self.limits = limits

@@ -105,6 +105,31 @@ def test_a_folder_may_come_twice(tmp_path: Path) -> None:
     assert main(["audit", archive(tmp_path / "a.tar", *twice)]) == 0
 
 
+def image_folder(top: Path) -> Path:
+    (top / "image/templates").mkdir(parents=True)
+    (top / "image/metadata.yaml").write_bytes(METADATA)
+    (top / "image/templates/a.tpl").write_text("good")
+    return top / "image"
+
+
+def test_attack_58_who_stops_before_a_second_member_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody has to know how images are read to know what was not looked at."""
+    twice = archive(tmp_path / "twice.tar", member("rootfs/x"), member("metadata.yaml", tarfile.SYMTYPE))
+    (tmp_path / "c0").mkdir()
+    for image, words, code, says in (
+        (twice, ["preview"], 0, True),
+        (twice, ["audit"], 1, False),
+        (twice, ["unpack"], 3, False),
+        (twice, ["apply", "-t", "create"], 0, True),
+        (str(image_folder(tmp_path)), ["preview"], 0, False),
+    ):
+        target = {"unpack": [str(tmp_path / "c1")], "apply": [str(tmp_path / "c0")]}.get(words[0], [])
+        assert main([words[0], image, *target, *words[1:]]) == code
+        assert ("the archive was read up to its last template" in capfd.readouterr().err) == says
+
+
 def test_folders_without_end_are_judged_at_once(tmp_path: Path) -> None:
     """Cubic work once: 700 levels took eleven seconds, 1500 minutes."""
     deep = [member("rootfs/" + "d/" * depth, tarfile.DIRTYPE) for depth in range(1, 1500)]
