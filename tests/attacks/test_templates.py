@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,6 +184,24 @@ def test_attack_11_metadata_is_no_regular_file(image, scene, kind):
 def test_attack_11_metadata_is_a_device_without_end(image, scene):
     os.mknod(image / "metadata.yaml", stat.S_IFCHR | 0o666, os.makedev(1, 5))
     refused(image, scene, "metadata.yaml.* is a char device", (RefusedError, InputError))
+
+
+def test_attack_56_one_template_for_all_rules_costs_each_its_share(image, scene):
+    """Read once, compiled once; nothing is compared with everything else."""
+
+    def seconds(count: int) -> float:
+        rules = "".join(f"  /d{n}/f: {{when: [start], template: good.tpl}}\n" for n in range(count))
+        (image / "metadata.yaml").write_text("templates:\n" + rules)
+        begun = time.process_time()
+        with scene.rootfs() as rootfs:
+            found = plan(
+                open_image(str(image)), Instance(), triggers=("start",), rootfs=rootfs, host=HOSTS["none"]
+            )
+        assert len(found.changes) == count and not found.failed
+        return time.process_time() - begun
+
+    few, many = (min(seconds(count) for _ in range(3)) for count in (1_000, 8_000))
+    assert many < 24 * few, (few, many)
 
 
 def test_the_honest_image_beside_these_is_written(image, scene):
