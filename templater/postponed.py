@@ -13,8 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: ``inspect`` because of Jinja2's nodes, which ask it about filters that are coroutines
-NAMES = frozenset(("inspect", "jinja2", "yaml"))
+#: the packages that import all of themselves, and what the parts that we take import for what we don't
+NAMES = frozenset(("base64", "inspect", "ipaddress", "jinja2", "json", "yaml"))
 
 #: what the import system itself looks for in a module that isn't complete yet
 _IMPORT_SYSTEMS = frozenset(("__cached__", "__file__", "__loader__", "__package__", "__path__", "__spec__"))

@@ -277,9 +277,12 @@ def prepare(job: Job) -> None:
         from .pongo2.library import library_for
 
         library_for(DIALECTS[job.dialect]).load()
-        # an error's message may have to show characters that are not printable, or guess what was meant
+    if "instance_yaml" in names:
+        # what is imported for some texts only: for what isn't printable, for a guess at what was meant, and
+        # for JSON, which has to be run because being found is not enough where it is postponed
         __import__("encodings.unicode_escape")
         __import__("difflib")
+        from json import loads  # noqa: F401
     _load_timezone()
 
 

@@ -102,15 +102,18 @@ def container(tmp_path):
     return tmp_path
 
 
-def loaded(folder, *options) -> set[str]:
-    words = install.argv("lxc", list(options))
-    environ = {
+def environ(folder) -> dict[str, str]:
+    return {
         "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": f"{folder}/config",
         "LXC_ROOTFS_PATH": f"{folder}/rootfs",
     }  # fmt: skip
+
+
+def loaded(folder, *options) -> set[str]:
+    words = install.argv("lxc", list(options))
     words[words.index("-c") + 1] = WATCH + words[words.index("-c") + 1]
     for _ in range(2):  # the second one is warm
-        answer = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
+        answer = subprocess.run(words, env=environ(folder), capture_output=True, text=True, check=False)
         assert answer.returncode == 0, answer.stderr
     return set(re.findall("^module (.*)$", answer.stderr, re.MULTILINE))
 
@@ -179,6 +182,38 @@ def test_without_a_cache_a_filter_brings_its_own_module(container):
     assert {name for name in found if name.startswith("templater.pongo2.filters.")} == {
         "templater.pongo2.filters.text"
     }
+
+
+CHILDREN = pytest.mark.parametrize("child", [("--no-child",), ()], ids=["in its own process", "in a child"])
+
+
+@CHILDREN
+def test_what_few_descriptions_need_is_there_all_the_same(container, child):
+    """A child can open no file once it renders, so nothing may be left to import then."""
+    loaded(container, *child)  # the image is kept
+    for text in ('{"name": "c1", "config": {"user.a": "\\u00e4"}}', "name: c1\nconfiig: {}\n"):
+        for options in (child, (*child, "--no-cache")):
+            (container / "instance.yaml").write_text(text)
+            (container / "rootfs/etc/hostname").write_text("")
+            loaded(container, *options)
+            assert (container / "rootfs/etc/hostname").read_text() == "c1\n"
+
+
+@CHILDREN
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("{{ container.name|uper }}", "did you mean 'upper'?"),
+        ("{% iff trigger %}", "did you mean 'if'?"),
+        ("{{ 1|add:'\x01' + }}", "templates/hostname.tpl:1:"),
+    ],
+)
+def test_what_few_errors_need_is_there_all_the_same(container, child, text, hint):
+    (container / "templates/hostname.tpl").write_text(text)
+    words = install.argv("lxc", [*child, "--no-cache"])
+    answer = subprocess.run(words, env=environ(container), capture_output=True, text=True, check=False)
+    assert answer.returncode == 5
+    assert hint in answer.stderr
 
 
 def test_an_entry_of_another_user_is_compiled_anew_and_never_run(container, monkeypatch):
