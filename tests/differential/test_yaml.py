@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from templater.errors import LimitError, MetadataError
+from templater.image.edit import NewRule, _Meaning
 from templater.metadata_yaml import read_metadata
 from templater.source import Source
 from tests.differential.oracle import GO_LIBRARIES, Oracle
 from tests.fuzz.metadata import seeds
+from tests.unit.image.test_edit_exact import ACCEPTED, REFUSED, edits
 from tests.yaml_mutations import mutated
 
 SOURCE = Path(__file__).parent / "yaml_oracle"
@@ -151,3 +153,46 @@ def test_the_real_libraries_and_we_agree_on_damaged_texts(oracle):
     assert compared > TEXTS
     # Go's copy of libyaml is older: it sometimes notices something else first
     assert same_words > 0.97 * parsers > 0
+
+
+def meaning(answer: dict) -> _Meaning:
+    """Go's answer as the editor compares meanings."""
+    metadata = without_nil(answer)["metadata"]
+    rules = {}
+    for path, rule in metadata["Templates"].items():
+        blank = NewRule(path, "", ())
+        fields = {name: getattr(blank, name) for name in ("template", "when", "uid", "gid", "mode")}
+        rules[path] = {"path": path, "create_only": False, "properties": {}, "null": rule is None} | fields
+        for name, value in (rule or {}).items():
+            field = {"CreateOnly": "create_only"}.get(name, name.lower())
+            rules[path][field] = tuple(value) if name == "When" else value
+    return _Meaning(
+        metadata["Architecture"],
+        metadata["CreationDate"],
+        metadata["ExpiryDate"],
+        metadata["Properties"],
+        rules,
+    )
+
+
+def test_the_real_libraries_read_from_every_edited_text_exactly_the_change(oracle):
+    """Of the samples, the corpus and the recorded texts: what each library could read before."""
+    done = [
+        (name, what, source, do(), change)
+        for name, source in ACCEPTED.items()
+        for what, do, _, change in edits(source)
+        if (name, what.rpartition(" ")[0]) not in REFUSED
+    ]
+    texts = [source.data for *_, source, after, _ in done for source in (source, after)]
+    answers = list(oracle.ask([{"text": base64.b64encode(text).decode()} for text in texts]))
+    compared = 0
+    for (name, what, _, after, change), old, new in zip(done, answers[::2], answers[1::2], strict=True):
+        for library in ("v2", "v3"):
+            if "metadata" not in old[library]:
+                continue
+            wanted = meaning(old[library])
+            change(wanted)
+            assert "metadata" in new[library], f"{name}: {what}: {library}: {new[library]}\n{after.text}"
+            assert meaning(new[library]) == wanted, f"{name}: {what}: {library}\n{after.text}"
+            compared += 1
+    assert compared > 1000

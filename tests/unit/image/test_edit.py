@@ -54,44 +54,12 @@ def meaning(source):
     return edit._meaning(read_metadata(source))
 
 
-def is_json(text):
-    return text.lstrip().startswith("{")
-
-
-@pytest.mark.parametrize("source", ACCEPTED)
-def test_setting_a_property_changes_its_line_alone(source):
-    before = meaning(source)
-    for name, value in [
-        ("serial", "20260101_10:00"),
-        ("description", 'It\'s "new" \\ ünï: # x'),
-        ("os", "n"),
-    ]:
-        after = edit.set_property(source, name, value)
-        removed, added = changed_lines(source.text, after.text)
-        wanted = {**before.properties, name: value}
-        assert meaning(after).properties == wanted
-        if is_json(source.text):
-            assert len(removed) <= 1 and len(added) <= 2
-        elif name in before.properties:
-            assert len(removed) >= 1 and len(added) == 1  # a value of several lines becomes one
-            assert value == before.properties[name] or name in added[0]
-        else:
-            assert len(removed) == (0 if before.properties or not removed else len(removed))
-            assert len(added) <= 2
-        again = edit.set_property(after, name, value)
-        assert again.text == after.text
-
-
 @pytest.mark.parametrize("source", ACCEPTED)
 def test_unsetting_every_property_one_after_the_other_leaves_none(source):
     names = list(read_metadata(source).properties)
     for index, name in enumerate(names):
         before = source
-        try:
-            source = edit.unset_property(source, name)
-        except InputError as error:
-            assert "*" in before.text, error  # an alias or an anchor
-            return
+        source = edit.unset_property(source, name)
         removed, added = changed_lines(before.text, source.text)
         assert removed and len(added) <= len(removed)
         assert list(meaning(source).properties) == names[index + 1 :]
@@ -99,51 +67,11 @@ def test_unsetting_every_property_one_after_the_other_leaves_none(source):
 
 
 @pytest.mark.parametrize("source", ACCEPTED)
-def test_a_rule_is_added_and_taken_away_again(source):
-    after = edit.add_rule(source, NEW)
-    removed, added = changed_lines(source.text, after.text)
-    rule = read_metadata(after).rules[-1]
-    assert (rule.path, rule.template, rule.when, rule.create_only) == (NEW.path, NEW.template, NEW.when, True)
-    assert (rule.uid, rule.gid, rule.mode) == ("0", "1000", "0640")
-    if not is_json(source.text):
-        assert len(removed) <= 1 and all(
-            line.strip() in ("templates: {}", "templates:", "templates: ~")
-            for line in removed
-            if "{" not in line
-        )
-    assert 1 <= len(added) <= 10
-    back = edit.remove_rule(after, NEW.path)
+def test_a_rule_added_and_taken_away_again_leaves_the_text_as_it_was(source):
+    back = edit.remove_rule(edit.add_rule(source, NEW), NEW.path)
     assert meaning(back) == meaning(source)
-    if (
-        read_metadata(source).rules
-        and not source.text.lstrip().startswith("{")
-        and source.text.endswith("\n")
-    ):
+    if read_metadata(source).rules and source.text.endswith("\n"):
         assert back.text == source.text
-
-
-@pytest.mark.parametrize("source", ACCEPTED)
-def test_every_field_of_every_rule_changes_alone(source):
-    for rule in read_metadata(source).rules:
-        if any(other is not rule and other.path == rule.path for other in read_metadata(source).rules):
-            continue
-        for fields in (
-            {"when": ("rename",)},
-            {"mode": "0600"},
-            {"create_only": True},
-            {"template": "other.tpl"},
-            {"mode": "", "create_only": False},
-        ):
-            try:
-                after = edit.change_rule(source, rule.path, fields)
-            except InputError as error:
-                assert "*" in source.text or rule.null, error
-                continue
-            found = next(r for r in read_metadata(after).rules if r.path == rule.path)
-            for name, value in fields.items():
-                assert getattr(found, name) == value
-            removed, added = changed_lines(source.text, after.text)
-            assert len(removed) + len(added) <= 12
 
 
 def text_of(text, **properties):
@@ -170,7 +98,9 @@ def text_of(text, **properties):
         ("properties:\nz: 1", "properties:\n  os: b\nz: 1"),
         ("properties: # c\nz: 1", "properties: # c\n  os: b\nz: 1"),
         ("properties: ~\nz: 1", "properties:\n  os: b\nz: 1"),
-        ("z: 1", "z: 1\nproperties:\n  os: b\n"),
+        ("z: 1", "z: 1\nproperties:\n  os: b"),
+        ("z: 1\rx: 2\r", "z: 1\rx: 2\rproperties:\r  os: b\r"),
+        ("z: 1\r\ny: 1", "z: 1\r\ny: 1\r\nproperties:\r\n  os: b"),
         ("z: 1\r\n", "z: 1\r\nproperties:\r\n  os: b\r\n"),
         ("z: 1\n---\nsecond: 1\n", "z: 1\nproperties:\n  os: b\n---\nsecond: 1\n"),
         ("z: 1\n...\n", "z: 1\nproperties:\n  os: b\n...\n"),
@@ -190,9 +120,76 @@ def test_text_around_a_value_stays(before, after):
     assert text_of(before, os="b") == after
 
 
-def test_an_anchor_that_others_use_is_left_to_an_editor():
-    with pytest.raises(InputError, match="can't be changed in place"):
-        text_of("properties:\n  os: &a old\n  x: *a\n", os="b")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("properties:\n  os: &a old # c\n  x: *a\n", "properties:\n  os: b # c\n  x: &a old\n"),
+        (
+            "properties:\n  os: &a old\n  x: *a # c\n  y: *a\n",
+            "properties:\n  os: b\n  x: &a old # c\n  y: *a\n",
+        ),
+        ("properties: &p\n  os: old\nx: *p\n", "properties:\n  os: b\nx: &p {os: old}\n"),
+        ("x: &p\n  y: 1, 2\n  z: no\nproperties: *p\n",
+         'x: &p\n  y: 1, 2\n  z: no\nproperties: {y: "1, 2", z: no, os: b}\n'),
+        ("x: &p {y: 1}\nproperties:\n  <<: *p\n", "x: &p {y: 1}\nproperties:\n  <<: *p\n  os: b\n"),
+        ("x: &p {os: 1}\nproperties:\n  <<: *p # c\n", "x: &p {os: 1}\nproperties:\n  <<: *p # c\n  os: b\n"),
+        ("x: &p {os: 1}\nproperties:\n  os: 2\n  <<: *p\n  y: 3\n",
+         "x: &p {os: 1}\nproperties:\n  <<: {}\n  y: 3\n  os: b\n"),
+        ("properties:\n  x: |+\n    y\n\nz: 1\n", "properties:\n  x: |+\n    y\n\n  os: b\nz: 1\n"),
+        ("properties:\n  os: |+\n    y\n\nz: 1\n", "properties:\n  os: b\n\nz: 1\n"),
+        ("? properties\n: ? os\n  : a\n", "? properties\n: ? os\n  : b\n"),
+        ("{properties: {os, x: y}}", "{properties: {os: b, x: y}}"),
+        ("{properties: {x: }}", "{properties: {x: , os: b}}"),
+        ("{properties: {x: y, # c\n}}\n", "{properties: {x: y, os: b, # c\n}}\n"),
+        ("properties: {a: 1}\nproperties: ~\n", "properties: {a: 1}\nproperties: ~\nproperties:\n  os: b\n"),
+        ("", "properties:\n  os: b\n"),
+        ("# c\n", "# c\nproperties:\n  os: b\n"),
+        ("~\n", "properties:\n  os: b\n"),
+        ("--- ~ # c\n", "--- # c\nproperties:\n  os: b\n"),
+        ("---\n...\n", "---\nproperties:\n  os: b\n...\n"),
+        ("{}\n", "{properties: {os: b}}\n"),
+    ],
+)  # fmt: skip
+def test_what_is_shared_or_missing_is_no_hindrance(before, after):
+    assert text_of(before, os="b") == after
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_stays_utf_16(encoding):
+    data = "\ufeffproperties:\n  os: é\n".encode(encoding)
+    after = edit.set_property(Source("metadata.yaml", data), "os", "v")
+    assert after.data == "\ufeffproperties:\n  os: v\n".encode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("before", "fields", "after"),
+    [
+        ("templates:\n  /a: ~ # c\n", {"mode": "0600"}, 'templates:\n  /a: # c\n    mode: "0600"\n'),
+        ("templates: {/a: null}\n", {"mode": "0600"}, 'templates: {/a: {mode: "0600"}}\n'),
+        ("templates:\n  /a:\n", {"when": ("start",)}, "templates:\n  /a:\n    when:\n      - start\n"),
+        ("templates:\n  /a:\n    mode: x\n", {"mode": ""}, "templates:\n  /a: {}\n"),
+        ("x: &x {when: [start], mode: '1'}\ntemplates:\n  /a: *x\n  /b: *x\n", {"mode": "2"},
+         "x: &x {when: [start], mode: '1'}\ntemplates:\n  /a: {when: [start], mode: \"2\"}\n  /b: *x\n"),
+        ("templates:\n  /a: &x\n    when:\n    - start\n    template: a\n  /b: *x\n", {"template": "b"},
+         "templates:\n  /a:\n    when:\n    - start\n    template: b\n  /b: &x {when: [start], template: a}\n"),
+        ("x: &x {when: [start], mode: '1'}\ntemplates:\n  /a:\n    <<: *x\n", {"mode": ""},
+         "x: &x {when: [start], mode: '1'}\ntemplates:\n  /a:\n    <<: {when: [start]}\n"),
+        ("templates:\n  /a:\n    when:\n    - create # c\n    # d\n    - 'copy'\n    mode: x\n",
+         {"when": ("create", "start", "copy")},
+         "templates:\n  /a:\n    when:\n    - create # c\n    # d\n    - start\n    - 'copy'\n    mode: x\n"),
+        ("templates: {/a: {when: ['create', copy]}}", {"when": ("create", "start")},
+         "templates: {/a: {when: ['create', start]}}"),
+    ],
+)  # fmt: skip
+def test_a_rule_is_changed_whatever_it_shares(before, fields, after):
+    assert edit.change_rule(Source("metadata.yaml", before), "/a", fields).text == after
+
+
+def test_what_the_libraries_take_from_different_places_is_left_to_an_editor():
+    text = "x: &x {/a: {template: b}}\ntemplates:\n  /a: {template: a}\n  <<: *x\n"
+    with pytest.raises(InputError, match="can't be changed in place") as caught:
+        edit.change_rule(Source("metadata.yaml", text), "/a", {"mode": "1"})
+    assert caught.value.hint == "change it in an editor: templater image edit"
 
 
 def test_a_rule_looks_like_its_neighbours():

@@ -1,0 +1,190 @@
+"""A YAML text as places: where each node of its first document stands, an alias as itself.
+
+Reading metadata.yaml needs to know what an alias stands for; changing its text where it stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+
+from ..errors import MetadataError
+from ..yamltext import HAS_LIBYAML, PureParser
+
+if HAS_LIBYAML:
+    from yaml.cyaml import CParser as _fast  # type: ignore[attr-defined]
+
+Kind = Literal["scalar", "mapping", "sequence", "alias"]
+
+_BREAKS = "\n\r\x85\u2028\u2029"
+_BREAK = re.compile(f"\r\n|[{_BREAKS}]")
+_BREAK_BEFORE = re.compile(f"(?:\r\n|[{_BREAKS}])\\Z")
+_BOM = "\ufeff"
+_LONGEST_KEY = 16384
+_NULLS = ("", "~", "null", "Null", "NULL")
+
+
+@dataclass(eq=False, slots=True)
+class Mark:
+    """A node's place. ``start`` includes its anchor and tag; ``end`` no blank lines behind a block's text."""
+
+    kind: Kind
+    start: int
+    end: int = 0
+    #: behind everything that belongs to it: the blank lines that ``|+`` keeps too
+    reach: int = 0
+    text: str = ""
+    style: str = ""
+    tag: str = ""
+    flow: bool = False
+    anchor: str = ""
+    #: what an alias stands for
+    target: Mark | None = None
+    #: of a mapping keys and values in turn
+    children: list[Mark] = field(default_factory=list)
+
+    @property
+    def real(self) -> Mark:
+        return self.target or self
+
+    @property
+    def null(self) -> bool:
+        plain = not self.style and self.tag in ("", "tag:yaml.org,2002:null")
+        return self.kind == "scalar" and (plain or self.tag.endswith(":null")) and self.text in _NULLS
+
+    @property
+    def empty(self) -> bool:
+        """A value without anything in it, of which a mapping can be made."""
+        return self.null or (self.kind == "mapping" and not self.children)
+
+    def pairs(self) -> Iterator[Place]:
+        for index in range(0, len(self.children), 2):
+            yield Place(self, self.children[index], self.children[index + 1])
+
+    def below(self) -> Iterator[Mark]:
+        """This node and all in it, in the order of the text."""
+        yield self
+        for child in self.children:
+            yield from child.below()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Place:
+    """A pair in its mapping."""
+
+    mapping: Mark
+    key: Mark
+    value: Mark
+
+    @property
+    def name(self) -> str:
+        """The key as Go takes it: null is the empty name."""
+        return "" if self.key.real.null else self.key.real.text
+
+    @property
+    def merge(self) -> bool:
+        key = self.key.real
+        return key.text == "<<" and (not key.style or key.tag.endswith(":merge"))
+
+
+def read(text: str) -> Mark | None:
+    """The first document; None when there is none."""
+    shift = 1 if text.startswith(_BOM) else 0
+    try:
+        if HAS_LIBYAML:
+            return _Reader(text, shift, _fast(text[shift:])).document()
+    except yaml.YAMLError:
+        pass  # keys longer than libyaml takes
+    try:
+        return _Reader(text, shift, PureParser(text[shift:], _LONGEST_KEY)).document()
+    except yaml.YAMLError as error:
+        raise MetadataError(f"not YAML: {error}") from error
+
+
+class _Reader:
+    def __init__(self, text: str, shift: int, parser: Any) -> None:
+        self.text = text
+        self.shift = shift
+        self.parser = parser
+        self.anchors: dict[str, Mark] = {}
+
+    def document(self) -> Mark | None:
+        try:
+            self.parser.get_event()  # StreamStart
+            if isinstance(self.parser.get_event(), StreamEndEvent):
+                return None
+            return self.node(self.parser.get_event())
+        finally:
+            self.parser.dispose()
+
+    def node(self, event: Any) -> Mark:
+        start, end = event.start_mark.index + self.shift, event.end_mark.index + self.shift
+        if isinstance(event, AliasEvent):
+            return Mark("alias", start, end, end, target=self.anchors[str(event.anchor)])
+        mark = Mark("scalar", start, end, end, tag=event.tag or "", anchor=event.anchor or "")
+        if event.anchor:
+            self.anchors[event.anchor] = mark
+        if isinstance(event, ScalarEvent):
+            mark.text, mark.style = event.value, event.style or ""
+            self.trim(mark)
+            return mark
+        assert isinstance(event, MappingStartEvent | SequenceStartEvent)
+        mark.kind = "mapping" if isinstance(event, MappingStartEvent) else "sequence"
+        mark.flow = bool(event.flow_style)
+        while not isinstance(event := self.parser.get_event(), CollectionEndEvent):
+            mark.children.append(self.node(event))
+        assert event.end_mark is not None
+        closing = event.end_mark.index + self.shift
+        if mark.flow:
+            mark.end = mark.reach = closing
+        elif mark.children:
+            # a block ends in front of whatever follows it, comments and all
+            mark.end, mark.reach = mark.children[-1].end, mark.children[-1].reach
+        return mark
+
+    def trim(self, mark: Mark) -> None:
+        """A block's text ends with its last line; its span reaches to what follows it."""
+        if mark.style not in ("|", ">"):
+            return
+        head = re.compile(r"[^|>]*[|>][0-9]?(\+)?").match(self.text, mark.start)
+        mark.end = max(mark.start, len(self.text[: mark.end].rstrip()))
+        if head is None or not head[1]:
+            mark.reach = mark.end
+
+
+# lines
+
+
+def line_start(text: str, at: int) -> int:
+    """Where the line of a place begins, behind a byte order mark."""
+    start = max(text.rfind(character, 0, at) for character in _BREAKS) + 1
+    return start + 1 if start == 0 and at > 0 and text.startswith(_BOM) else start
+
+
+def line_end(text: str, at: int) -> int:
+    """Where the next line begins."""
+    match = _BREAK.search(text, at)
+    return match.end() if match else len(text)
+
+
+def column(text: str, at: int) -> int:
+    return at - line_start(text, at)
+
+
+def newline(text: str, at: int | None = None) -> str:
+    """As the line before a place ends; else as the first line does."""
+    found = _BREAK_BEFORE.search(text, 0, at) if at is not None else None
+    found = found or _BREAK.search(text)
+    return str(found[0]) if found else "\n"

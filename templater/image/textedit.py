@@ -1,0 +1,382 @@
+"""A YAML text with a value set or taken away: everything around it stays as it is, to the byte."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import MetadataError
+from . import spelling
+from .aliases import unshared
+from .marks import Mark, Place, column, line_end, line_start, newline, read
+from .spelling import Value
+
+_STEP = 2
+_COLON = re.compile(r"(?:\s|#.*)*:")
+_QUESTION = re.compile(r"\?[ \t]+\Z")
+_TRAILING_COMMA = re.compile(r"(?:\s|(?<=\s)#.*+)*+,")
+_TABS = re.compile(r"\A(?:[ \t]*\t[ \t]*(?:\r\n|[\r\n]))+")
+_MOST_SHARED = 1000
+
+
+def put(text: str, names: tuple[str, ...], value: Value) -> str:
+    """Set what ``names`` lead to, with the mappings that are missing on the way."""
+    text, way = _unshared(text, names, merged=False)
+    if way is None:
+        return _first(text, _nested(names, value))
+    if way.place is None:
+        return _insert(text, way.nodes[-1], _nested(way.rest, value))
+    if not way.rest:
+        return _replace(text, way.place, value)
+    if way.place.value.empty:
+        return _fill(text, way.place, _nested(way.rest, value))
+    if way.place.value.kind != "mapping":
+        raise MetadataError(f"'{way.place.name}' is not a mapping")
+    return _insert(text, way.place.value, _nested(way.rest, value))
+
+
+def move(text: str, names: tuple[str, ...], value: Value) -> str:
+    """The same with the pair at the end of its mapping, where nothing merged overrides it."""
+    return put(take(text, names), names, value)
+
+
+def add(text: str, names: tuple[str, ...], value: Value) -> str:
+    """The same in a mapping of its own behind all others: what yaml.v2 adds to those before."""
+    root = read(text)
+    if root is None or root.real.kind != "mapping":
+        raise MetadataError("the file holds no mapping")
+    return _insert(text, root, _nested(names, value))
+
+
+def take(text: str, names: tuple[str, ...], *, hollow: str = "") -> str:
+    """Take away what ``names`` lead to, as often as it is there; ``hollow`` stands for an empty mapping."""
+    while True:
+        text, way = _unshared(text, names, merged=True)
+        if way is None or way.rest or way.place is None:
+            return text
+        text = _without(text, way.place, hollow)
+
+
+def has(text: str, names: tuple[str, ...]) -> bool:
+    root = read(text)
+    return root is not None and not _search(root, names, (), merged=True).rest
+
+
+# the way to a value
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """As far as ``names`` lead: the nodes, an alias as itself; the last pair; and what is missing."""
+
+    nodes: tuple[Mark, ...]
+    place: Place | None
+    rest: tuple[str, ...]
+
+
+def _search(node: Mark, names: tuple[str, ...], before: tuple[Mark, ...], *, merged: bool) -> _Way:
+    """The last pair of a name counts. Merged mappings are looked through where the names lead further,
+    and with ``merged`` for the last name too."""
+    nodes = (*before, node)
+    found = _Way(nodes, None, names)
+    if node.real.kind != "mapping" or not names:
+        return found
+    pairs = list(node.real.pairs())
+    for place in reversed(pairs):
+        if place.merge or place.name != names[0]:
+            continue
+        way = _Way(nodes, place, ())
+        if names[1:]:
+            way = _search(place.value, names[1:], nodes, merged=merged)
+            if way.place is None:
+                way = _Way(nodes, place, names[1:])
+        if not way.rest:
+            return way
+        found = min(found, way, key=lambda each: len(each.rest))
+    if not (merged or names[1:]):
+        return found
+    for place in (place for place in pairs if place.merge):
+        for inherited in _merged(place.value):
+            way = _search(inherited[-1], names, (*nodes, *inherited[:-1]), merged=merged)
+            if way.place is not None:
+                found = min(found, way, key=lambda each: len(each.rest))
+    return found
+
+
+def _merged(value: Mark) -> list[tuple[Mark, ...]]:
+    if value.real.kind == "sequence":
+        return [(value, child) for child in value.real.children]
+    return [(value,)]
+
+
+def _unshared(text: str, names: tuple[str, ...], *, merged: bool) -> tuple[str, _Way | None]:
+    """The way, in a text in which nothing on it is shared with other places. None: the text is empty."""
+    for _ in range(_MOST_SHARED):
+        root = read(text)
+        if root is None or (root.null and not root.anchor):
+            return text, None
+        way = _search(root, names, (), merged=merged)
+        nodes = way.nodes
+        place = way.place
+        start = end = 0
+        if place is not None and not way.rest:
+            start, end = (place.key if merged else place.value).start, max(place.value.end, place.key.end)
+        elif place is not None:
+            nodes = (*nodes, place.value)
+        after = unshared(text, root, nodes, start, end)
+        if after == text:
+            return text, way
+        text = after
+    raise MetadataError("too many anchors")
+
+
+def _nested(names: tuple[str, ...], value: Value) -> dict[str, Value]:
+    for name in reversed(names[1:]):
+        value = {name: value}  # type: ignore[dict-item]
+    return {names[0]: value}
+
+
+# a value in its place
+
+
+def _replace(text: str, place: Place, value: Value) -> str:
+    assert not isinstance(value, Mapping), "a mapping is filled, not replaced"
+    old = place.value
+    if isinstance(value, tuple):
+        if old.kind == "sequence" and not old.flow and value:
+            return _replace_items(text, old, value)
+        return _give(text, place, _flow_items(text, old, value, json=_is_json(text, place.mapping)))
+    if isinstance(value, str):
+        return _give(
+            text, place, spelling.in_style(text[old.start : old.end], value, flow=place.mapping.flow)
+        )
+    return _give(text, place, spelling.number(value))
+
+
+def _give(text: str, place: Place, new: str) -> str:
+    """``new`` as the pair's value, with the colon that a key alone has none of."""
+    old = place.value
+    if old.end > old.start:
+        return text[: old.start] + new + text[old.end :]
+    colon = _COLON.match(text, place.key.end, old.start)
+    if colon:
+        gap = "" if text[old.start - 1] in " \t" else " "
+        return text[: old.start] + gap + new + text[old.start :]
+    at = place.key.end
+    if place.mapping.flow:
+        return text[:at] + ": " + new + text[at:]
+    indent = " " * column(text, _begin(text, place.key))
+    return text[:at] + newline(text) + indent + ": " + new + text[at:]
+
+
+def _flow_items(text: str, old: Mark, value: tuple[str, ...], *, json: bool) -> str:
+    """A list in brackets; the items that stay keep their spelling."""
+    kept = {item.text: text[item.start : item.end] for item in old.children if old.flow and not item.target}
+    return "[" + ", ".join(kept.get(item) or spelling.flow(item, json=json) for item in value) + "]"
+
+
+def _replace_items(text: str, old: Mark, value: tuple[str, ...]) -> str:
+    """A list of lines; the items that stay keep their lines and the comments below them."""
+    starts = [text.rindex("-", 0, item.start) for item in old.children]
+    indent = " " * column(text, starts[0])
+    lines = [line_start(text, start) for start in starts[1:]]
+    stop = line_end(text, old.end)
+    chunks = [
+        text[begin:end]
+        for begin, end in zip([starts[0], *lines], [*lines, stop], strict=True)
+    ]  # fmt: skip
+    end = newline(text)
+    kept = {
+        item.text: chunk.removeprefix(indent)
+        for item, chunk in zip(old.children, chunks, strict=True)
+        if not item.target
+    }
+    new = [kept.get(item) or f"- {spelling.scalar(item)}{end}" for item in value]
+    new = [chunk if line_end(chunk, 0) < len(chunk) or chunk.endswith(end) else chunk + end for chunk in new]
+    joined = indent.join(new)
+    if stop == len(text) and not text.endswith(end):
+        joined = joined.removesuffix(end)
+    return text[: starts[0]] + joined + text[stop:]
+
+
+# a new pair
+
+
+def _first(text: str, pair: dict[str, Value]) -> str:
+    """In a document that holds nothing, or null."""
+    root = read(text)
+    lines = _pair_lines(pair, 0, text)
+    if root is None:
+        return _with_lines(text, len(text), lines)
+    text = text[: root.start].rstrip(" \t") + text[root.end :]
+    begin, end = line_start(text, root.start), line_end(text, root.start)
+    if not text[begin:end].strip():
+        return _with_lines(text[:begin] + text[end:], begin, lines)
+    # behind the dashes that begin a document, or before the dots that end it
+    return _with_lines(text, begin if text.startswith("...", begin) else end, lines)
+
+
+def _insert(text: str, mapping: Mark, pair: dict[str, Value]) -> str:
+    if mapping.flow:
+        return _insert_in_flow(text, mapping, pair)
+    indent = column(text, _begin(text, mapping.children[0]))
+    last = mapping.children[-1]
+    end = max(mapping.children[-2].end, last.reach)
+    at = end if last.reach > last.end else line_end(text, end)
+    return _with_lines(text, at, _pair_lines(pair, indent, text))
+
+
+def _with_lines(text: str, at: int, lines: list[str]) -> str:
+    """Lines in front of a line. Where the last line of the text has no end, the new last one has none."""
+    end = newline(text, at)
+    new = end.join(lines)
+    if not text[:at].strip("\ufeff") or text[:at].endswith(end):
+        return text[:at] + new + end + text[at:]
+    return text[:at] + end + new + text[at:]
+
+
+def _fill(text: str, place: Place, pair: dict[str, Value]) -> str:
+    """A pair for a key that has nothing: ``properties:``, ``properties: ~`` or ``properties: {}``."""
+    value = place.value
+    if value.kind == "mapping":
+        return _insert_in_flow(text, value, pair)
+    if place.mapping.flow or not _COLON.match(text, place.key.end, value.start):
+        return _give(text, place, spelling.flow(pair, json=_is_json(text, place.mapping)))  # type: ignore[arg-type]
+    if value.end > value.start:
+        text = text[: value.start].rstrip(" \t") + text[value.end :]
+    colon = _COLON.match(text, place.key.end)
+    assert colon is not None
+    indent = column(text, _begin(text, place.key)) + _step(text)
+    return _with_lines(text, line_end(text, colon.end()), _pair_lines(pair, indent, text))
+
+
+def _insert_in_flow(text: str, mapping: Mark, pair: dict[str, Value]) -> str:
+    json = _is_json(text, mapping)
+    new = spelling.flow(pair, json=json)[1:-1]  # type: ignore[arg-type]
+    closing = mapping.end - 1
+    if not mapping.children:
+        return text[: text.rindex("{", mapping.start, closing) + 1] + new + text[closing:]
+    last = max(mapping.children[-2].end, mapping.children[-1].end)
+    trailing = _TRAILING_COMMA.match(text, last, closing)
+    at = trailing.end() if trailing else last
+    comma = "," if text[last - 1] != ":" else " ,"
+    first = mapping.children[0].start
+    begin = line_start(text, first)
+    alone = not text[begin:first].strip() and mapping.start < begin
+    gap = newline(text, begin) + text[begin:first] if alone else " "
+    return text[:at] + (gap + new + "," if trailing else comma + gap + new) + text[at:]
+
+
+# a pair less
+
+
+def _without(text: str, place: Place, hollow: str) -> str:
+    if place.mapping.flow:
+        return _without_in_flow(text, place)
+    mapping = place.mapping
+    begin = _begin(text, place.key)
+    if hollow and len(mapping.children) == 2:
+        before = text[: mapping.start]
+        lead = before.rstrip()
+        before = f"{lead} " if lead.endswith(":") else before
+        return before + hollow + text[max(place.key.end, place.value.end) :]
+    start = line_start(text, begin)
+    if text[start:begin].strip():
+        if place.key is mapping.children[0] and len(mapping.children) > 2:
+            return text[:begin] + text[_begin(text, mapping.children[2]) :]
+        raise MetadataError("the key does not begin its line")
+    last = max(place.key.end, place.value.reach)
+    behind = text[last if place.value.reach > place.value.end else line_end(text, last) :]
+    # a line of blanks and tabs may stand behind a value only
+    return text[:start] + (_TABS.sub("", behind) if place.key is mapping.children[0] else behind)
+
+
+def _without_in_flow(text: str, place: Place) -> str:
+    start, end = _begin(text, place.key), max(place.key.end, place.value.end)
+    comma = _TRAILING_COMMA.match(text, end, place.mapping.end - 1)
+    if comma and place.key is not place.mapping.children[-2]:
+        behind = re.compile(r"[ \t]*(?:(?:\r\n|[\r\n])[ \t]*)?").match(text, comma.end())
+        assert behind is not None
+        return text[:start] + text[behind.end() :]
+    before = text[:start].rstrip()
+    if comma:
+        return before + text[comma.end() :]
+    return before.removesuffix(",") + text[end:]
+
+
+# how the file is laid out
+
+
+def _begin(text: str, key: Mark) -> int:
+    """Where a pair begins: at its key, or the question mark before it."""
+    found = _QUESTION.search(text, line_start(text, key.start), key.start)
+    return found.start() if found else key.start
+
+
+def _is_json(text: str, mapping: Mark) -> bool:
+    return bool(mapping.children) and text[mapping.children[0].start] == '"'
+
+
+def _pair_lines(pair: dict[str, Value], indent: int, text: str) -> list[str]:
+    """A pair as lines; lists as the file's other rules have theirs."""
+    lines: list[str] = []
+    for name, value in pair.items():
+        lead = " " * indent + spelling.key(name) + ":"
+        if isinstance(value, Mapping):
+            lines += [lead, *_pair_lines(dict(value), indent + _step_below(text, indent), text)]
+        elif isinstance(value, tuple) and value and (offset := _list_offset(text)) is not None:
+            lines += [lead, *(" " * (indent + offset) + f"- {spelling.scalar(item)}" for item in value)]
+        elif isinstance(value, str):
+            lines.append(f"{lead} {spelling.scalar(value)}")
+        else:
+            lines.append(f"{lead} {spelling.flow(value, json=False)}")
+    return lines
+
+
+def _blocks(mapping: Mark | None) -> list[Place]:
+    """The pairs of a block mapping whose values are block mappings themselves."""
+    if mapping is None or mapping.kind != "mapping" or mapping.flow:
+        return []
+    return [
+        place
+        for place in mapping.pairs()
+        if place.value.kind == "mapping" and not place.value.flow and place.value.children
+    ]
+
+
+def _step(text: str) -> int:
+    """How far the author indents: as the first indented mapping is."""
+    for place in _blocks(read(text)):
+        return max(1, column(text, place.value.children[0].start) - column(text, _begin(text, place.key)))
+    return _STEP
+
+
+def _step_below(text: str, indent: int) -> int:
+    """The same inside of rules, if that is where it goes."""
+    if indent:
+        for rule in _rules(text):
+            if rule.value.kind == "mapping" and rule.value.children and not rule.value.flow:
+                return max(
+                    1, column(text, rule.value.children[0].start) - column(text, _begin(text, rule.key))
+                )
+    return _step(text)
+
+
+def _rules(text: str) -> list[Place]:
+    return [
+        rule for place in _blocks(read(text)) if place.name == "templates" for rule in place.value.pairs()
+    ]
+
+
+def _list_offset(text: str) -> int | None:
+    """How the file indents ``when`` lists under their key; None for lists in brackets."""
+    for rule in _rules(text):
+        fields = rule.value.pairs() if rule.value.kind == "mapping" and not rule.value.flow else ()
+        for place in fields:
+            if place.name == "when" and place.value.kind == "sequence" and place.value.children:
+                if place.value.flow:
+                    return None
+                dash = text.rindex("-", 0, place.value.children[0].start)
+                return max(0, column(text, dash) - column(text, _begin(text, place.key)))
+    return 2
