@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import instances
 from tests.bench.cases import CASES
 from tests.bench.hardening import (
     PLAIN,
@@ -65,3 +66,21 @@ def test_only_writing_without_any_care_has_no_limit():
     assert summary({"a": {"called": fast, PLAIN: slow}})[1]
     assert not summary({"a": {"called": slow, PLAIN: fast}})[1]
     assert "| called | 1.10 | 1.00 |" in summary({"a": {"called": fast}})[0]
+
+
+def test_many_instances_are_rendered_the_same_by_everybody(capsys):
+    assert instances.main(["--counts", "1", "40", "--rounds", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "| 40 | templater, 2 processes |" in said
+
+
+def test_a_list_that_is_rendered_otherwise_is_not_measured(tmp_path):
+    instances.write_list(tmp_path / "3.json", 3)
+    text = '{"instance": "web0", "contents": ["no"]}'
+    ours = '{"instance": "web0", "changes": [{"content": "yes"}]}'
+    jobs = [
+        instances.Contestant(name, lambda file, said=said: ["/bin/echo", said])
+        for name, said in [("one", ours), ("two", ours), ("go", text), ("go 2", text)]
+    ]
+    with pytest.raises(SystemExit, match="not the same"):
+        instances.check(jobs, tmp_path, tmp_path / "3.json")

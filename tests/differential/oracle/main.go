@@ -5,7 +5,7 @@
 // overflow ends it without a word. Whoever drives it starts it again.
 //
 // "seconds" is how long that may be for this line; "repeat": n renders n times and reports "outputs" where they differ: the order of Go's maps is random.
-// With -bench, every line is measured instead: nanoseconds of parse and execute, and of execute alone.
+// With -instances, lines are not read: see fleet.go. With -bench, every line is measured instead: nanoseconds of parse and execute, and of execute alone.
 package main
 
 import (
@@ -62,12 +62,22 @@ func (noFiles) Get(path string) (io.Reader, error) { return nil, errors.New("no 
 
 var timeout = flag.Duration("timeout", 2*time.Second, "give up on a line after this long")
 var bench = flag.Int("bench", 0, "measure every line this many times, in ten batches")
+var instances = flag.String("instances", "", "render -rules for every instance of this list instead")
+var rules = flag.String("rules", "", "files to be rendered: a JSON list")
+var jobs = flag.Int("jobs", 1, "goroutines for -instances")
 
 func main() {
 	flag.Parse()
 	debug.SetMaxStack(16 << 20)
 	if *bench == 0 {
 		debug.SetGCPercent(400)
+	}
+	if *instances != "" {
+		if err := fleet(*instances, *rules, *jobs); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
 	out := bufio.NewWriter(os.Stdout)
 	in := bufio.NewReaderSize(os.Stdin, 1<<20)
