@@ -48,17 +48,20 @@ def argv(runtime: str, options: list[str]) -> list[str]:
     """The command that a runtime runs: this interpreter, bare, and the hook's own module.
 
     Isolated (-I) so that neither environment nor current directory matter, without ``site`` (-S)
-    because that costs as much as the hook's own modules.
+    because that costs as much as the hook's own modules. The standard library comes before our packages:
+    a module in C is then found without a look into their folders.
     """
     if runtime not in RUNTIMES:
         raise UsageError(f"there is no hook for '{runtime}'", hint=f"there are {', '.join(RUNTIMES)}")
-    code = f"import sys;sys.path[:0]={json.dumps(search_path())};from templater_hook import main;main()"
+    first = os.path.join(os.path.dirname(os.path.abspath(__file__)), "line")
+    places = f"sys.path[:0]={json.dumps([first])};sys.path+={json.dumps(search_path())}"
+    code = f"import sys;{places};from templater_hook import main;main()"
     return [sys.executable, "-I", "-S", "-c", code, runtime, *options]
 
 
 def search_path() -> list[str]:
-    """The folder of the hook's first module, and those in which ``PACKAGES`` lie, ours first."""
-    found = [os.path.join(os.path.dirname(__file__), "line")]
+    """The folders in which ``PACKAGES`` lie, ours first."""
+    found: list[str] = []
     for package in PACKAGES:
         spec = find_spec(package)
         if spec is None or not spec.submodule_search_locations:

@@ -11,7 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
 
-    Entry = tuple[str, str, bool, int, int, int, int]
+    Entry = tuple[str, str, bool, int, int]
+    Group = tuple[list[Entry], int, int]
 
 PACKAGE = __file__.rpartition("/hooks/")[0]
 
@@ -66,20 +67,25 @@ def write(place: str) -> None:
 
 
 def contents() -> bytes:
-    """First what stands where, then the codes one after the other."""
-    codes: list[bytes] = []
-    groups: list[list[Entry]] = []
+    """First what stands where, then the codes of one group after the other.
+
+    Those of a group are one value: what modules have in common, names above all, is there and made once.
+    """
+    parts: list[bytes] = []
+    groups: list[Group] = []
     at = 0
     for names in GROUPS:
-        group: list[Entry] = []
+        entries: list[Entry] = []
+        codes: list[CodeType] = []
         for name in names:
             file, is_package = source_of(name)
             age, size, code = compiled(file)
-            codes.append(marshal.dumps(code))
-            group.append((name, file, is_package, age, size, at, at + len(codes[-1])))
-            at += len(codes[-1])
-        groups.append(group)
-    return marshal.dumps((sys.hexversion, PACKAGE, at, groups)) + b"".join(codes)
+            entries.append((name, file, is_package, age, size))
+            codes.append(code)
+        parts.append(marshal.dumps(tuple(codes)))
+        groups.append((entries, at, at + len(parts[-1])))
+        at += len(parts[-1])
+    return marshal.dumps((sys.hexversion, PACKAGE, at, groups)) + b"".join(parts)
 
 
 def source_of(name: str) -> "tuple[str, bool]":
@@ -88,14 +94,14 @@ def source_of(name: str) -> "tuple[str, bool]":
 
 
 def compiled(file: str) -> "tuple[int, int, CodeType]":
-    """A source's age and size, and its code."""
+    """A source's age and size, and its code, without what only readers and type checkers need."""
     status = posix.stat(file)
     fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         source = posix.read(fd, status.st_size)
     finally:
         posix.close(fd)
-    return status.st_mtime_ns, status.st_size, compile(source, file, "exec")
+    return status.st_mtime_ns, status.st_size, compile(source, file, "exec", optimize=2)
 
 
 def _is_directory(path: str) -> bool:

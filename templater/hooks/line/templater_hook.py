@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, NoReturn
 
-    #: name, source, whether it is a package, the source's age and size, where its code begins and ends
-    Entry = tuple[str, str, bool, int, int, int, int]
+    #: name, source, whether it is a package, the source's age and size
+    Entry = tuple[str, str, bool, int, int]
+    #: its modules, and where their codes begin and end
+    Group = tuple[list[Entry], int, int]
 
-FORMAT = 3
+FORMAT = 4
 PACKAGE = __file__.rpartition("/hooks/")[0]
 
 #: the first module of a hook that has to read and compile
@@ -79,7 +81,7 @@ class Modules:
 
     def __init__(self, data: bytes) -> None:
         #: by each module's name the group that it is in, until that is loaded
-        self.groups: dict[str, list[Entry]] = {}
+        self.groups: dict[str, Group] = {}
         self.codes = memoryview(data)
         self.cold = False
         self.stale = True
@@ -89,7 +91,7 @@ class Modules:
             return
         if (version, package) == (sys.hexversion, PACKAGE):
             self.codes = self.codes[len(data) - size :]
-            self.groups = {entry[0]: group for group in groups for entry in group}
+            self.groups = {entry[0]: group for group in groups for entry in group[0]}
             self.stale = False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> "Any":
@@ -109,18 +111,19 @@ class Modules:
     def exec_module(self, module: "ModuleType") -> None:
         """It was, with its group."""
 
-    def load(self, group: "list[Entry]") -> bool:
+    def load(self, group: "Group") -> bool:
         """Run the modules of a group; False if one of their sources has changed."""
-        for entry in group:
-            self.groups.pop(entry[0], None)
-        for _, file, _, age, size, _, _ in group:
+        entries, start, end = group
+        for name, file, _, age, size in entries:
+            self.groups.pop(name, None)
             status = posix.stat(file)
             if status.st_mtime_ns != age or status.st_size != size:
                 self.stale = True
                 return False
-        for name, file, is_package, _, _, start, end in group:
+        codes = marshal.loads(self.codes[start:end])  # noqa: S302
+        for (name, file, is_package, _, _), code in zip(entries, codes, strict=True):
             if name not in sys.modules:
-                self.run(name, file, is_package, marshal.loads(self.codes[start:end]))  # noqa: S302
+                self.run(name, file, is_package, code)
         return True
 
     def run(self, name: str, file: str, is_package: bool, code: "Any") -> None:

@@ -92,8 +92,8 @@ def test_a_damaged_file_is_none(package, data):
 def test_a_file_that_others_can_write_is_none(package):
     line(package)
     version, where, _, groups = marshal.loads(kept(package).read_bytes())
-    evil = marshal.dumps(compile("raise SystemExit(99)", "x", "exec"))
-    groups = [[(*entry[:5], 0, len(evil)) for entry in group] for group in groups]
+    evil = marshal.dumps((compile("raise SystemExit(99)", "x", "exec"),) * 99)
+    groups = [(entries, 0, len(evil)) for entries, _, _ in groups]
     kept(package).write_bytes(marshal.dumps((version, where, len(evil), groups)) + evil)
     assert line(package).returncode == 99, "it would have been used"
     kept(package).chmod(0o666)
