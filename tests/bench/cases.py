@@ -127,8 +127,8 @@ CASES = (
 )
 
 
-def corpus(most: int = 20) -> list[Case]:
-    """The templates that most images of the corpus share; none where there is no corpus."""
+def corpus() -> list[Case]:
+    """Every template of the corpus, what most images share first; none where there is no corpus."""
     root = Path(__file__).resolve().parents[2]
     folder = Path(os.environ.get("TEMPLATER_CORPUS") or root.parent / "shared" / "corpus") / "images"
     texts: Counter[str] = Counter()
@@ -138,4 +138,4 @@ def corpus(most: int = 20) -> list[Case]:
         if "{{" in text or "{%" in text:
             texts[text] += 1
             names.setdefault(text, f"{path.parent.parent.name}/{path.name}")
-    return [Case(f"{count}x {names[text]}", text) for text, count in texts.most_common(most)]
+    return [Case(f"{count}x {names[text]}", text) for text, count in texts.most_common()]

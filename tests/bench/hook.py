@@ -57,22 +57,35 @@ ENGINES = {
     "def render(t, c): return e.from_string(t).render(c)",
     "Django script": "from django.template import Context, Engine\ne = Engine()\n"
     "def render(t, c): return e.from_string(t).render(Context(c, autoescape=False))",
-    "minijinja (Python) script": "import minijinja\ne = minijinja.Environment(keep_trailing_newline=True)\n"
+    "minijinja script (a Rust extension)": "import minijinja\ne = minijinja.Environment(keep_trailing_newline=True)\n"
     "def render(t, c): return e.render_str(t, **c)",
 }
-NEEDS = {"Django script": "django", "minijinja (Python) script": "minijinja"}
+NEEDS = {"Django script": "django", "minijinja script (a Rust extension)": "minijinja"}
 
 
 class Contestant:
     """One contestant: a command, and what it leaves behind."""
 
-    def __init__(self, name: str, words: list[str], files: int = COUNT, note: str = "", **options) -> None:
+    def __init__(
+        self,
+        name: str,
+        words: list[str],
+        files: int = COUNT,
+        note: str = "",
+        prints: bool = False,
+        **options,
+    ) -> None:
         self.name = name
+        #: another program, and not one of ours or a bare interpreter
+        self.peer = not name.startswith(("hook", "console", "python"))
+        #: prints the first file, and writes none
+        self.prints = prints
         self.words = words
         self.files = files
         self.note = note
         self.options = options
         self.times: list[float] = []
+        self.printed = ""
 
     def run(self) -> float:
         start = perf_counter()
@@ -80,6 +93,7 @@ class Contestant:
         seconds = perf_counter() - start
         if answer.returncode:
             raise SystemExit(f"{self.name}: {answer.stderr.decode()}")
+        self.printed = answer.stdout.decode()
         return seconds * 1000
 
 
@@ -138,11 +152,18 @@ def others(folder: Path) -> Iterator[Contestant]:
             "-o",
             f"{folder}/rootfs/etc/t0",
         ]
-        yield Contestant("minijinja-cli", words, 1, "one template only")
+        yield Contestant("minijinja-cli", words, 1, "a Rust program; one template only")
+    else:
+        sys.stderr.write("left out: minijinja-cli is not installed (cargo install minijinja-cli)\n")
     if shutil.which("cloud-init"):
-        (folder / "peer/ci.tpl").write_text("## template: jinja\n" + (folder / "peer/t0.tpl").read_text())
+        # its Jinja2 takes away the end of a line that ends in a tag
+        text = (folder / "peer/t0.tpl").read_text().replace("%}\n", "%}\n\n")
+        (folder / "peer/ci.tpl").write_text("## template: jinja\n" + text)
         words = ["cloud-init", "devel", "render", f"{folder}/peer/ci.tpl", "-i", f"{folder}/data.json"]
-        yield Contestant("cloud-init devel render", words, 0, "one template only, to standard output")
+        note = "one template only, to standard output"
+        yield Contestant("cloud-init devel render", words, 0, note, prints=True)
+    else:
+        sys.stderr.write("left out: cloud-init is not installed (Debian: cloud-init)\n")
     try:
         program = program_for("v4")
     except Unavailable as missing:
@@ -166,6 +187,8 @@ def check(folder: Path, job: Contestant) -> None:
         wanted = WANTED % number
         if got.rstrip("\n") != wanted.rstrip("\n"):  # a command line tool may drop the last line's end
             raise SystemExit(f"{job.name} wrote {got!r}, not {wanted!r}")
+    if job.prints and job.printed.rstrip("\n") != (WANTED % 0).rstrip("\n"):
+        raise SystemExit(f"{job.name} printed {job.printed!r}, not {WANTED % 0!r}")
 
 
 def spoil(folder: Path) -> None:
@@ -178,6 +201,18 @@ def row(job: Contestant, base: float) -> str:
     median, least = statistics.median(job.times), min(job.times)
     note = f" ({job.note})" if job.note else ""
     return f"| {job.name}{note} | {least:.1f} | {median:.1f} | {median / base:.2f} |"
+
+
+def beside_the_hook(jobs: list[Contestant]) -> Iterator[str]:
+    """How many times as long as a warm hook every peer takes, round by round."""
+    hooks = [job for job in jobs if job.name.startswith("hook, warm")]
+    yield "\nas long as a warm hook takes (" + "; ".join(job.name for job in hooks) + "), round by round:\n"
+    for job in jobs:
+        if job.peer:
+            ratios = [
+                statistics.median(a / b for a, b in zip(job.times, hook.times, strict=True)) for hook in hooks
+            ]
+            yield f"* {job.name}: " + " and ".join(f"{ratio:.1f} x" for ratio in ratios)
 
 
 def main(arguments: list[str]) -> int:
@@ -197,4 +232,5 @@ def main(arguments: list[str]) -> int:
     sys.stdout.write(f"Python {sys.version.split()[0]}, {options.rounds} rounds\n\n")
     sys.stdout.write("| program | least ms | median ms | x `python -I -c pass` |\n|---|--:|--:|--:|\n")
     sys.stdout.write("".join(row(job, base) + "\n" for job in jobs))
+    sys.stdout.write("".join(line + "\n" for line in beside_the_hook(jobs)))
     return 0

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from time import perf_counter_ns
 from typing import Any
 
+from templater.errors import TemplaterError
 from templater.pongo2 import compile
 from templater.pongo2.dialect import V4
 from templater.pongo2.embedding import daemon_context
@@ -21,6 +22,8 @@ from .cases import CASES, CONTEXT, Case, corpus
 Action = Callable[[], Any]
 ROUND_NS = 30_000_000  # how long one engine is measured at a time
 BATCHES = 10
+#: in the place of a text
+FAILS = "(an error)"
 
 
 class Engine:
@@ -143,10 +146,7 @@ class Go:
     def texts(self, cases: Iterable[Case]) -> dict[str, str]:
         with Oracle(self.program) as oracle:
             answers = oracle.ask([self.request(case) for case in cases])
-            return {
-                case.name: answer.get("output", answer.get("error", ""))
-                for case, answer in zip(cases, answers)
-            }
+            return {case.name: answer.get("output", FAILS) for case, answer in zip(cases, answers)}
 
     def times(self, cases: list[Case], calls: int) -> dict[str, tuple[float, float]]:
         with Oracle(self.program, "-bench", str(calls), "-timeout", "60s") as oracle:
@@ -185,7 +185,9 @@ class Comparison:
                 engine.name: text for engine in self.engines if (text := self.text(engine, case)) is not None
             }
             texts |= {"pongo2": wanted[case.name]} if wanted else {}
-            if len(set(texts.values())) == 1:
+            if set(texts.values()) == {FAILS}:
+                sys.stderr.write(f"an error to everybody, left out: {case.name}\n")
+            elif len(set(texts.values())) == 1:
                 fine.append(case)
             else:
                 wrong.append(f"{case.name}: {json.dumps(texts, indent=2)}")
@@ -193,8 +195,11 @@ class Comparison:
 
     @staticmethod
     def text(engine: Engine, case: Case) -> str | None:
-        action = engine.prepare(case)
-        return None if action is None else str(action())
+        try:
+            action = engine.prepare(case)
+            return None if action is None else str(action())
+        except TemplaterError:
+            return FAILS
 
     def measure(self) -> None:
         for _ in range(self.rounds):
@@ -229,6 +234,7 @@ def table(title: str, times: dict[tuple[str, str], float], cases: list[Case]) ->
             cells.append(f"{'-':>22}" if other is None else f"{other / 1000:10.2f} µs {other / ours:6.2f} x")
         lines.append(f"{case.name[-27:]:28}" + "".join(cells))
     lines.append(f"{'all together':28}" + "".join(total(times, cases, name) for name in columns))
+    lines.append(f"{'least and most':28}" + "".join(span(times, cases, name) for name in columns))
     return "\n".join(lines)
 
 
@@ -242,10 +248,22 @@ def total(times: dict[tuple[str, str], float], cases: list[Case], engine: str) -
     return f"{theirs / 1000:10.2f} µs {theirs / ours:6.2f} x"
 
 
+def span(times: dict[tuple[str, str], float], cases: list[Case], engine: str) -> str:
+    """How many times as long as ours it takes, where that is least and where it is most."""
+    if engine == "templater":
+        return f"{'':>22}"
+    ratios = [
+        times[case.name, engine] / times[case.name, "templater"]
+        for case in cases
+        if (case.name, engine) in times
+    ]
+    return f"{min(ratios):10.2f} x  {max(ratios):6.2f} x "
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench render", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--corpus", action="store_true", help="the corpus's commonest templates instead")
+    parser.add_argument("--corpus", action="store_true", help="every template of the corpus instead")
     options = parser.parse_args(arguments)
     comparison = Comparison(corpus() if options.corpus else list(CASES), options.rounds)
     for wrong in comparison.wrong:
