@@ -7,6 +7,7 @@ else, a hang of 10 seconds, or 1 GiB of memory is a finding, which belongs into 
 import contextlib
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -83,6 +84,43 @@ def tar() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
     return one, tar_seeds()
 
 
+def unpacking() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
+    """Archives that are unpacked: nothing appears beside the directory, and what is refused leaves nothing."""
+    from templater.errors import TemplaterError
+    from templater.image.contents import open_contents
+    from templater.image.limits import Limits
+    from templater.image.unpack import Policy, unpack
+
+    limits = Limits(unpacked_bytes=1 << 20, members=200, window_bytes=1 << 23)
+    shared = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    folder = tempfile.mkdtemp(prefix="templater-fuzz-", dir=shared)
+    target, canary = os.path.join(folder, "deep", "c1"), os.path.join(folder, "canary")
+    os.mkdir(os.path.dirname(target))
+    Path(canary).write_text("alive")
+
+    def one(data: bytes) -> None:
+        fd = os.memfd_create("archive")
+        try:
+            os.write(fd, data)
+            contents = open_contents(f"/proc/self/fd/{fd}", limits=limits)
+            try:
+                unpack(contents, contents.parts(), target, policy=Policy(owners=False))
+            except TemplaterError:
+                assert not os.path.exists(target), "refused, and half of it stays"
+        except TemplaterError:
+            pass
+        finally:
+            os.close(fd)
+        assert sorted(os.listdir(folder)) == ["canary", "deep"]
+        assert Path(canary).read_text() == "alive"
+        assert os.listdir(os.path.dirname(target)) in ([], ["c1"])
+        if os.path.exists(target):
+            assert os.path.realpath(os.path.join(target, "rootfs")) == os.path.join(target, "rootfs")
+            shutil.rmtree(target)
+
+    return one, tar_seeds()
+
+
 def tar_seeds() -> Iterator[bytes]:
     import bz2
     import gzip
@@ -147,7 +185,9 @@ def hook() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
     return one, seeds()
 
 
-TARGETS = {"metadata": metadata, "instance": instance, "template": template, "tar": tar, "hook": hook}
+TARGETS = {
+    "metadata": metadata, "instance": instance, "template": template, "tar": tar, "unpack": unpacking, "hook": hook,
+}  # fmt: skip
 
 
 def fuzz(name: str, seconds: int) -> None:

@@ -4,7 +4,7 @@ A fuzzer calls ``one`` with what it makes up; ``seeds`` is what it may begin wit
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from templater.errors import TemplaterError
 from templater.instance_list import stream_instances
@@ -20,11 +20,22 @@ def one(data: bytes) -> None:
         except TemplaterError as error:
             assert error.explain()
             assert error.span is None or error.span.start <= len(error.span.source.text)
+    stream = io.BytesIO(data)
+    pieces = streamed(lambda size: stream.read(min(size, 5)))
+    assert streamed(io.BytesIO(data).read) == pieces, "it matters in which pieces a list is read"
+
+
+def streamed(read: Callable[[int], bytes]) -> tuple[list[str], str]:
+    """The names of a list's instances, and the kind of error behind them."""
+    names = []
     try:
-        for instance in stream_instances(io.BytesIO(data).read, "fleet.json"):
+        for instance in stream_instances(read, "fleet.json"):
             assert instance.name
+            names.append(instance.name)
     except TemplaterError as error:
         assert error.explain()
+        return names, type(error).__name__
+    return names, ""
 
 
 def seeds() -> Iterator[bytes]:
