@@ -90,12 +90,12 @@ class Given:
 
         return Limits(**values)
 
-    def for_images(self) -> "ImageLimits":
+    def for_images(self, ours: "ImageLimits | None" = None) -> "ImageLimits":
         from dataclasses import replace
 
         from .image.limits import DEFAULT
 
-        return replace(DEFAULT, **self.image)
+        return replace(ours or DEFAULT, **self.image)
 
     def for_child(self, wall: float, cpu: int) -> "Bounds":
         from .child import Bounds

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 #: an existing file larger than this is compared by size alone, and no diff of it is shown
 MAX_COMPARED = 64 << 20
+#: nor are more bytes than this held of all existing files together
+MAX_HELD = 256 << 20
 
 
 def plan(
@@ -353,10 +355,11 @@ def _passes(renderings: "Iterable[Rendering]") -> "Iterator[list[Rendering]]":
 class _Seen:
     """A root filesystem with the changes of earlier passes on top; without one, only those are known."""
 
-    __slots__ = ("files", "known", "made", "rootfs")
+    __slots__ = ("files", "held", "known", "made", "rootfs")
 
     def __init__(self, rootfs: "RootfsView | None") -> None:
         self.rootfs = rootfs
+        self.held = 0
         self.known = rootfs is not None
         self.files: dict[str, bytes] = {}
         self.made: dict[str, Entry] = {}
@@ -385,9 +388,13 @@ class _Seen:
 
     def content(self, path: str, entry: Entry) -> "bytes | None":
         """What the file holds; None when that is too much to compare."""
-        if entry.size > MAX_COMPARED and path not in self.files:
+        if path in self.files:
+            return self.files[path]
+        if entry.size > min(MAX_COMPARED, MAX_HELD - self.held):
             return None
         try:
-            return self.read(path, MAX_COMPARED)
+            data = self.read(path, MAX_COMPARED)
         except LimitError:
             return None
+        self.held += len(data)
+        return data

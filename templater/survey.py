@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from .checks import Name, Survey
-from .errors import TemplaterError
+from .errors import LimitError, TemplaterError
 from .image.archive import HARD_LINK, Archive, Member, open_archive
 from .image.limits import DEFAULT, Limits
 from .metadata import Metadata
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
 
 Reader = Callable[[], bytes]
 
+#: every name is held and looked at by many checks, so there may be fewer than where they are only passed
+MOST_NAMES = 1_000_000
+#: what is judged unless somebody asks for another limit
+AUDITED = replace(DEFAULT, members=MOST_NAMES)
+
 
 def survey(
     path: str,
-    limits: Limits = DEFAULT,
+    limits: Limits = AUDITED,
     *,
     yaml: YamlLimits | None = None,
     rendering: RenderLimits | None = None,
@@ -54,6 +60,8 @@ class _Reading:
         self.limits = limits
         self.yaml = yaml
         self.names: list[Name] = []
+        #: bytes of all templates together
+        self.held = 0
         self.templates: dict[str, TemplateFile] = {}
         self.metadata: Source | None = None
         self.errors: list[TemplaterError] = []
@@ -69,6 +77,8 @@ class _Reading:
                     if entry is None:
                         continue
                     self.names.append(Name(place[1:], entry))
+                    if len(self.names) > self.limits.members:
+                        raise LimitError(f"'{self.path}' has more than {self.limits.members} names")
                     if entry.kind == DIRECTORY and not entry.is_mount:
                         pending.append(place)
                     elif entry.kind == FILE and self.wanted(place[1:]):
@@ -102,6 +112,8 @@ class _Reading:
         """The content of metadata.yaml or a template; the last one of a name counts, as for the daemons."""
         try:
             data = read()
+            if path != "metadata.yaml":
+                self.hold(len(data))
         except TemplaterError as error:
             if path == "metadata.yaml":
                 self.errors.append(error)
@@ -112,6 +124,11 @@ class _Reading:
             self.metadata = Source(f"{self.path}/{path}", data)
         else:
             self.templates[path.partition("/")[2]] = TemplateFile(entry, data)
+
+    def hold(self, size: int) -> None:
+        if self.held + size > self.limits.templates_bytes:
+            raise LimitError(f"the templates have more than {self.limits.templates_bytes} bytes together")
+        self.held += size
 
     def survey(self, rendering: RenderLimits | None) -> Survey:
         metadata = self.decoded()

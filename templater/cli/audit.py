@@ -44,11 +44,11 @@ LEVELS = [*reversed(COLOURS)]
 def command(image: str, at_least: str, report: str, limits: Given, as_json: bool) -> int:
     from ..audit import Severity, audit, finding_data, sarif
     from ..checks.runaway import SECONDS, TOTAL
-    from ..survey import survey
+    from ..survey import AUDITED, survey
 
     rendering = limits.for_rendering(SECONDS, TOTAL)
     surveyed = survey(
-        options.existing(image), limits.for_images(), yaml=limits.for_reading(), rendering=rendering
+        options.existing(image), limits.for_images(AUDITED), yaml=limits.for_reading(), rendering=rendering
     )
     findings = [finding for finding in audit(surveyed) if finding.severity >= Severity.named(at_least)]
     if report == "sarif":

@@ -53,54 +53,31 @@ def command(
     as_json: bool,
 ) -> int:
     from ..image import open_image
+    from ..rootfs.paper import Paper
     from ..simulate import parse_step, simulate
-    from .planning import rendering
+    from .planning import open_rootfs, rendering
 
     parsed = [parse_step(step) for step in steps]
     described = instance.read()
     for note in described.notes:
         output.say(f"note: {note}")
-    paper = on_paper(rootfs) if rootfs else None
-    reports = simulate(
-        open_image(src, limits.for_images()),
-        described,
-        parsed,
-        rootfs=paper,
-        host=host,
-        dialect=dialect,
-        limits=rendering(limits),
-        reading=limits.for_reading(),
-    )
+    with open_rootfs(rootfs) as view:
+        reports = simulate(
+            open_image(src, limits.for_images()),
+            described,
+            parsed,
+            rootfs=None if view is None else Paper(view),
+            host=host,
+            dialect=dialect,
+            limits=rendering(limits),
+            reading=limits.for_reading(),
+        )
     if as_json:
         output.write_json([report_data(report) for report in reports])
     else:
         output.write("".join(text_of(report, as_diff=as_diff) for report in reports))
     errors = [report.error for report in reports if report.error is not None]
     return errors[0].exit_code if errors else 0
-
-
-def on_paper(path: str) -> Any:
-    """A root filesystem copied into memory, as far as templates may meet it: regular files up to a size."""
-    from ..rootfs.memory import MemoryRootfs
-    from ..views import FILE
-    from .planning import open_rootfs
-
-    found: dict[str, Any] = {}
-    contents: dict[str, bytes] = {}
-    with open_rootfs(path) as rootfs:
-        assert rootfs is not None
-        for name, entry in rootfs.walk():
-            found[name] = entry
-            if entry.kind == FILE and entry.size <= MAX_FILE:
-                contents[name] = rootfs.read(name, MAX_FILE)
-    paper = MemoryRootfs(found)
-    for name, content in contents.items():
-        entry = found[name]
-        paper.write(name, content, entry.mode, entry.uid, entry.gid)
-    return paper
-
-
-MAX_FILE = 1 << 20
 
 
 def text_of(report: Report, *, as_diff: bool) -> str:

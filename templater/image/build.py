@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Literal
 
-from ..errors import InputError, LimitError, UsageError, WriteError
+from ..errors import InputError, UsageError, WriteError
 from ..metadata_yaml import read_metadata
 from ..source import Source, printable
 from ..views import FILE
@@ -18,9 +18,8 @@ from . import recognition
 from .archive import HARD_LINK, Member
 from .compressors import compression_named, compressor
 from .contents import Contents, Part
-from .limits import DEEPEST
 from .names import METADATA, ROOTFS, TEMPLATES
-from .outputs import Output
+from .outputs import Output, publish_all
 from .recognition import COMPRESSIONS, SQUASHFS
 from .tarwriter import Format, TarWriter
 from .tree import Data
@@ -93,8 +92,8 @@ def build(
         fingerprint = _joined(first, second)
         rootfs_kind = SQUASHFS if packing.rootfs == "squashfs" else kind
         names = file_names(target, fingerprint, packing.layout, kind, rootfs_kind)
-        second.publish(names[1], replace=replace)
-        first.publish(names[0], replace=replace)
+        # without metadata it is no image: that comes last
+        publish_all((first, second), names, replace=replace)
         return Built(names, first.size + second.size, fingerprint, members)
 
 
@@ -170,9 +169,6 @@ def _write_tar(
     writer = TarWriter(write, format)
     count = 0
     for member, data in members:
-        if member.name.count("/") > DEEPEST:
-            name = printable(member.name[:100])
-            raise LimitError(f"'{name}…' is more than {DEEPEST} folders deep: nobody could unpack it")
         writer.add(member, data)
         count += 1
         progress(count, writer.position, member.name)

@@ -17,7 +17,7 @@ from ..views import DIRECTORY, FILE
 from .archive import HARD_LINK, Archive, Member, clean_name, open_archive
 from .compression import ByteStream, open_stream
 from .layout import Layout
-from .limits import DEFAULT, Limits
+from .limits import DEFAULT, Limits, refuse_deep
 from .names import METADATA, ROOTFS, TEMPLATES
 from .recognition import HEAD, SQUASHFS, recognise
 from .tree import Data, Tree, Unshift
@@ -132,6 +132,7 @@ class UnifiedContents:
                 if top != ROOTFS:
                     continue
                 member.name = rest
+                refuse_deep(rest)
                 if member.kind == HARD_LINK:
                     member.target = self._inside(member)
                 yield member, archive.chunks(member) if member.kind == FILE else iter(())
@@ -163,6 +164,7 @@ class SplitContents:
         with open_rootfs(self.rootfs_name, self.limits) as archive:
             for member in archive:
                 member.name = clean_name(member)
+                refuse_deep(member.name)
                 if member.kind == HARD_LINK:
                     member.target = _clean_target(member)
                 yield member, _data_of(member, archive, holes=holes)
@@ -264,7 +266,11 @@ def refuse_special(member: Member, image: str) -> None:
         raise RefusedError(f"'{image}': '{printable(member.name)}' is a {member.kind}, not a regular file")
     top, _, rest = member.name.partition("/")
     if top == TEMPLATES and rest and (member.kind == DIRECTORY or "/" in rest):
-        raise RefusedError(f"'{image}': '{printable(member.name)}' lies in a directory among the templates")
+        what = "is" if member.kind == DIRECTORY else "lies in"
+        raise RefusedError(
+            f"'{image}': '{printable(member.name)}' {what} a directory among the templates",
+            hint="templates are plain files of one folder: the daemons find no others",
+        )
 
 
 def _order(name: str) -> tuple[int, bytes]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import LimitError
+from ..source import printable
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -33,5 +36,12 @@ class Limits:
 
 DEFAULT = Limits()
 
-#: folders in folders: what is deeper can be made, but hardly be removed again, as most programs recurse
+#: folders above a name of a root filesystem, for whoever reads or writes one: what is deeper can be made,
+#: but hardly be removed again, as most programs recurse
 DEEPEST = 500
+
+
+def refuse_deep(name: str) -> None:
+    """``name`` is relative to its root filesystem."""
+    if name.count("/") > DEEPEST:
+        raise LimitError(f"'{printable(name[:100])}…' lies more than {DEEPEST} folders deep")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError, WriteError
@@ -12,12 +14,15 @@ from ..errors import UsageError, WriteError
 if TYPE_CHECKING:
     from types import TracebackType
 
+_PREFIX = ".templater-image-"
+
 
 class Output:
     """A file being written that has no name yet: an interrupted run leaves nothing behind.
 
     Where the file system has no nameless files it is hidden beside its place and removed on every
-    way out but a kill. ``sha256`` follows what is written.
+    way out but a kill; what a kill leaves, the next one in the directory removes: it is locked by
+    whoever writes it. ``sha256`` follows what is written.
     """
 
     def __init__(self, directory: str) -> None:
@@ -25,6 +30,7 @@ class Output:
         self.sha256 = hashlib.sha256()
         self.size = 0
         self._hidden = ""
+        _sweep(self.directory)
         self.fd = self._open()
 
     def __enter__(self) -> Output:
@@ -35,7 +41,8 @@ class Output:
     ) -> None:
         os.close(self.fd)
         if self._hidden:
-            os.unlink(self._hidden)
+            with contextlib.suppress(FileNotFoundError):  # another run may have been quicker
+                os.unlink(self._hidden)
 
     def write(self, data: bytes) -> None:
         self.sha256.update(data)
@@ -54,15 +61,31 @@ class Output:
 
     def publish(self, path: str, *, replace: bool = False, mode: int | None = None) -> None:
         """Give the file its name, once its bytes are on the disk; UsageError if the name is taken."""
-        try:
+        with self._naming(path):
             if mode is not None:
                 os.fchmod(self.fd, mode)
             os.fsync(self.fd)
+        self._name(path, replace=replace)
+
+    def sync(self) -> None:
+        """The bytes on the disk."""
+        try:
+            os.fsync(self.fd)
+        except OSError as error:
+            raise self._failed("be written", error) from error
+
+    def _name(self, path: str, *, replace: bool) -> None:
+        with self._naming(path):
             if replace:
                 os.replace(self._named(), path)
                 self._hidden = ""
             else:
                 self._link(path)
+
+    @contextlib.contextmanager
+    def _naming(self, path: str) -> Iterator[None]:
+        try:
+            yield
         except FileExistsError:
             raise UsageError(f"'{path}' exists", hint="--reuse replaces it") from None
         except OSError as error:
@@ -71,19 +94,25 @@ class Output:
     def _open(self) -> int:
         try:
             if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
-                return os.open(self.directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+                fd = os.open(self.directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+                _lock(fd)
+                return fd
         except OSError:
             pass  # overlays and network file systems can't: hide it instead
-        hidden = self._hide()
-        try:
-            fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
-        except OSError as error:
-            raise self._failed("be made", error) from error
-        self._hidden = hidden
-        return fd
+        while True:
+            hidden = self._hide()
+            try:
+                fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+            except OSError as error:
+                raise self._failed("be made", error) from error
+            _lock(fd)
+            if os.fstat(fd).st_nlink:
+                self._hidden = hidden
+                return fd
+            os.close(fd)  # somebody swept it away before it was locked
 
     def _hide(self) -> str:
-        return os.path.join(self.directory, f".templater-{secrets.token_hex(8)}")
+        return os.path.join(self.directory, f"{_PREFIX}{secrets.token_hex(8)}")
 
     def _link(self, path: str) -> None:
         if self._hidden:
@@ -108,3 +137,49 @@ class Output:
     def _failed(self, what: str, error: OSError) -> WriteError:
         words = (error.strerror or str(error)).lower()
         return WriteError(f"a file in '{self.directory}' can't {what}: {words}")
+
+
+def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: bool) -> None:
+    """Name several files, the last first; an error leaves none of them that was not there before."""
+    there = [os.path.lexists(path) for path in paths]
+    for output in outputs:
+        output.sync()
+    named = []
+    try:
+        for output, path, old in reversed(list(zip(outputs, paths, there, strict=True))):
+            output._name(path, replace=replace)
+            if not old:
+                named.append(path)
+    except BaseException:
+        for path in named:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        raise
+
+
+def _lock(fd: int) -> bool:
+    """Whether nobody else holds it; where there are no locks, nothing is swept."""
+    try:
+        import fcntl
+
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _sweep(directory: str) -> None:
+    """Remove what killed runs left."""
+    try:
+        left = [name for name in os.listdir(directory) if name.startswith(_PREFIX)]
+    except OSError:
+        return  # opening it will say why
+    for name in left:
+        path = os.path.join(directory, name)
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if _lock(fd):
+                    os.unlink(path)
+            finally:
+                os.close(fd)

@@ -8,12 +8,12 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from ..errors import InputError, LimitError
+from ..errors import InputError
 from ..rootfs.confined import Directory, Root, kind_of, reason
 from ..source import printable
 from ..views import DIRECTORY, FILE, SOCKET, SYMLINK
 from .archive import HARD_LINK, Member
-from .limits import DEEPEST
+from .limits import refuse_deep
 
 _PIECE = 1024 * 1024
 # the copy-up marks of overlayfs belong to a mount, and the labels of a security module to its host
@@ -99,6 +99,7 @@ class Tree:
         if status is None:
             return None  # gone since the listing: as if it had never been there
         name = f"{opened.name}/{entry}" if opened.name else entry
+        refuse_deep(name)
         if stat.S_ISSOCK(status.st_mode):
             self.left_out.append(name)
             return None
@@ -108,8 +109,6 @@ class Tree:
         if directory.is_mount(entry, status):
             self.mounts.append(name)
             return self._common(name, DIRECTORY, status), iter(())
-        if name.count("/") > DEEPEST:
-            raise LimitError(f"'{printable(name[:100])}…' is more than {DEEPEST} folders deep")
         try:
             return self._opened(directory.directory(entry), name)
         except OSError as error:

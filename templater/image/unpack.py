@@ -18,7 +18,7 @@ from ..source import printable
 from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from .archive import HARD_LINK, Member
 from .contents import Contents, Part
-from .limits import DEEPEST
+from .limits import refuse_deep
 from .names import ROOTFS, TEMPLATES
 from .tree import Data
 
@@ -184,6 +184,7 @@ class TreeWriter:
         self._directories: dict[str, Member] = {}
 
     def add(self, member: Member, data: Data) -> None:
+        refuse_deep(member.name)
         folder, _, name = member.name.rpartition("/")
         try:
             if not member.name:
@@ -220,8 +221,7 @@ class TreeWriter:
         if held is not None:
             self._held.move_to_end(folder)
             return held
-        if folder.count("/") > DEEPEST:
-            raise LimitError(f"'{printable(folder[:100])}…' is more than {DEEPEST} folders deep")
+        refuse_deep(folder)  # the target of a hard link: nobody looked at it before
         try:
             held = self._root.directory("/" + folder)
         except InputError:

@@ -1,0 +1,94 @@
+"""What is only looked at has bounds as well: names, templates, and existing files held for comparison."""
+
+import io
+import sys
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from templater import cli
+from templater.audit import Severity, audit
+from templater.changes import KEEP, UPDATE
+from templater.hosts import NONE
+from templater.instance import Instance
+from templater.metadata import Metadata, Rule
+from templater.plan import plan_of
+from templater.rendering import Rendering
+from templater.rootfs.memory import MemoryRootfs
+from templater.survey import AUDITED, survey
+
+METADATA = "architecture: x86_64\ncreation_date: 1\n"
+
+
+def archive(path: Path, *files: tuple[str, bytes]) -> str:
+    with tarfile.open(path, "w") as tar:
+        for name, data in files:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return str(path)
+
+
+def folder(path: Path, *files: tuple[str, bytes]) -> str:
+    for name, data in files:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+    return str(path)
+
+
+@pytest.fixture(params=[archive, folder])
+def image(request, tmp_path):
+    return lambda *files: request.param(tmp_path / "image", ("metadata.yaml", METADATA.encode()), *files)
+
+
+def findings(path, **limits):
+    surveyed = survey(path, replace(AUDITED, **limits))
+    return surveyed, {finding.check: finding for finding in audit(surveyed)}
+
+
+def test_an_audit_holds_no_more_names_than_its_limit(image):
+    path = image(*[(f"rootfs/{n}", b"") for n in range(50)])
+    assert "unreadable" not in findings(path, members=60)[1]
+    surveyed, found = findings(path, members=20)
+    assert len(surveyed.names) <= 21
+    assert found["unreadable"].severity == Severity.HIGH
+    assert "more than 20" in found["unreadable"].message
+
+
+def test_an_audit_holds_no_more_of_templates_than_its_limit(image):
+    path = image(*[(f"templates/{n}.tpl", b"x" * 1000) for n in range(50)])
+    surveyed, _ = findings(path, templates_bytes=20_000)
+    held = [file for file in surveyed.templates.values() if file.data is not None]
+    assert len(held) == 20
+    assert len(surveyed.templates) == 50
+    refused = next(file for file in surveyed.templates.values() if file.data is None)
+    assert "more than 20000 bytes together" in str(refused.error)
+
+
+def test_the_command_holds_fewer_names_than_others_pass(tmp_path, capsys, monkeypatch):
+    assert AUDITED.members == 1_000_000
+    path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/etc/a", b""))
+    assert cli.main(["audit", path, "--limit", "members=2"]) == 1
+    assert "more than 2 names" in capsys.readouterr().out
+
+
+def planned(rootfs, contents):
+    rules = [Rule(path, "a.tpl", ("start",)) for path in contents]
+    renderings = [
+        Rendering(rule, "start", content) for rule, content in zip(rules, contents.values(), strict=True)
+    ]
+    made = Metadata(rules=tuple(rules))
+    return plan_of(made, Instance("c1"), renderings, rootfs, host=NONE, triggers=("start",))
+
+
+def test_a_plan_holds_no_more_of_existing_files_than_its_limit(monkeypatch):
+    """Of a hostile root filesystem with thousands of large files: what can't be held counts as different."""
+    contents = {f"/{n}": b"x" * 1000 for n in range(10)}
+    rootfs = MemoryRootfs(contents)
+    assert {change.action for change in planned(rootfs, contents).changes} == {KEEP}
+    monkeypatch.setattr(sys.modules["templater.plan"], "MAX_HELD", 4500)
+    made = planned(rootfs, contents)
+    assert [change.action for change in made.changes] == [KEEP] * 4 + [UPDATE] * 6
+    assert sum(len(change.before or b"") for change in made.changes) == 4000

@@ -1,0 +1,102 @@
+"""A root filesystem on paper: what is on the disk is seen, read when asked for, and never written."""
+
+import os
+
+import pytest
+
+from templater import cli
+from templater.errors import LimitError
+from templater.rootfs import paper
+from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.paper import Paper
+from templater.views import DIRECTORY, SYMLINK
+
+
+@pytest.fixture
+def disk(tmp_path):
+    (tmp_path / "etc/deep").mkdir(parents=True)
+    (tmp_path / "etc/hosts").write_text("old")
+    (tmp_path / "etc/hosts").chmod(0o640)
+    (tmp_path / "etc/link").symlink_to("hosts")
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 1 << 40)
+    with DirectoryRootfs(str(tmp_path)) as rootfs:
+        yield rootfs
+
+
+def test_every_name_is_as_on_the_disk(disk):
+    view = Paper(disk)
+    assert dict(view.walk()).keys() == dict(disk.walk()).keys()
+    for path, entry in disk.walk():
+        assert repr(view.entry(path)) == repr(entry)
+    assert view.entry("/etc/deep").kind == DIRECTORY
+    assert view.entry("/etc/link").kind == SYMLINK
+
+
+def test_files_are_read_when_somebody_asks_and_once(disk, monkeypatch):
+    read = []
+    real = DirectoryRootfs.read
+    monkeypatch.setattr(
+        DirectoryRootfs, "read", lambda self, path, limit: read.append(path) or real(self, path, limit)
+    )
+    view = Paper(disk)
+    twin = view.copy()
+    assert read == []
+    assert view.read("/etc/hosts", 100) == view.read("/etc/hosts", 100) == b"old"
+    assert read == ["/etc/hosts"]
+    assert twin.read("/etc/hosts", 100) == b"old"
+    assert view.copy().read("/etc/hosts", 100) == b"old"
+    assert read == ["/etc/hosts"] * 2
+
+
+def test_a_file_of_a_terabyte_is_not_read(disk):
+    view = Paper(disk)
+    assert view.entry("/large").size == 1 << 40
+    with pytest.raises(LimitError):
+        view.read("/large", 1 << 20)
+
+
+def test_a_limit_holds_before_and_after_a_file_was_read(disk):
+    view = Paper(disk)
+    for _ in range(2):
+        with pytest.raises(LimitError):
+            view.read("/etc/hosts", 2)
+        assert view.read("/etc/hosts", 3) == b"old"
+
+
+def test_writing_changes_the_paper_alone(disk, tmp_path):
+    view = Paper(disk)
+    twin = view.copy()
+    view.write("/etc/hosts", b"new")
+    assert view.read("/etc/hosts", 100) == b"new"
+    assert twin.read("/etc/hosts", 100) == b"old"
+    assert (tmp_path / "etc/hosts").read_text() == "old"
+    assert view.entry("/etc/hosts").size == 3
+
+
+def test_more_names_than_memory_is_meant_for_are_an_error(disk, monkeypatch):
+    monkeypatch.setattr(paper, "MOST_NAMES", 4)
+    with pytest.raises(LimitError) as caught:
+        Paper(disk)
+    assert "more than 4 names" in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_simulation_reads_no_file_that_no_template_writes_to(tmp_path, monkeypatch, capsys):
+    (tmp_path / "image/templates").mkdir(parents=True)
+    (tmp_path / "image/templates/a.tpl").write_text("new\n")
+    (tmp_path / "image/metadata.yaml").write_text(
+        "architecture: x86_64\ncreation_date: 1\ntemplates: {/etc/a: {when: [start], template: a.tpl}}\n"
+    )
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        (tmp_path / "rootfs/etc" / name).write_text("old\n")
+    read = []
+    real = DirectoryRootfs.read
+    monkeypatch.setattr(
+        DirectoryRootfs, "read", lambda self, path, limit: read.append(path) or real(self, path, limit)
+    )
+    words = ["simulate", str(tmp_path / "image"), "start", "--rootfs", str(tmp_path / "rootfs"), "--diff"]
+    assert cli.main(words) == 0
+    assert "-old\n+new\n" in capsys.readouterr().out
+    assert set(read) == {"/etc/a"}
