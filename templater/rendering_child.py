@@ -273,10 +273,12 @@ def prepare(job: Job) -> None:
         __import__(f"{__package__}.{name}")
     if names[0] == COLD[0]:
         _import_all("pongo2")
+        from .pongo2 import compile as compile_template
         from .pongo2.dialect import DIALECTS
         from .pongo2.library import library_for
 
         library_for(DIALECTS[job.dialect]).load()
+        compile_template("{{ a }}")  # should a later Jinja2 load more of itself for that, it does so now
     if "instance_yaml" in names:
         # what is imported for some texts only: for what isn't printable, for a guess at what was meant, and
         # for JSON, which has to be run because being found is not enough where it is postponed

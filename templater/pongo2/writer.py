@@ -41,10 +41,15 @@ class Module:
 
 
 class Settings:
-    """All that Jinja2's generator asks of an environment as we use it. A real one brings its lexer, parser,
-    filters and loaders along."""
+    """What Jinja2's generator asks of an environment as we use it. A real one brings its lexer, parser,
+    filters and loaders along; it is made should a generator ask for more."""
 
     autoescape = False
+
+    def __getattr__(self, name: str) -> object:
+        from jinja2 import Environment
+
+        return getattr(Environment(), name)  # noqa: S701 - nothing is rendered by it
 
 
 SETTINGS = cast("Environment", Settings())

@@ -166,3 +166,12 @@ def test_block_trimming():
     assert pongo2.compile(source, mode="plain").render({}) == "a\n  \nb\n\nc"
     assert pongo2.compile(source, mode="plain", trim_blocks=True).render({}) == "a\n  b\nc"
     assert pongo2.compile(source, mode="plain", trim_blocks=True, lstrip_blocks=True).render({}) == "a\nb\nc"
+
+
+def test_a_generator_that_asks_for_more_is_given_a_real_environment():
+    from templater.pongo2.writer import SETTINGS
+
+    assert SETTINGS.autoescape is False
+    assert SETTINGS.block_start_string == "{%"
+    with pytest.raises(AttributeError):
+        _ = SETTINGS.nonsense
