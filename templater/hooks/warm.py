@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Group = tuple[list[Entry], int, int]
 
 PACKAGE = __file__.rpartition("/hooks/")[0]
+HEAD = 4
 
 #: What a warm hook loads, group by group, each in the order in which its modules need each other: tests
 #: hold it to that. The first is for every hook; then the child is forked, which loads what renders, and
@@ -59,6 +60,7 @@ def write(place: str) -> None:
         fd = posix.open(staged, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
         try:
             posix.write(fd, data)
+            posix.fsync(fd)
         finally:
             posix.close(fd)
         posix.rename(staged, place)
@@ -85,7 +87,8 @@ def contents() -> bytes:
         parts.append(marshal.dumps(tuple(codes)))
         groups.append((entries, at, at + len(parts[-1])))
         at += len(parts[-1])
-    return marshal.dumps((sys.hexversion, PACKAGE, at, groups)) + b"".join(parts)
+    head = marshal.dumps((sys.hexversion, PACKAGE, at, groups))
+    return len(head).to_bytes(HEAD, "little") + head + b"".join(parts)
 
 
 def source_of(name: str) -> "tuple[str, bool]":

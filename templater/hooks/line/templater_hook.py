@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     #: its modules, and where their codes begin and end
     Group = tuple[list[Entry], int, int]
 
-FORMAT = 4
+FORMAT = 5
+#: bytes that say how many describe what stands where
+HEAD = 4
 PACKAGE = __file__.rpartition("/hooks/")[0]
 
 #: the first module of a hook that has to read and compile
@@ -85,12 +87,13 @@ class Modules:
         self.codes = memoryview(data)
         self.cold = False
         self.stale = True
+        head = HEAD + int.from_bytes(data[:HEAD], "little")
         try:
-            version, package, size, groups = marshal.loads(data)  # noqa: S302 - as Python's own
+            version, package, size, groups = marshal.loads(self.codes[HEAD:head])  # noqa: S302 - as Python's own
         except (ValueError, EOFError, TypeError):
             return
-        if (version, package) == (sys.hexversion, PACKAGE):
-            self.codes = self.codes[len(data) - size :]
+        if (version, package, size) == (sys.hexversion, PACKAGE, len(data) - head):
+            self.codes = self.codes[head:]
             self.groups = {entry[0]: group for group in groups for entry in group[0]}
             self.stale = False
 
@@ -112,15 +115,18 @@ class Modules:
         """It was, with its group."""
 
     def load(self, group: "Group") -> bool:
-        """Run the modules of a group; False if one of their sources has changed."""
+        """Run the modules of a group; False if one of their sources has changed, or nothing can be read."""
         entries, start, end = group
-        for name, file, _, age, size in entries:
+        for name, *_ in entries:
             self.groups.pop(name, None)
-            status = posix.stat(file)
-            if status.st_mtime_ns != age or status.st_size != size:
-                self.stale = True
-                return False
-        codes = marshal.loads(self.codes[start:end])  # noqa: S302
+        if not all(is_as_it_was(file, age, size) for _, file, _, age, size in entries):
+            self.stale = True
+            return False
+        try:
+            codes = marshal.loads(self.codes[start:end])  # noqa: S302
+        except (ValueError, EOFError, TypeError):  # the power was cut when it was new
+            self.stale = True
+            return False
         for (name, file, is_package, _, _), code in zip(entries, codes, strict=True):
             if name not in sys.modules:
                 self.run(name, file, is_package, code)
@@ -143,3 +149,11 @@ class Modules:
             raise
         if parent:
             setattr(sys.modules[parent], tail, module)
+
+
+def is_as_it_was(file: str, age: int, size: int) -> bool:
+    try:
+        status = posix.stat(file)
+    except OSError:
+        return False
+    return status.st_mtime_ns == age and status.st_size == size

@@ -79,8 +79,20 @@ def test_a_changed_module_is_read_from_its_source(package):
     assert line(package).stdout.startswith("changed "), "and kept anew"
 
 
+def framed(head: object) -> bytes:
+    data = marshal.dumps(head)
+    return len(data).to_bytes(templater_hook.HEAD, "little") + data
+
+
+def taken_apart(data: bytes) -> tuple[list, bytes]:
+    """What stands where, and the codes."""
+    *head, size, groups = marshal.loads(data[templater_hook.HEAD :])
+    return [*head, size, groups], data[-size:]
+
+
 @pytest.mark.parametrize(
-    "data", [b"", b"nonsense", marshal.dumps(("x", "y", 0, [])), marshal.dumps(7), marshal.dumps(("x",))]
+    "data",
+    [b"", b"nonsense", framed(("x", "y", 0, [])), framed(7), framed(("x",)), framed(("x", "y", []))[:9]],
 )
 def test_a_damaged_file_is_none(package, data):
     line(package)
@@ -89,12 +101,34 @@ def test_a_damaged_file_is_none(package, data):
     assert kept(package).read_bytes() != data
 
 
+def test_a_file_that_was_cut_or_emptied_is_none(package):
+    """As a power cut leaves it."""
+    line(package)
+    whole = kept(package).read_bytes()
+    for left in (len(whole) - 1, len(whole) // 2, 20_000, 2_000):
+        for data in (whole[:left], whole[:left] + bytes(len(whole) - left)):
+            kept(package).write_bytes(data)
+            answer = line(package)
+            assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_a_module_that_is_gone_is_no_trouble(package):
+    """As after another version was installed: the file still speaks of it."""
+    line(package)
+    head, codes = taken_apart(kept(package).read_bytes())
+    first = head[3][0][0]
+    first[3] = (first[3][0] + "_gone", f"{package}/gone.py", *first[3][2:])
+    kept(package).write_bytes(framed(tuple(head)) + codes)
+    assert line(package).returncode == 0
+    assert b"/gone.py" not in kept(package).read_bytes()
+
+
 def test_a_file_that_others_can_write_is_none(package):
     line(package)
-    version, where, _, groups = marshal.loads(kept(package).read_bytes())
+    (version, where, _, groups), _ = taken_apart(kept(package).read_bytes())
     evil = marshal.dumps((compile("raise SystemExit(99)", "x", "exec"),) * 99)
     groups = [(entries, 0, len(evil)) for entries, _, _ in groups]
-    kept(package).write_bytes(marshal.dumps((version, where, len(evil), groups)) + evil)
+    kept(package).write_bytes(framed((version, where, len(evil), groups)) + evil)
     assert line(package).returncode == 99, "it would have been used"
     kept(package).chmod(0o666)
     assert line(package).returncode == 0
