@@ -115,8 +115,10 @@ def attempt(call: "Callable[Arguments, None]", *args: "Arguments.args", **option
 
 
 def unlink_if_there(directory: Directory, name: str) -> None:
-    if is_there(directory, name):
+    try:  # noqa: SIM105 - contextlib is not worth its import here
         directory.unlink(name)
+    except FileNotFoundError:
+        pass
 
 
 def is_there(directory: Directory, name: str) -> bool:

@@ -22,10 +22,16 @@ LASTING = ("ENOSPC+", "EIO+", "EROFS+")
 FAULTS = (*ERRORS, *LASTING, KILL)
 
 #: everything that an apply asks of the kernel and that changes something, or opens something to change it
-CALLS = (
+WRITES = (
     "flock", "openat", "openat2", "write", "fchown", "fchmod", "fsetxattr", "lseek", "ftruncate", "fsync",
     "linkat", "mkdirat", "renameat", "unlinkat", "close",
 )  # fmt: skip
+#: what it only looks at, and how that can fail
+READS = ("fstat", "newfstatat", "getdents64", "read", "flistxattr", "fgetxattr")
+READING_FAULTS = ("EIO", "EINTR", "EIO+", KILL)
+CALLS = (*WRITES, *READS)
+#: what neither changes anything nor looks at a file system; tests hold that there is nothing else
+OTHERS = ("fcntl", "rt_sigprocmask", "mmap", "munmap", "getrandom", "brk", "exit_group")
 
 #: with the option in-place, something is mounted on this one
 MOUNTED = "/etc/issue"
@@ -109,6 +115,15 @@ class Bench:
             place.run([])
             assert place.state() == NEW, place.state()
             return list(_calls(place.trace.read_text()))
+
+    def others(self) -> set[str]:
+        """The names of all system calls that are made besides, between the lock and the end."""
+        with Place(self) as place:
+            place.run_undisturbed()
+        with Place(self) as place:
+            assert place.run([], every=True).returncode == 0
+            names = re.findall(r"^(\w+)\(", place.trace.read_text(), re.M)
+        return set(names[names.index("flock") :]) - set(CALLS)
 
     def experiment(self, call: Call, fault: str) -> Outcome:
         outcome = Outcome(call, fault)
@@ -201,8 +216,8 @@ class Place:
             subprocess.run(["umount", self.top / "etc/issue"], check=True)
         shutil.rmtree(self.folder)
 
-    def run(self, injection: list[str]) -> subprocess.CompletedProcess[str]:
-        calls = ["-e", "trace=" + ",".join(CALLS)]
+    def run(self, injection: list[str], *, every: bool = False) -> subprocess.CompletedProcess[str]:
+        calls = [] if every else ["-e", "trace=" + ",".join(CALLS)]
         return self._subject(["strace", "-qq", "-o", str(self.trace), *calls, *injection])
 
     def run_undisturbed(self) -> subprocess.CompletedProcess[str]:
@@ -244,6 +259,8 @@ class Place:
 
 def _makes_sense(call: Call, fault: str) -> bool:
     """Who can't write from then on can't say so on stderr either."""
+    if call.name in READS and fault not in READING_FAULTS:
+        return False
     return fault not in LASTING or call.name != "write"
 
 

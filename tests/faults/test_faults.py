@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.faults.__main__ import table
-from tests.faults.injection import ERRORS, FAULTS, KILL, LASTING, REPOSITORY, Bench, available
+from tests.faults.injection import ERRORS, FAULTS, KILL, LASTING, OTHERS, REPOSITORY, Bench, available
 from tests.rootfs_builders import a_directory, as_root, snapshot
 
 pytestmark = [
@@ -39,6 +39,16 @@ def test_attack_70_a_kill_at_every_system_call_leaves_each_file_old_or_new(optio
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
 def test_attack_71_a_full_disk_at_every_system_call_leaves_everything_old(options, capsys):
     judged(options, ("ENOSPC",), capsys)
+
+
+@pytest.mark.parametrize("options", WAYS, ids=" ".join)
+def test_no_system_call_is_forgotten(options, tmp_path):
+    """A new kind of call in an apply has to be put where it belongs: among those that are made to fail, or not."""
+    if "in-place" in options and os.getuid():
+        pytest.skip("NOT RUN: needs root, for mounts")
+    bench = Bench(options)
+    bench.compiled = str(tmp_path)
+    assert bench.others() <= set(OTHERS)
 
 
 @pytest.mark.parametrize("fault", ["EIO", "EPERM", "EINTR", "EROFS+"])
