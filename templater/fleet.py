@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import marshal
 import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
@@ -20,6 +19,7 @@ from .forms import Form, alike, form_of, is_plain
 from .hosts import HOSTS
 from .instance_list import Blocks, Held, instance_of, stream_values, values_of
 from .instance_yaml import overridden
+from .list_file import ListFile, can_be_shared
 from .metadata_yaml import read_metadata
 from .outcomes import predict
 from .plan import plan_of
@@ -31,7 +31,7 @@ from .workers import Died, Workers, can_share
 if TYPE_CHECKING:
     from .changes import Plan
     from .instance import Instance
-    from .instance_list import Read, Value
+    from .instance_list import Cuttable, Read, Value
     from .pongo2.state import Limits
     from .source import Source
     from .views import Image, RootfsView, TemplateFile
@@ -265,24 +265,33 @@ SHOWS: Mapping[str, Callable[[Plan], str]] = {
 
 #: what a process says instead of a batch
 _TROUBLE = marshal.dumps(None)
+#: before a block
+_LAST, _CUT = b"]", b","
 
 #: ways of showing in which contents stand as they are, or not at all
 FORMED = ("json", "summary")
 
 
-def batches(given: Order, read: Read, jobs: int | None = None) -> Iterator[Batch]:
+def batches(
+    given: Order, read: Read, jobs: int | None = None, descriptor: int | None = None
+) -> Iterator[Batch]:
     """What comes of each instance of a list, in order, as ``read`` gives its bytes.
 
     ``jobs`` processes work on it; by default one for a short list, and one a processor for others.
+    Where ``descriptor`` is that of the list's file, they read it themselves.
     """
     fleet = Fleet(given)
-    held = Held(read)
     jobs = jobs or processors()
-    shared = _Shared(fleet, held)
-    if jobs > 1 and can_share() and held.fill(FEW):
+    if jobs == 1 or not can_share():
+        yield from fleet.batches(stream_values(read, given.file))
+        return
+    in_file = descriptor is not None and can_be_shared(descriptor)
+    source = ListFile(descriptor) if descriptor is not None and in_file else Held(read)
+    shared = _Shared(fleet, source)
+    if source.has(FEW):
         yield from shared.batches(jobs)
     if not shared.finished:
-        values = stream_values(held.read, given.file, shared.done)
+        values = stream_values(source.read, given.file, shared.done)
         yield from fleet.batches(islice(values, shared.skip, None))
 
 
@@ -300,18 +309,21 @@ class _Shared:
     the caller, with all that comes after it: so errors are the same however many share the work.
     """
 
-    def __init__(self, fleet: Fleet, held: Held) -> None:
+    def __init__(self, fleet: Fleet, source: Cuttable) -> None:
         self.fleet = fleet
-        self.blocks = Blocks(held)
+        self.source = source
+        self.blocks = Blocks(source)
+        self.opening = b""
         self.finished = False
         #: instances of whole blocks that are told, and those told of the block that comes next
         self.done = 0
         self.skip = 0
-        self.under_way: deque[bytes] = deque()
+        self.under_way: list[bytes] = []
         self.all_cut = False
 
     def batches(self, jobs: int) -> Iterator[Batch]:
-        if not self.blocks.begin():
+        self.opening = self.blocks.begin()
+        if not self.opening:
             return
         # here, so that processes forked from this one find everything compiled
         fine = yield from self.told(self.alone())
@@ -336,19 +348,19 @@ class _Shared:
     def pieces(self, size: int) -> Iterator[bytes]:
         """Block by block, up to the end, or to an element that is too large."""
         while not self.all_cut:
-            block = self.blocks.next(size)
-            if block is None:
+            found = self.blocks.next(size)
+            if found is None:
                 return
+            block, self.all_cut = found
             self.under_way.append(block)
-            self.all_cut = not block.endswith(b",")
-            yield block
+            yield (_LAST if self.all_cut else _CUT) + block
 
     def told(self, parts: Iterator[bytes | None]) -> Generator[Batch, None, bool]:
         """The batches of answers, in order; False where there is trouble with the next one."""
         try:
             for part in parts:
                 if part is None:
-                    self.under_way.popleft()
+                    del self.under_way[0]
                     self.done, self.skip = self.done + self.skip, 0
                     continue
                 batch = Batch.unpacked(part, parts)
@@ -366,13 +378,13 @@ class _Shared:
     def give_back(self) -> None:
         """What is not told yet, as it was."""
         self.all_cut = False
-        self.blocks.give_back(self.under_way if self.done else [b"[", *self.under_way])
+        self.source.give_back(self.under_way if self.done else [self.opening, *self.under_way])
         self.under_way.clear()
 
-    def work(self, block: bytes) -> Iterator[bytes]:
-        """What a process does with a block; the last word is of trouble, if there is any."""
+    def work(self, piece: bytes) -> Iterator[bytes]:
+        """What a process does with a piece; the last word is of trouble, if there is any."""
         try:
-            values = values_of(block)
+            values = values_of(self.source.data_of(piece[1:]), piece.startswith(_LAST))
             if values is not None:
                 for batch in self.fleet.batches(enumerate(values)):
                     yield from batch.packed()

@@ -3,9 +3,9 @@
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from .errors import InputError, LimitError, TemplaterError
 from .instance import CONTAINER, VIRTUAL_MACHINE, Instance
@@ -166,33 +166,52 @@ class _Text:
 # Cut into blocks of whole elements, to be read by several
 
 
+class Cuttable(Protocol):
+    """The rest of a list, of which blocks are taken. A block may be a name of bytes: ``data_of`` has them."""
+
+    def has(self, size: int) -> bool: ...
+    def window(self, start: int, stop: int) -> bytes: ...
+    def take(self, size: int | None = None) -> bytes: ...
+    def give_back(self, blocks: Sequence[bytes]) -> None: ...
+    def data_of(self, block: bytes) -> bytes: ...
+    def read(self, size: int) -> bytes: ...
+
+
 class Held:
-    """Bytes as they come, some of them held to be looked at before they are read."""
+    """Bytes as they come, some of them held to be looked at before they are taken."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self.data = b""
-        self.ended = False
+        self._data = b""
+        self._ended = False
 
-    def fill(self, size: int) -> bool:
-        """Hold at least ``size`` bytes; False if there are fewer."""
-        parts, held = [self.data], len(self.data)
-        while held < size and not self.ended:
+    def has(self, size: int) -> bool:
+        parts, held = [self._data], len(self._data)
+        while held < size and not self._ended:
             parts.append(self._read(max(size - held, 1 << 16)))
             held += len(parts[-1])
-            self.ended = not parts[-1]
-        self.data = b"".join(parts)
+            self._ended = not parts[-1]
+        self._data = b"".join(parts)
         return held >= size
 
-    def read(self, size: int) -> bytes:
-        if not self.data:
-            return self._read(size)
-        taken, self.data = self.data[:size], self.data[size:]
+    def window(self, start: int, stop: int) -> bytes:
+        self.has(stop)
+        return self._data[start:stop]
+
+    def take(self, size: int | None = None) -> bytes:
+        if size is None:
+            size = len(self._data)
+        taken, self._data = self._data[:size], self._data[size:]
         return taken
 
-    def take(self, size: int) -> bytes:
-        taken, self.data = self.data[:size], self.data[size:]
-        return taken
+    def give_back(self, blocks: Sequence[bytes]) -> None:
+        self._data = b"".join([*blocks, self._data])
+
+    def data_of(self, block: bytes) -> bytes:
+        return block
+
+    def read(self, size: int) -> bytes:
+        return self.take(size) if self._data else self._read(size)
 
 
 class Blocks:
@@ -204,47 +223,45 @@ class Blocks:
     and of one that doesn't ``values_of`` says so. Then ``give_back`` it, and ``decode`` henceforth.
     """
 
-    def __init__(self, held: Held) -> None:
-        self.held = held
+    def __init__(self, source: Cuttable) -> None:
+        self.source = source
         self.decode = False
         self._seam = b""
         #: where in the seam the comma ends
         self._comma = 0
 
-    def begin(self) -> bool:
-        """Go behind the bracket; False where there is none, and nothing was taken."""
-        self.held.fill(1 << 12)
-        data = self.held.data
+    def begin(self) -> bytes:
+        """Go behind the bracket; nothing where there is none."""
+        data = self.source.window(0, 1 << 12)
         head = data.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")
-        if not head.startswith(b"["):
-            return False
-        self.held.take(len(data) - len(head) + 1)
-        return True
+        return self.source.take(len(data) - len(head) + 1) if head.startswith(b"[") else b""
 
-    def next(self, size: int) -> bytes | None:
-        """A block with its last comma, or all that is left; None where an element is too large.
-
-        The list ends with the first that has no comma at its end: a truncated one with nothing.
-        """
-        while self.held.fill(size):
-            end = self._end(self.held.data, size)
+    def next(self, size: int) -> tuple[bytes, bool] | None:
+        """A block with its last comma, or all that is left and True; None where an element is too large."""
+        while self.source.has(size):
+            end = self._guess(size) or self._end(self.source.window(0, size))
             if end:
-                return self.held.take(end)
+                return self.source.take(end), False
             if size > LARGEST_INSTANCE:
                 return None
             size *= 2
-        return self.held.take(len(self.held.data))
+        return self.source.take(), True
 
-    def give_back(self, blocks: Iterable[bytes]) -> None:
-        self.held.data = b"".join([*blocks, self.held.data])
+    def give_back(self, blocks: Sequence[bytes]) -> None:
+        self.source.give_back(blocks)
 
-    def _end(self, data: bytes, size: int) -> int:
-        """Where the last comma between elements ends in the first ``size`` bytes, or 0."""
-        if self._seam and not self.decode:
-            found = data.rfind(self._seam, 0, size)
+    def _guess(self, size: int) -> int:
+        if not self._seam or self.decode:
+            return 0
+        for start in (max(0, size - _TAIL), 0):
+            found = self.source.window(start, size).rfind(self._seam)
             if found >= 0:
-                return found + self._comma
-        end, comma = boundary(data[:size])
+                return start + found + self._comma
+        return 0
+
+    def _end(self, data: bytes) -> int:
+        """Where the last comma between elements ends, or 0."""
+        end, comma = boundary(data)
         if comma:
             before = max(0, end - 8)
             key = _FIRST_KEY.match(data, comma)
@@ -253,6 +270,8 @@ class Blocks:
         return comma
 
 
+#: where a seam is looked for first
+_TAIL = 1 << 14
 _FIRST_KEY = re.compile(rb'\s*\{\s*"[^"\\]*"\s*:')
 
 
@@ -287,9 +306,12 @@ def _after_blanks(text: str, position: int) -> int:
 _BLANKS = frozenset(_BLANK)
 
 
-def values_of(block: bytes) -> list[Any] | None:
-    """The elements of a block; None where it is none, be it cut wrongly or not JSON at all."""
-    data = b"".join((b"[", block[:-1], b"]") if block.endswith(b",") else (b"[", block))
+def values_of(block: bytes, last: bool) -> list[Any] | None:
+    """The elements of a block; None where it is none, be it cut wrongly or not JSON at all.
+
+    Only the ``last`` one brings the list's own bracket.
+    """
+    data = b"".join((b"[", block) if last else (b"[", block[:-1], b"]"))
     text = data.decode("utf-8", "surrogateescape")
     if has_surrogates(text):
         try:

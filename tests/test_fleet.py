@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,10 @@ from templater.fleet import Fleet, batches, order
 from templater.hosts import HOSTS
 from templater.image import open_image
 from templater.instance_list import Blocks, Held, boundary, stream_instances, values_of
+from templater.list_file import ListFile
 from templater.plan import plan
 from templater.report import plan_data
+from templater.workers import MOST_WAITING
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "sample-images"
@@ -46,12 +49,28 @@ def a_list(count, **more):
     ).encode()
 
 
-def told(data, jobs, image=WEB, triggers=("create", "start"), show="json", **more):
+class InMemory(io.BytesIO):
+    """What is read like a pipe: it has no descriptor."""
+
+    descriptor = None
+
+
+def in_file(data):
+    """A file that several can read."""
+    file = tempfile.NamedTemporaryFile(prefix="templater-test.")  # noqa: SIM115 - closed with its last user
+    file.write(data)
+    file.seek(0)
+    file.descriptor = file.fileno()
+    return file
+
+
+def told(data, jobs, image=WEB, triggers=("create", "start"), show="json", source=InMemory, **more):
     """The text, and the instances, files, failing ones, worst code and errors in all."""
     given_order = order(
         open_image(image), triggers=triggers, host="incus", show=show, file="all.json", **more
     )
-    made = list(batches(given_order, io.BytesIO(data).read, jobs))
+    file = source(data)
+    made = list(batches(given_order, file.read, jobs, file.descriptor))
     text = b"".join(batch.data for batch in made)
     errors = [error for batch in made for error in batch.errors]
     sums = [sum(getattr(batch, name) for batch in made) for name in ("instances", "changes", "failing")]
@@ -139,54 +158,61 @@ SNAPSHOTS = {"snapshots": [{"name": "s0", "x": [{"a": 1}]}, {"name": "s1"}]}
 LIKE_INSTANCES = {"snapshots": [an_instance(1), an_instance(2), an_instance(3)], "stateful": False}
 
 
+SOURCES = pytest.mark.parametrize("source", [InMemory, in_file], ids=["pipe", "file"])
+
+
+@SOURCES
 @pytest.mark.parametrize("show", ["json", "summary", "patch"])
 @pytest.mark.parametrize("jobs", [2, 3])
 @pytest.mark.parametrize("more", [{}, SNAPSHOTS, LIKE_INSTANCES], ids=["flat", "nested", "alike"])
-def test_processes_change_nothing(jobs, more, show, small_pieces):
+def test_processes_change_nothing(jobs, more, show, source, small_pieces):
     data = a_list(150, **more)
-    assert told(data, jobs, show=show) == told(data, 1, show=show)
+    assert told(data, jobs, show=show, source=source) == told(data, 1, show=show)
 
 
-def test_the_list_may_be_written_in_any_way(small_pieces):
+@SOURCES
+def test_the_list_may_be_written_in_any_way(source, small_pieces):
     elements = [an_instance(number, **LIKE_INSTANCES) for number in range(60)]
     wanted = told(json.dumps(elements).encode(), 1)
     for indent, separators in [(None, (",", ":")), (1, None), (4, (" , ", " : ")), ("\t", (",", ":"))]:
         data = json.dumps(elements, indent=indent, separators=separators).encode()
-        assert told(b"\xef\xbb\xbf \n" + data + b" \n\n", 2) == wanted
+        assert told(b"\xef\xbb\xbf \n" + data + b" \n\n", 2, source=source) == wanted
 
 
-def test_work_is_shared_and_not_done_by_one_alone(small_pieces, monkeypatch):
+@SOURCES
+def test_work_is_shared_and_not_done_by_one_alone(source, small_pieces, monkeypatch):
     alone = []
     real = Fleet.result
     monkeypatch.setattr(Fleet, "result", lambda self, value: alone.append(1) or real(self, value))
     for more in ({}, SNAPSHOTS, LIKE_INSTANCES):
         alone.clear()
-        assert told(a_list(300, **more), 2)[1] == 300
+        assert told(a_list(300, **more), 2, source=source)[1] == 300
         assert 0 < len(alone) < 10
 
 
-def outcome(data, jobs):
+def outcome(data, jobs, source=InMemory):
     """What was told before the error, and the error."""
     given_order = order(
         open_image(WEB), triggers=("create", "start"), host="incus", show="json", file="all.json"
     )
-    text = b""
+    text, file = b"", source(data)
     try:
-        for batch in batches(given_order, io.BytesIO(data).read, jobs):
+        for batch in batches(given_order, file.read, jobs, file.descriptor):
             text += batch.data
     except TemplaterError as error:
         return text, type(error), error.explain()
     return text, None, ""
 
 
-def test_an_error_names_the_instance_whoever_found_it(small_pieces):
+@SOURCES
+def test_an_error_names_the_instance_whoever_found_it(source, small_pieces):
     instances = json.loads(a_list(120))
     instances[97]["config"] = instances[97]["expanded_config"] = [1]
     data = json.dumps(instances).encode()
     text, kind, said = outcome(data, 1)
     assert text.count(b"\n") == 97
     assert issubclass(kind, TemplaterError) and "97" in said
-    assert outcome(data, 2) == (text, kind, said)
+    assert outcome(data, 2, source) == (text, kind, said)
 
 
 def between(data, comma):
@@ -215,16 +241,17 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("jobs", [2, 3])
+@SOURCES
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_list_is_the_same_error_however_many_read_it(damage, jobs, small_pieces):
+def test_a_damaged_list_is_the_same_error_however_many_read_it(damage, source, small_pieces):
     damaged = damage(a_list(100))
     text, kind, said = outcome(damaged, 1)
     assert kind is not None
-    assert outcome(damaged, jobs) == (text, kind, said)
+    assert outcome(damaged, 2, source) == (text, kind, said)
 
 
-def test_an_instance_too_large_is_the_same_error(small_pieces, monkeypatch):
+@SOURCES
+def test_an_instance_too_large_is_the_same_error(source, small_pieces, monkeypatch):
     monkeypatch.setattr(instance_list, "LARGEST_INSTANCE", 1 << 16)
     monkeypatch.setattr(instance_list, "_CHUNK", 1 << 12)
     instances = [an_instance(number) for number in range(50)]
@@ -233,7 +260,7 @@ def test_an_instance_too_large_is_the_same_error(small_pieces, monkeypatch):
     text, kind, said = outcome(data, 1)
     assert text.count(b"\n") == 50
     assert "instance 50 of all.json is larger than" in said
-    assert outcome(data, 2) == (text, kind, said)
+    assert outcome(data, 2, source) == (text, kind, said)
 
 
 def test_a_process_that_dies_is_an_error_that_says_so(small_pieces, monkeypatch):
@@ -294,23 +321,26 @@ SEPARATORS = [(",", ":"), (", ", ": "), (" ,\n ", " : ")]
 )
 def test_law_a_list_cut_into_pieces_is_the_same_list(elements, size, separators, bom):
     data = json.dumps(elements, separators=separators, ensure_ascii=False).encode()
-    blocks = Blocks(Held(io.BytesIO((b"\xef\xbb\xbf" if bom else b"") + b" " + data).read))
-    assert blocks.begin()
-    found, whole = [], b"["
-    while True:
-        block = blocks.next(size)
-        whole += block
-        values = values_of(block)
-        if values is None and not blocks.decode:
+    opening = (b"\xef\xbb\xbf" if bom else b"") + b" ["
+    with in_file(opening + data[1:]) as file:
+        for source in (ListFile(file.descriptor), Held(InMemory(opening + data[1:]).read)):
+            blocks = Blocks(source)
+            assert blocks.begin() and source.window(0, 4) == data[1:5]
+            assert list(cut(blocks, size)) == json.loads(data, parse_int=str)
+
+
+def cut(blocks, size):
+    """The elements, as processes would find them."""
+    last = False
+    while not last:
+        block, last = blocks.next(size)
+        values = values_of(blocks.source.data_of(block), last)
+        if values is None:
+            assert not blocks.decode
             blocks.give_back([block])
-            whole = whole[: len(whole) - len(block)]
-            blocks.decode = True
-            continue
-        found += values
-        if not block.endswith(b","):
-            break
-    assert whole == data
-    assert found == json.loads(data, parse_int=str)
+            last, blocks.decode = False, True
+        else:
+            yield from values
 
 
 def test_an_element_that_does_not_end_has_no_boundary():
@@ -320,10 +350,12 @@ def test_an_element_that_does_not_end_has_no_boundary():
 
 
 @pytest.mark.parametrize(
-    "block", [b"", b"]", b",", b"1", b'{"a":1', b'{"a":[{},', b"1],[2]", b"1],", b"[1]]]", b"1] x", b"1,,"]
+    "block",
+    [b"", b"]", b",", b"1", b'{"a":1', b'{"a":[{},', b"1],[2]", b"1],", b"[1]]]", b"1] x", b"1,,", b"1,"],
 )
 def test_what_is_no_block_has_no_values(block):
-    assert values_of(block) is None
+    assert values_of(block, True) is None
+    assert block == b"1," or values_of(block, False) is None
 
 
 def test_keys_are_laid_over_every_instance():
@@ -387,7 +419,7 @@ print(max(own, children), file=sys.stderr)
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_list(tmp_path):
     peaks = []
-    for count in (4_000, 16_000):
+    for count in (16_000, 48_000):
         file = tmp_path / f"{count}.json"
         file.write_bytes(a_list(count))
         code = PEAK.format(root=str(ROOT), image=WEB, file=str(file))
@@ -400,8 +432,9 @@ def test_memory_does_not_grow_with_the_list(tmp_path):
             env=os.environ,
         )
         peaks.append(int(done.stderr.split()[-1]))
-    assert peaks[1] < 150 * 1024
-    assert peaks[1] < peaks[0] * 1.15
+    # what waits for its turn is more or less, as the processes happen to be fast, up to a limit
+    assert peaks[1] < peaks[0] + MOST_WAITING // 1024
+    assert peaks[1] < 75 * 1024
 
 
 def test_templates_are_compiled_once(monkeypatch):

@@ -71,7 +71,7 @@ def run(
     )
     tally = Tally()
     with Reading(file) as reading:
-        for batch in batches(given, reading.read, jobs):
+        for batch in batches(given, reading.file.read, jobs, reading.file.fileno()):
             output.write_data(batch.data)
             tally.add(batch)
             reading.advance(tally)
@@ -85,7 +85,6 @@ class Reading:
     def __init__(self, file: str) -> None:
         self.file = options.open_binary(file)
         self.bar: Any = None
-        self.done = 0
         self.refreshed = 0.0
 
     def __enter__(self) -> Reading:
@@ -111,16 +110,18 @@ class Reading:
             self.bar.stop()
         self.file.close()
 
-    def read(self, size: int) -> bytes:
-        data = self.file.read(size)
-        self.done += len(data)
-        return data
-
     def advance(self, tally: Tally) -> None:
         if self.bar is not None and monotonic() > self.refreshed + 0.1:
             self.refreshed = monotonic()
             said = f"{tally.instances} instances, {tally.failing} failing"
-            self.bar.update(self.task, completed=self.done, description=said, refresh=True)
+            self.bar.update(self.task, completed=self.place(), description=said, refresh=True)
+
+    def place(self) -> int:
+        """How far it has been read; nobody knows in a pipe."""
+        try:
+            return os.lseek(self.file.fileno(), 0, os.SEEK_CUR)
+        except OSError:
+            return 0
 
 
 class Tally:
