@@ -39,9 +39,11 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self.fd)
+        # what has its name is on the disk already; what can't be removed now the next run removes
+        with contextlib.suppress(OSError):
+            os.close(self.fd)
         if self._hidden:
-            with contextlib.suppress(FileNotFoundError):  # another run may have been quicker
+            with contextlib.suppress(OSError):
                 os.unlink(self._hidden)
 
     def write(self, data: bytes) -> None:
@@ -65,7 +67,7 @@ class Output:
             if mode is not None:
                 os.fchmod(self.fd, mode)
             os.fsync(self.fd)
-        self._name(path, replace=replace)
+        self.name(path, replace=replace)
 
     def sync(self) -> None:
         """The bytes on the disk."""
@@ -74,13 +76,23 @@ class Output:
         except OSError as error:
             raise self._failed("be written", error) from error
 
-    def _name(self, path: str, *, replace: bool) -> None:
+    def name(self, path: str, *, replace: bool) -> None:
         with self._naming(path):
             if replace:
                 os.replace(self._named(), path)
                 self._hidden = ""
             else:
                 self._link(path)
+
+    def unname(self, path: str) -> None:
+        """Take the name away again, if it is this file's."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.lstat(path), os.fstat(self.fd)):
+                os.unlink(path)
+
+    def move(self, path: str, aside: str) -> None:
+        with self._naming(path):
+            os.rename(path, aside)
 
     @contextlib.contextmanager
     def _naming(self, path: str) -> Iterator[None]:
@@ -100,7 +112,7 @@ class Output:
         except OSError:
             pass  # overlays and network file systems can't: hide it instead
         while True:
-            hidden = self._hide()
+            hidden = self.hidden_name()
             try:
                 fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
             except OSError as error:
@@ -111,7 +123,8 @@ class Output:
                 return fd
             os.close(fd)  # somebody swept it away before it was locked
 
-    def _hide(self) -> str:
+    def hidden_name(self) -> str:
+        """A new name beside the file's place, which the next run clears."""
         return os.path.join(self.directory, f"{_PREFIX}{secrets.token_hex(8)}")
 
     def _link(self, path: str) -> None:
@@ -124,12 +137,13 @@ class Output:
             # only with a descriptor does os.link use linkat, which alone follows the link in /proc
             os.link(f"/proc/self/fd/{self.fd}", name, dst_dir_fd=parent, follow_symlinks=True)
         finally:
-            os.close(parent)
+            with contextlib.suppress(OSError):
+                os.close(parent)
 
     def _named(self) -> str:
         """A name to rename from."""
         if not self._hidden:
-            hidden = self._hide()
+            hidden = self.hidden_name()
             self._link(hidden)
             self._hidden = hidden
         return self._hidden
@@ -140,21 +154,27 @@ class Output:
 
 
 def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: bool) -> None:
-    """Name several files, the last first; an error leaves none of them that was not there before."""
-    there = [os.path.lexists(path) for path in paths]
+    """Name several files, the last first. At no moment the first has its name without the others of its
+    own image; an error leaves what was there before.
+    """
     for output in outputs:
         output.sync()
-    named = []
+    aside = [(path, outputs[0].hidden_name()) for path in paths if replace and os.path.lexists(path)]
     try:
-        for output, path, old in reversed(list(zip(outputs, paths, there, strict=True))):
-            output._name(path, replace=replace)
-            if not old:
-                named.append(path)
+        for path, hidden in aside:
+            outputs[0].move(path, hidden)
+        for output, path in reversed(list(zip(outputs, paths, strict=True))):
+            output.name(path, replace=False)
     except BaseException:
-        for path in named:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+        for output, path in zip(outputs, paths, strict=True):
+            output.unname(path)
+        for path, hidden in reversed(aside):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(hidden, path)
         raise
+    for _, hidden in aside:
+        with contextlib.suppress(OSError):
+            os.unlink(hidden)
 
 
 def _lock(fd: int) -> bool:

@@ -1,0 +1,180 @@
+"""An image is built while a system call fails or a signal comes, at every step: whole under its name, or not there.
+
+With nameless files and with hidden ones, as a new image and in an old one's place, unified, split, with squashfs.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.faults.injection import REPOSITORY, available
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(available() != "", reason=f"NOT RUN: {available()}"),
+]
+
+#: what is asked of the kernel about the image's files
+CALLS = ("openat", "write", "fsync", "linkat", "link", "rename", "unlink", "ftruncate", "close")
+FAULTS = ("error=ENOSPC", "signal=KILL", "signal=TERM", "signal=INT")
+FORMS = {
+    "unified": ("--format", "unified"),
+    "split": ("--format", "split"),
+    "squashfs": ("--format", "split", "--rootfs", "squashfs"),
+}
+METADATA = "architecture: x86_64\ncreation_date: 1\ntemplates: {}\n"
+PROGRAM = """\
+import os, sys
+if sys.argv.pop(1) == "hidden":
+    del os.O_TMPFILE
+from templater.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+class Place:
+    """A folder into which an image is built, perhaps over an old one."""
+
+    def __init__(self, image: Path, form: str, way: str, old: bool) -> None:
+        # compiled once, beside the image: later runs ask the kernel for the same things in the same order
+        self.environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(image.parent / "compiled")}
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self.folder = Path(tempfile.mkdtemp(prefix="templater-faults-"))
+        self.out = self.folder / "out"
+        self.out.mkdir()
+        self.trace = self.folder / "trace"
+        self.old = dict.fromkeys(("i", "i.root")[: 1 + (form != "unified")], b"old") if old else {}
+        for name, data in self.old.items():
+            (self.out / name).write_bytes(data)
+        words = [
+            "image",
+            "build",
+            str(image),
+            "-o",
+            str(self.out / "i"),
+            "--compression",
+            "gzip",
+            *FORMS[form],
+        ]
+        self.command = [sys.executable, "-c", PROGRAM, way, *words, *(["--reuse"] if old else [])]
+
+    def __enter__(self) -> "Place":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.folder)
+
+    def run(self, *inject: str) -> subprocess.CompletedProcess:
+        trace = f"trace={','.join(CALLS)}"
+        strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-o", str(self.trace), "-e", trace, *inject]
+        return self._run([*strace, *self.command])
+
+    def run_undisturbed(self) -> subprocess.CompletedProcess:
+        # the split image's first file may have got its name
+        return self._run([*self.command, "--reuse"])
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            command, check=False, capture_output=True, text=True, cwd=REPOSITORY, env=self.environment,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def files(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.out.iterdir()}
+
+    def hit(self) -> bool:
+        lines = self.trace.read_text(errors="replace").splitlines()
+        return any("(INJECTED)" in line and str(self.out) in line for line in lines)
+
+    def calls(self) -> list[tuple[str, int]]:
+        """Those of the program itself about its output, of the writes three; strace counts each kind from the start."""
+        counts = dict.fromkeys(CALLS, 0)
+        found = []
+        first = ""
+        for line in self.trace.read_text(errors="replace").splitlines():
+            match = re.match(r"(\d+) +(\w+)\((.*)", line)
+            if match is None or match[1] != (first := first or match[1]) or match[2] not in counts:
+                continue
+            counts[match[2]] += 1
+            if str(self.out) in match[3]:
+                found.append((match[2], counts[match[2]]))
+        writes = [call for call in found if call[0] == "write"]
+        return [call for call in found if call not in writes[1:-1] or call == writes[len(writes) // 2]]
+
+
+def wrong(place: Place, whole: dict[str, bytes], call: tuple[str, int], fault: str) -> str:
+    """What is not as promised after a fault, and after the next run."""
+    done = place.run("-e", f"inject={call[0]}:{fault}:when={call[1]}")
+    if fault.startswith("error") and not place.hit():
+        return "the fault was not injected"
+    files = place.files()
+    named = {name: data for name, data in files.items() if not name.startswith(".")}
+    for name, data in named.items():
+        if data not in (whole[name], place.old.get(name)):
+            return f"{name} is half an image"
+    if "i" in named and named not in (whole, place.old):
+        return f"metadata without its root filesystem: {sorted(named)}"
+    if done.returncode == 0 and named != whole:
+        return "exit 0, but not everything is there"
+    if "Traceback" in done.stderr:
+        return f"a traceback: {done.stderr[-500:]}"
+    if fault.startswith("error") and done.returncode:
+        if done.returncode != 6 or not re.search("no space left|input/output error|mksquashfs", done.stderr):
+            return f"exit {done.returncode}: {done.stderr}"
+        if files != place.old:
+            return f"an error, but there is {sorted(files)}"
+    if fault == "signal=INT" and named not in (place.old, whole):
+        return f"interrupted, but there is {sorted(named)}"
+    if files in (place.old, whole):
+        return ""  # as if nothing had happened, or as if all had
+    after = place.run_undisturbed()
+    if after.returncode or place.files() != whole:
+        return f"after the next run there is {sorted(place.files())}: {after.stderr}"
+    return ""
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory) -> Path:
+    top = tmp_path_factory.mktemp("build") / "image"
+    (top / "templates").mkdir(parents=True)
+    (top / "rootfs").mkdir()
+    (top / "metadata.yaml").write_text(METADATA)
+    for number in range(3):  # several writes of a quarter of a MiB each
+        (top / "rootfs" / str(number)).write_bytes(os.urandom(300_000))
+    for path in top.rglob("*"):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    return top
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["new", "over an old one"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("way", ["nameless", "hidden"])
+def test_an_interrupted_build_leaves_no_half_image_and_nothing_after_the_next_run(image, form, way, old):
+    if form == "squashfs" and shutil.which("mksquashfs") is None:
+        pytest.skip("NOT RUN: needs mksquashfs")
+
+    def case(call, fault):
+        with Place(image, form, way, old) as place:
+            return call, fault, wrong(place, whole, call, fault)
+
+    with Place(image, form, way, old) as place:
+        assert place.run_undisturbed().returncode == 0
+        whole = place.files()
+    with Place(image, form, way, old) as place:
+        assert place.run().returncode == 0 and place.files() == whole
+        calls = place.calls()
+    assert {"openat", "fsync"} <= {name for name, _ in calls}, calls
+    assert {name for name, _ in calls} & {"linkat", "link", "rename"}, calls
+    assert way == "nameless" or old or ("unlink" in {name for name, _ in calls})
+    # between a close and the next call nothing happens that a signal could cut in two
+    cases = [(call, fault) for call in calls for fault in (FAULTS[:1] if call[0] == "close" else FAULTS)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        judged = list(pool.map(lambda each: case(*each), cases))
+    assert not [each for each in judged if each[2]], "\n".join(map(str, judged))
