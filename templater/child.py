@@ -199,7 +199,7 @@ def lock(pipe: int, bounds: Bounds) -> None:
     prctl = libc("prctl")
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     os.closerange(0, pipe)
-    os.closerange(pipe + 1, _highest() + 1)
+    os.closerange(pipe + 1, highest_descriptor() + 1)
     for what, most in (
         (resource.RLIMIT_CPU, bounds.cpu),
         (resource.RLIMIT_AS, bounds.memory),
@@ -214,12 +214,12 @@ def lock(pipe: int, bounds: Bounds) -> None:
             most = hard
         resource.setrlimit(what, (most, most))
     if os.geteuid() == 0:
-        _drop()
+        become_nobody()
     prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)  # a change of uid clears it, so it comes after
     _filter_calls(prctl)
 
 
-def _highest() -> int:
+def highest_descriptor() -> int:
     """The highest descriptor; it may lie above the limits, which hold for new ones alone."""
     try:
         return max([int(name) for name in os.listdir("/proc/self/fd")])
@@ -230,7 +230,7 @@ def _highest() -> int:
         return most if 0 < most < MANY else MANY
 
 
-def _drop() -> None:
+def become_nobody() -> None:
     """Become a user that owns nothing. In a user namespace most uids do not exist: take one that does."""
     # unprivileged namespaces may have setgroups denied: then there are no groups worth dropping
     for attempt in (FIRST_UID + os.getpid() % (1 << 22), OVERFLOW_UID, 1):
@@ -310,8 +310,10 @@ def _filter_calls(prctl: "Callable[..., int]") -> None:
     known = CALLS.get(os.uname().machine)
     if known is None or sys.maxsize < 1 << 32:
         return
-    program = call_filter(*known)
+    install_filter(prctl, call_filter(*known))
 
+
+def install_filter(prctl: "Callable[..., int]", program: bytes) -> None:
     import _ctypes
 
     class Char(_ctypes._SimpleCData):  # type: ignore[type-arg]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import Protocol
 
 from ..errors import InputError, LimitError, RefusedError, UsageError
 from ..rootfs.confined import Root
 from ..source import printable
 from ..views import DIRECTORY, FILE
+from . import sandbox
 from .archive import HARD_LINK, Archive, Member, clean_name, open_archive
 from .compression import ByteStream, open_stream
 from .layout import Layout
@@ -192,37 +191,29 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
         with archive.stream:
             yield archive
         return
-    with tempfile.TemporaryFile() as complaints:
-        with _sqfs2tar(path, complaints) as process:
-            assert process.stdout is not None
-            try:
-                with ByteStream(path, os.dup(process.stdout.fileno()), limits) as stream:
-                    yield Archive(stream)
-                failed = process.wait() != 0
-            except InputError as error:
-                process.kill()
-                raise _said(path, complaints) or error from error
-            finally:
-                process.kill()
-        if failed:
-            raise _said(path, complaints) or InputError(f"'{path}' can't be read by sqfs2tar")
+    with _sqfs2tar(path) as program:
+        try:
+            with ByteStream(path, os.dup(program.output), limits) as stream:
+                yield Archive(stream)
+            code = program.wait()
+        except BlockingIOError:
+            silence = sandbox.IDLE_SECONDS
+            raise LimitError(f"'{path}': sqfs2tar was silent for {silence} s and was ended") from None
+        except InputError as error:
+            said = printable(program.said())
+            raise (InputError(f"'{path}' can't be read: {said}") if said else error) from error
+        if code:
+            raise sandbox.why(path, "sqfs2tar", code, printable(program.said()))
 
 
-def _sqfs2tar(path: str, complaints: IO[bytes]) -> subprocess.Popen[bytes]:
-    command = ["sqfs2tar", "--no-skip", "--root-becomes", ".", os.path.abspath(path)]
+def _sqfs2tar(path: str) -> sandbox.Program:
     try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints)
+        return sandbox.start(["sqfs2tar", "--no-skip", "--root-becomes", ".", sandbox.INPUT], path)
     except FileNotFoundError:
         raise InputError(
             f"'{path}' is a squashfs file, and reading one needs the program 'sqfs2tar'",
             hint="install it: apt install squashfs-tools-ng",
         ) from None
-
-
-def _said(path: str, complaints: IO[bytes]) -> InputError | None:
-    complaints.seek(0)
-    said = complaints.read(1000).decode("utf-8", "replace").strip()
-    return InputError(f"'{path}' can't be read: {printable(said)}") if said else None
 
 
 def kind_of_file(path: str) -> str:

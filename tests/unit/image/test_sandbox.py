@@ -1,0 +1,293 @@
+"""What a program that reads squashfs can't do, tried by programs in its place; with one wall and with both."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from templater.errors import InputError, LimitError
+from templater.image import sandbox
+from templater.image.contents import open_contents, open_rootfs
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
+ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not ROOT, reason="needs root to become somebody else")
+needs_filter = pytest.mark.skipif(
+    os.uname().machine not in sandbox._CALLS, reason="no filter for this machine"
+)
+
+
+@pytest.fixture(params=["limits alone", "limits and filter"])
+def walls(request, monkeypatch):
+    """A machine without a list of calls has to hold as well."""
+    if request.param == "limits alone":
+        monkeypatch.setattr(sandbox, "_CALLS", {})
+    return request.param
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(b"the image")
+    return str(path)
+
+
+def run(data, *command) -> tuple[int, bytes, str]:
+    """Exit code, output and complaints of a program in the sandbox."""
+    with sandbox.start(list(command), data) as program:
+        output = b""
+        while piece := os.read(program.output, 1 << 16):
+            output += piece
+        return program.wait(), output, program.said()
+
+
+def test_it_reads_the_image_and_answers(data, walls):
+    assert run(data, "cat", sandbox.INPUT) == (0, b"the image", "")
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o640])
+def test_an_image_that_others_may_not_read_is_read_all_the_same(data, walls, mode):
+    os.chmod(data, mode)
+    assert run(data, "cat", sandbox.INPUT)[1] == b"the image"
+
+
+def test_so_is_one_behind_a_closed_door(data, walls):
+    os.chmod(os.path.dirname(data), 0o700)
+    assert run(data, "cat", sandbox.INPUT)[1] == b"the image"
+    code, output, _ = run(data, "cat", data)
+    assert (code == 0) != ROOT
+    assert output == b"" or not ROOT
+
+
+def facts(data) -> dict[str, list[str]]:
+    status = run(data, "cat", "/proc/self/status")[1].decode()
+    return {line.split(":")[0]: line.split(":")[1].split() for line in status.splitlines()}
+
+
+@needs_root
+def test_it_is_nobody_and_can_not_become_anybody(data, walls):
+    found = facts(data)
+    assert len({*found["Uid"], *found["Gid"]}) == 1
+    assert int(found["Uid"][0]) not in (0, os.getuid())
+    assert found["Groups"] == []
+    assert {found[name][0] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {"0" * 16}
+    assert found["NoNewPrivs"] == ["1"]
+
+
+@needs_filter
+def test_its_calls_are_filtered(data):
+    assert facts(data)["Seccomp"] == ["2"]
+
+
+@needs_root
+@pytest.mark.parametrize("what", ["/etc/shadow", "secret"])
+def test_it_reads_no_file_of_root_s(data, walls, tmp_path, what):
+    os.chmod(tmp_path, 0o755)
+    (tmp_path / "secret").write_text("s")
+    (tmp_path / "secret").chmod(0o600)
+    code, output, said = run(data, "cat", str(tmp_path / what))
+    assert code != 0
+    assert output == b""
+    assert "denied" in said
+
+
+@pytest.fixture
+def open_folder():
+    """Where everybody may write, and what somebody who can may spoil."""
+    folder = Path("/tmp/templater-sandbox-test")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    folder.chmod(0o777)
+    (folder / "victim").write_text("precious")
+    (folder / "victim").chmod(0o666)
+    yield folder
+    shutil.rmtree(folder)
+
+
+CHANGES = {
+    "make a file": ["touch", "{}/new"],
+    "write to a file": ["dd", "if=/dev/zero", "of={}/victim", "count=1", "conv=notrunc"],
+    "empty a file": ["truncate", "-s0", "{}/victim"],
+    "remove a file": ["rm", "-f", "{}/victim"],
+    "rename a file": ["mv", "{}/victim", "{}/gone"],
+    "make a folder": ["mkdir", "{}/new"],
+    "make a link": ["ln", "-s", "x", "{}/new"],
+    "link a file": ["ln", "{}/victim", "{}/new"],
+    "change a mode": ["chmod", "777", "{}/victim"],
+    "make a fifo": ["mkfifo", "{}/new"],
+    "change a time": ["touch", "-d", "2001-01-01", "{}/victim"],
+}
+
+
+@needs_filter
+@pytest.mark.parametrize("what", CHANGES)
+def test_it_changes_nothing_even_where_everybody_may(data, what, open_folder):
+    before = os.stat(open_folder / "victim")
+    run(data, *[word.format(open_folder) for word in CHANGES[what]])
+    after = os.stat(open_folder / "victim")
+    assert os.listdir(open_folder) == ["victim"]
+    assert (open_folder / "victim").read_text() == "precious"
+    assert (before.st_mode, before.st_mtime_ns, before.st_ino) == (
+        after.st_mode, after.st_mtime_ns, after.st_ino
+    )  # fmt: skip
+
+
+def test_without_a_filter_it_writes_no_more_than_it_may_complain(data, monkeypatch, open_folder):
+    monkeypatch.setattr(sandbox, "_CALLS", {})
+    run(data, "dd", "if=/dev/zero", f"of={open_folder}/new", "bs=1M", "count=4")
+    assert sum(path.stat().st_size for path in open_folder.iterdir()) <= sandbox.COMPLAINTS + 8
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize("where", ["tcp/127.0.0.1", "udp/127.0.0.1"])
+def test_it_reaches_no_network(data, walls, where):
+    import socket
+
+    if walls == "limits alone" and not ROOT:
+        pytest.skip("without a filter it takes root to leave the network")
+    kind = socket.SOCK_STREAM if where.startswith("tcp") else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as server:
+        server.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            server.listen()
+        server.settimeout(0.3)
+        port = server.getsockname()[1]
+        run(data, "bash", "-c", f"exec 3<>/dev/{where}/{port} && echo hello >&3")
+        with pytest.raises(TimeoutError):
+            server.accept() if kind == socket.SOCK_STREAM else server.recv(10)
+
+
+def test_it_makes_no_process(data, walls):
+    if walls == "limits alone" and not ROOT:
+        pytest.skip("a limit on processes counts all of a user's")
+    code, output, _ = run(data, "sh", "-c", "cat /proc/self/status; echo made")
+    assert b"Name" not in output
+    assert code != 0 or b"made" in output
+
+
+def test_it_signals_nobody(data, walls):
+    if walls == "limits alone" and not ROOT:
+        pytest.skip("without a filter it is the same user")
+    victim = subprocess.Popen(["sleep", "20"])
+    try:
+        run(data, "sh", "-c", f"kill -9 {victim.pid}")
+        time.sleep(0.05)
+        assert victim.poll() is None
+    finally:
+        victim.kill()
+        victim.wait()
+
+
+def test_it_inherits_nothing_but_what_it_is_for(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "_CALLS", {})  # listing a folder is not on the list
+    monkeypatch.setenv("SECRET", "hunter2")
+    secret = os.open(data, os.O_RDONLY)
+    os.set_inheritable(secret, True)
+    high = os.dup2(secret, 900, inheritable=True)
+    try:
+        assert run(data, "ls", "/proc/self/fd")[1].split() == [b"0", b"1", b"2", b"3", b"4"]
+        assert b"hunter2" not in run(data, "cat", "/proc/self/environ")[1]
+    finally:
+        os.close(secret)
+        os.close(high)
+
+
+def test_it_computes_no_longer_than_it_may(data, monkeypatch, walls):
+    monkeypatch.setattr(sandbox, "PROCESSOR_SECONDS", 1)
+    code, _, _ = run(data, "sh", "-c", "while :; do :; done")
+    assert isinstance(sandbox.why(data, "sh", code, ""), LimitError)
+
+
+def test_it_has_no_more_memory_than_it_may(data, monkeypatch, walls):
+    monkeypatch.setattr(sandbox, "MEMORY", 64 << 20)
+    monkeypatch.setattr(sandbox, "PROCESSOR_SECONDS", 20)
+    code, _, said = run(data, "sh", "-c", "x=aaaaaaaa; while :; do x=$x$x; done")
+    assert code != 0
+    assert said or code < 0
+    assert not isinstance(sandbox.why(data, "sh", code, said), LimitError), "it was its time that ran out"
+
+
+def test_endless_complaints_fill_no_disk(data, walls):
+    with sandbox.start(["sh", "-c", "while :; do echo complaint >&2; done"], data) as program:
+        time.sleep(0.5)
+        assert os.fstat(program._complaints.fileno()).st_size <= sandbox.COMPLAINTS
+
+
+def test_it_ends_with_whoever_stops_reading(data, walls):
+    with sandbox.start(["cat", "/dev/zero"], data) as program:
+        pid = program._pid
+        os.read(program.output, 10)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def squashfs(tmp_path) -> str:
+    if not (shutil.which("mksquashfs") and shutil.which("sqfs2tar")):
+        pytest.skip("needs mksquashfs and sqfs2tar")
+    (tmp_path / "root/etc").mkdir(parents=True)
+    (tmp_path / "root/etc/hosts").write_text("localhost\n")
+    path = tmp_path / "root.squashfs"
+    subprocess.run(
+        ["mksquashfs", tmp_path / "root", path, "-quiet", "-no-progress", "-noappend"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600])
+def test_squashfs_is_read_by_it(tmp_path, walls, mode):
+    path = squashfs(tmp_path)
+    os.chmod(path, mode)
+    with open_rootfs(path) as archive:
+        assert "etc/hosts" in {member.name.removeprefix("./") for member in archive}
+    assert stat.S_IMODE(os.stat(path).st_mode) == mode
+
+
+def test_a_silent_reader_is_ended(tmp_path, monkeypatch):
+    path = squashfs(tmp_path)
+    real = sandbox.start
+    monkeypatch.setattr(sandbox, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(sandbox, "start", lambda command, path: real(["sleep", "30"], path))
+    monkeypatch.setattr(sandbox, "_CALLS", {})  # sleeping is not on the list
+    begin = time.monotonic()
+    with pytest.raises(LimitError, match="silent"), open_rootfs(path) as archive:
+        list(archive)
+    assert time.monotonic() - begin < 5
+
+
+def test_a_damaged_file_is_an_error_in_the_reader_s_words(tmp_path):
+    path = Path(squashfs(tmp_path))
+    path.write_bytes(path.read_bytes()[:100] + b"\xff" * 3000)
+    with pytest.raises(InputError) as caught, open_rootfs(str(path)) as archive:
+        list(archive)
+    assert str(path) in str(caught.value)
+
+
+def test_without_the_program_the_hint_says_what_to_install(tmp_path, monkeypatch):
+    path = squashfs(tmp_path)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(InputError) as caught, open_rootfs(path) as archive:
+        list(archive)
+    assert "squashfs-tools-ng" in caught.value.hint
+
+
+def test_a_program_that_crashes_is_named():
+    assert "died of signal 11" in str(sandbox.why("x.squashfs", "sqfs2tar", -11, ""))
+
+
+def test_a_split_image_s_files_are_as_before(tmp_path):
+    path = squashfs(tmp_path)
+    first = tmp_path / "meta.tar"
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    subprocess.run(["tar", "-C", tmp_path, "-cf", first, "metadata.yaml"], check=True)
+    found = {
+        member.name: b"".join(piece for _, piece in data)
+        for member, data in open_contents(str(first), path).rootfs()
+    }
+    assert found["etc/hosts"] == b"localhost\n"
