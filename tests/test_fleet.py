@@ -95,6 +95,32 @@ def test_a_fleet_gets_what_each_instance_gets_alone(image):
     assert plans(data, 1, image) == list(one_by_one(data, image))
 
 
+@pytest.mark.parametrize("image", IMAGES)
+def test_plans_that_are_alike_are_made_once(image, monkeypatch):
+    made = []
+    real = Fleet.planned
+    monkeypatch.setattr(Fleet, "planned", lambda self, *a: made.append(1) or real(self, *a))
+    counted = told(a_list(40), 1, str(SAMPLES / image))
+    assert counted[1] == 40
+    assert 1 <= len(made) <= 4
+
+
+def test_errors_that_differ_are_told_as_if_alone(tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "a.tpl").write_text('{{ true|yesno:config_get("user.words", "") }}')
+    (tmp_path / "templates" / "b.tpl").write_text("{{ instance.name }}")
+    rules = [f"  /etc/{name}: {{when: [create], template: {name}.tpl}}\n" for name in "ab"]
+    (tmp_path / "metadata.yaml").write_text("templates:\n" + "".join(rules))
+    values = [{"user.words": f"a,b,c,{number % 100}"} if number % 3 else {} for number in range(300)]
+    instances = [an_instance(n, config=config, expanded_config=config) for n, config in enumerate(values)]
+    data = json.dumps(instances).encode()
+    assert plans(data, 1, str(tmp_path)) == list(one_by_one(data, str(tmp_path)))
+    _, count, _, failing, code, errors = told(data, 1, str(tmp_path), show="summary")
+    assert (count, failing, code) == (300, 200, 5)
+    assert [name for _, name in errors] == [f"web{n}" for n in range(300) if n % 3]
+    assert len({error for error, _ in errors}) > fleet.MOST_FORMS
+
+
 @pytest.mark.parametrize("ascii", [True, False])
 def test_odd_names_and_contents_are_told_as_if_alone(ascii):
     values = ["\udc80", '\x00"\\', "é\u2028", "</script>", "blank-0", "😀", ""]
