@@ -8,6 +8,7 @@ programs, there is none.
 """
 
 import sys
+from _thread import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,31 +22,53 @@ _IMPORT_SYSTEMS = frozenset(("__cached__", "__file__", "__loader__", "__package_
 
 ModuleType: "Any" = type(sys)
 
+#: one thread runs a module, the others wait for it
+_LOCKS: "dict[str, RLock]" = {}
+_RUNNING: "set[str]" = set()
+
 
 class Postponed(ModuleType):  # type: ignore[misc]
     """A module that was found. The first name that is asked of it runs it, unless it is one of a
-    package's own modules: then it is that which is imported."""
+    package's own modules: then it is that which is imported.
+
+    It has no methods of its own, which would hide the module's names.
+    """
 
     def __getattr__(self, name: str) -> "Any":
-        if name in _IMPORT_SYSTEMS:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        if found(f"{self.__name__}.{name}", self.__dict__.get("__path__", ())) is None:
-            self.run()
-        else:
-            __import__(f"{self.__name__}.{name}")
+        with _lock(self):
+            if type(self) is Postponed:
+                _provide(self, name)
         return getattr(self, name)
 
     def __dir__(self) -> "list[str]":
-        self.run()
-        return dir(self)
+        with _lock(self):
+            if type(self) is Postponed and self.__name__ not in _RUNNING:
+                _run(self)
+        return list(self.__dict__)
 
-    def run(self) -> None:
-        self.__class__ = ModuleType
-        try:
-            self.__loader__.exec_module(self)
-        except BaseException:
-            self.__class__ = Postponed
-            raise
+
+def _lock(module: "Any") -> RLock:
+    return _LOCKS.setdefault(module.__name__, RLock())
+
+
+def _provide(module: "Any", name: str) -> None:
+    if name in _IMPORT_SYSTEMS or module.__name__ in _RUNNING:  # in which case this thread runs it
+        raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+    part = f"{module.__name__}.{name}"
+    if found(part, module.__dict__.get("__path__", ())) is None:
+        _run(module)
+    else:
+        __import__(part)
+        module.__dict__.setdefault(name, sys.modules[part])  # not yet, where it is being imported
+
+
+def _run(module: "Any") -> None:
+    _RUNNING.add(module.__name__)
+    try:
+        module.__loader__.exec_module(module)
+    finally:
+        _RUNNING.discard(module.__name__)
+    module.__class__ = ModuleType
 
 
 class Finder:
@@ -69,6 +92,8 @@ class _Loader:
 
     def exec_module(self, module: "Any") -> None:
         module.__loader__ = module.__spec__.loader = self.loader
+        if type(module) is not Postponed:  # which is run already, and reloaded
+            self.loader.exec_module(module)
 
 
 def found(name: str, path: "Any") -> "Any":

@@ -68,6 +68,40 @@ for _ in range(2):
     assert said(code, tmp_path) == "broken\nbroken"
 
 
+def test_threads_wait_for_the_one_that_runs_it(tmp_path):
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.2)\nlate = 1\n")
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+postponed.NAMES = {'slow'}
+import slow
+with ThreadPoolExecutor(4) as pool:
+    print(*pool.map(lambda _: slow.late, range(4)))
+"""
+    assert said(code, tmp_path) == "1 1 1 1"
+
+
+def test_a_module_that_looks_at_itself_sees_what_is_there_so_far(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import own\nearly = 1\nseen = own.early, hasattr(own, 'late')\nlate = 1\n"
+    )
+    assert said("postponed.NAMES = {'own'}\nimport own\nprint(own.seen)", tmp_path) == "(1, False)"
+
+
+def test_parts_that_import_each_other_find_each_other(tmp_path):
+    (tmp_path / "circle").mkdir()
+    (tmp_path / "circle/__init__.py").write_text("")
+    (tmp_path / "circle/one.py").write_text("from . import two\n")
+    (tmp_path / "circle/two.py").write_text("from . import one\nname = one.__name__\n")
+    code = "postponed.NAMES = {'circle'}\nfrom circle import one\nprint(one.two.name)"
+    assert said(code, tmp_path) == "circle.one"
+
+
+def test_a_module_can_be_reloaded(tmp_path):
+    (tmp_path / "again.py").write_text("times = globals().get('times', 0) + 1\n")
+    code = "postponed.NAMES = {'again'}\nimport importlib, again\nagain.times\nprint(importlib.reload(again).times)"
+    assert said(code, tmp_path) == "2"
+
+
 @pytest.mark.parametrize("package", ["jinja2", "yaml"])
 def test_no_name_of_a_package_hides_a_module_of_it(package):
     """So that asking for the module first gives what Python would have given."""
