@@ -404,6 +404,61 @@ def test_each_instance_has_its_own_root_filesystem(tmp_path, capfd):
     assert out.count("+++ b/etc/hosts") == 2
 
 
+def test_root_filesystems_are_compared_by_several_as_by_one(tmp_path, small_pieces):
+    for number in range(60):
+        etc = tmp_path / f"web{number}" / "rootfs" / "etc"
+        etc.mkdir(parents=True)
+        (etc / "hostname").write_text(f"web{number // 2}\n")
+    pattern = str(tmp_path / "{name}" / "rootfs")
+    alone = told(a_list(60), 1, show="patch", rootfs=pattern)
+    assert told(a_list(60), 2, show="patch", rootfs=pattern) == alone
+    assert alone[0].count(b"+++ b/etc/hostname\n") == 50  # web0 has its name already, and nine are machines
+
+
+def test_a_short_list_is_no_work_for_several(monkeypatch):
+    def no_workers(*_):
+        raise AssertionError("processes for a list that is done before they are there")
+
+    monkeypatch.setattr(fleet, "Workers", no_workers)
+    for source in (InMemory, in_file):
+        assert told(a_list(200), 2, source=source)[1] == 200
+
+
+COMMAND = [sys.executable, "-m", "templater", "preview", WEB, "--json", "--instances"]
+
+
+def test_the_command_reads_a_pipe_and_a_file(tmp_path):
+    data = a_list(6000)
+    (tmp_path / "all.json").write_bytes(data)
+    one = subprocess.run(
+        [*COMMAND, "-", "--jobs", "1"], input=data, cwd=ROOT, capture_output=True, check=False
+    )
+    piped = subprocess.run(
+        [*COMMAND, "-", "--jobs", "2"], input=data, cwd=ROOT, capture_output=True, check=False
+    )
+    filed = subprocess.run(
+        [*COMMAND, tmp_path / "all.json", "--jobs", "2"], cwd=ROOT, capture_output=True, check=False
+    )
+    assert one.stdout.count(b"\n") == 6000
+    assert (piped.stdout, piped.stderr, piped.returncode) == (one.stdout, one.stderr, one.returncode)
+    assert (filed.stdout, filed.stderr, filed.returncode) == (one.stdout, one.stderr, one.returncode)
+
+
+def test_a_reader_that_goes_away_ends_all_of_it(tmp_path):
+    (tmp_path / "all.json").write_bytes(a_list(20_000))
+    command = subprocess.Popen(
+        [*COMMAND, tmp_path / "all.json", "--jobs", "2"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert command.stdout.read(100)
+    command.stdout.close()
+    assert command.stderr.read() == b""  # which the processes held open, too
+    assert command.wait() == 141
+    command.stderr.close()
+
+
 def test_a_name_that_is_a_path_reaches_no_root_filesystem(tmp_path):
     (tmp_path / "outside" / "rootfs").mkdir(parents=True)
     data = json.dumps([an_instance(0, name="../outside")]).encode()
