@@ -164,10 +164,8 @@ class _Work:
         """
         places = [place for target in self.targets for place in (target.staged, target.backup) if place]
         kept = [target.backup for target in keep]
-        for directory, name in places:
-            if (directory, name) not in kept:
-                attempt(unlink_if_there, directory, name)
-        if self.journal is not None and not any(is_there(directory, name) for directory, name in places):
+        gone = [attempt(unlink_if_there, *place) == "" for place in places if place not in kept]
+        if self.journal is not None and all(gone) and not any(is_there(*place) for place in kept if place):
             attempt(self.journal.clear)
 
 

@@ -13,10 +13,11 @@ import fcntl
 from time import monotonic, sleep
 
 from .errors import BusyError, InputError, LimitError, RefusedError, TemplaterError
-from .rootfs.confined import Directory, Root, read_descriptor, write_error
+from .rootfs import MissingError
+from .rootfs.confined import Directory, Root, entry_of, read_descriptor, write_error
 from .source import Source, printable
 from .system import join, os, stat
-from .views import DIRECTORY, FILE, TemplateFile
+from .views import TemplateFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -241,28 +242,29 @@ class InstanceDirectory:
         return self._root.entry("/" + METADATA) is not None
 
     def read_metadata(self) -> Source:
-        if not self.has_image():
+        try:
+            return Source(join(self.name, METADATA), self._root.read("/" + METADATA, MAX_METADATA))
+        except MissingError:
             raise InputError(
                 f"'{self.name}' has no metadata.yaml",
                 hint="name the image's directory, or make an instance directory: templater unpack IMAGE DIR",
-            )
-        return Source(join(self.name, METADATA), self._root.read("/" + METADATA, MAX_METADATA))
+            ) from None
 
     def read_instance(self) -> "Source | None":
-        if self._root.entry("/" + INSTANCE) is None:
+        try:
+            return Source(join(self.name, INSTANCE), self._root.read("/" + INSTANCE, MAX_INSTANCE))
+        except MissingError:
             return None
-        return Source(join(self.name, INSTANCE), self._root.read("/" + INSTANCE, MAX_INSTANCE))
 
     def read_templates(self) -> "dict[str, TemplateFile]":
         """Every template by name. What is no regular file has its error instead of data."""
-        entry = self._root.entry("/" + TEMPLATES)
-        if entry is None:
+        try:
+            held = self._root.directory("/" + TEMPLATES)
+        except MissingError:
             return {}
-        if entry.kind != DIRECTORY:
-            raise RefusedError(f"'{self.name}/{TEMPLATES}' is a {entry.kind}, not a directory")
         found: dict[str, TemplateFile] = {}
         total = 0
-        with self._root.directory("/" + TEMPLATES) as directory:
+        with held as directory:
             for name in directory.listdir():
                 found[name] = file = self._template(directory, name)
                 total += len(file.data or b"")
@@ -274,11 +276,10 @@ class InstanceDirectory:
         return found
 
     def _template(self, directory: Directory, name: str) -> TemplateFile:
-        entry = directory.entry(name)
-        if entry is None:
-            return TemplateFile()
-        if entry.kind != FILE:
-            return TemplateFile(entry)
+        status = directory.lstat(name)
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return TemplateFile(directory.entry(name))
+        entry = entry_of(status, "", is_mount=False)  # opening notices if it is one
         try:
             fd = directory.open(name)
         except TemplaterError as error:

@@ -79,12 +79,11 @@ def resolve(view: "RootfsView", path: str) -> Resolved:
     parent, _, name = path.rpartition("/")
     try:
         walk.follow(parent, last_is_directory=True)
-        if not walk.missing:
-            resolved.named = view.entry(walk.place(name))
         walk.follow(name, last_is_directory=False)
         resolved.entry = walk.entry
     except TemplaterError as error:
         resolved.error = error
+    resolved.named = walk.named
     resolved.real = walk.place()
     resolved.links = tuple(walk.links)
     resolved.mounts = tuple(walk.mounts)
@@ -93,9 +92,12 @@ def resolve(view: "RootfsView", path: str) -> Resolved:
 
 
 class _Walk:
-    """A walk from the root, name by name; ``missing`` holds the directories it had to invent."""
+    """A walk from the root, name by name; ``missing`` holds the directories it had to invent.
 
-    __slots__ = ("entry", "links", "missing", "mounts", "names", "view")
+    ``named`` is what stands at the last name itself, before it is followed.
+    """
+
+    __slots__ = ("at_name", "entry", "links", "missing", "mounts", "named", "names", "view")
 
     def __init__(self, view: "RootfsView") -> None:
         self.view = view
@@ -104,6 +106,8 @@ class _Walk:
         self.missing: list[str] = []
         self.mounts: list[str] = []
         self.entry: Entry | None = None
+        self.named: Entry | None = None
+        self.at_name = False
 
     def place(self, *more: str) -> str:
         return "/" + "/".join([*self.names, *more])
@@ -138,6 +142,8 @@ class _Walk:
         """Enter ``name``; where it is a symlink stay, and give its target."""
         place = self.place(name)
         self.entry = entry = None if self.missing else self.view.entry(place)
+        if final and not self.at_name:
+            self.at_name, self.named = True, entry
         if entry is not None and entry.kind == SYMLINK:
             self.links.append((place, entry.target))
             if len(self.links) > MAX_LINKS:

@@ -164,7 +164,7 @@ class Root:
             status = os.fstat(self.fd)
             return entry_of(status, "", is_mount=False), status
         try:
-            parent = self._descriptor(names[:-1], _PASS, follow)
+            parent = self._descriptor(names[:-1], _PASS, follow) if names[:-1] else self.fd
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
@@ -174,7 +174,8 @@ class Root:
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
         finally:
-            close(parent)
+            if parent != self.fd:
+                close(parent)
 
     def read(self, path: str, limit: int, *, follow: bool = False) -> bytes:
         """A regular file's bytes; LimitError above ``limit`` bytes, whatever its size claims."""
@@ -431,12 +432,14 @@ def read_descriptor(fd: int, limit: int, path: str) -> bytes:
     """Everything a descriptor gives, at most ``limit`` bytes; one more is a LimitError."""
     chunks: list[bytes] = []
     left = limit + 1
+    piece = 1 << 16  # most files are small, and memory is taken for as much as is asked for
     while left > 0:
-        chunk = os.read(fd, min(left, 1 << 20))
+        chunk = os.read(fd, min(left, piece))
         if not chunk:
             return b"".join(chunks)
         chunks.append(chunk)
         left -= len(chunk)
+        piece = 1 << 20
     raise LimitError(f"{path!r} is larger than {limit} bytes")
 
 
