@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("the shell: images, root filesystems, writing", (
         "system", "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "rendering_child",
         "instance_directory", "instance_file", "limits", "survey", "leftovers", "staging", "apply", "watch",
-        "fleet", "list_file", "workers", "postponed",
+        "fleet", "list_file", "shared_list", "workers", "postponed",
     )),
     ("the doors", ("hooks", "hooks.*", "cli", "cli.*", "__main__")),
 )  # fmt: skip

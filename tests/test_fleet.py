@@ -12,17 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templater import fleet, instance_list
+from templater import fleet, instance_list, shared_list
 from templater.child import ChildFailure
 from templater.cli import main
 from templater.errors import TemplaterError
-from templater.fleet import Fleet, batches, order
+from templater.fleet import Fleet, order
 from templater.hosts import HOSTS
 from templater.image import open_image
 from templater.instance_list import Blocks, Held, boundary, stream_instances, values_of
 from templater.list_file import ListFile
 from templater.plan import plan
 from templater.report import plan_data
+from templater.shared_list import batches
 from templater.workers import MOST_WAITING
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -174,9 +175,9 @@ def test_an_image_can_not_speak_in_the_name_of_a_blank(tmp_path):
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(fleet, "FIRST", 2048)
-    monkeypatch.setattr(fleet, "PIECE", 4096)
-    monkeypatch.setattr(fleet, "FEW", 8192)
+    monkeypatch.setattr(shared_list, "FIRST", 2048)
+    monkeypatch.setattr(shared_list, "PIECE", 4096)
+    monkeypatch.setattr(shared_list, "FEW", 8192)
 
 
 SNAPSHOTS = {"snapshots": [{"name": "s0", "x": [{"a": 1}]}, {"name": "s1"}]}
@@ -419,7 +420,7 @@ def test_a_short_list_is_no_work_for_several(monkeypatch):
     def no_workers(*_):
         raise AssertionError("processes for a list that is done before they are there")
 
-    monkeypatch.setattr(fleet, "Workers", no_workers)
+    monkeypatch.setattr(shared_list, "Workers", no_workers)
     for source in (InMemory, in_file):
         assert told(a_list(200), 2, source=source)[1] == 200
 

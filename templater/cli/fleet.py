@@ -48,8 +48,9 @@ def run(
     rootfs: str | None = None,
 ) -> int:
     """Print what was asked for, one instance after the other; 5 if a rule failed or the host would fail."""
-    from ..fleet import batches, order
+    from ..fleet import order
     from ..image import open_image
+    from ..shared_list import batches
     from .planning import rendering
 
     if instance.file or instance.name or instance.type or instance.profiles:

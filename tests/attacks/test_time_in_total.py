@@ -11,13 +11,14 @@ from templater import cli
 from templater.checks import runaway
 from templater.cli import planning
 from templater.errors import LimitError
-from templater.fleet import batches, order
+from templater.fleet import order
 from templater.hosts import HOSTS, NONE
 from templater.image import open_image
 from templater.instance import Instance
 from templater.plan import plan
 from templater.pongo2.state import Limits
 from templater.rendering import Compiled, render
+from templater.shared_list import batches
 from templater.simulate import parse_step, simulate
 from tests.checks.builders import rules, seen, survey
 
