@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from ..source import Source
+from ..source import Source, printable
 from . import options, output
 from .image_edit import pairs_of
 from .image_info import size
@@ -155,6 +155,10 @@ def seconds_of(date: str) -> int:
 
 
 def report(built: Built, as_json: bool) -> None:
+    if built.without_acls:
+        first = ", ".join(map(printable, built.without_acls[:5]))
+        more = f" and {len(built.without_acls) - 5} more" if len(built.without_acls) > 5 else ""
+        output.say(f"warning: squashfs holds no ACLs, so these have none: {first}{more}")
     if as_json:
         files, fingerprint = list(built.files), built.fingerprint
         output.write_json(

@@ -52,6 +52,8 @@ class Built:
     size: int
     fingerprint: str
     members: int
+    #: what lost its ACLs, which squashfs can't hold
+    without_acls: tuple[str, ...] = ()
 
 
 def build(
@@ -85,8 +87,10 @@ def build(
             return Built((file,), output.size, fingerprint, members)
     with Output(directory) as first, Output(directory) as second:
         members = _pack(first, kind, packing, _alone(parts), progress)
+        lost: list[str] = []
         if packing.rootfs == "squashfs":
-            members += _squash(second, packing, contents.rootfs(), _made(parts, packing), progress)
+            rootfs = _without_acls(contents.rootfs(), lost)
+            members += _squash(second, packing, rootfs, _made(parts, packing), progress)
         else:
             members += _pack(second, kind, packing, _dotted(contents.rootfs()), progress)
         fingerprint = _joined(first, second)
@@ -94,7 +98,7 @@ def build(
         names = file_names(target, fingerprint, packing.layout, kind, rootfs_kind)
         # without metadata it is no image: that comes last
         publish_all((first, second), names, replace=replace)
-        return Built(names, first.size + second.size, fingerprint, members)
+        return Built(names, first.size + second.size, fingerprint, members, tuple(lost))
 
 
 def _refuse_existing(names: Iterable[str]) -> None:
@@ -246,6 +250,15 @@ def _without_maps(members: Iterable[tuple[Member, Data]]) -> Iterator[tuple[Memb
     for member, data in members:
         # a copy: an archive's data is read by its own member's map
         yield changed(member, sparse=None), data
+
+
+def _without_acls(members: Iterable[tuple[Member, Data]], lost: list[str]) -> Iterator[tuple[Member, Data]]:
+    """squashfs knows user, trusted and security attributes; ACLs are kept in ``system.``."""
+    for member, data in members:
+        kept = {name: value for name, value in member.xattrs.items() if not name.startswith("system.")}
+        if len(kept) < len(member.xattrs):
+            lost.append(member.name or ".")
+        yield changed(member, xattrs=kept), data
 
 
 def check_parts(parts: list[Part]) -> list[str]:

@@ -282,11 +282,12 @@ class TreeWriter:
         if entry is None and member.target in self._done.left_out:
             self._done.left_out.append(member.name)
             return
-        if entry is None or entry.kind != FILE:
+        if entry is None or entry.kind == DIRECTORY:
             what = f"is a {entry.kind}" if entry is not None else "does not come before it"
             raise RefusedError(
                 f"'{printable(member.name)}' is a hard link to '{printable(member.target)}', which {what}"
             )
+        # of a symlink the link itself gets a second name: it is not followed
         target.link(first, self._place(member.name.rpartition("/")[0]), name)
 
     def _special(self, place: Directory, name: str, member: Member) -> None:

@@ -1,5 +1,6 @@
 """What is packed and unpacked again is what it was; and what unpacking refuses."""
 
+import ast
 import contextlib
 import gc
 import io
@@ -15,6 +16,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from templater.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.image import open_image
@@ -24,6 +26,8 @@ from templater.image.fingerprint import fingerprint
 from templater.image.unpack import TRUSTED, Policy, unpack
 from templater.rootfs.directory import IdMap
 from tests.unit.image.test_open_image import FORMATS, METADATA, compressed, special, tarball
+
+ROOT = Path(__file__).resolve().parents[3]
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away and makes devices")
 
@@ -36,17 +40,33 @@ def tree(top):
         status = path.lstat()
         name = str(path.relative_to(top))
         seen = [stat.filemode(status.st_mode), status.st_uid, status.st_gid, int(status.st_mtime)]
+        if not stat.S_ISDIR(status.st_mode):
+            seen.append(inodes.setdefault(status.st_ino, name))
         if path.is_symlink():
             seen.append(os.readlink(path))
         elif path.is_file():
             seen += [path.read_bytes(), {x: os.getxattr(path, x) for x in os.listxattr(path)}]
-            seen.append(inodes.setdefault(status.st_ino, name) if status.st_nlink > 1 else name)
             seen.append(status.st_blocks * 512 < status.st_size)
         elif path.is_dir():
             seen.append({x: os.getxattr(path, x) for x in os.listxattr(path)})
         else:
             seen.append(status.st_rdev)
         found[name] = seen
+    return found
+
+
+#: user::rw- user:1000:r-- group::r-- mask::r-- other::---
+ACL = bytes.fromhex("02000000" "01000600ffffffff" "02000400e8030000" "04000400ffffffff" "10000400ffffffff" "20000000ffffffff")  # fmt: skip
+
+
+def extents(path):
+    """Where a file has data, of which a hole is none."""
+    found, end = [], 0
+    with open(path, "rb") as file, contextlib.suppress(OSError):
+        while True:
+            start = os.lseek(file.fileno(), end, os.SEEK_DATA)
+            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            found.append((start, end))
     return found
 
 
@@ -63,6 +83,8 @@ def image_directory(tmp_path):
     (etc / "hosts").write_text("127.0.0.1 localhost\n")
     (etc / "empty").write_text("")
     (etc / "ünïcødé ☃").write_text("snow")
+    for name in ("\u00e9", "e\u0301", "\U0001f600", "ﬁ", "İ"):  # as they are: never normalised, never folded
+        (etc / name).write_text(name)
     os.close(os.open(os.fsencode(etc) + b"/bad\xff\xfeutf8", os.O_CREAT | os.O_WRONLY))
     (etc / ("n" * 255)).write_text("long name")
     deep = etc / ("d" * 120) / ("e" * 120)
@@ -72,6 +94,7 @@ def image_directory(tmp_path):
     (etc / "long-link").symlink_to("/" + "x" * 300 + "/ÿ")
     (etc / "dangling").symlink_to("nowhere")
     os.link(etc / "hosts", etc / "zz-hard")
+    os.link(etc / "link", etc / "zz-hard-symlink", follow_symlinks=False)
     os.link(deep / "file", etc / "zz-hard-long")
     with open(etc / "sparse", "wb") as file:
         for place in (0, 1 << 20, 5 << 20):
@@ -101,6 +124,8 @@ def image_directory(tmp_path):
         (etc / "sudo").write_text("")
         (etc / "sudo").chmod(0o4755)
         os.mkfifo(etc / "fifo", 0o622)
+        os.setxattr(etc / "odd", "user.of-a-directory", b"1")
+        os.setxattr(etc / "shadow", "system.posix_acl_access", ACL)
         os.mknod(etc / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
         os.setxattr(
             etc / "empty", "security.capability", bytes.fromhex("0100000200200000000000000000000000000000")
@@ -141,13 +166,30 @@ def test_unpack_undoes_build_unified(image_directory, tmp_path, compression):
     assert built.files == (str(tmp_path / "i"),)
     same_tree(image_directory, tmp_path / "i", into=tmp_path / "out")
     assert open_image(tmp_path / "i").compression == {"none": "tar"}.get(compression, compression)
+    for name in ("sparse", "hole", "many-holes", "data-at-the-end"):
+        assert extents(tmp_path / "out/rootfs/etc" / name) == extents(image_directory / "rootfs/etc" / name)
+
+
+def as_squashfs_can(image):
+    """It knows no ACLs, and holes of whole blocks only."""
+    (image / "rootfs/etc/many-holes").unlink()
+    if "system.posix_acl_access" in os.listxattr(image / "rootfs/etc/shadow"):
+        os.removexattr(image / "rootfs/etc/shadow", "system.posix_acl_access")
+    (image / "rootfs/etc/shadow").chmod(0o640)
+
+
+@root_only
+def test_what_loses_its_acl_in_squashfs_is_named(image_directory, tmp_path):
+    built = packed(image_directory, tmp_path / "i", layout="split", compression="gzip", rootfs="squashfs")
+    assert built.without_acls == ("etc/shadow",)
+    assert packed(image_directory, tmp_path / "j", layout="split", compression="gzip").without_acls == ()
 
 
 @root_only
 @pytest.mark.parametrize("rootfs", ["tar", "squashfs"])
 def test_unpack_undoes_build_split(image_directory, tmp_path, rootfs):
-    if rootfs == "squashfs":  # which knows holes of whole blocks only
-        (image_directory / "rootfs" / "etc" / "many-holes").unlink()
+    if rootfs == "squashfs":
+        as_squashfs_can(image_directory)
     (image_directory / "rootfs").chmod(0o711)
     os.utime(image_directory / "rootfs", (1, 1_500_000_000))
     built = packed(image_directory, tmp_path / "i", layout="split", compression="gzip", rootfs=rootfs)
@@ -171,8 +213,8 @@ STORED = {
 def test_an_image_stored_another_way_is_the_same_tree(image_directory, tmp_path, before, after):
     if "gnu" in before + after:
         without_xattrs(image_directory)
-    if "squashfs" in (before, after):  # which knows holes of whole blocks only
-        (image_directory / "rootfs" / "etc" / "many-holes").unlink()
+    if "squashfs" in (before, after):
+        as_squashfs_can(image_directory)
     files = packed(image_directory, tmp_path / "before", **STORED[before]).files
     contents = open_contents(*files)
     built = build(contents, contents.parts(), str(tmp_path / "after"), Packing(**STORED[after]))
@@ -272,20 +314,92 @@ def test_files_in_a_directory_are_named_as_the_daemons_do(image_directory, tmp_p
     )
 
 
+@pytest.mark.parametrize("tar", ["pax", "gnu"])
+def test_a_file_larger_than_a_header_can_say_comes_back(tmp_path, tar):
+    top = tmp_path / "image"
+    (top / "rootfs").mkdir(parents=True)
+    (top / "metadata.yaml").write_text(METADATA)
+    size = (8 << 30) + 5  # eleven octal digits hold less than 8 GiB
+    with open(top / "rootfs/huge", "wb") as file:
+        file.write(b"begin")
+        file.seek(size - 3)
+        file.write(b"end")
+    packed(top, tmp_path / "i", compression="none", tar=tar)
+    contents = open_contents(str(tmp_path / "i"))
+    unpack(contents, contents.parts(), str(tmp_path / "out"), policy=Policy(owners=os.geteuid() == 0))
+    huge = tmp_path / "out/rootfs/huge"
+    assert huge.stat().st_size == size and extents(huge) == extents(top / "rootfs/huge")
+    with open(huge, "rb") as file:
+        assert file.read(5) == b"begin"
+        file.seek(size - 3)
+        assert file.read() == b"end"
+    listed = subprocess.run(["tar", "-tvf", tmp_path / "i"], check=True, capture_output=True, text=True)
+    assert f" {size} " in listed.stdout and not listed.stderr
+
+
+#: builds an image with nothing but the standard library, PyYAML and this package
+BUILDER = """\
+import os, sys, zlib
+os.umask(int(sys.argv[4], 8))
+sys.path[:0] = sys.argv[5:]
+from templater.image.build import Packing, build
+from templater.image.contents import open_contents
+contents = open_contents(sys.argv[1])
+build(contents, contents.parts(), sys.argv[2], Packing(compression=sys.argv[3]))
+print(zlib.ZLIB_RUNTIME_VERSION)
+"""
+#: umask, and what surrounds a build; the last one takes ASCII for the encoding of names
+AROUND = [
+    ("022", {}),
+    ("077", {"TZ": "Asia/Kathmandu", "LC_ALL": "C.UTF-8", "LANG": "de_DE.UTF-8"}),
+    ("000", {"TZ": "America/St_Johns", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+]
+
+
+def pythons():
+    """This Python, and the others of this machine that can run templater."""
+    found = {sys.version_info[:2]: sys.executable}
+    for name in ("/usr/bin/python3", "python3", "python3.11", "python3.12", "python3.13", "python3.14"):
+        path = shutil.which(name)
+        if path is None:
+            continue
+        said = subprocess.run(
+            [path, "-c", "import sys, lzma, zlib; print(sys.version_info[:2])"],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        version = ast.literal_eval(said.stdout) if said.returncode == 0 else (0,)
+        if version >= (3, 11):
+            found.setdefault(version, path)
+    return found
+
+
 @pytest.mark.parametrize("compression", ["none", "gzip", "xz", "zstd", "lz4", "bzip2"])
-def test_the_same_tree_gives_the_same_bytes_whatever_surrounds_it(
-    image_directory, tmp_path, compression, monkeypatch
-):
-    one = packed(image_directory, tmp_path / "one", compression=compression)
-    mask = os.umask(0o077)
-    try:
-        monkeypatch.setenv("TZ", "Asia/Kathmandu")
-        monkeypatch.setenv("LC_ALL", "tr_TR.UTF-8")
-        two = packed(image_directory, tmp_path / "two", compression=compression)
-    finally:
-        os.umask(mask)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    assert one.fingerprint == two.fingerprint
+def test_the_same_tree_gives_the_same_bytes_whatever_surrounds_it(image_directory, tmp_path, compression):
+    """Every Python that is here (zstd and lz4 are packages of this one only), umask, time zone, locale; and
+    a copy whose directories list their files in another order."""
+    copy = tmp_path / "copy"
+    shutil.copytree(image_directory / "templates", copy / "templates")
+    subprocess.run(["cp", "-a", image_directory / "metadata.yaml", copy], check=True)
+    subprocess.run(["cp", "-a", "--sparse=auto", image_directory / "rootfs", copy], check=True)
+    shutil.copystat(image_directory / "templates", copy / "templates")
+    paths = [str(ROOT), str(Path(yaml.__file__).parents[1])]
+    all_ = pythons() if compression not in ("zstd", "lz4") else {sys.version_info[:2]: sys.executable}
+    built = {}
+    for version, python in all_.items():
+        for umask, around in AROUND:
+            target = tmp_path / f"{version}-{umask}"
+            source = copy if umask == "077" else image_directory
+            done = subprocess.run(
+                [python, "-c", BUILDER, source, target, compression, umask, *paths],
+                env={"PATH": os.environ["PATH"], **around}, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            zlib_used = done.stdout if compression == "gzip" else ""
+            built.setdefault(zlib_used, set()).add(target.read_bytes())
+    assert all(len(different) == 1 for different in built.values())
+    assert len(built) == 1 or compression == "gzip"
 
 
 def test_xz_pieces_are_the_same_for_any_number_of_processors(tmp_path, monkeypatch):
@@ -368,6 +482,8 @@ def test_attack_60_devices_setuid_and_capabilities_are_left_out_unless_asked_for
     assert sorted(done.without_privileges) == ["etc/empty", "etc/sudo"]
     assert not (etc / "null").exists() and stat.S_IMODE((etc / "sudo").stat().st_mode) == 0o755
     assert os.listxattr(etc / "empty") == [] and os.getxattr(etc / "hosts", "user.note") == b"a\0b\n=\xff"
+    assert done.without_xattrs == ["etc/shadow"]
+    os.removexattr(image_directory / "rootfs/etc/shadow", "system.posix_acl_access")
     unpack(contents, contents.parts(), str(tmp_path / "all"), policy=Policy(special=True, privileges=True))
     assert tree(tmp_path / "all" / "rootfs") == tree(image_directory / "rootfs")
 
@@ -437,7 +553,10 @@ def link(name, target):
         ([link("l", ".."), ("rootfs/l/canary", "attack")], "not a directory"),
         ([link("l", "etc"), ("rootfs/l/new", "attack")], "not a directory"),
         ([link("l", "../canary"), ("rootfs/l", "attack")], "comes twice"),
-        ([link("l", "../canary"), special("rootfs/h", tarfile.LNKTYPE, "rootfs/l")], "symlink"),
+        (
+            [link("l", "../.."), special("rootfs/h", tarfile.LNKTYPE, "rootfs/l"), ("rootfs/h/canary", "attack")],
+            "not a directory",
+        ),
         ([special("rootfs/h", tarfile.LNKTYPE, "../canary")], "outside"),
         ([special("rootfs/h", tarfile.LNKTYPE, "/etc/passwd")], "outside"),
         ([special("rootfs/h", tarfile.LNKTYPE, "rootfs/../../canary")], "outside"),
@@ -453,6 +572,16 @@ def link(name, target):
 )  # fmt: skip
 def test_attack_59_links_lead_nowhere(tmp_path, format, chain, match):
     refused(tmp_path, [*GOOD, *chain], format, match)
+
+
+def test_a_hard_link_to_a_symlink_is_a_second_name_of_the_link_itself(tmp_path):
+    canary = tmp_path / "canary"
+    canary.write_text("alive")
+    hard = special("rootfs/h", tarfile.LNKTYPE, "rootfs/l")
+    unpacked(tarball(tmp_path / "i.tar", [*GOOD, link("l", "../../canary"), hard]), tmp_path / "out")
+    for name in ("l", "h"):
+        assert os.readlink(tmp_path / "out/rootfs" / name) == "../../canary"
+    assert canary.stat().st_nlink == 1 and canary.read_text() == "alive"
 
 
 @pytest.mark.parametrize("format", ["gnu", "pax"])
