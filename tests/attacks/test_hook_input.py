@@ -68,8 +68,8 @@ def test_an_honest_state_is_carried_out(bundle: Path) -> None:
 def test_attack_66_a_gibibyte_on_standard_input_is_not_read(bundle: Path) -> None:
     begun = time.monotonic()
     process = subprocess.Popen(
-        install.argv("oci", []), stdin=subprocess.PIPE, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (256 << 20, 256 << 20)),
+        ["prlimit", f"--as={256 << 20}", *install.argv("oci", [])],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     sent = []
     feeder = threading.Thread(target=lambda: sent.append(feed(process)))
