@@ -62,6 +62,8 @@ ROOT_ONLY = {
 
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_the_child_can_not(what, walls):
+    if what == "signal its parent" and walls == "limits alone" and os.geteuid() != 0:
+        pytest.skip("without a filter it is the same user as its parent")
     word, _ = attempt(FORBIDDEN[what])
     assert word in REFUSED
     assert not os.path.exists("/tmp/templater-child-was-here")
