@@ -203,7 +203,8 @@ def trigger_option(*, default: tuple[str, ...] | None = FIRST_BOOT) -> Callable[
 
 
 def split_triggers(values: tuple[str, ...]) -> tuple[str, ...]:
-    triggers = tuple(part for value in values for part in value.split(",") if part)
+    """The passes in their order. A script whose variable is empty must not get the default instead."""
+    triggers = tuple(part for value in values for part in value.split(",") if part or not value.strip(","))
     for trigger in triggers:
         if trigger not in TRIGGERS:
             raise click.BadParameter(f"'{trigger}' is not a trigger; there are {', '.join(TRIGGERS)}")

@@ -1,7 +1,9 @@
 """What the shared options make of what is typed."""
 
+import click
 import pytest
 
+from templater.cli import main
 from templater.cli.options import Description, device, key_value, split_triggers
 from templater.errors import UsageError
 
@@ -55,6 +57,24 @@ def test_what_is_no_device_is_said(text):
 
 def test_triggers_may_be_repeated_or_separated_by_commas():
     assert split_triggers(("create,start", "rename")) == ("create", "start", "rename")
+
+
+@pytest.mark.parametrize("values", [("",), (",",), ("create", ""), ("nosuch",)])
+def test_a_trigger_that_is_none_is_a_usage_error(values):
+    with pytest.raises(click.BadParameter, match="is not a trigger; there are create, "):
+        split_triggers(values)
+
+
+def test_no_option_is_no_trigger():
+    assert split_triggers(()) == ()
+
+
+@pytest.mark.parametrize(
+    "command", [("preview", "x"), ("diff", "x", "y"), ("apply", "x", "y"), ("watch", "x")]
+)
+def test_an_empty_trigger_is_a_usage_error_of_every_command(command, capsys):
+    assert main([*command, "-t", ""]) == 2
+    assert "'' is not a trigger" in capsys.readouterr().err
 
 
 def test_the_files_of_a_description_are_known_for_watching():
