@@ -75,7 +75,10 @@ def test_attack_71_a_quota_that_is_really_used_up_from_the_command_line(tmp_path
         file.truncate(120 << 20)
     subprocess.run(["mkfs.btrfs", "-q", "-M", disk], check=True)
     place.mkdir()
-    mounts.loop(disk, place)
+    try:
+        mounts.loop(disk, place)
+    except subprocess.CalledProcessError:
+        pytest.skip("NOT RUN: needs a loop device and a kernel with btrfs")
     for words in (["quota", "enable"], ["subvolume", "create"], ["qgroup", "limit", "128k"]):
         where = place if words[0] == "quota" else place / "root"
         subprocess.run(["btrfs", *words, where], check=True, capture_output=True)
