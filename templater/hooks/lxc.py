@@ -100,6 +100,11 @@ def require_mount_hook(path: str, config: str) -> None:
             return
         if key == "lxc.rootfs.path":
             path = value or path
+    if not path:
+        raise RefusedError(
+            "the container has no root filesystem of its own, and the host's is not written",
+            hint="take the hook out of its configuration, or set lxc.rootfs.path",
+        )
     kind = next((prefix[:-1] for prefix in PREFIXES if path.startswith(prefix)), "")
     raise RefusedError(
         f"unsupported rootfs type{f' {kind!r}' if kind else ''}: '{printable(path)}' is neither a directory"

@@ -277,6 +277,12 @@ def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_named(
     assert "lxc.hook.mount" in answer.stderr
 
 
+def test_attack_68_without_a_root_filesystem_the_host_s_is_not_taken(bundle: Path) -> None:
+    answer = ran("lxc", env=lxc(bundle, ""))
+    assert answer.returncode == 3
+    assert "has no root filesystem of its own" in answer.stderr
+
+
 @pytest.mark.parametrize("path", ["dir:{}/rootfs", "{}/rootfs"])
 def test_attack_68_a_directory_is_rendered_however_it_is_spelled(bundle: Path, path: str) -> None:
     assert ran("lxc", env=lxc(bundle, path.format(bundle))).returncode == 0
