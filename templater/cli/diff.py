@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,7 +26,10 @@ Examples:
   templater diff ./image 'containers/{name}/rootfs' --instances all.json -t start
 """
 
-STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red", "#": "dim", "diff ": "bold"}
+STYLES: dict[str, dict[str, Any]] = {
+    "+++": {"bold": True}, "---": {"bold": True}, "@@": {"fg": "cyan"}, "+": {"fg": "green"},
+    "-": {"fg": "red"}, "#": {"dim": True}, "diff ": {"bold": True},
+}  # fmt: skip
 
 
 @click.command(help=HELP)
@@ -91,12 +94,10 @@ def show_patch(text: str) -> None:
     if not output.on_terminal():
         output.write(text)
         return
-    from rich.text import Text
-
-    console = output.console()
-    for line in text.splitlines():
-        style = next((style for start, style in STYLES.items() if line.startswith(start)), "")
-        console.print(Text(output.visible(line), style=style))
+    for line in text.removesuffix("\n").split("\n") if text else ():
+        style = next((style for start, style in STYLES.items() if line.startswith(start)), {})
+        shown = output.visible(line)
+        output.write_styled((click.style(shown, **style) if style else shown) + "\n")
 
 
 def complain(plan: Plan) -> None:

@@ -42,9 +42,15 @@ def write_json(value: Any) -> None:
     write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def write_styled(text: str) -> None:
+    """Text with colours of ours in it; whatever else it holds was made visible before."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+
+
 def visible(text: str) -> str:
-    """Every line printable: an image's escape sequences do not reach the terminal."""
-    return "\n".join(printable(line) for line in text.split("\n"))
+    """Every line printable: an image's escape sequences do not reach the terminal, tabs and all else do."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
 def say(text: str) -> None:
@@ -57,6 +63,35 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=True)
+
+
+def coloured(text: str, path: str) -> str:
+    """A written file's text as a highlighter for its kind shows it; plain text stays as it is.
+
+    Every character stays, and only colours are used that can be read on a dark and on a light terminal.
+    """
+    language = language_of(path)
+    if language == "text":
+        return text
+    from pygments import highlight
+    from pygments.formatters.terminal import TerminalFormatter
+    from pygments.lexers import get_lexer_by_name
+    from pygments.token import STANDARD_TYPES, Token, string_to_tokentype
+
+    colours = {string_to_tokentype(name): (colour, colour) for name, colour in COLOURS.items()}
+    # a kind of token is looked for among its parents up to one that is here: all of the first level are
+    for kind in STANDARD_TYPES:
+        if kind is Token or kind.parent is Token:
+            colours.setdefault(kind, ("", ""))
+    lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+    return str(highlight(text, lexer, TerminalFormatter(colorscheme=colours)))
+
+
+COLOURS = {
+    "Comment": "cyan", "Comment.Preproc": "magenta", "Keyword": "blue", "Name.Tag": "blue",
+    "Name.Attribute": "blue", "Name.Builtin": "blue", "Name.Variable": "magenta", "String": "green",
+    "Number": "magenta", "Error": "red",
+}  # fmt: skip
 
 
 def language_of(path: str) -> str:

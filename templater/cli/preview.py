@@ -112,23 +112,15 @@ def show_plain(blocks: Iterable[Block]) -> None:
 
 
 def show_styled(blocks: Iterable[Block]) -> None:
-    from rich.syntax import Syntax
-    from rich.text import Text
+    from ..report import ended, indented
 
-    from ..report import indented
-
-    console = output.console()
     for number, block in enumerate(blocks):
-        if number:
-            console.print()
-        console.print(Text(f"==> {block.heading}", style="bold red" if block.failed else "bold"))
-        for remark in block.remarks:
-            console.print(Text(f"    ! {remark}", style="yellow"))
+        heading = click.style(f"==> {block.heading}", bold=True, fg="red" if block.failed else None)
+        remarks = [click.style(f"    ! {remark}", fg="yellow") + "\n" for remark in block.remarks]
+        output.write_styled("".join(["\n" if number else "", f"{heading}\n", *remarks]))
         if block.body is None:
             continue
-        body = output.visible(block.body)
         if block.failed:
-            console.print(Text(indented(body), style="red"), end="")
+            output.write_styled(click.style(output.visible(indented(block.body)), fg="red"))
         else:
-            language = output.language_of(block.change.path)
-            console.print(Syntax(body, language, background_color="default", word_wrap=True))
+            output.write_styled(output.coloured(output.visible(ended(block.body)), block.change.path))

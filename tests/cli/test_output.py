@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 from templater.cli import output
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+
+COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
+#: red, green, blue, magenta, cyan, and back: neither white nor black, nor a background
+READABLE = {b"\x1b[%dm" % number for number in (31, 32, 34, 35, 36)} | {b"\x1b[39;49;00m"}
 
 
 def an_image(tmp_path, text):
@@ -86,8 +91,47 @@ def test_an_images_escape_sequences_do_not_reach_a_terminal(environment, tmp_pat
     assert b"x1b]0;owned" in seen
 
 
+TABLE = b"127.0.0.1\tlocalhost\n\n\tindented \n\n"
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}], ids=["coloured", "plain"])
+def test_a_terminal_gets_every_tab(environment, tmp_path):
+    seen = on_a_terminal("preview", an_image(tmp_path, TABLE), "-t", "create", **environment)
+    assert TABLE.replace(b"\n", b"\r\n") in COLOUR.sub(b"", seen)
+
+
+def test_a_terminal_gets_every_tab_of_a_patch(tmp_path):
+    (tmp_path / "rootfs").mkdir()
+    image = an_image(tmp_path, TABLE)
+    seen = on_a_terminal("diff", image, str(tmp_path / "rootfs"), "-t", "create")
+    assert b"+127.0.0.1\tlocalhost\r\n+\r\n+\tindented \r\n+\r\n" in COLOUR.sub(b"", seen)
+    assert COLOUR.search(seen)
+
+
+def test_plain_text_has_the_terminals_own_colour(tmp_path):
+    image = an_image(tmp_path, TABLE)
+    (tmp_path / "metadata.yaml").write_text(
+        "templates:\n  /etc/h:\n    when: [create]\n    template: t.tpl\n"
+    )
+    assert b"\n" + TABLE.replace(b"\n", b"\r\n") in on_a_terminal("preview", image, "-t", "create")
+
+
+@pytest.mark.parametrize("path", ["a.yaml", "a.json", "a.toml", "a.nix", "a.sh", "a.conf", "a.xml", "a.py"])
+def test_colour_takes_nothing_away_and_suits_every_background(path):
+    text = '\n\n# x\n[a]\nb: "c"\n\td = 1  \n<e f="g">@~$\n\n\nlast'
+    shown = output.coloured(text, path)
+    assert COLOUR.sub(b"", shown.encode()).decode() == text
+    assert set(COLOUR.findall(shown.encode())) <= READABLE
+
+
+def test_what_comes_without_a_last_newline_is_said_on_a_terminal_too(tmp_path):
+    assert b"No newline at end of file" in on_a_terminal(
+        "preview", an_image(tmp_path, b"a: 1"), "-t", "create"
+    )
+
+
 def test_visible_keeps_lines_and_shows_the_rest():
-    assert output.visible("a\x1bb\nc\td\n") == "a\\x1bb\nc d\n"
+    assert output.visible("a\x1bb\nc\td\n") == "a\\x1bb\nc\td\n"
 
 
 @pytest.mark.parametrize(
