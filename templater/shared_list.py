@@ -99,7 +99,7 @@ class _Shared:
 
     def alone(self) -> Iterator[bytes | None]:
         for piece in islice(self.pieces(FIRST), 1):
-            yield from self.work(piece)
+            yield from filter(None, self.work(piece))  # as over a pipe, where nothing is nothing
             yield None
 
     def pieces(self, size: int) -> Iterator[bytes]:

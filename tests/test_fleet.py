@@ -416,6 +416,27 @@ def test_root_filesystems_are_compared_by_several_as_by_one(tmp_path, small_piec
     assert alone[0].count(b"+++ b/etc/hostname\n") == 50  # web0 has its name already, and nine are machines
 
 
+def test_where_nothing_differs_several_say_nothing_as_one_does(tmp_path):
+    """The list is long enough that processes are made, and from its first instance on there is no patch."""
+    image = tmp_path / "image"
+    (image / "templates").mkdir(parents=True)
+    (image / "templates/motd.tpl").write_text("hello\n")
+    (image / "metadata.yaml").write_text(
+        "architecture: x86_64\ncreation_date: 1700000000\n"
+        "templates:\n  /motd:\n    when: [start]\n    template: motd.tpl\n"
+    )
+    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "rootfs/motd").write_text("hello\n")
+    data = a_list(6000).replace(b'"virtual-machine"', b'"container"')
+    assert len(data) > shared_list.FEW
+    alone, several = (
+        told(data, jobs, str(image), triggers=("start",), show="patch", rootfs=str(tmp_path / "rootfs"))
+        for jobs in (1, 2)
+    )
+    assert several == alone
+    assert (alone[0], alone[1]) == (b"", 6000)
+
+
 def test_a_short_list_is_no_work_for_several(monkeypatch):
     def no_workers(*_):
         raise AssertionError("processes for a list that is done before they are there")

@@ -51,19 +51,32 @@ GROUPS = (
 
 
 def write(place: str) -> None:
-    """Put the modules into the file; a place that can't be written is left as it is."""
+    """Put the modules into the file. The hook's work is done, so whatever hinders that is left as it is:
+    a place that can't be written, a full disk, a source that is half replaced just now."""
     if sys.dont_write_bytecode:
         return
     staged = f"{place}.{posix.getpid()}"
     try:
-        data = contents()
+        # first, because compiling for nothing takes longer than the hook did
         fd = posix.open(staged, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
-        try:
-            posix.write(fd, data)
+    except OSError:
+        return
+    try:
+        data = contents()
+        if posix.write(fd, data) == len(data):
             posix.fsync(fd)
-        finally:
-            posix.close(fd)
-        posix.rename(staged, place)
+            posix.rename(staged, place)
+            return
+    except Exception:  # noqa: S110
+        pass
+    finally:
+        posix.close(fd)
+    _remove(staged)
+
+
+def _remove(staged: str) -> None:
+    try:
+        posix.unlink(staged)
     except OSError:
         return
 

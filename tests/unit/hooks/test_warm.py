@@ -149,6 +149,39 @@ def test_a_place_that_cannot_be_written_is_no_trouble(package):
     assert line(package).returncode == 0
 
 
+def test_a_source_that_is_half_replaced_is_no_trouble_for_a_hook_that_does_not_need_it(package):
+    source = package / "hooks/oci.py"
+    source.write_text(source.read_text()[:3000] + "\n(")
+    answer = line(package)
+    assert answer.returncode == line(package).returncode
+    assert "SyntaxError" not in answer.stderr
+    assert list((package / "__pycache__").glob("hook.*")) == []
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_nothing(package, monkeypatch):
+    place = str(package / "hook.bin")
+    real = warm.posix.write
+    monkeypatch.setattr(warm.posix, "write", lambda fd, data: real(fd, data[:100]))
+    warm.write(place)
+    assert list(package.glob("hook.bin*")) == []
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(warm.posix, "fsync", full)
+    monkeypatch.setattr(warm.posix, "write", real)
+    warm.write(place)
+    assert list(package.glob("hook.bin*")) == []
+
+
+def test_nothing_is_compiled_for_a_place_that_cannot_be_written(package, monkeypatch):
+    def for_nothing():
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(warm, "contents", for_nothing)
+    warm.write(str(package / "nowhere/hook.bin"))
+
+
 def test_who_asks_for_one_module_gets_its_group(package):
     line(package)
     code = (
