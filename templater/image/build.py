@@ -16,7 +16,7 @@ from ..source import Source, printable
 from ..views import FILE
 from . import recognition
 from .archive import HARD_LINK, Member
-from .compressors import compression_named, compressor
+from .compressors import compressing, compression_named
 from .contents import Contents, Part
 from .names import METADATA, ROOTFS, TEMPLATES
 from .outputs import Output, publish_all
@@ -157,11 +157,8 @@ def _pack(
     members: Iterator[tuple[Member, Data]],
     progress: Progress,
 ) -> int:
-    packer = compressor(kind, output.write, packing.level)
-    try:
+    with compressing(kind, output.write, packing.level) as packer:
         return _write_tar(packer.write, packing.tar, members, progress)
-    finally:
-        packer.close()
 
 
 def _write_tar(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import lzma
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -24,6 +25,8 @@ NAMES = {
 
 # xz's own multithreaded block: three times the dictionary of its default preset
 _XZ_PIECE = 24 * 1024 * 1024
+#: what is compressed between two looks at whether anybody still wants it: a tenth of a second
+_XZ_STEP = 256 * 1024
 
 Write = Callable[[bytes], object]
 
@@ -32,6 +35,9 @@ class Compressor(Protocol):
     def write(self, data: bytes) -> None: ...
     def close(self) -> None:
         """Write what is left. Without it the output is cut short."""
+
+    def abandon(self) -> None:
+        """Stop at once: nobody wants the output any more."""
 
 
 class _Squeezer(Protocol):
@@ -48,6 +54,18 @@ def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
     if kind == XZ:
         return _ParallelXz(write, 6 if level is None else level)
     return _Stream(write, _squeezer(kind, level))
+
+
+@contextlib.contextmanager
+def compressing(kind: str, write: Write, level: int | None = None) -> Iterator[Compressor]:
+    """A compressor that is closed at the end, and abandoned when it is an error or Ctrl-C."""
+    packer = compressor(kind, write, level)
+    try:
+        yield packer
+        packer.close()
+    except BaseException:
+        packer.abandon()
+        raise
 
 
 def compression_named(name: str) -> str:
@@ -113,6 +131,9 @@ class _Plain:
     def close(self) -> None:
         pass
 
+    def abandon(self) -> None:
+        pass
+
 
 class _Stream:
     def __init__(self, write: Write, squeezer: _Squeezer) -> None:
@@ -126,6 +147,9 @@ class _Stream:
 
     def close(self) -> None:
         self._write(self._squeezer.flush())
+
+    def abandon(self) -> None:
+        pass
 
 
 class _ParallelXz:
@@ -143,6 +167,7 @@ class _ParallelXz:
         self._pool = ThreadPoolExecutor(_processors())
         self._waiting: deque[Future[bytes]] = deque()
         self._started = False
+        self._abandoned = False
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -155,13 +180,16 @@ class _ParallelXz:
                 self._start()
 
     def close(self) -> None:
-        try:
-            if self._size or not self._started:
-                self._start()
-            while self._waiting:
-                self._write(self._waiting.popleft().result())
-        finally:
-            self._pool.shutdown(cancel_futures=True)
+        if self._size or not self._started:
+            self._start()
+        while self._waiting:
+            self._write(self._waiting.popleft().result())
+        self._pool.shutdown()
+
+    def abandon(self) -> None:
+        """The threads see it within a step; the interpreter waits for them when it ends."""
+        self._abandoned = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:
         parts, self._parts, self._size, self._started = self._parts, [], 0, True
@@ -172,7 +200,12 @@ class _ParallelXz:
 
     def _squeeze(self, parts: list[bytes]) -> bytes:
         squeezer = lzma.LZMACompressor(preset=self._level, check=lzma.CHECK_CRC64)
-        packed = [squeezer.compress(part) for part in parts]
+        packed = []
+        for part in parts:
+            for at in range(0, len(part), _XZ_STEP):
+                if self._abandoned:
+                    return b""
+                packed.append(squeezer.compress(part[at : at + _XZ_STEP]))
         packed.append(squeezer.flush())
         return b"".join(packed)
 

@@ -15,7 +15,7 @@ from ..source import printable
 from ..views import DIRECTORY, FILE
 from .archive import HARD_LINK, Archive, Member
 from .compression import open_stream
-from .compressors import compressor
+from .compressors import compressing
 from .layout import Layout
 from .limits import DEFAULT, Limits
 from .names import METADATA, TEMPLATES
@@ -78,8 +78,7 @@ def _repack(
     """Whether the image is unified is known at the end."""
     archive = Archive(open_stream(path, limits))
     layout = Layout(path)
-    with archive.stream:
-        packer = compressor(archive.stream.compression, output.write)
+    with archive.stream, compressing(archive.stream.compression, output.write) as packer:
         writer = TarWriter(packer.write)
         for member in archive:
             name = layout.see(member)
@@ -95,7 +94,6 @@ def _repack(
             progress(archive.count, writer.position, name)
         archive.finish()
         writer.close()
-        packer.close()
     if METADATA not in layout.kinds:
         raise layout.no_metadata()
     for name in changes:

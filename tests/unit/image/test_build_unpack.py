@@ -420,6 +420,27 @@ def test_xz_pieces_are_the_same_for_any_number_of_processors(tmp_path, monkeypat
     assert subprocess.run(["xz", "-dc"], input=packed[1], capture_output=True, check=True).stdout == data
 
 
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, OSError])
+def test_an_interrupted_xz_stops_within_a_step(monkeypatch, ending):
+    """The pieces at hand take seconds; nobody waits for them, and Python ends without a word about it."""
+    from templater.image import compressors
+
+    monkeypatch.setattr(compressors, "_processors", lambda: 2)
+    data = random.Random(1).randbytes(1 << 20) * 24
+    out, threads = io.BytesIO(), []
+    with pytest.raises(ending), compressors.compressing("xz", out.write, 6) as packer:
+        packer.write(data * 2)
+        threads = list(packer._pool._threads)
+        time.sleep(0.2)
+        assert all(thread.is_alive() for thread in threads)
+        began = time.monotonic()
+        raise ending
+    for thread in threads:
+        thread.join(5)
+    assert time.monotonic() - began < 5
+    assert not any(thread.is_alive() for thread in threads)
+
+
 def test_times_after_the_epoch_are_the_epoch(image_directory, tmp_path):
     contents = open_contents(str(image_directory), latest=1_600_000_005)
     build(contents, contents.parts(), str(tmp_path / "i"), Packing(compression="none"))
