@@ -47,10 +47,8 @@ def packing_options(function: Any) -> Any:
         ),
         click.option(
             "--compression",
-            default="xz",
-            show_default=True,
             metavar="NAME",
-            help="none, gzip, bzip2, xz, lzma, zstd or lz4.",
+            help="none, gzip, bzip2, xz, lzma, zstd or lz4; else what the name of FILE says, else xz.",
         ),
         click.option(
             "--level", type=click.IntRange(0, 22), help="How hard to compress; each has its default."
@@ -99,7 +97,12 @@ def command(
     parts = edited_parts(contents.parts(), properties, expire)
     with progress("packing") as show:
         built = build(
-            contents, parts, target, packing_of(packing, epoch), replace=packing["reuse"], progress=show
+            contents,
+            parts,
+            target,
+            packing_of(packing, epoch, target),
+            replace=packing["reuse"],
+            progress=show,
         )
     for name in contents.tree.left_out:
         output.say(f"warning: a socket was left out: {name}")
@@ -119,12 +122,20 @@ def source_date_epoch() -> int | None:
     return int(text)
 
 
-def packing_of(given: dict[str, Any], epoch: int | None) -> Packing:
+def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing:
     from ..image.build import Packing
 
-    return Packing(
-        given["layout"], given["compression"], given["level"], given["rootfs_kind"], given["tar"], epoch
-    )
+    compression = given["compression"] or _compression_by(target)
+    return Packing(given["layout"], compression, given["level"], given["rootfs_kind"], given["tar"], epoch)
+
+
+def _compression_by(name: str) -> str:
+    """As ``tar --auto-compress`` does."""
+    stem, _, ending = os.path.basename(name).rpartition(".")
+    if ending == "tar" and stem:
+        return "none"
+    ending = "gz" if ending == "tgz" else ending if stem.endswith(".tar") else ""
+    return {"gz": "gzip", "bz2": "bzip2", "lzma": "lzma", "zst": "zstd", "lz4": "lz4"}.get(ending, "xz")
 
 
 def edited_parts(parts: list[Part], properties: tuple[str, ...], expire: str | None) -> list[Part]:

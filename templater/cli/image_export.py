@@ -47,7 +47,7 @@ def command(files: tuple[str, ...], limits: Given, as_json: bool, **packing: Any
             contents,
             contents.parts(),
             target,
-            packing_of(packing, epoch),
+            packing_of(packing, epoch, target),
             replace=packing["reuse"],
             progress=show,
         )

@@ -83,7 +83,7 @@ def command(
             found.contents,
             found.parts,
             target,
-            packing_of(packing, epoch),
+            packing_of(packing, epoch, target),
             replace=packing["reuse"],
             progress=show,
         )

@@ -5,10 +5,12 @@ from importlib.resources import files
 
 import pytest
 
+from templater.audit import Severity, audit
 from templater.errors import MetadataError
-from templater.image.presets import presets
+from templater.image.presets import make, presets
 from templater.metadata_yaml import read_metadata
 from templater.source import Source
+from templater.survey import survey
 from tests.unit.image.test_edit import ACCEPTED
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -69,6 +71,13 @@ def test_presets_fit(preset):
     assert problems(as_data(metadata)) == [] and metadata.findings == ()
     there = {template.name for template in (preset.folder / "templates").iterdir()}
     assert {rule.template for rule in metadata.rules} == there
+
+
+@pytest.mark.parametrize("preset", presets(), ids=lambda preset: preset.name)
+def test_nothing_is_found_in_a_preset(preset, tmp_path):
+    make(str(tmp_path / "new"), preset.name, now=1, architecture="x86_64", properties={})
+    found = audit(survey(str(tmp_path / "new")))
+    assert [finding for finding in found if finding.severity >= Severity.LOW] == []
 
 
 @pytest.mark.parametrize(
