@@ -1,5 +1,6 @@
 """Descriptions of instances where the user has them: files, and standard input."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -11,7 +12,7 @@ from .yamltext import size_text
 
 
 def read_instance(
-    file: str | None = None,
+    file: str | Source | None = None,
     *,
     name: str | None = None,
     type: str | None = None,
@@ -22,13 +23,13 @@ def read_instance(
 ) -> Instance:
     """The instance described in ``file``, or a container ``c1``, with what is given laid over it.
 
-    ``file`` is ``FILE``, ``FILE#NAME`` for one of several, or ``-``; ``profiles`` are files too. The
-    rest is as in ``instance_yaml.read_instance``.
+    ``file`` is ``FILE``, ``FILE#NAME`` for one of several, ``-``, or what was read already; ``profiles``
+    are files too. The rest is as in ``instance_yaml.read_instance``.
 
     >>> read_instance(name="web1", config={"user.role": "www"}).expanded_config()
     {'user.role': 'www'}
     """
-    source, pick = (None, "") if file is None else _source_and_pick(file)
+    source, pick = _source_and_pick(file) if isinstance(file, str) else (file, "")
     return instance_yaml.read_instance(
         source,
         pick,
@@ -51,6 +52,22 @@ def stream_instances(file: str) -> Iterator[Instance]:
             yield from instance_list.stream_instances(stream.read, file)
     except OSError as error:
         raise _unreadable(file, error) from error
+
+
+def own_description(directory: str) -> tuple[Source, str] | None:
+    """What an instance directory says of its instance, and the name that is remembered; None of an image."""
+    from .instance_directory import INSTANCE, MAX_INSTANCE, MAX_STATE, NOTEBOOK, State
+    from .rootfs.directory import open_root
+
+    if not os.path.isdir(directory):
+        return None
+    with open_root(directory) as top:
+        if top.entry(f"/{INSTANCE}") is None:
+            return None
+        source = Source(os.path.join(directory, INSTANCE), top.read(f"/{INSTANCE}", MAX_INSTANCE))
+        if top.entry(f"/{NOTEBOOK}/state") is None:
+            return source, ""
+        return source, State.decode(top.read(f"/{NOTEBOOK}/state", MAX_STATE)).name
 
 
 def read_source(file: str) -> Source:

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from ..errors import InputError, UsageError
 from ..hosts import HOSTS
-from ..instance_file import read_instance, read_source
+from ..instance_file import own_description, read_instance, read_source
 from ..limits import IMAGE, READING, RENDERING, parse
 from ..metadata import TRIGGERS
 
@@ -42,16 +42,30 @@ class Description:
     devices: tuple[str, ...]
     expanded: bool | None
 
-    def read(self) -> Instance:
-        return read_instance(
-            self.file,
-            name=self.name,
+    def read(self, src: str | None = None) -> Instance:
+        """The instance; that of ``src`` where it is an instance directory and no other one is named."""
+        own = None if src is None or self.is_named else own_description(src)
+        file, name = (self.file, self.name) if own is None else (own[0], own[1] or None)
+        found = read_instance(
+            file,
+            name=name,
             type=self.type,
             profiles=self.profiles,
             config=dict(key_value(text) for text in self.config),
             devices=dict(device(text) for text in self.devices),
             expanded=self.expanded,
         )
+        if own is not None:
+            note = f"the instance is the one of '{own[0].name}' (see -i and --name)"
+            found.notes = (note, *found.notes)
+        elif src is not None and not self.is_named:
+            note = f"no instance is named: a {found.type} '{found.name}' is assumed (see -i and --name)"
+            found.notes = (note, *found.notes)
+        return found
+
+    @property
+    def is_named(self) -> bool:
+        return self.file is not None or self.name is not None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -101,7 +115,7 @@ def instance_options(function: Command) -> Command:
             metavar="FILE[#NAME]",
             help="The instance: `incus config show` (also --expanded), `incus list -f json` (pick one "
             "with #NAME), `incus query`, backup.yaml, or our own short form. Without it: a container "
-            "`c1` on x86_64.",
+            "`c1` on x86_64, or the one of SRC if that is an instance directory.",
             shell_complete=complete_files,
         ),
         click.option("--name", help="The instance's name."),

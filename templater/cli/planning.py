@@ -44,7 +44,7 @@ def planned(
     from ..plan import plan
 
     image = open_image(src, limits.for_images())
-    described = instance.read()
+    described = instance.read(src)
     for note in described.notes:
         output.say(f"note: {note}")
     made = plan(

@@ -5,7 +5,7 @@ import pytest
 
 from templater.cli import main
 from templater.cli.options import Description, device, key_value, split_triggers
-from templater.errors import UsageError
+from templater.errors import RefusedError, UsageError
 
 
 def described(**given):
@@ -24,6 +24,52 @@ def described(**given):
 def test_nothing_describes_a_container():
     instance = described().read()
     assert (instance.name, instance.type, instance.architecture) == ("c1", "container", "x86_64")
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """An instance directory, the instance renamed since it was unpacked."""
+    (tmp_path / ".templater").mkdir(mode=0o700)
+    (tmp_path / ".templater" / "state").write_text("name=s2\n")
+    (tmp_path / "instance.yaml").write_text("name: s1\nconfig: {user.a: kept}\n")
+    return tmp_path
+
+
+def test_an_instance_directory_has_its_own_instance(directory):
+    instance = described(config=("user.b=typed",)).read(str(directory))
+    assert instance.name == "s2"
+    assert instance.expanded_config() == {"user.a": "kept", "user.b": "typed"}
+    assert instance.notes == (f"the instance is the one of '{directory}/instance.yaml' (see -i and --name)",)
+
+
+def test_looking_at_an_instance_directory_leaves_nothing_there(directory):
+    (directory / ".templater" / "state").unlink()
+    (directory / ".templater").rmdir()
+    assert described().read(str(directory)).name == "s1"
+    assert sorted(path.name for path in directory.iterdir()) == ["instance.yaml"]
+
+
+def test_another_instance_may_be_named_for_an_instance_directory(directory, tmp_path):
+    assert described(name="other").read(str(directory)).expanded_config() == {}
+    (tmp_path / "web.yaml").write_text("name: web\n")
+    web = described(file=str(tmp_path / "web.yaml")).read(str(directory))
+    assert (web.name, web.notes) == ("web", ())
+
+
+def test_a_link_in_an_instance_directory_is_not_followed(directory, tmp_path):
+    (tmp_path / "other.yaml").write_text("name: other\n")
+    (directory / "instance.yaml").unlink()
+    (directory / "instance.yaml").symlink_to(tmp_path / "other.yaml")
+    with pytest.raises(RefusedError):
+        described().read(str(directory))
+
+
+@pytest.mark.parametrize("kind", ["container", "virtual-machine"])
+def test_an_instance_that_nobody_named_is_said(kind, tmp_path):
+    assert described(type=kind).read(str(tmp_path)).notes == (
+        f"no instance is named: a {kind} 'c1' is assumed (see -i and --name)",
+    )
+    assert described(name="c1").read(str(tmp_path)).notes == ()
 
 
 def test_keys_are_laid_over_a_file(tmp_path):
