@@ -280,7 +280,7 @@ def test_what_install_writes_is_what_starts(lxc: Lxc):
     assert all(finding.ok is not False for finding in status.lxc_status("c1", str(lxc.path)))
     lxc.start("c1")
     assert lxc.seen("c1") == born("c1")
-    assert (folder / "config").read_text().count("templater.hooks.") == 3
+    assert (folder / "config").read_text().count("from templater_hook import") == 3
 
 
 def test_an_unprivileged_overlay_is_rendered(lxc: Lxc):
