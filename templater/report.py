@@ -75,7 +75,7 @@ def ended(text: str) -> str:
 
 def headline(change: Change) -> str:
     """``/etc/hostname  create  0:0 0644  hostname.tpl on create: new``."""
-    path = printable(change.path)
+    path = printable(change.path) or "''"
     if change.real != change.path:
         path = f"{path} -> {printable(change.real)}"
     facts = f"{path}  {change.action}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import InputError, RefusedError, UsageError
+from ..errors import InputError, RefusedError, TemplaterError, UsageError
 from ..metadata import TRIGGERS
 from ..source import printable
 from . import options, output
@@ -106,6 +106,8 @@ def create(
     from ..image import open_image
     from ..image.edit import NewRule, add_rule
 
+    if not path.strip("/"):
+        raise UsageError(f"'{path}' is no path of a file", hint="the file to write, such as /etc/motd")
     answer = open_image(src).read_templates([name])[name]
     if answer.error is not None:
         raise answer.error
@@ -128,6 +130,7 @@ def create(
     _check(rule.uid, rule.gid, rule.mode)
     source = add_rule(metadata_of(src), rule)
     data = _text("", file)
+    _warn(src, name, data)
     save(src, {"metadata.yaml": source.data}, {f"templates/{name}": data}, rootfs=rootfs, as_json=as_json)
     return 0
 
@@ -161,7 +164,9 @@ def edit(
     if wanted:
         changes["metadata.yaml"] = _changed_rules(src, name, path, wanted)
     if file is not None or not wanted:
-        changes[f"templates/{name}"] = _text(before.decode("utf-8", "surrogateescape"), file)
+        text = _text(before.decode("utf-8", "surrogateescape"), file)
+        _warn(src, name, text)
+        changes[f"templates/{name}"] = text
     if changes.get(f"templates/{name}", b"") == before and not wanted:
         output.say("nothing changed")
         return 0
@@ -251,8 +256,27 @@ def _check(uid: str, gid: str, mode: str) -> None:
     for what, value in (("uid", uid), ("gid", gid)):
         if value and not (value.isascii() and value.isdigit() and int(value) < 2**32 - 1):
             raise UsageError(f"'{value}' is not a {what}")
-    if mode and not (len(mode) in (3, 4) and set(mode) <= set("01234567")):
-        raise UsageError(f"'{mode}' is not a mode", hint="three or four octal digits: 0644")
+    octal = set(mode) <= set("01234567")
+    if octal and len(mode) == 4 and mode[0] != "0":
+        raise UsageError(
+            f"'{mode}' is no octal mode to the daemons: four digits without a 0 in front are decimal",
+            hint="a rule sets permissions only, three digits such as 0755: no setuid, setgid or sticky bit",
+        )
+    if mode and not (octal and len(mode) in (3, 4)):
+        raise UsageError(f"'{printable(mode)}' is not a mode", hint="three octal digits: 0644")
+
+
+def _warn(src: str, name: str, data: bytes) -> None:
+    """A template that the daemons can't compile is better said now than by a failing start."""
+    from ..hosts import INCUS
+    from ..pongo2 import compile
+    from ..pongo2.dialect import DIALECTS
+    from ..source import Source
+
+    try:
+        compile(Source(f"{src}/templates/{name}", data), DIALECTS[INCUS.dialect])
+    except TemplaterError as error:
+        output.say(f"warning: {error.explain()}")
 
 
 def _text(before: str, file: str | None) -> bytes:
@@ -263,7 +287,10 @@ def _text(before: str, file: str | None) -> bytes:
         except OSError as error:
             raise InputError(f"'{file}' can't be read: {error.strerror}") from error
     if not sys.stdin.isatty():
-        return sys.stdin.buffer.read()
+        data = sys.stdin.buffer.read()
+        if not data:
+            raise UsageError("standard input is empty", hint="for an empty template: --from /dev/null")
+        return data
     edited = click.edit(before, extension=".tpl")
     if edited is None:
         raise UsageError("the editor saved nothing: the image is as it was")
