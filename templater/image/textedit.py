@@ -17,7 +17,7 @@ _COLON = re.compile(r"(?:\s|#.*)*:")
 _QUESTION = re.compile(r"\?[ \t]+\Z")
 _TRAILING_COMMA = re.compile(r"(?:\s|(?<=\s)#.*+)*+,")
 _TABS = re.compile(r"\A(?:[ \t]*\t[ \t]*(?:\r\n|[\r\n]))+")
-_MOST_SHARED = 1000
+_MOST_SHARED = 100
 
 
 def put(text: str, names: tuple[str, ...], value: Value) -> str:
