@@ -88,6 +88,11 @@ def overridden(
 ) -> Instance:
     """A copy with other facts. As with ``incus launch``, a device begins as the profiles have it;
     as with ``incus config set``, an empty value unsets a key."""
+    for about, given in (
+        ("config", config),
+        *((f"device '{device}'", devices[device]) for device in devices),
+    ):
+        _require_texts(about, given)
     local = {**instance.config, **config}
     for key in [key for key, value in config.items() if value == ""]:
         del local[key]
@@ -109,6 +114,14 @@ def overridden(
         profiles=instance.profiles,
         notes=tuple(note for note in instance.notes if not any(s and note.startswith(s) for s in said)),
     )
+
+
+def _require_texts(about: str, given: Mapping[str, str]) -> None:
+    for key, value in given.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise UsageError(
+                f"{about}: {key!r} is {value!r}, which is no text", hint="the daemons keep text: 'true', '1'"
+            )
 
 
 def instance_type(text: str) -> str:

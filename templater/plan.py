@@ -14,7 +14,7 @@ from .changes import (
     Outcome,
     Plan,
 )
-from .errors import LimitError, RefusedError, TemplaterError
+from .errors import LimitError, RefusedError, TemplaterError, UsageError
 from .hosts import INCUS
 from .permissions import parse_id, parse_mode
 from .rendering import Rendering, render, render_data
@@ -67,6 +67,7 @@ def plan(
     """
     from .metadata_yaml import read_metadata
 
+    _check_call(triggers, host)
     limits = None if limits is None else limits.begun()
     metadata = read_metadata(image.read_metadata(), yaml=host.yaml, limits=reading)
     templates = image.read_templates({rule.template for rule in metadata.rules if rule.template})
@@ -84,6 +85,25 @@ def plan(
 
         predict(made, templates, rootfs, render=render_other)
     return made
+
+
+def _check_call(triggers: "Any", host: "Any") -> None:
+    """A wrong word must not become a plan without changes."""
+    from .hosts import HOSTS, Host
+    from .metadata import TRIGGERS
+
+    known = ", ".join(TRIGGERS)
+    if not isinstance(triggers, (tuple, list)) or not triggers:
+        raise UsageError(
+            f"triggers={triggers!r} is not a tuple of triggers",
+            hint=f"for example: triggers=('create', 'start'); there are {known}",
+        )
+    for trigger in triggers:
+        if trigger not in TRIGGERS:
+            raise UsageError(f"{trigger!r} is not a trigger", hint=f"there are {known}")
+    if not isinstance(host, Host):
+        names = ", ".join(HOSTS)
+        raise UsageError(f"host={host!r} is not a Host", hint=f"take it from templater.HOSTS: {names}")
 
 
 def plan_of(

@@ -500,3 +500,16 @@ def test_ten_thousand_instances_take_a_window_of_memory(tmp_path):
     assert count == 10_000
     assert peak < 8 << 20
     assert time.perf_counter() - started < 30
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"config": {"user.user-data": 1}},
+        {"config": {2: "a"}},
+        {"devices": {"eth0": {"type": "nic", "mtu": 1500}}},
+    ],
+)
+def test_a_call_with_what_is_no_text_is_refused(given):
+    with pytest.raises(UsageError, match="which is no text"):
+        read_instance(None, **given)

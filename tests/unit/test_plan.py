@@ -1,9 +1,20 @@
 """What becomes of a rendering: decisions, collisions, passes, and what remains to be written."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from templater.errors import MetadataError, RefusedError, RenderError, TemplateError, TemplaterError
+from templater.errors import (
+    MetadataError,
+    RefusedError,
+    RenderError,
+    TemplateError,
+    TemplaterError,
+    UsageError,
+)
 from templater.hosts import NONE
+from templater.image import open_image
 from templater.instance import VIRTUAL_MACHINE, Instance
 from templater.metadata import Metadata, Rule
 from templater.permissions import go_integer, parse_id, parse_mode
@@ -18,6 +29,7 @@ from templater.plan import (
     Plan,
     config_drive,
     decide,
+    plan,
     plan_of,
 )
 from templater.rendering import Rendering
@@ -294,3 +306,24 @@ def test_the_agent_applies_every_rule_whose_output_exists_whatever_its_when() ->
     plan = plan_of(Metadata(rules=rules), vm, [rendering(rules[0])], None, host=NONE, triggers=("create",))
     assert [(change.path, change.mode) for change in plan.agent] == [("/etc/a", 0o644), ("/etc/b", 0o600)]
     assert [change.path for change in plan.as_agent().files()] == ["/etc/a", "/etc/b"]
+
+
+@pytest.mark.parametrize("triggers", ["create", ("nosuch",), ("create", ""), (), None, ("create", None)])
+def test_a_call_with_triggers_that_are_none_is_refused(triggers: Any, tmp_path: Path) -> None:
+    (tmp_path / "metadata.yaml").write_text("templates: {}\n")
+    with pytest.raises(UsageError, match="trigger") as refused:
+        plan(open_image(tmp_path), Instance(), triggers=triggers)
+    assert "create, copy, start, rename" in refused.value.hint
+
+
+@pytest.mark.parametrize("host", ["lxd", None])
+def test_a_call_with_a_hosts_name_is_refused(host: Any, tmp_path: Path) -> None:
+    (tmp_path / "metadata.yaml").write_text("templates: {}\n")
+    with pytest.raises(UsageError, match="is not a Host") as refused:
+        plan(open_image(tmp_path), Instance(), host=host)
+    assert "lxd" in refused.value.hint
+
+
+def test_a_list_of_triggers_will_do(tmp_path: Path) -> None:
+    (tmp_path / "metadata.yaml").write_text("templates: {}\n")
+    assert plan(open_image(tmp_path), Instance(), triggers=["create"]).changes == ()  # type: ignore[arg-type]
