@@ -92,6 +92,9 @@ def save(
         found = replace(src, changes, added or {}, rootfs=rootfs, progress=show)
     if as_json:
         output.write_json({"old": found.old, "new": found.new})
+    elif found.new is not None and found.new == found.old:
+        output.say(f"{src} is as it was")
+        output.write(found.new + "\n")
     elif found.new is not None:
         output.write(f"{found.old} -> {found.new}\n")
     else:
@@ -111,7 +114,7 @@ def _from_editor(before: Source) -> Source:
 
     text = before.text
     while True:
-        edited = click.edit(text, extension=".yaml")
+        edited = in_editor(text, ".yaml")
         if edited is None:
             return before
         after = Source(before.name, edited)
@@ -125,6 +128,17 @@ def _from_editor(before: Source) -> Source:
             text = edited
             continue
         return after
+
+
+def in_editor(text: str, extension: str) -> str | None:
+    """What the user makes of it; None if nothing was saved."""
+    try:
+        return click.edit(text, extension=extension)
+    except click.ClickException as error:
+        raise UsageError(
+            f"the editor failed, and the image is as it was: {error.message}",
+            hint="$VISUAL or $EDITOR names it",
+        ) from error
 
 
 def pairs_of(arguments: tuple[str, ...], *, what: str) -> dict[str, str]:

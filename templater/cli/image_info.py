@@ -15,7 +15,7 @@ from . import options, output
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..image.describe import Description, Packed
+    from ..image.describe import Description, Packed, Target
 
 HELP = """Show what an image is: its format, facts, properties, templates, sizes and fingerprint.
 
@@ -111,12 +111,20 @@ def _matrix(found: Description) -> Iterator[str]:
     for target in found.targets:
         marks = ["x" if trigger in target.triggers else "." for trigger in triggers]
         bytes_ = "missing" if target.size is None else size(target.size)
-        once = "create_only" if target.create_only else ""
+        once = " ".join(_said(target))
         rows.append([printable(target.path), *marks, printable(target.template) or "none", bytes_, once])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         yield ("  " + "  ".join(cells)).rstrip()
+
+
+def _said(target: Target) -> Iterator[str]:
+    if target.create_only:
+        yield "create_only"
+    for name in ("mode", "uid", "gid"):
+        if value := getattr(target, name):
+            yield f"{name}={printable(value)}"
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:

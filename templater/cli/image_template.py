@@ -11,11 +11,11 @@ from ..errors import InputError, RefusedError, TemplaterError, UsageError
 from ..metadata import TRIGGERS
 from ..source import printable
 from . import options, output
-from .image_edit import metadata_of, rootfs_option, save
+from .image_edit import in_editor, metadata_of, rootfs_option, save
 from .image_info import size
 
 if TYPE_CHECKING:
-    from ..metadata import Metadata
+    from ..metadata import Metadata, Rule
 
 HELP = """List, show, create, edit and delete the templates of an image, with their rules.
 
@@ -54,9 +54,7 @@ def list_(src: str, as_json: bool) -> int:
         {
             "name": name,
             "size": file.entry.size if file.entry is not None else 0,
-            "rules": [
-                {"path": rule.path, "when": list(rule.when)} for rule in rules if rule.template == name
-            ],
+            "rules": [_rule_data(rule) for rule in rules if rule.template == name],
         }
         for name, file in sorted(files.items())
     ]
@@ -64,9 +62,29 @@ def list_(src: str, as_json: bool) -> int:
         output.write_json(rows)
         return 0
     for row in rows:
-        where = "; ".join(f"{printable(rule['path'])} ({', '.join(rule['when'])})" for rule in row["rules"])
+        where = "; ".join(map(_rule_text, row["rules"]))
         output.write(f"{printable(row['name'])}  {size(row['size'])}  {where or 'no rule'}\n")
     return 0
+
+
+def _rule_data(rule: Rule) -> dict[str, Any]:
+    """The names of metadata.yaml; what the rule leaves to the daemons is empty."""
+    return {
+        "path": rule.path,
+        "when": list(rule.when),
+        "create_only": rule.create_only,
+        "mode": rule.mode,
+        "uid": rule.uid,
+        "gid": rule.gid,
+    }
+
+
+def _rule_text(rule: dict[str, Any]) -> str:
+    facts = [", ".join(map(printable, rule["when"]))]
+    if rule["create_only"]:
+        facts.append("create_only")
+    facts += [f"{name} {printable(rule[name])}" for name in ("mode", "uid", "gid") if rule[name]]
+    return f"{printable(rule['path'])} ({'; '.join(facts)})"
 
 
 @command.command(help="A template's text.")
@@ -291,7 +309,7 @@ def _text(before: str, file: str | None) -> bytes:
         if not data:
             raise UsageError("standard input is empty", hint="for an empty template: --from /dev/null")
         return data
-    edited = click.edit(before, extension=".tpl")
+    edited = in_editor(before, ".tpl")
     if edited is None:
         raise UsageError("the editor saved nothing: the image is as it was")
     return edited.encode("utf-8", "surrogateescape")

@@ -100,7 +100,11 @@ class DirectoryContents:
 
     def rootfs(self) -> Iterator[tuple[Member, Data]]:
         if self._root.entry("/" + ROOTFS) is None:
-            hint = "virtual machine images are not packed" if self._root.entry("/rootfs.img") else ""
+            hint = (
+                "virtual machine images are not packed"
+                if self._root.entry("/rootfs.img")
+                else "an image has its files in a directory 'rootfs' beside metadata.yaml; it may be empty"
+            )
             raise InputError(f"'{self.name}' has no 'rootfs' directory", hint=hint)
         yield from self.tree.members("/" + ROOTFS, "")
 

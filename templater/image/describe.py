@@ -52,6 +52,10 @@ class Target:
     create_only: bool
     #: bytes of the template; None when the image has none of that name
     size: int | None
+    #: as metadata.yaml has them; empty where it is left to the daemons
+    mode: str = ""
+    uid: str = ""
+    gid: str = ""
 
 
 @dataclass(slots=True)
@@ -158,6 +162,9 @@ def _described(
             + tuple(trigger for trigger in rule.when if trigger not in TRIGGERS),
             rule.create_only,
             sizes.get(rule.template),
+            rule.mode,
+            rule.uid,
+            rule.gid,
         )
         for rule in metadata.rules
     )
@@ -202,6 +209,9 @@ def data(found: Description) -> dict[str, object]:
                 "template": target.template,
                 "when": list(target.triggers),
                 "create_only": target.create_only,
+                "mode": target.mode,
+                "uid": target.uid,
+                "gid": target.gid,
                 "size": target.size,
             }
             for target in found.targets

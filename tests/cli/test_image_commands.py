@@ -1,6 +1,7 @@
 """The image commands' small promises: what they refuse, warn of and show."""
 
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -74,3 +75,50 @@ def test_an_empty_standard_input_does_not_empty_a_template(image, typed):
 def test_the_path_that_is_empty_is_quoted(image, typed):
     (image / "metadata.yaml").write_text("templates: {'': {when: [create], template: hostname.tpl}}\n")
     assert "==> ''  failed" in typed("preview", image)[1]
+
+
+RULED = """architecture: x86_64
+creation_date: 1
+templates:
+  /etc/a: {when: [create], template: hostname.tpl, create_only: true, mode: "0600", uid: "5", gid: "6"}
+  /etc/b: {when: [start, copy], template: hostname.tpl}
+"""
+
+
+def test_what_a_rule_says_of_its_file_is_listed(image, typed):
+    (image / "metadata.yaml").write_text(RULED)
+    _, out, _ = typed("image", "template", "list", image)
+    assert "/etc/a (create; create_only; mode 0600; uid 5; gid 6); /etc/b (start, copy)\n" in out
+    facts = {"create_only": True, "mode": "0600", "uid": "5", "gid": "6"}
+    listed = json.loads(typed("image", "template", "list", image, "--json")[1])
+    assert next(row for row in listed if row["name"] == "hostname.tpl")["rules"] == [
+        {"path": "/etc/a", "when": ["create"], **facts},
+        {"path": "/etc/b", "when": ["start", "copy"], "create_only": False, "mode": "", "uid": "", "gid": ""},
+    ]
+    first = json.loads(typed("image", "info", image, "--json")[1])["rules"][0]
+    assert first.items() >= facts.items()
+    assert "create_only mode=0600 uid=5 gid=6\n" in typed("image", "info", image)[1]
+
+
+def test_a_change_that_changes_nothing_is_said_to(image, typed, tmp_path):
+    tarball = tmp_path / "image.tar"
+    built = typed("image", "build", image, "-o", tarball, "--compression", "none")[1]
+    code, out, said = typed("image", "set-property", tarball, "os=alpine")
+    assert (code, out, said) == (0, built, f"{tarball} is as it was\n")
+
+
+def test_a_folder_without_rootfs_is_told_what_an_image_has(image, typed, tmp_path):
+    shutil.rmtree(image / "rootfs")
+    code, _, said = typed("image", "build", image, "-o", tmp_path / "image.tar")
+    assert code == 2
+    assert "hint: an image has its files in a directory 'rootfs'" in said
+
+
+def test_an_editor_that_fails_is_an_error_of_ours(monkeypatch):
+    monkeypatch.setenv("VISUAL", "false")
+    from templater.cli.image_edit import in_editor
+    from templater.errors import UsageError
+
+    with pytest.raises(UsageError, match="the editor failed, and the image is as it was: false") as caught:
+        in_editor("x", ".yaml")
+    assert "$EDITOR" in caught.value.hint
