@@ -1,11 +1,16 @@
 """What a template may know of an instance, kept in the layers it comes from."""
 
+from .errors import RefusedError
+from .source import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONTAINER = "container"
 VIRTUAL_MACHINE = "virtual-machine"
+
+MAX_NAME = 255
 
 #: keys with one of these words in them hold secrets, and so do the documents that cloud-init reads
 _SECRET_WORDS = ("password", "passwd", "token", "secret", "credential", "private")
@@ -100,3 +105,12 @@ class Instance:
             if len(secret) >= _SHORTEST_SECRET:
                 text = text.replace(secret, "[redacted]")
         return text
+
+
+def require_name(name: str) -> None:
+    """What is no name of a directory, or does not fit into a line, is noticed before anything is written."""
+    if not name.isprintable() or "/" in name or name in ("", ".", "..") or len(name.encode()) > MAX_NAME:
+        raise RefusedError(
+            f"'{printable(name[:MAX_NAME])}' is no name of an instance",
+            hint=f"a name is printable, has no slash and at most {MAX_NAME} bytes",
+        )

@@ -335,10 +335,15 @@ def _make(directory: Directory, name: str) -> None:
 def record(path: str, trigger: str, name: str = "") -> State:
     """Note that an instance directory was created, copied, renamed: its next start runs that trigger.
 
-    ``path`` is the directory as it is now: the copy, the renamed one.
+    ``path`` is the directory as it is now: the copy, the renamed one. InputError if there is no image in it.
     """
+    from .instance import require_name
     from .lifecycle import pending_after
 
+    if name:
+        require_name(name)
+    with InstanceDirectory(path) as directory:
+        directory.read_metadata()
     with Notebook(path) as notebook:
         notebook.lock("trigger")
         state = notebook.state() or State()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from . import output
+from . import options, output
 
 if TYPE_CHECKING:
     from ..hooks.install import Snippet
@@ -100,9 +101,11 @@ def option_words(choices: dict[str, object]) -> list[str]:
     from ..hooks.run import parse
 
     words: list[str] = []
-    for name in ("source", "instance", "state", "rootfs", "log", "dialect"):
+    for name in ("source", "instance", "state", "rootfs", "log"):
         if choices[name]:
-            words += [f"--{name}", str(choices[name])]
+            words += [f"--{name}", from_anywhere(str(choices[name]))]
+    if choices["dialect"]:
+        words += ["--dialect", str(choices["dialect"])]
     if choices["on_error"] != "fail":
         words += ["--on-error", str(choices["on_error"])]
     if choices["time_limit"] != 60:
@@ -111,7 +114,7 @@ def option_words(choices: dict[str, object]) -> list[str]:
         values = choices[name]
         assert isinstance(values, tuple)
         for value in values:
-            words += [f"--{name}", value]
+            words += [f"--{name}", from_anywhere(value) if name == "allow" else value]
     parse(["lxc", *words])  # a mistake is better said now than at the next start
     for name in ("in_place", "no_cache"):
         if choices[name]:
@@ -119,14 +122,23 @@ def option_words(choices: dict[str, object]) -> list[str]:
     return words
 
 
+def from_anywhere(path: str) -> str:
+    """The whole path: runtimes run hooks in directories of their own. What begins with a variable of the
+    runtime's is left to it."""
+    return path if path[:1] in ("$", "%") else os.path.abspath(path)
+
+
 @command.command("status")
 @click.argument("runtime", type=click.Choice(("lxc", "oci", "podman", "nspawn")))
 @click.argument("name", default="")
 @click.option("-P", "--path", default="", help="LXC's path, podman's hooks.d, or the folder of units.")
-def status_command(runtime: str, name: str, path: str) -> int:
+@options.json_option
+def status_command(runtime: str, name: str, path: str, as_json: bool) -> int:
     """Say whether the hook would run at the next start, and why not. Exit code 1: it would not."""
     findings = list(findings_of(runtime, name, path))
-    for finding in findings:
+    if as_json:
+        output.write_json([{"ok": each.ok, "text": each.text, "hint": each.hint} for each in findings])
+    for finding in () if as_json else findings:
         mark = {True: "ok", False: "no", None: "--"}[finding.ok]
         output.write(f"{mark}  {finding.text}\n")
         if finding.hint and not finding.ok:
@@ -158,8 +170,11 @@ def runtime_command(runtime: str) -> click.Command:
     )
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def be(arguments: tuple[str, ...]) -> int:
-        from ..hooks.run import run
+        from ..hooks.run import USAGE, run
 
+        if {"-h", "--help"} & set(arguments):
+            output.write(USAGE)
+            return 0
         return run([runtime, *arguments])
 
     return be

@@ -60,6 +60,7 @@ def command(
     from ..image.contents import open_contents
     from ..image.fingerprint import fingerprint
     from ..image.unpack import unpack
+    from ..instance import require_name
     from ..instance_directory import Notebook, State
 
     if len(files) not in (2, 3):
@@ -68,6 +69,7 @@ def command(
     contents = open_contents(*image, limits=limits.for_images())
     parts = contents.parts()
     described = described_by(instance, parts[0].data)
+    require_name(described.name)
     packed = not os.path.isdir(image[0])
     known_as = fingerprint(*image) if packed else os.path.abspath(image[0])
 

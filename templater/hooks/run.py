@@ -12,6 +12,7 @@ from .. import __version__
 from ..child import Bounds
 from ..errors import HostError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
 from ..hosts import NONE
+from ..instance import require_name
 from ..instance_directory import InstanceDirectory, Notebook, State
 from ..kept import Store, open_store
 from ..metadata import TRIGGERS
@@ -39,7 +40,6 @@ KEEP_GOING = "keep-going"
 TIME_LIMIT = 60.0
 
 MAX_LOG = 1 << 20
-MAX_NAME = 255
 
 #: the one instance of the outside world that may change what a template prints; it doesn't
 _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", "TEMPLATER_CONFINED")
@@ -371,7 +371,8 @@ def understand(runtime: str, options: Options) -> "Start | Noted":
 
 def start(situation: Start, options: Options, log: Log) -> None:
     """Render and apply what is due; either everything is written, or nothing and an error is raised."""
-    require_name(situation.name)
+    if situation.name:
+        require_name(situation.name)
     with Notebook(situation.notebook) as notebook:
         try:
             notebook.lock(f"hook for {printable(situation.name) or 'a container'}", options.time_limit)
@@ -436,15 +437,6 @@ def _carry_out(
             wait = rendering.options.time_limit
             _note(plan, apply(plan, rootfs, wait=wait, journal=journal, durable=durable), log)
     return answer
-
-
-def require_name(name: str) -> None:
-    """What is no name of a directory, or does not fit into a line, is noticed before anything is written."""
-    if not name.isprintable() or "/" in name or name in (".", "..") or len(name.encode()) > MAX_NAME:
-        raise RefusedError(
-            f"'{printable(name[:MAX_NAME])}' is no name of an instance",
-            hint=f"a name is printable, has no slash and at most {MAX_NAME} bytes",
-        )
 
 
 def require_triggers(triggers: "tuple[str, ...]") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,11 +33,11 @@ def lxc_status(name: str, path: str = install.LXC_PATH) -> Iterator[Finding]:
         return
     lines = {key: value for key, value in settings if key.startswith("lxc.hook.") and install.MARK in value}
     rootfs = next((value for key, value in reversed(settings) if key == "lxc.rootfs.path"), "")
-    path = lxc.without_prefix(rootfs)
-    early = os.path.isdir(path) or bool(lxc.layers_of(path))
+    root = lxc.without_prefix(rootfs)
+    early = os.path.isdir(root) or bool(lxc.layers_of(root))
     needed = "pre-start" if early else "mount"
     line = lines.get(f"lxc.hook.{needed}")
-    hint = f"templater hook install lxc {name} --write"
+    hint = f"templater hook install lxc {shlex.quote(name)}{elsewhere(path, install.LXC_PATH)} --write"
     if line is None:
         yield Finding(False, f"'{config}' has no lxc.hook.{needed} that calls templater", hint)
         return
@@ -45,10 +46,9 @@ def lxc_status(name: str, path: str = install.LXC_PATH) -> Iterator[Finding]:
         if f"lxc.hook.{stage}" not in lines:
             yield Finding(None, f"no lxc.hook.{stage}: {loss}", hint)
     yield runs(lambda word: ["sh", "-c", f"exec {line} {word}"])
-    source = option_of(line, "--source")
-    yield from instance_status(source or folder, folder)
-    if os.path.isdir(path):
-        yield ids_status(config, path)
+    yield from source_status(option_of(line, "--source"), folder, folder)
+    if os.path.isdir(root):
+        yield ids_status(config, root)
 
 
 def podman_status(folder: str = install.HOOKS_D) -> Iterator[Finding]:
@@ -58,8 +58,10 @@ def podman_status(folder: str = install.HOOKS_D) -> Iterator[Finding]:
             hook = json.load(stream)
         words = hook["hook"]["args"]
         stages = hook["stages"]
-    except (OSError, ValueError, KeyError) as error:
-        yield Finding(False, f"'{file}' is no hook: {error}", "templater hook install podman --write")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
+        hint = f"templater hook install podman{elsewhere(folder, install.HOOKS_D)} --write"
+        yield Finding(False, f"'{file}' is no hook: {reason}", hint)
         return
     yield Finding(
         True, f"'{file}' runs at {', '.join(stages)} of containers with an annotation org.templater.…"
@@ -78,21 +80,23 @@ def oci_status(bundle: str) -> Iterator[Finding]:
         yield Finding(False, f"'{file}' can't be used: {error}")
         return
     if not found:
-        yield Finding(False, f"'{file}' has no hook of ours", f"templater hook install oci {bundle} --write")
+        hint = f"templater hook install oci {shlex.quote(bundle)} --write"
+        yield Finding(False, f"'{file}' has no hook of ours", hint)
         return
     stage, hook = found[0]
     yield Finding(stage in oci.STAGES, f"{stage} calls templater")
     yield runs(lambda word: [*hook["args"], word])
     annotations = config.get("annotations") or {}
-    image = option_of(" ".join(hook["args"]), "--source") or annotations.get(oci.PREFIX + "source") or bundle
-    yield from instance_status(image, bundle)
+    image = annotations.get(oci.PREFIX + "source") or bundle
+    yield from source_status(option_of(" ".join(hook["args"]), "--source"), image, bundle)
 
 
 def nspawn_status(name: str, units: str = install.UNITS) -> Iterator[Finding]:
     files = [os.path.join(units, f"systemd-nspawn@{unit}.service.d", "templater.conf") for unit in (name, "")]
     file = next((path for path in files if os.path.exists(path)), None)
     if file is None:
-        yield Finding(False, f"'{files[0]}' does not exist", f"templater hook install nspawn {name} --write")
+        hint = f"templater hook install nspawn {shlex.quote(name)}{elsewhere(units, install.UNITS)} --write"
+        yield Finding(False, f"'{files[0]}' does not exist", hint)
         return
     with open(file, encoding="utf-8") as stream:
         text = stream.read()
@@ -102,6 +106,11 @@ def nspawn_status(name: str, units: str = install.UNITS) -> Iterator[Finding]:
     yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"])
     image = option_of(line, "--source").replace("%i", name) or os.path.join("/var/lib/templater", name)
     yield from instance_status(image, image)
+
+
+def elsewhere(path: str, usual: str) -> str:
+    """The option that says where, if that isn't where everybody looks."""
+    return "" if path == usual else f" --path {shlex.quote(path)}"
 
 
 def runs(words: Callable[[str], list[str]]) -> Finding:
@@ -114,6 +123,15 @@ def runs(words: Callable[[str], list[str]]) -> Finding:
         last = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
         return Finding(False, f"the line fails: {last}", "run templater hook install … --write again")
     return Finding(True, f"the line runs: {answer.stdout.strip()}")
+
+
+def source_status(option: str, image: str, folder: str) -> Iterator[Finding]:
+    """The image that the hook's line names, or else the one that is found without it."""
+    if option and not os.path.isabs(option):
+        hint = "install it again: the whole path is written then"
+        yield Finding(False, f"'--source {option}' depends on the directory in which the hook is run", hint)
+        return
+    yield from instance_status(option or image, folder)
 
 
 def instance_status(image: str, folder: str) -> Iterator[Finding]:
@@ -173,8 +191,6 @@ def ids_status(config: str, rootfs: str) -> Finding:
 
 def option_of(line: str, name: str) -> str:
     """The value of an option in a hook's line."""
-    import shlex
-
     words = shlex.split(line)
     for number, word in enumerate(words):
         if word == name and number + 1 < len(words):

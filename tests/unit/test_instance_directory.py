@@ -132,7 +132,22 @@ def test_a_directory_without_metadata_says_what_to_do(tmp_path):
     assert "templater unpack" in caught.value.explain()
 
 
+def test_a_folder_without_an_image_has_no_triggers(tmp_path):
+    with pytest.raises(InputError, match=r"metadata\.yaml"):
+        record(str(tmp_path), "copy")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "a\nb", "x" * 256])
+def test_what_is_no_name_is_not_recorded(tmp_path, name):
+    (tmp_path / "metadata.yaml").write_text("templates: {}\n")
+    with pytest.raises(RefusedError, match="is no name of an instance"):
+        record(str(tmp_path), "copy", name)
+    assert [path.name for path in tmp_path.iterdir()] == ["metadata.yaml"]
+
+
 def test_a_recorded_trigger_waits_for_the_next_start(tmp_path):
+    (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     assert record(str(tmp_path), "copy", "web2") == State("copy", "web2")
     assert record(str(tmp_path), "rename", "web3") == State("copy", "web3"), "the first one wins"
     assert record(str(tmp_path), "create") == State("create", "web3"), "a rebuild starts over"

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from templater.cli import main
 from templater.hooks import install, status
 from templater.instance_directory import Notebook, State
 
@@ -91,3 +92,41 @@ def test_a_machine_is_looked_at(container, tmp_path):
     assert wrong(status.nspawn_status("c1", units))
     install.write(install.for_nspawn("c1", ["--source", str(container)], units))
     assert not wrong(status.nspawn_status("c1", units))
+
+
+def test_a_source_that_depends_on_the_directory_is_said(container):
+    install.write(install.for_lxc("c1", ["--source", "some/image"], str(container.parent)))
+    found = wrong(status.lxc_status("c1", str(container.parent)))
+    assert found == ["'--source some/image' depends on the directory in which the hook is run"]
+
+
+def test_the_command_writes_whole_paths(container, monkeypatch, capsys):
+    monkeypatch.chdir(container.parent)
+    words = ["hook", "install", "lxc", "c1", "-P", ".", "--source", "c1", "--allow", "c1", "--write"]
+    assert main(words) == 0
+    line = (container / "config").read_text()
+    assert f"--source {container}" in line
+    assert f"--allow {container}" in line
+    monkeypatch.chdir("/")
+    assert main(["hook", "status", "lxc", "c1", "-P", str(container.parent)]) == 0
+    capsys.readouterr()
+
+
+def test_it_is_said_in_json_too(container, capsys):
+    assert main(["hook", "status", "lxc", "c1", "-P", str(container.parent), "--json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)
+    assert finding["ok"] is False
+    assert "has no lxc.hook.pre-start" in finding["text"]
+    assert finding["hint"] == f"templater hook install lxc c1 --path {container.parent} --write"
+
+
+@pytest.mark.parametrize("runtime", ["lxc", "oci", "nspawn", "incus"])
+def test_a_hook_says_how_it_is_used(runtime, capsys):
+    assert main(["hook", runtime, "--help"]) == 0
+    assert "--on-error fail|keep-going" in capsys.readouterr().out
+
+
+def test_a_missing_hook_is_told_in_words(tmp_path):
+    (finding,) = status.podman_status(str(tmp_path))
+    assert finding.text.endswith("is no hook: no such file or directory")
+    assert finding.hint == f"templater hook install podman --path {tmp_path} --write"
