@@ -51,6 +51,11 @@ VERBS = {
 }
 
 
+_NAMED = ("copy", "rename", "snapshot", "restore", "publish", "export")
+#: how the steps are written
+_FORMS = [f"{verb}=NAME" if verb in _NAMED else "c:KEY=VALUE" if verb == "c" else verb for verb in VERBS]
+
+
 class Paper(Protocol):
     """A root filesystem that can be copied and written to without anybody being hurt."""
 
@@ -122,10 +127,15 @@ class Report:
         if self.error is not None:
             return f"{self.name}: {self.step.verb} fails: {self.error}"
         if self.plan is not None:
-            written = f"{len(self.changes)} file(s)" if self.changes else "nothing"
+            count = len(self.changes)
+            written = f"{count} file{'s' if count > 1 else ''}" if count else "nothing"
             return f"{self.name}: {' then '.join(self.plan.triggers)}: writes {written}"
         owes = f"; the next start runs {self.pending}" if self.pending else ""
-        return f"{self.name}: {self.step.verb}: nothing is rendered{owes}"
+        done = self.step.verb
+        if done == "c":
+            key, _, value = self.step.argument.partition("=")
+            done = f"{printable(key)} is {'set' if value else 'unset'}"
+        return f"{self.name}: {done}: nothing is rendered{owes}"
 
 
 def parse_step(text: str) -> Step:
@@ -137,11 +147,12 @@ def parse_step(text: str) -> Step:
     if verb not in VERBS or verb == "c" or len(names) > 1:
         raise UsageError(
             f"'{printable(text)}' is no step",
-            hint="steps: " + ", ".join(VERBS) + "; with NAME: in front for another instance",
+            hint=f"steps: {', '.join(_FORMS)}; with NAME: in front for another instance",
         )
-    if bool(argument) != (verb in ("copy", "rename", "snapshot", "restore", "publish", "export")):
-        raise UsageError(f"step '{printable(text)}': {VERBS[verb]}")
-    del equals
+    if verb in _NAMED and not argument:
+        raise UsageError(f"step '{printable(text)}' needs a name", hint=f"for example {verb}=c2")
+    if verb not in _NAMED and equals:
+        raise UsageError(f"step '{printable(text)}': '{verb}' takes no name behind it")
     return Step(text, verb, argument, names[0] if names else "")
 
 

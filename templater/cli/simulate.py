@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 HELP = """Show which files change at each step of an instance's life, and why.
 
 Nothing is started and nothing is written. The instance is created first, whatever the steps are.
-A step is [NAME:]VERB[=ARGUMENT]; without a name it is about the instance that the step before was
-about.
+A step is [NAME:]VERB[=ARGUMENT]; without a name it is about the instance that was created first,
+whatever it is called by now.
 
 \b
   create   start   stop   restart   reboot   rebuild
@@ -28,7 +28,7 @@ about.
 \b
 Examples:
   templater simulate ./image create start c:user.foo=bar restart
-  templater simulate ./image start copy=c2 c2:start rename=c9 start --diff
+  templater simulate ./image start copy=c2 c2:start c2:stop c2:rename=c9 c9:start --diff
 """
 
 
