@@ -51,6 +51,7 @@ def survey(
         if not reading.names:
             raise
         reading.errors.append(error)
+        reading.complete = False
     return reading.survey(rendering)
 
 
@@ -65,6 +66,7 @@ class _Reading:
         self.templates: dict[str, TemplateFile] = {}
         self.metadata: Source | None = None
         self.errors: list[TemplaterError] = []
+        self.complete = True
 
     def folder(self) -> None:
         with open_root(self.path) as top:
@@ -132,7 +134,15 @@ class _Reading:
 
     def survey(self, rendering: RenderLimits | None) -> Survey:
         metadata = self.decoded()
-        return Survey(self.path, metadata, self.templates, tuple(self.names), tuple(self.errors), rendering)
+        return Survey(
+            self.path,
+            metadata,
+            self.templates,
+            tuple(self.names),
+            tuple(self.errors),
+            rendering,
+            self.complete,
+        )
 
     def decoded(self) -> Metadata | None:
         """As the laxest host reads it: what a stricter one refuses is still worth judging."""

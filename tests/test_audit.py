@@ -3,13 +3,14 @@
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from templater.audit import Severity, all_checks, audit, sarif
 from templater.cli import main
-from templater.survey import survey
+from templater.survey import AUDITED, survey
 
 ROOT = Path(__file__).resolve().parent.parent
 BROKEN = ROOT / "sample-images" / "broken"
@@ -117,3 +118,26 @@ def test_no_value_of_a_secret_is_in_a_report(tmp_path, capfd):
     for report in ("text", "json", "sarif"):
         main(["audit", str(tmp_path), "--report", report])
     assert "hunter2" not in "".join(capfd.readouterr())
+
+
+def test_what_lies_behind_a_limit_is_not_called_missing(tmp_path):
+    with tarfile.open(tmp_path / "image.tar", "w") as tar:
+        for name in ("metadata.yaml", "templates"):
+            tar.add(ROOT / "sample-images" / "alpine" / name, name)
+    path = str(tmp_path / "image.tar")
+    found = audit(survey(path, replace(AUDITED, members=2)))
+    assert [finding.check for finding in found if "not in the image" in finding.message] == []
+    assert any("more than 2" in finding.message for finding in found)
+    assert not any("more than" in finding.message for finding in audit(survey(path)))
+
+
+def test_a_template_without_end_is_named_with_its_image(tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "t").write_text("x\n{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}")
+    (tmp_path / "metadata.yaml").write_text("templates: {/etc/a: {when: [create], template: t}}\n")
+    surveyed = survey(str(tmp_path))
+    found = [finding for finding in audit(surveyed) if finding.check == "runaway"]
+    assert [finding.place.startswith(f"{tmp_path}/templates/t:2:") for finding in found] == [True]
+    results = sarif(found, surveyed, "1")["runs"][0]["results"]
+    uri = results[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    assert uri == f"{tmp_path}/templates/t"

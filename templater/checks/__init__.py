@@ -41,6 +41,8 @@ class Survey:
     errors: tuple[TemplaterError, ...] = ()
     #: what rendering may take, if it is not for the check to say
     limits: Limits | None = None
+    #: whether every name of the image was seen: of what is missing nothing can be said otherwise
+    complete: bool = True
 
     @property
     def rules(self) -> tuple[Rule, ...]:

@@ -10,12 +10,11 @@ from ..instance import CONTAINER, VIRTUAL_MACHINE, Instance
 from ..metadata import TRIGGERS, Metadata
 from ..pongo2.state import Limits
 from ..rendering import render
-from ..source import printable
+from ..source import Source, Span, printable
 from . import Sight, Survey, check
 
 #: steps alone do not bound the time: each may read a value of megabytes; and there may be many templates
-SECONDS, TOTAL = 10.0, 60.0
-LIMITS = Limits(seconds=SECONDS, total=TOTAL)
+LIMITS = Limits(seconds=10.0, total=60.0)
 
 PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
 
@@ -28,7 +27,7 @@ def look(survey: Survey) -> Iterator[Sight]:
     try:
         yield from _rendered(survey, survey.metadata)
     except LimitError as error:  # of all rules together
-        yield Sight(error.message, error.span or "metadata.yaml")
+        yield Sight(error.message, _of_image(survey, error.span) or "metadata.yaml")
     for rule in survey.rules:
         if rule.null:
             yield Sight(
@@ -47,6 +46,12 @@ def _rendered(survey: Survey, metadata: Metadata) -> Iterator[Sight]:
             error, rule = rendering.error, rendering.rule
             if isinstance(error, LimitError) and rule.template not in told:
                 told.add(rule.template)
-                yield Sight(
-                    error.message, error.span or rule.spans.get("template") or rule.spans["path"], error.hint
-                )
+                at = rule.spans.get("template") or rule.spans["path"]
+                yield Sight(error.message, _of_image(survey, error.span) or at, error.hint)
+
+
+def _of_image(survey: Survey, span: Span | None) -> Span | None:
+    """A render knows its template's name; which image it belongs to is the survey's to say."""
+    if span is None:
+        return None
+    return Source(f"{survey.name}/{span.source.name}", span.source.text).span(span.start, span.end)

@@ -17,7 +17,7 @@ from . import Sight, Survey, check
 def look(survey: Survey) -> Iterator[Sight]:
     used = {rule.template: rule for rule in reversed(survey.rules) if rule.template}
     for name, rule in used.items():
-        if "/" not in name and survey.templates.get(name) is None:
+        if survey.complete and "/" not in name and survey.templates.get(name) is None:
             at = rule.spans.get("template") or rule.spans["path"]
             yield Sight(f"template '{printable(name)}' is not in the image: the start fails", at)
     for name, file in sorted(survey.templates.items()):

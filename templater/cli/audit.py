@@ -43,10 +43,10 @@ LEVELS = [*reversed(COLOURS)]
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
 def command(image: str, at_least: str, report: str, limits: Given, as_json: bool) -> int:
     from ..audit import Severity, audit, finding_data, sarif
-    from ..checks.runaway import SECONDS, TOTAL
+    from ..checks.runaway import LIMITS
     from ..survey import AUDITED, survey
 
-    rendering = limits.for_rendering(SECONDS, TOTAL)
+    rendering = limits.for_rendering(LIMITS.seconds, LIMITS.total)
     surveyed = survey(
         options.existing(image), limits.for_images(AUDITED), yaml=limits.for_reading(), rendering=rendering
     )
