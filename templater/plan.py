@@ -387,7 +387,9 @@ class _Seen:
     def record(self, change: Change) -> None:
         if change.action not in WRITING or change.content is None:
             return
-        for parent in change.new_parents:
+        # where nothing is known of the root filesystem, the parents of a written file are there afterwards
+        parents = change.new_parents if self.known or change.resolved is None else change.resolved.missing
+        for parent in parents:
             self.made[parent] = Entry(DIRECTORY, 0o755)
         size = len(change.content)
         entry = Entry(FILE, change.mode, change.uid, change.gid, size, is_mount=change.in_place)

@@ -327,3 +327,18 @@ def test_a_call_with_a_hosts_name_is_refused(host: Any, tmp_path: Path) -> None:
 def test_a_list_of_triggers_will_do(tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     assert plan(open_image(tmp_path), Instance(), triggers=["create"]).changes == ()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", ["/n", "/x/n", "/etc/deep/er/n"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_later_pass_sees_the_files_of_the_earlier_at_any_depth(path: str, known: bool) -> None:
+    target = rule(path)
+    passes = [rendering(target, trigger="create"), rendering(target, trigger="start")]
+    changes = decide(passes, MemoryRootfs() if known else None)
+    assert [change.action for change in changes] == [CREATE if known else WRITE, KEEP]
+    assert not changes[1].new_parents
+
+
+def test_without_a_root_filesystem_a_plan_makes_no_parents() -> None:
+    (change,) = decide([rendering(rule("/x/n"))], None)
+    assert (change.action, change.new_parents) == (WRITE, ())
