@@ -38,10 +38,10 @@ def image(tmp_path: Path) -> str:
 
 def late(call):
     """The error, which must come soon: all of it would take many seconds."""
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(LimitError) as caught:
         call()
-    assert time.monotonic() - begin < 3
+    assert time.process_time() - begin < 3
     return caught.value
 
 
@@ -81,10 +81,10 @@ def test_the_commands_have_such_a_limit(image, monkeypatch, capsys):
 
 
 def test_the_steps_of_a_simulation_share_it(image):
-    begin = time.monotonic()
+    begin = time.process_time()
     steps = [parse_step(word) for word in ("start", *["restart"] * 20)]
     reports = simulate(open_image(image), Instance("c1"), steps, limits=limits())
-    assert time.monotonic() - begin < 3
+    assert time.process_time() - begin < 3
     assert all(isinstance(report.error, LimitError) for report in reports[:1])
 
 
@@ -93,9 +93,9 @@ def test_each_instance_of_a_list_has_it_anew(image):
     Path(image, "metadata.yaml").write_text(rules("/etc/a: {when: [create], template: slow.tpl}"))
     many = json.dumps([{"name": f"c{n}"} for n in range(40)]).encode()
     given = order(open_image(image), triggers=("create",), host="none", limits=limits())
-    begin = time.monotonic()
+    begin = time.process_time()
     assert [batch.code for batch in batches(given, io.BytesIO(many).read, 1)] == [0]
-    assert time.monotonic() - begin > 0.4, "the test shows nothing on such a machine"
+    assert time.process_time() - begin > 0.4, "the test shows nothing on such a machine"
 
 
 def test_an_instance_that_takes_too_long_is_named(image):
@@ -108,9 +108,9 @@ def test_an_instance_that_takes_too_long_is_named(image):
 def test_an_audit_ends(monkeypatch):
     monkeypatch.setattr(runaway, "LIMITS", Limits(seconds=10, total=0.4))
     entries = [f"/etc/{n}: {{when: [create], template: t}}" for n in range(RULES)]
-    begin = time.monotonic()
+    begin = time.process_time()
     found = seen("runaway", survey(rules(*entries), {"t": SLOW}))
-    assert time.monotonic() - begin < 4
+    assert time.process_time() - begin < 4
     assert [severity for severity, _, _ in found] == ["high"]
     assert "in all" in found[0][2]
 

@@ -121,7 +121,7 @@ def forever(send):
 def test_time_on_the_wall_runs_out():
     start = time.monotonic()
     assert "longer than 0.2 s" in limited(forever, wall=0.2)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
 
 
 def test_processor_time_runs_out():

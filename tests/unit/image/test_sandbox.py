@@ -258,7 +258,7 @@ def test_a_silent_reader_is_ended(tmp_path, monkeypatch):
     begin = time.monotonic()
     with pytest.raises(LimitError, match="silent"), open_rootfs(path) as archive:
         list(archive)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
 
 
 def test_a_damaged_file_is_an_error_in_the_reader_s_words(tmp_path):
