@@ -437,7 +437,7 @@ def test_an_interrupted_xz_stops_within_a_step(monkeypatch, ending):
         raise ending
     for thread in threads:
         thread.join(5)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert not any(thread.is_alive() for thread in threads)
 
 
