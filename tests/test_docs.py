@@ -2,6 +2,8 @@
 
 import doctest
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,9 @@ def test_the_python_examples_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     failed, _ = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert not failed
+    samples = ROOT / "sample-images"
+    left = subprocess.run(["diff", "-r", "--no-dereference", samples, "sample-images"], check=False)
+    assert left.returncode == 0, "who tries it in a clone has changes in it"
 
 
 OPENING, CLOSING = (
@@ -116,6 +121,29 @@ def test_every_page_is_in_the_index():
     index = (ROOT / "docs" / "README.md").read_text()
     missing = [page.name for page in PAGES if page.parent.name == "docs" and f"({page.name})" not in index]
     assert missing == ["README.md"]
+    pages = re.findall(r"\]\(([a-z]+\.md)\)", index)
+    assert len(pages) == len(set(pages))
+
+
+def test_the_commands_without_a_second_wall_exist():
+    """Of those that render in their own process."""
+    sentence = re.search(
+        r"^\* (.*?) render in their own process", (ROOT / "docs/security.md").read_text(), re.M
+    )
+    assert sentence
+    assert not set(re.findall("`([a-z]+)`", sentence[1])) - set(command.list_commands(Context(command)))
+
+
+def test_the_commands_that_the_readme_says_print_json_do():
+    row = re.search(r"^\| feed another program \|.*", (ROOT / "README.md").read_text(), re.M)
+    assert row
+    words = re.findall("`([a-z][a-z ]*)`", row[0])
+    assert len(words) > 5
+    for word in words:
+        found = subprocess.run(
+            [sys.executable, "-m", "templater", *word.split(), "--help"], capture_output=True, check=True
+        )
+        assert b"--json" in found.stdout, word
 
 
 def test_every_command_is_in_the_readme_or_a_page():
