@@ -26,7 +26,8 @@ AGENT = "agent"
 
 
 class Outcome:
-    """What the chosen host would do with a rule: ``result`` is one of written, skipped, fails, hangs, random.
+    """What the chosen host would do with a rule: ``result`` is one of written, skipped, fails, hangs, random,
+    unknown.
 
     ``text`` says it in words for the user; ``error`` is the host's own message where it fails.
     ``left`` names what else changed, as the daemon names it: ``$ROOTFS/n1``, ``/etc/passwd`` of its machine.
@@ -130,7 +131,7 @@ class Plan:
 
     @property
     def host_fails(self) -> "list[Change]":
-        """Changes at which the chosen host would fail, hang, or leave the result to chance."""
+        """Changes at which the chosen host would fail, hang, leave the result to chance, or do what nobody knows."""
         return [change for change in self.changes if change.outcome is not None and not change.outcome.ok]
 
     def files(self) -> "Iterator[Change]":

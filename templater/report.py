@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .changes import FAILED, SKIP, WRITE, WRITING
+from .rendering import is_due
 from .source import printable
 
 if TYPE_CHECKING:
@@ -14,9 +15,14 @@ if TYPE_CHECKING:
     from .errors import TemplaterError
 
 FAILURE = 5
+#: how many rules a line names
+MOST_NAMED = 5
 
 #: how a host's result is told: it is the start of the instance that fails or hangs
-TOLD = {"fails": "the start fails", "hangs": "the start hangs", "random": "left to chance"}
+TOLD = {
+    "fails": "the start fails", "hangs": "the start hangs", "random": "left to chance",
+    "unknown": "not known",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +107,31 @@ def summary(plan: Plan) -> str:
     for change in plan.changes:
         counts[change.action] = counts.get(change.action, 0) + 1
     words = ", ".join(f"{count} {action}" for action, count in counts.items()) or "nothing to do"
-    failing = len(plan.host_fails)
-    told = f"; {plan.host.name} would fail at {failing}" if failing else ""
-    return f"{printable(plan.instance.name)}: {' then '.join(plan.triggers)}: {words}{told}"
+    return f"{printable(plan.instance.name)}: {' then '.join(plan.triggers)}: {words}{_host_summary(plan)}"
+
+
+def _host_summary(plan: Plan) -> str:
+    """``; incus would fail at 3, 2 left to chance``: what fails for sure is not all that may go wrong."""
+    results = [change.outcome.result for change in plan.host_fails if change.outcome is not None]
+    chance, unknown = results.count("random"), results.count("unknown")
+    failing = len(results) - chance - unknown
+    words = [f"would fail at {failing}"] if failing else []
+    words += [f"{chance} left to chance"] if chance else []
+    words += [f"{unknown} not known"] if unknown else []
+    return f"; {plan.host.name}{' ' if failing else ': '}{', '.join(words)}" if words else ""
+
+
+def not_due(plan: Plan) -> str:
+    """Which rules had nothing to do, in a line; empty where all had."""
+    other = [rule for rule in plan.metadata.rules if not any(is_due(rule, name) for name in plan.triggers)]
+    if not other:
+        return ""
+    shown = ", ".join(
+        f"{printable(rule.path)} ({printable(','.join(rule.when)) or 'never'})" for rule in other[:MOST_NAMED]
+    )
+    more = f" and {len(other) - MOST_NAMED} more" if len(other) > MOST_NAMED else ""
+    count = "1 rule" if len(other) == 1 else f"{len(other)} rules"
+    return f"{count} not on {' or '.join(plan.triggers)}: {shown}{more}"
 
 
 def verdict(plan: Plan) -> int:

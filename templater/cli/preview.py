@@ -101,6 +101,8 @@ def show(plan: Plan, *, as_json: bool = False, contents: bool = True) -> int:
             show_plain(blocks)
     if not as_json:
         output.say(report.summary(plan))
+        if other := report.not_due(plan):
+            output.say(other)
     return report.verdict(plan)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, RefusedError, TemplaterError
+from ..errors import InputError, LimitError, RefusedError, TemplaterError
 from ..rootfs.confined import Root
 from ..rootfs.directory import open_root
 from ..source import Source, printable
@@ -38,12 +38,18 @@ class DirectoryImage:
 
     def read_templates(self, names: Iterable[str]) -> Mapping[str, TemplateFile]:
         wanted = dict.fromkeys(names)
+        found: dict[str, TemplateFile] = {}
+        total = 0
         with open_root(self.name) as top:
             there = self._has_templates(top)
-            return {
-                name: bad_template_name(name) or (self._template(top, name) if there else TemplateFile())
-                for name in wanted
-            }
+            for name in wanted:
+                file = bad_template_name(name) or (self._template(top, name) if there else TemplateFile())
+                found[name] = file
+                total += len(file.data or b"")
+                if total > self.limits.templates_bytes:
+                    most = self.limits.templates_bytes
+                    raise LimitError(f"'{self.name}': its templates have more than {most} bytes")
+        return found
 
     def read_to_end(self) -> Mapping[str, TemplateFile]:
         """Everything in ``templates/``."""
@@ -70,6 +76,10 @@ class DirectoryImage:
             )
         try:
             return TemplateFile(entry, top.read(path, self.limits.template_bytes))
+        except LimitError:
+            most = self.limits.template_bytes
+            error = LimitError(f"the template '{printable(name)}' is larger than {most} bytes")
+            return TemplateFile(entry, None, error)
         except TemplaterError as error:
             return TemplateFile(entry, None, error)
 

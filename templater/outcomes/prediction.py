@@ -105,7 +105,7 @@ def _attempt(daemon: Daemon, change: Change) -> tuple[str, str, str]:
         daemon.open_roots()
         if error is not None and error.kind == "limit" and not change.rule.null:
             daemon.check(change.rule)
-            return "hangs", f"nothing limits this render there: {error.message}", ""
+            return "unknown", f"our limit ended it, and nothing limits a render there: {error.message}", ""
         return daemon.apply(due_of(change)), "; ".join(daemon.notes), ""
     except Fails as failure:
         return "fails", "", str(failure)
@@ -142,7 +142,11 @@ def _mark_random(changes: list[Change]) -> str:
 
     Answers why the start ends in this pass; empty if it goes on.
     """
-    failing = [change for change in changes if change.outcome is not None and not change.outcome.ok]
+    failing = [
+        change
+        for change in changes
+        if change.outcome is not None and not change.outcome.ok and change.outcome.result != "unknown"
+    ]
     for change in changes:
         if change.collides is not None and change.outcome is not None:
             change.outcome = Outcome(

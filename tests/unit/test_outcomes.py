@@ -4,13 +4,15 @@ from time import process_time
 
 import pytest
 
-from templater.changes import Plan
+from templater.changes import Outcome, Plan
+from templater.errors import LimitError
 from templater.hosts import HOSTS, INCUS, INCUS_6_0, INCUS_6_0_4, LXD, NONE, Host
 from templater.instance import VIRTUAL_MACHINE, Instance
 from templater.metadata import Metadata, Rule
 from templater.outcomes import FAMILIES, predict
 from templater.plan import plan_of
-from templater.rendering import render
+from templater.rendering import Rendering, render
+from templater.report import not_due, summary
 from templater.rootfs.memory import MemoryRootfs
 from templater.views import DIRECTORY, FIFO, FILE, SYMLINK, Entry, TemplateFile
 
@@ -136,10 +138,23 @@ def test_rules_of_a_virtual_machine_that_share_a_template_and_differ_are_random(
     assert results(plan) == ["random", "random"]
 
 
-def test_a_render_without_an_end_hangs_the_host() -> None:
+def test_what_a_host_makes_of_a_render_that_our_limit_ended_is_not_known() -> None:
     endless = "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}"
     plan = planned(rule(), template=endless)
-    assert results(plan) == ["hangs"] or plan.changes[0].render_error is not None
+    assert results(plan) == ["unknown"]
+    assert "our limit ended it" in str(plan.changes[0].outcome)
+
+
+def test_beside_a_render_that_our_limit_ended_others_are_written() -> None:
+    late = LimitError("a limit of ours")
+    metadata = Metadata(rules=(rule("/etc/a"), rule("/etc/b")))
+    renderings = [
+        Rendering(metadata.rules[0], "start", error=late), Rendering(metadata.rules[1], "start", b"text\n")
+    ]  # fmt: skip
+    plan = plan_of(metadata, Instance(), renderings, None, host=INCUS, triggers=("start",))
+    predict(plan, {"a.tpl": TemplateFile(Entry(FILE), b"")}, None)
+    assert results(plan) == ["unknown", "written"]
+    assert summary(plan) == "c1: start: 1 failed, 1 write; incus: 1 not known"
 
 
 @pytest.mark.slow
@@ -153,3 +168,33 @@ def test_planning_is_linear_in_the_number_of_rules() -> None:
     seconds(50)
     small, large = seconds(500), seconds(5000)
     assert large < 40 * small
+
+
+@pytest.mark.parametrize(
+    ("results", "told"),
+    [
+        (("fails", "hangs", "random"), "; incus would fail at 2, 1 left to chance"),
+        (("random", "random", "written"), "; incus: 2 left to chance"),
+        (("fails", "unknown"), "; incus would fail at 1, 1 not known"),
+        (("written", "skipped"), ""),
+    ],
+)
+def test_a_summary_tells_failures_and_chance_apart(results: tuple[str, ...], told: str) -> None:
+    plan = planned(*(rule(f"/etc/{number}") for number in range(len(results))))
+    for change, result in zip(plan.changes, results, strict=True):
+        change.outcome = Outcome(result)
+    assert summary(plan) == f"c1: create: {len(results)} create{told}"
+
+
+def test_rules_that_are_not_due_are_named() -> None:
+    at_start = Rule("/etc/inittab", "a.tpl", ("start", "rename"))
+    assert not_due(planned(rule(), at_start)) == "1 rule not on create: /etc/inittab (start,rename)"
+    assert not_due(planned(rule(), at_start, triggers=("create", "start"))) == ""
+    assert not_due(planned(Rule("/n", "a.tpl", ()), triggers=("copy", "start"))) == (
+        "1 rule not on copy or start: /n (never)"
+    )
+
+
+def test_of_many_rules_that_are_not_due_the_first_are_named() -> None:
+    many = not_due(planned(*(Rule(f"/{number}", "a.tpl", ("copy",)) for number in range(7))))
+    assert many.startswith("7 rules not on create: /0 (copy), /1") and many.endswith("/4 (copy) and 2 more")

@@ -446,3 +446,11 @@ def test_a_fifo_in_place_of_an_image_is_refused_without_waiting(tmp_path):
 def test_a_missing_image_is_named(tmp_path):
     with pytest.raises(InputError, match=r"'nope\.tar' can't be opened: No such file"):
         open_image("nope.tar")
+
+
+def test_a_folders_template_beyond_its_limit_is_named_as_the_image_names_it(tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "a.tpl").write_text("123456")
+    file = open_image(str(tmp_path), Limits(template_bytes=5)).read_templates({"a.tpl"})["a.tpl"]
+    assert isinstance(file.error, LimitError)
+    assert file.error.message == "the template 'a.tpl' is larger than 5 bytes"
