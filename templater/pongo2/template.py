@@ -23,6 +23,13 @@ from .writer import Module
 #: what LXD and Incus forbid in an image's templates
 BANNED = frozenset(("extends", "import", "include", "ssi"))
 MAX_SOURCE = 4 << 20
+#: a larger template is not written a second time to say where in it a limit was met
+MAX_LOCATED = 64 << 10
+
+#: the name of generated code in a traceback, and a place in its text
+GENERATED = "<template>"
+_PLACE = r"(?:\bat|_at)\(render, (\d+)"
+
 MAX_TEMPLATES = 100
 
 
@@ -190,8 +197,8 @@ class Template:
         try:
             return runtime.execute(self.program, context, clock, seed, limits or self.limits)
         except LimitError as error:
-            if error.span is None:  # where it is reached says little: the template is what is too much
-                error.span = self.source.span(0, 0)
+            if error.span is None:
+                error.span = self.reached(error) or self.source.span(0, 0)
             raise
         except (Failure, Panic, Fault) as error:
             failed = error
@@ -220,12 +227,57 @@ class Template:
         made.pongo2_error = error.text
         return made
 
+    def reached(self, error: LimitError) -> Span | None:
+        """Where a limit was met: the loop that went on too long, the call or filter that was one too many.
+
+        Nothing knows it while rendering. The line of the generated code at which it happened has its like
+        in the code with places. What is printed in all is nobody's fault in particular: no place.
+        """
+        from .compiler import source_of
+
+        line = line_of(error) or line_of(error.__context__)
+        failed = isinstance(error.__context__, RecursionError | MemoryError)
+        if not line or failed or len(self.source.text) > MAX_LOCATED:
+            return None
+        try:
+            plain = source_of(self.compilation.module(spans=False)).split("\n")
+            module = self.compilation.module(spans=True)
+            located = source_of(module).split("\n")
+        except (LimitError, RecursionError):
+            return None
+        place = place_at(located, line - 1) if len(located) == len(plain) else None
+        return None if place is None else module.emitter.places[place].span
+
     def span(self, program: Program, place: int | None) -> Span | None:
         if place is None:
             return None
         found = program.places[place]
         unit = next(unit for unit in self.compilation.units if unit.name == found.name)
         return unit.span(found.start, found.end)
+
+
+def line_of(error: BaseException | None) -> int:
+    """The innermost line of generated code on an error's way."""
+    found = 0
+    trace = None if error is None else error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == GENERATED:
+            found = trace.tb_lineno
+        trace = trace.tb_next
+    return found
+
+
+def place_at(lines: list[str], number: int) -> int | None:
+    """The place of a line of generated code: its own, or, where work is counted, that of the loop around."""
+    import re
+
+    if "finish(render, " in lines[number]:
+        return None
+    own, counted = re.search(_PLACE, lines[number]), "= spent(" in lines[number]
+    while own is None and counted and number:
+        number -= 1
+        own = re.search(_PLACE, lines[number])
+    return None if own is None else int(own[1])
 
 
 def render_hint(message: str) -> str:

@@ -12,6 +12,7 @@ from templater.errors import LimitError, RenderError, TemplateSyntaxError
 from templater.pongo2 import runtime
 from templater.pongo2.dialect import DIALECTS, V4, V6
 from templater.pongo2.embedding import daemon_context
+from templater.pongo2.state import Limits
 from templater.source import Source
 
 ROOT = Path(__file__).parents[3]
@@ -141,8 +142,50 @@ def test_a_kept_render_that_fails_has_no_place():
 
 def test_a_limit_error_names_the_template():
     template = pongo2.compile(Source("hosts.tpl", '{{ "x"|ljust:4000000 }}' * 3))
-    with pytest.raises(LimitError, match=r"^hosts\.tpl:1:1: the template builds more than"):
+    with pytest.raises(LimitError, match=r"^hosts\.tpl:1:8: the template builds more than"):
         template.render({})
+
+
+LOOP = "{% for a in 'x'|ljust:2000 %}"
+REACHED = {
+    "the loop that goes on": (
+        "a\n" + LOOP + "\n{% for b in 'x'|ljust:2000 %}.{% endfor %}{% endfor %}",
+        "3:13",
+    ),
+    "the outer one": (LOOP + "{% for b in 'x'|ljust:3 %}{% endfor %}" + "x" * 5000 + "{% endfor %}", "1:13"),
+    "a call too many": ("{% macro f(n) %}\n {{ f(n) }}{% endmacro %}{{ f(1) }}", "2:5"),
+    "a filter": ("text\n{{ 'x'|ljust:4000000|make_list }}", "2:22"),
+    "a filter's output": ("{% set s = 'x' %}\n" + LOOP + "{% set s = s|add:s %}{% endfor %}", "2:43"),
+    "all that is printed": (
+        "a\n{{ 'x'|ljust:4000000 }}{{ 'x'|ljust:4000000 }}{{ 'x'|ljust:4000000 }}",
+        "1:1",
+    ),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
+@pytest.mark.parametrize("what", REACHED)
+def test_a_limit_error_says_where_it_was_reached(what, dialect):
+    text, place = REACHED[what]
+    limits = Limits(steps=100_000, values=20 << 20)
+    template = pongo2.compile(Source("hosts.tpl", text), dialect, limits=limits)
+    with pytest.raises(LimitError) as raised:
+        template.render({})
+    assert raised.value.span.place == f"hosts.tpl:{place}"
+
+
+def test_the_place_of_a_limit_is_found_in_an_included_template():
+    parts = {"inner.tpl": "\n" + LOOP + LOOP + "{% endfor %}{% endfor %}"}
+
+    class Parts:
+        def read(self, name):
+            return parts[name]
+
+    template = pongo2.compile(Source("outer.tpl", "{% include 'inner.tpl' %}"), mode="plain", loader=Parts(),
+                              limits=Limits(steps=100_000))  # fmt: skip
+    with pytest.raises(LimitError) as raised:
+        template.render({})
+    assert raised.value.span.place.startswith("inner.tpl:2:")
 
 
 @pytest.mark.parametrize("context", [{"a-b": 1}, {"": 1}, {"é": 1}, {"a b": 1}])
