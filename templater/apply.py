@@ -86,7 +86,8 @@ def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
         return UsageError(f"{failed[0].path!r} can't be written, so nothing is")
     first, *others = errors
     if others:
-        return type(first)(first.message, first.span, first.hint, (*first.notes, *map(str, others)))
+        own = (f"hint: {first.hint}",) if first.hint else ()
+        return type(first)(first.message, first.span, "", (*first.notes, *own, *map(str, others)))
     return first
 
 

@@ -35,7 +35,7 @@ def read_instance(
         pick,
         name=name,
         type=type,
-        profiles=[read_source(profile) for profile in profiles],
+        profiles=[_description(profile) for profile in profiles],
         config=config,
         devices=devices,
         expanded=expanded,
@@ -72,15 +72,23 @@ def own_description(directory: str) -> tuple[Source, str] | None:
 
 def read_source(file: str) -> Source:
     """A description as text, no larger than descriptions may be."""
+    return _small_enough(file, *_read(file))
+
+
+def _read(file: str) -> tuple[str, bytes]:
+    """What messages call the file, and its content: if that is too large, a byte more than it may have."""
     limit = instance_yaml.LIMITS.bytes
     try:
         if file == "-":
-            name, data = "<stdin>", sys.stdin.buffer.read(limit + 1)
-        else:
-            with open(file, "rb") as stream:
-                name, data = file, stream.read(limit + 1)
+            return "<stdin>", sys.stdin.buffer.read(limit + 1)
+        with open(file, "rb") as stream:
+            return file, stream.read(limit + 1)
     except OSError as error:
         raise _unreadable(file, error) from error
+
+
+def _small_enough(file: str, name: str, data: bytes) -> Source:
+    limit = instance_yaml.LIMITS.bytes
     if len(data) > limit:
         raise LimitError(f"'{file}' is larger than {size_text(limit)}")
     return Source(name, data)
@@ -90,8 +98,23 @@ def _source_and_pick(file: str) -> tuple[Source, str]:
     """A file may have a '#' in its name, though hardly with the name of an instance behind it."""
     path, mark, pick = file.rpartition("#")
     if not mark or not path:
-        return read_source(file), ""
-    return read_source(path), pick
+        return _description(file), ""
+    return _description(path), pick
+
+
+def _description(file: str) -> Source:
+    """A file that should describe something. An image is easily given in its place."""
+    name, data = _read(file)
+    if b"\0" in data[:1024] or not data[:1024].isascii():
+        from .image.recognition import HEAD, UNKNOWN, describe, recognise
+
+        kind = recognise(data[:HEAD])
+        if kind not in (UNKNOWN, "text"):
+            raise InputError(
+                f"'{file}' {describe(kind)}, and describes no instance or profile",
+                hint="give YAML or JSON, such as `incus config show` prints; an image is given as SRC",
+            )
+    return _small_enough(file, name, data)
 
 
 def _unreadable(file: str, error: OSError) -> InputError:

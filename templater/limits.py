@@ -129,5 +129,6 @@ def number(name: str, text: str, unit: str) -> int:
         )
     value = int(plain) * factor
     if not 0 < value <= LARGEST:
-        raise UsageError(f"the limit '{name}' can't be {printable(text)}", hint="give more than 0, and less")
+        hint = f"give {LARGEST} at most" if value else f"give more, for example {name}={EXAMPLES[unit]}"
+        raise UsageError(f"the limit '{name}' can't be {printable(text)}", hint=hint)
     return value

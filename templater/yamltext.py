@@ -157,7 +157,10 @@ def decoded(source: Source) -> Source:
         try:
             return Source(source.name, source.data.decode("utf-16"))
         except UnicodeDecodeError as error:
-            raise YamlError("the UTF-16 text is damaged", source.span(0), hint=str(error)) from None
+            place = f"byte {error.start + 1} of {len(source.data)}"
+            raise YamlError(
+                f"the UTF-16 text is damaged at {place}", source.span(0), hint="save the file as UTF-8"
+            ) from None
     try:
         source.text.encode()
     except UnicodeEncodeError as error:

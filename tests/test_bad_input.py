@@ -205,6 +205,34 @@ def test_a_bad_rootfs_is_said(place, tmp_path, capfd):
     assert place in said
 
 
+@pytest.mark.parametrize("option", ["-i", "-p"])
+@pytest.mark.parametrize(("suffix", "kind"), [("", "tar"), (":gz", "gzip"), (":xz", "xz"), (":bz2", "bzip2")])
+def test_an_archive_is_no_description(option, suffix, kind, tmp_path, capfd):
+    place = tmp_path / "web.tar"
+    with tarfile.open(place, f"w{suffix}") as archive:
+        archive.add(SAMPLE / "metadata.yaml", "metadata.yaml")
+    assert main(["preview", str(SAMPLE), option, str(place)]) == 2
+    said = capfd.readouterr().err
+    assert f"'{place}' is a {kind} file, and describes no instance or profile" in said
+    assert "UTF-8" not in said
+
+
+def test_an_archive_larger_than_any_description_is_named_too(tmp_path, capfd):
+    place = tmp_path / "web.tar"
+    with tarfile.open(place, "w") as archive:
+        member = tarfile.TarInfo("rootfs/large")
+        member.size = 64 << 20
+        archive.addfile(member, io.BytesIO(bytes(member.size)))
+    assert main(["preview", str(SAMPLE), "-i", str(place)]) == 2
+    assert "is a tar file" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["", "#x"])
+def test_a_description_in_utf_16_is_one(option, tmp_path, capfd):
+    (tmp_path / "web.yaml").write_bytes("name: x\n".encode("utf-16"))
+    assert main(["preview", str(SAMPLE), "-i", f"{tmp_path}/web.yaml{option}"]) == 0
+
+
 def test_apply_needs_its_trigger(rootfs, capfd):
     code, said = run(capfd, "apply", SAMPLE, rootfs)
     assert code == 2

@@ -86,7 +86,7 @@ _HINTS = {
     errno.EDQUOT: "the disk quota is used up: raise it or free some space, and run this again",
     errno.EROFS: "the file system is mounted read-only: mount it writable first",
     errno.EPERM: "not permitted: is it immutable or append-only (lsattr), or is this not run as root?",
-    errno.EACCES: "no permission: run this as root, or as the owner of the root filesystem",
+    errno.EACCES: "no permission: run this as root, or as whoever owns it",
     errno.EIO: "the storage failed: look at the kernel's log (dmesg) before running this again",
     errno.EBUSY: "something is mounted there",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n)",

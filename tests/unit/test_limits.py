@@ -41,6 +41,16 @@ def test_what_is_no_value_is_refused_with_examples(text):
         assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [("time=0", "give more, for example time=30s"), ("steps=999999999999999g", f"give {1 << 50} at most")],
+)
+def test_a_value_that_cannot_be_is_told_which_can(text, hint):
+    with pytest.raises(UsageError, match="can't be") as refused:
+        parse([text])
+    assert refused.value.hint.startswith(hint)
+
+
 def test_a_name_that_nobody_knows_is_refused_and_all_others_are_told():
     with pytest.raises(UsageError) as caught:
         parse(["tiem=5s"])

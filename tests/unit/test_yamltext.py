@@ -90,6 +90,12 @@ def test_depth_is_limited_while_reading(text, libyaml, monkeypatch):
     assert caught.value.span.start < 1000
 
 
+def test_damaged_utf_16_is_told_in_our_words():
+    with pytest.raises(InputError, match="UTF-16 text is damaged at byte 5 of 5") as refused:
+        parse(Source("m", b"\xff\xfea\0b"))
+    assert "codec" not in refused.value.explain()
+
+
 def test_every_limit_has_its_own_error():
     few = Limits(bytes=1000, depth=3, nodes=10, expanded=12)
     for text, message in [
