@@ -1,8 +1,27 @@
-"""``python -m templater``."""
+"""``python -m templater``, and what the console script calls."""
 
+import _signal  # type: ignore[import-not-found]  # signal itself imports enum
 import sys
 
-from .cli import main
+
+def main() -> int:
+    """Run the command line.
+
+    Until it is imported Ctrl-C ends the process by the signal, without a traceback from somewhere
+    within an import.
+    """
+    heeded = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
+    if heeded:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    from .cli import main as run
+
+    try:
+        if heeded:
+            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+        return run()
+    except KeyboardInterrupt:
+        return 130
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,0 +1,48 @@
+"""Ctrl-C while the program is still being imported."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+INTERRUPT = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+
+
+def run(folder: Path, *arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    path = f"{folder}:{ROOT}"
+    return subprocess.run(
+        [sys.executable, "-m", "templater", *arguments],
+        env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, check=False, cwd=folder, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("module", ["click", "difflib"])
+def test_there_is_no_traceback(module, tmp_path):
+    """``click`` is imported before there is a command, ``difflib`` by one."""
+    (tmp_path / f"{module}.py").write_text(INTERRUPT)
+    done = run(tmp_path, "previev")
+    assert done.stderr.strip() == ""
+    assert done.returncode in (-2, 130)
+
+
+def test_who_ignores_it_goes_on_ignoring_it(tmp_path):
+    """As in the background of a shell script."""
+    (tmp_path / "difflib.py").write_text(INTERRUPT + "get_close_matches = lambda *_, **__: []\n")
+    command = f'trap "" INT; exec "{sys.executable}" -m templater previev'
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert "no such command 'previev'" in done.stderr
+    assert done.returncode == 2
+
+
+def test_the_console_script_begins_there_too():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"templater": "templater.__main__:main"}
