@@ -33,7 +33,7 @@ def test_attack_65_a_compression_is_one_of_a_list_of_words(name: str) -> None:
     assert "xz" in (caught.value.hint or "")
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name])  # none at all is the file name's own
 @pytest.mark.parametrize("how", ["build", "split", "squashfs", "export", "publish", "library"])
 def test_attack_65_nothing_runs_and_nothing_is_made(image: Path, name: str, how: str) -> None:
     before = sorted(os.listdir(image.parent))
