@@ -26,7 +26,7 @@ LXC_PATH = "/var/lib/lxc"
 PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
 
 #: by this a line or a hook is known as ours, of whatever version
-MARK = "from templater_hook import"
+MARKS = ("from templater_hook import", "from templater.hooks.")
 
 #: an OCI runtime ends a hook after this many seconds, so ours must be shorter
 MARGIN = 5
@@ -140,7 +140,7 @@ def added(before: str | None, snippet: Snippet) -> str:
     """The lines of a former templater go, the new ones come last."""
     if before is None:
         raise InputError(f"'{snippet.file}' does not exist", hint="create the container first")
-    kept = [line for line in before.splitlines(keepends=True) if MARK not in line]
+    kept = [line for line in before.splitlines(keepends=True) if not calls_templater(line)]
     if kept and not kept[-1].endswith("\n"):
         kept.append("\n")
     return "".join(kept) + snippet.text
@@ -157,8 +157,12 @@ def merged(before: str | None, snippet: Snippet) -> str:
     return json.dumps(config, indent="\t") + "\n"
 
 
+def calls_templater(line: str) -> bool:
+    return any(mark in line for mark in MARKS)
+
+
 def is_ours(hook: Mapping[str, Any]) -> bool:
-    return any(MARK in str(word) for word in hook.get("args", []))
+    return any(calls_templater(str(word)) for word in hook.get("args", []))
 
 
 def _read(path: str) -> str | None:

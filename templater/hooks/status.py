@@ -31,7 +31,11 @@ def lxc_status(name: str, path: str = install.LXC_PATH) -> Iterator[Finding]:
     except TemplaterError as error:
         yield Finding(False, str(error), "create the container first")
         return
-    lines = {key: value for key, value in settings if key.startswith("lxc.hook.") and install.MARK in value}
+    lines = {
+        key: value
+        for key, value in settings
+        if key.startswith("lxc.hook.") and install.calls_templater(value)
+    }
     rootfs = next((value for key, value in reversed(settings) if key == "lxc.rootfs.path"), "")
     root = lxc.without_prefix(rootfs)
     early = os.path.isdir(root) or bool(lxc.layers_of(root))
@@ -102,7 +106,7 @@ def nspawn_status(name: str, units: str = install.UNITS) -> Iterator[Finding]:
         text = stream.read()
     line = text.partition("ExecStartPre=")[2].partition("\n")[0]
     line = install.words_of_unit(line)
-    yield Finding(install.MARK in line, f"'{file}' calls templater")
+    yield Finding(install.calls_templater(line), f"'{file}' calls templater")
     yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"])
     image = option_of(line, "--source").replace("%i", name) or os.path.join("/var/lib/templater", name)
     yield from instance_status(image, image)

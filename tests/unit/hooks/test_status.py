@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import pytest
 
@@ -130,3 +131,13 @@ def test_a_missing_hook_is_told_in_words(tmp_path):
     (finding,) = status.podman_status(str(tmp_path))
     assert finding.text.endswith("is no hook: no such file or directory")
     assert finding.hint == f"templater hook install podman --path {tmp_path} --write"
+
+
+def test_a_line_of_an_earlier_templater_is_known_and_replaced(container):
+    config = container / "config"
+    old = f"lxc.hook.pre-start = {sys.executable} -I -S -c 'from templater.hooks.nosuch import main;main()' lxc\n"
+    config.write_text(config.read_text() + old)
+    assert wrong(status.lxc_status("c1", str(container.parent)))[0].startswith("the line fails")
+    installed(container)
+    assert old not in config.read_text()
+    assert not wrong(status.lxc_status("c1", str(container.parent)))
