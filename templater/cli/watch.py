@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import TemplaterError
+from ..errors import TemplaterError, UsageError
 from . import options, output
 
 if TYPE_CHECKING:
@@ -71,23 +72,35 @@ def command(
             complain(plan)
 
     files, folders = sources_of(options.existing(src))
+    named = [*instance.files, *([] if rootfs is None else [rootfs])]
+
+    def missing() -> list[str]:
+        return [path for path in named if path != "-" and not os.path.exists(path)]
+
     try:
-        with Watch([*files, *instance.files], folders) as watch:
-            attempt(look)
+        with Watch([*files, os.path.join(src, "instance.yaml"), *named], folders) as watch:
+            attempt(look, missing, first=True)
             while True:
                 names = watch.wait()
                 if output.on_terminal():
                     click.clear()
                 output.say(f"changed: {', '.join(names)}")
-                attempt(look)
+                attempt(look, missing)
     except KeyboardInterrupt:
         return 0
 
 
-def attempt(look: Callable[[], None]) -> None:
-    """A mistake in a template is what one watches for: say it and go on."""
+def attempt(look: Callable[[], None], missing: Callable[[], list[str]], *, first: bool = False) -> None:
+    """A mistake in a template is what one watches for: say it and go on.
+
+    No change of a file makes a wrong command line right, so that is the end, if it is so at ``first``.
+    """
     try:
         look()
     except TemplaterError as error:
+        if first and isinstance(error, UsageError):
+            raise
         output.say(error.explain())
+        for path in missing():
+            output.say(f"waiting for '{path}' to appear")
     output.flush()

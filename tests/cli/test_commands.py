@@ -154,3 +154,31 @@ def test_completion_knows_commands_and_triggers():
 
     assert "plain,preview" in complete("templater prev", 1)
     assert "plain,create" in complete("templater preview x -t c", 4)
+
+
+def test_watching_ends_where_the_command_line_is_wrong(capsys):
+    assert main(["watch", IMAGE, "-c", "foo"]) == 2
+    assert "is not KEY=VALUE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["rootfs", "instance"])
+def test_watching_waits_for_what_is_not_there_yet(kind, tmp_path):
+    wanted = tmp_path / "wanted"
+    arguments = [str(wanted)] if kind == "rootfs" else ["-i", str(wanted)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "templater", "watch", IMAGE, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        assert any(line == f"waiting for '{wanted}' to appear\n" for line in process.stderr)
+        if kind == "rootfs":
+            wanted.mkdir()
+        else:
+            wanted.write_text("name: web1\n")
+        assert any(line.startswith("changed: ") and str(wanted) in line for line in process.stderr)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
