@@ -40,6 +40,7 @@ Examples:
 @options.trigger_option()
 @click.option("--rootfs", metavar="DIR", help="The root filesystem the files would land in.")
 @click.option("-o", "--output", "target", metavar="DIR|FILE.tar", help="Write the rendered files there.")
+@click.option("--reuse", is_flag=True, help="With -o FILE.tar: replace a file that exists.")
 @fleet_options
 @options.host_options()
 @options.limit_option()
@@ -50,6 +51,7 @@ def command(
     triggers: tuple[str, ...],
     rootfs: str | None,
     target: str | None,
+    reuse: bool,
     instances: str | None,
     jobs: int | None,
     host: Host,
@@ -76,6 +78,10 @@ def command(
             limits=limits,
             rootfs=rootfs,
         )
+    if target is not None:
+        from .tree import check_target
+
+        check_target(target, reuse=reuse)
     with open_rootfs(rootfs) as view:
         found = planned(
             src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect, limits=limits

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from ..changes import FAILED, SKIP
-from ..errors import RefusedError, WriteError
+from ..errors import RefusedError, UsageError, WriteError
 from ..source import printable
 
 if TYPE_CHECKING:
     from ..changes import Change, Plan
+
+
+def check_target(target: str, *, reuse: bool) -> None:
+    """Refuse a name that asks for something else than what would be made, before any work."""
+    if PACKED.search(target):
+        raise UsageError(
+            f"'{printable(target)}': a tar is written unpacked, and a folder is hardly called that",
+            hint=f"-o {printable(PACKED.sub('.tar', target))}, and compress that",
+        )
+    if target.endswith(".tar") and os.path.lexists(target) and not reuse:
+        raise RefusedError(f"'{printable(target)}' exists", hint="--reuse replaces it")
+
+
+PACKED = re.compile(r"\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst|zip)$", re.IGNORECASE)
 
 
 def write_tree(plan: Plan, target: str) -> None:

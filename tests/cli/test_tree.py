@@ -86,3 +86,20 @@ def test_a_place_that_can_not_be_written_is_said(target, tmp_path, capfd):
 def test_the_good_files_are_written_beside_failing_ones(tmp_path):
     assert preview(SAMPLES / "broken", "-t", "create", "-o", tmp_path / "tree") == 5
     assert (tmp_path / "tree/etc/directory").read_text() == "c1\n"
+
+
+@pytest.mark.parametrize("name", ["tree.tar.gz", "tree.tgz", "tree.TAR.XZ", "tree.zip"])
+def test_a_packed_tar_is_refused_and_no_folder_made(name, tmp_path, capsys):
+    assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / name) == 2
+    assert "tree.tar," in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tar_that_exists_is_replaced_only_with_reuse(tmp_path, capsys):
+    target = tmp_path / "files.tar"
+    target.write_text("mine")
+    assert preview(PERMISSIONS, "-t", "create", "--host", "none", "-o", target) == 3
+    assert "--reuse" in capsys.readouterr().err
+    assert target.read_text() == "mine"
+    assert preview(PERMISSIONS, "-t", "create", "--host", "none", "-o", target, "--reuse") == 0
+    assert tarfile.is_tarfile(target)
