@@ -473,6 +473,8 @@ def _description(value: Any, path: Path) -> _Description:
 def _profile(value: Any, path: Path, name: str) -> Profile:
     if not isinstance(value, dict):
         raise _Wrong(path, f"a profile must be a mapping, not {_kind(value)}")
+    if "templates" in value or "creation_date" in value:
+        raise _Wrong(path, "this is an image's metadata.yaml, not a profile", "it is part of SRC")
     return Profile(
         _text(value.get("name"), (*path, "name")) or name,
         _texts(value.get("config"), (*path, "config")),

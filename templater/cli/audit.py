@@ -38,13 +38,16 @@ LEVELS = [*reversed(COLOURS)]
     show_default=True,
     help="Leave out what is milder.",
 )
-@click.option("--report", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
+@click.option("--report", type=click.Choice(["text", "json", "sarif"]), help="Text, if nothing is said.")
 @options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
-def command(image: str, at_least: str, report: str, limits: Given, as_json: bool) -> int:
+def command(image: str, at_least: str, report: str | None, limits: Given, as_json: bool) -> int:
     from ..audit import Severity, audit, finding_data, sarif
     from ..checks.runaway import LIMITS
     from ..survey import AUDITED, survey
+
+    if as_json and report not in (None, "json"):
+        raise click.UsageError(f"--json and --report {report} contradict each other")
 
     rendering = limits.for_rendering(LIMITS.seconds, LIMITS.total)
     surveyed = survey(

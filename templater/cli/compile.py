@@ -20,12 +20,12 @@ Example:
 @click.command(help=HELP)
 @click.argument("src", metavar="SRC", type=click.Path(exists=True, file_okay=False))
 @click.option("--cache", help="A cache directory for several instances instead of the instance's own.")
-@click.option("--dialect", default="", type=click.Choice(["", "v4", "v6", "v6.1"]), help="Of pongo2 (v6).")
-def command(src: str, cache: str | None, dialect: str) -> int:
+@click.option("--dialect", type=click.Choice(["v4", "v6", "v6.1"]), help="Of pongo2; v6 without it.")
+def command(src: str, cache: str | None, dialect: str | None) -> int:
     from ..hooks.status import image_status
     from ..rendering_child import IMAGE, fill
 
-    kept = fill(src, cache or "", dialect)
+    kept = fill(src, cache or "", dialect or "")
     if IMAGE in kept:
         output.say(f"{src}: {' and '.join(sorted(kept))} kept")
         return 0

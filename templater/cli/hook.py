@@ -85,6 +85,8 @@ def snippet_for(runtime: str, name: str, path: str, choices: dict[str, object]) 
         words += ["--stage", stage]
     if runtime in ("lxc", "oci") and not name:
         raise click.UsageError(f"which {'container' if runtime == 'lxc' else 'bundle'}?")
+    if runtime in ("podman", "incus") and name:
+        raise click.UsageError(f"what {runtime} needs is for all containers: '{name}' says nothing to it")
     if runtime == "lxc":
         return install.for_lxc(name, words, path or install.LXC_PATH)
     if runtime == "oci":

@@ -18,7 +18,7 @@ Examples:
 
 @click.command(help=HELP)
 @options.source_argument
-@click.argument("arguments", metavar="KEY=VALUE…", nargs=-1, required=True)
+@click.argument("arguments", metavar="KEY=VALUE… | KEY VALUE", nargs=-1, required=True)
 @rootfs_option
 @options.json_option
 def command(src: str, arguments: tuple[str, ...], rootfs: str | None, as_json: bool) -> int:

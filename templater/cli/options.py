@@ -243,7 +243,8 @@ source_argument = click.argument("src", metavar="SRC", shell_complete=complete_f
 
 
 def rootfs_argument(*, required: bool = True) -> Callable[[Command], Command]:
-    return click.argument("rootfs", metavar="ROOTFS", required=required, shell_complete=complete_files)
+    shown = "ROOTFS" if required else "[ROOTFS]"
+    return click.argument("rootfs", metavar=shown, required=required, shell_complete=complete_files)
 
 
 def existing(path: str) -> str:

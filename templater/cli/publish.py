@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..errors import UsageError
 from ..source import printable
 from . import options, output
 from .image_build import packing_of, packing_options, report, seconds_of, source_date_epoch
@@ -63,6 +64,7 @@ def command(
     path = find(source)
     if not force:
         refuse_running(path)
+    refuse_unknown(path, keep)
     epoch = source_date_epoch()
     said = pairs_of(properties, what="templater publish web1 -o web1.tar.gz")
     found = publication(
@@ -89,6 +91,19 @@ def command(
         )
     report(built, as_json)
     return 0
+
+
+def refuse_unknown(path: str, keep: tuple[str, ...]) -> None:
+    """A name that can't be kept is a slip."""
+    from ..image.publish import properties_of
+
+    known = properties_of(path)
+    for name in keep:
+        if name not in known:
+            raise UsageError(
+                f"the base image has no property '{printable(name)}' to keep",
+                hint=f"it has {', '.join(map(printable, known)) or 'none'}",
+            )
 
 
 def asked(path: str, said: dict[str, str], keep: tuple[str, ...]) -> list[str]:

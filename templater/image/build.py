@@ -71,6 +71,8 @@ def build(
     before everything is written.
     """
     kind = compression_named(packing.compression)
+    if target.endswith("/"):
+        _make_directory(target)
     directory = target if os.path.isdir(target) else os.path.dirname(target)
     if os.path.isdir(target):
         replace = True  # a file named by its fingerprint is the same file
@@ -99,6 +101,15 @@ def build(
         # without metadata it is no image: that comes last
         publish_all((first, second), names, replace=replace)
         return Built(names, first.size + second.size, fingerprint, members, tuple(lost))
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"'{printable(path)}' can't be made: {(error.strerror or str(error)).lower()}"
+        ) from error
 
 
 def _refuse_existing(names: Iterable[str]) -> None:

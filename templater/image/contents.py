@@ -153,6 +153,15 @@ class UnifiedContents:
         return rest
 
 
+def refuse_whole_image(path: str, tops: set[str]) -> None:
+    """A root filesystem with both of these at its top is an image in the place of one's second file."""
+    if {METADATA, ROOTFS} <= tops:
+        raise UsageError(
+            f"'{path}' is an image by itself, not the root filesystem of another",
+            hint="give it alone, or the split image's own second file",
+        )
+
+
 class SplitContents:
     def __init__(self, path: str, rootfs: str, limits: Limits = DEFAULT) -> None:
         self.name = path
@@ -160,18 +169,21 @@ class SplitContents:
         self.limits = limits
 
     def parts(self) -> list[Part]:
-        return _parts_of(self.name, self.limits)
+        return _parts_of(self.name, self.limits, second=self.rootfs_name)
 
     def rootfs(self) -> Iterator[tuple[Member, Data]]:
+        tops: set[str] = set()
         holes = kind_of_file(self.rootfs_name) == SQUASHFS
         with open_rootfs(self.rootfs_name, self.limits) as archive:
             for member in archive:
                 member.name = clean_name(member)
+                tops.add(member.name.partition("/")[0])
                 refuse_deep(member.name)
                 if member.kind == HARD_LINK:
                     member.target = _clean_target(member)
                 yield member, _data_of(member, archive, holes=holes)
             archive.finish()
+        refuse_whole_image(self.rootfs_name, tops)
 
 
 def _data_of(member: Member, archive: Archive, *, holes: bool) -> Data:
@@ -229,7 +241,7 @@ def kind_of_file(path: str) -> str:
         raise InputError(f"'{path}' can't be opened: {error.strerror}") from error
 
 
-def _parts_of(path: str, limits: Limits) -> list[Part]:
+def _parts_of(path: str, limits: Limits, *, second: str = "") -> list[Part]:
     """Everything outside ``rootfs/``, the tarball read to its end: what comes last would count."""
     archive = Archive(open_stream(path, limits))
     layout = Layout(path)
@@ -252,6 +264,10 @@ def _parts_of(path: str, limits: Limits) -> list[Part]:
         archive.finish()
     if METADATA not in found:
         raise layout.no_metadata()
+    if second and (layout.has_rootfs or "rootfs.img" in layout.kinds):
+        raise UsageError(
+            f"'{path}' holds a root filesystem: '{second}' is not part of it", hint="give the image alone"
+        )
     return [found[name] for name in sorted(found, key=_order)]
 
 

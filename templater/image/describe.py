@@ -11,7 +11,8 @@ from ..metadata import TRIGGERS, Metadata
 from ..metadata_yaml import read_metadata
 from ..source import Source
 from ..views import DIRECTORY, FILE, TemplateFile
-from .contents import kind_of_file, open_rootfs
+from .archive import clean_name
+from .contents import kind_of_file, open_rootfs, refuse_whole_image
 from .directory import DirectoryImage
 from .fingerprint import fingerprint
 from .limits import DEFAULT, Limits
@@ -125,9 +126,9 @@ def _second(path: str, limits: Limits) -> Packed:
     if kind == SQUASHFS:
         return Packed(path, SQUASHFS, _squashfs_compression(path), size)
     with open_rootfs(path, limits) as archive:
-        for _ in archive:
-            pass
+        tops = {clean_name(member).partition("/")[0] for member in archive}
         archive.finish()
+        refuse_whole_image(path, tops)
         return Packed(path, "tar", _compression(kind), size, archive.stream.position, archive.count)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -150,7 +151,8 @@ class Output:
 
     def _failed(self, what: str, error: OSError) -> WriteError:
         words = (error.strerror or str(error)).lower()
-        return WriteError(f"a file in '{self.directory}' can't {what}: {words}")
+        hint = f"mkdir -p {shlex.quote(self.directory)}" if isinstance(error, FileNotFoundError) else ""
+        return WriteError(f"a file in '{self.directory}' can't {what}: {words}", hint=hint)
 
 
 def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: bool) -> None:

@@ -94,12 +94,17 @@ def publication(
 
 def stale_of(path: str) -> dict[str, str]:
     """The properties of an instance's metadata.yaml that publishing would drop."""
+    found = properties_of(path)
+    return {name: found[name] for name in STALE if name in found}
+
+
+def properties_of(path: str) -> dict[str, str]:
+    """The properties of an instance's metadata.yaml."""
     with Root(path) as root:
         if root.entry("/" + METADATA) is None:
             return {}
         source = Source(METADATA, root.read("/" + METADATA, DEFAULT.metadata_bytes))
-    found = read_metadata(source).properties
-    return {name: found[name] for name in STALE if name in found}
+    return dict(read_metadata(source).properties)
 
 
 def _updated(

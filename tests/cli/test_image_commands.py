@@ -122,3 +122,74 @@ def test_an_editor_that_fails_is_an_error_of_ours(monkeypatch):
     with pytest.raises(UsageError, match="the editor failed, and the image is as it was: false") as caught:
         in_editor("x", ".yaml")
     assert "$EDITOR" in caught.value.hint
+
+
+@pytest.fixture
+def packed(image, typed, tmp_path):
+    """``whole.tar``, and ``split`` with its ``split.root``."""
+    for name, layout in (("whole.tar", "unified"), ("split", "split")):
+        target = tmp_path / name
+        assert (
+            typed("image", "build", image, "-o", target, "--format", layout, "--compression", "none")[0] == 0
+        )
+    return tmp_path
+
+
+def test_a_whole_image_is_no_half_of_one(packed, typed):
+    whole, split = packed / "whole.tar", packed / "split"
+    for command in (
+        ("image", "export", whole, f"{split}.root", packed / "new"),
+        ("image", "export", split, whole, packed / "new"),
+        ("image", "info", split, whole),
+        ("unpack", split, whole, packed / "new"),
+    ):
+        code, out, said = typed(*command)
+        assert (code, out) == (2, "")
+        assert "not part of it" in said or "an image by itself" in said
+        assert not (packed / "new").exists()
+    assert typed("image", "info", split, f"{split}.root")[0] == 0
+
+
+def test_a_folder_that_is_named_as_one_is_made(image, typed, tmp_path):
+    code, out, _ = typed("image", "build", image, "-o", f"{tmp_path}/a/out/", "--compression", "none")
+    assert (code, (tmp_path / "a" / "out" / f"{out.strip()}.tar").exists()) == (0, True)
+    code, _, said = typed("image", "build", image, "-o", tmp_path / "none" / "image.tar")
+    assert code == 6
+    assert f"hint: mkdir -p {tmp_path}/none" in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("hook", "install", "podman", "foo"),
+        ("hook", "install", "incus", "foo"),
+        ("audit", str(ALPINE), "--report", "sarif", "--json"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(typed, arguments):
+    code, out, _ = typed(*arguments)
+    assert (code, out) == (2, "")
+
+
+def test_a_property_that_is_not_there_can_not_be_kept(image, typed, tmp_path):
+    arguments = ("publish", image, "-o", tmp_path / "x.tar", "--compression", "none")
+    code, _, said = typed(*arguments, "--keep", "nosuch")
+    assert code == 2
+    assert "no property 'nosuch' to keep" in said
+    assert typed(*arguments, "--keep", "serial")[0] == 0
+
+
+def test_help_says_what_may_be_left_out(typed):
+    assert "SRC [ROOTFS]\n" in typed("image", "info", "--help")[1]
+    assert "[v4|v6|v6.1]" in typed("compile", "--help")[1]
+    assert "KEY VALUE" in typed("image", "set-property", "--help")[1].partition("\n")[0]
+
+
+def test_the_limit_of_all_templates_holds_for_folders(image, typed):
+    code, _, said = typed("preview", image, "--limit", "templates=10")
+    assert (code, "its templates have more than 10 bytes" in said) == (4, True)
+
+
+def test_metadata_is_no_profile(image, typed):
+    code, _, said = typed("preview", image, "-p", image / "metadata.yaml")
+    assert (code, "an image's metadata.yaml, not a profile" in said) == (2, True)
