@@ -132,7 +132,10 @@ class _Reader:
     def node(self, event: Any) -> Mark:
         start, end = event.start_mark.index + self.shift, event.end_mark.index + self.shift
         if isinstance(event, AliasEvent):
-            return Mark("alias", start, end, end, target=self.anchors[str(event.anchor)])
+            target = self.anchors.get(str(event.anchor))
+            if target is None:
+                raise MetadataError(f"nothing is named '&{event.anchor}'")
+            return Mark("alias", start, end, end, target=target)
         mark = Mark("scalar", start, end, end, tag=event.tag or "", anchor=event.anchor or "")
         if event.anchor:
             self.anchors[event.anchor] = mark

@@ -233,7 +233,19 @@ def _with_lines(text: str, at: int, lines: list[str]) -> str:
     new = end.join(lines)
     if not text[:at].strip("\ufeff") or text[:at].endswith(end):
         return text[:at] + new + end + text[at:]
+    if _is_open_block(text, at):
+        raise MetadataError("the block of text at the end of the file would gain a line end")
     return text[:at] + end + new + text[at:]
+
+
+def _is_open_block(text: str, at: int) -> bool:
+    """Whether the last line has no end, and the block of text that it is in would notice one."""
+    root = read(text)
+    for mark in root.below() if root is not None else ():
+        if mark.style in ("|", ">") and mark.start < at and not text[mark.end : at].strip():
+            header = text[mark.start : line_end(text, mark.start)].partition(mark.style)[2].partition("#")[0]
+            return "-" not in header and ("+" in header or line_end(text, mark.end) >= at)
+    return False
 
 
 def _fill(text: str, place: Place, pair: dict[str, Value]) -> str:

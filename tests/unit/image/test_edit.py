@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -250,3 +251,24 @@ def test_a_date_is_set_and_taken_away_again(source):
     assert read_metadata(edit.unset_fact(after, "expiry_date")).expiry_date == 0
     assert read_metadata(edit.set_fact(source, "creation_date", "7")).creation_date == 7
     assert read_metadata(edit.set_fact(source, "architecture", "riscv64")).architecture == "riscv64"
+
+
+def test_an_alias_of_nothing_is_an_error_of_the_text():
+    with pytest.raises(MetadataError, match="nothing is named '&M'"):
+        edit.change_rule(Source("m", b"properties: {a: *M}\n"), "/a", {"mode": ""})
+
+
+@pytest.mark.parametrize("header", ["|", ">", "|+", "|2"])
+def test_a_block_that_ends_the_file_without_a_line_end_gains_none(header):
+    """Also where nobody knows its key, so that no meaning would tell."""
+    with pytest.raises(InputError, match="would gain a line end"):
+        edit.set_property(Source("m", f"unknown: {header}\n  block\n  two".encode()), "os", "x")
+
+
+@pytest.mark.parametrize(
+    "text", ["unknown: |-\n  two", "unknown: |\n  two\n", "unknown: two", "unknown: |\n  two\n# c"]
+)
+def test_a_block_that_would_notice_nothing_is_in_nobodys_way(text):
+    after = edit.set_property(Source("m", text.encode()), "os", "x").text
+    assert read_metadata(Source("m", after)).properties == {"os": "x"}
+    assert yaml.safe_load(after)["unknown"] == yaml.safe_load(text)["unknown"]
