@@ -131,7 +131,7 @@ class Plan:
 
     @property
     def host_fails(self) -> "list[Change]":
-        """Changes at which the chosen host would fail, hang, or leave the result to chance, or where nobody knows."""
+        """Changes at which the host would fail, hang, or leave it to chance, or where nobody knows."""
         return [change for change in self.changes if change.outcome is not None and not change.outcome.ok]
 
     def files(self) -> "Iterator[Change]":

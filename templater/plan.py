@@ -98,9 +98,10 @@ def _check_call(triggers: "Any", host: "Any") -> None:
             f"triggers={triggers!r} is not a tuple of triggers",
             hint=f"for example: triggers=('create', 'start'); there are {known}",
         )
-    for trigger in triggers:
-        if trigger not in TRIGGERS:
-            raise UsageError(f"{trigger!r} is not a trigger", hint=f"there are {known}")
+    # beside a start, what is pending may be any word that somebody set by hand
+    wrong = [trigger for trigger in triggers if not isinstance(trigger, str) or not trigger]
+    if wrong or not set(triggers) & set(TRIGGERS):
+        raise UsageError(f"{(wrong or triggers)[0]!r} is not a trigger", hint=f"there are {known}")
     if not isinstance(host, Host):
         names = ", ".join(HOSTS)
         raise UsageError(f"host={host!r} is not a Host", hint=f"take it from templater.HOSTS: {names}")
