@@ -126,7 +126,6 @@ class StatementWriter(ExpressionWriter):
         backward, ordered = order_of(node)
         self.writeline(f"{scope} = {{**{outer}}}")
         self.scope = scope
-        self.mark_set([name.name for name in targets(node)])
         if self.module.forloop:
             self.names["forloop"] = None
             self.writeline(f"c{number} = [-1]")
@@ -143,6 +142,7 @@ class StatementWriter(ExpressionWriter):
             self.writeline(f"start_loop(f{number}, {items}, {backward} and w{number})")
         self.writeline(f"if {items}:")
         self.indent()
+        self.mark_targets(node, number)
         self.loop_head(node, number)
         self.indent()
         self.writeline(f"steps -= {weight(node.body)}")
@@ -193,6 +193,13 @@ class StatementWriter(ExpressionWriter):
         for name in names:
             if name in self.module.called:
                 self.writeline(f'{self.scope}[" set {name}"] = True')
+
+    def mark_targets(self, node: nodes.For, number: str) -> None:
+        """The second is only given a value where what is gone through is a map."""
+        key, *value = [name.name for name in targets(node)]
+        self.mark_set([key])
+        if value and value[0] in self.module.called:
+            self.writeline(f'if j{number} is not None: {self.scope}[" set {value[0]}"] = True')
 
     def visit_ExprStmt(self, node: nodes.ExprStmt, frame: Frame) -> None:
         self.newline()
