@@ -88,6 +88,16 @@ def test_what_pongo2_does_not_come_to_an_end_with_is_counted_and_no_difference(o
     assert not run.different
 
 
+def test_what_our_limits_stop_is_counted_and_no_difference(oracle, monkeypatch):
+    request = {"template": "{{ 1|rjust:n|make_list|upper }}", "context": {"n": 1_000_000}, "mode": "plain"}
+    monkeypatch.setattr(Example, "request", lambda _: request)
+    run = Run(oracle, "v4", "templates")
+    (answer,) = oracle.ask([request])
+    run.example(Example(seeded("0/0")), request, answer)
+    assert run.counts["past our limits"] == 1
+    assert not run.different
+
+
 def test_the_order_of_gos_maps_is_no_difference(oracle):
     request = {
         "template": "{% for k in m %}{{ k }}{% endfor %}",
