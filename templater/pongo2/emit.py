@@ -23,6 +23,7 @@ _BINARY = {
 }  # fmt: skip
 MAX_NESTED = 10
 FILTER_WEIGHT = 10
+_INCLUDES = ("render_other", "render_named")
 _RELATIONS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "lteq", ">": "gt", ">=": "gteq", "in": "in"}
 
 
@@ -236,7 +237,7 @@ class Emitter:
 
     def expression_invoke(self, node: tree.Invoke) -> nodes.Call:
         if any(isinstance(argument, tree.Scope) for argument in node.arguments):
-            self.lazy_includes = self.lazy_includes or node.function.__name__ == "render_other"
+            self.lazy_includes = self.lazy_includes or node.function.__name__ in _INCLUDES
         function = nodes.ImportedName(f"{node.function.__module__}:{node.function.__qualname__}")
         arguments = [self.argument(argument) for argument in node.arguments]
         return nodes.Call(function, arguments, [], None, None, lineno=self.place(node.token))

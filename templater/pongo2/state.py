@@ -182,17 +182,15 @@ class Render:
                 context[name] = value
         return context
 
-    def include(self, target: "Any", context: "dict[str, Any]", if_exists: bool) -> str:
-        """The output of another template: one compiled in, or one whose name is only known now."""
-        program, unit = self.program, target
-        if not isinstance(target, int) or isinstance(target, bool):
-            name = to_string(target)
-            if not name:
-                raise Failure("Filename for 'include'-tag evaluated to an empty string.")
-            found = program.open(name, if_exists)
-            if found is None:
-                return ""
-            program, unit = found, 0
+    def found(self, value: "Any", if_exists: bool) -> "Program | None":
+        """The template of a name that is only known now."""
+        name = to_string(value)
+        if not name:
+            raise Failure("Filename for 'include'-tag evaluated to an empty string.")
+        return self.program.open(name, if_exists)
+
+    def include(self, program: "Program", unit: int, context: "dict[str, Any]") -> str:
+        """The output of another template."""
         if self.depth >= self.limits.depth:
             raise deep(self)
         self.depth += 1

@@ -5,6 +5,7 @@ from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from ..parser import Parser
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
 def include(document: "Parser", start: "Token", arguments: "Parser") -> "Print | Text":
     name = arguments.match("string")
     target: Other | Expression
+    function: Callable[..., str]
     if name is not None:
         if_exists = arguments.match_word("if_exists") is not None
         found = document.open_if_exists(name.value, name, if_exists)
         if found is None:
             return Text("")
-        target = Other(found)
+        target, function = Other(found), render_other
     else:
+        function = render_named
         target = arguments.expression()
         if_exists = arguments.match_word("if_exists") is not None
     pairs: dict[str, Expression] = {}
@@ -37,19 +40,46 @@ def include(document: "Parser", start: "Token", arguments: "Parser") -> "Print |
                 break
     arguments.finish("Malformed 'include'-tag arguments.")
     names, values = tuple(pairs), pairs.values()
-    return Print(Invoke(start, render_other, Scope(), target, only, if_exists, names, *values), raw=True)
+    return Print(Invoke(start, function, Scope(), target, only, if_exists, names, *values), raw=True)
 
 
 def render_other(
     render: "Render",
     scope: "dict[str, Any]",
-    target: "Any",
+    unit: int,
     only: bool,
     if_exists: bool,
     names: "tuple[str, ...]",
     *values: "Any",
 ) -> str:
+    """A template that is compiled in, by its number."""
+    return render.include(render.program, unit, context_of(render, scope, only, names, values))
+
+
+def render_named(
+    render: "Render",
+    scope: "dict[str, Any]",
+    name: "Any",
+    only: bool,
+    if_exists: bool,
+    names: "tuple[str, ...]",
+    *values: "Any",
+) -> str:
+    """A template whose name is only known now."""
+    found = render.found(name, if_exists)
+    if found is None:
+        return ""
+    return render.include(found, 0, context_of(render, scope, only, names, values))
+
+
+def context_of(
+    render: "Render",
+    scope: "dict[str, Any]",
+    only: bool,
+    names: "tuple[str, ...]",
+    values: "tuple[Any, ...]",
+) -> "dict[str, Any]":
     """The other template sees copies: what it binds stays there."""
     context = {} if only else render.merged(scope)
     context.update(zip(names, values, strict=True))
-    return render.include(target, context, if_exists)
+    return context

@@ -32,6 +32,15 @@ def test_a_name_may_be_worked_out():
         render("{% include n %}", context={"n": ""})
 
 
+@pytest.mark.parametrize("number", [0, 1, 7])
+def test_a_number_is_a_name_too(number):
+    text = render("{% include 'a.tpl' %}{% include n if_exists %}|", context={"n": number}, a_tpl="A")
+    assert text == "A|"
+    assert render("{% include n %}", context={"n": number}, **{str(number): "{{ n }}!"}) == f"{number}!"
+    with pytest.raises(TemplateError, match="unable to resolve template"):
+        render("{% include 'a.tpl' %}{% include n %}", context={"n": number}, a_tpl="A")
+
+
 def test_a_missing_template_is_an_error_at_its_name():
     assert render("{% include 'b.tpl' if_exists %}|") == "|"
     with pytest.raises(TemplateError) as raised:
