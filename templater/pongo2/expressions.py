@@ -302,7 +302,9 @@ class ExpressionWriter(Writer):
         if argument is None:
             self.write("None")
         else:
+            captured, self.captured = self.captured, ""  # filters in the argument are not the tag's
             self.visit(argument, self.frame)
+            self.captured = captured
         self.write(")")
 
 
