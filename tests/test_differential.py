@@ -2,6 +2,7 @@
 ``python -m tests.differential --examples 100000``."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -112,6 +113,19 @@ def test_recorded_choices_make_the_same_example_again():
         example = Example(seeded(f"9/{i}"))
         again = Example(replayed(example.choices))
         assert again.request() == example.request()
+
+
+def test_only_the_dialects_that_have_subscripts_get_them():
+    subscripts = Counter()
+    for dialect in ("v4", "v6"):
+        for i in range(100):
+            example = Example(seeded(f"9/{i}"), dialect=dialect)
+            again = Example(replayed(example.choices), dialect=dialect)
+            assert again.request() == example.request()
+            assert again.request()["dialect"] == dialect
+            subscripts[dialect] += example.template.count('["')
+    assert subscripts["v4"] == 0
+    assert subscripts["v6"] > 20
 
 
 def test_a_difference_is_found_and_shrunk(oracle, monkeypatch):

@@ -26,8 +26,9 @@ class Run:
         self.wordings: list[tuple[str, str, str]] = []
 
     def examples(self, seed: int, start: int, count: int) -> None:
-        examples = [Example(seeded(f"{seed}/{start + i}"), self.profile) for i in range(count)]
-        requests = [example.request() | {"dialect": self.dialect} for example in examples]
+        seeds = [seeded(f"{seed}/{start + i}") for i in range(count)]
+        examples = [Example(choices, self.profile, self.dialect) for choices in seeds]
+        requests = [example.request() for example in examples]
         for example, request, answer in zip(examples, requests, self.oracle.ask(requests), strict=True):
             self.example(example, request, answer)
 
@@ -72,7 +73,7 @@ def show(oracle: Oracle, example: Example) -> dict:
     result = {k: answer[k] for k in ("output", "output_b64", "error", "panic") if answer.get(k) is not None}
     return {
         "area": "found", "template": request["template"], "context": request["context"], "mode": request["mode"],
-        "options": request["options"], "v4": result,
+        "options": request["options"], example.dialect: result,
     }  # fmt: skip
 
 

@@ -97,12 +97,12 @@ def unanswered(other: dict[str, Any]) -> bool:
 
 def shrunk(oracle: Oracle, example: Example, rounds: int = 2000) -> Example:
     """A simpler example that still differs: choices are left out, or made smaller, while it does."""
-    best, profile = example, example.profile
+    best = example
     for candidate in _simpler(list(best.choices)):
         rounds -= 1
         if rounds < 0:
             break
-        example = Example(replayed(candidate.value), profile)
+        example = Example(replayed(candidate.value), best.profile, best.dialect)
         if _size(example) < _size(best) and differs(oracle, example.request()):
             best = example
             candidate.accepted = True

@@ -101,6 +101,10 @@ INCUS: dict[str, Any] = {
 }
 KEYS = ("k1", "k2", "a", "b", "name", "port", "k", "x", "n", "0", "nope", "Counter", "type", "eth0", "Name")
 SCALARS = ("s", "s2", "n", "n2", "f", "t", "trigger", "path")  # parts of them are errors
+NUMBERS = ("n", "n2", "f", "t")  # a subscript of them is a panic
+SUBSCRIPTS = (
+    "0", *(f'"{key}"' for key in KEYS), "n", "s", "i", "-1", '"user.foo"', '"x y"', "trigger", "1.9", "nope", "s2",
+)  # fmt: skip
 LOCALS = ("i", "k", "v", "y", "z", "c")  # names that templates bind
 FILTERS = (
     "upper", "lower", "default", "length", "first", "last", "join", "add", "escape", "safe", "capfirst", "title",
@@ -165,15 +169,16 @@ NOISE = ("{{", "}}", "{%", "%}", "{#", "#}", "|", ":", '"', "(", ")", "not ", " 
 class Example:
     """One thing to render."""
 
-    __slots__ = ("choices", "context", "mode", "options", "profile", "template")
+    __slots__ = ("choices", "context", "dialect", "mode", "options", "profile", "template")
 
-    def __init__(self, c: Choices, profile: str = "templates") -> None:
+    def __init__(self, c: Choices, profile: str = "templates", dialect: str = "v4") -> None:
+        self.dialect = dialect
         self.mode = c.pick(("plain", "incus"))
         self.context: dict[str, Any] = {}
         self.options: dict[str, bool] = {}
         if profile == "templates":
             self.context = context(c, self.mode)
-            self.template = Writer(c, self.mode).template()
+            self.template = Writer(c, self.mode, subscripts=dialect != "v4").template()
             if c.chance(20):
                 self.options = {"trim_blocks": bool(c.draw(2)), "lstrip_blocks": bool(c.draw(2))}
         else:
@@ -186,7 +191,7 @@ class Example:
             "template": self.template,
             "context": self.context,
             "mode": self.mode,
-            "dialect": "v4",
+            "dialect": self.dialect,
             "options": self.options,
         }
 
@@ -201,8 +206,9 @@ def context(c: Choices, mode: str) -> dict[str, Any]:
 class Writer:
     """Writes one template."""
 
-    def __init__(self, c: Choices, mode: str) -> None:
+    def __init__(self, c: Choices, mode: str, *, subscripts: bool = False) -> None:
         self.c = c
+        self.subscripts = subscripts
         self.names = (*KINDS, *LOCALS, "nope", "forloop")
         if mode == "incus":
             self.names += (*INCUS, "container")
@@ -294,11 +300,23 @@ class Writer:
         if kind < 4:
             return c.pick(LITERALS)
         if kind == 11 and depth < 2:
-            return self.call()
+            return self.subscripted(self.call(), depth)
         name = c.pick(self.names) if not c.chance(40) else "config_get"
         for _ in range(c.pick((0, 0, 0, 0, 1, 0, 0, 1, 2)) if name not in SCALARS or c.chance(15) else 0):
             name += "." + self.part(name)
-        return name
+        return self.subscripted(name, depth)
+
+    def subscripted(self, name: str, depth: int) -> str:
+        """With a subscript now and then, where the dialect has them. Nothing may follow one, but it is tried."""
+        c = self.c
+        if (
+            not self.subscripts
+            or not c.chance(5 if depth < 3 else 12)
+            or (name in NUMBERS and not c.chance(8))
+        ):
+            return name
+        key = self.expression(2) if c.chance(3) else c.pick(SUBSCRIPTS)
+        return f"{name}[{key}]{c.pick(('.a', '[0]', '(1)', ']')) if c.chance(40) else ''}"
 
     def part(self, name: str) -> str:
         c = self.c
