@@ -223,7 +223,7 @@ def macro(render: "Render", body: "Callable[[Scope, tuple[Any, ...]], str]", sco
 
 
 def block(render: "Render", scope: "Scope", above: "tuple[Body, ...]") -> Block:
-    """``block``: its Super renders the body that this one replaces, and hides that one's errors."""
+    """``block``: its Super renders the body that this one replaces, and in v4 hides that one's errors."""
 
     def super_() -> str:
         if not above:
@@ -237,7 +237,7 @@ def block(render: "Render", scope: "Scope", above: "tuple[Body, ...]") -> Block:
         try:
             above[-1](inner, pieces)
         except (Failure, Fault) as error:
-            if isinstance(error, Fault) and error.panic:
+            if not render.program.old or (isinstance(error, Fault) and error.panic):
                 raise
             return ""
         finally:

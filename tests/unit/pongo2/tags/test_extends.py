@@ -3,7 +3,7 @@
 import pytest
 
 from templater.errors import TemplateError
-from templater.pongo2.dialect import DIALECTS, V4, V6
+from templater.pongo2.dialect import DIALECTS, V4, V6, V61
 from tests.unit.pongo2.shelf import banned, render
 
 
@@ -26,6 +26,22 @@ def test_super_shows_what_was_replaced_and_is_safe_since_v6(dialect):
         dialect=dialect, context={"x": "<"}, base_tpl=BASE,
     )  # fmt: skip
     assert text == ("<A|[B&lt;]>" if dialect is V6 else "<A|[B&amp;lt;]>")
+
+
+def test_an_error_in_super_is_hidden_by_v4_and_fails_since_v6():
+    child, base = (
+        "{% extends 'base.tpl' %}{% block a %}[{{ block.Super }}]{% endblock %}",
+        "{% block a %}x{{ -s }}{% endblock %}",
+    )
+    assert render(child, dialect=V4, context={"s": "s"}, base_tpl=base) == "[]"
+    for dialect in (V6, V61):
+        with pytest.raises(TemplateError) as raised:
+            render(child, dialect=dialect, context={"s": "s"}, base_tpl=base)
+        assert raised.value.span.place == "base.tpl:1:19"
+        assert raised.value.pongo2_error == (
+            "[Error (where: execution) in main.tpl | Line 1 Col 42 near 'block'] "
+            "[Error (where: execution) in base.tpl | Line 1 Col 19 near 's'] Negative sign on a non-number expression"
+        )
 
 
 def test_a_chain_of_three():
