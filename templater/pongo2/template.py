@@ -6,7 +6,7 @@ from posixpath import dirname, isabs, join, normpath
 from types import CodeType
 from typing import Any, Protocol
 
-from ..errors import InputError, LimitError, RenderError, TemplaterError
+from ..errors import InputError, LimitError, RenderError, TemplateError, TemplaterError
 from ..source import Source, Span, printable
 from . import runtime
 from .compiler import code_of
@@ -98,7 +98,12 @@ class Compilation:
             if missing_ok:
                 return None
             raise self.missing(document, resolved, token, "fromfile", "unable to resolve template", resolved)
-        return self.document(Unit(Source(resolved, text), resolved))
+        try:
+            return self.document(Unit(Source(resolved, text), resolved))
+        except TemplateError as error:
+            if missing_ok and names_nothing(error):
+                return None
+            raise
 
     def read(self, document: Document, name: str, token: Token) -> str:
         resolved = resolve(document.unit.name, name)
@@ -121,6 +126,11 @@ class Compilation:
         position = document.unit.position(token.start)
         text = pongo2_text(sender, message, shown, position, token.value)
         return syntax_error(f"no template {name!r}", token.span, text)
+
+
+def names_nothing(error: TemplateError) -> bool:
+    """Whether a template names another that does not exist. ``if_exists`` takes that for its own."""
+    return (error.pongo2_error or "").startswith("[Error (where: fromfile)")
 
 
 def resolve(base: str, name: str) -> str:
@@ -179,7 +189,12 @@ class Template:
             Source(resolved, text), self.dialect, wrapped=False, loader=self.compilation.loader,
             trim=self.compilation.trim, lstrip=self.compilation.lstrip,
         )  # fmt: skip
-        return Template(other, self.limits).program
+        try:
+            return Template(other, self.limits).program
+        except TemplateError as error:
+            if if_exists and names_nothing(error):
+                return None
+            raise
 
     def render(
         self,

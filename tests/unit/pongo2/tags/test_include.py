@@ -48,6 +48,17 @@ def test_a_missing_template_is_an_error_at_its_name():
     assert raised.value.span.place == "main.tpl:2:12"
 
 
+@pytest.mark.parametrize("tag", ["include 'nope.tpl'", "extends 'nope.tpl'", "import 'nope.tpl' f"])
+@pytest.mark.parametrize("name", ["'a.tpl'", "n"])
+def test_if_exists_is_for_what_the_template_names_too(tag, name):
+    files = {"a_tpl": f"A{{% {tag} %}}"}
+    assert render(f"{{% include {name} if_exists %}}|", context={"n": "a.tpl"}, **files) == "|"
+    with pytest.raises(TemplateError, match=r"nope\.tpl|unable to resolve"):
+        render(f"{{% include {name} %}}|", context={"n": "a.tpl"}, **files)
+    with pytest.raises(TemplateError):
+        render(f"{{% include {name} if_exists %}}|", context={"n": "a.tpl"}, a_tpl="{{ 1")
+
+
 def test_autoescape_begins_anew():
     text = render(
         "{% autoescape off %}{% include 'a.tpl' %}{% endautoescape %}", context={"x": "<"}, a_tpl="{{ x }}"
