@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from jinja2 import nodes
 
 from . import tree
+from .operations import no_block
 from .tokens import Token
 from .tree import Document, Statement
 
@@ -149,7 +150,7 @@ class Emitter:
     def statement_capture(self, node: tree.Capture) -> nodes.CallBlock:
         return nodes.CallBlock(self.expression_invoke(node.invoke), [], [], self.body(node.body))
 
-    def statement_block(self, node: tree.Block) -> nodes.Block:
+    def statement_block(self, node: tree.Block) -> nodes.Node:
         """The bodies that the chain of templates has for it, the outermost template's first."""
         bodies: list[nodes.Node] = []
         template: Document | None = self.root
@@ -158,6 +159,8 @@ class Emitter:
             if node.name in template.blocks:
                 bodies.append(nodes.Scope(self.body(template.blocks[node.name])))
             template = template.child
+        if not bodies:  # the block of a macro that another template imports
+            return nodes.ExprStmt(self.expression_invoke(tree.Invoke(node.token, no_block)))
         return nodes.Block(node.name, bodies, False, False, lineno=self.place(node.token))
 
     # --- expressions

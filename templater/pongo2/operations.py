@@ -248,6 +248,11 @@ def block(render: "Render", scope: "Scope", above: "tuple[Body, ...]") -> Block:
     return Block(super_)
 
 
+def no_block(render: "Render") -> "NoReturn":
+    """A block whose name the template that is rendered does not know."""
+    raise Failure("internal error: len(block_wrappers) == 0 in tagBlockNode.Execute()")
+
+
 def unknown_filter(name: str, value: "Any" = None, argument: "Any" = None) -> "NoReturn":
     raise Failure(
         f"filter with name '{name}' not found", f"Filter with name '{name}' not found.", "applyfilter"

@@ -24,6 +24,15 @@ def test_they_see_where_they_are_imported():
     assert render("{% set x = 3 %}{% import 'm.tpl' f %}{{ f(1) }}", m_tpl=MACROS) == "[13]"
 
 
+def test_a_block_in_a_macro_is_looked_for_where_it_is_imported():
+    macro = "{% macro f() export %}<{% block a %}no{% endblock %}>{% endmacro %}"
+    block = "{% block a %}x{% endblock %}"
+    assert render("{% import 'm.tpl' f %}" + block + "{{ f() }}", m_tpl=macro) == "x<x>"
+    assert render("{% import 'm.tpl' f %}y", m_tpl=macro) == "y"
+    with pytest.raises(TemplateError, match="internal error: len"):
+        render("{% import 'm.tpl' f %}{{ f() }}", m_tpl=macro)
+
+
 def test_messages_say_the_name_they_were_defined_with():
     with pytest.raises(TemplateError, match="'f' called with too many"):
         render("{% import 'm.tpl' f as h %}{{ h(1, 2) }}", m_tpl=MACROS)
