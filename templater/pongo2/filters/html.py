@@ -4,7 +4,7 @@ from heapq import heappop, heappush
 
 from ..goregex import remove_all
 from ..gotext import GO_SPACE
-from ..values import Safe, grow, sized, to_bytes, to_int, to_string
+from ..values import Safe, grow, sized, to_bytes, to_int, to_string, wrap64
 from . import filter
 
 TYPE_CHECKING = False
@@ -72,7 +72,7 @@ def _tag_end(text: str, start: int, name: str) -> int:
 @filter("truncatechars_html")
 def truncatechars_html(value: "Any", argument: "Any") -> Safe:
     text = to_string(value)
-    limit = max(to_int(argument) - 3, 0)
+    limit = max(wrap64(to_int(argument) - 3), 0)
     cut = _Truncation(text)
     count = 0
     while cut.position < len(text) and count < limit:
