@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from types import CodeType
 
 from ..errors import LimitError
+from .emit import holders
 from .statements import StatementWriter
 from .tokens import Token
 from .writer import Module
@@ -22,6 +23,7 @@ def source_of(module: Module) -> str:
     bound = module.document.bound
     module.forloop = "forloop" in emitter.loaded | bound or len(trees) > 1 or emitter.lazy_includes
     module.bound = sorted(bound | {"forloop"} if module.forloop else bound)
+    module.held = holders(emitter.held, emitter.copies) if module.forloop else set()
     module.called = sorted(emitter.called & emitter.assigned)
     functions, units = [], []
     for number, (tree, document) in enumerate(trees):

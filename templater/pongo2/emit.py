@@ -3,9 +3,9 @@
 Stock nodes, read as pongo2 means them. What Jinja2 has no field for is said like this: ``lineno`` is the
 number of a place (a token in ``Emitter.places``); ``.0`` is a ``Getattr`` of a numeric name; ``MarkSafe`` is
 what autoescape leaves alone; the ``test`` of a ``For`` is the constant pair (reversed, sorted); a ``Tuple``
-with the context "lazy" is handed over unevaluated; the items of a ``List`` are steps, each of which knows
-the one before as `` value``; names that begin with a blank are the generator's own; an ``ImportedName`` is
-"module:function", and that function gets the render first.
+with the context "lazy" is handed over unevaluated, one with "kept" as a name would hold it; the items of a
+``List`` are steps, each of which knows the one before as `` value``; names that begin with a blank are the
+generator's own; an ``ImportedName`` is "module:function", and that function gets the render first.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from . import tree
 from .operations import no_block
 from .tokens import Token
 from .tree import Document, Statement
+from .values import CHANGING_FIELDS
 
 Body = list[Statement]
 
@@ -45,6 +46,8 @@ class Emitter:
         self.root = document
         self.called: set[str] = set()
         self.assigned: set[str] = set()
+        self.held: set[str] = set()
+        self.copies: list[tuple[str, str]] = []
         self.macros = False
         self.lazy_includes = False
         self.modes = 0
@@ -115,7 +118,17 @@ class Emitter:
 
     def statement_set(self, node: tree.Set) -> nodes.Assign:
         self.assigned.add(node.name)
-        return nodes.Assign(nodes.Name(node.name, "store"), self.expression(node.expression))
+        value = self.expression(node.expression)
+        self.keeps(node.name, value)
+        return nodes.Assign(nodes.Name(node.name, "store"), value)
+
+    def keeps(self, name: str, value: nodes.Expr) -> None:
+        """Note a name that may hold a field of a loop, and one that may be given what another holds."""
+        origin = unmarked(value)
+        if may_change(origin):
+            self.held.add(name)
+        elif isinstance(origin, nodes.Name):
+            self.copies.append((origin.name, name))
 
     def statement_do(self, node: tree.Do) -> nodes.ExprStmt:
         return nodes.ExprStmt(self.expression(node.expression))
@@ -123,7 +136,10 @@ class Emitter:
     def statement_with(self, node: tree.With) -> nodes.With:
         self.assigned.update(name for name, _ in node.pairs)
         names = [nodes.Name(name, "param") for name, _ in node.pairs]
-        return nodes.With(names, [self.expression(value) for _, value in node.pairs], self.body(node.body))
+        values = [self.expression(value) for _, value in node.pairs]
+        for (name, _), value in zip(node.pairs, values, strict=True):
+            self.keeps(name, value)
+        return nodes.With(names, values, self.body(node.body))
 
     def statement_macro(self, node: tree.Macro) -> nodes.Macro:
         self.macros = True
@@ -248,6 +264,8 @@ class Emitter:
     def argument(self, argument: object) -> nodes.Expr:
         if isinstance(argument, tree.Expression):
             return self.expression(argument)
+        if isinstance(argument, tree.Kept):
+            return nodes.Tuple([self.expression(argument.expression)], "kept")
         if isinstance(argument, tree.Lazy):
             return nodes.Tuple([self.expression(item) for item in argument.expressions], "lazy")
         if isinstance(argument, tree.Scope):
@@ -258,6 +276,35 @@ class Emitter:
             self.units.append(argument.document)
             return nodes.Const(len(self.units) - 1)
         return nodes.Const(argument)
+
+
+def unmarked(node: nodes.Node) -> nodes.Node:
+    """Without ``safe``, which hands on what it is given."""
+    while isinstance(node, nodes.Filter) and node.name == "safe" and not node.args and node.node is not None:
+        node = node.node
+    return node
+
+
+def may_change(node: nodes.Node) -> bool:
+    """Whether this can be a field of a loop that changes in every round."""
+    named = isinstance(node, nodes.Getattr) and node.attr in CHANGING_FIELDS
+    first: nodes.Node = node
+    while isinstance(first, nodes.Getattr | nodes.Getitem):
+        first = first.node
+    if not isinstance(first, nodes.Name):
+        return False
+    return named or (isinstance(node, nodes.Getitem) and first.name == "forloop")
+
+
+def holders(held: set[str], copies: Sequence[tuple[str, str]]) -> set[str]:
+    """Every name that may come to hold a field of a loop, by any number of copies."""
+    found, waiting = set(held), list(held)
+    while waiting:
+        name = waiting.pop()
+        more = {to for origin, to in copies if origin == name} - found
+        found |= more
+        waiting += more
+    return found
 
 
 def is_wrapped(body: Sequence[nodes.Node]) -> bool:

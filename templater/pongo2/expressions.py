@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from jinja2 import nodes
 from jinja2.compiler import Frame
 
+from .emit import may_change, unmarked
 from .writer import Writer
 
 MAX_BRACKETS = 60
@@ -156,7 +157,8 @@ class ExpressionWriter(Writer):
     def raw_name(self, name: str) -> str:
         """Where a variable's value is found; it may be a function."""
         if name in self.bound:
-            return f'{self.scope}["{name}"]'
+            value = f'{self.scope}["{name}"]'
+            return f"settle({value})" if name in self.module.held else value
         self.names[name] = None
         return f"n_{name}"
 
@@ -182,6 +184,27 @@ class ExpressionWriter(Writer):
             self.write("index(")
             self.base(node.node)
             self.write(f", {key})")
+
+    def kept(self, node: nodes.Node) -> None:
+        """A value that is remembered. A field of a loop goes on changing with the loop."""
+        node = unmarked(node)
+        held = self.fresh("v")
+        if not self.module.forloop:
+            self.visit(node, self.frame)
+        elif isinstance(node, nodes.Name) and node.name in self.module.held:
+            self.write(f'({held} if type({held} := {self.scope}["{node.name}"]) is Held else ')
+            self.visit(node, self.frame)
+            self.write(")")
+        elif isinstance(node, nodes.Getattr | nodes.Getitem) and may_change(node):
+            self.write(f"(hold({held}, ")
+            self.visit(node.arg if isinstance(node, nodes.Getitem) else nodes.Const(node.attr), self.frame)
+            self.write(f") if type({held} := ")
+            self.base(node.node)
+            self.write(") is ForLoop else ")
+            self.visit(node, self.frame)
+            self.write(")")
+        else:
+            self.visit(node, self.frame)
 
     def base(self, node: nodes.Expr) -> None:
         """The value to look into. A bare name may be a function still: the getters call it."""
@@ -258,6 +281,9 @@ class ExpressionWriter(Writer):
 
     def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:
         """Lazy arguments: functions of the scope that is current when they are called."""
+        if node.ctx == "kept":
+            self.kept(node.items[0])
+            return
         outer, self.scope = self.scope, "s"
         self.write("(")
         for item in node.items:

@@ -268,7 +268,18 @@ NAMESPACE: "dict[str, Any]" = {
         *(unknown_filter, values.add_v4, values.add_v6, values.contains, values.div, values.equal),
         *(values.greater, values.greater_or_equal, values.iterate, values.less, values.less_or_equal),
         *(values.mod, values.mul, values.negate, values.negative, values.sub),
-        *(Function, values.GoMap, type, str, len, enumerate),
+        *(
+            values.hold,
+            values.settle,
+            ForLoop,
+            values.Held,
+            Function,
+            values.GoMap,
+            type,
+            str,
+            len,
+            enumerate,
+        ),
     )
 }
 NAMESPACE["__builtins__"] = {}

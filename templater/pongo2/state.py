@@ -3,7 +3,7 @@
 from time import monotonic
 
 from ..errors import LimitError
-from .values import Failure, Function, MethodMap, to_string
+from .values import Failure, Function, MethodMap, settle, to_string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Render:
         context = dict(self.context)
         for name, value in scope.items():
             if name[0] != " " and (value is not None or name in context):
-                context[name] = value
+                context[name] = settle(value)
         return context
 
     def found(self, value: "Any", if_exists: bool) -> "Program | None":

@@ -185,7 +185,7 @@ class StatementWriter(ExpressionWriter):
     def visit_Assign(self, node: nodes.Assign, frame: Frame) -> None:
         assert isinstance(node.target, nodes.Name)
         self.writeline(f'{self.scope}["{node.target.name}"] = ')
-        self.visit(node.node, frame)
+        self.kept(node.node)
         self.mark_set([node.target.name])
 
     def mark_set(self, names: Sequence[str]) -> None:
@@ -211,7 +211,7 @@ class StatementWriter(ExpressionWriter):
         names = [target.name for target in node.targets if isinstance(target, nodes.Name)]
         for name, value in zip(names, node.values, strict=True):
             self.write(f', "{name}": ')
-            self.visit(value, frame)
+            self.kept(value)
         self.write("}")
         self.scope = scope
         self.mark_set(names)

@@ -135,6 +135,15 @@ class Escaping:
     __slots__ = ()
 
 
+class Kept:
+    """An argument of an `Invoke`: a value that is remembered, as names hold theirs."""
+
+    __slots__ = ("expression",)
+
+    def __init__(self, expression: "Expression") -> None:
+        self.expression = expression
+
+
 class Other:
     """An argument of an `Invoke`: another parsed document; the function gets the number of its unit."""
 

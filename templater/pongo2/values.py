@@ -252,7 +252,29 @@ class ForLoop(Struct):
         return name in LOOP_FIELDS
 
 
-LOOP_FIELDS = ("Counter", "Counter0", "Revcounter", "Revcounter0", "First", "Last", "Parentloop")
+class Held:
+    """A field of ``forloop`` that a name holds: Go's reflection hands out the field itself, which the loop
+    goes on changing, and not the number that was in it."""
+
+    __slots__ = ("loop", "name")
+
+    def __init__(self, loop: ForLoop, name: str) -> None:
+        self.loop = loop
+        self.name = name
+
+
+def hold(loop: ForLoop, name: object) -> "Any":
+    text = to_string(name)
+    return Held(loop, text) if text in CHANGING_FIELDS else loop.get(text)
+
+
+def settle(v: "Any") -> "Any":
+    """The value that a name has now."""
+    return v.loop.get(v.name) if type(v) is Held else v
+
+
+CHANGING_FIELDS = ("Counter", "Counter0", "Revcounter", "Revcounter0", "First", "Last")
+LOOP_FIELDS = (*CHANGING_FIELDS, "Parentloop")
 NO_LOOP = NilPointer("*pongo2.tagForLoopInformation")
 
 

@@ -21,7 +21,8 @@ class Module:
     """One compilation: what its templates share, and what they need from elsewhere.
 
     ``bound`` are the names that scopes keep, ``called`` those of them for which it matters whether they
-    are unset or nil; ``forloop``: somebody looks at it, so loops keep it.
+    are unset or nil, ``held`` those that may hold a field of a loop; ``forloop``: somebody looks at it, so
+    loops keep it.
     """
 
     def __init__(self, document: Document, dialect: Dialect, library: Library, spans: bool) -> None:
@@ -32,6 +33,7 @@ class Module:
         self.emitter = Emitter(document)
         self.bound: list[str] = []
         self.called: list[str] = []
+        self.held: set[str] = set()
         self.forloop = False
         self.imports: dict[tuple[str, str], str] = {}
 

@@ -1,7 +1,7 @@
 """``{% ifchanged [expression …] %} … [{% else %} …] {% endifchanged %}``: only what is not as last time."""
 
-from ..tree import Capture, Do, If, Invoke
-from ..values import Panic, equal
+from ..tree import Capture, Do, If, Invoke, Kept
+from ..values import Panic, equal, settle
 from . import tag
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ def ifchanged(document: "Parser", start: "Token", arguments: "Parser") -> "Captu
         return Capture(Invoke(start, changed_text, number), body)
     if otherwise is None and document.document.dialect.ifchanged_needs_else:
         otherwise = [Do(Invoke(start, no_else))]
-    return If([(Invoke(start, differs, number, *watched), body)], otherwise)
+    return If([(Invoke(start, differs, number, *map(Kept, watched)), body)], otherwise)
 
 
 def changed_text(render: "Render", text: str, number: int) -> str:
@@ -40,7 +40,9 @@ def changed_text(render: "Render", text: str, number: int) -> str:
 def differs(render: "Render", number: int, *values: "Any") -> bool:
     last = render.state.get(number)
     render.state[number] = values
-    return last is None or any(not equal(old, new) for old, new in zip(last, values, strict=True))
+    if last is None:
+        return True
+    return any(not equal(settle(old), settle(new)) for old, new in zip(last, values, strict=True))
 
 
 def no_else(render: "Render") -> "NoReturn":
