@@ -113,6 +113,8 @@ def summary(plan: Plan) -> str:
 def _host_summary(plan: Plan) -> str:
     """``; incus would fail at 3, 2 left to chance``: what fails for sure is not all that may go wrong."""
     results = [change.outcome.result for change in plan.host_fails if change.outcome is not None]
+    if plan.host_error and not results:  # no rule is due, at which it could be said
+        return f"; {plan.host.name}: {TOLD['fails']}: {printable(plan.host_error)}"
     chance, unknown = results.count("random"), results.count("unknown")
     failing = len(results) - chance - unknown
     words = [f"would fail at {failing}"] if failing else []
@@ -136,7 +138,7 @@ def not_due(plan: Plan) -> str:
 
 def verdict(plan: Plan) -> int:
     """The exit code of a preview: 5 if a rule failed or the host would fail, else 0."""
-    return FAILURE if plan.failed or plan.host_fails else 0
+    return FAILURE if plan.failed or plan.host_fails or plan.host_error else 0
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
@@ -148,6 +150,8 @@ def plan_data(plan: Plan) -> dict[str, Any]:
         "triggers": list(plan.triggers),
         "changes": [change_data(change) for change in plan.changes],
     }
+    if plan.host_error:
+        data["host_error"] = plan.host_error
     if plan.agent:
         data["agent"] = [change_data(change) for change in plan.agent]
     return data

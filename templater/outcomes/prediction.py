@@ -37,7 +37,7 @@ def predict(
     if not host.family:
         return
     try:
-        check_metadata(host, plan.metadata)
+        check_metadata(host, plan.metadata, plan.instance)
     except Fails as failure:
         plan.host_error = str(failure)
         for change in plan.changes:

@@ -12,7 +12,7 @@ from templater.metadata import Metadata, Rule
 from templater.outcomes import FAMILIES, predict
 from templater.plan import plan_of
 from templater.rendering import Rendering, render
-from templater.report import not_due, summary
+from templater.report import not_due, plan_data, summary, verdict
 from templater.rootfs.memory import MemoryRootfs
 from templater.views import DIRECTORY, FIFO, FILE, SYMLINK, Entry, TemplateFile
 
@@ -126,6 +126,20 @@ def test_a_null_document_ends_a_start_before_any_rule() -> None:
     plan = plan_of(metadata, Instance(), [], None, host=INCUS, triggers=("start",))
     predict(plan, {}, None)
     assert plan.host_error == "panic: runtime error: invalid memory address or nil pointer dereference"
+    assert verdict(plan) == 5
+    assert summary(plan) == f"c1: start: nothing to do; incus: the start fails: {plan.host_error}"
+    assert plan_data(plan)["host_error"] == plan.host_error
+
+
+@pytest.mark.parametrize(
+    ("host", "machine"),
+    [(LXD, "container"), (LXD, "virtual-machine"), (INCUS, "virtual-machine"), (NONE, "container")],
+)
+def test_a_null_document_is_no_harm_where_the_daemon_looks_for_it(host: Host, machine: str) -> None:
+    plan = plan_of(Metadata(null=True), Instance(type=machine), [], None, host=host, triggers=("start",))
+    predict(plan, {}, None)
+    assert plan.host_error == ""
+    assert verdict(plan) == 0
 
 
 def test_a_virtual_machines_files_lie_on_the_config_drive() -> None:
