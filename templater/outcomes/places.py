@@ -50,8 +50,10 @@ class InstanceView:
             return self.rootfs.entry(inside) if inside != "/" else Entry(DIRECTORY, 0o755)
         inside = below(path, self.instance + "/templates")
         if inside is not None:
+            if inside == "/":
+                return Entry(DIRECTORY, 0o755)
             file = self.templates.get(inside[1:])
-            return file.entry if file is not None else Entry(DIRECTORY, 0o755) if inside == "/" else None
+            return file.entry if file is not None else None
         if path == self.instance + "/metadata.yaml":
             return Entry(FILE, 0o644, size=len(self.metadata))
         if below(self.instance, path) is not None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from posixpath import normpath
 
-from ..changes import FAILED, Change, Outcome, Plan
+from ..changes import Change, Outcome, Plan
 from ..errors import TemplaterError
-from ..hosts import Host
 from ..views import FILE, TemplateFile
 from .daemon import Daemon
-from .ends import NIL_PANIC, Errno, Fails, Hangs
+from .drive import DRIVES
+from .ends import Errno, Fails, Hangs
 from .places import AnyRootfs, InstanceView, Surroundings, Unknown, names_of
 from .start import FAMILIES, check_metadata
-from .templates import Renderer, due_of, render_error
+from .templates import Renderer, due_of
 from .world import World
 
 TYPE_CHECKING = False
@@ -43,15 +43,15 @@ def predict(
         for change in plan.changes:
             change.outcome = Outcome("fails", error=plan.host_error)
         return
-    if plan.instance.is_vm:
-        _predict_config_drive(plan)
-        return
     data = b"" if plan.metadata.source is None else plan.metadata.source.data
     around = surroundings or Surroundings(instance=f"/var/lib/{host.product}/containers/{plan.instance.name}")
     view = around.view
     if view is None:
         known = rootfs if rootfs is not None else AnyRootfs(rule.path for rule in plan.metadata.rules)
         view = InstanceView(around.instance, known, templates, data)
+    if plan.instance.is_vm:
+        _predict_config_drive(plan, DRIVES[host.vm_output](host, World(view, around), plan.instance, render))
+        return
     daemon = FAMILIES[host.family](host, World(view, around), plan.instance, render)
     ended = ""
     for changes in passes_of(plan.changes):
@@ -164,29 +164,16 @@ def _mark_random(changes: list[Change]) -> str:
     return f"'{failing[0].rule.path}' ends the start in the {changes[0].trigger} pass"
 
 
-def _predict_config_drive(plan: Plan) -> None:
+def _predict_config_drive(plan: Plan, daemon: Daemon) -> None:
     """A virtual machine's start: the host renders, nothing of path, owner or create_only matters there."""
     contents: dict[str, set[bytes | None]] = {}
     for change in plan.changes:
         contents.setdefault(f"{change.trigger} {change.path}", set()).add(change.content)
     for change in plan.changes:
-        try:
-            change.outcome = _config_drive_outcome(plan.host, change)
-        except Fails as failure:
-            change.outcome = Outcome("fails", error=str(failure))
+        result, text, words = _attempt(daemon, change)
+        place = f"files/{change.path} on the config drive" if result == "written" else ""
+        change.outcome = Outcome(result, "; ".join(filter(None, (place, text))), words)
         if change.outcome.ok and len(contents[f"{change.trigger} {change.path}"]) > 1:
             change.outcome = Outcome(
                 "random", f"rules that differ share {change.path}, and their order is random"
             )
-
-
-def _config_drive_outcome(host: Host, change: Change) -> Outcome:
-    if change.rule.null:
-        raise Fails(NIL_PANIC)
-    if change.action != FAILED:
-        return Outcome("written", f"files/{change.path} on the config drive")
-    due = due_of(change)
-    if due.error:
-        raise Fails(render_error(host, due))
-    assert change.error is not None
-    return Outcome("fails", change.error.message)
