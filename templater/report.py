@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .changes import FAILED, SKIP, WRITE, WRITING
+from .changes import AGENT, FAILED, SKIP, WRITE, WRITING
 from .rendering import is_due
 from .source import printable
 
@@ -97,6 +97,8 @@ def outcome_text(change: Change, host: str) -> str:
     if outcome is None or _agrees(change, outcome):
         return ""
     told = TOLD.get(outcome.result, outcome.result)
+    if change.trigger == AGENT:  # by then the machine has started
+        told = told.replace("the start", "the agent")
     why = outcome.text or outcome.error
     return f"{host}: {told}: {printable(why)}" if why and why != told else f"{host}: {told}"
 

@@ -1,7 +1,7 @@
 """The predicted outcomes of each host against those recorded from the releases' own code.
 
 ``tests/hosts/outcomes.json`` holds the situations of the builds named in BUILDS, of containers and of
-virtual machines (the host's part: the config drive);
+virtual machines (the host's part: the config drive; the guest's agent's: files in its root);
 TEMPLATER_OUTCOMES names another file of the same form. A recording says what a start did to its
 target (``after``), what else changed (``left``), and the daemon's error.
 """
@@ -27,7 +27,7 @@ from templater.metadata_yaml import read_metadata
 from templater.outcomes import Due, Errno, Node, Surroundings, World, due_of, passes_of, predict, start
 from templater.outcomes.ends import ELOOP
 from templater.plan import Plan, plan_of
-from templater.rendering import render, render_data
+from templater.rendering import Rendering, render, render_data
 from templater.rootfs.memory import MemoryRootfs
 from templater.source import Source
 from templater.views import (
@@ -103,7 +103,12 @@ def chroot_loader(record: Record, host: Host) -> bool:
     return not host.banned and "{% include" in texts and record["outcome"] == "written"
 
 
-UNKNOWN = (flags, other_names, chroot_loader)
+def null_entry(record: Record, host: Host) -> bool:
+    """The host's start fails at a null entry, so what a guest's agent makes of it is no part of a plan."""
+    return record["driver"] == "agent" and None in (record["setup"].get("rules") or {}).values()
+
+
+UNKNOWN = (flags, other_names, chroot_loader, null_entry)
 
 
 class Machine:
@@ -422,6 +427,32 @@ def test_the_predicted_outcome_of_a_virtual_machine_is_the_recorded_one(name: st
         way = "random" if len(said) > 1 else "written"
         assert [outcome.result for outcome in said] == [way] * len(said)
         assert said
+
+
+@pytest.mark.parametrize(("name", "situation"), cases("agent"))
+def test_the_predicted_outcome_of_a_guests_agent_is_the_recorded_one(name: str, situation: str) -> None:
+    record = records_of("agent")[name, situation]
+    host, machine = HOSTS[name], Machine(record)
+    guest = MemoryRootfs({"/etc": Entry(DIRECTORY, 0o755), "/srv": Entry(DIRECTORY, 0o755)})
+    machine.view = guest
+    for entry in record["setup"]["entries"]:
+        machine.add(entry)
+    metadata, files = machine.read(host.yaml), record["setup"]["files"]
+    drive = [
+        Rendering(rule, "create", files[f"{rule.template}.out"].encode())
+        for rule in metadata.rules
+        if f"{rule.template}.out" in files
+    ]
+    instance = Instance("c1", VIRTUAL_MACHINE)
+    plan = plan_of(metadata, instance, drive, guest, host=host, triggers=("create",))
+    predict(plan, machine.template_files(), guest)
+    said = [change.outcome for change in plan.agent if change.outcome is not None]
+    assert len(said) == len(drive)
+    ends = {(outcome.result, outcome.error) for outcome in said} or {("skipped", "")}
+    assert ends == {(record["outcome"], record["error"])}
+    wide = any(entry.get("mode", "0644") != "0644" for entry in record["setup"]["entries"])
+    tells = wide and record["outcome"] == "written" and host.agent == "lxd-6.8"
+    assert ("its mode becomes 0644" in str(said)) == tells
 
 
 def predicted(record: Record, host: Host, dialect: str, instance: Instance = CONTAINER) -> Plan:

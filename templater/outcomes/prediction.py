@@ -8,6 +8,7 @@ from posixpath import normpath
 from ..changes import Change, Outcome, Plan
 from ..errors import TemplaterError
 from ..views import FILE, TemplateFile
+from .agent import agent_of
 from .daemon import Daemon
 from .drive import DRIVES
 from .ends import Errno, Fails, Hangs
@@ -50,9 +51,13 @@ def predict(
         known = rootfs if rootfs is not None else AnyRootfs(rule.path for rule in plan.metadata.rules)
         view = InstanceView(around.instance, known, templates, data)
     if plan.instance.is_vm:
-        _predict_config_drive(plan, DRIVES[host.vm_output](host, World(view, around), plan.instance, render))
+        daemon = DRIVES[host.vm_output](host, World(view, around), plan.instance, render)
+        _predict_config_drive(plan, daemon)
+        agent = agent_of(daemon, rootfs, tuple(change.path for change in plan.agent))
+        for change in plan.agent:
+            change.outcome = agent.outcome(change)
         return
-    daemon = FAMILIES[host.family](host, World(view, around), plan.instance, render)
+    container = FAMILIES[host.family](host, World(view, around), plan.instance, render)
     ended = ""
     for changes in passes_of(plan.changes):
         if ended:
@@ -60,7 +65,7 @@ def predict(
                 change.outcome = Outcome("fails", f"not reached: {ended}")
             continue
         for change in changes:
-            change.outcome = _outcome(daemon, change)
+            change.outcome = _outcome(container, change)
         ended = _mark_random(changes)
 
 
