@@ -88,7 +88,7 @@ class DirectoryContents:
             raise InputError(f"'{self.name}' has no metadata.yaml: it is no image")
         parts = [self._part(METADATA, self.limits.metadata_bytes)]
         if self._root.entry("/" + TEMPLATES) is not None:
-            for member, _ in self.tree.members("/" + TEMPLATES, TEMPLATES):
+            for member, _ in self.tree.members("/" + TEMPLATES, TEMPLATES, links=False):
                 refuse_special(member, self.name)
                 limit = self.limits.template_bytes
                 parts.append(

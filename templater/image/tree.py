@@ -48,10 +48,15 @@ class Tree:
     gid: Unshift = int
     left_out: list[str] = field(default_factory=list)
     mounts: list[str] = field(default_factory=list)
-    _names: dict[tuple[int, int], str] = field(default_factory=dict)
+    #: the first name of each file that has several; None where each name is packed as a file by itself
+    _names: dict[tuple[int, int], str] | None = None
 
-    def members(self, path: str, name: str) -> Iterator[tuple[Member, Data]]:
-        """``path`` below the root under the archive's ``name``, the directory itself included."""
+    def members(self, path: str, name: str, *, links: bool = True) -> Iterator[tuple[Member, Data]]:
+        """``path`` below the root under the archive's ``name``, the directory itself included.
+
+        ``links``: further names of a file in this walk are hard links to its first; those elsewhere are not.
+        """
+        self._names = {} if links else None
         found = self.root.lstat(path)
         if found is None:
             raise InputError(f"'{self.root.name}{printable(path)}' does not exist")
@@ -76,7 +81,8 @@ class Tree:
                 each.directory.close()
 
     def file(self, path: str, name: str) -> Member:
-        """One file as a member of that name."""
+        """One file as a member of that name, whatever other names it has."""
+        self._names = None
         parent, _, last = path.rpartition("/")
         with self.root.directory(parent or "/") as directory:
             status = directory.lstat(last)
@@ -132,7 +138,7 @@ class Tree:
             member.target = os.readlink(entry, dir_fd=directory.fd)
         elif member.kind not in (FILE, SOCKET):
             member.device = (os.major(status.st_rdev), os.minor(status.st_rdev))
-        if status.st_nlink > 1:
+        if status.st_nlink > 1 and self._names is not None:
             first = self._names.setdefault((status.st_dev, status.st_ino), name)
             if first != name:
                 member.kind, member.target, member.device = HARD_LINK, first, (0, 0)

@@ -848,6 +848,26 @@ def test_what_could_not_be_unpacked_is_not_built(image_directory, tmp_path):
     subprocess.run(["rm", "-rf", image_directory / "rootfs"], check=True)
 
 
+def test_a_file_with_a_name_outside_of_the_root_filesystem_is_a_file_of_its_own_in_it(
+    image_directory, tmp_path
+):
+    """Hard links are packed within the root filesystem only: its members can't refer to what lies outside."""
+    without_xattrs(image_directory)
+    templates, rootfs = image_directory / "templates", image_directory / "rootfs"
+    os.link(templates / "a.tpl", templates / "c.tpl")
+    for source in (templates / "a.tpl", image_directory / "metadata.yaml"):
+        os.link(source, rootfs / source.name)
+        os.link(source, rootfs / f"{source.name}.again")
+    for layout in ("unified", "split"):
+        built = packed(image_directory, tmp_path / layout, compression="none", layout=layout)
+        contents = open_contents(*built.files)
+        unpack(contents, contents.parts(), str(tmp_path / f"{layout}.d"), policy=Policy(owners=False))
+        for name in ("templates/a.tpl", "templates/c.tpl", "rootfs/a.tpl", "rootfs/metadata.yaml"):
+            assert (tmp_path / f"{layout}.d" / name).read_bytes() == (image_directory / name).read_bytes()
+        again = tmp_path / f"{layout}.d/rootfs/a.tpl.again"
+        assert again.samefile(tmp_path / f"{layout}.d/rootfs/a.tpl")
+
+
 def test_no_descriptor_stays_open(image_directory, tmp_path):
     def everything():
         packed(image_directory, tmp_path / "i", compression="gzip")
