@@ -28,6 +28,8 @@ Layout = Literal["unified", "split"]
 #: members done, bytes packed so far, and the name at hand
 Progress = Callable[[int, int, str], None]
 
+#: squashfs counts seconds in 32 bits, from 1970 on
+_SQUASHFS_TIMES = (0, 2**32 - 1)
 _SQUASHFS_COMPRESSIONS = ("gzip", "lz4", "lzo", "xz", "zstd", "lzma")
 
 
@@ -216,7 +218,7 @@ def _squash(
         assert process.stdin is not None and process.stderr is not None
         count = 0
         try:
-            count = _write_tar(process.stdin.write, "pax", _without_maps(rest), progress)
+            count = _write_tar(process.stdin.write, "pax", _as_mksquashfs_reads(rest), progress)
             process.stdin.close()
         except BrokenPipeError:
             process.kill()  # it said why on stderr
@@ -233,11 +235,11 @@ def _squash(
 def _mksquashfs(output: Output, packing: Packing, made: int, top: Member | None) -> subprocess.Popen[bytes]:
     name = packing.compression if packing.compression in _SQUASHFS_COMPRESSIONS else "xz"
     command = ["mksquashfs", "-", output.path, "-tar", "-noappend", "-no-progress", "-quiet", "-comp", name]
-    command += ["-mkfs-time", str(made)]
+    command += ["-mkfs-time", str(_squashfs_time(made))]
     if top is not None:
         # of a tar's own top mksquashfs takes nothing over
         command += ["-root-mode", f"{top.mode:o}", "-root-uid", str(top.uid), "-root-gid", str(top.gid)]
-        command += ["-root-time", str(int(top.mtime))]
+        command += ["-root-time", str(_squashfs_time(top.mtime))]
     try:
         return subprocess.Popen(
             command,
@@ -252,12 +254,19 @@ def _mksquashfs(output: Output, packing: Packing, made: int, top: Member | None)
         raise UsageError("a squashfs rootfs needs the program 'mksquashfs'", hint=hint) from None
 
 
-def _without_maps(members: Iterable[tuple[Member, Data]]) -> Iterator[tuple[Member, Data]]:
+def _as_mksquashfs_reads(members: Iterable[tuple[Member, Data]]) -> Iterator[tuple[Member, Data]]:
     """Holes written out as zeros, of which mksquashfs makes holes again: it misreads maps of sparse
-    files in headers without user names (4.6.1: "appears to be truncated or corrupted")."""
+    files in headers without user names (4.6.1: "appears to be truncated or corrupted"). Nor does it
+    read a time before 1970."""
     for member, data in members:
         # a copy: an archive's data is read by its own member's map
-        yield changed(member, sparse=None), data
+        yield changed(member, sparse=None, mtime=_squashfs_time(member.mtime)), data
+
+
+def _squashfs_time(time: float) -> int:
+    """The nearest one that squashfs can hold."""
+    first, last = _SQUASHFS_TIMES
+    return min(max(int(time), first), last)
 
 
 def _without_acls(members: Iterable[tuple[Member, Data]], lost: list[str]) -> Iterator[tuple[Member, Data]]:

@@ -186,6 +186,18 @@ def test_what_loses_its_acl_in_squashfs_is_named(image_directory, tmp_path):
 
 
 @root_only
+@pytest.mark.parametrize(("time", "stored"), [(-(10**9), 0), (2**32 + 1, 2**32 - 1), (2**33, 2**32 - 1)])
+def test_times_that_squashfs_can_not_hold_are_the_nearest_that_it_can(
+    image_directory, tmp_path, time, stored
+):
+    for name in ("etc/shadow", "etc", "."):
+        os.utime(image_directory / "rootfs" / name, (time, time))
+    files = packed(image_directory, tmp_path / "i", layout="split", rootfs="squashfs").files
+    found = {member.name: member.mtime for member, _ in open_contents(*files).rootfs()}
+    assert (found[""], found["etc"], found["etc/shadow"]) == (stored, stored, stored)
+
+
+@root_only
 @pytest.mark.parametrize("rootfs", ["tar", "squashfs"])
 def test_unpack_undoes_build_split(image_directory, tmp_path, rootfs):
     if rootfs == "squashfs":
