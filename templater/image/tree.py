@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..errors import InputError
-from ..rootfs.confined import Directory, Root, kind_of, reason
+from ..rootfs.confined import Directory, Root, kind_of, read_error
 from ..source import printable
 from ..views import DIRECTORY, FILE, SOCKET, SYMLINK
 from .archive import HARD_LINK, Member
@@ -109,16 +110,14 @@ class Tree:
         if stat.S_ISSOCK(status.st_mode):
             self.left_out.append(name)
             return None
-        if not stat.S_ISDIR(status.st_mode):
-            member = self._member(directory, entry, name, status)
-            return member, self._data(directory, entry, member)
-        if directory.is_mount(entry, status):
+        if stat.S_ISDIR(status.st_mode) and directory.is_mount(entry, status):
             self.mounts.append(name)
             return self._common(name, DIRECTORY, status), iter(())
-        try:
-            return self._opened(directory.directory(entry), name)
-        except OSError as error:
-            raise InputError(f"'{printable(name)}' can't be opened: {reason(error)}") from error
+        with _reading(name):
+            if stat.S_ISDIR(status.st_mode):
+                return self._opened(directory.directory(entry), name)
+            member = self._member(directory, entry, name, status)
+        return member, self._data(directory, entry, member)
 
     def _common(self, name: str, kind: str, status: os.stat_result) -> Member:
         mtime = int(status.st_mtime)
@@ -163,21 +162,35 @@ class Tree:
     def _data(self, directory: Directory, entry: str, member: Member) -> Data:
         if member.kind != FILE:
             return
-        fd = directory.open(entry)
-        try:
-            for start, length in member.sparse if member.sparse is not None else ((0, member.size),):
-                offset, end = start, start + length
-                while offset < end:
-                    data = os.pread(fd, min(_PIECE, end - offset), offset)
-                    if not data:
-                        raise InputError(
-                            f"'{printable(member.name)}' shrank while it was read",
-                            hint="stop whatever writes to it, and try again",
-                        )
-                    yield offset, data
-                    offset += len(data)
-        finally:
-            os.close(fd)
+        with _reading(member.name):
+            fd = directory.open(entry)
+            try:
+                yield from _chunks(fd, member)
+            finally:
+                os.close(fd)
+
+
+def _chunks(fd: int, member: Member) -> Data:
+    for start, length in member.sparse if member.sparse is not None else ((0, member.size),):
+        offset, end = start, start + length
+        while offset < end:
+            data = os.pread(fd, min(_PIECE, end - offset), offset)
+            if not data:
+                raise InputError(
+                    f"'{printable(member.name)}' shrank while it was read",
+                    hint="stop whatever writes to it, and try again",
+                )
+            yield offset, data
+            offset += len(data)
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """What the kernel refuses, with the name that it was about."""
+    try:
+        yield
+    except OSError as error:
+        raise read_error(printable(name), error) from error
 
 
 def _pieces(fd: int, size: int) -> tuple[tuple[int, int], ...] | None:

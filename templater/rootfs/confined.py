@@ -273,7 +273,7 @@ class Root:
             return MissingError(f"{shown!r} does not exist")
         if number in (errno.ENXIO, errno.ENODEV):
             return RefusedError(f"{shown!r} is a device or socket without anybody behind it")
-        return InputError(f"{shown!r} can't be read: {reason(error)}", hint=_HINTS.get(number, ""))
+        return read_error(shown, error)
 
     def _obstacle(self, path: str, number: int) -> RefusedError:
         walked = ""
@@ -421,6 +421,11 @@ def close(fd: int) -> None:
 def reason(error: OSError) -> str:
     """The kernel's own words, as ours are written: lower case."""
     return (error.strerror or str(error)).lower()
+
+
+def read_error(path: str, error: OSError) -> InputError:
+    """An InputError that says what could not be read, why, and what to do about it."""
+    return InputError(f"{path!r} can't be read: {reason(error)}", hint=_HINTS.get(error.errno or 0, ""))
 
 
 def write_error(action: str, path: str, error: OSError) -> WriteError:

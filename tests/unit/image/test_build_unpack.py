@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import errno
 import gc
 import io
 import os
@@ -24,6 +25,7 @@ from templater.image.build import Packing, build
 from templater.image.contents import open_contents
 from templater.image.fingerprint import fingerprint
 from templater.image.unpack import TRUSTED, Policy, unpack
+from templater.rootfs.confined import Directory
 from templater.rootfs.directory import IdMap
 from tests.unit.image.test_open_image import FORMATS, METADATA, compressed, special, tarball
 
@@ -880,6 +882,34 @@ def test_a_file_with_a_name_outside_of_the_root_filesystem_is_a_file_of_its_own_
         assert again.samefile(tmp_path / f"{layout}.d/rootfs/a.tpl")
 
 
+def test_a_file_that_may_not_be_opened_is_named_with_a_way_out(image_directory, tmp_path, monkeypatch):
+    original = Directory.open
+
+    def refused(self, name, *, write=False):
+        if name == "shadow":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return original(self, name, write=write)
+
+    monkeypatch.setattr(Directory, "open", refused)
+    with pytest.raises(InputError, match=r"^'etc/shadow' can't be read: permission denied") as caught:
+        packed(image_directory, tmp_path / "i", compression="none")
+    assert "run this as root" in caught.value.hint
+
+
+def test_a_file_that_can_not_be_read_is_named_with_a_way_out(image_directory, tmp_path, monkeypatch):
+    there, original = (image_directory / "rootfs/etc/shadow").stat(), os.pread
+
+    def failing(fd, size, offset):
+        if os.path.samestat(os.fstat(fd), there):
+            raise OSError(errno.EIO, "Input/output error")
+        return original(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", failing)
+    with pytest.raises(InputError, match="etc/shadow' can't be read: input/output error") as caught:
+        packed(image_directory, tmp_path / "i", compression="none")
+    assert "dmesg" in caught.value.hint
+
+
 def test_no_descriptor_stays_open(image_directory, tmp_path):
     def everything():
         packed(image_directory, tmp_path / "i", compression="gzip")
@@ -889,6 +919,7 @@ def test_no_descriptor_stays_open(image_directory, tmp_path):
             break  # an abandoned walk
         open_image(tmp_path / "i").read_metadata()
 
+    gc.collect()  # what other tests left in their errors
     before = set(os.listdir("/proc/self/fd"))
     everything()
     gc.collect()
