@@ -9,9 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .checks import Name, Survey
-from .errors import LimitError, TemplaterError
-from .image.archive import HARD_LINK, Archive, Member, open_archive
+from .errors import LimitError, TemplaterError, UsageError
+from .image.archive import HARD_LINK, Member, open_archive
+from .image.contents import open_rootfs, refuse_whole_image
 from .image.limits import DEFAULT, Limits
+from .image.names import ROOTFS
 from .metadata import Metadata
 from .metadata_yaml import read_metadata
 from .rootfs.directory import open_root
@@ -34,24 +36,21 @@ def survey(
     path: str,
     limits: Limits = AUDITED,
     *,
+    rootfs: str | None = None,
     yaml: YamlLimits | None = None,
     rendering: RenderLimits | None = None,
 ) -> Survey:
     """Everything that can be seen of an image: a folder, or a tarball of either kind.
 
-    ``rendering`` is what its templates may take when a check tries them.
+    ``rootfs`` is a split image's second file. ``rendering`` is what its templates may take when a check
+    tries them.
     """
+    if rootfs is not None and os.path.isdir(path):
+        raise UsageError(f"'{path}' is a directory: it has no second file")
     reading = _Reading(path, limits, yaml)
-    try:
-        if os.path.isdir(path):
-            reading.folder()
-        else:
-            reading.archive(open_archive(path, limits))
-    except TemplaterError as error:
-        if not reading.names:
-            raise
-        reading.errors.append(error)
-        reading.complete = False
+    reading.part(reading.folder if os.path.isdir(path) else reading.archive)
+    if rootfs is not None:
+        reading.part(partial(reading.second, rootfs))
     return reading.survey(rendering)
 
 
@@ -67,6 +66,17 @@ class _Reading:
         self.metadata: Source | None = None
         self.errors: list[TemplaterError] = []
         self.complete = True
+
+    def part(self, read: Callable[[], None]) -> None:
+        """What ends the reading of a part early is a finding; where nothing was seen of it, an error."""
+        seen = len(self.names)
+        try:
+            read()
+        except TemplaterError as error:
+            if isinstance(error, UsageError) or len(self.names) == seen:
+                raise
+            self.errors.append(error)
+            self.complete = False
 
     def folder(self) -> None:
         with open_root(self.path) as top:
@@ -88,7 +98,8 @@ class _Reading:
                     elif self.wanted(place[1:]):
                         self.templates[name] = TemplateFile(entry)
 
-    def archive(self, archive: Archive) -> None:
+    def archive(self) -> None:
+        archive = open_archive(self.path, self.limits)
         with archive.stream:
             for member in archive:
                 path = cleaned(member.name)
@@ -102,6 +113,23 @@ class _Reading:
                 elif path != "metadata.yaml":
                     self.templates[path.partition("/")[2]] = TemplateFile(self.names[-1].entry)
             archive.finish()
+
+    def second(self, path: str) -> None:
+        """A split image's root filesystem: its names are those of ``rootfs/`` in a unified image."""
+        if any(name.path.partition("/")[0] in (ROOTFS, "rootfs.img") for name in self.names):
+            raise UsageError(
+                f"'{self.path}' holds a root filesystem: '{path}' is not part of it",
+                hint="give the image alone",
+            )
+        tops: set[str] = set()
+        with open_rootfs(path, self.limits) as archive:
+            for member in archive:
+                name = named(member)
+                tops.add(name.path.partition("/")[0])
+                target = name.hard_link and below_rootfs(name.hard_link)
+                self.names.append(replace(name, path=below_rootfs(name.path), hard_link=target))
+            archive.finish()
+        refuse_whole_image(path, tops)
 
     def wanted(self, path: str) -> bool:
         top, _, name = path.partition("/")
@@ -159,6 +187,11 @@ def cleaned(name: str) -> str:
     """What tar makes of a member's name, but for what is worth a finding: ``/`` in front, and ``..``."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     return ("/" if name.startswith("/") else "") + "/".join(parts)
+
+
+def below_rootfs(name: str) -> str:
+    """The name in a unified image; one that is absolute stays what it is, for that is worth a finding."""
+    return name if name.startswith("/") else f"{ROOTFS}/{name}".rstrip("/")
 
 
 def named(member: Member) -> Name:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from templater.audit import Severity, all_checks, audit, sarif
 from templater.cli import main
+from templater.image.build import Packing, build
+from templater.image.contents import open_contents
 from templater.survey import AUDITED, survey
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,6 +66,77 @@ def test_a_hostile_archive_is_read_to_its_end_and_everything_is_found(form, tmp_
     assert {
         "layout", "member-name", "member-link", "privileged-file", "target-outside", "template-name", "template-file",
     } - {"template-file"} <= found  # fmt: skip
+
+
+def split_in_two(archive, folder):
+    """The metadata tarball and the root filesystem of a unified image."""
+    with (
+        tarfile.open(archive) as tar,
+        tarfile.open(folder / "meta.tar", "w") as first,
+        tarfile.open(folder / "rootfs.tar", "w") as second,
+    ):
+        for member in tar:
+            data = tar.extractfile(member) if member.isreg() else None
+            top, _, rest = member.name.partition("/")
+            if top == "rootfs":
+                member.name = f"./{rest}" if rest else "."
+                if member.islnk():
+                    member.linkname = member.linkname.replace("rootfs/", "./")
+            (second if top == "rootfs" else first).addfile(member, data)
+    return str(folder / "meta.tar"), str(folder / "rootfs.tar")
+
+
+def test_a_split_image_is_judged_as_the_unified_one(tmp_path):
+    with tarfile.open(tmp_path / "image.tar", "w") as tar:
+        for name in ("metadata.yaml", "templates", "rootfs"):
+            tar.add(BROKEN / name, name)
+        for kind, name, target in (
+            (tarfile.REGTYPE, "/absolute", ""),
+            (tarfile.BLKTYPE, "rootfs/dev/sda", ""),
+            (tarfile.SYMTYPE, "rootfs/link", "/"),
+            (tarfile.REGTYPE, "rootfs/link/x", ""),
+            (tarfile.LNKTYPE, "rootfs/y", "rootfs/link/x"),
+            (tarfile.LNKTYPE, "rootfs/z", "rootfs/nosuch"),
+            (tarfile.REGTYPE, "rootfs/../x", ""),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname, member.mode = kind, target, 0o4755
+            tar.addfile(member)
+    meta, rootfs = split_in_two(tmp_path / "image.tar", tmp_path)
+    unified = [(f.check, f.severity, f.message) for f in audit(survey(str(tmp_path / "image.tar")))]
+    split = [(f.check, f.severity, f.message) for f in audit(survey(meta, rootfs=rootfs))]
+    assert split == unified
+    assert {"member-link", "privileged-file", "member-name"} <= {check for check, _, _ in split}
+    assert "member-link" not in {finding.check for finding in audit(survey(meta))}
+
+
+@pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
+def test_the_squashfs_of_a_split_image_is_judged_too(tmp_path):
+    image = tmp_path / "image"
+    shutil.copytree(ROOT / "sample-images" / "alpine", image)
+    (image / "rootfs" / "etc").mkdir(parents=True, exist_ok=True)
+    (image / "rootfs" / "etc" / "sudo").touch()
+    (image / "rootfs" / "etc" / "sudo").chmod(0o4755)
+    contents = open_contents(str(image))
+    files = build(contents, contents.parts(), str(tmp_path / "i"), Packing("split", rootfs="squashfs")).files
+    found = {finding.check: finding.message for finding in audit(survey(files[0], rootfs=files[1]))}
+    assert found["privileged-file"] == "1 with setuid: rootfs/etc/sudo"
+
+
+def test_a_second_file_that_is_none_is_a_usage_error(tmp_path, capfd):
+    with tarfile.open(tmp_path / "image.tar", "w") as tar:
+        for name in ("metadata.yaml", "templates", "rootfs"):
+            tar.add(BROKEN / name, name)
+    meta, rootfs = split_in_two(tmp_path / "image.tar", tmp_path)
+    for words, said in (
+        ((str(BROKEN), rootfs), "is a directory: it has no second file"),
+        ((str(tmp_path / "image.tar"), rootfs), "holds a root filesystem"),
+        ((meta, str(tmp_path / "image.tar")), "is an image by itself"),
+        ((meta, str(tmp_path / "nosuch")), "there is no '"),
+        ((meta, str(BROKEN / "metadata.yaml")), "is a text file"),
+    ):
+        assert main(["audit", *words]) == 2
+        assert said in capfd.readouterr().err
 
 
 def test_nothing_is_written_or_followed(tmp_path):

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 HELP = """Judge IMAGE without running it.
 
 Each finding has a severity, a place, and the public advisory it resembles. All of the image is read:
-nothing hides behind the members that a daemon stops at. The exit code is 1 if there is a finding at
-or above --at-least.
+nothing hides behind the members that a daemon stops at. IMAGE is a directory, a unified tarball, or a
+split image's metadata tarball, whose second file is ROOTFS. The exit code is 1 if there is a finding
+at or above --at-least.
 
 \b
 Examples:
   templater audit image.tar.xz
+  templater audit metadata.tar.xz rootfs.squashfs
   templater audit ./image --report sarif > image.sarif
   templater audit image.tar.xz --at-least high || echo "not this one"
 """
@@ -31,6 +33,7 @@ LEVELS = [*reversed(COLOURS)]
 
 @click.command(help=HELP)
 @click.argument("image", metavar="IMAGE", shell_complete=options.complete_files)
+@options.rootfs_argument(required=False)
 @click.option(
     "--at-least",
     type=click.Choice(LEVELS),
@@ -41,7 +44,9 @@ LEVELS = [*reversed(COLOURS)]
 @click.option("--report", type=click.Choice(["text", "json", "sarif"]), help="Text, if nothing is said.")
 @options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
-def command(image: str, at_least: str, report: str | None, limits: Given, as_json: bool) -> int:
+def command(
+    image: str, rootfs: str | None, at_least: str, report: str | None, limits: Given, as_json: bool
+) -> int:
     from ..audit import Severity, audit, finding_data, sarif
     from ..checks.runaway import LIMITS
     from ..survey import AUDITED, survey
@@ -51,7 +56,11 @@ def command(image: str, at_least: str, report: str | None, limits: Given, as_jso
 
     rendering = limits.for_rendering(LIMITS.seconds, LIMITS.total)
     surveyed = survey(
-        options.existing(image), limits.for_images(AUDITED), yaml=limits.for_reading(), rendering=rendering
+        options.existing(image),
+        limits.for_images(AUDITED),
+        rootfs=rootfs and options.existing(rootfs),
+        yaml=limits.for_reading(),
+        rendering=rendering,
     )
     findings = [finding for finding in audit(surveyed) if finding.severity >= Severity.named(at_least)]
     if report == "sarif":
