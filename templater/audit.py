@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pkgutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from hashlib import sha256
 from importlib import import_module
 from typing import Any
 
@@ -107,8 +109,8 @@ SCORES = {
 }
 
 
-def sarif(findings: Iterable[Finding], survey: Survey, version: str) -> dict[str, Any]:
-    """SARIF 2.1.0, as code scanning services read it."""
+def sarif(findings: Iterable[Finding], survey: Survey, version: str, image: str) -> dict[str, Any]:
+    """SARIF 2.1.0, as code scanning services read it. ``image`` is the URI of the image that was surveyed."""
     found = list(findings)
     known = {check.id: check for check in all_checks()}
     used = sorted({finding.check for finding in found})
@@ -121,44 +123,75 @@ def sarif(findings: Iterable[Finding], survey: Survey, version: str) -> dict[str
                     "driver": {
                         "name": "templater",
                         "version": version,
-                        "rules": [
-                            {
-                                "id": name,
-                                "shortDescription": {"text": known[name].about},
-                                "properties": {
-                                    "security-severity": SCORES[Severity.named(known[name].severity)],
-                                    "tags": ["security", *filter(None, [known[name].advisory])],
-                                },
-                            }
-                            for name in used
-                        ],
+                        "rules": [_sarif_rule(known[name]) for name in used],
                     }
                 },
-                "results": [_sarif_result(finding, used, survey) for finding in found],
+                "columnKind": "unicodeCodePoints",
+                "results": list(_sarif_results(found, used, survey, image)),
             }
         ],
     }
 
 
-def _sarif_result(finding: Finding, rules: list[str], survey: Survey) -> dict[str, Any]:
-    location: dict[str, Any] = {"artifactLocation": {"uri": _uri(finding, survey)}}
-    if finding.span is not None:
-        span = finding.span
-        location["region"] = {"startLine": span.line, "startColumn": span.column}
-    else:
-        location["region"] = {"startLine": 1}
-    advisory = f" ({finding.advisory})" if finding.advisory else ""
+def _sarif_rule(check: Check) -> dict[str, Any]:
+    severity = Severity.named(check.severity)
+    about = f"{check.about}.{f' It resembles {check.advisory}.' if check.advisory else ''}"
     return {
-        "ruleId": finding.check,
-        "ruleIndex": rules.index(finding.check),
-        "level": LEVELS[finding.severity],
-        "message": {"text": f"{finding.message}{advisory}"},
-        "locations": [{"physicalLocation": location}],
+        "id": check.id,
+        "shortDescription": {"text": check.about},
+        "fullDescription": {"text": about},
+        "help": {"text": f"{about} Severity: {severity.name.lower()}, unless a result says otherwise."},
+        "defaultConfiguration": {"level": LEVELS[severity]},
+        "properties": {
+            "security-severity": SCORES[severity],
+            "tags": ["security", *filter(None, [check.advisory])],
+        },
     }
 
 
-def _uri(finding: Finding, survey: Survey) -> str:
+def _sarif_results(
+    findings: list[Finding], rules: list[str], survey: Survey, image: str
+) -> Iterator[dict[str, Any]]:
+    seen: Counter[str] = Counter()
+    for finding in findings:
+        advisory = f" ({finding.advisory})" if finding.advisory else ""
+        hint = f"\nhint: {finding.hint}" if finding.hint else ""
+        uri = _uri(finding, survey, image)
+        # what tells a result from its likes in the next run, when lines may have moved
+        digest = sha256(
+            f"{uri}\n{finding.check}\n{finding.message}".encode("utf-8", "surrogateescape")
+        ).hexdigest()[:16]
+        seen[digest] += 1
+        yield {
+            "ruleId": finding.check,
+            "ruleIndex": rules.index(finding.check),
+            "level": LEVELS[finding.severity],
+            "message": {"text": f"{finding.message}{advisory}{hint}"},
+            "locations": [
+                {"physicalLocation": {"artifactLocation": {"uri": uri}, "region": _region(finding.span)}}
+            ],
+            "partialFingerprints": {"primaryLocationLineHash": f"{digest}:{seen[digest]}"},
+        }
+
+
+def _region(span: Span | None) -> dict[str, int]:
+    if span is None:
+        return {"startLine": 1}
+    end = span.source.span(max(span.start, span.end))
+    return {
+        "startLine": span.line,
+        "startColumn": span.column,
+        "endLine": end.line,
+        "endColumn": end.column,
+    }
+
+
+def _uri(finding: Finding, survey: Survey, image: str) -> str:
     from urllib.parse import quote
 
-    path = finding.span.source.name if finding.span is not None else f"{survey.name}/{finding.where}"
-    return quote(path.encode("utf-8", "surrogateescape"))
+    inside = finding.where if finding.span is None else finding.span.source.name[len(survey.name) :]
+    parts = [part for part in inside.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        return image  # a member's name may lead out of its image: the place of a finding does not
+    names = [quote(part.encode("utf-8", "surrogateescape")) for part in parts]
+    return "/".join((image, *names)).removeprefix("./")

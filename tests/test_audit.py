@@ -11,6 +11,7 @@ import pytest
 
 from templater.audit import Severity, all_checks, audit, sarif
 from templater.cli import main
+from templater.cli.audit import uri_of
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
 from templater.survey import AUDITED, survey
@@ -177,12 +178,81 @@ def test_sarif_is_what_code_scanning_reads(capfd):
         for r in run["results"]
         if r["ruleId"] == "target-outside"
     ]
-    assert places == [{"startLine": 47, "startColumn": 3}]
+    assert places == [{"startLine": 47, "startColumn": 3, "endLine": 47, "endColumn": 21}]
+
+
+def test_sarif_has_what_code_scanning_asks_for(monkeypatch, capfd):
+    monkeypatch.chdir(ROOT)
+    main(["audit", "./sample-images/../sample-images/broken/", "--report", "sarif"])
+    (run,) = json.loads(capfd.readouterr().out)["runs"]
+    assert run["columnKind"] == "unicodeCodePoints"
+    for rule in run["tool"]["driver"]["rules"]:
+        assert rule["shortDescription"]["text"] and rule["fullDescription"]["text"] and rule["help"]["text"]
+        assert rule["defaultConfiguration"]["level"] in ("note", "warning", "error")
+        assert 0 < float(rule["properties"]["security-severity"]) < 10
+    places = [
+        result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for result in run["results"]
+    ]
+    assert {place.rpartition("/")[0] for place in places} == {
+        "sample-images/broken", "sample-images/broken/templates"
+    }  # fmt: skip
+    told = [result["partialFingerprints"]["primaryLocationLineHash"] for result in run["results"]]
+    assert len(set(told)) == len(told)
+    assert any(
+        "\nhint: write the path from the container's root" in r["message"]["text"] for r in run["results"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("here", "image", "place"),
+    [
+        ("", "sample-images/broken", "sample-images/broken/metadata.yaml"),
+        ("sample-images/broken", ".", "metadata.yaml"),
+        ("sample-images/alpine", "../broken", f"file://{BROKEN}/metadata.yaml"),
+    ],
+)
+def test_places_in_sarif_are_relative_to_the_working_directory(monkeypatch, capfd, here, image, place):
+    monkeypatch.chdir(ROOT / here)
+    main(["audit", image, "--report", "sarif", "--at-least", "critical"])
+    results = json.loads(capfd.readouterr().out)["runs"][0]["results"]
+    uris = {r["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for r in results}
+    assert uris == {place}
+
+
+def test_results_are_told_from_each_other_wherever_their_lines_move(tmp_path):
+    rules = "templates:\n  /../a: {when: [create], template: t}\n  /../b: {when: [create], template: t}\n"
+
+    def told(text):
+        (tmp_path / "metadata.yaml").write_text(text)
+        surveyed = survey(str(tmp_path))
+        results = sarif(audit(surveyed), surveyed, "1", uri_of(surveyed.name))["runs"][0]["results"]
+        return [result["partialFingerprints"] for result in results if result["ruleId"] == "target-outside"]
+
+    before = told(rules)
+    assert len(before) == 2 and before[0] != before[1]
+    assert told("# moved\n" + rules) == before
+
+
+@pytest.mark.parametrize("name", ["../../etc/x", "/etc/x", "a b%c", "\udcff"])
+def test_a_place_in_sarif_is_the_image_or_in_it(tmp_path, name):
+    import urllib.parse
+
+    with tarfile.open(tmp_path / "image.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo(name))
+        tar.addfile(tarfile.TarInfo(name))
+    surveyed = survey(str(tmp_path / "image.tar"))
+    results = sarif(audit(surveyed), surveyed, "1", uri_of(surveyed.name))["runs"][0]["results"]
+    assert results
+    for result in results:
+        uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+        path = urllib.parse.unquote(urllib.parse.urlsplit(uri).path, errors="surrogateescape")
+        assert uri.startswith("file:///") and f"{path}/".startswith(f"{tmp_path}/image.tar/")
+        assert ".." not in path.split("/")
 
 
 def test_sarif_of_nothing_is_valid_too():
     surveyed = survey(str(ROOT / "sample-images" / "netplan"))
-    assert sarif([], surveyed, "1")["runs"][0]["results"] == []
+    assert sarif([], surveyed, "1", "image")["runs"][0]["results"] == []
 
 
 def test_no_value_of_a_secret_is_in_a_report(tmp_path, capfd):
@@ -212,6 +282,6 @@ def test_a_template_without_end_is_named_with_its_image(tmp_path):
     surveyed = survey(str(tmp_path))
     found = [finding for finding in audit(surveyed) if finding.check == "runaway"]
     assert [finding.place.startswith(f"{tmp_path}/templates/t:2:") for finding in found] == [True]
-    results = sarif(found, surveyed, "1")["runs"][0]["results"]
+    results = sarif(found, surveyed, "1", uri_of(surveyed.name))["runs"][0]["results"]
     uri = results[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
-    assert uri == f"{tmp_path}/templates/t"
+    assert uri == f"file://{tmp_path}/templates/t"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -66,13 +67,23 @@ def command(
     if report == "sarif":
         from .. import __version__
 
-        output.write_json(sarif(findings, surveyed, __version__))
+        output.write_json(sarif(findings, surveyed, __version__, uri_of(image)))
     elif as_json or report == "json":
         output.write_json({"image": image, "findings": [finding_data(finding) for finding in findings]})
     else:
         show(findings)
         output.say(summary(image, findings))
     return 1 if findings else 0
+
+
+def uri_of(path: str) -> str:
+    """Relative where the path lies below the working directory, as in a repository's checkout."""
+    from urllib.parse import quote
+
+    relative = os.path.relpath(path)
+    if relative.split("/")[0] == "..":
+        return "file://" + quote(os.fsencode(os.path.abspath(path)))
+    return quote(os.fsencode(relative))
 
 
 def show(findings: list[Finding]) -> None:
