@@ -123,9 +123,11 @@ def create(
 ) -> int:
     from ..image import open_image
     from ..image.edit import NewRule, add_rule
+    from ..resolve import clean
 
     if not path.strip("/"):
         raise UsageError(f"'{path}' is no path of a file", hint="the file to write, such as /etc/motd")
+    clean(path)  # what no host would write to is refused here, not at the first start
     answer = open_image(src).read_templates([name])[name]
     if answer.error is not None:
         raise answer.error

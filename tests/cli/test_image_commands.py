@@ -53,6 +53,15 @@ def test_a_rule_for_no_file_at_all_is_refused(image, typed, path):
     assert (image / "metadata.yaml").read_bytes() == before
 
 
+@pytest.mark.parametrize("path", ["../etc/motd", "/etc/../../x", ".", "/a/..", "/" + "x" * 300])
+def test_a_rule_for_a_path_that_no_host_writes_is_refused(image, typed, path):
+    before = (image / "metadata.yaml").read_bytes()
+    code, _, said = typed(*creation(image, path=path), given=b"x")
+    assert (code, f"target path '{path[:40]}" in said) == (3, True)
+    assert (image / "metadata.yaml").read_bytes() == before
+    assert not (image / "templates" / "motd.tpl").exists()
+
+
 def test_a_template_that_does_not_compile_is_warned_of_with_its_place(image, typed):
     code, _, said = typed(*creation(image), given=b"one\n{% if %}")
     assert code == 0
