@@ -758,6 +758,38 @@ RECORDED = {
 }
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
+def test_mksquashfs_does_not_outlive_a_killed_build(image_directory, tmp_path):
+    """It waits for ever behind a stream that is cut short; this one does so at once."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/mksquashfs"
+    program.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 300\n")
+    program.chmod(0o755)
+    (image_directory / "rootfs/large").write_bytes(bytes(1 << 20))  # more than a pipe holds
+    words = ["image", "build", str(image_directory), "-o", str(tmp_path / "i"), "--format", "split"]
+    build_ = subprocess.Popen(
+        [sys.executable, "-m", "templater", *words, "--rootfs", "squashfs"],
+        env={**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"},
+        cwd=ROOT,
+    )
+    pid = ""
+    until = time.monotonic() + 60
+    while not pid and time.monotonic() < until:
+        time.sleep(0.02)
+        pid = (tmp_path / "pid").read_text().strip() if (tmp_path / "pid").exists() else ""
+    build_.kill()
+    build_.wait()
+    status = Path(f"/proc/{pid}/status")
+    try:
+        until = time.monotonic() + 20
+        while status.exists() and "zombie" not in status.read_text() and time.monotonic() < until:
+            time.sleep(0.02)
+        assert pid and (not status.exists() or "zombie" in status.read_text())
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), 9)
+
+
 @root_only
 @pytest.mark.parametrize("compression", RECORDED)
 def test_every_python_on_every_machine_builds_the_same_bytes(tmp_path, compression, monkeypatch):
