@@ -34,7 +34,9 @@ def test_a_state_cut_short_is_an_ordinary_error_also_where_json_was_never_import
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="guided fuzzing: pip install atheris")
+@pytest.mark.skipif(
+    importlib.util.find_spec("atheris") is None, reason="NOT RUN: guided fuzzing needs atheris"
+)
 @pytest.mark.parametrize("name", TARGETS)
 def test_nothing_but_answers_and_our_errors(name: str) -> None:
     done = run(name, SECONDS)
