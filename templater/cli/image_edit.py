@@ -70,6 +70,8 @@ def check(before: Source, after: Source, *, force: bool) -> None:
     except TemplaterError:
         return  # it is being mended
     for name in ("architecture", "creation_date"):
+        if getattr(old, name) and not getattr(new, name):
+            raise RefusedError(f"the image would have no {name}: the daemons refuse such an image")
         if getattr(old, name) != getattr(new, name) and not force:
             raise RefusedError(
                 f"{name} would change from '{getattr(old, name)}' to '{getattr(new, name)}'",

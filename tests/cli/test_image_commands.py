@@ -45,6 +45,18 @@ def test_a_mode_is_octal_with_three_digits_or_a_zero_in_front(image, typed, mode
     assert typed(*creation(image, "--mode", mode), given=b"x")[0] == 0
 
 
+@pytest.mark.parametrize("force", [(), ("--force",)], ids=" ".join)
+@pytest.mark.parametrize("name", ["architecture", "creation_date"])
+def test_an_image_that_no_daemon_would_import_is_not_made_by_an_edit(image, typed, name, force):
+    before = (image / "metadata.yaml").read_bytes()
+    without = b"".join(
+        line for line in before.splitlines(keepends=True) if not line.startswith(f"{name}:".encode())
+    )
+    code, _, said = typed("image", "edit", image, *force, given=without)
+    assert (code, f"no {name}: the daemons refuse such an image" in said) == (3, True)
+    assert (image / "metadata.yaml").read_bytes() == before
+
+
 @pytest.mark.parametrize("path", ["", "/", "//"])
 def test_a_rule_for_no_file_at_all_is_refused(image, typed, path):
     before = (image / "metadata.yaml").read_bytes()
