@@ -76,6 +76,8 @@ def build(
     before everything is written.
     """
     kind = compression_named(packing.compression)
+    if target == "-":
+        raise UsageError("an image is written to a file, not to standard output", hint="./- is one")
     if target.endswith("/"):
         _make_directory(target)
     directory = target if os.path.isdir(target) else os.path.dirname(target)

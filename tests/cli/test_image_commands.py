@@ -57,6 +57,15 @@ def test_an_image_that_no_daemon_would_import_is_not_made_by_an_edit(image, type
     assert (image / "metadata.yaml").read_bytes() == before
 
 
+def test_standard_output_is_no_place_for_an_image(image, typed, monkeypatch):
+    (image / "rootfs").mkdir(exist_ok=True)
+    monkeypatch.chdir(image)
+    for words in (("build", image, "-o", "-"), ("export", image, "-")):
+        code, _, said = typed("image", *words)
+        assert (code, "an image is written to a file" in said) == (2, True)
+        assert not (image / "-").exists()
+
+
 @pytest.mark.parametrize("path", ["", "/", "//"])
 def test_a_rule_for_no_file_at_all_is_refused(image, typed, path):
     before = (image / "metadata.yaml").read_bytes()
