@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shlex
+import stat
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -62,11 +63,16 @@ class Output:
         """A path by which another program can write the file while it has no name."""
         return self._hidden or f"/proc/self/fd/{self.fd}"
 
-    def publish(self, path: str, *, replace: bool = False, mode: int | None = None) -> None:
-        """Give the file its name, once its bytes are on the disk; UsageError if the name is taken."""
+    def publish(self, path: str, *, replace: bool = False, like: os.stat_result | None = None) -> None:
+        """Give the file its name, once its bytes are on the disk; UsageError if the name is taken.
+
+        ``like``: with the mode of this file, and its owner if we may.
+        """
         with self._naming(path):
-            if mode is not None:
-                os.fchmod(self.fd, mode)
+            if like is not None:
+                with contextlib.suppress(PermissionError):
+                    os.fchown(self.fd, like.st_uid, like.st_gid)
+                os.fchmod(self.fd, stat.S_IMODE(like.st_mode))
             os.fsync(self.fd)
         self.name(path, replace=replace)
 

@@ -57,13 +57,14 @@ def replace(
     if os.path.isdir(path):
         _replace_in_directory(path, {**changes, **added})
         return Fingerprints()
-    with Output(os.path.dirname(path)) as output:
+    place = os.path.realpath(path)  # a link stays one: what it names is changed
+    with Output(os.path.dirname(place)) as output:
         unified = _repack(path, changes, added, output, limits, progress)
         if unified:
             found = Fingerprints(*_fingerprints(path, output.fd, None))
         else:
             found = Fingerprints(*_fingerprints(path, output.fd, rootfs)) if rootfs else Fingerprints()
-        output.publish(path, replace=True, mode=stat.S_IMODE(os.stat(path).st_mode))
+        output.publish(place, replace=True, like=os.stat(place))
     return found
 
 

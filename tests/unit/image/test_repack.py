@@ -82,6 +82,26 @@ def test_templates_come_and_go(tmp_path):
     assert names_of(path) == ["rootfs", "metadata.yaml", "templates"]
 
 
+def test_a_tarball_behind_a_link_is_changed_and_the_link_stays(tmp_path):
+    (tmp_path / "store").mkdir()
+    tarball(tmp_path / "store/image.tar", [("metadata.yaml", METADATA)])
+    (tmp_path / "link.tar").symlink_to("store/image.tar")
+    replace(str(tmp_path / "link.tar"), {"metadata.yaml": b"architecture: x86_64\ncreation_date: 2\n"})
+    assert os.readlink(tmp_path / "link.tar") == "store/image.tar"
+    assert open_image(tmp_path / "store/image.tar").read_metadata().text.endswith("creation_date: 2\n")
+    assert sorted(os.listdir(tmp_path)) == ["link.tar", "store"]
+
+
+@root_only
+def test_a_tarball_keeps_its_owner_and_its_mode(tmp_path):
+    tarball(tmp_path / "image.tar", [("metadata.yaml", METADATA)])
+    os.chown(tmp_path / "image.tar", 1234, 5678)
+    (tmp_path / "image.tar").chmod(0o640)
+    replace(str(tmp_path / "image.tar"), {"metadata.yaml": b"architecture: x86_64\ncreation_date: 2\n"})
+    found = (tmp_path / "image.tar").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (1234, 5678, 0o640)
+
+
 def untouched(path, change):
     before = (path.read_bytes(), path.stat().st_ino, sorted(p.name for p in path.parent.iterdir()))
     with pytest.raises(TemplaterError) as caught:
