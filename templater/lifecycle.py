@@ -24,7 +24,7 @@ def passes(pending: str) -> "tuple[str, ...]":
 def pending_after(pending: str, trigger: str) -> str:
     """What is pending once ``trigger`` has happened to an instance.
 
-    A copy owes ``copy`` and a rebuilt instance ``create``, whatever was pending; a rename never
+    ``create`` and ``copy`` make a new instance, that owes this whatever was pending; a rename never
     displaces what came before it.
     """
     return pending or trigger if trigger == "rename" else trigger
@@ -87,11 +87,9 @@ class Life:
         return self._with(pending="" if lost else None, running=False)
 
     def stopped(self) -> "Life":
+        if not self.running:
+            raise UsageError("a stopped instance can't be stopped")
         return self._with(running=False)
-
-    def rebooted(self) -> "Life":
-        """The guest restarted itself: the ``start`` pass runs again."""
-        return self._with(running=True)
 
     def renamed(self) -> "Life":
         if self.running:
@@ -107,7 +105,20 @@ class Life:
     def rebuilt(self) -> "Life":
         if self.running:
             raise UsageError("a running instance can't be rebuilt", hint="stop it first")
-        return self._with(pending=pending_after(self.pending, "create"))
+        return self._with(pending=self.pending or "create")  # the same instance: the first one wins
+
+    def published(self, snapshot: str = "") -> None:
+        """Publishing leaves an instance as it is, if it can be: a snapshot always, itself when stopped."""
+        if snapshot:
+            self._known(snapshot)
+        elif self.running:
+            raise UsageError("a running instance can't be published", hint="stop it first")
+
+    def refreshed(self) -> "Life":
+        """A copy brought up to date owes nothing: what it owed is not in what it is brought to."""
+        if self.running:
+            raise UsageError("a running instance can't be refreshed", hint="stop it first")
+        return self._with(pending="")
 
     def exported(self) -> "Life":
         """What a backup holds; importing it, under whatever name, owes what the original owed."""
@@ -123,8 +134,8 @@ class Life:
         return self._with(snapshots={**self.snapshots, name: self.pending})
 
     def restored(self, name: str) -> "Life":
-        """The pending trigger comes back as it was; a later one is dropped."""
-        return self._with(pending=self._known(name))
+        """The pending trigger comes back as it was; a later one is dropped. A running one is stopped."""
+        return self._with(pending=self._known(name), running=False)
 
     def _known(self, name: str) -> str:
         try:

@@ -34,24 +34,31 @@ ARCHITECTURES = frozenset(
     )
 )
 
+#: what a daemon notes of an instance's last start; a copy has had none
+OF_A_START = ("volatile.last_state.power", "volatile.last_state.ready")
+
 VERBS = {
     "create": "a new instance; only of use as the first step, where it is what happens anyway",
     "start": "the pending trigger, then start",
     "stop": "nothing is rendered",
     "restart": "stop, then start",
-    "reboot": "the guest restarts itself: start",
+    "reboot": "the guest restarts itself: start; the pending trigger before it, if one was set by hand",
     "copy": "copy=NAME: a second instance; copy=NAME/SNAPSHOT from a snapshot",
     "rename": "rename=NAME",
     "rebuild": "the root filesystem from the image again",
     "snapshot": "snapshot=NAME",
     "restore": "restore=NAME",
-    "publish": "publish=NAME: an image of the instance as it is, and a new instance NAME from it",
+    "publish": "publish=NAME: an image of the instance as it is, and a new instance NAME from it,"
+    " with the profiles alone;"
+    " publish=NAME/SNAPSHOT from a snapshot",
     "export": "export=NAME: a backup, imported again as NAME",
     "c": "c:KEY=VALUE: a configuration key of the instance; c:KEY= takes it away",
 }
 
 
-_NAMED = ("copy", "rename", "snapshot", "restore", "publish", "export")
+#: what is spoken of afterwards is the instance that is named behind these
+_MAKING = ("copy", "rename", "publish", "export")
+_NAMED = (*_MAKING, "snapshot", "restore")
 #: how the steps are written
 _FORMS = [f"{verb}=NAME" if verb in _NAMED else "c:KEY=VALUE" if verb == "c" else verb for verb in VERBS]
 
@@ -120,12 +127,17 @@ class Report:
     plan: Plan | None = None
     changes: tuple[Change, ...] = ()
     error: TemplaterError | None = None
+    #: the instance was ephemeral, and is no more
+    gone: bool = False
 
     @property
     def note(self) -> str:
         """The step in one sentence."""
         if self.error is not None:
-            return f"{self.name}: {self.step.verb} fails: {self.error}"
+            gone = " (it was ephemeral and is gone)" if self.gone else ""
+            return f"{self.name}: {self.step.verb} fails{gone}: {self.error}"
+        if self.gone:
+            return f"{self.name}: {self.step.verb}: nothing is rendered; it was ephemeral and is gone"
         if self.plan is not None:
             count = len(self.changes)
             written = f"{count} file{'s' if count > 1 else ''}" if count else "nothing"
@@ -209,25 +221,31 @@ class Simulation:
         try:
             plan = self._take(step, name)
         except TemplaterError as error:
-            pending = self.subjects[name].life.pending if name in self.subjects else ""
-            return Report(step, name, pending, getattr(error, "plan", None), (), error)
-        after = self.subjects.get(name) or self.subjects[self.at_hand]
+            left = self.subjects.get(name)
+            plan = getattr(error, "plan", None)
+            gone = left is None and plan is not None
+            return Report(step, name, "" if left is None else left.life.pending, plan, (), error, gone)
+        if step.verb in _MAKING:
+            name = step.argument.partition("/")[0]
+        left = self.subjects.get(name)  # none: an ephemeral one that was stopped
         changes = tuple(plan.files()) if plan is not None else ()
-        return Report(step, after.instance.name, after.life.pending, plan, changes)
+        return Report(step, name, "" if left is None else left.life.pending, plan, changes, gone=left is None)
 
     def _take(self, step: Step, name: str) -> Plan | None:
         argument = step.argument
-        if step.verb in ("start", "restart", "reboot"):
-            if step.verb == "restart":
-                self.stop(name)
+        if step.verb in ("start", "reboot"):
             return self.start(name, reboot=step.verb == "reboot")
+        if step.verb == "restart":
+            return self.restart(name)
         if step.verb == "copy":
             new, _, snapshot = argument.partition("/")
             self.copy(name, new, snapshot)
         elif step.verb == "rename":
             self.rename(name, argument)
         elif step.verb == "publish":
-            self.create(_renamed(self.find(name).instance, argument), self.publish(name))
+            new, _, snapshot = argument.partition("/")
+            folder = self.publish(name, snapshot)
+            self.create(_made_of(self.find(name).instance, new), folder)
         elif step.verb == "export":
             self.import_(self.export(name), argument)
         elif step.verb == "snapshot":
@@ -264,19 +282,28 @@ class Simulation:
         self._add(Subject(instance, folder.copy(), created(), folder))
 
     def start(self, name: str, *, reboot: bool = False) -> Plan:
-        """The passes that are due; nothing is written unless all of both can be."""
-        subject = self.find(name)
-        if subject.life.running and not reboot:
-            raise UsageError(f"'{printable(name)}' is running already")
-        triggers = ("start",) if reboot else subject.life.passes
-        plan = self.plan(subject, triggers)
+        """The passes that are due; nothing is written unless all of both can be.
+
+        ``reboot``: the guest restarts itself, which is a start like any other.
+        """
+        subject = self.startable(name, reboot=reboot)
+        plan = self.plan(subject, subject.life.passes)
         if plan.failed:
-            subject.life = subject.life.start_failed()
+            self._ended(subject, subject.life.start_failed())
             raise StartError(plan)
         for change in (plan.as_agent() if plan.instance.is_vm else plan).files():
             subject.folder.rootfs.carry_out(change)
-        subject.life = subject.life.rebooted() if reboot else subject.life.started()
+        subject.life = subject.life.started()
         return plan
+
+    def startable(self, name: str, *, reboot: bool = False) -> Subject:
+        """The instance, if it is stopped; for a reboot, if it is running."""
+        subject = self.find(name)
+        if subject.life.running and not reboot:
+            raise UsageError(f"'{printable(name)}' is running already")
+        if reboot and not subject.life.running:
+            raise UsageError(f"'{printable(name)}' is not running")
+        return subject
 
     def plan(self, subject: Subject, triggers: tuple[str, ...]) -> Plan:
         return plan_of_image(
@@ -292,20 +319,39 @@ class Simulation:
             reading=self.reading,
         )
 
-    def stop(self, name: str) -> None:
+    def restart(self, name: str) -> Plan:
+        """Even an ephemeral instance is there afterwards."""
         subject = self.find(name)
         subject.life = subject.life.stopped()
+        return self.start(name)
+
+    def stop(self, name: str) -> None:
+        """An ephemeral instance is gone with it."""
+        subject = self.find(name)
+        self._ended(subject, subject.life.stopped())
+
+    def _ended(self, subject: Subject, life: Life) -> None:
+        subject.life = life
+        if subject.instance.ephemeral:
+            del self.subjects[subject.instance.name]
 
     def copy(self, name: str, new: str, snapshot: str = "", *, refresh: bool = False) -> None:
-        """``refresh`` brings an existing copy up to date: what it owes stays as it is."""
+        """A copy is ephemeral only if it is asked to be. ``refresh`` brings an existing one up to date,
+        its configuration included, or makes one; neither owes anything."""
         source = self.find(name)
         life = source.life.copied(snapshot)
         instance, folder = source.snapshots[snapshot] if snapshot else (source.instance, source.folder)
-        if refresh and new in self.subjects:
-            self.subjects[new].folder = folder.copy()
-            return
         snapshots = {} if snapshot else dict(source.snapshots)
-        self._add(Subject(_renamed(instance, new), folder.copy(), life, source.origin, snapshots))
+        config = {key: value for key, value in instance.config.items() if key not in OF_A_START}
+        copy = Subject(
+            _changed(instance, new, config, ephemeral=False), folder.copy(), life, source.origin, snapshots
+        )
+        if refresh:
+            if new in self.subjects:
+                self.subjects[new].life.refreshed()
+                del self.subjects[new]
+            copy.life = life.refreshed()
+        self._add(copy)
 
     def rename(self, name: str, new: str) -> None:
         subject = self.find(name)
@@ -332,14 +378,16 @@ class Simulation:
         """A running instance is stopped, restored and started again."""
         subject = self.find(name)
         running = subject.life.running
-        subject.life = subject.life.stopped().restored(snapshot)
+        subject.life = subject.life.restored(snapshot)
         instance, folder = subject.snapshots[snapshot]
         subject.instance, subject.folder = _renamed(instance, name), folder.copy()
         return self.start(name) if running else None
 
-    def publish(self, name: str) -> Folder:
-        """An image of the instance as it is: its own templates, edited or not."""
-        return self.find(name).folder.copy()
+    def publish(self, name: str, snapshot: str = "") -> Folder:
+        """An image of the instance, or of a snapshot, as it is: its own templates, edited or not."""
+        subject = self.find(name)
+        subject.life.published(snapshot)
+        return (subject.snapshots[snapshot][1] if snapshot else subject.folder).copy()
 
     def export(self, name: str) -> Subject:
         subject = self.find(name)
@@ -351,7 +399,14 @@ class Simulation:
         )
 
     def import_(self, backup: Subject, name: str) -> None:
-        self._add(replace(backup, instance=_renamed(backup.instance, name), folder=backup.folder.copy()))
+        self._add(
+            replace(
+                backup,
+                instance=_renamed(backup.instance, name),
+                folder=backup.folder.copy(),
+                snapshots=dict(backup.snapshots),
+            )
+        )
 
     def set(self, name: str, key: str, value: str) -> None:
         """A configuration key; an empty value takes it away."""
@@ -445,12 +500,19 @@ def _configured(instance: Instance, config: Mapping[str, str]) -> Instance:
     return _changed(instance, instance.name, config)
 
 
-def _changed(instance: Instance, name: str, config: Mapping[str, str]) -> Instance:
+def _made_of(instance: Instance, name: str) -> Instance:
+    """A new instance of what was published: the other one's own configuration is not in an image."""
+    return Instance(name, instance.type, instance.architecture, profiles=instance.profiles)
+
+
+def _changed(
+    instance: Instance, name: str, config: Mapping[str, str], *, ephemeral: bool | None = None
+) -> Instance:
     return Instance(
         name,
         instance.type,
         instance.architecture,
-        instance.ephemeral,
+        instance.ephemeral if ephemeral is None else ephemeral,
         config,
         instance.devices,
         instance.profiles,

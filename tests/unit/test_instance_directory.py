@@ -150,4 +150,4 @@ def test_a_recorded_trigger_waits_for_the_next_start(tmp_path):
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     assert record(str(tmp_path), "copy", "web2") == State("copy", "web2")
     assert record(str(tmp_path), "rename", "web3") == State("copy", "web3"), "the first one wins"
-    assert record(str(tmp_path), "create") == State("create", "web3"), "a rebuild starts over"
+    assert record(str(tmp_path), "create") == State("create", "web3"), "a new instance"

@@ -42,6 +42,31 @@ def test_rebuilding_owes_create() -> None:  # 18
     assert created().started().stopped().rebuilt().pending == "create"
 
 
+def test_a_rebuild_before_the_next_start_displaces_nothing() -> None:  # observed on Incus 6.0.4
+    assert created().started().stopped().renamed().rebuilt().pending == "rename"
+    assert created().copied().rebuilt().pending == "copy"
+
+
+def test_what_is_stopped_is_not_stopped_again() -> None:
+    with pytest.raises(UsageError, match="stopped"):
+        created().stopped()
+
+
+def test_a_running_instance_is_published_by_its_snapshots_alone() -> None:
+    running = created().started().snapshotted("s0")
+    running.published("s0")
+    with pytest.raises(UsageError, match="can't be published"):
+        running.published()
+    with pytest.raises(UsageError, match="no snapshot 'nope'"):
+        running.published("nope")
+
+
+def test_a_refreshed_copy_owes_nothing() -> None:  # 170
+    assert created().copied().refreshed().pending == ""
+    with pytest.raises(UsageError, match="running"):
+        created().copied().started().refreshed()
+
+
 def test_a_snapshot_brings_back_what_was_pending() -> None:  # 17, 184
     never_started = created().snapshotted("s0").started().stopped()
     assert never_started.restored("s0").pending == "create"

@@ -129,10 +129,77 @@ def test_a_reboot_runs_start_alone() -> None:  # 22
     assert files(life("start", "c:user.foo=after", "reboot"))["/etc/st"].endswith("foo=after")
 
 
+def test_a_reboot_runs_what_was_set_by_hand_before() -> None:
+    simulation = life("start", "c:volatile.apply_template=copy", "reboot")
+    assert "/etc/co" in files(simulation) and simulation.find("c1").life.pending == ""
+
+
+def test_an_ephemeral_instance_is_gone_when_it_stops() -> None:
+    simulation = Simulation(INCUS)
+    simulation.create(Instance("c1", ephemeral=True), PaperFolder(Paper(), rootfs()))
+    steps = ("start", "restart", "reboot", "copy=c2", "stop", "start")
+    reports = [simulation.take(parse_step(step)) for step in steps]
+    assert [report.error for report in reports[:5]] == [None] * 5
+    assert reports[4].note == "c1: stop: nothing is rendered; it was ephemeral and is gone"
+    assert "no instance 'c1'" in str(reports[5].error)
+    assert not simulation.find("c2").instance.ephemeral
+
+
+def test_an_ephemeral_instance_does_not_survive_a_failed_start() -> None:
+    simulation = Simulation(INCUS)
+    simulation.create(Instance("c1", ephemeral=True), PaperFolder(Paper(template="{{ x|nope }}"), rootfs()))
+    report = simulation.take(parse_step("start"))
+    assert report.note.startswith("c1: start fails (it was ephemeral and is gone): ")
+    assert not simulation.subjects
+
+
+def test_a_published_snapshot_is_as_it_was_then() -> None:
+    simulation = life("snapshot=s0", "start", "publish=c2/s0", "c2:start")
+    assert set(files(simulation, "c2")) == {"/etc/cr", "/etc/st"}
+    assert files(life("start", "snapshot=s0", "publish=c2/s0"), "c2") != {}
+
+
+def test_an_image_holds_no_configuration_of_the_instance() -> None:
+    simulation = life("c:user.foo=bar", "start", "stop", "publish=c2", "c2:start")
+    assert files(simulation, "c2")["/etc/cr"] == "trigger=create name=c2 foo=none"
+
+
+def test_a_copy_knows_nothing_of_its_originals_last_start() -> None:
+    simulation = life("c:volatile.last_state.power=RUNNING", "c:user.foo=bar", "copy=c2")
+    config = simulation.find("c2").instance.config
+    assert "volatile.last_state.power" not in config and config["user.foo"] == "bar"
+
+
+@pytest.mark.parametrize(
+    ("step", "note"),
+    [
+        ("copy=c2", "c2: copy: nothing is rendered; the next start runs copy"),
+        ("rename=c2", "c2: rename: nothing is rendered; the next start runs rename"),
+        ("export=c2", "c2: export: nothing is rendered"),
+        ("publish=c2", "c2: publish: nothing is rendered; the next start runs create"),
+        ("snapshot=s0", "c1: snapshot: nothing is rendered"),
+    ],
+)
+def test_a_report_speaks_of_the_instance_that_a_step_made(step: str, note: str) -> None:
+    simulation = life("start", "stop")
+    report = simulation.take(parse_step(step))
+    assert report.note == note
+
+
+def test_renaming_another_instance_is_reported_of_that_one() -> None:
+    report = life("copy=c2").take(parse_step("c2:rename=c9"))
+    assert (report.name, report.pending) == ("c9", "copy")
+
+
 def test_refreshing_a_copy_owes_nothing_new() -> None:  # 170
     simulation = life("copy=c2", "c2:start", "c2:stop")
     simulation.copy("c1", "c2", refresh=True)
     assert simulation.find("c2").life.pending == "" and files(simulation, "c2") == {}
+    simulation.set("c1", "user.foo", "new")
+    simulation.copy("c1", "c2", refresh=True)
+    assert simulation.find("c2").instance.config["user.foo"] == "new"
+    simulation.copy("c1", "c3", refresh=True)
+    assert simulation.find("c3").life.pending == ""
 
 
 def test_image_properties_and_the_pending_trigger_are_configuration() -> None:
@@ -215,6 +282,11 @@ def test_what_is_no_step_is_told(text: str) -> None:
         (["c3:start"], "no instance 'c3'"),
         (["copy=c1"], "instance 'c1' already"),
         (["restore=s"], "no snapshot 's'"),
+        (["stop"], "can't be stopped"),
+        (["restart"], "can't be stopped"),
+        (["reboot"], "'c1' is not running"),
+        (["start", "publish=c2"], "can't be published"),
+        (["publish=c2/s0"], "no snapshot 's0'"),
         (["start", "create"], "only the first step"),
     ],
 )
