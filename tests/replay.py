@@ -19,8 +19,8 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from posixpath import normpath
 from typing import Any
@@ -30,6 +30,7 @@ from templater.deviations import explanations
 from templater.errors import HostError, InputError, MetadataError, RefusedError, TemplaterError, UsageError
 from templater.hosts import Host
 from templater.instance import Instance, Profile
+from templater.lifecycle import Life
 from templater.metadata import Metadata, Rule
 from templater.metadata_yaml import read_metadata
 from templater.outcomes import Due, Surroundings, Verdict, World, due_of, passes_of, start
@@ -171,6 +172,18 @@ class Machine:
         return self.outside.read(path, limit)
 
 
+class OurSimulation(Simulation):
+    """What we do; ``looked`` is called before anything is rendered."""
+
+    def __init__(self, host: Host, looked: "Callable[[Simulation], None]") -> None:
+        super().__init__(host)
+        self.looked = looked
+
+    def start(self, name: str, *, reboot: bool = False) -> Plan:
+        self.looked(self)
+        return super().start(name, reboot=reboot)
+
+
 class HostSimulation(Simulation):
     """What the host does, as predicted; ``choose`` picks one of several ways a start may end."""
 
@@ -179,18 +192,16 @@ class HostSimulation(Simulation):
     begun: frozenset[str] = frozenset()
     #: targets whose text only the host can give: our renderer refuses them as too large
     unknown: frozenset[str] = frozenset()
-    choose: "Callable[[list[HostStart]], HostStart] | None" = None
+    choose: "Callable[[str, list[HostStart]], HostStart] | None" = None
 
     def start(self, name: str, *, reboot: bool = False) -> Plan:
-        subject = self.find(name)
-        if subject.life.running and not reboot:
-            raise UsageError("running already")
-        triggers = ("start",) if reboot else subject.life.passes
-        starts = list(self.ways(subject, triggers))
-        chosen = self.choose(starts) if self.choose is not None else starts[0]
+        subject = self.startable(name, reboot=reboot)
+        starts = list(self.ways(subject, subject.life.passes))
+        chosen = self.choose(name, starts) if self.choose is not None else starts[0]
         subject.folder, subject.life = chosen.folder, chosen.life
         self.begun |= {name}
         if chosen.verdict.result in ("fails", "hangs"):
+            self._ended(subject, chosen.life)
             raise HostError(chosen.verdict.error)
         return chosen.plan
 
@@ -310,7 +321,7 @@ class Replay:
         self.case = case
         self.host = host
         self.shifted = case["id"].startswith("shifted_")
-        self.ours = Simulation(host)
+        self.ours = OurSimulation(host, self.note)
         self.theirs = HostSimulation(host)
         self.theirs.shifted = self.shifted
         self.outside = MemoryRootfs({WORK + "/run": Entry(DIRECTORY, 0o755)})
@@ -318,7 +329,10 @@ class Replay:
         self.images: dict[str, Tree] = {}
         self.backups: dict[str, Subject] = {}
         self.profiles: dict[str, Profile] = {"default": Profile("default", {}, DEVICES)}
+        #: what the guests have asked for, and the daemon has not done yet
         self.rebooting: list[str] = []
+        self.leaving: list[str] = []
+        self.paused: set[str] = set()
         #: a start that hangs goes on whenever somebody opens the other end: that is not replayed
         self.hangs = False
         #: the names of the deviations that were at work
@@ -349,10 +363,14 @@ class Replay:
         step = observed["step"]
         what = f"step {number} {step!r:.120}"
         ways: list[HostStart] = []
-        self.theirs.choose = lambda starts: ways.extend(starts) or self.closest(starts, observed)
-        self.last_plan, before = None, self.states(self.ours)
-        theirs_error = self.do(self.theirs, step)
-        ours_error = self.do(self.ours, step)
+        self.theirs.choose = lambda name, starts: ways.extend(starts) or self.closest(name, starts, observed)
+        self.last_plan = None
+        self.note(self.ours)
+        self.let_guests_go(observed)
+        paused = set(self.paused)
+        theirs_error = self.do(self.theirs, observed)
+        self.paused = paused
+        ours_error = self.do(self.ours, observed)
         probe = step[0] in ("sh", "exec", "sleep") or observed["rc"] == "timeout"
         failed = observed["rc"] != 0
         if not probe:
@@ -369,8 +387,27 @@ class Replay:
         mine = self.states(self.ours)
         if mine == expected and (probe or (ours_error is not None) == failed):
             return
-        self.explain(what, ours_error, before, mine, expected, host_failed=theirs_error is not None)
+        self.explain(what, ours_error, self.before, mine, expected, host_failed=theirs_error is not None)
         self.ours.subjects = {name: twin(subject) for name, subject in self.theirs.subjects.items()}
+
+    def note(self, simulation: Simulation) -> None:
+        """What a start of ours that fails has to leave as it is."""
+        self.before = self.states(simulation)
+
+    def let_guests_go(self, observed: Mapping[str, Any]) -> None:
+        """What guests asked for happens while the recorder goes on: it is done when it is seen to be."""
+        for name in list(self.rebooting):
+            if (observed["after"] or {}).get(name, {}).get("status") == "Running":
+                self.rebooting.remove(name)
+                for simulation in (self.theirs, self.ours):
+                    self.last_error = self.attempt(
+                        simulation, lambda each=simulation, name=name: self.start(each, name, reboot=True)
+                    )
+        for name in list(self.leaving):
+            if name not in (observed["after"] or {}):
+                self.leaving.remove(name)
+                for simulation in (self.theirs, self.ours):
+                    simulation.subjects.pop(name, None)
 
     def explain(
         self,
@@ -409,9 +446,8 @@ class Replay:
     #: our plan of the start that was just replayed
     last_plan: "Plan | None" = None
 
-    def closest(self, starts: list[HostStart], observed: Mapping[str, Any]) -> HostStart:
+    def closest(self, name: str, starts: list[HostStart], observed: Mapping[str, Any]) -> HostStart:
         """The way that was observed, or else the first."""
-        name = observed["step"][1] if len(observed["step"]) > 1 else ""
         after = (observed["after"] or {}).get(name)
         if after is not None:
             self.theirs.begun |= {name}
@@ -467,14 +503,19 @@ class Replay:
 
     # steps
 
-    def do(self, simulation: Simulation, step: list[Any]) -> "TemplaterError | None":
+    def do(self, simulation: Simulation, observed: Mapping[str, Any]) -> "TemplaterError | None":
         """Take a step; the error that it ends with."""
-        verb, *words = step
+        verb, *words = observed["step"]
+        method = getattr(self, f"do_{verb}", None)
+        if method is None:
+            raise AssertionError(f"no step {verb!r} is known here")
+        if verb == "exec" and observed["rc"] in (126, 127):
+            return None  # the guest has no such program
+        return self.attempt(simulation, lambda: method(simulation, *words))
+
+    def attempt(self, simulation: Simulation, action: "Callable[[], None]") -> "TemplaterError | None":
         try:
-            method = getattr(self, f"do_{verb}", None)
-            if method is None:
-                raise AssertionError(f"no step {verb!r} is known here")
-            method(simulation, *words)
+            action()
         except TemplaterError as error:
             if isinstance(error, StartError):
                 self.last_plan = error.plan
@@ -482,12 +523,15 @@ class Replay:
         return None
 
     def start(self, simulation: Simulation, name: str, *, reboot: bool = False) -> None:
-        tree = self.tree(simulation, name)
-        if tree.entry("/rootfs") is None:
+        if name in self.paused:
+            self.paused.discard(name)  # it goes on where it was
+            return
+        if self.tree(simulation, name).entry("/rootfs") is None:
             raise HostError("")  # before any template is looked at, in words that are not about them
         plan = simulation.start(name, reboot=reboot)
         if simulation is self.ours:
             self.last_plan = plan
+        tree = self.tree(simulation, name)
         if tree.entry("/rootfs/sbin/init") is None and tree.entry("/rootfs/init") is None:
             simulation.stop(name)
             raise HostError("")  # the templates are done, and then there is nothing to run
@@ -495,34 +539,74 @@ class Replay:
             simulation.set(name, key, "recorded")
 
     def do_create(self, simulation: Simulation, image: str, name: str, *options: str) -> None:
-        config, profiles = {}, []
-        words = iter(options)
-        for word in words:
-            if word == "-c":
-                key, _, value = next(words).partition("=")
-                config[key] = value
-            elif word == "-p":
-                profiles.append(self.profiles[next(words)])
-            elif word in ("-s", "--storage", "-n", "--network", "-d"):
-                next(words)
-        config = dict.fromkeys(KEPT_BY_THE_DAEMON, "recorded") | config
-        instance = Instance(name, config=config, profiles=tuple(profiles or [self.profiles["default"]]))
-        simulation.create(instance, self.images[image])
+        _, given = parted([*options])
+        instance = self.described(Instance(name, profiles=(self.profiles["default"],)), given, create=True)
+        config = dict.fromkeys(KEPT_BY_THE_DAEMON, "recorded") | dict(instance.config)
+        if image not in self.images:
+            raise UsageError(f"no image {image}")
+        simulation.create(changed(instance, config=config), self.images[image])
 
-    def do_start(self, simulation: Simulation, name: str, *_: Any) -> None:
-        self.start(simulation, name)
+    def described(
+        self, instance: Instance, given: "list[tuple[str, str]]", *, create: bool = False
+    ) -> Instance:
+        """An instance as the options of create and copy make it; a copy's devices are not its profiles'."""
+        config, devices = dict(instance.config), dict(instance.devices)
+        profiles = instance.profiles
+        named = [self.profiles[value] for option, value in given if option in ("-p", "--profile")]
+        for option, value in given:
+            if option in ("-c", "--config"):
+                key, _, text = value.partition("=")
+                config[key] = text
+            elif option in ("-d", "--device"):
+                device, _, rest = value.partition(",")
+                known = instance.expanded_devices() if create else instance.devices
+                facts = {**known.get(device, {}), **dict(pairs(rest.split(",")))}
+                if "type" not in facts:
+                    raise UsageError(f"no device {device}")
+                devices[device] = facts
+            elif option in ("--no-profiles",):
+                profiles = ()
+        ephemeral = any(option in ("-e", "--ephemeral") for option, _ in given)
+        config = {key: text for key, text in config.items() if text}
+        return changed(
+            instance, config=config, devices=devices, profiles=tuple(named) or profiles, ephemeral=ephemeral
+        )
 
-    def do_stop(self, simulation: Simulation, name: str, *_: Any) -> None:
-        simulation.stop(name)
+    def do_start(self, simulation: Simulation, *words: Any) -> None:
+        for name in self.named(simulation, words, running=False):
+            self.start(simulation, name)
 
-    def do_restart(self, simulation: Simulation, name: str, *_: Any) -> None:
-        simulation.stop(name)
-        self.start(simulation, name)
+    def do_stop(self, simulation: Simulation, *words: Any) -> None:
+        for name in self.named(simulation, words, running=True):
+            self.paused.discard(name)
+            simulation.stop(name)
+
+    def do_restart(self, simulation: Simulation, *words: Any) -> None:
+        for name in self.named(simulation, words, running=True):
+            subject = simulation.find(name)
+            subject.life = subject.life.stopped()
+            self.start(simulation, name)
+
+    def named(self, simulation: Simulation, words: "tuple[Any, ...]", *, running: bool) -> list[str]:
+        """The instances of a command; a number is how long the recorder waits."""
+        names, given = parted([word for word in words if isinstance(word, str)])
+        if "--all" in dict(given):
+            names = [n for n, subject in simulation.subjects.items() if subject.life.running == running]
+        return names
 
     def do_copy(self, simulation: Simulation, *words: str) -> None:
-        source, new = (word for word in words if not word.startswith("-"))
+        (source, new), given = parted(list(words))
         name, _, snapshot = source.partition("/")
-        simulation.copy(name, new, snapshot, refresh="--refresh" in words)
+        options = dict(given)
+        simulation.copy(name, new, snapshot, refresh="--refresh" in options)
+        subject = simulation.find(new)
+        if "--instance-only" in options:
+            subject.snapshots, subject.life = {}, Life(subject.life.pending)
+        try:
+            subject.instance = self.described(subject.instance, given)
+        except UsageError:
+            simulation.delete(new)
+            raise
 
     def do_rename(self, simulation: Simulation, name: str, new: str) -> None:
         simulation.rename(name, new)
@@ -574,10 +658,7 @@ class Replay:
         write(self.tree(simulation, name), "/metadata.yaml", text.encode())
 
     def do_sleep(self, simulation: Simulation, *_: Any) -> None:
-        for name in self.rebooting:
-            self.start(simulation, name, reboot=True)
-        if simulation is self.ours:
-            self.rebooting.clear()
+        pass
 
     def do_sh(self, simulation: Simulation, command: str) -> None:
         with Laid(simulation, self.outside) as laid:
@@ -592,86 +673,313 @@ class Replay:
                 self.rebooting.append(name)
             return
         if words and words[0].rpartition("/")[2] in ("poweroff", "halt"):
-            simulation.stop(name)
+            subject = simulation.find(name)
+            subject.life = subject.life.stopped()
+            if subject.instance.ephemeral and name not in self.leaving:
+                self.leaving.append(name)
             return
         with Laid(simulation, self.outside) as laid:
             top = f"{laid.containers}/{name}/rootfs"
             laid.run([guest_word(word, top) for word in words])
 
     def do_incus(self, simulation: Simulation, *argv: str) -> None:
-        words = [word for word in argv if word not in ("-q", "--quiet", "-f", "--force")]
-        command = words.pop(0)
-        if command in ("snapshot", "config", "profile", "image") and command != "snapshot":
-            command = f"{command} {words.pop(0)}"
-        if (
-            command == "snapshot"
-            and words
-            and words[0] in ("create", "restore", "delete", "list", "show", "rename")
-        ):
-            command = f"snapshot {words.pop(0)}"
-        if command.startswith("config ") and command.partition(" ")[2] in ("device", "template", "metadata"):
-            command = f"{command} {words.pop(0)}"
-        self.client(simulation, command, words)
+        """A command of ``incus`` or ``lxc``; what it is called is in its first one to three words."""
+        words = list(argv)
+        if words[0] == "exec":
+            return self.do_exec(simulation, words[1], *words[2:])
+        words, given = parted(words)
+        parts = [words.pop(0)]
+        while words and words[0] in SUBCOMMANDS.get(" ".join(parts), ()):
+            parts.append(words.pop(0))
+        command = " ".join(parts)
+        command = {"init": "create", "move": "rename", "restore": "snapshot restore"}.get(command, command)
+        command = "snapshot create" if command == "snapshot" else command
+        method = getattr(self, "client_" + command.replace(" ", "_"), None)
+        if method is not None:
+            method(simulation, words, given)
+        elif parts[0] not in ("image", "profile", "info", "list", "config", "snapshot"):
+            raise AssertionError(f"no command 'incus {command}' is known here")
+        return None
 
     do_lxc = do_incus
 
-    def client(self, simulation: Simulation, command: str, words: list[str]) -> None:
-        """A command of ``incus`` or ``lxc``."""
-        if command in ("init", "create", "launch"):
-            if "--empty" in words:
-                words.remove("--empty")
-                simulation.create_empty(
-                    Instance(words[0], profiles=(self.profiles["default"],)), empty_tree(self.host)
-                )
-            else:
-                self.do_create(simulation, *words)
-            if command == "launch":
-                self.start(simulation, words[1])
-        elif command in ("start", "stop", "restart", "copy"):
-            getattr(self, f"do_{command}")(simulation, *words)
-        elif command in ("rename", "move"):
-            simulation.rename(words[0], words[1])
-        elif command == "delete":
-            for name in words:
-                simulation.delete(name)
-        elif command in ("snapshot", "snapshot create"):
-            simulation.snapshot(words[0], words[1] if len(words) > 1 else "snap0")
-        elif command in ("restore", "snapshot restore"):
-            plan = simulation.restore(words[0], words[1])
-            self.last_plan = plan if simulation is self.ours else self.last_plan
-        elif command == "rebuild":
-            empty = "--empty" in words
-            words = [word for word in words if word != "--empty"]
+    def client_create(self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]") -> None:
+        if "--empty" not in dict(given):
+            self.do_create(simulation, words[0], words[1], *itertools.chain(*given))
+            return
+        empty = Instance(words[0], profiles=(self.profiles["default"],))
+        instance = self.described(empty, given, create=True)
+        simulation.create_empty(instance, empty_tree(self.host))
+
+    def client_launch(self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]") -> None:
+        self.client_create(simulation, words, given)
+        self.start(simulation, words[-1])
+
+    def client_start(self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]") -> None:
+        self.do_start(simulation, *words, *itertools.chain(*given))
+
+    def client_stop(self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]") -> None:
+        self.do_stop(simulation, *words, *itertools.chain(*given))
+
+    def client_restart(
+        self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]"
+    ) -> None:
+        self.do_restart(simulation, *words, *itertools.chain(*given))
+
+    def client_pause(self, simulation: Simulation, words: list[str], _: object) -> None:
+        self.paused |= set(words)
+
+    def client_resume(self, simulation: Simulation, words: list[str], _: object) -> None:
+        self.paused -= set(words)
+
+    def client_copy(self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]") -> None:
+        self.do_copy(simulation, *words, *itertools.chain(*given))
+
+    def client_rename(self, simulation: Simulation, words: list[str], _: object) -> None:
+        simulation.rename(words[0], words[1])
+
+    def client_delete(self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]") -> None:
+        for name in words:
+            if simulation.find(name).life.running and not forced(given):
+                raise UsageError("it is running")
+            simulation.delete(name)
+
+    def client_rebuild(
+        self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]"
+    ) -> None:
+        empty = "--empty" in dict(given)
+        with self.stopped(simulation, words[-1], given):
             simulation.rebuild(words[-1], empty_tree(self.host) if empty else self.images[words[0]])
-        elif command == "publish":
-            alias = words[words.index("--alias") + 1] if "--alias" in words else "published"
-            folder = simulation.publish(words[0].partition("/")[0])
-            assert isinstance(folder, Tree)
-            self.images[alias] = folder
-        elif command == "export":
-            self.backups[words[1]] = simulation.export(words[0])
-        elif command == "import":
-            backup = self.backups[words[0]]
-            simulation.import_(backup, words[1] if len(words) > 1 else backup.instance.name)
-        elif command == "profile create":
-            self.profiles.setdefault(words[0], Profile(words[0]))
-        elif command == "profile set":
-            config = dict(self.profiles[words[0]].config)
-            pairs = [" ".join(words[1:]).replace(" ", "=", 1)] if "=" not in words[1] else words[1:]
-            config.update(pair.partition("=")[::2] for pair in pairs)
-            self.profiles[words[0]] = Profile(words[0], config, self.profiles[words[0]].devices)
-        elif command in ("config set", "config unset"):
-            pairs = [f"{words[1]}={''.join(words[2:])}"] if "=" not in words[1] else words[1:]
-            for pair in pairs:
-                key, _, value = pair.partition("=")
-                simulation.set(words[0], key, value)
-        elif command == "config device add":
-            subject = simulation.find(words[0])
-            facts = dict(word.partition("=")[::2] for word in words[3:])
-            devices = {**subject.instance.devices, words[1]: {"type": words[2], **facts}}
-            subject.instance = with_devices(subject.instance, devices)
-        elif command.split(maxsplit=1)[0] not in ("image", "profile", "info", "list", "config", "snapshot"):
-            raise AssertionError(f"no command 'incus {command}' is known here")
+
+    @contextmanager
+    def stopped(self, simulation: Simulation, name: str, given: "list[tuple[str, str]]") -> "Iterator[None]":
+        """With ``--force`` a running instance is stopped for the moment, and started again."""
+        subject = simulation.find(name)
+        running = subject.life.running and forced(given)
+        if running:
+            subject.life = subject.life.stopped()
+        yield
+        if running:
+            self.start(simulation, name)
+
+    def client_publish(
+        self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]"
+    ) -> None:
+        name, _, snapshot = words[0].partition("/")
+        with self.stopped(simulation, name, given):
+            folder = simulation.publish(name, snapshot)
+        assert isinstance(folder, Tree)
+        self.images[dict(given).get("--alias", "published")] = folder
+
+    def client_export(self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]") -> None:
+        backup = simulation.export(words[0])
+        if "--instance-only" in dict(given):
+            backup = replace(backup, snapshots={}, life=Life(backup.life.pending))
+        self.backups[words[1]] = backup
+
+    def client_import(self, simulation: Simulation, words: list[str], _: object) -> None:
+        backup = self.backups[words[0]]
+        simulation.import_(backup, words[1] if len(words) > 1 else backup.instance.name)
+
+    def client_snapshot_create(
+        self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]"
+    ) -> None:
+        subject = simulation.find(words[0])
+        free = next(name for n in itertools.count() if (name := f"snap{n}") not in subject.snapshots)
+        snapshot = words[1] if len(words) > 1 else free
+        if "--reuse" in dict(given) and snapshot in subject.snapshots:
+            self.client_snapshot_delete(simulation, [words[0], snapshot], given)
+        simulation.snapshot(words[0], snapshot)
+
+    def client_snapshot_restore(self, simulation: Simulation, words: list[str], _: object) -> None:
+        plan = simulation.restore(words[0], words[1])
+        self.last_plan = plan if simulation is self.ours else self.last_plan
+
+    def client_snapshot_delete(self, simulation: Simulation, words: list[str], _: object) -> None:
+        subject = simulation.find(words[0])
+        subject.life.published(words[1])  # it has to be there
+        del subject.snapshots[words[1]]
+        owed = {name: pending for name, pending in subject.life.snapshots.items() if name != words[1]}
+        subject.life = Life(subject.life.pending, subject.life.running, owed)
+
+    def client_snapshot_rename(self, simulation: Simulation, words: list[str], _: object) -> None:
+        name, old, new = words
+        subject = simulation.find(name)
+        subject.life.published(old)
+        held, owed = subject.snapshots[old], subject.life.snapshots[old]
+        self.client_snapshot_delete(simulation, [name, old], ())
+        subject.snapshots[new] = held
+        owes = {**subject.life.snapshots, new: owed}
+        subject.life = Life(subject.life.pending, subject.life.running, owes)
+
+    def client_image_delete(self, simulation: Simulation, words: list[str], _: object) -> None:
+        for alias in words:
+            self.images.pop(alias, None)
+
+    # profiles: who has one sees what becomes of it
+
+    def client_profile_create(self, simulation: Simulation, words: list[str], _: object) -> None:
+        self.profiles.setdefault(words[0], Profile(words[0]))
+
+    def client_profile_set(self, simulation: Simulation, words: list[str], _: object) -> None:
+        config = dict(self.profiles[words[0]].config) | dict(pairs(words[1:]))
+        self.profile(simulation, words[0], config={key: text for key, text in config.items() if text})
+
+    def client_profile_unset(self, simulation: Simulation, words: list[str], _: object) -> None:
+        config = {k: text for k, text in self.profiles[words[0]].config.items() if k != words[1]}
+        self.profile(simulation, words[0], config=config)
+
+    def client_profile_device_add(self, simulation: Simulation, words: list[str], _: object) -> None:
+        devices = {**self.profiles[words[0]].devices, words[1]: {"type": words[2], **dict(pairs(words[3:]))}}
+        self.profile(simulation, words[0], devices=devices)
+
+    def client_profile_device_remove(self, simulation: Simulation, words: list[str], _: object) -> None:
+        devices = {k: facts for k, facts in self.profiles[words[0]].devices.items() if k not in words[1:]}
+        self.profile(simulation, words[0], devices=devices)
+
+    def profile(
+        self,
+        simulation: Simulation,
+        name: str,
+        config: "Mapping[str, str] | None" = None,
+        devices: "Mapping[str, Mapping[str, str]] | None" = None,
+    ) -> None:
+        old = self.profiles[name]
+        self.profiles[name] = Profile(
+            name, old.config if config is None else config, old.devices if devices is None else devices
+        )
+        for subject in simulation.subjects.values():
+            self.assign(subject, [profile.name for profile in subject.instance.profiles])
+
+    def assign(self, subject: Subject, names: list[str]) -> None:
+        subject.instance = changed(subject.instance, profiles=tuple(self.profiles[name] for name in names))
+
+    def client_profile_assign(self, simulation: Simulation, words: list[str], _: object) -> None:
+        self.assign(simulation.find(words[0]), [name for name in words[1].split(",") if name])
+
+    def client_profile_add(self, simulation: Simulation, words: list[str], _: object) -> None:
+        subject = simulation.find(words[0])
+        self.assign(subject, [*(profile.name for profile in subject.instance.profiles), words[1]])
+
+    def client_profile_remove(self, simulation: Simulation, words: list[str], _: object) -> None:
+        subject = simulation.find(words[0])
+        self.assign(subject, [p.name for p in subject.instance.profiles if p.name != words[1]])
+
+    # an instance's configuration and devices
+
+    def client_config_set(self, simulation: Simulation, words: list[str], _: object) -> None:
+        for key, value in pairs(words[1:]):
+            simulation.set(words[0], key, value)
+
+    def client_config_unset(self, simulation: Simulation, words: list[str], _: object) -> None:
+        simulation.set(words[0], words[1], "")
+
+    def devices(self, simulation: Simulation, name: str, device: str, facts: Mapping[str, str]) -> None:
+        subject = simulation.find(name)
+        subject.instance = changed(
+            subject.instance, devices={**subject.instance.devices, device: facts} if facts else
+            {key: old for key, old in subject.instance.devices.items() if key != device},
+        )  # fmt: skip
+
+    def client_config_device_add(self, simulation: Simulation, words: list[str], _: object) -> None:
+        self.devices(simulation, words[0], words[1], {"type": words[2], **dict(pairs(words[3:]))})
+
+    def client_config_device_remove(self, simulation: Simulation, words: list[str], _: object) -> None:
+        for device in words[1:]:
+            self.devices(simulation, words[0], device, {})
+
+    def client_config_device_override(self, simulation: Simulation, words: list[str], _: object) -> None:
+        facts = simulation.find(words[0]).instance.expanded_devices()[words[1]]
+        self.devices(simulation, words[0], words[1], {**facts, **dict(pairs(words[2:]))})
+
+    client_config_device_set = client_config_device_override
+
+    def client_config_device_unset(self, simulation: Simulation, words: list[str], _: object) -> None:
+        facts = simulation.find(words[0]).instance.devices[words[1]]
+        self.devices(simulation, words[0], words[1], {k: fact for k, fact in facts.items() if k != words[2]})
+
+    def client_config_template_create(self, simulation: Simulation, words: list[str], _: object) -> None:
+        self.do_tpl_create(simulation, *words)
+
+    def client_config_template_delete(self, simulation: Simulation, words: list[str], _: object) -> None:
+        self.do_tpl_delete(simulation, *words)
+
+    def client_config_template_show(self, simulation: Simulation, words: list[str], _: object) -> None:
+        self.do_tpl_show(simulation, *words)
+
+    # files over the API
+
+    def client_file_push(
+        self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]"
+    ) -> None:
+        name, _, path = words[1].partition("/")
+        source = expanded(words[0])
+        tree, place = self.tree(simulation, name), f"/rootfs/{path}"
+        if path.endswith("/"):
+            place += os.path.basename(source)
+        options = dict(given)
+        there = tree.entry(place)
+        mode = int(options.get("--mode", "0644"), 8) if there is None or "--mode" in options else there.mode
+        uid, gid = int(options.get("--uid", 0)), int(options.get("--gid", 0))
+        tree.write(place, self.outside.read(source, BIG), mode, uid, gid)
+
+    def client_file_delete(self, simulation: Simulation, words: list[str], _: object) -> None:
+        for word in words:
+            name, _, path = word.partition("/")
+            self.tree(simulation, name).remove(f"/rootfs/{path}")
+
+
+#: what stands behind these words belongs to the command
+SUBCOMMANDS = {
+    "snapshot": ("create", "restore", "delete", "list", "show", "rename"),
+    "config": ("set", "unset", "get", "show", "edit", "device", "template", "metadata", "trust"),
+    "config device": ("add", "remove", "set", "unset", "get", "list", "show", "override"),
+    "config template": ("create", "delete", "edit", "list", "show"),
+    "config metadata": ("edit", "show"),
+    "profile": (
+        *("create", "set", "unset", "get", "show", "add", "remove", "assign", "apply", "edit", "list"),
+        *("delete", "rename", "copy", "device"),
+    ),
+    "profile device": ("add", "remove", "set", "unset", "get", "list", "show"),
+    "image": ("import", "export", "delete", "list", "show", "copy", "edit", "info", "alias", "refresh"),
+    "file": ("push", "pull", "delete", "edit", "create", "mount"),
+}
+
+#: the client's options that stand alone
+FLAGS = (
+    *("-q", "--quiet", "-f", "--force", "-e", "--ephemeral", "--empty", "--refresh", "--all", "--vm"),
+    *("--instance-only", "--stateless", "--stateful", "--no-profiles", "--reuse", "--public"),
+    *("--optimized-storage", "--console", "-r", "--recursive", "--create-dirs"),
+)
+
+
+def parted(words: list[str]) -> "tuple[list[str], list[tuple[str, str]]]":
+    """A client's words, and its options with their values; a flag's value is empty."""
+    names, given = [], []
+    rest = iter(word for word in words if word)
+    for word in rest:
+        option, equals, value = word.partition("=")
+        if not word.startswith("-") or word == "-":
+            names.append(word)
+        elif equals and word.startswith("--"):
+            given.append((option, value))
+        else:
+            given.append((word, "" if word in FLAGS else next(rest, "")))
+    return names, given
+
+
+def forced(given: "list[tuple[str, str]]") -> bool:
+    return any(option in ("-f", "--force") for option, _ in given)
+
+
+def pairs(words: list[str]) -> "Iterator[tuple[str, str]]":
+    """``KEY=VALUE …`` or ``KEY VALUE``."""
+    if words and "=" not in words[0]:
+        yield words[0], " ".join(words[1:])
+        return
+    for word in words:
+        key, _, value = word.partition("=")
+        yield key, value
 
 
 def reach(change: Change) -> Iterator[str]:
@@ -714,8 +1022,9 @@ def twin(subject: Subject) -> Subject:
     return Subject(subject.instance, subject.folder.copy(), subject.life, subject.origin, snapshots)
 
 
-def with_devices(instance: Instance, devices: Mapping[str, Mapping[str, str]]) -> Instance:
-    return Instance(instance.name, config=instance.config, devices=devices, profiles=instance.profiles)
+def changed(instance: Instance, **fields: Any) -> Instance:
+    """The instance with these fields instead of its own."""
+    return Instance(**{name: fields.get(name, getattr(instance, name)) for name in Instance.__slots__})
 
 
 def image_tree(image: Mapping[str, Any]) -> Tree:

@@ -1,8 +1,9 @@
 """What a real Incus did, step by step, and what we do in its place.
 
-Debian's Incus 6.0.4 was watched through the lives of instances (``tests/incus_cases``;
-TEMPLATER_INCUS_CASES names another folder of the same form). The host's predicted outcome has to be
-what was observed, and so has our own result, unless a named deviation is at work.
+Debian's Incus 6.0.4 was watched through the lives of instances: ``tests/incus_cases``, and verbs that are
+not in these in ``tests/incus_lives``. TEMPLATER_INCUS_CASES names another folder of the same form. The
+host's predicted outcome has to be what was observed, and so has our own result, unless a named deviation
+is at work.
 """
 
 import os
@@ -14,8 +15,10 @@ import pytest
 from templater.hosts import INCUS_DEBIAN
 from tests.replay import Replay, cases_in, only_starts
 
-FOLDER = Path(os.environ.get("TEMPLATER_INCUS_CASES") or Path(__file__).parent / "incus_cases")
-CASES = cases_in(FOLDER)
+HERE = Path(__file__).parent
+FOLDER = os.environ.get("TEMPLATER_INCUS_CASES")
+FOLDERS = [Path(FOLDER)] if FOLDER else [HERE / "incus_cases", HERE / "incus_lives"]
+CASES = [case for folder in FOLDERS for case in cases_in(folder)]
 
 
 def named(cases: list[dict[str, Any]]) -> list[Any]:
@@ -23,7 +26,7 @@ def named(cases: list[dict[str, Any]]) -> list[Any]:
 
 
 def test_there_are_cases() -> None:
-    assert CASES, f"no cases in {FOLDER}"
+    assert CASES, f"no cases in {FOLDERS}"
 
 
 @pytest.mark.parametrize("case", named([case for case in CASES if only_starts(case)]))
