@@ -164,8 +164,9 @@ DEVIATIONS = (
     ),
     Deviation(
         "ids that name nobody",
-        "`uid` or `gid` is negative, or larger than any id",
-        "`-1` and 4294967295 keep the daemon's own root, 4294967296 is 0",
+        "`uid` or `gid` is negative, larger than any id, or none of the container's",
+        "`-1` and 4294967295 keep the daemon's own root, 4294967296 is 0; what the map does not have stays"
+        " the host's root",
         "an error",
         "none of them is what the author meant",
         _impossible_id,

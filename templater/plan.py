@@ -14,7 +14,7 @@ from .changes import (
     Outcome,
     Plan,
 )
-from .errors import LimitError, RefusedError, TemplaterError, UsageError
+from .errors import LimitError, MetadataError, RefusedError, TemplaterError, UsageError
 from .hosts import INCUS
 from .permissions import parse_id, parse_mode
 from .rendering import Rendering, render, render_data
@@ -264,6 +264,7 @@ def _create(change: Change, resolved: Resolved, view: "_Seen") -> None:
     rule = change.rule
     change.uid = parse_id(rule.uid, "uid", rule)
     change.gid = parse_id(rule.gid, "gid", rule)
+    view.require_ids(change.uid, change.gid, rule)
     change.mode = parse_mode(rule.mode, rule)
     change.action, change.reason = (CREATE, "new") if view.known else (WRITE, "no root filesystem given")
     if view.known:
@@ -408,6 +409,17 @@ class _Seen:
             return self.files[path]
         assert self.rootfs is not None
         return self.rootfs.read(path, limit)
+
+    def require_ids(self, uid: int, gid: int, rule: "Rule") -> None:
+        """An id that the container's map does not have can't be given to a file, and is told before."""
+        ids = getattr(self.rootfs, "ids", None)
+        if ids is None:
+            return
+        try:
+            ids.on_disk(uid, gid)
+        except RefusedError as error:
+            field = error.message.partition(" ")[0]
+            raise MetadataError(error.message, rule.spans.get(field), error.hint) from None
 
     def content(self, path: str, entry: Entry) -> "bytes | None":
         """What the file holds; None when that is too much to compare."""

@@ -72,7 +72,9 @@ if TYPE_CHECKING:
 
     class RootfsView(Protocol):
         """A root filesystem to look at. Paths are absolute, cleaned, and no component but the last
-        may be a symlink: whoever resolves links does it by asking, name by name (``resolve.py``)."""
+        may be a symlink: whoever resolves links does it by asking, name by name (``resolve.py``).
+
+        One on which ids are others than in the container may have the map of them as ``ids``."""
 
         def entry(self, path: str) -> "Entry | None":
             """lstat; None when there is no such name or a parent is no directory."""

@@ -37,6 +37,7 @@ from templater.outcomes import Due, Surroundings, Verdict, World, due_of, passes
 from templater.plan import plan_of
 from templater.rendering import render, render_data
 from templater.resolve import resolve
+from templater.rootfs.directory import IdMap
 from templater.rootfs.memory import MemoryRootfs
 from templater.simulate import Simulation, StartError, Subject, check_image, described
 from templater.source import Source
@@ -45,6 +46,7 @@ from templater.views import CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK, Entry, 
 WORK = "/work-of-the-recorder"
 CONTAINERS = "/var/lib/containers"
 SHIFT = 1_000_000
+MAP = IdMap(((0, SHIFT, 1_000_000_000),), ((0, SHIFT, 1_000_000_000),))
 MAX_ORDERS = 5040
 BIG = 1 << 30
 
@@ -90,6 +92,8 @@ class Tree:
     def __init__(self, tree: MemoryRootfs) -> None:
         self.tree = tree
         self.name = "img"
+        #: which ids there are, where not all are
+        self.ids: IdMap | None = None
 
     @property
     def image(self) -> "Tree":
@@ -97,7 +101,7 @@ class Tree:
 
     @property
     def rootfs(self) -> "SubTree":
-        return SubTree(self.tree, "/rootfs")
+        return SubTree(self.tree, "/rootfs", self.ids)
 
     def copy(self) -> "Tree":
         return Tree(self.tree.copy())
@@ -131,9 +135,10 @@ class Tree:
 class SubTree:
     """A directory of a tree as a root filesystem of its own."""
 
-    def __init__(self, tree: MemoryRootfs, top: str) -> None:
+    def __init__(self, tree: MemoryRootfs, top: str, ids: "IdMap | None" = None) -> None:
         self.tree = tree
         self.top = top
+        self.ids = ids
 
     def entry(self, path: str) -> "Entry | None":
         return self.tree.entry(self.top if path == "/" else self.top + path)
@@ -175,9 +180,15 @@ class Machine:
 class OurSimulation(Simulation):
     """What we do; ``looked`` is called before anything is rendered."""
 
-    def __init__(self, host: Host, looked: "Callable[[Simulation], None]") -> None:
+    def __init__(self, host: Host, looked: "Callable[[Simulation], None]", *, shifted: bool) -> None:
         super().__init__(host)
         self.looked = looked
+        self.shifted = shifted
+
+    def plan(self, subject: Subject, triggers: tuple[str, ...]) -> Plan:
+        assert isinstance(subject.folder, Tree)
+        subject.folder.ids = MAP if self.shifted and not subject.instance.privileged else None
+        return super().plan(subject, triggers)
 
     def start(self, name: str, *, reboot: bool = False) -> Plan:
         self.looked(self)
@@ -212,6 +223,10 @@ class HostSimulation(Simulation):
     def rename(self, name: str, new: str) -> None:
         super().rename(name, new)
         self.begun |= {new} & {new if name in self.begun else ""}
+
+    def import_(self, backup: Subject, name: str) -> None:
+        super().import_(backup, name)
+        self.begun |= {name} & {name if backup.instance.name in self.begun else ""}
 
     def ways(self, subject: Subject, triggers: tuple[str, ...]) -> "Iterator[HostStart]":
         """A start in every order in which the daemon may take the rules of a pass, if that matters."""
@@ -321,7 +336,7 @@ class Replay:
         self.case = case
         self.host = host
         self.shifted = case["id"].startswith("shifted_")
-        self.ours = OurSimulation(host, self.note)
+        self.ours = OurSimulation(host, self.note, shifted=self.shifted)
         self.theirs = HostSimulation(host)
         self.theirs.shifted = self.shifted
         self.outside = MemoryRootfs({WORK + "/run": Entry(DIRECTORY, 0o755)})

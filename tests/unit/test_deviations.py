@@ -10,6 +10,7 @@ from templater.metadata import Metadata, Rule
 from templater.outcomes import predict
 from templater.plan import plan_of
 from templater.rendering import Rendering
+from templater.rootfs.directory import IdMap
 from templater.rootfs.memory import MemoryRootfs
 from templater.views import DIRECTORY, FIFO, FILE, SYMLINK, Entry, TemplateFile
 
@@ -69,6 +70,22 @@ def test_two_rules_one_file() -> None:
 @pytest.mark.parametrize("uid", ["-1", "4294967295", "4294967296"])
 def test_ids_that_name_nobody(uid: str) -> None:
     assert "ids that name nobody" in at_work(rule(uid=uid))
+
+
+@pytest.mark.parametrize("field", ["uid", "gid"])
+def test_an_id_outside_of_the_containers_map_names_nobody_either(field: str) -> None:
+    ranges = ((0, 1_000_000, 65536),)
+    view = Mapped({"/etc": Entry(DIRECTORY, 0o755), "/etc/b": "old"})
+    view.ids = IdMap(ranges, ranges)
+    assert at_work(rule(**{field: "65535"}), rootfs=view) == set()
+    assert "ids that name nobody" in at_work(rule(**{field: "65536"}), rootfs=view)
+    assert at_work(rule("/etc/b", **{field: "65536"}), rootfs=view) == set(), "an existing file keeps its own"
+
+
+class Mapped(MemoryRootfs):
+    """A root filesystem on which ids are others than in the container."""
+
+    ids: IdMap
 
 
 def test_a_bad_uid_fails_both() -> None:
