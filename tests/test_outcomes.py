@@ -43,7 +43,8 @@ from templater.views import (
 )
 from templater.yamltext import Limits
 
-DATA = Path(os.environ.get("TEMPLATER_OUTCOMES") or Path(__file__).parent / "hosts" / "outcomes.json")
+OTHER = os.environ.get("TEMPLATER_OUTCOMES")
+DATA = Path(OTHER or Path(__file__).parent / "hosts" / "outcomes.json")
 
 #: the recorded build that stands for each host, and the dialect that the recorder linked it with
 BUILDS = {
@@ -356,7 +357,8 @@ def cases(driver: str = "lxc") -> list[Any]:
     found = []
     for (name, situation), record in records_of(driver).items():
         reason = unknown(record, HOSTS[name])
-        marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+        # in other recordings than ours, what can't be known may well be as predicted
+        marks = [pytest.mark.xfail(reason=reason, strict=not OTHER)] if reason else []
         found.append(pytest.param(name, situation, marks=marks, id=f"{name}: {situation}"))
     return found
 
