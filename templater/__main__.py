@@ -10,6 +10,8 @@ def main() -> int:
     Until it is imported Ctrl-C ends the process by the signal, without a traceback from somewhere
     within an import.
     """
+    if sys.getfilesystemencoding() != "utf-8" and sys.executable:
+        _again_in_utf8()
     heeded = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
     if heeded:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
@@ -21,6 +23,13 @@ def main() -> int:
         return run()
     except KeyboardInterrupt:
         return 130
+
+
+def _again_in_utf8() -> None:
+    """Names in an image are UTF-8 in any locale, and an interpreter chooses once, at its start."""
+    import os
+
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
 
 
 if __name__ == "__main__":

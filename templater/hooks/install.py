@@ -48,7 +48,8 @@ def argv(runtime: str, options: list[str]) -> list[str]:
     """The command that a runtime runs: this interpreter, bare, and the hook's own module.
 
     Isolated (-I) so that neither environment nor current directory matter, without ``site`` (-S)
-    because that costs as much as the hook's own modules. The standard library comes before our packages:
+    because that costs as much as the hook's own modules, and with names in UTF-8 (-X utf8) whatever the
+    locale of whoever starts a container. The standard library comes before our packages:
     a module in C is then found without a look into their folders.
     """
     if runtime not in RUNTIMES:
@@ -56,7 +57,7 @@ def argv(runtime: str, options: list[str]) -> list[str]:
     first = os.path.join(os.path.dirname(os.path.abspath(__file__)), "line")
     places = f"sys.path[:0]={json.dumps([first])};sys.path+={json.dumps(search_path())}"
     code = f"import sys;{places};from templater_hook import main;main()"
-    return [sys.executable, "-I", "-S", "-c", code, runtime, *options]
+    return [sys.executable, "-I", "-S", "-X", "utf8", "-c", code, runtime, *options]
 
 
 def search_path() -> list[str]:
@@ -150,19 +151,28 @@ def merged(before: str | None, snippet: Snippet) -> str:
     if before is None:
         raise InputError(f"'{snippet.file}' does not exist", hint="make the bundle first: runc spec")
     config = oci.parse_json(before.encode(), snippet.file)
-    hooks: dict[str, Any] = config.setdefault("hooks", {})
+    hooks = config["hooks"] = hooks_of(config, snippet.file)
     for stage, wanted in json.loads(snippet.text)["hooks"].items():
-        others = [hook for hook in hooks.get(stage, []) if not is_ours(hook)]
+        others = [hook for hook in hooks.get(stage, ()) if not is_ours(hook)]
         hooks[stage] = [*others, *wanted]
     return json.dumps(config, indent="\t") + "\n"
+
+
+def hooks_of(config: Mapping[str, Any], file: str) -> dict[str, list[Any]]:
+    """The hooks of a bundle by their stages. What is null is not there, as for the runtimes."""
+    hooks = config.get("hooks") or {}
+    if not isinstance(hooks, dict) or not all(isinstance(each, list | None) for each in hooks.values()):
+        raise InputError(f"the hooks of '{file}' are no lists by stage")
+    return {stage: list(each) for stage, each in hooks.items() if each is not None}
 
 
 def calls_templater(line: str) -> bool:
     return any(mark in line for mark in MARKS)
 
 
-def is_ours(hook: Mapping[str, Any]) -> bool:
-    return any(calls_templater(str(word)) for word in hook.get("args", []))
+def is_ours(hook: object) -> bool:
+    words = hook.get("args") if isinstance(hook, dict) else None
+    return isinstance(words, list) and any(calls_templater(str(word)) for word in words)
 
 
 def _read(path: str) -> str | None:

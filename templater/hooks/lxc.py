@@ -14,6 +14,7 @@ from ..errors import InputError, LimitError, RefusedError, TemplaterError, Usage
 from ..instance_directory import (
     INSTANCE,
     METADATA,
+    NOTEBOOK,
     TEMPLATES,
     InstanceDirectory,
     Notebook,
@@ -57,6 +58,8 @@ def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Note
         raise UsageError(f"'{printable(name)}' is no name of a container")
     folder = dirname(abspath(environ.get("LXC_CONFIG_FILE", "")))
     if stage in ("pre-start", "mount"):
+        if exists(join(folder, NOTEBOOK)):
+            options.state = options.state or folder  # where a failure from here on is logged, too
         return _start(stage, name, folder, options, environ)
     if stage == "clone":
         return clone(folder, name, environ.get("LXC_SRC_NAME", ""), options)

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 RUNTIMES = ("lxc", "oci", "nspawn", "incus")
 
+#: the last word of a line that only has to answer; no name of a machine begins like this
+PROBE = "--probe"
+
 FAIL = "fail"
 KEEP_GOING = "keep-going"
 
@@ -174,7 +177,11 @@ def serve() -> int:
         return run(sys.argv[1:])
     except BaseException as error:
         # a bug of ours: the container must not start on half a truth, and the reason must be found
-        tell(f"templater: {type(error).__name__}: {error}; please report this")
+        said = f"{type(error).__name__}: {error}; please report this"
+        tell(f"templater: {said}")
+        log = Log()
+        log.add(f"failed: {said}")
+        log.write(None, "")
         return 70
 
 
@@ -184,7 +191,7 @@ def run(arguments: "list[str]") -> int:
     log = Log()
     options = Options()
     try:
-        if arguments[-1:] == ["probe"]:
+        if arguments[-1:] == [PROBE]:
             return probe()
         runtime, options = parse(arguments)
         arm(options.time_limit)
@@ -230,12 +237,26 @@ def arm(seconds: float) -> None:
 
 
 def failed(error: TemplaterError, options: Options, log: Log) -> int:
-    """Say why on stderr. What the notebook holds was already written by whoever had it open."""
+    """Say why on stderr, which the runtime may hide, and in the log if nobody had it open yet."""
     tell(describe(error))
+    if not log.lines:
+        _log_failure(error, options, log)
+        try:
+            _write_log(log, options.state, options)
+        except (TemplaterError, OSError):
+            log.write(None, options.log)
     if options.on_error == KEEP_GOING:
         tell("templater: the container starts all the same: --on-error keep-going")
         return 0
     return error.exit_code
+
+
+def _log_failure(error: TemplaterError, options: Options, log: Log) -> None:
+    log.add(f"failed: {error}")
+    for note in dict.fromkeys(error.notes):
+        log.add(f"  {note}")
+    if options.on_error == KEEP_GOING:
+        log.add("started all the same: --on-error keep-going")
 
 
 def describe(error: TemplaterError) -> str:
@@ -378,11 +399,7 @@ def start(situation: Start, options: Options, log: Log) -> None:
             notebook.lock(f"hook for {printable(situation.name) or 'a container'}", options.time_limit)
             _start(situation, options, log, notebook)
         except TemplaterError as error:
-            log.add(f"failed: {error}")
-            for note in dict.fromkeys(error.notes):
-                log.add(f"  {note}")
-            if options.on_error == KEEP_GOING:
-                log.add("started all the same: --on-error keep-going")
+            _log_failure(error, options, log)
             raise
         finally:
             log.write(notebook, options.log)

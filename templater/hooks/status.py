@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..errors import TemplaterError
 from ..instance_directory import METADATA, NOTEBOOK, InstanceDirectory, Notebook
 from . import install, lxc, oci
+from .run import PROBE
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,12 @@ def lxc_status(name: str, path: str = install.LXC_PATH) -> Iterator[Finding]:
     except TemplaterError as error:
         yield Finding(False, str(error), "create the container first")
         return
-    lines = {
-        key: value
-        for key, value in settings
-        if key.startswith("lxc.hook.") and install.calls_templater(value)
-    }
+    lines: dict[str, str] = {}
+    for key, value in settings:
+        if key.startswith("lxc.hook.") and not value:
+            lines.pop(key, None)  # LXC forgets what stood there so far
+        elif key.startswith("lxc.hook.") and install.calls_templater(value):
+            lines[key] = value
     rootfs = next((value for key, value in reversed(settings) if key == "lxc.rootfs.path"), "")
     root = lxc.without_prefix(rootfs)
     early = os.path.isdir(root) or bool(lxc.layers_of(root))
@@ -78,9 +80,9 @@ def oci_status(bundle: str) -> Iterator[Finding]:
     try:
         with open(file, "rb") as stream:
             config = oci.parse_json(stream.read(oci.MAX_CONFIG), file)
-        hooks = config.get("hooks") or {}
+        hooks = install.hooks_of(config, file)
         found = [(stage, hook) for stage in hooks for hook in hooks[stage] if install.is_ours(hook)]
-    except (OSError, TemplaterError, AttributeError) as error:
+    except (OSError, TemplaterError) as error:
         yield Finding(False, f"'{file}' can't be used: {error}")
         return
     if not found:
@@ -120,7 +122,7 @@ def elsewhere(path: str, usual: str) -> str:
 def runs(words: Callable[[str], list[str]]) -> Finding:
     """The line itself, asked to say that it is there."""
     try:
-        answer = subprocess.run(words("probe"), capture_output=True, text=True, timeout=30, check=False)
+        answer = subprocess.run(words(PROBE), capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding(False, f"the line can't be run: {error}", "run templater hook install … --write again")
     if answer.returncode:

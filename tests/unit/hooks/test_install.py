@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from templater.errors import InputError
-from templater.hooks import install
+from templater.hooks import install, status
 
 
 def test_lxc_gets_a_line_for_each_stage_and_again_only_once(tmp_path):
@@ -68,3 +68,21 @@ def test_a_machine_s_drop_in_stands_in_its_own_unit(tmp_path):
     assert every.file.endswith("systemd-nspawn@.service.d/templater.conf")
     assert one.text.startswith("[Service]\nExecStartPre=") and one.text.endswith(" %i\n")
     assert "--if-present" in every.text and "--if-present" not in one.text
+
+
+@pytest.mark.parametrize(
+    "hooks", ["null", '{"createRuntime": null}', '{"poststop": [{"path": "/x", "args": null}]}']
+)
+def test_what_is_null_in_config_json_is_not_there(tmp_path, hooks):
+    (tmp_path / "config.json").write_text(f'{{"ociVersion": "1.0.2", "hooks": {hooks}}}')
+    assert [finding.ok for finding in status.oci_status(str(tmp_path))] == [False]
+    assert install.write(install.for_oci(str(tmp_path), [], 60, "createRuntime"))
+    assert next(status.oci_status(str(tmp_path))).ok
+
+
+@pytest.mark.parametrize("hooks", ["5", '{"createRuntime": {}}', "[1]"])
+def test_hooks_that_are_none_are_said(tmp_path, hooks):
+    (tmp_path / "config.json").write_text(f'{{"ociVersion": "1.0.2", "hooks": {hooks}}}')
+    assert [finding.ok for finding in status.oci_status(str(tmp_path))] == [False]
+    with pytest.raises(InputError, match="no lists by stage"):
+        install.write(install.for_oci(str(tmp_path), [], 60, "createRuntime"))

@@ -1,6 +1,7 @@
 """The hook's line, its log and its errors."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -67,7 +68,7 @@ def line(*words, **options):
 
 
 def test_the_line_answers_a_probe():
-    assert line("probe").stdout.startswith("templater ")
+    assert line("--probe").stdout.startswith("templater ")
 
 
 def test_called_by_nobody_it_says_so_without_a_traceback():
@@ -92,12 +93,12 @@ def test_the_line_ignores_the_environment(tmp_path):
     (tmp_path / "templater").mkdir()
     (tmp_path / "templater/__init__.py").write_text("raise SystemExit(99)")
     environ = {"PYTHONPATH": str(tmp_path), "PYTHONHOME": "/nonsense", "LC_ALL": "xx"}
-    assert line("probe", cwd=tmp_path, env=environ).returncode == 0
+    assert line("--probe", cwd=tmp_path, env=environ).returncode == 0
 
 
 def test_the_line_is_an_interpreter_and_nothing_else():
     words = install.argv("lxc", ["--source", "/a b"])
-    assert words[:3] == [sys.executable, "-I", "-S"]
+    assert words[:5] == [sys.executable, "-I", "-S", "-X", "utf8"]
     assert words[-2:] == ["--source", "/a b"]
     assert os.path.isabs(words[0])
 
@@ -157,3 +158,67 @@ def test_errors_about_what_is_remembered_name_the_directory(container):
     (container / ".templater").mkdir(mode=0o700)
     (container / ".templater/state").mkdir()
     assert f"{container}/.templater/state" in start(container).stderr
+
+
+def test_a_failure_before_the_start_is_logged_too(container, tmp_path):
+    (container / "config").write_text("lxc.rootfs.path = zfs:tank/c1\n")
+    environ = {
+        "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": f"{container}/config",
+        "LXC_ROOTFS_PATH": "zfs:tank/c1",
+    }  # fmt: skip
+    words = ("--log", str(tmp_path / "log"), "--on-error", "keep-going")
+    assert line(*words, env=environ).returncode == 0
+    assert not (container / ".templater").exists(), "what was never started stays as it is"
+    (container / ".templater").mkdir(mode=0o700)
+    assert line(*words, env=environ).returncode == 0
+    for log in (tmp_path / "log", container / ".templater/log"):
+        assert "failed: unsupported rootfs type 'zfs'" in log.read_text()
+        assert "started all the same" in log.read_text()
+
+
+def test_a_machine_may_be_called_probe(container):
+    words = [
+        *install.argv("nspawn", ["--source", str(container), "--rootfs", f"{container}/rootfs"]),
+        "probe",
+    ]
+    (container / "templates/a.tpl").write_text("{{ instance.name }}\n")
+    answer = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    assert answer.returncode == 0, answer.stderr
+    assert (container / "rootfs/etc/a").read_text() == "probe\n"
+
+
+@pytest.fixture
+def german(tmp_path):
+    """The environment of a locale whose encoding is not UTF-8."""
+    name = "de_DE.ISO-8859-1"
+    words = ["localedef", "-i", "de_DE", "-f", "ISO-8859-1", str(tmp_path / name)]
+    if not shutil.which("localedef") or subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("no locale can be made here")
+    return {"LOCPATH": str(tmp_path), "LC_ALL": name}
+
+
+@pytest.mark.parametrize("how", ["hook", "apply"])
+def test_the_locale_changes_no_name(container, german, how):
+    """A file system has bytes; ours are UTF-8 in a locale with another encoding, too."""
+    (container / "metadata.yaml").write_text(METADATA.replace("/etc/a", "/etc/\u00fcn\u00ef"))
+    (container / "templates/a.tpl").write_text("x")
+    environ = german | {
+        "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": f"{container}/config",
+        "LXC_ROOTFS_PATH": f"{container}/rootfs",
+    }  # fmt: skip
+    if how == "hook":
+        answer = line(env=environ)
+    else:
+        words = [
+            sys.executable,
+            "-m",
+            "templater",
+            "apply",
+            str(container),
+            f"{container}/rootfs",
+            "-t",
+            "start",
+        ]
+        answer = subprocess.run(words, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    assert answer.returncode == 0, answer.stderr
+    assert os.listdir(os.fsencode(container / "rootfs/etc")) == ["\u00fcn\u00ef".encode()]

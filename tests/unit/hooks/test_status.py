@@ -41,6 +41,13 @@ def installed(container):
     return list(status.lxc_status("c1", str(container.parent)))
 
 
+def test_a_line_that_is_cleared_below_would_not_run(container):
+    assert not wrong(installed(container))
+    with (container / "config").open("a") as config:
+        config.write("lxc.hook.pre-start =\n")
+    assert "has no lxc.hook.pre-start" in wrong(status.lxc_status("c1", str(container.parent)))[0]
+
+
 def test_a_container_with_everything_would_run(container):
     assert not wrong(installed(container))
 

@@ -25,7 +25,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def line(package: Path, *options: str) -> subprocess.CompletedProcess:
-    words = install.argv("lxc", ["probe"])
+    words = install.argv("lxc", ["--probe"])
     code = words[words.index("-c") + 1]
     words[words.index("-c") + 1] = code.replace(
         "[:0]=[", f"[:0]=['{package}/hooks/line', '{package.parent}', "
