@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from .changes import Change, Plan
 from .errors import HostError, TemplateError, TemplaterError, UsageError
 from .hosts import INCUS, Host
-from .instance import Instance
+from .instance import Instance, require_name
 from .lifecycle import PENDING_KEY, Life, created
 from .metadata import Metadata
 from .plan import plan as plan_of_image
@@ -114,6 +114,11 @@ class Step:
     argument: str = ""
     #: the instance it is about; empty: the one at hand
     name: str = ""
+
+    @property
+    def made(self) -> str:
+        """The instance that a copy, a rename, … gives; a snapshot may stand behind what is copied to."""
+        return self.argument.partition("/")[0] if self.verb in ("copy", "publish") else self.argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,13 +231,15 @@ class Simulation:
             gone = left is None and plan is not None
             return Report(step, name, "" if left is None else left.life.pending, plan, (), error, gone)
         if step.verb in _MAKING:
-            name = step.argument.partition("/")[0]
+            name = step.made
         left = self.subjects.get(name)  # none: an ephemeral one that was stopped
         changes = tuple(plan.files()) if plan is not None else ()
         return Report(step, name, "" if left is None else left.life.pending, plan, changes, gone=left is None)
 
     def _take(self, step: Step, name: str) -> Plan | None:
         argument = step.argument
+        if step.verb in _MAKING:
+            require_name(step.made)
         if step.verb in ("start", "reboot"):
             return self.start(name, reboot=step.verb == "reboot")
         if step.verb == "restart":

@@ -287,6 +287,8 @@ def test_what_is_no_step_is_told(text: str) -> None:
         (["reboot"], "'c1' is not running"),
         (["start", "publish=c2"], "can't be published"),
         (["publish=c2/s0"], "no snapshot 's0'"),
+        (["rename=c2/s0"], "'c2/s0' is no name of an instance"),
+        (["copy=../s0"], "'..' is no name of an instance"),
         (["start", "create"], "only the first step"),
     ],
 )
