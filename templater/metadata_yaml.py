@@ -6,6 +6,7 @@ What stands here follows Go's decoders for the struct ``api.ImageMetadata``: gop
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
@@ -48,6 +49,7 @@ class _Decoder:
         self.rules = rules
         self.errors: list[_Problem] = []
         self.findings: list[Finding] = []
+        self.breaks: list[int] = []
 
     def metadata(self, root: Node) -> Metadata:
         if is_null(root, self.rules):
@@ -261,8 +263,8 @@ class _Decoder:
                 f"key '{text}' already stands in line {earlier.line}",
                 key.span,
                 "remove one of them: Incus 7 refuses the file, older hosts take the last one",
-                line=f"line {go_line(key)}: mapping key {_quoted(text)}"
-                f" already defined at line {go_line(earlier)}",
+                line=f"line {self.go_line(key)}: mapping key {_quoted(text)}"
+                f" already defined at line {self.go_line(earlier)}",
             )
         return found
 
@@ -312,7 +314,13 @@ class _Decoder:
             value = f"{tag} `{shown}`"
         else:
             value = node.tag or ("!!map" if isinstance(node, Mapping) else "!!seq")
-        return f"line {go_line(node)}: cannot {_VERB[self.rules]} {value} into {gotype}"
+        return f"line {self.go_line(node)}: cannot {_VERB[self.rules]} {value} into {gotype}"
+
+    def go_line(self, node: Node) -> int:
+        """Go's line of a node: every line break of YAML counts, not only those that editors know."""
+        if not self.breaks:  # where each ends, found once: a file may be wrong in a hundred thousand places
+            self.breaks = [0, *(found.end() for found in re.finditer(_BREAK, self.source.text))]
+        return bisect_right(self.breaks, node.start)
 
     def problem(self, message: str, span: Span, hint: str = "", line: str = "", fatal: str = "") -> None:
         self.errors.append(_Problem(message, span, hint, line, fatal))
@@ -529,11 +537,6 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 _BREAK = "\r\n|[\n\r\x85\u2028\u2029]"
-
-
-def go_line(node: Node) -> int:
-    """Go's line of a node: every line break of YAML counts, not only those that editors know."""
-    return sum(1 for _ in re.compile(_BREAK).finditer(node.source.text, 0, node.start)) + 1
 
 
 def _quoted(text: str) -> str:

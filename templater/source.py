@@ -1,5 +1,8 @@
 """A text that was read, and places in it."""
 
+#: characters whose lines are counted each time: few enough to take no time, and enough to take no room
+_STRIDE = 4096
+
 
 class Source:
     """A named text.
@@ -8,11 +11,13 @@ class Source:
     undecodable input is one column.
     """
 
-    __slots__ = ("name", "text")
+    __slots__ = ("_lines", "name", "text")
 
     def __init__(self, name: str, text: "str | bytes") -> None:
         self.name = name
         self.text = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
+        #: how many lines end before every so many characters; made when a line is first asked for
+        self._lines: list[int] | None = None
 
     def span(self, start: int, end: "int | None" = None) -> "Span":
         """The characters from ``start`` up to, not including, ``end`` (one character if omitted)."""
@@ -27,6 +32,17 @@ class Source:
                 break
             start = newline + 1
         return self.span(start + column - 1)
+
+    def line_at(self, position: int) -> int:
+        """The 1-based line of a character. A file may have a place in each of a hundred thousand lines, so
+        they are not counted from the beginning every time."""
+        if self._lines is None:
+            ended, self._lines = 0, [0]
+            for start in range(0, len(self.text), _STRIDE):
+                ended += self.text.count("\n", start, start + _STRIDE)
+                self._lines.append(ended)
+        counted = min(position, len(self.text)) // _STRIDE
+        return self._lines[counted] + self.text.count("\n", counted * _STRIDE, position) + 1
 
     @property
     def data(self) -> bytes:
@@ -48,7 +64,7 @@ class Span:
 
     @property
     def line(self) -> int:
-        return self.source.text.count("\n", 0, self.start) + 1
+        return self.source.line_at(self.start)
 
     @property
     def column(self) -> int:

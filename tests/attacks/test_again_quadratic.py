@@ -1,0 +1,40 @@
+"""Small inputs that took minutes to hours, as a third reader found them."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from templater.errors import MetadataError
+from templater.metadata_yaml import read_metadata
+from templater.source import Source
+from templater.yamltext import Rules
+
+
+@pytest.fixture(autouse=True)
+def _soon() -> Iterator[None]:
+    begun = time.process_time()
+    yield
+    assert time.process_time() - begun < 5
+
+
+def source(text: str) -> Source:
+    return Source("i/metadata.yaml", text)
+
+
+@pytest.mark.parametrize("rules", ["v2", "v4"])
+def test_attack_51_every_one_of_many_mistakes_has_its_line(rules: Rules) -> None:
+    lines = [f"  a{number}: []\n" for number in range(20_000)]
+    with pytest.raises(MetadataError) as caught:
+        read_metadata(source("\n" * 400_000 + "properties:\n" + "".join(lines)), rules)
+    assert caught.value.span is not None
+    assert caught.value.span.line == 400_002
+    assert caught.value.yaml_error is not None
+    assert caught.value.yaml_error.count("line ") == 20_000
+    assert "line 420001: cannot" in caught.value.yaml_error
+
+
+def test_attack_53_keys_that_stand_twice_late_in_the_file_are_counted_once() -> None:
+    metadata = read_metadata(source("\n" * 400_000 + "properties:\n" + "  a: 1\n" * 20_000))
+    assert len(metadata.findings) == 19_999
+    assert metadata.findings[-1].span.line == 420_001
