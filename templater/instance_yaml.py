@@ -250,6 +250,7 @@ def _value(node: Node) -> Any:
         return [_value(child) for child in node.children]
     assert isinstance(node, MappingNode)
     found: dict[str, Any] = {}
+    merges: list[dict[str, Any]] = []
     for key, value in node.pairs():
         if not isinstance(key, Scalar):
             raise InputError(f"a key must be text, not a {key.kind}", key.span)
@@ -258,10 +259,17 @@ def _value(node: Node) -> Any:
                 merged = _value(mapping)
                 if not isinstance(merged, dict):
                     raise InputError("'<<' needs a mapping or a list of mappings", mapping.span)
-                found = {**merged, **found}
+                merges.append(merged)
         else:
             found[key.text] = _value(value)
-    return found
+    if not merges:
+        return found
+    # what stands here counts, then what was merged first; put together once, as there may be many
+    together: dict[str, Any] = {}
+    for merged in reversed(merges):
+        together.update(merged)
+    together.update(found)
+    return together
 
 
 def _child(node: Node, step: str | int) -> Node | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from templater.errors import MetadataError
+from templater.instance_yaml import read_instance
 from templater.metadata_yaml import read_metadata
 from templater.source import Source
 from templater.yamltext import Rules
@@ -38,3 +39,15 @@ def test_attack_53_keys_that_stand_twice_late_in_the_file_are_counted_once() -> 
     metadata = read_metadata(source("\n" * 400_000 + "properties:\n" + "  a: 1\n" * 20_000))
     assert len(metadata.findings) == 19_999
     assert metadata.findings[-1].span.line == 420_001
+
+
+def test_many_merged_mappings_are_put_together_once() -> None:
+    keys = "".join(f"  a{number}: 1\n" for number in range(30_000))
+    text = f"name: c1\nconfig:\n{keys}" + "  <<: {}\n" * 15_000
+    assert len(read_instance(Source("c1.yaml", text)).config) == 30_000
+
+
+def test_the_first_merged_mapping_counts_and_what_stands_beside_it_more() -> None:
+    text = "config:\n  a: own\n  <<: {a: first, b: first}\n  <<: [{b: second, c: second}, {c: third, d: third}]\n"
+    config = read_instance(Source("c1.yaml", text)).config
+    assert list(config.items()) == [("c", "second"), ("d", "third"), ("b", "first"), ("a", "own")]
