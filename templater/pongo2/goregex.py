@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Test = Callable[[str], bool]
-    # ("char", test) · ("split", first, second) · ("jump", to) · ("look", test of position) · ("match",)
+    # ("char", test) · ("char", test, its weight) · ("split", first, second) · ("jump", to)
+    # ("look", test of position) · ("match",)
     Step = tuple[object, ...]
 
 _MAX_REPEAT = 1000  # RE2's
@@ -23,8 +24,10 @@ _MAX_PROGRAM = 20_000
 
 def remove_all(pattern: str, text: str) -> str:
     """regexp.MustCompile(pattern).ReplaceAllString(text, "")."""
+    if len(pattern) > _MAX_PROGRAM:  # a part of it may be read once for each of its characters
+        raise _too_large()
     program = _Compiler(_Parser(pattern).parse()).program()
-    grow(len(program) * (len(text) + 1))
+    grow(sum(map(_weight, program)) * (len(text) + 1))
     search = _Search(program, text)
     out = []
     done = position = 0
@@ -237,7 +240,7 @@ class _Parser:
         if c == "(":
             return self.group()
         if c == "[":
-            return ("char", self.bracket())
+            return ("char", *self.bracket())
         if c == ".":
             return ("char", (lambda c: True) if self.flags.single_line else (lambda c: c != "\n"))
         if c == "^":
@@ -383,7 +386,8 @@ class _Parser:
             raise self.bad("invalid escape sequence")  # a back-reference, which RE2 has not
         return chr(int(digits, 8))
 
-    def bracket(self) -> "Test":
+    def bracket(self) -> "tuple[Test, int]":
+        """Whether a character is one of them, and how many looks at it that may take."""
         inverted = self.take("^")
         tests: list[Test] = []
         first = True
@@ -394,7 +398,8 @@ class _Parser:
         if self.flags.ignore_case:
             folded = plain
             plain = lambda c: any(folded(form) for form in _case_forms(c))  # noqa: E731
-        return _negated(plain) if inverted else plain
+        weight = 3 * len(tests) if self.flags.ignore_case else len(tests)
+        return _negated(plain) if inverted else plain, weight
 
     def bracket_item(self) -> "Test":
         if self.peek("[:") and (closing := self.pattern.find(":]", self.position)) >= 0:
@@ -458,6 +463,15 @@ def _line_end(text: str, position: int) -> bool:
 # --- program -----------------------------------------------------------------------------------------
 
 
+def _too_large() -> Panic:
+    return Panic("regexp: Compile: error parsing regexp: expression too large")
+
+
+def _weight(step: "Step") -> int:
+    """How much work a step may be at one place of the text."""
+    return step[2] if step[0] == "char" and len(step) == 3 else 1  # type: ignore[return-value]
+
+
 class _Compiler:
     """The tree as a list of steps."""
 
@@ -471,7 +485,7 @@ class _Compiler:
 
     def add(self, step: "Step") -> int:
         if len(self.steps) >= _MAX_PROGRAM:
-            raise Panic("regexp: Compile: error parsing regexp: expression too large")
+            raise _too_large()
         self.steps.append(step)
         return len(self.steps) - 1
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from templater.errors import MetadataError
+from templater import pongo2
+from templater.errors import LimitError, MetadataError, RenderError
 from templater.instance_yaml import read_instance
 from templater.metadata_yaml import read_metadata
 from templater.source import Source
@@ -51,3 +52,28 @@ def test_the_first_merged_mapping_counts_and_what_stands_beside_it_more() -> Non
     text = "config:\n  a: own\n  <<: {a: first, b: first}\n  <<: [{b: second, c: second}, {c: third, d: third}]\n"
     config = read_instance(Source("c1.yaml", text)).config
     assert list(config.items()) == [("c", "second"), ("d", "third"), ("b", "first"), ("a", "own")]
+
+
+def removed(text: str, names: str) -> str:
+    return pongo2.compile('{{ v|removetags:"' + names + '" }}').render({"v": text})
+
+
+def test_attack_47_a_class_of_a_regular_expression_counts_as_much_as_it_has_parts() -> None:
+    with pytest.raises(LimitError, match="builds a value"):
+        removed("<b" * 30_000, "[" + "a" * 15_000 + "]")
+    with pytest.raises(LimitError, match="builds a value"):
+        removed("<b" * 30_000, "([" + "a" * 100 + "]){100}")
+    assert removed("<q>x</a><b>", "[" + "a-c" * 1000 + "]") == "<q>x"
+
+
+@pytest.mark.parametrize(
+    "names", ["{" * 1_000_000, "{" * 1_000_000 + "}", "[[:" * 300_000 + "]", "a*" * 300_000]
+)
+def test_attack_47_a_regular_expression_has_a_longest(names: str) -> None:
+    with pytest.raises(RenderError, match="expression too large"):
+        removed("<b>x", names)
+
+
+def test_attack_47_regular_expressions_of_nothing_count_too() -> None:
+    with pytest.raises(LimitError, match="builds a value"):
+        removed("", "a*," * 200_000)
