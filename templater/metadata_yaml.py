@@ -490,6 +490,8 @@ def _integer(text: str) -> int:
     digits = text.lstrip("+-")
     if len(digits) > 1 and digits[0] == "0" and digits[1].isdigit():
         return sign * int(digits, 8)
+    if len(digits) > 20 and digits.isdigit():  # larger than any of Go's, and Python takes 4300 digits only
+        return sign << 64
     return sign * int(digits, 0)
 
 

@@ -10,9 +10,12 @@ def go_decimal(text: str, complaint: str) -> int:
     digits = text[1:] if text[:1] in ("+", "-") else text
     if not (digits.isascii() and digits.isdigit()):
         raise Fails(f"{complaint}: strconv.ParseInt: parsing {quoted(text)}: invalid syntax")
-    if len(digits.lstrip("0")) > 19 or not -(1 << 63) <= int(text) < 1 << 63:
+    # without its zeros, of which Python takes some thousands only
+    significant = digits.lstrip("0") or "0"
+    number = int(text[: len(text) - len(digits)] + significant) if len(significant) < 20 else 1 << 64
+    if not -(1 << 63) <= number < 1 << 63:
         raise Fails(f"{complaint}: strconv.ParseInt: parsing {quoted(text)}: value out of range")
-    return int(text)
+    return number
 
 
 def parse_error(text: str) -> str:

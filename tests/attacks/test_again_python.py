@@ -1,0 +1,32 @@
+"""What Python refuses where Go does not, or otherwise than with an error: a third reader's tracebacks."""
+
+import pytest
+
+from templater.errors import MetadataError
+from templater.metadata_yaml import read_metadata
+from templater.outcomes.ends import Fails
+from templater.outcomes.words import go_decimal
+from templater.source import Source
+from templater.yamltext import Rules
+
+
+def source(text: str) -> Source:
+    return Source("i/metadata.yaml", text)
+
+
+@pytest.mark.parametrize("rules", ["v2", "v4"])
+def test_attack_55_a_number_of_more_digits_than_python_takes_is_text(rules: Rules) -> None:
+    digits = "1" * 5000
+    metadata = read_metadata(
+        source(f"templates:\n  /a:\n    template: {digits}\n    uid: -{digits}\n"), rules
+    )
+    assert (metadata.rules[0].template, metadata.rules[0].uid) == (digits, f"-{digits}")
+    with pytest.raises(MetadataError, match="must be a number"):
+        read_metadata(source(f"creation_date: {digits}\n"), rules)
+
+
+def test_attack_32_an_owner_of_more_zeros_than_python_takes_is_a_number() -> None:
+    assert go_decimal("-" + "0" * 5000 + "17", "uid") == -17
+    assert go_decimal("0" * 5000, "uid") == 0
+    with pytest.raises(Fails, match="out of range"):
+        go_decimal("1" * 5000, "uid")
