@@ -145,6 +145,8 @@ class _Text:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self.window, self.position)
+                if self.has_surrogates and has_surrogates(self.window[self.position : end]):
+                    value = whole(value)
             except json.JSONDecodeError as error:
                 held = len(self.window) - self.position
                 if held > LARGEST_INSTANCE:
@@ -157,9 +159,8 @@ class _Text:
             except RecursionError:
                 raise LimitError(f"instance {number} of {self.file} is nested too deep") from None
             else:
-                start, self.position = self.position, end
-                odd = self.has_surrogates and has_surrogates(self.window[start:end])
-                return whole(value) if odd else value
+                self.position = end
+                return value
 
 
 # ---------------------------------------------------------------------------------------------

@@ -1,8 +1,11 @@
 """What Python refuses where Go does not, or otherwise than with an error: a third reader's tracebacks."""
 
+from io import BytesIO
+
 import pytest
 
-from templater.errors import MetadataError
+from templater.errors import LimitError, MetadataError
+from templater.instance_list import stream_instances
 from templater.metadata_yaml import read_metadata
 from templater.outcomes.ends import Fails
 from templater.outcomes.words import go_decimal
@@ -30,3 +33,10 @@ def test_attack_32_an_owner_of_more_zeros_than_python_takes_is_a_number() -> Non
     assert go_decimal("0" * 5000, "uid") == 0
     with pytest.raises(Fails, match="out of range"):
         go_decimal("1" * 5000, "uid")
+
+
+@pytest.mark.parametrize("depth", [600, 900, 2000, 60_000])
+def test_a_list_with_half_characters_that_nests_too_deep_is_refused(depth: int) -> None:
+    nested = b'[{"name": "a\\ud800b", "x": ' + b"[" * depth + b"]" * depth + b"}]"
+    with pytest.raises(LimitError, match="nested too deep"):
+        list(stream_instances(BytesIO(nested).read, "list.json"))
