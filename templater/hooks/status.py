@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..errors import TemplaterError
 from ..instance_directory import METADATA, NOTEBOOK, InstanceDirectory, Notebook
+from ..source import printable
 from . import install, lxc, oci
 from .run import PROBE
 
@@ -51,7 +53,8 @@ def lxc_status(name: str, path: str = install.LXC_PATH) -> Iterator[Finding]:
     for stage, loss in (("clone", "copies get no trigger"), ("destroy", "a rename counts as a copy")):
         if f"lxc.hook.{stage}" not in lines:
             yield Finding(None, f"no lxc.hook.{stage}: {loss}", hint)
-    yield runs(lambda word: ["sh", "-c", f"exec {line} {word}"])
+    includes = [value for key, value in settings if key == "lxc.include"]
+    yield runs(lambda word: ["sh", "-c", f"exec {line} {word}"], config, *includes)
     yield from source_status(option_of(line, "--source"), folder, folder)
     if os.path.isdir(root):
         yield ids_status(config, root)
@@ -72,7 +75,7 @@ def podman_status(folder: str = install.HOOKS_D) -> Iterator[Finding]:
     yield Finding(
         True, f"'{file}' runs at {', '.join(stages)} of containers with an annotation org.templater.…"
     )
-    yield runs(lambda word: [*words, word])
+    yield runs(lambda word: [*words, word], file)
 
 
 def oci_status(bundle: str) -> Iterator[Finding]:
@@ -91,7 +94,7 @@ def oci_status(bundle: str) -> Iterator[Finding]:
         return
     stage, hook = found[0]
     yield Finding(stage in oci.STAGES, f"{stage} calls templater")
-    yield runs(lambda word: [*hook["args"], word])
+    yield runs(lambda word: [*hook["args"], word], file)
     annotations = config.get("annotations") or {}
     image = annotations.get(oci.PREFIX + "source") or bundle
     yield from source_status(option_of(" ".join(hook["args"]), "--source"), image, bundle)
@@ -109,7 +112,7 @@ def nspawn_status(name: str, units: str = install.UNITS) -> Iterator[Finding]:
     line = text.partition("ExecStartPre=")[2].partition("\n")[0]
     line = install.words_of_unit(line)
     yield Finding(install.calls_templater(line), f"'{file}' calls templater")
-    yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"])
+    yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"], file)
     image = option_of(line, "--source").replace("%i", name) or os.path.join("/var/lib/templater", name)
     yield from instance_status(image, image)
 
@@ -119,8 +122,17 @@ def elsewhere(path: str, usual: str) -> str:
     return "" if path == usual else f" --path {shlex.quote(path)}"
 
 
-def runs(words: Callable[[str], list[str]]) -> Finding:
-    """The line itself, asked to say that it is there."""
+def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
+    """The line itself, asked to say that it is there: but for one that somebody else may have written into
+    these files, who would have it run with the caller's rights."""
+    for file in files:
+        place = of_others(file)
+        if place:
+            return Finding(
+                None,
+                f"the line is not tried: it is a command, and somebody else may change '{printable(place)}'",
+                "run this as the user who starts the container",
+            )
     try:
         answer = subprocess.run(words(PROBE), capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -129,6 +141,24 @@ def runs(words: Callable[[str], list[str]]) -> Finding:
         last = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
         return Finding(False, f"the line fails: {last}", "run templater hook install … --write again")
     return Finding(True, f"the line runs: {answer.stdout.strip()}")
+
+
+def of_others(path: str) -> str:
+    """The first of a file, what lies in it, and the folders above it that another user may write, if any."""
+    path = os.path.realpath(path)
+    inside = [os.path.join(path, name) for name in os.listdir(path)] if os.path.isdir(path) else []
+    above = [path]
+    while above[-1] != os.path.dirname(above[-1]):
+        above.append(os.path.dirname(above[-1]))
+    for place in (*inside, *above):
+        try:
+            status = os.stat(place)
+        except OSError:
+            continue
+        sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+        if status.st_uid not in (0, os.geteuid()) or (status.st_mode & stat.S_IWOTH and not sticky):
+            return place
+    return ""
 
 
 def source_status(option: str, image: str, folder: str) -> Iterator[Finding]:

@@ -1,0 +1,57 @@
+"""What a hook's files and folders are trusted with, as a third reader tried it: other people's, and one's own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from templater.hooks import status
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
+as_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="NOT RUN: needs root to make another user's file"
+)
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Path:
+    folder = tmp_path / "c1"
+    (folder / "rootfs").mkdir(parents=True)
+    (folder / "config").write_text(f"lxc.rootfs.path = dir:{folder}/rootfs\n")
+    return folder
+
+
+def hostile(container: Path) -> Path:
+    """A line that leaves a trace of who ran it."""
+    config = container / "config"
+    trace = container.parent / "trace"
+    line = f"lxc.hook.pre-start = touch {trace}; : from templater_hook import\n"
+    config.write_text(config.read_text() + line)
+    return trace
+
+
+@as_root
+@pytest.mark.parametrize("whose", [".", "config", "included"])
+def test_the_line_of_somebody_else_s_container_is_not_run_to_see_whether_it_runs(
+    container: Path, whose: str
+) -> None:
+    trace = hostile(container)
+    if whose == "included":
+        (container / whose).write_text("lxc.uts.name = c1\n")
+        (container / "config").write_text(
+            (container / "config").read_text() + f"lxc.include = {container}/{whose}\n"
+        )
+    os.chown(container / whose, 1234, 1234)
+    found = [finding.text for finding in status.lxc_status("c1", str(container.parent))]
+    assert not trace.exists()
+    assert any("is not tried" in text and "somebody else may change" in text for text in found)
+
+
+def test_the_line_of_a_container_in_a_folder_that_everybody_writes_is_not_run(container: Path) -> None:
+    trace = hostile(container)
+    container.parent.chmod(0o777)
+    list(status.lxc_status("c1", str(container.parent)))
+    assert not trace.exists()
+    container.parent.chmod(0o700)
+    list(status.lxc_status("c1", str(container.parent)))
+    assert trace.exists()
