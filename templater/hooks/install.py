@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import InputError, RefusedError, UsageError, WriteError
 from ..leftovers import unlink_if_there
+from ..rootfs import MissingError
 from ..rootfs.confined import Root
 from . import incus, lxc, nspawn, oci
 from .run import RUNTIMES
@@ -150,7 +151,7 @@ def added(before: str | None, snippet: Snippet) -> str:
 def merged(before: str | None, snippet: Snippet) -> str:
     if before is None:
         raise InputError(f"'{snippet.file}' does not exist", hint="make the bundle first: runc spec")
-    config = oci.parse_json(before.encode(), snippet.file)
+    config = oci.parse_json(before.encode("utf-8", "surrogateescape"), snippet.file)
     hooks = config["hooks"] = hooks_of(config, snippet.file)
     for stage, wanted in json.loads(snippet.text)["hooks"].items():
         others = [hook for hook in hooks.get(stage, ()) if not is_ours(hook)]
@@ -176,13 +177,16 @@ def is_ours(hook: object) -> bool:
 
 
 def _read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except FileNotFoundError:
+    """What is there now. No link is followed, as in ``_replace``: the directory's owner, who may put one
+    there for a moment, would find in his file what only the caller may read."""
+    folder, name = os.path.split(os.path.abspath(path))
+    if not os.path.isdir(folder):
         return None
-    except OSError as error:
-        raise InputError(f"'{path}' can't be read: {(error.strerror or '').lower()}") from error
+    try:
+        with Root(folder, named=True) as root:
+            return root.read(f"/{name}", oci.MAX_CONFIG).decode("utf-8", "surrogateescape")
+    except MissingError:
+        return None
 
 
 def _replace(path: str, text: str) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from templater.hooks import status
+from templater.errors import RefusedError
+from templater.hooks import install, status
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
 as_root = pytest.mark.skipif(
@@ -55,3 +56,31 @@ def test_the_line_of_a_container_in_a_folder_that_everybody_writes_is_not_run(co
     container.parent.chmod(0o700)
     list(status.lxc_status("c1", str(container.parent)))
     assert trace.exists()
+
+
+def test_a_configuration_that_is_a_link_for_a_moment_only_is_not_read_through_it(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder's owner would have had what root alone may read, in his own file."""
+    config, secret = container / "config", container.parent / "shadow"
+    secret.write_text("root:hash\n")
+    config.unlink()
+    config.symlink_to(secret)
+    real = install._replace
+
+    def replace(path: str, text: str) -> None:
+        config.unlink()
+        config.write_text("lxc.uts.name = c1\n")
+        real(path, text)
+
+    monkeypatch.setattr(install, "_replace", replace)
+    with pytest.raises(RefusedError, match="symlink"):
+        install.write(install.for_lxc("c1", [], str(container.parent)))
+    assert config.is_symlink()
+
+
+def test_a_configuration_that_is_a_fifo_is_not_waited_for(container: Path) -> None:
+    (container / "config").unlink()
+    os.mkfifo(container / "config")
+    with pytest.raises(RefusedError, match="fifo"):
+        install.write(install.for_lxc("c1", [], str(container.parent)))
