@@ -213,8 +213,15 @@ class Notebook:
             fd = os.open(name, flags, 0o600, dir_fd=self.directory.fd)
         except OSError as error:
             raise write_error("open", join(self.path, name), error) from None
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        # by its name, and afterwards: a second name of somebody else's file, taken away when that was
+        # opened, would leave a file that has one name, elsewhere
+        opened, named = os.fstat(fd), self.directory.lstat(name)
+        its_own = named is not None and (named.st_dev, named.st_ino, named.st_nlink) == (
+            opened.st_dev,
+            opened.st_ino,
+            1,
+        )
+        if not its_own or not stat.S_ISREG(opened.st_mode):
             os.close(fd)
             raise RefusedError(f"'{self.path}/{name}' is not a plain file of its own")
         return fd

@@ -7,6 +7,7 @@ import pytest
 
 from templater.errors import RefusedError
 from templater.hooks import install, status
+from templater.instance_directory import Notebook
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
 as_root = pytest.mark.skipif(
@@ -84,3 +85,30 @@ def test_a_configuration_that_is_a_fifo_is_not_waited_for(container: Path) -> No
     os.mkfifo(container / "config")
     with pytest.raises(RefusedError, match="fifo"):
         install.write(install.for_lxc("c1", [], str(container.parent)))
+
+
+def test_a_lock_that_was_somebody_s_file_and_loses_that_name_is_not_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner of the directory links a file of root's into it, and unlinks it when it was opened."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    with Notebook(str(tmp_path)) as notebook:
+        place = tmp_path / ".templater"
+        for name in ("lock", "log"):
+            os.link(victim, place / name)
+        real = os.open
+
+        def opened(path: str, *args: object, **options: object) -> int:
+            fd = real(path, *args, **options)  # type: ignore[arg-type]
+            if path in ("lock", "log"):
+                os.unlink(place / path)
+                if path == "lock":
+                    os.unlink(place / "log")
+            return fd
+
+        monkeypatch.setattr("templater.instance_directory.os.open", opened)
+        with pytest.raises(RefusedError, match="plain file"):
+            notebook.lock("test")
+        assert victim.stat().st_nlink == 1
+    assert victim.read_text() == "precious"
