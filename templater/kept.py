@@ -25,6 +25,9 @@ MAX_ENTRY = 32 << 20
 MOST_ENTRIES = 512
 MOST_BYTES = 256 << 20
 
+#: bytes of a key
+_DIGEST = 24
+
 #: what was compiled is only as good as what compiled it
 COMPILER = (
     "pongo2/template.py",
@@ -86,7 +89,7 @@ class Store:
 
     def _forget_oldest(self) -> None:
         aged = []
-        for name in self._directory.listdir():
+        for name in filter(is_entry, self._directory.listdir()):
             status = self._directory.lstat(name)
             if status is not None and stat.S_ISREG(status.st_mode):
                 aged.append((status.st_mtime_ns, name, status.st_size))
@@ -118,6 +121,13 @@ def key(parts: "Iterable[bytes]") -> str:
         digest.update(part)
     name: str = digest.hexdigest()
     return name
+
+
+def is_entry(name: str) -> bool:
+    """Whether a file is called as ``save`` calls one: whoever names a directory for a cache may have files of
+    his own in it, which are not ours to forget."""
+    digest = name.removesuffix(".new").rpartition("-")[2]
+    return len(digest) == 2 * _DIGEST and not digest.strip("0123456789abcdef")
 
 
 def encode(kept: Kept, key: str) -> bytes:
@@ -182,4 +192,4 @@ def _blake2b(data: bytes = b"") -> "Any":
         from _blake2 import blake2b
     except ImportError:
         from hashlib import blake2b
-    return blake2b(data, digest_size=24)
+    return blake2b(data, digest_size=_DIGEST)

@@ -8,6 +8,7 @@ import pytest
 from templater.errors import RefusedError
 from templater.hooks import install, status
 from templater.instance_directory import Notebook
+from templater.kept import Kept, key, open_store
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
 as_root = pytest.mark.skipif(
@@ -112,3 +113,22 @@ def test_a_lock_that_was_somebody_s_file_and_loses_that_name_is_not_emptied(
             notebook.lock("test")
         assert victim.stat().st_nlink == 1
     assert victim.read_text() == "precious"
+
+
+def test_a_directory_that_is_named_for_a_cache_keeps_what_else_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "home"
+    folder.mkdir(0o700)
+    others = ("letter", "image-of-a-cat", "backup-" + "g" * 48)
+    for name in others:
+        (folder / name).write_bytes(bytes(2000))
+        os.utime(folder / name, (1, 1))
+    monkeypatch.setattr("templater.kept.MOST_BYTES", 1500)
+    monkeypatch.setattr("templater.kept.MOST_ENTRIES", 1)
+    store = open_store(str(folder))
+    assert store is not None
+    for number in range(3):
+        store.save("image", key([b"%d" % number]), Kept((), b"x"))
+    assert all((folder / name).exists() for name in others)
+    assert len(list(folder.iterdir())) == len(others) + 1
