@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _CHUNK = 256 * 1024
+# beyond so many streams, each has to hold so much on average: to begin another takes longer than to read a
+# small one. An archive with a stream for each of its files has a header at least in each
+_MANY_STREAMS = 10_000
+_LEAST_STREAM = 512
 
 
 class _Decompressor(Protocol):
@@ -102,6 +106,7 @@ class ByteStream:
         self._fd = fd
         self._packed = 0
         self._unpacked = 0
+        self._streams = 1
         self._head = _read_fully(fd, recognition.HEAD)
         self.compression = recognition.recognise(self._head)
         self._buffer = b""
@@ -268,6 +273,13 @@ class ByteStream:
             return None
         if recognition.recognise(rest[:8]) != self.compression:
             raise EOFError(f"{len(rest)} or more bytes follow the compressed data that are not part of it")
+        self._streams += 1
+        if self._streams > _MANY_STREAMS and self._unpacked < self._streams * _LEAST_STREAM:
+            raise LimitError(
+                f"'{self.path}' is made of more than {_MANY_STREAMS} {self.compression} streams"
+                " that hold next to nothing",
+                hint="pack it again, as one stream",
+            )
         self._decompressor = _DECOMPRESSORS[self.compression](self.limits)
         return self._decompressor, rest
 
