@@ -263,7 +263,7 @@ class Archive:
             gid=self._number(pax, "gid", info.gid),
             mtime=self._time(pax, info.mtime),
             target=_text(pax, "linkpath", info.linkname) if kind in (SYMLINK, HARD_LINK) else "",
-            device=(info.devmajor, info.devminor),
+            device=(info.devmajor, info.devminor) if kind in (CHAR_DEVICE, BLOCK_DEVICE) else (0, 0),
             uname=_text(pax, "uname", info.uname),
             gname=_text(pax, "gname", info.gname),
         )
@@ -291,6 +291,9 @@ class Archive:
             raise RefusedError(f"'{printable(member.name)}': a name with a NUL byte")
         if member.uid < 0 or member.gid < 0:
             raise self._damaged("a member has a negative owner")
+        major, minor = member.device
+        if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):  # Linux: MAJOR() and MINOR()
+            raise self._damaged("a device has a number that no device can have")
         return member
 
     def _number(self, pax: dict[str, bytes], key: str, otherwise: int) -> int:

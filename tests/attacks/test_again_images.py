@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.errors import LimitError
+from templater.errors import InputError, LimitError
 from templater.image import compression, open_image
 
 
@@ -40,3 +40,20 @@ def test_a_stream_for_each_member_is_no_obstacle(tmp_path: Path, monkeypatch: py
     pieces = [data[at : at + 512] for at in range(0, len(data) - 10240, 512)] + [data[-10240:]]
     (tmp_path / "i.tar.gz").write_bytes(b"".join(map(gzip.compress, pieces)))
     assert open_image(str(tmp_path / "i.tar.gz")).read_metadata().text == "architecture: x86_64\n"
+
+
+@pytest.mark.parametrize("number", [b"\x80" + b"\x7f" * 7, b"\xff" * 8, b"\x80" + bytes(5) + b"\x10\x00"])
+@pytest.mark.parametrize("field", [329, 337])
+def test_attack_60_a_device_that_no_kernel_has_is_refused(tmp_path: Path, number: bytes, field: int) -> None:
+    info = tarfile.TarInfo("rootfs/d")
+    info.type = tarfile.CHRTYPE
+    header = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
+    if field == 337 and number[-2:] == b"\x10\x00":
+        number = b"\x80" + bytes(4) + b"\x10\x00\x00"
+    header[field : field + 8] = number
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    whole = archive(("metadata.yaml", b"architecture: x86_64\n"))
+    (tmp_path / "i.tar").write_bytes(whole[:-10240] + bytes(header) + bytes(10240))
+    with pytest.raises(InputError, match="no device can have"):
+        open_image(str(tmp_path / "i.tar")).read_to_end()
