@@ -249,14 +249,21 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
     except ReaderError as error:
         raise _reader_error(source, error) from None
     except _TooDeep as error:
-        mark: Any = error.problem_mark
-        place = source.span(min(mark.index, len(source.text) - 1))
-        raise LimitError(f"nested more than {min(limits.depth, _DEEPEST_FLOW)} levels deep", place) from None
+        raise _too_deep(source, error, behind=0, limits=limits) from None
     except MarkedYAMLError as error:
+        if error.problem and "maximum nesting depth" in error.problem:  # libyaml's own, from 0.2.6 on
+            raise _too_deep(source, error, behind=1, limits=limits) from None
         raise _syntax_error(source, error, rules) from None
     finally:
         if parser is not None:
             parser.dispose()
+
+
+def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
+    """``behind``: by how many brackets the parser's mark is behind the last one that it took."""
+    mark: Any = error.problem_mark
+    place = source.span(min(mark.index - behind, len(source.text) - 1))
+    return LimitError(f"nested more than {min(limits.depth, _DEEPEST_FLOW)} levels deep", place)
 
 
 def _first_v2(source: Source, parser: Any, limits: Limits) -> Node | None:
