@@ -95,11 +95,15 @@ class Instance:
     def redacted(self, text: str) -> str:
         """The text with the values of secret keys blotted out, for logs and reports that others read."""
         secrets = {
-            value.strip()
+            form
             for key, value in self.expanded_config().items()
             if key in _SECRET_KEYS
             or key.startswith("cloud-init.")
             or any(word in key.lower() for word in _SECRET_WORDS)
+            for form in (
+                value.strip(),
+                printable(value.strip()),
+            )  # messages have the second, of several lines
         }
         for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) >= _SHORTEST_SECRET:
