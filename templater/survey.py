@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .checks import Name, Survey
-from .errors import LimitError, TemplaterError, UsageError
+from .errors import InputError, LimitError, TemplaterError, UsageError
 from .image.archive import HARD_LINK, Member, open_archive
 from .image.contents import open_rootfs, refuse_whole_image
 from .image.limits import DEFAULT, Limits
-from .image.names import ROOTFS
+from .image.names import METADATA, ROOTFS
 from .metadata import Metadata
 from .metadata_yaml import read_metadata
 from .rootfs.directory import open_root
@@ -49,6 +49,8 @@ def survey(
         raise UsageError(f"'{path}' is a directory: it has no second file")
     reading = _Reading(path, limits, yaml)
     reading.part(reading.folder if os.path.isdir(path) else reading.archive)
+    if reading.complete and not any(name.path == METADATA for name in reading.names):
+        reading.errors.append(InputError(f"'{path}' has no metadata.yaml: it is no image"))
     if rootfs is not None:
         reading.part(partial(reading.second, rootfs))
     return reading.survey(rendering)

@@ -153,6 +153,19 @@ def test_the_exit_code_tells(capfd):
     assert main(["audit", str(BROKEN / "nosuch")]) == 2
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_has_no_metadata_is_not_called_fine(packed, tmp_path, capfd):
+    """A folder one level too high, ``metadata.yml``, the second file of a split image."""
+    image = tmp_path / "image"
+    (image / "rootfs").mkdir(parents=True)
+    (image / "metadata.yml").write_text("architecture: x86_64\n")
+    if packed:
+        with tarfile.open(image := tmp_path / "image.tar", "w") as tar:
+            tar.add(tmp_path / "image", ".")
+    assert main(["audit", str(image)]) == 1
+    assert f"'{image}' has no metadata.yaml: it is no image" in capfd.readouterr().out
+
+
 def test_milder_findings_can_be_left_out(capfd):
     main(["audit", str(BROKEN), "--at-least", "critical", "--json"])
     found = json.loads(capfd.readouterr().out)["findings"]
