@@ -9,6 +9,8 @@ from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY
 from . import Name, Sight, Survey, check
 
 SHOWN = 8
+DEVICES = "devices"
+TRUSTED = "files with trusted attributes"
 
 
 @check(
@@ -24,19 +26,19 @@ def look(survey: Survey) -> Iterator[Sight]:
         shown = ", ".join(printable(name.path) for name in names[:SHOWN]) + (
             ", …" if len(names) > SHOWN else ""
         )
-        severity = "medium" if what in ("device", "trusted attributes") else ""
-        yield Sight(f"{len(names)} with {what}: {shown}", names[0].path, severity=severity)
+        severity = "medium" if what in (DEVICES, TRUSTED) else ""
+        yield Sight(f"{what}: {len(names)} ({shown})", names[0].path, severity=severity)
 
 
 def privileges(name: Name) -> Iterator[str]:
     entry = name.entry
     if entry.kind in (CHAR_DEVICE, BLOCK_DEVICE):
-        yield "device"
+        yield DEVICES
     elif entry.kind != DIRECTORY and entry.mode & 0o4000:
-        yield "setuid"
+        yield "setuid files"
     elif entry.kind != DIRECTORY and entry.mode & 0o2000:
-        yield "setgid"
+        yield "setgid files"
     if "security.capability" in name.xattrs:
-        yield "file capabilities"
+        yield "files with capabilities"
     if any(attribute.startswith("trusted.") for attribute in name.xattrs):
-        yield "trusted attributes"
+        yield TRUSTED

@@ -9,15 +9,15 @@ CHECK = "privileged-file"
 
 def test_attack_60_devices_are_found():
     ((severity, _, message),) = seen(CHECK, survey(names=[a_special("rootfs/dev/sda", CHAR_DEVICE)]))
-    assert (severity, message) == ("medium", "1 with device: rootfs/dev/sda")
+    assert (severity, message) == ("medium", "devices: 1 (rootfs/dev/sda)")
 
 
 def test_attack_60_setuid_programs_are_listed_together():
     names = [Name(f"rootfs/bin/su{number}", Entry(FILE, 0o4755)) for number in range(10)]
     ((severity, _, message),) = seen(CHECK, survey(names=names))
     assert severity == "info"
-    assert message.startswith("10 with setuid: rootfs/bin/su0, ")
-    assert message.endswith("…")
+    assert message.startswith("setuid files: 10 (rootfs/bin/su0, ")
+    assert message.endswith("…)")
 
 
 def test_attack_60_setgid_and_capabilities_are_found():
@@ -26,8 +26,8 @@ def test_attack_60_setgid_and_capabilities_are_found():
         Name("rootfs/b", Entry(FILE), frozenset({"security.capability"})),
         Name("rootfs/c", Entry(FILE), frozenset({"trusted.overlay.opaque"})),
     ]
-    assert {message.split(":")[0] for _, _, message in seen(CHECK, survey(names=names))} == {
-        "1 with setgid", "1 with file capabilities", "1 with trusted attributes",
+    assert {message.split(" (")[0] for _, _, message in seen(CHECK, survey(names=names))} == {
+        "setgid files: 1", "files with capabilities: 1", "files with trusted attributes: 1",
     }  # fmt: skip
 
 
