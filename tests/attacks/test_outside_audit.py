@@ -10,7 +10,9 @@ import pytest
 
 from templater.cli import main
 
-METADATA = b"templates:\n  /etc/x: {when: [create], template: a.tpl}\n"
+METADATA = (
+    b"architecture: x86_64\ncreation_date: 1\ntemplates:\n  /etc/x: {when: [create], template: a.tpl}\n"
+)
 
 
 def archive(path: Path, *members: tarfile.TarInfo) -> str:

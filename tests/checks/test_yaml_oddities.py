@@ -14,5 +14,18 @@ def test_an_unknown_trigger():
     assert seen(CHECK, survey(rules("/etc/a: {when: [boot], template: t}")))
 
 
+def test_an_image_that_no_daemon_imports():
+    found = seen(CHECK, survey("creation_date: 1\ntemplates: {}\n"))
+    assert found == [
+        (
+            "medium",
+            "image/metadata.yaml:1:1",
+            "metadata.yaml has no architecture: the daemons refuse such an image",
+        )
+    ]
+    ((_, _, message),) = seen(CHECK, survey("architecture: x86_64\n"))
+    assert "no creation_date" in message
+
+
 def test_an_ordinary_file_is_fine():
     assert not seen(CHECK, survey(rules("/etc/a: {when: [create], template: t}")))
