@@ -71,7 +71,12 @@ def audit(survey: Survey) -> list[Finding]:
         for check in all_checks()
         for sight in check.look(survey)
     ]
-    return sorted(found, key=lambda finding: (-finding.severity, finding.check, finding.place))
+    return sorted(found, key=lambda finding: (-finding.severity, finding.check, *_position(finding)))
+
+
+def _position(finding: Finding) -> tuple[str, int, int]:
+    span = finding.span
+    return (finding.place, 0, 0) if span is None else (span.source.name, span.line, span.column)
 
 
 def finding_data(finding: Finding) -> dict[str, Any]:

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from templater.audit import Severity, all_checks, audit, sarif
+from templater.checks import Survey
 from templater.cli import main
 from templater.cli.audit import uri_of
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
 from templater.survey import AUDITED, survey
+from templater.views import FILE, Entry, TemplateFile
 
 ROOT = Path(__file__).resolve().parent.parent
 BROKEN = ROOT / "sample-images" / "broken"
@@ -164,6 +166,14 @@ def test_what_has_no_metadata_is_not_called_fine(packed, tmp_path, capfd):
             tar.add(tmp_path / "image", ".")
     assert main(["audit", str(image)]) == 1
     assert f"'{image}' has no metadata.yaml: it is no image" in capfd.readouterr().out
+
+
+def test_findings_of_a_file_come_in_the_order_of_the_file():
+    text = b"{% ssi 'a' %}" * 3 + b"\n{% ssi 'a' %}" * 9
+    found = audit(Survey("image", None, {"a": TemplateFile(Entry(FILE), text)}))
+    places = [(f.span.line, f.span.column) for f in found if f.check == "file-tag" and f.span]
+    assert len(places) == 12
+    assert places == sorted(places)
 
 
 def test_milder_findings_can_be_left_out(capfd):
