@@ -32,7 +32,7 @@ def lxc_status(name: str, path: str = install.LXC_PATH) -> Iterator[Finding]:
     try:
         settings = list(lxc.settings(config))
     except TemplaterError as error:
-        yield Finding(False, str(error), "create the container first")
+        yield Finding(False, str(error), "create the container first, or say with --path where it is")
         return
     lines: dict[str, str] = {}
     for key, value in settings:
@@ -40,14 +40,23 @@ def lxc_status(name: str, path: str = install.LXC_PATH) -> Iterator[Finding]:
             lines.pop(key, None)  # LXC forgets what stood there so far
         elif key.startswith("lxc.hook.") and install.calls_templater(value):
             lines[key] = value
-    rootfs = next((value for key, value in reversed(settings) if key == "lxc.rootfs.path"), "")
+    given = option_of(lines.get("lxc.hook.pre-start", ""), "--rootfs")
+    rootfs = given or next((value for key, value in reversed(settings) if key == "lxc.rootfs.path"), "")
+    if not rootfs:
+        said = f"'{config}' names no root filesystem"
+        yield Finding(False, said, f"for example: lxc.rootfs.path = dir:{os.path.abspath(folder)}/rootfs")
+        return
     root = lxc.without_prefix(rootfs)
     early = os.path.isdir(root) or bool(lxc.layers_of(root))
     needed = "pre-start" if early else "mount"
     line = lines.get(f"lxc.hook.{needed}")
     hint = f"templater hook install lxc {shlex.quote(name)}{elsewhere(path, install.LXC_PATH)} --write"
     if line is None:
-        yield Finding(False, f"'{config}' has no lxc.hook.{needed} that calls templater", hint)
+        # `install` leaves this stage out, because it means nothing to most containers
+        by_hand = "set it to the line of lxc.hook.pre-start: LXC mounts this root filesystem"
+        missing = not early and "lxc.hook.pre-start" in lines
+        said = f"'{config}' has no lxc.hook.{needed} that calls templater"
+        yield Finding(False, said, by_hand if missing else hint)
         return
     yield Finding(True, f"lxc.hook.{needed} calls templater")
     for stage, loss in (("clone", "copies get no trigger"), ("destroy", "a rename counts as a copy")):
@@ -55,7 +64,7 @@ def lxc_status(name: str, path: str = install.LXC_PATH) -> Iterator[Finding]:
             yield Finding(None, f"no lxc.hook.{stage}: {loss}", hint)
     includes = [value for key, value in settings if key == "lxc.include"]
     yield runs(lambda word: ["sh", "-c", f"exec {line} {word}"], config, *includes)
-    yield from source_status(option_of(line, "--source"), folder, folder)
+    yield from source_status(line, folder, folder)
     if os.path.isdir(root):
         yield ids_status(config, root)
 
@@ -97,7 +106,7 @@ def oci_status(bundle: str) -> Iterator[Finding]:
     yield runs(lambda word: [*hook["args"], word], file)
     annotations = config.get("annotations") or {}
     image = annotations.get(oci.PREFIX + "source") or bundle
-    yield from source_status(option_of(" ".join(hook["args"]), "--source"), image, bundle)
+    yield from source_status(shlex.join(hook["args"]), image, bundle)
 
 
 def nspawn_status(name: str, units: str = install.UNITS) -> Iterator[Finding]:
@@ -114,7 +123,7 @@ def nspawn_status(name: str, units: str = install.UNITS) -> Iterator[Finding]:
     yield Finding(install.calls_templater(line), f"'{file}' calls templater")
     yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"], file)
     image = option_of(line, "--source").replace("%i", name) or os.path.join("/var/lib/templater", name)
-    yield from instance_status(image, image)
+    yield from instance_status(image, image, option_of(line, "--dialect"))
 
 
 def elsewhere(path: str, usual: str) -> str:
@@ -161,28 +170,29 @@ def of_others(path: str) -> str:
     return ""
 
 
-def source_status(option: str, image: str, folder: str) -> Iterator[Finding]:
+def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
     """The image that the hook's line names, or else the one that is found without it."""
+    option = option_of(line, "--source")
     if option and not os.path.isabs(option):
         hint = "install it again: the whole path is written then"
         yield Finding(False, f"'--source {option}' depends on the directory in which the hook is run", hint)
         return
-    yield from instance_status(option or image, folder)
+    yield from instance_status(option or image, folder, option_of(line, "--dialect"))
 
 
-def instance_status(image: str, folder: str) -> Iterator[Finding]:
+def instance_status(image: str, folder: str, dialect: str) -> Iterator[Finding]:
     if not os.path.isfile(os.path.join(image, METADATA)):
         hint = "name an image's directory (--source), or make an instance directory: templater unpack"
         yield Finding(False, f"'{image}' has no {METADATA}", hint)
         return
     try:
-        yield from image_status(image)
+        yield from image_status(image, dialect or "v6")
         yield Finding(None, pending(folder))
     except TemplaterError as error:
         yield Finding(False, str(error), error.hint)
 
 
-def image_status(image: str, dialect: str = "v6") -> Iterator[Finding]:
+def image_status(image: str, dialect: str) -> Iterator[Finding]:
     from ..metadata_yaml import read_metadata
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS

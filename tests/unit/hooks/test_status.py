@@ -29,7 +29,9 @@ def wrong(findings) -> list[str]:
 
 
 def test_a_container_that_does_not_exist_would_not_run(tmp_path):
-    assert wrong(status.lxc_status("nosuch", str(tmp_path)))
+    (finding,) = status.lxc_status("nosuch", str(tmp_path))
+    assert finding.ok is False
+    assert "--path" in finding.hint
 
 
 def test_a_container_without_the_line_would_not_run(container):
@@ -68,6 +70,30 @@ def test_an_interpreter_that_is_gone_is_said(container):
 def test_a_template_that_does_not_compile_is_said(container):
     (container / "templates/a.tpl").write_text("{% nosuch %}")
     assert any("unknown tag 'nosuch'" in text for text in wrong(installed(container)))
+
+
+def test_templates_are_compiled_in_the_dialect_of_the_line(container):
+    (container / "templates/a.tpl").write_text('{{ config["user.a"] }}')
+    assert not wrong(installed(container))
+    install.write(install.for_lxc("c1", ["--dialect", "v4"], str(container.parent)))
+    (text,) = wrong(status.lxc_status("c1", str(container.parent)))
+    assert "can't be subscripted" in text
+
+
+def test_a_container_without_a_root_filesystem_is_not_told_to_install_again(container):
+    (container / "config").write_text("lxc.net.0.type = empty\n")
+    (finding,) = [each for each in installed(container) if each.ok is False]
+    assert "names no root filesystem" in finding.text
+    assert "lxc.rootfs.path" in finding.hint
+
+
+def test_a_stage_that_install_does_not_write_is_to_be_written_by_hand(container):
+    (container / "config").write_text("lxc.rootfs.path = loop:/srv/c1.img\n")
+    (before,) = status.lxc_status("c1", str(container.parent))
+    assert "hook install lxc" in before.hint
+    (finding,) = [each for each in installed(container) if each.ok is False]
+    assert "has no lxc.hook.mount" in finding.text
+    assert "line of lxc.hook.pre-start" in finding.hint
 
 
 def test_an_image_that_is_missing_is_said(container):
