@@ -60,9 +60,14 @@ class Cursor:
         position = unit.position(token.start) if token else None
         text = pongo2_text("parser", message, unit.name, position, token.value if token else None)
         ours, found_hint = syntax_hint(
-            message, token, self.document.library, self.document.dialect.subscripts
+            message, token, self.before(token), self.document.library, self.document.dialect.subscripts
         )
         return syntax_error(ours or plain_words(message), span, text, hint or found_hint)
+
+    def before(self, token: Token | None) -> list[Token]:
+        """The two tokens in front of one, or fewer."""
+        index = next((i for i, other in enumerate(self.tokens) if other is token), 0)
+        return self.tokens[max(0, index - 2) : index]
 
     def finish(self, message: str) -> None:
         """Complain unless every token is consumed."""

@@ -69,6 +69,40 @@ def explained(source, dialect=V6, context=CONTEXT):
 
 
 @pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("{{ a|default('x') }}", 'its argument follows a colon: default:"…"'),
+        ("{% if a|default('x') %}{% endif %}", 'its argument follows a colon: default:"…"'),
+        ("{% if a = 1 %}{% endif %}", "did you mean '=='?"),
+        ("{% if a %}{% elif b = 1 %}{% endif %}", "did you mean '=='?"),
+        ("{% if a }x{% endif %}", "the tag ends at %}"),
+        ("{% if a is defined %}{% endif %}", "pongo2 has no 'is': a name that is not set is false"),
+        (
+            "{% if a not in b %}{% endif %}",
+            "write it before the comparison, and that in brackets: not (a in b)",
+        ),
+        ("{% fro a in b %}{% endfor %}", "did you mean 'for'?"),
+        ("{% foreach a in b %}{% endfor %}", "did you mean 'for'?"),
+        ("{% if a %}{% elsif b %}{% endif %}", "did you mean 'elif'?"),
+        ("{% raw %}{% endraw %}", "did you mean 'verbatim'?"),
+        ("{% for a in b %}{% end %}", "a block ends with its own name: {% endif %}, {% endfor %}, …"),
+        ("{{ instance['name'] }}", "instance['name'] needs pongo2 v6, LXD has v4: write instance.name"),
+        ("{{ x[1] }}", "x[1] needs pongo2 v6, LXD has v4: write x.1"),
+        ("{{ properties['a-b'] }}", "properties['a-b'] needs pongo2 v6, LXD has v4"),
+        ("{{ a.b[c] }}", "it needs pongo2 v6, LXD has v4"),
+    ],
+)
+def test_habits_of_other_languages_get_a_hint(source, hint):
+    assert explained(source, V4)[-1] == f"hint: {hint}"
+
+
+def test_what_the_hints_say_to_write_means_what_was_meant():
+    context = {"b": "abc", "x": [1, 2], "instance": {"name": "c1"}}
+    text = "{% if not ('a' in b) %}yes{% endif %}{{ x.1 }}{{ instance.name }}{% if nosuch %}yes{% endif %}"
+    assert pongo2.compile(text, V4).render(context) == "2c1"
+
+
+@pytest.mark.parametrize(
     ("source", "dialect", "lines"),
     [
         (
