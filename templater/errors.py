@@ -125,3 +125,8 @@ class BusyError(TemplaterError):
 
     exit_code = 7
     kind = "busy"
+
+
+def reason(error: OSError) -> str:
+    """The kernel's own words, as ours are written: lower case."""
+    return (error.strerror or str(error)).lower()

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 
 from . import instance_list, instance_yaml
-from .errors import InputError, LimitError
+from .errors import InputError, LimitError, reason
 from .instance import Instance
 from .source import Source
 from .yamltext import size_text
@@ -51,7 +51,7 @@ def stream_instances(file: str) -> Iterator[Instance]:
         with open(file, "rb") as stream:
             yield from instance_list.stream_instances(stream.read, file)
     except OSError as error:
-        raise _unreadable(file, error) from error
+        raise _unreadable(file, error) from None
 
 
 def own_description(directory: str) -> tuple[Source, str] | None:
@@ -84,7 +84,7 @@ def _read(file: str) -> tuple[str, bytes]:
         with open(file, "rb") as stream:
             return file, stream.read(limit + 1)
     except OSError as error:
-        raise _unreadable(file, error) from error
+        raise _unreadable(file, error) from None
 
 
 def _small_enough(file: str, name: str, data: bytes) -> Source:
@@ -118,4 +118,4 @@ def _description(file: str) -> Source:
 
 
 def _unreadable(file: str, error: OSError) -> InputError:
-    return InputError(f"can't read '{file}': {(error.strerror or str(error)).lower()}")
+    return InputError(f"can't read '{file}': {reason(error)}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from .. import __version__, postponed
-from ..errors import TemplaterError
+from ..errors import TemplaterError, reason
 from .commands import Commands, ReaderGone
 from .output import visible
 
@@ -71,5 +71,5 @@ def complain(text: str, code: int) -> int:
 
 def system_error(error: OSError) -> str:
     """An error of the operating system as we write ours: the file first, lower case."""
-    words = (error.strerror or str(error)).lower()
+    words = reason(error)
     return f"{error.filename}: {words}" if error.filename else words

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import InputError, RefusedError, TemplaterError, UsageError
+from ..errors import InputError, RefusedError, TemplaterError, UsageError, reason
 from ..metadata import TRIGGERS
 from ..source import printable
 from . import options, output
@@ -305,7 +305,7 @@ def _text(before: str, file: str | None) -> bytes:
             with open(file, "rb") as source:
                 return source.read()
         except OSError as error:
-            raise InputError(f"'{file}' can't be read: {error.strerror}") from error
+            raise InputError(f"'{file}' can't be read: {reason(error)}") from error
     if not sys.stdin.isatty():
         data = sys.stdin.buffer.read()
         if not data:

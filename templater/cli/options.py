@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 from click.shell_completion import CompletionItem
 
-from ..errors import InputError, UsageError
+from ..errors import InputError, UsageError, reason
 from ..hosts import HOSTS
 from ..instance_file import own_description, read_instance, read_source
 from ..limits import IMAGE, READING, RENDERING, parse
@@ -259,4 +259,4 @@ def open_binary(path: str) -> BinaryIO:
     try:
         return open(0 if path == "-" else path, "rb", closefd=path != "-")
     except OSError as error:
-        raise InputError(f"can't read '{path}': {(error.strerror or '').lower()}") from error
+        raise InputError(f"can't read '{path}': {reason(error)}") from error

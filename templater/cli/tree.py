@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ..changes import FAILED, SKIP
-from ..errors import RefusedError, UsageError, WriteError
+from ..errors import RefusedError, UsageError, WriteError, reason
 from ..source import printable
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ def write_tree(plan: Plan, target: str) -> None:
         else:
             write_folder(changes, target)
     except OSError as error:
-        raise WriteError(
-            f"can't write '{printable(target)}': {(error.strerror or str(error)).lower()}"
-        ) from error
+        raise WriteError(f"can't write '{printable(target)}': {reason(error)}") from error
 
 
 def rendered(plan: Plan) -> list[Change]:

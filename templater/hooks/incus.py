@@ -6,7 +6,7 @@ written just before the start and describes the instance, its pending trigger in
 have written otherwise than Incus did.
 """
 
-from ..errors import UsageError, WriteError
+from ..errors import UsageError, WriteError, reason
 from ..instance_directory import METADATA
 from ..source import printable
 from ..system import dirname, exists, join
@@ -52,9 +52,7 @@ def _notebook(name: str) -> str:
     try:
         makedirs(path, 0o700, exist_ok=True)
     except OSError as error:
-        raise WriteError(
-            f"can't make '{path}': {(error.strerror or '').lower()}", hint="see --state"
-        ) from None
+        raise WriteError(f"can't make '{path}': {reason(error)}", hint="see --state") from None
     return path
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from ..errors import InputError, RefusedError, UsageError, WriteError
+from ..errors import InputError, RefusedError, UsageError, WriteError, reason
 from ..leftovers import unlink_if_there
 from ..rootfs import MissingError
 from ..rootfs.confined import Root
@@ -212,4 +212,4 @@ def _replace(path: str, text: str) -> None:
                 os.fsync(file.fileno())
             directory.rename(staged, directory, name)
     except OSError as error:
-        raise WriteError(f"can't write '{path}': {(error.strerror or '').lower()}") from error
+        raise WriteError(f"can't write '{path}': {reason(error)}") from error

@@ -13,7 +13,7 @@ from dataclasses import replace as changed
 from typing import Literal
 
 from ..child import PR_SET_PDEATHSIG, libc
-from ..errors import InputError, UsageError, WriteError
+from ..errors import InputError, UsageError, WriteError, reason
 from ..metadata_yaml import read_metadata
 from ..source import Source, printable
 from ..views import FILE
@@ -114,9 +114,7 @@ def _make_directory(path: str) -> None:
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
-        raise WriteError(
-            f"'{printable(path)}' can't be made: {(error.strerror or str(error)).lower()}"
-        ) from error
+        raise WriteError(f"'{printable(path)}' can't be made: {reason(error)}") from error
 
 
 def _refuse_existing(names: Iterable[str]) -> None:

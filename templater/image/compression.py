@@ -10,7 +10,7 @@ from collections.abc import Callable
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import InputError, LimitError
+from ..errors import InputError, LimitError, reason
 from . import recognition
 from .limits import DEFAULT, MIB, Limits
 
@@ -205,7 +205,7 @@ class ByteStream:
         try:
             data = data or os.read(self._fd, _CHUNK)
         except OSError as error:
-            raise InputError(f"'{self.path}' can't be read: {error.strerror}") from error
+            raise InputError(f"'{self.path}' can't be read: {reason(error)}") from error
         self._packed += len(data)
         return data
 
@@ -303,7 +303,7 @@ def open_stream(path: str, limits: Limits = DEFAULT) -> ByteStream:
     try:
         fd = os.open(path, flags)
     except OSError as error:
-        raise InputError(f"'{path}' can't be opened: {error.strerror}") from error
+        raise InputError(f"'{path}' can't be opened: {reason(error)}") from None
     if not S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise InputError(f"'{path}' is neither a regular file nor a directory")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..errors import InputError, LimitError, RefusedError, UsageError
+from ..errors import InputError, LimitError, RefusedError, UsageError, reason
 from ..rootfs.confined import Root
 from ..source import printable
 from ..views import DIRECTORY, FILE
@@ -238,7 +238,7 @@ def kind_of_file(path: str) -> str:
         with open(path, "rb") as file:
             return recognise(file.read(HEAD))
     except OSError as error:
-        raise InputError(f"'{path}' can't be opened: {error.strerror}") from error
+        raise InputError(f"'{path}' can't be opened: {reason(error)}") from error
 
 
 def _parts_of(path: str, limits: Limits, *, second: str = "") -> list[Part]:

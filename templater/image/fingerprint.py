@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 
-from ..errors import InputError
+from ..errors import InputError, reason
 
 _PIECE = 1024 * 1024
 
@@ -22,7 +22,7 @@ def fingerprint(*paths: str, progress: Callable[[int], None] = lambda size: None
                     digest.update(buffer[:size])
                     progress(size)
         except OSError as error:
-            raise InputError(f"'{path}' can't be read: {error.strerror}") from error
+            raise InputError(f"'{path}' can't be read: {reason(error)}") from error
     return digest.hexdigest()
 
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError, WriteError
+from ..errors import UsageError, WriteError, reason
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -156,7 +156,7 @@ class Output:
         return self._hidden
 
     def _failed(self, what: str, error: OSError) -> WriteError:
-        words = (error.strerror or str(error)).lower()
+        words = reason(error)
         hint = f"mkdir -p {shlex.quote(self.directory)}" if isinstance(error, FileNotFoundError) else ""
         return WriteError(f"a file in '{self.directory}' can't {what}: {words}", hint=hint)
 

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..errors import InputError, RefusedError
+from ..errors import InputError, RefusedError, reason
 from ..rootfs.confined import Directory, Root, write_error
 from ..source import printable
 from ..views import DIRECTORY, FILE
@@ -137,7 +137,7 @@ def _feed(path: str, *digests: hashlib._Hash) -> None:
                 for digest in digests:
                     digest.update(buffer[:size])
     except OSError as error:
-        raise InputError(f"'{path}' can't be read: {error.strerror}") from error
+        raise InputError(f"'{path}' can't be read: {reason(error)}") from error
 
 
 def _replace_in_directory(path: str, changes: Changes) -> None:

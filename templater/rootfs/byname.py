@@ -7,10 +7,10 @@ serves previews on Windows, where nobody runs containers from the directory mean
 import os
 import stat
 
-from ..errors import InputError, TemplaterError
+from ..errors import InputError, TemplaterError, reason
 from ..views import DIRECTORY, FILE, SYMLINK, Entry
 from . import MissingError, components, no_directory, not_regular
-from .confined import entry_of, kind_of, read_descriptor, reason
+from .confined import entry_of, kind_of, read_descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ crossed unless ``cross_mounts`` is set.
 import errno
 import sys
 
-from ..errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
+from ..errors import InputError, LimitError, RefusedError, TemplaterError, WriteError, reason
 from ..system import fsencode, join, os, stat, variable
 from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from . import MissingError, components, no_directory, not_regular
@@ -416,11 +416,6 @@ def close(fd: int) -> None:
         os.close(fd)
     except OSError:
         pass
-
-
-def reason(error: OSError) -> str:
-    """The kernel's own words, as ours are written: lower case."""
-    return (error.strerror or str(error)).lower()
 
 
 def read_error(path: str, error: OSError) -> InputError:

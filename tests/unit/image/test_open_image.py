@@ -444,7 +444,7 @@ def test_a_fifo_in_place_of_an_image_is_refused_without_waiting(tmp_path):
 
 
 def test_a_missing_image_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"'nope\.tar' can't be opened: No such file"):
+    with pytest.raises(InputError, match=r"'nope\.tar' can't be opened: no such file"):
         open_image("nope.tar")
 
 
