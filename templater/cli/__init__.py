@@ -20,14 +20,13 @@ SRC is an image: a directory, a unified tarball, the metadata tarball of a split
 instance directory.
 
 \b
-  templater preview image.tar.xz -i web1.yaml         what the first start would write
-  templater diff image.tar.xz /srv/web1/rootfs        what would change there
+  templater preview image.tar.xz -i web1.yaml   what the first start writes
+  templater diff image.tar.xz /srv/web1/rootfs  what would change there
   templater apply image.tar.xz /srv/web1/rootfs -t start
-  templater watch ./image                             preview again at every change
+  templater watch ./image                       preview at every change
 
-\b
-Exit codes: 0 fine, 1 would change or findings, 2 usage or unreadable input, 3 refused for
-safety, 4 limit exceeded, 5 a template failed or the host would fail, 6 writing failed, 7 busy.
+Exit codes: 0 fine, 1 would change or findings, 2 usage or unreadable input, 3 refused for safety,
+4 limit exceeded, 5 a template failed or the host would fail, 6 writing failed, 7 busy.
 """
 
 command = Commands(

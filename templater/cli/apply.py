@@ -22,8 +22,8 @@ its content is left alone, down to its modification time.
 
 \b
 Examples:
-  templater apply image.tar.xz rootfs -t create,start -i web1.yaml     a first start
-  templater apply ./image /srv/web1/rootfs -t start                    any later start
+  templater apply image.tar.xz rootfs -t create,start  a first start
+  templater apply ./image /srv/web1/rootfs -t start    any later one
 """
 
 

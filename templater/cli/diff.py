@@ -22,8 +22,8 @@ The output is a unified patch. Nothing is written. Files that would stay as they
 \b
 Examples:
   templater diff image.tar.xz /srv/web1/rootfs -i web1.yaml
-  templater diff ./image rootfs -t start --exit-code        1 if anything would change
-  templater diff ./image 'containers/{name}/rootfs' --instances all.json -t start
+  templater diff ./image rootfs -t start --exit-code  1 if anything changes
+  templater diff ./image 'all/{name}/rootfs' --instances all.json -t start
 """
 
 STYLES: dict[str, dict[str, Any]] = {

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from ..hooks.install import Snippet
     from ..hooks.status import Finding
 
-HELP = """Render an image's templates whenever a runtime starts a container.
+HELP = """Render templates whenever a runtime starts a container.
 
 `install` prints what the runtime's configuration needs (or writes it), `status` says whether it
 would run. The line it writes runs a bare interpreter, not this command: it is four times as fast.
 
 \b
-  templater hook install lxc web1 --write       every stage into /var/lib/lxc/web1/config
-  templater hook install podman --write         for containers with an annotation org.templater.…
-  templater hook install oci ./bundle --write   into the bundle's config.json
-  templater hook install nspawn web1 --write    a drop-in of systemd-nspawn@web1
-  templater hook install incus                  the value of raw.lxc
+  templater hook install lxc web1 --write      /var/lib/lxc/web1/config
+  templater hook install podman --write        annotations org.templater.…
+  templater hook install oci ./bundle --write  the bundle's config.json
+  templater hook install nspawn web1 --write   systemd-nspawn@web1
+  templater hook install incus                 the value of raw.lxc
   templater hook status lxc web1
 """
 

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from ..image.build import Built, Packing
     from ..image.contents import Part
 
-HELP = """Pack a directory (metadata.yaml, templates/, rootfs/) into an image, and print its fingerprint.
+HELP = """Pack a directory into an image.
 
-The same directory gives the same bytes. With SOURCE_DATE_EPOCH set, no file is newer than that.
+DIR has metadata.yaml, templates/ and rootfs/; the image's fingerprint is printed. The same directory
+gives the same bytes. With SOURCE_DATE_EPOCH set, no file is newer than that.
 KEY=VALUE set properties of the packed metadata.yaml; the directory stays as it is.
 
 A split image is two files, FILE and FILE.root. Where -o names a directory, the files get the
@@ -30,7 +31,7 @@ daemons' names. Nothing has its final name before all of it is written.
 \b
 Examples:
   templater image build ./image -o image.tar.xz
-  templater image build ./image -o out/ --format split --rootfs squashfs serial=20260101
+  templater image build ./image -o out/ --format split serial=20260101
 """
 
 

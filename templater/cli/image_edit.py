@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from ..source import Source
 
-HELP = """Change an image's metadata.yaml in an editor ($VISUAL, $EDITOR), or take it from standard input.
+HELP = """Change an image's metadata.yaml in an editor.
+
+The editor is $VISUAL or $EDITOR; what is piped in is the new text itself.
 
 SRC is a directory or a tarball, which is packed again with everything else as it is. What the
 daemons would not read is not accepted. The fingerprint changes: old and new are printed.

@@ -13,7 +13,9 @@ from . import options
 from .image_build import packing_of, packing_options, report, source_date_epoch
 from .progress import progress
 
-HELP = """Store an image another way: unified or split, with another compression or root filesystem.
+HELP = """Store an image another way.
+
+It is unified or split, with another compression or another kind of root filesystem.
 
 SRC is a directory, a unified tarball, or a split image's metadata tarball followed by its ROOTFS.
 In a directory the files get the daemons' names: FINGERPRINT.tar.xz, or meta-FINGERPRINT.tar.xz
@@ -22,7 +24,7 @@ and FINGERPRINT.squashfs. A FILE of a split image gets its second half as FILE.r
 \b
 Examples:
   templater image export image.tar.xz out/ --format split --rootfs squashfs
-  templater image export meta.tar.xz rootfs.squashfs image.tar.zst --compression zstd
+  templater image export meta.tar.xz rootfs.squashfs image.tar.zst
 """
 
 

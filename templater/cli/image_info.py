@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from ..image.describe import Description, Packed, Target
 
-HELP = """Show what an image is: its format, facts, properties, templates, sizes and fingerprint.
+HELP = """Show what an image is.
+
+That is its format, facts, properties, templates, sizes and fingerprint.
 
 SRC is a directory, a unified tarball, or a split image's metadata tarball, whose second file is
 ROOTFS. Archives are read to their end. Properties that the daemons act on are marked with '!'.

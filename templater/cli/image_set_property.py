@@ -7,12 +7,14 @@ import click
 from . import options
 from .image_edit import edited, metadata_of, pairs_of, rootfs_option, save
 
-HELP = """Set properties of an image: only their lines of metadata.yaml change, and the fingerprint.
+HELP = """Set properties of an image.
+
+Only their lines of metadata.yaml change, and the fingerprint.
 
 \b
 Examples:
-  templater image set-property image.tar.xz description="Debian 13, ours" serial=20260101
-  templater image set-property metadata.tar.xz os Debian --rootfs rootfs.squashfs
+  templater image set-property image.tar.xz description="Debian 13, ours"
+  templater image set-property meta.tar.xz os Debian --rootfs rootfs.squashfs
 """
 
 

@@ -17,7 +17,9 @@ from .image_info import size
 if TYPE_CHECKING:
     from ..metadata import Metadata, Rule
 
-HELP = """List, show, create, edit and delete the templates of an image, with their rules.
+HELP = """List, show, create, edit and delete an image's templates.
+
+Their rules in metadata.yaml come, change and go with them.
 
 SRC is a directory or a tarball, which is packed again with everything else as it is.
 """
@@ -102,7 +104,7 @@ The text is taken from --from FILE, from standard input, or from an editor.
 
 \b
 Example:
-  echo '{{ instance.name }}' | templater image template create image.tar.xz motd.tpl /etc/motd --when start
+  templater image template create ./image motd.tpl /etc/motd --when start
 """
 )
 @options.source_argument

@@ -7,7 +7,9 @@ import click
 from . import options
 from .image_edit import edited, metadata_of, rootfs_option, save
 
-HELP = """Take properties out of an image: only their lines of metadata.yaml go, and the fingerprint changes.
+HELP = """Take properties out of an image.
+
+Only their lines of metadata.yaml go, and the fingerprint changes.
 
 \b
 Example:

@@ -10,9 +10,10 @@ from . import options, output
 from .image_build import source_date_epoch
 from .image_edit import pairs_of
 
-HELP = """Make the directory of a new image: metadata.yaml, templates and an empty rootfs, to start from.
+HELP = """Make the directory of a new image, to start from.
 
-KEY=VALUE set its properties. `--preset list` names the presets.
+It has metadata.yaml, templates and an empty rootfs. KEY=VALUE set its properties.
+`--preset list` names the presets.
 
 \b
 Examples:

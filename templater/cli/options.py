@@ -75,22 +75,21 @@ class Description:
         return (*instance, *self.profiles, *from_values)
 
 
-def key_value(text: str) -> tuple[str, str]:
+def key_value(text: str, example: str = "for example: -c user.user-data=@user-data.yaml") -> tuple[str, str]:
     """``KEY=VALUE``; ``KEY=@FILE`` takes the value from a file, as it is."""
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise UsageError(f"'{text}' is not KEY=VALUE", hint="for example: -c user.user-data=@user-data.yaml")
+        raise UsageError(f"'{text}' is not KEY=VALUE", hint=example)
     return key, read_source(value[1:]).text if value.startswith("@") else value
 
 
 def device(text: str) -> tuple[str, dict[str, str]]:
     """``NAME,KEY=VALUE,…`` as ``incus launch -d`` takes it, all of a device at once."""
+    example = "for example: -d eth0,type=nic,ipv4.address=10.0.0.5"
     name, *pairs = text.split(",")
     if not name or "=" in name or not pairs:
-        raise UsageError(
-            f"'{text}' is not NAME,KEY=VALUE,…", hint="for example: -d eth0,type=nic,ipv4.address=10.0.0.5"
-        )
-    return name, dict(key_value(pair) for pair in pairs)
+        raise UsageError(f"'{text}' is not NAME,KEY=VALUE,…", hint=example)
+    return name, dict(key_value(pair, example) for pair in pairs)
 
 
 def decorate(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -180,10 +179,11 @@ def host_options(*, default: str = "incus") -> Callable[[Command], Command]:
         click.option(
             "--host",
             "host_name",
+            metavar="HOST",
             type=click.Choice(list(HOSTS)),
             default=default,
             show_default=True,
-            help="Whose behaviour is predicted beside ours; `none` asks for ours alone.",
+            help=f"Whose behaviour is predicted beside ours: {', '.join(HOSTS)} (which asks for ours alone).",
         ),
         click.option("--dialect", type=click.Choice(DIALECTS), help="pongo2's version, if not the host's."),
     )
@@ -209,7 +209,7 @@ def trigger_option(*, default: tuple[str, ...] | None = FIRST_BOOT) -> Callable[
         multiple=True,
         required=default is None,
         callback=lambda ctx, param, values: split_triggers(values) or default,
-        help=f"What happens: {', '.join(TRIGGERS)}; several are passes in that order.{explained}",
+        help=f"What happens: {', '.join(TRIGGERS)}; several (with commas) are passes in order.{explained}",
         shell_complete=lambda ctx, param, incomplete: [
             CompletionItem(trigger) for trigger in TRIGGERS if trigger.startswith(incomplete)
         ],

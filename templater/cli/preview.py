@@ -24,13 +24,13 @@ if a template fails, or if the chosen host would fail where we would not.
 
 \b
 Examples:
-  templater preview image.tar.xz                        a container `c1`, its first start
-  templater preview ./image -i web1.yaml -t start       the instance of `incus config show web1`
-  templater preview ./image -i fleet.json#web1          one of `incus list -f json`
-  templater preview ./image -c user.foo=bar --host lxd  what LXD would make of it
-  templater preview ./image --rootfs /srv/web1/rootfs   against a root filesystem
-  templater preview ./image -o tree                     written to a new folder, or to FILE.tar
-  templater preview ./image --instances all.json        every instance of `incus list -f json`
+  templater preview image.tar.xz                   `c1`, its first start
+  templater preview ./image -i web1.yaml -t start  of `incus config show web1`
+  templater preview ./image -i all.json#web1       of `incus list -f json`
+  templater preview ./image --instances all.json   every instance of it
+  templater preview ./image --host lxd             what LXD would make of it
+  templater preview ./image --rootfs /srv/web1/rootfs
+  templater preview ./image -o tree                into a folder, or FILE.tar
 """
 
 

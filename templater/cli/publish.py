@@ -16,18 +16,18 @@ from .image_edit import pairs_of
 from .progress import progress
 from .unpack import ids_of
 
-HELP = """Make an image of a container, as `incus publish` does: its root filesystem, and its own
-metadata.yaml and templates, with architecture and creation date set.
+HELP = """Make an image of a container, as `incus publish` does.
 
-DIR is an instance directory or an LXC container's (/var/lib/lxc/NAME); DIR/SNAPSHOT is one of its
+It has the container's root filesystem, metadata.yaml and templates, with architecture and creation
+date set. DIR is an instance directory or an LXC container's (/var/lib/lxc/NAME); DIR/SNAPSHOT is one of its
 snapshots. Owners are shifted back to what the container sees. Properties that describe the base
 image's build (description, serial, name, label, version, type) are dropped, unless set anew,
 kept with --keep, or kept when asked on a terminal.
 
 \b
 Examples:
-  templater publish /var/lib/templater/web1 -o web.tar.gz description="web, ready" os=Debian
-  templater publish /var/lib/lxc/web1/snap0 -o out/ --expire 2027-01-01T00:00:00Z
+  templater publish /var/lib/templater/web1 -o web.tar.gz os=Debian
+  templater publish /var/lib/lxc/web1/snap0 -o out/ --keep serial
 """
 
 

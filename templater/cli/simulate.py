@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..limits import Given
     from ..simulate import Report
 
-HELP = """Show which files change at each step of an instance's life, and why.
+HELP = """Show what each step of an instance's life changes, and why.
 
 Nothing is started and nothing is written. The instance is created first, whatever the steps are.
 A step is [NAME:]VERB[=ARGUMENT]; without a name it is about the instance that was created first,
@@ -28,7 +28,7 @@ whatever it is called by now.
 \b
 Examples:
   templater simulate ./image create start c:user.foo=bar restart
-  templater simulate ./image start copy=c2 c2:start c2:stop c2:rename=c9 c9:start --diff
+  templater simulate ./image start copy=c2 c2:rename=c9 c9:start --diff
 """
 
 

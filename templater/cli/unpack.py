@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from ..instance import Instance
     from ..rootfs.directory import IdMap
 
-HELP = """Unpack an image into an instance directory: its rootfs, metadata.yaml, templates and
-instance.yaml. The create trigger is left pending, so the next start runs it.
+HELP = """Unpack an image into an instance directory.
+
+It has rootfs, metadata.yaml, templates and instance.yaml. The create trigger is left pending, so the
+next start runs it.
 
 IMAGE is a directory or a unified tarball; of a split image, give its metadata tarball and its
 ROOTFS (a tarball or squashfs). DIR must not exist, or be empty; it appears whole or not at all.
@@ -29,8 +31,8 @@ file capabilities, ACLs and trusted attributes. --keep or --trusted keep them.
 
 \b
 Examples:
-  templater unpack image.tar.xz /var/lib/templater/web1 --name web1 -c user.role=web
-  templater unpack meta.tar.xz rootfs.squashfs web1 --trusted --idmap 0:100000:65536
+  templater unpack image.tar.xz web1 --name web1 -c user.role=web
+  templater unpack meta.tar.xz rootfs.squashfs web1 --idmap 0:100000:65536
 """
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from templater.cli import main
+from templater.cli import command, main
 from templater.cli.commands import ALIASES, Commands
 
 CLI = Path(__file__).resolve().parent.parent.parent / "templater" / "cli"
@@ -182,3 +182,23 @@ def test_watching_waits_for_what_is_not_there_yet(kind, tmp_path):
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
+
+
+def every_command(group, *words):
+    yield group, words
+    if isinstance(group, click.Group):
+        for name in group.list_commands(click.Context(group)):
+            yield from every_command(group.get_command(click.Context(group), name), *words, name)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    every_command(command),
+    ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
+)
+def test_help_fits_a_terminal(found, words):
+    """Nothing is wrapped by the terminal, and no line of a list of commands ends in dots."""
+    context = click.Context(found, info_name=" ".join(["templater", *words]), terminal_width=80)
+    lines = found.get_help(context).split("\n")
+    assert [line for line in lines if len(line) > 80] == []
+    assert [line for line in lines if line.startswith("  ") and line.endswith("...")] == []

@@ -126,3 +126,9 @@ def test_an_empty_trigger_is_a_usage_error_of_every_command(command, capsys):
 def test_the_files_of_a_description_are_known_for_watching():
     files = described(file="fleet.json#web", profiles=("p.yaml",), config=("a=@data", "b=c")).files
     assert files == ("fleet.json", "p.yaml", "data")
+
+
+def test_what_is_wrong_of_a_device_gets_a_device_as_example():
+    with pytest.raises(UsageError) as refused:
+        device("eth0,hwaddr")
+    assert refused.value.hint.startswith("for example: -d eth0,")
