@@ -125,6 +125,9 @@ class Plan:
         #: why the chosen host's start fails before it looks at any rule
         self.host_error = ""
 
+    def __repr__(self) -> str:
+        return f"Plan({self.instance.name!r}, {self.triggers!r}, {len(self.changes)} changes)"
+
     @property
     def failed(self) -> "list[Change]":
         return [change for change in self.changes if change.action == FAILED]

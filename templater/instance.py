@@ -66,6 +66,9 @@ class Instance:
         #: what reading had to assume, for stderr: "the name comes from the file's stem"
         self.notes = notes
 
+    def __repr__(self) -> str:
+        return f"Instance({self.name!r}, {self.type!r})"
+
     @property
     def is_vm(self) -> bool:
         return self.type == VIRTUAL_MACHINE

@@ -12,11 +12,11 @@ from .yamltext import size_text
 
 
 def read_instance(
-    file: str | Source | None = None,
+    file: str | os.PathLike[str] | Source | None = None,
     *,
     name: str | None = None,
     type: str | None = None,
-    profiles: Iterable[str] = (),
+    profiles: Iterable[str | os.PathLike[str]] = (),
     config: Mapping[str, str] | None = None,
     devices: Mapping[str, Mapping[str, str]] | None = None,
     expanded: bool | None = None,
@@ -24,18 +24,23 @@ def read_instance(
     """The instance described in ``file``, or a container ``c1``, with what is given laid over it.
 
     ``file`` is ``FILE``, ``FILE#NAME`` for one of several, ``-``, or what was read already; ``profiles``
-    are files too. The rest is as in ``instance_yaml.read_instance``.
+    are files too, later ones over earlier ones. ``config`` and ``devices`` are keys as the daemons keep
+    them, as texts; an empty value unsets a key. ``expanded`` says whether the file is from ``config show
+    --expanded``; otherwise that is concluded from its devices. What had to be assumed is in ``notes``.
 
     >>> read_instance(name="web1", config={"user.role": "www"}).expanded_config()
     {'user.role': 'www'}
     """
-    source, pick = _source_and_pick(file) if isinstance(file, str) else (file, "")
+    if file is None or isinstance(file, Source):
+        source, pick = file, ""
+    else:
+        source, pick = _source_and_pick(os.fspath(file))
     return instance_yaml.read_instance(
         source,
         pick,
         name=name,
         type=type,
-        profiles=[_description(profile) for profile in profiles],
+        profiles=[_description(os.fspath(profile)) for profile in profiles],
         config=config,
         devices=devices,
         expanded=expanded,

@@ -67,7 +67,7 @@ def plan(
     """
     from .metadata_yaml import read_metadata
 
-    _check_call(triggers, host)
+    _check_call(image, rootfs, triggers, host)
     limits = None if limits is None else limits.begun()
     metadata = read_metadata(image.read_metadata(), yaml=host.yaml, limits=reading)
     templates = image.read_templates({rule.template for rule in metadata.rules if rule.template})
@@ -87,11 +87,16 @@ def plan(
     return made
 
 
-def _check_call(triggers: "Any", host: "Any") -> None:
-    """A wrong word must not become a plan without changes."""
+def _check_call(image: "Any", rootfs: "Any", triggers: "Any", host: "Any") -> None:
+    """A wrong word must not become a plan without changes, nor a path an error from deep inside."""
     from .hosts import HOSTS, Host
     from .metadata import TRIGGERS
 
+    if not hasattr(image, "read_metadata"):
+        raise UsageError(f"image={image!r} is not an image", hint="open it: templater.open_image(path)")
+    if rootfs is not None and not hasattr(rootfs, "entry"):
+        hint = "for example: templater.DirectoryRootfs(path)"
+        raise UsageError(f"rootfs={rootfs!r} is not a root filesystem", hint=hint)
     known = ", ".join(TRIGGERS)
     if not isinstance(triggers, (tuple, list)) or not triggers:
         raise UsageError(

@@ -99,3 +99,25 @@ def test_functions_stay_functions_when_their_modules_are_imported_first():
 def test_an_unknown_name_is_an_ordinary_error():
     with pytest.raises(AttributeError, match="nosuch"):
         templater.nosuch
+
+
+def test_a_path_is_taken_wherever_a_file_is_named(tmp_path):
+    sample = ROOT / "sample-images" / "netplan"
+    image = templater.open_image(sample)
+    instance = templater.read_instance(sample / "instances" / "c1.yaml")
+    with templater.DirectoryRootfs(tmp_path) as rootfs:
+        planned = templater.plan(image, instance, rootfs=rootfs)
+    assert planned.changes
+    assert repr(image) == f"DirectoryImage({str(sample)!r})"
+    assert repr(instance) == "Instance('n1', 'container')"
+    assert repr(planned) == f"Plan('n1', ('create', 'start'), {len(planned.changes)} changes)"
+
+
+def test_a_path_in_the_place_of_what_was_opened_is_said():
+    image, instance = templater.open_image(ROOT / "sample-images" / "alpine"), templater.read_instance()
+    with pytest.raises(templater.TemplaterError, match="is not an image") as refused:
+        templater.plan("sample-images/alpine", instance)
+    assert "open_image" in refused.value.hint
+    with pytest.raises(templater.TemplaterError, match="is not a root filesystem") as refused:
+        templater.plan(image, instance, rootfs="/srv/rootfs")
+    assert "DirectoryRootfs" in refused.value.hint

@@ -27,6 +27,9 @@ class DirectoryImage:
         self.name = path
         self.limits = limits
 
+    def __repr__(self) -> str:
+        return f"DirectoryImage({self.name!r})"
+
     def read_metadata(self) -> Source:
         with open_root(self.name) as top:
             entry = top.entry("/" + METADATA)

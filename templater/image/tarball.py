@@ -32,6 +32,9 @@ class TarballImage:
         self._template_bytes = 0
         self._steps = self._scan()
 
+    def __repr__(self) -> str:
+        return f"TarballImage({self.name!r})"
+
     @property
     def compression(self) -> str:
         return self._archive.stream.compression

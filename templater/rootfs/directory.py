@@ -9,7 +9,9 @@ from . import confined
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from os import PathLike
     from types import TracebackType
+    from typing import Any
 
     from .byname import ByName
 
@@ -100,12 +102,17 @@ class DirectoryRootfs:
 
     def __init__(
         self,
-        path: "str | confined.Root | ByName",
+        path: "str | PathLike[str] | confined.Root | ByName",
         ids: "IdMap | None" = None,
         *,
         cross_mounts: bool = False,
     ) -> None:
-        self.root = open_root(path, cross_mounts=cross_mounts) if isinstance(path, str) else path
+        opened: "Any" = path
+        if hasattr(path, "__fspath__"):  # an os.PathLike, told without os: hooks do without it
+            opened = path.__fspath__()
+        self.root: "confined.Root | ByName" = (
+            open_root(opened, cross_mounts=cross_mounts) if isinstance(opened, str) else opened
+        )
         top = self.root.entry("/")
         assert top is not None
         self.ids = shifted(top.uid, top.gid) if ids is None else ids
