@@ -916,6 +916,9 @@ class Replay:
     def client_config_template_create(self, simulation: Simulation, words: list[str], _: object) -> None:
         self.do_tpl_create(simulation, *words)
 
+    def client_config_template_edit(self, simulation: Simulation, words: list[str], _: object) -> None:
+        self.do_tpl_edit(simulation, *words, text="")  # the recorder's commands read nothing
+
     def client_config_template_delete(self, simulation: Simulation, words: list[str], _: object) -> None:
         self.do_tpl_delete(simulation, *words)
 
