@@ -171,13 +171,25 @@ class _Work:
 
 
 def _undisturbed(call: "Callable[[], list[str]]") -> "list[str]":
-    """Neither Ctrl-C nor the alarm of a hook's time limit may end an undoing half way."""
-    waiting = (_signal.SIGALRM, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
-    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, waiting)
+    """Neither Ctrl-C nor the alarm of a hook's time limit may end an undoing half way: they come after it.
+
+    Blocking them is not enough: in a process with threads another one takes them, and this one heeds them.
+    """
+    late: list[int] = []
+    before = {}
+    for number in (_signal.SIGALRM, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+        try:
+            if _signal.getsignal(number) is not None:  # somebody's in C, that could not be put back
+                before[number] = _signal.signal(number, lambda number, _: late.append(number))
+        except ValueError:  # not the main thread, which is the only one that heeds signals
+            break
     try:
         return call()
     finally:
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            _signal.signal(number, handler)
+        for number in late:
+            _signal.raise_signal(number)
 
 
 def _step(
