@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from .changes import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan
 from .errors import MetadataError, RefusedError
 from .hosts import Host
+from .rootfs import UnmappedError
 from .views import FILE
 
 DOES = (CREATE, UPDATE, KEEP, SKIP, WRITE)
@@ -88,8 +89,8 @@ def _collision(change: Change, host: Host) -> bool:
 
 
 def _impossible_id(change: Change, host: Host) -> bool:
-    refused = change.action == FAILED and isinstance(change.error, MetadataError) and not change.rule.null
-    return refused and host.permissions and _goes_on(change)
+    refused = change.action == FAILED and isinstance(change.error, MetadataError | UnmappedError)
+    return refused and not change.rule.null and host.permissions and _goes_on(change)
 
 
 def _permissions(change: Change, host: Host) -> bool:

@@ -14,11 +14,12 @@ from .changes import (
     Outcome,
     Plan,
 )
-from .errors import LimitError, MetadataError, RefusedError, TemplaterError, UsageError
+from .errors import LimitError, RefusedError, TemplaterError, UsageError
 from .hosts import INCUS
 from .permissions import parse_id, parse_mode
 from .rendering import Rendering, render, render_data
 from .resolve import Resolved, clean, resolve
+from .rootfs import UnmappedError
 from .source import printable
 from .views import DIRECTORY, FILE, Entry
 
@@ -420,11 +421,12 @@ class _Seen:
         ids = getattr(self.rootfs, "ids", None)
         if ids is None:
             return
-        try:
-            ids.on_disk(uid, gid)
-        except RefusedError as error:
-            field = error.message.partition(" ")[0]
-            raise MetadataError(error.message, rule.spans.get(field), error.hint) from None
+        for field, on_disk, number in (("uid", ids.uid_on_disk, uid), ("gid", ids.gid_on_disk, gid)):
+            try:
+                on_disk(number)
+            except UnmappedError as error:
+                error.span = rule.spans.get(field)
+                raise
 
     def content(self, path: str, entry: Entry) -> "bytes | None":
         """What the file holds; None when that is too much to compare."""

@@ -123,7 +123,7 @@ def test_the_squashfs_of_a_split_image_is_judged_too(tmp_path):
     contents = open_contents(str(image))
     files = build(contents, contents.parts(), str(tmp_path / "i"), Packing("split", rootfs="squashfs")).files
     found = {finding.check: finding.message for finding in audit(survey(files[0], rootfs=files[1]))}
-    assert found["privileged-file"] == "1 with setuid: rootfs/etc/sudo"
+    assert found["privileged-file"] == "setuid files: 1 (rootfs/etc/sudo)"
 
 
 def test_a_second_file_that_is_none_is_a_usage_error(tmp_path, capfd):

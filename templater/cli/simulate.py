@@ -21,8 +21,8 @@ whatever it is called by now.
 
 \b
   create   start   stop   restart   reboot   rebuild
-  copy=NAME   copy=NAME/SNAPSHOT   rename=NAME
-  snapshot=NAME   restore=NAME   publish=NAME   publish=NAME/SNAPSHOT   export=NAME
+  copy=NAME   copy=NAME/SNAPSHOT   rename=NAME   export=NAME
+  snapshot=NAME   restore=NAME   publish=NAME   publish=NAME/SNAPSHOT
   c:KEY=VALUE        a configuration key of the instance
 
 \b

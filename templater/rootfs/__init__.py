@@ -11,6 +11,10 @@ class MissingError(InputError):
     """There is no such name."""
 
 
+class UnmappedError(RefusedError):
+    """The map of a container's ids does not have this one."""
+
+
 def components(path: str) -> "list[str]":
     """The names of an absolute, cleaned path; none for ``/``.
 

@@ -4,7 +4,7 @@ from ..errors import RefusedError
 from ..source import printable
 from ..system import HAS_DESCRIPTORS, islink
 from ..views import DIRECTORY, Entry
-from . import confined
+from . import UnmappedError, confined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,13 @@ class IdMap:
 
     def on_disk(self, uid: int, gid: int) -> "tuple[int, int]":
         """Refused where there is no such id: a file of nobody's is never what was meant."""
-        return _there(uid, self.uids, "uid"), _there(gid, self.gids, "gid")
+        return self.uid_on_disk(uid), self.gid_on_disk(gid)
+
+    def uid_on_disk(self, uid: int) -> int:
+        return _there(uid, self.uids, "uid")
+
+    def gid_on_disk(self, gid: int) -> int:
+        return _there(gid, self.gids, "gid")
 
     def in_container(self, uid: int, gid: int) -> "tuple[int, int]":
         return _back(uid, self.uids), _back(gid, self.gids)
@@ -67,7 +73,7 @@ def _there(number: int, ranges: "Ranges", what: str) -> int:
     for inside, outside, count in ranges:
         if inside <= number < inside + count:
             return outside + number - inside
-    raise RefusedError(
+    raise UnmappedError(
         f"{what} {number} of the container has no place on disk",
         hint=f"the id map is {', '.join(f'{a}-{a + n - 1} → {b}' for a, b, n in ranges) or 'empty'}",
     )
