@@ -53,15 +53,14 @@ EFFECTS = words("""
     tempfile threading
 """)
 
-#: everything of ours that a warm hook may load
+#: everything of ours that a warm hook may load, beside the runtime's own file
 LEAN = {""} | words("""
     errors source system metadata instance views context lifecycle rendering changes permissions plan resolve
     hosts pongo2
     pongo2.runtime pongo2.state pongo2.operations pongo2.values pongo2.embedding
     rootfs rootfs.confined rootfs.directory rootfs.lock
     rootfs.attributes leftovers staging apply child
-    kept rendering_child instance_directory hooks hooks.run hooks.lxc hooks.oci
-    hooks.nspawn hooks.incus hooks.line hooks.line.templater_hook
+    kept rendering_child instance_directory hooks hooks.run hooks.line hooks.line.templater_hook
 """)
 #: what the lean modules may load of the standard library; each costs next to nothing
 LEAN_STDLIB = words("""
@@ -86,6 +85,16 @@ def modules() -> dict[str, Path]:
 
 MODULES = modules()
 TREES = {name: ast.parse(path.read_bytes()) for name, path in MODULES.items()}
+
+
+def is_hook(module: str) -> bool:
+    """Whether this is the file of a runtime that calls a hook."""
+    return module.startswith("hooks.") and any(
+        isinstance(node, ast.FunctionDef) and node.name == "situation" for node in TREES[module].body
+    )
+
+
+LEAN |= set(filter(is_hook, MODULES))
 
 
 class Import:

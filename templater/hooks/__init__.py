@@ -1,1 +1,16 @@
-"""templater called by a runtime when a container starts: one file a runtime."""
+"""templater called by a runtime when a container starts: one file a runtime.
+
+What ``hooks/NAME.py`` defines of these makes NAME a runtime; each may be left out, and nothing lists them:
+
+``situation(options, environ)``
+    Be the hook: what happens to which container, as a ``run.Start`` or a ``run.Noted``. The file is then on
+    the path of every start, so that what it needs beyond lean modules is imported in functions.
+``snippet(name, words, path)``
+    What ``hook install NAME`` prints or writes, an ``install.Snippet``. ``words`` are the options of the
+    hook's line; ``run.read_options`` reads them.
+``status(name, path)``
+    What ``hook status NAME`` finds, ``status.Finding`` by ``status.Finding``.
+
+``name`` and ``path`` are the command's, empty where none is given. What they stand for, which of them must be
+given and what is usual is for the file to know; ``UsageError`` says what is wrong with them.
+"""

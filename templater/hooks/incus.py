@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .install import Snippet
     from .run import Options
 
 BACKUP = "backup.yaml"
@@ -56,6 +57,14 @@ def _notebook(name: str) -> str:
     return path
 
 
-def configuration(line: str) -> str:
+def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":
     """The value of ``raw.lxc``."""
-    return f"lxc.hook.pre-start = {line}\n"
+    from .install import Snippet, argv, shell_line
+
+    if name:
+        raise UsageError(f"what incus needs is for all containers: '{name}' says nothing to it")
+    return Snippet(
+        "raw.lxc",
+        f"lxc.hook.pre-start = {shell_line(argv('incus', words))}\n",
+        by_hand='Incus keeps raw.lxc itself: incus config set NAME raw.lxc "$(templater hook …)"',
+    )

@@ -7,21 +7,14 @@ import os
 import shlex
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
 
 from ..errors import InputError, RefusedError, UsageError, WriteError, reason
 from ..leftovers import unlink_if_there
 from ..rootfs import MissingError
 from ..rootfs.confined import Root
-from . import incus, lxc, nspawn, oci
-from .run import RUNTIMES
-
-HOOKS_D = "/etc/containers/oci/hooks.d"
-UNITS = "/etc/systemd/system"
-LXC_PATH = "/var/lib/lxc"
 
 #: what the hook's line needs beside the standard library; without ``site`` nobody else finds it
 PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
@@ -29,20 +22,22 @@ PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
 #: by this a line or a hook is known as ours, of whatever version
 MARKS = ("from templater_hook import", "from templater.hooks.")
 
-#: an OCI runtime ends a hook after this many seconds, so ours must be shorter
-MARGIN = 5
+#: larger than any configuration
+MAX_FILE = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
     """A part of a runtime's configuration: the file it belongs in, and what must stand there.
 
-    ``whole``: the file is ours alone. Otherwise the text is added to it, or, in JSON, ``merge`` is.
+    ``into`` puts it into what the file holds (None: there is no such file); without it the file is ours
+    alone. ``by_hand`` says what to do instead where nothing can be written.
     """
 
     file: str
     text: str
-    whole: bool = False
+    into: Callable[[str | None], str] | None = None
+    by_hand: str = ""
 
 
 def argv(runtime: str, options: list[str]) -> list[str]:
@@ -53,8 +48,6 @@ def argv(runtime: str, options: list[str]) -> list[str]:
     locale of whoever starts a container. The standard library comes before our packages:
     a module in C is then found without a look into their folders.
     """
-    if runtime not in RUNTIMES:
-        raise UsageError(f"there is no hook for '{runtime}'", hint=f"there are {', '.join(RUNTIMES)}")
     first = os.path.join(os.path.dirname(os.path.abspath(__file__)), "line")
     places = f"sys.path[:0]={json.dumps([first])};sys.path+={json.dumps(search_path())}"
     code = f"import sys;{places};from templater_hook import main;main()"
@@ -96,84 +89,20 @@ def words_of_unit(line: str) -> str:
     return line.replace("$$", "$").replace("%%", "%").replace("\\\\", "\\")
 
 
-def for_lxc(name: str, options: list[str], path: str = LXC_PATH) -> Snippet:
-    return Snippet(os.path.join(path, name, "config"), lxc.configuration(shell_line(argv("lxc", options))))
-
-
-def for_nspawn(name: str, options: list[str], units: str = UNITS) -> Snippet:
-    """A machine's own unit, or without a name every machine that has an image."""
-    unit = f"systemd-nspawn@{name}.service.d"
-    options = options if name else [*options, "--if-present"]
-    text = nspawn.drop_in(unit_line(argv("nspawn", options)))
-    return Snippet(os.path.join(units, unit, "templater.conf"), text, whole=True)
-
-
-def for_podman(options: list[str], seconds: int, stage: str, folder: str = HOOKS_D) -> Snippet:
-    words = argv("oci", options)
-    text = json.dumps(oci.hooks_d(words, seconds + MARGIN, stage), indent=2) + "\n"
-    return Snippet(os.path.join(folder, "templater.json"), text, whole=True)
-
-
-def for_oci(bundle: str, options: list[str], seconds: int, stage: str) -> Snippet:
-    hook = {"hooks": {stage: [oci.hook(argv("oci", options), seconds + MARGIN)]}}
-    return Snippet(os.path.join(bundle, "config.json"), json.dumps(hook, indent=2) + "\n")
-
-
-def for_incus(options: list[str]) -> Snippet:
-    return Snippet("raw.lxc", incus.configuration(shell_line(argv("incus", options))))
-
-
 def write(snippet: Snippet) -> bool:
     """Have the snippet in its file; False if it was there already."""
+    if snippet.by_hand:
+        raise UsageError(snippet.by_hand)
     before = _read(snippet.file)
-    if snippet.whole:
-        after = snippet.text
-    elif snippet.file.endswith(".json"):
-        after = merged(before, snippet)
-    else:
-        after = added(before, snippet)
+    after = snippet.text if snippet.into is None else snippet.into(before)
     if after == before:
         return False
     _replace(snippet.file, after)
     return True
 
 
-def added(before: str | None, snippet: Snippet) -> str:
-    """The lines of a former templater go, the new ones come last."""
-    if before is None:
-        raise InputError(f"'{snippet.file}' does not exist", hint="create the container first")
-    kept = [line for line in before.splitlines(keepends=True) if not calls_templater(line)]
-    if kept and not kept[-1].endswith("\n"):
-        kept.append("\n")
-    return "".join(kept) + snippet.text
-
-
-def merged(before: str | None, snippet: Snippet) -> str:
-    if before is None:
-        raise InputError(f"'{snippet.file}' does not exist", hint="make the bundle first: runc spec")
-    config = oci.parse_json(before.encode("utf-8", "surrogateescape"), snippet.file)
-    hooks = config["hooks"] = hooks_of(config, snippet.file)
-    for stage, wanted in json.loads(snippet.text)["hooks"].items():
-        others = [hook for hook in hooks.get(stage, ()) if not is_ours(hook)]
-        hooks[stage] = [*others, *wanted]
-    return json.dumps(config, indent="\t") + "\n"
-
-
-def hooks_of(config: Mapping[str, Any], file: str) -> dict[str, list[Any]]:
-    """The hooks of a bundle by their stages. What is null is not there, as for the runtimes."""
-    hooks = config.get("hooks") or {}
-    if not isinstance(hooks, dict) or not all(isinstance(each, list | None) for each in hooks.values()):
-        raise InputError(f"the hooks of '{file}' are no lists by stage")
-    return {stage: list(each) for stage, each in hooks.items() if each is not None}
-
-
 def calls_templater(line: str) -> bool:
     return any(mark in line for mark in MARKS)
-
-
-def is_ours(hook: object) -> bool:
-    words = hook.get("args") if isinstance(hook, dict) else None
-    return isinstance(words, list) and any(calls_templater(str(word)) for word in words)
 
 
 def _read(path: str) -> str | None:
@@ -184,7 +113,7 @@ def _read(path: str) -> str | None:
         return None
     try:
         with Root(folder, named=True) as root:
-            return root.read(f"/{name}", oci.MAX_CONFIG).decode("utf-8", "surrogateescape")
+            return root.read(f"/{name}", MAX_FILE).decode("utf-8", "surrogateescape")
     except MissingError:
         return None
 

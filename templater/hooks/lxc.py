@@ -32,7 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ..rootfs.directory import IdMap
+    from .install import Snippet
     from .run import Options
+    from .status import Finding
+
+#: where LXC keeps its containers unless told otherwise
+LXC_PATH = "/var/lib/lxc"
 
 #: the stages that a line is written for; the others mean nothing to us
 STAGES = ("pre-start", "clone", "destroy")
@@ -349,6 +354,87 @@ def ancestors(how_many: int) -> "list[str]":
 # --- configuration -----------------------------------------------------------------------------
 
 
-def configuration(line: str) -> str:
+def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
     """What a container's configuration needs; of a copy on an overlay too."""
-    return "".join(f"lxc.hook.{stage} = {line}\n" for stage in STAGES)
+    from .install import Snippet, argv, shell_line
+
+    if not name:
+        raise UsageError("which container?")
+    file = join(path or LXC_PATH, name, "config")
+    line = shell_line(argv("lxc", words))
+    lines = "".join(f"lxc.hook.{stage} = {line}\n" for stage in STAGES)
+    return Snippet(file, lines, lambda before: added(before, file, lines))
+
+
+def added(before: "str | None", file: str, lines: str) -> str:
+    """The lines of a former templater go, the new ones come last."""
+    from .install import calls_templater
+
+    if before is None:
+        raise InputError(f"'{file}' does not exist", hint="create the container first")
+    kept = [line for line in before.splitlines(keepends=True) if not calls_templater(line)]
+    if kept and not kept[-1].endswith("\n"):
+        kept.append("\n")
+    return "".join(kept) + lines
+
+
+def status(name: str, path: str) -> "Iterator[Finding]":
+    from shlex import quote
+
+    from .install import calls_templater
+    from .status import Finding, elsewhere, option_of, require_name, runs, source_status
+
+    require_name(name)
+    path = path or LXC_PATH
+    folder = join(path, name)
+    config = join(folder, "config")
+    try:
+        found = list(settings(config))
+    except TemplaterError as error:
+        yield Finding(False, str(error), "create the container first, or say with --path where it is")
+        return
+    lines: dict[str, str] = {}
+    for key, value in found:
+        if key.startswith("lxc.hook.") and not value:
+            lines.pop(key, None)  # LXC forgets what stood there so far
+        elif key.startswith("lxc.hook.") and calls_templater(value):
+            lines[key] = value
+    given = option_of(lines.get("lxc.hook.pre-start", ""), "--rootfs")
+    rootfs = given or next((value for key, value in reversed(found) if key == "lxc.rootfs.path"), "")
+    if not rootfs:
+        said = f"'{config}' names no root filesystem"
+        yield Finding(False, said, f"for example: lxc.rootfs.path = dir:{abspath(folder)}/rootfs")
+        return
+    root = without_prefix(rootfs)
+    early = isdir(root) or bool(layers_of(root))
+    needed = "pre-start" if early else "mount"
+    line = lines.get(f"lxc.hook.{needed}")
+    hint = f"templater hook install lxc {quote(name)}{elsewhere(path, LXC_PATH)} --write"
+    if line is None:
+        # `install` leaves this stage out, because it means nothing to most containers
+        by_hand = "set it to the line of lxc.hook.pre-start: LXC mounts this root filesystem"
+        missing = not early and "lxc.hook.pre-start" in lines
+        said = f"'{config}' has no lxc.hook.{needed} that calls templater"
+        yield Finding(False, said, by_hand if missing else hint)
+        return
+    yield Finding(True, f"lxc.hook.{needed} calls templater")
+    for stage, loss in (("clone", "copies get no trigger"), ("destroy", "a rename counts as a copy")):
+        if f"lxc.hook.{stage}" not in lines:
+            yield Finding(None, f"no lxc.hook.{stage}: {loss}", hint)
+    includes = [value for key, value in found if key == "lxc.include"]
+    yield runs(lambda word: ["sh", "-c", f"exec {line} {word}"], config, *includes)
+    yield from source_status(line, folder, folder)
+    if isdir(root):
+        yield ids_status(config, root)
+
+
+def ids_status(config: str, rootfs: str) -> "Finding":
+    from ..rootfs.directory import DirectoryRootfs
+    from .status import Finding
+
+    try:
+        with DirectoryRootfs(rootfs, ids_on_disk(config)) as view:
+            uid, gid = view.ids.on_disk(0, 0)
+    except TemplaterError as error:
+        return Finding(False, str(error), error.hint)
+    return Finding(True, f"the container's root is {uid}:{gid} on disk")

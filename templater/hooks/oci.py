@@ -10,15 +10,17 @@ from ..instance_directory import INSTANCE, MAX_INSTANCE, METADATA
 from ..rootfs.confined import Root
 from ..source import Source, printable, whole_characters
 from ..system import exists, islink, join, os
-from .run import Noted, Start
+from .run import Noted, Start, read_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from ..rootfs.directory import IdMap
+    from .install import Snippet
     from .run import Options
+    from .status import Finding
 
 PREFIX = "org.templater."
 CONFIG = PREFIX + "config."
@@ -32,6 +34,9 @@ ALLOWED = "/var/lib/templater"
 
 MAX_STATE = 1 << 20
 MAX_CONFIG = 16 << 20
+
+#: the runtime's own limit is so many seconds longer, so that ours is the one that ends a hook
+MARGIN = 5
 
 
 def situation(options: "Options", _environ: "Mapping[str, str]") -> "Start | Noted":
@@ -263,21 +268,87 @@ def _ranges(mappings: object) -> "tuple[tuple[int, int, int], ...]":
 # --- configuration -----------------------------------------------------------------------------
 
 
-def hook(words: "list[str]", seconds: int) -> "dict[str, Any]":
-    """The hook as it stands in config.json or in podman's hooks.d."""
-    return {
-        "path": words[0],
-        "args": words,
+def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":
+    from json import dumps
+
+    from .install import Snippet
+
+    if not name:
+        raise UsageError("which bundle?")
+    file = join(name, "config.json")
+    stage, ours = hook(words)
+    text = dumps({"hooks": {stage: [ours]}}, indent=2) + "\n"
+    return Snippet(file, text, lambda before: merged(before, file, stage, ours))
+
+
+def hook(words: "list[str]") -> "tuple[str, dict[str, Any]]":
+    """The stage, and the hook as it stands in config.json or in podman's hooks.d."""
+    from .install import argv
+
+    options = read_options(words)
+    stage = options.stage
+    if not stage:
+        stage = CREATE_CONTAINER if options.in_place else CREATE_RUNTIME
+        words = [*words, "--stage", stage]
+    line = argv("oci", words)
+    return stage, {
+        "path": line[0],
+        "args": line,
         "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
-        "timeout": seconds,
+        "timeout": int(options.time_limit) + MARGIN,
     }
 
 
-def hooks_d(words: "list[str]", seconds: int, stage: str) -> "dict[str, Any]":
-    """A file of podman's hooks.d: for containers that have an annotation of ours."""
-    return {
-        "version": "1.0.0",
-        "hook": hook(words, seconds),
-        "when": {"annotations": {"^org\\.templater\\.": ".*"}},
-        "stages": [stage],
-    }
+def merged(before: "str | None", file: str, stage: str, ours: "dict[str, Any]") -> str:
+    """The hook of a former templater goes, the new one comes last."""
+    from json import dumps
+
+    if before is None:
+        raise InputError(f"'{file}' does not exist", hint="make the bundle first: runc spec")
+    config = parse_json(before.encode("utf-8", "surrogateescape"), file)
+    hooks = config["hooks"] = hooks_of(config, file)
+    hooks[stage] = [*(each for each in hooks.get(stage, ()) if not is_ours(each)), ours]
+    return dumps(config, indent="\t") + "\n"
+
+
+def hooks_of(config: "Mapping[str, Any]", file: str) -> "dict[str, list[Any]]":
+    """The hooks of a bundle by their stages. What is null is not there, as for the runtimes."""
+    hooks = config.get("hooks") or {}
+    if not isinstance(hooks, dict) or not all(isinstance(each, list | None) for each in hooks.values()):
+        raise InputError(f"the hooks of '{file}' are no lists by stage")
+    return {stage: list(each) for stage, each in hooks.items() if each is not None}
+
+
+def is_ours(hook: object) -> bool:
+    from .install import calls_templater
+
+    words = hook.get("args") if isinstance(hook, dict) else None
+    return isinstance(words, list) and any(calls_templater(str(word)) for word in words)
+
+
+def status(name: str, _path: str) -> "Iterator[Finding]":
+    from shlex import join as line_of
+    from shlex import quote
+
+    from .status import Finding, require_name, runs, source_status
+
+    require_name(name)
+    file = join(name, "config.json")
+    try:
+        with open(file, "rb") as stream:
+            config = parse_json(stream.read(MAX_CONFIG), file)
+        hooks = hooks_of(config, file)
+        found = [(stage, hook) for stage in hooks for hook in hooks[stage] if is_ours(hook)]
+    except (OSError, TemplaterError) as error:
+        yield Finding(False, f"'{file}' can't be used: {error}")
+        return
+    if not found:
+        hint = f"templater hook install oci {quote(name)} --write"
+        yield Finding(False, f"'{file}' has no hook of ours", hint)
+        return
+    stage, hook = found[0]
+    yield Finding(stage in STAGES, f"{stage} calls templater")
+    yield runs(lambda word: [*hook["args"], word], file)
+    annotations = config.get("annotations") or {}
+    image = annotations.get(PREFIX + "source") or name
+    yield from source_status(line_of(hook["args"]), image, name)

@@ -23,6 +23,7 @@ from ..system import abspath, environment, exists, forget, isdir, os, split
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from ..apply import Journal
     from ..limits import Given
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from ..rendering_child import Answer
     from ..rootfs.confined import Root
     from ..rootfs.directory import DirectoryRootfs, IdMap
-
-RUNTIMES = ("lxc", "oci", "nspawn", "incus")
 
 #: the last word of a line that only has to answer; no name of a machine begins like this
 PROBE = "--probe"
@@ -298,7 +297,7 @@ _FLAGS: "Mapping[str, tuple[str, bool]]" = {
 }
 
 USAGE = """\
-usage: templater hook lxc|oci|nspawn|incus [OPTION …] [NAME]
+usage: templater hook RUNTIME [OPTION …] [NAME]
   --source DIR          metadata.yaml and templates/; else the instance's directory
   --instance FILE       its description; else instance.yaml beside the image
   --rootfs DIR          instead of what the runtime says
@@ -319,10 +318,14 @@ usage: templater hook lxc|oci|nspawn|incus [OPTION …] [NAME]
 
 def parse(arguments: "list[str]") -> "tuple[str, Options]":
     """The runtime and the options of a hook's line."""
-    if not arguments or arguments[0] not in RUNTIMES:
+    if not arguments or part(arguments[0], "situation") is None:
         raise UsageError("which runtime calls?", hint=USAGE)
+    return arguments[0], read_options(arguments[1:])
+
+
+def read_options(words: "list[str]") -> Options:
     options = Options()
-    words = arguments[1:]
+    words = words[:]
     rest: list[str] = []
     limits: list[str] = []
     while words:
@@ -344,7 +347,7 @@ def parse(arguments: "list[str]") -> "tuple[str, Options]":
             rest.append(word)
     options.words = tuple(rest)
     options.limits = _limits(limits) if limits else None
-    return arguments[0], options
+    return options
 
 
 def _set(options: Options, name: str, value: str) -> None:
@@ -380,10 +383,22 @@ def _seconds(value: str) -> float:
     return seconds
 
 
+def part(runtime: str, name: str) -> "Any":
+    """What a runtime's own file defines by this name, None if nothing does: see ``hooks``."""
+    if not runtime.isidentifier():
+        return None
+    module = f"{__package__}.{runtime}"
+    try:
+        return getattr(__import__(module, fromlist=(name,)), name, None)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        return None
+
+
 def understand(runtime: str, options: Options) -> "Start | Noted":
     """Each runtime tells what is going on in its own way."""
-    module = __import__(f"{__package__}.{runtime}", fromlist=("situation",))
-    situation: Callable[[Options, Mapping[str, str]], Start | Noted] = module.situation
+    situation: Callable[[Options, Mapping[str, str]], Start | Noted] = part(runtime, "situation")
     return situation(options, environment())
 
 

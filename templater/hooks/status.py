@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import stat
@@ -10,10 +9,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ..errors import TemplaterError
+from ..errors import TemplaterError, UsageError
 from ..instance_directory import METADATA, NOTEBOOK, InstanceDirectory, Notebook
 from ..source import printable
-from . import install, lxc, oci
 from .run import PROBE
 
 
@@ -26,104 +24,9 @@ class Finding:
     hint: str = ""
 
 
-def lxc_status(name: str, path: str = install.LXC_PATH) -> Iterator[Finding]:
-    folder = os.path.join(path, name)
-    config = os.path.join(folder, "config")
-    try:
-        settings = list(lxc.settings(config))
-    except TemplaterError as error:
-        yield Finding(False, str(error), "create the container first, or say with --path where it is")
-        return
-    lines: dict[str, str] = {}
-    for key, value in settings:
-        if key.startswith("lxc.hook.") and not value:
-            lines.pop(key, None)  # LXC forgets what stood there so far
-        elif key.startswith("lxc.hook.") and install.calls_templater(value):
-            lines[key] = value
-    given = option_of(lines.get("lxc.hook.pre-start", ""), "--rootfs")
-    rootfs = given or next((value for key, value in reversed(settings) if key == "lxc.rootfs.path"), "")
-    if not rootfs:
-        said = f"'{config}' names no root filesystem"
-        yield Finding(False, said, f"for example: lxc.rootfs.path = dir:{os.path.abspath(folder)}/rootfs")
-        return
-    root = lxc.without_prefix(rootfs)
-    early = os.path.isdir(root) or bool(lxc.layers_of(root))
-    needed = "pre-start" if early else "mount"
-    line = lines.get(f"lxc.hook.{needed}")
-    hint = f"templater hook install lxc {shlex.quote(name)}{elsewhere(path, install.LXC_PATH)} --write"
-    if line is None:
-        # `install` leaves this stage out, because it means nothing to most containers
-        by_hand = "set it to the line of lxc.hook.pre-start: LXC mounts this root filesystem"
-        missing = not early and "lxc.hook.pre-start" in lines
-        said = f"'{config}' has no lxc.hook.{needed} that calls templater"
-        yield Finding(False, said, by_hand if missing else hint)
-        return
-    yield Finding(True, f"lxc.hook.{needed} calls templater")
-    for stage, loss in (("clone", "copies get no trigger"), ("destroy", "a rename counts as a copy")):
-        if f"lxc.hook.{stage}" not in lines:
-            yield Finding(None, f"no lxc.hook.{stage}: {loss}", hint)
-    includes = [value for key, value in settings if key == "lxc.include"]
-    yield runs(lambda word: ["sh", "-c", f"exec {line} {word}"], config, *includes)
-    yield from source_status(line, folder, folder)
-    if os.path.isdir(root):
-        yield ids_status(config, root)
-
-
-def podman_status(folder: str = install.HOOKS_D) -> Iterator[Finding]:
-    file = os.path.join(folder, "templater.json")
-    try:
-        with open(file, encoding="utf-8") as stream:
-            hook = json.load(stream)
-        words = hook["hook"]["args"]
-        stages = hook["stages"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
-        hint = f"templater hook install podman{elsewhere(folder, install.HOOKS_D)} --write"
-        yield Finding(False, f"'{file}' is no hook: {reason}", hint)
-        return
-    yield Finding(
-        True, f"'{file}' runs at {', '.join(stages)} of containers with an annotation org.templater.…"
-    )
-    yield runs(lambda word: [*words, word], file)
-
-
-def oci_status(bundle: str) -> Iterator[Finding]:
-    file = os.path.join(bundle, "config.json")
-    try:
-        with open(file, "rb") as stream:
-            config = oci.parse_json(stream.read(oci.MAX_CONFIG), file)
-        hooks = install.hooks_of(config, file)
-        found = [(stage, hook) for stage in hooks for hook in hooks[stage] if install.is_ours(hook)]
-    except (OSError, TemplaterError) as error:
-        yield Finding(False, f"'{file}' can't be used: {error}")
-        return
-    if not found:
-        hint = f"templater hook install oci {shlex.quote(bundle)} --write"
-        yield Finding(False, f"'{file}' has no hook of ours", hint)
-        return
-    stage, hook = found[0]
-    yield Finding(stage in oci.STAGES, f"{stage} calls templater")
-    yield runs(lambda word: [*hook["args"], word], file)
-    annotations = config.get("annotations") or {}
-    image = annotations.get(oci.PREFIX + "source") or bundle
-    yield from source_status(shlex.join(hook["args"]), image, bundle)
-
-
-def nspawn_status(name: str, units: str = install.UNITS) -> Iterator[Finding]:
-    files = [os.path.join(units, f"systemd-nspawn@{unit}.service.d", "templater.conf") for unit in (name, "")]
-    file = next((path for path in files if os.path.exists(path)), None)
-    if file is None:
-        hint = f"templater hook install nspawn {shlex.quote(name)}{elsewhere(units, install.UNITS)} --write"
-        yield Finding(False, f"'{files[0]}' does not exist", hint)
-        return
-    with open(file, encoding="utf-8") as stream:
-        text = stream.read()
-    line = text.partition("ExecStartPre=")[2].partition("\n")[0]
-    line = install.words_of_unit(line)
-    yield Finding(install.calls_templater(line), f"'{file}' calls templater")
-    yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"], file)
-    image = option_of(line, "--source").replace("%i", name) or os.path.join("/var/lib/templater", name)
-    yield from instance_status(image, image, option_of(line, "--dialect"))
+def require_name(name: str) -> None:
+    if not name:
+        raise UsageError("which container, bundle or machine?")
 
 
 def elsewhere(path: str, usual: str) -> str:
@@ -222,17 +125,6 @@ def pending(folder: str) -> str:
     if state is None:
         return "never started with templater: the next start runs create, then start"
     return f"the next start runs {f'{state.pending}, then start' if state.pending else 'start'}"
-
-
-def ids_status(config: str, rootfs: str) -> Finding:
-    from ..rootfs.directory import DirectoryRootfs
-
-    try:
-        with DirectoryRootfs(rootfs, lxc.ids_on_disk(config)) as view:
-            uid, gid = view.ids.on_disk(0, 0)
-    except TemplaterError as error:
-        return Finding(False, str(error), error.hint)
-    return Finding(True, f"the container's root is {uid}:{gid} on disk")
 
 
 def option_of(line: str, name: str) -> str:

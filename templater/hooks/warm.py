@@ -19,7 +19,7 @@ HEAD = 4
 
 #: What a warm hook loads, group by group, each in the order in which its modules need each other: tests
 #: hold it to that. The first is for every hook; then the child is forked, which loads what renders, and
-#: the parent loads what plans and writes.
+#: the parent loads what plans and writes. A runtime or a filter that is in none of them is imported as ever.
 GROUPS = (
     (
         "templater", "templater.errors", "templater.source", "templater.system", "templater.child",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from templater.errors import RefusedError
-from templater.hooks import install, status
+from templater.hooks import install, lxc
 from templater.hosts import NONE
 from templater.instance_directory import InstanceDirectory, Notebook
 from templater.kept import Kept, key, open_store
@@ -47,7 +47,7 @@ def test_the_line_of_somebody_else_s_container_is_not_run_to_see_whether_it_runs
             (container / "config").read_text() + f"lxc.include = {container}/{whose}\n"
         )
     os.chown(container / whose, 1234, 1234)
-    found = [finding.text for finding in status.lxc_status("c1", str(container.parent))]
+    found = [finding.text for finding in lxc.status("c1", str(container.parent))]
     assert not trace.exists()
     assert any("is not tried" in text and "somebody else may change" in text for text in found)
 
@@ -55,10 +55,10 @@ def test_the_line_of_somebody_else_s_container_is_not_run_to_see_whether_it_runs
 def test_the_line_of_a_container_in_a_folder_that_everybody_writes_is_not_run(container: Path) -> None:
     trace = hostile(container)
     container.parent.chmod(0o777)
-    list(status.lxc_status("c1", str(container.parent)))
+    list(lxc.status("c1", str(container.parent)))
     assert not trace.exists()
     container.parent.chmod(0o700)
-    list(status.lxc_status("c1", str(container.parent)))
+    list(lxc.status("c1", str(container.parent)))
     assert trace.exists()
 
 
@@ -79,7 +79,7 @@ def test_a_configuration_that_is_a_link_for_a_moment_only_is_not_read_through_it
 
     monkeypatch.setattr(install, "_replace", replace)
     with pytest.raises(RefusedError, match="symlink"):
-        install.write(install.for_lxc("c1", [], str(container.parent)))
+        install.write(lxc.snippet("c1", [], str(container.parent)))
     assert config.is_symlink()
 
 
@@ -87,7 +87,7 @@ def test_a_configuration_that_is_a_fifo_is_not_waited_for(container: Path) -> No
     (container / "config").unlink()
     os.mkfifo(container / "config")
     with pytest.raises(RefusedError, match="fifo"):
-        install.write(install.for_lxc("c1", [], str(container.parent)))
+        install.write(lxc.snippet("c1", [], str(container.parent)))
 
 
 def test_a_lock_that_was_somebody_s_file_and_loses_that_name_is_not_emptied(

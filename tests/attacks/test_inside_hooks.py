@@ -11,7 +11,7 @@ import pytest
 
 from templater.apply import apply
 from templater.errors import LimitError, MetadataError, RefusedError, UsageError, WriteError
-from templater.hooks import install, run
+from templater.hooks import install, lxc, run
 from templater.plan import plan
 from templater.rootfs.directory import DirectoryRootfs
 from templater.source import Source
@@ -26,7 +26,7 @@ def test_a_link_beside_a_configuration_is_not_written_through(tmp_path: Path) ->
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (config.parent / "config.templater-new").symlink_to(victim)
-    assert install.write(install.for_lxc("c1", [], str(tmp_path / "lxc")))
+    assert install.write(lxc.snippet("c1", [], str(tmp_path / "lxc")))
     assert victim.read_text() == "precious"
     assert "lxc.hook.clone" in config.read_text()
     assert config.stat().st_mode & 0o777 == 0o600
@@ -38,7 +38,7 @@ def test_a_configuration_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "c1").mkdir()
     (tmp_path / "c1" / "config").symlink_to(victim)
     with pytest.raises(RefusedError):
-        install.write(install.for_lxc("c1", [], str(tmp_path)))
+        install.write(lxc.snippet("c1", [], str(tmp_path)))
     assert victim.read_text() == "precious"
 
 

@@ -273,11 +273,11 @@ def test_an_ephemeral_copy_is_rendered_too(lxc: Lxc):
 
 def test_what_install_writes_is_what_starts(lxc: Lxc):
     from templater.cli import main
-    from templater.hooks import status
+    from templater.hooks.lxc import status
 
     folder = lxc.create("c1", hooks="# none yet\n")
     assert main(["hook", "install", "lxc", "c1", "-P", str(lxc.path), "--write"]) == 0
-    assert all(finding.ok is not False for finding in status.lxc_status("c1", str(lxc.path)))
+    assert all(finding.ok is not False for finding in status("c1", str(lxc.path)))
     lxc.start("c1")
     assert lxc.seen("c1") == born("c1")
     assert (folder / "config").read_text().count("from templater_hook import") == 3

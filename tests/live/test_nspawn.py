@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from templater.hooks import install
+from templater.hooks.nspawn import snippet
 
 from .harness import (
     INSTANCE,
@@ -119,7 +120,7 @@ def test_the_unit_s_drop_in_runs_before_the_machine(folder: Path):
         (machine / "bin/mv").symlink_to("busybox")
         image = make_image(system.root / "var/lib/templater/m1", instance=INSTANCE)
         (image / "templates/bad").write_text("{% nosuch %}\n")
-        install.write(install.for_nspawn("m1", [], units=str(system.root / "etc/systemd/system")))
+        install.write(snippet("m1", [], str(system.root / "etc/systemd/system")))
         out = system.boot(UNDER_SYSTEMD)
         assert shown((machine / "var/seen").read_text()) == born("m1"), out
         assert "m1 " in out

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.hooks import install
+from templater.hooks import install, oci
 
 from .harness import (
     CG2,
@@ -64,7 +64,7 @@ class Bundle:
         (self.path / "config.json").write_text(json.dumps(config))
 
     def install(self, *options: str, stage: str = "createRuntime") -> None:
-        install.write(install.for_oci(str(self.path), [*options, "--stage", stage], 60, stage))
+        install.write(oci.snippet(str(self.path), [*options, "--stage", stage], ""))
 
     def start(self, code: int | None = 0):
         return self.tool("run", "--bundle", str(self.path), f"live-{self.runtime}", code=code)

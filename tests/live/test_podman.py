@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from templater.hooks import install
+from templater.hooks.podman import snippet
 
 from .harness import CG2, born, log_of, make_image, make_rootfs, need, run, show_words, shown
 
@@ -33,7 +34,7 @@ class Podman:
 
     def install(self, *options: str, stage: str = "createRuntime") -> None:
         words = ["--allow", str(self.path), "--stage", stage, *options]
-        install.write(install.for_podman(words, 60, stage, str(self.hooks)))
+        install.write(snippet("", words, str(self.hooks)))
 
     def run(self, *options: str, words: list[str] | None = None, code: int | None = 0):
         return self(

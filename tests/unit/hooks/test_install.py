@@ -6,16 +6,16 @@ import shlex
 import pytest
 
 from templater.errors import InputError
-from templater.hooks import install, status
+from templater.hooks import install, lxc, nspawn, oci, podman
 
 
 def test_lxc_gets_a_line_for_each_stage_and_again_only_once(tmp_path):
     config = tmp_path / "c1/config"
     config.parent.mkdir()
     config.write_text("lxc.uts.name = c1\nlxc.hook.pre-start = /bin/mine")
-    first = install.for_lxc("c1", ["--source", "/old"], str(tmp_path))
+    first = lxc.snippet("c1", ["--source", "/old"], str(tmp_path))
     assert install.write(first) is True
-    second = install.for_lxc("c1", ["--source", "/new one"], str(tmp_path))
+    second = lxc.snippet("c1", ["--source", "/new one"], str(tmp_path))
     assert install.write(second) is True
     assert install.write(second) is False
     lines = config.read_text().splitlines()
@@ -28,7 +28,7 @@ def test_lxc_gets_a_line_for_each_stage_and_again_only_once(tmp_path):
 
 def test_a_container_that_does_not_exist_is_said(tmp_path):
     with pytest.raises(InputError):
-        install.write(install.for_lxc("c1", [], str(tmp_path)))
+        install.write(lxc.snippet("c1", [], str(tmp_path)))
 
 
 def test_config_json_keeps_the_hooks_of_others(tmp_path):
@@ -37,7 +37,7 @@ def test_config_json_keeps_the_hooks_of_others(tmp_path):
     config.write_text(
         json.dumps({"ociVersion": "1.2.0", "hooks": {"createRuntime": [other]}, "x": [1, 2.5, None]})
     )
-    snippet = install.for_oci(str(tmp_path), [], 60, "createRuntime")
+    snippet = oci.snippet(str(tmp_path), [], "")
     assert install.write(snippet) is True
     assert install.write(snippet) is False
     after = json.loads(config.read_text())
@@ -49,7 +49,7 @@ def test_config_json_keeps_the_hooks_of_others(tmp_path):
 
 
 def test_podman_runs_it_for_our_annotations_only(tmp_path):
-    snippet = install.for_podman([], 60, "createRuntime", str(tmp_path / "hooks.d"))
+    snippet = podman.snippet("", [], str(tmp_path / "hooks.d"))
     install.write(snippet)
     hook = json.loads((tmp_path / "hooks.d/templater.json").read_text())
     assert hook["when"] == {"annotations": {"^org\\.templater\\.": ".*"}}
@@ -62,8 +62,8 @@ def test_a_unit_s_line_survives_systemd_s_own_reading():
 
 
 def test_a_machine_s_drop_in_stands_in_its_own_unit(tmp_path):
-    one = install.for_nspawn("m1", [], str(tmp_path))
-    every = install.for_nspawn("", [], str(tmp_path))
+    one = nspawn.snippet("m1", [], str(tmp_path))
+    every = nspawn.snippet("", [], str(tmp_path))
     assert one.file.endswith("systemd-nspawn@m1.service.d/templater.conf")
     assert every.file.endswith("systemd-nspawn@.service.d/templater.conf")
     assert one.text.startswith("[Service]\nExecStartPre=") and one.text.endswith(" %i\n")
@@ -75,14 +75,14 @@ def test_a_machine_s_drop_in_stands_in_its_own_unit(tmp_path):
 )
 def test_what_is_null_in_config_json_is_not_there(tmp_path, hooks):
     (tmp_path / "config.json").write_text(f'{{"ociVersion": "1.0.2", "hooks": {hooks}}}')
-    assert [finding.ok for finding in status.oci_status(str(tmp_path))] == [False]
-    assert install.write(install.for_oci(str(tmp_path), [], 60, "createRuntime"))
-    assert next(status.oci_status(str(tmp_path))).ok
+    assert [finding.ok for finding in oci.status(str(tmp_path), "")] == [False]
+    assert install.write(oci.snippet(str(tmp_path), [], ""))
+    assert next(oci.status(str(tmp_path), "")).ok
 
 
 @pytest.mark.parametrize("hooks", ["5", '{"createRuntime": {}}', "[1]"])
 def test_hooks_that_are_none_are_said(tmp_path, hooks):
     (tmp_path / "config.json").write_text(f'{{"ociVersion": "1.0.2", "hooks": {hooks}}}')
-    assert [finding.ok for finding in status.oci_status(str(tmp_path))] == [False]
+    assert [finding.ok for finding in oci.status(str(tmp_path), "")] == [False]
     with pytest.raises(InputError, match="no lists by stage"):
-        install.write(install.for_oci(str(tmp_path), [], 60, "createRuntime"))
+        install.write(oci.snippet(str(tmp_path), [], ""))

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from templater.cli import main
-from templater.hooks import install, status
+from templater.hooks import install, lxc, nspawn, oci, podman
 from templater.instance_directory import Notebook, State
 
 METADATA = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [start]\n    template: a.tpl\n"
@@ -29,25 +29,25 @@ def wrong(findings) -> list[str]:
 
 
 def test_a_container_that_does_not_exist_would_not_run(tmp_path):
-    (finding,) = status.lxc_status("nosuch", str(tmp_path))
+    (finding,) = lxc.status("nosuch", str(tmp_path))
     assert finding.ok is False
     assert "--path" in finding.hint
 
 
 def test_a_container_without_the_line_would_not_run(container):
-    assert "has no lxc.hook.pre-start" in wrong(status.lxc_status("c1", str(container.parent)))[0]
+    assert "has no lxc.hook.pre-start" in wrong(lxc.status("c1", str(container.parent)))[0]
 
 
 def installed(container):
-    install.write(install.for_lxc("c1", [], str(container.parent)))
-    return list(status.lxc_status("c1", str(container.parent)))
+    install.write(lxc.snippet("c1", [], str(container.parent)))
+    return list(lxc.status("c1", str(container.parent)))
 
 
 def test_a_line_that_is_cleared_below_would_not_run(container):
     assert not wrong(installed(container))
     with (container / "config").open("a") as config:
         config.write("lxc.hook.pre-start =\n")
-    assert "has no lxc.hook.pre-start" in wrong(status.lxc_status("c1", str(container.parent)))[0]
+    assert "has no lxc.hook.pre-start" in wrong(lxc.status("c1", str(container.parent)))[0]
 
 
 def test_a_container_with_everything_would_run(container):
@@ -64,7 +64,7 @@ def test_an_interpreter_that_is_gone_is_said(container):
     installed(container)
     config = container / "config"
     config.write_text(config.read_text().replace(install.argv("lxc", [])[0], "/nosuch/python"))
-    assert any("the line fails" in text for text in wrong(status.lxc_status("c1", str(container.parent))))
+    assert any("the line fails" in text for text in wrong(lxc.status("c1", str(container.parent))))
 
 
 def test_a_template_that_does_not_compile_is_said(container):
@@ -75,8 +75,8 @@ def test_a_template_that_does_not_compile_is_said(container):
 def test_templates_are_compiled_in_the_dialect_of_the_line(container):
     (container / "templates/a.tpl").write_text('{{ config["user.a"] }}')
     assert not wrong(installed(container))
-    install.write(install.for_lxc("c1", ["--dialect", "v4"], str(container.parent)))
-    (text,) = wrong(status.lxc_status("c1", str(container.parent)))
+    install.write(lxc.snippet("c1", ["--dialect", "v4"], str(container.parent)))
+    (text,) = wrong(lxc.status("c1", str(container.parent)))
     assert "can't be subscripted" in text
 
 
@@ -89,7 +89,7 @@ def test_a_container_without_a_root_filesystem_is_not_told_to_install_again(cont
 
 def test_a_stage_that_install_does_not_write_is_to_be_written_by_hand(container):
     (container / "config").write_text("lxc.rootfs.path = loop:/srv/c1.img\n")
-    (before,) = status.lxc_status("c1", str(container.parent))
+    (before,) = lxc.status("c1", str(container.parent))
     assert "hook install lxc" in before.hint
     (finding,) = [each for each in installed(container) if each.ok is False]
     assert "has no lxc.hook.mount" in finding.text
@@ -109,28 +109,28 @@ def test_a_map_that_contradicts_the_root_filesystem_is_said(container):
 
 
 def test_podman_s_file_is_looked_at(tmp_path):
-    assert wrong(status.podman_status(str(tmp_path)))
-    install.write(install.for_podman([], 60, "createRuntime", str(tmp_path)))
-    assert not wrong(status.podman_status(str(tmp_path)))
+    assert wrong(podman.status("", str(tmp_path)))
+    install.write(podman.snippet("", [], str(tmp_path)))
+    assert not wrong(podman.status("", str(tmp_path)))
 
 
 def test_a_bundle_is_looked_at(container):
     (container / "config.json").write_text(json.dumps({"root": {"path": "rootfs"}}))
-    assert "has no hook of ours" in wrong(status.oci_status(str(container)))[0]
-    install.write(install.for_oci(str(container), [], 60, "createRuntime"))
-    assert not wrong(status.oci_status(str(container)))
+    assert "has no hook of ours" in wrong(oci.status(str(container), ""))[0]
+    install.write(oci.snippet(str(container), [], ""))
+    assert not wrong(oci.status(str(container), ""))
 
 
 def test_a_machine_is_looked_at(container, tmp_path):
     units = str(tmp_path / "units")
-    assert wrong(status.nspawn_status("c1", units))
-    install.write(install.for_nspawn("c1", ["--source", str(container)], units))
-    assert not wrong(status.nspawn_status("c1", units))
+    assert wrong(nspawn.status("c1", units))
+    install.write(nspawn.snippet("c1", ["--source", str(container)], units))
+    assert not wrong(nspawn.status("c1", units))
 
 
 def test_a_source_that_depends_on_the_directory_is_said(container):
-    install.write(install.for_lxc("c1", ["--source", "some/image"], str(container.parent)))
-    found = wrong(status.lxc_status("c1", str(container.parent)))
+    install.write(lxc.snippet("c1", ["--source", "some/image"], str(container.parent)))
+    found = wrong(lxc.status("c1", str(container.parent)))
     assert found == ["'--source some/image' depends on the directory in which the hook is run"]
 
 
@@ -161,7 +161,7 @@ def test_a_hook_says_how_it_is_used(runtime, capsys):
 
 
 def test_a_missing_hook_is_told_in_words(tmp_path):
-    (finding,) = status.podman_status(str(tmp_path))
+    (finding,) = podman.status("", str(tmp_path))
     assert finding.text.endswith("is no hook: no such file or directory")
     assert finding.hint == f"templater hook install podman --path {tmp_path} --write"
 
@@ -170,7 +170,7 @@ def test_a_line_of_an_earlier_templater_is_known_and_replaced(container):
     config = container / "config"
     old = f"lxc.hook.pre-start = {sys.executable} -I -S -c 'from templater.hooks.nosuch import main;main()' lxc\n"
     config.write_text(config.read_text() + old)
-    assert wrong(status.lxc_status("c1", str(container.parent)))[0].startswith("the line fails")
+    assert wrong(lxc.status("c1", str(container.parent)))[0].startswith("the line fails")
     installed(container)
     assert old not in config.read_text()
-    assert not wrong(status.lxc_status("c1", str(container.parent)))
+    assert not wrong(lxc.status("c1", str(container.parent)))

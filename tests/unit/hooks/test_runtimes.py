@@ -1,0 +1,132 @@
+"""A runtime is one file: `hook install`, `hook status` and the hook itself know it with nothing else edited."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import templater
+from templater.cli.hook import runtimes
+from templater.errors import UsageError
+from templater.hooks.run import parse, part
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+
+TOY = '''\
+"""A runtime that says everything in its environment."""
+
+from ..errors import UsageError
+from ..system import join
+from .run import Start
+
+
+def situation(options, environ):
+    return Start(environ["TOY_NAME"], environ["TOY_ROOTFS"], options.source)
+
+
+def snippet(name, words, path):
+    from .install import Snippet, argv, shell_line
+
+    if not name:
+        raise UsageError("which toy?")
+    return Snippet(join(path or "/etc/toys", name), shell_line(argv("toy", words)) + "\\n")
+
+
+def status(name, path):
+    from .status import Finding, runs
+
+    file = join(path or "/etc/toys", name)
+    with open(file) as stream:
+        line = stream.read().strip()
+    yield Finding(True, "a toy")
+    yield runs(lambda word: ["sh", "-c", f"exec {line} {word}"], file)
+'''
+METADATA = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [create, start]\n    template: a.tpl\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A copy of the package with one more file in it, and an image."""
+    source = Path(templater.__file__).parent
+    shutil.copytree(source, tmp_path / "templater", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "templater/hooks/toy.py").write_text(TOY)
+    (tmp_path / "image/templates").mkdir(parents=True)
+    (tmp_path / "image/templates/a.tpl").write_text("{{ container.name }} {{ trigger }}\n")
+    (tmp_path / "image/metadata.yaml").write_text(METADATA)
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    return tmp_path
+
+
+def ran(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environ = {
+        "PATH": os.environ["PATH"], "PYTHONPATH": str(place), "TOY_NAME": "t1", "TOY_ROOTFS": f"{place}/rootfs"
+    }  # fmt: skip
+    return subprocess.run(words, cwd=place, env=environ, capture_output=True, text=True, check=False)
+
+
+def hook(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return ran(place, sys.executable, "-m", "templater", "hook", *words)
+
+
+def test_one_more_file_is_one_more_runtime(place: Path) -> None:
+    answer = hook(place, "install", "toy", "t1", "--path", ".", "--source", "image", "--write")
+    assert (answer.returncode, answer.stderr) == (0, "./t1: written\n")
+    answer = hook(place, "status", "toy", "t1", "--path", ".")
+    assert answer.returncode == 0, answer.stdout
+    assert answer.stdout.startswith("ok  a toy\nok  the line runs: templater ")
+    for written in ("t1 start\n", "t1 start\n"):  # by the second time everything is kept
+        (place / "rootfs/etc/a").write_text("")
+        answer = ran(place, "sh", "-c", (place / "t1").read_text())
+        assert (answer.returncode, answer.stderr) == (0, "")
+        assert (place / "rootfs/etc/a").read_text() == written
+    assert hook(place, "toy", "--source", "image").returncode == 0
+
+
+def test_it_is_named_where_the_others_are_and_says_what_is_missing(place: Path) -> None:
+    assert "\n  toy " in hook(place, "--help").stdout
+    for command in ("install", "status"):
+        answer = hook(place, command, "docker")
+        assert answer.returncode == 2
+        assert "'toy'" in answer.stderr
+    answer = hook(place, "install", "toy")
+    assert answer.returncode == 2
+    assert answer.stderr.endswith("\nError: which toy?\n")
+
+
+def test_a_runtime_that_lacks_something_of_its_own_says_what(place: Path) -> None:
+    (place / "templater/hooks/toy.py").write_text("import nosuch\n" + TOY)
+    answer = hook(place, "toy", "--source", "image")
+    assert answer.returncode != 0
+    assert "No module named 'nosuch'" in answer.stderr
+
+
+def test_each_part_is_found_where_it_is() -> None:
+    assert {"incus", "lxc", "nspawn", "oci"} <= set(runtimes("situation"))
+    assert {"incus", "lxc", "nspawn", "oci", "podman"} <= set(runtimes("snippet"))
+    assert {"lxc", "nspawn", "oci", "podman"} <= set(runtimes("status"))
+    assert "podman" not in runtimes("situation"), "its file calls oci"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "",
+        "docker",
+        "podman",
+        "run",
+        "line",
+        "line.templater_hook",
+        "..errors",
+        "lxc.os",
+        "a/b",
+        "a\0b",
+        "--probe",
+    ],
+)
+def test_what_is_no_runtime_is_none(word: str) -> None:
+    assert part(word, "situation") is None
+    with pytest.raises(UsageError, match="which runtime calls"):
+        parse([word])
