@@ -461,7 +461,7 @@ def _carry_out(
     log.name = log.name or answer.instance.name
     if situation.mount is not None:
         situation.mount()
-    with DirectoryRootfs(situation.rootfs, situation.ids, cross_mounts=situation.cross_mounts) as rootfs:
+    with DirectoryRootfs(_root(situation), situation.ids) as rootfs:
         plan = rendering.plan(plan_of, answer, rootfs)
         if situation.compare:
             compare(plan, log)
@@ -469,6 +469,21 @@ def _carry_out(
             wait = rendering.options.time_limit
             _note(plan, apply(plan, rootfs, wait=wait, journal=journal, durable=durable), log)
     return answer
+
+
+def _root(situation: Start) -> "Root":
+    """The container's root filesystem, open. The host's has many names, so what was opened counts."""
+    from ..rootfs.confined import Root
+
+    root = Root(situation.rootfs, cross_mounts=situation.cross_mounts)
+    opened, host = os.fstat(root.fd), os.stat("/")
+    if (opened.st_dev, opened.st_ino) == (host.st_dev, host.st_ino):
+        root.close()
+        raise RefusedError(
+            f"the root filesystem '{printable(situation.rootfs)}' is the host's own, which no hook writes",
+            hint="give the container a root filesystem of its own",
+        )
+    return root
 
 
 def require_triggers(triggers: "tuple[str, ...]") -> None:

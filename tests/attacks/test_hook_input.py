@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -302,6 +303,51 @@ def lxc(bundle: Path, path: str) -> dict[str, str]:
         "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": str(bundle / "config"),
         "LXC_ROOTFS_PATH": path,
     }  # fmt: skip
+
+
+# --- the host's own root as a container's
+
+
+@pytest.fixture
+def absolute(bundle: Path) -> Path:
+    """A bundle whose one target is reached from the host's root, beside the bundle."""
+    place = bundle.parent / "written"
+    (bundle / "metadata.yaml").write_text(RULES.replace("/etc/x", str(place)))
+    return place
+
+
+ROOTS = ["/", "//", "/./.", "/tmp/..", "/proc/self/root/."]
+
+
+@pytest.mark.parametrize("path", [*ROOTS, "../" * 40])
+def test_a_bundle_whose_root_is_the_host_s_is_refused(bundle: Path, absolute: Path, path: str) -> None:
+    (bundle / "config.json").write_text(json.dumps({"ociVersion": "1.2.0", "root": {"path": path}}))
+    answer = oci(a_state(bundle))
+    assert (answer.returncode, absolute.exists()) == (3, False)
+    assert "is the host's own" in answer.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to mount")
+def test_the_host_s_root_mounted_as_a_bundle_s_is_refused(bundle: Path, absolute: Path) -> None:
+    script = f"mount --bind / {bundle}/rootfs && exec {shlex.join(install.argv('oci', []))}"
+    answer = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script],
+        input=json.dumps(a_state(bundle)), check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    if "mount:" in answer.stderr or "unshare:" in answer.stderr:
+        pytest.skip(f"nothing can be mounted here: {answer.stderr}")
+    assert (answer.returncode, absolute.exists()) == (3, False)
+    assert "is the host's own" in answer.stderr
+
+
+@pytest.mark.parametrize("path", ROOTS)
+def test_no_other_runtime_s_hook_writes_it_either(bundle: Path, absolute: Path, path: str) -> None:
+    for answer in (
+        ran("lxc", env=lxc(bundle, path)),
+        ran("nspawn", "--source", str(bundle), "--rootfs", path, "m1"),
+    ):
+        assert (answer.returncode, absolute.exists()) == (3, False)
+        assert "is the host's own" in answer.stderr
 
 
 # --- what a hook is given besides
