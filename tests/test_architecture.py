@@ -60,7 +60,7 @@ LEAN = {""} | words("""
     pongo2.runtime pongo2.state pongo2.operations pongo2.values pongo2.embedding
     rootfs rootfs.confined rootfs.directory rootfs.lock
     rootfs.attributes leftovers staging apply child
-    kept rendering_child instance_directory hooks hooks.run hooks.line hooks.line.templater_hook
+    kept rendering_child instance_directory hooks hooks.options hooks.run hooks.line hooks.line.templater_hook
 """)
 #: what the lean modules may load of the standard library; each costs next to nothing
 LEAN_STDLIB = words("""

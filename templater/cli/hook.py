@@ -27,10 +27,8 @@ would run. The line it writes runs a bare interpreter, not this command: it is f
 
 def runtimes(part: str) -> tuple[str, ...]:
     """The runtimes whose files define this part: see ``hooks``."""
-    from ..hooks import run
-
     names = sorted(module.name for module in pkgutil.iter_modules(hooks.__path__))
-    return tuple(name for name in names if run.part(name, part) is not None)
+    return tuple(name for name in names if hooks.part(name, part) is not None)
 
 
 class Hook(Commands):
@@ -40,10 +38,8 @@ class Hook(Commands):
         return sorted({*super().list_commands(ctx), *runtimes("situation")})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        from ..hooks.run import part
-
         found = super().get_command(ctx, cmd_name)
-        return runtime_command(cmd_name) if found is None and part(cmd_name, "situation") else found
+        return runtime_command(cmd_name) if found is None and hooks.part(cmd_name, "situation") else found
 
 
 def runtime_command(runtime: str) -> click.Command:
@@ -56,7 +52,8 @@ def runtime_command(runtime: str) -> click.Command:
     )
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def be(arguments: tuple[str, ...]) -> int:
-        from ..hooks.run import USAGE, run
+        from ..hooks.options import USAGE
+        from ..hooks.run import run
 
         if {"-h", "--help"} & set(arguments):
             output.write(USAGE)

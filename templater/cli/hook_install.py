@@ -6,8 +6,10 @@ import os
 
 import click
 
+from .. import hooks
 from ..errors import UsageError
-from ..hooks import install, run
+from ..hooks import install
+from ..hooks.options import read_options
 from . import output
 from .hook import runtimes
 
@@ -37,7 +39,7 @@ def command(runtime: str, name: str, write: bool, path: str, **choices: object) 
     """Print or write what RUNTIME's configuration needs. NAME is a container, a bundle or a machine."""
     words = option_words(choices)
     try:
-        snippet: install.Snippet = run.part(runtime, "snippet")(name, words, path)
+        snippet: install.Snippet = hooks.part(runtime, "snippet")(name, words, path)
         if not write:
             output.write(snippet.text)
             return 0
@@ -65,7 +67,7 @@ def option_words(choices: dict[str, object]) -> list[str]:
         assert isinstance(values, tuple)
         for value in values:
             words += [f"--{name}", from_anywhere(value) if name == "allow" else value]
-    run.read_options(words)  # a mistake is better said now than at the next start
+    read_options(words)  # a mistake is better said now than at the next start
     for name in ("in_place", "no_cache"):
         if choices[name]:
             words.append("--" + name.replace("_", "-"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from .. import hooks
 from ..errors import UsageError
-from ..hooks import run, status
+from ..hooks import status
 from . import options, output
 from .hook import runtimes
 
@@ -18,7 +19,7 @@ from .hook import runtimes
 def command(runtime: str, name: str, path: str, as_json: bool) -> int:
     """Say whether the hook would run at the next start, and why not. Exit code 1: it would not."""
     try:
-        findings: list[status.Finding] = list(run.part(runtime, "status")(name, path))
+        findings: list[status.Finding] = list(hooks.part(runtime, "status")(name, path))
     except UsageError as error:
         raise click.UsageError(error.explain()) from None
     if as_json:

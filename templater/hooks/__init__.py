@@ -7,10 +7,27 @@ What ``hooks/NAME.py`` defines of these makes NAME a runtime; each may be left o
     the path of every start, so that what it needs beyond lean modules is imported in functions.
 ``snippet(name, words, path)``
     What ``hook install NAME`` prints or writes, an ``install.Snippet``. ``words`` are the options of the
-    hook's line; ``run.read_options`` reads them.
+    hook's line; ``options.read_options`` reads them.
 ``status(name, path)``
     What ``hook status NAME`` finds, ``status.Finding`` by ``status.Finding``.
 
 ``name`` and ``path`` are the command's, empty where none is given. What they stand for, which of them must be
 given and what is usual is for the file to know; ``UsageError`` says what is wrong with them.
 """
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def part(runtime: str, name: str) -> "Any":
+    """What a runtime's own file defines by this name, None if nothing does."""
+    if not runtime.isidentifier():
+        return None
+    module = f"{__name__}.{runtime}"
+    try:
+        return getattr(__import__(module, fromlist=(name,)), name, None)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        return None

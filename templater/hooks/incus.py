@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .install import Snippet
-    from .run import Options
+    from .options import Options
 
 BACKUP = "backup.yaml"
 INSTANCES = "/var/lib/templater/incus"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ..rootfs.directory import IdMap
     from .install import Snippet
-    from .run import Options
+    from .options import Options
     from .status import Finding
 
 #: where LXC keeps its containers unless told otherwise

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from .install import Snippet
-    from .run import Options
+    from .options import Options
     from .status import Finding
 
 MACHINES = "/var/lib/machines"

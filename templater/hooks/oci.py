@@ -10,7 +10,8 @@ from ..instance_directory import INSTANCE, MAX_INSTANCE, METADATA
 from ..rootfs.confined import Root
 from ..source import Source, printable, whole_characters
 from ..system import exists, islink, join, os
-from .run import Noted, Start, read_options
+from .options import read_options
+from .run import Noted, Start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..rootfs.directory import IdMap
     from .install import Snippet
-    from .run import Options
+    from .options import Options
     from .status import Finding
 
 PREFIX = "org.templater."

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..errors import TemplaterError, UsageError
 from ..instance_directory import METADATA, NOTEBOOK, InstanceDirectory, Notebook
 from ..source import printable
-from .run import PROBE
+from .options import PROBE
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ GROUPS = (
         "templater", "templater.errors", "templater.source", "templater.system", "templater.child",
         "templater.hosts", "templater.rootfs", "templater.views", "templater.rootfs.confined",
         "templater.instance_directory", "templater.kept", "templater.metadata", "templater.instance",
-        "templater.lifecycle", "templater.rendering_child", "templater.hooks", "templater.hooks.run",
+        "templater.lifecycle", "templater.rendering_child", "templater.hooks", "templater.hooks.options",
+        "templater.hooks.run",
     ),
     (
         "templater.changes", "templater.leftovers", "templater.rootfs.attributes", "templater.staging",

@@ -36,6 +36,7 @@ OURS = {
     "templater.hooks",
     "templater.hooks.line.templater_hook",
     "templater.hooks.lxc",
+    "templater.hooks.options",
     "templater.hooks.run",
     "templater.hosts",
     "templater.instance",

@@ -7,7 +7,8 @@ import pytest
 
 from templater import cli
 from templater.hooks import install
-from templater.hooks.run import parse, run
+from templater.hooks.options import parse
+from templater.hooks.run import run
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 

@@ -9,7 +9,8 @@ import pytest
 
 from templater.errors import TemplaterError, UsageError
 from templater.hooks import install
-from templater.hooks.run import Log, Options, describe, parse
+from templater.hooks.options import Options, parse
+from templater.hooks.run import Log, describe
 from templater.source import Source
 
 

@@ -11,7 +11,8 @@ import pytest
 import templater
 from templater.cli.hook import runtimes
 from templater.errors import UsageError
-from templater.hooks.run import parse, part
+from templater.hooks import part
+from templater.hooks.options import parse
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 

@@ -8,7 +8,8 @@ import pytest
 
 from templater.errors import InputError, LimitError, RefusedError, UsageError
 from templater.hooks import lxc, nspawn, oci
-from templater.hooks.run import Noted, Options, Start
+from templater.hooks.options import Options
+from templater.hooks.run import Noted, Start
 from templater.instance_directory import Notebook, State
 
 

@@ -1,0 +1,158 @@
+"""What the line of a hook says: the runtime that calls, and options.
+
+The command line's own machinery would take longer than the hook.
+"""
+
+from ..errors import UsageError
+from ..source import printable
+from . import part
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..limits import Given
+
+#: the last word of a line that only has to answer; no name of a machine begins like this
+PROBE = "--probe"
+
+FAIL = "fail"
+KEEP_GOING = "keep-going"
+
+#: seconds for everything: waiting for the lock, rendering, writing
+TIME_LIMIT = 60.0
+
+
+class Options:
+    """What the hook's line says, for every runtime."""
+
+    __slots__ = (
+        "allow", "cache", "dialect", "if_present", "in_child", "in_place", "instance", "keep", "limits",
+        "log", "on_error", "rootfs", "source", "stage", "state", "time_limit", "triggers", "words",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.source = ""
+        self.instance = ""
+        self.rootfs = ""
+        self.state = ""
+        self.cache = ""
+        self.log = ""
+        self.dialect = ""
+        self.stage = ""
+        self.on_error = FAIL
+        self.time_limit = TIME_LIMIT
+        self.triggers: tuple[str, ...] = ()
+        self.allow: tuple[str, ...] = ()
+        self.limits: Given | None = None
+        self.in_child = True
+        self.in_place = False
+        self.if_present = False
+        self.keep = True
+        #: what is no option: the machine's name, or what LXC appends
+        self.words: tuple[str, ...] = ()
+
+
+_VALUES: "Mapping[str, str]" = {
+    "--source": "source",
+    "--instance": "instance",
+    "--rootfs": "rootfs",
+    "--state": "state",
+    "--cache": "cache",
+    "--log": "log",
+    "--dialect": "dialect",
+    "--on-error": "on_error",
+    "--stage": "stage",
+}
+_FLAGS: "Mapping[str, tuple[str, bool]]" = {
+    "--no-cache": ("keep", False),
+    "--no-child": ("in_child", False),
+    "--in-place": ("in_place", True),
+    "--if-present": ("if_present", True),
+}
+
+USAGE = """\
+usage: templater hook RUNTIME [OPTION …] [NAME]
+  --source DIR          metadata.yaml and templates/; else the instance's directory
+  --instance FILE       its description; else instance.yaml beside the image
+  --rootfs DIR          instead of what the runtime says
+  --state DIR           where .templater is kept; else the instance's directory
+  --on-error fail|keep-going
+  --time-limit SECONDS  for everything (60)
+  --log FILE            beside .templater/log and the journal
+  --dialect v4|v6|v6.1  of pongo2 (v6)
+  -t, --trigger NAME    instead of the pending trigger and start; may be repeated
+  --stage NAME          oci: the stage that this hook stands in (createRuntime)
+  --limit NAME=VALUE    of rendering: see docs/limits.md; may be repeated
+  --allow DIR           oci: where annotations may point to; may be repeated
+  --in-place            write through mount points such as podman's /etc/hosts
+  --if-present          an instance without an image is left alone
+  --cache DIR, --no-cache, --no-child
+"""
+
+
+def parse(arguments: "list[str]") -> "tuple[str, Options]":
+    """The runtime and the options of a hook's line."""
+    if not arguments or part(arguments[0], "situation") is None:
+        raise UsageError("which runtime calls?", hint=USAGE)
+    return arguments[0], read_options(arguments[1:])
+
+
+def read_options(words: "list[str]") -> Options:
+    options = Options()
+    words = words[:]
+    rest: list[str] = []
+    limits: list[str] = []
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if name in _FLAGS:
+            attribute, flag = _FLAGS[name]
+            setattr(options, attribute, flag)
+        elif name.startswith("-") and name != "-":
+            if not equals:
+                if not words:
+                    raise UsageError(f"option '{printable(name)}' needs a value", hint=USAGE)
+                value = words.pop(0)
+            if name == "--limit":
+                limits.append(value)
+            else:
+                _set(options, name, value)
+        else:
+            rest.append(word)
+    options.words = tuple(rest)
+    options.limits = _limits(limits) if limits else None
+    return options
+
+
+def _set(options: Options, name: str, value: str) -> None:
+    if name in _VALUES:
+        setattr(options, _VALUES[name], value)
+    elif name in ("-t", "--trigger"):
+        options.triggers += tuple(value.split(","))
+    elif name == "--allow":
+        options.allow += (value,)
+    elif name == "--time-limit":
+        options.time_limit = _seconds(value)
+    else:
+        raise UsageError(f"there is no option '{printable(name)}'", hint=USAGE)
+    if options.on_error not in (FAIL, KEEP_GOING):
+        raise UsageError("--on-error is fail or keep-going")
+    if options.dialect not in ("", "v4", "v6", "v6.1"):
+        raise UsageError("--dialect is v4, v6 or v6.1")
+
+
+def _limits(words: "list[str]") -> "Given":
+    from ..limits import CHILD, READING, RENDERING, parse
+
+    return parse(words, (RENDERING, READING, CHILD))
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86400:
+        raise UsageError(f"'{printable(value)}' is no time limit", hint="give seconds: --time-limit 30")
+    return seconds
