@@ -193,7 +193,7 @@ def every_command(group, *words):
 
 @pytest.mark.parametrize(
     ("found", "words"),
-    every_command(command),
+    list(every_command(command)),
     ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
 )
 def test_help_fits_a_terminal(found, words):
