@@ -130,12 +130,14 @@ class Plan:
 
     @property
     def failed(self) -> "list[Change]":
-        return [change for change in self.changes if change.action == FAILED]
+        """What could not be done, in the guest too."""
+        return [change for change in (*self.changes, *self.agent) if change.action == FAILED]
 
     @property
     def host_fails(self) -> "list[Change]":
         """Changes at which the host would fail, hang, or leave it to chance, or where nobody knows."""
-        return [change for change in self.changes if change.outcome is not None and not change.outcome.ok]
+        everywhere = (*self.changes, *self.agent)
+        return [change for change in everywhere if change.outcome is not None and not change.outcome.ok]
 
     def files(self) -> "Iterator[Change]":
         """The last writing change of each target, in order of first appearance.

@@ -54,7 +54,9 @@ def blocks(plan: Plan) -> Iterator[Block]:
         else:
             yield Block(change, headline(change), remarks, _body(change))
     for change in plan.agent:
-        yield Block(change, f"in the guest: {headline(change)}", tuple(_remarks(change, plan)))
+        # what it writes was shown above, as a file of the config drive
+        body = _body(change) if change.action == FAILED else None
+        yield Block(change, f"in the guest: {headline(change)}", tuple(_remarks(change, plan)), body)
 
 
 def preview(plan: Plan) -> str:
@@ -109,6 +111,8 @@ def summary(plan: Plan) -> str:
     for change in plan.changes:
         counts[change.action] = counts.get(change.action, 0) + 1
     words = ", ".join(f"{count} {action}" for action, count in counts.items()) or "nothing to do"
+    in_guest = sum(change.action == FAILED for change in plan.agent)
+    words += f", {in_guest} failed in the guest" if in_guest else ""
     return f"{printable(plan.instance.name)}: {' then '.join(plan.triggers)}: {words}{_host_summary(plan)}"
 
 

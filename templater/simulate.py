@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from .changes import Change, Plan
+from .changes import FAILED, Change, Plan
 from .errors import HostError, TemplateError, TemplaterError, UsageError
 from .hosts import INCUS, Host
 from .instance import Instance, require_name
@@ -295,7 +295,7 @@ class Simulation:
         """
         subject = self.startable(name, reboot=reboot)
         plan = self.plan(subject, subject.life.passes)
-        if plan.failed:
+        if any(change.action == FAILED for change in plan.changes):  # the guest's agent ends no start
             self._ended(subject, subject.life.start_failed())
             raise StartError(plan)
         for change in (plan.as_agent() if plan.instance.is_vm else plan).files():

@@ -102,8 +102,10 @@ def show_patch(text: str) -> None:
 
 def complain(plan: Plan) -> None:
     """Say what failed on stderr: a patch has no place for it."""
+    from ..changes import AGENT
     from ..report import indented
 
     for change in plan.failed:
         if change.error is not None:
-            output.say(f"{printable(change.path)}: failed\n{indented(change.error.explain())}")
+            where = "in the guest: " if change.trigger == AGENT else ""
+            output.say(f"{where}{printable(change.path)}: failed\n{indented(change.error.explain())}")

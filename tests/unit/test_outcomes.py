@@ -12,8 +12,9 @@ from templater.metadata import Metadata, Rule
 from templater.outcomes import FAMILIES, predict
 from templater.plan import plan_of
 from templater.rendering import Rendering, render
-from templater.report import not_due, plan_data, summary, verdict
+from templater.report import not_due, plan_data, preview, summary, verdict
 from templater.rootfs.memory import MemoryRootfs
+from templater.source import Source
 from templater.views import DIRECTORY, FIFO, FILE, SYMLINK, Entry, TemplateFile
 
 ETC = {"/etc": Entry(DIRECTORY, 0o755)}
@@ -145,6 +146,31 @@ def test_a_null_document_is_no_harm_where_the_daemon_looks_for_it(host: Host, ma
 def test_a_virtual_machines_files_lie_on_the_config_drive() -> None:
     plan = planned(rule(), rule("/etc/b"), vm=True)
     assert results(plan) == ["written", "written"]
+
+
+def test_a_rule_that_fails_in_the_guest_is_told_like_a_containers() -> None:
+    source = Source("metadata.yaml", "uid: bob")
+    wrong = rule(uid="bob", spans={"uid": source.span(5, 8)})
+    plan = planned(wrong, rule("/etc/b", uid="1"), vm=True)
+    assert results(plan) == ["written", "written"]
+    assert (
+        [change.path for change in plan.failed] == [change.path for change in plan.host_fails] == ["/etc/a"]
+    )
+    assert verdict(plan) == 5
+    assert summary(plan) == "c1: create: 1 create, 1 keep, 1 failed in the guest; incus would fail at 1"
+    shown = preview(plan)
+    assert (
+        "==> in the guest: /etc/a  failed  a.tpl on agent\n    ! incus: the agent fails: Bad file UID"
+        in shown
+    )
+    assert "    metadata.yaml:1:6: uid" in shown
+    assert "|      ^^^\n" in shown
+    assert shown.count("    text") == 0, "what is written in the guest was shown with the config drive"
+
+
+def test_what_only_fails_for_the_guests_agent_is_told_too() -> None:
+    plan = planned(rule(), vm=True, tree={"/etc/a": Entry(FIFO, 0o644)}, host=HOSTS["incus"])
+    assert verdict(plan) == 5
 
 
 def test_rules_of_a_virtual_machine_that_share_a_template_and_differ_are_random() -> None:
