@@ -471,11 +471,35 @@ def _description(value: Any, path: Path) -> _Description:
                 raise _Wrong((*path, "profiles"), f"must be a list of profiles, not {_kind(beside)}")
             defined = tuple(_profile(item, (*path, "profiles", i), "") for i, item in enumerate(beside))
             return _Description(value[key], (*path, key), defined)
-    if "templates" in value:
+    if "templates" in value or "creation_date" in value:
         raise _Wrong(path, "this is an image's metadata.yaml, not an instance", "it is part of SRC")
     if "used_by" in value and "architecture" not in value:
         raise _Wrong(path, "this is a profile, not an instance", "give it with -p")
+    if value and KNOWN_KEYS.isdisjoint(value):
+        raise _foreign(value, path)
     return _Description(value, path)
+
+
+_SHOWN_KEYS = 5
+#: keys that tell what somebody took for an instance
+_TELLING = {
+    "services": "a Compose file", "apiVersion": "a Kubernetes object", "network": "a netplan file",
+    "packages": "cloud-init user-data", "users": "cloud-init user-data", "runcmd": "cloud-init user-data",
+}  # fmt: skip
+
+
+def _foreign(value: Mapping[str, Any], path: Path) -> _Wrong:
+    """A file of something else would pass for an instance without any configuration."""
+    taken = next((f"this looks like {what}: " for key, what in _TELLING.items() if key in value), "")
+    shown = [*value][:_SHOWN_KEYS]
+    unknown = ", ".join(f"'{key}'" for key in shown)
+    more = f" and {len(value) - len(shown)} more" if len(value) > len(shown) else ""
+    more += "" if taken else next(filter(None, (suggestion(key, _OURS) for key in shown)), "")
+    return _Wrong(
+        path,
+        f"{taken}no key of an instance is in it, but {unknown}{more}",
+        "give what `incus config show NAME` or `incus list -f json` prints",
+    )
 
 
 def _profile(value: Any, path: Path, name: str) -> Profile:

@@ -348,6 +348,34 @@ def test_a_wrong_description_is_one_error_with_its_place(text, message, place):
     assert error.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "version: '3'\nservices: {}\n",
+            "this looks like a Compose file: no key of an instance is in it, but",
+        ),
+        ("apiVersion: v1\nkind: Pod\n", "this looks like a Kubernetes object: "),
+        ("#cloud-config\npackages: [vim]\n", "this looks like cloud-init user-data: "),
+        ("confg: {}\n", "no key of an instance is in it, but 'confg'; did you mean 'config'?"),
+        (
+            "{a: 1, b: 1, c: 1, d: 1, e: 1, f: 1}",
+            "no key of an instance is in it, but 'a', 'b', 'c', 'd', 'e' and",
+        ),
+        ("architecture: x86_64\ncreation_date: 1\n", "this is an image's metadata.yaml, not an instance"),
+    ],
+)
+def test_a_file_of_something_else_is_no_empty_instance(text, message):
+    error = error_of(text)
+    assert error.message.startswith(message)
+    assert error.exit_code == 2
+    assert "this is an image" in message or "incus config show" in error.hint
+
+
+def test_an_instance_may_have_no_keys_or_some_that_are_unknown():
+    assert read("{}").type == read("services: {}\nname: a\n").type == CONTAINER
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "a: " + "[" * 53_000])
 def test_deep_nesting_is_refused(text):
     assert isinstance(error_of(text), LimitError)
