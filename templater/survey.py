@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .checks import Name, Survey
 from .errors import InputError, LimitError, TemplaterError, UsageError
 from .image.archive import HARD_LINK, Member, open_archive
-from .image.contents import open_rootfs, refuse_whole_image
+from .image.contents import open_rootfs, refuse_same_file, refuse_whole_image
 from .image.limits import DEFAULT, Limits
 from .image.names import METADATA, ROOTFS
 from .metadata import Metadata
@@ -123,6 +123,7 @@ class _Reading:
                 f"'{self.path}' holds a root filesystem: '{path}' is not part of it",
                 hint="give the image alone",
             )
+        refuse_same_file(self.path, path)
         tops: set[str] = set()
         with open_rootfs(path, self.limits) as archive:
             for member in archive:

@@ -126,8 +126,30 @@ def source_date_epoch() -> int | None:
 def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing:
     from ..image.build import Packing
 
+    if not os.path.isdir(target) and not target.endswith("/"):
+        _refuse_ending(target)
     compression = given["compression"] or _compression_by(target)
     return Packing(given["layout"], compression, given["level"], given["rootfs_kind"], given["tar"], epoch)
+
+
+#: endings of files of another kind; one that is none of ours need not say anything: v1.2
+_OTHER_KINDS = {
+    "7z", "br", "cpio", "deb", "erofs", "ext4", "iso", "lz", "lzo", "ova", "qcow2", "rar", "raw", "rpm",
+    "sfs", "sqfs", "squashfs", "tbz", "tbz2", "tlz", "tzst", "vhd", "vhdx", "vmdk", "zip",
+}  # fmt: skip
+#: endings that say it behind .tar only
+_COMPRESSED = {"bz2", "gz", "lz4", "lzma", "zst"}
+
+
+def _refuse_ending(name: str) -> None:
+    stem, _, ending = os.path.basename(name).rpartition(".")
+    ending = ending.lower()
+    other = ending in _OTHER_KINDS or (ending in _COMPRESSED and not stem.endswith(".tar"))
+    if stem and other:
+        raise UsageError(
+            f"'{printable(name)}' has the name of another kind of file: an image is a tarball",
+            hint="end it in .tar, .tgz, .tar.gz, .tar.bz2, .tar.xz, .tar.lzma, .tar.zst or .tar.lz4",
+        )
 
 
 def _compression_by(name: str) -> str:

@@ -162,8 +162,22 @@ def refuse_whole_image(path: str, tops: set[str]) -> None:
         )
 
 
+def refuse_same_file(path: str, rootfs: str) -> None:
+    """The metadata tarball twice would pass for a split image, with a fingerprint that no daemon shows."""
+    try:
+        same = os.path.samefile(path, rootfs)
+    except OSError:
+        return  # opening it says why
+    if same:
+        raise UsageError(
+            f"'{rootfs}' is '{path}' itself, not a root filesystem",
+            hint="a split image has two files: give the second, or the first alone",
+        )
+
+
 class SplitContents:
     def __init__(self, path: str, rootfs: str, limits: Limits = DEFAULT) -> None:
+        refuse_same_file(path, rootfs)
         self.name = path
         self.rootfs_name = rootfs
         self.limits = limits

@@ -12,7 +12,7 @@ from ..metadata_yaml import read_metadata
 from ..source import Source
 from ..views import DIRECTORY, FILE, TemplateFile
 from .archive import clean_name
-from .contents import kind_of_file, open_rootfs, refuse_whole_image
+from .contents import kind_of_file, open_rootfs, refuse_same_file, refuse_whole_image
 from .directory import DirectoryImage
 from .fingerprint import fingerprint
 from .limits import DEFAULT, Limits
@@ -112,6 +112,7 @@ def _tarball(path: str, rootfs: str | None, limits: Limits) -> Description:
         return _described(path, "unified", metadata, templates, kind, (first,), fingerprint(path), warnings)
     if rootfs is None:
         return _described(path, "metadata", metadata, templates, None, (first,))
+    refuse_same_file(path, rootfs)
     second = _second(rootfs, limits)
     return _described(
         path, "split", metadata, templates, second.kind, (first, second), fingerprint(path, rootfs)

@@ -16,6 +16,7 @@ from ..views import DIRECTORY, FILE
 from .archive import HARD_LINK, Archive, Member
 from .compression import open_stream
 from .compressors import compressing
+from .contents import refuse_same_file
 from .layout import Layout
 from .limits import DEFAULT, Limits
 from .names import METADATA, TEMPLATES
@@ -57,6 +58,8 @@ def replace(
     if os.path.isdir(path):
         _replace_in_directory(path, {**changes, **added})
         return Fingerprints()
+    if rootfs is not None:
+        refuse_same_file(path, rootfs)
     place = os.path.realpath(path)  # a link stays one: what it names is changed
     with Output(os.path.dirname(place)) as output:
         unified = _repack(path, changes, added, output, limits, progress)

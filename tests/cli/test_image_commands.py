@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -178,6 +179,42 @@ def test_a_whole_image_is_no_half_of_one(packed, typed):
         assert "not part of it" in said or "an image by itself" in said
         assert not (packed / "new").exists()
     assert typed("image", "info", split, f"{split}.root")[0] == 0
+
+
+def test_a_file_is_no_root_filesystem_of_its_own(packed, typed):
+    split = packed / "split"
+    os.link(split, packed / "again")
+    before = split.read_bytes()
+    for command in (
+        ("image", "info", split, split),
+        ("image", "info", split, packed / "again"),
+        ("image", "export", split, split, packed / "new"),
+        ("image", "set-property", split, "os=x", "--rootfs", split),
+        ("audit", split, split),
+        ("unpack", split, split, packed / "new"),
+    ):
+        code, out, said = typed(*command)
+        assert (code, out) == (2, ""), command
+        assert f"is '{split}' itself, not a root filesystem" in said
+    assert split.read_bytes() == before
+    assert not (packed / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["w.zip", "w.squashfs", "w.tar.squashfs.QCOW2", "w.gz", "w.tzst", "w.tar.zip"]
+)
+def test_a_name_of_another_kind_of_file_is_refused(image, typed, tmp_path, name):
+    for more in ((), ("--format", "split", "--rootfs", "squashfs"), ("--compression", "zstd")):
+        code, out, said = typed("image", "build", image, "-o", tmp_path / name, *more)
+        assert (code, out) == (2, "")
+        assert "has the name of another kind of file" in said
+        assert ".tar.gz" in said and ".tar.zst" in said
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["image", "v1.2", "w.img", ".zip", "w.tar.old", "w.xz", "w.zip/", "W.tar"])
+def test_a_name_that_says_nothing_else_is_fine(image, typed, tmp_path, name):
+    assert typed("image", "build", image, "-o", f"{tmp_path}/{name}")[0] == 0
 
 
 def test_a_folder_that_is_named_as_one_is_made(image, typed, tmp_path):
