@@ -20,6 +20,7 @@ from .embedding import daemon_context
 from .values import MAX_INT, MIN_INT
 
 MODES = ("plain", "incus")
+OPTIONS = ("trim_blocks", "lstrip_blocks")
 DAEMON_NAMES = ("trigger", "path", "instance", "config", "devices", "properties")
 
 
@@ -90,6 +91,11 @@ def render(request: Mapping[str, Any]) -> str:
     mode = chosen(request, "mode", MODES, "plain")
     dialect = DIALECTS[chosen(request, "dialect", tuple(DIALECTS), "v6")]
     options = mapping(request, "options")
+    for name, value in options.items():
+        if name not in OPTIONS:
+            raise RequestError(f"options has {json.dumps(name)}, not one of {', '.join(OPTIONS)}")
+        if not isinstance(value, bool):
+            raise RequestError(f"options: {name} is {json.dumps(value)}, not true or false")
     template = compile(
         source(request),
         dialect,
@@ -109,9 +115,12 @@ def chosen(request: Mapping[str, Any], name: str, choices: tuple[str, ...], defa
 
 
 def mapping(request: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = request.get(name) or {}
+    """An object; null is as good as none at all."""
+    value = request.get(name)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
-        raise RequestError(f"{name} is not an object")
+        raise RequestError(f"{name} is {json.dumps(value)[:40]}, not an object")
     return value
 
 

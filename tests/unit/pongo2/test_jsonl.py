@@ -86,6 +86,15 @@ def test_options_are_heeded():
     assert output(template, options={"trim_blocks": True, "lstrip_blocks": True}) == "x"
 
 
+def test_null_is_as_good_as_nothing():
+    assert asked(template="{{ x }}.", context=None, options=None)["output"] == "."
+
+
+def test_an_option_that_is_none_is_named():
+    reply = asked(template="x", options={"trim_block": True})
+    assert reply["error"] == 'bad request: options has "trim_block", not one of trim_blocks, lstrip_blocks'
+
+
 def test_bytes_go_in_and_out_in_base64():
     template = base64.b64encode(b"\xff{{ 1 }}").decode()
     assert base64.b64decode(asked(template_b64=template)["output_b64"]) == b"\xff1"
@@ -124,6 +133,12 @@ def test_numbers_beyond_64_bits_are_floats():
         b"{}",
         b'{"template": "x", "context": []}'[:-1] + b', "mode": "plain", "options": 5}',
         b'{"template": "x", "context": 5}',
+        b'{"template": "x", "context": []}',
+        b'{"template": "x", "context": ""}',
+        b'{"template": "x", "context": false}',
+        b'{"template": "x", "options": {"trim_block": true}}',
+        b'{"template": "x", "options": {"trim_blocks": "no"}}',
+        b'{"template": "x", "options": 0}',
         b'{"template": "x", "mode": "lxd"}',
         b'{"template": "x", "mode": ["plain"]}',
         b'{"template": "x", "dialect": "v7"}',
