@@ -497,6 +497,17 @@ def test_what_describes_one_instance_does_not_go_with_many(arguments, tmp_path, 
     assert main(["preview", WEB, "--instances", str(tmp_path / "all.json"), *arguments]) == 2
 
 
+def test_one_of_a_list_is_what_the_other_option_takes(tmp_path, capfd):
+    file = tmp_path / "all.json"
+    file.write_bytes(a_list(2))
+    assert main(["preview", WEB, "--instances", f"{file}#web1"]) == 2
+    said = capfd.readouterr().err
+    assert "not 'web1' alone" in said
+    assert f"hint: -i '{file}#web1' takes one" in said
+    (tmp_path / "all.json#web1").write_bytes(a_list(2))
+    assert main(["preview", WEB, "--instances", f"{file}#web1"]) == 0
+
+
 def test_the_exit_code_is_that_of_the_worst(tmp_path, capfd):
     (tmp_path / "all.json").write_bytes(a_list(2))
     assert (

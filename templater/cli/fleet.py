@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UsageError
 from ..source import printable
 from . import options, output
 
@@ -57,6 +59,7 @@ def run(
         raise click.UsageError("--instances has the instances: -i, --name, --type and -p don't go with it")
     if rootfs is not None and "{name}" not in rootfs:
         raise click.UsageError("with --instances, ROOTFS needs {name} in it: containers/{name}/rootfs")
+    _refuse_pick(file)
     given: Order = order(
         open_image(src, limits.for_images()),
         triggers=triggers,
@@ -78,6 +81,16 @@ def run(
             reading.advance(tally)
     tally.report()
     return tally.code
+
+
+def _refuse_pick(file: str) -> None:
+    """FILE#NAME is how -i takes one of a list."""
+    path, mark, pick = file.rpartition("#")
+    if mark and os.path.exists(path) and not os.path.exists(file):
+        raise UsageError(
+            f"--instances takes all of '{printable(path)}', not '{printable(pick)}' alone",
+            hint=f"-i {shlex.quote(file)} takes one",
+        )
 
 
 class Reading:
