@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PREFIX = ".templater-image-"
+#: what has to give way to the files of a split image: number and name stand behind it
+_ASIDE = _PREFIX + "old-"
 
 
 class Output:
@@ -167,7 +169,19 @@ def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: boo
     """
     for output in outputs:
         output.sync()
-    aside = [(path, outputs[0].hidden_name()) for path in paths if replace and os.path.lexists(path)]
+    token = f"{_ASIDE}{secrets.token_hex(4)}"
+    aside = [
+        (path, os.path.join(outputs[0].directory, f"{token}.{number}.{os.path.basename(path)}"))
+        for number, path in enumerate(paths)
+        if replace and os.path.lexists(path)
+    ]
+    with contextlib.ExitStack() as locks:
+        for path, _ in aside:
+            locks.enter_context(_held(path))
+        _exchange(outputs, paths, aside)
+
+
+def _exchange(outputs: Sequence[Output], paths: Sequence[str], aside: Sequence[tuple[str, str]]) -> None:
     try:
         for path, hidden in aside:
             outputs[0].move(path, hidden)
@@ -196,18 +210,54 @@ def _lock(fd: int) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def _held(path: str) -> Iterator[None]:
+    """Locked, so that nobody takes it for what a killed run left."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        yield  # nor can anybody else open it who would sweep it away
+        return
+    try:
+        _lock(fd)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
 def _sweep(directory: str) -> None:
-    """Remove what killed runs left."""
+    """Remove what killed runs left, but put back what one had moved aside before all was named."""
     try:
         left = [name for name in os.listdir(directory) if name.startswith(_PREFIX)]
     except OSError:
         return  # opening it will say why
-    for name in left:
+    for name in sorted(left, reverse=True):  # the first of a pair last: it decides for the others
         path = os.path.join(directory, name)
         with contextlib.suppress(OSError):
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
-                if _lock(fd):
+                if not _lock(fd):
+                    continue
+                former = _former_name(name, left, directory)
+                if not former:
                     os.unlink(path)
+                elif os.fstat(fd).st_uid == os.geteuid():  # who else's puts nothing in our way
+                    os.rename(path, os.path.join(directory, former))
             finally:
                 os.close(fd)
+
+
+def _former_name(name: str, left: Sequence[str], directory: str) -> str:
+    """The name to put back, if the files that were to follow did not all get theirs.
+
+    The first gets it last: where it is missing, the others are of an image that there is not.
+    """
+    if not name.startswith(_ASIDE):
+        return ""
+    *_, former = parts = name.split(".", 3)
+    if len(parts) < 4:
+        return ""
+    first = next((other for other in left if other.startswith(f".{parts[1]}.0.")), name)
+    decides = first.split(".", 3)[3]
+    return "" if os.path.lexists(os.path.join(directory, decides)) else former

@@ -1,0 +1,133 @@
+"""Files that get their names together: what a kill in between leaves, and the next run makes of it."""
+
+import os
+
+import pytest
+
+from templater.errors import UsageError
+from templater.image import outputs
+from templater.image.outputs import Output, publish_all
+
+NAMES = ("image.tar.xz", "image.tar.xz.root")
+OLD = {name: f"old {name}" for name in NAMES}
+NEW = {name: f"new {name}" for name in NAMES}
+CALLS = ("rename", "link", "unlink")
+
+
+def published(folder, before=lambda: None):
+    """The new pair in the place of the old one; ``before`` comes before each change of a name."""
+    with Output(str(folder)) as first, Output(str(folder)) as second:
+        for output, name in zip((first, second), NAMES, strict=True):
+            output.write(NEW[name].encode())
+        before()
+        publish_all((first, second), [str(folder / name) for name in NAMES], replace=True)
+
+
+def killed(folder, at):
+    """Whether a run that dies before its change number ``at`` came so far."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    left = [at]
+
+    def fatal(real):
+        def call(*arguments, **options):
+            left[0] -= 1
+            if left[0] < 0:
+                os._exit(9)
+            return real(*arguments, **options)
+
+        return call
+
+    def arm():
+        for name in CALLS:
+            setattr(os, name, fatal(getattr(os, name)))
+
+    try:
+        published(folder, arm)
+    finally:
+        os._exit(0)
+
+
+def seen(folder):
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name, text in OLD.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("at", range(7))
+@pytest.mark.parametrize("there", [NAMES, NAMES[:1], NAMES[1:], ()])
+def test_after_a_kill_at_any_moment_the_next_run_finds_the_old_pair_or_the_new(folder, at, there):
+    for name in set(NAMES) - set(there):
+        (folder / name).unlink()
+    assert killed(folder, at) == (at < 2 * len(there) + 2)
+    with Output(str(folder)):
+        pass
+    found = seen(folder)
+    if there == NAMES:
+        assert found in (OLD, NEW)
+    elif NAMES[0] in there:  # a whole image by itself, which is not lost
+        assert found[NAMES[0]] == OLD[NAMES[0]] or found == NEW
+    else:  # a root filesystem alone is no image: metadata is never beside another's
+        assert NAMES[0] not in found or found == NEW
+    published(folder)
+    assert seen(folder) == NEW
+
+
+def test_what_was_put_back_is_replaced_only_if_that_is_asked_for(folder):
+    assert killed(folder, 3)
+    assert seen(folder).keys() - set(NAMES)
+    paths = [str(folder / name) for name in NAMES]
+    with (
+        Output(str(folder)) as first,
+        Output(str(folder)) as second,
+        pytest.raises(UsageError, match="exists"),
+    ):
+        publish_all((first, second), paths, replace=False)
+    assert seen(folder) == OLD
+
+
+def test_nobody_puts_back_what_a_living_run_has_moved(folder, monkeypatch):
+    looked = []
+
+    def look():
+        real = outputs.Output.name
+
+        def name(self, path, *, replace):
+            before = seen(folder)
+            with Output(str(folder)):
+                looked.append(seen(folder) == before)
+            real(self, path, replace=replace)
+
+        monkeypatch.setattr(outputs.Output, "name", name)
+
+    published(folder, look)
+    assert looked == [True, True]
+    assert seen(folder) == NEW
+
+
+@pytest.mark.parametrize("name", ["old-", "old-x", "old-x.0.", "old-x.0...", "old-x.y"])
+def test_odd_names_are_no_harm(folder, name):
+    (folder / f".templater-image-{name}").write_text("")
+    published(folder)
+    assert {file: text for file, text in seen(folder).items() if file in NAMES} == NEW
+
+
+def test_a_file_of_somebody_else_takes_no_name(folder):
+    if os.geteuid():
+        pytest.skip("needs root")
+    theirs = folder / ".templater-image-old-x.0.missing"
+    also = folder / f".templater-image-old-x.1.{NAMES[0]}"
+    for path in (theirs, also):
+        path.write_text("theirs")
+        os.chown(path, 1000, 1000)
+    with Output(str(folder)):
+        pass
+    assert {name: text for name, text in seen(folder).items() if name in NAMES} == OLD
