@@ -350,3 +350,22 @@ def test_every_preset_starts(incus, work, preset):
     )
     found = started(incus, preset, "n1", promised)
     assert {path: content or "" for path, (_, content) in found.items()} == promised
+
+
+def test_acls_are_attributes_and_not_text_for_incus_and_unpack_alike(incus, work, tmp_path):
+    need("setfacl", "tar")
+    folder = tmp_path / "image"
+    make_image(folder, METADATA, TEMPLATES)
+    make_rootfs(folder / "rootfs")
+    subprocess.run(["setfacl", "-m", "u:1000:r--,g:44:rw-", folder / "rootfs/etc/passwd"], check=True)
+    for alias, words, there in (("text", ["--acls"], False), ("attributes", ["--xattrs-include=*"], True)):
+        packed = tmp_path / f"{alias}.tar.gz"
+        subprocess.run(["tar", "-C", folder, *words, "-czf", packed, *sorted(os.listdir(folder))], check=True)
+        incus("image", "import", str(packed), "--alias", alias)
+        incus("create", alias, alias)
+        contents = open_contents(str(packed))
+        unpack(contents, contents.parts(), str(tmp_path / alias), policy=TRUSTED)
+        for rootfs in (incus.rootfs(alias), tmp_path / alias / "rootfs"):
+            file = rootfs / "etc/passwd"
+            assert ("system.posix_acl_access" in os.listxattr(file)) == there
+            assert file.stat().st_mode & 0o777 == 0o664
