@@ -1,0 +1,125 @@
+"""docs/automation.md is true: the keys of each JSON are those that are printed, the exit codes are ours."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from templater import errors
+from tests.cli.sessions import Stage
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "automation.md").read_text()
+#: where the objects of a page's heading stand in others
+INSIDE = {
+    "A plan": {"changes": "A change", "agent": "A change"},
+    "A change": {"error": "An error", "host": "An outcome"},
+    "A step": {"changes": "A change", "error": "An error"},
+    "A judgement": {"findings": "A finding"},
+    "An image": {"files": "A file of an image", "rules": "A rule of an image"},
+}
+SAMPLES = "sample-images"
+PRINTED = {
+    "A plan": [
+        *(f"preview {SAMPLES}/{name} --json" for name in ("alpine", "broken", "permissions")),
+        f"preview {SAMPLES}/rocky-vm --vm --json",
+        "preview null --json",
+        "preview bytes --json",
+        f"diff {SAMPLES}/debian-cloud rootfs --json",
+        f"preview {SAMPLES}/alpine --instances all.json --json",
+    ],
+    "A change": ["apply sample-images/debian-cloud rootfs -t create --json"],
+    "A step": ["simulate bytes create start --json", f"simulate {SAMPLES}/broken create start --json"],
+    "A judgement": [f"audit {SAMPLES}/broken --json", f"audit {SAMPLES}/alpine --json", "audit bytes --json"],
+    "An image": [f"image info {SAMPLES}/alpine --json", "image info image.tar.gz --json"],
+    "A packed image": [
+        "image build bytes -o again.tar.gz --json",
+        "image export image.tar.gz out/ --json",
+        "publish bytes -o published.tar.gz --json",
+    ],
+    "An edit": ["image set-property image.tar.gz os=b --json", "image set-property bytes os=b --json"],
+    "A point": ["hook status lxc nosuch --json"],
+}
+
+
+def documented():
+    """By heading, each key and whether it may be left out."""
+    found = {}
+    for heading, text in re.findall(r"^### ([^:\n]+).*?\n(.*?)(?=^##|\Z)", PAGE, re.M | re.S):
+        cells = re.findall(r"^\| (`.*?) \|", text, re.M)
+        found[heading] = {
+            key: bool(mark) for cell in cells for key, mark in re.findall(r"`(\w+)(\??)`", cell)
+        }
+    return found
+
+
+def typed(folder, words):
+    done = subprocess.run(
+        [sys.executable, "-m", "templater", *words.split()],
+        cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout, done.stderr
+    if "--instances" in words:
+        return [json.loads(line) for line in done.stdout.splitlines()]
+    value = json.loads(done.stdout)
+    return value if isinstance(value, list) else [value]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("automation")
+    Stage.set_up(folder)
+    subprocess.run(["cp", "-a", f"{SAMPLES}/debian-cloud/rootfs", "rootfs"], cwd=folder, check=True)
+    for name, text in (("null", "null\n"), ("bytes", "architecture: x86_64\ncreation_date: 1\n")):
+        (folder / name / "templates").mkdir(parents=True)
+        (folder / name / "rootfs").mkdir()
+        (folder / name / "metadata.yaml").write_text(text)
+    with (folder / "bytes/metadata.yaml").open("a") as file:
+        file.write("properties: {os: a}\ntemplates: {/a: {when: [start], template: a.tpl}}\n")
+    (folder / "bytes/templates/a.tpl").write_bytes(b"\xff")
+    (folder / "all.json").write_text('[{"name": "a", "config": {}}, {"name": "b", "config": {}}]')
+    typed(folder, "image build bytes -o image.tar.gz --json")
+    return folder
+
+
+def objects(heading, value, found):
+    """What stands under each heading, sorted by it."""
+    found.setdefault(heading, []).append(value)
+    for key, inner in INSIDE.get(heading, {}).items():
+        inside = value.get(key) or []
+        for each in inside if isinstance(inside, list) else [inside]:
+            objects(inner, each, found)
+    return found
+
+
+def test_the_documented_keys_are_those_that_are_printed(folder):
+    found = {}
+    for heading, commands in PRINTED.items():
+        for words in commands:
+            for value in typed(folder, words):
+                objects(heading, value, found)
+    said = documented()
+    assert said.keys() == found.keys()
+    for heading, keys in said.items():
+        assert keys.keys() == set().union(*found[heading]), heading
+        missing = {key for key in keys if any(key not in value for value in found[heading])}
+        assert missing <= {key for key, mark in keys.items() if mark}, heading
+
+
+def test_the_exit_codes_are_all_told():
+    told = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.M)}
+    kinds = [each for each in vars(errors).values() if isinstance(each, type)]
+    assert told == {0, 1, 130} | {kind.exit_code for kind in kinds if issubclass(kind, errors.TemplaterError)}
+
+
+def test_standard_output_is_empty_where_there_is_no_result(folder):
+    done = subprocess.run(
+        [sys.executable, "-m", "templater", "preview", "nosuch", "--json"],
+        cwd=folder, capture_output=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr
