@@ -5,10 +5,11 @@ number of a place (a token in ``Emitter.places``); ``.0`` is a ``Getattr`` of a 
 what autoescape leaves alone; the ``test`` of a ``For`` is the constant pair (reversed, sorted); a ``Tuple``
 with the context "lazy" is handed over unevaluated, one with "kept" as a name would hold it; the items of a
 ``List`` are steps, each of which knows the one before as `` value``; names that begin with a blank are the
-generator's own; an ``ImportedName`` is "module:function", and that function gets the render first.
+generator's own; an ``ImportedName`` is "module:function", and that function gets the render first;
+``scoped`` of a ``Block`` is its ``Bodies``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from jinja2 import nodes
 
@@ -27,6 +28,17 @@ MAX_NESTED = 10
 FILTER_WEIGHT = 10
 _INCLUDES = ("render_other", "render_named")
 _RELATIONS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "lteq", ">": "gt", ">=": "gteq", "in": "in"}
+
+
+class Bodies:
+    """What the chain of templates has for a block, the outermost template's body first.
+
+    They are emitted once, however many bodies show the block, and are no nodes of it: in one template a
+    may stand in b, in another b in a.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[list[nodes.Node]] = []
 
 
 class Emitter:
@@ -51,10 +63,11 @@ class Emitter:
         self.macros = False
         self.lazy_includes = False
         self.modes = 0
+        self.blocks: dict[str, Bodies] = {}
 
     def unit(self, document: Document) -> nodes.Template:
         """A document with the templates that it extends: the outermost one is what is rendered."""
-        self.root = document
+        self.root, self.blocks = document, {}
         while self.root.parent is not None:
             self.root = self.root.parent
         return nodes.Template(self.body(self.root.body))
@@ -167,17 +180,23 @@ class Emitter:
         return nodes.CallBlock(self.expression_invoke(node.invoke), [], [], self.body(node.body))
 
     def statement_block(self, node: tree.Block) -> nodes.Node:
-        """The bodies that the chain of templates has for it, the outermost template's first."""
-        bodies: list[nodes.Node] = []
-        template: Document | None = self.root
         self.macros = True
-        while template is not None:
-            if node.name in template.blocks:
-                bodies.append(nodes.Scope(self.body(template.blocks[node.name])))
-            template = template.child
-        if not bodies:  # the block of a macro that another template imports
+        templates = [template for template in self.chain() if node.name in template.blocks]
+        if not templates:  # the block of a macro that another template imports
             return nodes.ExprStmt(self.expression_invoke(tree.Invoke(node.token, no_block)))
-        return nodes.Block(node.name, bodies, False, False, lineno=self.place(node.token))
+        bodies = self.blocks.get(node.name)
+        if bodies is None:
+            bodies = self.blocks[node.name] = Bodies()
+            for template in templates:
+                bodies.found.append(self.body(template.blocks[node.name]))
+        return nodes.Block(node.name, [], bodies, False, lineno=self.place(node.token))
+
+    def chain(self) -> Iterator[Document]:
+        """The templates that extend each other, the outermost first."""
+        template: Document | None = self.root
+        while template is not None:
+            yield template
+            template = template.child
 
     # --- expressions
 

@@ -7,7 +7,7 @@ from functools import partial
 from jinja2 import nodes
 from jinja2.compiler import Frame
 
-from .emit import is_wrapped, weight
+from .emit import Bodies, is_wrapped, weight
 from .expressions import ExpressionWriter
 from .values import to_string
 
@@ -294,12 +294,14 @@ class StatementWriter(ExpressionWriter):
 
     def visit_Block(self, node: nodes.Block, frame: Frame) -> None:
         """The last body is shown; the others can be reached from it through ``block.Super``."""
-        names = []
-        for scope in node.body:
-            assert isinstance(scope, nodes.Scope)
-            names.append(self.fresh("b"))
-            with self.unknown_mode():
-                self.later("s, o", names[-1], partial(self.statements, scope.body))
+        bodies = node.scoped
+        assert isinstance(bodies, Bodies)
+        names = self.bodies.get(node.name)
+        if names is None:
+            names = self.bodies[node.name] = [self.fresh("b") for _ in bodies.found]
+            for name, body in zip(names, bodies.found, strict=True):
+                with self.unknown_mode():
+                    self.later("s, o", name, partial(self.statements, body))
         above = ", ".join(names[:-1]) + ("," if len(names) > 1 else "")
         self.writeline(f'{self.scope}["block"] = block(render, {self.scope}, ({above}))')
         self.writeline(f"{names[-1]}({self.scope}, o)")

@@ -77,6 +77,8 @@ class Writer(CodeGenerator):
         self.names: dict[str, None] = {}
         self.functions: list[str] = []
         self.deferred: list[Callable[[], None]] = []
+        #: the functions of each block's bodies
+        self.bodies: dict[str, list[str]] = {}
         self.serial = 0
         self.counting = self.counted = self.dynamic = False
         self.mode: bool | None = True

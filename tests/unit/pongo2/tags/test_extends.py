@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.errors import TemplateError
+from templater.errors import LimitError, TemplateError
 from templater.pongo2.dialect import DIALECTS, V4, V6, V61
 from tests.unit.pongo2.shelf import banned, render
 
@@ -63,3 +63,31 @@ def test_an_error_in_a_parent_is_shown_there():
     with pytest.raises(TemplateError) as raised:
         render("{% extends 'base.tpl' %}", base_tpl="a{{ 1|nope }}")
     assert raised.value.span.place == "base.tpl:1:7"
+
+
+@pytest.mark.parametrize("dialect", [V4, V6])
+def test_blocks_may_stand_in_each_other_the_other_way_round(dialect):
+    """Recorded with pongo2 4.0.2 and 6.0.0: the base's a in b is not shown, since b is the child's."""
+    base = "[{% block b %}B{% block a %}A{% endblock %}{% endblock %}]"
+    child = "{% extends 'base.tpl' %}{% block a %}a{% block b %}b{% endblock %}{% endblock %}"
+    assert render(child, dialect=dialect, base_tpl=base) == "[b]"
+
+
+@pytest.mark.parametrize("dialect", [V4, V6])
+def test_blocks_that_show_each_other_for_ever_are_a_limit(dialect):
+    """Go's stack is full then, which ends its process."""
+    base = "{% block b %}{% block a %}{% endblock %}{% endblock %}"
+    child = "{% extends 'base.tpl' %}{% block a %}{% block b %}{{ block.Super }}{% endblock %}{% endblock %}"
+    with pytest.raises(LimitError):
+        render(child, dialect=dialect, base_tpl=base)
+
+
+def test_a_long_chain_with_nested_blocks_compiles_each_body_once():
+    names = [f"b{number}" for number in range(10)]
+    nested = ""
+    for name in reversed(names):
+        nested = f"{{% block {name} %}}{name}{nested}{{% endblock %}}"
+    shelf = {"t0_tpl": nested} | {
+        f"t{number}_tpl": f"{{% extends 't{number - 1}.tpl' %}}{nested}" for number in range(1, 30)
+    }
+    assert render(f"{{% extends 't29.tpl' %}}{nested}", **shelf) == "".join(names)
