@@ -332,7 +332,7 @@ def is_wrapped(body: Sequence[nodes.Node]) -> bool:
 
 
 def weight(body: Sequence[nodes.Node]) -> int:
-    """How much work one pass through a body is, not counting the insides of loops in it."""
+    """How much work one pass through a body is, not counting the insides of loops and blocks in it."""
     total = 1
     waiting = list(body)
     while waiting:

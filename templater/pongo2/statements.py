@@ -145,8 +145,7 @@ class StatementWriter(ExpressionWriter):
         self.mark_targets(node, number)
         self.loop_head(node, number)
         self.indent()
-        self.writeline(f"steps -= {weight(node.body)}")
-        self.writeline("if steps < 0 or left < 0: steps = spent(render, steps, left)")
+        self.count(node.body)
         counted, self.counted = self.counted, True
         self.outdent()
         self.nested(node.body, 2)
@@ -249,11 +248,15 @@ class StatementWriter(ExpressionWriter):
             if parameter in self.module.called:
                 given = isinstance(default, nodes.Const) and default.value is None
                 self.writeline(f's[" set {parameter}"] = {not given} and len(a) <= {index}')
-        self.writeline(f"steps -= {weight(node.body)}")
-        self.writeline("if steps < 0 or left < 0: steps = spent(render, steps, left)")
+        self.count(node.body)
         self.writeline("o = []")
         self.statements(node.body)
         self.writeline("return captured(render, o)")
+
+    def count(self, body: Sequence[nodes.Node]) -> None:
+        """Take what one pass through a body costs from what is left."""
+        self.writeline(f"steps -= {weight(body)}")
+        self.writeline("if steps < 0 or left < 0: steps = spent(render, steps, left)")
 
     @contextmanager
     def unknown_mode(self) -> Iterator[None]:
@@ -301,10 +304,15 @@ class StatementWriter(ExpressionWriter):
             names = self.bodies[node.name] = [self.fresh("b") for _ in bodies.found]
             for name, body in zip(names, bodies.found, strict=True):
                 with self.unknown_mode():
-                    self.later("s, o", name, partial(self.statements, body))
+                    self.later("s, o", name, partial(self.block_function, body))
         above = ", ".join(names[:-1]) + ("," if len(names) > 1 else "")
         self.writeline(f'{self.scope}["block"] = block(render, {self.scope}, ({above}))')
         self.writeline(f"{names[-1]}({self.scope}, o)")
+
+    def block_function(self, body: Sequence[nodes.Node]) -> None:
+        """It counts itself: those who show the block don't know what it costs."""
+        self.count(body)
+        self.statements(body)
 
 
 def expression(node: nodes.Node | None) -> nodes.Expr:

@@ -31,6 +31,9 @@ BOMBS = {
         '{% macro f(n) %}{% for x in "aaaaaaaaaa" %}{{ f(n - 1) }}{% endfor %}{% endmacro %}{{ f(9) }}'
     ),
     "a billion rounds": f"{LOOP}{LOOP.replace('a', 'b')}{LOOP.replace('a', 'c')}.{END}{END}{END}",
+    "rounds of a block": LOOP * 3
+    + '{% block b %}{{ "a b c d e f"|title|urlize|wordcount }}{% endblock %}'
+    + END * 3,
     "a billion silent rounds": LOOP * 3 + "{% set y = 1 %}" + END * 3,
     "rounds of heavy filters": LOOP * 3 + '{{ "a b c d e f"|title|urlize|wordcount }}' + END * 3,
     "a loop over a long string": '{% for x in "x"|ljust:4000000 %}{{ x }}{{ x }}{{ x }}{% endfor %}',
