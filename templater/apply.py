@@ -24,7 +24,7 @@ from .staging import Target, Workshop
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import ParamSpec
+    from typing import Any, ParamSpec
 
     from .changes import Change, Plan
     from .rootfs.directory import DirectoryRootfs
@@ -175,21 +175,32 @@ def _undisturbed(call: "Callable[[], list[str]]") -> "list[str]":
 
     Blocking them is not enough: in a process with threads another one takes them, and this one heeds them.
     """
-    late: list[int] = []
-    before = {}
-    for number in (_signal.SIGALRM, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
-        try:
-            if _signal.getsignal(number) is not None:  # somebody's in C, that could not be put back
-                before[number] = _signal.signal(number, lambda number, _: late.append(number))
-        except ValueError:  # not the main thread, which is the only one that heeds signals
-            break
+    late: dict[int, None] = {}
+    before: list[tuple[int, Any]] = []
     try:
-        return call()
+        try:
+            for number in (_signal.SIGALRM, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+                if _signal.getsignal(number) is not None:  # somebody's in C, that could not be put back
+                    before.append(
+                        (number, _signal.signal(number, lambda number, _: late.update({number: None})))
+                    )
+        except ValueError:  # not the main thread, which is the only one that heeds signals
+            pass
+        finally:
+            troubles = call()  # also if one of them came just now
     finally:
-        for number, handler in before.items():
-            _signal.signal(number, handler)
-        for number in late:
-            _signal.raise_signal(number)
+        _each(_signal.signal, before)
+        _each(_signal.raise_signal, [(number,) for number in late])
+    return troubles
+
+
+def _each(call: "Callable[..., object]", arguments: "Sequence[tuple[Any, ...]]") -> None:
+    """All of these calls, whatever a signal's handler raises meanwhile."""
+    if arguments:
+        try:
+            call(*arguments[0])
+        finally:
+            _each(call, arguments[1:])
 
 
 def _step(

@@ -9,7 +9,7 @@ from threading import Event, Thread
 
 import pytest
 
-from templater.apply import apply
+from templater.apply import _undisturbed, apply
 from templater.errors import LimitError, MetadataError, RefusedError, UsageError, WriteError
 from templater.hooks import install, lxc, run
 from templater.plan import plan
@@ -120,6 +120,32 @@ def test_an_alarm_does_not_interrupt_the_undoing(
         signal.signal(signal.SIGALRM, before)
     assert sorted(path.name for path in rootfs.iterdir()) == ["a", "b", "c"]
     assert {path.read_text() for path in rootfs.iterdir()} == {"old"}
+
+
+def test_signals_that_came_during_the_undoing_all_come_after_it_and_handlers_are_back() -> None:
+    seen: list[int] = []
+
+    def heard(number: int, _: object) -> None:
+        seen.append(number)
+        raise LimitError(f"signal {number}")
+
+    numbers = (signal.SIGALRM, signal.SIGTERM)
+    before = {number: signal.signal(number, heard) for number in numbers}
+
+    def undo() -> list[str]:
+        for number in numbers:
+            signal.raise_signal(number)
+        assert not seen
+        return []
+
+    try:
+        with pytest.raises(LimitError):
+            _undisturbed(undo)
+        assert seen == list(numbers)
+        assert {signal.getsignal(number) for number in numbers} == {heard}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def plan_of(image: Path, view: DirectoryRootfs):  # type: ignore[no-untyped-def]
