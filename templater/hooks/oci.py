@@ -324,7 +324,9 @@ def is_ours(hook: object) -> bool:
     from .install import calls_templater
 
     words = hook.get("args") if isinstance(hook, dict) else None
-    return isinstance(words, list) and any(calls_templater(str(word)) for word in words)
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return False
+    return any(map(calls_templater, words))
 
 
 def status(name: str, _path: str) -> "Iterator[Finding]":
@@ -350,6 +352,7 @@ def status(name: str, _path: str) -> "Iterator[Finding]":
     stage, hook = found[0]
     yield Finding(stage in STAGES, f"{stage} calls templater")
     yield runs(lambda word: [*hook["args"], word], file)
-    annotations = config.get("annotations") or {}
-    image = annotations.get(PREFIX + "source") or name
+    annotations = config.get("annotations")
+    named = annotations.get(PREFIX + "source") if isinstance(annotations, dict) else None
+    image = named if isinstance(named, str) and named else name
     yield from source_status(line_of(hook["args"]), image, name)

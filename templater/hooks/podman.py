@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from ..errors import UsageError
+from ..errors import UsageError, reason
 from ..system import join
 from . import oci
 from .install import Snippet
@@ -38,9 +38,9 @@ def status(_name: str, path: str) -> Iterator[Finding]:
         words = hook["hook"]["args"]
         stages = hook["stages"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
+        why = reason(error) if isinstance(error, OSError) else str(error)
         hint = f"templater hook install podman{elsewhere(folder, HOOKS_D)} --write"
-        yield Finding(False, f"'{file}' is no hook: {reason}", hint)
+        yield Finding(False, f"'{file}' is no hook: {why}", hint)
         return
     yield Finding(
         True, f"'{file}' runs at {', '.join(stages)} of containers with an annotation org.templater.…"

@@ -198,6 +198,7 @@ def arm(seconds: float) -> None:
 
 def failed(error: TemplaterError, options: Options, log: Log) -> int:
     """Say why on stderr, which the runtime may hide, and in the log if nobody had it open yet."""
+    _signal.setitimer(_signal.ITIMER_REAL, 0)  # what is said of it comes too late to end anything
     tell(describe(error))
     if not log.lines:
         _log_failure(error, options, log)

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ..errors import TemplaterError, UsageError
+from ..errors import TemplaterError, UsageError, reason
 from ..instance_directory import METADATA, NOTEBOOK, InstanceDirectory, Notebook
 from ..source import printable
 from .options import PROBE
@@ -56,21 +56,50 @@ def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
 
 
 def of_others(path: str) -> str:
-    """The first of a file, what lies in it, and the folders above it that another user may write, if any."""
-    path = os.path.realpath(path)
-    inside = [os.path.join(path, name) for name in os.listdir(path)] if os.path.isdir(path) else []
-    above = [path]
-    while above[-1] != os.path.dirname(above[-1]):
-        above.append(os.path.dirname(above[-1]))
-    for place in (*inside, *above):
-        try:
-            status = os.stat(place)
-        except OSError:
+    """What another user may change of all that finding this path, or what lies in it, passes; or nothing."""
+    try:
+        inside = os.listdir(path) if os.path.isdir(path) else []
+    except OSError as error:
+        return f"{path}: {reason(error)}"
+    looked_up = [path, *(os.path.join(path, name) for name in inside)]
+    return next((place for each in looked_up for place in passed(each) if may_be_changed(place)), "")
+
+
+def passed(path: str) -> Iterator[str]:
+    """Every folder and link on the way to a path, and what is there, each by a name without links in it."""
+    here = "/"
+    yield here
+    ahead = os.path.abspath(path).split("/")[::-1]
+    for _ in range(1000):
+        if not ahead:
+            return
+        name = ahead.pop()
+        if name in ("", "."):
             continue
-        sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-        if status.st_uid not in (0, os.geteuid()) or (status.st_mode & stat.S_IWOTH and not sticky):
-            return place
-    return ""
+        if name == "..":
+            here = os.path.dirname(here)
+            continue
+        place = os.path.join(here, name)
+        yield place
+        if os.path.islink(place):
+            target = os.readlink(place)
+            here = "/" if target.startswith("/") else here
+            ahead += target.split("/")[::-1]
+        else:
+            here = place
+
+
+def may_be_changed(place: str) -> bool:
+    try:
+        status = os.lstat(place)
+    except OSError:
+        return False
+    if status.st_uid not in (0, os.geteuid()):
+        return True
+    if stat.S_ISLNK(status.st_mode) or (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):
+        return False
+    of_a_group = status.st_mode & stat.S_IWGRP and status.st_gid not in (0, os.getegid())
+    return bool(of_a_group or status.st_mode & stat.S_IWOTH)
 
 
 def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
@@ -129,7 +158,10 @@ def pending(folder: str) -> str:
 
 def option_of(line: str, name: str) -> str:
     """The value of an option in a hook's line."""
-    words = shlex.split(line)
+    try:
+        words = shlex.split(line)
+    except ValueError:  # a quote without its like: the line does not run either
+        return ""
     for number, word in enumerate(words):
         if word == name and number + 1 < len(words):
             return words[number + 1]

@@ -1,12 +1,13 @@
 """What a hook's files and folders are trusted with, as a third reader tried it: other people's, and one's own."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from templater.errors import RefusedError
-from templater.hooks import install, lxc
+from templater.hooks import install, lxc, oci
 from templater.hosts import NONE
 from templater.instance_directory import InstanceDirectory, Notebook
 from templater.kept import Kept, key, open_store
@@ -60,6 +61,58 @@ def test_the_line_of_a_container_in_a_folder_that_everybody_writes_is_not_run(co
     container.parent.chmod(0o700)
     list(lxc.status("c1", str(container.parent)))
     assert trace.exists()
+
+
+@as_root
+def test_the_line_of_a_configuration_that_a_group_writes_is_not_run(container: Path) -> None:
+    trace, config = hostile(container), container / "config"
+    os.chown(config, 0, 1234)
+    config.chmod(0o664)
+    list(lxc.status("c1", str(container.parent)))
+    assert not trace.exists()
+    config.chmod(0o644)
+    list(lxc.status("c1", str(container.parent)))
+    assert trace.exists()
+
+
+@as_root
+@pytest.mark.parametrize("links", [1, 2])
+def test_the_line_behind_a_link_that_somebody_else_may_change_is_not_run(container: Path, links: int) -> None:
+    """What is read by the link and what is looked at afterwards need not be the same."""
+    trace = hostile(container)
+    theirs = container.parent / "theirs"
+    theirs.mkdir()
+    (theirs / "c1").symlink_to(container)
+    os.chown(theirs, 1234, 1234)
+    path = theirs
+    if links == 2:
+        path = container.parent / "ours"
+        path.mkdir()
+        (path / "c1").symlink_to(theirs / "c1")
+    found = [finding.text for finding in lxc.status("c1", str(path))]
+    assert not trace.exists()
+    assert any("is not tried" in text and str(theirs) in text for text in found)
+
+
+@pytest.mark.parametrize(
+    "line", ["python -c 'from templater_hook import main", 'env "from templater_hook import']
+)
+def test_a_line_with_half_a_quote_is_a_finding(container: Path, line: str) -> None:
+    with (container / "config").open("a") as config:
+        config.write(f"lxc.hook.pre-start = {line}\n")
+    assert any(finding.ok is False for finding in lxc.status("c1", str(container.parent)))
+
+
+@pytest.mark.parametrize("annotations", [[], ["x"], "x", 3, {"org.templater.source": 5}])
+def test_odd_annotations_and_arguments_of_a_bundle_are_findings(tmp_path: Path, annotations: object) -> None:
+    hooks = {
+        "createRuntime": [
+            {"args": ["true", "from templater_hook import"]},
+            {"args": ["from templater_hook import", 7]},
+        ]
+    }
+    (tmp_path / "config.json").write_text(json.dumps({"annotations": annotations, "hooks": hooks}))
+    assert all(finding.text for finding in oci.status(str(tmp_path), ""))
 
 
 def test_a_configuration_that_is_a_link_for_a_moment_only_is_not_read_through_it(
