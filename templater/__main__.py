@@ -10,7 +10,7 @@ def main() -> int:
     Until it is imported Ctrl-C ends the process by the signal, without a traceback from somewhere
     within an import.
     """
-    if sys.getfilesystemencoding() != "utf-8" and sys.executable:
+    if sys.getfilesystemencoding() != "utf-8" and sys.executable and not sys.flags.utf8_mode:
         _again_in_utf8()
     heeded = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
     if heeded:

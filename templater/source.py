@@ -36,13 +36,14 @@ class Source:
     def line_at(self, position: int) -> int:
         """The 1-based line of a character. A file may have a place in each of a hundred thousand lines, so
         they are not counted from the beginning every time."""
-        if self._lines is None:
-            ended, self._lines = 0, [0]
+        lines = self._lines
+        if lines is None:
+            lines = [0]
             for start in range(0, len(self.text), _STRIDE):
-                ended += self.text.count("\n", start, start + _STRIDE)
-                self._lines.append(ended)
+                lines.append(lines[-1] + self.text.count("\n", start, start + _STRIDE))
+            self._lines = lines  # when it is whole: another thread may be looking
         counted = min(position, len(self.text)) // _STRIDE
-        return self._lines[counted] + self.text.count("\n", counted * _STRIDE, position) + 1
+        return lines[counted] + self.text.count("\n", counted * _STRIDE, position) + 1
 
     @property
     def data(self) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError, WriteError, reason
+from ..source import printable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -72,7 +73,7 @@ class Output:
         """
         with self._naming(path):
             if like is not None:
-                with contextlib.suppress(PermissionError):
+                with contextlib.suppress(OSError):  # in a user namespace there may be no such owner
                     os.fchown(self.fd, like.st_uid, like.st_gid)
                 os.fchmod(self.fd, stat.S_IMODE(like.st_mode))
             os.fsync(self.fd)
@@ -167,6 +168,9 @@ def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: boo
     """Name several files, the last first. At no moment the first has its name without the others of its
     own image; an error leaves what was there before.
     """
+    for path in paths:
+        if os.path.isdir(path) and not os.path.islink(path):
+            raise UsageError(f"'{printable(path)}' is a directory", hint="name a file")
     for output in outputs:
         output.sync()
     token = f"{_ASIDE}{secrets.token_hex(4)}"

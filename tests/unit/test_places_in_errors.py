@@ -1,6 +1,8 @@
 """An error about a file of an instance's directory, or of ``.templater``, says where that is."""
 
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -8,6 +10,7 @@ from templater.errors import TemplaterError
 from templater.instance_directory import InstanceDirectory, Notebook, State
 from templater.leftovers import Journal
 from templater.rootfs.confined import Root
+from templater.source import Source
 from templater.views import FILE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs fifos and links")
@@ -106,3 +109,17 @@ def test_a_root_filesystem_s_paths_are_those_of_its_container(tmp_path):
     (tmp_path / "link").symlink_to("/etc")
     with Root(str(tmp_path)) as root:
         assert error_of(root.read, "/link", 10) == "'/link' is a symlink, not a regular file"
+
+
+def test_lines_are_counted_right_by_any_number_of_threads():
+    """A source is shared by all that speak of it; what one thread is counting another may ask for."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            source = Source("x", "\n" * 300_000)
+            with ThreadPoolExecutor(4) as pool:
+                found = list(pool.map(source.line_at, [299_999, 150_000, 1, 0] * 4))
+            assert found == [300_000, 150_001, 2, 1] * 4
+    finally:
+        sys.setswitchinterval(before)

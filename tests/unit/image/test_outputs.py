@@ -131,3 +131,12 @@ def test_a_file_of_somebody_else_takes_no_name(folder):
     with Output(str(folder)):
         pass
     assert {name: text for name, text in seen(folder).items() if name in NAMES} == OLD
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_and_stays(tmp_path):
+    (tmp_path / NAMES[0]).write_text("old")
+    (tmp_path / NAMES[1]).mkdir()
+    with pytest.raises(UsageError, match="is a directory"):
+        published(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == list(NAMES)
+    assert (tmp_path / NAMES[0]).read_text() == "old"
