@@ -16,41 +16,41 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .apply import apply
-    from .changes import Change, Outcome, Plan
-    from .diff import diff
-    from .errors import TemplaterError
-    from .hosts import HOSTS, Host
-    from .image import open_image
-    from .instance import Instance, Profile
-    from .instance_file import read_instance
-    from .metadata import Metadata, Rule
-    from .plan import plan
+    from .image.open import open_image
+    from .instances.read import read_instance
+    from .model.errors import TemplaterError
+    from .model.hosts import HOSTS, Host
+    from .model.instance import Instance, Profile
+    from .model.metadata import Metadata, Rule
+    from .model.plan import Change, Outcome, Plan
+    from .model.source import Source, Span
+    from .planning.planner import plan
+    from .reporting.patch import diff
     from .rootfs.directory import DirectoryRootfs
     from .rootfs.memory import MemoryRootfs
-    from .source import Source, Span
+    from .writing.transaction import apply
 
 #: where each public name lives
 _HOMES = {
-    "open_image": "image",
-    "read_instance": "instance_file",
-    "plan": "plan",
-    "diff": "diff",
-    "apply": "apply",
-    "Change": "changes",
+    "open_image": "image.open",
+    "read_instance": "instances.read",
+    "plan": "planning.planner",
+    "diff": "reporting.patch",
+    "apply": "writing.transaction",
+    "Change": "model.plan",
     "DirectoryRootfs": "rootfs.directory",
-    "HOSTS": "hosts",
-    "Host": "hosts",
-    "Instance": "instance",
+    "HOSTS": "model.hosts",
+    "Host": "model.hosts",
+    "Instance": "model.instance",
     "MemoryRootfs": "rootfs.memory",
-    "Metadata": "metadata",
-    "Outcome": "changes",
-    "Plan": "changes",
-    "Profile": "instance",
-    "Rule": "metadata",
-    "Source": "source",
-    "Span": "source",
-    "TemplaterError": "errors",
+    "Metadata": "model.metadata",
+    "Outcome": "model.plan",
+    "Plan": "model.plan",
+    "Profile": "model.instance",
+    "Rule": "model.metadata",
+    "Source": "model.source",
+    "Span": "model.source",
+    "TemplaterError": "model.errors",
 }
 
 __all__ = [
@@ -73,16 +73,3 @@ def __getattr__(name: str) -> "Any":
 
 def __dir__() -> "list[str]":
     return sorted([*globals(), *__all__])
-
-
-class _Package(type(sys)):  # type: ignore[misc]  # mypy knows no class by that expression
-    """The import system binds a submodule's name in its package when it is loaded. ``plan``, ``diff``
-    and ``apply`` are modules and public functions: here the functions win, whoever comes first."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in _HOMES and isinstance(value, type(sys)):
-            return
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

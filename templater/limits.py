@@ -3,17 +3,17 @@
 Lean, and loaded only where somebody asks for another limit than ours.
 """
 
-from .errors import UsageError
-from .source import printable
+from .model.errors import UsageError
+from .model.source import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .child import Bounds
     from .image.limits import Limits as ImageLimits
+    from .parsing.yaml_nodes import Limits as YamlLimits
     from .pongo2.state import Limits as RenderLimits
-    from .yamltext import Limits as YamlLimits
+    from .sandbox.child import Bounds
 
 RENDERING, READING, IMAGE, CHILD = "rendering", "reading", "image", "child"
 
@@ -86,7 +86,7 @@ class Given:
         values = self.reading if size is None else {**self.reading, "bytes": size}
         if not values:
             return None
-        from .yamltext import Limits
+        from .parsing.yaml_nodes import Limits
 
         return Limits(**values)
 
@@ -98,7 +98,7 @@ class Given:
         return replace(ours or DEFAULT, **self.image)
 
     def for_child(self, wall: float, cpu: int) -> "Bounds":
-        from .child import Bounds
+        from .sandbox.child import Bounds
 
         return Bounds(cpu, wall, **self.child)
 

@@ -25,23 +25,30 @@ from pathlib import Path
 from posixpath import normpath
 from typing import Any
 
-from templater.changes import Change, Plan
-from templater.deviations import explanations
-from templater.errors import HostError, InputError, MetadataError, RefusedError, TemplaterError, UsageError
-from templater.hosts import Host
-from templater.instance import Instance, Profile
-from templater.lifecycle import Life
-from templater.metadata import Metadata, Rule
-from templater.metadata_yaml import read_metadata
-from templater.outcomes import Due, Surroundings, Verdict, World, due_of, passes_of, start
-from templater.plan import plan_of
-from templater.rendering import render, render_data
-from templater.resolve import resolve
+from templater.model.entry import CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK, Entry, TemplateFile
+from templater.model.errors import (
+    HostError,
+    InputError,
+    MetadataError,
+    RefusedError,
+    TemplaterError,
+    UsageError,
+)
+from templater.model.hosts import Host
+from templater.model.instance import Instance, Profile
+from templater.model.lifecycle import Life
+from templater.model.metadata import Metadata, Rule
+from templater.model.plan import Change, Plan
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
+from templater.planning.planner import plan_of
+from templater.planning.resolve import resolve
+from templater.prediction import Due, Surroundings, Verdict, World, due_of, passes_of, start
+from templater.prediction.deviations import explanations
+from templater.rendering.render import render, render_data
 from templater.rootfs.directory import IdMap
 from templater.rootfs.memory import MemoryRootfs
-from templater.simulate import Simulation, StartError, Subject, check_image, described
-from templater.source import Source
-from templater.views import CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK, Entry, TemplateFile
+from templater.simulation.simulate import Simulation, StartError, Subject, check_image, described
 
 WORK = "/work-of-the-recorder"
 CONTAINERS = "/var/lib/containers"

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from templater.hosts import HOSTS
-from templater.instance import Instance
-from templater.metadata import Metadata, Rule
-from templater.plan import Plan, decide
-from templater.rendering import Rendering
+from templater.model.hosts import HOSTS
+from templater.model.instance import Instance
+from templater.model.metadata import Metadata, Rule
+from templater.planning.planner import Plan, decide
+from templater.rendering.render import Rendering
 from templater.rootfs.confined import OPENAT2, WALK, Root
 from templater.rootfs.directory import DirectoryRootfs
 
 if TYPE_CHECKING:
-    from templater.views import RootfsView
+    from templater.model.entry import RootfsView
 
 MECHANISMS = (OPENAT2, WALK)
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from templater.audit import Severity, all_checks, audit, sarif
-from templater.checks import Survey
+from templater.checks.finding import Severity, all_checks, audit, sarif
+from templater.checks.scan import AUDITED, survey
+from templater.checks.survey import Survey
 from templater.cli import main
-from templater.cli.audit import uri_of
+from templater.cli.commands.audit import uri_of
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
-from templater.survey import AUDITED, survey
-from templater.views import FILE, Entry, TemplateFile
+from templater.model.entry import FILE, Entry, TemplateFile
 
 ROOT = Path(__file__).resolve().parent.parent
 BROKEN = ROOT / "sample-images" / "broken"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from templater import errors
+from templater.model import errors
 from tests.cli.sessions import Stage
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -26,7 +26,9 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-from templater.errors import (
+from templater.image.open import open_image
+from templater.instances.read import read_instance
+from templater.model.errors import (
     MetadataError,
     RefusedError,
     RenderError,
@@ -34,14 +36,12 @@ from templater.errors import (
     TemplaterError,
     TemplateSyntaxError,
 )
-from templater.hosts import INCUS
-from templater.image import open_image
-from templater.instance_file import read_instance
-from templater.metadata import TRIGGERS
-from templater.metadata_yaml import read_metadata
-from templater.plan import plan, plan_of
-from templater.rendering import render
-from templater.report import plan_data
+from templater.model.hosts import INCUS
+from templater.model.metadata import TRIGGERS
+from templater.parsing.metadata_yaml import read_metadata
+from templater.planning.planner import plan, plan_of
+from templater.rendering.render import render
+from templater.reporting.report import plan_data
 from templater.rootfs.memory import MemoryRootfs
 
 BESIDE = Path(__file__).resolve().parent.parent.parent / "shared" / "corpus"

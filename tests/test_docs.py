@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from click import Context
 
-from templater import image, limits, yamltext
-from templater.child import Bounds
+from templater import image, limits
 from templater.cli import command, planning
-from templater.deviations import table
+from templater.parsing import yaml_nodes
+from templater.prediction.deviations import table
+from templater.sandbox.child import Bounds
 from tests.cli.sessions import Stage, complaint, replay
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,7 +79,7 @@ LIMITS_CLOSING = "<!-- /limits -->"
 def limits_table() -> str:
     """What ``preview`` has, which has the most; ``memory`` is the child's."""
     ours = {
-        limits.RENDERING: planning.rendering(limits.Given()), limits.READING: yamltext.LIMITS,
+        limits.RENDERING: planning.rendering(limits.Given()), limits.READING: yaml_nodes.LIMITS,
         limits.IMAGE: image.limits.DEFAULT, limits.CHILD: Bounds(),
     }  # fmt: skip
     lines = ["| name | ours | of what |\n|---|---|---|\n"]

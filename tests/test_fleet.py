@@ -12,19 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templater import fleet, instance_list, shared_list
-from templater.child import ChildFailure
+from templater.batch import fleet, shared_list
+from templater.batch.fleet import Fleet, order
+from templater.batch.list_file import ListFile
+from templater.batch.shared_list import batches
+from templater.batch.workers import MOST_WAITING
 from templater.cli import main
-from templater.errors import TemplaterError
-from templater.fleet import Fleet, order
-from templater.hosts import HOSTS
-from templater.image import open_image
-from templater.instance_list import Blocks, Held, boundary, stream_instances, values_of
-from templater.list_file import ListFile
-from templater.plan import plan
-from templater.report import plan_data
-from templater.shared_list import batches
-from templater.workers import MOST_WAITING
+from templater.image.open import open_image
+from templater.model.errors import TemplaterError
+from templater.model.hosts import HOSTS
+from templater.parsing import instance_list
+from templater.parsing.instance_list import Blocks, Held, boundary, stream_instances, values_of
+from templater.planning.planner import plan
+from templater.reporting.report import plan_data
+from templater.sandbox.child import ChildFailure
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "sample-images"

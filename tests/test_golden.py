@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from templater.apply import apply
-from templater.diff import diff
-from templater.hosts import HOSTS
-from templater.image import open_image
-from templater.plan import FAILED, plan
+from templater.image.open import open_image
+from templater.model.hosts import HOSTS
+from templater.planning.planner import FAILED, plan
+from templater.reporting.patch import diff
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
+from templater.writing.transaction import apply
 from tests.differential.oracle import Oracle, Unavailable, program_for
 from tests.golden.record import CASES, IMAGES, TRIGGERS, Engine, kept, record, rewrite
 

@@ -24,7 +24,7 @@ def test_the_seeds_are_answered(name: str) -> None:
 def test_a_state_cut_short_is_an_ordinary_error_also_where_json_was_never_imported() -> None:
     """Found by fuzzing: without json.decoder loaded, the C scanner fails without an exception."""
     code = (
-        "import sys; from templater.hooks import oci; from templater.errors import InputError\n"
+        "import sys; from templater.hooks.runtimes import oci; from templater.model.errors import InputError\n"
         "assert 'json' not in sys.modules\n"
         "try: oci.parse_json(b'{\"root\": [1,', 'it')\n"
         "except InputError as error: print(error)"

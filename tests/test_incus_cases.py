@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from templater.hosts import INCUS_DEBIAN
+from templater.model.hosts import INCUS_DEBIAN
 from tests.replay import Replay, cases_in, only_starts
 
 HERE = Path(__file__).parent

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from templater.hosts import LXD_DEBIAN
+from templater.model.hosts import LXD_DEBIAN
 from tests.replay import Replay, cases_in
 
 FOLDER = Path(os.environ.get("TEMPLATER_LXD_CASES") or Path(__file__).parent / "lxd_cases")

@@ -19,18 +19,7 @@ from typing import Any
 
 import pytest
 
-from templater.errors import InputError, MetadataError, RefusedError
-from templater.hosts import HOSTS, Host
-from templater.instance import VIRTUAL_MACHINE, Instance
-from templater.metadata import Metadata, Rule
-from templater.metadata_yaml import read_metadata
-from templater.outcomes import Due, Errno, Node, Surroundings, World, due_of, passes_of, predict, start
-from templater.outcomes.ends import ELOOP
-from templater.plan import Plan, plan_of
-from templater.rendering import Rendering, render, render_data
-from templater.rootfs.memory import MemoryRootfs
-from templater.source import Source
-from templater.views import (
+from templater.model.entry import (
     BLOCK_DEVICE,
     CHAR_DEVICE,
     DIRECTORY,
@@ -41,7 +30,18 @@ from templater.views import (
     Entry,
     TemplateFile,
 )
-from templater.yamltext import Limits
+from templater.model.errors import InputError, MetadataError, RefusedError
+from templater.model.hosts import HOSTS, Host
+from templater.model.instance import VIRTUAL_MACHINE, Instance
+from templater.model.metadata import Metadata, Rule
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
+from templater.parsing.yaml_nodes import Limits
+from templater.planning.planner import Plan, plan_of
+from templater.prediction import Due, Errno, Node, Surroundings, World, due_of, passes_of, predict, start
+from templater.prediction.errno_errors import ELOOP
+from templater.rendering.render import Rendering, render, render_data
+from templater.rootfs.memory import MemoryRootfs
 
 OTHER = os.environ.get("TEMPLATER_OUTCOMES")
 DATA = Path(OTHER or Path(__file__).parent / "hosts" / "outcomes.json")

@@ -86,12 +86,14 @@ def test_every_public_name_is_there():
         assert getattr(templater, name) is not None
 
 
-def test_functions_stay_functions_when_their_modules_are_imported_first():
+def test_a_folder_is_a_module_and_its_functions_can_be_patched():
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "import templater.plan, templater.diff, templater.apply, templater\n"
-        "assert callable(templater.plan) and callable(templater.diff) and callable(templater.apply)\n"
-        "from templater.plan import Plan\n"
+        "import types, unittest.mock\n"
+        "import templater.planning, templater\n"
+        "assert type(templater) is types.ModuleType and type(templater.planning) is types.ModuleType\n"
+        "with unittest.mock.patch('templater.planning.planner.plan', return_value=42):\n"
+        "    assert templater.plan() == 42\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from templater import pongo2
-from templater.errors import TemplateError
+from templater.model.errors import TemplateError
+from templater.model.source import Source
 from templater.pongo2.dialect import V4, V6, Dialect
 from templater.pongo2.folder import Folder
-from templater.pongo2.gotime import Time
+from templater.pongo2.golang.time import Time
 from templater.pongo2.values import Function
-from templater.source import Source
 
 SUITE = Path(os.environ.get("TEMPLATER_SUITE") or Path(__file__).parents[2] / "shared" / "pongo2" / "suite")
 CI = bool(os.environ.get("CI"))

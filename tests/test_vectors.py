@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from templater import pongo2
-from templater.errors import TemplateError, TemplaterError
+from templater.model.errors import TemplateError, TemplaterError
+from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS, Dialect
-from templater.pongo2.embedding import daemon_context
 
 FOLDER = Path(os.environ.get("TEMPLATER_VECTORS") or Path(__file__).parent / "vectors")
 FILES = sorted(

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from templater.watch import PATIENCE, Watch, sources_of
+from templater.cli.watcher import PATIENCE, Watch, sources_of
 
 SOON = 5.0
 

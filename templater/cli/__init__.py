@@ -1,4 +1,8 @@
-"""The command line: one file a subcommand, and every error a message and an exit code."""
+"""The command line: one file a subcommand, and every error a message and an exit code.
+
+May import: batch, checks, hooks, image, instances, limits, model, parsing, planning, pongo2, reporting,
+rootfs, simulation, startup, writing.
+"""
 
 import os
 import sys
@@ -6,9 +10,10 @@ from collections.abc import Sequence
 
 import click
 
-from .. import __version__, postponed
-from ..errors import TemplaterError, reason
-from .commands import Commands, ReaderGone
+from .. import __version__
+from ..model.errors import TemplaterError, reason
+from ..startup import lazy_imports
+from .discovery import Commands, ReaderGone
 from .output import visible
 
 INTERRUPTED = 130
@@ -32,7 +37,7 @@ Exit codes: 0 fine, 1 would change or findings, 2 usage or unreadable input, 3 r
 command = Commands(
     "templater",
     help=HELP,
-    package=__name__,
+    package=f"{__name__}.commands",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 click.version_option(__version__, "-V", "--version", prog_name="templater")(command)
@@ -41,7 +46,7 @@ click.version_option(__version__, "-V", "--version", prog_name="templater")(comm
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and give its exit code; whatever goes wrong is said on stderr."""
     if arguments is None:  # the process is ours
-        postponed.install()
+        lazy_imports.install()
     try:
         result = command.main(arguments, prog_name="templater", standalone_mode=False)
         sys.stdout.flush()

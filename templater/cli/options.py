@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 from click.shell_completion import CompletionItem
 
-from ..errors import InputError, UsageError, reason
-from ..hosts import HOSTS
-from ..instance_file import own_description, read_instance, read_source
+from ..instances.read import own_description, read_instance, read_source
 from ..limits import IMAGE, READING, RENDERING, parse
-from ..metadata import TRIGGERS
+from ..model.errors import InputError, UsageError, reason
+from ..model.hosts import HOSTS
+from ..model.metadata import TRIGGERS
 
 if TYPE_CHECKING:
-    from ..instance import Instance
+    from ..model.instance import Instance
 
 Command = Callable[..., Any]
 

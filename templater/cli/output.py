@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..source import printable
+from ..model.source import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

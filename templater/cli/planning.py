@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from . import output
 
 if TYPE_CHECKING:
-    from ..changes import Plan
-    from ..hosts import Host
     from ..limits import Given
+    from ..model.entry import RootfsView
+    from ..model.hosts import Host
+    from ..model.plan import Plan
     from ..pongo2.state import Limits
     from ..rootfs.directory import DirectoryRootfs
-    from ..views import RootfsView
     from .options import Description
 
 
@@ -40,8 +40,8 @@ def planned(
     in_place: bool = False,
 ) -> Plan:
     """Read everything and plan; what reading had to assume is said on stderr."""
-    from ..image import open_image
-    from ..plan import plan
+    from ..image.open import open_image
+    from ..planning.planner import plan
 
     image = open_image(src, limits.for_images())
     described = instance.read(src)

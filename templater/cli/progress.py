@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..source import printable
+from ..model.source import printable
 
 #: members done, bytes so far, the name at hand
 Progress = Callable[[int, int, str], None]

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from ..errors import InputError, RefusedError, UsageError, WriteError, reason
-from ..leftovers import unlink_if_there
-from ..rootfs import MissingError
+from ..model.errors import InputError, RefusedError, UsageError, WriteError, reason
 from ..rootfs.confined import Root
+from ..rootfs.paths import MissingError
+from ..writing.recovery import unlink_if_there
 
 #: what the hook's line needs beside the standard library; without ``site`` nobody else finds it
 PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
@@ -48,7 +48,7 @@ def argv(runtime: str, options: list[str]) -> list[str]:
     locale of whoever starts a container. The standard library comes before our packages:
     a module in C is then found without a look into their folders.
     """
-    first = os.path.join(os.path.dirname(os.path.abspath(__file__)), "line")
+    first = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "startup", "line")
     places = f"sys.path[:0]={json.dumps([first])};sys.path+={json.dumps(search_path())}"
     code = f"import sys;{places};from templater_hook import main;main()"
     return [sys.executable, "-I", "-S", "-X", "utf8", "-c", code, runtime, *options]

@@ -3,9 +3,9 @@
 The command line's own machinery would take longer than the hook.
 """
 
-from ..errors import UsageError
-from ..source import printable
-from . import part
+from ..model.errors import UsageError
+from ..model.source import printable
+from .runtimes import part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,28 +9,28 @@ import sys
 from time import gmtime, strftime
 
 from .. import __version__
-from ..child import Bounds
-from ..errors import HostError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
-from ..hosts import NONE
-from ..instance import require_name
-from ..instance_directory import InstanceDirectory, Notebook, State
-from ..kept import Store, open_store
-from ..metadata import TRIGGERS
-from ..rendering_child import Job, Run
-from ..source import Source, printable
-from ..system import abspath, environment, exists, forget, isdir, os, split
-from . import part
+from ..instances.directory import InstanceDirectory, Notebook, State
+from ..model.errors import HostError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
+from ..model.hosts import NONE
+from ..model.instance import require_name
+from ..model.metadata import TRIGGERS
+from ..model.source import Source, printable
+from ..oslite import abspath, environment, exists, forget, isdir, os, split
+from ..sandbox.child import Bounds
+from .compile_cache import Store, open_store
 from .options import KEEP_GOING, PROBE, Options, parse
+from .render_job import Job, Run
+from .runtimes import part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..apply import Journal
-    from ..plan import Change, Plan
-    from ..rendering_child import Answer
+    from ..planning.planner import Change, Plan
     from ..rootfs.confined import Root
     from ..rootfs.directory import DirectoryRootfs, IdMap
+    from ..writing.transaction import Journal
+    from .render_job import Answer
 
 MAX_LOG = 1 << 20
 
@@ -175,7 +175,7 @@ def probe() -> int:
     """For ``hook status``: this line runs, and finds what it would need."""
     import yaml  # noqa: F401
 
-    from ..pongo2 import emit  # noqa: F401
+    from ..pongo2.codegen import emit  # noqa: F401
 
     os.write(1, f"templater {__version__} on Python {sys.version.split()[0]}\n".encode())
     return 0
@@ -273,7 +273,7 @@ def _start(situation: Start, options: Options, log: Log, notebook: Notebook) -> 
         triggers = passes(owed.pending)
     job = _job(situation, options, triggers)
     with DescribedRun(job, _store(situation, options, notebook), options) as rendering:
-        from ..apply import Journal
+        from ..writing.transaction import Journal
 
         # What start alone wrote, the next start writes again. What is owed once has to be on the disk
         # before it counts as done.
@@ -290,9 +290,9 @@ def _carry_out(
     situation: Start, rendering: "DescribedRun", log: Log, journal: "Journal", *, durable: bool
 ) -> "Answer":
     # imported while the child renders
-    from ..apply import apply
-    from ..plan import plan_of
+    from ..planning.planner import plan_of
     from ..rootfs.directory import DirectoryRootfs
+    from ..writing.transaction import apply
 
     answer = rendering.finish()
     if answer.instance.is_vm:
@@ -336,7 +336,7 @@ def require_triggers(triggers: "tuple[str, ...]") -> None:
 
 def compare(plan: "Plan", log: Log) -> None:
     """Where the root filesystem is not as this plan would leave it."""
-    from ..plan import FAILED, WRITING
+    from ..planning.planner import FAILED, WRITING
 
     found = []
     for change in plan.changes:
@@ -354,7 +354,7 @@ def compare(plan: "Plan", log: Log) -> None:
 
 
 def passes(pending: str) -> "tuple[str, ...]":
-    from ..lifecycle import passes as passes_of
+    from ..model.lifecycle import passes as passes_of
 
     return passes_of(pending)
 
@@ -413,7 +413,7 @@ def _description(situation: Start, options: Options, image: InstanceDirectory) -
             if found is not None:
                 return found
         return image.read_instance()
-    from ..instance_directory import MAX_INSTANCE
+    from ..instances.directory import MAX_INSTANCE
     from ..rootfs.confined import Root
 
     folder, name = split(abspath(path))

@@ -9,9 +9,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ..errors import TemplaterError, UsageError, reason
-from ..instance_directory import METADATA, NOTEBOOK, InstanceDirectory, Notebook
-from ..source import printable
+from ..instances.directory import METADATA, NOTEBOOK, InstanceDirectory, Notebook
+from ..model.errors import TemplaterError, UsageError, reason
+from ..model.source import printable
 from .options import PROBE
 
 
@@ -125,11 +125,11 @@ def instance_status(image: str, folder: str, dialect: str) -> Iterator[Finding]:
 
 
 def image_status(image: str, dialect: str) -> Iterator[Finding]:
-    from ..metadata_yaml import read_metadata
+    from ..model.source import Source
+    from ..parsing.metadata_yaml import read_metadata
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS
-    from ..rendering import template_bytes
-    from ..source import Source
+    from ..rendering.render import template_bytes
 
     with InstanceDirectory(image) as directory:
         metadata = read_metadata(directory.read_metadata())

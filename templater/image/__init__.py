@@ -1,27 +1,4 @@
-"""Where templates come from: images as directories and tarballs, and what can be made of them."""
+"""Images: read, describe, edit, build, export, unpack and publish them.
 
-from __future__ import annotations
-
-import os
-from typing import TYPE_CHECKING
-
-from .limits import DEFAULT, Limits
-
-if TYPE_CHECKING:
-    from .directory import DirectoryImage
-    from .tarball import TarballImage
-
-
-def open_image(path: str | os.PathLike[str], limits: Limits = DEFAULT) -> DirectoryImage | TarballImage:
-    """A directory, a unified tarball, the metadata tarball of a split image, or an instance directory.
-
-    Compression is told by content, never by name. Nothing is unpacked to disk.
-    """
-    name = os.fspath(path)
-    if os.path.isdir(name):
-        from .directory import DirectoryImage
-
-        return DirectoryImage(name, limits)
-    from .tarball import TarballImage
-
-    return TarballImage(name, limits)
+May import: instances, model, parsing, rootfs, sandbox.
+"""

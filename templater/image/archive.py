@@ -11,12 +11,12 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..errors import InputError, LimitError, RefusedError
-from ..source import printable
-from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
+from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
+from ..model.errors import InputError, LimitError, RefusedError
+from ..model.source import printable
+from ..parsing.file_kind import BLOCK, TAR, describe, hint_for, recognise
 from .compression import ByteStream, open_stream
 from .limits import DEFAULT, Limits
-from .recognition import BLOCK, TAR, describe, hint_for, recognise
 
 HARD_LINK = "hard link"
 

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Literal
 
-from ..child import PR_SET_PDEATHSIG, libc
-from ..errors import InputError, UsageError, WriteError, reason
-from ..metadata_yaml import read_metadata
-from ..source import Source, printable
-from ..views import FILE
-from . import recognition
+from ..model.entry import FILE
+from ..model.errors import InputError, UsageError, WriteError, reason
+from ..model.source import Source, printable
+from ..parsing import file_kind
+from ..parsing.file_kind import COMPRESSIONS, SQUASHFS
+from ..parsing.metadata_yaml import read_metadata
+from ..sandbox.child import PR_SET_PDEATHSIG, libc
 from .archive import HARD_LINK, Member
 from .compressors import compressing, compression_named
 from .contents import Contents, Part
 from .names import METADATA, ROOTFS, TEMPLATES
 from .outputs import Output, publish_all
-from .recognition import COMPRESSIONS, SQUASHFS
 from .tarwriter import Format, TarWriter
 from .tree import Data
 
@@ -139,7 +139,7 @@ def file_names(
 
 
 def extension(kind: str) -> str:
-    if kind in (SQUASHFS, recognition.QCOW2):
+    if kind in (SQUASHFS, file_kind.QCOW2):
         return "." + kind
     return ".tar" + COMPRESSIONS.get(kind, "")
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import InputError, LimitError, reason
-from . import recognition
+from ..model.errors import InputError, LimitError, reason
+from ..parsing import file_kind
 from .limits import DEFAULT, MIB, Limits
 
 if TYPE_CHECKING:
@@ -80,12 +80,12 @@ def _lzma(format_: int) -> Callable[[Limits], _Decompressor]:
 
 
 _DECOMPRESSORS: dict[str, Callable[[Limits], _Decompressor]] = {
-    recognition.GZIP: lambda limits: _Inflate(),
-    recognition.BZIP2: lambda limits: bz2.BZ2Decompressor(),
-    recognition.XZ: _lzma(lzma.FORMAT_XZ),
-    recognition.LZMA: _lzma(lzma.FORMAT_ALONE),
-    recognition.ZSTD: _zstd,
-    recognition.LZ4: _lz4,
+    file_kind.GZIP: lambda limits: _Inflate(),
+    file_kind.BZIP2: lambda limits: bz2.BZ2Decompressor(),
+    file_kind.XZ: _lzma(lzma.FORMAT_XZ),
+    file_kind.LZMA: _lzma(lzma.FORMAT_ALONE),
+    file_kind.ZSTD: _zstd,
+    file_kind.LZ4: _lz4,
 }
 
 
@@ -107,17 +107,17 @@ class ByteStream:
         self._packed = 0
         self._unpacked = 0
         self._streams = 1
-        self._head = _read_fully(fd, recognition.HEAD)
-        self.compression = recognition.recognise(self._head)
+        self._head = _read_fully(fd, file_kind.HEAD)
+        self.compression = file_kind.recognise(self._head)
         self._buffer = b""
         self._offset = 0
         self._decompressor: _Decompressor | None = None
         if self.compression in _DECOMPRESSORS:
             self._decompressor = _DECOMPRESSORS[self.compression](limits)
-        elif self.compression != recognition.TAR:
+        elif self.compression != file_kind.TAR:
             raise InputError(
-                f"'{path}' {recognition.describe(self.compression)}",
-                hint=recognition.hint_for(self.compression),
+                f"'{path}' {file_kind.describe(self.compression)}",
+                hint=file_kind.hint_for(self.compression),
             )
 
     def __enter__(self) -> ByteStream:
@@ -271,7 +271,7 @@ class ByteStream:
             rest += more
         if not rest:
             return None
-        if recognition.recognise(rest[:8]) != self.compression:
+        if file_kind.recognise(rest[:8]) != self.compression:
             raise EOFError(f"{len(rest)} or more bytes follow the compressed data that are not part of it")
         self._streams += 1
         if self._streams > _MANY_STREAMS and self._unpacked < self._streams * _LEAST_STREAM:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-from ..errors import UsageError
-from .recognition import BZIP2, GZIP, LZ4, LZMA, TAR, XZ, ZSTD
+from ..model.errors import UsageError
+from ..parsing.file_kind import BZIP2, GZIP, LZ4, LZMA, TAR, XZ, ZSTD
 
 NONE = "none"
 

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..errors import InputError, LimitError, RefusedError, UsageError, reason
+from ..model.entry import DIRECTORY, FILE
+from ..model.errors import InputError, LimitError, RefusedError, UsageError, reason
+from ..model.source import printable
+from ..parsing.file_kind import HEAD, SQUASHFS, recognise
 from ..rootfs.confined import Root
-from ..source import printable
-from ..views import DIRECTORY, FILE
-from . import sandbox
+from ..sandbox import program
 from .archive import HARD_LINK, Archive, Member, clean_name, open_archive
 from .compression import ByteStream, open_stream
 from .layout import Layout
 from .limits import DEFAULT, Limits, refuse_deep
 from .names import METADATA, ROOTFS, TEMPLATES
-from .recognition import HEAD, SQUASHFS, recognise
 from .tree import Data, Tree, Unshift
 
 #: what an OCI image keeps beside its rootfs in Incus
@@ -221,24 +221,24 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
         with archive.stream:
             yield archive
         return
-    with _sqfs2tar(path) as program:
+    with _sqfs2tar(path) as reader:
         try:
-            with ByteStream(path, os.dup(program.output), limits) as stream:
+            with ByteStream(path, os.dup(reader.output), limits) as stream:
                 yield Archive(stream)
-            code = program.wait()
+            code = reader.wait()
         except BlockingIOError:
-            silence = sandbox.IDLE_SECONDS
+            silence = program.IDLE_SECONDS
             raise LimitError(f"'{path}': sqfs2tar was silent for {silence} s and was ended") from None
         except InputError as error:
-            said = printable(program.said())
+            said = printable(reader.said())
             raise (InputError(f"'{path}' can't be read: {said}") if said else error) from error
         if code:
-            raise sandbox.why(path, "sqfs2tar", code, printable(program.said()))
+            raise program.why(path, "sqfs2tar", code, printable(reader.said()))
 
 
-def _sqfs2tar(path: str) -> sandbox.Program:
+def _sqfs2tar(path: str) -> program.Program:
     try:
-        return sandbox.start(["sqfs2tar", "--no-skip", "--root-becomes", ".", sandbox.INPUT], path)
+        return program.start(["sqfs2tar", "--no-skip", "--root-becomes", ".", program.INPUT], path)
     except FileNotFoundError:
         raise InputError(
             f"'{path}' is a squashfs file, and reading one needs the program 'sqfs2tar'",

@@ -6,18 +6,18 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..errors import InputError
-from ..metadata import TRIGGERS, Metadata
-from ..metadata_yaml import read_metadata
-from ..source import Source
-from ..views import DIRECTORY, FILE, TemplateFile
+from ..model.entry import DIRECTORY, FILE, TemplateFile
+from ..model.errors import InputError
+from ..model.metadata import TRIGGERS, Metadata
+from ..model.source import Source
+from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS
+from ..parsing.metadata_yaml import read_metadata
 from .archive import clean_name
 from .contents import kind_of_file, open_rootfs, refuse_same_file, refuse_whole_image
 from .directory import DirectoryImage
 from .fingerprint import fingerprint
 from .limits import DEFAULT, Limits
 from .names import ROOTFS
-from .recognition import COMPRESSIONS, QCOW2, SQUASHFS
 from .tarball import TarballImage
 
 #: the properties that the daemons act on when an instance starts

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, LimitError, RefusedError, TemplaterError
+from ..model.entry import DIRECTORY, FILE, TemplateFile
+from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
+from ..model.source import Source, printable
 from ..rootfs.confined import Root
 from ..rootfs.directory import open_root
-from ..source import Source, printable
-from ..views import DIRECTORY, FILE, TemplateFile
 from .limits import DEFAULT, Limits
 from .names import METADATA, TEMPLATES, bad_template_name, refuse_kind
 

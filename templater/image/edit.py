@@ -12,11 +12,11 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..errors import InputError, MetadataError, UsageError
-from ..metadata import Metadata, Rule
-from ..metadata_yaml import read_metadata
-from ..source import Source, printable
-from ..yamltext import Rules, decoded
+from ..model.errors import InputError, MetadataError, UsageError
+from ..model.metadata import Metadata, Rule
+from ..model.source import Source, printable
+from ..parsing.metadata_yaml import read_metadata
+from ..parsing.yaml_nodes import Rules, decoded
 from .spelling import Value
 from .textedit import add, has, move, put, take
 

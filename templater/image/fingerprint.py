@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 
-from ..errors import InputError, reason
+from ..model.errors import InputError, reason
 
 _PIECE = 1024 * 1024
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import InputError, LimitError, RefusedError
-from ..source import printable
-from ..views import DIRECTORY
+from ..model.entry import DIRECTORY
+from ..model.errors import InputError, LimitError, RefusedError
+from ..model.source import printable
 from .archive import Member, clean_name
 from .names import METADATA, ROOTFS, TEMPLATES, refuse_kind
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import LimitError
-from ..source import printable
+from ..model.errors import LimitError
+from ..model.source import printable
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -20,8 +20,8 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from ..errors import MetadataError
-from ..yamltext import HAS_LIBYAML, PureParser
+from ..model.errors import MetadataError
+from ..parsing.yaml_nodes import HAS_LIBYAML, PureParser
 
 if HAS_LIBYAML:
     from yaml.cyaml import CParser as _fast  # type: ignore[attr-defined]

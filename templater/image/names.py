@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import RefusedError
-from ..source import printable
-from ..views import FILE, TemplateFile
+from ..model.entry import FILE, TemplateFile
+from ..model.errors import RefusedError
+from ..model.source import printable
 
 METADATA = "metadata.yaml"
 TEMPLATES = "templates"

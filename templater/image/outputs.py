@@ -11,8 +11,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError, WriteError, reason
-from ..source import printable
+from ..model.errors import UsageError, WriteError, reason
+from ..model.source import printable
 
 if TYPE_CHECKING:
     from types import TracebackType

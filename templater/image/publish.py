@@ -8,12 +8,12 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ..errors import InputError, RefusedError, TemplaterError
-from ..metadata_yaml import read_metadata
+from ..model.entry import FILE
+from ..model.errors import InputError, RefusedError, TemplaterError
+from ..model.source import Source, printable
+from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root
 from ..rootfs.directory import IdMap, shifted
-from ..source import Source, printable
-from ..views import FILE
 from . import edit
 from .archive import Member
 from .contents import DirectoryContents, Part
@@ -133,8 +133,8 @@ def _updated(
 
 def architecture_of(root: Root) -> str:
     """From instance.yaml, else from LXC's config, else this machine's."""
-    from ..instance_directory import INSTANCE
-    from ..instance_yaml import read_instance
+    from ..instances.directory import INSTANCE
+    from ..parsing.instance_yaml import read_instance
 
     if root.entry("/" + INSTANCE) is not None:
         return read_instance(Source(INSTANCE, root.read("/" + INSTANCE, 4 << 20))).architecture

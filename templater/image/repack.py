@@ -9,10 +9,10 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..errors import InputError, RefusedError, reason
+from ..model.entry import DIRECTORY, FILE
+from ..model.errors import InputError, RefusedError, reason
+from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
-from ..source import printable
-from ..views import DIRECTORY, FILE
 from .archive import HARD_LINK, Archive, Member
 from .compression import open_stream
 from .compressors import compressing

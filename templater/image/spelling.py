@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from ..errors import UsageError
+from ..model.errors import UsageError
 
 #: a value as it goes into the text: text, a flag, a number, a list of texts, or a mapping of those
 Value = str | bool | int | tuple[str, ...] | Mapping[str, "str | bool | tuple[str, ...]"]

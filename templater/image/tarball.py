@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..errors import LimitError, RefusedError
-from ..source import Source, printable
-from ..views import FILE, SYMLINK, Entry, TemplateFile
+from ..model.entry import FILE, SYMLINK, Entry, TemplateFile
+from ..model.errors import LimitError, RefusedError
+from ..model.source import Source, printable
 from .archive import HARD_LINK, Archive, Member
 from .compression import open_stream
 from .layout import Layout

@@ -6,11 +6,11 @@ import tarfile
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-from ..errors import InputError
-from ..source import printable
-from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
+from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
+from ..model.errors import InputError
+from ..model.source import printable
+from ..parsing.file_kind import BLOCK
 from .archive import HARD_LINK, Member
-from .recognition import BLOCK
 
 Format = Literal["pax", "gnu"]
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..errors import MetadataError
+from ..model.errors import MetadataError
 from . import spelling
 from .aliases import unshared
 from .marks import Mark, Place, column, line_end, line_start, newline, read

@@ -9,10 +9,10 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from ..errors import InputError
+from ..model.entry import DIRECTORY, FILE, SOCKET, SYMLINK
+from ..model.errors import InputError
+from ..model.source import printable
 from ..rootfs.confined import Directory, Root, kind_of, read_error
-from ..source import printable
-from ..views import DIRECTORY, FILE, SOCKET, SYMLINK
 from .archive import HARD_LINK, Member
 from .limits import refuse_deep
 

@@ -11,11 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from ..errors import BusyError, InputError, LimitError, RefusedError, UsageError
+from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
+from ..model.errors import BusyError, InputError, LimitError, RefusedError, UsageError
+from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
 from ..rootfs.directory import IDENTITY, IdMap
-from ..source import printable
-from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from .archive import HARD_LINK, Member
 from .contents import Contents, Part
 from .limits import refuse_deep

@@ -1,8 +1,11 @@
-"""The pongo2 template language; knows nothing of images, files or containers."""
+"""The pongo2 template language; knows nothing of images, files or containers.
+
+May import: model.
+"""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..source import Source
+    from ..model.source import Source
     from .dialect import Dialect
     from .state import Limits
     from .template import Loader, Template

@@ -13,10 +13,10 @@ from binascii import Error as Base64Error
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from ..errors import TemplaterError
+from ..model.errors import TemplaterError
 from . import compile
+from .daemon_context import daemon_context
 from .dialect import DIALECTS
-from .embedding import daemon_context
 from .values import MAX_INT, MIN_INT
 
 MODES = ("plain", "incus")

@@ -3,7 +3,7 @@
 import os
 import stat
 
-from ..errors import InputError, LimitError, RefusedError
+from ..model.errors import InputError, LimitError, RefusedError
 
 MAX_FILE = 4 << 20
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

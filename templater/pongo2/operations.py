@@ -2,7 +2,7 @@
 
 from time import monotonic
 
-from ..errors import LimitError
+from ..model.errors import LimitError
 from . import values
 from .state import Fault, charge, deep, escape_text
 from .values import (

@@ -1,7 +1,7 @@
 """Running compiled templates. Lean: a kept compilation needs this, ``values`` and its filters only."""
 
-from ..errors import LimitError, RenderError, TemplaterError
-from ..source import printable
+from ..model.errors import LimitError, RenderError, TemplaterError
+from ..model.source import printable
 from . import operations, values
 from .state import DEFAULT_LIMITS, Fault, Limits, Program, Render
 from .values import Failure, Panic, TooLarge

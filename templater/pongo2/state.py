@@ -2,7 +2,7 @@
 
 from time import monotonic
 
-from ..errors import LimitError
+from ..model.errors import LimitError
 from .values import Failure, Function, MethodMap, settle, to_string
 
 TYPE_CHECKING = False
@@ -258,6 +258,6 @@ def check_context(context: "Mapping[str, Any]", exported: "tuple[str, ...]") -> 
 
 def go_plus_v(value: "Any") -> str:
     """Go's %+v."""
-    from .gofmt import sprintf
+    from .golang.fmt import sprintf
 
     return sprintf("%+v", value)

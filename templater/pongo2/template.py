@@ -6,19 +6,19 @@ from posixpath import dirname, isabs, join, normpath
 from types import CodeType
 from typing import Any, Protocol
 
-from ..errors import InputError, LimitError, RenderError, TemplateError, TemplaterError
-from ..source import Source, Span, printable
+from ..model.errors import InputError, LimitError, RenderError, TemplateError, TemplaterError
+from ..model.source import Source, Span, printable
 from . import runtime
-from .compiler import code_of
+from .codegen.compiler import code_of
+from .codegen.writer import Module
 from .dialect import V6, Dialect
-from .lexer import lex
 from .library import library_for
-from .parser import parse, trim_blocks
 from .state import Fault, Limits, Program
-from .tokens import Token, Unit, pongo2_text, syntax_error
-from .tree import Document
+from .syntax.lexer import lex
+from .syntax.parser import parse, trim_blocks
+from .syntax.tokens import Token, Unit, pongo2_text, syntax_error
+from .syntax.tree import Document
 from .values import Failure, Panic
-from .writer import Module
 
 #: what LXD and Incus forbid in an image's templates
 BANNED = frozenset(("extends", "import", "include", "ssi"))
@@ -248,7 +248,7 @@ class Template:
         Nothing knows it while rendering. The line of the generated code at which it happened has its like
         in the code with places. What is printed in all is nobody's fault in particular: no place.
         """
-        from .compiler import source_of
+        from .codegen.compiler import source_of
 
         line = line_of(error) or line_of(error.__context__)
         failed = isinstance(error.__context__, RecursionError | MemoryError)

@@ -7,10 +7,10 @@ serves previews on Windows, where nobody runs containers from the directory mean
 import os
 import stat
 
-from ..errors import InputError, TemplaterError, reason
-from ..views import DIRECTORY, FILE, SYMLINK, Entry
-from . import MissingError, components, no_directory, not_regular
+from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
+from ..model.errors import InputError, TemplaterError, reason
 from .confined import entry_of, kind_of, read_descriptor
+from .paths import MissingError, components, no_directory, not_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

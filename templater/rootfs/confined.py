@@ -27,10 +27,10 @@ crossed unless ``cross_mounts`` is set.
 import errno
 import sys
 
-from ..errors import InputError, LimitError, RefusedError, TemplaterError, WriteError, reason
-from ..system import fsencode, join, os, stat, variable
-from ..views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
-from . import MissingError, components, no_directory, not_regular
+from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
+from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError, reason
+from ..oslite import fsencode, join, os, stat, variable
+from .paths import MissingError, components, no_directory, not_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

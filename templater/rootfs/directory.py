@@ -1,10 +1,11 @@
 """A root filesystem on disk, and the ids its files have there."""
 
-from ..errors import RefusedError
-from ..source import printable
-from ..system import HAS_DESCRIPTORS, islink
-from ..views import DIRECTORY, Entry
-from . import UnmappedError, confined
+from ..model.entry import DIRECTORY, Entry
+from ..model.errors import RefusedError
+from ..model.source import printable
+from ..oslite import HAS_DESCRIPTORS, islink
+from . import confined
+from .paths import UnmappedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,14 +1,14 @@
 """A root filesystem in memory: for plans on paper, for simulation, and for tests."""
 
-from ..errors import LimitError, RefusedError, WriteError
-from ..views import DIRECTORY, FILE, SYMLINK, Entry
-from . import MissingError, components, encoded, no_directory, not_regular
+from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
+from ..model.errors import LimitError, RefusedError, WriteError
+from .paths import MissingError, components, encoded, no_directory, not_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..changes import Change
+    from ..model.plan import Change
 
 
 class _Node:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from templater.apply import apply
-from templater.changes import Plan
-from templater.errors import TemplaterError
+from templater.model.errors import TemplaterError
+from templater.model.plan import Plan
 from templater.rootfs.directory import DirectoryRootfs
+from templater.writing.transaction import apply
 from tests.rootfs_builders import a_directory, a_plan, opened, snapshot, strays
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from templater.errors import RefusedError
-from templater.hooks import install, lxc, oci
-from templater.hosts import NONE
-from templater.instance_directory import InstanceDirectory, Notebook
-from templater.kept import Kept, key, open_store
-from templater.rendering_child import Job, Run
+from templater.hooks import install
+from templater.hooks.compile_cache import Kept, key, open_store
+from templater.hooks.render_job import Job, Run
+from templater.hooks.runtimes import lxc, oci
+from templater.instances.directory import InstanceDirectory, Notebook
+from templater.model.errors import RefusedError
+from templater.model.hosts import NONE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
 as_root = pytest.mark.skipif(
@@ -163,7 +164,7 @@ def test_a_lock_that_was_somebody_s_file_and_loses_that_name_is_not_emptied(
                     os.unlink(place / "log")
             return fd
 
-        monkeypatch.setattr("templater.instance_directory.os.open", opened)
+        monkeypatch.setattr("templater.instances.directory.os.open", opened)
         with pytest.raises(RefusedError, match="plain file"):
             notebook.lock("test")
         assert victim.stat().st_nlink == 1
@@ -179,8 +180,8 @@ def test_a_directory_that_is_named_for_a_cache_keeps_what_else_is_in_it(
     for name in others:
         (folder / name).write_bytes(bytes(2000))
         os.utime(folder / name, (1, 1))
-    monkeypatch.setattr("templater.kept.MOST_BYTES", 1500)
-    monkeypatch.setattr("templater.kept.MOST_ENTRIES", 1)
+    monkeypatch.setattr("templater.hooks.compile_cache.MOST_BYTES", 1500)
+    monkeypatch.setattr("templater.hooks.compile_cache.MOST_ENTRIES", 1)
     store = open_store(str(folder))
     assert store is not None
     for number in range(3):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from templater.errors import InputError, LimitError
-from templater.image import compression, open_image
+from templater.image import compression
+from templater.image.open import open_image
+from templater.model.errors import InputError, LimitError
 
 
 def archive(*members: tuple[str, bytes]) -> bytes:

@@ -4,13 +4,13 @@ from io import BytesIO
 
 import pytest
 
-from templater.errors import LimitError, MetadataError
-from templater.instance_list import stream_instances
-from templater.metadata_yaml import read_metadata
-from templater.outcomes.ends import Fails
-from templater.outcomes.words import go_decimal
-from templater.source import Source
-from templater.yamltext import Rules
+from templater.model.errors import LimitError, MetadataError
+from templater.model.source import Source
+from templater.parsing.instance_list import stream_instances
+from templater.parsing.metadata_yaml import read_metadata
+from templater.parsing.yaml_nodes import Rules
+from templater.prediction.errno_errors import Fails
+from templater.prediction.go_text import go_decimal
 
 
 def source(text: str) -> Source:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from templater import pongo2
-from templater.errors import LimitError, MetadataError, RenderError
-from templater.instance_yaml import read_instance
-from templater.metadata_yaml import read_metadata
-from templater.source import Source
-from templater.yamltext import Rules
+from templater.model.errors import LimitError, MetadataError, RenderError
+from templater.model.source import Source
+from templater.parsing.instance_yaml import read_instance
+from templater.parsing.metadata_yaml import read_metadata
+from templater.parsing.yaml_nodes import Rules
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from templater.hooks import oci, run
-from templater.metadata import TRIGGERS
+from templater.hooks import run
+from templater.hooks.runtimes import oci
+from templater.model.metadata import TRIGGERS
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 

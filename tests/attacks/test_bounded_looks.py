@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from templater import cli
-from templater.audit import Severity, audit
-from templater.changes import KEEP, UPDATE
-from templater.hosts import NONE
-from templater.instance import Instance
-from templater.metadata import Metadata, Rule
-from templater.plan import plan_of
-from templater.rendering import Rendering
+from templater.checks.finding import Severity, audit
+from templater.checks.scan import AUDITED, survey
+from templater.model.hosts import NONE
+from templater.model.instance import Instance
+from templater.model.metadata import Metadata, Rule
+from templater.model.plan import KEEP, UPDATE
+from templater.planning.planner import plan_of
+from templater.rendering.render import Rendering
 from templater.rootfs.memory import MemoryRootfs
-from templater.survey import AUDITED, survey
 
 METADATA = "architecture: x86_64\ncreation_date: 1\n"
 
@@ -88,7 +88,7 @@ def test_a_plan_holds_no_more_of_existing_files_than_its_limit(monkeypatch):
     contents = {f"/{n}": b"x" * 1000 for n in range(10)}
     rootfs = MemoryRootfs(contents)
     assert {change.action for change in planned(rootfs, contents).changes} == {KEEP}
-    monkeypatch.setattr(sys.modules["templater.plan"], "MAX_HELD", 4500)
+    monkeypatch.setattr(sys.modules["templater.planning.planner"], "MAX_HELD", 4500)
     made = planned(rootfs, contents)
     assert [change.action for change in made.changes] == [KEEP] * 4 + [UPDATE] * 6
     assert sum(len(change.before or b"") for change in made.changes) == 4000

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from templater.cli import main
-from templater.errors import UsageError
 from templater.image.build import Packing, build
 from templater.image.compressors import NAMES, compression_named
 from templater.image.contents import open_contents
+from templater.model.errors import UsageError
 from tests.rootfs_builders import a_directory
 
 HOSTILE = [

@@ -9,13 +9,14 @@ from threading import Event, Thread
 
 import pytest
 
-from templater.apply import _undisturbed, apply
-from templater.errors import LimitError, MetadataError, RefusedError, UsageError, WriteError
-from templater.hooks import install, lxc, run
-from templater.plan import plan
+from templater.hooks import install, run
+from templater.hooks.runtimes import lxc
+from templater.model.errors import LimitError, MetadataError, RefusedError, UsageError, WriteError
+from templater.model.source import Source
+from templater.planning.planner import plan
 from templater.rootfs.directory import DirectoryRootfs
-from templater.source import Source
-from templater.staging import Target
+from templater.writing.staged_file import Target
+from templater.writing.transaction import _undisturbed, apply
 
 
 def test_a_link_beside_a_configuration_is_not_written_through(tmp_path: Path) -> None:
@@ -149,15 +150,15 @@ def test_signals_that_came_during_the_undoing_all_come_after_it_and_handlers_are
 
 
 def plan_of(image: Path, view: DirectoryRootfs):  # type: ignore[no-untyped-def]
-    from templater.hosts import NONE
-    from templater.image import open_image
-    from templater.instance import Instance
+    from templater.image.open import open_image
+    from templater.model.hosts import NONE
+    from templater.model.instance import Instance
 
     return plan(open_image(str(image)), Instance("c1"), triggers=("start",), rootfs=view, host=NONE)
 
 
 def test_a_child_that_was_taken_over_steers_no_terminal():
-    from templater.rendering_child import error_read
+    from templater.hooks.render_job import error_read
 
     fields = [b"RenderError", b"gone\x1b[2J\nok", b"\x1b]0;x\x07", b"", b"0", b"note\r\x1b[1A"]
     error = error_read(fields, lambda name: None)

@@ -9,11 +9,11 @@ import pytest
 
 from templater import pongo2
 from templater.cli import main, planning
-from templater.errors import LimitError, RefusedError
-from templater.image import open_image
 from templater.image.contents import open_contents
-from templater.metadata_yaml import read_metadata
-from templater.source import Source
+from templater.image.open import open_image
+from templater.model.errors import LimitError, RefusedError
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
 
 
 @pytest.fixture(autouse=True)

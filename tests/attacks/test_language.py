@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from templater import pongo2
-from templater.apply import apply
 from templater.cli import main
-from templater.errors import LimitError, RenderError, TemplaterError, TemplateSyntaxError
-from templater.hosts import HOSTS
-from templater.image import open_image
-from templater.instance import Instance
-from templater.plan import Plan, plan
+from templater.image.open import open_image
+from templater.model.errors import LimitError, RenderError, TemplaterError, TemplateSyntaxError
+from templater.model.hosts import HOSTS
+from templater.model.instance import Instance
+from templater.planning.planner import Plan, plan
 from templater.pongo2.dialect import V4, V6, Dialect
 from templater.rootfs.directory import DirectoryRootfs
+from templater.writing.transaction import apply
 from tests.attacks.test_hook_input import lxc, ran
 from tests.rootfs_builders import a_directory, snapshot
 

@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
-from templater.errors import MetadataError, RefusedError
-from templater.plan import parse_mode
+from templater.model.errors import MetadataError, RefusedError
+from templater.planning.planner import parse_mode
 from templater.rootfs.directory import DirectoryRootfs, IdMap
 from tests.rootfs_builders import a_plan, a_rule, as_root, snapshot
 
@@ -38,7 +38,7 @@ def test_attack_32_ids_that_name_nobody(scene, field, spelled):
 @as_root
 @pytest.mark.parametrize("field", ["uid", "gid"])
 def test_attack_33_an_id_outside_the_map(scene, field):
-    from templater.apply import apply
+    from templater.writing.transaction import apply
 
     ids = IdMap(((0, 0, 1000),), ((0, 0, 1000),))
     before = snapshot(scene.top, times=True)

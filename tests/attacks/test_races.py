@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from templater.apply import apply
-from templater.errors import InputError, RefusedError, TemplaterError
-from templater.image import open_image
 from templater.image.archive import Member
+from templater.image.open import open_image
 from templater.image.unpack import TRUSTED, TreeWriter, Unpacked
+from templater.model.entry import DIRECTORY, FILE, SYMLINK
+from templater.model.errors import InputError, RefusedError, TemplaterError
 from templater.rootfs.confined import Root
 from templater.rootfs.directory import IDENTITY
-from templater.views import DIRECTORY, FILE, SYMLINK
+from templater.writing.transaction import apply
 from tests.attacks.flipping import Flipping
 from tests.attacks.outside import Scene
 from tests.rootfs_builders import a_directory, a_plan, snapshot, strays

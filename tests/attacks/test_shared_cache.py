@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from templater import rendering_child
-from templater.hosts import NONE
-from templater.instance_directory import InstanceDirectory
-from templater.kept import Kept, open_store
-from templater.rendering_child import IMAGE, INSTANCE, Job, Run, keys
+from templater.hooks import render_job
+from templater.hooks.compile_cache import Kept, open_store
+from templater.hooks.render_job import IMAGE, INSTANCE, Job, Run, keys
+from templater.instances.directory import InstanceDirectory
+from templater.model.hosts import NONE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -42,7 +42,7 @@ def content(folder: Path, text: str, store) -> bytes:
 def test_a_description_that_one_image_s_child_left_is_not_another_s(tmp_path, monkeypatch):
     """The child of a hostile image was taken over: it answers with a description of its own making."""
     store = open_store(str(tmp_path / "cache"))
-    real = rendering_child.Run.collect
+    real = render_job.Run.collect
 
     def taken_over(self):
         import marshal
@@ -52,9 +52,9 @@ def test_a_description_that_one_image_s_child_left_is_not_another_s(tmp_path, mo
         answer.kept[INSTANCE] = Kept((), payload)
         return answer
 
-    monkeypatch.setattr(rendering_child.Run, "collect", taken_over)
+    monkeypatch.setattr(render_job.Run, "collect", taken_over)
     assert content(tmp_path / "hostile", "a", store) == b"a honest"
-    monkeypatch.setattr(rendering_child.Run, "collect", real)
+    monkeypatch.setattr(render_job.Run, "collect", real)
     assert content(tmp_path / "hostile", "a", store) == b"a EVIL", "it has deceived itself, as it may"
     assert content(tmp_path / "other", "b", store) == b"b honest"
     store.close()

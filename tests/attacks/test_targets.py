@@ -8,10 +8,10 @@ import subprocess
 
 import pytest
 
-from templater.apply import PREFIX, apply
-from templater.errors import InputError, RefusedError, WriteError
-from templater.plan import FAILED, SKIP
+from templater.model.errors import InputError, RefusedError, WriteError
+from templater.planning.planner import FAILED, SKIP
 from templater.rootfs.confined import Directory
+from templater.writing.transaction import PREFIX, apply
 from tests.attacks.outside import between
 from tests.rootfs_builders import a_plan, a_rule, as_root, snapshot
 

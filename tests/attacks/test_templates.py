@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from templater.apply import apply
-from templater.errors import InputError, RefusedError, TemplaterError
-from templater.hosts import HOSTS
-from templater.image import open_image
-from templater.instance import Instance
-from templater.plan import CREATE, Plan, plan
+from templater.image.open import open_image
+from templater.model.errors import InputError, RefusedError, TemplaterError
+from templater.model.hosts import HOSTS
+from templater.model.instance import Instance
+from templater.planning.planner import CREATE, Plan, plan
 from templater.rootfs.confined import Root
+from templater.writing.transaction import apply
 from tests.attacks.outside import Scene
 from tests.rootfs_builders import as_root, snapshot
 

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from templater import cli
-from templater.checks import runaway
+from templater.batch.fleet import order
+from templater.batch.shared_list import batches
+from templater.checks.security import runaway
 from templater.cli import planning
-from templater.errors import LimitError
-from templater.fleet import order
-from templater.hosts import HOSTS, NONE
-from templater.image import open_image
-from templater.instance import Instance
-from templater.plan import plan
+from templater.image.open import open_image
+from templater.model.errors import LimitError
+from templater.model.hosts import HOSTS, NONE
+from templater.model.instance import Instance
+from templater.planning.planner import plan
 from templater.pongo2.state import Limits
-from templater.rendering import Compiled, render
-from templater.shared_list import batches
-from templater.simulate import parse_step, simulate
+from templater.rendering.render import Compiled, render
+from templater.simulation.simulate import parse_step, simulate
 from tests.checks.builders import rules, seen, survey
 
 #: some hundredths of a second each
@@ -125,7 +125,7 @@ def test_templates_compiled_once_have_new_time_in_each_run(image):
     metadata_limits = Limits(total=1000)
     opened = open_image(image)
     compiled = Compiled(opened.read_templates({"slow.tpl"}), NONE.dialect, limits=metadata_limits)
-    from templater.metadata_yaml import read_metadata
+    from templater.parsing.metadata_yaml import read_metadata
 
     metadata = read_metadata(opened.read_metadata())
     metadata.rules = metadata.rules[:1]

@@ -7,15 +7,15 @@ import time
 
 import pytest
 
-from templater.apply import apply
-from templater.errors import BusyError
+from templater.model.errors import BusyError
+from templater.writing.transaction import apply
 from tests.attacks.outside import Scene
 from tests.rootfs_builders import a_plan, strays
 
 #: writes four files again and again, each time with a text of its own
 WRITER = """
 import sys
-from templater.apply import apply
+from templater.writing.transaction import apply
 from tests.rootfs_builders import a_plan, opened
 from pathlib import Path
 for round in range(int(sys.argv[3])):

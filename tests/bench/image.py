@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
-from templater.image import open_image, repack
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
 from templater.image.edit import set_property
 from templater.image.fingerprint import fingerprint
+from templater.image.open import open_image, repack
 from templater.image.repack import replace
 
 MIB = 1 << 20

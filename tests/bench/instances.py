@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from templater.image import open_image
-from templater.metadata_yaml import read_metadata
+from templater.image.open import open_image
+from templater.parsing.metadata_yaml import read_metadata
 from tests.differential.oracle import Unavailable, program_for
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from time import perf_counter_ns
 from typing import Any
 
-from templater.errors import TemplaterError
+from templater.model.errors import TemplaterError
 from templater.pongo2 import compile
+from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import V4
-from templater.pongo2.embedding import daemon_context
 from tests.differential.oracle import Oracle, Unavailable, program_for
 
 from .cases import CASES, CONTEXT, Case, corpus

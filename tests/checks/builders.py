@@ -1,10 +1,10 @@
 """Surveys of images that exist only on paper."""
 
-from templater.audit import Finding, audit
-from templater.checks import Name, Survey
-from templater.metadata_yaml import read_metadata
-from templater.source import Source
-from templater.views import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
+from templater.checks.finding import Finding, audit
+from templater.checks.survey import Name, Survey
+from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
 
 
 def rules(*entries: str) -> str:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from templater.checks import Name
-from templater.views import FIFO
+from templater.checks.survey import Name
+from templater.model.entry import FIFO
 from tests.checks.builders import a_folder, a_link, a_special, advisories, seen, severities, survey
 
 CHECK = "layout"

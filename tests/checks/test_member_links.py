@@ -1,7 +1,7 @@
 """Links of the archive that would be unpacked through."""
 
-from templater.checks import Name
-from templater.views import FILE, Entry
+from templater.checks.survey import Name
+from templater.model.entry import FILE, Entry
 from tests.checks.builders import a_folder, a_link, advisories, seen, severities, survey
 
 CHECK = "member-link"

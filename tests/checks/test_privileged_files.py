@@ -1,7 +1,7 @@
 """Files that give rights."""
 
-from templater.checks import Name
-from templater.views import CHAR_DEVICE, FILE, Entry
+from templater.checks.survey import Name
+from templater.model.entry import CHAR_DEVICE, FILE, Entry
 from tests.checks.builders import a_special, seen, survey
 
 CHECK = "privileged-file"

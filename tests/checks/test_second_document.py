@@ -2,8 +2,8 @@
 
 import pytest
 
+from templater.checks.scan import survey as read_image
 from templater.limits import parse as parse_limits
-from templater.survey import survey as read_image
 from tests.checks.builders import rules, seen, survey
 
 CHECK = "second-document"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET
+from templater.model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET
 from tests.checks.builders import a_special, rules, seen, severities, survey
 
 CHECK = "target-kind"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.checks.target_through_link import climbs
+from templater.checks.security.target_through_link import climbs
 from tests.checks.builders import a_folder, a_link, rules, seen, severities, survey
 
 CHECK = "target-through-link"

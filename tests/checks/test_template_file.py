@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.views import CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
+from templater.model.entry import CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from tests.checks.builders import advisories, rules, seen, severities, survey
 
 CHECK = "template-file"

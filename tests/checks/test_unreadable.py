@@ -1,6 +1,6 @@
 """What could not be read."""
 
-from templater.errors import InputError, LimitError, RefusedError
+from templater.model.errors import InputError, LimitError, RefusedError
 from tests.checks.builders import advisories, seen, severities, survey
 
 CHECK = "unreadable"

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from templater.cli import command, main
-from templater.cli.commands import ALIASES, Commands
+from templater.cli.discovery import ALIASES, Commands
 
 CLI = Path(__file__).resolve().parent.parent.parent / "templater" / "cli"
 IMAGE = str(CLI.parent.parent / "sample-images" / "debian-cloud")
@@ -51,7 +51,7 @@ def test_every_command_has_help_with_an_example(option, capfd):
 def test_a_command_is_imported_only_when_asked_for():
     code = (
         "import sys; from templater.cli import main; main(['--version'])\n"
-        "assert not [m for m in sys.modules if m.startswith(('templater.cli.preview', 'jinja2', 'rich', 'yaml'))]\n"
+        "assert not [m for m in sys.modules if m.startswith(('templater.cli.commands.preview', 'jinja2', 'rich', 'yaml'))]\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
@@ -76,18 +76,19 @@ def test_a_module_that_is_no_command_is_no_command(name, capfd):
     assert "no such command" in err
 
 
-def test_a_subgroup_takes_its_modules_from_the_group_above(tmp_path, monkeypatch):
-    package = tmp_path / "some_cli"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    for stem in ("show", "image", "image_info", "image_set_property"):
-        (package / f"{stem}.py").write_text(
-            f"import click\n@click.command()\ndef command():\n    print({stem!r})\n"
-        )
+def test_a_command_group_is_a_package_of_its_own(tmp_path, monkeypatch):
+    group = tmp_path / "some_cli/image"
+    group.mkdir(parents=True)
+    (tmp_path / "some_cli/__init__.py").touch()
+    (group / "__init__.py").write_text(
+        "from templater.cli.discovery import Commands\ncommand = Commands('image', __name__)\n"
+    )
+    for file in ("show", "image/info", "image/set_property"):
+        (tmp_path / f"some_cli/{file}.py").write_text("import click\n@click.command()\ndef command(): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     above = Commands("some", "some_cli")
-    below = Commands("image", "some_cli", prefix="image_")
     assert above.list_commands(click.Context(above)) == ["image", "show"]
+    below = above.get_command(click.Context(above), "image")
     assert below.list_commands(click.Context(below)) == ["info", "set-property"]
 
 

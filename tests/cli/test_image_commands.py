@@ -147,8 +147,8 @@ def test_a_folder_without_rootfs_is_told_what_an_image_has(image, typed, tmp_pat
 
 def test_an_editor_that_fails_is_an_error_of_ours(monkeypatch):
     monkeypatch.setenv("VISUAL", "false")
-    from templater.cli.image_edit import in_editor
-    from templater.errors import UsageError
+    from templater.cli.commands.image.edit import in_editor
+    from templater.model.errors import UsageError
 
     with pytest.raises(UsageError, match="the editor failed, and the image is as it was: false") as caught:
         in_editor("x", ".yaml")

@@ -5,7 +5,7 @@ import pytest
 
 from templater.cli import main
 from templater.cli.options import Description, device, key_value, split_triggers
-from templater.errors import RefusedError, UsageError
+from templater.model.errors import RefusedError, UsageError
 
 
 def described(**given):

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from templater.cli.planning import open_rootfs, planned
-from templater.hosts import HOSTS
 from templater.limits import Given
+from templater.model.hosts import HOSTS
 from tests.cli.test_options import described
 
 SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample-images"

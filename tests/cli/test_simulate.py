@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from templater.cli import main
-from templater.cli.simulate import HELP
+from templater.cli.commands.simulate import HELP
 
 SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample-images"
 EXAMPLES = [line.split() for line in HELP.splitlines() if line.startswith("  templater simulate ")]

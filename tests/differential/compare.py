@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-from templater.errors import TemplaterError
+from templater.model.errors import TemplaterError
 from templater.pongo2.__main__ import render
 
 from .grammar import Example, replayed

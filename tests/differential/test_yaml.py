@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from templater.errors import LimitError, MetadataError
 from templater.image.edit import NewRule, _Meaning
-from templater.metadata_yaml import read_metadata
-from templater.source import Source
+from templater.model.errors import LimitError, MetadataError
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
 from tests.differential.oracle import GO_LIBRARIES, Oracle
 from tests.fuzz.metadata import seeds
 from tests.unit.image.test_edit_exact import ACCEPTED, REFUSED, edits

@@ -4,16 +4,16 @@ import errno
 import os
 import sys
 
-from templater.apply import Journal, apply
-from templater.changes import Plan
-from templater.errors import TemplaterError
-from templater.hosts import HOSTS
-from templater.instance import Instance
-from templater.metadata import Metadata, Rule
-from templater.plan import decide
-from templater.rendering import Rendering
+from templater.model.errors import TemplaterError
+from templater.model.hosts import HOSTS
+from templater.model.instance import Instance
+from templater.model.metadata import Metadata, Rule
+from templater.model.plan import Plan
+from templater.planning.planner import decide
+from templater.rendering.render import Rendering
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs
+from templater.writing.transaction import Journal, apply
 
 #: two files to replace, one new beside them, one new below directories that are new too
 NEW = {

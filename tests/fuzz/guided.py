@@ -49,12 +49,12 @@ def template() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
 
 def tar() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
     """Archives, compressed ones too: every member's data, and the whole as a root filesystem."""
-    from templater.errors import TemplaterError
-    from templater.image import open_image
     from templater.image.archive import Archive, clean_name
     from templater.image.compression import ByteStream
     from templater.image.limits import Limits
-    from templater.rootfs.tar import TarRootfs
+    from templater.image.open import open_image
+    from templater.model.errors import TemplaterError
+    from templater.writing.tar import TarRootfs
 
     limits = Limits(unpacked_bytes=1 << 22, members=2000, window_bytes=1 << 23)
 
@@ -86,10 +86,10 @@ def tar() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
 
 def unpacking() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
     """Archives that are unpacked: nothing appears beside the directory, and what is refused leaves nothing."""
-    from templater.errors import TemplaterError
     from templater.image.contents import open_contents
     from templater.image.limits import Limits
     from templater.image.unpack import Policy, unpack
+    from templater.model.errors import TemplaterError
 
     limits = Limits(unpacked_bytes=1 << 20, members=200, window_bytes=1 << 23)
     shared = "/dev/shm" if os.path.isdir("/dev/shm") else None
@@ -150,8 +150,8 @@ def tar_seeds() -> Iterator[bytes]:
 
 def hook() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
     """What an OCI runtime says on standard input and in config.json, and what LXC's configuration says."""
-    from templater.errors import TemplaterError
-    from templater.hooks import lxc, oci
+    from templater.hooks.runtimes import lxc, oci
+    from templater.model.errors import TemplaterError
 
     folder = tempfile.mkdtemp(prefix="templater-fuzz-")
     config = os.path.join(folder, "config")

@@ -6,10 +6,10 @@ A fuzzer calls ``one`` with what it makes up; ``seeds`` is what it may begin wit
 import io
 from collections.abc import Callable, Iterator
 
-from templater.errors import TemplaterError
-from templater.instance_list import stream_instances
-from templater.instance_yaml import read_instance, read_profile
-from templater.source import Source
+from templater.model.errors import TemplaterError
+from templater.model.source import Source
+from templater.parsing.instance_list import stream_instances
+from templater.parsing.instance_yaml import read_instance, read_profile
 
 
 def one(data: bytes) -> None:

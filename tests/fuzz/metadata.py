@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from templater.errors import LimitError, MetadataError
-from templater.metadata_yaml import read_metadata
-from templater.source import Source
+from templater.model.errors import LimitError, MetadataError
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
 
 CASES = Path(__file__).resolve().parent.parent / "metadata_cases" / "go_yaml.jsonl"
 

@@ -16,9 +16,9 @@ from collections import Counter
 from pathlib import Path
 
 from templater import pongo2
-from templater.errors import TemplaterError
+from templater.model.errors import TemplaterError
+from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS
-from templater.pongo2.embedding import daemon_context
 from templater.pongo2.library import library_for
 
 HERE = Path(__file__).parent.parent

@@ -20,15 +20,15 @@ from typing import Any
 
 import pytest
 
-from templater.deviations import explanations
-from templater.hosts import INCUS_DEBIAN
-from templater.image import open_image
-from templater.instance import Instance
-from templater.instance_yaml import read_instance
-from templater.lifecycle import passes
-from templater.plan import plan
+from templater.image.open import open_image
+from templater.model.hosts import INCUS_DEBIAN
+from templater.model.instance import Instance
+from templater.model.lifecycle import passes
+from templater.model.source import Source
+from templater.parsing.instance_yaml import read_instance
+from templater.planning.planner import plan
+from templater.prediction.deviations import explanations
 from templater.rootfs.directory import DirectoryRootfs
-from templater.source import Source
 
 from .harness import hook_argv, make_image, make_rootfs, need, new_folder, run
 from .incus import Incus, an_incus

@@ -273,7 +273,7 @@ def test_an_ephemeral_copy_is_rendered_too(lxc: Lxc):
 
 def test_what_install_writes_is_what_starts(lxc: Lxc):
     from templater.cli import main
-    from templater.hooks.lxc import status
+    from templater.hooks.runtimes.lxc import status
 
     folder = lxc.create("c1", hooks="# none yet\n")
     assert main(["hook", "install", "lxc", "c1", "-P", str(lxc.path), "--write"]) == 0

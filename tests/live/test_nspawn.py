@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from templater.hooks import install
-from templater.hooks.nspawn import snippet
+from templater.hooks.runtimes.nspawn import snippet
 
 from .harness import (
     INSTANCE,

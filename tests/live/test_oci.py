@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from templater.hooks import install, oci
+from templater.hooks import install
+from templater.hooks.runtimes import oci
 
 from .harness import (
     CG2,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from templater.hooks import install
-from templater.hooks.podman import snippet
+from templater.hooks.runtimes.podman import snippet
 
 from .harness import CG2, born, log_of, make_image, make_rootfs, need, run, show_words, shown
 

@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from templater import pongo2
-from templater.errors import LimitError, TemplateError, TemplateSyntaxError
+from templater.model.errors import LimitError, TemplateError, TemplateSyntaxError
+from templater.model.source import Source
 from templater.pongo2.dialect import DIALECTS
-from templater.pongo2.lexer import lex
-from templater.pongo2.tokens import TEXT, Unit
-from templater.source import Source
+from templater.pongo2.syntax.lexer import lex
+from templater.pongo2.syntax.tokens import TEXT, Unit
 
 dialects = st.sampled_from(sorted(DIALECTS)).map(DIALECTS.get)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templater.metadata_yaml import read_metadata
-from templater.source import Source
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
 from tests.fuzz import metadata as target
 from tests.yaml_mutations import mutated
 

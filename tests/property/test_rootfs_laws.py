@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templater.apply import apply
-from templater.errors import TemplaterError
-from templater.plan import KEEP, SKIP
+from templater.model.entry import FIFO, Entry
+from templater.model.errors import TemplaterError
+from templater.planning.planner import KEEP, SKIP
 from templater.rootfs.confined import Root, entry_of
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
-from templater.rootfs.tar import TarRootfs
-from templater.views import FIFO, Entry
+from templater.writing.tar import TarRootfs
+from templater.writing.transaction import apply
 from tests.rootfs_builders import MECHANISMS, a_plan, a_rule, snapshot, strays
 
 NAMES = ["a", "b", "c"]

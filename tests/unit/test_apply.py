@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from templater import staging, system
-from templater.apply import PREFIX, Journal, apply
-from templater.errors import BusyError, RefusedError, UsageError, WriteError
-from templater.plan import CREATE, KEEP, SKIP, UPDATE
+from templater import oslite
+from templater.model.errors import BusyError, RefusedError, UsageError, WriteError
+from templater.planning.planner import CREATE, KEEP, SKIP, UPDATE
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs, IdMap
-from templater.rootfs.lock import lock
+from templater.writing import staged_file
+from templater.writing.lock import lock
+from templater.writing.transaction import PREFIX, Journal, apply
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -229,7 +230,7 @@ def test_a_commit_that_fails_is_undone(rootfs, top, monkeypatch, failing, after)
     before = snapshot(top)
     monkeypatch.setattr(Directory, failing, fail)
     if failing == "link":
-        monkeypatch.setattr(system.os, "O_TMPFILE", 0, raising=False)  # so that files have names to link
+        monkeypatch.setattr(oslite.os, "O_TMPFILE", 0, raising=False)  # so that files have names to link
     try:
         apply(plan, rootfs)
     except WriteError as error:
@@ -252,8 +253,8 @@ def test_without_unnamed_files_the_result_is_the_same(rootfs, top, monkeypatch):
 
 
 def test_short_writes_are_continued(rootfs, top, monkeypatch):
-    real = system.os.write
-    monkeypatch.setattr(system.os, "write", lambda fd, data: real(fd, data[:3]))
+    real = oslite.os.write
+    monkeypatch.setattr(oslite.os, "write", lambda fd, data: real(fd, data[:3]))
     apply(a_plan({"/etc/hosts": "a long text in small pieces"}, rootfs), rootfs)
     assert (top / "etc/hosts").read_text() == "a long text in small pieces"
 
@@ -371,14 +372,14 @@ def test_a_mount_point_is_written_through_when_asked_for(top, mounts, mechanism,
 @as_root
 def test_a_mount_point_is_restored_when_its_write_fails(top, mounts, monkeypatch):
     mounts.bind(top / "etc/keep", top / "etc/hosts")
-    real = staging.overwrite
+    real = staged_file.overwrite
 
     def fail_once(fd: int, content: bytes) -> None:
-        monkeypatch.setattr(staging, "overwrite", real)
+        monkeypatch.setattr(staged_file, "overwrite", real)
         os.write(fd, b"ga")
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(staging, "overwrite", fail_once)
+    monkeypatch.setattr(staged_file, "overwrite", fail_once)
     with opened(top, cross_mounts=True) as rootfs:
         plan = a_plan({"/etc/hosts": "new", "/etc/new": "x"}, rootfs, in_place=True)
         with pytest.raises(WriteError, match="input/output error"):
@@ -472,7 +473,7 @@ def test_a_system_without_descriptors_is_refused(top, monkeypatch):
 def test_a_system_without_fcntl_can_import_this_and_is_told_so(top):
     code = (
         "import sys; sys.modules['fcntl'] = None\n"
-        "from templater.apply import apply\n"
+        "from templater.writing.transaction import apply\n"
         "from templater.rootfs.byname import ByName\n"
         "from templater.rootfs.directory import DirectoryRootfs\n"
         "from tests.rootfs_builders import a_plan\n"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from templater import child
-from templater.child import Bounds, ChildFailure
-from templater.errors import LimitError
+from templater.model.errors import LimitError
+from templater.sandbox import child
+from templater.sandbox.child import Bounds, ChildFailure
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -145,7 +145,7 @@ def test_many_small_answers_have_one_too():
 
 
 DEPTH = """
-from templater import child
+from templater.sandbox import child
 def work(send):
     work(send)
 try:
@@ -163,7 +163,7 @@ def test_depth_runs_out():
 
 INHERITED = """
 import os, resource, sys
-from templater import child
+from templater.sandbox import child
 child.CALLS = {}  # the filter would hide what is open
 if "no /proc" in sys.argv:
     child.os.listdir = lambda path: os.stat("/nowhere")
@@ -230,7 +230,7 @@ def ended(pid):
 def test_the_child_ends_with_its_parent():
     code = (
         "import os, sys, time; sys.path.insert(0, sys.argv[1]);"
-        "from templater import child;"
+        "from templater.sandbox import child;"
         "c = child.start(lambda: None, lambda send: [0 for _ in iter(int, 1)]); print(c.pid, flush=True);"
         "time.sleep(100)"
     )

@@ -2,12 +2,12 @@
 
 import pytest
 
-from templater.context import context_for
-from templater.hosts import INCUS
-from templater.instance import VIRTUAL_MACHINE, Instance, Profile
-from templater.metadata import Rule
-from templater.pongo2.embedding import starting_order
+from templater.model.hosts import INCUS
+from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
+from templater.model.metadata import Rule
+from templater.pongo2.daemon_context import starting_order
 from templater.pongo2.values import NamedString
+from templater.rendering.context import context_for
 
 RULE = Rule("etc//hosts", "hosts.tpl", properties={"default": "x"})
 

@@ -2,17 +2,17 @@
 
 import pytest
 
-from templater.deviations import DEVIATIONS, explanations, table
-from templater.errors import LimitError, RefusedError, RenderError, TemplateError, TemplaterError
-from templater.hosts import INCUS, INCUS_6_0_4, INCUS_DEBIAN, LXD, Host
-from templater.instance import Instance
-from templater.metadata import Metadata, Rule
-from templater.outcomes import predict
-from templater.plan import plan_of
-from templater.rendering import Rendering
+from templater.model.entry import DIRECTORY, FIFO, FILE, SYMLINK, Entry, TemplateFile
+from templater.model.errors import LimitError, RefusedError, RenderError, TemplateError, TemplaterError
+from templater.model.hosts import INCUS, INCUS_6_0_4, INCUS_DEBIAN, LXD, Host
+from templater.model.instance import Instance
+from templater.model.metadata import Metadata, Rule
+from templater.planning.planner import plan_of
+from templater.prediction import predict
+from templater.prediction.deviations import DEVIATIONS, explanations, table
+from templater.rendering.render import Rendering
 from templater.rootfs.directory import IdMap
 from templater.rootfs.memory import MemoryRootfs
-from templater.views import DIRECTORY, FIFO, FILE, SYMLINK, Entry, TemplateFile
 
 
 def at_work(

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templater.changes import Plan
-from templater.diff import diff
-from templater.hosts import NONE
-from templater.instance import Instance
-from templater.metadata import Metadata, Rule
-from templater.plan import decide
-from templater.rendering import Rendering
+from templater.model.entry import SYMLINK, Entry
+from templater.model.hosts import NONE
+from templater.model.instance import Instance
+from templater.model.metadata import Metadata, Rule
+from templater.model.plan import Plan
+from templater.planning.planner import decide
+from templater.rendering.render import Rendering
+from templater.reporting.patch import diff
 from templater.rootfs.memory import MemoryRootfs
-from templater.views import SYMLINK, Entry
 
 
 def planned(*contents: tuple[str, bytes], tree: "dict[str, str | bytes | Entry] | None" = None) -> Plan:
@@ -78,7 +78,7 @@ def test_an_odd_name_is_quoted_as_git_quotes_it() -> None:
 
 
 #: the module, not the function of its name that the package offers
-diff_module = importlib.import_module("templater.diff")
+diff_module = importlib.import_module("templater.reporting.patch")
 
 contents = st.binary(max_size=200) | st.lists(
     st.sampled_from([b"a\n", b"b\n", b"c", b"\n", b"d e\n"]), max_size=12

@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.instance import Instance, Profile
+from templater.model.instance import Instance, Profile
 
 
 @pytest.mark.parametrize(

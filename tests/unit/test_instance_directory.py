@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from templater.errors import BusyError, InputError, RefusedError
-from templater.instance_directory import InstanceDirectory, Notebook, State, record
+from templater.instances.directory import InstanceDirectory, Notebook, State, record
+from templater.model.errors import BusyError, InputError, RefusedError
 
 
 def test_nothing_is_remembered_of_a_new_instance(tmp_path):
@@ -49,7 +49,7 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path):
 
 
 def test_the_lock_goes_with_its_holder(tmp_path):
-    code = "import sys; from templater.instance_directory import Notebook; Notebook(sys.argv[1]).lock('x'); print(1)"
+    code = "import sys; from templater.instances.directory import Notebook; Notebook(sys.argv[1]).lock('x'); print(1)"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
     with Notebook(str(tmp_path)) as notebook:
         notebook.lock("me", 0.05)
@@ -79,7 +79,7 @@ def test_a_link_in_the_notebook_is_not_followed(tmp_path, name):
             try:
                 action()
             except Exception as error:
-                assert type(error).__module__ == "templater.errors"
+                assert type(error).__module__ == "templater.model.errors"
     assert (tmp_path / "victim").read_text() == "precious"
 
 

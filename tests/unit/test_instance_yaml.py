@@ -7,13 +7,13 @@ import tracemalloc
 
 import pytest
 
-from templater.errors import InputError, LimitError, TemplaterError, UsageError
-from templater.instance import CONTAINER, VIRTUAL_MACHINE, Profile
-from templater.instance_file import read_instance as read_instance_file
-from templater.instance_file import stream_instances as stream_file
-from templater.instance_list import stream_instances
-from templater.instance_yaml import overridden, read_instance, read_instances, read_profile
-from templater.source import Source
+from templater.instances.read import read_instance as read_instance_file
+from templater.instances.read import stream_instances as stream_file
+from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
+from templater.model.instance import CONTAINER, VIRTUAL_MACHINE, Profile
+from templater.model.source import Source
+from templater.parsing.instance_list import stream_instances
+from templater.parsing.instance_yaml import overridden, read_instance, read_instances, read_profile
 
 CONFIG_SHOW = """\
 architecture: x86_64

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from templater import kept
-from templater.instance_directory import Notebook
-from templater.kept import Kept, Store
+from templater.hooks import compile_cache
+from templater.hooks.compile_cache import Kept, Store
+from templater.instances.directory import Notebook
 
 ENTRY = Kept(("templater.pongo2.filters.text",), b"payload \x00\n\xff with\nlines")
 
@@ -24,7 +24,7 @@ def folder(tmp_path, store):
 
 
 def saved(store):
-    key = kept.key([b"source"])
+    key = compile_cache.key([b"source"])
     store.save("image", key, ENTRY)
     return key
 
@@ -35,30 +35,30 @@ def test_what_was_kept_comes_back(store):
 
 
 def test_another_source_has_another_key():
-    assert kept.key([b"ab", b"c"]) != kept.key([b"a", b"bc"]) != kept.key([b"abc"])
+    assert compile_cache.key([b"ab", b"c"]) != compile_cache.key([b"a", b"bc"]) != compile_cache.key([b"abc"])
 
 
 def test_another_interpreter_has_another_key(monkeypatch):
-    before = kept.key([b"source"])
+    before = compile_cache.key([b"source"])
     monkeypatch.setattr(sys, "hexversion", sys.hexversion + 1)
-    assert kept.key([b"source"]) != before
+    assert compile_cache.key([b"source"]) != before
 
 
 def test_another_templater_has_another_key(monkeypatch):
-    before = kept.key([b"source"])
-    monkeypatch.setattr(kept, "__version__", "99")
-    assert kept.key([b"source"]) != before
+    before = compile_cache.key([b"source"])
+    monkeypatch.setattr(compile_cache, "__version__", "99")
+    assert compile_cache.key([b"source"]) != before
 
 
 def test_an_entry_under_another_name_is_none(store, folder):
     key = saved(store)
-    other = kept.key([b"other source"])
+    other = compile_cache.key([b"other source"])
     os.rename(folder / f"image-{key}", folder / f"image-{other}")
     assert store.load("image", other) is None
 
 
 def test_an_entry_made_by_another_jinja2_is_none(store, monkeypatch):
-    monkeypatch.setattr(kept, "compiled_by", lambda: b"1.2 /nowhere/jinja2/__init__.py")
+    monkeypatch.setattr(compile_cache, "compiled_by", lambda: b"1.2 /nowhere/jinja2/__init__.py")
     assert store.load("image", saved(store)) is None
 
 
@@ -106,7 +106,7 @@ def test_a_link_in_place_of_an_entry_is_none(store, folder):
 
 
 def test_a_module_that_is_not_ours_is_none(store, monkeypatch):
-    key = kept.key([b"source"])
+    key = compile_cache.key([b"source"])
     for name in ("os", "templater.hooks.run", "templater.pongo2.filters.text;os", "templater.pongo2..os"):
         store.save("image", key, Kept((name,), b"payload"))
         assert store.load("image", key) is None or name == "templater.pongo2..os"
@@ -116,25 +116,25 @@ def test_a_module_that_is_not_ours_is_none(store, monkeypatch):
 def test_a_shared_cache_that_others_may_enter_is_none(tmp_path, mode):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(mode)
-    assert kept.open_store(str(tmp_path / "cache")) is None
+    assert compile_cache.open_store(str(tmp_path / "cache")) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make another user's directory")
 def test_a_shared_cache_of_another_user_is_none(tmp_path):
     (tmp_path / "cache").mkdir(0o700)
     os.chown(tmp_path / "cache", 1234, 1234)
-    assert kept.open_store(str(tmp_path / "cache")) is None
+    assert compile_cache.open_store(str(tmp_path / "cache")) is None
 
 
 def test_a_shared_cache_is_made_when_it_is_missing(tmp_path):
-    store = kept.open_store(str(tmp_path / "a/b"))
+    store = compile_cache.open_store(str(tmp_path / "a/b"))
     store.close()
     assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o700
 
 
 def test_the_oldest_entries_go(store, folder, monkeypatch):
-    monkeypatch.setattr(kept, "MOST_ENTRIES", 3)
-    keys = [kept.key([b"%d" % number]) for number in range(5)]
+    monkeypatch.setattr(compile_cache, "MOST_ENTRIES", 3)
+    keys = [compile_cache.key([b"%d" % number]) for number in range(5)]
     for number, key in enumerate(keys):
         store.save("image", key, ENTRY)
         os.utime(folder / f"image-{key}", ns=(number, number))
@@ -144,8 +144,8 @@ def test_the_oldest_entries_go(store, folder, monkeypatch):
 
 def test_the_oldest_go_when_all_are_too_large_together(store, folder, monkeypatch):
     sizes = [100_000, 300_000, 100_000, 100_000, 200_000]
-    monkeypatch.setattr(kept, "MOST_BYTES", 450_000)
-    keys = [kept.key([b"%d" % number]) for number in range(5)]
+    monkeypatch.setattr(compile_cache, "MOST_BYTES", 450_000)
+    keys = [compile_cache.key([b"%d" % number]) for number in range(5)]
     for number, (key, size) in enumerate(zip(keys, sizes, strict=True)):
         store.save("image", key, Kept((), bytes(size)))
         os.utime(folder / f"image-{key}", ns=(number, number))
@@ -154,8 +154,8 @@ def test_the_oldest_go_when_all_are_too_large_together(store, folder, monkeypatc
 
 
 def test_an_entry_that_is_too_large_to_be_read_is_not_written(store, folder, monkeypatch):
-    monkeypatch.setattr(kept, "MAX_ENTRY", 1000)
-    store.save("image", kept.key([b"source"]), Kept((), bytes(1000)))
+    monkeypatch.setattr(compile_cache, "MAX_ENTRY", 1000)
+    store.save("image", compile_cache.key([b"source"]), Kept((), bytes(1000)))
     assert not list(folder.iterdir())
 
 

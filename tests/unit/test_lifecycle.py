@@ -2,8 +2,8 @@
 
 import pytest
 
-from templater.errors import UsageError
-from templater.lifecycle import Life, created, passes, pending_after
+from templater.model.errors import UsageError
+from templater.model.lifecycle import Life, created, passes, pending_after
 
 
 def test_a_start_runs_the_pending_trigger_and_then_start() -> None:

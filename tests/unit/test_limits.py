@@ -4,9 +4,9 @@ import pickle
 
 import pytest
 
-from templater.errors import UsageError
 from templater.image.limits import DEFAULT
 from templater.limits import CHILD, IMAGE, NAMES, READING, RENDERING, Given, parse
+from templater.model.errors import UsageError
 from templater.pongo2.state import Limits
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from templater.errors import LimitError, MetadataError
-from templater.metadata_yaml import read_metadata
-from templater.source import Source
+from templater.model.errors import LimitError, MetadataError
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
 
 CASES = Path(__file__).resolve().parent.parent / "metadata_cases" / "go_yaml.jsonl"
 RECORDED = [json.loads(line) for line in CASES.read_text().splitlines()]

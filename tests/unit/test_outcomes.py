@@ -4,18 +4,18 @@ from time import process_time
 
 import pytest
 
-from templater.changes import Outcome, Plan
-from templater.errors import LimitError
-from templater.hosts import HOSTS, INCUS, INCUS_6_0, INCUS_6_0_4, LXD, NONE, Host
-from templater.instance import VIRTUAL_MACHINE, Instance
-from templater.metadata import Metadata, Rule
-from templater.outcomes import FAMILIES, predict
-from templater.plan import plan_of
-from templater.rendering import Rendering, render
-from templater.report import not_due, plan_data, preview, summary, verdict
+from templater.model.entry import DIRECTORY, FIFO, FILE, SYMLINK, Entry, TemplateFile
+from templater.model.errors import LimitError
+from templater.model.hosts import HOSTS, INCUS, INCUS_6_0, INCUS_6_0_4, LXD, NONE, Host
+from templater.model.instance import VIRTUAL_MACHINE, Instance
+from templater.model.metadata import Metadata, Rule
+from templater.model.plan import Outcome, Plan
+from templater.model.source import Source
+from templater.planning.planner import plan_of
+from templater.prediction import FAMILIES, predict
+from templater.rendering.render import Rendering, render
+from templater.reporting.report import not_due, plan_data, preview, summary, verdict
 from templater.rootfs.memory import MemoryRootfs
-from templater.source import Source
-from templater.views import DIRECTORY, FIFO, FILE, SYMLINK, Entry, TemplateFile
 
 ETC = {"/etc": Entry(DIRECTORY, 0o755)}
 

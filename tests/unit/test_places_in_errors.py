@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from templater.errors import TemplaterError
-from templater.instance_directory import InstanceDirectory, Notebook, State
-from templater.leftovers import Journal
+from templater.instances.directory import InstanceDirectory, Notebook, State
+from templater.model.entry import FILE
+from templater.model.errors import TemplaterError
+from templater.model.source import Source
 from templater.rootfs.confined import Root
-from templater.source import Source
-from templater.views import FILE
+from templater.writing.recovery import Journal
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs fifos and links")
 

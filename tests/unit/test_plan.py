@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from templater.errors import (
+from templater.image.open import open_image
+from templater.model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
+from templater.model.errors import (
     MetadataError,
     RefusedError,
     RenderError,
@@ -13,12 +15,11 @@ from templater.errors import (
     TemplaterError,
     UsageError,
 )
-from templater.hosts import NONE
-from templater.image import open_image
-from templater.instance import VIRTUAL_MACHINE, Instance
-from templater.metadata import Metadata, Rule
-from templater.permissions import go_integer, parse_id, parse_mode
-from templater.plan import (
+from templater.model.hosts import NONE
+from templater.model.instance import VIRTUAL_MACHINE, Instance
+from templater.model.metadata import Metadata, Rule
+from templater.model.permissions import go_integer, parse_id, parse_mode
+from templater.planning.planner import (
     CREATE,
     FAILED,
     KEEP,
@@ -32,9 +33,8 @@ from templater.plan import (
     plan,
     plan_of,
 )
-from templater.rendering import Rendering
+from templater.rendering.render import Rendering
 from templater.rootfs.memory import MemoryRootfs
-from templater.views import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 
 
 def rule(path: str = "/etc/a", template: str = "a.tpl", **fields: object) -> Rule:

@@ -15,7 +15,7 @@ def said(code: str, *folders: Path) -> str:
     """What a bare interpreter prints that has postponed modules."""
     start = (
         f"import sys\nsys.path[:0] = {[str(ROOT), *map(str, folders)]!r}\n"
-        "from templater import postponed\npostponed.install()\n"
+        "from templater.startup import lazy_imports\nlazy_imports.install()\n"
     )
     answer = subprocess.run(
         [sys.executable, "-I", "-c", start + code], capture_output=True, text=True, check=True
@@ -50,14 +50,16 @@ def test_whoever_asks_gets_what_is_there(code):
 
 
 def test_a_module_that_is_not_there_is_missed_at_once():
-    code = "postponed.NAMES = {'nonsense'}\ntry:\n    import nonsense\nexcept ImportError as e:\n    print(e)"
+    code = (
+        "lazy_imports.NAMES = {'nonsense'}\ntry:\n    import nonsense\nexcept ImportError as e:\n    print(e)"
+    )
     assert said(code) == "No module named 'nonsense'"
 
 
 def test_a_module_that_fails_fails_whenever_it_is_asked(tmp_path):
     (tmp_path / "broken.py").write_text("early = 1\nraise ValueError('broken')\n")
     code = """
-postponed.NAMES = {'broken'}
+lazy_imports.NAMES = {'broken'}
 import broken
 for _ in range(2):
     try:
@@ -72,7 +74,7 @@ def test_threads_wait_for_the_one_that_runs_it(tmp_path):
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.2)\nlate = 1\n")
     code = """
 from concurrent.futures import ThreadPoolExecutor
-postponed.NAMES = {'slow'}
+lazy_imports.NAMES = {'slow'}
 import slow
 with ThreadPoolExecutor(4) as pool:
     print(*pool.map(lambda _: slow.late, range(4)))
@@ -84,7 +86,7 @@ def test_a_module_that_looks_at_itself_sees_what_is_there_so_far(tmp_path):
     (tmp_path / "own.py").write_text(
         "import own\nearly = 1\nseen = own.early, hasattr(own, 'late')\nlate = 1\n"
     )
-    assert said("postponed.NAMES = {'own'}\nimport own\nprint(own.seen)", tmp_path) == "(1, False)"
+    assert said("lazy_imports.NAMES = {'own'}\nimport own\nprint(own.seen)", tmp_path) == "(1, False)"
 
 
 def test_parts_that_import_each_other_find_each_other(tmp_path):
@@ -92,13 +94,13 @@ def test_parts_that_import_each_other_find_each_other(tmp_path):
     (tmp_path / "circle/__init__.py").write_text("")
     (tmp_path / "circle/one.py").write_text("from . import two\n")
     (tmp_path / "circle/two.py").write_text("from . import one\nname = one.__name__\n")
-    code = "postponed.NAMES = {'circle'}\nfrom circle import one\nprint(one.two.name)"
+    code = "lazy_imports.NAMES = {'circle'}\nfrom circle import one\nprint(one.two.name)"
     assert said(code, tmp_path) == "circle.one"
 
 
 def test_a_module_can_be_reloaded(tmp_path):
     (tmp_path / "again.py").write_text("times = globals().get('times', 0) + 1\n")
-    code = "postponed.NAMES = {'again'}\nimport importlib, again\nagain.times\nprint(importlib.reload(again).times)"
+    code = "lazy_imports.NAMES = {'again'}\nimport importlib, again\nagain.times\nprint(importlib.reload(again).times)"
     assert said(code, tmp_path) == "2"
 
 

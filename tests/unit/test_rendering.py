@@ -2,17 +2,17 @@
 
 import pytest
 
-from templater import pongo2, rendering
-from templater.errors import LimitError, MetadataError, RefusedError, TemplateError, TemplateSyntaxError
-from templater.hosts import INCUS, INCUS_DEBIAN
-from templater.instance import VIRTUAL_MACHINE, Instance
-from templater.metadata import Metadata, Rule
-from templater.metadata_yaml import read_metadata
+from templater import pongo2
+from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
+from templater.model.errors import LimitError, MetadataError, RefusedError, TemplateError, TemplateSyntaxError
+from templater.model.hosts import INCUS, INCUS_DEBIAN
+from templater.model.instance import VIRTUAL_MACHINE, Instance
+from templater.model.metadata import Metadata, Rule
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
 from templater.pongo2 import compile
 from templater.pongo2.dialect import DIALECTS
-from templater.rendering import Rendering, render, render_data
-from templater.source import Source
-from templater.views import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
+from templater.rendering.render import Rendering, render, render_data
 
 
 def file(text: str) -> TemplateFile:
@@ -143,13 +143,13 @@ def test_kept_codes_render_without_their_templates() -> None:
 
 
 def test_too_many_files_are_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "MAX_RENDERINGS", 2)
+    monkeypatch.setattr("templater.rendering.render.MAX_RENDERINGS", 2)
     with pytest.raises(LimitError, match="more than 2 files"):
         rendered(*(rule(f"/{number}") for number in range(3)), a_tpl=file("x"))
 
 
 def test_too_much_text_in_all_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "MAX_TOTAL", 5)
+    monkeypatch.setattr("templater.rendering.render.MAX_TOTAL", 5)
     with pytest.raises(LimitError, match="together"):
         rendered(rule("/a"), rule("/b"), a_tpl=file("xxx"))
 

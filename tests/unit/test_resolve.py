@@ -2,10 +2,10 @@
 
 import pytest
 
-from templater.errors import RefusedError
-from templater.resolve import MAX_LINKS, clean, resolve
+from templater.model.entry import DIRECTORY, FIFO, SYMLINK, Entry
+from templater.model.errors import RefusedError
+from templater.planning.resolve import MAX_LINKS, clean, resolve
 from templater.rootfs.memory import MemoryRootfs
-from templater.views import DIRECTORY, FIFO, SYMLINK, Entry
 
 
 def link(target: str) -> Entry:

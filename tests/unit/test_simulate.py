@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
-from templater.changes import CREATE, UPDATE
-from templater.errors import HostError, UsageError
-from templater.hosts import INCUS, INCUS_DEBIAN, LXD_DEBIAN, Host
-from templater.instance import VIRTUAL_MACHINE, Instance
+from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
+from templater.model.errors import HostError, UsageError
+from templater.model.hosts import INCUS, INCUS_DEBIAN, LXD_DEBIAN, Host
+from templater.model.instance import VIRTUAL_MACHINE, Instance
+from templater.model.plan import CREATE, UPDATE
+from templater.model.source import Source
 from templater.rootfs.memory import MemoryRootfs
-from templater.simulate import (
+from templater.simulation.simulate import (
     PaperFolder,
     Simulation,
     check_image,
@@ -17,8 +19,6 @@ from templater.simulate import (
     parse_step,
     simulate,
 )
-from templater.source import Source
-from templater.views import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 
 HEAD = "architecture: x86_64\ncreation_date: 1\nproperties: {os: tiny}\n"
 FACTS = "trigger={{ trigger }} name={{ instance.name }} foo={{ config_get('user.foo', 'none') }}"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templater import system
+from templater import oslite
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="hooks run on Linux")
 
@@ -19,26 +19,26 @@ PATHS = st.text(alphabet="//..ab\udcff \0", max_size=12)
 
 @given(PATHS, st.lists(PATHS, max_size=3))
 def test_paths_are_joined_as_by_os(folder, names):
-    assert system.join(folder, *names) == os.path.join(folder, *names)
+    assert oslite.join(folder, *names) == os.path.join(folder, *names)
 
 
 @given(PATHS)
 def test_paths_are_split_as_by_os(path):
-    assert system.split(path) == os.path.split(path)
-    assert system.dirname(path) == os.path.dirname(path)
+    assert oslite.split(path) == os.path.split(path)
+    assert oslite.dirname(path) == os.path.dirname(path)
 
 
 @given(PATHS)
 def test_paths_are_made_absolute_as_by_os(path):
-    assert system.abspath(path) == os.path.abspath(path)
+    assert oslite.abspath(path) == os.path.abspath(path)
 
 
 @given(PATHS)
 def test_paths_are_looked_at_as_by_os(path):
-    assert system.exists(path) == os.path.exists(path)
-    assert system.isdir(path) == os.path.isdir(path)
-    assert system.islink(path) == os.path.islink(path)
-    assert system.fsencode(path) == os.fsencode(path)
+    assert oslite.exists(path) == os.path.exists(path)
+    assert oslite.isdir(path) == os.path.isdir(path)
+    assert oslite.islink(path) == os.path.islink(path)
+    assert oslite.fsencode(path) == os.fsencode(path)
 
 
 def test_what_is_there_is_seen(tmp_path):
@@ -46,21 +46,21 @@ def test_what_is_there_is_seen(tmp_path):
     (tmp_path / "dangling").symlink_to("nowhere")
     for name in ("", "file", "dangling", "nothing"):
         path = str(tmp_path / name)
-        assert system.exists(path) == os.path.exists(path)
-        assert system.isdir(path) == os.path.isdir(path)
-        assert system.islink(path) == os.path.islink(path)
+        assert oslite.exists(path) == os.path.exists(path)
+        assert oslite.isdir(path) == os.path.isdir(path)
+        assert oslite.islink(path) == os.path.islink(path)
 
 
 #: in an interpreter that has not loaded ``os``
 BARE = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from templater import system
+from templater import oslite
 assert "os" not in sys.modules
-said = dict(system.environment())
-one, none = system.variable("ONE"), system.variable("NONE")
-system.forget("TZ")
-system.forget("NONE")
+said = dict(oslite.environment())
+one, none = oslite.variable("ONE"), oslite.variable("NONE")
+oslite.forget("TZ")
+oslite.forget("NONE")
 import time
 time.tzset()
 assert "os" not in sys.modules
@@ -83,7 +83,7 @@ def test_the_environment_is_that_of_os_without_os():
 
 def test_where_os_is_loaded_its_environment_counts(monkeypatch):
     monkeypatch.setenv("TEMPLATER_TEST", "yes")
-    assert system.variable("TEMPLATER_TEST") == system.environment()["TEMPLATER_TEST"] == "yes"
-    system.forget("TEMPLATER_TEST")
-    system.forget("TEMPLATER_TEST")
+    assert oslite.variable("TEMPLATER_TEST") == oslite.environment()["TEMPLATER_TEST"] == "yes"
+    oslite.forget("TEMPLATER_TEST")
+    oslite.forget("TEMPLATER_TEST")
     assert "TEMPLATER_TEST" not in os.environ

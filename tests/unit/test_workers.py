@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from templater import workers
-from templater.workers import Died, Workers
+from templater.batch import workers
+from templater.batch.workers import Died, Workers
 
 
 def doubled(piece):

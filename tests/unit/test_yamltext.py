@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from templater import yamltext
-from templater.errors import InputError, LimitError
-from templater.source import Source
-from templater.yamltext import Limits, Mapping, Node, Scalar, parse
+from templater.model.errors import InputError, LimitError
+from templater.model.source import Source
+from templater.parsing import yaml_nodes
+from templater.parsing.yaml_nodes import Limits, Mapping, Node, Scalar, parse
 
 TEXTS = [
     "a: 1\nb: [x, 'y', \"z\"]\n",
@@ -40,13 +40,13 @@ def nodes(root: Node | None) -> list[tuple]:
 
 @pytest.fixture
 def without_libyaml(monkeypatch):
-    monkeypatch.setattr(yamltext, "HAS_LIBYAML", False)
+    monkeypatch.setattr(yaml_nodes, "HAS_LIBYAML", False)
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_both_parsers_give_the_same_tree(text, monkeypatch):
     fast = nodes(parse(Source("x", text)))
-    monkeypatch.setattr(yamltext, "HAS_LIBYAML", False)
+    monkeypatch.setattr(yaml_nodes, "HAS_LIBYAML", False)
     assert nodes(parse(Source("x", text))) == fast
 
 
@@ -83,7 +83,7 @@ def test_a_tab_in_the_indentation_is_named():
 @pytest.mark.parametrize("libyaml", [True, False])
 @pytest.mark.parametrize("text", ["[" * 60_000, "{a: " * 30_000, "- " * 60_000, "? " * 60_000])
 def test_depth_is_limited_while_reading(text, libyaml, monkeypatch):
-    monkeypatch.setattr(yamltext, "HAS_LIBYAML", libyaml and yamltext.HAS_LIBYAML)
+    monkeypatch.setattr(yaml_nodes, "HAS_LIBYAML", libyaml and yaml_nodes.HAS_LIBYAML)
     with pytest.raises(LimitError) as caught:
         parse(Source("x", text))
     assert caught.value.message == "nested more than 64 levels deep"
@@ -131,7 +131,7 @@ def test_long_lines_cost_in_proportion(rules):
 @pytest.mark.parametrize("rules", ["v2", "v4"])
 @pytest.mark.parametrize("libyaml", [True, False])
 def test_a_control_character_is_named_by_either_parser(rules, libyaml, monkeypatch):
-    monkeypatch.setattr(yamltext, "HAS_LIBYAML", libyaml and yamltext.HAS_LIBYAML)
+    monkeypatch.setattr(yaml_nodes, "HAS_LIBYAML", libyaml and yaml_nodes.HAS_LIBYAML)
     with pytest.raises(InputError) as caught:
         parse(Source("x", "a: b\nc: \0" + "x" * 2000), rules)
     assert caught.value.message == "control character U+0000 is not allowed in YAML"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from ...errors import UsageError
+from ...model.errors import UsageError
+from ...model.source import Source
 from ...rootfs.confined import write_error
-from ...source import Source
 from .. import edit
 from ..names import METADATA, ROOTFS, TEMPLATES
 from ..publish import ARCHITECTURES

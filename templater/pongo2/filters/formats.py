@@ -1,6 +1,6 @@
 """The filter with a Go format: stringformat."""
 
-from ..gofmt import sprintf
+from ..golang.fmt import sprintf
 from ..values import sized, to_string
 from . import filter
 

@@ -2,8 +2,8 @@
 
 from heapq import heappop, heappush
 
-from ..goregex import remove_all
-from ..gotext import GO_SPACE
+from ..golang.regexp import remove_all
+from ..golang.strings import GO_SPACE
 from ..values import Safe, grow, sized, to_bytes, to_int, to_string, wrap64
 from . import filter
 

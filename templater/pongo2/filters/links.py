@@ -2,7 +2,7 @@
 
 import re
 
-from ..gotext import GO_SPACE
+from ..golang.strings import GO_SPACE
 from ..values import from_bytes, grow, sized, to_bytes, to_int, to_string
 from . import filter
 from .escaping import escape_text

@@ -1,18 +1,7 @@
 """Filters on lists and on strings as lists of runes."""
 
-from ..gotext import split_text
-from ..values import (
-    Failure,
-    GoList,
-    Panic,
-    gotype,
-    grow,
-    length,
-    recombine,
-    to_int,
-    to_runes,
-    to_string,
-)
+from ..golang.strings import split_text
+from ..values import Failure, GoList, Panic, gotype, grow, length, recombine, to_int, to_runes, to_string
 from . import filter
 
 TYPE_CHECKING = False

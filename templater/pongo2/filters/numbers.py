@@ -1,6 +1,6 @@
 """Filters on numbers: add, divisibleby, float, integer, floatformat, get_digit."""
 
-from ..gofloat import shortest
+from ..golang.strconv import shortest
 from ..values import (
     Byte,
     add_v4,

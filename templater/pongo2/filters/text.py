@@ -1,17 +1,7 @@
 """Filters on text: case, alignment, words and lines."""
 
-from ..gotext import GO_SPACE, fields, lower_text, split_text, title_text, upper_text
-from ..values import (
-    Panic,
-    grow,
-    length,
-    replace_all,
-    sized,
-    to_int,
-    to_runes,
-    to_string,
-    wrap64,
-)
+from ..golang.strings import GO_SPACE, fields, lower_text, split_text, title_text, upper_text
+from ..values import Panic, grow, length, replace_all, sized, to_int, to_runes, to_string, wrap64
 from . import filter
 
 TYPE_CHECKING = False

@@ -1,6 +1,6 @@
 """Filters on times, formatted by Go's layouts: date and time, which are the same."""
 
-from ..gotime import Time, format_time
+from ..golang.time import Time, format_time
 from ..values import Failure, sized, to_string
 from . import filter
 

@@ -1,12 +1,12 @@
 """``{% autoescape on|off %} … {% endautoescape %}``: whether printed strings are HTML-escaped."""
 
-from ..tree import Autoescape
+from ..syntax.tree import Autoescape
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 @tag("autoescape")

@@ -1,12 +1,12 @@
 """``{% block name %} … {% endblock %}``: a part that templates which extend this one can replace."""
 
-from ..tree import Block
+from ..syntax.tree import Block
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 @tag("block")

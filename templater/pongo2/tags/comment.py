@@ -1,12 +1,12 @@
 """``{% comment %} … {% endcomment %}``: nothing. What stands in it need not parse, but must lex."""
 
-from ..tree import Text
+from ..syntax.tree import Text
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 @tag("comment")

@@ -1,6 +1,6 @@
 """``{% cycle a b … [as name [silent]] %}``: the next of its arguments each time it is reached."""
 
-from ..tree import Do, Invoke, Lazy, Print, Scope
+from ..syntax.tree import Do, Invoke, Lazy, Print, Scope
 from ..values import CycleValue, Panic, to_string
 from . import tag
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..parser import Parser
     from ..state import Render
-    from ..tokens import Token
-    from ..tree import Expression
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
+    from ..syntax.tree import Expression
 
     Item = Callable[[dict[str, Any]], Any]
 

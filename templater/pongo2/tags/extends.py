@@ -1,12 +1,12 @@
 """``{% extends "file" %}``: this template only replaces blocks of another one."""
 
-from ..tree import Text
+from ..syntax.tree import Text
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 @tag("extends")

@@ -1,12 +1,12 @@
 """``{% filter name:argument|… %} … {% endfilter %}``: the rendered body through filters."""
 
-from ..tree import FilterBlock, FilterUse
+from ..syntax.tree import FilterBlock, FilterUse
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 @tag("filter")

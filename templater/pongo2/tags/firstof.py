@@ -1,6 +1,6 @@
 """``{% firstof a b … %}``: the first argument that is true, or nothing."""
 
-from ..tree import Escaping, Invoke, Lazy, Print, Scope
+from ..syntax.tree import Escaping, Invoke, Lazy, Print, Scope
 from ..values import to_string, truthy
 from . import tag
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..parser import Parser
     from ..state import Render
-    from ..tokens import Token
-    from ..tree import Expression
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
+    from ..syntax.tree import Expression
 
 
 @tag("firstof")

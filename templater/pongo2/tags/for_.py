@@ -1,12 +1,12 @@
 """``{% for key[, value] in expression [reversed] [sorted] %} … [{% empty %} …] {% endfor %}``."""
 
-from ..tree import For
+from ..syntax.tree import For
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 @tag("for")

@@ -1,12 +1,12 @@
 """``{% if condition %} … [{% elif condition %} …] [{% else %} …] {% endif %}``."""
 
-from ..tree import If
+from ..syntax.tree import If
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 @tag("if")

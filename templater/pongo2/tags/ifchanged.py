@@ -1,6 +1,6 @@
 """``{% ifchanged [expression …] %} … [{% else %} …] {% endifchanged %}``: only what is not as last time."""
 
-from ..tree import Capture, Do, If, Invoke, Kept
+from ..syntax.tree import Capture, Do, If, Invoke, Kept
 from ..values import Panic, equal, settle
 from . import tag
 
@@ -8,10 +8,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from ..parser import Parser
     from ..state import Render
-    from ..tokens import Token
-    from ..tree import Expression
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
+    from ..syntax.tree import Expression
 
 
 @tag("ifchanged")

@@ -1,12 +1,12 @@
 """``{% ifequal a b %} … [{% else %} …] {% endifequal %}``."""
 
-from ..tree import If, Operation
+from ..syntax.tree import If, Operation
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 def comparison(document: "Parser", arguments: "Parser", operator: str, end_name: str) -> If:

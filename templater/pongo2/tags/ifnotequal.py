@@ -1,13 +1,13 @@
 """``{% ifnotequal a b %} … [{% else %} …] {% endifnotequal %}``."""
 
-from ..tree import If
+from ..syntax.tree import If
 from . import tag
 from .ifequal import comparison
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 @tag("ifnotequal")

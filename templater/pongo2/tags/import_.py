@@ -1,13 +1,13 @@
 """``{% import "file" name [as other], … %}``: exported macros of another template."""
 
-from ..tree import Macro
+from ..syntax.tree import Macro
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
-    from ..tree import Document, Statement
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
+    from ..syntax.tree import Document, Statement
 
 
 @tag("import")

@@ -1,6 +1,6 @@
 """``{% include "file"|expression [if_exists] [with name=value … [only]] %}``: another template, here."""
 
-from ..tree import Invoke, Other, Print, Scope, Text
+from ..syntax.tree import Invoke, Other, Print, Scope, Text
 from . import tag
 
 TYPE_CHECKING = False
@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..parser import Parser
     from ..state import Render
-    from ..tokens import Token
-    from ..tree import Expression
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
+    from ..syntax.tree import Expression
 
 
 @tag("include")

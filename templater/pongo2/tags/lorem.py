@@ -1,15 +1,15 @@
 """``{% lorem [count] [w|p|b] [random] %}``: filler text, as words, HTML paragraphs or plain paragraphs."""
 
-from ..ipsum import PARAGRAPHS, WORDS
-from ..tree import Invoke, Print
+from ..lorem_text import PARAGRAPHS, WORDS
+from ..syntax.tree import Invoke, Print
 from ..values import grow, to_int
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
     from ..state import Render
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 @tag("lorem")

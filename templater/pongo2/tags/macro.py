@@ -1,13 +1,13 @@
 """``{% macro name(a, b=default) [export] %} … {% endmacro %}``: a function that returns its body's text."""
 
-from ..tree import Macro
+from ..syntax.tree import Macro
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
-    from ..tree import Expression
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
+    from ..syntax.tree import Expression
 
 
 @tag("macro")

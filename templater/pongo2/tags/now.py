@@ -1,14 +1,14 @@
 """``{% now "layout" [fake] %}``: the time, in Go's layout of a reference time."""
 
-from ..gotime import FAKE, Time, format_time
-from ..tree import Invoke, Print
+from ..golang.time import FAKE, Time, format_time
+from ..syntax.tree import Invoke, Print
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
     from ..state import Render
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 @tag("now")

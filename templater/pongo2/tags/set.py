@@ -1,12 +1,12 @@
 """``{% set name = expression %}``."""
 
-from ..tree import Set
+from ..syntax.tree import Set
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 @tag("set")

@@ -2,14 +2,14 @@
 
 import re
 
-from ..tree import Capture, Invoke
+from ..syntax.tree import Capture, Invoke
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
     from ..state import Render
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 @tag("spaceless")

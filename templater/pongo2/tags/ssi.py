@@ -1,13 +1,13 @@
 """``{% ssi "file" [parsed] %}``: another file as it is, or as a template with this one's context."""
 
-from ..tree import Invoke, Other, Print, Scope, Text
+from ..syntax.tree import Invoke, Other, Print, Scope, Text
 from . import tag
 from .include import render_other
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 @tag("ssi")

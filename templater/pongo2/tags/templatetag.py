@@ -1,12 +1,12 @@
 """``{% templatetag openblock %}``: a delimiter of the language as text."""
 
-from ..tree import Text
+from ..syntax.tree import Text
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 DELIMITERS = {
     "openblock": "{%",

@@ -1,6 +1,6 @@
 """``{% widthratio value max width [as name] %}``: a length in proportion, as pongo2 rounds it."""
 
-from ..tree import Invoke, Print, Set
+from ..syntax.tree import Invoke, Print, Set
 from ..values import MIN_INT, divide_floats, to_float
 from . import tag
 
@@ -8,9 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..parser import Parser
     from ..state import Render
-    from ..tokens import Token
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
 
 
 @tag("widthratio")

@@ -1,13 +1,13 @@
 """``{% with a=1 b=x %} … {% endwith %}``, or in the old style ``{% with 1 as a x as b %}``."""
 
-from ..tree import With
+from ..syntax.tree import With
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..parser import Parser
-    from ..tokens import Token
-    from ..tree import Expression
+    from ..syntax.parser import Parser
+    from ..syntax.tokens import Token
+    from ..syntax.tree import Expression
 
 
 @tag("with")

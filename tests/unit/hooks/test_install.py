@@ -5,8 +5,9 @@ import shlex
 
 import pytest
 
-from templater.errors import InputError
-from templater.hooks import install, lxc, nspawn, oci, podman
+from templater.hooks import install
+from templater.hooks.runtimes import lxc, nspawn, oci, podman
+from templater.model.errors import InputError
 
 
 def test_lxc_gets_a_line_for_each_stage_and_again_only_once(tmp_path):

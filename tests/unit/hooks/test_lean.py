@@ -11,6 +11,7 @@ import pytest
 import templater
 from templater.hooks import install
 from templater.hooks.run import run
+from templater.startup.bundle import GROUPS
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 
@@ -25,45 +26,11 @@ templates:
     template: hostname.tpl
 """
 
-#: ours, rendering in the hook's own process
-OURS = {
-    "templater",
-    "templater.apply",
-    "templater.changes",
-    "templater.child",
-    "templater.context",
-    "templater.errors",
-    "templater.hooks",
-    "templater.hooks.line.templater_hook",
-    "templater.hooks.lxc",
-    "templater.hooks.options",
-    "templater.hooks.run",
-    "templater.hosts",
-    "templater.instance",
-    "templater.instance_directory",
-    "templater.kept",
-    "templater.leftovers",
-    "templater.lifecycle",
-    "templater.metadata",
-    "templater.permissions",
-    "templater.plan",
-    "templater.pongo2",
-    "templater.pongo2.embedding",
-    "templater.pongo2.runtime",
-    "templater.pongo2.values",
-    "templater.rendering",
-    "templater.rendering_child",
-    "templater.resolve",
-    "templater.rootfs",
-    "templater.rootfs.attributes",
-    "templater.rootfs.confined",
-    "templater.rootfs.directory",
-    "templater.rootfs.lock",
-    "templater.source",
-    "templater.staging",
-    "templater.system",
-    "templater.views",
-}
+#: every module of templater that a hook of LXC loads, rendering in its own process: the first groups of the
+#: bundle, which are for every hook, and the runtime's own
+OURS = {name for group in GROUPS[:4] for name in group} | {
+    "templater.hooks.runtimes.lxc", "templater.startup.line.templater_hook",
+}  # fmt: skip
 
 #: what else of ours a template's own filters and operators may bring along
 LANGUAGE = "templater.pongo2."
@@ -130,29 +97,33 @@ def test_a_warm_hook_loads_these_modules_and_no_other(container, options):
 
 #: ours, beyond a warm hook's, that reading and compiling these files needs
 COMPILING = {
-    "templater.instance_yaml",
-    "templater.metadata_yaml",
-    "templater.postponed",
-    "templater.pongo2.compiler",
-    "templater.pongo2.cursor",
+    "templater.parsing",
+    "templater.pongo2.codegen",
+    "templater.pongo2.syntax",
+    "templater.startup",
+    "templater.parsing.instance_yaml",
+    "templater.parsing.metadata_yaml",
+    "templater.startup.lazy_imports",
+    "templater.pongo2.codegen.compiler",
+    "templater.pongo2.syntax.cursor",
     "templater.pongo2.dialect",
-    "templater.pongo2.emit",
-    "templater.pongo2.expressions",
-    "templater.pongo2.grammar",
-    "templater.pongo2.hints",
-    "templater.pongo2.lexer",
+    "templater.pongo2.codegen.emit",
+    "templater.pongo2.codegen.expressions",
+    "templater.pongo2.syntax.grammar",
+    "templater.pongo2.syntax.hints",
+    "templater.pongo2.syntax.lexer",
     "templater.pongo2.library",
     "templater.pongo2.operations",
-    "templater.pongo2.parser",
+    "templater.pongo2.syntax.parser",
     "templater.pongo2.state",
-    "templater.pongo2.statements",
+    "templater.pongo2.codegen.statements",
     "templater.pongo2.tags",
     "templater.pongo2.tags.autoescape",
     "templater.pongo2.template",
-    "templater.pongo2.tokens",
-    "templater.pongo2.tree",
-    "templater.pongo2.writer",
-    "templater.yamltext",
+    "templater.pongo2.syntax.tokens",
+    "templater.pongo2.syntax.tree",
+    "templater.pongo2.codegen.writer",
+    "templater.parsing.yaml_nodes",
 }
 
 #: what the code generator itself imports; not the lexer, parser, environment, filters or loaders

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from templater.errors import TemplaterError, UsageError
 from templater.hooks import install
 from templater.hooks.options import Options, parse
 from templater.hooks.run import Log, describe
-from templater.source import Source
+from templater.model.errors import TemplaterError, UsageError
+from templater.model.source import Source
 
 
 def options(*words) -> Options:

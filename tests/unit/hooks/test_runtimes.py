@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 import templater
-from templater.cli.hook import runtimes
-from templater.errors import UsageError
-from templater.hooks import part
+from templater.cli.commands.hook import runtimes_with
 from templater.hooks.options import parse
+from templater.hooks.runtimes import part
+from templater.model.errors import UsageError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 
 TOY = '''\
 """A runtime that says everything in its environment."""
 
-from ..errors import UsageError
-from ..system import join
-from .run import Start
+from ...model.errors import UsageError
+from ...oslite import join
+from ..run import Start
 
 
 def situation(options, environ):
@@ -29,7 +29,7 @@ def situation(options, environ):
 
 
 def snippet(name, words, path):
-    from .install import Snippet, argv, shell_line
+    from ..install import Snippet, argv, shell_line
 
     if not name:
         raise UsageError("which toy?")
@@ -37,7 +37,7 @@ def snippet(name, words, path):
 
 
 def status(name, path):
-    from .status import Finding, runs
+    from ..status import Finding, runs
 
     file = join(path or "/etc/toys", name)
     with open(file) as stream:
@@ -53,7 +53,7 @@ def place(tmp_path: Path) -> Path:
     """A copy of the package with one more file in it, and an image."""
     source = Path(templater.__file__).parent
     shutil.copytree(source, tmp_path / "templater", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "templater/hooks/toy.py").write_text(TOY)
+    (tmp_path / "templater/hooks/runtimes/toy.py").write_text(TOY)
     (tmp_path / "image/templates").mkdir(parents=True)
     (tmp_path / "image/templates/a.tpl").write_text("{{ container.name }} {{ trigger }}\n")
     (tmp_path / "image/metadata.yaml").write_text(METADATA)
@@ -98,17 +98,17 @@ def test_it_is_named_where_the_others_are_and_says_what_is_missing(place: Path) 
 
 
 def test_a_runtime_that_lacks_something_of_its_own_says_what(place: Path) -> None:
-    (place / "templater/hooks/toy.py").write_text("import nosuch\n" + TOY)
+    (place / "templater/hooks/runtimes/toy.py").write_text("import nosuch\n" + TOY)
     answer = hook(place, "toy", "--source", "image")
     assert answer.returncode != 0
     assert "No module named 'nosuch'" in answer.stderr
 
 
 def test_each_part_is_found_where_it_is() -> None:
-    assert {"incus", "lxc", "nspawn", "oci"} <= set(runtimes("situation"))
-    assert {"incus", "lxc", "nspawn", "oci", "podman"} <= set(runtimes("snippet"))
-    assert {"lxc", "nspawn", "oci", "podman"} <= set(runtimes("status"))
-    assert "podman" not in runtimes("situation"), "its file calls oci"
+    assert {"incus", "lxc", "nspawn", "oci"} <= set(runtimes_with("situation"))
+    assert {"incus", "lxc", "nspawn", "oci", "podman"} <= set(runtimes_with("snippet"))
+    assert {"lxc", "nspawn", "oci", "podman"} <= set(runtimes_with("status"))
+    assert "podman" not in runtimes_with("situation"), "its file calls oci"
 
 
 @pytest.mark.parametrize(

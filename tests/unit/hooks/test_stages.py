@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-from templater.errors import InputError, LimitError, RefusedError, UsageError
-from templater.hooks import lxc, nspawn, oci
 from templater.hooks.options import Options
 from templater.hooks.run import Noted, Start
-from templater.instance_directory import Notebook, State
+from templater.hooks.runtimes import lxc, nspawn, oci
+from templater.instances.directory import Notebook, State
+from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 
 
 def environ(folder, stage="pre-start", **others):

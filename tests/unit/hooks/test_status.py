@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from templater.cli import main
-from templater.hooks import install, lxc, nspawn, oci, podman
-from templater.instance_directory import Notebook, State
+from templater.hooks import install
+from templater.hooks.runtimes import lxc, nspawn, oci, podman
+from templater.instances.directory import Notebook, State
 
 METADATA = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [start]\n    template: a.tpl\n"
 

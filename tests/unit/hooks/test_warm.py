@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import templater
-from templater.hooks import install, warm
-from templater.hooks.line import templater_hook
+from templater.hooks import install
+from templater.startup import bundle
+from templater.startup.line import templater_hook
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 
@@ -28,7 +29,7 @@ def line(package: Path, *options: str) -> subprocess.CompletedProcess:
     words = install.argv("lxc", ["--probe"])
     code = words[words.index("-c") + 1]
     words[words.index("-c") + 1] = code.replace(
-        "[:0]=[", f"[:0]=['{package}/hooks/line', '{package.parent}', "
+        "[:0]=[", f"[:0]=['{package}/startup/line', '{package.parent}', "
     )
     return subprocess.run([words[0], *options, *words[1:]], capture_output=True, text=True, check=False)
 
@@ -40,7 +41,7 @@ def kept(package: Path) -> Path:
 def python(package: Path, code: str, *options: str) -> subprocess.CompletedProcess:
     """In an interpreter that has the file's modules, but runs no hook."""
     start = (
-        f"import sys; sys.path[:0] = ['{package}/hooks/line', '{package.parent}']\n"
+        f"import sys; sys.path[:0] = ['{package}/startup/line', '{package.parent}']\n"
         "import templater_hook as hook\n"
         "modules = hook.Modules(hook.read())\n"
         "sys.meta_path.insert(0, modules)\n"
@@ -53,7 +54,7 @@ def imported_from_files(said: subprocess.CompletedProcess) -> set[str]:
     """The sources that Python had to find by itself, of those in the package; said by ``-v``."""
     matches = [line.split()[-1] for line in said.stderr.splitlines() if " matches /" in line]
     return {path.split("/templater/")[-1] for path in matches if "/templater/" in path} - {
-        "hooks/line/templater_hook.py"
+        "startup/line/templater_hook.py"
     }
 
 
@@ -61,12 +62,12 @@ def test_the_first_hook_writes_it_and_the_next_one_uses_it(package):
     assert line(package).returncode == 0
     assert kept(package).exists()
     used = imported_from_files(line(package, "-v"))
-    assert "pongo2/emit.py" in used, "which is not for a warm hook"
-    assert not used & {path_of(name) for group in warm.GROUPS for name in group}
+    assert "pongo2/codegen/emit.py" in used, "which is not for a warm hook"
+    assert not used & {path_of(name) for group in bundle.GROUPS for name in group}
 
 
 def path_of(name: str) -> str:
-    return warm.source_of(name)[0].split("/templater/")[-1]
+    return bundle.source_of(name)[0].split("/templater/")[-1]
 
 
 def test_a_changed_module_is_read_from_its_source(package):
@@ -150,7 +151,7 @@ def test_a_place_that_cannot_be_written_is_no_trouble(package):
 
 
 def test_a_source_that_is_half_replaced_is_no_trouble_for_a_hook_that_does_not_need_it(package):
-    source = package / "hooks/oci.py"
+    source = package / "hooks/runtimes/oci.py"
     source.write_text(source.read_text()[:3000] + "\n(")
     answer = line(package)
     assert answer.returncode == line(package).returncode
@@ -160,17 +161,17 @@ def test_a_source_that_is_half_replaced_is_no_trouble_for_a_hook_that_does_not_n
 
 def test_a_file_that_cannot_be_written_whole_leaves_nothing(package, monkeypatch):
     place = str(package / "hook.bin")
-    real = warm.posix.write
-    monkeypatch.setattr(warm.posix, "write", lambda fd, data: real(fd, data[:100]))
-    warm.write(place)
+    real = bundle.posix.write
+    monkeypatch.setattr(bundle.posix, "write", lambda fd, data: real(fd, data[:100]))
+    bundle.write(place)
     assert list(package.glob("hook.bin*")) == []
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(warm.posix, "fsync", full)
-    monkeypatch.setattr(warm.posix, "write", real)
-    warm.write(place)
+    monkeypatch.setattr(bundle.posix, "fsync", full)
+    monkeypatch.setattr(bundle.posix, "write", real)
+    bundle.write(place)
     assert list(package.glob("hook.bin*")) == []
 
 
@@ -178,44 +179,44 @@ def test_nothing_is_compiled_for_a_place_that_cannot_be_written(package, monkeyp
     def for_nothing():
         raise AssertionError("compiled")
 
-    monkeypatch.setattr(warm, "contents", for_nothing)
-    warm.write(str(package / "nowhere/hook.bin"))
+    monkeypatch.setattr(bundle, "contents", for_nothing)
+    bundle.write(str(package / "nowhere/hook.bin"))
 
 
 def test_who_asks_for_one_module_gets_its_group(package):
     line(package)
     code = (
-        "from templater.plan import plan_of\n"
-        "import templater.errors as errors\n"
+        "from templater.planning.planner import plan_of\n"
+        "import templater.model.errors as errors\n"
         "print(*(name for name in sys.modules if name.startswith('templater.')))\n"
         "print(errors.__spec__.origin == errors.__file__, errors.__spec__.loader is modules)\n"
-        "print(sys.modules['templater'].errors is errors, errors.__package__, sys.modules['templater'].__path__)"
+        "print(sys.modules['templater.model'].errors is errors, errors.__package__, sys.modules['templater'].__path__)"
     )
     loaded, spec, place = python(package, code).stdout.splitlines()
-    first, second, *_ = warm.GROUPS
+    first, second, *_ = bundle.GROUPS
     assert {*loaded.split(), "templater"} == {*first, *second}
     assert spec == "True True"
-    assert place == f"True templater ['{package}']"
+    assert place == f"True templater.model ['{package}']"
 
 
 def test_a_group_stands_in_the_order_in_which_its_modules_need_each_other(package):
     """Otherwise the import system finds and reads them, one by one."""
     line(package)
-    names = [name for group in warm.GROUPS for name in group]
+    names = [name for group in bundle.GROUPS for name in group]
     assert len(set(names)) == len(names)
-    for group in warm.GROUPS:
+    for group in bundle.GROUPS:
         assert imported_from_files(python(package, f"import {group[-1]}", "-v")) == set(), group
 
 
 def test_a_module_that_fails_is_not_there(package):
-    module = package / "views.py"
+    module = package / "model/entry.py"
     module.write_text(module.read_text() + "\nraise LookupError\n")
     line(package)
     warm_write = (
         "try: from templater.hooks.run import serve\n"
-        "except LookupError: print('templater.views' in sys.modules, 'templater.source' in sys.modules)\n"
+        "except LookupError: print('templater.model.entry' in sys.modules, 'templater.model.source' in sys.modules)\n"
     )
-    data = "from templater.hooks.warm import write; write(hook.place())"
+    data = "from templater.startup.bundle import write; write(hook.place())"
     (package / "__pycache__").mkdir(exist_ok=True)
     python(package, data)
     assert python(package, warm_write).stdout.split() == ["False", "True"]

@@ -19,12 +19,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from templater.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
-from templater.image import open_image
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
 from templater.image.fingerprint import fingerprint
+from templater.image.open import open_image
 from templater.image.unpack import TRUSTED, Policy, unpack
+from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.rootfs.confined import Directory
 from templater.rootfs.directory import IdMap
 from tests.unit.image.test_open_image import FORMATS, METADATA, compressed, special, tarball

@@ -10,10 +10,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templater.errors import InputError, MetadataError, TemplaterError, UsageError
 from templater.image import edit
-from templater.metadata_yaml import read_metadata
-from templater.source import Source
+from templater.model.errors import InputError, MetadataError, TemplaterError, UsageError
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
 
 ROOT = Path(__file__).resolve().parents[3]
 CORPUS = Path(os.environ.get("TEMPLATER_CORPUS") or ROOT / ".." / "shared" / "corpus")

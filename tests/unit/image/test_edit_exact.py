@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from templater.errors import InputError, LimitError, MetadataError
 from templater.image import edit
-from templater.metadata_yaml import read_metadata
-from templater.source import Source
-from templater.yamltext import decoded
+from templater.model.errors import InputError, LimitError, MetadataError
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
+from templater.parsing.yaml_nodes import decoded
 from tests import yaml_places as places
 from tests.fuzz.metadata import seeds
 from tests.yaml_mutations import mutated

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from templater.errors import InputError, LimitError, RefusedError, TemplaterError
-from templater.image import open_image
 from templater.image.limits import Limits
+from templater.image.open import open_image
+from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
 
 COMPRESSORS = {
     "plain": ["cat"],

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from templater.errors import UsageError
 from templater.image import outputs
 from templater.image.outputs import Output, publish_all
+from templater.model.errors import UsageError
 
 NAMES = ("image.tar.xz", "image.tar.xz.root")
 OLD = {name: f"old {name}" for name in NAMES}

@@ -6,11 +6,11 @@ import subprocess
 
 import pytest
 
-from templater.errors import InputError, RefusedError
 from templater.image.publish import architecture_of, find, publication, refuse_running, running
-from templater.metadata_yaml import read_metadata
+from templater.model.errors import InputError, RefusedError
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
 from templater.rootfs.confined import Root
-from templater.source import Source
 
 BUSYBOX = "/usr/bin/busybox"
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from templater.errors import InputError, LimitError
-from templater.image import sandbox
 from templater.image.contents import open_contents, open_rootfs
+from templater.model.errors import InputError, LimitError
+from templater.sandbox import program
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="needs root to become somebody else")
 needs_filter = pytest.mark.skipif(
-    os.uname().machine not in sandbox._CALLS, reason="no filter for this machine"
+    os.uname().machine not in program._CALLS, reason="no filter for this machine"
 )
 
 
@@ -26,7 +26,7 @@ needs_filter = pytest.mark.skipif(
 def walls(request, monkeypatch):
     """A machine without a list of calls has to hold as well."""
     if request.param == "limits alone":
-        monkeypatch.setattr(sandbox, "_CALLS", {})
+        monkeypatch.setattr(program, "_CALLS", {})
     return request.param
 
 
@@ -39,26 +39,26 @@ def data(tmp_path):
 
 def run(data, *command) -> tuple[int, bytes, str]:
     """Exit code, output and complaints of a program in the sandbox."""
-    with sandbox.start(list(command), data) as program:
+    with program.start(list(command), data) as process:
         output = b""
-        while piece := os.read(program.output, 1 << 16):
+        while piece := os.read(process.output, 1 << 16):
             output += piece
-        return program.wait(), output, program.said()
+        return process.wait(), output, process.said()
 
 
 def test_it_reads_the_image_and_answers(data, walls):
-    assert run(data, "cat", sandbox.INPUT) == (0, b"the image", "")
+    assert run(data, "cat", program.INPUT) == (0, b"the image", "")
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o640])
 def test_an_image_that_others_may_not_read_is_read_all_the_same(data, walls, mode):
     os.chmod(data, mode)
-    assert run(data, "cat", sandbox.INPUT)[1] == b"the image"
+    assert run(data, "cat", program.INPUT)[1] == b"the image"
 
 
 def test_so_is_one_behind_a_closed_door(data, walls):
     os.chmod(os.path.dirname(data), 0o700)
-    assert run(data, "cat", sandbox.INPUT)[1] == b"the image"
+    assert run(data, "cat", program.INPUT)[1] == b"the image"
     code, output, _ = run(data, "cat", data)
     assert (code == 0) != ROOT
     assert output == b"" or not ROOT
@@ -138,9 +138,9 @@ def test_it_changes_nothing_even_where_everybody_may(data, what, open_folder):
 
 
 def test_without_a_filter_it_writes_no_more_than_it_may_complain(data, monkeypatch, open_folder):
-    monkeypatch.setattr(sandbox, "_CALLS", {})
+    monkeypatch.setattr(program, "_CALLS", {})
     run(data, "dd", "if=/dev/zero", f"of={open_folder}/new", "bs=1M", "count=4")
-    assert sum(path.stat().st_size for path in open_folder.iterdir()) <= sandbox.COMPLAINTS + 8
+    assert sum(path.stat().st_size for path in open_folder.iterdir()) <= program.COMPLAINTS + 8
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -184,7 +184,7 @@ def test_it_signals_nobody(data, walls):
 
 
 def test_it_inherits_nothing_but_what_it_is_for(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(sandbox, "_CALLS", {})  # listing a folder is not on the list
+    monkeypatch.setattr(program, "_CALLS", {})  # listing a folder is not on the list
     monkeypatch.setenv("SECRET", "hunter2")
     secret = os.open(data, os.O_RDONLY)
     os.set_inheritable(secret, True)
@@ -198,30 +198,30 @@ def test_it_inherits_nothing_but_what_it_is_for(data, tmp_path, monkeypatch):
 
 
 def test_it_computes_no_longer_than_it_may(data, monkeypatch, walls):
-    monkeypatch.setattr(sandbox, "PROCESSOR_SECONDS", 1)
+    monkeypatch.setattr(program, "PROCESSOR_SECONDS", 1)
     code, _, _ = run(data, "sh", "-c", "while :; do :; done")
-    assert isinstance(sandbox.why(data, "sh", code, ""), LimitError)
+    assert isinstance(program.why(data, "sh", code, ""), LimitError)
 
 
 def test_it_has_no_more_memory_than_it_may(data, monkeypatch, walls):
-    monkeypatch.setattr(sandbox, "MEMORY", 64 << 20)
-    monkeypatch.setattr(sandbox, "PROCESSOR_SECONDS", 20)
+    monkeypatch.setattr(program, "MEMORY", 64 << 20)
+    monkeypatch.setattr(program, "PROCESSOR_SECONDS", 20)
     code, _, said = run(data, "sh", "-c", "x=aaaaaaaa; while :; do x=$x$x; done")
     assert code != 0
     assert said or code < 0
-    assert not isinstance(sandbox.why(data, "sh", code, said), LimitError), "it was its time that ran out"
+    assert not isinstance(program.why(data, "sh", code, said), LimitError), "it was its time that ran out"
 
 
 def test_endless_complaints_fill_no_disk(data, walls):
-    with sandbox.start(["sh", "-c", "while :; do echo complaint >&2; done"], data) as program:
+    with program.start(["sh", "-c", "while :; do echo complaint >&2; done"], data) as process:
         time.sleep(0.5)
-        assert os.fstat(program._complaints.fileno()).st_size <= sandbox.COMPLAINTS
+        assert os.fstat(process._complaints.fileno()).st_size <= program.COMPLAINTS
 
 
 def test_it_ends_with_whoever_stops_reading(data, walls):
-    with sandbox.start(["cat", "/dev/zero"], data) as program:
-        pid = program._pid
-        os.read(program.output, 10)
+    with program.start(["cat", "/dev/zero"], data) as process:
+        pid = process._pid
+        os.read(process.output, 10)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -251,10 +251,10 @@ def test_squashfs_is_read_by_it(tmp_path, walls, mode):
 
 def test_a_silent_reader_is_ended(tmp_path, monkeypatch):
     path = squashfs(tmp_path)
-    real = sandbox.start
-    monkeypatch.setattr(sandbox, "IDLE_SECONDS", 1)
-    monkeypatch.setattr(sandbox, "start", lambda command, path: real(["sleep", "30"], path))
-    monkeypatch.setattr(sandbox, "_CALLS", {})  # sleeping is not on the list
+    real = program.start
+    monkeypatch.setattr(program, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(program, "start", lambda command, path: real(["sleep", "30"], path))
+    monkeypatch.setattr(program, "_CALLS", {})  # sleeping is not on the list
     begin = time.monotonic()
     with pytest.raises(LimitError, match="silent"), open_rootfs(path) as archive:
         list(archive)
@@ -278,7 +278,7 @@ def test_without_the_program_the_hint_says_what_to_install(tmp_path, monkeypatch
 
 
 def test_a_program_that_crashes_is_named():
-    assert "died of signal 11" in str(sandbox.why("x.squashfs", "sqfs2tar", -11, ""))
+    assert "died of signal 11" in str(program.why("x.squashfs", "sqfs2tar", -11, ""))
 
 
 def test_a_split_image_s_files_are_as_before(tmp_path):

@@ -5,12 +5,12 @@ from importlib.resources import files
 
 import pytest
 
-from templater.audit import Severity, audit
-from templater.errors import MetadataError
+from templater.checks.finding import Severity, audit
+from templater.checks.scan import survey
 from templater.image.presets import make, presets
-from templater.metadata_yaml import read_metadata
-from templater.source import Source
-from templater.survey import survey
+from templater.model.errors import MetadataError
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
 from tests.unit.image.test_edit import ACCEPTED
 
 jsonschema = pytest.importorskip("jsonschema")

@@ -1,7 +1,7 @@
 """Templates with what pongo2 4.0.2 answered to them, for the tests of tags."""
 
 from templater import pongo2
-from templater.errors import TemplateError
+from templater.model.errors import TemplateError
 from templater.pongo2.dialect import DIALECTS
 
 CONTEXT = {

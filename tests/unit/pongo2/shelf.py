@@ -1,9 +1,9 @@
 """Templates that name others, from a dict."""
 
 from templater import pongo2
-from templater.errors import InputError, TemplateSyntaxError
+from templater.model.errors import InputError, TemplateSyntaxError
+from templater.model.source import Source
 from templater.pongo2.dialect import V6, Dialect
-from templater.source import Source
 
 
 class Shelf:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from templater import pongo2
-from templater.errors import LimitError, TemplaterError, TemplateSyntaxError
+from templater.model.errors import LimitError, TemplaterError, TemplateSyntaxError
 from templater.pongo2.dialect import DIALECTS, V4, V6
 from templater.pongo2.state import Limits
 
@@ -97,7 +97,7 @@ HARMLESS = {
 CHILD = """
 import sys, time
 from templater import pongo2
-from templater.errors import LimitError, TemplaterError
+from templater.model.errors import LimitError, TemplaterError
 from templater.pongo2.dialect import DIALECTS
 pongo2.compile("{{ 1|add:2 }}").render({})
 source = sys.stdin.read()

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from templater import pongo2
-from templater.errors import InputError, RefusedError, TemplaterError
+from templater.model.errors import InputError, RefusedError, TemplaterError
 from templater.pongo2.folder import Folder
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from templater import pongo2
-from templater.errors import TemplateError
+from templater.model.errors import TemplateError
+from templater.model.source import Source
 from templater.pongo2 import located, operations, runtime
-from templater.pongo2.compiler import source_of
+from templater.pongo2.codegen.compiler import source_of
+from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS, V4, V6
-from templater.pongo2.embedding import daemon_context
 from templater.pongo2.template import Compilation, Template
-from templater.source import Source
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 

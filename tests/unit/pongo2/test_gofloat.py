@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.pongo2.gofloat import format_float, shortest
+from templater.pongo2.golang.strconv import format_float, shortest
 
 
 def test_the_shortest_form_reads_back():

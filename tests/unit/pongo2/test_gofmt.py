@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.pongo2.gofmt import sprintf
+from templater.pongo2.golang.fmt import sprintf
 from templater.pongo2.values import Byte, ForLoop, NamedString, TooLarge
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from templater.pongo2.gomath import power
+from templater.pongo2.golang.math import power
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from time import process_time
 
 import pytest
 
-from templater.pongo2.goregex import remove_all
+from templater.pongo2.golang.regexp import remove_all
 from templater.pongo2.values import Panic, TooLarge
 
 

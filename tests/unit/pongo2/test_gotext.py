@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.pongo2.gotext import GO_SPACE, fields, lower_text, split_text, title_text, upper_text
+from templater.pongo2.golang.strings import GO_SPACE, fields, lower_text, split_text, title_text, upper_text
 
 
 def test_case_keeps_the_length():

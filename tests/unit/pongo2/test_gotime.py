@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from templater.pongo2.gotime import FAKE, Time, format_time, from_datetime
+from templater.pongo2.golang.time import FAKE, Time, format_time, from_datetime
 from templater.pongo2.values import equal, less, to_string, truthy
 
 

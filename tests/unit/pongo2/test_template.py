@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from templater import pongo2
-from templater.errors import LimitError, RenderError, TemplateSyntaxError
+from templater.model.errors import LimitError, RenderError, TemplateSyntaxError
+from templater.model.source import Source
 from templater.pongo2 import runtime
+from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS, V4, V6
-from templater.pongo2.embedding import daemon_context
 from templater.pongo2.state import Limits
-from templater.source import Source
 
 ROOT = Path(__file__).parents[3]
 CONTEXT = daemon_context("create", "/etc/hostname", {"name": "c1"}, {"user.a": "b\n"}, {}, {})
@@ -26,13 +26,13 @@ USES = (
 
 CHILD = """
 import marshal, sys
-from templater.pongo2 import runtime, values, embedding
+from templater.pongo2 import runtime, values, daemon_context
 code = marshal.loads(sys.stdin.buffer.read())
 for name in sys.argv[1:]:
     __import__(name)
 before = set(sys.modules)
 text = runtime.run(code, {"l": ["a", "b"], "instance": {"name": "c1"}}, clock=0)
-assert "jinja2" not in sys.modules and "templater.pongo2.parser" not in sys.modules
+assert "jinja2" not in sys.modules and "templater.pongo2.syntax.parser" not in sys.modules
 print(text, sorted(set(sys.modules) - before))
 """
 
@@ -246,7 +246,7 @@ def test_block_trimming():
 
 
 def test_a_generator_that_asks_for_more_is_given_a_real_environment():
-    from templater.pongo2.writer import SETTINGS
+    from templater.pongo2.codegen.writer import SETTINGS
 
     assert SETTINGS.autoescape is False
     assert SETTINGS.block_start_string == "{%"

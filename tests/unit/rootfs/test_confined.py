@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from templater.errors import InputError, LimitError, RefusedError
+from templater.model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
+from templater.model.errors import InputError, LimitError, RefusedError
 from templater.rootfs import confined, directory
 from templater.rootfs.byname import ByName
 from templater.rootfs.confined import OPENAT2, WALK, Root
 from templater.rootfs.directory import open_root
-from templater.views import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
 from tests.rootfs_builders import MECHANISMS, a_directory, as_root
 
 OUTSIDE = "the secret of the host"

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from templater.errors import InputError, RefusedError
+from templater.model.errors import InputError, RefusedError
 from templater.rootfs.directory import IDENTITY, NOBODY, DirectoryRootfs, IdMap, shifted
 from tests.rootfs_builders import a_directory, as_root
 

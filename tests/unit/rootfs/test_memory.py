@@ -2,9 +2,9 @@
 
 import pytest
 
-from templater.errors import LimitError, RefusedError, WriteError
+from templater.model.entry import DIRECTORY, FIFO, SYMLINK, Entry
+from templater.model.errors import LimitError, RefusedError, WriteError
 from templater.rootfs.memory import MemoryRootfs
-from templater.views import DIRECTORY, FIFO, SYMLINK, Entry
 from tests.rootfs_builders import a_plan
 
 

@@ -5,11 +5,11 @@ import os
 import pytest
 
 from templater import cli
-from templater.errors import LimitError
-from templater.rootfs import paper
+from templater.model.entry import DIRECTORY, SYMLINK
+from templater.model.errors import LimitError
 from templater.rootfs.directory import DirectoryRootfs
-from templater.rootfs.paper import Paper
-from templater.views import DIRECTORY, SYMLINK
+from templater.simulation import disk_snapshot
+from templater.simulation.disk_snapshot import Paper
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_writing_changes_the_paper_alone(disk, tmp_path):
 
 
 def test_more_names_than_memory_is_meant_for_are_an_error(disk, monkeypatch):
-    monkeypatch.setattr(paper, "MOST_NAMES", 4)
+    monkeypatch.setattr(disk_snapshot, "MOST_NAMES", 4)
     with pytest.raises(LimitError) as caught:
         Paper(disk)
     assert "more than 4 names" in caught.value.message

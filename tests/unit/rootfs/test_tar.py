@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from templater.errors import InputError, LimitError, RefusedError, WriteError
+from templater.model.entry import DIRECTORY, FILE, SOCKET, SYMLINK, Entry
+from templater.model.errors import InputError, LimitError, RefusedError, WriteError
 from templater.rootfs.memory import MemoryRootfs
-from templater.rootfs.tar import TarRootfs
-from templater.views import DIRECTORY, FILE, SOCKET, SYMLINK, Entry
+from templater.writing.tar import TarRootfs
 from tests.rootfs_builders import a_plan
 
 

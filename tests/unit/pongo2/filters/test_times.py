@@ -3,7 +3,7 @@
 import pytest
 
 from templater.pongo2.filters.times import date
-from templater.pongo2.gotime import FAKE
+from templater.pongo2.golang.time import FAKE
 from templater.pongo2.values import Failure
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.errors import TemplateError
+from templater.model.errors import TemplateError
 from templater.pongo2.dialect import DIALECTS, V4, V6
 from tests.unit.pongo2.shelf import banned, render
 

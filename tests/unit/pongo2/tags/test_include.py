@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.errors import TemplateError
+from templater.model.errors import TemplateError
 from templater.pongo2.dialect import DIALECTS, V4, V6
 from tests.unit.pongo2.shelf import banned, render
 
@@ -74,7 +74,7 @@ def test_an_error_in_it_is_shown_in_it(dialect):
 
 
 def test_templates_that_include_each_other_end():
-    from templater.errors import LimitError
+    from templater.model.errors import LimitError
 
     with pytest.raises(LimitError):
         render("{% include 'a.tpl' %}", a_tpl="{% include 'a.tpl' %}")

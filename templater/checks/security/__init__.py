@@ -1,0 +1,1 @@
+"""Checks of `templater audit`: is this image up to something?"""

@@ -1,0 +1,25 @@
+"""Tags that read files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ...model.hosts import FILE_TAGS
+from ..survey import Sight, Survey, check
+
+TAG = re.compile(r"\{%-?[ \t\r]*(" + "|".join(sorted(FILE_TAGS)) + r")\b", re.IGNORECASE)
+
+
+@check(
+    "file-tag",
+    "high",
+    "include, import, extends or ssi: old daemons read the host's files for it, newer ones fail",
+    "CVE-2026-33897",
+)
+def look(survey: Survey) -> Iterator[Sight]:
+    """By text and not by parsing: it must be seen in dead branches and in templates that do not compile."""
+    for source in survey.sources():
+        for found in TAG.finditer(source.text):
+            start, end = found.span(1)
+            yield Sight(f"tag '{found[1]}' reads files", source.span(start, end))

@@ -1,0 +1,43 @@
+"""Templates that do not compile, or compile for one of the daemons only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ...model.errors import TemplaterError
+from ..survey import Sight, Survey, check
+
+if TYPE_CHECKING:
+    from ...model.source import Source
+
+#: who renders with which dialect
+READERS = {"v4": "LXD and Incus up to 6.9", "v6": "Incus 6.10 to 7.0", "v6.1": "Incus 7"}
+
+
+@check("language", "medium", "a template that does not compile, or not for every daemon")
+def look(survey: Survey) -> Iterator[Sight]:
+    for source in survey.sources():
+        errors = {dialect: error for dialect in READERS if (error := failure(source, dialect)) is not None}
+        if not errors:
+            continue
+        first = next(iter(errors.values()))
+        everywhere = len(errors) == len(READERS)
+        whose = "" if everywhere else f" for {' and '.join(READERS[dialect] for dialect in errors)}"
+        yield Sight(
+            f"{first.message}{whose}",
+            first.span or source.span(0),
+            first.hint,
+            severity=("high" if first.exit_code == 4 else "") if everywhere else "low",
+        )
+
+
+def failure(source: Source, dialect: str) -> TemplaterError | None:
+    from ...pongo2 import compile
+    from ...pongo2.dialect import DIALECTS
+
+    try:
+        compile(source, DIALECTS[dialect], mode="incus")
+    except TemplaterError as error:
+        return error
+    return None

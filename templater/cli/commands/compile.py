@@ -1,0 +1,36 @@
+"""``templater compile``: have an image's templates ready for the hooks."""
+
+from __future__ import annotations
+
+import click
+
+from .. import output
+
+HELP = """Compile the templates of SRC and keep the result for its hooks.
+
+SRC is an image's directory or an instance directory. A hook does this by itself at its first run,
+and again whenever something changed; done beforehand, the first start is as fast as the others.
+
+\b
+Example:
+  templater compile /var/lib/lxc/web1
+"""
+
+
+@click.command(help=HELP)
+@click.argument("src", metavar="SRC", type=click.Path(exists=True, file_okay=False))
+@click.option("--cache", help="A cache directory for several instances instead of the instance's own.")
+@click.option("--dialect", type=click.Choice(["v4", "v6", "v6.1"]), help="Of pongo2; v6 without it.")
+def command(src: str, cache: str | None, dialect: str | None) -> int:
+    from ...hooks.render_job import IMAGE, fill
+    from ...hooks.status import image_status
+
+    kept = fill(src, cache or "", dialect or "")
+    if IMAGE in kept:
+        output.say(f"{src}: {' and '.join(sorted(kept))} kept")
+        return 0
+    for finding in image_status(src, dialect or "v6"):
+        if not finding.ok:
+            output.say(finding.text)
+    output.say(f"{src}: not kept, since not every template compiles")
+    return 5

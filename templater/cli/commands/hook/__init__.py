@@ -1,0 +1,70 @@
+"""``templater hook``: set hooks up, look after them, and be one."""
+
+from __future__ import annotations
+
+import pkgutil
+
+import click
+
+from ....hooks import runtimes as hook_runtimes
+from ... import output
+from ...discovery import Commands
+
+HELP = """Render templates whenever a runtime starts a container.
+
+`install` prints what the runtime's configuration needs (or writes it), `status` says whether it
+would run. The line it writes runs a bare interpreter, not this command: it is four times as fast.
+
+\b
+  templater hook install lxc web1 --write      /var/lib/lxc/web1/config
+  templater hook install podman --write        annotations org.templater.…
+  templater hook install oci ./bundle --write  the bundle's config.json
+  templater hook install nspawn web1 --write   systemd-nspawn@web1
+  templater hook install incus                 the value of raw.lxc
+  templater hook status lxc web1
+"""
+
+
+def runtimes_with(part: str) -> tuple[str, ...]:
+    """The runtimes whose files define this part: see ``hooks.runtimes``."""
+    names = sorted(module.name for module in pkgutil.iter_modules(hook_runtimes.__path__))
+    return tuple(name for name in names if hook_runtimes.part(name, part) is not None)
+
+
+class Hook(Commands):
+    """``install``, ``status``, and a command for each runtime that calls a hook."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *runtimes_with("situation")})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        return (
+            runtime_command(cmd_name)
+            if found is None and hook_runtimes.part(cmd_name, "situation")
+            else found
+        )
+
+
+def runtime_command(runtime: str) -> click.Command:
+    """The hook itself through this command: slower than the line of ``install``, the same otherwise."""
+
+    @click.command(
+        runtime,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+        help=f"Be the hook that {runtime} calls; `install` writes a faster line.",
+    )
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def be(arguments: tuple[str, ...]) -> int:
+        from ....hooks.options import USAGE
+        from ....hooks.run import run
+
+        if {"-h", "--help"} & set(arguments):
+            output.write(USAGE)
+            return 0
+        return run([runtime, *arguments])
+
+    return be
+
+
+command = Hook("hook", __name__, help=HELP)

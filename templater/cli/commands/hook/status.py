@@ -1,0 +1,31 @@
+"""``templater hook status``: say whether a hook would run."""
+
+from __future__ import annotations
+
+import click
+
+from ....hooks import runtimes, status
+from ....model.errors import UsageError
+from ... import options, output
+from . import runtimes_with
+
+
+@click.command()
+@click.argument("runtime", type=click.Choice(runtimes_with("status")))
+@click.argument("name", default="")
+@click.option("-P", "--path", default="", help="LXC's path, podman's hooks.d, or the folder of units.")
+@options.json_option
+def command(runtime: str, name: str, path: str, as_json: bool) -> int:
+    """Say whether the hook would run at the next start, and why not. Exit code 1: it would not."""
+    try:
+        findings: list[status.Finding] = list(runtimes.part(runtime, "status")(name, path))
+    except UsageError as error:
+        raise click.UsageError(error.explain()) from None
+    if as_json:
+        output.write_json([{"ok": each.ok, "text": each.text, "hint": each.hint} for each in findings])
+    for finding in () if as_json else findings:
+        mark = {True: "ok", False: "no", None: "--"}[finding.ok]
+        output.write(f"{mark}  {finding.text}\n")
+        if finding.hint and not finding.ok:
+            output.write(f"    {finding.hint}\n")
+    return 1 if any(finding.ok is False for finding in findings) else 0

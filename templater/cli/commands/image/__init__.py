@@ -1,0 +1,13 @@
+"""``templater image``: images inspected, built, edited and exported."""
+
+from __future__ import annotations
+
+from ...discovery import Commands
+
+HELP = """Inspect, build, edit and export images.
+
+An image is a directory (metadata.yaml, templates/, rootfs/), a unified tarball, or the two files
+of a split image: its metadata tarball and its root filesystem, tarball or squashfs.
+"""
+
+command = Commands("image", __name__, help=HELP)

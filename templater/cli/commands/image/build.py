@@ -1,0 +1,203 @@
+"""``templater image build``: an image from a directory."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ....model.errors import UsageError
+from ....model.source import Source, printable
+from ... import options, output
+from ...progress import progress
+from .edit import pairs_of
+from .info import size
+
+if TYPE_CHECKING:
+    from ....image.build import Built, Packing
+    from ....image.contents import Part
+
+HELP = """Pack a directory into an image.
+
+DIR has metadata.yaml, templates/ and rootfs/; the image's fingerprint is printed. The same directory
+gives the same bytes. With SOURCE_DATE_EPOCH set, no file is newer than that.
+KEY=VALUE set properties of the packed metadata.yaml; the directory stays as it is.
+
+A split image is two files, FILE and FILE.root. Where -o names a directory, the files get the
+daemons' names. Nothing has its final name before all of it is written.
+
+\b
+Examples:
+  templater image build ./image -o image.tar.xz
+  templater image build ./image -o out/ --format split serial=20260101
+"""
+
+
+def packing_options(function: Any) -> Any:
+    """How to store an image, for every command that makes one."""
+    return options.decorate(
+        click.option(
+            "--format",
+            "layout",
+            type=click.Choice(["unified", "split"]),
+            default="unified",
+            show_default=True,
+            help="One tarball, or metadata and root filesystem apart.",
+        ),
+        click.option(
+            "--compression",
+            metavar="NAME",
+            help="none, gzip, bzip2, xz, lzma, zstd or lz4; else what the name of FILE says, else xz.",
+        ),
+        click.option(
+            "--level", type=click.IntRange(0, 22), help="How hard to compress; each has its default."
+        ),
+        click.option(
+            "--rootfs",
+            "rootfs_kind",
+            type=click.Choice(["tar", "squashfs"]),
+            default="tar",
+            show_default=True,
+            help="A split image's second file; squashfs needs mksquashfs.",
+        ),
+        click.option(
+            "--tar",
+            type=click.Choice(["pax", "gnu"]),
+            default="pax",
+            show_default=True,
+            help="The tar format; gnu holds no extended attributes.",
+        ),
+        click.option("--reuse", is_flag=True, help="Replace files that exist."),
+    )(function)
+
+
+@click.command(help=HELP)
+@click.argument("directory", metavar="DIR", shell_complete=options.complete_files)
+@click.argument("properties", metavar="[KEY=VALUE]…", nargs=-1)
+@click.option("-o", "--output", "target", required=True, metavar="FILE|DIR", help="Where to write it.")
+@packing_options
+@click.option("--expire", metavar="DATE", help="expiry_date of the image: RFC 3339, or seconds since 1970.")
+@options.json_option
+def command(
+    directory: str,
+    properties: tuple[str, ...],
+    target: str,
+    expire: str | None,
+    as_json: bool,
+    **packing: Any,
+) -> int:
+    from ....image.build import build
+    from ....image.contents import DirectoryContents
+
+    if not os.path.isdir(directory):
+        raise UsageError(f"'{directory}' is no directory", hint="to store an image otherwise: image export")
+    epoch = source_date_epoch()
+    contents = DirectoryContents(directory, latest=epoch)
+    parts = edited_parts(contents.parts(), properties, expire)
+    with progress("packing") as show:
+        built = build(
+            contents,
+            parts,
+            target,
+            packing_of(packing, epoch, target),
+            replace=packing["reuse"],
+            progress=show,
+        )
+    for name in contents.tree.left_out:
+        output.say(f"warning: a socket was left out: {name}")
+    for name in contents.tree.mounts:
+        output.say(f"warning: what is mounted at {name} was left out")
+    report(built, as_json)
+    return 0
+
+
+def source_date_epoch() -> int | None:
+    """What reproducible builds set: nothing is newer than that."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return None
+    if not text.isdigit():
+        raise UsageError(f"SOURCE_DATE_EPOCH is '{text}', not a number of seconds")
+    return int(text)
+
+
+def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing:
+    from ....image.build import Packing
+
+    if not os.path.isdir(target) and not target.endswith("/"):
+        _refuse_ending(target)
+    compression = given["compression"] or _compression_by(target)
+    return Packing(given["layout"], compression, given["level"], given["rootfs_kind"], given["tar"], epoch)
+
+
+#: endings of files of another kind; one that is none of ours need not say anything: v1.2
+_OTHER_KINDS = {
+    "7z", "br", "cpio", "deb", "erofs", "ext4", "iso", "lz", "lzo", "ova", "qcow2", "rar", "raw", "rpm",
+    "sfs", "sqfs", "squashfs", "tbz", "tbz2", "tlz", "tzst", "vhd", "vhdx", "vmdk", "zip",
+}  # fmt: skip
+#: endings that say it behind .tar only
+_COMPRESSED = {"bz2", "gz", "lz4", "lzma", "zst"}
+
+
+def _refuse_ending(name: str) -> None:
+    stem, _, ending = os.path.basename(name).rpartition(".")
+    ending = ending.lower()
+    other = ending in _OTHER_KINDS or (ending in _COMPRESSED and not stem.endswith(".tar"))
+    if stem and other:
+        raise UsageError(
+            f"'{printable(name)}' has the name of another kind of file: an image is a tarball",
+            hint="end it in .tar, .tgz, .tar.gz, .tar.bz2, .tar.xz, .tar.lzma, .tar.zst or .tar.lz4",
+        )
+
+
+def _compression_by(name: str) -> str:
+    """As ``tar --auto-compress`` does."""
+    stem, _, ending = os.path.basename(name).rpartition(".")
+    if ending == "tar" and stem:
+        return "none"
+    ending = "gz" if ending == "tgz" else ending if stem.endswith(".tar") else ""
+    return {"gz": "gzip", "bz2": "bzip2", "lzma": "lzma", "zst": "zstd", "lz4": "lz4"}.get(ending, "xz")
+
+
+def edited_parts(parts: list[Part], properties: tuple[str, ...], expire: str | None) -> list[Part]:
+    """The parts with a metadata.yaml that says what the command line says, checked as an import would."""
+    from ....image import edit
+    from ....image.build import check_parts
+
+    source = Source("metadata.yaml", parts[0].data)
+    for name, value in pairs_of(properties, what="templater image build ./image -o image.tar.xz").items():
+        source = edit.set_property(source, name, value)
+    if expire is not None:
+        source = edit.set_fact(source, "expiry_date", str(seconds_of(expire)))
+    parts[0].data = source.data
+    parts[0].member.size = len(source.data)
+    for missing in check_parts(parts):
+        output.say(f"warning: {missing}")
+    return parts
+
+
+def seconds_of(date: str) -> int:
+    if date.isdigit():
+        return int(date)
+    try:
+        moment = datetime.fromisoformat(date)
+    except ValueError:
+        raise UsageError(f"'{date}' is no date", hint="for example: 2026-12-31T00:00:00Z") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def report(built: Built, as_json: bool) -> None:
+    if built.without_acls:
+        first = ", ".join(map(printable, built.without_acls[:5]))
+        more = f" and {len(built.without_acls) - 5} more" if len(built.without_acls) > 5 else ""
+        output.say(f"warning: squashfs holds no ACLs, so these have none: {first}{more}")
+    if as_json:
+        files, fingerprint = list(built.files), built.fingerprint
+        output.write_json(
+            {"fingerprint": fingerprint, "files": files, "size": built.size, "members": built.members}
+        )
+        return
+    output.say(f"{' and '.join(built.files)}: {built.members} members, {size(built.size)}")
+    output.write(built.fingerprint + "\n")

@@ -1,0 +1,169 @@
+"""``templater image edit``: an image's metadata.yaml in an editor; and what its siblings share."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ....model.errors import RefusedError, TemplaterError, UsageError
+from ... import options, output
+from ...progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ....model.source import Source
+
+HELP = """Change an image's metadata.yaml in an editor.
+
+The editor is $VISUAL or $EDITOR; what is piped in is the new text itself.
+
+SRC is a directory or a tarball, which is packed again with everything else as it is. What the
+daemons would not read is not accepted. The fingerprint changes: old and new are printed.
+Architecture and creation date identify an image, and change only with --force.
+
+\b
+Examples:
+  templater image edit image.tar.xz
+  sed s/bookworm/trixie/ metadata.yaml | templater image edit image.tar.xz
+"""
+
+rootfs_option = click.option(
+    "--rootfs",
+    metavar="FILE",
+    help="The second file of a split image: only read, for the fingerprint.",
+    shell_complete=options.complete_files,
+)
+force_option = click.option("--force", is_flag=True, help="Change architecture or creation date too.")
+
+
+@click.command(help=HELP)
+@options.source_argument
+@rootfs_option
+@force_option
+@options.json_option
+def command(src: str, rootfs: str | None, force: bool, as_json: bool) -> int:
+    before = metadata_of(src)
+    after = _from_editor(before) if sys.stdin.isatty() else _from_stdin(before)
+    if after.text == before.text:
+        output.say("nothing changed")
+        return 0
+    check(before, after, force=force)
+    save(src, {"metadata.yaml": after.data}, rootfs=rootfs, as_json=as_json)
+    return 0
+
+
+def metadata_of(src: str) -> Source:
+    """metadata.yaml of an image, refused at once if nobody could read it."""
+    from ....image.open import open_image
+
+    return open_image(src).read_metadata()
+
+
+def check(before: Source, after: Source, *, force: bool) -> None:
+    """Refuse what the daemons would not read, and what makes it another image."""
+    from ....parsing.metadata_yaml import read_metadata
+
+    new = read_metadata(after)
+    try:
+        old = read_metadata(before)
+    except TemplaterError:
+        return  # it is being mended
+    for name in ("architecture", "creation_date"):
+        if getattr(old, name) and not getattr(new, name):
+            raise RefusedError(f"the image would have no {name}: the daemons refuse such an image")
+        if getattr(old, name) != getattr(new, name) and not force:
+            raise RefusedError(
+                f"{name} would change from '{getattr(old, name)}' to '{getattr(new, name)}'",
+                hint="it identifies the image; --force changes it",
+            )
+
+
+def save(
+    src: str,
+    changes: Mapping[str, bytes | None],
+    added: Mapping[str, bytes] | None = None,
+    *,
+    rootfs: str | None = None,
+    as_json: bool = False,
+) -> None:
+    """Write changes into an image and say how its fingerprint changed."""
+    from ....image.repack import replace
+
+    with progress("packing") as show:
+        found = replace(src, changes, added or {}, rootfs=rootfs, progress=show)
+    if as_json:
+        output.write_json({"old": found.old, "new": found.new})
+    elif found.new is not None and found.new == found.old:
+        output.say(f"{src} is as it was")
+        output.write(found.new + "\n")
+    elif found.new is not None:
+        output.write(f"{found.old} -> {found.new}\n")
+    else:
+        output.say(f"{src} is changed")
+
+
+def _from_stdin(before: Source) -> Source:
+    from ....model.source import Source
+
+    return Source(before.name, sys.stdin.buffer.read())
+
+
+def _from_editor(before: Source) -> Source:
+    """As lxc does: what can't be read is opened again, until it can or the user gives up."""
+    from ....model.source import Source
+    from ....parsing.metadata_yaml import read_metadata
+
+    text = before.text
+    while True:
+        edited = in_editor(text, ".yaml")
+        if edited is None:
+            return before
+        after = Source(before.name, edited)
+        try:
+            read_metadata(after)
+        except TemplaterError as error:
+            output.say(error.explain())
+            click.pause(
+                "Press any key to open the editor again, or Ctrl-C to leave the image as it is", err=True
+            )
+            text = edited
+            continue
+        return after
+
+
+def in_editor(text: str, extension: str) -> str | None:
+    """What the user makes of it; None if nothing was saved."""
+    try:
+        return click.edit(text, extension=extension)
+    except click.ClickException as error:
+        raise UsageError(
+            f"the editor failed, and the image is as it was: {error.message}",
+            hint="$VISUAL or $EDITOR names it",
+        ) from error
+
+
+def pairs_of(arguments: tuple[str, ...], *, what: str) -> dict[str, str]:
+    """``KEY=VALUE…``, or as ``incus image set-property`` takes it: KEY VALUE."""
+    if len(arguments) == 2 and not any("=" in argument for argument in arguments):
+        return {arguments[0]: arguments[1]}
+    found: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or not name:
+            raise UsageError(f"'{argument}' is not KEY=VALUE", hint=f"for example: {what} os=Debian")
+        found[name] = value
+    return found
+
+
+def edited(source: Source, changes: Mapping[str, Any], *, force: bool = False) -> Source:
+    """Properties set (text) or unset (None)."""
+    from ....image import edit
+
+    after = source
+    for name, value in changes.items():
+        after = edit.unset_property(after, name) if value is None else edit.set_property(after, name, value)
+    check(source, after, force=force)
+    return after

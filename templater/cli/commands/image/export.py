@@ -1,0 +1,57 @@
+"""``templater image export``: an image stored another way."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from ....limits import IMAGE, Given
+from ....model.errors import UsageError
+from ... import options
+from ...progress import progress
+from .build import packing_of, packing_options, report, source_date_epoch
+
+HELP = """Store an image another way.
+
+It is unified or split, with another compression or another kind of root filesystem.
+
+SRC is a directory, a unified tarball, or a split image's metadata tarball followed by its ROOTFS.
+In a directory the files get the daemons' names: FINGERPRINT.tar.xz, or meta-FINGERPRINT.tar.xz
+and FINGERPRINT.squashfs. A FILE of a split image gets its second half as FILE.root.
+
+\b
+Examples:
+  templater image export image.tar.xz out/ --format split --rootfs squashfs
+  templater image export meta.tar.xz rootfs.squashfs image.tar.zst
+"""
+
+
+@click.command(help=HELP)
+@click.argument("files", metavar="SRC [ROOTFS] FILE|DIR", nargs=-1, shell_complete=options.complete_files)
+@packing_options
+@options.limit_option(IMAGE)
+@options.json_option
+def command(files: tuple[str, ...], limits: Given, as_json: bool, **packing: Any) -> int:
+    from ....image.build import build
+    from ....image.contents import open_contents
+
+    if len(files) not in (2, 3):
+        raise UsageError("export takes an image and where to write it", hint="templater image export SRC DIR")
+    *image, target = files
+    epoch = source_date_epoch()
+    contents = open_contents(
+        *image, limits=limits.for_images(), latest=epoch if os.path.isdir(image[0]) else None
+    )
+    with progress("packing") as show:
+        built = build(
+            contents,
+            contents.parts(),
+            target,
+            packing_of(packing, epoch, target),
+            replace=packing["reuse"],
+            progress=show,
+        )
+    report(built, as_json)
+    return 0

@@ -1,0 +1,155 @@
+"""``templater image info``: what an image is and holds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from ....limits import IMAGE, Given
+from ....model.metadata import TRIGGERS
+from ....model.source import printable
+from ... import options, output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ....image.describe import Description, Packed, Target
+
+HELP = """Show what an image is.
+
+That is its format, facts, properties, templates, sizes and fingerprint.
+
+SRC is a directory, a unified tarball, or a split image's metadata tarball, whose second file is
+ROOTFS. Archives are read to their end. Properties that the daemons act on are marked with '!'.
+
+\b
+Examples:
+  templater image info image.tar.xz
+  templater image info metadata.tar.xz rootfs.squashfs --json
+"""
+
+
+@click.command(help=HELP)
+@options.source_argument
+@options.rootfs_argument(required=False)
+@options.limit_option(IMAGE)
+@options.json_option
+def command(src: str, rootfs: str | None, limits: Given, as_json: bool) -> int:
+    from ....image.describe import data, describe
+
+    found = describe(src, rootfs, limits.for_images())
+    if as_json:
+        output.write_json(data(found))
+    else:
+        output.write("\n".join(lines(found)) + "\n")
+    for warning in found.warnings:
+        output.say(f"warning: {warning}")
+    return 0
+
+
+def lines(found: Description) -> Iterator[str]:
+    yield from _pairs(_facts(found))
+    if found.metadata.properties:
+        yield ""
+        yield "Properties:"
+        yield from _properties(found)
+    if found.targets:
+        yield ""
+        yield "Templates:"
+        yield from _matrix(found)
+    if found.unused:
+        yield ""
+        yield f"Used by no rule: {', '.join(map(printable, found.unused))}"
+
+
+def _facts(found: Description) -> Iterator[tuple[str, str]]:
+    kinds = {
+        "metadata": "split image, metadata tarball only",
+        "split": "split image",
+        "unified": "unified image",
+        "directory": "directory",
+        "instance": "instance directory",
+    }
+    metadata = found.metadata
+    yield "Format", kinds[found.layout]
+    for file in found.files:
+        yield "File", _file(file)
+    yield "Root filesystem", found.rootfs or "none"
+    yield "Fingerprint", found.fingerprint or _no_fingerprint(found.layout)
+    yield "Architecture", printable(metadata.architecture) or "missing: the daemons refuse such an image"
+    yield "Created", date(metadata.creation_date) or "missing: the daemons refuse such an image"
+    yield "Expires", date(metadata.expiry_date) or "never"
+
+
+def _no_fingerprint(layout: str) -> str:
+    if layout == "metadata":
+        return "needs the root filesystem too: templater image info METADATA ROOTFS"
+    return "none: only a packed image has one"
+
+
+def _file(file: Packed) -> str:
+    packed = "" if file.compression == "none" else f", {file.compression}"
+    grown = "" if file.unpacked is None else f", {size(file.unpacked)} unpacked"
+    members = "" if file.members is None else f", {file.members} members"
+    return f"{printable(file.path)} ({file.kind}{packed}, {size(file.size)}{grown}{members})"
+
+
+def _properties(found: Description) -> Iterator[str]:
+    from ....image.describe import ENFORCED
+
+    properties = found.metadata.properties
+    width = max(len(name) for name in properties)
+    for name, value in sorted(properties.items()):
+        mark = "!" if name in ENFORCED else " "
+        yield f"{mark} {printable(name):<{width}}  {printable(value)}"
+
+
+def _matrix(found: Description) -> Iterator[str]:
+    extra = [t for target in found.targets for t in target.triggers if t not in TRIGGERS]
+    triggers = [*TRIGGERS, *dict.fromkeys(extra)]
+    rows = [["", *map(printable, triggers), "template", "size", ""]]
+    for target in found.targets:
+        marks = ["x" if trigger in target.triggers else "." for trigger in triggers]
+        bytes_ = "missing" if target.size is None else size(target.size)
+        once = " ".join(_said(target))
+        rows.append([printable(target.path), *marks, printable(target.template) or "none", bytes_, once])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield ("  " + "  ".join(cells)).rstrip()
+
+
+def _said(target: Target) -> Iterator[str]:
+    if target.create_only:
+        yield "create_only"
+    for name in ("mode", "uid", "gid"):
+        if value := getattr(target, name):
+            yield f"{name}={printable(value)}"
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for name, value in pairs:
+        yield f"{name + ':':<17}{value}"
+
+
+def date(seconds: int) -> str:
+    """Empty for 0, which stands for "not said"; out of the calendar's range the number itself."""
+    if not seconds:
+        return ""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
+
+
+def size(number: int) -> str:
+    if number < 1024:
+        return f"{number} B"
+    value = float(number)
+    for unit in ("KiB", "MiB", "GiB"):
+        value /= 1024
+        if value < 1024:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1024:.1f} TiB"

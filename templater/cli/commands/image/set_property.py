@@ -1,0 +1,30 @@
+"""``templater image set-property``: properties changed where they stand in metadata.yaml."""
+
+from __future__ import annotations
+
+import click
+
+from ... import options
+from .edit import edited, metadata_of, pairs_of, rootfs_option, save
+
+HELP = """Set properties of an image.
+
+Only their lines of metadata.yaml change, and the fingerprint.
+
+\b
+Examples:
+  templater image set-property image.tar.xz description="Debian 13, ours"
+  templater image set-property meta.tar.xz os Debian --rootfs rootfs.squashfs
+"""
+
+
+@click.command(help=HELP)
+@options.source_argument
+@click.argument("arguments", metavar="KEY=VALUE… | KEY VALUE", nargs=-1, required=True)
+@rootfs_option
+@options.json_option
+def command(src: str, arguments: tuple[str, ...], rootfs: str | None, as_json: bool) -> int:
+    changes = pairs_of(arguments, what="templater image set-property image.tar.xz")
+    after = edited(metadata_of(src), changes)
+    save(src, {"metadata.yaml": after.data}, rootfs=rootfs, as_json=as_json)
+    return 0

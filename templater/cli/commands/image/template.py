@@ -1,0 +1,319 @@
+"""``templater image template``: an image's templates listed, shown, created, edited and deleted."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ....model.errors import InputError, RefusedError, TemplaterError, UsageError, reason
+from ....model.metadata import TRIGGERS
+from ....model.source import printable
+from ... import options, output
+from .edit import in_editor, metadata_of, rootfs_option, save
+from .info import size
+
+if TYPE_CHECKING:
+    from ....model.metadata import Metadata, Rule
+
+HELP = """List, show, create, edit and delete an image's templates.
+
+Their rules in metadata.yaml come, change and go with them.
+
+SRC is a directory or a tarball, which is packed again with everything else as it is.
+"""
+
+name_argument = click.argument("name", metavar="TEMPLATE")
+
+
+@click.group(help=HELP)
+def command() -> None:
+    pass
+
+
+def rule_options(function: Any) -> Any:
+    """What a rule says beside its path and template."""
+    return options.decorate(
+        click.option("--when", multiple=True, metavar="TRIGGER,…", help=f"{', '.join(TRIGGERS)}."),
+        click.option("--create-only/--no-create-only", default=None, help="Leave a file that exists alone."),
+        click.option("--mode", metavar="MODE", help="Permissions of a new file: 0644."),
+        click.option("--uid", metavar="N", help="Owner of a new file."),
+        click.option("--gid", metavar="N", help="Group of a new file."),
+    )(function)
+
+
+@command.command("list", help="The templates, their sizes, and the paths that their rules write.")
+@options.source_argument
+@options.json_option
+def list_(src: str, as_json: bool) -> int:
+    from ....image.open import open_image
+
+    image = open_image(src)
+    files = image.read_to_end()
+    rules = _metadata(src).rules
+    rows: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "size": file.entry.size if file.entry is not None else 0,
+            "rules": [_rule_data(rule) for rule in rules if rule.template == name],
+        }
+        for name, file in sorted(files.items())
+    ]
+    if as_json:
+        output.write_json(rows)
+        return 0
+    for row in rows:
+        where = "; ".join(map(_rule_text, row["rules"]))
+        output.write(f"{printable(row['name'])}  {size(row['size'])}  {where or 'no rule'}\n")
+    return 0
+
+
+def _rule_data(rule: Rule) -> dict[str, Any]:
+    """The names of metadata.yaml; what the rule leaves to the daemons is empty."""
+    return {
+        "path": rule.path,
+        "when": list(rule.when),
+        "create_only": rule.create_only,
+        "mode": rule.mode,
+        "uid": rule.uid,
+        "gid": rule.gid,
+    }
+
+
+def _rule_text(rule: dict[str, Any]) -> str:
+    facts = [", ".join(map(printable, rule["when"]))]
+    if rule["create_only"]:
+        facts.append("create_only")
+    facts += [f"{name} {printable(rule[name])}" for name in ("mode", "uid", "gid") if rule[name]]
+    return f"{printable(rule['path'])} ({'; '.join(facts)})"
+
+
+@command.command(help="A template's text.")
+@options.source_argument
+@name_argument
+def show(src: str, name: str) -> int:
+    output.write(_read(src, name).decode("utf-8", "surrogateescape"))
+    return 0
+
+
+@command.command(
+    help="""Create a template and the rule that uses it.
+
+The text is taken from --from FILE, from standard input, or from an editor.
+
+\b
+Example:
+  templater image template create ./image motd.tpl /etc/motd --when start
+"""
+)
+@options.source_argument
+@name_argument
+@click.argument("path", metavar="PATH")
+@click.option("--from", "file", metavar="FILE", help="Where the text comes from.")
+@rule_options
+@rootfs_option
+@options.json_option
+def create(
+    src: str,
+    name: str,
+    path: str,
+    file: str | None,
+    rootfs: str | None,
+    as_json: bool,
+    **fields: Any,
+) -> int:
+    from ....image.edit import NewRule, add_rule
+    from ....image.open import open_image
+    from ....planning.resolve import clean
+
+    if not path.strip("/"):
+        raise UsageError(f"'{path}' is no path of a file", hint="the file to write, such as /etc/motd")
+    clean(path)  # what no host would write to is refused here, not at the first start
+    answer = open_image(src).read_templates([name])[name]
+    if answer.error is not None:
+        raise answer.error
+    if answer.entry is not None:
+        raise UsageError(
+            f"there is a template '{printable(name)}' already", hint="templater image template edit"
+        )
+    when = _triggers(fields["when"])
+    if not when:
+        raise UsageError("a rule without --when never runs", hint=f"--when {','.join(TRIGGERS[:3])}")
+    rule = NewRule(
+        path,
+        name,
+        when,
+        bool(fields["create_only"]),
+        fields["uid"] or "",
+        fields["gid"] or "",
+        fields["mode"] or "",
+    )
+    _check(rule.uid, rule.gid, rule.mode)
+    source = add_rule(metadata_of(src), rule)
+    data = _text("", file)
+    _warn(src, name, data)
+    save(src, {"metadata.yaml": source.data}, {f"templates/{name}": data}, rootfs=rootfs, as_json=as_json)
+    return 0
+
+
+@command.command(
+    help="""Change a template's text, or what its rules say.
+
+With --when and the like the rules that use it change, and the text stays. Without, the text is
+taken from --from FILE, from standard input, or from an editor.
+"""
+)
+@options.source_argument
+@name_argument
+@click.option("--from", "file", metavar="FILE", help="Where the text comes from.")
+@click.option("--path", metavar="PATH", help="Only the rule of this path, of several that use the template.")
+@rule_options
+@rootfs_option
+@options.json_option
+def edit(
+    src: str,
+    name: str,
+    file: str | None,
+    path: str | None,
+    rootfs: str | None,
+    as_json: bool,
+    **fields: Any,
+) -> int:
+    before = _read(src, name)
+    changes: dict[str, bytes | None] = {}
+    wanted = _fields(fields)
+    if wanted:
+        changes["metadata.yaml"] = _changed_rules(src, name, path, wanted)
+    if file is not None or not wanted:
+        text = _text(before.decode("utf-8", "surrogateescape"), file)
+        _warn(src, name, text)
+        changes[f"templates/{name}"] = text
+    if changes.get(f"templates/{name}", b"") == before and not wanted:
+        output.say("nothing changed")
+        return 0
+    save(src, changes, rootfs=rootfs, as_json=as_json)
+    return 0
+
+
+@command.command(help="Delete a template and the rules that use it.")
+@options.source_argument
+@name_argument
+@click.option("--force", is_flag=True, help="Several rules may use it.")
+@rootfs_option
+@options.json_option
+def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) -> int:
+    from ....image.edit import remove_rule
+
+    _read(src, name)
+    source = metadata_of(src)
+    paths = [rule.path for rule in _metadata(src).rules if rule.template == name]
+    if len(paths) > 1 and not force:
+        raise RefusedError(
+            f"{len(paths)} rules use '{printable(name)}': {', '.join(map(printable, paths))}",
+            hint="--force deletes them all",
+        )
+    changes: dict[str, bytes | None] = {f"templates/{name}": None}
+    for path in dict.fromkeys(paths):
+        source = remove_rule(source, path)
+        changes["metadata.yaml"] = source.data
+    save(src, changes, rootfs=rootfs, as_json=as_json)
+    return 0
+
+
+def _metadata(src: str) -> Metadata:
+    from ....parsing.metadata_yaml import read_metadata
+
+    return read_metadata(metadata_of(src))
+
+
+def _read(src: str, name: str) -> bytes:
+    from ....image.open import open_image
+
+    answer = open_image(src).read_templates([name])[name]
+    if answer.error is not None:
+        raise answer.error
+    if answer.data is None:
+        raise InputError(
+            f"'{src}' has no template '{printable(name)}'", hint=f"templater image template list {src}"
+        )
+    return answer.data
+
+
+def _changed_rules(src: str, name: str, path: str | None, fields: dict[str, Any]) -> bytes:
+    from ....image.edit import change_rule
+
+    source = metadata_of(src)
+    paths = [
+        rule.path for rule in _metadata(src).rules if rule.template == name and path in (None, rule.path)
+    ]
+    if not paths:
+        raise UsageError(f"no rule uses '{printable(name)}'" + (f" for '{printable(path)}'" if path else ""))
+    for each in dict.fromkeys(paths):
+        source = change_rule(source, each, fields)
+    return source.data
+
+
+def _fields(options_: dict[str, Any]) -> dict[str, Any]:
+    fields = {
+        name: options_[name] for name in ("create_only", "mode", "uid", "gid") if options_[name] is not None
+    }
+    when = _triggers(options_["when"])
+    if when:
+        fields["when"] = when
+    _check(fields.get("uid", ""), fields.get("gid", ""), fields.get("mode", ""))
+    return fields
+
+
+def _triggers(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Any word is a trigger to the daemons, and one that never comes is most likely a slip."""
+    triggers = tuple(part for value in values for part in value.split(",") if part)
+    for trigger in triggers:
+        if trigger not in TRIGGERS:
+            raise UsageError(f"'{trigger}' is not a trigger", hint=f"there are {', '.join(TRIGGERS)}")
+    return triggers
+
+
+def _check(uid: str, gid: str, mode: str) -> None:
+    for what, value in (("uid", uid), ("gid", gid)):
+        if value and not (value.isascii() and value.isdigit() and int(value) < 2**32 - 1):
+            raise UsageError(f"'{value}' is not a {what}")
+    octal = set(mode) <= set("01234567")
+    if octal and len(mode) == 4 and mode[0] != "0":
+        raise UsageError(
+            f"'{mode}' is no octal mode to the daemons: four digits without a 0 in front are decimal",
+            hint="a rule sets permissions only, three digits such as 0755: no setuid, setgid or sticky bit",
+        )
+    if mode and not (octal and len(mode) in (3, 4)):
+        raise UsageError(f"'{printable(mode)}' is not a mode", hint="three octal digits: 0644")
+
+
+def _warn(src: str, name: str, data: bytes) -> None:
+    """A template that the daemons can't compile is better said now than by a failing start."""
+    from ....model.hosts import INCUS
+    from ....model.source import Source
+    from ....pongo2 import compile
+    from ....pongo2.dialect import DIALECTS
+
+    try:
+        compile(Source(f"{src}/templates/{name}", data), DIALECTS[INCUS.dialect])
+    except TemplaterError as error:
+        output.say(f"warning: {error.explain()}")
+
+
+def _text(before: str, file: str | None) -> bytes:
+    if file is not None:
+        try:
+            with open(file, "rb") as source:
+                return source.read()
+        except OSError as error:
+            raise InputError(f"'{file}' can't be read: {reason(error)}") from error
+    if not sys.stdin.isatty():
+        data = sys.stdin.buffer.read()
+        if not data:
+            raise UsageError("standard input is empty", hint="for an empty template: --from /dev/null")
+        return data
+    edited = in_editor(before, ".tpl")
+    if edited is None:
+        raise UsageError("the editor saved nothing: the image is as it was")
+    return edited.encode("utf-8", "surrogateescape")

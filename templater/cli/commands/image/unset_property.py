@@ -1,0 +1,28 @@
+"""``templater image unset-property``: properties taken out of metadata.yaml."""
+
+from __future__ import annotations
+
+import click
+
+from ... import options
+from .edit import edited, metadata_of, rootfs_option, save
+
+HELP = """Take properties out of an image.
+
+Only their lines of metadata.yaml go, and the fingerprint changes.
+
+\b
+Example:
+  templater image unset-property image.tar.xz serial variant
+"""
+
+
+@click.command(help=HELP)
+@options.source_argument
+@click.argument("names", metavar="KEY…", nargs=-1, required=True)
+@rootfs_option
+@options.json_option
+def command(src: str, names: tuple[str, ...], rootfs: str | None, as_json: bool) -> int:
+    after = edited(metadata_of(src), dict.fromkeys(names))
+    save(src, {"metadata.yaml": after.data}, rootfs=rootfs, as_json=as_json)
+    return 0

@@ -1,0 +1,121 @@
+"""``templater publish``: an image from a container."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from ...model.errors import UsageError
+from ...model.source import printable
+from .. import options, output
+from ..progress import progress
+from .image.build import packing_of, packing_options, report, seconds_of, source_date_epoch
+from .image.edit import pairs_of
+from .unpack import ids_of
+
+HELP = """Make an image of a container, as `incus publish` does.
+
+It has the container's root filesystem, metadata.yaml and templates, with architecture and creation
+date set. DIR is an instance directory or an LXC container's (/var/lib/lxc/NAME); DIR/SNAPSHOT is one of its
+snapshots. Owners are shifted back to what the container sees. Properties that describe the base
+image's build (description, serial, name, label, version, type) are dropped, unless set anew,
+kept with --keep, or kept when asked on a terminal.
+
+\b
+Examples:
+  templater publish /var/lib/templater/web1 -o web.tar.gz os=Debian
+  templater publish /var/lib/lxc/web1/snap0 -o out/ --keep serial
+"""
+
+
+@click.command(help=HELP)
+@click.argument("source", metavar="DIR[/SNAPSHOT]", shell_complete=options.complete_files)
+@click.argument("properties", metavar="[KEY=VALUE]…", nargs=-1)
+@click.option("-o", "--output", "target", required=True, metavar="FILE|DIR", help="Where to write it.")
+@packing_options
+@click.option("--expire", metavar="DATE", help="When the image expires: RFC 3339, or seconds since 1970.")
+@click.option("--keep", multiple=True, metavar="KEY", help="Keep this property of the base image.")
+@click.option(
+    "--idmap",
+    "ranges",
+    multiple=True,
+    metavar="[u:|g:]INSIDE:OUTSIDE:COUNT",
+    help="Where its ids lie on disk. Without it the owner of rootfs stands for root.",
+)
+@click.option("--force", is_flag=True, help="Although it is running.")
+@options.json_option
+def command(
+    source: str,
+    properties: tuple[str, ...],
+    target: str,
+    expire: str | None,
+    keep: tuple[str, ...],
+    ranges: tuple[str, ...],
+    force: bool,
+    as_json: bool,
+    **packing: Any,
+) -> int:
+    from ...image.build import build, check_parts
+    from ...image.publish import find, publication, refuse_running
+
+    path = find(source)
+    if not force:
+        refuse_running(path)
+    refuse_unknown(path, keep)
+    epoch = source_date_epoch()
+    said = pairs_of(properties, what="templater publish web1 -o web1.tar.gz")
+    found = publication(
+        path,
+        now=int(time.time()) if epoch is None else epoch,
+        properties=said,
+        keep=(*keep, *asked(path, said, keep)),
+        expiry=None if expire is None else seconds_of(expire),
+        ids=ids_of(ranges) if ranges else None,
+        latest=epoch,
+    )
+    for missing in check_parts(found.parts):
+        output.say(f"warning: {missing}")
+    if found.dropped:
+        output.say(f"dropped properties of the base image: {', '.join(found.dropped)}; --keep keeps them")
+    with progress("packing") as show:
+        built = build(
+            found.contents,
+            found.parts,
+            target,
+            packing_of(packing, epoch, target),
+            replace=packing["reuse"],
+            progress=show,
+        )
+    report(built, as_json)
+    return 0
+
+
+def refuse_unknown(path: str, keep: tuple[str, ...]) -> None:
+    """A name that can't be kept is a slip."""
+    from ...image.publish import properties_of
+
+    known = properties_of(path)
+    for name in keep:
+        if name not in known:
+            raise UsageError(
+                f"the base image has no property '{printable(name)}' to keep",
+                hint=f"it has {', '.join(map(printable, known)) or 'none'}",
+            )
+
+
+def asked(path: str, said: dict[str, str], keep: tuple[str, ...]) -> list[str]:
+    """What a person at a terminal wants kept of what describes the base image."""
+    from ...image.publish import stale_of
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return []
+    return [
+        name
+        for name, value in stale_of(path).items()
+        if name not in said
+        and name not in keep
+        and click.confirm(f"keep the base image's {name} '{printable(value)}'?", err=True)
+    ]

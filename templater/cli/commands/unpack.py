@@ -1,0 +1,208 @@
+"""``templater unpack``: an instance directory from an image."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from ...limits import IMAGE, Given
+from ...model.errors import TemplaterError, UsageError
+from ...model.source import printable
+from .. import options, output
+from ..progress import progress
+
+if TYPE_CHECKING:
+    from ...image.unpack import Policy, Unpacked
+    from ...model.instance import Instance
+    from ...rootfs.directory import IdMap
+
+HELP = """Unpack an image into an instance directory.
+
+It has rootfs, metadata.yaml, templates and instance.yaml. The create trigger is left pending, so the
+next start runs it.
+
+IMAGE is a directory or a unified tarball; of a split image, give its metadata tarball and its
+ROOTFS (a tarball or squashfs). DIR must not exist, or be empty; it appears whole or not at all.
+
+What could harm this machine is left out and listed: devices and fifos, setuid and setgid bits and
+file capabilities, ACLs and trusted attributes. --keep or --trusted keep them.
+
+\b
+Examples:
+  templater unpack image.tar.xz web1 --name web1 -c user.role=web
+  templater unpack meta.tar.xz rootfs.squashfs web1 --idmap 0:100000:65536
+"""
+
+
+@click.command(help=HELP)
+@click.argument("files", metavar="IMAGE [ROOTFS] DIR", nargs=-1, shell_complete=options.complete_files)
+@options.instance_options
+@click.option(
+    "--idmap",
+    "ranges",
+    multiple=True,
+    metavar="[u:|g:]INSIDE:OUTSIDE:COUNT",
+    help="Where the container's ids lie on disk; several add up. Without u: or g: for users and groups.",
+)
+@click.option(
+    "--keep", multiple=True, type=click.Choice(["devices", "setuid", "xattrs"]), help="Keep what is left out."
+)
+@click.option("--trusted", is_flag=True, help="Keep all of it: whoever made the image may harm this machine.")
+@options.limit_option(IMAGE)
+def command(
+    files: tuple[str, ...],
+    instance: options.Description,
+    ranges: tuple[str, ...],
+    keep: tuple[str, ...],
+    trusted: bool,
+    limits: Given,
+) -> int:
+    from ...image.contents import open_contents
+    from ...image.fingerprint import fingerprint
+    from ...image.unpack import unpack
+    from ...instances.directory import Notebook, State
+    from ...model.instance import require_name
+
+    if len(files) not in (2, 3):
+        raise UsageError("unpack takes an image and a directory", hint="templater unpack IMAGE [ROOTFS] DIR")
+    *image, target = files
+    contents = open_contents(*image, limits=limits.for_images())
+    parts = contents.parts()
+    described = described_by(instance, parts[0].data)
+    require_name(described.name)
+    packed = not os.path.isdir(image[0])
+    known_as = fingerprint(*image) if packed else os.path.abspath(image[0])
+
+    def finish(path: str) -> None:
+        write_instance(path, described)
+        with Notebook(path) as notebook:
+            notebook.remember(State(pending="create", name=described.name, image=known_as))
+
+    with progress("unpacking") as show:
+        done = unpack(
+            contents,
+            parts,
+            target,
+            policy=_policy(keep, trusted),
+            ids=ids_of(ranges),
+            finish=finish,
+            progress=show,
+        )
+    output.say(f"{target}: {done.members} files; the create trigger is pending")
+    _say_left_out(done)
+    _compile(target)
+    return 0
+
+
+def _compile(path: str) -> None:
+    """What a hook would compile at the first start is compiled now; what fails is only said: it is no reason
+    to be without the directory."""
+    from ...hooks.render_job import fill
+
+    try:
+        fill(path)
+    except TemplaterError as error:
+        output.say(f"warning: {error.explain()}")
+
+
+def described_by(description: options.Description, metadata: bytes) -> Instance:
+    """The instance of the command line, with what the daemons take from the image at its creation."""
+    from ...model.instance import Instance
+    from ...model.source import Source
+    from ...parsing.metadata_yaml import read_metadata
+
+    instance = description.read()
+    for note in instance.notes:
+        output.say(f"note: {note}")
+    if instance.is_vm:
+        raise UsageError("a virtual machine's image has no root filesystem to unpack")
+    image = read_metadata(Source("metadata.yaml", metadata))
+    # Incus: internal/server/instance/drivers, image.* keys from the image's properties
+    config = {f"image.{name}": value for name, value in sorted(image.properties.items())}
+    return Instance(
+        instance.name,
+        instance.type,
+        instance.architecture if description.file else image.architecture or instance.architecture,
+        instance.ephemeral,
+        {**config, **instance.expanded_config()},
+        instance.expanded_devices(),
+    )
+
+
+def write_instance(path: str, instance: Instance) -> None:
+    """instance.yaml, readable by its owner alone: cloud-init bodies hold passwords."""
+    import yaml
+
+    from ...instances.directory import INSTANCE, write_whole
+    from ...rootfs.confined import Root
+
+    value = {
+        "name": instance.name,
+        "type": instance.type,
+        "architecture": instance.architecture,
+        "ephemeral": instance.ephemeral,
+        "config": dict(instance.config),
+        "devices": {name: dict(device) for name, device in instance.devices.items()},
+    }
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=2**20)
+    with Root(path) as root, root.directory("/") as top:
+        write_whole(top, INSTANCE, text.encode("utf-8", "surrogateescape"))
+
+
+def _policy(keep: tuple[str, ...], trusted: bool) -> Policy:
+    from ...image.unpack import Policy
+
+    owners = os.geteuid() == 0
+    if not owners:
+        output.say("note: not run as root: everything will belong to you, devices can't be made")
+    return Policy(
+        special=owners and (trusted or "devices" in keep),
+        privileges=trusted or "setuid" in keep,
+        xattrs=trusted or "xattrs" in keep,
+        owners=owners,
+    )
+
+
+def ids_of(ranges: tuple[str, ...]) -> IdMap:
+    from ...rootfs.directory import IDENTITY, IdMap
+
+    if not ranges:
+        return IDENTITY
+    uids, gids = [], []
+    for text in ranges:
+        which, numbers = id_range(text)
+        if which in ("u", "b"):
+            uids.append(numbers)
+        if which in ("g", "b"):
+            gids.append(numbers)
+    return IdMap(tuple(uids), tuple(gids))
+
+
+def id_range(text: str) -> tuple[str, tuple[int, int, int]]:
+    """``[u:|g:|b:]INSIDE:OUTSIDE:COUNT``; blanks do for colons, as LXC writes it."""
+    which, *numbers = text.replace(":", " ").split()
+    if which.isdecimal():
+        which, numbers = "b", [which, *numbers]
+    if which not in ("u", "g", "b") or len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
+        raise UsageError(
+            f"'{text}' is no range of ids", hint="for example: --idmap 0:100000:65536, or 'u 0 100000 65536'"
+        )
+    inside, outside, count = map(int, numbers)
+    return which, (inside, outside, count)
+
+
+def _say_left_out(done: Unpacked) -> None:
+    said = (
+        ("devices and fifos left out", done.left_out, "devices"),
+        ("without their setuid bits or capabilities", done.without_privileges, "setuid"),
+        ("without some extended attributes", done.without_xattrs, "xattrs"),
+    )
+    for what, names, keep in said:
+        unique = list(dict.fromkeys(names))
+        if unique:
+            shown = ", ".join("/" + printable(name) for name in unique[:3]) + (
+                ", …" if len(unique) > 3 else ""
+            )
+            output.say(f"{what}: {len(unique)} ({shown}); --keep {keep} keeps them")

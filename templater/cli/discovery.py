@@ -1,0 +1,61 @@
+"""Find commands by file name: ``cli/commands/preview.py`` is ``templater preview``."""
+
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import click
+
+#: what people call a command elsewhere
+ALIASES = {"render": "preview"}
+
+
+class Commands(click.Group):
+    """A group whose commands are the modules and packages of ``package`` that define ``command``.
+
+    Each is imported when the user asks for it.
+    """
+
+    def __init__(self, name: str, package: str, **attributes: Any) -> None:
+        super().__init__(name, **attributes)
+        self.package = package
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name in self._names() if self.get_command(ctx, name) is not None]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        stem = ALIASES.get(cmd_name, cmd_name).replace("-", "_")
+        if not stem.isidentifier() or stem.startswith("_") or find_spec(f"{self.package}.{stem}") is None:
+            return None
+        found = getattr(import_module(f"{self.package}.{stem}"), "command", None)
+        return found if isinstance(found, click.Command) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"no such command '{args[0]}'{self._suggestion(ctx, args[0])}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as gone:
+            # click would turn it into exit code 1, which means "would change" here
+            raise ReaderGone from gone
+
+    def _names(self) -> Iterator[str]:
+        for module in pkgutil.iter_modules(import_module(self.package).__path__):
+            yield module.name.replace("_", "-")
+
+    def _suggestion(self, ctx: click.Context, name: str) -> str:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, [*self.list_commands(ctx), *ALIASES], n=1)
+        return f"; did you mean '{near[0]}'?" if near else ""
+
+
+class ReaderGone(Exception):
+    """Whoever read our standard output has closed it."""

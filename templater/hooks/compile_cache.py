@@ -1,0 +1,195 @@
+"""Compilations kept between runs: parsed metadata and generated code, as bytes that only a child interprets.
+
+Unmarshalling is executing, so the directory is the boundary of trust: it belongs to this user and
+nobody else may enter it, and it is reached by descriptor. An entry says what it was made of; anything
+odd about it means that there is none.
+"""
+
+import sys
+
+from .. import __version__
+from ..instances.directory import directory_of_ours, write_whole
+from ..model.errors import TemplaterError
+from ..oslite import dirname, join, os, stat
+from ..rootfs.confined import Directory, Root, read_descriptor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+MAGIC = b"templater kept 1"
+MAX_ENTRY = 32 << 20
+
+#: how many entries a directory holds, and how many bytes, before the oldest go
+MOST_ENTRIES = 512
+MOST_BYTES = 256 << 20
+
+#: bytes of a key
+_DIGEST = 24
+
+#: what was compiled is only as good as what compiled it
+COMPILER = (
+    "pongo2/template.py",
+    "pongo2/codegen/compiler.py",
+    "pongo2/codegen/emit.py",
+    "pongo2/syntax/parser.py",
+    "pongo2/runtime.py",
+    "pongo2/values.py",
+)
+
+
+class Kept:
+    """An entry: the modules that its code imports, and the bytes."""
+
+    __slots__ = ("modules", "payload")
+
+    def __init__(self, modules: "tuple[str, ...]", payload: bytes) -> None:
+        self.modules = modules
+        self.payload = payload
+
+
+class Store:
+    """A directory of entries."""
+
+    __slots__ = ("_directory",)
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def close(self) -> None:
+        self._directory.close()
+
+    def load(self, name: str, key: str) -> "Kept | None":
+        try:
+            data = self._read(f"{name}-{key}")
+        except (OSError, TemplaterError):
+            return None
+        return None if data is None else decode(data, key)
+
+    def _read(self, name: str) -> "bytes | None":
+        fd = self._directory.open(name)
+        try:
+            status = os.fstat(fd)
+            private = status.st_uid == os.geteuid() and not status.st_mode & 0o077 and status.st_nlink == 1
+            return read_descriptor(fd, MAX_ENTRY, name) if private and stat.S_ISREG(status.st_mode) else None
+        finally:
+            os.close(fd)
+
+    def save(self, name: str, key: str, kept: Kept) -> None:
+        """Keep an entry. A cache that can't be written is none, not an error."""
+        data = encode(kept, key)
+        if len(data) > MAX_ENTRY:  # nobody would read it
+            return
+        try:
+            write_whole(self._directory, f"{name}-{key}", data, sync=False)
+            self._forget_oldest()
+        except (OSError, TemplaterError):  # OSError: another hook forgot the same one first
+            return
+
+    def _forget_oldest(self) -> None:
+        aged = []
+        for name in filter(is_entry, self._directory.listdir()):
+            status = self._directory.lstat(name)
+            if status is not None and stat.S_ISREG(status.st_mode):
+                aged.append((status.st_mtime_ns, name, status.st_size))
+        room = MOST_BYTES
+        for place, (_, name, size) in enumerate(sorted(aged, reverse=True)):
+            room -= size
+            if place >= MOST_ENTRIES or room < 0:
+                self._directory.unlink(name)
+
+
+def open_store(path: str) -> "Store | None":
+    """A cache directory shared by several instances, made when missing; None when it is not ours alone."""
+    from os import makedirs
+
+    try:
+        makedirs(path, 0o700, exist_ok=True)
+        with Root(path) as root:
+            directory = directory_of_ours(root.directory("/"))
+    except (OSError, TemplaterError):
+        return None
+    return None if directory is None else Store(directory)
+
+
+def key(parts: "Iterable[bytes]") -> str:
+    """A name for these bytes, in this order, as this interpreter and this templater would compile them."""
+    digest = _blake2b()
+    for part in (*_stamp(), *parts):
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    name: str = digest.hexdigest()
+    return name
+
+
+def is_entry(name: str) -> bool:
+    """Whether a file is called as ``save`` calls one: whoever names a directory for a cache may have files of
+    his own in it, which are not ours to forget."""
+    digest = name.removesuffix(".new").rpartition("-")[2]
+    return len(digest) == 2 * _DIGEST and not digest.strip("0123456789abcdef")
+
+
+def encode(kept: Kept, key: str) -> bytes:
+    rest = b"\n".join((compiled_by(), " ".join(kept.modules).encode(), kept.payload))
+    return b"\n".join((MAGIC, key.encode(), _blake2b(rest).hexdigest().encode(), rest))
+
+
+def decode(data: bytes, key: str) -> "Kept | None":
+    """The entry, or None: truncated, of another key, made by another Jinja2, or no entry at all."""
+    parts = data.split(b"\n", 3)
+    if len(parts) != 4:
+        return None
+    magic, its_key, digest, rest = parts
+    if magic != MAGIC or its_key != key.encode() or digest != _blake2b(rest).hexdigest().encode():
+        return None
+    compiler, modules, payload = rest.split(b"\n", 2)
+    if not _still_there(compiler):
+        return None
+    names = tuple(modules.decode("ascii", "replace").split())
+    return Kept(names, payload) if all(is_ours(name) for name in names) else None
+
+
+def is_ours(module: str) -> bool:
+    return module.startswith("templater.pongo2.") and module.replace(".", "").replace("_", "").isalnum()
+
+
+def compiled_by() -> bytes:
+    """Jinja2's place and age: its code generator made this. Looking at it costs one system call."""
+    for finder in sys.meta_path:
+        spec = finder.find_spec("jinja2", None)
+        if spec is not None and spec.origin:
+            return b"%s %s" % (_age(spec.origin), spec.origin.encode("utf-8", "surrogateescape"))
+    return b"- "
+
+
+def _still_there(compiler: bytes) -> bool:
+    age, _, path = compiler.partition(b" ")
+    return age == _age(path.decode("utf-8", "surrogateescape"))
+
+
+def _age(path: str) -> bytes:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return b"-"
+    return b"%d.%d" % (status.st_mtime_ns, status.st_size)
+
+
+def _stamp() -> "tuple[bytes, ...]":
+    here = dirname(dirname(__file__))
+    tag = sys.implementation.cache_tag or sys.implementation.name
+    return (
+        __version__.encode(),
+        b"%x %s" % (sys.hexversion, tag.encode()),
+        *(_age(join(here, name)) for name in COMPILER),
+    )
+
+
+def _blake2b(data: bytes = b"") -> "Any":
+    # hashlib costs three milliseconds to import: it asks OpenSSL for everything that it has
+    try:
+        from _blake2 import blake2b
+    except ImportError:
+        from hashlib import blake2b
+    return blake2b(data, digest_size=_DIGEST)

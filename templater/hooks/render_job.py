@@ -1,0 +1,565 @@
+"""An image's templates rendered for an instance inside the child, and read back outside it.
+
+The child gets bytes and answers with texts; metadata.yaml and instance.yaml are parsed in it too.
+Handed a kept compilation it loads no parser and no compiler. When that run fails in any way, a
+second child starts from the sources, finds the exact place of the error, and its answer counts.
+"""
+
+import marshal
+import sys
+
+from ..model import errors
+from ..model.errors import LimitError, RefusedError, TemplateError, TemplaterError
+from ..model.instance import Instance, Profile
+from ..model.lifecycle import passes
+from ..model.metadata import Metadata, Rule
+from ..model.source import Source, Span, printable
+from ..sandbox.child import Bounds, ChildFailure, start
+from .compile_cache import Kept, is_ours, key
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import CodeType
+    from typing import Any
+
+    from ..limits import Given
+    from ..model.entry import TemplateFile
+    from ..model.hosts import Host
+    from ..rendering.render import Rendering
+    from ..sandbox.child import Child, Record, Send
+    from .compile_cache import Store
+
+#: where the daemons keep the pending trigger
+PENDING = "volatile.apply_template"
+
+#: a trigger of which no rule has heard: everything is compiled, nothing rendered
+COMPILE = ""
+
+IMAGE = "image"
+INSTANCE = "instance"
+
+#: what a run needs that parses and compiles; everything that a later import might want is here,
+#: because the locked child can open no file
+COLD = (
+    "parsing.metadata_yaml",
+    "parsing.instance_yaml",
+    "rendering.render",
+    "rendering.context",
+    "pongo2.template",
+    "pongo2.runtime",
+    "pongo2.daemon_context",
+)
+WARM = ("rendering.render", "rendering.context", "pongo2.runtime", "pongo2.daemon_context")
+
+
+class Job:
+    """What is to be rendered: sources as read, and what the runtime says of the instance.
+
+    Without ``triggers`` it is the instance's configuration that says which one is pending.
+    """
+
+    __slots__ = (
+        "clock", "config", "dialect", "host", "instance", "keep", "kept", "limits", "metadata",
+        "name", "seed", "templates", "triggers",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        metadata: Source,
+        templates: "Mapping[str, TemplateFile]",
+        instance: "Source | None",
+        triggers: "tuple[str, ...]",
+        host: "Host",
+        *,
+        name: str = "",
+        config: "Mapping[str, str] | None" = None,
+        dialect: str = "",
+        clock: "Any" = None,
+        seed: "Any" = None,
+        limits: "Given | None" = None,
+    ) -> None:
+        self.metadata = metadata
+        self.templates = templates
+        self.instance = instance
+        self.triggers = triggers
+        self.host = host
+        self.name = name
+        self.config: Mapping[str, str] = {} if config is None else config
+        self.dialect = dialect or host.dialect
+        self.clock = clock
+        self.seed = seed
+        self.limits = limits
+        #: whether there is anybody to keep what is compiled
+        self.keep = False
+        self.kept: dict[str, Kept] = {}
+
+    def source(self, name: str) -> "Source | None":
+        """The source that an error of the child speaks of."""
+        for source in (self.metadata, self.instance):
+            if source is not None and source.name == name:
+                return source
+        file = self.templates.get(name.removeprefix("templates/"))
+        return Source(name, file.data) if file is not None and file.data is not None else None
+
+
+class Answer:
+    """What came back: the rules that are due, one rendering each, and entries for the cache."""
+
+    __slots__ = ("instance", "kept", "metadata", "renderings", "triggers")
+
+    def __init__(self, metadata: Metadata, instance: Instance) -> None:
+        self.triggers: tuple[str, ...] = ()
+        self.metadata = metadata
+        self.instance = instance
+        self.renderings: list[Rendering] = []
+        self.kept: dict[str, Kept] = {}
+
+    @property
+    def failed(self) -> bool:
+        return any(rendering.error is not None for rendering in self.renderings)
+
+
+# --- outside -----------------------------------------------------------------------------------
+
+
+def keys(job: Job, *, in_child: bool) -> "dict[str, str]":
+    """The names under which a job's compilations are kept.
+
+    What a child compiled is never run outside one: the two do not share entries.
+    """
+    kind = b"child" if in_child else b"here"
+    parts = [kind, job.dialect.encode(), job.host.yaml.encode(), job.metadata.data]
+    for name, file in sorted(job.templates.items()):
+        parts += (name.encode("utf-8", "surrogateescape"), b"" if file.data is None else b"=" + file.data)
+    found = {IMAGE: key(parts)}
+    if job.instance is not None:
+        # a description without a name takes its file's, unless the runtime gives one
+        stem = "" if job.name else job.instance.name
+        # and one image's child leaves nothing for another's in a cache that they share
+        image = found[IMAGE].encode()
+        found[INSTANCE] = key((kind, image, stem.encode("utf-8", "surrogateescape"), job.instance.data))
+    return found
+
+
+class Run:
+    """A rendering under way: between ``begin`` and ``finish`` the caller may do something else."""
+
+    __slots__ = ("bounds", "child", "job", "keys", "store")
+
+    def __init__(self, job: Job, store: "Store | None", bounds: "Bounds | None", *, in_child: bool) -> None:
+        self.job = job
+        self.store = store
+        self.bounds = bounds
+        self.keys: dict[str, str] = {}
+        self.child: Child | None = None
+        job.keep = store is not None
+        if store is not None:
+            self.keys = keys(job, in_child=in_child)
+            for name, its_key in self.keys.items():
+                kept = store.load(name, its_key)
+                if kept is not None:
+                    job.kept[name] = kept
+        if in_child:
+            self.child = self.fork()
+
+    @property
+    def warm(self) -> bool:
+        return IMAGE in self.job.kept and (INSTANCE in self.job.kept or self.job.instance is None)
+
+    def fork(self) -> "Child":
+        return start(lambda: prepare(self.job), lambda send: render(self.job, send), self.bounds)
+
+    def finish(self) -> Answer:
+        answer = self.finish_warm() if self.warm else None
+        if answer is None:
+            answer = self.finish_cold()
+        return answer
+
+    def finish_warm(self) -> "Answer | None":
+        """None when anything at all went wrong that compiling anew might explain or heal."""
+        try:
+            answer = self.collect()
+        except LimitError:
+            raise
+        except TemplaterError:
+            answer = None
+        if answer is not None and not answer.failed:
+            return answer
+        self.restart()
+        return None
+
+    def restart(self) -> None:
+        self.job.kept.clear()
+        if self.child is not None:
+            self.child.close()
+            self.child = self.fork()
+
+    def anew(self) -> Answer:
+        """From the sources, whatever is kept."""
+        self.restart()
+        return self.finish_cold()
+
+    def finish_cold(self) -> Answer:
+        answer = self.collect()
+        if self.store is not None:
+            for name, kept in answer.kept.items():
+                self.store.save(name, self.keys[name], kept)
+        return answer
+
+    def collect(self) -> Answer:
+        if self.child is not None:
+            return read_answer(self.job, self.child.answer())
+        records: list[Record] = []
+        try:  # nothing has to be imported beforehand where files can be opened
+            render(self.job, lambda fields: records.append(list(fields)))
+        except Exception as error:
+            if isinstance(error, TemplaterError) or not self.warm:
+                raise
+            raise ChildFailure(f"the kept compilation does not run: {error}") from None
+        return read_answer(self.job, records)
+
+    def close(self) -> None:
+        if self.child is not None:
+            self.child.close()
+
+
+def fill(path: str, cache: str = "", dialect: str = "") -> "dict[str, Kept]":
+    """Compile what a directory holds and keep it; gives back what was kept.
+
+    It is done by the child, as a hook would do it. Errors of the templates are raised: what fails
+    to compile is not kept.
+    """
+    from ..instances.directory import InstanceDirectory, Notebook
+    from ..model.hosts import NONE
+    from .compile_cache import Store, open_store
+
+    with InstanceDirectory(path) as directory:
+        job = Job(
+            directory.read_metadata(), directory.read_templates(), directory.read_instance(),
+            (COMPILE,), NONE, dialect=dialect,
+        )  # fmt: skip
+    notebook = None if cache else Notebook(path)
+    try:
+        held = None if notebook is None else notebook.cache()
+        store = Store(held) if held is not None else open_store(cache) if cache else None
+        if store is None:
+            raise RefusedError(
+                f"the cache of '{cache or path}' is not this user's alone",
+                hint="it has to be mode 0700 and yours",
+            )
+        run = Run(job, store, None, in_child=True)
+        try:
+            return dict(job.kept) if run.warm else run.finish().kept
+        finally:
+            run.close()
+    finally:
+        if notebook is not None:
+            notebook.close()
+
+
+# --- inside ------------------------------------------------------------------------------------
+
+
+def prepare(job: Job) -> None:
+    """Import what the job needs, while files can still be opened."""
+    names = list(COLD)
+    if IMAGE in job.kept:
+        modules = job.kept[IMAGE].modules
+        names = [*WARM, *(name.removeprefix("templater.") for name in modules if is_ours(name))]
+    if job.instance is not None and INSTANCE not in job.kept and names[: len(WARM)] == list(WARM):
+        names.append("parsing.instance_yaml")
+    for name in names:
+        __import__(f"templater.{name}")
+    if names[0] == COLD[0]:
+        _import_all("pongo2")
+        from ..pongo2 import compile as compile_template
+        from ..pongo2.dialect import DIALECTS
+        from ..pongo2.library import library_for
+
+        library_for(DIALECTS[job.dialect]).load()
+        compile_template("{{ a }}")  # should a later Jinja2 load more of itself for that, it does so now
+    if "parsing.instance_yaml" in names:
+        # what is imported for some texts only: for what isn't printable, for a guess at what was meant, and
+        # for JSON, which has to be run because being found is not enough where it is postponed
+        __import__("encodings.unicode_escape")
+        __import__("difflib")
+        from json import loads  # noqa: F401
+    _load_timezone()
+
+
+def _import_all(package: str) -> None:
+    """Every module of a package, for what is imported lazily in it."""
+    from pkgutil import walk_packages
+
+    parent = sys.modules[f"templater.{package}"]
+    for found in walk_packages(parent.__path__, f"{parent.__name__}."):
+        if not found.name.endswith("__main__"):
+            __import__(found.name)
+
+
+def _load_timezone() -> None:
+    """The C library reads /etc/localtime once; templates may ask for the time of day."""
+    from time import localtime
+
+    localtime()
+
+
+def render(job: Job, send: "Send") -> None:
+    """Parse, render, and send what came of it; an error of the user's is an answer too."""
+    try:
+        instance = _instance(job, send)
+        metadata, codes = _image(job, send)
+        if not job.triggers:
+            job.triggers = passes(instance.expanded_config().get(PENDING, ""))
+        renderings = _renderings(job, metadata, instance, codes)
+    except TemplaterError as error:
+        send((b"error", *error_fields(error)))
+        return
+    send((b"instance", _bytes(instance.name), _bytes(instance.type), *map(_bytes, job.triggers)))
+    indices: dict[int, bytes] = {}
+    for rendering in renderings:
+        number = indices.get(id(rendering.rule))
+        if number is None:
+            number = indices[id(rendering.rule)] = b"%d" % len(indices)
+            send((b"rule", *_rule_fields(rendering.rule)))
+        trigger = _bytes(rendering.trigger)
+        if rendering.error is not None:
+            send((b"fail", number, trigger, *error_fields(_redacted(rendering.error, instance))))
+        else:
+            send((b"text", number, trigger, rendering.content or b""))
+
+
+def _redacted(error: TemplaterError, instance: Instance) -> TemplaterError:
+    """Hooks write errors into logs, and pongo2's words may quote the value that a filter was given."""
+    again = type(error)(
+        instance.redacted(error.message),
+        error.span,
+        error.hint,
+        tuple(instance.redacted(note) for note in error.notes),
+    )
+    if isinstance(error, TemplateError) and isinstance(again, TemplateError) and error.pongo2_error:
+        again.pongo2_error = instance.redacted(error.pongo2_error)
+    return again
+
+
+def _renderings(
+    job: Job, metadata: Metadata, instance: Instance, codes: "Mapping[str, CodeType] | None"
+) -> "list[Rendering]":
+    from ..rendering.render import render as render_rules
+
+    def run(codes: "Mapping[str, CodeType] | None") -> "list[Rendering]":
+        return render_rules(
+            metadata, job.templates, instance, job.triggers, job.host,
+            dialect=job.dialect, clock=job.clock, seed=job.seed, codes=codes,
+            limits=None if job.limits is None else job.limits.for_rendering(),
+        )  # fmt: skip
+
+    renderings = run(codes)
+    if IMAGE not in job.kept and codes and any(rendering.error is not None for rendering in renderings):
+        return run(None)  # with spans
+    return renderings
+
+
+def _image(job: Job, send: "Send") -> "tuple[Metadata, dict[str, CodeType] | None]":
+    kept = job.kept.get(IMAGE)
+    if kept is not None:
+        return _loaded_image(kept)
+    from ..parsing.metadata_yaml import read_metadata
+
+    reading = None if job.limits is None else job.limits.for_reading()
+    metadata = read_metadata(job.metadata, job.host.yaml, reading)
+    if not job.keep:
+        return metadata, None  # each template is compiled when it is due
+    codes, modules, complete = _compiled(job, metadata)
+    if complete:
+        payload = marshal.dumps(
+            (
+                metadata.architecture,
+                dict(metadata.properties),
+                [_rule_values(r) for r in metadata.rules],
+                codes,
+            )
+        )
+        send((b"keep", IMAGE.encode(), " ".join(sorted(modules)).encode(), payload))
+    return metadata, codes
+
+
+def _loaded_image(kept: Kept) -> "tuple[Metadata, dict[str, CodeType]]":
+    architecture, properties, rules, codes = marshal.loads(kept.payload)  # noqa: S302 - the child's own bytes
+    return Metadata(architecture, 0, 0, properties, tuple(Rule(*values) for values in rules)), codes
+
+
+def _compiled(job: Job, metadata: Metadata) -> "tuple[dict[str, CodeType], set[str], bool]":
+    """The code of every template that a rule names; False at the end if one can't be had."""
+    from ..pongo2 import compile as compile_template
+    from ..pongo2.dialect import DIALECTS
+    from ..rendering.render import template_bytes
+
+    codes: dict[str, CodeType] = {}
+    modules: set[str] = set()
+    complete = True
+    for name in {rule.template for rule in metadata.rules}:
+        try:
+            source = Source(f"templates/{name}", template_bytes(name, job.templates))
+            template = compile_template(source, DIALECTS[job.dialect], mode="incus")
+        except TemplaterError:
+            complete = False
+            continue
+        codes[name] = template.code
+        modules.update(template.modules)
+    return codes, modules, complete
+
+
+def _instance(job: Job, send: "Send") -> Instance:
+    instance = _described(job, send)
+    if job.name:
+        instance.name = job.name
+    if job.config:
+        instance.config = {**instance.config, **job.config}
+    return instance
+
+
+def _described(job: Job, send: "Send") -> Instance:
+    if job.instance is None:
+        return Instance()
+    kept = job.kept.get(INSTANCE)
+    if kept is not None:
+        *values, layers = marshal.loads(kept.payload)  # noqa: S302 - the child's own bytes
+        name, type, architecture, ephemeral, config, devices = values
+        profiles = tuple(Profile(*layer) for layer in layers)
+        return Instance(name, type, architecture, ephemeral, config, devices, profiles)
+    from ..parsing.instance_yaml import read_instance
+
+    instance = read_instance(job.instance, name=job.name or None)
+    if not job.keep:
+        return instance
+    payload = marshal.dumps(
+        (
+            instance.name, instance.type, instance.architecture, instance.ephemeral,
+            *_layer(instance), [(profile.name, *_layer(profile)) for profile in instance.profiles],
+        )
+    )  # fmt: skip
+    send((b"keep", INSTANCE.encode(), b"", payload))
+    return instance
+
+
+def _layer(layer: "Instance | Profile") -> "tuple[dict[str, str], dict[str, dict[str, str]]]":
+    return _plain(layer.config), {name: _plain(device) for name, device in layer.devices.items()}
+
+
+def _plain(mapping: "Mapping[str, str]") -> "dict[str, str]":
+    return {str(k): str(v) for k, v in mapping.items()}
+
+
+# --- the words between them --------------------------------------------------------------------
+
+_RULE = ("path", "template", "when", "create_only", "properties", "uid", "gid", "mode", "null")
+_TEXTS = ("path", "template", "uid", "gid", "mode")
+
+
+def _rule_values(rule: Rule) -> "tuple[Any, ...]":
+    return tuple(dict(rule.properties) if name == "properties" else getattr(rule, name) for name in _RULE)
+
+
+def _rule_fields(rule: Rule) -> "Iterable[bytes]":
+    for name in _TEXTS:
+        yield _bytes(getattr(rule, name))
+    yield b"%d%d" % (rule.create_only, rule.null)
+    for name, span in rule.spans.items():
+        yield b"%s %d %d" % (name.encode(), span.start, span.end)
+
+
+def _rule_read(fields: "list[bytes]", source: Source) -> Rule:
+    path, template, uid, gid, mode = (_text(field) for field in fields[:5])
+    spans = {}
+    for field in fields[6:]:
+        name, start, end = field.split()
+        spans[name.decode("ascii")] = _span(source, start, end)
+    only, null = fields[5] in (b"10", b"11"), fields[5] in (b"01", b"11")
+    return Rule(path, template, (), only, None, uid, gid, mode, null, spans)
+
+
+def error_fields(error: TemplaterError) -> "list[bytes]":
+    """An error as plain fields: class, message, hint, pongo2's words, place, notes."""
+    span = error.span
+    place = [] if span is None else [_bytes(span.source.name), b"%d" % span.start, b"%d" % span.end]
+    said = getattr(error, "pongo2_error", None)
+    return [
+        type(error).__name__.encode(),
+        _bytes(error.message),
+        _bytes(error.hint),
+        b"" if said is None else b"=" + _bytes(said),
+        b"%d" % len(place),
+        *place,
+        *[_bytes(note) for note in error.notes[:40]],
+    ]
+
+
+def error_read(fields: "list[bytes]", source_of: "Callable[[str], Source | None]") -> TemplaterError:
+    name, message, hint, said, places = fields[:5]
+    kind = getattr(errors, name.decode("ascii", "replace"), None)
+    if not (isinstance(kind, type) and issubclass(kind, TemplaterError)):
+        kind = TemplaterError
+    span, notes = None, [_text(note) for note in fields[5:]]
+    if places == b"3":
+        source = source_of(notes[0])
+        span = None if source is None else _span(source, fields[6], fields[7])
+        notes = notes[3:]
+    # a child that was taken over may say anything, and a terminal may be what it says it to
+    error = kind(printable(_text(message)), span, printable(_text(hint)), tuple(map(printable, notes)))
+    if isinstance(error, TemplateError) and said:
+        error.pongo2_error = _text(said[1:])
+    return error
+
+
+def read_answer(job: Job, records: "list[Record]") -> Answer:
+    """The child's records, trusted no further than their form."""
+    try:
+        return _answer(job, records)
+    except (ValueError, IndexError, KeyError, UnicodeError) as error:
+        raise ChildFailure("the rendering child answered nonsense", hint="please report this") from error
+
+
+def _answer(job: Job, records: "list[Record]") -> Answer:
+    from ..rendering.render import Rendering
+
+    rules: list[Rule] = []
+    answer = Answer(Metadata(source=job.metadata), Instance(job.name))
+    for word, *fields in records:
+        if word == b"text":
+            number, trigger, content = fields
+            answer.renderings.append(Rendering(rules[int(number)], _text(trigger), content))
+        elif word == b"rule":
+            rules.append(_rule_read(fields, job.metadata))
+        elif word == b"fail":
+            error = error_read(fields[2:], job.source)
+            answer.renderings.append(Rendering(rules[int(fields[0])], _text(fields[1]), error=error))
+        elif word == b"instance":
+            answer.instance = Instance(_text(fields[0]), _text(fields[1]))
+            answer.triggers = tuple(_text(field) for field in fields[2:])
+        elif word == b"keep":
+            name, modules, payload = fields
+            answer.kept[{b"image": IMAGE, b"instance": INSTANCE}[name]] = Kept(
+                tuple(m for m in modules.decode("ascii").split() if is_ours(m)), payload
+            )
+        elif word == b"error":
+            raise error_read(fields, job.source)
+        else:
+            raise ValueError(word)
+    answer.metadata.rules = tuple(rules)
+    return answer
+
+
+def _span(source: Source, start: bytes, end: bytes) -> Span:
+    last = len(source.text)
+    first = min(int(start), last)
+    return Span(source, first, min(max(int(end), first), last))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")

@@ -1,0 +1,440 @@
+"""LXC's hooks: pre-start or mount renders, clone and destroy tell a copy from a rename.
+
+LXC says what happens in the environment (hook version 1) or in three words at the end of the line
+(version 0). The container's directory, where its ``config`` lies, is its instance directory.
+
+A directory is rendered in pre-start, where the hook is the host's root. An overlay is not mounted
+yet by then: it is put together for a moment in a mount namespace of the hook's own. The mount stage
+would have it mounted, but an unprivileged container's root, who runs that hook, can read neither the
+interpreter nor what is remembered of the container; it is for block devices and other images, and for
+overlays only with ``--stage mount``.
+"""
+
+from ...instances.directory import (
+    INSTANCE,
+    METADATA,
+    NOTEBOOK,
+    TEMPLATES,
+    InstanceDirectory,
+    Notebook,
+    State,
+    write_whole,
+)
+from ...model.entry import SYMLINK
+from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
+from ...model.source import printable
+from ...oslite import abspath, dirname, exists, fsencode, isdir, join, os, split
+from ...rootfs.confined import Directory, Root, write_error
+from ..run import Noted, Start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ...rootfs.directory import IdMap
+    from ..install import Snippet
+    from ..options import Options
+    from ..status import Finding
+
+#: where LXC keeps its containers unless told otherwise
+LXC_PATH = "/var/lib/lxc"
+
+#: the stages that a line is written for; the others mean nothing to us
+STAGES = ("pre-start", "clone", "destroy")
+
+MAX_CONFIG = 1 << 20
+MAX_INCLUDES = 64
+
+#: how lxc.rootfs.path says what it is; only clone hooks and ephemeral copies get to see it
+PREFIXES = ("dir:", "overlay:", "overlayfs:", "btrfs:", "zfs:", "lvm:", "loop:", "nbd:", "rbd:")
+
+#: where a clone hook leaves word for the destroy hook of the same lxc-copy
+CLONED = "cloned"
+
+
+def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Noted":
+    stage = environ.get("LXC_HOOK_TYPE") or (options.words[-1] if options.words[-2:-1] == ("lxc",) else "")
+    if not stage or "LXC_NAME" not in environ:
+        raise UsageError(
+            "this is not a hook of LXC", hint="templater hook install lxc says how to make it one"
+        )
+    name = environ["LXC_NAME"]
+    if not name or "/" in name or name in (".", "..") or not name.isprintable():
+        raise UsageError(f"'{printable(name)}' is no name of a container")
+    folder = dirname(abspath(environ.get("LXC_CONFIG_FILE", "")))
+    if stage in ("pre-start", "mount"):
+        if exists(join(folder, NOTEBOOK)):
+            options.state = options.state or folder  # where a failure from here on is logged, too
+        return _start(stage, name, folder, options, environ)
+    if stage == "clone":
+        return clone(folder, name, environ.get("LXC_SRC_NAME", ""), options)
+    if stage == "destroy":
+        return destroy(folder)
+    return Noted("")
+
+
+def _start(
+    stage: str, name: str, folder: str, options: "Options", environ: "Mapping[str, str]"
+) -> "Start | Noted":
+    """What can be reached before the start is rendered then; what LXC has to mount, when it has."""
+    path = options.rootfs or without_prefix(environ.get("LXC_ROOTFS_PATH", ""))
+    layers = () if isdir(path) or options.stage == "mount" else layers_of(path)
+    early = bool(layers) or isdir(path)
+    start = Start(name, path, options.source or folder, options.state or folder)
+    if options.if_present and not exists(join(start.image, METADATA)):
+        return Noted("")
+    if early != (stage == "pre-start"):
+        if not early and options.stage != "mount":
+            require_mount_hook(path, environ.get("LXC_CONFIG_FILE", ""))
+        return Noted("")
+    mounted = environ.get("LXC_ROOTFS_MOUNT", "")
+    if layers:
+        start.rootfs = mounted
+        start.mount = lambda: mount_overlay(layers, mounted)
+    if not early:
+        from ...rootfs.directory import IDENTITY
+
+        start.rootfs = mounted
+        start.ids = IDENTITY  # the hook is in the container's user namespace: ids are the container's
+    elif not options.rootfs:
+        start.ids = ids_on_disk(environ.get("LXC_CONFIG_FILE", ""))
+    return start
+
+
+def require_mount_hook(path: str, config: str) -> None:
+    """What only LXC can mount is rendered by a hook at its stage mount, or not at all: then it is said."""
+    for key, value in settings(config):
+        if key == "lxc.hook.mount" and "templater" in value:
+            return
+        if key == "lxc.rootfs.path":
+            path = value or path
+    if not path:
+        raise RefusedError(
+            "the container has no root filesystem of its own, and the host's is not written",
+            hint="take the hook out of its configuration, or set lxc.rootfs.path",
+        )
+    kind = next((prefix[:-1] for prefix in PREFIXES if path.startswith(prefix)), "")
+    raise RefusedError(
+        f"unsupported rootfs type{f' {kind!r}' if kind else ''}: '{printable(path)}' is neither a directory"
+        " nor an overlay of directories, and can't be written before LXC has mounted it",
+        hint="in the container's configuration, set lxc.hook.mount to the line of lxc.hook.pre-start as well",
+    )
+
+
+def without_prefix(path: str) -> str:
+    for prefix in PREFIXES:
+        if path.startswith(prefix):
+            return path[len(prefix) :]
+    return path
+
+
+# --- overlays ----------------------------------------------------------------------------------
+
+CLONE_NEWNS = 0x20000
+MS_REC_PRIVATE = 0x44000
+
+
+def layers_of(path: str) -> "tuple[str, ...]":
+    """Lower and upper directories of ``lower:…:upper``, nothing if this is no overlay of directories."""
+    layers = tuple(path.split(":"))
+    if len(layers) < 2 or not all(layer.startswith("/") and isdir(layer) for layer in layers):
+        return ()
+    return layers
+
+
+def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
+    """As LXC will mount it, but for this process alone; it is gone when the process ends."""
+    from os import makedirs
+
+    from ...sandbox.child import libc
+
+    *lower, upper = layers
+    work = join(dirname(upper), "work")
+    if any("," in layer or "\\" in layer for layer in layers):
+        raise RefusedError(
+            f"a comma or backslash in '{printable(':'.join(layers))}' can't be said to overlayfs"
+        )
+    said = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
+    steps = (
+        ("unshare", (CLONE_NEWNS,)),
+        ("mount", (b"none", b"/", None, MS_REC_PRIVATE, None)),
+        ("mount", (b"overlay", fsencode(where), b"overlay", 0, fsencode(said))),
+    )
+    makedirs(work, exist_ok=True)
+    for call, arguments in steps:
+        if libc(call)(*arguments):
+            raise WriteError(
+                f"the overlay can't be put together ({call} of '{printable(said)}' failed)",
+                hint="--stage mount renders it when LXC has mounted it",
+            )
+
+
+# --- ids ---------------------------------------------------------------------------------------
+
+
+def ids_on_disk(config: str) -> "IdMap | None":
+    """The map of ``lxc.idmap``; the identity where LXC mounts the root filesystem with it."""
+    from ...rootfs.directory import IDENTITY, IdMap
+
+    ranges: dict[str, list[tuple[int, int, int]]] = {"u": [], "g": []}
+    mounted = False
+    for key, value in settings(config):
+        if key == "lxc.idmap":
+            words = value.split()
+            if len(words) == 4 and words[0] in ranges and all(word.isdecimal() for word in words[1:]):
+                ranges[words[0]].append((int(words[1]), int(words[2]), int(words[3])))
+            elif not value:
+                ranges = {"u": [], "g": []}
+        elif key == "lxc.rootfs.options":
+            mounted = "idmap=" in value
+    if mounted:
+        return IDENTITY
+    if not ranges["u"] or not ranges["g"]:
+        return None
+    return IdMap(tuple(ranges["u"]), tuple(ranges["g"]))
+
+
+def settings(path: str) -> "Iterator[tuple[str, str]]":
+    """The keys and values of a container's configuration, those of its includes among them."""
+    waiting, seen = [path], 0
+    while waiting:
+        file = waiting.pop(0)
+        seen += 1
+        if seen > MAX_INCLUDES:
+            raise LimitError(f"'{path}' includes more than {MAX_INCLUDES} files")
+        if isdir(file):
+            waiting[:0] = [join(file, n) for n in sorted(os.listdir(file)) if n.endswith(".conf")]
+            continue
+        for key, value in _lines(file):
+            if key == "lxc.include":
+                waiting.append(value)
+            yield key, value
+
+
+def _lines(path: str) -> "Iterator[tuple[str, str]]":
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_CONFIG + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path!r} can't be read: {why.lower()}") from None
+    if len(data) > MAX_CONFIG:
+        raise LimitError(f"'{path}' is larger than {MAX_CONFIG} bytes")
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        key, equals, value = line.partition("=")
+        if equals and not key.lstrip().startswith("#"):
+            yield key.strip(), value.strip()
+
+
+# --- copies, snapshots, renames ----------------------------------------------------------------
+
+
+def clone(folder: str, name: str, source_name: str, options: "Options") -> Noted:
+    """A container's directory was made from another's: by lxc-copy, lxc-copy -R, or lxc-snapshot.
+
+    A snapshot keeps the pending trigger that the container had, and restoring one in place brings
+    it back; anything else is a copy, until the destroy hook finds that it was a rename.
+    """
+    source, exact = find_source(folder, source_name)
+    if not options.source:
+        copy_image(source, folder)
+    with Notebook(source) as old:
+        before = old.state()
+        if not exact:
+            old.replace(CLONED, "\n".join((folder, *ancestors(2))).encode("utf-8", "surrogateescape"))
+    if exact and before is None:
+        return Noted(f"{name}: from {source_name}, which was never started", folder)
+    state = State(before.pending if exact and before else "copy", name, before.image if before else "")
+    with Notebook(folder) as new:
+        new.lock("clone hook", options.time_limit)
+        new.remember(state)
+    return Noted(
+        f"{name}: made from {source_name}; the next start runs {state.pending or 'start only'}", folder
+    )
+
+
+def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
+    """Where the original lies, and whether this is a snapshot being taken or put back in place."""
+    above, here = split(folder)
+    if split(above)[1] == "snaps" and split(dirname(above))[1] == source_name:
+        return dirname(above), True
+    inside = join(folder, "snaps", source_name)
+    if isdir(inside):
+        return inside, True
+    beside = join(above, source_name)
+    if isdir(beside):
+        return beside, False
+    snapshots = [join(above, other, "snaps", source_name) for other in sorted(os.listdir(above))]
+    found = [path for path in snapshots if isdir(path)]
+    if len(found) != 1:
+        raise InputError(
+            f"'{here}' was made from '{printable(source_name)}', and"
+            f" {'several containers have a snapshot' if found else 'there is no container'} of that name",
+            hint=f"copy metadata.yaml, templates and instance.yaml to '{folder}' and run:"
+            f" templater trigger '{folder}' copy",
+        )
+    return found[0], False
+
+
+def copy_image(source: str, folder: str) -> None:
+    """What LXC does not copy: the image's words and the instance's, where the copy has none."""
+    with InstanceDirectory(source) as old, Root(folder, named=True) as root, root.directory("/") as new:
+        if not old.has_image() or root.entry("/" + METADATA) is not None:
+            return
+        instance = old.read_instance()
+        if instance is not None:
+            write_whole(new, INSTANCE, instance.data)
+        _copy_templates(old, new)
+        write_whole(new, METADATA, old.read_metadata().data)  # the last: it says that all is there
+
+
+def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
+    try:
+        if new.lstat(TEMPLATES) is None:
+            new.mkdir(TEMPLATES)
+        with new.directory(TEMPLATES) as folder:
+            for name, file in old.read_templates().items():
+                if file.data is not None:
+                    write_whole(folder, name, file.data)
+                elif file.entry is not None and file.entry.kind == SYMLINK and folder.lstat(name) is None:
+                    folder.symlink(
+                        file.entry.target, name
+                    )  # refused at the copy's start as at the original's
+    except OSError as error:
+        raise write_error("copy", TEMPLATES, error) from None
+
+
+def destroy(folder: str) -> Noted:
+    """lxc-copy -R is a clone and then a destroy by the same process: then it was a rename.
+
+    Whatever goes wrong here, the container is destroyed all the same.
+    """
+    try:
+        with Notebook(folder) as old:
+            word = old.read(CLONED, 1 << 16)
+            before = old.state()
+        if word is None:
+            return Noted("")
+        new, *processes = word.decode("utf-8", "surrogateescape").split("\n")
+        if not set(ancestors(1)) & set(processes):
+            return Noted("")
+        return _renamed(new, before or State("create"))
+    except (TemplaterError, OSError):
+        return Noted("")
+
+
+def _renamed(folder: str, before: State) -> Noted:
+    from ...model.lifecycle import pending_after
+
+    with Notebook(folder) as new:
+        new.lock("destroy hook")
+        state = new.state()
+        if state is None or state.pending != "copy":
+            return Noted("")
+        state.pending = pending_after(before.pending, "rename")
+        new.remember(state)
+    return Noted(f"{state.name}: it was a rename; the next start runs {state.pending}", folder)
+
+
+def ancestors(how_many: int) -> "list[str]":
+    """The processes above this one, each by its id and when it was started."""
+    found: list[str] = []
+    pid = os.getppid()
+    while pid > 1 and len(found) < how_many:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                words = file.read(4096).rpartition(b")")[2].split()
+        except OSError:
+            break
+        found.append(f"{pid}:{int(words[19])}")
+        pid = int(words[1])
+    return found
+
+
+# --- configuration -----------------------------------------------------------------------------
+
+
+def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
+    """What a container's configuration needs; of a copy on an overlay too."""
+    from ..install import Snippet, argv, shell_line
+
+    if not name:
+        raise UsageError("which container?")
+    file = join(path or LXC_PATH, name, "config")
+    line = shell_line(argv("lxc", words))
+    lines = "".join(f"lxc.hook.{stage} = {line}\n" for stage in STAGES)
+    return Snippet(file, lines, lambda before: added(before, file, lines))
+
+
+def added(before: "str | None", file: str, lines: str) -> str:
+    """The lines of a former templater go, the new ones come last."""
+    from ..install import calls_templater
+
+    if before is None:
+        raise InputError(f"'{file}' does not exist", hint="create the container first")
+    kept = [line for line in before.splitlines(keepends=True) if not calls_templater(line)]
+    if kept and not kept[-1].endswith("\n"):
+        kept.append("\n")
+    return "".join(kept) + lines
+
+
+def status(name: str, path: str) -> "Iterator[Finding]":
+    from shlex import quote
+
+    from ..install import calls_templater
+    from ..status import Finding, elsewhere, option_of, require_name, runs, source_status
+
+    require_name(name)
+    path = path or LXC_PATH
+    folder = join(path, name)
+    config = join(folder, "config")
+    try:
+        found = list(settings(config))
+    except TemplaterError as error:
+        yield Finding(False, str(error), "create the container first, or say with --path where it is")
+        return
+    lines: dict[str, str] = {}
+    for key, value in found:
+        if key.startswith("lxc.hook.") and not value:
+            lines.pop(key, None)  # LXC forgets what stood there so far
+        elif key.startswith("lxc.hook.") and calls_templater(value):
+            lines[key] = value
+    given = option_of(lines.get("lxc.hook.pre-start", ""), "--rootfs")
+    rootfs = given or next((value for key, value in reversed(found) if key == "lxc.rootfs.path"), "")
+    if not rootfs:
+        said = f"'{config}' names no root filesystem"
+        yield Finding(False, said, f"for example: lxc.rootfs.path = dir:{abspath(folder)}/rootfs")
+        return
+    root = without_prefix(rootfs)
+    early = isdir(root) or bool(layers_of(root))
+    needed = "pre-start" if early else "mount"
+    line = lines.get(f"lxc.hook.{needed}")
+    hint = f"templater hook install lxc {quote(name)}{elsewhere(path, LXC_PATH)} --write"
+    if line is None:
+        # `install` leaves this stage out, because it means nothing to most containers
+        by_hand = "set it to the line of lxc.hook.pre-start: LXC mounts this root filesystem"
+        missing = not early and "lxc.hook.pre-start" in lines
+        said = f"'{config}' has no lxc.hook.{needed} that calls templater"
+        yield Finding(False, said, by_hand if missing else hint)
+        return
+    yield Finding(True, f"lxc.hook.{needed} calls templater")
+    for stage, loss in (("clone", "copies get no trigger"), ("destroy", "a rename counts as a copy")):
+        if f"lxc.hook.{stage}" not in lines:
+            yield Finding(None, f"no lxc.hook.{stage}: {loss}", hint)
+    includes = [value for key, value in found if key == "lxc.include"]
+    yield runs(lambda word: ["sh", "-c", f"exec {line} {word}"], config, *includes)
+    yield from source_status(line, folder, folder)
+    if isdir(root):
+        yield ids_status(config, root)
+
+
+def ids_status(config: str, rootfs: str) -> "Finding":
+    from ...rootfs.directory import DirectoryRootfs
+    from ..status import Finding
+
+    try:
+        with DirectoryRootfs(rootfs, ids_on_disk(config)) as view:
+            uid, gid = view.ids.on_disk(0, 0)
+    except TemplaterError as error:
+        return Finding(False, str(error), error.hint)
+    return Finding(True, f"the container's root is {uid}:{gid} on disk")

@@ -1,0 +1,72 @@
+"""systemd-nspawn has no hooks: a drop-in of its service runs templater before the container.
+
+The image and what is remembered of the machine lie in ``/var/lib/templater/NAME``, its root
+filesystem is ``/var/lib/machines/NAME``.
+"""
+
+from ...instances.directory import METADATA
+from ...model.errors import UsageError
+from ...model.source import printable
+from ...oslite import exists, join
+from ..run import Noted, Start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ..install import Snippet
+    from ..options import Options
+    from ..status import Finding
+
+MACHINES = "/var/lib/machines"
+INSTANCES = "/var/lib/templater"
+UNITS = "/etc/systemd/system"
+
+
+def situation(options: "Options", _environ: "Mapping[str, str]") -> "Start | Noted":
+    if len(options.words) != 1:
+        raise UsageError("which machine?", hint="the line of a unit ends with %i")
+    name = options.words[0]
+    if not name or "/" in name or name in (".", ".."):
+        raise UsageError(f"'{printable(name)}' is no name of a machine")
+    image = options.source or join(INSTANCES, name)
+    if options.if_present and not exists(join(image, METADATA)):
+        return Noted("")
+    rootfs = options.rootfs or join(MACHINES, name)
+    return Start(name, rootfs, image, options.state or image)
+
+
+def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
+    """A drop-in of a machine's own unit, or without a name of every machine that has an image."""
+    from ..install import Snippet, argv, unit_line
+
+    line = unit_line(argv("nspawn", words if name else [*words, "--if-present"]))
+    # nspawn itself mounts or shifts ids later, so the directory's owner is the root
+    return Snippet(drop_in(name, path), f"[Service]\nExecStartPre={line} %i\n")
+
+
+def drop_in(name: str, path: str) -> str:
+    return join(path or UNITS, f"systemd-nspawn@{name}.service.d", "templater.conf")
+
+
+def status(name: str, path: str) -> "Iterator[Finding]":
+    from shlex import quote
+
+    from ..install import calls_templater, words_of_unit
+    from ..status import Finding, elsewhere, instance_status, option_of, require_name, runs
+
+    require_name(name)
+    files = [drop_in(name, path), drop_in("", path)]
+    file = next((each for each in files if exists(each)), None)
+    if file is None:
+        hint = f"templater hook install nspawn {quote(name)}{elsewhere(path or UNITS, UNITS)} --write"
+        yield Finding(False, f"'{files[0]}' does not exist", hint)
+        return
+    with open(file, encoding="utf-8") as stream:
+        text = stream.read()
+    line = text.partition("ExecStartPre=")[2].partition("\n")[0]
+    line = words_of_unit(line)
+    yield Finding(calls_templater(line), f"'{file}' calls templater")
+    yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"], file)
+    image = option_of(line, "--source").replace("%i", name) or join(INSTANCES, name)
+    yield from instance_status(image, image, option_of(line, "--dialect"))

@@ -1,0 +1,358 @@
+"""Hooks of the OCI runtimes: the container's state on standard input, the rest in its bundle.
+
+Annotations choose what is rendered: ``org.templater.source``, ``.instance``, ``.name``, ``.trigger``
+and ``.config.KEY``. An image may carry annotations too (podman takes them over), so what they point
+to must lie in the bundle or below a directory that the hook's own line allows.
+"""
+
+from ...instances.directory import INSTANCE, MAX_INSTANCE, METADATA
+from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
+from ...model.source import Source, printable, whole_characters
+from ...oslite import exists, islink, join, os
+from ...rootfs.confined import Root
+from ..options import read_options
+from ..run import Noted, Start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from ...rootfs.directory import IdMap
+    from ..install import Snippet
+    from ..options import Options
+    from ..status import Finding
+
+PREFIX = "org.templater."
+CONFIG = PREFIX + "config."
+
+#: the stage for which the hook is written unless a line says otherwise
+CREATE_RUNTIME = "createRuntime"
+CREATE_CONTAINER = "createContainer"
+STAGES = (CREATE_RUNTIME, CREATE_CONTAINER, "prestart")
+
+ALLOWED = "/var/lib/templater"
+
+MAX_STATE = 1 << 20
+MAX_CONFIG = 16 << 20
+
+#: the runtime's own limit is so many seconds longer, so that ours is the one that ends a hook
+MARGIN = 5
+
+
+def situation(options: "Options", _environ: "Mapping[str, str]") -> "Start | Noted":
+    if options.stage not in ("", *STAGES):
+        raise UsageError(
+            f"'{printable(options.stage)}' is no stage to render in", hint=f"use {CREATE_RUNTIME}"
+        )
+    state = read_state(_stdin())
+    bundle = _text(state, "bundle")
+    annotations = _annotations(state)
+    if not bundle.startswith("/"):
+        raise InputError("the state names no bundle by its absolute path")
+    with Root(bundle, named=True) as root:
+        config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
+    folder = options.state or bundle
+    allowed = (bundle, *(options.allow or (ALLOWED,)))
+    named = "" if options.source else annotations.get(PREFIX + "source", "")
+    start = Start("", "", options.source or named or bundle, folder)
+    if named:
+        start.held = held(named, allowed)
+    if options.if_present and not _has(start, METADATA):
+        return Noted("")
+    start.rootfs = options.rootfs or root_of(config, bundle)
+    start.name = annotations.get(PREFIX + "name", "")
+    _describe(start, options, annotations, allowed)
+    if not start.name and not _is_described(start):
+        start.name = _text(state, "id")
+    if options.stage == CREATE_CONTAINER:
+        from ...rootfs.directory import IDENTITY
+
+        start.ids = IDENTITY  # the hook is in the container's namespaces: ids are the container's
+    else:
+        start.ids = id_map(config)
+    start.cross_mounts = options.in_place
+    return start
+
+
+def _describe(
+    start: Start, options: "Options", annotations: "Mapping[str, str]", allowed: "tuple[str, ...]"
+) -> None:
+    described = annotations.get(PREFIX + "instance", "")
+    if described and not options.instance:
+        start.described = _described(described, allowed)
+    trigger = annotations.get(PREFIX + "trigger", "")
+    start.triggers = tuple(trigger.split(",")) if trigger else ()
+    start.config = {
+        key.removeprefix(CONFIG): value for key, value in annotations.items() if key.startswith(CONFIG)
+    }
+
+
+def _described(path: str, allowed: "tuple[str, ...]") -> Source:
+    """The instance's description that an annotation names."""
+    top, below = allowed_place(path, allowed)
+    try:
+        with Root(top, named=True) as root:
+            return Source(path, root.read(below, MAX_INSTANCE))
+    except TemplaterError as error:
+        raise _named(error, path) from None
+
+
+def _is_described(start: Start) -> bool:
+    if start.described is not None:
+        return True
+    return exists(join(start.notebook, INSTANCE)) or _has(start, INSTANCE)
+
+
+def _has(start: Start, name: str) -> bool:
+    """Whether the image's directory has such a file."""
+    if start.held is not None:
+        return start.held.entry("/" + name) is not None
+    return exists(join(start.image, name))
+
+
+def held(path: str, allowed: "tuple[str, ...]") -> Root:
+    """The directory that an annotation names, held open: what becomes of its name no longer matters."""
+    top, below = allowed_place(path, allowed)
+    try:
+        with Root(top, named=True) as root:
+            return root.below(below)
+    except TemplaterError as error:
+        raise _named(error, path) from None
+
+
+def _named(error: TemplaterError, path: str) -> TemplaterError:
+    error.notes += (f"an annotation names '{printable(path)}'",)
+    return error
+
+
+def allowed_place(path: str, allowed: "tuple[str, ...]") -> "tuple[str, str]":
+    """The allowed directory below which a path leads, and the way from there, without links.
+
+    The container, or whoever else may write there, can put a link on that way at any moment after;
+    so the place is reached from the directory with no link followed.
+    """
+    from os.path import realpath
+
+    if path.startswith("/") and "\0" not in path:
+        real = realpath(path)
+        for folder in allowed:
+            top = realpath(folder)
+            if real == top or real.startswith(top.rstrip("/") + "/"):
+                return top, "/" + real[len(top) :].lstrip("/")
+    raise RefusedError(
+        f"an annotation names '{printable(path)}', which is not below"
+        f" {' or '.join(allowed[1:]) or allowed[0]}",
+        hint="put it there, or allow its directory in the hook's line: --allow DIR",
+    )
+
+
+# --- what the runtime says ---------------------------------------------------------------------
+
+
+def _stdin() -> bytes:
+    chunks: list[bytes] = []
+    room = MAX_STATE + 1
+    while room > 0:
+        chunk = os.read(0, min(room, 1 << 16))
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+        room -= len(chunk)
+    raise LimitError(f"the state on standard input is larger than {MAX_STATE} bytes")
+
+
+def read_state(data: bytes) -> "dict[str, Any]":
+    if not data.strip():
+        raise UsageError(
+            "no state on standard input: this is not a hook of an OCI runtime",
+            hint="templater hook install oci says how to make it one",
+        )
+    state = parse_json(data, "the state on standard input")
+    if not isinstance(state.get("ociVersion"), str):
+        raise InputError("the state on standard input is not that of an OCI runtime: it has no ociVersion")
+    version = state["ociVersion"]
+    if version.removeprefix("v").partition(".")[0] != "1":
+        raise InputError(
+            f"the state on standard input has ociVersion '{printable(version)}', and only 1.x is known"
+        )
+    return state
+
+
+def parse_json(data: bytes, what: str) -> "dict[str, Any]":
+    """An object. The json package is a wrapper of this scanner, and importing it costs eight milliseconds."""
+    try:
+        text = data.decode("utf-8").strip(" \t\r\n")
+        value, end = _scanner()(text, 0)
+    except (ValueError, StopIteration, RecursionError, SystemError):
+        # SystemError: the C scanner looks for json's exception, and the json package is not loaded
+        raise InputError(f"{what} is not JSON") from None
+    if end != len(text) or not isinstance(value, dict):
+        raise InputError(f"{what} is not a JSON object")
+    return value
+
+
+def _scanner() -> "Any":
+    class Settings:
+        strict = True
+        object_hook = None
+        object_pairs_hook = None
+        parse_float = float
+        parse_int = int
+        parse_constant = float
+        memo: "dict[str, str]" = {}  # noqa: RUF012 - the scanner's own
+
+    try:
+        from _json import make_scanner
+    except ImportError:
+        from json.scanner import make_scanner
+    return make_scanner(Settings)  # type: ignore[arg-type]
+
+
+def _text(state: "Mapping[str, Any]", name: str) -> str:
+    value = state.get(name)
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise InputError(f"the state on standard input has no '{name}'")
+    return whole_characters(value)
+
+
+def _annotations(state: "Mapping[str, Any]") -> "dict[str, str]":
+    found = state.get("annotations") or {}
+    if not isinstance(found, dict):
+        raise InputError("the state's annotations are no object")
+    return {
+        whole_characters(key): whole_characters(value)
+        for key, value in found.items()
+        if isinstance(value, str) and key.startswith(PREFIX)
+    }
+
+
+def root_of(config: "Mapping[str, Any]", bundle: str) -> str:
+    root = config.get("root")
+    path = root.get("path") if isinstance(root, dict) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InputError("config.json names no root.path")
+    path = join(bundle, path)  # which keeps an absolute one
+    if islink(path.rstrip("/")):  # runc refuses it too; whoever unpacked an image may have made it
+        raise RefusedError(
+            f"the root filesystem '{printable(path)}' is a symlink, not a directory",
+            hint="name what it leads to in the hook's line: --rootfs DIR",
+        )
+    return path
+
+
+def id_map(config: "Mapping[str, Any]") -> "IdMap | None":
+    linux = config.get("linux")
+    if not isinstance(linux, dict):
+        return None
+    uids, gids = _ranges(linux.get("uidMappings")), _ranges(linux.get("gidMappings"))
+    if not uids or not gids:
+        return None
+    from ...rootfs.directory import IdMap
+
+    return IdMap(uids, gids)
+
+
+def _ranges(mappings: object) -> "tuple[tuple[int, int, int], ...]":
+    found = []
+    for mapping in mappings if isinstance(mappings, list) else ():
+        try:
+            inside, outside, count = (mapping[key] for key in ("containerID", "hostID", "size"))
+        except (KeyError, TypeError):
+            raise InputError("config.json has an id mapping that is none") from None
+        if not all(isinstance(number, int) and 0 <= number < 1 << 32 for number in (inside, outside, count)):
+            raise InputError("config.json has an id mapping that is none")
+        found.append((inside, outside, count))
+    return tuple(found)
+
+
+# --- configuration -----------------------------------------------------------------------------
+
+
+def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":
+    from json import dumps
+
+    from ..install import Snippet
+
+    if not name:
+        raise UsageError("which bundle?")
+    file = join(name, "config.json")
+    stage, ours = hook(words)
+    text = dumps({"hooks": {stage: [ours]}}, indent=2) + "\n"
+    return Snippet(file, text, lambda before: merged(before, file, stage, ours))
+
+
+def hook(words: "list[str]") -> "tuple[str, dict[str, Any]]":
+    """The stage, and the hook as it stands in config.json or in podman's hooks.d."""
+    from ..install import argv
+
+    options = read_options(words)
+    stage = options.stage
+    if not stage:
+        stage = CREATE_CONTAINER if options.in_place else CREATE_RUNTIME
+        words = [*words, "--stage", stage]
+    line = argv("oci", words)
+    return stage, {
+        "path": line[0],
+        "args": line,
+        "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+        "timeout": int(options.time_limit) + MARGIN,
+    }
+
+
+def merged(before: "str | None", file: str, stage: str, ours: "dict[str, Any]") -> str:
+    """The hook of a former templater goes, the new one comes last."""
+    from json import dumps
+
+    if before is None:
+        raise InputError(f"'{file}' does not exist", hint="make the bundle first: runc spec")
+    config = parse_json(before.encode("utf-8", "surrogateescape"), file)
+    hooks = config["hooks"] = hooks_of(config, file)
+    hooks[stage] = [*(each for each in hooks.get(stage, ()) if not is_ours(each)), ours]
+    return dumps(config, indent="\t") + "\n"
+
+
+def hooks_of(config: "Mapping[str, Any]", file: str) -> "dict[str, list[Any]]":
+    """The hooks of a bundle by their stages. What is null is not there, as for the runtimes."""
+    hooks = config.get("hooks") or {}
+    if not isinstance(hooks, dict) or not all(isinstance(each, list | None) for each in hooks.values()):
+        raise InputError(f"the hooks of '{file}' are no lists by stage")
+    return {stage: list(each) for stage, each in hooks.items() if each is not None}
+
+
+def is_ours(hook: object) -> bool:
+    from ..install import calls_templater
+
+    words = hook.get("args") if isinstance(hook, dict) else None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return False
+    return any(map(calls_templater, words))
+
+
+def status(name: str, _path: str) -> "Iterator[Finding]":
+    from shlex import join as line_of
+    from shlex import quote
+
+    from ..status import Finding, require_name, runs, source_status
+
+    require_name(name)
+    file = join(name, "config.json")
+    try:
+        with open(file, "rb") as stream:
+            config = parse_json(stream.read(MAX_CONFIG), file)
+        hooks = hooks_of(config, file)
+        found = [(stage, hook) for stage in hooks for hook in hooks[stage] if is_ours(hook)]
+    except (OSError, TemplaterError) as error:
+        yield Finding(False, f"'{file}' can't be used: {error}")
+        return
+    if not found:
+        hint = f"templater hook install oci {quote(name)} --write"
+        yield Finding(False, f"'{file}' has no hook of ours", hint)
+        return
+    stage, hook = found[0]
+    yield Finding(stage in STAGES, f"{stage} calls templater")
+    yield runs(lambda word: [*hook["args"], word], file)
+    annotations = config.get("annotations")
+    named = annotations.get(PREFIX + "source") if isinstance(annotations, dict) else None
+    image = named if isinstance(named, str) and named else name
+    yield from source_status(line_of(hook["args"]), image, name)

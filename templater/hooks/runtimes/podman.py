@@ -1,0 +1,48 @@
+"""podman runs what its hooks.d holds: our file there calls ``oci`` for containers with our annotations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from ...model.errors import UsageError, reason
+from ...oslite import join
+from ..install import Snippet
+from ..status import Finding, elsewhere, runs
+from . import oci
+
+HOOKS_D = "/etc/containers/oci/hooks.d"
+FILE = "templater.json"
+
+
+def snippet(name: str, words: list[str], path: str) -> Snippet:
+    """A file of hooks.d: for containers that have an annotation of ours."""
+    if name:
+        raise UsageError(f"what podman needs is for all containers: '{name}' says nothing to it")
+    stage, hook = oci.hook(words)
+    content = {
+        "version": "1.0.0",
+        "hook": hook,
+        "when": {"annotations": {"^org\\.templater\\.": ".*"}},
+        "stages": [stage],
+    }
+    return Snippet(join(path or HOOKS_D, FILE), json.dumps(content, indent=2) + "\n")
+
+
+def status(_name: str, path: str) -> Iterator[Finding]:
+    folder = path or HOOKS_D
+    file = join(folder, FILE)
+    try:
+        with open(file, encoding="utf-8") as stream:
+            hook = json.load(stream)
+        words = hook["hook"]["args"]
+        stages = hook["stages"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        hint = f"templater hook install podman{elsewhere(folder, HOOKS_D)} --write"
+        yield Finding(False, f"'{file}' is no hook: {why}", hint)
+        return
+    yield Finding(
+        True, f"'{file}' runs at {', '.join(stages)} of containers with an annotation org.templater.…"
+    )
+    yield runs(lambda word: [*words, word], file)

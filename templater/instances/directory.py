@@ -1,0 +1,361 @@
+"""An instance on disk: what its image says, its root filesystem, and what templater remembers of it.
+
+::
+
+    DIR/metadata.yaml  DIR/templates/  DIR/rootfs/     as LXD and Incus keep them
+    DIR/instance.yaml                                  what ``incus config show`` prints
+    DIR/.templater/    state  lock  log  journal  cache/
+
+Nothing of ours lies in the root filesystem, where the container could reach it.
+"""
+
+import fcntl
+from time import monotonic, sleep
+
+from ..model.entry import TemplateFile
+from ..model.errors import BusyError, InputError, LimitError, RefusedError, TemplaterError
+from ..model.source import Source, printable
+from ..oslite import join, os, stat
+from ..rootfs.confined import Directory, Root, entry_of, read_descriptor, write_error
+from ..rootfs.paths import MissingError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+METADATA = "metadata.yaml"
+TEMPLATES = "templates"
+INSTANCE = "instance.yaml"
+ROOTFS = "rootfs"
+NOTEBOOK = ".templater"
+
+MAX_METADATA = 1 << 20
+MAX_INSTANCE = 4 << 20
+MAX_TEMPLATE = 4 << 20
+MAX_TEMPLATES = 1000
+MAX_TEMPLATES_TOTAL = 32 << 20
+MAX_STATE = 64 << 10
+
+#: how long somebody waits for the lock before saying who holds it
+PATIENCE = 30.0
+
+
+class State:
+    """What has to be remembered between starts.
+
+    ``pending`` is the trigger that the next start runs before ``start``, or empty. ``name`` is the
+    instance's, ``image`` says where it came from; either may be empty.
+    """
+
+    __slots__ = ("image", "name", "pending")
+
+    def __init__(self, pending: str = "", name: str = "", image: str = "") -> None:
+        self.pending = pending
+        self.name = name
+        self.image = image
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, State) and self.encode() == other.encode()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"State(pending={self.pending!r}, name={self.name!r}, image={self.image!r})"
+
+    def encode(self) -> bytes:
+        """Plain ``key=value`` lines, the empty ones left out."""
+        lines = []
+        for key in ("pending", "name", "image"):
+            value: str = getattr(self, key)
+            if "\n" in value or "\0" in value:
+                raise RefusedError(f"the {key} {value!r} can't be kept in a line of text")
+            if value:
+                lines.append(f"{key}={value}\n")
+        return "".join(lines).encode("utf-8", "surrogateescape")
+
+    @classmethod
+    def decode(cls, data: bytes) -> "State":
+        """Lines that nobody knows are skipped: an older templater may read a newer one's state."""
+        state = cls()
+        for line in data.decode("utf-8", "surrogateescape").split("\n"):
+            key, _, value = line.partition("=")
+            if key in cls.__slots__:
+                setattr(state, key, value)
+        return state
+
+
+class Notebook:
+    """The ``.templater`` directory, held open: one writer at a time, whoever holds the lock."""
+
+    __slots__ = ("_lock", "_root", "directory", "path")
+
+    def __init__(self, path: str) -> None:
+        """``path`` is the directory *in* which ``.templater`` lies; it is made when missing."""
+        self.path = join(path, NOTEBOOK)
+        self._lock = -1
+        with Root(path, named=True) as root:
+            owner = os.fstat(root.fd).st_uid
+            if root.entry("/" + NOTEBOOK) is None:
+                with root.directory("/") as top:
+                    _make(top, NOTEBOOK)
+            self._root = root.below("/" + NOTEBOOK)
+        self._require_private(owner)
+        #: for those who keep a file of their own here: the journal of ``apply``
+        self.directory = self._root.directory("/")
+
+    def _require_private(self, owner: int) -> None:
+        status = os.fstat(self._root.fd)
+        if status.st_uid in (0, os.geteuid(), owner) and not status.st_mode & 0o022:
+            return
+        self._root.close()
+        raise RefusedError(
+            f"'{self.path}' belongs to uid {status.st_uid} with mode {status.st_mode & 0o7777:04o}:"
+            " others could write what templater remembers",
+            hint=f"chown root '{self.path}'; chmod 0700 '{self.path}'",
+        )
+
+    def __enter__(self) -> "Notebook":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", value: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.unlock()
+        self.directory.close()
+        self._root.close()
+
+    # the lock
+
+    def lock(self, what: str, patience: float = PATIENCE) -> None:
+        """Be the one writer; BusyError, naming the holder, after ``patience`` seconds."""
+        if self._lock < 0:
+            self._lock = self._open("lock", os.O_RDWR | os.O_CREAT)
+        deadline = monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if monotonic() >= deadline:
+                    raise self._busy() from None
+                sleep(0.01)
+        holder = f"pid {os.getpid()}: {what}\n".encode()
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, holder, 0)
+
+    def unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _busy(self) -> BusyError:
+        holder = printable(os.pread(self._lock, 200, 0).decode("utf-8", "replace").strip()) or "somebody"
+        return BusyError(f"'{self.path}' is in use by {holder}", hint="wait for it to end, or end it")
+
+    # the state
+
+    def state(self) -> "State | None":
+        """None when nothing was ever remembered here."""
+        data = self.read("state", MAX_STATE)
+        return None if data is None else State.decode(data)
+
+    def remember(self, state: State) -> None:
+        self.replace("state", state.encode())
+
+    # files
+
+    def read(self, name: str, limit: int) -> "bytes | None":
+        """A file's bytes; None when there is none."""
+        try:
+            fd = self.directory.open(name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise write_error("read", join(self.path, name), error) from None
+        try:
+            return read_descriptor(fd, limit, join(self.path, name))
+        finally:
+            os.close(fd)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a file whole, on the disk before it gets its name: it is the old one or the new one."""
+        write_whole(self.directory, name, data)
+
+    def append(self, name: str, data: bytes, limit: int) -> None:
+        """Add to a log; above ``limit`` bytes the old one is put aside as ``NAME.1``."""
+        fd = self._open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        try:
+            if os.fstat(fd).st_size > limit:
+                self.directory.rename(name, self.directory, name + ".1")
+                os.close(fd)
+                fd = self._open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+
+    def cache(self) -> "Directory | None":
+        """The directory of kept compilations; None when it is not ours alone."""
+        try:
+            if self.directory.lstat("cache") is None:
+                _make(self.directory, "cache")
+            directory = self.directory.directory("cache")
+        except (OSError, TemplaterError):
+            return None
+        return directory_of_ours(directory)
+
+    def _open(self, name: str, flags: int) -> int:
+        """A plain file of ours in the notebook, never a link to something else."""
+        flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        try:
+            fd = os.open(name, flags, 0o600, dir_fd=self.directory.fd)
+        except OSError as error:
+            raise write_error("open", join(self.path, name), error) from None
+        # by its name, and afterwards: a second name of somebody else's file, taken away when that was
+        # opened, would leave a file that has one name, elsewhere
+        opened, named = os.fstat(fd), self.directory.lstat(name)
+        its_own = named is not None and (named.st_dev, named.st_ino, named.st_nlink) == (
+            opened.st_dev,
+            opened.st_ino,
+            1,
+        )
+        if not its_own or not stat.S_ISREG(opened.st_mode):
+            os.close(fd)
+            raise RefusedError(f"'{self.path}/{name}' is not a plain file of its own")
+        return fd
+
+
+class InstanceDirectory:
+    """Reads an instance's or an image's directory. Opened once, links in it never followed."""
+
+    __slots__ = ("_root", "name")
+
+    def __init__(self, path: str, held: "Root | None" = None) -> None:
+        """``held`` is the directory, where it is open already; it is closed with this."""
+        self.name = path
+        self._root = Root(path, named=True) if held is None else held
+
+    def __enter__(self) -> "InstanceDirectory":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", value: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        self._root.close()
+
+    def has_image(self) -> bool:
+        return self._root.entry("/" + METADATA) is not None
+
+    def read_metadata(self) -> Source:
+        try:
+            return Source(join(self.name, METADATA), self._root.read("/" + METADATA, MAX_METADATA))
+        except MissingError:
+            raise InputError(
+                f"'{self.name}' has no metadata.yaml",
+                hint="name the image's directory, or make an instance directory: templater unpack IMAGE DIR",
+            ) from None
+
+    def read_instance(self) -> "Source | None":
+        try:
+            return Source(join(self.name, INSTANCE), self._root.read("/" + INSTANCE, MAX_INSTANCE))
+        except MissingError:
+            return None
+
+    def read_templates(self) -> "dict[str, TemplateFile]":
+        """Every template by name. What is no regular file has its error instead of data."""
+        try:
+            held = self._root.directory("/" + TEMPLATES)
+        except MissingError:
+            return {}
+        found: dict[str, TemplateFile] = {}
+        total = 0
+        with held as directory:
+            for name in directory.listdir():
+                found[name] = file = self._template(directory, name)
+                total += len(file.data or b"")
+                if len(found) > MAX_TEMPLATES or total > MAX_TEMPLATES_TOTAL:
+                    raise LimitError(
+                        f"'{directory.path}' holds more than {MAX_TEMPLATES} templates"
+                        f" or {MAX_TEMPLATES_TOTAL >> 20} MiB"
+                    )
+        return found
+
+    def _template(self, directory: Directory, name: str) -> TemplateFile:
+        status = directory.lstat(name)
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return TemplateFile(directory.entry(name))
+        entry = entry_of(status, "", is_mount=False)  # opening notices if it is one
+        try:
+            fd = directory.open(name)
+        except TemplaterError as error:
+            return TemplateFile(entry, error=error)
+        except OSError as error:
+            return TemplateFile(entry, error=write_error("read", directory.path_of(name), error))
+        try:
+            return TemplateFile(entry, read_descriptor(fd, MAX_TEMPLATE, directory.path_of(name)))
+        except TemplaterError as error:
+            return TemplateFile(entry, error=error)
+        finally:
+            os.close(fd)
+
+
+def directory_of_ours(directory: Directory) -> "Directory | None":
+    """A held directory back if it is this user's and nobody else's; else it is closed."""
+    status = os.fstat(directory.fd)
+    if status.st_uid == os.geteuid() and not status.st_mode & 0o077:
+        return directory
+    directory.close()
+    return None
+
+
+def write_whole(directory: Directory, name: str, data: bytes, *, sync: bool = True) -> None:
+    """Replace a file in a held directory: written beside it, synced, renamed over it."""
+    staged = name + ".new"
+    try:
+        if directory.lstat(staged) is not None:
+            directory.unlink(staged)
+        fd = directory.create(staged)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        directory.rename(staged, directory, name)
+    except OSError as error:
+        raise write_error("write", directory.path_of(name), error) from None
+
+
+def _make(directory: Directory, name: str) -> None:
+    try:
+        directory.mkdir(name, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise write_error("make", join(directory.root.name, name), error) from None
+
+
+def record(path: str, trigger: str, name: str = "") -> State:
+    """Note that an instance directory was created, copied, renamed: its next start runs that trigger.
+
+    ``path`` is the directory as it is now: the copy, the renamed one. InputError if there is no image in it.
+    """
+    from ..model.instance import require_name
+    from ..model.lifecycle import pending_after
+
+    if name:
+        require_name(name)
+    with InstanceDirectory(path) as directory:
+        directory.read_metadata()
+    with Notebook(path) as notebook:
+        notebook.lock("trigger")
+        state = notebook.state() or State()
+        state.pending = pending_after(state.pending, trigger)
+        if name:
+            state.name = name
+        notebook.remember(state)
+    return state

@@ -1,0 +1,123 @@
+"""What planning needs to know of an image and of a root filesystem, and nothing more."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Protocol
+
+    from .errors import TemplaterError
+    from .source import Source
+
+FILE = "file"
+DIRECTORY = "directory"
+SYMLINK = "symlink"
+FIFO = "fifo"
+SOCKET = "socket"
+CHAR_DEVICE = "char device"
+BLOCK_DEVICE = "block device"
+
+
+class Entry:
+    """One name in a tree, as lstat sees it. Ids are the container's, mode is the twelve permission bits."""
+
+    __slots__ = ("gid", "is_mount", "kind", "mode", "nlink", "rdev", "size", "target", "uid")
+
+    def __init__(
+        self,
+        kind: str,
+        mode: int = 0o644,
+        uid: int = 0,
+        gid: int = 0,
+        size: int = 0,
+        nlink: int = 1,
+        target: str = "",
+        is_mount: bool = False,
+        rdev: int = 0,
+    ) -> None:
+        self.kind = kind
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.size = size
+        self.nlink = nlink
+        self.target = target
+        self.is_mount = is_mount
+        self.rdev = rdev
+
+    def __repr__(self) -> str:
+        return f"Entry({self.kind!r}, {self.mode:04o}, {self.uid}:{self.gid})"
+
+
+class TemplateFile:
+    """A file of an image's ``templates`` directory.
+
+    ``entry`` is None when there is none of that name. ``data`` is None whenever we refuse to read
+    it, and ``error`` says why.
+    """
+
+    __slots__ = ("data", "entry", "error")
+
+    def __init__(
+        self,
+        entry: "Entry | None" = None,
+        data: "bytes | None" = None,
+        error: "TemplaterError | None" = None,
+    ) -> None:
+        self.entry = entry
+        self.data = data
+        self.error = error
+
+
+class Resolved:
+    """Where a path leads.
+
+    ``real`` holds no symlink but, where ``error`` is set, may end at the name that stopped the
+    walk. ``named`` is what lstat says of the last name itself, ``entry`` what stands at its end
+    (None: nothing yet; with ``named`` a symlink, that link dangles). ``links`` are the symlinks
+    walked, as pairs of place and target; ``missing`` the directories to be made, outermost first;
+    ``mounts`` the mount points below the root that were entered.
+    """
+
+    __slots__ = ("entry", "error", "links", "missing", "mounts", "named", "path", "real")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.real = path
+        self.named: Entry | None = None
+        self.entry: Entry | None = None
+        self.links: tuple[tuple[str, str], ...] = ()
+        self.missing: tuple[str, ...] = ()
+        self.mounts: tuple[str, ...] = ()
+        self.error: TemplaterError | None = None
+
+    @property
+    def dangling(self) -> bool:
+        return self.named is not None and self.named.kind == SYMLINK and self.entry is None
+
+
+if TYPE_CHECKING:
+
+    class RootfsView(Protocol):
+        """A root filesystem to look at. Paths are absolute, cleaned, and no component but the last
+        may be a symlink: whoever resolves links does it by asking, name by name (``resolve.py``).
+
+        One on which ids are others than in the container may have the map of them as ``ids``."""
+
+        def entry(self, path: str) -> "Entry | None":
+            """lstat; None when there is no such name or a parent is no directory."""
+
+        def read(self, path: str, limit: int) -> bytes:
+            """A regular file's bytes; LimitError above ``limit`` bytes."""
+
+    class Image(Protocol):
+        """Where templates come from."""
+
+        name: str
+        #: whether everything was seen: what an archive has behind its templates is not
+        complete: bool
+
+        def read_metadata(self) -> "Source":
+            """metadata.yaml, its source named as the user would find it."""
+
+        def read_templates(self, names: "Iterable[str]") -> "Mapping[str, TemplateFile]":
+            """Every asked name is a key of the answer. An archive is read no further than needed."""

@@ -1,0 +1,555 @@
+"""Descriptions of instances, in every form in which Incus and LXD print or store one.
+
+``incus config show`` (plain and ``--expanded``), ``incus list -f json``, ``incus query
+/1.0/instances/NAME`` with or without its envelope, backup.yaml of Incus and of LXD 6, and a short
+form of our own with the same keys. Scalars become the strings that the daemons keep.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias
+
+from ..model.errors import InputError, LimitError, UsageError
+from ..model.instance import CONTAINER, VIRTUAL_MACHINE, Instance, Profile
+from ..model.source import Source, Span, printable, whole_characters
+from .metadata_yaml import is_merge, is_null, suggestion
+from .yaml_nodes import MIB, Limits, Node, Scalar, YamlError, parse, size_text
+from .yaml_nodes import Mapping as MappingNode
+from .yaml_nodes import Sequence as SequenceNode
+
+#: A description may hold the cloud-init bodies of a fleet; backup.yaml repeats them for each snapshot.
+LIMITS: Final = Limits(bytes=64 * MIB, nodes=1_000_000, expanded=1_000_000)
+
+#: Where a value stands in a document: keys and indexes from the root.
+Path: TypeAlias = tuple[str | int, ...]
+
+_LIST_HINT = "`incus list NAME -f json` prints an instance with its profiles expanded"
+
+
+def read_instance(
+    source: Source | None,
+    pick: str = "",
+    *,
+    name: str | None = None,
+    type: str | None = None,
+    profiles: Iterable[Source | Profile] = (),
+    config: Mapping[str, str] | None = None,
+    devices: Mapping[str, Mapping[str, str]] | None = None,
+    expanded: bool | None = None,
+) -> Instance:
+    """The instance that a text describes (a container ``c1`` for None), with what is said beside it.
+
+    ``pick`` names one of several. ``profiles`` are profiles, or texts of them. Whether ``config
+    show`` was asked for ``--expanded`` can't be read from what it prints: with ``expanded`` unset it
+    is concluded from the devices. Whatever had to be assumed is in the instance's ``notes``.
+    """
+    given = tuple(p if isinstance(p, Profile) else read_profile(p) for p in profiles)
+    if source is None:
+        instance = Instance(profiles=given)
+    else:
+        document = _Document.read(source)
+        with document.places():
+            instance = _picked(document.value, pick).instance(given, expanded)
+        instance = _named(instance, source, name)
+    return overridden(instance, name=name, type=type, config=config or {}, devices=devices or {})
+
+
+def read_instances(source: Source) -> list[Instance]:
+    """Every instance of a text: of a list, or the only one."""
+    document = _Document.read(source)
+    with document.places():
+        found = [description.instance((), None) for description in _descriptions(document.value)]
+    return [_named(instance, source, None) for instance in found]
+
+
+def described(value: Any, where: str) -> Instance:
+    """The instance that one value of a JSON text describes; ``where`` is its place, for errors."""
+    document = _Document(Source(where, ""), value, None)
+    with document.places():
+        return _description(value, ()).instance((), None)
+
+
+def read_profile(source: Source) -> Profile:
+    """A profile as ``incus profile show`` prints it; without a name it has the file's."""
+    document = _Document.read(source)
+    with document.places():
+        return _profile(document.value, (), _stem(source.name))
+
+
+def overridden(
+    instance: Instance,
+    *,
+    name: str | None = None,
+    type: str | None = None,
+    config: Mapping[str, str],
+    devices: Mapping[str, Mapping[str, str]],
+) -> Instance:
+    """A copy with other facts. As with ``incus launch``, a device begins as the profiles have it;
+    as with ``incus config set``, an empty value unsets a key."""
+    for about, given in (
+        ("config", config),
+        *((f"device '{device}'", devices[device]) for device in devices),
+    ):
+        _require_texts(about, given)
+    local = {**instance.config, **config}
+    for key in [key for key, value in config.items() if value == ""]:
+        del local[key]
+    inherited = instance.expanded_devices()
+    own = dict(instance.devices)
+    for device, keys in devices.items():
+        own[device] = {**inherited.get(device, {}), **keys}
+        if "type" not in own[device]:
+            hint = f"for example: -d {device},type=nic,network=incusbr0"
+            raise UsageError(f"device '{device}' has no type, and no profile has it", hint=hint)
+    said = ("the name " if name is not None else None, "the type " if type is not None else None)
+    return Instance(
+        name=instance.name if name is None else name,
+        type=instance.type if type is None else instance_type(type),
+        architecture=instance.architecture,
+        ephemeral=instance.ephemeral,
+        config=local,
+        devices=own,
+        profiles=instance.profiles,
+        notes=tuple(note for note in instance.notes if not any(s and note.startswith(s) for s in said)),
+    )
+
+
+def _require_texts(about: str, given: Mapping[str, str]) -> None:
+    for key, value in given.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise UsageError(
+                f"{about}: {key!r} is {value!r}, which is no text", hint="the daemons keep text: 'true', '1'"
+            )
+
+
+def instance_type(text: str) -> str:
+    types = {"container": CONTAINER, "virtual-machine": VIRTUAL_MACHINE, "vm": VIRTUAL_MACHINE}
+    if text not in types:
+        raise UsageError(f"'{text}' is no type of instance", hint="there are container and virtual-machine")
+    return types[text]
+
+
+def _named(instance: Instance, source: Source, name: str | None) -> Instance:
+    """``config show`` prints no name."""
+    if instance.name or name is not None:
+        return instance
+    stem = _stem(source.name)
+    if stem:
+        note = f"the name '{stem}' is that of the file: the description has none (see --name)"
+    else:
+        note = "the name 'c1' is assumed: the description has none (see --name)"
+    instance.name = stem or "c1"
+    instance.notes = (*instance.notes, note)
+    return instance
+
+
+def _stem(file: str) -> str:
+    """Nothing for a standard input, which has no name either."""
+    last = file.replace("\\", "/").rpartition("/")[2]
+    return "" if last in ("-", "<stdin>") else last.partition(".")[0]
+
+
+# ---------------------------------------------------------------------------------------------
+# Text to values: text, None, lists and mappings, without any other type
+
+
+class _Wrong(Exception):
+    """A value is not what its place asks for."""
+
+    def __init__(self, path: Path, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.message = message
+        self.hint = hint
+
+
+class _Document:
+    """A text as values; of YAML also its nodes, so that an error has a place."""
+
+    # plain classes here: dataclasses would cost an uncached hook as much as half of Jinja2 does
+    __slots__ = ("root", "source", "value")
+
+    def __init__(self, source: Source, value: Any, root: Node | None) -> None:
+        self.source = source
+        self.value = value
+        self.root = root
+
+    @classmethod
+    def read(cls, source: Source) -> "_Document":
+        if source.text.lstrip("\ufeff \t\r\n")[:1] not in ("[", "{"):
+            return cls.of_yaml(source)
+        if len(source.text) > LIMITS.bytes:
+            raise LimitError(f"{source.name} is larger than {size_text(LIMITS.bytes)}", source.span(0))
+        try:
+            return cls(source, _json(source.text.lstrip("\ufeff")), None)
+        except json.JSONDecodeError as error:
+            wrong = InputError(
+                f"not JSON: {error.msg.lower()}", source.span(min(error.pos, len(source.text)))
+            )
+        except RecursionError:
+            raise LimitError("nested too deep", source.span(0)) from None
+        try:
+            return cls.of_yaml(source)  # which may begin with a bracket too
+        except YamlError:
+            raise wrong from None
+
+    @classmethod
+    def of_yaml(cls, source: Source) -> "_Document":
+        root = parse(source, "v2", LIMITS)
+        return cls(root.source if root else source, None if root is None else _value(root), root)
+
+    @contextmanager
+    def places(self) -> Iterator[None]:
+        """What is wrong with a value, as an error with its place in the text."""
+        try:
+            yield
+        except _Wrong as wrong:
+            where = _written(wrong.path)
+            message = f"{where}: {wrong.message}" if where else wrong.message
+            raise InputError(message, self.span(wrong.path), wrong.hint) from None
+
+    def span(self, path: Path) -> Span:
+        if self.root is None:
+            return self.source.span(0)
+        node = self.root
+        for step in path:
+            below = _child(node, step)
+            if below is None:
+                break
+            node = below
+        return node.span
+
+
+def _json(text: str) -> Any:
+    value = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    return whole(value) if has_surrogates(text) else value
+
+
+def has_surrogates(text: str) -> bool:
+    """Whether a JSON text may hold halves of characters, which Go reads in another way."""
+    return "\\ud" in text or "\\uD" in text
+
+
+def whole(value: Any) -> Any:
+    """What was read of a JSON text as Go would have read it."""
+    if isinstance(value, str):
+        return whole_characters(value)
+    if isinstance(value, list):
+        return [whole(item) for item in value]
+    if isinstance(value, dict):
+        return {whole(key): whole(item) for key, item in value.items()}
+    return value
+
+
+def _value(node: Node) -> Any:
+    if isinstance(node, Scalar):
+        return None if is_null(node, "v2") else node.text
+    if isinstance(node, SequenceNode):
+        return [_value(child) for child in node.children]
+    assert isinstance(node, MappingNode)
+    found: dict[str, Any] = {}
+    merges: list[dict[str, Any]] = []
+    for key, value in node.pairs():
+        if not isinstance(key, Scalar):
+            raise InputError(f"a key must be text, not a {key.kind}", key.span)
+        if is_merge(key):
+            for mapping in value.children if isinstance(value, SequenceNode) else [value]:
+                merged = _value(mapping)
+                if not isinstance(merged, dict):
+                    raise InputError("'<<' needs a mapping or a list of mappings", mapping.span)
+                merges.append(merged)
+        else:
+            found[key.text] = _value(value)
+    if not merges:
+        return found
+    # what stands here counts, then what was merged first; put together once, as there may be many
+    together: dict[str, Any] = {}
+    for merged in reversed(merges):
+        together.update(merged)
+    together.update(found)
+    return together
+
+
+def _child(node: Node, step: str | int) -> Node | None:
+    if isinstance(node, SequenceNode) and isinstance(step, int):
+        return node.children[step]
+    if isinstance(node, MappingNode):
+        named = [value for key, value in node.pairs() if isinstance(key, Scalar) and key.text == step]
+        return named[-1] if named else None
+    return None
+
+
+def _written(path: Path) -> str:
+    return ".".join(str(step) for step in path)
+
+
+# ---------------------------------------------------------------------------------------------
+# Values to an instance
+
+_OURS = ("name", "type", "architecture", "ephemeral", "privileged", "config", "devices", "profiles")
+_API = (
+    "backups", "created_at", "description", "expanded_config", "expanded_devices", "last_used_at",
+    "location", "project", "restore", "size", "snapshots", "stateful", "state", "status", "status_code",
+    "target",
+)  # fmt: skip
+KNOWN_KEYS: Final = frozenset(_OURS + _API)
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "y": True}
+_BOOLEANS |= {"false": False, "no": False, "off": False, "0": False, "n": False, "": False}
+
+
+class _Description:
+    """One instance's mapping, where it stands, and the profiles that are defined beside it."""
+
+    __slots__ = ("defined", "path", "value")
+
+    def __init__(self, value: dict[str, Any], path: Path, defined: tuple[Profile, ...] = ()) -> None:
+        self.value = value
+        self.path = path
+        self.defined = defined
+
+    @property
+    def name(self) -> str:
+        return self.text("name")
+
+    def text(self, key: str) -> str:
+        return _text(self.value.get(key), (*self.path, key))
+
+    def boolean(self, key: str) -> bool:
+        text = self.text(key).lower()
+        if text not in _BOOLEANS:
+            raise _Wrong((*self.path, key), f"'{text}' is neither true nor false")
+        return _BOOLEANS[text]
+
+    def instance(self, given: tuple[Profile, ...], expanded: bool | None) -> Instance:
+        config = _texts(self.value.get("config"), (*self.path, "config"))
+        devices = _devices(self.value.get("devices"), (*self.path, "devices"))
+        profiles, notes = self.layers(given, config, devices, expanded)
+        if profiles is None:
+            config = _texts(self.value.get("expanded_config"), (*self.path, "expanded_config")) or config
+            path = (*self.path, "expanded_devices")
+            devices = _devices(self.value.get("expanded_devices"), path) or devices
+        if self.boolean("privileged"):
+            config.setdefault("security.privileged", "true")
+        kind, assumed = self.kind(config)
+        return Instance(
+            name=self.name,
+            type=kind,
+            architecture=self.text("architecture") or "x86_64",
+            ephemeral=self.boolean("ephemeral"),
+            config=config,
+            devices=devices,
+            profiles=profiles or (),
+            notes=(*assumed, *notes, *self.unknown()),
+        )
+
+    def kind(self, config: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+        text = self.text("type")
+        if text:
+            try:
+                return instance_type(text), ()
+            except UsageError as error:
+                raise _Wrong((*self.path, "type"), error.message, error.hint) from None
+        telling = next((key for key in config if _only_on_vms(key)), None)
+        if telling:
+            return VIRTUAL_MACHINE, (f"the type virtual-machine is concluded from '{telling}' (see --type)",)
+        if self.name and "stateful" not in self.value:
+            return CONTAINER, ()  # our short form; what the daemons print has "stateful"
+        return CONTAINER, ("the type container is assumed: the description has none (see --type)",)
+
+    def layers(
+        self,
+        given: tuple[Profile, ...],
+        config: Mapping[str, str],
+        devices: Mapping[str, Any],
+        expanded: bool | None,
+    ) -> tuple[tuple[Profile, ...] | None, tuple[str, ...]]:
+        """The profiles below the instance's own keys; None when its expanded keys are to be taken."""
+        listed = self.profiles()
+        known = {profile.name: profile for profile in (*self.defined, *given)}
+        known.update((profile.name, profile) for profile in listed if profile.config or profile.devices)
+        names = [profile.name for profile in listed]
+        missing = [name for name in names if name not in known]
+        added = [profile for profile in given if profile.name not in names]
+        if expanded and given:
+            raise UsageError("a profile can't be put below what is already expanded", hint=_LIST_HINT)
+        has_expanded = "expanded_config" in self.value or "expanded_devices" in self.value
+        if expanded or (not given and missing and (has_expanded or "profiles" not in self.value)):
+            return None, ()
+        if missing and not given and expanded is None and _looks_expanded(config, devices):
+            return None, (
+                f"the profiles {_listed(missing)} are taken as expanded already,"
+                " since every device is there (see --expanded)",
+            )
+        if missing:
+            raise _Wrong(
+                (*self.path, "profiles"),
+                f"lists {_listed(missing)}, but what is in there is not known",
+                f"give it with -p, or --expanded if this is `config show --expanded`; {_LIST_HINT}",
+            )
+        notes = tuple(
+            f"profile '{profile.name}' is applied last: the description lacks it" for profile in added
+        )
+        return (*(known[name] for name in names), *added), notes if names else ()
+
+    def profiles(self) -> list[Profile]:
+        """The listed profiles: names as the daemons have it, or whole ones in our short form."""
+        value, path = self.value.get("profiles"), (*self.path, "profiles")
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise _Wrong(path, f"must be a list of profiles, not {_kind(value)}")
+        return [
+            _profile(item, (*path, index), "")
+            if isinstance(item, dict)
+            else Profile(_text(item, (*path, index)))
+            for index, item in enumerate(value)
+        ]
+
+    def unknown(self) -> tuple[str, ...]:
+        notes = []
+        for key in self.value:
+            if key not in KNOWN_KEYS:
+                notes.append(f"unknown key '{key}' is ignored{suggestion(key, _OURS)}")
+        return tuple(notes)
+
+
+def _only_on_vms(key: str) -> bool:
+    return key.startswith("volatile.vm.") or key in ("volatile.vsock_id", "security.secureboot")
+
+
+def _looks_expanded(config: Mapping[str, str], devices: Mapping[str, Mapping[str, str]]) -> bool:
+    """No instance is without a root disk, and each of its interfaces leaves volatile keys.
+
+    If those are among its own devices, nothing comes from a profile that we could be missing the
+    devices of. (The configuration could still; that is why it is noted.)
+    """
+    root = any(d.get("type") == "disk" and d.get("path") == "/" for d in devices.values())
+    interfaces = {match[1] for key in config if (match := re.fullmatch(_VOLATILE_DEVICE, key))}
+    return root and interfaces <= devices.keys()
+
+
+_VOLATILE_DEVICE = r"volatile\.(.+)\.(?:hwaddr|host_name)"
+
+
+def _picked(value: Any, pick: str) -> _Description:
+    found = _descriptions(value)
+    if pick:
+        matching = [description for description in found if description.name == pick]
+        if not matching and len(found) == 1 and not found[0].name:
+            return found[0]
+    else:
+        matching = found
+    if len(matching) == 1:
+        return matching[0]
+    names = _listed([description.name for description in found][:20])
+    if not found:
+        raise _Wrong((), "the list holds no instance")
+    if not matching:
+        raise _Wrong((), f"there is no instance '{pick}'", f"there are {names}")
+    raise _Wrong(
+        (), f"there are {len(found)} instances: say which", f"append #NAME to the file; there are {names}"
+    )
+
+
+def _descriptions(value: Any, path: Path = ()) -> list[_Description]:
+    if isinstance(value, list):
+        return [_description(item, (*path, index)) for index, item in enumerate(value)]
+    if isinstance(value, dict) and "metadata" in value and ("status_code" in value or "type" in value):
+        return _descriptions(value["metadata"], (*path, "metadata"))  # the API's envelope
+    return [_description(value, path)]
+
+
+def _description(value: Any, path: Path) -> _Description:
+    if not isinstance(value, dict):
+        raise _Wrong(path, f"an instance must be a mapping, not {_kind(value)}")
+    for key in ("instance", "container"):  # backup.yaml: LXD 6 and 5.21, Incus and older
+        if isinstance(value.get(key), dict):
+            beside = value.get("profiles") or []
+            if not isinstance(beside, list):
+                raise _Wrong((*path, "profiles"), f"must be a list of profiles, not {_kind(beside)}")
+            defined = tuple(_profile(item, (*path, "profiles", i), "") for i, item in enumerate(beside))
+            return _Description(value[key], (*path, key), defined)
+    if "templates" in value or "creation_date" in value:
+        raise _Wrong(path, "this is an image's metadata.yaml, not an instance", "it is part of SRC")
+    if "used_by" in value and "architecture" not in value:
+        raise _Wrong(path, "this is a profile, not an instance", "give it with -p")
+    if value and KNOWN_KEYS.isdisjoint(value):
+        raise _foreign(value, path)
+    return _Description(value, path)
+
+
+_SHOWN_KEYS = 5
+#: keys that tell what somebody took for an instance
+_TELLING = {
+    "services": "a Compose file", "apiVersion": "a Kubernetes object", "network": "a netplan file",
+    "packages": "cloud-init user-data", "users": "cloud-init user-data", "runcmd": "cloud-init user-data",
+}  # fmt: skip
+
+
+def _foreign(value: Mapping[str, Any], path: Path) -> _Wrong:
+    """A file of something else would pass for an instance without any configuration."""
+    taken = next((f"this looks like {what}: " for key, what in _TELLING.items() if key in value), "")
+    shown = [*value][:_SHOWN_KEYS]
+    unknown = ", ".join(f"'{key}'" for key in shown)
+    more = f" and {len(value) - len(shown)} more" if len(value) > len(shown) else ""
+    more += "" if taken else next(filter(None, (suggestion(key, _OURS) for key in shown)), "")
+    return _Wrong(
+        path,
+        f"{taken}no key of an instance is in it, but {unknown}{more}",
+        "give what `incus config show NAME` or `incus list -f json` prints",
+    )
+
+
+def _profile(value: Any, path: Path, name: str) -> Profile:
+    if not isinstance(value, dict):
+        raise _Wrong(path, f"a profile must be a mapping, not {_kind(value)}")
+    if "templates" in value or "creation_date" in value:
+        raise _Wrong(path, "this is an image's metadata.yaml, not a profile", "it is part of SRC")
+    return Profile(
+        _text(value.get("name"), (*path, "name")) or name,
+        _texts(value.get("config"), (*path, "config")),
+        _devices(value.get("devices"), (*path, "devices")),
+    )
+
+
+def _devices(value: Any, path: Path) -> dict[str, Mapping[str, str]]:
+    return {
+        name: _texts(device, (*path, name)) for name, device in _mapping(value, path, "of devices").items()
+    }
+
+
+def _texts(value: Any, path: Path) -> dict[str, str]:
+    mapping = _mapping(value, path, "of keys")
+    if {str}.issuperset(map(type, mapping.values())):
+        return mapping  # what the daemons print: worth a short cut when there are thousands
+    return {key: _text(item, (*path, key)) for key, item in mapping.items()}
+
+
+def _mapping(value: Any, path: Path, of_what: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _Wrong(path, f"must be a mapping {of_what}, not {_kind(value)}")
+    return value
+
+
+def _text(value: Any, path: Path) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return ""
+    raise _Wrong(path, f"must be text, not {_kind(value)}", "a text of several lines begins with '|'")
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, list):
+        return "a list"
+    return "a mapping" if isinstance(value, dict) else "nothing" if value is None else "text"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"'{printable(name)}'" for name in names)

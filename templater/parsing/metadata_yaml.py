@@ -1,0 +1,546 @@
+"""metadata.yaml as the daemons decode it: every scalar is its text, every field has its place.
+
+What stands here follows Go's decoders for the struct ``api.ImageMetadata``: gopkg.in/yaml.v2
+(``decode.go``) and go.yaml.in/yaml/v4 (``constructor.go``). They decode by the type of the field:
+``mode: 0755`` is four characters, ``create_only: yes`` is true, ``when: start`` is an error.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Final
+
+from ..model.errors import MetadataError
+from ..model.metadata import TRIGGERS, Finding, Metadata, Rule
+from ..model.source import Source, Span
+from .yaml_nodes import LIMITS, Limits, Mapping, Node, Rules, Scalar, Sequence, YamlError, parse
+
+METADATA_FIELDS: Final = ("architecture", "creation_date", "expiry_date", "properties", "templates")
+RULE_FIELDS: Final = ("when", "create_only", "template", "properties", "uid", "gid", "mode")
+
+#: An error lists the first problems of a file, not a thousand of them.
+_MOST_NOTES: Final = 20
+
+
+def read_metadata(source: Source, yaml: Rules = "v2", limits: Limits | None = None) -> Metadata:
+    """The facts and rules of a metadata.yaml, by the rules of the YAML library that the host links.
+
+    Raises MetadataError at the first place where that library would fail; its notes name further
+    ones. Raises LimitError for a text that is too large, too deep or multiplies itself.
+    """
+    try:
+        root = parse(source, yaml, LIMITS if limits is None else limits)
+    except YamlError as error:
+        failure = MetadataError(error.message, error.span, error.hint, error.notes)
+        failure.yaml_error = error.yaml_error
+        raise failure from None
+    if root is None:
+        empty = Finding("empty", "the file holds no YAML document", source.span(0))
+        return Metadata(source=source, findings=(empty,))
+    return _Decoder(root.source, yaml).metadata(root)
+
+
+class _Decoder:
+    """One reading of one file: collects problems instead of stopping at the first, as Go does."""
+
+    def __init__(self, source: Source, rules: Rules) -> None:
+        self.source = source
+        self.rules = rules
+        self.errors: list[_Problem] = []
+        self.findings: list[Finding] = []
+        self.breaks: list[int] = []
+
+    def metadata(self, root: Node) -> Metadata:
+        if is_null(root, self.rules):
+            finding = Finding("null-document", "the document is null: most daemons panic at it", root.span)
+            return Metadata(source=self.source, findings=(finding,), null=True)
+        fields = _MetadataFields(self)
+        if isinstance(root, Mapping):
+            self.struct(root, METADATA_FIELDS, fields.set, "api.ImageMetadata", "metadata.yaml")
+        else:
+            self.mismatch(root, "api.ImageMetadata", "metadata.yaml must be a mapping")
+        self.fail()
+        return Metadata(
+            architecture=fields.architecture,
+            creation_date=fields.creation_date,
+            expiry_date=fields.expiry_date,
+            properties=fields.properties,
+            rules=tuple(fields.rules.values()),
+            source=self.source,
+            spans=fields.spans,
+            findings=tuple(self.findings),
+        )
+
+    def rule(self, path: str, key: Node, node: Node) -> Rule:
+        rule = Rule(path, "", spans={"path": key.span, "entry": node.span})
+        if is_null(node, self.rules, pointer=True):
+            rule.null = True
+            self.find(
+                "null-entry",
+                "a null entry: the daemons panic at it",
+                node.span if node.end > node.start else key.span,
+            )
+        elif isinstance(node, Mapping):
+            fields = _RuleFields(self, rule)
+            self.struct(node, RULE_FIELDS, fields.set, "api.ImageMetadataTemplate", f"the rule for '{path}'")
+            self.check_rule(rule)
+        elif not is_null(node, self.rules):
+            self.mismatch(
+                node, "api.ImageMetadataTemplate", f"the rule for '{path}' must be a mapping",
+                "write 'template:' and 'when:' below it",
+            )  # fmt: skip
+        return rule
+
+    def check_rule(self, rule: Rule) -> None:
+        """What no host refuses, and no author means."""
+        place = rule.spans.get("when", rule.spans["path"])
+        for index, trigger in enumerate(rule.when):
+            if trigger not in TRIGGERS:
+                hint = suggestion(trigger, TRIGGERS)
+                self.find(
+                    "unknown-trigger",
+                    f"'{trigger}' is no trigger, so it never fires{hint}",
+                    rule.spans.get(f"when[{index}]", place),
+                )
+        if not rule.when:
+            self.find("no-trigger", f"'{rule.path}' has no trigger, so it is never written", place)
+        if not rule.template:
+            self.find(
+                "no-template",
+                f"'{rule.path}' names no template",
+                rule.spans.get("template", rule.spans["path"]),
+            )
+
+    # -- the shapes that Go knows: struct, map, list, text, number, boolean
+
+    def struct(
+        self, node: Mapping, known: Iterable[str], set_field: "_SetField", gotype: str, what: str
+    ) -> None:
+        """Calls ``set_field`` for every known key in the order in which Go assigns them."""
+        known = tuple(known)
+        for key, value in self.assignments(node, gotype):
+            name = self.key_text(key)
+            if name is None:
+                continue
+            if name in known:
+                set_field(name, key, value)
+            else:
+                self.find(
+                    "unknown-key",
+                    f"unknown key '{name}' in {what}: ignored{suggestion(name, known)}",
+                    key.span,
+                )
+
+    def map(self, node: Node, gotype: str, what: str) -> "list[tuple[str, Node, Node]] | None":
+        """A mapping's keys as text; None for null."""
+        if is_null(node, self.rules):
+            return None
+        if not isinstance(node, Mapping):
+            self.mismatch(node, gotype, f"{what} must be a mapping")
+            return []
+        named = ((self.key_text(key), key, value) for key, value in self.assignments(node, gotype))
+        return [(name, key, value) for name, key, value in named if name is not None]
+
+    def texts(self, node: Node, gotype: str, what: str) -> "list[tuple[str, Span]]":
+        if is_null(node, self.rules):
+            return []
+        if not isinstance(node, Sequence):
+            text = f"[{node.text}]" if isinstance(node, Scalar) else "[…]"
+            self.mismatch(node, gotype, f"{what} must be a list", f"write it as {text}")
+            return []
+        found = []
+        for item in node.children:
+            # yaml.v4 leaves null items out, yaml.v2 makes empty texts of them: neither ever fires
+            if not (self.rules == "v4" and is_null(item, self.rules)):
+                found.append((self.text(item, f"an item of {what}"), item.span))
+        return found
+
+    def text(self, node: Node, what: str) -> str:
+        if isinstance(node, Scalar):
+            if is_null(node, self.rules):
+                return ""
+            resolved = self.resolve(node)
+            if isinstance(resolved, datetime) and self.rules == "v4":
+                self.mismatch(
+                    node, "string", f"{what} must be text, and yaml.v4 takes '{node.text}' for a date",
+                    f'put it in quotes: "{node.text}"',
+                )  # fmt: skip
+            return node.text
+        hint = "write one text, in quotes if it begins with '[' or '{'"
+        self.mismatch(node, "string", f"{what} must be text, not a {node.kind}", hint)
+        return ""
+
+    def boolean(self, node: Node, what: str) -> bool:
+        if is_null(node, self.rules):
+            return False
+        value = self.resolve(node) if isinstance(node, Scalar) else None
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and self.rules == "v4" and value in _BOOLEANS:
+            return _BOOLEANS[value]
+        hint = "write true or false, without quotes"
+        self.mismatch(node, "bool", f"{what} must be true or false", hint)
+        return False
+
+    def integer(self, node: Node, what: str) -> int:
+        if is_null(node, self.rules):
+            return 0
+        value = self.resolve(node) if isinstance(node, Scalar) else None
+        if isinstance(value, float):
+            value = self.whole(value)
+        if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
+            return value
+        self.mismatch(
+            node, "int64", f"{what} must be a number", "seconds since 1970-01-01, as 'date +%s' prints"
+        )
+        return 0
+
+    def whole(self, value: float) -> "int | None":
+        """yaml.v2 cuts a fraction off, v4 refuses it."""
+        if abs(value) < 2**63 and (self.rules == "v2" or value == int(value)):
+            return int(value)
+        return -(2**63) if self.rules == "v2" and value < 0 else None
+
+    # -- mappings: duplicates and merge keys
+
+    def assignments(self, node: Mapping, gotype: str, merged: bool = False) -> "list[tuple[Node, Node]]":
+        """Keys and values in the order in which they count: a later one replaces an earlier one.
+
+        yaml.v2 merges ``<<`` where it stands, so that it overrides what is above it; v4 lets every
+        key of the mapping itself win, and the first of several merged mappings.
+        """
+        if self.duplicates(node) and self.rules == "v4":
+            return []
+        if self.rules == "v2":
+            pairs: list[tuple[Node, Node]] = []
+            for key, value in node.pairs():
+                if not is_merge(key):
+                    pairs.append((key, value))
+                    continue
+                for mapping in reversed(self.merged(value)):
+                    pairs.extend(self.assignments(mapping, gotype))
+            return pairs
+        own = [(key, value) for key, value in node.pairs() if not is_merge(key)]
+        inherited = [value for key, value in node.pairs() if is_merge(key)]
+        seen = {key.text for key, _ in own if isinstance(key, Scalar)}
+        for value in inherited:
+            for mapping in self.merged(value):
+                for pair in self.assignments(mapping, gotype):
+                    text = pair[0].text if isinstance(pair[0], Scalar) else None
+                    if text not in seen:
+                        own.append(pair)
+                        seen.add(text or "")
+        return own
+
+    def merged(self, value: Node) -> "list[Mapping]":
+        mappings = value.children if isinstance(value, Sequence) else [value]
+        for mapping in mappings:
+            if not isinstance(mapping, Mapping):
+                self.problem(
+                    "'<<' needs a mapping or a list of mappings",
+                    mapping.span,
+                    "give it an alias: '<<: *name'",
+                    fatal="map merge requires map or sequence of maps as the value",
+                )
+        return [mapping for mapping in mappings if isinstance(mapping, Mapping)]
+
+    def duplicates(self, node: Mapping) -> bool:
+        """Whether a key occurs twice, which yaml.v4 refuses and every author regrets."""
+        first: dict[tuple[str, str], Node] = {}
+        found = False
+        for key, _ in node.pairs():
+            text = key.text if isinstance(key, Scalar) else ""
+            earlier = first.setdefault((key.kind, text), key)
+            if earlier is key or (self.rules == "v2" and (is_merge(key) or not isinstance(key, Scalar))):
+                continue
+            found = True
+            if self.rules == "v2":
+                message = f"duplicate key '{text}', first in line {earlier.line}: the last one wins"
+                self.find("duplicate-key", f"{message}, and Incus 7 refuses the file", key.span)
+                continue
+            self.problem(
+                f"key '{text}' already stands in line {earlier.line}",
+                key.span,
+                "remove one of them: Incus 7 refuses the file, older hosts take the last one",
+                line=f"line {self.go_line(key)}: mapping key {_quoted(text)}"
+                f" already defined at line {self.go_line(earlier)}",
+            )
+        return found
+
+    def key_text(self, key: Node) -> "str | None":
+        """None for a key that Go leaves out."""
+        if isinstance(key, Scalar) and is_null(key, self.rules):
+            self.find("null-key", "a null key: put it in quotes if a name is meant", key.span)
+            return "" if self.rules == "v2" else None
+        before = len(self.errors)
+        text = self.text(key, "a key")
+        return text if len(self.errors) == before else None
+
+    # -- scalars
+
+    def resolve(self, node: Scalar) -> "str | int | float | bool | datetime | None":
+        """The value that Go sees behind a scalar, by its text or its explicit tag."""
+        if not node.plain and not node.tag:
+            return node.text
+        value = resolved(node.text, node.tag, self.rules)
+        found = tag_of(value)
+        if node.tag in ("", "!!str", "!!merge", found):
+            return value
+        if node.tag == "!!float" and isinstance(value, int):
+            return float(value)
+        self.problem(
+            f"'{node.text}' is not a {node.tag[2:]}",
+            node.span,
+            f"leave out the tag '{node.tag}'",
+            fatal=f"cannot {_VERB_AS[self.rules]} {found} `{node.text}` as a {node.tag}",
+        )
+        return node.text
+
+    # -- what is wrong
+
+    def find(self, code: str, message: str, span: Span) -> None:
+        self.findings.append(Finding(code, message, span))
+
+    def mismatch(self, node: Node, gotype: str, message: str, hint: str = "") -> None:
+        self.problem(message, node.span, hint, line=self.go_text(node, gotype))
+
+    def go_text(self, node: Node, gotype: str) -> str:
+        if isinstance(node, Scalar):
+            merge = self.rules == "v4" and is_merge(node)
+            tag = node.tag or ("!!merge" if merge else tag_of(self.resolve(node)))
+            raw = node.text.encode("utf-8", "surrogateescape")
+            shown = raw[:7].decode("utf-8", "surrogateescape") + "..." if len(raw) > 10 else node.text
+            value = f"{tag} `{shown}`"
+        else:
+            value = node.tag or ("!!map" if isinstance(node, Mapping) else "!!seq")
+        return f"line {self.go_line(node)}: cannot {_VERB[self.rules]} {value} into {gotype}"
+
+    def go_line(self, node: Node) -> int:
+        """Go's line of a node: every line break of YAML counts, not only those that editors know."""
+        if not self.breaks:  # where each ends, found once: a file may be wrong in a hundred thousand places
+            self.breaks = [0, *(found.end() for found in re.finditer(_BREAK, self.source.text))]
+        return bisect_right(self.breaks, node.start)
+
+    def problem(self, message: str, span: Span, hint: str = "", line: str = "", fatal: str = "") -> None:
+        self.errors.append(_Problem(message, span, hint, line, fatal))
+
+    def fail(self) -> None:
+        """Raises for the first problem; the others are its notes."""
+        if not self.errors:
+            return
+        first, *others = self.errors
+        notes = [f"also: {problem.span.place}: {problem.message}" for problem in others[:_MOST_NOTES]]
+        if len(others) > _MOST_NOTES:
+            notes.append(f"and {len(others) - _MOST_NOTES} more")
+        error = MetadataError(first.message, first.span, first.hint, tuple(notes))
+        error.yaml_error = self.yaml_error()
+        raise error
+
+    def yaml_error(self) -> str:
+        for problem in self.errors:
+            if problem.fatal:  # Go stops at these at once
+                return f"yaml: {problem.fatal}"
+        lines = [problem.line for problem in self.errors]
+        if self.rules == "v2":
+            return "\n  ".join(["yaml: unmarshal errors:", *lines])
+        return "yaml: construct errors: " + "\n  ".join(lines)
+
+
+class _Problem:
+    __slots__ = ("fatal", "hint", "line", "message", "span")
+
+    def __init__(self, message: str, span: Span, hint: str, line: str, fatal: str) -> None:
+        self.message = message
+        self.span = span
+        self.hint = hint
+        self.line = line
+        self.fatal = fatal
+
+
+class _MetadataFields:
+    """What the keys of the document have set so far; a second ``templates:`` adds to the first."""
+
+    def __init__(self, decoder: _Decoder) -> None:
+        self.decoder = decoder
+        self.architecture = ""
+        self.creation_date = 0
+        self.expiry_date = 0
+        self.properties: dict[str, str] = {}
+        self.rules: dict[str, Rule] = {}
+        self.spans: dict[str, Span] = {}
+
+    def set(self, name: str, key: Node, value: Node) -> None:
+        self.spans[name] = value.span
+        decoder = self.decoder
+        if name == "architecture":
+            self.architecture = decoder.text(value, "'architecture'")
+        elif name == "creation_date":
+            self.creation_date = decoder.integer(value, "'creation_date'")
+        elif name == "expiry_date":
+            self.expiry_date = decoder.integer(value, "'expiry_date'")
+        elif name == "properties":
+            _add_properties(decoder, self.properties, self.spans, value)
+        else:
+            self.add_rules(value)
+
+    def add_rules(self, value: Node) -> None:
+        decoder = self.decoder
+        entries = decoder.map(value, "map[string]*api.ImageMetadataTemplate", "'templates'")
+        if entries is None:
+            self.rules.clear()
+            return
+        for path, key, node in entries:
+            rule = decoder.rule(path, key, node)
+            self.rules.pop(path, None)  # a later one stands in its own place
+            self.rules[path] = rule
+
+
+class _RuleFields:
+    def __init__(self, decoder: _Decoder, rule: Rule) -> None:
+        self.decoder = decoder
+        self.rule = rule
+        self.properties: dict[str, str] = {}
+        self.spans = dict(rule.spans)
+        rule.properties = self.properties
+        rule.spans = self.spans
+
+    def set(self, name: str, key: Node, value: Node) -> None:
+        rule, decoder = self.rule, self.decoder
+        self.spans[name] = value.span
+        if name == "when":
+            found = decoder.texts(value, "[]string", "'when'")
+            rule.when = tuple(text for text, _ in found)
+            self.spans.update({f"when[{index}]": span for index, (_, span) in enumerate(found)})
+        elif name == "create_only":
+            rule.create_only = decoder.boolean(value, "'create_only'")
+        elif name == "properties":
+            _add_properties(decoder, self.properties, self.spans, value)
+        else:
+            setattr(rule, name, decoder.text(value, f"'{name}'"))
+
+
+def _add_properties(
+    decoder: _Decoder, properties: dict[str, str], spans: dict[str, Span], node: Node
+) -> None:
+    entries = decoder.map(node, "map[string]string", "'properties'")
+    if entries is None:
+        properties.clear()
+        return
+    for name, _, value in entries:
+        properties[name] = decoder.text(value, f"property '{name}'")
+        spans[f"properties[{name}]"] = value.span
+
+
+_SetField = Callable[[str, Node, Node], None]
+
+# ---------------------------------------------------------------------------------------------
+# What Go takes a plain scalar for: resolve.go of both libraries
+
+_VERB: Final = {"v2": "unmarshal", "v4": "construct"}
+_VERB_AS: Final = {"v2": "decode", "v4": "construct"}
+_TRUE = ("y", "Y", "yes", "Yes", "YES", "on", "On", "ON")
+_FALSE = ("n", "N", "no", "No", "NO", "off", "Off", "OFF")
+_BOOLEANS: Final = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
+_WORDS: Final[dict[str, "bool | float | None"]] = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+}
+# compiled when they are first needed
+_INTEGER = r"[+-]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)"
+_FLOAT = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+_DATE = (
+    r"(?a)(\d{4})-(\d{1,2})-(\d{1,2})"
+    r"(?:[Tt](\d{1,2}):(\d{1,2}):(\d{1,2})(?:[.,]\d+)?(?:Z|[+-]\d\d:\d\d)"
+    r"| (\d{1,2}):(\d{1,2}):(\d{1,2})(?:[.,]\d+)?)?"
+)
+
+
+def resolved(text: str, tag: str, rules: Rules) -> "str | int | float | bool | datetime | None":
+    if tag == "!!str":
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if rules == "v2" and text in _BOOLEANS:
+        return _BOOLEANS[text]
+    if text[0] not in "+-.0123456789":
+        return text
+    if tag in ("", "!!timestamp"):
+        date = _timestamp(text)
+        if date is not None:
+            return date
+    plain = text if text[0] == "." else text.replace("_", "")
+    if re.fullmatch(_INTEGER, plain):
+        number = _integer(plain)
+        if -(2**63) <= number < 2**64 and not (plain[0] in "+-" and number >= 2**63):
+            return number
+    if re.fullmatch(_FLOAT, plain):
+        value = float(plain)
+        if abs(value) != float("inf"):
+            return value
+    return text
+
+
+def _integer(text: str) -> int:
+    sign = -1 if text[0] == "-" else 1
+    digits = text.lstrip("+-")
+    if len(digits) > 1 and digits[0] == "0" and digits[1].isdigit():
+        return sign * int(digits, 8)
+    if len(digits) > 20 and digits.isdigit():  # larger than any of Go's, and Python takes 4300 digits only
+        return sign << 64
+    return sign * int(digits, 0)
+
+
+def _timestamp(text: str) -> datetime | None:
+    match = re.fullmatch(_DATE, text) if text[4:5] == "-" else None
+    if match is None:
+        return None
+    year, month, day, *clock = (int(part) if part else 0 for part in match.groups())
+    hour, minute, second = clock[:3] if match[4] else clock[3:]
+    try:
+        return datetime(year or 2000, month, day, hour, minute, second)
+    except ValueError:
+        return None
+
+
+def tag_of(value: object) -> str:
+    if isinstance(value, bool):
+        return "!!bool"
+    if isinstance(value, datetime):
+        return "!!timestamp"
+    return {int: "!!int", float: "!!float", str: "!!str"}.get(type(value), "!!null")
+
+
+def is_null(node: Node, rules: Rules, pointer: bool = False) -> bool:
+    """yaml.v2 knows fewer spellings where a pointer (a rule) is wanted: ``Null`` makes an empty rule."""
+    if not isinstance(node, Scalar):
+        return False
+    if node.tag:
+        return node.tag == "!!null" and node.text in ("", "~", "null", "Null", "NULL")
+    if not node.plain:
+        return False
+    short = ("", "~", "null")
+    return node.text in (short if pointer and rules == "v2" else (*short, "Null", "NULL"))
+
+
+def is_merge(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.text == "<<" and (node.plain or node.tag == "!!merge")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # slow to import, and needed for mistakes only
+
+    close = get_close_matches(name.lower().replace("-", "_"), tuple(known), 1, 0.7)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+_BREAK = "\r\n|[\n\r\x85\u2028\u2029]"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{escaped}"'

@@ -1,0 +1,491 @@
+"""YAML text as a tree of nodes that keep their source text and their place, within limits.
+
+Only the parser's events are used. Loaders decide what ``0755``, ``no`` or ``22.10`` are before
+anybody can say what was wanted, follow aliases without counting, and libyaml's own loader
+overflows the C stack on 53 kB of ``[``. Whoever reads a document decodes these nodes by the type
+of the field that they stand for, as Go does.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Literal, TypeAlias
+
+from yaml.error import MarkedYAMLError
+from yaml.events import (
+    AliasEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+from yaml.parser import Parser
+from yaml.reader import Reader, ReaderError
+from yaml.scanner import Scanner, ScannerError
+
+from ..model.errors import InputError, LimitError
+from ..model.source import Source, Span
+
+#: Which Go library's rules hold: gopkg.in/yaml.v2 (LXD, Incus up to 6.23) or go.yaml.in/yaml/v4 (Incus 7).
+Rules: TypeAlias = Literal["v2", "v4"]
+
+MIB: Final = 1 << 20
+
+
+class Limits:
+    """What a YAML text may cost. The daemons' own cap on metadata.yaml is 1 MiB.
+
+    ``expanded`` counts nodes when every alias is replaced by what it stands for.
+    """
+
+    # a plain class: dataclasses would cost an uncached hook as much as libyaml does
+    __slots__ = ("bytes", "depth", "expanded", "nodes")
+
+    def __init__(
+        self, *, bytes: int = MIB, depth: int = 64, nodes: int = 200_000, expanded: int = 400_000
+    ) -> None:
+        self.bytes = bytes
+        self.depth = depth
+        self.nodes = nodes
+        self.expanded = expanded
+
+
+LIMITS: Final = Limits()
+
+
+class YamlError(InputError):
+    """A text is not one YAML document. ``yaml_error`` is what the host's library says, where known."""
+
+    yaml_error: str | None = None
+
+
+class Node:
+    """Some characters of a document. ``size`` is the number of nodes in it, aliases expanded."""
+
+    __slots__ = ("end", "size", "source", "start", "tag")
+
+    kind = ""
+
+    def __init__(self, source: Source, start: int, end: int, tag: str) -> None:
+        self.source = source
+        self.start = start
+        self.end = end
+        #: an explicit tag in its short form (``!!str``), or empty
+        self.tag = tag
+        self.size = 1
+
+    @property
+    def span(self) -> Span:
+        return self.source.span(self.start, max(self.end, self.start + 1))
+
+    @property
+    def line(self) -> int:
+        return self.span.line
+
+
+class Scalar(Node):
+    """``plain`` is true for text without quotes, block indicator or tag: the only kind that Go resolves."""
+
+    __slots__ = ("plain", "text")
+
+    kind = "scalar"
+
+    def __init__(self, span: Span, text: str, plain: bool, tag: str) -> None:
+        super().__init__(span.source, span.start, span.end, tag)
+        self.text = text
+        self.plain = plain
+
+
+class Collection(Node):
+    """A node made of others; ``children`` of a mapping are keys and values in turn."""
+
+    __slots__ = ("children", "flow")
+
+    def __init__(self, source: Source, start: int, tag: str, flow: bool) -> None:
+        super().__init__(source, start, start, tag)
+        self.children: list[Node] = []
+        self.flow = flow
+
+
+class Sequence(Collection):
+    __slots__ = ()
+
+    kind = "sequence"
+
+
+class Mapping(Collection):
+    __slots__ = ()
+
+    kind = "mapping"
+
+    def pairs(self) -> Iterator[tuple[Node, Node]]:
+        children = iter(self.children)
+        return zip(children, children, strict=True)
+
+
+def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node | None:
+    """The first document of a text; None when there is none and the rules allow that.
+
+    yaml.v2 does not even parse what follows the first document; v4 refuses a second one, and an
+    empty text. Raises YamlError or LimitError with a place inside the text.
+    """
+    if len(source.text) > limits.bytes or len(source.data) > limits.bytes:
+        raise LimitError(
+            f"{source.name} is larger than {size_text(limits.bytes)}",
+            source.span(min(limits.bytes, len(source.text))),
+            hint="Incus and LXD take no metadata.yaml above 1 MiB either" if limits.bytes == MIB else "",
+        )
+    source = decoded(source)
+    text = source.text.removeprefix(_MARK)
+    if not HAS_LIBYAML:
+        return _document(source, _pure(text, rules), rules, limits)
+    try:
+        return _document(source, lambda: CParser(text), rules, limits)
+    except YamlError:
+        if rules == "v4" and re.search(_LONG_LINE, text):
+            # v4 has lifted libyaml's limit on the length of a key, which libyaml itself can't be told to do
+            return _document(source, _pure(text, rules), rules, limits)
+        raise
+
+
+def size_text(size: int) -> str:
+    return f"{size // MIB} MiB" if size >= MIB and size % MIB == 0 else f"{size} bytes"
+
+
+def decoded(source: Source) -> Source:
+    """The same text as characters: UTF-16 is recognised by its mark, as Go does; bad UTF-8 is an error."""
+    if source.text.startswith(("\udcff\udcfe", "\udcfe\udcff")):
+        try:
+            return Source(source.name, source.data.decode("utf-16"))
+        except UnicodeDecodeError as error:
+            place = f"byte {error.start + 1} of {len(source.data)}"
+            raise YamlError(
+                f"the UTF-16 text is damaged at {place}", source.span(0), hint="save the file as UTF-8"
+            ) from None
+    try:
+        source.text.encode()
+    except UnicodeEncodeError as error:
+        byte = ord(source.text[error.start]) & 0xFF
+        raise YamlError(
+            f"byte 0x{byte:02x} is not UTF-8", source.span(error.start), hint="save the file as UTF-8"
+        ) from None
+    return source
+
+
+# compiled when they are first needed, which for most is never
+_ESCAPE = r"(?s)\\."
+_LONG_LINE = ".{1024}"
+_UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+
+# Characters of a key without '?'. v4 knows no limit, but reading ahead costs memory, and no longer
+# path can be written: 4096 bytes, each perhaps spelled \\xNN.
+_LONGEST_KEY: Final = {"v2": 1024, "v4": 4 * 4096}
+
+_DEEPEST_FLOW: Final = 500
+
+
+class _TooDeep(ScannerError):
+    """A limit that is met while scanning."""
+
+
+#: False where PyYAML was built without libyaml, which it does silently
+HAS_LIBYAML = True
+try:
+    from yaml._yaml import CParser
+except ImportError:
+    HAS_LIBYAML = False
+
+
+class PureParser(Reader, Scanner, Parser):
+    """PyYAML's own parser with Go's (and libyaml's) rule for tabs and a chosen limit for keys."""
+
+    def __init__(self, text: str, longest_key: int) -> None:
+        Reader.__init__(self, text)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+        self.longest_key = longest_key
+
+    def fetch_flow_collection_start(self, token_class: Any) -> None:
+        # far above what is a limit already: it would be seen only after all keys that may begin here
+        if self.flow_level > _DEEPEST_FLOW:
+            raise _TooDeep(None, None, "too many brackets in each other", self.get_mark())
+        super().fetch_flow_collection_start(token_class)
+
+    def scan_to_next_token(self) -> None:
+        # libyaml, yaml_parser_scan_to_next_token: tabs count as blanks inside brackets, and in block
+        # context wherever no key can start
+        while True:
+            blanks = " \t" if self.flow_level or not self.allow_simple_key else " "
+            while self.peek() in blanks:
+                self.forward()
+            if self.peek() == "#":
+                while self.peek() not in "\0\r\n\x85\u2028\u2029":
+                    self.forward()
+            if not self.scan_line_break():  # type: ignore[no-untyped-call]
+                return
+            if not self.flow_level:
+                self.allow_simple_key = True
+
+    def stale_possible_simple_keys(self) -> None:
+        for level, key in list(self.possible_simple_keys.items()):
+            if key.line == self.line and self.index - key.index <= self.longest_key:
+                continue
+            if key.required:
+                expected = "could not find expected ':'"
+                raise ScannerError("while scanning a simple key", key.mark, expected, self.get_mark())
+            del self.possible_simple_keys[level]
+
+
+def _pure(text: str, rules: Rules) -> Callable[[], PureParser]:
+    return lambda: PureParser(text, _LONGEST_KEY[rules])
+
+
+def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Limits) -> Node | None:
+    """``begin`` makes a parser, which may find fault with the text before the first event."""
+    parser = None
+    try:
+        parser = begin()
+        parser.get_event()  # StreamStart
+        return _only_v4(source, parser, limits) if rules == "v4" else _first_v2(source, parser, limits)
+    except ReaderError as error:
+        raise _reader_error(source, error) from None
+    except _TooDeep as error:
+        raise _too_deep(source, error, behind=0, limits=limits) from None
+    except MarkedYAMLError as error:
+        if error.problem and "maximum nesting depth" in error.problem:  # libyaml's own, from 0.2.6 on
+            raise _too_deep(source, error, behind=1, limits=limits) from None
+        raise _syntax_error(source, error, rules) from None
+    finally:
+        if parser is not None:
+            parser.dispose()
+
+
+def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
+    """``behind``: by how many brackets the parser's mark is behind the last one that it took."""
+    mark: Any = error.problem_mark
+    place = source.span(min(mark.index - behind, len(source.text) - 1))
+    return LimitError(f"nested more than {min(limits.depth, _DEEPEST_FLOW)} levels deep", place)
+
+
+def _first_v2(source: Source, parser: Any, limits: Limits) -> Node | None:
+    """What follows the first document is not even parsed."""
+    opening = parser.get_event()
+    if isinstance(opening, StreamEndEvent):
+        return None
+    if opening.version not in (None, (1, 1)):
+        message = "the daemons read YAML 1.1 only"
+        raise _said(YamlError(message, _start(source, opening)), "yaml: found incompatible YAML document")
+    return _Composer(source, parser, "v2", limits).document()
+
+
+def _only_v4(source: Source, parser: Any, limits: Limits) -> Node:
+    """All documents are parsed, and there must be one: a damaged second one is named first."""
+    if isinstance(parser.get_event(), StreamEndEvent):
+        error = YamlError("the file holds no YAML document", source.span(0), _ONE_DOCUMENT)
+        raise _said(error, f"{_V4_PREFIX}no documents in stream")
+    composer = _Composer(source, parser, "v4", limits)
+    root = composer.document()
+    second = following = parser.get_event()
+    while not isinstance(following, StreamEndEvent):
+        composer.document()
+        following = parser.get_event()
+    if second is not following:
+        error = YamlError("a second document starts here", _start(source, second), _ONE_DOCUMENT)
+        raise _said(error, f"{_V4_PREFIX}expected single document, found multiple")
+    return root
+
+
+_ONE_DOCUMENT: Final = "Incus 7 wants exactly one document; older hosts read the first"
+_V4_PREFIX: Final = "yaml: construct errors: <unknown position>: yaml: "
+
+
+def _said(error: YamlError, words: str) -> YamlError:
+    error.yaml_error = words
+    return error
+
+
+def _start(source: Source, event: Any) -> Span:
+    return source.span(event.start_mark.index + _mark_width(source))
+
+
+_MARK: Final = "\ufeff"
+
+
+def _mark_width(source: Source) -> int:
+    """A byte order mark is not counted by the parser, but is a character of the text."""
+    return 1 if source.text.startswith(_MARK) else 0
+
+
+class _Composer:
+    """Events to nodes, without recursion, counting as it goes."""
+
+    def __init__(self, source: Source, parser: Any, rules: Rules, limits: Limits) -> None:
+        self.source = source
+        self.parser = parser
+        self.rules = rules
+        self.limits = limits
+        self.shift = _mark_width(source)
+        self.anchors: dict[str, Node] = {}
+        self.opened: list[Collection] = []
+        self.nodes = 0
+        self.expanded = 0
+
+    def document(self) -> Node:
+        while True:
+            event = self.parser.get_event()
+            node: Node
+            if isinstance(event, MappingStartEvent | SequenceStartEvent):
+                self.open(event)
+                continue
+            if isinstance(event, ScalarEvent):
+                node = self.scalar(event)
+            elif isinstance(event, AliasEvent):
+                node = self.aliased(event)
+            else:
+                node = self.close(event)
+            if not self.opened:
+                self.parser.get_event()  # DocumentEnd
+                return node
+            parent = self.opened[-1]
+            parent.children.append(node)
+            parent.size += node.size
+
+    def open(self, event: Any) -> None:
+        span = self.span(event)
+        kind = Mapping if isinstance(event, MappingStartEvent) else Sequence
+        opened = kind(self.source, span.start, self.tag(event, span), bool(event.flow_style))
+        if event.anchor:
+            self.anchors[event.anchor] = opened
+        self.opened.append(opened)
+        if len(self.opened) > self.limits.depth:
+            raise LimitError(f"nested more than {self.limits.depth} levels deep", span)
+        self.count(1, span)
+
+    def close(self, event: Any) -> Collection:
+        collection = self.opened.pop()
+        if collection.flow:
+            collection.end = event.end_mark.index + self.shift
+        elif collection.children:
+            # a block ends in front of whatever follows it, comments and all: too late for a caret
+            collection.end = max(collection.start, collection.children[-1].end)
+        return collection
+
+    def scalar(self, event: ScalarEvent) -> Scalar:
+        span = self.span(event)
+        tag = self.tag(event, span)
+        plain = bool(event.implicit[0]) and not event.tag
+        if self.rules == "v2" and event.style == '"':
+            self.check_escapes(span)
+        scalar = Scalar(span, event.value, plain, tag)
+        if event.anchor:
+            self.anchors[event.anchor] = scalar
+        self.count(1, span)
+        return scalar
+
+    def check_escapes(self, span: Span) -> None:
+        """JSON's ``\\/`` came with YAML 1.2: libyaml knows it, yaml.v2 does not."""
+        for match in re.compile(_ESCAPE).finditer(self.source.text, span.start, span.end):
+            if match[0] == "\\/":
+                error = YamlError("unknown escape '\\/'", self.source.span(*match.span()))
+                line = span.line + self.source.text.count("\n", span.start, match.start())
+                where = f"line {line}: " if line > 1 else ""
+                raise _said(error, f"yaml: {where}found unknown escape character")
+
+    def aliased(self, event: AliasEvent) -> Node:
+        span = self.span(event)
+        node = self.anchors.get(event.anchor or "")
+        if node is None:
+            known = f"; known are: {', '.join(sorted(self.anchors))}" if self.anchors else ""
+            hint = f"an anchor is set with '&'{known}"
+            words = f"yaml: unknown anchor '{event.anchor}' referenced"
+            raise _said(YamlError(f"unknown anchor '{event.anchor}'", span, hint), words)
+        if any(node is collection for collection in self.opened):
+            raise YamlError(f"anchor '{event.anchor}' contains itself", span)
+        self.count(node.size, span)
+        return node
+
+    def count(self, size: int, span: Span) -> None:
+        self.nodes += 1
+        self.expanded += size
+        if self.nodes > self.limits.nodes:
+            raise LimitError(f"more than {self.limits.nodes} nodes", span)
+        if self.expanded > self.limits.expanded:
+            raise LimitError(
+                f"more than {self.limits.expanded} nodes when aliases are expanded",
+                span,
+                hint="anchors that hold aliases of anchors multiply",
+            )
+
+    def span(self, event: Any) -> Span:
+        return self.source.span(event.start_mark.index + self.shift, event.end_mark.index + self.shift)
+
+    def tag(self, event: Any, span: Span) -> str:
+        if not event.tag or event.tag == "!":
+            return ""
+        written = str(event.tag)
+        tag = "!!" + written.removeprefix(_TAG_PREFIX) if written.startswith(_TAG_PREFIX) else written
+        if tag not in KNOWN_TAGS:
+            raise YamlError(f"tag '{tag}' is not allowed", span, hint="plain values need no tag")
+        return tag
+
+
+#: Tags whose meaning Go and YAML agree on. Any other asks a loader to build something.
+KNOWN_TAGS: Final = frozenset(
+    ("!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!merge", "!!map", "!!seq")
+)
+_TAG_PREFIX = "tag:yaml.org,2002:"
+
+
+def _reader_error(source: Source, error: ReaderError) -> YamlError:
+    bad = re.search(_UNPRINTABLE, source.text)
+    if bad is None:
+        return YamlError(str(error.reason), source.span(0))
+    return YamlError(
+        f"control character U+{ord(bad[0]):04X} is not allowed in YAML",
+        source.span(bad.start()),
+        hint="inside double quotes it can be written as an escape",
+    )
+
+
+def _syntax_error(source: Source, error: MarkedYAMLError, rules: Rules) -> YamlError:
+    mark: Any = error.problem_mark or error.context_mark
+    position = min(mark.index + _mark_width(source), len(source.text)) if mark else 0
+    context = f", {error.context}" if error.context else ""
+    failure = YamlError(
+        f"not YAML: {error.problem or 'it can not be read'}{context}",
+        source.span(position),
+        hint=_syntax_hint(source.text, position),
+        notes=_opened_at(source, error),
+    )
+    return _said(failure, _v4_words(error, mark) if rules == "v4" else _v2_words(error))
+
+
+def _v2_words(error: Any) -> str:
+    """yaml.v2, parser.fail: the first line has no number, and a parser's line is one too low."""
+    line = error.problem_mark.line if error.problem_mark else 0
+    if line:
+        line += isinstance(error, ScannerError)
+    elif error.context_mark:
+        line = error.context_mark.line
+    return f"yaml: line {line}: {error.problem}" if line else f"yaml: {error.problem}"
+
+
+def _v4_words(error: Any, mark: Any) -> str:
+    part = "scanner" if isinstance(error, ScannerError) else "parser"
+    context = f" ({error.context})" if error.context else ""
+    return f"go-yaml load error in {part}{context} at L{mark.line + 1}.C{mark.column + 1}: {error.problem}"
+
+
+def _syntax_hint(text: str, position: int) -> str:
+    if text[position : position + 1] == "\t":
+        return "indent with blanks: YAML takes no tab here"
+    if text[position : position + 1] in ("@", "`", "%"):
+        return "put the value in quotes"
+    return ""
+
+
+def _opened_at(source: Source, error: MarkedYAMLError) -> tuple[str, ...]:
+    if error.context_mark is None or error.problem_mark is None:
+        return ()
+    if error.context_mark.line == error.problem_mark.line:
+        return ()
+    return (f"it started in line {error.context_mark.line + 1}",)

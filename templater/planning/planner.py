@@ -1,0 +1,442 @@
+"""Everything that an image's templates would write for an instance, computed before anything is written."""
+
+from ..model.entry import DIRECTORY, FILE, Entry, Resolved
+from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError
+from ..model.hosts import INCUS
+from ..model.permissions import parse_id, parse_mode
+from ..model.plan import (
+    AGENT,
+    CREATE,
+    FAILED,
+    FIRST_BOOT,
+    KEEP,
+    SKIP,
+    UPDATE,
+    WRITE,
+    WRITING,
+    Change,
+    Outcome,
+    Plan,
+)
+from ..model.source import printable
+from ..rendering.render import Rendering, render, render_data
+from ..rootfs.paths import UnmappedError
+from .resolve import clean, resolve
+
+__all__ = [
+    "AGENT", "CREATE", "FAILED", "FIRST_BOOT", "KEEP", "SKIP", "UPDATE", "WRITE", "WRITING", "Change",
+    "Outcome", "Plan", "config_drive", "decide", "parse_id", "parse_mode", "plan", "plan_of",
+]  # fmt: skip
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    from ..model.entry import Image, RootfsView
+    from ..model.hosts import Host
+    from ..model.instance import Instance
+    from ..model.metadata import Metadata, Rule
+    from ..parsing.yaml_nodes import Limits as YamlLimits
+    from ..pongo2.state import Limits
+
+#: an existing file larger than this is compared by size alone, and no diff of it is shown
+MAX_COMPARED = 64 << 20
+#: nor are more bytes than this held of all existing files together
+MAX_HELD = 256 << 20
+
+
+def plan(
+    image: "Image",
+    instance: "Instance",
+    *,
+    triggers: "tuple[str, ...]" = FIRST_BOOT,
+    rootfs: "RootfsView | None" = None,
+    host: "Host" = INCUS,
+    dialect: "str | None" = None,
+    clock: "Any" = None,
+    seed: "Any" = None,
+    limits: "Limits | None" = None,
+    reading: "YamlLimits | None" = None,
+    in_place: bool = False,
+) -> Plan:
+    """What ``image`` writes for ``instance`` when ``triggers`` run as passes one after the other.
+
+    Without ``rootfs`` nothing is known of existing files. ``host`` also decides how metadata.yaml
+    is read. ``limits`` hold for each template, their ``total`` for all of them, and ``reading`` for
+    metadata.yaml. ``in_place`` allows targets that are mount points or lie behind one.
+    """
+    from ..parsing.metadata_yaml import read_metadata
+
+    _check_call(image, rootfs, triggers, host)
+    limits = None if limits is None else limits.begun()
+    metadata = read_metadata(image.read_metadata(), yaml=host.yaml, limits=reading)
+    templates = image.read_templates({rule.template for rule in metadata.rules if rule.template})
+    renderings = render(
+        metadata, templates, instance, triggers, host, dialect=dialect, clock=clock, seed=seed, limits=limits
+    )
+    made = plan_of(metadata, instance, renderings, rootfs, host=host, triggers=triggers, in_place=in_place)
+    if host.family:
+        from ..prediction import predict
+
+        def render_other(data: bytes, rule: "Rule", trigger: str) -> bytes:
+            return render_data(
+                data, rule, trigger, instance, host, dialect=dialect, clock=clock, seed=seed, limits=limits
+            )
+
+        predict(made, templates, rootfs, render=render_other)
+    return made
+
+
+def _check_call(image: "Any", rootfs: "Any", triggers: "Any", host: "Any") -> None:
+    """A wrong word must not become a plan without changes, nor a path an error from deep inside."""
+    from ..model.hosts import HOSTS, Host
+    from ..model.metadata import TRIGGERS
+
+    if not hasattr(image, "read_metadata"):
+        raise UsageError(f"image={image!r} is not an image", hint="open it: templater.open_image(path)")
+    if rootfs is not None and not hasattr(rootfs, "entry"):
+        hint = "for example: templater.DirectoryRootfs(path)"
+        raise UsageError(f"rootfs={rootfs!r} is not a root filesystem", hint=hint)
+    known = ", ".join(TRIGGERS)
+    if not isinstance(triggers, (tuple, list)) or not triggers:
+        raise UsageError(
+            f"triggers={triggers!r} is not a tuple of triggers",
+            hint=f"for example: triggers=('create', 'start'); there are {known}",
+        )
+    # beside a start, what is pending may be any word that somebody set by hand
+    wrong = [trigger for trigger in triggers if not isinstance(trigger, str) or not trigger]
+    if wrong or not set(triggers) & set(TRIGGERS):
+        raise UsageError(f"{(wrong or triggers)[0]!r} is not a trigger", hint=f"there are {known}")
+    if not isinstance(host, Host):
+        names = ", ".join(HOSTS)
+        raise UsageError(f"host={host!r} is not a Host", hint=f"take it from templater.HOSTS: {names}")
+
+
+def plan_of(
+    metadata: "Metadata",
+    instance: "Instance",
+    renderings: "list[Rendering]",
+    rootfs: "RootfsView | None" = None,
+    *,
+    host: "Host",
+    triggers: "tuple[str, ...]",
+    in_place: bool = False,
+) -> Plan:
+    """The plan of what was rendered elsewhere, without host outcomes."""
+    if not instance.is_vm:
+        return Plan(metadata, instance, host, triggers, decide(renderings, rootfs, in_place=in_place))
+    drive = config_drive(renderings)
+    agent = decide(_agent_renderings(metadata, drive), rootfs, in_place=in_place)
+    return Plan(metadata, instance, host, triggers, drive, agent=agent)
+
+
+def decide(
+    renderings: "Iterable[Rendering]", rootfs: "RootfsView | None" = None, *, in_place: bool = False
+) -> "tuple[Change, ...]":
+    """What becomes of each rendering; a later pass sees the files of the earlier ones."""
+    view = _Seen(rootfs)
+    changes: list[Change] = []
+    for renderings_of_pass in _passes(renderings):
+        targets = [_Target(rendering, view) for rendering in renderings_of_pass]
+        _find_collisions(targets)
+        for target in targets:
+            change = _decide(target, view, in_place)
+            view.record(change)
+            changes.append(change)
+    return tuple(changes)
+
+
+def config_drive(renderings: "Iterable[Rendering]") -> "tuple[Change, ...]":
+    """The files ``<template>.out`` that a virtual machine's start leaves for the guest's agent.
+
+    They are named after the template, so rules that share one overwrite each other.
+    """
+    changes: list[Change] = []
+    written: dict[str, Change] = {}
+    for rendering in renderings:
+        rule = rendering.rule
+        change = Change(rule, rendering.trigger, f"{rule.template}.out", CREATE)
+        change.content = rendering.content
+        change.error = change.render_error = rendering.error
+        changes.append(change)
+        if rendering.error is not None:
+            change.action, change.reason = FAILED, "not rendered"
+            continue
+        earlier = written.get(change.path)
+        written[change.path] = change
+        change.reason = "new on the config drive"
+        if earlier is not None:
+            change.before = earlier.content
+            change.action = KEEP if earlier.content == change.content else UPDATE
+            change.reason = _shared(earlier, change)
+    return tuple(changes)
+
+
+class _Target:
+    """A rendering, and where its rule leads in the root filesystem at the start of its pass."""
+
+    __slots__ = ("collides", "error", "path", "rendering", "resolved")
+
+    def __init__(self, rendering: Rendering, view: "RootfsView") -> None:
+        self.rendering = rendering
+        self.path = rendering.rule.path
+        self.resolved: Resolved | None = None
+        self.error: TemplaterError | None = None
+        #: the rule that reaches the same file, or a file in place of this one's parent
+        self.collides: Rule | None = None
+        if rendering.rule.null:
+            return
+        try:
+            self.path = clean(rendering.rule.path)
+            self.resolved = resolve(view, self.path)
+            self.error = self.resolved.error
+        except TemplaterError as error:
+            self.error = error
+        if self.error is not None:
+            self.error = _placed(self.error, rendering.rule)
+
+
+def _find_collisions(targets: "list[_Target]") -> None:
+    """Two rules of one pass that reach one file, or where one's file would be the other's parent."""
+    by_place: dict[str, _Target] = {}
+    reached = [target for target in targets if target.resolved is not None and target.error is None]
+    for target in reached:
+        assert target.resolved is not None
+        other = by_place.setdefault(target.resolved.real, target)
+        if other is not target:
+            target.collides = other.rendering.rule
+            other.collides = other.collides or target.rendering.rule
+    for target in reached:
+        assert target.resolved is not None
+        for parent in target.resolved.missing:
+            other = by_place.get(parent, target)
+            if other is not target:
+                target.collides = target.collides or other.rendering.rule
+                other.collides = other.collides or target.rendering.rule
+
+
+def _decide(target: _Target, view: "_Seen", in_place: bool) -> Change:
+    rendering = target.rendering
+    change = Change(rendering.rule, rendering.trigger, target.path, FAILED)
+    change.content, change.render_error = rendering.content, rendering.error
+    change.collides = target.collides
+    resolved = target.resolved
+    if resolved is not None:
+        change.real, change.resolved = resolved.real, resolved
+    try:
+        if rendering.rule.null or resolved is None:
+            raise target.error or rendering.error or RefusedError("the rule has no target")
+        _fill(change, target, resolved, view, in_place)
+    except TemplaterError as error:
+        return _fail(change, error)
+    if change.action == FAILED and rendering.error is not None:
+        return _fail(change, rendering.error)
+    return change
+
+
+def _fill(change: Change, target: _Target, resolved: Resolved, view: "_Seen", in_place: bool) -> None:
+    """Decide the action; FAILED is left for a rendering that failed."""
+    rule = change.rule
+    error = target.rendering.error
+    if target.collides is not None:
+        raise _collision(rule, target.collides)
+    # Incus 6.0.6 and later: a template that isn't there fails even where create_only would skip
+    if rule.create_only and resolved.named is not None and (error is None or error.kind in _LATE):
+        change.action = SKIP
+        change.reason = "create_only, and the name exists"
+        if resolved.dangling:
+            change.reason += " (a dangling symlink)"
+        elif resolved.entry is not None:
+            _take(change, resolved.entry)
+        return
+    if target.error is not None:
+        raise target.error
+    if error is not None:
+        return
+    if resolved.entry is None:
+        _create(change, resolved, view)
+    else:
+        _replace(change, resolved, resolved.entry, view)
+    if change.action != KEEP and resolved.mounts:
+        _through_mount(change, resolved, in_place)
+
+
+#: kinds of errors that a daemon would meet only after create_only had made it skip the rule
+_LATE = ("syntax", "render", "limit")
+
+
+def _create(change: Change, resolved: Resolved, view: "_Seen") -> None:
+    rule = change.rule
+    change.uid = parse_id(rule.uid, "uid", rule)
+    change.gid = parse_id(rule.gid, "gid", rule)
+    view.require_ids(change.uid, change.gid, rule)
+    change.mode = parse_mode(rule.mode, rule)
+    change.action, change.reason = (CREATE, "new") if view.known else (WRITE, "no root filesystem given")
+    if view.known:
+        change.new_parents = tuple(place for place in resolved.missing if view.entry(place) is None)
+    if resolved.named is not None:
+        change.reason = f"new, where the dangling symlink leads: {printable(resolved.real)}"
+    if resolved.real.split("/", 2)[1] in ("dev", "proc", "sys"):
+        change.reason += "; a running container usually hides it behind a mount"
+
+
+def _replace(change: Change, resolved: Resolved, entry: Entry, view: "_Seen") -> None:
+    if entry.kind != FILE:
+        raise RefusedError(
+            f"{_where(change)} is a {entry.kind}, not a regular file",
+            change.rule.spans.get("path"),
+            hint="" if entry.kind == DIRECTORY else "LXD and Incus may write into it, or wait for ever",
+        )
+    _take(change, entry)
+    assert change.content is not None
+    change.before = view.content(resolved.real, entry)
+    if change.before == change.content:
+        change.action, change.reason = KEEP, "already has this content"
+    else:
+        change.action, change.reason = UPDATE, "content differs"
+    if entry.nlink > 1 and change.action == UPDATE:
+        change.reason += f"; its {entry.nlink - 1} other hard link(s) keep the old content"
+
+
+def _through_mount(change: Change, resolved: Resolved, in_place: bool) -> None:
+    mount = resolved.mounts[-1]
+    if not in_place:
+        raise RefusedError(
+            f"{_where(change)} is a mount point"
+            if mount == resolved.real
+            else f"{_where(change)} lies behind the mount point '{printable(mount)}'",
+            change.rule.spans.get("path"),
+            hint="what is mounted there belongs to somebody else; --in-place writes through it",
+        )
+    change.in_place = mount == resolved.real
+    if change.in_place:
+        change.reason += "; a mount point, written in place"
+
+
+def _take(change: Change, entry: Entry) -> None:
+    """An existing file keeps its owner and mode; the rule's are not even looked at, as in Incus."""
+    change.uid, change.gid, change.mode = entry.uid, entry.gid, entry.mode
+
+
+def _fail(change: Change, error: "TemplaterError") -> Change:
+    change.action = FAILED
+    change.error = error
+    change.reason = error.message
+    return change
+
+
+def _where(change: Change) -> str:
+    shown = f"'{printable(change.path)}'"
+    return shown if change.real == change.path else f"{shown} (at '{printable(change.real)}')"
+
+
+def _placed(error: "TemplaterError", rule: "Rule") -> "TemplaterError":
+    if error.span is None:
+        error.span = rule.spans.get("path")
+    return error
+
+
+def _collision(rule: "Rule", other: "Rule") -> RefusedError:
+    span = other.spans.get("path")
+    place = f" at {span.place}" if span is not None else ""
+    return RefusedError(
+        f"the rules for '{printable(rule.path)}' and '{printable(other.path)}' reach one file, or one is the "
+        "other's parent",
+        rule.spans.get("path"),
+        hint="LXD and Incus take them in random order; keep one of them",
+        notes=(f"the other rule: '{printable(other.path)}'{place}",),
+    )
+
+
+def _shared(earlier: Change, change: Change) -> str:
+    if earlier.rule is change.rule:
+        return "the same" if change.action == KEEP else "rendered again"
+    what = "the same as" if change.action == KEEP else "overwrites what was rendered for"
+    return f"{what} '{printable(earlier.rule.path)}' (trigger {earlier.trigger}): the rules share a template"
+
+
+def _agent_renderings(metadata: "Metadata", drive: "tuple[Change, ...]") -> "list[Rendering]":
+    """Incus: incus-agent/templates.go; every rule whose .out exists is applied, whatever its when."""
+    outputs = {change.path: change.content for change in drive if change.action != FAILED}
+    return [
+        Rendering(rule, AGENT, outputs[f"{rule.template}.out"])
+        for rule in metadata.rules
+        if not rule.null and f"{rule.template}.out" in outputs
+    ]
+
+
+def _passes(renderings: "Iterable[Rendering]") -> "Iterator[list[Rendering]]":
+    """A new pass begins where the trigger changes, or a rule comes again."""
+    current: list[Rendering] = []
+    rules: set[int] = set()
+    for rendering in renderings:
+        if current and (current[-1].trigger != rendering.trigger or id(rendering.rule) in rules):
+            yield current
+            current, rules = [], set()
+        current.append(rendering)
+        rules.add(id(rendering.rule))
+    if current:
+        yield current
+
+
+class _Seen:
+    """A root filesystem with the changes of earlier passes on top; without one, only those are known."""
+
+    __slots__ = ("files", "held", "known", "made", "rootfs")
+
+    def __init__(self, rootfs: "RootfsView | None") -> None:
+        self.rootfs = rootfs
+        self.held = 0
+        self.known = rootfs is not None
+        self.files: dict[str, bytes] = {}
+        self.made: dict[str, Entry] = {}
+
+    def record(self, change: Change) -> None:
+        if change.action not in WRITING or change.content is None:
+            return
+        # where nothing is known of the root filesystem, the parents of a written file are there afterwards
+        parents = change.new_parents if self.known or change.resolved is None else change.resolved.missing
+        for parent in parents:
+            self.made[parent] = Entry(DIRECTORY, 0o755)
+        size = len(change.content)
+        entry = Entry(FILE, change.mode, change.uid, change.gid, size, is_mount=change.in_place)
+        self.files[change.real] = change.content
+        self.made[change.real] = entry
+
+    def entry(self, path: str) -> "Entry | None":
+        made = self.made.get(path)
+        if made is not None or self.rootfs is None:
+            return made
+        return self.rootfs.entry(path)
+
+    def read(self, path: str, limit: int) -> bytes:
+        if path in self.files:
+            return self.files[path]
+        assert self.rootfs is not None
+        return self.rootfs.read(path, limit)
+
+    def require_ids(self, uid: int, gid: int, rule: "Rule") -> None:
+        """An id that the container's map does not have can't be given to a file, and is told before."""
+        ids = getattr(self.rootfs, "ids", None)
+        if ids is None:
+            return
+        for field, on_disk, number in (("uid", ids.uid_on_disk, uid), ("gid", ids.gid_on_disk, gid)):
+            try:
+                on_disk(number)
+            except UnmappedError as error:
+                error.span = rule.spans.get(field)
+                raise
+
+    def content(self, path: str, entry: Entry) -> "bytes | None":
+        """What the file holds; None when that is too much to compare."""
+        if path in self.files:
+            return self.files[path]
+        if entry.size > min(MAX_COMPARED, MAX_HELD - self.held):
+            return None
+        try:
+            data = self.read(path, MAX_COMPARED)
+        except LimitError:
+            return None
+        self.held += len(data)
+        return data

@@ -1,0 +1,145 @@
+"""Paths as a container sees them: cleaning as Go does, symlinks that never leave the root."""
+
+from ..model.entry import DIRECTORY, SYMLINK, Resolved
+from ..model.errors import RefusedError, TemplaterError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model.entry import Entry, RootfsView
+
+MAX_LINKS = 40  # the kernel's MAXSYMLINKS
+MAX_PATH = 4095
+MAX_NAME = 255
+
+
+def clean(path: str) -> str:
+    """The absolute path that Go's ``filepath.Join(root, path)`` means, the root taken away.
+
+    Cleaning is lexical: ``/nodir/../srv/a`` is ``/srv/a`` whether or not ``nodir`` exists. Refused
+    are a path that climbs above the root at any moment, the root itself, and what no kernel takes.
+    """
+    if "\0" in path:
+        raise RefusedError(f"target path {_shown(path)} contains a NUL byte")
+    names: list[str] = []
+    for name in path.split("/"):
+        if name in ("", "."):
+            continue
+        if name == "..":
+            if not names:
+                raise RefusedError(
+                    f"target path {_shown(path)} leaves the root filesystem by '..'",
+                    hint="write the path from the container's root",
+                )
+            names.pop()
+        else:
+            names.append(name)
+    if not names:
+        raise RefusedError(f"target path {_shown(path)} is the root directory itself")
+    cleaned = "/" + "/".join(names)
+    if len(_encoded(cleaned)) > MAX_PATH or any(len(_encoded(name)) > MAX_NAME for name in names):
+        raise RefusedError(f"target path {_shown(path)} is longer than any kernel takes")
+    return cleaned
+
+
+def resolve(view: "RootfsView", path: str) -> Resolved:
+    """Follow a cleaned path through ``view`` as a process inside the container would.
+
+    An absolute link starts again at the root, ``..`` stops there. Missing directories are not an
+    error: they are listed, since the daemons and we make them.
+    """
+    resolved = Resolved(path)
+    walk = _Walk(view)
+    parent, _, name = path.rpartition("/")
+    try:
+        walk.follow(parent, last_is_directory=True)
+        walk.follow(name, last_is_directory=False)
+        resolved.entry = walk.entry
+    except TemplaterError as error:
+        resolved.error = error
+    resolved.named = walk.named
+    resolved.real = walk.place()
+    resolved.links = tuple(walk.links)
+    resolved.mounts = tuple(walk.mounts)
+    resolved.missing = tuple(walk.missing)
+    return resolved
+
+
+class _Walk:
+    """A walk from the root, name by name; ``missing`` holds the directories it had to invent.
+
+    ``named`` is what stands at the last name itself, before it is followed.
+    """
+
+    __slots__ = ("at_name", "entry", "links", "missing", "mounts", "named", "names", "view")
+
+    def __init__(self, view: "RootfsView") -> None:
+        self.view = view
+        self.names: list[str] = []
+        self.links: list[tuple[str, str]] = []
+        self.missing: list[str] = []
+        self.mounts: list[str] = []
+        self.entry: Entry | None = None
+        self.named: Entry | None = None
+        self.at_name = False
+
+    def place(self, *more: str) -> str:
+        return "/" + "/".join([*self.names, *more])
+
+    def follow(self, path: str, last_is_directory: bool) -> None:
+        """Walk ``path``; ``entry`` is then what stands at its end, links followed."""
+        pending = path.split("/")[::-1]
+        while pending:
+            name = pending.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                self.up()
+                continue
+            final = not pending and not last_is_directory
+            target = self.step(name, final)
+            if target is None:
+                continue
+            if target.startswith("/"):
+                self.names.clear()
+            if final and target.endswith(("/", "/.")):
+                raise RefusedError(f"{_shown(self.links[-1][0])} points to a directory: {_shown(target)}")
+            pending.extend(target.split("/")[::-1])
+
+    def up(self) -> None:
+        if self.missing:
+            raise RefusedError(f"a symlink leads through {_shown(self.missing[-1])}, which does not exist")
+        if self.names:
+            self.names.pop()
+
+    def step(self, name: str, final: bool) -> "str | None":
+        """Enter ``name``; where it is a symlink stay, and give its target."""
+        place = self.place(name)
+        self.entry = entry = None if self.missing else self.view.entry(place)
+        if final and not self.at_name:
+            self.at_name, self.named = True, entry
+        if entry is not None and entry.kind == SYMLINK:
+            self.links.append((place, entry.target))
+            if len(self.links) > MAX_LINKS:
+                raise RefusedError(f"too many symlinks at {_shown(place)}", hint="the links form a loop")
+            return entry.target
+        if entry is None and not final:
+            self.missing.append(place)
+        elif entry is not None:
+            if not final and entry.kind != DIRECTORY:
+                raise RefusedError(f"{_shown(place)} is a {entry.kind}, not a directory")
+            if entry.is_mount:
+                self.mounts.append(place)
+        self.names.append(name)
+        return None
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _shown(path: str) -> str:
+    """A path in quotes, safe to print and never longer than a line."""
+    from ..model.source import printable
+
+    text = printable(path)
+    return f"'{text}'" if len(text) <= 200 else f"'{text[:200]}…'"

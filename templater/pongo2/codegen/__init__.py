@@ -1,0 +1,1 @@
+"""The tree to Python code, through Jinja2's code generator."""

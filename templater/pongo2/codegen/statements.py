@@ -1,0 +1,334 @@
+"""Statements into Python: one function a template, and one for every body that is called or nests deep."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from jinja2 import nodes
+from jinja2.compiler import Frame
+
+from ..values import to_string
+from .emit import Bodies, is_wrapped, weight
+from .expressions import ExpressionWriter
+
+MAX_NESTING = 12  # blocks of Python in one function: what nests deeper becomes a function of its own
+MAX_BRANCHES = 60
+MAX_PIECES = 200
+
+
+class StatementWriter(ExpressionWriter):
+    """Writes templates. In a function ``s`` is the scope and ``o`` the list of what is printed;
+    ``steps`` and ``left`` are what may still be done and printed."""
+
+    def template(self, template: nodes.Template) -> str:
+        """The function of one template."""
+        body = template.body
+        self.counting = any(True for _ in template.find_all((nodes.For, nodes.Macro, nodes.Block)))
+        has_modes = self.emitter.modes > (1 if is_wrapped(body) else 0)
+        self.dynamic = has_modes and any(True for _ in template.find_all((nodes.Macro, nodes.Block)))
+        self.writeline("o = []")
+        self.statements(body)
+        self.writeline("return finish(render, o)")
+        main = self.written.getvalue()
+        self.write_deferred()
+        head = f"def root{self.unit}(render, s{''.join(f', n_{name}' for name in self.names)}):\n"
+        head += "    steps, left = budget(render)\n" if self.counting else ""
+        head += '    s[" escape"] = True\n' if self.dynamic else ""
+        head += "".join(f'    s[" set {name}"] = False\n' for name in self.module.called)
+        return f"{head}{''.join(self.functions)}{main}\n"
+
+    def statements(self, body: Sequence[nodes.Node]) -> None:
+        """A body at the current indentation; in a function of its own if it stands too deep."""
+        if self.nesting >= MAX_NESTING and any(not isinstance(node, nodes.Output) for node in body):
+            name = self.fresh("b")
+            self.later("s, o", name, lambda: self.statements(body))
+            self.writeline(f"{name}({self.scope}, o)")
+            return
+        for node in body:
+            self.visit(node, self.frame)
+        if not body:
+            self.writeline("pass")
+
+    def nested(self, body: Sequence[nodes.Node], blocks: int = 1) -> None:
+        """A body one level deeper."""
+        self.indent()
+        self.nesting += blocks
+        self.statements(body)
+        self.nesting -= blocks
+        self.outdent()
+
+    def visit_Output(self, node: nodes.Output, frame: Frame) -> None:
+        for start in range(0, len(node.nodes), MAX_PIECES):
+            self.pieces(node.nodes[start : start + MAX_PIECES])
+
+    def pieces(self, children: Sequence[nodes.Expr]) -> None:
+        """One statement that puts out texts and values, and in loops counts them."""
+        self.writeline("o += (")
+        constant, names = 0, []
+        for child in children:
+            if isinstance(child, nodes.TemplateData):
+                constant += len(child.data)
+                self.write(repr(child.data))
+            elif self.counted:
+                names.append(self.fresh("v"))
+                self.write(f"({names[-1]} := ")
+                self.piece(child)
+                self.write(")")
+            else:
+                self.piece(child)
+            self.write(", ")
+        self.write(")")
+        if self.counted:
+            self.writeline("left -= " + " + ".join([str(constant), *(f"len({name})" for name in names)]))
+
+    def piece(self, node: nodes.Expr) -> None:
+        """The text of a value, escaped as autoescape wants it here."""
+        mode = self.mode
+        if isinstance(node, nodes.MarkSafe):
+            node, mode = node.expr, False
+        if isinstance(node, nodes.Const) and not (mode is not False and isinstance(node.value, str)):
+            self.write(repr(to_string(node.value)))
+        elif mode is False:
+            name = self.fresh("v")
+            self.write(f"({name} if type({name} := ")
+            self.visit(node, self.frame)
+            self.write(f") is str else to_string({name}))")
+        else:
+            self.write("escaped(" if mode else f'escaped_if({self.scope}[" escape"], ')
+            self.visit(node, self.frame)
+            self.write(")")
+
+    def visit_If(self, node: nodes.If, frame: Frame) -> None:
+        branches = [node, *node.elif_]
+        rest = branches[MAX_BRANCHES:]
+        for keyword, branch in zip(["if "] + ["elif "] * MAX_BRANCHES, branches, strict=False):
+            self.writeline(keyword)
+            self.condition(expression(branch.test))
+            self.write(":")
+            self.nested(branch.body)
+        otherwise: Sequence[nodes.Node] = node.else_
+        if rest:
+            name = self.fresh("b")
+            others = nodes.If(rest[0].test, rest[0].body, rest[1:], node.else_)
+            self.later("s, o", name, lambda: self.statements([others]))
+            self.writeline("else:")
+            self.indent()
+            self.writeline(f"{name}({self.scope}, o)")
+            self.outdent()
+        elif otherwise:
+            self.writeline("else:")
+            self.nested(otherwise)
+
+    def visit_For(self, node: nodes.For, frame: Frame) -> None:
+        """One copied scope for all rounds; ``forloop`` is in it before the iterated value is worked out."""
+        number = self.fresh("")
+        outer, scope, items = self.scope, f"s{number}", f"i{number}"
+        backward, ordered = order_of(node)
+        self.writeline(f"{scope} = {{**{outer}}}")
+        self.scope = scope
+        if self.module.forloop:
+            self.names["forloop"] = None
+            self.writeline(f"c{number} = [-1]")
+            parent = f'{outer}["forloop"], n_forloop'
+            self.operation_line(
+                f'{scope}["forloop"] = f{number} = ', "loop", node.lineno, f"c{number}, {parent}"
+            )
+        self.writeline(f"w{number} = ")
+        self.visit(node.iter, frame)
+        self.operation_line(
+            f"{items}, j{number} = ", "iterate", node.lineno, f"w{number}, {backward}, {ordered}"
+        )
+        if self.module.forloop:
+            self.writeline(f"start_loop(f{number}, {items}, {backward} and w{number})")
+        self.writeline(f"if {items}:")
+        self.indent()
+        self.mark_targets(node, number)
+        self.loop_head(node, number)
+        self.indent()
+        self.count(node.body)
+        counted, self.counted = self.counted, True
+        self.outdent()
+        self.nested(node.body, 2)
+        self.counted = counted
+        self.outdent()
+        if node.else_:
+            self.writeline("else:")
+            self.nested(node.else_)
+        self.scope = outer
+
+    def value(self, node: nodes.Expr) -> None:
+        self.visit(node, self.frame)
+
+    def operation_line(self, target: str, name: str, place: int, arguments: str) -> None:
+        self.writeline(f"{target}at(render, {place}, {name}, " if self.spans else f"{target}{name}(")
+        self.write(f"{arguments})")
+
+    def loop_head(self, node: nodes.For, number: str) -> None:
+        key, value = (*targets(node), None)[:2]
+        assert key is not None
+        target = f'{self.scope}["{key.name}"]'
+        backward = self.module.forloop and order_of(node)[0]
+        if self.module.forloop and not value:
+            rounds = f"rounds(f{number}, i{number})" if backward else f"enumerate(i{number})"
+            self.writeline(f"for c{number}[0], {target} in {rounds}:")
+        elif value is None:
+            self.writeline(f"for {target} in i{number}:")
+        else:
+            index = f"c{number}[0]" if self.module.forloop else f"k{number}"
+            rounds = f"rounds(f{number}, i{number})" if backward else f"enumerate(i{number})"
+            self.writeline(f"for {index}, {target} in {rounds}:")
+            self.indent()
+            self.writeline(f'if j{number} is not None: {self.scope}["{value.name}"] = j{number}[{index}]')
+            self.outdent()
+
+    def visit_Assign(self, node: nodes.Assign, frame: Frame) -> None:
+        assert isinstance(node.target, nodes.Name)
+        self.writeline(f'{self.scope}["{node.target.name}"] = ')
+        self.kept(node.node)
+        self.mark_set([node.target.name])
+
+    def mark_set(self, names: Sequence[str]) -> None:
+        """Where calling an unset variable and calling one that holds nil differ, remember which it is."""
+        for name in names:
+            if name in self.module.called:
+                self.writeline(f'{self.scope}[" set {name}"] = True')
+
+    def mark_targets(self, node: nodes.For, number: str) -> None:
+        """The second is only given a value where what is gone through is a map."""
+        key, *value = [name.name for name in targets(node)]
+        self.mark_set([key])
+        if value and value[0] in self.module.called:
+            self.writeline(f'if j{number} is not None: {self.scope}[" set {value[0]}"] = True')
+
+    def visit_ExprStmt(self, node: nodes.ExprStmt, frame: Frame) -> None:
+        self.newline()
+        self.visit(node.node, frame)
+
+    def visit_With(self, node: nodes.With, frame: Frame) -> None:
+        outer, scope = self.scope, self.fresh("s")
+        self.writeline(f"{scope} = {{**{outer}")
+        names = [target.name for target in node.targets if isinstance(target, nodes.Name)]
+        for name, value in zip(names, node.values, strict=True):
+            self.write(f', "{name}": ')
+            self.kept(value)
+        self.write("}")
+        self.scope = scope
+        self.mark_set(names)
+        for statement in node.body:
+            self.visit(statement, frame)
+        self.scope = outer
+
+    def visit_ScopedEvalContextModifier(self, node: nodes.ScopedEvalContextModifier, frame: Frame) -> None:
+        on = bool(node.options[0].value.as_const())
+        kept, before = self.mode, self.fresh("e")
+        if self.dynamic:
+            self.writeline(f'{before} = {self.scope}[" escape"]')
+            self.writeline(f'{self.scope}[" escape"] = {on}')
+        self.mode = on
+        self.statements(node.body)
+        self.mode = kept
+        if self.dynamic:
+            self.writeline(f'{self.scope}[" escape"] = {before}')
+
+    def visit_Macro(self, node: nodes.Macro, frame: Frame) -> None:
+        name = self.fresh("m")
+        with self.unknown_mode():
+            self.later("s, a", name, lambda: self.macro_function(node))
+        self.writeline(f'{self.scope}["{node.name}"] = macro(render, {name}, {self.scope})')
+
+    def macro_function(self, node: nodes.Macro) -> None:
+        place, names = node.lineno, [parameter.name for parameter in node.args]
+        call = f"at(render, {place}, enter, " if self.spans else "enter("
+        self.writeline(f"s = {call}render, s, {self.emitter.texts[place]!r}, {tuple(names)!r}, (")
+        for default in node.defaults:
+            self.visit(default, self.frame)
+            self.write(", ")
+        self.write("), a)")
+        for index, (parameter, default) in enumerate(zip(names, node.defaults, strict=True)):
+            if parameter in self.module.called:
+                given = isinstance(default, nodes.Const) and default.value is None
+                self.writeline(f's[" set {parameter}"] = {not given} and len(a) <= {index}')
+        self.count(node.body)
+        self.writeline("o = []")
+        self.statements(node.body)
+        self.writeline("return captured(render, o)")
+
+    def count(self, body: Sequence[nodes.Node]) -> None:
+        """Take what one pass through a body costs from what is left."""
+        self.writeline(f"steps -= {weight(body)}")
+        self.writeline("if steps < 0 or left < 0: steps = spent(render, steps, left)")
+
+    @contextmanager
+    def unknown_mode(self) -> Iterator[None]:
+        """Inside, autoescape is what the scope says, if anything can change it."""
+        kept, self.mode = self.mode, None if self.dynamic else self.mode
+        yield
+        self.mode = kept
+
+    def capture(self, body: Sequence[nodes.Node]) -> str:
+        """A function that returns what a body prints."""
+        name = self.fresh("t")
+        self.later("s", name, lambda: self.capturing(body))
+        return name
+
+    def capturing(self, body: Sequence[nodes.Node]) -> None:
+        self.writeline("o = []")
+        self.statements(body)
+        self.writeline("return captured(render, o)")
+
+    def visit_FilterBlock(self, node: nodes.FilterBlock, frame: Frame) -> None:
+        kept, self.captured = self.captured, self.capture(node.body)
+        self.put(lambda: self.value(expression(node.filter)))
+        self.captured = kept
+
+    def visit_CallBlock(self, node: nodes.CallBlock, frame: Frame) -> None:
+        captured = f"{self.capture(node.body)}({self.scope})"
+        self.put(lambda: self.invoke(node.call, captured))
+
+    def put(self, write: Callable[[], None]) -> None:
+        """Print a value that autoescape leaves alone."""
+        name = self.fresh("v")
+        self.writeline(f"{name} = to_string(")
+        write()
+        self.write(")")
+        self.writeline(f"o += ({name},)")
+        if self.counted:
+            self.writeline(f"left -= len({name})")
+
+    def visit_Block(self, node: nodes.Block, frame: Frame) -> None:
+        """The last body is shown; the others can be reached from it through ``block.Super``."""
+        bodies = node.scoped
+        assert isinstance(bodies, Bodies)
+        names = self.bodies.get(node.name)
+        if names is None:
+            names = self.bodies[node.name] = [self.fresh("b") for _ in bodies.found]
+            for name, body in zip(names, bodies.found, strict=True):
+                with self.unknown_mode():
+                    self.later("s, o", name, partial(self.block_function, body))
+        above = ", ".join(names[:-1]) + ("," if len(names) > 1 else "")
+        self.writeline(f'{self.scope}["block"] = block(render, {self.scope}, ({above}))')
+        self.writeline(f"{names[-1]}({self.scope}, o)")
+
+    def block_function(self, body: Sequence[nodes.Node]) -> None:
+        """It counts itself: those who show the block don't know what it costs."""
+        self.count(body)
+        self.statements(body)
+
+
+def expression(node: nodes.Node | None) -> nodes.Expr:
+    """Jinja2 declares some fields less exactly than it fills them."""
+    assert isinstance(node, nodes.Expr)
+    return node
+
+
+def order_of(node: nodes.For) -> tuple[bool, bool]:
+    """Whether a loop is reversed, and sorted."""
+    assert isinstance(node.test, nodes.Const)
+    backward, ordered = node.test.value
+    return backward, ordered
+
+
+def targets(node: nodes.For) -> list[nodes.Name]:
+    """The one or two names that a loop binds."""
+    items = node.target.items if isinstance(node.target, nodes.Tuple) else [node.target]
+    return [item for item in items if isinstance(item, nodes.Name)]

@@ -1,0 +1,1 @@
+"""Go's standard library where templates show it: fmt, strconv, strings, regexp, time, math."""

@@ -1,0 +1,453 @@
+"""Go's fmt.Sprintf for one operand: what the filter stringformat gives a template.
+
+A directive is ``%``, flags, width, precision and a verb; an explicit index may stand before each of the
+last three. What fits nothing is reported in the text, as Go does: ``%!d(string=hi)``.
+"""
+
+from ..values import Byte, Function, NilPointer, Struct, gotype, grow, recombine, to_bytes
+from .quote import can_backquote, is_printable, quote, rune
+from .strconv import format_float
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_TOO_LARGE = 1_000_000
+_LOWER = "0123456789abcdefx"
+_UPPER = "0123456789ABCDEFX"
+_BASES = {"d": 10, "v": 10, "b": 2, "o": 8, "O": 8, "x": 16, "X": 16}
+
+
+def sprintf(form: str, operand: "Any") -> str:
+    """fmt.Sprintf(form, operand)."""
+    return _Printf(form, operand).run()
+
+
+class _Spec:
+    """One directive: flags, width and precision (-1 where absent)."""
+
+    __slots__ = ("minus", "plus", "plus_v", "prec", "sharp", "sharp_v", "space", "width", "zero")
+
+    def __init__(self) -> None:
+        self.minus = self.plus = self.sharp = self.space = self.zero = False
+        self.plus_v = self.sharp_v = False
+        self.width = self.prec = -1
+
+    def set_flag(self, c: str) -> bool:
+        if c == "#":
+            self.sharp = True
+        elif c == "0":
+            self.zero = True
+        elif c == "+":
+            self.plus = True
+        elif c == "-":
+            self.minus = True
+        elif c == " ":
+            self.space = True
+        else:
+            return False
+        return True
+
+    def for_values(self) -> None:
+        """%+v and %#v are modes of their own, not flags of what is inside."""
+        self.plus_v, self.sharp_v = self.plus, self.sharp
+        self.plus = self.sharp = False
+
+    def pad(self, text: str, *, zeros: bool = True) -> str:
+        blanks = self.width - len(text)
+        if blanks <= 0:
+            return text
+        grow(self.width)
+        if self.minus:
+            return text + " " * blanks
+        return ("0" if zeros and self.zero else " ") * blanks + text
+
+
+class _Printf:
+    """The walk over a format string; Go's doPrintf with its one operand."""
+
+    def __init__(self, form: str, operand: "Any") -> None:
+        self.form = form
+        self.operand = operand
+        self.position = 0
+        self.argument = 0  # index of the next operand; there is only number 0
+        self.reordered = False
+        self.good_index = True
+        self.out: list[str] = []
+
+    def run(self) -> str:
+        form = self.form
+        while self.position < len(form):
+            percent = form.find("%", self.position)
+            if percent < 0:
+                self.out.append(form[self.position :])
+                break
+            self.out.append(form[self.position : percent])
+            self.position = percent + 1
+            self.directive()
+        if not self.reordered and self.argument < 1:
+            self.out.append(self.extra())
+        return recombine("".join(self.out))
+
+    def extra(self) -> str:
+        if self.operand is None:
+            return "%!(EXTRA <nil>)"
+        return f"%!(EXTRA {gotype(self.operand)}={_Value(_Spec()).argument(self.operand, 'v')})"
+
+    def directive(self) -> None:
+        spec = _Spec()
+        self.good_index = True
+        form = self.form
+        while self.position < len(form) and spec.set_flag(form[self.position]):
+            self.position += 1
+        if self.position < len(form) and "a" <= form[self.position] <= "z" and self.argument < 1:
+            self.verb(spec)
+            return
+        after_index = self.index()
+        after_index = self.width(spec, after_index)
+        after_index = self.precision(spec, after_index)
+        if not after_index:
+            self.index()
+        if self.position >= len(form):
+            self.out.append("%!(NOVERB)")
+            return
+        self.verb(spec)
+
+    def verb(self, spec: _Spec) -> None:
+        verb = self.form[self.position]
+        self.position += 1
+        if "\udc80" <= verb <= "\udcff":
+            verb = "\ufffd"
+        if verb == "%":
+            self.out.append("%")
+        elif not self.good_index:
+            self.out.append(f"%!{verb}(BADINDEX)")
+        elif self.argument >= 1:
+            self.out.append(f"%!{verb}(MISSING)")
+        else:
+            if verb in "vw":
+                spec.for_values()
+            self.out.append(_Value(spec).argument(self.operand, verb))
+            self.argument += 1
+
+    def index(self) -> bool:
+        """An explicit operand index, ``[1]``; whether there was one that could be read."""
+        form, start = self.form, self.position
+        if form[start : start + 1] != "[":
+            return False
+        self.reordered = True
+        closing = form.find("]", start) if len(to_bytes(form[start : start + 3])) >= 3 else -1
+        if closing < 0:
+            self.good_index = False
+            self.position += 1
+            return False
+        self.position = closing + 1
+        number, position = _number(form, start + 1, closing)
+        if number is None or position != closing:
+            self.good_index = False
+            return False
+        if number == 1:
+            self.argument = 0
+        else:
+            self.good_index = False
+        return True
+
+    def width(self, spec: _Spec, after_index: bool) -> bool:
+        if self.form[self.position : self.position + 1] == "*":
+            self.position += 1
+            width = self.number_from_operand()
+            if width is None:
+                self.out.append("%!(BADWIDTH)")
+                return False
+            if width < 0:
+                spec.minus, spec.zero = True, False
+            spec.width = abs(width)
+            return False
+        number, self.position = _number(self.form, self.position, len(self.form))
+        if number is not None:
+            spec.width = number
+            if after_index:
+                self.good_index = False
+        return after_index
+
+    def precision(self, spec: _Spec, after_index: bool) -> bool:
+        if self.position + 1 >= len(self.form) or self.form[self.position] != ".":
+            return after_index
+        self.position += 1
+        if after_index:
+            self.good_index = False
+        after_index = self.index()
+        if self.form[self.position : self.position + 1] == "*":
+            self.position += 1
+            precision = self.number_from_operand()
+            if precision is None or precision < 0:
+                self.out.append("%!(BADPREC)")
+            else:
+                spec.prec = precision
+            return False
+        number, self.position = _number(self.form, self.position, len(self.form))
+        spec.prec = number or 0
+        return after_index
+
+    def number_from_operand(self) -> "int | None":
+        """The operand as a width or precision; None if it is not a fitting integer."""
+        if self.argument >= 1:
+            return None
+        self.argument += 1
+        number = self.operand
+        if type(number) not in (int, Byte) or abs(number) > _TOO_LARGE:
+            return None
+        return int(number)
+
+
+def _number(form: str, start: int, end: int) -> "tuple[int | None, int]":
+    """Decimal digits from ``start``: the number, or None, and where they end (at ``end`` if too large)."""
+    number = None
+    position = start
+    while position < end and "0" <= form[position] <= "9":
+        if (number or 0) > _TOO_LARGE:
+            return None, end
+        number = (number or 0) * 10 + ord(form[position]) - 48
+        position += 1
+    return number, position
+
+
+class _Value:
+    """Prints values for one directive."""
+
+    def __init__(self, spec: _Spec) -> None:
+        self.spec = spec
+        self.erroring = False  # within a complaint, String() methods are not asked
+
+    def argument(self, v: "Any", verb: str) -> str:
+        spec = self.spec
+        if v is None:
+            return spec.pad("<nil>") if verb in "Tv" else f"%!{verb}(<nil>)"
+        if verb == "T":
+            return self.text(gotype(v))
+        if verb == "p" and _is_reference(v):
+            return self.pointer(v, verb)
+        if verb == "p":
+            return self.bad(v, verb)
+        return self.value(v, verb, 0)
+
+    def bad(self, v: "Any", verb: str) -> str:
+        was = self.erroring
+        self.erroring = True
+        text = f"%!{verb}({gotype(v)}={self.value(v, 'v', 0)})"
+        self.erroring = was
+        return text
+
+    def value(self, v: "Any", verb: str, depth: int) -> str:
+        t = type(v)
+        if v is None:
+            return "interface {}(nil)" if self.spec.sharp_v else "<nil>"  # in a container, any verb
+        if verb == "w":
+            return self.bad(v, verb)
+        if t is bool:
+            return self.spec.pad("true" if v else "false") if verb in "tv" else self.bad(v, verb)
+        if t is float:
+            return self.floating(v, verb)
+        if isinstance(v, int):
+            return self.integer(v, verb)
+        if isinstance(v, str):
+            return self.string(v, verb)
+        if isinstance(v, list):
+            return self.list(v, verb, depth)
+        if isinstance(v, dict):
+            return self.map(v, verb, depth)
+        return self.object(v, verb, depth)
+
+    # --- strings ---
+
+    def string(self, v: str, verb: str) -> str:
+        if verb == "s" or (verb == "v" and not self.spec.sharp_v):
+            return self.text(str(v))
+        if verb in "qv":
+            return self.quoted(str(v))
+        if verb in "xX":
+            return self.hex_bytes(to_bytes(v), _LOWER if verb == "x" else _UPPER)
+        return self.bad(v, verb)
+
+    def text(self, v: str) -> str:
+        return self.spec.pad(self.truncated(v))
+
+    def truncated(self, v: str) -> str:
+        return v if self.spec.prec < 0 else v[: self.spec.prec]
+
+    def quoted(self, v: str) -> str:
+        v = self.truncated(v)
+        if self.spec.sharp and can_backquote(v):
+            return self.spec.pad(f"`{v}`")
+        return self.spec.pad(quote(v, '"', ascii_only=self.spec.plus))
+
+    def hex_bytes(self, data: bytes, digits: str) -> str:
+        spec = self.spec
+        if spec.prec >= 0:
+            data = data[: spec.prec]
+        pairs = [digits[b >> 4] + digits[b & 15] for b in data]
+        prefix = "0" + digits[16] if spec.sharp and data else ""
+        text = prefix + (" " + prefix if spec.space else "").join(pairs)
+        return spec.pad(text)
+
+    # --- numbers ---
+
+    def integer(self, v: int, verb: str) -> str:
+        spec = self.spec
+        if verb in _BASES:
+            if verb == "v" and spec.sharp_v and type(v) is Byte:
+                return self.digits(int(v), 16, "v", sharp=True)
+            return self.digits(int(v), _BASES[verb], verb, sharp=spec.sharp)
+        unsigned = v & 0xFFFFFFFFFFFFFFFF
+        character = rune(unsigned)
+        if verb == "c":
+            return spec.pad(character)
+        if verb == "q":
+            return spec.pad(quote(character, "'", ascii_only=spec.plus))
+        if verb == "U":
+            return self.code_point(unsigned)
+        return self.bad(v, verb)
+
+    def digits(self, v: int, base: int, verb: str, *, sharp: bool) -> str:
+        spec = self.spec
+        sign = "-" if v < 0 else "+" if spec.plus else " " if spec.space else ""
+        wanted = 0
+        if spec.prec >= 0:
+            wanted = spec.prec
+            if wanted == 0 and v == 0:
+                return " " * max(spec.width, 0)
+        elif spec.zero and not spec.minus:
+            wanted = spec.width - len(sign)
+        grow(wanted)
+        text = format(abs(v), {2: "b", 8: "o", 10: "d", 16: "X" if verb == "X" else "x"}[base])
+        text = text.rjust(wanted, "0")
+        if sharp:
+            text = _based(text, base, verb)
+        if verb == "O":
+            text = "0o" + text
+        return spec.pad(sign + text, zeros=False)
+
+    def code_point(self, v: int) -> str:
+        grow(self.spec.prec)
+        text = "U+" + format(v, "X").rjust(max(self.spec.prec, 4), "0")
+        if self.spec.sharp and v <= 0x10FFFF and is_printable(v):
+            text += f" '{chr(v)}'"
+        return self.spec.pad(text, zeros=False)
+
+    def floating(self, v: float, verb: str) -> str:
+        spec = self.spec
+        if verb not in "vbgGxXfFeE":
+            return self.bad(v, verb)
+        form = {"v": "g", "F": "f"}.get(verb, verb)
+        precision = spec.prec
+        if precision < 0:
+            precision = 6 if verb in "fFeE" else -1
+        number = format_float(v, form, precision)
+        if number[0] not in "+-":
+            number = "+" + number
+        if spec.space and number[0] == "+" and not spec.plus:
+            number = " " + number[1:]
+        if number[1] in "IN":
+            return self.special(number)
+        if spec.sharp and verb != "b":
+            number = _with_point(number, verb, precision)
+        return self.signed(number)
+
+    def special(self, number: str) -> str:
+        """Infinities and NaN: never padded with zeros, and NaN has no sign unless asked for."""
+        spec = self.spec
+        if number[1] == "N" and not spec.space and not spec.plus:
+            number = number[1:]
+        return spec.pad(number, zeros=False)
+
+    def signed(self, number: str) -> str:
+        spec = self.spec
+        if not spec.plus and number[0] == "+":
+            return spec.pad(number[1:])
+        if spec.zero and not spec.minus and spec.width > len(number):
+            grow(spec.width)
+            return number[0] + "0" * (spec.width - len(number)) + number[1:]
+        return spec.pad(number)
+
+    # --- containers ---
+
+    def list(self, v: "list[Any]", verb: str, depth: int) -> str:
+        items = [self.value(item, verb, depth + 1) for item in v]
+        grow(sum(map(len, items)))
+        if self.spec.sharp_v:
+            return f"{gotype(v)}{{{', '.join(items)}}}"
+        return f"[{' '.join(items)}]"
+
+    def map(self, v: "dict[str, Any]", verb: str, depth: int) -> str:
+        items = [
+            self.value(key, verb, depth + 1) + ":" + self.value(v[key], verb, depth + 1)
+            for key in sorted(v, key=to_bytes)
+        ]
+        grow(sum(map(len, items)))
+        if self.spec.sharp_v:
+            return f"{gotype(v)}{{{', '.join(items)}}}"
+        return f"map[{' '.join(items)}]"
+
+    def object(self, v: "Any", verb: str, depth: int) -> str:
+        if not isinstance(v, Struct):
+            return self.pointer(v, verb)
+        if v.text is not None and not self.spec.sharp_v and not self.erroring and verb in "vsxXq":
+            return self.string(v.text, verb)
+        if v.pointer and depth > 0:
+            return self.pointer(v, verb)
+        return ("&" if v.pointer else "") + self.struct(v, verb, depth)
+
+    def struct(self, v: Struct, verb: str, depth: int) -> str:
+        named = self.spec.plus_v or self.spec.sharp_v
+        items = [
+            (name + ":" if named else "") + self.value(field, verb, depth + 1)
+            for name, field in v.all_fields().items()
+        ]
+        if self.spec.sharp_v:
+            return f"{v.gotype}{{{', '.join(items)}}}"
+        return f"{{{' '.join(items)}}}"
+
+    def pointer(self, v: "Any", verb: str) -> str:
+        """Addresses are Go's business and differ at every run: any fixed one will do."""
+        spec = self.spec
+        address = 0 if isinstance(v, NilPointer) else 0xC000010000
+        if verb == "v" and spec.sharp_v:
+            return f"({gotype(v)})({'nil' if not address else hex(address)})"
+        if verb == "v" and not address:
+            return spec.pad("<nil>")
+        if verb in "vp":
+            return self.digits(address, 16, "v", sharp=not spec.sharp)
+        if verb in "bodxX":
+            return self.integer(address, verb)
+        return self.bad(v, verb)
+
+
+def _is_reference(v: "Any") -> bool:
+    return isinstance(v, list | dict | NilPointer | Function) or (isinstance(v, Struct) and v.pointer)
+
+
+def _based(text: str, base: int, verb: str) -> str:
+    if base == 2:
+        return "0b" + text
+    if base == 8:
+        return text if text[0] == "0" else "0" + text
+    if base == 16:
+        return ("0X" if verb == "X" else "0x") + text
+    return text
+
+
+def _with_point(number: str, verb: str, precision: int) -> str:
+    """The # flag: a decimal point always, and for %g the zeros that were dropped."""
+    digits = 0
+    if verb in "vgGx":
+        digits = 6 if precision == -1 else precision
+    exponent = "pP" if verb in "xX" else "eEpP"
+    cut = next((i for i in range(1, len(number)) if number[i] in exponent), len(number))
+    body, tail = number[:cut], number[cut:]
+    digits -= len(body[1:].replace(".", "").lstrip("0"))  # the x of a prefix counts, as in Go
+    if "." not in body:
+        if body[1:] == "0":
+            digits -= 1
+        body += "."
+    grow(digits)
+    return body + "0" * digits + tail

@@ -1,0 +1,534 @@
+r"""Go's regular expressions as far as removetags lets a template use them, in linear time.
+
+A pattern becomes a small program, and the text is searched depth first in priority order (leftmost,
+first alternative, as Perl and RE2 agree). A place that failed once is never tried again, so the work is
+bounded by the text times the program: no pattern can make it explode.
+"""
+
+from unicodedata import category
+
+from ..values import Panic, grow
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Test = Callable[[str], bool]
+    # ("char", test) · ("char", test, its weight) · ("split", first, second) · ("jump", to)
+    # ("look", test of position) · ("match",)
+    Step = tuple[object, ...]
+
+_MAX_REPEAT = 1000  # RE2's
+_MAX_PROGRAM = 20_000
+
+
+def remove_all(pattern: str, text: str) -> str:
+    """regexp.MustCompile(pattern).ReplaceAllString(text, "")."""
+    if len(pattern) > _MAX_PROGRAM:  # a part of it may be read once for each of its characters
+        raise _too_large()
+    program = _Compiler(_Parser(pattern).parse()).program()
+    grow(sum(map(_weight, program)) * (len(text) + 1))
+    search = _Search(program, text)
+    out = []
+    done = position = 0
+    while position <= len(text):
+        found = search.next(position)
+        if found is None:
+            break
+        start, end = found
+        out.append(text[done:start])
+        done = end
+        position = end if end > start else end + 1
+    out.append(text[done:])
+    return "".join(out)
+
+
+class _Search:
+    """Finds matches one after another; what failed before stays failed."""
+
+    def __init__(self, program: "list[Step]", text: str) -> None:
+        self.program = program
+        self.text = text
+        self.failed = bytearray(len(program) * (len(text) + 1))
+
+    def next(self, position: int) -> "tuple[int, int] | None":
+        for start in range(position, len(self.text) + 1):
+            end = self.match(start)
+            if end is not None:
+                return start, end
+        return None
+
+    def match(self, start: int) -> "int | None":
+        """Where the preferred match from here ends.
+
+        At success, what was seen beyond the end has failed for good; at the end itself it may still match.
+        """
+        program, text, failed = self.program, self.text, self.failed
+        width = len(text) + 1
+        stack = [(0, start)]
+        while stack:
+            step, position = stack.pop()
+            place = step * width + position
+            if failed[place]:
+                continue
+            failed[place] = 1
+            op = program[step]
+            if op[0] == "match":
+                failed[position::width] = bytes(len(program))
+                return position
+            if op[0] == "char":
+                if position < len(text) and op[1](text[position]):  # type: ignore[operator]
+                    stack.append((step + 1, position + 1))
+            elif op[0] == "split":
+                stack.append((op[2], position))  # type: ignore[arg-type]
+                stack.append((op[1], position))  # type: ignore[arg-type]
+            elif op[0] == "jump":
+                stack.append((op[1], position))  # type: ignore[arg-type]
+            elif op[1](text, position):  # type: ignore[operator]
+                stack.append((step + 1, position))
+        return None
+
+
+# --- syntax ------------------------------------------------------------------------------------------
+
+
+class _Flags:
+    __slots__ = ("ignore_case", "multi_line", "single_line", "ungreedy")
+
+    def __init__(self) -> None:
+        self.ignore_case = self.multi_line = self.single_line = self.ungreedy = False
+
+    def copy(self) -> "_Flags":
+        other = _Flags()
+        for name in self.__slots__:
+            setattr(other, name, getattr(self, name))
+        return other
+
+
+_FLAG_NAMES = {"i": "ignore_case", "m": "multi_line", "s": "single_line", "U": "ungreedy"}
+_SPACES = "\t\n\f\r "
+_ESCAPED = {"a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def _is_word(c: str) -> bool:
+    return c.isascii() and (c.isalnum() or c == "_")
+
+
+def _is_boundary(text: str, position: int) -> bool:
+    before = position > 0 and _is_word(text[position - 1])
+    return before != (position < len(text) and _is_word(text[position]))
+
+
+_CLASSES: "dict[str, Test]" = {
+    "d": lambda c: "0" <= c <= "9",
+    "w": _is_word,
+    "s": lambda c: c in _SPACES,
+}
+_POSIX: "dict[str, Test]" = {
+    "alnum": lambda c: c.isascii() and c.isalnum(),
+    "alpha": lambda c: c.isascii() and c.isalpha(),
+    "ascii": lambda c: c.isascii(),
+    "blank": lambda c: c in "\t ",
+    "cntrl": lambda c: c < " " or c == "\x7f",
+    "digit": lambda c: "0" <= c <= "9",
+    "graph": lambda c: "!" <= c <= "~",
+    "lower": lambda c: "a" <= c <= "z",
+    "print": lambda c: " " <= c <= "~",
+    "punct": lambda c: "!" <= c <= "~" and not c.isalnum(),
+    "space": lambda c: c in "\t\n\v\f\r ",
+    "upper": lambda c: "A" <= c <= "Z",
+    "word": _is_word,
+    "xdigit": lambda c: c in "0123456789abcdefABCDEF",
+}
+
+
+def _negated(test: "Test") -> "Test":
+    return lambda c: not test(c)
+
+
+class _Parser:
+    """RE2's syntax, into nested tuples: char, look, join, either, repeat."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        self.position = 0
+        self.flags = _Flags()
+        self.depth = 0
+
+    def parse(self) -> "Step":
+        tree = self.alternatives()
+        if self.position < len(self.pattern):
+            raise self.bad("unexpected )")
+        return tree
+
+    def bad(self, why: str) -> Panic:
+        return Panic(f"regexp: Compile(`{self.pattern}`): error parsing regexp: {why}: `{self.pattern}`")
+
+    def peek(self, text: str) -> bool:
+        return self.pattern.startswith(text, self.position)
+
+    def take(self, text: str) -> bool:
+        if not self.peek(text):
+            return False
+        self.position += len(text)
+        return True
+
+    def char(self, why: str) -> str:
+        if self.position >= len(self.pattern):
+            raise self.bad(why)
+        self.position += 1
+        return self.pattern[self.position - 1]
+
+    def alternatives(self) -> "Step":
+        flags = self.flags.copy()
+        self.depth += 1
+        if self.depth > 100:
+            raise self.bad("expression nests too deeply")
+        options = [self.sequence()]
+        while self.take("|"):
+            options.append(self.sequence())
+        self.depth -= 1
+        self.flags = flags
+        return ("either", options) if len(options) > 1 else options[0]
+
+    def sequence(self) -> "Step":
+        parts: list[Step] = []
+        while self.position < len(self.pattern) and not self.peek("|") and not self.peek(")"):
+            atom = self.atom()
+            if atom is not None:
+                parts.append(self.repeated(atom))
+        return ("join", parts)
+
+    def repeated(self, atom: "Step") -> "Step":
+        """The atom with what repeats it; a second operator right after one is an error."""
+        bounds = self.bounds()
+        if bounds is None:
+            return atom
+        greedy = not self.take("?")
+        if self.peek("*") or self.peek("+") or self.peek("?") or self.bounds() is not None:
+            raise self.bad("invalid nested repetition operator")
+        return ("repeat", atom, bounds[0], bounds[1], greedy != self.flags.ungreedy)
+
+    def bounds(self) -> "tuple[int, int | None] | None":
+        if self.take("*"):
+            return 0, None
+        if self.take("+"):
+            return 1, None
+        if self.take("?"):
+            return 0, 1
+        if self.peek("{"):
+            return self.counted()
+        return None
+
+    def counted(self) -> "tuple[int, int | None] | None":
+        """``{n}``, ``{n,}``, ``{n,m}``; anything else in braces is text."""
+        closing = self.pattern.find("}", self.position)
+        low, comma, high = self.pattern[self.position + 1 : max(closing, 0)].partition(",")
+        if closing < 0 or not _is_count(low) or (high and not _is_count(high)):
+            return None
+        self.position = closing + 1
+        least = int(low)
+        most = int(high) if high else None if comma else least
+        if least > _MAX_REPEAT or (most is not None and (most > _MAX_REPEAT or most < least)):
+            raise self.bad("invalid repeat count")
+        return least, most
+
+    def atom(self) -> "Step | None":
+        if self.bounds() is not None:
+            raise self.bad("missing argument to repetition operator")
+        c = self.char("missing expression")
+        if c == "(":
+            return self.group()
+        if c == "[":
+            return ("char", *self.bracket())
+        if c == ".":
+            return ("char", (lambda c: True) if self.flags.single_line else (lambda c: c != "\n"))
+        if c == "^":
+            return ("look", _line_start if self.flags.multi_line else _text_start)
+        if c == "$":
+            return ("look", _line_end if self.flags.multi_line else _text_end)
+        if c == "\\":
+            return self.escape()
+        return self.literal(c)
+
+    def literal(self, c: str) -> "Step":
+        if self.flags.ignore_case:
+            forms = _case_forms(c)
+            return ("char", lambda other: other in forms)
+        return ("char", lambda other: other == c)
+
+    def group(self) -> "Step | None":
+        if self.take("?"):
+            if self.take("P<") or self.take("<"):
+                self.group_name()
+            elif self.set_flags():
+                return None
+            else:
+                return self.closed()
+        return self.closed()
+
+    def group_name(self) -> None:
+        closing = self.pattern.find(">", self.position)
+        name = self.pattern[self.position : max(closing, 0)]
+        if closing < 0 or not name or not all(map(_is_word, name)):
+            raise self.bad("invalid named capture")
+        self.position = closing + 1
+
+    def closed(self) -> "Step":
+        flags = self.outer_flags if self.outer_flags is not None else self.flags.copy()
+        self.outer_flags = None
+        tree = self.alternatives()
+        if not self.take(")"):
+            raise self.bad("missing closing )")
+        self.flags = flags
+        return tree
+
+    outer_flags: "_Flags | None" = None
+
+    def set_flags(self) -> bool:
+        """``(?i)`` sets flags from here on: True. ``(?i:`` sets them for its group: False."""
+        outer = self.flags.copy()
+        value = True
+        while True:
+            c = self.char("missing closing )")
+            if c == ")":
+                return True
+            if c == ":":
+                self.outer_flags = outer
+                return False
+            if c == "-" and value:
+                value = False
+            elif c in _FLAG_NAMES:
+                setattr(self.flags, _FLAG_NAMES[c], value)
+            else:
+                raise self.bad("invalid or unsupported Perl syntax")
+
+    def escape(self) -> "Step":
+        c = self.char("trailing backslash at end of expression")
+        if c == "A":
+            return ("look", _text_start)
+        if c == "z":
+            return ("look", _text_end)
+        if c == "b":
+            return ("look", _is_boundary)
+        if c == "B":
+            return ("look", lambda text, position: not _is_boundary(text, position))
+        if c == "Q":
+            return self.quoted()
+        test = self.escaped_class(c)
+        return ("char", test) if test is not None else self.literal(self.escaped_char(c))
+
+    def quoted(self) -> "Step":
+        r"""``\Q…\E``: literal text."""
+        text, ending, _ = self.pattern[self.position :].partition("\\E")
+        self.position += len(text) + len(ending)
+        return ("join", [self.literal(c) for c in text])
+
+    def escaped_class(self, c: str) -> "Test | None":
+        if c in _CLASSES:
+            return _CLASSES[c]
+        if c.lower() in _CLASSES:
+            return _negated(_CLASSES[c.lower()])
+        if c in "pP":
+            test = self.category()
+            return test if c == "p" else _negated(test)
+        return None
+
+    def category(self) -> "Test":
+        """A Unicode category; scripts are not known here."""
+        name = self.char("invalid character class range")
+        if name == "{":
+            closing = self.pattern.find("}", self.position)
+            name = self.pattern[self.position : max(closing, self.position)]
+            self.position = max(closing + 1, self.position)
+        inverted = name.startswith("^")
+        name = name.removeprefix("^")
+        if not (0 < len(name) < 3 and name[0] in "CLMNPSZ"):
+            raise self.bad("invalid character class range")
+        return lambda c: category(c).startswith(name) != inverted
+
+    def escaped_char(self, c: str) -> str:
+        if c in _ESCAPED:
+            return _ESCAPED[c]
+        if c == "x":
+            return self.hexadecimal()
+        if c in "01234567":
+            return self.octal(c)
+        if c.isascii() and not _is_word(c):
+            return c
+        raise self.bad("invalid escape sequence")
+
+    def hexadecimal(self) -> str:
+        if self.take("{"):
+            closing = self.pattern.find("}", self.position)
+            digits = self.pattern[self.position : max(closing, 0)]
+            self.position = closing + 1
+        else:
+            digits = self.pattern[self.position : self.position + 2]
+            self.position += 2
+            if len(digits) < 2:
+                raise self.bad("invalid escape sequence")
+        if not digits or len(digits) > 6 or not all(map(_POSIX["xdigit"], digits)):
+            raise self.bad("invalid escape sequence")
+        if int(digits, 16) > 0x10FFFF:
+            raise self.bad("invalid escape sequence")
+        return chr(int(digits, 16))
+
+    def octal(self, first: str) -> str:
+        digits = first
+        while (
+            len(digits) < 3
+            and self.position < len(self.pattern)
+            and self.pattern[self.position] in "01234567"
+        ):
+            digits += self.char("")
+        if first != "0" and len(digits) == 1:
+            raise self.bad("invalid escape sequence")  # a back-reference, which RE2 has not
+        return chr(int(digits, 8))
+
+    def bracket(self) -> "tuple[Test, int]":
+        """Whether a character is one of them, and how many looks at it that may take."""
+        inverted = self.take("^")
+        tests: list[Test] = []
+        first = True
+        while first or not self.take("]"):
+            first = False
+            tests.append(self.bracket_item())
+        plain = _any_of(tests)
+        if self.flags.ignore_case:
+            folded = plain
+            plain = lambda c: any(folded(form) for form in _case_forms(c))  # noqa: E731
+        weight = 3 * len(tests) if self.flags.ignore_case else len(tests)
+        return _negated(plain) if inverted else plain, weight
+
+    def bracket_item(self) -> "Test":
+        if self.peek("[:") and (closing := self.pattern.find(":]", self.position)) >= 0:
+            name = self.pattern[self.position + 2 : closing]
+            test = _POSIX.get(name.removeprefix("^"))
+            if test is None:
+                raise self.bad("invalid character class range")
+            self.position = closing + 2
+            return _negated(test) if name.startswith("^") else test
+        if self.peek("\\") and (test := self.bracket_class()) is not None:
+            return test
+        low = high = self.bracket_char()
+        if self.peek("-") and not self.pattern.startswith("-]", self.position):
+            self.position += 1
+            high = self.bracket_char()
+            if high < low:
+                raise self.bad("invalid character class range")
+        return lambda c: low <= c <= high
+
+    def bracket_class(self) -> "Test | None":
+        start = self.position
+        self.position += 1
+        test = self.escaped_class(self.char("missing closing ]"))
+        if test is None:
+            self.position = start
+        return test
+
+    def bracket_char(self) -> str:
+        c = self.char("missing closing ]")
+        return self.escaped_char(self.char("missing closing ]")) if c == "\\" else c
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 4
+
+
+def _any_of(tests: "list[Test]") -> "Test":
+    return lambda c: any(test(c) for test in tests)
+
+
+def _case_forms(c: str) -> "set[str]":
+    return {c, c.lower(), c.upper()}
+
+
+def _text_start(text: str, position: int) -> bool:
+    return position == 0
+
+
+def _text_end(text: str, position: int) -> bool:
+    return position == len(text)
+
+
+def _line_start(text: str, position: int) -> bool:
+    return position == 0 or text[position - 1] == "\n"
+
+
+def _line_end(text: str, position: int) -> bool:
+    return position == len(text) or text[position] == "\n"
+
+
+# --- program -----------------------------------------------------------------------------------------
+
+
+def _too_large() -> Panic:
+    return Panic("regexp: Compile: error parsing regexp: expression too large")
+
+
+def _weight(step: "Step") -> int:
+    """How much work a step may be at one place of the text."""
+    return step[2] if step[0] == "char" and len(step) == 3 else 1  # type: ignore[return-value]
+
+
+class _Compiler:
+    """The tree as a list of steps."""
+
+    def __init__(self, tree: "Step") -> None:
+        self.steps: list[Step] = []
+        self.emit(tree)
+        self.add(("match",))
+
+    def program(self) -> "list[Step]":
+        return self.steps
+
+    def add(self, step: "Step") -> int:
+        if len(self.steps) >= _MAX_PROGRAM:
+            raise _too_large()
+        self.steps.append(step)
+        return len(self.steps) - 1
+
+    def emit(self, tree: "Step") -> None:
+        op = tree[0]
+        if op == "join":
+            for part in tree[1]:  # type: ignore[attr-defined]
+                self.emit(part)
+        elif op == "either":
+            self.either(tree[1])  # type: ignore[arg-type]
+        elif op == "repeat":
+            self.repeat(*tree[1:])  # type: ignore[arg-type]
+        else:
+            self.add(tree)
+
+    def either(self, options: "list[Step]") -> None:
+        jumps = []
+        for option in options[:-1]:
+            split = self.add(("split",))
+            self.emit(option)
+            jumps.append(self.add(("jump",)))
+            self.steps[split] = ("split", split + 1, len(self.steps))
+        self.emit(options[-1])
+        for jump in jumps:
+            self.steps[jump] = ("jump", len(self.steps))
+
+    def repeat(self, tree: "Step", least: int, most: "int | None", greedy: bool) -> None:
+        for _ in range(least):
+            self.emit(tree)
+        if most is None:
+            split = self.add(("split",))
+            self.emit(tree)
+            self.add(("jump", split))
+            self.branch(split, greedy)
+            return
+        splits = []
+        for _ in range(most - least):
+            splits.append(self.add(("split",)))
+            self.emit(tree)
+        for split in splits:
+            self.branch(split, greedy)
+
+    def branch(self, split: int, greedy: bool) -> None:
+        """Enter the body that follows the split, or leave to the end of the program so far."""
+        inside, after = split + 1, len(self.steps)
+        self.steps[split] = ("split", inside, after) if greedy else ("split", after, inside)

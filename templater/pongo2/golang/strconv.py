@@ -1,0 +1,105 @@
+"""Go's strconv.FormatFloat: every form that fmt has for a float."""
+
+from ..values import grow, special_float
+
+
+def format_float(v: float, form: str, precision: int) -> str:
+    """strconv.FormatFloat(v, form, precision, 64); a precision of -1 asks for the shortest."""
+    if v - v != 0.0:
+        return special_float(v)
+    grow(precision)
+    if form == "b":
+        return _binary(v)
+    if form in "xX":
+        text = _hexadecimal(v, precision)
+        return text.upper() if form == "X" else text
+    if form in "gG":
+        text = _general(v, precision)
+        return text.upper() if form == "G" else text
+    if form == "f":
+        return shortest(v) if precision < 0 else f"{v:.{precision}f}"
+    return f"{v:.{precision}{form}}"
+
+
+def shortest(v: float) -> str:
+    """The fewest digits that read back as the same number, without an exponent."""
+    digits, exponent = _decimal(v)
+    sign = "-" if repr(v)[0] == "-" else ""
+    if exponent < 0:
+        return f"{sign}0.{'0' * (-exponent - 1)}{digits}"
+    whole = digits[: exponent + 1].ljust(exponent + 1, "0")
+    fraction = digits[exponent + 1 :]
+    return sign + whole + ("." + fraction if fraction else "")
+
+
+def _general(v: float, precision: int) -> str:
+    if precision >= 0:
+        return f"{v:.{max(precision, 1)}g}"
+    digits, exponent = _decimal(v)
+    if -4 <= exponent < 6:
+        return shortest(v)
+    sign = "-" if v < 0 else ""
+    body = digits[0] + ("." + digits[1:] if len(digits) > 1 else "")
+    return f"{sign}{body}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
+
+
+def _decimal(v: float) -> "tuple[str, int]":
+    """The shortest significant digits, and the decimal exponent of the first."""
+    text = repr(abs(v))
+    number, _, exponent = text.partition("e")
+    whole, _, fraction = number.partition(".")
+    digits = (whole + fraction).lstrip("0")
+    if not digits:
+        return "0", 0
+    lead = len(whole.lstrip("0")) - 1
+    if lead < 0:
+        lead = -(len(fraction) - len(fraction.lstrip("0"))) - 1
+    return digits.rstrip("0"), lead + int(exponent or 0)
+
+
+def _binary(v: float) -> str:
+    """%b: the mantissa as an integer and a power of two."""
+    mantissa, exponent = _parts(v)
+    sign = "-" if repr(v)[0] == "-" else ""
+    return f"{sign}{mantissa}p{exponent:+d}"
+
+
+def _parts(v: float) -> "tuple[int, int]":
+    """Mantissa and exponent as IEEE stores them: v = mantissa * 2**exponent."""
+    number, _, exponent = v.hex().lstrip("-").partition("p")
+    if number[2] == "0":
+        return int(number[4:], 16), -1074
+    return int("1" + number[4:], 16), int(exponent) - 52
+
+
+def _hexadecimal(v: float, precision: int) -> str:
+    """%x: one digit, a point, hexadecimal digits, and a binary exponent of at least two digits."""
+    mantissa, exponent = _parts(v)
+    sign = "-" if repr(v)[0] == "-" else ""
+    if mantissa == 0:
+        exponent = 0
+    else:
+        exponent += 52
+        while not mantissa >> 52:
+            mantissa <<= 1
+            exponent -= 1
+    mantissa <<= 8  # 60 bits after the point: fifteen digits
+    if 0 <= precision < 15:
+        mantissa, exponent = _rounded_hex(mantissa, exponent, precision)
+    fraction = format(mantissa & ((1 << 60) - 1), "015x")
+    fraction = fraction.rstrip("0") if precision < 0 else fraction[:precision].ljust(precision, "0")
+    point = "." if fraction else ""
+    return f"{sign}0x{mantissa >> 60}{point}{fraction}p{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
+
+
+def _rounded_hex(mantissa: int, exponent: int, precision: int) -> "tuple[int, int]":
+    """Half to even at this many digits; a carry out of the top moves the exponent."""
+    shift = 60 - 4 * precision
+    kept, rest = mantissa >> shift, mantissa & ((1 << shift) - 1)
+    half = 1 << (shift - 1)
+    if rest > half or (rest == half and kept & 1):
+        kept += 1
+    mantissa = kept << shift
+    if mantissa >> 61:
+        return mantissa >> 1, exponent + 1
+    return mantissa, exponent

@@ -1,0 +1,105 @@
+"""Our own words for what is wrong with a template, and what its author can do."""
+
+from ..library import Library
+from .tokens import IDENTIFIER, STRING, Token
+
+#: tags of other template languages, and what they are here
+FOREIGN_TAGS = {
+    "elseif": "did you mean 'elif'?",
+    "elsif": "did you mean 'elif'?",
+    "end": "a block ends with its own name: {% endif %}, {% endfor %}, …",
+    "foreach": "did you mean 'for'?",
+    "raw": "did you mean 'verbatim'?",
+    "unless": "pongo2 has no unless; write {% if not … %}",
+}
+
+#: what stands where a condition should be over, and what was meant
+AFTER_CONDITIONS = {
+    "=": "did you mean '=='?",
+    "is": "pongo2 has no 'is': a name that is not set is false",
+    "not": "write it before the comparison, and that in brackets: not (a in b)",
+}
+
+
+def did_you_mean(word: str, known: "list[str]") -> str:
+    from difflib import get_close_matches  # slow to import, and needed for mistakes only
+
+    close = get_close_matches(word, known, 1, 0.66)  # two letters changed places in a word of three
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def syntax_hint(
+    message: str, token: "Token | None", before: "list[Token]", library: Library, subscripts: bool
+) -> "tuple[str, str]":
+    """Our message for pongo2's, or an empty one where its own will do; and a hint or an empty text.
+
+    ``before`` are the two tokens in front of the one that pongo2 blames, or fewer.
+    """
+    word = token.value if token is not None else ""
+    if message.startswith("Filter '"):
+        known = sorted(library.filters)
+        return f"unknown filter {word!r}", did_you_mean(word, known) or _foreign_filter(word)
+    if message.startswith("Tag '") and "not found" in message:
+        return _unknown_tag(word, sorted(library.tags))
+    if message.startswith("Usage of tag"):
+        return f"tag {word!r} is not allowed in an image's templates", "LXD and Incus forbid it"
+    if token is not None and word.startswith("[") and not subscripts:
+        return "a variable can't be subscripted here", _old_subscript(word, before)
+    if token is not None and token.kind == "(" and before and before[0].kind == "|":
+        name = before[-1].value
+        return "a filter takes no parentheses", f'its argument follows a colon: {name}:"…"'
+    if message.endswith("-condition is malformed."):
+        return "", "the tag ends at %}" if word.startswith("}") else AFTER_CONDITIONS.get(word, "")
+    if message == "'}}' expected" and token is not None:
+        return _after_expression(token)
+    if message == "This keyword is not allowed here.":
+        return "a keyword stands where a value is expected", ""
+    return "", ""
+
+
+def _old_subscript(text: str, before: "list[Token]") -> str:
+    """What else an author for LXD can write, if what stands in front is a plain name."""
+    kinds = [token.kind for token in before]
+    if kinds[-1:] != [IDENTIFIER] or kinds[0] == ".":
+        return "it needs pongo2 v6, LXD has v4"
+    name, quote = before[-1].value, text[1:].lstrip()[:1]
+    quoted = quote in ("'", '"')
+    inside = text.partition(quote)[2].partition(quote)[0] if quoted else text[1:].partition("]")[0].strip()
+    key = f"{quote}{inside}{quote}" if quoted else inside
+    needs = f"{name}[{key}] needs pongo2 v6, LXD has v4"
+    if name == "config":
+        return f'{needs}: write config_get({key}, "")'
+    plain = inside.isidentifier() if quoted else inside.isdecimal()
+    return f"{needs}: write {name}.{inside}" if plain else needs
+
+
+def _unknown_tag(word: str, known: "list[str]") -> "tuple[str, str]":
+    if word.startswith("end") and word[3:] in known:
+        return f"{{% {word} %}} without a {{% {word[3:]} %}} before it", ""
+    if word in ("else", "elif", "empty"):
+        return f"{{% {word} %}} stands in no block that takes it", ""
+    if word == "endverbatim" or word == "verbatim":
+        return f"unknown tag {word!r}", "verbatim is spelled exactly {% verbatim %} … {% endverbatim %}"
+    return f"unknown tag {word!r}", FOREIGN_TAGS.get(word) or did_you_mean(word, known)
+
+
+def _foreign_filter(word: str) -> str:
+    return {
+        "replace": "pongo2 has no replace; cut removes text",
+        "trim": "pongo2 has no trim",
+        "d": "did you mean 'default'?",
+        "count": "did you mean 'length'?",
+        "int": "did you mean 'integer'?",
+    }.get(word, "")
+
+
+def _after_expression(token: "Token") -> "tuple[str, str]":
+    if token.kind == "[":
+        return "a subscript must be the last part of a variable", "use {% set %} for the part before it"
+    if token.kind in ("(", "."):
+        return "this can't be called or looked into", ""
+    if token.kind == STRING or token.kind == "identifier":
+        return "'}}' expected: two values without an operator between them", ""
+    if token.value[:1] in ("~", "?"):
+        return f"{token.value[:1]!r} is no operator of pongo2", ""
+    return "'}}' expected", ""

@@ -1,0 +1,173 @@
+"""Text into tokens, with every quirk that pongo2's lexer has."""
+
+import re
+
+from ...model.errors import LimitError, TemplateSyntaxError
+from ..dialect import Dialect
+from .tokens import IDENTIFIER, KEYWORDS, NUMBER, STRING, TEXT, Token, Unit, pongo2_text, syntax_error
+
+#: pongo2 takes this character for the end of its input
+END = "\x01"
+#: of a whole template; real ones have hundreds
+MAX_TOKENS = 40_000
+VERBATIM = "{% verbatim %}"
+END_VERBATIM = "{% endverbatim %}"
+
+# compiled when they are first needed, which for most is never: each costs as much as lexing a template
+_OPENING = r"\{[{%#]|\x01"
+_COMMENT_END = r"#\}|\n|\x01|\Z"
+_CODE = r"""
+    (?P<blank>[ \r\t]+)
+  | (?P<word>[A-Za-z_][A-Za-z_0-9]*|[0-9]+[A-Za-z_][A-Za-z_0-9]*)
+  | (?P<number>[0-9]+)
+  | (?P<quote>["'])
+  | (?P<close>-?[%}]\})
+  | (?P<symbol>\{\{-|\{%-|==|>=|<=|&&|\|\||\{\{|\{%|!=|<>|[()+\-*<>/^,.!|:=%SUBSCRIPT])
+  | (?P<newline>\n)
+"""
+_STRING = {
+    '"': r'(?:[^"\\\n\x01]|\\["\\])*',
+    "'": r"""(?:[^'\\\n\x01]|\\["\\])*""",
+}
+
+
+class Lexer:
+    """One run over one unit. ``tokens`` tile what they cover: comments, blanks and delimiters of
+    verbatim blocks lie between them."""
+
+    def __init__(self, unit: Unit, dialect: Dialect) -> None:
+        self.unit = unit
+        self.text = unit.text
+        self.tokens: list[Token] = []
+        pattern = _CODE.replace("SUBSCRIPT", r"\[\]" if dialect.subscripts else "")
+        self.match_code = re.compile(pattern, re.VERBOSE).match
+        self.search_opening = re.compile(_OPENING).search
+
+    def run(self) -> list[Token]:
+        text, position, start = self.text, 0, 0
+        after_verbatim = False  # pongo2 does not see an opener directly after a closer
+        while position < len(text):
+            if not after_verbatim and text.startswith(VERBATIM, position):
+                self.add_text(start, position)
+                position = start = self.verbatim(position + len(VERBATIM))
+                after_verbatim = True
+                continue
+            after_verbatim = False
+            opening = text[position : position + 2]
+            if opening == "{#":
+                self.add_text(start, position)
+                position = start = self.comment(position)
+            elif opening in ("{{", "{%"):
+                self.add_text(start, position)
+                position = start = self.code(position)
+                self.bounded(position)
+            elif text[position] == END:
+                position += 1
+                break
+            else:
+                found = self.search_opening(text, position + 1)
+                position = found.start() if found else len(text)
+        self.add_text(start, position)
+        return self.tokens
+
+    def bounded(self, position: int) -> None:
+        if len(self.tokens) > MAX_TOKENS:
+            place = self.unit.span(position, position + 1)
+            raise LimitError(f"a template may not have more than {MAX_TOKENS} words and signs", place)
+
+    def add_text(self, start: int, end: int) -> None:
+        if end > start:
+            self.tokens.append(Token(TEXT, self.text[start:end], start, end, self.unit))
+
+    def verbatim(self, start: int) -> int:
+        """Skips to behind the closer. One character is always content, whatever it is."""
+        end = self.text.find(END_VERBATIM, start + 1)
+        stop = self.text.find(END, start, end if end >= 0 else len(self.text))
+        if end < 0 or stop >= 0:
+            end = stop + 1 if stop >= 0 else len(self.text)
+            raise self.error("verbatim-tag not closed, got EOF.", end, start - len(VERBATIM), start)
+        self.add_text(start, end)
+        return end + len(END_VERBATIM)
+
+    def comment(self, start: int) -> int:
+        found = re.compile(_COMMENT_END).search(self.text, start + 2)
+        if found is not None and found.group() == "#}":
+            return found.end()
+        newline = found is not None and found.group() == "\n"
+        message = "Single-line comment not closed."
+        if newline:
+            message = "Newline not permitted in a single-line comment."
+        raise self.error(message, start, start, start + 2)
+
+    def code(self, position: int) -> int:
+        """The tokens from a delimiter to any closing delimiter, or to the first character that starts
+        no token: there pongo2 silently takes the rest for text."""
+        text, unit, match, tokens = self.text, self.unit, self.match_code, self.tokens
+        while found := match(text, position):
+            group, value, end = found.lastgroup, found.group(), found.end()
+            if group == "word":
+                kind = value if value in KEYWORDS else IDENTIFIER
+                tokens.append(Token(kind, value, position, end, unit))
+            elif group == "symbol" or group == "close":
+                trim = len(value) == 3
+                kind = value.replace("-", "") if trim else value
+                tokens.append(Token(kind, kind, position, end, unit, trim))
+                if group == "close":
+                    return end
+            elif group == "number":
+                tokens.append(Token(NUMBER, value, position, end, unit))
+            elif group == "quote":
+                end = self.string(position, value)
+            elif group == "newline":
+                raise self.error("Newline not allowed within tag/variable.", position, position, position + 1)
+            position = end
+        return position
+
+    def string(self, start: int, quote: str) -> int:
+        found = re.compile(_STRING[quote]).match(self.text, start + 1)
+        end = start + 1 if found is None else found.end()
+        following = self.text[end : end + 1]
+        if following == quote:
+            value = self.text[start + 1 : end]
+            if "\\" in value:
+                value = value.replace('\\"', '"').replace("\\\\", "\\")
+            self.tokens.append(Token(STRING, value, start, end + 1, self.unit))
+            return end + 1
+        if following == "\n":
+            raise self.error("Newline in string is not allowed.", start, start, end)
+        if following == "\\":
+            escaped = self.text[end + 1 : end + 2] or END
+            shown = "\ufffd" if "\udc80" <= escaped <= "\udcff" else escaped
+            raise self.error(f"Unknown escape sequence: \\{shown}", start, end, end + 2)
+        raise self.error("Unexpected EOF, string not closed.", start, start, end)
+
+    def error(self, message: str, offset: int, start: int, end: int) -> TemplateSyntaxError:
+        """pongo2 points at ``offset``; the characters from ``start`` to ``end`` are what is wrong."""
+        original = pongo2_text("lexer", message, self.unit.name, self.unit.position(offset))
+        ours, hint = _OURS.get(message, (message, ""))
+        if message.startswith("Unknown escape"):
+            ours = "unknown escape sequence in a string"
+            hint = 'pongo2 strings know only \\" and \\\\'
+        return syntax_error(ours, self.unit.span(start, end), original, hint)
+
+
+_OURS = {
+    "verbatim-tag not closed, got EOF.": (
+        "verbatim block is never closed",
+        "it ends at {% endverbatim %}, spelled exactly so, and needs at least one character in it",
+    ),
+    "Newline not permitted in a single-line comment.": (
+        "a {# comment #} can't span lines", "use {% comment %} … {% endcomment %}",
+    ),
+    "Single-line comment not closed.": ("comment is never closed", "it ends at #}"),
+    "Newline not allowed within tag/variable.": (
+        "a newline is not allowed inside {{ }} or {% %}", "put the whole tag on one line",
+    ),
+    "Newline in string is not allowed.": ("a string can't span lines", ""),
+    "Unexpected EOF, string not closed.": ("string is never closed", ""),
+}  # fmt: skip
+
+
+def lex(unit: Unit, dialect: Dialect) -> list[Token]:
+    """All tokens of the unit, or the error that pongo2's lexer would report."""
+    return Lexer(unit, dialect).run()

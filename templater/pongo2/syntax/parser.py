@@ -1,0 +1,196 @@
+"""Tokens into a tree: documents, tags and their bodies, with pongo2's order of checks."""
+
+from ...model.errors import LimitError, TemplateSyntaxError
+from .grammar import ExpressionParser
+from .tokens import IDENTIFIER, TEXT, Token, pongo2_text, syntax_error
+from .tree import Document, Expression, Print, Statement, Text
+
+Body = list[Statement]
+
+MAX_BLOCKS = 100
+BLANKS = " \n\r\t"
+
+
+def parse(document: Document) -> Document:
+    """Fill the document's body."""
+    parser = Parser(document.tokens, document)
+    while parser.current is not None:
+        document.body.extend(parser.element())
+    return document
+
+
+class Parser(ExpressionParser):
+    """Reads a document, or the arguments of one tag: then it stands behind the tag's name and ends at
+    the ``%}``."""
+
+    def element(self) -> Body:
+        """One text, one ``{{ }}`` or one tag, with all its body."""
+        token = self.current
+        assert token is not None
+        if token.kind == TEXT:
+            return [Text(self.text(token))]
+        if token.kind == "{{":
+            return [self.variable()]
+        if token.kind == "{%":
+            return self.tag()
+        raise self.error("Unexpected token (only HTML/tags/filters in templates allowed)", token)
+
+    def text(self, token: Token) -> str:
+        before = self.tokens[self.position - 1] if self.position else None
+        self.advance()
+        value = token.shown
+        if before is not None and before.trim:
+            value = value.lstrip(BLANKS)
+        if self.current is not None and self.current.trim:
+            value = value.rstrip(BLANKS)
+        return value
+
+    def open(self, name: str, token: Token) -> Document:
+        """Another template, parsed."""
+        found = self.open_if_exists(name, token, False)
+        assert found is not None
+        return found
+
+    def open_if_exists(self, name: str, token: Token, missing_ok: bool) -> Document | None:
+        """Another template, or None where there is none and that is no error."""
+        if self.document.load is None:
+            raise no_loader(self.document, name, token)
+        return self.document.load(self.document, name, token, missing_ok)
+
+    def read_text(self, name: str, token: Token) -> str:
+        """Another file's text."""
+        if self.document.read is None:
+            raise no_loader(self.document, name, token)
+        return self.document.read(self.document, name, token)
+
+    def variable(self) -> Print:
+        self.advance()
+        expression = self.expression()
+        if self.match("}}") is None:
+            raise self.error("'}}' expected")
+        return Print(expression)
+
+    def tag(self) -> Body:
+        self.advance()
+        name = self.match(IDENTIFIER)
+        if name is None:
+            raise self.error("Tag name must be an identifier.")
+        document = self.document
+        parse = document.library.tags.get(name.value)
+        if parse is None and self.unclosed(name):
+            raise self.never_closed(f"Tag '{name.value}' not found (or beginning tag not provided)", name)
+        if parse is None:
+            raise self.error(f"Tag '{name.value}' not found (or beginning tag not provided)", name)
+        if name.value in document.banned:
+            raise self.error(
+                f"Usage of tag '{name.value}' is not allowed (sandbox restriction active).", name
+            )
+        tokens = self.until_close()
+        if tokens is None:
+            raise self.error_at("Unexpectedly reached EOF, no tag end found.", self.last)
+        arguments = Parser(tokens, document, name)
+        arguments.origin = name
+        document.level += 1
+        if document.level > MAX_BLOCKS:
+            raise LimitError(f"blocks nest deeper than {MAX_BLOCKS}", name.span)
+        document.opened.append(name)
+        statement = parse(self, name, arguments)
+        document.opened.pop()
+        document.level -= 1
+        return statement if isinstance(statement, list) else [statement]
+
+    def until_close(self) -> list[Token] | None:
+        """The tokens up to ``%}``, which is consumed; None when there is none."""
+        start = self.position
+        while self.current is not None:
+            if self.current.kind == "%}":
+                tokens = self.tokens[start : self.position]
+                self.advance()
+                return tokens
+            self.advance()
+        return None
+
+    def at_tag(self, names: tuple[str, ...]) -> Token | None:
+        """The name of the tag here, if it is one of these."""
+        if self.current is not None and self.current.kind == "{%" and self.position + 1 < len(self.tokens):
+            name = self.tokens[self.position + 1]
+            if name.kind == IDENTIFIER and name.value in names:
+                return name
+        return None
+
+    def body(self, *names: str) -> "tuple[Body, str, Parser]":
+        """What stands before one of these tags, that tag's name, and its arguments."""
+        body: Body = []
+        while self.current is not None:
+            name = self.at_tag(names)
+            if name is not None:
+                self.advance()
+                self.advance()
+                tokens = self.until_close()
+                if tokens is None:
+                    raise self.error_at("Unexpected EOF.", self.last)
+                arguments = Parser(tokens, self.document)
+                arguments.origin = name
+                return body, name.value, arguments
+            body.extend(self.element())
+        raise self.never_closed(f"Unexpected EOF, expected tag {' or '.join(names)}.", self.last)
+
+    def unclosed(self, name: Token) -> bool:
+        """Whether this is the end of LXD's wrapper, met inside a block of the user's."""
+        unit = self.document.unit
+        return (
+            unit.shift > 0
+            and name.start >= unit.shift + len(unit.source.text)
+            and len(self.document.opened) > 1
+        )
+
+    def never_closed(self, message: str, token: Token | None) -> TemplateSyntaxError:
+        """pongo2 complains at the end of the text; the user wants to know what is open."""
+        error = self.error_at(message, token)
+        if self.document.opened:
+            tag = self.document.opened[-1]
+            error.message = f"{{% {tag.value} %}} is never closed"
+            error.notes = (f"{tag.span.place}: it begins here",)
+            error.hint = ""
+        return error
+
+    def plain_body(self, *names: str) -> tuple[Body, str]:
+        """As `body`, where the tag that ends it takes no arguments."""
+        body, end, arguments = self.body(*names)
+        if arguments.tokens:
+            raise arguments.error("Arguments not allowed here.")
+        return body, end
+
+    # --- for tags
+
+    def bind(self, *names: str) -> None:
+        """Say that the template may bind these names, so that a scope keeps them."""
+        self.document.bound.update(names)
+
+    def pair(self) -> tuple[str, Expression]:
+        """``name=expression``."""
+        name = self.match(IDENTIFIER)
+        if name is None:
+            raise self.error("Expected an identifier")
+        if self.match("=") is None:
+            raise self.error("Expected '='.")
+        return name.value, self.expression()
+
+
+def no_loader(document: Document, name: str, token: Token) -> TemplateSyntaxError:
+    unit = document.unit
+    text = pongo2_text(
+        "fromfile", "unable to resolve template", name, unit.position(token.start), token.value
+    )
+    return syntax_error(f"no template {name!r}: there is no folder to load it from", token.span, text)
+
+
+def trim_blocks(tokens: list[Token], trim: bool, lstrip: bool) -> None:
+    """Apply the options TrimBlocks and LStripBlocks to the texts around tags."""
+    previous: Token | None = None
+    for token in tokens:
+        if lstrip and token.kind == "{%" and previous is not None and previous.kind == TEXT:
+            previous.shown = previous.shown.rstrip("\t ")
+        if trim and token.kind == TEXT and previous is not None and previous.kind == "%}":
+            token.shown = token.shown.removeprefix("\n")
+        previous = token

@@ -1,0 +1,102 @@
+"""A template text and the tokens in it; where a token stands, for us and for pongo2."""
+
+from ...model.errors import TemplateSyntaxError
+from ...model.source import Source, Span, printable
+
+#: kinds of tokens; a symbol's or a keyword's kind is its own text
+TEXT = "text"
+IDENTIFIER = "identifier"
+NUMBER = "number"
+STRING = "string"
+
+KEYWORDS = frozenset(("in", "and", "or", "not", "true", "false", "as", "export"))
+
+WRAPPER = ("{% autoescape off %}", "{% endautoescape %}")
+
+
+class Unit:
+    """One template text as pongo2 gets it: the user's, in LXD's and Incus's wrapper if they wrap it.
+
+    ``name`` is what pongo2 calls it. Offsets are into ``text``; spans are into the user's source.
+    """
+
+    __slots__ = ("name", "shift", "source", "text")
+
+    def __init__(self, source: Source, name: str = "<string>", *, wrapped: bool = False) -> None:
+        self.source = source
+        self.name = name
+        before, after = WRAPPER if wrapped else ("", "")
+        self.shift = len(before)
+        self.text = before + source.text + after if wrapped else source.text
+
+    def position(self, offset: int) -> "tuple[int, int]":
+        """Line and column as pongo2 counts them: the column is one of bytes."""
+        line_start = self.text.rfind("\n", 0, offset) + 1
+        before = self.text[line_start:offset]
+        column = len(before) if before.isascii() else len(before.encode("utf-8", "surrogateescape"))
+        return self.text.count("\n", 0, offset) + 1, column + 1
+
+    def span(self, start: int, end: int) -> Span:
+        """The same characters in the user's source; what lies in the wrapper is its nearest end."""
+        size = len(self.source.text)
+        first = min(max(start - self.shift, 0), max(size - 1, 0))
+        last = min(max(end - self.shift, first), size)
+        return self.source.span(first, max(last, min(first + 1, size)))
+
+
+class Token:
+    """Some characters of a unit. ``value`` is what they mean: a string without quotes and escapes.
+
+    ``trim``: the delimiter has a ``-``. ``shown`` is, for text, what is left of it when block
+    trimming is asked for.
+    """
+
+    __slots__ = ("end", "kind", "shown", "start", "trim", "unit", "value")
+
+    def __init__(self, kind: str, value: str, start: int, end: int, unit: Unit, trim: bool = False) -> None:
+        self.kind = kind
+        self.value = value
+        self.start = start
+        self.end = end
+        self.unit = unit
+        self.trim = trim
+        self.shown = value
+
+    def __repr__(self) -> str:
+        return f"Token({self.kind!r}, {self.value!r}, {self.start})"
+
+    @property
+    def span(self) -> Span:
+        return self.unit.span(self.start, self.end)
+
+
+def pongo2_text(
+    sender: str,
+    message: str,
+    name: str = "",
+    position: "tuple[int, int] | None" = None,
+    near: "str | None" = None,
+) -> str:
+    """An error in pongo2's own words."""
+    text = f"[Error (where: {sender})"
+    if name:
+        text += f" in {name}"
+    if position is not None:
+        text += f" | Line {position[0]} Col {position[1]}"
+        if near is not None:
+            text += f" near '{near}'"
+    return f"{text}] {message}"
+
+
+def plain_words(message: str) -> str:
+    """pongo2's message in the style of ours: lower case at the start, no full stop."""
+    message = message.removesuffix(".")
+    if message[:1].isupper() and not message[1:2].isupper():
+        message = message[0].lower() + message[1:]
+    return message
+
+
+def syntax_error(message: str, span: Span, original: str, hint: str = "") -> TemplateSyntaxError:
+    error = TemplateSyntaxError(printable(message), span, printable(hint))
+    error.pongo2_error = original
+    return error

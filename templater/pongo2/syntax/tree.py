@@ -1,0 +1,345 @@
+"""What a parsed template is made of. Tags build these; ``emit`` turns them into Jinja2's nodes.
+
+Plain classes: the modules of tags are imported while a kept template runs, and these come with them.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    from ..dialect import Dialect
+    from ..library import Library
+    from .tokens import Token, Unit
+
+    Body = list["Statement"]
+
+
+class Expression:
+    """Something with a value. ``token`` is where pongo2 says it stands: its leftmost atom."""
+
+    __slots__ = ("token",)
+
+    def __init__(self, token: "Token") -> None:
+        self.token = token
+
+    def applied(self, name: str) -> bool:
+        """Whether the filter is written on every atom in it (``safe`` works by syntax)."""
+        return False
+
+
+class Literal(Expression):
+    """A number, a string, ``true`` or ``false``."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, token: "Token", value: "str | bool | int | float") -> None:
+        self.token = token
+        self.value = value
+
+
+class Part:
+    """One step of a path: ``.name``, ``.0`` or ``[expression]``, and the arguments if it is called."""
+
+    __slots__ = ("arguments", "key")
+
+    def __init__(self, key: "str | int | Expression") -> None:
+        self.key = key
+        self.arguments: list[Expression] | None = None
+
+
+class Path(Expression):
+    """``name.part(…)[…]``. ``text`` is how pongo2 writes it in messages."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, token: "Token", parts: "list[Part]") -> None:
+        self.token = token
+        self.parts = parts
+
+    @property
+    def text(self) -> str:
+        return ".".join(str(part.key) for part in self.parts if not isinstance(part.key, Expression))
+
+    @property
+    def name(self) -> str:
+        return str(self.parts[0].key)
+
+
+class FilterUse:
+    """``|name:argument``."""
+
+    __slots__ = ("argument", "name", "token")
+
+    def __init__(self, token: "Token", argument: "Expression | None" = None) -> None:
+        self.token = token
+        self.name = token.value
+        self.argument = argument
+
+
+class Filtered(Expression):
+    """An atom and the filters on it."""
+
+    __slots__ = ("atom", "filters")
+
+    def __init__(self, token: "Token", atom: Expression, filters: "list[FilterUse]") -> None:
+        self.token = token
+        self.atom = atom
+        self.filters = filters
+
+    def applied(self, name: str) -> bool:
+        return any(use.name == name for use in self.filters)
+
+
+class Operation(Expression):
+    """An operator on operands: ``and or not negative + - * / % ^ == != < <= > >= in``.
+
+    ``and`` and ``or`` take any number of operands, those of one unbroken run.
+    """
+
+    __slots__ = ("operands", "operator")
+
+    def __init__(self, operator: str, operands: "list[Expression]") -> None:
+        self.token = operands[0].token
+        self.operator = operator
+        self.operands = operands
+
+    def applied(self, name: str) -> bool:
+        node: Expression = self
+        while isinstance(node, Operation):
+            if not all(operand.applied(name) for operand in node.operands[1:]):
+                return False
+            node = node.operands[0]
+        return node.applied(name)
+
+
+class Lazy:
+    """Arguments of an `Invoke` that are handed over unevaluated: the function gets a tuple of functions,
+    each of which takes the scope."""
+
+    __slots__ = ("expressions",)
+
+    def __init__(self, expressions: "Sequence[Expression]") -> None:
+        self.expressions = expressions
+
+
+class Scope:
+    """An argument of an `Invoke`: the private context, a dict."""
+
+    __slots__ = ()
+
+
+class Escaping:
+    """An argument of an `Invoke`: whether autoescape is on here."""
+
+    __slots__ = ()
+
+
+class Kept:
+    """An argument of an `Invoke`: a value that is remembered, as names hold theirs."""
+
+    __slots__ = ("expression",)
+
+    def __init__(self, expression: "Expression") -> None:
+        self.expression = expression
+
+
+class Other:
+    """An argument of an `Invoke`: another parsed document; the function gets the number of its unit."""
+
+    __slots__ = ("document",)
+
+    def __init__(self, document: "Document") -> None:
+        self.document = document
+
+
+class Invoke(Expression):
+    """The value that a tag's own function returns: ``function(render, *arguments)``.
+
+    The function is a module's; generated code imports it by name. Other arguments than those above
+    and expressions are constants.
+    """
+
+    __slots__ = ("arguments", "function")
+
+    def __init__(self, token: "Token", function: "Callable[..., Any]", *arguments: "Any") -> None:
+        self.token = token
+        self.function = function
+        self.arguments = arguments
+
+
+class Statement:
+    __slots__ = ()
+
+
+class Text(Statement):
+    __slots__ = ("value",)
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+
+class Print(Statement):
+    """``{{ expression }}``; ``raw`` when autoescape has no say in it."""
+
+    __slots__ = ("expression", "raw")
+
+    def __init__(self, expression: Expression, raw: bool = False) -> None:
+        self.expression = expression
+        self.raw = raw
+
+
+class If(Statement):
+    """Bodies with their conditions, first true one wins, then ``otherwise``."""
+
+    __slots__ = ("branches", "otherwise")
+
+    def __init__(self, branches: "list[tuple[Expression, Body]]", otherwise: "Body | None" = None) -> None:
+        self.branches = branches
+        self.otherwise = otherwise
+
+
+class For(Statement):
+    __slots__ = ("body", "empty", "expression", "key", "ordered", "reverse", "value")
+
+    def __init__(
+        self,
+        key: str,
+        value: "str | None",
+        expression: Expression,
+        reverse: bool,
+        ordered: bool,
+        body: "Body",
+        empty: "Body | None",
+    ) -> None:
+        self.key = key
+        self.value = value
+        self.expression = expression
+        self.reverse = reverse
+        self.ordered = ordered
+        self.body = body
+        self.empty = empty
+
+
+class Set(Statement):
+    __slots__ = ("expression", "name")
+
+    def __init__(self, name: str, expression: Expression) -> None:
+        self.name = name
+        self.expression = expression
+
+
+class Do(Statement):
+    """Evaluate for the effect."""
+
+    __slots__ = ("expression",)
+
+    def __init__(self, expression: Expression) -> None:
+        self.expression = expression
+
+
+class With(Statement):
+    """A body in a copied scope with names bound in it."""
+
+    __slots__ = ("body", "pairs")
+
+    def __init__(self, pairs: "list[tuple[str, Expression]]", body: "Body") -> None:
+        self.pairs = pairs
+        self.body = body
+
+
+class Macro(Statement):
+    """Binds ``bound`` to a function; ``name`` is what its messages call it."""
+
+    __slots__ = ("body", "bound", "name", "parameters", "token")
+
+    def __init__(
+        self,
+        token: "Token",
+        name: str,
+        parameters: "list[tuple[str, Expression | None]]",
+        body: "Body",
+    ) -> None:
+        self.token = token
+        self.name = self.bound = name
+        self.parameters = parameters
+        self.body = body
+
+
+class Autoescape(Statement):
+    __slots__ = ("body", "on")
+
+    def __init__(self, on: bool, body: "Body") -> None:
+        self.on = on
+        self.body = body
+
+
+class FilterBlock(Statement):
+    """The rendered body through filters; an unknown one is found when it is reached."""
+
+    __slots__ = ("body", "filters", "token")
+
+    def __init__(self, token: "Token", filters: "list[FilterUse]", body: "Body") -> None:
+        self.token = token
+        self.filters = filters
+        self.body = body
+
+
+class Capture(Statement):
+    """Prints what ``function(render, text of the body, *arguments)`` returns."""
+
+    __slots__ = ("body", "invoke")
+
+    def __init__(self, invoke: Invoke, body: "Body") -> None:
+        self.invoke = invoke
+        self.body = body
+
+
+class Block(Statement):
+    """A named block: which body it shows is known when the whole chain of templates is."""
+
+    __slots__ = ("name", "token")
+
+    def __init__(self, token: "Token", name: str) -> None:
+        self.token = token
+        self.name = name
+
+
+class Document:
+    """One template being parsed, and what its tags leave in it.
+
+    ``blocks`` and ``exported`` are its own; ``bound`` collects every name that any template of the
+    compilation may bind in a scope, ``numbers`` tells tags with a state apart,
+    ``opened`` are the tags whose bodies are being read. ``parent`` and ``child``
+    link templates by ``extends``. ``load`` gives the document of another name and ``read`` its text,
+    or they raise; None without a loader.
+    """
+
+    def __init__(
+        self,
+        unit: "Unit",
+        tokens: "list[Token]",
+        dialect: "Dialect",
+        library: "Library",
+        banned: "frozenset[str]" = frozenset(),
+        load: "Callable[[Document, str, Token, bool], Document | None] | None" = None,
+        bound: "set[str] | None" = None,
+        read: "Callable[[Document, str, Token], str] | None" = None,
+        numbers: "Iterator[int] | None" = None,
+    ) -> None:
+        self.unit = unit
+        self.tokens = tokens
+        self.dialect = dialect
+        self.library = library
+        self.banned = banned
+        self.load = load
+        self.read = read
+        self.bound: set[str] = set() if bound is None else bound
+        self.numbers: Iterator[int] = iter(range(1 << 62)) if numbers is None else numbers
+        self.level = 0
+        self.opened: list[Token] = []
+        self.parent: Document | None = None
+        self.child: Document | None = None
+        self.blocks: dict[str, Body] = {}
+        self.exported: dict[str, Macro] = {}
+        self.body: Body = []

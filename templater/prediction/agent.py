@@ -1,0 +1,126 @@
+"""What the guest's agent makes of the files of the config drive, inside of a virtual machine."""
+
+from __future__ import annotations
+
+from posixpath import dirname, normpath
+
+from ..model.entry import DIRECTORY, FIFO
+from ..model.errors import TemplaterError
+from ..model.plan import Change, Outcome
+from .daemon import Daemon
+from .errno_errors import ENOENT, ENOTDIR, Errno, Fails, Hangs
+from .host_filesystem import World
+from .known_paths import AnyRootfs, Names, Surroundings, Unknown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model.entry import RootfsView
+    from ..model.metadata import Rule
+
+#: the agent works in the guest's own root: nothing there has a name of the host's
+NOWHERE = "/\0"
+
+
+class Agent:
+    """Incus: incus-agent/templates.go, LXD: lxd-agent/templates.go. Paths are taken as they are written."""
+
+    creating = "Failed to create template file: "
+
+    def __init__(self, daemon: Daemon, rootfs: RootfsView) -> None:
+        self.daemon = daemon
+        self.world = World(rootfs, Surroundings(rootfs, NOWHERE))
+
+    def outcome(self, change: Change) -> Outcome | None:
+        """None where it can't be told: the root filesystem does not let us look."""
+        mark = len(self.world.journal)
+        self.daemon.notes = []
+        try:
+            result = self.apply(change.rule, change.content or b"")
+            return Outcome(result, "; ".join(self.daemon.notes))
+        except Fails as failure:
+            self.world.undo(mark)
+            return Outcome("fails", error=str(failure))
+        except Hangs as hang:
+            return Outcome("hangs", str(hang))
+        except (TemplaterError, Unknown):
+            self.world.undo(mark)
+            return None
+
+    def apply(self, rule: Rule, content: bytes) -> str:
+        existed = self.exists(rule.path)
+        if existed and rule.create_only:
+            return "skipped"
+        uid, gid, mode = (0, 0, 0o644) if existed else self.daemon.owner(rule)
+        if not existed:
+            self.make_parents(rule.path)
+        names = self.open(rule.path, self.creating if existed else "")
+        if not existed:
+            self.own(names, uid, gid, mode)
+        self.write(names, content)
+        return "written"
+
+    def exists(self, path: str) -> bool:
+        return bool(path) and self.world.exists(path)
+
+    def open(self, path: str, prefix: str) -> Names:
+        try:
+            if not path:
+                raise Errno(ENOENT)
+            return self.world.open_truncate(path)
+        except Errno as error:
+            raise Fails(f"{prefix}open {path}: {error}") from None
+
+    def own(self, names: Names, uid: int, gid: int, mode: int) -> None:
+        if names in self.world.made:
+            self.world.chown(names, uid, gid)
+
+    def write(self, names: Names, content: bytes) -> None:
+        node = self.world.node(names)
+        if node is not None and node.kind == FIFO:
+            self.daemon.notes.append("into a fifo: what is written is lost")
+        self.world.write(names, content)
+
+    def make_parents(self, path: str) -> None:
+        """Go's os.MkdirAll of its filepath.Dir."""
+        folder = normpath(dirname(path) or ".")
+        if folder == ".":
+            return
+        for count in range(2, folder.count("/") + 2):
+            place = "/".join(folder.split("/")[:count])
+            try:
+                _, node = self.world.walk(place)
+                if node is None:
+                    self.world.mkdir(place)
+                elif node.kind != DIRECTORY:
+                    raise Errno(ENOTDIR)
+            except Errno as error:
+                raise Fails(f"mkdir {place}: {error}") from None
+
+
+class RewrittenAgent(Agent):
+    """LXD 6.8: parents first, every file becomes 0644, and nobody waits at the other end of a fifo."""
+
+    creating = "Failed creating template file: "
+
+    def apply(self, rule: Rule, content: bytes) -> str:
+        self.daemon.owner(rule)
+        self.make_parents(rule.path)
+        if rule.create_only:
+            if self.exists(rule.path) and not rule.path.endswith("/"):
+                return "skipped"
+            self.write(self.open(rule.path, ""), content)
+            return "written"
+        names = self.open(rule.path, self.creating)
+        node = self.world.node(names)
+        if node is not None and node.kind == FIFO:
+            raise Hangs("opening a fifo until somebody reads it")
+        before = self.world.view.entry("/" + "/".join(names))
+        if before is not None and before.mode != 0o644:
+            self.daemon.notes.append("its mode becomes 0644")
+        self.write(names, content)
+        return "written"
+
+
+def agent_of(daemon: Daemon, rootfs: RootfsView | None, targets: tuple[str, ...]) -> Agent:
+    kind = RewrittenAgent if daemon.host.agent == "lxd-6.8" else Agent
+    return kind(daemon, rootfs if rootfs is not None else AnyRootfs(targets))

@@ -1,0 +1,140 @@
+"""The steps that all releases share, in the order of their ``templateApplyNow``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from posixpath import normpath
+
+from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, SOCKET
+from ..model.errors import TemplaterError
+from ..model.hosts import Host
+from ..model.instance import Instance
+from ..model.metadata import Rule
+from ..model.permissions import go_integer
+from .errno_errors import EISDIR, ENOENT, NIL_PANIC, Errno, Fails, Hangs
+from .go_text import go_decimal, parse_error, quoted
+from .host_filesystem import World
+from .known_paths import Names, below
+from .templates import Due, Renderer, pongo2_words, render_error
+
+
+class Daemon:
+    """One release at work on one start. Its steps are in the order of its ``templateApplyNow``."""
+
+    def __init__(self, host: Host, world: World, instance: Instance, render: Renderer | None = None) -> None:
+        self.host = host
+        self.world = world
+        self.instance = instance
+        self.render = render
+        self.notes: list[str] = []
+
+    def open_roots(self) -> None:
+        """What is opened, or checked, before any rule is looked at."""
+
+    def check(self, rule: Rule) -> None:
+        """What a rule has to pass before its target is touched."""
+
+    def apply(self, due: Due) -> str:
+        """``written`` or ``skipped``; else raises."""
+        self.notes = []
+        if due.rule.null:
+            raise Fails(NIL_PANIC)
+        self.check(due.rule)
+        return self.put(due)
+
+    def put(self, due: Due) -> str:
+        """Plain paths: the kernel follows links wherever they lead on the daemon's machine."""
+        world, rule = self.world, due.rule
+        path = normpath(f"{world.rootfs}/{rule.path.lstrip('/')}")
+        existed = world.exists(path)
+        if existed and rule.create_only:
+            return "skipped"
+        uid, gid, mode = (0, 0, 0o644) if existed else self.owner(rule)
+        if not existed:
+            world.mkdir_all(path.rpartition("/")[0])
+        try:
+            names = world.open_truncate(path)
+        except Errno as error:
+            raise Fails(f"{self.creating if existed else ''}open {world.shown(path)}: {error}") from None
+        if not existed:
+            self.own(names, uid, gid, mode)
+        self.remark(path, names, existed)
+        world.write(names, self.content(due))
+        return "written"
+
+    creating = "Failed to create template file: "
+    reading = "Failed to read template file: "
+
+    def remark(self, path: str, names: Names, existed: bool) -> None:
+        """Say what a user would not expect of this write."""
+        world, node = self.world, self.world.node(names)
+        if node is not None and node.kind in (FIFO, CHAR_DEVICE, BLOCK_DEVICE):
+            self.notes.append(f"into a {node.kind}: what is written is lost")
+        place = "/" + "/".join(names)
+        if below(place, world.rootfs) is None:
+            self.notes.append(f"to {world.shown(place)} on the host's own file system")
+        elif place != path:
+            self.notes.append(f"through a symlink, to {below(place, world.rootfs)}")
+        if node is not None and node.nlink > 1:
+            self.notes.append("its other hard links change too")
+
+    def owner(self, rule: Rule) -> tuple[int, int, int]:
+        """A new file's uid, gid and mode as the rule says; ids as Go's ParseInt(text, 10, 64)."""
+        if not self.host.permissions:
+            if rule.uid or rule.gid or rule.mode:
+                self.notes.append("uid, gid and mode are ignored")
+            return 0, 0, 0o644
+        ids = []
+        for what, text in (("UID", rule.uid), ("GID", rule.gid)):
+            ids.append(
+                go_decimal(text, f"Bad file {what} {quoted(text)} for {quoted(rule.path)}") if text else 0
+            )
+        if not rule.mode:
+            return ids[0], ids[1], 0o644
+        text = "0" + rule.mode if len(rule.mode.encode("utf-8", "surrogateescape")) == 3 else rule.mode
+        mode = go_integer(text)
+        if mode is None:
+            raise Fails(f"Bad mode {quoted(text)} for {quoted(rule.path)}: {parse_error(text)}")
+        return ids[0], ids[1], mode & 0o777
+
+    def own(self, names: Names, uid: int, gid: int, mode: int) -> None:
+        """chown and chmod of a new file; an id outside the map leaves the daemon's own root as owner."""
+        around = self.world.surroundings
+        if around.shift:
+            uid = uid + around.shift if 0 <= uid < around.map_size else -1
+            gid = gid + around.shift if 0 <= gid < around.map_size else -1
+        self.world.chown(names, uid, gid)
+        self.world.put(names, replace(self.world.made[names], mode=mode))
+
+    def content(self, due: Due) -> bytes:
+        """The template, read and rendered."""
+        data = self.read_template(due.rule)
+        if due.content is not None:
+            return due.content
+        if due.error:
+            raise Fails(render_error(self.host, due))
+        if self.render is None or due.limited:
+            return b""
+        try:
+            return self.render(data, due.rule, due.trigger)
+        except TemplaterError as error:
+            words = pongo2_words(error)
+            raise Fails(render_error(self.host, Due(due.rule, due.trigger, None, words))) from None
+
+    def read_template(self, rule: Rule) -> bytes:
+        world = self.world
+        path = normpath(f"{world.templates}/{rule.template}")
+        try:
+            names, node = world.walk(path)
+        except Errno as error:
+            raise Fails(f"{self.reading}open {world.shown(path)}: {error}") from None
+        if node is None:
+            raise Fails(f"{self.reading}open {world.shown(path)}: {ENOENT}")
+        if node.kind == DIRECTORY:
+            raise Fails(f"{self.reading}read {self.read_name(path, rule)}: {EISDIR}")
+        if node.kind in (FIFO, SOCKET):
+            raise Hangs(f"reading the {node.kind} {world.shown(path)}")
+        return world.content(names)
+
+    def read_name(self, path: str, rule: Rule) -> str:
+        return self.world.shown(path)

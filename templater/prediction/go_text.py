@@ -1,0 +1,46 @@
+"""Numbers and quotes as Go reads and writes them in the daemons' errors."""
+
+from __future__ import annotations
+
+from .errno_errors import Fails
+
+
+def go_decimal(text: str, complaint: str) -> int:
+    """Go's ParseInt(text, 10, 64)."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not (digits.isascii() and digits.isdigit()):
+        raise Fails(f"{complaint}: strconv.ParseInt: parsing {quoted(text)}: invalid syntax")
+    # without its zeros, of which Python takes some thousands only
+    significant = digits.lstrip("0") or "0"
+    number = int(text[: len(text) - len(digits)] + significant) if len(significant) < 20 else 1 << 64
+    if not -(1 << 63) <= number < 1 << 63:
+        raise Fails(f"{complaint}: strconv.ParseInt: parsing {quoted(text)}: value out of range")
+    return number
+
+
+def parse_error(text: str) -> str:
+    digits = text.lstrip("+-")
+    reason = (
+        "value out of range"
+        if digits.isdigit() and digits.isascii() and len(digits) > 18
+        else "invalid syntax"
+    )
+    return f"strconv.ParseInt: parsing {quoted(text)}: {reason}"
+
+
+def quoted(text: str) -> str:
+    """Go's %q, as far as paths need it."""
+    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\b"}
+    escapes |= {"\f": "\\f", "\v": "\\v"}
+    shown = "".join(
+        escapes.get(char)
+        or (
+            char
+            if char.isprintable()
+            else f"\\x{ord(char):02x}"
+            if ord(char) < 128
+            else f"\\u{ord(char):04x}"
+        )
+        for char in text
+    )
+    return f'"{shown}"'

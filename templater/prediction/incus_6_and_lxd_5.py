@@ -1,0 +1,73 @@
+"""I606 and L506: openat2 checks, then plain paths; I604 and L505: nothing is checked."""
+
+from __future__ import annotations
+
+from posixpath import normpath
+
+from ..model.entry import DIRECTORY, SYMLINK
+from ..model.metadata import Rule
+from .daemon import Daemon
+from .errno_errors import ENOENT, EXDEV, Errno, Fails
+from .go_text import quoted
+
+OUTSIDE = "Template is attempting access to path outside of container"
+_IS_NOT = "isn't"
+
+
+class Unchecked(Daemon):
+    """I604 and L505: nothing is checked."""
+
+
+class Beneath(Daemon):
+    """I606 and L506: openat2(RESOLVE_BENEATH) says no to what leaves the root, then plain paths."""
+
+    def open_roots(self) -> None:
+        if self.host.product == "incus":
+            self.open_rootfs("Failed to open instance rootfs path: ")
+
+    def open_rootfs(self, prefix: str) -> None:
+        world = self.world
+        try:
+            world.stat(world.rootfs)
+        except Errno as error:
+            raise Fails(f"{prefix}open {world.shown(world.rootfs)}: {error}") from None
+
+    def check(self, rule: Rule) -> None:
+        try:
+            if self.host.product == "lxd":
+                self.open_rootfs("Failed opening instance rootfs path: ")
+            self.check_target(rule)
+            self.check_template(rule)
+        except Fails as failure:
+            if self.host.check_prefix:
+                raise Fails(f"Template security check failed for {quoted(rule.path)}: {failure}") from None
+            raise
+
+    def check_target(self, rule: Rule) -> None:
+        try:
+            names, _ = self.world.walk(self.world.rootfs)
+            self.world.walk(rule.path.lstrip("/"), beneath=names)
+        except Errno as error:
+            if str(error) == EXDEV:
+                raise Fails(OUTSIDE) from None
+
+    def check_template(self, rule: Rule) -> None:
+        lxd = self.host.product == "lxd"
+        access = "Could not access" if lxd else "Couldn't access"
+        if rule.template.rpartition("/")[2] != rule.template or not rule.template:
+            raise Fails("Template path is attempting to read outside of template directory")
+        _, directory = self.world.walk(self.world.templates, follow=False)
+        shown = self.world.shown(self.world.templates)
+        if directory is None:
+            raise Fails(f"{access} template directory: lstat {shown}: {ENOENT}")
+        if directory.kind != DIRECTORY:
+            raise Fails(f"Template directory {'is not' if lxd else _IS_NOT} a regular directory")
+        if rule.template == "..":
+            # the daemons reach an instance by a symlink into the storage pool
+            raise Fails("Template file is a symlink")
+        path = normpath(f"{self.world.templates}/{rule.template}")
+        _, file = self.world.walk(path, follow=False)
+        if file is None:
+            raise Fails(f"{access} template file: lstat {self.world.shown(path)}: {ENOENT}")
+        if file.kind == SYMLINK:
+            raise Fails("Template file is a symlink")

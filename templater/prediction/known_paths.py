@@ -1,0 +1,103 @@
+"""Paths of the daemon's machine, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from posixpath import normpath
+
+from ..model.entry import DIRECTORY, FILE, Entry, TemplateFile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model.entry import RootfsView
+
+Names = tuple[str, ...]
+
+
+class Unknown(Exception):
+    """A way leads to a place of the daemon's machine of which nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The daemon's machine. ``view`` is its whole file system, or None: only the instance is known.
+
+    ``shift`` is the first id of the instance's map where ids on disk are shifted, else 0.
+    """
+
+    view: RootfsView | None = None
+    instance: str = "/var/lib/incus/containers/c1"
+    umask: int = 0o022
+    shift: int = 0
+    map_size: int = 65536
+
+
+class InstanceView:
+    """A host's file system of which only the instance's own folder is known."""
+
+    def __init__(
+        self, instance: str, rootfs: RootfsView, templates: Mapping[str, TemplateFile], metadata: bytes
+    ) -> None:
+        self.instance = instance
+        self.rootfs = rootfs
+        self.templates = templates
+        self.metadata = metadata
+
+    def entry(self, path: str) -> Entry | None:
+        inside = below(path, self.instance + "/rootfs")
+        if inside is not None:
+            return self.rootfs.entry(inside) if inside != "/" else Entry(DIRECTORY, 0o755)
+        inside = below(path, self.instance + "/templates")
+        if inside is not None:
+            if inside == "/":
+                return Entry(DIRECTORY, 0o755)
+            file = self.templates.get(inside[1:])
+            return file.entry if file is not None else None
+        if path == self.instance + "/metadata.yaml":
+            return Entry(FILE, 0o644, size=len(self.metadata))
+        if below(self.instance, path) is not None:
+            return Entry(DIRECTORY, 0o755)
+        if below(path, self.instance) is not None:
+            return None
+        raise Unknown(path)
+
+    def read(self, path: str, limit: int) -> bytes:
+        inside = below(path, self.instance + "/rootfs")
+        if inside is not None:
+            return self.rootfs.read(inside, limit)
+        inside = below(path, self.instance + "/templates")
+        if inside is not None:
+            return self.templates[inside[1:]].data or b""
+        return self.metadata
+
+
+class AnyRootfs:
+    """Stands for a root filesystem that was not given: no target exists, every parent does."""
+
+    def __init__(self, targets: Iterable[str]) -> None:
+        cleaned = [normpath("/" + target.lstrip("/")) for target in targets]
+        self.directories = {parent for target in cleaned for parent in parents_of(target)}
+
+    def entry(self, path: str) -> Entry | None:
+        return Entry(DIRECTORY, 0o755) if path in self.directories else None
+
+    def read(self, path: str, limit: int) -> bytes:
+        raise Unknown(path)
+
+
+def names_of(path: str) -> Names:
+    return tuple(name for name in path.split("/") if name)
+
+
+def below(path: str, root: str) -> str | None:
+    """``path`` as seen from ``root``: ``/`` for the root itself, None for what is not below it."""
+    if root == "/" or path == root:
+        return "/" if path == root else path
+    return path[len(root) :] if path.startswith(root + "/") else None
+
+
+def parents_of(path: str) -> Iterator[str]:
+    names = path.split("/")[1:-1]
+    for count in range(1, len(names) + 1):
+        yield "/" + "/".join(names[:count])

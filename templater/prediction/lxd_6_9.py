@@ -1,0 +1,68 @@
+"""LHEAD: an os.Root is asked, then plain paths are used."""
+
+from __future__ import annotations
+
+from ..model.entry import DIRECTORY, SYMLINK
+from ..model.metadata import Rule
+from .daemon import Daemon
+from .errno_errors import ENOENT, ENOTDIR, Errno, Fails
+from .go_os_root import Root
+from .go_text import quoted
+from .host_filesystem import Node
+from .known_paths import names_of
+
+
+class Stated(Daemon):
+    """LHEAD: an os.Root is asked for the target and the template, then plain paths are used."""
+
+    creating = "Failed creating template file: "
+    reading = "Failed reading template file: "
+
+    def open_roots(self) -> None:
+        for name, place in (("rootfs", self.world.rootfs), ("templates", self.world.templates)):
+            if name == "templates" and not self.world.exists(place):
+                self.world.put(names_of(place), Node(DIRECTORY, 0o700, 0, 0))
+            self.open_root(name, place)
+
+    def open_root(self, name: str, place: str) -> Root:
+        prefix = f'Failed opening "{name}" for instance {quoted(self.instance.name)} (path $INSTANCE): '
+        try:
+            names, node = Root(self.world, names_of(self.world.instance)).walk(name)
+        except Errno as error:
+            raise Fails(f"{prefix}openat {name}: {error}") from None
+        if node is None:
+            raise Fails(f"{prefix}openat {name}: {ENOENT}")
+        if node.kind != DIRECTORY:
+            raise Fails(f"{prefix}open {self.world.shown(place)}: {ENOTDIR}")
+        return Root(self.world, names)
+
+    def check(self, rule: Rule) -> None:
+        try:
+            self.check_target(rule)
+            self.check_template(rule)
+        except Fails as failure:
+            raise Fails(f"Template security check failed for {quoted(rule.path)}: {failure}") from None
+
+    def check_target(self, rule: Rule) -> None:
+        name = rule.path.lstrip("/")
+        try:
+            node = self.open_root("rootfs", self.world.rootfs).stat(name)
+        except Errno as error:
+            if str(error) == ENOENT:
+                return
+            raise Fails(
+                f"Could not stat target path {quoted(name)} in container rootfs: statat {name}: {error}"
+            ) from None
+        if node.kind == DIRECTORY:
+            raise Fails(f"Template target path {quoted(name)} is a directory, not a regular file")
+
+    def check_template(self, rule: Rule) -> None:
+        try:
+            node = self.open_root("templates", self.world.templates).stat(rule.template, follow=False)
+        except Errno as error:
+            raise Fails(f"Could not access template file: statat {rule.template}: {error}") from None
+        if node.kind == SYMLINK:
+            raise Fails("Template file is a symlink")
+
+    def read_name(self, path: str, rule: Rule) -> str:
+        return f"$TEMPLATES/{rule.template}"

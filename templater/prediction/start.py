@@ -1,0 +1,83 @@
+"""One start on the host: its passes, until something fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..model.hosts import Host
+from ..model.instance import Instance
+from ..model.metadata import Metadata
+from .daemon import Daemon
+from .errno_errors import NIL_PANIC, Fails, Hangs
+from .host_filesystem import World
+from .incus_6_and_lxd_5 import Beneath, Unchecked
+from .incus_7 import Rooted
+from .lxd_6_9 import Stated
+from .templates import Due, Renderer
+
+FAMILIES: Mapping[str, type[Daemon]] = {
+    "I604": Unchecked,
+    "L505": Unchecked,
+    "I606": Beneath,
+    "L506": Beneath,
+    "I73": Rooted,
+    "LHEAD": Stated,
+}
+
+
+@dataclass(slots=True)
+class Verdict:
+    """How a start ends, and the file system that it leaves; ``passed`` passes went through."""
+
+    result: str
+    error: str
+    world: World
+    passed: int = 0
+
+
+def start(
+    host: Host,
+    world: World,
+    instance: Instance,
+    passes: Iterable[Iterable[Due]],
+    *,
+    metadata: Metadata | None = None,
+    render: Renderer | None = None,
+) -> Verdict:
+    """One start, pass by pass, rules in the order given, until something fails.
+
+    The daemons take the rules of a pass in random order: whoever needs all that can happen asks
+    for every order.
+    """
+    daemon = FAMILIES[host.family](host, world, instance, render)
+    result, passed = "skipped", 0
+    try:
+        check_metadata(host, metadata or Metadata(), instance)
+        for dues in passes:
+            daemon.open_roots()
+            for due in dues:
+                if daemon.apply(due) == "written":
+                    result = "written"
+            passed += 1
+    except Fails as failure:
+        return Verdict("fails", str(failure), world, passed)
+    except Hangs as hang:
+        return Verdict("hangs", str(hang), world, passed)
+    return Verdict(result, "", world, passed)
+
+
+def check_metadata(host: Host, metadata: Metadata, instance: Instance) -> None:
+    """What of metadata.yaml itself ends a start, though we could read it."""
+    # Incus looks for a null document where it starts a virtual machine, from 6.0.5 on
+    looked_for = host.family == "LHEAD" or (
+        instance.is_vm and host.product == "incus" and host.family != "I604"
+    )
+    if metadata.null and not looked_for:
+        raise Fails(NIL_PANIC)
+    size = 0 if metadata.source is None else len(metadata.source.data)
+    if host.metadata_limit and size > host.metadata_limit:
+        raise Fails(
+            'Failed reading metadata: Failed parsing metadata file "$INSTANCE/metadata.yaml": '
+            f"yaml: input error: input data is larger than maximum {host.metadata_limit} bytes"
+        )

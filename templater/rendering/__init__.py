@@ -1,0 +1,8 @@
+"""Rules and an instance to rendered text.
+
+`context` builds the variables that a template sees, `render` renders the rules that are due. Neither looks
+at a
+root filesystem.
+
+May import: model, pongo2.
+"""

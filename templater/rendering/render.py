@@ -1,0 +1,246 @@
+"""Rules and templates in, rendered bytes out; never looks at a root filesystem."""
+
+from ..model.entry import FILE, SYMLINK
+from ..model.errors import LimitError, MetadataError, RefusedError, TemplateError, TemplaterError
+from ..model.source import Source, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import CodeType
+    from typing import Any
+
+    from ..model.entry import TemplateFile
+    from ..model.hosts import Host
+    from ..model.instance import Instance
+    from ..model.metadata import Metadata, Rule
+    from ..pongo2.state import Limits
+    from .context import Contexts
+
+MAX_RENDERINGS = 20_000
+MAX_TOTAL = 256 << 20
+
+
+class Rendering:
+    """What one rule's template gave in one pass: ``content``, or the ``error`` that prevented it."""
+
+    __slots__ = ("content", "error", "rule", "trigger")
+
+    def __init__(
+        self,
+        rule: "Rule",
+        trigger: str,
+        content: "bytes | None" = None,
+        error: "TemplaterError | None" = None,
+    ) -> None:
+        self.rule = rule
+        self.trigger = trigger
+        self.content = content
+        self.error = error
+
+
+def render(
+    metadata: "Metadata",
+    templates: "Mapping[str, TemplateFile] | Compiled",
+    instance: "Instance",
+    triggers: "tuple[str, ...]",
+    host: "Host",
+    *,
+    dialect: "str | None" = None,
+    clock: "Any" = None,
+    seed: "Any" = None,
+    limits: "Limits | None" = None,
+    codes: "Mapping[str, CodeType] | None" = None,
+) -> "list[Rendering]":
+    """One rendering for each rule due in each pass, in the order in which they happen.
+
+    A rule that fails does not hide the others. ``dialect`` overrides the host's. With ``codes``,
+    compiled templates by name as kept earlier, no compiler is imported. The seconds that ``limits``
+    have in total begin here, unless they have begun before.
+    """
+    if isinstance(templates, Compiled):
+        compiled = templates
+    else:
+        compiled = Compiled(
+            templates, dialect or host.dialect, clock=clock, seed=seed, limits=limits, codes=codes
+        )
+    limits = compiled.begin()
+    contexts = None
+    renderings: list[Rendering] = []
+    total = 0
+    for trigger in triggers:
+        for rule in metadata.rules:
+            if not is_due(rule, trigger):
+                continue
+            if contexts is None:
+                from .context import Contexts
+
+                contexts = Contexts(instance, host)
+            if limits is not None and limits.is_over:
+                raise _late(limits, rule, trigger, len(renderings))
+            rendering = _render_rule(compiled, rule, trigger, contexts)
+            total += len(rendering.content or b"")
+            renderings.append(rendering)
+            if len(renderings) > MAX_RENDERINGS:
+                raise LimitError(f"more than {MAX_RENDERINGS} files to render")
+            if total > MAX_TOTAL:
+                raise LimitError(f"the rendered files are larger than {MAX_TOTAL >> 20} MiB together")
+    return renderings
+
+
+def render_data(
+    data: bytes,
+    rule: "Rule",
+    trigger: str,
+    instance: "Instance",
+    host: "Host",
+    *,
+    dialect: "str | None" = None,
+    clock: "Any" = None,
+    seed: "Any" = None,
+    limits: "Limits | None" = None,
+) -> bytes:
+    """What ``data`` would render to in a rule's place, whoever let it be read."""
+    from .context import context_for
+
+    if limits is not None and limits.is_over:
+        raise limits.late()
+    compiled = Compiled({}, dialect or host.dialect, clock=clock, seed=seed, limits=limits, codes=None)
+    run = compiled.compile(rule.template, data)
+    return run(context_for(instance, rule, trigger, host)).encode("utf-8", "surrogateescape")
+
+
+def is_due(rule: "Rule", trigger: str) -> bool:
+    """A null entry is due always: the daemons panic at it whatever the trigger."""
+    return rule.null or trigger in rule.when
+
+
+def check_name(rule: "Rule") -> None:
+    """Refuse a template name that is not one plain file name."""
+    name = rule.template
+    if name and name not in (".", "..") and "/" not in name and "\0" not in name:
+        return
+    raise RefusedError(
+        f"template name '{printable(name)}' is not a plain file name"
+        if name
+        else "the rule names no template",
+        rule.spans.get("template") or rule.spans.get("entry"),
+        hint="a template is named by its file name in the image's templates folder",
+    )
+
+
+def _render_rule(compiled: "Compiled", rule: "Rule", trigger: str, contexts: "Contexts") -> Rendering:
+    try:
+        if rule.null:
+            raise MetadataError(
+                f"the entry for '{printable(rule.path)}' is null",
+                rule.spans.get("entry"),
+                hint="give it at least a template and when; LXD and Incus panic at it",
+            )
+        check_name(rule)
+        run = compiled.template(rule.template)
+        content = run(contexts.of(rule, trigger))
+    except TemplaterError as error:
+        return Rendering(rule, trigger, error=_with_rule(error, rule, trigger))
+    return Rendering(rule, trigger, content.encode("utf-8", "surrogateescape"))
+
+
+def _late(limits: "Limits", rule: "Rule", trigger: str, done: int) -> TemplaterError:
+    error = limits.late()
+    error.message += f": {done} are done"
+    return _with_rule(error, rule, trigger)
+
+
+def _with_rule(error: TemplaterError, rule: "Rule", trigger: str) -> TemplaterError:
+    """The error again, with a note that says for which rule; kept errors of a template are shared."""
+    span = rule.spans.get("path")
+    place = f" at {span.place}" if span is not None else ""
+    about = error.span or rule.spans.get("template") or span
+    again = error.__class__(error.message, about, error.hint, error.notes)
+    again.notes = (
+        *error.notes,
+        f"in the rule for '{printable(rule.path)}'{place}, trigger {printable(trigger)}",
+    )
+    if isinstance(error, TemplateError) and isinstance(again, TemplateError):
+        again.pongo2_error = error.pongo2_error
+    again.__cause__ = error
+    return again
+
+
+class Compiled:
+    """Templates that are compiled once, when first used, for any number of instances.
+
+    Takes the place of ``templates`` in ``render``; which ones can't be had is remembered too.
+    """
+
+    __slots__ = ("clock", "codes", "dialect", "given", "limits", "made", "seed", "templates")
+
+    def __init__(
+        self,
+        templates: "Mapping[str, TemplateFile]",
+        dialect: str,
+        *,
+        clock: "Any" = None,
+        seed: "Any" = None,
+        limits: "Limits | None" = None,
+        codes: "Mapping[str, CodeType] | None" = None,
+    ) -> None:
+        self.templates = templates
+        self.dialect = dialect
+        self.clock = clock
+        self.seed = seed
+        self.given = self.limits = limits
+        self.codes = codes
+        self.made: dict[str, Callable[[Mapping[str, Any]], str] | TemplaterError] = {}
+
+    def begin(self) -> "Limits | None":
+        """The limits of one run over all rules; each instance has its own time."""
+        self.limits = None if self.given is None else self.given.begun()
+        return self.limits
+
+    def template(self, name: str) -> "Callable[[Mapping[str, Any]], str]":
+        made = self.made.get(name)
+        if made is None:
+            try:
+                made = self.prepare(name)
+            except TemplaterError as error:
+                made = error
+            self.made[name] = made
+        if isinstance(made, TemplaterError):
+            raise made
+        return made
+
+    def prepare(self, name: str) -> "Callable[[Mapping[str, Any]], str]":
+        if self.codes is not None and name in self.codes:
+            return self.kept(self.codes[name])
+        return self.compile(name, template_bytes(name, self.templates))
+
+    def compile(self, name: str, data: bytes) -> "Callable[[Mapping[str, Any]], str]":
+        from ..pongo2 import compile as compile_template
+        from ..pongo2.dialect import DIALECTS
+
+        source = Source(f"templates/{name}", data)
+        template = compile_template(source, DIALECTS[self.dialect], mode="incus", limits=self.limits)
+        return lambda context: template.render(context, clock=self.clock, seed=self.seed, limits=self.limits)
+
+    def kept(self, code: "CodeType") -> "Callable[[Mapping[str, Any]], str]":
+        from ..pongo2.runtime import run
+
+        return lambda context: run(code, context, clock=self.clock, seed=self.seed, limits=self.limits)
+
+
+def template_bytes(name: str, templates: "Mapping[str, TemplateFile]") -> bytes:
+    """A template's bytes; anything but a regular file is refused, and named."""
+    file = templates.get(name)
+    shown = printable(name)
+    if file is not None and file.error is not None:
+        raise file.error
+    if file is None or file.entry is None:
+        raise TemplateError(
+            f"template '{shown}' does not exist",
+            hint="templates lie in the image's templates folder, beside metadata.yaml",
+        )
+    if file.entry.kind != FILE or file.data is None:
+        hint = "LXD and Incus refuse it too" if file.entry.kind == SYMLINK else ""
+        raise RefusedError(f"template '{shown}' is a {file.entry.kind}, not a regular file", hint=hint)
+    return file.data

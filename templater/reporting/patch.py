@@ -1,0 +1,116 @@
+"""A plan as a unified patch that patch(1) and git apply take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import unified_diff
+
+from ..model.plan import CREATE, UPDATE, Change, Plan
+from ..model.source import printable
+
+NO_NEWLINE = "\\ No newline at end of file\n"
+
+#: difflib's time grows with the product of both sizes; larger files become one hunk
+MAX_PRODUCT = 20_000_000
+
+CONTEXT = 3
+
+
+def diff(plan: Plan) -> str:
+    """What ``plan.files()`` changes, as a patch to be applied with ``-p1`` in the root filesystem.
+
+    Bytes that are not UTF-8 are there as surrogates: written back with ``surrogateescape``, the
+    patch is exact. Owners, which no patch can carry, and what else is worth knowing stand in lines
+    that begin with ``#``, which patch(1) skips.
+    """
+    return "".join(line for change in plan.files() for line in _file(change))
+
+
+def _file(change: Change) -> Iterator[str]:
+    yield from _remarks(change)
+    if change.action == UPDATE and change.before is None:
+        yield "# too large to be compared line by line\n"
+        return
+    before = _lines(change.before or b"")
+    after = _lines(change.content or b"")
+    name = change.real.lstrip("/")
+    if change.before is None:
+        # patch(1) can't tell two names with blanks apart unless they are quoted
+        yield f"diff --git {_quoted('a/' + name, blanks=True)} {_quoted('b/' + name, blanks=True)}\n"
+        yield f"new file mode 100{change.mode & 0o777:03o}\n"
+    old = "/dev/null" if change.before is None else _header("a/" + name)
+    body = list(_hunks(before, after))
+    if body:
+        yield f"--- {old}\n"
+        yield f"+++ {_header('b/' + name)}\n"
+        yield from body
+
+
+def _remarks(change: Change) -> Iterator[str]:
+    facts = f"{change.uid}:{change.gid} {change.mode:04o}"
+    verb = "new, " if change.action == CREATE else ""
+    cause = f"{printable(change.rule.template)} on {printable(change.trigger)}"
+    yield f"# {printable(change.real)}: {verb}{facts}, {cause}\n"
+    if change.real != change.path and change.path.startswith("/"):
+        yield f"# named {printable(change.path)} by its rule; a symlink leads here\n"
+
+
+def _hunks(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
+    if len(before) * len(after) > MAX_PRODUCT:
+        yield from _one_hunk(before, after)
+        return
+    for line in list(unified_diff(before, after, n=CONTEXT))[2:]:
+        yield from _ended(line)
+
+
+def _one_hunk(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
+    """Everything between the common head and the common tail, replaced at once."""
+    head = 0
+    while head < min(len(before), len(after)) and before[head] == after[head]:
+        head += 1
+    tail = 0
+    while tail < min(len(before), len(after)) - head and before[-1 - tail] == after[-1 - tail]:
+        tail += 1
+    start = max(0, head - CONTEXT)
+    end = max(0, tail - CONTEXT)
+    old, new = before[start : len(before) - end], after[start : len(after) - end]
+    yield f"@@ -{start + 1},{len(old)} +{start + 1},{len(new)} @@\n"
+    kept = old[: head - start], old[len(old) - (tail - end) :] if tail > end else ()
+    for mark, lines in (
+        (" ", kept[0]),
+        ("-", before[head : len(before) - tail]),
+        ("+", after[head : len(after) - tail]),
+        (" ", kept[1]),
+    ):
+        for line in lines:
+            yield from _ended(mark + line)
+
+
+def _ended(line: str) -> Iterator[str]:
+    yield line if line.endswith("\n") else line + "\n"
+    if not line.endswith("\n"):
+        yield NO_NEWLINE
+
+
+def _lines(content: bytes) -> list[str]:
+    """Lines end at a newline and nowhere else: no form feed or U+2028 splits one."""
+    parts = content.decode("utf-8", "surrogateescape").split("\n")
+    lines = [part + "\n" for part in parts[:-1]]
+    return [*lines, parts[-1]] if parts[-1] else lines
+
+
+def _header(name: str) -> str:
+    """A file name in a header: with blanks, a tab says where it ends."""
+    quoted = _quoted(name)
+    return f"{quoted}\t" if quoted == name and " " in name else quoted
+
+
+def _quoted(name: str, *, blanks: bool = False) -> str:
+    """As git quotes it where it has to."""
+    if name.isprintable() and not any(char in name for char in ('"', "\\", " " if blanks else '"')):
+        return name
+    shown_bytes = "".join(
+        f"\\{byte:03o}" if byte < 0x20 or byte >= 0x7F else chr(byte)
+        for byte in name.replace("\\", "\\\\").replace('"', '\\"').encode("utf-8", "surrogateescape")
+    )
+    return f'"{shown_bytes}"'

@@ -1,0 +1,244 @@
+"""A plan as text for people and as data for machines; colour is somebody else's business."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..model.plan import AGENT, FAILED, SKIP, WRITE, WRITING
+from ..model.source import printable
+from ..rendering.render import is_due
+
+if TYPE_CHECKING:
+    from ..model.errors import TemplaterError
+    from ..model.plan import Change, Outcome, Plan
+
+FAILURE = 5
+#: how many rules a line names
+MOST_NAMED = 5
+
+#: how a host's result is told: it is the start of the instance that fails or hangs
+TOLD = {
+    "fails": "the start fails", "hangs": "the start hangs", "random": "left to chance",
+    "unknown": "not known",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One change as it is shown: a heading, remarks under it, and a body.
+
+    ``body`` is the rendered text, or the explained error where ``failed``; None where there is
+    nothing more to see.
+    """
+
+    change: Change
+    heading: str
+    remarks: tuple[str, ...] = ()
+    body: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.change.action == FAILED
+
+
+def blocks(plan: Plan) -> Iterator[Block]:
+    """Every change in its order. A file that a later pass writes again shows its content there."""
+    last = {change.real: change for change in plan.changes if change.content is not None}
+    for change in plan.changes:
+        again = last.get(change.real)
+        remarks = tuple(_remarks(change, plan))
+        if change.action in WRITING and again is not None and again is not change:
+            yield Block(change, headline(change), (*remarks, f"written again on {again.trigger}"))
+        else:
+            yield Block(change, headline(change), remarks, _body(change))
+    for change in plan.agent:
+        # what it writes was shown above, as a file of the config drive
+        body = _body(change) if change.action == FAILED else None
+        yield Block(change, f"in the guest: {headline(change)}", tuple(_remarks(change, plan)), body)
+
+
+def preview(plan: Plan) -> str:
+    """Every file with its target, owner, mode, reason and content, as plain text."""
+    return "\n".join(plain(block) for block in blocks(plan))
+
+
+def plain(block: Block) -> str:
+    """A block without any styling, ending in a newline."""
+    lines = [f"==> {block.heading}\n", *(f"    ! {remark}\n" for remark in block.remarks)]
+    if block.body is not None:
+        lines.append(indented(block.body) if block.failed else ended(block.body))
+    return "".join(lines)
+
+
+def indented(text: str) -> str:
+    return "".join(f"    {line}\n" for line in text.splitlines())
+
+
+def ended(text: str) -> str:
+    """The text with its last line closed; says so where it was not, as diff does."""
+    return text if text.endswith("\n") or not text else f"{text}\n\\ No newline at end of file\n"
+
+
+def headline(change: Change) -> str:
+    """``/etc/hostname  create  0:0 0644  hostname.tpl on create: new``."""
+    path = printable(change.path) or "''"
+    if change.real != change.path:
+        path = f"{path} -> {printable(change.real)}"
+    facts = f"{path}  {change.action}"
+    if change.action not in (FAILED, SKIP):
+        facts += f"  {change.uid}:{change.gid} {change.mode:04o}"
+    because = f": {change.reason}" if change.reason and change.action not in (WRITE, FAILED) else ""
+    return f"{facts}  {printable(change.rule.template) or '-'} on {printable(change.trigger)}{because}"
+
+
+def outcome_text(change: Change, host: str) -> str:
+    """What the host does otherwise, or empty when it does the same as we do."""
+    outcome = change.outcome
+    if outcome is None or _agrees(change, outcome):
+        return ""
+    told = TOLD.get(outcome.result, outcome.result)
+    if change.trigger == AGENT:  # by then the machine has started
+        told = told.replace("the start", "the agent")
+    why = outcome.text or outcome.error
+    return f"{host}: {told}: {printable(why)}" if why and why != told else f"{host}: {told}"
+
+
+def summary(plan: Plan) -> str:
+    """One line for people: how many files, and how many of each kind."""
+    counts: dict[str, int] = {}
+    for change in plan.changes:
+        counts[change.action] = counts.get(change.action, 0) + 1
+    words = ", ".join(f"{count} {action}" for action, count in counts.items()) or "nothing to do"
+    in_guest = sum(change.action == FAILED for change in plan.agent)
+    words += f", {in_guest} failed in the guest" if in_guest else ""
+    return f"{printable(plan.instance.name)}: {' then '.join(plan.triggers)}: {words}{_host_summary(plan)}"
+
+
+def _host_summary(plan: Plan) -> str:
+    """``; incus would fail at 3, 2 left to chance``: what fails for sure is not all that may go wrong."""
+    results = [change.outcome.result for change in plan.host_fails if change.outcome is not None]
+    if plan.host_error and not results:  # no rule is due, at which it could be said
+        return f"; {plan.host.name}: {TOLD['fails']}: {printable(plan.host_error)}"
+    chance, unknown = results.count("random"), results.count("unknown")
+    failing = len(results) - chance - unknown
+    words = [f"would fail at {failing}"] if failing else []
+    words += [f"{chance} left to chance"] if chance else []
+    words += [f"{unknown} not known"] if unknown else []
+    return f"; {plan.host.name}{' ' if failing else ': '}{', '.join(words)}" if words else ""
+
+
+def not_due(plan: Plan) -> str:
+    """Which rules had nothing to do, in a line; empty where all had."""
+    other = [rule for rule in plan.metadata.rules if not any(is_due(rule, name) for name in plan.triggers)]
+    if not other:
+        return ""
+    shown = ", ".join(
+        f"{printable(rule.path)} ({printable(','.join(rule.when)) or 'never'})" for rule in other[:MOST_NAMED]
+    )
+    more = f" and {len(other) - MOST_NAMED} more" if len(other) > MOST_NAMED else ""
+    count = "1 rule" if len(other) == 1 else f"{len(other)} rules"
+    return f"{count} not on {' or '.join(plan.triggers)}: {shown}{more}"
+
+
+def verdict(plan: Plan) -> int:
+    """The exit code of a preview: 5 if a rule failed or the host would fail, else 0."""
+    return FAILURE if plan.failed or plan.host_fails or plan.host_error else 0
+
+
+def plan_data(plan: Plan) -> dict[str, Any]:
+    """The whole plan for ``json.dumps``. Text that is not UTF-8 stands in ``content_base64``."""
+    data: dict[str, Any] = {
+        "instance": _json_text(plan.instance.name),
+        "type": plan.instance.type,
+        "host": plan.host.name,
+        "triggers": list(plan.triggers),
+        "changes": [change_data(change) for change in plan.changes],
+    }
+    if plan.host_error:
+        data["host_error"] = plan.host_error
+    if plan.agent:
+        data["agent"] = [change_data(change) for change in plan.agent]
+    return data
+
+
+def change_data(change: Change) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "trigger": change.trigger,
+        "path": _json_text(change.path),
+        "real": _json_text(change.real),
+        "action": change.action,
+        "template": _json_text(change.rule.template),
+        "reason": change.reason,
+    }
+    if change.action not in (FAILED, SKIP):
+        data |= {
+            "uid": change.uid,
+            "gid": change.gid,
+            "mode": f"{change.mode:04o}",
+            "new_parents": [_json_text(path) for path in change.new_parents],
+            "in_place": change.in_place,
+        }
+    if change.content is not None:
+        data |= _content(change.content)
+    if change.error is not None:
+        data["error"] = error_data(change.error)
+    if change.outcome is not None:
+        outcome = change.outcome
+        data["host"] = {"result": outcome.result, "text": outcome.text, "error": outcome.error}
+    return data
+
+
+def error_data(error: TemplaterError) -> dict[str, Any]:
+    """An error for machines: kind, message, and the place as file, line and column."""
+    data: dict[str, Any] = {"kind": error.kind, "message": error.message}
+    if error.span is not None:
+        data |= {"file": error.span.source.name, "line": error.span.line, "column": error.span.column}
+    if error.hint:
+        data["hint"] = error.hint
+    if error.notes:
+        data["notes"] = list(error.notes)
+    return data
+
+
+def _remarks(change: Change, plan: Plan) -> Iterator[str]:
+    if change.in_place and change.action in WRITING:
+        yield "a mount point: written in place, not replaced"
+    if change.new_parents:
+        yield f"makes {', '.join(printable(path) for path in change.new_parents)}"
+    told = outcome_text(change, plan.host.name)
+    if told:
+        yield told
+
+
+def _agrees(change: Change, outcome: Outcome) -> bool:
+    if not outcome.ok or outcome.text:
+        return False
+    return (outcome.result == "skipped") == (change.action == SKIP) and change.action != FAILED
+
+
+def _body(change: Change) -> str | None:
+    if change.action == FAILED:
+        return change.error.explain() if change.error is not None else None
+    if change.action == SKIP or change.content is None:
+        return None
+    return change.content.decode("utf-8", "surrogateescape")
+
+
+def _content(content: bytes) -> dict[str, str]:
+    try:
+        return {"content": content.decode()}
+    except UnicodeDecodeError:
+        from base64 import b64encode
+
+        return {"content_base64": b64encode(content).decode("ascii")}
+
+
+def _json_text(text: str) -> str:
+    """Text that JSON can hold: what is not UTF-8 as escapes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return printable(text)
+    return text

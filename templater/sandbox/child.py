@@ -1,0 +1,396 @@
+"""Work on untrusted input in a forked child that can compute and answer, and nothing else.
+
+The child gives up its user, groups and limits, closes every descriptor but the pipe to its parent,
+and may open no other: no file, no socket, no process. What it answers is a sequence of records,
+each a list of byte strings; the parent takes nothing from it but these bytes.
+"""
+
+import sys
+from time import monotonic
+
+from ..model.errors import LimitError, TemplaterError
+from ..model.source import printable
+from ..oslite import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import NoReturn
+
+    Record = list[bytes]
+    Send = Callable[[Iterable[bytes]], None]
+
+#: Nobody's: systemd's table of uids leaves 1879048192…2147352575 unused, and a pid is below 2^22.
+#: A uid for each child keeps children from signalling or tracing each other or anybody's ``nobody``.
+FIRST_UID = 1879048192
+OVERFLOW_UID = 65534
+
+MAX_FIELDS = 64
+MAX_RECORDS = 100_000
+CHUNK = 1 << 16
+MAX_DEPTH = 10_000
+
+#: descriptors that are closed one by one where nobody can say which there are
+MANY = 1 << 20
+
+#: the child's exit codes, and the record that it leaves when it fails
+FAILED, OUT_OF_MEMORY, TOO_DEEP, TOO_MUCH = 70, 71, 72, 73
+BUG = b"bug"
+
+#: what a child says when it has said everything
+END = (b"end",)
+_END = b"6:3:end,,"  # as it is framed
+
+
+class Bounds:
+    """What a child may use: seconds of processor and wall clock, bytes of memory and of answer."""
+
+    __slots__ = ("cpu", "memory", "output", "wall")
+
+    def __init__(
+        self, cpu: int = 10, wall: float = 15.0, memory: int = 512 << 20, output: int = 64 << 20
+    ) -> None:
+        self.cpu = cpu
+        self.wall = wall
+        self.memory = memory
+        self.output = output
+
+
+class ChildFailure(TemplaterError):
+    """The child ended without an answer, by its own fault and not by a limit."""
+
+    exit_code = 5
+    kind = "child"
+
+
+class Child:
+    """A running child; ``answer()`` waits for it, ``close()`` ends it whatever it does."""
+
+    __slots__ = ("bounds", "deadline", "pid", "pipe")
+
+    def __init__(self, pid: int, pipe: int, bounds: Bounds) -> None:
+        self.pid = pid
+        self.pipe = pipe
+        self.bounds = bounds
+        self.deadline = monotonic() + bounds.wall
+
+    def answer(self) -> "list[Record]":
+        """The records that the child sent. LimitError when it hit a bound, ChildFailure when it died."""
+        try:
+            data = self.receive()
+        except BaseException:
+            self.close()
+            raise
+        if data.endswith(_END):  # all is said; how the child ends does not matter, and close() sees to it
+            return parse(data)[:-1]
+        raise _death(self.reap(), self.bounds, data)
+
+    def receive(self) -> bytes:
+        import select
+
+        poll = select.poll()
+        poll.register(self.pipe, select.POLLIN)
+        chunks: list[bytes] = []
+        room = self.bounds.output + 1024
+        while True:
+            left = self.deadline - monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                raise LimitError(f"rendering took longer than {self.bounds.wall:g} s and was ended")
+            chunk = os.read(self.pipe, CHUNK)
+            if not chunk:
+                return b"".join(chunks)
+            room -= len(chunk)
+            if room < 0:
+                raise _too_much(self.bounds)
+            chunks.append(chunk)
+
+    def reap(self) -> int:
+        os.close(self.pipe)
+        pid, self.pid = self.pid, 0
+        return os.waitpid(pid, 0)[1]
+
+    def close(self) -> None:
+        if self.pid:
+            os.kill(self.pid, 9)
+            self.reap()
+
+
+def start(
+    prepare: "Callable[[], None]", work: "Callable[[Send], None]", bounds: "Bounds | None" = None
+) -> Child:
+    """Fork a child that runs ``prepare`` (imports), locks itself, and then runs ``work``.
+
+    Only ``prepare`` runs with the parent's rights; it must not touch untrusted bytes.
+    """
+    bounds = bounds or Bounds()
+    reader, writer = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(reader)
+        os.close(writer)
+        raise
+    if pid == 0:
+        _live(writer, prepare, work, bounds)
+    os.close(writer)
+    return Child(pid, reader, bounds)
+
+
+# --- the child ---------------------------------------------------------------------------------
+
+
+def _live(
+    pipe: int, prepare: "Callable[[], None]", work: "Callable[[Send], None]", bounds: Bounds
+) -> "NoReturn":
+    code = FAILED
+    send = _sender(pipe, bounds)
+    try:
+        prepare()
+        # a caller's higher limit would have deep recursion end in a lack of memory, which is harder to tell
+        sys.setrecursionlimit(min(sys.getrecursionlimit(), MAX_DEPTH))
+        lock(pipe, bounds)
+        work(send)
+        send(END)
+        os.close(pipe)  # the parent goes on while this process is taken down
+        code = 0
+    except MemoryError:
+        code = OUT_OF_MEMORY
+    except RecursionError:
+        code = TOO_DEEP
+    except _TooMuch:
+        code = TOO_MUCH
+    except BaseException as error:
+        send((BUG, f"{type(error).__name__}: {error} ({_place(error)})".encode("utf-8", "replace")[:500]))
+    finally:
+        os._exit(code)
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+
+
+class _TooMuch(Exception):
+    """The answer has grown above its bound."""
+
+
+def _sender(pipe: int, bounds: Bounds) -> "Send":
+    room = bounds.output
+
+    def send(fields: "Iterable[bytes]") -> None:
+        nonlocal room
+        record = frame(b"".join([frame(field) for field in fields]))
+        room -= len(record)
+        if room < 0:
+            raise _TooMuch
+        view = memoryview(record)
+        while view:
+            view = view[os.write(pipe, view) :]
+
+    return send
+
+
+def lock(pipe: int, bounds: Bounds) -> None:
+    """Give up everything but computing, the memory allowed, and writing to ``pipe``."""
+    import resource
+
+    prctl = libc("prctl")
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    os.closerange(0, pipe)
+    os.closerange(pipe + 1, highest_descriptor() + 1)
+    for what, most in (
+        (resource.RLIMIT_CPU, bounds.cpu),
+        (resource.RLIMIT_AS, bounds.memory),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_NOFILE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        if hard != resource.RLIM_INFINITY and hard < most:
+            most = hard
+        resource.setrlimit(what, (most, most))
+    if os.geteuid() == 0:
+        become_nobody()
+    prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)  # a change of uid clears it, so it comes after
+    _filter_calls(prctl)
+
+
+def highest_descriptor() -> int:
+    """The highest descriptor; it may lie above the limits, which hold for new ones alone."""
+    try:
+        return max([int(name) for name in os.listdir("/proc/self/fd")])
+    except OSError:  # no /proc: what can be had without it
+        import resource
+
+        most = max(resource.getrlimit(resource.RLIMIT_NOFILE))
+        return most if 0 < most < MANY else MANY
+
+
+def become_nobody() -> None:
+    """Become a user that owns nothing. In a user namespace most uids do not exist: take one that does."""
+    # unprivileged namespaces may have setgroups denied: then there are no groups worth dropping
+    for attempt in (FIRST_UID + os.getpid() % (1 << 22), OVERFLOW_UID, 1):
+        try:  # noqa: SIM105 - contextlib is not lean
+            os.setgroups(())
+        except PermissionError:
+            pass
+        try:
+            os.setresgid(attempt, attempt, attempt)
+            os.setresuid(attempt, attempt, attempt)
+        except OSError:
+            continue
+        return
+    raise PermissionError("no unprivileged user to become")
+
+
+PR_SET_PDEATHSIG = 1
+PR_SET_SECCOMP = 22
+PR_SET_NO_NEW_PRIVS = 38
+
+#: per machine: the audit architecture, and the calls that computing and answering need:
+#: read write close mmap mprotect munmap brk rt_sigaction rt_sigprocmask rt_sigreturn mremap madvise getpid
+#: exit gettimeofday sigaltstack futex clock_gettime exit_group getrandom rseq sched_yield restart_syscall
+#: membarrier
+CALLS = {
+    "x86_64": (
+        0xC000003E,
+        (0, 1, 3, 9, 10, 11, 12, 13, 14, 15, 25, 28, 39, 60, 96, 131, 202, 228, 231, 318, 334, 24, 219, 324),
+    ),
+    "aarch64": (
+        0xC00000B7,
+        (63, 64, 57, 222, 226, 215, 214, 134, 135, 139, 216, 233, 172, 93, 169, 132, 98, 113, 94, 278, 293,
+         124, 128, 283),
+    ),
+}  # fmt: skip
+
+SECCOMP_ALLOW = 0x7FFF0000
+SECCOMP_ERRNO = 0x00050000
+SECCOMP_KILL = 0x80000000
+EPERM = 1
+
+
+def call_filter(arch: int, calls: "tuple[int, ...]") -> bytes:
+    """A classic BPF program: these system calls are allowed, every other one answers EPERM."""
+
+    def op(code: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
+        return code.to_bytes(2, "little") + bytes((then, otherwise)) + value.to_bytes(4, "little")
+
+    load, jump_equal, answer = 0x20, 0x15, 0x06
+    program = [op(load, 4), op(jump_equal, arch, 1, 0), op(answer, SECCOMP_KILL), op(load, 0)]
+    program += [op(jump_equal, call, len(calls) - at, 0) for at, call in enumerate(calls)]
+    program += [op(answer, SECCOMP_ERRNO | EPERM), op(answer, SECCOMP_ALLOW)]
+    return b"".join(program)
+
+
+def libc(name: str) -> "Callable[..., int]":
+    """A function of the C library that Python has no name for.
+
+    The ctypes package would cost two milliseconds more than the module below it.
+    """
+    import _ctypes
+
+    class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
+        _type_ = "i"
+
+    class Call(_ctypes.CFuncPtr):
+        _flags_ = _ctypes.FUNCFLAG_CDECL
+        _restype_ = Int
+
+    process = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
+    function: Callable[..., int] = Call(_ctypes.dlsym(process, name))
+    return function
+
+
+def _filter_calls(prctl: "Callable[..., int]") -> None:
+    """A second wall. Where the kernel or the machine has none, the limits above stand alone."""
+    known = CALLS.get(os.uname().machine)
+    if known is None or sys.maxsize < 1 << 32:
+        return
+    install_filter(prctl, call_filter(*known))
+
+
+def install_filter(prctl: "Callable[..., int]", program: bytes) -> None:
+    import _ctypes
+
+    class Char(_ctypes._SimpleCData):  # type: ignore[type-arg]
+        _type_ = "c"
+
+    class Memory(_ctypes.Array):  # type: ignore[type-arg]
+        _type_ = Char
+        _length_ = len(program)
+
+    memory = Memory.from_buffer_copy(program)
+    address = _ctypes.addressof(memory)
+    fprog = (len(program) // 8).to_bytes(8, "little") + address.to_bytes(8, "little")
+    prctl(PR_SET_SECCOMP, 2, fprog, 0, 0)
+
+
+# --- the answer --------------------------------------------------------------------------------
+
+
+def frame(data: bytes) -> bytes:
+    """Bytes with their length before them: ``3:abc,``."""
+    return b"%d:%b," % (len(data), data)
+
+
+def parse(data: bytes) -> "list[Record]":
+    """Records as sent, or ChildFailure: a child that was taken over may send anything."""
+    records = []
+    for record in _frames(data, MAX_RECORDS):
+        records.append(_frames(record, MAX_FIELDS))
+    return records
+
+
+def _frames(data: bytes, most: int) -> "list[bytes]":
+    frames = []
+    at = 0
+    while at < len(data):
+        colon = data.find(b":", at, at + 11)
+        digits = data[at:colon] if colon > at else b""
+        if not digits.isdigit() or (digits[:1] == b"0" and digits != b"0"):
+            raise _nonsense()
+        at = colon + 1 + int(digits)
+        if data[at : at + 1] != b",":
+            raise _nonsense()
+        frames.append(data[colon + 1 : at])
+        at += 1
+        if len(frames) > most:
+            raise _nonsense()
+    return frames
+
+
+def _nonsense() -> ChildFailure:
+    return ChildFailure("the rendering child did not answer in its own format", hint="please report this")
+
+
+def _too_much(bounds: Bounds) -> LimitError:
+    return LimitError(f"the rendered files are larger than {bounds.output >> 20} MiB together")
+
+
+def _death(status: int, bounds: Bounds, data: bytes) -> TemplaterError:
+    if os.WIFSIGNALED(status):
+        signal = os.WTERMSIG(status)
+        if signal in (24, 9):  # SIGXCPU; the kernel sends SIGKILL at the hard limit
+            return LimitError(f"rendering used more than {bounds.cpu} s of processor time and was ended")
+        return ChildFailure(f"the rendering child died of signal {signal}")
+    code = os.WEXITSTATUS(status)
+    if code == OUT_OF_MEMORY:
+        return LimitError(f"rendering needs more than {bounds.memory >> 20} MiB of memory")
+    if code == TOO_DEEP:
+        return LimitError("rendering nests deeper than Python allows")
+    if code == TOO_MUCH:
+        return _too_much(bounds)
+    return ChildFailure("the rendering child failed", hint="please report this", notes=_last_words(data))
+
+
+def _last_words(data: bytes) -> "tuple[str, ...]":
+    try:
+        records = parse(data)
+    except ChildFailure:
+        return ()
+    words = records[-1] if records else []
+    return (printable(words[1].decode("utf-8", "replace")),) if words[:1] == [BUG] and len(words) == 2 else ()

@@ -1,0 +1,214 @@
+"""Somebody else's program on a stranger's bytes, with next to nothing in its reach.
+
+It runs as a user that owns nothing (where the caller is root), without network, with limits, and
+may open files for reading only: what it has to read it finds as ``INPUT``, what it says goes to
+``Program.output``. The system calls that are not on the list answer EPERM; where the machine has no
+list the other walls stand alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import struct
+import sys
+import tempfile
+from typing import IO, NoReturn
+
+from ..model.errors import InputError, LimitError
+from .child import (
+    CALLS,
+    EPERM,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+    SECCOMP_ALLOW,
+    SECCOMP_ERRNO,
+    SECCOMP_KILL,
+    become_nobody,
+    highest_descriptor,
+    install_filter,
+    libc,
+)
+
+_INPUT_FD = 3
+#: what the program opens: an image that it might not be allowed to open by its name
+INPUT = f"/proc/self/fd/{_INPUT_FD}"
+
+#: an hour of computing, which is terabytes; and how long it may be silent
+PROCESSOR_SECONDS = 3600
+IDLE_SECONDS = 60
+MEMORY = 1 << 30
+#: of its complaints; there is no other file that it could write to
+COMPLAINTS = 64 << 10
+
+_CLONE_NEWIPC, _CLONE_NEWNET = 0x08000000, 0x40000000
+
+#: per machine: what a program needs to be loaded, to read, to compute and to write to what is open; and by
+#: number the calls that open files, with the place of their flags
+_CALLS = {
+    "x86_64": (
+        {0, 1, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 17, 19, 20, 21, 24, 25, 28, 39, 59, 60, 63, 72,
+         74, 89, 96, 102, 104, 107, 108, 131, 158, 202, 218, 219, 221, 228, 231, 262, 267, 269, 273, 302,
+         318, 324, 332, 334, 439},
+        {2: 1, 257: 2},
+    ),
+    "aarch64": (
+        {25, 48, 57, 62, 63, 64, 65, 66, 67, 78, 79, 80, 82, 93, 94, 96, 98, 99, 113, 124, 128, 132, 134,
+         135, 139, 160, 169, 172, 174, 175, 176, 177, 214, 215, 216, 221, 222, 223, 226, 233, 261, 278, 283,
+         291, 293, 439},
+        {56: 2},
+    ),
+}  # fmt: skip
+
+#: every flag of open with which a file is made or changed
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+
+
+class Program:
+    """It runs until it is closed. ``output`` is a descriptor to read from, and belongs to this."""
+
+    def __init__(self, pid: int, output: socket.socket, complaints: IO[bytes]) -> None:
+        self._pid = pid
+        self._output = output
+        self._complaints = complaints
+        self._status: int | None = None
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is None:
+            os.kill(self._pid, signal.SIGKILL)
+            self.wait()
+        self._output.close()
+        self._complaints.close()
+
+    @property
+    def output(self) -> int:
+        """Reading raises BlockingIOError when the program is silent for too long."""
+        return self._output.fileno()
+
+    def wait(self) -> int:
+        """The exit code, or the negative number of the signal that ended it."""
+        if self._status is None:
+            self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        return self._status
+
+    def said(self) -> str:
+        self._complaints.seek(0)
+        return self._complaints.read(1000).decode("utf-8", "replace").strip()
+
+
+def start(command: list[str], path: str) -> Program:
+    """Run a program that reads the file ``path``, which it knows as ``INPUT``."""
+    if not sys.platform.startswith("linux"):
+        raise InputError(f"'{path}': '{command[0]}' can be confined on Linux only, and is run nowhere else")
+    program = shutil.which(command[0])
+    if program is None:
+        raise FileNotFoundError(command[0])
+    complaints = tempfile.TemporaryFile()  # noqa: SIM115 - the Program closes it
+    ours, its = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", IDLE_SECONDS, 0))
+    data = _readable(path)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become(program, command, (data, its.fileno(), complaints.fileno()))
+    finally:
+        os.close(data)
+        its.close()
+    return Program(pid, ours, complaints)
+
+
+def _readable(path: str) -> int:
+    """The file for a user that owns nothing: a nameless copy, where he might not open it again."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if os.geteuid() != 0 or os.fstat(fd).st_mode & 0o004:
+        return fd
+    with open(fd, "rb") as file, tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(file, copy, 1 << 20)
+        os.fchmod(copy.fileno(), 0o444)
+        return os.open(f"/proc/self/fd/{copy.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+# --- in the new process ------------------------------------------------------------------------
+
+
+def _become(program: str, command: list[str], descriptors: tuple[int, int, int]) -> NoReturn:
+    try:
+        _arrange(*descriptors)
+        _lock()
+        os.execve(program, command, {"PATH": os.defpath, "LC_ALL": "C"})  # noqa: S606
+    except BaseException as error:
+        os.write(2, f"{command[0]} can't be run: {error}".encode("utf-8", "replace"))
+    finally:
+        os._exit(127)
+
+
+def _arrange(data: int, output: int, complaints: int) -> None:
+    """Nothing is open but what the program is for."""
+    import fcntl
+
+    wanted = (os.open(os.devnull, os.O_RDONLY), output, complaints, data)
+    # first out of each other's way
+    aside = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in wanted]
+    for number, fd in enumerate(aside):
+        os.dup2(fd, number)
+    os.closerange(len(wanted), highest_descriptor() + 1)
+
+
+def _lock() -> None:
+    import resource
+
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it
+    prctl = libc("prctl")
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    libc("unshare")(_CLONE_NEWNET | _CLONE_NEWIPC)  # refused to all but root
+    os.chdir("/")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # more complaints than fit are lost, and no reason to die
+    for what, most in (
+        (resource.RLIMIT_CPU, PROCESSOR_SECONDS),
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_FSIZE, COMPLAINTS),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NPROC, 1),  # itself: with 0 it could not be executed
+        (resource.RLIMIT_NOFILE, 32),
+        (resource.RLIMIT_MEMLOCK, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (most, most))
+    if os.geteuid() == 0:
+        become_nobody()
+    prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
+    machine = os.uname().machine
+    if machine in CALLS and machine in _CALLS and sys.maxsize > 1 << 32:
+        install_filter(prctl, _filter(CALLS[machine][0], *_CALLS[machine]))
+
+
+def _filter(arch: int, calls: set[int], opening: dict[int, int]) -> bytes:
+    """As ``child.call_filter``, and files may be opened by flags that change nothing."""
+
+    def op(code: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
+        return code.to_bytes(2, "little") + bytes((then, otherwise)) + value.to_bytes(4, "little")
+
+    load, jump_equal, mask, answer = 0x20, 0x15, 0x54, 0x06
+    allow, refuse = op(answer, SECCOMP_ALLOW), op(answer, SECCOMP_ERRNO | EPERM)
+    program = [op(load, 4), op(jump_equal, arch, 1, 0), op(answer, SECCOMP_KILL), op(load, 0)]
+    for call in sorted(calls):
+        program += [op(jump_equal, call, 0, 1), allow]
+    for call, place in opening.items():
+        flags = [op(load, 16 + 8 * place), op(mask, _WRITING), op(jump_equal, 0, 0, 1), allow, refuse]
+        program += [op(jump_equal, call, 0, len(flags)), *flags]
+    return b"".join([*program, refuse])
+
+
+def why(path: str, name: str, code: int, said: str) -> InputError | LimitError:
+    """What to tell the user of a program that did not end well."""
+    if code in (-signal.SIGXCPU, -signal.SIGKILL):
+        return LimitError(f"'{path}': {name} computed for more than {PROCESSOR_SECONDS} s and was ended")
+    if code < 0:
+        return InputError(f"'{path}' can't be read: {name} died of signal {-code} at it")
+    return InputError(f"'{path}' can't be read: {said}" if said else f"'{path}' can't be read by {name}")

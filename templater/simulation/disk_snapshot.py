@@ -1,0 +1,73 @@
+"""A root filesystem of this machine on paper: its names are copied, its files read when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..model.entry import FILE, Entry
+from ..model.errors import LimitError
+from ..planning.planner import MAX_COMPARED
+from ..rootfs.memory import MemoryRootfs, _Node
+
+if TYPE_CHECKING:
+    from ..rootfs.directory import DirectoryRootfs
+
+#: what a simulation holds in memory; a desktop has some hundred thousand names
+MOST_NAMES = 1_000_000
+
+
+class _OnDisk(_Node):
+    """A file whose content has not been asked for yet."""
+
+    __slots__ = ("_content", "read", "size")
+
+    def __init__(self, entry: Entry, read: Callable[[], bytes]) -> None:
+        self._content: bytes | None = b""
+        super().__init__(FILE, entry.mode, entry.uid, entry.gid)
+        self._content = None
+        self.read = read
+        self.size = entry.size
+        self.nlink = entry.nlink
+        self.is_mount = entry.is_mount
+
+    @property
+    def content(self) -> bytes:
+        if self._content is None:
+            self._content = self.read()
+        return self._content
+
+    @content.setter
+    def content(self, data: bytes) -> None:
+        self._content = data
+
+    def entry(self) -> Entry:
+        if self._content is not None:
+            return super().entry()
+        return Entry(FILE, self.mode, self.uid, self.gid, self.size, self.nlink, is_mount=self.is_mount)
+
+    def copy(self, seen: dict[int, _Node]) -> _Node:
+        if self._content is not None:
+            return super().copy(seen)
+        twin = seen.get(id(self))
+        if twin is None:
+            twin = seen[id(self)] = _OnDisk(self.entry(), self.read)
+        return twin
+
+
+class Paper(MemoryRootfs):
+    """A copy to be written to; ``rootfs`` has to stay open."""
+
+    def __init__(self, rootfs: DirectoryRootfs) -> None:
+        super().__init__()
+        for number, (path, entry) in enumerate(rootfs.walk()):
+            if number >= MOST_NAMES:
+                raise LimitError(
+                    f"'{rootfs.name}' holds more than {MOST_NAMES} names",
+                    hint="simulate without --rootfs, or with a copy of what the templates write to",
+                )
+            if entry.kind == FILE:
+                self._new(path, _OnDisk(entry, partial(rootfs.read, path, MAX_COMPARED)))
+            else:
+                self._plant(path, entry)

@@ -1,0 +1,134 @@
+"""The file from which a hook takes its modules: what stands in it, and how it is written.
+
+``line/templater_hook.py`` reads it.
+"""
+
+import marshal
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType
+
+    Entry = tuple[str, str, bool, int, int]
+    Group = tuple[list[Entry], int, int]
+
+PACKAGE = __file__.rpartition("/startup/")[0]
+HEAD = 4
+
+#: What a warm hook loads, group by group, each in the order in which its modules need each other: tests
+#: hold it to that. The first is for every hook; then the child is forked, which loads what renders, and
+#: the parent loads what plans and writes. A runtime or a filter that is in none of them is imported as ever.
+GROUPS = (
+    (
+        "templater", "templater.model", "templater.model.errors", "templater.model.source",
+        "templater.oslite", "templater.sandbox", "templater.sandbox.child", "templater.model.hosts",
+        "templater.rootfs", "templater.rootfs.paths", "templater.model.entry", "templater.rootfs.confined",
+        "templater.instances",
+        "templater.instances.directory", "templater.hooks", "templater.hooks.compile_cache",
+        "templater.model.metadata", "templater.model.instance", "templater.model.lifecycle",
+        "templater.hooks.render_job", "templater.hooks.runtimes", "templater.hooks.options",
+        "templater.hooks.run", "templater.rendering",
+    ),
+    (
+        "templater.model.plan", "templater.writing", "templater.writing.recovery",
+        "templater.writing.attributes", "templater.writing.staged_file", "templater.writing.transaction",
+        "templater.model.permissions", "templater.rendering.render", "templater.planning",
+        "templater.planning.resolve", "templater.planning.planner", "templater.writing.lock",
+    ),
+    (
+        "templater.pongo2", "templater.pongo2.values", "templater.pongo2.daemon_context",
+        "templater.rendering.context", "templater.pongo2.state", "templater.pongo2.operations",
+        "templater.pongo2.runtime",
+    ),
+    ("templater.rootfs.directory",),
+    ("templater.hooks.runtimes.lxc",),
+    ("templater.hooks.runtimes.incus",),
+    ("templater.hooks.runtimes.nspawn",),
+    ("templater.hooks.runtimes.oci",),
+    ("templater.pongo2.filters",),
+    ("templater.pongo2.golang",),
+    ("templater.pongo2.golang.strings", "templater.pongo2.filters.text"),
+    ("templater.pongo2.filters.choices",),
+    ("templater.pongo2.filters.escaping",),
+    ("templater.pongo2.filters.lists",),
+    ("templater.pongo2.golang.strconv", "templater.pongo2.golang.quote", "templater.pongo2.golang.fmt"),
+)  # fmt: skip
+
+
+def write(place: str) -> None:
+    """Put the modules into the file. The hook's work is done, so whatever hinders that is left as it is:
+    a place that can't be written, a full disk, a source that is half replaced just now."""
+    if sys.dont_write_bytecode:
+        return
+    staged = f"{place}.{posix.getpid()}"
+    try:
+        # first, because compiling for nothing takes longer than the hook did
+        fd = posix.open(staged, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
+    except OSError:
+        return
+    try:
+        data = contents()
+        if posix.write(fd, data) == len(data):
+            posix.fsync(fd)
+            posix.rename(staged, place)
+            return
+    except Exception:  # noqa: S110
+        pass
+    finally:
+        posix.close(fd)
+    _remove(staged)
+
+
+def _remove(staged: str) -> None:
+    try:
+        posix.unlink(staged)
+    except OSError:
+        return
+
+
+def contents() -> bytes:
+    """First what stands where, then the codes of one group after the other.
+
+    Those of a group are one value: what modules have in common, names above all, is there and made once.
+    """
+    parts: list[bytes] = []
+    groups: list[Group] = []
+    at = 0
+    for names in GROUPS:
+        entries: list[Entry] = []
+        codes: list[CodeType] = []
+        for name in names:
+            file, is_package = source_of(name)
+            age, size, code = compiled(file)
+            entries.append((name, file, is_package, age, size))
+            codes.append(code)
+        parts.append(marshal.dumps(tuple(codes)))
+        groups.append((entries, at, at + len(parts[-1])))
+        at += len(parts[-1])
+    head = marshal.dumps((sys.hexversion, PACKAGE, at, groups))
+    return len(head).to_bytes(HEAD, "little") + head + b"".join(parts)
+
+
+def source_of(name: str) -> "tuple[str, bool]":
+    path = PACKAGE + name.removeprefix("templater").replace(".", "/")
+    return (f"{path}/__init__.py", True) if _is_directory(path) else (f"{path}.py", False)
+
+
+def compiled(file: str) -> "tuple[int, int, CodeType]":
+    """A source's age and size, and its code, without what only readers and type checkers need."""
+    status = posix.stat(file)
+    fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        source = posix.read(fd, status.st_size)
+    finally:
+        posix.close(fd)
+    return status.st_mtime_ns, status.st_size, compile(source, file, "exec", optimize=2)
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return posix.stat(path).st_mode & 0o170000 == 0o040000
+    except OSError:
+        return False

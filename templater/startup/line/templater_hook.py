@@ -1,0 +1,161 @@
+"""Where the line of a hook begins: templater's modules out of one file, and then the hook.
+
+Finding and reading forty files takes longer than running what stands in them. So a hook takes the
+modules it needs from one, and puts them into ``sys.modules`` by itself, group by group, without the import
+system, which would go over each of them one by one.
+
+The file lies where Python keeps the compiled form of the package's own modules, and is trusted as those
+are; what stands in it is used only while every source has the age and size that it had. A hook that
+found it missing or out of date writes it anew when its work is done (``hooks.warm``).
+"""
+
+import marshal
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any, NoReturn
+
+    #: name, source, whether it is a package, the source's age and size
+    Entry = tuple[str, str, bool, int, int]
+    #: its modules, and where their codes begin and end
+    Group = tuple[list[Entry], int, int]
+
+FORMAT = 5
+#: bytes that say how many describe what stands where
+HEAD = 4
+PACKAGE = __file__.rpartition("/startup/")[0]
+
+#: the first module of a hook that has to read and compile
+COLD = "templater.parsing.yaml_nodes"
+
+_Spec: "Any" = sys.modules["_frozen_importlib"].ModuleSpec
+
+
+def main() -> "NoReturn":
+    """What the line that ``hook install`` writes calls."""
+    import gc
+
+    gc.set_threshold(100_000, 50, 50)  # a short life, in which little is worth collecting
+    modules = Modules(read())
+    sys.meta_path.insert(0, modules)
+    from templater.hooks.run import serve
+
+    code = serve()
+    if modules.stale:
+        from templater.startup.bundle import write
+
+        write(place())
+    posix._exit(code)
+
+
+def place() -> str:
+    return f"{PACKAGE}/__pycache__/hook.{sys.implementation.cache_tag}-{FORMAT}.bin"
+
+
+def read() -> bytes:
+    """The file; nothing when it is missing or could be somebody else's."""
+    try:
+        fd = posix.open(place(), posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        status = posix.fstat(fd)
+        if status.st_uid not in (0, posix.geteuid()) or status.st_mode & 0o022:
+            return b""
+        return posix.read(fd, status.st_size)
+    except OSError:
+        return b""
+    finally:
+        posix.close(fd)
+
+
+class Modules:
+    """Gives Python's import system the modules of the file.
+
+    Modules stand in groups, each in the order in which they need each other: who asks for one gets
+    its whole group.
+    """
+
+    __slots__ = ("codes", "cold", "groups", "stale")
+
+    def __init__(self, data: bytes) -> None:
+        #: by each module's name the group that it is in, until that is loaded
+        self.groups: dict[str, Group] = {}
+        self.codes = memoryview(data)
+        self.cold = False
+        self.stale = True
+        head = HEAD + int.from_bytes(data[:HEAD], "little")
+        try:
+            version, package, size, groups = marshal.loads(self.codes[HEAD:head])  # noqa: S302 - as Python's own
+        except (ValueError, EOFError, TypeError):
+            return
+        if (version, package, size) == (sys.hexversion, PACKAGE, len(data) - head):
+            self.codes = self.codes[head:]
+            self.groups = {entry[0]: group for group in groups for entry in group[0]}
+            self.stale = False
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> "Any":
+        group = self.groups.get(name)
+        if group is not None and self.load(group):
+            return sys.modules[name].__spec__
+        if name == COLD and not self.cold:
+            self.cold = True
+            from templater.startup.lazy_imports import install
+
+            install()
+        return None
+
+    def create_module(self, spec: "Any") -> "ModuleType":
+        return sys.modules[spec.name]
+
+    def exec_module(self, module: "ModuleType") -> None:
+        """It was, with its group."""
+
+    def load(self, group: "Group") -> bool:
+        """Run the modules of a group; False if one of their sources has changed, or nothing can be read."""
+        entries, start, end = group
+        for name, *_ in entries:
+            self.groups.pop(name, None)
+        if not all(is_as_it_was(file, age, size) for _, file, _, age, size in entries):
+            self.stale = True
+            return False
+        try:
+            codes = marshal.loads(self.codes[start:end])  # noqa: S302
+        except (ValueError, EOFError, TypeError):  # the power was cut when it was new
+            self.stale = True
+            return False
+        for (name, file, is_package, _, _), code in zip(entries, codes, strict=True):
+            if name not in sys.modules:
+                self.run(name, file, is_package, code)
+        return True
+
+    def run(self, name: str, file: str, is_package: bool, code: "Any") -> None:
+        parent, _, tail = name.rpartition(".")
+        if parent and parent not in sys.modules:  # its group is another one, or is out of date
+            __import__(parent)
+        module = sys.modules[name] = type(sys)(name)
+        module.__spec__ = spec = _Spec(name, self, origin=file, is_package=is_package)
+        spec.has_location = True
+        if is_package:
+            spec.submodule_search_locations = module.__path__ = [file.rpartition("/")[0]]
+        module.__package__ = name if is_package else parent
+        module.__file__ = file
+        module.__loader__ = self  # type: ignore[assignment]  # it has all that is used of one
+        try:
+            exec(code, module.__dict__)  # noqa: S102
+        except BaseException:
+            del sys.modules[name]
+            raise
+        if parent:
+            setattr(sys.modules[parent], tail, module)
+
+
+def is_as_it_was(file: str, age: int, size: int) -> bool:
+    try:
+        status = posix.stat(file)
+    except OSError:
+        return False
+    return status.st_mtime_ns == age and status.st_size == size

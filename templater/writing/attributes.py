@@ -1,0 +1,35 @@
+"""Extended attributes and ACLs, carried from a file to the one that replaces it."""
+
+import errno
+
+from ..oslite import os
+from ..rootfs.confined import again
+
+#: they vouch for a content; a write drops the first, and the others would condemn the new one
+_OF_THE_CONTENT = ("security.capability", "security.ima", "security.evm")
+#: in which overlayfs keeps its own books
+_OF_OVERLAYFS = ("trusted.overlay.", "user.overlay.")
+
+
+def copy_attributes(old: int, new: int) -> None:
+    if not hasattr(os, "listxattr"):
+        return
+    try:
+        names = again(os.listxattr, old)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return
+        raise
+    for name in names:
+        if name not in _OF_THE_CONTENT and not name.startswith(_OF_OVERLAYFS):
+            value = again(os.getxattr, old, name)
+            if name != "security.selinux" or _differs(new, name, value):
+                again(os.setxattr, new, name, value)
+
+
+def _differs(fd: int, name: str, value: bytes) -> bool:
+    """A label that is right already needs no permission to be set."""
+    try:
+        return os.getxattr(fd, name) != value
+    except OSError:
+        return True

@@ -1,0 +1,66 @@
+"""One apply at a time on a root filesystem, whoever runs it and from where.
+
+The lock is flock's, on the root directory itself, so it needs no file and no agreement. Whoever can
+open that directory can hold it: a running container can make an apply wait and give up, no more.
+"""
+
+import fcntl
+import time
+
+from ..model.errors import BusyError
+from ..oslite import os
+from ..rootfs.confined import Root, again, close, read_descriptor, write_error
+
+_POLL = 0.02
+
+
+def lock(root: Root, wait: float) -> int:
+    """One apply at a time on a root filesystem, whoever runs it and from where."""
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root.fd)
+    try:
+        until = time.monotonic() + wait
+        while not _locked(fd):
+            if time.monotonic() >= until:
+                raise BusyError(
+                    f"{root.name!r} is being written by {_holder(fd)}",
+                    hint="wait until it is done, or wait longer",
+                )
+            time.sleep(_POLL)
+    except BaseException:
+        close(fd)
+        raise
+    return fd
+
+
+def _locked(fd: int) -> bool:
+    try:
+        again(fcntl.flock, fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise write_error("lock", "/", error) from None
+    return True
+
+
+def _holder(fd: int) -> str:
+    """Who holds the lock, as /proc/locks tells it."""
+    status = os.fstat(fd)
+    device = status.st_dev
+    wanted = f"{os.major(device):02x}:{os.minor(device):02x}:{status.st_ino}".encode()
+    try:
+        for line in _slurp("/proc/locks").splitlines():
+            words = line.split()
+            if len(words) > 5 and words[1] == b"FLOCK" and words[5] == wanted:
+                pid = words[4].decode()
+                return f"process {pid} ({_slurp(f'/proc/{pid}/comm').decode('utf-8', 'replace').strip()})"
+    except OSError:
+        pass
+    return "another process"
+
+
+def _slurp(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return read_descriptor(fd, 1 << 24, path)
+    finally:
+        close(fd)

@@ -1,0 +1,307 @@
+"""One file of an apply: staged where nobody sees it, put in place by one call, put back if need be."""
+
+import errno
+
+from ..model.errors import InputError, RefusedError, WriteError
+from ..model.plan import CREATE, UPDATE
+from ..oslite import isdir, os, stat
+from ..rootfs.confined import (
+    Directory,
+    Root,
+    again,
+    close,
+    kind_of,
+    read_descriptor,
+    write_descriptor,
+    write_error,
+)
+from ..rootfs.paths import MissingError, components, not_regular
+from .attributes import copy_attributes
+from .recovery import PREFIX, above
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..model.plan import Change
+    from ..rootfs.directory import DirectoryRootfs, IdMap
+
+#: a system or file system without O_TMPFILE says one of these
+_NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
+#: reasons to have a name beside the target and not in the root directory
+_ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class Workshop:
+    """What all files of one apply share: descriptors of directories, passing names, the map of ids."""
+
+    __slots__ = ("count", "directories", "durable", "ids", "made", "root", "token", "unnamed")
+
+    def __init__(self, rootfs: "DirectoryRootfs", root: Root, *, durable: bool) -> None:
+        self.root = root
+        self.ids: IdMap = rootfs.ids
+        self.durable = durable
+        self.token = os.urandom(6).hex()
+        self.count = 0
+        #: files without names need /proc to get one
+        self.unnamed = hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
+        self.directories: dict[str, Directory] = {}
+        #: new directories, to take away again
+        self.made: list[tuple[Directory, str]] = []
+
+    def close(self) -> None:
+        for directory in self.directories.values():
+            directory.close()
+
+    def directory(self, path: str) -> Directory:
+        found = self.directories.get(path)
+        if found is None:
+            found = self.directories[path] = self._open_directory(path)
+        return found
+
+    def _open_directory(self, path: str) -> Directory:
+        try:
+            return self.root.directory(path)
+        except MissingError:
+            raise RefusedError(f"{path!r} is gone since the plan was made", hint="plan again") from None
+        except InputError as error:
+            raise WriteError(error.message, hint=error.hint) from None
+
+    def next_name(self, inode: int) -> str:
+        self.count += 1
+        return f"{PREFIX}{self.token}-{inode}-{self.count}"
+
+    def make_directory(self, path: str) -> None:
+        """Complete before it has its name: a kill never leaves one with the wrong owner."""
+        parent = self.directory(above(path))
+        name = components(path)[-1]
+        found = parent.lstat(name)
+        if found is not None:
+            if not stat.S_ISDIR(found.st_mode):
+                raise RefusedError(f"{path!r} has become a {kind_of(found.st_mode)} since the plan was made")
+            return
+        staged = self.next_name(0)
+        parent.mkdir(staged, 0o700)
+        self.made.append((parent, staged))
+        with parent.directory(staged) as made:
+            os.fchown(made.fd, *self.ids.on_disk(0, 0))
+            os.fchmod(made.fd, 0o755)
+        parent.rename(staged, parent, name)
+        self.made[-1] = parent, name
+
+    def link_somewhere(
+        self, inode: int, beside: Directory, link: "Callable[[Directory, str], None]"
+    ) -> "tuple[Directory, str]":
+        """A passing name in the root directory, or beside the target where that can't be."""
+        name = self.next_name(inode)
+        top = self.directory("/")
+        try:
+            link(top, name)
+        except OSError as error:
+            if error.errno not in _ELSEWHERE or beside.path == top.path:
+                raise
+            link(beside, name)
+            return beside, name
+        return top, name
+
+
+class Target:
+    """One file, and how far we are with it."""
+
+    __slots__ = (
+        "backup", "before", "change", "committed", "fd", "inode", "name", "old", "parent", "shop", "staged",
+    )  # fmt: skip
+
+    def __init__(self, change: "Change", shop: Workshop) -> None:
+        self.change = change
+        self.shop = shop
+        self.parent = shop.directory(above(change.real))
+        self.name = components(change.real)[-1]
+        self.old = self.parent.lstat(self.name)
+        self.fd = -1
+        self.inode = 0
+        #: where the new content and the old one have names meanwhile
+        self.staged: tuple[Directory, str] | None = None
+        self.backup: tuple[Directory, str] | None = None
+        #: what a mount point held, from the moment it is being written
+        self.before: bytes | None = None
+        self.committed = False
+
+    @property
+    def content(self) -> bytes:
+        return self.change.content or b""
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            close(self.fd)
+            self.fd = -1
+
+    # looking
+
+    def needs_writing(self) -> bool:
+        """False where the target has this content; an error where the plan was made for something else."""
+        if self.old is None:
+            if self.change.action == UPDATE:
+                raise self._changed("is gone")
+            return True
+        if not stat.S_ISREG(self.old.st_mode):
+            raise not_regular(self.change.real, kind_of(self.old.st_mode))
+        if self.parent.is_mount(self.name, self.old):
+            self._require_in_place()
+        elif self.change.in_place:
+            raise self._changed("is no mount point any more")
+        if self.old.st_size == len(self.content) and self._there() == self.content:
+            return False
+        if self.change.action == CREATE:
+            raise self._changed("has appeared")
+        return True
+
+    def _require_in_place(self) -> None:
+        if not self.shop.root.cross_mounts:
+            raise RefusedError(
+                f"{self.change.real!r} is a mount point, which can't be replaced",
+                hint="it can be written through, into what is mounted there, if crossing mounts is asked for",
+            )
+        if not self.change.in_place:
+            raise self._changed("has become a mount point")
+
+    def _there(self) -> bytes:
+        fd = self.parent.open(self.name)
+        try:
+            return read_descriptor(fd, os.fstat(fd).st_size, self.change.real)
+        finally:
+            close(fd)
+
+    def _changed(self, what: str) -> RefusedError:
+        return RefusedError(f"{self.change.real!r} {what} since the plan was made", hint="plan again")
+
+    # staging
+
+    def stage(self) -> None:
+        if self.change.in_place:
+            return
+        self._open_staged()
+        write_descriptor(self.fd, self.content)
+        if self.old is None:
+            os.fchown(self.fd, *self.shop.ids.on_disk(self.change.uid, self.change.gid))
+            os.fchmod(self.fd, self.change.mode & 0o777)
+            self._sync_content()
+        else:
+            self._carry_over()
+            self._sync_content()
+            self._give_names(self.old.st_ino)
+
+    def _open_staged(self) -> None:
+        if self.shop.unnamed:
+            try:
+                self.fd = self.parent.create_unnamed()
+                self.inode = os.fstat(self.fd).st_ino
+            except OSError as error:
+                if error.errno not in _NO_UNNAMED:
+                    raise
+            else:
+                return
+        name = self.shop.next_name(0)
+        self.staged = self.parent, name
+        self.fd = self.parent.create(name)
+        self.inode = os.fstat(self.fd).st_ino
+        named = self.shop.next_name(self.inode)
+        self.parent.rename(name, self.parent, named)
+        self.staged = self.parent, named
+
+    def _carry_over(self) -> None:
+        """Owner, attributes, then the mode: a new owner drops bits of it, an ACL changes it."""
+        old = self.parent.open(self.name)
+        try:
+            status = os.fstat(old)
+            if self.old is None or status.st_ino != self.old.st_ino:
+                raise self._changed("was replaced")
+            os.fchown(self.fd, status.st_uid, status.st_gid)
+            copy_attributes(old, self.fd)
+            os.fchmod(self.fd, stat.S_IMODE(status.st_mode))
+        finally:
+            close(old)
+
+    def _give_names(self, old: int) -> None:
+        """One for the new content to be renamed from, and one that keeps the old."""
+        if self.staged is None:
+            self.staged = self.shop.link_somewhere(
+                self.inode, self.parent, lambda directory, name: directory.name_unnamed(self.fd, name)
+            )
+        self.backup = self.shop.link_somewhere(
+            old, self.parent, lambda directory, name: self.parent.link(self.name, directory, name)
+        )
+
+    # committing
+
+    def commit(self) -> None:
+        if self.change.in_place:
+            self._write_in_place()
+        elif self.old is None:
+            self._commit_new()
+        else:
+            self._commit_replacement(self.old.st_ino)
+
+    def _commit_new(self) -> None:
+        try:
+            if self.staged is None:
+                self.parent.name_unnamed(self.fd, self.name)
+            else:
+                self.staged[0].link(self.staged[1], self.parent, self.name)
+        except FileExistsError:
+            raise self._changed("has appeared") from None
+        self.committed = True
+
+    def _commit_replacement(self, old: int) -> None:
+        assert self.staged is not None
+        now = self.parent.lstat(self.name)
+        if now is None or now.st_ino != old:
+            raise self._changed("was replaced")
+        self.committed = True  # even if the call reports an error: putting back looks at what is there
+        self.staged[0].rename(self.staged[1], self.parent, self.name)
+        now = self.parent.lstat(self.name)
+        if now is None or now.st_ino != self.inode:
+            raise RefusedError(
+                f"somebody swapped the new content of {self.change.real!r} while it was put there"
+            )
+
+    def _write_in_place(self) -> None:
+        self.fd = self.parent.open(self.name, write=True)
+        status = os.fstat(self.fd)
+        if self.old is None or (status.st_dev, status.st_ino) != (self.old.st_dev, self.old.st_ino):
+            raise self._changed("was replaced")
+        self.before = read_descriptor(self.fd, status.st_size, self.change.real)
+        self.committed = True
+        overwrite(self.fd, self.content)
+        self._sync_content()
+
+    def _sync_content(self) -> None:
+        if self.shop.durable:
+            again(os.fsync, self.fd)
+
+    # undoing
+
+    def put_back(self) -> None:
+        try:
+            self._put_back()
+        except OSError as error:
+            raise write_error("put back", self.change.real, error) from None
+
+    def _put_back(self) -> None:
+        if self.before is not None:
+            overwrite(self.fd, self.before)
+            return
+        now = self.parent.lstat(self.name)
+        if now is None or now.st_ino != self.inode:
+            return  # it never got there, or somebody else took the name: not ours to touch
+        if self.backup is None:
+            self.parent.unlink(self.name)
+        else:
+            self.backup[0].rename(self.backup[1], self.parent, self.name)
+
+
+def overwrite(fd: int, content: bytes) -> None:
+    """As few moments with mixed content as the kernel allows: all bytes at once, then the length."""
+    again(os.lseek, fd, 0, 0)
+    write_descriptor(fd, content)
+    os.ftruncate(fd, len(content))

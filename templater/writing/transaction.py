@@ -1,0 +1,221 @@
+"""Carry out a plan: stage every file, then put all of them in place, or leave everything as it was.
+
+**What is on disk at any moment.** A new content is written to a file without a name (O_TMPFILE) in
+the target's own directory, so it has the owner, mode, ACLs and labels it should have before anybody
+can see it. A new file is then linked to its name: one call, nothing to clean up. To replace a file,
+two names are needed for a moment, one for the new content and one that keeps the old, so that a
+commit that fails half way can be undone without needing any space: renames only. Each target is
+old or new at every instant; mount points, which can't be replaced, are the one exception. What a
+killed run leaves is the subject of ``leftovers``.
+
+**Attributes.** An existing file keeps owner, mode, ACLs and extended attributes, but for those that
+vouch for its content (``security.capability``, which a write drops too, and IMA's and EVM's hashes) and
+those in which overlayfs keeps its own books. Flags of chattr and the birth time are the new file's.
+"""
+
+import _signal  # type: ignore[import-not-found]  # signal itself imports enum
+
+from ..model.errors import RefusedError, TemplaterError, UsageError
+from ..model.plan import CREATE, UPDATE, WRITE
+from ..rootfs.confined import Root, close, write_error
+from .recovery import PREFIX, Journal, above, attempt, is_there, sweep, unlink_if_there
+from .staged_file import Target, Workshop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, ParamSpec
+
+    from ..model.plan import Change, Plan
+    from ..rootfs.directory import DirectoryRootfs
+
+    Arguments = ParamSpec("Arguments")
+
+__all__ = ["PREFIX", "Journal", "apply"]
+
+_MANY_FILES = 200
+
+
+def apply(
+    plan: "Plan",
+    rootfs: "DirectoryRootfs",
+    *,
+    wait: float = 10.0,
+    journal: "Journal | None" = None,
+    durable: bool = True,
+) -> "list[Change]":
+    """Write a plan's files; gives back the changes for which something was written.
+
+    Nothing is written unless every rule can be carried out. ``wait`` is for how many seconds to wait
+    for another apply on the same root filesystem. ``durable=False`` leaves it to the kernel when
+    things reach the disk: atomic against a kill, not against a power cut.
+    """
+    changes = _to_write(plan)
+    root = rootfs.root
+    if not isinstance(root, Root):
+        raise UsageError("this system has no directory descriptors, and nothing is written without them")
+    from .lock import lock  # needs fcntl, which such a system has not got either
+
+    if len(changes) > _MANY_FILES:
+        _allow_many_files()
+    held = lock(root, wait)
+    try:
+        left = sweep(root, [change.real for change in plan.changes], journal)
+        return _Work(Workshop(rootfs, root, durable=durable), journal, left).carry_out(changes)
+    finally:
+        close(held)
+
+
+def _to_write(plan: "Plan") -> "list[Change]":
+    failed = plan.failed
+    if failed:
+        raise _plan_has_failed(failed)
+    changes = [change for change in plan.files() if change.action in (CREATE, UPDATE, WRITE)]
+    for change in changes:
+        if change.action == WRITE:
+            raise UsageError("this plan was made without a root filesystem and can't be applied to one")
+        if change.real in ("", "/"):
+            raise RefusedError("'/' is the root itself")
+    return changes
+
+
+def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
+    """One error for several, of the first one's kind and place; the others are its notes."""
+    errors = [change.error for change in failed if change.error is not None]
+    if not errors:
+        return UsageError(f"{failed[0].path!r} can't be written, so nothing is")
+    first, *others = errors
+    if others:
+        own = (f"hint: {first.hint}",) if first.hint else ()
+        return type(first)(first.message, first.span, "", (*first.notes, *own, *map(str, others)))
+    return first
+
+
+class _Work:
+    """One apply, under the lock: everything that has to be put in place, or undone."""
+
+    __slots__ = ("journal", "left", "shop", "targets")
+
+    def __init__(self, shop: Workshop, journal: "Journal | None", left: "list[str]") -> None:
+        self.shop = shop
+        self.journal = journal
+        #: lines of the journal that still lead to something
+        self.left = left
+        self.targets: list[Target] = []
+
+    def carry_out(self, changes: "list[Change]") -> "list[Change]":
+        if not changes:
+            return []
+        try:
+            self._announce(changes)
+            for change in changes:
+                _step("write", change.real, self._stage, change)
+            for target in sorted(self.targets, key=lambda target: target.change.in_place):
+                _step("put in place", target.change.real, target.commit)
+            self._sync()
+        except BaseException as error:
+            troubles = _undisturbed(self._undo)
+            if isinstance(error, TemplaterError):
+                error.notes = (*error.notes, *troubles)
+            raise
+        else:
+            self._clear_away()
+            return [target.change for target in self.targets]
+        finally:
+            for target in self.targets:
+                target.close()
+            self.shop.close()
+
+    def _announce(self, changes: "list[Change]") -> None:
+        if self.journal is not None:
+            places = {above(path) for change in changes for path in (change.real, *change.new_parents)}
+            self.journal.write([*self.left, self.shop.token, *sorted(places)], durable=self.shop.durable)
+
+    def _stage(self, change: "Change") -> None:
+        for path in change.new_parents:
+            self.shop.make_directory(path)
+        target = Target(change, self.shop)
+        if target.needs_writing():
+            self.targets.append(target)
+            target.stage()
+
+    def _sync(self) -> None:
+        """The names, once each directory; a failure here still undoes everything."""
+        if not self.shop.durable:
+            return
+        touched = {id(target.parent): target.parent for target in self.targets}
+        touched |= {id(parent): parent for parent, _ in self.shop.made}
+        for directory in touched.values():
+            _step("put in place", directory.path, directory.sync)
+
+    def _undo(self) -> "list[str]":
+        """Everything as it was; gives back what could not be undone, in words."""
+        committed = [target for target in reversed(self.targets) if target.committed]
+        troubles = {target: attempt(target.put_back) for target in committed}
+        stuck = [target for target, trouble in troubles.items() if trouble]
+        self._clear_away(keep=stuck)
+        for parent, name in reversed(self.shop.made):
+            attempt(parent.rmdir, name)
+        return [troubles[target] for target in stuck]
+
+    def _clear_away(self, keep: "Sequence[Target]" = ()) -> None:
+        """What can't be removed is no failure: the journal stays, and the next run clears it.
+
+        ``keep`` are targets whose old content could not be put back: it still has its passing name.
+        """
+        places = [place for target in self.targets for place in (target.staged, target.backup) if place]
+        kept = [target.backup for target in keep]
+        gone = [attempt(unlink_if_there, *place) == "" for place in places if place not in kept]
+        if self.journal is not None and all(gone) and not any(is_there(*place) for place in kept if place):
+            attempt(self.journal.clear)
+
+
+def _undisturbed(call: "Callable[[], list[str]]") -> "list[str]":
+    """Neither Ctrl-C nor the alarm of a hook's time limit may end an undoing half way: they come after it.
+
+    Blocking them is not enough: in a process with threads another one takes them, and this one heeds them.
+    """
+    late: dict[int, None] = {}
+    before: list[tuple[int, Any]] = []
+    try:
+        try:
+            for number in (_signal.SIGALRM, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+                if _signal.getsignal(number) is not None:  # somebody's in C, that could not be put back
+                    before.append(
+                        (number, _signal.signal(number, lambda number, _: late.update({number: None})))
+                    )
+        except ValueError:  # not the main thread, which is the only one that heeds signals
+            pass
+        finally:
+            troubles = call()  # also if one of them came just now
+    finally:
+        _each(_signal.signal, before)
+        _each(_signal.raise_signal, [(number,) for number in late])
+    return troubles
+
+
+def _each(call: "Callable[..., object]", arguments: "Sequence[tuple[Any, ...]]") -> None:
+    """All of these calls, whatever a signal's handler raises meanwhile."""
+    if arguments:
+        try:
+            call(*arguments[0])
+        finally:
+            _each(call, arguments[1:])
+
+
+def _step(
+    action: str, path: str, call: "Callable[Arguments, None]", *args: "Arguments.args",
+    **options: "Arguments.kwargs",
+) -> None:  # fmt: skip
+    try:
+        call(*args, **options)
+    except OSError as error:
+        raise write_error(action, path, error) from None
+
+
+def _allow_many_files() -> None:
+    """A staged file has no name and so holds its descriptor: as many as the system lets us."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
