@@ -1,46 +1,36 @@
-"""The architecture, as a table that is checked: who may import whom, and what a warm hook loads.
+"""The architecture: which folder may import which, what stays pure, and what a warm hook loads.
 
-Read LAYERS from the top: a module may import from its own layer and from those above it in the table,
-never from one below. Imports inside functions (lazy ones) and those for the type checker keep to it too.
+Each folder of ``templater`` says in the docstring of its ``__init__.py`` what it may import. These tests read
+that line, hold the code to it, and draw the graph: ``python -m tests.test_architecture`` prints it.
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
+from templater.startup.bundle import GROUPS
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "templater"
 
-LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("texts and errors", ("source", "errors")),
-    ("what planning speaks of", ("views", "metadata", "instance")),
-    ("the language", ("pongo2", "pongo2.*")),
-    ("what is read, as text", ("yamltext", "metadata_yaml", "instance_yaml", "instance_list")),
-    ("what a template may know, and when", ("hosts", "context", "lifecycle")),
-    ("rendering", ("rendering",)),
-    ("planning", (
-        "changes", "permissions", "plan", "resolve", "outcomes", "outcomes.*", "deviations", "diff",
-        "report", "forms", "simulate", "audit", "checks", "checks.*", "rootfs", "rootfs.memory",
-    )),
-    ("the shell: images, root filesystems, writing", (
-        "system", "image", "image.*", "rootfs", "rootfs.*", "child", "kept", "rendering_child",
-        "instance_directory", "instance_file", "limits", "survey", "leftovers", "staging", "apply", "watch",
-        "fleet", "list_file", "shared_list", "workers", "postponed",
-    )),
-    ("the doors", ("hooks", "hooks.*", "cli", "cli.*", "__main__")),
-)  # fmt: skip
-SHELL = 7
-#: modules of the pure layers that are doors of their own
-IMPURE = {"pongo2.__main__", "pongo2.folder"}
-#: what turns a tree of the language into Jinja2's nodes, and those into code
-COMPILER = {"pongo2.emit", "pongo2.expressions", "pongo2.statements", "pongo2.writer"}
+#: folders that take values and return values; modules in them that are entry points of their own
+PURE = {"model", "parsing", "pongo2", "rendering", "planning", "prediction", "reporting", "simulation"}
+IMPURE = {"pongo2.__main__", "pongo2.folder", "simulation.disk_snapshot"}
+#: modules of the other folders that are pure as well
+PURE_MODULES = {"rootfs.memory", "rootfs.paths", "checks.finding", "checks.survey"}
+#: the only folder that imports Jinja2
+COMPILER = "pongo2.codegen."
 #: the package itself holds the public API: names only, all of them lazy
 PUBLIC = ""
+#: modules that may print
+DOORS = ("cli", "hooks", "__main__")
+#: modules directly in ``templater/``: no drawer
+AT_THE_TOP = 6
 
 
 def words(text: str) -> set[str]:
@@ -53,15 +43,10 @@ EFFECTS = words("""
     tempfile threading
 """)
 
-#: everything of ours that a warm hook may load, beside the runtime's own file
-LEAN = {""} | words("""
-    errors source system metadata instance views context lifecycle rendering changes permissions plan resolve
-    hosts pongo2
-    pongo2.runtime pongo2.state pongo2.operations pongo2.values pongo2.embedding
-    rootfs rootfs.confined rootfs.directory rootfs.lock
-    rootfs.attributes leftovers staging apply child
-    kept rendering_child instance_directory hooks hooks.options hooks.run hooks.line hooks.line.templater_hook
-""")
+#: every module of templater that a warm hook may load: the bundle's list, and the file that reads the bundle
+LEAN = {name.removeprefix("templater").removeprefix(".") for group in GROUPS for name in group} | {
+    "startup", "startup.line", "startup.line.templater_hook",
+}  # fmt: skip
 #: what the lean modules may load of the standard library; each costs next to nothing
 LEAN_STDLIB = words("""
     __future__ _ctypes _hashlib _imp _sha2 _sha256 _signal _stat binascii ctypes errno fcntl gc marshal math nt posix
@@ -85,16 +70,6 @@ def modules() -> dict[str, Path]:
 
 MODULES = modules()
 TREES = {name: ast.parse(path.read_bytes()) for name, path in MODULES.items()}
-
-
-def is_hook(module: str) -> bool:
-    """Whether this is the file of a runtime that calls a hook."""
-    return module.startswith("hooks.") and any(
-        isinstance(node, ast.FunctionDef) and node.name == "situation" for node in TREES[module].body
-    )
-
-
-LEAN |= set(filter(is_hook, MODULES))
 
 
 class Import:
@@ -165,11 +140,21 @@ def own(target: str) -> str | None:
     return target.removeprefix("templater.") if target.startswith("templater.") else None
 
 
-def layer_of(module: str) -> int:
-    for index, (_, patterns) in enumerate(LAYERS):
-        if any(fnmatchcase(module, pattern) for pattern in patterns):
-            return index
-    raise AssertionError(f"templater/{module.replace('.', '/')} stands in no layer: add it to LAYERS")
+def folder_of(module: str) -> str:
+    """The top folder of a module, or the module itself if it lies directly in ``templater/``."""
+    return module.split(".", maxsplit=1)[0]
+
+
+FOLDERS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+TOP_MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+
+def allowed(folder: str) -> set[str]:
+    """What the docstring of a folder's ``__init__.py`` says after "May import:"."""
+    text = ast.get_docstring(TREES[folder]) or ""
+    found = re.search(r"^May import: ([^.]*)\.$", text, re.MULTILINE)
+    assert found, f"templater/{folder}/__init__.py does not say what it may import"
+    return set() if found[1].startswith("nothing") else set(found[1].replace("\n", " ").split(", "))
 
 
 def internal() -> Iterator[tuple[Import, str]]:
@@ -179,19 +164,64 @@ def internal() -> Iterator[tuple[Import, str]]:
             yield found, target
 
 
-def test_every_module_stands_in_one_layer():
-    for module in MODULES:
-        if module != PUBLIC:
-            layer_of(module)
+def graph() -> dict[str, set[str]]:
+    """Folders and top modules, and what each imports: at import, lazily, and for types."""
+    arrows: dict[str, set[str]] = {name: set() for name in (*FOLDERS, *TOP_MODULES)}
+    for found, target in internal():
+        if PUBLIC not in (found.module, target) and folder_of(found.module) != folder_of(target):
+            arrows[folder_of(found.module)].add(folder_of(target))
+    return arrows
 
 
-def test_imports_go_one_way():
-    wrong = [
-        f"{found}: {LAYERS[layer_of(found.module)][0]!r} must not know {LAYERS[layer_of(target)][0]!r}"
-        for found, target in internal()
-        if PUBLIC not in (found.module, target) and layer_of(target) > layer_of(found.module)
+def floors(arrows: dict[str, set[str]]) -> dict[str, int]:
+    """The floor of each room: one above the highest room that it imports."""
+    heights: dict[str, int] = {}
+
+    def height(room: str, trail: tuple[str, ...]) -> int:
+        assert room not in trail, "a cycle: " + " → ".join([*trail[trail.index(room) :], room])
+        if room not in heights:
+            heights[room] = 1 + max((height(target, (*trail, room)) for target in arrows[room]), default=-1)
+        return heights[room]
+
+    for room in arrows:
+        height(room, ())
+    return heights
+
+
+def drawing() -> str:
+    arrows = graph()
+    heights = floors(arrows)
+    lines = [
+        f"{len(arrows)} rooms on {max(heights.values()) + 1} floors, {sum(map(len, arrows.values()))} arrows"
     ]
-    assert not wrong, "\n".join(wrong)
+    for floor in range(max(heights.values()), -1, -1):
+        for room in sorted(name for name, at in heights.items() if at == floor):
+            lines.append(f"{floor}  {room:<12} {' '.join(sorted(arrows[room]))}".rstrip())
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_imports_only_what_its_docstring_allows(folder):
+    text = ast.get_docstring(TREES[folder]) or ""
+    assert len(text.split()) >= 8, "a folder says what it is for"
+    assert graph()[folder] <= allowed(folder)
+    assert not allowed(folder) - graph()[folder], "the docstring allows an import that nothing needs"
+
+
+def test_the_folder_graph_has_no_cycle(capsys):
+    with capsys.disabled():
+        print("\n" + drawing())
+    floors(graph())
+
+
+def test_few_modules_lie_directly_in_the_package():
+    assert len(TOP_MODULES) + 1 <= AT_THE_TOP
+
+
+def test_no_public_function_shares_the_name_of_a_module():
+    from templater import __all__ as public
+
+    assert not set(public) & {*FOLDERS, *TOP_MODULES}
 
 
 @pytest.mark.parametrize(
@@ -200,25 +230,25 @@ def test_imports_go_one_way():
     ids=["at import", "lazy imports too", "imports for types too"],
 )
 def test_there_is_no_import_cycle(kinds):
-    graph: dict[str, set[str]] = {module: set() for module in MODULES}
+    arrows: dict[str, set[str]] = {module: set() for module in MODULES}
     for found, target in internal():
-        if found.kind in kinds and PUBLIC not in (found.module, target) and target in graph:
-            graph[found.module].add(target)
+        if found.kind in kinds and PUBLIC not in (found.module, target) and target in arrows:
+            arrows[found.module].add(target)
     done: set[str] = set()
 
     def walk(module: str, trail: tuple[str, ...]) -> None:
         assert module not in trail, "a cycle: " + " → ".join([*trail[trail.index(module) :], module])
         if module not in done:
-            for target in sorted(graph[module] - {module}):
+            for target in sorted(arrows[module] - {module}):
                 walk(target, (*trail, module))
             done.add(module)
 
-    for module in graph:
+    for module in arrows:
         walk(module, ())
 
 
 def pure_modules() -> list[str]:
-    return [m for m in MODULES if m not in IMPURE | {PUBLIC} and layer_of(m) < SHELL]
+    return [m for m in MODULES if m in PURE_MODULES or (folder_of(m) in PURE and m not in IMPURE)]
 
 
 def test_pure_modules_have_no_effects():
@@ -245,7 +275,7 @@ def test_only_the_doors_print():
     wrong = [
         f"{module}:{node.lineno}"
         for module in MODULES
-        if module not in IMPURE | {PUBLIC} and layer_of(module) < len(LAYERS) - 1
+        if module not in IMPURE and folder_of(module) not in DOORS
         for node in ast.walk(TREES[module])
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
@@ -256,7 +286,7 @@ def test_jinja2_is_our_compiler_and_not_our_runtime():
     users = {
         found.module for found in IMPORTS if found.target.split(".")[0] == "jinja2" and found.kind != "types"
     }
-    assert users <= COMPILER
+    assert all(user.startswith(COMPILER) for user in users)
 
 
 def test_the_public_module_imports_nothing_at_once():
@@ -309,8 +339,14 @@ def own_test_names() -> set[str]:
     return names | {path.stem for path in (tests / "cli").glob("*.txt")}
 
 
-@pytest.mark.parametrize("folder", ["pongo2/tags", "pongo2/filters", "cli", "hooks", "checks"])
+@pytest.mark.parametrize(
+    "folder", ["pongo2/tags", "pongo2/filters", "cli/commands", "hooks/runtimes", "checks/security"]
+)
 def test_every_plugin_has_a_test_of_its_name(folder):
     plugins = {path.stem.strip("_") for path in (PACKAGE / folder).glob("*.py") if path.stem != "__init__"}
     missing = plugins - {name.strip("_") for name in own_test_names()}
     assert not missing, f"no test_NAME.py (or tests/cli/NAME.txt) for {sorted(missing)} of {folder}"
+
+
+if __name__ == "__main__":
+    print(drawing())
