@@ -179,7 +179,7 @@ INSTANCES = [
     ("no device", None, ["-d", "eth0"], ["'eth0'"]),
     ("a missing profile", None, ["-p", "nosuch.yaml"], ["nosuch.yaml"]),
     ("an unknown trigger", None, ["-t", "boot"], ["'boot'"]),
-    ("an unknown host", None, ["--host", "docker"], ["docker"]),
+    ("an unknown host", None, ["--as", "docker"], ["docker"]),
     ("a contradiction", None, ["--vm", "--type", "container"], ["--vm"]),
 ]
 

@@ -173,19 +173,30 @@ def instance_options(function: Command) -> Command:
     return wrapped
 
 
+class HostOption(click.Option):
+    """``--as``, which also answers to its older name ``--host``; help shows only ``--as``."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        super().add_to_parser(parser, ctx)
+        parser.add_option(self, ["--host"], dest=self.name)
+
+
 def host_options(*, default: str = "incus") -> Callable[[Command], Command]:
-    """``--host`` and ``--dialect``; the command gets a ``Host`` and the name of a dialect or None."""
+    """Add ``--as`` and ``--dialect``; the command gets a ``Host`` and the name of a dialect or None."""
     options = decorate(
         click.option(
-            "--host",
+            "--as",
             "host_name",
+            cls=HostOption,
             metavar="HOST",
             type=click.Choice(list(HOSTS)),
             default=default,
             show_default=True,
-            help=f"Whose behaviour is predicted beside ours: {', '.join(HOSTS)} (which asks for ours alone).",
+            help=f"Daemon release to predict: {', '.join(HOSTS)}. 'none' shows only templater's own result.",
         ),
-        click.option("--dialect", type=click.Choice(DIALECTS), help="pongo2's version, if not the host's."),
+        click.option(
+            "--dialect", type=click.Choice(DIALECTS), help="pongo2 version to use instead of the host's."
+        ),
     )
 
     def with_host(function: Command) -> Command:

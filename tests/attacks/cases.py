@@ -34,11 +34,11 @@ CASES = {
     9: Case("a template hard-linked to a file of the host", "read as whoever runs us; `audit` warns"),
     10: Case("`rootfs` a link", "refused"),
     11: Case("`metadata.yaml` a link, fifo, folder, device", "refused"),
-    12: Case("an absolute link on a target's way", "resolved inside, as the container would; the daemons' refusal is an outcome of `--host`"),
+    12: Case("an absolute link on a target's way", "resolved inside, as the container would; the daemons' refusal is an outcome of `--as`"),
     13: Case("a relative link that stays inside", "followed"),
     14: Case(
         "a relative link that climbs out", "stops at the root",
-        "as in a chroot, where `..` of the root is the root: nothing is left to refuse. The daemons' refusal is an outcome of `--host`, and `audit` names the link",
+        "as in a chroot, where `..` of the root is the root: nothing is left to refuse. The daemons' refusal is an outcome of `--as`, and `audit` names the link",
     ),
     15: Case("a loop of links", "refused"),
     16: Case(

@@ -68,7 +68,7 @@ def test_an_odd_target_is_handled_and_what_incus_does_is_said(
     make(scene.top)
     host, before = snapshot(scene.host, times=True), snapshot(scene.top, times=True)
 
-    shown = templater("preview", image, "--rootfs", scene.top, "-t", "start", "--host", "incus", "--json")
+    shown = templater("preview", image, "--rootfs", scene.top, "-t", "start", "--as", "incus", "--json")
     (change,) = json.loads(shown.stdout)["changes"]
     recorded = recorded_as(situation)
     assert change["host"]["result"] == recorded["outcome"]

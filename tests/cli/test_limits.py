@@ -40,11 +40,11 @@ def said(capsys, *words) -> tuple[int, str]:
 
 
 RENDERS = {
-    "preview": ["preview", "IMAGE", "--host", "none"],
-    "diff": ["diff", "IMAGE", "IMAGE/rootfs", "--host", "none"],
+    "preview": ["preview", "IMAGE", "--as", "none"],
+    "diff": ["diff", "IMAGE", "IMAGE/rootfs", "--as", "none"],
     "apply": ["apply", "IMAGE", "IMAGE/rootfs", "-t", "create"],
     "simulate": ["simulate", "IMAGE", "start"],
-    "instances": ["preview", "IMAGE", "--host", "none", "--instances", "IMAGE/../all.json"],
+    "instances": ["preview", "IMAGE", "--as", "none", "--instances", "IMAGE/../all.json"],
 }
 
 
@@ -70,7 +70,7 @@ def test_a_lower_limit_stops_it(command, limit, words, image, capsys, monkeypatc
 
 def test_a_higher_limit_lets_it_pass(image, capsys):
     Path(image, "templates/a.tpl").write_text(LOOP.replace("300", "1500"))
-    line = ["preview", image, "--host", "none", "-t", "create"]
+    line = ["preview", image, "--as", "none", "-t", "create"]
     assert said(capsys, *line)[0] == 5
     code, told = said(capsys, *line, "--limit", "steps=20M", "--limit", "output=20MiB")
     assert code == 0, told[-300:]

@@ -1,5 +1,7 @@
 """What the shared options make of what is typed."""
 
+from pathlib import Path
+
 import click
 import pytest
 
@@ -132,3 +134,19 @@ def test_what_is_wrong_of_a_device_gets_a_device_as_example():
     with pytest.raises(UsageError) as refused:
         device("eth0,hwaddr")
     assert refused.value.hint.startswith("for example: -d eth0,")
+
+
+def test_as_names_the_host_and_host_is_a_hidden_alias(capfd):
+    image = str(Path(__file__).resolve().parents[2] / "sample-images/permissions")
+    outputs = []
+    for option in ("--as", "--host"):
+        main(["preview", image, "-t", "create", option, "lxd-6.7"])
+        outputs.append(capfd.readouterr().out)
+    assert outputs[0] == outputs[1]
+    assert "lxd-6.7:" in outputs[0]
+    assert main(["preview", image, "--host", "docker"]) == 2
+    assert "'--as': 'docker'" in capfd.readouterr().err
+    main(["preview", "--help"])
+    help_text = capfd.readouterr().out
+    assert "--as HOST" in help_text
+    assert "--host" not in help_text

@@ -17,7 +17,7 @@ def preview(*arguments):
 
 
 def test_a_folder_gets_every_file_with_its_mode(tmp_path):
-    assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "tree", "--host", "none") == 0
+    assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "tree", "--as", "none") == 0
     found = {
         str(path.relative_to(tmp_path / "tree")): f"{path.stat().st_mode & 0o7777:04o}"
         for path in (tmp_path / "tree").rglob("*")
@@ -98,8 +98,8 @@ def test_a_packed_tar_is_refused_and_no_folder_made(name, tmp_path, capsys):
 def test_a_tar_that_exists_is_replaced_only_with_reuse(tmp_path, capsys):
     target = tmp_path / "files.tar"
     target.write_text("mine")
-    assert preview(PERMISSIONS, "-t", "create", "--host", "none", "-o", target) == 3
+    assert preview(PERMISSIONS, "-t", "create", "--as", "none", "-o", target) == 3
     assert "--reuse" in capsys.readouterr().err
     assert target.read_text() == "mine"
-    assert preview(PERMISSIONS, "-t", "create", "--host", "none", "-o", target, "--reuse") == 0
+    assert preview(PERMISSIONS, "-t", "create", "--as", "none", "-o", target, "--reuse") == 0
     assert tarfile.is_tarfile(target)

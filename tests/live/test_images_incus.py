@@ -81,7 +81,7 @@ def templater(*words: str) -> subprocess.CompletedProcess:
 
 def previewed(image: Path, *words: str) -> dict[str, str]:
     """What our preview says that the first start will leave in the files."""
-    plan = json.loads(templater("preview", str(image), "--host", "incus-debian", "--json", *words).stdout)
+    plan = json.loads(templater("preview", str(image), "--as", "incus-debian", "--json", *words).stdout)
     return {change["path"]: change["content"] for change in plan["changes"]}
 
 

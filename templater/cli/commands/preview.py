@@ -28,7 +28,7 @@ Examples:
   templater preview ./image -i web1.yaml -t start  of `incus config show web1`
   templater preview ./image -i all.json#web1       of `incus list -f json`
   templater preview ./image --instances all.json   every instance of it
-  templater preview ./image --host lxd             what LXD would make of it
+  templater preview ./image --as lxd             what LXD would make of it
   templater preview ./image --rootfs /srv/web1/rootfs
   templater preview ./image -o tree                into a folder, or FILE.tar
 """
