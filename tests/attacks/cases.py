@@ -1,7 +1,7 @@
 """The list of attacks that this project has to survive, by number, and where each is tried.
 
 A test says by its name which it tries: ``test_attack_12_…``, ``test_attack_40_41_…``. The page docs/security.md
-has the table; tests/test_attack_cases.py holds it, the list and the tests together.
+has the table; tests/attacks/test_cases.py holds it, the list and the tests together.
 """
 
 import ast

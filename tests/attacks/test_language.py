@@ -126,7 +126,7 @@ def test_attack_37_in_a_comment_it_is_text_that_nobody_parses(
     assert machine.written(text.replace("SHADOW", str(machine.shadow)), dialect) == wanted.encode()
 
 
-# --- cases 38 and 39: what is reachable is in tests/unit/pongo2/test_generated_code.py; this is the way there
+# --- cases 38 and 39: what is reachable is in tests/unit/pongo2/codegen/test_generated_code.py; this is the way there
 
 
 @DIALECTS

@@ -18,7 +18,7 @@ from templater.image.build import Packing, build
 from templater.image.contents import open_contents
 from templater.model.entry import FILE, Entry, TemplateFile
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BROKEN = ROOT / "sample-images" / "broken"
 
 

@@ -23,7 +23,7 @@ from templater.writing.lock import lock
 from templater.writing.transaction import PREFIX, Journal, apply
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="writing needs descriptors")
 

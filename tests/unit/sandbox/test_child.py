@@ -234,7 +234,7 @@ def test_the_child_ends_with_its_parent():
         "c = child.start(lambda: None, lambda send: [0 for _ in iter(int, 1)]); print(c.pid, flush=True);"
         "time.sleep(100)"
     )
-    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    root = str(Path(__file__).parents[3])
     parent = subprocess.Popen([sys.executable, "-c", code, root], stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())
     time.sleep(0.2)

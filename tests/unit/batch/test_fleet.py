@@ -27,7 +27,7 @@ from templater.planning.planner import plan
 from templater.reporting.report import plan_data
 from templater.sandbox.child import ChildFailure
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = ROOT / "sample-images"
 WEB = str(SAMPLES / "debian-cloud")
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.attacks.cases import CASES, table, tried
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "security.md"
-BEGIN, END = "<!-- the table of cases: pytest tests/test_attack_cases.py --update -->\n", "<!-- end -->\n"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "security.md"
+BEGIN, END = "<!-- the table of cases: pytest tests/attacks/test_cases.py --update -->\n", "<!-- end -->\n"
 
 
 def test_the_list_is_whole():
@@ -35,4 +35,4 @@ def test_the_page_has_the_table(update):
     if update:
         PAGE.write_text(f"{before}{BEGIN}{table()}{END}{after}")
         written = table()
-    assert written == table(), "pytest tests/test_attack_cases.py --update"
+    assert written == table(), "pytest tests/attacks/test_cases.py --update"

@@ -10,7 +10,7 @@ from templater.model.errors import LimitError, MetadataError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 
-CASES = Path(__file__).resolve().parent.parent / "metadata_cases" / "go_yaml.jsonl"
+CASES = Path(__file__).resolve().parents[3] / "tests" / "metadata_cases" / "go_yaml.jsonl"
 RECORDED = [json.loads(line) for line in CASES.read_text().splitlines()]
 
 #: texts that Go accepts or words otherwise, and why we don't

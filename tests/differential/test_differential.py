@@ -145,7 +145,7 @@ def test_a_difference_is_found_and_shrunk(oracle, monkeypatch):
 def test_the_oracle_answers_the_recorded_vectors_as_they_were_recorded(oracle):
     import json
 
-    folder = Path(__file__).parent / "vectors"
+    folder = Path(__file__).parents[1] / "vectors"
     lines = [json.loads(line) for path in sorted(folder.rglob("*.jsonl")) for line in path.open()]
     vectors = [v for v in lines if "v4" in v and "nondeterministic" not in v.get("area", "")][::5]
     assert vectors

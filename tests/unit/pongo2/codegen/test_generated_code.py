@@ -18,7 +18,7 @@ from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS, V4, V6
 from templater.pongo2.template import Compilation, Template
 
-VECTORS = Path(__file__).parents[2] / "vectors"
+VECTORS = Path(__file__).parents[3] / "vectors"
 
 #: all that a generated module may know by name besides what it makes itself
 KNOWN = set(operations.NAMESPACE) | set(located.NAMESPACE)

@@ -8,7 +8,7 @@ from pkgutil import iter_modules
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def said(code: str, *folders: Path) -> str:
