@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import count
 from posixpath import dirname, isabs, join, normpath
 from types import CodeType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..model.errors import InputError, LimitError, RenderError, TemplateError, TemplaterError
 from ..model.source import Source, Span, printable
@@ -19,6 +19,9 @@ from .syntax.parser import parse, trim_blocks
 from .syntax.tokens import Token, Unit, pongo2_text, syntax_error
 from .syntax.tree import Document
 from .values import Failure, Panic
+
+if TYPE_CHECKING:
+    from .reads import Read
 
 #: what LXD and Incus forbid in an image's templates
 BANNED = frozenset(("extends", "import", "include", "ssi"))
@@ -63,16 +66,19 @@ class Compilation:
         self.bound: set[str] = set()
         self.numbers = count()
 
-    def module(self, *, spans: bool) -> Module:
-        """The whole of it, parsed and ready to be generated."""
+    def parsed(self) -> Document:
+        """Parse the source, and the templates that it names."""
         self.units, self.bound, self.numbers = [], set(), count()
         name = "<string>" if self.loader is None or self.wrapped else self.source.name
         try:
-            document = self.document(Unit(self.source, name, wrapped=self.wrapped))
+            return self.document(Unit(self.source, name, wrapped=self.wrapped))
         except RecursionError:
             span = self.source.span(0, 0)
             raise LimitError("the template nests too deeply to be compiled", span) from None
-        return Module(document, self.dialect, library_for(self.dialect), spans)
+
+    def module(self, *, spans: bool) -> Module:
+        """Return the parsed source, ready for code generation."""
+        return Module(self.parsed(), self.dialect, library_for(self.dialect), spans)
 
     def document(self, unit: Unit) -> Document:
         if len(unit.text) > MAX_SOURCE:
@@ -166,6 +172,13 @@ class Template:
     @property
     def source(self) -> Source:
         return self.compilation.source
+
+    @property
+    def reads(self) -> "tuple[Read, ...]":
+        """Every name that the template reads from its context, in order of place. Parses it again."""
+        from .reads import reads_of
+
+        return reads_of(self.compilation.parsed())
 
     @property
     def dialect(self) -> Dialect:

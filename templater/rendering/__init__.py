@@ -1,8 +1,7 @@
 """Rules and an instance to rendered text.
 
-`context` builds the variables that a template sees, `render` renders the rules that are due. Neither looks
-at a
-root filesystem.
+`context` builds the variables that a template sees, `render` renders the rules that are due, `names` reports
+misspelled variables. None of them looks at a root filesystem.
 
 May import: model, pongo2.
 """

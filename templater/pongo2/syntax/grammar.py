@@ -185,7 +185,7 @@ class ExpressionParser(Cursor):
 
     def path(self, token: Token) -> Path:
         self.advance()
-        parts = [Part(token.value)]
+        parts = [Part(token.value, token)]
         while self.current is not None:
             kind = self.current.kind
             if kind == ".":
@@ -211,11 +211,11 @@ class ExpressionParser(Cursor):
             raise self.error_at("Unexpected EOF, expected either IDENTIFIER or NUMBER after DOT.", self.last)
         if token.kind == IDENTIFIER:
             self.advance()
-            return Part(token.value)
+            return Part(token.value, token)
         if token.kind == NUMBER:
             index = self.integer(token)
             self.advance()
-            return Part(index)
+            return Part(index, token)
         raise self.error("This token is not allowed within a variable name.", token)
 
     def arguments(self, found: list[Expression]) -> None:
@@ -236,7 +236,8 @@ class ExpressionParser(Cursor):
     def subscript(self) -> Part:
         if self.current is None:
             raise self.error_at("Unexpected EOF, expected subscript subscript.", self.last)
-        part = Part(self.nested(self.expression))
+        expression = self.nested(self.expression)
+        part = Part(expression, expression.token)
         if self.match("]") is None:
             raise self.error("Missing closing bracket after subscript argument.")
         return part

@@ -41,10 +41,11 @@ class Literal(Expression):
 class Part:
     """One step of a path: ``.name``, ``.0`` or ``[expression]``, and the arguments if it is called."""
 
-    __slots__ = ("arguments", "key")
+    __slots__ = ("arguments", "key", "token")
 
-    def __init__(self, key: "str | int | Expression") -> None:
+    def __init__(self, key: "str | int | Expression", token: "Token") -> None:
         self.key = key
+        self.token = token
         self.arguments: list[Expression] | None = None
 
 
@@ -343,3 +344,7 @@ class Document:
         self.blocks: dict[str, Body] = {}
         self.exported: dict[str, Macro] = {}
         self.body: Body = []
+
+
+#: every class that can hold others of these
+NODES = (Expression, Statement, Part, FilterUse, Lazy, Kept, Other)

@@ -1,0 +1,87 @@
+"""Which names a template reads from its context: known after parsing, without rendering anything."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..model.source import Span
+from .syntax import tree
+
+#: names that pongo2 itself defines
+BUILT_IN = frozenset(("block", "forloop", "pongo2"))
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One variable as a template reads it.
+
+    ``path`` is the root name and its members, such as ``("instance", "name")``. A computed subscript ends
+    it. ``spans`` has the place of each part. ``key`` is the configuration key of ``config_get("KEY", …)``
+    or ``config["KEY"]`` if it is written as a string.
+    """
+
+    path: tuple[str, ...]
+    spans: tuple[Span, ...]
+    key: str | None = None
+
+    @property
+    def span(self) -> Span:
+        """The place from the first part to the last."""
+        first, last = self.spans[0], self.spans[-1]
+        return Span(first.source, first.start, max(first.end, last.end))
+
+    @property
+    def name(self) -> str:
+        """The path as it is written with dots."""
+        return ".".join(self.path)
+
+
+def reads_of(document: tree.Document) -> tuple[Read, ...]:
+    """Return what a parsed document reads, in order of place.
+
+    Names that the template binds anywhere (``set``, ``for``, ``with``, macros) are left out.
+    """
+    found = [read_of(path) for path in paths(document) if path.name not in document.bound]
+    return tuple(sorted(found, key=lambda read: (read.span.source.name, read.span.start)))
+
+
+def read_of(path: tree.Path) -> Read:
+    names, spans = [], []
+    for part in path.parts:
+        key = part.key.value if isinstance(part.key, tree.Literal) else part.key
+        if isinstance(key, tree.Expression):
+            break
+        names.append(str(key))
+        spans.append(part.token.span)
+    return Read(tuple(names), tuple(spans), config_key(path))
+
+
+def config_key(path: tree.Path) -> str | None:
+    first, *others = path.parts
+    if first.key == "config_get":
+        key: object = first.arguments[0] if first.arguments else None
+    else:
+        key = others[0].key if first.key == "config" and others else None
+    return key.value if isinstance(key, tree.Literal) and isinstance(key.value, str) else None
+
+
+def paths(document: tree.Document) -> Iterator[tree.Path]:
+    """Every variable in a document and in the documents that it includes or extends."""
+    waiting: list[object] = [document]
+    seen: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, tree.Document):
+            if id(node) not in seen:
+                seen.add(id(node))
+                waiting += [node.body, *node.blocks.values(), node.parent]
+        elif isinstance(node, list | tuple):
+            waiting += node
+        elif isinstance(node, tree.NODES):
+            if isinstance(node, tree.Path):
+                yield node
+            waiting += [getattr(node, name) for name in fields(type(node))]
+
+
+def fields(kind: type) -> list[str]:
+    """The attributes of a tree's class, those of its base classes included."""
+    return [name for base in kind.__mro__ for name in getattr(base, "__slots__", ()) if name != "token"]

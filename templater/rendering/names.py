@@ -1,0 +1,83 @@
+"""Names that a template reads and no host provides: nearly always a typing mistake, and pongo2 is silent."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from ..model.errors import TemplaterError
+from ..model.source import Source, Span, printable
+from ..pongo2.dialect import DIALECTS
+from ..pongo2.reads import BUILT_IN, Read
+from ..pongo2.state import DAEMON_NAMES
+from ..pongo2.syntax.hints import did_you_mean
+from ..pongo2.template import Compilation, Template
+from ..pongo2.values import LOOP_FIELDS
+
+INSTANCE_FIELDS = ("name", "type", "architecture", "ephemeral", "privileged")
+#: what can be read from each name; other names have members that depend on the instance
+MEMBERS = {
+    "container": INSTANCE_FIELDS,
+    "instance": INSTANCE_FIELDS,
+    "forloop": LOOP_FIELDS,
+    "pongo2": ("version",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownName:
+    """A name that is always empty. ``span`` is the part that is wrong; ``hint`` may be empty."""
+
+    name: str
+    span: Span
+    message: str
+    hint: str
+
+
+def unknown_names(
+    template: Source | Template, dialect: str, properties: Collection[str] | None = None
+) -> tuple[UnknownName, ...]:
+    """Return the names in ``template`` that no host provides, each with its first place.
+
+    A source is parsed only, which is quick; one that can't be parsed gives nothing, since rendering it
+    reports the error. ``properties`` are the names of the rule's properties; without them members of
+    ``properties`` are not checked.
+    """
+    try:
+        reads = template.reads if isinstance(template, Template) else parsed_reads(template, dialect)
+    except TemplaterError:
+        return ()
+    found: dict[str, UnknownName] = {}
+    for read in reads:
+        for unknown in check(read, DIALECTS[dialect].subscripts, properties):
+            found.setdefault(unknown.name, unknown)
+    return tuple(found.values())
+
+
+def parsed_reads(source: Source, dialect: str) -> tuple[Read, ...]:
+    from ..pongo2.reads import reads_of
+
+    return reads_of(Compilation(source, DIALECTS[dialect]).parsed())
+
+
+def check(read: Read, subscripts: bool, properties: Collection[str] | None) -> Iterator[UnknownName]:
+    root = read.path[0]
+    if root not in DAEMON_NAMES and root not in BUILT_IN:
+        hint = did_you_mean(root, sorted(DAEMON_NAMES))
+        yield unknown(root, read.spans[0], f"no host provides '{printable(root)}'", hint)
+        return
+    if len(read.path) < 2:
+        return
+    name, span = ".".join(read.path[:2]), read.spans[1]
+    if root == "config" and read.key is None:
+        key = ".".join(read.path[1:])
+        dotted = key if "." in key else f"user.{key}"
+        example = f'config["{dotted}"]' if subscripts else f'config_get("{dotted}", "")'
+        hint = f"dots are part of a configuration key: write {example}"
+        yield unknown(read.name, read.span, f"no host provides '{printable(read.name)}'", hint)
+    members = properties if root == "properties" else MEMBERS.get(root)
+    if members is not None and read.path[1] not in members:
+        hint = did_you_mean(read.path[1], sorted(members))
+        yield unknown(name, span, f"no host provides '{printable(name)}'", hint)
+
+
+def unknown(name: str, span: Span, message: str, hint: str) -> UnknownName:
+    return UnknownName(name, span, message, printable(hint))

@@ -1,0 +1,106 @@
+"""Warnings about names that no host provides."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from templater.model.source import Source
+from templater.pongo2 import compile
+from templater.pongo2.dialect import DIALECTS
+from templater.rendering.names import unknown_names
+
+VECTORS = Path(__file__).parents[2] / "vectors"
+
+
+def found(text, dialect="v6.1", properties=None):
+    names = unknown_names(Source("t.tpl", text), dialect, properties)
+    return [(name.name, name.span.place, name.hint) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "place", "hint"),
+    [
+        ("{{ instnace.name }}", "instnace", "t.tpl:1:4", "did you mean 'instance'?"),
+        ("a\n{{ container.nmae }}", "container.nmae", "t.tpl:2:14", "did you mean 'name'?"),
+        ('{{ instance["nme"] }}', "instance.nme", "t.tpl:1:13", "did you mean 'name'?"),
+        (
+            "{% for d in devices %}{{ forloop.counter }}{% endfor %}",
+            "forloop.counter",
+            "t.tpl:1:34",
+            "did you mean 'Counter'?",
+        ),
+        ("{% if foo %}{% endif %}", "foo", "t.tpl:1:7", ""),
+        ("{{ trigger|default:xyz }}", "xyz", "t.tpl:1:20", ""),
+        ('{% macro m(a, b=bar) %}{% endmacro %}{{ m("") }}', "bar", "t.tpl:1:17", ""),
+        ('{% cycle "a" zork %}', "zork", "t.tpl:1:14", ""),
+    ],
+)
+def test_a_misspelled_name_is_reported_with_place_and_suggestion(text, name, place, hint):
+    assert found(text) == [(name, place, hint)]
+
+
+def test_a_configuration_key_read_with_dots_suggests_the_lookup_that_its_dialect_has():
+    text = "{{ config.user.x }}"
+    assert found(text, "v4") == [
+        (
+            "config.user.x",
+            "t.tpl:1:4",
+            'dots are part of a configuration key: write config_get("user.x", "")',
+        )
+    ]
+    assert found(text, "v6")[0][2].endswith('write config["user.x"]')
+
+
+def test_a_name_is_reported_once():
+    assert len(found("{{ foo }}{{ foo }}{{ foo }}")) == 1
+
+
+def test_members_of_properties_are_checked_where_the_properties_are_known():
+    assert found("{{ properties.a }}{{ properties.b }}", properties=["a"]) == [
+        ("properties.b", "t.tpl:1:33", "")
+    ]
+    assert not found("{{ properties.b }}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ instance.name }}{{ container.privileged }}{{ trigger }}{{ path }}{{ pongo2.version }}",
+        '{{ config_get("user.x", "") }}{{ config["user.x"] }}{{ devices.eth0.hwaddr }}{{ devices.Sorted.0.Name }}',
+        "{% set foo = 1 %}{{ foo }}{% with bar=2 %}{{ bar }}{% endwith %}",
+        "{% for key, value in config %}{{ key }}{{ value }}{{ forloop.Counter }}{% endfor %}",
+        "{% macro m(a) %}{{ a }}{% endmacro %}{{ m(trigger) }}",
+        '{% cycle "a" "b" as c %}{{ c }}',
+        "{% comment %}{{ foo }}{% endcomment %}{# {{ foo }} #}{% verbatim %}{{ foo }}{% endverbatim %}",
+        "{{ ",
+    ],
+)
+def test_known_and_bound_names_are_not_reported(text):
+    assert not found(text)
+
+
+def test_every_root_name_reported_for_recorded_templates_is_missing_from_their_context():
+    lines = (VECTORS / "visible" / "lxd.jsonl").read_text("utf-8").splitlines()
+    reported = 0
+    for vector in map(json.loads, lines):
+        for name in found(vector["template"], "v6"):
+            if "." not in name[0]:
+                reported += 1
+                assert name[0] not in vector["context"]
+    assert reported
+
+
+def test_a_compiled_template_lists_its_reads_in_order_with_configuration_keys():
+    text = '{{ instance.name }}{{ config_get("user.x", trigger) }}{{ config["user.y"] }}{{ devices[path] }}'
+    reads = compile(text, DIALECTS["v6"]).reads
+    assert [(read.path, read.key) for read in reads] == [
+        (("instance", "name"), None),
+        (("config_get",), "user.x"),
+        (("trigger",), None),
+        (("config", "user.y"), "user.y"),
+        (("devices",), None),
+        (("path",), None),
+    ]
+    assert [span.text for span in reads[0].spans] == ["instance", "name"]
+    assert reads[0].span.text == "instance.name"
