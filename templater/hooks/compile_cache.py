@@ -10,13 +10,13 @@ import sys
 from .. import __version__
 from ..instances.directory import directory_of_ours, write_whole
 from ..model.errors import TemplaterError
-from ..oslite import dirname, join, os, stat
+from ..oslite import os, stat
 from ..rootfs.confined import Directory, Root, read_descriptor
+from .source_stamp import DIGEST, blake2b, source_stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
 MAGIC = b"templater kept 1"
 MAX_ENTRY = 32 << 20
@@ -25,18 +25,8 @@ MAX_ENTRY = 32 << 20
 MOST_ENTRIES = 512
 MOST_BYTES = 256 << 20
 
-#: bytes of a key
-_DIGEST = 24
-
-#: what was compiled is only as good as what compiled it
-COMPILER = (
-    "pongo2/template.py",
-    "pongo2/codegen/compiler.py",
-    "pongo2/codegen/emit.py",
-    "pongo2/syntax/parser.py",
-    "pongo2/runtime.py",
-    "pongo2/values.py",
-)
+#: packages outside templater that decide the same
+PACKAGES = ("jinja2", "yaml")
 
 
 class Kept:
@@ -115,8 +105,8 @@ def open_store(path: str) -> "Store | None":
 
 def key(parts: "Iterable[bytes]") -> str:
     """A name for these bytes, in this order, as this interpreter and this templater would compile them."""
-    digest = _blake2b()
-    for part in (*_stamp(), *parts):
+    digest = blake2b()
+    for part in (*_interpreter(), source_stamp(), *parts):
         digest.update(b"%d:" % len(part))
         digest.update(part)
     name: str = digest.hexdigest()
@@ -127,12 +117,12 @@ def is_entry(name: str) -> bool:
     """Whether a file is called as ``save`` calls one: whoever names a directory for a cache may have files of
     his own in it, which are not ours to forget."""
     digest = name.removesuffix(".new").rpartition("-")[2]
-    return len(digest) == 2 * _DIGEST and not digest.strip("0123456789abcdef")
+    return len(digest) == 2 * DIGEST and not digest.strip("0123456789abcdef")
 
 
 def encode(kept: Kept, key: str) -> bytes:
     rest = b"\n".join((compiled_by(), " ".join(kept.modules).encode(), kept.payload))
-    return b"\n".join((MAGIC, key.encode(), _blake2b(rest).hexdigest().encode(), rest))
+    return b"\n".join((MAGIC, key.encode(), blake2b(rest).hexdigest().encode(), rest))
 
 
 def decode(data: bytes, key: str) -> "Kept | None":
@@ -141,7 +131,7 @@ def decode(data: bytes, key: str) -> "Kept | None":
     if len(parts) != 4:
         return None
     magic, its_key, digest, rest = parts
-    if magic != MAGIC or its_key != key.encode() or digest != _blake2b(rest).hexdigest().encode():
+    if magic != MAGIC or its_key != key.encode() or digest != blake2b(rest).hexdigest().encode():
         return None
     compiler, modules, payload = rest.split(b"\n", 2)
     if not _still_there(compiler):
@@ -155,17 +145,24 @@ def is_ours(module: str) -> bool:
 
 
 def compiled_by() -> bytes:
-    """Jinja2's place and age: its code generator made this. Looking at it costs one system call."""
+    """Return the path and age of each package of ``PACKAGES``, so that an upgrade invalidates the entry."""
+    return b"\0".join(map(_package_age, PACKAGES))
+
+
+def _package_age(name: str) -> bytes:
     for finder in sys.meta_path:
-        spec = finder.find_spec("jinja2", None)
+        spec = finder.find_spec(name, None)
         if spec is not None and spec.origin:
             return b"%s %s" % (_age(spec.origin), spec.origin.encode("utf-8", "surrogateescape"))
     return b"- "
 
 
-def _still_there(compiler: bytes) -> bool:
-    age, _, path = compiler.partition(b" ")
-    return age == _age(path.decode("utf-8", "surrogateescape"))
+def _still_there(packages: bytes) -> bool:
+    for line in packages.split(b"\0"):
+        age, _, path = line.partition(b" ")
+        if age != _age(path.decode("utf-8", "surrogateescape")):
+            return False
+    return True
 
 
 def _age(path: str) -> bytes:
@@ -176,20 +173,6 @@ def _age(path: str) -> bytes:
     return b"%d.%d" % (status.st_mtime_ns, status.st_size)
 
 
-def _stamp() -> "tuple[bytes, ...]":
-    here = dirname(dirname(__file__))
+def _interpreter() -> "tuple[bytes, ...]":
     tag = sys.implementation.cache_tag or sys.implementation.name
-    return (
-        __version__.encode(),
-        b"%x %s" % (sys.hexversion, tag.encode()),
-        *(_age(join(here, name)) for name in COMPILER),
-    )
-
-
-def _blake2b(data: bytes = b"") -> "Any":
-    # hashlib costs three milliseconds to import: it asks OpenSSL for everything that it has
-    try:
-        from _blake2 import blake2b
-    except ImportError:
-        from hashlib import blake2b
-    return blake2b(data, digest_size=_DIGEST)
+    return __version__.encode(), b"%x %s" % (sys.hexversion, tag.encode())

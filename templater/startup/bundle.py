@@ -7,6 +7,8 @@ import marshal
 import posix
 import sys
 
+from ..hooks.source_stamp import sources, stamp_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
@@ -26,7 +28,8 @@ GROUPS = (
         "templater.oslite", "templater.sandbox", "templater.sandbox.child", "templater.model.hosts",
         "templater.rootfs", "templater.rootfs.paths", "templater.model.entry", "templater.rootfs.confined",
         "templater.instances",
-        "templater.instances.directory", "templater.hooks", "templater.hooks.compile_cache",
+        "templater.instances.directory", "templater.hooks", "templater.hooks.source_stamp",
+        "templater.hooks.compile_cache",
         "templater.model.metadata", "templater.model.instance", "templater.model.lifecycle",
         "templater.hooks.render_job", "templater.hooks.runtimes", "templater.hooks.options",
         "templater.hooks.run", "templater.rendering",
@@ -107,7 +110,8 @@ def contents() -> bytes:
         parts.append(marshal.dumps(tuple(codes)))
         groups.append((entries, at, at + len(parts[-1])))
         at += len(parts[-1])
-    head = marshal.dumps((sys.hexversion, PACKAGE, at, groups))
+    files = sources()
+    head = marshal.dumps((sys.hexversion, PACKAGE, at, groups, files, stamp_of(files)))
     return len(head).to_bytes(HEAD, "little") + head + b"".join(parts)
 
 

@@ -340,7 +340,7 @@ def ancestors(how_many: int) -> "list[str]":
     """The processes above this one, each by its id and when it was started."""
     found: list[str] = []
     pid = os.getppid()
-    while pid > 1 and len(found) < how_many:
+    while pid > 0 and len(found) < how_many:
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 words = file.read(4096).rpartition(b")")[2].split()

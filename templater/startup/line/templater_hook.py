@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     #: its modules, and where their codes begin and end
     Group = tuple[list[Entry], int, int]
 
-FORMAT = 5
+FORMAT = 6
 #: bytes that say how many describe what stands where
 HEAD = 4
 PACKAGE = __file__.rpartition("/startup/")[0]
@@ -79,7 +79,7 @@ class Modules:
     its whole group.
     """
 
-    __slots__ = ("codes", "cold", "groups", "stale")
+    __slots__ = ("codes", "cold", "groups", "sources", "stale", "stamp")
 
     def __init__(self, data: bytes) -> None:
         #: by each module's name the group that it is in, until that is loaded
@@ -87,14 +87,18 @@ class Modules:
         self.codes = memoryview(data)
         self.cold = False
         self.stale = True
+        #: the sources of the compile cache's key, and their digest
+        self.sources: list[tuple[str, int, int]] = []
+        self.stamp = b""
         head = HEAD + int.from_bytes(data[:HEAD], "little")
         try:
-            version, package, size, groups = marshal.loads(self.codes[HEAD:head])  # noqa: S302 - as Python's own
+            version, package, size, groups, sources, stamp = marshal.loads(self.codes[HEAD:head])  # noqa: S302 - as Python's own
         except (ValueError, EOFError, TypeError):
             return
         if (version, package, size) == (sys.hexversion, PACKAGE, len(data) - head):
             self.codes = self.codes[head:]
             self.groups = {entry[0]: group for group in groups for entry in group[0]}
+            self.sources, self.stamp = sources, stamp
             self.stale = False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> "Any":
@@ -107,6 +111,13 @@ class Modules:
 
             install()
         return None
+
+    def source_stamp(self) -> bytes:
+        """Return the recorded digest of the compile cache's sources; nothing if one of them has changed."""
+        if self.stamp and not all(is_as_it_was(*source) for source in self.sources):
+            self.stamp, self.stale = b"", True
+        self.sources = []  # once a run is enough
+        return self.stamp
 
     def create_module(self, spec: "Any") -> "ModuleType":
         return sys.modules[spec.name]

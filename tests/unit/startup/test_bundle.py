@@ -87,8 +87,8 @@ def framed(head: object) -> bytes:
 
 def taken_apart(data: bytes) -> tuple[list, bytes]:
     """What stands where, and the codes."""
-    *head, size, groups = marshal.loads(data[templater_hook.HEAD :])
-    return [*head, size, groups], data[-size:]
+    head = marshal.loads(data[templater_hook.HEAD :])
+    return list(head), data[-head[2] :]
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,10 @@ def test_a_module_that_is_gone_is_no_trouble(package):
 
 def test_a_file_that_others_can_write_is_none(package):
     line(package)
-    (version, where, _, groups), _ = taken_apart(kept(package).read_bytes())
+    (version, where, _, groups, *stamp), _ = taken_apart(kept(package).read_bytes())
     evil = marshal.dumps((compile("raise SystemExit(99)", "x", "exec"),) * 99)
     groups = [(entries, 0, len(evil)) for entries, _, _ in groups]
-    kept(package).write_bytes(framed((version, where, len(evil), groups)) + evil)
+    kept(package).write_bytes(framed((version, where, len(evil), groups, *stamp)) + evil)
     assert line(package).returncode == 99, "it would have been used"
     kept(package).chmod(0o666)
     assert line(package).returncode == 0
@@ -220,3 +220,69 @@ def test_a_module_that_fails_is_not_there(package):
     (package / "__pycache__").mkdir(exist_ok=True)
     python(package, data)
     assert python(package, warm_write).stdout.split() == ["False", "True"]
+
+
+STAMP = "from templater.hooks.source_stamp import source_stamp; print(source_stamp().hex(), modules.stale)"
+
+
+def stamp_of(package: Path) -> str:
+    """The part of the compile cache's key that stands for the sources, as a hook finds it."""
+    return python(package, STAMP).stdout.split()[0]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "pongo2/codegen/statements.py", "pongo2/operations.py", "pongo2/tags/for_.py", "pongo2/filters/text.py",
+        "pongo2/syntax/lexer.py", "parsing/metadata_yaml.py", "model/metadata.py", "rendering/render.py",
+        "hooks/render_job.py",
+    ],
+)  # fmt: skip
+def test_an_edited_source_changes_the_key_of_the_compile_cache(package, source):
+    line(package)
+    before = stamp_of(package)
+    assert python(package, STAMP).stdout.split() == [before, "False"], "it is the same every time"
+    path = package / source
+    path.write_text(path.read_text() + "\n# edited\n")
+    assert stamp_of(package) != before
+
+
+def test_the_key_is_the_same_with_the_file_of_modules_and_without(package):
+    line(package)
+    before = stamp_of(package)
+    kept(package).unlink()
+    assert stamp_of(package) == before
+
+
+def test_an_edit_of_the_code_generator_takes_effect_at_the_next_hook(package, tmp_path):
+    """Old compiled code used to run until the template itself changed."""
+    container = tmp_path / "c1"
+    (container / "templates").mkdir(parents=True)
+    (container / "rootfs/etc").mkdir(parents=True)
+    (container / "metadata.yaml").write_text(
+        "architecture: x86_64\ncreation_date: 1\n"
+        "templates: {/etc/a: {when: [create, start], template: a.tpl}}\n"
+    )
+    (container / "templates/a.tpl").write_text("plain text\n")
+    (container / "config").write_text("")
+    words = install.argv("lxc", [])
+    code = words[words.index("-c") + 1]
+    words[words.index("-c") + 1] = code.replace(
+        "[:0]=[", f"[:0]=['{package}/startup/line', '{package.parent}', "
+    )
+    environ = {
+        "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": f"{container}/config",
+        "LXC_ROOTFS_PATH": f"{container}/rootfs",
+    }  # fmt: skip
+
+    def start() -> str:
+        subprocess.run(words, env=environ, check=True, capture_output=True)
+        return (container / "rootfs/etc/a").read_text()
+
+    assert [start(), start()] == ["plain text\n"] * 2
+    source = package / "pongo2/codegen/statements.py"
+    source.write_text(
+        source.read_text() + "\n\nwrite = StatementWriter.template\n"
+        "StatementWriter.template = lambda self, tree: write(self, tree).replace('plain', 'other')\n"
+    )
+    assert [start(), start()] == ["other text\n"] * 2
