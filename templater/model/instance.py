@@ -6,11 +6,15 @@ from .source import printable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 CONTAINER = "container"
 VIRTUAL_MACHINE = "virtual-machine"
 
 MAX_NAME = 255
+
+#: keys that a daemon sets when it makes an instance; users set none of them
+_DAEMON_KEYS = ("volatile.uuid", "volatile.base_image", "volatile.idmap.base", "volatile.idmap.next")
 
 #: keys with one of these words in them hold secrets, and so do the documents that cloud-init reads
 _SECRET_WORDS = ("password", "passwd", "token", "secret", "credential", "private")
@@ -43,7 +47,10 @@ class Instance:
     an expanded description has no profiles and everything in its own layer.
     """
 
-    __slots__ = ("architecture", "config", "devices", "ephemeral", "name", "notes", "profiles", "type")
+    __slots__ = (
+        "architecture", "config", "devices", "ephemeral", "name", "notes", "profiles", "recorded", "status",
+        "type",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -55,6 +62,8 @@ class Instance:
         devices: "Mapping[str, Mapping[str, str]] | None" = None,
         profiles: "tuple[Profile, ...]" = (),
         notes: "tuple[str, ...]" = (),
+        status: str = "",
+        recorded: bool = False,
     ) -> None:
         self.name = name
         self.type = type
@@ -65,9 +74,22 @@ class Instance:
         self.profiles = profiles
         #: what reading had to assume, for stderr: "the name comes from the file's stem"
         self.notes = notes
+        #: "Running", "Stopped", …, where the description says it
+        self.status = status
+        #: the description carries times or a status, which only a daemon writes
+        self.recorded = recorded
 
     def __repr__(self) -> str:
         return f"Instance({self.name!r}, {self.type!r})"
+
+    def replace(self, **fields: "Any") -> "Instance":
+        """Return a copy in which these fields differ."""
+        return Instance(**{name: fields.get(name, getattr(self, name)) for name in self.__slots__})
+
+    @property
+    def exists(self) -> bool:
+        """Whether a daemon has made this instance already: its description holds what only a daemon sets."""
+        return bool(self.status) or self.recorded or any(key in self.config for key in _DAEMON_KEYS)
 
     @property
     def is_vm(self) -> bool:

@@ -63,8 +63,9 @@ def _listed(value: Any) -> Instance | None:
     if type(name) is not str or type(architecture) is not str:
         return None
     return Instance(
-        name, kind, architecture or "x86_64", ephemeral, layers[2] or layers[0], layers[3] or layers[1]
-    )
+        name, kind, architecture or "x86_64", ephemeral, layers[2] or layers[0], layers[3] or layers[1],
+        status=value["status"] if type(value.get("status")) is str else "", recorded="created_at" in value,
+    )  # fmt: skip
 
 
 def _all_text(values: Any) -> bool:

@@ -104,14 +104,11 @@ def overridden(
             hint = f"for example: -d {device},type=nic,network=incusbr0"
             raise UsageError(f"device '{device}' has no type, and no profile has it", hint=hint)
     said = ("the name " if name is not None else None, "the type " if type is not None else None)
-    return Instance(
+    return instance.replace(
         name=instance.name if name is None else name,
         type=instance.type if type is None else instance_type(type),
-        architecture=instance.architecture,
-        ephemeral=instance.ephemeral,
         config=local,
         devices=own,
-        profiles=instance.profiles,
         notes=tuple(note for note in instance.notes if not any(s and note.startswith(s) for s in said)),
     )
 
@@ -342,6 +339,8 @@ class _Description:
             devices=devices,
             profiles=profiles or (),
             notes=(*assumed, *notes, *self.unknown()),
+            status=self.text("status"),
+            recorded=not {"status", "created_at", "last_used_at"}.isdisjoint(self.value),
         )
 
     def kind(self, config: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
@@ -464,6 +463,14 @@ def _descriptions(value: Any, path: Path = ()) -> list[_Description]:
 def _description(value: Any, path: Path) -> _Description:
     if not isinstance(value, dict):
         raise _Wrong(path, f"an instance must be a mapping, not {_kind(value)}")
+    if "backend" in value and "pool" in value and "architecture" not in value:  # index.yaml of a backup
+        if not isinstance(value.get("config"), dict):
+            raise _Wrong(
+                path,
+                "this index.yaml is of an old release and does not describe its instance",
+                "give the backup itself as SRC, or the backup.yaml in it with -i",
+            )
+        return _description(value["config"], (*path, "config"))
     for key in ("instance", "container"):  # backup.yaml: LXD 6 and 5.21, Incus and older
         if isinstance(value.get(key), dict):
             beside = value.get("profiles") or []

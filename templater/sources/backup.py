@@ -1,0 +1,126 @@
+"""A backup tarball of ``incus export`` or ``lxc export``: ``backup/index.yaml``, ``backup/container/…``.
+
+Snapshots (``backup/snapshots/…``) are ignored, as a start ignores them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..image.archive import HARD_LINK, Member, clean_name, open_archive
+from ..image.limits import DEFAULT, Limits
+from ..image.tarball import TarballImage
+from ..instances.read import read_instance
+from ..model.entry import DIRECTORY, FILE
+from ..model.errors import InputError, RefusedError, TemplaterError
+from ..model.source import Source
+from ..parsing.instance_yaml import LIMITS
+from .archive_rootfs import ArchiveRootfs
+
+INDEX = "backup/index.yaml"
+BACKUP_YAML = "backup.yaml"
+#: the folder of the instance itself, named by its type
+PARTS = ("backup/container/", "backup/virtual-machine/")
+#: what an optimized backup has instead of these folders
+OPTIMIZED = ("backup/container.bin", "backup/virtual-machine.bin")
+
+
+class BackupImage(TarballImage):
+    """The image of a backup: the instance's own metadata.yaml and templates."""
+
+    def __init__(self, path: str, limits: Limits = DEFAULT) -> None:
+        super().__init__(path, limits)
+        self.index: Source | None = None
+        self.backup_yaml: Source | None = None
+        self.rootfs: ArchiveRootfs | None = None
+        self._optimized = False
+
+    def __repr__(self) -> str:
+        return f"BackupImage({self.name!r})"
+
+    def read_whole(self) -> None:
+        """Read every member. Raises InputError if the backup is cut short or lacks a part."""
+        while self._step():
+            pass
+        if self._optimized:
+            raise InputError(
+                f"'{self.name}' is an optimized backup: its files are in the storage pool's own format",
+                hint="export it again without --optimized-storage",
+            )
+        if self.index is None and self.backup_yaml is None:
+            raise InputError(f"'{self.name}' has no backup/index.yaml: it is not a complete backup")
+        self.read_metadata()
+
+    @property
+    def description(self) -> Source:
+        """The text that the daemon imports: backup.yaml, with the name that index.yaml gives.
+
+        Observed on Incus 6.0.4 with a backup in which the two differ.
+        """
+        found = self.backup_yaml or self.index
+        assert found is not None
+        return found
+
+    def names(self) -> tuple[str, str]:
+        """Return the instance's name in index.yaml and in backup.yaml."""
+        index = read_instance(self.index).name if self.index is not None else ""
+        return index, read_instance(self.description).name
+
+    def _scan(self) -> Iterator[bool]:
+        try:
+            for member in self._archive:
+                self._see(member, clean_name(member))
+                yield True
+            self._archive.finish()
+            self.complete = True
+        finally:
+            self.close()
+
+    def _see(self, member: Member, name: str) -> None:
+        if name == INDEX:
+            self.index = self._read_text(member, name)
+        self._optimized = self._optimized or name in OPTIMIZED
+        part = next((part for part in PARTS if name.startswith(part)), None)
+        if part is None:
+            return
+        if member.kind == HARD_LINK:
+            member = replace(member, target=member.target.removeprefix("./").removeprefix(part))
+        member = replace(member, name=name.removeprefix(part))
+        inside = self._layout.see(member)
+        if inside == BACKUP_YAML:
+            self.backup_yaml = self._read_text(member, name)
+        elif inside == "rootfs" or inside.startswith("rootfs/"):
+            if self.rootfs is None:
+                self.rootfs = ArchiveRootfs(self.name, part, self, self.limits)
+            self.rootfs.add(member)
+        else:
+            self._keep(member, inside)
+
+    def _read_text(self, member: Member, name: str) -> Source:
+        if member.kind != FILE:
+            raise RefusedError(f"'{self.name}': '{name}' is a {member.kind}, not a regular file")
+        return Source(f"{self.name}/{name}", self._archive.read(member, LIMITS.bytes))
+
+
+def is_backup(path: str, limits: Limits = DEFAULT) -> bool:
+    """Return whether an archive's first member is a backup's; False for a file that is not an archive."""
+    try:
+        archive = open_archive(path, limits)
+        try:
+            first = next(iter(archive), None)
+        finally:
+            archive.stream.close()
+    except TemplaterError:
+        return False
+    return first is not None and (
+        first.name.removeprefix("./").startswith("backup/")
+        or (first.name.strip("./") == "backup" and first.kind == DIRECTORY)
+    )
+
+
+def open_backup(path: str, limits: Limits = DEFAULT) -> BackupImage:
+    """Open a backup and read it to its end."""
+    image = BackupImage(path, limits)
+    image.read_whole()
+    return image

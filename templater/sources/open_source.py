@@ -1,0 +1,168 @@
+"""Open SRC, whatever it is, as one value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..image.limits import DEFAULT
+from ..image.open import open_image
+from ..instances.directory import INSTANCE, MAX_INSTANCE, MAX_STATE, NOTEBOOK, ROOTFS, State
+from ..instances.read import read_instance
+from ..model.entry import DIRECTORY, FILE
+from ..model.errors import InputError, RefusedError, UsageError
+from ..model.lifecycle import PENDING_KEY
+from ..model.source import Source, printable
+from ..parsing.instance_yaml import LIMITS
+from ..rootfs.directory import DirectoryRootfs, open_root
+
+if TYPE_CHECKING:
+    from ..image.limits import Limits
+    from ..model.entry import Image, RootfsView
+    from ..model.instance import Instance
+    from ..rootfs.byname import ByName
+    from ..rootfs.confined import Root
+
+IMAGE = "image"
+#: templater's own form: metadata.yaml, templates, instance.yaml, rootfs, .templater
+INSTANCE_DIRECTORY = "instance directory"
+#: a directory of LXD's or Incus's storage: backup.yaml beside metadata.yaml, templates and rootfs
+INSTANCE_FOLDER = "instance folder"
+#: a tarball of ``incus export`` or ``lxc export``
+BACKUP = "backup"
+
+BACKUP_YAML = "backup.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSource:
+    """What SRC is. ``description`` and ``state`` belong to the instance that SRC is; an image has neither.
+
+    ``state`` is what templater recorded in ``.templater/state``. ``notes`` are for stderr.
+    """
+
+    path: str
+    kind: str
+    image: Image
+    description: Source | None = None
+    state: State | None = None
+    #: overrides the description's name
+    name: str = ""
+    notes: tuple[str, ...] = ()
+    #: where the root filesystem is a directory on disk
+    rootfs_path: str = ""
+    #: the root filesystem in a backup
+    packed_rootfs: RootfsView | None = None
+
+    @property
+    def is_instance(self) -> bool:
+        """Whether SRC is an instance itself rather than an image."""
+        return self.kind != IMAGE
+
+    @property
+    def has_rootfs(self) -> bool:
+        """Whether the root filesystem is at hand; that of an image's archive is not."""
+        return bool(self.rootfs_path) or self.packed_rootfs is not None
+
+    def read_instance(
+        self, *, name: str | None = None, config: Mapping[str, str] | None = None, **others: Any
+    ) -> Instance:
+        """Return the instance that SRC is, with what ``instances.read.read_instance`` takes laid over it.
+
+        Its ``notes`` say where it comes from. UsageError for an image.
+        """
+        if not self.is_instance:
+            raise UsageError(f"'{printable(self.path)}' is an image: it describes no instance")
+        instance = read_instance(self.description, name=name or self.name or None, config=config, **others)
+        notes = [] if self.description is None else [f"the instance is the one of '{self.description.name}'"]
+        folder = os.path.basename(os.path.abspath(self.path))
+        # the folder of an instance in another project is named PROJECT_NAME
+        if self.kind == INSTANCE_FOLDER and name is None and not f"_{folder}".endswith(f"_{instance.name}"):
+            notes.append(
+                f"backup.yaml describes the instance '{printable(instance.name)}', but its folder is named"
+                f" '{printable(folder)}': one of them may belong to another instance"
+            )
+        if self.state is None and self.kind == INSTANCE_DIRECTORY and PENDING_KEY not in instance.config:
+            notes.append("no start is recorded in '.templater': the next start counts as the first")
+        return instance.replace(notes=(*notes, *instance.notes))
+
+    def pending(self, instance: Instance) -> str | None:
+        """Return the trigger that the instance's next start runs before ``start``: empty for none.
+
+        None where SRC is an image. ``instance`` is the one that is described for it.
+        """
+        if not self.is_instance:
+            return None
+        if self.state is not None:
+            return self.state.pending
+        # hooks take the first start without a record for the instance's creation
+        return instance.config.get(PENDING_KEY, "create" if self.kind == INSTANCE_DIRECTORY else "")
+
+    @contextmanager
+    def open_rootfs(self, *, cross_mounts: bool = False) -> Iterator[RootfsView | None]:
+        """Open SRC's own root filesystem for reading; None where SRC has none at hand."""
+        if not self.rootfs_path:
+            yield self.packed_rootfs
+            return
+        with DirectoryRootfs(self.rootfs_path, cross_mounts=cross_mounts) as view:
+            yield view
+
+
+def open_source(path: str | os.PathLike[str], limits: Limits = DEFAULT) -> OpenedSource:
+    """Open an image, an instance directory, an instance folder of LXD or Incus, or a backup tarball.
+
+    A backup is read to its end, an image's archive only as far as it is asked. Raises InputError or
+    RefusedError where SRC is none of these, or is damaged or hostile.
+    """
+    name = os.fspath(path)
+    if os.path.isdir(name):
+        return _open_directory(name, limits)
+    from .backup import is_backup, open_backup
+
+    if not is_backup(name, limits):
+        return OpenedSource(name, IMAGE, open_image(name, limits))
+    backup = open_backup(name, limits)
+    index, described = backup.names()
+    notes: tuple[str, ...] = ()
+    if index and index != described:
+        notes = (
+            f"backup.yaml describes the instance '{printable(described)}', but index.yaml names"
+            f" '{printable(index)}': an import takes everything but the name from backup.yaml",
+        )
+    return OpenedSource(
+        name, BACKUP, backup, backup.description, name=index, notes=notes, packed_rootfs=backup.rootfs
+    )
+
+
+def _open_directory(path: str, limits: Limits) -> OpenedSource:
+    with open_root(path) as top:
+        own = _read_file(top, path, INSTANCE, MAX_INSTANCE)
+        backup = None if own is not None else _read_file(top, path, BACKUP_YAML, LIMITS.bytes)
+        record = _read_file(top, path, f"{NOTEBOOK}/state", MAX_STATE)
+        rootfs = top.entry(f"/{ROOTFS}")
+        unpacked = next((name for name in ("backup/", "") if top.entry(f"/{name}index.yaml")), None)
+    if unpacked is not None and own is None and backup is None:
+        raise InputError(
+            f"'{printable(path)}' is an unpacked backup",
+            hint=f"give the tarball, or '{printable(os.path.join(path, unpacked + 'container'))}'",
+        )
+    if rootfs is not None and rootfs.kind != DIRECTORY:
+        raise RefusedError(f"'{printable(path)}': 'rootfs' is a {rootfs.kind}, not a directory")
+    place = "" if rootfs is None else os.path.join(path, ROOTFS)
+    state = None if record is None else State.decode(record.data)
+    kind = INSTANCE_DIRECTORY if own or state else INSTANCE_FOLDER if backup else IMAGE
+    name = "" if state is None else state.name
+    return OpenedSource(path, kind, open_image(path, limits), own or backup, state, name, rootfs_path=place)
+
+
+def _read_file(top: Root | ByName, path: str, name: str, limit: int) -> Source | None:
+    """Return a file beside metadata.yaml, None if it is missing; RefusedError if it is not a regular file."""
+    entry = top.entry(f"/{name}")
+    if entry is None:
+        return None
+    if entry.kind != FILE:
+        raise RefusedError(f"'{printable(path)}': '{name}' is a {entry.kind}, not a regular file")
+    return Source(os.path.join(path, name), top.read(f"/{name}", limit))

@@ -1,0 +1,64 @@
+"""Which triggers run by default, and what is noted about them."""
+
+import pytest
+
+from templater.model.instance import Instance
+from templater.model.triggers import default_triggers, first_start, next_start
+
+#: what `incus config show` of a stopped instance holds
+EXISTING = {"volatile.uuid": "36e685d9-9391-470b-bade-7f1555aab98c", "volatile.last_state.power": "STOPPED"}
+
+
+def instance(pending: str = "", status: str = "", *, exists: bool = False) -> Instance:
+    config = {**(EXISTING if exists else {}), **({"volatile.apply_template": pending} if pending else {})}
+    return Instance("web1", config=config, status=status)
+
+
+@pytest.mark.parametrize("pending", ["copy", "rename", "create"])
+def test_an_image_runs_the_pending_trigger_of_the_description(pending):
+    found = default_triggers(instance(pending, exists=True), None)
+    assert found.passes == (pending, "start")
+    assert found.reason == f"the description has '{pending}' pending, then start"
+    assert not found.notes
+
+
+def test_an_image_without_a_pending_trigger_runs_create():
+    found = default_triggers(instance(), None)
+    assert (found.passes, found.notes) == (("create", "start"), ())
+    assert found.reason == "the first start of a new instance: create, then start"
+
+
+def test_an_instance_that_exists_is_noted_where_its_first_start_is_shown():
+    found = default_triggers(instance(exists=True), None)
+    assert found.passes == ("create", "start")
+    assert found.notes == (
+        "instance 'web1' exists already: its own next start runs start only (-t next shows that)",
+    )
+
+
+@pytest.mark.parametrize("pending", ["", "copy"])
+def test_an_instance_runs_what_its_own_next_start_runs(pending):
+    found = default_triggers(instance(exists=True), pending)
+    assert found.passes == ((pending, "start") if pending else ("start",))
+    assert not found.notes
+
+
+def test_a_recorded_trigger_wins_over_the_description():
+    assert next_start(instance("create"), "copy").passes == ("copy", "start")
+    assert next_start(instance("create"), "").passes == ("start",)
+
+
+def test_a_comparison_with_the_root_filesystem_of_an_existing_instance_is_its_next_start():
+    assert default_triggers(instance(exists=True), None, rootfs_of_instance=True).passes == ("start",)
+    assert default_triggers(instance(), None, rootfs_of_instance=True).passes == ("create", "start")
+
+
+def test_a_trigger_that_no_daemon_sets_is_noted():
+    (note,) = first_start(instance("zzz")).notes
+    assert "no daemon sets 'zzz'" in note
+
+
+def test_a_running_instance_with_a_pending_trigger_is_noted():
+    (note,) = first_start(instance("copy", "Running")).notes
+    assert note.startswith("the description says 'Running' and has 'copy' pending")
+    assert not first_start(instance("copy", "Stopped")).notes

@@ -1,0 +1,322 @@
+"""SRC: images, instance directories, instance folders of LXD and Incus, and backups of a real Incus."""
+
+import gzip
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
+from templater.model.triggers import default_triggers
+from templater.planning.planner import plan
+from templater.sources.archive_rootfs import read_archive_rootfs
+from templater.sources.open_source import (
+    BACKUP,
+    IMAGE,
+    INSTANCE_DIRECTORY,
+    INSTANCE_FOLDER,
+    OpenedSource,
+    open_source,
+)
+
+BACKUPS = Path(__file__).parents[2] / "backups"
+
+
+def unpacked(name: str, folder: Path) -> Path:
+    """The instance's folder as it lies in the storage pool."""
+    with tarfile.open(BACKUPS / f"{name}.tar.gz") as tar:
+        tar.extractall(folder, filter="tar")
+    place = folder / "backup/container"
+    place.chmod(0o755)
+    return place
+
+
+def repacked(name: str, target: Path, edit: "Callable[[str, bytes], bytes | None]") -> Path:
+    """A backup with other contents; None leaves a member out."""
+    with tarfile.open(BACKUPS / f"{name}.tar.gz") as tar, tarfile.open(target, "w") as out:
+        for member in tar:
+            file = tar.extractfile(member) if member.isreg() else None
+            data = edit(member.name, b"" if file is None else file.read())
+            if data is not None:
+                member.size = len(data) if member.isreg() else 0
+                out.addfile(member, io.BytesIO(data))
+    return target
+
+
+def changes(source: OpenedSource) -> dict[str, tuple[str, bytes | None]]:
+    instance = source.read_instance()
+    triggers = default_triggers(instance, source.pending(instance))
+    with source.open_rootfs() as rootfs:
+        made = plan(source.image, instance, triggers=triggers.passes, rootfs=rootfs)
+    return {f"{change.path} {change.trigger}": (change.action, change.content) for change in made.changes}
+
+
+@pytest.mark.parametrize(
+    ("name", "instance", "expected"),
+    [
+        ("never_started", "c0", {
+            "/etc/hostname create": ("create", b"c0 create Tiny bar\n"),
+            "/etc/motd create": ("skip", b"c0 create\n"),
+            "/etc/started start": ("create", b"c0 start\n"),
+            "/etc/motd start": ("skip", b"c0 start\n"),
+        }),
+        ("stopped_with_snapshot", "c1", {
+            "/etc/started start": ("keep", b"c1 start\n"), "/etc/motd start": ("skip", b"c1 start\n"),
+        }),
+        ("pending_copy", "c2", {
+            "/etc/hostname copy": ("update", b"c2 copy Tiny bar\n"),
+            "/etc/started start": ("update", b"c2 start\n"), "/etc/motd start": ("skip", b"c2 start\n"),
+        }),
+        ("pending_rename", "c4", {
+            "/etc/hostname rename": ("update", b"c4 rename Tiny bar\n"),
+            "/etc/started start": ("update", b"c4 start\n"), "/etc/motd start": ("skip", b"c4 start\n"),
+        }),
+    ],
+)  # fmt: skip
+def test_a_backup_is_planned_as_the_next_start_of_its_instance(name, instance, expected, tmp_path):
+    source = open_source(BACKUPS / f"{name}.tar.gz")
+    assert (source.kind, source.read_instance().name) == (BACKUP, instance)
+    assert changes(source) == expected
+    # the same instance as a folder of the storage pool
+    folder = open_source(unpacked(name, tmp_path))
+    assert folder.kind == INSTANCE_FOLDER
+    assert changes(folder) == expected
+
+
+def test_templates_of_a_backup_are_read_after_its_root_filesystem():
+    image = open_source(BACKUPS / "pending_copy.tar.gz").image
+    assert image.read_templates(["started.tpl"])["started.tpl"].data == b"{{ instance.name }} {{ trigger }}\n"
+    assert image.complete
+
+
+def test_snapshots_in_a_backup_are_ignored():
+    source = open_source(BACKUPS / "stopped_with_snapshot.tar.gz")
+    with source.open_rootfs() as rootfs:
+        assert rootfs is not None
+        assert rootfs.read("/etc/hostname", 99) == b"c1 create Tiny bar\n"
+
+
+def test_a_backup_cut_short_is_one_clear_error(tmp_path):
+    data = gzip.decompress((BACKUPS / "pending_copy.tar.gz").read_bytes())
+    for size in range(512, len(data) - 10_240, 1024):
+        (tmp_path / "cut.tar").write_bytes(data[:size])
+        with pytest.raises(InputError, match=r"cut short|not a complete backup|metadata\.yaml"):
+            open_source(tmp_path / "cut.tar")
+    whole = (BACKUPS / "pending_copy.tar.gz").read_bytes()
+    (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cut short"):
+        open_source(tmp_path / "cut.tar.gz")
+
+
+def test_backup_yaml_of_another_instance_is_noted(tmp_path):
+    def rename(name, data):
+        return data.replace(b"name: c2", b"name: other") if name.endswith("backup.yaml") else data
+
+    source = open_source(repacked("pending_copy", tmp_path / "two.tar", rename))
+    assert source.notes == (
+        "backup.yaml describes the instance 'other', but index.yaml names 'c2': an import takes everything"
+        " but the name from backup.yaml",
+    )
+    # recorded: Incus 6.0.4 imports such a backup as 'c2'
+    assert source.read_instance().name == "c2"
+
+
+def test_an_import_takes_the_configuration_from_backup_yaml(tmp_path):
+    def differ(name, data):
+        value = b"frombackup" if name.endswith("backup.yaml") else b"fromindex"
+        return data.replace(b"user.foo: bar", b"user.foo: " + value) if name.endswith(".yaml") else data
+
+    source = open_source(repacked("pending_copy", tmp_path / "two.tar", differ))
+    assert source.read_instance().config["user.foo"] == "frombackup"  # recorded on Incus 6.0.4
+
+
+def test_a_backup_without_backup_yaml_is_described_by_its_index(tmp_path):
+    path = repacked("pending_copy", tmp_path / "b.tar", lambda n, d: None if n.endswith("backup.yaml") else d)
+    assert open_source(path).read_instance().config["volatile.apply_template"] == "copy"
+
+
+def test_an_optimized_backup_is_refused_with_a_way_out(tmp_path):
+    def optimize(name, data):
+        return data if name == "backup/index.yaml" else None
+
+    path = repacked("pending_copy", tmp_path / "b.tar", optimize)
+    with tarfile.open(path, "a") as tar:
+        tar.addfile(tarfile.TarInfo("backup/container.bin"))
+    with pytest.raises(InputError, match="optimized backup") as caught:
+        open_source(path)
+    assert "--optimized-storage" in caught.value.hint
+
+
+def test_an_unpacked_backup_is_named_as_what_it_is(tmp_path):
+    unpacked("pending_copy", tmp_path)
+    for folder in (tmp_path, tmp_path / "backup"):
+        with pytest.raises(InputError, match="unpacked backup") as caught:
+            open_source(folder)
+        assert str(tmp_path / "backup/container") in caught.value.hint
+
+
+def test_index_yaml_describes_the_instance(tmp_path):
+    from templater.instances.read import read_instance
+
+    unpacked("pending_rename", tmp_path)
+    instance = read_instance(tmp_path / "backup/index.yaml")
+    assert (instance.name, instance.config["volatile.apply_template"]) == ("c4", "rename")
+
+
+def test_the_folder_of_another_instance_is_noted(tmp_path):
+    folder = unpacked("pending_copy", tmp_path)
+    source = open_source(folder)
+    assert any("its folder is named 'container'" in note for note in source.read_instance().notes)
+    for name in ("c2", "other-project_c2"):
+        folder = folder.rename(folder.with_name(name))
+        assert not any("its folder" in note for note in open_source(folder).read_instance().notes)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """An instance directory of templater's own."""
+    (tmp_path / "web1/rootfs/etc").mkdir(parents=True)
+    (tmp_path / "web1/templates").mkdir()
+    (tmp_path / "web1/metadata.yaml").write_text(
+        "templates:\n  /etc/hostname: {when: [create, copy, start], template: a.tpl}\n"
+    )
+    (tmp_path / "web1/templates/a.tpl").write_text("{{ instance.name }} {{ trigger }}\n")
+    (tmp_path / "web1/instance.yaml").write_text("name: web1\nconfig: {user.foo: bar}\n")
+    return tmp_path / "web1"
+
+
+def record(directory: Path, text: str) -> None:
+    (directory / ".templater").mkdir(mode=0o700)
+    (directory / ".templater/state").write_text(text)
+
+
+def test_an_instance_directory_owes_what_its_state_records(directory):
+    record(directory, "pending=copy\nname=web9\n")
+    source = open_source(directory)
+    instance = source.read_instance()
+    assert (source.kind, instance.name, source.pending(instance)) == (INSTANCE_DIRECTORY, "web9", "copy")
+    assert instance.config == {"user.foo": "bar"}
+    assert [*changes(source)] == ["/etc/hostname copy", "/etc/hostname start"]
+
+
+def test_a_recorded_state_without_pending_means_start_alone(directory):
+    record(directory, "name=web1\n")
+    assert [*changes(open_source(directory))] == ["/etc/hostname start"]
+
+
+def test_an_instance_directory_without_a_record_has_its_first_start_before_it(directory):
+    source = open_source(directory)
+    instance = source.read_instance()
+    assert source.pending(instance) == "create"  # as the hooks do
+    assert any("counts as the first" in note for note in instance.notes)
+
+
+def test_a_state_alone_makes_an_instance_directory(directory):
+    (directory / "instance.yaml").unlink()
+    record(directory, "pending=rename\nname=web2\n")
+    source = open_source(directory)
+    assert (source.kind, source.read_instance().name) == (INSTANCE_DIRECTORY, "web2")
+
+
+def test_values_of_the_command_line_go_over_the_instance(directory):
+    instance = open_source(directory).read_instance(name="x1", config={"user.foo": "", "user.b": "c"})
+    assert (instance.name, instance.config) == ("x1", {"user.b": "c"})
+
+
+def test_an_image_describes_no_instance(directory):
+    (directory / "instance.yaml").unlink()
+    source = open_source(directory)
+    assert (source.kind, source.has_rootfs, source.is_instance) == (IMAGE, True, False)
+    with pytest.raises(UsageError):
+        source.read_instance()
+
+
+@pytest.mark.parametrize("target", ["/", "..", "missing"])
+def test_a_rootfs_that_is_a_link_is_refused(directory, target):
+    (directory / "rootfs/etc").rmdir()
+    (directory / "rootfs").rmdir()
+    (directory / "rootfs").symlink_to(target)
+    with pytest.raises(RefusedError, match="'rootfs' is a symlink"):
+        open_source(directory)
+
+
+@pytest.mark.parametrize("name", ["instance.yaml", "backup.yaml", ".templater/state"])
+def test_a_link_instead_of_a_description_is_refused(directory, name):
+    (directory / "instance.yaml").unlink()
+    (directory / name).parent.mkdir(exist_ok=True)
+    (directory / name).symlink_to("/etc/passwd")
+    with pytest.raises(RefusedError, match="is a symlink"):
+        open_source(directory)
+
+
+# the root filesystem in an archive
+
+
+def packed(tmp_path: Path, *members: tarfile.TarInfo, data: bytes = b"") -> Path:
+    with tarfile.open(tmp_path / "image.tar", "w") as tar:
+        for name, text in (
+            ("metadata.yaml", b"templates:\n  /var/run/a: {when: [start], template: a.tpl}\n"),
+            ("templates/a.tpl", b"new\n"),
+        ):
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text))
+        for member in members:
+            member.size = len(data) if member.isreg() else 0
+            tar.addfile(member, io.BytesIO(data))
+    return tmp_path / "image.tar"
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", **fields: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    for key, value in fields.items():
+        setattr(info, key, value)
+    return info
+
+
+def test_rules_are_planned_against_the_root_filesystem_of_an_archive(tmp_path):
+    path = packed(
+        tmp_path,
+        member("rootfs/var/run", tarfile.SYMTYPE, "/run"),
+        member("rootfs/run/a", mode=0o640, uid=7, gid=8),
+        member("rootfs/run/b", tarfile.LNKTYPE, "rootfs/run/a"),
+        data=b"old\n",
+    )
+    source = open_source(path)
+    assert (source.kind, source.has_rootfs) == (IMAGE, False)
+    view = read_archive_rootfs(str(path), source.image)
+    from templater.model.instance import Instance
+
+    (change,) = plan(source.image, Instance(), triggers=("start",), rootfs=view).changes
+    assert (change.action, change.real, change.before) == ("update", "/run/a", b"old\n")
+    assert (change.uid, change.gid, change.mode) == (7, 8, 0o640)
+    assert "1 other hard link" in change.reason
+    assert view.read("/run/b", 9) == b"old\n"
+    assert [name for name, _ in view.walk()] == ["/run", "/run/a", "/run/b", "/var", "/var/run"]
+
+
+def test_ids_that_are_shifted_on_disk_are_the_containers(tmp_path):
+    path = packed(tmp_path, member("rootfs", tarfile.DIRTYPE, uid=1000000, gid=1000000),
+                  member("rootfs/a", uid=1000033, gid=1000034))  # fmt: skip
+    view = read_archive_rootfs(str(path), open_source(path).image)
+    entry = view.entry("/a")
+    assert entry is not None
+    assert (entry.uid, entry.gid) == (33, 34)
+
+
+def test_an_archive_with_too_many_names_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("templater.sources.archive_rootfs.MOST_NAMES", 10)
+    path = packed(tmp_path, *(member(f"rootfs/{number}") for number in range(11)))
+    with pytest.raises(LimitError, match="more than 10 names"):
+        read_archive_rootfs(str(path), open_source(path).image)
+
+
+def test_an_archive_is_not_read_again_and_again(tmp_path):
+    path = packed(tmp_path, *(member(f"rootfs/{number}") for number in range(20)), data=b"x")
+    view = read_archive_rootfs(str(path), open_source(path).image)
+    with pytest.raises(TemplaterError, match="more than 8 times"):
+        for number in range(20):
+            view.read(f"/{number}", 9)
