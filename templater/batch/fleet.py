@@ -1,20 +1,16 @@
-"""One image for many instances: read and compiled once, told for each of them."""
+"""One image for many instances: read and compiled once, planned for each of them."""
 
 from __future__ import annotations
 
 import json
-import marshal
-import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from copy import copy
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..model.errors import LimitError, RefusedError, TemplaterError
-from ..model.hosts import HOSTS
+from ..model.errors import LimitError, RefusedError, TemplateError
 from ..model.source import printable
-from ..parsing.instance_list import instance_of
 from ..parsing.instance_yaml import overridden
 from ..parsing.metadata_yaml import read_metadata
 from ..planning.planner import plan_of
@@ -22,47 +18,28 @@ from ..prediction import predict
 from ..rendering.render import Compiled, Rendering, render
 from ..reporting.patch import diff
 from ..reporting.report import plan_data, summary, verdict
-from .output_templates import Form, alike, form_of, is_plain, stand_ins
 
 if TYPE_CHECKING:
-    from ..model.entry import Image, RootfsView, TemplateFile
+    from ..model.entry import Image, RootfsView
+    from ..model.hosts import Host
     from ..model.instance import Instance
     from ..model.plan import Plan
-    from ..model.source import Source
-    from ..parsing.instance_list import Value
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.state import Limits
+    from ..rootfs.directory import DirectoryRootfs
 
-#: instances and characters that are told at once
-MOST_TOGETHER = 100
-LONGEST_TOGETHER = 128 << 10
-#: a form for each way in which contents can be the same and rules can fail; beyond that, without one
-MOST_FORMS = 64
+#: plans that are kept to be adapted for other instances
+MOST_EXAMPLES = 256
+#: other names may change more of a plan than the field that holds the name
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{,62}")
 
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is asked of every instance."""
-
-    metadata: Source
-    templates: Mapping[str, TemplateFile]
-    triggers: tuple[str, ...]
-    host: str
-    dialect: str | None
-    show: str
-    file: str = ""
-    config: Mapping[str, str] | None = None
-    devices: Mapping[str, Mapping[str, str]] | None = None
-    #: a root filesystem for each instance, ``{name}`` in it standing for the name
-    rootfs: str | None = None
-    #: what rendering may take; its time in total begins anew with each instance
-    limits: Limits | None = None
-    reading: YamlLimits | None = None
+#: what decides a plan if no root filesystem is given
+Signature = tuple[object, ...]
 
 
 @dataclass(slots=True)
 class Result:
-    """What came of one instance: its text as asked for, its exit code, and what went wrong."""
+    """One instance's plan: its text in the requested format, exit code, number of changes, and errors."""
 
     name: str
     text: str
@@ -71,197 +48,152 @@ class Result:
     errors: tuple[str, ...] = ()
 
 
-class Batch:
-    """What came of some instances, one after the other."""
-
-    __slots__ = ("_data", "_texts", "changes", "code", "errors", "failing", "instances", "length")
-
-    def __init__(self) -> None:
-        self._texts: list[str] = []
-        self._data: bytes | None = None
-        self.length = 0
-        self.instances = 0
-        self.changes = 0
-        self.failing = 0
-        #: the worst exit code
-        self.code = 0
-        #: errors, each with the name of its instance
-        self.errors: list[tuple[str, str]] = []
-
-    def add(self, result: Result) -> None:
-        self._texts.append(result.text)
-        self.length += len(result.text)
-        self.instances += 1
-        self.changes += result.changes
-        if result.code:
-            self.failing += 1
-            self.code = max(self.code, result.code)
-        for error in result.errors:
-            self.errors.append((error, result.name))
-
-    @property
-    def data(self) -> bytes:
-        """What is told of them, as it is written."""
-        if self._data is None:
-            self._data = "".join(self._texts).encode("utf-8", "surrogateescape")
-        return self._data
-
-    def packed(self) -> tuple[bytes, bytes]:
-        """The batch as it goes through a pipe: what is known of it, and what is told."""
-        known = self.instances, self.changes, self.failing, self.code, self.errors, bool(self.data)
-        return marshal.dumps(known), self.data
-
-    @classmethod
-    def unpacked(cls, known: bytes, parts: Iterator[bytes | None]) -> Batch | None:
-        """None for a word of trouble."""
-        # from a process of our own, through a pipe that nobody else has
-        fields = marshal.loads(known)  # noqa: S302
-        if fields is None:
-            return None
-        batch = cls()
-        batch.instances, batch.changes, batch.failing, batch.code, batch.errors, more = fields
-        batch._data = next(parts) if more else b""
-        return batch
-
-
-def order(
-    image: Image,
-    *,
-    triggers: tuple[str, ...],
-    host: str,
-    dialect: str | None = None,
-    show: str = "summary",
-    reading: YamlLimits | None = None,
-    **more: Any,
-) -> Order:
-    """Everything of the image that is needed, read once."""
-    source = image.read_metadata()
-    metadata = read_metadata(source, yaml=HOSTS[host].yaml, limits=reading)
-    templates = image.read_templates({rule.template for rule in metadata.rules if rule.template})
-    return Order(source, dict(templates), triggers, host, dialect, show, reading=reading, **more)
-
-
 class Fleet:
-    """An order ready to be carried out for one instance after the other."""
+    """An image whose templates are planned for one instance after the other.
 
-    def __init__(self, given: Order) -> None:
-        self.order = given
-        self.host = HOSTS[given.host]
-        self.metadata = read_metadata(given.metadata, yaml=self.host.yaml, limits=given.reading)
-        self.compiled = Compiled(given.templates, given.dialect or self.host.dialect, limits=given.limits)
-        self._forms: dict[tuple[str, tuple[object, ...]], Form | None] = {}
-        # nothing that an image says can look like it
-        self._blank = f"blank-{os.urandom(8).hex()}"
+    ``show`` is ``json``, ``summary`` or ``patch``. ``config`` and ``devices`` override those of every
+    instance. ``rootfs`` is the path of each instance's root filesystem, with ``{name}`` for its name.
+    """
 
-    def batches(self, values: Iterable[Value]) -> Iterator[Batch]:
-        """What comes of each, together where that is little; before an error what came before it."""
-        batch = Batch()
+    def __init__(
+        self,
+        image: Image,
+        *,
+        triggers: tuple[str, ...],
+        host: Host,
+        dialect: str | None = None,
+        limits: Limits | None = None,
+        reading: YamlLimits | None = None,
+        show: str = "summary",
+        config: Mapping[str, str] | None = None,
+        devices: Mapping[str, Mapping[str, str]] | None = None,
+        rootfs: str | None = None,
+    ) -> None:
+        self.triggers = triggers
+        self.host = host
+        self.show = show
+        self.config = config or {}
+        self.devices = devices or {}
+        self.rootfs = rootfs
+        self.metadata = read_metadata(image.read_metadata(), yaml=host.yaml, limits=reading)
+        self.templates = image.read_templates({r.template for r in self.metadata.rules if r.template})
+        self.compiled = Compiled(self.templates, dialect or host.dialect, limits=limits)
+        self._examples: dict[Signature, Example] = {}
+
+    def results(self, instances: Iterable[Instance]) -> Iterator[Result]:
+        for instance in instances:
+            if self.config or self.devices:
+                instance = overridden(instance, config=self.config, devices=self.devices)
+            try:
+                yield self.result(instance)
+            except LimitError as error:
+                error.notes += (f"rendering for '{printable(instance.name)}'",)
+                raise
+
+    def result(self, instance: Instance) -> Result:
+        renderings = render(self.metadata, self.compiled, instance, self.triggers, self.host)
+        if self.rootfs is not None:
+            with _open_rootfs(self.rootfs, instance.name) as rootfs:
+                return self._format(self._plan(instance, renderings, rootfs))
+        if self.show != "json" or not _PLAIN_NAME.fullmatch(instance.name):
+            return self._format(self._plan(instance, renderings))
+        signature = instance.type, len(instance.name), *_signature(renderings)
+        example = self._examples.get(signature)
         try:
-            for value in values:
-                batch.add(self.result(value))
-                if batch.instances >= MOST_TOGETHER or batch.length >= LONGEST_TOGETHER:
-                    yield batch
-                    batch = Batch()
-        except TemplaterError:
-            if batch.instances:
-                yield batch
-            raise
-        if batch.instances:
-            yield batch
-
-    def result(self, value: Value) -> Result:
-        place, description = value
-        given = self.order
-        instance = instance_of(description, place, given.file)
-        if given.config or given.devices:
-            instance = overridden(instance, config=given.config or {}, devices=given.devices or {})
-        try:
-            renderings = self.render(instance)
-            result = self.formed(instance, renderings) if given.rootfs is None else None
-            if result is None:
-                with _rootfs(given.rootfs, instance.name) as rootfs:
-                    result = self.told(self.planned(instance, renderings, rootfs))
-        except LimitError as error:
-            error.notes += (f"rendering for '{printable(instance.name)}'",)
-            raise
-        return result
+            if example is not None:
+                return example.adapt(instance.name, renderings)
+            plan = self._plan(instance, renderings)
+            if len(self._examples) < MOST_EXAMPLES:
+                self._examples[signature] = Example(plan, renderings)
+        except UnicodeDecodeError:
+            plan = self._plan(instance, renderings)
+        return self._format(plan)
 
     def plan(self, instance: Instance, rootfs: RootfsView | None = None) -> Plan:
-        return self.planned(instance, self.render(instance), rootfs)
+        renderings = render(self.metadata, self.compiled, instance, self.triggers, self.host)
+        return self._plan(instance, renderings, rootfs)
 
-    def render(self, instance: Instance) -> list[Rendering]:
-        return render(self.metadata, self.compiled, instance, self.order.triggers, self.host)
-
-    def planned(self, instance: Instance, renderings: list[Rendering], rootfs: RootfsView | None) -> Plan:
-        triggers = self.order.triggers
-        made = plan_of(self.metadata, instance, renderings, rootfs, host=self.host, triggers=triggers)
-        predict(made, self.order.templates, rootfs)
+    def _plan(
+        self, instance: Instance, renderings: list[Rendering], rootfs: RootfsView | None = None
+    ) -> Plan:
+        made = plan_of(self.metadata, instance, renderings, rootfs, host=self.host, triggers=self.triggers)
+        predict(made, self.templates, rootfs)
         return made
 
-    def told(self, made: Plan) -> Result:
-        errors = tuple(str(change.error) for change in made.failed if change.error is not None)
-        text = SHOWS[self.order.show](made)
-        return Result(made.instance.name, text, verdict(made), len(made.changes), errors)
-
-    def formed(self, instance: Instance, renderings: list[Rendering]) -> Result | None:
-        """The result by a form, in a hundredth of the time; None where it has to be told by itself."""
-        if self.order.show not in FORMED or not is_plain(instance.name):
-            return None
-        form = self.form(instance, renderings, alike(renderings))
-        if form is None:
-            return None
-        try:
-            text = form.fill(instance.name, renderings)
-        except UnicodeDecodeError:
-            return None
-        return Result(instance.name, text, form.code, form.changes, form.errors_of(instance.name))
-
-    def form(self, instance: Instance, renderings: list[Rendering], same: tuple[object, ...]) -> Form | None:
-        key = instance.type, same
-        if key not in self._forms and len(self._forms) < MOST_FORMS:
-            nameless = copy(instance)
-            nameless.name = self._blank
-            made = self.planned(nameless, stand_ins(renderings, same, self._blank), None)
-            self._forms[key] = form_of(made, SHOWS[self.order.show](made), self._blank)
-        return self._forms.get(key)
+    def _format(self, plan: Plan) -> Result:
+        text = FORMATS[self.show](plan)
+        return Result(plan.instance.name, text, verdict(plan), len(plan.changes), _errors(plan))
 
 
-def json_line(plan: Plan) -> str:
-    return json.dumps(plan_data(plan), ensure_ascii=False) + "\n"
+class Example:
+    """A plan as JSON data, reused for instances whose plans differ only in name and contents.
+
+    Planning and predicting take twenty times as long as everything else.
+    """
+
+    def __init__(self, plan: Plan, renderings: list[Rendering]) -> None:
+        self.data = plan_data(plan)
+        self.code = verdict(plan)
+        self.errors = _errors(plan)
+        #: the entries of ``data`` that show a content, each with the number of its rendering
+        self.shown: list[tuple[dict[str, Any], int]] = []
+        numbers = {rendering.content: n for n, rendering in reversed(list(enumerate(renderings)))}
+        entries = [*self.data["changes"], *self.data.get("agent", ())]
+        for change, entry in zip((*plan.changes, *plan.agent), entries, strict=True):
+            if change.content is not None:
+                change.content.decode()  # other contents are shown in another field
+                self.shown.append((entry, numbers[change.content]))
+
+    def adapt(self, name: str, renderings: list[Rendering]) -> Result:
+        """Return another instance's result; UnicodeDecodeError if a content is not UTF-8."""
+        for entry, number in self.shown:
+            entry["content"] = (renderings[number].content or b"").decode()
+        self.data["instance"] = name
+        return Result(name, _json_line(self.data), self.code, len(self.data["changes"]), self.errors)
 
 
-def summary_line(plan: Plan) -> str:
+def _signature(renderings: list[Rendering]) -> Iterator[object]:
+    """Yield what decides a plan without a root filesystem: which contents are equal, and every error."""
+    numbers: dict[bytes, int] = {}
+    for number, rendering in enumerate(renderings):
+        error = rendering.error
+        if rendering.content is not None:
+            yield numbers.setdefault(rendering.content, number)
+        elif error is not None:
+            pongo2_error = error.pongo2_error if isinstance(error, TemplateError) else None
+            yield type(error), str(error), error.hint, error.notes, pongo2_error
+
+
+def _errors(plan: Plan) -> tuple[str, ...]:
+    return tuple(str(change.error) for change in plan.failed if change.error is not None)
+
+
+def _json_line(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False) + "\n"
+
+
+def _summary_lines(plan: Plan) -> str:
     lines = [summary(plan), *(f"    {printable(change.path)}: {change.error}" for change in plan.failed)]
     return "".join(f"{line}\n" for line in lines)
 
 
-def patch_text(plan: Plan) -> str:
+def _patch(plan: Plan) -> str:
     text = diff(plan)
     return f"# {printable(plan.instance.name)}\n{text}" if text else ""
 
 
-SHOWS: Mapping[str, Callable[[Plan], str]] = {
-    "json": json_line,
-    "summary": summary_line,
-    "patch": patch_text,
+FORMATS: Mapping[str, Callable[[Plan], str]] = {
+    "json": lambda plan: _json_line(plan_data(plan)),
+    "summary": _summary_lines,
+    "patch": _patch,
 }
 
 
-#: ways of showing in which contents stand as they are, or not at all
-FORMED = ("json", "summary")
-
-
-@contextmanager
-def _rootfs(pattern: str | None, name: str) -> Iterator[RootfsView | None]:
-    """The root filesystem of one instance, if there are any."""
-    if pattern is None:
-        yield None
-        return
+def _open_rootfs(pattern: str, name: str) -> AbstractContextManager[DirectoryRootfs]:
     from ..rootfs.directory import DirectoryRootfs, refuse_link
 
     if "/" in name or name in ("", ".", ".."):
-        raise RefusedError(f"'{printable(name)}' can't be part of a path")
+        raise RefusedError(f"invalid instance name '{printable(name)}': it can't be part of a path")
     path = pattern.replace("{name}", name)
     refuse_link(path)
-    with DirectoryRootfs(path) as rootfs:
-        yield rootfs
+    return DirectoryRootfs(path)

@@ -44,9 +44,20 @@ click.version_option(__version__, "-V", "--version", prog_name="templater")(comm
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and give its exit code; whatever goes wrong is said on stderr."""
+    """Run a command line and return its exit code; report every error on stderr."""
     if arguments is None:  # the process is ours
         lazy_imports.install()
+    try:
+        return _run(arguments)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except (ReaderGone, BrokenPipeError):
+        # the interpreter flushes once more at its end, which must not fail a second time
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return READER_GONE
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         result = command.main(arguments, prog_name="templater", standalone_mode=False)
         sys.stdout.flush()
@@ -55,20 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
-    except (ReaderGone, BrokenPipeError):
-        # what the interpreter still flushes at its end must not fail a second time
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return READER_GONE
     except RecursionError:
         return complain("the input is nested too deeply", 4)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return complain(system_error(error), 2)
     return result if isinstance(result, int) else 0
 
 
 def complain(text: str, code: int) -> int:
+    sys.stdout.flush()
     click.echo(f"templater: {visible(text)}", err=True)
     return code
 

@@ -20,16 +20,10 @@ def on_terminal() -> bool:
 
 
 def write(text: str) -> None:
-    """Text as it is, undecodable bytes included; on a terminal what would steer it is made visible."""
-    write_data(text.encode("utf-8", "surrogateescape"))
-
-
-def write_data(data: bytes) -> None:
-    """The same with what is encoded already."""
+    """Write text unchanged, undecodable bytes included; on a terminal control characters are escaped."""
     if sys.stdout.isatty():
-        data = visible(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
+        text = visible(text)
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
 
 def flush() -> None:
@@ -43,8 +37,7 @@ def write_json(value: Any) -> None:
 
 
 def write_styled(text: str) -> None:
-    """Text with colours of ours in it; whatever else it holds was made visible before."""
-    sys.stdout.flush()
+    """Write text that contains our own colour codes; the caller has escaped everything else."""
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
 

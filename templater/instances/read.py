@@ -47,8 +47,11 @@ def read_instance(
     )
 
 
-def stream_instances(file: str) -> Iterator[Instance]:
-    """Every instance of a list such as ``incus list -f json`` prints, read piece by piece."""
+def read_instances(file: str) -> Iterator[Instance]:
+    """Yield every instance of ``file``, a list such as ``incus list -f json`` prints.
+
+    ``-`` is standard input. The list is read piece by piece; it may be of any length.
+    """
     if file == "-":
         yield from instance_list.stream_instances(sys.stdin.buffer.read, "<stdin>")
         return

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from templater import cli
-from templater.batch.fleet import order
-from templater.batch.shared_list import batches
+from templater.batch.fleet import Fleet
 from templater.checks.security import runaway
 from templater.cli import planning
 from templater.image.open import open_image
 from templater.model.errors import LimitError
 from templater.model.hosts import HOSTS, NONE
 from templater.model.instance import Instance
+from templater.parsing.instance_list import stream_instances
 from templater.planning.planner import plan
 from templater.pongo2.state import Limits
 from templater.rendering.render import Compiled, render
@@ -92,16 +92,17 @@ def test_each_instance_of_a_list_has_it_anew(image):
     """All of them take longer than one may, and none of them too long."""
     Path(image, "metadata.yaml").write_text(rules("/etc/a: {when: [create], template: slow.tpl}"))
     many = json.dumps([{"name": f"c{n}"} for n in range(40)]).encode()
-    given = order(open_image(image), triggers=("create",), host="none", limits=limits())
+    fleet = Fleet(open_image(image), triggers=("create",), host=HOSTS["none"], limits=limits())
     begin = time.process_time()
-    assert [batch.code for batch in batches(given, io.BytesIO(many).read, 1)] == [0]
+    results = fleet.results(stream_instances(io.BytesIO(many).read, "all.json"))
+    assert [result.code for result in results] == [0] * 40
     assert time.process_time() - begin > 0.4, "the test shows nothing on such a machine"
 
 
 def test_an_instance_that_takes_too_long_is_named(image):
     many = json.dumps([{"name": "c1"}, {"name": "c2"}]).encode()
-    given = order(open_image(image), triggers=("create",), host="none", limits=limits())
-    error = late(lambda: list(batches(given, io.BytesIO(many).read, 1)))
+    fleet = Fleet(open_image(image), triggers=("create",), host=HOSTS["none"], limits=limits())
+    error = late(lambda: list(fleet.results(stream_instances(io.BytesIO(many).read, "all.json"))))
     assert "rendering for 'c1'" in error.explain()
 
 

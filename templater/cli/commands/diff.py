@@ -8,7 +8,7 @@ import click
 
 from ...model.source import printable
 from .. import options, output
-from ..instances import fleet_options
+from ..instances import instances_option
 
 if TYPE_CHECKING:
     from ...limits import Given
@@ -38,7 +38,7 @@ STYLES: dict[str, dict[str, Any]] = {
 @options.instance_options
 @options.trigger_option()
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything would change.")
-@fleet_options
+@instances_option
 @options.host_options()
 @options.limit_option()
 @options.json_option
@@ -49,7 +49,6 @@ def command(
     triggers: tuple[str, ...],
     exit_code: bool,
     instances: str | None,
-    jobs: int | None,
     host: Host,
     dialect: str | None,
     limits: Given,
@@ -65,7 +64,6 @@ def command(
             src,
             instances,
             instance,
-            jobs=jobs,
             show="json" if as_json else "patch",
             triggers=triggers,
             host=host,

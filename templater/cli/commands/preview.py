@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import options, output
-from ..instances import fleet_options
+from ..instances import instances_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +41,7 @@ Examples:
 @click.option("--rootfs", metavar="DIR", help="The root filesystem the files would land in.")
 @click.option("-o", "--output", "target", metavar="DIR|FILE.tar", help="Write the rendered files there.")
 @click.option("--reuse", is_flag=True, help="With -o FILE.tar: replace a file that exists.")
-@fleet_options
+@instances_option
 @options.host_options()
 @options.limit_option()
 @options.json_option
@@ -53,7 +53,6 @@ def command(
     target: str | None,
     reuse: bool,
     instances: str | None,
-    jobs: int | None,
     host: Host,
     dialect: str | None,
     limits: Given,
@@ -70,7 +69,6 @@ def command(
             src,
             instances,
             instance,
-            jobs=jobs,
             show="json" if as_json else "summary",
             triggers=triggers,
             host=host,

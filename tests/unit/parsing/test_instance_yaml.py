@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from templater.instances.read import read_instance as read_instance_file
-from templater.instances.read import stream_instances as stream_file
+from templater.instances.read import read_instances as read_instances_file
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
 from templater.model.instance import CONTAINER, VIRTUAL_MACHINE, Profile
 from templater.model.source import Source
@@ -522,7 +522,7 @@ def test_ten_thousand_instances_take_a_window_of_memory(tmp_path):
     file.write_bytes(fleet(10_000))
     started = time.perf_counter()
     tracemalloc.start()
-    count = sum(1 for _ in stream_file(str(file)))
+    count = sum(1 for _ in read_instances_file(str(file)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == 10_000
