@@ -27,8 +27,9 @@ class Options:
     """What the hook's line says, for every runtime."""
 
     __slots__ = (
-        "allow", "cache", "dialect", "if_present", "in_child", "in_place", "instance", "keep", "limits",
-        "log", "on_error", "rootfs", "source", "stage", "state", "time_limit", "triggers", "words",
+        "allow", "allow_instance", "cache", "dialect", "if_present", "in_child", "in_place", "instance",
+        "keep", "limits", "log", "on_error", "rootfs", "source", "stage", "state", "time_limit", "triggers",
+        "words",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class Options:
         self.time_limit = TIME_LIMIT
         self.triggers: tuple[str, ...] = ()
         self.allow: tuple[str, ...] = ()
+        self.allow_instance: tuple[str, ...] = ()
         self.limits: Given | None = None
         self.in_child = True
         self.in_place = False
@@ -84,7 +86,8 @@ usage: templater hook RUNTIME [OPTION …] [NAME]
   -t, --trigger NAME    instead of the pending trigger and start; may be repeated
   --stage NAME          oci: the stage that this hook stands in (createRuntime)
   --limit NAME=VALUE    of rendering: see docs/limits.md; may be repeated
-  --allow DIR           oci: where annotations may point to; may be repeated
+  --allow DIR           oci: image sources that annotations may name (/var/lib/templater/images)
+  --allow-instance DIR  oci: descriptions that annotations may name (none); both may be repeated
   --in-place            write through mount points such as podman's /etc/hosts
   --if-present          an instance without an image is left alone
   --cache DIR, --no-cache, --no-child
@@ -132,6 +135,8 @@ def _set(options: Options, name: str, value: str) -> None:
         options.triggers += tuple(value.split(","))
     elif name == "--allow":
         options.allow += (value,)
+    elif name == "--allow-instance":
+        options.allow_instance += (value,)
     elif name == "--time-limit":
         options.time_limit = _seconds(value)
     else:

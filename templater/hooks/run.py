@@ -412,7 +412,8 @@ def _description(situation: Start, options: Options, image: InstanceDirectory) -
                 found = directory.read_instance()
             if found is not None:
                 return found
-        return image.read_instance()
+        # an annotation names an image source, never a description
+        return image.read_instance() if situation.held is None else None
     from ..instances.directory import MAX_INSTANCE
     from ..rootfs.confined import Root
 

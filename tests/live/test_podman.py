@@ -33,7 +33,8 @@ class Podman:
         )  # fmt: skip
 
     def install(self, *options: str, stage: str = "createRuntime") -> None:
-        words = ["--allow", str(self.path), "--stage", stage, *options]
+        words = ["--allow", str(self.path), "--allow-instance", str(self.path / "descriptions")]
+        words += ["--stage", stage, *options]
         install.write(snippet("", words, str(self.hooks)))
 
     def run(self, *options: str, words: list[str] | None = None, code: int | None = 0):
@@ -50,7 +51,8 @@ class Podman:
 def podman(folder: Path) -> Iterator[Podman]:
     need("podman", "crun")
     podman = Podman(folder)
-    make_image(folder / "image", instance="config:\n  user.foo: bar\nname: c1\n")
+    make_image(folder / "image")
+    describe(podman, "bar")
     try:
         yield podman
     finally:
@@ -58,8 +60,16 @@ def podman(folder: Path) -> Iterator[Podman]:
         shutil.rmtree(folder / "root", ignore_errors=True)
 
 
-def annotation(podman: Podman) -> tuple[str, str]:
-    return "--annotation", f"org.templater.source={podman.path}/image"
+def describe(podman: Podman, value: str) -> None:
+    (podman.path / "descriptions").mkdir(exist_ok=True)
+    (podman.path / "descriptions/c1.yaml").write_text(f"name: c1\nconfig:\n  user.foo: {value}\n")
+
+
+def annotation(podman: Podman) -> tuple[str, ...]:
+    return (
+        "--annotation", f"org.templater.source={podman.path}/image",
+        "--annotation", f"org.templater.instance={podman.path}/descriptions/c1.yaml",
+    )  # fmt: skip
 
 
 def test_an_annotation_has_an_image_rendered(podman: Podman):
@@ -76,10 +86,24 @@ def test_without_an_annotation_nothing_happens(podman: Podman):
 def test_a_restart_runs_start_only(podman: Podman):
     podman.install()
     podman.run("-d", "--name", "x1", *annotation(podman), words=["/bin/sleep", "1000"])
-    (podman.path / "image/instance.yaml").write_text("name: c1\nconfig:\n  user.foo: changed\n")
+    describe(podman, "changed")
     podman("restart", "-t", "0", "x1")
     assert podman("exec", "x1", "cat", "/etc/templated").stdout == "c1 start changed\n"
     assert podman("exec", "x1", "cat", "/etc/birth").stdout == "born by create as c1 of ?\n"
+
+
+def test_annotations_of_a_hostile_image_reach_no_other_instance(podman: Podman):
+    """Older versions of podman pass an image's own annotations on to the hook, which runs as root."""
+    victim = podman.path / "instances/web1"
+    make_image(victim, instance="name: web1\nconfig:\n  user.foo: hunter2\n")
+    podman.install("--log", str(podman.path / "log"))
+    answer = podman.run(
+        "--rm", "--annotation", f"org.templater.source={victim}",
+        "--annotation", f"org.templater.instance={victim}/instance.yaml", code=None,
+    )  # fmt: skip
+    assert answer.returncode == 126
+    assert "which is an instance" in (podman.path / "log").read_text()
+    assert "hunter2" not in answer.stdout + answer.stderr + (podman.path / "log").read_text()
 
 
 def test_a_uid_map_owns_what_was_written(podman: Podman):

@@ -1,13 +1,13 @@
 """Hooks of the OCI runtimes: the container's state on standard input, the rest in its bundle.
 
 Annotations choose what is rendered: ``org.templater.source``, ``.instance``, ``.name``, ``.trigger``
-and ``.config.KEY``. An image may carry annotations too (podman takes them over), so what they point
-to must lie in the bundle or below a directory that the hook's own line allows.
+and ``.config.KEY``. An untrusted image may carry annotations too, which older versions of podman
+pass on, so ``trusted_places`` decides where they may point.
 """
 
-from ...instances.directory import INSTANCE, MAX_INSTANCE, METADATA
+from ...instances.directory import INSTANCE, METADATA
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
-from ...model.source import Source, printable, whole_characters
+from ...model.source import printable, whole_characters
 from ...oslite import exists, islink, join, os
 from ...rootfs.confined import Root
 from ..options import read_options
@@ -31,7 +31,8 @@ CREATE_RUNTIME = "createRuntime"
 CREATE_CONTAINER = "createContainer"
 STAGES = (CREATE_RUNTIME, CREATE_CONTAINER, "prestart")
 
-ALLOWED = "/var/lib/templater"
+#: where image sources lie that annotations may name
+ALLOWED = "/var/lib/templater/images"
 
 MAX_STATE = 1 << 20
 MAX_CONFIG = 16 << 20
@@ -52,17 +53,19 @@ def situation(options: "Options", _environ: "Mapping[str, str]") -> "Start | Not
         raise InputError("the state names no bundle by its absolute path")
     with Root(bundle, named=True) as root:
         config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
-    folder = options.state or bundle
-    allowed = (bundle, *(options.allow or (ALLOWED,)))
     named = "" if options.source else annotations.get(PREFIX + "source", "")
-    start = Start("", "", options.source or named or bundle, folder)
+    named = "" if named == bundle else named
+    start = Start("", "", options.source or named or bundle, options.state or bundle)
     if named:
-        start.held = held(named, allowed)
+        from ..trusted_places import open_source
+
+        rootfs = options.rootfs or join(bundle, _root_path(config))
+        start.held = open_source(named, options.allow or (ALLOWED,), bundle, rootfs)
     if options.if_present and not _has(start, METADATA):
         return Noted("")
     start.rootfs = options.rootfs or root_of(config, bundle)
     start.name = annotations.get(PREFIX + "name", "")
-    _describe(start, options, annotations, allowed)
+    _describe(start, options, annotations)
     if not start.name and not _is_described(start):
         start.name = _text(state, "id")
     if options.stage == CREATE_CONTAINER:
@@ -75,12 +78,12 @@ def situation(options: "Options", _environ: "Mapping[str, str]") -> "Start | Not
     return start
 
 
-def _describe(
-    start: Start, options: "Options", annotations: "Mapping[str, str]", allowed: "tuple[str, ...]"
-) -> None:
+def _describe(start: Start, options: "Options", annotations: "Mapping[str, str]") -> None:
     described = annotations.get(PREFIX + "instance", "")
     if described and not options.instance:
-        start.described = _described(described, allowed)
+        from ..trusted_places import read_description
+
+        start.described = read_description(described, options.allow_instance)
     trigger = annotations.get(PREFIX + "trigger", "")
     start.triggers = tuple(trigger.split(",")) if trigger else ()
     start.config = {
@@ -88,20 +91,12 @@ def _describe(
     }
 
 
-def _described(path: str, allowed: "tuple[str, ...]") -> Source:
-    """The instance's description that an annotation names."""
-    top, below = allowed_place(path, allowed)
-    try:
-        with Root(top, named=True) as root:
-            return Source(path, root.read(below, MAX_INSTANCE))
-    except TemplaterError as error:
-        raise _named(error, path) from None
-
-
 def _is_described(start: Start) -> bool:
     if start.described is not None:
         return True
-    return exists(join(start.notebook, INSTANCE)) or _has(start, INSTANCE)
+    if exists(join(start.notebook, INSTANCE)):
+        return True
+    return start.held is None and exists(join(start.image, INSTANCE))
 
 
 def _has(start: Start, name: str) -> bool:
@@ -109,42 +104,6 @@ def _has(start: Start, name: str) -> bool:
     if start.held is not None:
         return start.held.entry("/" + name) is not None
     return exists(join(start.image, name))
-
-
-def held(path: str, allowed: "tuple[str, ...]") -> Root:
-    """The directory that an annotation names, held open: what becomes of its name no longer matters."""
-    top, below = allowed_place(path, allowed)
-    try:
-        with Root(top, named=True) as root:
-            return root.below(below)
-    except TemplaterError as error:
-        raise _named(error, path) from None
-
-
-def _named(error: TemplaterError, path: str) -> TemplaterError:
-    error.notes += (f"an annotation names '{printable(path)}'",)
-    return error
-
-
-def allowed_place(path: str, allowed: "tuple[str, ...]") -> "tuple[str, str]":
-    """The allowed directory below which a path leads, and the way from there, without links.
-
-    The container, or whoever else may write there, can put a link on that way at any moment after;
-    so the place is reached from the directory with no link followed.
-    """
-    from os.path import realpath
-
-    if path.startswith("/") and "\0" not in path:
-        real = realpath(path)
-        for folder in allowed:
-            top = realpath(folder)
-            if real == top or real.startswith(top.rstrip("/") + "/"):
-                return top, "/" + real[len(top) :].lstrip("/")
-    raise RefusedError(
-        f"an annotation names '{printable(path)}', which is not below"
-        f" {' or '.join(allowed[1:]) or allowed[0]}",
-        hint="put it there, or allow its directory in the hook's line: --allow DIR",
-    )
 
 
 # --- what the runtime says ---------------------------------------------------------------------
@@ -228,16 +187,20 @@ def _annotations(state: "Mapping[str, Any]") -> "dict[str, str]":
 
 
 def root_of(config: "Mapping[str, Any]", bundle: str) -> str:
-    root = config.get("root")
-    path = root.get("path") if isinstance(root, dict) else None
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise InputError("config.json names no root.path")
-    path = join(bundle, path)  # which keeps an absolute one
+    path = join(bundle, _root_path(config))  # which keeps an absolute one
     if islink(path.rstrip("/")):  # runc refuses it too; whoever unpacked an image may have made it
         raise RefusedError(
             f"the root filesystem '{printable(path)}' is a symlink, not a directory",
             hint="name what it leads to in the hook's line: --rootfs DIR",
         )
+    return path
+
+
+def _root_path(config: "Mapping[str, Any]") -> str:
+    root = config.get("root")
+    path = root.get("path") if isinstance(root, dict) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InputError("config.json names no root.path")
     return path
 
 

@@ -31,7 +31,15 @@ from . import runtimes_with
 @click.option(
     "--limit", multiple=True, metavar="NAME=VALUE", help="Another limit of rendering: see docs/limits.md."
 )
-@click.option("--allow", multiple=True, help="oci, podman: where annotations may point to.")
+@click.option(
+    "--allow", multiple=True, metavar="DIR", help="oci, podman: image sources that annotations may name."
+)
+@click.option(
+    "--allow-instance",
+    multiple=True,
+    metavar="DIR",
+    help="oci, podman: descriptions that annotations may name.",
+)
 @click.option("--in-place", is_flag=True, help="oci, podman: write through mounted files such as /etc/hosts.")
 @click.option("--no-cache", is_flag=True, help="Compile at every start.")
 def command(runtime: str, name: str, write: bool, path: str, **choices: object) -> int:
@@ -61,11 +69,11 @@ def option_words(choices: dict[str, object]) -> list[str]:
         words += ["--on-error", str(choices["on_error"])]
     if choices["time_limit"] != 60:
         words += ["--time-limit", str(choices["time_limit"])]
-    for name in ("limit", "allow"):
+    for name in ("limit", "allow", "allow_instance"):
         values = choices[name]
         assert isinstance(values, tuple)
         for value in values:
-            words += [f"--{name}", from_anywhere(value) if name == "allow" else value]
+            words += ["--" + name.replace("_", "-"), value if name == "limit" else from_anywhere(value)]
     read_options(words)  # a mistake is better said now than at the next start
     for name in ("in_place", "no_cache"):
         if choices[name]:

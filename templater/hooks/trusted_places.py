@@ -1,0 +1,152 @@
+"""Where the annotations of an untrusted image may point.
+
+An image chooses its own annotations. Older versions of podman pass them on to the hook, which runs as root.
+So an annotation only reaches a file below a directory that the operator's hook line allows. Only root or the
+hook's user can change the directories on the way, and none of them belongs to an instance.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+
+from ..instances.directory import INSTANCE, MAX_INSTANCE, NOTEBOOK, ROOTFS
+from ..model.errors import RefusedError, TemplaterError
+from ..model.source import Source, printable
+from ..rootfs.confined import Root
+
+#: files that describe one instance, its passwords included: templater's own and Incus's
+DESCRIPTIONS = (INSTANCE, "backup.yaml")
+
+#: directories that belong to one instance
+_PRIVATE = (NOTEBOOK, ROOTFS)
+
+
+def open_source(path: str, allowed: Sequence[str], bundle: str, rootfs: str) -> Root:
+    """Return the image's directory that an annotation names, held open.
+
+    The container's own ``bundle`` is allowed as well, but nothing in its root filesystem ``rootfs``.
+
+    Raises:
+        RefusedError: the directory is not allowed, belongs to an instance, or others can change it.
+        InputError: the directory does not exist.
+    """
+    top, below = _place(path, [bundle, *allowed])
+    real = os.path.join(top, below)
+    inside = os.path.realpath(rootfs)
+    if real == inside or real.startswith(inside + "/"):
+        raise RefusedError(
+            f"an annotation names '{printable(path)}', which is in the container's root filesystem",
+            hint="name an image source outside of it",
+        )
+    own = os.path.realpath(bundle)
+    for directory in _directories(top, below):
+        _require_trusted(directory)
+        if directory != own:
+            _require_no_instance(directory)
+    try:
+        with Root(top, named=True) as root:
+            return root.below("/" + below)
+    except TemplaterError as error:
+        raise _with_name(error, path) from None
+
+
+def read_description(path: str, allowed: Sequence[str]) -> Source:
+    """Return the description of an instance that an annotation names.
+
+    Raises:
+        RefusedError: the hook's line does not allow it, it belongs to an instance, or others can change it.
+        InputError: the file does not exist.
+    """
+    if not allowed:
+        raise RefusedError(
+            "the annotation org.templater.instance is not allowed",
+            hint="allow the directory of descriptions in the hook's line: --allow-instance DIR",
+        )
+    top, below = _place(path, allowed)
+    folder, _, name = below.rpartition("/")
+    if name in DESCRIPTIONS:
+        raise RefusedError(
+            f"an annotation names '{printable(path)}': every instance has its own {name}",
+            hint="give a description for containers another name, such as web.yaml",
+        )
+    for directory in _directories(top, folder):
+        _require_trusted(directory)
+        _require_no_instance(directory)
+    try:
+        with Root(top, named=True) as root:
+            return Source(path, root.read("/" + below, MAX_INSTANCE))
+    except TemplaterError as error:
+        raise _with_name(error, path) from None
+
+
+def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
+    """Return the allowed directory that contains ``path``, and the relative path from there.
+
+    Both are without links: whoever opens them follows none.
+    """
+    if path.startswith("/") and "\0" not in path:
+        real = os.path.realpath(path)
+        for folder in allowed:
+            top = os.path.realpath(folder)
+            if real == top or real.startswith(top.rstrip("/") + "/"):
+                _require_trusted_way(top)
+                return top, real[len(top) :].strip("/")
+    raise RefusedError(
+        f"an annotation names '{printable(path)}', which is not below {' or '.join(allowed[-2:])}",
+        hint="put it there, or allow its directory in the hook's line: see --allow and --allow-instance",
+    )
+
+
+def _directories(top: str, below: str) -> Iterator[str]:
+    """Yield ``top`` and every directory from there to ``below``."""
+    yield top
+    here = top
+    for name in below.split("/") if below else ():
+        if name in _PRIVATE:
+            raise RefusedError(
+                f"an annotation names '{printable(os.path.join(top, below))}':"
+                f" '{name}' belongs to an instance",
+                hint="keep image sources apart from instances",
+            )
+        here = os.path.join(here, name)
+        yield here
+
+
+def _require_trusted_way(top: str) -> None:
+    """Check every directory above ``top``; in a sticky one (/tmp) nobody replaces another user's."""
+    while top != "/":
+        top = os.path.dirname(top)
+        _require_trusted(top, or_sticky=True)
+
+
+def _require_trusted(directory: str, *, or_sticky: bool = False) -> None:
+    try:
+        status = os.lstat(directory)
+    except OSError:
+        return  # opening it fails, with the better message
+    if stat.S_ISLNK(status.st_mode):
+        return  # as well: it was a directory a moment ago
+    # rootless podman runs hooks in a user namespace, where root's own directories have another owner
+    trusted = (0, os.geteuid(), os.lstat("/").st_uid)
+    sticky = or_sticky and status.st_mode & stat.S_ISVTX
+    if status.st_uid in trusted and (sticky or not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+        return
+    raise RefusedError(
+        f"an annotation leads through '{printable(directory)}', which others can change:"
+        f" it belongs to uid {status.st_uid} and has mode {status.st_mode & 0o7777:04o}",
+        hint=f"chown root '{printable(directory)}'; chmod go-w '{printable(directory)}'",
+    )
+
+
+def _require_no_instance(directory: str) -> None:
+    for name in (NOTEBOOK, *DESCRIPTIONS):
+        if os.path.lexists(os.path.join(directory, name)):
+            raise RefusedError(
+                f"an annotation leads to '{printable(directory)}', which is an instance: it has '{name}'",
+                hint="keep image sources in a directory of their own, such as /var/lib/templater/images",
+            )
+
+
+def _with_name(error: TemplaterError, path: str) -> TemplaterError:
+    error.notes += (f"an annotation names '{printable(path)}'",)
+    return error
