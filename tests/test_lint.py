@@ -1,14 +1,18 @@
-"""Formatting, lint and types are tests: lenient where a tool is missing, except in CI."""
+"""Format, lint, types and the CI configuration are tests. Without the tool they are skipped, except in CI."""
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.test_architecture import PURE
+
 ROOT = Path(__file__).resolve().parent.parent
+GITHUB = ROOT / ".github"
 
 
 def run(tool: str, *arguments: str) -> None:
@@ -30,3 +34,25 @@ def test_the_code_is_lint_free():
 
 def test_the_types_hold():
     run("mypy", "--strict", "templater")
+
+
+@pytest.mark.parametrize(
+    ("schema", "pattern"),
+    [
+        ("vendor.github-workflows", "workflows/*.yml"),
+        ("custom.github-workflows-require-timeout", "workflows/*.yml"),
+        ("vendor.github-issue-forms", "ISSUE_TEMPLATE/[!c]*.yml"),
+        ("vendor.github-issue-config", "ISSUE_TEMPLATE/config.yml"),
+    ],
+)
+def test_the_github_configuration_is_valid(schema, pattern):
+    files = [str(path) for path in GITHUB.glob(pattern)]
+    assert files
+    run("check_jsonschema", "--builtin-schema", schema, *files)
+
+
+def test_the_workflow_tests_every_pure_folder_on_macos_and_windows():
+    workflow = (GITHUB / "workflows" / "ci.yml").read_text()
+    tested = set(re.findall(r"tests/unit/(\w+)", workflow))
+    # simulation is pure as well, but its tests compare it with a directory on the disk
+    assert tested == {folder for folder in PURE if (ROOT / "tests/unit" / folder).exists()} - {"simulation"}
