@@ -130,16 +130,21 @@ def test_errors_carry_the_text_of_pongo2() -> None:
         if text != vector.result["error"]:
             wrong.append(f"{vector.id}\n   {text}\n   {vector.result['error']}")
     assert total, "there are error vectors"
-    assert len(wrong) <= total * 0.05, f"{len(wrong)} of {total} differ\n" + "\n".join(wrong[:20])
+    assert len(wrong) <= total * 0.01, f"{len(wrong)} of {total} differ\n" + "\n".join(wrong[:20])
 
 
 POSITION = re.compile(r"Line (\d+) Col (\d+)")
 
 
 def test_errors_point_at_the_line_that_pongo2_points_at() -> None:
-    """The innermost position that pongo2 names: where macros wrap errors, that is the cause."""
+    """The innermost position that pongo2 names: where macros wrap errors, that is the cause.
+
+    An unclosed verbatim block is the exception: pongo2 names its end, and templater its beginning.
+    """
     wrong = []
     for vector, got in error_vectors():
+        if "verbatim-tag not closed" in vector.result["error"]:
+            continue
         lines = [int(line) for line, _ in POSITION.findall(vector.result["error"])]
         if lines and (got.span is None or got.span.line != lines[-1]):
             wrong.append(f"{vector.id}\n   {got}\n   {vector.result['error']}")

@@ -17,13 +17,14 @@ class Host:
     loader lets them read files, which templater never does. ``permissions``: uid, gid and mode of a
     rule mean something. ``links_refused_at`` is when a symlink among the templates is noticed:
     ``create``, ``start`` or empty for never. ``check_prefix``: failed checks name the rule's path first.
-    ``agent`` is the guest agent's generation.
+    ``agent`` is the guest agent's generation. ``nested_last``: ``devices.Sorted`` puts nested network
+    interfaces after the others. ``pongo2_version`` is what templates see where it is not the dialect's.
     """
 
     __slots__ = (
         "agent", "banned", "check_prefix", "dialect", "family", "links_refused_at", "metadata_limit", "name",
-        "permissions", "product", "recovers_panics", "render_prefix", "title", "vm_keeps_pending",
-        "vm_output", "yaml",
+        "nested_last", "permissions", "pongo2_version", "product", "recovers_panics", "render_prefix",
+        "title", "vm_keeps_pending", "vm_output", "yaml",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +46,8 @@ class Host:
         vm_keeps_pending: bool = False,
         vm_output: str = "plain",
         agent: str = "incus",
+        nested_last: bool = True,
+        pongo2_version: str = "",
     ) -> None:
         self.name = name
         self.title = title
@@ -62,6 +65,8 @@ class Host:
         self.vm_keeps_pending = vm_keeps_pending
         self.vm_output = vm_output
         self.agent = agent
+        self.nested_last = nested_last
+        self.pongo2_version = pongo2_version
 
     def __repr__(self) -> str:
         return f"Host({self.name!r})"
@@ -111,6 +116,7 @@ LXD = Host(
     render_prefix="Failed rendering template: ",
     vm_output="confined",
     agent="lxd-6.8",
+    pongo2_version="dev",
 )
 
 LXD_DEBIAN = Host(
@@ -120,6 +126,7 @@ LXD_DEBIAN = Host(
     product="lxd",
     permissions=False,
     agent="lxd",
+    nested_last=False,
 )
 
 LXD_6_7 = Host(
@@ -131,6 +138,7 @@ LXD_6_7 = Host(
     permissions=False,
     check_prefix=True,
     agent="lxd",
+    pongo2_version="dev",
 )
 
 INCUS_6_0_4 = Host(
@@ -152,6 +160,7 @@ LXD_5_21_4 = Host(
     permissions=False,
     links_refused_at="",
     agent="lxd",
+    pongo2_version="dev",
 )
 
 HOSTS: "Mapping[str, Host]" = {

@@ -177,9 +177,10 @@ def result(text: str) -> dict[str, str]:
 
 def failure(error: TemplaterError) -> dict[str, Any]:
     span = error.span
+    text = getattr(error, "pongo2_error", None)
     return {
-        "error": error.message,
-        "pongo2_error": getattr(error, "pongo2_error", None),
+        "error": whole_characters(error.message),
+        "pongo2_error": None if text is None else whole_characters(text),
         "kind": error.kind,
         "line": span.line if span is not None else None,
         "column": span.column if span is not None else None,

@@ -1,11 +1,14 @@
-"""What LXD and Incus hand a template: their names, with the Go types that show."""
+"""The context that LXD and Incus give a template: their names, with the Go types that templates notice."""
 
-from .values import Function, GoList, GoMap, MethodMap, NamedString, Struct, to_string
+from .state import VERSION
+from .values import VALUE, Function, GoList, GoMap, MethodMap, NamedString, Panic, Struct, to_string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
+
+    from .values import Methods
 
 
 def daemon_context(
@@ -15,67 +18,140 @@ def daemon_context(
     config: "Mapping[str, str]",
     devices: "Mapping[str, Mapping[str, str]]",
     properties: "Mapping[str, str]",
+    *,
+    version: str = "",
+    nested_last: bool = True,
 ) -> "dict[str, Any]":
-    """The context of an image's template: Incus driver_lxc.go, templateApplyNow."""
+    """Return the context of an image's template (Incus: driver_lxc.go, templateApplyNow).
+
+    ``version`` is what ``pongo2.version`` shows if the host does not use a released pongo2.
+    ``nested_last``: ``devices.Sorted`` lists nested network interfaces after the others.
+    """
     facts = GoMap(instance)
     settings = GoMap(config)
-    return {
+    context = {
         "trigger": NamedString(trigger),
         "path": path,
         "container": facts,
         "instance": facts,
         "config": settings,
-        "devices": _devices(devices),
+        "devices": _devices(devices, DEVICES_METHODS if nested_last else OLD_DEVICES_METHODS),
         "properties": GoMap(properties),
         "config_get": _config_get(settings),
     }
+    if version:
+        context[VERSION] = version
+    return context
 
 
 def _config_get(config: "Mapping[str, str]") -> Function:
     def config_get(key: "Any", default: "Any") -> "Any":
-        # a key that is set to nothing is set; line ends are what `incus config set - < file` leaves
+        # an empty value counts as set; `incus config set - < file` leaves line ends
         value = config.get(to_string(key))
         return default if value is None else value.rstrip("\r\n")
 
-    two_values = ("*pongo2.Value", "*pongo2.Value")
-    return Function(config_get, two_values, gotype="func(*pongo2.Value, *pongo2.Value) *pongo2.Value")
+    return Function(config_get, (VALUE, VALUE), gotype="func(*pongo2.Value, *pongo2.Value) *pongo2.Value")
 
 
-def _devices(devices: "Mapping[str, Mapping[str, str]]") -> MethodMap:
-    """``devices`` with those of its Go methods that a template can reach."""
-
-    def in_order() -> GoList:
-        named = [
-            Struct("config.DeviceNamed", {"Name": name, "Config": _device(devices[name])})
-            for name in starting_order(devices)
-        ]
-        return GoList(named, "config.DevicesSortable")
-
-    def native() -> GoMap:
-        plain = {name: GoMap(device) for name, device in devices.items()}
-        return GoMap(plain, "map[string]map[string]string")
-
-    methods = {
-        "Sorted": Function(in_order, gotype="func() config.DevicesSortable"),
-        "Clone": Function(lambda: _devices(devices), gotype="func() config.Devices"),
-        "CloneNative": Function(native, gotype="func() map[string]map[string]string"),
-    }
+def _devices(devices: "Mapping[str, Mapping[str, str]]", methods: "Methods") -> MethodMap:
     return MethodMap({name: _device(device) for name, device in devices.items()}, "config.Devices", methods)
 
 
-def starting_order(devices: "Mapping[str, Mapping[str, str]]") -> "list[str]":
-    """Interfaces first, then disks with the root before the others, then types from z to a."""
-    # Incus: internal/server/device/config/devices_sort.go
+def _device(device: "Mapping[str, str]") -> MethodMap:
+    return MethodMap(device, "config.Device", DEVICE_METHODS)
+
+
+# Go methods: Incus, internal/server/device/config
+
+
+def _method(
+    gotype: str, call: "Callable[..., Any]", *params: str, results: int = 1
+) -> "Callable[[Any], Function]":
+    """Return what binds ``call`` to its first argument, as a Go method of this type."""
+    return lambda v: Function(lambda *arguments: call(v, *arguments), params, gotype=gotype, results=results)
+
+
+def _never(*arguments: "Any") -> None:
+    """Stand for a method whose parameters no template can supply."""
+
+
+DEVICE_METHODS = {
+    "Clone": _method("func() config.Device", _device),
+    "Validate": _method("func(map[string]func(string) error) error", _never, "map[string]func(string) error"),
+}
+
+
+def _devices_methods(nested_last: bool) -> "Methods":
+    def less(devices: "Any", i: int, j: int) -> bool:
+        for index in (i, j):
+            if not 0 <= index < len(devices):
+                length = f" with length {len(devices)}" if index >= 0 else ""
+                raise Panic(f"runtime error: index out of range [{index}]{length}")
+        a, b = devices[i].fields, devices[j].fields
+        pair = {a["Name"]: a["Config"], b["Name"]: b["Config"]}
+        return i != j and start_order(pair, nested_last)[0] == a["Name"]
+
+    sortable = {
+        "Len": _method("func() int", len),
+        "Less": _method("func(int, int) bool", less, "int", "int"),
+        "Swap": _method("func(int, int)", _never, "int", "int", results=0),
+    }
+
+    def named(devices: "Any", backwards: bool) -> GoList:
+        names = start_order(devices, nested_last)
+        if backwards:
+            names.reverse()
+        items = [Struct("config.DeviceNamed", {"Name": name, "Config": devices[name]}) for name in names]
+        return GoList(items, "config.DevicesSortable", sortable)
+
+    def native(devices: "Any") -> GoMap:
+        plain = {name: GoMap(device) for name, device in devices.items()}
+        return GoMap(plain, "map[string]map[string]string")
+
+    def contains(devices: "Any", name: str, device: "Any") -> bool:
+        return name in devices and _set_keys(devices[name]) == _set_keys(device)
+
+    methods: dict[str, Callable[[Any], Function]] = {
+        "Clone": _method("func() config.Devices", lambda devices: _devices(devices, methods)),
+        "CloneNative": _method("func() map[string]map[string]string", native),
+        "Contains": _method("func(string, config.Device) bool", contains, "string", "config.Device"),
+        "Reversed": _method("func() config.DevicesSortable", lambda devices: named(devices, True)),
+        "Sorted": _method("func() config.DevicesSortable", lambda devices: named(devices, False)),
+        "Update": _method(
+            "func(config.Devices, func(config.Device, config.Device) []string) (map[string]config.Device, "
+            "map[string]config.Device, map[string]config.Device, []string)",
+            _never,
+            "config.Devices",
+            "func(config.Device, config.Device) []string",
+            results=4,
+        ),
+    }
+    return methods
+
+
+def _set_keys(device: "Mapping[str, str]") -> "dict[str, str]":
+    """A device without empty values: comparing devices, Go does not tell them from missing ones."""
+    return {key: value for key, value in device.items() if value}
+
+
+def start_order(devices: "Mapping[str, Mapping[str, str]]", nested_last: bool = True) -> "list[str]":
+    """Return the names of devices in the order in which the daemons start them.
+
+    Network interfaces come first, then disks with the root before the others, then types from z to a.
+    """
+    # Incus: devices_sort.go; nested ones last since LXD 5.0.3 and Incus 6.0.4
     names = sorted(devices)
     types = {name: devices[name].get("type", "") for name in names}
+    interfaces = [name for name in names if types[name] == "nic"]
+    if nested_last:
+        interfaces.sort(key=lambda name: devices[name].get("nested", "") != "")
     disks = [name for name in names if types[name] == "disk"]
     disks.sort(key=lambda name: devices[name].get("path", ""))
     disks.sort(key=lambda name: devices[name].get("path", "") != "/")
     others = [name for name in names if types[name] not in ("nic", "disk")]
     others.sort(key=lambda name: types[name], reverse=True)
-    return [*(name for name in names if types[name] == "nic"), *disks, *others]
+    return [*interfaces, *disks, *others]
 
 
-def _device(device: "Mapping[str, str]") -> MethodMap:
-    clone = Function(lambda: _device(device), gotype="func() config.Device")
-    return MethodMap(device, "config.Device", {"Clone": clone})
+DEVICES_METHODS = _devices_methods(nested_last=True)
+OLD_DEVICES_METHODS = _devices_methods(nested_last=False)

@@ -6,22 +6,20 @@ class Dialect:
 
     ``subscripts``: ``config["key"]`` exists. ``macro_errors_print``: an error inside a macro does not
     fail the render, its text is printed. ``safe_super``: ``block.Super`` is not escaped.
-    ``ifchanged_needs_else``: an unchanged ``ifchanged x`` without ``else`` makes Go panic.
+    ``fixed``: with the fixes of 6.1: an unchanged ``ifchanged x`` without ``else`` does not panic, without
+    ``x`` its ``else`` counts, ``removetags`` takes names literally, ``widthratio`` of a zero maximum is
+    empty, and the message for a banned tag is another.
     """
 
-    __slots__ = (
-        "ifchanged_needs_else", "macro_errors_print", "name", "safe_super", "subscripts", "version",
-    )  # fmt: skip
+    __slots__ = ("fixed", "macro_errors_print", "name", "safe_super", "subscripts", "version")
 
-    def __init__(
-        self, name: str, version: str, *, old: bool = False, ifchanged_needs_else: bool = True
-    ) -> None:
+    def __init__(self, name: str, version: str, *, old: bool = False, fixed: bool = False) -> None:
         self.name = name
         self.version = version
         self.subscripts = not old
         self.safe_super = not old
         self.macro_errors_print = old
-        self.ifchanged_needs_else = ifchanged_needs_else
+        self.fixed = fixed
 
     def __repr__(self) -> str:
         return f"Dialect({self.name!r})"
@@ -34,6 +32,6 @@ class Dialect:
 
 V4 = Dialect("v4", "4.0.2", old=True)
 V6 = Dialect("v6", "6.0.0")
-V61 = Dialect("v6.1", "6.1.0", ifchanged_needs_else=False)
+V61 = Dialect("v6.1", "6.1.0", fixed=True)
 
 DIALECTS = {dialect.name: dialect for dialect in (V4, V6, V61)}

@@ -44,7 +44,7 @@ def path_error(render: "Render", place: int, failure: Failure, path: str) -> Fau
     message = failure.message
     if message.startswith("can't access"):
         message = f"{message} (variable {path})"
-    elif message.startswith("is not a function"):
+    elif message.startswith(("is not a function", "must have exactly")):
         message = f"'{path}' {message}"
     elif message.startswith("function "):
         message = message.replace("|", f"'{path}'", 1)

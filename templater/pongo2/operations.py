@@ -119,6 +119,8 @@ def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
             f"function input argument count ({count}) of "
             f"| must be equal to the calling argument count ({len(arguments)})"
         )
+    if v.results not in (1, 2):
+        raise Failure("must have exactly 1 or 2 output arguments, the second argument must be of type error")
     for index, argument in enumerate(arguments):
         wanted = parameters[min(index, count - 1)]
         if wanted not in (values.VALUE, "interface {}") and values.gotype(argument) != wanted:
@@ -149,8 +151,13 @@ def item(v: "Any", key: "Any") -> "Any":
 
 
 def member(getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any") -> "Any":
-    """A member that is going to be called."""
-    return getter(call(v, ()) if type(v) is Function else v, key)
+    """Return a member that is about to be called. A missing one gives nil, but one that holds nil fails."""
+    if type(v) is Function:
+        v = call(v, ())
+    found = getter(v, key)
+    if found is None and ((isinstance(v, list) and key < len(v)) or (isinstance(v, dict) and key in v)):
+        raise Failure("is not a function (it is invalid)")
+    return found
 
 
 def nil_call(is_set: bool, path: str) -> None:
@@ -159,11 +166,16 @@ def nil_call(is_set: bool, path: str) -> None:
         raise Failure(f"'{path}' is not a function (it is invalid)")
 
 
-def loop(cell: "list[int]", parent: "Any", public: "Any") -> ForLoop:
-    """``forloop`` before the first round. What the public context calls so is no loop of ours."""
-    if parent is public:
+def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop:
+    """Return ``forloop`` before the first round.
+
+    ``parent`` is what ``forloop`` is outside: the loop around, or the public context's value, which Go
+    ignores here. ``state`` is 1 where the template has bound the name (Go panics whatever it holds), and 2
+    where a macro's argument has (Go panics unless it is a loop or nil).
+    """
+    if parent is public and not state:
         parent = None
-    elif parent is not None and type(parent) is not ForLoop:
+    if state == 1 or not (parent is None or type(parent) is ForLoop):
         raise Panic("interface conversion: interface {} is *pongo2.Value, not *pongo2.tagForLoopInformation")
     return ForLoop(cell, -1, parent)
 

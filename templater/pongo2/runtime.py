@@ -1,6 +1,6 @@
 """Running compiled templates. Lean: a kept compilation needs this, ``values`` and its filters only."""
 
-from ..model.errors import LimitError, RenderError, TemplaterError
+from ..model.errors import InputError, LimitError, RenderError, TemplaterError
 from ..model.source import printable
 from . import operations, values
 from .state import DEFAULT_LIMITS, Fault, Limits, Program, Render
@@ -44,6 +44,8 @@ def execute(
         raise LimitError("the template nests too deeply to be rendered") from None
     except MemoryError:
         raise LimitError("the template needs more memory than there is") from None
+    except UnicodeEncodeError:
+        raise InputError("a value of the context contains half of a surrogate pair") from None
 
 
 def run(

@@ -65,6 +65,10 @@ DEFAULT_LIMITS = Limits()
 DAEMON_NAMES = frozenset(
     ("trigger", "path", "container", "instance", "config", "devices", "properties", "config_get")
 )
+#: the context's entry for the version that ``pongo2.version`` shows instead of the dialect's; no template
+#: can read it, since it is not an identifier
+VERSION = " version"
+_UNCHECKED = DAEMON_NAMES | {VERSION}
 
 
 class Place:
@@ -110,11 +114,12 @@ class Program:
         context = render.context
         check_context(context, exported)
         scope: Scope = {name: context.get(name) for name in self.bound} if self.bound else {}
+        version = context.get(VERSION) or self.version
         if "pongo2" in scope:
-            scope["pongo2"] = meta(self)
+            scope["pongo2"] = meta(version)
         arguments = [*map(context.get, names)]
         if "pongo2" in names:
-            arguments[names.index("pongo2")] = meta(self)
+            arguments[names.index("pongo2")] = meta(version)
         return root(render, scope, *arguments)  # type: ignore[no-any-return]
 
 
@@ -233,16 +238,18 @@ def no_templates(name: str, if_exists: bool) -> "Program | None":
     raise Failure("unable to resolve template", sender="fromfile")
 
 
-def meta(program: Program) -> MethodMap:
+def meta(version: str) -> MethodMap:
     """``pongo2``, a Go map with one key and a method that no template can call rightly."""
     update = Function(lambda _: None, ("pongo2.Context",), gotype="func(pongo2.Context) pongo2.Context")
-    return MethodMap({"version": program.version}, "pongo2.Context", {"Update": update})
+    return MethodMap({"version": version}, "pongo2.Context", {"Update": lambda _: update})
 
 
 def check_context(context: "Mapping[str, Any]", exported: "tuple[str, ...]") -> None:
     """Names must be identifiers, and no exported macro's."""
-    if not DAEMON_NAMES.issuperset(context):
+    if not _UNCHECKED.issuperset(context):
         for name, value in context.items():
+            if name == VERSION:
+                continue
             plain = name.replace("_", "a")
             if not (plain.isalnum() and plain.isascii()):
                 raise Fault(

@@ -83,6 +83,7 @@ class Compilation:
     def document(self, unit: Unit) -> Document:
         if len(unit.text) > MAX_SOURCE:
             raise LimitError(f"a template may not be longer than {MAX_SOURCE} characters", unit.span(0, 1))
+        check_encodable(unit)
         self.units.append(unit)
         if len(self.units) > MAX_TEMPLATES:
             raise LimitError(f"more than {MAX_TEMPLATES} templates include each other", unit.span(0, 1))
@@ -132,6 +133,16 @@ class Compilation:
         position = document.unit.position(token.start)
         text = pongo2_text(sender, message, shown, position, token.value)
         return syntax_error(f"no template {name!r}", token.span, text)
+
+
+def check_encodable(unit: Unit) -> None:
+    """Refuse text that has no UTF-8 form; undecodable bytes (U+DC80 to U+DCFF) are fine."""
+    try:
+        if not unit.text.isascii():
+            unit.text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        span = unit.span(error.start, error.start + 1)
+        raise InputError("the template contains half of a surrogate pair", span) from None
 
 
 def names_nothing(error: TemplateError) -> bool:

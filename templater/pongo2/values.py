@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
+    Methods = Mapping[str, "Callable[[Any], Function]"]
+
 MIN_INT = -(1 << 63)
 MAX_INT = (1 << 63) - 1
 
@@ -84,7 +86,10 @@ class NamedString(str):
 
 
 class GoList(list):  # type: ignore[type-arg]
-    """A list whose Go type is known, with the Go methods that templates can reach."""
+    """A list whose Go type is known.
+
+    ``methods`` are the Go methods that templates can reach: by name, a function that binds one to the list.
+    """
 
     __slots__ = ("gotype", "methods")
 
@@ -92,7 +97,7 @@ class GoList(list):  # type: ignore[type-arg]
         self,
         items: "Iterable[Any]" = (),
         gotype: str = "[]string",
-        methods: "Mapping[str, Function] | None" = None,
+        methods: "Methods | None" = None,
     ) -> None:
         super().__init__(items)
         self.gotype = gotype
@@ -114,7 +119,7 @@ class GoMap(dict):  # type: ignore[type-arg]
 
 
 class MethodMap(GoMap):
-    """A map of a named Go type, with the methods of it that templates can reach."""
+    """A map of a named Go type, with its Go methods as in `GoList`."""
 
     __slots__ = ("methods",)
 
@@ -122,7 +127,7 @@ class MethodMap(GoMap):
         self,
         items: "Mapping[str, Any] | Iterable[tuple[str, Any]]",
         gotype: str,
-        methods: "Mapping[str, Function]",
+        methods: "Methods",
     ) -> None:
         super().__init__(items, gotype)
         self.methods = methods
@@ -136,10 +141,11 @@ class Function:
     """Something a template can call.
 
     ``params`` are Go's parameter types ("*pongo2.Value" takes anything); where ``variadic``, the last
-    one is the type of every further argument.
+    one is the type of every further argument. ``results`` is the number of Go results: pongo2 calls
+    only functions with one or two.
     """
 
-    __slots__ = ("call", "gotype", "params", "simple", "variadic")
+    __slots__ = ("call", "gotype", "params", "results", "simple", "variadic")
 
     def __init__(
         self,
@@ -148,13 +154,15 @@ class Function:
         *,
         variadic: bool = False,
         gotype: str = "func()",
+        results: int = 1,
     ) -> None:
         self.call = call
+        self.results = results
         self.params = params
         self.variadic = variadic
         self.gotype = gotype
-        #: how many arguments are taken whatever they are; -1 if they have to be looked at
-        self.simple = -1 if variadic or params.count(VALUE) < len(params) else len(params)
+        #: the number of arguments, if any values are accepted; -1 if a call has to be checked
+        self.simple = -1 if variadic or results != 1 or params.count(VALUE) < len(params) else len(params)
 
 
 class Struct:
@@ -171,7 +179,7 @@ class Struct:
         self,
         gotype: str,
         fields: "Mapping[str, Any] | None" = None,
-        methods: "Mapping[str, Function] | None" = None,
+        methods: "Methods | None" = None,
         *,
         pointer: bool = False,
         text: "str | None" = None,
@@ -284,8 +292,8 @@ class Block(Struct):
     __slots__ = ("super_",)
 
     def __init__(self, super_: "Callable[[], str]") -> None:
-        method = Function(super_, gotype="func() string")
-        super().__init__("pongo2.tagBlockInformation", methods={"Super": method}, hidden=("ctx", "wrappers"))
+        methods = {"Super": lambda block: Function(block.super_, gotype="func() string")}
+        super().__init__("pongo2.tagBlockInformation", methods=methods, hidden=("ctx", "wrappers"))
         self.super_ = super_
 
 
@@ -295,10 +303,8 @@ class CycleValue(Struct):
     __slots__ = ("node", "value")
 
     def __init__(self, value: "Any", node: "Any" = None) -> None:
-        method = Function(self.to_text, gotype="func() string")
-        super().__init__(
-            "pongo2.tagCycleValue", methods={"String": method}, pointer=True, hidden=("node", "value")
-        )
+        methods = {"String": lambda cycle: Function(cycle.to_text, gotype="func() string")}
+        super().__init__("pongo2.tagCycleValue", methods=methods, pointer=True, hidden=("node", "value"))
         self.value = value
         self.node = node
 
@@ -780,9 +786,9 @@ def get_field(v: object, name: str) -> "Any":
         return v.get(name)  # type: ignore[attr-defined]
     if exact is MethodMap:  # devices and each device: the usual way here, so no isinstance before it
         methods = v.methods  # type: ignore[attr-defined]
-        return methods[name] if name in methods else v.get(name)  # type: ignore[attr-defined]
+        return methods[name](v) if name in methods else v.get(name)  # type: ignore[attr-defined]
     if isinstance(v, (GoList, Struct)) and v.methods is not None and name in v.methods:
-        return v.methods[name]
+        return v.methods[name](v)
     if isinstance(v, dict):
         return v.get(name)
     if isinstance(v, Struct):

@@ -1,4 +1,4 @@
-"""The names that a template sees, as LXD and Incus fill them in."""
+"""The variables of an image's template, as LXD and Incus fill them in."""
 
 from ..pongo2.daemon_context import daemon_context
 from ..pongo2.values import GoMap, NamedString
@@ -13,11 +13,7 @@ if TYPE_CHECKING:
 
 
 def context_for(instance: "Instance", rule: "Rule", trigger: str, host: "Host") -> "dict[str, Any]":
-    """What ``rule`` sees when ``trigger`` fires.
-
-    ``path`` is the rule's key as written. No host differs in any of it: ``host`` is here so that one
-    may.
-    """
+    """Return the variables of ``rule``'s template at ``trigger``. ``path`` is the rule's key as written."""
     return daemon_context(
         trigger,
         rule.path,
@@ -25,14 +21,14 @@ def context_for(instance: "Instance", rule: "Rule", trigger: str, host: "Host") 
         instance.expanded_config(),
         instance.expanded_devices(),
         rule.properties,
+        version=host.pongo2_version,
+        nested_last=host.nested_last,
     )
 
 
 class Contexts:
-    """``context_for`` of one instance, rule after rule: what no rule changes is made once.
-
-    Nothing in a template can change a value; what it sets are names of its own render.
-    """
+    """The contexts of one instance's rules. Values that do not depend on the rule are made once and shared: a
+    template can bind names, but never change a value."""
 
     __slots__ = ("host", "instance", "made")
 
@@ -52,8 +48,11 @@ class Contexts:
 
 
 def facts_of(instance: "Instance") -> "dict[str, str]":
-    """``instance`` and its alias ``container``. All are strings, so ``{% if instance.ephemeral %}``
-    holds for "false" too; virtual machines have no ``privileged``, which then is false."""
+    """Return the fields of ``instance`` and of its alias ``container``.
+
+    All are strings, so ``{% if instance.ephemeral %}`` is true for "false" too. Virtual machines have no
+    ``privileged``.
+    """
     # Incus: driver_lxc.go and driver_qemu.go, templateApplyNow
     facts = {
         "name": instance.name,

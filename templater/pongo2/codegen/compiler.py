@@ -24,7 +24,8 @@ def source_of(module: Module) -> str:
     module.forloop = "forloop" in emitter.loaded | bound or len(trees) > 1 or emitter.lazy_includes
     module.bound = sorted(bound | {"forloop"} if module.forloop else bound)
     module.held = holders(emitter.held, emitter.copies) if module.forloop else set()
-    module.called = sorted(emitter.called & emitter.assigned)
+    marked = {"forloop"} & bound if module.forloop else set()
+    module.called = sorted(emitter.called & emitter.assigned | marked)
     functions, units = [], []
     for number, (tree, document) in enumerate(trees):
         writer = StatementWriter(emitter, module, number)

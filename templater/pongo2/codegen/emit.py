@@ -177,7 +177,8 @@ class Emitter:
         return nodes.FilterBlock(self.body(node.body), chain, lineno=place)
 
     def statement_capture(self, node: tree.Capture) -> nodes.CallBlock:
-        return nodes.CallBlock(self.expression_invoke(node.invoke), [], [], self.body(node.body))
+        otherwise = self.body(node.otherwise) if node.otherwise is not None else []
+        return nodes.CallBlock(self.expression_invoke(node.invoke), [], otherwise, self.body(node.body))
 
     def statement_block(self, node: tree.Block) -> nodes.Node:
         self.macros = True

@@ -129,10 +129,14 @@ class StatementWriter(ExpressionWriter):
         if self.module.forloop:
             self.names["forloop"] = None
             self.writeline(f"c{number} = [-1]")
-            parent = f'{outer}["forloop"], n_forloop'
+            marked = "forloop" in self.module.called
+            state = f'{outer}[" set forloop"]' if marked else "0"
+            parent = f'{outer}["forloop"], n_forloop, {state}'
             self.operation_line(
                 f'{scope}["forloop"] = f{number} = ', "loop", node.lineno, f"c{number}, {parent}"
             )
+            if marked:
+                self.writeline(f'{scope}[" set forloop"] = 0')
         self.writeline(f"w{number} = ")
         self.visit(node.iter, frame)
         self.operation_line(
@@ -247,7 +251,8 @@ class StatementWriter(ExpressionWriter):
         for index, (parameter, default) in enumerate(zip(names, node.defaults, strict=True)):
             if parameter in self.module.called:
                 given = isinstance(default, nodes.Const) and default.value is None
-                self.writeline(f's[" set {parameter}"] = {not given} and len(a) <= {index}')
+                plain = 2 if parameter == "forloop" else False
+                self.writeline(f's[" set {parameter}"] = {not given} and len(a) <= {index} or {plain}')
         self.count(node.body)
         self.writeline("o = []")
         self.statements(node.body)
@@ -283,7 +288,18 @@ class StatementWriter(ExpressionWriter):
 
     def visit_CallBlock(self, node: nodes.CallBlock, frame: Frame) -> None:
         captured = f"{self.capture(node.body)}({self.scope})"
-        self.put(lambda: self.invoke(node.call, captured))
+        if not node.defaults:
+            self.put(lambda: self.invoke(node.call, captured))
+            return
+        name = self.fresh("v")
+        self.writeline(f"{name} = ")
+        self.invoke(node.call, captured)
+        self.writeline(f"if {name} is None:")
+        self.nested(node.defaults)
+        self.writeline("else:")
+        self.indent()
+        self.put(lambda: self.write(name))
+        self.outdent()
 
     def put(self, write: Callable[[], None]) -> None:
         """Print a value that autoescape leaves alone."""

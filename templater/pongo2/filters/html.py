@@ -4,7 +4,7 @@ from heapq import heappop, heappush
 
 from ..golang.regexp import remove_all
 from ..golang.strings import GO_SPACE
-from ..values import Safe, grow, sized, to_bytes, to_int, to_string, wrap64
+from ..values import Safe, sized, to_bytes, to_int, to_string, wrap64
 from . import filter
 
 TYPE_CHECKING = False
@@ -27,25 +27,26 @@ def striptags(value: "Any", argument: "Any") -> str:
     return sized("".join(out).strip(GO_SPACE))
 
 
-@filter("removetags")
+@filter("removetags", dialects=("v4", "v6"))
 def removetags(value: "Any", argument: "Any") -> str:
-    """Each name is a regular expression to pongo2, so plain names are the quick case."""
+    """Remove tags; pongo2 uses each name as a regular expression. Plain names take the quick way."""
     text = to_string(value)
     names = to_string(argument).split(",")
-    plainly = text.count("<") + len(text) // 64  # each of them goes through the whole text
-    grow(sum(len(text) + _COMPILED + len(name) if name.translate(_PLAIN) else plainly for name in names))
     for name in names:
+        text = _without_tag(text, name) if _is_plain(name) else remove_all(f"</?{name}/?>", text)
+    return sized(text.strip(GO_SPACE))
+
+
+@filter("removetags", dialects=("v6.1",))
+def removetags_v61(value: "Any", argument: "Any") -> str:
+    """Remove tags by name; 6.1 quotes the names."""
+    text = to_string(value)
+    for name in to_string(argument).split(","):
         text = _without_tag(text, name)
     return sized(text.strip(GO_SPACE))
 
 
-#: characters that would take as long as making a regular expression of a name
-_COMPILED = 64
-
-
 def _without_tag(text: str, name: str) -> str:
-    if name.translate(_PLAIN):
-        return remove_all(f"</?{name}/?>", text)
     out = []
     done = 0
     start = text.find("<")
@@ -62,10 +63,17 @@ def _without_tag(text: str, name: str) -> str:
 _PLAIN = dict.fromkeys(map(ord, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_:!= "))
 
 
+def _is_plain(name: str) -> bool:
+    """Whether a name means the same as a regular expression."""
+    return not name.translate(_PLAIN)
+
+
 def _tag_end(text: str, start: int, name: str) -> int:
-    """Where the tag of this name that starts here ends, or 0."""
-    position = start + (2 if text[start + 1 : start + 2] == "/" else 1)
-    if not text.startswith(name, position):
+    """Return where the tag of this name that starts here ends, or 0."""
+    position = start + 1
+    if text.startswith("/" + name, position):
+        position += 1
+    elif not text.startswith(name, position):
         return 0
     position += len(name)
     if text[position : position + 1] == "/":

@@ -82,9 +82,9 @@ class Parser(ExpressionParser):
         if parse is None:
             raise self.error(f"Tag '{name.value}' not found (or beginning tag not provided)", name)
         if name.value in document.banned:
-            raise self.error(
-                f"Usage of tag '{name.value}' is not allowed (sandbox restriction active).", name
-            )
+            fixed = document.dialect.fixed
+            reason = "tag is banned for this template set" if fixed else "sandbox restriction active"
+            raise self.error(f"Usage of tag '{name.value}' is not allowed ({reason}).", name)
         tokens = self.until_close()
         if tokens is None:
             raise self.error_at("Unexpectedly reached EOF, no tag end found.", self.last)

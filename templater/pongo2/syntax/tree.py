@@ -287,13 +287,14 @@ class FilterBlock(Statement):
 
 
 class Capture(Statement):
-    """Prints what ``function(render, text of the body, *arguments)`` returns."""
+    """Prints what ``function(render, body's text, *arguments)`` returns, or ``otherwise`` if that is None."""
 
-    __slots__ = ("body", "invoke")
+    __slots__ = ("body", "invoke", "otherwise")
 
-    def __init__(self, invoke: Invoke, body: "Body") -> None:
+    def __init__(self, invoke: Invoke, body: "Body", otherwise: "Body | None" = None) -> None:
         self.invoke = invoke
         self.body = body
+        self.otherwise = otherwise
 
 
 class Block(Statement):

@@ -22,17 +22,18 @@ def ifchanged(document: "Parser", start: "Token", arguments: "Parser") -> "Captu
     body, end = document.plain_body("else", "endifchanged")
     otherwise = document.plain_body("endifchanged")[0] if end == "else" else None
     number = next(document.document.numbers)
+    fixed = document.document.dialect.fixed
     if not watched:
-        return Capture(Invoke(start, changed_text, number), body)
-    if otherwise is None and document.document.dialect.ifchanged_needs_else:
+        return Capture(Invoke(start, changed_text, number), body, otherwise if fixed else None)
+    if otherwise is None and not fixed:
         otherwise = [Do(Invoke(start, no_else))]
     return If([(Invoke(start, differs, number, *map(Kept, watched)), body)], otherwise)
 
 
-def changed_text(render: "Render", text: str, number: int) -> str:
-    """The body's text, unless it is the one that was printed last."""
+def changed_text(render: "Render", text: str, number: int) -> "str | None":
+    """Return the body's text, or None if it is the one that was printed last."""
     if render.state.get(number, "") == text:
-        return ""
+        return None
     render.state[number] = text
     return text
 

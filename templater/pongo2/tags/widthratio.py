@@ -24,8 +24,14 @@ def widthratio(document: "Parser", start: "Token", arguments: "Parser") -> "Prin
         name = token.value
         arguments.bind(name)
     arguments.finish("Malformed widthratio-tag arguments.")
-    result = Invoke(start, ratio, value, maximum, width)
+    function = fixed_ratio if document.document.dialect.fixed else ratio
+    result = Invoke(start, function, value, maximum, width)
     return Set(name, result) if name else Print(result, raw=True)
+
+
+def fixed_ratio(render: "Render", value: "Any", maximum: "Any", width: "Any") -> "int | str":
+    """Return the ratio of pongo2 6.1: nothing if the maximum is zero."""
+    return ratio(render, value, maximum, width) if to_float(maximum) else ""
 
 
 def ratio(render: "Render", value: "Any", maximum: "Any", width: "Any") -> int:

@@ -164,3 +164,10 @@ def test_a_context_of_any_shape_is_answered():
                 id=1, template="{{ devices }}{{ config }}", context={name: value}, mode="incus"
             )
     assert asked(template="x", context={"a-b": 1})["kind"] == "render"
+
+
+def test_errors_about_undecodable_bytes_are_strict_json():
+    reply = asked(template_b64=base64.b64encode(b"{{ x|\xff }}").decode())
+    assert reply["kind"] == "syntax"
+    json.dumps(reply, ensure_ascii=False).encode()  # fails for half a surrogate pair
+    assert "\ufffd" in reply["pongo2_error"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from templater import pongo2
-from templater.model.errors import LimitError, RenderError, TemplateSyntaxError
+from templater.model.errors import InputError, LimitError, RenderError, TemplateSyntaxError
 from templater.model.source import Source
 from templater.pongo2 import runtime
 from templater.pongo2.daemon_context import daemon_context
@@ -253,3 +253,17 @@ def test_a_generator_that_asks_for_more_is_given_a_real_environment():
     assert SETTINGS.block_start_string == "{%"
     with pytest.raises(AttributeError):
         _ = SETTINGS.nonsense
+
+
+@pytest.mark.parametrize("text", ["\ud800", "é{{ x }}\udfff", "{# \udbff #}"])
+def test_half_a_surrogate_pair_in_a_template_is_an_input_error(text):
+    with pytest.raises(InputError, match="half of a surrogate pair") as caught:
+        pongo2.compile(text)
+    assert caught.value.span is not None
+    assert caught.value.span.text in text
+
+
+@pytest.mark.parametrize("text", ["{{ x }}", "{{ x|upper }}", "{% for c in x %}{{ c }}{% endfor %}"])
+def test_half_a_surrogate_pair_in_the_context_is_an_input_error(text):
+    with pytest.raises(InputError, match="half of a surrogate pair"):
+        pongo2.compile(text).render({"x": "\ud800"})

@@ -2,12 +2,13 @@
 
 import pytest
 
-from templater.model.hosts import INCUS
+from templater.model.hosts import HOSTS, INCUS
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
 from templater.model.metadata import Rule
-from templater.pongo2.daemon_context import starting_order
+from templater.pongo2.daemon_context import start_order
 from templater.pongo2.values import NamedString
 from templater.rendering.context import context_for
+from templater.rendering.render import render_data
 
 RULE = Rule("etc//hosts", "hosts.tpl", properties={"default": "x"})
 
@@ -91,6 +92,39 @@ def test_devices_start_interfaces_first_then_disks_then_the_others():
         "eth1": {"type": "nic"},
         "eth0": {"type": "nic"},
     }
-    assert starting_order(devices) == ["eth0", "eth1", "root", "d2", "d1", "a", "b"]
-    named = context(devices=devices)["devices"].methods["Sorted"].call()
-    assert [item.get("Name") for item in named] == starting_order(devices)
+    assert start_order(devices) == ["eth0", "eth1", "root", "d2", "d1", "a", "b"]
+    listed = context(devices=devices)["devices"]
+    named = listed.methods["Sorted"](listed).call()
+    assert [item.get("Name") for item in named] == start_order(devices)
+
+
+NESTED = {"a0": {"type": "nic", "nested": "eth0"}, "eth0": {"type": "nic"}}
+
+
+@pytest.mark.parametrize("name", sorted(HOSTS))
+def test_nested_interfaces_are_sorted_last_except_by_lxd_5_0_2(name):
+    rendered = render_data(
+        b"{% for d in devices.Sorted %}{{ d.Name }} {% endfor %}",
+        RULE,
+        "start",
+        Instance(name="c1", devices=NESTED),
+        HOSTS[name],
+    )
+    assert rendered == (b"a0 eth0 " if name == "lxd-debian" else b"eth0 a0 ")
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("incus", "6.1.0"),
+        ("incus-6.0", "6.0.0"),
+        ("incus-debian", "4.0.2"),
+        ("lxd", "dev"),
+        ("lxd-6.7", "dev"),
+        ("lxd-5.21.4", "dev"),
+        ("lxd-debian", "4.0.2"),
+    ],
+)
+def test_pongo2_version_is_that_of_the_host(name, version):
+    rendered = render_data(b"{{ pongo2.version }}", RULE, "start", Instance(name="c1"), HOSTS[name])
+    assert rendered.decode() == version

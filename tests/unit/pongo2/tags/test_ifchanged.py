@@ -2,12 +2,11 @@
 
 import pytest
 
-from tests.unit.pongo2.recorded import check
+from tests.unit.pongo2.recorded import check, outcome
 
 RECORDED = [
     ("{% for x in 'aab' %}{% ifchanged %}{{ x }}{% endifchanged %}{% endfor %}", 'ab'),
     ("{% for x in 'aab' %}{% ifchanged x %}{{ x }}{% else %}-{% endifchanged %}{% endfor %}", 'a-b'),
-    ('{% ifchanged %}{% else %}b{% endifchanged %}', ''),
     ("{% for x in 'aab' %}{% ifchanged x n %}{{ x }}{% else %}={% endifchanged %}{% endfor %}", 'a=b'),
     ('{% ifchanged x %}a{% endifchanged y %}', "[Error (where: parser) in <string> | Line 1 Col 35 near 'y'] Arguments not allowed here."),
     ('{% ifchanged x %}a', "[Error (where: parser) in <string> | Line 1 Col 18 near 'a'] Unexpected EOF, expected tag else or endifchanged."),
@@ -17,3 +16,11 @@ RECORDED = [
 @pytest.mark.parametrize(("template", "recorded"), RECORDED)
 def test_recorded(template, recorded):
     check(template, recorded)
+
+
+def test_else_of_a_block_without_expressions_counts_from_6_1_on():
+    check("{% ifchanged %}{% else %}b{% endifchanged %}", "", ("v6",))
+    assert (
+        outcome("{% for x in 'aab' %}{% ifchanged %}{{ x }}{% else %}-{% endifchanged %}{% endfor %}", "v6.1")
+        == "a-b"
+    )

@@ -1,0 +1,64 @@
+"""The limits of the parser: exact boundaries, and the page that documents them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from templater import pongo2
+from templater.model.errors import LimitError
+from templater.pongo2 import template, values
+from templater.pongo2.dialect import V6
+from templater.pongo2.syntax import grammar, lexer, parser
+
+PAGE = Path(__file__).parents[4] / "docs" / "limits.md"
+
+#: (limit, template with n of what it bounds, difference between n and the limit)
+BOUNDARIES = [
+    ("MAX_NESTING", lambda n: "{{ 1" + " == 1" * n + " }}"),
+    ("MAX_NESTING", lambda n: "{{ 1" + "^1" * n + " }}"),
+    ("MAX_NESTING", lambda n: "{{ " + "f(" * n + "1" + ")" * n + " }}"),
+    ("MAX_NESTING", lambda n: "{{ " + "a[" * n + "1" + "]" * n + " }}"),
+    ("MAX_CHAIN", lambda n: "{{ 1" + " + 1" * n + " }}"),
+    ("MAX_CHAIN", lambda n: "{{ 1" + " * 1" * n + " }}"),
+    ("MAX_CHAIN", lambda n: "{{ 1" + " and 1" * n + " }}"),
+    ("MAX_CHAIN", lambda n: "{{ 1" + " or 1" * n + " }}"),
+    ("MAX_CHAIN", lambda n: "{{ 1" + "|upper" * n + " }}"),
+    ("MAX_CHAIN", lambda n: "{{ " + "(" * n + "1" + ")" * n + " }}"),
+    ("MAX_CHAIN", lambda n: "{{ f(" + "1," * n + ") }}"),
+    ("MAX_PARTS", lambda n: "{{ a" + ".b" * (n - 1) + " }}"),
+]
+
+
+@pytest.mark.parametrize(("name", "make"), BOUNDARIES, ids=[f"{name} {make(2)}" for name, make in BOUNDARIES])
+def test_a_limit_is_reached_and_then_exceeded(name, make):
+    limit = getattr(grammar, name)
+    pongo2.compile(make(limit), V6, mode="plain")
+    with pytest.raises(LimitError, match=f"more than {limit} ") as caught:
+        pongo2.compile(make(limit + 1), V6, mode="plain")
+    assert caught.value.span is not None
+
+
+def test_blocks_nest_up_to_the_limit():
+    def nested(n):
+        return "{% if 1 %}" * n + "{% endif %}" * n
+
+    pongo2.compile(nested(parser.MAX_BLOCKS), V6, mode="plain")
+    with pytest.raises(LimitError, match="blocks nest deeper than 100"):
+        pongo2.compile(nested(parser.MAX_BLOCKS + 1), V6, mode="plain")
+
+
+def test_the_documented_limits_are_the_real_ones():
+    documented = [
+        int(n.replace(",", "")) for n in re.findall(r"\| ([\d,]+) \|$", PAGE.read_text("utf-8"), re.M)
+    ]
+    assert documented == [
+        template.MAX_SOURCE,
+        lexer.MAX_TOKENS,
+        parser.MAX_BLOCKS,
+        grammar.MAX_NESTING,
+        grammar.MAX_CHAIN,
+        grammar.MAX_PARTS,
+        template.MAX_TEMPLATES,
+        values.MAX,
+    ]
