@@ -38,13 +38,14 @@ from templater.model.hosts import Host
 from templater.model.instance import Instance, Profile
 from templater.model.lifecycle import Life
 from templater.model.metadata import Metadata, Rule
-from templater.model.plan import Change, Plan
+from templater.model.options import RenderOptions
+from templater.model.plan import Change, Plan, split_passes
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.planner import plan_of
 from templater.planning.resolve import resolve
-from templater.prediction import Due, Surroundings, Verdict, World, due_of, passes_of, start
-from templater.prediction.deviations import explanations
+from templater.prediction import Due, Surroundings, Verdict, World, due_of, start
+from templater.prediction.deviations import deviations_at
 from templater.rendering.render import render, render_data
 from templater.rootfs.directory import IdMap
 from templater.rootfs.memory import MemoryRootfs
@@ -188,7 +189,7 @@ class OurSimulation(Simulation):
     """What we do; ``looked`` is called before anything is rendered."""
 
     def __init__(self, host: Host, looked: "Callable[[Simulation], None]", *, shifted: bool) -> None:
-        super().__init__(host)
+        super().__init__(RenderOptions(host))
         self.looked = looked
         self.shifted = shifted
 
@@ -249,7 +250,7 @@ class HostSimulation(Simulation):
             yield HostStart(failed, plan, folder.copy(), subject.life.start_failed(triggers[0]), str(error))
             return
         templates = folder.read_templates({rule.template for rule in metadata.rules})
-        renderings = render(metadata, templates, instance, triggers, self.host, dialect=self.dialect)
+        renderings = render(metadata, templates, instance, triggers, self.options)
         plan = plan_of(metadata, instance, renderings, folder.rootfs, host=self.host, triggers=triggers)
         passes = aligned(plan, triggers)
         limited = [
@@ -258,7 +259,7 @@ class HostSimulation(Simulation):
         self.unknown |= {change.real for change in limited}
 
         def render_other(data: bytes, rule: Rule, trigger: str) -> bytes:
-            return render_data(data, rule, trigger, instance, self.host, dialect=self.dialect)
+            return render_data(data, rule, trigger, instance, self.options)
 
         around = self.surroundings(instance)
         for order in orders(passes, plan):
@@ -311,7 +312,7 @@ def orders(passes: list[list[Due]], plan: Plan) -> Iterator[list[list[Due]]]:
 
 def aligned(plan: Plan, triggers: tuple[str, ...]) -> list[list[Due]]:
     """What is due in each pass, passes in which nothing is due included."""
-    groups = list(passes_of(plan.changes))
+    groups = list(split_passes(plan.changes))
     passes = []
     for trigger in triggers:
         due = groups.pop(0) if groups and groups[0][0].trigger == trigger else []
@@ -336,6 +337,15 @@ def put_back(world: World, tree: MemoryRootfs, around: Surroundings) -> None:
             tree.write(path, node.content or b"", node.mode, uid, gid)
 
 
+def explanations(plan: Plan) -> dict[str, list[Change]]:
+    """The deviations at work in a start by name, and the changes at which they are."""
+    found: dict[str, list[Change]] = {}
+    for change in (*plan.changes, *plan.agent):
+        for deviation in deviations_at(plan, change):
+            found.setdefault(deviation.name, []).append(change)
+    return found
+
+
 class Replay:
     """One case, step by step."""
 
@@ -344,7 +354,7 @@ class Replay:
         self.host = host
         self.shifted = case["id"].startswith("shifted_")
         self.ours = OurSimulation(host, self.note, shifted=self.shifted)
-        self.theirs = HostSimulation(host)
+        self.theirs = HostSimulation(RenderOptions(host))
         self.theirs.shifted = self.shifted
         self.outside = MemoryRootfs({WORK + "/run": Entry(DIRECTORY, 0o755)})
         self.theirs.outside = self.outside
@@ -447,18 +457,20 @@ class Replay:
             assert "metadata.yaml is" in str(error) and mine == before, f"{what}: ours failed with {error}"
             return
         plan = error.plan if isinstance(error, StartError) else self.last_plan
-        found = explanations(plan) if plan is not None else []
+        found = explanations(plan) if plan is not None else {}
         words = f"ours: {error}\n{difference(mine, expected)}"
         assert found, f"{what}: no deviation explains it; {words}"
         assert plan is not None
-        self.used |= {each.deviation.name for each in found}
+        self.used |= found.keys()
         if plan.failed:
             assert isinstance(error, StartError) and mine == before, (
                 f"{what}: a failed start is not undone; {words}"
             )
             return
         # where the host fails and we do not, it did the rest of the start by halves, and owes it still
-        explained = plan.changes if host_failed else (change for each in found for change in each.changes)
+        explained = (
+            plan.changes if host_failed else (change for changes in found.values() for change in changes)
+        )
         places = {place for change in explained for place in reach(change)}
         places |= {"pending"} if host_failed else set()
         places |= other_names(self.theirs, places)

@@ -38,6 +38,7 @@ from templater.model.errors import (
 )
 from templater.model.hosts import INCUS
 from templater.model.metadata import TRIGGERS
+from templater.model.options import RenderOptions
 from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.planner import plan, plan_of
 from templater.rendering.render import render
@@ -122,7 +123,7 @@ def renderings_of(image: str, instance: str, dialect: str):
     metadata = read_metadata(opened.read_metadata(), INCUS.yaml)
     templates = opened.read_templates({rule.template for rule in metadata.rules if rule.template})
     described = instance_named(instance)
-    found = render(metadata, templates, described, TRIGGERS, INCUS, dialect=dialect)
+    found = render(metadata, templates, described, TRIGGERS, RenderOptions(INCUS, dialect))
     seen = [(rendering.trigger, observed(metadata, described, rendering)) for rendering in found]
     return {
         trigger: sorted((item for of, item in seen if of == trigger), key=lambda item: item["path"])

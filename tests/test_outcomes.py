@@ -34,11 +34,13 @@ from templater.model.errors import InputError, MetadataError, RefusedError
 from templater.model.hosts import HOSTS, Host
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
+from templater.model.options import RenderOptions
+from templater.model.plan import Plan, split_passes
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.parsing.yaml_nodes import Limits
-from templater.planning.planner import Plan, plan_of
-from templater.prediction import Due, Errno, Node, Surroundings, World, due_of, passes_of, predict, start
+from templater.planning.planner import plan_of
+from templater.prediction import Due, Errno, Node, Surroundings, World, due_of, predict, start
 from templater.prediction.errno_errors import ELOOP
 from templater.rendering.render import Rendering, render, render_data
 from templater.rootfs.memory import MemoryRootfs
@@ -317,15 +319,15 @@ def predictions(record: Record, host: Host, dialect: str) -> list[Prediction]:
     triggers = tuple(record["setup"].get("triggers", ("create",)))
     templates = machine.template_files()
     instance = Instance("c1")
-    renderings = render(metadata, templates, instance, triggers, host, dialect=dialect)
+    renderings = render(metadata, templates, instance, triggers, RenderOptions(host, dialect))
     plan = plan_of(metadata, instance, renderings, host=host, triggers=triggers)
-    passes = [[due_of(change) for change in changes_] for changes_ in passes_of(plan.changes)] or [[]]
+    passes = [[due_of(change) for change in changes_] for changes_ in split_passes(plan.changes)] or [[]]
     orders: list[list[list[Due]]] = [passes]
     if record.get("order_dependent"):
         orders = [[list(order)] for order in itertools.permutations(passes[0])]
 
     def render_other(data: bytes, rule: Rule, trigger: str) -> bytes:
-        return render_data(data, rule, trigger, instance, host, dialect=dialect)
+        return render_data(data, rule, trigger, instance, RenderOptions(host, dialect))
 
     ends = []
     for order in orders:
@@ -405,8 +407,8 @@ def test_a_plan_says_the_same_of_each_change_as_the_start_as_a_whole(name: str) 
         if not record["setup"]["rules"] or "skipmeta" in record["setup"]:
             continue
         (end,) = ends_of(host, situation)
-        outcomes = [change.outcome for change in predicted(record, HOSTS[name], BUILDS[name][1]).changes]
-        said = {outcome.result for outcome in outcomes if outcome is not None}
+        outcomes = predicted(record, HOSTS[name], BUILDS[name][1]).prediction.outcomes
+        said = {outcome.result for outcome in outcomes.values()}
         whole = next((result for result in ("hangs", "fails", "written") if result in said), "skipped")
         # a start that fails before it looks at any rule has no change to say it of
         if whole != end.result and outcomes:
@@ -419,7 +421,7 @@ def test_the_predicted_outcome_of_a_virtual_machine_is_the_recorded_one(name: st
     """Its files lie on the config drive: the whole outcome is whether they get there, and the error if not."""
     record = records_of("qemu")[name, situation]
     plan = predicted(record, HOSTS[name], BUILDS[name][1], Instance("c1", VIRTUAL_MACHINE))
-    said = [change.outcome for change in plan.changes if change.outcome is not None]
+    said = [plan.prediction.outcomes[change] for change in plan.changes if plan.outcome(change)]
     if record["outcome"] == "fails":
         assert record["error"] in {plan.host_error, *(outcome.error for outcome in said)}
     elif record["outcome"] == "skipped":
@@ -447,8 +449,8 @@ def test_the_predicted_outcome_of_a_guests_agent_is_the_recorded_one(name: str, 
     ]
     instance = Instance("c1", VIRTUAL_MACHINE)
     plan = plan_of(metadata, instance, drive, guest, host=host, triggers=("create",))
-    predict(plan, machine.template_files(), guest)
-    said = [change.outcome for change in plan.agent if change.outcome is not None]
+    plan = plan.with_prediction(predict(plan, machine.template_files(), guest))
+    said = [plan.prediction.outcomes[change] for change in plan.agent if plan.outcome(change)]
     assert len(said) == len(drive)
     ends = {(outcome.result, outcome.error) for outcome in said} or {("skipped", "")}
     assert ends == {(record["outcome"], record["error"])}
@@ -463,7 +465,6 @@ def predicted(record: Record, host: Host, dialect: str, instance: Instance = CON
     around = Surroundings(machine.view, INSTANCE, int(record["setup"].get("umask", "022"), 8))
     metadata, templates = machine.read(host.yaml), machine.template_files()
     triggers = tuple(record["setup"].get("triggers", ("create",)))
-    renderings = render(metadata, templates, instance, triggers, host, dialect=dialect)
+    renderings = render(metadata, templates, instance, triggers, RenderOptions(host, dialect))
     plan = plan_of(metadata, instance, renderings, host=host, triggers=triggers)
-    predict(plan, templates, None, around)
-    return plan
+    return plan.with_prediction(predict(plan, templates, None, around))

@@ -1,4 +1,4 @@
 """One image, many instances: plan each instance of a list and report the differences.
 
-May import: model, parsing, planning, pongo2, prediction, rendering, reporting, rootfs.
+May import: model, parsing, planning, rendering, reporting, rootfs.
 """

@@ -13,19 +13,17 @@ from ..model.errors import LimitError, RefusedError, TemplateError
 from ..model.source import printable
 from ..parsing.instance_yaml import overridden
 from ..parsing.metadata_yaml import read_metadata
-from ..planning.planner import plan_of
-from ..prediction import predict
+from ..planning.planner import plan_of, predicted
 from ..rendering.render import Compiled, Rendering, render
 from ..reporting.patch import diff
 from ..reporting.report import plan_data, summary, verdict
 
 if TYPE_CHECKING:
     from ..model.entry import Image, RootfsView
-    from ..model.hosts import Host
     from ..model.instance import Instance
+    from ..model.options import RenderOptions
     from ..model.plan import Plan
     from ..parsing.yaml_nodes import Limits as YamlLimits
-    from ..pongo2.state import Limits
     from ..rootfs.directory import DirectoryRootfs
 
 #: plans that are kept to be adapted for other instances
@@ -58,11 +56,9 @@ class Fleet:
     def __init__(
         self,
         image: Image,
+        options: RenderOptions,
         *,
         triggers: tuple[str, ...],
-        host: Host,
-        dialect: str | None = None,
-        limits: Limits | None = None,
         reading: YamlLimits | None = None,
         show: str = "summary",
         config: Mapping[str, str] | None = None,
@@ -70,14 +66,14 @@ class Fleet:
         rootfs: str | None = None,
     ) -> None:
         self.triggers = triggers
-        self.host = host
+        self.options = options
         self.show = show
         self.config = config or {}
         self.devices = devices or {}
         self.rootfs = rootfs
-        self.metadata = read_metadata(image.read_metadata(), yaml=host.yaml, limits=reading)
+        self.metadata = read_metadata(image.read_metadata(), yaml=options.host.yaml, limits=reading)
         self.templates = image.read_templates({r.template for r in self.metadata.rules if r.template})
-        self.compiled = Compiled(self.templates, dialect or host.dialect, limits=limits)
+        self.compiled = Compiled(self.templates, options)
         self._examples: dict[Signature, Example] = {}
 
     def results(self, instances: Iterable[Instance]) -> Iterator[Result]:
@@ -91,7 +87,7 @@ class Fleet:
                 raise
 
     def result(self, instance: Instance) -> Result:
-        renderings = render(self.metadata, self.compiled, instance, self.triggers, self.host)
+        renderings = render(self.metadata, self.compiled, instance, self.triggers, self.options)
         if self.rootfs is not None:
             with _open_rootfs(self.rootfs, instance.name) as rootfs:
                 return self._format(self._plan(instance, renderings, rootfs))
@@ -110,15 +106,16 @@ class Fleet:
         return self._format(plan)
 
     def plan(self, instance: Instance, rootfs: RootfsView | None = None) -> Plan:
-        renderings = render(self.metadata, self.compiled, instance, self.triggers, self.host)
+        renderings = render(self.metadata, self.compiled, instance, self.triggers, self.options)
         return self._plan(instance, renderings, rootfs)
 
     def _plan(
         self, instance: Instance, renderings: list[Rendering], rootfs: RootfsView | None = None
     ) -> Plan:
-        made = plan_of(self.metadata, instance, renderings, rootfs, host=self.host, triggers=self.triggers)
-        predict(made, self.templates, rootfs)
-        return made
+        made = plan_of(
+            self.metadata, instance, renderings, rootfs, host=self.options.host, triggers=self.triggers
+        )
+        return predicted(made, self.templates, rootfs, self.options.begun())
 
     def _format(self, plan: Plan) -> Result:
         text = FORMATS[self.show](plan)

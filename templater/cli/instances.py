@@ -48,6 +48,7 @@ def run(
     """Print each instance's result and return the highest exit code: 5 if a rule or the host fails."""
     from ..batch.fleet import Fleet
     from ..image.open import open_image
+    from ..model.options import RenderOptions
     from ..parsing.instance_list import stream_instances
     from .planning import rendering
 
@@ -58,10 +59,8 @@ def run(
     _refuse_pick(file)
     fleet = Fleet(
         open_image(src, limits.for_images()),
+        RenderOptions(host, dialect or "", limits=rendering(limits)),
         triggers=triggers,
-        host=host,
-        dialect=dialect,
-        limits=rendering(limits),
         reading=limits.for_reading(),
         show=show,
         config=dict(options.key_value(text) for text in instance.config),

@@ -15,6 +15,7 @@ from ..instances.read import own_description, read_instance, read_source
 from ..limits import IMAGE, READING, RENDERING, parse
 from ..model.errors import InputError, UsageError, reason
 from ..model.hosts import HOSTS
+from ..model.lifecycle import FIRST_BOOT
 from ..model.metadata import TRIGGERS
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-FIRST_BOOT = ("create", "start")
 DIALECTS = ("v4", "v6", "v6.1")
 
 

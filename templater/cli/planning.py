@@ -41,15 +41,16 @@ def planned(
 ) -> Plan:
     """Read everything and plan; what reading had to assume is said on stderr."""
     from ..image.open import open_image
-    from ..planning.planner import plan
+    from ..model.options import RenderOptions
+    from ..planning.planner import plan_image
 
     image = open_image(src, limits.for_images())
     described = instance.read(src)
     for note in described.notes:
         output.say(f"note: {note}")
-    made = plan(
-        image, described, triggers=triggers, rootfs=rootfs, host=host, dialect=dialect, in_place=in_place,
-        limits=rendering(limits), reading=limits.for_reading(),
+    made = plan_image(
+        image, described, RenderOptions(host, dialect or "", limits=rendering(limits)),
+        triggers=triggers, rootfs=rootfs, reading=limits.for_reading(), in_place=in_place,
     )  # fmt: skip
     for finding in made.metadata.findings:
         output.say(f"note: {finding.span.place}: {finding.message}")

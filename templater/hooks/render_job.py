@@ -11,8 +11,9 @@ import sys
 from ..model import errors
 from ..model.errors import LimitError, RefusedError, TemplateError, TemplaterError
 from ..model.instance import Instance, Profile
-from ..model.lifecycle import passes
+from ..model.lifecycle import PENDING_KEY, passes
 from ..model.metadata import Metadata, Rule
+from ..model.options import RenderOptions
 from ..model.source import Source, Span, printable
 from ..sandbox.child import Bounds, ChildFailure, start
 from .compile_cache import Kept, is_ours, key
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from ..rendering.render import Rendering
     from ..sandbox.child import Child, Record, Send
     from .compile_cache import Store
-
-#: where the daemons keep the pending trigger
-PENDING = "volatile.apply_template"
 
 #: a trigger of which no rule has heard: everything is compiled, nothing rendered
 COMPILE = ""
@@ -311,7 +309,7 @@ def render(job: Job, send: "Send") -> None:
         instance = _instance(job, send)
         metadata, codes = _image(job, send)
         if not job.triggers:
-            job.triggers = passes(instance.expanded_config().get(PENDING, ""))
+            job.triggers = passes(instance.expanded_config().get(PENDING_KEY, ""))
         renderings = _renderings(job, metadata, instance, codes)
     except TemplaterError as error:
         send((b"error", *error_fields(error)))
@@ -332,14 +330,10 @@ def render(job: Job, send: "Send") -> None:
 
 def _redacted(error: TemplaterError, instance: Instance) -> TemplaterError:
     """Hooks write errors into logs, and pongo2's words may quote the value that a filter was given."""
-    again = type(error)(
-        instance.redacted(error.message),
-        error.span,
-        error.hint,
-        tuple(instance.redacted(note) for note in error.notes),
-    )
-    if isinstance(error, TemplateError) and isinstance(again, TemplateError) and error.pongo2_error:
-        again.pongo2_error = instance.redacted(error.pongo2_error)
+    notes = tuple(map(instance.redacted, error.notes))
+    again = error.replace(message=instance.redacted(error.message), notes=notes)
+    if isinstance(again, TemplateError) and again.pongo2_error:
+        again.pongo2_error = instance.redacted(again.pongo2_error)
     return again
 
 
@@ -349,11 +343,9 @@ def _renderings(
     from ..rendering.render import render as render_rules
 
     def run(codes: "Mapping[str, CodeType] | None") -> "list[Rendering]":
-        return render_rules(
-            metadata, job.templates, instance, job.triggers, job.host,
-            dialect=job.dialect, clock=job.clock, seed=job.seed, codes=codes,
-            limits=None if job.limits is None else job.limits.for_rendering(),
-        )  # fmt: skip
+        limits = None if job.limits is None else job.limits.for_rendering()
+        options = RenderOptions(job.host, job.dialect, job.clock, job.seed, limits)
+        return render_rules(metadata, job.templates, instance, job.triggers, options, codes=codes)
 
     renderings = run(codes)
     if IMAGE not in job.kept and codes and any(rendering.error is not None for rendering in renderings):

@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..planning.planner import Change, Plan
+    from ..model.plan import Change, Plan
     from ..rootfs.confined import Root
     from ..rootfs.directory import DirectoryRootfs, IdMap
     from ..writing.transaction import Journal
@@ -336,7 +336,7 @@ def require_triggers(triggers: "tuple[str, ...]") -> None:
 
 def compare(plan: "Plan", log: Log) -> None:
     """Where the root filesystem is not as this plan would leave it."""
-    from ..planning.planner import FAILED, WRITING
+    from ..model.plan import FAILED, WRITING
 
     found = []
     for change in plan.changes:

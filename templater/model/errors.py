@@ -2,6 +2,8 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Self
+
     from .source import Span
 
 
@@ -31,6 +33,23 @@ class TemplaterError(Exception):
 
     def __str__(self) -> str:
         return f"{self.span.place}: {self.message}" if self.span is not None else self.message
+
+    def replace(
+        self,
+        *,
+        message: "str | None" = None,
+        span: "Span | None" = None,
+        hint: "str | None" = None,
+        notes: "tuple[str, ...] | None" = None,
+    ) -> "Self":
+        """Return a copy, of the same class and with everything else that it knows, in which these differ."""
+        copy = self.__class__.__new__(self.__class__)
+        copy.__dict__.update(self.__dict__)
+        for name, value in (("message", message), ("span", span), ("hint", hint), ("notes", notes)):
+            if value is not None:
+                copy.__dict__[name] = value
+        copy.args = (copy.message,)
+        return copy
 
     def explain(self) -> str:
         """The error with its source line, the caret, notes and hint, as several lines."""

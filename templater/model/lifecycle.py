@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 START = "start"
 
+#: the passes of an instance's first start
+FIRST_BOOT = ("create", START)
+
 #: the configuration key in which the daemons keep the pending trigger; it may be set by hand
 PENDING_KEY = "volatile.apply_template"
 

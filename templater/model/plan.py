@@ -2,13 +2,22 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Protocol, TypeVar
 
     from .entry import Resolved
     from .errors import TemplaterError
     from .hosts import Host
     from .instance import Instance
     from .metadata import Metadata, Rule
+
+    class Due(Protocol):
+        """What is due in a pass: a rule and the trigger."""
+
+        rule: Rule
+        trigger: str
+
+    Item = TypeVar("Item", bound=Due)
 
 CREATE = "create"  # a new file
 UPDATE = "update"  # an existing file gets other content
@@ -18,8 +27,6 @@ FAILED = "failed"  # this rule can't be carried out: see error
 WRITE = "write"  # no root filesystem is known: new or not can't be said
 
 WRITING = (CREATE, UPDATE, WRITE)
-
-FIRST_BOOT = ("create", "start")
 
 #: the pass in which a VM's guest agent copies what the config drive holds
 AGENT = "agent"
@@ -61,10 +68,10 @@ class Change:
 
     __slots__ = (
         "action", "before", "collides", "content", "error", "gid", "in_place", "mode", "new_parents",
-        "outcome", "path", "real", "reason", "render_error", "resolved", "rule", "trigger", "uid",
+        "path", "real", "reason", "render_error", "resolved", "rule", "trigger", "uid",
     )  # fmt: skip
 
-    def __init__(self, rule: "Rule", trigger: str, path: str, action: str) -> None:
+    def __init__(self, rule: "Rule", trigger: str, path: str, action: str, reason: str = "") -> None:
         self.rule = rule
         self.trigger = trigger
         self.path = path
@@ -81,16 +88,29 @@ class Change:
         #: the target is a mount point: it can't be replaced, only written through
         self.in_place = False
         #: one phrase for people: "new", "create_only, and the file exists"
-        self.reason = ""
+        self.reason = reason
         self.error: TemplaterError | None = None
         #: why nothing rendered; with create_only that may not matter, and ``error`` is None
         self.render_error: TemplaterError | None = None
         #: another rule of the pass that reaches the same file, or the place of this one's parent
         self.collides: Rule | None = None
-        self.outcome: Outcome | None = None
 
     def __repr__(self) -> str:
         return f"Change({self.action} {self.path!r} on {self.trigger})"
+
+
+class Prediction:
+    """What a host would do with the changes of a plan.
+
+    ``outcomes`` has none for a change that can't be predicted. ``error`` says why the host's start fails
+    before it looks at any rule, or is empty.
+    """
+
+    __slots__ = ("error", "outcomes")
+
+    def __init__(self, outcomes: "Mapping[Change, Outcome] | None" = None, error: str = "") -> None:
+        self.outcomes: Mapping[Change, Outcome] = {} if outcomes is None else outcomes
+        self.error = error
 
 
 class Plan:
@@ -98,13 +118,13 @@ class Plan:
 
     ``changes`` holds every rule that is due in a pass; ``files()`` is what remains at the end, one
     change a target, and is what gets written: the passes of a start are one commit.
-    ``host`` is the host whose outcomes stand beside ours.
+    ``prediction`` is what ``host`` would do with the same changes.
 
     For a virtual machine the changes are the files of the config drive, and ``agent`` is what the
     guest's agent then does with them inside; ``as_agent()`` is the plan that does it in its stead.
     """
 
-    __slots__ = ("agent", "changes", "host", "host_error", "instance", "metadata", "triggers")
+    __slots__ = ("agent", "changes", "host", "instance", "metadata", "prediction", "triggers")
 
     def __init__(
         self,
@@ -115,6 +135,7 @@ class Plan:
         changes: "tuple[Change, ...]",
         *,
         agent: "tuple[Change, ...]" = (),
+        prediction: "Prediction | None" = None,
     ) -> None:
         self.metadata = metadata
         self.instance = instance
@@ -122,8 +143,7 @@ class Plan:
         self.triggers = triggers
         self.changes = changes
         self.agent = agent
-        #: why the chosen host's start fails before it looks at any rule
-        self.host_error = ""
+        self.prediction = Prediction() if prediction is None else prediction
 
     def __repr__(self) -> str:
         return f"Plan({self.instance.name!r}, {self.triggers!r}, {len(self.changes)} changes)"
@@ -133,11 +153,28 @@ class Plan:
         """What could not be done, in the guest too."""
         return [change for change in (*self.changes, *self.agent) if change.action == FAILED]
 
+    def outcome(self, change: Change) -> "Outcome | None":
+        """Return what the host would do at ``change``; None if that can't be predicted."""
+        return self.prediction.outcomes.get(change)
+
     @property
     def host_fails(self) -> "list[Change]":
-        """Changes at which the host would fail, hang, or leave it to chance, or where nobody knows."""
+        """The changes at which the host fails or hangs, or at which its result is random or unknown."""
+        outcomes = self.prediction.outcomes
         everywhere = (*self.changes, *self.agent)
-        return [change for change in everywhere if change.outcome is not None and not change.outcome.ok]
+        return [change for change in everywhere if change in outcomes and not outcomes[change].ok]
+
+    @property
+    def host_error(self) -> str:
+        """Why the host's start fails before it looks at any rule; empty if it does not."""
+        return self.prediction.error
+
+    def with_prediction(self, prediction: Prediction) -> "Plan":
+        """Return the same plan with what the host would do."""
+        return Plan(
+            self.metadata, self.instance, self.host, self.triggers, self.changes,
+            agent=self.agent, prediction=prediction,
+        )  # fmt: skip
 
     def files(self) -> "Iterator[Change]":
         """The last writing change of each target, in order of first appearance.
@@ -157,13 +194,32 @@ class Plan:
     def as_agent(self) -> "Plan":
         """What the guest's agent does inside a virtual machine, as a plan of its own."""
         failed = tuple(change for change in self.changes if change.action == FAILED)
-        return Plan(self.metadata, self.instance, self.host, (AGENT,), failed + self.agent)
+        return Plan(
+            self.metadata, self.instance, self.host, (AGENT,), failed + self.agent, prediction=self.prediction
+        )
+
+
+def split_passes(items: "Iterable[Item]") -> "Iterator[list[Item]]":
+    """Split changes, or anything else with a ``rule`` and a ``trigger``, into the passes of a start.
+
+    A new pass begins where the trigger changes, or a rule comes again.
+    """
+    current: list[Item] = []
+    rules: set[int] = set()
+    for item in items:
+        if current and (current[-1].trigger != item.trigger or id(item.rule) in rules):
+            yield current
+            current, rules = [], set()
+        current.append(item)
+        rules.add(id(item.rule))
+    if current:
+        yield current
 
 
 def _merge(earlier: Change, later: Change) -> Change:
     """Two changes of one target, as one."""
     merged = Change(later.rule, later.trigger, later.path, earlier.action)
-    for name in ("content", "uid", "gid", "mode", "in_place", "error", "outcome", "real", "resolved"):
+    for name in ("content", "uid", "gid", "mode", "in_place", "error", "real", "resolved"):
         setattr(merged, name, getattr(later, name))
     merged.before, merged.new_parents = earlier.before, earlier.new_parents
     merged.reason = earlier.reason

@@ -3,37 +3,33 @@
 from ..model.entry import DIRECTORY, FILE, Entry, Resolved
 from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError
 from ..model.hosts import INCUS
+from ..model.lifecycle import FIRST_BOOT
+from ..model.options import RenderOptions
 from ..model.permissions import parse_id, parse_mode
 from ..model.plan import (
     AGENT,
     CREATE,
     FAILED,
-    FIRST_BOOT,
     KEEP,
     SKIP,
     UPDATE,
     WRITE,
     WRITING,
     Change,
-    Outcome,
     Plan,
+    split_passes,
 )
 from ..model.source import printable
 from ..rendering.render import Rendering, render, render_data
 from ..rootfs.paths import UnmappedError
 from .resolve import clean, resolve
 
-__all__ = [
-    "AGENT", "CREATE", "FAILED", "FIRST_BOOT", "KEEP", "SKIP", "UPDATE", "WRITE", "WRITING", "Change",
-    "Outcome", "Plan", "config_drive", "decide", "parse_id", "parse_mode", "plan", "plan_of",
-]  # fmt: skip
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from ..model.entry import Image, RootfsView
+    from ..model.entry import Image, RootfsView, TemplateFile
     from ..model.hosts import Host
     from ..model.instance import Instance
     from ..model.metadata import Metadata, Rule
@@ -52,49 +48,90 @@ def plan(
     *,
     triggers: "tuple[str, ...]" = FIRST_BOOT,
     rootfs: "RootfsView | None" = None,
-    host: "Host" = INCUS,
-    dialect: "str | None" = None,
+    host: "Host | str" = INCUS,
+    dialect: str = "",
     clock: "Any" = None,
     seed: "Any" = None,
     limits: "Limits | None" = None,
     reading: "YamlLimits | None" = None,
     in_place: bool = False,
 ) -> Plan:
-    """What ``image`` writes for ``instance`` when ``triggers`` run as passes one after the other.
+    """Return what ``image`` writes for ``instance`` when ``triggers`` run as passes one after the other.
 
-    Without ``rootfs`` nothing is known of existing files. ``host`` also decides how metadata.yaml
-    is read. ``limits`` hold for each template, their ``total`` for all of them, and ``reading`` for
-    metadata.yaml. ``in_place`` allows targets that are mount points or lie behind one.
+    Without ``rootfs``, nothing is known about existing files. ``host``, or its name, is the release whose
+    behaviour is predicted; it also decides how metadata.yaml is read. ``dialect`` overrides the host's
+    pongo2. ``clock`` and ``seed`` fix the time and the random choices that templates see. ``limits`` hold
+    for each template, their ``total`` for all of them, and ``reading`` for metadata.yaml. ``in_place``
+    allows targets that are mount points or lie behind one.
+
+    Raises UsageError for a wrong argument, and another TemplaterError if the image can't be read. A rule
+    that fails is a change with an ``error``.
     """
+    _check_call(image, instance, rootfs, triggers)
+    options = RenderOptions(_host(host), dialect, clock, seed, limits)
+    return plan_image(
+        image, instance, options, triggers=triggers, rootfs=rootfs, reading=reading, in_place=in_place
+    )
+
+
+def plan_image(
+    image: "Image",
+    instance: "Instance",
+    options: RenderOptions,
+    *,
+    triggers: "tuple[str, ...]",
+    rootfs: "RootfsView | None" = None,
+    reading: "YamlLimits | None" = None,
+    in_place: bool = False,
+) -> Plan:
+    """Read, render, plan and predict; see ``plan``."""
     from ..parsing.metadata_yaml import read_metadata
 
-    _check_call(image, rootfs, triggers, host)
-    limits = None if limits is None else limits.begun()
-    metadata = read_metadata(image.read_metadata(), yaml=host.yaml, limits=reading)
+    options = options.begun()
+    metadata = read_metadata(image.read_metadata(), yaml=options.host.yaml, limits=reading)
     templates = image.read_templates({rule.template for rule in metadata.rules if rule.template})
-    renderings = render(
-        metadata, templates, instance, triggers, host, dialect=dialect, clock=clock, seed=seed, limits=limits
+    renderings = render(metadata, templates, instance, triggers, options)
+    planned = plan_of(
+        metadata, instance, renderings, rootfs, host=options.host, triggers=triggers, in_place=in_place
     )
-    made = plan_of(metadata, instance, renderings, rootfs, host=host, triggers=triggers, in_place=in_place)
-    if host.family:
-        from ..prediction import predict
-
-        def render_other(data: bytes, rule: "Rule", trigger: str) -> bytes:
-            return render_data(
-                data, rule, trigger, instance, host, dialect=dialect, clock=clock, seed=seed, limits=limits
-            )
-
-        predict(made, templates, rootfs, render=render_other)
-    return made
+    return predicted(planned, templates, rootfs, options)
 
 
-def _check_call(image: "Any", rootfs: "Any", triggers: "Any", host: "Any") -> None:
-    """A wrong word must not become a plan without changes, nor a path an error from deep inside."""
+def predicted(
+    plan: Plan, templates: "Mapping[str, TemplateFile]", rootfs: "RootfsView | None", options: RenderOptions
+) -> Plan:
+    """Return the plan with what its host would do."""
+    if not plan.host.family:
+        return plan
+    from ..prediction import predict
+
+    def render_other(data: bytes, rule: "Rule", trigger: str) -> bytes:
+        return render_data(data, rule, trigger, plan.instance, options)
+
+    return plan.with_prediction(
+        predict(plan, templates, rootfs, render=render_other, check_time=options.check_time)
+    )
+
+
+def _host(host: "Any") -> "Host":
     from ..model.hosts import HOSTS, Host
+
+    found = HOSTS.get(host) if isinstance(host, str) else host
+    if not isinstance(found, Host):
+        names = ", ".join(HOSTS)
+        raise UsageError(f"unknown host {host!r}", hint=f"take it from templater.HOSTS: {names}")
+    return found
+
+
+def _check_call(image: "Any", instance: "Any", rootfs: "Any", triggers: "Any") -> None:
+    """Raise UsageError for arguments of the wrong type, before they fail somewhere inside."""
     from ..model.metadata import TRIGGERS
 
     if not hasattr(image, "read_metadata"):
         raise UsageError(f"image={image!r} is not an image", hint="open it: templater.open_image(path)")
+    if not hasattr(instance, "expanded_config"):
+        hint = "for example: templater.read_instance(file)"
+        raise UsageError(f"instance={instance!r} is not an instance", hint=hint)
     if rootfs is not None and not hasattr(rootfs, "entry"):
         hint = "for example: templater.DirectoryRootfs(path)"
         raise UsageError(f"rootfs={rootfs!r} is not a root filesystem", hint=hint)
@@ -104,13 +141,10 @@ def _check_call(image: "Any", rootfs: "Any", triggers: "Any", host: "Any") -> No
             f"triggers={triggers!r} is not a tuple of triggers",
             hint=f"for example: triggers=('create', 'start'); there are {known}",
         )
-    # beside a start, what is pending may be any word that somebody set by hand
+    # a user may set the pending trigger, which runs before the start, to any word
     wrong = [trigger for trigger in triggers if not isinstance(trigger, str) or not trigger]
     if wrong or not set(triggers) & set(TRIGGERS):
         raise UsageError(f"{(wrong or triggers)[0]!r} is not a trigger", hint=f"there are {known}")
-    if not isinstance(host, Host):
-        names = ", ".join(HOSTS)
-        raise UsageError(f"host={host!r} is not a Host", hint=f"take it from templater.HOSTS: {names}")
 
 
 def plan_of(
@@ -137,7 +171,7 @@ def decide(
     """What becomes of each rendering; a later pass sees the files of the earlier ones."""
     view = _Seen(rootfs)
     changes: list[Change] = []
-    for renderings_of_pass in _passes(renderings):
+    for renderings_of_pass in split_passes(renderings):
         targets = [_Target(rendering, view) for rendering in renderings_of_pass]
         _find_collisions(targets)
         for target in targets:
@@ -155,21 +189,22 @@ def config_drive(renderings: "Iterable[Rendering]") -> "tuple[Change, ...]":
     changes: list[Change] = []
     written: dict[str, Change] = {}
     for rendering in renderings:
-        rule = rendering.rule
-        change = Change(rule, rendering.trigger, f"{rule.template}.out", CREATE)
-        change.content = rendering.content
-        change.error = change.render_error = rendering.error
-        changes.append(change)
+        path = f"{rendering.rule.template}.out"
+        earlier = written.get(path)
         if rendering.error is not None:
-            change.action, change.reason = FAILED, "not rendered"
-            continue
-        earlier = written.get(change.path)
-        written[change.path] = change
-        change.reason = "new on the config drive"
-        if earlier is not None:
-            change.before = earlier.content
-            change.action = KEEP if earlier.content == change.content else UPDATE
+            change = Change(rendering.rule, rendering.trigger, path, FAILED, "not rendered")
+            change.error = change.render_error = rendering.error
+        elif earlier is None:
+            change = Change(rendering.rule, rendering.trigger, path, CREATE, "new on the config drive")
+        else:
+            action = KEEP if earlier.content == rendering.content else UPDATE
+            change = Change(rendering.rule, rendering.trigger, path, action)
             change.reason = _shared(earlier, change)
+            change.before = earlier.content
+        change.content = rendering.content
+        changes.append(change)
+        if rendering.error is None:
+            written[path] = change
     return tuple(changes)
 
 
@@ -217,86 +252,91 @@ def _find_collisions(targets: "list[_Target]") -> None:
 
 
 def _decide(target: _Target, view: "_Seen", in_place: bool) -> Change:
-    rendering = target.rendering
-    change = Change(rendering.rule, rendering.trigger, target.path, FAILED)
-    change.content, change.render_error = rendering.content, rendering.error
-    change.collides = target.collides
-    resolved = target.resolved
-    if resolved is not None:
-        change.real, change.resolved = resolved.real, resolved
     try:
-        if rendering.rule.null or resolved is None:
-            raise target.error or rendering.error or RefusedError("the rule has no target")
-        _fill(change, target, resolved, view, in_place)
+        return _change(target, view, in_place)
     except TemplaterError as error:
-        return _fail(change, error)
-    if change.action == FAILED and rendering.error is not None:
-        return _fail(change, rendering.error)
-    return change
-
-
-def _fill(change: Change, target: _Target, resolved: Resolved, view: "_Seen", in_place: bool) -> None:
-    """Decide the action; FAILED is left for a rendering that failed."""
-    rule = change.rule
-    error = target.rendering.error
-    if target.collides is not None:
-        raise _collision(rule, target.collides)
-    # Incus 6.0.6 and later: a template that isn't there fails even where create_only would skip
-    if rule.create_only and resolved.named is not None and (error is None or error.kind in _LATE):
-        change.action = SKIP
-        change.reason = "create_only, and the name exists"
-        if resolved.dangling:
-            change.reason += " (a dangling symlink)"
-        elif resolved.entry is not None:
-            _take(change, resolved.entry)
-        return
-    if target.error is not None:
-        raise target.error
-    if error is not None:
-        return
-    if resolved.entry is None:
-        _create(change, resolved, view)
-    else:
-        _replace(change, resolved, resolved.entry, view)
-    if change.action != KEEP and resolved.mounts:
-        _through_mount(change, resolved, in_place)
+        change = _new(target, FAILED, error.message)
+        change.error = error
+        return change
 
 
 #: kinds of errors that a daemon would meet only after create_only had made it skip the rule
 _LATE = ("syntax", "render", "limit")
 
 
-def _create(change: Change, resolved: Resolved, view: "_Seen") -> None:
+def _change(target: _Target, view: "_Seen", in_place: bool) -> Change:
+    """Return the change, or raise the error with which the rule fails."""
+    rule, error, resolved = target.rendering.rule, target.rendering.error, target.resolved
+    if rule.null or resolved is None:
+        raise target.error or error or RefusedError("the rule has no target")
+    if target.collides is not None:
+        raise _collision(rule, target.collides)
+    # Incus 6.0.6 and later: a template that isn't there fails even where create_only would skip
+    if rule.create_only and resolved.named is not None and (error is None or error.kind in _LATE):
+        return _skip(target, resolved)
+    failure = target.error or error
+    if failure is not None:
+        raise failure
+    if resolved.entry is None:
+        change = _create(target, resolved, view)
+    else:
+        change = _replace(target, resolved, resolved.entry, view)
+    if change.action != KEEP and resolved.mounts:
+        _through_mount(change, resolved, in_place)
+    return change
+
+
+def _new(target: _Target, action: str, reason: str) -> Change:
+    rendering = target.rendering
+    change = Change(rendering.rule, rendering.trigger, target.path, action, reason)
+    change.content, change.render_error = rendering.content, rendering.error
+    change.collides = target.collides
+    if target.resolved is not None:
+        change.real, change.resolved = target.resolved.real, target.resolved
+    return change
+
+
+def _skip(target: _Target, resolved: Resolved) -> Change:
+    dangling = " (a dangling symlink)" if resolved.dangling else ""
+    change = _new(target, SKIP, f"create_only, and the name exists{dangling}")
+    if resolved.entry is not None:
+        _keep_owner(change, resolved.entry)
+    return change
+
+
+def _create(target: _Target, resolved: Resolved, view: "_Seen") -> Change:
+    change = _new(target, *((CREATE, "new") if view.known else (WRITE, "no root filesystem given")))
     rule = change.rule
     change.uid = parse_id(rule.uid, "uid", rule)
     change.gid = parse_id(rule.gid, "gid", rule)
     view.require_ids(change.uid, change.gid, rule)
     change.mode = parse_mode(rule.mode, rule)
-    change.action, change.reason = (CREATE, "new") if view.known else (WRITE, "no root filesystem given")
     if view.known:
         change.new_parents = tuple(place for place in resolved.missing if view.entry(place) is None)
     if resolved.named is not None:
         change.reason = f"new, where the dangling symlink leads: {printable(resolved.real)}"
     if resolved.real.split("/", 2)[1] in ("dev", "proc", "sys"):
         change.reason += "; a running container usually hides it behind a mount"
+    return change
 
 
-def _replace(change: Change, resolved: Resolved, entry: Entry, view: "_Seen") -> None:
+def _replace(target: _Target, resolved: Resolved, entry: Entry, view: "_Seen") -> Change:
     if entry.kind != FILE:
         raise RefusedError(
-            f"{_where(change)} is a {entry.kind}, not a regular file",
-            change.rule.spans.get("path"),
+            f"{_where(target)} is a {entry.kind}, not a regular file",
+            target.rendering.rule.spans.get("path"),
             hint="" if entry.kind == DIRECTORY else "LXD and Incus may write into it, or wait for ever",
         )
-    _take(change, entry)
-    assert change.content is not None
-    change.before = view.content(resolved.real, entry)
-    if change.before == change.content:
-        change.action, change.reason = KEEP, "already has this content"
+    before = view.content(resolved.real, entry)
+    if before == target.rendering.content:
+        change = _new(target, KEEP, "already has this content")
     else:
-        change.action, change.reason = UPDATE, "content differs"
-    if entry.nlink > 1 and change.action == UPDATE:
-        change.reason += f"; its {entry.nlink - 1} other hard link(s) keep the old content"
+        change = _new(target, UPDATE, "content differs")
+        if entry.nlink > 1:
+            change.reason += f"; its {entry.nlink - 1} other hard link(s) keep the old content"
+    change.before = before
+    _keep_owner(change, entry)
+    return change
 
 
 def _through_mount(change: Change, resolved: Resolved, in_place: bool) -> None:
@@ -307,28 +347,22 @@ def _through_mount(change: Change, resolved: Resolved, in_place: bool) -> None:
             if mount == resolved.real
             else f"{_where(change)} lies behind the mount point '{printable(mount)}'",
             change.rule.spans.get("path"),
-            hint="what is mounted there belongs to somebody else; --in-place writes through it",
+            hint="others may use it too; `apply --cross-mounts` and `hook --in-place` write through it",
         )
     change.in_place = mount == resolved.real
     if change.in_place:
         change.reason += "; a mount point, written in place"
 
 
-def _take(change: Change, entry: Entry) -> None:
-    """An existing file keeps its owner and mode; the rule's are not even looked at, as in Incus."""
+def _keep_owner(change: Change, entry: Entry) -> None:
+    """Take owner and mode of the existing file. As in Incus, those of the rule are not even parsed."""
     change.uid, change.gid, change.mode = entry.uid, entry.gid, entry.mode
 
 
-def _fail(change: Change, error: "TemplaterError") -> Change:
-    change.action = FAILED
-    change.error = error
-    change.reason = error.message
-    return change
-
-
-def _where(change: Change) -> str:
-    shown = f"'{printable(change.path)}'"
-    return shown if change.real == change.path else f"{shown} (at '{printable(change.real)}')"
+def _where(target: "_Target | Change") -> str:
+    shown = f"'{printable(target.path)}'"
+    real = target.path if target.resolved is None else target.resolved.real
+    return shown if real == target.path else f"{shown} (at '{printable(real)}')"
 
 
 def _placed(error: "TemplaterError", rule: "Rule") -> "TemplaterError":
@@ -364,20 +398,6 @@ def _agent_renderings(metadata: "Metadata", drive: "tuple[Change, ...]") -> "lis
         for rule in metadata.rules
         if not rule.null and f"{rule.template}.out" in outputs
     ]
-
-
-def _passes(renderings: "Iterable[Rendering]") -> "Iterator[list[Rendering]]":
-    """A new pass begins where the trigger changes, or a rule comes again."""
-    current: list[Rendering] = []
-    rules: set[int] = set()
-    for rendering in renderings:
-        if current and (current[-1].trigger != rendering.trigger or id(rendering.rule) in rules):
-            yield current
-            current, rules = [], set()
-        current.append(rendering)
-        rules.add(id(rendering.rule))
-    if current:
-        yield current
 
 
 class _Seen:

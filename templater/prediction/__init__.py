@@ -20,11 +20,11 @@ May import: model, rootfs.
 from .errno_errors import Errno
 from .host_filesystem import Node, World
 from .known_paths import InstanceView, Surroundings
-from .predict import passes_of, predict
+from .predict import predict
 from .start import FAMILIES, Verdict, start
 from .templates import Due, due_of
 
 __all__ = [
     "FAMILIES", "Due", "Errno", "InstanceView", "Node", "Surroundings", "Verdict", "World", "due_of",
-    "passes_of", "predict", "start",
+    "predict", "start",
 ]  # fmt: skip

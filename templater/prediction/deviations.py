@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..model.entry import FILE
 from ..model.errors import MetadataError, RefusedError
 from ..model.hosts import Host
-from ..model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan
+from ..model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Outcome, Plan
 from ..rootfs.paths import UnmappedError
 
 DOES = (CREATE, UPDATE, KEEP, SKIP, WRITE)
@@ -22,7 +22,7 @@ DOES = (CREATE, UPDATE, KEEP, SKIP, WRITE)
 class Deviation:
     """One rule: when it is at work, what the hosts do there, what we do, and why.
 
-    ``at`` tells for one change of a plan, with its outcome on the plan's host, whether it is.
+    ``at`` tells whether it is at work in a change, with its outcome on a host.
     """
 
     name: str
@@ -30,25 +30,13 @@ class Deviation:
     hosts: str
     ours: str
     reason: str
-    at: Callable[[Change, Host], bool]
+    at: Callable[[Change, Outcome | None, Host], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """A deviation at work, and the changes at which it is."""
-
-    deviation: Deviation
-    changes: tuple[Change, ...]
-
-
-def explanations(plan: Plan) -> list[Explanation]:
-    """The deviations at work in a start."""
-    found = []
-    for deviation in DEVIATIONS:
-        changes = tuple(change for change in (*plan.changes, *plan.agent) if deviation.at(change, plan.host))
-        if changes:
-            found.append(Explanation(deviation, changes))
-    return found
+def deviations_at(plan: Plan, change: Change) -> list[Deviation]:
+    """Return the deviations at work in one change of a plan."""
+    outcome = plan.outcome(change)
+    return [deviation for deviation in DEVIATIONS if deviation.at(change, outcome, plan.host)]
 
 
 def table() -> str:
@@ -58,75 +46,74 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _never(change: Change, host: Host) -> bool:
+def _never(change: Change, outcome: Outcome | None, host: Host) -> bool:
     """For differences in reading: they are told before there is a plan."""
     return False
 
 
-def _goes_on(change: Change) -> bool:
-    """The host gets past this change, whatever it makes of it."""
-    return change.outcome is not None and change.outcome.result != "fails"
+def _passes(outcome: Outcome | None) -> bool:
+    """The host does not fail at this change."""
+    return outcome is not None and outcome.result != "fails"
 
 
-def _link_inside(change: Change, host: Host) -> bool:
-    outcome = change.outcome
+def _link_inside(change: Change, outcome: Outcome | None, host: Host) -> bool:
     followed = change.real != change.path
     return change.action in DOES and followed and outcome is not None and outcome.result == "fails"
 
 
-def _dangling_owner(change: Change, host: Host) -> bool:
+def _dangling_owner(change: Change, outcome: Outcome | None, host: Host) -> bool:
     dangling = change.action == CREATE and change.resolved is not None and change.resolved.dangling
-    return dangling and change.outcome is not None and change.outcome.result == "written"
+    return dangling and outcome is not None and outcome.result == "written"
 
 
-def _special_file(change: Change, host: Host) -> bool:
+def _special_file(change: Change, outcome: Outcome | None, host: Host) -> bool:
     there = change.resolved.entry if change.resolved is not None else None
-    return change.action == FAILED and there is not None and there.kind != FILE and _goes_on(change)
+    return change.action == FAILED and there is not None and there.kind != FILE and _passes(outcome)
 
 
-def _collision(change: Change, host: Host) -> bool:
+def _collision(change: Change, outcome: Outcome | None, host: Host) -> bool:
     return change.collides is not None
 
 
-def _impossible_id(change: Change, host: Host) -> bool:
+def _impossible_id(change: Change, outcome: Outcome | None, host: Host) -> bool:
     refused = change.action == FAILED and isinstance(change.error, MetadataError | UnmappedError)
-    return refused and not change.rule.null and host.permissions and _goes_on(change)
+    return refused and not change.rule.null and host.permissions and _passes(outcome)
 
 
-def _permissions(change: Change, host: Host) -> bool:
+def _permissions(change: Change, outcome: Outcome | None, host: Host) -> bool:
     # whatever the action: a file that an earlier pass of this start made keeps its owner
     rule = change.rule
     return bool(rule.uid or rule.gid or rule.mode) and bool(host.family) and not host.permissions
 
 
-def _refused_template(change: Change, host: Host) -> bool:
-    return isinstance(change.render_error, RefusedError) and _goes_on(change)
+def _refused_template(change: Change, outcome: Outcome | None, host: Host) -> bool:
+    return isinstance(change.render_error, RefusedError) and _passes(outcome)
 
 
-def _missing_template_skipped(change: Change, host: Host) -> bool:
+def _missing_template_skipped(change: Change, outcome: Outcome | None, host: Host) -> bool:
     error = change.render_error
-    return change.action == FAILED and error is not None and error.kind == "template" and _goes_on(change)
+    return change.action == FAILED and error is not None and error.kind == "template" and _passes(outcome)
 
 
-def _limits(change: Change, host: Host) -> bool:
+def _limits(change: Change, outcome: Outcome | None, host: Host) -> bool:
     return change.render_error is not None and change.render_error.kind == "limit"
 
 
-def _mount(change: Change, host: Host) -> bool:
+def _mount(change: Change, outcome: Outcome | None, host: Host) -> bool:
     mounts = change.resolved.mounts if change.resolved is not None else ()
-    return change.action == FAILED and bool(mounts) and _goes_on(change)
+    return change.action == FAILED and bool(mounts) and _passes(outcome)
 
 
-def _hard_links(change: Change, host: Host) -> bool:
+def _hard_links(change: Change, outcome: Outcome | None, host: Host) -> bool:
     there = change.resolved.entry if change.resolved is not None else None
     return change.action == UPDATE and there is not None and there.nlink > 1
 
 
-def _render_fails(change: Change, host: Host) -> bool:
+def _render_fails(change: Change, outcome: Outcome | None, host: Host) -> bool:
     return change.render_error is not None and change.action == FAILED
 
 
-def _fails(change: Change, host: Host) -> bool:
+def _fails(change: Change, outcome: Outcome | None, host: Host) -> bool:
     return change.action == FAILED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, SOCKET, SYMLINK, Entry
@@ -50,8 +51,11 @@ class Node:
 class World:
     """The daemon's file system with what was written to it; paths are the daemon's."""
 
-    def __init__(self, view: RootfsView, surroundings: Surroundings) -> None:
+    def __init__(
+        self, view: RootfsView, surroundings: Surroundings, check_time: Callable[[], None] | None = None
+    ) -> None:
         self.view = view
+        self.check_time = check_time
         self.surroundings = surroundings
         self.instance = surroundings.instance
         self.rootfs = surroundings.instance + "/rootfs"

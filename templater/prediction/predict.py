@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from posixpath import normpath
 
 from ..model.entry import FILE, TemplateFile
 from ..model.errors import TemplaterError
-from ..model.plan import Change, Outcome, Plan
+from ..model.plan import Change, Outcome, Plan, Prediction, split_passes
 from .agent import agent_of
 from .config_drive import DRIVES
 from .daemon import Daemon
@@ -28,59 +28,50 @@ def predict(
     rootfs: RootfsView | None,
     surroundings: Surroundings | None = None,
     render: Renderer | None = None,
-) -> None:
-    """Put an outcome beside every change of a plan: what its host would do with that rule.
+    check_time: Callable[[], None] | None = None,
+) -> Prediction:
+    """Return what the plan's host would do at each of its changes.
 
-    Rules are looked at one by one, each pass in file order. Where a result depends on the random
-    order in which the daemons take them, it says ``random``.
+    The changes of a pass are predicted one by one, in the order of the file. Where a result depends on the
+    random order in which the daemons take the rules of a pass, it is ``random``. ``check_time`` is called
+    before each change, and raises the error that ends a prediction that takes too long.
     """
     host = plan.host
     if not host.family:
-        return
+        return Prediction()
     try:
         check_metadata(host, plan.metadata, plan.instance)
     except Fails as failure:
-        plan.host_error = str(failure)
-        for change in plan.changes:
-            change.outcome = Outcome("fails", error=plan.host_error)
-        return
+        error = str(failure)
+        return Prediction({change: Outcome("fails", error=error) for change in plan.changes}, error)
     data = b"" if plan.metadata.source is None else plan.metadata.source.data
     around = surroundings or Surroundings(instance=f"/var/lib/{host.product}/containers/{plan.instance.name}")
     view = around.view
     if view is None:
         known = rootfs if rootfs is not None else AnyRootfs(rule.path for rule in plan.metadata.rules)
         view = InstanceView(around.instance, known, templates, data)
+    world = World(view, around, check_time)
+    outcomes: dict[Change, Outcome] = {}
     if plan.instance.is_vm:
-        daemon = DRIVES[host.vm_output](host, World(view, around), plan.instance, render)
-        _predict_config_drive(plan, daemon)
+        daemon = DRIVES[host.vm_output](host, world, plan.instance, render)
+        _predict_config_drive(plan, daemon, outcomes)
         agent = agent_of(daemon, rootfs, tuple(change.path for change in plan.agent))
         for change in plan.agent:
-            change.outcome = agent.outcome(change)
-        return
-    container = FAMILIES[host.family](host, World(view, around), plan.instance, render)
-    ended = ""
-    for changes in passes_of(plan.changes):
-        if ended:
-            for change in changes:
-                change.outcome = Outcome("fails", f"not reached: {ended}")
+            outcome = agent.outcome(change)
+            if outcome is not None:
+                outcomes[change] = outcome
+        return Prediction(outcomes)
+    container = FAMILIES[host.family](host, world, plan.instance, render)
+    failed_pass = ""
+    for changes in split_passes(plan.changes):
+        if failed_pass:
+            outcomes |= {change: Outcome("fails", f"not reached: {failed_pass}") for change in changes}
             continue
-        for change in changes:
-            change.outcome = _outcome(container, change)
-        ended = _mark_random(changes)
-
-
-def passes_of(changes: Iterable[Change]) -> Iterator[list[Change]]:
-    """The changes pass by pass."""
-    current: list[Change] = []
-    rules: set[int] = set()
-    for change in changes:
-        if current and (current[-1].trigger != change.trigger or id(change.rule) in rules):
-            yield current
-            current, rules = [], set()
-        current.append(change)
-        rules.add(id(change.rule))
-    if current:
-        yield current
+        of_pass = {change: _outcome(container, change) for change in changes}
+        found = {change: outcome for change, outcome in of_pass.items() if outcome is not None}
+        failed_pass = _mark_random(changes, found)
+        outcomes |= found
+    return Prediction(outcomes)
 
 
 def _outcome(daemon: Daemon, change: Change) -> Outcome | None:
@@ -142,43 +133,36 @@ def _left(world: World, mark: int, change: Change) -> tuple[str, ...]:
     return tuple(world.shown("/" + "/".join(names)) for names in written)
 
 
-def _mark_random(changes: list[Change]) -> str:
-    """Rules are taken in map order: a failure may come before or after its neighbours.
+def _mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
+    """Replace the outcomes that depend on the order of the rules: the daemons take them in map order.
 
-    Answers why the start ends in this pass; empty if it goes on.
+    Returns why the start ends in this pass; empty if it goes on.
     """
     failing = [
-        change
-        for change in changes
-        if change.outcome is not None and not change.outcome.ok and change.outcome.result != "unknown"
+        change for change, outcome in outcomes.items() if not outcome.ok and outcome.result != "unknown"
     ]
-    for change in changes:
-        if change.collides is not None and change.outcome is not None:
-            change.outcome = Outcome(
-                "random",
-                f"'{change.collides.path}' reaches the same place, and their order is random",
-                change.outcome.error,
-            )
+    for change, outcome in outcomes.items():
+        if change.collides is not None:
+            text = f"'{change.collides.path}' reaches the same place, and their order is random"
+            outcomes[change] = Outcome("random", text, outcome.error)
     if not failing:
         return ""
-    for change in changes:
-        if change.outcome is not None and change.outcome.result == "written":
-            change.outcome = Outcome(
-                "random", f"written or not: '{failing[0].rule.path}' fails, and the order is random"
-            )
+    text = f"written or not: '{failing[0].rule.path}' fails, and the order is random"
+    for change, outcome in outcomes.items():
+        if outcome.result == "written":
+            outcomes[change] = Outcome("random", text)
     return f"'{failing[0].rule.path}' ends the start in the {changes[0].trigger} pass"
 
 
-def _predict_config_drive(plan: Plan, daemon: Daemon) -> None:
-    """A virtual machine's start: the host renders, nothing of path, owner or create_only matters there."""
-    contents: dict[str, set[bytes | None]] = {}
+def _predict_config_drive(plan: Plan, daemon: Daemon, outcomes: dict[Change, Outcome]) -> None:
+    """A virtual machine's start: the host renders, and ignores path, owner and create_only of a rule."""
+    contents: dict[tuple[str, str], set[bytes | None]] = {}
     for change in plan.changes:
-        contents.setdefault(f"{change.trigger} {change.path}", set()).add(change.content)
+        contents.setdefault((change.trigger, change.path), set()).add(change.content)
     for change in plan.changes:
         result, text, words = _attempt(daemon, change)
         place = f"files/{change.path} on the config drive" if result == "written" else ""
-        change.outcome = Outcome(result, "; ".join(filter(None, (place, text))), words)
-        if change.outcome.ok and len(contents[f"{change.trigger} {change.path}"]) > 1:
-            change.outcome = Outcome(
-                "random", f"rules that differ share {change.path}, and their order is random"
-            )
+        outcome = Outcome(result, "; ".join(filter(None, (place, text))), words)
+        if outcome.ok and len(contents[change.trigger, change.path]) > 1:
+            outcome = Outcome("random", f"rules that differ share {change.path}, and their order is random")
+        outcomes[change] = outcome

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..model.entry import TemplateFile
-    from ..model.hosts import Host
     from ..model.instance import Instance
     from ..model.metadata import Metadata, Rule
+    from ..model.options import RenderOptions
     from ..pongo2.state import Limits
     from .context import Contexts
 
@@ -44,26 +44,18 @@ def render(
     templates: "Mapping[str, TemplateFile] | Compiled",
     instance: "Instance",
     triggers: "tuple[str, ...]",
-    host: "Host",
+    options: "RenderOptions",
     *,
-    dialect: "str | None" = None,
-    clock: "Any" = None,
-    seed: "Any" = None,
-    limits: "Limits | None" = None,
     codes: "Mapping[str, CodeType] | None" = None,
 ) -> "list[Rendering]":
-    """One rendering for each rule due in each pass, in the order in which they happen.
+    """Return one rendering for each rule due in each pass, in the order in which they happen.
 
-    A rule that fails does not hide the others. ``dialect`` overrides the host's. With ``codes``,
-    compiled templates by name as kept earlier, no compiler is imported. The seconds that ``limits``
-    have in total begin here, unless they have begun before.
+    A rule that fails does not hide the others. With ``codes``, compiled templates by name as the cache
+    has them, no compiler is imported. The run begins here, unless it has begun before.
+
+    Raises LimitError if the run takes too long, or renders too many files or bytes.
     """
-    if isinstance(templates, Compiled):
-        compiled = templates
-    else:
-        compiled = Compiled(
-            templates, dialect or host.dialect, clock=clock, seed=seed, limits=limits, codes=codes
-        )
+    compiled = templates if isinstance(templates, Compiled) else Compiled(templates, options, codes)
     limits = compiled.begin()
     contexts = None
     renderings: list[Rendering] = []
@@ -75,7 +67,7 @@ def render(
             if contexts is None:
                 from .context import Contexts
 
-                contexts = Contexts(instance, host)
+                contexts = Contexts(instance, options.host)
             if limits is not None and limits.is_over:
                 raise _late(limits, rule, trigger, len(renderings))
             rendering = _render_rule(compiled, rule, trigger, contexts)
@@ -89,25 +81,14 @@ def render(
 
 
 def render_data(
-    data: bytes,
-    rule: "Rule",
-    trigger: str,
-    instance: "Instance",
-    host: "Host",
-    *,
-    dialect: "str | None" = None,
-    clock: "Any" = None,
-    seed: "Any" = None,
-    limits: "Limits | None" = None,
+    data: bytes, rule: "Rule", trigger: str, instance: "Instance", options: "RenderOptions"
 ) -> bytes:
-    """What ``data`` would render to in a rule's place, whoever let it be read."""
+    """Render ``data`` as the template of a rule, for hosts that read templates which templater refuses."""
     from .context import context_for
 
-    if limits is not None and limits.is_over:
-        raise limits.late()
-    compiled = Compiled({}, dialect or host.dialect, clock=clock, seed=seed, limits=limits, codes=None)
-    run = compiled.compile(rule.template, data)
-    return run(context_for(instance, rule, trigger, host)).encode("utf-8", "surrogateescape")
+    options.check_time()
+    run = Compiled({}, options).compile(rule.template, data)
+    return run(context_for(instance, rule, trigger, options.host)).encode("utf-8", "surrogateescape")
 
 
 def is_due(rule: "Rule", trigger: str) -> bool:
@@ -152,19 +133,12 @@ def _late(limits: "Limits", rule: "Rule", trigger: str, done: int) -> TemplaterE
 
 
 def _with_rule(error: TemplaterError, rule: "Rule", trigger: str) -> TemplaterError:
-    """The error again, with a note that says for which rule; kept errors of a template are shared."""
+    """Return a copy that names the rule: the error of a template is shared by all its rules."""
     span = rule.spans.get("path")
     place = f" at {span.place}" if span is not None else ""
     about = error.span or rule.spans.get("template") or span
-    again = error.__class__(error.message, about, error.hint, error.notes)
-    again.notes = (
-        *error.notes,
-        f"in the rule for '{printable(rule.path)}'{place}, trigger {printable(trigger)}",
-    )
-    if isinstance(error, TemplateError) and isinstance(again, TemplateError):
-        again.pongo2_error = error.pongo2_error
-    again.__cause__ = error
-    return again
+    note = f"in the rule for '{printable(rule.path)}'{place}, trigger {printable(trigger)}"
+    return error.replace(span=about, notes=(*error.notes, note))
 
 
 class Compiled:
@@ -173,29 +147,24 @@ class Compiled:
     Takes the place of ``templates`` in ``render``; which ones can't be had is remembered too.
     """
 
-    __slots__ = ("clock", "codes", "dialect", "given", "limits", "made", "seed", "templates")
+    __slots__ = ("codes", "limits", "made", "options", "templates")
 
     def __init__(
         self,
         templates: "Mapping[str, TemplateFile]",
-        dialect: str,
-        *,
-        clock: "Any" = None,
-        seed: "Any" = None,
-        limits: "Limits | None" = None,
+        options: "RenderOptions",
         codes: "Mapping[str, CodeType] | None" = None,
     ) -> None:
         self.templates = templates
-        self.dialect = dialect
-        self.clock = clock
-        self.seed = seed
-        self.given = self.limits = limits
+        self.options = options
+        #: those of the run that has begun
+        self.limits: Limits | None = options.limits
         self.codes = codes
         self.made: dict[str, Callable[[Mapping[str, Any]], str] | TemplaterError] = {}
 
     def begin(self) -> "Limits | None":
-        """The limits of one run over all rules; each instance has its own time."""
-        self.limits = None if self.given is None else self.given.begun()
+        """Begin a run over all rules: each instance has its own time."""
+        self.limits = self.options.begun().limits
         return self.limits
 
     def template(self, name: str) -> "Callable[[Mapping[str, Any]], str]":
@@ -220,13 +189,17 @@ class Compiled:
         from ..pongo2.dialect import DIALECTS
 
         source = Source(f"templates/{name}", data)
-        template = compile_template(source, DIALECTS[self.dialect], mode="incus", limits=self.limits)
-        return lambda context: template.render(context, clock=self.clock, seed=self.seed, limits=self.limits)
+        options = self.options
+        template = compile_template(source, DIALECTS[options.dialect], mode="incus", limits=self.limits)
+        return lambda context: template.render(
+            context, clock=options.clock, seed=options.seed, limits=self.limits
+        )
 
     def kept(self, code: "CodeType") -> "Callable[[Mapping[str, Any]], str]":
         from ..pongo2.runtime import run
 
-        return lambda context: run(code, context, clock=self.clock, seed=self.seed, limits=self.limits)
+        options = self.options
+        return lambda context: run(code, context, clock=options.clock, seed=options.seed, limits=self.limits)
 
 
 def template_bytes(name: str, templates: "Mapping[str, TemplateFile]") -> bytes:

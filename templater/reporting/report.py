@@ -93,15 +93,16 @@ def headline(change: Change) -> str:
     return f"{facts}  {printable(change.rule.template) or '-'} on {printable(change.trigger)}{because}"
 
 
-def outcome_text(change: Change, host: str) -> str:
-    """What the host does otherwise, or empty when it does the same as we do."""
-    outcome = change.outcome
+def outcome_text(plan: Plan, change: Change) -> str:
+    """Return what the plan's host does differently at a change; empty if it does the same."""
+    outcome = plan.outcome(change)
     if outcome is None or _agrees(change, outcome):
         return ""
     told = TOLD.get(outcome.result, outcome.result)
     if change.trigger == AGENT:  # by then the machine has started
         told = told.replace("the start", "the agent")
     why = outcome.text or outcome.error
+    host = plan.host.name
     return f"{host}: {told}: {printable(why)}" if why and why != told else f"{host}: {told}"
 
 
@@ -118,7 +119,7 @@ def summary(plan: Plan) -> str:
 
 def _host_summary(plan: Plan) -> str:
     """``; incus would fail at 3, 2 left to chance``: what fails for sure is not all that may go wrong."""
-    results = [change.outcome.result for change in plan.host_fails if change.outcome is not None]
+    results = [plan.prediction.outcomes[change].result for change in plan.host_fails]
     if plan.host_error and not results:  # no rule is due, at which it could be said
         return f"; {plan.host.name}: {TOLD['fails']}: {printable(plan.host_error)}"
     chance, unknown = results.count("random"), results.count("unknown")
@@ -154,16 +155,16 @@ def plan_data(plan: Plan) -> dict[str, Any]:
         "type": plan.instance.type,
         "host": plan.host.name,
         "triggers": list(plan.triggers),
-        "changes": [change_data(change) for change in plan.changes],
+        "changes": [change_data(change, plan.outcome(change)) for change in plan.changes],
     }
     if plan.host_error:
         data["host_error"] = plan.host_error
     if plan.agent:
-        data["agent"] = [change_data(change) for change in plan.agent]
+        data["agent"] = [change_data(change, plan.outcome(change)) for change in plan.agent]
     return data
 
 
-def change_data(change: Change) -> dict[str, Any]:
+def change_data(change: Change, outcome: Outcome | None = None) -> dict[str, Any]:
     data: dict[str, Any] = {
         "trigger": change.trigger,
         "path": _json_text(change.path),
@@ -184,8 +185,7 @@ def change_data(change: Change) -> dict[str, Any]:
         data |= _content(change.content)
     if change.error is not None:
         data["error"] = error_data(change.error)
-    if change.outcome is not None:
-        outcome = change.outcome
+    if outcome is not None:
         data["host"] = {"result": outcome.result, "text": outcome.text, "error": outcome.error}
     return data
 
@@ -207,9 +207,8 @@ def _remarks(change: Change, plan: Plan) -> Iterator[str]:
         yield "a mount point: written in place, not replaced"
     if change.new_parents:
         yield f"makes {', '.join(printable(path) for path in change.new_parents)}"
-    told = outcome_text(change, plan.host.name)
-    if told:
-        yield told
+    if difference := outcome_text(plan, change):
+        yield difference
 
 
 def _agrees(change: Change, outcome: Outcome) -> bool:

@@ -1,4 +1,4 @@
 """An instance's life on paper: which files each lifecycle step would change.
 
-May import: model, parsing, planning, pongo2, rootfs.
+May import: model, parsing, planning, rootfs.
 """

@@ -8,20 +8,20 @@ from typing import Any, Protocol
 
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import HostError, TemplateError, TemplaterError, UsageError
-from ..model.hosts import INCUS, Host
+from ..model.hosts import Host
 from ..model.instance import Instance, require_name
 from ..model.lifecycle import PENDING_KEY, Life, created
 from ..model.metadata import Metadata
+from ..model.options import RenderOptions
 from ..model.plan import FAILED, Change, Plan
 from ..model.source import printable
-from ..planning.planner import plan as plan_of_image
+from ..planning.planner import plan_image
 from ..rootfs.memory import MemoryRootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model.entry import Image
     from ..parsing.yaml_nodes import Limits as YamlLimits
-    from ..pongo2.state import Limits
 
 #: Incus: shared/osarch; names and aliases
 ARCHITECTURES = frozenset(
@@ -177,21 +177,16 @@ def simulate(
     image: Image,
     instance: Instance,
     steps: Iterable[Step],
+    options: RenderOptions,
     *,
     rootfs: Paper | None = None,
-    host: Host = INCUS,
-    dialect: str | None = None,
-    clock: Any = None,
-    seed: Any = None,
-    limits: Limits | None = None,
     reading: YamlLimits | None = None,
 ) -> list[Report]:
     """Every step of a life, the instance's creation being the first whether asked for or not.
 
-    The seconds that ``limits`` have in total are for all steps together.
+    The time in total that ``options`` allow is for all steps together.
     """
-    begun = None if limits is None else limits.begun()
-    life = Simulation(host, dialect=dialect, clock=clock, seed=seed, limits=begun, reading=reading)
+    life = Simulation(options.begun(), reading=reading)
     folder = PaperFolder(image, MemoryRootfs() if rootfs is None else rootfs)
     life.create(instance, folder)
     return [life.take(step) for step in steps]
@@ -200,21 +195,9 @@ def simulate(
 class Simulation:
     """Any number of instances. Each method is one step; a step that fails changes nothing."""
 
-    def __init__(
-        self,
-        host: Host,
-        *,
-        dialect: str | None = None,
-        clock: Any = None,
-        seed: Any = None,
-        limits: Limits | None = None,
-        reading: YamlLimits | None = None,
-    ) -> None:
-        self.host = host
-        self.dialect = dialect
-        self.clock = clock
-        self.seed = seed
-        self.limits = limits
+    def __init__(self, options: RenderOptions, *, reading: YamlLimits | None = None) -> None:
+        self.options = options
+        self.host = options.host
         self.reading = reading
         self.subjects: dict[str, Subject] = {}
         #: the instance that steps without a name are about
@@ -313,16 +296,12 @@ class Simulation:
         return subject
 
     def plan(self, subject: Subject, triggers: tuple[str, ...]) -> Plan:
-        return plan_of_image(
+        return plan_image(
             subject.folder.image,
             described(subject),
+            self.options,
             triggers=triggers,
             rootfs=subject.folder.rootfs,
-            host=self.host,
-            dialect=self.dialect,
-            clock=self.clock,
-            seed=self.seed,
-            limits=self.limits,
             reading=self.reading,
         )
 

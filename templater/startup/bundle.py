@@ -31,6 +31,7 @@ GROUPS = (
         "templater.instances.directory", "templater.hooks", "templater.hooks.source_stamp",
         "templater.hooks.compile_cache",
         "templater.model.metadata", "templater.model.instance", "templater.model.lifecycle",
+        "templater.model.options",
         "templater.hooks.render_job", "templater.hooks.runtimes", "templater.hooks.options",
         "templater.hooks.run", "templater.rendering",
     ),

@@ -13,8 +13,9 @@ from templater.checks.security import runaway
 from templater.cli import planning
 from templater.image.open import open_image
 from templater.model.errors import LimitError
-from templater.model.hosts import HOSTS, NONE
+from templater.model.hosts import INCUS, NONE
 from templater.model.instance import Instance
+from templater.model.options import RenderOptions
 from templater.parsing.instance_list import stream_instances
 from templater.planning.planner import plan
 from templater.pongo2.state import Limits
@@ -83,7 +84,7 @@ def test_the_commands_have_such_a_limit(image, monkeypatch, capsys):
 def test_the_steps_of_a_simulation_share_it(image):
     begin = time.process_time()
     steps = [parse_step(word) for word in ("start", *["restart"] * 20)]
-    reports = simulate(open_image(image), Instance("c1"), steps, limits=limits())
+    reports = simulate(open_image(image), Instance("c1"), steps, RenderOptions(INCUS, limits=limits()))
     assert time.process_time() - begin < 3
     assert all(isinstance(report.error, LimitError) for report in reports[:1])
 
@@ -92,7 +93,7 @@ def test_each_instance_of_a_list_has_it_anew(image):
     """All of them take longer than one may, and none of them too long."""
     Path(image, "metadata.yaml").write_text(rules("/etc/a: {when: [create], template: slow.tpl}"))
     many = json.dumps([{"name": f"c{n}"} for n in range(40)]).encode()
-    fleet = Fleet(open_image(image), triggers=("create",), host=HOSTS["none"], limits=limits())
+    fleet = Fleet(open_image(image), RenderOptions(NONE, limits=limits()), triggers=("create",))
     begin = time.process_time()
     results = fleet.results(stream_instances(io.BytesIO(many).read, "all.json"))
     assert [result.code for result in results] == [0] * 40
@@ -101,7 +102,7 @@ def test_each_instance_of_a_list_has_it_anew(image):
 
 def test_an_instance_that_takes_too_long_is_named(image):
     many = json.dumps([{"name": "c1"}, {"name": "c2"}]).encode()
-    fleet = Fleet(open_image(image), triggers=("create",), host=HOSTS["none"], limits=limits())
+    fleet = Fleet(open_image(image), RenderOptions(NONE, limits=limits()), triggers=("create",))
     error = late(lambda: list(fleet.results(stream_instances(io.BytesIO(many).read, "all.json"))))
     assert "rendering for 'c1'" in error.explain()
 
@@ -123,14 +124,14 @@ def test_limits_that_have_begun_are_not_begun_again():
 
 
 def test_templates_compiled_once_have_new_time_in_each_run(image):
-    metadata_limits = Limits(total=1000)
+    options = RenderOptions(NONE, limits=Limits(total=1000))
     opened = open_image(image)
-    compiled = Compiled(opened.read_templates({"slow.tpl"}), NONE.dialect, limits=metadata_limits)
+    compiled = Compiled(opened.read_templates({"slow.tpl"}), options)
     from templater.parsing.metadata_yaml import read_metadata
 
     metadata = read_metadata(opened.read_metadata())
     metadata.rules = metadata.rules[:1]
-    render(metadata, compiled, Instance("c1"), ("create",), HOSTS["none"])
+    render(metadata, compiled, Instance("c1"), ("create",), options)
     first = compiled.limits.deadline
-    render(metadata, compiled, Instance("c1"), ("create",), HOSTS["none"])
+    render(metadata, compiled, Instance("c1"), ("create",), options)
     assert compiled.limits.deadline > first

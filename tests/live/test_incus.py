@@ -27,8 +27,8 @@ from templater.model.lifecycle import passes
 from templater.model.source import Source
 from templater.parsing.instance_yaml import read_instance
 from templater.planning.planner import plan
-from templater.prediction.deviations import explanations
 from templater.rootfs.directory import DirectoryRootfs
+from tests.replay import explanations
 
 from .harness import hook_argv, make_image, make_rootfs, need, new_folder, run
 from .incus import Incus, an_incus
@@ -131,17 +131,19 @@ class Side:
         triggers = passes(instance.expanded_config().get("volatile.apply_template", ""))
         with DirectoryRootfs(str(self.work / "before" / name)) as rootfs:
             image = open_image(str(self.folder(name)))
-            found = explanations(
-                plan(image, instance, triggers=triggers, rootfs=rootfs, host=INCUS_DEBIAN, dialect="v4")
-            )
+            made = plan(image, instance, triggers=triggers, rootfs=rootfs, host=INCUS_DEBIAN, dialect="v4")
+            found = explanations(made)
         assert found, f"{name}: no named deviation explains {shown}\n{log}\n{self.incus.reason()}"
-        places = {place for each in found for change in each.changes for place in (change.path, change.real)}
-        whole = any(change.action == "failed" or (change.outcome and change.outcome.result == "fails")
-                    for each in found for change in each.changes)  # fmt: skip
+        places = {
+            place for changes in found.values() for change in changes for place in (change.path, change.real)
+        }
+        fails = {change for change in made.host_fails if made.prediction.outcomes[change].result == "fails"}
+        whole = any(change.action == "failed" or change in fails
+                    for changes in found.values() for change in changes)  # fmt: skip
         places |= self.other_names(name, places)
         strange = [path for path in different if not any(near(path, place) for place in places)]
         assert whole or not strange, f"{name}: nothing explains {strange}: {shown}\n{log}"
-        self.deviations |= {each.deviation.name for each in found}
+        self.deviations |= found.keys()
 
     def other_names(self, name: str, places: set[str]) -> set[str]:
         """The other names of files with several: what is written through one shows in all."""

@@ -8,6 +8,7 @@ from ...model.errors import LimitError
 from ...model.hosts import INCUS
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
 from ...model.metadata import TRIGGERS, Metadata
+from ...model.options import RenderOptions
 from ...model.source import Source, Span, printable
 from ...pongo2.state import Limits
 from ...rendering.render import render
@@ -40,9 +41,9 @@ def look(survey: Survey) -> Iterator[Sight]:
 
 def _rendered(survey: Survey, metadata: Metadata) -> Iterator[Sight]:
     told: set[str] = set()
-    limits = (survey.limits or LIMITS).begun()
+    options = RenderOptions(INCUS, limits=survey.limits or LIMITS).begun()
     for probe in PROBES:
-        for rendering in render(metadata, survey.templates, probe, TRIGGERS, INCUS, limits=limits):
+        for rendering in render(metadata, survey.templates, probe, TRIGGERS, options):
             error, rule = rendering.error, rendering.rule
             if isinstance(error, LimitError) and rule.template not in told:
                 told.add(rule.template)

@@ -53,6 +53,7 @@ def command(
     as_json: bool,
 ) -> int:
     from ...image.open import open_image
+    from ...model.options import RenderOptions
     from ...simulation.disk_snapshot import Paper
     from ...simulation.simulate import parse_step, simulate
     from ..planning import open_rootfs, rendering
@@ -66,10 +67,8 @@ def command(
             open_image(src, limits.for_images()),
             described,
             parsed,
+            RenderOptions(host, dialect or "", limits=rendering(limits)),
             rootfs=None if view is None else Paper(view),
-            host=host,
-            dialect=dialect,
-            limits=rendering(limits),
             reading=limits.for_reading(),
         )
     if as_json:

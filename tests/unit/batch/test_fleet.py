@@ -14,7 +14,8 @@ from templater.batch.fleet import Fleet
 from templater.cli import main
 from templater.image.open import open_image
 from templater.model.errors import TemplaterError
-from templater.model.hosts import HOSTS
+from templater.model.hosts import INCUS
+from templater.model.options import RenderOptions
 from templater.parsing.instance_list import stream_instances
 from templater.planning.planner import plan
 from templater.reporting.report import plan_data
@@ -44,7 +45,7 @@ def a_list(count, **more):
 
 
 def fleet_of(image=WEB, triggers=("create", "start"), show="json", **more):
-    return Fleet(open_image(image), triggers=triggers, host=HOSTS["incus"], show=show, **more)
+    return Fleet(open_image(image), RenderOptions(INCUS), triggers=triggers, show=show, **more)
 
 
 def results(data, image=WEB, **more):
@@ -57,7 +58,7 @@ def plans(data, image=WEB, **more):
 
 def one_by_one(data, image=WEB, triggers=("create", "start")):
     for instance in stream_instances(io.BytesIO(data).read, "all.json"):
-        yield plan_data(plan(open_image(image), instance, triggers=triggers, host=HOSTS["incus"]))
+        yield plan_data(plan(open_image(image), instance, triggers=triggers, host=INCUS))
 
 
 IMAGES = ["debian-cloud", "permissions", "netplan", "broken", "rocky-vm", "openwrt", "ubuntu-2016"]

@@ -15,7 +15,7 @@ from templater.model.errors import (
     TemplaterError,
     UsageError,
 )
-from templater.model.hosts import NONE
+from templater.model.hosts import LXD, NONE
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.permissions import go_integer, parse_id, parse_mode
@@ -316,12 +316,23 @@ def test_a_call_with_triggers_that_are_none_is_refused(triggers: Any, tmp_path: 
     assert "create, copy, start, rename" in refused.value.hint
 
 
-@pytest.mark.parametrize("host", ["lxd", None])
-def test_a_call_with_a_hosts_name_is_refused(host: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["lxd-0", None])
+def test_plan_refuses_an_unknown_host(host: Any, tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
-    with pytest.raises(UsageError, match="is not a Host") as refused:
+    with pytest.raises(UsageError, match="unknown host") as refused:
         plan(open_image(tmp_path), Instance(), host=host)
     assert "lxd" in refused.value.hint
+
+
+def test_plan_takes_a_host_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "metadata.yaml").write_text("templates: {}\n")
+    assert plan(open_image(tmp_path), Instance(), host="lxd").host is LXD
+
+
+def test_plan_refuses_an_instance_given_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "metadata.yaml").write_text("templates: {}\n")
+    with pytest.raises(UsageError, match="instance='web1' is not an instance"):
+        plan(open_image(tmp_path), "web1")  # type: ignore[arg-type]
 
 
 def test_a_list_of_triggers_will_do(tmp_path: Path) -> None:

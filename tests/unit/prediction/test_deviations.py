@@ -9,7 +9,7 @@ from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.planning.planner import plan_of
 from templater.prediction import predict
-from templater.prediction.deviations import DEVIATIONS, explanations, table
+from templater.prediction.deviations import DEVIATIONS, deviations_at, table
 from templater.rendering.render import Rendering
 from templater.rootfs.directory import IdMap
 from templater.rootfs.memory import MemoryRootfs
@@ -25,8 +25,9 @@ def at_work(
     view = rootfs or MemoryRootfs({"/etc": Entry(DIRECTORY, 0o755), **(tree or {})})
     renderings = [Rendering(each, "create", None if error else b"new", error) for each in rules]
     plan = plan_of(Metadata(rules=rules), Instance(), renderings, view, host=host, triggers=("create",))
-    predict(plan, {"a.tpl": TemplateFile(Entry(FILE), b"new")}, view)
-    return {explanation.deviation.name for explanation in explanations(plan)}
+    plan = plan.with_prediction(predict(plan, {"a.tpl": TemplateFile(Entry(FILE), b"new")}, view))
+    changes = (*plan.changes, *plan.agent)
+    return {deviation.name for change in changes for deviation in deviations_at(plan, change)}
 
 
 def rule(path: str = "/etc/a", template: str = "a.tpl", **fields: object) -> Rule:

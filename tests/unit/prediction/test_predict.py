@@ -9,7 +9,8 @@ from templater.model.errors import LimitError
 from templater.model.hosts import HOSTS, INCUS, INCUS_6_0, INCUS_6_0_4, LXD, NONE, Host
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
-from templater.model.plan import Outcome, Plan
+from templater.model.options import RenderOptions
+from templater.model.plan import Outcome, Plan, Prediction
 from templater.model.source import Source
 from templater.planning.planner import plan_of
 from templater.prediction import FAMILIES, predict
@@ -34,10 +35,9 @@ def planned(
     metadata = Metadata(rules=rules)
     templates = {"a.tpl": TemplateFile(Entry(FILE), template.encode())}
     rootfs = MemoryRootfs({**ETC, **(tree or {})}) if known else None
-    renderings = render(metadata, templates, instance, triggers, host)
+    renderings = render(metadata, templates, instance, triggers, RenderOptions(host))
     plan = plan_of(metadata, instance, renderings, rootfs, host=host, triggers=triggers)
-    predict(plan, templates, rootfs)
-    return plan
+    return plan.with_prediction(predict(plan, templates, rootfs))
 
 
 def rule(path: str = "/etc/a", template: str = "a.tpl", **fields: object) -> Rule:
@@ -45,7 +45,13 @@ def rule(path: str = "/etc/a", template: str = "a.tpl", **fields: object) -> Rul
 
 
 def results(plan: Plan) -> list[str]:
-    return [change.outcome.result if change.outcome else "-" for change in plan.changes]
+    return [outcome.result if outcome else "-" for outcome in map(plan.outcome, plan.changes)]
+
+
+def first(plan: Plan) -> Outcome:
+    outcome = plan.outcome(plan.changes[0])
+    assert outcome is not None
+    return outcome
 
 
 def test_every_family_is_known() -> None:
@@ -59,12 +65,12 @@ def test_none_has_no_outcomes() -> None:
 def test_without_a_root_filesystem_every_parent_is_taken_to_exist() -> None:
     plan = planned(rule("/nowhere/known/a"), known=False)
     assert results(plan) == ["written"]
-    assert plan.changes[0].outcome is not None and plan.changes[0].outcome.left == ()
+    assert first(plan).left == ()
 
 
 def test_old_releases_reach_the_hosts_own_files() -> None:
     tree: dict[str, str | bytes | Entry] = {"/etc/a": Entry(SYMLINK, target="/etc/passwd")}
-    outcome = planned(rule(), host=INCUS_6_0_4, tree=tree).changes[0].outcome
+    outcome = first(planned(rule(), host=INCUS_6_0_4, tree=tree))
     assert outcome is not None and outcome.text == "to /etc/passwd on the host's own file system"
 
 
@@ -77,7 +83,7 @@ def test_old_releases_reach_the_hosts_own_files() -> None:
 )
 def test_newer_releases_refuse_an_absolute_link_in_their_own_words(host: Host, words: str) -> None:
     plan = planned(rule(), host=host, tree={"/etc/a": Entry(SYMLINK, target="/srv/b")})
-    assert plan.changes[0].outcome is not None and plan.changes[0].outcome.error == words
+    assert first(plan).error == words
     assert plan.host_fails == list(plan.changes) and not plan.failed
 
 
@@ -88,14 +94,14 @@ def test_a_fifo_hangs_incus_7() -> None:
 def test_a_failure_makes_its_neighbours_random() -> None:
     plan = planned(rule("/etc/a"), rule("/etc/b", "nope.tpl"))
     assert results(plan) == ["random", "fails"]
-    assert "'/etc/b' fails" in (plan.changes[0].outcome.text if plan.changes[0].outcome else "")
+    assert "'/etc/b' fails" in first(plan).text
 
 
 def test_what_comes_after_a_failed_pass_is_not_reached() -> None:
     late = Rule("/etc/b", "a.tpl", ("start",))
     plan = planned(rule("/etc/a", "nope.tpl"), late, triggers=("create", "start"))
     assert results(plan) == ["fails", "fails"]
-    assert plan.changes[1].outcome is not None and plan.changes[1].outcome.text.startswith("not reached")
+    assert plan.prediction.outcomes[plan.changes[1]].text.startswith("not reached")
 
 
 def test_rules_that_reach_one_file_are_random() -> None:
@@ -103,14 +109,14 @@ def test_rules_that_reach_one_file_are_random() -> None:
 
 
 def test_a_failed_render_says_that_the_target_is_left_empty() -> None:
-    old = planned(rule(), tree={"/etc/a": "precious"}, template="{% if %}").changes[0].outcome
-    new = planned(rule(), template="{% if %}").changes[0].outcome
+    old = first(planned(rule(), tree={"/etc/a": "precious"}, template="{% if %}"))
+    new = first(planned(rule(), template="{% if %}"))
     assert old is not None and old.text == "the target is left empty"
     assert new is not None and new.text == "an empty target is left"
 
 
 def test_lxd_says_that_it_ignores_owner_and_mode() -> None:
-    outcome = planned(rule(uid="1000"), host=LXD).changes[0].outcome
+    outcome = first(planned(rule(uid="1000"), host=LXD))
     assert outcome is not None and (outcome.result, outcome.text) == (
         "written",
         "uid, gid and mode are ignored",
@@ -118,14 +124,14 @@ def test_lxd_says_that_it_ignores_owner_and_mode() -> None:
 
 
 def test_what_a_failed_rule_leaves_behind_is_told() -> None:
-    outcome = planned(rule("/n1/n2/a", uid="bob")).changes[0].outcome
+    outcome = first(planned(rule("/n1/n2/a", uid="bob")))
     assert outcome is not None and outcome.left == ("$ROOTFS/n1", "$ROOTFS/n1/n2")
 
 
 def test_a_null_document_ends_a_start_before_any_rule() -> None:
     metadata = Metadata(null=True)
     plan = plan_of(metadata, Instance(), [], None, host=INCUS, triggers=("start",))
-    predict(plan, {}, None)
+    plan = plan.with_prediction(predict(plan, {}, None))
     assert plan.host_error == "panic: runtime error: invalid memory address or nil pointer dereference"
     assert verdict(plan) == 5
     assert summary(plan) == f"c1: start: nothing to do; incus: the start fails: {plan.host_error}"
@@ -138,7 +144,7 @@ def test_a_null_document_ends_a_start_before_any_rule() -> None:
 )
 def test_a_null_document_is_no_harm_where_the_daemon_looks_for_it(host: Host, machine: str) -> None:
     plan = plan_of(Metadata(null=True), Instance(type=machine), [], None, host=host, triggers=("start",))
-    predict(plan, {}, None)
+    plan = plan.with_prediction(predict(plan, {}, None))
     assert plan.host_error == ""
     assert verdict(plan) == 0
 
@@ -182,7 +188,7 @@ def test_what_a_host_makes_of_a_render_that_our_limit_ended_is_not_known() -> No
     endless = "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}"
     plan = planned(rule(), template=endless)
     assert results(plan) == ["unknown"]
-    assert "our limit ended it" in str(plan.changes[0].outcome)
+    assert "our limit ended it" in str(first(plan))
 
 
 def test_beside_a_render_that_our_limit_ended_others_are_written() -> None:
@@ -192,7 +198,7 @@ def test_beside_a_render_that_our_limit_ended_others_are_written() -> None:
         Rendering(metadata.rules[0], "start", error=late), Rendering(metadata.rules[1], "start", b"text\n")
     ]  # fmt: skip
     plan = plan_of(metadata, Instance(), renderings, None, host=INCUS, triggers=("start",))
-    predict(plan, {"a.tpl": TemplateFile(Entry(FILE), b"")}, None)
+    plan = plan.with_prediction(predict(plan, {"a.tpl": TemplateFile(Entry(FILE), b"")}, None))
     assert results(plan) == ["unknown", "written"]
     assert summary(plan) == "c1: start: 1 failed, 1 write; incus: 1 not known"
 
@@ -221,8 +227,8 @@ def test_planning_is_linear_in_the_number_of_rules() -> None:
 )
 def test_a_summary_tells_failures_and_chance_apart(results: tuple[str, ...], told: str) -> None:
     plan = planned(*(rule(f"/etc/{number}") for number in range(len(results))))
-    for change, result in zip(plan.changes, results, strict=True):
-        change.outcome = Outcome(result)
+    outcomes = zip(plan.changes, map(Outcome, results), strict=True)
+    plan = plan.with_prediction(Prediction(dict(outcomes)))
     assert summary(plan) == f"c1: create: {len(results)} create{told}"
 
 

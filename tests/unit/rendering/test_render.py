@@ -8,6 +8,7 @@ from templater.model.errors import LimitError, MetadataError, RefusedError, Temp
 from templater.model.hosts import INCUS, INCUS_DEBIAN
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
+from templater.model.options import RenderOptions
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.pongo2 import compile
@@ -27,7 +28,7 @@ def rendered(
     *rules: Rule, triggers: tuple[str, ...] = ("create",), **templates: TemplateFile
 ) -> list[Rendering]:
     files = {name.replace("_", "."): found for name, found in templates.items()}
-    return render(Metadata(rules=rules), files, Instance("c1"), triggers, INCUS)
+    return render(Metadata(rules=rules), files, Instance("c1"), triggers, RenderOptions(INCUS))
 
 
 def test_rules_render_pass_by_pass_in_file_order() -> None:
@@ -68,7 +69,9 @@ def test_a_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_error_names_the_template_and_the_rule() -> None:
     text = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [create]\n    template: a.tpl\n"
     metadata = read_metadata(Source("img/metadata.yaml", text))
-    (done,) = render(metadata, {"a.tpl": file("one\n{{ x|nosuch }}\n")}, Instance(), ("create",), INCUS)
+    (done,) = render(
+        metadata, {"a.tpl": file("one\n{{ x|nosuch }}\n")}, Instance(), ("create",), RenderOptions(INCUS)
+    )
     assert done.error is not None
     assert str(done.error).startswith("templates/a.tpl:2:6: ")
     assert "in the rule for '/etc/a' at img/metadata.yaml:3:3, trigger create" in done.error.explain()
@@ -76,7 +79,9 @@ def test_an_error_names_the_template_and_the_rule() -> None:
 
 def test_a_missing_template_points_at_the_rule_that_names_it() -> None:
     text = "templates:\n  /etc/a:\n    when: [create]\n    template: nope.tpl\n"
-    (done,) = render(read_metadata(Source("metadata.yaml", text)), {}, Instance(), ("create",), INCUS)
+    (done,) = render(
+        read_metadata(Source("metadata.yaml", text)), {}, Instance(), ("create",), RenderOptions(INCUS)
+    )
     assert isinstance(done.error, TemplateError)
     assert str(done.error) == "metadata.yaml:4:15: template 'nope.tpl' does not exist"
 
@@ -122,22 +127,27 @@ def test_a_null_entry_is_due_always_and_an_error() -> None:
 def test_a_hosts_dialect_can_be_overridden() -> None:
     templates = {"a.tpl": file("{{ 'a' + 'b' }}")}
     metadata = Metadata(rules=(rule(),))
-    for host, dialect, text in ((INCUS, None, b"ab"), (INCUS_DEBIAN, None, b"0"), (INCUS, "v4", b"0")):
-        (done,) = render(metadata, templates, Instance(), ("create",), host, dialect=dialect)
+    for host, dialect, text in ((INCUS, "", b"ab"), (INCUS_DEBIAN, "", b"0"), (INCUS, "v4", b"0")):
+        (done,) = render(metadata, templates, Instance(), ("create",), RenderOptions(host, dialect))
         assert done.content == text
 
 
 def test_a_virtual_machine_has_no_privileged() -> None:
     metadata, templates = Metadata(rules=(rule(),)), {"a.tpl": file("[{{ instance.privileged }}]")}
     for kind, text in ((VIRTUAL_MACHINE, b"[]"), ("container", b"[false]")):
-        (done,) = render(metadata, templates, Instance(type=kind), ("create",), INCUS)
+        (done,) = render(metadata, templates, Instance(type=kind), ("create",), RenderOptions(INCUS))
         assert done.content == text
 
 
 def test_kept_codes_render_without_their_templates() -> None:
     code = compile(Source("a.tpl", "hello {{ instance.name }}"), DIALECTS["v6.1"], mode="incus").code
     (done,) = render(
-        Metadata(rules=(rule(),)), {}, Instance("web1"), ("create",), INCUS, codes={"a.tpl": code}
+        Metadata(rules=(rule(),)),
+        {},
+        Instance("web1"),
+        ("create",),
+        RenderOptions(INCUS),
+        codes={"a.tpl": code},
     )
     assert done.content == b"hello web1"
 
@@ -155,4 +165,4 @@ def test_too_much_text_in_all_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_data_from_elsewhere_renders_in_a_rules_place() -> None:
-    assert render_data(b"{{ path }}", rule("/etc/b"), "start", Instance(), INCUS) == b"/etc/b"
+    assert render_data(b"{{ path }}", rule("/etc/b"), "start", Instance(), RenderOptions(INCUS)) == b"/etc/b"

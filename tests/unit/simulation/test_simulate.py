@@ -8,6 +8,7 @@ from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import HostError, UsageError
 from templater.model.hosts import INCUS, INCUS_DEBIAN, LXD_DEBIAN, Host
 from templater.model.instance import VIRTUAL_MACHINE, Instance
+from templater.model.options import RenderOptions
 from templater.model.plan import CREATE, UPDATE
 from templater.model.source import Source
 from templater.rootfs.memory import MemoryRootfs
@@ -51,7 +52,7 @@ def rootfs() -> MemoryRootfs:
 
 def life(*steps: str, image: "Paper | None" = None, host: Host = INCUS) -> Simulation:
     """A simulation of c1 after these steps, all of which must go well."""
-    simulation = Simulation(host)
+    simulation = Simulation(RenderOptions(host))
     simulation.create(Instance("c1"), PaperFolder(image or Paper(), rootfs()))
     for step in steps:
         report = simulation.take(parse_step(step))
@@ -135,7 +136,7 @@ def test_a_reboot_runs_what_was_set_by_hand_before() -> None:
 
 
 def test_an_ephemeral_instance_is_gone_when_it_stops() -> None:
-    simulation = Simulation(INCUS)
+    simulation = Simulation(RenderOptions(INCUS))
     simulation.create(Instance("c1", ephemeral=True), PaperFolder(Paper(), rootfs()))
     steps = ("start", "restart", "reboot", "copy=c2", "stop", "start")
     reports = [simulation.take(parse_step(step)) for step in steps]
@@ -146,7 +147,7 @@ def test_an_ephemeral_instance_is_gone_when_it_stops() -> None:
 
 
 def test_an_ephemeral_instance_does_not_survive_a_failed_start() -> None:
-    simulation = Simulation(INCUS)
+    simulation = Simulation(RenderOptions(INCUS))
     simulation.create(Instance("c1", ephemeral=True), PaperFolder(Paper(template="{{ x|nope }}"), rootfs()))
     report = simulation.take(parse_step("start"))
     assert report.note.startswith("c1: start fails (it was ephemeral and is gone): ")
@@ -224,7 +225,11 @@ def test_a_failed_start_writes_nothing_and_keeps_what_was_pending() -> None:
 
 def test_a_report_says_which_files_changed_and_why() -> None:
     first, second = simulate(
-        Paper(), Instance("c1"), [parse_step("start"), parse_step("restart")], rootfs=rootfs()
+        Paper(),
+        Instance("c1"),
+        [parse_step("start"), parse_step("restart")],
+        RenderOptions(INCUS),
+        rootfs=rootfs(),
     )
     assert [(change.path, change.action, change.trigger) for change in first.changes] == [
         ("/etc/cr", CREATE, "create"),
@@ -238,13 +243,14 @@ def test_a_changed_key_changes_the_file_at_the_next_start() -> None:
         Paper(),
         Instance("c1"),
         [parse_step(step) for step in ("start", "c:user.foo=b", "restart")],
+        RenderOptions(INCUS),
         rootfs=rootfs(),
     )
     assert [(change.path, change.action) for change in last.changes] == [("/etc/st", UPDATE)]
 
 
 def test_a_virtual_machines_agent_applies_every_rule_whose_output_exists() -> None:
-    simulation = Simulation(INCUS)
+    simulation = Simulation(RenderOptions(INCUS))
     simulation.create(Instance("v1", VIRTUAL_MACHINE), PaperFolder(Paper(), rootfs()))
     simulation.start("v1")
     assert set(files(simulation, "v1")) == {"/etc/cr", "/etc/co", "/etc/re", "/etc/st"}
