@@ -78,6 +78,7 @@ def records() -> dict[tuple[str, str], Record]:
     return records_of("lxc")
 
 
+@cache
 def records_of(driver: str) -> dict[tuple[str, str], Record]:
     hosts = {build: host for host, (build, _) in BUILDS.items()}
     return {

@@ -7,6 +7,7 @@ has the table; tests/attacks/test_cases.py holds it, the list and the tests toge
 import ast
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,6 +121,7 @@ CASES = {
 }  # fmt: skip
 
 
+@cache
 def tried() -> dict[int, dict[str, int]]:
     """Of each case the files below tests/ that try it, and by how many test functions."""
     found: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))

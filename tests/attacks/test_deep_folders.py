@@ -50,7 +50,7 @@ def kind(request):
     return request.param
 
 
-@pytest.fixture(params=["unified", "split", "directory"])
+@pytest.fixture(params=["unified", "split", pytest.param("directory", marks=pytest.mark.slow)])
 def image(request, tmp_path, kind):
     """The words that name an image with something ``depth`` folders deep in its root filesystem."""
 

@@ -200,7 +200,10 @@ def test_attack_39_a_method_of_go_is_a_text_or_an_error_with_its_place(
     ],
     ids=["40", "40 mutual", "41", "42 center", "42 lorem", "44 brackets", "44 ifs"],
 )  # fmt: skip
-@pytest.mark.parametrize("command", ["preview", "apply", "diff", "audit"])
+@pytest.mark.parametrize(
+    "command",
+    ["apply", "audit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("preview", "diff"))],
+)
 def test_attack_40_41_42_44_no_command_runs_away(
     machine: Machine, text: str, command: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,6 +83,7 @@ def test_attack_10_a_rootfs_that_an_image_made_a_link_is_refused(
     assert os.listdir(tmp_path / "host") == []
 
 
+@pytest.mark.slow
 def test_folders_without_end_in_a_root_filesystem_are_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,6 +24,7 @@ from tests.bench.render import Comparison, table
 from tests.rootfs_builders import as_root
 
 
+@pytest.mark.slow
 def test_every_engine_gives_the_same_bytes():
     comparison = Comparison(list(CASES), rounds=0)
     assert not comparison.wrong

@@ -389,7 +389,14 @@ def pythons():
     return found
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip", "xz", "zstd", "lz4", "bzip2"])
+@pytest.mark.parametrize(
+    "compression",
+    [
+        "none",
+        "zstd",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("gzip", "xz", "lz4", "bzip2")),
+    ],
+)
 def test_the_same_tree_gives_the_same_bytes_whatever_surrounds_it(image_directory, tmp_path, compression):
     """Every Python that is here (zstd and lz4 are packages of this one only), umask, time zone, locale; and
     a copy whose directories list their files in another order."""
@@ -715,7 +722,7 @@ def test_a_damaged_squashfs_is_one_clear_error(image_directory, tmp_path):
 
 
 @root_only
-@pytest.mark.parametrize("layout", ["unified", "split"])
+@pytest.mark.parametrize("layout", [pytest.param("unified", marks=pytest.mark.slow), "split"])
 def test_a_killed_build_leaves_a_whole_image_or_none(image_directory, tmp_path, layout):
     (image_directory / "rootfs" / "noise").write_bytes(random.Random(1).randbytes(6_000_000))
     out = tmp_path / "out"

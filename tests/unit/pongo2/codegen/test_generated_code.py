@@ -82,7 +82,7 @@ def plain_subscript(node: ast.Subscript) -> bool:
 
 
 @pytest.mark.parametrize("spans", [False, True], ids=["plain", "with spans"])
-@pytest.mark.parametrize("dialect", [V4, V6], ids=["v4", "v6"])
+@pytest.mark.parametrize("dialect", [V4, pytest.param(V6, marks=pytest.mark.slow)], ids=["v4", "v6"])
 def test_generated_code_contains_no_attribute_access_and_nothing_foreign(dialect: Any, spans: bool) -> None:
     count = 0
     for template, mode, _ in templates():
