@@ -40,6 +40,7 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
     "template": (IMAGE, "template_bytes", SIZE, "the size of a template"),
     "templates": (IMAGE, "templates_bytes", SIZE, "all templates together"),
     "members": (IMAGE, "members", NUMBER, "files of an archive"),
+    "names": (IMAGE, "held_bytes", SIZE, "names and attributes of an archive that are held in memory"),
     "header": (IMAGE, "header_bytes", SIZE, "one header of an archive: a long name, attributes"),
     "unpacked": (IMAGE, "unpacked_bytes", SIZE, "what an archive grows to"),
     "ratio": (IMAGE, "ratio", NUMBER, "how often larger than the archive that is, from 256 MiB on"),

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..image.archive import HARD_LINK, Member, open_archive
-from ..image.contents import open_rootfs, refuse_same_file, refuse_whole_image
+from ..image.contents import SecondFileCheck, open_rootfs, refuse_same_file
 from ..image.limits import DEFAULT, Limits
 from ..image.names import METADATA, ROOTFS
 from ..model.entry import DIRECTORY, FILE, Entry, TemplateFile
@@ -50,7 +50,7 @@ def survey(
     reading = _Reading(path, limits, yaml)
     reading.part(reading.folder if os.path.isdir(path) else reading.archive)
     if reading.complete and not any(name.path == METADATA for name in reading.names):
-        reading.errors.append(InputError(f"'{path}' has no metadata.yaml: it is no image"))
+        reading.errors.append(InputError(f"'{path}' has no metadata.yaml: it is not an image"))
     if rootfs is not None:
         reading.part(partial(reading.second, rootfs))
     return reading.survey(rendering)
@@ -124,15 +124,15 @@ class _Reading:
                 hint="give the image alone",
             )
         refuse_same_file(self.path, path)
-        tops: set[str] = set()
+        second = SecondFileCheck(path)
         with open_rootfs(path, self.limits) as archive:
             for member in archive:
                 name = named(member)
-                tops.add(name.path.partition("/")[0])
+                second.add(name.path)
                 target = name.hard_link and below_rootfs(name.hard_link)
                 self.names.append(replace(name, path=below_rootfs(name.path), hard_link=target))
             archive.finish()
-        refuse_whole_image(path, tops)
+        second.finish()
 
     def wanted(self, path: str) -> bool:
         top, _, name = path.partition("/")

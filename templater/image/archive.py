@@ -1,8 +1,8 @@
-"""Tar archives as a stream of members, every header under a cap.
+"""Tar archives as a stream of members, with a limit on every header.
 
-``tarfile`` itself reads an extended header of any announced size into memory, recurses from one
-extended header to the next, and (before 3.11.13) loops on negative sizes, so only its public header
-parser ``TarInfo.frombuf`` is used; extended headers and sparse maps are read here.
+``tarfile`` reads an extended header of any announced size into memory, recurses from one extended header
+to the next, and (before 3.11.13) loops on negative sizes. So only its public header parser
+``TarInfo.frombuf`` is used; extended headers and sparse maps are parsed here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.source import printable
-from ..parsing.file_kind import BLOCK, TAR, describe, hint_for, recognise
+from ..parsing.file_kind import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
 from .compression import ByteStream, open_stream
 from .limits import DEFAULT, Limits
 
@@ -33,15 +33,26 @@ _KINDS = {
     tarfile.FIFOTYPE: FIFO,
 }
 _XATTR = "SCHILY.xattr."
-# git archive writes one global record, the commit; every member that follows carries all of them
-_MOST_SHARED = 100
-# an honest archive has at most a global header, a pax header, a long name and a long link
-_MOST_EXTENDED = 8
+#: the records of a global header that every later member inherits; ``git archive`` writes a comment only
+_INHERITED = ("uid", "gid", "mtime")
+#: records that must not be inherited: a few bytes would give every member attributes, a name or data
+_NEVER_GLOBAL = (
+    "path", "linkpath", "size",
+    "GNU.sparse.", "SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.xattr.", "RHT.security.",
+)  # fmt: skip
+_MAX_GLOBAL_RECORDS = 100
+#: an ordinary archive has at most a global header, a pax header, a long name and a long link
+_MAX_EXTENDED_HEADERS = 8
+#: a decimal number in a pax header; the longest ordinary one is a time with nanoseconds
+_MAX_DIGITS = 40
+#: Linux: XATTR_NAME_MAX and XATTR_SIZE_MAX
+_MAX_XATTR_NAME = 255
+_MAX_XATTR_VALUE = 65536
 
 
 @dataclass(slots=True)
 class Member:
-    """One member, ids and names as stored. ``size`` is the file's own, holes included."""
+    """One member, with ids and names as stored. ``size`` is the file's size, holes included."""
 
     name: str
     kind: str
@@ -53,34 +64,36 @@ class Member:
     target: str = ""
     device: tuple[int, int] = (0, 0)
     xattrs: dict[str, bytes] = field(default_factory=dict)
-    #: (offset, length) of the data of a sparse file; None for an ordinary one
+    #: (offset, length) of each piece of data in a sparse file; None for an ordinary file
     sparse: tuple[tuple[int, int], ...] | None = None
-    uname: str = ""
-    gname: str = ""
     #: bytes of data in the archive
     stored: int = 0
 
 
 class Archive:
-    """The members of a tar archive, in order; a member's data may be read until the next is asked for."""
+    """The members of a tar archive, in order. A member's data is readable until the next is requested."""
 
     def __init__(self, stream: ByteStream) -> None:
         self.stream = stream
         self.limits: Limits = stream.limits
         self.count = 0
-        #: the header blocks of the current member as they were read, for whoever copies members
+        #: the header blocks of the current member as they were read, so that a member can be copied
         self.header = bytearray()
+        #: set by ``finish``: where the first byte other than zero lies behind the end mark, or None
+        self.trailing_position: int | None = None
+        #: set by ``finish``: whether a second archive begins there
+        self.trailing_archive = False
         self._left = 0
         self._padding = 0
         self._ended = False
+        self._global_records = 0
         head = stream.peek(BLOCK)
         kind = recognise(head)
         if kind != TAR:
-            what = describe(kind) if head else "is empty"
-            raise InputError(
-                f"'{stream.path}' is no tar archive: what the {stream.compression} data hold {what}",
-                hint=hint_for(kind),
-            )
+            problem = f"the decompressed file {describe(kind)}" if head else "the decompressed file is empty"
+            if stream.compression == TAR:
+                problem = f"it {describe(kind)}" if head else "it is empty"
+            raise InputError(f"'{stream.path}' is not a tar archive: {problem}", hint=hint_for(kind))
 
     def __iter__(self) -> Iterator[Member]:
         shared: dict[str, bytes] = {}
@@ -91,7 +104,7 @@ class Archive:
             yield member
 
     def read(self, member: Member, limit: int) -> bytes:
-        """The whole data of the current member, holes included."""
+        """Return all data of the current member, holes included. Raise LimitError above ``limit`` bytes."""
         if member.size > limit or member.stored > limit:
             size = max(member.size, member.stored)
             raise LimitError(f"'{printable(member.name)}' has {size} bytes, more than the limit of {limit}")
@@ -103,7 +116,7 @@ class Archive:
         return bytes(data)
 
     def chunks(self, member: Member, size: int = 1024 * 1024) -> Iterator[tuple[int, bytes]]:
-        """The current member's data in pieces, each with its offset in the file; holes are left out."""
+        """Yield the current member's data in pieces, each with its offset in the file; holes are skipped."""
         for offset, length in member.sparse if member.sparse is not None else ((0, member.stored),):
             end = offset + length
             while offset < end:
@@ -112,7 +125,7 @@ class Archive:
                 offset += len(data)
 
     def raw(self, size: int = 1024 * 1024) -> Iterator[bytes]:
-        """The current member as it stands in the archive: its headers, then its data with the padding."""
+        """Yield the bytes of the current member as stored: its headers, then its data and padding."""
         yield bytes(self.header)
         while self._left + self._padding:
             data = self.stream.read(min(size, self._left + self._padding))
@@ -123,14 +136,19 @@ class Archive:
             yield data
 
     def finish(self) -> None:
-        """Make sure that this is the end. What follows it is read, for the checksums of compressed data.
+        """Check that the archive has its end mark, and read the file to its end for the checksums.
 
-        GNU tar and Go take an archive without an end mark for whole; it may as well be half of one.
+        GNU tar and Go accept an archive without an end mark as complete, but it may be half of one. Data
+        behind the end mark is recorded in ``trailing_position`` and not an error: tools ignore it.
         """
         if not self._ended:
             raise self._cut_short("before its end mark")
-        while self.stream.skip(1 << 30):
-            pass
+        self.trailing_position = self.stream.skip_zeros()
+        if self.trailing_position is not None:
+            block = self.stream.read(BLOCK)
+            self.trailing_archive = recognise(block) in (TAR, *COMPRESSIONS)
+            while self.stream.skip(1 << 30):
+                pass
 
     def _take(self, size: int) -> bytes:
         data = self.stream.read(size)
@@ -143,7 +161,7 @@ class Archive:
         self._finish_member()
         self.header.clear()
         own: dict[str, bytes] = {}
-        for _ in range(_MOST_EXTENDED):
+        for _ in range(_MAX_EXTENDED_HEADERS):
             block = self._header_block()
             if block is None:
                 if own:
@@ -153,18 +171,33 @@ class Archive:
             if info.type == tarfile.XHDTYPE or info.type == b"X":  # b"X": Solaris wrote pax headers so
                 own.update(self._records(info.size))
             elif info.type == tarfile.XGLTYPE:
-                shared.update(self._records(info.size))
-                if len(shared) > _MOST_SHARED:
-                    raise RefusedError(
-                        f"'{self.stream.path}' has more than {_MOST_SHARED} records in its global headers"
-                    )
+                self._add_global(shared, self._records(info.size))
             elif info.type == tarfile.GNUTYPE_LONGNAME:
                 own["path"] = self._extended(info.size).partition(b"\0")[0]
             elif info.type == tarfile.GNUTYPE_LONGLINK:
                 own["linkpath"] = self._extended(info.size).partition(b"\0")[0]
             else:
                 return self._member(info, block, {**shared, **own} if shared else own)
-        raise RefusedError(f"'{self.stream.path}' has more than {_MOST_EXTENDED} extended headers in a row")
+        raise RefusedError(
+            f"'{self.stream.path}' has more than {_MAX_EXTENDED_HEADERS} extended headers in a row"
+        )
+
+    def _add_global(self, shared: dict[str, bytes], records: dict[str, bytes]) -> None:
+        """Keep the records of a global header that later members inherit; refuse those that none may."""
+        self._global_records += len(records)
+        if self._global_records > _MAX_GLOBAL_RECORDS:
+            raise RefusedError(
+                f"'{self.stream.path}' has more than {_MAX_GLOBAL_RECORDS} records in its global headers"
+            )
+        for name, value in records.items():
+            if name.startswith(_NEVER_GLOBAL):
+                record = printable(name[:100])
+                raise RefusedError(
+                    f"'{self.stream.path}' has a global header that sets '{record}' for every member",
+                    hint="pack the image again",
+                )
+            if name in _INHERITED:
+                shared[name] = value
 
     def _finish_member(self) -> None:
         skip = self._left + self._padding
@@ -175,11 +208,11 @@ class Archive:
     def _header_block(self) -> bytes | None:
         block = self._head(BLOCK)
         if len(block) == BLOCK:
-            # one block of zeros ends an archive; GNU tar warns if there is no second, and so do we not
+            # one block of zeros ends an archive, as for GNU tar, which warns if there is no second one
             self._ended = not any(block)
             return None if self._ended else block
         if not block:
-            return None  # whoever reads on to here asks in finish() whether that is the end
+            return None  # finish() checks whether this was the end
         raise self._cut_short("inside a header")
 
     def _cut_short(self, where: str) -> InputError:
@@ -194,7 +227,7 @@ class Archive:
         except tarfile.TarError as error:
             raise self._damaged(str(error)) from error
         except (ValueError, OverflowError) as error:
-            raise self._damaged("a number in a header is none") from error
+            raise self._damaged("a header has an invalid number") from error
         if info.size < 0:
             raise self._damaged("a member has a negative size")
         return info
@@ -220,7 +253,7 @@ class Archive:
         return data
 
     def _records(self, size: int) -> dict[str, bytes]:
-        """pax: records of "length key=value" and a newline, the length counting the whole record."""
+        """Parse pax records: "length key=value" and a newline, where the length counts the whole record."""
         data = self._extended(size)
         records: dict[str, bytes] = {}
         sparse: list[bytes] = []
@@ -250,7 +283,7 @@ class Archive:
             )
         name = info.name
         if block[257:265] == b"ustar  \0":
-            # in GNU's own format the prefix field holds times, which frombuf would put before the name
+            # in the old GNU format the prefix field holds times, which frombuf would put before the name
             name = block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
             kind = (
                 DIRECTORY if kind == FILE and name.endswith("/") and info.type == tarfile.AREGTYPE else kind
@@ -264,13 +297,11 @@ class Archive:
             mtime=self._time(pax, info.mtime),
             target=_text(pax, "linkpath", info.linkname) if kind in (SYMLINK, HARD_LINK) else "",
             device=(info.devmajor, info.devminor) if kind in (CHAR_DEVICE, BLOCK_DEVICE) else (0, 0),
-            uname=_text(pax, "uname", info.uname),
-            gname=_text(pax, "gname", info.gname),
         )
         if pax:
             member.xattrs = _xattrs(pax)
-        # only regular files have data. Of a link or directory that announces some, GNU tar skips as many
-        # bytes and Go reads headers there: two archives in one
+        # Only regular files have data. If a link or directory announces some, GNU tar skips that many bytes
+        # and Go parses headers there, so the file would be two different archives.
         stored = self._number(pax, "size", info.size)
         if kind != FILE:
             if stored:
@@ -288,12 +319,18 @@ class Archive:
                 f"'{self.stream.path}' has a member whose name or target exceeds {longest} characters"
             )
         if any("\0" in text for text in (member.name, member.target, *member.xattrs)):
-            raise RefusedError(f"'{printable(member.name)}': a name with a NUL byte")
+            raise RefusedError(f"'{printable(member.name)}': a name contains a NUL byte")
+        for name, value in member.xattrs.items():
+            if len(name) > _MAX_XATTR_NAME or len(value) > _MAX_XATTR_VALUE:
+                raise LimitError(
+                    f"'{printable(member.name)}' has the extended attribute '{printable(name[:100])}' of "
+                    f"{len(value)} bytes: Linux allows {_MAX_XATTR_VALUE}, and {_MAX_XATTR_NAME} for its name"
+                )
         if member.uid < 0 or member.gid < 0:
             raise self._damaged("a member has a negative owner")
         major, minor = member.device
         if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):  # Linux: MAJOR() and MINOR()
-            raise self._damaged("a device has a number that no device can have")
+            raise self._damaged("a device has a number that no Linux device can have")
         return member
 
     def _number(self, pax: dict[str, bytes], key: str, otherwise: int) -> int:
@@ -301,14 +338,15 @@ class Archive:
         if value is None:
             return otherwise
         if not value.isdigit() or len(value) > 20:
-            raise self._damaged(f"the pax record '{key}' is no number")
+            raise self._damaged(f"the pax record '{key}' is not a number")
         return int(value)
 
     def _time(self, pax: dict[str, bytes], otherwise: float) -> float:
+        text = pax.get("mtime")
         try:
-            time = float(pax["mtime"]) if "mtime" in pax else otherwise
+            time = otherwise if text is None else float(text if len(text) <= _MAX_DIGITS else b"too long")
         except ValueError as error:
-            raise self._damaged("the pax record 'mtime' is no number") from error
+            raise self._damaged("the pax record 'mtime' is not a number") from error
         return time if -1e11 < time < 1e11 else 0
 
     def _find_holes(self, member: Member, info: tarfile.TarInfo, block: bytes, pax: dict[str, bytes]) -> None:
@@ -350,7 +388,7 @@ class Archive:
             raise self._damaged("a sparse file's map is malformed") from error
 
     def _old_sparse_map(self, block: bytes) -> tuple[tuple[int, int], ...]:
-        """GNU's own format: four entries in the header, then blocks of 21 before the data."""
+        """Parse the old GNU format: four entries in the header, then blocks of 21 before the data."""
         numbers: list[int] = []
         entries, more = block[386:482], block[482]
         while True:
@@ -368,7 +406,7 @@ class Archive:
             entries, more = block[:504], block[504]
 
     def _sparse_map_before_data(self, member: Member) -> tuple[tuple[int, int], ...]:
-        """pax format 1.0: decimal numbers, one a line, padded to whole blocks, in front of the data."""
+        """Parse the pax format 1.0: decimal numbers, one a line, padded to whole blocks, before the data."""
         text = bytearray()
         newlines, wanted = 0, 1
         while newlines < wanted:
@@ -395,10 +433,10 @@ def open_archive(path: str, limits: Limits = DEFAULT) -> Archive:
 
 
 def clean_name(member: Member) -> str:
-    """A member's name without leading ``./`` and trailing ``/``; the archive's own top is empty.
+    """Return a member's name without leading ``./`` and trailing ``/``; the archive's top directory is "".
 
-    What leaves the top or starts at ``/`` is refused: GNU tar strips it with a warning, which hides
-    from whoever looks at the archive where a file goes.
+    Raise RefusedError for an absolute name or one with ``..``. GNU tar strips these with a warning, so the
+    archive would not show where its files go.
     """
     name = member.name
     if name.startswith("/"):

@@ -1,4 +1,4 @@
-"""Images made from contents: unified or split, reproducible to the byte."""
+"""Pack contents into images: unified or split, reproducible to the byte."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from dataclasses import replace as changed
 from typing import Literal
 
 from ..model.entry import FILE
-from ..model.errors import InputError, UsageError, WriteError, reason
+from ..model.errors import InputError, LimitError, UsageError, WriteError, reason
 from ..model.source import Source, printable
 from ..parsing import file_kind
 from ..parsing.file_kind import COMPRESSIONS, SQUASHFS
 from ..parsing.metadata_yaml import read_metadata
 from ..sandbox.child import PR_SET_PDEATHSIG, libc
 from .archive import HARD_LINK, Member
-from .compressors import compressing, compression_named
+from .compressors import Write, compressing, compression_named
 from .contents import Contents, Part
+from .limits import MIB
 from .names import METADATA, ROOTFS, TEMPLATES
 from .outputs import Output, publish_all
 from .tarwriter import Format, TarWriter
 from .tree import Data
 
 Layout = Literal["unified", "split"]
-#: members done, bytes packed so far, and the name at hand
+#: called with members done, bytes packed so far, and the current member's name
 Progress = Callable[[int, int, str], None]
 
 #: squashfs counts seconds in 32 bits, from 1970 on
@@ -45,7 +46,7 @@ class Packing:
     level: int | None = None
     rootfs: Literal["tar", "squashfs"] = "tar"
     tar: Format = "pax"
-    #: SOURCE_DATE_EPOCH: the time of what is made here (a squashfs file's own time)
+    #: SOURCE_DATE_EPOCH: the time that a squashfs file gets
     epoch: int | None = None
 
 
@@ -57,7 +58,7 @@ class Built:
     size: int
     fingerprint: str
     members: int
-    #: what lost its ACLs, which squashfs can't hold
+    #: names that lost their ACLs, which squashfs can't hold
     without_acls: tuple[str, ...] = ()
 
 
@@ -70,14 +71,16 @@ def build(
     replace: bool = False,
     progress: Progress = lambda members, size, name: None,
 ) -> Built:
-    """Pack ``parts`` (metadata.yaml, templates: perhaps changed) and the root filesystem of ``contents``.
+    """Pack ``parts`` (metadata.yaml and templates, maybe changed) and the root filesystem of ``contents``.
 
-    A ``target`` that is a directory gets the daemons' names. Nothing exists under a final name
-    before everything is written.
+    In a ``target`` that is a directory the files get the names that the daemons use. No file has its final
+    name before all are written.
     """
     kind = compression_named(packing.compression)
     if target == "-":
-        raise UsageError("an image is written to a file, not to standard output", hint="./- is one")
+        raise UsageError(
+            "an image can't be written to standard output", hint="give a file; ./- is the file named '-'"
+        )
     if target.endswith("/"):
         _make_directory(target)
     directory = target if os.path.isdir(target) else os.path.dirname(target)
@@ -87,25 +90,27 @@ def build(
         _refuse_existing(file_names(target, "", packing.layout, kind))
     if packing.layout == "unified":
         if packing.rootfs == "squashfs":
-            raise UsageError("a unified image is one tarball", hint="a squashfs rootfs needs --format split")
+            raise UsageError(
+                "a unified image is one tarball", hint="add --format split for a squashfs root filesystem"
+            )
         with Output(directory) as output:
-            members = _pack(output, kind, packing, _unified(contents, parts), progress)
+            members = _pack(output, kind, packing, contents, _unified(contents, parts), progress)
             fingerprint = output.sha256.hexdigest()
             (file,) = file_names(target, fingerprint, packing.layout, kind)
             output.publish(file, replace=replace)
             return Built((file,), output.size, fingerprint, members)
     with Output(directory) as first, Output(directory) as second:
-        members = _pack(first, kind, packing, _alone(parts), progress)
+        members = _pack(first, kind, packing, contents, _alone(parts), progress)
         lost: list[str] = []
         if packing.rootfs == "squashfs":
             rootfs = _without_acls(contents.rootfs(), lost)
-            members += _squash(second, packing, rootfs, _made(parts, packing), progress)
+            members += _squash(second, packing, contents, rootfs, _made(parts, packing), progress)
         else:
-            members += _pack(second, kind, packing, _dotted(contents.rootfs()), progress)
+            members += _pack(second, kind, packing, contents, _dotted(contents.rootfs()), progress)
         fingerprint = _joined(first, second)
         rootfs_kind = SQUASHFS if packing.rootfs == "squashfs" else kind
         names = file_names(target, fingerprint, packing.layout, kind, rootfs_kind)
-        # without metadata it is no image: that comes last
+        # the metadata file gets its name last: a root filesystem without it is not an image
         publish_all((first, second), names, replace=replace)
         return Built(names, first.size + second.size, fingerprint, members, tuple(lost))
 
@@ -114,19 +119,19 @@ def _make_directory(path: str) -> None:
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
-        raise WriteError(f"'{printable(path)}' can't be made: {reason(error)}") from error
+        raise WriteError(f"'{printable(path)}' can't be created: {reason(error)}") from error
 
 
 def _refuse_existing(names: Iterable[str]) -> None:
     for name in names:
         if os.path.lexists(name):
-            raise UsageError(f"'{name}' exists", hint="--reuse replaces it")
+            raise UsageError(f"'{name}' exists", hint="add --reuse to replace it")
 
 
 def file_names(
     target: str, fingerprint: str, layout: Layout, kind: str, rootfs_kind: str = ""
 ) -> tuple[str, ...]:
-    """As the daemons name them in a directory; for a file, what their client makes of its name."""
+    """Return the names of the files: in a directory as the daemons name them, else as their client does."""
     # Incus: cmd/incus/image.go, cmdImageExport
     if os.path.isdir(target):
         if layout == "unified":
@@ -170,15 +175,46 @@ def _pack(
     output: Output,
     kind: str,
     packing: Packing,
+    contents: Contents,
     members: Iterator[tuple[Member, Data]],
     progress: Progress,
 ) -> int:
     with compressing(kind, output.write, packing.level) as packer:
-        return _write_tar(packer.write, packing.tar, members, progress)
+        return _write_tar(_bounded(packer.write, contents), packing.tar, members, progress)
+
+
+def _bounded(write: Write, contents: Contents, *, holes: bool = False) -> Write:
+    """Return ``write`` with a limit: a small image must not make a large one.
+
+    A header of another tar format can be eight times as long. ``holes``: holes of sparse files are written
+    as zeros, which may be many more, so that the ratio of ``--limit`` applies.
+    """
+    written = 0
+
+    def bounded(data: bytes) -> None:
+        nonlocal written
+        written += len(data)
+        if contents.packed_size and written > _most_written(contents, holes=holes):
+            raise LimitError(
+                f"'{contents.name}' would make an image of more than {written} bytes: "
+                f"it has {contents.packed_size}, {contents.bytes_read} decompressed",
+                hint="it claims large empty files; if you trust it, unpack it and build an image from that",
+            )
+        write(data)
+
+    return bounded
+
+
+def _most_written(contents: Contents, *, holes: bool) -> int:
+    limits = contents.limits
+    if holes:
+        return max(limits.ratio_from, contents.packed_size * limits.ratio)
+    # the parts were read before, and hold no more than this
+    return 8 * contents.bytes_read + limits.templates_bytes + MIB
 
 
 def _write_tar(
-    write: Callable[[bytes], object],
+    write: Write,
     format: Format,
     members: Iterator[tuple[Member, Data]],
     progress: Progress,
@@ -194,14 +230,14 @@ def _write_tar(
 
 
 def _joined(first: Output, second: Output) -> str:
-    """A split image's fingerprint: the sha256 of both files, one after the other."""
+    """Return a split image's fingerprint: the sha256 of both files, one after the other."""
     from .fingerprint import of_descriptors
 
     return of_descriptors(first.fd, second.fd)
 
 
 def _made(parts: Iterable[Part], packing: Packing) -> int:
-    """A squashfs file's own time: not now, or the same directory would not give the same bytes."""
+    """Return the time of a squashfs file: not now, or the same directory would not give the same bytes."""
     times = (int(part.member.mtime) for part in parts)
     return packing.epoch if packing.epoch is not None else max(0, *times)
 
@@ -209,11 +245,12 @@ def _made(parts: Iterable[Part], packing: Packing) -> int:
 def _squash(
     output: Output,
     packing: Packing,
+    contents: Contents,
     members: Iterator[tuple[Member, Data]],
     made: int,
     progress: Progress,
 ) -> int:
-    """mksquashfs reads the same tar stream that a tarball would get: one walk, one policy."""
+    """Pipe the tar stream of a tarball into mksquashfs, so that both formats hold the same members."""
     first = next(members, None)
     top = first[0] if first is not None and not first[0].name else None
     rest = members if top is not None or first is None else itertools.chain((first,), members)
@@ -221,10 +258,11 @@ def _squash(
         assert process.stdin is not None and process.stderr is not None
         count = 0
         try:
-            count = _write_tar(process.stdin.write, "pax", _as_mksquashfs_reads(rest), progress)
+            write = _bounded(process.stdin.write, contents, holes=True)
+            count = _write_tar(write, "pax", _as_mksquashfs_reads(rest), progress)
             process.stdin.close()
         except BrokenPipeError:
-            process.kill()  # it said why on stderr
+            process.kill()  # its error message is on stderr
         except BaseException:
             process.kill()
             raise
@@ -240,7 +278,7 @@ def _mksquashfs(output: Output, packing: Packing, made: int, top: Member | None)
     command = ["mksquashfs", "-", output.path, "-tar", "-noappend", "-no-progress", "-quiet", "-comp", name]
     command += ["-mkfs-time", str(_squashfs_time(made))]
     if top is not None:
-        # of a tar's own top mksquashfs takes nothing over
+        # mksquashfs ignores the tar member of the top directory
         command += ["-root-mode", f"{top.mode:o}", "-root-uid", str(top.uid), "-root-gid", str(top.gid)]
         command += ["-root-time", str(_squashfs_time(top.mtime))]
     try:
@@ -251,39 +289,43 @@ def _mksquashfs(output: Output, packing: Packing, made: int, top: Member | None)
             stderr=subprocess.PIPE,
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
             pass_fds=(output.fd,),
-            preexec_fn=_ending_with_us(),  # noqa: PLW1509 - it takes no lock: one call of the kernel
+            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - one system call, which takes no lock
         )
     except FileNotFoundError:
         hint = "install it: apt install squashfs-tools"
-        raise UsageError("a squashfs rootfs needs the program 'mksquashfs'", hint=hint) from None
+        raise UsageError("the program 'mksquashfs' is missing", hint=hint) from None
 
 
-def _ending_with_us() -> Callable[[], object] | None:
-    """mksquashfs may wait for ever behind a stream that was cut short (4.6.1), and keep the disk space of its
-    file: it is killed when the process that feeds it is."""
+def _die_with_parent() -> Callable[[], object] | None:
+    """Return a function that has the kernel kill the child when this process dies.
+
+    mksquashfs 4.6.1 may wait for ever after a stream that was cut short, and keep its file's disk space.
+    """
     if not sys.platform.startswith("linux"):
         return None
-    prctl = libc("prctl")  # found before there is a child
+    prctl = libc("prctl")  # looked up before the fork
     return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _as_mksquashfs_reads(members: Iterable[tuple[Member, Data]]) -> Iterator[tuple[Member, Data]]:
-    """Holes written out as zeros, of which mksquashfs makes holes again: it misreads maps of sparse
-    files in headers without user names (4.6.1: "appears to be truncated or corrupted"). Nor does it
-    read a time before 1970."""
+    """Write holes as zeros, of which mksquashfs makes holes again, and no time before 1970.
+
+    mksquashfs 4.6.1 misreads the maps of sparse files in headers without user names ("appears to be
+    truncated or corrupted").
+    """
     for member, data in members:
-        # a copy: an archive's data is read by its own member's map
+        # a copy, because the archive reads the data by its own member's map
         yield changed(member, sparse=None, mtime=_squashfs_time(member.mtime)), data
 
 
 def _squashfs_time(time: float) -> int:
-    """The nearest one that squashfs can hold."""
+    """Return the nearest time that squashfs can hold."""
     first, last = _SQUASHFS_TIMES
     return min(max(int(time), first), last)
 
 
 def _without_acls(members: Iterable[tuple[Member, Data]], lost: list[str]) -> Iterator[tuple[Member, Data]]:
-    """squashfs knows user, trusted and security attributes; ACLs are kept in ``system.``."""
+    """Remove ACLs, which are ``system.`` attributes: squashfs holds user, trusted and security ones."""
     for member, data in members:
         kept = {name: value for name, value in member.xattrs.items() if not name.startswith("system.")}
         if len(kept) < len(member.xattrs):

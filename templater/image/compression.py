@@ -1,8 +1,10 @@
-"""Bytes of a possibly compressed file, read forwards, bounded in size and ratio."""
+"""The bytes of a file that may be compressed, read forwards, with limits on size and ratio."""
 
 from __future__ import annotations
 
 import bz2
+import contextlib
+import errno
 import lzma
 import os
 import zlib
@@ -18,14 +20,14 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _CHUNK = 256 * 1024
-# beyond so many streams, each has to hold so much on average: to begin another takes longer than to read a
-# small one. An archive with a stream for each of its files has a header at least in each
+# Above this many compressed streams, each must hold this much on average: beginning a stream takes longer
+# than reading a small one. An archive with one stream a file has at least a header in each.
 _MANY_STREAMS = 10_000
 _LEAST_STREAM = 512
 
 
 class _Decompressor(Protocol):
-    """What the decompressors of bz2, lzma, zstd and lz4 have in common."""
+    """The common interface of the decompressors of bz2, lzma, zstd and lz4."""
 
     @property
     def eof(self) -> bool: ...
@@ -37,7 +39,7 @@ class _Decompressor(Protocol):
 
 
 class _Inflate:
-    """zlib's object in the shape of the others."""
+    """Adapt zlib's decompressor to the interface of the others."""
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(wbits=31)
@@ -90,17 +92,18 @@ _DECOMPRESSORS: dict[str, Callable[[Limits], _Decompressor]] = {
 
 
 class ByteStream:
-    """A file's bytes after decompression, forwards only. Owns the descriptor it is given.
+    """A file's bytes after decompression, forwards only. Closes the descriptor that it is given.
 
-    ``read`` gives exactly what it is asked for except at the end of the file. A second compressed
-    stream behind the first is part of the data, as every decompressor has it; anything else behind
-    it but zeros is an error.
+    ``read`` returns exactly the requested size except at the end of the file. A second compressed stream
+    behind the first is part of the data, as for every decompressor; other bytes there, except zeros, are
+    an error. ``unpacked_from`` is the size of the file that another program decompresses into ``fd``.
     """
 
-    def __init__(self, path: str, fd: int, limits: Limits = DEFAULT) -> None:
+    def __init__(self, path: str, fd: int, limits: Limits = DEFAULT, *, unpacked_from: int = 0) -> None:
         self.path = path
         self.limits = limits
         self.packed_size = os.fstat(fd).st_size
+        self._unpacked_from = unpacked_from
         #: bytes handed out so far
         self.position = 0
         self._fd = fd
@@ -138,11 +141,11 @@ class ByteStream:
 
     @property
     def packed_position(self) -> int:
-        """How much of the file itself was consumed: progress, and the base of the ratio."""
+        """Bytes of the compressed file consumed so far: for progress, and to compute the ratio."""
         return self._packed
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` bytes; fewer only at the end of the file."""
+        """Return ``size`` bytes, fewer only at the end of the file."""
         end = self._offset + size
         if end <= len(self._buffer):  # the common case: a header inside the buffer
             data = self._buffer[self._offset : end]
@@ -160,7 +163,7 @@ class ByteStream:
         return data
 
     def peek(self, size: int) -> bytes:
-        """The next bytes, without consuming them; ``size`` is at most a few blocks."""
+        """Return the next bytes without consuming them; ``size`` is at most a few blocks."""
         while len(self._buffer) - self._offset < size:
             more = self._next()
             if not more:
@@ -170,7 +173,7 @@ class ByteStream:
         return self._buffer[self._offset : self._offset + size]
 
     def skip(self, size: int) -> int:
-        """Pass over ``size`` bytes; the answer is smaller at the end of the file."""
+        """Skip ``size`` bytes and return how many were skipped: fewer at the end of the file."""
         left = size
         have = min(left, len(self._buffer) - self._offset)
         self._offset += have
@@ -183,6 +186,33 @@ class ByteStream:
             left -= have
         self.position += size - left
         return size - left
+
+    def skip_zeros(self) -> int | None:
+        """Skip zeros. Return the position of the first other byte, which is not consumed, or None."""
+        while True:
+            if self._decompressor is None and self._offset >= len(self._buffer):
+                self._skip_hole()
+            if not self._fill():
+                return None
+            rest = self._buffer[self._offset :]
+            zeros = len(rest) - len(rest.lstrip(b"\0"))
+            self._offset += zeros
+            self.position += zeros
+            if zeros < len(rest):
+                return self.position
+
+    def _skip_hole(self) -> None:
+        """Skip a hole of a sparse file, which may claim any size."""
+        if self._head or not hasattr(os, "SEEK_DATA"):
+            return
+        try:
+            data = os.lseek(self._fd, self._packed, os.SEEK_DATA)
+        except OSError as error:
+            data = self.packed_size if error.errno == errno.ENXIO else self._packed
+        self.position += data - self._packed
+        self._packed = data
+        with contextlib.suppress(OSError):  # a pipe has no position
+            os.lseek(self._fd, data, os.SEEK_SET)
 
     def _seek(self, size: int) -> int:
         size = min(size, self.packed_size - self._packed)
@@ -200,7 +230,7 @@ class ByteStream:
         return bool(self._buffer)
 
     def _take(self) -> bytes:
-        """The next bytes of the file itself."""
+        """Return the next bytes of the compressed file."""
         data, self._head = self._head, b""
         try:
             data = data or os.read(self._fd, _CHUNK)
@@ -211,7 +241,10 @@ class ByteStream:
 
     def _next(self) -> bytes:
         if self._decompressor is None:
-            return self._take()
+            data = self._take()
+            if self._unpacked_from:
+                self._check_size(len(data))
+            return data
         try:
             data = self._decompress(self._decompressor)
         except (
@@ -262,7 +295,7 @@ class ByteStream:
                 return data
 
     def _following_stream(self, rest: bytes) -> tuple[_Decompressor, bytes] | None:
-        """A further compressed stream and its first bytes; None at the end, which zeros may pad."""
+        """Return a decompressor for the next stream and its first bytes; None at the end of the file."""
         while True:
             rest = rest.lstrip(b"\0")
             more = b"" if len(rest) >= 8 else self._take()
@@ -272,13 +305,12 @@ class ByteStream:
         if not rest:
             return None
         if file_kind.recognise(rest[:8]) != self.compression:
-            raise EOFError(f"{len(rest)} or more bytes follow the compressed data that are not part of it")
+            raise EOFError(f"at least {len(rest)} bytes behind the compressed data do not belong to it")
         self._streams += 1
         if self._streams > _MANY_STREAMS and self._unpacked < self._streams * _LEAST_STREAM:
             raise LimitError(
-                f"'{self.path}' is made of more than {_MANY_STREAMS} {self.compression} streams"
-                " that hold next to nothing",
-                hint="pack it again, as one stream",
+                f"'{self.path}' has more than {_MANY_STREAMS} {self.compression} streams, most of them empty",
+                hint="pack it again as one stream",
             )
         self._decompressor = _DECOMPRESSORS[self.compression](self.limits)
         return self._decompressor, rest
@@ -288,15 +320,17 @@ class ByteStream:
         limits = self.limits
         if total > limits.unpacked_bytes:
             raise LimitError(f"'{self.path}' unpacks to more than {limits.unpacked_bytes} bytes")
-        if total > limits.ratio_from and total > self._packed * limits.ratio:
+        packed = self._unpacked_from or self._packed
+        if total > limits.ratio_from and total > packed * limits.ratio:
             raise LimitError(
                 f"'{self.path}' unpacks to more than {limits.ratio} times its size: "
-                f"{total} bytes from {self._packed}",
+                f"{total} bytes from {packed}",
+                hint="if you trust the image, raise the limit: --limit ratio=…",
             )
 
 
 def open_stream(path: str, limits: Limits = DEFAULT) -> ByteStream:
-    """Opens a regular file without ever waiting for it (a fifo is refused, not read)."""
+    """Open a regular file without blocking; raise InputError for a fifo or anything else."""
     flags = (
         os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     )

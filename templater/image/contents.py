@@ -1,4 +1,4 @@
-"""Images as two streams of members, whatever they are stored as, for all who read one whole."""
+"""Images as two streams of members, for commands that read a whole image in any format."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from stat import S_ISREG
 from typing import Protocol
 
 from ..model.entry import DIRECTORY, FILE
@@ -21,29 +22,39 @@ from .limits import DEFAULT, Limits, refuse_deep
 from .names import METADATA, ROOTFS, TEMPLATES
 from .tree import Data, Tree, Unshift
 
-#: what an OCI image keeps beside its rootfs in Incus
+#: files that Incus keeps beside the rootfs of an OCI image
 _OTHERS = ("config.json",)
+_OTHERS_LIMIT = 1 << 20
 _SQUASHFS_BLOCK = 128 * 1024
 
 
 @dataclass(slots=True)
 class Part:
-    """One member outside the root filesystem, data included: they are small, and read before the rest."""
+    """One member outside the root filesystem, with its data: these are small, and read before the rest."""
 
     member: Member
     data: bytes = b""
 
 
 class Contents(Protocol):
-    """An image to be read whole. Names are clean; the root filesystem's own top is ``""``."""
+    """An image to read as a whole. Names are clean; the root filesystem's top directory is ``""``."""
 
     name: str
+    limits: Limits
+
+    @property
+    def packed_size(self) -> int:
+        """The size of the image's files; 0 for a directory."""
+
+    @property
+    def bytes_read(self) -> int:
+        """Decompressed bytes that ``rootfs`` has read so far; 0 for a directory."""
 
     def parts(self) -> list[Part]:
-        """metadata.yaml, then templates/ and what is in it, sorted."""
+        """Return metadata.yaml, then templates/ and its files, sorted, then other known files."""
 
     def rootfs(self) -> Iterator[tuple[Member, Data]]:
-        """The members of the root filesystem, names relative to it."""
+        """Yield the members of the root filesystem, with names relative to it, and their data."""
 
 
 def open_contents(
@@ -55,7 +66,10 @@ def open_contents(
     uid: Unshift = int,
     gid: Unshift = int,
 ) -> DirectoryContents | UnifiedContents | SplitContents:
-    """``rootfs`` is the second file of a split image. Ids and times are changed for directories only."""
+    """Open an image to read as a whole. ``rootfs`` is the second file of a split image.
+
+    ``latest``, ``uid`` and ``gid`` change times and ids, and apply to directories only.
+    """
     if os.path.isdir(path):
         if rootfs is not None:
             raise UsageError(f"'{path}' is a directory: it has no second file")
@@ -64,6 +78,8 @@ def open_contents(
 
 
 class DirectoryContents:
+    packed_size = bytes_read = 0
+
     def __init__(
         self,
         path: str,
@@ -85,7 +101,7 @@ class DirectoryContents:
 
     def parts(self) -> list[Part]:
         if self._root.entry("/" + METADATA) is None:
-            raise InputError(f"'{self.name}' has no metadata.yaml: it is no image")
+            raise InputError(f"'{self.name}' has no metadata.yaml: it is not an image")
         parts = [self._part(METADATA, self.limits.metadata_bytes)]
         if self._root.entry("/" + TEMPLATES) is not None:
             for member, _ in self.tree.members("/" + TEMPLATES, TEMPLATES, links=False):
@@ -94,16 +110,18 @@ class DirectoryContents:
                 parts.append(
                     self._part(member.name, limit) if member.kind != DIRECTORY else Part(_roots(member))
                 )
-        parts += [self._part(name, 1 << 20) for name in _OTHERS if self._root.entry("/" + name) is not None]
+        for name in _OTHERS:
+            if self._root.entry("/" + name) is not None:
+                parts.append(self._part(name, _OTHERS_LIMIT))
         _check_total(sum(len(part.data) for part in parts), self.name, self.limits)
         return parts
 
     def rootfs(self) -> Iterator[tuple[Member, Data]]:
         if self._root.entry("/" + ROOTFS) is None:
             hint = (
-                "virtual machine images are not packed"
+                "images of virtual machines can't be packed"
                 if self._root.entry("/rootfs.img")
-                else "an image has its files in a directory 'rootfs' beside metadata.yaml; it may be empty"
+                else "put the files in a directory 'rootfs' beside metadata.yaml; it may be empty"
             )
             raise InputError(f"'{self.name}' has no 'rootfs' directory", hint=hint)
         yield from self.tree.members("/" + ROOTFS, "")
@@ -115,22 +133,35 @@ class DirectoryContents:
         return Part(_roots(member), data)
 
 
-class UnifiedContents:
-    """Passes over the file twice: the parts may come behind the root filesystem."""
+class _Packed:
+    """An image in archives, and how many bytes of the root filesystem's archive were read."""
 
-    def __init__(self, path: str, limits: Limits = DEFAULT) -> None:
+    def __init__(self, path: str, limits: Limits) -> None:
         self.name = path
         self.limits = limits
+        self._archive: Archive | None = None
+
+    @property
+    def packed_size(self) -> int:
+        return os.path.getsize(self.name)
+
+    @property
+    def bytes_read(self) -> int:
+        return 0 if self._archive is None else self._archive.stream.position
+
+
+class UnifiedContents(_Packed):
+    """Reads the file twice, because the parts may come behind the root filesystem."""
 
     def parts(self) -> list[Part]:
         return _parts_of(self.name, self.limits)
 
     def rootfs(self) -> Iterator[tuple[Member, Data]]:
-        archive = open_archive(self.name, self.limits)
+        self._archive = archive = open_archive(self.name, self.limits)
         with archive.stream:
-            layout = Layout(self.name)
+            layout = Layout(self.name, self.limits)
             for member in archive:
-                name = layout.see(member)
+                name = layout.check(member)
                 top, _, rest = name.partition("/")
                 if top != ROOTFS:
                     continue
@@ -143,7 +174,7 @@ class UnifiedContents:
             if not layout.has_rootfs:
                 raise InputError(
                     f"'{self.name}' has no root filesystem",
-                    hint="of a split image, give both files: the metadata tarball, then the root filesystem",
+                    hint="for a split image, give both files: the metadata tarball, then the root filesystem",
                 )
 
     def _inside(self, member: Member) -> str:
@@ -153,55 +184,71 @@ class UnifiedContents:
         return rest
 
 
-def refuse_whole_image(path: str, tops: set[str]) -> None:
-    """A root filesystem with both of these at its top is an image in the place of one's second file."""
-    if {METADATA, ROOTFS} <= tops:
-        raise UsageError(
-            f"'{path}' is an image by itself, not the root filesystem of another",
-            hint="give it alone, or the split image's own second file",
-        )
+class SecondFileCheck:
+    """Refuses a whole image given in place of a split image's second file.
+
+    A root filesystem with both metadata.yaml and rootfs at its top is a whole image.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._missing = {METADATA, ROOTFS}
+
+    def add(self, name: str) -> None:
+        self._missing.discard(name.partition("/")[0])
+
+    def finish(self) -> None:
+        if not self._missing:
+            raise UsageError(
+                f"'{self._path}' is a whole image, not the root filesystem of another",
+                hint="give it alone, or give the second file of the split image",
+            )
 
 
 def refuse_same_file(path: str, rootfs: str) -> None:
-    """The metadata tarball twice would pass for a split image, with a fingerprint that no daemon shows."""
+    """Refuse one file as both parts of a split image: its fingerprint would match no daemon's."""
     try:
         same = os.path.samefile(path, rootfs)
     except OSError:
-        return  # opening it says why
+        return  # opening the file raises the same error
     if same:
         raise UsageError(
             f"'{rootfs}' is '{path}' itself, not a root filesystem",
-            hint="a split image has two files: give the second, or the first alone",
+            hint="a split image has two files: give both, or the first alone",
         )
 
 
-class SplitContents:
+class SplitContents(_Packed):
     def __init__(self, path: str, rootfs: str, limits: Limits = DEFAULT) -> None:
         refuse_same_file(path, rootfs)
-        self.name = path
+        super().__init__(path, limits)
         self.rootfs_name = rootfs
-        self.limits = limits
+
+    @property
+    def packed_size(self) -> int:
+        return os.path.getsize(self.name) + os.path.getsize(self.rootfs_name)
 
     def parts(self) -> list[Part]:
         return _parts_of(self.name, self.limits, second=self.rootfs_name)
 
     def rootfs(self) -> Iterator[tuple[Member, Data]]:
-        tops: set[str] = set()
+        second = SecondFileCheck(self.rootfs_name)
         holes = kind_of_file(self.rootfs_name) == SQUASHFS
         with open_rootfs(self.rootfs_name, self.limits) as archive:
+            self._archive = archive
             for member in archive:
                 member.name = clean_name(member)
-                tops.add(member.name.partition("/")[0])
+                second.add(member.name)
                 refuse_deep(member.name)
                 if member.kind == HARD_LINK:
                     member.target = _clean_target(member)
                 yield member, _data_of(member, archive, holes=holes)
             archive.finish()
-        refuse_whole_image(self.rootfs_name, tops)
+        second.finish()
 
 
 def _data_of(member: Member, archive: Archive, *, holes: bool) -> Data:
-    """``holes``: blocks of zeros come as nothing, since sqfs2tar writes the holes of a squashfs file out."""
+    """Yield a member's data. ``holes``: skip blocks of zeros, since sqfs2tar writes holes as zeros."""
     if member.kind != FILE:
         return
     if not holes:
@@ -215,7 +262,7 @@ def _data_of(member: Member, archive: Archive, *, holes: bool) -> Data:
 
 @contextlib.contextmanager
 def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
-    """The second file of a split image as an archive: a tarball, or squashfs through sqfs2tar."""
+    """Open the second file of a split image as an archive: a tarball, or squashfs through sqfs2tar."""
     if kind_of_file(path) != SQUASHFS:
         archive = open_archive(path, limits)
         with archive.stream:
@@ -223,7 +270,8 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
         return
     with _sqfs2tar(path) as reader:
         try:
-            with ByteStream(path, os.dup(reader.output), limits) as stream:
+            size = os.path.getsize(path)
+            with ByteStream(path, os.dup(reader.output), limits, unpacked_from=size) as stream:
                 yield Archive(stream)
             code = reader.wait()
         except BlockingIOError:
@@ -247,33 +295,37 @@ def _sqfs2tar(path: str) -> program.Program:
 
 
 def kind_of_file(path: str) -> str:
-    """What a file is by its first bytes."""
+    """Return the kind of a file, detected from its first bytes."""
     try:
-        with open(path, "rb") as file:
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(fd, "rb") as file:
+            if not S_ISREG(os.fstat(fd).st_mode):
+                raise InputError(f"'{path}' is not a regular file")
             return recognise(file.read(HEAD))
     except OSError as error:
         raise InputError(f"'{path}' can't be opened: {reason(error)}") from error
 
 
 def _parts_of(path: str, limits: Limits, *, second: str = "") -> list[Part]:
-    """Everything outside ``rootfs/``, the tarball read to its end: what comes last would count."""
+    """Return the members outside ``rootfs/``, after reading the whole tarball: the last ones may matter."""
     archive = Archive(open_stream(path, limits))
-    layout = Layout(path)
+    layout = Layout(path, limits)
     found: dict[str, Part] = {}
     total = 0
     with archive.stream:
         for member in archive:
-            name = layout.see(member)
+            name = layout.check(member)
             top = name.partition("/")[0]
             if name not in (METADATA, *_OTHERS) and top != TEMPLATES:
                 continue
             member.name = name
             refuse_special(member, path)
             limit = limits.metadata_bytes if name == METADATA else limits.template_bytes
+            limit = _OTHERS_LIMIT if name in _OTHERS else limit
             data = archive.read(member, limit) if member.kind == FILE else b""
             member.size, member.sparse = len(data), None
             found[name] = Part(member, data)
-            total += len(data)
+            total += len(data) + sum(map(len, member.xattrs.values()))
             _check_total(total, path, limits)
         archive.finish()
     if METADATA not in found:
@@ -286,15 +338,15 @@ def _parts_of(path: str, limits: Limits, *, second: str = "") -> list[Part]:
 
 
 def refuse_special(member: Member, image: str) -> None:
-    """Outside the root filesystem there are files and directories, and nothing else."""
+    """Refuse a member outside the root filesystem that is neither a file nor a directory."""
     if member.kind not in (FILE, DIRECTORY):
         raise RefusedError(f"'{image}': '{printable(member.name)}' is a {member.kind}, not a regular file")
     top, _, rest = member.name.partition("/")
     if top == TEMPLATES and rest and (member.kind == DIRECTORY or "/" in rest):
         what = "is" if member.kind == DIRECTORY else "lies in"
         raise RefusedError(
-            f"'{image}': '{printable(member.name)}' {what} a directory among the templates",
-            hint="templates are plain files of one folder: the daemons find no others",
+            f"'{image}': '{printable(member.name)}' {what} a directory below 'templates'",
+            hint="put all templates directly into 'templates': the daemons find no others",
         )
 
 
@@ -309,7 +361,7 @@ def _check_total(total: int, image: str, limits: Limits) -> None:
 
 
 def _roots(member: Member) -> Member:
-    """The daemons keep these as root; who owned the author's checkout is nobody's business."""
+    """Set the owner to root, as the daemons do; the ids of the author's checkout mean nothing elsewhere."""
     member.uid = member.gid = 0
     return member
 

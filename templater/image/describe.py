@@ -13,7 +13,7 @@ from ..model.source import Source
 from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS
 from ..parsing.metadata_yaml import read_metadata
 from .archive import clean_name
-from .contents import kind_of_file, open_rootfs, refuse_same_file, refuse_whole_image
+from .contents import SecondFileCheck, kind_of_file, open_rootfs, refuse_same_file
 from .directory import DirectoryImage
 from .fingerprint import fingerprint
 from .limits import DEFAULT, Limits
@@ -127,9 +127,11 @@ def _second(path: str, limits: Limits) -> Packed:
     if kind == SQUASHFS:
         return Packed(path, SQUASHFS, _squashfs_compression(path), size)
     with open_rootfs(path, limits) as archive:
-        tops = {clean_name(member).partition("/")[0] for member in archive}
+        second = SecondFileCheck(path)
+        for member in archive:
+            second.add(clean_name(member))
         archive.finish()
-        refuse_whole_image(path, tops)
+        second.finish()
         return Packed(path, "tar", _compression(kind), size, archive.stream.position, archive.count)
 
 

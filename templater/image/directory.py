@@ -99,4 +99,4 @@ class DirectoryImage:
                 f"'{self.name}' has no metadata.yaml: it looks like a root filesystem",
                 hint="give the directory that holds metadata.yaml and templates beside rootfs",
             )
-        return InputError(f"'{self.name}' has no metadata.yaml: it is no image")
+        return InputError(f"'{self.name}' has no metadata.yaml: it is not an image")

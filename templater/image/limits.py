@@ -1,4 +1,4 @@
-"""How much of an image is read before it counts as an attack."""
+"""How much of an image is read before reading stops with a LimitError."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GIB = 1024 * MIB
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Every reader of images takes these. A real distribution image stays below a hundredth of each."""
+    """Limits for every reader of images. A real distribution image stays below a hundredth of each."""
 
     #: the daemons stop at this since CVE-2026-41648
     metadata_bytes: int = MIB
@@ -25,23 +25,45 @@ class Limits:
     header_bytes: int = MIB
     #: path of a member: PATH_MAX
     name_bytes: int = 4096
-    #: what an archive may grow to
+    #: names, link targets and attributes that one reader holds in memory at a time
+    held_bytes: int = 128 * MIB
+    #: size of the decompressed archive
     unpacked_bytes: int = 256 * GIB
-    #: unpacked over packed, looked at from ``ratio_from`` unpacked bytes on
+    #: decompressed size divided by compressed size, checked above ``ratio_from`` decompressed bytes
     ratio: int = 1000
     ratio_from: int = 256 * MIB
-    #: what a decompressor may allocate for its window
+    #: memory for a decompressor's window
     window_bytes: int = 512 * MIB
 
 
 DEFAULT = Limits()
 
-#: folders above a name of a root filesystem, for whoever reads or writes one: what is deeper can be made,
-#: but hardly be removed again, as most programs recurse
+#: directories above a name of a root filesystem, when reading and when writing. Deeper trees can be made but
+#: hardly removed, because most programs recurse
 DEEPEST = 500
+
+#: an inode and its block: an empty directory takes this much of most file systems
+INODE_BYTES = 4 * KIB
+
+
+class HeldBytes:
+    """Counts what one reader keeps in memory, and raises LimitError above ``limits.held_bytes``."""
+
+    def __init__(self, path: str, limits: Limits) -> None:
+        self._path = path
+        self._most = limits.held_bytes
+        self._held = 0
+
+    def add(self, *sizes: int) -> None:
+        self._held += sum(sizes)
+        if self._held > self._most:
+            raise LimitError(
+                f"'{self._path}' has names and attributes of more than {self._most} bytes together",
+                hint="if you trust the image, raise the limit: --limit names=…",
+            )
 
 
 def refuse_deep(name: str) -> None:
     """``name`` is relative to its root filesystem."""
     if name.count("/") > DEEPEST:
-        raise LimitError(f"'{printable(name[:100])}…' lies more than {DEEPEST} folders deep")
+        raise LimitError(f"'{printable(name[:100])}…' lies more than {DEEPEST} directories deep")

@@ -81,11 +81,11 @@ def _repack(
 ) -> bool:
     """Whether the image is unified is known at the end."""
     archive = Archive(open_stream(path, limits))
-    layout = Layout(path)
+    layout = Layout(path, limits)
     with archive.stream, compressing(archive.stream.compression, output.write) as packer:
         writer = TarWriter(packer.write)
         for member in archive:
-            name = layout.see(member)
+            name = layout.check(member)
             _refuse_hard_link(member, changes)
             if name not in changes:
                 for raw in archive.raw():

@@ -15,10 +15,10 @@ from .names import METADATA, TEMPLATES, bad_template_name
 
 
 class TarballImage:
-    """Reads forwards, once, and no further than it is asked.
+    """Reads forwards, once, and only as far as needed.
 
-    What was passed on the way is remembered, so metadata.yaml may come first, late or last. What a
-    ``Layout`` refuses is refused where it is seen; only ``read_to_end`` sees everything.
+    Members that were passed are remembered, so metadata.yaml may come first, late or last. A member that
+    ``Layout`` refuses raises when it is reached; only ``read_to_end`` checks all members.
     """
 
     def __init__(self, path: str, limits: Limits = DEFAULT) -> None:
@@ -28,7 +28,7 @@ class TarballImage:
         self._archive = Archive(open_stream(path, limits))
         self._metadata: Source | None = None
         self._templates: dict[str, TemplateFile] = {}
-        self._layout = Layout(path)
+        self._layout = Layout(path, limits)
         self._template_bytes = 0
         self._steps = self._scan()
 
@@ -41,18 +41,23 @@ class TarballImage:
 
     @property
     def kinds(self) -> Mapping[str, str]:
-        """What was seen outside the root filesystem, and ``rootfs`` itself, by name."""
+        """The kinds of the members read so far outside the root filesystem, and of ``rootfs``, by name."""
         return self._layout.kinds
 
     @property
     def members(self) -> int:
-        """How many members were seen."""
+        """The number of members read so far."""
         return self._archive.count
 
     @property
     def unpacked_size(self) -> int:
-        """How many bytes of the archive were seen, decompressed."""
+        """The number of decompressed bytes read so far."""
         return self._archive.stream.position
+
+    @property
+    def trailing_position(self) -> int | None:
+        """After ``read_to_end``: where data other than zeros follows the archive's end mark."""
+        return self._archive.trailing_position
 
     def close(self) -> None:
         self._archive.stream.close()
@@ -74,7 +79,7 @@ class TarballImage:
         return {name: answers.get(name) or self._templates.get(name) or TemplateFile() for name in wanted}
 
     def read_to_end(self) -> Mapping[str, TemplateFile]:
-        """Everything in ``templates/``, after a look at every member: nothing is hidden behind it."""
+        """Return all files of ``templates/``, after every member of the archive was checked."""
         while self._step():
             pass
         if self._metadata is None:
@@ -87,7 +92,7 @@ class TarballImage:
     def _scan(self) -> Iterator[bool]:
         try:
             for member in self._archive:
-                self._keep(member, self._layout.see(member))
+                self._keep(member, self._layout.check(member))
                 yield True
             self._archive.finish()
             self.complete = True
@@ -125,7 +130,7 @@ class TarballImage:
         return TemplateFile(entry, data)
 
     def _linked_template(self, member: Member, entry: Entry) -> TemplateFile:
-        """A hard link is fine where it is another name of a template that the archive holds already."""
+        """Accept a hard link to a template that comes earlier in the archive; refuse any other."""
         target = member.target.removeprefix("./")
         top, _, rest = target.partition("/")
         linked = self._templates.get(rest) if top == TEMPLATES else None

@@ -1,4 +1,4 @@
-"""Images written out as directories: one member at a time, never over a link, never outside."""
+"""Unpack images into directories: one member at a time, never through a link, never outside."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import shutil
 import stat
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
-from ..model.errors import BusyError, InputError, LimitError, RefusedError, UsageError
+from ..model.errors import BusyError, InputError, LimitError, RefusedError, UsageError, WriteError
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
 from ..rootfs.directory import IDENTITY, IdMap
 from .archive import HARD_LINK, Member
 from .contents import Contents, Part
-from .limits import refuse_deep
+from .limits import INODE_BYTES, HeldBytes, refuse_deep
 from .names import ROOTFS, TEMPLATES
 from .tree import Data
 
 _HELD = 64
 _SPECIAL = {CHAR_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
-#: a sparse file may claim any size; this is what Linux file systems can hold and no more than anybody packs
+#: a sparse file may claim any size; Linux file systems hold this much
 _LARGEST_FILE = 1 << 44
 
 Progress = Callable[[int, int, str], None]
@@ -32,15 +32,15 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What of an image is made on this machine. The default trusts nobody who made the image."""
+    """Which features of an image's files are created. The default is for untrusted images."""
 
-    #: devices, fifos
+    #: devices and fifos
     special: bool = False
     #: setuid and setgid bits of files, and file capabilities
     privileges: bool = False
-    #: trusted.* and ACLs: other people's ids and the file system's own business
+    #: all extended attributes, such as ACLs and trusted.*; user.* is always kept
     xattrs: bool = False
-    #: owners as stored; without it everything belongs to whoever unpacks (who may not be root)
+    #: owners as stored; without it all files belong to the user who unpacks
     owners: bool = True
 
 
@@ -49,7 +49,7 @@ TRUSTED = Policy(special=True, privileges=True, xattrs=True)
 
 @dataclass(slots=True)
 class Unpacked:
-    """What was written, and by name what a policy left out or took away."""
+    """How much was written, and the names from which the policy removed something."""
 
     members: int = 0
     size: int = 0
@@ -68,16 +68,16 @@ def unpack(
     finish: Callable[[str], None] = lambda path: None,
     progress: Progress = lambda members, size, name: None,
 ) -> Unpacked:
-    """Make ``path`` from an image: whole, or not at all.
+    """Create the directory ``path`` from an image, completely or not at all.
 
-    It is written beside its place under another name, handed to ``finish`` (which adds what makes
-    it an instance directory), and renamed at the end. ``path`` must not exist, or be empty.
+    It is written under another name beside its place, passed to ``finish`` (which adds the files of an
+    instance directory), and renamed at the end. ``path`` must not exist, or be empty.
     """
     path = path.rstrip("/") or path
     if os.path.lexists(path) and not (
         os.path.isdir(path) and not os.path.islink(path) and not os.listdir(path)
     ):
-        raise UsageError(f"'{path}' exists", hint="name a directory that does not, or an empty one")
+        raise UsageError(f"'{path}' exists", hint="give a new directory, or an empty one")
     staged, lock = _make_beside(path)
     try:
         done = _unpack_into(Root(staged, fd=os.dup(lock)), contents, parts, policy, ids, progress)
@@ -95,7 +95,7 @@ def unpack(
 
 
 def _make_beside(path: str) -> tuple[str, int]:
-    """The directory to write into, and the lock on it: what is there unlocked, a crash has left."""
+    """Create the directory to write into and lock it. An unlocked one is left from a crash: remove it."""
     parent, name = os.path.split(os.path.abspath(path))
     staged = os.path.join(parent, f".{name}.unpacking")
     try:
@@ -114,7 +114,7 @@ def _lock(path: str) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
-        raise BusyError(f"'{path}' is being written by another unpack", hint="wait for it to end") from None
+        raise BusyError(f"another unpack is writing '{path}'", hint="wait until it has finished") from None
     return fd
 
 
@@ -127,7 +127,7 @@ def _unpack_into(
         with top.directory("/") as directory:
             directory.mkdir(ROOTFS, 0o755)
         with top.below("/" + ROOTFS) as root:
-            writer = TreeWriter(root, policy, ids, done)
+            writer = TreeWriter(root, policy, ids, done, DiskBudget(contents))
             try:
                 for member, data in contents.rootfs():
                     writer.add(member, data)
@@ -135,8 +135,8 @@ def _unpack_into(
                 writer.finish()
             finally:
                 writer.close()
-        # who may pass here is for the rootfs to say: a mapped root has to be able to. But nobody of this
-        # machine may run a setuid program of its real root's that an image brought, or open its disks
+        # The mapped root of a container must be able to pass. But if real root owns setuid programs or
+        # devices of the image, no user of this machine may reach them.
         exposed = (policy.privileges or policy.special) and ids.on_disk(0, 0)[0] == 0
         os.fchmod(top.fd, 0o700 if exposed else 0o711)
     return done
@@ -167,15 +167,41 @@ def _write_small(place: Directory, name: str, part: Part) -> None:
         os.close(fd)
 
 
-class TreeWriter:
-    """Members written below a root that nobody else writes to.
+class DiskBudget:
+    """Counts the disk space of unpacked members, and raises LimitError if an archive multiplies its size.
 
-    Everything is made exclusively: a second member of a name is refused instead of replacing the
-    first, so a directory can't become a link behind what was checked. Owners come before modes
-    (a chown drops setuid bits), times and modes of directories at the end.
+    An inode takes a block even if the file is empty, so a small archive of empty directories would fill a
+    disk. The same ``ratio`` bounds the size of the decompressed archive.
     """
 
-    def __init__(self, root: Root, policy: Policy, ids: IdMap, done: Unpacked) -> None:
+    def __init__(self, contents: Contents) -> None:
+        self.name = contents.name
+        self.limits = contents.limits
+        self._packed = contents.packed_size
+        self._used = 0
+
+    def add(self, size: int) -> None:
+        self._used += size
+        limits = self.limits
+        if self._packed and self._used > limits.ratio_from and self._used > self._packed * limits.ratio:
+            raise LimitError(
+                f"'{self.name}' would take more than {limits.ratio} times its size on disk: "
+                f"{self._used} bytes from {self._packed}",
+                hint="if you trust the image, raise the limit: --limit ratio=…",
+            )
+
+
+class TreeWriter:
+    """Writes members below a root that no other process writes to.
+
+    Every name is created exclusively: a second member of a name is refused, so a directory that was checked
+    can't become a link. Owners are set before modes, because chown drops setuid bits. Modes and times of
+    directories are set at the end.
+    """
+
+    def __init__(self, root: Root, policy: Policy, ids: IdMap, done: Unpacked, budget: DiskBudget) -> None:
+        self._budget = budget
+        self._memory = HeldBytes(budget.name, budget.limits)
         self._root = root
         self._policy = policy
         self._ids = ids
@@ -185,6 +211,7 @@ class TreeWriter:
 
     def add(self, member: Member, data: Data) -> None:
         refuse_deep(member.name)
+        self._budget.add(INODE_BYTES + member.stored)
         folder, _, name = member.name.rpartition("/")
         try:
             if not member.name:
@@ -196,7 +223,7 @@ class TreeWriter:
         except FileExistsError:
             raise RefusedError(
                 f"'{printable(member.name)}' comes twice in the root filesystem",
-                hint="the second could replace a directory by a link: pack the image again",
+                hint="pack the image again: the second could replace a directory by a link",
             ) from None
         except OSError as error:
             raise write_error("write", "/" + printable(member.name), error) from error
@@ -204,7 +231,7 @@ class TreeWriter:
         self._done.size += member.stored
 
     def finish(self) -> None:
-        """Directories get their modes and times, the innermost first."""
+        """Set the modes and times of directories, the innermost first."""
         self.close()
         for member in reversed(self._directories.values()):
             with self._root.directory("/" + member.name) as directory:
@@ -216,12 +243,12 @@ class TreeWriter:
         self._held.clear()
 
     def _place(self, folder: str) -> Directory:
-        """The directory of that path, held open; made where an archive left it out."""
+        """Return the open directory of a path; create it if the archive has no member for it."""
         held = self._held.get(folder)
         if held is not None:
             self._held.move_to_end(folder)
             return held
-        refuse_deep(folder)  # the target of a hard link: nobody looked at it before
+        refuse_deep(folder)  # the target of a hard link was not checked before
         try:
             held = self._root.directory("/" + folder)
         except InputError:
@@ -236,7 +263,7 @@ class TreeWriter:
     def _top(self, member: Member) -> None:
         if member.kind != DIRECTORY:
             raise RefusedError(f"the root filesystem's top is a {member.kind}, not a directory")
-        self._directories[member.name] = member
+        self._remember(member)
 
     def _directory(self, place: Directory, name: str, member: Member) -> None:
         try:
@@ -245,7 +272,13 @@ class TreeWriter:
             entry = place.entry(name)
             if entry is None or entry.kind != DIRECTORY:
                 raise
-        self._directories[member.name] = member
+        self._remember(member)
+
+    def _remember(self, member: Member) -> None:
+        """Keep a directory's attributes until ``finish``, after its files are written."""
+        kept = {name: value for name, value in member.xattrs.items() if self._keeps(name, member)}
+        self._memory.add(len(member.name), *map(len, kept), *map(len, kept.values()))
+        self._directories[member.name] = replace(member, xattrs=kept)
 
     def _thing(self, place: Directory, name: str, member: Member, data: Data) -> None:
         if member.kind == FILE:
@@ -261,7 +294,7 @@ class TreeWriter:
         elif member.kind in _SPECIAL:
             self._special(place, name, member)
         else:
-            raise InputError(f"'{printable(member.name)}' is a {member.kind}, which can't be unpacked")
+            raise InputError(f"'{printable(member.name)}' is a {member.kind} and can't be unpacked")
 
     def _file(self, place: Directory, name: str, member: Member, data: Data) -> None:
         if member.size > _LARGEST_FILE:
@@ -287,7 +320,7 @@ class TreeWriter:
             raise RefusedError(
                 f"'{printable(member.name)}' is a hard link to '{printable(member.target)}', which {what}"
             )
-        # of a symlink the link itself gets a second name: it is not followed
+        # a hard link to a symlink links the symlink itself: it is not followed
         target.link(first, self._place(member.name.rpartition("/")[0]), name)
 
     def _special(self, place: Directory, name: str, member: Member) -> None:
@@ -295,7 +328,7 @@ class TreeWriter:
             self._done.left_out.append(member.name)
             return
         place.mknod(name, _SPECIAL[member.kind] | 0o600, os.makedev(*member.device))
-        # held without being opened, which a device might answer to; by name it could be another thing by now
+        # O_PATH does not open the device itself; by its name it could be another file by now
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
         try:
             if stat.S_IFMT(os.fstat(fd).st_mode) != _SPECIAL[member.kind]:
@@ -309,17 +342,13 @@ class TreeWriter:
             os.close(fd)
 
     def _stamp(self, fd: int, member: Member) -> None:
-        """Owner, mode, attributes and time, in the order in which none undoes another."""
+        """Set owner, mode, attributes and time, in an order in which none undoes another."""
         if self._policy.owners:
             os.fchown(fd, *self._ids.on_disk(member.uid, member.gid))
         os.fchmod(fd, self._mode(member))
         for attribute, value in member.xattrs.items():
-            if self._allowed(attribute):
+            if member.kind == DIRECTORY or self._keeps(attribute, member):
                 self._set(fd, attribute, value, member)
-            elif attribute == "security.capability":
-                self._done.without_privileges.append(member.name)
-            else:
-                self._done.without_xattrs.append(member.name)
         os.utime(fd, (member.mtime, member.mtime))
 
     def _mode(self, member: Member) -> int:
@@ -328,18 +357,35 @@ class TreeWriter:
         self._done.without_privileges.append(member.name)
         return member.mode & 0o1777
 
-    def _allowed(self, attribute: str) -> bool:
-        if attribute == "security.capability":
-            return self._policy.privileges
-        return attribute.startswith("user.") or self._policy.xattrs
+    def _keeps(self, attribute: str, member: Member) -> bool:
+        """Return whether the policy keeps an extended attribute, and record the name if it does not."""
+        capability = attribute == "security.capability"
+        if self._policy.privileges if capability else attribute.startswith("user.") or self._policy.xattrs:
+            return True
+        (self._done.without_privileges if capability else self._done.without_xattrs).append(member.name)
+        return False
 
     def _set(self, fd: int, attribute: str, value: bytes, member: Member) -> None:
         try:
             os.setxattr(fd, attribute, value)
         except OSError as error:
+            if error.errno in _TOO_LARGE and _free_space(fd):  # ext4 answers ENOSPC, btrfs also E2BIG
+                raise WriteError(
+                    f"'/{printable(member.name)}': this file system can't hold the extended attribute "
+                    f"'{printable(attribute)}' of {len(value)} bytes"
+                ) from error
             if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL):
                 raise
             self._done.without_xattrs.append(member.name)
+
+
+_TOO_LARGE = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
+
+
+def _free_space(fd: int) -> bool:
+    """Return whether the file system has space left, so that ENOSPC means that a value is too large."""
+    system = os.fstatvfs(fd)
+    return system.f_bavail * system.f_frsize > 1 << 20
 
 
 def _write_at(fd: int, data: bytes, offset: int) -> None:

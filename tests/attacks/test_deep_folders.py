@@ -52,7 +52,7 @@ def kind(request):
 
 @pytest.fixture(params=["unified", "split", pytest.param("directory", marks=pytest.mark.slow)])
 def image(request, tmp_path, kind):
-    """The words that name an image with something ``depth`` folders deep in its root filesystem."""
+    """The words that name an image with something ``depth`` directories deep in its root filesystem."""
 
     def make(depth: int) -> list[str]:
         name = "d/" * depth + ("f" if kind == "file" else "f/")
@@ -77,7 +77,7 @@ def test_unpack_and_export_take_the_same(image, tmp_path, depth, capfd):
     ]
     said = capfd.readouterr().err
     assert codes == [0 if depth <= MOST else 4] * 3, said
-    assert (f"more than {MOST} folders deep" in said) == (depth > MOST)
+    assert (f"more than {MOST} directories deep" in said) == (depth > MOST)
 
 
 @pytest.mark.parametrize("form", ["unified", "split"])
@@ -97,6 +97,9 @@ def test_folders_among_the_templates_are_an_error_that_says_why(tmp_path, name, 
     ):
         assert main(words) == 3
         said = capfd.readouterr().err
-        assert f"'{name.rstrip('/')}' {'is' if name.endswith('/') else 'lies in'} a directory among" in said
-        assert "plain files of one folder" in said
+        assert (
+            f"'{name.rstrip('/')}' {'is' if name.endswith('/') else 'lies in'} a directory below 'templates'"
+            in said
+        )
+        assert "put all templates directly" in said
     assert not (tmp_path / "c1").exists()

@@ -50,7 +50,7 @@ def test_folders_without_end_are_refused_and_removed(
     """Deeper than any program recurses, the half-made tree could not be removed either."""
     image = packed(tmp_path / "image.tar", ("rootfs/" + "a/" * 1900 + "f", b"", {}))
     assert main(["unpack", image, str(tmp_path / "c1")]) == 4
-    assert "more than 500 folders deep" in capfd.readouterr().err
+    assert "more than 500 directories deep" in capfd.readouterr().err
     assert os.listdir(tmp_path) == ["image.tar"]
 
 

@@ -134,7 +134,7 @@ def test_a_second_file_that_is_none_is_a_usage_error(tmp_path, capfd):
     for words, said in (
         ((str(BROKEN), rootfs), "is a directory: it has no second file"),
         ((str(tmp_path / "image.tar"), rootfs), "holds a root filesystem"),
-        ((meta, str(tmp_path / "image.tar")), "is an image by itself"),
+        ((meta, str(tmp_path / "image.tar")), "is a whole image"),
         ((meta, str(tmp_path / "nosuch")), "there is no '"),
         ((meta, str(BROKEN / "metadata.yaml")), "is a text file"),
     ):
@@ -165,7 +165,7 @@ def test_what_has_no_metadata_is_not_called_fine(packed, tmp_path, capfd):
         with tarfile.open(image := tmp_path / "image.tar", "w") as tar:
             tar.add(tmp_path / "image", ".")
     assert main(["audit", str(image)]) == 1
-    assert f"'{image}' has no metadata.yaml: it is no image" in capfd.readouterr().out
+    assert f"'{image}' has no metadata.yaml: it is not an image" in capfd.readouterr().out
 
 
 def test_findings_of_a_file_come_in_the_order_of_the_file():

@@ -63,7 +63,7 @@ def test_standard_output_is_no_place_for_an_image(image, typed, monkeypatch):
     monkeypatch.chdir(image)
     for words in (("build", image, "-o", "-"), ("export", image, "-")):
         code, _, said = typed("image", *words)
-        assert (code, "an image is written to a file" in said) == (2, True)
+        assert (code, "can't be written to standard output" in said) == (2, True)
         assert not (image / "-").exists()
 
 
@@ -142,7 +142,7 @@ def test_a_folder_without_rootfs_is_told_what_an_image_has(image, typed, tmp_pat
     shutil.rmtree(image / "rootfs")
     code, _, said = typed("image", "build", image, "-o", tmp_path / "image.tar")
     assert code == 2
-    assert "hint: an image has its files in a directory 'rootfs'" in said
+    assert "hint: put the files in a directory 'rootfs'" in said
 
 
 def test_an_editor_that_fails_is_an_error_of_ours(monkeypatch):
@@ -176,7 +176,7 @@ def test_a_whole_image_is_no_half_of_one(packed, typed):
     ):
         code, out, said = typed(*command)
         assert (code, out) == (2, "")
-        assert "not part of it" in said or "an image by itself" in said
+        assert "not part of it" in said or "is a whole image" in said
         assert not (packed / "new").exists()
     assert typed("image", "info", split, f"{split}.root")[0] == 0
 

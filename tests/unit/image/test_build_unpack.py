@@ -883,7 +883,7 @@ def test_where_files_need_names_they_are_hidden_until_whole(image_directory, tmp
     "members", [[("templates/d/b.tpl", "x")], [("templates/d", None)]], ids=["file", "folder"]
 )
 def test_folders_among_the_templates_are_refused(tmp_path, members):
-    refused(tmp_path, [*GOOD, *members], "pax", "a directory among the templates")
+    refused(tmp_path, [*GOOD, *members], "pax", "a directory below 'templates'")
 
 
 def test_what_could_not_be_unpacked_is_not_built(image_directory, tmp_path):
@@ -895,7 +895,7 @@ def test_what_could_not_be_unpacked_is_not_built(image_directory, tmp_path):
         os.close(place)
         place = inner
     os.close(place)
-    with pytest.raises(LimitError, match="more than 500 folders deep"):
+    with pytest.raises(LimitError, match="more than 500 directories deep"):
         packed(image_directory, tmp_path / "i", compression="none")
     assert not (tmp_path / "i").exists()
     subprocess.run(["rm", "-rf", image_directory / "rootfs"], check=True)

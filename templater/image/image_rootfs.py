@@ -1,0 +1,144 @@
+"""The root filesystem that a packed image ships, for a plan: all names, and the files that rules write to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from ..model.entry import DIRECTORY, FILE, SYMLINK
+from ..model.errors import LimitError, TemplaterError
+from ..model.source import printable
+from ..planning.resolve import clean, resolve
+from ..rootfs.memory import MemoryRootfs
+from .archive import HARD_LINK, Member
+from .contents import SplitContents, UnifiedContents
+from .limits import DEFAULT, MIB, HeldBytes, Limits
+
+#: names that are held at a time
+_MAX_NAMES = 1_000_000
+#: what one name takes in memory besides its text
+_NAME_BYTES = 400
+#: bytes of existing files, each and together, that are held to be compared with rendered ones
+_FILE_BYTES = 16 * MIB
+_FILES_BYTES = 64 * MIB
+
+
+class ImageRootfs(MemoryRootfs):
+    """A root filesystem of which only the files named by rules have content."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: the size of each regular file, by its cleaned path
+        self.sizes: dict[str, int] = {}
+
+    def read(self, path: str, limit: int) -> bytes:
+        """Return a file's bytes. Raise LimitError also for a file that was not read from the image."""
+        data = super().read(path, limit)
+        if len(data) != self.sizes.get(path, len(data)):
+            raise LimitError(f"'{printable(path)}' was not read from the image")
+        return data
+
+    def fill(self, path: str, content: bytes) -> None:
+        """Set the content of a file under all of its names."""
+        node = self._find(path)
+        assert node is not None
+        node.content = content
+
+
+def read_image_rootfs(
+    path: str,
+    rootfs: str | None = None,
+    *,
+    targets: Iterable[str] = (),
+    limits: Limits = DEFAULT,
+) -> ImageRootfs:
+    """Read the root filesystem of a unified image, or of a split image with its second file ``rootfs``.
+
+    ``targets`` are the paths that rules write to. The archive is read once for its names, and again if it
+    has files at these paths. Raises InputError if the image has no root filesystem, RefusedError for a
+    hostile name, and LimitError for too many names.
+    """
+    limits = replace(limits, members=min(limits.members, _MAX_NAMES))
+    contents = UnifiedContents(path, limits) if rootfs is None else SplitContents(path, rootfs, limits)
+    tree = ImageRootfs()
+    held = HeldBytes(path, replace(limits, held_bytes=limits.held_bytes * 3))
+    for member, _ in contents.rootfs():
+        held.add(len(member.name), len(member.target), _NAME_BYTES)
+        if member.name:
+            _add(tree, "/" + member.name, member)
+        elif member.kind == DIRECTORY:
+            tree.own("/", member.mode, member.uid, member.gid)
+    _read_files(contents, tree, _existing(tree, targets))
+    return tree
+
+
+def _add(tree: ImageRootfs, path: str, member: Member) -> None:
+    """Add a member as unpacking would: parents are created, and a later name replaces an earlier one."""
+    _make_parents(tree, path)
+    old = tree.entry(path)
+    if old is not None and old.kind == member.kind == DIRECTORY:
+        tree.own(path, member.mode, member.uid, member.gid)
+        return
+    if old is not None:
+        tree.remove(path)
+        tree.sizes.pop(path, None)
+    if member.kind == DIRECTORY:
+        tree.mkdir(path, member.mode, member.uid, member.gid)
+    elif member.kind == HARD_LINK:
+        target = "/" + member.target
+        if tree.entry(target) is not None:
+            tree.link(target, path)
+            if target in tree.sizes:
+                tree.sizes[path] = tree.sizes[target]
+    elif member.kind == SYMLINK:
+        tree.symlink(path, member.target)
+        tree.own(path, 0o777, member.uid, member.gid)
+    elif member.kind == FILE:
+        tree.write(path, b"", member.mode, member.uid, member.gid)
+        tree.sizes[path] = member.size
+    else:
+        tree.special(path, member.kind, member.mode, os.makedev(*member.device))
+        tree.own(path, member.mode, member.uid, member.gid)
+
+
+def _make_parents(tree: ImageRootfs, path: str) -> None:
+    above = path.rpartition("/")[0]
+    if not above or tree.entry(above) is not None:
+        return
+    _make_parents(tree, above)
+    tree.mkdir(above)
+
+
+def _existing(tree: ImageRootfs, targets: Iterable[str]) -> set[str]:
+    """Return the paths of the regular files that targets lead to, links followed."""
+    found = set()
+    for target in targets:
+        try:
+            resolved = resolve(tree, clean(target))
+        except TemplaterError:
+            continue  # planning reports the target itself
+        if resolved.error is None and resolved.entry is not None and resolved.entry.kind == FILE:
+            found.add(resolved.real)
+    return found
+
+
+def _read_files(
+    contents: UnifiedContents | SplitContents, tree: ImageRootfs, wanted: Collection[str]
+) -> None:
+    """Read the content of files, in the order of the archive, while it fits into the limits."""
+    inodes = {tree.inode(path): path for path in wanted if 0 < tree.sizes.get(path, 0) <= _FILE_BYTES}
+    left = _FILES_BYTES
+    if not inodes:
+        return
+    for member, data in contents.rootfs():
+        path = "/" + member.name
+        if member.kind != FILE or not 0 < member.size <= left or tree.entry(path) is None:
+            continue
+        if tree.inode(path) not in inodes:
+            continue
+        content = bytearray(member.size)
+        for offset, piece in data:
+            content[offset : offset + len(piece)] = piece
+        tree.fill(path, bytes(content))
+        left -= member.size

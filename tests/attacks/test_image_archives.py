@@ -1,0 +1,242 @@
+"""Hostile archives: small files that would take much memory, time or disk space when read or unpacked."""
+
+import gzip
+import io
+import os
+import shutil
+import tarfile
+import time
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from templater.cli import main
+from templater.image import compression
+from templater.image.contents import open_contents
+from templater.image.limits import DEFAULT
+from templater.image.open import open_image
+from templater.image.unpack import TRUSTED, Policy, unpack
+from templater.model.errors import InputError, LimitError, RefusedError
+from templater.rootfs.directory import IDENTITY, IdMap
+from tests.image_archives import directories, file, global_header, header, image, pax
+
+
+def archive(*members: tuple[str, bytes]) -> bytes:
+    blocks = []
+    for name, data in members:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        blocks.append(info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512))
+    return b"".join(blocks) + bytes(10240)
+
+
+def test_attack_62_thousands_of_streams_of_nothing_are_a_limit(tmp_path: Path) -> None:
+    zstd = pytest.importorskip("backports.zstd")
+    begun = time.process_time()
+    for name, whole, nothing in (
+        ("gz", gzip.compress(archive(("metadata.yaml", b""))), gzip.compress(b"")),
+        ("zst", zstd.compress(archive(("metadata.yaml", b""))), zstd.compress(b"")),
+    ):
+        file = tmp_path / f"i.tar.{name}"
+        file.write_bytes(whole + nothing * 1_000_000)
+        with pytest.raises(LimitError, match="streams, most of them empty"):
+            open_image(str(file)).read_to_end()
+    assert time.process_time() - begun < 20  # it was an hour
+
+
+def test_an_archive_with_one_stream_a_member_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compression, "_MANY_STREAMS", 100)
+    data = archive(("metadata.yaml", b"architecture: x86_64\n"), *((f"rootfs/{n}", b"") for n in range(300)))
+    pieces = [data[at : at + 512] for at in range(0, len(data) - 10240, 512)] + [data[-10240:]]
+    (tmp_path / "i.tar.gz").write_bytes(b"".join(map(gzip.compress, pieces)))
+    assert open_image(str(tmp_path / "i.tar.gz")).read_metadata().text == "architecture: x86_64\n"
+
+
+@pytest.mark.parametrize("number", [b"\x80" + b"\x7f" * 7, b"\xff" * 8, b"\x80" + bytes(5) + b"\x10\x00"])
+@pytest.mark.parametrize("field", [329, 337])
+def test_attack_60_a_device_that_no_kernel_has_is_refused(tmp_path: Path, number: bytes, field: int) -> None:
+    info = tarfile.TarInfo("rootfs/d")
+    info.type = tarfile.CHRTYPE
+    header = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
+    if field == 337 and number[-2:] == b"\x10\x00":
+        number = b"\x80" + bytes(4) + b"\x10\x00\x00"
+    header[field : field + 8] = number
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    whole = archive(("metadata.yaml", b"architecture: x86_64\n"))
+    (tmp_path / "i.tar").write_bytes(whole[:-10240] + bytes(header) + bytes(10240))
+    with pytest.raises(InputError, match="no Linux device can have"):
+        open_image(str(tmp_path / "i.tar")).read_to_end()
+
+
+COMMANDS = [
+    ["audit", "IMAGE"],
+    ["preview", "IMAGE"],
+    ["image", "info", "IMAGE"],
+    ["unpack", "IMAGE", "OUT"],
+    ["image", "export", "IMAGE", "OUT", "--compression", "none"],
+]
+
+
+@pytest.mark.parametrize(
+    "key", ["SCHILY.xattr.user.a", "LIBARCHIVE.xattr.user.a", "path", "linkpath", "size", "GNU.sparse.name"]
+)
+def test_attack_61_a_global_header_can_not_give_every_member_data(tmp_path: Path, key: str) -> None:
+    made = image(tmp_path / "i.tar", global_header({key: b"1"}), *directories(3))
+    with pytest.raises(RefusedError, match=f"global header that sets '{key}'"):
+        open_image(made).read_to_end()
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words[:2]))
+def test_attack_61_global_attributes_are_refused_within_little_memory(
+    tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A 7 kB image with 100 names of 10 kB took 3.9 GB in audit, and export wrote 479 MiB from 1.8 kB."""
+    names = {f"SCHILY.xattr.user.{number:03}" + "x" * 10_000: b"" for number in range(99)}
+    image(tmp_path / "i.tar", global_header(names), *directories(4000))
+    (tmp_path / "i.tar.gz").write_bytes(gzip.compress((tmp_path / "i.tar").read_bytes()))
+    places = {"IMAGE": str(tmp_path / "i.tar.gz"), "OUT": str(tmp_path / "out")}
+    tracemalloc.start()
+    try:
+        code = main([places.get(word, word) for word in words])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    said = "".join(capfd.readouterr())
+    if words[0] != "preview":  # which stops reading at the last template
+        assert "global header that sets 'SCHILY.xattr.user.000" in said
+        assert code == (1 if words[0] == "audit" else 3)
+    assert peak < 50 << 20
+    assert not (tmp_path / "out").exists()
+
+
+def test_attack_61_a_long_number_in_a_global_header_is_not_parsed_for_every_member(tmp_path: Path) -> None:
+    made = image(tmp_path / "i.tar", global_header({"mtime": b"1" * 1_000_000}), *directories(3000))
+    with pytest.raises(InputError, match="'mtime' is not a number"):
+        open_image(made).read_to_end()
+
+
+def test_a_global_header_may_set_owner_and_time(tmp_path: Path) -> None:
+    shared = global_header({"mtime": b"12.5", "uid": b"7", "comment": b"x" * 1000, "uname": b"u" * 100_000})
+    contents = open_contents(image(tmp_path / "i.tar", shared, header("rootfs/a", uid=3)))
+    ((member, _),) = contents.rootfs()
+    assert (member.mtime, member.uid, member.xattrs) == (12.5, 7, {})
+
+
+@pytest.mark.parametrize(("name", "value"), [("user." + "a" * 251, b""), ("user.a", b"x" * 65537)])
+def test_attack_61_an_attribute_that_linux_can_not_hold_is_a_limit(
+    tmp_path: Path, name: str, value: bytes
+) -> None:
+    made = image(tmp_path / "i.tar", pax({f"SCHILY.xattr.{name}": value}), file("rootfs/a"))
+    with pytest.raises(LimitError, match=r"extended attribute 'user\.a+' of .* bytes: Linux allows 65536"):
+        open_image(made).read_to_end()
+
+
+def test_attack_61_names_beside_the_rootfs_are_held_within_a_limit(tmp_path: Path) -> None:
+    names = [header(f"{number}/" + "x" * 200) for number in range(100)]
+    made = image(tmp_path / "i.tar", *names)
+    limits = replace(DEFAULT, held_bytes=10_000)
+    with pytest.raises(LimitError, match="names and attributes of more than 10000 bytes together"):
+        open_image(made, limits).read_to_end()
+    open_image(made).read_to_end()
+
+
+def test_attack_61_attributes_of_directories_are_held_within_a_limit(tmp_path: Path) -> None:
+    """They are set at the end, after the files in the directories were written."""
+    attribute = pax({"SCHILY.xattr.user.a": b"x" * 1000})
+    members = [part for each in directories(20) for part in (attribute, each)]
+    limits = replace(DEFAULT, held_bytes=10_000)
+    contents = open_contents(image(tmp_path / "i.tar", *members), limits=limits)
+    with pytest.raises(LimitError, match="names and attributes"):
+        unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))
+    assert not (tmp_path / "c1").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.SYMTYPE])
+def test_attack_62_empty_files_count_with_the_blocks_that_they_take(tmp_path: Path, kind: bytes) -> None:
+    """100,000 empty directories from 151 kB took 394 MB of disk."""
+    members = [header(f"rootfs/{number}", kind, linkname="x") for number in range(500)]
+    image(tmp_path / "i.tar", *members)
+    (tmp_path / "i.tar.gz").write_bytes(gzip.compress((tmp_path / "i.tar").read_bytes()))
+    limits = replace(DEFAULT, ratio_from=1 << 20, ratio=200)
+    contents = open_contents(str(tmp_path / "i.tar.gz"), limits=limits)
+    with pytest.raises(LimitError, match="would take more than 200 times its size on disk"):
+        unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))
+    assert not (tmp_path / "c1").exists()
+    contents = open_contents(
+        str(tmp_path / "i.tar"), limits=limits
+    )  # of the plain archive's size it is little
+    unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))
+
+
+def test_an_attribute_too_large_for_the_file_system_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ext4 and overlayfs answer ENOSPC, as if the disk were full."""
+    probe = tmp_path / "probe"
+    probe.touch()
+    try:
+        os.setxattr(probe, "user.a", b"x" * 60_000)
+    except OSError as error:
+        if error.strerror != "No space left on device":
+            pytest.skip(f"NOT RUN: this file system answers '{error.strerror}'")
+    else:
+        pytest.skip("NOT RUN: this file system holds attributes of 60,000 bytes")
+    made = image(tmp_path / "i.tar", pax({"SCHILY.xattr.user.a": b"x" * 60_000}), file("rootfs/a"))
+    assert main(["unpack", made, str(tmp_path / "c1")]) == 6
+    said = capfd.readouterr().err
+    assert "'/a': this file system can't hold the extended attribute 'user.a' of 60000 bytes" in said
+    assert "full" not in said
+
+
+MAPPED = IdMap(((0, 100000, 65536),), ((0, 100000, 65536),))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize(
+    ("policy", "ids", "mode"),
+    [(TRUSTED, IDENTITY, 0o700), (TRUSTED, MAPPED, 0o711), (Policy(), IDENTITY, 0o711)],
+)
+def test_no_other_user_reaches_setuid_programs_that_real_root_owns(
+    tmp_path: Path, policy: Policy, ids: IdMap, mode: int
+) -> None:
+    made = tmp_path / "i.tar"
+    with tarfile.open(made, "w") as tar:
+        for name, data, bits in (("metadata.yaml", b"a: b\n", 0o644), ("rootfs/su", b"x", 0o4755)):
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(data), bits
+            tar.addfile(info, io.BytesIO(data))
+    contents = open_contents(str(made))
+    unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=policy, ids=ids)
+    assert (tmp_path / "c1").stat().st_mode & 0o777 == mode
+
+
+def sparse_claim(name: str, size: int) -> bytes:
+    """A file that claims ``size`` bytes and holds none of them."""
+    records = {"GNU.sparse.map": b"0,0", "GNU.sparse.size": b"%d" % size, "GNU.sparse.name": name.encode()}
+    return pax(records) + header(name)
+
+
+def test_attack_61_a_small_image_makes_no_large_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """mksquashfs reads the holes of sparse files as zeros: here a terabyte of them."""
+    made = image(tmp_path / "i.tar", sparse_claim("rootfs/a", 1 << 40))
+    words = ["image", "export", made, str(tmp_path / "out"), "--format", "split"]
+    limits = ["--limit", "ratio=2"]
+    if shutil.which("mksquashfs"):
+        assert main([*words, "--rootfs", "squashfs", *limits]) == 4
+        assert "would make an image of more than" in capfd.readouterr().err
+    assert main([*words, *limits, "--compression", "none"]) == 0  # which writes the hole as a hole
+    assert (tmp_path / "out.root").stat().st_size < 50_000
+
+
+@pytest.mark.parametrize("form", ["pax", "gnu"])
+def test_a_header_may_be_longer_in_another_tar_format(tmp_path: Path, form: str) -> None:
+    pieces = b",".join(b"%d,1" % (2 * number) for number in range(20_000))
+    member = pax({"GNU.sparse.map": pieces, "GNU.sparse.size": b"40000"}) + file("rootfs/a", bytes(20_000))
+    made = image(tmp_path / "i.tar", member, *(file("rootfs/" + "d/" * 60 + str(n)) for n in range(100)))
+    words = ["image", "export", made, str(tmp_path / "out"), "--tar", form, "--compression", "none"]
+    assert main(words) == 0

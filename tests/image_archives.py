@@ -1,0 +1,50 @@
+"""Build tar archives block by block, also such as no tool would write."""
+
+import tarfile
+from pathlib import Path
+
+METADATA = b"architecture: x86_64\ncreation_date: 1\n"
+END = bytes(10240)
+
+
+def header(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, **fields: object) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 512)
+
+
+def file(name: str, data: bytes = b"", **fields: object) -> bytes:
+    return header(name, size=len(data), **fields) + padded(data)
+
+
+def record(key: str, value: bytes) -> bytes:
+    rest = len(key.encode()) + len(value) + 3
+    size = rest + len(str(rest))
+    size = rest + len(str(size))
+    return b"%d %s=%s\n" % (size, key.encode(), value)
+
+
+def pax(records: dict[str, bytes], kind: bytes = tarfile.XHDTYPE) -> bytes:
+    """An extended header for the next member; of kind ``g`` for all that follow."""
+    body = b"".join(record(key, value) for key, value in records.items())
+    return header("pax", kind, len(body)) + padded(body)
+
+
+def global_header(records: dict[str, bytes]) -> bytes:
+    return pax(records, tarfile.XGLTYPE)
+
+
+def image(path: Path, *members: bytes, metadata: bytes = METADATA, behind: bytes = b"") -> str:
+    """Write metadata.yaml, these members, the end mark and what is to follow it."""
+    path.write_bytes(b"".join([file("metadata.yaml", metadata), *members, END, behind]))
+    return str(path)
+
+
+def directories(count: int) -> list[bytes]:
+    return [header(f"rootfs/{number}", tarfile.DIRTYPE) for number in range(count)]

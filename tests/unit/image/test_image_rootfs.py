@@ -1,0 +1,109 @@
+"""The root filesystem of a packed image, read for a plan."""
+
+import io
+import shutil
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from templater.image.build import Packing, build
+from templater.image.contents import open_contents
+from templater.image.image_rootfs import read_image_rootfs
+from templater.image.limits import DEFAULT
+from templater.model.entry import CHAR_DEVICE, DIRECTORY, FILE, SYMLINK
+from templater.model.errors import InputError, LimitError, RefusedError
+
+METADATA = b"architecture: x86_64\ncreation_date: 1\n"
+
+
+def tarball(path: Path, *members: tuple[str, bytes, str | bytes]) -> str:
+    """``members`` are name, type, and content or link target."""
+    with tarfile.open(path, "w") as tar:
+        for name, kind, content in (("metadata.yaml", tarfile.REGTYPE, METADATA), *members):
+            info = tarfile.TarInfo(name)
+            info.type, info.mode, info.uid, info.gid = kind, 0o640, 3, 4
+            if isinstance(content, str):
+                info.linkname, content = content, b""
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return str(path)
+
+
+MEMBERS = [
+    ("rootfs/", tarfile.DIRTYPE, ""),
+    ("rootfs/etc/hosts", tarfile.REGTYPE, b"old\n"),
+    ("rootfs/etc/other", tarfile.REGTYPE, b"not read\n"),
+    ("rootfs/etc/link", tarfile.SYMTYPE, "../srv/real"),
+    ("rootfs/srv/real", tarfile.REGTYPE, b"behind a link\n"),
+    ("rootfs/srv/same", tarfile.LNKTYPE, "rootfs/srv/real"),
+    ("rootfs/dev/null", tarfile.CHRTYPE, ""),
+]
+TARGETS = ["/etc/hosts", "/etc/link", "/etc/new", "/../out"]
+
+
+def forms(folder: Path) -> dict[str, tuple[str, str | None]]:
+    """One image in the three packed forms."""
+    unified = tarball(folder / "i.tar", *MEMBERS)
+    contents = open_contents(unified)
+    made: dict[str, tuple[str, str | None]] = {"unified": (unified, None)}
+    kinds = ["tar", *(["squashfs"] if shutil.which("mksquashfs") and shutil.which("sqfs2tar") else [])]
+    for kind in kinds:
+        packing = Packing("split", "gzip", rootfs=kind)  # type: ignore[arg-type]
+        files = build(contents, contents.parts(), str(folder / kind), packing).files
+        made[kind] = (files[0], files[1])
+    return made
+
+
+def test_every_form_of_an_image_gives_the_same_root_filesystem(tmp_path: Path) -> None:
+    for form, (path, rootfs) in forms(tmp_path).items():
+        tree = read_image_rootfs(path, rootfs, targets=TARGETS)
+        found = {name: (entry.kind, entry.mode, entry.uid, entry.gid) for name, entry in tree.walk()}
+        assert found["/etc/hosts"] == (FILE, 0o640, 3, 4), form
+        assert found["/etc"] == (DIRECTORY, 0o755, 0, 0)
+        assert found["/etc/link"][0] == SYMLINK
+        assert found["/dev/null"][0] == CHAR_DEVICE
+        assert tree.entry("/").mode == 0o640
+        assert len(found) == 9
+        assert tree.read("/etc/hosts", 100) == b"old\n"
+        assert tree.read("/srv/real", 100) == b"behind a link\n"
+        assert tree.read("/srv/same", 100) == b"behind a link\n"
+
+
+def test_a_file_that_no_rule_writes_is_not_read(tmp_path: Path) -> None:
+    tree = read_image_rootfs(tarball(tmp_path / "i.tar", *MEMBERS), targets=TARGETS)
+    with pytest.raises(LimitError, match="'/etc/other' was not read from the image"):
+        tree.read("/etc/other", 100)
+
+
+def test_a_later_member_replaces_an_earlier_one(tmp_path: Path) -> None:
+    members = [
+        ("rootfs/a", tarfile.DIRTYPE, ""),
+        ("rootfs/a/b", tarfile.REGTYPE, b"1"),
+        ("rootfs/a/b", tarfile.SYMTYPE, "x"),
+        ("rootfs/c", tarfile.REGTYPE, b"first"),
+        ("rootfs/c", tarfile.REGTYPE, b"second"),
+    ]
+    tree = read_image_rootfs(tarball(tmp_path / "i.tar", *members), targets=["/c"])
+    assert tree.entry("/a/b").kind == SYMLINK
+    assert tree.read("/c", 100) == b"second"
+
+
+def test_an_image_without_a_root_filesystem_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no root filesystem"):
+        read_image_rootfs(tarball(tmp_path / "i.tar"))
+
+
+@pytest.mark.parametrize("name", ["rootfs/../x", "/x", "rootfs/" + "d/" * 501 + "x"])
+def test_a_hostile_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises((RefusedError, LimitError)):
+        read_image_rootfs(tarball(tmp_path / "i.tar", (name, tarfile.REGTYPE, b"")))
+
+
+def test_names_are_held_within_a_limit(tmp_path: Path) -> None:
+    path = tarball(tmp_path / "i.tar", *[(f"rootfs/{n}", tarfile.REGTYPE, b"") for n in range(100)])
+    with pytest.raises(LimitError, match="names and attributes"):
+        read_image_rootfs(path, limits=replace(DEFAULT, held_bytes=5000))
+    with pytest.raises(LimitError, match="more than 50 members"):
+        read_image_rootfs(path, limits=replace(DEFAULT, members=50))
