@@ -87,7 +87,7 @@ class BackupImage(TarballImage):
         if member.kind == HARD_LINK:
             member = replace(member, target=member.target.removeprefix("./").removeprefix(part))
         member = replace(member, name=name.removeprefix(part))
-        inside = self._layout.see(member)
+        inside = self._layout.check(member)
         if inside == BACKUP_YAML:
             self.backup_yaml = self._read_text(member, name)
         elif inside == "rootfs" or inside.startswith("rootfs/"):
