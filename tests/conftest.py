@@ -1,4 +1,4 @@
-"""What all tests share: the option that rewrites recordings, the markers, and what must not be skipped."""
+"""What all tests share: the option that rewrites recordings, the markers, and the rule that CI skips nothing."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -11,12 +11,20 @@ if TYPE_CHECKING:
 
 MARKERS = {
     "live": "starts a real container runtime or daemon",
-    "slow": "takes more than a few seconds",
+    "slow": "takes more than a second or two; not part of the default run",
 }
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="rewrite goldens and sessions; review the diff")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Use one process to rewrite recordings: several tests write into the same page."""
+    if config.getoption("--update"):
+        config.option.numprocesses = 0
+        config.option.dist = "no"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,9 +36,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """What this machine can't test is skipped on a laptop, with its reason. CI has everything: there it fails."""
+    """Fail a skipped test in CI, which has every tool that the tests need.
+
+    Elsewhere a test that the machine can't run is skipped with its reason.
+    """
     report = yield
-    skipped = report.skipped and isinstance(report.longrepr, tuple)  # and no xfail
+    skipped = report.skipped and isinstance(report.longrepr, tuple)  # an xfail has no such tuple
     if skipped and os.environ.get("CI") and "recorded with" not in report.longrepr[2]:
         report.outcome = "failed"
     return report
@@ -44,7 +55,7 @@ def update(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def mounts() -> "Iterator[Mounts]":
-    """Mounts that are taken away again after the test; needs root."""
+    """Mounts that are removed after the test; needs root."""
     from tests.rootfs_builders import Mounts
 
     made = Mounts()

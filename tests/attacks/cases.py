@@ -1,12 +1,11 @@
-"""The list of attacks that this project has to survive, by number, and where each is tried.
+"""The attacks that templater has to survive, by number.
 
-A test says by its name which it tries: ``test_attack_12_…``, ``test_attack_40_41_…``. The page docs/security.md
-has the table; tests/attacks/test_cases.py holds it, the list and the tests together.
+A test names the cases that it tries: ``test_attack_12_…``, ``test_attack_40_41_…``. docs/security.md shows
+this list; tests/attacks/test_cases.py compares the list, the page and the tests.
 """
 
 import ast
 import re
-from collections import defaultdict
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -19,129 +18,124 @@ NUMBERED = re.compile(r"test_attack_((?:\d{1,2}_)+)")
 class Case(NamedTuple):
     attack: str
     answer: str
-    #: why it is not answered as the list wants, or not tried at all
+    #: why the case is answered in another way than the list asks for, or has no test
     reason: str = ""
 
 
 CASES = {
-    1: Case("a target with `..` that leads out", "refused, the component named"),
-    2: Case("the root itself as target; odd spellings", "refused; `//`, `.` and a last `/` are cleaned as the daemons do"),
-    3: Case("NUL, overlong, newline, no UTF-8 in a target", "refused; the last two written, and escaped in every output"),
-    4: Case("a directory as target", "refused, nothing written"),
-    5: Case("a template's name that is a path, or none", "refused"),
-    6: Case("`templates` a link, a file, missing", "refused; missing matters only to a rule that fires"),
+    1: Case("a target with `..` that leaves the root", "refused; the error names the component"),
+    2: Case("the root itself as a target; odd spellings", "refused; `//`, `.` and a trailing `/` are cleaned as the daemons do"),
+    3: Case("a NUL, an overlong name, a newline or invalid UTF-8 in a target", "NUL and overlong are refused; the others are written, and escaped in all output"),
+    4: Case("a directory as a target", "refused; nothing is written"),
+    5: Case("a template name that is a path, or empty", "refused"),
+    6: Case("`templates` is a link or a file, or is missing", "refused; a missing one matters only to rules that fire"),
     7: Case("a template that is a link", "refused, wherever it leads"),
-    8: Case("a template that is a fifo, socket, device, folder", "refused within a second"),
-    9: Case("a template hard-linked to a file of the host", "read as whoever runs us; `audit` warns"),
-    10: Case("`rootfs` a link", "refused"),
-    11: Case("`metadata.yaml` a link, fifo, folder, device", "refused"),
-    12: Case("an absolute link on a target's way", "resolved inside, as the container would; the daemons' refusal is an outcome of `--as`"),
+    8: Case("a template that is a fifo, socket, device or directory", "refused within a second"),
+    9: Case("a template that is a hard link to a file of the host", "read with the user's rights; `audit` warns"),
+    10: Case("`rootfs` is a link", "refused"),
+    11: Case("`metadata.yaml` is a link, fifo, directory or device", "refused"),
+    12: Case("an absolute link on the way to a target", "resolved inside the root, as the container would"),
     13: Case("a relative link that stays inside", "followed"),
     14: Case(
         "a relative link that climbs out", "stops at the root",
-        "as in a chroot, where `..` of the root is the root: nothing is left to refuse. The daemons' refusal is an outcome of `--as`, and `audit` names the link",
+        "in a chroot, `..` of the root is the root, so templater does not refuse; `audit` names the link",
     ),
     15: Case("a loop of links", "refused"),
     16: Case(
-        "a link as a target's last part", "followed inside, and stays",
-        "no option not to follow: a link leads nowhere outside, and `create_only` leaves a name alone that exists",
+        "a target that is a link", "followed inside the root; the link stays",
+        "no option turns this off: the link cannot leave the root, and `create_only` skips any existing name",
     ),
-    17: Case("a dangling link as the last part", "the file is made where it points, inside"),
+    17: Case("a target that is a dangling link", "the file is created where the link points, inside the root"),
     18: Case("magic links of a mounted `/proc`", "never followed"),
-    19: Case("a bind mount of the host in the root filesystem", "refused; crossing has to be asked for twice"),
-    20: Case("a fifo as target", "refused, also if it appears after the plan"),
-    21: Case("a device as target", "refused"),
-    22: Case("a socket as target", "refused"),
-    23: Case("a target with more names than one", "replaced; the other names keep the old content"),
-    24: Case("immutable, append-only, read-only", "an error with its way out; nothing changes"),
+    19: Case("a bind mount of the host inside the root filesystem", "refused, unless both the plan and the root filesystem allow it (`--cross-mounts`)"),
+    20: Case("a fifo as a target", "refused, even if it appears after planning"),
+    21: Case("a device as a target", "refused"),
+    22: Case("a socket as a target", "refused"),
+    23: Case("a target with several names", "replaced; the other names keep the old content"),
+    24: Case("an immutable, append-only or read-only target", "an error that says what to do; nothing changes"),
     25: Case(
-        "a target in `/dev`, `/proc`, `/sys`, `/run`", "a remark; refused if something is mounted there",
-        "in `/run` only `audit` remarks: images write there on purpose, and not every container mounts something there",
+        "a target in `/dev`, `/proc`, `/sys` or `/run`", "a note; refused if a file system is mounted there",
+        "in `/run` only `audit` reports it: images write there on purpose",
     ),
-    26: Case("a file in the place of a parent", "refused"),
-    27: Case("a parent swapped between being made and opened", "refused: it is looked at again by descriptor"),
-    28: Case("`etc`, `templates`, a template, a tree being unpacked flip with a link while we work", "100,000 flips and two seconds at least: nothing outside is touched or read"),
-    29: Case("the staged file swapped before it gets its name", "refused; a staged file has no name, or a random one whose inode is looked at"),
-    30: Case("two rules that reach one file, or a file and what lies below it", "both named, nothing written"),
-    31: Case("modes in every spelling", "Go's numbers; no setuid, setgid, sticky; `audit` says what is odd"),
-    32: Case("owners that name nobody", "refused"),
-    33: Case("an owner outside the id map", "refused, never nobody"),
+    26: Case("a file in place of a parent directory", "refused"),
+    27: Case("a parent directory swapped after it was created", "refused: its descriptor is checked again"),
+    28: Case("`etc`, `templates`, a template or an unpacked tree flips between directory and link", "nothing outside is read or written in 100,000 flips"),
+    29: Case("the staged file swapped before it is renamed", "refused: it has no name, or its inode is checked"),
+    30: Case("two rules for one file, or for a file and its parent", "an error names both; nothing is written"),
+    31: Case("modes in every spelling", "parsed as Go does; setuid, setgid and sticky bits are dropped; `audit` reports oddities"),
+    32: Case("owners that are not ids", "refused"),
+    33: Case("an owner outside the id map", "refused, never mapped to `nobody`"),
     34: Case("chown through a link", "owners are set by descriptor"),
     35: Case(
-        "the mode of a file that exists", "kept, as the daemons do",
-        "enforcing a rule's mode is not offered: a preview could not say what a host does",
+        "the mode of an existing file", "kept, as the daemons do",
+        "templater cannot enforce a rule's mode: the preview would no longer match the daemons",
     ),
     36: Case("any umask", "makes no difference"),
     37: Case(
-        "tags that read files, wherever they hide", "a parse error with its place",
-        "in comments and `verbatim` they are text, as in pongo2, which does not parse there; `audit` names them there too",
+        "tags that read files, in every position", "a parse error with its place",
+        "in comments and `verbatim` they are text, as in pongo2; `audit` names them there too",
     ),
-    38: Case("climbing from a value to Python", "there are no attributes: nothing, or an error"),
-    39: Case("methods of Go's values", "what Go gives, or an error with its place"),
+    38: Case("climbing from a value to Python objects", "templates have no attribute access"),
+    39: Case("methods of Go's values", "the result that Go gives, or an error with its place"),
     40: Case("macros that call themselves or each other", "a limit"),
-    41: Case("loops of 10⁹ rounds, over long texts", "a limit, within two seconds"),
-    42: Case("filters and tags that make gigabytes; doubling", "a limit, within 200 MB"),
-    43: Case("division by zero, overflow, huge slices", "what pongo2 4.0.2 gives, or an error with its line"),
+    41: Case("loops of 10⁹ rounds or over long texts", "a limit, within two seconds"),
+    42: Case("filters and tags that build gigabytes; doubling values", "a limit, within 200 MB"),
+    43: Case("division by zero, overflow, huge slices", "the result of pongo2 4.0.2, or an error with its line"),
     44: Case("100,000 brackets or blocks", "a limit"),
-    45: Case("what is never closed, or never opened", "an error at pongo2's line and column"),
-    46: Case("100 MB, one line of 50 MB, NUL, BOM, CRLF, no UTF-8", "a limit; every byte arrives"),
-    47: Case("texts made for slow regular expressions", "lexer and filters take their share for each byte"),
-    48: Case("template language in a value", "text, never rendered again"),
-    49: Case("a newline in a value", "written as it is; `audit` names the line that takes it"),
-    50: Case("secrets in messages", "`preview` and `diff` show them; logs and a hook's words redact, reports know none"),
-    51: Case("YAML that grows: aliases, merge keys, nesting, keys", "a limit before anything is built"),
+    45: Case("brackets, tags and blocks without their other half", "an error at pongo2's line and column"),
+    46: Case("100 MB, one line of 50 MB, NUL, BOM, CRLF, invalid UTF-8", "a limit; every accepted byte arrives"),
+    47: Case("texts that make regular expressions slow", "lexer and filters take time in proportion to the text"),
+    48: Case("template syntax in a configuration value", "inserted as text, never rendered"),
+    49: Case("a newline in a configuration value", "inserted; `audit` names the line of the template"),
+    50: Case("secrets in messages", "`preview` and `diff` show them; hook logs redact them; reports contain no instance"),
+    51: Case("YAML that grows: aliases, merge keys, nesting, keys", "a limit before any object is built"),
     52: Case("YAML tags that build objects", "refused"),
-    53: Case("a rule that stands twice", "as the host's YAML library; `audit` names it"),
-    54: Case("other shapes than metadata.yaml has", "one error with its place, in the host's words"),
-    55: Case("`0755`, `yes`, `3.10`, dates", "their text"),
-    56: Case("100,000 rules", "a limit; fewer take their share"),
-    57: Case("members that lead out; backslashes", "refused; `./` is cleaned"),
-    58: Case("a second member of a name, of another kind", "refused once all is read; a preview stops before it and says so"),
+    53: Case("a rule that occurs twice", "treated as the daemon's YAML library does; `audit` names it"),
+    54: Case("metadata.yaml with other types", "one error with its place, in the daemon's words"),
+    55: Case("`0755`, `yes`, `3.10`, dates", "read as text"),
+    56: Case("100,000 rules", "a limit; fewer take time in proportion"),
+    57: Case("archive members outside the archive; backslashes", "refused; `./` is cleaned"),
+    58: Case("a second member with the same name and another type", "refused after the whole archive was read; a preview stops earlier and says so"),
     59: Case("hard links and chains of links to the outside", "refused"),
-    60: Case("devices, setuid, capabilities, `trusted.*`", "listed by `audit`, left out unless asked for"),
-    61: Case("sizes, sparse maps and headers that lie", "a limit or an error, before they are believed"),
-    62: Case("bombs, streams behind streams, garbage, cut ends", "a limit on ratio and size; an error"),
-    63: Case("a name that says another kind", "told by content; what is no archive is named"),
+    60: Case("devices, setuid files, capabilities, `trusted.*` attributes", "`audit` lists them; `unpack` omits them by default"),
+    61: Case("wrong sizes, sparse maps and headers", "a limit or an error, before memory is allocated"),
+    62: Case("compression bombs, concatenated streams, garbage, truncation", "a limit on ratio and size; an error"),
+    63: Case("a file name that suggests another format", "the content decides; an error names other formats"),
     64: Case(
-        "a fingerprint or file name that a server sends", "",
-        "templater downloads nothing: fingerprints are its own SHA-256 of local files, and nobody else's name is written to. The case belongs to reading simplestreams, should that ever come",
+        "a fingerprint or file name sent by a server", "",
+        "templater downloads nothing",
     ),
-    65: Case("words behind the name of a compression", "one of a list of words, or refused; no program is started for it"),
-    66: Case("a gigabyte, nonsense, another version, links and fifos from a runtime", "a limit or an error; a process id is never used"),
-    67: Case("shell and paths in a container's name", "refused, or nothing but a name; there is no shell anywhere"),
-    68: Case("`zfs:`, `nbd:`, `loop:` as LXC's root filesystem", "the start is refused, the kind named, unless a hook stands at `mount`"),
-    69: Case("two applies at once", "the second waits, then says who holds the lock"),
-    70: Case("`kill -9` at every system call", "each file old or new; the next run clears what is left"),
-    71: Case("no space, quota, I/O errors at every system call; a full disk, a used-up quota", "everything old, and the reason"),
-    72: Case("10,000 saves, swap files, replaced folders while watching", "a few changes, none missed"),
+    65: Case("options behind the name of a compression", "only names from a fixed list; no program is started"),
+    66: Case("a gigabyte, nonsense, unknown versions, links and fifos from a runtime", "a limit or an error; process ids are never used"),
+    67: Case("shell syntax and paths in a container's name", "refused, or used as a plain name; no shell is started"),
+    68: Case("`zfs:`, `nbd:`, `loop:` as LXC's root filesystem", "the start is refused with the kind's name, unless a hook runs at `mount`"),
+    69: Case("two applies at once", "the second waits, then names the process that holds the lock"),
+    70: Case("`kill -9` at every system call", "each file is old or new; the next run cleans up"),
+    71: Case("a full disk, an exhausted quota, an I/O error at every system call", "every file stays old; the error says why"),
+    72: Case("10,000 saves, swap files and replaced directories during `watch`", "a few events; none is missed"),
     73: Case(
         "paths, links, ranges and slow clients against a server", "",
-        "templater serves nothing and listens nowhere. The case belongs to a server of images, should that ever come",
+        "templater runs no server",
     ),
 }  # fmt: skip
 
 
 @cache
-def tried() -> dict[int, dict[str, int]]:
-    """Of each case the files below tests/ that try it, and by how many test functions."""
-    found: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+def tried() -> dict[int, set[str]]:
+    """Return, for each case, the files below tests/ that try it."""
+    found: dict[int, set[str]] = {}
     for path in sorted(TESTS.rglob("test_*.py")):
         for node in ast.parse(path.read_text()).body:
             match = NUMBERED.match(node.name) if isinstance(node, ast.FunctionDef) else None
             for number in match[1].strip("_").split("_") if match else ():
-                found[int(number)][str(path.relative_to(TESTS))] += 1
-    return {number: dict(files) for number, files in found.items()}
+                found.setdefault(int(number), set()).add(str(path.relative_to(TESTS)))
+    return found
 
 
 def table() -> str:
-    """As docs/security.md has it."""
-    where = tried()
-    lines = ["| case | attack | answer | tests |", "|--:|---|---|---|"]
+    """Return the table of docs/security.md."""
+    lines = ["| case | attack | answer |", "|--:|---|---|"]
     for number, case in CASES.items():
         answer = "; ".join(text for text in (case.answer, case.reason and f"*{case.reason}*") if text)
-        files = ", ".join(
-            f"`{file}`" + (f" ({count})" if count > 1 else "")
-            for file, count in where.get(number, {}).items()
-        )
-        lines.append(f"| {number} | {case.attack} | {answer} | {files or 'none'} |")
+        lines.append(f"| {number} | {case.attack} | {answer} |")
     return "\n".join(lines) + "\n"

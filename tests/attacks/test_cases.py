@@ -1,4 +1,4 @@
-"""Every attack of the list is tried by a test that has its number, or says why not."""
+"""Every attack of the list has a test with its number, or a reason why it has none."""
 
 from pathlib import Path
 
@@ -10,19 +10,19 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 BEGIN, END = "<!-- the table of cases: pytest tests/attacks/test_cases.py --update -->\n", "<!-- end -->\n"
 
 
-def test_the_list_is_whole():
+def test_the_list_has_all_numbers():
     assert list(CASES) == list(range(1, 74))
     assert all(case.answer or case.reason for case in CASES.values())
 
 
 @pytest.mark.parametrize("number", CASES)
-def test_a_case_is_tried_or_has_a_reason(number):
+def test_a_case_has_a_test_or_a_reason(number):
     if CASES[number].answer:
-        files = [file for file in tried().get(number, {}) if not file.startswith("checks/")]
-        assert files, f"no test is called test_attack_{number:02}_… but those of what audit says"
+        files = [file for file in tried().get(number, set()) if not file.startswith("checks/")]
+        assert files, f"test_attack_{number:02}_… is missing (tests/checks only show what audit reports)"
     else:
         assert CASES[number].reason
-        assert number not in tried(), "it is tried: say how it is answered"
+        assert number not in tried(), "a test tries this case, so it needs an answer"
 
 
 def test_no_test_has_a_number_beyond_the_list():
