@@ -1,0 +1,46 @@
+"""``templater streams``: image servers made of files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ....model.errors import InputError
+from ... import options
+from ...discovery import Commands
+
+if TYPE_CHECKING:
+    from ....distribution.verify import Stream
+
+HELP = """Publish images for Incus and LXD as files.
+
+A simplestreams tree is nothing but files, so any web server can serve it. TREE is its directory.
+`add` creates it, and only these commands should change it. They may run while clients read it.
+"""
+
+command = Commands("streams", __name__, help=HELP)
+
+tree_argument = click.argument("tree", metavar="TREE", shell_complete=options.complete_files)
+stream_argument = click.argument("stream", metavar="TREE|URL", shell_complete=options.complete_files)
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``1 file`` or ``2 files``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def open_stream(place: str) -> Stream:
+    """Open a tree on disk, or a stream behind an https URL."""
+    import os
+
+    from ....distribution.tree import Tree
+    from ....distribution.verify import LocalStream
+
+    if "://" in place:
+        from ....distribution.fetch import UrlStream
+
+        return UrlStream(place)
+    if not os.path.isdir(place):
+        raise InputError(f"'{place}' is not a directory", hint="name a tree or an https URL")
+    return LocalStream(Tree(place))

@@ -1,0 +1,90 @@
+"""``templater streams add``: an image into a tree."""
+
+from __future__ import annotations
+
+import click
+
+from ....limits import IMAGE, Given
+from ... import options, output
+from ...progress import progress
+from . import tree_argument
+
+HELP = """Add an image to a tree.
+
+Incus and LXD both read it.
+
+META is a unified image, or the metadata tarball of a split image followed by its root filesystems:
+a squashfs file or a tarball for containers, a qcow2 disk for virtual machines.
+
+The properties os, release and variant name the product, and creation_date names the version in
+UTC. Every image gets the alias OS/RELEASE/VARIANT, and OS/RELEASE if its variant is 'default'.
+A version's files are never replaced: to publish other content, build it with a new creation_date.
+
+\b
+Examples:
+  templater streams add /srv/images metadata.tar.xz rootfs.squashfs
+  templater streams add /srv/images meta.tar.xz disk.qcow2 --alias debian/vm
+  templater streams add /srv/images image.tar.xz --split
+"""
+
+
+@click.command(help=HELP)
+@tree_argument
+@click.argument("metadata", metavar="META", shell_complete=options.complete_files)
+@click.argument("roots", metavar="[ROOTFS|DISK]…", nargs=-1, shell_complete=options.complete_files)
+@click.option(
+    "--alias", "aliases", metavar="NAME", multiple=True, help="A further alias; it leaves its old product."
+)
+@click.option(
+    "--requirement",
+    "requirements",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A requirement, such as secureboot=false; it replaces the one of metadata.yaml.",
+)
+@click.option("--split", is_flag=True, help="Store a unified image as metadata and squashfs.")
+@options.limit_option(IMAGE)
+@options.json_option
+def command(
+    tree: str,
+    metadata: str,
+    roots: tuple[str, ...],
+    aliases: tuple[str, ...],
+    requirements: tuple[str, ...],
+    split: bool,
+    limits: Given,
+    as_json: bool,
+) -> int:
+    from ....distribution.add import add
+    from ....distribution.tree import Tree
+
+    example = "for example: --requirement secureboot=false"
+    with progress("adding") as show:
+        added = add(
+            Tree(tree),
+            metadata,
+            roots,
+            aliases=aliases,
+            requirements=dict(options.key_value(text, example) for text in requirements),
+            split=split,
+            limits=limits.for_images(),
+            progress=lambda size, name: show(1, size, name),
+        )
+    for warning in added.warnings:
+        output.say(f"warning: {warning}")
+    if as_json:
+        output.write_json(
+            {
+                "product": added.product,
+                "version": added.version,
+                "fingerprints": list(added.fingerprints),
+                "aliases": list(added.aliases),
+                "files": list(added.files),
+                "new": added.new,
+            }
+        )
+        return 0
+    said = "added" if added.new else "already there:"
+    output.say(f"{said} {added.product} {added.version} ({', '.join(added.aliases)})")
+    output.write("".join(f"{fingerprint}\n" for fingerprint in added.fingerprints))
+    return 0

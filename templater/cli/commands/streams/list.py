@@ -1,0 +1,74 @@
+"""``templater streams list``: the images of a tree."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from ....model.source import printable
+from ... import options, output
+from ..image.info import size
+from . import open_stream, stream_argument
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ....distribution.listing import Listed
+
+HELP = """List the images of a stream.
+
+The aliases shown are those that lead to the image; an older version has none.
+
+\b
+Examples:
+  templater streams list /srv/images
+  templater streams list /srv/images --html /srv/images/index.html
+"""
+
+
+@click.command(help=HELP)
+@stream_argument
+@click.option("--html", metavar="FILE", help="Write a page for web browsers instead of the table.")
+@click.option("--title", default="Images", show_default=True, help="The page's title.")
+@options.json_option
+def command(stream: str, html: str | None, title: str, as_json: bool) -> int:
+    from ....distribution.listing import list_stream
+
+    images = list_stream(open_stream(stream))
+    if html is not None:
+        write_page(html, images, title)
+    if as_json:
+        output.write_json([image.data() for image in images])
+    elif html is None:
+        output.write(table(images))
+    return 0
+
+
+def write_page(path: str, images: Sequence[Listed], title: str) -> None:
+    from ....distribution.html import page
+    from ....image.outputs import Output
+
+    with Output(os.path.dirname(path)) as file:
+        file.write(page(images, title).encode("utf-8", "replace"))
+        file.publish(path, replace=True)
+
+
+def table(images: Sequence[Listed]) -> str:
+    rows = [("PRODUCT", "VERSION", "TYPE", "SIZE", "FINGERPRINT", "CLIENTS", "ALIASES")]
+    for image in images:
+        rows.append(
+            (
+                printable(image.product),
+                printable(image.version),
+                "vm" if image.type == "virtual-machine" else "container",
+                size(image.size),
+                printable(image.fingerprint[:12]),
+                "+".join(dict.fromkeys(client.partition("-")[0] for client in image.clients)),
+                " ".join(map(printable, image.aliases)),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "".join(f"{line.rstrip()}\n" for line in lines)

@@ -1,0 +1,64 @@
+"""``templater streams prune``: old versions and unused files out of a tree."""
+
+from __future__ import annotations
+
+import click
+
+from ... import options, output
+from ..image.info import size
+from . import count, tree_argument
+
+HELP = """Remove old versions and unused files.
+
+With --keep and --older-than together, a version goes only if both allow it. Without them only files
+are deleted. A file is deleted once the catalog has not named it for the grace period, because
+clients download by a catalog that they read up to an hour ago.
+
+\b
+Examples:
+  templater streams prune /srv/images --keep 3
+  templater streams prune /srv/images --keep 1 --older-than 30d --dry-run
+"""
+
+
+@click.command(help=HELP)
+@tree_argument
+@click.option("--keep", type=click.IntRange(1), metavar="N", help="Keep the N newest versions of a product.")
+@click.option("--older-than", metavar="AGE", help="Keep versions younger than this, such as 30d.")
+@click.option("--grace", default="24h", show_default=True, metavar="AGE", help="How long unnamed files stay.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would go; change nothing.")
+@options.json_option
+def command(
+    tree: str, keep: int | None, older_than: str | None, grace: str, dry_run: bool, as_json: bool
+) -> int:
+    from ....distribution import prune as library
+    from ....distribution.tree import Tree
+
+    pruned = library.prune(
+        Tree(tree),
+        keep=keep,
+        older_than=None if older_than is None else library.duration(older_than),
+        grace=library.duration(grace),
+        dry_run=dry_run,
+    )
+    if as_json:
+        versions = [{"product": product, "version": version} for product, version in pruned.versions]
+        output.write_json(
+            {
+                "versions": versions,
+                "deleted": list(pruned.deleted),
+                "bytes": pruned.size,
+                "waiting": pruned.waiting,
+                "dry_run": dry_run,
+            }
+        )
+        return 0
+    would = "would remove" if dry_run else "removed"
+    for product, version in pruned.versions:
+        output.say(f"{would} {product} {version}")
+    if dry_run:
+        output.say(f"would delete {count(len(pruned.deleted), 'file')}")
+    else:
+        deleted = f"deleted {count(len(pruned.deleted), 'file')}, {size(pruned.size)}"
+        output.say(f"{deleted}; kept for clients: {count(pruned.waiting, 'file')}")
+    return 0

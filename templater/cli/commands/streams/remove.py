@@ -1,0 +1,37 @@
+"""``templater streams remove``: images out of a tree's catalog."""
+
+from __future__ import annotations
+
+import click
+
+from ... import output
+from . import count, tree_argument
+
+HELP = """Remove images from a tree's catalog.
+
+IMAGE is a fingerprint (at least its first 12 characters), a PRODUCT or a PRODUCT@VERSION, as
+`templater streams list` shows them. Clients that read the catalog before may still download the
+files, so `templater streams prune` deletes them later.
+
+\b
+Examples:
+  templater streams remove /srv/images debian:13:amd64:cloud@20260101_0000
+  templater streams remove /srv/images e8b3e797c784
+"""
+
+
+@click.command(help=HELP)
+@tree_argument
+@click.argument("images", metavar="IMAGE…", nargs=-1, required=True)
+def command(tree: str, images: tuple[str, ...]) -> int:
+    from ....distribution.prune import remove
+    from ....distribution.tree import Tree
+
+    removed = remove(Tree(tree), images)
+    for product, version in removed.versions:
+        output.say(f"removed {product} {version}")
+    if removed.waiting:
+        output.say(
+            f"kept for clients that read the old catalog: {count(removed.waiting, 'file')}; see `prune`"
+        )
+    return 0

@@ -1,0 +1,100 @@
+"""``templater streams verify``: which client drops or misreads which entry, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ....model.source import printable
+from ... import options, output
+from ...progress import progress
+from ..image.info import size
+from . import count, open_stream, stream_argument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ....distribution.verify import Problem, Report
+
+#: problems of one kind that the text shows; JSON has all of them
+_SHOWN = 10
+CLIENTS = ("incus-6.0", "incus-7", "lxd")
+
+HELP = """Check a stream as Incus and LXD read it.
+
+Clients skip entries that they don't understand without a message, and one wrong type makes them
+list nothing. This command reports every such entry, which clients it reaches, and why. It compares
+sizes, hashes and fingerprints with the files.
+
+The exit code is 1 if there is an error for one of the chosen clients.
+
+\b
+Examples:
+  templater streams verify /srv/images
+  templater streams verify https://images.example.com --client lxd
+"""
+
+
+@click.command(help=HELP)
+@stream_argument
+@click.option("--metadata-only", is_flag=True, help="Don't read root filesystems; only check their sizes.")
+@click.option(
+    "--client",
+    "clients",
+    type=click.Choice(CLIENTS),
+    multiple=True,
+    help="Report for these clients only. [default: all]",
+)
+@options.json_option
+def command(stream: str, metadata_only: bool, clients: tuple[str, ...], as_json: bool) -> int:
+    from ....distribution.verify import verify
+
+    chosen = clients or CLIENTS
+    with progress("verifying") as show:
+        report = verify(open_stream(stream), metadata_only=metadata_only, clients=chosen, progress=show)
+    problems = [each for each in report.problems if set(each.clients) & set(chosen)]
+    if as_json:
+        output.write_json(data(report, problems))
+    else:
+        output.write("".join(f"{line}\n" for line in lines(report, problems)))
+    return 1 if report.errors(chosen) else 0
+
+
+def lines(report: Report, problems: list[Problem]) -> Iterator[str]:
+    shown: dict[str, int] = {}
+    for problem in sorted(problems, key=lambda each: each.level):
+        shown[problem.code] = shown.get(problem.code, 0) + 1
+        if shown[problem.code] <= _SHOWN:
+            reached = set(problem.clients) & set(report.images)
+            who = "" if reached == set(report.images) else f" ({', '.join(sorted(reached))})"
+            yield f"{problem.level}: {problem.place}: {problem.message}{who}"
+    for code, number in shown.items():
+        if number > _SHOWN:
+            yield f"… and {number - _SHOWN} more of the kind '{code}'; --json shows all"
+    summary = (
+        f"{client} fails" if images is None else f"{client} lists {count(len(images), 'image')}"
+        for client, images in report.images.items()
+    )
+    yield ", ".join(summary)
+    yield f"{count(report.files, 'file')} checked, {size(report.bytes)} read"
+
+
+def data(report: Report, problems: list[Problem]) -> dict[str, object]:
+    return {
+        "clients": {
+            client: None if images is None else len(images) for client, images in report.images.items()
+        },
+        "files": report.files,
+        "bytes": report.bytes,
+        "problems": [
+            {
+                "level": problem.level,
+                "code": problem.code,
+                "place": printable(problem.place),
+                "message": problem.message,
+                "clients": list(problem.clients),
+            }
+            for problem in problems
+        ],
+    }

@@ -1,0 +1,473 @@
+"""Add one image to a tree, for Incus and LXD at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..image.build import Packing, build, extension
+from ..image.contents import kind_of_file, open_contents, refuse_same_file
+from ..image.limits import DEFAULT, Limits
+from ..image.outputs import Output
+from ..image.tarball import TarballImage
+from ..model.errors import InputError, RefusedError, UsageError, reason
+from ..model.metadata import Metadata
+from ..model.source import printable
+from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS, TAR, describe
+from ..parsing.metadata_yaml import read_metadata
+from .architectures import DEBIAN_NAMES, KERNEL_NAMES
+from .catalog import COMBINED, IMAGES_PATH
+from .clients import ROOT_KINDS
+from .tree import IMAGES, Catalog, Tree, content_path, products_file
+
+if TYPE_CHECKING:
+    import hashlib as _hashlib
+
+FAMILIES = ("incus", "lxd")
+_PIECE = 1 << 20
+#: called with the bytes written so far and the file's name
+Progress = Callable[[int, str], None]
+_BAD_IN_ALIAS = re.compile(r"[\s,\x00-\x1f\x7f]")
+
+
+@dataclass(slots=True)
+class NewImage:
+    """What the catalog says about an image. Paths are those of the tree; ``roots`` go by ``ftype``."""
+
+    metadata: Metadata
+    #: path, size and sha256 of the metadata file, or of the unified image
+    first: dict[str, Any]
+    roots: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: fingerprint by root ``ftype``
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    requirements: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    product: str
+    version: str
+    fingerprints: tuple[str, ...]
+    aliases: tuple[str, ...]
+    files: tuple[str, ...]
+    #: False if the tree held the same image already
+    new: bool
+    warnings: tuple[str, ...]
+
+
+def add(
+    tree: Tree,
+    metadata: str,
+    roots: Sequence[str] = (),
+    *,
+    aliases: Sequence[str] = (),
+    requirements: Mapping[str, str] | None = None,
+    split: bool = False,
+    limits: Limits = DEFAULT,
+    progress: Progress = lambda size, name: None,
+) -> Added:
+    """Copy an image's files into the tree, then name them in the catalog."""
+    for alias in aliases:
+        check_alias(alias)
+    with contextlib.ExitStack() as stack:
+        image = _open(metadata, roots, limits)
+        unified = "rootfs" in image.kinds or "rootfs.img" in image.kinds
+        if unified and roots:
+            raise UsageError(f"'{metadata}' holds a root filesystem", hint="give the image alone")
+        if not unified and not roots:
+            raise UsageError(
+                f"'{metadata}' is the metadata of a split image, without a root filesystem",
+                hint="give both files: the metadata tarball, then the root filesystem",
+            )
+        facts = read_metadata(image.read_metadata())
+        check_facts(facts, metadata)
+        if unified and "rootfs.img" in image.kinds:
+            raise UsageError(
+                f"'{metadata}' is a unified virtual machine image, which older clients take for a container",
+                hint="give it as a split image: the metadata tarball, then the disk",
+            )
+        if split and not unified:
+            raise UsageError(f"'{metadata}' is a split image already", hint="leave --split out")
+        if split:
+            metadata, *roots = stack.enter_context(_split(metadata, limits, progress))
+            unified = False
+        kinds = [root_ftype(path) for path in roots]
+        for number, kind in enumerate(kinds):
+            if kind in kinds[:number]:
+                raise UsageError(f"'{roots[number]}' is a second root filesystem of the type '{kind}'")
+        tree.create()
+        staged = _stage(tree, metadata, roots, kinds, stack, progress)
+        new = _new_image(facts, staged, kinds, tuple(aliases), requirements or {})
+        with tree.lock():
+            catalog = tree.load()
+            result = insert(catalog, new, unified=unified)
+            for output, path in staged:
+                if path in result.files:
+                    tree.publish(output, path)
+            tree.sync_images()
+            if catalog.changed:
+                tree.save(catalog)
+        return result
+
+
+def check_alias(alias: str) -> None:
+    if not alias or _BAD_IN_ALIAS.search(alias):
+        raise UsageError(
+            f"invalid alias '{printable(alias)}': clients split aliases at commas and keep blanks",
+            hint="use letters, digits, '/', '.', '_' and '-'",
+        )
+
+
+def _open(path: str, roots: Sequence[str], limits: Limits) -> TarballImage:
+    if os.path.isdir(path):
+        raise UsageError(
+            f"'{path}' is a directory", hint=f"pack it first: templater image build {path} -o FILE"
+        )
+    for root in roots:
+        refuse_same_file(path, root)
+    image = TarballImage(path, limits)
+    image.read_to_end()
+    return image
+
+
+def root_ftype(path: str) -> str:
+    """Return the ``ftype`` of a root filesystem or a disk by its content."""
+    kind = kind_of_file(path)
+    if kind == QCOW2:
+        with open(path, "rb") as file:
+            if any(file.read(16)[8:16]):
+                raise RefusedError(
+                    f"'{path}' is a qcow2 file with a backing file, which no client has",
+                    hint="convert it first: qemu-img convert -O qcow2",
+                )
+        return "disk-kvm.img"
+    if kind == SQUASHFS:
+        return "squashfs"
+    if kind == TAR or kind in COMPRESSIONS:
+        return "root.tar.xz"
+    raise InputError(
+        f"'{path}' {describe(kind)}", hint="a root filesystem is a squashfs file, a tarball or a qcow2 disk"
+    )
+
+
+def check_facts(facts: Metadata, path: str) -> None:
+    """Refuse metadata without which no client lists the image, or no daemon accepts it."""
+    if KERNEL_NAMES.get(facts.architecture) is None:
+        found = (
+            f"unknown architecture '{printable(facts.architecture)}'"
+            if facts.architecture
+            else "no architecture"
+        )
+        raise InputError(f"'{path}': metadata.yaml has {found}", hint="for example: architecture: x86_64")
+    if facts.creation_date <= 0:
+        raise InputError(f"'{path}': metadata.yaml has no creation_date, which names the version")
+    for name in ("os", "release"):
+        if not facts.properties.get(name, "").strip():
+            raise InputError(
+                f"'{path}': metadata.yaml has no property '{name}'",
+                hint=f"templater image set-property {path} {name}=VALUE",
+            )
+
+
+@contextlib.contextmanager
+def _split(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str, ...]]:
+    with tempfile.TemporaryDirectory(prefix="templater-split-") as folder:
+        contents = open_contents(path, limits=limits)
+        built = build(
+            contents,
+            contents.parts(),
+            folder,
+            Packing("split", rootfs="squashfs"),
+            progress=lambda members, size, name: progress(size, name),
+        )
+        yield built.files
+
+
+def _stage(
+    tree: Tree,
+    metadata: str,
+    roots: Sequence[str],
+    kinds: Sequence[str],
+    stack: contextlib.ExitStack,
+    progress: Progress,
+) -> list[tuple[Output, str]]:
+    """Copy the files into nameless ones; the names follow from what was copied."""
+    staged = []
+    for number, path in enumerate((metadata, *roots)):
+        output = stack.enter_context(Output(os.path.join(tree.path, IMAGES)))
+        _copy(path, output, progress)
+        if number and root_ftype(output.path) != kinds[number - 1]:
+            raise InputError(f"'{path}' changed while it was copied")
+        ending = extension(kind_of_file(output.path))
+        staged.append((output, content_path(output.sha256.hexdigest(), ending)))
+        output.sync()
+    return staged
+
+
+def _copy(path: str, output: Output, progress: Progress) -> None:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while data := file.read(_PIECE):
+                output.write(data)
+                progress(output.size, path)
+    except OSError as error:
+        raise InputError(f"'{path}' can't be read: {reason(error)}") from error
+
+
+def _new_image(
+    facts: Metadata,
+    staged: Sequence[tuple[Output, str]],
+    kinds: Sequence[str],
+    aliases: tuple[str, ...],
+    requirements: Mapping[str, str],
+) -> NewImage:
+    first, *roots = staged
+    wanted = {
+        name.removeprefix("requirements."): value
+        for name, value in facts.properties.items()
+        if name.startswith("requirements.")
+    }
+    new = NewImage(facts, _file(*first), aliases=aliases, requirements={**wanted, **requirements})
+    for kind, (output, path) in zip(kinds, roots, strict=True):
+        new.roots[kind] = _file(output, path)
+        new.fingerprints[kind] = _combined(first[0].sha256.copy(), output)
+    if not kinds:
+        new.fingerprints[""] = new.first["sha256"]
+    return new
+
+
+def _file(output: Output, path: str) -> dict[str, Any]:
+    return {"path": path, "size": output.size, "sha256": output.sha256.hexdigest()}
+
+
+def _combined(digest: _hashlib._Hash, root: Output) -> str:
+    offset = 0
+    while data := os.pread(root.fd, _PIECE, offset):
+        digest.update(data)
+        offset += len(data)
+    return digest.hexdigest()
+
+
+# the catalog
+
+
+def insert(catalog: Catalog, new: NewImage, *, unified: bool) -> Added:
+    """Put the image into the catalog; RefusedError if its place holds other bytes."""
+    facts = new.metadata
+    warnings: list[str] = []
+    fields = product_fields(facts)
+    name = ":".join(_word(fields[key]) for key in ("os", "release", "arch", "variant"))
+    version = version_name(facts.creation_date)
+    path, product = _find_product(catalog, name)
+    items = _existing_items(product, version)
+    wanted = _items(new, unified=unified)
+    is_new = _check_items(items, wanted, f"'{name}' version '{version}'")
+    _refuse_fingerprints(catalog, new, name, version)
+    if is_new:
+        document = products_file(catalog, path)
+        product = document["products"].setdefault(name, {})
+        newest = version >= max(_versions(product), default="")
+        _versions(product).setdefault(version, {}).setdefault("items", {}).update(wanted)
+        if newest:
+            _describe_product(product, fields, new.requirements, warnings)
+        _complete_variants(catalog, warnings)
+    assert product is not None
+    _set_aliases(catalog, path, name, product, fields, new, warnings)
+    fingerprints = tuple(new.fingerprints.values())
+    files = tuple(dict.fromkeys(str(item["path"]) for item in wanted.values()))
+    aliases = tuple(product.get("aliases", "").split(","))
+    return Added(name, version, fingerprints, aliases, files, is_new, tuple(warnings))
+
+
+def product_fields(facts: Metadata) -> dict[str, str]:
+    properties = facts.properties
+    kernel = KERNEL_NAMES[facts.architecture]
+    arch = properties.get("architecture", "")
+    if KERNEL_NAMES.get(arch) != kernel:
+        arch = DEBIAN_NAMES.get(kernel, kernel)
+    release = properties["release"].strip()
+    return {
+        "os": properties["os"].strip(),
+        "release": release,
+        "release_title": properties.get("release_title", release),
+        "arch": arch,
+        "variant": properties.get("variant", "").strip() or "default",
+    }
+
+
+def version_name(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d_%H%M")
+    except (ValueError, OverflowError, OSError):
+        raise InputError(f"creation_date {seconds} is not a date") from None
+
+
+def _word(text: str) -> str:
+    """A part of a product's name or of an alias: lower case, without blanks, commas, slashes and colons."""
+    return re.sub(r"[\s,:/]+|[^ -~]", "", text.lower()) or "unnamed"
+
+
+def default_aliases(fields: Mapping[str, str]) -> list[str]:
+    """``OS/RELEASE/VARIANT``; for the default variant also what users type: ``OS/RELEASE``."""
+    os_, release, variant = (_word(fields[key]) for key in ("os", "release", "variant"))
+    short = [f"{os_}/{release}"] if variant == "default" else []
+    return [*short, f"{os_}/{release}/{variant}"]
+
+
+def _find_product(catalog: Catalog, name: str) -> tuple[str, dict[str, Any] | None]:
+    for path, found, product in catalog.products():
+        if found == name:
+            return path, product
+    return IMAGES_PATH, None
+
+
+def _versions(product: dict[str, Any]) -> dict[str, Any]:
+    versions: dict[str, Any] = product.setdefault("versions", {})
+    return versions
+
+
+def _existing_items(product: dict[str, Any] | None, version: str) -> dict[str, Any]:
+    if product is None:
+        return {}
+    found = (product.get("versions") or {}).get(version) or {}
+    return dict(found.get("items") or {})
+
+
+def _items(new: NewImage, *, unified: bool) -> dict[str, dict[str, Any]]:
+    """The items of one version: both families name the same files."""
+    items: dict[str, dict[str, Any]] = {}
+    ending = "_combined.tar.gz" if unified else ".tar.xz"
+    combined = {
+        key: new.fingerprints[kind] for kind in new.roots for key in ROOT_KINDS[kind].combined
+    }  # fmt: skip
+    for family in FAMILIES:
+        ftype = family + ending
+        items[ftype] = {"ftype": ftype, **new.first, **combined}
+    for kind, root in new.roots.items():
+        items[kind] = {"ftype": kind, **root}
+    return items
+
+
+def _check_items(existing: dict[str, Any], wanted: dict[str, dict[str, Any]], place: str) -> bool:
+    """Return whether anything is new. Nothing is replaced, but a root of another type may join."""
+    if not existing:
+        return True
+    firsts = {key for key in {*existing, *wanted} if key.partition(".")[0].partition("_")[0] in FAMILIES}
+    for key in sorted({*wanted, *firsts}):
+        ours, theirs = wanted.get(key, {}), existing.get(key)
+        if key in firsts and key in existing and key not in wanted:
+            raise _other_bytes(place, key)
+        if theirs is None:
+            continue
+        if not isinstance(theirs, dict) or theirs.get("sha256") != ours.get("sha256"):
+            raise _other_bytes(place, key)
+        for name in (*COMBINED, "path"):  # the fingerprints of its other roots, and a file that is there
+            if name in theirs and (name == "path" or name not in ours):
+                ours[name] = theirs[name]
+    return any(key not in existing or existing[key] != item for key, item in wanted.items())
+
+
+def _other_bytes(place: str, key: str) -> RefusedError:
+    return RefusedError(
+        f"{place} holds another image: its '{key}' has other content",
+        hint="build the image again with a new creation_date, or remove the old version first",
+    )
+
+
+def _refuse_fingerprints(catalog: Catalog, new: NewImage, name: str, version: str) -> None:
+    """Two images of one fingerprint are both listed, and neither can be downloaded."""
+    ours = set(new.fingerprints.values())
+    for _, product, other, value in catalog.versions():
+        if (product, other) == (name, version):
+            continue
+        for item in (value.get("items") or {}).values():
+            if not ours.isdisjoint(fingerprints_of(item)):
+                raise RefusedError(
+                    f"the tree has this image as '{printable(product)}', version '{printable(other)}'",
+                    hint="clients can't download an image that is listed twice: remove the other first",
+                )
+
+
+def fingerprints_of(item: Any) -> set[str]:
+    """Return the fingerprints that a catalog's item gives to images."""
+    if not isinstance(item, dict):
+        return set()
+    found = {item[key] for key in COMBINED if isinstance(item.get(key), str)}
+    if str(item.get("ftype", "")).endswith("_combined.tar.gz") and isinstance(item.get("sha256"), str):
+        found.add(item["sha256"])
+    return found
+
+
+def _describe_product(
+    product: dict[str, Any], fields: Mapping[str, str], requirements: Mapping[str, str], warnings: list[str]
+) -> None:
+    before = product.get("requirements") or {}
+    if product.get("arch") and before != requirements:
+        warnings.append("the requirements of the product's older versions change with this version's")
+    product.update(fields)
+    product["requirements"] = {key: str(value) for key, value in sorted(requirements.items())}
+    if not requirements:
+        del product["requirements"]
+
+
+def _complete_variants(catalog: Catalog, warnings: list[str]) -> None:
+    """Give every product a variant: with some missing, clients give aliases to random versions."""
+    missing = [(path, product) for path, _, product in catalog.products() if not product.get("variant")]
+    for path, product in missing:
+        product["variant"] = "default"
+        catalog.changed.add(path)
+    if missing:
+        warnings.append(f"set the variant 'default' on {len(missing)} products that had none")
+
+
+def _set_aliases(
+    catalog: Catalog,
+    path: str,
+    name: str,
+    product: dict[str, Any],
+    fields: Mapping[str, str],
+    new: NewImage,
+    warnings: list[str],
+) -> None:
+    """Aliases that were asked for move here from other products; default ones leave others alone."""
+    own = [alias for alias in str(product.get("aliases") or "").split(",") if alias]
+    asked = [alias for alias in new.aliases if alias not in own]
+    derived = [alias for alias in default_aliases(fields) if alias not in {*own, *asked}]
+    if not own and not asked and not derived:
+        return
+    for other_path, other, value in catalog.products():
+        if other == name or KERNEL_NAMES.get(str(value.get("arch"))) != KERNEL_NAMES[fields["arch"]]:
+            continue
+        theirs = str(value.get("aliases") or "").split(",")
+        for alias in [alias for alias in derived if alias in theirs]:
+            derived.remove(alias)
+            warnings.append(f"the alias '{alias}' belongs to '{printable(other)}'")
+        moved = [alias for alias in asked if alias in theirs and _shares_type(value, new)]
+        if moved:
+            value["aliases"] = ",".join(alias for alias in theirs if alias not in moved)
+            catalog.changed.add(other_path)
+            warnings.append(f"moved the alias '{', '.join(moved)}' from '{printable(other)}'")
+    joined = ",".join([*own, *derived, *asked])
+    if joined != product.get("aliases", ""):
+        product["aliases"] = joined
+        catalog.changed.add(path)
+
+
+def _shares_type(product: Mapping[str, Any], new: NewImage) -> bool:
+    """A container and a virtual machine may share an alias."""
+    ours = {ROOT_KINDS[kind].type if kind else "container" for kind in new.fingerprints}
+    for version in (product.get("versions") or {}).values():
+        for item in (version.get("items") or {}).values():
+            ftype = item.get("ftype", "")
+            kind = "container" if ftype.endswith("_combined.tar.gz") else ""
+            kind = ROOT_KINDS[ftype].type if ftype in ROOT_KINDS else kind
+            if kind in ours:
+                return True
+    return False

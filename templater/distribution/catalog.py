@@ -1,0 +1,289 @@
+"""simplestreams catalogs: bounded JSON, decoded by the rules of Go's clients.
+
+Go decides whether a remote works at all: one value of a wrong type anywhere, and Incus and LXD list nothing.
+Keys match without regard to case, null counts as missing, and unknown keys are ignored.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..model.errors import InputError, LimitError
+from ..model.source import printable
+
+#: the clients whose behaviour is known, each by the releases that share it
+CLIENTS = ("incus-6.0", "incus-7", "lxd")
+
+INDEX_PATH = "streams/v1/index.json"
+IMAGES_PATH = "streams/v1/images.json"
+DOWNLOADS = "image-downloads"
+
+#: 20,000 images in both families need 24 MB; beyond that a catalog could exhaust the memory
+MOST_BYTES = 32 << 20
+#: every value costs up to a hundred bytes in memory, and every one but the first follows one of ``,:[{``
+MOST_VALUES = 3_000_000
+#: a version has about ten; clients combine every metadata item with every root, so the number is bounded
+MOST_ITEMS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file of a version. ``combined`` maps the catalog's ``combined_…`` keys to fingerprints."""
+
+    ftype: str = ""
+    path: str = ""
+    size: int = 0
+    sha256: str = ""
+    combined: Mapping[str, str] = field(default_factory=dict)
+    combined_type: str = ""
+    delta_base: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    name: str
+    label: str = ""
+    items: Mapping[str, Item] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """``lxd_requirements`` is None when absent: only then LXD uses ``requirements``."""
+
+    name: str
+    aliases: str = ""
+    arch: str = ""
+    os: str = ""
+    release: str = ""
+    version: str = ""
+    variant: str = ""
+    release_title: str = ""
+    support_eol: str = ""
+    requirements: Mapping[str, str] = field(default_factory=dict)
+    lxd_requirements: Mapping[str, str] | None = None
+    versions: Mapping[str, Version] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    name: str
+    datatype: str = ""
+    path: str = ""
+    products: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A value whose type makes decoding fail, for these clients only."""
+
+    place: str
+    message: str
+    clients: tuple[str, ...] = CLIENTS
+
+
+@dataclass(slots=True)
+class Decoded:
+    """``odd_keys``: keys that Go matches although their case differs, which most readers overlook."""
+
+    mismatches: list[Mismatch] = field(default_factory=list)
+    odd_keys: list[str] = field(default_factory=list)
+
+
+# JSON
+
+
+def parse_json(data: bytes, name: str) -> Any:
+    """Parse a catalog file within bounds; InputError says why a client could not read it."""
+    if not data:
+        raise InputError(f"'{printable(name)}' is empty")
+    if len(data) > MOST_BYTES:
+        raise LimitError(f"'{printable(name)}' has more than {MOST_BYTES >> 20} MiB")
+    if sum(map(data.count, (b",", b":", b"[", b"{"))) > MOST_VALUES:
+        raise LimitError(f"'{printable(name)}' has more than {MOST_VALUES} values")
+    collecting = gc.isenabled()
+    gc.disable()  # the collector would walk a growing heap of which nothing is garbage
+    try:
+        return json.loads(data.decode("utf-8", "replace"), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise InputError(f"'{printable(name)}' is nested too deeply") from None
+    except ValueError as error:
+        raise InputError(f"'{printable(name)}' is not valid JSON: {_lower(str(error))}") from None
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"invalid value '{word}'")
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def dump(value: Any) -> bytes:
+    return (json.dumps(value, separators=(",", ":"), sort_keys=True) + "\n").encode()
+
+
+def dump_products(document: Mapping[str, Any]) -> bytes:
+    """Write one product a line, sorted, so that a change of one image is a change of one line."""
+    encoder = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
+    top = {key: value for key, value in document.items() if key != "products"}
+    head = encoder.encode(top)[1:-1]
+    products = document.get("products") or {}
+    lines = ",\n".join(
+        f"{encoder.encode(name)}:{encoder.encode(products[name])}" for name in sorted(products)
+    )
+    return f'{{{head}{"," if head else ""}"products":{{\n{lines}\n}}}}\n'.encode()
+
+
+# decoding
+
+_TYPE_NAMES = {
+    dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number",
+}  # fmt: skip
+_KINDS: dict[str, type] = {"string": str, "bool": bool, "integer": int, "object": dict, "list": list}
+
+_INDEX = {"format": "string", "updated": "string", "index": "object"}
+_ENTRY = {
+    "datatype": "string", "path": "string", "updated": "string", "products": "list", "format": "string",
+}  # fmt: skip
+_TOP = {
+    "content_id": "string", "datatype": "string", "format": "string", "license": "string",
+    "updated": "string", "products": "object",
+}  # fmt: skip
+_PRODUCT = {
+    "aliases": "string", "arch": "string", "os": "string", "release": "string", "version": "string",
+    "variant": "string", "release_title": "string", "release_codename": "string", "support_eol": "string",
+    "supported": "bool", "requirements": "object", "lxd_requirements": "object", "versions": "object",
+}  # fmt: skip
+_VERSION = {"items": "object", "label": "string", "pubname": "string"}
+COMBINED = (
+    "combined_squashfs_sha256", "combined_rootxz_sha256", "combined_sha256", "combined_disk-kvm-img_sha256",
+    "combined_disk1-img_sha256", "combined_uefi1-img_sha256",
+)  # fmt: skip
+_ITEM = {
+    "ftype": "string", "path": "string", "size": "integer", "sha256": "string", "md5": "string",
+    **dict.fromkeys(COMBINED, "string"), "combined_type": "string", "delta_base": "string",
+}  # fmt: skip
+#: fields that only some clients decode, so that only they fail on a wrong type
+_FIELD_CLIENTS = {"lxd_requirements": ("lxd",), "combined_type": ("incus-7",)}
+
+
+def decode_index(raw: Any, decoded: Decoded) -> list[IndexEntry]:
+    entries = []
+    for name, value in (_fields(raw, _INDEX, "index.json", decoded).get("index") or {}).items():
+        place = f"index entry '{printable(name)}'"
+        fields = _fields(value, _ENTRY, place, decoded)
+        products = fields.get("products") or []
+        for product in products:
+            if product is not None and type(product) is not str:
+                decoded.mismatches.append(_mismatch(f"{place}: products", product, "string", CLIENTS))
+        names = tuple("" if each is None else each for each in products if isinstance(each, str | None))
+        entries.append(IndexEntry(name, fields.get("datatype", ""), fields.get("path", ""), names))
+    return entries
+
+
+def decode_products(raw: Any, place: str, decoded: Decoded) -> Iterator[Product]:
+    for name, value in (_fields(raw, _TOP, place, decoded).get("products") or {}).items():
+        yield _product(name, value, decoded)
+
+
+def _product(name: str, raw: Any, decoded: Decoded) -> Product:
+    place = f"product '{printable(name)}'"
+    fields = _fields(raw, _PRODUCT, place, decoded)
+    fields.pop("supported", None)
+    fields.pop("release_codename", None)
+    for key in ("requirements", "lxd_requirements"):
+        if key in fields:
+            clients = _FIELD_CLIENTS.get(key, CLIENTS)
+            fields[key] = _strings(fields[key], f"{place}: {key}", clients, decoded)
+    versions = fields.pop("versions", {})
+    return Product(
+        name,
+        versions={key: _version(key, value, f"{place}, version", decoded) for key, value in versions.items()},
+        **fields,
+    )
+
+
+def _version(name: str, raw: Any, place: str, decoded: Decoded) -> Version:
+    place = f"{place} '{printable(name)}'"
+    fields = _fields(raw, _VERSION, place, decoded)
+    items = fields.get("items", {})
+    if len(items) > MOST_ITEMS:
+        raise LimitError(f"{place} has more than {MOST_ITEMS} items")
+    return Version(
+        name,
+        fields.get("label", ""),
+        {key: _item(value, f"{place}, item '{printable(key)}'", decoded) for key, value in items.items()},
+    )
+
+
+def _item(raw: Any, place: str, decoded: Decoded) -> Item:
+    fields = _fields(raw, _ITEM, place, decoded)
+    return Item(
+        fields.get("ftype", ""),
+        fields.get("path", ""),
+        fields.get("size", 0),
+        fields.get("sha256", ""),
+        {key: fields[key] for key in fields if key in _COMBINED_SET},
+        fields.get("combined_type", ""),
+        fields.get("delta_base", ""),
+    )
+
+
+_COMBINED_SET = frozenset(COMBINED)
+
+
+def _fields(raw: Any, spec: Mapping[str, str], place: str, decoded: Decoded) -> dict[str, Any]:
+    """Return the known fields of an object. The last of several keys that differ in case only wins."""
+    if raw is None:
+        return {}
+    if type(raw) is not dict:
+        decoded.mismatches.append(_mismatch(place, raw, "object", CLIENTS))
+        return {}
+    fields = {}
+    for key, value in raw.items():
+        kind = spec.get(key)
+        if kind is None:
+            folded = key.casefold()
+            kind = spec.get(folded)
+            if kind is None:
+                continue
+            decoded.odd_keys.append(f"{place}: {printable(key)}")
+            key = folded
+        if value is None:
+            continue
+        wanted = _KINDS[kind]
+        if type(value) is not wanted or (type(value) is int and not -(1 << 63) <= value < 1 << 63):
+            clients = _FIELD_CLIENTS.get(key, CLIENTS)
+            decoded.mismatches.append(_mismatch(f"{place}: {key}", value, kind, clients))
+            continue
+        fields[key] = value
+    return fields
+
+
+def _strings(
+    raw: Mapping[str, Any], place: str, clients: tuple[str, ...], decoded: Decoded
+) -> dict[str, str]:
+    found = {}
+    for key, value in raw.items():
+        if value is None:
+            found[key] = ""
+        elif type(value) is str:
+            found[key] = value
+        else:
+            decoded.mismatches.append(_mismatch(f"{place}.{printable(key)}", value, "string", clients))
+    return found
+
+
+def _mismatch(place: str, value: Any, wanted: str, clients: tuple[str, ...]) -> Mismatch:
+    article = "an" if wanted[0] in "aio" else "a"
+    shown = printable(json.dumps(value)[:40])
+    if type(value) in (int, float) and wanted == "integer":
+        return Mismatch(place, f"{shown} is not a whole number of 64 bits", clients)
+    return Mismatch(place, f"{shown} is {_TYPE_NAMES[type(value)]}, not {article} {wanted}", clients)

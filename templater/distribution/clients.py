@@ -1,0 +1,210 @@
+"""What a client lists from a catalog, and what it drops without a message.
+
+The rules are those of shared/simplestreams/{products,simplestreams,sort}.go in Incus and LXD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+
+from .architectures import kernel_name
+from .catalog import Item, Product, Version
+
+Type = Literal["container", "virtual-machine"]
+
+
+@dataclass(frozen=True, slots=True)
+class RootKind:
+    """A root filesystem's ``ftype``: the image type, and the keys of its fingerprint in order of preference.
+
+    ``rank`` decides which image of one version gets the aliases.
+    """
+
+    type: Type
+    combined: tuple[str, ...]
+    rank: int
+
+
+ROOT_KINDS: Mapping[str, RootKind] = {
+    "squashfs": RootKind("container", ("combined_squashfs_sha256",), 0),
+    "root.tar.xz": RootKind("container", ("combined_rootxz_sha256", "combined_sha256"), 1),
+    "disk-kvm.img": RootKind("virtual-machine", ("combined_disk-kvm-img_sha256",), 2),
+    "uefi1.img": RootKind("virtual-machine", ("combined_uefi1-img_sha256",), 3),
+    "disk1.img": RootKind("virtual-machine", ("combined_disk1-img_sha256",), 4),
+}
+UNIFIED = "tar.gz"
+
+
+def metadata_ftype(client: str) -> str:
+    return f"{family(client)}.tar.xz"
+
+
+def unified_ftype(client: str) -> str:
+    return f"{family(client)}_combined.tar.gz"
+
+
+def family(client: str) -> str:
+    return client.partition("-")[0]
+
+
+@dataclass(slots=True)
+class Image:
+    """One image as a client lists it. ``root`` is None for a unified image."""
+
+    product: Product
+    version: Version
+    kind: str
+    type: Type
+    architecture: str
+    fingerprint: str
+    metadata: Item
+    root: Item | None
+    created: date
+    aliases: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        return self.metadata.size + (self.root.size if self.root is not None else 0)
+
+    @property
+    def files(self) -> tuple[Item, ...]:
+        return (self.metadata,) if self.root is None else (self.metadata, self.root)
+
+    @property
+    def expires(self) -> date | None:
+        return day(self.product.support_eol, "%Y-%m-%d")
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A product, version or image that the client leaves out; ``code`` names the cause."""
+
+    product: str
+    version: str
+    code: str
+    reason: str
+
+
+def day(text: str, layout: Literal["%Y-%m-%d", "%Y%m%d"]) -> date | None:
+    """Parse a date as strictly as Go does: all digits, nothing around them."""
+    digits = text.replace("-", "") if layout == "%Y-%m-%d" else text
+    if layout == "%Y-%m-%d" and (len(text) != 10 or text[4] != "-" or text[7] != "-"):
+        return None
+    if len(digits) != 8 or not (digits.isascii() and digits.isdigit()):
+        return None
+    try:
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return None
+
+
+def list_images(products: Iterable[Product], client: str) -> tuple[list[Image], list[Dropped]]:
+    """Return the images in the client's order, each with its aliases, and everything that it drops."""
+    images: list[Image] = []
+    dropped: list[Dropped] = []
+    for product in products:
+        _read_product(product, client, images, dropped)
+    _sort(images)
+    _give_aliases(images)
+    return images, dropped
+
+
+def _read_product(product: Product, client: str, images: list[Image], dropped: list[Dropped]) -> None:
+    architecture = kernel_name(product.arch, client)
+    if architecture is None:
+        dropped.append(Dropped(product.name, "", "architecture", f"unknown architecture '{product.arch}'"))
+        return
+    for version in product.versions.values():
+        created = day(version.name[:8], "%Y%m%d")
+        if created is None:
+            reason = f"version name '{version.name}' does not begin with a date (YYYYMMDD)"
+            dropped.append(Dropped(product.name, version.name, "version-name", reason))
+            continue
+        found = False
+        for image in _read_version(product, version, client, dropped):
+            found = True
+            if isinstance(image, Dropped):
+                dropped.append(image)
+                continue
+            image.architecture, image.created = architecture, created
+            images.append(image)
+        if not found:
+            dropped.append(_without_images(product, version, client))
+
+
+def _without_images(product: Product, version: Version, client: str) -> Dropped:
+    wanted, ftypes = metadata_ftype(client), {item.ftype for item in version.items.values()}
+    if wanted in ftypes:
+        return Dropped(product.name, version.name, "no-root", "no root filesystem beside the metadata")
+    if ftypes & {"incus.tar.xz", "lxd.tar.xz", "incus_combined.tar.gz", "lxd_combined.tar.gz"}:
+        reason = f"no item of ftype '{wanted}' or '{unified_ftype(client)}'"
+        return Dropped(product.name, version.name, "other-family", reason)
+    return Dropped(product.name, version.name, "no-metadata", "no metadata item")
+
+
+def _read_version(
+    product: Product, version: Version, client: str, dropped: list[Dropped]
+) -> Iterator[Image | Dropped]:
+    wanted, unified = metadata_ftype(client), unified_ftype(client)
+    for item in version.items.values():
+        if item.ftype == wanted:
+            for kind, root in ROOT_KINDS.items():
+                for other in version.items.values():
+                    if other.ftype == kind:
+                        yield _split(product, version, item, kind, root, other)
+        elif item.ftype == unified:
+            yield _unified(product, version, item, client)
+
+
+def _split(
+    product: Product, version: Version, metadata: Item, kind: str, root: RootKind, file: Item
+) -> Image | Dropped:
+    fingerprint = next((metadata.combined[key] for key in root.combined if metadata.combined.get(key)), "")
+    if not fingerprint:
+        reason = f"'{kind}' has no fingerprint: the metadata item lacks '{root.combined[0]}'"
+        return Dropped(product.name, version.name, "no-fingerprint", reason)
+    if not metadata.path:
+        return Dropped(product.name, version.name, "no-path", "the metadata item has no path")
+    return Image(product, version, kind, root.type, "", fingerprint, metadata, file, date.min)
+
+
+def _unified(product: Product, version: Version, item: Item, client: str) -> Image | Dropped:
+    if not item.sha256:
+        reason = "the unified image has no fingerprint: its item lacks 'sha256'"
+        return Dropped(product.name, version.name, "no-fingerprint", reason)
+    if not item.path:
+        return Dropped(product.name, version.name, "no-path", "the unified image has no path")
+    machine = client == "incus-7" and item.combined_type == "virtual-machine"
+    type: Type = "virtual-machine" if machine else "container"
+    return Image(product, version, UNIFIED, type, "", item.sha256, item, None, date.min)
+
+
+def _sort(images: list[Image]) -> None:
+    """Put the image first that gets a shared alias: names ascending, versions descending, then the kinds."""
+
+    def rank(image: Image) -> int:
+        return 0 if image.root is None else ROOT_KINDS[image.kind].rank
+
+    images.sort(key=lambda image: (image.product.arch, rank(image)))
+    images.sort(key=lambda image: image.version.name, reverse=True)
+    images.sort(key=lambda image: (image.product.os, image.product.release, image.product.variant))
+
+
+def _give_aliases(images: Iterable[Image]) -> None:
+    """A name belongs to the first image of its type and architecture."""
+    taken: set[tuple[str, str, str]] = set()
+    for image in images:
+        for name in client_aliases(image.product):
+            key = (image.type, image.architecture, name)
+            if key not in taken:
+                taken.add(key)
+                image.aliases.append(name)
+
+
+def client_aliases(product: Product) -> list[str]:
+    """Every alias as written, blanks included, and again with the product's architecture behind it."""
+    names = product.aliases.split(",") if product.aliases else []
+    return [spelling for name in names for spelling in (name, f"{name}/{product.arch}")]

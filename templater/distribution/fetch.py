@@ -1,0 +1,179 @@
+"""Files of a stream over https, as clients read them, with bounds on time, size and redirects."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import IO, Any
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
+
+from .. import __version__
+from ..model.errors import InputError, LimitError, RefusedError, UsageError
+from ..model.source import printable
+from .catalog import MOST_BYTES
+from .tree import clean_path
+
+#: clients give a server as long for its headers
+TIMEOUT = 30
+#: Go's client follows as many
+MOST_REDIRECTS = 10
+#: bytes in a second, on average; less is a server that stalls
+_SLOWEST = 1024
+_PIECE = 1 << 18
+
+
+class UrlStream:
+    """A stream behind a URL. Its password goes to its own host only, and into no message."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "https":
+            raise UsageError("clients read simplestreams over https only", hint="begin the URL with https://")
+        if not parts.hostname or parts.query or parts.fragment:
+            raise UsageError("the URL is not https://HOST/PATH", hint="leave out '?' and '#'")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        try:
+            host += f":{parts.port}" if parts.port else ""
+        except ValueError:
+            raise UsageError("the URL has an invalid port") from None
+        self.base = urlunsplit(("https", host, parts.path.rstrip("/"), "", ""))
+        self._opener = _opener(self.base, _authorization(parts))
+
+    def read(self, path: str, /) -> bytes:
+        parts: list[bytes] = []
+        with self.pieces(path) as pieces:
+            size = 0
+            for piece in pieces:
+                size += len(piece)
+                if size > MOST_BYTES:
+                    raise LimitError(f"'{self.url(path)}' has more than {MOST_BYTES >> 20} MiB")
+                parts.append(piece)
+        return b"".join(parts)
+
+    def url(self, path: str) -> str:
+        """Return the address that clients request: relative to the base, everything odd escaped."""
+        cleaned = clean_path(path)
+        if not cleaned:
+            raise RefusedError(f"the path '{printable(path)}' leads out of the stream")
+        return f"{self.base}/{quote(cleaned, errors='replace', safe='/:@!$&+,;=~')}"
+
+    def size(self, path: str, /) -> int | None:
+        with self._open(path, "HEAD") as answer:
+            length = answer.headers.get("Content-Length", "")
+            return int(length) if length.isdigit() else None
+
+    @contextlib.contextmanager
+    def pieces(self, path: str, /) -> Iterator[Iterator[bytes]]:
+        with self._open(path, "GET") as answer:
+            yield self._pieces(answer, path)
+
+    def _pieces(self, answer: Any, path: str) -> Iterator[bytes]:
+        begun, size = time.monotonic(), 0
+        try:
+            while piece := answer.read1(_PIECE):
+                yield piece
+                size += len(piece)
+                seconds = time.monotonic() - begun
+                if seconds > TIMEOUT and size < seconds * _SLOWEST:
+                    raise InputError(f"'{self.url(path)}' comes too slowly: {size} bytes in {int(seconds)} s")
+            if answer.length:  # http.client reports this for chunked answers only
+                raise http.client.IncompleteRead(b"", answer.length)
+        except (OSError, http.client.HTTPException) as error:
+            raise InputError(f"'{self.url(path)}' broke off: {_words(error)}") from None
+
+    @contextlib.contextmanager
+    def _open(self, path: str, method: str) -> Iterator[Any]:
+        url = self.url(path)
+        headers = {"User-Agent": f"templater/{__version__}", "Accept-Encoding": "identity"}
+        request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310 - https only
+        try:
+            answer = self._opener.open(request, timeout=TIMEOUT)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 404:
+                raise FileNotFoundError(url) from None
+            raise InputError(f"'{url}' can't be fetched: the server answered {error.code}") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise InputError(f"'{url}' can't be fetched: {_words(error)}", hint=_hint(error)) from None
+        with answer:
+            if answer.status != 200:
+                raise InputError(f"'{url}' can't be fetched: the server answered {answer.status}")
+            yield answer
+
+
+def _authorization(parts: SplitResult) -> str:
+    if parts.username is None:
+        return ""
+    words = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return "Basic " + base64.b64encode(words.encode()).decode()
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follow redirects to other https hosts; the password stays with the host that it is for."""
+
+    max_redirections = MOST_REDIRECTS
+    max_repeats = MOST_REDIRECTS
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        target = urlsplit(urljoin(req.full_url, newurl))
+        if target.scheme != "https" or not target.hostname:
+            raise RefusedError(f"'{req.full_url}' redirects to something else than https")
+        return urllib.request.Request(  # noqa: S310 - https only
+            urlunsplit(target), headers=dict(req.headers), method=req.get_method()
+        )
+
+
+class _Authorize(urllib.request.BaseHandler):
+    """Send the password with every request to its own host and port, and with no other."""
+
+    def __init__(self, base: str, authorization: str) -> None:
+        self._host, self._authorization = urlsplit(base).netloc, authorization
+
+    def https_request(self, request: urllib.request.Request) -> urllib.request.Request:
+        if self._authorization and urlsplit(request.full_url).netloc == self._host:
+            request.add_unredirected_header("Authorization", self._authorization)
+        return request
+
+
+def _opener(base: str, authorization: str) -> urllib.request.OpenerDirector:
+    """Build an opener that speaks https and nothing else; proxies come from the environment."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+        _Redirects(),
+        _Authorize(base, authorization),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _words(error: BaseException) -> str:
+    """Return the cause in a few words; no URL in it, which could hold a password."""
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not trusted: {cause.verify_message}"
+    if isinstance(cause, TimeoutError):
+        return f"the server was silent for {TIMEOUT} s"
+    if isinstance(cause, http.client.IncompleteRead):
+        return "the server sent less than it announced"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return printable(str(cause))[:200] or type(cause).__name__
+
+
+def _hint(error: BaseException) -> str:
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return "SSL_CERT_FILE=FILE names the certificates to trust"
+    return ""

@@ -1,0 +1,93 @@
+"""The images of a stream, as values for a table, for JSON and for a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..model.errors import InputError
+from ..model.source import whole_characters
+from .catalog import (
+    CLIENTS,
+    DOWNLOADS,
+    INDEX_PATH,
+    Decoded,
+    Product,
+    decode_index,
+    decode_products,
+    parse_json,
+)
+from .clients import list_images
+from .tree import clean_path
+from .verify import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One image; ``clients`` are those that list it, each under the same fingerprint."""
+
+    product: str
+    version: str
+    type: str
+    kind: str
+    architecture: str
+    fingerprint: str
+    size: int
+    os: str
+    release: str
+    variant: str
+    aliases: tuple[str, ...]
+    clients: tuple[str, ...]
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "product": whole_characters(self.product),
+            "version": whole_characters(self.version),
+            "type": self.type,
+            "root": self.kind,
+            "architecture": self.architecture,
+            "fingerprint": whole_characters(self.fingerprint),
+            "size": self.size,
+            "os": whole_characters(self.os),
+            "release": whole_characters(self.release),
+            "variant": whole_characters(self.variant),
+            "aliases": [whole_characters(alias) for alias in self.aliases],
+            "clients": list(self.clients),
+        }
+
+
+def read_products(stream: Stream) -> list[Product]:
+    """Read every product that clients read; InputError for a stream that none of them can use."""
+    decoded = Decoded()
+    products: list[Product] = []
+    for entry in decode_index(_read(stream, INDEX_PATH), decoded):
+        path = clean_path(entry.path)
+        if entry.datatype == DOWNLOADS and entry.products and path:
+            products += decode_products(_read(stream, path), path, decoded)
+    return products
+
+
+def _read(stream: Stream, path: str) -> Any:
+    try:
+        return parse_json(stream.read(path), path)
+    except FileNotFoundError:
+        raise InputError(f"'{path}' is missing: this is not a simplestreams tree") from None
+
+
+def list_stream(stream: Stream) -> list[Listed]:
+    """Return every image in the order of the clients, with the aliases that really lead to it."""
+    products = read_products(stream)
+    found: dict[tuple[str, str, str, str], Listed] = {}
+    for client in CLIENTS:
+        for image in list_images(products, client)[0]:
+            product = image.product
+            key = (product.name, image.version.name, image.kind, image.fingerprint)
+            before = found.get(key)
+            own = set(image.aliases)
+            names = tuple(name for name in product.aliases.split(",") if name in own) if own else ()
+            found[key] = Listed(
+                product.name, image.version.name, image.type, image.kind, image.architecture,
+                image.fingerprint, image.size, product.os, product.release, product.variant, names,
+                (*(before.clients if before else ()), client),
+            )  # fmt: skip
+    return list(found.values())

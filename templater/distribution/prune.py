@@ -1,0 +1,222 @@
+"""Remove images from a tree: the catalog forgets them at once, their files stay for a grace period.
+
+Clients keep a catalog for up to an hour and download by it, so a file is deleted only after it has not been
+named for the whole grace period. `.templater/removed.json` records since when.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ..model.errors import InputError, UsageError
+from ..model.source import printable
+from .add import fingerprints_of
+from .catalog import COMBINED
+from .clients import ROOT_KINDS
+from .tree import Catalog, Tree
+
+DAY = 86400
+GRACE = DAY
+_LEAST_FINGERPRINT = 12
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """``versions`` as (product, version); ``waiting`` is the number of files still in their grace period."""
+
+    versions: tuple[tuple[str, str], ...]
+    deleted: tuple[str, ...]
+    size: int
+    waiting: int
+
+
+def duration(text: str) -> int:
+    """Parse ``90m``, ``24h`` or ``30d`` into seconds."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+    if not found:
+        raise UsageError(f"invalid duration '{printable(text)}'", hint="write for example 90m, 24h or 30d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def remove(tree: Tree, names: Sequence[str]) -> Pruned:
+    """Drop images by fingerprint, ``PRODUCT`` or ``PRODUCT@VERSION`` from the catalog."""
+    tree.check()
+    with tree.lock():
+        catalog = tree.load()
+        before = catalog.paths()
+        dropped: list[tuple[str, str]] = []
+        for name in names:
+            dropped += _remove(catalog, name)
+        _drop(tree, catalog, before)
+        waiting = len(tree.removed())
+    return Pruned(tuple(dropped), (), 0, waiting)
+
+
+def prune(
+    tree: Tree,
+    *,
+    keep: int | None = None,
+    older_than: int | None = None,
+    grace: int = GRACE,
+    dry_run: bool = False,
+    now: Callable[[], float] = time.time,
+) -> Pruned:
+    """Drop old versions, then delete the files whose grace period has passed.
+
+    ``keep`` protects the newest versions of each product; ``older_than`` protects every younger one.
+    Without both only files are deleted.
+    """
+    tree.check()
+    with tree.lock():
+        catalog = tree.load()
+        before = catalog.paths()
+        moment = int(now())
+        dropped = _drop_old(catalog, keep, older_than, moment) if (keep, older_than) != (None, None) else []
+        if not dry_run:
+            _drop(tree, catalog, before, moment)
+        deleted, size, waiting = _delete_files(tree, catalog, grace, moment, dry_run=dry_run)
+    return Pruned(tuple(dropped), tuple(deleted), size, waiting)
+
+
+def _drop(tree: Tree, catalog: Catalog, before: set[str], moment: int | None = None) -> None:
+    """Record the files that are named no longer, then write the catalog: a kill between loses no file."""
+    gone = before - catalog.paths()
+    if gone:
+        moment = int(time.time()) if moment is None else moment
+        removed = tree.removed()
+        removed.update(dict.fromkeys(gone, moment))
+        tree.record_removed(removed)
+    if catalog.changed:
+        tree.save(catalog)
+
+
+def _drop_old(
+    catalog: Catalog, keep: int | None, older_than: int | None, moment: int
+) -> list[tuple[str, str]]:
+    dropped = []
+    for path, name, product in list(catalog.products()):
+        versions = product.get("versions")
+        if not isinstance(versions, dict):
+            continue
+        for version in sorted(versions, reverse=True)[keep or 0 :]:
+            if older_than is None or _age(version, moment) > older_than:
+                _drop_version(catalog, path, name, version)
+                dropped.append((name, version))
+    return dropped
+
+
+def _age(version: str, moment: int) -> float:
+    """Seconds since the version's date; a name without a date counts as new, so that nothing is lost."""
+    for length, layout in ((13, "%Y%m%d_%H%M"), (12, "%Y%m%d%H%M"), (8, "%Y%m%d")):
+        if len(version) >= length:
+            with contextlib.suppress(ValueError):
+                return moment - datetime.strptime(version[:length], layout).replace(tzinfo=UTC).timestamp()
+    return 0
+
+
+def _delete_files(
+    tree: Tree, catalog: Catalog, grace: int, moment: int, *, dry_run: bool
+) -> tuple[list[str], int, int]:
+    named = catalog.paths()
+    recorded = tree.removed()
+    removed = {path: at for path, at in recorded.items() if path not in named}
+    for path in tree.content_files():  # a killed `add` leaves files that no catalog ever named
+        if path not in named:
+            removed.setdefault(path, moment)
+    due = sorted(path for path, at in removed.items() if moment - at >= grace)
+    size = 0
+    if not dry_run:
+        for path in due:
+            size += tree.unlink(path)
+            del removed[path]
+        if removed != recorded:
+            tree.record_removed(removed)
+    return due, size, len(removed) - (len(due) if dry_run else 0)
+
+
+def _remove(catalog: Catalog, name: str) -> list[tuple[str, str]]:
+    for path, product, value in catalog.products():
+        if name == product:
+            versions = list(value.get("versions") or {})
+            for version in versions:
+                _drop_version(catalog, path, product, version)
+            if not versions:
+                _drop_product(catalog, path, product)
+            return [(product, version) for version in versions]
+    for path, product, version, _ in list(catalog.versions()):
+        if name == f"{product}@{version}":
+            _drop_version(catalog, path, product, version)
+            return [(product, version)]
+    return _remove_fingerprint(catalog, name)
+
+
+def _remove_fingerprint(catalog: Catalog, start: str) -> list[tuple[str, str]]:
+    if len(start) < _LEAST_FINGERPRINT:
+        raise InputError(
+            f"unknown product '{printable(start)}'",
+            hint=f"name a product, PRODUCT@VERSION, or {_LEAST_FINGERPRINT} characters of a fingerprint",
+        )
+    found = [
+        (path, product, version, value, fingerprint)
+        for path, product, version, value in catalog.versions()
+        for fingerprint in _fingerprints(value)
+        if fingerprint.startswith(start)
+    ]
+    if not found:
+        raise InputError(f"the tree has no image '{printable(start)}'", hint="templater streams list TREE")
+    if len({fingerprint for *_, fingerprint in found}) > 1:
+        raise InputError(f"several fingerprints begin with '{start}'", hint="write more of it")
+    for path, product, version, value, fingerprint in found:
+        _drop_image(value["items"], fingerprint)
+        catalog.changed.add(path)
+        if not _fingerprints(value):
+            _drop_version(catalog, path, product, version)
+    return [(product, version) for _, product, version, _, _ in found]
+
+
+def _fingerprints(version: dict[str, Any]) -> set[str]:
+    items = version.get("items")
+    values: Iterable[Any] = items.values() if isinstance(items, dict) else ()
+    return {each for item in values if isinstance(item, dict) for each in fingerprints_of(item)}
+
+
+def _drop_image(items: dict[str, Any], fingerprint: str) -> None:
+    """Remove one image of a version; the metadata stays while another root filesystem needs it."""
+    for key, item in list(items.items()):
+        if fingerprint not in fingerprints_of(item):
+            continue
+        kinds = [
+            kind
+            for kind, root in ROOT_KINDS.items()
+            if any(item.get(c) == fingerprint for c in root.combined)
+        ]
+        if not kinds:
+            del items[key]
+            continue
+        for name in [name for name in COMBINED if item.get(name) == fingerprint]:
+            del item[name]
+        for kind in kinds:
+            for other in [k for k, each in items.items() if each.get("ftype") == kind]:
+                del items[other]
+        if not fingerprints_of(item):
+            del items[key]
+
+
+def _drop_version(catalog: Catalog, path: str, product: str, version: str) -> None:
+    catalog.changed.add(path)
+    versions = catalog.files[path]["products"][product]["versions"]
+    del versions[version]
+    if not versions:
+        _drop_product(catalog, path, product)
+
+
+def _drop_product(catalog: Catalog, path: str, product: str) -> None:
+    catalog.changed.add(path)
+    del catalog.files[path]["products"][product]

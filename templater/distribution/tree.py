@@ -1,0 +1,350 @@
+"""A simplestreams tree on disk: nothing but files, so any web server can serve it while it changes.
+
+Files of images are named by their content and never overwritten. They are on disk before the catalog names
+them, and stay after it no longer does, because clients keep a catalog for up to an hour. JSON files are
+replaced by a rename in their own directory: the products first, then the index.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import posixpath
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..image.outputs import Output
+from ..model.errors import BusyError, InputError, RefusedError, WriteError, reason
+from ..model.source import printable
+from .catalog import DOWNLOADS, IMAGES_PATH, INDEX_PATH, MOST_BYTES, dump, dump_products, parse_json
+
+IMAGES = "images"
+#: what the tree must remember and no client asks for
+STATE = ".templater"
+REMOVED = f"{STATE}/removed.json"
+_DIRECTORIES = (IMAGES, "streams", "streams/v1", STATE)
+_POLL = 0.02
+#: names of image files that this program writes
+_HASH_LENGTH = 64
+
+
+@dataclass(slots=True)
+class Catalog:
+    """The index and every products file that it names, as plain JSON, so that unknown keys survive."""
+
+    index: dict[str, Any]
+    #: by path; only of entries that clients read
+    files: dict[str, dict[str, Any]]
+    changed: set[str] = field(default_factory=set)
+
+    def products(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Yield the path of the products file, the product's name and the product."""
+        for path, document in self.files.items():
+            for name, product in _objects(document.get("products")):
+                yield path, name, product
+
+    def versions(self) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+        for path, name, product in self.products():
+            for version, value in _objects(product.get("versions")):
+                yield path, name, version, value
+
+    def items(self) -> Iterator[dict[str, Any]]:
+        for _, _, _, version in self.versions():
+            for _, item in _objects(version.get("items")):
+                yield item
+
+    def paths(self) -> set[str]:
+        """Return every path that an item names, cleaned; invalid ones are left out."""
+        cleaned = (clean_path(item.get("path")) for item in self.items())
+        return {path for path in cleaned if path}
+
+
+def _objects(value: Any) -> list[tuple[str, dict[str, Any]]]:
+    if not isinstance(value, dict):
+        return []
+    return [(name, each) for name, each in value.items() if isinstance(each, dict)]
+
+
+def clean_path(path: Any) -> str:
+    """Return a catalog's path as clients resolve it below the tree; empty if it leads out or is no path."""
+    if not isinstance(path, str) or not path or "\0" in path:
+        return ""
+    cleaned = posixpath.normpath(path.lstrip("/"))
+    return "" if cleaned in (".", "..") or cleaned.startswith("../") else cleaned
+
+
+def content_path(sha256: str, extension: str) -> str:
+    return f"{IMAGES}/{sha256}{extension}"
+
+
+def is_content_name(name: str) -> bool:
+    stem = name.partition(".")[0]
+    return len(stem) == _HASH_LENGTH and all(c in "0123456789abcdef" for c in stem)
+
+
+class Tree:
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._real_directories: dict[str, str] = {}
+
+    # reading
+
+    def read(self, path: str, limit: int = MOST_BYTES) -> bytes:
+        """Read a file below the tree; FileNotFoundError if it is missing."""
+        with self.open(path) as fd:
+            size = os.fstat(fd).st_size
+            if size > limit:
+                raise InputError(f"'{printable(path)}' has {size} bytes, more than the limit of {limit}")
+            parts = []
+            while data := os.read(fd, 1 << 20):
+                parts.append(data)
+                if sum(map(len, parts)) > limit:
+                    raise InputError(f"'{printable(path)}' grows beyond the limit of {limit} bytes")
+            return b"".join(parts)
+
+    @contextlib.contextmanager
+    def open(self, path: str) -> Iterator[int]:
+        """Open a regular file without following a link out of the tree."""
+        full = self.locate(path)
+        try:
+            fd = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                raise FileNotFoundError(error.errno, error.strerror, full) from None
+            raise InputError(f"'{printable(full)}' can't be opened: {reason(error)}") from None
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise InputError(f"'{printable(full)}' is not a regular file")
+            yield fd
+        finally:
+            os.close(fd)
+
+    def size(self, path: str) -> int:
+        with self.open(path) as fd:
+            return os.fstat(fd).st_size
+
+    @contextlib.contextmanager
+    def pieces(self, path: str) -> Iterator[Iterator[bytes]]:
+        """Open a file to be read piece by piece."""
+        with self.open(path) as fd:
+            yield iter(lambda: os.read(fd, 1 << 20), b"")
+
+    def locate(self, path: str) -> str:
+        """Return the full path of a file; RefusedError if its directory or a link leads out of the tree."""
+        cleaned = clean_path(path)
+        if not cleaned:
+            raise RefusedError(f"the path '{printable(path)}' leads out of the tree")
+        full = os.path.join(self.path, cleaned)
+        directory, name = os.path.split(full)
+        for each in (self.path, directory):
+            if each not in self._real_directories:
+                self._real_directories[each] = os.path.realpath(each)
+        root = self._real_directories[self.path]
+        real = (
+            os.path.realpath(full) if os.path.islink(full) else f"{self._real_directories[directory]}/{name}"
+        )
+        if not real.startswith(root.rstrip("/") + "/"):
+            raise RefusedError(f"'{printable(full)}' leads out of the tree through a symlink")
+        return real
+
+    def load(self) -> Catalog:
+        """Read the whole catalog; a tree without an index is empty."""
+        try:
+            index = parse_json(self.read(INDEX_PATH), INDEX_PATH)
+        except FileNotFoundError:
+            return Catalog(_new_index(), {})
+        if not isinstance(index, dict) or not isinstance(index.setdefault("index", {}), dict):
+            raise self._invalid(INDEX_PATH, "it is not an object with entries")
+        files = {}
+        for name, entry in _objects(index["index"]):
+            if entry.get("datatype") != DOWNLOADS:
+                continue
+            path = clean_path(entry.get("path"))
+            if not path:
+                raise self._invalid(INDEX_PATH, f"the entry '{printable(name)}' has no valid path")
+            files[path] = self._load_products(path)
+        return Catalog(index, files)
+
+    def _load_products(self, path: str) -> dict[str, Any]:
+        try:
+            document = parse_json(self.read(path), path)
+        except FileNotFoundError:
+            raise self._invalid(path, "the index names it, but it is missing") from None
+        if not isinstance(document, dict) or not isinstance(document.setdefault("products", {}), dict):
+            raise self._invalid(path, "it is not an object with products")
+        return document
+
+    def _invalid(self, path: str, why: str) -> InputError:
+        hint = f"templater streams verify {self.path}"
+        return InputError(f"invalid catalog '{printable(os.path.join(self.path, path))}': {why}", hint=hint)
+
+    # writing
+
+    @contextlib.contextmanager
+    def lock(self, wait: float = 60) -> Iterator[None]:
+        """Admit one writer at a time. Readers need no lock."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            until = time.monotonic() + wait
+            while True:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= until:
+                        hint = "wait until it has finished"
+                        raise BusyError(
+                            f"'{self.path}' is being written by another process", hint=hint
+                        ) from None
+                    time.sleep(_POLL)
+            yield
+        finally:
+            os.close(fd)
+
+    def create(self) -> None:
+        """Make the directories. A symlink in their place would lead writes out of the tree."""
+        try:
+            os.makedirs(self.path, exist_ok=True)
+            for name in _DIRECTORIES:
+                full = os.path.join(self.path, name)
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(full)
+                if not stat.S_ISDIR(os.lstat(full).st_mode):
+                    raise RefusedError(f"'{printable(full)}' is not a directory")
+        except OSError as error:
+            raise WriteError(f"can't create the tree '{printable(self.path)}': {reason(error)}") from error
+
+    def check(self) -> None:
+        """Refuse a path that is not a tree, before a command changes anything below it."""
+        if not os.path.isdir(self.path):
+            raise InputError(f"'{printable(self.path)}' is not a directory")
+        if not os.path.lexists(os.path.join(self.path, INDEX_PATH)):
+            hint = f"'{INDEX_PATH}' is missing; `templater streams add` creates a tree"
+            raise InputError(f"'{printable(self.path)}' is not a simplestreams tree", hint=hint)
+        self.create()
+
+    def save(self, catalog: Catalog) -> None:
+        """Write the changed products files, then the index if it differs."""
+        for path in sorted(catalog.changed):
+            self._write_json(path, dump_products(catalog.files[path]))
+        entries = {clean_path(entry.get("path")): entry for _, entry in _objects(catalog.index["index"])}
+        for path in catalog.changed:
+            if path not in entries:
+                name = posixpath.basename(path).removesuffix(".json")
+                entries[path] = catalog.index["index"][name] = {
+                    "datatype": DOWNLOADS, "format": "products:1.0", "path": path,
+                }  # fmt: skip
+            entries[path]["products"] = sorted(catalog.files[path]["products"])
+        self._write_json(INDEX_PATH, dump(catalog.index))
+
+    def _write_json(self, path: str, data: bytes) -> None:
+        full = os.path.join(self.path, path)
+        try:
+            like: os.stat_result | None = os.lstat(full)
+        except FileNotFoundError:
+            like = None
+        if like is not None:
+            if not stat.S_ISREG(like.st_mode):
+                raise RefusedError(f"'{printable(full)}' is not a regular file")
+            if like.st_size == len(data) and self.read(path) == data:
+                return
+        with Output(os.path.dirname(full)) as output:
+            output.write(data)
+            output.publish(full, replace=True, like=like)
+        self._sync(os.path.dirname(full))
+
+    def publish(self, output: Output, path: str) -> None:
+        """Give a staged image file its name. An existing file of this name must have the same content."""
+        full = os.path.join(self.path, path)
+        if not os.path.lexists(full):
+            output.publish(full)
+            return
+        with self.open(path) as fd:
+            digest = hash_descriptor(fd)
+        if digest != output.sha256.hexdigest():
+            raise RefusedError(
+                f"'{printable(full)}' exists with other content than its name says",
+                hint="the file is damaged: delete it and run the command again",
+            )
+
+    def sync_images(self) -> None:
+        self._sync(os.path.join(self.path, IMAGES))
+
+    def _sync(self, directory: str) -> None:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            raise WriteError(f"'{printable(directory)}' can't be written: {reason(error)}") from error
+        finally:
+            os.close(fd)
+
+    # files that no client needs any more
+
+    def removed(self) -> dict[str, int]:
+        """Return the files that the catalog dropped, each with the time in seconds since 1970."""
+        try:
+            raw = parse_json(self.read(REMOVED), REMOVED)
+        except FileNotFoundError:
+            return {}
+        if not isinstance(raw, dict):
+            raise InputError(f"invalid '{printable(os.path.join(self.path, REMOVED))}': it is not an object")
+        return {path: at for path, at in raw.items() if clean_path(path) == path and type(at) is int}
+
+    def record_removed(self, files: Mapping[str, int]) -> None:
+        data = json.dumps(files, indent=0, sort_keys=True).encode() + b"\n"
+        self._write_json(REMOVED, data)
+
+    def unlink(self, path: str) -> int:
+        """Delete an image file; return its size. Catalogs, the state and everything outside are refused."""
+        if path.partition("/")[0] in ("streams", STATE):
+            raise RefusedError(f"'{printable(path)}' is not a file of an image")
+        full = os.path.join(self.path, path)
+        directory, name = os.path.split(full)
+        if f"{os.path.realpath(directory)}/{name}" != os.path.join(os.path.realpath(self.path), path):
+            raise RefusedError(f"'{printable(full)}' leads out of the tree through a symlink")
+        try:
+            status = os.lstat(full)
+            if not stat.S_ISREG(status.st_mode):
+                raise RefusedError(f"'{printable(full)}' is not a regular file")
+            os.unlink(full)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise WriteError(f"'{printable(full)}' can't be deleted: {reason(error)}") from error
+        return status.st_size
+
+    def content_files(self) -> Iterator[str]:
+        """Yield the paths of image files that this program named."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(os.path.join(self.path, IMAGES)):
+                if is_content_name(name):
+                    yield f"{IMAGES}/{name}"
+
+
+def hash_descriptor(fd: int) -> str:
+    import hashlib
+
+    return hashlib.file_digest(os.fdopen(fd, "rb", closefd=False), "sha256").hexdigest()
+
+
+def _new_index() -> dict[str, Any]:
+    return {"format": "index:1.0", "index": {}}
+
+
+def products_file(catalog: Catalog, path: str = IMAGES_PATH) -> dict[str, Any]:
+    """Return a products file to change, new if the tree has none at this path."""
+    catalog.changed.add(path)
+    document = catalog.files.get(path)
+    if document is None:
+        name = posixpath.basename(path).removesuffix(".json")
+        document = catalog.files[path] = {
+            "content_id": name, "datatype": DOWNLOADS, "format": "products:1.0", "products": {},
+        }  # fmt: skip
+    return document

@@ -1,0 +1,298 @@
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from templater.distribution.add import add
+from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH
+from templater.distribution.tree import Tree
+from templater.model.errors import InputError, RefusedError, UsageError
+from tests.streams.builders import CREATED, DAY, QCOW2, SQUASHFS, checked, split_image, tarball, unified_image
+from tests.streams.mutations import EXAMPLE
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return Tree(str(tmp_path / "tree"))
+
+
+def products(tree):
+    return json.loads(tree.read(IMAGES_PATH))["products"]
+
+
+def items(tree, product="tiny:1:amd64:default", version="20260101_0000"):
+    return products(tree)[product]["versions"][version]["items"]
+
+
+def files(tree):
+    return sorted(
+        path.relative_to(tree.path).as_posix() for path in Path(tree.path).rglob("*") if path.is_file()
+    )
+
+
+def sha256(*data):
+    return hashlib.sha256(b"".join(data)).hexdigest()
+
+
+def test_the_example_images_get_the_fingerprints_that_real_clients_showed(tree):
+    images = EXAMPLE / "images/tiny/1/amd64"
+    shown = []
+    for variant, root in (("default", "rootfs.squashfs"), ("tarxz", "root.tar.xz"), ("vm", "disk.qcow2")):
+        folder = images / variant / "20260101_0000"
+        shown += add(tree, str(folder / "incus.tar.xz"), [str(folder / root)]).fingerprints
+    shown += add(tree, str(images / "unified/20260101_0000/unified.tar.gz")).fingerprints
+    assert [each[:8] for each in shown] == ["e8b3e797", "0dbfcab8", "2acf0bab", "3e953774"]
+    report = checked(tree)
+    assert [len(images) for images in report.images.values()] == [4, 4, 4]
+
+
+def test_both_families_name_the_same_files(tree, tmp_path):
+    add(tree, *wrapped(split_image(tmp_path / "a")))
+    found = items(tree)
+    assert {"incus.tar.xz", "lxd.tar.xz", "squashfs"} == set(found)
+    assert found["incus.tar.xz"] == {**found["lxd.tar.xz"], "ftype": "incus.tar.xz"}
+    assert len([path for path in files(tree) if path.startswith("images/")]) == 2
+
+
+def wrapped(pair):
+    return pair[0], [pair[1]]
+
+
+def test_files_are_named_by_their_content_and_sizes_are_true(tree, tmp_path):
+    meta, root = split_image(tmp_path / "a")
+    add(tree, meta, [root])
+    for item in items(tree).values():
+        data = tree.read(item["path"])
+        assert item["path"].startswith(f"images/{sha256(data)}.")
+        assert (item["size"], item["sha256"]) == (len(data), sha256(data))
+
+
+def test_several_roots_of_one_metadata_file_get_a_fingerprint_each(tree, tmp_path):
+    meta, root = split_image(tmp_path / "a")
+    _, disk = split_image(tmp_path / "b", root=QCOW2)
+    _, tar = split_image(tmp_path / "c", root=tarball({"./etc": None}))
+    add(tree, meta, [root, disk, tar])
+    data = Path(meta).read_bytes()
+    item = items(tree)["incus.tar.xz"]
+    assert item["combined_squashfs_sha256"] == sha256(data, SQUASHFS)
+    assert item["combined_disk-kvm-img_sha256"] == sha256(data, QCOW2)
+    assert item["combined_rootxz_sha256"] == item["combined_sha256"] == sha256(data, Path(tar).read_bytes())
+    checked(tree)
+
+
+def test_a_further_root_joins_a_version_with_the_same_metadata(tree, tmp_path):
+    meta, root = split_image(tmp_path / "a")
+    _, disk = split_image(tmp_path / "b", root=QCOW2)
+    add(tree, meta, [root])
+    add(tree, meta, [disk])
+    assert {"squashfs", "disk-kvm.img"} <= set(items(tree))
+    assert len(checked(tree).images["incus-6.0"]) == 2
+
+
+def test_the_same_image_again_changes_nothing(tree, tmp_path):
+    meta, root = split_image(tmp_path / "a")
+    assert add(tree, meta, [root]).new
+    before = {path: (Path(tree.path, path).stat().st_mtime_ns, tree.read(path)) for path in files(tree)}
+    assert not add(tree, meta, [root]).new
+    assert {
+        path: (Path(tree.path, path).stat().st_mtime_ns, tree.read(path)) for path in files(tree)
+    } == before
+
+
+def test_the_same_image_again_brings_back_a_file_that_was_lost(tree, tmp_path):
+    meta, root = split_image(tmp_path / "a")
+    add(tree, meta, [root])
+    os.unlink(os.path.join(tree.path, items(tree)["squashfs"]["path"]))
+    add(tree, meta, [root])
+    checked(tree)
+
+
+def test_other_bytes_under_an_existing_version_are_refused(tree, tmp_path):
+    add(tree, *wrapped(split_image(tmp_path / "a")))
+    before = files(tree)
+    with pytest.raises(RefusedError, match="holds another image"):
+        add(tree, *wrapped(split_image(tmp_path / "b", root=SQUASHFS + b"x")))
+    with pytest.raises(RefusedError, match="holds another image"):
+        add(tree, unified_image(tmp_path / "c"))
+    assert files(tree) == before
+
+
+def test_the_same_image_as_another_product_is_refused(tree, tmp_path):
+    meta, root = split_image(tmp_path / "a")
+    add(tree, meta, [root])
+    document = json.loads(tree.read(IMAGES_PATH))
+    document["products"]["other"] = document["products"].pop("tiny:1:amd64:default")
+    Path(tree.path, IMAGES_PATH).write_text(json.dumps(document))
+    with pytest.raises(RefusedError, match="the tree has this image as 'other'"):
+        add(tree, meta, [root])
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
+def test_the_version_is_the_creation_date_in_utc_whatever_the_time_zone(tree, tmp_path, monkeypatch, zone):
+    monkeypatch.setenv("TZ", zone)
+    assert add(tree, *wrapped(split_image(tmp_path / "a", created=CREATED + 60))).version == "20260101_0001"
+
+
+def test_a_variant_is_always_written(tree, tmp_path):
+    add(tree, *wrapped(split_image(tmp_path / "a")))
+    assert products(tree)["tiny:1:amd64:default"]["variant"] == "default"
+
+
+def test_products_of_an_older_tree_get_a_variant_too(tree, tmp_path):
+    add(tree, *wrapped(split_image(tmp_path / "a")))
+    document = json.loads(tree.read(IMAGES_PATH))
+    del document["products"]["tiny:1:amd64:default"]["variant"]
+    Path(tree.path, IMAGES_PATH).write_text(json.dumps(document))
+    added = add(tree, *wrapped(split_image(tmp_path / "b", variant="cloud")))
+    assert "set the variant 'default' on 1 products" in added.warnings[0]
+    checked(tree)
+
+
+def test_requirements_are_strings_and_come_from_the_metadata(tree, tmp_path):
+    pair = split_image(tmp_path / "a", **{"requirements.secureboot": "false", "requirements.nesting": "true"})
+    add(tree, *wrapped(pair), requirements={"nesting": "false"})
+    assert products(tree)["tiny:1:amd64:default"]["requirements"] == {
+        "secureboot": "false",
+        "nesting": "false",
+    }
+
+
+@pytest.mark.parametrize(
+    ("variant", "aliases"),
+    [(None, "tiny/1,tiny/1/default"), ("cloud", "tiny/1/cloud")],
+)
+def test_default_aliases(tree, tmp_path, variant, aliases):
+    add(tree, *wrapped(split_image(tmp_path / "a", variant=variant)))
+    (product,) = products(tree).values()
+    assert product["aliases"] == aliases
+
+
+@pytest.mark.parametrize("alias", ["", "a b", "a,b", " a", "a\n", "a\0"])
+def test_aliases_that_clients_would_split_or_keep_blanks_of_are_refused(tree, tmp_path, alias):
+    with pytest.raises(UsageError, match="invalid alias"):
+        add(tree, *wrapped(split_image(tmp_path / "a")), aliases=[alias])
+    assert not os.path.exists(tree.path)
+
+
+def test_blanks_in_os_and_release_do_not_reach_aliases(tree, tmp_path):
+    added = add(tree, *wrapped(split_image(tmp_path / "a", os="Rocky Linux", release="9, beta")))
+    assert added.aliases == ("rockylinux/9beta", "rockylinux/9beta/default")
+    assert products(tree)[added.product]["os"] == "Rocky Linux"
+    checked(tree)
+
+
+def test_an_alias_that_was_asked_for_moves_and_a_default_one_does_not(tree, tmp_path):
+    add(tree, *wrapped(split_image(tmp_path / "a")), aliases=["tiny/2", "tiny"])
+    added = add(tree, *wrapped(split_image(tmp_path / "b", release="2")), aliases=["tiny"])
+    assert added.aliases == ("tiny/2/default", "tiny")
+    assert "the alias 'tiny/2' belongs to 'tiny:1:amd64:default'" in added.warnings
+    assert products(tree)["tiny:1:amd64:default"]["aliases"] == "tiny/1,tiny/1/default,tiny/2"
+    checked(tree)
+
+
+def test_another_architecture_and_a_virtual_machine_share_an_alias(tree, tmp_path):
+    add(tree, *wrapped(split_image(tmp_path / "a")), aliases=["tiny"])
+    add(tree, *wrapped(split_image(tmp_path / "b", arch="aarch64")), aliases=["tiny"])
+    add(tree, *wrapped(split_image(tmp_path / "c", root=QCOW2, variant="vm")), aliases=["tiny"])
+    assert all("tiny" in each["aliases"].split(",") for each in products(tree).values())
+    checked(tree)
+
+
+def test_the_architecture_is_named_as_in_debian(tree, tmp_path):
+    add(tree, *wrapped(split_image(tmp_path / "a", arch="aarch64")))
+    assert list(products(tree)) == ["tiny:1:arm64:default"]
+
+
+def test_newer_versions_join_the_product_and_older_ones_do_not_change_it(tree, tmp_path):
+    add(tree, *wrapped(split_image(tmp_path / "a", created=CREATED + DAY, **{"requirements.a": "1"})))
+    add(tree, *wrapped(split_image(tmp_path / "b", **{"requirements.a": "2"})))
+    (product,) = products(tree).values()
+    assert set(product["versions"]) == {"20260101_0000", "20260102_0000"}
+    assert product["requirements"] == {"a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"arch": "all"}, "unknown architecture 'all'"),
+        ({"arch": "x86_64_v3"}, "unknown architecture"),
+        ({"created": 0}, "no creation_date"),
+        ({"os": None}, "no property 'os'"),
+        ({"release": " "}, "no property 'release'"),
+    ],
+)
+def test_metadata_by_which_no_client_would_list_the_image_is_refused(tree, tmp_path, fields, said):
+    with pytest.raises(InputError, match=said):
+        add(tree, *wrapped(split_image(tmp_path / "a", **fields)))
+    assert not os.path.exists(tree.path)
+
+
+def test_a_disk_with_a_backing_file_is_refused(tree, tmp_path):
+    disk = QCOW2[:8] + (512).to_bytes(8, "big") + QCOW2[16:]
+    with pytest.raises(RefusedError, match="backing file"):
+        add(tree, *wrapped(split_image(tmp_path / "a", root=disk)))
+
+
+def test_roots_of_an_unknown_kind_and_two_of_one_kind_are_refused(tree, tmp_path):
+    meta, root = split_image(tmp_path / "a")
+    _, text = split_image(tmp_path / "b", root=b"hello\n")
+    with pytest.raises(InputError, match="is a text file"):
+        add(tree, meta, [text])
+    with pytest.raises(UsageError, match="second root filesystem"):
+        add(tree, meta, [root, root])
+    with pytest.raises(UsageError, match="without a root filesystem"):
+        add(tree, meta)
+    with pytest.raises(UsageError, match="holds a root filesystem"):
+        add(tree, unified_image(tmp_path / "c"), [root])
+    with pytest.raises(UsageError, match="unified virtual machine image"):
+        add(tree, unified_image(tmp_path / "d", rootfs="rootfs.img"))
+
+
+def test_a_damaged_file_under_its_own_name_is_never_overwritten(tree, tmp_path):
+    meta, root = split_image(tmp_path / "a")
+    os.makedirs(os.path.join(tree.path, "images"))
+    place = Path(tree.path, f"images/{sha256(SQUASHFS)}.squashfs")
+    place.write_bytes(b"damaged")
+    with pytest.raises(RefusedError, match="other content"):
+        add(tree, meta, [root])
+    assert place.read_bytes() == b"damaged"
+    assert not os.path.exists(os.path.join(tree.path, INDEX_PATH))
+
+
+@pytest.mark.parametrize("name", ["images", "streams", "streams/v1", ".templater"])
+def test_a_symlink_in_the_place_of_a_directory_is_refused(tree, tmp_path, name):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    place = Path(tree.path, name)
+    place.parent.mkdir(parents=True)
+    place.symlink_to(outside)
+    with pytest.raises(RefusedError, match="not a directory"):
+        add(tree, *wrapped(split_image(tmp_path / "a")))
+    assert not list(outside.iterdir())
+
+
+def test_unknown_keys_and_other_entries_of_a_tree_survive(tree, tmp_path):
+    add(tree, *wrapped(split_image(tmp_path / "a")))
+    index = json.loads(tree.read(INDEX_PATH))
+    index["index"]["other"] = {"datatype": "image-ids", "path": "streams/v1/other.json", "x": 1}
+    Path(tree.path, INDEX_PATH).write_text(json.dumps(index))
+    document = json.loads(tree.read(IMAGES_PATH))
+    document["note"] = document["products"]["tiny:1:amd64:default"]["note"] = {"by": "hand"}
+    Path(tree.path, IMAGES_PATH).write_text(json.dumps(document))
+    add(tree, *wrapped(split_image(tmp_path / "b", variant="cloud")))
+    assert json.loads(tree.read(INDEX_PATH))["index"]["other"] == index["index"]["other"]
+    found = json.loads(tree.read(IMAGES_PATH))
+    assert found["note"] == found["products"]["tiny:1:amd64:default"]["note"] == {"by": "hand"}
+
+
+def test_a_tree_of_the_official_tool_takes_another_image(tree, tmp_path):
+    import shutil
+
+    from tests.streams.mutations import HERE
+
+    shutil.copytree(HERE / "incus-simplestreams", tree.path)
+    add(tree, *wrapped(split_image(tmp_path / "a", variant="cloud")))
+    assert len(products(tree)) == 4
+    assert "tiny:1:vm:amd64" in products(tree)

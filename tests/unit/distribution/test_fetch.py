@@ -1,0 +1,215 @@
+"""Streams behind a URL: what a server may do wrong, and what happens to a password."""
+
+import base64
+import shutil
+import time
+import traceback
+
+import pytest
+
+from templater.distribution import fetch
+from templater.distribution.fetch import UrlStream
+from templater.distribution.listing import list_stream
+from templater.distribution.verify import verify
+from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
+from tests.streams.mutations import EXAMPLE
+from tests.streams.server import make_certificates, redirect, serving
+
+INDEX = "streams/v1/index.json"
+PASSWORD = "p%w:s3cret"
+LOGIN = "me:p%25w%3As3cret@"
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    return make_certificates(tmp_path_factory.mktemp("tls") / "ca")
+
+
+@pytest.fixture
+def trusted(certificates, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server(certificates, trusted):
+    with serving(EXAMPLE, certificates) as running:
+        yield running
+
+
+@pytest.fixture
+def other(certificates, trusted):
+    with serving(EXAMPLE, certificates) as running:
+        yield running
+
+
+def test_a_served_stream_verifies_as_its_files_do(server):
+    report = verify(UrlStream(server.url))
+    assert not report.problems
+    assert [len(images) for images in report.images.values()] == [4, 4, 4]
+    assert report.files == 10
+
+
+def test_metadata_only_downloads_no_root_filesystem(server):
+    report = verify(UrlStream(f"{server.url}/"), metadata_only=True)
+    assert not report.problems
+    downloads = [path for method, path, _ in server.requests if method == "GET"]
+    assert not [path for path in downloads if path.endswith((".squashfs", "root.tar.xz", ".qcow2"))]
+
+
+def test_list_reads_the_catalog_only(server):
+    assert len(list_stream(UrlStream(server.url))) == 4
+    assert server.paths == ["/streams/v1/index.json", "/streams/v1/images.json"]
+
+
+def test_files_may_be_redirected_to_another_server(server, other):
+    server.fault = lambda handler: (
+        handler.path.startswith("/images") and redirect(handler, other.url + handler.path)
+    )
+    assert not verify(UrlStream(server.url)).problems
+    assert any(path.startswith("/images") for path in other.paths)
+
+
+def authorization(request):
+    return request[2].get("Authorization")
+
+
+def test_a_password_goes_to_its_own_server_and_into_no_message(server, other, capsys):
+    server.fault = lambda handler: (
+        handler.path.startswith("/images") and redirect(handler, other.url + handler.path)
+    )
+    url = server.url.replace("https://", f"https://{LOGIN}")
+    assert not verify(UrlStream(url)).problems
+    wanted = "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+    assert {authorization(request) for request in server.requests} == {wanted}
+    assert {authorization(request) for request in other.requests} == {None}
+    server.fault = lambda handler: handler.send_error(401) or True
+    with pytest.raises(InputError) as raised:
+        UrlStream(url).read(INDEX)
+    said = "".join(traceback.format_exception(raised.value)) + raised.value.explain()
+    assert "the server answered 401" in said
+    assert "s3cret" not in said
+
+
+def test_a_password_stays_with_a_redirect_to_the_same_server(server):
+    server.fault = lambda handler: not handler.path.startswith("/moved") and redirect(handler, "/moved")
+    with pytest.raises(FileNotFoundError):
+        UrlStream(server.url.replace("https://", f"https://{LOGIN}")).read(INDEX)
+    assert all(authorization(request) for request in server.requests)
+    assert server.paths == ["/streams/v1/index.json", "/moved"]
+
+
+def answer(body, **headers):
+    def fault(handler):
+        handler.send_response(200)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(body)
+        handler.close_connection = True
+        return True
+
+    return fault
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (lambda handler: redirect(handler, handler.path), "answered 302"),
+        (lambda handler: redirect(handler, "http://127.0.0.1/"), "something else than https"),
+        (lambda handler: redirect(handler, "file:///etc/passwd"), "answered 302"),
+        (answer(b"{}", Content_Length="1000"), "less than it announced"),
+        (answer(b"5\r\nhello", Transfer_Encoding="chunked"), "broke off"),
+        (lambda handler: handler.wfile.write(b"garbage\r\n\r\n") and True, "can't be fetched"),
+        (lambda handler: handler.send_error(500) or True, "answered 500"),
+    ],
+    ids=["loop", "http", "file", "short", "chunk", "garbage", "500"],
+)  # fmt: skip
+def test_a_faulty_server_is_one_clear_error(server, fault, said):
+    server.fault = fault
+    with pytest.raises(TemplaterError, match=said) as raised:
+        UrlStream(server.url).read(INDEX)
+    assert raised.value.exit_code in (2, 3)
+    assert len(server.requests) <= fetch.MOST_REDIRECTS + 1
+
+
+def test_an_endless_catalog_ends_at_the_limit(server, monkeypatch):
+    monkeypatch.setattr(fetch, "MOST_BYTES", 1 << 20)
+
+    def endless(handler):
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        try:
+            while True:
+                handler.wfile.write(b" " * 65536)
+        except OSError:
+            handler.close_connection = True
+        return True
+
+    server.fault = endless
+    with pytest.raises(LimitError, match="1 MiB"):
+        UrlStream(server.url).read(INDEX)
+
+
+@pytest.mark.parametrize("pause", [5, 0.02], ids=["silent", "dripping"])
+def test_a_server_that_stalls_is_given_up(server, monkeypatch, pause):
+    monkeypatch.setattr(fetch, "TIMEOUT", 0.5)
+    monkeypatch.setattr(fetch, "_SLOWEST", 1024)
+
+    def stall(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        try:
+            for _ in range(200):
+                handler.wfile.write(b" ")
+                time.sleep(pause)
+        except OSError:
+            pass
+        return True
+
+    server.fault = stall
+    begun = time.monotonic()
+    with pytest.raises(InputError, match=r"silent for 0.5 s|too slowly"):
+        UrlStream(server.url).read(INDEX)
+    assert time.monotonic() - begun < 4
+
+
+def test_a_certificate_of_an_unknown_ca_is_refused_with_a_hint(server, monkeypatch):
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(InputError, match="certificate is not trusted") as raised:
+        UrlStream(server.url).read(INDEX)
+    assert "SSL_CERT_FILE" in raised.value.hint
+
+
+def test_nothing_listens():
+    with pytest.raises(InputError, match="connection refused"):
+        UrlStream("https://127.0.0.1:9").read(INDEX)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h/",
+        "file:///etc",
+        "https://",
+        "https:///x",
+        "https://h/?q",
+        "https://h/#f",
+        "https://h:x/",
+        "https://h:99999/",
+    ],
+)
+def test_urls_that_no_client_accepts_are_refused_without_a_request(url):
+    with pytest.raises(UsageError):
+        UrlStream(url)
+
+
+def test_odd_paths_are_requested_as_clients_do():
+    stream = UrlStream("https://h/base/")
+    assert stream.url("a b?c%d") == "https://h/base/a%20b%3Fc%25d"
+    assert stream.url("/x/../y") == "https://h/base/y"

@@ -1,0 +1,180 @@
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from templater.distribution.add import add
+from templater.distribution.catalog import IMAGES_PATH
+from templater.distribution.prune import duration, prune, remove
+from templater.distribution.tree import REMOVED, Tree
+from templater.model.errors import InputError, RefusedError, UsageError
+from tests.streams.builders import CREATED, DAY, QCOW2, checked, split_image
+
+HOUR = 3600
+NAME = "tiny:1:amd64:default"
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Five versions, a day apart."""
+    tree = Tree(str(tmp_path / "tree"))
+    for number in range(5):
+        meta, root = split_image(
+            tmp_path / "image", created=CREATED + number * DAY, root=b"hsqs%092d" % number
+        )
+        add(tree, meta, [root])
+    return tree
+
+
+def versions(tree):
+    found = json.loads(tree.read(IMAGES_PATH))["products"]
+    return sorted(found[NAME]["versions"]) if NAME in found else []
+
+
+def files(tree):
+    return set(os.listdir(os.path.join(tree.path, "images")))
+
+
+def test_keep_leaves_the_newest_versions(tree):
+    pruned = prune(tree, keep=2)
+    assert versions(tree) == ["20260104_0000", "20260105_0000"]
+    assert pruned.versions == tuple((NAME, f"2026010{day}_0000") for day in (3, 2, 1))
+    checked(tree)
+
+
+def test_older_than_protects_younger_versions(tree):
+    prune(tree, older_than=2 * DAY, now=lambda: CREATED + 4 * DAY)
+    assert versions(tree) == ["20260103_0000", "20260104_0000", "20260105_0000"]
+
+
+def test_keep_and_older_than_together_remove_what_both_allow(tree):
+    prune(tree, keep=4, older_than=0, now=lambda: CREATED + 30 * DAY)
+    assert versions(tree)[0] == "20260102_0000"
+    prune(tree, keep=1, older_than=29 * DAY - HOUR, now=lambda: CREATED + 30 * DAY)
+    assert versions(tree)[0] == "20260103_0000"
+
+
+def test_files_stay_for_the_grace_period_and_then_go(tree):
+    before = files(tree)
+    start = CREATED + 10 * DAY
+    prune(tree, keep=1, now=lambda: start)
+    assert files(tree) == before
+    pruned = prune(tree, now=lambda: start + 23 * HOUR)
+    assert files(tree) == before
+    assert pruned.waiting == 8
+    pruned = prune(tree, now=lambda: start + 24 * HOUR)
+    assert len(pruned.deleted) == 8
+    assert len(files(tree)) == 2
+    assert json.loads(tree.read(REMOVED)) == {}
+    checked(tree)
+
+
+def test_a_file_that_is_named_again_is_not_deleted(tree, tmp_path):
+    meta, root = split_image(tmp_path / "again", root=b"hsqs%092d" % 0)
+    remove(tree, [f"{NAME}@20260101_0000"])
+    add(tree, meta, [root])
+    prune(tree, grace=0)
+    assert "20260101_0000" in versions(tree)
+    checked(tree)
+
+
+def test_files_that_a_killed_add_left_get_a_grace_period_of_their_own(tree):
+    stray = Path(tree.path, "images", "0" * 64 + ".squashfs")
+    stray.write_bytes(b"x")
+    other = Path(tree.path, "images", "README")
+    other.write_bytes(b"x")
+    start = CREATED + 10 * DAY
+    prune(tree, now=lambda: start)
+    assert stray.exists()
+    prune(tree, now=lambda: start + DAY)
+    assert not stray.exists()
+    assert other.exists(), "files that are named otherwise are left alone"
+
+
+def test_dry_run_changes_nothing(tree):
+    before = {name: tree.read(name) for name in (IMAGES_PATH, "streams/v1/index.json")}
+    pruned = prune(tree, keep=1, dry_run=True)
+    assert len(pruned.versions) == 4
+    assert {name: tree.read(name) for name in before} == before
+    assert not os.path.exists(os.path.join(tree.path, REMOVED))
+
+
+def test_prune_without_options_keeps_every_version(tree):
+    assert not prune(tree, grace=0).versions
+    assert len(versions(tree)) == 5
+    checked(tree)
+
+
+def test_remove_by_product_version_and_fingerprint(tree, tmp_path):
+    remove(tree, [f"{NAME}@20260103_0000"])
+    assert len(versions(tree)) == 4
+    items = json.loads(tree.read(IMAGES_PATH))["products"][NAME]["versions"]["20260104_0000"]["items"]
+    remove(tree, [items["incus.tar.xz"]["combined_squashfs_sha256"][:12]])
+    assert versions(tree) == ["20260101_0000", "20260102_0000", "20260105_0000"]
+    checked(tree)
+    remove(tree, [NAME])
+    assert versions(tree) == []
+    checked(tree)
+
+
+def test_removing_one_of_two_images_of_a_version_leaves_the_other(tree, tmp_path):
+    pair = split_image(tmp_path / "vm", variant="both")
+    disk = split_image(tmp_path / "disk", root=QCOW2)[1]
+    added = add(tree, pair[0], [pair[1], disk])
+    remove(tree, [added.fingerprints[0]])
+    items = json.loads(tree.read(IMAGES_PATH))["products"][added.product]["versions"][added.version]["items"]
+    assert set(items) == {"incus.tar.xz", "lxd.tar.xz", "disk-kvm.img"}
+    assert "combined_squashfs_sha256" not in items["lxd.tar.xz"]
+    prune(tree, grace=0)
+    checked(tree)
+
+
+@pytest.mark.parametrize("name", ["nothing", "0" * 64, f"{NAME}@20250101_0000", ""])
+def test_removing_something_unknown_is_an_error_and_changes_nothing(tree, name):
+    with pytest.raises(InputError):
+        remove(tree, [NAME, name])
+    assert len(versions(tree)) == 5
+
+
+def test_a_folder_that_is_no_tree_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(InputError, match="not a simplestreams tree"):
+        prune(Tree(str(tmp_path)), keep=1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret", "/etc/passwd", "streams/v1/images.json", ".templater/x", "x/../../secret"]
+)
+def test_recorded_paths_outside_the_images_are_never_deleted(tree, tmp_path, path):
+    (tmp_path / "secret").write_text("keep")
+    Path(tree.path, REMOVED).write_text(json.dumps({path: 0}))
+    before = sorted(Path(tree.path).rglob("*"))
+    with contextlib.suppress(RefusedError):
+        prune(tree)
+    assert (tmp_path / "secret").exists()
+    assert sorted(Path(tree.path).rglob("*")) == before
+    checked(tree)
+
+
+def test_files_behind_a_symlinked_directory_are_never_deleted(tree, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("keep")
+    Path(tree.path, "link").symlink_to(outside)
+    Path(tree.path, REMOVED).write_text(json.dumps({"link/file": 0}))
+    with pytest.raises(RefusedError, match="symlink"):
+        prune(tree)
+    assert (outside / "file").exists()
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90m", 5400), ("24h", 86400), ("30d", 2592000), ("0s", 0)])
+def test_durations(text, seconds):
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "24", "h", "-1h", "1.5h", "1h30m", "9" * 20 + "d"])
+def test_invalid_durations_are_refused(text):
+    with pytest.raises(UsageError, match="invalid duration"):
+        duration(text)

@@ -1,0 +1,253 @@
+"""What readers and other writers see while a tree changes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import pytest
+
+from templater.distribution import tree as module
+from templater.distribution.add import add
+from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH
+from templater.distribution.prune import prune, remove
+from templater.distribution.tree import Tree
+from templater.distribution.verify import LocalStream, verify
+from templater.model.errors import BusyError, TemplaterError
+from tests.streams.builders import CREATED, DAY, checked, split_image
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def images(folder, count, **fields):
+    return [
+        split_image(
+            folder / str(number), created=CREATED + number * DAY, root=b"hsqs%0996d" % number, **fields
+        )
+        for number in range(count)
+    ]
+
+
+def command(*words, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "templater", "streams", *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def versions(tree):
+    products = json.loads(tree.read(IMAGES_PATH))["products"].values()
+    return {version for product in products for version in product["versions"]}
+
+
+def test_a_second_writer_waits_and_gives_up_with_its_own_exit_code(tmp_path):
+    tree = Tree(str(tmp_path / "tree"))
+    tree.create()
+    with tree.lock(), pytest.raises(BusyError) as raised, Tree(tree.path).lock(wait=0.1):
+        pass
+    assert raised.value.exit_code == 7
+    with tree.lock(wait=0):
+        pass
+
+
+def test_two_writers_at_once_lose_nothing(tmp_path):
+    tree = Tree(str(tmp_path / "tree"))
+    pairs = images(tmp_path / "images", 8)
+    writers = [command("add", tree.path, *pair) for pair in pairs]
+    for writer in writers:
+        assert writer.wait(60) == 0, writer.stderr.read()
+    assert len(versions(tree)) == 8
+    checked(tree)
+
+
+def test_the_catalog_is_written_after_the_files_and_the_index_last(tmp_path, monkeypatch):
+    tree = Tree(str(tmp_path / "tree"))
+    (pair,) = images(tmp_path / "images", 1)
+    seen = []
+    original = module.Output.publish
+
+    def publish(output, path, **options):
+        original(output, path, **options)
+        seen.append((os.path.relpath(path, tree.path), os.path.exists(path)))
+
+    monkeypatch.setattr(module.Output, "publish", publish)
+    add(tree, pair[0], [pair[1]])
+    assert [path.partition("/")[0] for path, _ in seen] == ["images", "images", "streams", "streams"]
+    assert [path for path, _ in seen[2:]] == [IMAGES_PATH, INDEX_PATH]
+
+
+class Reader(threading.Thread):
+    """A client in a loop: it reads the index, then the catalog, then every file that it names."""
+
+    def __init__(self, tree):
+        super().__init__()
+        self.tree, self.stopped, self.rounds, self.wrong = tree, False, 0, []
+
+    def run(self):
+        while not self.stopped:
+            report = verify(LocalStream(self.tree))
+            self.rounds += 1
+            self.wrong += [each for each in report.problems if each.code not in ("stray", "index-products")]
+
+    def result(self):
+        self.stopped = True
+        self.join()
+        assert self.rounds
+        return self.wrong
+
+
+def change_for(tree, pairs, seconds):
+    until = time.monotonic() + seconds
+    number = 0
+    while time.monotonic() < until:
+        meta, root = pairs[number % len(pairs)]
+        add(tree, meta, [root])
+        if number % 3 == 2:
+            prune(tree, keep=2)
+        if number % 5 == 4 and len(versions(tree)) > 1:
+            remove(tree, [f"tiny:1:amd64:default@{min(versions(tree))}"])
+        number += 1
+    return number
+
+
+def read_while_changing(tmp_path, seconds):
+    tree = Tree(str(tmp_path / "tree"))
+    pairs = images(tmp_path / "images", 6)
+    add(tree, pairs[0][0], [pairs[0][1]])
+    reader = Reader(Tree(tree.path))
+    reader.start()
+    try:
+        assert change_for(tree, pairs, seconds) > 3
+    finally:
+        wrong = reader.result()
+    assert not wrong
+    checked(tree)
+
+
+def test_a_reader_sees_no_missing_or_mismatching_file_while_the_tree_changes(tmp_path):
+    read_while_changing(tmp_path, 3)
+
+
+@pytest.mark.slow
+def test_a_reader_sees_no_missing_or_mismatching_file_for_a_minute(tmp_path):
+    read_while_changing(tmp_path, 60)
+
+
+def kill_at_random_moments(tmp_path, count, seed):
+    """Kill `add`, `remove` and `prune`; after each the tree verifies, and another command works."""
+    choose = random.Random(seed)
+    tree = Tree(str(tmp_path / "tree"))
+    pairs = images(tmp_path / "images", 6)
+    add(tree, pairs[0][0], [pairs[0][1]])
+    killed = 0
+    for number in range(count):
+        meta, root = pairs[number % len(pairs)]
+        there = sorted(versions(tree))
+        words = ("add", tree.path, meta, root)
+        if number % 3 == 1 and len(there) > 1:
+            words = ("remove", tree.path, f"tiny:1:amd64:default@{there[0]}")
+        elif number % 3 == 2:
+            words = ("prune", tree.path, "--keep", "2", "--grace", "0s")
+        process = command(*words)
+        time.sleep(choose.uniform(0.05, 0.6))
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        process.stderr.close()
+        report = verify(LocalStream(Tree(tree.path)))
+        wrong = [each for each in report.problems if each.code not in ("stray", "index-products")]
+        assert not wrong, (words, wrong)
+    for meta, root in pairs:
+        add(tree, meta, [root])
+    prune(tree, grace=0)
+    prune(tree, grace=0)
+    checked(tree)
+    assert not [name for name in os.listdir(os.path.join(tree.path, "images")) if name.startswith(".")]
+    return killed
+
+
+def test_a_tree_verifies_after_a_few_kills(tmp_path):
+    assert kill_at_random_moments(tmp_path, 8, seed=1)
+
+
+@pytest.mark.slow
+def test_a_tree_verifies_after_a_hundred_kills_at_random_moments(tmp_path):
+    assert kill_at_random_moments(tmp_path, 100, seed=2) >= 30
+
+
+@pytest.mark.parametrize("action", ["add", "remove", "prune"])
+def test_a_tree_verifies_after_a_stop_at_each_call_that_changes_files(tmp_path, monkeypatch, action):
+    """Every system call that changes a name is a moment to die, without the cleaning up of a living process."""
+    pairs = images(tmp_path / "images", 3)
+    stopped, moment = True, 0
+    while stopped:
+        tree = Tree(str(tmp_path / f"tree{moment}"))
+        for meta, root in pairs[:2]:
+            add(tree, meta, [root])
+        pid = os.fork()
+        if pid == 0:
+            _run_until(moment, action, tree, pairs[2])
+        _, status = os.waitpid(pid, 0)
+        stopped = os.waitstatus_to_exitcode(status) == 9
+        assert stopped or os.waitstatus_to_exitcode(status) == 0
+        report = verify(LocalStream(Tree(tree.path)))
+        assert not [each for each in report.problems if each.code not in ("stray", "index-products")]
+        assert "20260102_0000" in versions(tree)
+        moment += 1
+    assert moment > 3
+
+
+def _run_until(moment, action, tree, pair):
+    """In a child: die at the call number ``moment`` that changes a name."""
+    left = [moment]
+
+    def dying(function):
+        def call(*arguments, **options):
+            if left[0] == 0:
+                os._exit(9)
+            left[0] -= 1
+            return function(*arguments, **options)
+
+        return call
+
+    for name in ("link", "replace", "rename", "unlink", "mkdir", "fsync"):
+        setattr(os, name, dying(getattr(os, name)))
+    try:
+        if action == "add":
+            add(tree, pair[0], [pair[1]])
+        elif action == "remove":
+            remove(tree, ["tiny:1:amd64:default@20260101_0000"])
+        else:
+            prune(tree, keep=1, grace=0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_full_disk_leaves_the_tree_as_it_was(tmp_path, monkeypatch, call):
+    tree = Tree(str(tmp_path / "tree"))
+    pairs = images(tmp_path / "images", 2)
+    add(tree, pairs[0][0], [pairs[0][1]])
+    before = {path: path.read_bytes() for path in Path(tree.path).rglob("*") if path.is_file()}
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, full)
+        with pytest.raises(TemplaterError, match="no space left on device") as raised:
+            add(tree, pairs[1][0], [pairs[1][1]])
+    assert raised.value.exit_code == 6
+    assert {path: path.read_bytes() for path in Path(tree.path).rglob("*") if path.is_file()} == before
+    checked(tree)

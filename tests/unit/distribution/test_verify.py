@@ -1,0 +1,161 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from templater.distribution.add import add
+from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH
+from templater.distribution.html import page
+from templater.distribution.listing import list_stream
+from templater.distribution.tree import Tree
+from templater.distribution.verify import LocalStream, verify
+from tests.streams.builders import CREATED, DAY, checked, split_image
+from tests.streams.mutations import HERE
+
+
+@pytest.fixture
+def tree(tmp_path):
+    tree = Tree(str(tmp_path / "tree"))
+    for number in range(2):
+        meta, root = split_image(
+            tmp_path / "image", created=CREATED + number * DAY, root=b"hsqs%092d" % number
+        )
+        add(tree, meta, [root])
+    return tree
+
+
+def codes(tree, **options):
+    report = verify(LocalStream(tree), **options)
+    return {(problem.level, problem.code) for problem in report.problems}
+
+
+def change(tree, path, function):
+    document = json.loads(tree.read(path))
+    function(document)
+    Path(tree.path, path).write_text(json.dumps(document))
+
+
+def item(document, key="squashfs", version="20260101_0000"):
+    return document["products"]["tiny:1:amd64:default"]["versions"][version]["items"][key]
+
+
+def file_of(tree, key):
+    return Path(tree.path, item(json.loads(tree.read(IMAGES_PATH)), key)["path"])
+
+
+def test_a_truncated_root_filesystem_is_found(tree):
+    file_of(tree, "squashfs").write_bytes(b"hsqs")
+    assert {("error", "hash"), ("warning", "size")} <= codes(tree)
+    assert codes(tree, metadata_only=True) == {("warning", "size")}
+
+
+def test_a_damaged_root_filesystem_of_the_same_size_is_found_by_reading_it(tree):
+    file_of(tree, "squashfs").write_bytes(b"x" * 96)
+    assert ("error", "hash") in codes(tree)
+    assert not codes(tree, metadata_only=True)
+
+
+def test_a_damaged_metadata_tarball_is_found_without_root_filesystems(tree):
+    path = file_of(tree, "incus.tar.xz")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert ("error", "hash") in codes(tree, metadata_only=True)
+
+
+def test_a_missing_file_is_found(tree):
+    file_of(tree, "squashfs").unlink()
+    assert codes(tree, metadata_only=True) == {("error", "missing")}
+
+
+def test_a_wrong_fingerprint_is_found_although_both_files_are_right(tree):
+    for key in ("incus.tar.xz", "lxd.tar.xz"):
+        change(tree, IMAGES_PATH, lambda d, key=key: item(d, key).update(combined_squashfs_sha256="0" * 64))
+    assert ("error", "combined") in codes(tree)
+
+
+def test_a_file_that_nobody_names_is_a_warning(tree):
+    Path(tree.path, "images", "0" * 64 + ".squashfs").write_bytes(b"")
+    assert codes(tree) == {("warning", "stray")}
+
+
+@pytest.mark.parametrize("path", ["../outside", "/../outside", "a\0b", "images/../../outside"])
+def test_paths_out_of_the_tree_are_named_and_not_opened(tree, tmp_path, path):
+    (tmp_path / "outside").write_bytes(b"x")
+    change(tree, IMAGES_PATH, lambda document: item(document).update(path=path))
+    assert ("error", "path") in codes(tree)
+
+
+@pytest.mark.parametrize("kind", ["symlink", "directory link", "fifo", "directory"])
+def test_a_file_of_another_kind_is_not_opened(tree, tmp_path, kind):
+    path = file_of(tree, "squashfs")
+    data = path.read_bytes()
+    path.unlink()
+    if kind == "symlink":
+        (tmp_path / "outside").write_bytes(data)
+        path.symlink_to(tmp_path / "outside")
+    elif kind == "directory link":
+        (tmp_path / "outside").mkdir()
+        (tmp_path / "outside" / "file").write_bytes(data)
+        Path(tree.path, "link").symlink_to(tmp_path / "outside")
+        change(tree, IMAGES_PATH, lambda document: item(document).update(path="link/file"))
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    assert ("error", "unreadable") in codes(tree)
+
+
+def test_a_symlink_inside_the_tree_is_followed(tree):
+    path = file_of(tree, "squashfs")
+    path.rename(path.parent / "real")
+    path.symlink_to("real")
+    assert not codes(tree)
+
+
+def test_two_products_files_of_one_name_overwrite_each_other_in_the_clients_cache(tree):
+    Path(tree.path, "other").mkdir()
+    Path(tree.path, "other/images.json").write_text('{"products": {}}')
+    entry = {"datatype": "image-downloads", "path": "other/images.json", "products": ["x"]}
+    change(tree, INDEX_PATH, lambda document: document["index"].update(other=entry))
+    assert ("error", "cache-name") in codes(tree)
+
+
+def test_a_tree_without_an_index_fails_for_every_client(tmp_path):
+    report = verify(LocalStream(Tree(str(tmp_path))))
+    assert report.images == {"incus-6.0": None, "incus-7": None, "lxd": None}
+    assert [problem.code for problem in report.errors()] == ["index"]
+
+
+def test_a_stream_of_one_family_is_an_error_for_the_other_one_only():
+    report = verify(LocalStream(Tree(str(HERE / "ubuntu-shape/origin"))))
+    assert not report.errors(("lxd",))
+    assert {problem.code for problem in report.errors(("incus-6.0",))} == {"other-family"}
+    assert [len(images) for images in report.images.values()] == [0, 0, 4]
+
+
+def test_an_emptied_tree_is_fine(tree):
+    from templater.distribution.prune import remove
+
+    remove(tree, ["tiny:1:amd64:default"])
+    assert not checked(tree).images["lxd"]
+
+
+def test_list_gives_aliases_to_the_newest_version_only(tree):
+    newest, oldest = list_stream(LocalStream(tree))
+    assert (newest.version, newest.aliases) == ("20260102_0000", ("tiny/1", "tiny/1/default"))
+    assert (oldest.version, oldest.aliases) == ("20260101_0000", ())
+    assert newest.clients == ("incus-6.0", "incus-7", "lxd")
+
+
+def test_the_page_escapes_everything_that_a_catalog_says(tree):
+    def attack(document):
+        product = document["products"]["tiny:1:amd64:default"]
+        product.update(os="<script>", release='"', variant="\x1b[31m", aliases="</code><img src=x>")
+
+    change(tree, IMAGES_PATH, attack)
+    text = page(list_stream(LocalStream(tree)), title="<title>")
+    assert "<script>" not in text
+    assert "<img" not in text
+    assert "\x1b" not in text
+    assert "&lt;script&gt;" in text
+    assert "<h1>&lt;title&gt;</h1>" in text
