@@ -9,7 +9,7 @@ import marshal
 import sys
 
 from ..model import errors
-from ..model.errors import LimitError, RefusedError, TemplateError, TemplaterError
+from ..model.errors import LimitError, RefusedError, RenderError, TemplaterError
 from ..model.instance import Instance, Profile
 from ..model.lifecycle import PENDING_KEY, passes
 from ..model.metadata import Metadata, Rule
@@ -93,10 +93,9 @@ class Job:
         self.kept: dict[str, Kept] = {}
 
     def source(self, name: str) -> "Source | None":
-        """The source that an error of the child speaks of."""
-        for source in (self.metadata, self.instance):
-            if source is not None and source.name == name:
-                return source
+        """Return the source of an error's place; never the instance's description, which no log may quote."""
+        if name == self.metadata.name:
+            return self.metadata
         file = self.templates.get(name.removeprefix("templates/"))
         return Source(name, file.data) if file is not None and file.data is not None else None
 
@@ -214,7 +213,7 @@ class Run:
         except Exception as error:
             if isinstance(error, TemplaterError) or not self.warm:
                 raise
-            raise ChildFailure(f"the kept compilation does not run: {error}") from None
+            raise ChildFailure("the kept compilation does not run") from None
         return read_answer(self.job, records)
 
     def close(self) -> None:
@@ -323,18 +322,44 @@ def render(job: Job, send: "Send") -> None:
             send((b"rule", *_rule_fields(rendering.rule)))
         trigger = _bytes(rendering.trigger)
         if rendering.error is not None:
-            send((b"fail", number, trigger, *error_fields(_redacted(rendering.error, instance))))
+            send((b"fail", number, trigger, *error_fields(without_values(rendering.error))))
         else:
             send((b"text", number, trigger, rendering.content or b""))
 
 
-def _redacted(error: TemplaterError, instance: Instance) -> TemplaterError:
-    """Hooks write errors into logs, and pongo2's words may quote the value that a filter was given."""
-    notes = tuple(map(instance.redacted, error.notes))
-    again = error.replace(message=instance.redacted(error.message), notes=notes)
-    if isinstance(again, TemplateError) and again.pongo2_error:
-        again.pongo2_error = instance.redacted(again.pongo2_error)
-    return again
+#: What a log may repeat of a template's failure: texts that hold no value, and beginnings of texts in which
+#: only names of the template and types follow.
+_FIXED_TEXTS = frozenset((
+    "filename for 'include'-tag evaluated to an empty string", "filter 'pluralize' does only work on numbers",
+    "filter input argument must be of type 'time.Time'", "negative sign on a non-number expression",
+    "runtime error: integer divide by zero", "unable to resolve template",
+    "you cannot pass more than 2 arguments to filter 'pluralize'",
+))  # fmt: skip
+_FIXED_BEGINNINGS = ("can't access a field by name on type ", "can't access an index on type ",
+                     "filter with name '", "unknown filter '")  # fmt: skip
+
+
+def without_values(error: TemplaterError) -> TemplaterError:
+    """Return a rendering's error without any value that the template computed.
+
+    A hook's log and stderr have more readers than the instance's configuration, and a template can put a
+    password into an error in any transformation.
+    """
+    message, hint = error.message, error.hint
+    if isinstance(error, RenderError):
+        if message not in _FIXED_TEXTS and not message.startswith(_FIXED_BEGINNINGS):
+            message, hint = "the template fails here", "templater preview shows the whole message"
+    elif isinstance(error, LimitError) and message.startswith("the template builds a value of"):
+        message = "the template builds a value that is larger than its limit"
+    return type(error)(message, error.span, hint, error.notes)
+
+
+def _without_description(error: TemplaterError) -> TemplaterError:
+    """Return the error of an instance's description with its place only: it may quote a password."""
+    place = "" if error.span is None else f"{error.span.place}: "
+    return type(error)(
+        f"{place}the description of the instance is invalid", hint="templater preview -i FILE shows why"
+    )
 
 
 def _renderings(
@@ -423,7 +448,12 @@ def _described(job: Job, send: "Send") -> Instance:
         return Instance(name, type, architecture, ephemeral, config, devices, profiles)
     from ..parsing.instance_yaml import read_instance
 
-    instance = read_instance(job.instance, name=job.name or None)
+    try:
+        instance = read_instance(job.instance, name=job.name or None)
+    except LimitError:
+        raise
+    except TemplaterError as error:
+        raise _without_description(error) from None
     if not job.keep:
         return instance
     payload = marshal.dumps(
@@ -473,15 +503,13 @@ def _rule_read(fields: "list[bytes]", source: Source) -> Rule:
 
 
 def error_fields(error: TemplaterError) -> "list[bytes]":
-    """An error as plain fields: class, message, hint, pongo2's words, place, notes."""
+    """An error as plain fields: class, message, hint, place, notes."""
     span = error.span
     place = [] if span is None else [_bytes(span.source.name), b"%d" % span.start, b"%d" % span.end]
-    said = getattr(error, "pongo2_error", None)
     return [
         type(error).__name__.encode(),
         _bytes(error.message),
         _bytes(error.hint),
-        b"" if said is None else b"=" + _bytes(said),
         b"%d" % len(place),
         *place,
         *[_bytes(note) for note in error.notes[:40]],
@@ -489,20 +517,17 @@ def error_fields(error: TemplaterError) -> "list[bytes]":
 
 
 def error_read(fields: "list[bytes]", source_of: "Callable[[str], Source | None]") -> TemplaterError:
-    name, message, hint, said, places = fields[:5]
+    name, message, hint, places = fields[:4]
     kind = getattr(errors, name.decode("ascii", "replace"), None)
     if not (isinstance(kind, type) and issubclass(kind, TemplaterError)):
         kind = TemplaterError
-    span, notes = None, [_text(note) for note in fields[5:]]
+    span, notes = None, [_text(note) for note in fields[4:]]
     if places == b"3":
         source = source_of(notes[0])
-        span = None if source is None else _span(source, fields[6], fields[7])
+        span = None if source is None else _span(source, fields[5], fields[6])
         notes = notes[3:]
     # a child that was taken over may say anything, and a terminal may be what it says it to
-    error = kind(printable(_text(message)), span, printable(_text(hint)), tuple(map(printable, notes)))
-    if isinstance(error, TemplateError) and said:
-        error.pongo2_error = _text(said[1:])
-    return error
+    return kind(printable(_text(message)), span, printable(_text(hint)), tuple(map(printable, notes)))
 
 
 def read_answer(job: Job, records: "list[Record]") -> Answer:

@@ -16,7 +16,7 @@ from ..model.instance import require_name
 from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
 from ..oslite import abspath, environment, exists, forget, isdir, os, split
-from ..sandbox.child import Bounds
+from ..sandbox.child import Bounds, described_bug
 from .compile_cache import Store, open_store
 from .options import KEEP_GOING, PROBE, Options, parse
 from .render_job import Job, Run
@@ -137,7 +137,7 @@ def serve() -> int:
         return run(sys.argv[1:])
     except BaseException as error:
         # a bug of ours: the container must not start on half a truth, and the reason must be found
-        said = f"{type(error).__name__}: {error}; please report this"
+        said = f"{described_bug(error)}; please report this"
         tell(f"templater: {said}")
         log = Log()
         log.add(f"failed: {said}")
@@ -199,7 +199,7 @@ def arm(seconds: float) -> None:
 def failed(error: TemplaterError, options: Options, log: Log) -> int:
     """Say why on stderr, which the runtime may hide, and in the log if nobody had it open yet."""
     _signal.setitimer(_signal.ITIMER_REAL, 0)  # what is said of it comes too late to end anything
-    tell(describe(error))
+    tell("templater: " + error.explain())
     if not log.lines:
         _log_failure(error, options, log)
         try:
@@ -218,17 +218,6 @@ def _log_failure(error: TemplaterError, options: Options, log: Log) -> None:
         log.add(f"  {note}")
     if options.on_error == KEEP_GOING:
         log.add("started all the same: --on-error keep-going")
-
-
-def describe(error: TemplaterError) -> str:
-    """As ``explain()`` says it, but for the lines of an instance.yaml, which may hold secrets."""
-    if error.span is not None:
-        name = error.span.source.name
-        if not name.startswith("templates/") and not name.endswith("/metadata.yaml"):
-            return "\n".join(
-                ("templater: " + str(error), *error.notes, *((error.hint,) if error.hint else ()))
-            )
-    return "templater: " + error.explain()
 
 
 def tell(text: str) -> None:
@@ -433,9 +422,8 @@ def _store(situation: Start, options: Options, notebook: Notebook) -> "Store | N
 
 def _note(plan: "Plan", written: "list[Change]", log: Log) -> None:
     for change in written:
-        size = len(change.content or b"")
         log.add(
-            f"{change.action} {change.path} {change.uid}:{change.gid} {change.mode:04o} {size} bytes"
+            f"{change.action} {change.path} {change.uid}:{change.gid} {change.mode:04o}"
             f" ({change.rule.template}, {change.trigger})"
         )
     untouched = len(plan.changes) - len(written)

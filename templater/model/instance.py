@@ -16,12 +16,6 @@ MAX_NAME = 255
 #: keys that a daemon sets when it makes an instance; users set none of them
 _DAEMON_KEYS = ("volatile.uuid", "volatile.base_image", "volatile.idmap.base", "volatile.idmap.next")
 
-#: keys with one of these words in them hold secrets, and so do the documents that cloud-init reads
-_SECRET_WORDS = ("password", "passwd", "token", "secret", "credential", "private")
-_SECRET_KEYS = ("user.user-data", "user.vendor-data", "user.meta-data", "user.network-config")
-#: a shorter secret would blot out half of every message
-_SHORTEST_SECRET = 4
-
 
 class Profile:
     """A named layer of configuration and devices."""
@@ -116,24 +110,6 @@ class Instance:
             devices.update(profile.devices)
         devices.update(self.devices)
         return devices
-
-    def redacted(self, text: str) -> str:
-        """The text with the values of secret keys blotted out, for logs and reports that others read."""
-        secrets = {
-            form
-            for key, value in self.expanded_config().items()
-            if key in _SECRET_KEYS
-            or key.startswith("cloud-init.")
-            or any(word in key.lower() for word in _SECRET_WORDS)
-            for form in (
-                value.strip(),
-                printable(value.strip()),
-            )  # messages have the second, of several lines
-        }
-        for secret in sorted(secrets, key=len, reverse=True):
-            if len(secret) >= _SHORTEST_SECRET:
-                text = text.replace(secret, "[redacted]")
-        return text
 
 
 def require_name(name: str) -> None:

@@ -160,16 +160,18 @@ def _live(
     except _TooMuch:
         code = TOO_MUCH
     except BaseException as error:
-        send((BUG, f"{type(error).__name__}: {error} ({_place(error)})".encode("utf-8", "replace")[:500]))
+        send((BUG, described_bug(error).encode("utf-8", "replace")))
     finally:
         os._exit(code)
 
 
-def _place(error: BaseException) -> str:
+def described_bug(error: BaseException) -> str:
+    """Return the type and place of an unexpected error, not its message, which may quote a password."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    place = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    return type(error).__name__ + place
 
 
 class _TooMuch(Exception):

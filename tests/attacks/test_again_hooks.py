@@ -8,11 +8,9 @@ import pytest
 
 from templater.hooks import install
 from templater.hooks.compile_cache import Kept, key, open_store
-from templater.hooks.render_job import Job, Run
 from templater.hooks.runtimes import lxc, oci
-from templater.instances.directory import InstanceDirectory, Notebook
+from templater.instances.directory import Notebook
 from templater.model.errors import RefusedError
-from templater.model.hosts import NONE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
 as_root = pytest.mark.skipif(
@@ -188,23 +186,3 @@ def test_a_directory_that_is_named_for_a_cache_keeps_what_else_is_in_it(
         store.save("image", key([b"%d" % number]), Kept((), b"x"))
     assert all((folder / name).exists() for name in others)
     assert len(list(folder.iterdir())) == len(others) + 1
-
-
-def test_attack_50_a_secret_of_several_lines_is_redacted_as_messages_have_it(tmp_path: Path) -> None:
-    (tmp_path / "templates").mkdir()
-    (tmp_path / "templates/a").write_text("{{ 1|yesno:config_get('user.user-data', '') }}")
-    (tmp_path / "metadata.yaml").write_text("templates:\n  /a: {template: a, when: [start]}\n")
-    (tmp_path / "instance.yaml").write_text(
-        'name: c1\nconfig: {user.user-data: "#cloud-config\\n a, b, c,\\thunter2\\n"}\n'
-    )
-    with InstanceDirectory(str(tmp_path)) as folder:
-        job = Job(folder.read_metadata(), folder.read_templates(), folder.read_instance(), ("start",), NONE)
-    run = Run(job, None, None, in_child=True)
-    try:
-        error = run.finish().renderings[0].error
-    finally:
-        run.close()
-    assert error is not None
-    said = f"{error.explain()} {getattr(error, 'pongo2_error', '')}"
-    assert "[redacted]" in error.message
-    assert "hunter2" not in said

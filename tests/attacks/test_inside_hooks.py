@@ -11,8 +11,7 @@ import pytest
 
 from templater.hooks import install, run
 from templater.hooks.runtimes import lxc
-from templater.model.errors import LimitError, MetadataError, RefusedError, UsageError, WriteError
-from templater.model.source import Source
+from templater.model.errors import LimitError, RefusedError, UsageError, WriteError
 from templater.planning.planner import plan
 from templater.rootfs.directory import DirectoryRootfs
 from templater.writing.staged_file import Target
@@ -58,13 +57,6 @@ def test_a_unit_s_line_keeps_backslashes_and_refuses_line_breaks() -> None:
     assert shlex.split(install.words_of_unit(line)) == words
     with pytest.raises(UsageError):
         install.unit_line(["/bin/x", "a\nExecStart=/bin/evil"])
-
-
-def test_no_line_of_an_instance_s_description_is_quoted_whatever_its_name() -> None:
-    for name in ("/srv/web1", "/srv/web1.conf", "/srv/instance.yaml"):
-        source = Source(name, "config: {user.password: hunter2")
-        assert "hunter2" not in run.describe(MetadataError("not YAML", source.span(8)))
-    assert "hunter2" in run.describe(MetadataError("bad", Source("templates/a.tpl", "hunter2").span(0)))
 
 
 def test_an_error_of_the_system_is_said_and_may_be_kept_going_after(
@@ -160,6 +152,6 @@ def plan_of(image: Path, view: DirectoryRootfs):  # type: ignore[no-untyped-def]
 def test_a_child_that_was_taken_over_steers_no_terminal():
     from templater.hooks.render_job import error_read
 
-    fields = [b"RenderError", b"gone\x1b[2J\nok", b"\x1b]0;x\x07", b"", b"0", b"note\r\x1b[1A"]
+    fields = [b"RenderError", b"gone\x1b[2J\nok", b"\x1b]0;x\x07", b"0", b"note\r\x1b[1A"]
     error = error_read(fields, lambda name: None)
     assert error.explain().split("\n") == ["gone\\x1b[2J\\nok", "note\\r\\x1b[1A", "hint: \\x1b]0;x\\x07"]

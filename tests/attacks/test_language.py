@@ -441,11 +441,7 @@ def test_attack_49_a_newline_in_a_value_is_written_and_named_by_audit(
 
 # --- case 50
 
-KEYS = {
-    "user.db-password": True, "user.PASSWD": True, "user.api_token": True, "user.some-secret": True,
-    "user.user-data": True, "cloud-init.user-data": True, "cloud-init.network-config": True,
-    "systemd.credential.db": True, "user.private-key": True, "user.motd": False,
-}  # fmt: skip
+KEYS = ("user.db-password", "user.user-data", "cloud-init.network-config", "user.motd")
 VALUE = "hunter2-hunter2"
 
 
@@ -466,8 +462,8 @@ def test_attack_50_a_hook_s_log_and_words_have_no_secret(machine: Machine, key: 
     assert answer.returncode == 5
     log = (machine.image / ".templater/log").read_text()
     for text in (log, answer.stderr):
-        assert (VALUE not in text) == KEYS[key]
-        assert ("[redacted]" in text) == KEYS[key]
+        assert VALUE not in text
+        assert "the template fails here" in text
 
 
 @pytest.mark.parametrize("key", KEYS)
