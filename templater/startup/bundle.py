@@ -42,8 +42,8 @@ GROUPS = (
         "templater.planning.resolve", "templater.planning.planner", "templater.writing.lock",
     ),
     (
-        "templater.pongo2", "templater.pongo2.values", "templater.pongo2.daemon_context",
-        "templater.rendering.context", "templater.pongo2.state", "templater.pongo2.operations",
+        "templater.pongo2", "templater.pongo2.values", "templater.pongo2.state",
+        "templater.pongo2.daemon_context", "templater.rendering.context", "templater.pongo2.operations",
         "templater.pongo2.runtime",
     ),
     ("templater.rootfs.directory",),
