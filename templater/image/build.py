@@ -18,7 +18,7 @@ from ..model.source import Source, printable
 from ..parsing import file_kind
 from ..parsing.file_kind import COMPRESSIONS, SQUASHFS
 from ..parsing.metadata_yaml import read_metadata
-from ..sandbox.child import PR_SET_PDEATHSIG, libc
+from ..sandbox.system_calls import PR_SET_PDEATHSIG, libc
 from .archive import HARD_LINK, Member
 from .compressors import Write, compressing, compression_named
 from .contents import Contents, Part

@@ -2,7 +2,8 @@
 
 The child gives up its user, groups and limits, closes every descriptor but the pipe to its parent,
 and may open no other: no file, no socket, no process. What it answers is a sequence of records,
-each a list of byte strings; the parent takes nothing from it but these bytes.
+each a list of byte strings; the parent takes nothing from it but these bytes. Files that the parent
+has opened for it can be left to it, and a directory, below which it may open files for reading.
 """
 
 import sys
@@ -10,7 +11,9 @@ from time import monotonic
 
 from ..model.errors import LimitError, TemplaterError
 from ..model.source import printable
-from ..oslite import os
+from ..oslite import os, stat
+from . import system_calls
+from .system_calls import libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ MAX_FIELDS = 64
 MAX_RECORDS = 100_000
 CHUNK = 1 << 16
 MAX_DEPTH = 10_000
+
+#: descriptors of a child that looks into a directory
+OPEN_FILES = 256
 
 #: descriptors that are closed one by one where nobody can say which there are
 MANY = 1 << 20
@@ -116,11 +122,16 @@ class Child:
 
 
 def start(
-    prepare: "Callable[[], None]", work: "Callable[[Send], None]", bounds: "Bounds | None" = None
+    prepare: "Callable[[], None]",
+    work: "Callable[[Send], None]",
+    bounds: "Bounds | None" = None,
+    inputs: "tuple[int, ...]" = (),
 ) -> Child:
     """Fork a child that runs ``prepare`` (imports), locks itself, and then runs ``work``.
 
-    Only ``prepare`` runs with the parent's rights; it must not touch untrusted bytes.
+    Only ``prepare`` runs with the parent's rights; it must not touch untrusted bytes. ``inputs`` are
+    descriptors from which ``work`` may read; they keep their numbers. If one of them is a directory, ``work``
+    may also open files for reading, as far as the permissions of an unprivileged user go.
     """
     bounds = bounds or Bounds()
     reader, writer = os.pipe()
@@ -131,7 +142,7 @@ def start(
         os.close(writer)
         raise
     if pid == 0:
-        _live(writer, prepare, work, bounds)
+        _live(writer, prepare, work, bounds, inputs)
     os.close(writer)
     return Child(pid, reader, bounds)
 
@@ -140,7 +151,11 @@ def start(
 
 
 def _live(
-    pipe: int, prepare: "Callable[[], None]", work: "Callable[[Send], None]", bounds: Bounds
+    pipe: int,
+    prepare: "Callable[[], None]",
+    work: "Callable[[Send], None]",
+    bounds: Bounds,
+    inputs: "tuple[int, ...]",
 ) -> "NoReturn":
     code = FAILED
     send = _sender(pipe, bounds)
@@ -148,7 +163,7 @@ def _live(
         prepare()
         # a caller's higher limit would have deep recursion end in a lack of memory, which is harder to tell
         sys.setrecursionlimit(min(sys.getrecursionlimit(), MAX_DEPTH))
-        lock(pipe, bounds)
+        lock(pipe, bounds, inputs)
         work(send)
         send(END)
         os.close(pipe)  # the parent goes on while this process is taken down
@@ -194,21 +209,25 @@ def _sender(pipe: int, bounds: Bounds) -> "Send":
     return send
 
 
-def lock(pipe: int, bounds: Bounds) -> None:
-    """Give up everything but computing, the memory allowed, and writing to ``pipe``."""
+def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
+    """Give up everything but computing, the memory allowed, reading ``inputs`` and writing to ``pipe``."""
     import resource
 
+    looks = any(stat.S_ISDIR(os.fstat(fd).st_mode) for fd in inputs)
     prctl = libc("prctl")
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    os.closerange(0, pipe)
-    os.closerange(pipe + 1, highest_descriptor() + 1)
+    prctl(system_calls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    first = 0
+    for fd in sorted((pipe, *inputs)):
+        os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, highest_descriptor() + 1)
     for what, most in (
         (resource.RLIMIT_CPU, bounds.cpu),
         (resource.RLIMIT_AS, bounds.memory),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, 0),
-        (resource.RLIMIT_NOFILE, 0),
+        (resource.RLIMIT_NOFILE, OPEN_FILES if looks else 0),
         (resource.RLIMIT_MEMLOCK, 0),
     ):
         _, hard = resource.getrlimit(what)
@@ -217,8 +236,13 @@ def lock(pipe: int, bounds: Bounds) -> None:
         resource.setrlimit(what, (most, most))
     if os.geteuid() == 0:
         become_nobody()
-    prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)  # a change of uid clears it, so it comes after
-    _filter_calls(prctl)
+    prctl(system_calls.PR_SET_PDEATHSIG, 9, 0, 0, 0)  # a change of uid clears it, so it comes after
+    calls: tuple[str, ...] = system_calls.COMPUTING
+    if inputs:
+        calls += system_calls.READING
+    if looks:
+        calls += system_calls.LOOKING
+    system_calls.allow(calls, system_calls.OPENING if looks else None)
 
 
 def highest_descriptor() -> int:
@@ -247,88 +271,6 @@ def become_nobody() -> None:
             continue
         return
     raise PermissionError("no unprivileged user to become")
-
-
-PR_SET_PDEATHSIG = 1
-PR_SET_SECCOMP = 22
-PR_SET_NO_NEW_PRIVS = 38
-
-#: per machine: the audit architecture, and the calls that computing and answering need:
-#: read write close mmap mprotect munmap brk rt_sigaction rt_sigprocmask rt_sigreturn mremap madvise getpid
-#: exit gettimeofday sigaltstack futex clock_gettime exit_group getrandom rseq sched_yield restart_syscall
-#: membarrier
-CALLS = {
-    "x86_64": (
-        0xC000003E,
-        (0, 1, 3, 9, 10, 11, 12, 13, 14, 15, 25, 28, 39, 60, 96, 131, 202, 228, 231, 318, 334, 24, 219, 324),
-    ),
-    "aarch64": (
-        0xC00000B7,
-        (63, 64, 57, 222, 226, 215, 214, 134, 135, 139, 216, 233, 172, 93, 169, 132, 98, 113, 94, 278, 293,
-         124, 128, 283),
-    ),
-}  # fmt: skip
-
-SECCOMP_ALLOW = 0x7FFF0000
-SECCOMP_ERRNO = 0x00050000
-SECCOMP_KILL = 0x80000000
-EPERM = 1
-
-
-def call_filter(arch: int, calls: "tuple[int, ...]") -> bytes:
-    """A classic BPF program: these system calls are allowed, every other one answers EPERM."""
-
-    def op(code: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
-        return code.to_bytes(2, "little") + bytes((then, otherwise)) + value.to_bytes(4, "little")
-
-    load, jump_equal, answer = 0x20, 0x15, 0x06
-    program = [op(load, 4), op(jump_equal, arch, 1, 0), op(answer, SECCOMP_KILL), op(load, 0)]
-    program += [op(jump_equal, call, len(calls) - at, 0) for at, call in enumerate(calls)]
-    program += [op(answer, SECCOMP_ERRNO | EPERM), op(answer, SECCOMP_ALLOW)]
-    return b"".join(program)
-
-
-def libc(name: str) -> "Callable[..., int]":
-    """A function of the C library that Python has no name for.
-
-    The ctypes package would cost two milliseconds more than the module below it.
-    """
-    import _ctypes
-
-    class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
-        _type_ = "i"
-
-    class Call(_ctypes.CFuncPtr):
-        _flags_ = _ctypes.FUNCFLAG_CDECL
-        _restype_ = Int
-
-    process = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-    function: Callable[..., int] = Call(_ctypes.dlsym(process, name))
-    return function
-
-
-def _filter_calls(prctl: "Callable[..., int]") -> None:
-    """A second wall. Where the kernel or the machine has none, the limits above stand alone."""
-    known = CALLS.get(os.uname().machine)
-    if known is None or sys.maxsize < 1 << 32:
-        return
-    install_filter(prctl, call_filter(*known))
-
-
-def install_filter(prctl: "Callable[..., int]", program: bytes) -> None:
-    import _ctypes
-
-    class Char(_ctypes._SimpleCData):  # type: ignore[type-arg]
-        _type_ = "c"
-
-    class Memory(_ctypes.Array):  # type: ignore[type-arg]
-        _type_ = Char
-        _length_ = len(program)
-
-    memory = Memory.from_buffer_copy(program)
-    address = _ctypes.addressof(memory)
-    fprog = (len(program) // 8).to_bytes(8, "little") + address.to_bytes(8, "little")
-    prctl(PR_SET_SECCOMP, 2, fprog, 0, 0)
 
 
 # --- the answer --------------------------------------------------------------------------------

@@ -18,19 +18,9 @@ import tempfile
 from typing import IO, NoReturn
 
 from ..model.errors import InputError, LimitError
-from .child import (
-    CALLS,
-    EPERM,
-    PR_SET_NO_NEW_PRIVS,
-    PR_SET_PDEATHSIG,
-    SECCOMP_ALLOW,
-    SECCOMP_ERRNO,
-    SECCOMP_KILL,
-    become_nobody,
-    highest_descriptor,
-    install_filter,
-    libc,
-)
+from . import system_calls
+from .child import become_nobody, highest_descriptor
+from .system_calls import libc
 
 _INPUT_FD = 3
 #: what the program opens: an image that it might not be allowed to open by its name
@@ -44,26 +34,6 @@ MEMORY = 1 << 30
 COMPLAINTS = 64 << 10
 
 _CLONE_NEWIPC, _CLONE_NEWNET = 0x08000000, 0x40000000
-
-#: per machine: what a program needs to be loaded, to read, to compute and to write to what is open; and by
-#: number the calls that open files, with the place of their flags
-_CALLS = {
-    "x86_64": (
-        {0, 1, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 17, 19, 20, 21, 24, 25, 28, 39, 59, 60, 63, 72,
-         74, 89, 96, 102, 104, 107, 108, 131, 158, 202, 218, 219, 221, 228, 231, 262, 267, 269, 273, 302,
-         318, 324, 332, 334, 439},
-        {2: 1, 257: 2},
-    ),
-    "aarch64": (
-        {25, 48, 57, 62, 63, 64, 65, 66, 67, 78, 79, 80, 82, 93, 94, 96, 98, 99, 113, 124, 128, 132, 134,
-         135, 139, 160, 169, 172, 174, 175, 176, 177, 214, 215, 216, 221, 222, 223, 226, 233, 261, 278, 283,
-         291, 293, 439},
-        {56: 2},
-    ),
-}  # fmt: skip
-
-#: every flag of open with which a file is made or changed
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 class Program:
@@ -164,7 +134,7 @@ def _lock() -> None:
 
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it
     prctl = libc("prctl")
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    prctl(system_calls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     libc("unshare")(_CLONE_NEWNET | _CLONE_NEWIPC)  # refused to all but root
     os.chdir("/")
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # more complaints than fit are lost, and no reason to die
@@ -182,27 +152,9 @@ def _lock() -> None:
         resource.setrlimit(what, (most, most))
     if os.geteuid() == 0:
         become_nobody()
-    prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
-    machine = os.uname().machine
-    if machine in CALLS and machine in _CALLS and sys.maxsize > 1 << 32:
-        install_filter(prctl, _filter(CALLS[machine][0], *_CALLS[machine]))
-
-
-def _filter(arch: int, calls: set[int], opening: dict[int, int]) -> bytes:
-    """As ``child.call_filter``, and files may be opened by flags that change nothing."""
-
-    def op(code: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
-        return code.to_bytes(2, "little") + bytes((then, otherwise)) + value.to_bytes(4, "little")
-
-    load, jump_equal, mask, answer = 0x20, 0x15, 0x54, 0x06
-    allow, refuse = op(answer, SECCOMP_ALLOW), op(answer, SECCOMP_ERRNO | EPERM)
-    program = [op(load, 4), op(jump_equal, arch, 1, 0), op(answer, SECCOMP_KILL), op(load, 0)]
-    for call in sorted(calls):
-        program += [op(jump_equal, call, 0, 1), allow]
-    for call, place in opening.items():
-        flags = [op(load, 16 + 8 * place), op(mask, _WRITING), op(jump_equal, 0, 0, 1), allow, refuse]
-        program += [op(jump_equal, call, 0, len(flags)), *flags]
-    return b"".join([*program, refuse])
+    prctl(system_calls.PR_SET_PDEATHSIG, 9, 0, 0, 0)
+    calls = (*system_calls.COMPUTING, *system_calls.READING, *system_calls.LOADING)
+    system_calls.allow(calls, system_calls.OPENING)
 
 
 def why(path: str, name: str, code: int, said: str) -> InputError | LimitError:

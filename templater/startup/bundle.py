@@ -25,7 +25,8 @@ HEAD = 4
 GROUPS = (
     (
         "templater", "templater.model", "templater.model.errors", "templater.model.source",
-        "templater.oslite", "templater.sandbox", "templater.sandbox.child", "templater.model.hosts",
+        "templater.oslite", "templater.sandbox", "templater.sandbox.system_calls",
+        "templater.sandbox.child", "templater.model.hosts",
         "templater.rootfs", "templater.rootfs.paths", "templater.model.entry", "templater.rootfs.confined",
         "templater.instances",
         "templater.instances.directory", "templater.hooks", "templater.hooks.source_stamp",

@@ -146,7 +146,7 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
     """As LXC will mount it, but for this process alone; it is gone when the process ends."""
     from os import makedirs
 
-    from ...sandbox.child import libc
+    from ...sandbox.system_calls import libc
 
     *lower, upper = layers
     work = join(dirname(upper), "work")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from templater.model.errors import LimitError
-from templater.sandbox import child
+from templater.sandbox import child, system_calls
 from templater.sandbox.child import Bounds, ChildFailure
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def walls(request, monkeypatch):
     """A kernel without seccomp has to hold as well."""
     if request.param == "limits alone":
-        monkeypatch.setattr(child, "CALLS", {})
+        monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     return request.param
 
 
@@ -81,20 +81,20 @@ def test_the_child_of_root_can_not(what, walls):
 
 
 def test_the_child_can_not_execute():
-    if os.uname().machine not in child.CALLS:
+    if os.uname().machine not in system_calls.ARCHITECTURES:
         pytest.skip("no filter for this machine")
     assert attempt(lambda: os.execv("/bin/true", ["true"]))[0] in REFUSED
 
 
 def test_without_a_filter_what_it_executes_gets_nowhere(monkeypatch):
-    monkeypatch.setattr(child, "CALLS", {})
+    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     with pytest.raises(ChildFailure):  # a program can't open even its libraries
         attempt(lambda: os.execv("/bin/true", ["true"]))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 def test_the_child_of_root_is_nobody_and_has_no_groups(monkeypatch):
-    monkeypatch.setattr(child, "CALLS", {})
+    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     word, ids = attempt(lambda: (os.getresuid(), os.getresgid(), os.getgroups()))
     uids, gids, groups = eval(ids)
     assert word == "done"
@@ -145,7 +145,7 @@ def test_many_small_answers_have_one_too():
 
 
 DEPTH = """
-from templater.sandbox import child
+from templater.sandbox import child, system_calls
 def work(send):
     work(send)
 try:
@@ -163,8 +163,8 @@ def test_depth_runs_out():
 
 INHERITED = """
 import os, resource, sys
-from templater.sandbox import child
-child.CALLS = {}  # the filter would hide what is open
+from templater.sandbox import child, system_calls
+system_calls.ARCHITECTURES = {}  # the filter would hide what is open
 if "no /proc" in sys.argv:
     child.os.listdir = lambda path: os.stat("/nowhere")
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -12,13 +12,13 @@ import pytest
 
 from templater.image.contents import open_contents, open_rootfs
 from templater.model.errors import InputError, LimitError
-from templater.sandbox import program
+from templater.sandbox import program, system_calls
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="needs root to become somebody else")
 needs_filter = pytest.mark.skipif(
-    os.uname().machine not in program._CALLS, reason="no filter for this machine"
+    os.uname().machine not in system_calls.ARCHITECTURES, reason="no filter for this machine"
 )
 
 
@@ -26,7 +26,7 @@ needs_filter = pytest.mark.skipif(
 def walls(request, monkeypatch):
     """A machine without a list of calls has to hold as well."""
     if request.param == "limits alone":
-        monkeypatch.setattr(program, "_CALLS", {})
+        monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     return request.param
 
 
@@ -138,7 +138,7 @@ def test_it_changes_nothing_even_where_everybody_may(data, what, open_folder):
 
 
 def test_without_a_filter_it_writes_no_more_than_it_may_complain(data, monkeypatch, open_folder):
-    monkeypatch.setattr(program, "_CALLS", {})
+    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     run(data, "dd", "if=/dev/zero", f"of={open_folder}/new", "bs=1M", "count=4")
     assert sum(path.stat().st_size for path in open_folder.iterdir()) <= program.COMPLAINTS + 8
 
@@ -184,7 +184,7 @@ def test_it_signals_nobody(data, walls):
 
 
 def test_it_inherits_nothing_but_what_it_is_for(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(program, "_CALLS", {})  # listing a folder is not on the list
+    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # listing a folder is not on the list
     monkeypatch.setenv("SECRET", "hunter2")
     secret = os.open(data, os.O_RDONLY)
     os.set_inheritable(secret, True)
@@ -254,7 +254,7 @@ def test_a_silent_reader_is_ended(tmp_path, monkeypatch):
     real = program.start
     monkeypatch.setattr(program, "IDLE_SECONDS", 1)
     monkeypatch.setattr(program, "start", lambda command, path: real(["sleep", "30"], path))
-    monkeypatch.setattr(program, "_CALLS", {})  # sleeping is not on the list
+    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # sleeping is not on the list
     begin = time.monotonic()
     with pytest.raises(LimitError, match="silent"), open_rootfs(path) as archive:
         list(archive)

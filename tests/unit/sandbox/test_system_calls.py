@@ -1,0 +1,152 @@
+"""The list of system calls: which ones, by which numbers, and what the kernel makes of the filter."""
+
+import errno
+import os
+import re
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from templater.sandbox import child, system_calls
+from templater.sandbox.system_calls import (
+    ARCHITECTURES,
+    COMPUTING,
+    LOADING,
+    LOOKING,
+    NUMBERS,
+    OPENING,
+    READING,
+)
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+needs_filter = pytest.mark.skipif(
+    not hasattr(os, "uname") or os.uname().machine not in ARCHITECTURES, reason="no list for this machine"
+)
+
+
+def test_the_lists_are_these_and_no_other():
+    """A call more is a hole that no other test may notice."""
+    assert sorted(COMPUTING) == [
+        "brk", "clock_gettime", "close", "exit", "exit_group", "futex", "getpid", "getrandom", "gettimeofday",
+        "madvise", "membarrier", "mmap", "mprotect", "mremap", "munmap", "read", "restart_syscall", "rseq",
+        "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sched_yield", "sigaltstack", "write",
+    ]  # fmt: skip
+    assert sorted(READING) == ["fstat", "lseek", "pread64", "readv"]
+    assert sorted(LOOKING) == [
+        "fcntl", "getdents64", "lstat", "newfstatat", "readlink", "readlinkat", "stat", "statx",
+    ]  # fmt: skip
+    assert sorted(LOADING) == [
+        "access", "arch_prctl", "execve", "faccessat", "faccessat2", "fadvise64", "fcntl", "fsync", "getegid",
+        "geteuid", "getgid", "getuid", "lstat", "newfstatat", "prlimit64", "readlink", "readlinkat",
+        "set_robust_list", "set_tid_address", "stat", "statx", "uname", "writev",
+    ]  # fmt: skip
+    assert OPENING == {"open": 1, "openat": 2}
+    assert set(NUMBERS) == {*COMPUTING, *READING, *LOOKING, *LOADING, *OPENING}
+    assert ARCHITECTURES == {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+
+
+@pytest.mark.parametrize(
+    ("column", "header"),
+    [(0, "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), (1, "/usr/include/asm-generic/unistd.h")],
+    ids=["x86_64", "aarch64"],
+)
+def test_the_numbers_are_the_kernel_s(column, header):
+    if not Path(header).exists():
+        pytest.skip("NOT RUN: needs the kernel's headers (Debian: linux-libc-dev)")
+    text = Path(header).read_text()
+    known = {name: int(number) for name, number in re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)\b", text)}
+    known |= {"newfstatat": known.get("newfstatat", known.get("fstatat"))}
+    for name, numbers in NUMBERS.items():
+        assert known.get(name, -1) == numbers[column], name
+
+
+def interpreted(program: bytes, number: int, arch: int, arguments: tuple[int, ...]) -> int:
+    """What the kernel's machine answers to such a call."""
+    words = {0: number, 4: arch, **{16 + 8 * n: value for n, value in enumerate(arguments)}}
+    at = value = 0
+    while True:
+        code = int.from_bytes(program[at : at + 2], "little")
+        then, otherwise = program[at + 2], program[at + 3]
+        operand = int.from_bytes(program[at + 4 : at + 8], "little")
+        at += 8
+        if code == 0x20:
+            value = words[operand]
+        elif code == 0x54:
+            value &= operand
+        elif code == 0x15:
+            at += 8 * (then if value == operand else otherwise)
+        else:
+            assert code == 0x06
+            return operand
+
+
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_every_call_that_is_not_on_the_list_is_refused(machine):
+    column, arch = list(ARCHITECTURES).index(machine), ARCHITECTURES[machine]
+    program = system_calls.assemble(machine, (*COMPUTING, *LOADING), OPENING)
+    allowed = {NUMBERS[name][column] for name in (*COMPUTING, *LOADING)}
+    opening = {NUMBERS[name][column]: position for name, position in OPENING.items()}
+    for number in range(600):
+        for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC):
+            arguments = [os.O_RDWR] * 6
+            arguments[opening.get(number, 0)] = flags
+            answer = interpreted(program, number, arch, tuple(arguments))
+            fine = number in allowed or (number in opening and flags == os.O_RDONLY)
+            assert answer == (0x7FFF0000 if fine else 0x00050000 | errno.EPERM), (number, flags)
+    assert interpreted(program, 0, arch + 1, (0,) * 6) == 0x80000000, (
+        "another machine's calls end the process"
+    )
+
+
+def outcome(call) -> str:
+    try:
+        call()
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return "done"
+
+
+def tried(call, inputs: tuple[int, ...] = ()) -> str:
+    worker = child.start(lambda: None, lambda send: send((outcome(call).encode(),)), None, inputs)
+    return worker.answer()[0][0].decode()
+
+
+@needs_filter
+def test_the_child_reads_a_file_that_was_left_to_it_and_opens_no_other(tmp_path):
+    with tempfile.TemporaryFile() as file:
+        file.write(b"content")
+        file.flush()
+        fd = file.fileno()
+        file.seek(0)
+        assert tried(lambda: os.read(fd, 10), (fd,)) == "done"
+        assert tried(lambda: os.pread(fd, 3, 2), (fd,)) == "done"
+        assert tried(lambda: os.fstat(fd), (fd,)) == "done"
+        assert tried(lambda: os.read(fd, 10)) == "EBADF"
+        assert tried(lambda: os.pread(fd, 3, 2)) == "EPERM"
+        assert tried(lambda: os.open("/etc/passwd", os.O_RDONLY), (fd,)) == "EPERM"
+        assert tried(lambda: os.listdir(fd), (fd,)) == "EPERM"
+        assert tried(socket.socket, (fd,)) == "EPERM"
+
+
+@needs_filter
+def test_the_child_looks_into_a_directory_that_was_left_to_it_and_changes_nothing(tmp_path):
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o777)
+        (Path(name) / "file").write_text("content")
+        (Path(name) / "file").chmod(0o666)
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            given = (fd,)
+            assert tried(lambda: os.close(os.open("file", os.O_RDONLY, dir_fd=fd)), given) == "done"
+            assert tried(lambda: os.stat("file", dir_fd=fd, follow_symlinks=False), given) == "done"
+            assert tried(lambda: os.listdir(fd), given) == "done"
+            assert tried(lambda: os.open("file", os.O_RDWR, dir_fd=fd), given) == "EPERM"
+            assert tried(lambda: os.open("new", os.O_WRONLY | os.O_CREAT, dir_fd=fd), given) == "EPERM"
+            assert tried(lambda: os.unlink("file", dir_fd=fd), given) == "EPERM"
+            assert tried(socket.socket, given) == "EPERM"
+            assert tried(os.fork, given) in ("EPERM", "EAGAIN")
+        finally:
+            os.close(fd)
+        assert os.listdir(name) == ["file"]
