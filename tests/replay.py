@@ -36,7 +36,7 @@ from templater.model.errors import (
 )
 from templater.model.hosts import Host
 from templater.model.instance import Instance, Profile
-from templater.model.lifecycle import Life
+from templater.model.lifecycle import PENDING_KEY, Life
 from templater.model.metadata import Metadata, Rule
 from templater.model.options import RenderOptions
 from templater.model.plan import Change, Plan, split_passes
@@ -49,7 +49,14 @@ from templater.prediction.deviations import deviations_at
 from templater.rendering.render import render, render_data
 from templater.rootfs.directory import IdMap
 from templater.rootfs.memory import MemoryRootfs
-from templater.simulation.simulate import Simulation, StartError, Subject, check_image, described
+from templater.simulation.simulate import (
+    Simulation,
+    Started,
+    StartError,
+    Subject,
+    check_image,
+    described,
+)
 
 WORK = "/work-of-the-recorder"
 CONTAINERS = "/var/lib/containers"
@@ -88,18 +95,17 @@ KEPT_BY_THE_DAEMON = (
     ),
     *("volatile.idmap.next", "volatile.last_state.idmap", "volatile.uuid", "volatile.uuid.generation"),
 )
-#: and once it has been started: Incus tells, too, whether its guest said that it was ready
-KEPT_OF_A_START = {"lxd": ("volatile.last_state.power",), "incus": (
-    "volatile.last_state.power", "volatile.last_state.ready",
-)}  # fmt: skip
 
 
 class Tree:
     """An instance's folder: ``/metadata.yaml``, ``/templates``, ``/rootfs``. An image, too."""
 
-    def __init__(self, tree: MemoryRootfs) -> None:
+    def __init__(self, tree: MemoryRootfs, properties: "Mapping[str, str] | None" = None) -> None:
         self.tree = tree
+        self.unknown: dict[str, str] = {}
         self.name = "img"
+        #: those of the image in the store, where they are not those of its metadata.yaml
+        self.properties = properties
         #: which ids there are, where not all are
         self.ids: IdMap | None = None
 
@@ -112,7 +118,13 @@ class Tree:
         return SubTree(self.tree, "/rootfs", self.ids)
 
     def copy(self) -> "Tree":
-        return Tree(self.tree.copy())
+        return Tree(self.tree.copy(), self.properties)
+
+    def with_tree(self, tree: MemoryRootfs) -> "Tree":
+        return Tree(tree, self.properties)
+
+    def with_properties(self, properties: "Mapping[str, str]") -> "Tree":
+        return Tree(self.tree, properties)
 
     def read_metadata(self) -> Source:
         entry = self.tree.entry("/metadata.yaml")
@@ -157,10 +169,19 @@ class SubTree:
     def copy(self) -> "SubTree":
         return SubTree(self.tree.copy(), self.top)
 
+    def mkdir(self, path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
+        self.tree.mkdir(self.top + path, mode, uid, gid)
+
+    def write(self, path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
+        self.tree.write(self.top + path, content, mode, uid, gid)
+
+    def overwrite(self, path: str, content: bytes) -> None:
+        self.tree.overwrite(self.top + path, content)
+
     def carry_out(self, change: Change) -> None:
         for parent in change.new_parents:
             if self.entry(parent) is None:
-                self.tree.mkdir(self.top + parent)
+                self.tree.make_parent(self.top + parent)
         self.tree.write(self.top + change.real, change.content or b"", change.mode, change.uid, change.gid)
 
 
@@ -186,7 +207,9 @@ class Machine:
 
 
 class OurSimulation(Simulation):
-    """What we do; ``looked`` is called before anything is rendered."""
+    """What we do, all or nothing; ``looked`` is called before anything is rendered."""
+
+    follows_host = False
 
     def __init__(self, host: Host, looked: "Callable[[Simulation], None]", *, shifted: bool) -> None:
         super().__init__(RenderOptions(host))
@@ -198,7 +221,7 @@ class OurSimulation(Simulation):
         subject.folder.ids = MAP if self.shifted and not subject.instance.privileged else None
         return super().plan(subject, triggers)
 
-    def start(self, name: str, *, reboot: bool = False) -> Plan:
+    def start(self, name: str, *, reboot: bool = False) -> Started:
         self.looked(self)
         return super().start(name, reboot=reboot)
 
@@ -207,34 +230,41 @@ class HostSimulation(Simulation):
     """What the host does, as predicted; ``choose`` picks one of several ways a start may end."""
 
     shifted = False
-    #: instances that were started, or copied from one: their ids on disk are those of their map
-    begun: frozenset[str] = frozenset()
+    #: instances whose ids on disk are shifted: those whose last start had a map, and their copies
+    mapped: frozenset[str] = frozenset()
     #: targets whose text only the host can give: our renderer refuses them as too large
     unknown: frozenset[str] = frozenset()
     choose: "Callable[[str, list[HostStart]], HostStart] | None" = None
 
-    def start(self, name: str, *, reboot: bool = False) -> Plan:
+    def start(self, name: str, *, reboot: bool = False) -> Started:
         subject = self.startable(name, reboot=reboot)
         starts = list(self.ways(subject, subject.life.passes))
         chosen = self.choose(name, starts) if self.choose is not None else starts[0]
         subject.folder, subject.life = chosen.folder, chosen.life
-        self.begun |= {name}
+        self.note_map(name)
         if chosen.verdict.result in ("fails", "hangs"):
-            self._ended(subject, chosen.life)
+            self._end(subject, chosen.life)
             raise HostError(chosen.verdict.error)
-        return chosen.plan
+        self._record_power(subject, "RUNNING")
+        return Started(chosen.plan)
 
     def copy(self, name: str, new: str, snapshot: str = "", *, refresh: bool = False) -> None:
         super().copy(name, new, snapshot, refresh=refresh)
-        self.begun |= {new} & {new if name in self.begun else ""}
+        self.mapped |= {new} & {new if name in self.mapped else ""}
 
     def rename(self, name: str, new: str) -> None:
         super().rename(name, new)
-        self.begun |= {new} & {new if name in self.begun else ""}
+        self.mapped |= {new} & {new if name in self.mapped else ""}
 
     def import_(self, backup: Subject, name: str) -> None:
         super().import_(backup, name)
-        self.begun |= {name} & {name if backup.instance.name in self.begun else ""}
+        self.mapped |= {name} & {name if backup.instance.name in self.mapped else ""}
+
+    def note_map(self, name: str) -> None:
+        """A start shifts the ids on disk to the instance's map; a privileged one has none."""
+        subject = self.subjects.get(name)
+        if subject is not None and self.shifted:
+            self.mapped = self.mapped - {name} if subject.instance.privileged else self.mapped | {name}
 
     def ways(self, subject: Subject, triggers: tuple[str, ...]) -> "Iterator[HostStart]":
         """A start in every order in which the daemon may take the rules of a pass, if that matters."""
@@ -355,6 +385,8 @@ class Replay:
         self.shifted = case["id"].startswith("shifted_")
         self.ours = OurSimulation(host, self.note, shifted=self.shifted)
         self.theirs = HostSimulation(RenderOptions(host))
+        #: what `templater simulate` tells, which knows of one order only
+        self.told = Simulation(RenderOptions(host))
         self.theirs.shifted = self.shifted
         self.outside = MemoryRootfs({WORK + "/run": Entry(DIRECTORY, 0o755)})
         self.theirs.outside = self.outside
@@ -397,12 +429,16 @@ class Replay:
         ways: list[HostStart] = []
         self.theirs.choose = lambda name, starts: ways.extend(starts) or self.closest(name, starts, observed)
         self.last_plan = None
+        #: how our start ended that a guest asked for
+        self.guest_error: TemplaterError | None = None
         self.note(self.ours)
         self.let_guests_go(observed)
         paused = set(self.paused)
         theirs_error = self.do(self.theirs, observed)
+        self.paused = set(paused)
+        told_error = self.do(self.told, observed)
         self.paused = paused
-        ours_error = self.do(self.ours, observed)
+        ours_error = self.do(self.ours, observed) or self.guest_error
         probe = step[0] in ("sh", "exec", "sleep") or observed["rc"] == "timeout"
         failed = observed["rc"] != 0
         if not probe:
@@ -415,12 +451,36 @@ class Replay:
         assert predicted == expected, (
             f"{what}: the host's prediction differs\n{difference(predicted, expected)}"
         )
+        if not self.shifted:
+            self.check_simulation(what, told_error, theirs_error, expected)
         self.hangs = bool(ways) and any(way.verdict.result == "hangs" for way in ways)
         mine = self.states(self.ours)
         if mine == expected and (probe or (ours_error is not None) == failed):
             return
         self.explain(what, ours_error, self.before, mine, expected, host_failed=theirs_error is not None)
         self.ours.subjects = {name: twin(subject) for name, subject in self.theirs.subjects.items()}
+
+    def check_simulation(
+        self,
+        what: str,
+        error: "TemplaterError | None",
+        host_error: "TemplaterError | None",
+        expected: Mapping[str, Any],
+    ) -> None:
+        """What `templater simulate` tells is what was observed, apart from what it calls unknown."""
+        simulation = self.told
+        found = self.states(simulation)
+        missing_metadata = isinstance(error, InputError) and "metadata.yaml is" in str(error)
+        if not missing_metadata:
+            assert (error is None) == (host_error is None), f"{what}: simulate says {error}, not {host_error}"
+            doubted = {path for subject in simulation.subjects.values() for path in subject.folder.unknown}
+            wrong = differing(found, expected) - doubted
+            assert not wrong, f"{what}: simulate is wrong about {wrong}\n{difference(found, expected)}"
+        for name, subject in self.theirs.subjects.items():
+            told = simulation.subjects.get(name)
+            unknown = {} if told is None else dict(told.folder.unknown)
+            simulation.subjects[name] = twin(subject)
+            simulation.subjects[name].folder.unknown.update(unknown)
 
     def note(self, simulation: Simulation) -> None:
         """What a start of ours that fails has to leave as it is."""
@@ -429,16 +489,18 @@ class Replay:
     def let_guests_go(self, observed: Mapping[str, Any]) -> None:
         """What guests asked for happens while the recorder goes on: it is done when it is seen to be."""
         for name in list(self.rebooting):
-            if (observed["after"] or {}).get(name, {}).get("status") == "Running":
+            after = (observed["after"] or {}).get(name)
+            asked_for = observed["step"][0] == "exec" and "reboot" in observed["step"][-2:]
+            if after is not None and (after["status"] == "Running" or not asked_for):
                 self.rebooting.remove(name)
-                for simulation in (self.theirs, self.ours):
-                    self.last_error = self.attempt(
+                for simulation in (self.theirs, self.told, self.ours):
+                    self.guest_error = self.attempt(
                         simulation, lambda each=simulation, name=name: self.start(each, name, reboot=True)
                     )
         for name in list(self.leaving):
             if name not in (observed["after"] or {}):
                 self.leaving.remove(name)
-                for simulation in (self.theirs, self.ours):
+                for simulation in (self.theirs, self.told, self.ours):
                     simulation.subjects.pop(name, None)
 
     def explain(
@@ -484,7 +546,7 @@ class Replay:
         """The way that was observed, or else the first."""
         after = (observed["after"] or {}).get(name)
         if after is not None:
-            self.theirs.begun |= {name}
+            self.theirs.note_map(name)
             wanted = self.observed({name: after})[name]
             for way in starts:
                 if (way.life.pending, self.files(way.folder)) == (wanted["pending"], wanted["files"]):
@@ -518,14 +580,10 @@ class Replay:
         """What was recorded of each instance, ids as its container has them."""
         found = {}
         for name, state in sorted((after or {}).items()):
-            shift = SHIFT if self.shifted and name in self.theirs.begun and not self.privileged(name) else 0
+            shift = SHIFT if name in self.theirs.mapped else 0
             files = {path: observed_text(entry, shift) for path, entry in state["files"].items()}
             found[name] = {"pending": state["volatile.apply_template"] or "", "files": self.known(files)}
         return found
-
-    def privileged(self, name: str) -> bool:
-        subject = self.theirs.subjects.get(name)
-        return subject is not None and subject.instance.privileged
 
     def files(self, folder: Tree) -> dict[str, str]:
         return self.known(files_of(folder))
@@ -551,7 +609,7 @@ class Replay:
         try:
             action()
         except TemplaterError as error:
-            if isinstance(error, StartError):
+            if isinstance(error, StartError) and simulation is self.ours:
                 self.last_plan = error.plan
             return error
         return None
@@ -562,15 +620,13 @@ class Replay:
             return
         if self.tree(simulation, name).entry("/rootfs") is None:
             raise HostError("")  # before any template is looked at, in words that are not about them
-        plan = simulation.start(name, reboot=reboot)
+        started = simulation.start(name, reboot=reboot)
         if simulation is self.ours:
-            self.last_plan = plan
+            self.last_plan = started.plan
         tree = self.tree(simulation, name)
         if tree.entry("/rootfs/sbin/init") is None and tree.entry("/rootfs/init") is None:
             simulation.stop(name)
             raise HostError("")  # the templates are done, and then there is nothing to run
-        for key in KEPT_OF_A_START[self.host.product]:
-            simulation.set(name, key, "recorded")
 
     def do_create(self, simulation: Simulation, image: str, name: str, *options: str) -> None:
         _, given = parted([*options])
@@ -600,6 +656,9 @@ class Replay:
                 devices[device] = facts
             elif option in ("--no-profiles",):
                 profiles = ()
+            elif option in ("-s", "--storage"):
+                root = {"type": "disk", "path": "/", **instance.expanded_devices().get("root", {})}
+                devices["root"] = {**root, "pool": value}
         ephemeral = any(option in ("-e", "--ephemeral") for option, _ in given)
         config = {key: text for key, text in config.items() if text}
         return changed(
@@ -617,9 +676,8 @@ class Replay:
 
     def do_restart(self, simulation: Simulation, *words: Any) -> None:
         for name in self.named(simulation, words, running=True):
-            subject = simulation.find(name)
-            subject.life = subject.life.stopped()
-            self.start(simulation, name)
+            with simulation.restarting(name):
+                self.start(simulation, name)
 
     def named(self, simulation: Simulation, words: "tuple[Any, ...]", *, running: bool) -> list[str]:
         """The instances of a command; a number is how long the recorder waits."""
@@ -634,6 +692,8 @@ class Replay:
         options = dict(given)
         simulation.copy(name, new, snapshot, refresh="--refresh" in options)
         subject = simulation.find(new)
+        made = dict.fromkeys(KEPT_BY_THE_DAEMON, "recorded")
+        subject.instance = changed(subject.instance, config=made | dict(subject.instance.config))
         if "--instance-only" in options:
             subject.snapshots, subject.life = {}, Life(subject.life.pending)
         try:
@@ -670,7 +730,10 @@ class Replay:
         write(self.tree(simulation, name), f"/templates/{template}", text.encode())
 
     def do_tpl_delete(self, simulation: Simulation, name: str, template: str) -> None:
-        self.do_tpl_show(simulation, name, template)
+        entry = self.tree(simulation, name).entry(f"/templates/{template}")
+        # LXD takes the name away, wherever a link leads
+        if self.host.product != "lxd" or entry is None or entry.kind != SYMLINK:
+            self.do_tpl_show(simulation, name, template)
         self.tree(simulation, name).remove(f"/templates/{template}")
 
     def do_tpl_show(self, simulation: Simulation, name: str, template: str) -> None:
@@ -695,7 +758,7 @@ class Replay:
         pass
 
     def do_sh(self, simulation: Simulation, command: str) -> None:
-        with Laid(simulation, self.outside) as laid:
+        with Laid(simulation, self.outside, self.theirs.mapped) as laid:
             laid.run(["bash", "-c", command.replace("{CT}", laid.containers)])
 
     def do_exec(self, simulation: Simulation, name: str, *argv: str) -> None:
@@ -712,7 +775,7 @@ class Replay:
             if subject.instance.ephemeral and name not in self.leaving:
                 self.leaving.append(name)
             return
-        with Laid(simulation, self.outside) as laid:
+        with Laid(simulation, self.outside, frozenset()) as laid:  # a guest sees its own ids
             top = f"{laid.containers}/{name}/rootfs"
             laid.run([guest_word(word, top) for word in words])
 
@@ -726,8 +789,8 @@ class Replay:
         while words and words[0] in SUBCOMMANDS.get(" ".join(parts), ()):
             parts.append(words.pop(0))
         command = " ".join(parts)
-        command = {"init": "create", "move": "rename", "restore": "snapshot restore"}.get(command, command)
-        command = "snapshot create" if command == "snapshot" else command
+        command = {"init": "create", "restore": "snapshot restore"}.get(command, command)
+        command = ("snapshot create" if command == "snapshot" else command).replace("-", "_")
         method = getattr(self, "client_" + command.replace(" ", "_"), None)
         if method is not None:
             method(simulation, words, given)
@@ -772,6 +835,68 @@ class Replay:
     def client_rename(self, simulation: Simulation, words: list[str], _: object) -> None:
         simulation.rename(words[0], words[1])
 
+    def client_move(self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]") -> None:
+        options = dict(given)
+        pool = options.get("-s") or options.get("--storage") or ""
+        project = options.get("--target-project", "")
+        if "/" in words[0]:  # a snapshot is renamed
+            name, _, old = words[0].partition("/")
+            self.client_snapshot_rename(simulation, [name, old, words[1].partition("/")[2]], given)
+            return
+        simulation.move(words[0], words[-1], pool=pool, project=project)
+        subject = simulation.find(words[-1])
+        subject.instance = self.described(subject.instance, given)
+
+    def do_query(self, simulation: Simulation, *argv: str) -> None:
+        """A request to the API: of an instance or a profile; all others only look, or are not followed here."""
+        words, given = parted(list(argv))
+        options = dict(given)
+        method = options.get("-X", options.get("--request", "GET"))
+        place = words[-1].partition("?")[0].removeprefix("/1.0/").split("/")
+        data = json.loads(options.get("-d") or options.get("--data") or "{}")
+        if method == "GET":
+            return
+        if place[0] == "instances" and len(place) == 2:
+            self.query_instance(simulation, method, place[1], data)
+        elif place[0] == "instances" and place[2] == "state":
+            {"start": self.do_start, "stop": self.do_stop, "restart": self.do_restart}[data["action"]](
+                simulation, place[1]
+            )
+        elif place[0] == "profiles" and method in ("PUT", "PATCH"):
+            old = self.profiles[place[1]] if method == "PATCH" else Profile(place[1])
+            self.profile(
+                simulation, place[1], {**old.config, **data.get("config", {})},
+                {**old.devices, **data.get("devices", {})},
+            )  # fmt: skip
+        else:
+            raise AssertionError(f"no request {method} {words[-1]} is known here")
+
+    def query_instance(self, simulation: Simulation, method: str, name: str, data: "dict[str, Any]") -> None:
+        if method == "DELETE":
+            simulation.delete(name)
+            return
+        if method == "POST":
+            simulation.move(name, data["name"])
+            return
+        subject = simulation.find(name)
+        fields = {key: data[key] for key in ("architecture", "ephemeral") if key in data}
+        old = subject.instance
+        config, devices = dict(old.config), dict(old.devices)
+        if method == "PUT":
+            fields.setdefault("ephemeral", False)
+            config = {key: value for key, value in config.items() if key.startswith("volatile.")}
+            devices = {}
+        config = {key: value for key, value in (config | data.get("config", {})).items() if value != ""}
+        if PENDING_KEY in config:
+            subject.life = subject.life.with_pending(config.pop(PENDING_KEY))
+        devices |= data.get("devices", {})
+        subject.instance = changed(old, config=config, devices=devices, **fields)
+        if "profiles" in data or method == "PUT":
+            self.assign(subject, data.get("profiles", []))
+
+    def client_query(self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]") -> None:
+        self.do_query(simulation, *itertools.chain(*given), *words)
+
     def client_delete(self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]") -> None:
         for name in words:
             if simulation.find(name).life.running and not forced(given):
@@ -801,7 +926,7 @@ class Replay:
     ) -> None:
         name, _, snapshot = words[0].partition("/")
         with self.stopped(simulation, name, given):
-            folder = simulation.publish(name, snapshot)
+            folder = simulation.publish(name, snapshot, dict(pairs(words[1:])))
         assert isinstance(folder, Tree)
         self.images[dict(given).get("--alias", "published")] = folder
 
@@ -826,8 +951,9 @@ class Replay:
         simulation.snapshot(words[0], snapshot)
 
     def client_snapshot_restore(self, simulation: Simulation, words: list[str], _: object) -> None:
-        plan = simulation.restore(words[0], words[1])
-        self.last_plan = plan if simulation is self.ours else self.last_plan
+        started = simulation.restore(words[0], words[1])
+        if simulation is self.ours:
+            self.last_plan = None if started is None else started.plan
 
     def client_snapshot_delete(self, simulation: Simulation, words: list[str], _: object) -> None:
         subject = simulation.find(words[0])
@@ -850,12 +976,45 @@ class Replay:
         for alias in words:
             self.images.pop(alias, None)
 
-    # profiles: who has one sees what becomes of it
+    def client_image_set_property(self, simulation: Simulation, words: list[str], _: object) -> None:
+        image = self.images[words[0]]
+        properties = image.properties
+        if properties is None:
+            properties = read_metadata(image.read_metadata(), self.host.yaml).properties
+        image.properties = {**properties, words[1]: words[2]}
+
+    def client_image_unset_property(self, simulation: Simulation, words: list[str], _: object) -> None:
+        self.client_image_set_property(simulation, [*words, ""], ())
+        properties = self.images[words[0]].properties or {}
+        self.images[words[0]].properties = {key: text for key, text in properties.items() if key != words[1]}
+
+    # profiles: an instance sees what becomes of its profiles
 
     def client_profile_create(self, simulation: Simulation, words: list[str], _: object) -> None:
         self.profiles.setdefault(words[0], Profile(words[0]))
 
+    def client_profile_delete(self, simulation: Simulation, words: list[str], _: object) -> None:
+        users = (subject.instance.profiles for subject in simulation.subjects.values())
+        if words[0] in {profile.name for profiles in users for profile in profiles}:
+            raise UsageError("profile is currently in use")
+        self.profiles.pop(words[0], None)
+
+    def client_profile_rename(self, simulation: Simulation, words: list[str], _: object) -> None:
+        old = self.profiles.get(words[0]) or self.profiles[words[1]]
+        self.profiles[words[1]] = Profile(words[1], old.config, old.devices)
+        self.profiles.pop(words[0], None)
+        for subject in simulation.subjects.values():
+            names = [profile.name for profile in subject.instance.profiles]
+            self.assign(subject, [words[1] if name == words[0] else name for name in names])
+
+    def client_profile_copy(self, simulation: Simulation, words: list[str], _: object) -> None:
+        self.profiles[words[1]] = Profile(
+            words[1], self.profiles[words[0]].config, self.profiles[words[0]].devices
+        )
+
     def client_profile_set(self, simulation: Simulation, words: list[str], _: object) -> None:
+        if any(key.startswith("image.") for key, _ in pairs(words[1:])):
+            raise UsageError("Image keys can only be set on instances")
         config = dict(self.profiles[words[0]].config) | dict(pairs(words[1:]))
         self.profile(simulation, words[0], config={key: text for key, text in config.items() if text})
 
@@ -901,7 +1060,14 @@ class Replay:
 
     # an instance's configuration and devices
 
-    def client_config_set(self, simulation: Simulation, words: list[str], _: object) -> None:
+    def client_config_set(
+        self, simulation: Simulation, words: list[str], given: "list[tuple[str, str]]"
+    ) -> None:
+        if "--property" in dict(given):
+            fields = {key: value == "true" for key, value in pairs(words[1:]) if key == "ephemeral"}
+            subject = simulation.find(words[0])
+            subject.instance = changed(subject.instance, **fields)
+            return
         for key, value in pairs(words[1:]):
             simulation.set(words[0], key, value)
 
@@ -956,6 +1122,12 @@ class Replay:
             place += os.path.basename(source)
         options = dict(given)
         there = tree.entry(place)
+        if there is not None and min(there.uid, there.gid) < 0:
+            raise UsageError("permission denied")  # an owner that the container's map does not have
+        if "--create-dirs" in dict(given) or "-p" in dict(given):
+            for end in (index for index, sign in enumerate(place) if sign == "/" and index):
+                if tree.entry(place[:end]) is None:
+                    tree.mkdir(place[:end])
         mode = int(options.get("--mode", "0644"), 8) if there is None or "--mode" in options else there.mode
         uid, gid = int(options.get("--uid", 0)), int(options.get("--gid", 0))
         tree.write(place, self.outside.read(source, BIG), mode, uid, gid)
@@ -978,7 +1150,10 @@ SUBCOMMANDS = {
         *("delete", "rename", "copy", "device"),
     ),
     "profile device": ("add", "remove", "set", "unset", "get", "list", "show"),
-    "image": ("import", "export", "delete", "list", "show", "copy", "edit", "info", "alias", "refresh"),
+    "image": (
+        *("import", "export", "delete", "list", "show", "copy", "edit", "info", "alias", "refresh"),
+        *("set-property", "unset-property", "get-property"),
+    ),
     "file": ("push", "pull", "delete", "edit", "create", "mount"),
 }
 
@@ -987,12 +1162,14 @@ FLAGS = (
     *("-q", "--quiet", "-f", "--force", "-e", "--ephemeral", "--empty", "--refresh", "--all", "--vm"),
     *("--instance-only", "--stateless", "--stateful", "--no-profiles", "--reuse", "--public"),
     *("--optimized-storage", "--console", "-r", "--recursive", "--create-dirs"),
+    *("--wait", "--raw", "--property", "--mode-only", "--all-projects", "--diff"),
 )
 
 
 def parted(words: list[str]) -> "tuple[list[str], list[tuple[str, str]]]":
     """A client's words, and its options with their values; a flag's value is empty."""
     names, given = [], []
+    flags = (*FLAGS, "-p") if words[:1] == ["file"] else FLAGS
     rest = iter(word for word in words if word)
     for word in rest:
         option, equals, value = word.partition("=")
@@ -1001,7 +1178,7 @@ def parted(words: list[str]) -> "tuple[list[str], list[tuple[str, str]]]":
         elif equals and word.startswith("--"):
             given.append((option, value))
         else:
-            given.append((word, "" if word in FLAGS else next(rest, "")))
+            given.append((word, "" if word in flags else next(rest, "")))
     return names, given
 
 
@@ -1211,9 +1388,13 @@ def difference(mine: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
 class Laid:
     """The instances' folders on disk, for commands that look at them; read back at the end."""
 
-    def __init__(self, simulation: Simulation, outside: MemoryRootfs) -> None:
+    def __init__(self, simulation: Simulation, outside: MemoryRootfs, mapped: "frozenset[str]") -> None:
         self.simulation = simulation
         self.outside = outside
+        self.mapped = mapped
+
+    def shift(self, name: str) -> int:
+        return SHIFT if name in self.mapped else 0
 
     def __enter__(self) -> "Laid":
         self.top = tempfile.mkdtemp(prefix="templater-replay-")
@@ -1222,7 +1403,7 @@ class Laid:
         os.makedirs(self.containers)
         for name, subject in self.simulation.subjects.items():
             assert isinstance(subject.folder, Tree)
-            lay(subject.folder.tree, f"{self.containers}/{name}")
+            lay(subject.folder.tree, f"{self.containers}/{name}", self.shift(name))
         outside = MemoryRootfs()
         for path, entry in self.outside.walk(WORK):
             outside._plant(path[len(WORK) :], self.outside.read(path, BIG) if entry.kind == FILE else entry)
@@ -1241,7 +1422,9 @@ class Laid:
         try:
             for name, subject in self.simulation.subjects.items():
                 assert isinstance(subject.folder, Tree)
-                subject.folder = Tree(gathered(f"{self.containers}/{name}", subject.folder.tree))
+                before = subject.folder.tree
+                tree = gathered(f"{self.containers}/{name}", before, self.shift(name))
+                subject.folder = subject.folder.with_tree(tree)
             left = gathered(f"{self.work}/run", MemoryRootfs())
             for path, entry in left.walk():
                 self.outside._plant(
@@ -1251,8 +1434,8 @@ class Laid:
             shutil.rmtree(self.top)
 
 
-def lay(tree: MemoryRootfs, top: str) -> None:
-    """Write a tree to disk; without root, owners and devices stay behind."""
+def lay(tree: MemoryRootfs, top: str, shift: int = 0) -> None:
+    """Write a tree to disk, ids moved up by ``shift``; without root, owners and devices stay behind."""
     os.makedirs(top)
     links: dict[int, str] = {}
     for path, entry in tree.walk():
@@ -1276,12 +1459,12 @@ def lay(tree: MemoryRootfs, top: str) -> None:
             if not os.path.lexists(place):
                 continue
         with suppress(PermissionError):
-            os.lchown(place, entry.uid, entry.gid)
+            os.lchown(place, entry.uid + shift, entry.gid + shift)
         if entry.kind != SYMLINK:
             os.chmod(place, entry.mode)
 
 
-def gathered(top: str, before: MemoryRootfs) -> MemoryRootfs:
+def gathered(top: str, before: MemoryRootfs, shift: int = 0) -> MemoryRootfs:
     """What is on disk, as a tree; what did not change keeps what could not be laid out."""
     tree = MemoryRootfs()
     links: dict[int, str] = {}
@@ -1294,7 +1477,9 @@ def gathered(top: str, before: MemoryRootfs) -> MemoryRootfs:
             path = place[len(top) :]
             status = os.lstat(place)
             old = before.entry(path)
-            uid, gid = (status.st_uid, status.st_gid) if root or old is None else (old.uid, old.gid)
+            uid, gid = status.st_uid - shift, status.st_gid - shift
+            if not root:
+                uid, gid = (old.uid, old.gid) if old is not None else (0, 0)
             mode = stat.S_IMODE(status.st_mode)
             if stat.S_ISLNK(status.st_mode):
                 target = os.readlink(place).replace(top.partition("/pool/")[0] + "/work", WORK)

@@ -1,9 +1,10 @@
 """What a real Incus did, step by step, and what we do in its place.
 
-Debian's Incus 6.0.4 was watched through the lives of instances: ``tests/incus_cases``, and verbs that are
-not in these in ``tests/incus_lives``. TEMPLATER_INCUS_CASES names another folder of the same form. The
-host's predicted outcome has to be what was observed, and so has our own result, unless a named deviation
-is at work.
+Debian's Incus 6.0.4 was watched through the lives of instances: ``tests/incus_cases``, verbs that are not
+in these in ``tests/incus_lives``, and profiles, devices, moves, projects and rebuilds in
+``tests/incus_cases_2``. TEMPLATER_INCUS_CASES names other folders of the same form, separated by colons. The
+host's predicted outcome has to be what was observed, and so has what a simulation tells. Our own result has
+to be it, too, unless a named deviation is at work.
 """
 
 import os
@@ -17,7 +18,8 @@ from tests.replay import Replay, cases_in, only_starts
 
 HERE = Path(__file__).parent
 FOLDER = os.environ.get("TEMPLATER_INCUS_CASES")
-FOLDERS = [Path(FOLDER)] if FOLDER else [HERE / "incus_cases", HERE / "incus_lives"]
+OWN = [HERE / "incus_cases", HERE / "incus_lives", HERE / "incus_cases_2"]
+FOLDERS = [Path(folder) for folder in FOLDER.split(":")] if FOLDER else OWN
 CASES = [case for folder in FOLDERS for case in cases_in(folder)]
 
 

@@ -112,10 +112,36 @@ class Instance:
         return devices
 
 
-def require_name(name: str) -> None:
-    """What is no name of a directory, or does not fit into a line, is noticed before anything is written."""
-    if not name.isprintable() or "/" in name or name in ("", ".", "..") or len(name.encode()) > MAX_NAME:
+def require_name(name: str, *, daemon: bool = False) -> None:
+    """Raise RefusedError for a name that no runtime gives an instance; with ``daemon``, LXD or Incus."""
+    problem = _name_problem(name) or (daemon_name_problem(name) if daemon else "")
+    if problem:
         raise RefusedError(
-            f"'{printable(name[:MAX_NAME])}' is no name of an instance",
-            hint=f"a name is printable, has no slash and at most {MAX_NAME} bytes",
+            f"invalid instance name '{printable(name[:MAX_NAME])}': {problem}", hint="for example: web1"
         )
+
+
+def _name_problem(name: str) -> str:
+    """Why a name can't be a directory's, or does not fit into a line."""
+    if not name:
+        return "it is empty"
+    if name in (".", "..") or "/" in name:
+        return "it would name another directory"
+    if not name.isprintable() or name.strip() != name:
+        return "it has invisible characters"
+    if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME:
+        return f"it has more than {MAX_NAME} bytes"
+    return ""
+
+
+def daemon_name_problem(name: str) -> str:
+    """Why LXD and Incus refuse a name, empty if they take it. Observed on Incus 6.0.4."""
+    if not 1 <= len(name) <= 63:
+        return "LXD and Incus allow 1 to 63 characters"
+    if not name.isascii() or not name.replace("-", "a").isalnum():
+        return "LXD and Incus allow letters, digits and '-'"
+    if name[0] == "-" or name[-1] == "-":
+        return "LXD and Incus refuse '-' at the start and at the end"
+    if name.isdigit():
+        return "LXD and Incus refuse a number"
+    return ""

@@ -71,7 +71,7 @@ class Root:
         names, node = self.walk(name, follow=False)
         if node is not None:
             return None
-        self.world.put(names, Node(DIRECTORY, 0o755 & ~self.world.surroundings.umask, 0, 0))
+        self.world.make(names, DIRECTORY, 0o755)
         return names
 
 

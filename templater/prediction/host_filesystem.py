@@ -117,6 +117,20 @@ class World:
 
     # the kernel
 
+    def make(self, names: Names, kind: str, mode: int) -> None:
+        """Make an empty file or a directory.
+
+        Both inherit the group of a setgid directory; a directory inherits the bit as well.
+        """
+        mode &= ~self.surroundings.umask
+        parent = self.node(names[:-1])
+        inherits = parent is not None and bool(parent.mode & 0o2000)
+        gid = parent.gid if parent is not None and inherits else 0
+        if kind == DIRECTORY:
+            self.put(names, Node(DIRECTORY, mode | (0o2000 if inherits else 0), 0, gid))
+        else:
+            self.put(names, Node(kind, mode, 0, gid, b""))
+
     def walk(
         self, path: str, *, follow: bool = True, create: bool = False, beneath: Names | None = None
     ) -> tuple[Names, Node | None]:
@@ -190,7 +204,7 @@ class World:
         """Go's os.Create: O_RDWR|O_CREATE|O_TRUNC, 0666 less the umask."""
         names, node = self.walk(path, create=True)
         if node is None:
-            self.put(names, Node(FILE, 0o666 & ~self.surroundings.umask, 0, 0, b""))
+            self.make(names, FILE, 0o666)
         else:
             self.truncate(names, node)
         return names
@@ -212,7 +226,7 @@ class World:
         names, node = self.walk(path, follow=False)
         if node is not None:
             raise Errno(EEXIST)
-        self.put(names, Node(DIRECTORY, 0o755 & ~self.surroundings.umask, 0, 0))
+        self.make(names, DIRECTORY, 0o755)
 
     def chown(self, names: Names, uid: int, gid: int) -> None:
         node = self.made[names]

@@ -75,6 +75,6 @@ class Rooted(Beneath):
                 raise Errno(EISDIR)
         except Errno as error:
             raise Fails(f"openat {name}: {error}") from None
-        self.world.put(names, Node(FILE, 0o666 & ~self.world.surroundings.umask, 0, 0, b""))
+        self.world.make(names, FILE, 0o666)
         self.own(names, uid, gid, mode)
         return names

@@ -5,6 +5,7 @@ from ..pongo2.values import GoMap, NamedString
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from ..model.hosts import Host
@@ -67,3 +68,13 @@ def facts_of(instance: "Instance") -> "dict[str, str]":
 
 def _text(value: bool) -> str:
     return "true" if value else "false"
+
+
+def with_image_keys(instance: "Instance", properties: "Mapping[str, str]") -> "Instance":
+    """Return the instance as it is created, or rebuilt, from an image with these properties.
+
+    The daemon sets ``image.KEY`` from each property, over whatever the user gave for that key. Observed on
+    Incus 6.0.4.
+    """
+    keys = {f"image.{key}": value for key, value in properties.items()}
+    return instance.replace(config={**instance.config, **keys})

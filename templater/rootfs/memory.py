@@ -110,7 +110,7 @@ class MemoryRootfs:
         """What ``apply`` would do on disk for one writing change, its new parents included."""
         for parent in change.new_parents:
             if self.entry(parent) is None:
-                self.mkdir(parent)
+                self.make_parent(parent)
         self.write(change.real, change.content or b"", change.mode, change.uid, change.gid)
 
     def write(self, path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
@@ -129,8 +129,20 @@ class MemoryRootfs:
         node.content = content
         self._put(directory, name, node)
 
+    def overwrite(self, path: str, content: bytes) -> None:
+        """Truncate an existing file and write it, as the daemons do: all its names have the new content."""
+        node = self._find(path)
+        if node is None or node.kind != FILE:
+            raise WriteError(f"{path!r} is not a file")
+        node.content = content
+
     def mkdir(self, path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
         self._new(path, _Node(DIRECTORY, mode, uid, gid))
+
+    def make_parent(self, path: str) -> None:
+        """Make a directory as ``apply`` does, 0755 and root's; in a setgid directory it inherits the bit."""
+        above = self.entry(path.rpartition("/")[0] or "/")
+        self.mkdir(path, 0o2755 if above is not None and above.mode & 0o2000 else 0o755)
 
     def symlink(self, path: str, target: str) -> None:
         if not target or "\0" in target:

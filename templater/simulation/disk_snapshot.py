@@ -1,4 +1,4 @@
-"""A root filesystem of this machine on paper: its names are copied, its files read when somebody asks."""
+"""A root filesystem on paper: its names are copied at once, its files are read when they are needed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,24 @@ from ..planning.planner import MAX_COMPARED
 from ..rootfs.memory import MemoryRootfs, _Node
 
 if TYPE_CHECKING:
-    from ..rootfs.directory import DirectoryRootfs
+    from collections.abc import Iterator
+    from typing import Protocol
 
-#: what a simulation holds in memory; a desktop has some hundred thousand names
+    class Rootfs(Protocol):
+        """A directory on disk, or an archive."""
+
+        @property
+        def name(self) -> str: ...
+        def walk(self) -> Iterator[tuple[str, Entry]]: ...
+        def read(self, path: str, limit: int) -> bytes: ...
+
+
+#: names that a simulation holds in memory; a desktop has some hundred thousand
 MOST_NAMES = 1_000_000
 
 
 class _OnDisk(_Node):
-    """A file whose content has not been asked for yet."""
+    """A file whose content has not been read yet."""
 
     __slots__ = ("_content", "read", "size")
 
@@ -59,7 +69,7 @@ class _OnDisk(_Node):
 class Paper(MemoryRootfs):
     """A copy to be written to; ``rootfs`` has to stay open."""
 
-    def __init__(self, rootfs: DirectoryRootfs) -> None:
+    def __init__(self, rootfs: Rootfs) -> None:
         super().__init__()
         for number, (path, entry) in enumerate(rootfs.walk()):
             if number >= MOST_NAMES:

@@ -1,22 +1,33 @@
-"""The life of instances on paper: which files change at each step, and why."""
+"""The life of instances on paper: which files change at each step, and why.
+
+A simulation follows the chosen host's life: after a start that fails, it goes on with what that host would
+have left. Under the host ``none`` templater's own rule holds: a start that fails writes nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from ..model.entry import DIRECTORY, FILE
-from ..model.errors import HostError, TemplateError, TemplaterError, UsageError
+from ..model.errors import HostError, TemplaterError, UsageError
 from ..model.hosts import Host
-from ..model.instance import Instance, require_name
-from ..model.lifecycle import PENDING_KEY, Life, created
-from ..model.metadata import Metadata
+from ..model.instance import Instance, Profile, require_name
+from ..model.lifecycle import PENDING_KEY, Life
+from ..model.metadata import Metadata, Rule
 from ..model.options import RenderOptions
 from ..model.plan import FAILED, Change, Plan
 from ..model.source import printable
 from ..planning.planner import plan_image
+from ..prediction.deviations import deviations_at
+from ..rendering.context import with_image_keys
+from ..rendering.render import render_data
 from ..rootfs.memory import MemoryRootfs
+from .host_start import HostStart, start_on_host
+from .steps import MAKING, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,51 +45,40 @@ ARCHITECTURES = frozenset(
     )
 )
 
-#: what a daemon notes of an instance's last start; a copy has had none
-OF_A_START = ("volatile.last_state.power", "volatile.last_state.ready")
-
-VERBS = {
-    "create": "a new instance; only of use as the first step, where it is what happens anyway",
-    "start": "the pending trigger, then start",
-    "stop": "nothing is rendered",
-    "restart": "stop, then start",
-    "reboot": "the guest restarts itself: start; the pending trigger before it, if one was set by hand",
-    "copy": "copy=NAME: a second instance; copy=NAME/SNAPSHOT from a snapshot",
-    "rename": "rename=NAME",
-    "rebuild": "the root filesystem from the image again",
-    "snapshot": "snapshot=NAME",
-    "restore": "restore=NAME",
-    "publish": "publish=NAME: an image of the instance as it is, and a new instance NAME from it,"
-    " with the profiles alone;"
-    " publish=NAME/SNAPSHOT from a snapshot",
-    "export": "export=NAME: a backup, imported again as NAME",
-    "c": "c:KEY=VALUE: a configuration key of the instance; c:KEY= takes it away",
-}
-
-
-#: what is spoken of afterwards is the instance that is named behind these
-_MAKING = ("copy", "rename", "publish", "export")
-_NAMED = (*_MAKING, "snapshot", "restore")
-#: how the steps are written
-_FORMS = [f"{verb}=NAME" if verb in _NAMED else "c:KEY=VALUE" if verb == "c" else verb for verb in VERBS]
+#: Incus: internal/instance InstanceIncludeWhenCopying; a copy gets new values of all other volatile keys
+_COPIED_VOLATILE = ("volatile.base_image", "volatile.last_state.idmap")
+POWER = "volatile.last_state.power"
+#: what Incus, but not LXD, records when an instance stops
+READY = "volatile.last_state.ready"
 
 
 class Paper(Protocol):
-    """A root filesystem that can be copied and written to without anybody being hurt."""
+    """A root filesystem that can be copied and written to without touching any disk."""
 
     def entry(self, path: str) -> Any: ...
     def read(self, path: str, limit: int) -> bytes: ...
     def copy(self) -> Paper: ...
     def carry_out(self, change: Change) -> None: ...
+    def mkdir(self, path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None: ...
+    def write(self, path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None: ...
+    def overwrite(self, path: str, content: bytes) -> None: ...
 
 
 class Folder(Protocol):
-    """What an instance is made of: its own copy of the image's metadata and templates, and its root."""
+    """An instance's own copy of the image's metadata and templates, and its root filesystem."""
 
     @property
     def image(self) -> Image: ...
     @property
     def rootfs(self) -> Paper: ...
+    @property
+    def properties(self) -> Mapping[str, str] | None:
+        """The image's properties where they are not those of its metadata.yaml: edited, or set by publish."""
+
+    @property
+    def unknown(self) -> dict[str, str]:
+        """Paths that a host has left to chance, and why."""
+
     def copy(self) -> Folder: ...
 
 
@@ -88,9 +88,11 @@ class PaperFolder:
 
     image: Image
     rootfs: Paper = field(default_factory=MemoryRootfs)
+    properties: Mapping[str, str] | None = None
+    unknown: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> PaperFolder:
-        return replace(self, rootfs=self.rootfs.copy())
+        return replace(self, rootfs=self.rootfs.copy(), unknown=dict(self.unknown))
 
 
 @dataclass(slots=True)
@@ -100,77 +102,71 @@ class Subject:
     instance: Instance
     folder: Folder
     life: Life
-    #: what it was made from, for a rebuild
-    origin: Folder
+    #: what it was made from, for a rebuild; None where that is not known
+    origin: Folder | None
     snapshots: dict[str, tuple[Instance, Folder]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One step as asked for: ``[NAME:]VERB[=ARGUMENT]``."""
+class Started:
+    """What a start did. ``unknown`` are the paths that the host leaves to chance, with the reasons."""
 
-    text: str
-    verb: str
-    argument: str = ""
-    #: the instance it is about; empty: the one at hand
-    name: str = ""
-
-    @property
-    def made(self) -> str:
-        """The instance that a copy, a rename, … gives; a snapshot may stand behind what is copied to."""
-        return self.argument.partition("/")[0] if self.verb in ("copy", "publish") else self.argument
+    plan: Plan
+    changes: tuple[Change, ...] = ()
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    #: the limit that ended a render, where the host has none: what it writes is unknown
+    limit: TemplaterError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a step did: ``plan`` where something was rendered, ``changes`` what was written."""
+    """What a step did: ``started`` where something was rendered."""
 
     step: Step
     name: str
-    #: what the next start owes afterwards
+    #: the trigger that the next start runs before ``start``
     pending: str
-    plan: Plan | None = None
-    changes: tuple[Change, ...] = ()
+    started: Started | None = None
     error: TemplaterError | None = None
-    #: the instance was ephemeral, and is no more
+    #: the instance was ephemeral, and is deleted
     gone: bool = False
+
+    @property
+    def plan(self) -> Plan | None:
+        return None if self.started is None else self.started.plan
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What was written."""
+        return () if self.started is None else self.started.changes
 
     @property
     def note(self) -> str:
         """The step in one sentence."""
         if self.error is not None:
             gone = " (it was ephemeral and is gone)" if self.gone else ""
-            return f"{self.name}: {self.step.verb} fails{gone}: {self.error}"
+            verb = "is unknown" if self.started is not None and self.started.limit is not None else "fails"
+            return f"{self.name}: {self.step.verb} {verb}{gone}: {self.error}"
         if self.gone:
             return f"{self.name}: {self.step.verb}: nothing is rendered; it was ephemeral and is gone"
-        if self.plan is not None:
+        if self.started is not None:
             count = len(self.changes)
             written = f"{count} file{'s' if count > 1 else ''}" if count else "nothing"
-            return f"{self.name}: {' then '.join(self.plan.triggers)}: writes {written}"
-        owes = f"; the next start runs {self.pending}" if self.pending else ""
-        done = self.step.verb
-        if done == "c":
-            key, _, value = self.step.argument.partition("=")
-            done = f"{printable(key)} is {'set' if value else 'unset'}"
-        return f"{self.name}: {done}: nothing is rendered{owes}"
+            unknown = f"; {len(self.started.unknown)} unknown" if self.started.unknown else ""
+            return f"{self.name}: {' then '.join(self.started.plan.triggers)}: writes {written}{unknown}"
+        pending = f"; the next start runs {self.pending}" if self.pending else ""
+        return f"{self.name}: {_done(self.step)}: nothing is rendered{pending}"
 
 
-def parse_step(text: str) -> Step:
-    """``start``, ``c2:start``, ``copy=c2``, ``c:user.foo=bar``, ``c2:c:user.foo=bar``."""
-    head, equals, argument = text.partition("=")
-    *names, verb = head.split(":")
-    if names and names[-1] == "c" and "." in verb:
-        return Step(text, "c", f"{verb}={argument}", ":".join(names[:-1]))
-    if verb not in VERBS or verb == "c" or len(names) > 1:
-        raise UsageError(
-            f"'{printable(text)}' is no step",
-            hint=f"steps: {', '.join(_FORMS)}; with NAME: in front for another instance",
-        )
-    if verb in _NAMED and not argument:
-        raise UsageError(f"step '{printable(text)}' needs a name", hint=f"for example {verb}=c2")
-    if verb not in _NAMED and equals:
-        raise UsageError(f"step '{printable(text)}': '{verb}' takes no name behind it")
-    return Step(text, verb, argument, names[0] if names else "")
+def _done(step: Step) -> str:
+    if step.verb not in ("c", "d", "p"):
+        return step.verb
+    key, equals, value = step.argument.partition("=")
+    if step.verb == "p":
+        return f"profile {printable(key)} is {'removed' if equals else 'added'}"
+    what = printable(key.replace(",", " ", 1)) if step.verb == "d" else printable(key)
+    return f"{what} is {'set' if value else 'unset' if step.verb == 'c' or ',' in key else 'removed'}"
 
 
 def simulate(
@@ -181,48 +177,79 @@ def simulate(
     *,
     rootfs: Paper | None = None,
     reading: YamlLimits | None = None,
+    pending: str | None = None,
+    running: bool = False,
+    open_folder: Callable[[str], Folder] | None = None,
+    read_profile: Callable[[str], Profile] | None = None,
 ) -> list[Report]:
-    """Every step of a life, the instance's creation being the first whether asked for or not.
+    """Take every step of a life and report each.
 
-    The time in total that ``options`` allow is for all steps together.
+    The life begins with the creation of the instance from ``image``, unless ``pending`` is given: then the
+    instance exists already, and its next start runs that trigger (empty for none). ``open_folder`` opens the
+    IMAGE of ``rebuild=IMAGE``, ``read_profile`` reads the FILE of ``p:FILE``. The time in total that
+    ``options`` allow is for all steps together.
     """
-    life = Simulation(options.begun(), reading=reading)
+    life = Simulation(
+        options.begun(), reading=reading, open_folder=open_folder, read_profile=read_profile
+    )  # fmt: skip
     folder = PaperFolder(image, MemoryRootfs() if rootfs is None else rootfs)
-    life.create(instance, folder)
+    if pending is None:
+        life.create(instance, folder)
+    else:
+        life.adopt(instance, folder, pending, running=running)
     return [life.take(step) for step in steps]
 
 
 class Simulation:
-    """Any number of instances. Each method is one step; a step that fails changes nothing."""
+    """Any number of instances. Each method is one step; a step that raises an error changes nothing.
 
-    def __init__(self, options: RenderOptions, *, reading: YamlLimits | None = None) -> None:
+    A start that fails is different: it leaves what the host leaves.
+    """
+
+    def __init__(
+        self,
+        options: RenderOptions,
+        *,
+        reading: YamlLimits | None = None,
+        open_folder: Callable[[str], Folder] | None = None,
+        read_profile: Callable[[str], Profile] | None = None,
+    ) -> None:
         self.options = options
         self.host = options.host
         self.reading = reading
+        self.open_folder = open_folder
+        self.read_profile = read_profile
         self.subjects: dict[str, Subject] = {}
-        #: the instance that steps without a name are about
-        self.at_hand = ""
+        #: the instance of steps without a name
+        self.current = ""
+        self.taken = 0
+        #: the life began with an instance that existed
+        self.adopted = False
 
     def take(self, step: Step) -> Report:
         """Take a step; an error becomes part of the report."""
-        name = step.name or self.at_hand
+        name = step.name or self.current
+        self.taken += 1
         try:
-            plan = self._take(step, name)
+            started = self._take(step, name)
         except TemplaterError as error:
             left = self.subjects.get(name)
-            plan = getattr(error, "plan", None)
-            gone = left is None and plan is not None
-            return Report(step, name, "" if left is None else left.life.pending, plan, (), error, gone)
-        if step.verb in _MAKING:
+            started = error.started if isinstance(error, StartError) else None
+            cause = error.cause if isinstance(error, StartError) else error
+            gone = left is None and started is not None
+            return Report(step, name, "" if left is None else left.life.pending, started, cause, gone)
+        if step.verb in MAKING:
             name = step.made
-        left = self.subjects.get(name)  # none: an ephemeral one that was stopped
-        changes = tuple(plan.files()) if plan is not None else ()
-        return Report(step, name, "" if left is None else left.life.pending, plan, changes, gone=left is None)
+        left = self.subjects.get(name)  # an ephemeral instance that was stopped is deleted
+        pending = "" if left is None else left.life.pending
+        limit = None if started is None else started.limit
+        return Report(step, name, pending, started, limit, gone=left is None)
 
-    def _take(self, step: Step, name: str) -> Plan | None:
+    def _take(self, step: Step, name: str) -> Started | None:
         argument = step.argument
-        if step.verb in _MAKING:
-            require_name(step.made)
+        if step.verb in MAKING:
+            require_name(step.made, daemon=bool(self.host.family))
+        key, _, value = argument.partition("=")
         if step.verb in ("start", "reboot"):
             return self.start(name, reboot=step.verb == "reboot")
         if step.verb == "restart":
@@ -232,9 +259,11 @@ class Simulation:
             self.copy(name, new, snapshot)
         elif step.verb == "rename":
             self.rename(name, argument)
+        elif step.verb == "move":
+            self.move(name, argument, **step.options)
         elif step.verb == "publish":
             new, _, snapshot = argument.partition("/")
-            folder = self.publish(name, snapshot)
+            folder = self.publish(name, snapshot, step.options)
             self.create(_made_of(self.find(name).instance, new), folder)
         elif step.verb == "export":
             self.import_(self.export(name), argument)
@@ -243,13 +272,17 @@ class Simulation:
         elif step.verb == "restore":
             return self.restore(name, argument)
         elif step.verb == "c":
-            key, _, value = argument.partition("=")
             self.set(name, key, value)
+        elif step.verb == "d":
+            device, _, device_key = key.partition(",")
+            self.set_device(name, device, device_key, value)
+        elif step.verb == "p":
+            self._change_profiles(name, argument)
         elif step.verb == "stop":
             self.stop(name)
         elif step.verb == "rebuild":
-            self.rebuild(name)
-        elif len(self.subjects) > 1 or self.find(name).life != created():
+            self.rebuild(name, self._opened(argument) if argument else None)
+        elif self.taken > 1 or self.adopted:
             raise UsageError("only the first step can be 'create'", hint="copy=NAME makes another instance")
         return None
 
@@ -257,40 +290,104 @@ class Simulation:
         try:
             return self.subjects[name]
         except KeyError:
-            raise UsageError(f"there is no instance '{printable(name)}'") from None
+            raise UsageError(f"unknown instance '{printable(name)}'") from None
 
     def create(self, instance: Instance, folder: Folder) -> None:
-        """A new instance; its configuration gains the image's properties as ``image.*``."""
+        """Create an instance from an image, whose properties become its ``image.*`` keys."""
         metadata = metadata_of(folder, self.host, self.reading)
         check_links(folder, metadata, self.host)
-        config = {f"image.{key}": value for key, value in metadata.properties.items()}
-        config |= instance.config
-        self._add(Subject(_configured(instance, config), folder.copy(), created(), folder))
+        instance = with_image_keys(instance, properties_of(folder, metadata))
+        instance, pending = _split_pending(instance)
+        self._add(Subject(instance, folder.copy(), Life(pending or "create"), folder))
 
     def create_empty(self, instance: Instance, folder: Folder) -> None:
-        """An instance made without an image owes ``create`` all the same."""
-        self._add(Subject(instance, folder.copy(), created(), folder))
+        """Create an instance without an image: its first start runs ``create`` as well."""
+        instance, pending = _split_pending(instance)
+        self._add(Subject(instance, folder.copy(), Life(pending or "create"), folder))
 
-    def start(self, name: str, *, reboot: bool = False) -> Plan:
-        """The passes that are due; nothing is written unless all of both can be.
+    def adopt(self, instance: Instance, folder: Folder, pending: str, *, running: bool = False) -> None:
+        """Begin with an instance that exists already: it has exactly the keys of its description."""
+        instance, _ = _split_pending(instance)
+        self.adopted = True
+        self._add(Subject(instance, folder.copy(), Life(pending, running), None))
 
-        ``reboot``: the guest restarts itself, which is a start like any other.
+    def start(self, name: str, *, reboot: bool = False) -> Started:
+        """Run the passes that are due.
+
+        ``reboot``: the guest restarts itself, which is a start like any other. Raises StartError, after which
+        the instance is as the host leaves it.
         """
         subject = self.startable(name, reboot=reboot)
         plan = self.plan(subject, subject.life.passes)
-        if any(change.action == FAILED for change in plan.changes):  # the guest's agent ends no start
-            self._ended(subject, subject.life.start_failed())
-            raise StartError(plan)
-        for change in (plan.as_agent() if plan.instance.is_vm else plan).files():
+        if self.follows_host and not plan.instance.is_vm:
+            return self._start_on_host(subject, plan)
+        return self._start_at_once(subject, plan)
+
+    @property
+    def follows_host(self) -> bool:
+        """Whether starts go as on the chosen host; else as templater's own, all or nothing."""
+        return bool(self.host.family)
+
+    def _start_at_once(self, subject: Subject, plan: Plan) -> Started:
+        """Write everything or nothing: templater's own rule, and a virtual machine's start."""
+        error = next((change.error for change in plan.changes if change.action == FAILED), None)
+        if error is None and self.follows_host:
+            error = next(iter(_host_errors(plan)), None)
+        if error is not None:  # the guest's agent ends no start
+            self._end(subject, subject.life.start_failed())
+            raise StartError(Started(plan), error)
+        changes = tuple((plan.as_agent() if plan.instance.is_vm else plan).files())
+        for change in changes:
             subject.folder.rootfs.carry_out(change)
+        self._set_started(subject)
+        return Started(plan, tuple(plan.files()), remarks=tuple(_remarks(plan)) if self.follows_host else ())
+
+    def _start_on_host(self, subject: Subject, plan: Plan) -> Started:
+        folder = subject.folder
+        names = {change.rule.template for change in plan.changes if change.rule.template}
+
+        def render_other(data: bytes, rule: Rule, trigger: str) -> bytes:
+            return render_data(data, rule, trigger, plan.instance, self.options)
+
+        found = start_on_host(
+            plan, folder.image.read_templates(names), folder.rootfs,
+            render=render_other, check_time=self.options.check_time,
+        )  # fmt: skip
+        doubtful = {change.real for change in plan.changes if change.rule.create_only} & folder.unknown.keys()
+        remarks = [*_remarks(plan), *_write(folder.rootfs, found, plan)]
+        for path in found.written.keys() - doubtful:
+            folder.unknown.pop(path, None)
+        folder.unknown.update(dict.fromkeys(found.unknown, found.reason or _why_unknown(plan)))
+        unknown = {
+            path: reason for path, reason in folder.unknown.items() if path in found.unknown | doubtful
+        }
+        errors = (change.render_error for change in plan.changes)
+        limit = next((error for error in errors if error is not None and error.kind == "limit"), None)
+        started = Started(plan, tuple(_changes(plan, found, unknown)), unknown, tuple(remarks), limit)
+        if not found.error:
+            self._set_started(subject)
+            return started
+        self._end(subject, subject.life.start_failed(plan.triggers[found.passed]))
+        raise StartError(started, _host_error(self.host, found))
+
+    def _set_started(self, subject: Subject) -> None:
         subject.life = subject.life.started()
-        return plan
+        self._record_power(subject, "RUNNING")
+
+    def _record_power(self, subject: Subject, state: str) -> None:
+        """Set what the daemon records of an instance's last start."""
+        if not self.host.product:
+            return
+        config = {**subject.instance.config, POWER: state}
+        if state == "STOPPED" and self.host.product == "incus":
+            config[READY] = "false"
+        subject.instance = subject.instance.replace(config=config)
 
     def startable(self, name: str, *, reboot: bool = False) -> Subject:
-        """The instance, if it is stopped; for a reboot, if it is running."""
+        """Return the instance if it is stopped; for a reboot, if it is running."""
         subject = self.find(name)
         if subject.life.running and not reboot:
-            raise UsageError(f"'{printable(name)}' is running already")
+            raise UsageError(f"'{printable(name)}' is running already", hint="restart, or stop it first")
         if reboot and not subject.life.running:
             raise UsageError(f"'{printable(name)}' is not running")
         return subject
@@ -305,75 +402,142 @@ class Simulation:
             reading=self.reading,
         )
 
-    def restart(self, name: str) -> Plan:
-        """Even an ephemeral instance is there afterwards."""
+    def restart(self, name: str) -> Started:
+        """Stop and start. An ephemeral instance stays."""
+        with self.restarting(name):
+            return self.start(name)
+
+    @contextmanager
+    def restarting(self, name: str) -> Iterator[None]:
+        """Stop an instance that is started again: an ephemeral one is not ephemeral until that is done."""
         subject = self.find(name)
         subject.life = subject.life.stopped()
-        return self.start(name)
+        self._record_power(subject, "STOPPED")
+        ephemeral = subject.instance.ephemeral
+        subject.instance = subject.instance.replace(ephemeral=False)
+        try:
+            yield
+        finally:
+            subject.instance = subject.instance.replace(ephemeral=ephemeral)
 
     def stop(self, name: str) -> None:
-        """An ephemeral instance is gone with it."""
+        """Stop the instance. An ephemeral one is deleted."""
         subject = self.find(name)
-        self._ended(subject, subject.life.stopped())
+        life = subject.life.stopped()
+        self._record_power(subject, "STOPPED")
+        self._end(subject, life)
 
-    def _ended(self, subject: Subject, life: Life) -> None:
+    def _end(self, subject: Subject, life: Life) -> None:
         subject.life = life
         if subject.instance.ephemeral:
             del self.subjects[subject.instance.name]
 
     def copy(self, name: str, new: str, snapshot: str = "", *, refresh: bool = False) -> None:
-        """A copy is ephemeral only if it is asked to be. ``refresh`` brings an existing one up to date,
-        its configuration included, or makes one; neither owes anything."""
+        """Copy an instance; the copy is not ephemeral.
+
+        ``refresh`` brings an existing copy up to date, its configuration included, or makes one. Neither has
+        a pending trigger.
+        """
         source = self.find(name)
         life = source.life.copied(snapshot)
         instance, folder = source.snapshots[snapshot] if snapshot else (source.instance, source.folder)
         snapshots = {} if snapshot else dict(source.snapshots)
-        config = {key: value for key, value in instance.config.items() if key not in OF_A_START}
-        copy = Subject(
-            _changed(instance, new, config, ephemeral=False), folder.copy(), life, source.origin, snapshots
-        )
+        config = {
+            key: value
+            for key, value in instance.config.items()
+            if not key.startswith("volatile.") or key in _COPIED_VOLATILE
+        }
+        made = instance.replace(name=new, config=config, ephemeral=False)
+        copied = Subject(made, folder.copy(), life, source.origin, snapshots)
         if refresh:
             if new in self.subjects:
                 self.subjects[new].life.refreshed()
                 del self.subjects[new]
-            copy.life = life.refreshed()
-        self._add(copy)
+            copied.life = life.refreshed()
+        self._add(copied)
 
     def rename(self, name: str, new: str) -> None:
         subject = self.find(name)
         life = subject.life.renamed()
-        self._free(new)
-        subject.life, subject.instance = life, _renamed(subject.instance, new)
+        self._require_free(new)
+        subject.life, subject.instance = life, subject.instance.replace(name=new)
         del self.subjects[name]
         self.subjects[new] = subject
-        if self.at_hand == name:
-            self.at_hand = new
+        if self.current == name:
+            self.current = new
+
+    def move(self, name: str, new: str, *, pool: str = "", project: str = "") -> None:
+        """Move an instance to another name, storage pool or project.
+
+        Under the same name it is a copy and a delete, which keep what was pending and the volatile keys.
+        Observed on Incus 6.0.4.
+        """
+        subject = self.find(name)
+        if name != new:
+            self.rename(name, new)
+        elif not pool and not project:
+            raise UsageError(f"'{printable(name)}' has that name already", hint="see pool= and project=")
+        elif subject.life.running:
+            raise UsageError("a running instance can't be moved", hint="stop it first")
+        else:
+            subject.life = subject.life.with_pending(subject.life.pending or "copy")
+        if pool:
+            root = {"type": "disk", "path": "/", **subject.instance.expanded_devices().get("root", {})}
+            devices = {**subject.instance.devices, "root": {**root, "pool": pool}}
+            subject.instance = subject.instance.replace(devices=devices)
 
     def rebuild(self, name: str, folder: Folder | None = None) -> None:
+        """Replace the root filesystem, templates and ``image.*`` keys with those of the image."""
         subject = self.find(name)
+        origin = folder or subject.origin
+        if origin is None:
+            raise UsageError(
+                f"the image of '{printable(name)}' is not at hand", hint="name it: rebuild=IMAGE"
+            )
+        if subject.snapshots and self.host.product == "incus":
+            raise UsageError("an instance with snapshots can't be rebuilt", hint="Incus refuses it")
         subject.life = subject.life.rebuilt()
-        subject.origin = folder or subject.origin
-        subject.folder = subject.origin.copy()
+        subject.origin = origin
+        subject.folder = origin.copy()
+        config = {
+            key: value for key, value in subject.instance.config.items() if not key.startswith("image.")
+        }
+        subject.instance = subject.instance.replace(config=config)
+        if has_metadata(origin):
+            properties = properties_of(origin, metadata_of(origin, self.host, self.reading))
+            subject.instance = with_image_keys(subject.instance, properties)
+
+    def _opened(self, image: str) -> Folder:
+        if self.open_folder is None:
+            raise UsageError(f"no image '{printable(image)}' is at hand")
+        return self.open_folder(image)
 
     def snapshot(self, name: str, snapshot: str) -> None:
         subject = self.find(name)
         subject.life = subject.life.snapshotted(snapshot)
         subject.snapshots[snapshot] = (subject.instance, subject.folder.copy())
 
-    def restore(self, name: str, snapshot: str) -> Plan | None:
-        """A running instance is stopped, restored and started again."""
+    def restore(self, name: str, snapshot: str) -> Started | None:
+        """Restore a snapshot. A running instance is stopped, restored and started again."""
         subject = self.find(name)
         running = subject.life.running
         subject.life = subject.life.restored(snapshot)
         instance, folder = subject.snapshots[snapshot]
-        subject.instance, subject.folder = _renamed(instance, name), folder.copy()
+        subject.instance, subject.folder = instance.replace(name=name), folder.copy()
         return self.start(name) if running else None
 
-    def publish(self, name: str, snapshot: str = "") -> Folder:
-        """An image of the instance, or of a snapshot, as it is: its own templates, edited or not."""
+    def publish(self, name: str, snapshot: str = "", properties: Mapping[str, str] | None = None) -> Folder:
+        """Return an image of the instance, or of a snapshot, with its own templates, edited or not.
+
+        Incus adds ``properties`` to those of the image; LXD keeps none beside them.
+        """
         subject = self.find(name)
         subject.life.published(snapshot)
-        return (subject.snapshots[snapshot][1] if snapshot else subject.folder).copy()
+        folder = (subject.snapshots[snapshot][1] if snapshot else subject.folder).copy()
+        if not properties:
+            return folder
+        before = properties_of(folder, metadata_of(folder, self.host, self.reading))
+        return _with_properties(folder, {**({} if self.host.product == "lxd" else before), **properties})
 
     def export(self, name: str) -> Subject:
         subject = self.find(name)
@@ -388,14 +552,14 @@ class Simulation:
         self._add(
             replace(
                 backup,
-                instance=_renamed(backup.instance, name),
+                instance=backup.instance.replace(name=name),
                 folder=backup.folder.copy(),
                 snapshots=dict(backup.snapshots),
             )
         )
 
     def set(self, name: str, key: str, value: str) -> None:
-        """A configuration key; an empty value takes it away."""
+        """Set a configuration key; an empty value unsets it."""
         subject = self.find(name)
         if key == PENDING_KEY:
             subject.life = subject.life.with_pending(value)
@@ -403,7 +567,48 @@ class Simulation:
         config = {**subject.instance.config, key: value}
         if not value:
             del config[key]
-        subject.instance = _configured(subject.instance, config)
+        subject.instance = subject.instance.replace(config=config)
+
+    def set_device(self, name: str, device: str, key: str, value: str) -> None:
+        """Set a key of a device, which begins as the profiles have it; without a key, remove the device."""
+        subject = self.find(name)
+        devices = dict(subject.instance.devices)
+        if not key:
+            if device not in devices:
+                raise UsageError(f"'{printable(name)}' has no device '{printable(device)}' of its own")
+            del devices[device]
+        else:
+            keys = {**subject.instance.expanded_devices().get(device, {}), key: value}
+            devices[device] = {key: text for key, text in keys.items() if text}
+            if "type" not in devices[device]:
+                raise UsageError(
+                    f"device '{printable(device)}' has no type", hint=f"first d:{printable(device)},type=nic"
+                )
+        subject.instance = subject.instance.replace(devices=devices)
+
+    def set_profile(self, name: str, profile: Profile) -> None:
+        """Add a profile to an instance; every instance with a profile of that name has the new one."""
+        subject = self.find(name)
+        if profile.name not in {each.name for each in subject.instance.profiles}:
+            subject.instance = subject.instance.replace(profiles=(*subject.instance.profiles, profile))
+        for other in self.subjects.values():
+            profiles = tuple(
+                profile if each.name == profile.name else each for each in other.instance.profiles
+            )
+            other.instance = other.instance.replace(profiles=profiles)
+
+    def _change_profiles(self, name: str, argument: str) -> None:
+        removed, equals, _ = argument.partition("=")
+        if not equals:
+            if self.read_profile is None:
+                raise UsageError(f"no profile '{printable(argument)}' is at hand")
+            self.set_profile(name, self.read_profile(argument))
+            return
+        subject = self.find(name)
+        profiles = tuple(each for each in subject.instance.profiles if each.name != removed)
+        if len(profiles) == len(subject.instance.profiles):
+            raise UsageError(f"'{printable(name)}' has no profile '{printable(removed)}'")
+        subject.instance = subject.instance.replace(profiles=profiles)
 
     def delete(self, name: str) -> None:
         self.find(name)
@@ -411,26 +616,129 @@ class Simulation:
 
     def _add(self, subject: Subject) -> None:
         name = subject.instance.name
-        self._free(name)
+        self._require_free(name)
         self.subjects[name] = subject
-        self.at_hand = self.at_hand or name
+        self.current = self.current or name
 
-    def _free(self, name: str) -> None:
+    def _require_free(self, name: str) -> None:
         if name in self.subjects:
             raise UsageError(f"there is an instance '{printable(name)}' already")
 
 
-class StartError(TemplateError):
-    """A start that would fail; ``plan`` says at what."""
+class StartError(TemplaterError):
+    """A start that fails. ``cause`` says why, ``started`` what it leaves."""
 
     kind = "start"
 
-    def __init__(self, plan: Plan) -> None:
-        first = plan.failed[0].error
-        assert first is not None
-        super().__init__(first.message, first.span, first.hint, first.notes)
-        self.plan = plan
-        self.exit_code = first.exit_code
+    def __init__(self, started: Started, cause: TemplaterError) -> None:
+        super().__init__(cause.message, cause.span, cause.hint, cause.notes)
+        self.started = started
+        self.cause = cause
+        self.exit_code = cause.exit_code
+
+    @property
+    def plan(self) -> Plan:
+        return self.started.plan
+
+
+def _host_errors(plan: Plan) -> Iterable[TemplaterError]:
+    """Yield why the host's start fails."""
+    if plan.host_error:
+        yield HostError(f"{plan.host.name}: {plan.host_error}")
+    for change in plan.changes:
+        outcome = plan.outcome(change)
+        if outcome is not None and outcome.result in ("fails", "hangs"):
+            words = outcome.error or outcome.text
+            yield HostError(f"{plan.host.name}: {words}", change.rule.spans.get("path"))
+
+
+def _host_error(host: Host, found: HostStart) -> TemplaterError:
+    """Return templater's own error, which has a place, where it fails at the same rule; else the host's."""
+    change = found.failed
+    if change is not None and change.error is not None:
+        return change.error
+    verb = "hangs" if found.hangs else "fails"
+    span = None if change is None else change.rule.spans.get("path")
+    return HostError(f"the start {verb} on {host.name}: {printable(found.error)}", span)
+
+
+def _remarks(plan: Plan) -> Iterable[str]:
+    """Yield the deviations at work, each with the files at which it is."""
+    found: dict[str, list[str]] = {}
+    for change in (*plan.changes, *plan.agent):
+        for deviation in deviations_at(plan, change):
+            text = f"templater differs ({deviation.name}): {deviation.ours}"
+            if change.path not in found.setdefault(text, []):
+                found[text].append(change.path)
+    for text, paths in found.items():
+        yield f"{', '.join(printable(path) for path in paths)}: {text}"
+
+
+def _write(rootfs: Paper, found: HostStart, plan: Plan) -> Iterable[str]:
+    """Write what the host certainly leaves; yield what no change of the plan tells."""
+    remarks = []
+    planned = {change.real: change.content for change in plan.changes}
+    for path, node in found.written.items():
+        entry = rootfs.entry(path)
+        if node.kind == DIRECTORY:
+            if entry is None:
+                rootfs.mkdir(path, node.mode, node.uid, node.gid)
+            continue
+        if node.kind != FILE or node.content is None:
+            continue
+        if entry is None:
+            rootfs.write(path, node.content, node.mode, node.uid, node.gid)
+        else:
+            rootfs.overwrite(path, node.content)
+        if planned.get(path) != node.content:
+            left = "left empty" if not node.content else "written"
+            remarks.append(f"{printable(path)}: {left} by {plan.host.name}")
+    return remarks
+
+
+def _why_unknown(plan: Plan) -> str:
+    limited = any(change.render_error is not None for change in plan.changes)
+    return "templater's limit ended its render" if limited else "two rules reach it, in random order"
+
+
+def _changes(plan: Plan, found: HostStart, unknown: Mapping[str, str]) -> Iterable[Change]:
+    """Yield the changes that the host makes, with the owner and mode that it gives."""
+    for change in plan.files():
+        node = found.written.get(change.real)
+        if node is None or change.real in unknown or node.content != change.content:
+            continue
+        made = copy(change)
+        made.uid, made.gid, made.mode = node.uid, node.gid, node.mode
+        yield made
+
+
+def _split_pending(instance: Instance) -> tuple[Instance, str]:
+    """Take the pending trigger out of the configuration: a ``Life`` holds it."""
+    config = dict(instance.config)
+    pending = config.pop(PENDING_KEY, "")
+    return instance.replace(config=config), pending
+
+
+def properties_of(folder: Folder, metadata: Metadata) -> Mapping[str, str]:
+    return metadata.properties if folder.properties is None else folder.properties
+
+
+def has_metadata(folder: Folder) -> bool:
+    """False for the empty folder of ``rebuild --empty``."""
+    try:
+        folder.image.read_metadata()
+    except TemplaterError:
+        return False
+    return True
+
+
+def _with_properties(folder: Folder, properties: Mapping[str, str]) -> Folder:
+    made: Any = copy(folder)
+    return (
+        replace(made, properties=properties)
+        if isinstance(made, PaperFolder)
+        else made.with_properties(properties)
+    )
 
 
 def described(subject: Subject) -> Instance:
@@ -438,7 +746,7 @@ def described(subject: Subject) -> Instance:
     config = dict(subject.instance.config)
     if subject.life.pending:
         config[PENDING_KEY] = subject.life.pending
-    return _configured(subject.instance, config)
+    return subject.instance.replace(config=config)
 
 
 def metadata_of(folder: Folder, host: Host, reading: YamlLimits | None = None) -> Metadata:
@@ -478,29 +786,6 @@ def check_links(folder: Folder, metadata: Metadata, host: Host) -> None:
             )
 
 
-def _renamed(instance: Instance, name: str) -> Instance:
-    return _changed(instance, name, instance.config)
-
-
-def _configured(instance: Instance, config: Mapping[str, str]) -> Instance:
-    return _changed(instance, instance.name, config)
-
-
 def _made_of(instance: Instance, name: str) -> Instance:
     """A new instance of what was published: the other one's own configuration is not in an image."""
     return Instance(name, instance.type, instance.architecture, profiles=instance.profiles)
-
-
-def _changed(
-    instance: Instance, name: str, config: Mapping[str, str], *, ephemeral: bool | None = None
-) -> Instance:
-    return Instance(
-        name,
-        instance.type,
-        instance.architecture,
-        instance.ephemeral if ephemeral is None else ephemeral,
-        config,
-        instance.devices,
-        instance.profiles,
-        instance.notes,
-    )

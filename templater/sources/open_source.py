@@ -21,10 +21,11 @@ from ..rootfs.directory import DirectoryRootfs, open_root
 
 if TYPE_CHECKING:
     from ..image.limits import Limits
-    from ..model.entry import Image, RootfsView
+    from ..model.entry import Image
     from ..model.instance import Instance
     from ..rootfs.byname import ByName
     from ..rootfs.confined import Root
+    from .archive_rootfs import ArchiveRootfs
 
 IMAGE = "image"
 #: templater's own form: metadata.yaml, templates, instance.yaml, rootfs, .templater
@@ -55,7 +56,7 @@ class OpenedSource:
     #: where the root filesystem is a directory on disk
     rootfs_path: str = ""
     #: the root filesystem in a backup
-    packed_rootfs: RootfsView | None = None
+    packed_rootfs: ArchiveRootfs | None = None
 
     @property
     def is_instance(self) -> bool:
@@ -102,7 +103,7 @@ class OpenedSource:
         return instance.config.get(PENDING_KEY, "create" if self.kind == INSTANCE_DIRECTORY else "")
 
     @contextmanager
-    def open_rootfs(self, *, cross_mounts: bool = False) -> Iterator[RootfsView | None]:
+    def open_rootfs(self, *, cross_mounts: bool = False) -> Iterator[DirectoryRootfs | ArchiveRootfs | None]:
         """Open SRC's own root filesystem for reading; None where SRC has none at hand."""
         if not self.rootfs_path:
             yield self.packed_rootfs

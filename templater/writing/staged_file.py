@@ -85,7 +85,8 @@ class Workshop:
         self.made.append((parent, staged))
         with parent.directory(staged) as made:
             os.fchown(made.fd, *self.ids.on_disk(0, 0))
-            os.fchmod(made.fd, 0o755)
+            # in a setgid directory the new one has inherited the bit; Incus and LXD leave it there
+            os.fchmod(made.fd, 0o755 | os.fstat(made.fd).st_mode & stat.S_ISGID)
         parent.rename(staged, parent, name)
         self.made[-1] = parent, name
 

@@ -86,7 +86,7 @@ class TarRootfs:
         for name in components(change.real)[:-1]:
             parent += "/" + name
             if self.tree.entry(parent) is None:
-                self.tree.mkdir(parent)
+                self.tree.make_parent(parent)
         self._forget(change.real)
         self.tree.write(change.real, change.content or b"", change.mode, change.uid, change.gid)
 

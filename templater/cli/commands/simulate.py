@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...instances.read import read_source
+from ...model.source import printable
+from ...parsing.instance_yaml import read_profile
+from ...rootfs.memory import MemoryRootfs
 from .. import options, output
 
 if TYPE_CHECKING:
     from ...limits import Given
     from ...model.hosts import Host
+    from ...model.instance import Instance
     from ...simulation.simulate import Report
+    from ...sources.open_source import OpenedSource
 
 HELP = """Show what each step of an instance's life changes, and why.
 
-Nothing is started and nothing is written. The instance is created first, whatever the steps are.
-A step is [NAME:]VERB[=ARGUMENT]; without a name it is about the instance that was created first,
-whatever it is called by now.
+Nothing is started and nothing is written. Where SRC is an image, the instance is created first, whatever the
+steps are. Where SRC is an instance itself, or -i describes one that exists, the life begins with it as it is;
+`create` as the first step makes a new one. The steps follow the life of the chosen host: after a start that
+fails they go on with what that host leaves, and what it leaves to chance is unknown.
+
+A step is [NAME:]VERB[=ARGUMENT]. Without a name it is about the first instance, whatever its name is by then.
 
 \b
-  create   start   stop   restart   reboot   rebuild
+  create   start   stop   restart   reboot   rebuild   rebuild=IMAGE
   copy=NAME   copy=NAME/SNAPSHOT   rename=NAME   export=NAME
-  snapshot=NAME   restore=NAME   publish=NAME   publish=NAME/SNAPSHOT
-  c:KEY=VALUE        a configuration key of the instance
+  move=NAME   move=NAME,pool=POOL   move=NAME,project=PROJECT
+  snapshot=NAME   restore=NAME
+  publish=NAME   publish=NAME/SNAPSHOT   publish=NAME,KEY=VALUE
+  c:KEY=VALUE          set a configuration key; c:KEY= unsets it
+  c:KEY=@FILE          set it to a file's content
+  d:DEVICE,KEY=VALUE   set a key of a device; d:DEVICE= removes the device
+  p:FILE               add or replace a profile; p:PROFILE= removes it
 
 \b
 Examples:
@@ -35,7 +51,11 @@ Examples:
 @click.command(help=HELP)
 @options.source_argument
 @click.argument("steps", nargs=-1, required=True, metavar="STEP...")
-@click.option("--rootfs", metavar="DIR", help="What the root file system holds at first; it is only read.")
+@click.option(
+    "--rootfs",
+    metavar="DIR",
+    help="The root filesystem at first; it is only read. [default: SRC's own; none: unknown]",
+)
 @click.option("--diff", "as_diff", is_flag=True, help="What changes as a patch.")
 @options.instance_options
 @options.host_options()
@@ -52,24 +72,46 @@ def command(
     limits: Given,
     as_json: bool,
 ) -> int:
-    from ...image.open import open_image
     from ...model.options import RenderOptions
+    from ...model.triggers import next_start
     from ...simulation.disk_snapshot import Paper
-    from ...simulation.simulate import parse_step, simulate
-    from ..planning import open_rootfs, rendering
+    from ...simulation.simulate import PaperFolder, simulate
+    from ...simulation.steps import parse_step
+    from ...sources.open_source import open_source
+    from ..planning import rendering
 
-    parsed = [parse_step(step) for step in steps]
-    described = instance.read()
-    for note in described.notes:
+    parsed = [parse_step(step, lambda file: read_source(file).text) for step in steps]
+    source = open_source(src, limits.for_images())
+    described = _described(instance, source)
+    for note in (*source.notes, *described.notes):
         output.say(f"note: {note}")
-    with open_rootfs(rootfs) as view:
+    pending = None
+    if parsed[0].verb != "create" and (source.is_instance or described.exists):
+        begins = next_start(described, source.pending(described))
+        pending = begins.passes[0] if len(begins.passes) > 1 else ""
+        output.say(f"note: the life begins with '{printable(described.name)}' as it is: {begins.reason}")
+        for note in begins.notes:
+            output.say(f"note: {note}")
+
+    with ExitStack() as opened:
+
+        def open_folder(path: str) -> PaperFolder:
+            other = open_source(path, limits.for_images())
+            shipped = opened.enter_context(other.open_rootfs())
+            return PaperFolder(other.image, MemoryRootfs() if shipped is None else Paper(shipped))
+
+        view = opened.enter_context(_open_rootfs(rootfs, source))
         reports = simulate(
-            open_image(src, limits.for_images()),
+            source.image,
             described,
             parsed,
             RenderOptions(host, dialect or "", limits=rendering(limits)),
             rootfs=None if view is None else Paper(view),
             reading=limits.for_reading(),
+            pending=pending,
+            running=described.status in ("Running", "Frozen"),
+            open_folder=open_folder,
+            read_profile=lambda file: read_profile(read_source(file)),
         )
     if as_json:
         output.write_json([report_data(report) for report in reports])
@@ -79,18 +121,54 @@ def command(
     return errors[0].exit_code if errors else 0
 
 
+def _described(instance: options.Description, source: OpenedSource) -> Instance:
+    """Return the instance that is named, or else the one that SRC is."""
+    if instance.is_named or not source.is_instance:
+        return instance.read()
+    return source.read_instance(
+        type=instance.type,
+        profiles=instance.profiles,
+        config=dict(options.key_value(text) for text in instance.config),
+        devices=dict(options.device(text) for text in instance.devices),
+        expanded=instance.expanded,
+    )
+
+
+@contextmanager
+def _open_rootfs(path: str | None, source: OpenedSource) -> Iterator[Any]:
+    """Open the root filesystem of ``--rootfs``, or SRC's own; ``none`` means an unknown one."""
+    from ..planning import open_rootfs
+
+    if path == "none":
+        yield None
+    elif path is None:
+        with source.open_rootfs() as view:
+            yield view
+    else:
+        with open_rootfs(path) as view:
+            yield view
+
+
 def text_of(report: Report, *, as_diff: bool) -> str:
+    from ...model.plan import Plan
     from ...reporting.patch import diff
     from ...reporting.report import headline
 
     lines = [f"{report.step.text}\n  {output.visible(report.note)}\n"]
-    if as_diff and report.plan is not None and report.error is None:
-        lines.append(diff(report.plan))
-    elif report.plan is not None:
-        written = {id(change) for change in report.changes}
-        for change in report.plan.changes:
-            if id(change) in written or change.error is not None:
-                lines.append(f"  {headline(change)}\n")
+    started = report.started
+    if started is not None:
+        plan = started.plan
+        failed = [change for change in plan.changes if change.error is not None]
+        if as_diff:
+            made = Plan(plan.metadata, plan.instance, plan.host, plan.triggers, started.changes)
+            lines.append(diff(made))
+        else:
+            lines += [f"  {headline(change)}\n" for change in (*started.changes, *failed)]
+        lines += [f"  ! {output.visible(remark)}\n" for remark in started.remarks]
+        lines += [
+            f"  ? {printable(path)}: unknown: {output.visible(reason)}\n"
+            for path, reason in sorted(started.unknown.items())
+        ]
     if report.error is not None:
         more = report.error.explain().split("\n")[1:]  # the first line is the note's
         lines += [f"  {output.visible(line)}\n" for line in more]
@@ -100,11 +178,14 @@ def text_of(report: Report, *, as_diff: bool) -> str:
 def report_data(report: Report) -> dict[str, Any]:
     from ...reporting.report import change_data, error_data
 
+    started = report.started
     return {
         "step": report.step.text,
         "instance": report.name,
         "pending": report.pending,
-        "triggers": list(report.plan.triggers) if report.plan is not None else [],
+        "triggers": [] if started is None else list(started.plan.triggers),
         "changes": [change_data(change) for change in report.changes],
+        "unknown": [] if started is None else sorted(started.unknown),
+        "remarks": [] if started is None else list(started.remarks),
         "error": None if report.error is None else error_data(report.error),
     }

@@ -1,0 +1,157 @@
+"""A start as the chosen host runs it: what it writes for certain, and what it leaves to chance.
+
+The daemons take the rules of a pass in random order and stop at the first that fails. Rules before it have
+written their files, rules after it have not, and nobody can tell which is which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..model.plan import Change, Plan, split_passes
+from ..prediction import FAMILIES, InstanceView, Node, Surroundings, World, due_of
+from ..prediction.daemon import Daemon
+from ..prediction.errno_errors import Fails, Hangs
+from ..prediction.known_paths import Names, Unknown, below
+from ..prediction.start import check_metadata
+
+if TYPE_CHECKING:
+    from ..model.entry import RootfsView, TemplateFile
+    from ..prediction.templates import Renderer
+
+
+@dataclass(slots=True)
+class HostStart:
+    """How a start ends on the host. Paths are those of the root filesystem, links resolved."""
+
+    #: the daemon's words where the start fails or hangs, else empty
+    error: str = ""
+    hangs: bool = False
+    #: passes that went through
+    passed: int = 0
+    #: what is there afterwards for certain, parents first
+    written: dict[str, Node] = field(default_factory=dict)
+    #: paths that may or may not have been written, or of which the content is not known
+    unknown: set[str] = field(default_factory=set)
+    #: why, in one phrase
+    reason: str = ""
+    #: where it ends; the first in the file, if there are several such rules
+    failed: Change | None = None
+
+
+def start_on_host(
+    plan: Plan,
+    templates: Mapping[str, TemplateFile],
+    rootfs: RootfsView,
+    *,
+    render: Renderer,
+    check_time: Callable[[], None] | None = None,
+    surroundings: Surroundings | None = None,
+) -> HostStart:
+    """Run the passes of a container's start as its host does, on a model of the host's file system."""
+    host, instance = plan.host, plan.instance
+    around = surroundings or Surroundings(instance=f"/var/lib/{host.product}/containers/{instance.name}")
+    data = b"" if plan.metadata.source is None else plan.metadata.source.data
+    view = around.view or InstanceView(around.instance, rootfs, templates, data)
+    world = World(view, around, check_time)
+    run = _Run(FAMILIES[host.family](host, world, instance, render), world)
+    try:
+        check_metadata(host, plan.metadata, instance)
+    except Fails as failure:
+        return HostStart(str(failure))
+    changes = list(split_passes(plan.changes))
+    for trigger in plan.triggers:
+        # a pass in which no rule is due does nothing
+        if changes and changes[0][0].trigger == trigger and not run.take(changes.pop(0)):
+            break
+        run.found.passed += 1
+    return run.finished()
+
+
+class _Run:
+    def __init__(self, daemon: Daemon, world: World) -> None:
+        self.daemon = daemon
+        self.world = world
+        self.found = HostStart()
+        self.unknown: set[Names] = set()
+
+    def take(self, changes: list[Change]) -> bool:
+        """Run one pass; False if the start ends in it."""
+        mark = len(self.world.journal)
+        failing: list[tuple[Change, Fails | Hangs]] = []
+        for change in changes:
+            before = len(self.world.journal)
+            try:
+                self.apply(change)
+            except (Fails, Hangs) as error:
+                self.world.undo(before)
+                failing.append((change, error))
+            else:
+                doubtful = change.collides is not None or self._is_limited(change)
+                touched = self.touched(before)
+                self.unknown = self.unknown | touched if doubtful else self.unknown - touched
+        if not failing:
+            return True
+        # what the other rules would have changed, they may have changed
+        effects = self.changed(mark)
+        self.world.undo(mark)
+        for change, _ in failing:
+            before = len(self.world.journal)
+            with suppress(Fails, Hangs):
+                self.apply(change)
+            if len(failing) > 1:  # the daemon meets only one of them
+                effects |= self.changed(before)
+                self.world.undo(before)
+        self.unknown |= effects - self.touched(mark)
+        first, end = failing[0]
+        self.found.error = str(end)
+        self.found.failed = first
+        self.found.hangs = isinstance(end, Hangs)
+        if effects:
+            self.found.reason = f"the start ends at the rule for '{first.rule.path}', in random order"
+        return False
+
+    def apply(self, change: Change) -> None:
+        self.daemon.open_roots()
+        with suppress(Unknown):  # on the host's own file system: the root filesystem stays as it is
+            self.daemon.apply(due_of(change))
+
+    @staticmethod
+    def _is_limited(change: Change) -> bool:
+        return change.render_error is not None and change.render_error.kind == "limit"
+
+    def touched(self, mark: int) -> set[Names]:
+        return {names for names, _ in self.world.journal[mark:]}
+
+    def changed(self, mark: int) -> set[Names]:
+        """Return what differs from the state at ``mark``."""
+        before: dict[Names, Node | None] = {}
+        for names, node in self.world.journal[mark:]:
+            before.setdefault(names, node)
+        return {names for names, node in before.items() if not self._is_same(names, node)}
+
+    def _is_same(self, names: Names, before: Node | None) -> bool:
+        made = self.world.made[names]
+        if before is not None:
+            return before == made
+        place = "/" + "/".join(names)
+        entry = self.world.view.entry(place)
+        if entry is None or made.content is None:
+            return entry is not None
+        return entry.size == len(made.content) and self.world.view.read(place, entry.size) == made.content
+
+    def finished(self) -> HostStart:
+        """Tell the places by their names in the root filesystem."""
+        for names in sorted(self.world.made):
+            path = self.inside(names)
+            if path is not None and names not in self.unknown:
+                self.found.written[path] = self.world.made[names]
+        self.found.unknown = {path for names in self.unknown if (path := self.inside(names)) is not None}
+        return self.found
+
+    def inside(self, names: Names) -> str | None:
+        path = below("/" + "/".join(names), self.world.rootfs)
+        return None if path is None or path == "/" else path

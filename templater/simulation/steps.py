@@ -1,0 +1,115 @@
+"""Steps of a simulated life as a user writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..model.errors import UsageError
+from ..model.source import printable
+
+#: what each step does; `templater simulate --help` shows the same list
+VERBS = {
+    "create": "create the instance; only as the first step",
+    "start": "run the pending trigger, then start",
+    "stop": "nothing is rendered",
+    "restart": "stop, then start",
+    "reboot": "the guest restarts itself: a pending trigger that was set by hand, then start",
+    "copy": "copy=NAME creates a second instance; copy=NAME/SNAPSHOT from a snapshot",
+    "rename": "rename=NAME",
+    "move": "move=NAME renames; move=NAME,pool=POOL and move=NAME,project=PROJECT move as well",
+    "rebuild": "replace the root filesystem with the image's; rebuild=IMAGE with another image's",
+    "snapshot": "snapshot=NAME",
+    "restore": "restore=NAME",
+    "publish": "publish=NAME makes an image of the instance, and a new instance NAME from it;"
+    " publish=NAME/SNAPSHOT from a snapshot; publish=NAME,KEY=VALUE sets an image property",
+    "export": "export=NAME writes a backup and imports it again as NAME",
+    "c": "c:KEY=VALUE sets a configuration key, c:KEY= unsets it, c:KEY=@FILE takes a file's content",
+    "d": "d:DEVICE,KEY=VALUE sets a key of a device, d:DEVICE= removes the device",
+    "p": "p:FILE adds the profile in FILE, or replaces the one of the same name; p:PROFILE= removes it",
+}
+
+#: steps that make or name an instance: their report is about that one
+MAKING = ("copy", "rename", "move", "publish", "export")
+#: steps that need an argument
+_WITH_ARGUMENT = (*MAKING, "snapshot", "restore")
+#: settings, written with a colon
+_SETTINGS = ("c", "d", "p")
+_FORMS = (
+    "create, start, stop, restart, reboot, copy=NAME, rename=NAME, move=NAME, rebuild, rebuild=IMAGE,"
+    " snapshot=NAME, restore=NAME, publish=NAME, export=NAME, c:KEY=VALUE, d:DEVICE,KEY=VALUE, p:FILE"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: ``[NAME:]VERB[=ARGUMENT[,OPTION=VALUE…]]``."""
+
+    text: str
+    verb: str
+    argument: str = ""
+    #: the instance it is about; empty: the current one
+    name: str = ""
+    #: ``pool=…`` of a move, properties of a publish
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def made(self) -> str:
+        """The instance that the step makes, without the snapshot that it is made from."""
+        return self.argument.partition("/")[0] if self.verb in ("copy", "publish") else self.argument
+
+
+def parse_step(text: str, read_file: Callable[[str], str] | None = None) -> Step:
+    """Parse ``start``, ``c2:start``, ``copy=c2``, ``c:user.foo=bar``, ``c2:d:eth0,mtu=1500``.
+
+    ``read_file`` gives the content of a FILE in ``c:KEY=@FILE``. UsageError for anything else.
+    """
+    setting = _setting(text, read_file)
+    if setting is not None:
+        return setting
+    head, equals, argument = text.partition("=")
+    *names, verb = head.split(":")
+    if verb not in VERBS or verb in _SETTINGS or len(names) > 1:
+        raise UsageError(
+            f"unknown step '{printable(text)}'",
+            hint=f"steps: {_FORMS}; NAME: in front is for another instance",
+        )
+    if verb in _WITH_ARGUMENT and not argument:
+        raise UsageError(f"step '{printable(text)}' needs a name", hint=f"for example {verb}=c2")
+    if verb not in _WITH_ARGUMENT and verb != "rebuild" and equals:
+        raise UsageError(f"step '{printable(text)}': '{verb}' takes no argument")
+    options: dict[str, str] = {}
+    if verb in ("move", "publish"):
+        argument, *pairs = argument.split(",")
+        for pair in pairs:
+            key, equals, value = pair.partition("=")
+            if not equals or (verb == "move" and key not in ("pool", "project")):
+                hint = VERBS[verb]
+                raise UsageError(f"step '{printable(text)}': unknown option '{printable(pair)}'", hint=hint)
+            options[key] = value
+    return Step(text, verb, argument, names[0] if names else "", options)
+
+
+def _setting(text: str, read_file: Callable[[str], str] | None) -> Step | None:
+    """Parse ``[NAME:]c:…``, ``d:…`` or ``p:…``; None for any other step, also ``c:start``."""
+    name, colon, rest = text.partition(":")
+    if name not in _SETTINGS:
+        inner, _, rest_of_inner = rest.partition(":")
+        if not colon or inner not in _SETTINGS or not rest_of_inner:
+            return None
+        verb, argument = inner, rest_of_inner
+    else:
+        verb, argument, name = name, rest, ""
+    key, equals, value = argument.partition("=")
+    if not name and not equals and argument in VERBS:
+        return None
+    if verb == "c":
+        if "." not in key or not equals:
+            return None
+        if value.startswith("@") and read_file is not None:
+            argument = f"{key}={read_file(value[1:])}"
+    elif verb == "d":
+        device, comma, _ = key.partition(",")
+        if not equals or not device or (not comma and value):
+            raise UsageError(f"step '{printable(text)}' needs a device and a key", hint=VERBS["d"])
+    return Step(text, verb, argument, name)
