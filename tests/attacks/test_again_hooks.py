@@ -111,7 +111,10 @@ def test_odd_annotations_and_arguments_of_a_bundle_are_findings(tmp_path: Path, 
         ]
     }
     (tmp_path / "config.json").write_text(json.dumps({"annotations": annotations, "hooks": hooks}))
-    assert all(finding.text for finding in oci.status(str(tmp_path), ""))
+    stage, line, image = oci.status(str(tmp_path), "")
+    assert (stage.ok, stage.text) == (True, "createRuntime calls templater")
+    assert line.ok is True
+    assert (image.ok, image.text) == (False, f"'{tmp_path}' has no metadata.yaml")
 
 
 def test_a_configuration_that_is_a_link_for_a_moment_only_is_not_read_through_it(

@@ -163,3 +163,27 @@ def test_reading_an_entry_looks_at_no_other(store, monkeypatch):
     key = saved(store)
     monkeypatch.setattr(Store, "_forget_oldest", lambda self: pytest.fail("looked at the others"))
     assert store.load("image", key)
+
+
+def test_the_bounds_are_these():
+    """Fewer entries compile images anew at every start, more fill the disk."""
+    assert compile_cache.MAX_ENTRY == 32 << 20
+    assert compile_cache.MOST_ENTRIES == 512
+    assert compile_cache.MOST_BYTES == 256 << 20
+
+
+def test_an_entry_is_known_by_its_name():
+    digest = compile_cache.key([b"source"])
+    assert len(digest) == 48
+    assert compile_cache.is_entry(f"image-{digest}")
+    assert compile_cache.is_entry(f"image-{digest}.new")
+    assert not compile_cache.is_entry(f"image-{digest}0")
+    assert not compile_cache.is_entry(f"image-{digest[1:]}")
+    assert not compile_cache.is_entry(f"image-{digest[1:]}g")
+
+
+def test_an_upgrade_of_pyyaml_is_noticed_too(store, monkeypatch):
+    key = saved(store)
+    real = compile_cache._age
+    monkeypatch.setattr(compile_cache, "_age", lambda path: b"1.2" if "/yaml/" in path else real(path))
+    assert store.load("image", key) is None

@@ -10,7 +10,7 @@ from templater.hooks.options import Options
 from templater.hooks.run import Noted, Start
 from templater.hooks.runtimes import lxc, nspawn, oci
 from templater.instances.directory import Notebook, State
-from templater.model.errors import InputError, LimitError, UsageError
+from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 
 
 def environ(folder, stage="pre-start", **others):
@@ -150,6 +150,51 @@ def test_a_destroy_by_the_same_process_is_a_rename(tmp_path):
     in_a_hook(lambda: lxc.clone(str(new), "new", "old", Options()))
     in_a_hook(lambda: lxc.destroy(str(old)))
     assert Notebook(str(new)).state().pending == "rename"
+
+
+def test_an_empty_id_map_forgets_the_lines_before_it(container):
+    """As LXC does, so that a container can leave the map of an include out."""
+    config = container / "config"
+    config.write_text("lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n")
+    assert lxc.ids_on_disk(str(config)).on_disk(0, 0) == (100000, 100000)
+    config.write_text(config.read_text() + "lxc.idmap =\n")
+    assert lxc.ids_on_disk(str(config)) is None
+    config.write_text(config.read_text() + "lxc.idmap = u 0 200000 65536\nlxc.idmap = g 0 300000 65536\n")
+    assert lxc.ids_on_disk(str(config)).on_disk(0, 0) == (200000, 300000)
+
+
+def test_if_present_leaves_a_container_without_an_image_alone(container):
+    options = Options()
+    options.if_present = True
+    assert isinstance(lxc.situation(options, environ(container)), Noted)
+    (container / "metadata.yaml").write_text("")
+    assert isinstance(lxc.situation(options, environ(container)), Start)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
+def test_an_overlay_is_mounted_for_the_hook_alone(tmp_path):
+    for name in ("lower", "upper", "mounted"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "lower/file").write_text("below")
+    layers = lxc.layers_of(f"{tmp_path}/lower:{tmp_path}/upper")
+    assert layers == (f"{tmp_path}/lower", f"{tmp_path}/upper")
+
+    def write() -> None:
+        lxc.mount_overlay(layers, str(tmp_path / "mounted"))
+        assert (tmp_path / "mounted/file").read_text() == "below"
+        (tmp_path / "mounted/file").write_text("above")
+
+    in_a_hook(write)
+    assert (tmp_path / "upper/file").read_text() == "above"
+    assert (tmp_path / "lower/file").read_text() == "below"
+    assert os.listdir(tmp_path / "mounted") == [], "nobody else sees it"
+
+
+@pytest.mark.parametrize("name", ["a,b", "a\\b"])
+def test_an_overlay_that_cannot_be_named_to_the_kernel_is_refused(name, tmp_path):
+    (tmp_path / name).mkdir()
+    with pytest.raises(RefusedError, match="comma or backslash"):
+        lxc.mount_overlay((f"{tmp_path}/{name}", f"{tmp_path}/{name}"), str(tmp_path))
 
 
 # --- OCI

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from templater.hooks import install
+from templater.hooks import install, run
 from templater.hooks.options import Options, parse
 from templater.hooks.run import Log
 from templater.model.errors import UsageError
@@ -189,7 +191,7 @@ def test_no_part_of_an_instance_s_description_is_quoted(container, tmp_path, opt
 
 @IN_AND_OUT_OF_A_CHILD
 def test_an_unexpected_error_is_said_by_its_type_and_place(container, options, monkeypatch, capfd):
-    from templater.hooks import render_job, run
+    from templater.hooks import render_job
 
     def broken(*_):
         raise KeyError("hunter2")
@@ -244,6 +246,41 @@ def test_a_failure_before_the_start_is_logged_too(container, tmp_path):
     for log in (tmp_path / "log", container / ".templater/log"):
         assert "failed: unsupported rootfs type 'zfs'" in log.read_text()
         assert "started all the same" in log.read_text()
+
+
+def test_a_clone_and_a_rename_are_logged_in_the_new_container(container, tmp_path):
+    """By one process that runs both hooks, as lxc-copy -R does."""
+    (container / "templates/a.tpl").write_text("x")
+    (container / "instance.yaml").write_text("name: c1\n")
+    old, new = tmp_path / "lxc/old", tmp_path / "lxc/new"
+    new.mkdir(parents=True)
+    shutil.copytree(container, old, ignore=shutil.ignore_patterns("lxc"))
+    common = {"LXC_NAME": "new", "LXC_SRC_NAME": "old"}
+    assert line(env=common | {"LXC_HOOK_TYPE": "clone", "LXC_CONFIG_FILE": f"{new}/config"}).returncode == 0
+    log = (new / ".templater/log").read_text()
+    assert "new: made from old; the next start runs copy" in log
+    assert line(env=common | {"LXC_HOOK_TYPE": "destroy", "LXC_CONFIG_FILE": f"{old}/config"}).returncode == 0
+    log = (new / ".templater/log").read_text()
+    assert "new: it was a rename; the next start runs create" in log
+
+
+def test_the_time_limit_does_not_end_the_report_of_a_failure(monkeypatch):
+    """The alarm that comes while a failure is reported would leave a traceback and another exit code."""
+    said = []
+
+    def slowly(text):
+        time.sleep(0.1)
+        said.append(text)
+
+    monkeypatch.setattr(run, "tell", slowly)
+    before = signal.getsignal(signal.SIGALRM)
+    try:
+        run.arm(0.05)
+        assert run.failed(UsageError("wrong"), run.Options(), Log()) == 2
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert said == ["templater: wrong"]
 
 
 def test_a_machine_may_be_called_probe(container):

@@ -78,3 +78,13 @@ def test_a_walk_is_sorted_and_enters_no_mount(tmp_path, mounts):
         if os.getuid() == 0:
             mounts.bind(top / "b", top / "m")
             assert [path for path, _ in rootfs.walk()] == ["/a", "/b", "/b/x", "/m"]
+
+
+@as_root
+def test_a_mount_below_the_root_is_entered_only_when_asked_for(tmp_path, mounts):
+    top = a_directory(tmp_path / "root", {"b/x": "1", "m": None})
+    mounts.bind(top / "b", top / "m")
+    with DirectoryRootfs(str(top)) as rootfs, pytest.raises(RefusedError, match="mount point"):
+        rootfs.read("/m/x", 100)
+    with DirectoryRootfs(str(top), cross_mounts=True) as rootfs:
+        assert rootfs.read("/m/x", 100) == b"1"

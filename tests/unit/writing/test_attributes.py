@@ -1,0 +1,62 @@
+"""Extended attributes of a file that is replaced, carried over to the new one."""
+
+import os
+
+import pytest
+
+from templater.writing import attributes
+from templater.writing.attributes import copy_attributes
+from tests.rootfs_builders import as_root
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two open files on a file system that keeps labels, or the test is skipped."""
+    old, new = (os.open(tmp_path / name, os.O_RDWR | os.O_CREAT) for name in ("old", "new"))
+    try:
+        os.setxattr(old, "security.selinux", b"system_u:object_r:etc_t:s0")
+        os.setxattr(old, "user.note", b"kept")
+    except OSError:
+        pytest.skip("NOT RUN: the file system keeps no such attributes")
+    yield old, new
+    os.close(old)
+    os.close(new)
+
+
+@as_root
+def test_a_selinux_label_is_carried_over(files):
+    old, new = files
+    copy_attributes(old, new)
+    assert os.getxattr(new, "security.selinux") == b"system_u:object_r:etc_t:s0"
+    assert os.getxattr(new, "user.note") == b"kept"
+
+
+@as_root
+def test_another_label_of_the_new_file_is_replaced(files):
+    """As where the directory gives its new files a label of their own."""
+    old, new = files
+    os.setxattr(new, "security.selinux", b"system_u:object_r:tmp_t:s0")
+    copy_attributes(old, new)
+    assert os.getxattr(new, "security.selinux") == b"system_u:object_r:etc_t:s0"
+
+
+@as_root
+def test_a_label_that_is_right_already_is_not_set(files, monkeypatch):
+    """Setting it takes a permission that labelled services lack."""
+    old, new = files
+    os.setxattr(new, "security.selinux", os.getxattr(old, "security.selinux"))
+    calls = []
+    again = attributes.again
+    monkeypatch.setattr(
+        attributes, "again", lambda call, *words: calls.append((call.__name__, *words)) or again(call, *words)
+    )
+    copy_attributes(old, new)
+    assert [words[2] for words in calls if words[0] == "setxattr"] == ["user.note"]
+
+
+@as_root
+def test_what_vouches_for_the_old_content_is_left_behind(files):
+    old, new = files
+    os.setxattr(old, "security.capability", b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12))
+    copy_attributes(old, new)
+    assert sorted(os.listxattr(new)) == ["security.selinux", "user.note"]
