@@ -229,8 +229,10 @@ def _check_images(images: list[Image], client: str, report: Report) -> None:
             report.add(problem.level, problem.code, place, problem.message, (client,))
         first = fingerprints.setdefault(image.fingerprint, image)
         if first is not image:
-            message = f"can't be downloaded: {_name(first)} has the same fingerprint"
-            report.add(ERROR, "twice", place, message, (client,))
+            for one, other in ((first, image), (image, first)):
+                message = f"can't be downloaded: {_name(other)} has the same fingerprint"
+                place = _place(one.product.name, one.version.name)
+                report.add(ERROR, "twice", place, message, (client,))
         for name in image.product.aliases.split(",") if image.product.aliases else ():
             owner = owners.setdefault((image.type, image.architecture, name), image)
             if owner.product is not image.product:
@@ -414,8 +416,8 @@ def _check_combined(report: Report, combined: Mapping[tuple[str, str], str]) -> 
                 continue
             found = combined.get((clean_path(image.metadata.path), clean_path(image.root.path)))
             if found is not None and found != image.fingerprint and _SHA256.fullmatch(image.fingerprint):
-                place = _place(image.product.name, image.version.name)
-                message = f"can't be downloaded: the files of '{image.kind}' have the fingerprint {found}"
+                place = _place(image.product.name, image.version.name, image.kind)
+                message = f"can't be downloaded: its files have the fingerprint {found}"
                 report.add(ERROR, "combined", place, message, (client,))
 
 

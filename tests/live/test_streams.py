@@ -1,0 +1,314 @@
+"""Trees that `templater streams` made or judges, in Debian's real clients over TLS on loopback."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from templater.distribution.add import add
+from templater.distribution.listing import list_stream
+from templater.distribution.prune import prune, remove
+from templater.distribution.tree import Tree
+from templater.distribution.verify import LocalStream, verify
+from tests.streams.builders import QCOW2, checked
+from tests.streams.mutations import CASES
+from tests.streams.server import Server, make_certificates, serving
+
+from .harness import lack, make_rootfs, new_folder, run
+from .incus import Incus, an_incus
+
+pytestmark = pytest.mark.live
+
+CLIENT = "incus-6.0"
+METADATA = """\
+architecture: x86_64
+creation_date: 1767225600
+properties:
+  os: Tiny
+  release: "1"
+  variant: %s
+  description: tiny
+templates:
+  /etc/hostname:
+    when: [create, copy]
+    template: hostname.tpl
+"""
+
+
+def need_programs(*names: str) -> None:
+    missing = [name for name in (*names, "openssl") if shutil.which(name) is None]
+    if missing:
+        lack(f"needs {', '.join(missing)}")
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    need_programs("incus")
+    return make_certificates(tmp_path_factory.mktemp("tls") / "ca")
+
+
+class Client:
+    """The `incus` or `lxc` command with a home of its own, so that no cache is older than the test."""
+
+    def __init__(self, home: Path, certificates: Path, program: str = "incus") -> None:
+        self.program = program
+        (home / "conf").mkdir(parents=True)
+        self.environment = {
+            **os.environ, "HOME": str(home), "SSL_CERT_FILE": str(certificates / "ca.pem"), "LC_ALL": "C",
+            "INCUS_DIR": str(home / "no-daemon"), "LXD_DIR": str(home / "no-daemon"),
+            "LXD_CONF": str(home / "conf"), "INCUS_CONF": str(home / "conf"),
+        }  # fmt: skip
+
+    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return run(self.program, *words, code=None, env=self.environment)
+
+    def add(self, server: Server) -> "Client":
+        answer = self("remote", "add", "s", server.url, "--protocol", "simplestreams")
+        assert answer.returncode == 0, answer.stderr
+        return self
+
+    def list(self) -> list[dict]:
+        answer = self("image", "list", "s:", "-f", "json")
+        assert answer.returncode == 0, answer.stderr
+        return json.loads(answer.stdout)
+
+
+def listed(images: list[dict]) -> list[tuple]:
+    """What a client lists, in a form to compare; the order of equal images is not the clients' to promise."""
+    return sorted(
+        (
+            image["fingerprint"],
+            image["type"],
+            image["architecture"],
+            image["size"],
+            image["properties"]["serial"],
+        )
+        for image in images
+    )
+
+
+def predicted(report) -> list[tuple]:
+    return sorted(
+        (image.fingerprint, image.type, image.architecture, image.size, image.version.name)
+        for image in report.images[CLIENT]
+    )
+
+
+#: problems of which `image list` does not show anything, but a download does
+FATAL = {"type", "index", "products", "short-fingerprint"}
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if "size" not in case.title], ids=lambda case: case.title
+)
+def test_the_real_client_does_with_a_changed_tree_what_verify_says(case, certificates, tmp_path):
+    tree = case.build(tmp_path / "tree")
+    report = verify(LocalStream(Tree(str(tree))))
+    codes = {problem.code for problem in report.errors((CLIENT,))}
+    with serving(tree, certificates) as server:
+        client = Client(tmp_path / "home", certificates).add(server)
+        answer = client("image", "list", "s:", "-f", "json")
+        assert (answer.returncode != 0) == bool(codes & FATAL), answer.stderr
+        if answer.returncode:
+            return
+        assert listed(json.loads(answer.stdout)) == predicted(report)
+        for variant in ("default", "tarxz", "unified"):
+            (tmp_path / variant).mkdir()
+            product = f"tiny:1:amd64:{variant}"
+            image = next((each for each in report.images[CLIENT] if each.product.name == product), None)
+            if image is None or image.architecture != "x86_64":
+                continue
+            answer = client("image", "export", f"s:{image.fingerprint}", str(tmp_path / variant))
+            broken = any(
+                _is_about(problem.place, image) and "can't be downloaded" in problem.message
+                for problem in report.errors((CLIENT,))
+            )
+            assert (answer.returncode != 0) == broken, answer.stderr
+
+
+def _is_about(place: str, image) -> bool:
+    """Whether a problem at this place keeps this image from being downloaded."""
+    product, version = f"product '{image.product.name}'", f", version '{image.version.name}'"
+    if place in {f"'{item.path.lstrip('/')}'" for item in image.files}:
+        return True
+    items = {"", *(f", item '{name}'" for name in (image.kind, image.metadata.ftype))}
+    return place in {product + version + item for item in items}
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if "size" in case.title], ids=lambda case: case.title
+)
+def test_the_real_client_judges_sizes_by_their_type_only(case, certificates, tmp_path):
+    tree = case.build(tmp_path / "tree")
+    fails = verify(LocalStream(Tree(str(tree)))).images[CLIENT] is None
+    with serving(tree, certificates) as server:
+        client = Client(tmp_path / "home", certificates).add(server)
+        assert (client("image", "list", "s:").returncode != 0) == fails
+        if not fails:
+            assert client("image", "export", "s:tiny/1", str(tmp_path / "out")).returncode == 0
+
+
+def templater(*words: str) -> str:
+    return run(sys.executable, "-m", "templater", *words).stdout
+
+
+def make_directory(folder: Path, variant: str) -> Path:
+    (folder / "templates").mkdir(parents=True)
+    (folder / "metadata.yaml").write_text(METADATA % variant)
+    (folder / "templates/hostname.tpl").write_text("{{ instance.name }}\n")
+    make_rootfs(folder / "rootfs")
+    return folder
+
+
+CONTAINERS = {"default": "squashfs", "tarxz": "tar", "unified": "", "converted": ""}
+
+
+@pytest.fixture(scope="module")
+def published(certificates: Path) -> Iterator[tuple[Tree, Server]]:
+    """Container images of every kind and the disk of a virtual machine, added and served."""
+    need_programs("incus", "mksquashfs")
+    for folder in new_folder():
+        tree = Tree(str(folder / "tree"))
+        for variant, rootfs in CONTAINERS.items():
+            image = make_directory(folder / variant, variant)
+            if rootfs:
+                templater(
+                    "image",
+                    "build",
+                    str(image),
+                    "-o",
+                    str(folder / "built"),
+                    "--format",
+                    "split",
+                    "--rootfs",
+                    rootfs,
+                    "--reuse",
+                )
+                add(tree, str(folder / "built"), [str(folder / "built.root")])
+            else:
+                templater("image", "build", str(image), "-o", str(folder / "built.tar.gz"), "--reuse")
+                add(tree, str(folder / "built.tar.gz"), split=variant == "converted")
+        image = make_directory(folder / "vm", "vm")
+        templater("image", "build", str(image), "-o", str(folder / "built"), "--format", "split", "--reuse")
+        (folder / "disk").write_bytes(QCOW2)
+        add(tree, str(folder / "built"), [str(folder / "disk")], requirements={"secureboot": "false"})
+        checked(tree)
+        with serving(Path(tree.path), certificates) as server:
+            yield tree, server
+
+
+def same_as_list(tree: Tree, images: list[dict]) -> None:
+    ours = {image.fingerprint: image for image in list_stream(LocalStream(tree))}
+    assert {image["fingerprint"] for image in images} == set(ours)
+    for image in images:
+        mine = ours[image["fingerprint"]]
+        names = {alias["name"] for alias in image["aliases"]}
+        assert names == {spelling for name in mine.aliases for spelling in (name, f"{name}/amd64")}
+        assert (image["size"], image["type"], image["architecture"]) == (
+            mine.size,
+            mine.type,
+            mine.architecture,
+        )
+        assert image["properties"]["variant"] == mine.variant
+
+
+@pytest.mark.parametrize("program", ["incus", "lxc"])
+def test_a_client_lists_every_image_with_its_aliases_and_exports_it(
+    published, certificates, tmp_path, program
+):
+    need_programs(program)
+    tree, server = published
+    client = Client(tmp_path / "home", certificates, program).add(server)
+    images = client.list()
+    assert len(images) == 5
+    same_as_list(tree, images)
+    for image in images:
+        folder = tmp_path / image["fingerprint"]
+        folder.mkdir()
+        # the client compares the hashes of the files and of the image
+        answer = client("image", "export", f"s:{image['fingerprint']}", str(folder))
+        assert answer.returncode == 0, answer.stderr
+        assert sum(path.stat().st_size for path in folder.iterdir()) == image["size"]
+    (machine,) = (image for image in images if image["type"] == "virtual-machine")
+    assert machine["properties"]["requirements.secureboot"] == "false"
+
+
+def test_the_official_tool_lists_and_verifies_the_tree(published, tmp_path):
+    need_programs("incus-simplestreams")
+    tree, _ = published
+    shown = run(
+        "incus-simplestreams", "list", "-f", "csv", cwd=tree.path, env={**os.environ, "HOME": str(tmp_path)}
+    ).stdout
+    assert {line.split(",")[0] for line in shown.splitlines()} == {
+        image.fingerprint for image in list_stream(LocalStream(tree))
+    }
+    run("incus-simplestreams", "verify", cwd=tree.path, env={**os.environ, "HOME": str(tmp_path)})
+
+
+def test_the_client_lists_ten_thousand_images(certificates, tmp_path):
+    from tests.bench.streams import make_tree
+
+    make_tree(tmp_path / "tree", 10_000)
+    with serving(tmp_path / "tree", certificates) as server:
+        assert len(Client(tmp_path / "home", certificates).add(server).list()) == 10_000
+
+
+def test_a_client_that_read_the_old_catalog_still_downloads_after_remove_and_prune(certificates, tmp_path):
+    tree = Tree(str(tmp_path / "tree"))
+    shutil.copytree(Path(__file__).parents[1] / "streams/example", tree.path)
+    with serving(Path(tree.path), certificates) as server:
+        client = Client(tmp_path / "home", certificates).add(server)
+        assert len(client.list()) == 4
+        remove(tree, ["tiny:1:amd64:default"])
+        prune(tree, keep=1)
+        answer = client(
+            "image", "export", "s:tiny/1", str(tmp_path / "out")
+        )  # its catalog is up to 5 minutes old
+        assert answer.returncode == 0, answer.stderr
+        prune(tree, grace=0)
+        assert client("image", "export", "s:tiny/1", str(tmp_path / "out2")).returncode != 0
+        fresh = Client(tmp_path / "home2", certificates).add(server)
+        assert len(fresh.list()) == 3
+
+
+@pytest.fixture(scope="module")
+def incus(certificates: Path) -> Iterator[Incus]:
+    before = os.environ.get("SSL_CERT_FILE")
+    os.environ["SSL_CERT_FILE"] = str(certificates / "ca.pem")  # the daemon downloads by itself
+    try:
+        yield from an_incus()
+    finally:
+        if before is None:
+            del os.environ["SSL_CERT_FILE"]
+        else:
+            os.environ["SSL_CERT_FILE"] = before
+
+
+@pytest.mark.parametrize("variant", CONTAINERS)
+def test_the_daemon_copies_and_starts_every_container_image(published, incus, variant):
+    tree, server = published
+    name = f"s{server.url.rpartition(':')[2]}"
+    if name not in incus("remote", "list", "-f", "csv"):
+        incus("remote", "add", name, server.url, "--protocol", "simplestreams")
+    (image,) = (each for each in list_stream(LocalStream(tree)) if each.variant == variant)
+    incus("image", "copy", f"{name}:tiny/1/{variant}", "local:", "--alias", variant)
+    assert incus.image(variant)["fingerprint"] == image.fingerprint
+    incus("launch", variant, f"c-{variant}", "-c", "security.privileged=true")
+    try:
+        assert incus("exec", f"c-{variant}", "--", "cat", "/etc/hostname") == f"c-{variant}\n"
+    finally:
+        incus("delete", "-f", f"c-{variant}")
+
+
+def test_the_daemon_copies_the_virtual_machine_image(published, incus):
+    _, server = published
+    name = f"s{server.url.rpartition(':')[2]}"
+    if name not in incus("remote", "list", "-f", "csv"):
+        incus("remote", "add", name, server.url, "--protocol", "simplestreams")
+    incus("image", "copy", f"{name}:tiny/1/vm", "local:", "--vm", "--alias", "vm")
+    assert incus.image("vm")["type"] == "virtual-machine"
