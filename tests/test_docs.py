@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from click import Context
 
-from templater import image, limits
+from templater import limits
 from templater.cli import command, planning
+from templater.image.limits import DEFAULT
 from templater.parsing import yaml_nodes
 from templater.prediction.deviations import table
 from templater.sandbox.child import Bounds
@@ -80,7 +81,7 @@ def limits_table() -> str:
     """What ``preview`` has, which has the most; ``memory`` is the child's."""
     ours = {
         limits.RENDERING: planning.rendering(limits.Given()), limits.READING: yaml_nodes.LIMITS,
-        limits.IMAGE: image.limits.DEFAULT, limits.CHILD: Bounds(),
+        limits.IMAGE: DEFAULT, limits.CHILD: Bounds(),
     }  # fmt: skip
     lines = ["| name | ours | of what |\n|---|---|---|\n"]
     for name, (kind, attribute, unit, about) in limits.NAMES.items():

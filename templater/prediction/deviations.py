@@ -1,7 +1,7 @@
-"""Where templater differs from LXD and Incus on purpose: named rules, told to people and held by tests.
+"""Where templater differs from LXD and Incus on purpose, as named rules.
 
-A deviation explains a difference between what we do in a start and what the host was seen to do; a
-difference that none explains is a bug. The table in the README is made from this list.
+A deviation explains a difference between templater and the recorded behaviour of a host. A difference
+without a deviation is a bug. The table in the README is made from this list.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ DOES = (CREATE, UPDATE, KEEP, SKIP, WRITE)
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """One rule: when it is at work, what the hosts do there, what we do, and why.
+    """One rule: when it applies, what the hosts do, what templater does, and why.
 
-    ``at`` tells whether it is at work in a change, with its outcome on a host.
+    ``at`` decides whether it applies to a change with this outcome on a host.
     """
 
     name: str
@@ -34,25 +34,25 @@ class Deviation:
 
 
 def deviations_at(plan: Plan, change: Change) -> list[Deviation]:
-    """Return the deviations at work in one change of a plan."""
+    """Return the deviations that apply to one change of a plan."""
     outcome = plan.outcome(change)
     return [deviation for deviation in DEVIATIONS if deviation.at(change, outcome, plan.host)]
 
 
 def table() -> str:
-    """The deviations as a Markdown table."""
+    """Return the deviations as a Markdown table."""
     rows = ["| when | LXD, Incus | templater | why |", "|---|---|---|---|"]
     rows += [f"| {each.when} | {each.hosts} | {each.ours} | {each.reason} |" for each in DEVIATIONS]
     return "\n".join(rows) + "\n"
 
 
 def _never(change: Change, outcome: Outcome | None, host: Host) -> bool:
-    """For differences in reading: they are told before there is a plan."""
+    """Never apply: differences in reading are reported before a plan exists."""
     return False
 
 
 def _passes(outcome: Outcome | None) -> bool:
-    """The host does not fail at this change."""
+    """Return whether the host passes this change."""
     return outcome is not None and outcome.result != "fails"
 
 
@@ -81,7 +81,7 @@ def _impossible_id(change: Change, outcome: Outcome | None, host: Host) -> bool:
 
 
 def _permissions(change: Change, outcome: Outcome | None, host: Host) -> bool:
-    # whatever the action: a file that an earlier pass of this start made keeps its owner
+    # for every action: a file that an earlier pass of this start created keeps its owner
     rule = change.rule
     return bool(rule.uid or rule.gid or rule.mode) and bool(host.family) and not host.permissions
 
@@ -120,17 +120,17 @@ def _fails(change: Change, outcome: Outcome | None, host: Host) -> bool:
 DEVIATIONS = (
     Deviation(
         "links are followed inside",
-        "a symlink on the way to a target is absolute, climbs above the root, or leads to nothing",
-        "refused, or on old releases followed on the host's own file system; Incus 7 refuses dangling ones",
-        "followed as the container would: an absolute link starts again at its root, `..` stops there",
-        "`/var/run -> /run` and `/etc/resolv.conf` are in most images, and inside the root they are harmless",
+        "a symlink on the way to a target is absolute, climbs above the root, or dangles",
+        "refused; old releases follow it on the host's own file system; Incus 7 refuses dangling ones",
+        "followed as in the container: an absolute link starts at its root, `..` stops there",
+        "most images contain such links (`/var/run -> /run`), and inside the root they are harmless",
         _link_inside,
     ),
     Deviation(
         "a dangling link's file is a new file",
         "a target is a dangling symlink",
-        "the file is made as an existing one: owner and mode of the rule are ignored",
-        "made where the link points, with the rule's owner and mode and whatever parents are missing",
+        "created, but with the owner and mode for an existing file: the rule's are ignored",
+        "created where the link points, with the rule's owner and mode and any missing parents",
         "it is a new file",
         _dangling_owner,
     ),
@@ -139,120 +139,119 @@ DEVIATIONS = (
         "a target is a fifo, a socket or a device",
         "opened and written: the text is lost, or the start hangs",
         "refused",
-        "an image must not make root write into a device or wait for ever",
+        "an image must not make root write to a device or wait for ever",
         _special_file,
     ),
     Deviation(
         "two rules, one file",
-        "two rules of one pass reach one file, or one's file is the other's parent",
-        "random order, the last one wins",
+        "two rules of one pass write one file, or the file of one is a parent of the other's",
+        "rules run in random order; the last one wins",
         "an error that names both",
-        "the same image would give different containers",
+        "the same image would produce different containers",
         _collision,
     ),
     Deviation(
-        "ids that name nobody",
-        "`uid` or `gid` is negative, larger than any id, or none of the container's",
-        "`-1` and 4294967295 keep the daemon's own root, 4294967296 is 0; what the map does not have stays"
-        " the host's root",
+        "ids outside the container",
+        "`uid` or `gid` is negative, too large, or outside the container's id map",
+        "`-1` and 4294967295 are the daemon's root, 4294967296 is 0, and unmapped ids the host's root",
         "an error",
-        "none of them is what the author meant",
+        "the author cannot have meant any of these",
         _impossible_id,
     ),
     Deviation(
-        "uid, gid and mode mean something",
-        "a rule has `uid`, `gid` or `mode`, and the host is an LXD",
-        "LXD ignores them, bad values too: 0:0 0644",
-        "the owner and mode of a new file, as in Incus",
-        "an image says what it wants; the preview says that LXD will not do it",
+        "uid, gid and mode are used",
+        "a rule has `uid`, `gid` or `mode`, and the host is LXD",
+        "LXD ignores them, even invalid ones: 0:0 0644",
+        "used for new files, as in Incus",
+        "the image states its intent; the preview says that LXD ignores it",
         _permissions,
     ),
     Deviation(
         "templates are plain files",
-        "a template's name has a `/`, or it is a symlink, a directory or something else",
-        "depends on the release: some read it, inside or outside of the image",
+        "a template's name contains `/`, or the template is not a regular file",
+        "some releases read it, even outside the image",
         "refused",
-        "CVE-2026-23954, CVE-2026-48752: such names and links read the host's files",
+        "CVE-2026-23954, CVE-2026-48752: such names and links can read the host's files",
         _refused_template,
     ),
     Deviation(
         "a missing template is an error at once",
         "a rule is `create_only`, its target exists, and its template does not",
-        "old releases skip it",
+        "old releases skip the rule",
         "an error, as with newer releases",
-        "it will fail for whoever has no such file yet",
+        "the rule fails for containers without that file",
         _missing_template_skipped,
     ),
     Deviation(
         "renders are bounded",
-        "a template runs for ever, or gives gigabytes",
-        "nothing limits it: the daemon hangs or is killed",
+        "a template runs for ever, or prints gigabytes",
+        "unlimited: the daemon hangs or is killed",
         "an error",
-        "a render must not take the host down",
+        "a template must not take the host down",
         _limits,
     ),
     Deviation(
-        "mount points are somebody else's",
-        "a target is a mount point, or lies behind one",
+        "mount points are not replaced",
+        "a target is a mount point, or below one",
         "written",
-        "refused unless asked for; then written in place",
-        "what is mounted there need not belong to the container",
+        "refused; written in place with `--cross-mounts`",
+        "the mounted file system may not belong to the container",
         _mount,
     ),
     Deviation(
         "hard links are broken, not written through",
-        "a target has a second name",
-        "both names change",
-        "the target is replaced; the other name keeps the old content",
-        "the other name may be another container's, or the host's",
+        "a target has several names (hard links)",
+        "all names change",
+        "the target is replaced; the other names keep the old content",
+        "another name may belong to another container or to the host",
         _hard_links,
     ),
     Deviation(
         "a failed template empties nothing",
         "a template does not compile or fails while rendering",
-        "the target is left empty, new parents stay",
-        "the target stays as it was",
+        "the target is left empty; new parents stay",
+        "the target is unchanged",
         "an empty `/etc/passwd` is worse than an old one",
         _render_fails,
     ),
     Deviation(
         "a start is one commit",
         "one rule of a start fails",
-        "some files are written and others not; if only the `start` pass failed, the pending trigger is lost",
-        "nothing at all is written, and the pending trigger stays for the next start",
-        "the next start can do it right, all of it",
+        "some files are written; if only the `start` pass fails, the pending trigger is lost",
+        "no file is written; the pending trigger stays for the next start",
+        "the next start can write all files",
         _fails,
     ),
     Deviation(
         "an instance has a metadata.yaml",
-        "metadata.yaml is missing from an instance's folder, or is a symlink",
-        "missing: nothing is rendered; a symlink: old releases follow it",
+        "metadata.yaml is missing from an instance directory, or is a symlink",
+        "missing: no template is rendered; symlink: old releases follow it",
         "an error",
-        "CVE-2026-63343; and templates that silently do nothing are what templater is for",
+        "CVE-2026-63343; templates must not be skipped silently",
         _never,
     ),
     Deviation(
         "metadata.yaml holds plain values",
-        "a tag asks for something else (`!!binary`, `!!set`, `!foo`), or an anchor contains itself",
-        "Go takes a scalar's text; a loop matters only where it is decoded",
+        "metadata.yaml has a tag such as `!!binary`, `!!set` or `!foo`, or an anchor that contains itself",
+        "Go uses the text of a scalar; a loop matters only where it is decoded",
         "an error with its place",
-        "nobody means it, and it is how YAML readers are attacked",
+        "no legitimate image uses this, and attacks on YAML readers do",
         _never,
     ),
     Deviation(
         "metadata.yaml is bounded",
-        "more than 1 MiB, 200,000 nodes, 400,000 with aliases expanded, or 64 levels",
-        "newer releases stop at 1 MiB, others nowhere",
+        "metadata.yaml exceeds 1 MiB, 200,000 nodes, 400,000 with aliases expanded, or 64 levels",
+        "newer releases stop at 1 MiB; older ones have no limit",
         "an error",
-        "CVE-2026-41648; libyaml's own loader dies of nesting",
+        "CVE-2026-41648; deep nesting crashes libyaml's own loader",
         _never,
     ),
     Deviation(
         "`{a:}` is not YAML",
-        "a plain value ends in a colon inside brackets: `{a:}`, `[a:]`",
+        "a plain value inside brackets ends in a colon: `{a:}`, `[a:]`",
         "the text `a:`",
-        "an error: libyaml does not read it",
-        "quote it",
+        "an error: libyaml rejects it",
+        "quote the value to be safe",
         _never,
     ),
 )
