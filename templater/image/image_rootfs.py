@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
+from typing import Protocol
 
 from ..model.entry import DIRECTORY, FILE, SYMLINK
 from ..model.errors import LimitError, TemplaterError
@@ -14,6 +15,7 @@ from ..rootfs.memory import MemoryRootfs
 from .archive import HARD_LINK, Member
 from .contents import SplitContents, UnifiedContents
 from .limits import DEFAULT, MIB, HeldBytes, Limits
+from .tree import Data
 
 #: names that are held at a time
 _MAX_NAMES = 1_000_000
@@ -22,6 +24,15 @@ _NAME_BYTES = 400
 #: bytes of existing files, each and together, that are held to be compared with rendered ones
 _FILE_BYTES = 16 * MIB
 _FILES_BYTES = 64 * MIB
+
+
+class Contents(Protocol):
+    """Whatever holds a root filesystem, to be read more than once."""
+
+    name: str
+
+    def rootfs(self) -> Iterator[tuple[Member, Data]]:
+        """Yield its members, with names relative to it, and their data."""
 
 
 class ImageRootfs(MemoryRootfs):
@@ -61,8 +72,13 @@ def read_image_rootfs(
     """
     limits = replace(limits, members=min(limits.members, _MAX_NAMES))
     contents = UnifiedContents(path, limits) if rootfs is None else SplitContents(path, rootfs, limits)
+    return read_rootfs(contents, targets, limits)
+
+
+def read_rootfs(contents: Contents, targets: Iterable[str], limits: Limits = DEFAULT) -> ImageRootfs:
+    """Read the names of a root filesystem, and the files that ``targets`` lead to."""
     tree = ImageRootfs()
-    held = HeldBytes(path, replace(limits, held_bytes=limits.held_bytes * 3))
+    held = HeldBytes(contents.name, replace(limits, held_bytes=limits.held_bytes * 3))
     for member, _ in contents.rootfs():
         held.add(len(member.name), len(member.target), _NAME_BYTES)
         if member.name:
@@ -123,9 +139,7 @@ def _existing(tree: ImageRootfs, targets: Iterable[str]) -> set[str]:
     return found
 
 
-def _read_files(
-    contents: UnifiedContents | SplitContents, tree: ImageRootfs, wanted: Collection[str]
-) -> None:
+def _read_files(contents: Contents, tree: ImageRootfs, wanted: Collection[str]) -> None:
     """Read the content of files, in the order of the archive, while it fits into the limits."""
     inodes = {tree.inode(path): path for path in wanted if 0 < tree.sizes.get(path, 0) <= _FILE_BYTES}
     left = _FILES_BYTES

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Rootfs(Protocol):
-        """A directory on disk, or an archive."""
+        """A directory on disk."""
 
         @property
         def name(self) -> str: ...

@@ -3,5 +3,5 @@
 `open_source` detects which one it is and returns the image together with what belongs to the instance: its
 description, its pending trigger and its root filesystem.
 
-May import: image, instances, model, parsing, planning, rootfs.
+May import: image, instances, model, parsing, rootfs.
 """

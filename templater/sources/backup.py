@@ -9,16 +9,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..image.archive import HARD_LINK, Member, clean_name, open_archive
-from ..image.limits import DEFAULT, Limits
+from ..image.image_rootfs import ImageRootfs, read_rootfs
+from ..image.limits import DEFAULT, Limits, refuse_deep
 from ..image.tarball import TarballImage
+from ..image.tree import Data
 from ..instances.read import read_instance
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, RefusedError, TemplaterError
 from ..model.source import Source
 from ..parsing.instance_yaml import LIMITS
-from .archive_rootfs import ArchiveRootfs
+from ..parsing.metadata_yaml import read_metadata
+from ..rootfs.directory import shifted
 
 INDEX = "backup/index.yaml"
+#: a root filesystem that belongs to such an id, or a higher one, has the ids of the container's map
+FIRST_SHIFTED = 65536
 BACKUP_YAML = "backup.yaml"
 #: the folder of the instance itself, named by its type
 PARTS = ("backup/container/", "backup/virtual-machine/")
@@ -33,7 +38,7 @@ class BackupImage(TarballImage):
         super().__init__(path, limits)
         self.index: Source | None = None
         self.backup_yaml: Source | None = None
-        self.rootfs: ArchiveRootfs | None = None
+        self.has_rootfs = False
         self._optimized = False
 
     def __repr__(self) -> str:
@@ -67,6 +72,13 @@ class BackupImage(TarballImage):
         index = read_instance(self.index).name if self.index is not None else ""
         return index, read_instance(self.description).name
 
+    def read_rootfs(self) -> ImageRootfs:
+        """Read the root filesystem: all names, and the files that the rules lead to."""
+        rules = read_metadata(self.read_metadata()).rules
+        return read_rootfs(
+            _BackupContents(self.name, self.limits), [rule.path for rule in rules], self.limits
+        )
+
     def _scan(self) -> Iterator[bool]:
         try:
             for member in self._archive:
@@ -81,19 +93,15 @@ class BackupImage(TarballImage):
         if name == INDEX:
             self.index = self._read_text(member, name)
         self._optimized = self._optimized or name in OPTIMIZED
-        part = next((part for part in PARTS if name.startswith(part)), None)
+        part = _part_of(name)
         if part is None:
             return
-        if member.kind == HARD_LINK:
-            member = replace(member, target=member.target.removeprefix("./").removeprefix(part))
-        member = replace(member, name=name.removeprefix(part))
+        member = _inside(member, name, part)
         inside = self._layout.check(member)
         if inside == BACKUP_YAML:
             self.backup_yaml = self._read_text(member, name)
         elif inside == "rootfs" or inside.startswith("rootfs/"):
-            if self.rootfs is None:
-                self.rootfs = ArchiveRootfs(self.name, part, self, self.limits)
-            self.rootfs.add(member)
+            self.has_rootfs = True
         else:
             self._keep(member, inside)
 
@@ -101,6 +109,44 @@ class BackupImage(TarballImage):
         if member.kind != FILE:
             raise RefusedError(f"'{self.name}': '{name}' is a {member.kind}, not a regular file")
         return Source(f"{self.name}/{name}", self._archive.read(member, LIMITS.bytes))
+
+
+class _BackupContents:
+    """The root filesystem of a backup, for ``read_rootfs``."""
+
+    def __init__(self, path: str, limits: Limits) -> None:
+        self.name = path
+        self.limits = limits
+
+    def rootfs(self) -> Iterator[tuple[Member, Data]]:
+        archive = open_archive(self.name, self.limits)
+        ids = shifted(0, 0)
+        with archive.stream:
+            for member in archive:
+                name = clean_name(member)
+                part = _part_of(name)
+                top = "" if part is None else f"{part}rootfs"
+                if part is None or f"{name}/".removeprefix(top)[:1] != "/":
+                    continue
+                if name == top and member.uid >= FIRST_SHIFTED:
+                    ids = shifted(member.uid, member.gid)
+                uid, gid = ids.in_container(member.uid, member.gid)
+                found = replace(_inside(member, name, f"{top}/"), uid=uid, gid=gid)
+                refuse_deep(found.name)
+                data = archive.chunks(member) if member.kind == FILE else iter(())
+                yield (replace(found, name="") if name == top else found), data
+
+
+def _part_of(name: str) -> str | None:
+    return next((part for part in PARTS if name.startswith(part)), None)
+
+
+def _inside(member: Member, name: str, part: str) -> Member:
+    """Return the member as it is named inside ``part``; hard links are named from the archive's top."""
+    target = member.target
+    if member.kind == HARD_LINK:
+        target = target.removeprefix("./").removeprefix(part)
+    return replace(member, name=name.removeprefix(part), target=target)
 
 
 def is_backup(path: str, limits: Limits = DEFAULT) -> bool:

@@ -20,12 +20,13 @@ from ..parsing.instance_yaml import LIMITS
 from ..rootfs.directory import DirectoryRootfs, open_root
 
 if TYPE_CHECKING:
+    from ..image.image_rootfs import ImageRootfs
     from ..image.limits import Limits
     from ..model.entry import Image
     from ..model.instance import Instance
     from ..rootfs.byname import ByName
     from ..rootfs.confined import Root
-    from .archive_rootfs import ArchiveRootfs
+    from .backup import BackupImage
 
 IMAGE = "image"
 #: templater's own form: metadata.yaml, templates, instance.yaml, rootfs, .templater
@@ -55,8 +56,8 @@ class OpenedSource:
     notes: tuple[str, ...] = ()
     #: where the root filesystem is a directory on disk
     rootfs_path: str = ""
-    #: the root filesystem in a backup
-    packed_rootfs: ArchiveRootfs | None = None
+    #: the backup, where SRC is one
+    backup: BackupImage | None = None
 
     @property
     def is_instance(self) -> bool:
@@ -66,7 +67,7 @@ class OpenedSource:
     @property
     def has_rootfs(self) -> bool:
         """Whether the root filesystem is at hand; that of an image's archive is not."""
-        return bool(self.rootfs_path) or self.packed_rootfs is not None
+        return bool(self.rootfs_path) or (self.backup is not None and self.backup.has_rootfs)
 
     def read_instance(
         self, *, name: str | None = None, config: Mapping[str, str] | None = None, **others: Any
@@ -103,10 +104,13 @@ class OpenedSource:
         return instance.config.get(PENDING_KEY, "create" if self.kind == INSTANCE_DIRECTORY else "")
 
     @contextmanager
-    def open_rootfs(self, *, cross_mounts: bool = False) -> Iterator[DirectoryRootfs | ArchiveRootfs | None]:
+    def open_rootfs(self, *, cross_mounts: bool = False) -> Iterator[DirectoryRootfs | ImageRootfs | None]:
         """Open SRC's own root filesystem for reading; None where SRC has none at hand."""
+        if self.backup is not None and self.backup.has_rootfs:
+            yield self.backup.read_rootfs()
+            return
         if not self.rootfs_path:
-            yield self.packed_rootfs
+            yield None
             return
         with DirectoryRootfs(self.rootfs_path, cross_mounts=cross_mounts) as view:
             yield view
@@ -133,9 +137,7 @@ def open_source(path: str | os.PathLike[str], limits: Limits = DEFAULT) -> Opene
             f"backup.yaml describes the instance '{printable(described)}', but index.yaml names"
             f" '{printable(index)}': an import takes everything but the name from backup.yaml",
         )
-    return OpenedSource(
-        name, BACKUP, backup, backup.description, name=index, notes=notes, packed_rootfs=backup.rootfs
-    )
+    return OpenedSource(name, BACKUP, backup, backup.description, name=index, notes=notes, backup=backup)
 
 
 def _open_directory(path: str, limits: Limits) -> OpenedSource:

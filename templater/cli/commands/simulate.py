@@ -74,7 +74,6 @@ def command(
 ) -> int:
     from ...model.options import RenderOptions
     from ...model.triggers import next_start
-    from ...simulation.disk_snapshot import Paper
     from ...simulation.simulate import PaperFolder, simulate
     from ...simulation.steps import parse_step
     from ...sources.open_source import open_source
@@ -98,7 +97,7 @@ def command(
         def open_folder(path: str) -> PaperFolder:
             other = open_source(path, limits.for_images())
             shipped = opened.enter_context(other.open_rootfs())
-            return PaperFolder(other.image, MemoryRootfs() if shipped is None else Paper(shipped))
+            return PaperFolder(other.image, _paper(shipped) or MemoryRootfs())
 
         view = opened.enter_context(_open_rootfs(rootfs, source))
         reports = simulate(
@@ -106,7 +105,7 @@ def command(
             described,
             parsed,
             RenderOptions(host, dialect or "", limits=rendering(limits)),
-            rootfs=None if view is None else Paper(view),
+            rootfs=_paper(view),
             reading=limits.for_reading(),
             pending=pending,
             running=described.status in ("Running", "Frozen"),
@@ -132,6 +131,13 @@ def _described(instance: options.Description, source: OpenedSource) -> Instance:
         devices=dict(options.device(text) for text in instance.devices),
         expanded=instance.expanded,
     )
+
+
+def _paper(view: Any) -> MemoryRootfs | None:
+    """Return a root filesystem that the simulation may write to."""
+    from ...simulation.disk_snapshot import Paper
+
+    return view if view is None or isinstance(view, MemoryRootfs) else Paper(view)
 
 
 @contextmanager

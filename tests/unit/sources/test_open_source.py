@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
+from templater.model.errors import InputError, RefusedError, UsageError
 from templater.model.triggers import default_triggers
 from templater.planning.planner import plan
-from templater.sources.archive_rootfs import read_archive_rootfs
 from templater.sources.open_source import (
     BACKUP,
     IMAGE,
@@ -251,72 +250,28 @@ def test_a_link_instead_of_a_description_is_refused(directory, name):
         open_source(directory)
 
 
-# the root filesystem in an archive
-
-
-def packed(tmp_path: Path, *members: tarfile.TarInfo, data: bytes = b"") -> Path:
-    with tarfile.open(tmp_path / "image.tar", "w") as tar:
-        for name, text in (
-            ("metadata.yaml", b"templates:\n  /var/run/a: {when: [start], template: a.tpl}\n"),
-            ("templates/a.tpl", b"new\n"),
-        ):
-            info = tarfile.TarInfo(name)
-            info.size = len(text)
-            tar.addfile(info, io.BytesIO(text))
-        for member in members:
-            member.size = len(data) if member.isreg() else 0
-            tar.addfile(member, io.BytesIO(data))
-    return tmp_path / "image.tar"
-
-
-def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", **fields: int) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
-    for key, value in fields.items():
-        setattr(info, key, value)
-    return info
-
-
-def test_rules_are_planned_against_the_root_filesystem_of_an_archive(tmp_path):
-    path = packed(
-        tmp_path,
-        member("rootfs/var/run", tarfile.SYMTYPE, "/run"),
-        member("rootfs/run/a", mode=0o640, uid=7, gid=8),
-        member("rootfs/run/b", tarfile.LNKTYPE, "rootfs/run/a"),
-        data=b"old\n",
-    )
-    source = open_source(path)
-    assert (source.kind, source.has_rootfs) == (IMAGE, False)
-    view = read_archive_rootfs(str(path), source.image)
-    from templater.model.instance import Instance
-
-    (change,) = plan(source.image, Instance(), triggers=("start",), rootfs=view).changes
-    assert (change.action, change.real, change.before) == ("update", "/run/a", b"old\n")
-    assert (change.uid, change.gid, change.mode) == (7, 8, 0o640)
-    assert "1 other hard link" in change.reason
-    assert view.read("/run/b", 9) == b"old\n"
-    assert [name for name, _ in view.walk()] == ["/run", "/run/a", "/run/b", "/var", "/var/run"]
-
-
 def test_ids_that_are_shifted_on_disk_are_the_containers(tmp_path):
-    path = packed(tmp_path, member("rootfs", tarfile.DIRTYPE, uid=1000000, gid=1000000),
-                  member("rootfs/a", uid=1000033, gid=1000034))  # fmt: skip
-    view = read_archive_rootfs(str(path), open_source(path).image)
-    entry = view.entry("/a")
-    assert entry is not None
-    assert (entry.uid, entry.gid) == (33, 34)
+    path = tmp_path / "shifted.tar"
+    with tarfile.open(BACKUPS / "pending_copy.tar.gz") as tar, tarfile.open(path, "w") as out:
+        for member in tar:
+            member.uid, member.gid = (member.uid + 1_000_000, member.gid + 1_000_000)
+            out.addfile(member, tar.extractfile(member) if member.isreg() else None)
+    with open_source(path).open_rootfs() as rootfs:
+        assert rootfs is not None
+        entry = rootfs.entry("/etc/hostname")
+        assert entry is not None
+        assert (entry.uid, entry.gid) == (0, 0)
 
 
-def test_an_archive_with_too_many_names_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("templater.sources.archive_rootfs.MOST_NAMES", 10)
-    path = packed(tmp_path, *(member(f"rootfs/{number}") for number in range(11)))
-    with pytest.raises(LimitError, match="more than 10 names"):
-        read_archive_rootfs(str(path), open_source(path).image)
-
-
-def test_an_archive_is_not_read_again_and_again(tmp_path):
-    path = packed(tmp_path, *(member(f"rootfs/{number}") for number in range(20)), data=b"x")
-    view = read_archive_rootfs(str(path), open_source(path).image)
-    with pytest.raises(TemplaterError, match="more than 8 times"):
-        for number in range(20):
-            view.read(f"/{number}", 9)
+def test_hard_links_in_a_backup_are_one_file(tmp_path):
+    path = tmp_path / "linked.tar"
+    with tarfile.open(BACKUPS / "pending_copy.tar.gz") as tar, tarfile.open(path, "w") as out:
+        for member in tar:
+            out.addfile(member, tar.extractfile(member) if member.isreg() else None)
+        link = tarfile.TarInfo("backup/container/rootfs/etc/other")
+        link.type, link.linkname = tarfile.LNKTYPE, "backup/container/rootfs/etc/hostname"
+        out.addfile(link)
+    with open_source(path).open_rootfs() as rootfs:
+        assert rootfs is not None
+        assert rootfs.read("/etc/other", 99) == b"c1 create Tiny bar\n"
+        assert rootfs.entry("/etc/hostname").nlink == 2
