@@ -29,7 +29,7 @@ MOST_BYTES = 256 << 20
 PACKAGES = ("jinja2", "yaml")
 
 
-class Kept:
+class CacheEntry:
     """An entry: the modules that its code imports, and the bytes."""
 
     __slots__ = ("modules", "payload")
@@ -39,7 +39,7 @@ class Kept:
         self.payload = payload
 
 
-class Store:
+class CompileCache:
     """A directory of entries."""
 
     __slots__ = ("_directory",)
@@ -50,7 +50,7 @@ class Store:
     def close(self) -> None:
         self._directory.close()
 
-    def load(self, name: str, key: str) -> "Kept | None":
+    def load(self, name: str, key: str) -> "CacheEntry | None":
         try:
             data = self._read(f"{name}-{key}")
         except (OSError, TemplaterError):
@@ -66,7 +66,7 @@ class Store:
         finally:
             os.close(fd)
 
-    def save(self, name: str, key: str, kept: Kept) -> None:
+    def save(self, name: str, key: str, kept: CacheEntry) -> None:
         """Keep an entry. A cache that can't be written is none, not an error."""
         data = encode(kept, key)
         if len(data) > MAX_ENTRY:  # nobody would read it
@@ -90,7 +90,7 @@ class Store:
                 self._directory.unlink(name)
 
 
-def open_store(path: str) -> "Store | None":
+def open_cache(path: str) -> "CompileCache | None":
     """A cache directory shared by several instances, made when missing; None when it is not ours alone."""
     from os import makedirs
 
@@ -100,7 +100,7 @@ def open_store(path: str) -> "Store | None":
             directory = directory_of_ours(root.directory("/"))
     except (OSError, TemplaterError):
         return None
-    return None if directory is None else Store(directory)
+    return None if directory is None else CompileCache(directory)
 
 
 def key(parts: "Iterable[bytes]") -> str:
@@ -120,12 +120,12 @@ def is_entry(name: str) -> bool:
     return len(digest) == 2 * DIGEST and not digest.strip("0123456789abcdef")
 
 
-def encode(kept: Kept, key: str) -> bytes:
+def encode(kept: CacheEntry, key: str) -> bytes:
     rest = b"\n".join((compiled_by(), " ".join(kept.modules).encode(), kept.payload))
     return b"\n".join((MAGIC, key.encode(), blake2b(rest).hexdigest().encode(), rest))
 
 
-def decode(data: bytes, key: str) -> "Kept | None":
+def decode(data: bytes, key: str) -> "CacheEntry | None":
     """The entry, or None: truncated, of another key, made by another Jinja2, or no entry at all."""
     parts = data.split(b"\n", 3)
     if len(parts) != 4:
@@ -137,7 +137,7 @@ def decode(data: bytes, key: str) -> "Kept | None":
     if not _still_there(compiler):
         return None
     names = tuple(modules.decode("ascii", "replace").split())
-    return Kept(names, payload) if all(is_ours(name) for name in names) else None
+    return CacheEntry(names, payload) if all(is_ours(name) for name in names) else None
 
 
 def is_ours(module: str) -> bool:

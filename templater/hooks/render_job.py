@@ -16,7 +16,7 @@ from ..model.metadata import Metadata, Rule
 from ..model.options import RenderOptions
 from ..model.source import Source, Span, printable
 from ..sandbox.child import Bounds, ChildFailure, start
-from .compile_cache import Kept, is_ours, key
+from .compile_cache import CacheEntry, is_ours, key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..model.hosts import Host
     from ..rendering.render import Rendering
     from ..sandbox.child import Child, Record, Send
-    from .compile_cache import Store
+    from .compile_cache import CompileCache
 
 #: a trigger of which no rule has heard: everything is compiled, nothing rendered
 COMPILE = ""
@@ -90,7 +90,7 @@ class Job:
         self.limits = limits
         #: whether there is anybody to keep what is compiled
         self.keep = False
-        self.kept: dict[str, Kept] = {}
+        self.kept: dict[str, CacheEntry] = {}
 
     def source(self, name: str) -> "Source | None":
         """Return the source of an error's place; never the instance's description, which no log may quote."""
@@ -110,7 +110,7 @@ class Answer:
         self.metadata = metadata
         self.instance = instance
         self.renderings: list[Rendering] = []
-        self.kept: dict[str, Kept] = {}
+        self.kept: dict[str, CacheEntry] = {}
 
     @property
     def failed(self) -> bool:
@@ -144,7 +144,9 @@ class Run:
 
     __slots__ = ("bounds", "child", "job", "keys", "store")
 
-    def __init__(self, job: Job, store: "Store | None", bounds: "Bounds | None", *, in_child: bool) -> None:
+    def __init__(
+        self, job: Job, store: "CompileCache | None", bounds: "Bounds | None", *, in_child: bool
+    ) -> None:
         self.job = job
         self.store = store
         self.bounds = bounds
@@ -221,25 +223,25 @@ class Run:
             self.child.close()
 
 
-def fill(path: str, cache: str = "", dialect: str = "") -> "dict[str, Kept]":
+def fill(path: str, cache: str = "", dialect: str = "") -> "dict[str, CacheEntry]":
     """Compile what a directory holds and keep it; gives back what was kept.
 
     It is done by the child, as a hook would do it. Errors of the templates are raised: what fails
     to compile is not kept.
     """
-    from ..instances.directory import InstanceDirectory, Notebook
+    from ..instances.directory import InstanceDirectory, StateDirectory
     from ..model.hosts import NONE
-    from .compile_cache import Store, open_store
+    from .compile_cache import CompileCache, open_cache
 
     with InstanceDirectory(path) as directory:
         job = Job(
             directory.read_metadata(), directory.read_templates(), directory.read_instance(),
             (COMPILE,), NONE, dialect=dialect,
         )  # fmt: skip
-    notebook = None if cache else Notebook(path)
+    state_directory = None if cache else StateDirectory(path)
     try:
-        held = None if notebook is None else notebook.cache()
-        store = Store(held) if held is not None else open_store(cache) if cache else None
+        held = None if state_directory is None else state_directory.cache()
+        store = CompileCache(held) if held is not None else open_cache(cache) if cache else None
         if store is None:
             raise RefusedError(
                 f"the cache of '{cache or path}' is not this user's alone",
@@ -251,8 +253,8 @@ def fill(path: str, cache: str = "", dialect: str = "") -> "dict[str, Kept]":
         finally:
             run.close()
     finally:
-        if notebook is not None:
-            notebook.close()
+        if state_directory is not None:
+            state_directory.close()
 
 
 # --- inside ------------------------------------------------------------------------------------
@@ -402,7 +404,7 @@ def _image(job: Job, send: "Send") -> "tuple[Metadata, dict[str, CodeType] | Non
     return metadata, codes
 
 
-def _loaded_image(kept: Kept) -> "tuple[Metadata, dict[str, CodeType]]":
+def _loaded_image(kept: CacheEntry) -> "tuple[Metadata, dict[str, CodeType]]":
     architecture, properties, rules, codes = marshal.loads(kept.payload)  # noqa: S302 - the child's own bytes
     return Metadata(architecture, 0, 0, properties, tuple(Rule(*values) for values in rules)), codes
 
@@ -557,7 +559,7 @@ def _answer(job: Job, records: "list[Record]") -> Answer:
             answer.triggers = tuple(_text(field) for field in fields[2:])
         elif word == b"keep":
             name, modules, payload = fields
-            answer.kept[{b"image": IMAGE, b"instance": INSTANCE}[name]] = Kept(
+            answer.kept[{b"image": IMAGE, b"instance": INSTANCE}[name]] = CacheEntry(
                 tuple(m for m in modules.decode("ascii").split() if is_ours(m)), payload
             )
         elif word == b"error":

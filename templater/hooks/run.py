@@ -9,7 +9,7 @@ import sys
 from time import gmtime, strftime
 
 from .. import __version__
-from ..instances.directory import InstanceDirectory, Notebook, State
+from ..instances.directory import InstanceDirectory, State, StateDirectory
 from ..model.errors import HostError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
 from ..model.hosts import NONE
 from ..model.instance import require_name
@@ -17,7 +17,7 @@ from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
 from ..oslite import abspath, environment, exists, forget, isdir, os, split
 from ..sandbox.child import Bounds, described_bug
-from .compile_cache import Store, open_store
+from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
 from .render_job import Job, Run
 from .runtimes import part
@@ -41,9 +41,9 @@ _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", 
 class Start:
     """A container is about to start.
 
-    ``image`` is the directory with metadata.yaml and templates, ``notebook`` the one that holds
+    ``image`` is the directory with metadata.yaml and templates, ``state_directory`` the one that holds
     ``.templater``, ``instance`` a file, or empty for instance.yaml beside the image. ``name`` is the
-    runtime's, empty where the instance's own counts. ``triggers`` empty: as the notebook says, or,
+    runtime's, empty where the instance's own counts. ``triggers`` empty: as the state_directory says, or,
     with ``pending_in_config``, as the instance's volatile.apply_template does. ``compare``: nothing is
     written, and what would be is a finding. ``mount`` is called before the root filesystem is opened.
     ``held`` is the image's directory and ``described`` the instance where it was somebody else who named
@@ -51,15 +51,27 @@ class Start:
     """
 
     __slots__ = (
-        "compare", "config", "cross_mounts", "described", "held", "ids", "image", "instance", "mount", "name",
-        "notebook", "pending_in_config", "rootfs", "triggers",
+        "compare",
+        "config",
+        "cross_mounts",
+        "described",
+        "held",
+        "ids",
+        "image",
+        "instance",
+        "mount",
+        "name",
+        "pending_in_config",
+        "rootfs",
+        "state_directory",
+        "triggers",
     )  # fmt: skip
 
-    def __init__(self, name: str, rootfs: str, image: str, notebook: str = "") -> None:
+    def __init__(self, name: str, rootfs: str, image: str, state_directory: str = "") -> None:
         self.name = name
         self.rootfs = rootfs
         self.image = image
-        self.notebook = notebook or image
+        self.state_directory = state_directory or image
         self.instance = ""
         self.held: Root | None = None
         self.described: Source | None = None
@@ -75,11 +87,11 @@ class Start:
 class Noted:
     """Something happened to a container that only had to be written down; ``text`` says what."""
 
-    __slots__ = ("notebook", "text")
+    __slots__ = ("state_directory", "text")
 
-    def __init__(self, text: str, notebook: str = "") -> None:
+    def __init__(self, text: str, state_directory: str = "") -> None:
         self.text = text
-        self.notebook = notebook
+        self.state_directory = state_directory
 
 
 class Log:
@@ -99,13 +111,13 @@ class Log:
         name = f" {printable(self.name)}" if self.name else ""
         return "".join(f"{when}{name}: {line}\n" for line in self.lines).encode("utf-8", "replace")
 
-    def write(self, notebook: "Notebook | None", file: str) -> None:
+    def write(self, state_directory: "StateDirectory | None", file: str) -> None:
         """To the instance's log, to ``file``, and to syslog (the journal); none of them is vital."""
         if not self.lines:
             return
         try:
-            if notebook is not None:
-                notebook.append("log", self.data(), MAX_LOG)
+            if state_directory is not None:
+                state_directory.append("log", self.data(), MAX_LOG)
             if file:
                 self.to_file(file)
         except (TemplaterError, OSError) as error:
@@ -161,7 +173,7 @@ def run(arguments: "list[str]") -> int:
             start(situation, options, log)
         elif situation.text:
             log.add(situation.text)
-            _write_log(log, situation.notebook, options)
+            _write_log(log, situation.state_directory, options)
         return 0
     except TemplaterError as error:
         return failed(error, options, log)
@@ -240,19 +252,19 @@ def start(situation: Start, options: Options, log: Log) -> None:
     """Render and apply what is due; either everything is written, or nothing and an error is raised."""
     if situation.name:
         require_name(situation.name)
-    with Notebook(situation.notebook) as notebook:
+    with StateDirectory(situation.state_directory) as state_directory:
         try:
-            notebook.lock(f"hook for {printable(situation.name) or 'a container'}", options.time_limit)
-            _start(situation, options, log, notebook)
+            state_directory.lock(f"hook for {printable(situation.name) or 'a container'}", options.time_limit)
+            _start(situation, options, log, state_directory)
         except TemplaterError as error:
             _log_failure(error, options, log)
             raise
         finally:
-            log.write(notebook, options.log)
+            log.write(state_directory, options.log)
 
 
-def _start(situation: Start, options: Options, log: Log, notebook: Notebook) -> None:
-    known = notebook.state()
+def _start(situation: Start, options: Options, log: Log, state_directory: StateDirectory) -> None:
+    known = state_directory.state()
     # the first start of a container that nobody unpacked is its creation
     owed = State("create") if known is None else known
     triggers = options.triggers or situation.triggers
@@ -261,18 +273,18 @@ def _start(situation: Start, options: Options, log: Log, notebook: Notebook) -> 
     if not told:
         triggers = passes(owed.pending)
     job = _job(situation, options, triggers)
-    with DescribedRun(job, _store(situation, options, notebook), options) as rendering:
+    with DescribedRun(job, _store(situation, options, state_directory), options) as rendering:
         from ..writing.transaction import Journal
 
         # What start alone wrote, the next start writes again. What is owed once has to be on the disk
         # before it counts as done.
         durable = told or bool(owed.pending)
-        answer = _carry_out(situation, rendering, log, Journal(notebook.directory), durable=durable)
+        answer = _carry_out(situation, rendering, log, Journal(state_directory.directory), durable=durable)
     if told or situation.compare:
         return
     after = State("", situation.name or owed.name or answer.instance.name, owed.image)
     if known is None or after != known:
-        notebook.remember(after)
+        state_directory.remember(after)
 
 
 def _carry_out(
@@ -353,7 +365,7 @@ class DescribedRun(Run):
 
     __slots__ = ("options",)
 
-    def __init__(self, job: Job, store: "Store | None", options: Options) -> None:
+    def __init__(self, job: Job, store: "CompileCache | None", options: Options) -> None:
         self.options = options
         wall = options.time_limit
         cpu = int(wall) + 1
@@ -395,7 +407,7 @@ def _description(situation: Start, options: Options, image: InstanceDirectory) -
     if not path and situation.described is not None:
         return situation.described
     if not path:
-        beside = situation.notebook
+        beside = situation.state_directory
         if beside != situation.image and isdir(beside):
             with InstanceDirectory(beside) as directory:
                 found = directory.read_instance()
@@ -411,13 +423,13 @@ def _description(situation: Start, options: Options, image: InstanceDirectory) -
         return Source(path, root.read("/" + name, MAX_INSTANCE))
 
 
-def _store(situation: Start, options: Options, notebook: Notebook) -> "Store | None":
+def _store(situation: Start, options: Options, state_directory: StateDirectory) -> "CompileCache | None":
     if not options.keep:
         return None
     if options.cache:
-        return open_store(options.cache)
-    directory = notebook.cache()
-    return None if directory is None else Store(directory)
+        return open_cache(options.cache)
+    directory = state_directory.cache()
+    return None if directory is None else CompileCache(directory)
 
 
 def _note(plan: "Plan", written: "list[Change]", log: Log) -> None:
@@ -435,5 +447,5 @@ def _write_log(log: Log, where: str, options: Options) -> None:
     if not where:
         log.write(None, options.log)
         return
-    with Notebook(where) as notebook:
-        log.write(notebook, options.log)
+    with StateDirectory(where) as state_directory:
+        log.write(state_directory, options.log)

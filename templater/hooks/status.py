@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ..instances.directory import METADATA, NOTEBOOK, InstanceDirectory, Notebook
+from ..instances.directory import METADATA, STATE_FOLDER, InstanceDirectory, StateDirectory
 from ..model.errors import TemplaterError, UsageError, reason
 from ..model.source import printable
 from .options import PROBE
@@ -147,10 +147,10 @@ def image_status(image: str, dialect: str) -> Iterator[Finding]:
 
 
 def pending(folder: str) -> str:
-    if not os.path.isdir(os.path.join(folder, NOTEBOOK)):
+    if not os.path.isdir(os.path.join(folder, STATE_FOLDER)):
         return "never started with templater: the next start runs create, then start"
-    with Notebook(folder) as notebook:
-        state = notebook.state()
+    with StateDirectory(folder) as state_directory:
+        state = state_directory.state()
     if state is None:
         return "never started with templater: the next start runs create, then start"
     return f"the next start runs {f'{state.pending}, then start' if state.pending else 'start'}"

@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
-from ..instances.directory import INSTANCE, MAX_INSTANCE, NOTEBOOK, ROOTFS
+from ..instances.directory import INSTANCE, MAX_INSTANCE, ROOTFS, STATE_FOLDER
 from ..model.errors import RefusedError, TemplaterError
 from ..model.source import Source, printable
 from ..rootfs.confined import Root
@@ -18,7 +18,7 @@ from ..rootfs.confined import Root
 DESCRIPTIONS = (INSTANCE, "backup.yaml")
 
 #: directories that belong to one instance
-_PRIVATE = (NOTEBOOK, ROOTFS)
+_PRIVATE = (STATE_FOLDER, ROOTFS)
 
 
 def open_source(path: str, allowed: Sequence[str], bundle: str, rootfs: str) -> Root:
@@ -139,7 +139,7 @@ def _require_trusted(directory: str, *, or_sticky: bool = False) -> None:
 
 
 def _require_no_instance(directory: str) -> None:
-    for name in (NOTEBOOK, *DESCRIPTIONS):
+    for name in (STATE_FOLDER, *DESCRIPTIONS):
         if os.path.lexists(os.path.join(directory, name)):
             raise RefusedError(
                 f"an annotation leads to '{printable(directory)}', which is an instance: it has '{name}'",

@@ -27,7 +27,7 @@ METADATA = "metadata.yaml"
 TEMPLATES = "templates"
 INSTANCE = "instance.yaml"
 ROOTFS = "rootfs"
-NOTEBOOK = ".templater"
+STATE_FOLDER = ".templater"
 
 MAX_METADATA = 1 << 20
 MAX_INSTANCE = 4 << 20
@@ -84,21 +84,21 @@ class State:
         return state
 
 
-class Notebook:
+class StateDirectory:
     """The ``.templater`` directory, held open: one writer at a time, whoever holds the lock."""
 
     __slots__ = ("_lock", "_root", "directory", "path")
 
     def __init__(self, path: str) -> None:
         """``path`` is the directory *in* which ``.templater`` lies; it is made when missing."""
-        self.path = join(path, NOTEBOOK)
+        self.path = join(path, STATE_FOLDER)
         self._lock = -1
         with Root(path, named=True) as root:
             owner = os.fstat(root.fd).st_uid
-            if root.entry("/" + NOTEBOOK) is None:
+            if root.entry("/" + STATE_FOLDER) is None:
                 with root.directory("/") as top:
-                    _make(top, NOTEBOOK)
-            self._root = root.below("/" + NOTEBOOK)
+                    _make(top, STATE_FOLDER)
+            self._root = root.below("/" + STATE_FOLDER)
         self._require_private(owner)
         #: for those who keep a file of their own here: the journal of ``apply``
         self.directory = self._root.directory("/")
@@ -114,7 +114,7 @@ class Notebook:
             hint=f"chown root '{self.path}'; chmod 0700 '{self.path}'",
         )
 
-    def __enter__(self) -> "Notebook":
+    def __enter__(self) -> "StateDirectory":
         return self
 
     def __exit__(
@@ -207,7 +207,7 @@ class Notebook:
         return directory_of_ours(directory)
 
     def _open(self, name: str, flags: int) -> int:
-        """A plain file of ours in the notebook, never a link to something else."""
+        """A plain file of ours in the state directory, never a link to something else."""
         flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         try:
             fd = os.open(name, flags, 0o600, dir_fd=self.directory.fd)
@@ -351,11 +351,11 @@ def record(path: str, trigger: str, name: str = "") -> State:
         require_name(name)
     with InstanceDirectory(path) as directory:
         directory.read_metadata()
-    with Notebook(path) as notebook:
-        notebook.lock("trigger")
-        state = notebook.state() or State()
+    with StateDirectory(path) as state_directory:
+        state_directory.lock("trigger")
+        state = state_directory.state() or State()
         state.pending = pending_after(state.pending, trigger)
         if name:
             state.name = name
-        notebook.remember(state)
+        state_directory.remember(state)
     return state

@@ -65,7 +65,7 @@ def read_instances(file: str) -> Iterator[Instance]:
 def own_description(directory: str) -> tuple[Source, str] | None:
     """What an instance directory says of its instance, and the name that is remembered; None of an image."""
     from ..rootfs.directory import open_root
-    from .directory import INSTANCE, MAX_INSTANCE, MAX_STATE, NOTEBOOK, State
+    from .directory import INSTANCE, MAX_INSTANCE, MAX_STATE, STATE_FOLDER, State
 
     if not os.path.isdir(directory):
         return None
@@ -73,9 +73,9 @@ def own_description(directory: str) -> tuple[Source, str] | None:
         if top.entry(f"/{INSTANCE}") is None:
             return None
         source = Source(os.path.join(directory, INSTANCE), top.read(f"/{INSTANCE}", MAX_INSTANCE))
-        if top.entry(f"/{NOTEBOOK}/state") is None:
+        if top.entry(f"/{STATE_FOLDER}/state") is None:
             return source, ""
-        return source, State.decode(top.read(f"/{NOTEBOOK}/state", MAX_STATE)).name
+        return source, State.decode(top.read(f"/{STATE_FOLDER}/state", MAX_STATE)).name
 
 
 def read_source(file: str) -> Source:

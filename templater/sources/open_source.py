@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..image.limits import DEFAULT
 from ..image.open import open_image
-from ..instances.directory import INSTANCE, MAX_INSTANCE, MAX_STATE, NOTEBOOK, ROOTFS, State
+from ..instances.directory import INSTANCE, MAX_INSTANCE, MAX_STATE, ROOTFS, STATE_FOLDER, State
 from ..instances.read import read_instance
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, RefusedError, UsageError
@@ -144,7 +144,7 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
     with open_root(path) as top:
         own = _read_file(top, path, INSTANCE, MAX_INSTANCE)
         backup = None if own is not None else _read_file(top, path, BACKUP_YAML, LIMITS.bytes)
-        record = _read_file(top, path, f"{NOTEBOOK}/state", MAX_STATE)
+        record = _read_file(top, path, f"{STATE_FOLDER}/state", MAX_STATE)
         rootfs = top.entry(f"/{ROOTFS}")
         unpacked = next((name for name in ("backup/", "") if top.entry(f"/{name}index.yaml")), None)
     if unpacked is not None and own is None and backup is None:

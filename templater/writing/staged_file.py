@@ -32,7 +32,7 @@ _NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
 _ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-class Workshop:
+class ApplySession:
     """What all files of one apply share: descriptors of directories, passing names, the map of ids."""
 
     __slots__ = ("count", "directories", "durable", "ids", "made", "root", "token", "unnamed")
@@ -110,13 +110,14 @@ class Target:
     """One file, and how far we are with it."""
 
     __slots__ = (
-        "backup", "before", "change", "committed", "fd", "inode", "name", "old", "parent", "shop", "staged",
+        "backup", "before", "change", "committed", "fd", "inode", "name", "old", "parent", "session",
+        "staged",
     )  # fmt: skip
 
-    def __init__(self, change: "Change", shop: Workshop) -> None:
+    def __init__(self, change: "Change", session: ApplySession) -> None:
         self.change = change
-        self.shop = shop
-        self.parent = shop.directory(above(change.real))
+        self.session = session
+        self.parent = session.directory(above(change.real))
         self.name = components(change.real)[-1]
         self.old = self.parent.lstat(self.name)
         self.fd = -1
@@ -158,7 +159,7 @@ class Target:
         return True
 
     def _require_in_place(self) -> None:
-        if not self.shop.root.cross_mounts:
+        if not self.session.root.cross_mounts:
             raise RefusedError(
                 f"{self.change.real!r} is a mount point, which can't be replaced",
                 hint="it can be written through, into what is mounted there, if crossing mounts is asked for",
@@ -184,7 +185,7 @@ class Target:
         self._open_staged()
         write_descriptor(self.fd, self.content)
         if self.old is None:
-            os.fchown(self.fd, *self.shop.ids.on_disk(self.change.uid, self.change.gid))
+            os.fchown(self.fd, *self.session.ids.on_disk(self.change.uid, self.change.gid))
             os.fchmod(self.fd, self.change.mode & 0o777)
             self._sync_content()
         else:
@@ -193,7 +194,7 @@ class Target:
             self._give_names(self.old.st_ino)
 
     def _open_staged(self) -> None:
-        if self.shop.unnamed:
+        if self.session.unnamed:
             try:
                 self.fd = self.parent.create_unnamed()
                 self.inode = os.fstat(self.fd).st_ino
@@ -202,11 +203,11 @@ class Target:
                     raise
             else:
                 return
-        name = self.shop.next_name(0)
+        name = self.session.next_name(0)
         self.staged = self.parent, name
         self.fd = self.parent.create(name)
         self.inode = os.fstat(self.fd).st_ino
-        named = self.shop.next_name(self.inode)
+        named = self.session.next_name(self.inode)
         self.parent.rename(name, self.parent, named)
         self.staged = self.parent, named
 
@@ -226,10 +227,10 @@ class Target:
     def _give_names(self, old: int) -> None:
         """One for the new content to be renamed from, and one that keeps the old."""
         if self.staged is None:
-            self.staged = self.shop.link_somewhere(
+            self.staged = self.session.link_somewhere(
                 self.inode, self.parent, lambda directory, name: directory.name_unnamed(self.fd, name)
             )
-        self.backup = self.shop.link_somewhere(
+        self.backup = self.session.link_somewhere(
             old, self.parent, lambda directory, name: self.parent.link(self.name, directory, name)
         )
 
@@ -277,7 +278,7 @@ class Target:
         self._sync_content()
 
     def _sync_content(self) -> None:
-        if self.shop.durable:
+        if self.session.durable:
             again(os.fsync, self.fd)
 
     # undoing

@@ -19,7 +19,7 @@ from ..model.errors import RefusedError, TemplaterError, UsageError
 from ..model.plan import CREATE, UPDATE, WRITE
 from ..rootfs.confined import Root, close, write_error
 from .recovery import PREFIX, Journal, above, attempt, is_there, sweep, unlink_if_there
-from .staged_file import Target, Workshop
+from .staged_file import ApplySession, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def apply(
     held = lock(root, wait)
     try:
         left = sweep(root, [change.real for change in plan.changes], journal)
-        return _Work(Workshop(rootfs, root, durable=durable), journal, left).carry_out(changes)
+        return _Work(ApplySession(rootfs, root, durable=durable), journal, left).carry_out(changes)
     finally:
         close(held)
 
@@ -94,10 +94,10 @@ def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
 class _Work:
     """One apply, under the lock: everything that has to be put in place, or undone."""
 
-    __slots__ = ("journal", "left", "shop", "targets")
+    __slots__ = ("journal", "left", "session", "targets")
 
-    def __init__(self, shop: Workshop, journal: "Journal | None", left: "list[str]") -> None:
-        self.shop = shop
+    def __init__(self, session: ApplySession, journal: "Journal | None", left: "list[str]") -> None:
+        self.session = session
         self.journal = journal
         #: lines of the journal that still lead to something
         self.left = left
@@ -124,27 +124,29 @@ class _Work:
         finally:
             for target in self.targets:
                 target.close()
-            self.shop.close()
+            self.session.close()
 
     def _announce(self, changes: "list[Change]") -> None:
         if self.journal is not None:
             places = {above(path) for change in changes for path in (change.real, *change.new_parents)}
-            self.journal.write([*self.left, self.shop.token, *sorted(places)], durable=self.shop.durable)
+            self.journal.write(
+                [*self.left, self.session.token, *sorted(places)], durable=self.session.durable
+            )
 
     def _stage(self, change: "Change") -> None:
         for path in change.new_parents:
-            self.shop.make_directory(path)
-        target = Target(change, self.shop)
+            self.session.make_directory(path)
+        target = Target(change, self.session)
         if target.needs_writing():
             self.targets.append(target)
             target.stage()
 
     def _sync(self) -> None:
         """The names, once each directory; a failure here still undoes everything."""
-        if not self.shop.durable:
+        if not self.session.durable:
             return
         touched = {id(target.parent): target.parent for target in self.targets}
-        touched |= {id(parent): parent for parent, _ in self.shop.made}
+        touched |= {id(parent): parent for parent, _ in self.session.made}
         for directory in touched.values():
             _step("put in place", directory.path, directory.sync)
 
@@ -154,7 +156,7 @@ class _Work:
         troubles = {target: attempt(target.put_back) for target in committed}
         stuck = [target for target, trouble in troubles.items() if trouble]
         self._clear_away(keep=stuck)
-        for parent, name in reversed(self.shop.made):
+        for parent, name in reversed(self.session.made):
             attempt(parent.rmdir, name)
         return [troubles[target] for target in stuck]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from templater.hooks import install
-from templater.hooks.compile_cache import Kept, key, open_store
+from templater.hooks.compile_cache import CacheEntry, key, open_cache
 from templater.hooks.runtimes import lxc, oci
-from templater.instances.directory import Notebook
+from templater.instances.directory import StateDirectory
 from templater.model.errors import RefusedError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
@@ -151,7 +151,7 @@ def test_a_lock_that_was_somebody_s_file_and_loses_that_name_is_not_emptied(
     """The owner of the directory links a file of root's into it, and unlinks it when it was opened."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    with Notebook(str(tmp_path)) as notebook:
+    with StateDirectory(str(tmp_path)) as state_directory:
         place = tmp_path / ".templater"
         for name in ("lock", "log"):
             os.link(victim, place / name)
@@ -167,7 +167,7 @@ def test_a_lock_that_was_somebody_s_file_and_loses_that_name_is_not_emptied(
 
         monkeypatch.setattr("templater.instances.directory.os.open", opened)
         with pytest.raises(RefusedError, match="plain file"):
-            notebook.lock("test")
+            state_directory.lock("test")
         assert victim.stat().st_nlink == 1
     assert victim.read_text() == "precious"
 
@@ -183,9 +183,9 @@ def test_a_directory_that_is_named_for_a_cache_keeps_what_else_is_in_it(
         os.utime(folder / name, (1, 1))
     monkeypatch.setattr("templater.hooks.compile_cache.MOST_BYTES", 1500)
     monkeypatch.setattr("templater.hooks.compile_cache.MOST_ENTRIES", 1)
-    store = open_store(str(folder))
+    store = open_cache(str(folder))
     assert store is not None
     for number in range(3):
-        store.save("image", key([b"%d" % number]), Kept((), b"x"))
+        store.save("image", key([b"%d" % number]), CacheEntry((), b"x"))
     assert all((folder / name).exists() for name in others)
     assert len(list(folder.iterdir())) == len(others) + 1

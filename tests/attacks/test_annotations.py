@@ -258,20 +258,20 @@ def test_a_folder_on_the_way_swapped_for_a_link_is_refused(hook, bundle, monkeyp
 
 
 def test_an_image_swapped_later_is_still_the_one_that_was_checked(hook, bundle, monkeypatch):
-    swap_after(monkeypatch, run.Notebook, "lock", bundle)
+    swap_after(monkeypatch, run.StateDirectory, "lock", bundle)
     assert hook(source=f"{bundle.parent}/images/web") == 0
     assert hostname(bundle) == "inside"
 
 
 def test_a_description_swapped_for_another_is_not_read(hook, bundle, monkeypatch):
     source, folder = lay(bundle.parent / "images/plain", IMAGE), bundle.parent / "descriptions"
-    lock = run.Notebook.lock
+    lock = run.StateDirectory.lock
 
     def swapped(*arguments):
         (folder / "web.yaml").write_text(SECRET)
         lock(*arguments)
 
-    monkeypatch.setattr(run.Notebook, "lock", swapped)
+    monkeypatch.setattr(run.StateDirectory, "lock", swapped)
     assert hook("--allow-instance", str(folder), source=str(source), instance=f"{folder}/web.yaml") == 0
     assert hostname(bundle) == "web described"
 

@@ -213,9 +213,9 @@ def test_attack_67_a_name_is_refused_or_is_nothing_but_a_name(
     """What could be said to a shell runs nowhere; what could be a path makes none; a newline makes no line."""
     name = name.replace("CANARY", str(tmp_path / "CANARY")) if "/" not in name else name
     before = snapshot(tmp_path / "host", times=True)
-    answer = started(runtime, name, bundle, tmp_path / "notebook")
+    answer = started(runtime, name, bundle, tmp_path / "state_directory")
     assert snapshot(tmp_path / "host", times=True) == before
-    assert sorted(os.listdir(tmp_path)) in (["deep", "host"], ["deep", "host", "notebook"])
+    assert sorted(os.listdir(tmp_path)) in (["deep", "host"], ["deep", "host", "state_directory"])
     assert len(answer.stderr.splitlines()) <= 3
     written = bundle / "rootfs/etc/x"
     if answer.returncode:
@@ -227,9 +227,11 @@ def test_attack_67_a_name_is_refused_or_is_nothing_but_a_name(
         assert runtime == "incus" or written.read_text() == name
 
 
-def started(runtime: str, name: str, bundle: Path, notebook: Path) -> "subprocess.CompletedProcess[str]":
-    options = ["--source", str(bundle), "--rootfs", str(bundle / "rootfs"), "--state", str(notebook)]
-    notebook.mkdir()
+def started(
+    runtime: str, name: str, bundle: Path, state_directory: Path
+) -> "subprocess.CompletedProcess[str]":
+    options = ["--source", str(bundle), "--rootfs", str(bundle / "rootfs"), "--state", str(state_directory)]
+    state_directory.mkdir()
     if runtime == "oci":
         return oci(a_state(bundle, id=name), *options)
     if runtime == "nspawn":

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from templater.hooks import render_job
-from templater.hooks.compile_cache import Kept, open_store
+from templater.hooks.compile_cache import CacheEntry, open_cache
 from templater.hooks.render_job import IMAGE, INSTANCE, Job, Run, keys
 from templater.instances.directory import InstanceDirectory
 from templater.model.hosts import NONE
@@ -41,7 +41,7 @@ def content(folder: Path, text: str, store) -> bytes:
 
 def test_a_description_that_one_image_s_child_left_is_not_another_s(tmp_path, monkeypatch):
     """The child of a hostile image was taken over: it answers with a description of its own making."""
-    store = open_store(str(tmp_path / "cache"))
+    store = open_cache(str(tmp_path / "cache"))
     real = render_job.Run.collect
 
     def taken_over(self):
@@ -49,7 +49,7 @@ def test_a_description_that_one_image_s_child_left_is_not_another_s(tmp_path, mo
 
         answer = real(self)
         payload = marshal.dumps(("c1", "container", "x86_64", False, {"user.x": "EVIL"}, {}, []))
-        answer.kept[INSTANCE] = Kept((), payload)
+        answer.kept[INSTANCE] = CacheEntry((), payload)
         return answer
 
     monkeypatch.setattr(render_job.Run, "collect", taken_over)

@@ -62,7 +62,7 @@ def command(
     from ...image.contents import open_contents
     from ...image.fingerprint import fingerprint
     from ...image.unpack import unpack
-    from ...instances.directory import Notebook, State
+    from ...instances.directory import State, StateDirectory
     from ...model.instance import require_name
 
     if len(files) not in (2, 3):
@@ -77,8 +77,8 @@ def command(
 
     def finish(path: str) -> None:
         write_instance(path, described)
-        with Notebook(path) as notebook:
-            notebook.remember(State(pending="create", name=described.name, image=known_as))
+        with StateDirectory(path) as state_directory:
+            state_directory.remember(State(pending="create", name=described.name, image=known_as))
 
     with progress("unpacking") as show:
         done = unpack(

@@ -37,7 +37,7 @@ def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Note
     if not options.source and not exists(join(image, METADATA)):
         return Noted("")  # to Incus that is an image without templates
     start = Start(name, options.rootfs or rootfs, options.source or image)
-    start.notebook = options.state or _notebook(name)
+    start.state_directory = options.state or _state_folder(name)
     start.instance = join(image, BACKUP)
     start.pending_in_config = True
     start.compare = not options.rootfs
@@ -45,7 +45,7 @@ def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Note
     return start
 
 
-def _notebook(name: str) -> str:
+def _state_folder(name: str) -> str:
     """Not in Incus's own volume, which it copies, backs up and restores."""
     from os import makedirs
 

@@ -13,11 +13,11 @@ overlays only with ``--stage mount``.
 from ...instances.directory import (
     INSTANCE,
     METADATA,
-    NOTEBOOK,
+    STATE_FOLDER,
     TEMPLATES,
     InstanceDirectory,
-    Notebook,
     State,
+    StateDirectory,
     write_whole,
 )
 from ...model.entry import SYMLINK
@@ -63,7 +63,7 @@ def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Note
         raise UsageError(f"'{printable(name)}' is no name of a container")
     folder = dirname(abspath(environ.get("LXC_CONFIG_FILE", "")))
     if stage in ("pre-start", "mount"):
-        if exists(join(folder, NOTEBOOK)):
+        if exists(join(folder, STATE_FOLDER)):
             options.state = options.state or folder  # where a failure from here on is logged, too
         return _start(stage, name, folder, options, environ)
     if stage == "clone":
@@ -238,14 +238,14 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Noted
     source, exact = find_source(folder, source_name)
     if not options.source:
         copy_image(source, folder)
-    with Notebook(source) as old:
+    with StateDirectory(source) as old:
         before = old.state()
         if not exact:
             old.replace(CLONED, "\n".join((folder, *ancestors(2))).encode("utf-8", "surrogateescape"))
     if exact and before is None:
         return Noted(f"{name}: from {source_name}, which was never started", folder)
     state = State(before.pending if exact and before else "copy", name, before.image if before else "")
-    with Notebook(folder) as new:
+    with StateDirectory(folder) as new:
         new.lock("clone hook", options.time_limit)
         new.remember(state)
     return Noted(
@@ -310,7 +310,7 @@ def destroy(folder: str) -> Noted:
     Whatever goes wrong here, the container is destroyed all the same.
     """
     try:
-        with Notebook(folder) as old:
+        with StateDirectory(folder) as old:
             word = old.read(CLONED, 1 << 16)
             before = old.state()
         if word is None:
@@ -326,7 +326,7 @@ def destroy(folder: str) -> Noted:
 def _renamed(folder: str, before: State) -> Noted:
     from ...model.lifecycle import pending_after
 
-    with Notebook(folder) as new:
+    with StateDirectory(folder) as new:
         new.lock("destroy hook")
         state = new.state()
         if state is None or state.pending != "copy":

@@ -94,7 +94,7 @@ def _describe(start: Start, options: "Options", annotations: "Mapping[str, str]"
 def _is_described(start: Start) -> bool:
     if start.described is not None:
         return True
-    if exists(join(start.notebook, INSTANCE)):
+    if exists(join(start.state_directory, INSTANCE)):
         return True
     return start.held is None and exists(join(start.image, INSTANCE))
 

@@ -1,4 +1,4 @@
-"""Kept compilations: what is odd about an entry makes it none, and is never executed."""
+"""CacheEntry compilations: what is odd about an entry makes it none, and is never executed."""
 
 import os
 import sys
@@ -6,16 +6,16 @@ import sys
 import pytest
 
 from templater.hooks import compile_cache
-from templater.hooks.compile_cache import Kept, Store
-from templater.instances.directory import Notebook
+from templater.hooks.compile_cache import CacheEntry, CompileCache
+from templater.instances.directory import StateDirectory
 
-ENTRY = Kept(("templater.pongo2.filters.text",), b"payload \x00\n\xff with\nlines")
+ENTRY = CacheEntry(("templater.pongo2.filters.text",), b"payload \x00\n\xff with\nlines")
 
 
 @pytest.fixture
 def store(tmp_path):
-    with Notebook(str(tmp_path)) as notebook:
-        yield Store(notebook.cache())
+    with StateDirectory(str(tmp_path)) as state_directory:
+        yield CompileCache(state_directory.cache())
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_link_in_place_of_an_entry_is_none(store, folder):
 def test_a_module_that_is_not_ours_is_none(store, monkeypatch):
     key = compile_cache.key([b"source"])
     for name in ("os", "templater.hooks.run", "templater.pongo2.filters.text;os", "templater.pongo2..os"):
-        store.save("image", key, Kept((name,), b"payload"))
+        store.save("image", key, CacheEntry((name,), b"payload"))
         assert store.load("image", key) is None or name == "templater.pongo2..os"
 
 
@@ -116,18 +116,18 @@ def test_a_module_that_is_not_ours_is_none(store, monkeypatch):
 def test_a_shared_cache_that_others_may_enter_is_none(tmp_path, mode):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(mode)
-    assert compile_cache.open_store(str(tmp_path / "cache")) is None
+    assert compile_cache.open_cache(str(tmp_path / "cache")) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make another user's directory")
 def test_a_shared_cache_of_another_user_is_none(tmp_path):
     (tmp_path / "cache").mkdir(0o700)
     os.chown(tmp_path / "cache", 1234, 1234)
-    assert compile_cache.open_store(str(tmp_path / "cache")) is None
+    assert compile_cache.open_cache(str(tmp_path / "cache")) is None
 
 
 def test_a_shared_cache_is_made_when_it_is_missing(tmp_path):
-    store = compile_cache.open_store(str(tmp_path / "a/b"))
+    store = compile_cache.open_cache(str(tmp_path / "a/b"))
     store.close()
     assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o700
 
@@ -147,7 +147,7 @@ def test_the_oldest_go_when_all_are_too_large_together(store, folder, monkeypatc
     monkeypatch.setattr(compile_cache, "MOST_BYTES", 450_000)
     keys = [compile_cache.key([b"%d" % number]) for number in range(5)]
     for number, (key, size) in enumerate(zip(keys, sizes, strict=True)):
-        store.save("image", key, Kept((), bytes(size)))
+        store.save("image", key, CacheEntry((), bytes(size)))
         os.utime(folder / f"image-{key}", ns=(number, number))
         assert sum(entry.stat().st_size for entry in folder.iterdir()) <= 450_000
     assert [number for number, key in enumerate(keys) if store.load("image", key)] == [2, 3, 4]
@@ -155,13 +155,13 @@ def test_the_oldest_go_when_all_are_too_large_together(store, folder, monkeypatc
 
 def test_an_entry_that_is_too_large_to_be_read_is_not_written(store, folder, monkeypatch):
     monkeypatch.setattr(compile_cache, "MAX_ENTRY", 1000)
-    store.save("image", compile_cache.key([b"source"]), Kept((), bytes(1000)))
+    store.save("image", compile_cache.key([b"source"]), CacheEntry((), bytes(1000)))
     assert not list(folder.iterdir())
 
 
 def test_reading_an_entry_looks_at_no_other(store, monkeypatch):
     key = saved(store)
-    monkeypatch.setattr(Store, "_forget_oldest", lambda self: pytest.fail("looked at the others"))
+    monkeypatch.setattr(CompileCache, "_forget_oldest", lambda self: pytest.fail("looked at the others"))
     assert store.load("image", key)
 
 

@@ -9,7 +9,7 @@ import pytest
 from templater.hooks.options import Options
 from templater.hooks.run import Noted, Start
 from templater.hooks.runtimes import lxc, nspawn, oci
-from templater.instances.directory import Notebook, State
+from templater.instances.directory import State, StateDirectory
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 
 
@@ -103,15 +103,15 @@ def test_a_copy_takes_the_image_s_words_along(tmp_path):
     assert (new / "templates/a.tpl").read_text() == "a"
     assert (new / "instance.yaml").read_text() == "name: old\n"
     assert os.readlink(new / "templates/link") == "/etc/passwd", "still a link, still refused"
-    assert Notebook(str(new)).state() == State("copy", "new")
+    assert StateDirectory(str(new)).state() == State("copy", "new")
 
 
 def test_a_snapshot_keeps_what_was_pending(tmp_path):
     old, new = cloned(tmp_path, "", snapshot=True)
-    with Notebook(str(old)) as notebook:
-        notebook.remember(State("rename", "old"))
+    with StateDirectory(str(old)) as state_directory:
+        state_directory.remember(State("rename", "old"))
     lxc.clone(str(new), "snap0", "old", Options())
-    assert Notebook(str(new)).state() == State("rename", "snap0")
+    assert StateDirectory(str(new)).state() == State("rename", "snap0")
 
 
 def test_a_clone_of_nobody_says_what_to_do(tmp_path):
@@ -126,7 +126,7 @@ def test_a_destroy_by_another_process_is_no_rename(tmp_path):
     lxc.clone(str(new), "new", "old", Options())
     (old / ".templater/cloned").write_text(f"{new}\n1:1\n")
     assert lxc.destroy(str(old)).text == ""
-    assert Notebook(str(new)).state().pending == "copy"
+    assert StateDirectory(str(new)).state().pending == "copy"
 
 
 def in_a_hook(call) -> None:
@@ -145,11 +145,11 @@ def in_a_hook(call) -> None:
 def test_a_destroy_by_the_same_process_is_a_rename(tmp_path):
     """Also where that process is the first one of its PID namespace, as in a container for one command."""
     old, new = cloned(tmp_path, "new")
-    with Notebook(str(old)) as notebook:
-        notebook.remember(State("", "old"))
+    with StateDirectory(str(old)) as state_directory:
+        state_directory.remember(State("", "old"))
     in_a_hook(lambda: lxc.clone(str(new), "new", "old", Options()))
     in_a_hook(lambda: lxc.destroy(str(old)))
-    assert Notebook(str(new)).state().pending == "rename"
+    assert StateDirectory(str(new)).state().pending == "rename"
 
 
 def test_an_empty_id_map_forgets_the_lines_before_it(container):

@@ -9,7 +9,7 @@ import pytest
 from templater.cli import main
 from templater.hooks import install
 from templater.hooks.runtimes import lxc, nspawn, oci, podman
-from templater.instances.directory import Notebook, State
+from templater.instances.directory import State, StateDirectory
 
 METADATA = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [start]\n    template: a.tpl\n"
 
@@ -56,8 +56,8 @@ def test_a_container_with_everything_would_run(container):
 
 
 def test_what_is_owed_is_said(container):
-    with Notebook(str(container)) as notebook:
-        notebook.remember(State("copy", "c1"))
+    with StateDirectory(str(container)) as state_directory:
+        state_directory.remember(State("copy", "c1"))
     assert any("runs copy, then start" in finding.text for finding in installed(container))
 
 

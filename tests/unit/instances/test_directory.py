@@ -6,26 +6,26 @@ import sys
 
 import pytest
 
-from templater.instances.directory import InstanceDirectory, Notebook, State, record
+from templater.instances.directory import InstanceDirectory, State, StateDirectory, record
 from templater.model.errors import BusyError, InputError, RefusedError
 
 
 def test_nothing_is_remembered_of_a_new_instance(tmp_path):
-    with Notebook(str(tmp_path)) as notebook:
-        assert notebook.state() is None
+    with StateDirectory(str(tmp_path)) as state_directory:
+        assert state_directory.state() is None
 
 
 def test_a_state_comes_back(tmp_path):
     state = State("create", "web1", "ubuntu é \udcff")
-    with Notebook(str(tmp_path)) as notebook:
-        notebook.remember(state)
-    with Notebook(str(tmp_path)) as notebook:
-        assert notebook.state() == state
+    with StateDirectory(str(tmp_path)) as state_directory:
+        state_directory.remember(state)
+    with StateDirectory(str(tmp_path)) as state_directory:
+        assert state_directory.state() == state
 
 
 def test_the_state_is_plain_lines(tmp_path):
-    with Notebook(str(tmp_path)) as notebook:
-        notebook.remember(State("copy", "web1"))
+    with StateDirectory(str(tmp_path)) as state_directory:
+        state_directory.remember(State("copy", "web1"))
     assert (tmp_path / ".templater/state").read_text() == "pending=copy\nname=web1\n"
     assert (tmp_path / ".templater").stat().st_mode & 0o777 == 0o700
 
@@ -35,12 +35,12 @@ def test_unknown_lines_of_a_later_templater_are_skipped():
 
 
 def test_a_line_break_does_not_forge_a_second_line(tmp_path):
-    with Notebook(str(tmp_path)) as notebook, pytest.raises(RefusedError):
-        notebook.remember(State("", "web1\npending=create"))
+    with StateDirectory(str(tmp_path)) as state_directory, pytest.raises(RefusedError):
+        state_directory.remember(State("", "web1\npending=create"))
 
 
 def test_a_second_writer_is_told_who_the_first_is(tmp_path):
-    with Notebook(str(tmp_path)) as first, Notebook(str(tmp_path)) as second:
+    with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         first.lock("hook for c1")
         with pytest.raises(BusyError, match=f"pid {os.getpid()}: hook for c1"):
             second.lock("me", 0.05)
@@ -49,10 +49,10 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path):
 
 
 def test_the_lock_goes_with_its_holder(tmp_path):
-    code = "import sys; from templater.instances.directory import Notebook; Notebook(sys.argv[1]).lock('x'); print(1)"
+    code = "import sys; from templater.instances.directory import StateDirectory; StateDirectory(sys.argv[1]).lock('x'); print(1)"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
-    with Notebook(str(tmp_path)) as notebook:
-        notebook.lock("me", 0.05)
+    with StateDirectory(str(tmp_path)) as state_directory:
+        state_directory.lock("me", 0.05)
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o777, 0o702])
@@ -60,22 +60,26 @@ def test_a_notebook_that_others_can_write_is_refused(tmp_path, mode):
     (tmp_path / ".templater").mkdir()
     (tmp_path / ".templater").chmod(mode)
     with pytest.raises(RefusedError, match="others could write"):
-        Notebook(str(tmp_path))
+        StateDirectory(str(tmp_path))
 
 
 def test_a_notebook_that_is_a_link_is_refused(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".templater").symlink_to("elsewhere")
     with pytest.raises(RefusedError):
-        Notebook(str(tmp_path))
+        StateDirectory(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["log", "lock", "state"])
 def test_a_link_in_the_notebook_is_not_followed(tmp_path, name):
     (tmp_path / "victim").write_text("precious")
-    with Notebook(str(tmp_path)) as notebook:
+    with StateDirectory(str(tmp_path)) as state_directory:
         (tmp_path / ".templater" / name).symlink_to(tmp_path / "victim")
-        for action in (lambda: notebook.append("log", b"x", 10), lambda: notebook.lock("x"), notebook.state):
+        for action in (
+            lambda: state_directory.append("log", b"x", 10),
+            lambda: state_directory.lock("x"),
+            state_directory.state,
+        ):
             try:
                 action()
             except Exception as error:
@@ -85,27 +89,27 @@ def test_a_link_in_the_notebook_is_not_followed(tmp_path, name):
 
 def test_a_hard_link_in_the_notebook_is_refused(tmp_path):
     (tmp_path / "victim").write_text("precious")
-    with Notebook(str(tmp_path)) as notebook:
+    with StateDirectory(str(tmp_path)) as state_directory:
         os.link(tmp_path / "victim", tmp_path / ".templater/log")
         with pytest.raises(RefusedError):
-            notebook.append("log", b"x", 10)
+            state_directory.append("log", b"x", 10)
     assert (tmp_path / "victim").read_text() == "precious"
 
 
 def test_a_log_does_not_grow_for_ever(tmp_path):
-    with Notebook(str(tmp_path)) as notebook:
+    with StateDirectory(str(tmp_path)) as state_directory:
         for number in range(10):
-            notebook.append("log", b"line %d\n" % number, 20)
+            state_directory.append("log", b"line %d\n" % number, 20)
     assert (tmp_path / ".templater/log").read_bytes().endswith(b"line 9\n")
     assert (tmp_path / ".templater/log").stat().st_size < 40
     assert (tmp_path / ".templater/log.1").exists()
 
 
 def test_a_cache_that_others_may_enter_is_none(tmp_path):
-    with Notebook(str(tmp_path)) as notebook:
-        assert notebook.cache() is not None
+    with StateDirectory(str(tmp_path)) as state_directory:
+        assert state_directory.cache() is not None
         (tmp_path / ".templater/cache").chmod(0o755)
-        assert notebook.cache() is None
+        assert state_directory.cache() is None
 
 
 def test_templates_are_read_by_name_and_links_are_not_followed(tmp_path):

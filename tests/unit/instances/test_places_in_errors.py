@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from templater.instances.directory import InstanceDirectory, Notebook, State
+from templater.instances.directory import InstanceDirectory, State, StateDirectory
 from templater.model.entry import FILE
 from templater.model.errors import TemplaterError
 from templater.model.source import Source
@@ -40,16 +40,16 @@ def error_of(call, *arguments) -> str:
 @pytest.mark.parametrize("kind", ["link", "fifo", "large file"])
 def test_templater_s_own_directory(kind, tmp_path):
     KINDS[kind](tmp_path / ".templater")
-    said = error_of(Notebook, str(tmp_path))
+    said = error_of(StateDirectory, str(tmp_path))
     assert said.startswith(f"'{tmp_path}/.templater' is a ")
     assert said.count(str(tmp_path)) == 1
 
 
 CALLS = {
-    "lock": lambda notebook: notebook.lock("x", 0.0),
-    "state": lambda notebook: notebook.state(),
-    "log": lambda notebook: notebook.append("log", b"x", 100),
-    "journal": lambda notebook: Journal(notebook.directory).read(),
+    "lock": lambda state_directory: state_directory.lock("x", 0.0),
+    "state": lambda state_directory: state_directory.state(),
+    "log": lambda state_directory: state_directory.append("log", b"x", 100),
+    "journal": lambda state_directory: Journal(state_directory.directory).read(),
 }
 
 
@@ -60,10 +60,10 @@ FINE = {("lock", "large file"), ("log", "large file")}
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", CALLS)
 def test_each_file_in_it(name, kind, tmp_path):
-    Notebook(str(tmp_path)).close()
+    StateDirectory(str(tmp_path)).close()
     KINDS[kind](tmp_path / ".templater" / name)
-    with Notebook(str(tmp_path)) as notebook:
-        said = error_of(CALLS[name], notebook)
+    with StateDirectory(str(tmp_path)) as state_directory:
+        said = error_of(CALLS[name], state_directory)
     if (name, kind) in FINE:
         assert said == ""
     else:
@@ -72,11 +72,11 @@ def test_each_file_in_it(name, kind, tmp_path):
 
 @pytest.mark.parametrize("name", ["state", "journal"])
 def test_what_can_not_be_written(name, tmp_path):
-    Notebook(str(tmp_path)).close()
+    StateDirectory(str(tmp_path)).close()
     (tmp_path / ".templater" / name / "x").mkdir(parents=True)
-    with Notebook(str(tmp_path)) as notebook:
-        write = {"state": lambda: notebook.remember(State("create")),
-                 "journal": lambda: Journal(notebook.directory).write(["x"])}[name]  # fmt: skip
+    with StateDirectory(str(tmp_path)) as state_directory:
+        write = {"state": lambda: state_directory.remember(State("create")),
+                 "journal": lambda: Journal(state_directory.directory).write(["x"])}[name]  # fmt: skip
         assert f"'{tmp_path}/.templater/{name}'" in error_of(write)
 
 
