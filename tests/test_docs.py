@@ -83,7 +83,7 @@ def limits_table() -> str:
         limits.RENDERING: planning.rendering(limits.Given()), limits.READING: yaml_nodes.LIMITS,
         limits.IMAGE: DEFAULT, limits.CHILD: Bounds(),
     }  # fmt: skip
-    lines = ["| name | ours | of what |\n|---|---|---|\n"]
+    lines = ["| name | default | what it limits |\n|---|---|---|\n"]
     for name, (kind, attribute, unit, about) in limits.NAMES.items():
         lines.append(f"| `{name}` | {shown(getattr(ours[kind], attribute), unit)} | {about} |\n")
     return "".join(lines)
