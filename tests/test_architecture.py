@@ -22,7 +22,7 @@ PACKAGE = ROOT / "templater"
 PURE = {"model", "parsing", "pongo2", "rendering", "planning", "prediction", "reporting", "simulation"}
 IMPURE = {"pongo2.__main__", "pongo2.folder", "simulation.disk_snapshot"}
 #: modules of the other folders that are pure as well
-PURE_MODULES = {"rootfs.memory", "rootfs.paths", "checks.finding", "checks.survey"}
+PURE_MODULES = {"rootfs.memory", "rootfs.paths", "checks.finding", "checks.base"}
 #: the only folder that imports Jinja2
 COMPILER = "pongo2.codegen."
 #: the package itself holds the public API: names only, all of them lazy

@@ -1,4 +1,4 @@
-"""Reads all of an image for an audit: follows nothing, refuses nothing, stops at the limits."""
+"""Read all of an image for an audit: follow nothing, refuse nothing, stop at the limits."""
 
 from __future__ import annotations
 
@@ -8,164 +8,225 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..image.archive import HARD_LINK, Member, open_archive
-from ..image.contents import SecondFileCheck, open_rootfs, refuse_same_file
-from ..image.limits import DEFAULT, Limits
-from ..image.names import METADATA, ROOTFS
-from ..model.entry import DIRECTORY, FILE, Entry, TemplateFile
+from ..image.archive import HARD_LINK, Archive, Member, open_archive
+from ..image.contents import SecondFileCheck, kind_of_file, open_rootfs, refuse_same_file
+from ..image.limits import DEFAULT, HeldBytes, Limits
+from ..image.names import METADATA, ROOTFS, TEMPLATES
+from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, TemplateFile
 from ..model.errors import InputError, LimitError, TemplaterError, UsageError
 from ..model.metadata import Metadata
 from ..model.source import Source
+from ..parsing.file_kind import QCOW2
 from ..parsing.metadata_yaml import read_metadata
+from ..rootfs.confined import Root
 from ..rootfs.directory import open_root
-from .survey import Name, Survey
+from .base import Name, ScannedImage, Trailing
 
 if TYPE_CHECKING:
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.state import Limits as RenderLimits
+    from ..rootfs.byname import ByName
 
-Reader = Callable[[], bytes]
+Read = Callable[[], bytes]
 
-#: every name is held and looked at by many checks, so there may be fewer than where they are only passed
-MOST_NAMES = 1_000_000
-#: what is judged unless somebody asks for another limit
-AUDITED = replace(DEFAULT, members=MOST_NAMES)
+#: every name is held and many checks go over them, so that fewer are allowed than in other commands
+MAX_NAMES = 1_000_000
+#: the limits of an audit without --limit
+AUDITED = replace(DEFAULT, members=MAX_NAMES)
+
+DISK = "rootfs.img"
+PASSWD = f"{ROOTFS}/etc/passwd"
+#: files that checks look into, and how much of them
+_HEADS = {DISK: 4096, PASSWD: 1 << 20}
 
 
-def survey(
+def scan_image(
     path: str,
     limits: Limits = AUDITED,
     *,
     rootfs: str | None = None,
     yaml: YamlLimits | None = None,
     rendering: RenderLimits | None = None,
-) -> Survey:
-    """Everything that can be seen of an image: a folder, or a tarball of either kind.
+) -> ScannedImage:
+    """Read an image: a directory, a unified tarball, or a split image with its second file ``rootfs``.
 
-    ``rootfs`` is a split image's second file. ``rendering`` is what its templates may take when a check
-    tries them.
+    ``rendering`` limits the checks that render templates. An error that ends the reading of a part is
+    recorded in ``ScannedImage.errors``; it is raised if nothing of that part was read.
     """
     if rootfs is not None and os.path.isdir(path):
         raise UsageError(f"'{path}' is a directory: it has no second file")
-    reading = _Reading(path, limits, yaml)
-    reading.part(reading.folder if os.path.isdir(path) else reading.archive)
-    if reading.complete and not any(name.path == METADATA for name in reading.names):
-        reading.errors.append(InputError(f"'{path}' has no metadata.yaml: it is not an image"))
+    scanner = _Scanner(path, limits, yaml)
+    scanner.scan_part(scanner.scan_directory if os.path.isdir(path) else scanner.scan_archive)
+    if scanner.complete and not any(name.path == METADATA for name in scanner.names):
+        scanner.errors.append(InputError(f"'{path}' has no metadata.yaml: it is not an image"))
     if rootfs is not None:
-        reading.part(partial(reading.second, rootfs))
-    return reading.survey(rendering)
+        scanner.scan_part(partial(scanner.scan_second_file, rootfs))
+    return scanner.result(rendering)
 
 
-class _Reading:
+class _Scanner:
     def __init__(self, path: str, limits: Limits, yaml: YamlLimits | None = None) -> None:
         self.path = path
         self.limits = limits
         self.yaml = yaml
         self.names: list[Name] = []
-        #: bytes of all templates together
-        self.held = 0
         self.templates: dict[str, TemplateFile] = {}
+        self.template_bytes = 0
         self.metadata: Source | None = None
+        self.heads: dict[str, bytes] = {}
+        self.trailing: list[Trailing] = []
         self.errors: list[TemplaterError] = []
         self.complete = True
+        self.held = HeldBytes(path, limits)
 
-    def part(self, read: Callable[[], None]) -> None:
-        """What ends the reading of a part early is a finding; where nothing was seen of it, an error."""
-        seen = len(self.names)
+    def scan_part(self, scan: Callable[[], None]) -> None:
+        """Record the error that ends the reading of a part, or raise it if no name of the part was read."""
+        before = len(self.names)
         try:
-            read()
+            scan()
         except TemplaterError as error:
-            if isinstance(error, UsageError) or len(self.names) == seen:
+            if isinstance(error, UsageError) or len(self.names) == before:
                 raise
             self.errors.append(error)
             self.complete = False
 
-    def folder(self) -> None:
+    def scan_directory(self) -> None:
         with open_root(self.path) as top:
             pending = ["/"]
             while pending:
-                folder = pending.pop()
-                for name in top.listdir(folder):
-                    place = f"{folder.rstrip('/')}/{name}"
-                    entry = top.entry(place)
+                directory = pending.pop()
+                for name in top.listdir(directory):
+                    path = f"{directory.rstrip('/')}/{name}"
+                    entry = top.entry(path)
                     if entry is None:
                         continue
-                    self.names.append(Name(place[1:], entry))
+                    self.add(Name(path[1:], entry))
                     if len(self.names) > self.limits.members:
                         raise LimitError(f"'{self.path}' has more than {self.limits.members} names")
                     if entry.kind == DIRECTORY and not entry.is_mount:
-                        pending.append(place)
-                    elif entry.kind == FILE and self.wanted(place[1:]):
-                        self.take(place[1:], entry, partial(top.read, place, self.limit(place[1:])))
-                    elif self.wanted(place[1:]):
-                        self.templates[name] = TemplateFile(entry)
+                        pending.append(path)
+                    else:
+                        self.read_content(path[1:], entry, partial(self._read_file, top, path))
 
-    def archive(self) -> None:
+    def _read_file(self, top: Root | ByName, path: str) -> bytes:
+        most = _HEADS.get(path[1:])
+        return top.read(path, self.limit_of(path[1:])) if most is None else self._read_head(top, path, most)
+
+    def _read_head(self, top: Root | ByName, path: str, size: int) -> bytes:
+        where = top.open(path) if isinstance(top, Root) else self.path + path
+        with open(where, "rb") as file:
+            return file.read(size)
+
+    def scan_archive(self) -> None:
         archive = open_archive(self.path, self.limits)
         with archive.stream:
             for member in archive:
-                path = cleaned(member.name)
-                if not path:
+                name = name_of(member)
+                if not name.path:
                     continue
-                self.names.append(named(member))
-                if not self.wanted(path):
-                    continue
-                if member.kind == FILE:
-                    self.take(path, self.names[-1].entry, partial(archive.read, member, self.limit(path)))
-                elif path != "metadata.yaml":
-                    self.templates[path.partition("/")[2]] = TemplateFile(self.names[-1].entry)
-            archive.finish()
+                self.add(name)
+                if member.kind == HARD_LINK:
+                    self.link_template(name)
+                else:
+                    self.read_content(name.path, name.entry, partial(self._read_member, archive, member))
+            self.finish(archive, self.path)
 
-    def second(self, path: str) -> None:
-        """A split image's root filesystem: its names are those of ``rootfs/`` in a unified image."""
-        if any(name.path.partition("/")[0] in (ROOTFS, "rootfs.img") for name in self.names):
+    def _read_member(self, archive: Archive, member: Member) -> bytes:
+        path = self.names[-1].path
+        most = _HEADS.get(path)
+        return archive.read(member, self.limit_of(path)) if most is None else archive.head(member, most)
+
+    def scan_second_file(self, path: str) -> None:
+        """Read a split image's root filesystem: its names become those of ``rootfs/`` in a unified image."""
+        if any(name.path.partition("/")[0] in (ROOTFS, DISK) for name in self.names):
             raise UsageError(
                 f"'{self.path}' holds a root filesystem: '{path}' is not part of it",
                 hint="give the image alone",
             )
         refuse_same_file(self.path, path)
+        if kind_of_file(path) == QCOW2:
+            self.scan_disk(path)
+            return
         second = SecondFileCheck(path)
         with open_rootfs(path, self.limits) as archive:
             for member in archive:
-                name = named(member)
+                name = name_of(member)
                 second.add(name.path)
                 target = name.hard_link and below_rootfs(name.hard_link)
-                self.names.append(replace(name, path=below_rootfs(name.path), hard_link=target))
-            archive.finish()
+                self.add(replace(name, path=below_rootfs(name.path), hard_link=target))
+                if self.names[-1].path == PASSWD and member.kind != HARD_LINK:
+                    self.read_content(PASSWD, name.entry, partial(self._read_member, archive, member))
+            self.finish(archive, path)
         second.finish()
 
-    def wanted(self, path: str) -> bool:
+    def scan_disk(self, path: str) -> None:
+        """Read the disk of a virtual machine's split image."""
+        self.add(Name(DISK, Entry(FILE, size=os.path.getsize(path))))
+        with open(path, "rb") as file:
+            self.heads[DISK] = file.read(_HEADS[DISK])
+
+    def add(self, name: Name) -> None:
+        self.names.append(name)
+        self.held.add(len(name.path), len(name.entry.target), len(name.hard_link), *map(len, name.xattrs))
+
+    def finish(self, archive: Archive, path: str) -> None:
+        archive.finish()
+        if archive.trailing_position is not None:
+            self.trailing.append(Trailing(path, archive.trailing_position, archive.trailing_archive))
+
+    def is_template(self, path: str) -> bool:
         top, _, name = path.partition("/")
-        return path == "metadata.yaml" or (top == "templates" and bool(name) and "/" not in name)
+        return top == TEMPLATES and bool(name) and "/" not in name
 
-    def limit(self, path: str) -> int:
-        return self.limits.metadata_bytes if path == "metadata.yaml" else self.limits.template_bytes
+    def limit_of(self, path: str) -> int:
+        return self.limits.metadata_bytes if path == METADATA else self.limits.template_bytes
 
-    def take(self, path: str, entry: Entry, read: Reader) -> None:
-        """The content of metadata.yaml or a template; the last one of a name counts, as for the daemons."""
+    def read_content(self, path: str, entry: Entry, read: Read) -> None:
+        """Read metadata.yaml, a template, or the head of a file that checks look into.
+
+        The last file of a name counts, as for the daemons.
+        """
+        if path == METADATA:
+            if entry.kind == FILE:
+                self.read_metadata(read)
+        elif self.is_template(path):
+            name = path.partition("/")[2]
+            self.templates[name] = (
+                self.read_template(entry, read) if entry.kind == FILE else TemplateFile(entry)
+            )
+        elif path in _HEADS and entry.kind == FILE:
+            try:
+                self.heads[path] = read()
+            except TemplaterError as error:
+                self.errors.append(error)
+
+    def link_template(self, name: Name) -> None:
+        """Give a template that is a hard link the content of an earlier template."""
+        if self.is_template(name.path):
+            other = self.templates.get(name.hard_link.removeprefix(f"{TEMPLATES}/"))
+            data = other.data if other is not None and self.is_template(name.hard_link) else None
+            self.templates[name.path.partition("/")[2]] = TemplateFile(name.entry, data)
+
+    def read_metadata(self, read: Read) -> None:
+        try:
+            self.metadata = Source(f"{self.path}/{METADATA}", read())
+        except TemplaterError as error:
+            self.errors.append(error)
+
+    def read_template(self, entry: Entry, read: Read) -> TemplateFile:
         try:
             data = read()
-            if path != "metadata.yaml":
-                self.hold(len(data))
+            if self.template_bytes + len(data) > self.limits.templates_bytes:
+                most = self.limits.templates_bytes
+                raise LimitError(f"the templates have more than {most} bytes together")
         except TemplaterError as error:
-            if path == "metadata.yaml":
-                self.errors.append(error)
-            else:
-                self.templates[path.partition("/")[2]] = TemplateFile(entry, None, error)
-            return
-        if path == "metadata.yaml":
-            self.metadata = Source(f"{self.path}/{path}", data)
-        else:
-            self.templates[path.partition("/")[2]] = TemplateFile(entry, data)
+            return TemplateFile(entry, None, error)
+        self.template_bytes += len(data)
+        return TemplateFile(entry, data)
 
-    def hold(self, size: int) -> None:
-        if self.held + size > self.limits.templates_bytes:
-            raise LimitError(f"the templates have more than {self.limits.templates_bytes} bytes together")
-        self.held += size
-
-    def survey(self, rendering: RenderLimits | None) -> Survey:
-        metadata = self.decoded()
-        return Survey(
+    def result(self, rendering: RenderLimits | None) -> ScannedImage:
+        metadata = self.parse_metadata()
+        return ScannedImage(
             self.path,
             metadata,
             self.templates,
@@ -173,10 +234,12 @@ class _Reading:
             tuple(self.errors),
             rendering,
             self.complete,
+            tuple(self.trailing),
+            self.heads,
         )
 
-    def decoded(self) -> Metadata | None:
-        """As the laxest host reads it: what a stricter one refuses is still worth judging."""
+    def parse_metadata(self) -> Metadata | None:
+        """Parse metadata.yaml by the most lenient daemon's rules, so that checks see as much as possible."""
         if self.metadata is None:
             return None
         try:
@@ -186,19 +249,20 @@ class _Reading:
             return None
 
 
-def cleaned(name: str) -> str:
-    """What tar makes of a member's name, but for what is worth a finding: ``/`` in front, and ``..``."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    return ("/" if name.startswith("/") else "") + "/".join(parts)
-
-
 def below_rootfs(name: str) -> str:
-    """The name in a unified image; one that is absolute stays what it is, for that is worth a finding."""
+    """Return the name in a unified image; an absolute name stays as it is, since that is worth a finding."""
     return name if name.startswith("/") else f"{ROOTFS}/{name}".rstrip("/")
 
 
-def named(member: Member) -> Name:
+def name_of(member: Member) -> Name:
     kind = FILE if member.kind == HARD_LINK else member.kind
-    entry = Entry(kind, member.mode, member.uid, member.gid, member.size, 1, member.target)
+    device = os.makedev(*member.device) if kind in (CHAR_DEVICE, BLOCK_DEVICE) else 0
+    entry = Entry(kind, member.mode, member.uid, member.gid, member.size, 1, member.target, rdev=device)
     hard_link = cleaned(member.target) if member.kind == HARD_LINK else ""
     return Name(cleaned(member.name), entry, frozenset(member.xattrs), hard_link)
+
+
+def cleaned(name: str) -> str:
+    """Return a name as tar creates it, except that a leading ``/`` and ``..`` stay: they are findings."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return ("/" if name.startswith("/") else "") + "/".join(parts)

@@ -115,6 +115,11 @@ class Archive:
             data[offset : offset + length] = self._take(length)
         return bytes(data)
 
+    def head(self, member: Member, size: int) -> bytes:
+        """Return at most ``size`` bytes of the beginning of the current member, up to its first hole."""
+        offset, data = next(self.chunks(member, size), (0, b""))
+        return b"" if offset else data
+
     def chunks(self, member: Member, size: int = 1024 * 1024) -> Iterator[tuple[int, bytes]]:
         """Yield the current member's data in pieces, each with its offset in the file; holes are skipped."""
         for offset, length in member.sparse if member.sparse is not None else ((0, member.stored),):

@@ -10,7 +10,7 @@ import pytest
 
 from templater import cli
 from templater.checks.finding import Severity, audit
-from templater.checks.scan import AUDITED, survey
+from templater.checks.scan import AUDITED, scan_image
 from templater.model.hosts import NONE
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
@@ -44,7 +44,7 @@ def image(request, tmp_path):
 
 
 def findings(path, **limits):
-    surveyed = survey(path, replace(AUDITED, **limits))
+    surveyed = scan_image(path, replace(AUDITED, **limits))
     return surveyed, {finding.check: finding for finding in audit(surveyed)}
 
 

@@ -22,7 +22,7 @@ from templater.pongo2.state import Limits
 from templater.rendering.render import Compiled, render
 from templater.simulation.simulate import simulate
 from templater.simulation.steps import parse_step
-from tests.checks.builders import rules, seen, survey
+from tests.checks.builders import an_image, observed, rules
 
 #: some hundredths of a second each
 SLOW = "{% for a in 'x'|ljust:300 %}{% for b in 'x'|ljust:300 %}{{ a|upper }}{% endfor %}{% endfor %}"
@@ -112,7 +112,7 @@ def test_an_audit_ends(monkeypatch):
     monkeypatch.setattr(runaway, "LIMITS", Limits(seconds=10, total=0.4))
     entries = [f"/etc/{n}: {{when: [create], template: t}}" for n in range(RULES)]
     begin = time.process_time()
-    found = seen("runaway", survey(rules(*entries), {"t": SLOW}))
+    found = observed("runaway", an_image(rules(*entries), {"t": SLOW}))
     assert time.process_time() - begin < 4
     assert [severity for severity, _, _ in found] == ["high"]
     assert "in all" in found[0][2]

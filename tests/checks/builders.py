@@ -1,7 +1,9 @@
-"""Surveys of images that exist only on paper."""
+"""Scanned images that exist only in memory."""
 
+import os
+
+from templater.checks.base import Name, ScannedImage
 from templater.checks.finding import Finding, audit
-from templater.checks.survey import Name, Survey
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
@@ -14,14 +16,16 @@ def rules(*entries: str) -> str:
     )
 
 
-def survey(metadata: str | None = None, templates: dict | None = None, names=(), errors=()) -> Survey:
+def an_image(
+    metadata: str | None = None, templates: dict | None = None, names=(), errors=(), **fields
+) -> ScannedImage:
     """Templates are texts, or entries of other kinds; names are ``path`` or ``(path, kind, …)``."""
     found = {
         name: TemplateFile(given) if isinstance(given, Entry) else TemplateFile(Entry(FILE), given.encode())
         for name, given in (templates or {}).items()
     }
     read = None if metadata is None else read_metadata(Source("image/metadata.yaml", metadata), yaml="v2")
-    return Survey("image", read, found, tuple(map(a_name, names)), tuple(errors))
+    return ScannedImage("image", read, found, tuple(map(a_name, names)), tuple(errors), **fields)
 
 
 def a_name(given) -> Name:
@@ -37,18 +41,18 @@ def a_folder(path: str) -> Name:
 
 
 def a_special(path: str, kind: str) -> Name:
-    return Name(path, Entry(kind))
+    return Name(path, Entry(kind, rdev=os.makedev(8, 1) if "device" in kind else 0))
 
 
-def seen(check: str, of: Survey) -> list[tuple[str, str, str]]:
-    """What a check found: severity, place, message."""
+def observed(check: str, of: ScannedImage) -> list[tuple[str, str, str]]:
+    """The findings of one check: severity, place, message."""
     found: list[Finding] = [finding for finding in audit(of) if finding.check == check]
     return [(f.severity.name.lower(), f.place, f.message) for f in found]
 
 
-def advisories(check: str, of: Survey) -> set[str]:
+def advisories(check: str, of: ScannedImage) -> set[str]:
     return {finding.advisory for finding in audit(of) if finding.check == check}
 
 
-def severities(check: str, of: Survey) -> list[str]:
-    return [severity for severity, _, _ in seen(check, of)]
+def severities(check: str, of: ScannedImage) -> list[str]:
+    return [severity for severity, _, _ in observed(check, of)]

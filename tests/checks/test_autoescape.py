@@ -2,16 +2,16 @@
 
 import pytest
 
-from tests.checks.builders import seen, survey
+from tests.checks.builders import an_image, observed
 
 CHECK = "autoescape"
 
 
 def test_attack_45_closing_what_was_not_opened():
-    found = seen(CHECK, survey(templates={"t": "a{% endautoescape %}{{ x }}{% autoescape off %}"}))
+    found = observed(CHECK, an_image(templates={"t": "a{% endautoescape %}{{ x }}{% autoescape off %}"}))
     assert [place for _, place, _ in found] == ["image/templates/t:1:2"]
 
 
 @pytest.mark.parametrize("text", ["", "{% autoescape on %}{{ x }}{%- endautoescape -%}"])
 def test_a_whole_block_is_fine(text):
-    assert not seen(CHECK, survey(templates={"t": text}))
+    assert not observed(CHECK, an_image(templates={"t": text}))

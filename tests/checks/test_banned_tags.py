@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.checks.builders import advisories, seen, severities, survey
+from tests.checks.builders import advisories, an_image, observed, severities
 
 CHECK = "file-tag"
 
@@ -16,17 +16,19 @@ CHECK = "file-tag"
     ],
 )  # fmt: skip
 def test_attack_37_wherever_it_hides(text):
-    image = survey(templates={"t": text})
+    image = an_image(templates={"t": text})
     assert severities(CHECK, image) == ["high"]
     assert advisories(CHECK, image) == {"CVE-2026-33897"}
 
 
 def test_it_has_its_place():
-    assert seen(CHECK, survey(templates={"t": 'a\n {% include "x" %}'}))[0][1] == "image/templates/t:2:5"
+    assert (
+        observed(CHECK, an_image(templates={"t": 'a\n {% include "x" %}'}))[0][1] == "image/templates/t:2:5"
+    )
 
 
 @pytest.mark.parametrize(
     "text", ["include", "{{ include }}", "{% if included %}{% endif %}", "{% includes %}"]
 )
 def test_the_word_alone_is_fine(text):
-    assert not seen(CHECK, survey(templates={"t": text}))
+    assert not observed(CHECK, an_image(templates={"t": text}))

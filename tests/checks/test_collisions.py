@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.checks.builders import a_folder, a_link, rules, seen, survey
+from tests.checks.builders import a_folder, a_link, an_image, observed, rules
 
 CHECK = "collision"
 
@@ -10,7 +10,7 @@ CHECK = "collision"
 def two(one, other, when=("create", "create"), names=()):
     first = f'"{one}": {{when: [{when[0]}], template: t}}'
     second = f'"{other}": {{when: [{when[1]}], template: t}}'
-    return seen(CHECK, survey(rules(first, second), names=names))
+    return observed(CHECK, an_image(rules(first, second), names=names))
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,4 @@ def test_different_triggers_do_not_meet():
 
 def test_attack_56_many_rules_stay_cheap():
     many = rules(*(f"/etc/file{number}: {{when: [create], template: t}}" for number in range(5_000)))
-    assert not seen(CHECK, survey(many))
+    assert not observed(CHECK, an_image(many))

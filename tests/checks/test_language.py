@@ -2,27 +2,27 @@
 
 import pytest
 
-from tests.checks.builders import seen, survey
+from tests.checks.builders import an_image, observed
 
 CHECK = "language"
 
 
 def test_a_mistake_is_found_with_its_place():
-    ((severity, place, message),) = seen(CHECK, survey(templates={"t": "a\n{{ x|nosuch }}"}))
+    ((severity, place, message),) = observed(CHECK, an_image(templates={"t": "a\n{{ x|nosuch }}"}))
     assert (severity, place) == ("medium", "image/templates/t:2:6")
     assert "nosuch" in message
 
 
 def test_what_only_incus_understands_is_told():
-    ((severity, _, message),) = seen(CHECK, survey(templates={"t": '{{ config["user.a"] }}'}))
+    ((severity, _, message),) = observed(CHECK, an_image(templates={"t": '{{ config["user.a"] }}'}))
     assert severity == "low"
     assert "LXD" in message
 
 
 def test_attack_44_too_deep_is_found():
-    assert seen(CHECK, survey(templates={"t": "{{ " + "(" * 100_000}))
+    assert observed(CHECK, an_image(templates={"t": "{{ " + "(" * 100_000}))
 
 
 @pytest.mark.parametrize("text", ["", "{{ container.name }}", "no tags"])
 def test_what_compiles_is_fine(text):
-    assert not seen(CHECK, survey(templates={"t": text}))
+    assert not observed(CHECK, an_image(templates={"t": text}))

@@ -2,9 +2,9 @@
 
 import pytest
 
-from templater.checks.survey import Name
-from templater.model.entry import FIFO
-from tests.checks.builders import a_folder, a_link, a_special, advisories, seen, severities, survey
+from templater.checks.base import Name
+from templater.model.entry import BLOCK_DEVICE, FIFO, FILE, SOCKET, Entry
+from tests.checks.builders import a_folder, a_link, a_special, advisories, an_image, observed, severities
 
 CHECK = "layout"
 
@@ -20,38 +20,42 @@ CHECK = "layout"
     ],
 )
 def test_attack_06_10_11_a_link_where_the_daemons_followed_one(name, advisory):
-    image = survey(names=[a_link(name, "/")])
+    image = an_image(names=[a_link(name, "/")])
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {advisory}
 
 
 def test_attack_11_metadata_that_is_a_fifo():
-    assert severities(CHECK, survey(names=[a_special("metadata.yaml", FIFO)])) == ["critical"]
+    assert severities(CHECK, an_image(names=[a_special("metadata.yaml", FIFO)])) == ["critical"]
 
 
-@pytest.mark.parametrize("first", ["./rootfs/", "rootfs"])
-def test_attack_58_a_folder_then_a_link_is_found_twice(first):
-    image = survey(names=[Name(first, a_folder("x").entry), a_link("rootfs", "/")])
+def test_attack_58_a_folder_then_a_link_is_found_twice():
+    image = an_image(names=[a_folder("rootfs"), a_link("rootfs", "/")])
     assert severities(CHECK, image) == ["critical", "critical"]
 
 
 def test_attack_58_a_good_metadata_then_a_link():
     messages = [
-        m for _, _, m in seen(CHECK, survey(names=["metadata.yaml", a_link("metadata.yaml", "/etc/shadow")]))
+        m
+        for _, _, m in observed(
+            CHECK, an_image(names=["metadata.yaml", a_link("metadata.yaml", "/etc/shadow")])
+        )
     ]
     assert "'metadata.yaml' comes 2 times, first as a file: the last one counts" in messages
 
 
 def test_a_template_that_comes_twice():
-    assert severities(CHECK, survey(names=["templates/a", "templates/a"])) == ["high"]
+    assert severities(CHECK, an_image(names=["templates/a", "templates/a"])) == ["high"]
 
 
 def test_folders_may_come_twice():
-    assert not seen(CHECK, survey(names=[a_folder("templates"), a_folder("templates/"), "metadata.yaml"]))
+    assert not observed(
+        CHECK, an_image(names=[a_folder("templates"), a_folder("templates"), "metadata.yaml"])
+    )
 
 
 def test_a_strange_name_is_mentioned():
-    assert severities(CHECK, survey(names=["README"])) == ["info"]
+    assert severities(CHECK, an_image(names=["README"])) == ["info"]
 
 
 def test_an_ordinary_image_is_fine():
@@ -63,4 +67,47 @@ def test_an_ordinary_image_is_fine():
         "rootfs/etc/a",
         "rootfs/etc/a",
     ]
-    assert not seen(CHECK, survey(names=names))
+    assert not observed(CHECK, an_image(names=names))
+
+
+OUTSIDE = [
+    "rootfs.img",
+    "config",
+    "state",
+    "snapshots",
+    "qemu.nvram",
+    "root.img",
+    "README",
+    "docs/x",
+    "templates/a",
+]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_attack_60_a_link_or_special_file_beside_the_rootfs_is_high(name):
+    """`rootfs.img -> /dev/sda` was "nothing found": qemu-img would have read the host's disk."""
+    for found in (
+        a_link(name, "/dev/sda"),
+        a_special(name, FIFO),
+        a_special(name, SOCKET),
+        a_special(name, BLOCK_DEVICE),
+        Name(name, Entry(FILE), hard_link="rootfs/x"),
+    ):
+        assert severities(CHECK, an_image(names=[found])) == ["high"]
+
+
+@pytest.mark.parametrize(
+    "name", ["config", "state", "snapshots", "qemu.nvram", "root.img", "backup.yaml", "agent.key", "tpm.vtpm"]
+)
+def test_a_file_with_a_name_of_the_daemon_s_own_is_high(name):
+    assert severities(CHECK, an_image(names=[name])) == ["high"]
+    assert severities(CHECK, an_image(names=[f"docs/{name}"])) == []
+
+
+@pytest.mark.parametrize("name", ["README", "tests", ".gitignore", "Makefile"])
+def test_any_other_file_beside_the_rootfs_is_information(name):
+    assert severities(CHECK, an_image(names=[name])) == ["info"]
+
+
+def test_a_disk_of_a_virtual_machine_belongs_to_an_image():
+    assert not observed(CHECK, an_image(names=["metadata.yaml", "rootfs.img"]))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.checks.builders import advisories, seen, severities, survey
+from tests.checks.builders import advisories, an_image, observed, severities
 
 CHECK = "line-injection"
 
@@ -11,7 +11,7 @@ CHECK = "line-injection"
     "text", ['name = {{ config_get("user.a", "") }}\n', "x {{ config.a }}", 'a: {{ config["user.b"] }}']
 )
 def test_attack_49_a_value_inside_a_line(text):
-    image = survey(templates={"t": text})
+    image = an_image(templates={"t": text})
     assert severities(CHECK, image) == ["info"]
     assert advisories(CHECK, image) == {"CVE-2026-23953"}
 
@@ -26,4 +26,4 @@ def test_attack_49_a_value_inside_a_line(text):
     ],
 )
 def test_documents_numbers_and_names_are_fine(text):
-    assert not seen(CHECK, survey(templates={"t": text}))
+    assert not observed(CHECK, an_image(templates={"t": text}))

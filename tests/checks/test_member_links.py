@@ -1,8 +1,8 @@
 """Links of the archive that would be unpacked through."""
 
-from templater.checks.survey import Name
+from templater.checks.base import Name
 from templater.model.entry import FILE, Entry
-from tests.checks.builders import a_folder, a_link, advisories, seen, severities, survey
+from tests.checks.builders import a_folder, a_link, advisories, an_image, observed, severities
 
 CHECK = "member-link"
 
@@ -12,29 +12,29 @@ def hard_link(path, target):
 
 
 def test_attack_59_a_member_behind_a_symlink():
-    image = survey(names=[a_link("rootfs/etc", "/etc"), "rootfs/etc/passwd"])
+    image = an_image(names=[a_link("rootfs/etc", "/etc"), "rootfs/etc/passwd"])
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {"CVE-2025-4517"}
 
 
 def test_attack_58_a_folder_that_becomes_a_link():
     names = [a_folder("rootfs/a"), "rootfs/a/x", a_link("rootfs/a", "/"), "rootfs/a/y"]
-    ((_, place, _),) = seen(CHECK, survey(names=names))
+    ((_, place, _),) = observed(CHECK, an_image(names=names))
     assert place == "rootfs/a/y"
 
 
 def test_a_link_that_becomes_a_folder_is_fine():
-    assert not seen(CHECK, survey(names=[a_link("rootfs/a", "/"), a_folder("rootfs/a"), "rootfs/a/x"]))
+    assert not observed(CHECK, an_image(names=[a_link("rootfs/a", "/"), a_folder("rootfs/a"), "rootfs/a/x"]))
 
 
 def test_attack_59_a_hard_link_to_outside():
-    assert severities(CHECK, survey(names=[hard_link("rootfs/a", "/etc/shadow")])) == ["critical"]
+    assert severities(CHECK, an_image(names=[hard_link("rootfs/a", "/etc/shadow")])) == ["critical"]
 
 
 def test_attack_59_a_hard_link_to_a_symlink():
     names = [a_link("rootfs/a", "/etc/shadow"), hard_link("rootfs/b", "rootfs/a")]
-    assert severities(CHECK, survey(names=names)) == ["high"]
+    assert severities(CHECK, an_image(names=names)) == ["high"]
 
 
 def test_a_hard_link_to_an_earlier_file_is_fine():
-    assert not seen(CHECK, survey(names=["rootfs/a", hard_link("rootfs/b", "rootfs/a")]))
+    assert not observed(CHECK, an_image(names=["rootfs/a", hard_link("rootfs/b", "rootfs/a")]))

@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.checks.builders import rules, seen, severities, survey
+from tests.checks.builders import an_image, observed, rules, severities
 
 CHECK = "permissions"
 
 
 def found(field):
-    return severities(CHECK, survey(rules(f"/etc/a: {{when: [create], template: t, {field}}}")))
+    return severities(CHECK, an_image(rules(f"/etc/a: {{when: [create], template: t, {field}}}")))
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ def test_attack_31_32_what_does_not_parse_is_found(field):
 
 
 def test_attack_31_a_decimal_mode_is_not_what_it_seems():
-    (severity, place, message), _ = seen(
-        CHECK, survey(rules("/etc/a: {when: [create], template: t, mode: 4755}"))
+    (severity, place, message), _ = observed(
+        CHECK, an_image(rules("/etc/a: {when: [create], template: t, mode: 4755}"))
     )
     assert (severity, place) == ("medium", "image/metadata.yaml:4:47")
     assert message == "mode '4755' is read as decimal: the file gets 0223"

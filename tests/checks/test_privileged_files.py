@@ -1,20 +1,20 @@
 """Files that give rights."""
 
-from templater.checks.survey import Name
+from templater.checks.base import Name
 from templater.model.entry import CHAR_DEVICE, FILE, Entry
-from tests.checks.builders import a_special, seen, survey
+from tests.checks.builders import a_special, an_image, observed
 
 CHECK = "privileged-file"
 
 
 def test_attack_60_devices_are_found():
-    ((severity, _, message),) = seen(CHECK, survey(names=[a_special("rootfs/dev/sda", CHAR_DEVICE)]))
+    ((severity, _, message),) = observed(CHECK, an_image(names=[a_special("rootfs/dev/sda", CHAR_DEVICE)]))
     assert (severity, message) == ("medium", "devices: 1 (rootfs/dev/sda)")
 
 
 def test_attack_60_setuid_programs_are_listed_together():
     names = [Name(f"rootfs/bin/su{number}", Entry(FILE, 0o4755)) for number in range(10)]
-    ((severity, _, message),) = seen(CHECK, survey(names=names))
+    ((severity, _, message),) = observed(CHECK, an_image(names=names))
     assert severity == "info"
     assert message.startswith("setuid files: 10 (rootfs/bin/su0, ")
     assert message.endswith("…)")
@@ -26,10 +26,10 @@ def test_attack_60_setgid_and_capabilities_are_found():
         Name("rootfs/b", Entry(FILE), frozenset({"security.capability"})),
         Name("rootfs/c", Entry(FILE), frozenset({"trusted.overlay.opaque"})),
     ]
-    assert {message.split(" (")[0] for _, _, message in seen(CHECK, survey(names=names))} == {
+    assert {message.split(" (")[0] for _, _, message in observed(CHECK, an_image(names=names))} == {
         "setgid files: 1", "files with capabilities: 1", "files with trusted attributes: 1",
     }  # fmt: skip
 
 
 def test_ordinary_files_are_fine():
-    assert not seen(CHECK, survey(names=["rootfs/a", Name("rootfs/tmp", Entry("directory", 0o2755))]))
+    assert not observed(CHECK, an_image(names=["rootfs/a", Name("rootfs/tmp", Entry("directory", 0o2755))]))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.checks.builders import seen, survey
+from tests.checks.builders import an_image, observed
 
 CHECK = "python-names"
 
@@ -15,11 +15,11 @@ CHECK = "python-names"
     ],
 )  # fmt: skip
 def test_attack_38_an_escape_attempt_is_found(text):
-    assert seen(CHECK, survey(templates={"t": text}))
+    assert observed(CHECK, an_image(templates={"t": text}))
 
 
 @pytest.mark.parametrize(
     "text", ["__init__.py", "{{ container.name }}", "{{ config_get('user.__a', '') }} x"]
 )
 def test_ordinary_text_is_fine(text):
-    assert not seen(CHECK, survey(templates={"t": "{# #}" + text.replace("__a", "a")}))
+    assert not observed(CHECK, an_image(templates={"t": "{# #}" + text.replace("__a", "a")}))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.checks.builders import advisories, rules, seen, severities, survey
+from tests.checks.builders import advisories, an_image, observed, rules, severities
 
 CHECK = "runaway"
 RULE = rules("/etc/a: {when: [create], template: t}")
@@ -18,14 +18,14 @@ RULE = rules("/etc/a: {when: [create], template: t}")
     ],
 )
 def test_attack_40_41_42_a_render_without_end_is_found_once(text):
-    assert severities(CHECK, survey(RULE, {"t": text})) == ["high"]
+    assert severities(CHECK, an_image(RULE, {"t": text})) == ["high"]
 
 
 def test_a_null_entry_makes_the_daemons_panic():
-    image = survey(rules("/etc/a:"))
+    image = an_image(rules("/etc/a:"))
     assert severities(CHECK, image) == ["medium"]
     assert advisories(CHECK, image) == {"CVE-2026-40195"}
 
 
 def test_an_ordinary_template_is_fine():
-    assert not seen(CHECK, survey(RULE, {"t": "{% for i in config %}{{ i }}{% endfor %}"}))
+    assert not observed(CHECK, an_image(RULE, {"t": "{% for i in config %}{{ i }}{% endfor %}"}))

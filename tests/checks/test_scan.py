@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.finding import Severity, all_checks, audit, sarif
-from templater.checks.scan import AUDITED, survey
-from templater.checks.survey import Survey
+from templater.checks.base import ScannedImage
+from templater.checks.finding import Severity, all_checks, audit
+from templater.checks.sarif import sarif_document
+from templater.checks.scan import AUDITED, scan_image
 from templater.cli import main
 from templater.cli.commands.audit import uri_of
 from templater.image.build import Packing, build
@@ -32,8 +33,8 @@ def test_a_folder_and_its_archive_are_judged_alike(tmp_path):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         for name in ("metadata.yaml", "templates", "rootfs"):
             tar.add(BROKEN / name, name)
-    in_folder = [(f.check, f.severity, f.message) for f in audit(survey(str(BROKEN)))]
-    in_archive = [(f.check, f.severity, f.message) for f in audit(survey(str(tmp_path / "image.tar")))]
+    in_folder = [(f.check, f.severity, f.message) for f in audit(scan_image(str(BROKEN)))]
+    in_archive = [(f.check, f.severity, f.message) for f in audit(scan_image(str(tmp_path / "image.tar")))]
     others = {"layout"}  # a folder may hold more than the image
     assert [f for f in in_folder if f[0] not in others] == [f for f in in_archive if f[0] not in others]
 
@@ -65,7 +66,7 @@ def hostile(path):
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_a_hostile_archive_is_read_to_its_end_and_everything_is_found(form, tmp_path, monkeypatch):
     monkeypatch.setattr(tarfile.TarFile, "format", form)
-    found = {finding.check for finding in audit(survey(hostile(tmp_path / "x.tar")))}
+    found = {finding.check for finding in audit(scan_image(hostile(tmp_path / "x.tar")))}
     assert {
         "layout", "member-name", "member-link", "privileged-file", "target-outside", "template-name", "template-file",
     } - {"template-file"} <= found  # fmt: skip
@@ -106,11 +107,11 @@ def test_a_split_image_is_judged_as_the_unified_one(tmp_path):
             member.type, member.linkname, member.mode = kind, target, 0o4755
             tar.addfile(member)
     meta, rootfs = split_in_two(tmp_path / "image.tar", tmp_path)
-    unified = [(f.check, f.severity, f.message) for f in audit(survey(str(tmp_path / "image.tar")))]
-    split = [(f.check, f.severity, f.message) for f in audit(survey(meta, rootfs=rootfs))]
+    unified = [(f.check, f.severity, f.message) for f in audit(scan_image(str(tmp_path / "image.tar")))]
+    split = [(f.check, f.severity, f.message) for f in audit(scan_image(meta, rootfs=rootfs))]
     assert split == unified
     assert {"member-link", "privileged-file", "member-name"} <= {check for check, _, _ in split}
-    assert "member-link" not in {finding.check for finding in audit(survey(meta))}
+    assert "member-link" not in {finding.check for finding in audit(scan_image(meta))}
 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
@@ -122,7 +123,7 @@ def test_the_squashfs_of_a_split_image_is_judged_too(tmp_path):
     (image / "rootfs" / "etc" / "sudo").chmod(0o4755)
     contents = open_contents(str(image))
     files = build(contents, contents.parts(), str(tmp_path / "i"), Packing("split", rootfs="squashfs")).files
-    found = {finding.check: finding.message for finding in audit(survey(files[0], rootfs=files[1]))}
+    found = {finding.check: finding.message for finding in audit(scan_image(files[0], rootfs=files[1]))}
     assert found["privileged-file"] == "setuid files: 1 (rootfs/etc/sudo)"
 
 
@@ -145,7 +146,7 @@ def test_a_second_file_that_is_none_is_a_usage_error(tmp_path, capfd):
 def test_nothing_is_written_or_followed(tmp_path):
     before = sorted(tmp_path.iterdir())
     archive = hostile(tmp_path / "x.tar")
-    audit(survey(archive))
+    audit(scan_image(archive))
     assert sorted(tmp_path.iterdir()) == [*before, tmp_path / "x.tar"]
 
 
@@ -170,7 +171,7 @@ def test_what_has_no_metadata_is_not_called_fine(packed, tmp_path, capfd):
 
 def test_findings_of_a_file_come_in_the_order_of_the_file():
     text = b"{% ssi 'a' %}" * 3 + b"\n{% ssi 'a' %}" * 9
-    found = audit(Survey("image", None, {"a": TemplateFile(Entry(FILE), text)}))
+    found = audit(ScannedImage("image", None, {"a": TemplateFile(Entry(FILE), text)}))
     places = [(f.span.line, f.span.column) for f in found if f.check == "file-tag" and f.span]
     assert len(places) == 12
     assert places == sorted(places)
@@ -247,8 +248,10 @@ def test_results_are_told_from_each_other_wherever_their_lines_move(tmp_path):
 
     def told(text):
         (tmp_path / "metadata.yaml").write_text(text)
-        surveyed = survey(str(tmp_path))
-        results = sarif(audit(surveyed), surveyed, "1", uri_of(surveyed.name))["runs"][0]["results"]
+        surveyed = scan_image(str(tmp_path))
+        results = sarif_document(audit(surveyed), surveyed.name, "1", uri_of(surveyed.name))["runs"][0][
+            "results"
+        ]
         return [result["partialFingerprints"] for result in results if result["ruleId"] == "target-outside"]
 
     before = told(rules)
@@ -263,8 +266,8 @@ def test_a_place_in_sarif_is_the_image_or_in_it(tmp_path, name):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo(name))
         tar.addfile(tarfile.TarInfo(name))
-    surveyed = survey(str(tmp_path / "image.tar"))
-    results = sarif(audit(surveyed), surveyed, "1", uri_of(surveyed.name))["runs"][0]["results"]
+    surveyed = scan_image(str(tmp_path / "image.tar"))
+    results = sarif_document(audit(surveyed), surveyed.name, "1", uri_of(surveyed.name))["runs"][0]["results"]
     assert results
     for result in results:
         uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
@@ -274,8 +277,8 @@ def test_a_place_in_sarif_is_the_image_or_in_it(tmp_path, name):
 
 
 def test_sarif_of_nothing_is_valid_too():
-    surveyed = survey(str(ROOT / "sample-images" / "netplan"))
-    assert sarif([], surveyed, "1", "image")["runs"][0]["results"] == []
+    surveyed = scan_image(str(ROOT / "sample-images" / "netplan"))
+    assert sarif_document([], surveyed.name, "1", "image")["runs"][0]["results"] == []
 
 
 def test_no_value_of_a_secret_is_in_a_report(tmp_path, capfd):
@@ -292,19 +295,19 @@ def test_what_lies_behind_a_limit_is_not_called_missing(tmp_path):
         for name in ("metadata.yaml", "templates"):
             tar.add(ROOT / "sample-images" / "alpine" / name, name)
     path = str(tmp_path / "image.tar")
-    found = audit(survey(path, replace(AUDITED, members=2)))
+    found = audit(scan_image(path, replace(AUDITED, members=2)))
     assert [finding.check for finding in found if "not in the image" in finding.message] == []
     assert any("more than 2" in finding.message for finding in found)
-    assert not any("more than" in finding.message for finding in audit(survey(path)))
+    assert not any("more than" in finding.message for finding in audit(scan_image(path)))
 
 
 def test_a_template_without_end_is_named_with_its_image(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "t").write_text("x\n{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}")
     (tmp_path / "metadata.yaml").write_text("templates: {/etc/a: {when: [create], template: t}}\n")
-    surveyed = survey(str(tmp_path))
+    surveyed = scan_image(str(tmp_path))
     found = [finding for finding in audit(surveyed) if finding.check == "runaway"]
     assert [finding.place.startswith(f"{tmp_path}/templates/t:2:") for finding in found] == [True]
-    results = sarif(found, surveyed, "1", uri_of(surveyed.name))["runs"][0]["results"]
+    results = sarif_document(found, surveyed.name, "1", uri_of(surveyed.name))["runs"][0]["results"]
     uri = results[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
     assert uri == f"file://{tmp_path}/templates/t"

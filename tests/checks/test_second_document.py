@@ -2,9 +2,9 @@
 
 import pytest
 
-from templater.checks.scan import survey as read_image
+from templater.checks.scan import scan_image as read_image
 from templater.limits import parse as parse_limits
-from tests.checks.builders import rules, seen, survey
+from tests.checks.builders import an_image, observed, rules
 
 CHECK = "second-document"
 RULE = rules("/etc/a: {when: [create], template: t}")
@@ -25,9 +25,9 @@ LINES = RULE.count("\n")
     ],
 )
 def test_what_follows_the_first_document_is_found_where_it_stands(more):
-    ((severity, place, message),) = seen(CHECK, survey(RULE + more, {"t": ""}))
+    ((severity, place, message),) = observed(CHECK, an_image(RULE + more, {"t": ""}))
     assert severity == "medium"
-    assert message.startswith("behind the first document")
+    assert message.startswith("LXD and Incus before 7 read the first document only; behind it: ")
     assert int(place.split(":")[1]) > LINES
 
 
@@ -35,17 +35,17 @@ def test_what_follows_the_first_document_is_found_where_it_stands(more):
     "text", [RULE, RULE + "...\n", RULE + "# --- a comment\n", "---\n" + RULE, RULE + "\n\n"]
 )
 def test_one_document_is_fine(text):
-    assert not seen(CHECK, survey(text, {"t": ""}))
+    assert not observed(CHECK, an_image(text, {"t": ""}))
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "null\n", "a: 1\na: 2\n"])
 def test_what_is_wrong_with_the_first_one_is_not_its_business(text):
-    assert not seen(CHECK, survey(text))
+    assert not observed(CHECK, an_image(text))
 
 
 def test_dashes_within_a_text_are_no_document():
     text = "architecture: x86_64\nproperties:\n  description: |\n    ---\n    a: 1\n"
-    assert not seen(CHECK, survey(text))
+    assert not observed(CHECK, an_image(text))
 
 
 def test_other_limits_than_ours_do_not_matter_here(tmp_path):
@@ -54,4 +54,4 @@ def test_other_limits_than_ours_do_not_matter_here(tmp_path):
     (tmp_path / "metadata.yaml").write_text(text)
     read = parse_limits(["yaml-nodes=1M", "metadata=8MiB"])
     surveyed = read_image(str(tmp_path), read.for_images(), yaml=read.for_reading())
-    assert [severity for severity, _, _ in seen(CHECK, surveyed)] == ["medium"]
+    assert [severity for severity, _, _ in observed(CHECK, surveyed)] == ["medium"]

@@ -2,14 +2,14 @@
 
 import pytest
 
-from tests.checks.builders import rules, seen, survey
+from tests.checks.builders import an_image, observed, rules
 
 CHECK = "readable-secret"
 TEXT = 'x={{ config_get("user.db-password", "") }}'
 
 
 def found(mode, text=TEXT):
-    return seen(CHECK, survey(rules(f"/etc/a: {{when: [create], template: t{mode}}}"), {"t": text}))
+    return observed(CHECK, an_image(rules(f"/etc/a: {{when: [create], template: t{mode}}}"), {"t": text}))
 
 
 @pytest.mark.parametrize("mode", ["", ", mode: 0644", ", mode: 0604"])

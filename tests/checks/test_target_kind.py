@@ -3,7 +3,7 @@
 import pytest
 
 from templater.model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET
-from tests.checks.builders import a_special, rules, seen, severities, survey
+from tests.checks.builders import a_special, an_image, observed, rules, severities
 
 CHECK = "target-kind"
 RULE = rules("/etc/a: {when: [create], template: t}")
@@ -14,13 +14,13 @@ RULE = rules("/etc/a: {when: [create], template: t}")
     [(FIFO, "high"), (SOCKET, "high"), (CHAR_DEVICE, "high"), (BLOCK_DEVICE, "high"), (DIRECTORY, "medium")],
 )
 def test_attack_20_21_22_04_a_target_that_is_no_file(kind, severity):
-    assert severities(CHECK, survey(RULE, names=[a_special("rootfs/etc/a", kind)])) == [severity]
+    assert severities(CHECK, an_image(RULE, names=[a_special("rootfs/etc/a", kind)])) == [severity]
 
 
 def test_an_existing_file_is_fine():
-    assert not seen(CHECK, survey(RULE, names=[a_special("rootfs/etc/a", FILE)]))
+    assert not observed(CHECK, an_image(RULE, names=[a_special("rootfs/etc/a", FILE)]))
 
 
 @pytest.mark.parametrize("path", ["/proc/sys/a", "/dev/a", "/sys/a", "/run/a"])
 def test_attack_25_a_target_under_a_mount_is_found(path):
-    assert severities(CHECK, survey(rules(f"{path}: {{when: [create], template: t}}"))) == ["low"]
+    assert severities(CHECK, an_image(rules(f"{path}: {{when: [create], template: t}}"))) == ["low"]

@@ -3,18 +3,18 @@
 import pytest
 
 from templater.checks.security.target_through_link import climbs
-from tests.checks.builders import a_folder, a_link, rules, seen, severities, survey
+from tests.checks.builders import a_folder, a_link, an_image, observed, rules, severities
 
 CHECK = "target-through-link"
 RULE = rules("/etc/hosts: {when: [create], template: t}")
 
 
 def image(*names):
-    return survey(RULE, names=names)
+    return an_image(RULE, names=names)
 
 
 def test_attack_12_an_absolute_link_on_the_way_is_found():
-    ((severity, place, message),) = seen(CHECK, image(a_link("rootfs/etc", "/host/etc")))
+    ((severity, place, message),) = observed(CHECK, image(a_link("rootfs/etc", "/host/etc")))
     assert (severity, place) == ("medium", "image/metadata.yaml:4:3")
     assert "'/etc', a symlink that is absolute: '/host/etc'" in message
 
@@ -32,7 +32,7 @@ def test_attack_26_a_parent_that_is_a_file_is_found():
 
 
 def test_attack_13_a_relative_link_inside_is_fine():
-    assert not seen(CHECK, image(a_folder("rootfs/system"), a_link("rootfs/etc", "system")))
+    assert not observed(CHECK, image(a_folder("rootfs/system"), a_link("rootfs/etc", "system")))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from templater.model.entry import CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
-from tests.checks.builders import advisories, rules, seen, severities, survey
+from tests.checks.builders import advisories, an_image, observed, rules, severities
 
 CHECK = "template-file"
 RULE = rules("/etc/a: {when: [create], template: t}")
@@ -11,23 +11,23 @@ RULE = rules("/etc/a: {when: [create], template: t}")
 
 def test_attack_06_a_missing_template_is_found_once():
     two = rules("/etc/a: {when: [create], template: t}", "/etc/b: {when: [create], template: t}")
-    assert [place for _, place, _ in seen(CHECK, survey(two))] == ["image/metadata.yaml:4:38"]
+    assert [place for _, place, _ in observed(CHECK, an_image(two))] == ["image/metadata.yaml:4:38"]
 
 
 def test_attack_07_a_symlink_is_critical():
-    image = survey(RULE, {"t": Entry(SYMLINK, target="/etc/shadow")})
+    image = an_image(RULE, {"t": Entry(SYMLINK, target="/etc/shadow")})
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {"CVE-2026-23954"}
 
 
 @pytest.mark.parametrize("kind", [FIFO, SOCKET, CHAR_DEVICE, DIRECTORY])
 def test_attack_08_a_special_file_is_found(kind):
-    assert severities(CHECK, survey(RULE, {"t": Entry(kind)})) == ["high"]
+    assert severities(CHECK, an_image(RULE, {"t": Entry(kind)})) == ["high"]
 
 
 def test_attack_09_a_second_name_is_a_warning():
-    assert severities(CHECK, survey(RULE, {"t": Entry(FILE, nlink=2)})) == ["low"]
+    assert severities(CHECK, an_image(RULE, {"t": Entry(FILE, nlink=2)})) == ["low"]
 
 
 def test_a_file_is_fine():
-    assert not seen(CHECK, survey(RULE, {"t": "text"}))
+    assert not observed(CHECK, an_image(RULE, {"t": "text"}))

@@ -2,24 +2,24 @@
 
 import pytest
 
-from tests.checks.builders import advisories, rules, seen, severities, survey
+from tests.checks.builders import advisories, an_image, observed, rules, severities
 
 CHECK = "template-name"
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/shadow", "a/b", "..", "."])
 def test_attack_05_a_name_that_is_a_path_is_critical(name):
-    image = survey(rules(f'/etc/a: {{when: [create], template: "{name}"}}'))
+    image = an_image(rules(f'/etc/a: {{when: [create], template: "{name}"}}'))
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {"CVE-2026-23954"}
 
 
 def test_attack_05_no_name_at_all_is_milder():
-    image = survey(rules("/etc/a: {when: [create]}"))
+    image = an_image(rules("/etc/a: {when: [create]}"))
     assert severities(CHECK, image) == ["medium"]
     assert advisories(CHECK, image) == {""}
 
 
 @pytest.mark.parametrize("name", ["a.tpl", "..a", "a b"])
 def test_plain_names_are_fine(name):
-    assert not seen(CHECK, survey(rules(f'/etc/a: {{when: [create], template: "{name}"}}')))
+    assert not observed(CHECK, an_image(rules(f'/etc/a: {{when: [create], template: "{name}"}}')))

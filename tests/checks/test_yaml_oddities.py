@@ -1,21 +1,21 @@
 """What a daemon accepts and an author regrets."""
 
-from tests.checks.builders import rules, seen, survey
+from tests.checks.builders import an_image, observed, rules
 
 CHECK = "metadata"
 
 
 def test_attack_53_a_rule_that_stands_twice():
     twice = rules("/etc/a: {when: [create], template: t}", "/etc/a: {when: [start], template: t}")
-    assert [place for _, place, _ in seen(CHECK, survey(twice))] == ["image/metadata.yaml:5:3"]
+    assert [place for _, place, _ in observed(CHECK, an_image(twice))] == ["image/metadata.yaml:5:3"]
 
 
 def test_an_unknown_trigger():
-    assert seen(CHECK, survey(rules("/etc/a: {when: [boot], template: t}")))
+    assert observed(CHECK, an_image(rules("/etc/a: {when: [boot], template: t}")))
 
 
 def test_an_image_that_no_daemon_imports():
-    found = seen(CHECK, survey("creation_date: 1\ntemplates: {}\n"))
+    found = observed(CHECK, an_image("creation_date: 1\ntemplates: {}\n"))
     assert found == [
         (
             "medium",
@@ -23,9 +23,9 @@ def test_an_image_that_no_daemon_imports():
             "metadata.yaml has no architecture: the daemons refuse such an image",
         )
     ]
-    ((_, _, message),) = seen(CHECK, survey("architecture: x86_64\n"))
+    ((_, _, message),) = observed(CHECK, an_image("architecture: x86_64\n"))
     assert "no creation_date" in message
 
 
 def test_an_ordinary_file_is_fine():
-    assert not seen(CHECK, survey(rules("/etc/a: {when: [create], template: t}")))
+    assert not observed(CHECK, an_image(rules("/etc/a: {when: [create], template: t}")))

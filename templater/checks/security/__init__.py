@@ -1,1 +1,1 @@
-"""Checks of `templater audit`: is this image up to something?"""
+"""The checks of `templater audit`: signs that an image attacks its host or its readers."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ...model.hosts import FILE_TAGS
-from ..survey import Sight, Survey, check
+from ..base import Observation, ScannedImage, check
 
 TAG = re.compile(r"\{%-?[ \t\r]*(" + "|".join(sorted(FILE_TAGS)) + r")\b", re.IGNORECASE)
 
@@ -17,9 +17,9 @@ TAG = re.compile(r"\{%-?[ \t\r]*(" + "|".join(sorted(FILE_TAGS)) + r")\b", re.IG
     "include, import, extends or ssi: old daemons read the host's files for it, newer ones fail",
     "CVE-2026-33897",
 )
-def look(survey: Survey) -> Iterator[Sight]:
-    """By text and not by parsing: it must be seen in dead branches and in templates that do not compile."""
-    for source in survey.sources():
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    """Search the text instead of parsing it, to find tags also in templates that do not compile."""
+    for source in image.sources():
         for found in TAG.finditer(source.text):
             start, end = found.span(1)
-            yield Sight(f"tag '{found[1]}' reads files", source.span(start, end))
+            yield Observation(f"tag '{found[1]}' reads files", source.span(start, end))

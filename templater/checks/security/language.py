@@ -6,25 +6,25 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...model.errors import TemplaterError
-from ..survey import Sight, Survey, check
+from ..base import Observation, ScannedImage, check
 
 if TYPE_CHECKING:
     from ...model.source import Source
 
-#: who renders with which dialect
+#: the daemons that use each dialect
 READERS = {"v4": "LXD and Incus up to 6.9", "v6": "Incus 6.10 to 7.0", "v6.1": "Incus 7"}
 
 
 @check("language", "medium", "a template that does not compile, or not for every daemon")
-def look(survey: Survey) -> Iterator[Sight]:
-    for source in survey.sources():
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    for source in image.sources():
         errors = {dialect: error for dialect in READERS if (error := failure(source, dialect)) is not None}
         if not errors:
             continue
         first = next(iter(errors.values()))
         everywhere = len(errors) == len(READERS)
         whose = "" if everywhere else f" for {' and '.join(READERS[dialect] for dialect in errors)}"
-        yield Sight(
+        yield Observation(
             f"{first.message}{whose}",
             first.span or source.span(0),
             first.hint,

@@ -1,15 +1,14 @@
-"""Names outside the root filesystem that the daemons were once led astray by."""
+"""Names outside the root filesystem that daemons act on, or that they once followed."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
-from ...model.entry import DIRECTORY, FILE
+from ...model.entry import DIRECTORY, FILE, Entry
 from ...model.source import printable
-from ..survey import Sight, Survey, check
+from ..base import Observation, ScannedImage, check
 
-#: name, the kind it must have, and what happened where it had another
+#: names with the kind that they must have, and the advisory for another kind
 EXPECTED = {
     "metadata.yaml": (FILE, "CVE-2026-63343"),
     "templates": (DIRECTORY, "CVE-2026-48752"),
@@ -17,27 +16,61 @@ EXPECTED = {
     "exec-output": (DIRECTORY, "CVE-2026-48750"),
     "backup.yaml": (FILE, "CVE-2026-63125"),
 }
-KNOWN = {"metadata.yaml", "templates", "rootfs", "rootfs.img"}
+#: what an image consists of
+IMAGE = {"metadata.yaml", "templates", "rootfs", "rootfs.img"}
+#: files and directories of an instance, which the daemons create themselves and trust
+ACTED_ON = {
+    "backup.yaml", "index.yaml", "config", "config.json", "config.mount", "console.log", "devices",
+    "lxc.conf", "network", "root.img", "shmounts", "snapshots", "state", "virtual-machines-snapshots",
+}  # fmt: skip
+#: beginnings of such names
+ACTED_ON_PREFIXES = ("qemu.", "agent.", "agent-client.", "agent-server.", "tpm.", "seccomp.", "lxc.")
 
 
-@check("layout", "critical", "a name of the image that is of another kind than it must be, or comes twice")
-def look(survey: Survey) -> Iterator[Sight]:
-    outside = [(name.path.removeprefix("./").rstrip("/"), name.entry.kind) for name in survey.names]
-    outside = [(path, kind) for path, kind in outside if not path.startswith("rootfs/")]
-    for path, kind in outside:
-        wanted, advisory = EXPECTED.get(path, (kind, ""))
-        if kind != wanted:
-            yield Sight(f"'{path}' is a {kind}, not a {wanted}", path, advisory=advisory)
-        top = path.partition("/")[0]
-        if top and top not in KNOWN and top == path and path not in EXPECTED:
-            yield Sight(f"'{printable(path)}' is nothing that an image has", path, severity="info")
-    kinds = dict(reversed(outside))
-    for path, count in Counter(path for path, _ in outside).items():
-        twice = count > 1 and path and not all(kind == DIRECTORY for other, kind in outside if other == path)
-        if twice:
-            yield Sight(
-                f"'{printable(path)}' comes {count} times, first as a {kinds[path]}: the last one counts",
+@check(
+    "layout",
+    "critical",
+    "a name outside the root filesystem of an unexpected kind, that a daemon acts on, or that comes twice",
+)
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    kinds: dict[str, list[str]] = {}
+    for name in image.names:
+        path = name.path
+        if path.startswith("rootfs/") or not path:
+            continue
+        kind = "hard link" if name.hard_link else name.entry.kind
+        kinds.setdefault(path, []).append(kind)
+        yield from check_name(path, kind, name.entry)
+    for path, found in kinds.items():
+        if len(found) > 1 and any(kind != DIRECTORY for kind in found):
+            yield Observation(
+                f"'{printable(path)}' comes {len(found)} times, first as a {found[0]}: the last one counts",
                 path,
                 advisory=EXPECTED.get(path, ("", ""))[1],
                 severity="critical" if path in EXPECTED else "high",
             )
+
+
+def check_name(path: str, kind: str, entry: Entry) -> Iterator[Observation]:
+    shown = printable(path)
+    wanted, advisory = EXPECTED.get(path, ("", ""))
+    if wanted and kind != wanted:
+        yield Observation(f"'{shown}' is a {kind}, not a {wanted}", path, advisory=advisory)
+    elif kind not in (FILE, DIRECTORY):
+        target = f" to '{printable(entry.target)}'" if entry.target else ""
+        yield Observation(
+            f"'{shown}' is a {kind}{target}: outside the root filesystem an image has only files and"
+            " directories, and a daemon may open or follow it",
+            path,
+            severity="high",
+            advisory="",
+        )
+    elif "/" not in path and is_acted_on(path):
+        message = f"'{shown}' has the name of a {kind} that a daemon creates for an instance and trusts"
+        yield Observation(message, path, severity="high" if kind == FILE else "medium", advisory="")
+    elif "/" not in path and path not in IMAGE and not wanted:
+        yield Observation(f"'{shown}' does not belong to an image", path, severity="info", advisory="")
+
+
+def is_acted_on(name: str) -> bool:
+    return name in ACTED_ON or name.startswith(ACTED_ON_PREFIXES)

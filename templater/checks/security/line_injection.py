@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from itertools import pairwise
 
-from ..survey import Sight, Survey, check
+from ...pongo2.syntax.tokens import IDENTIFIER, TEXT, Token
+from ..base import Observation, ScannedImage, check
+from ..template_tokens import tokens_of
 
-VALUE = re.compile(r"\{\{-?[^\n}]*\b(?:config_get\(|config[.\[])[^\n}]*\}\}")
-#: filters after which no line break is left, or it is harmless
-SAFE = re.compile(r"\|\s*(?:integer|float|length|yesno|addslashes|urlencode|slugify|escapejs|cut:\"\\n\")")
+#: filters after which no line break is left, or a line break is harmless
+SAFE = {"integer", "float", "length", "yesno", "addslashes", "urlencode", "slugify", "escapejs"}
 
 
 @check(
@@ -18,11 +19,35 @@ SAFE = re.compile(r"\|\s*(?:integer|float|length|yesno|addslashes|urlencode|slug
     "a configuration value inside a line of a file: a line break in it adds lines",
     "CVE-2026-23953",
 )
-def look(survey: Survey) -> Iterator[Sight]:
-    """A value that stands alone on its line is a document of its own, such as cloud-init's."""
-    for source in survey.sources():
-        for found in VALUE.finditer(source.text):
-            start = source.text.rfind("\n", 0, found.start()) + 1
-            before = re.sub(r"\{[%#].*?[%#]\}", "", source.text[start : found.start()])
-            if before.strip() and not SAFE.search(found[0]):
-                yield Sight("a line break in this value adds a line to the file", source.span(*found.span()))
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    """Find configuration values behind other text of their line.
+
+    A value that begins its line is usually a document of its own, such as cloud-init's user data.
+    """
+    for source in image.sources():
+        inside_line = False
+        value: list[Token] | None = None
+        for token in tokens_of(source):
+            if token.kind == TEXT:
+                line = token.value.rpartition("\n")
+                inside_line = bool(line[2].strip()) or (inside_line and not line[1])
+            elif token.kind == "{{":
+                value = [token]
+            elif value is not None:
+                value.append(token)
+                if token.kind == "}}":
+                    if inside_line and is_configuration(value) and not is_safe(value):
+                        at = source.span(value[0].start, token.end)
+                        yield Observation("a line break in this value adds a line to the file", at)
+                    value, inside_line = None, True
+
+
+def is_configuration(tokens: list[Token]) -> bool:
+    """Return whether an expression reads ``config_get(…)``, ``config.…`` or ``config[…]``."""
+    following = {("config_get", "("), ("config", "."), ("config", "[")}
+    return any((a.value, b.kind) in following for a, b in pairwise(tokens))
+
+
+def is_safe(tokens: list[Token]) -> bool:
+    """Return whether the expression uses one of the ``SAFE`` filters."""
+    return any(a.kind == "|" and b.kind == IDENTIFIER and b.value in SAFE for a, b in pairwise(tokens))

@@ -1,4 +1,4 @@
-"""Links of the archive that would be unpacked through."""
+"""Members of the archive that would be unpacked through links."""
 
 from __future__ import annotations
 
@@ -6,55 +6,79 @@ from collections.abc import Iterator
 
 from ...model.entry import SYMLINK
 from ...model.source import printable
-from ..survey import Sight, Survey, check
+from ..base import Observation, ScannedImage, check
 
 
 @check(
     "member-link",
     "critical",
-    "a member that would be unpacked through a symlink, or a hard link to what is not in the archive",
+    "a member that would be unpacked through a symlink, or a hard link to a file not in the archive",
     "CVE-2025-4517",
 )
-def look(survey: Survey) -> Iterator[Sight]:
-    links: dict[str, str] = {}
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    links = Links()
     seen: set[str] = set()
-    for name in survey.names:
-        path = name.path.removeprefix("./").rstrip("/")
-        through = next((parent for parent in parents(path) if parent in links), None)
+    for name in image.names:
+        path = name.path
+        through = links.link_above(path)
         if through is not None:
-            yield Sight(
+            yield Observation(
                 f"'{printable(path)}' lies behind the symlink '{printable(through)}' "
-                f"to '{printable(links[through])}'",
-                name.path,
+                f"to '{printable(links.target(through) or '')}'",
+                path,
             )
-        target = name.hard_link.removeprefix("./")
-        if target and (target in links or target not in seen):
-            what = "a symlink" if target in links else "not in the archive before it"
-            severity = "high" if target in links else ""
-            yield Sight(
-                f"'{printable(path)}' is a hard link to '{printable(name.hard_link)}', which is {what}",
-                name.path,
-                severity=severity,
+        target = name.hard_link
+        linked = bool(target) and links.target(target) is not None
+        if target and (linked or target not in seen):
+            problem = "is a symlink" if linked else "does not come before it in the archive"
+            yield Observation(
+                f"'{printable(path)}' is a hard link to '{printable(target)}', which {problem}",
+                path,
+                severity="high" if linked else "",
             )
-        if target in seen and inside(path) != inside(target):
-            yield Sight(
-                f"'{printable(path)}' and '{printable(target)}' are one file: the instance could write what"
-                " lies outside of its root filesystem",
-                name.path,
+        if target in seen and is_inside(path) != is_inside(target):
+            yield Observation(
+                f"'{printable(path)}' and '{printable(target)}' are one file: the instance could write a file"
+                " outside its root filesystem",
+                path,
             )
-        links.pop(path, None)
+        links.remove(path)
         if name.entry.kind == SYMLINK:
-            links[path] = name.entry.target
+            links.add(path, name.entry.target)
         seen.add(path)
 
 
-def inside(path: str) -> bool:
+def is_inside(path: str) -> bool:
     return path.startswith("rootfs/")
 
 
-def parents(path: str) -> Iterator[str]:
-    """Every folder that a name lies in, outermost first."""
-    end = path.find("/")
-    while end >= 0:
-        yield path[:end]
-        end = path.find("/", end + 1)
+class Links:
+    """The symlinks of an archive so far. A lookup takes time in proportion to the length of the path."""
+
+    def __init__(self) -> None:
+        self._targets: dict[str, str] = {}
+        self._digests: set[int] = set()
+
+    def add(self, path: str, target: str) -> None:
+        self._targets[path] = target
+        digest = 0
+        for part in path.split("/"):
+            digest = hash((digest, part))
+        self._digests.add(digest)
+
+    def remove(self, path: str) -> None:
+        self._targets.pop(path, None)
+
+    def target(self, path: str) -> str | None:
+        return self._targets.get(path)
+
+    def link_above(self, path: str) -> str | None:
+        """Return the outermost parent of a path that is a symlink."""
+        digest = 0
+        end = -1
+        for part in path.split("/")[:-1] if self._targets else ():
+            digest = hash((digest, part))
+            end += len(part) + 1
+            if digest in self._digests and path[:end] in self._targets:
+                return path[:end]
+        return None

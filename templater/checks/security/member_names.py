@@ -1,25 +1,31 @@
-"""Names in the archive that lead elsewhere than they seem to."""
+"""Names in the archive that lead outside it, or hide what they are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...image.limits import DEEPEST
 from ...model.source import printable
-from ..survey import Sight, Survey, check
+from ..base import Observation, ScannedImage, check
 
 
 @check(
-    "member-name", "critical", "a name in the archive that is absolute, climbs with '..' or hides what it is"
+    "member-name",
+    "critical",
+    "a name in the archive that is absolute, contains '..' or has unprintable characters",
 )
-def look(survey: Survey) -> Iterator[Sight]:
-    for name in survey.names:
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    for name in image.names:
         path = name.path
         shown = printable(path)
         if path.startswith("/"):
-            yield Sight(f"'{shown}' is absolute", path)
-        if ".." in path.split("/"):
-            yield Sight(f"'{shown}' contains '..'", path)
+            yield Observation(f"'{shown}' is absolute", path)
+        if path.startswith("../") or "/../" in path or path.endswith("/..") or path == "..":
+            yield Observation(f"'{shown}' contains '..'", path)
         if not path.startswith("rootfs/") and "\\" in path:
-            yield Sight(f"'{shown}' contains a backslash", path, severity="medium")
-        if any(not character.isprintable() for character in path):
-            yield Sight(f"'{shown}' holds unprintable characters", path, severity="info")
+            yield Observation(f"'{shown}' contains a backslash", path, severity="medium")
+        if not path.isprintable():
+            yield Observation(f"'{shown}' has unprintable characters", path, severity="info")
+        if path.count("/") > DEEPEST:
+            message = f"'{shown[:100]}…' lies more than {DEEPEST} directories deep: `unpack` refuses it"
+            yield Observation(message, "", severity="info")

@@ -1,4 +1,4 @@
-"""Owner and mode that are not what they look like."""
+"""Owners and modes with another meaning than they seem to have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...model.errors import TemplaterError
 from ...model.permissions import go_integer, parse_id, parse_mode
-from ..survey import Sight, Survey, check
+from ..base import Observation, ScannedImage, check
 
 if TYPE_CHECKING:
     from ...model.metadata import Rule
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 @check(
     "permissions", "medium", "uid, gid or mode that does not parse, or means something else than it seems to"
 )
-def look(survey: Survey) -> Iterator[Sight]:
-    for rule in survey.rules:
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    for rule in image.rules:
         if rule.null:
             continue
         for field, text in (("uid", rule.uid), ("gid", rule.gid)):
@@ -25,29 +25,31 @@ def look(survey: Survey) -> Iterator[Sight]:
                 if text:
                     parse_id(text, field, rule)
             except TemplaterError as error:
-                yield Sight(error.message, rule.spans.get(field) or rule.spans["path"], error.hint)
+                yield Observation(error.message, rule.spans.get(field) or rule.spans["path"], error.hint)
         yield from of_mode(rule)
 
 
-def of_mode(rule: Rule) -> Iterator[Sight]:
+def of_mode(rule: Rule) -> Iterator[Observation]:
     if not rule.mode:
         return
     at = rule.spans.get("mode") or rule.spans["path"]
     try:
         mode = parse_mode(rule.mode, rule)
     except TemplaterError as error:
-        yield Sight(error.message, at, error.hint)
+        yield Observation(error.message, at, error.hint)
         return
     number = go_integer(rule.mode if len(rule.mode) != 3 else f"0{rule.mode}") or 0
     if rule.mode.isdigit() and len(rule.mode) == 4 and not rule.mode.startswith("0"):
-        yield Sight(
+        yield Observation(
             f"mode '{rule.mode}' is read as decimal: the file gets {mode:04o}",
             at,
             hint=f"write 0{rule.mode[-3:]}",
         )
     elif number & ~0o777:
-        yield Sight(
+        yield Observation(
             f"mode '{rule.mode}': setuid, setgid and sticky bits are dropped: {mode:04o}", at, severity="low"
         )
     if mode & 0o002:
-        yield Sight(f"mode '{rule.mode}' lets everybody in the instance write the file", at, severity="low")
+        yield Observation(
+            f"mode '{rule.mode}' lets every user in the instance write the file", at, severity="low"
+        )

@@ -1,38 +1,43 @@
-"""Files of the root filesystem that give rights."""
+"""Files of the root filesystem that give privileges."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from ...model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY
 from ...model.source import printable
-from ..survey import Name, Sight, Survey, check
+from ..base import Name, Observation, ScannedImage, check
 
 SHOWN = 8
 DEVICES = "devices"
 TRUSTED = "files with trusted attributes"
+WHITEOUTS = "whiteouts, which hide files of a lower layer"
 
 
 @check(
-    "privileged-file", "info", "devices, setuid and setgid files, file capabilities in the root filesystem"
+    "privileged-file", "info", "devices, whiteouts, setuid and setgid files, file capabilities in the rootfs"
 )
-def look(survey: Survey) -> Iterator[Sight]:
-    """A distribution has a dozen setuid programs: they are listed, not blamed."""
-    kinds: dict[str, list[Name]] = {}
-    for name in survey.names:
-        for what in privileges(name):
-            kinds.setdefault(what, []).append(name)
-    for what, names in kinds.items():
-        shown = ", ".join(printable(name.path) for name in names[:SHOWN]) + (
-            ", …" if len(names) > SHOWN else ""
-        )
-        severity = "medium" if what in (DEVICES, TRUSTED) else ""
-        yield Sight(f"{what}: {len(names)} ({shown})", names[0].path, severity=severity)
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    """A distribution has a dozen setuid programs: they are listed for information."""
+    counts: Counter[str] = Counter()
+    first: dict[str, list[str]] = {}
+    for name in image.names:
+        for privilege in privileges(name):
+            counts[privilege] += 1
+            if counts[privilege] <= SHOWN:
+                first.setdefault(privilege, []).append(name.path)
+    for privilege, names in first.items():
+        shown = ", ".join(map(printable, names)) + (", …" if counts[privilege] > SHOWN else "")
+        severity = "medium" if privilege in (DEVICES, TRUSTED, WHITEOUTS) else ""
+        yield Observation(f"{privilege}: {counts[privilege]} ({shown})", names[0], severity=severity)
 
 
 def privileges(name: Name) -> Iterator[str]:
     entry = name.entry
-    if entry.kind in (CHAR_DEVICE, BLOCK_DEVICE):
+    if is_whiteout(name):
+        yield WHITEOUTS
+    elif entry.kind in (CHAR_DEVICE, BLOCK_DEVICE):
         yield DEVICES
     elif entry.kind != DIRECTORY and entry.mode & 0o4000:
         yield "setuid files"
@@ -42,3 +47,9 @@ def privileges(name: Name) -> Iterator[str]:
         yield "files with capabilities"
     if any(attribute.startswith("trusted.") for attribute in name.xattrs):
         yield TRUSTED
+
+
+def is_whiteout(name: Name) -> bool:
+    """Return whether overlayfs (a device 0:0) or a container layer (``.wh.``) would delete a file for it."""
+    device = name.entry.kind == CHAR_DEVICE and name.entry.rdev == 0
+    return device or name.path.rpartition("/")[2].startswith(".wh.")

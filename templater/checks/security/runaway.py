@@ -1,4 +1,4 @@
-"""Templates that run for ever, grow without end, or that a daemon panics at."""
+"""Templates that run for ever, grow without end, or make a daemon panic."""
 
 from __future__ import annotations
 
@@ -12,47 +12,51 @@ from ...model.options import RenderOptions
 from ...model.source import Source, Span, printable
 from ...pongo2.state import Limits
 from ...rendering.render import render
-from ..survey import Sight, Survey, check
+from ..base import Observation, ScannedImage, check
 
-#: steps alone do not bound the time: each may read a value of megabytes; and there may be many templates
-LIMITS = Limits(seconds=10.0, total=60.0)
+#: a limit of steps does not bound the time, since each may read a value of megabytes
+LIMITS = Limits(seconds=3.0, total=6.0)
 
 PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
 
 
-@check("runaway", "high", "a render without end: the daemons have no limits and hang or are killed by it")
-def look(survey: Survey) -> Iterator[Sight]:
-    """Each rule is rendered for a bare container and a bare virtual machine, within our limits."""
-    if survey.metadata is None:
+@check(
+    "runaway",
+    "high",
+    "a template that does not end: the daemons have no limits, and hang or are killed",
+)
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    """Render each rule for a plain container and a plain virtual machine, within limits."""
+    if image.metadata is None:
         return
     try:
-        yield from _rendered(survey, survey.metadata)
-    except LimitError as error:  # of all rules together
-        yield Sight(error.message, _of_image(survey, error.span) or "metadata.yaml")
-    for rule in survey.rules:
+        yield from _rendered(image, image.metadata)
+    except LimitError as error:  # the limit of all rules together
+        yield Observation(error.message, _of_image(image, error.span) or "metadata.yaml")
+    for rule in image.rules:
         if rule.null:
-            yield Sight(
-                f"the entry for '{printable(rule.path)}' is null: the daemons panic at it",
+            yield Observation(
+                f"the entry for '{printable(rule.path)}' is null: the daemons panic when they read it",
                 rule.spans["path"],
                 advisory="CVE-2026-40195",
                 severity="medium",
             )
 
 
-def _rendered(survey: Survey, metadata: Metadata) -> Iterator[Sight]:
-    told: set[str] = set()
-    options = RenderOptions(INCUS, limits=survey.limits or LIMITS).begun()
+def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
+    reported: set[str] = set()
+    options = RenderOptions(INCUS, limits=image.limits or LIMITS).begun()
     for probe in PROBES:
-        for rendering in render(metadata, survey.templates, probe, TRIGGERS, options):
+        for rendering in render(metadata, image.templates, probe, TRIGGERS, options):
             error, rule = rendering.error, rendering.rule
-            if isinstance(error, LimitError) and rule.template not in told:
-                told.add(rule.template)
+            if isinstance(error, LimitError) and rule.template not in reported:
+                reported.add(rule.template)
                 at = rule.spans.get("template") or rule.spans["path"]
-                yield Sight(error.message, _of_image(survey, error.span) or at, error.hint)
+                yield Observation(error.message, _of_image(image, error.span) or at, error.hint)
 
 
-def _of_image(survey: Survey, span: Span | None) -> Span | None:
-    """A render knows its template's name; which image it belongs to is the survey's to say."""
+def _of_image(image: ScannedImage, span: Span | None) -> Span | None:
+    """Add the image's name to a place of the renderer, which knows the template's name only."""
     if span is None:
         return None
-    return Source(f"{survey.name}/{span.source.name}", span.source.text).span(span.start, span.end)
+    return Source(f"{image.name}/{span.source.name}", span.source.text).span(span.start, span.end)

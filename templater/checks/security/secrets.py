@@ -1,37 +1,51 @@
-"""Secrets in files that everybody in the instance may read."""
+"""Secrets in files that every user in the instance may read."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...model.errors import TemplaterError
 from ...model.permissions import parse_mode
 from ...model.source import printable
-from ..survey import Sight, Survey, check
+from ...pongo2.syntax.tokens import STRING, Token
+from ..base import Observation, ScannedImage, check
+from ..template_tokens import tokens_of
 
 if TYPE_CHECKING:
     from ...model.metadata import Rule
+    from ...model.source import Source
 
-SECRET = re.compile(
-    r"""["'](?P<key>[^"'\n]*(?:password|passwd|secret|token|private|credential)[^"'\n]*)["']""", re.I
-)
+WORDS = ("password", "passwd", "secret", "token", "private", "credential")
 
 
-@check("readable-secret", "medium", "a template that uses a secret, into a file that everybody may read")
-def look(survey: Survey) -> Iterator[Sight]:
-    for rule in survey.rules:
-        source = survey.source(rule)
-        if source is None or not mode_of(rule) & 0o004:
-            continue
-        for found in SECRET.finditer(source.text):
-            if "{{" in source.text[max(0, found.start() - 80) : found.start()]:
-                yield Sight(
-                    f"'{printable(found['key'])}' goes to '{printable(rule.path)}', mode {mode_of(rule):04o}",
-                    source.span(*found.span("key")),
-                    hint="give the rule mode: 0600 (LXD ignores it)",
-                )
+@check("readable-secret", "medium", "a template that writes a secret into a file that every user may read")
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    """Find configuration keys that sound secret. Of several rules with one template, the first is named."""
+    readable: dict[str, list[Rule]] = {}
+    for rule in image.rules:
+        if mode_of(rule) & 0o004:
+            readable.setdefault(rule.template, []).append(rule)
+    for rules in readable.values():
+        source = image.source(rules[0])
+        for key in secrets_of(source) if source is not None else ():
+            others = f" and {len(rules) - 1} more" if len(rules) > 1 else ""
+            yield Observation(
+                f"'{printable(key.value)}' goes to '{printable(rules[0].path)}'{others}, "
+                f"mode {mode_of(rules[0]):04o}",
+                key.unit.span(key.start + 1, key.end - 1),
+                hint="give the rule mode: 0600 (LXD ignores it)",
+            )
+
+
+def secrets_of(source: Source) -> Iterator[Token]:
+    """Yield the strings in expressions that contain one of ``WORDS``."""
+    printed = False
+    for token in tokens_of(source):
+        if token.kind in ("{{", "}}"):
+            printed = token.kind == "{{"
+        elif printed and token.kind == STRING and any(word in token.value.lower() for word in WORDS):
+            yield token
 
 
 def mode_of(rule: Rule) -> int:

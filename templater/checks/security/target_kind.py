@@ -1,4 +1,4 @@
-"""Targets at which the image has something else than a file."""
+"""Targets where the image has something other than a regular file."""
 
 from __future__ import annotations
 
@@ -6,33 +6,31 @@ from collections.abc import Iterator
 
 from ...model.entry import DIRECTORY, FIFO, FILE
 from ...model.source import printable
-from ...planning.resolve import resolve
-from ..survey import Sight, Survey, check
+from ..base import Observation, ScannedImage, check
 
-#: what a running container has mounts over
+#: directories where a running container has mounts
 SYSTEM = ("/dev", "/proc", "/run", "/sys")
 
 
 @check(
     "target-kind", "medium", "a target that is a fifo, socket, device or directory, or is hidden at run time"
 )
-def look(survey: Survey) -> Iterator[Sight]:
-    for rule, path in survey.targets:
-        resolved = resolve(survey.rootfs, path)
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    for rule, path, resolved in image.targets:
         at = rule.spans["path"]
         entry = resolved.entry
         if entry is not None and entry.kind == FIFO:
-            yield Sight(
+            yield Observation(
                 f"'{printable(path)}' is a fifo: the start waits for a reader for ever", at, severity="high"
             )
         elif entry is not None and entry.kind == DIRECTORY:
-            yield Sight(f"'{printable(path)}' is a directory: the start fails", at)
+            yield Observation(f"'{printable(path)}' is a directory: the start fails", at)
         elif entry is not None and entry.kind != FILE:
-            yield Sight(
+            yield Observation(
                 f"'{printable(path)}' is a {entry.kind}: the daemon writes into it", at, severity="high"
             )
         if resolved.real.startswith(tuple(f"{system}/" for system in SYSTEM)):
-            yield Sight(
+            yield Observation(
                 f"'{printable(path)}' lies where a running container has a mount: the file is not seen",
                 at,
                 severity="low",

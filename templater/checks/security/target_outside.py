@@ -1,4 +1,4 @@
-"""Targets that lead out of the root filesystem by their text alone."""
+"""Targets whose path leads out of the root filesystem."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Iterator
 from ...model.errors import TemplaterError
 from ...model.source import printable
 from ...planning.resolve import clean
-from ..survey import Sight, Survey, check
+from ..base import Observation, ScannedImage, check
 
 
 @check(
     "target-outside",
     "critical",
-    "a target that leaves the root filesystem, is the root itself, or that no kernel takes",
+    "a target that leaves the root filesystem, is the root itself, or is longer than Linux allows",
     "CVE-2026-23954",
 )
-def look(survey: Survey) -> Iterator[Sight]:
-    for rule in survey.rules:
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    for rule in image.rules:
         at = rule.spans["path"]
         try:
             clean(rule.path)
         except TemplaterError as error:
             if "leaves" in error.message:
-                yield Sight(error.message, at, error.hint)
+                yield Observation(error.message, at, error.hint)
             else:
-                yield Sight(error.message, at, error.hint, severity="medium", advisory="")
+                yield Observation(error.message, at, error.hint, severity="medium", advisory="")
         if any(not character.isprintable() for character in rule.path.replace("\0", "")):
-            message = f"target path '{printable(rule.path)}' holds unprintable characters"
-            yield Sight(message, at, severity="low", advisory="")
+            message = f"target path '{printable(rule.path)}' has unprintable characters"
+            yield Observation(message, at, severity="low", advisory="")

@@ -1,12 +1,11 @@
-"""Targets that the image's own symlinks lead elsewhere."""
+"""Targets that lead through symlinks of the image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ...planning.resolve import resolve
-from ..survey import Sight, Survey, check
+from ..base import Observation, ScannedImage, check
 
 
 @check(
@@ -15,24 +14,23 @@ from ..survey import Sight, Survey, check
     "a target behind a symlink of the root filesystem that is absolute or climbs out of it",
     "CVE-2026-23954",
 )
-def look(survey: Survey) -> Iterator[Sight]:
+def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Old daemons follow such links on the host; newer ones refuse the start."""
-    for rule, path in survey.targets:
-        resolved = resolve(survey.rootfs, path)
+    for rule, path, resolved in image.targets:
         for place, target in resolved.links:
             depth = climbs(place, target)
             if target.startswith("/") or depth:
                 how = "is absolute" if target.startswith("/") else "climbs out of the root filesystem"
-                yield Sight(
+                yield Observation(
                     f"'{printable(path)}' leads through '{printable(place)}', a symlink that {how}: "
                     f"'{printable(target)}'",
                     rule.spans["path"],
-                    hint="make the link relative; it then works in every release",
+                    hint="make the link relative: then it works in every release",
                     severity="high" if depth else "medium",
                 )
         if resolved.error is not None:
             message = f"'{printable(path)}': {resolved.error.message}"
-            yield Sight(message, rule.spans["path"], severity="medium", advisory="")
+            yield Observation(message, rule.spans["path"], severity="medium", advisory="")
 
 
 def climbs(place: str, target: str) -> bool:

@@ -1,4 +1,4 @@
-"""Templates that are missing, or something else than files of the image."""
+"""Templates that are missing, or that are not regular files of the image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ...model.entry import FILE, SYMLINK
 from ...model.source import printable
-from ..survey import Sight, Survey, check
+from ..base import Observation, ScannedImage, check
 
 
 @check(
@@ -14,22 +14,26 @@ from ..survey import Sight, Survey, check
     "medium",
     "a template that is missing, a symlink, a special file or shares its content with another name",
 )
-def look(survey: Survey) -> Iterator[Sight]:
-    used = {rule.template: rule for rule in reversed(survey.rules) if rule.template}
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    mounted = [name.path for name in image.names if name.path == "templates" and name.entry.is_mount]
+    if mounted:
+        yield Observation("'templates' is a mount point: its files were not read", "templates")
+    used = {rule.template: rule for rule in reversed(image.rules) if rule.template}
     for name, rule in used.items():
-        if survey.complete and "/" not in name and survey.templates.get(name) is None:
+        if image.complete and not mounted and "/" not in name and image.templates.get(name) is None:
             at = rule.spans.get("template") or rule.spans["path"]
-            yield Sight(f"template '{printable(name)}' is not in the image: the start fails", at)
-    for name, file in sorted(survey.templates.items()):
+            yield Observation(f"template '{printable(name)}' is not in the image: the start fails", at)
+    for name, file in sorted(image.templates.items()):
         place, entry = f"templates/{name}", file.entry
         if entry is None:
             continue
         if entry.kind == SYMLINK:
-            target = printable(entry.target)
-            yield Sight(f"the template is a symlink to '{target}'", place, "", "critical", "CVE-2026-23954")
+            message = f"the template is a symlink to '{printable(entry.target)}'"
+            yield Observation(message, place, "", "critical", "CVE-2026-23954")
         elif entry.kind != FILE:
-            yield Sight(f"the template is a {entry.kind}: reading it may never end", place, severity="high")
+            message = f"the template is a {entry.kind}: reading it may never end"
+            yield Observation(message, place, severity="high")
         elif entry.nlink > 1:
-            yield Sight("the template has a second name on this file system", place, severity="low")
+            yield Observation("the template has a second name on this file system", place, severity="low")
         if entry.kind == FILE and file.error is not None:
-            yield Sight(file.error.message, place, file.error.hint, severity="high")
+            yield Observation(file.error.message, place, file.error.hint, severity="high")

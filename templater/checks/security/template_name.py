@@ -1,4 +1,4 @@
-"""Template names that are no plain file names."""
+"""Template names that are paths."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 from ...model.errors import RefusedError
 from ...rendering.render import check_name
-from ..survey import Sight, Survey, check
+from ..base import Observation, ScannedImage, check
 
 
 @check(
     "template-name",
     "critical",
-    "a template named by a path: old daemons read it wherever it leads, on the host too",
+    "a template named by a path: old daemons read the file there, also on the host",
     "CVE-2026-23954",
 )
-def look(survey: Survey) -> Iterator[Sight]:
-    for rule in survey.rules:
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    for rule in image.rules:
         if rule.null:
             continue
         try:
@@ -24,6 +24,6 @@ def look(survey: Survey) -> Iterator[Sight]:
         except RefusedError as error:
             at = rule.spans.get("template") or rule.spans["entry"]
             if rule.template:
-                yield Sight(error.message, at, error.hint)
+                yield Observation(error.message, at, error.hint)
             else:
-                yield Sight(error.message, at, error.hint, severity="medium", advisory="")
+                yield Observation(error.message, at, error.hint, severity="medium", advisory="")

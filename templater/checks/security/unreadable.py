@@ -1,19 +1,19 @@
-"""What could not be read, or was stopped at a limit."""
+"""Parts of the image that could not be read, or that exceed a limit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ...model.errors import LimitError, RefusedError
-from ..survey import Sight, Survey, check
+from ..base import Observation, ScannedImage, check
 
 
-@check("unreadable", "medium", "a part of the image that can't be read, lies about its size or is too large")
-def look(survey: Survey) -> Iterator[Sight]:
-    for error in survey.errors:
+@check("unreadable", "medium", "a part of the image that can't be read, has a false size or is too large")
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    for error in image.errors:
         hostile = isinstance(error, LimitError | RefusedError)
         large_metadata = isinstance(error, LimitError) and "metadata.yaml" in str(error)
-        yield Sight(
+        yield Observation(
             error.message,
             error.span or "",
             error.hint,

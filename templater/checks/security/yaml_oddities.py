@@ -1,23 +1,23 @@
-"""What a daemon accepts in metadata.yaml and its author will regret."""
+"""Mistakes in metadata.yaml that daemons accept."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..survey import Sight, Survey, check
+from ..base import Observation, ScannedImage, check
 
 
 @check("metadata", "low", "missing facts, duplicate or unknown keys and triggers, rules that are never due")
-def look(survey: Survey) -> Iterator[Sight]:
-    if survey.metadata is None:
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    if image.metadata is None:
         return
-    for finding in survey.metadata.findings:
+    for finding in image.metadata.findings:
         severity = "medium" if finding.code == "duplicate-key" else ""
-        yield Sight(finding.message, finding.span, severity=severity)
-    source = survey.metadata.source
-    if source is None or survey.metadata.null:
+        yield Observation(finding.message, finding.span, severity=severity)
+    source = image.metadata.source
+    if source is None or image.metadata.null:
         return
     for fact in ("architecture", "creation_date"):
-        if not getattr(survey.metadata, fact):
+        if not getattr(image.metadata, fact):
             missing = f"metadata.yaml has no {fact}: the daemons refuse such an image"
-            yield Sight(missing, source.span(0), severity="medium")
+            yield Observation(missing, source.span(0), severity="medium")

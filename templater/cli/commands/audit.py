@@ -1,24 +1,23 @@
-"""``templater audit``: what can be seen in an image that should worry its reader."""
+"""``templater audit``: check an untrusted image."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import options, output
 
 if TYPE_CHECKING:
-    from ...checks.finding import Finding
     from ...limits import Given
 
-HELP = """Judge IMAGE without running it.
+HELP = """Check IMAGE for security problems without running it.
 
-Each finding has a severity, a place, and the public advisory it resembles. All of the image is read:
-nothing hides behind the members that a daemon stops at. IMAGE is a directory, a unified tarball, or a
-split image's metadata tarball, whose second file is ROOTFS. The exit code is 1 if there is a finding
-at or above --at-least.
+Each finding has a severity, a place and the public advisory that it resembles. The whole image is read,
+also behind the members at which a daemon stops. IMAGE is a directory, a unified tarball, or a split
+image's metadata tarball followed by its ROOTFS. The exit code is 1 if there is a finding at or above
+--at-least.
 
 \b
 Examples:
@@ -40,44 +39,43 @@ LEVELS = [*reversed(COLOURS)]
     type=click.Choice(LEVELS),
     default="low",
     show_default=True,
-    help="Leave out what is milder.",
+    help="Show findings of this severity and above.",
 )
-@click.option("--report", type=click.Choice(["text", "json", "sarif"]), help="Text, if nothing is said.")
+@click.option("--report", type=click.Choice(["text", "json", "sarif"]), help="Report format. [default: text]")
 @options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
 def command(
     image: str, rootfs: str | None, at_least: str, report: str | None, limits: Given, as_json: bool
 ) -> int:
-    from ...checks.finding import Severity, audit, finding_data, sarif
-    from ...checks.scan import AUDITED, survey
+    from ... import __version__
+    from ...checks.report import audit_report
+    from ...checks.scan import AUDITED
     from ...checks.security.runaway import LIMITS
 
     if as_json and report not in (None, "json"):
         raise click.UsageError(f"--json and --report {report} contradict each other")
-
-    rendering = limits.for_rendering(LIMITS.seconds, LIMITS.total)
-    surveyed = survey(
+    report = "json" if as_json else report or "text"
+    found = audit_report(
         options.existing(image),
-        limits.for_images(AUDITED),
-        rootfs=rootfs and options.existing(rootfs),
+        rootfs and options.existing(rootfs),
+        at_least=at_least,
+        limits=limits.for_images(AUDITED),
         yaml=limits.for_reading(),
-        rendering=rendering,
+        rendering=limits.for_rendering(LIMITS.seconds, LIMITS.total),
+        sarif=(__version__, uri_of(image)) if report == "sarif" else None,
     )
-    findings = [finding for finding in audit(surveyed) if finding.severity >= Severity.named(at_least)]
     if report == "sarif":
-        from ... import __version__
-
-        output.write_json(sarif(findings, surveyed, __version__, uri_of(image)))
-    elif as_json or report == "json":
-        output.write_json({"image": image, "findings": [finding_data(finding) for finding in findings]})
+        output.write_json(found["sarif"])
+    elif report == "json":
+        output.write_json({"image": image, "findings": found["findings"], "hidden": found["hidden"]})
     else:
-        show(findings)
-        output.say(summary(image, findings))
-    return 1 if findings else 0
+        show(found["findings"])
+        output.say(summary(image, found["findings"], found["hidden"]))
+    return 1 if found["findings"] else 0
 
 
 def uri_of(path: str) -> str:
-    """Relative where the path lies below the working directory, as in a repository's checkout."""
+    """Return a path's URI, relative if it lies below the working directory, as in a repository's checkout."""
     from urllib.parse import quote
 
     relative = os.path.relpath(path)
@@ -86,23 +84,32 @@ def uri_of(path: str) -> str:
     return quote(os.fsencode(relative))
 
 
-def show(findings: list[Finding]) -> None:
-    """One finding a line; the hint under it."""
+def show(findings: list[dict[str, Any]]) -> None:
+    """Print one finding a line, with its hint on the next."""
     styled = output.on_terminal()
     for finding in findings:
-        severity = finding.severity.name.lower()
+        severity = finding["severity"]
         word = click.style(f"{severity:8}", fg=COLOURS[severity]) if styled else f"{severity:8}"
-        advisory = f"  [{finding.advisory}]" if finding.advisory else ""
-        place = f"{finding.place}: " if finding.place else ""
-        click.echo(f"{word}  {finding.check:20}  " + output.visible(f"{place}{finding.message}{advisory}"))
-        if finding.hint:
-            click.echo(f"{'':32}" + output.visible(f"hint: {finding.hint}"))
+        advisory = f"  [{finding['advisory']}]" if "advisory" in finding else ""
+        place = f"{finding['place']}: " if finding["place"] else ""
+        text = f"{place}{finding['message']}{advisory}"
+        click.echo(f"{word}  {finding['check']:20}  " + output.visible(text))
+        if "hint" in finding:
+            click.echo(f"{'':32}" + output.visible(f"hint: {finding['hint']}"))
 
 
-def summary(image: str, findings: list[Finding]) -> str:
+def summary(image: str, findings: list[dict[str, Any]], hidden: dict[str, int]) -> str:
+    """Return one line: how many findings of each severity were shown, and how many were not."""
     counts: dict[str, int] = {}
     for finding in findings:
-        severity = finding.severity.name.lower()
-        counts[severity] = counts.get(severity, 0) + 1
-    told = ", ".join(f"{count} {severity}" for severity, count in counts.items())
-    return f"{image}: {told or 'nothing found'}"
+        counts[finding["severity"]] = counts.get(finding["severity"], 0) + 1
+    shown = ", ".join(f"{count} {severity}" for severity, count in counts.items())
+    text = f"{image}: {shown or 'nothing found'}"
+    if not hidden:
+        return text
+    if len(hidden) == 1:
+        ((severity, count),) = hidden.items()
+        return f"{text}; {count} more at level {severity}"
+    return f"{text}; more at lower levels: " + ", ".join(
+        f"{count} {level}" for level, count in hidden.items()
+    )

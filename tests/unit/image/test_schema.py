@@ -6,7 +6,7 @@ from importlib.resources import files
 import pytest
 
 from templater.checks.finding import Severity, audit
-from templater.checks.scan import survey
+from templater.checks.scan import scan_image
 from templater.image.presets import make, presets
 from templater.model.errors import MetadataError
 from templater.model.source import Source
@@ -76,7 +76,7 @@ def test_presets_fit(preset):
 @pytest.mark.parametrize("preset", presets(), ids=lambda preset: preset.name)
 def test_nothing_is_found_in_a_preset(preset, tmp_path):
     make(str(tmp_path / "new"), preset.name, now=1, architecture="x86_64", properties={})
-    found = audit(survey(str(tmp_path / "new")))
+    found = audit(scan_image(str(tmp_path / "new")))
     assert [finding for finding in found if finding.severity >= Severity.LOW] == []
 
 

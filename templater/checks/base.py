@@ -1,0 +1,157 @@
+"""What a check is: it takes a ``ScannedImage``, opens and changes nothing, and yields ``Observation``s.
+
+Each file of ``security/`` has one function marked ``@check``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ..model.entry import DIRECTORY, Entry, Resolved, TemplateFile
+from ..model.errors import LimitError, TemplaterError
+from ..model.metadata import Metadata, Rule
+from ..model.source import Source, Span
+from ..planning.resolve import clean, resolve
+from ..pongo2.state import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """One name of an image, as stored: ``path`` has no leading slash and is not cleaned."""
+
+    path: str
+    entry: Entry
+    #: the names of its extended attributes
+    xattrs: frozenset[str] = frozenset()
+    #: the name of the same file that comes earlier in the archive
+    hard_link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trailing:
+    """Data behind the end mark of an archive, which tools and daemons ignore."""
+
+    file: str
+    position: int
+    #: whether it begins as another archive or compressed file does
+    is_archive: bool
+
+
+@dataclass(frozen=True)
+class ScannedImage:
+    """An image as ``scan.py`` has read it: nothing was followed, and nothing was refused."""
+
+    name: str
+    metadata: Metadata | None = None
+    templates: Mapping[str, TemplateFile] = field(default_factory=dict)
+    names: tuple[Name, ...] = ()
+    #: errors of parts that could not be read, or that exceed a limit
+    errors: tuple[TemplaterError, ...] = ()
+    #: limits for checks that render templates; None for the check's own
+    limits: Limits | None = None
+    #: whether every name was read; if not, no check can say that a name is missing
+    complete: bool = True
+    trailing: tuple[Trailing, ...] = ()
+    #: the first bytes of a few files that checks look into, by name
+    heads: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return self.metadata.rules if self.metadata is not None else ()
+
+    @cached_property
+    def targets(self) -> tuple[tuple[Rule, str, Resolved], ...]:
+        """The rules whose path is valid, with the cleaned path and where it leads in the root filesystem."""
+        found = []
+        for rule in self.rules:
+            try:
+                path = clean(rule.path)
+            except TemplaterError:
+                continue
+            found.append((rule, path, resolve(self.rootfs, path)))
+        return tuple(found)
+
+    @cached_property
+    def rootfs(self) -> RootfsNames:
+        return RootfsNames(self.names)
+
+    def source(self, rule: Rule) -> Source | None:
+        """Return the text of a rule's template, or None if it is missing or unreadable."""
+        file = self.templates.get(rule.template)
+        if file is None or file.data is None:
+            return None
+        return Source(f"{self.name}/templates/{rule.template}", file.data)
+
+    def sources(self) -> Iterable[Source]:
+        """Yield the text of each readable template, by name."""
+        for name, file in sorted(self.templates.items()):
+            if file.data is not None:
+                yield Source(f"{self.name}/templates/{name}", file.data)
+
+
+#: names deeper than this are left out of ``RootfsNames``: rules do not write there
+_MAX_DEPTH = 64
+#: lookups for all rules of an image together: links can lead each rule through thousands of names
+_MAX_LOOKUPS = 500_000
+
+
+class RootfsNames:
+    """A ``RootfsView`` of the names below ``rootfs/``, without contents. The last of equal names counts."""
+
+    def __init__(self, names: Iterable[Name]) -> None:
+        self._entries: dict[str, Entry] = {"/": Entry(DIRECTORY, 0o755)}
+        self._lookups = 0
+        for name in names:
+            top, _, path = name.path.partition("/")
+            if top == "rootfs" and path and path.count("/") <= _MAX_DEPTH:
+                self._entries["/" + path] = name.entry
+                self._add_parents("/" + path)
+
+    def _add_parents(self, path: str) -> None:
+        while path := path.rpartition("/")[0]:
+            if path in self._entries:
+                return
+            self._entries[path] = Entry(DIRECTORY, 0o755)
+
+    def entry(self, path: str) -> Entry | None:
+        self._lookups += 1
+        if self._lookups > _MAX_LOOKUPS:
+            raise LimitError(f"following the links of all targets takes more than {_MAX_LOOKUPS} steps")
+        return self._entries.get(path)
+
+    def read(self, path: str, limit: int) -> bytes:
+        raise LimitError("the contents of the root filesystem were not read")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One observation of a check, at a place in a text or at a name of the image.
+
+    An empty ``severity`` and an ``advisory`` of None stand for the check's own.
+    """
+
+    message: str
+    at: Span | str
+    hint: str = ""
+    severity: str = ""
+    advisory: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check: its id, its usual severity, a summary for reports, and the advisory that it resembles."""
+
+    id: str
+    severity: str
+    about: str
+    advisory: str
+    run: Callable[[ScannedImage], Iterable[Observation]]
+
+
+def check(
+    id: str, severity: str, about: str, advisory: str = ""
+) -> Callable[[Callable[[ScannedImage], Iterable[Observation]]], Check]:
+    """Turn a function into a ``Check``."""
+    return lambda run: Check(id, severity, about, advisory, run)

@@ -1,0 +1,40 @@
+"""An audit as plain data, which a confined process can send to another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from ..image.limits import Limits
+from .finding import Severity, audit, finding_data
+from .sarif import sarif_document
+from .scan import AUDITED, scan_image
+
+if TYPE_CHECKING:
+    from ..parsing.yaml_nodes import Limits as YamlLimits
+    from ..pongo2.state import Limits as RenderLimits
+
+
+def audit_report(
+    path: str,
+    rootfs: str | None = None,
+    *,
+    at_least: str = "info",
+    limits: Limits = AUDITED,
+    yaml: YamlLimits | None = None,
+    rendering: RenderLimits | None = None,
+    sarif: tuple[str, str] | None = None,
+) -> dict[str, Any]:
+    """Audit an image and return JSON values: ``findings``, and ``hidden``, the milder ones by severity.
+
+    ``sarif`` is templater's version and the image's URI; then ``sarif`` is a SARIF document.
+    """
+    image = scan_image(path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering)
+    found = audit(image)
+    shown = [finding for finding in found if finding.severity >= Severity.named(at_least)]
+    hidden = Counter(finding.severity.name.lower() for finding in found[len(shown) :])
+    return {
+        "findings": [finding_data(finding) for finding in shown],
+        "hidden": dict(hidden),
+        "sarif": sarif_document(shown, image.name, *sarif) if sarif is not None else None,
+    }

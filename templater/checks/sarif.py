@@ -1,0 +1,117 @@
+"""Findings as SARIF 2.1.0, the format of code scanning services."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from typing import Any
+
+from ..model.source import Span
+from .base import Check
+from .finding import Finding, Severity, all_checks
+
+#: SARIF's levels
+LEVELS = {
+    Severity.INFO: "note",
+    Severity.LOW: "note",
+    Severity.MEDIUM: "warning",
+    Severity.HIGH: "error",
+    Severity.CRITICAL: "error",
+}
+#: GitHub sorts results by this number
+SCORES = {
+    Severity.INFO: "0.1",
+    Severity.LOW: "3.0",
+    Severity.MEDIUM: "5.5",
+    Severity.HIGH: "8.0",
+    Severity.CRITICAL: "9.9",
+}
+#: hexadecimal digits of a result's fingerprint
+_DIGEST_LENGTH = 16
+
+
+def sarif_document(findings: Iterable[Finding], name: str, version: str, uri: str) -> dict[str, Any]:
+    """Return a SARIF document. ``name`` is the path of the scanned image and ``uri`` its URI."""
+    found = list(findings)
+    known = {check.id: check for check in all_checks()}
+    used = sorted({finding.check for finding in found})
+    return {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {
+                    "driver": {
+                        "name": "templater",
+                        "version": version,
+                        "rules": [_rule(known[check]) for check in used],
+                    }
+                },
+                "columnKind": "unicodeCodePoints",
+                "results": list(_results(found, used, name, uri)),
+            }
+        ],
+    }
+
+
+def _rule(check: Check) -> dict[str, Any]:
+    severity = Severity.named(check.severity)
+    about = f"{check.about}.{f' It resembles {check.advisory}.' if check.advisory else ''}"
+    return {
+        "id": check.id,
+        "shortDescription": {"text": check.about},
+        "fullDescription": {"text": about},
+        "help": {"text": f"{about} Severity: {severity.name.lower()}, unless a result has another."},
+        "defaultConfiguration": {"level": LEVELS[severity]},
+        "properties": {
+            "security-severity": SCORES[severity],
+            "tags": ["security", *filter(None, [check.advisory])],
+        },
+    }
+
+
+def _results(findings: list[Finding], rules: list[str], name: str, uri: str) -> Iterator[dict[str, Any]]:
+    counts: Counter[str] = Counter()
+    for finding in findings:
+        advisory = f" ({finding.advisory})" if finding.advisory else ""
+        hint = f"\nhint: {finding.hint}" if finding.hint else ""
+        place = _place(finding, name, uri)
+        # identifies a result in the next run, when its line may have changed
+        text = f"{place}\n{finding.check}\n{finding.message}".encode("utf-8", "surrogateescape")
+        digest = sha256(text).hexdigest()[:_DIGEST_LENGTH]
+        counts[digest] += 1
+        yield {
+            "ruleId": finding.check,
+            "ruleIndex": rules.index(finding.check),
+            "level": LEVELS[finding.severity],
+            "message": {"text": f"{finding.message}{advisory}{hint}"},
+            "locations": [
+                {"physicalLocation": {"artifactLocation": {"uri": place}, "region": _region(finding.span)}}
+            ],
+            "partialFingerprints": {"primaryLocationLineHash": f"{digest}:{counts[digest]}"},
+        }
+
+
+def _region(span: Span | None) -> dict[str, int]:
+    if span is None:
+        return {"startLine": 1}
+    end = span.source.span(max(span.start, span.end))
+    return {
+        "startLine": span.line,
+        "startColumn": span.column,
+        "endLine": end.line,
+        "endColumn": end.column,
+    }
+
+
+def _place(finding: Finding, name: str, uri: str) -> str:
+    """Return the URI of a finding's file in the image, or the image's own for a name that leads out of it."""
+    from urllib.parse import quote
+
+    inside = finding.where if finding.span is None else finding.span.source.name[len(name) :]
+    parts = [part for part in inside.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        return uri
+    names = [quote(part.encode("utf-8", "surrogateescape")) for part in parts]
+    return "/".join((uri, *names)).removeprefix("./")

@@ -1,0 +1,35 @@
+"""The disk of a virtual machine: a qcow2 file may name other files, which qemu-img reads as root."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.source import printable
+from ..base import Observation, ScannedImage, check
+from ..scan import DISK
+
+MAGIC = b"QFI\xfb"
+#: the incompatible features of version 3, and the bit that stands for an external data file
+FEATURES = slice(72, 80)
+EXTERNAL_DATA = 1 << 2
+
+
+@check("disk-image", "critical", "a virtual machine's disk that names a backing file, or is not qcow2")
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    head = image.heads.get(DISK)
+    if head is None:
+        return
+    if not head.startswith(MAGIC):
+        yield Observation(
+            f"'{DISK}' is not a qcow2 file: qemu-img may take it for a format that names files of the host",
+            DISK,
+            severity="high",
+        )
+        return
+    place, size = int.from_bytes(head[8:16], "big"), int.from_bytes(head[16:20], "big")
+    if place:
+        name = printable(head[place : place + min(size, 1023)].decode("utf-8", "surrogateescape"))
+        named = f" '{name}'" if name else ""
+        yield Observation(f"'{DISK}' has the backing file{named}, which qemu-img reads on the host", DISK)
+    if head[4:8] >= b"\0\0\0\3" and int.from_bytes(head[FEATURES], "big") & EXTERNAL_DATA:
+        yield Observation(f"'{DISK}' keeps its data in another file, which qemu-img reads on the host", DISK)

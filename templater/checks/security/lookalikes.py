@@ -1,0 +1,56 @@
+"""Names that look like others: an image's reader would take one file for another."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from ...model.source import printable
+from ..base import Observation, ScannedImage, check
+
+#: Cyrillic and Greek letters, and others, that look like Latin ones in most fonts
+LATIN = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0445\u0443\u0456\u0458\u0455\u04bb\u0501\u051b\u051d\u0261\u03bf\u03b1\u03bd\u03b9\u03ba"
+    "\u03c1\u03c4\u0131\u2044\u2215\u2024\u2010\u2011\u2212",
+    "aeopcxyijshdqwgoavikpti//.---",
+)
+#: the names that every image has
+KNOWN = ("metadata.yaml", "templates", "rootfs")
+
+
+@check("lookalike-name", "medium", "a template or file outside the root filesystem that looks like another")
+def check_image(image: ScannedImage) -> Iterator[Observation]:
+    templates = {*image.templates, *(rule.template for rule in image.rules)}
+    yield from lookalikes(templates, "templates/")
+    yield from lookalikes((*KNOWN, *(name.path for name in image.names if "/" not in name.path)), "")
+
+
+def lookalikes(names: Iterable[str], directory: str) -> Iterator[Observation]:
+    first: dict[str, str] = {}
+    for name in sorted(set(names), key=_plainness):
+        other = first.setdefault(skeleton(name), name)
+        if other != name:
+            yield Observation(
+                f"'{printable(name)}' looks like '{printable(other)}' ({spelled(name)})", directory + name
+            )
+
+
+def skeleton(name: str) -> str:
+    """Return the same text for names that look alike: without marks, case, blanks and other alphabets."""
+    folded = unicodedata.normalize("NFKD", name).casefold().translate(LATIN)
+    return "".join(
+        character for character in folded if character.isprintable() and not unicodedata.combining(character)
+    ).strip()
+
+
+def spelled(name: str) -> str:
+    """Name the first character that is not ASCII."""
+    for character in name:
+        if not character.isascii():
+            return unicodedata.name(character, f"U+{ord(character):04X}")
+    return "another spelling"
+
+
+def _plainness(name: str) -> tuple[bool, bool, bool, str]:
+    """Sort the name that others imitate first: a known one, in ASCII, in lower case."""
+    return name not in KNOWN, not name.isascii(), name != name.lower().strip(), name

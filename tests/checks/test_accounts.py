@@ -1,0 +1,40 @@
+"""Accounts of the root filesystem."""
+
+import pytest
+
+from templater.checks.base import Name
+from templater.checks.finding import audit
+from templater.checks.scan import scan_image
+from templater.model.entry import FILE, SYMLINK, Entry
+from tests.checks.builders import an_image, observed
+from tests.image_archives import file, image
+
+CHECK = "accounts"
+
+
+@pytest.mark.parametrize("name", ["passwd", "shadow", "sudoers"])
+def test_an_account_file_that_every_user_may_write_is_high(name):
+    names = [Name(f"rootfs/etc/{name}", Entry(FILE, 0o666))]
+    assert observed(CHECK, an_image(names=names)) == [
+        ("high", f"rootfs/etc/{name}", f"'/etc/{name}' has mode 0666: every user may write it")
+    ]
+
+
+def test_ordinary_modes_and_links_are_fine():
+    names = [
+        Name("rootfs/etc/passwd", Entry(FILE, 0o644)),
+        Name("rootfs/etc/shadow", Entry(SYMLINK, 0o777, target="x")),
+        Name("rootfs/etc/issue", Entry(FILE, 0o666)),
+    ]
+    assert not observed(CHECK, an_image(names=names))
+
+
+def test_a_second_uid_0_is_information(tmp_path):
+    passwd = b"root:x:0:0::/root:/bin/sh\ntoor:*:0:0::/root:\ndaemon:x:1:1::/:\n"
+    scanned = scan_image(image(tmp_path / "i.tar", file("rootfs/etc/passwd", passwd)))
+    (found,) = [finding for finding in audit(scanned) if finding.check == CHECK]
+    assert (found.severity.name, found.message) == ("INFO", "2 accounts have uid 0: root, toor")
+
+
+def test_one_root_is_fine():
+    assert not observed(CHECK, an_image(heads={"rootfs/etc/passwd": b"root:x:0:0:::\nx:x:10:0\n"}))

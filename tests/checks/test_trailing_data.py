@@ -1,0 +1,73 @@
+"""Data behind the end of an archive."""
+
+import bz2
+import gzip
+import lzma
+from pathlib import Path
+
+import pytest
+
+from templater.checks.finding import audit
+from templater.checks.scan import scan_image
+from tests.image_archives import END, METADATA, file, header, image
+
+CHECK = "trailing-data"
+SECOND = file("metadata.yaml", METADATA) + file("templates/a.tpl", b"evil") + END
+PACKERS = {"none": bytes, "gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress}
+
+
+def found(path: str, rootfs: str | None = None) -> list[tuple[str, str]]:
+    scanned = scan_image(path, rootfs=rootfs)
+    return [(f.severity.name.lower(), f.message) for f in audit(scanned) if f.check == CHECK]
+
+
+@pytest.mark.parametrize("pack", PACKERS)
+def test_attack_62_a_second_archive_behind_the_end_mark_is_high(tmp_path: Path, pack: str) -> None:
+    path = tmp_path / "i.tar"
+    image(path, behind=SECOND)
+    path.write_bytes(PACKERS[pack](path.read_bytes()))
+    ((severity, message),) = found(str(path))
+    assert severity == "high"
+    assert "a second archive or compressed file follows the end mark" in message
+    assert "at byte 11264 " in message
+
+
+@pytest.mark.parametrize("pack", ["gzip", "xz", "bzip2"])
+def test_attack_62_a_second_archive_in_a_following_stream_is_high(tmp_path: Path, pack: str) -> None:
+    path = tmp_path / "i.tar"
+    image(path)
+    path.write_bytes(PACKERS[pack](path.read_bytes()) + PACKERS[pack](SECOND))
+    assert [severity for severity, _ in found(str(path))] == ["high"]
+
+
+def test_other_data_behind_the_end_mark_is_medium(tmp_path: Path) -> None:
+    assert [severity for severity, _ in found(image(tmp_path / "i.tar", behind=b"x"))] == ["medium"]
+
+
+def test_the_second_file_of_a_split_image_is_read_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "rootfs.tar").write_bytes(header("./etc/x") + END + SECOND)
+    assert [severity for severity, _ in found(image(tmp_path / "i.tar"), str(tmp_path / "rootfs.tar"))] == [
+        "high"
+    ]
+
+
+@pytest.mark.parametrize("size", [0, 1, 512, 300_000])
+def test_zeros_behind_the_end_mark_are_fine(tmp_path: Path, size: int) -> None:
+    assert not found(image(tmp_path / "i.tar", behind=bytes(size)))
+
+
+def test_one_archive_in_many_streams_is_fine(tmp_path: Path) -> None:
+    """pigz and pxz write files so, and so does `image build`."""
+    image(tmp_path / "i.tar", file("rootfs/a", b"x" * 5000))
+    data = (tmp_path / "i.tar").read_bytes()
+    (tmp_path / "i.tar.gz").write_bytes(
+        b"".join(gzip.compress(data[at : at + 700]) for at in range(0, len(data), 700))
+    )
+    assert not found(str(tmp_path / "i.tar.gz"))
+
+
+def test_a_hole_of_a_terabyte_behind_the_end_mark_is_skipped(tmp_path: Path) -> None:
+    path = image(tmp_path / "i.tar")
+    with open(path, "r+b") as archive:
+        archive.truncate(1 << 40)
+    assert not found(path)
