@@ -1,4 +1,4 @@
-"""What lands on this machine beside a container: rendered copies, and trees that can be removed again."""
+"""Files that templater creates on the host: rendered copies, and trees that can be removed again."""
 
 import io
 import os
@@ -44,7 +44,7 @@ def test_a_rendered_copy_of_a_setuid_file_is_not_setuid(tmp_path: Path, setuid_r
         assert archive.getmember("usr/bin/su").mode == 0o755
 
 
-def test_folders_without_end_are_refused_and_removed(
+def test_a_tree_1900_folders_deep_is_refused_and_removed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Deeper than any program recurses, the half-made tree could not be removed either."""
@@ -59,7 +59,9 @@ def test_as_many_folders_as_are_allowed_are_made(tmp_path: Path) -> None:
     assert main(["unpack", image, str(tmp_path / "c1")]) == 0
 
 
-def test_an_attribute_s_name_with_a_nul_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_unpack_refuses_an_attribute_name_with_a_nul(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     image = packed(tmp_path / "image.tar", ("rootfs/f", b"x", {"SCHILY.xattr.user.\0a": "v"}))
     assert main(["unpack", image, str(tmp_path / "c1")]) == 3
     assert "NUL" in capfd.readouterr().err
@@ -84,7 +86,7 @@ def test_attack_10_a_rootfs_that_an_image_made_a_link_is_refused(
 
 
 @pytest.mark.slow
-def test_folders_without_end_in_a_root_filesystem_are_a_limit(
+def test_simulate_refuses_a_root_filesystem_1500_folders_deep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     image = packed(tmp_path / "image.tar")

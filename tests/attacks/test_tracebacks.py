@@ -1,4 +1,4 @@
-"""What Python refuses where Go does not, or otherwise than with an error: a third reader's tracebacks."""
+"""Input that Go accepts, or rejects with an error, but that made Python raise an unexpected exception."""
 
 from io import BytesIO
 

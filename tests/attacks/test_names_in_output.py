@@ -1,4 +1,4 @@
-"""Names that an image chose, in what templater says: no escape sequence and no line of their own."""
+"""Names from an image in templater's output: no escape sequence and no extra line."""
 
 import json
 import subprocess
@@ -41,7 +41,7 @@ def image(tmp_path: Path) -> str:
         ["image", "template", "list"],
     ],
 )
-def test_attack_03_no_odd_name_steers_a_terminal(
+def test_attack_03_an_odd_name_cannot_steer_a_terminal(
     image: str, words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(Path(image).parent / "rootfs")
@@ -76,7 +76,7 @@ def described(image: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("option", ["-i", "--instances"])
-def test_half_a_character_in_json_is_what_go_reads(
+def test_a_lone_surrogate_in_json_is_read_as_go_reads_it(
     image: str, option: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """encoding/json gives U+FFFD for it; a pair of halves is one character."""
@@ -89,7 +89,7 @@ def test_half_a_character_in_json_is_what_go_reads(
 
 
 @pytest.mark.parametrize("option", ["-i", "--instances"])
-def test_a_name_that_is_no_text_is_still_json(
+def test_json_stays_valid_for_a_name_that_is_not_utf8(
     image: str, option: str, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     text = '{"name": "c\udcff"}'
@@ -98,7 +98,7 @@ def test_a_name_that_is_no_text_is_still_json(
     assert json.loads(capfdbinary.readouterr().out.decode())["instance"] == "c\\xff"
 
 
-def test_an_instance_s_name_steers_nothing_and_makes_no_line(
+def test_an_instance_name_cannot_steer_the_terminal_or_add_a_line(
     image: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = described(image, '[{"name": "c\\u001b[31m\\n=> x"}, {"name": "b"}]')
