@@ -45,10 +45,17 @@ def daemon_context(
 
 
 def _config_get(config: "Mapping[str, str]") -> Function:
+    stripped: dict[str, str] = {}  # each value once: a template may ask for a large one again and again
+
     def config_get(key: "Any", default: "Any") -> "Any":
         # an empty value counts as set; `incus config set - < file` leaves line ends
-        value = config.get(to_string(key))
-        return default if value is None else value.rstrip("\r\n")
+        name = to_string(key)
+        value = config.get(name)
+        if value is None or value[-1:] not in ("\r", "\n"):
+            return default if value is None else value
+        if name not in stripped:
+            stripped[name] = value.rstrip("\r\n")
+        return stripped[name]
 
     return Function(config_get, (VALUE, VALUE), gotype="func(*pongo2.Value, *pongo2.Value) *pongo2.Value")
 

@@ -1,10 +1,8 @@
 """What generated code calls: steps of paths, calls, loops, macros, and the counting of work and output."""
 
-from time import monotonic
-
 from ..model.errors import LimitError
 from . import values
-from .state import Fault, charge, deep, escape_text
+from .state import ELEMENT, SMALL, Fault, charge, check_time, deep, escape_text, out_of_steps, weigh
 from .values import (
     Block,
     Failure,
@@ -43,6 +41,7 @@ def escaped_if(on: bool, v: "Any") -> str:
     return escaped(v) if on else to_string(v)
 
 
+SMALL_LIST = SMALL // ELEMENT
 PORTION = 2_000  # steps between two looks at the clock
 
 
@@ -63,23 +62,9 @@ def spent(render: "Render", steps: int, left: int) -> int:
         raise too_long(render)
     render.steps += steps
     if render.steps < 0:
-        raise LimitError(
-            f"the template takes more than {render.limits.steps} steps",
-            hint="a loop in it runs too often",
-        )
+        raise out_of_steps(render)
     check_time(render)
     return portion(render)
-
-
-def check_time(render: "Render") -> None:
-    limits = render.limits
-    if limits.seconds is not None and monotonic() > render.started + limits.seconds:
-        raise LimitError(
-            f"the template runs longer than {limits.seconds:g} seconds",
-            hint="--limit template-time=5m allows five minutes",
-        )
-    if limits.is_over:
-        raise limits.late()
 
 
 def too_long(render: "Render") -> LimitError:
@@ -102,6 +87,19 @@ def captured(render: "Render", pieces: "list[str]") -> str:
         if render.left < 0:
             raise LimitError(f"the template builds more than {render.limits.values} characters of values")
     return recombine("".join(pieces))
+
+
+def operate(render: "Render", operator: "Callable[..., Any]", *operands: "Any") -> "Any":
+    """Apply an operator, after counting its work on large operands."""
+    for v in operands:
+        if isinstance(v, str | list) and len(v) > SMALL_LIST:
+            weigh(render, v, 1)
+    return operator(*operands)
+
+
+def called(v: "Any") -> "Any":
+    """Return a variable's value: a function is called."""
+    return call(v, ()) if type(v) is Function else v
 
 
 def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
@@ -275,9 +273,31 @@ def unknown_filter(name: str, value: "Any" = None, argument: "Any" = None) -> "N
 NAMESPACE: "dict[str, Any]" = {
     function.__name__: function
     for function in (
-        *(block, budget, call, captured, charge, enter, escaped, escaped_if, field, finish, get_field),
+        *(
+            block,
+            budget,
+            call,
+            called,
+            captured,
+            charge,
+            enter,
+            escaped,
+            escaped_if,
+            field,
+            finish,
+            get_field,
+        ),
         *(get_index, index, item, loop, macro, member, nil_call, rounds, spent, start_loop, to_string),
-        *(unknown_filter, values.add_v4, values.add_v6, values.contains, values.div, values.equal),
+        *(
+            operate,
+            unknown_filter,
+            weigh,
+            values.add_v4,
+            values.add_v6,
+            values.contains,
+            values.div,
+            values.equal,
+        ),
         *(values.greater, values.greater_or_equal, values.iterate, values.less, values.less_or_equal),
         *(values.mod, values.mul, values.negate, values.negative, values.sub),
         *(

@@ -65,15 +65,20 @@ def run(
 
 def unplaced(error: "Failure | Panic | Fault") -> TemplaterError:
     """The error without a place."""
-    made = RenderError(printable(words(error.message)))
+    made = RenderError(short_message(error.message))
     if isinstance(error, Fault):
         made.pongo2_error = error.text
     return made
 
 
-def words(message: str) -> str:
-    """pongo2's message in the style of ours."""
+MAX_MESSAGE = 400
+
+
+def short_message(message: str) -> str:
+    """Return pongo2's message in templater's style, printable. Some contain a value of any length."""
     message = message.removesuffix(".")
+    if len(message) > MAX_MESSAGE:
+        message = f"{message[:MAX_MESSAGE]}…"
     if message[:1].isupper() and not message[1:2].isupper():
         message = message[0].lower() + message[1:]
-    return message
+    return printable(message)

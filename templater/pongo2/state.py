@@ -3,7 +3,7 @@
 from time import monotonic
 
 from ..model.errors import LimitError
-from .values import Failure, Function, MethodMap, settle, to_string
+from .values import MAX, Failure, Function, MethodMap, settle, to_string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +60,13 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+#: characters of a value that need no counting
+SMALL = 1024
+#: characters for which one element of a list counts
+ELEMENT = 16
+#: weighted characters for which one step counts
+WORK_OF_STEP = 16
 
 #: the names that are there nearly always, and need no look
 DAEMON_NAMES = frozenset(
@@ -217,14 +224,60 @@ def deep(render: Render) -> LimitError:
 
 
 def charge(render: Render, v: "Any") -> "Any":
-    """Count a large value against what the render may build."""
+    """Count a large new value against what the render may build. Generated code skips small strings."""
     if isinstance(v, str | list):
         size = len(v) if isinstance(v, str) else 8 * len(v)
-        if size > 1024:
+        if size > SMALL:
             render.left -= size
             if render.left < 0:
                 raise LimitError(f"the template builds more than {render.limits.values} characters of values")
+            check_time(render)
     return v
+
+
+def weigh(render: Render, v: "Any", weight: int) -> "Any":
+    """Count the work that an operation is about to do on ``v``, a large value or not; return ``v``.
+
+    ``weight`` is the work for each character: 1 where C code does it, more where Python does. Generated
+    code skips small strings.
+    """
+    if isinstance(v, str):
+        if len(v) > SMALL:
+            work(render, len(v) * weight)
+    elif isinstance(v, list | dict) and len(v) > SMALL // ELEMENT:
+        work(render, len(v) * ELEMENT * weight)
+    return v
+
+
+def work(render: Render, amount: int) -> None:
+    """Count an amount of work before it is done, and look at the clock. No single operation may be long."""
+    if amount > MAX:
+        raise LimitError(
+            "one filter or operator gets too much to do",
+            hint=f"{amount} characters, weighted by the time each takes, are more than {MAX}",
+        )
+    render.steps -= amount // WORK_OF_STEP
+    if render.steps < 0:
+        raise out_of_steps(render)
+    check_time(render)
+
+
+def out_of_steps(render: Render) -> LimitError:
+    return LimitError(
+        f"the template takes more than {render.limits.steps} steps",
+        hint="a loop runs too often, or filters process large values too often",
+    )
+
+
+def check_time(render: Render) -> None:
+    limits = render.limits
+    if limits.seconds is not None and monotonic() > render.started + limits.seconds:
+        raise LimitError(
+            f"the template runs longer than {limits.seconds:g} seconds",
+            hint="--limit template-time=5m allows five minutes",
+        )
+    if limits.is_over:
+        raise limits.late()
 
 
 def escape_text(text: str) -> str:

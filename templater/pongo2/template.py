@@ -7,7 +7,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..model.errors import InputError, LimitError, RenderError, TemplateError, TemplaterError
-from ..model.source import Source, Span, printable
+from ..model.source import Source, Span
 from . import runtime
 from .codegen.compiler import code_of
 from .codegen.writer import Module
@@ -261,8 +261,8 @@ class Template:
                 error = again
         if not isinstance(error, Fault):
             return runtime.unplaced(error)
-        message = runtime.words(error.message)
-        made = RenderError(printable(message), self.span(program, error.place), render_hint(message))
+        message = runtime.short_message(error.message)
+        made = RenderError(message, self.span(program, error.place), render_hint(message))
         made.pongo2_error = error.text
         return made
 

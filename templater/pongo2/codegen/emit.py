@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from jinja2 import nodes
 
 from ..operations import no_block
+from ..state import WORK_OF_STEP
 from ..syntax import tree
 from ..syntax.tokens import Token
 from ..syntax.tree import Document, Statement
@@ -339,6 +340,8 @@ def weight(body: Sequence[nodes.Node]) -> int:
     while waiting:
         node = waiting.pop()
         total += FILTER_WEIGHT if isinstance(node, nodes.Filter) else 1
+        if isinstance(node, nodes.Const) and isinstance(node.value, str):
+            total += len(node.value) // WORK_OF_STEP
         if not isinstance(node, nodes.For):
             waiting.extend(node.iter_child_nodes())
     return total

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from jinja2 import nodes
 from jinja2.compiler import Frame
 
+from ..state import SMALL
 from .emit import may_change, unmarked
 from .writer import Writer
 
@@ -16,7 +17,12 @@ _ORDERS = {"lt": "less", "lteq": "less_or_equal", "gt": "greater", "gteq": "grea
 
 
 class ExpressionWriter(Writer):
-    """Writes expressions: always one Python expression, in brackets of its own."""
+    """Writes expressions: always one Python expression, in brackets of its own.
+
+    ``consumer`` is the weight of the filter that gets the value which is about to be written.
+    """
+
+    consumer = 0
 
     def visit(self, node: nodes.Node, *args: object, **kwargs: object) -> object:
         """An expression that nests too deeply becomes a function of its own."""
@@ -48,20 +54,46 @@ class ExpressionWriter(Writer):
             self.visit(item, self.frame)
         self.writeline("return v")
 
-    def operation(self, name: str, place: int, *operands: nodes.Expr, extra: str = "") -> None:
-        """A call of a function that can fail."""
-        self.write(f"at(render, {place}, {name}" if self.spans else f"{name}(")
-        for index, operand in enumerate(operands):
-            self.write(", " if index or self.spans else "")
+    def operation(self, name: str, place: int, *operands: nodes.Expr) -> None:
+        """Write a call of an operator's function; ``operate`` counts the work on large strings before."""
+        self.write(
+            f"at(render, {place}, operate, render, {name}" if self.spans else f"operate(render, {name}"
+        )
+        for operand in operands:
+            self.write(", ")
             self.visit(operand, self.frame)
-        self.write(f"{extra})")
+        self.write(")")
+
+    def weighed(self, node: nodes.Expr, weight: int) -> None:
+        """Write a value whose work is counted before a filter gets it, unless it is a small string."""
+        if not weight or (isinstance(node, nodes.Const) and not is_large(node.value)):
+            self.visit(node, self.frame)
+        elif self.spans or isinstance(node, nodes.Const):
+            self.write("weigh(render, ")
+            self.visit(node, self.frame)
+            self.write(f", {weight})")
+        elif isinstance(node, nodes.Filter) and not is_inline(node):
+            self.consumer = weight  # what counts the result counts its use as well
+            self.visit(node, self.frame)
+        else:
+            name = self.fresh("v")
+            self.write(f"({name} if type({name} := ")
+            value = name
+            if isinstance(node, nodes.Name) and node.name[0] != " ":
+                self.write(self.raw_name(node.name))
+                value = f"called({name})"  # a function is no string either
+            else:
+                self.visit(node, self.frame)
+            self.write(f") is str and len({name}) < 1025 else weigh(render, {value}, {weight}))")
 
     def charged(self, write: Callable[[], None]) -> None:
-        """A value that may be a new large one: counted if it is."""
-        name = self.fresh("v")
+        """A value that may be a new large one: counted if it is, and its use by a filter too."""
+        name, weight = self.fresh("v"), self.consumer
+        self.consumer = 0
         self.write(f"({name} if type({name} := ")
         write()
-        self.write(f") is str and len({name}) < 1025 else charge(render, {name}))")
+        count = f"weigh(render, charge(render, {name}), {weight})" if weight else f"charge(render, {name})"
+        self.write(f") is str and len({name}) < 1025 else {count})")
 
     def condition(self, node: nodes.Expr) -> None:
         """The truth of a value. Python's is pongo2's, for every kind of value."""
@@ -181,9 +213,9 @@ class ExpressionWriter(Writer):
             kinds = "in MAPS" if is_key(node.attr) else "is GoMap"
             self.write(f") {kinds} else field({held}, {key}))")
         else:
-            self.write("index(")
+            self.write("index(weigh(render, ")
             self.base(node.node)
-            self.write(f", {key})")
+            self.write(f", 1), {key})")
 
     def kept(self, node: nodes.Node) -> None:
         """A value that is remembered. A field of a loop goes on changing with the loop."""
@@ -297,10 +329,10 @@ class ExpressionWriter(Writer):
 
     def visit_Filter(self, node: nodes.Filter, frame: Frame) -> None:
         argument = node.args[0] if node.args else None
-        if node.name == "safe" and argument is None:
+        if is_inline(node) and argument is None:
             assert node.node is not None
             self.visit(node.node, frame)
-        elif node.name == "default" and isinstance(argument, nodes.Const):
+        elif is_inline(node) and isinstance(argument, nodes.Const):
             assert node.node is not None
             self.write("(")
             self.visit(node.node, frame)
@@ -323,15 +355,27 @@ class ExpressionWriter(Writer):
         else:
             self.write(f"{name}({with_render.removeprefix(', ')}{', ' if with_render else ''}")
         assert node.node is not None
-        self.visit(node.node, self.frame)
+        weight = getattr(function, "filter_weight", 0)
+        self.weighed(node.node, weight)
         self.write(", ")
         if argument is None:
             self.write("None")
         else:
             captured, self.captured = self.captured, ""  # filters in the argument are not the tag's
-            self.visit(argument, self.frame)
+            self.weighed(argument, weight)
             self.captured = captured
         self.write(")")
+
+
+def is_inline(node: nodes.Filter) -> bool:
+    """Whether a filter needs no call: ``safe``, and ``default`` with a constant."""
+    if node.args:
+        return node.name == "default" and isinstance(node.args[0], nodes.Const)
+    return node.name == "safe"
+
+
+def is_large(value: object) -> bool:
+    return isinstance(value, str) and len(value) > SMALL
 
 
 def is_key(name: str) -> bool:

@@ -94,9 +94,12 @@ class StatementWriter(ExpressionWriter):
             self.visit(node, self.frame)
             self.write(f") is str else to_string({name}))")
         else:
-            self.write("escaped(" if mode else f'escaped_if({self.scope}[" escape"], ')
-            self.visit(node, self.frame)
-            self.write(")")
+            self.charged(lambda: self.escaped(node, mode))
+
+    def escaped(self, node: nodes.Expr, mode: bool | None) -> None:
+        self.write("escaped(" if mode else f'escaped_if({self.scope}[" escape"], ')
+        self.visit(node, self.frame)
+        self.write(")")
 
     def visit_If(self, node: nodes.If, frame: Frame) -> None:
         branches = [node, *node.elif_]

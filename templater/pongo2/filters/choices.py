@@ -1,24 +1,24 @@
 """Filters that choose: default, default_if_none, yesno, pluralize."""
 
 from ..values import Failure, is_nil, is_number, length, to_int, to_string, truthy
-from . import filter
+from . import NONE, C, filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-@filter("default")
+@filter("default", weight=NONE)
 def default(value: "Any", argument: "Any") -> "Any":
     return value or argument  # Python's truth is Go's: see truthy
 
 
-@filter("default_if_none")
+@filter("default_if_none", weight=NONE)
 def default_if_none(value: "Any", argument: "Any") -> "Any":
     return argument if is_nil(value) else value
 
 
-@filter("yesno")
+@filter("yesno", weight=C)
 def yesno(value: "Any", argument: "Any") -> str:
     yes, no, maybe = _answers(to_string(argument))
     if is_nil(value):
@@ -40,7 +40,7 @@ def _answers(text: str) -> "tuple[str, str, str]":
     return answers[0], answers[1], answers[2] if len(answers) == 3 else "maybe"
 
 
-@filter("pluralize")
+@filter("pluralize", weight=C)
 def pluralize(value: "Any", argument: "Any") -> str:
     """One is whatever Integer() makes 1: 1.5 is one."""
     if not is_number(value):

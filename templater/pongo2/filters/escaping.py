@@ -1,19 +1,19 @@
 """Filters that quote: escape, e, safe, escapejs, addslashes."""
 
 from ..values import sized, to_string, without_bytes
-from . import filter
+from . import NONE, SLOW, C, filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-@filter("escape")
+@filter("escape", weight=C)
 def escape(value: "Any", argument: "Any") -> str:
     return escape_text(to_string(value))
 
 
-@filter("e", dialects=("v6", "v6.1"))
+@filter("e", dialects=("v6", "v6.1"), weight=C)
 def e(value: "Any", argument: "Any") -> str:
     return escape_text(to_string(value))
 
@@ -23,13 +23,13 @@ def escape_text(text: str) -> str:
     return sized(text.replace('"', "&quot;").replace("'", "&#39;"))
 
 
-@filter("safe")
+@filter("safe", weight=NONE)
 def safe(value: "Any", argument: "Any") -> "Any":
     """Does nothing by itself: autoescape looks for its name."""
     return value
 
 
-@filter("escapejs")
+@filter("escapejs", weight=SLOW)
 def escapejs(value: "Any", argument: "Any") -> str:
     text = sized(to_string(value)).replace("\\r", "\r").replace("\\n", "\n")
     return sized("".join([c if _is_plain(c) else f"\\u{ord(c):04X}" for c in without_bytes(text)]))
@@ -39,7 +39,7 @@ def _is_plain(c: str) -> bool:
     return "a" <= c <= "z" or "A" <= c <= "Z" or c == " " or c == "/"
 
 
-@filter("addslashes")
+@filter("addslashes", weight=C)
 def addslashes(value: "Any", argument: "Any") -> str:
     text = to_string(value).replace("\\", "\\\\")
     return sized(text.replace('"', '\\"').replace("'", "\\'"))

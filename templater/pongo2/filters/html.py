@@ -4,12 +4,15 @@ from heapq import heappop, heappush
 
 from ..golang.regexp import remove_all
 from ..golang.strings import GO_SPACE
+from ..state import work
 from ..values import Safe, sized, to_bytes, to_int, to_string, wrap64
-from . import filter
+from . import SLOW, filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from ..state import Render
 
 
 @filter("striptags")
@@ -27,23 +30,34 @@ def striptags(value: "Any", argument: "Any") -> str:
     return sized("".join(out).strip(GO_SPACE))
 
 
-@filter("removetags", dialects=("v4", "v6"))
-def removetags(value: "Any", argument: "Any") -> str:
+@filter("removetags", dialects=("v4", "v6"), render=True, weight=SLOW)
+def removetags(render: "Render", value: "Any", argument: "Any") -> str:
     """Remove tags; pongo2 uses each name as a regular expression. Plain names take the quick way."""
     text = to_string(value)
-    names = to_string(argument).split(",")
-    for name in names:
+    for name in _counted_names(render, text, argument):
         text = _without_tag(text, name) if _is_plain(name) else remove_all(f"</?{name}/?>", text)
     return sized(text.strip(GO_SPACE))
 
 
-@filter("removetags", dialects=("v6.1",))
-def removetags_v61(value: "Any", argument: "Any") -> str:
+@filter("removetags", dialects=("v6.1",), render=True, weight=SLOW)
+def removetags_v61(render: "Render", value: "Any", argument: "Any") -> str:
     """Remove tags by name; 6.1 quotes the names."""
     text = to_string(value)
-    for name in to_string(argument).split(","):
+    for name in _counted_names(render, text, argument):
         text = _without_tag(text, name)
     return sized(text.strip(GO_SPACE))
+
+
+def _counted_names(render: "Render", text: str, argument: "Any") -> "list[str]":
+    """Return the names, after counting that each of them goes through the whole text."""
+    names = to_string(argument).split(",")
+    regular = sum(_COMPILED + len(text) for name in names if not _is_plain(name))
+    work(render, len(names) * (text.count("<") * SLOW + len(text) // 64) + regular * SLOW)
+    return names
+
+
+#: characters that would take as long as compiling a regular expression
+_COMPILED = 64
 
 
 def _without_tag(text: str, name: str) -> str:
@@ -81,7 +95,7 @@ def _tag_end(text: str, start: int, name: str) -> int:
     return position + 1 if text[position : position + 1] == ">" else 0
 
 
-@filter("truncatechars_html")
+@filter("truncatechars_html", weight=SLOW)
 def truncatechars_html(value: "Any", argument: "Any") -> Safe:
     text = to_string(value)
     limit = max(wrap64(to_int(argument) - 3), 0)
@@ -98,7 +112,7 @@ def truncatechars_html(value: "Any", argument: "Any") -> Safe:
     return cut.closed()
 
 
-@filter("truncatewords_html")
+@filter("truncatewords_html", weight=SLOW)
 def truncatewords_html(value: "Any", argument: "Any") -> Safe:
     text = to_string(value)
     limit = max(to_int(argument), 0)

@@ -4,7 +4,7 @@ import re
 
 from ..golang.strings import GO_SPACE
 from ..values import from_bytes, grow, sized, to_bytes, to_int, to_string
-from . import filter
+from . import SLOW, filter
 from .escaping import escape_text
 from .urls import iri
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 _START = re.compile(r"https?://|www\.|(?:^|[ ])[0-9A-Za-z_\-]+\.(?:com|net|org|info|biz|de)")
 
 
-@filter("urlize")
+@filter("urlize", weight=SLOW)
 def urlize(value: "Any", argument: "Any") -> str:
     return _linked(to_string(value), argument is not False, -1)
 
 
-@filter("urlizetrunc")
+@filter("urlizetrunc", weight=SLOW)
 def urlizetrunc(value: "Any", argument: "Any") -> str:
     return _linked(to_string(value), True, to_int(argument))
 

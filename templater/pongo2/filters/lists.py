@@ -1,14 +1,13 @@
 """Filters on lists and on strings as lists of runes."""
 
 from ..golang.strings import split_text
+from ..state import ELEMENT
 from ..values import Failure, GoList, Panic, gotype, grow, length, recombine, to_int, to_runes, to_string
-from . import filter
+from . import NONE, C, filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-_ELEMENT_SIZE = 16  # characters' worth of memory that one element of a list counts for
 
 
 def _elements(value: "Any") -> "Any":
@@ -48,30 +47,28 @@ def join(value: "Any", argument: "Any") -> "Any":
     return recombine(separator.join(texts))
 
 
-@filter("length")
+@filter("length", weight=NONE)
 def length_(value: "Any", argument: "Any") -> int:
     return length(value)
 
 
-@filter("length_is")
+@filter("length_is", weight=NONE)
 def length_is(value: "Any", argument: "Any") -> bool:
     return length(value) == to_int(argument)
 
 
 @filter("make_list")
-def make_list(value: "Any", argument: "Any") -> "list[str]":
-    return _strings(list(to_runes(to_string(value))))
+def make_list(value: "Any", argument: "Any") -> GoList:
+    text = to_runes(to_string(value))
+    grow(ELEMENT * len(text))
+    return GoList(text)
 
 
-@filter("split")
-def split(value: "Any", argument: "Any") -> "list[str]":
-    return _strings(split_text(to_string(value), to_string(argument)))
-
-
-def _strings(items: "list[str]") -> "list[str]":
-    """A list of Go's type []string, empty or not."""
-    grow(_ELEMENT_SIZE * len(items))
-    return items or GoList((), "[]string")
+@filter("split", weight=C)
+def split(value: "Any", argument: "Any") -> GoList:
+    text, separator = to_string(value), to_string(argument)
+    grow(ELEMENT * text.count(separator))
+    return GoList(split_text(text, separator))
 
 
 @filter("slice", dialects=("v4",))
@@ -123,5 +120,5 @@ def _bounds(argument: "Any") -> "list[str]":
 def _sliced(value: "Any", start: int, end: int) -> "Any":
     if isinstance(value, str):
         return to_runes(value)[start:end]
-    grow(_ELEMENT_SIZE * (end - start))
+    grow(ELEMENT * (end - start))
     return GoList(value[start:end], gotype(value), getattr(value, "methods", None))

@@ -16,7 +16,7 @@ from ..values import (
     to_string,
     wrap64,
 )
-from . import filter
+from . import C, filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,29 +25,29 @@ if TYPE_CHECKING:
 _EXACT_DECIMALS = 1100  # no float has more decimals than this; what follows is zeros
 
 
-@filter("add")
+@filter("add", weight=C)
 def add(value: "Any", argument: "Any") -> "int | float | str":
     if is_number(value) and is_number(argument):
         return add_v4(value, argument)
     return concat(to_string(value), to_string(argument))
 
 
-@filter("divisibleby")
+@filter("divisibleby", weight=C)
 def divisibleby(value: "Any", argument: "Any") -> bool:
     return to_int(argument) != 0 and mod(value, argument) == 0
 
 
-@filter("float")
+@filter("float", weight=C)
 def float_(value: "Any", argument: "Any") -> float:
     return to_float(value)
 
 
-@filter("integer")
+@filter("integer", weight=C)
 def integer(value: "Any", argument: "Any") -> int:
     return to_int(value)
 
 
-@filter("floatformat")
+@filter("floatformat", weight=C)
 def floatformat(value: "Any", argument: "Any") -> "str | int":
     """Integral numbers lose their decimals unless the argument is a positive *number*."""
     number = to_float(value)
@@ -72,7 +72,7 @@ def fixed(number: float, decimals: int) -> str:
     return text + "0" * (decimals - _EXACT_DECIMALS)
 
 
-@filter("get_digit")
+@filter("get_digit", weight=C)
 def get_digit(value: "Any", argument: "Any") -> "Any":
     """The n-th byte from the right less 48, whatever it is."""
     data = to_bytes(to_string(value))

@@ -2,7 +2,7 @@
 
 from ..golang.strings import GO_SPACE, fields, lower_text, split_text, title_text, upper_text
 from ..values import Panic, grow, length, replace_all, sized, to_int, to_runes, to_string, wrap64
-from . import filter
+from . import SLOW, C, filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ def lower(value: "Any", argument: "Any") -> str:
     return sized(lower_text(to_string(value)))
 
 
-@filter("title")
+@filter("title", weight=SLOW)
 def title(value: "Any", argument: "Any") -> str:
     return sized(title_text(lower_text(str(value)))) if isinstance(value, str) else ""
 
 
-@filter("capfirst")
+@filter("capfirst", weight=C)
 def capfirst(value: "Any", argument: "Any") -> str:
     if not length(value):
         return ""
@@ -36,7 +36,7 @@ def capfirst(value: "Any", argument: "Any") -> str:
     return sized(upper_text(text[0]) + text[1:])
 
 
-@filter("center")
+@filter("center", weight=C)
 def center(value: "Any", argument: "Any") -> "Any":
     """The width is measured by the value's length, which for a number is 0."""
     blanks = to_int(argument) - length(value)
@@ -46,14 +46,14 @@ def center(value: "Any", argument: "Any") -> "Any":
     return " " * (blanks - blanks // 2) + to_string(value) + " " * (blanks // 2)
 
 
-@filter("ljust")
+@filter("ljust", weight=C)
 def ljust(value: "Any", argument: "Any") -> str:
     blanks = max(wrap64(to_int(argument) - length(value)), 0)
     grow(blanks)
     return sized(to_string(value)) + " " * blanks
 
 
-@filter("rjust")
+@filter("rjust", weight=C)
 def rjust(value: "Any", argument: "Any") -> str:
     """Go's ``%5s``: a negative width justifies to the left."""
     text = to_string(value)
@@ -64,7 +64,7 @@ def rjust(value: "Any", argument: "Any") -> str:
     return text.rjust(width) if width >= 0 else text.ljust(-width)
 
 
-@filter("cut")
+@filter("cut", weight=C)
 def cut(value: "Any", argument: "Any") -> str:
     return sized(replace_all(to_string(value), to_string(argument), ""))
 
@@ -129,7 +129,7 @@ def linebreaks(value: "Any", argument: "Any") -> "Any":
     return sized("".join(out))
 
 
-@filter("linebreaksbr")
+@filter("linebreaksbr", weight=C)
 def linebreaksbr(value: "Any", argument: "Any") -> str:
     return sized(to_string(value).replace("\n", "<br />"))
 

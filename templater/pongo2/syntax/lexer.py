@@ -9,7 +9,7 @@ from .tokens import IDENTIFIER, KEYWORDS, NUMBER, STRING, TEXT, Token, Unit, pon
 #: pongo2 takes this character for the end of its input
 END = "\x01"
 #: of a whole template; real ones have hundreds
-MAX_TOKENS = 40_000
+MAX_TOKENS = 20_000
 VERBATIM = "{% verbatim %}"
 END_VERBATIM = "{% endverbatim %}"
 
@@ -25,9 +25,10 @@ _CODE = r"""
   | (?P<symbol>\{\{-|\{%-|==|>=|<=|&&|\|\||\{\{|\{%|!=|<>|[()+\-*<>/^,.!|:=%SUBSCRIPT])
   | (?P<newline>\n)
 """
+# possessive, since backtracking would need a hundred bytes for each character
 _STRING = {
-    '"': r'(?:[^"\\\n\x01]|\\["\\])*',
-    "'": r"""(?:[^'\\\n\x01]|\\["\\])*""",
+    '"': r'(?:[^"\\\n\x01]++|\\["\\])*+',
+    "'": r"""(?:[^'\\\n\x01]++|\\["\\])*+""",
 }
 
 

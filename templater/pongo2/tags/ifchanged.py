@@ -1,5 +1,6 @@
 """``{% ifchanged [expression …] %} … [{% else %} …] {% endifchanged %}``: only what is not as last time."""
 
+from ..state import weigh
 from ..syntax.tree import Capture, Do, If, Invoke, Kept
 from ..values import Panic, equal, settle
 from . import tag
@@ -41,6 +42,8 @@ def changed_text(render: "Render", text: str, number: int) -> "str | None":
 def differs(render: "Render", number: int, *values: "Any") -> bool:
     last = render.state.get(number)
     render.state[number] = values
+    for value in values:
+        weigh(render, settle(value), 1)
     if last is None:
         return True
     return any(not equal(settle(old), settle(new)) for old, new in zip(last, values, strict=True))

@@ -1,6 +1,7 @@
 """``{% now "layout" [fake] %}``: the time, in Go's layout of a reference time."""
 
 from ..golang.time import FAKE, Time, format_time
+from ..state import weigh
 from ..syntax.tree import Invoke, Print
 from . import tag
 
@@ -22,6 +23,7 @@ def now(document: "Parser", start: "Token", arguments: "Parser") -> Print:
 
 
 def show(render: "Render", layout: str, fake: bool) -> str:
+    weigh(render, layout, 8)
     if fake:
         return format_time(FAKE, layout)
     seconds = int(render.clock // 1)

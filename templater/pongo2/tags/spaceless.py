@@ -2,6 +2,7 @@
 
 import re
 
+from ..state import weigh
 from ..syntax.tree import Capture, Invoke
 from . import tag
 
@@ -21,6 +22,7 @@ def spaceless(document: "Parser", start: "Token", arguments: "Parser") -> Captur
 
 def collapse(render: "Render", text: str) -> str:
     """Again and again, since a tag of HTML that ends one match can't begin the next."""
+    weigh(render, text, 8)
     before = None
     while before != text:
         before, text = text, collapse_once(text)

@@ -1,5 +1,6 @@
 """``{% widthratio value max width [as name] %}``: a length in proportion, as pongo2 rounds it."""
 
+from ..state import weigh
 from ..syntax.tree import Invoke, Print, Set
 from ..values import MIN_INT, divide_floats, to_float
 from . import tag
@@ -36,6 +37,8 @@ def fixed_ratio(render: "Render", value: "Any", maximum: "Any", width: "Any") ->
 
 def ratio(render: "Render", value: "Any", maximum: "Any", width: "Any") -> int:
     """The half is added before rounding up, so exact results come out one too high."""
+    for operand in (value, maximum, width):
+        weigh(render, operand, 1)
     exact = divide_floats(to_float(value), to_float(maximum)) * to_float(width) + 0.5
     if not -9223372036854775808.0 <= exact < 9223372036854775808.0:
         return MIN_INT

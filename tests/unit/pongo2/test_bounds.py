@@ -20,6 +20,7 @@ MACRO = "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}"
 MUTUAL = "{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{% endmacro %}{{ f() }}"
 LOOP = '{% for a in "x"|ljust:1000 %}'
 END = "{% endfor %}"
+SPACES = '{% set s = " "|ljust:4000000 %}'
 
 BOMBS = {
     "a macro that calls itself": MACRO,
@@ -57,6 +58,23 @@ BOMBS = {
     "make_list": '{{ "x"|ljust:4000000|make_list|join:"abcdefgh" }}',
     "split": '{{ "x"|ljust:4000000|split:""|join:", " }}',
     "linenumbers": '{% set x = "x"|ljust:4000000 %}' + "{{ x|linenumbers|wordwrap:1 }}" * 20,
+    "removetags of a long string": SPACES + '{{ s|removetags:"a" }}' * 60,
+    "title of a long string": SPACES + "{{ s|title|length }}" * 60,
+    "make_list of a long string": SPACES + "{{ s|make_list|length }}" * 60,
+    "a format that is long": SPACES + "{{ 1|stringformat:s }}" * 60,
+    "cut of a long string": SPACES + '{{ s|cut:" " }}' * 2_800,
+    "yesno of a long string": '{% set s = ",,"|ljust:4000000 %}' + "{{ 1|yesno:s }}" * 600,
+    "a long string in a long string": SPACES + "{% if s in s %}{% endif %}" * 1_400,
+    "comparing long strings": SPACES
+    + '{% set t = " "|ljust:4000000 %}'
+    + "{% if s == t %}{% endif %}" * 1_400,
+    "adding long strings": SPACES + "{{ s - s }}" * 2_800,
+    "joining a long list": '{% set l = "."|ljust:200000|split:" " %}' + "{{ l|join }}" * 2_800,
+    "searching a long list": '{% set l = "."|ljust:60000|split:" " %}' + '{{ "x" in l }}' * 2_800,
+    "escaping a long string": '{% set s = "<"|ljust:1000000 %}' + "{{ s }}" * 2_800,
+    "a long string that changes": SPACES
+    + "{% for x in one %}{% ifchanged s %}{% endifchanged %}{% endfor %}" * 1_400,
+    "bytes of a long string": '{% set s = "é"|ljust:4000000 %}' + "{{ s.3999999 }}" * 2_800,
     "brackets": "{{ " + "(" * 100_000 + "1" + ")" * 100_000 + " }}",
     "conditions": "{% if 1 %}" * 100_000,
     "loops": "{% for x in l %}" * 100_000,
@@ -75,9 +93,11 @@ BOMBS = {
 
 #: the same without a limit error: they end by themselves, in time
 HARMLESS = {
+    "removetags with many names": '{% set s = "<"|ljust:1000|cut:"x" %}'
+    + ('{{ s|removetags:"' + "a," * 500 + '" }}') * 1_000,
     "rjust": '{{ "x"|rjust:200000000 }}',
     "stringformat": '{{ 1|stringformat:"%9999999999d" }}',
-    "cut of everything": '{% set x = "x"|ljust:4000000 %}' + '{{ x|cut:" "|upper|title|escape }}' * 20,
+    "cut of everything": '{% set x = "x"|ljust:4000000 %}' + '{{ x|cut:" "|upper|title|escape }}' * 9,
     "sums in brackets": "{{ " + "(" * 900 + "1" + "+1)" * 900 + " }}",
     "a power": "{{ 9^999999 }}",
     "huge integers": '{{ "abc"|slice:"-9999999999:9999999999" }}{{ 9223372036854775807 + 1 }}',
@@ -88,10 +108,10 @@ HARMLESS = {
     "removetags": '{{ x|removetags:"a,b,c"|length }}',
     "urlize": "{{ x|urlize|length }}",
     "truncatewords_html": "{{ x|truncatewords_html:100000|length }}",
-    "a long line": "x" * 3_000_000 + "{{ 1 }}",
-    "elifs": "{% if n == 0 %}" + "".join(f"{{% elif n == {n} %}}{n}" for n in range(5000)) + "{% endif %}",
+    "a long line": "x" * 1_400_000 + "{{ 1 }}",
+    "elifs": "{% if n == 0 %}" + "".join(f"{{% elif n == {n} %}}{n}" for n in range(2500)) + "{% endif %}",
     "many names": "".join(f"{{{{ a{n} }}}}" for n in range(5000)),
-    "three thousand tags": "{% if n %}{{ n|upper }}{% endif %}" * 3_000,
+    "fifteen hundred tags": "{% if n %}{{ n|upper }}{% endif %}" * 1_500,
 }
 
 CHILD = """
@@ -203,6 +223,8 @@ def test_expressions_nest_as_deep_as_anybody_writes() -> None:
         (Limits(output=100), '{% for x in "x"|ljust:101 %}{{ x }}{% endfor %}', "100 characters"),
         (Limits(values=5000), '{{ "x"|ljust:4000|upper }}', "5000 characters of values"),
         (Limits(depth=5), MACRO, "5 deep"),
+        (Limits(seconds=0), '{{ "x"|ljust:5000|cut:"y" }}', "longer than 0 seconds"),
+        (Limits(steps=100), '{{ "x"|ljust:2000|cut:"y" }}', "100 steps"),
         (Limits(seconds=0), '{% for x in "x"|ljust:9999 %}{{ x }}{% endfor %}', "longer than 0 seconds"),
     ],
 )
