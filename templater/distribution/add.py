@@ -277,7 +277,7 @@ def insert(catalog: Catalog, new: NewImage, *, unified: bool) -> Added:
         _versions(product).setdefault(version, {}).setdefault("items", {}).update(wanted)
         if newest:
             _describe_product(product, fields, new.requirements, warnings)
-        _complete_variants(catalog, warnings)
+        complete_variants(catalog, warnings)
     assert product is not None
     _set_aliases(catalog, path, name, product, fields, new, warnings)
     fingerprints = tuple(new.fingerprints.values())
@@ -417,7 +417,7 @@ def _describe_product(
         del product["requirements"]
 
 
-def _complete_variants(catalog: Catalog, warnings: list[str]) -> None:
+def complete_variants(catalog: Catalog, warnings: list[str]) -> None:
     """Give every product a variant: with some missing, clients give aliases to random versions."""
     missing = [(path, product) for path, _, product in catalog.products() if not product.get("variant")]
     for path, product in missing:

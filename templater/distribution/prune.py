@@ -54,7 +54,7 @@ def remove(tree: Tree, names: Sequence[str]) -> Pruned:
         dropped: list[tuple[str, str]] = []
         for name in names:
             dropped += _remove(catalog, name)
-        _drop(tree, catalog, before)
+        record_and_save(tree, catalog, before)
         waiting = len(tree.removed())
     return Pruned(tuple(dropped), (), 0, waiting)
 
@@ -80,12 +80,12 @@ def prune(
         moment = int(now())
         dropped = _drop_old(catalog, keep, older_than, moment) if (keep, older_than) != (None, None) else []
         if not dry_run:
-            _drop(tree, catalog, before, moment)
+            record_and_save(tree, catalog, before, moment)
         deleted, size, waiting = _delete_files(tree, catalog, grace, moment, dry_run=dry_run)
     return Pruned(tuple(dropped), tuple(deleted), size, waiting)
 
 
-def _drop(tree: Tree, catalog: Catalog, before: set[str], moment: int | None = None) -> None:
+def record_and_save(tree: Tree, catalog: Catalog, before: set[str], moment: int | None = None) -> None:
     """Record the files that are named no longer, then write the catalog: a kill between loses no file."""
     gone = before - catalog.paths()
     if gone:

@@ -28,7 +28,7 @@ from .clients import Image, day, list_images
 from .tree import IMAGES, Tree, clean_path
 
 ERROR, WARNING = "error", "warning"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 #: `incus image list` cuts fingerprints to 12 characters, and panics at shorter ones
 _SHOWN_FINGERPRINT = 12
 #: fingerprints that one root filesystem is part of: each of them hashes the whole file again
@@ -225,7 +225,7 @@ def _check_images(images: list[Image], client: str, report: Report) -> None:
     owners: dict[tuple[str, str, str], Image] = {}
     for image in images:
         place = _place(image.product.name, image.version.name)
-        for problem in _image_problems(image, client):
+        for problem in image_problems(image, client):
             report.add(problem.level, problem.code, place, problem.message, (client,))
         first = fingerprints.setdefault(image.fingerprint, image)
         if first is not image:
@@ -244,12 +244,12 @@ def _name(image: Image) -> str:
     return f"version '{printable(image.version.name)}' of '{printable(image.product.name)}'"
 
 
-def _image_problems(image: Image, client: str) -> Iterator[Problem]:
+def image_problems(image: Image, client: str) -> Iterator[Problem]:
     fingerprint = image.fingerprint
     if len(fingerprint) < _SHOWN_FINGERPRINT:
         message = f"`image list` crashes: the fingerprint '{printable(fingerprint)}' is too short"
         yield Problem(ERROR, "short-fingerprint", "", message)
-    elif not _SHA256.fullmatch(fingerprint):
+    elif not SHA256.fullmatch(fingerprint):
         message = f"can't be downloaded: '{printable(fingerprint)}' is not a sha256 in lower case"
         yield Problem(ERROR, "fingerprint", "", message)
     for item in image.files:
@@ -259,7 +259,7 @@ def _image_problems(image: Image, client: str) -> Iterator[Problem]:
         elif not clean_path(item.path) or "://" in item.path:
             message = f"can't be downloaded: '{printable(item.path)}' is not a path below the stream"
             yield Problem(ERROR, "path", "", message)
-        if not _SHA256.fullmatch(item.sha256):
+        if not SHA256.fullmatch(item.sha256):
             shown = f"the sha256 '{printable(item.sha256)}' of '{item.ftype}' is not one in lower case"
             message = f"can't be downloaded: {shown if item.sha256 else f'{item.ftype!r} has no sha256'}"
             yield Problem(ERROR, "sha256", "", message)
@@ -392,7 +392,7 @@ def _download(why: str, file: _File) -> str:
 
 def _compare_hash(digest: str, file: _File, report: Report, level: str) -> None:
     for place, item in file.items:
-        if _SHA256.fullmatch(item.sha256) and item.sha256 != digest:
+        if SHA256.fullmatch(item.sha256) and item.sha256 != digest:
             report.add(level, "hash", place, _download(f"the file's sha256 is {digest}", file))
             file.failed = True
 
@@ -415,7 +415,7 @@ def _check_combined(report: Report, combined: Mapping[tuple[str, str], str]) -> 
             if image.root is None:
                 continue
             found = combined.get((clean_path(image.metadata.path), clean_path(image.root.path)))
-            if found is not None and found != image.fingerprint and _SHA256.fullmatch(image.fingerprint):
+            if found is not None and found != image.fingerprint and SHA256.fullmatch(image.fingerprint):
                 place = _place(image.product.name, image.version.name, image.kind)
                 message = f"can't be downloaded: its files have the fingerprint {found}"
                 report.add(ERROR, "combined", place, message, (client,))
@@ -427,7 +427,7 @@ def _check_strays(stream: Stream, files: Mapping[str, _File], report: Report) ->
     known = set(stream.tree.removed())
     strays = [path for path in stream.tree.content_files() if path not in files and path not in known]
     if strays:
-        message = f"{len(strays)} files are named by no item, such as '{strays[0]}'; `prune` deletes them"
+        message = f"no item names {len(strays)} of the files, such as '{strays[0]}'; `prune` deletes them"
         report.add(WARNING, "stray", f"'{IMAGES}'", message)
 
 

@@ -1,18 +1,24 @@
 """Trees that `templater streams` made or judges, in Debian's real clients over TLS on loopback."""
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from templater.distribution.add import add
+from templater.distribution.fetch import UrlStream
 from templater.distribution.listing import list_stream
 from templater.distribution.prune import prune, remove
+from templater.distribution.reindex import reindex
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
 from tests.streams.builders import QCOW2, checked
@@ -25,6 +31,7 @@ from .incus import Incus, an_incus
 pytestmark = pytest.mark.live
 
 CLIENT = "incus-6.0"
+STREAMS = Path(__file__).parents[1] / "streams"
 METADATA = """\
 architecture: x86_64
 creation_date: 1767225600
@@ -260,7 +267,7 @@ def test_the_client_lists_ten_thousand_images(certificates, tmp_path):
 
 def test_a_client_that_read_the_old_catalog_still_downloads_after_remove_and_prune(certificates, tmp_path):
     tree = Tree(str(tmp_path / "tree"))
-    shutil.copytree(Path(__file__).parents[1] / "streams/example", tree.path)
+    shutil.copytree(STREAMS / "example", tree.path)
     with serving(Path(tree.path), certificates) as server:
         client = Client(tmp_path / "home", certificates).add(server)
         assert len(client.list()) == 4
@@ -274,6 +281,97 @@ def test_a_client_that_read_the_old_catalog_still_downloads_after_remove_and_pru
         assert client("image", "export", "s:tiny/1", str(tmp_path / "out2")).returncode != 0
         fresh = Client(tmp_path / "home2", certificates).add(server)
         assert len(fresh.list()) == 3
+
+
+NGINX = """\
+daemon off; pid {folder}/pid; error_log stderr; events {{}}
+http {{ access_log off; server {{
+    listen 127.0.0.1:{port} ssl;
+    ssl_certificate {certificates}/server.pem; ssl_certificate_key {certificates}/server.key;
+    root {tree};
+    include {rules};
+}} }}
+"""
+CADDY = """\
+{{
+    admin off
+    auto_https off
+}}
+https://127.0.0.1:{port} {{
+    tls {certificates}/server.pem {certificates}/server.key
+    import {rules}
+    root * {tree}
+    file_server
+}}
+"""
+SERVERS = {
+    "nginx": (NGINX, ".nginx.conf", ("nginx", "-c")),
+    "caddy": (CADDY, ".caddy", ("caddy", "run", "--adapter", "caddyfile", "--config")),
+}
+
+
+@contextmanager
+def running(kind: str, folder: Path, certificates: Path, tree: Tree, rules: Path) -> Iterator[Server]:
+    """Debian's nginx or Caddy for a tree, with the rules that `reindex` wrote."""
+    text, ending, words = SERVERS[kind]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (file,) = rules.glob(f"*{ending}")
+    config = folder / f"{kind}.conf"
+    config.write_text(
+        text.format(folder=folder, port=port, certificates=certificates, tree=tree.path, rules=file)
+    )
+    process = subprocess.Popen(
+        [*words, str(config)], env={**os.environ, "HOME": str(folder)}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=(folder / "log").open("wb"),
+    )  # fmt: skip
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            assert process.poll() is None, (folder / "log").read_text()
+            time.sleep(0.05)
+        yield Server(f"https://127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that a web server's own user can read."""
+    for folder in new_folder():
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_stream_like_ubuntus_reaches_incus_through_redirects(certificates, open_folder, kind, monkeypatch):
+    need_programs(kind)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+    tree, rules = Tree(str(open_folder / "tree")), open_folder / "rules"
+    with serving(STREAMS / "ubuntu-shape/origin", certificates) as origin:
+        before = Client(open_folder / "before", certificates).add(origin)
+        assert before.list() == [], "Incus lists nothing from the origin"
+        reindex(UrlStream(origin.url), tree, redirects=str(rules))
+        origin.requests.clear()
+        with running(kind, open_folder, certificates, tree, rules) as server:
+            client = Client(open_folder / "home", certificates).add(server)
+            images = client.list()
+            assert {image["properties"]["type"] for image in images} == {
+                "squashfs", "root.tar.xz", "disk-kvm.img", "disk1.img",
+            }  # fmt: skip
+            for image in images:
+                folder = open_folder / image["fingerprint"]
+                folder.mkdir()
+                answer = client("image", "export", f"s:{image['fingerprint']}", str(folder))
+                assert answer.returncode == 0, answer.stderr
+                assert sum(path.stat().st_size for path in folder.iterdir()) == image["size"]
+            assert client("image", "info", "s:ubuntu/noble").returncode == 0
+            assert not verify(UrlStream(server.url)).errors()
+        assert any(path.startswith("/server/releases") for path in origin.paths), (
+            "the files came from the origin"
+        )
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,303 @@
+"""Republish another server's stream for both client families, with its files there or copied."""
+
+from __future__ import annotations
+
+import copy
+import os
+import posixpath
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..image.build import extension
+from ..image.contents import kind_of_file
+from ..image.outputs import Output
+from ..model.errors import InputError, RefusedError, UsageError
+from ..model.source import printable
+from .add import FAMILIES, complete_variants, fingerprints_of
+from .catalog import COMBINED, DOWNLOADS, INDEX_PATH, Decoded, decode_index, decode_products, parse_json
+from .clients import ROOT_KINDS, Image, list_images
+from .fetch import UrlStream
+from .prune import record_and_save
+from .redirects import file_stem, prefix_of, rules
+from .signatures import signed_path, verified_text
+from .tree import IMAGES, Catalog, Tree, clean_path, content_path, is_content_name
+from .verify import SHA256, image_problems
+
+Progress = Callable[[int, int, str], None]
+_METADATA = (".tar.xz", "_combined.tar.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Reindexed:
+    products: int
+    images: int
+    #: rules written, by file
+    rules: tuple[str, ...]
+    copied: int
+    bytes: int
+    warnings: tuple[str, ...]
+
+
+def reindex(
+    origin: UrlStream,
+    tree: Tree,
+    *,
+    redirects: str | None = None,
+    copying: bool = False,
+    keyring: str | None = None,
+    progress: Progress = lambda files, size, path: None,
+) -> Reindexed:
+    """Write the origin's products into a products file of their own, which replaces an earlier one."""
+    if (redirects is None) == (not copying):
+        raise UsageError(
+            "the files of the images need a place",
+            hint="--redirect DIR leaves them at the origin and writes rules; --copy copies them",
+        )
+    prefix = prefix_of(origin.base)
+    warnings: list[str] = []
+    if keyring is None:
+        warnings.append(f"no --keyring was given: TLS alone vouches for the catalog of {origin.base}")
+    document = read_origin(origin, keyring)
+    products = convert(document)
+    usable = usable_images(products, warnings)
+    tree.create()
+    path = f"streams/v1/{file_stem(origin.base)}.json"
+    usable = _without_duplicates(tree.load(), path, usable, warnings)
+    copied = size = 0
+    if copying:
+        places, copied, size = _copy_files(origin, tree, usable, progress)
+    else:
+        places = {path: f"{prefix}/{path}" for path in _paths(usable)}
+    with tree.lock():
+        catalog = tree.load()
+        before = catalog.paths()
+        usable = _without_duplicates(catalog, path, usable, warnings)  # again: others may have added some
+        _keep_usable(products, usable, places)
+        catalog.files[path] = {**document, "datatype": DOWNLOADS, "products": products}
+        catalog.changed.add(path)
+        complete_variants(catalog, [])
+        record_and_save(tree, catalog, before)
+    written = _write_rules(origin.base, redirects) if redirects is not None else ()
+    images = len({image.fingerprint for image in usable})
+    return Reindexed(len(products), images, written, copied, size, tuple(warnings))
+
+
+def read_origin(origin: UrlStream, keyring: str | None) -> dict[str, Any]:
+    """Return one document with the products of every entry that clients read."""
+    decoded = Decoded()
+    entries = decode_index(_read(origin, INDEX_PATH, keyring), decoded)
+    merged: dict[str, Any] = {"content_id": "images", "format": "products:1.0", "products": {}}
+    for entry in entries:
+        path = clean_path(entry.path)
+        if entry.datatype != DOWNLOADS or not entry.products or not path:
+            continue
+        raw = _read(origin, path, keyring)
+        list(decode_products(raw, path, decoded))
+        if decoded.mismatches:
+            first = decoded.mismatches[0]
+            raise InputError(f"invalid catalog at the origin: {first.place}: {first.message}")
+        if decoded.odd_keys:
+            raise InputError(f"invalid catalog at the origin: upper case in the key {decoded.odd_keys[0]}")
+        merged = {**merged, **raw, "products": {**merged["products"], **(raw.get("products") or {})}}
+    if not merged["products"]:
+        raise InputError(f"'{origin.base}' publishes no images by simplestreams")
+    return merged
+
+
+def _read(origin: UrlStream, path: str, keyring: str | None) -> Any:
+    wanted = path if keyring is None else signed_path(path)
+    try:
+        data = origin.read(wanted)
+    except FileNotFoundError:
+        raise InputError(f"'{origin.url(wanted)}' is missing") from None
+    if keyring is not None:
+        data = verified_text(data, keyring, origin.url(wanted))
+    return parse_json(data, origin.url(wanted))
+
+
+# converting
+
+
+def convert(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the products for both families. Hashes, sizes and paths stay as they are."""
+    products = {}
+    for name, original in document["products"].items():
+        product = copy.deepcopy(original or {})
+        product["versions"] = {key: value or {} for key, value in (product.get("versions") or {}).items()}
+        for version in product["versions"].values():
+            version["items"] = _both_families(version.get("items") or {})
+        product["variant"] = product.get("variant") or "default"
+        product["aliases"] = ",".join(prefixed_aliases(product))
+        if product.get("lxd_requirements") is not None:
+            product["requirements"] = dict(product["lxd_requirements"])
+        products[name] = product
+    return products
+
+
+def prefixed_aliases(product: Mapping[str, Any]) -> list[str]:
+    """Return ``OS/ALIAS`` for each: in a shared tree ``default`` and ``lts`` would be too short."""
+    start = "".join(str(product.get("os") or "").lower().split())
+    found: dict[str, None] = {}
+    for alias in str(product.get("aliases") or "").split(","):
+        alias = "".join(alias.split())
+        if alias:
+            found[
+                alias if not start or alias == start or alias.startswith(f"{start}/") else f"{start}/{alias}"
+            ] = None
+    return list(found)
+
+
+def _both_families(items: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what clients read, and name each metadata item for the other family as well."""
+    kept = {}
+    for key, item in items.items():
+        ftype = (item or {}).get("ftype") or ""
+        family = next((name for name in FAMILIES if ftype in {name + ending for ending in _METADATA}), "")
+        if family or ftype in ROOT_KINDS or ftype.removesuffix(".vcdiff") in ROOT_KINDS:
+            kept[key] = item
+    for ftype, item in [(item["ftype"], item) for item in kept.values()]:
+        for family, other in (FAMILIES, FAMILIES[::-1]):
+            twin = other + ftype.removeprefix(family)
+            if ftype in {family + ending for ending in _METADATA} and not _has(kept, twin):
+                kept[twin] = {**item, "ftype": twin}
+    return kept
+
+
+def _has(items: Mapping[str, Any], ftype: str) -> bool:
+    return any(item["ftype"] == ftype for item in items.values())
+
+
+def usable_images(products: Mapping[str, Any], warnings: list[str]) -> list[Image]:
+    """Return the images that Incus lists and can download by what the catalog says."""
+    decoded = Decoded()
+    images, dropped = list_images(decode_products({"products": products}, "", decoded), "incus-6.0")
+    if decoded.mismatches:
+        raise InputError(f"invalid catalog at the origin: {decoded.mismatches[0].message}")
+    usable = []
+    for image in images:
+        problem = next(iter(image_problems(image, "incus-6.0")), None)
+        if problem is None:
+            usable.append(image)
+        else:
+            place = f"'{printable(image.product.name)}' version '{printable(image.version.name)}'"
+            warnings.append(f"left out {place}: {problem.message}")
+    if dropped:
+        first = dropped[0]
+        reason = f"'{printable(first.product)}': {printable(first.reason)}"
+        warnings.append(f"left out {len(dropped)} entries that Incus does not list, such as {reason}")
+    if not usable:
+        raise InputError("the origin has no image that Incus could list")
+    return usable
+
+
+def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnings: list[str]) -> list[Image]:
+    """Leave out images that the tree has elsewhere: clients can't download what is listed twice."""
+    catalog = Catalog(catalog.index, {name: file for name, file in catalog.files.items() if name != path})
+    own = {fingerprint for item in catalog.items() for fingerprint in fingerprints_of(item)}
+    kept = []
+    for image in images:
+        if image.fingerprint in own:
+            name = printable(image.product.name)
+            warnings.append(f"left out an image of '{name}' that the tree has already: {image.fingerprint}")
+        else:
+            own.add(image.fingerprint)
+            kept.append(image)
+    return kept
+
+
+def _paths(images: Iterable[Image]) -> dict[str, None]:
+    return {clean_path(item.path): None for image in images for item in image.files}
+
+
+def _keep_usable(products: dict[str, Any], images: Iterable[Image], places: Mapping[str, str]) -> None:
+    """Drop what is not part of a usable image, and write the new paths."""
+    kept: dict[tuple[str, str], set[str]] = {}
+    fingerprints = {image.fingerprint for image in images}
+    for image in images:
+        paths = kept.setdefault((image.product.name, image.version.name), set())
+        paths.update(clean_path(item.path) for item in image.files)
+    for name, product in list(products.items()):
+        versions = product["versions"]
+        for version in list(versions):
+            paths = kept.get((name, version), set())
+            if not paths:
+                del versions[version]
+                continue
+            items = versions[version]["items"]
+            for key, item in list(items.items()):
+                path = clean_path(item.get("path"))
+                if path not in paths:
+                    del items[key]
+                    continue
+                item["path"] = places[path]
+                for combined in COMBINED:
+                    if item.get(combined) not in fingerprints:
+                        item.pop(combined, None)
+        if not versions:
+            del products[name]
+
+
+# files
+
+
+def _copy_files(
+    origin: UrlStream, tree: Tree, images: Iterable[Image], progress: Progress
+) -> tuple[dict[str, str], int, int]:
+    """Download the files that the tree lacks; each must have the hash and size that the catalog says."""
+    have = {posixpath.basename(path).partition(".")[0]: path for path in tree.content_files()}
+    places: dict[str, str] = {}
+    copied = size = 0
+    items = {clean_path(item.path): item for image in images for item in image.files}
+    for path, item in items.items():
+        if item.sha256 not in have:
+            assert SHA256.fullmatch(item.sha256) and is_content_name(item.sha256)
+            with Output(os.path.join(tree.path, IMAGES)) as output:
+                try:
+                    with origin.pieces(path) as pieces:
+                        for piece in pieces:
+                            output.write(piece)
+                            progress(copied, size + output.size, path)
+                            if item.size and output.size > item.size:
+                                raise RefusedError(f"'{origin.url(path)}' is larger than {item.size} bytes")
+                except FileNotFoundError:
+                    raise InputError(f"'{origin.url(path)}' is missing") from None
+                digest = output.sha256.hexdigest()
+                if digest != item.sha256:
+                    raise RefusedError(f"'{origin.url(path)}' has the sha256 {digest}, not {item.sha256}")
+                place = content_path(digest, extension(kind_of_file(output.path)))
+                tree.publish(output, place)
+                have[item.sha256] = place
+            copied, size = copied + 1, size + output.size
+        places[path] = have[item.sha256]
+    tree.sync_images()
+    for image in images:
+        _check_combined(tree, image, places)
+    return places, copied, size
+
+
+def _check_combined(tree: Tree, image: Image, places: Mapping[str, str]) -> None:
+    import hashlib
+
+    digest = hashlib.sha256()
+    for item in image.files:
+        with tree.pieces(places[clean_path(item.path)]) as pieces:
+            for piece in pieces:
+                digest.update(piece)
+    if digest.hexdigest() != image.fingerprint:
+        name = printable(image.product.name)
+        raise RefusedError(
+            f"the files of '{name}' have the fingerprint {digest.hexdigest()}, not {image.fingerprint}"
+        )
+
+
+def _write_rules(base: str, folder: str) -> tuple[str, ...]:
+    os.makedirs(folder, exist_ok=True)
+    written = []
+    for name, text in rules(base).items():
+        path = os.path.join(folder, name)
+        with Output(folder) as output:
+            output.write(text.encode())
+            output.publish(path, replace=True)
+        written.append(path)
+    return tuple(written)

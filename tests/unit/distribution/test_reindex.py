@@ -1,0 +1,263 @@
+"""A stream shaped like Ubuntu's, republished for Incus."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from templater.distribution.catalog import IMAGES_PATH
+from templater.distribution.fetch import UrlStream
+from templater.distribution.prune import prune
+from templater.distribution.redirects import prefix_of, rules
+from templater.distribution.reindex import convert, reindex
+from templater.distribution.tree import Tree
+from templater.distribution.verify import LocalStream, verify
+from templater.model.errors import InputError, RefusedError, UsageError
+from tests.streams.mutations import HERE
+from tests.streams.server import make_certificates, serving
+
+ORIGIN = HERE / "ubuntu-shape/origin"
+MIRROR = HERE / "ubuntu-shape/mirror"
+PRODUCTS = "streams/v1/com.ubuntu.cloud:released:download.json"
+NAME = "com.ubuntu.cloud:server:24.04:amd64"
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    return make_certificates(tmp_path_factory.mktemp("tls") / "ca")
+
+
+@pytest.fixture
+def origin(tmp_path, certificates, monkeypatch):
+    """A copy of the recorded origin, to be changed, behind a server."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+    folder = tmp_path / "origin"
+    shutil.copytree(ORIGIN, folder)
+    with serving(folder, certificates) as server:
+        server.folder = folder
+        yield server
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return Tree(str(tmp_path / "tree"))
+
+
+def change(origin, function):
+    path = origin.folder / PRODUCTS
+    document = json.loads(path.read_text())
+    function(document["products"][NAME])
+    path.write_text(json.dumps(document))
+
+
+def items(product):
+    return product["versions"]["20260101"]["items"]
+
+
+def written(tree):
+    (path,) = (path for path in Path(tree.path, "streams/v1").iterdir() if path.name != "index.json")
+    return json.loads(path.read_text())["products"][NAME]
+
+
+def test_the_conversion_has_the_items_that_real_incus_accepted():
+    mine = convert(json.loads((ORIGIN / PRODUCTS).read_text()))[NAME]
+    accepted = json.loads((MIRROR / IMAGES_PATH).read_text())["products"][NAME]
+    wanted = {
+        key: item
+        for key, item in items(accepted).items()
+        if key not in ("manifest", "squashfs.manifest", "ova", "vmdk")
+    }
+    assert items(mine) == wanted
+    assert mine["variant"] == "default"
+    assert mine["aliases"] == "ubuntu/24.04,ubuntu/n,ubuntu/noble,ubuntu/default,ubuntu/lts"
+    assert set(mine["aliases"].split(",")) < set(accepted["aliases"].split(","))
+
+
+def test_a_copied_stream_verifies_for_both_families(origin, tree):
+    made = reindex(UrlStream(origin.url), tree, copying=True)
+    report = verify(LocalStream(tree))
+    assert not report.problems
+    assert [len(images) for images in report.images.values()] == [4, 4, 4]
+    assert (made.images, made.copied) == (4, 5)
+    downloads = [path for path in origin.paths if path.startswith("/server")]
+    assert len(downloads) == 5, "neither manifests nor other formats are downloaded"
+
+
+def test_a_second_copy_downloads_new_files_only_and_old_ones_go_after_the_grace_period(origin, tree):
+    reindex(UrlStream(origin.url), tree, copying=True)
+    change(origin, lambda product: items(product).pop("squashfs"))
+    assert reindex(UrlStream(origin.url), tree, copying=True).copied == 0
+    assert len(os.listdir(os.path.join(tree.path, "images"))) == 5
+    prune(tree, grace=0)
+    assert len(os.listdir(os.path.join(tree.path, "images"))) == 4
+    assert not verify(LocalStream(tree)).problems
+
+
+def test_with_redirects_the_files_stay_and_rules_lead_to_them(origin, tree, tmp_path):
+    made = reindex(UrlStream(origin.url), tree, redirects=str(tmp_path / "rules"))
+    prefix = prefix_of(origin.url)
+    assert all(
+        item["path"].startswith(f"{prefix}/server/releases/") for item in items(written(tree)).values()
+    )
+    assert sorted(os.path.basename(path) for path in made.rules) == sorted(rules(origin.url))
+    assert not [path for path in origin.paths if path.startswith("/server")], "no image file was asked for"
+    assert not os.listdir(os.path.join(tree.path, "images"))
+    assert "TLS alone vouches" in made.warnings[0]
+
+
+def test_without_a_place_for_the_files_nothing_is_written(origin, tree):
+    with pytest.raises(UsageError, match="need a place"):
+        reindex(UrlStream(origin.url), tree)
+    assert not os.path.exists(tree.path)
+    assert not origin.requests
+
+
+def test_lxd_requirements_become_requirements_for_incus(origin, tree, tmp_path):
+    change(
+        origin,
+        lambda product: product.update(lxd_requirements={"secureboot": "false"}, requirements={"a": "b"}),
+    )
+    reindex(UrlStream(origin.url), tree, redirects=str(tmp_path / "rules"))
+    assert written(tree)["requirements"] == {"secureboot": "false"}
+
+
+def test_other_products_of_the_tree_stay(origin, tree, tmp_path):
+    shutil.copytree(HERE / "example", tree.path)
+    made = reindex(UrlStream(origin.url), tree, copying=True)
+    report = verify(LocalStream(tree))
+    assert not report.problems
+    # one image of both is the same: listed twice, clients could not download it
+    assert [len(images) for images in report.images.values()] == [7, 7, 7]
+    assert "that the tree has already: e8b3e797" in made.warnings[-1]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"), "has the sha256"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"x"), "is larger than"),
+        (lambda path: path.unlink(), "is missing"),
+    ],
+    ids=["damaged", "longer", "missing"],
+)
+def test_a_wrong_file_at_the_origin_is_not_copied_and_the_tree_stays(origin, tree, damage, said):
+    (path,) = origin.folder.rglob("*.squashfs")
+    damage(path)
+    with pytest.raises((InputError, RefusedError), match=said):
+        reindex(UrlStream(origin.url), tree, copying=True)
+    assert not os.path.exists(os.path.join(tree.path, "streams/v1/index.json"))
+    assert not [name for name in os.listdir(os.path.join(tree.path, "images")) if name.startswith(".")]
+
+
+def test_a_wrong_fingerprint_at_the_origin_is_refused(origin, tree):
+    change(origin, lambda product: items(product)["lxd.tar.xz"].update(combined_squashfs_sha256="0" * 64))
+    with pytest.raises(RefusedError, match="have the fingerprint"):
+        reindex(UrlStream(origin.url), tree, copying=True)
+
+
+def remove_fingerprints(product):
+    for key in [key for key in items(product)["lxd.tar.xz"] if key.startswith("combined")]:
+        del items(product)["lxd.tar.xz"][key]
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda product: product.update(aliases=["a"]), "invalid catalog at the origin.*not a string"),
+        (lambda product: product.update(ALIASES="a"), "upper case"),
+        (lambda product: product.update(versions={"20260101": None}), "no image"),
+        (lambda product: product.update(arch="all"), "no image"),
+        (remove_fingerprints, "no image"),
+        (lambda product: items(product)["lxd.tar.xz"].update(path="../../secret"), "no image"),
+        (lambda product: items(product)["lxd.tar.xz"].update(sha256="../../secret"), "no image"),
+        (lambda product: items(product).update({str(n): {"ftype": "squashfs"} for n in range(300)}), "more than 200 items"),
+    ],
+    ids=["type", "case", "null", "arch", "fingerprints", "path", "sha256", "items"],
+)  # fmt: skip
+def test_a_hostile_catalog_is_one_clear_error_and_nothing_is_published(origin, tree, function, said):
+    change(origin, function)
+    with pytest.raises(Exception, match=said) as raised:
+        reindex(UrlStream(origin.url), tree, copying=True)
+    assert raised.value.exit_code in (2, 4)
+    assert not Path(tree.path, "streams/v1/index.json").exists()
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "https://h/a b",
+        'https://h/"',
+        "https://h/{a}",
+        "https://h/;",
+        "https://h/$x",
+        "https://h/../x",
+        "https://h/a\nb",
+        "https://h/#",
+    ],
+)
+def test_an_address_that_could_break_out_of_a_configuration_is_refused(base):
+    with pytest.raises(UsageError):
+        rules(base)
+
+
+def gpg(home, *words, **options):
+    return subprocess.run(
+        ["gpg", "--homedir", str(home), "--batch", *words], check=True, capture_output=True, **options
+    )
+
+
+@pytest.fixture
+def signed(origin, tmp_path):
+    """Sign the origin's catalog; return the keyring."""
+    if shutil.which("gpg") is None or shutil.which("gpgv") is None:
+        pytest.skip("needs gpg, gpgv")
+    home = tmp_path / "gnupg"
+    home.mkdir(mode=0o700)
+    gpg(home, "--passphrase", "", "--quick-gen-key", "publisher", "ed25519", "sign", "never")
+    for name in ("index.json", PRODUCTS.rpartition("/")[2]):
+        path = origin.folder / "streams/v1" / name
+        gpg(home, "--clearsign", "-o", str(path.with_suffix(".sjson")), str(path))
+    keyring = tmp_path / "keyring.gpg"
+    keyring.write_bytes(gpg(home, "--export").stdout)
+    yield keyring
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
+
+
+def test_with_a_keyring_only_signed_text_is_used(origin, tree, signed):
+    change(origin, lambda product: product.update(aliases="evil"))  # the unsigned twin
+    made = reindex(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
+    assert "evil" not in written(tree)["aliases"]
+    assert not made.warnings
+    assert not [path for path in origin.paths if path.endswith(".json")]
+
+
+def test_a_changed_signed_catalog_is_refused(origin, tree, signed):
+    path = (origin.folder / PRODUCTS).with_suffix(".sjson")
+    path.write_text(path.read_text().replace("noble", "nabla"))
+    with pytest.raises(RefusedError, match="no valid signature"):
+        reindex(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
+    assert not os.path.exists(tree.path)
+
+
+def test_text_around_the_signed_one_is_ignored(origin, tree, signed):
+    path = (origin.folder / "streams/v1/index.json").with_suffix(".sjson")
+    path.write_text('{"index": {}}\n' + path.read_text() + '{"index": {}}\n')
+    reindex(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
+    assert written(tree)
+
+
+def test_a_key_that_is_not_in_the_keyring_and_a_missing_signature_are_refused(origin, tree, signed, tmp_path):
+    other = tmp_path / "other.gpg"
+    other.write_bytes(b"")
+    with pytest.raises(RefusedError, match="no valid signature"):
+        reindex(UrlStream(origin.url), tree, copying=True, keyring=str(other))
+    with pytest.raises(InputError, match="is not a file"):
+        reindex(UrlStream(origin.url), tree, copying=True, keyring=str(tmp_path / "none"))
+    (origin.folder / "streams/v1/index.sjson").unlink()
+    with pytest.raises(InputError, match=r"index.sjson' is missing"):
+        reindex(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
