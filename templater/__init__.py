@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .image.open import open_image
-    from .instances.read import read_instance
+    from .instances.read import read_instance, read_instances
     from .model.errors import TemplaterError
     from .model.hosts import HOSTS, Host
     from .model.instance import Instance, Profile
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "open_image": "image.open",
     "read_instance": "instances.read",
+    "read_instances": "instances.read",
     "plan": "planning.planner",
     "diff": "reporting.patch",
     "apply": "writing.transaction",
@@ -56,7 +57,7 @@ _HOMES = {
 __all__ = [
     "HOSTS", "Change", "DirectoryRootfs", "Host", "Instance", "MemoryRootfs", "Metadata", "Outcome", "Plan",
     "Profile", "Rule", "Source", "Span", "TemplaterError", "apply", "diff", "open_image", "plan",
-    "read_instance",
+    "read_instance", "read_instances",
 ]  # fmt: skip
 
 

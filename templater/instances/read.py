@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 
 from ..model.errors import InputError, LimitError, reason
-from ..model.instance import Instance
-from ..model.source import Source
+from ..model.instance import Instance, daemon_name_problem, require_name
+from ..model.source import Source, printable
 from ..parsing import instance_list, instance_yaml
 from ..parsing.yaml_nodes import size_text
 
@@ -31,11 +31,13 @@ def read_instance(
     >>> read_instance(name="web1", config={"user.role": "www"}).expanded_config()
     {'user.role': 'www'}
     """
+    if name is not None:
+        require_name(name, typed=True)
     if file is None or isinstance(file, Source):
         source, pick = file, ""
     else:
         source, pick = _source_and_pick(os.fspath(file))
-    return instance_yaml.read_instance(
+    instance = instance_yaml.read_instance(
         source,
         pick,
         name=name,
@@ -45,21 +47,24 @@ def read_instance(
         devices=devices,
         expanded=expanded,
     )
+    require_name(instance.name)
+    if problem := daemon_name_problem(instance.name):
+        instance.notes = (*instance.notes, f"the name '{printable(instance.name)}': {problem}")
+    return instance
 
 
-def read_instances(file: str) -> Iterator[Instance]:
-    """Yield every instance of ``file``, a list such as ``incus list -f json`` prints.
+def read_instances(file: str | os.PathLike[str]) -> Iterator[Instance]:
+    """Yield every instance of ``file``: a list such as ``incus list`` prints, or a single description.
 
-    ``-`` is standard input. The list is read piece by piece; it may be of any length.
+    ``-`` is standard input. JSON is read piece by piece and may be of any length; YAML is read at once.
+    Raises InputError for a file that describes no instances, and RefusedError for an impossible name.
     """
-    if file == "-":
-        yield from instance_list.stream_instances(sys.stdin.buffer.read, "<stdin>")
-        return
+    path = os.fspath(file)
     try:
-        with open(file, "rb") as stream:
-            yield from instance_list.stream_instances(stream.read, file)
+        with open(0 if path == "-" else path, "rb", closefd=path != "-") as stream:
+            yield from instance_list.stream_instances(stream.read, "<stdin>" if path == "-" else path)
     except OSError as error:
-        raise _unreadable(file, error) from None
+        raise _unreadable(path, error) from None
 
 
 def own_description(directory: str) -> tuple[Source, str] | None:

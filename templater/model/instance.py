@@ -112,13 +112,26 @@ class Instance:
         return devices
 
 
-def require_name(name: str, *, daemon: bool = False) -> None:
-    """Raise RefusedError for a name that no runtime gives an instance; with ``daemon``, LXD or Incus."""
-    problem = _name_problem(name) or (daemon_name_problem(name) if daemon else "")
+def require_name(name: str, *, typed: bool = False, daemon: bool = False) -> None:
+    """Raise RefusedError for a name that no instance can have.
+
+    ``typed`` refuses what a user can only have mistyped, ``daemon`` what LXD and Incus refuse.
+    """
+    problem = _name_problem(name)
+    if typed and not problem:
+        problem = _typing_problem(name)
+    if daemon and not problem:
+        problem = daemon_name_problem(name)
     if problem:
         raise RefusedError(
             f"invalid instance name '{printable(name[:MAX_NAME])}': {problem}", hint="for example: web1"
         )
+
+
+def _typing_problem(name: str) -> str:
+    if any(character.isspace() for character in name):
+        return "it has a blank"
+    return "it begins with '-'" if name[0] == "-" else ""
 
 
 def _name_problem(name: str) -> str:

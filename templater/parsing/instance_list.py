@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from ..model.errors import InputError, LimitError
-from ..model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
-from .instance_yaml import KNOWN_KEYS, described, has_surrogates, whole
+from ..model.instance import CONTAINER, VIRTUAL_MACHINE, Instance, require_name
+from ..model.source import Source
+from .instance_yaml import KNOWN_KEYS, LIMITS, described, has_surrogates, read_instances, whole
 from .yaml_nodes import MIB, size_text
 
-#: What one instance of a list may take.
+#: what one instance of a JSON list may take
 LARGEST_INSTANCE: Final = 16 * MIB
 
+#: the ``read`` method of a binary file
 Read = Callable[[int], bytes]
-#: where an element stands in its list, and what it is
-Value = tuple[int, Any]
 
 _CHUNK = 1 << 18
 _BLANK = " \t\r\n"
@@ -23,26 +23,33 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 
 def stream_instances(read: Read, file: str) -> Iterator[Instance]:
-    """Instance by instance out of a list of any length, as it is read.
+    """Yield the instances of a list, or the only one of a single description.
 
-    ``read`` is a binary file's. No more than the largest instance is held, and that is limited.
+    A JSON list may be of any length: one instance is held at a time, and its size is limited. YAML, and a
+    JSON object, is read at once. Raises InputError for a damaged list or an instance without a name,
+    LimitError for one that is too large, and RefusedError for an impossible name.
     """
-    for place, value in stream_values(read, file):
-        yield to_instance(value, place, file)
+    text = _Window(read, file)
+    if text.next_character() == "[":
+        for number, value in enumerate(text.elements()):
+            instance = _printed_by_daemon(value) or described(value, f"{file}[{number}]")
+            if not instance.name:
+                raise InputError(f"instance {number} of {file} has no name")
+            require_name(instance.name)
+            yield instance
+        return
+    source = Source(file, text.rest(LIMITS.bytes))
+    if not source.text.strip():
+        raise InputError(f"{file} is empty", hint="`incus list -f json` prints a list of instances")
+    for instance in read_instances(source):
+        require_name(instance.name)
+        yield instance
 
 
-def to_instance(value: Any, place: int, file: str) -> Instance:
-    """The instance that an element of a list describes."""
-    instance = _listed(value) or described(value, f"{file}[{place}]")
-    if not instance.name:
-        raise InputError(f"instance {place} of {file} has no name")
-    return instance
+def _printed_by_daemon(value: Any) -> Instance | None:
+    """Return an instance in the form that daemons print; None for any other form.
 
-
-def _listed(value: Any) -> Instance | None:
-    """What the daemons print for an instance with profiles; None where anything is otherwise.
-
-    It takes a quarter of the time of the closer look, and there may be thousands.
+    This takes a quarter of the time of ``described``, and there may be thousands of instances.
     """
     if type(value) is not dict or not value.keys() <= KNOWN_KEYS or "privileged" in value:
         return None
@@ -78,72 +85,76 @@ def _is_devices(value: Any) -> bool:
     return type(value) is dict and all(map(_is_texts, value.values()))
 
 
-def stream_values(read: Read, file: str) -> Iterator[Value]:
-    """Yield the elements of a JSON array with their numbers, as ``to_instance`` takes them."""
-    text = _Text(read, file)
-    if text.next_character() != "[":
-        raise InputError(f"{file} is not a list of instances", hint="`incus list -f json` prints one")
-    text.skip(1)
-    number = 0
-    while text.next_character() != "]":
-        if number:
-            if text.next_character() != ",":
-                raise InputError(f"not JSON: ',' expected after instance {number - 1} of {file}")
-            text.skip(1)
-        text.next_character()
-        yield number, text.value(number)
-        number += 1
-    text.skip(1)
-    if text.next_character():
-        raise InputError(f"{file} goes on after its list of instances")
-
-
-class _Text:
-    """A window on a text that is read as it is needed."""
+class _Window:
+    """The part of a JSON text that is held, read as it is needed."""
 
     def __init__(self, read: Read, file: str) -> None:
         self.read = read
         self.file = file
         self.decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
-        self.window = ""
+        self.text = ""
         self.position = 0
         self.ended = False
         self.has_surrogates = False
 
+    def elements(self) -> Iterator[Any]:
+        """Yield the elements of the array that begins here, and check that nothing follows it."""
+        self.position += 1
+        number = 0
+        while self.next_character() != "]":
+            if number:
+                if self.next_character() != ",":
+                    raise InputError(f"not JSON: ',' expected after instance {number - 1} of {self.file}")
+                self.position += 1
+            self.next_character()
+            yield self.value(number)
+            number += 1
+        self.position += 1
+        if self.next_character():
+            raise InputError(f"{self.file} goes on after its list of instances")
+
+    def rest(self, limit: int) -> bytes:
+        """Return everything from here on; LimitError if that is too much."""
+        parts = [self.text[self.position :].encode("utf-8", "surrogateescape")]
+        size = len(parts[0])
+        while size <= limit and (data := self.read(_CHUNK)):
+            parts.append(data)
+            size += len(data)
+        if size > limit:
+            raise LimitError(f"{self.file} is larger than {size_text(limit)}")
+        # bytes of a character that was cut in two are still in the decoder
+        return b"".join([parts[0], self.decoder.getstate()[0], *parts[1:]])
+
     def more(self, size: int = _CHUNK) -> bool:
-        """False at the end of the text; what lies behind the position is given up."""
+        """Read on, and drop the text before the position; False at the end of the file."""
         if self.ended:
             return False
         data = self.read(size)
         self.ended = not data
-        self.window = self.window[self.position :] + self.decoder.decode(data, self.ended)
+        self.text = self.text[self.position :] + self.decoder.decode(data, self.ended)
         self.position = 0
-        self.has_surrogates = has_surrogates(self.window)
+        self.has_surrogates = has_surrogates(self.text)
         return True
 
     def next_character(self) -> str:
-        """The next one that is no blank, or nothing at the end."""
+        """Move to the next character that is not blank and return it; empty at the end."""
         while True:
-            while self.position < len(self.window) and self.window[self.position] in _BLANK:
+            while self.position < len(self.text) and self.text[self.position] in _BLANK:
                 self.position += 1
-            if self.position < len(self.window):
-                return self.window[self.position]
+            if self.position < len(self.text):
+                return self.text[self.position]
             if not self.more():
                 return ""
 
-    def skip(self, count: int) -> None:
-        self.position += count
-
     def value(self, number: int) -> Any:
-        """One JSON value. If it does not end in the window, twice as much is tried, so that the work
-        stays in proportion to the text."""
+        """Decode one value. Reading twice as much at each attempt keeps the work linear."""
         while True:
             try:
-                value, end = _DECODER.raw_decode(self.window, self.position)
-                if self.has_surrogates and has_surrogates(self.window[self.position : end]):
+                value, end = _DECODER.raw_decode(self.text, self.position)
+                if self.has_surrogates and has_surrogates(self.text[self.position : end]):
                     value = whole(value)
             except json.JSONDecodeError as error:
-                held = len(self.window) - self.position
+                held = len(self.text) - self.position
                 if held > LARGEST_INSTANCE:
                     message = f"instance {number} of {self.file} is larger than {size_text(LARGEST_INSTANCE)}"
                     raise LimitError(message) from None

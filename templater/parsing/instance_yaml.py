@@ -374,6 +374,8 @@ class _Description:
         if expanded and given:
             raise UsageError("a profile can't be put below what is already expanded", hint=_LIST_HINT)
         has_expanded = "expanded_config" in self.value or "expanded_devices" in self.value
+        if given and missing and has_expanded:
+            return self.over_expanded(given)
         if expanded or (not given and missing and (has_expanded or "profiles" not in self.value)):
             return None, ()
         if missing and not given and expanded is None and _looks_expanded(config, devices):
@@ -391,6 +393,20 @@ class _Description:
             f"profile '{profile.name}' is applied last: the description lacks it" for profile in added
         )
         return (*(known[name] for name in names), *added), notes if names else ()
+
+    def over_expanded(self, given: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
+        """Lay given profiles over the expanded keys, where the contents of other profiles are not known."""
+        below = Profile(
+            "expanded",
+            _texts(self.value.get("expanded_config"), (*self.path, "expanded_config")),
+            _devices(self.value.get("expanded_devices"), (*self.path, "expanded_devices")),
+        )
+        notes = tuple(
+            f"profile '{printable(profile.name)}' is laid over the expanded keys: keys that only its old"
+            " version has stay, and those of later profiles lose"
+            for profile in given
+        )
+        return (below, *given), notes
 
     def profiles(self) -> list[Profile]:
         """The listed profiles: names as the daemons have it, or whole ones in our short form."""

@@ -15,9 +15,10 @@ from tests.fuzz import instance as target
 from tests.yaml_mutations import mutated
 
 plain = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=20)
+names = st.text("ab1-é😀_.", min_size=1, max_size=20).filter(lambda name: name.strip(".") != "")
 configs = st.dictionaries(plain, plain, max_size=5)
 facts = st.fixed_dictionaries(
-    {"name": plain.filter(bool), "type": st.sampled_from(["container", "virtual-machine"])},
+    {"name": names, "type": st.sampled_from(["container", "virtual-machine"])},
     optional={
         "architecture": plain.filter(bool),
         "ephemeral": st.booleans(),

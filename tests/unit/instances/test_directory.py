@@ -145,7 +145,7 @@ def test_a_folder_without_an_image_has_no_triggers(tmp_path):
 @pytest.mark.parametrize("name", ["a/b", "..", "a\nb", "x" * 256])
 def test_what_is_no_name_is_not_recorded(tmp_path, name):
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
-    with pytest.raises(RefusedError, match="is no name of an instance"):
+    with pytest.raises(RefusedError, match="invalid instance name"):
         record(str(tmp_path), "copy", name)
     assert [path.name for path in tmp_path.iterdir()] == ["metadata.yaml"]
 

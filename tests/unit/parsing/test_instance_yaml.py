@@ -9,7 +9,7 @@ import pytest
 
 from templater.instances.read import read_instance as read_instance_file
 from templater.instances.read import read_instances as read_instances_file
-from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
+from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.model.instance import CONTAINER, VIRTUAL_MACHINE, Profile
 from templater.model.source import Source
 from templater.parsing.instance_list import stream_instances
@@ -458,6 +458,33 @@ def test_standard_input(monkeypatch):
     assert read_instance_file("-").name == "web1"
 
 
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a\nb", "x" * 256, "web 1", "-web"])
+def test_an_impossible_name_is_refused(name):
+    with pytest.raises(RefusedError, match="invalid instance name"):
+        read_instance_file(name=name)
+
+
+@pytest.mark.parametrize("name", ["web_1", "web.1", "web-", "12", "w" * 64])
+def test_a_name_that_lxd_and_incus_refuse_is_noted(name):  # observed on Incus 6.0.4
+    assert any("LXD and Incus" in note for note in read_instance_file(name=name).notes)
+    assert not read_instance_file(name="Web-1").notes
+
+
+def test_a_profile_is_laid_over_an_instance_of_a_list():
+    listed = {
+        **API,
+        "profiles": ["default", "web"],
+        "expanded_config": {"user.site": "here", "user.own": "1"},
+    }
+    instance = read(
+        [listed], profiles=profiles("name: web\nconfig: {user.site: new, user.own: p, user.more: x}\n")
+    )
+    assert instance.expanded_config() == {
+        "user.site": "new", "user.own": "1", "limits.cpu": "2", "user.more": "x",
+    }  # fmt: skip
+    assert any("profile 'web' is laid over the expanded keys" in note for note in instance.notes)
+
+
 # many
 
 
@@ -488,8 +515,8 @@ def test_the_first_instance_is_there_before_the_last_is_read():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "x is not a list of instances"),
-        (b'{"name": "a"}', "x is not a list of instances"),
+        (b"", "x is empty"),
+        (b'{"services": {}}', "this looks like a Compose file"),
         (b'[{"name": "a"}', "not JSON: ',' expected after instance 0 of x"),
         (b'[{"name": "a"} {"name": "b"}]', "not JSON: ',' expected after instance 0 of x"),
         (b'[{"name": "a"},]', "not JSON: instance 1 of x: "),
@@ -503,6 +530,35 @@ def test_a_damaged_stream_is_one_error(data, message):
     with pytest.raises(InputError) as caught:
         list(stream_instances(io.BytesIO(data).read, "x"))
     assert caught.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"- name: c1\n- name: c2\n",
+        b'{"type": "sync", "status_code": 200, "metadata": [{"name": "c1"}, {"name": "c2"}]}',
+        b'\xef\xbb\xbf [{"name": "c1"}, {"name": "c2"}]',
+    ],
+)
+def test_every_form_of_a_list_is_read(data, tmp_path):
+    assert [instance.name for instance in stream_instances(io.BytesIO(data).read, "x")] == ["c1", "c2"]
+    (tmp_path / "all").write_bytes(data)
+    assert [instance.name for instance in read_instances_file(tmp_path / "all")] == ["c1", "c2"]
+
+
+def test_a_single_description_is_a_list_of_one():
+    data = "name: web1\nconfig: {user.é: '1'}\n".encode()
+    for step in (1, 3, 4096):
+        stream = io.BytesIO(data)
+        (instance,) = stream_instances(lambda size, s=stream, n=step: s.read(n), "x")
+        assert instance.config == {"user.é": "1"}
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "a\nb", "x" * 256])
+def test_an_impossible_name_in_a_list_is_refused(name):
+    data = json.dumps([{"name": "ok"}, {"name": name}]).encode()
+    with pytest.raises(RefusedError, match="invalid instance name"):
+        list(stream_instances(io.BytesIO(data).read, "x"))
 
 
 def test_a_stream_holds_no_more_than_the_largest_instance():
