@@ -44,7 +44,7 @@ from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.planner import plan_of
 from templater.planning.resolve import resolve
-from templater.prediction import Due, Surroundings, Verdict, World, due_of, start
+from templater.prediction import Due, HostFilesystem, Surroundings, Verdict, due_of, start
 from templater.prediction.deviations import deviations_at
 from templater.rendering.render import render, render_data
 from templater.rootfs.directory import IdMap
@@ -275,7 +275,9 @@ class HostSimulation(Simulation):
             metadata = self.metadata(folder)
         except MetadataError as error:
             # the parser's own words differ; only that it fails is predicted
-            failed = Verdict("fails", "", World(Machine(folder, "/x", MemoryRootfs()), Surroundings()))
+            failed = Verdict(
+                "fails", "", HostFilesystem(Machine(folder, "/x", MemoryRootfs()), Surroundings())
+            )
             plan = Plan(Metadata(), instance, self.host, triggers, ())
             yield HostStart(failed, plan, folder.copy(), subject.life.start_failed(triggers[0]), str(error))
             return
@@ -294,7 +296,7 @@ class HostSimulation(Simulation):
         around = self.surroundings(instance)
         for order in orders(passes, plan):
             tree = folder.copy()
-            world = World(Machine(folder, around.instance, self.outside), around)
+            world = HostFilesystem(Machine(folder, around.instance, self.outside), around)
             verdict = start(self.host, world, instance, order, metadata=metadata, render=render_other)
             put_back(world, tree.tree, around)
             failed = verdict.result in ("fails", "hangs")
@@ -350,7 +352,7 @@ def aligned(plan: Plan, triggers: tuple[str, ...]) -> list[list[Due]]:
     return passes
 
 
-def put_back(world: World, tree: MemoryRootfs, around: Surroundings) -> None:
+def put_back(world: HostFilesystem, tree: MemoryRootfs, around: Surroundings) -> None:
     """Write to the instance's folder what the host wrote to its file system."""
     top = tuple(around.instance.split("/")[1:])
     for names, node in sorted(world.made.items()):

@@ -40,8 +40,9 @@ from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.parsing.yaml_nodes import Limits
 from templater.planning.planner import plan_of
-from templater.prediction import Due, Errno, Node, Surroundings, World, due_of, predict, start
+from templater.prediction import Due, Errno, HostFilesystem, Node, Surroundings, due_of, predict, start
 from templater.prediction.errno_errors import ELOOP
+from templater.prediction.host_filesystem import Place
 from templater.rendering.render import Rendering, render, render_data
 from templater.rootfs.memory import MemoryRootfs
 
@@ -211,7 +212,7 @@ def place(path: str) -> str:
 class Prediction:
     """One predicted end of a start, in the form of a recording."""
 
-    def __init__(self, result: str, error: str, world: World, machine: Machine) -> None:
+    def __init__(self, result: str, error: str, world: HostFilesystem, machine: Machine) -> None:
         self.result = result
         self.error = error
         self.after = described(world, machine.target)
@@ -240,17 +241,17 @@ def recorded_after(after: Record) -> str:
     return f"{after['type']} {after['mode']} {after['uid']}:{after['gid']}{content}"
 
 
-def described(world: World, path: str) -> str:
+def described(world: HostFilesystem, path: str) -> str:
     """What lstat and stat say of a path, in the words of ``recorded_after``."""
     try:
-        names, node = world.walk(path, follow=False)
+        place, node = world.walk(path, follow=False)
     except Errno:
         return "missing"
     # the recorder looked from outside of its chroot, where an absolute link on the way leads nowhere
     if node is None or crosses_absolute_link(world, path):
         return "missing"
     if node.kind != SYMLINK:
-        return node_text(world, names, node)
+        return node_text(world, place, node)
     try:
         there, end = world.walk(path)
     except Errno as error:
@@ -259,49 +260,51 @@ def described(world: World, path: str) -> str:
         lexical = normpath(
             f"{path.rpartition('/')[0]}/{node.target}" if node.target[0] != "/" else node.target
         )
-        there = tuple(lexical.split("/")[1:])
+        there = world.place(tuple(lexical.split("/")[1:]))
         end = world.node(there) if node.target.endswith("/") else None
     end_text = "missing" if end is None else node_text(world, there, end)
     return f"symlink {node.target} {shown(world, there)} {end_text}"
 
 
-def shown(world: World, names: tuple[str, ...]) -> str:
-    path = world.shown("/" + "/".join(names))
+def shown(world: HostFilesystem, place: Place) -> str:
+    path = world.shown(place.path)
     return path if path.startswith("$") else f"host:{path}"
 
 
-def crosses_absolute_link(world: World, path: str) -> bool:
-    parts = path.split("/")[1:-1]
-    for count in range(len(parts)):
-        node = world.node(tuple(parts[: count + 1]))
+def crosses_absolute_link(world: HostFilesystem, path: str) -> bool:
+    place = world.top
+    for name in path.split("/")[1:-1]:
+        place = place.child(name)
+        node = world.node(place)
         if node is not None and node.kind == SYMLINK:
             return node.target.startswith("/")
     return False
 
 
-def node_text(world: World, names: tuple[str, ...], node: Node) -> str:
+def node_text(world: HostFilesystem, place: Place, node: Node) -> str:
     kind = next(name for name, ours in KINDS.items() if ours == node.kind)
-    content = f" {world.content(names).decode()!r}" if node.kind == FILE else ""
+    content = f" {world.content(place).decode()!r}" if node.kind == FILE else ""
     return f"{kind} {node.mode:04o} {node.uid}:{node.gid}{content}"
 
 
-def changes(world: World, machine: Machine) -> Iterator[str]:
+def changes(world: HostFilesystem, machine: Machine) -> Iterator[str]:
     """Everything that changed but the target itself and what it leads to."""
-    target = tuple(machine.target.split("/")[1:])
+    target = world.place(tuple(machine.target.split("/")[1:]))
     own = {target}
     with suppress(Errno, RefusedError):
         node = world.node(target)
         if node is not None and node.kind == SYMLINK:
             own.add(world.walk(machine.target)[0])
-    before = World(machine.view, world.surroundings)
+    before = HostFilesystem(machine.view, world.surroundings)
     for names, made in world.made.items():
-        old = before.node(names)
-        if names in own or (
-            old is not None and node_text(before, names, old) == node_text(world, names, made)
+        place, old_place = world.place(names), before.place(names)
+        old = before.node(old_place)
+        if place in own or (
+            old is not None and node_text(before, old_place, old) == node_text(world, place, made)
         ):
             continue
         verb = "created" if old is None else "changed"
-        yield f"{verb} {shown(world, names)} {node_text(world, names, made)}"
+        yield f"{verb} {shown(world, place)} {node_text(world, place, made)}"
 
 
 def predictions(record: Record, host: Host, dialect: str) -> list[Prediction]:
@@ -310,7 +313,7 @@ def predictions(record: Record, host: Host, dialect: str) -> list[Prediction]:
     around = Surroundings(
         machine.view, INSTANCE, int(record["setup"].get("umask", "022"), 8), record["setup"].get("shift", 0)
     )
-    world = World(machine.view, around)
+    world = HostFilesystem(machine.view, around)
     try:
         if record["setup"].get("skipmeta"):
             raise InputError("metadata.yaml is a directory")
@@ -333,9 +336,14 @@ def predictions(record: Record, host: Host, dialect: str) -> list[Prediction]:
     ends = []
     for order in orders:
         verdict = start(
-            host, World(machine.view, around), instance, order, metadata=metadata, render=render_other
+            host,
+            HostFilesystem(machine.view, around),
+            instance,
+            order,
+            metadata=metadata,
+            render=render_other,
         )
-        ends.append(Prediction(verdict.result, verdict.error, verdict.world, machine))
+        ends.append(Prediction(verdict.result, verdict.error, verdict.filesystem, machine))
     return ends
 
 

@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Protocol
 
     from .errors import TemplaterError
@@ -69,16 +69,17 @@ class TemplateFile:
 
 
 class Resolved:
-    """Where a path leads.
+    """The place to which a path leads.
 
-    ``real`` holds no symlink but, where ``error`` is set, may end at the name that stopped the
-    walk. ``named`` is what lstat says of the last name itself, ``entry`` what stands at its end
-    (None: nothing yet; with ``named`` a symlink, that link dangles). ``links`` are the symlinks
-    walked, as pairs of place and target; ``missing`` the directories to be made, outermost first;
-    ``mounts`` the mount points below the root that were entered.
+    ``real`` has no symlink in it; with an ``error``, it may end at the name that stopped the walk.
+    ``named`` is lstat of the last name itself, ``entry`` of the place at the end of its links. If ``entry``
+    is None, the place does not exist; if ``named`` is a symlink then, it dangles. ``links`` are the
+    symlinks on the way, as pairs of path and target. ``depth`` is how many directories on the way to
+    ``real`` exist, None for all of them; ``missing`` are the others, outermost first. ``mounts`` are the
+    mount points below the root on the way.
     """
 
-    __slots__ = ("entry", "error", "links", "missing", "mounts", "named", "path", "real")
+    __slots__ = ("depth", "entry", "error", "links", "mounts", "named", "path", "real")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -86,13 +87,30 @@ class Resolved:
         self.named: Entry | None = None
         self.entry: Entry | None = None
         self.links: tuple[tuple[str, str], ...] = ()
-        self.missing: tuple[str, ...] = ()
+        self.depth: int | None = None
         self.mounts: tuple[str, ...] = ()
         self.error: TemplaterError | None = None
 
     @property
+    def missing(self) -> "tuple[str, ...]":
+        return () if self.depth is None else tuple(parents_below(self.real, self.depth))
+
+    @property
     def dangling(self) -> bool:
         return self.named is not None and self.named.kind == SYMLINK and self.entry is None
+
+
+def parents_below(path: str, depth: int) -> "Iterator[str]":
+    """Yield the parents of an absolute path that are deeper than ``depth`` names, outermost first.
+
+    They are made when they are needed: those of a path with two thousand names take megabytes.
+    """
+    end = path.find("/", 1)
+    while end > 0:
+        if depth <= 0:
+            yield path[:end]
+        depth -= 1
+        end = path.find("/", end + 1)
 
 
 if TYPE_CHECKING:

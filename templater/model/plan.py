@@ -1,5 +1,7 @@
 """What planning hands on: changes, plans, and what a host would do with them."""
 
+from .entry import parents_below
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -37,16 +39,14 @@ class Outcome:
     unknown.
 
     ``text`` says it in words for the user; ``error`` is the host's own message where it fails.
-    ``left`` names what else changed, as the daemon names it: ``$ROOTFS/n1``, ``/etc/passwd`` of its machine.
     """
 
-    __slots__ = ("error", "left", "result", "text")
+    __slots__ = ("error", "result", "text")
 
     def __init__(self, result: str, text: str = "", error: str = "") -> None:
         self.result = result
         self.text = text
         self.error = error
-        self.left: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Outcome({self.result!r}, {self.text or self.error!r})"
@@ -67,7 +67,7 @@ class Change:
     """
 
     __slots__ = (
-        "action", "before", "collides", "content", "error", "gid", "in_place", "mode", "new_parents",
+        "action", "before", "collides", "content", "error", "gid", "in_place", "mode", "new_depth",
         "path", "real", "reason", "render_error", "resolved", "rule", "trigger", "uid",
     )  # fmt: skip
 
@@ -82,7 +82,8 @@ class Change:
         self.uid = 0
         self.gid = 0
         self.mode = 0o644
-        self.new_parents: tuple[str, ...] = ()
+        #: how many directories on the way to ``real`` exist; None for all of them
+        self.new_depth: int | None = None
         #: the way to ``real`` and what stands there; None where the path itself is refused
         self.resolved: Resolved | None = None
         #: the target is a mount point: it can't be replaced, only written through
@@ -97,6 +98,10 @@ class Change:
 
     def __repr__(self) -> str:
         return f"Change({self.action} {self.path!r} on {self.trigger})"
+
+    @property
+    def new_parents(self) -> "tuple[str, ...]":
+        return () if self.new_depth is None else tuple(parents_below(self.real, self.new_depth))
 
 
 class Prediction:
@@ -221,7 +226,7 @@ def _merge(earlier: Change, later: Change) -> Change:
     merged = Change(later.rule, later.trigger, later.path, earlier.action)
     for name in ("content", "uid", "gid", "mode", "in_place", "error", "real", "resolved"):
         setattr(merged, name, getattr(later, name))
-    merged.before, merged.new_parents = earlier.before, earlier.new_parents
+    merged.before, merged.new_depth = earlier.before, earlier.new_depth
     merged.reason = earlier.reason
     if earlier.action == UPDATE and earlier.before is not None and earlier.before == later.content:
         merged.action, merged.reason = KEEP, "a later pass puts it back"

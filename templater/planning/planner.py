@@ -242,13 +242,18 @@ def _find_collisions(targets: "list[_Target]") -> None:
         if other is not target:
             target.collides = other.rendering.rule
             other.collides = other.collides or target.rendering.rule
-    for target in reached:
+    # a file comes right before everything below it, if the names are compared one by one
+    above: list[tuple[str, _Target]] = []
+    for place, target in sorted(by_place.items(), key=lambda item: item[0].replace("/", "\0")):
+        while above and not place.startswith(above[-1][0] + "/"):
+            above.pop()
+        if above:
+            target.collides = target.collides or above[0][1].rendering.rule
+            nearest = above[-1][1]
+            nearest.collides = nearest.collides or target.rendering.rule
         assert target.resolved is not None
-        for parent in target.resolved.missing:
-            other = by_place.get(parent, target)
-            if other is not target:
-                target.collides = target.collides or other.rendering.rule
-                other.collides = other.collides or target.rendering.rule
+        if target.resolved.entry is None:  # else it is a directory, which is refused by itself
+            above.append((place, target))
 
 
 def _decide(target: _Target, view: "_Seen", in_place: bool) -> Change:
@@ -311,8 +316,8 @@ def _create(target: _Target, resolved: Resolved, view: "_Seen") -> Change:
     change.gid = parse_id(rule.gid, "gid", rule)
     view.require_ids(change.uid, change.gid, rule)
     change.mode = parse_mode(rule.mode, rule)
-    if view.known:
-        change.new_parents = tuple(place for place in resolved.missing if view.entry(place) is None)
+    if view.known and resolved.depth is not None:
+        change.new_depth = max(resolved.depth, view.made_depth(resolved.real))
     if resolved.named is not None:
         change.reason = f"new, where the dangling symlink leads: {printable(resolved.real)}"
     if resolved.real.split("/", 2)[1] in ("dev", "proc", "sys"):
@@ -359,6 +364,18 @@ def _keep_owner(change: Change, entry: Entry) -> None:
     change.uid, change.gid, change.mode = entry.uid, entry.gid, entry.mode
 
 
+def _common_depth(path: str, other: str) -> int:
+    """Return how many parents two absolute paths have in common."""
+    low, high = 0, min(len(path), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if path[:middle] == other[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return path[:low].count("/") - 1 if low else 0
+
+
 def _where(target: "_Target | Change") -> str:
     shown = f"'{printable(target.path)}'"
     real = target.path if target.resolved is None else target.resolved.real
@@ -403,7 +420,7 @@ def _agent_renderings(metadata: "Metadata", drive: "tuple[Change, ...]") -> "lis
 class _Seen:
     """A root filesystem with the changes of earlier passes on top; without one, only those are known."""
 
-    __slots__ = ("files", "held", "known", "made", "rootfs")
+    __slots__ = ("files", "held", "known", "made", "paths", "rootfs")
 
     def __init__(self, rootfs: "RootfsView | None") -> None:
         self.rootfs = rootfs
@@ -411,24 +428,45 @@ class _Seen:
         self.known = rootfs is not None
         self.files: dict[str, bytes] = {}
         self.made: dict[str, Entry] = {}
+        #: the files that were made, sorted: their parents exist afterwards
+        self.paths: list[str] = []
 
     def record(self, change: Change) -> None:
         if change.action not in WRITING or change.content is None:
             return
-        # where nothing is known of the root filesystem, the parents of a written file are there afterwards
-        parents = change.new_parents if self.known or change.resolved is None else change.resolved.missing
-        for parent in parents:
-            self.made[parent] = Entry(DIRECTORY, 0o755)
         size = len(change.content)
         entry = Entry(FILE, change.mode, change.uid, change.gid, size, is_mount=change.in_place)
         self.files[change.real] = change.content
+        if change.real not in self.made:
+            self.paths.insert(self.index(change.real), change.real)
         self.made[change.real] = entry
+
+    def index(self, path: str) -> int:
+        """Return where a path belongs among ``paths``. By hand: the hook path does not import bisect."""
+        low, high = 0, len(self.paths)
+        while low < high:
+            middle = (low + high) // 2
+            if self.paths[middle] < path:
+                low = middle + 1
+            else:
+                high = middle
+        return low
 
     def entry(self, path: str) -> "Entry | None":
         made = self.made.get(path)
-        if made is not None or self.rootfs is None:
-            return made
-        return self.rootfs.entry(path)
+        if made is None and self.rootfs is not None:
+            made = self.rootfs.entry(path)
+        if made is None and self.paths:
+            index = self.index(path + "/")
+            if index < len(self.paths) and self.paths[index].startswith(path + "/"):
+                return Entry(DIRECTORY, 0o755)
+        return made
+
+    def made_depth(self, path: str) -> int:
+        """Return how many directories on the way to a path were made for other files."""
+        index = self.index(path)
+        depths = [_common_depth(path, other) for other in self.paths[max(index - 1, 0) : index + 1]]
+        return max(depths, default=0)
 
     def read(self, path: str, limit: int) -> bytes:
         if path in self.files:

@@ -60,23 +60,24 @@ def resolve(view: "RootfsView", path: str) -> Resolved:
     resolved.real = walk.place()
     resolved.links = tuple(walk.links)
     resolved.mounts = tuple(walk.mounts)
-    resolved.missing = tuple(walk.missing)
+    resolved.depth = walk.depth
     return resolved
 
 
 class _Walk:
-    """A walk from the root, name by name; ``missing`` holds the directories it had to invent.
+    """A walk from the root, name by name; ``depth`` is how many directories it found before the first that
+    does not exist.
 
     ``named`` is what stands at the last name itself, before it is followed.
     """
 
-    __slots__ = ("at_name", "entry", "links", "missing", "mounts", "named", "names", "view")
+    __slots__ = ("at_name", "depth", "entry", "links", "mounts", "named", "names", "view")
 
     def __init__(self, view: "RootfsView") -> None:
         self.view = view
         self.names: list[str] = []
         self.links: list[tuple[str, str]] = []
-        self.missing: list[str] = []
+        self.depth: int | None = None
         self.mounts: list[str] = []
         self.entry: Entry | None = None
         self.named: Entry | None = None
@@ -106,15 +107,20 @@ class _Walk:
             pending.extend(target.split("/")[::-1])
 
     def up(self) -> None:
-        if self.missing:
-            raise RefusedError(f"a symlink leads through {_shown(self.missing[-1])}, which does not exist")
+        if self.depth is not None:
+            raise RefusedError(f"a symlink leads through {_shown(self.place())}, which does not exist")
         if self.names:
             self.names.pop()
 
     def step(self, name: str, final: bool) -> "str | None":
         """Enter ``name``; where it is a symlink stay, and give its target."""
+        if self.depth is not None:
+            self.entry = None
+            self.at_name = self.at_name or final
+            self.names.append(name)
+            return None
         place = self.place(name)
-        self.entry = entry = None if self.missing else self.view.entry(place)
+        self.entry = entry = self.view.entry(place)
         if final and not self.at_name:
             self.at_name, self.named = True, entry
         if entry is not None and entry.kind == SYMLINK:
@@ -123,7 +129,7 @@ class _Walk:
                 raise RefusedError(f"too many symlinks at {_shown(place)}", hint="the links form a loop")
             return entry.target
         if entry is None and not final:
-            self.missing.append(place)
+            self.depth = len(self.names)
         elif entry is not None:
             if not final and entry.kind != DIRECTORY:
                 raise RefusedError(f"{_shown(place)} is a {entry.kind}, not a directory")

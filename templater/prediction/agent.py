@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from posixpath import dirname, normpath
 
 from ..model.entry import DIRECTORY, FIFO
@@ -9,8 +10,8 @@ from ..model.errors import TemplaterError
 from ..model.plan import Change, Outcome
 from .daemon import Daemon
 from .errno_errors import ENOENT, ENOTDIR, Errno, Fails, Hangs
-from .host_filesystem import World
-from .known_paths import AnyRootfs, Names, Surroundings, Unknown
+from .host_filesystem import Cursor, HostFilesystem, Place
+from .machine import Surroundings, Unknown, UnknownRootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,24 +27,27 @@ class Agent:
 
     creating = "Failed to create template file: "
 
-    def __init__(self, daemon: Daemon, rootfs: RootfsView) -> None:
+    def __init__(self, daemon: Daemon, rootfs: RootfsView | None, targets: Iterable[str]) -> None:
         self.daemon = daemon
-        self.world = World(rootfs, Surroundings(rootfs, NOWHERE))
+        view = UnknownRootfs() if rootfs is None else rootfs
+        self.filesystem = HostFilesystem(view, Surroundings(view, NOWHERE))
+        if rootfs is None:
+            self.filesystem.assume_directories("/", targets)
 
     def outcome(self, change: Change) -> Outcome | None:
         """None where it can't be told: the root filesystem does not let us look."""
-        mark = len(self.world.journal)
+        mark = len(self.filesystem.journal)
         self.daemon.notes = []
         try:
             result = self.apply(change.rule, change.content or b"")
             return Outcome(result, "; ".join(self.daemon.notes))
         except Fails as failure:
-            self.world.undo(mark)
+            self.filesystem.undo(mark)
             return Outcome("fails", error=str(failure))
         except Hangs as hang:
             return Outcome("hangs", str(hang))
         except (TemplaterError, Unknown):
-            self.world.undo(mark)
+            self.filesystem.undo(mark)
             return None
 
     def apply(self, rule: Rule, content: bytes) -> str:
@@ -53,48 +57,51 @@ class Agent:
         uid, gid, mode = (0, 0, 0o644) if existed else self.daemon.owner(rule)
         if not existed:
             self.make_parents(rule.path)
-        names = self.open(rule.path, self.creating if existed else "")
+        place = self.open(rule.path, self.creating if existed else "")
         if not existed:
-            self.own(names, uid, gid, mode)
-        self.write(names, content)
+            self.own(place, uid, gid, mode)
+        self.write(place, content)
         return "written"
 
     def exists(self, path: str) -> bool:
-        return bool(path) and self.world.exists(path)
+        return bool(path) and self.filesystem.exists(path)
 
-    def open(self, path: str, prefix: str) -> Names:
+    def open(self, path: str, prefix: str) -> Place:
         try:
             if not path:
                 raise Errno(ENOENT)
-            return self.world.open_truncate(path)
+            return self.filesystem.open_truncate(path)
         except Errno as error:
             raise Fails(f"{prefix}open {path}: {error}") from None
 
-    def own(self, names: Names, uid: int, gid: int, mode: int) -> None:
-        if names in self.world.made:
-            self.world.chown(names, uid, gid)
+    def own(self, place: Place, uid: int, gid: int, mode: int) -> None:
+        if place.made is not None:
+            self.filesystem.chown(place, uid, gid)
 
-    def write(self, names: Names, content: bytes) -> None:
-        node = self.world.node(names)
+    def write(self, place: Place, content: bytes) -> None:
+        node = self.filesystem.node(place)
         if node is not None and node.kind == FIFO:
             self.daemon.notes.append("into a fifo: what is written is lost")
-        self.world.write(names, content)
+        self.filesystem.write(place, content)
 
     def make_parents(self, path: str) -> None:
         """Go's os.MkdirAll of its filepath.Dir."""
         folder = normpath(dirname(path) or ".")
         if folder == ".":
             return
-        for count in range(2, folder.count("/") + 2):
-            place = "/".join(folder.split("/")[:count])
+        cursor = Cursor(self.filesystem)
+        names = folder.split("/")
+        cursor.walk(names[0])  # empty, or a directory that the agent does not make
+        for count, name in enumerate(names[1:], 2):
+            parent, parent_node = cursor.place, cursor.node
             try:
-                _, node = self.world.walk(place)
-                if node is None:
-                    self.world.mkdir(place)
-                elif node.kind != DIRECTORY:
+                cursor.walk(name)
+                if cursor.node is None:
+                    cursor.make_directory(parent, parent_node, name)
+                elif cursor.node.kind != DIRECTORY:
                     raise Errno(ENOTDIR)
             except Errno as error:
-                raise Fails(f"mkdir {place}: {error}") from None
+                raise Fails(f"mkdir {'/'.join(names[:count])}: {error}") from None
 
 
 class RewrittenAgent(Agent):
@@ -110,17 +117,16 @@ class RewrittenAgent(Agent):
                 return "skipped"
             self.write(self.open(rule.path, ""), content)
             return "written"
-        names = self.open(rule.path, self.creating)
-        node = self.world.node(names)
+        place = self.open(rule.path, self.creating)
+        node = self.filesystem.node(place)
         if node is not None and node.kind == FIFO:
             raise Hangs("opening a fifo until somebody reads it")
-        before = self.world.view.entry("/" + "/".join(names))
-        if before is not None and before.mode != 0o644:
+        if place.before is not None and place.before.mode != 0o644:
             self.daemon.notes.append("its mode becomes 0644")
-        self.write(names, content)
+        self.write(place, content)
         return "written"
 
 
-def agent_of(daemon: Daemon, rootfs: RootfsView | None, targets: tuple[str, ...]) -> Agent:
+def agent_of(daemon: Daemon, rootfs: RootfsView | None, targets: Iterable[str]) -> Agent:
     kind = RewrittenAgent if daemon.host.agent == "lxd-6.8" else Agent
-    return kind(daemon, rootfs if rootfs is not None else AnyRootfs(targets))
+    return kind(daemon, rootfs, targets)

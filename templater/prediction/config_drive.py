@@ -15,8 +15,8 @@ from .errno_errors import EISDIR, ENOENT, Errno, Fails
 from .go_os_root import Root
 from .host_filesystem import Node
 from .incus_6_and_lxd_5 import Beneath
-from .known_paths import Unknown, names_of
 from .lxd_6_9 import Stated
+from .machine import Unknown, names_of
 from .templates import Due
 
 #: the folder of the rendered files, as it is called here
@@ -59,19 +59,19 @@ class ConfinedDrive(Drive, Stated):
     """LXD from 5.0.7 and 5.21.5: the template is read through an os.Root, which follows links inside."""
 
     def read_template(self, rule: Rule) -> bytes:
-        world = self.world
-        if not world.exists(world.templates):
-            world.put(names_of(world.templates), Node(DIRECTORY, 0o700, 0, 0))
-        root: Root = self.open_root("templates", world.templates)
+        filesystem = self.filesystem
+        if not filesystem.exists(filesystem.templates):
+            filesystem.put(filesystem.place(names_of(filesystem.templates)), Node(DIRECTORY, 0o700, 0, 0))
+        root: Root = self.open_root("templates", filesystem.templates)
         try:
-            names, node = root.walk(rule.template)
+            place, node = root.walk(rule.template)
             if node is None:
                 raise Errno(ENOENT)
         except Errno as error:
             raise Fails(f"{self.reading}openat {rule.template}: {error}") from None
         if node.kind == DIRECTORY:
             raise Fails(f"{self.reading}read $TEMPLATES/{rule.template}: {EISDIR}")
-        return world.content(names)
+        return filesystem.content(place)
 
 
 DRIVES: Mapping[str, type[Drive]] = {"plain": Drive, "checked": CheckedDrive, "confined": ConfinedDrive}

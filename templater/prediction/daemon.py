@@ -12,18 +12,20 @@ from ..model.instance import Instance
 from ..model.metadata import Rule
 from ..model.permissions import go_integer
 from .errno_errors import EISDIR, ENOENT, NIL_PANIC, Errno, Fails, Hangs
-from .go_text import go_decimal, parse_error, quoted
-from .host_filesystem import World
-from .known_paths import Names, below
+from .go_strconv import go_decimal, parse_error, quoted
+from .host_filesystem import HostFilesystem, Place
+from .machine import below
 from .templates import Due, Renderer, pongo2_words, render_error
 
 
 class Daemon:
     """One release at work on one start. Its steps are in the order of its ``templateApplyNow``."""
 
-    def __init__(self, host: Host, world: World, instance: Instance, render: Renderer | None = None) -> None:
+    def __init__(
+        self, host: Host, filesystem: HostFilesystem, instance: Instance, render: Renderer | None = None
+    ) -> None:
         self.host = host
-        self.world = world
+        self.filesystem = filesystem
         self.instance = instance
         self.render = render
         self.notes: list[str] = []
@@ -44,37 +46,37 @@ class Daemon:
 
     def put(self, due: Due) -> str:
         """Plain paths: the kernel follows links wherever they lead on the daemon's machine."""
-        world, rule = self.world, due.rule
-        path = normpath(f"{world.rootfs}/{rule.path.lstrip('/')}")
-        existed = world.exists(path)
+        filesystem, rule = self.filesystem, due.rule
+        path = normpath(f"{filesystem.rootfs}/{rule.path.lstrip('/')}")
+        existed = filesystem.exists(path)
         if existed and rule.create_only:
             return "skipped"
         uid, gid, mode = (0, 0, 0o644) if existed else self.owner(rule)
         if not existed:
-            world.mkdir_all(path.rpartition("/")[0])
+            filesystem.mkdir_all(path.rpartition("/")[0])
         try:
-            names = world.open_truncate(path)
+            place = filesystem.open_truncate(path)
         except Errno as error:
-            raise Fails(f"{self.creating if existed else ''}open {world.shown(path)}: {error}") from None
+            raise Fails(f"{self.creating if existed else ''}open {filesystem.shown(path)}: {error}") from None
         if not existed:
-            self.own(names, uid, gid, mode)
-        self.remark(path, names, existed)
-        world.write(names, self.content(due))
+            self.own(place, uid, gid, mode)
+        self.remark(path, place, existed)
+        filesystem.write(place, self.content(due))
         return "written"
 
     creating = "Failed to create template file: "
     reading = "Failed to read template file: "
 
-    def remark(self, path: str, names: Names, existed: bool) -> None:
+    def remark(self, path: str, place: Place, existed: bool) -> None:
         """Say what a user would not expect of this write."""
-        world, node = self.world, self.world.node(names)
+        filesystem, node = self.filesystem, self.filesystem.node(place)
         if node is not None and node.kind in (FIFO, CHAR_DEVICE, BLOCK_DEVICE):
             self.notes.append(f"into a {node.kind}: what is written is lost")
-        place = "/" + "/".join(names)
-        if below(place, world.rootfs) is None:
-            self.notes.append(f"to {world.shown(place)} on the host's own file system")
-        elif place != path:
-            self.notes.append(f"through a symlink, to {below(place, world.rootfs)}")
+        real = place.path
+        if below(real, filesystem.rootfs) is None:
+            self.notes.append(f"to {filesystem.shown(real)} on the host's own file system")
+        elif real != path:
+            self.notes.append(f"through a symlink, to {below(real, filesystem.rootfs)}")
         if node is not None and node.nlink > 1:
             self.notes.append("its other hard links change too")
 
@@ -97,14 +99,15 @@ class Daemon:
             raise Fails(f"Bad mode {quoted(text)} for {quoted(rule.path)}: {parse_error(text)}")
         return ids[0], ids[1], mode & 0o777
 
-    def own(self, names: Names, uid: int, gid: int, mode: int) -> None:
+    def own(self, place: Place, uid: int, gid: int, mode: int) -> None:
         """chown and chmod of a new file; an id outside the map leaves the daemon's own root as owner."""
-        around = self.world.surroundings
+        around = self.filesystem.surroundings
         if around.shift:
             uid = uid + around.shift if 0 <= uid < around.map_size else -1
             gid = gid + around.shift if 0 <= gid < around.map_size else -1
-        self.world.chown(names, uid, gid)
-        self.world.put(names, replace(self.world.made[names], mode=mode))
+        self.filesystem.chown(place, uid, gid)
+        assert place.made is not None
+        self.filesystem.put(place, replace(place.made, mode=mode))
 
     def content(self, due: Due) -> bytes:
         """The template, read and rendered."""
@@ -122,19 +125,19 @@ class Daemon:
             raise Fails(render_error(self.host, Due(due.rule, due.trigger, None, words))) from None
 
     def read_template(self, rule: Rule) -> bytes:
-        world = self.world
-        path = normpath(f"{world.templates}/{rule.template}")
+        filesystem = self.filesystem
+        path = normpath(f"{filesystem.templates}/{rule.template}")
         try:
-            names, node = world.walk(path)
+            place, node = filesystem.walk(path)
         except Errno as error:
-            raise Fails(f"{self.reading}open {world.shown(path)}: {error}") from None
+            raise Fails(f"{self.reading}open {filesystem.shown(path)}: {error}") from None
         if node is None:
-            raise Fails(f"{self.reading}open {world.shown(path)}: {ENOENT}")
+            raise Fails(f"{self.reading}open {filesystem.shown(path)}: {ENOENT}")
         if node.kind == DIRECTORY:
             raise Fails(f"{self.reading}read {self.read_name(path, rule)}: {EISDIR}")
         if node.kind in (FIFO, SOCKET):
-            raise Hangs(f"reading the {node.kind} {world.shown(path)}")
-        return world.content(names)
+            raise Hangs(f"reading the {node.kind} {filesystem.shown(path)}")
+        return filesystem.content(place)
 
     def read_name(self, path: str, rule: Rule) -> str:
-        return self.world.shown(path)
+        return self.filesystem.shown(path)

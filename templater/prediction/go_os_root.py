@@ -2,63 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ..model.entry import DIRECTORY, SYMLINK
-from .errno_errors import EINVAL, ELOOP, EMPTY, ENAMETOOLONG, ENOENT, ENOTDIR, ESCAPES, Errno
-from .host_filesystem import Node, World
-from .known_paths import Names
+from .errno_errors import EINVAL, ELOOP, EMPTY, ENAMETOOLONG, ENOENT, ENOTDIR, ESCAPES, Errno, Fails
+from .host_filesystem import HostFilesystem, Node, Place
 
 ROOT_LINKS = 8  # Go: os/root_unix.go rootMaxSymlinks
 
 
 class Root:
-    """Go's os.Root on the model (os/root_openat.go doInRoot): links are followed, never out of it."""
+    """Go's os.Root on the model (os/root_openat.go doInRoot)."""
 
-    def __init__(self, world: World, names: Names) -> None:
-        self.world = world
-        self.names = names
+    def __init__(self, filesystem: HostFilesystem, place: Place) -> None:
+        self.filesystem = filesystem
+        self.place = place
 
-    def walk(self, name: str, *, follow: bool = True) -> tuple[Names, Node | None]:
-        parts, separator = _split_in_root(name, [], [])
-        links = index = 0
-        while True:
-            if parts[index] == "..":
-                end = index + 1
-                while end < len(parts) and parts[end] == "..":
-                    end += 1
-                if end - index > index:
-                    raise Errno(ESCAPES)
-                del parts[index - (end - index) : end]
-                parts = parts or ["."]
-                index = 0
-                continue
-            last = index == len(parts) - 1
-            names = (*self.names, *(part for part in parts[: index + 1] if part != "."))
-            node = self.step(parts[index], names)
-            if node is not None and node.kind == SYMLINK and (follow or not last):
-                links += 1
-                if links > ROOT_LINKS:
-                    raise Errno(ELOOP)
-                parts, new_separator = _split_in_root(node.target, parts[:index], parts[index + 1 :])
-                if index == len(parts) - 1 or last:
-                    separator = new_separator or separator
-                index = 0
-                continue
-            if last:
-                if separator and node is not None and node.kind != DIRECTORY:
-                    raise Errno(ENOTDIR)
-                return names, node
-            if node is None:
-                raise Errno(ENOENT)
-            if node.kind != DIRECTORY:
-                raise Errno(ENOTDIR)
-            index += 1
-
-    def step(self, name: str, names: Names) -> Node | None:
-        if "\0" in name:
-            raise Errno(EINVAL)
-        if len(name.encode("utf-8", "surrogateescape")) > 255:
-            raise Errno(ENAMETOOLONG)
-        return self.world.node(names)
+    def walk(self, name: str, *, follow: bool = True) -> tuple[Place, Node | None]:
+        """Return the place to which ``name`` leads, and None for a last name that does not exist."""
+        return _Walk(self).to(name, follow=follow)
 
     def stat(self, name: str, *, follow: bool = True) -> Node:
         _, node = self.walk(name, follow=follow)
@@ -66,16 +28,95 @@ class Root:
             raise Errno(ENOENT)
         return node
 
-    def mkdir(self, name: str) -> Names | None:
-        """The directory's names, or None where the name exists, whatever it is."""
-        names, node = self.walk(name, follow=False)
-        if node is not None:
-            return None
-        self.world.make(names, DIRECTORY, 0o755)
-        return names
+    def mkdir_each(self, directory: str) -> Iterator[Place]:
+        """Make a directory and all its parents, one ``Mkdir`` each; yield every place that was made.
+
+        Raises Fails with the path and the error at the first that can't be made.
+        """
+        walk = _Walk(self)
+        names = directory.split("/")
+        for count, name in enumerate(names):
+            try:
+                if count:  # the one before is on the way now
+                    walk.enter(names[count - 1])
+                place, node = walk.look(name)
+            except Errno as error:
+                raise Fails(f"mkdirat {'/'.join(names[: count + 1])}: {error}") from None
+            if node is None:
+                self.filesystem.make(place, DIRECTORY, 0o755)
+                yield place
 
 
-def _split_in_root(path: str, prefix: list[str], suffix: list[str]) -> tuple[list[str], str]:
+class _Walk:
+    """A walk in a root: the directory it is in, free of links, and how many links it has followed."""
+
+    __slots__ = ("filesystem", "links", "place", "root")
+
+    def __init__(self, root: Root) -> None:
+        self.filesystem = root.filesystem
+        self.root = root.place
+        self.place = root.place
+        self.links = 0
+
+    def to(self, name: str, *, follow: bool, is_last: bool = True) -> tuple[Place, Node | None]:
+        parts, separator = _split_in_root(name)
+        pending = parts[::-1]
+        while True:
+            part = pending.pop()
+            last = is_last and not pending
+            place, node = self.look(part)
+            if part == "..":
+                self.place = place
+                if not pending:
+                    return place, node
+                continue
+            if node is not None and node.kind == SYMLINK and (follow or not last):
+                self.links += 1
+                if self.links > ROOT_LINKS:
+                    raise Errno(ELOOP)
+                parts, new_separator = _split_in_root(node.target)
+                if parts[-1] == "." and (pending or not is_last):
+                    parts.pop()
+                if last or len(parts) + len(pending) == 1:
+                    separator = new_separator or separator
+                pending.extend(parts[::-1])
+                if not pending:
+                    return self.place, self.filesystem.node(self.place)
+                continue
+            if last:
+                if separator and node is not None and node.kind != DIRECTORY:
+                    raise Errno(ENOTDIR)
+                return place, node
+            if node is None:
+                raise Errno(ENOENT)
+            if node.kind != DIRECTORY:
+                raise Errno(ENOTDIR)
+            self.place = place
+            if not pending:
+                return place, node
+
+    def enter(self, name: str) -> None:
+        """Go on into a directory, following links."""
+        self.to(name, follow=True, is_last=False)
+
+    def look(self, name: str) -> tuple[Place, Node | None]:
+        """Return what is at a name of the directory that the walk is in."""
+        if name == "..":
+            if self.place is self.root or self.place.parent is None:
+                raise Errno(ESCAPES)
+            place = self.place.parent
+        elif name == ".":
+            place = self.place
+        elif "\0" in name:
+            raise Errno(EINVAL)
+        elif len(name.encode("utf-8", "surrogateescape")) > 255:
+            raise Errno(ENAMETOOLONG)
+        else:
+            place = self.place.child(name)
+        return place, self.filesystem.node(place)
+
+
+def _split_in_root(path: str) -> tuple[list[str], str]:
     """Go: os/root.go splitPathInRoot; a trailing separator is kept, ``.`` is dropped but at the end."""
     if not path:
         raise Errno(EMPTY)
@@ -83,7 +124,5 @@ def _split_in_root(path: str, prefix: list[str], suffix: list[str]) -> tuple[lis
         raise Errno(ESCAPES)
     stripped = path.rstrip("/")
     names = [name for name in stripped.split("/") if name]
-    parts = prefix + [name for index, name in enumerate(names) if name != "." or index == len(names) - 1]
-    if suffix and parts and parts[-1] == ".":
-        parts.pop()
-    return parts + suffix, path[len(stripped) :]
+    parts = [name for index, name in enumerate(names) if name != "." or index == len(names) - 1]
+    return parts, path[len(stripped) :]

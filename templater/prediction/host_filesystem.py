@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from posixpath import normpath
 
-from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, SOCKET, SYMLINK, Entry
+from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, SOCKET, SYMLINK
 from .errno_errors import (  # fmt: skip
     EEXIST,
     EINVAL,
@@ -19,24 +20,25 @@ from .errno_errors import (  # fmt: skip
     Errno,
     Fails,
 )
-from .known_paths import Names, Surroundings, Unknown, below, names_of
+from .machine import Names, Surroundings, Unknown, below, names_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model.entry import RootfsView
 
 KERNEL_LINKS = 40
+MAX_NAME = 255
 
-#: majors set aside for local use: nothing drives them
+#: device majors for local use: no driver answers them
 LOCAL_MAJORS = (*range(60, 64), *range(120, 128), *range(240, 255))
 
-#: chown(2) leaves an id as it is where it is told this one
-_NOBODY = 0xFFFFFFFF
+#: chown(2) keeps the id of a file that is given this one
+_KEEP_ID = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Something in the daemon's file system; ``content`` None: as it was before."""
+    """Something in the daemon's file system; ``content`` None: as it was before the start."""
 
     kind: str
     mode: int
@@ -48,33 +50,77 @@ class Node:
     nlink: int = 1
 
 
-class World:
-    """The daemon's file system with what was written to it; paths are the daemon's."""
+class Place:
+    """A name in a directory of the daemon's file system, whether or not it exists.
+
+    Places form a tree, so that a step of a walk costs the same at any depth: rules with thousands of
+    components are cheap to write.
+    """
+
+    __slots__ = ("before", "children", "is_known", "made", "name", "parent")
+
+    def __init__(self, parent: Place | None, name: str) -> None:
+        self.parent = parent
+        self.name = name
+        self.children: dict[str, Place] = {}
+        #: what the start wrote here
+        self.made: Node | None = None
+        #: what was here before, once it is known
+        self.before: Node | None = None
+        self.is_known = False
+
+    def child(self, name: str) -> Place:
+        found = self.children.get(name)
+        if found is None:
+            found = self.children[name] = Place(self, name)
+        return found
+
+    @property
+    def names(self) -> Names:
+        names = []
+        place = self
+        while place.parent is not None:
+            names.append(place.name)
+            place = place.parent
+        return tuple(reversed(names))
+
+    @property
+    def path(self) -> str:
+        return "/" + "/".join(self.names)
+
+
+class HostFilesystem:
+    """The daemon's file system with what a start writes to it. Paths are the daemon's."""
 
     def __init__(
         self, view: RootfsView, surroundings: Surroundings, check_time: Callable[[], None] | None = None
     ) -> None:
         self.view = view
-        self.check_time = check_time
         self.surroundings = surroundings
+        self.check_time = check_time or (lambda: None)
         self.instance = surroundings.instance
         self.rootfs = surroundings.instance + "/rootfs"
         self.templates = surroundings.instance + "/templates"
-        self.made: dict[Names, Node] = {}
-        #: what each write displaced, oldest first
-        self.journal: list[tuple[Names, Node | None]] = []
+        self._rootfs_names = names_of(self.rootfs)
+        self.top = Place(None, "")
+        self.top.before, self.top.is_known = Node(DIRECTORY, 0o755, 0, 0), True
+        #: what each write replaced, oldest first
+        self.journal: list[tuple[Place, Node | None]] = []
 
     def undo(self, mark: int) -> None:
         """Take back everything that was written since the journal had this length."""
         while len(self.journal) > mark:
-            names, before = self.journal.pop()
-            if before is None:
-                del self.made[names]
-            else:
-                self.made[names] = before
+            place, before = self.journal.pop()
+            place.made = before
+
+    @property
+    def made(self) -> dict[Names, Node]:
+        """Everything that the start wrote, by its names."""
+        places = dict.fromkeys(place for place, _ in self.journal)
+        return {place.names: place.made for place in places if place.made is not None}
 
     def shown(self, path: str) -> str:
-        """A path of the daemon as its users read it here."""
+        """Return a path of the daemon as reports show it."""
         for name, place in (
             ("$ROOTFS", self.rootfs),
             ("$TEMPLATES", self.templates),
@@ -85,14 +131,44 @@ class World:
                 return name + inside.rstrip("/")
         return path
 
-    def node(self, names: Names) -> Node | None:
-        made = self.made.get(names)
-        if made is not None:
-            return made
-        entry = self.view.entry("/" + "/".join(names)) if names else Entry(DIRECTORY, 0o755)
+    def place(self, names: Names) -> Place:
+        place = self.top
+        for name in names:
+            place = place.child(name)
+        return place
+
+    def assume_directories(self, root: str, paths: Iterable[str]) -> None:
+        """Take the parents of these paths, cleaned and below ``root``, for directories that exist."""
+        directory = Node(DIRECTORY, 0o755, self.surroundings.shift, self.surroundings.shift)
+        for path in paths:
+            place = self.place(names_of(root))
+            for name in names_of(normpath("/" + path.lstrip("/")))[:-1]:
+                place = place.child(name)
+                place.before, place.is_known = directory, True
+
+    def node(self, place: Place) -> Node | None:
+        if place.made is not None:
+            return place.made
+        if not place.is_known:
+            place.before = self._look(place)
+            place.is_known = True
+        return place.before
+
+    def _look(self, place: Place) -> Node | None:
+        parent = place.parent
+        # an image may name thousands of directories below one that does not exist: don't look for them
+        if (
+            parent is not None
+            and parent.is_known
+            and (parent.before is None or parent.before.kind != DIRECTORY)
+        ):
+            return None
+        names = place.names
+        entry = self.view.entry("/" + "/".join(names))
         if entry is None:
             return None
-        shift = self.surroundings.shift if names[: len(names_of(self.rootfs))] == names_of(self.rootfs) else 0
+        inside = names[: len(self._rootfs_names)] == self._rootfs_names
+        shift = self.surroundings.shift if inside else 0
         return Node(
             entry.kind,
             entry.mode,
@@ -104,88 +180,31 @@ class World:
             entry.nlink,
         )
 
-    def content(self, names: Names) -> bytes:
-        node = self.node(names)
+    def content(self, place: Place) -> bytes:
+        node = self.node(place)
         if node is not None and node.content is not None:
             return node.content
-        return self.view.read("/" + "/".join(names), 1 << 30)
+        return self.view.read(place.path, 1 << 30)
 
-    def put(self, names: Names, node: Node) -> None:
-        """Every write comes through here; nodes themselves are never changed."""
-        self.journal.append((names, self.made.get(names)))
-        self.made[names] = node
+    def put(self, place: Place, node: Node) -> None:
+        """Write a node; nodes themselves are never changed."""
+        self.journal.append((place, place.made))
+        place.made = node
 
     # the kernel
 
-    def make(self, names: Names, kind: str, mode: int) -> None:
-        """Make an empty file or a directory.
-
-        Both inherit the group of a setgid directory; a directory inherits the bit as well.
-        """
-        mode &= ~self.surroundings.umask
-        parent = self.node(names[:-1])
-        inherits = parent is not None and bool(parent.mode & 0o2000)
-        gid = parent.gid if parent is not None and inherits else 0
-        if kind == DIRECTORY:
-            self.put(names, Node(DIRECTORY, mode | (0o2000 if inherits else 0), 0, gid))
-        else:
-            self.put(names, Node(kind, mode, 0, gid, b""))
-
     def walk(
-        self, path: str, *, follow: bool = True, create: bool = False, beneath: Names | None = None
-    ) -> tuple[Names, Node | None]:
-        """Where a path leads, as the kernel goes there; None for a last name that does not exist.
+        self, path: str, *, follow: bool = True, create: bool = False, beneath: Place | None = None
+    ) -> tuple[Place, Node | None]:
+        """Return the place to which a path leads, and None for a last name that does not exist.
 
-        ``beneath`` is openat2's RESOLVE_BENEATH, ``create`` is O_CREAT.
+        ``beneath`` is the directory of an openat2 with RESOLVE_BENEATH, ``create`` is O_CREAT.
+
+        Raises Errno with the kernel's error, and Unknown for a place of which nothing is known.
         """
-        if "\0" in path:
-            raise Errno(EINVAL)
-        names: list[str] = list(beneath or ())
-        pending = path.split("/")[::-1]
-        node: Node | None = self.node(tuple(names))
-        links = 0
-        slash = False
-        while pending:
-            name = pending.pop()
-            if name in ("", "."):
-                slash = node is None
-                if node is not None and node.kind != DIRECTORY:
-                    raise Errno(EISDIR if create and not any(pending) else ENOTDIR)
-                continue
-            if node is not None and node.kind != DIRECTORY:
-                raise Errno(ENOTDIR)
-            if node is None:
-                raise Errno(ENOENT)
-            if name == "..":
-                if beneath is not None and tuple(names) == beneath:
-                    raise Errno(EXDEV)
-                del names[-1:]
-                node = self.node(tuple(names))
-                continue
-            if len(name.encode("utf-8", "surrogateescape")) > 255:
-                raise Errno(ENAMETOOLONG)
-            found = self._look((*names, name), pending)
-            if found is not None and found.kind == SYMLINK and (follow or pending):
-                links += 1
-                if links > KERNEL_LINKS:
-                    raise Errno(ELOOP)
-                if found.target.startswith("/"):
-                    if beneath is not None:
-                        raise Errno(EXDEV)
-                    names, node = [], self.node(())
-                pending.extend(found.target.split("/")[::-1])
-                continue
-            names.append(name)
-            node = found
-        if slash and create:
-            raise Errno(EISDIR)
-        return tuple(names), node
-
-    def _look(self, names: Names, ahead: list[str]) -> Node | None:
-        try:
-            return self.node(names)
-        except Unknown:
-            raise Unknown("/" + "/".join([*names, *(name for name in ahead[::-1] if name)])) from None
+        cursor = Cursor(self, beneath)
+        cursor.walk(path, follow=follow, create=create)
+        return cursor.place, cursor.node
 
     def stat(self, path: str) -> Node:
         _, node = self.walk(path)
@@ -200,63 +219,156 @@ class World:
         except Errno as error:
             return str(error) != ENOENT
 
-    def open_truncate(self, path: str) -> Names:
+    def open_truncate(self, path: str) -> Place:
         """Go's os.Create: O_RDWR|O_CREATE|O_TRUNC, 0666 less the umask."""
-        names, node = self.walk(path, create=True)
+        place, node = self.walk(path, create=True)
         if node is None:
-            self.make(names, FILE, 0o666)
+            self.make(place, FILE, 0o666)
         else:
-            self.truncate(names, node)
-        return names
+            self.truncate(place, node)
+        return place
 
-    def truncate(self, names: Names, node: Node) -> None:
+    def truncate(self, place: Place, node: Node) -> None:
         if node.kind == DIRECTORY:
             raise Errno(EISDIR)
-        if not _driven(node):
+        if not _can_be_opened(node):
             raise Errno(ENXIO)
         if node.kind == FILE:
-            self.put(names, replace(node, content=b""))
+            self.put(place, replace(node, content=b""))
 
-    def write(self, names: Names, content: bytes) -> None:
-        node = self.node(names)
+    def write(self, place: Place, content: bytes) -> None:
+        node = self.node(place)
         if node is not None and node.kind == FILE:
-            self.put(names, replace(node, content=content))
+            self.put(place, replace(node, content=content))
 
-    def mkdir(self, path: str) -> None:
-        names, node = self.walk(path, follow=False)
-        if node is not None:
-            raise Errno(EEXIST)
-        self.make(names, DIRECTORY, 0o755)
+    def make(self, place: Place, kind: str, mode: int) -> None:
+        """Make an empty file or a directory.
 
-    def chown(self, names: Names, uid: int, gid: int) -> None:
-        node = self.made[names]
-        uid = node.uid if uid & _NOBODY == _NOBODY else uid & _NOBODY
-        gid = node.gid if gid & _NOBODY == _NOBODY else gid & _NOBODY
-        self.put(names, replace(node, uid=uid, gid=gid))
+        Both inherit the group of a setgid directory; a directory inherits the bit as well.
+        """
+        mode &= ~self.surroundings.umask
+        parent = None if place.parent is None else self.node(place.parent)
+        inherits = parent is not None and bool(parent.mode & 0o2000)
+        gid = parent.gid if parent is not None and inherits else 0
+        if kind == DIRECTORY:
+            self.put(place, Node(DIRECTORY, mode | (0o2000 if inherits else 0), 0, gid))
+        else:
+            self.put(place, Node(kind, mode, 0, gid, b""))
+
+    def chown(self, place: Place, uid: int, gid: int) -> None:
+        node = self.node(place)
+        assert node is not None
+        uid = node.uid if uid & _KEEP_ID == _KEEP_ID else uid & _KEEP_ID
+        gid = node.gid if gid & _KEEP_ID == _KEEP_ID else gid & _KEEP_ID
+        self.put(place, replace(node, uid=uid, gid=gid))
 
     def mkdir_all(self, path: str) -> None:
         """Incus: internal/util MkdirAllOwner, which chowns through a dangling link it could not make."""
-        try:
-            self.stat(path)
-            return
-        except Errno:
-            pass
-        parent = path.rpartition("/")[0]
-        if parent:
-            self.mkdir_all(parent)
-        try:
-            self.mkdir(path)
-        except Errno as error:
+        cursor = Cursor(self)
+        names = names_of(path)
+        for count, name in enumerate(names, 1):
+            parent, parent_node = cursor.place, cursor.node
             try:
-                self.stat(path)
-            except Errno as missing:
-                raise Fails(f"chown {self.shown(path)}: {missing}") from None
-            raise Fails(f"mkdir {self.shown(path)}: {error}") from None
-        self.chown(self.walk(path)[0], self.surroundings.shift, self.surroundings.shift)
+                cursor.walk(name)
+                if cursor.node is None:
+                    raise Errno(ENOENT)
+                continue
+            except Errno as error:
+                missing = error
+            try:
+                made = cursor.make_directory(parent, parent_node, name)
+            except Errno:
+                shown = self.shown("/" + "/".join(names[:count]))
+                raise Fails(f"chown {shown}: {missing}") from None
+            self.chown(made, self.surroundings.shift, self.surroundings.shift)
 
 
-def _driven(node: Node) -> bool:
-    """Whether opening it finds anybody: a socket never does, a device only with its driver."""
+class Cursor:
+    """A walk of the kernel's, name by name: where it is, and how many links it has followed."""
+
+    __slots__ = ("beneath", "filesystem", "links", "node", "place")
+
+    def __init__(self, filesystem: HostFilesystem, beneath: Place | None = None) -> None:
+        self.filesystem = filesystem
+        self.beneath = beneath
+        self.place = beneath or filesystem.top
+        self.node = filesystem.node(self.place)
+        self.links = 0
+
+    def walk(self, path: str, *, follow: bool = True, create: bool = False) -> None:
+        """Walk on along a path; see ``HostFilesystem.walk``."""
+        if "\0" in path:
+            raise Errno(EINVAL)
+        filesystem = self.filesystem
+        pending = path.split("/")[::-1]
+        slash = False
+        while pending:
+            name = pending.pop()
+            if name in ("", "."):
+                slash = self.node is None
+                if self.node is not None and self.node.kind != DIRECTORY:
+                    raise Errno(EISDIR if create and not any(pending) else ENOTDIR)
+                continue
+            self.require_directory()
+            if name == "..":
+                if self.place is self.beneath:
+                    raise Errno(EXDEV)
+                self.place = self.place.parent or self.place
+                self.node = filesystem.node(self.place)
+                continue
+            if _is_too_long(name):
+                raise Errno(ENAMETOOLONG)
+            place = self.place.child(name)
+            found = self._look(place, pending)
+            if found is not None and found.kind == SYMLINK and (follow or pending):
+                self.links += 1
+                if self.links > KERNEL_LINKS:
+                    raise Errno(ELOOP)
+                if found.target.startswith("/"):
+                    if self.beneath is not None:
+                        raise Errno(EXDEV)
+                    self.place = filesystem.top
+                    self.node = filesystem.node(self.place)
+                pending.extend(found.target.split("/")[::-1])
+                continue
+            self.place, self.node = place, found
+        if slash and create:
+            raise Errno(EISDIR)
+
+    def require_directory(self) -> None:
+        if self.node is None:
+            raise Errno(ENOENT)
+        if self.node.kind != DIRECTORY:
+            raise Errno(ENOTDIR)
+
+    def make_directory(self, parent: Place, parent_node: Node | None, name: str) -> Place:
+        """mkdirat(2), and go on from there."""
+        self.place, self.node = parent, parent_node
+        self.require_directory()
+        if _is_too_long(name):
+            raise Errno(ENAMETOOLONG)
+        if "\0" in name:
+            raise Errno(EINVAL)
+        place = parent.child(name)
+        if self.filesystem.node(place) is not None:
+            raise Errno(EEXIST)
+        self.filesystem.make(place, DIRECTORY, 0o755)
+        self.place, self.node = place, self.filesystem.node(place)
+        return place
+
+    def _look(self, place: Place, ahead: list[str]) -> Node | None:
+        try:
+            return self.filesystem.node(place)
+        except Unknown:
+            raise Unknown("/".join([place.path, *(name for name in ahead[::-1] if name)])) from None
+
+
+def _is_too_long(name: str) -> bool:
+    return len(name.encode("utf-8", "surrogateescape")) > MAX_NAME
+
+
+def _can_be_opened(node: Node) -> bool:
+    """A socket can't be opened, and a device only with its driver."""
     if node.kind in (CHAR_DEVICE, BLOCK_DEVICE):
         return (node.rdev >> 8) & 0xFFF not in LOCAL_MAJORS
     return node.kind != SOCKET

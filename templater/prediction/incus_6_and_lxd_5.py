@@ -8,7 +8,7 @@ from ..model.entry import DIRECTORY, SYMLINK
 from ..model.metadata import Rule
 from .daemon import Daemon
 from .errno_errors import ENOENT, EXDEV, Errno, Fails
-from .go_text import quoted
+from .go_strconv import quoted
 
 OUTSIDE = "Template is attempting access to path outside of container"
 _IS_NOT = "isn't"
@@ -26,11 +26,11 @@ class Beneath(Daemon):
             self.open_rootfs("Failed to open instance rootfs path: ")
 
     def open_rootfs(self, prefix: str) -> None:
-        world = self.world
+        filesystem = self.filesystem
         try:
-            world.stat(world.rootfs)
+            filesystem.stat(filesystem.rootfs)
         except Errno as error:
-            raise Fails(f"{prefix}open {world.shown(world.rootfs)}: {error}") from None
+            raise Fails(f"{prefix}open {filesystem.shown(filesystem.rootfs)}: {error}") from None
 
     def check(self, rule: Rule) -> None:
         try:
@@ -45,8 +45,8 @@ class Beneath(Daemon):
 
     def check_target(self, rule: Rule) -> None:
         try:
-            names, _ = self.world.walk(self.world.rootfs)
-            self.world.walk(rule.path.lstrip("/"), beneath=names)
+            place, _ = self.filesystem.walk(self.filesystem.rootfs)
+            self.filesystem.walk(rule.path.lstrip("/"), beneath=place)
         except Errno as error:
             if str(error) == EXDEV:
                 raise Fails(OUTSIDE) from None
@@ -56,8 +56,8 @@ class Beneath(Daemon):
         access = "Could not access" if lxd else "Couldn't access"
         if rule.template.rpartition("/")[2] != rule.template or not rule.template:
             raise Fails("Template path is attempting to read outside of template directory")
-        _, directory = self.world.walk(self.world.templates, follow=False)
-        shown = self.world.shown(self.world.templates)
+        _, directory = self.filesystem.walk(self.filesystem.templates, follow=False)
+        shown = self.filesystem.shown(self.filesystem.templates)
         if directory is None:
             raise Fails(f"{access} template directory: lstat {shown}: {ENOENT}")
         if directory.kind != DIRECTORY:
@@ -65,9 +65,9 @@ class Beneath(Daemon):
         if rule.template == "..":
             # the daemons reach an instance by a symlink into the storage pool
             raise Fails("Template file is a symlink")
-        path = normpath(f"{self.world.templates}/{rule.template}")
-        _, file = self.world.walk(path, follow=False)
+        path = normpath(f"{self.filesystem.templates}/{rule.template}")
+        _, file = self.filesystem.walk(path, follow=False)
         if file is None:
-            raise Fails(f"{access} template file: lstat {self.world.shown(path)}: {ENOENT}")
+            raise Fails(f"{access} template file: lstat {self.filesystem.shown(path)}: {ENOENT}")
         if file.kind == SYMLINK:
             raise Fails("Template file is a symlink")

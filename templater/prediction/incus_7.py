@@ -8,9 +8,8 @@ from ..model.entry import FIFO, FILE
 from ..model.metadata import Rule
 from .errno_errors import EEXIST, EISDIR, ENOENT, Errno, Fails, Hangs
 from .go_os_root import Root
-from .host_filesystem import Node
+from .host_filesystem import Node, Place
 from .incus_6_and_lxd_5 import Beneath
-from .known_paths import Names
 from .templates import Due
 
 
@@ -21,60 +20,55 @@ class Rooted(Beneath):
         pass
 
     def put(self, due: Due) -> str:
-        world, rule = self.world, due.rule
+        filesystem, rule = self.filesystem, due.rule
         name = rule.path.lstrip("/")
-        root = Root(world, world.walk(world.rootfs)[0])
+        root = Root(filesystem, filesystem.walk(filesystem.rootfs)[0])
         self.make_parents(root, name)
         try:
-            names, node = root.walk(name)
+            place, node = root.walk(name)
         except Errno as error:
             if str(error) != ENOENT:
                 raise Fails(f"Failed to check template file: statat {name}: {error}") from None
-            names, node = (), None
+            node = None
         if node is None:
-            names = self.create(root, name, rule)
+            place = self.create(root, name, rule)
         elif rule.create_only:
             return "skipped"
         else:
-            self.open_existing(name, names, node)
-        self.remark(
-            "/" + "/".join(names) if node is None else normpath(f"{world.rootfs}/{name}"), names, True
-        )
-        world.write(names, self.content(due))
+            self.open_existing(name, place, node)
+        self.remark(place.path if node is None else normpath(f"{filesystem.rootfs}/{name}"), place, True)
+        filesystem.write(place, self.content(due))
         return "written"
 
-    def open_existing(self, name: str, names: Names, node: Node) -> None:
+    def open_existing(self, name: str, place: Place, node: Node) -> None:
         if node.kind == FIFO:
             raise Hangs("opening a fifo until somebody reads it; the hook gives up after 30 seconds")
         try:
-            self.world.truncate(names, node)
+            self.filesystem.truncate(place, node)
         except Errno as error:
             raise Fails(f"{self.creating}openat {name}: {error}") from None
 
     def make_parents(self, root: Root, name: str) -> None:
-        shift = self.world.surroundings.shift
+        shift = self.filesystem.surroundings.shift
         parent = normpath(name.rpartition("/")[0]) if "/" in name else "."
-        made: list[str] = []
-        for part in parent.split("/") if parent != "." else ():
-            made.append(part)
-            place = "/".join(made)
-            try:
-                names = root.mkdir(place)
-            except Errno as error:
-                raise Fails(f"Failed to create template directory: mkdirat {place}: {error}") from None
-            if names is not None:
-                self.world.chown(names, shift, shift)
+        if parent == ".":
+            return
+        try:
+            for made in root.mkdir_each(parent):
+                self.filesystem.chown(made, shift, shift)
+        except Fails as failure:
+            raise Fails(f"Failed to create template directory: {failure}") from None
 
-    def create(self, root: Root, name: str, rule: Rule) -> Names:
+    def create(self, root: Root, name: str, rule: Rule) -> Place:
         uid, gid, mode = self.owner(rule)
         try:
-            names, node = root.walk(name, follow=False)
+            place, node = root.walk(name, follow=False)
             if node is not None:
                 raise Errno(EEXIST)
             if name.endswith("/"):
                 raise Errno(EISDIR)
         except Errno as error:
             raise Fails(f"openat {name}: {error}") from None
-        self.world.make(names, FILE, 0o666)
-        self.own(names, uid, gid, mode)
-        return names
+        self.filesystem.make(place, FILE, 0o666)
+        self.own(place, uid, gid, mode)
+        return place

@@ -7,9 +7,9 @@ from ..model.metadata import Rule
 from .daemon import Daemon
 from .errno_errors import ENOENT, ENOTDIR, Errno, Fails
 from .go_os_root import Root
-from .go_text import quoted
+from .go_strconv import quoted
 from .host_filesystem import Node
-from .known_paths import names_of
+from .machine import names_of
 
 
 class Stated(Daemon):
@@ -19,22 +19,23 @@ class Stated(Daemon):
     reading = "Failed reading template file: "
 
     def open_roots(self) -> None:
-        for name, place in (("rootfs", self.world.rootfs), ("templates", self.world.templates)):
-            if name == "templates" and not self.world.exists(place):
-                self.world.put(names_of(place), Node(DIRECTORY, 0o700, 0, 0))
+        for name, place in (("rootfs", self.filesystem.rootfs), ("templates", self.filesystem.templates)):
+            if name == "templates" and not self.filesystem.exists(place):
+                self.filesystem.put(self.filesystem.place(names_of(place)), Node(DIRECTORY, 0o700, 0, 0))
             self.open_root(name, place)
 
     def open_root(self, name: str, place: str) -> Root:
         prefix = f'Failed opening "{name}" for instance {quoted(self.instance.name)} (path $INSTANCE): '
         try:
-            names, node = Root(self.world, names_of(self.world.instance)).walk(name)
+            instance = self.filesystem.place(names_of(self.filesystem.instance))
+            opened, node = Root(self.filesystem, instance).walk(name)
         except Errno as error:
             raise Fails(f"{prefix}openat {name}: {error}") from None
         if node is None:
             raise Fails(f"{prefix}openat {name}: {ENOENT}")
         if node.kind != DIRECTORY:
-            raise Fails(f"{prefix}open {self.world.shown(place)}: {ENOTDIR}")
-        return Root(self.world, names)
+            raise Fails(f"{prefix}open {self.filesystem.shown(place)}: {ENOTDIR}")
+        return Root(self.filesystem, opened)
 
     def check(self, rule: Rule) -> None:
         try:
@@ -46,7 +47,7 @@ class Stated(Daemon):
     def check_target(self, rule: Rule) -> None:
         name = rule.path.lstrip("/")
         try:
-            node = self.open_root("rootfs", self.world.rootfs).stat(name)
+            node = self.open_root("rootfs", self.filesystem.rootfs).stat(name)
         except Errno as error:
             if str(error) == ENOENT:
                 return
@@ -58,7 +59,7 @@ class Stated(Daemon):
 
     def check_template(self, rule: Rule) -> None:
         try:
-            node = self.open_root("templates", self.world.templates).stat(rule.template, follow=False)
+            node = self.open_root("templates", self.filesystem.templates).stat(rule.template, follow=False)
         except Errno as error:
             raise Fails(f"Could not access template file: statat {rule.template}: {error}") from None
         if node.kind == SYMLINK:

@@ -12,8 +12,8 @@ from .agent import agent_of
 from .config_drive import DRIVES
 from .daemon import Daemon
 from .errno_errors import Errno, Fails, Hangs
-from .host_filesystem import World
-from .known_paths import AnyRootfs, InstanceView, Surroundings, Unknown, names_of
+from .host_filesystem import HostFilesystem
+from .machine import InstanceView, Surroundings, Unknown, UnknownRootfs
 from .start import FAMILIES, check_metadata
 from .templates import Renderer, due_of
 
@@ -48,20 +48,21 @@ def predict(
     around = surroundings or Surroundings(instance=f"/var/lib/{host.product}/containers/{plan.instance.name}")
     view = around.view
     if view is None:
-        known = rootfs if rootfs is not None else AnyRootfs(rule.path for rule in plan.metadata.rules)
-        view = InstanceView(around.instance, known, templates, data)
-    world = World(view, around, check_time)
+        view = InstanceView(around.instance, UnknownRootfs() if rootfs is None else rootfs, templates, data)
+    filesystem = HostFilesystem(view, around, check_time)
+    if around.view is None and rootfs is None:
+        filesystem.assume_directories(filesystem.rootfs, (rule.path for rule in plan.metadata.rules))
     outcomes: dict[Change, Outcome] = {}
     if plan.instance.is_vm:
-        daemon = DRIVES[host.vm_output](host, world, plan.instance, render)
+        daemon = DRIVES[host.vm_output](host, filesystem, plan.instance, render)
         _predict_config_drive(plan, daemon, outcomes)
-        agent = agent_of(daemon, rootfs, tuple(change.path for change in plan.agent))
+        agent = agent_of(daemon, rootfs, [change.path for change in plan.agent])
         for change in plan.agent:
             outcome = agent.outcome(change)
             if outcome is not None:
                 outcomes[change] = outcome
         return Prediction(outcomes)
-    container = FAMILIES[host.family](host, world, plan.instance, render)
+    container = FAMILIES[host.family](host, filesystem, plan.instance, render)
     failed_pass = ""
     for changes in split_passes(plan.changes):
         if failed_pass:
@@ -75,22 +76,22 @@ def predict(
 
 
 def _outcome(daemon: Daemon, change: Change) -> Outcome | None:
-    """What becomes of one rule; the world keeps what it wrote, unless it failed.
+    """What becomes of one rule; the filesystem keeps what it wrote, unless it failed.
 
     None where it can't be told: the root filesystem does not let us look.
     """
-    world = daemon.world
-    mark = len(world.journal)
+    filesystem = daemon.filesystem
+    filesystem.check_time()
+    mark = len(filesystem.journal)
     try:
         result, text, words = _attempt(daemon, change)
     except TemplaterError:
-        world.undo(mark)
+        filesystem.undo(mark)
         return None
     outcome = Outcome(result, text, words)
-    outcome.left = _left(world, mark, change)
     if not outcome.ok:
-        outcome.text = outcome.text or _aftermath(world, mark, change)
-        world.undo(mark)
+        outcome.text = outcome.text or _aftermath(filesystem, mark, change)
+        filesystem.undo(mark)
     return outcome
 
 
@@ -111,26 +112,18 @@ def _attempt(daemon: Daemon, change: Change) -> tuple[str, str, str]:
         return "written", f"to {place} on the host's own file system", ""
 
 
-def _aftermath(world: World, mark: int, change: Change) -> str:
+def _aftermath(filesystem: HostFilesystem, mark: int, change: Change) -> str:
     """What a failure leaves behind at its own target."""
-    target = normpath(f"{world.rootfs}/{change.rule.path.lstrip('/')}")
+    target = normpath(f"{filesystem.rootfs}/{change.rule.path.lstrip('/')}")
     try:
-        names, node = world.walk(target)
+        place, node = filesystem.walk(target)
     except (Errno, Unknown):
         return ""
-    written = {place for place, _ in world.journal[mark:]}
-    if node is None or node.kind != FILE or node.content != b"" or names not in written:
+    written = [before for each, before in filesystem.journal[mark:] if each is place]
+    if node is None or node.kind != FILE or node.content != b"" or not written:
         return ""
-    existed = all(before is not None for place, before in world.journal[mark:] if place == names)
-    existed = existed or world.view.entry("/" + "/".join(names)) is not None
+    existed = place.before is not None or written[0] is not None
     return "the target is left empty" if existed else "an empty target is left"
-
-
-def _left(world: World, mark: int, change: Change) -> tuple[str, ...]:
-    """What else changed, as the daemon names it."""
-    target = names_of(normpath(f"{world.rootfs}/{change.rule.path.lstrip('/')}"))
-    written = dict.fromkeys(names for names, _ in world.journal[mark:] if names != target)
-    return tuple(world.shown("/" + "/".join(names)) for names in written)
 
 
 def _mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:

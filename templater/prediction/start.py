@@ -10,7 +10,7 @@ from ..model.instance import Instance
 from ..model.metadata import Metadata
 from .daemon import Daemon
 from .errno_errors import NIL_PANIC, Fails, Hangs
-from .host_filesystem import World
+from .host_filesystem import HostFilesystem
 from .incus_6_and_lxd_5 import Beneath, Unchecked
 from .incus_7 import Rooted
 from .lxd_6_9 import Stated
@@ -32,13 +32,13 @@ class Verdict:
 
     result: str
     error: str
-    world: World
+    filesystem: HostFilesystem
     passed: int = 0
 
 
 def start(
     host: Host,
-    world: World,
+    filesystem: HostFilesystem,
     instance: Instance,
     passes: Iterable[Iterable[Due]],
     *,
@@ -50,7 +50,7 @@ def start(
     The daemons take the rules of a pass in random order: whoever needs all that can happen asks
     for every order.
     """
-    daemon = FAMILIES[host.family](host, world, instance, render)
+    daemon = FAMILIES[host.family](host, filesystem, instance, render)
     result, passed = "skipped", 0
     try:
         check_metadata(host, metadata or Metadata(), instance)
@@ -61,10 +61,10 @@ def start(
                     result = "written"
             passed += 1
     except Fails as failure:
-        return Verdict("fails", str(failure), world, passed)
+        return Verdict("fails", str(failure), filesystem, passed)
     except Hangs as hang:
-        return Verdict("hangs", str(hang), world, passed)
-    return Verdict(result, "", world, passed)
+        return Verdict("hangs", str(hang), filesystem, passed)
+    return Verdict(result, "", filesystem, passed)
 
 
 def check_metadata(host: Host, metadata: Metadata, instance: Instance) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ..model.entry import parents_below
 from ..model.plan import AGENT, FAILED, SKIP, WRITE, WRITING
 from ..model.source import printable
 from ..rendering.render import is_due
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 FAILURE = 5
 #: how many rules a line names
 MOST_NAMED = 5
+#: how many of the directories that a change makes are listed
+MOST_PARENTS = 20
 
 #: how a host's result is told: it is the start of the instance that fails or hangs
 TOLD = {
@@ -174,13 +178,16 @@ def change_data(change: Change, outcome: Outcome | None = None) -> dict[str, Any
         "reason": change.reason,
     }
     if change.action not in (FAILED, SKIP):
+        parents, more = _new_parents(change)
         data |= {
             "uid": change.uid,
             "gid": change.gid,
             "mode": f"{change.mode:04o}",
-            "new_parents": [_json_text(path) for path in change.new_parents],
+            "new_parents": [_json_text(path) for path in parents],
             "in_place": change.in_place,
         }
+        if more:
+            data["more_new_parents"] = more
     if change.content is not None:
         data |= _content(change.content)
     if change.error is not None:
@@ -205,10 +212,20 @@ def error_data(error: TemplaterError) -> dict[str, Any]:
 def _remarks(change: Change, plan: Plan) -> Iterator[str]:
     if change.in_place and change.action in WRITING:
         yield "a mount point: written in place, not replaced"
-    if change.new_parents:
-        yield f"makes {', '.join(printable(path) for path in change.new_parents)}"
+    parents, more = _new_parents(change)
+    if parents:
+        shown = ", ".join(map(printable, parents))
+        yield f"makes {shown} and {more} more below" if more else f"makes {shown}"
     if difference := outcome_text(plan, change):
         yield difference
+
+
+def _new_parents(change: Change) -> tuple[list[str], int]:
+    """Return the outermost of the directories that a change makes, and how many more there are."""
+    if change.new_depth is None:
+        return [], 0
+    parents = list(islice(parents_below(change.real, change.new_depth), MOST_PARENTS))
+    return parents, change.real.count("/") - 1 - change.new_depth - len(parents)
 
 
 def _agrees(change: Change, outcome: Outcome) -> bool:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..model.plan import Change, Plan, split_passes
-from ..prediction import FAMILIES, InstanceView, Node, Surroundings, World, due_of
+from ..prediction import FAMILIES, HostFilesystem, InstanceView, Node, Surroundings, due_of
 from ..prediction.daemon import Daemon
 from ..prediction.errno_errors import Fails, Hangs
-from ..prediction.known_paths import Names, Unknown, below
+from ..prediction.host_filesystem import Place
+from ..prediction.machine import Unknown, below
 from ..prediction.start import check_metadata
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def start_on_host(
     around = surroundings or Surroundings(instance=f"/var/lib/{host.product}/containers/{instance.name}")
     data = b"" if plan.metadata.source is None else plan.metadata.source.data
     view = around.view or InstanceView(around.instance, rootfs, templates, data)
-    world = World(view, around, check_time)
-    run = _Run(FAMILIES[host.family](host, world, instance, render), world)
+    filesystem = HostFilesystem(view, around, check_time)
+    run = _Run(FAMILIES[host.family](host, filesystem, instance, render), filesystem)
     try:
         check_metadata(host, plan.metadata, instance)
     except Fails as failure:
@@ -72,22 +73,22 @@ def start_on_host(
 
 
 class _Run:
-    def __init__(self, daemon: Daemon, world: World) -> None:
+    def __init__(self, daemon: Daemon, filesystem: HostFilesystem) -> None:
         self.daemon = daemon
-        self.world = world
+        self.filesystem = filesystem
         self.found = HostStart()
-        self.unknown: set[Names] = set()
+        self.unknown: set[Place] = set()
 
     def take(self, changes: list[Change]) -> bool:
         """Run one pass; False if the start ends in it."""
-        mark = len(self.world.journal)
+        mark = len(self.filesystem.journal)
         failing: list[tuple[Change, Fails | Hangs]] = []
         for change in changes:
-            before = len(self.world.journal)
+            before = len(self.filesystem.journal)
             try:
                 self.apply(change)
             except (Fails, Hangs) as error:
-                self.world.undo(before)
+                self.filesystem.undo(before)
                 failing.append((change, error))
             else:
                 doubtful = change.collides is not None or self._is_limited(change)
@@ -97,14 +98,14 @@ class _Run:
             return True
         # what the other rules would have changed, they may have changed
         effects = self.changed(mark)
-        self.world.undo(mark)
+        self.filesystem.undo(mark)
         for change, _ in failing:
-            before = len(self.world.journal)
+            before = len(self.filesystem.journal)
             with suppress(Fails, Hangs):
                 self.apply(change)
             if len(failing) > 1:  # the daemon meets only one of them
                 effects |= self.changed(before)
-                self.world.undo(before)
+                self.filesystem.undo(before)
         self.unknown |= effects - self.touched(mark)
         first, end = failing[0]
         self.found.error = str(end)
@@ -123,35 +124,36 @@ class _Run:
     def _is_limited(change: Change) -> bool:
         return change.render_error is not None and change.render_error.kind == "limit"
 
-    def touched(self, mark: int) -> set[Names]:
-        return {names for names, _ in self.world.journal[mark:]}
+    def touched(self, mark: int) -> set[Place]:
+        return {place for place, _ in self.filesystem.journal[mark:]}
 
-    def changed(self, mark: int) -> set[Names]:
+    def changed(self, mark: int) -> set[Place]:
         """Return what differs from the state at ``mark``."""
-        before: dict[Names, Node | None] = {}
-        for names, node in self.world.journal[mark:]:
-            before.setdefault(names, node)
-        return {names for names, node in before.items() if not self._is_same(names, node)}
+        before: dict[Place, Node | None] = {}
+        for place, node in self.filesystem.journal[mark:]:
+            before.setdefault(place, node)
+        return {place for place, node in before.items() if not self._is_same(place, node)}
 
-    def _is_same(self, names: Names, before: Node | None) -> bool:
-        made = self.world.made[names]
+    def _is_same(self, place: Place, before: Node | None) -> bool:
+        made = place.made
         if before is not None:
             return before == made
-        place = "/" + "/".join(names)
-        entry = self.world.view.entry(place)
-        if entry is None or made.content is None:
+        entry = self.filesystem.view.entry(place.path)
+        if entry is None or made is None or made.content is None:
             return entry is not None
-        return entry.size == len(made.content) and self.world.view.read(place, entry.size) == made.content
+        if entry.size != len(made.content):
+            return False
+        return self.filesystem.view.read(place.path, entry.size) == made.content
 
     def finished(self) -> HostStart:
         """Tell the places by their names in the root filesystem."""
-        for names in sorted(self.world.made):
-            path = self.inside(names)
-            if path is not None and names not in self.unknown:
-                self.found.written[path] = self.world.made[names]
-        self.found.unknown = {path for names in self.unknown if (path := self.inside(names)) is not None}
+        for place in sorted({place for place, _ in self.filesystem.journal}, key=lambda place: place.names):
+            path = self.inside(place)
+            if path is not None and place.made is not None and place not in self.unknown:
+                self.found.written[path] = place.made
+        self.found.unknown = {path for place in self.unknown if (path := self.inside(place)) is not None}
         return self.found
 
-    def inside(self, names: Names) -> str | None:
-        path = below("/" + "/".join(names), self.world.rootfs)
+    def inside(self, place: Place) -> str | None:
+        path = below(place.path, self.filesystem.rootfs)
         return None if path is None or path == "/" else path

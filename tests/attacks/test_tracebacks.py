@@ -10,7 +10,7 @@ from templater.parsing.instance_list import stream_instances
 from templater.parsing.metadata_yaml import read_metadata
 from templater.parsing.yaml_nodes import Rules
 from templater.prediction.errno_errors import Fails
-from templater.prediction.go_text import go_decimal
+from templater.prediction.go_strconv import go_decimal
 
 
 def source(text: str) -> Source:

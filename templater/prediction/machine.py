@@ -1,10 +1,9 @@
-"""Paths of the daemon's machine, and what is known of it."""
+"""The daemon's machine, as far as it is known, and paths on it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from posixpath import normpath
 
 from ..model.entry import DIRECTORY, FILE, Entry, TemplateFile
 
@@ -16,7 +15,7 @@ Names = tuple[str, ...]
 
 
 class Unknown(Exception):
-    """A way leads to a place of the daemon's machine of which nothing is known."""
+    """A path leads to a place of the daemon's machine of which nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Surroundings:
 
 
 class InstanceView:
-    """A host's file system of which only the instance's own folder is known."""
+    """A host's file system of which only the instance's own directory is known."""
 
     def __init__(
         self, instance: str, rootfs: RootfsView, templates: Mapping[str, TemplateFile], metadata: bytes
@@ -72,15 +71,11 @@ class InstanceView:
         return self.metadata
 
 
-class AnyRootfs:
-    """Stands for a root filesystem that was not given: no target exists, every parent does."""
-
-    def __init__(self, targets: Iterable[str]) -> None:
-        cleaned = [normpath("/" + target.lstrip("/")) for target in targets]
-        self.directories = {parent for target in cleaned for parent in parents_of(target)}
+class UnknownRootfs:
+    """Stands for a root filesystem that was not given; see ``HostFilesystem.assume_directories``."""
 
     def entry(self, path: str) -> Entry | None:
-        return Entry(DIRECTORY, 0o755) if path in self.directories else None
+        return None
 
     def read(self, path: str, limit: int) -> bytes:
         raise Unknown(path)
@@ -95,9 +90,3 @@ def below(path: str, root: str) -> str | None:
     if root == "/" or path == root:
         return "/" if path == root else path
     return path[len(root) :] if path.startswith(root + "/") else None
-
-
-def parents_of(path: str) -> Iterator[str]:
-    names = path.split("/")[1:-1]
-    for count in range(1, len(names) + 1):
-        yield "/" + "/".join(names[:count])
