@@ -12,18 +12,16 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Literal
 
-from ..model.entry import FILE
-from ..model.errors import InputError, LimitError, UsageError, WriteError, reason
-from ..model.source import Source, printable
+from ..model.errors import LimitError, UsageError, WriteError, reason
+from ..model.source import printable
 from ..parsing import file_kind
 from ..parsing.file_kind import COMPRESSIONS, SQUASHFS
-from ..parsing.metadata_yaml import read_metadata
 from ..sandbox.system_calls import PR_SET_PDEATHSIG, libc
 from .archive import HARD_LINK, Member
 from .compressors import Write, compressing, compression_named
 from .contents import Contents, Part
 from .limits import MIB
-from .names import METADATA, ROOTFS, TEMPLATES
+from .names import ROOTFS
 from .outputs import Output, publish_all
 from .tarwriter import Format, TarWriter
 from .tree import Data
@@ -69,12 +67,13 @@ def build(
     packing: Packing,
     *,
     replace: bool = False,
+    private: bool = False,
     progress: Progress = lambda members, size, name: None,
 ) -> Built:
     """Pack ``parts`` (metadata.yaml and templates, maybe changed) and the root filesystem of ``contents``.
 
     In a ``target`` that is a directory the files get the names that the daemons use. No file has its final
-    name before all are written.
+    name before all are written. ``private``: only the user who builds may read them.
     """
     kind = compression_named(packing.compression)
     if target == "-":
@@ -93,13 +92,13 @@ def build(
             raise UsageError(
                 "a unified image is one tarball", hint="add --format split for a squashfs root filesystem"
             )
-        with Output(directory) as output:
+        with Output(directory, private=private) as output:
             members = _pack(output, kind, packing, contents, _unified(contents, parts), progress)
             fingerprint = output.sha256.hexdigest()
             (file,) = file_names(target, fingerprint, packing.layout, kind)
             output.publish(file, replace=replace)
             return Built((file,), output.size, fingerprint, members)
-    with Output(directory) as first, Output(directory) as second:
+    with Output(directory, private=private) as first, Output(directory, private=private) as second:
         members = _pack(first, kind, packing, contents, _alone(parts), progress)
         lost: list[str] = []
         if packing.rootfs == "squashfs":
@@ -331,18 +330,3 @@ def _without_acls(members: Iterable[tuple[Member, Data]], lost: list[str]) -> It
         if len(kept) < len(member.xattrs):
             lost.append(member.name or ".")
         yield changed(member, xattrs=kept), data
-
-
-def check_parts(parts: list[Part]) -> list[str]:
-    """Refuse what the daemons would refuse at import; the answer is what would fail at a start."""
-    source = Source(METADATA, parts[0].data)
-    metadata = read_metadata(source)
-    for name in ("architecture", "creation_date"):
-        if not getattr(metadata, name):
-            raise InputError(f"metadata.yaml has no {name}: the daemons refuse such an image", source.span(0))
-    there = {part.member.name for part in parts if part.member.kind == FILE}
-    return [
-        f"'{rule.path}' names the template '{printable(rule.template)}', which is not in the image"
-        for rule in metadata.rules
-        if f"{TEMPLATES}/{rule.template}" not in there
-    ]

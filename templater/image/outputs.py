@@ -30,8 +30,9 @@ class Output:
     whoever writes it. ``sha256`` follows what is written.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *, private: bool = False) -> None:
         self.directory = directory or "."
+        self._mode = 0o600 if private else 0o666
         self.sha256 = hashlib.sha256()
         self.size = 0
         self._hidden = ""
@@ -116,7 +117,7 @@ class Output:
     def _open(self) -> int:
         try:
             if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
-                fd = os.open(self.directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+                fd = os.open(self.directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, self._mode)
                 _lock(fd)
                 return fd
         except OSError:
@@ -124,7 +125,9 @@ class Output:
         while True:
             hidden = self.hidden_name()
             try:
-                fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+                fd = os.open(
+                    hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), self._mode
+                )
             except OSError as error:
                 raise self._failed("be made", error) from error
             _lock(fd)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import tarfile
 from dataclasses import replace
@@ -311,3 +312,12 @@ def test_a_template_without_end_is_named_with_its_image(tmp_path):
     results = sarif_document(found, surveyed.name, "1", uri_of(surveyed.name))["runs"][0]["results"]
     uri = results[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
     assert uri == f"file://{tmp_path}/templates/t"
+
+
+def test_a_fingerprint_in_sarif_has_sixteen_digits_and_a_number(tmp_path):
+    (tmp_path / "metadata.yaml").write_text("templates:\n  /../a: {when: [create], template: t}\n")
+    scanned = scan_image(str(tmp_path))
+    results = sarif_document(audit(scanned), scanned.name, "1", "image")["runs"][0]["results"]
+    hashes = [result["partialFingerprints"]["primaryLocationLineHash"] for result in results]
+    assert hashes
+    assert all(re.fullmatch(r"[0-9a-f]{16}:[0-9]+", text) for text in hashes)

@@ -1,4 +1,4 @@
-"""``templater publish``: an image from a container."""
+"""``templater publish``: make an image from a container."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from ...model.errors import UsageError
 from ...model.source import printable
 from .. import options, output
 from ..progress import progress
-from .image.build import packing_of, packing_options, report, seconds_of, source_date_epoch
+from .image.build import packing_of, packing_options, report, seconds_of, source_date_epoch, warn_of
 from .image.edit import pairs_of
 from .unpack import ids_of
 
 HELP = """Make an image of a container, as `incus publish` does.
 
-It has the container's root filesystem, metadata.yaml and templates, with architecture and creation
+The image has the container's root filesystem, metadata.yaml and templates, with architecture and creation
 date set. DIR is an instance directory or an LXC container's (/var/lib/lxc/NAME); DIR/SNAPSHOT is one of its
-snapshots. Owners are shifted back to what the container sees. Properties that describe the base
-image's build (description, serial, name, label, version, type) are dropped, unless set anew,
-kept with --keep, or kept when asked on a terminal.
+snapshots. Owners get the ids that they have inside the container. Only you may read the file, because it
+holds the container's passwords and keys.
+
+Properties that describe the base image's build (description, serial, name, label, version, type) are
+dropped, unless you set them, keep them with --keep, or keep them when asked on a terminal.
 
 \b
 Examples:
@@ -37,15 +39,17 @@ Examples:
 @click.option("-o", "--output", "target", required=True, metavar="FILE|DIR", help="Where to write it.")
 @packing_options
 @click.option("--expire", metavar="DATE", help="When the image expires: RFC 3339, or seconds since 1970.")
-@click.option("--keep", multiple=True, metavar="KEY", help="Keep this property of the base image.")
+@click.option(
+    "--keep", multiple=True, metavar="KEY", help="Keep this property of the base image; repeatable."
+)
 @click.option(
     "--idmap",
     "ranges",
     multiple=True,
     metavar="[u:|g:]INSIDE:OUTSIDE:COUNT",
-    help="Where its ids lie on disk. Without it the owner of rootfs stands for root.",
+    help="Where the container's ids lie on disk. [default: root is the owner of rootfs]",
 )
-@click.option("--force", is_flag=True, help="Although it is running.")
+@click.option("--force", is_flag=True, help="Publish the container although it is running.")
 @options.json_option
 def command(
     source: str,
@@ -58,7 +62,7 @@ def command(
     as_json: bool,
     **packing: Any,
 ) -> int:
-    from ...image.build import build, check_parts
+    from ...image.build import build
     from ...image.publish import find, publication, refuse_running
 
     path = find(source)
@@ -66,20 +70,21 @@ def command(
         refuse_running(path)
     refuse_unknown(path, keep)
     epoch = source_date_epoch()
-    said = pairs_of(properties, what="templater publish web1 -o web1.tar.gz")
+    given = pairs_of(properties, what="templater publish web1 -o web1.tar.gz")
     found = publication(
         path,
         now=int(time.time()) if epoch is None else epoch,
-        properties=said,
-        keep=(*keep, *asked(path, said, keep)),
+        properties=given,
+        keep=(*keep, *asked(path, given, keep)),
         expiry=None if expire is None else seconds_of(expire),
         ids=ids_of(ranges) if ranges else None,
         latest=epoch,
     )
-    for missing in check_parts(found.parts):
-        output.say(f"warning: {missing}")
+    warn_of(found.parts, path)
     if found.dropped:
-        output.say(f"dropped properties of the base image: {', '.join(found.dropped)}; --keep keeps them")
+        output.say(
+            f"dropped properties of the base image: {', '.join(found.dropped)} (add --keep to keep one)"
+        )
     with progress("packing") as show:
         built = build(
             found.contents,
@@ -87,6 +92,7 @@ def command(
             target,
             packing_of(packing, epoch, target),
             replace=packing["reuse"],
+            private=True,
             progress=show,
         )
     report(built, as_json)
@@ -94,7 +100,7 @@ def command(
 
 
 def refuse_unknown(path: str, keep: tuple[str, ...]) -> None:
-    """A name that can't be kept is a slip."""
+    """Refuse a name in --keep that the base image does not have."""
     from ...image.publish import properties_of
 
     known = properties_of(path)
@@ -106,8 +112,8 @@ def refuse_unknown(path: str, keep: tuple[str, ...]) -> None:
             )
 
 
-def asked(path: str, said: dict[str, str], keep: tuple[str, ...]) -> list[str]:
-    """What a person at a terminal wants kept of what describes the base image."""
+def asked(path: str, given: dict[str, str], keep: tuple[str, ...]) -> list[str]:
+    """Ask on a terminal which properties of the base image to keep."""
     from ...image.publish import stale_of
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -115,7 +121,7 @@ def asked(path: str, said: dict[str, str], keep: tuple[str, ...]) -> list[str]:
     return [
         name
         for name, value in stale_of(path).items()
-        if name not in said
+        if name not in given
         and name not in keep
         and click.confirm(f"keep the base image's {name} '{printable(value)}'?", err=True)
     ]

@@ -963,3 +963,19 @@ def test_no_descriptor_stays_open(image_directory, tmp_path):
     everything()
     gc.collect()
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("packing", [{}, {"layout": "split"}])
+def test_a_config_json_is_packed_and_exported_with_its_content(tmp_path, packing):
+    """Incus keeps it beside the root filesystem of an OCI image."""
+    image = tmp_path / "image"
+    (image / "rootfs").mkdir(parents=True)
+    (image / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    (image / "config.json").write_text('{"process": {}}')
+    contents = open_contents(str(image))
+    first = build(contents, contents.parts(), str(tmp_path / "a"), Packing(compression="none", **packing))
+    again = open_contents(*first.files)
+    second = build(again, again.parts(), str(tmp_path / "b"), Packing(compression="gzip"))
+    for built in (first, second):
+        with tarfile.open(built.files[0]) as tar:
+            assert tar.extractfile("config.json").read() == b'{"process": {}}'

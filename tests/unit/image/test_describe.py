@@ -80,3 +80,10 @@ def test_what_the_daemons_will_not_take_is_warned_of(tmp_path):
     assert found.warnings == ("the template 'l' is a symlink: the daemons refuse it",)
     unified = tarball(tmp_path / "u", [*PARTS, ("rootfs", None)])
     assert "holds a root filesystem" in describe(unified, unified).warnings[0]
+
+
+def test_dates_are_in_the_json_and_missing_ones_are_null(tmp_path):
+    described = data(describe(tarball(tmp_path / "i", [*PARTS, ("rootfs", None)])))
+    assert (described["creation_date"], described["expiry_date"]) == (1, 5)
+    plain = data(describe(tarball(tmp_path / "j", [("metadata.yaml", "architecture: x86_64\n")])))
+    assert (plain["creation_date"], plain["expiry_date"]) == (None, None)

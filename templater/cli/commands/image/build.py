@@ -1,4 +1,4 @@
-"""``templater image build``: an image from a directory."""
+"""``templater image build``: pack a directory into an image."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from ....image.build import Built, Packing
     from ....image.contents import Part
 
-HELP = """Pack a directory into an image.
+HELP = """Pack a directory into an image and print its fingerprint.
 
-DIR has metadata.yaml, templates/ and rootfs/; the image's fingerprint is printed. The same directory
-gives the same bytes. With SOURCE_DATE_EPOCH set, no file is newer than that.
-KEY=VALUE set properties of the packed metadata.yaml; the directory stays as it is.
+DIR holds metadata.yaml, templates/ and rootfs/. The same directory gives the same bytes. If
+SOURCE_DATE_EPOCH is set, newer files get that time. KEY=VALUE sets a property in the packed
+metadata.yaml; the directory is not changed. Problems that `audit` would report are warnings; an image that
+every daemon refuses is an error.
 
-A split image is two files, FILE and FILE.root. Where -o names a directory, the files get the
-daemons' names. Nothing has its final name before all of it is written.
+A split image is two files, FILE and FILE.root. If -o names a directory, the files get the names that the
+daemons use. No file has its final name before all are written.
 
 \b
 Examples:
@@ -44,15 +45,15 @@ def packing_options(function: Any) -> Any:
             type=click.Choice(["unified", "split"]),
             default="unified",
             show_default=True,
-            help="One tarball, or metadata and root filesystem apart.",
+            help="One tarball, or one for metadata and one for the root filesystem.",
         ),
         click.option(
             "--compression",
             metavar="NAME",
-            help="none, gzip, bzip2, xz, lzma, zstd or lz4; else what the name of FILE says, else xz.",
+            help="none, gzip, bzip2, xz, lzma, zstd or lz4. [default: by the name of FILE, else xz]",
         ),
         click.option(
-            "--level", type=click.IntRange(0, 22), help="How hard to compress; each has its default."
+            "--level", type=click.IntRange(0, 22), help="Compression level. [default: by compression]"
         ),
         click.option(
             "--rootfs",
@@ -92,10 +93,10 @@ def command(
     from ....image.contents import DirectoryContents
 
     if not os.path.isdir(directory):
-        raise UsageError(f"'{directory}' is no directory", hint="to store an image otherwise: image export")
+        raise UsageError(f"'{directory}' is not a directory", hint="to convert an image, use image export")
     epoch = source_date_epoch()
     contents = DirectoryContents(directory, latest=epoch)
-    parts = edited_parts(contents.parts(), properties, expire)
+    parts = edited_parts(contents.parts(), properties, expire, directory)
     with progress("packing") as show:
         built = build(
             contents,
@@ -114,12 +115,12 @@ def command(
 
 
 def source_date_epoch() -> int | None:
-    """What reproducible builds set: nothing is newer than that."""
+    """Return SOURCE_DATE_EPOCH, the newest time that a reproducible build may contain."""
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
         return None
     if not text.isdigit():
-        raise UsageError(f"SOURCE_DATE_EPOCH is '{text}', not a number of seconds")
+        raise UsageError(f"invalid SOURCE_DATE_EPOCH '{text}': not a number of seconds")
     return int(text)
 
 
@@ -132,12 +133,12 @@ def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing
     return Packing(given["layout"], compression, given["level"], given["rootfs_kind"], given["tar"], epoch)
 
 
-#: endings of files of another kind; one that is none of ours need not say anything: v1.2
+#: endings that name another kind of file; other endings are accepted, such as the 2 of v1.2
 _OTHER_KINDS = {
     "7z", "br", "cpio", "deb", "erofs", "ext4", "iso", "lz", "lzo", "ova", "qcow2", "rar", "raw", "rpm",
     "sfs", "sqfs", "squashfs", "tbz", "tbz2", "tlz", "tzst", "vhd", "vhdx", "vmdk", "zip",
 }  # fmt: skip
-#: endings that say it behind .tar only
+#: endings that name a tarball only behind .tar
 _COMPRESSED = {"bz2", "gz", "lz4", "lzma", "zst"}
 
 
@@ -147,13 +148,13 @@ def _refuse_ending(name: str) -> None:
     other = ending in _OTHER_KINDS or (ending in _COMPRESSED and not stem.endswith(".tar"))
     if stem and other:
         raise UsageError(
-            f"'{printable(name)}' has the name of another kind of file: an image is a tarball",
-            hint="end it in .tar, .tgz, .tar.gz, .tar.bz2, .tar.xz, .tar.lzma, .tar.zst or .tar.lz4",
+            f"'{printable(name)}' has the ending of another kind of file: an image is a tarball",
+            hint="use .tar, .tgz, .tar.gz, .tar.bz2, .tar.xz, .tar.lzma, .tar.zst or .tar.lz4",
         )
 
 
 def _compression_by(name: str) -> str:
-    """As ``tar --auto-compress`` does."""
+    """Return the compression for a file name, as ``tar --auto-compress`` does."""
     stem, _, ending = os.path.basename(name).rpartition(".")
     if ending == "tar" and stem:
         return "none"
@@ -161,10 +162,11 @@ def _compression_by(name: str) -> str:
     return {"gz": "gzip", "bz2": "bzip2", "lzma": "lzma", "zst": "zstd", "lz4": "lz4"}.get(ending, "xz")
 
 
-def edited_parts(parts: list[Part], properties: tuple[str, ...], expire: str | None) -> list[Part]:
-    """The parts with a metadata.yaml that says what the command line says, checked as an import would."""
+def edited_parts(
+    parts: list[Part], properties: tuple[str, ...], expire: str | None, directory: str
+) -> list[Part]:
+    """Return the parts with the command line's changes of metadata.yaml, checked as an import would."""
     from ....image import edit
-    from ....image.build import check_parts
 
     source = Source("metadata.yaml", parts[0].data)
     for name, value in pairs_of(properties, what="templater image build ./image -o image.tar.xz").items():
@@ -173,9 +175,18 @@ def edited_parts(parts: list[Part], properties: tuple[str, ...], expire: str | N
         source = edit.set_fact(source, "expiry_date", str(seconds_of(expire)))
     parts[0].data = source.data
     parts[0].member.size = len(source.data)
-    for missing in check_parts(parts):
-        output.say(f"warning: {missing}")
+    warn_of(parts, directory)
     return parts
+
+
+def warn_of(parts: list[Part], name: str) -> None:
+    """Refuse parts that every daemon refuses, and print an audit's findings about them as warnings."""
+    from ....checks.parts import check_parts
+
+    for finding in check_parts(parts, name):
+        place = f"{finding.place}: " if finding.place else ""
+        advisory = f" [{finding.advisory}]" if finding.advisory else ""
+        output.say(f"warning: {place}{finding.message}{advisory}")
 
 
 def seconds_of(date: str) -> int:
@@ -184,7 +195,7 @@ def seconds_of(date: str) -> int:
     try:
         moment = datetime.fromisoformat(date)
     except ValueError:
-        raise UsageError(f"'{date}' is no date", hint="for example: 2026-12-31T00:00:00Z") from None
+        raise UsageError(f"invalid date '{date}'", hint="for example 2026-12-31T00:00:00Z") from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 

@@ -1,4 +1,4 @@
-"""``templater image export``: an image stored another way."""
+"""``templater image export``: convert an image."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from ....limits import IMAGE, Given
 from ....model.errors import UsageError
 from ... import options
 from ...progress import progress
-from .build import packing_of, packing_options, report, source_date_epoch
+from .build import packing_of, packing_options, report, source_date_epoch, warn_of
 
-HELP = """Store an image another way.
-
-It is unified or split, with another compression or another kind of root filesystem.
+HELP = """Convert an image: unified or split, another compression, another kind of root filesystem.
 
 SRC is a directory, a unified tarball, or a split image's metadata tarball followed by its ROOTFS.
-In a directory the files get the daemons' names: FINGERPRINT.tar.xz, or meta-FINGERPRINT.tar.xz
-and FINGERPRINT.squashfs. A FILE of a split image gets its second half as FILE.root.
+In a directory DIR the files get the names that the daemons use: FINGERPRINT.tar.xz, or
+meta-FINGERPRINT.tar.xz and FINGERPRINT.squashfs. The second file of a split image is FILE.root.
 
 \b
 Examples:
@@ -44,10 +42,12 @@ def command(files: tuple[str, ...], limits: Given, as_json: bool, **packing: Any
     contents = open_contents(
         *image, limits=limits.for_images(), latest=epoch if os.path.isdir(image[0]) else None
     )
+    parts = contents.parts()
+    warn_of(parts, image[0])
     with progress("packing") as show:
         built = build(
             contents,
-            contents.parts(),
+            parts,
             target,
             packing_of(packing, epoch, target),
             replace=packing["reuse"],

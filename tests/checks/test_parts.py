@@ -1,0 +1,103 @@
+"""What a command that writes an image refuses, and what it warns of."""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from templater.cli import main
+
+FACTS = "architecture: x86_64\ncreation_date: 1\n"
+
+
+def directory(folder: Path, metadata: str, **templates: str) -> str:
+    (folder / "image/rootfs").mkdir(parents=True)
+    (folder / "image/templates").mkdir()
+    (folder / "image/metadata.yaml").write_text(metadata)
+    for name, text in templates.items():
+        (folder / f"image/templates/{name}").write_text(text)
+    return str(folder / "image")
+
+
+def packed(image: str, path: Path) -> str:
+    with tarfile.open(path, "w") as tar:
+        for name in ("metadata.yaml", "templates", "rootfs"):
+            tar.add(f"{image}/{name}", name)
+    return str(path)
+
+
+def commands(image: str, folder: Path) -> list[list[str]]:
+    """Each command that writes an image; publish sets the facts itself."""
+    return [
+        ["image", "build", image, "-o", str(folder / "out.tar")],
+        ["image", "export", image, str(folder / "out.tar")],
+        ["image", "export", packed(image, folder / "packed.tar"), str(folder / "out.tar")],
+        ["publish", image, "-o", str(folder / "out.tar")],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        ("creation_date: 1\n", "has no architecture"),
+        ("architecture: x86_64\n", "has no creation_date"),
+        (FACTS + "templates: {/etc/a: }\n", "the entry for '/etc/a' is null: the daemons panic"),
+        (FACTS + "templates: {/etc/a: {when: start, template: a}}\n", "metadata.yaml:3:"),
+    ],
+)
+def test_an_image_that_every_daemon_refuses_is_not_written(
+    tmp_path: Path, metadata: str, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Recorded of Incus: imports without facts fail, and a null entry makes the start panic."""
+    for words in commands(directory(tmp_path, metadata), tmp_path):
+        if words[0] == "publish" and "has no" in says:
+            continue
+        assert main(words) == 2, words
+        assert says in capfd.readouterr().err
+        assert not (tmp_path / "out.tar").exists()
+
+
+def test_other_problems_are_warnings_in_the_words_of_audit(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rules = (
+        "templates:\n"
+        "  /etc/a: {when: [create], template: a}\n"
+        "  /etc/b: {when: [create], template: missing}\n"
+        "  /etc/c: {when: [create], template: c}\n"
+        "  /../d: {when: [create], template: a}\n"
+    )
+    image = directory(tmp_path, FACTS + rules, a="{{ 1|uper }}", c='{% include "x" %}')
+    assert main(["audit", image]) == 1
+    found = [line[10:].strip() for line in capfd.readouterr().out.splitlines() if line[0] != " "]
+    for words in commands(image, tmp_path):
+        assert main([*words, "--reuse"]) == 0
+        warnings = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
+        if words[2].endswith("/image") and words[0] == "image":
+            expected = [f"warning: {line.split(' ', 1)[1].strip()}".replace("  [", " [") for line in found]
+            assert warnings == expected
+        assert len(warnings) == len(found) >= 5
+
+
+def test_a_duplicate_key_that_only_incus_7_refuses_is_a_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image = directory(tmp_path, FACTS + "architecture: x86_64\n")
+    assert main(["image", "build", image, "-o", str(tmp_path / "out.tar")]) == 0
+    assert "warning: " in capfd.readouterr().err
+
+
+def test_an_image_without_problems_has_no_warnings(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    image = directory(tmp_path, FACTS + "templates: {/etc/a: {when: [create], template: a}}\n", a="x")
+    for words in commands(image, tmp_path):
+        assert main([*words, "--reuse"]) == 0
+    assert "warning" not in capfd.readouterr().err
+
+
+def test_only_its_owner_may_read_a_published_image(tmp_path: Path) -> None:
+    """It holds the container's password hashes and keys."""
+    image = directory(tmp_path, FACTS)
+    assert main(["publish", image, "-o", str(tmp_path / "out.tar")]) == 0
+    assert main(["publish", image, "-o", str(tmp_path / "split.tar"), "--format", "split"]) == 0
+    for name in ("out.tar", "split.tar", "split.tar.root"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
