@@ -15,8 +15,8 @@ Incus lists nothing from a stream that is made for LXD, such as Ubuntu's, and LX
 made for Incus. This command writes the stream at URL into TREE for both. Files and hashes stay the
 same, so clients check them as before. Aliases become OS/ALIAS. Run it again to follow the origin.
 
-With --redirect the files stay at the origin, and DIR gets rules for nginx, Caddy and
-`templater serve`. With --copy they are downloaded and checked.
+With --redirect the files stay at the origin, and DIR gets rules for nginx and Caddy, and the same as
+JSON. With --copy they are downloaded and checked.
 
 \b
 Examples:
