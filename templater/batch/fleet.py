@@ -9,14 +9,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..model.errors import LimitError, RefusedError, TemplateError
+from ..model.errors import LimitError, RefusedError, TemplateError, TemplaterError
+from ..model.plan import WRITING
 from ..model.source import printable
-from ..parsing.instance_yaml import overridden
+from ..model.triggers import default_triggers, next_start
 from ..parsing.metadata_yaml import read_metadata
 from ..planning.planner import plan_of, predicted
 from ..rendering.render import Compiled, Rendering, render
 from ..reporting.patch import diff
-from ..reporting.report import plan_data, summary, verdict
+from ..reporting.report import outcome_text, plan_data, summary, verdict
 
 if TYPE_CHECKING:
     from ..model.entry import Image, RootfsView
@@ -31,26 +32,29 @@ MOST_EXAMPLES = 256
 #: other names may change more of a plan than the field that holds the name
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{,62}")
 
-#: what decides a plan if no root filesystem is given
-Signature = tuple[object, ...]
-
 
 @dataclass(slots=True)
 class Result:
-    """One instance's plan: its text in the requested format, exit code, number of changes, and errors."""
+    """One instance's plan: its text in the requested format, exit code, and number of changes.
+
+    ``skipped`` says why there is no plan. ``notes`` are choices and assumptions.
+    """
 
     name: str
     text: str
     code: int
     changes: int
     errors: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    skipped: str = ""
 
 
 class Fleet:
     """An image whose templates are planned for one instance after the other.
 
-    ``show`` is ``json``, ``summary`` or ``patch``. ``config`` and ``devices`` override those of every
-    instance. ``rootfs`` is the path of each instance's root filesystem, with ``{name}`` for its name.
+    ``show`` is ``json``, ``summary`` or ``patch``. Without ``triggers``, or with ``next``, each instance
+    has its own. ``rootfs`` is the image's root filesystem; ``pattern`` is the path of each instance's
+    own, with ``{name}`` for its name.
     """
 
     def __init__(
@@ -58,68 +62,96 @@ class Fleet:
         image: Image,
         options: RenderOptions,
         *,
-        triggers: tuple[str, ...],
+        triggers: tuple[str, ...] = (),
         reading: YamlLimits | None = None,
         show: str = "summary",
-        config: Mapping[str, str] | None = None,
-        devices: Mapping[str, Mapping[str, str]] | None = None,
-        rootfs: str | None = None,
+        rootfs: RootfsView | None = None,
+        pattern: str = "",
     ) -> None:
-        self.triggers = triggers
         self.options = options
+        self.triggers = triggers
         self.show = show
-        self.config = config or {}
-        self.devices = devices or {}
         self.rootfs = rootfs
+        self.pattern = pattern
         self.metadata = read_metadata(image.read_metadata(), yaml=options.host.yaml, limits=reading)
         self.templates = image.read_templates({r.template for r in self.metadata.rules if r.template})
         self.compiled = Compiled(self.templates, options)
-        self._examples: dict[Signature, Example] = {}
+        self._examples: dict[tuple[object, ...], Example] = {}
 
     def results(self, instances: Iterable[Instance]) -> Iterator[Result]:
         for instance in instances:
-            if self.config or self.devices:
-                instance = overridden(instance, config=self.config, devices=self.devices)
+            passes, notes = self._triggers(instance)
             try:
-                yield self.result(instance)
+                result = self._compared(instance, passes) if self.pattern else self._planned(instance, passes)
             except LimitError as error:
                 error.notes += (f"rendering for '{printable(instance.name)}'",)
                 raise
+            result.notes = notes
+            yield result
 
-    def result(self, instance: Instance) -> Result:
-        renderings = render(self.metadata, self.compiled, instance, self.triggers, self.options)
-        if self.rootfs is not None:
-            with _open_rootfs(self.rootfs, instance.name) as rootfs:
-                return self._format(self._plan(instance, renderings, rootfs))
-        if self.show != "json" or not _PLAIN_NAME.fullmatch(instance.name):
-            return self._format(self._plan(instance, renderings))
-        signature = instance.type, len(instance.name), *_signature(renderings)
-        example = self._examples.get(signature)
+    def _triggers(self, instance: Instance) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return an instance's passes, and notes on the choice."""
+        if self.triggers not in ((), ("next",)):
+            return self.triggers, ()
+        chosen = (
+            next_start(instance)
+            if self.triggers
+            else default_triggers(instance, None, rootfs_of_instance=bool(self.pattern))
+        )
+        reason = f"triggers {','.join(chosen.passes)}: {chosen.reason} (see -t)"
+        return chosen.passes, (reason, *chosen.notes)
+
+    def _compared(self, instance: Instance, passes: tuple[str, ...]) -> Result:
+        """Plan against the instance's own root filesystem; an instance without one is skipped."""
+        if instance.is_vm:
+            return Result(instance.name, "", 0, 0, skipped="skipped (virtual machine)")
         try:
-            if example is not None:
-                return example.adapt(instance.name, renderings)
-            plan = self._plan(instance, renderings)
-            if len(self._examples) < MOST_EXAMPLES:
-                self._examples[signature] = Example(plan, renderings)
-        except UnicodeDecodeError:
-            plan = self._plan(instance, renderings)
-        return self._format(plan)
+            with _open_rootfs(self.pattern, instance.name) as rootfs:
+                return self._format(self._plan(instance, passes, self._render(instance, passes), rootfs))
+        except LimitError:
+            raise
+        except TemplaterError as error:
+            return Result(instance.name, "", error.exit_code, 0, (str(error),), skipped="could not be read")
 
-    def plan(self, instance: Instance, rootfs: RootfsView | None = None) -> Plan:
-        renderings = render(self.metadata, self.compiled, instance, self.triggers, self.options)
-        return self._plan(instance, renderings, rootfs)
+    def _planned(self, instance: Instance, passes: tuple[str, ...]) -> Result:
+        renderings = self._render(instance, passes)
+        if self.show == "json" and _PLAIN_NAME.fullmatch(instance.name):
+            signature = instance.type, len(instance.name), passes, *_signature(renderings)
+            example = self._examples.get(signature)
+            try:
+                if example is None:
+                    other: list[str] = []
+                    plan = self._plan(instance, passes, renderings, self.rootfs, other)
+                    if not other and len(self._examples) < MOST_EXAMPLES:
+                        self._examples[signature] = Example(plan, renderings)
+                    return self._format(plan)
+                return example.adapt(instance.name, renderings)
+            except _DiffersError:
+                pass
+        return self._format(self._plan(instance, passes, renderings, self.rootfs))
+
+    def _render(self, instance: Instance, passes: tuple[str, ...]) -> list[Rendering]:
+        return render(self.metadata, self.compiled, instance, passes, self.options)
 
     def _plan(
-        self, instance: Instance, renderings: list[Rendering], rootfs: RootfsView | None = None
+        self,
+        instance: Instance,
+        passes: tuple[str, ...],
+        renderings: list[Rendering],
+        rootfs: RootfsView | None,
+        other: list[str] | None = None,
     ) -> Plan:
-        made = plan_of(
-            self.metadata, instance, renderings, rootfs, host=self.options.host, triggers=self.triggers
-        )
-        return predicted(made, self.templates, rootfs, self.options.begun())
+        host = self.options.host
+        made = plan_of(self.metadata, instance, renderings, rootfs, host=host, triggers=passes)
+        return predicted(made, self.templates, rootfs, self.options.begun(), other)
 
     def _format(self, plan: Plan) -> Result:
         text = FORMATS[self.show](plan)
         return Result(plan.instance.name, text, verdict(plan), len(plan.changes), _errors(plan))
+
+
+class _DiffersError(Exception):
+    """A plan can't be adapted: more than the name and contents would differ."""
 
 
 class Example:
@@ -132,25 +164,36 @@ class Example:
         self.data = plan_data(plan)
         self.code = verdict(plan)
         self.errors = _errors(plan)
-        #: the entries of ``data`` that show a content, each with the number of its rendering
-        self.shown: list[tuple[dict[str, Any], int]] = []
         numbers = {rendering.content: n for n, rendering in reversed(list(enumerate(renderings)))}
         entries = [*self.data["changes"], *self.data.get("agent", ())]
+        #: each entry of ``data`` with a content, that content's number, and the file that it may be equal to
+        self.shown: list[tuple[dict[str, Any], int, bytes | None, bool]] = []
+        written: set[str] = set()
         for change, entry in zip((*plan.changes, *plan.agent), entries, strict=True):
             if change.content is not None:
-                change.content.decode()  # other contents are shown in another field
-                self.shown.append((entry, numbers[change.content]))
+                before = None if change.real in written else change.before
+                self.shown.append((entry, numbers[change.content], before, change.content == before))
+            if change.action in WRITING:
+                written.add(change.real)
+        if any("content" not in entry for entry, *_ in self.shown):
+            raise _DiffersError  # it is not UTF-8, and shown in another field
 
     def adapt(self, name: str, renderings: list[Rendering]) -> Result:
-        """Return another instance's result; UnicodeDecodeError if a content is not UTF-8."""
-        for entry, number in self.shown:
-            entry["content"] = (renderings[number].content or b"").decode()
+        """Return another instance's result; raises _DiffersError if it has to be planned by itself."""
+        for entry, number, before, equal in self.shown:
+            content = renderings[number].content or b""
+            if before is not None and (content == before) != equal:
+                raise _DiffersError
+            try:
+                entry["content"] = content.decode()
+            except UnicodeDecodeError:
+                raise _DiffersError from None
         self.data["instance"] = name
         return Result(name, _json_line(self.data), self.code, len(self.data["changes"]), self.errors)
 
 
 def _signature(renderings: list[Rendering]) -> Iterator[object]:
-    """Yield what decides a plan without a root filesystem: which contents are equal, and every error."""
+    """Yield what decides a plan, given its root filesystem: which contents are equal, and every error."""
     numbers: dict[bytes, int] = {}
     for number, rendering in enumerate(renderings):
         error = rendering.error
@@ -162,7 +205,9 @@ def _signature(renderings: list[Rendering]) -> Iterator[object]:
 
 
 def _errors(plan: Plan) -> tuple[str, ...]:
-    return tuple(str(change.error) for change in plan.failed if change.error is not None)
+    """Return what fails in a plan, or else where only the host fails."""
+    ours = tuple(str(change.error) for change in plan.failed if change.error is not None)
+    return ours or tuple(filter(None, (outcome_text(plan, change) for change in plan.host_fails)))
 
 
 def _json_line(data: Any) -> str:

@@ -1,7 +1,7 @@
 """The command line: one file a subcommand, and every error a message and an exit code.
 
 May import: batch, checks, distribution, hooks, image, instances, limits, model, parsing, planning, pongo2,
-reporting, rootfs, simulation, sources, startup, writing.
+rendering, reporting, rootfs, simulation, sources, startup, writing.
 """
 
 import os

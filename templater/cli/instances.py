@@ -6,9 +6,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from time import monotonic
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -16,11 +14,10 @@ import click
 from ..model.errors import UsageError
 from ..model.source import printable
 from . import options, output
+from .progress import progress
 
 if TYPE_CHECKING:
     from ..batch.fleet import Result
-    from ..limits import Given
-    from ..model.hosts import Host
 
 #: kinds of errors in the recap, and those that are counted
 SHOWN, COUNTED = 10, 1000
@@ -33,46 +30,49 @@ instances_option = click.option(
 )
 
 
-def run(
-    src: str,
-    file: str,
-    instance: options.Description,
-    *,
-    show: str,
-    triggers: tuple[str, ...],
-    host: Host,
-    dialect: str | None,
-    limits: Given,
-    rootfs: str | None = None,
-) -> int:
-    """Print each instance's result and return the highest exit code: 5 if a rule or the host fails."""
+def run(request: options.Request, file: str, *, show: str, exit_code: bool = False) -> int:
+    """Print each instance's result and return the highest exit code; report the rest on stderr."""
     from ..batch.fleet import Fleet
-    from ..image.open import open_image
-    from ..model.options import RenderOptions
     from ..parsing.instance_list import stream_instances
-    from .planning import rendering
+    from ..parsing.instance_yaml import overridden
+    from ..sources.open_source import open_source
+    from .planning import open_rootfs, render_options
 
-    if instance.file or instance.name or instance.type or instance.profiles:
+    described, pattern = request.instance, request.rootfs or ""
+    if described.is_named or described.type or described.profiles:
         raise click.UsageError("--instances can't be combined with -i, --name, --type or -p")
-    if rootfs is not None and "{name}" not in rootfs:
+    if request.triggers == ("all",):
+        raise click.UsageError("--instances can't be combined with -t all")
+    if pattern not in ("", "image", "none") and "{name}" not in pattern:
         raise click.UsageError("with --instances, ROOTFS needs {name} in it: containers/{name}/rootfs")
     _refuse_pick(file)
-    fleet = Fleet(
-        open_image(src, limits.for_images()),
-        RenderOptions(host, dialect or "", limits=rendering(limits)),
-        triggers=triggers,
-        reading=limits.for_reading(),
-        show=show,
-        config=dict(options.key_value(text) for text in instance.config),
-        devices=dict(options.device(text) for text in instance.devices),
-        rootfs=rootfs,
-    )
-    recap = Recap()
-    with options.open_binary(file) as stream, _progress(stream.fileno()) as update:
-        for result in fleet.results(stream_instances(stream.read, "<stdin>" if file == "-" else file)):
+    config = described.config_overrides()
+    devices, notes = options.device_overrides(described.devices)
+    source = open_source(request.src, request.limits.for_images())
+    recap = Recap(patches=show == "patch", exit_code=exit_code)
+    with (
+        nullcontext() if "{name}" in pattern else open_rootfs(request, source) as rootfs,
+        options.open_binary(file) as stream,
+        progress("planning", "instances", shown=not sys.stdout.isatty()) as update,
+    ):
+        fleet = Fleet(
+            source.image,
+            render_options(request),
+            triggers=request.triggers,
+            reading=request.limits.for_reading(),
+            show=show,
+            rootfs=rootfs,
+            pattern=pattern if "{name}" in pattern else "",
+        )
+        for note in (*source.notes, *notes):
+            output.note(note)
+        instances = stream_instances(stream.read, "<stdin>" if file == "-" else file)
+        if config or devices:
+            instances = (overridden(instance, config=config, devices=devices) for instance in instances)
+        for result in fleet.results(instances):
             output.write(result.text)
             recap.add(result)
-            update(recap)
+            update(recap.instances, 0, result.name)
     recap.report()
     return recap.code
 
@@ -87,57 +87,35 @@ def _refuse_pick(file: str) -> None:
         )
 
 
-@contextmanager
-def _progress(descriptor: int) -> Iterator[Callable[[Recap], None]]:
-    """Show a progress bar if stderr is a terminal and stdout is not."""
-    if not sys.stderr.isatty() or os.isatty(1):
-        yield lambda recap: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
-        task = bar.add_task("", total=os.fstat(descriptor).st_size or None)
-        refreshed = 0.0
-
-        def update(recap: Recap) -> None:
-            nonlocal refreshed
-            if monotonic() < refreshed + 0.1:
-                return
-            refreshed = monotonic()
-            try:
-                position = os.lseek(descriptor, 0, os.SEEK_CUR)
-            except OSError:  # a pipe has no position
-                position = 0
-            text = f"{recap.instances} instances, {recap.failing} failing"
-            bar.update(task, completed=position, description=text, refresh=True)
-
-        yield update
-
-
 class Recap:
-    """Counts over all instances, and their errors."""
+    """Counts over all instances; equal errors and equal notes are counted, with their first instance."""
 
-    def __init__(self) -> None:
-        self.instances = 0
-        self.changes = 0
-        self.failing = 0
-        self.code = 0
-        self.errors: Counter[str] = Counter()
+    def __init__(self, *, patches: bool, exit_code: bool) -> None:
+        self.patches = patches
+        self.exit_code = exit_code
+        self.code = self.instances = self.changes = self.changing = self.failing = 0
+        self.skipped: Counter[str] = Counter()
+        self.texts: Counter[str] = Counter()
         self.first: dict[str, str] = {}
 
     def add(self, result: Result) -> None:
         self.instances += 1
         self.changes += result.changes
+        self.changing += bool(result.text) and not result.skipped
         self.failing += result.code != 0
-        self.code = max(self.code, result.code)
-        for error in result.errors:
-            if error in self.first or len(self.first) < COUNTED:
-                self.errors[error] += 1
-                self.first.setdefault(error, result.name)
+        self.code = max(self.code, result.code, self.exit_code and bool(result.text))
+        if result.skipped:
+            self.skipped[result.skipped] += 1
+        for text in (*result.errors, *(f"note: {note}" for note in result.notes)):
+            if text in self.first or len(self.first) < COUNTED:
+                self.texts[text] += 1
+                self.first.setdefault(text, result.name)
 
     def report(self) -> None:
-        output.say(f"{self.instances} instances, {self.changes} files, {self.failing} failing")
-        for error, count in self.errors.most_common(SHOWN):
-            output.say(f"{count} x (first: {printable(self.first[error])}): {printable(error)}")
+        for text, count in self.texts.most_common(SHOWN):
+            output.say(f"{count} x (first: {printable(self.first[text])}): {printable(text)}")
+        if self.patches:
+            skipped = "".join(f", {count} {why}" for why, count in self.skipped.items())
+            output.say(f"{self.changing} of {self.instances} would change{skipped}")
+        else:
+            output.say(f"{self.instances} instances, {self.changes} files, {self.failing} failing")

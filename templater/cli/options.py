@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -11,15 +12,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 from click.shell_completion import CompletionItem
 
-from ..instances.read import own_description, read_instance, read_source
+from ..instances.read import read_instance, read_source
 from ..limits import IMAGE, READING, RENDERING, parse
 from ..model.errors import InputError, UsageError, reason
 from ..model.hosts import HOSTS
-from ..model.lifecycle import FIRST_BOOT
 from ..model.metadata import TRIGGERS
+from ..model.source import printable
 
 if TYPE_CHECKING:
+    from ..limits import Given
+    from ..model.hosts import Host
     from ..model.instance import Instance
+    from ..sources.open_source import OpenedSource
 
 Command = Callable[..., Any]
 
@@ -32,7 +36,7 @@ def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """Which instance the command line describes; ``read()`` may be asked again when its files change."""
+    """The instance options of a command line; ``read()`` may be called again when their files change."""
 
     file: str | None
     name: str | None
@@ -42,26 +46,27 @@ class Description:
     devices: tuple[str, ...]
     expanded: bool | None
 
-    def read(self, src: str | None = None) -> Instance:
-        """The instance; that of ``src`` where it is an instance directory and no other one is named."""
-        own = None if src is None or self.is_named else own_description(src)
-        file, name = (self.file, self.name) if own is None else (own[0], own[1] or None)
-        found = read_instance(
-            file,
-            name=name,
-            type=self.type,
-            profiles=self.profiles,
-            config=dict(key_value(text) for text in self.config),
-            devices=dict(device(text) for text in self.devices),
-            expanded=self.expanded,
-        )
-        if own is not None:
-            note = f"the instance is the one of '{own[0].name}' (see -i and --name)"
-            found.notes = (note, *found.notes)
-        elif src is not None and not self.is_named:
-            note = f"no instance is named: a {found.type} '{found.name}' is assumed (see -i and --name)"
-            found.notes = (note, *found.notes)
-        return found
+    def read(self, source: OpenedSource | None = None) -> Instance:
+        """Read the instance; without ``-i`` and ``--name``, the one that ``source`` is."""
+        devices, notes = device_overrides(self.devices)
+        given: dict[str, Any] = {
+            "name": self.name,
+            "type": self.type,
+            "profiles": self.profiles,
+            "config": self.config_overrides(),
+            "devices": devices,
+            "expanded": self.expanded,
+        }
+        if source is not None and source.is_instance and not self.is_named:
+            instance = source.read_instance(**given)
+        else:
+            instance = read_instance(self.file, **given)
+            if source is not None and not self.is_named:
+                notes += (f"assuming a new {instance.type} '{instance.name}' (see -i and --name)",)
+        return instance.replace(notes=(*instance.notes, *notes))
+
+    def config_overrides(self) -> dict[str, str]:
+        return dict(key_value(text) for text in self.config)
 
     @property
     def is_named(self) -> bool:
@@ -69,31 +74,68 @@ class Description:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files that it was read from, for whoever watches them."""
+        """The files that ``read()`` reads."""
         instance = (self.file.partition("#")[0],) if self.file else ()
         from_values = tuple(text.partition("=@")[2] for text in self.config if "=@" in text)
         return (*instance, *self.profiles, *from_values)
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a command was asked: the common part of preview, diff, apply, watch and simulate.
+
+    ``triggers`` is empty where the command chooses them, or holds just ``all`` or ``next``.
+    ``rootfs`` is a directory, ``image``, ``none``, or None where the command chooses it. ``host`` is
+    None for all hosts.
+    """
+
+    src: str
+    instance: Description
+    triggers: tuple[str, ...]
+    rootfs: str | None
+    host: Host
+    dialect: str | None
+    limits: Given
+    as_json: bool
+
+
 def key_value(text: str, example: str = "for example: -c user.user-data=@user-data.yaml") -> tuple[str, str]:
-    """``KEY=VALUE``; ``KEY=@FILE`` takes the value from a file, as it is."""
+    """Parse ``KEY=VALUE``; ``KEY=@FILE`` takes the value from a file, unchanged."""
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise UsageError(f"'{text}' is not KEY=VALUE", hint=example)
+        raise UsageError(f"'{printable(text)}' is not KEY=VALUE", hint=example)
     return key, read_source(value[1:]).text if value.startswith("@") else value
 
 
-def device(text: str) -> tuple[str, dict[str, str]]:
-    """``NAME,KEY=VALUE,…`` as ``incus launch -d`` takes it, all of a device at once."""
-    example = "for example: -d eth0,type=nic,ipv4.address=10.0.0.5"
-    name, *pairs = text.split(",")
-    if not name or "=" in name or not pairs:
-        raise UsageError(f"'{text}' is not NAME,KEY=VALUE,…", hint=example)
-    return name, dict(key_value(pair, example) for pair in pairs)
+def device_overrides(texts: tuple[str, ...]) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
+    """Parse ``NAME,KEY=VALUE`` as Incus does; return the keys of each device, and notes.
+
+    The value runs to the end, commas included: ``eth0,ipv4.routes=10.0.0.0/24,10.0.1.0/24``.
+    """
+    devices: dict[str, dict[str, str]] = {}
+    notes: tuple[str, ...] = ()
+    for text in texts:
+        name, comma, pair = text.partition(",")
+        if not name or "=" in name or not comma:
+            raise UsageError(
+                f"'{printable(text)}' is not NAME,KEY=VALUE",
+                hint="for example: -d eth0,ipv4.address=10.0.0.5",
+            )
+        key, value = key_value(pair, "for example: -d eth0,ipv4.address=10.0.0.5")
+        devices.setdefault(name, {})[key] = value
+        if found := SECOND_KEY.search(value):
+            notes += (
+                f"-d sets '{printable(key)}' of device '{printable(name)}' to '{printable(value)}':"
+                f" to set '{found[1]}' too, give a second -d {printable(name)},{found[1]}=…",
+            )
+    return devices, notes
+
+
+SECOND_KEY = re.compile(r",([a-z][a-z0-9._]*)=")
 
 
 def decorate(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Several click options as one decorator, in the order in which help shows them."""
+    """Return several click options as one decorator, in the order in which help shows them."""
 
     def decorated(function: Command) -> Command:
         for option in reversed(options):
@@ -104,7 +146,7 @@ def decorate(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
 
 
 def instance_options(function: Command) -> Command:
-    """``-i`` and what adds to it or replaces it; the command gets a ``Description`` as ``instance``."""
+    """Add ``-i`` and the options that override parts of it; the command gets a ``Description``."""
 
     @decorate(
         click.option(
@@ -113,8 +155,8 @@ def instance_options(function: Command) -> Command:
             "file",
             metavar="FILE[#NAME]",
             help="The instance: `incus config show` (also --expanded), `incus list -f json` (pick one "
-            "with #NAME), `incus query`, backup.yaml, or our own short form. Without it: a container "
-            "`c1` on x86_64, or the one of SRC if that is an instance directory.",
+            "with #NAME), `incus query`, backup.yaml, or templater's short form. "
+            "[default: the instance that SRC is, else a new container `c1`]",
             shell_complete=complete_files,
         ),
         click.option("--name", help="The instance's name."),
@@ -142,14 +184,14 @@ def instance_options(function: Command) -> Command:
             "-d",
             "--device",
             "devices",
-            metavar="NAME,K=V,…",
+            metavar="NAME,KEY=VALUE",
             multiple=True,
-            help="A device, or keys of one that the profiles have.",
+            help="A key of a device, of the instance's own or of a profile's; VALUE may have commas.",
         ),
         click.option(
             "--expanded/--no-expanded",
             default=None,
-            help="Whether FILE is from `config show --expanded`; told by its devices otherwise.",
+            help="Whether FILE is from `config show --expanded`. [default: detected from its devices]",
         ),
     )
     @wraps(function)
@@ -209,44 +251,107 @@ def host_options(*, default: str = "incus") -> Callable[[Command], Command]:
     return with_host
 
 
-def trigger_option(*, default: tuple[str, ...] | None = FIRST_BOOT) -> Callable[[Command], Command]:
-    """``-t``: passes in their order; commas and repetition both work."""
-    explained = f"  [default: {','.join(default)}]" if default else ""
+def trigger_option(*, required: bool = False) -> Callable[[Command], Command]:
+    """Add ``-t``: passes in their order; commas and repetition both work."""
+    choose = (
+        "" if required else " `next` is what the instance's next start runs, `all` each trigger by itself."
+        "  [default: the pending trigger or create, then start]"
+    )  # fmt: skip
     return click.option(
         "-t",
         "--trigger",
         "triggers",
         metavar="TRIGGER",
         multiple=True,
-        required=default is None,
-        callback=lambda ctx, param, values: split_triggers(values) or default,
-        help=f"What happens: {', '.join(TRIGGERS)}; several (with commas) are passes in order.{explained}",
+        required=required,
+        callback=lambda ctx, param, values: split_triggers(values, () if required else CHOICES),
+        help=f"{', '.join(TRIGGERS)}; several (with commas) are passes in order.{choose}",
         shell_complete=lambda ctx, param, incomplete: [
-            CompletionItem(trigger) for trigger in TRIGGERS if trigger.startswith(incomplete)
+            CompletionItem(name)
+            for name in (*TRIGGERS, *(() if required else CHOICES))
+            if name.startswith(incomplete)
         ],
     )
 
 
-def split_triggers(values: tuple[str, ...]) -> tuple[str, ...]:
-    """The passes in their order. A script whose variable is empty must not get the default instead."""
+#: words that choose triggers
+CHOICES = ("next", "all")
+
+
+def split_triggers(values: tuple[str, ...], choices: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the passes in their order; an empty word is an error, as a script's variable may be unset."""
     triggers = tuple(part for value in values for part in value.split(",") if part or not value.strip(","))
     for trigger in triggers:
-        if trigger not in TRIGGERS:
-            raise click.BadParameter(f"'{trigger}' is not a trigger; there are {', '.join(TRIGGERS)}")
+        if trigger in choices and len(triggers) > 1:
+            raise click.BadParameter(f"'{trigger}' can't be combined with other triggers")
+        if trigger not in TRIGGERS and trigger not in choices:
+            known = ", ".join((*TRIGGERS, *choices))
+            raise click.BadParameter(f"unknown trigger '{printable(trigger)}'; known: {known}")
     return triggers
 
 
+def request_options(
+    *,
+    rootfs: str = "--rootfs",
+    triggers: str = "optional",
+    host: str = "incus",
+) -> Callable[[Command], Command]:
+    """Add SRC and every option of a ``Request``, which the command gets as ``request``.
+
+    ``rootfs`` is ``--rootfs`` for an option, ``ROOTFS`` or ``[ROOTFS]`` for an argument; ``triggers`` is
+    ``optional``, ``required`` or ``none``; ``host`` is the default of ``--as``.
+    """
+    options: list[Callable[[Command], Command]] = [source_argument]
+    if rootfs != "--rootfs":
+        options.append(rootfs_argument(required=rootfs == "ROOTFS"))
+    options.append(instance_options)
+    if triggers != "none":
+        options.append(trigger_option(required=triggers == "required"))
+    if rootfs == "--rootfs":
+        options.append(rootfs_option)
+    options += [host_options(default=host), limit_option(), json_option]
+
+    def with_request(function: Command) -> Command:
+        @wraps(function)
+        def wrapped(
+            *,
+            src: str,
+            instance: Description,
+            rootfs: str | None,
+            host: Host,
+            dialect: str | None,
+            limits: Given,
+            as_json: bool,
+            triggers: tuple[str, ...] = (),
+            **rest: Any,
+        ) -> Any:
+            request = Request(src, instance, triggers, rootfs, host, dialect, limits, as_json)
+            return function(request, **rest)
+
+        return decorate(*options)(wrapped)
+
+    return with_request
+
+
 def limit_option(*kinds: str) -> Callable[[Command], Command]:
-    """``--limit``: the command gets a ``limits.Given``; ``kinds`` are those that it has any use for."""
+    """Add ``--limit``; the command gets a ``limits.Given``. ``kinds`` are the kinds that it accepts."""
     return click.option(
         "--limit",
         "limits",
         metavar="NAME=VALUE",
         multiple=True,
         callback=lambda ctx, param, values: parse(values, kinds or (RENDERING, READING, IMAGE)),
-        help="Another limit than ours, such as time=5m or template=32MiB; all are in docs/limits.md.",
+        help="Override a built-in limit, e.g. time=5m or output=32MiB; docs/limits.md lists them.",
     )
 
+
+rootfs_option = click.option(
+    "--rootfs",
+    metavar="DIR|FILE|image|none",
+    help="Root filesystem to plan against: a directory, a split image's second file, or `image` for the one"
+    " in SRC's archive.  [default: SRC's own where SRC is a directory or a backup]",
+    shell_complete=complete_files,
+)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 
@@ -259,14 +364,14 @@ def rootfs_argument(*, required: bool = True) -> Callable[[Command], Command]:
 
 
 def existing(path: str) -> str:
-    """The path, if something stands there."""
+    """Return the path; InputError if nothing is there."""
     if not os.path.exists(path):
-        raise InputError(f"there is no '{path}'")
+        raise InputError(f"'{printable(path)}' does not exist")
     return path
 
 
 def open_binary(path: str) -> BinaryIO:
-    """A file to be read piece by piece; ``-`` is standard input."""
+    """Open a file to be read piece by piece; ``-`` is standard input."""
     try:
         return open(0 if path == "-" else path, "rb", closefd=path != "-")
     except OSError as error:

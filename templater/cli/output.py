@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ..model.source import printable
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 def on_terminal() -> bool:
@@ -47,15 +44,14 @@ def visible(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """Talk, for people: never mixed with the data on standard output."""
+    """Write a message for users to stderr, after everything on standard output."""
     flush()
     click.echo(visible(text.rstrip("\n")), err=True)
 
 
-def console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=True)
+def note(text: str) -> None:
+    """Report an assumption or a choice on stderr."""
+    say(f"note: {text}")
 
 
 def coloured(text: str, path: str) -> str:

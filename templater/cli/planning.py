@@ -1,71 +1,163 @@
-"""From what the command line says to a plan: the one way that preview, diff, apply and watch share."""
+"""From a request to plans: the one way that preview, diff, apply and watch share."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..model.errors import InputError, UsageError
+from ..model.metadata import TRIGGERS
+from ..model.source import printable
 from . import output
 
 if TYPE_CHECKING:
     from ..limits import Given
     from ..model.entry import RootfsView
-    from ..model.hosts import Host
+    from ..model.instance import Instance
+    from ..model.options import RenderOptions
     from ..model.plan import Plan
     from ..pongo2.state import Limits
-    from ..rootfs.directory import DirectoryRootfs
-    from .options import Description
+    from ..sources.open_source import OpenedSource
+    from .options import Request
 
-
-#: for one template. Ours take milliseconds; a hostile one may make every step of its many a long one
+#: seconds for one template; usual ones take milliseconds, a hostile one may make each of its steps slow
 SECONDS = 60.0
-#: for all of an image's templates together: a hostile image may have thousands
+#: seconds for all templates of an image together: a hostile image may have thousands
 TOTAL = 120.0
 
 
 def rendering(given: Given) -> Limits:
-    """What rendering may take when a person waits for it."""
+    """Return the limits of rendering for commands for which a user waits."""
     return given.for_rendering(SECONDS, TOTAL)
 
 
-def planned(
-    src: str,
-    instance: Description,
-    *,
-    triggers: tuple[str, ...],
-    host: Host,
-    dialect: str | None,
-    limits: Given,
-    rootfs: RootfsView | None = None,
-    in_place: bool = False,
-) -> Plan:
-    """Read everything and plan; what reading had to assume is said on stderr."""
-    from ..image.open import open_image
+def render_options(request: Request) -> RenderOptions:
     from ..model.options import RenderOptions
-    from ..planning.planner import plan_image
 
-    image = open_image(src, limits.for_images())
-    described = instance.read(src)
-    for note in described.notes:
-        output.say(f"note: {note}")
-    made = plan_image(
-        image, described, RenderOptions(host, dialect or "", limits=rendering(limits)),
-        triggers=triggers, rootfs=rootfs, reading=limits.for_reading(), in_place=in_place,
-    )  # fmt: skip
-    for finding in made.metadata.findings:
-        output.say(f"note: {finding.span.place}: {finding.message}")
-    if not image.complete:
-        output.say("note: the archive was read up to its last template; `templater audit` reads all of it")
-    return made
+    return RenderOptions(request.host, request.dialect or "", limits=rendering(request.limits))
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A request with its files read: ``runs`` are the passes of each plan that it asks for."""
+
+    request: Request
+    source: OpenedSource
+    instance: Instance
+    runs: tuple[tuple[str, ...], ...]
+    rootfs: RootfsView | None
+
+    def plans(self, *, in_place: bool = False) -> list[Plan]:
+        """Plan every run, and report on stderr what reading the image had to assume."""
+        from ..planning.planner import plan_image
+
+        options, reading = render_options(self.request), self.request.limits.for_reading()
+        made = [
+            plan_image(
+                self.source.image, self.instance, options, triggers=triggers, rootfs=self.rootfs,
+                reading=reading, in_place=in_place,
+            )
+            for triggers in self.runs
+        ]  # fmt: skip
+        for finding in made[0].metadata.findings:
+            output.note(f"{finding.span.place}: {finding.message}")
+        for text in self._doubts(made):
+            output.note(text)
+        return made
+
+    def _doubts(self, plans: list[Plan]) -> Iterator[str]:
+        """Yield what a reader of these plans has to know."""
+        from ..rendering.render import is_due
+
+        rules = plans[0].metadata.rules
+        if rules and not any(plan.changes for plan in plans):
+            found = {trigger for rule in rules for trigger in rule.when if trigger in TRIGGERS}
+            named = ", ".join(trigger for trigger in TRIGGERS if trigger in found)
+            yield f"no rule runs on {','.join(self.runs[0])}; triggers with rules: {named or 'none'} (see -t)"
+        due = [rule for rule in rules if any(is_due(rule, name) for run in self.runs for name in run)]
+        unsure = [printable(rule.path) for rule in due if rule.create_only]
+        if self.rootfs is None and unsure and not self.instance.is_vm:
+            archive = self.request.rootfs is None and not os.path.isdir(self.request.src)
+            named = ", ".join(unsure[:5]) + (f" and {len(unsure) - 5} more" if len(unsure) > 5 else "")
+            option = "--rootfs image" if archive else "--rootfs"
+            yield f"a create_only file is kept if it exists, which is unknown here: {named} (see {option})"
+        if not self.source.image.complete:
+            yield "the archive was read up to its last template; `templater audit` reads all of it"
+
+
+@contextmanager
+def opened(
+    request: Request, *, rootfs_of_instance: bool = False, cross_mounts: bool = False
+) -> Iterator[Opened]:
+    """Open SRC and the root filesystem, and report every choice that was made on stderr.
+
+    ``rootfs_of_instance`` says that the request's root filesystem is the instance's own, if it exists.
+    """
+    from ..sources.open_source import open_source
+
+    source = open_source(request.src, request.limits.for_images())
+    instance = request.instance.read(source)
+    for note in (*source.notes, *instance.notes):
+        output.note(note)
+    runs = choose_runs(request, source, instance, rootfs_of_instance=rootfs_of_instance)
+    with open_rootfs(request, source, cross_mounts=cross_mounts) as rootfs:
+        yield Opened(request, source, instance, runs, rootfs)
+
+
+def choose_runs(
+    request: Request, source: OpenedSource, instance: Instance, *, rootfs_of_instance: bool
+) -> tuple[tuple[str, ...], ...]:
+    """Return the passes of each plan, and report them on stderr where the user did not name them."""
+    from ..model.triggers import default_triggers, next_start
+
+    if request.triggers == ("all",):
+        return tuple((trigger,) for trigger in TRIGGERS)
+    if request.triggers and request.triggers != ("next",):
+        return (request.triggers,)
+    pending = source.pending(instance)
+    if request.triggers:
+        chosen = next_start(instance, pending)
+    else:
+        chosen = default_triggers(instance, pending, rootfs_of_instance=rootfs_of_instance)
+    for note in (f"triggers {','.join(chosen.passes)}: {chosen.reason} (see -t)", *chosen.notes):
+        output.note(note)
+    return (chosen.passes,)
 
 
 def open_rootfs(
-    path: str | None, *, cross_mounts: bool = False
-) -> AbstractContextManager[DirectoryRootfs | None]:
-    """The root filesystem that was named, to be closed after use; nothing where none was."""
-    if path is None:
+    request: Request, source: OpenedSource, *, cross_mounts: bool = False
+) -> AbstractContextManager[RootfsView | None]:
+    """Open the root filesystem to plan against, as a context manager; None where there is none."""
+    if request.rootfs == "none":
         return nullcontext()
+    if request.rootfs is None or (request.rootfs == "image" and source.has_rootfs):
+        return source.open_rootfs(cross_mounts=cross_mounts)
+    if request.rootfs == "image" or os.path.isfile(request.rootfs):
+        return nullcontext(_packed_rootfs(request, source))
     from ..rootfs.directory import DirectoryRootfs, refuse_link
 
-    refuse_link(path)
-    return DirectoryRootfs(path, cross_mounts=cross_mounts)
+    refuse_link(request.rootfs)
+    return DirectoryRootfs(request.rootfs, cross_mounts=cross_mounts)
+
+
+def _packed_rootfs(request: Request, source: OpenedSource) -> RootfsView:
+    """Read the root filesystem of an archive, or of a split image's second file."""
+    from ..image.image_rootfs import read_image_rootfs
+    from ..parsing.metadata_yaml import read_metadata
+
+    if os.path.isdir(request.src):
+        raise UsageError(
+            f"'{printable(request.src)}' has no rootfs directory", hint="give it with --rootfs DIR"
+        )
+    second = None if request.rootfs == "image" else request.rootfs
+    rules = read_metadata(source.image.read_metadata(), limits=request.limits.for_reading()).rules
+    targets = [rule.path for rule in rules]
+    try:
+        return read_image_rootfs(request.src, second, targets=targets, limits=request.limits.for_images())
+    except InputError as error:
+        if second is None:
+            error.hint = "a split image's second file is given with --rootfs FILE"
+        raise

@@ -1,4 +1,4 @@
-"""Progress of long work, on a terminal only: a pipe or a log gets none."""
+"""Progress of long work, on a terminal only."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 from ..model.source import printable
 
-#: members done, bytes so far, the name at hand
+#: items done, bytes so far, the current name
 Progress = Callable[[int, int, str], None]
 
 
 @contextmanager
-def progress(action: str) -> Iterator[Progress]:
-    """A line on stderr that says what is being done; gone when it is done."""
-    if not sys.stderr.isatty():
+def progress(action: str, unit: str = "files", *, shown: bool = True) -> Iterator[Progress]:
+    """Show a line on stderr while the work goes on, and remove it at the end."""
+    if not shown or not sys.stderr.isatty():
         yield lambda members, size, name: None
         return
     from rich.console import Console
@@ -26,11 +26,13 @@ def progress(action: str) -> Iterator[Progress]:
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(action)
 
-        def show(members: int, size: int, name: str) -> None:
-            if members % 64 == 0 or size > shown[0] + (1 << 23):
-                shown[0] = size
-                text = f"{action}: {members} files, {size >> 20} MiB, {printable(name[-50:])}"
-                bars.update(task, description=text)
+        shown_size = 0
 
-        shown = [0]
+        def show(count: int, size: int, name: str) -> None:
+            nonlocal shown_size
+            if count % 64 == 0 or size > shown_size + (1 << 23):
+                shown_size = size
+                done = f"{count} {unit}, {size >> 20} MiB" if size else f"{count} {unit}"
+                bars.update(task, description=f"{action}: {done}, {printable(name[-50:])}")
+
         yield show

@@ -32,10 +32,8 @@ def next_start(instance: "Instance", pending: "str | None" = None) -> Triggers:
     """
     if pending is None:
         pending = instance.config.get(PENDING_KEY, "")
-    reason = (
-        f"the next start of '{printable(instance.name)}': "
-        + (f"'{printable(pending)}' is pending, then start" if pending else "no trigger is pending")
-    )  # fmt: skip
+    waiting = f"'{printable(pending)}'" if pending else "no trigger"
+    reason = f"the next start, with {waiting} pending"
     return Triggers(passes(pending), reason, _doubts(instance, pending))
 
 
@@ -46,15 +44,12 @@ def first_start(instance: "Instance") -> Triggers:
     """
     pending = instance.config.get(PENDING_KEY, "")
     if pending:
-        reason = f"the description has '{printable(pending)}' pending, then start"
+        reason = f"'{printable(pending)}' is pending in the description"
         return Triggers(passes(pending), reason, _doubts(instance, pending))
     notes = _doubts(instance, "")
     if instance.exists:
-        notes += (
-            f"instance '{printable(instance.name)}' exists already: its own next start runs start only"
-            " (-t next shows that)",
-        )
-    return Triggers(passes("create"), "the first start of a new instance: create, then start", notes)
+        notes += ("the instance exists already: its own next start runs start only (-t next shows that)",)
+    return Triggers(passes("create"), "the first start of a new instance", notes)
 
 
 def default_triggers(

@@ -98,14 +98,23 @@ def plan_image(
 
 
 def predicted(
-    plan: Plan, templates: "Mapping[str, TemplateFile]", rootfs: "RootfsView | None", options: RenderOptions
+    plan: Plan,
+    templates: "Mapping[str, TemplateFile]",
+    rootfs: "RootfsView | None",
+    options: RenderOptions,
+    other: "list[str] | None" = None,
 ) -> Plan:
-    """Return the plan with what its host would do."""
+    """Return the plan with what its host would do.
+
+    ``other`` is filled with the paths of rules for which the host renders other data than the template.
+    """
     if not plan.host.family:
         return plan
     from ..prediction import predict
 
     def render_other(data: bytes, rule: "Rule", trigger: str) -> bytes:
+        if other is not None:
+            other.append(rule.path)
         return render_data(data, rule, trigger, plan.instance, options)
 
     return plan.with_prediction(

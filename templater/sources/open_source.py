@@ -104,7 +104,9 @@ class OpenedSource:
         return instance.config.get(PENDING_KEY, "create" if self.kind == INSTANCE_DIRECTORY else "")
 
     @contextmanager
-    def open_rootfs(self, *, cross_mounts: bool = False) -> Iterator[DirectoryRootfs | ImageRootfs | None]:
+    def open_rootfs(
+        self, *, cross_mounts: bool = False
+    ) -> Iterator[DirectoryRootfs | ImageRootfs | DirectoryFiles | None]:
         """Open SRC's own root filesystem for reading; None where SRC has none at hand."""
         if self.backup is not None and self.backup.has_rootfs:
             yield self.backup.read_rootfs()
@@ -113,7 +115,19 @@ class OpenedSource:
             yield None
             return
         with DirectoryRootfs(self.rootfs_path, cross_mounts=cross_mounts) as view:
-            yield view
+            yield view if self.is_instance else DirectoryFiles(view)
+
+
+class DirectoryFiles:
+    """The files of an image's directory, without an id map.
+
+    Packing the directory can give a file any owner, so no rule's uid or gid is out of range.
+    """
+
+    __slots__ = ("entry", "name", "read", "walk")
+
+    def __init__(self, view: DirectoryRootfs) -> None:
+        self.name, self.entry, self.read, self.walk = view.name, view.entry, view.read, view.walk
 
 
 def open_source(path: str | os.PathLike[str], limits: Limits = DEFAULT) -> OpenedSource:

@@ -6,8 +6,9 @@ import click
 import pytest
 
 from templater.cli import main
-from templater.cli.options import Description, device, key_value, split_triggers
+from templater.cli.options import Description, device_overrides, key_value, split_triggers
 from templater.model.errors import RefusedError, UsageError
+from templater.sources.open_source import open_source
 
 
 def described(**given):
@@ -30,48 +31,49 @@ def test_nothing_describes_a_container():
 
 @pytest.fixture
 def directory(tmp_path):
-    """An instance directory, the instance renamed since it was unpacked."""
+    """An instance directory; its instance was renamed after it was unpacked."""
     (tmp_path / ".templater").mkdir(mode=0o700)
     (tmp_path / ".templater" / "state").write_text("name=s2\n")
     (tmp_path / "instance.yaml").write_text("name: s1\nconfig: {user.a: kept}\n")
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1700000000\n")
     return tmp_path
 
 
 def test_an_instance_directory_has_its_own_instance(directory):
-    instance = described(config=("user.b=typed",)).read(str(directory))
+    instance = described(config=("user.b=typed",)).read(open_source(directory))
     assert instance.name == "s2"
     assert instance.expanded_config() == {"user.a": "kept", "user.b": "typed"}
-    assert instance.notes == (f"the instance is the one of '{directory}/instance.yaml' (see -i and --name)",)
+    assert instance.notes == (f"the instance is the one of '{directory}/instance.yaml'",)
 
 
-def test_looking_at_an_instance_directory_leaves_nothing_there(directory):
+def test_reading_an_instance_directory_writes_nothing(directory):
     (directory / ".templater" / "state").unlink()
     (directory / ".templater").rmdir()
-    assert described().read(str(directory)).name == "s1"
-    assert sorted(path.name for path in directory.iterdir()) == ["instance.yaml"]
+    assert described().read(open_source(directory)).name == "s1"
+    assert sorted(path.name for path in directory.iterdir()) == ["instance.yaml", "metadata.yaml"]
 
 
-def test_another_instance_may_be_named_for_an_instance_directory(directory, tmp_path):
-    assert described(name="other").read(str(directory)).expanded_config() == {}
-    (tmp_path / "web.yaml").write_text("name: web\n")
-    web = described(file=str(tmp_path / "web.yaml")).read(str(directory))
+def test_another_instance_may_be_named_for_an_instance_directory(directory):
+    assert described(name="other").read(open_source(directory)).expanded_config() == {}
+    (directory / "web.yaml").write_text("name: web\n")
+    web = described(file=str(directory / "web.yaml")).read(open_source(directory))
     assert (web.name, web.notes) == ("web", ())
 
 
-def test_a_link_in_an_instance_directory_is_not_followed(directory, tmp_path):
-    (tmp_path / "other.yaml").write_text("name: other\n")
+def test_a_link_in_an_instance_directory_is_not_followed(directory):
+    (directory / "other.yaml").write_text("name: other\n")
     (directory / "instance.yaml").unlink()
-    (directory / "instance.yaml").symlink_to(tmp_path / "other.yaml")
+    (directory / "instance.yaml").symlink_to(directory / "other.yaml")
     with pytest.raises(RefusedError):
-        described().read(str(directory))
+        described().read(open_source(directory))
 
 
 @pytest.mark.parametrize("kind", ["container", "virtual-machine"])
-def test_an_instance_that_nobody_named_is_said(kind, tmp_path):
-    assert described(type=kind).read(str(tmp_path)).notes == (
-        f"no instance is named: a {kind} 'c1' is assumed (see -i and --name)",
-    )
-    assert described(name="c1").read(str(tmp_path)).notes == ()
+def test_an_assumed_instance_is_noted(kind, tmp_path):
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1700000000\n")
+    image = open_source(tmp_path)
+    assert described(type=kind).read(image).notes == (f"assuming a new {kind} 'c1' (see -i and --name)",)
+    assert described(name="c1").read(image).notes == ()
 
 
 def test_keys_are_laid_over_a_file(tmp_path):
@@ -90,17 +92,29 @@ def test_a_value_may_hold_an_equals_sign():
     assert key_value("user.a=b=c") == ("user.a", "b=c")
 
 
-def test_a_device_is_typed_as_for_incus_launch():
-    assert device("eth0,type=nic,ipv4.address=10.0.0.5") == (
-        "eth0",
-        {"type": "nic", "ipv4.address": "10.0.0.5"},
-    )
+def test_devices_of_several_options_merge():
+    texts = "eth0,type=nic", "root,size=5GiB", "eth0,ipv4.address=10.0.0.5"
+    expected = {"eth0": {"type": "nic", "ipv4.address": "10.0.0.5"}, "root": {"size": "5GiB"}}
+    assert device_overrides(texts) == (expected, ())
+
+
+def test_a_device_value_runs_to_the_end():
+    text = "eth0,ipv4.routes=10.0.0.0/24,10.0.1.0/24"
+    assert device_overrides((text,)) == ({"eth0": {"ipv4.routes": "10.0.0.0/24,10.0.1.0/24"}}, ())
+
+
+def test_a_device_value_that_looks_like_a_second_key_is_noted():
+    devices, (note,) = device_overrides(("eth0,type=nic,ipv4.address=10.0.0.5",))
+    assert devices == {"eth0": {"type": "nic,ipv4.address=10.0.0.5"}}
+    assert "give a second -d eth0,ipv4.address=" in note
+    assert described(devices=("eth0,type=nic,network=br0",)).read().notes != ()
 
 
 @pytest.mark.parametrize("text", ["", "eth0", "type=nic", "eth0,type"])
-def test_what_is_no_device_is_said(text):
-    with pytest.raises(UsageError):
-        device(text)
+def test_an_invalid_device_is_a_usage_error(text):
+    with pytest.raises(UsageError) as refused:
+        device_overrides((text,))
+    assert refused.value.hint.startswith("for example: -d eth0,")
 
 
 def test_triggers_may_be_repeated_or_separated_by_commas():
@@ -108,9 +122,16 @@ def test_triggers_may_be_repeated_or_separated_by_commas():
 
 
 @pytest.mark.parametrize("values", [("",), (",",), ("create", ""), ("nosuch",)])
-def test_a_trigger_that_is_none_is_a_usage_error(values):
-    with pytest.raises(click.BadParameter, match="is not a trigger; there are create, "):
+def test_an_unknown_trigger_is_a_usage_error(values):
+    with pytest.raises(click.BadParameter, match=r"unknown trigger '.*'; known: create, "):
         split_triggers(values)
+
+
+@pytest.mark.parametrize("values", [("all", "start"), ("create,next",)])
+def test_a_choice_of_triggers_stands_alone(values):
+    assert split_triggers(values[0].split(",")[-1:], ("all", "next", "start"))
+    with pytest.raises(click.BadParameter, match="can't be combined with other triggers"):
+        split_triggers(values, ("all", "next"))
 
 
 def test_no_option_is_no_trigger():
@@ -122,18 +143,12 @@ def test_no_option_is_no_trigger():
 )
 def test_an_empty_trigger_is_a_usage_error_of_every_command(command, capsys):
     assert main([*command, "-t", ""]) == 2
-    assert "'' is not a trigger" in capsys.readouterr().err
+    assert "unknown trigger ''" in capsys.readouterr().err
 
 
 def test_the_files_of_a_description_are_known_for_watching():
     files = described(file="fleet.json#web", profiles=("p.yaml",), config=("a=@data", "b=c")).files
     assert files == ("fleet.json", "p.yaml", "data")
-
-
-def test_what_is_wrong_of_a_device_gets_a_device_as_example():
-    with pytest.raises(UsageError) as refused:
-        device("eth0,hwaddr")
-    assert refused.value.hint.startswith("for example: -d eth0,")
 
 
 def test_as_names_the_host_and_host_is_a_hidden_alias(capfd):

@@ -1,34 +1,220 @@
-"""The way from the command line to a plan."""
+"""From the command line to a plan: the choice of triggers and of the root filesystem."""
 
+import json
+import shutil
+import tarfile
 from pathlib import Path
 
-from templater.cli.planning import open_rootfs, planned
-from templater.limits import Given
-from templater.model.hosts import HOSTS
-from tests.cli.test_options import described
+import pytest
+
+from templater.cli import main
 
 SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample-images"
 
+METADATA = """\
+architecture: x86_64
+creation_date: 1700000000
+templates:
+  /etc/created: {when: [create], template: t.tpl}
+  /etc/copied: {when: [copy], template: t.tpl}
+  /etc/started: {when: [start], template: t.tpl}
+  /etc/shipped: {when: [create, copy], create_only: true, template: t.tpl}
+"""
+PENDING_COPY = "name: web1\nconfig: {volatile.apply_template: copy, volatile.uuid: x}\ndevices: {}\n"
+EXISTING = "name: web1\nconfig: {volatile.uuid: 36e685d9-9391-470b-bade-7f1555aab98c}\ndevices: {}\n"
 
-def test_what_was_assumed_is_said_on_stderr(capfd):
-    planned(
-        str(SAMPLES / "debian-cloud"),
-        described(file=str(SAMPLES / "debian-cloud/instances/web1.yaml")),
-        triggers=("create",),
-        host=HOSTS["incus"],
-        dialect=None,
-        limits=Given(),
+
+@pytest.fixture
+def image(tmp_path):
+    folder = tmp_path / "image"
+    (folder / "templates").mkdir(parents=True)
+    (folder / "templates/t.tpl").write_text("{{ trigger }}\n")
+    (folder / "metadata.yaml").write_text(METADATA)
+    (folder / "rootfs/etc").mkdir(parents=True)
+    (folder / "rootfs/etc/shipped").write_text("shipped\n")
+    return folder
+
+
+@pytest.fixture
+def archive(image, tmp_path):
+    with tarfile.open(tmp_path / "image.tar", "w") as tar:
+        for name in ("metadata.yaml", "templates", "rootfs"):
+            tar.add(image / name, name)
+    return tmp_path / "image.tar"
+
+
+@pytest.fixture
+def run(capfd):
+    def run(*words):
+        code = main([str(word) for word in words])
+        said = capfd.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def plan(run, *words):
+    code, out, err = run("preview", *words, "--json")
+    assert code == 0, err
+    data = json.loads(out)
+    return data, {change["path"]: change["action"] for change in data["changes"]}, err
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_an_image_is_planned_for_the_first_start_of_a_new_instance(run, image):
+    data, _, err = plan(run, image)
+    assert data["triggers"] == ["create", "start"]
+    assert "note: assuming a new container 'c1' (see -i and --name)" in err
+    assert "note: triggers create,start: the first start of a new instance (see -t)" in err
+
+
+def test_the_pending_trigger_of_a_description_runs_before_start(run, image, tmp_path):
+    data, _, err = plan(run, image, "-i", write(tmp_path / "web1.yaml", PENDING_COPY))
+    assert data["triggers"] == ["copy", "start"]
+    assert "note: triggers copy,start: 'copy' is pending in the description (see -t)" in err
+
+
+def test_an_instance_that_exists_is_noted_and_next_shows_its_next_start(run, image, tmp_path):
+    description = write(tmp_path / "web1.yaml", EXISTING)
+    data, _, err = plan(run, image, "-i", description)
+    assert data["triggers"] == ["create", "start"]
+    assert "the instance exists already: its own next start runs start only (-t next shows that)" in err
+    data, _, err = plan(run, image, "-i", description, "-t", "next")
+    assert data["triggers"] == ["start"]
+    assert "note: triggers start: the next start, with no trigger pending (see -t)" in err
+
+
+def test_an_instance_directory_runs_the_trigger_that_is_recorded(run, image):
+    (image / "instance.yaml").write_text("name: web1\n")
+    (image / ".templater").mkdir(mode=0o700)
+    for pending, triggers in (("copy", ["copy", "start"]), ("", ["start"])):
+        (image / ".templater/state").write_text(
+            f"name=web1\npending={pending}\n" if pending else "name=web1\n"
+        )
+        data, _, err = plan(run, image)
+        assert data["triggers"] == triggers
+        assert f"note: triggers {','.join(triggers)}: the next start" in err
+
+
+def test_diff_of_an_existing_instance_shows_its_next_start(run, image, tmp_path):
+    description = write(tmp_path / "web1.yaml", EXISTING)
+    code, out, err = run("diff", image, image / "rootfs", "-i", description)
+    assert (code, "+++ b/etc/started" in out, "+++ b/etc/created" in out) == (0, True, False)
+    assert "note: triggers start: the next start" in err
+    code, out, _ = run("diff", image, image / "rootfs", "--name", "new")
+    assert "+++ b/etc/created" in out
+
+
+def test_named_triggers_need_no_note(run, image):
+    _, _, err = run("preview", image, "--name", "c1", "-t", "start")
+    assert "note:" not in err
+
+
+def test_all_shows_every_trigger_by_itself(run, image):
+    code, out, err = run("preview", image, "-t", "all")
+    assert code == 0
+    for path, trigger in (("created", "create"), ("copied", "copy"), ("started", "start")):
+        assert f"==> /etc/{path}  create  0:0 0644  t.tpl on {trigger}: new" in out
+    assert "c1: rename: nothing to do" in err
+    _, out, _ = run("preview", image, "-t", "all", "--json")
+    assert [each["triggers"] for each in json.loads(out)] == [["create"], ["copy"], ["start"], ["rename"]]
+    code, out, _ = run("diff", image, image / "rootfs", "-t", "all")
+    assert [line for line in out.splitlines() if line.startswith("# trigger")] == [
+        "# trigger create", "# trigger copy", "# trigger start", "# trigger rename",
+    ]  # fmt: skip
+    assert run("apply", image, image / "rootfs", "-t", "all")[0] == 2
+    assert run("preview", image, "-t", "all", "-o", "tree")[0] == 2
+
+
+def test_triggers_without_rules_name_those_that_have_some(run, image):
+    code, _, err = run("preview", image, "-t", "rename")
+    assert code == 0
+    assert "note: no rule runs on rename; triggers with rules: create, copy, start (see -t)" in err
+
+
+def test_a_directory_is_planned_against_its_own_root_filesystem(run, image):
+    _, actions, err = plan(run, image)
+    assert actions == {"/etc/created": "create", "/etc/started": "create", "/etc/shipped": "skip"}
+    assert "create_only" not in err
+    _, actions, err = plan(run, image, "--rootfs", "none")
+    assert actions == {"/etc/created": "write", "/etc/started": "write", "/etc/shipped": "write"}
+    assert "note: a create_only file is kept if it exists, which is unknown here: /etc/shipped" in err
+
+
+def test_an_archive_is_planned_against_its_root_filesystem_on_request(run, archive):
+    _, actions, err = plan(run, archive)
+    assert set(actions.values()) == {"write"}
+    assert (
+        "a create_only file is kept if it exists, which is unknown here: /etc/shipped (see --rootfs image)"
+        in err
     )
-    said = capfd.readouterr()
-    assert "name" in said.err
-    assert not said.out
+    _, actions, err = plan(run, archive, "--rootfs", "image")
+    assert actions == {"/etc/created": "create", "/etc/started": "create", "/etc/shipped": "skip"}
+    assert "create_only" not in err
 
 
-def test_no_root_filesystem_is_none():
-    with open_rootfs(None) as view:
-        assert view is None
+def test_an_image_without_a_root_filesystem_can_not_be_planned_against_it(run, image, tmp_path):
+    shutil.rmtree(image / "rootfs")
+    assert run("preview", image, "--rootfs", "image") == (
+        2, "", f"note: assuming a new container 'c1' (see -i and --name)\n"
+        "note: triggers create,start: the first start of a new instance (see -t)\n"
+        f"templater: '{image}' has no rootfs directory\nhint: give it with --rootfs DIR\n",
+    )  # fmt: skip
+    with tarfile.open(tmp_path / "meta.tar", "w") as tar:
+        for name in ("metadata.yaml", "templates"):
+            tar.add(image / name, name)
+    code, _, err = run("preview", tmp_path / "meta.tar", "--rootfs", "image")
+    assert code == 2
+    assert "has no root filesystem" in err
+    assert "--rootfs FILE" in err
+    with tarfile.open(tmp_path / "rootfs.tar", "w") as tar:
+        (tmp_path / "files/etc").mkdir(parents=True)
+        (tmp_path / "files/etc/shipped").write_text("shipped\n")
+        tar.add(tmp_path / "files/etc", "etc")
+    _, actions, _ = plan(run, tmp_path / "meta.tar", "--rootfs", tmp_path / "rootfs.tar")
+    assert actions["/etc/shipped"] == "skip"
 
 
-def test_a_root_filesystem_is_closed_after_use(tmp_path):
-    with open_rootfs(str(tmp_path)) as view:
-        assert view.entry("/").kind == "directory"
+def test_any_owner_is_possible_in_an_image_that_belongs_to_a_user(run, image):
+    """Packing the directory gives every file the owner that its rule asks for."""
+    (image / "metadata.yaml").write_text(METADATA.replace("when: [create],", "when: [create], uid: 100,", 1))
+    shutil.chown(image / "rootfs", 1000, 1000)
+    _, actions, _ = plan(run, image)
+    assert actions["/etc/created"] == "create"
+
+
+def test_a_hostile_root_filesystem_in_an_image_is_refused(run, image):
+    shutil.rmtree(image / "rootfs")
+    (image / "rootfs").symlink_to("/etc")
+    code, out, err = run("preview", image)
+    assert (code, out) == (3, "")
+    assert "'rootfs' is a symlink, not a directory" in err
+
+
+def test_what_the_host_refuses_is_shown_by_diff(run, image):
+    """preview and diff exit with 5 where the host would fail and templater would not."""
+    (image / "rootfs/etc/started").symlink_to("/srv/started")
+    (image / "rootfs/srv").mkdir()
+    words = image, image / "rootfs", "-t", "start", "--as", "incus"
+    code, out, err = run("diff", *words)
+    assert code == 5
+    assert "+++ b/srv/started" in out
+    assert "/etc/started: incus: the start fails: " in err
+    assert run("diff", image, image / "rootfs", "-t", "start", "--as", "none")[0] == 0
+
+
+def test_what_was_assumed_is_said_on_stderr(run):
+    _, out, err = run(
+        "preview",
+        SAMPLES / "debian-cloud",
+        "-i",
+        SAMPLES / "debian-cloud/instances/web1.yaml",
+        "-t",
+        "create",
+    )
+    assert "note: the name 'web1' is that of the file" in err
+    assert "note:" not in out

@@ -17,7 +17,7 @@ def preview(*arguments):
 
 
 def test_a_folder_gets_every_file_with_its_mode(tmp_path):
-    assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "tree", "--as", "none") == 0
+    assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "tree", "--rootfs", "none") == 0
     found = {
         str(path.relative_to(tmp_path / "tree")): f"{path.stat().st_mode & 0o7777:04o}"
         for path in (tmp_path / "tree").rglob("*")
@@ -30,6 +30,11 @@ def test_a_folder_gets_every_file_with_its_mode(tmp_path):
         "usr/local/bin/app-setup": "0755",
         "var/lib/app/.ssh/authorized_keys": "0600",
     }
+
+
+def test_a_create_only_file_of_the_image_is_left_out(tmp_path):
+    assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "tree") == 0
+    assert sorted(os.listdir(tmp_path / "tree/etc/app")) == ["app.conf", "secret.env"]
 
 
 def test_the_umask_changes_nothing(tmp_path):
@@ -84,7 +89,7 @@ def test_a_place_that_can_not_be_written_is_said(target, tmp_path, capfd):
 
 
 def test_the_good_files_are_written_beside_failing_ones(tmp_path):
-    assert preview(SAMPLES / "broken", "-t", "create", "-o", tmp_path / "tree") == 5
+    assert preview(SAMPLES / "broken", "-t", "create", "-o", tmp_path / "tree", "--rootfs", "none") == 5
     assert (tmp_path / "tree/etc/directory").read_text() == "c1\n"
 
 

@@ -10,8 +10,6 @@ from ...model.errors import RefusedError
 from .. import options, output
 
 if TYPE_CHECKING:
-    from ...limits import Given
-    from ...model.hosts import Host
     from ...model.plan import Plan
 
 HELP = """Write SRC's rendered templates into ROOTFS, all or nothing.
@@ -28,45 +26,22 @@ Examples:
 
 
 @click.command(help=HELP)
-@options.source_argument
-@options.rootfs_argument()
-@options.instance_options
-@options.trigger_option(default=None)
+@options.request_options(rootfs="ROOTFS", triggers="required", host="none")
 @click.option("--as-agent", is_flag=True, help="For a virtual machine: do what the agent does in the guest.")
-@click.option("--cross-mounts", is_flag=True, help="Allow mount points; written in place, not replaced.")
-@options.host_options(default="none")
-@options.limit_option()
-@options.json_option
-def command(
-    src: str,
-    rootfs: str,
-    instance: options.Description,
-    triggers: tuple[str, ...],
-    as_agent: bool,
-    cross_mounts: bool,
-    host: Host,
-    dialect: str | None,
-    limits: Given,
-    as_json: bool,
-) -> int:
+@click.option(
+    "--cross-mounts", is_flag=True, help="Write to mount points too: in place, without replacing the file."
+)
+def command(request: options.Request, as_agent: bool, cross_mounts: bool) -> int:
+    from ...rootfs.directory import DirectoryRootfs
     from ...writing.transaction import apply
-    from ..planning import open_rootfs, planned
+    from ..planning import opened
 
-    with open_rootfs(rootfs, cross_mounts=cross_mounts) as view:
-        assert view is not None
-        plan = planned(
-            src,
-            instance,
-            triggers=triggers,
-            rootfs=view,
-            host=host,
-            dialect=dialect,
-            limits=limits,
-            in_place=cross_mounts,
-        )
+    with opened(request, cross_mounts=cross_mounts) as found:
+        (plan,) = found.plans(in_place=cross_mounts)
         plan = for_rootfs(plan, as_agent=as_agent)
-        written = apply(plan, view)
-    if as_json:
+        assert isinstance(found.rootfs, DirectoryRootfs)
+        written = apply(plan, found.rootfs)
+    if request.as_json:
         from ...reporting.report import change_data
 
         output.write_json([change_data(change) for change in written])

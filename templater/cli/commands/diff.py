@@ -11,13 +11,12 @@ from .. import options, output
 from ..instances import instances_option
 
 if TYPE_CHECKING:
-    from ...limits import Given
-    from ...model.hosts import Host
     from ...model.plan import Plan
 
 HELP = """Show what SRC's templates would change in ROOTFS.
 
 The output is a unified patch. Nothing is written. Files that would stay as they are do not appear.
+The exit code is 5 if a template fails, or if the predicted host would fail where templater would not.
 
 \b
 Examples:
@@ -33,59 +32,34 @@ STYLES: dict[str, dict[str, Any]] = {
 
 
 @click.command(help=HELP)
-@options.source_argument
-@options.rootfs_argument()
-@options.instance_options
-@options.trigger_option()
+@options.request_options(rootfs="ROOTFS")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything would change.")
 @instances_option
-@options.host_options()
-@options.limit_option()
-@options.json_option
-def command(
-    src: str,
-    rootfs: str,
-    instance: options.Description,
-    triggers: tuple[str, ...],
-    exit_code: bool,
-    instances: str | None,
-    host: Host,
-    dialect: str | None,
-    limits: Given,
-    as_json: bool,
-) -> int:
-    from ...reporting.patch import diff
-    from ..planning import open_rootfs, planned
+def command(request: options.Request, exit_code: bool, instances: str | None) -> int:
+    from ..planning import opened
 
     if instances is not None:
         from ..instances import run
 
-        return run(
-            src,
-            instances,
-            instance,
-            show="json" if as_json else "patch",
-            triggers=triggers,
-            host=host,
-            dialect=dialect,
-            limits=limits,
-            rootfs=rootfs,
-        )
+        return run(request, instances, show="json" if request.as_json else "patch", exit_code=exit_code)
+    with opened(request, rootfs_of_instance=True) as found:
+        plans = found.plans()
+    return show(plans, as_json=request.as_json) or int(exit_code and any(any(p.files()) for p in plans))
 
-    with open_rootfs(rootfs) as view:
-        plan = planned(
-            src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect, limits=limits
-        )
+
+def show(plans: list[Plan], *, as_json: bool) -> int:
+    """Print plans as patches, or as JSON, and return their exit code: 5 if a rule or the host fails."""
+    from ...reporting import patch, report
+
     if as_json:
-        from ...reporting.report import plan_data
-
-        output.write_json(plan_data(plan))
-    else:
-        show_patch(diff(plan))
+        data = [report.plan_data(plan) for plan in plans]
+        output.write_json(data if len(data) > 1 else data[0])
+    for plan in () if as_json else plans:
+        if len(plans) > 1:
+            show_patch(f"# trigger {plan.triggers[0]}\n")
+        show_patch(patch.diff(plan))
         complain(plan)
-    if plan.failed:
-        return 5
-    return int(exit_code and any(True for _ in plan.files()))
+    return max(map(report.verdict, plans))
 
 
 def show_patch(text: str) -> None:
@@ -99,11 +73,15 @@ def show_patch(text: str) -> None:
 
 
 def complain(plan: Plan) -> None:
-    """Say what failed on stderr: a patch has no place for it."""
+    """Report on stderr what fails, and where the host differs: a patch has no place for it."""
     from ...model.plan import AGENT
-    from ...reporting.report import indented
+    from ...reporting.report import indented, outcome_text
 
-    for change in plan.failed:
+    for change in (*plan.changes, *plan.agent):
+        path = f"{'in the guest: ' if change.trigger == AGENT else ''}{printable(change.path)}"
         if change.error is not None:
-            where = "in the guest: " if change.trigger == AGENT else ""
-            output.say(f"{where}{printable(change.path)}: failed\n{indented(change.error.explain())}")
+            output.say(f"{path}: failed\n{indented(change.error.explain())}")
+        if told := outcome_text(plan, change):
+            output.say(f"{path}: {told}")
+    if plan.host_error and not plan.changes:
+        output.say(f"{plan.host.name}: the start fails: {printable(plan.host_error)}")

@@ -12,102 +12,75 @@ from ..instances import instances_option
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ...limits import Given
-    from ...model.hosts import Host
     from ...model.plan import Plan
     from ...reporting.report import Block
 
 HELP = """Show the files that SRC's templates would write.
 
 Each comes with owner, mode and the reason. Nothing is written and no daemon is asked. The exit code is 5
-if a template fails, or if the chosen host would fail where we would not.
+if a template fails, or if the predicted host would fail where templater would not.
 
 \b
 Examples:
-  templater preview image.tar.xz                   `c1`, its first start
-  templater preview ./image -i web1.yaml -t start  of `incus config show web1`
-  templater preview ./image -i all.json#web1       of `incus list -f json`
-  templater preview ./image --instances all.json   every instance of it
-  templater preview ./image --as lxd             what LXD would make of it
+  templater preview image.tar.xz                   a new container `c1`
+  templater preview ./image -i web1.yaml -t start  `incus config show web1`
+  templater preview ./image -i all.json#web1       one of `incus list -f json`
+  templater preview ./image --instances all.json   each instance of a list
+  templater preview ./image --as lxd               what LXD would do
   templater preview ./image --rootfs /srv/web1/rootfs
-  templater preview ./image -o tree                into a folder, or FILE.tar
+  templater preview ./image -o tree                write DIR or FILE.tar
 """
 
 
 @click.command(help=HELP)
-@options.source_argument
-@options.instance_options
-@options.trigger_option()
-@click.option("--rootfs", metavar="DIR", help="The root filesystem the files would land in.")
+@options.request_options()
 @click.option("-o", "--output", "target", metavar="DIR|FILE.tar", help="Write the rendered files there.")
 @click.option("--reuse", is_flag=True, help="With -o FILE.tar: replace a file that exists.")
 @instances_option
-@options.host_options()
-@options.limit_option()
-@options.json_option
-def command(
-    src: str,
-    instance: options.Description,
-    triggers: tuple[str, ...],
-    rootfs: str | None,
-    target: str | None,
-    reuse: bool,
-    instances: str | None,
-    host: Host,
-    dialect: str | None,
-    limits: Given,
-    as_json: bool,
-) -> int:
-    from ..planning import open_rootfs, planned
+def command(request: options.Request, target: str | None, reuse: bool, instances: str | None) -> int:
+    from ..planning import opened
 
     if instances is not None:
         from ..instances import run
 
         if target is not None:
-            raise click.UsageError("-o and --instances don't go together")
-        return run(
-            src,
-            instances,
-            instance,
-            show="json" if as_json else "summary",
-            triggers=triggers,
-            host=host,
-            dialect=dialect,
-            limits=limits,
-            rootfs=rootfs,
-        )
+            raise click.UsageError("-o can't be combined with --instances")
+        return run(request, instances, show="json" if request.as_json else "summary")
     if target is not None:
         from ..file_output import check_target
 
         check_target(target, reuse=reuse)
-    with open_rootfs(rootfs) as view:
-        found = planned(
-            src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect, limits=limits
-        )
+        if request.triggers == ("all",):
+            raise click.UsageError("-o can't be combined with -t all, whose triggers write the same files")
+    with opened(request) as found:
+        plans = found.plans()
     if target is not None:
         from ..file_output import write_tree
 
-        write_tree(found, target)
-    return show(found, as_json=as_json, contents=target is None)
+        write_tree(plans[0], target)
+    return show(plans, as_json=request.as_json, contents=target is None)
 
 
-def show(plan: Plan, *, as_json: bool = False, contents: bool = True) -> int:
-    """Print a plan and give the exit code it deserves."""
+def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True) -> int:
+    """Print plans and return their exit code; as JSON one object, or a list for several plans."""
     from ...reporting import report
 
     if as_json:
-        output.write_json(report.plan_data(plan))
+        data = [report.plan_data(plan) for plan in plans]
+        output.write_json(data if len(data) > 1 else data[0])
     elif contents:
-        blocks = report.blocks(plan)
-        if output.on_terminal():
-            show_styled(blocks)
-        else:
-            show_plain(blocks)
-    if not as_json:
+        for number, plan in enumerate(plans):
+            blocks = report.blocks(plan)
+            output.write("\n" if number and plan.changes else "")
+            if output.on_terminal():
+                show_styled(blocks)
+            else:
+                show_plain(blocks)
+    for plan in () if as_json else plans:
         output.say(report.summary(plan))
-        if other := report.not_due(plan):
+        if len(plans) == 1 and (other := report.not_due(plan)):
             output.say(other)
-    return report.verdict(plan)
+    return max(map(report.verdict, plans))
 
 
 def show_plain(blocks: Iterable[Block]) -> None:

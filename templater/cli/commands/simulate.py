@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,11 +14,7 @@ from ...rootfs.memory import MemoryRootfs
 from .. import options, output
 
 if TYPE_CHECKING:
-    from ...limits import Given
-    from ...model.hosts import Host
-    from ...model.instance import Instance
     from ...simulation.simulate import Report
-    from ...sources.open_source import OpenedSource
 
 HELP = """Show what each step of an instance's life changes, and why.
 
@@ -49,48 +44,29 @@ Examples:
 
 
 @click.command(help=HELP)
-@options.source_argument
+@options.request_options(triggers="none")
 @click.argument("steps", nargs=-1, required=True, metavar="STEP...")
-@click.option(
-    "--rootfs",
-    metavar="DIR",
-    help="The root filesystem at first; it is only read. [default: SRC's own; none: unknown]",
-)
-@click.option("--diff", "as_diff", is_flag=True, help="What changes as a patch.")
-@options.instance_options
-@options.host_options()
-@options.limit_option()
-@options.json_option
-def command(
-    src: str,
-    steps: tuple[str, ...],
-    rootfs: str | None,
-    as_diff: bool,
-    instance: options.Description,
-    host: Host,
-    dialect: str | None,
-    limits: Given,
-    as_json: bool,
-) -> int:
-    from ...model.options import RenderOptions
+@click.option("--diff", "as_diff", is_flag=True, help="Show changes as a patch.")
+def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> int:
     from ...model.triggers import next_start
     from ...simulation.simulate import PaperFolder, simulate
     from ...simulation.steps import parse_step
     from ...sources.open_source import open_source
-    from ..planning import rendering
+    from ..planning import open_rootfs, render_options
 
     parsed = [parse_step(step, lambda file: read_source(file).text) for step in steps]
-    source = open_source(src, limits.for_images())
-    described = _described(instance, source)
+    limits = request.limits
+    source = open_source(request.src, limits.for_images())
+    described = request.instance.read(source)
     for note in (*source.notes, *described.notes):
-        output.say(f"note: {note}")
+        output.note(note)
     pending = None
     if parsed[0].verb != "create" and (source.is_instance or described.exists):
         begins = next_start(described, source.pending(described))
         pending = begins.passes[0] if len(begins.passes) > 1 else ""
-        output.say(f"note: the life begins with '{printable(described.name)}' as it is: {begins.reason}")
+        output.note(f"the life begins with '{printable(described.name)}' as it is: {begins.reason}")
         for note in begins.notes:
-            output.say(f"note: {note}")
+            output.note(note)
 
     with ExitStack() as opened:
 
@@ -99,12 +75,12 @@ def command(
             shipped = opened.enter_context(other.open_rootfs())
             return PaperFolder(other.image, _paper(shipped) or MemoryRootfs())
 
-        view = opened.enter_context(_open_rootfs(rootfs, source))
+        view = opened.enter_context(open_rootfs(request, source))
         reports = simulate(
             source.image,
             described,
             parsed,
-            RenderOptions(host, dialect or "", limits=rendering(limits)),
+            render_options(request),
             rootfs=_paper(view),
             reading=limits.for_reading(),
             pending=pending,
@@ -112,7 +88,7 @@ def command(
             open_folder=open_folder,
             read_profile=lambda file: read_profile(read_source(file)),
         )
-    if as_json:
+    if request.as_json:
         output.write_json([report_data(report) for report in reports])
     else:
         output.write("".join(text_of(report, as_diff=as_diff) for report in reports))
@@ -120,39 +96,11 @@ def command(
     return errors[0].exit_code if errors else 0
 
 
-def _described(instance: options.Description, source: OpenedSource) -> Instance:
-    """Return the instance that is named, or else the one that SRC is."""
-    if instance.is_named or not source.is_instance:
-        return instance.read()
-    return source.read_instance(
-        type=instance.type,
-        profiles=instance.profiles,
-        config=dict(options.key_value(text) for text in instance.config),
-        devices=dict(options.device(text) for text in instance.devices),
-        expanded=instance.expanded,
-    )
-
-
 def _paper(view: Any) -> MemoryRootfs | None:
     """Return a root filesystem that the simulation may write to."""
     from ...simulation.disk_snapshot import Paper
 
     return view if view is None or isinstance(view, MemoryRootfs) else Paper(view)
-
-
-@contextmanager
-def _open_rootfs(path: str | None, source: OpenedSource) -> Iterator[Any]:
-    """Open the root filesystem of ``--rootfs``, or SRC's own; ``none`` means an unknown one."""
-    from ..planning import open_rootfs
-
-    if path == "none":
-        yield None
-    elif path is None:
-        with source.open_rootfs() as view:
-            yield view
-    else:
-        with open_rootfs(path) as view:
-            yield view
 
 
 def text_of(report: Report, *, as_diff: bool) -> str:

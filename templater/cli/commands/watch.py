@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import click
 
 from ...model.errors import TemplaterError, UsageError
 from .. import options, output
-
-if TYPE_CHECKING:
-    from ...limits import Given
-    from ...model.hosts import Host
 
 HELP = """Preview SRC again at every change.
 
@@ -28,57 +23,39 @@ Examples:
 
 
 @click.command(help=HELP)
-@options.source_argument
-@options.rootfs_argument(required=False)
-@options.instance_options
-@options.trigger_option()
-@options.host_options()
-@options.limit_option()
-@options.json_option
-def command(
-    src: str,
-    rootfs: str | None,
-    instance: options.Description,
-    triggers: tuple[str, ...],
-    host: Host,
-    dialect: str | None,
-    limits: Given,
-    as_json: bool,
-) -> int:
+@options.request_options(rootfs="[ROOTFS]")
+def command(request: options.Request) -> int:
     from ..watcher import Watch, sources_of
 
     def look() -> None:
-        from ..planning import open_rootfs, planned
+        from ..planning import opened
 
-        with open_rootfs(rootfs) as view:
-            plan = planned(
-                src, instance, triggers=triggers, rootfs=view, host=host, dialect=dialect, limits=limits
-            )
-        if as_json:
+        with opened(request, rootfs_of_instance=request.rootfs is not None) as found:
+            plans = found.plans()
+        if request.as_json:
             import json
 
             from ...reporting.report import plan_data
 
-            output.write(json.dumps(plan_data(plan), ensure_ascii=False) + "\n")
-        elif rootfs is None:
+            for plan in plans:
+                output.write(json.dumps(plan_data(plan), ensure_ascii=False) + "\n")
+        elif request.rootfs is None:
             from .preview import show
 
-            show(plan)
+            show(plans)
         else:
-            from ...reporting.patch import diff
-            from .diff import complain, show_patch
+            from . import diff
 
-            show_patch(diff(plan))
-            complain(plan)
+            diff.show(plans, as_json=False)
 
-    files, folders = sources_of(options.existing(src))
-    named = [*instance.files, *([] if rootfs is None else [rootfs])]
+    files, folders = sources_of(options.existing(request.src))
+    named = [*request.instance.files, *([] if request.rootfs is None else [request.rootfs])]
 
     def missing() -> list[str]:
         return [path for path in named if path != "-" and not os.path.exists(path)]
 
     try:
-        with Watch([*files, os.path.join(src, "instance.yaml"), *named], folders) as watch:
+        with Watch([*files, os.path.join(request.src, "instance.yaml"), *named], folders) as watch:
             attempt(look, missing, first=True)
             while True:
                 names = watch.wait()

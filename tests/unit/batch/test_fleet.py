@@ -153,9 +153,92 @@ def test_every_instance_before_an_error_is_reported():
     assert names == [f"web{number}" for number in range(97)]
 
 
-def test_config_overrides_that_of_every_instance():
-    found = plans(a_list(3), triggers=("create",), config={"cloud-init.user-data": "mine"})
+def test_config_and_devices_override_those_of_every_instance(tmp_path, capfd):
+    (tmp_path / "all.json").write_bytes(a_list(3))
+    words = ["-c", "cloud-init.user-data=mine", "-d", "eth0,hwaddr=00:16:3e:00:00:01", "-t", "create"]
+    assert main(["preview", WEB, "--instances", str(tmp_path / "all.json"), "--json", *words]) == 0
+    found = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [any(c["content"] == "mine\n" for c in one["changes"]) for one in found] == [True] * 3
+
+
+@pytest.mark.parametrize("rootfs", [[], ["--rootfs", "none"], ["--rootfs", "image"]])
+@pytest.mark.parametrize("triggers", [[], ["-t", "next"], ["-t", "start"]])
+def test_the_command_plans_each_instance_as_it_does_alone(rootfs, triggers, tmp_path, capfd):
+    """Triggers and notes are each instance's own; the image's root filesystem holds what one would write."""
+    image = tmp_path / "image"
+    (image / "templates").mkdir(parents=True)
+    (image / "templates/name.tpl").write_text("{{ instance.name }}\n")
+    rules = "".join(
+        f"  /etc/{trigger}: {{when: [{trigger}], template: name.tpl}}\n"
+        for trigger in ("create", "copy", "start")
+    )
+    (image / "metadata.yaml").write_text(
+        "architecture: x86_64\ncreation_date: 1\ntemplates:\n" + rules
+        + "  /etc/once: {when: [create, copy], create_only: true, template: name.tpl}\n"
+    )  # fmt: skip
+    (image / "rootfs/etc").mkdir(parents=True)
+    (image / "rootfs/etc/once").write_text("shipped\n")
+    (image / "rootfs/etc/start").write_text("web4\n")
+    pending = {0: {"volatile.apply_template": "copy"}, 2: {"volatile.uuid": "x"}}
+    instances = [an_instance(n) for n in range(6)]
+    for number, instance in enumerate(instances):
+        config = instance["config"] | pending.get(number, {})
+        instance.update(config=config, expanded_config=config)
+    (tmp_path / "all.json").write_text(json.dumps(instances))
+    words = ["preview", str(image), "--json", *rootfs, *triggers]
+    assert main([*words, "--instances", str(tmp_path / "all.json")]) == 0
+    together = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    alone = []
+    for number in range(6):
+        assert main([*words, "-i", f"{tmp_path}/all.json#web{number}"]) == 0
+        alone.append(json.loads(capfd.readouterr().out))
+    assert together == alone
+    if not triggers:
+        assert together[0]["triggers"] == ["copy", "start"]
+
+
+def test_choices_of_triggers_are_counted(tmp_path, capfd):
+    instances = [an_instance(n) for n in range(3)]
+    instances[1]["config"] = instances[1]["expanded_config"] = {"volatile.apply_template": "copy"}
+    (tmp_path / "all.json").write_text(json.dumps(instances))
+    assert main(["preview", WEB, "--instances", str(tmp_path / "all.json")]) == 0
+    said = capfd.readouterr().err
+    assert (
+        "2 x (first: web0): note: triggers create,start: the first start of a new instance (see -t)\n" in said
+    )
+    assert (
+        "1 x (first: web1): note: triggers copy,start: 'copy' is pending in the description (see -t)\n"
+        in said
+    )
+    assert said.endswith("3 instances, 18 files, 0 failing\n"), said
+
+
+def test_diff_goes_on_past_instances_without_a_root_filesystem(tmp_path, capfd):
+    instances = [an_instance(n) for n in range(5)]  # web3 is a virtual machine
+    for name, hostname in (("web0", "web0\n"), ("web1", "old\n"), ("web4", "old\n")):
+        (tmp_path / name / "rootfs/etc").mkdir(parents=True)
+        (tmp_path / name / "rootfs/etc/hostname").write_text(hostname)
+        (tmp_path / name / "rootfs/etc/hosts").write_text(f"127.0.0.1 {name}\n")
+    (tmp_path / "image/templates").mkdir(parents=True)
+    (tmp_path / "image/templates/h.tpl").write_text("{{ instance.name }}\n")
+    (tmp_path / "image/metadata.yaml").write_text(
+        "architecture: x86_64\ncreation_date: 1\n"
+        "templates:\n  /etc/hostname: {when: [create, start], template: h.tpl}\n"
+    )
+    (tmp_path / "all.json").write_text(json.dumps(instances))
+    words = [
+        "diff", str(tmp_path / "image"), str(tmp_path / "{name}/rootfs"),
+        "--instances", str(tmp_path / "all.json"), "-t", "start",
+    ]  # fmt: skip
+    assert main(words) == 2
+    said = capfd.readouterr()
+    assert [line for line in said.out.splitlines() if line.startswith("# web")] == ["# web1", "# web4"]
+    assert f"1 x (first: web2): '{tmp_path}/web2/rootfs' " in said.err
+    assert said.err.endswith("2 of 5 would change, 1 could not be read, 1 skipped (virtual machine)\n")
+    (tmp_path / "web2/rootfs/etc").mkdir(parents=True)
+    assert main(words) == 0
+    assert main([*words, "--exit-code"]) == 1
+    assert capfd.readouterr().err.endswith("3 of 5 would change, 1 skipped (virtual machine)\n")
 
 
 def test_each_instance_has_its_own_root_filesystem(tmp_path, capfd):
@@ -200,13 +283,21 @@ def test_a_reader_that_closes_the_pipe_ends_the_command(tmp_path):
 def test_a_name_that_is_a_path_reaches_no_root_filesystem(tmp_path):
     (tmp_path / "outside" / "rootfs").mkdir(parents=True)
     data = json.dumps([an_instance(0, name="../outside")]).encode()
-    with pytest.raises(TemplaterError):
-        results(data, rootfs=str(tmp_path / "inside" / "{name}" / "rootfs"))
+    (result,) = results(data, pattern=str(tmp_path / "inside" / "{name}" / "rootfs"), show="patch")
+    assert (result.code, result.text, result.skipped) == (3, "", "could not be read")
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["-i", "x"], ["--name", "x"], ["--vm"], ["-p", "x"], ["-o", "tree"], ["--rootfs", "no-name-in-it"]],
+    [
+        ["-i", "x"],
+        ["--name", "x"],
+        ["--vm"],
+        ["-p", "x"],
+        ["-o", "tree"],
+        ["--rootfs", "no-name-in-it"],
+        ["-t", "all"],
+    ],
 )
 def test_options_for_one_instance_are_refused_with_instances(arguments, tmp_path, capfd):
     (tmp_path / "all.json").write_bytes(a_list(1))

@@ -18,21 +18,21 @@ def instance(pending: str = "", status: str = "", *, exists: bool = False) -> In
 def test_an_image_runs_the_pending_trigger_of_the_description(pending):
     found = default_triggers(instance(pending, exists=True), None)
     assert found.passes == (pending, "start")
-    assert found.reason == f"the description has '{pending}' pending, then start"
+    assert found.reason == f"'{pending}' is pending in the description"
     assert not found.notes
 
 
 def test_an_image_without_a_pending_trigger_runs_create():
     found = default_triggers(instance(), None)
     assert (found.passes, found.notes) == (("create", "start"), ())
-    assert found.reason == "the first start of a new instance: create, then start"
+    assert found.reason == "the first start of a new instance"
 
 
 def test_an_instance_that_exists_is_noted_where_its_first_start_is_shown():
     found = default_triggers(instance(exists=True), None)
     assert found.passes == ("create", "start")
     assert found.notes == (
-        "instance 'web1' exists already: its own next start runs start only (-t next shows that)",
+        "the instance exists already: its own next start runs start only (-t next shows that)",
     )
 
 
@@ -40,6 +40,8 @@ def test_an_instance_that_exists_is_noted_where_its_first_start_is_shown():
 def test_an_instance_runs_what_its_own_next_start_runs(pending):
     found = default_triggers(instance(exists=True), pending)
     assert found.passes == ((pending, "start") if pending else ("start",))
+    waiting = "'copy'" if pending else "no trigger"
+    assert found.reason == f"the next start, with {waiting} pending"
     assert not found.notes
 
 
