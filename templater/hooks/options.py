@@ -1,11 +1,8 @@
-"""What the line of a hook says: the runtime that calls, and options.
-
-The command line's own machinery would take longer than the hook.
-"""
+"""The options of a hook's line, parsed without the machinery of the command line, which takes longer."""
 
 from ..model.errors import UsageError
 from ..model.source import printable
-from .runtimes import part
+from .runtimes import function_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +10,7 @@ if TYPE_CHECKING:
 
     from ..limits import Given
 
-#: the last word of a line that only has to answer; no name of a machine begins like this
+#: the last word of a line that only has to answer; no machine's name begins like this
 PROBE = "--probe"
 
 FAIL = "fail"
@@ -24,12 +21,12 @@ TIME_LIMIT = 60.0
 
 
 class Options:
-    """What the hook's line says, for every runtime."""
+    """The options of a hook's line, the same for every runtime."""
 
     __slots__ = (
         "allow", "allow_instance", "cache", "dialect", "if_present", "in_child", "in_place", "instance",
-        "keep", "limits", "log", "on_error", "rootfs", "source", "stage", "state", "time_limit", "triggers",
-        "words",
+        "limits", "log", "on_error", "rootfs", "source", "stage", "state", "time_limit", "triggers",
+        "use_cache", "words",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -50,8 +47,8 @@ class Options:
         self.in_child = True
         self.in_place = False
         self.if_present = False
-        self.keep = True
-        #: what is no option: the machine's name, or what LXC appends
+        self.use_cache = True
+        #: the machine's name, or the words that LXC appends
         self.words: tuple[str, ...] = ()
 
 
@@ -67,7 +64,7 @@ _VALUES: "Mapping[str, str]" = {
     "--stage": "stage",
 }
 _FLAGS: "Mapping[str, tuple[str, bool]]" = {
-    "--no-cache": ("keep", False),
+    "--no-cache": ("use_cache", False),
     "--no-child": ("in_child", False),
     "--in-place": ("in_place", True),
     "--if-present": ("if_present", True),
@@ -95,9 +92,9 @@ usage: templater hook RUNTIME [OPTION …] [NAME]
 
 
 def parse(arguments: "list[str]") -> "tuple[str, Options]":
-    """The runtime and the options of a hook's line."""
-    if not arguments or part(arguments[0], "situation") is None:
-        raise UsageError("which runtime calls?", hint=USAGE)
+    """Return the runtime and the options of a hook's line."""
+    if not arguments or function_of(arguments[0], "read_request") is None:
+        raise UsageError("missing name of the runtime", hint=USAGE)
     return arguments[0], read_options(arguments[1:])
 
 
@@ -140,7 +137,7 @@ def _set(options: Options, name: str, value: str) -> None:
     elif name == "--time-limit":
         options.time_limit = _seconds(value)
     else:
-        raise UsageError(f"there is no option '{printable(name)}'", hint=USAGE)
+        raise UsageError(f"unknown option '{printable(name)}'", hint=USAGE)
     if options.on_error not in (FAIL, KEEP_GOING):
         raise UsageError("--on-error is fail or keep-going")
     if options.dialect not in ("", "v4", "v6", "v6.1"):
@@ -159,5 +156,5 @@ def _seconds(value: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= 86400:
-        raise UsageError(f"'{printable(value)}' is no time limit", hint="give seconds: --time-limit 30")
+        raise UsageError(f"invalid time limit '{printable(value)}'", hint="give seconds: --time-limit 30")
     return seconds

@@ -194,8 +194,8 @@ class Run:
             self.child.close()
             self.child = self.fork()
 
-    def anew(self) -> Answer:
-        """From the sources, whatever is kept."""
+    def recompile(self) -> Answer:
+        """Render from the sources, without the cache."""
         self.restart()
         return self.finish_cold()
 

@@ -1,7 +1,7 @@
-"""What every hook does: find out what happens to which container, render, apply, remember, tell.
+"""The sequence of every hook: resolve the request, render, apply, record, report.
 
-A hook is on the path of every start, so nothing here goes through the command line's machinery:
-the line that ``templater hook install`` writes comes in by ``line/templater_hook.py``.
+A hook runs at every start of a container, so it does not use the command line's machinery. The line that
+``templater hook install`` writes enters by ``startup/line/templater_hook.py``.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal itself imports enum
@@ -20,82 +20,27 @@ from ..sandbox.child import Bounds, described_bug
 from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
 from .render_job import Job, Run
-from .runtimes import part
+from .request import HookRequest
+from .runtimes import function_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from ..model.plan import Change, Plan
     from ..rootfs.confined import Root
-    from ..rootfs.directory import DirectoryRootfs, IdMap
+    from ..rootfs.directory import DirectoryRootfs
     from ..writing.transaction import Journal
     from .render_job import Answer
 
 MAX_LOG = 1 << 20
 
-#: the one instance of the outside world that may change what a template prints; it doesn't
+#: variables of the environment that could change a rendering
 _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", "TEMPLATER_CONFINED")
 
 
-class Start:
-    """A container is about to start.
-
-    ``image`` is the directory with metadata.yaml and templates, ``state_directory`` the one that holds
-    ``.templater``, ``instance`` a file, or empty for instance.yaml beside the image. ``name`` is the
-    runtime's, empty where the instance's own counts. ``triggers`` empty: as the state_directory says, or,
-    with ``pending_in_config``, as the instance's volatile.apply_template does. ``compare``: nothing is
-    written, and what would be is a finding. ``mount`` is called before the root filesystem is opened.
-    ``held`` is the image's directory and ``described`` the instance where it was somebody else who named
-    them: neither is opened by its name again.
-    """
-
-    __slots__ = (
-        "compare",
-        "config",
-        "cross_mounts",
-        "described",
-        "held",
-        "ids",
-        "image",
-        "instance",
-        "mount",
-        "name",
-        "pending_in_config",
-        "rootfs",
-        "state_directory",
-        "triggers",
-    )  # fmt: skip
-
-    def __init__(self, name: str, rootfs: str, image: str, state_directory: str = "") -> None:
-        self.name = name
-        self.rootfs = rootfs
-        self.image = image
-        self.state_directory = state_directory or image
-        self.instance = ""
-        self.held: Root | None = None
-        self.described: Source | None = None
-        self.triggers: tuple[str, ...] = ()
-        self.config: Mapping[str, str] = {}
-        self.ids: IdMap | None = None
-        self.cross_mounts = False
-        self.pending_in_config = False
-        self.compare = False
-        self.mount: Callable[[], None] | None = None
-
-
-class Noted:
-    """Something happened to a container that only had to be written down; ``text`` says what."""
-
-    __slots__ = ("state_directory", "text")
-
-    def __init__(self, text: str, state_directory: str = "") -> None:
-        self.text = text
-        self.state_directory = state_directory
-
-
 class Log:
-    """Lines for people, kept until the end: one write, so that two hooks' lines do not mix."""
+    """The lines of one hook, written at its end in one call, so that the lines of two hooks do not mix."""
 
     __slots__ = ("lines", "name")
 
@@ -112,7 +57,7 @@ class Log:
         return "".join(f"{when}{name}: {line}\n" for line in self.lines).encode("utf-8", "replace")
 
     def write(self, state_directory: "StateDirectory | None", file: str) -> None:
-        """To the instance's log, to ``file``, and to syslog (the journal); none of them is vital."""
+        """Write to the instance's log, to ``file``, and to syslog (the journal). A failure is no error."""
         if not self.lines:
             return
         try:
@@ -144,47 +89,48 @@ class Log:
 
 
 def serve() -> int:
-    """The exit code of the hook that this process's arguments ask for; nothing escapes."""
+    """Return the exit code of the hook that this process's arguments ask for; raise nothing."""
     try:
         return run(sys.argv[1:])
     except BaseException as error:
-        # a bug of ours: the container must not start on half a truth, and the reason must be found
-        said = f"{described_bug(error)}; please report this"
-        tell(f"templater: {said}")
+        # a bug: the container must not start half rendered, and the reason must be found
+        text = f"{described_bug(error)}; please report this"
+        write_stderr(f"templater: {text}")
         log = Log()
-        log.add(f"failed: {said}")
+        log.add(f"failed: {text}")
         log.write(None, "")
         return 70
 
 
 def run(arguments: "list[str]") -> int:
-    """The exit code of a hook."""
-    settle()
+    """Return the exit code of a hook with these arguments."""
+    reset_process()
     log = Log()
-    options = Options()
+    runtime, options = "", Options()
     try:
         if arguments[-1:] == [PROBE]:
             return probe()
         runtime, options = parse(arguments)
-        arm(options.time_limit)
-        situation = understand(runtime, options)
-        if isinstance(situation, Start):
-            log.name = situation.name
-            start(situation, options, log)
-        elif situation.text:
-            log.add(situation.text)
-            _write_log(log, situation.state_directory, options)
+        start_timer(options.time_limit)
+        request = function_of(runtime, "read_request")(options, environment())
+        if isinstance(request, HookRequest):
+            log.name = request.name
+            start(request, options, log)
+        elif request.text:
+            log.add(request.text)
+            _write_log(log, request.state_folder, options)
         return 0
     except TemplaterError as error:
-        return failed(error, options, log)
+        return report_failure(error, runtime, options, log)
     except OSError as error:
-        return failed(WriteError(f"the system refuses: {str(error).lower()}"), options, log)
+        refused = WriteError(f"the system refuses: {str(error).lower()}")
+        return report_failure(refused, runtime, options, log)
     finally:
         _signal.setitimer(_signal.ITIMER_REAL, 0)
 
 
 def probe() -> int:
-    """For ``hook status``: this line runs, and finds what it would need."""
+    """Answer ``hook status``: this line runs, and finds the packages that it needs."""
     import yaml  # noqa: F401
 
     from ..pongo2.codegen import emit  # noqa: F401
@@ -193,14 +139,16 @@ def probe() -> int:
     return 0
 
 
-def settle() -> None:
-    """Whatever the runtime hands down (crun: umask 0) makes no difference to what is written."""
+def reset_process() -> None:
+    """Make files and renderings independent of what the runtime hands down (crun: umask 0)."""
     os.umask(0o022)
     for name in _IGNORED:
         forget(name)
 
 
-def arm(seconds: float) -> None:
+def start_timer(seconds: float) -> None:
+    """Raise LimitError after ``seconds``."""
+
     def expired(*_: object) -> None:
         raise LimitError(f"the hook took longer than {seconds:g} s", hint="see --time-limit")
 
@@ -208,18 +156,20 @@ def arm(seconds: float) -> None:
     _signal.setitimer(_signal.ITIMER_REAL, seconds)
 
 
-def failed(error: TemplaterError, options: Options, log: Log) -> int:
-    """Say why on stderr, which the runtime may hide, and in the log if nobody had it open yet."""
-    _signal.setitimer(_signal.ITIMER_REAL, 0)  # what is said of it comes too late to end anything
-    tell("templater: " + error.explain())
-    if not log.lines:
+def report_failure(error: TemplaterError, runtime: str, options: Options, log: Log) -> int:
+    """Write the error to stderr, which the runtime may hide, and to the log; return the exit code."""
+    _signal.setitimer(_signal.ITIMER_REAL, 0)  # the report itself has no limit
+    write_stderr("templater: " + error.explain())
+    if not log.lines:  # otherwise ``start`` has logged it already
         _log_failure(error, options, log)
         try:
-            _write_log(log, options.state, options)
+            find = function_of(runtime, "state_folder")
+            folder = options.state or ("" if find is None else find(environment()))
+            _write_log(log, folder, options)
         except (TemplaterError, OSError):
             log.write(None, options.log)
     if options.on_error == KEEP_GOING:
-        tell("templater: the container starts all the same: --on-error keep-going")
+        write_stderr("templater: the container starts all the same: --on-error keep-going")
         return 0
     return error.exit_code
 
@@ -232,98 +182,92 @@ def _log_failure(error: TemplaterError, options: Options, log: Log) -> None:
         log.add("started all the same: --on-error keep-going")
 
 
-def tell(text: str) -> None:
+def write_stderr(text: str) -> None:
     try:  # noqa: SIM105 - a closed stderr is no reason to fail
         os.write(2, (text + "\n").encode("utf-8", "replace"))
     except OSError:
         pass
 
 
-def understand(runtime: str, options: Options) -> "Start | Noted":
-    """Each runtime tells what is going on in its own way."""
-    situation: Callable[[Options, Mapping[str, str]], Start | Noted] = part(runtime, "situation")
-    return situation(options, environment())
-
-
 # --- a start -----------------------------------------------------------------------------------
 
 
-def start(situation: Start, options: Options, log: Log) -> None:
-    """Render and apply what is due; either everything is written, or nothing and an error is raised."""
-    if situation.name:
-        require_name(situation.name)
-    with StateDirectory(situation.state_directory) as state_directory:
+def start(request: HookRequest, options: Options, log: Log) -> None:
+    """Render and apply the due rules: either every file is written, or none and an error is raised."""
+    if request.name:
+        require_name(request.name)
+    with StateDirectory(request.state_folder) as state_directory:
         try:
-            state_directory.lock(f"hook for {printable(situation.name) or 'a container'}", options.time_limit)
-            _start(situation, options, log, state_directory)
+            state_directory.lock(f"hook for {printable(request.name) or 'a container'}", request.time_limit)
+            _start(request, log, state_directory)
         except TemplaterError as error:
             _log_failure(error, options, log)
             raise
         finally:
-            log.write(state_directory, options.log)
+            log.write(state_directory, request.log)
 
 
-def _start(situation: Start, options: Options, log: Log, state_directory: StateDirectory) -> None:
-    known = state_directory.state()
-    # the first start of a container that nobody unpacked is its creation
-    owed = State("create") if known is None else known
-    triggers = options.triggers or situation.triggers
+def _start(request: HookRequest, log: Log, state_directory: StateDirectory) -> None:
+    recorded = state_directory.state()
+    # the first start of a container that was never unpacked is its creation
+    state = State("create") if recorded is None else recorded
+    triggers = request.triggers
     require_triggers(triggers)
-    told = bool(triggers) or situation.pending_in_config
-    if not told:
-        triggers = passes(owed.pending)
-    job = _job(situation, options, triggers)
-    with DescribedRun(job, _store(situation, options, state_directory), options) as rendering:
+    explicit = bool(triggers) or request.pending_in_config
+    if not explicit:
+        triggers = passes(state.pending)
+    job = _job(request, triggers)
+    with PlannedRun(job, _cache(request, state_directory), request) as planned_run:
         from ..writing.transaction import Journal
 
-        # What start alone wrote, the next start writes again. What is owed once has to be on the disk
-        # before it counts as done.
-        durable = told or bool(owed.pending)
-        answer = _carry_out(situation, rendering, log, Journal(state_directory.directory), durable=durable)
-    if told or situation.compare:
+        # The next start writes again what start alone wrote. The files of a pending trigger have to be on
+        # the disk before the trigger counts as done.
+        durable = explicit or bool(state.pending)
+        answer = _write_files(request, planned_run, log, Journal(state_directory.directory), durable=durable)
+    if explicit or request.compare:
         return
-    after = State("", situation.name or owed.name or answer.instance.name, owed.image)
-    if known is None or after != known:
+    after = State("", request.name or state.name or answer.instance.name, state.image)
+    if recorded is None or after != recorded:
         state_directory.remember(after)
 
 
-def _carry_out(
-    situation: Start, rendering: "DescribedRun", log: Log, journal: "Journal", *, durable: bool
+def _write_files(
+    request: HookRequest, planned_run: "PlannedRun", log: Log, journal: "Journal", *, durable: bool
 ) -> "Answer":
     # imported while the child renders
     from ..planning.planner import plan_of
     from ..rootfs.directory import DirectoryRootfs
     from ..writing.transaction import apply
 
-    answer = rendering.finish()
+    answer = planned_run.finish()
     if answer.instance.is_vm:
         raise RefusedError(
             f"'{printable(answer.instance.name)}' is a virtual machine: hooks are for containers"
         )
     require_name(answer.instance.name)
     log.name = log.name or answer.instance.name
-    if situation.mount is not None:
-        situation.mount()
-    with DirectoryRootfs(_root(situation), situation.ids) as rootfs:
-        plan = rendering.plan(plan_of, answer, rootfs)
-        if situation.compare:
+    if request.mount is not None:
+        request.mount()
+    with DirectoryRootfs(_open_rootfs(request), request.ids) as rootfs:
+        plan = planned_run.plan(plan_of, answer, rootfs)
+        if request.compare:
             compare(plan, log)
         else:
-            wait = rendering.options.time_limit
-            _note(plan, apply(plan, rootfs, wait=wait, journal=journal, durable=durable), log)
+            written = apply(plan, rootfs, wait=request.time_limit, journal=journal, durable=durable)
+            _log_changes(plan, written, log)
     return answer
 
 
-def _root(situation: Start) -> "Root":
-    """The container's root filesystem, open. The host's has many names, so what was opened counts."""
+def _open_rootfs(request: HookRequest) -> "Root":
+    """Open the container's root filesystem; refuse the host's by what was opened, as it has many names."""
     from ..rootfs.confined import Root
 
-    root = Root(situation.rootfs, cross_mounts=situation.cross_mounts)
+    root = Root(request.rootfs, cross_mounts=request.cross_mounts)
     opened, host = os.fstat(root.fd), os.stat("/")
     if (opened.st_dev, opened.st_ino) == (host.st_dev, host.st_ino):
         root.close()
         raise RefusedError(
-            f"the root filesystem '{printable(situation.rootfs)}' is the host's own, which no hook writes",
+            f"the root filesystem '{printable(request.rootfs)}' is the host's own, which no hook writes",
             hint="give the container a root filesystem of its own",
         )
     return root
@@ -332,11 +276,13 @@ def _root(situation: Start) -> "Root":
 def require_triggers(triggers: "tuple[str, ...]") -> None:
     unknown = [trigger for trigger in triggers if trigger not in TRIGGERS]
     if unknown:
-        raise UsageError(f"'{printable(unknown[0])}' is no trigger", hint=f"there are {', '.join(TRIGGERS)}")
+        raise UsageError(
+            f"unknown trigger '{printable(unknown[0])}'", hint=f"known triggers are {', '.join(TRIGGERS)}"
+        )
 
 
 def compare(plan: "Plan", log: Log) -> None:
-    """Where the root filesystem is not as this plan would leave it."""
+    """Raise HostError if the root filesystem is not as this plan would leave it."""
     from ..model.plan import FAILED, WRITING
 
     found = []
@@ -351,7 +297,7 @@ def compare(plan: "Plan", log: Log) -> None:
         raise HostError(
             f"{len(found)} of {len(plan.changes)} files differ from templater's", notes=tuple(found)
         )
-    log.add(f"{' then '.join(plan.triggers)}: {len(plan.changes)} files are as templater would have them")
+    log.add(f"{' then '.join(plan.triggers)}: {len(plan.changes)} files are as templater would write them")
 
 
 def passes(pending: str) -> "tuple[str, ...]":
@@ -360,61 +306,64 @@ def passes(pending: str) -> "tuple[str, ...]":
     return passes_of(pending)
 
 
-class DescribedRun(Run):
-    """A run, and the plan of what it gave."""
+class PlannedRun(Run):
+    """A rendering, and the plan that it makes."""
 
-    __slots__ = ("options",)
+    __slots__ = ("in_place",)
 
-    def __init__(self, job: Job, store: "CompileCache | None", options: Options) -> None:
-        self.options = options
-        wall = options.time_limit
+    def __init__(self, job: Job, cache: "CompileCache | None", request: HookRequest) -> None:
+        self.in_place = request.in_place
+        wall = request.time_limit
         cpu = int(wall) + 1
-        bounds = Bounds(cpu, wall) if options.limits is None else options.limits.for_child(wall, cpu)
-        super().__init__(job, store, bounds, in_child=options.in_child)
+        bounds = Bounds(cpu, wall) if request.limits is None else request.limits.for_child(wall, cpu)
+        super().__init__(job, cache, bounds, in_child=request.in_child)
 
-    def __enter__(self) -> "DescribedRun":
+    def __enter__(self) -> "PlannedRun":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def plan(self, plan_of: "Callable[..., Plan]", answer: "Answer", rootfs: "DirectoryRootfs") -> "Plan":
-        def of(answer: "Answer") -> "Plan":
+        def make(answer: "Answer") -> "Plan":
             return plan_of(
                 answer.metadata, answer.instance, answer.renderings, rootfs,
-                host=self.job.host, triggers=answer.triggers, in_place=self.options.in_place,
+                host=self.job.host, triggers=answer.triggers, in_place=self.in_place,
             )  # fmt: skip
 
-        plan = of(answer)
-        if plan.failed and self.warm:  # kept rules have no places in metadata.yaml: read it again
-            plan = of(self.anew())
+        plan = make(answer)
+        if plan.failed and self.warm:  # cached rules have no places in metadata.yaml: read it again
+            plan = make(self.recompile())
         return plan
 
 
-def _job(situation: Start, options: Options, triggers: "tuple[str, ...]") -> Job:
-    with InstanceDirectory(situation.image, situation.held) as directory:
+def _job(request: HookRequest, triggers: "tuple[str, ...]") -> Job:
+    with InstanceDirectory(request.image, request.open_image) as directory:
         metadata = directory.read_metadata()
         templates = directory.read_templates()
-        instance = _description(situation, options, directory)
+        instance = _description(request, directory)
     return Job(
         metadata, templates, instance, triggers, NONE,
-        name=situation.name, config=situation.config, dialect=options.dialect, limits=options.limits,
+        name=request.name, config=request.config, dialect=request.dialect, limits=request.limits,
     )  # fmt: skip
 
 
-def _description(situation: Start, options: Options, image: InstanceDirectory) -> "Source | None":
-    path = options.instance or situation.instance
-    if not path and situation.described is not None:
-        return situation.described
-    if not path:
-        beside = situation.state_directory
-        if beside != situation.image and isdir(beside):
-            with InstanceDirectory(beside) as directory:
-                found = directory.read_instance()
-            if found is not None:
-                return found
-        # an annotation names an image source, never a description
-        return image.read_instance() if situation.held is None else None
+def _description(request: HookRequest, image: InstanceDirectory) -> "Source | None":
+    """Read the instance's description: the file that is named, or instance.yaml beside the state or image."""
+    if request.instance_file:
+        return _read_file(request.instance_file)
+    if request.description is not None:
+        return request.description
+    if request.state_folder != request.image and isdir(request.state_folder):
+        with InstanceDirectory(request.state_folder) as directory:
+            found = directory.read_instance()
+        if found is not None:
+            return found
+    # an annotation names an image source, never a description
+    return image.read_instance() if request.open_image is None else None
+
+
+def _read_file(path: str) -> Source:
     from ..instances.directory import MAX_INSTANCE
     from ..rootfs.confined import Root
 
@@ -423,16 +372,16 @@ def _description(situation: Start, options: Options, image: InstanceDirectory) -
         return Source(path, root.read("/" + name, MAX_INSTANCE))
 
 
-def _store(situation: Start, options: Options, state_directory: StateDirectory) -> "CompileCache | None":
-    if not options.keep:
+def _cache(request: HookRequest, state_directory: StateDirectory) -> "CompileCache | None":
+    if not request.use_cache:
         return None
-    if options.cache:
-        return open_cache(options.cache)
+    if request.cache:
+        return open_cache(request.cache)
     directory = state_directory.cache()
     return None if directory is None else CompileCache(directory)
 
 
-def _note(plan: "Plan", written: "list[Change]", log: Log) -> None:
+def _log_changes(plan: "Plan", written: "list[Change]", log: Log) -> None:
     for change in written:
         log.add(
             f"{change.action} {change.path} {change.uid}:{change.gid} {change.mode:04o}"
@@ -443,9 +392,9 @@ def _note(plan: "Plan", written: "list[Change]", log: Log) -> None:
         log.add(f"{' then '.join(plan.triggers)}: {len(written)} written, {untouched} left as they are")
 
 
-def _write_log(log: Log, where: str, options: Options) -> None:
-    if not where:
+def _write_log(log: Log, folder: str, options: Options) -> None:
+    if not folder:
         log.write(None, options.log)
         return
-    with StateDirectory(where) as state_directory:
+    with StateDirectory(folder) as state_directory:
         log.write(state_directory, options.log)

@@ -34,7 +34,7 @@ GROUPS = (
         "templater.model.metadata", "templater.model.instance", "templater.model.lifecycle",
         "templater.model.options",
         "templater.hooks.render_job", "templater.hooks.runtimes", "templater.hooks.options",
-        "templater.hooks.run", "templater.rendering",
+        "templater.hooks.request", "templater.hooks.run", "templater.rendering",
     ),
     (
         "templater.model.plan", "templater.writing", "templater.writing.recovery",

@@ -307,14 +307,14 @@ def test_an_unknown_trigger_is_an_error_that_names_it_and_the_known_ones(trigger
     assert hook(source=f"{bundle.parent}/images/web", trigger=trigger) == 2
     said = capfd.readouterr().err
     wrong = next(word for word in trigger.split(",") if word not in ("create", "start"))
-    assert f"'{wrong}' is no trigger" in said
+    assert f"unknown trigger '{wrong}'" in said
     assert all(f" {known}" in said for known in TRIGGERS)
     assert hostname(bundle) == ""
 
 
 def test_an_unknown_trigger_in_the_line_is_one_too(hook, bundle, capfd):
     assert hook("-t", "strat", source=f"{bundle.parent}/images/web") == 2
-    assert "'strat' is no trigger" in capfd.readouterr().err
+    assert "unknown trigger 'strat'" in capfd.readouterr().err
 
 
 NAMES = ["a\nb", "a/b", "..", ".", "\x1b[2J", "x" * 256, "a\0b", "\u2028"]

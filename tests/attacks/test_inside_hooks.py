@@ -65,7 +65,7 @@ def test_an_error_of_the_system_is_said_and_may_be_kept_going_after(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run, "understand", full)
+    monkeypatch.setattr(run, "environment", full)
     assert run.run(["lxc"]) == WriteError.exit_code
     assert "no space left" in capfd.readouterr().err
     assert run.run(["lxc", "--on-error", "keep-going"]) == 0

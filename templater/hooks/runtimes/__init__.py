@@ -1,18 +1,20 @@
-"""templater called by a runtime when a container starts: one file a runtime.
+"""The runtimes that call templater when a container starts: one file a runtime.
 
-What ``hooks/runtimes/NAME.py`` defines of these makes NAME a runtime; each may be left out:
+Each of these functions in ``hooks/runtimes/NAME.py`` is optional:
 
-``situation(options, environ)``
-    Be the hook: what happens to which container, as a ``run.Start`` or a ``run.Noted``. The file is then on
-    the path of every start, so that what it needs beyond lean modules is imported in functions.
+``read_request(options, environ)``
+    Return the ``HookRequest`` of a start, or a ``Notice`` of another event. The file is on the path of every
+    start, so it imports what is not lean in functions.
+``state_folder(environ)``
+    Return the directory with ``.templater`` to which a failure of ``read_request`` is logged, or "".
 ``snippet(name, words, path)``
-    What ``hook install NAME`` prints or writes, an ``install.Snippet``. ``words`` are the options of the
-    hook's line; ``options.read_options`` reads them.
+    Return what ``hook install NAME`` prints or writes, an ``install.Snippet``. ``words`` are the options of
+    the hook's line; ``options.read_options`` reads them.
 ``status(name, path)``
-    What ``hook status NAME`` finds, ``status.Finding`` by ``status.Finding``.
+    Yield the findings of ``hook status NAME``, each a ``status.Finding``.
 
-``name`` and ``path`` are the command's, empty where none is given. What they stand for, which of them must be
-given and what is usual is for the file to know; ``UsageError`` says what is wrong with them.
+``name`` and ``path`` are the command's arguments, empty where they are not given. Each file decides what they
+mean, and raises ``UsageError`` for wrong ones.
 """
 
 TYPE_CHECKING = False
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def part(runtime: str, name: str) -> "Any":
-    """What a runtime's own file defines by this name, None if nothing does."""
+def function_of(runtime: str, name: str) -> "Any":
+    """Return the function of a runtime's file; None if there is no such file or function."""
     if not runtime.isidentifier():
         return None
     module = f"{__name__}.{runtime}"

@@ -1,16 +1,15 @@
-"""A second pair of eyes in Incus: ``raw.lxc`` runs this right after Incus's own templates.
+"""A check in Incus: ``raw.lxc`` runs this right after Incus has rendered its own templates.
 
-Incus keeps metadata.yaml, templates and backup.yaml beside the root filesystem; backup.yaml was
-written just before the start and describes the instance, its pending trigger included. With
-``--rootfs`` templater writes to a copy of the root filesystem; without, it only says what it would
-have written otherwise than Incus did.
+Incus keeps metadata.yaml, templates and backup.yaml beside the root filesystem. It writes backup.yaml just
+before the start; the file describes the instance and its pending trigger. With ``--rootfs`` templater writes
+to a copy of the root filesystem. Without, it only reports the files that it would have written differently.
 """
 
 from ...instances.directory import METADATA
 from ...model.errors import UsageError, WriteError, reason
 from ...model.source import printable
 from ...oslite import dirname, exists, join
-from ..run import Noted, Start
+from ..request import HookRequest, Notice
 from .lxc import ids_on_disk
 
 TYPE_CHECKING = False
@@ -24,29 +23,29 @@ BACKUP = "backup.yaml"
 INSTANCES = "/var/lib/templater/incus"
 
 
-def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Noted":
+def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookRequest | Notice":
     if "LXC_ROOTFS_PATH" not in environ or "LXC_NAME" not in environ:
         raise UsageError(
             "this is not a raw.lxc hook", hint="templater hook install incus says how to make it one"
         )
     name = environ["LXC_NAME"]
     if not name or "/" in name or name in (".", "..") or not name.isprintable():
-        raise UsageError(f"'{printable(name)}' is no name of an instance")
+        raise UsageError(f"invalid instance name '{printable(name)}'")
     rootfs = environ["LXC_ROOTFS_PATH"]
-    image = dirname(rootfs)
-    if not options.source and not exists(join(image, METADATA)):
-        return Noted("")  # to Incus that is an image without templates
-    start = Start(name, options.rootfs or rootfs, options.source or image)
-    start.state_directory = options.state or _state_folder(name)
-    start.instance = join(image, BACKUP)
-    start.pending_in_config = True
-    start.compare = not options.rootfs
-    start.ids = ids_on_disk(environ.get("LXC_CONFIG_FILE", "")) if start.compare else None
-    return start
+    beside = dirname(rootfs)
+    if not options.source and not exists(join(beside, METADATA)):
+        return Notice()  # to Incus that is an image without templates
+    compare = not options.rootfs
+    return HookRequest(
+        options, name=name, rootfs=options.rootfs or rootfs, image=options.source or beside,
+        state_folder=options.state or _make_state_folder(name), instance_file=join(beside, BACKUP),
+        pending_in_config=True, compare=compare,
+        ids=ids_on_disk(environ.get("LXC_CONFIG_FILE", "")) if compare else None,
+    )  # fmt: skip
 
 
-def _state_folder(name: str) -> str:
-    """Not in Incus's own volume, which it copies, backs up and restores."""
+def _make_state_folder(name: str) -> str:
+    """Make the directory of the state outside Incus's own volume, which Incus copies and restores."""
     from os import makedirs
 
     path = join(INSTANCES, name)
@@ -62,7 +61,7 @@ def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":
     from ..install import Snippet, argv, shell_line
 
     if name:
-        raise UsageError(f"what incus needs is for all containers: '{name}' says nothing to it")
+        raise UsageError(f"unexpected name '{name}': the line for Incus is the same for all containers")
     return Snippet(
         "raw.lxc",
         f"lxc.hook.pre-start = {shell_line(argv('incus', words))}\n",

@@ -25,7 +25,7 @@ from ...model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, isdir, join, os, split
 from ...rootfs.confined import Directory, Root, write_error
-from ..run import Noted, Start
+from ..request import HookRequest, Notice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ PREFIXES = ("dir:", "overlay:", "overlayfs:", "btrfs:", "zfs:", "lvm:", "loop:",
 CLONED = "cloned"
 
 
-def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Noted":
+def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookRequest | Notice":
     stage = environ.get("LXC_HOOK_TYPE") or (options.words[-1] if options.words[-2:-1] == ("lxc",) else "")
     if not stage or "LXC_NAME" not in environ:
         raise UsageError(
@@ -60,45 +60,56 @@ def situation(options: "Options", environ: "Mapping[str, str]") -> "Start | Note
         )
     name = environ["LXC_NAME"]
     if not name or "/" in name or name in (".", "..") or not name.isprintable():
-        raise UsageError(f"'{printable(name)}' is no name of a container")
-    folder = dirname(abspath(environ.get("LXC_CONFIG_FILE", "")))
+        raise UsageError(f"invalid container name '{printable(name)}'")
+    folder = _folder(environ)
     if stage in ("pre-start", "mount"):
-        if exists(join(folder, STATE_FOLDER)):
-            options.state = options.state or folder  # where a failure from here on is logged, too
         return _start(stage, name, folder, options, environ)
     if stage == "clone":
         return clone(folder, name, environ.get("LXC_SRC_NAME", ""), options)
     if stage == "destroy":
         return destroy(folder)
-    return Noted("")
+    return Notice()
+
+
+def state_folder(environ: "Mapping[str, str]") -> str:
+    """Return the container's directory if it has a state; a container that never started gets none."""
+    folder = _folder(environ)
+    return folder if exists(join(folder, STATE_FOLDER)) else ""
+
+
+def _folder(environ: "Mapping[str, str]") -> str:
+    return dirname(abspath(environ.get("LXC_CONFIG_FILE", "")))
 
 
 def _start(
     stage: str, name: str, folder: str, options: "Options", environ: "Mapping[str, str]"
-) -> "Start | Noted":
-    """What can be reached before the start is rendered then; what LXC has to mount, when it has."""
+) -> "HookRequest | Notice":
+    """Render a directory or an overlay in pre-start; another root filesystem when LXC has mounted it."""
     path = options.rootfs or without_prefix(environ.get("LXC_ROOTFS_PATH", ""))
     layers = () if isdir(path) or options.stage == "mount" else layers_of(path)
     early = bool(layers) or isdir(path)
-    start = Start(name, path, options.source or folder, options.state or folder)
-    if options.if_present and not exists(join(start.image, METADATA)):
-        return Noted("")
+    image = options.source or folder
+    if options.if_present and not exists(join(image, METADATA)):
+        return Notice()
+    config = environ.get("LXC_CONFIG_FILE", "")
     if early != (stage == "pre-start"):
         if not early and options.stage != "mount":
-            require_mount_hook(path, environ.get("LXC_CONFIG_FILE", ""))
-        return Noted("")
+            require_mount_hook(path, config)
+        return Notice()
     mounted = environ.get("LXC_ROOTFS_MOUNT", "")
-    if layers:
-        start.rootfs = mounted
-        start.mount = lambda: mount_overlay(layers, mounted)
+    return HookRequest(
+        options, name=name, rootfs=mounted if layers or not early else path, image=image,
+        state_folder=options.state or folder, ids=_ids(early, options, config),
+        mount=(lambda: mount_overlay(layers, mounted)) if layers else None,
+    )  # fmt: skip
+
+
+def _ids(early: bool, options: "Options", config: str) -> "IdMap | None":
     if not early:
         from ...rootfs.directory import IDENTITY
 
-        start.rootfs = mounted
-        start.ids = IDENTITY  # the hook is in the container's user namespace: ids are the container's
-    elif not options.rootfs:
-        start.ids = ids_on_disk(environ.get("LXC_CONFIG_FILE", ""))
-    return start
+        return IDENTITY  # the hook is in the container's user namespace: ids are the container's
+    return None if options.rootfs else ids_on_disk(config)
 
 
 def require_mount_hook(path: str, config: str) -> None:
@@ -229,7 +240,7 @@ def _lines(path: str) -> "Iterator[tuple[str, str]]":
 # --- copies, snapshots, renames ----------------------------------------------------------------
 
 
-def clone(folder: str, name: str, source_name: str, options: "Options") -> Noted:
+def clone(folder: str, name: str, source_name: str, options: "Options") -> Notice:
     """A container's directory was made from another's: by lxc-copy, lxc-copy -R, or lxc-snapshot.
 
     A snapshot keeps the pending trigger that the container had, and restoring one in place brings
@@ -243,12 +254,12 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Noted
         if not exact:
             old.replace(CLONED, "\n".join((folder, *ancestors(2))).encode("utf-8", "surrogateescape"))
     if exact and before is None:
-        return Noted(f"{name}: from {source_name}, which was never started", folder)
+        return Notice(f"{name}: from {source_name}, which was never started", folder)
     state = State(before.pending if exact and before else "copy", name, before.image if before else "")
     with StateDirectory(folder) as new:
         new.lock("clone hook", options.time_limit)
         new.remember(state)
-    return Noted(
+    return Notice(
         f"{name}: made from {source_name}; the next start runs {state.pending or 'start only'}", folder
     )
 
@@ -304,7 +315,7 @@ def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
         raise write_error("copy", TEMPLATES, error) from None
 
 
-def destroy(folder: str) -> Noted:
+def destroy(folder: str) -> Notice:
     """lxc-copy -R is a clone and then a destroy by the same process: then it was a rename.
 
     Whatever goes wrong here, the container is destroyed all the same.
@@ -314,26 +325,26 @@ def destroy(folder: str) -> Noted:
             word = old.read(CLONED, 1 << 16)
             before = old.state()
         if word is None:
-            return Noted("")
+            return Notice()
         new, *processes = word.decode("utf-8", "surrogateescape").split("\n")
         if not set(ancestors(1)) & set(processes):
-            return Noted("")
+            return Notice()
         return _renamed(new, before or State("create"))
     except (TemplaterError, OSError):
-        return Noted("")
+        return Notice()
 
 
-def _renamed(folder: str, before: State) -> Noted:
+def _renamed(folder: str, before: State) -> Notice:
     from ...model.lifecycle import pending_after
 
     with StateDirectory(folder) as new:
         new.lock("destroy hook")
         state = new.state()
         if state is None or state.pending != "copy":
-            return Noted("")
+            return Notice()
         state.pending = pending_after(before.pending, "rename")
         new.remember(state)
-    return Noted(f"{state.name}: it was a rename; the next start runs {state.pending}", folder)
+    return Notice(f"{state.name}: it was a rename; the next start runs {state.pending}", folder)
 
 
 def ancestors(how_many: int) -> "list[str]":
@@ -359,7 +370,7 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
     from ..install import Snippet, argv, shell_line
 
     if not name:
-        raise UsageError("which container?")
+        raise UsageError("missing name of the container")
     file = join(path or LXC_PATH, name, "config")
     line = shell_line(argv("lxc", words))
     lines = "".join(f"lxc.hook.{stage} = {line}\n" for stage in STAGES)

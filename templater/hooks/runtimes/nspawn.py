@@ -1,14 +1,14 @@
 """systemd-nspawn has no hooks: a drop-in of its service runs templater before the container.
 
-The image and what is remembered of the machine lie in ``/var/lib/templater/NAME``, its root
-filesystem is ``/var/lib/machines/NAME``.
+The image and templater's state of the machine are in ``/var/lib/templater/NAME``. The root filesystem is
+``/var/lib/machines/NAME``.
 """
 
 from ...instances.directory import METADATA
 from ...model.errors import UsageError
 from ...model.source import printable
 from ...oslite import exists, join
-from ..run import Noted, Start
+from ..request import HookRequest, Notice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,17 +23,17 @@ INSTANCES = "/var/lib/templater"
 UNITS = "/etc/systemd/system"
 
 
-def situation(options: "Options", _environ: "Mapping[str, str]") -> "Start | Noted":
+def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequest | Notice":
     if len(options.words) != 1:
-        raise UsageError("which machine?", hint="the line of a unit ends with %i")
+        raise UsageError("missing name of the machine", hint="the line of a unit ends with %i")
     name = options.words[0]
     if not name or "/" in name or name in (".", ".."):
-        raise UsageError(f"'{printable(name)}' is no name of a machine")
+        raise UsageError(f"invalid machine name '{printable(name)}'")
     image = options.source or join(INSTANCES, name)
     if options.if_present and not exists(join(image, METADATA)):
-        return Noted("")
+        return Notice()
     rootfs = options.rootfs or join(MACHINES, name)
-    return Start(name, rootfs, image, options.state or image)
+    return HookRequest(options, name=name, rootfs=rootfs, image=image, state_folder=options.state)
 
 
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":

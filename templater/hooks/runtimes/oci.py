@@ -11,7 +11,7 @@ from ...model.source import printable, whole_characters
 from ...oslite import exists, islink, join, os
 from ...rootfs.confined import Root
 from ..options import read_options
-from ..run import Noted, Start
+from ..request import HookRequest, Notice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PREFIX = "org.templater."
 CONFIG = PREFIX + "config."
 
-#: the stage for which the hook is written unless a line says otherwise
+#: the default stage, and the one in which mounted files can be written
 CREATE_RUNTIME = "createRuntime"
 CREATE_CONTAINER = "createContainer"
 STAGES = (CREATE_RUNTIME, CREATE_CONTAINER, "prestart")
@@ -37,14 +37,15 @@ ALLOWED = "/var/lib/templater/images"
 MAX_STATE = 1 << 20
 MAX_CONFIG = 16 << 20
 
-#: the runtime's own limit is so many seconds longer, so that ours is the one that ends a hook
+#: seconds by which the runtime's limit is longer, so that the hook's own limit ends it first
 MARGIN = 5
 
 
-def situation(options: "Options", _environ: "Mapping[str, str]") -> "Start | Noted":
+def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequest | Notice":
     if options.stage not in ("", *STAGES):
         raise UsageError(
-            f"'{printable(options.stage)}' is no stage to render in", hint=f"use {CREATE_RUNTIME}"
+            f"templates cannot be rendered in stage '{printable(options.stage)}'",
+            hint=f"use {CREATE_RUNTIME}",
         )
     state = read_state(_stdin())
     bundle = _text(state, "bundle")
@@ -54,59 +55,59 @@ def situation(options: "Options", _environ: "Mapping[str, str]") -> "Start | Not
     with Root(bundle, named=True) as root:
         config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
     named = "" if options.source else annotations.get(PREFIX + "source", "")
-    named = "" if named == bundle else named
-    start = Start("", "", options.source or named or bundle, options.state or bundle)
-    if named:
-        from ..trusted_places import open_source
-
-        rootfs = options.rootfs or join(bundle, _root_path(config))
-        start.held = open_source(named, options.allow or (ALLOWED,), bundle, rootfs)
-    if options.if_present and not _has(start, METADATA):
-        return Noted("")
-    start.rootfs = options.rootfs or root_of(config, bundle)
-    start.name = annotations.get(PREFIX + "name", "")
-    _describe(start, options, annotations)
-    if not start.name and not _is_described(start):
-        start.name = _text(state, "id")
-    if options.stage == CREATE_CONTAINER:
-        from ...rootfs.directory import IDENTITY
-
-        start.ids = IDENTITY  # the hook is in the container's namespaces: ids are the container's
-    else:
-        start.ids = id_map(config)
-    start.cross_mounts = options.in_place
-    return start
-
-
-def _describe(start: Start, options: "Options", annotations: "Mapping[str, str]") -> None:
+    opened = None if named in ("", bundle) else _open_annotated(named, options, config, bundle)
+    image = options.source or named or bundle
+    if options.if_present and not _has_metadata(image, opened):
+        return Notice()
+    rootfs = options.rootfs or root_of(config, bundle)
+    state_folder = options.state or bundle
     described = annotations.get(PREFIX + "instance", "")
+    description = None
     if described and not options.instance:
         from ..trusted_places import read_description
 
-        start.described = read_description(described, options.allow_instance)
+        description = read_description(described, options.allow_instance)
+    name = annotations.get(PREFIX + "name", "")
+    if not name and description is None and not _has_description(state_folder, image, opened):
+        name = _text(state, "id")
     trigger = annotations.get(PREFIX + "trigger", "")
-    start.triggers = tuple(trigger.split(",")) if trigger else ()
-    start.config = {
-        key.removeprefix(CONFIG): value for key, value in annotations.items() if key.startswith(CONFIG)
-    }
+    return HookRequest(
+        options, name=name, rootfs=rootfs, image=image, state_folder=state_folder, open_image=opened,
+        description=description,
+        config={key.removeprefix(CONFIG): annotations[key] for key in annotations if key.startswith(CONFIG)},
+        triggers=tuple(trigger.split(",")) if trigger else (),
+        ids=_ids(options, config), cross_mounts=options.in_place,
+    )  # fmt: skip
 
 
-def _is_described(start: Start) -> bool:
-    if start.described is not None:
+def _open_annotated(path: str, options: "Options", config: "Mapping[str, Any]", bundle: str) -> Root:
+    from ..trusted_places import open_source
+
+    rootfs = options.rootfs or join(bundle, _root_path(config))
+    return open_source(path, options.allow or (ALLOWED,), bundle, rootfs)
+
+
+def _ids(options: "Options", config: "Mapping[str, Any]") -> "IdMap | None":
+    if options.stage != CREATE_CONTAINER:
+        return id_map(config)
+    from ...rootfs.directory import IDENTITY
+
+    return IDENTITY  # the hook is in the container's namespaces: ids are the container's
+
+
+def _has_metadata(image: str, opened: "Root | None") -> bool:
+    if opened is not None:
+        return opened.entry("/" + METADATA) is not None
+    return exists(join(image, METADATA))
+
+
+def _has_description(state_folder: str, image: str, opened: "Root | None") -> bool:
+    if exists(join(state_folder, INSTANCE)):
         return True
-    if exists(join(start.state_directory, INSTANCE)):
-        return True
-    return start.held is None and exists(join(start.image, INSTANCE))
+    return opened is None and exists(join(image, INSTANCE))
 
 
-def _has(start: Start, name: str) -> bool:
-    """Whether the image's directory has such a file."""
-    if start.held is not None:
-        return start.held.entry("/" + name) is not None
-    return exists(join(start.image, name))
-
-
-# --- what the runtime says ---------------------------------------------------------------------
+# --- the state and config.json ---------------------------------------------------------------------
 
 
 def _stdin() -> bytes:
@@ -178,7 +179,7 @@ def _text(state: "Mapping[str, Any]", name: str) -> str:
 def _annotations(state: "Mapping[str, Any]") -> "dict[str, str]":
     found = state.get("annotations") or {}
     if not isinstance(found, dict):
-        raise InputError("the state's annotations are no object")
+        raise InputError("the annotations of the state are not an object")
     return {
         whole_characters(key): whole_characters(value)
         for key, value in found.items()
@@ -222,9 +223,9 @@ def _ranges(mappings: object) -> "tuple[tuple[int, int, int], ...]":
         try:
             inside, outside, count = (mapping[key] for key in ("containerID", "hostID", "size"))
         except (KeyError, TypeError):
-            raise InputError("config.json has an id mapping that is none") from None
+            raise InputError("config.json has an invalid id mapping") from None
         if not all(isinstance(number, int) and 0 <= number < 1 << 32 for number in (inside, outside, count)):
-            raise InputError("config.json has an id mapping that is none")
+            raise InputError("config.json has an invalid id mapping")
         found.append((inside, outside, count))
     return tuple(found)
 
@@ -238,7 +239,7 @@ def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":
     from ..install import Snippet
 
     if not name:
-        raise UsageError("which bundle?")
+        raise UsageError("missing path of the bundle")
     file = join(name, "config.json")
     stage, ours = hook(words)
     text = dumps({"hooks": {stage: [ours]}}, indent=2) + "\n"
@@ -279,7 +280,7 @@ def hooks_of(config: "Mapping[str, Any]", file: str) -> "dict[str, list[Any]]":
     """The hooks of a bundle by their stages. What is null is not there, as for the runtimes."""
     hooks = config.get("hooks") or {}
     if not isinstance(hooks, dict) or not all(isinstance(each, list | None) for each in hooks.values()):
-        raise InputError(f"the hooks of '{file}' are no lists by stage")
+        raise InputError(f"the hooks of '{file}' are not lists by stage")
     return {stage: list(each) for stage, each in hooks.items() if each is not None}
 
 
@@ -310,7 +311,7 @@ def status(name: str, _path: str) -> "Iterator[Finding]":
         return
     if not found:
         hint = f"templater hook install oci {quote(name)} --write"
-        yield Finding(False, f"'{file}' has no hook of ours", hint)
+        yield Finding(False, f"'{file}' has no hook that calls templater", hint)
         return
     stage, hook = found[0]
     yield Finding(stage in STAGES, f"{stage} calls templater")

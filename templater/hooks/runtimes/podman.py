@@ -1,4 +1,4 @@
-"""podman runs what its hooks.d holds: our file there calls ``oci`` for containers with our annotations."""
+"""podman runs the hooks in hooks.d: templater's file there calls ``oci`` for annotated containers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ FILE = "templater.json"
 
 
 def snippet(name: str, words: list[str], path: str) -> Snippet:
-    """A file of hooks.d: for containers that have an annotation of ours."""
+    """Return a file of hooks.d, for containers that have an annotation ``org.templater.…``."""
     if name:
-        raise UsageError(f"what podman needs is for all containers: '{name}' says nothing to it")
+        raise UsageError(f"unexpected name '{name}': the file for podman is the same for all containers")
     stage, hook = oci.hook(words)
     content = {
         "version": "1.0.0",
@@ -40,7 +40,7 @@ def status(_name: str, path: str) -> Iterator[Finding]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
         hint = f"templater hook install podman{elsewhere(folder, HOOKS_D)} --write"
-        yield Finding(False, f"'{file}' is no hook: {why}", hint)
+        yield Finding(False, f"'{file}' is not a valid hook: {why}", hint)
         return
     yield Finding(
         True, f"'{file}' runs at {', '.join(stages)} of containers with an annotation org.templater.…"

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from templater.hooks.options import Options
-from templater.hooks.run import Noted, Start
+from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn, oci
 from templater.instances.directory import State, StateDirectory
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
@@ -28,17 +28,17 @@ def container(tmp_path):
 
 
 def test_a_directory_belongs_to_pre_start_and_not_to_mount(container):
-    start = lxc.situation(Options(), environ(container))
-    assert isinstance(start, Start) and start.rootfs == str(container / "rootfs")
-    assert isinstance(lxc.situation(Options(), environ(container, "mount")), Noted)
+    start = lxc.read_request(Options(), environ(container))
+    assert isinstance(start, HookRequest) and start.rootfs == str(container / "rootfs")
+    assert isinstance(lxc.read_request(Options(), environ(container, "mount")), Notice)
 
 
 @pytest.mark.parametrize("path", ["loop:/img.raw", "zfs:tank/c1", "nbd:/img.qcow2:1", "/a/rootfs:/b/delta"])
 def test_what_is_mounted_later_belongs_to_mount(container, path):
     (container / "config").write_text("lxc.hook.mount = /usr/bin/python3 -c 'import templater …' lxc\n")
-    assert isinstance(lxc.situation(Options(), environ(container, LXC_ROOTFS_PATH=path)), Noted)
-    start = lxc.situation(Options(), environ(container, "mount", LXC_ROOTFS_PATH=path))
-    assert isinstance(start, Start) and start.rootfs == "/usr/lib/lxc/rootfs"
+    assert isinstance(lxc.read_request(Options(), environ(container, LXC_ROOTFS_PATH=path)), Notice)
+    start = lxc.read_request(Options(), environ(container, "mount", LXC_ROOTFS_PATH=path))
+    assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
 
 
 def test_the_form_of_clone_hooks_is_understood():
@@ -50,18 +50,18 @@ def test_version_0_says_its_stage_at_the_end_of_the_line(container):
     options.words = ("c1", "lxc", "pre-start")
     said = environ(container)
     del said["LXC_HOOK_TYPE"]
-    assert isinstance(lxc.situation(options, said), Start)
+    assert isinstance(lxc.read_request(options, said), HookRequest)
 
 
 def test_a_stale_target_does_not_matter(container):
     """A guest that reboots leaves LXC_TARGET=reboot in the environment of the next pre-start."""
-    assert isinstance(lxc.situation(Options(), environ(container, LXC_TARGET="reboot")), Start)
+    assert isinstance(lxc.read_request(Options(), environ(container, LXC_TARGET="reboot")), HookRequest)
 
 
 @pytest.mark.parametrize("stage", ["start-host", "stop", "post-stop", "autodev", "pre-mount"])
 def test_other_stages_mean_nothing(container, stage):
-    found = lxc.situation(Options(), environ(container, stage))
-    assert isinstance(found, Noted) and not found.text
+    found = lxc.read_request(Options(), environ(container, stage))
+    assert isinstance(found, Notice) and not found.text
 
 
 def test_id_maps_are_read_through_includes(tmp_path):
@@ -166,9 +166,9 @@ def test_an_empty_id_map_forgets_the_lines_before_it(container):
 def test_if_present_leaves_a_container_without_an_image_alone(container):
     options = Options()
     options.if_present = True
-    assert isinstance(lxc.situation(options, environ(container)), Noted)
+    assert isinstance(lxc.read_request(options, environ(container)), Notice)
     (container / "metadata.yaml").write_text("")
-    assert isinstance(lxc.situation(options, environ(container)), Start)
+    assert isinstance(lxc.read_request(options, environ(container)), HookRequest)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
@@ -282,11 +282,26 @@ def test_a_machine_needs_a_name(words):
     options = Options()
     options.words = words
     with pytest.raises(UsageError):
-        nspawn.situation(options, {})
+        nspawn.read_request(options, {})
 
 
 def test_a_machine_has_its_places():
     options = Options()
     options.words = ("web1",)
-    start = nspawn.situation(options, {})
+    start = nspawn.read_request(options, {})
     assert (start.rootfs, start.image) == ("/var/lib/machines/web1", "/var/lib/templater/web1")
+
+
+def test_nothing_assigns_to_a_request_after_it_was_made():
+    """It is resolved once: what a later part of the hook sees is what the runtime's file decided."""
+    import ast
+    from pathlib import Path
+
+    import templater
+
+    hooks = Path(templater.__file__).parent / "hooks"
+    for path in hooks.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            names = {ast.unparse(target.value) for target in targets if isinstance(target, ast.Attribute)}
+            assert "request" not in names, f"{path}:{node.lineno}"

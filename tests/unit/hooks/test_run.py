@@ -212,7 +212,7 @@ def test_an_unknown_trigger_is_said(container):
     (container / "templates/a.tpl").write_text("x")
     answer = start(container, "-t", "foo,start")
     assert answer.returncode == 2
-    assert "'foo' is no trigger" in answer.stderr
+    assert "unknown trigger 'foo'" in answer.stderr
     assert not (container / "rootfs/etc/a").exists()
 
 
@@ -272,11 +272,11 @@ def test_the_time_limit_does_not_end_the_report_of_a_failure(monkeypatch):
         time.sleep(0.1)
         said.append(text)
 
-    monkeypatch.setattr(run, "tell", slowly)
+    monkeypatch.setattr(run, "write_stderr", slowly)
     before = signal.getsignal(signal.SIGALRM)
     try:
-        run.arm(0.05)
-        assert run.failed(UsageError("wrong"), run.Options(), Log()) == 2
+        run.start_timer(0.05)
+        assert run.report_failure(UsageError("wrong"), "lxc", run.Options(), Log()) == 2
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -11,7 +11,7 @@ import pytest
 import templater
 from templater.cli.commands.hook import runtimes_with
 from templater.hooks.options import parse
-from templater.hooks.runtimes import part
+from templater.hooks.runtimes import function_of
 from templater.model.errors import UsageError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
@@ -21,11 +21,13 @@ TOY = '''\
 
 from ...model.errors import UsageError
 from ...oslite import join
-from ..run import Start
+from ..request import HookRequest
 
 
-def situation(options, environ):
-    return Start(environ["TOY_NAME"], environ["TOY_ROOTFS"], options.source)
+def read_request(options, environ):
+    return HookRequest(
+        options, name=environ["TOY_NAME"], rootfs=environ["TOY_ROOTFS"], image=options.source
+    )
 
 
 def snippet(name, words, path):
@@ -105,10 +107,10 @@ def test_a_runtime_that_lacks_something_of_its_own_says_what(place: Path) -> Non
 
 
 def test_each_part_is_found_where_it_is() -> None:
-    assert {"incus", "lxc", "nspawn", "oci"} <= set(runtimes_with("situation"))
+    assert {"incus", "lxc", "nspawn", "oci"} <= set(runtimes_with("read_request"))
     assert {"incus", "lxc", "nspawn", "oci", "podman"} <= set(runtimes_with("snippet"))
     assert {"lxc", "nspawn", "oci", "podman"} <= set(runtimes_with("status"))
-    assert "podman" not in runtimes_with("situation"), "its file calls oci"
+    assert "podman" not in runtimes_with("read_request"), "its file calls oci"
 
 
 @pytest.mark.parametrize(
@@ -128,6 +130,6 @@ def test_each_part_is_found_where_it_is() -> None:
     ],
 )
 def test_what_is_no_runtime_is_none(word: str) -> None:
-    assert part(word, "situation") is None
-    with pytest.raises(UsageError, match="which runtime calls"):
+    assert function_of(word, "read_request") is None
+    with pytest.raises(UsageError, match="missing name of the runtime"):
         parse([word])

@@ -117,7 +117,7 @@ def test_podman_s_file_is_looked_at(tmp_path):
 
 def test_a_bundle_is_looked_at(container):
     (container / "config.json").write_text(json.dumps({"root": {"path": "rootfs"}}))
-    assert "has no hook of ours" in wrong(oci.status(str(container), ""))[0]
+    assert "has no hook that calls templater" in wrong(oci.status(str(container), ""))[0]
     install.write(oci.snippet(str(container), [], ""))
     assert not wrong(oci.status(str(container), ""))
 
@@ -163,7 +163,7 @@ def test_a_hook_says_how_it_is_used(runtime, capsys):
 
 def test_a_missing_hook_is_told_in_words(tmp_path):
     (finding,) = podman.status("", str(tmp_path))
-    assert finding.text.endswith("is no hook: no such file or directory")
+    assert finding.text.endswith("is not a valid hook: no such file or directory")
     assert finding.hint == f"templater hook install podman --path {tmp_path} --write"
 
 

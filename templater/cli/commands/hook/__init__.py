@@ -28,20 +28,20 @@ would run. The line it writes runs a bare interpreter, not this command: it is f
 def runtimes_with(part: str) -> tuple[str, ...]:
     """The runtimes whose files define this part: see ``hooks.runtimes``."""
     names = sorted(module.name for module in pkgutil.iter_modules(hook_runtimes.__path__))
-    return tuple(name for name in names if hook_runtimes.part(name, part) is not None)
+    return tuple(name for name in names if hook_runtimes.function_of(name, part) is not None)
 
 
 class Hook(Commands):
     """``install``, ``status``, and a command for each runtime that calls a hook."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *runtimes_with("situation")})
+        return sorted({*super().list_commands(ctx), *runtimes_with("read_request")})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)
         return (
             runtime_command(cmd_name)
-            if found is None and hook_runtimes.part(cmd_name, "situation")
+            if found is None and hook_runtimes.function_of(cmd_name, "read_request")
             else found
         )
 

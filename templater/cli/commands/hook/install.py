@@ -46,7 +46,7 @@ def command(runtime: str, name: str, write: bool, path: str, **choices: object) 
     """Print or write what RUNTIME's configuration needs. NAME is a container, a bundle or a machine."""
     words = option_words(choices)
     try:
-        snippet: install.Snippet = runtimes.part(runtime, "snippet")(name, words, path)
+        snippet: install.Snippet = runtimes.function_of(runtime, "snippet")(name, words, path)
         if not write:
             output.write(snippet.text)
             return 0

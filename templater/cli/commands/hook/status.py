@@ -18,7 +18,7 @@ from . import runtimes_with
 def command(runtime: str, name: str, path: str, as_json: bool) -> int:
     """Say whether the hook would run at the next start, and why not. Exit code 1: it would not."""
     try:
-        findings: list[status.Finding] = list(runtimes.part(runtime, "status")(name, path))
+        findings: list[status.Finding] = list(runtimes.function_of(runtime, "status")(name, path))
     except UsageError as error:
         raise click.UsageError(error.explain()) from None
     if as_json:
