@@ -5,9 +5,11 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -372,6 +374,86 @@ def test_a_stream_like_ubuntus_reaches_incus_through_redirects(certificates, ope
         assert any(path.startswith("/server/releases") for path in origin.paths), (
             "the files came from the origin"
         )
+
+
+@contextmanager
+def object_store(folder: Path, certificates: Path) -> Iterator[int]:
+    """SeaweedFS's S3 server over TLS on loopback; the port."""
+    with contextlib.ExitStack() as free:
+        sockets = [free.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(8)]
+        ports = [each.getsockname()[1] for each in sockets]
+    names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
+             "s3.port", "s3.port.grpc")  # fmt: skip
+    (folder / "weed").mkdir()
+    process = subprocess.Popen(
+        ["weed", "server", f"-dir={folder / 'weed'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3",
+         "-volume.max=4", "-master.volumeSizeLimitMB=64",
+         f"-s3.cert.file={certificates / 'server.pem'}", f"-s3.key.file={certificates / 'server.key'}",
+         *(f"-{name}={port}" for name, port in zip(names, ports, strict=True))],
+        cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=(folder / "weed.log").open("wb"),
+    )  # fmt: skip
+    try:
+        yield ports[6]
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+def upload_script() -> str:
+    page = (Path(__file__).parents[2] / "docs/publishing.md").read_text()
+    return page.partition("```sh\n")[2].partition("```")[0]
+
+
+def test_the_upload_script_of_the_docs_serves_a_tree_from_an_object_store(certificates, folder, monkeypatch):
+    monkeypatch.setenv(
+        "PATH", f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
+    )  # where pip put them
+    need_programs("rclone", "weed")
+    tree = Tree(str(folder / "tree"))
+    shutil.copytree(STREAMS / "example", tree.path)
+    with object_store(folder, certificates) as port:
+        url = f"https://127.0.0.1:{port}"
+        environment = {
+            "PATH": os.environ["PATH"], "HOME": str(folder), "TREE": tree.path, "REMOTE": "s3:images",
+            "RCLONE_CONFIG_S3_TYPE": "s3", "RCLONE_CONFIG_S3_PROVIDER": "SeaweedFS", "RCLONE_CONFIG_S3_ENDPOINT": url,
+            "RCLONE_CONFIG_S3_ACCESS_KEY_ID": "any", "RCLONE_CONFIG_S3_SECRET_ACCESS_KEY": "any",
+            "RCLONE_CA_CERT": str(certificates / "ca.pem"),
+        }  # fmt: skip
+        for _ in range(60):
+            if run("rclone", "mkdir", "s3:images", code=None, env=environment).returncode == 0:
+                break
+            time.sleep(1)
+
+        def upload() -> None:
+            run("sh", "-c", upload_script(), env=environment, timeout=120)
+
+        def kept() -> set[str]:
+            return set(
+                run("rclone", "lsf", "-R", "--files-only", "s3:images/images", env=environment).stdout.split()
+            )
+
+        upload()
+        client = Client(folder / "home", certificates).add(Server(f"{url}/images"))
+        same_as_list(tree, client.list())
+        for variant in ("default", "tarxz", "unified"):
+            assert client("image", "export", f"s:tiny/1/{variant}", str(folder / variant)).returncode == 0
+        assert headers(certificates, f"{url}/images/streams/v1/index.json") == "public, max-age=60"
+        assert all("immutable" in headers(certificates, f"{url}/images/images/{name}") for name in kept())
+        before = kept()
+        remove(tree, ["tiny:1:amd64:default"])
+        upload()
+        assert kept() == before, "clients may still download what the old catalog names"
+        assert len(Client(folder / "second", certificates).add(Server(f"{url}/images")).list()) == 3
+        prune(tree, grace=0)
+        upload()
+        assert len(kept()) == len(before) - 3
+
+
+def headers(certificates: Path, url: str) -> str:
+    """The Cache-Control header that the store sends."""
+    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    with urllib.request.urlopen(url, context=context, timeout=30) as answer:
+        return answer.headers["Cache-Control"]
 
 
 @pytest.fixture(scope="module")

@@ -296,3 +296,18 @@ def test_a_tree_of_the_official_tool_takes_another_image(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a", variant="cloud")))
     assert len(products(tree)) == 4
     assert "tiny:1:vm:amd64" in products(tree)
+
+
+def test_the_memory_does_not_grow_with_the_size_of_the_files(tree, tmp_path):
+    import tracemalloc
+
+    meta, root = split_image(tmp_path / "a")
+    with open(root, "r+b") as file:
+        file.truncate(64 << 20)
+    tracemalloc.start()
+    try:
+        add(tree, meta, [root])
+        checked(tree)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
