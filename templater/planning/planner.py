@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 #: an existing file larger than this is compared by size alone, and no diff of it is shown
 MAX_COMPARED = 64 << 20
+#: no path has as many names
+_DEEPEST = 1 << 16
 #: nor are more bytes than this held of all existing files together
 MAX_HELD = 256 << 20
 
@@ -429,7 +431,7 @@ def _agent_renderings(metadata: "Metadata", drive: "tuple[Change, ...]") -> "lis
 class _Seen:
     """A root filesystem with the changes of earlier passes on top; without one, only those are known."""
 
-    __slots__ = ("files", "held", "known", "made", "paths", "rootfs")
+    __slots__ = ("depths", "files", "held", "known", "made", "paths", "rootfs")
 
     def __init__(self, rootfs: "RootfsView | None") -> None:
         self.rootfs = rootfs
@@ -439,6 +441,8 @@ class _Seen:
         self.made: dict[str, Entry] = {}
         #: the files that were made, sorted: their parents exist afterwards
         self.paths: list[str] = []
+        #: how many of a file's parents existed before
+        self.depths: dict[str, int] = {}
 
     def record(self, change: Change) -> None:
         if change.action not in WRITING or change.content is None:
@@ -449,6 +453,8 @@ class _Seen:
         if change.real not in self.made:
             self.paths.insert(self.index(change.real), change.real)
         self.made[change.real] = entry
+        if change.new_depth is not None:
+            self.depths.setdefault(change.real, change.new_depth)
 
     def index(self, path: str) -> int:
         """Return where a path belongs among ``paths``. By hand: the hook path does not import bisect."""
@@ -463,13 +469,19 @@ class _Seen:
 
     def entry(self, path: str) -> "Entry | None":
         made = self.made.get(path)
-        if made is None and self.rootfs is not None:
-            made = self.rootfs.entry(path)
-        if made is None and self.paths:
+        if made is not None:
+            return made
+        below = None
+        if self.paths:
             index = self.index(path + "/")
             if index < len(self.paths) and self.paths[index].startswith(path + "/"):
-                return Entry(DIRECTORY, 0o755)
-        return made
+                below = self.paths[index]
+        # the directories that were made for a file are not looked for in the root filesystem
+        if self.rootfs is not None and not (below and path.count("/") > self.depths.get(below, _DEEPEST)):
+            found = self.rootfs.entry(path)
+            if found is not None:
+                return found
+        return Entry(DIRECTORY, 0o755) if below else None
 
     def made_depth(self, path: str) -> int:
         """Return how many directories on the way to a path were made for other files."""

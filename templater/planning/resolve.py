@@ -71,11 +71,12 @@ class _Walk:
     ``named`` is what stands at the last name itself, before it is followed.
     """
 
-    __slots__ = ("at_name", "depth", "entry", "links", "mounts", "named", "names", "view")
+    __slots__ = ("at_name", "depth", "entry", "links", "mounts", "named", "prefix", "view")
 
     def __init__(self, view: "RootfsView") -> None:
         self.view = view
-        self.names: list[str] = []
+        #: the path so far, without a slash at its end; not a list, which is slow to join in deep paths
+        self.prefix = ""
         self.links: list[tuple[str, str]] = []
         self.depth: int | None = None
         self.mounts: list[str] = []
@@ -83,8 +84,8 @@ class _Walk:
         self.named: Entry | None = None
         self.at_name = False
 
-    def place(self, *more: str) -> str:
-        return "/" + "/".join([*self.names, *more])
+    def place(self) -> str:
+        return self.prefix or "/"
 
     def follow(self, path: str, last_is_directory: bool) -> None:
         """Walk ``path``; ``entry`` is then what stands at its end, links followed."""
@@ -101,7 +102,7 @@ class _Walk:
             if target is None:
                 continue
             if target.startswith("/"):
-                self.names.clear()
+                self.prefix = ""
             if final and target.endswith(("/", "/.")):
                 raise RefusedError(f"{_shown(self.links[-1][0])} points to a directory: {_shown(target)}")
             pending.extend(target.split("/")[::-1])
@@ -109,17 +110,16 @@ class _Walk:
     def up(self) -> None:
         if self.depth is not None:
             raise RefusedError(f"a symlink leads through {_shown(self.place())}, which does not exist")
-        if self.names:
-            self.names.pop()
+        self.prefix = self.prefix.rpartition("/")[0]
 
     def step(self, name: str, final: bool) -> "str | None":
         """Enter ``name``; where it is a symlink stay, and give its target."""
+        place = f"{self.prefix}/{name}"
         if self.depth is not None:
             self.entry = None
             self.at_name = self.at_name or final
-            self.names.append(name)
+            self.prefix = place
             return None
-        place = self.place(name)
         self.entry = entry = self.view.entry(place)
         if final and not self.at_name:
             self.at_name, self.named = True, entry
@@ -129,13 +129,13 @@ class _Walk:
                 raise RefusedError(f"too many symlinks at {_shown(place)}", hint="the links form a loop")
             return entry.target
         if entry is None and not final:
-            self.depth = len(self.names)
+            self.depth = self.prefix.count("/")
         elif entry is not None:
             if not final and entry.kind != DIRECTORY:
                 raise RefusedError(f"{_shown(place)} is a {entry.kind}, not a directory")
             if entry.is_mount:
                 self.mounts.append(place)
-        self.names.append(name)
+        self.prefix = place
         return None
 
 
