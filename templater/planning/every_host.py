@@ -1,0 +1,74 @@
+"""One plan for each host: every dialect is rendered once, every host predicted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..model.errors import LimitError, TemplaterError
+from ..model.hosts import HOSTS
+from ..model.options import RenderOptions
+from ..model.plan import Plan
+from ..rendering.render import render
+from .planner import plan_of, predicted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..model.entry import Image, RootfsView, TemplateFile
+    from ..model.instance import Instance
+    from ..model.metadata import Metadata
+    from ..parsing.yaml_nodes import Limits as YamlLimits
+
+#: what is read, and planned, by the rules of a YAML library and a dialect
+_Read = tuple["Metadata", "Mapping[str, TemplateFile]"]
+
+
+def plan_every_host(
+    image: Image,
+    instance: Instance,
+    options: RenderOptions,
+    *,
+    triggers: tuple[str, ...],
+    rootfs: RootfsView | None = None,
+    reading: YamlLimits | None = None,
+) -> dict[str, Plan | TemplaterError]:
+    """Return the plan of each LXD and Incus release by its name, or the error at which it has none.
+
+    The host and the dialect of ``options`` are not used. Its ``clock`` and ``seed`` should be set: templates
+    that print the time or draw lots would differ between dialects otherwise.
+
+    Raises LimitError if all hosts together take longer than ``options`` allow.
+    """
+    limits = options.begun().limits
+    read: dict[str, _Read | TemplaterError] = {}
+    planned: dict[tuple[str, str], Plan] = {}
+    plans: dict[str, Plan | TemplaterError] = {}
+    for host in (host for host in HOSTS.values() if host.family):
+        own = RenderOptions(host, "", options.clock, options.seed, limits)
+        if host.yaml not in read:
+            read[host.yaml] = _read(image, host.yaml, reading)
+        found = read[host.yaml]
+        if isinstance(found, TemplaterError):
+            plans[host.name] = found
+            continue
+        metadata, templates = found
+        key = host.yaml, host.dialect
+        if key not in planned:
+            renderings = render(metadata, templates, instance, triggers, own)
+            planned[key] = plan_of(metadata, instance, renderings, rootfs, host=host, triggers=triggers)
+        same = planned[key]
+        plan = Plan(metadata, instance, host, triggers, same.changes, agent=same.agent)
+        plans[host.name] = predicted(plan, templates, rootfs, own)
+    return plans
+
+
+def _read(image: Image, yaml: str, reading: YamlLimits | None) -> _Read | TemplaterError:
+    from ..parsing.metadata_yaml import read_metadata
+
+    try:
+        metadata = read_metadata(image.read_metadata(), "v4" if yaml == "v4" else "v2", reading)
+    except LimitError:
+        raise
+    except TemplaterError as error:
+        return error
+    return metadata, image.read_templates({rule.template for rule in metadata.rules if rule.template})

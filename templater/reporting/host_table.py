@@ -1,0 +1,177 @@
+"""A table of files and hosts: which release does the same with each file, and where one differs or fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..model.errors import TemplaterError
+from ..model.plan import FAILED, SKIP, Change, Outcome, Plan
+from ..model.source import printable
+
+SAME, DIFFERS, FAILS, RANDOM, UNKNOWN, ABSENT = "same", "differs", "fails", "random", "unknown", "-"
+
+#: results of a host's prediction, as the table shows them
+_RESULTS = {"fails": FAILS, "hangs": FAILS, "random": RANDOM, "unknown": UNKNOWN}
+
+LONGEST_EXCERPT = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one host does with one file, and why it is not the same as templater's own result."""
+
+    result: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One file in one pass, with a cell for each host."""
+
+    path: str
+    trigger: str
+    template: str
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class HostTable:
+    """``errors`` are the hosts at which the whole start fails, or that can't read the image."""
+
+    hosts: tuple[str, ...]
+    rows: tuple[Row, ...]
+    errors: Mapping[str, str]
+
+    @property
+    def exit_code(self) -> int:
+        """5 if a host fails or may fail, else 0."""
+        bad = {FAILS, RANDOM, UNKNOWN}
+        return (
+            5 if self.errors or any(c.result in bad for row in self.rows for c in row.cells.values()) else 0
+        )
+
+
+def host_table(plans: Mapping[str, Plan | TemplaterError]) -> HostTable:
+    """Compare the plans of ``planning.every_host``. The first host that has a plan is the reference."""
+    errors: dict[str, str] = {}
+    changes: dict[str, dict[tuple[str, str, int], Change]] = {}
+    for name, plan in plans.items():
+        if isinstance(plan, TemplaterError):
+            errors[name] = str(plan)
+            continue
+        if plan.host_error:
+            errors[name] = plan.host_error
+        changes[name] = _by_key(plan)
+    reference = next(iter(changes.values()), {})
+    keys = dict.fromkeys(key for found in changes.values() for key in found)
+    rows = []
+    for key in keys:
+        cells = {}
+        for name, plan in plans.items():
+            change = changes.get(name, {}).get(key)
+            cells[name] = Cell(ABSENT) if change is None else _cell(plan, change, reference.get(key))
+        first = next(found[key] for found in changes.values() if key in found)
+        rows.append(Row(key[1], first.trigger, first.rule.template, cells))
+    return HostTable(tuple(plans), tuple(rows), errors)
+
+
+def table_text(table: HostTable) -> str:
+    """The table as plain text; reasons follow as numbered notes, equal ones once."""
+    notes: dict[tuple[str, str], list[str]] = {}
+    numbers: dict[tuple[str, str], int] = {}
+    lines = [["file", "on", *table.hosts]]
+    for row in table.rows:
+        cells = []
+        for host in table.hosts:
+            cell = row.cells[host]
+            mark = ""
+            if cell.why:
+                note = (row.path, cell.why)
+                mark = f" [{numbers.setdefault(note, len(numbers) + 1)}]"
+                notes.setdefault(note, []).append(host)
+            cells.append(cell.result + mark)
+        lines.append([printable(row.path), printable(row.trigger), *cells])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    for (path, why), hosts in notes.items():
+        text.append(f"[{numbers[path, why]}] {', '.join(hosts)}: {printable(why)}")
+    text += [f"{host}: the start fails: {printable(error)}" for host, error in table.errors.items()]
+    return "".join(f"{line.rstrip()}\n" for line in text)
+
+
+def table_data(table: HostTable) -> dict[str, Any]:
+    """The table for ``json.dumps``."""
+    return {
+        "hosts": list(table.hosts),
+        "files": [
+            {
+                "path": _json_text(row.path),
+                "trigger": row.trigger,
+                "template": _json_text(row.template),
+                "hosts": {
+                    host: {"result": cell.result} | ({"why": _json_text(cell.why)} if cell.why else {})
+                    for host, cell in row.cells.items()
+                    if cell.result != ABSENT
+                },
+            }
+            for row in table.rows
+        ],
+        "errors": {host: _json_text(error) for host, error in table.errors.items()},
+    }
+
+
+def _by_key(plan: Plan) -> dict[tuple[str, str, int], Change]:
+    """The changes of a plan by trigger, path, and how often both have come before."""
+    found: dict[tuple[str, str, int], Change] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for change in (*plan.changes, *plan.agent):
+        name = (change.trigger, change.path)
+        counts[name] = counts.get(name, 0) + 1
+        found[(*name, counts[name])] = change
+    return found
+
+
+def _cell(plan: Plan | TemplaterError, change: Change, reference: Change | None) -> Cell:
+    assert isinstance(plan, Plan)
+    outcome = plan.outcome(change)
+    if outcome is None:
+        return Cell(UNKNOWN, "the root filesystem does not let templater look")
+    if outcome.result in _RESULTS:
+        why = outcome.error or outcome.text
+        return Cell(_RESULTS[outcome.result], f"hangs: {why}" if outcome.result == "hangs" else why)
+    if differences := "; ".join(_differences(change, outcome, reference)):
+        return Cell(DIFFERS, differences)
+    return Cell(SAME)
+
+
+def _differences(change: Change, outcome: Outcome, reference: Change | None) -> Iterator[str]:
+    if change.action == FAILED and change.error is not None:
+        yield f"the host goes on where templater refuses: {change.error.message}"
+    elif (outcome.result == "skipped") != (change.action == SKIP):
+        yield f"the file is {outcome.result}"
+    elif reference is not None and change.content != reference.content and outcome.result == "written":
+        yield f"renders {_excerpt(change, reference)}"
+    if outcome.text:
+        yield outcome.text
+
+
+def _excerpt(change: Change, reference: Change) -> str:
+    """Return the first line that differs, of both."""
+    ours, theirs = (
+        (each.content or b"").decode("utf-8", "replace").split("\n") for each in (change, reference)
+    )
+    length = min(len(ours), len(theirs))
+    number = next((n for n in range(length) if ours[n] != theirs[n]), length)
+    shown = [lines[number] if number < len(lines) else "" for lines in (ours, theirs)]
+    one, other = (text if len(text) <= LONGEST_EXCERPT else f"{text[:LONGEST_EXCERPT]}…" for text in shown)
+    return f"'{one}' in line {number + 1}, not '{other}'"
+
+
+def _json_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return printable(text)
+    return text

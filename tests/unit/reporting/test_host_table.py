@@ -1,0 +1,106 @@
+"""The table of files and hosts. What a host does is recorded in tests/hosts; here is how it is compared."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from templater.image.open import open_image
+from templater.model.entry import DIRECTORY, SYMLINK, Entry
+from templater.model.hosts import HOSTS, INCUS
+from templater.model.instance import VIRTUAL_MACHINE, Instance
+from templater.model.options import RenderOptions
+from templater.planning.every_host import plan_every_host
+from templater.planning.planner import plan
+from templater.reporting.host_table import HostTable, host_table, table_data, table_text
+from templater.rootfs.memory import MemoryRootfs
+
+NAMES = tuple(name for name in HOSTS if name != "none")
+
+
+def table(
+    tmp_path: Path, template: str = "x\n", *, rules: str = "/etc/a: {when: [create], template: a.tpl}",
+    tree: dict[str, str | bytes | Entry] | None = None, vm: bool = False,
+) -> HostTable:  # fmt: skip
+    (tmp_path / "metadata.yaml").write_text(
+        f"architecture: x86_64\ncreation_date: 1\ntemplates:\n  {rules}\n"
+    )
+    (tmp_path / "templates").mkdir(exist_ok=True)
+    (tmp_path / "templates/a.tpl").write_text(template)
+    plans = plan_every_host(
+        open_image(tmp_path), Instance("c1", VIRTUAL_MACHINE if vm else "container"),
+        RenderOptions(INCUS, clock=0, seed=0), triggers=("create",),
+        rootfs=MemoryRootfs({"/etc": Entry(DIRECTORY, 0o755), **(tree or {})}),
+    )  # fmt: skip
+    return host_table(plans)
+
+
+def test_a_plain_file_is_the_same_on_every_host(tmp_path: Path) -> None:
+    found = table(tmp_path)
+    assert found.hosts == NAMES
+    assert {cell.result for cell in found.rows[0].cells.values()} == {"same"}
+    assert found.exit_code == 0 and "[1]" not in table_text(found)
+
+
+def test_dialects_that_render_another_text_differ(tmp_path: Path) -> None:
+    cells = table(tmp_path, "{{ 'a' + 'b' }}\n").rows[0].cells
+    assert {name for name, cell in cells.items() if cell.result == "differs"} == {
+        name for name in NAMES if HOSTS[name].dialect == "v4"
+    }
+    assert cells["lxd"].why == "renders '0' in line 1, not 'ab'"
+
+
+def test_hosts_that_refuse_a_link_fail_with_their_own_words(tmp_path: Path) -> None:
+    found = table(tmp_path, tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv": Entry(DIRECTORY)})
+    cells = found.rows[0].cells
+    assert cells["incus"].result == cells["incus-6.0"].result == "fails"
+    assert cells["incus"].why == "Failed to check template file: statat etc/a: path escapes from parent"
+    assert cells["lxd-5.21.4"].result == "differs"
+    assert cells["lxd-5.21.4"].why == "to /srv/b on the host's own file system"
+    assert found.exit_code == 5
+
+
+def test_lxd_differs_where_a_rule_has_a_mode(tmp_path: Path) -> None:
+    rule = "/etc/a: {when: [create], template: a.tpl, mode: '600'}"
+    cells = table(tmp_path, rules=rule).rows[0].cells
+    assert {name for name in NAMES if cells[name].result == "differs"} == {
+        name for name in NAMES if name.startswith("lxd")
+    }
+
+
+@pytest.mark.parametrize("vm", [False, True])
+def test_the_table_says_of_each_host_what_its_own_plan_says(tmp_path: Path, vm: bool) -> None:
+    rules = "/etc/a: {when: [create], template: a.tpl}\n  /etc/b: {when: [create], template: no.tpl}"
+    found = table(tmp_path, rules=rules, vm=vm)
+    for name in NAMES:
+        own = plan(
+            open_image(tmp_path), Instance("c1", VIRTUAL_MACHINE if vm else "container"), host=name,
+            triggers=("create",), rootfs=MemoryRootfs({"/etc": Entry(DIRECTORY, 0o755)}),
+        )  # fmt: skip
+        results = [own.prediction.outcomes[change].result for change in (*own.changes, *own.agent)]
+        shown = [row.cells[name].result for row in found.rows]
+        assert [result in ("fails", "random") for result in results] == [
+            r in ("fails", "random") for r in shown
+        ]
+
+
+def test_a_host_that_cannot_read_the_image_has_an_error(tmp_path: Path) -> None:
+    """yaml v2 refuses the second key; the text of each library is recorded in tests/metadata_cases."""
+    found = table(tmp_path, rules="/etc/a: {when: [create], template: a.tpl, mode: [1]}")
+    assert set(found.errors) == set(NAMES) and not found.rows
+    assert found.exit_code == 5 and "incus: the start fails: " in table_text(found)
+
+
+def test_equal_reasons_are_one_note(tmp_path: Path) -> None:
+    text = table_text(table(tmp_path, "{{ 'a' + 'b' }}\n"))
+    notes = [line for line in text.splitlines() if line.startswith("[")]
+    assert len(notes) == 1 and notes[0].startswith("[1] incus-debian, lxd, ")
+    header, row, *_ = text.splitlines()
+    assert header.split()[:3] == ["file", "on", "incus"] and row.startswith("/etc/a  create  same")
+
+
+def test_the_table_as_json(tmp_path: Path) -> None:
+    data = json.loads(json.dumps(table_data(table(tmp_path, "{{ 'a' + 'b' }}\n"))))
+    assert data["hosts"] == list(NAMES)
+    assert data["files"][0]["hosts"]["incus"] == {"result": "same"}
+    assert data["files"][0]["hosts"]["lxd"]["result"] == "differs"
