@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from ..model.errors import RefusedError, UsageError, WriteError, reason
 from ..model.plan import FAILED, SKIP
 from ..model.source import printable
+from ..writing.destination import carry_out
+from ..writing.folder import FolderDestination
 
 if TYPE_CHECKING:
     from ..model.plan import Change, Plan
@@ -39,7 +41,7 @@ def write_tree(plan: Plan, target: str) -> None:
         if target.endswith(".tar"):
             write_tar(changes, target)
         else:
-            write_folder(changes, target)
+            carry_out(changes, FolderDestination(target))
     except OSError as error:
         raise WriteError(f"can't write '{printable(target)}': {reason(error)}") from error
 
@@ -55,29 +57,13 @@ def rendered(plan: Plan) -> list[Change]:
 
 
 def write_tar(changes: list[Change], target: str) -> None:
-    """Written beside the target and renamed, so that a reader never sees half of it."""
-    from ..writing.tar import TarRootfs
+    """Write beside the target and rename, so that no reader sees half of it."""
+    from ..writing.tar import TarDestination
 
-    tar = TarRootfs()
+    tar = TarDestination()
     for change in changes:
         # a virtual machine's files are named after their templates, without a folder
         change.real = "/" + change.real.lstrip("/")
         change.mode &= 0o1777
-        tar.carry_out(change)
+    carry_out(changes, tar)
     tar.save(target)
-
-
-def write_folder(changes: list[Change], target: str) -> None:
-    os.makedirs(target, exist_ok=True)
-    if os.listdir(target):
-        raise RefusedError(
-            f"'{printable(target)}' is not empty",
-            hint="name a new folder, or use `templater apply` for a rootfs",
-        )
-    for change in changes:
-        path = os.path.join(target, change.real.lstrip("/"))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(change.content or b"")
-        os.chmod(path, change.mode & 0o1777)
