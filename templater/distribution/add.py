@@ -11,15 +11,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ..image.archive import clean_name, open_archive
 from ..image.build import Packing, build, extension
+from ..image.compressors import compressing
 from ..image.contents import kind_of_file, open_contents, refuse_same_file
 from ..image.limits import DEFAULT, Limits
 from ..image.outputs import Output
 from ..image.tarball import TarballImage
+from ..image.tarwriter import TarWriter
+from ..model.entry import FILE
 from ..model.errors import InputError, RefusedError, UsageError, reason
 from ..model.metadata import Metadata
 from ..model.source import printable
-from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS, TAR, describe
+from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, describe
 from ..parsing.metadata_yaml import read_metadata
 from .architectures import DEBIAN_NAMES, KERNEL_NAMES
 from .catalog import COMBINED, IMAGES_PATH
@@ -88,15 +92,17 @@ def add(
             )
         facts = read_metadata(image.read_metadata())
         check_facts(facts, metadata)
-        if unified and "rootfs.img" in image.kinds:
+        machine = "rootfs.img" in image.kinds
+        if machine and not split:
             raise UsageError(
                 f"'{metadata}' is a unified virtual machine image, which older clients take for a container",
-                hint="give it as a split image: the metadata tarball, then the disk",
+                hint="--split stores it as metadata and disk",
             )
         if split and not unified:
             raise UsageError(f"'{metadata}' is a split image already", hint="leave --split out")
         if split:
-            metadata, *roots = stack.enter_context(_split(metadata, limits, progress))
+            into = _split_machine if machine else _split
+            metadata, *roots = stack.enter_context(into(metadata, limits, progress))
             unified = False
         kinds = [root_ftype(path) for path in roots]
         for number, kind in enumerate(kinds):
@@ -188,6 +194,27 @@ def _split(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str,
             progress=lambda members, size, name: progress(size, name),
         )
         yield built.files
+
+
+@contextlib.contextmanager
+def _split_machine(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str, ...]]:
+    with tempfile.TemporaryDirectory(prefix="templater-split-") as folder:
+        first, disk = os.path.join(folder, "metadata.tar.xz"), os.path.join(folder, "disk")
+        with open(first, "wb") as file, compressing(XZ, file.write) as packer:
+            writer = TarWriter(packer.write)
+            for part in open_contents(path, limits=limits).parts():
+                writer.add(part.member, ((0, part.data),) if part.data else ())
+            writer.close()
+        archive = open_archive(path, limits)
+        with archive.stream, open(disk, "wb") as file:
+            for member in archive:
+                if clean_name(member) == "rootfs.img" and member.kind == FILE:
+                    for offset, data in archive.chunks(member):
+                        file.seek(offset)
+                        file.write(data)
+                        progress(offset + len(data), path)
+                    file.truncate(member.size)
+        yield first, disk
 
 
 def _stage(

@@ -71,6 +71,19 @@ def _objects(value: Any) -> list[tuple[str, dict[str, Any]]]:
     return [(name, each) for name, each in value.items() if isinstance(each, dict)]
 
 
+def _wrong_shape(products: dict[str, Any]) -> str:
+    """Say which part of a products file a writer could not change; empty if there is none."""
+    for name, product in products.items():
+        versions = product.get("versions", {}) if isinstance(product, dict) else None
+        if not isinstance(versions, dict) or not isinstance(product.get("aliases") or "", str):
+            return f"product '{printable(name)}' has values of a wrong type"
+        for version, value in versions.items():
+            items = value.get("items", {}) if isinstance(value, dict) else None
+            if not isinstance(items, dict) or not all(isinstance(item, dict) for item in items.values()):
+                return f"version '{printable(version)}' of '{printable(name)}' has values of a wrong type"
+    return ""
+
+
 def clean_path(path: Any) -> str:
     """Return a catalog's path as clients resolve it below the tree; empty if it leads out or is no path."""
     if not isinstance(path, str) or not path or "\0" in path:
@@ -166,7 +179,7 @@ class Tree:
             if entry.get("datatype") != DOWNLOADS:
                 continue
             path = clean_path(entry.get("path"))
-            if not path:
+            if path in ("", INDEX_PATH):
                 raise self._invalid(INDEX_PATH, f"the entry '{printable(name)}' has no valid path")
             files[path] = self._load_products(path)
         return Catalog(index, files)
@@ -178,6 +191,8 @@ class Tree:
             raise self._invalid(path, "the index names it, but it is missing") from None
         if not isinstance(document, dict) or not isinstance(document.setdefault("products", {}), dict):
             raise self._invalid(path, "it is not an object with products")
+        if wrong := _wrong_shape(document["products"]):
+            raise self._invalid(path, wrong)
         return document
 
     def _invalid(self, path: str, why: str) -> InputError:
@@ -245,6 +260,7 @@ class Tree:
 
     def _write_json(self, path: str, data: bytes) -> None:
         full = os.path.join(self.path, path)
+        self._refuse_link(path)
         try:
             like: os.stat_result | None = os.lstat(full)
         except FileNotFoundError:
@@ -306,9 +322,7 @@ class Tree:
         if path.partition("/")[0] in ("streams", STATE):
             raise RefusedError(f"'{printable(path)}' is not a file of an image")
         full = os.path.join(self.path, path)
-        directory, name = os.path.split(full)
-        if f"{os.path.realpath(directory)}/{name}" != os.path.join(os.path.realpath(self.path), path):
-            raise RefusedError(f"'{printable(full)}' leads out of the tree through a symlink")
+        self._refuse_link(path)
         try:
             status = os.lstat(full)
             if not stat.S_ISREG(status.st_mode):
@@ -319,6 +333,13 @@ class Tree:
         except OSError as error:
             raise WriteError(f"'{printable(full)}' can't be deleted: {reason(error)}") from error
         return status.st_size
+
+    def _refuse_link(self, path: str) -> None:
+        """Change nothing through a symlinked directory, which could lead anywhere."""
+        full = os.path.join(self.path, path)
+        directory, name = os.path.split(full)
+        if f"{os.path.realpath(directory)}/{name}" != os.path.join(os.path.realpath(self.path), path):
+            raise RefusedError(f"'{printable(full)}' is behind a symlink")
 
     def content_files(self) -> Iterator[str]:
         """Yield the paths of image files that this program named."""

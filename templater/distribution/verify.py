@@ -31,6 +31,8 @@ ERROR, WARNING = "error", "warning"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 #: `incus image list` cuts fingerprints to 12 characters, and panics at shorter ones
 _SHOWN_FINGERPRINT = 12
+#: bytes that a file may be longer than it should
+_SPARE = 1 << 30
 #: fingerprints that one root filesystem is part of: each of them hashes the whole file again
 _MOST_COMBINED = 16
 #: files done, bytes so far, the path at hand
@@ -356,6 +358,8 @@ def _check_file(
     """Compare one file with every item that names it; return its hash object for combined hashes."""
     digest = hashlib.sha256()
     place = f"'{printable(path)}'"
+    # Incus does not compare sizes, so only a file far beyond its size counts as endless
+    most = _SPARE + 2 * max(0, *(item.size for _, item in file.items))
     level = ERROR if file.used else WARNING
     try:
         known = None if hashing else stream.size(path)
@@ -368,6 +372,8 @@ def _check_file(
                     file.size += len(piece)
                     report.bytes += len(piece)
                     progress(report.files, report.bytes, path)
+                    if file.size > most:
+                        raise LimitError(f"the file is larger than {most} bytes, far beyond its size")
         elif known is not None:
             file.size = known
     except FileNotFoundError:

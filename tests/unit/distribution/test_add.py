@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -288,8 +289,6 @@ def test_unknown_keys_and_other_entries_of_a_tree_survive(tree, tmp_path):
 
 
 def test_a_tree_of_the_official_tool_takes_another_image(tree, tmp_path):
-    import shutil
-
     from tests.streams.mutations import HERE
 
     shutil.copytree(HERE / "incus-simplestreams", tree.path)
@@ -311,3 +310,20 @@ def test_the_memory_does_not_grow_with_the_size_of_the_files(tree, tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_split_makes_metadata_and_a_disk_of_a_unified_virtual_machine(tree, tmp_path):
+    add(tree, unified_image(tmp_path / "a", rootfs="rootfs.img"), split=True)
+    assert tree.read(items(tree)["disk-kvm.img"]["path"]) == QCOW2
+    ((image,), *_) = checked(tree).images.values()
+    assert image.type == "virtual-machine"
+
+
+@pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="needs mksquashfs")
+def test_split_makes_metadata_and_squashfs_of_a_unified_container_and_always_the_same(tree, tmp_path):
+    image = unified_image(tmp_path / "a")
+    (first,) = add(tree, image, split=True).fingerprints
+    (second,) = add(Tree(str(tmp_path / "other")), image, split=True).fingerprints
+    assert first == second
+    assert {"incus.tar.xz", "lxd.tar.xz", "squashfs"} == set(items(tree))
+    checked(tree)

@@ -19,7 +19,7 @@ from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH
 from templater.distribution.prune import prune, remove
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
-from templater.model.errors import BusyError, TemplaterError
+from templater.model.errors import BusyError, InputError, TemplaterError
 from tests.streams.builders import CREATED, DAY, checked, split_image
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -184,6 +184,8 @@ def test_a_tree_verifies_after_a_hundred_kills_at_random_moments(tmp_path):
     assert kill_at_random_moments(tmp_path, 100, seed=2) >= 30
 
 
+# the child only changes files, and ends without running anything of pytest's
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("action", ["add", "remove", "prune"])
 def test_a_tree_verifies_after_a_stop_at_each_call_that_changes_files(tmp_path, monkeypatch, action):
     """Every system call that changes a name is a moment to die, without the cleaning up of a living process."""
@@ -251,3 +253,77 @@ def test_a_full_disk_leaves_the_tree_as_it_was(tmp_path, monkeypatch, call):
     assert raised.value.exit_code == 6
     assert {path: path.read_bytes() for path in Path(tree.path).rglob("*") if path.is_file()} == before
     checked(tree)
+
+
+def damaged(tree, change):
+    path = Path(tree.path, IMAGES_PATH)
+    document = json.loads(path.read_text())
+    change(document["products"])
+    path.write_text(json.dumps(document))
+
+
+NO_OBJECTS = [None, [], "x", 1]
+WRONG = [(key, value) for key in ("product", "versions", "version", "items", "item") for value in NO_OBJECTS]
+
+
+@pytest.mark.parametrize(("key", "value"), [*WRONG, ("aliases", ["a"]), ("aliases", 1)])
+def test_a_writer_refuses_a_catalog_of_wrong_types_and_changes_nothing(tmp_path, key, value):
+    tree = Tree(str(tmp_path / "tree"))
+    pairs = images(tmp_path / "images", 2)
+    add(tree, pairs[0][0], [pairs[0][1]])
+
+    def change(products):
+        product = products["tiny:1:amd64:default"]
+        version = product["versions"]["20260101_0000"]
+        target, name = {
+            "product": (products, "tiny:1:amd64:default"),
+            "versions": (product, "versions"),
+            "version": (product["versions"], "20260101_0000"),
+            "items": (version, "items"),
+            "item": (version["items"], "squashfs"),
+            "aliases": (product, "aliases"),
+        }[key]
+        target[name] = value
+
+    damaged(tree, change)
+    before = tree.read(IMAGES_PATH)
+    for action in (
+        lambda: add(tree, pairs[1][0], [pairs[1][1]]),
+        lambda: prune(tree, keep=1),
+        lambda: remove(tree, ["0" * 64]),
+    ):
+        with pytest.raises(InputError, match="invalid catalog"):
+            action()
+    assert tree.read(IMAGES_PATH) == before
+
+
+@pytest.mark.parametrize(
+    "index", ["[]", '{"index": []}', '{"index": {"a": {"datatype": "image-downloads"}}}']
+)
+def test_a_writer_refuses_an_index_of_wrong_types(tmp_path, index):
+    tree = Tree(str(tmp_path / "tree"))
+    (pair,) = images(tmp_path / "images", 1)
+    tree.create()
+    Path(tree.path, INDEX_PATH).write_text(index)
+    with pytest.raises(InputError, match="invalid catalog"):
+        add(tree, pair[0], [pair[1]])
+    assert Path(tree.path, INDEX_PATH).read_text() == index
+
+
+@pytest.mark.parametrize("path", ["link/images.json", "streams/v1/index.json", "../images.json"])
+def test_a_products_file_outside_the_tree_is_never_written(tmp_path, path):
+    tree = Tree(str(tmp_path / "tree"))
+    pairs = images(tmp_path / "images", 2)
+    add(tree, pairs[0][0], [pairs[0][1]])
+    (tmp_path / "outside").mkdir()
+    Path(tree.path, "link").symlink_to(tmp_path / "outside")
+    for place in (tmp_path / "outside/images.json", tmp_path / "images.json"):
+        place.write_bytes(tree.read(IMAGES_PATH))
+    index = json.loads(tree.read(INDEX_PATH))
+    index["index"]["images"]["path"] = path
+    Path(tree.path, INDEX_PATH).write_text(json.dumps(index))
+    with pytest.raises(TemplaterError) as raised:
+        remove(tree, ["tiny:1:amd64:default"])
+    assert raised.value.exit_code in (2, 3)
+    for place in (tmp_path / "outside/images.json", tmp_path / "images.json"):
+        assert place.read_bytes() == tree.read(IMAGES_PATH)

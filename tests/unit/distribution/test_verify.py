@@ -159,3 +159,12 @@ def test_the_page_escapes_everything_that_a_catalog_says(tree):
     assert "\x1b" not in text
     assert "&lt;script&gt;" in text
     assert "<h1>&lt;title&gt;</h1>" in text
+
+
+def test_a_file_without_an_end_is_given_up(tree, monkeypatch):
+    from templater.distribution import verify as module
+
+    monkeypatch.setattr(module, "_SPARE", 1 << 20)
+    with file_of(tree, "squashfs").open("r+b") as file:
+        file.truncate(1 << 40)
+    assert ("error", "unreadable") in codes(tree)

@@ -42,7 +42,9 @@ Examples:
     multiple=True,
     help="A requirement, such as secureboot=false; it replaces the one of metadata.yaml.",
 )
-@click.option("--split", is_flag=True, help="Store a unified image as metadata and squashfs.")
+@click.option(
+    "--split", is_flag=True, help="Store a unified image as two files: metadata, and squashfs or disk."
+)
 @options.limit_option(IMAGE)
 @options.json_option
 def command(
