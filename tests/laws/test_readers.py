@@ -1,0 +1,139 @@
+"""Time and memory of every reader of YAML and JSON grow in proportion to the text.
+
+Readers are discovered: every public function of ``templater.parsing`` that takes a ``Source`` or the ``read``
+method of a file. A new one is measured without being listed here.
+"""
+
+import gc
+import importlib
+import inspect
+import io
+import pkgutil
+import time
+import tracemalloc
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any, get_type_hints
+
+import pytest
+
+import templater.parsing
+from templater.model.errors import TemplaterError
+from templater.model.source import Source
+
+#: how much time and memory may grow where the text is doubled
+LARGEST_GROWTH = 2.3
+ATTEMPTS = 15
+#: a reader holds a window of this size, however short the text is
+WINDOW = 1 << 20
+
+
+def readers() -> dict[str, Callable[[bytes], Any]]:
+    found: dict[str, Callable[[bytes], Any]] = {}
+    for info in pkgutil.iter_modules(templater.parsing.__path__):
+        module = importlib.import_module(f"templater.parsing.{info.name}")
+        for name, function in vars(module).items():
+            own = inspect.isfunction(function) and function.__module__ == module.__name__
+            if not own or name.startswith("_"):
+                continue
+            parameters = list(inspect.signature(function).parameters.values())
+            hint = str(get_type_hints(function, vars(module)).get(parameters[0].name)) if parameters else ""
+            required = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+            if "model.source.Source" in hint and len(required) == 1:
+                found[f"{info.name}.{name}"] = lambda data, f=function: f(Source("x.yaml", data))
+            elif "Callable[[int], bytes]" in hint and len(required) == 2:
+                found[f"{info.name}.{name}"] = lambda data, f=function: list(f(io.BytesIO(data).read, "x"))
+    return found
+
+
+READERS = readers()
+
+
+def rules(n: int) -> bytes:
+    one = "  /etc/%d:\n    when: [create, start]\n    template: a.tpl\n    properties: {a: b}\n"
+    return (
+        "architecture: x86_64\ncreation_date: 1\ntemplates:\n" + "".join(one % i for i in range(n))
+    ).encode()
+
+
+#: texts that grow with ``n``
+SHAPES: dict[str, Callable[[int], bytes]] = {
+    "rules": lambda n: rules(n // 4),
+    "triggers": lambda n: b"templates: {/a: {template: a, when: [" + b"start, " * n + b"]}}",
+    "keys": lambda n: b"name: c1\nconfig:\n" + b"".join(b"  user.k%d: v\n" % i for i in range(n)),
+    "same key": lambda n: b"name: c1\nconfig:\n" + b"  user.k: v\n" * n,
+    "unknown keys": lambda n: b"name: c1\n" + b"".join(b"nmae%d: v\n" % i for i in range(n // 20)),
+    "devices": lambda n: b"name: c1\ndevices:\n" + b"".join(b"  d%d: {type: nic, mtu: 1}\n" % i for i in range(n // 3)),
+    "profiles": lambda n: b"name: c1\nprofiles:\n" + b"".join(b"- {name: p%d, config: {a: b}}\n" % i for i in range(n // 4)),
+    "long text": lambda n: b"name: c1\nconfig: {user.a: '" + b"text " * n * 8 + b"'}\n",
+    "block text": lambda n: b"name: c1\nconfig:\n  user.a: |\n" + b"    line\n" * n * 4,
+    "folded text": lambda n: b"name: c1\nconfig:\n  user.a: >\n" + b"    line\n\n" * n * 2,
+    "comments": lambda n: b"name: c1\n" + b"# comment\n" * n * 4,
+    "blank lines": lambda n: b"name: c1\n" + b"\n" * n * 16,
+    "aliases": lambda n: b"config: &a {user.a: b}\nlist: [" + b"*a, " * n + b"]\n",
+    "merges": lambda n: b"name: c1\nconfig:\n" + b"".join(b"  k%d: &k%d {a%d: b}\n" % (i, i, i) for i in range(n // 8))
+    + b"  m: {<<: [" + b", ".join(b"*k%d" % i for i in range(n // 8)) + b"]}\n",
+    "brackets": lambda n: b"[" * n,
+    "braces": lambda n: b'{"a":' * n,
+    "quotes": lambda n: b'name: "' + b"\\\\" * n * 8,
+    "escapes": lambda n: b'{"name": "c1", "config": {"user.a": "' + b"\\ud83d\\ude00" * n * 2 + b'"}}',
+    "half characters": lambda n: b'[{"name": "c1", "config": {"user.a": "' + b"\\ud83d" * n * 2 + b'"}}]',
+    "a JSON list": lambda n: b"[" + b", ".join(b'{"name": "c%d", "config": {"user.a": "b"}}' % i for i in range(n // 4)) + b"]",
+    "one JSON instance": lambda n: b'[{"name": "c1", "config": {"user.a": "' + b"x" * n * 64 + b'"}}]',
+    "a cut JSON list": lambda n: b"[" + b'{"name": "c", "config": {"a": "b"}}, ' * (n // 4),
+    "a YAML list": lambda n: b"".join(b"- {name: c%d}\n" % i for i in range(n // 2)),
+    "blanks": lambda n: b" " * n * 16 + b"[{}]",
+    "tabs": lambda n: b"name:" + b"\t" * n * 4,
+    "documents": lambda n: b"---\n" * n,
+    "dashes": lambda n: b"- " * n,
+    "colons": lambda n: b"a: " * n,
+    "invalid UTF-8": lambda n: b"name: c1\nconfig: {user.a: '" + b"\xff" * n * 8 + b"'}\n",
+}  # fmt: skip
+
+
+def run(reader: Callable[[bytes], Any], data: bytes) -> None:
+    with suppress(TemplaterError):  # a refusal has to be as quick
+        reader(data)
+
+
+def seconds(reader: Callable[[bytes], Any], data: bytes) -> float:
+    started = time.thread_time()
+    run(reader, data)
+    return time.thread_time() - started
+
+
+def memory(reader: Callable[[bytes], Any], data: bytes) -> int:
+    tracemalloc.start()
+    run(reader, data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_readers_are_found():
+    wanted = {"metadata_yaml.read_metadata", "instance_yaml.read_instance", "instance_yaml.read_instances",
+              "instance_yaml.read_profile", "instance_list.stream_instances", "yaml_nodes.parse"}  # fmt: skip
+    assert wanted <= READERS.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("reader", READERS)
+def test_twice_the_text_takes_twice_the_time_and_memory(reader, shape):
+    read, text = READERS[reader], SHAPES[shape]
+    n = 500
+    while seconds(read, text(n)) < 0.004 and n < 64_000:
+        n *= 2
+    sizes = [text(n), text(2 * n), text(4 * n)]
+    peaks = [memory(read, data) for data in sizes]
+    assert peaks[1] <= LARGEST_GROWTH * peaks[0] + WINDOW
+    assert peaks[2] <= LARGEST_GROWTH * peaks[1] + WINDOW
+    best = [1e9] * 3
+    gc.collect()
+    for _ in range(ATTEMPTS):
+        best = [min(time, seconds(read, data)) for time, data in zip(best, sizes, strict=True)]
+        # below a millisecond the clock's own steps are seen
+        if all(after <= LARGEST_GROWTH * before + 0.001 for before, after in pairwise(best)):
+            return
+    raise AssertionError(f"{reader} of {shape}: {', '.join(f'{time * 1000:.1f} ms' for time in best)}")
