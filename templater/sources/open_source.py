@@ -87,6 +87,11 @@ class OpenedSource:
                 f"backup.yaml describes the instance '{printable(instance.name)}', but its folder is named"
                 f" '{printable(folder)}': one of them may belong to another instance"
             )
+        if self.kind == INSTANCE_FOLDER and PENDING_KEY in instance.config:
+            notes.append(
+                "a start does not rewrite backup.yaml: if the instance is running, its trigger is not pending"
+                " any more, and -i with `incus query /1.0/instances/NAME` knows what is"
+            )
         if self.state is None and self.kind == INSTANCE_DIRECTORY and PENDING_KEY not in instance.config:
             notes.append("no start is recorded in '.templater': the next start counts as the first")
         return instance.replace(notes=(*notes, *instance.notes))
