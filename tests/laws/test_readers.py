@@ -123,7 +123,7 @@ def test_readers_are_found():
 def test_twice_the_text_takes_twice_the_time_and_memory(reader, shape):
     read, text = READERS[reader], SHAPES[shape]
     n = 500
-    while seconds(read, text(n)) < 0.004 and n < 64_000:
+    while seconds(read, text(n)) < 0.004 and n < 16_000:
         n *= 2
     sizes = [text(n), text(2 * n), text(4 * n)]
     peaks = [memory(read, data) for data in sizes]
