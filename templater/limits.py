@@ -1,8 +1,9 @@
 """Limits by name, as ``--limit NAME=VALUE`` gives them: one vocabulary for every command and hook.
 
-Lean, and loaded only where somebody asks for another limit than ours.
+The lean hook path loads this module only if a hook line has ``--limit``.
 """
 
+from .model.entry import TEMPLATE_BYTES
 from .model.errors import UsageError
 from .model.source import printable
 
@@ -31,19 +32,24 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
     "template-time": (RENDERING, "seconds", SECONDS, "one template, by the clock"),
     "steps": (RENDERING, "steps", NUMBER, "pieces of template that loops and macros run"),
     "output": (RENDERING, "output", SIZE, "characters that a template prints"),
-    "values": (RENDERING, "values", SIZE, "characters that it builds as values"),
+    "values": (RENDERING, "values", SIZE, "characters that a template builds as values"),
     "calls": (RENDERING, "depth", NUMBER, "macros that call each other"),
+    "template": (RENDERING, "source", SIZE, "the size of a template"),
     "yaml-depth": (READING, "depth", NUMBER, "levels of metadata.yaml"),
-    "yaml-nodes": (READING, "nodes", NUMBER, "its keys, values and lists"),
-    "yaml-aliases": (READING, "expanded", NUMBER, "the same, every alias replaced by what it stands for"),
-    "metadata": (IMAGE, "metadata_bytes", SIZE, "the size of metadata.yaml; the daemons' own limit is ours"),
-    "template": (IMAGE, "template_bytes", SIZE, "the size of a template"),
+    "yaml-nodes": (READING, "nodes", NUMBER, "keys, values and lists of metadata.yaml"),
+    "yaml-aliases": (READING, "expanded", NUMBER, "the same with every alias expanded"),
+    "metadata": (
+        IMAGE,
+        "metadata_bytes",
+        SIZE,
+        "the size of metadata.yaml; the default is the daemons' own limit",
+    ),
     "templates": (IMAGE, "templates_bytes", SIZE, "all templates together"),
     "members": (IMAGE, "members", NUMBER, "files of an archive"),
     "names": (IMAGE, "held_bytes", SIZE, "names and attributes of an archive that are held in memory"),
     "header": (IMAGE, "header_bytes", SIZE, "one header of an archive: a long name, attributes"),
-    "unpacked": (IMAGE, "unpacked_bytes", SIZE, "what an archive grows to"),
-    "ratio": (IMAGE, "ratio", NUMBER, "how often larger than the archive that is, from 256 MiB on"),
+    "unpacked": (IMAGE, "unpacked_bytes", SIZE, "the decompressed size of an archive"),
+    "ratio": (IMAGE, "ratio", NUMBER, "decompressed size divided by compressed size, from 256 MiB on"),
     "memory": (CHILD, "memory", SIZE, "the process in which a hook renders"),
 }
 
@@ -57,12 +63,12 @@ UNITS: "Mapping[str, Mapping[str, int]]" = {
 }  # fmt: skip
 EXAMPLES = {SECONDS: "30s, 5m or 1h", NUMBER: "5000, 20k or 3M", SIZE: "4096, 512k, 16MiB or 1GiB"}
 
-#: nothing is without a limit, and no number is one that the kernel or Python could not take
+#: every limit stays below this: the kernel and Python accept it
 LARGEST = 1 << 50
 
 
 class Given:
-    """The limits that somebody named, by what they belong to; all others are as they are."""
+    """The limits that the user named, by what they belong to; the others have their defaults."""
 
     __slots__ = (CHILD, IMAGE, READING, RENDERING)
 
@@ -73,7 +79,7 @@ class Given:
         self.child: dict[str, int] = {}
 
     def for_rendering(self, seconds: "float | None" = None, total: "float | None" = None) -> "RenderLimits":
-        """Where nothing else was given, ``seconds`` for a template and ``total`` for all of them."""
+        """Return the limits of rendering; ``seconds`` a template and ``total`` are defaults."""
         from .pongo2.state import Limits
 
         limits = Limits(seconds=seconds, total=total)
@@ -82,7 +88,7 @@ class Given:
         return limits
 
     def for_reading(self) -> "YamlLimits | None":
-        """None where all are as they are."""
+        """Return the limits of reading metadata.yaml, or None for the defaults."""
         size = self.image.get("metadata_bytes")
         values = self.reading if size is None else {**self.reading, "bytes": size}
         if not values:
@@ -96,7 +102,12 @@ class Given:
 
         from .image.limits import DEFAULT
 
-        return replace(ours or DEFAULT, **self.image)
+        return replace(ours or DEFAULT, **self.image, template_bytes=self.template)
+
+    @property
+    def template(self) -> int:
+        """Return the bytes that one template may have, in an image and when it is compiled."""
+        return self.rendering.get("source", TEMPLATE_BYTES)
 
     def for_child(self, wall: float, cpu: int) -> "Bounds":
         from .sandbox.child import Bounds
@@ -105,13 +116,13 @@ class Given:
 
 
 def parse(words: "Iterable[str]", kinds: "tuple[str, ...]" = (RENDERING, READING, IMAGE)) -> Given:
-    """``NAME=VALUE`` each; ``kinds`` are those that count where they were given."""
+    """Parse ``NAME=VALUE`` words; ``kinds`` are the kinds of limits that the command accepts."""
     given = Given()
     for word in words:
         name, equals, value = word.partition("=")
-        if name not in NAMES or NAMES[name][0] not in kinds:
-            known = ", ".join(name for name, about in NAMES.items() if about[0] in kinds)
-            raise UsageError(f"'{printable(name)}' is no limit here", hint=f"there are {known}")
+        known = [name for name in NAMES if NAMES[name][0] in kinds or (name == "template" and IMAGE in kinds)]
+        if name not in known:
+            raise UsageError(f"unknown limit '{printable(name)}'", hint=f"known here: {', '.join(known)}")
         kind, attribute, unit, _ = NAMES[name]
         if not equals:
             raise UsageError(f"the limit '{name}' needs a value", hint=f"for example {name}={EXAMPLES[unit]}")
@@ -120,13 +131,13 @@ def parse(words: "Iterable[str]", kinds: "tuple[str, ...]" = (RENDERING, READING
 
 
 def number(name: str, text: str, unit: str) -> int:
-    """``5m``, ``3M``, ``16MiB``: a whole number of ``unit``, and no more than can be meant."""
+    """Parse ``5m``, ``3M`` or ``16MiB``, a whole number of ``unit``, up to ``LARGEST``."""
     digits = text.rstrip("bBkKmMgGiIsShH")
     factor = UNITS[unit].get(text[len(digits) :].lower())
     plain = digits.replace("_", "")
     if factor is None or not (plain.isascii() and plain.isdecimal() and len(plain) < 16):
         raise UsageError(
-            f"'{printable(text)}' is no value of the limit '{name}'", hint=f"write {EXAMPLES[unit]}"
+            f"invalid value '{printable(text)}' for the limit '{name}'", hint=f"write {EXAMPLES[unit]}"
         )
     value = int(plain) * factor
     if not 0 < value <= LARGEST:

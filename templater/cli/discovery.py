@@ -8,8 +8,14 @@ from typing import Any
 
 import click
 
-#: what people call a command elsewhere
+#: names that other tools have for a command
 ALIASES = {"render": "preview"}
+#: words for which a user looks, with the command that does it
+SUGGESTIONS = {
+    "lint": "audit", "validate": "audit", "check": "audit", "verify": "audit", "scan": "audit",
+    "show": "preview", "plan": "preview", "init": "new", "export": "image export", "build": "image build",
+    "info": "image info", "edit": "image edit", "install": "hook install", "status": "hook status",
+}  # fmt: skip
 
 
 class Commands(click.Group):
@@ -36,7 +42,7 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            ctx.fail(f"no such command '{args[0]}'{self._suggestion(ctx, args[0])}")
+            ctx.fail(f"unknown command '{args[0]}'{self._suggestion(ctx, args[0])}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -51,6 +57,8 @@ class Commands(click.Group):
             yield module.name.replace("_", "-")
 
     def _suggestion(self, ctx: click.Context, name: str) -> str:
+        if name in SUGGESTIONS and self.package.endswith(".cli.commands"):
+            return f"; did you mean '{SUGGESTIONS[name]}'?"
         from difflib import get_close_matches
 
         near = get_close_matches(name, [*self.list_commands(ctx), *ALIASES], n=1)

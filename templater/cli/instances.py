@@ -36,7 +36,7 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
     from ..parsing.instance_list import stream_instances
     from ..parsing.instance_yaml import overridden
     from ..sources.open_source import open_source
-    from .planning import open_rootfs, render_options
+    from .planning import open_rootfs, render_options, warn_of_unknown_names
 
     described, pattern = request.instance, request.rootfs or ""
     if described.is_named or described.type or described.profiles:
@@ -66,6 +66,7 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
         )
         for note in (*source.notes, *notes):
             output.note(note)
+        warn_of_unknown_names(source.image, fleet.metadata.rules, fleet.options.dialect)
         instances = stream_instances(stream.read, "<stdin>" if file == "-" else file)
         if config or devices:
             instances = (overridden(instance, config=config, devices=devices) for instance in instances)

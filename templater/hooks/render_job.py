@@ -415,13 +415,14 @@ def _compiled(job: Job, metadata: Metadata) -> "tuple[dict[str, CodeType], set[s
     from ..pongo2.dialect import DIALECTS
     from ..rendering.render import template_bytes
 
+    limits = None if job.limits is None else job.limits.for_rendering()
     codes: dict[str, CodeType] = {}
     modules: set[str] = set()
     complete = True
     for name in {rule.template for rule in metadata.rules}:
         try:
             source = Source(f"templates/{name}", template_bytes(name, job.templates))
-            template = compile_template(source, DIALECTS[job.dialect], mode="incus")
+            template = compile_template(source, DIALECTS[job.dialect], mode="incus", limits=limits)
         except TemplaterError:
             complete = False
             continue

@@ -10,6 +10,7 @@ from time import gmtime, strftime
 
 from .. import __version__
 from ..instances.directory import InstanceDirectory, State, StateDirectory
+from ..model.entry import TEMPLATE_BYTES
 from ..model.errors import HostError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
 from ..model.hosts import NONE
 from ..model.instance import require_name
@@ -340,7 +341,8 @@ class PlannedRun(Run):
 def _job(request: HookRequest, triggers: "tuple[str, ...]") -> Job:
     with InstanceDirectory(request.image, request.open_image) as directory:
         metadata = directory.read_metadata()
-        templates = directory.read_templates()
+        longest = TEMPLATE_BYTES if request.limits is None else request.limits.template
+        templates = directory.read_templates(longest)
         instance = _description(request, directory)
     return Job(
         metadata, templates, instance, triggers, NONE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..model.entry import TEMPLATE_BYTES
 from ..model.errors import LimitError
 from ..model.source import printable
 
@@ -18,7 +19,7 @@ class Limits:
 
     #: the daemons stop at this since CVE-2026-41648
     metadata_bytes: int = MIB
-    template_bytes: int = 16 * MIB
+    template_bytes: int = TEMPLATE_BYTES
     templates_bytes: int = 64 * MIB
     members: int = 5_000_000
     #: one pax header, GNU long name or sparse map

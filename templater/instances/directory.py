@@ -12,7 +12,7 @@ Nothing of ours lies in the root filesystem, where the container could reach it.
 import fcntl
 from time import monotonic, sleep
 
-from ..model.entry import TemplateFile
+from ..model.entry import TEMPLATE_BYTES, TemplateFile
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, TemplaterError
 from ..model.source import Source, printable
 from ..oslite import join, os, stat
@@ -31,7 +31,6 @@ STATE_FOLDER = ".templater"
 
 MAX_METADATA = 1 << 20
 MAX_INSTANCE = 4 << 20
-MAX_TEMPLATE = 4 << 20
 MAX_TEMPLATES = 1000
 MAX_TEMPLATES_TOTAL = 32 << 20
 MAX_STATE = 64 << 10
@@ -263,8 +262,8 @@ class InstanceDirectory:
         except MissingError:
             return None
 
-    def read_templates(self) -> "dict[str, TemplateFile]":
-        """Every template by name. What is no regular file has its error instead of data."""
+    def read_templates(self, longest: int = TEMPLATE_BYTES) -> "dict[str, TemplateFile]":
+        """Return every template by name; one that is not a regular file has an error instead of data."""
         try:
             held = self._root.directory("/" + TEMPLATES)
         except MissingError:
@@ -273,16 +272,16 @@ class InstanceDirectory:
         total = 0
         with held as directory:
             for name in directory.listdir():
-                found[name] = file = self._template(directory, name)
+                found[name] = file = self._template(directory, name, longest)
                 total += len(file.data or b"")
-                if len(found) > MAX_TEMPLATES or total > MAX_TEMPLATES_TOTAL:
+                if len(found) > MAX_TEMPLATES or total > max(MAX_TEMPLATES_TOTAL, longest):
                     raise LimitError(
                         f"'{directory.path}' holds more than {MAX_TEMPLATES} templates"
                         f" or {MAX_TEMPLATES_TOTAL >> 20} MiB"
                     )
         return found
 
-    def _template(self, directory: Directory, name: str) -> TemplateFile:
+    def _template(self, directory: Directory, name: str, longest: int) -> TemplateFile:
         status = directory.lstat(name)
         if status is None or not stat.S_ISREG(status.st_mode):
             return TemplateFile(directory.entry(name))
@@ -294,7 +293,7 @@ class InstanceDirectory:
         except OSError as error:
             return TemplateFile(entry, error=write_error("read", directory.path_of(name), error))
         try:
-            return TemplateFile(entry, read_descriptor(fd, MAX_TEMPLATE, directory.path_of(name)))
+            return TemplateFile(entry, read_descriptor(fd, longest, directory.path_of(name)))
         except TemplaterError as error:
             return TemplateFile(entry, error=error)
         finally:

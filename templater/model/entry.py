@@ -1,5 +1,8 @@
 """What planning needs to know of an image and of a root filesystem, and nothing more."""
 
+#: bytes of one template, by default
+TEMPLATE_BYTES = 4 << 20
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -3,9 +3,10 @@
 import os
 import stat
 
+from ..model.entry import TEMPLATE_BYTES
 from ..model.errors import InputError, LimitError, RefusedError
 
-MAX_FILE = 4 << 20
+MAX_FILE = TEMPLATE_BYTES
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 

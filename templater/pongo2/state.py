@@ -2,6 +2,7 @@
 
 from time import monotonic
 
+from ..model.entry import TEMPLATE_BYTES
 from ..model.errors import LimitError
 from .values import MAX, Failure, Function, MethodMap, settle, to_string
 
@@ -18,10 +19,12 @@ class Limits:
     ``values``: characters printed, and built as values; ``depth``: calls of macros within each other;
     ``seconds``: by the clock on the wall, not limited unless asked for, since the machine decides it.
 
+    ``source``: characters of the template itself.
+
     ``total``: seconds for all renders of a run together. A run ``begun()`` has a ``deadline``, and hands
     the limits that have it to each of its renders."""
 
-    __slots__ = ("deadline", "depth", "output", "seconds", "steps", "total", "values")
+    __slots__ = ("deadline", "depth", "output", "seconds", "source", "steps", "total", "values")
 
     def __init__(
         self,
@@ -31,6 +34,7 @@ class Limits:
         depth: int = 100,
         seconds: "float | None" = None,
         total: "float | None" = None,
+        source: int = TEMPLATE_BYTES,
     ) -> None:
         self.steps = steps
         self.output = output
@@ -38,13 +42,16 @@ class Limits:
         self.depth = depth
         self.seconds = seconds
         self.total = total
+        self.source = source
         self.deadline: float | None = None
 
     def begun(self) -> "Limits":
         """The limits of a run that begins now; those of one that has begun are its parts' too."""
         if self.total is None or self.deadline is not None:
             return self
-        begun = Limits(self.steps, self.output, self.values, self.depth, self.seconds, self.total)
+        begun = Limits(
+            self.steps, self.output, self.values, self.depth, self.seconds, self.total, self.source
+        )
         begun.deadline = monotonic() + self.total
         return begun
 

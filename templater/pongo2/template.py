@@ -6,6 +6,7 @@ from posixpath import dirname, isabs, join, normpath
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..model.entry import TEMPLATE_BYTES
 from ..model.errors import InputError, LimitError, RenderError, TemplateError, TemplaterError
 from ..model.source import Source, Span
 from . import runtime
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 #: what LXD and Incus forbid in an image's templates
 BANNED = frozenset(("extends", "import", "include", "ssi"))
-MAX_SOURCE = 4 << 20
 #: a larger template is not written a second time to say where in it a limit was met
 MAX_LOCATED = 64 << 10
 
@@ -55,8 +55,10 @@ class Compilation:
         loader: Loader | None = None,
         trim: bool = False,
         lstrip: bool = False,
+        longest: int = TEMPLATE_BYTES,
     ) -> None:
         self.source = source
+        self.longest = longest
         self.dialect = dialect
         self.wrapped = wrapped
         self.loader = loader
@@ -81,8 +83,12 @@ class Compilation:
         return Module(self.parsed(), self.dialect, library_for(self.dialect), spans)
 
     def document(self, unit: Unit) -> Document:
-        if len(unit.text) > MAX_SOURCE:
-            raise LimitError(f"a template may not be longer than {MAX_SOURCE} characters", unit.span(0, 1))
+        if len(unit.text) > self.longest:
+            raise LimitError(
+                f"the template is longer than {self.longest} characters",
+                unit.span(0, 1),
+                hint="--limit template=32MiB allows 32 MiB",
+            )
         check_encodable(unit)
         self.units.append(unit)
         if len(self.units) > MAX_TEMPLATES:
@@ -211,7 +217,7 @@ class Template:
             raise Failure("unable to resolve template", sender="fromfile")
         other = Compilation(
             Source(resolved, text), self.dialect, wrapped=False, loader=self.compilation.loader,
-            trim=self.compilation.trim, lstrip=self.compilation.lstrip,
+            trim=self.compilation.trim, lstrip=self.compilation.lstrip, longest=self.compilation.longest,
         )  # fmt: skip
         try:
             return Template(other, self.limits).program
@@ -341,6 +347,7 @@ def compile_template(
     if not isinstance(source, Source):
         source = Source("<template>", source)
     compilation = Compilation(
-        source, dialect, wrapped=mode == "incus", loader=loader, trim=trim_blocks, lstrip=lstrip_blocks
-    )
+        source, dialect, wrapped=mode == "incus", loader=loader, trim=trim_blocks, lstrip=lstrip_blocks,
+        longest=TEMPLATE_BYTES if limits is None else limits.source,
+    )  # fmt: skip
     return Template(compilation, limits)

@@ -72,7 +72,7 @@ def plain(block: Block) -> str:
     """A block without any styling, ending in a newline."""
     lines = [f"==> {block.heading}\n", *(f"    ! {remark}\n" for remark in block.remarks)]
     if block.body is not None:
-        lines.append(indented(block.body) if block.failed else ended(block.body))
+        lines.append(indented(block.body) if block.failed else ended(block.body) or "    (empty)\n")
     return "".join(lines)
 
 

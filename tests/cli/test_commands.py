@@ -73,7 +73,7 @@ def test_a_typing_mistake_is_a_suggestion(capfd):
 def test_a_module_that_is_no_command_is_no_command(name, capfd):
     code, _, err = said(capfd, name)
     assert code == 2
-    assert "no such command" in err
+    assert "unknown command" in err
 
 
 def test_a_command_group_is_a_package_of_its_own(tmp_path, monkeypatch):

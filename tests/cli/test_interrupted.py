@@ -39,7 +39,7 @@ def test_who_ignores_it_goes_on_ignoring_it(tmp_path):
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
-    assert "no such command 'previev'" in done.stderr
+    assert "unknown command 'previev'" in done.stderr
     assert done.returncode == 2
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from templater import cli
+from templater.hooks.options import read_options
+from templater.instances.directory import InstanceDirectory
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample-images" / "debian-cloud"
 LOOP = "{% for a in 'x'|ljust:300 %}{% for b in 'x'|ljust:300 %}{{ a }}{% endfor %}{% endfor %}"
@@ -96,5 +98,21 @@ def test_the_commands_of_images_take_those_of_images(archive, tmp_path, capsys):
 def test_a_mistake_is_a_usage_error(image, capsys):
     code, told = said(capsys, "preview", image, "--limit", "tiem=5")
     assert code == 2
-    assert "'tiem' is no limit here" in told
+    assert "unknown limit 'tiem'" in told
     assert "template-time" in told
+
+
+def test_a_large_template_needs_one_limit(image, capsys):
+    """The same default and the same name bound reading, compiling and a hook's reading."""
+    (image / "templates/a.tpl").write_text("x" * ((4 << 20) + 1))
+    line = ["preview", image, "-t", "create", "--as", "none", "--rootfs", "none", "--limit", "output=6MiB"]
+    code, told = said(capsys, *line)
+    assert code != 0
+    assert "4 MiB" in told or "4194304" in told
+    assert said(capsys, *line, "--limit", "template=5MiB")[0] == 0
+    options = read_options(["--limit", "template=5MiB"])
+    assert options.limits.template == 5 << 20
+    with InstanceDirectory(str(image)) as directory:
+        assert "a.tpl" in directory.read_templates(options.limits.template)
+        assert directory.read_templates(options.limits.template)["a.tpl"].data is not None
+        assert directory.read_templates()["a.tpl"].data is None

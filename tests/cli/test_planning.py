@@ -218,3 +218,35 @@ def test_what_was_assumed_is_said_on_stderr(run):
     )
     assert "note: the name 'web1' is that of the file" in err
     assert "note:" not in out
+
+
+def test_names_that_no_host_provides_are_warned_of(run, image, tmp_path):
+    (image / "templates/t.tpl").write_text("a\n{{ instnace.name }}{{ container.nmae }}{{ config.user.x }}\n")
+    expected = (
+        "warning: templates/t.tpl:2:4: no host provides 'instnace'\nhint: did you mean 'instance'?\n",
+        "no host provides 'container.nmae'\nhint: did you mean 'name'?\n",
+        "no host provides 'config.user.x'\n",
+    )
+    (tmp_path / "root").mkdir()
+    (tmp_path / "all.json").write_text('[{"name": "c1"}]')
+    for words in (
+        ["preview", image], ["apply", image, tmp_path / "root", "-t", "create"], ["compile", image],
+        ["preview", image, "--instances", tmp_path / "all.json"],
+    ):  # fmt: skip
+        code, _, err = run(*words)
+        assert (code, [text for text in expected if text not in err]) == (0, []), err
+
+
+def test_a_file_that_renders_empty_says_so(run, image):
+    (image / "templates/t.tpl").write_text("")
+    _, out, _ = run("preview", image, "-t", "start")
+    assert out == "==> /etc/started  create  0:0 0644  t.tpl on start: new\n    (empty)\n"
+
+
+@pytest.mark.parametrize(("word", "command"), [("lint", "audit"), ("validate", "audit"), ("buidl", None)])
+def test_unknown_commands_suggest_the_right_one(run, word, command):
+    code, _, err = run(word, "x")
+    assert code == 2
+    assert f"unknown command '{word}'" in err
+    if command:
+        assert f"did you mean '{command}'?" in err

@@ -24,8 +24,13 @@ Example:
 def command(src: str, cache: str | None, dialect: str | None) -> int:
     from ...hooks.render_job import IMAGE, fill
     from ...hooks.status import image_status
+    from ...image.open import open_image
+    from ...parsing.metadata_yaml import read_metadata
+    from ..planning import warn_of_unknown_names
 
     kept = fill(src, cache or "", dialect or "")
+    image = open_image(src)
+    warn_of_unknown_names(image, read_metadata(image.read_metadata()).rules, dialect or "v6")
     if IMAGE in kept:
         output.say(f"{src}: {' and '.join(sorted(kept))} kept")
         return 0

@@ -102,4 +102,5 @@ def show_styled(blocks: Iterable[Block]) -> None:
         if block.failed:
             output.write_styled(click.style(output.visible(indented(block.body)), fg="red"))
         else:
-            output.write_styled(output.coloured(output.visible(ended(block.body)), block.change.path))
+            body = output.coloured(output.visible(ended(block.body)), block.change.path)
+            output.write_styled(body or click.style("    (empty)\n", dim=True))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from templater import pongo2
+from templater.model.entry import TEMPLATE_BYTES
 from templater.model.errors import LimitError
 from templater.pongo2 import template, values
 from templater.pongo2.dialect import V6
@@ -53,7 +54,7 @@ def test_the_documented_limits_are_the_real_ones():
         int(n.replace(",", "")) for n in re.findall(r"\| ([\d,]+) \|$", PAGE.read_text("utf-8"), re.M)
     ]
     assert documented == [
-        template.MAX_SOURCE,
+        TEMPLATE_BYTES,
         lexer.MAX_TOKENS,
         parser.MAX_BLOCKS,
         grammar.MAX_NESTING,
