@@ -14,7 +14,7 @@ from ..model.plan import WRITING
 from ..model.source import printable
 from ..model.triggers import default_triggers, next_start
 from ..parsing.metadata_yaml import read_metadata
-from ..planning.planner import plan_of, predicted
+from ..planning.planner import plan_of, predicted, read_templates
 from ..rendering.render import Compiled, Rendering, render
 from ..reporting.patch import diff
 from ..reporting.report import outcome_text, plan_data, summary, verdict
@@ -74,7 +74,7 @@ class Fleet:
         self.rootfs = rootfs
         self.pattern = pattern
         self.metadata = read_metadata(image.read_metadata(), yaml=options.host.yaml, limits=reading)
-        self.templates = image.read_templates({r.template for r in self.metadata.rules if r.template})
+        self.templates = read_templates(image, self.metadata)
         self.compiled = Compiled(self.templates, options)
         self._examples: dict[tuple[object, ...], Example] = {}
 

@@ -76,7 +76,7 @@ NONE = Host("none", "templater's own behaviour only", family="", product="", dia
 
 INCUS = Host(
     "incus",
-    "Incus 7.x",
+    "Incus 7.0.1 to 7.3",
     family="I73",
     product="incus",
     dialect="v6.1",
@@ -88,7 +88,7 @@ INCUS = Host(
 
 INCUS_6_0 = Host(
     "incus-6.0",
-    "Incus 6.0.6 LTS, 6.21 to 7.0.0",
+    "Incus 6.0.6 LTS, 6.21 and 6.22",
     family="I606",
     product="incus",
     dialect="v6",

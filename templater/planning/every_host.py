@@ -9,7 +9,7 @@ from ..model.hosts import HOSTS
 from ..model.options import RenderOptions
 from ..model.plan import Plan
 from ..rendering.render import render
-from .planner import plan_of, predicted
+from .planner import plan_of, predicted, read_templates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,4 +71,4 @@ def _read(image: Image, yaml: str, reading: YamlLimits | None) -> _Read | Templa
         raise
     except TemplaterError as error:
         return error
-    return metadata, image.read_templates({rule.template for rule in metadata.rules if rule.template})
+    return metadata, read_templates(image, metadata)

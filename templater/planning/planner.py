@@ -1,6 +1,6 @@
 """Everything that an image's templates would write for an instance, computed before anything is written."""
 
-from ..model.entry import DIRECTORY, FILE, Entry, Resolved
+from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry, Resolved
 from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError
 from ..model.hosts import INCUS
 from ..model.lifecycle import FIRST_BOOT
@@ -91,12 +91,33 @@ def plan_image(
 
     options = options.begun()
     metadata = read_metadata(image.read_metadata(), yaml=options.host.yaml, limits=reading)
-    templates = image.read_templates({rule.template for rule in metadata.rules if rule.template})
+    templates = read_templates(image, metadata)
     renderings = render(metadata, templates, instance, triggers, options)
     planned = plan_of(
         metadata, instance, renderings, rootfs, host=options.host, triggers=triggers, in_place=in_place
     )
     return predicted(planned, templates, rootfs, options)
+
+
+def read_templates(image: "Image", metadata: "Metadata") -> "Mapping[str, TemplateFile]":
+    """Return the templates that rules name, and those to which a symlink among them leads.
+
+    templater refuses such a link, and old hosts follow it.
+    """
+    templates = dict(image.read_templates({rule.template for rule in metadata.rules if rule.template}))
+    links = list(templates.values())
+    while links:
+        targets = {
+            name.removeprefix("./")
+            for file in links
+            if file.entry is not None and file.entry.kind == SYMLINK
+            for name in (file.entry.target.removeprefix("../templates/"),)
+        }
+        new = {name for name in targets if name and "/" not in name and name not in (".", "..", *templates)}
+        read = image.read_templates(new) if new else {}
+        templates.update(read)
+        links = list(read.values())
+    return templates
 
 
 def predicted(

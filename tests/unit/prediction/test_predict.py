@@ -1,9 +1,11 @@
 """What a plan says of its host, beyond what the recorded situations compare."""
 
+from pathlib import Path
 from time import process_time
 
 import pytest
 
+from templater.image.open import open_image
 from templater.model.entry import DIRECTORY, FIFO, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import LimitError
 from templater.model.hosts import HOSTS, INCUS, INCUS_6_0, INCUS_6_0_4, LXD, NONE, Host
@@ -12,7 +14,7 @@ from templater.model.metadata import Metadata, Rule
 from templater.model.options import RenderOptions
 from templater.model.plan import Outcome, Plan, Prediction
 from templater.model.source import Source
-from templater.planning.planner import plan_of
+from templater.planning.planner import plan, plan_of
 from templater.prediction import FAMILIES, predict
 from templater.rendering.render import Rendering, render
 from templater.reporting.report import not_due, plan_data, preview, summary, verdict
@@ -238,3 +240,17 @@ def test_rules_that_are_not_due_are_named() -> None:
 def test_of_many_rules_that_are_not_due_the_first_are_named() -> None:
     many = not_due(planned(*(Rule(f"/{number}", "a.tpl", ("copy",)) for number in range(7))))
     assert many.startswith("7 rules not on create: /0 (copy), /1") and many.endswith("/4 (copy) and 2 more")
+
+
+@pytest.mark.parametrize("target", ["b.tpl", "./b.tpl", "../templates/b.tpl"])
+@pytest.mark.parametrize("host", ["incus-6.0.4", "lxd-5.21.4"])
+def test_a_template_that_links_to_one_that_no_rule_names_is_followed(
+    host: str, target: str, tmp_path: Path
+) -> None:
+    """Recorded as "template is a relative symlink inside templates, target new": written, 0644 0:0."""
+    (tmp_path / "metadata.yaml").write_text("templates: {/etc/a: {when: [create], template: a.tpl}}\n")
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/b.tpl").write_text("new\n")
+    (tmp_path / "templates/a.tpl").symlink_to(target)
+    made = plan(open_image(tmp_path), Instance(), host=host, triggers=("create",), rootfs=MemoryRootfs(ETC))
+    assert results(made) == ["written"] and made.failed

@@ -1,0 +1,30 @@
+"""docs/hosts.md says what the hosts are."""
+
+from pathlib import Path
+
+import pytest
+
+from templater.model.hosts import FILE_TAGS, HOSTS, Host
+from templater.pongo2.dialect import DIALECTS
+
+PAGE = Path(__file__).parents[3] / "docs/hosts.md"
+LINKS = {"create": "refused at create", "start": "refused at start", "": "followed"}
+
+
+def row(host: Host) -> str:
+    cells = (
+        f"`{host.name}`", host.title, DIALECTS[host.dialect].version, host.yaml,
+        "all four" if host.banned == FILE_TAGS else "none", LINKS[host.links_refused_at],
+        "used" if host.permissions else "ignored",
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTS if name != "none"])
+def test_the_page_has_a_row_with_the_facts_of_each_host(name: str) -> None:
+    assert row(HOSTS[name]) in PAGE.read_text().splitlines()
+
+
+def test_no_release_is_claimed_that_behaves_differently() -> None:
+    """Incus 6.23 bans tags and 7.0.0 reads yaml v4; the releases were recorded in tests/hosts."""
+    assert "7.0.0" not in HOSTS["incus-6.0"].title and "6.23" not in HOSTS["incus-6.0"].title
