@@ -20,11 +20,13 @@ from typing import Any
 import pytest
 
 from templater.model.entry import (
+    APPEND_ONLY,
     BLOCK_DEVICE,
     CHAR_DEVICE,
     DIRECTORY,
     FIFO,
     FILE,
+    IMMUTABLE,
     SOCKET,
     SYMLINK,
     Entry,
@@ -92,11 +94,6 @@ def records_of(driver: str) -> dict[tuple[str, str], Record]:
 # what can't be known, as named predicates; each docstring is the reason
 
 
-def flags(record: Record, host: Host) -> bool:
-    """Immutable and append-only flags are not part of what a root filesystem tells."""
-    return any("attr" in entry for entry in record["setup"]["entries"]) and record["outcome"] == "fails"
-
-
 def other_names(record: Record, host: Host) -> bool:
     """A root filesystem tells how many names a file has, not which: the other one changes too."""
     return any(entry["type"] == "hardlink" for entry in record["setup"]["entries"]) and bool(record["left"])
@@ -113,7 +110,7 @@ def null_entry(record: Record, host: Host) -> bool:
     return record["driver"] == "agent" and None in (record["setup"].get("rules") or {}).values()
 
 
-UNKNOWN = (flags, other_names, chroot_loader, null_entry)
+UNKNOWN = (other_names, chroot_loader, null_entry)
 
 
 class Machine:
@@ -157,6 +154,10 @@ class Machine:
         return entry | {name: entry[name] - shift for name in ("uid", "gid") if name in entry}
 
     def add(self, entry: Record) -> None:
+        self.add_entry(entry)
+        self.set_flag(entry)
+
+    def add_entry(self, entry: Record) -> None:
         path = place(entry["path"])
         kind = entry["type"]
         if kind == "remove":
@@ -177,6 +178,11 @@ class Machine:
                     rdev=(major << 8) | minor,
                 ),
             )  # fmt: skip
+
+    def set_flag(self, entry: Record) -> None:
+        if "attr" in entry:
+            flag = {"immutable": IMMUTABLE, "append": APPEND_ONLY}[entry["attr"]]
+            self.view.set_flag(place(entry["path"]), flag)
 
     def template_files(self) -> dict[str, TemplateFile]:
         """The instance's templates as ``open_image`` hands them to a plan."""

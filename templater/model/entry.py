@@ -19,6 +19,10 @@ SOCKET = "socket"
 CHAR_DEVICE = "char device"
 BLOCK_DEVICE = "block device"
 
+#: the flags of chattr(1) that keep root from writing; see ``RootfsView``
+IMMUTABLE = "immutable"
+APPEND_ONLY = "append-only"
+
 
 class Entry:
     """One name in a tree, as lstat sees it. Ids are the container's, mode is the twelve permission bits."""
@@ -122,7 +126,8 @@ if TYPE_CHECKING:
         """A root filesystem to look at. Paths are absolute, cleaned, and no component but the last
         may be a symlink: whoever resolves links does it by asking, name by name (``resolve.py``).
 
-        One on which ids are others than in the container may have the map of them as ``ids``."""
+        One on which ids are others than in the container may have the map of them as ``ids``. One that knows
+        the flags of chattr(1) may have ``flag(path)``: IMMUTABLE, APPEND_ONLY or empty."""
 
         def entry(self, path: str) -> "Entry | None":
             """lstat; None when there is no such name or a parent is no directory."""

@@ -40,10 +40,11 @@ class Root:
                 if count:  # the one before is on the way now
                     walk.enter(names[count - 1])
                 place, node = walk.look(name)
+                if node is None:
+                    self.filesystem.make(place, DIRECTORY, 0o755)
             except Errno as error:
                 raise Fails(f"mkdirat {'/'.join(names[: count + 1])}: {error}") from None
             if node is None:
-                self.filesystem.make(place, DIRECTORY, 0o755)
                 yield place
 
 

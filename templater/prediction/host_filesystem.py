@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from posixpath import normpath
 
-from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, SOCKET, SYMLINK
+from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, IMMUTABLE, SOCKET, SYMLINK
 from .errno_errors import (  # fmt: skip
     EEXIST,
     EINVAL,
@@ -16,6 +16,7 @@ from .errno_errors import (  # fmt: skip
     ENOENT,
     ENOTDIR,
     ENXIO,
+    EPERM,
     EXDEV,
     Errno,
     Fails,
@@ -234,7 +235,16 @@ class HostFilesystem:
         if not _can_be_opened(node):
             raise Errno(ENXIO)
         if node.kind == FILE:
+            if self._flag(place):
+                raise Errno(EPERM)
             self.put(place, replace(node, content=b""))
+
+    def _flag(self, place: Place) -> str:
+        """Return ``immutable`` or ``append-only`` if the name existed and the view knows of such a flag."""
+        asked = getattr(self.view, "flag", None)
+        if asked is None or place.before is None or place.before.kind not in (FILE, DIRECTORY):
+            return ""
+        return str(asked(place.path))
 
     def write(self, place: Place, content: bytes) -> None:
         node = self.node(place)
@@ -244,8 +254,11 @@ class HostFilesystem:
     def make(self, place: Place, kind: str, mode: int) -> None:
         """Make an empty file or a directory.
 
-        Both inherit the group of a setgid directory; a directory inherits the bit as well.
+        Both inherit the group of a setgid directory; a directory inherits the bit as well. Raises Errno in an
+        immutable directory.
         """
+        if place.parent is not None and self._flag(place.parent) == IMMUTABLE:
+            raise Errno(EPERM)
         mode &= ~self.surroundings.umask
         parent = None if place.parent is None else self.node(place.parent)
         inherits = parent is not None and bool(parent.mode & 0o2000)

@@ -67,8 +67,8 @@ class Rooted(Beneath):
                 raise Errno(EEXIST)
             if name.endswith("/"):
                 raise Errno(EISDIR)
+            self.filesystem.make(place, FILE, 0o666)
         except Errno as error:
             raise Fails(f"openat {name}: {error}") from None
-        self.filesystem.make(place, FILE, 0o666)
         self.own(place, uid, gid, mode)
         return place

@@ -61,6 +61,11 @@ class InstanceView:
             return None
         raise Unknown(path)
 
+    def flag(self, path: str) -> str:
+        inside = below(path, self.instance + "/rootfs")
+        asked = getattr(self.rootfs, "flag", None)
+        return "" if inside is None or asked is None else str(asked(inside))
+
     def read(self, path: str, limit: int) -> bytes:
         inside = below(path, self.instance + "/rootfs")
         if inside is not None:

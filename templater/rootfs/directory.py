@@ -1,7 +1,7 @@
 """A root filesystem on disk, and the ids its files have there."""
 
-from ..model.entry import DIRECTORY, Entry
-from ..model.errors import RefusedError
+from ..model.entry import APPEND_ONLY, DIRECTORY, IMMUTABLE, Entry
+from ..model.errors import RefusedError, TemplaterError
 from ..model.source import printable
 from ..oslite import HAS_DESCRIPTORS, islink
 from . import confined
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: what the kernel shows for an id that has no place in a map
 NOBODY = 65534
+
+#: Linux: include/uapi/linux/fs.h, FS_IOC_GETFLAGS, FS_IMMUTABLE_FL, FS_APPEND_FL
+_GET_FLAGS, _IMMUTABLE, _APPEND = 0x80086601, 0x10, 0x20
 
 #: what one container is usually given, and the number of ids there are
 _USUAL = 65536
@@ -157,6 +160,30 @@ class DirectoryRootfs:
 
     def read(self, path: str, limit: int) -> bytes:
         return self.root.read(path, limit)
+
+    def flag(self, path: str) -> str:
+        """Return the flag of chattr(1) on a regular file or a directory that keeps root from writing.
+
+        Empty where there is none, or where the file system does not say.
+        """
+        import os
+        from fcntl import ioctl
+
+        root = self.root
+        if not isinstance(root, confined.Root):
+            return ""
+        try:
+            with root.directory(path) as directory:
+                fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory.fd)
+        except TemplaterError:
+            fd = root.open(path)
+        try:
+            flags = int.from_bytes(ioctl(fd, _GET_FLAGS, bytes(8))[:4], "little")
+        except OSError:  # a file system without flags
+            return ""
+        finally:
+            confined.close(fd)
+        return IMMUTABLE if flags & _IMMUTABLE else APPEND_ONLY if flags & _APPEND else ""
 
     def listdir(self, path: str) -> "list[str]":
         return self.root.listdir(path)

@@ -14,7 +14,19 @@ if TYPE_CHECKING:
 class _Node:
     """An inode: several names may lead to one."""
 
-    __slots__ = ("children", "content", "gid", "is_mount", "kind", "mode", "nlink", "rdev", "target", "uid")
+    __slots__ = (
+        "children",
+        "content",
+        "flag",
+        "gid",
+        "is_mount",
+        "kind",
+        "mode",
+        "nlink",
+        "rdev",
+        "target",
+        "uid",
+    )
 
     def __init__(self, kind: str, mode: int, uid: int, gid: int) -> None:
         self.kind = kind
@@ -27,6 +39,7 @@ class _Node:
         self.nlink = 1
         self.rdev = 0
         self.is_mount = False
+        self.flag = ""
 
     def entry(self) -> Entry:
         return Entry(
@@ -39,7 +52,7 @@ class _Node:
         if twin is None:
             twin = seen[id(self)] = _Node(self.kind, self.mode, self.uid, self.gid)
             twin.content, twin.target, twin.nlink = self.content, self.target, self.nlink
-            twin.rdev, twin.is_mount = self.rdev, self.is_mount
+            twin.rdev, twin.is_mount, twin.flag = self.rdev, self.is_mount, self.flag
             twin.children = {name: child.copy(seen) for name, child in self.children.items()}
         return twin
 
@@ -178,6 +191,17 @@ class MemoryRootfs:
     def inode(self, path: str) -> int:
         """A number that names of one and the same file share."""
         return id(self._find(path))
+
+    def flag(self, path: str) -> str:
+        node = self._find(path)
+        return "" if node is None else node.flag
+
+    def set_flag(self, path: str, flag: str) -> None:
+        """Make an existing name IMMUTABLE or APPEND_ONLY for the daemons; writing here ignores it."""
+        node = self._find(path)
+        if node is None:
+            raise WriteError(f"{path!r} does not exist")
+        node.flag = flag
 
     def mount(self, path: str) -> None:
         """Mark an existing name as a mount point."""

@@ -1,0 +1,48 @@
+"""The flags of chattr(1), as a root filesystem on disk tells them, and what a prediction makes of them."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from templater.image.open import open_image
+from templater.model.entry import APPEND_ONLY, IMMUTABLE
+from templater.model.hosts import HOSTS
+from templater.model.instance import Instance
+from templater.planning.planner import plan
+from templater.rootfs.directory import DirectoryRootfs
+
+
+@pytest.fixture
+def rootfs(tmp_path: Path) -> Iterator[Path]:
+    for name, flag in (("frozen", "+i"), ("log", "+a"), ("plain", "")):
+        (tmp_path / "etc").mkdir(exist_ok=True)
+        (tmp_path / "etc" / name).write_text("old\n")
+        if flag and subprocess.run(["chattr", flag, tmp_path / "etc" / name], check=False).returncode:
+            pytest.skip("needs root, and a file system with flags")
+    yield tmp_path
+    subprocess.run(["chattr", "-i", "-a", tmp_path / "etc/frozen", tmp_path / "etc/log"], check=True)
+
+
+def test_a_directory_on_disk_tells_flags(rootfs: Path) -> None:
+    with DirectoryRootfs(str(rootfs)) as view:
+        assert [view.flag(f"/etc/{name}") for name in ("frozen", "log", "plain")] == [
+            IMMUTABLE,
+            APPEND_ONLY,
+            "",
+        ]
+        assert view.flag("/etc") == ""
+
+
+@pytest.mark.parametrize("host", [name for name in HOSTS if name != "none"])
+def test_every_host_fails_at_an_immutable_target(host: str, rootfs: Path, tmp_path: Path) -> None:
+    """Recorded as "existing file immutable": operation not permitted."""
+    image = tmp_path / "image"
+    (image / "templates").mkdir(parents=True)
+    (image / "metadata.yaml").write_text("templates: {/etc/frozen: {when: [create], template: a.tpl}}\n")
+    (image / "templates/a.tpl").write_text("new\n")
+    with DirectoryRootfs(str(rootfs)) as view:
+        made = plan(open_image(image), Instance(), host=host, triggers=("create",), rootfs=view)
+    outcome = made.prediction.outcomes[made.changes[0]]
+    assert outcome.result == "fails" and outcome.error.endswith(": operation not permitted")
