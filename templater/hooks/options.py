@@ -69,6 +69,14 @@ _FLAGS: "Mapping[str, tuple[str, bool]]" = {
     "--in-place": ("in_place", True),
     "--if-present": ("if_present", True),
 }
+#: options that may be repeated
+_LISTS: "Mapping[str, str]" = {
+    "-t": "triggers",
+    "--trigger": "triggers",
+    "--allow": "allow",
+    "--allow-instance": "allow_instance",
+    "--limit": "limits",
+}
 
 USAGE = """\
 usage: templater hook RUNTIME [OPTION …] [NAME]
@@ -99,41 +107,37 @@ def parse(arguments: "list[str]") -> "tuple[str, Options]":
 
 
 def read_options(words: "list[str]") -> Options:
+    """Parse the options of a hook's line; what is left over goes to ``Options.words``."""
     options = Options()
-    words = words[:]
     rest: list[str] = []
-    limits: list[str] = []
-    while words:
-        word = words.pop(0)
+    lists: dict[str, list[str]] = {"triggers": [], "allow": [], "allow_instance": [], "limits": []}
+    waiting = iter(words)
+    for word in waiting:
         name, equals, value = word.partition("=")
         if name in _FLAGS:
             attribute, flag = _FLAGS[name]
             setattr(options, attribute, flag)
         elif name.startswith("-") and name != "-":
-            if not equals:
-                if not words:
-                    raise UsageError(f"option '{printable(name)}' needs a value", hint=USAGE)
-                value = words.pop(0)
-            if name == "--limit":
-                limits.append(value)
+            given = value if equals else next(waiting, None)
+            if given is None:
+                raise UsageError(f"option '{printable(name)}' needs a value", hint=USAGE)
+            if name in _LISTS:
+                lists[_LISTS[name]] += given.split(",") if _LISTS[name] == "triggers" else [given]
             else:
-                _set(options, name, value)
+                _set(options, name, given)
         else:
             rest.append(word)
     options.words = tuple(rest)
-    options.limits = _limits(limits) if limits else None
+    options.triggers = tuple(lists["triggers"])
+    options.allow = tuple(lists["allow"])
+    options.allow_instance = tuple(lists["allow_instance"])
+    options.limits = _limits(lists["limits"]) if lists["limits"] else None
     return options
 
 
 def _set(options: Options, name: str, value: str) -> None:
     if name in _VALUES:
         setattr(options, _VALUES[name], value)
-    elif name in ("-t", "--trigger"):
-        options.triggers += tuple(value.split(","))
-    elif name == "--allow":
-        options.allow += (value,)
-    elif name == "--allow-instance":
-        options.allow_instance += (value,)
     elif name == "--time-limit":
         options.time_limit = _seconds(value)
     else:

@@ -1,0 +1,232 @@
+"""The readers of a hook never take more than in proportion to their input: runtimes, records, root filesystems."""
+
+import json
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from templater.hooks import compile_cache, options, render_job, runtimes
+from templater.hooks.compile_cache import CacheEntry
+from templater.hooks.render_job import Job
+from templater.hooks.runtimes import function_of, lxc, oci
+from templater.instances.directory import StateDirectory
+from templater.model.errors import TemplaterError
+from templater.model.hosts import NONE
+from templater.model.source import Source
+from templater.rootfs.confined import Root
+from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.memory import MemoryRootfs
+from templater.sandbox import child
+from templater.writing.recovery import Journal, sweep
+
+from .growth import assert_linear
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux"),
+]
+
+
+def check(subject: Callable[[int], Callable[[], object]], n: int = 4000) -> None:
+    """Measure the actions that a subject makes for three sizes; one that is refused counts too."""
+
+    def run(action: Callable[[], object]) -> None:
+        with suppress(TemplaterError):
+            action()
+
+    assert_linear(run, subject, n)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[[int], Path]:
+    """A new directory for each size."""
+
+    def make(size: int) -> Path:
+        path = tmp_path / str(size)
+        path.mkdir(exist_ok=True)
+        return path
+
+    return make
+
+
+def lxc_config(top: Path, size: int) -> str:
+    config = top / "config"
+    config.write_text("lxc.idmap = u 0 100000 1\nlxc.idmap = g 0 100000 1\nlxc.hook.start = /bin/x\n" * size)
+    return str(config)
+
+
+def lxc_request(top: Path, size: int) -> Callable[[], object]:
+    (top / "rootfs").mkdir(exist_ok=True)
+    environ = {
+        "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": lxc_config(top, min(size, 12_000)),
+        "LXC_ROOTFS_PATH": str(top / "rootfs"),
+    }  # fmt: skip
+    return lambda: lxc.read_request(options.Options(), environ)
+
+
+def incus_request(top: Path, size: int) -> Callable[[], object]:
+    from templater.hooks.runtimes import incus
+
+    (top / "rootfs").mkdir(exist_ok=True)
+    (top / "metadata.yaml").touch()
+    line = options.Options()
+    line.state = str(top)
+    environ = {
+        "LXC_NAME": "c1", "LXC_ROOTFS_PATH": str(top / "rootfs"),
+        "LXC_CONFIG_FILE": lxc_config(top, min(size, 12_000)),
+    }  # fmt: skip
+    return lambda: incus.read_request(line, environ)
+
+
+def nspawn_request(_top: Path, size: int) -> Callable[[], object]:
+    from templater.hooks.runtimes import nspawn
+
+    line = options.Options()
+    line.words = ("c" * size,)
+    return lambda: nspawn.read_request(line, {})
+
+
+def oci_request(_top: Path, size: int) -> Callable[[], object]:
+    annotations = {f"org.templater.config.user.k{n}": "v" for n in range(size)}
+    data = json.dumps({"ociVersion": "1.2.0", "bundle": "/b", "annotations": annotations}).encode()
+    return lambda: oci._annotations(oci.read_state(data))
+
+
+REQUESTS = {"lxc": lxc_request, "incus": incus_request, "nspawn": nspawn_request, "oci": oci_request}
+
+
+def found_runtimes() -> Iterator[str]:
+    for module in pkgutil.iter_modules(runtimes.__path__):
+        if function_of(module.name, "read_request") is not None:
+            yield module.name
+
+
+@pytest.mark.parametrize("runtime", found_runtimes())
+def test_what_a_runtime_says_is_read_in_proportion(runtime: str, folder: Callable[[int], Path]) -> None:
+    """A new runtime needs an entry in REQUESTS."""
+    check(lambda n: REQUESTS[runtime](folder(n), n))
+
+
+def test_the_hooks_of_a_bundle_are_read_in_proportion() -> None:
+    def subject(n: int) -> Callable[[], object]:
+        mapping = {"containerID": 0, "hostID": 100000, "size": 1}
+        config = {"linux": {"uidMappings": [mapping] * n, "gidMappings": [mapping] * n}}
+        data = json.dumps(config).encode()
+        return lambda: oci.id_map(oci.parse_json(data, "config.json"))
+
+    check(subject)
+
+
+@pytest.mark.parametrize("text", ["[", '{"a":', '"\\ud83d', " ", "[1,"])
+def test_broken_json_is_refused_in_proportion(text: str) -> None:
+    check(lambda n: lambda data=(text * n).encode(): oci.parse_json(data, "the state"))
+
+
+@pytest.mark.parametrize("record", [b"1:a,", b"0:,", b"00", b"9999999999:", b"1:a"])
+def test_a_child_s_records_are_read_in_proportion(record: bytes) -> None:
+    check(lambda n: lambda data=child.frame(record) * n: child.parse(data))
+
+
+def test_a_child_s_answer_is_read_in_proportion() -> None:
+    job = Job(Source("m/metadata.yaml", b"x: y\n" * 1000), {}, None, ("start",), NONE)
+
+    def subject(n: int) -> Callable[[], object]:
+        rule = [b"rule", b"/a", b"t", b"", b"", b"", b"00", b"path 3 5", b"template 3 5"]
+        fail = [b"fail", b"0", b"start", b"RenderError", b"m", b"h", b"0"]
+        records = [rule, [b"instance", b"c1", b"container", b"start"]]
+        for _ in range(n):
+            records += [[b"text", b"0", b"start", b"x"], fail]
+        return lambda: render_job.read_answer(job, records)
+
+    check(subject)
+
+
+def test_a_cache_entry_is_read_in_proportion() -> None:
+    key = compile_cache.key([b"x"])
+
+    def subject(n: int) -> Callable[[], object]:
+        modules = tuple(f"templater.pongo2.filters.a{number}" for number in range(n))
+        data = compile_cache.encode(CacheEntry(modules, b"\n" * n), key)
+        return lambda: compile_cache.decode(data, key)
+
+    check(subject)
+
+
+def test_the_words_of_a_line_are_read_in_proportion() -> None:
+    check(lambda n: lambda words=["--allow", "/a", "c1"] * n: options.read_options(words))
+
+
+def test_a_journal_is_read_and_swept_in_proportion(folder: Callable[[int], Path]) -> None:
+    def subject(n: int) -> Callable[[], object]:
+        top = folder(n)
+        (top / "root").mkdir(exist_ok=True)
+        with StateDirectory(str(top)) as state:
+            Journal(state.directory).write([f"/d{number}" for number in range(n)])
+
+        def read() -> None:
+            with StateDirectory(str(top)) as state, Root(str(top / "root")) as root:
+                sweep(root, [], Journal(state.directory))
+                Journal(state.directory).write([f"/d{number}" for number in range(n)], durable=False)
+
+        return read
+
+    check(subject)
+
+
+def test_names_that_killed_runs_left_are_removed_in_proportion(folder: Callable[[int], Path]) -> None:
+    def subject(n: int) -> Callable[[], object]:
+        top = folder(n)
+        for number in range(n):
+            (top / f".templater-aaaa-0-{number}").touch()
+
+        def sweep_all() -> None:
+            with Root(str(top)) as root:
+                sweep(root, ["/x"], None)
+            assert os.listdir(top) == []
+
+        return sweep_all
+
+    check(subject)
+
+
+@pytest.mark.parametrize("mechanism", ["openat2", "walk"])
+def test_a_directory_is_walked_in_proportion(mechanism: str, folder: Callable[[int], Path]) -> None:
+    def subject(n: int) -> Callable[[], object]:
+        top = folder(n)
+        for number in range(n):
+            (top / f"f{number}").touch()
+
+        def walk() -> None:
+            with DirectoryRootfs(Root(str(top), mechanism=mechanism)) as rootfs:
+                assert len(list(rootfs.walk())) == n
+
+        return walk
+
+    check(subject)
+
+
+def test_a_tree_in_memory_is_walked_in_proportion() -> None:
+    def subject(n: int) -> Callable[[], object]:
+        tree = MemoryRootfs({f"/d{number % 50}/f{number}": "x" for number in range(n)})
+        return lambda: len(list(tree.walk()))
+
+    check(subject)
+
+
+def test_a_file_is_read_in_proportion(folder: Callable[[int], Path]) -> None:
+    def subject(n: int) -> Callable[[], object]:
+        top = folder(n)
+        (top / "f").write_bytes(bytes(100 * n))
+
+        def read() -> None:
+            with Root(str(top)) as root:
+                root.read("/f", 1 << 30)
+
+        return read
+
+    check(subject)
