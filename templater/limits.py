@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .pongo2.state import Limits as RenderLimits
     from .sandbox.child import Bounds
 
-RENDERING, READING, IMAGE, CHILD = "rendering", "reading", "image", "child"
+RENDERING, READING, IMAGE, CHILD, COMMAND = "rendering", "reading", "image", "child", "command"
 
 #: how a value is written
 SECONDS, NUMBER, SIZE = "seconds", "number", "size"
@@ -50,6 +50,9 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
     "header": (IMAGE, "header_bytes", SIZE, "one header of an archive: a long name, attributes"),
     "unpacked": (IMAGE, "unpacked_bytes", SIZE, "the decompressed size of an archive"),
     "ratio": (IMAGE, "ratio", NUMBER, "decompressed size divided by compressed size, from 256 MiB on"),
+    "command-time": (COMMAND, "time", SECONDS, "a command that reads an image, by the clock"),
+    "command-processor": (COMMAND, "processor", SECONDS, "the same in processor time"),
+    "command-memory": (COMMAND, "memory", SIZE, "memory that such a command takes"),
     "memory": (CHILD, "memory", SIZE, "the process in which a hook renders"),
 }
 
@@ -67,16 +70,28 @@ EXAMPLES = {SECONDS: "30s, 5m or 1h", NUMBER: "5000, 20k or 3M", SIZE: "4096, 51
 LARGEST = 1 << 50
 
 
+class CommandLimits:
+    """Bounds around a whole command: seconds by the clock and of the processor, and bytes of memory."""
+
+    __slots__ = ("memory", "processor", "time")
+
+    def __init__(self) -> None:
+        self.time = 30 * 60
+        self.processor = 30 * 60
+        self.memory = 2 << 30
+
+
 class Given:
     """The limits that the user named, by what they belong to; the others have their defaults."""
 
-    __slots__ = (CHILD, IMAGE, READING, RENDERING)
+    __slots__ = (CHILD, COMMAND, IMAGE, READING, RENDERING)
 
     def __init__(self) -> None:
         self.rendering: dict[str, int] = {}
         self.reading: dict[str, int] = {}
         self.image: dict[str, int] = {}
         self.child: dict[str, int] = {}
+        self.command: dict[str, int] = {}
 
     def for_rendering(self, seconds: "float | None" = None, total: "float | None" = None) -> "RenderLimits":
         """Return the limits of rendering; ``seconds`` a template and ``total`` are defaults."""
@@ -108,6 +123,12 @@ class Given:
     def template(self) -> int:
         """Return the bytes that one template may have, in an image and when it is compiled."""
         return self.rendering.get("source", TEMPLATE_BYTES)
+
+    def for_command(self) -> "CommandLimits":
+        limits = CommandLimits()
+        for name, value in self.command.items():
+            setattr(limits, name, value)
+        return limits
 
     def for_child(self, wall: float, cpu: int) -> "Bounds":
         from .sandbox.child import Bounds

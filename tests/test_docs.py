@@ -81,7 +81,7 @@ def limits_table() -> str:
     """What ``preview`` has, which has the most; ``memory`` is the child's."""
     ours = {
         limits.RENDERING: planning.rendering(limits.Given()), limits.READING: yaml_nodes.LIMITS,
-        limits.IMAGE: DEFAULT, limits.CHILD: Bounds(),
+        limits.IMAGE: DEFAULT, limits.CHILD: Bounds(), limits.COMMAND: limits.CommandLimits(),
     }  # fmt: skip
     lines = ["| name | default | what it limits |\n|---|---|---|\n"]
     for name, (kind, attribute, unit, about) in limits.NAMES.items():

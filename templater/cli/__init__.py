@@ -66,6 +66,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return 2
+    except MemoryError:
+        return complain("out of memory", 4)
     except RecursionError:
         return complain("the input is nested too deeply", 4)
     except BrokenPipeError:

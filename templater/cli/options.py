@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..instances.read import read_instance, read_source
-from ..limits import IMAGE, READING, RENDERING, parse
+from ..limits import COMMAND, IMAGE, READING, RENDERING, parse
 from ..model.errors import InputError, UsageError, reason
 from ..model.hosts import HOSTS
 from ..model.metadata import TRIGGERS
@@ -340,7 +340,7 @@ def limit_option(*kinds: str) -> Callable[[Command], Command]:
         "limits",
         metavar="NAME=VALUE",
         multiple=True,
-        callback=lambda ctx, param, values: parse(values, kinds or (RENDERING, READING, IMAGE)),
+        callback=lambda ctx, param, values: parse(values, kinds or (RENDERING, READING, IMAGE, COMMAND)),
         help="Override a built-in limit, e.g. time=5m or output=32MiB; docs/limits.md lists them.",
     )
 

@@ -8,6 +8,7 @@ import click
 
 from ...model.errors import RefusedError
 from .. import options, output
+from ..guard import guarded
 
 if TYPE_CHECKING:
     from ...model.plan import Plan
@@ -31,6 +32,7 @@ Examples:
 @click.option(
     "--cross-mounts", is_flag=True, help="Write to mount points too: in place, without replacing the file."
 )
+@guarded
 def command(request: options.Request, as_agent: bool, cross_mounts: bool) -> int:
     from ...rootfs.directory import DirectoryRootfs
     from ...writing.transaction import apply

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import options, output
+from ..guard import guarded
 
 if TYPE_CHECKING:
     from ...limits import Given
@@ -44,6 +45,7 @@ LEVELS = [*reversed(COLOURS)]
 @click.option("--report", type=click.Choice(["text", "json", "sarif"]), help="Report format. [default: text]")
 @options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
+@guarded
 def command(
     image: str, rootfs: str | None, at_least: str, report: str | None, limits: Given, as_json: bool
 ) -> int:

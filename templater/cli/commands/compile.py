@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from ...limits import Given
 from .. import output
+from ..guard import guard
 
 HELP = """Compile the templates of SRC and keep the result for its hooks.
 
@@ -29,8 +31,9 @@ def command(src: str, cache: str | None, dialect: str | None) -> int:
     from ..planning import warn_of_unknown_names
 
     kept = fill(src, cache or "", dialect or "")
-    image = open_image(src)
-    warn_of_unknown_names(image, read_metadata(image.read_metadata()).rules, dialect or "v6")
+    with guard(Given()):
+        image = open_image(src)
+        warn_of_unknown_names(image, read_metadata(image.read_metadata()).rules, dialect or "v6")
     if IMAGE in kept:
         output.say(f"{src}: {' and '.join(sorted(kept))} kept")
         return 0

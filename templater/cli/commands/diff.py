@@ -8,6 +8,7 @@ import click
 
 from ...model.source import printable
 from .. import options, output
+from ..guard import guarded
 from ..instances import instances_option
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ STYLES: dict[str, dict[str, Any]] = {
 @options.request_options(rootfs="ROOTFS")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything would change.")
 @instances_option
+@guarded
 def command(request: options.Request, exit_code: bool, instances: str | None) -> int:
     from ..planning import opened
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import options, output
+from ..guard import guarded
 from ..instances import instances_option
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ Examples:
 @click.option("-o", "--output", "target", metavar="DIR|FILE.tar", help="Write the rendered files there.")
 @click.option("--reuse", is_flag=True, help="With -o FILE.tar: replace a file that exists.")
 @instances_option
+@guarded
 def command(request: options.Request, target: str | None, reuse: bool, instances: str | None) -> int:
     from ..planning import opened
 

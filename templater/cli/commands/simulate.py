@@ -12,6 +12,7 @@ from ...model.source import printable
 from ...parsing.instance_yaml import read_profile
 from ...rootfs.memory import MemoryRootfs
 from .. import options, output
+from ..guard import guarded
 
 if TYPE_CHECKING:
     from ...simulation.simulate import Report
@@ -47,6 +48,7 @@ Examples:
 @options.request_options(triggers="none")
 @click.argument("steps", nargs=-1, required=True, metavar="STEP...")
 @click.option("--diff", "as_diff", is_flag=True, help="Show changes as a patch.")
+@guarded
 def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> int:
     from ...model.triggers import next_start
     from ...simulation.simulate import PaperFolder, simulate

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...limits import IMAGE, Given
+from ...limits import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError
 from ...model.source import printable
 from .. import options, output
+from ..guard import guarded
 from ..progress import progress
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ Examples:
     "--keep", multiple=True, type=click.Choice(["devices", "setuid", "xattrs"]), help="Keep what is left out."
 )
 @click.option("--trusted", is_flag=True, help="Keep all of it: whoever made the image may harm this machine.")
-@options.limit_option(IMAGE)
+@options.limit_option(IMAGE, COMMAND)
+@guarded
 def command(
     files: tuple[str, ...],
     instance: options.Description,

@@ -9,6 +9,7 @@ import click
 
 from ...model.errors import TemplaterError, UsageError
 from .. import options, output
+from ..guard import guard
 
 HELP = """Preview SRC again at every change.
 
@@ -30,7 +31,7 @@ def command(request: options.Request) -> int:
     def look() -> None:
         from ..planning import opened
 
-        with opened(request, rootfs_of_instance=request.rootfs is not None) as found:
+        with guard(request.limits), opened(request, rootfs_of_instance=request.rootfs is not None) as found:
             plans = found.plans()
         if request.as_json:
             import json

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ....limits import IMAGE, Given
+from ....limits import COMMAND, IMAGE, Given
 from ....model.metadata import TRIGGERS
 from ....model.source import printable
 from ... import options, output
+from ...guard import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,8 +35,9 @@ Examples:
 @click.command(help=HELP)
 @options.source_argument
 @options.rootfs_argument(required=False)
-@options.limit_option(IMAGE)
+@options.limit_option(IMAGE, COMMAND)
 @options.json_option
+@guarded
 def command(src: str, rootfs: str | None, limits: Given, as_json: bool) -> int:
     from ....image.describe import data, describe
 

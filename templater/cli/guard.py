@@ -1,0 +1,106 @@
+"""One bound around a command that reads an untrusted image: time by the clock, processor time and memory.
+
+Every reader, check and prediction has limits of its own. This one holds where one of them is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from ..model.errors import LimitError
+
+if TYPE_CHECKING:
+    from ..limits import Given
+
+Command = Callable[..., Any]
+
+#: the alarm comes again after so many seconds, in case a callback swallowed the exception
+AGAIN = 1.0
+
+
+class _OverError(BaseException):
+    """A limit was met; not an Exception, so that no handler takes it for an error of one rule."""
+
+
+def guarded(function: Command) -> Command:
+    """Run a command, which has ``limits`` or a ``request``, within the limits of the whole command."""
+
+    @wraps(function)
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        limits = options["limits"] if "limits" in options else arguments[0].limits
+        timed = options.get("instances") is None  # a list of instances may be of any length
+        with guard(limits, timed=timed):
+            return function(*arguments, **options)
+
+    return wrapped
+
+
+@contextmanager
+def guard(limits: Given, *, timed: bool = True) -> Iterator[None]:
+    """Raise LimitError when the block exceeds a limit; restore everything that was set before."""
+    import signal
+    import threading
+
+    bounds = limits.for_command()
+    alarms = timed and threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+    with _address_space(bounds.memory):
+        if not alarms:
+            yield
+            return
+        timers = (
+            (signal.ITIMER_REAL, signal.SIGALRM, bounds.time, "command-time"),
+            (signal.ITIMER_PROF, signal.SIGPROF, bounds.processor, "command-processor"),
+        )
+        before = [signal.signal(number, _handler(name, seconds)) for _, number, seconds, name in timers]
+        try:
+            for timer, _, seconds, _ in timers:
+                signal.setitimer(timer, seconds, AGAIN)
+            yield
+        except _OverError as over:
+            raise LimitError(over.args[0], hint=over.args[1]) from None
+        finally:
+            for timer, *_ in timers:
+                signal.setitimer(timer, 0)
+            for (_, number, *_), handler in zip(timers, before, strict=True):
+                signal.signal(number, handler)
+
+
+def _handler(name: str, seconds: int) -> Callable[[int, object], None]:
+    def stop(number: int, frame: object) -> None:
+        kind = "" if name == "command-time" else " of processor time"
+        raise _OverError(
+            f"the command takes longer than {seconds} seconds{kind}", f"--limit {name}=1h allows an hour"
+        )
+
+    return stop
+
+
+@contextmanager
+def _address_space(memory: int) -> Iterator[None]:
+    """Let the process grow by ``memory`` bytes, where the system can limit that."""
+    try:
+        import resource
+
+        with open("/proc/self/statm") as file:
+            now = int(file.read().split()[0]) * resource.getpagesize()
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    except (ImportError, OSError, ValueError):
+        yield
+        return
+    limits = [now + memory, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)]
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
+    try:
+        yield
+    except MemoryError:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        raise LimitError(
+            f"the command needs more than {memory >> 20} MiB of memory",
+            hint="--limit command-memory=8GiB allows 8 GiB",
+        ) from None
+    finally:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
