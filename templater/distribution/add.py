@@ -300,16 +300,16 @@ def insert(catalog: Catalog, new: NewImage, *, unified: bool) -> Added:
     if is_new:
         document = products_file(catalog, path)
         product = document["products"].setdefault(name, {})
-        newest = version >= max(_versions(product), default="")
         _versions(product).setdefault(version, {}).setdefault("items", {}).update(wanted)
-        if newest:
-            _describe_product(product, fields, new.requirements, warnings)
-        complete_variants(catalog, warnings)
     assert product is not None
+    if version == max(_versions(product)) and _describe_product(product, fields, new.requirements, warnings):
+        catalog.changed.add(path)
+    if is_new:
+        complete_variants(catalog, warnings)
     _set_aliases(catalog, path, name, product, fields, new, warnings)
     fingerprints = tuple(new.fingerprints.values())
     files = tuple(dict.fromkeys(str(item["path"]) for item in wanted.values()))
-    aliases = tuple(product.get("aliases", "").split(","))
+    aliases = tuple(alias for alias in product.get("aliases", "").split(",") if alias)
     return Added(name, version, fingerprints, aliases, files, is_new, tuple(warnings))
 
 
@@ -434,14 +434,16 @@ def fingerprints_of(item: Any) -> set[str]:
 
 def _describe_product(
     product: dict[str, Any], fields: Mapping[str, str], requirements: Mapping[str, str], warnings: list[str]
-) -> None:
-    before = product.get("requirements") or {}
-    if product.get("arch") and before != requirements:
-        warnings.append("the requirements of the product's older versions change with this version's")
+) -> bool:
+    """Let the newest version describe the product; return whether that changes it."""
+    before = {key: product.get(key) for key in (*fields, "requirements")}
+    if before["arch"] and (before["requirements"] or {}) != requirements:
+        warnings.append("the requirements of all versions of the product change")
     product.update(fields)
-    product["requirements"] = {key: str(value) for key, value in sorted(requirements.items())}
+    product["requirements"] = dict(sorted(requirements.items()))
     if not requirements:
         del product["requirements"]
+    return before != {key: product.get(key) for key in before}
 
 
 def complete_variants(catalog: Catalog, warnings: list[str]) -> None:
@@ -473,7 +475,7 @@ def _set_aliases(
         if other == name or KERNEL_NAMES.get(str(value.get("arch"))) != KERNEL_NAMES[fields["arch"]]:
             continue
         theirs = str(value.get("aliases") or "").split(",")
-        for alias in [alias for alias in derived if alias in theirs]:
+        for alias in [alias for alias in derived if alias in theirs and _shares_type(value, new)]:
             derived.remove(alias)
             warnings.append(f"the alias '{alias}' belongs to '{printable(other)}'")
         moved = [alias for alias in asked if alias in theirs and _shares_type(value, new)]
@@ -492,7 +494,7 @@ def _shares_type(product: Mapping[str, Any], new: NewImage) -> bool:
     ours = {ROOT_KINDS[kind].type if kind else "container" for kind in new.fingerprints}
     for version in (product.get("versions") or {}).values():
         for item in (version.get("items") or {}).values():
-            ftype = item.get("ftype", "")
+            ftype = str(item.get("ftype", ""))
             kind = "container" if ftype.endswith("_combined.tar.gz") else ""
             kind = ROOT_KINDS[ftype].type if ftype in ROOT_KINDS else kind
             if kind in ours:

@@ -57,13 +57,19 @@ class Listed:
 
 
 def read_products(stream: Stream) -> list[Product]:
-    """Read every product that clients read; InputError for a stream that none of them can use."""
+    """Read every product that clients read; InputError if a wrong type makes all of them list nothing."""
     decoded = Decoded()
     products: list[Product] = []
     for entry in decode_index(_read(stream, INDEX_PATH), decoded):
         path = clean_path(entry.path)
         if entry.datatype == DOWNLOADS and entry.products and path:
             products += decode_products(_read(stream, path), path, decoded)
+    for mismatch in decoded.mismatches:
+        if mismatch.clients == CLIENTS:
+            raise InputError(
+                f"clients list nothing from this stream: {mismatch.place}: {mismatch.message}",
+                hint="`templater streams verify` shows every such value",
+            )
     return products
 
 

@@ -327,3 +327,14 @@ def test_split_makes_metadata_and_squashfs_of_a_unified_container_and_always_the
     assert first == second
     assert {"incus.tar.xz", "lxd.tar.xz", "squashfs"} == set(items(tree))
     checked(tree)
+
+
+def test_an_alias_and_a_requirement_can_be_added_to_an_image_that_is_there(tree, tmp_path):
+    meta, root = split_image(tmp_path / "a")
+    add(tree, meta, [root])
+    added = add(tree, meta, [root], aliases=["tiny"], requirements={"secureboot": "false"})
+    assert not added.new
+    (product,) = products(tree).values()
+    assert product["aliases"] == "tiny/1,tiny/1/default,tiny"
+    assert product["requirements"] == {"secureboot": "false"}
+    assert added.warnings == ("the requirements of all versions of the product change",)

@@ -10,6 +10,7 @@ from templater.distribution.html import page
 from templater.distribution.listing import list_stream
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
+from templater.model.errors import InputError
 from tests.streams.builders import CREATED, DAY, checked, split_image
 from tests.streams.mutations import HERE
 
@@ -168,3 +169,9 @@ def test_a_file_without_an_end_is_given_up(tree, monkeypatch):
     with file_of(tree, "squashfs").open("r+b") as file:
         file.truncate(1 << 40)
     assert ("error", "unreadable") in codes(tree)
+
+
+def test_list_refuses_a_stream_that_no_client_lists(tree):
+    change(tree, IMAGES_PATH, lambda document: item(document).update(size="96"))
+    with pytest.raises(InputError, match="clients list nothing from this stream"):
+        list_stream(LocalStream(tree))
