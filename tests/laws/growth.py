@@ -1,60 +1,138 @@
-"""Measure how time and memory grow when an input doubles."""
+"""Measure how the time and memory of a subject grow when its input doubles.
+
+A subject is a function of a size ``n`` that prepares an input and returns an action without arguments; only the
+action is measured. `check` runs it at n, 2n and 4n and fails if a step takes more than 2.3 times as much:
+
+    check(lambda n: lambda data=b"x" * n: parse(data))
+
+Time is processor time of this thread, the minimum of several runs, and a surprising result is measured again, so
+other load on the machine hardly matters. Memory is the peak that ``tracemalloc`` sees. An action that raises an
+error of templater has ended within a limit; sizes above that are not measured.
+"""
 
 import gc
-import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
+from time import thread_time
 from typing import Any
 
-#: how much more a doubled input may take; a quadratic step takes 4 times as much
-MOST = 2.3
-#: a busy machine disturbs single measurements: the best of some counts
+from templater.model.errors import TemplaterError
+
+Action = Callable[[], object]
+Subject = Callable[[int], Action]
+
+FACTOR = 2.3
+#: an action shorter than this can't be compared, so n is doubled until it is reached
+SHORTEST = 0.004
+LARGEST = 1 << 20
+RUNS = 3
 ATTEMPTS = 5
-#: seconds and bytes below which nothing is compared: the fixed costs decide there
-LEAST_TIME = 0.002
-LEAST_MEMORY = 64 << 10
+#: differences below these are noise
+SECONDS = 0.001
+BYTES = 64 << 10
 
 
-def seconds(run: Callable[[Any], object], make: Callable[[int], Any], n: int) -> float:
-    best = float("inf")
-    for _ in range(3):
-        subject = make(n)
-        gc.collect()
-        begin = time.process_time()
-        run(subject)
-        best = min(best, time.process_time() - begin)
-    return best
+class Growth:
+    """The result of a check: sizes, seconds and bytes at each, and the worst factor of a step."""
+
+    def __init__(self, sizes: list[int], seconds: list[float], bytes_: list[int]) -> None:
+        self.sizes = sizes
+        self.seconds = seconds
+        self.bytes = bytes_
+
+    @property
+    def time_factor(self) -> float:
+        return worst(self.seconds, SECONDS)
+
+    @property
+    def memory_factor(self) -> float:
+        return worst(self.bytes, BYTES)
+
+    def __str__(self) -> str:
+        rows = zip(self.sizes, self.seconds, self.bytes, strict=True)
+        measured = ", ".join(f"n={n}: {s * 1000:.1f} ms {b >> 10} KiB" for n, s, b in rows)
+        return f"{measured}; time x {self.time_factor:.2f}, memory x {self.memory_factor:.2f}"
 
 
-def peak(run: Callable[[Any], object], make: Callable[[int], Any], n: int) -> int:
-    """The most bytes that were held at once, the subject itself not counted."""
-    subject = make(n)
+def worst(values: "list[float] | list[int]", noise: float) -> float:
+    """Return the largest factor between neighbours, each reduced by what counts as noise."""
+    return max(((after - noise) / max(before, noise) for before, after in pairwise(values)), default=0.0)
+
+
+def run(action: Action) -> bool:
+    """Run an action; whether it ended without a limit or another error of templater."""
+    try:
+        action()
+    except TemplaterError:
+        return False
+    return True
+
+
+def seconds(subject: Subject, n: int, runs: int = RUNS) -> float:
+    """Return the processor time of the fastest of several runs, each with an input of its own."""
+    times = []
+    for _ in range(runs):
+        action = subject(n)
+        begun = thread_time()
+        run(action)
+        times.append(thread_time() - begun)
+        if times[-1] > 0.5:
+            break
+    return min(times)
+
+
+def peak(subject: Subject, n: int) -> int:
+    """Return the bytes that an action allocates at most at one time, its input not counted."""
+    action = subject(n)
     gc.collect()
     tracemalloc.start()
     try:
-        kept = run(subject)  # a result that is held counts, one that is dropped as it comes does not
+        run(action)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-        del kept
 
 
-def ratios(measured: list[float], least: float) -> list[float]:
-    return [later / max(earlier, least) for earlier, later in pairwise(measured)]
+def measurable_size(subject: Subject, start: int, largest: int) -> int:
+    """Return an n at which the action takes long enough, and 4n is within the limits."""
+    n = start
+    while 4 * n < largest and seconds(subject, n, 1) < SHORTEST and run(subject(8 * n)):
+        n *= 2
+    return n
 
 
-def assert_linear(run: Callable[[Any], object], make: Callable[[int], Any], n: int) -> None:
-    """``make(n)`` builds a subject whose size is proportional to ``n``; ``run`` is what is measured.
+def measure(subject: Subject, *, start: int = 250, largest: int = LARGEST, memory: bool = True) -> Growth:
+    """Measure a subject at n, 2n and 4n."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        run(subject(start))  # imports and caches are not measured
+        n = measurable_size(subject, start, largest)
+        sizes = [n, 2 * n, 4 * n]
+        growth = Growth(sizes, [seconds(subject, size) for size in sizes], [0, 0, 0])
+        for _ in range(ATTEMPTS):
+            if growth.time_factor <= FACTOR:
+                break
+            again = [seconds(subject, size) for size in sizes]
+            growth.seconds = [min(pair) for pair in zip(growth.seconds, again, strict=True)]
+        if memory:
+            growth.bytes = [peak(subject, size) for size in sizes]
+    finally:
+        if enabled:
+            gc.enable()
+    return growth
 
-    The time and the peak memory for n, 2n and 4n may grow at most 2.3-fold a step.
-    """
-    sizes = (n, 2 * n, 4 * n)
-    run(make(n))  # what is imported or compiled once is not the law's business
-    memory = [float(peak(run, make, size)) for size in sizes]
-    assert max(ratios(memory, LEAST_MEMORY)) <= MOST, f"bytes at n, 2n, 4n: {memory}"
-    for attempt in range(ATTEMPTS):
-        times = [seconds(run, make, size) for size in sizes]
-        if max(ratios(times, LEAST_TIME)) <= MOST:
-            return
-        assert attempt < ATTEMPTS - 1, f"seconds at n, 2n, 4n: {times}"
+
+def check(subject: Subject, *, start: int = 250, largest: int = LARGEST, memory: bool = True) -> Growth:
+    """Measure a subject, and fail if its time or memory grows faster than its input."""
+    growth = measure(subject, start=start, largest=largest, memory=memory)
+    assert growth.time_factor <= FACTOR, f"time grows too fast: {growth}"
+    assert growth.memory_factor <= FACTOR, f"memory grows too fast: {growth}"
+    return growth
+
+
+def assert_linear(run: Callable[[Any], object], make: Callable[[int], Any], n: int) -> Growth:
+    """Check ``run(make(n))`` at n, 2n and 4n; only ``run`` is measured."""
+    return check(lambda size: partial(run, make(size)), start=n, largest=4 * n)

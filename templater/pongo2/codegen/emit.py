@@ -22,7 +22,7 @@ from ..values import CHANGING_FIELDS
 
 Body = list[Statement]
 
-_BINARY = {
+BINARY = {
     "+": nodes.Add, "-": nodes.Sub, "*": nodes.Mul, "/": nodes.Div, "%": nodes.Mod, "^": nodes.Pow,
 }  # fmt: skip
 MAX_NESTED = 10
@@ -248,7 +248,7 @@ class Emitter:
             return nodes.Not(self.expression(node.operands[0]), lineno=place)
         if node.operator == "negative":
             return nodes.Neg(self.expression(node.operands[0]), lineno=place)
-        if node.operator in _BINARY:
+        if node.operator in BINARY:
             return self.arithmetic(node)
         left, right = map(self.expression, node.operands)
         return nodes.Compare(left, [nodes.Operand(_RELATIONS[node.operator], right)], lineno=place)
@@ -257,14 +257,14 @@ class Emitter:
         """Operators grouped to the left: nested, or in steps when there are many."""
         links: list[tree.Operation] = []
         first: tree.Expression = node
-        while isinstance(first, tree.Operation) and first.operator in _BINARY:
+        while isinstance(first, tree.Operation) and first.operator in BINARY:
             links.append(first)
             first = first.operands[0]
         steps = [self.expression(first)]
         for link in reversed(links):
             before = steps[-1] if len(links) <= MAX_NESTED else nodes.Name(" value", "load")
             right = self.expression(link.operands[1])
-            steps.append(_BINARY[link.operator](before, right, lineno=self.place(link.token)))
+            steps.append(BINARY[link.operator](before, right, lineno=self.place(link.token)))
         return steps[-1] if len(links) <= MAX_NESTED else nodes.List(steps)
 
     def logic(self, operator: str, operands: Sequence[nodes.Expr]) -> nodes.Expr:

@@ -11,8 +11,8 @@ MAX_NESTING = 60
 MAX_CHAIN = 1000
 MAX_PARTS = 100
 
-_RELATIONS = frozenset(("==", "<=", ">=", "!=", "<>", ">", "<"))
-_LOGIC = {"and": "and", "&&": "and", "or": "or", "||": "or"}
+RELATIONS = frozenset(("==", "<=", ">=", "!=", "<>", ">", "<"))
+LOGIC = {"and": "and", "&&": "and", "or": "or", "||": "or"}
 _MISSING = "Unexpected EOF, expected a number, string, keyword or identifier."
 
 
@@ -26,8 +26,8 @@ class ExpressionParser(Cursor):
     def expression(self) -> Expression:
         """Relations joined by and, or: one level, grouped to the right."""
         operands, operators = [self.relation()], []
-        while self.current is not None and self.current.kind in _LOGIC:
-            operators.append(_LOGIC[self.current.kind])
+        while self.current is not None and self.current.kind in LOGIC:
+            operators.append(LOGIC[self.current.kind])
             self.advance()
             operands.append(self.relation())
             if len(operators) > MAX_CHAIN:
@@ -45,7 +45,7 @@ class ExpressionParser(Cursor):
         token = self.current
         if token is None:
             return left
-        if token.kind in _RELATIONS:
+        if token.kind in RELATIONS:
             self.advance()
             right = self.nested(self.relation)
             return Operation("!=" if token.kind == "<>" else token.kind, [left, right])
