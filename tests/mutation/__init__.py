@@ -1,0 +1,1 @@
+"""``python -m tests.mutation``: random changes of the program that some test should notice."""

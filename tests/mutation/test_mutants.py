@@ -1,0 +1,45 @@
+"""Mutants: each changes one place, can be compiled, and comes again with its seed."""
+
+import ast
+from pathlib import Path
+
+import templater
+from tests.mutation.mutants import OPERATORS, mutants, sample
+
+SOURCE = '''\
+"""A module."""
+
+def f(a: "int < 3", b=1):
+    """A docstring."""
+    if a < 3 and not b:
+        g(a)
+        raise ValueError("x" + "y")
+    return a + b if a else "text"
+'''
+
+
+def test_every_operator_changes_one_place_and_leaves_the_rest():
+    found = list(mutants(Path("m.py"), SOURCE))
+    assert {mutant.operator for mutant in found} == set(OPERATORS)
+    for mutant in found:
+        ast.parse(mutant.source)
+        changed = [
+            (old, new)
+            for old, new in zip(SOURCE.splitlines(), mutant.source.splitlines(), strict=False)
+            if old != new
+        ]
+        assert changed, mutant
+        assert "A docstring." in mutant.source and '"int < 3"' in mutant.source
+    sources = {mutant.source for mutant in found}
+    assert len(sources) == len(found)
+    assert any("a <= 3 and" in source.replace("(", "").replace(")", "") for source in sources)
+    assert any("        pass\n" in source for source in sources)
+
+
+def test_a_seed_gives_the_same_mutants_again():
+    package = Path(templater.__file__).parent
+    first = [str(mutant) for mutant in sample(package, 7, 12, "writing")]
+    assert first == [str(mutant) for mutant in sample(package, 7, 12, "writing")]
+    assert first != [str(mutant) for mutant in sample(package, 8, 12, "writing")]
+    assert len(set(first)) == 12
+    assert all(mutant.startswith("templater/writing/") for mutant in first)
