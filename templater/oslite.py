@@ -88,7 +88,7 @@ def fsencode(path: str) -> bytes:
 
 
 def environment() -> "Mapping[str, str]":
-    """``os.environ`` where somebody has loaded ``os``, and the same from where it would take it."""
+    """Return ``os.environ`` if ``os`` is loaded, and the same values from their origin otherwise."""
     loaded = sys.modules.get("os")
     if loaded is not None:
         environ: Mapping[str, str] = loaded.environ

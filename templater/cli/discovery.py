@@ -66,4 +66,4 @@ class Commands(click.Group):
 
 
 class ReaderGone(Exception):
-    """Whoever read our standard output has closed it."""
+    """The reader of standard output has closed it."""

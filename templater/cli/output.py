@@ -84,7 +84,7 @@ COLOURS = {
 
 
 def language_of(path: str) -> str:
-    """What a written file is to a highlighter, by its name; ``text`` where nobody knows."""
+    """Return the highlighter's language for a file name; ``text`` if unknown."""
     name = path.rpartition("/")[2]
     for ending, language in LANGUAGES.items():
         if name.endswith(ending):

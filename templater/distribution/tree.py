@@ -85,7 +85,7 @@ def _wrong_shape(products: dict[str, Any]) -> str:
 
 
 def clean_path(path: Any) -> str:
-    """Return a catalog's path as clients resolve it below the tree; empty if it leads out or is no path."""
+    """Return a catalog's path as clients resolve it below the tree; empty if it leads out or is invalid."""
     if not isinstance(path, str) or not path or "\0" in path:
         return ""
     cleaned = posixpath.normpath(path.lstrip("/"))

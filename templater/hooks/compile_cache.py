@@ -1,8 +1,7 @@
-"""Compilations kept between runs: parsed metadata and generated code, as bytes that only a child interprets.
+"""The cache of parsed metadata and generated code, as bytes that only a child interprets.
 
-Unmarshalling is executing, so the directory is the boundary of trust: it belongs to this user and
-nobody else may enter it, and it is reached by descriptor. An entry says what it was made of; anything
-odd about it means that there is none.
+Unmarshalling is executing, so the directory is the boundary of trust: it belongs to this user, no other
+user may enter it, and it is reached by descriptor. An entry names its sources. An odd entry is ignored.
 """
 
 import sys
@@ -69,7 +68,7 @@ class CompileCache:
     def save(self, name: str, key: str, kept: CacheEntry) -> None:
         """Keep an entry. A cache that can't be written is none, not an error."""
         data = encode(kept, key)
-        if len(data) > MAX_ENTRY:  # nobody would read it
+        if len(data) > MAX_ENTRY:  # ``load`` would ignore it
             return
         try:
             write_whole(self._directory, f"{name}-{key}", data, sync=False)
@@ -114,8 +113,7 @@ def key(parts: "Iterable[bytes]") -> str:
 
 
 def is_entry(name: str) -> bool:
-    """Whether a file is called as ``save`` calls one: whoever names a directory for a cache may have files of
-    his own in it, which are not ours to forget."""
+    """Return whether ``save`` uses such a name. Other files in a cache directory belong to the user."""
     digest = name.removesuffix(".new").rpartition("-")[2]
     return len(digest) == 2 * DIGEST and not digest.strip("0123456789abcdef")
 

@@ -16,7 +16,7 @@ from ..rootfs.confined import Root
 from ..rootfs.paths import MissingError
 from ..writing.recovery import unlink_if_there
 
-#: what the hook's line needs beside the standard library; without ``site`` nobody else finds it
+#: what the hook's line needs beside the standard library; without ``site`` Python does not find it
 PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
 
 #: by this a line or a hook is known as ours, of whatever version
@@ -30,7 +30,7 @@ MAX_FILE = 16 << 20
 class Snippet:
     """A part of a runtime's configuration: the file it belongs in, and what must stand there.
 
-    ``into`` puts it into what the file holds (None: there is no such file); without it the file is ours
+    ``into`` puts it into what the file holds (None: the file does not exist); without it the file is ours
     alone. ``by_hand`` says what to do instead where nothing can be written.
     """
 
@@ -44,8 +44,8 @@ def argv(runtime: str, options: list[str]) -> list[str]:
     """The command that a runtime runs: this interpreter, bare, and the hook's own module.
 
     Isolated (-I) so that neither environment nor current directory matter, without ``site`` (-S)
-    because that costs as much as the hook's own modules, and with names in UTF-8 (-X utf8) whatever the
-    locale of whoever starts a container. The standard library comes before our packages:
+    because that costs as much as the hook's own modules, and with names in UTF-8 (-X utf8) in every
+    locale. The standard library comes before our packages:
     a module in C is then found without a look into their folders.
     """
     first = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "startup", "line")
@@ -121,7 +121,7 @@ def _read(path: str) -> str | None:
 def _replace(path: str, text: str) -> None:
     """The old file or the new one, with the owner and the mode that the old one had.
 
-    Its directory may be somebody else's, an unprivileged user's LXC path: no link in it is followed.
+    Its directory may belong to an unprivileged user (an LXC path), so links in it are not followed.
     """
     folder, name = os.path.split(os.path.abspath(path))
     staged = f"{name}.templater-new"

@@ -184,7 +184,7 @@ def _log_failure(error: TemplaterError, options: Options, log: Log) -> None:
 
 
 def write_stderr(text: str) -> None:
-    try:  # noqa: SIM105 - a closed stderr is no reason to fail
+    try:  # noqa: SIM105 - a closed stderr must not stop the start
         os.write(2, (text + "\n").encode("utf-8", "replace"))
     except OSError:
         pass

@@ -30,19 +30,20 @@ def require_name(name: str) -> None:
 
 
 def elsewhere(path: str, usual: str) -> str:
-    """The option that says where, if that isn't where everybody looks."""
+    """The option that says where, if it is not the usual place."""
     return "" if path == usual else f" --path {shlex.quote(path)}"
 
 
 def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
-    """The line itself, asked to say that it is there: but for one that somebody else may have written into
-    these files, who would have it run with the caller's rights."""
+    """Run the hook's line with an option that only answers.
+
+    The line is skipped if another user can write these files: it would run with the caller's rights."""
     for file in files:
         place = of_others(file)
         if place:
             return Finding(
                 None,
-                f"the line is not tried: it is a command, and somebody else may change '{printable(place)}'",
+                f"the line was not run: another user can change '{printable(place)}'",
                 "run this as the user who starts the container",
             )
     try:

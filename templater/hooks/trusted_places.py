@@ -82,7 +82,7 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
 def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
     """Return the allowed directory that contains ``path``, and the relative path from there.
 
-    Both are without links: whoever opens them follows none.
+    Both are without links, so the caller can open them without following any.
     """
     if path.startswith("/") and "\0" not in path:
         real = os.path.realpath(path)
@@ -113,7 +113,7 @@ def _directories(top: str, below: str) -> Iterator[str]:
 
 
 def _require_trusted_way(top: str) -> None:
-    """Check every directory above ``top``; in a sticky one (/tmp) nobody replaces another user's."""
+    """Check every directory above ``top``; in a sticky one (/tmp) users cannot replace each other's names."""
     while top != "/":
         top = os.path.dirname(top)
         _require_trusted(top, or_sticky=True)

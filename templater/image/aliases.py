@@ -77,5 +77,5 @@ def _scalar(text: str, node: Mark) -> str:
         return "~" if not node.tag else ""
     if node.style:
         return spelling.double(node.text)
-    # another spelling could be another type; what is no single word is text anyway
+    # another spelling could be another type; several words are text anyway
     return spelling.double(node.text) if _NOT_IN_FLOW.search(node.text) else node.text

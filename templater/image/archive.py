@@ -213,7 +213,7 @@ class Archive:
     def _header_block(self) -> bytes | None:
         block = self._head(BLOCK)
         if len(block) == BLOCK:
-            # one block of zeros ends an archive, as for GNU tar, which warns if there is no second one
+            # one block of zeros ends an archive, as for GNU tar, which warns if the second is missing
             self._ended = not any(block)
             return None if self._ended else block
         if not block:

@@ -37,7 +37,7 @@ class Compressor(Protocol):
         """Write what is left. Without it the output is cut short."""
 
     def abandon(self) -> None:
-        """Stop at once: nobody wants the output any more."""
+        """Stop at once and discard the output."""
 
 
 class _Squeezer(Protocol):

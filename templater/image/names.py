@@ -14,7 +14,7 @@ ROOTFS = "rootfs"
 def bad_template_name(name: str) -> TemplateFile | None:
     """The answer for a name that can't be one file's in ``templates/``; None for a fine one."""
     if name in ("", ".", ".."):
-        reason = "is no file's name"
+        reason = "is not a file name"
     elif "/" in name:
         reason = (
             "leads out of the templates directory" if ".." in name or name[0] == "/" else "contains a '/'"

@@ -26,8 +26,8 @@ class Output:
     """A file being written that has no name yet: an interrupted run leaves nothing behind.
 
     Where the file system has no nameless files it is hidden beside its place and removed on every
-    way out but a kill; what a kill leaves, the next one in the directory removes: it is locked by
-    whoever writes it. ``sha256`` follows what is written.
+    way out but a kill; what a kill leaves, the next one in the directory removes: the writer
+    locks it. ``sha256`` follows what is written.
     """
 
     def __init__(self, directory: str, *, private: bool = False) -> None:
@@ -134,7 +134,7 @@ class Output:
             if os.fstat(fd).st_nlink:
                 self._hidden = hidden
                 return fd
-            os.close(fd)  # somebody swept it away before it was locked
+            os.close(fd)  # another run removed it before it was locked
 
     def hidden_name(self) -> str:
         """A new name beside the file's place, which the next run clears."""
@@ -207,7 +207,7 @@ def _exchange(outputs: Sequence[Output], paths: Sequence[str], aside: Sequence[t
 
 
 def _lock(fd: int) -> bool:
-    """Whether nobody else holds it; where there are no locks, nothing is swept."""
+    """Lock the file and return whether that worked; without locks, leftovers stay."""
     try:
         import fcntl
 
@@ -219,7 +219,7 @@ def _lock(fd: int) -> bool:
 
 @contextlib.contextmanager
 def _held(path: str) -> Iterator[None]:
-    """Locked, so that nobody takes it for what a killed run left."""
+    """Hold a lock, so that another run does not remove the file as a leftover."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

@@ -168,9 +168,9 @@ def _made_up(root: Root) -> Source:
 
 
 def running(path: str) -> int | None:
-    """A process whose root is this root filesystem; None when nobody is at home.
+    """Return a process whose root is this root filesystem; None if the container is stopped.
 
-    Works for every runtime that runs from the directory itself: it is the inode that is compared.
+    This works for every runtime that runs from the directory itself, because inodes are compared.
     """
     try:
         root = os.stat(os.path.join(path, ROOTFS))

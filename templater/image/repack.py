@@ -34,7 +34,7 @@ _PIECE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """Before and after; None where there is none (a directory), or nobody said where the rootfs is."""
+    """Before and after; None for a directory, or if the root filesystem's file is unknown."""
 
     old: str | None = None
     new: str | None = None

@@ -194,7 +194,7 @@ def _reading(name: str) -> Iterator[None]:
 
 
 def _pieces(fd: int, size: int) -> tuple[tuple[int, int], ...] | None:
-    """Where a sparse file has data; None where the file system can't say or there are no holes."""
+    """Return where a sparse file has data; None without holes, or if the file system does not know."""
     pieces = []
     offset = 0
     while offset < size:

@@ -35,7 +35,7 @@ MAX_TEMPLATES = 1000
 MAX_TEMPLATES_TOTAL = 32 << 20
 MAX_STATE = 64 << 10
 
-#: how long somebody waits for the lock before saying who holds it
+#: seconds to wait for the lock before reporting its holder
 PATIENCE = 30.0
 
 
@@ -74,7 +74,7 @@ class State:
 
     @classmethod
     def decode(cls, data: bytes) -> "State":
-        """Lines that nobody knows are skipped: an older templater may read a newer one's state."""
+        """Parse a state. Unknown lines are skipped: an older templater may read a newer one's state."""
         state = cls()
         for line in data.decode("utf-8", "surrogateescape").split("\n"):
             key, _, value = line.partition("=")
@@ -84,7 +84,7 @@ class State:
 
 
 class StateDirectory:
-    """The ``.templater`` directory, held open: one writer at a time, whoever holds the lock."""
+    """The ``.templater`` directory, held open: one writer at a time, under a lock."""
 
     __slots__ = ("_lock", "_root", "directory", "path")
 
@@ -151,7 +151,9 @@ class StateDirectory:
             self._lock = -1
 
     def _busy(self) -> BusyError:
-        holder = printable(os.pread(self._lock, 200, 0).decode("utf-8", "replace").strip()) or "somebody"
+        holder = (
+            printable(os.pread(self._lock, 200, 0).decode("utf-8", "replace").strip()) or "another process"
+        )
         return BusyError(f"'{self.path}' is in use by {holder}", hint="wait for it to end, or end it")
 
     # the state
@@ -212,8 +214,8 @@ class StateDirectory:
             fd = os.open(name, flags, 0o600, dir_fd=self.directory.fd)
         except OSError as error:
             raise write_error("open", join(self.path, name), error) from None
-        # by its name, and afterwards: a second name of somebody else's file, taken away when that was
-        # opened, would leave a file that has one name, elsewhere
+        # compared by name, after opening: an attacker could link another user's file here, and remove
+        # the link once it is open, so that the file has one name again, elsewhere
         opened, named = os.fstat(fd), self.directory.lstat(name)
         its_own = named is not None and (named.st_dev, named.st_ino, named.st_nlink) == (
             opened.st_dev,
@@ -301,7 +303,7 @@ class InstanceDirectory:
 
 
 def directory_of_ours(directory: Directory) -> "Directory | None":
-    """A held directory back if it is this user's and nobody else's; else it is closed."""
+    """Return a held directory if only this user can use it; otherwise close it."""
     status = os.fstat(directory.fd)
     if status.st_uid == os.geteuid() and not status.st_mode & 0o077:
         return directory
@@ -341,7 +343,7 @@ def _make(directory: Directory, name: str) -> None:
 def record(path: str, trigger: str, name: str = "") -> State:
     """Note that an instance directory was created, copied, renamed: its next start runs that trigger.
 
-    ``path`` is the directory as it is now: the copy, the renamed one. InputError if there is no image in it.
+    ``path`` is the directory as it is now: the copy, the renamed one. Raises InputError if it contains no image.
     """
     from ..model.instance import require_name
     from ..model.lifecycle import pending_after

@@ -124,13 +124,13 @@ if TYPE_CHECKING:
 
     class RootfsView(Protocol):
         """A root filesystem to look at. Paths are absolute, cleaned, and no component but the last
-        may be a symlink: whoever resolves links does it by asking, name by name (``resolve.py``).
+        may be a symlink: the caller resolves links name by name (``resolve.py``).
 
         One on which ids are others than in the container may have the map of them as ``ids``. One that knows
         the flags of chattr(1) may have ``flag(path)``: IMMUTABLE, APPEND_ONLY or empty."""
 
         def entry(self, path: str) -> "Entry | None":
-            """lstat; None when there is no such name or a parent is no directory."""
+            """Return lstat; None if the name is missing or a parent is not a directory."""
 
         def read(self, path: str, limit: int) -> bytes:
             """A regular file's bytes; LimitError above ``limit`` bytes."""

@@ -140,7 +140,7 @@ class WriteError(TemplaterError):
 
 
 class BusyError(TemplaterError):
-    """Somebody else holds the lock."""
+    """Another process holds the lock."""
 
     exit_code = 7
     kind = "busy"

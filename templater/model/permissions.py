@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .metadata import Rule
 
-MAX_ID = 0xFFFFFFFE  # 4294967295 is -1, "nobody in particular", to chown(2)
+MAX_ID = 0xFFFFFFFE  # chown(2) reads 4294967295 as -1, "leave the owner unchanged"
 
 
 def parse_id(text: str, what: str, rule: "Rule") -> int:

@@ -117,14 +117,14 @@ def _require_texts(about: str, given: Mapping[str, str]) -> None:
     for key, value in given.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise UsageError(
-                f"{about}: {key!r} is {value!r}, which is no text", hint="the daemons keep text: 'true', '1'"
+                f"{about}: {key!r} is {value!r}, which is not text", hint="the daemons keep text: 'true', '1'"
             )
 
 
 def instance_type(text: str) -> str:
     types = {"container": CONTAINER, "virtual-machine": VIRTUAL_MACHINE, "vm": VIRTUAL_MACHINE}
     if text not in types:
-        raise UsageError(f"'{text}' is no type of instance", hint="there are container and virtual-machine")
+        raise UsageError(f"unknown instance type '{text}'", hint="one of container, virtual-machine")
     return types[text]
 
 
@@ -462,7 +462,7 @@ def _picked(value: Any, pick: str) -> _Description:
     if not found:
         raise _Wrong((), "the list holds no instance")
     if not matching:
-        raise _Wrong((), f"there is no instance '{pick}'", f"there are {names}")
+        raise _Wrong((), f"unknown instance '{pick}'", f"the list has {names}")
     raise _Wrong(
         (), f"there are {len(found)} instances: say which", f"append #NAME to the file; there are {names}"
     )
@@ -504,7 +504,7 @@ def _description(value: Any, path: Path) -> _Description:
 
 
 _SHOWN_KEYS = 5
-#: keys that tell what somebody took for an instance
+#: keys that reveal another kind of file
 _TELLING = {
     "services": "a Compose file", "apiVersion": "a Kubernetes object", "network": "a netplan file",
     "packages": "cloud-init user-data", "users": "cloud-init user-data", "runcmd": "cloud-init user-data",

@@ -100,7 +100,7 @@ class _Decoder:
                 hint = suggestion(trigger, TRIGGERS)
                 self.find(
                     "unknown-trigger",
-                    f"'{trigger}' is no trigger, so it never fires{hint}",
+                    f"unknown trigger '{trigger}': it never fires{hint}",
                     rule.spans.get(f"when[{index}]", place),
                 )
         if not rule.when:

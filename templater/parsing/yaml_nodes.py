@@ -1,9 +1,9 @@
 """YAML text as a tree of nodes that keep their source text and their place, within limits.
 
-Only the parser's events are used. Loaders decide what ``0755``, ``no`` or ``22.10`` are before
-anybody can say what was wanted, follow aliases without counting, and libyaml's own loader
-overflows the C stack on 53 kB of ``[``. Whoever reads a document decodes these nodes by the type
-of the field that they stand for, as Go does.
+Only the parser's events are used. Loaders decide what ``0755``, ``no`` or ``22.10`` are
+before the wanted type is known, follow aliases without counting, and libyaml's own loader
+overflows the C stack on 53 kB of ``[``. Readers decode these nodes by the type of the field, as Go
+does.
 """
 
 import re

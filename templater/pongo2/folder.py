@@ -26,7 +26,7 @@ class Folder:
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise RefusedError(f"template {name!r} is no regular file")
+                raise RefusedError(f"template {name!r} is not a regular file")
             if status.st_size > MAX_FILE:
                 raise LimitError(f"template {name!r} has more than {MAX_FILE} bytes")
             with os.fdopen(os.dup(descriptor), "rb") as file:

@@ -276,7 +276,7 @@ class Template:
         """Where a limit was met: the loop that went on too long, the call or filter that was one too many.
 
         Nothing knows it while rendering. The line of the generated code at which it happened has its like
-        in the code with places. What is printed in all is nobody's fault in particular: no place.
+        in the code with places. The limit on the whole output has no place.
         """
         from .codegen.compiler import source_of
 

@@ -105,7 +105,7 @@ class Agent:
 
 
 class RewrittenAgent(Agent):
-    """LXD 6.8: parents first, every file becomes 0644, and nobody waits at the other end of a fifo."""
+    """LXD 6.8: parents first, every file becomes 0644, and a fifo has no reader."""
 
     creating = "Failed creating template file: "
 
@@ -120,7 +120,7 @@ class RewrittenAgent(Agent):
         place = self.open(rule.path, self.creating)
         node = self.filesystem.node(place)
         if node is not None and node.kind == FIFO:
-            raise Hangs("opening a fifo until somebody reads it")
+            raise Hangs("opening a fifo until another process reads it")
         if place.before is not None and place.before.mode != 0o644:
             self.daemon.notes.append("its mode becomes 0644")
         self.write(place, content)

@@ -42,7 +42,7 @@ class Rooted(Beneath):
 
     def open_existing(self, name: str, place: Place, node: Node) -> None:
         if node.kind == FIFO:
-            raise Hangs("opening a fifo until somebody reads it; the hook gives up after 30 seconds")
+            raise Hangs("opening a fifo until another process reads it; the hook gives up after 30 seconds")
         try:
             self.filesystem.truncate(place, node)
         except Errno as error:

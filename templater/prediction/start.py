@@ -47,8 +47,8 @@ def start(
 ) -> Verdict:
     """One start, pass by pass, rules in the order given, until something fails.
 
-    The daemons take the rules of a pass in random order: whoever needs all that can happen asks
-    for every order.
+    The daemons run the rules of a pass in random order. To see every possible result, call this for every
+    order.
     """
     daemon = FAMILIES[host.family](host, filesystem, instance, render)
     result, passed = "skipped", 0

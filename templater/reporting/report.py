@@ -1,4 +1,4 @@
-"""A plan as text for people and as data for machines; colour is somebody else's business."""
+"""A plan as text for people and as data for machines; colours are added by the command line."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Reading below a directory on systems without directory descriptors: every component is looked at, by name.
 
-Somebody who swaps directories for links at the same moment can deceive this, so it only reads: it
-serves previews on Windows, where nobody runs containers from the directory meanwhile.
+A process that swaps directories for links at the same moment can deceive this module, so it only reads.
+It serves previews on Windows, where no container runs from the directory.
 """
 
 import os

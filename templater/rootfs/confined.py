@@ -86,7 +86,7 @@ _HINTS = {
     errno.EDQUOT: "the disk quota is used up: raise it or free some space, and run this again",
     errno.EROFS: "the file system is mounted read-only: mount it writable first",
     errno.EPERM: "not permitted: is it immutable or append-only (lsattr), or is this not run as root?",
-    errno.EACCES: "no permission: run this as root, or as whoever owns it",
+    errno.EACCES: "no permission: run this as root or as the owner",
     errno.EIO: "the storage failed: look at the kernel's log (dmesg) before running this again",
     errno.EBUSY: "something is mounted there",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
@@ -150,9 +150,9 @@ class Root:
     # looking
 
     def entry(self, path: str, *, follow: bool = False) -> "Entry | None":
-        """lstat, ids as they are on disk; None when there is no such name or a parent is no directory.
+        """Return lstat with ids as on disk; None if the name is missing or a parent is not a directory.
 
-        ``follow`` concerns the parents only: of a link in the last place it is the link that is described.
+        ``follow`` affects only the parents: a link in the last place is described itself.
         """
         found = self.lstat(path, follow=follow)
         return None if found is None else found[0]
@@ -301,8 +301,8 @@ class Root:
 class Directory:
     """A directory held open below a root; names in it are single components.
 
-    Its methods raise OSError as the kernel does: whoever writes knows better what an error means
-    for the whole (``apply``), and ``write_error`` gives it words.
+    Its methods raise OSError as the kernel does. ``apply`` knows what an error means for the whole plan, and
+    ``write_error`` gives it words.
     """
 
     __slots__ = ("fd", "path", "root")

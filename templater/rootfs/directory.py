@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     Ranges = tuple[tuple[int, int, int], ...]
 
-#: what the kernel shows for an id that has no place in a map
-NOBODY = 65534
+#: what the kernel shows for an id outside the map
+OVERFLOW_ID = 65534
 
 #: Linux: include/uapi/linux/fs.h, FS_IOC_GETFLAGS, FS_IMMUTABLE_FL, FS_APPEND_FL
 _GET_FLAGS, _IMMUTABLE, _APPEND = 0x80086601, 0x10, 0x20
@@ -42,7 +42,7 @@ class IdMap:
         return f"IdMap({self.uids!r}, {self.gids!r})"
 
     def on_disk(self, uid: int, gid: int) -> "tuple[int, int]":
-        """Refused where there is no such id: a file of nobody's is never what was meant."""
+        """Return the ids on disk. Raises RefusedError for an id outside the map."""
         return self.uid_on_disk(uid), self.gid_on_disk(gid)
 
     def uid_on_disk(self, uid: int) -> int:
@@ -59,10 +59,10 @@ IDENTITY = IdMap(((0, 0, _ALL),), ((0, 0, _ALL),))
 
 
 def shifted(uid: int, gid: int) -> IdMap:
-    """The map of a root filesystem whose root has these ids and of which nothing else is known.
+    """Guess the id map of a root filesystem from the owner of its root directory.
 
-    Ids of a usual container lie above those of people. Below, it is somebody's own directory:
-    its owner stands for root, and there is nobody to stand for anyone else.
+    A container's ids usually lie above the ids of users. Below them, it is an ordinary user's directory:
+    the owner stands for root, and no other id is mapped.
     """
     return IdMap(_from(uid), _from(gid))
 
@@ -87,7 +87,7 @@ def _back(number: int, ranges: "Ranges") -> int:
     for inside, outside, count in ranges:
         if outside <= number < outside + count:
             return inside + number - outside
-    return NOBODY
+    return OVERFLOW_ID
 
 
 def open_root(path: str, *, cross_mounts: bool = False) -> "confined.Root | ByName":
@@ -201,10 +201,10 @@ class DirectoryRootfs:
 
 
 def refuse_link(path: str) -> None:
-    """Refuse a root filesystem that somebody names by a link.
+    """Refuse a root filesystem whose name is a link.
 
-    An image that was unpacked by other means may hold ``rootfs -> /`` (CVE-2026-48749), and to name
-    ``image/rootfs`` is no wish to write there.
+    An image that another program unpacked may contain ``rootfs -> /`` (CVE-2026-48749). A user who names
+    ``image/rootfs`` does not want to write there.
     """
     if islink(path.rstrip("/")):
         from os.path import realpath

@@ -8,7 +8,7 @@ PATH_MAX = 4096
 
 
 class MissingError(InputError):
-    """There is no such name."""
+    """The name does not exist."""
 
 
 class UnmappedError(RefusedError):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     Record = list[bytes]
     Send = Callable[[Iterable[bytes]], None]
 
-#: Nobody's: systemd's table of uids leaves 1879048192…2147352575 unused, and a pid is below 2^22.
-#: A uid for each child keeps children from signalling or tracing each other or anybody's ``nobody``.
+#: The first of the unused uids: systemd's table leaves 1879048192…2147352575 free, and a pid is below 2^22.
+#: With a uid of its own a child can neither signal nor trace another child.
 FIRST_UID = 1879048192
 OVERFLOW_UID = 65534
 
@@ -36,7 +36,7 @@ MAX_DEPTH = 10_000
 #: descriptors of a child that looks into a directory
 OPEN_FILES = 256
 
-#: descriptors that are closed one by one where nobody can say which there are
+#: how many descriptors to close one by one if the open ones are unknown
 MANY = 1 << 20
 
 #: the child's exit codes, and the record that it leaves when it fails
@@ -258,7 +258,7 @@ def highest_descriptor() -> int:
 
 def become_nobody() -> None:
     """Become a user that owns nothing. In a user namespace most uids do not exist: take one that does."""
-    # unprivileged namespaces may have setgroups denied: then there are no groups worth dropping
+    # unprivileged namespaces may have setgroups denied: then the process has no groups to drop
     for attempt in (FIRST_UID + os.getpid() % (1 << 22), OVERFLOW_UID, 1):
         try:  # noqa: SIM105 - contextlib is not lean
             os.setgroups(())

@@ -1,4 +1,4 @@
-"""Somebody else's program on a stranger's bytes, with next to nothing in its reach.
+"""Run an external program on untrusted bytes, with almost no access to the machine.
 
 It runs as a user that owns nothing (where the caller is root), without network, with limits, and
 may open files for reading only: what it has to read it finds as ``INPUT``, what it says goes to
@@ -30,7 +30,7 @@ INPUT = f"/proc/self/fd/{_INPUT_FD}"
 PROCESSOR_SECONDS = 3600
 IDLE_SECONDS = 60
 MEMORY = 1 << 30
-#: of its complaints; there is no other file that it could write to
+#: the size limit of its error output, the only file that it can write to
 COMPLAINTS = 64 << 10
 
 _CLONE_NEWIPC, _CLONE_NEWNET = 0x08000000, 0x40000000

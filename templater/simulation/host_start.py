@@ -1,7 +1,7 @@
 """A start as the chosen host runs it: what it writes for certain, and what it leaves to chance.
 
 The daemons take the rules of a pass in random order and stop at the first that fails. Rules before it have
-written their files, rules after it have not, and nobody can tell which is which.
+written their files, rules after it have not, and the order is unknown.
 """
 
 from __future__ import annotations

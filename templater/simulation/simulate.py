@@ -781,7 +781,7 @@ def check_links(folder: Folder, metadata: Metadata, host: Host) -> None:
         kind = file.entry.kind if file.entry is not None else "refused" if file.error is not None else ""
         if kind not in ("", FILE, DIRECTORY):
             raise HostError(
-                f"{host.name} makes no instance of it: template '{printable(name)}' is no plain file",
+                f"{host.name} makes no instance of it: template '{printable(name)}' is not a regular file",
                 hint="put the file itself into the templates folder",
             )
 

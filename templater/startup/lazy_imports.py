@@ -1,10 +1,9 @@
-"""Modules of others that are imported wherever something of theirs might be needed, and hardly ever is.
+"""Import third-party modules lazily in templater's own processes.
 
-Jinja2's package imports all of Jinja2 for whoever wants a part of it: loaders, lexer, filters, and with them
-a dozen modules of the standard library. The code generator needs a fifth of that. So in a process of
-our own these modules are found as always, but run only when somebody asks for something in them.
-Nobody can tell the difference but by the clock; and where the finder isn't installed, in other people's
-programs, there is none.
+Importing any part of Jinja2 imports all of it: loaders, lexer, filters, and with them a dozen modules of the
+standard library. The code generator needs a fifth of that. In a process of templater's own these modules
+are found as usual, but run only when an attribute is read. Programs that use templater as a library do
+not install this finder and import as usual.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""One apply at a time on a root filesystem, whoever runs it and from where.
+"""The lock that allows one apply at a time on a root filesystem.
 
-The lock is flock's, on the root directory itself, so it needs no file and no agreement. Whoever can
-open that directory can hold it: a running container can make an apply wait and give up, no more.
+It is an flock on the root directory itself, so it needs no file. Every process that can open that
+directory can hold it: a running container can make an apply wait and give up, but nothing else.
 """
 
 import fcntl
@@ -15,7 +15,7 @@ _POLL = 0.02
 
 
 def lock(root: Root, wait: float) -> int:
-    """One apply at a time on a root filesystem, whoever runs it and from where."""
+    """Wait for the lock and return its descriptor."""
     fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root.fd)
     try:
         until = time.monotonic() + wait

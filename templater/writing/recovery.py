@@ -3,7 +3,7 @@
 Names that exist only while an apply runs lie in the root directory of the root filesystem (beside
 the target only where that is another file system), and each is told by what it is, not by how it is
 called: ``.templater-TOKEN-INODE-N`` is ours when the file of that name *is* the inode INODE (or is
-still empty, where INODE is 0). No file is called so by accident, and whoever can forge it could as
+still empty, where INODE is 0). No file has such a name by accident, and a process that can forge it could as
 well remove it. The next apply clears them, under the lock that every apply holds, and does its own
 work afresh: the job is finished by planning again, never by trusting what was left.
 

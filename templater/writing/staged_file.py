@@ -1,4 +1,4 @@
-"""One file of an apply: staged where nobody sees it, put in place by one call, put back if need be."""
+"""One file of an apply: staged without a visible name, put in place by one call, restored on failure."""
 
 import errno
 
@@ -151,7 +151,7 @@ class Target:
         if self.parent.is_mount(self.name, self.old):
             self._require_in_place()
         elif self.change.in_place:
-            raise self._changed("is no mount point any more")
+            raise self._changed("is not a mount point any more")
         if self.old.st_size == len(self.content) and self._there() == self.content:
             return False
         if self.change.action == CREATE:
@@ -264,7 +264,7 @@ class Target:
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != self.inode:
             raise RefusedError(
-                f"somebody swapped the new content of {self.change.real!r} while it was put there"
+                f"another process swapped the new content of {self.change.real!r} while it was written"
             )
 
     def _write_in_place(self) -> None:
@@ -295,7 +295,7 @@ class Target:
             return
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != self.inode:
-            return  # it never got there, or somebody else took the name: not ours to touch
+            return  # it was never put in place, or another process took the name: leave it
         if self.backup is None:
             self.parent.unlink(self.name)
         else:

@@ -161,7 +161,7 @@ class _Work:
         return [troubles[target] for target in stuck]
 
     def _clear_away(self, keep: "Sequence[Target]" = ()) -> None:
-        """What can't be removed is no failure: the journal stays, and the next run clears it.
+        """Remove staged files and backups. If one remains, the journal stays and the next run clears it.
 
         ``keep`` are targets whose old content could not be put back: it still has its passing name.
         """
@@ -182,7 +182,9 @@ def _undisturbed(call: "Callable[[], list[str]]") -> "list[str]":
     try:
         try:
             for number in (_signal.SIGALRM, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
-                if _signal.getsignal(number) is not None:  # somebody's in C, that could not be put back
+                if (
+                    _signal.getsignal(number) is not None
+                ):  # None: a handler in C, which Python could not restore
                     before.append(
                         (number, _signal.signal(number, lambda number, _: late.update({number: None})))
                     )

@@ -64,7 +64,7 @@ CASES = {
     30: Case("two rules for one file, or for a file and its parent", "an error names both; nothing is written"),
     31: Case("modes in every spelling", "parsed as Go does; setuid, setgid and sticky bits are dropped; `audit` reports oddities"),
     32: Case("owners that are not ids", "refused"),
-    33: Case("an owner outside the id map", "refused, never mapped to `nobody`"),
+    33: Case("an owner outside the id map", "refused, never mapped to another id"),
     34: Case("chown through a link", "owners are set by descriptor"),
     35: Case(
         "the mode of an existing file", "kept, as the daemons do",

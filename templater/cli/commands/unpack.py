@@ -50,7 +50,7 @@ Examples:
 @click.option(
     "--keep", multiple=True, type=click.Choice(["devices", "setuid", "xattrs"]), help="Keep what is left out."
 )
-@click.option("--trusted", is_flag=True, help="Keep all of it: whoever made the image may harm this machine.")
+@click.option("--trusted", is_flag=True, help="Keep everything; the image author could harm this machine.")
 @options.limit_option(IMAGE, COMMAND)
 @guarded
 def command(
@@ -99,8 +99,7 @@ def command(
 
 
 def _compile(path: str) -> None:
-    """What a hook would compile at the first start is compiled now; what fails is only said: it is no reason
-    to be without the directory."""
+    """Compile now what the hook would compile at the first start. A failure is reported; the directory stays."""
     from ...hooks.render_job import fill
 
     try:
@@ -189,7 +188,7 @@ def id_range(text: str) -> tuple[str, tuple[int, int, int]]:
         which, numbers = "b", [which, *numbers]
     if which not in ("u", "g", "b") or len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
         raise UsageError(
-            f"'{text}' is no range of ids", hint="for example: --idmap 0:100000:65536, or 'u 0 100000 65536'"
+            f"invalid id range '{text}'", hint="for example: --idmap 0:100000:65536, or 'u 0 100000 65536'"
         )
     inside, outside, count = map(int, numbers)
     return which, (inside, outside, count)

@@ -146,7 +146,7 @@ MS_REC_PRIVATE = 0x44000
 
 
 def layers_of(path: str) -> "tuple[str, ...]":
-    """Lower and upper directories of ``lower:…:upper``, nothing if this is no overlay of directories."""
+    """Return the lower and upper directories of ``lower:…:upper``; nothing for another kind of path."""
     layers = tuple(path.split(":"))
     if len(layers) < 2 or not all(layer.startswith("/") and isdir(layer) for layer in layers):
         return ()
@@ -280,7 +280,7 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
     if len(found) != 1:
         raise InputError(
             f"'{here}' was made from '{printable(source_name)}', and"
-            f" {'several containers have a snapshot' if found else 'there is no container'} of that name",
+            f" {'several containers have a snapshot of that name' if found else 'that container is missing'}",
             hint=f"copy metadata.yaml, templates and instance.yaml to '{folder}' and run:"
             f" templater trigger '{folder}' copy",
         )

@@ -189,7 +189,7 @@ def _annotations(state: "Mapping[str, Any]") -> "dict[str, str]":
 
 def root_of(config: "Mapping[str, Any]", bundle: str) -> str:
     path = join(bundle, _root_path(config))  # which keeps an absolute one
-    if islink(path.rstrip("/")):  # runc refuses it too; whoever unpacked an image may have made it
+    if islink(path.rstrip("/")):  # runc refuses it too; a tool that unpacked the image may have created it
         raise RefusedError(
             f"the root filesystem '{printable(path)}' is a symlink, not a directory",
             hint="name what it leads to in the hook's line: --rootfs DIR",

@@ -34,8 +34,8 @@ _RELATIONS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "lteq", ">": "gt", ">=": 
 class Bodies:
     """What the chain of templates has for a block, the outermost template's body first.
 
-    They are emitted once, however many bodies show the block, and are no nodes of it: in one template a
-    may stand in b, in another b in a.
+    They are emitted once, although several bodies may contain the block. They are not its nodes: a may
+    contain b in one template, and b contain a in another.
     """
 
     def __init__(self) -> None:

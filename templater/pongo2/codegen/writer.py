@@ -21,7 +21,7 @@ class Module:
     """One compilation: what its templates share, and what they need from elsewhere.
 
     ``bound`` are the names that scopes keep, ``called`` those of them for which it matters whether they
-    are unset or nil, ``held`` those that may hold a field of a loop; ``forloop``: somebody looks at it, so
+    are unset or nil, ``held`` those that may hold a field of a loop; ``forloop``: a template reads it, so
     loops keep it.
     """
 

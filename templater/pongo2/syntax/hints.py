@@ -101,5 +101,5 @@ def _after_expression(token: "Token") -> "tuple[str, str]":
     if token.kind == STRING or token.kind == "identifier":
         return "'}}' expected: two values without an operator between them", ""
     if token.value[:1] in ("~", "?"):
-        return f"{token.value[:1]!r} is no operator of pongo2", ""
+        return f"unknown operator {token.value[:1]!r}", ""
     return "'}}' expected", ""

@@ -52,7 +52,7 @@ class Parser(ExpressionParser):
         return found
 
     def open_if_exists(self, name: str, token: Token, missing_ok: bool) -> Document | None:
-        """Another template, or None where there is none and that is no error."""
+        """Return another template, or None if it is missing and ``missing_ok`` allows that."""
         if self.document.load is None:
             raise no_loader(self.document, name, token)
         return self.document.load(self.document, name, token, missing_ok)
@@ -182,7 +182,7 @@ def no_loader(document: Document, name: str, token: Token) -> TemplateSyntaxErro
     text = pongo2_text(
         "fromfile", "unable to resolve template", name, unit.position(token.start), token.value
     )
-    return syntax_error(f"no template {name!r}: there is no folder to load it from", token.span, text)
+    return syntax_error(f"cannot load template {name!r} without a folder", token.span, text)
 
 
 def trim_blocks(tokens: list[Token], trim: bool, lstrip: bool) -> None:

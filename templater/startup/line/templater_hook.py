@@ -56,7 +56,7 @@ def place() -> str:
 
 
 def read() -> bytes:
-    """The file; nothing when it is missing or could be somebody else's."""
+    """Return the file's content; nothing if it is missing or may belong to another user."""
     try:
         fd = posix.open(place(), posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     except OSError:

@@ -211,7 +211,7 @@ def test_one_of_a_list_is_picked_by_name():
     both = [API, API | {"name": "db1", "type": "container"}]
     assert read(both, "db1").type == CONTAINER
     assert error_of(both).message == "there are 2 instances: say which"
-    assert error_of(both, "x").hint == "there are 'web1', 'db1'"
+    assert error_of(both, "x").hint == "the list has 'web1', 'db1'"
     assert error_of([]).message == "the list holds no instance"
 
 
@@ -327,7 +327,7 @@ def test_a_misspelled_key_is_noted():
         ("profiles: default\n", "profiles: must be a list of profiles, not text", (1, 11)),
         ("name: [a]\n", "name: must be text, not a list", (1, 7)),
         ("ephemeral: maybe\n", "ephemeral: 'maybe' is neither true nor false", (1, 12)),
-        ("type: pod\n", "type: 'pod' is no type of instance", (1, 7)),
+        ("type: pod\n", "type: unknown instance type 'pod'", (1, 7)),
         ("- a\n", "0: an instance must be a mapping, not text", (1, 3)),
         ("text\n", "an instance must be a mapping, not text", (1, 1)),
         ("", "an instance must be a mapping, not nothing", (1, 1)),
@@ -595,5 +595,5 @@ def test_ten_thousand_instances_take_a_window_of_memory(tmp_path):
     ],
 )
 def test_a_call_with_what_is_no_text_is_refused(given):
-    with pytest.raises(UsageError, match="which is no text"):
+    with pytest.raises(UsageError, match="which is not text"):
         read_instance(None, **given)

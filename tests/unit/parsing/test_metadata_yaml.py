@@ -163,7 +163,7 @@ def test_a_thousand_errors_are_not_all_listed():
             "templates: {/a: {when: [create], templates: t}}\n",
             "unknown key 'templates' in the rule for '/a': ignored; did you mean 'template'?",
         ),
-        ("templates: {/a: {template: t, when: [creat]}}\n", "'creat' is no trigger, so it never fires"),
+        ("templates: {/a: {template: t, when: [creat]}}\n", "unknown trigger 'creat': it never fires"),
         ("templates: {/a: {template: t}}\n", "'/a' has no trigger, so it is never written"),
         ("templates: {/a: {when: [start]}}\n", "'/a' names no template"),
         ("templates:\n  /a:\n", "a null entry: the daemons panic at it"),

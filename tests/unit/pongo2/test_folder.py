@@ -43,7 +43,7 @@ def test_symlinks_are_not_followed_and_nothing_is_made_up(folder, name):
 
 @pytest.mark.parametrize("name", ["fifo", "deep"])
 def test_only_regular_files_are_read(folder, name):
-    with pytest.raises(RefusedError, match="no regular file"):
+    with pytest.raises(RefusedError, match="not a regular file"):
         folder.read(name)
 
 

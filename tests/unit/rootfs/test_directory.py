@@ -5,7 +5,7 @@ import os
 import pytest
 
 from templater.model.errors import InputError, RefusedError
-from templater.rootfs.directory import IDENTITY, NOBODY, DirectoryRootfs, IdMap, shifted
+from templater.rootfs.directory import IDENTITY, OVERFLOW_ID, DirectoryRootfs, IdMap, shifted
 from tests.rootfs_builders import a_directory, as_root
 
 
@@ -14,7 +14,7 @@ def test_ids_go_through_ranges_both_ways():
     assert ids.on_disk(999, 1999) == (100999, 201999)
     assert ids.on_disk(1000, 0) == (1000, 200000)
     assert ids.in_container(1000, 200005) == (1000, 5)
-    assert ids.in_container(0, 0) == (NOBODY, NOBODY)
+    assert ids.in_container(0, 0) == (OVERFLOW_ID, OVERFLOW_ID)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_file_of_somebody_unmapped_is_nobodys(tmp_path):
     top = a_directory(tmp_path / "root", {"f": "x"})
     os.chown(top, 100000, 100000)
     with DirectoryRootfs(str(top)) as rootfs:
-        assert (rootfs.entry("/f").uid, rootfs.entry("/").uid) == (NOBODY, 0)
+        assert (rootfs.entry("/f").uid, rootfs.entry("/").uid) == (OVERFLOW_ID, 0)
 
 
 def test_a_root_filesystem_that_is_not_there(tmp_path):

@@ -530,7 +530,7 @@ def test_create_may_be_said_first() -> None:
 
 def test_releases_that_look_for_links_make_no_instance() -> None:  # 67
     link = Paper(entry=Entry(SYMLINK, target="b.tpl"))
-    with pytest.raises(HostError, match=r"'a.tpl' is no plain file"):
+    with pytest.raises(HostError, match=r"'a.tpl' is not a regular file"):
         life(image=link, host=INCUS_DEBIAN)
     life(image=link, host=LXD_DEBIAN)
 

@@ -56,7 +56,7 @@ def command(src: str, rootfs: str | None, force: bool, as_json: bool) -> int:
 
 
 def metadata_of(src: str) -> Source:
-    """metadata.yaml of an image, refused at once if nobody could read it."""
+    """Return metadata.yaml of an image. Raises an error if it is unreadable."""
     from ....image.open import open_image
 
     return open_image(src).read_metadata()

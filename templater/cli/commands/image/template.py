@@ -128,7 +128,7 @@ def create(
     from ....planning.resolve import clean
 
     if not path.strip("/"):
-        raise UsageError(f"'{path}' is no path of a file", hint="the file to write, such as /etc/motd")
+        raise UsageError(f"invalid file path '{path}'", hint="the file to write, such as /etc/motd")
     clean(path)  # what no host would write to is refused here, not at the first start
     answer = open_image(src).read_templates([name])[name]
     if answer.error is not None:
@@ -281,7 +281,7 @@ def _check(uid: str, gid: str, mode: str) -> None:
     octal = set(mode) <= set("01234567")
     if octal and len(mode) == 4 and mode[0] != "0":
         raise UsageError(
-            f"'{mode}' is no octal mode to the daemons: four digits without a 0 in front are decimal",
+            f"the daemons read mode '{mode}' as decimal: four digits need a leading 0",
             hint="a rule sets permissions only, three digits such as 0755: no setuid, setgid or sticky bit",
         )
     if mode and not (octal and len(mode) in (3, 4)):
