@@ -207,7 +207,7 @@ def test_a_name_of_another_kind_of_file_is_refused(image, typed, tmp_path, name)
     for more in ((), ("--format", "split", "--rootfs", "squashfs"), ("--compression", "zstd")):
         code, out, said = typed("image", "build", image, "-o", tmp_path / name, *more)
         assert (code, out) == (2, "")
-        assert "has the name of another kind of file" in said
+        assert "has the ending of another kind of file" in said
         assert ".tar.gz" in said and ".tar.zst" in said
     assert not (tmp_path / name).exists()
 
