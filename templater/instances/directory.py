@@ -343,7 +343,7 @@ def _make(directory: Directory, name: str) -> None:
 def record(path: str, trigger: str, name: str = "") -> State:
     """Note that an instance directory was created, copied, renamed: its next start runs that trigger.
 
-    ``path`` is the directory as it is now: the copy, the renamed one. Raises InputError if it contains no image.
+    ``path`` is the directory as it is now: the copy, the renamed one. Raises InputError if it has no image.
     """
     from ..model.instance import require_name
     from ..model.lifecycle import pending_after

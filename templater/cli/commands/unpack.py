@@ -99,7 +99,7 @@ def command(
 
 
 def _compile(path: str) -> None:
-    """Compile now what the hook would compile at the first start. A failure is reported; the directory stays."""
+    """Compile now what the hook would compile at the first start. Report a failure; the directory stays."""
     from ...hooks.render_job import fill
 
     try:
