@@ -85,8 +85,8 @@ class Request:
     """What a command was asked: the common part of preview, diff, apply, watch and simulate.
 
     ``triggers`` is empty where the command chooses them, or holds just ``all`` or ``next``.
-    ``rootfs`` is a directory, ``image``, ``none``, or None where the command chooses it. ``host`` is
-    None for all hosts.
+    ``rootfs`` is a directory, ``image``, ``none``, or None where the command chooses it. With
+    ``every_host``, ``host`` is the default one.
     """
 
     src: str
@@ -97,6 +97,7 @@ class Request:
     dialect: str | None
     limits: Given
     as_json: bool
+    every_host: bool = False
 
 
 def key_value(text: str, example: str = "for example: -c user.user-data=@user-data.yaml") -> tuple[str, str]:
@@ -223,18 +224,22 @@ class HostOption(click.Option):
         parser.add_option(self, ["--host"], dest=self.name)
 
 
-def host_options(*, default: str = "incus") -> Callable[[Command], Command]:
-    """Add ``--as`` and ``--dialect``; the command gets a ``Host`` and the name of a dialect or None."""
+def host_options(*, default: str = "incus", every: bool = False) -> Callable[[Command], Command]:
+    """Add ``--as`` and ``--dialect``; the command gets a ``Host`` and the name of a dialect or None.
+
+    With ``every``, ``--as all`` is accepted, and the command gets ``every_host``.
+    """
     options = decorate(
         click.option(
             "--as",
             "host_name",
             cls=HostOption,
             metavar="HOST",
-            type=click.Choice(list(HOSTS)),
+            type=click.Choice([*HOSTS, *(("all",) if every else ())]),
             default=default,
             show_default=True,
-            help=f"Daemon release to predict: {', '.join(HOSTS)}. 'none' shows only templater's own result.",
+            help=f"Daemon release to predict: {', '.join(HOSTS)}. 'none' shows only templater's own result"
+            + ("; 'all' compares them in a table." if every else "."),
         ),
         click.option(
             "--dialect", type=click.Choice(DIALECTS), help="pongo2 version to use instead of the host's."
@@ -244,7 +249,9 @@ def host_options(*, default: str = "incus") -> Callable[[Command], Command]:
     def with_host(function: Command) -> Command:
         @wraps(function)
         def wrapped(*, host_name: str, **rest: Any) -> Any:
-            return function(host=HOSTS[host_name], **rest)
+            if every:
+                rest["every_host"] = host_name == "all"
+            return function(host=HOSTS[default if host_name == "all" else host_name], **rest)
 
         return options(wrapped)
 
@@ -295,11 +302,13 @@ def request_options(
     rootfs: str = "--rootfs",
     triggers: str = "optional",
     host: str = "incus",
+    every_host: bool = False,
 ) -> Callable[[Command], Command]:
     """Add SRC and every option of a ``Request``, which the command gets as ``request``.
 
     ``rootfs`` is ``--rootfs`` for an option, ``ROOTFS`` or ``[ROOTFS]`` for an argument; ``triggers`` is
-    ``optional``, ``required`` or ``none``; ``host`` is the default of ``--as``.
+    ``optional``, ``required`` or ``none``; ``host`` is the default of ``--as``, and ``every_host`` accepts
+    ``--as all``.
     """
     options: list[Callable[[Command], Command]] = [source_argument]
     if rootfs != "--rootfs":
@@ -309,7 +318,7 @@ def request_options(
         options.append(trigger_option(required=triggers == "required"))
     if rootfs == "--rootfs":
         options.append(rootfs_option)
-    options += [host_options(default=host), limit_option(), json_option]
+    options += [host_options(default=host, every=every_host), limit_option(), json_option]
 
     def with_request(function: Command) -> Command:
         @wraps(function)
@@ -323,9 +332,10 @@ def request_options(
             limits: Given,
             as_json: bool,
             triggers: tuple[str, ...] = (),
+            every_host: bool = False,
             **rest: Any,
         ) -> Any:
-            request = Request(src, instance, triggers, rootfs, host, dialect, limits, as_json)
+            request = Request(src, instance, triggers, rootfs, host, dialect, limits, as_json, every_host)
             return function(request, **rest)
 
         return decorate(*options)(wrapped)

@@ -220,6 +220,20 @@ def test_what_was_assumed_is_said_on_stderr(run):
     assert "note:" not in out
 
 
+def test_as_all_shows_a_table_of_files_and_hosts(run, image):
+    code, out, err = run("preview", image, "--as", "all", "-t", "create")
+    assert code == 0, err
+    assert "/etc/created" in out
+    assert all(name in out for name in ("incus", "lxd-6.7"))
+    code, out, _ = run("preview", image, "--as", "all", "-t", "create", "--json")
+    assert json.loads(out)["hosts"][0] == "incus"
+    (image / "rootfs/etc/created").symlink_to("/srv/created")
+    assert run("preview", image, "--as", "all", "-t", "create")[0] == 5
+    for words in (["-t", "all"], ["-o", "tree"], ["--dialect", "v4"], ["--instances", "x"]):
+        assert run("preview", image, "--as", "all", *words)[0] == 2
+    assert run("diff", image, image / "rootfs", "--as", "all")[0] == 2
+
+
 def test_names_that_no_host_provides_are_warned_of(run, image, tmp_path):
     (image / "templates/t.tpl").write_text("a\n{{ instnace.name }}{{ container.nmae }}{{ config.user.x }}\n")
     expected = (

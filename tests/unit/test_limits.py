@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from templater.image.limits import DEFAULT
-from templater.limits import CHILD, IMAGE, NAMES, READING, RENDERING, Given, parse
+from templater.limits import CHILD, COMMAND, IMAGE, NAMES, READING, RENDERING, Given, parse
 from templater.model.errors import UsageError
 from templater.pongo2.state import Limits
 
@@ -87,10 +87,10 @@ def test_the_last_one_of_a_name_counts():
 
 
 def test_every_name_is_an_attribute_of_its_limits():
-    given = parse([f"{name}=7" for name in NAMES], (RENDERING, READING, IMAGE, CHILD))
+    given = parse([f"{name}=7" for name in NAMES], (RENDERING, READING, IMAGE, CHILD, COMMAND))
     made = {
         RENDERING: given.for_rendering(), READING: given.for_reading(), IMAGE: given.for_images(),
-        CHILD: given.for_child(wall=5, cpu=6),
+        CHILD: given.for_child(wall=5, cpu=6), COMMAND: given.for_command(),
     }  # fmt: skip
     for kind, attribute, _, _ in NAMES.values():
         assert getattr(made[kind], attribute) == 7

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ...model.plan import Plan
     from ...reporting.report import Block
+    from ..planning import Opened
 
 HELP = """Show the files that SRC's templates would write.
 
@@ -28,13 +29,14 @@ Examples:
   templater preview ./image -i all.json#web1       one of `incus list -f json`
   templater preview ./image --instances all.json   each instance of a list
   templater preview ./image --as lxd               what LXD would do
+  templater preview ./image --as all               each file, each host
   templater preview ./image --rootfs /srv/web1/rootfs
   templater preview ./image -o tree                write DIR or FILE.tar
 """
 
 
 @click.command(help=HELP)
-@options.request_options()
+@options.request_options(every_host=True)
 @click.option("-o", "--output", "target", metavar="DIR|FILE.tar", help="Write the rendered files there.")
 @click.option("--reuse", is_flag=True, help="With -o FILE.tar: replace a file that exists.")
 @instances_option
@@ -42,6 +44,8 @@ Examples:
 def command(request: options.Request, target: str | None, reuse: bool, instances: str | None) -> int:
     from ..planning import opened
 
+    if request.every_host and (instances or target or request.dialect or request.triggers == ("all",)):
+        raise click.UsageError("--as all can't be combined with --instances, -o, --dialect or -t all")
     if instances is not None:
         from ..instances import run
 
@@ -55,6 +59,8 @@ def command(request: options.Request, target: str | None, reuse: bool, instances
         if request.triggers == ("all",):
             raise click.UsageError("-o can't be combined with -t all, whose triggers write the same files")
     with opened(request) as found:
+        if request.every_host:
+            return show_every_host(found)
         plans = found.plans()
     if target is not None:
         from ..file_output import write_tree
@@ -83,6 +89,30 @@ def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True) -> 
         if len(plans) == 1 and (other := report.not_due(plan)):
             output.say(other)
     return max(map(report.verdict, plans))
+
+
+def show_every_host(found: Opened) -> int:
+    """Print the table of files and hosts, and return its exit code."""
+    import time
+
+    from ...model.options import RenderOptions
+    from ...planning.every_host import plan_every_host
+    from ...reporting.host_table import host_table, table_data, table_text
+    from ..planning import rendering
+
+    limits = found.request.limits
+    options = RenderOptions(found.request.host, "", time.time(), 0, rendering(limits))
+    table = host_table(
+        plan_every_host(
+            found.source.image, found.instance, options, triggers=found.runs[0], rootfs=found.rootfs,
+            reading=limits.for_reading(),
+        )
+    )  # fmt: skip
+    if found.request.as_json:
+        output.write_json(table_data(table))
+    else:
+        output.write(table_text(table))
+    return table.exit_code
 
 
 def show_plain(blocks: Iterable[Block]) -> None:
