@@ -1,4 +1,4 @@
-"""Anchors and aliases out of the way of an edit: the text means what it meant, and nothing is shared.
+"""Separate the anchors and aliases of a text from the place of an edit, without changing its meaning.
 
 An alias on the way to what changes is written out; an anchor that others use moves to the first of them.
 """
@@ -16,7 +16,7 @@ _NOT_IN_FLOW = re.compile(r"[,\[\]{}:?#\s]")
 
 
 def unshared(text: str, root: Mark, way: Sequence[Mark], start: int, end: int) -> str:
-    """The text with the first thing written out, or moved, that keeps ``start`` to ``end`` from a change
+    """Return the text after one step: replace an alias by a copy, or move an anchor, that would let a change
     of its own; the same text when nothing does. ``way`` are the nodes around it, from the root on.
     """
     for node in way:
@@ -32,12 +32,12 @@ def unshared(text: str, root: Mark, way: Sequence[Mark], start: int, end: int) -
 
 
 def _users(root: Mark, node: Mark, start: int, end: int) -> list[Mark]:
-    """The aliases of a node outside of a place."""
+    """Return the aliases of a node that lie outside ``start`` to ``end``."""
     return [mark for mark in root.below() if mark.target is node and not start <= mark.start < end]
 
 
 def _moved(text: str, node: Mark, user: Mark) -> str:
-    """The anchor set where it is first used; the aliases behind that follow."""
+    """Move an anchor to its first alias; later aliases then refer to that place."""
     copy = f"&{node.anchor} {written_out(text, node)}"
     text = text[: user.start] + copy + text[user.end :]
     found = re.compile(rf"((?:![^\s,\[\]{{}}]*\s+)?)&{re.escape(node.anchor)}([ \t]*)").match(
@@ -51,7 +51,7 @@ def _moved(text: str, node: Mark, user: Mark) -> str:
 
 
 def written_out(text: str, node: Mark) -> str:
-    """A node's content once more, on one line, without the anchors in it."""
+    """Return a copy of a node's content, on one line and without anchors."""
     tag = _tag(text, node)
     if node.kind == "alias":
         return text[node.start : node.end]
@@ -61,7 +61,7 @@ def written_out(text: str, node: Mark) -> str:
     if node.kind == "sequence":
         return f"{tag}[{', '.join(children)}]"
     pairs = zip(children[::2], children[1::2], strict=True)
-    # an alias as a key wants a blank before the colon
+    # an alias as a key needs a space before the colon
     return tag + "{" + ", ".join(f"{key}{' ' * key.startswith('*')}: {value}" for key, value in pairs) + "}"
 
 
@@ -77,5 +77,5 @@ def _scalar(text: str, node: Mark) -> str:
         return "~" if not node.tag else ""
     if node.style:
         return spelling.double(node.text)
-    # another spelling could be another type; several words are text anyway
+    # quotes could change the type of a single word; anything longer is text anyway
     return spelling.double(node.text) if _NOT_IN_FLOW.search(node.text) else node.text

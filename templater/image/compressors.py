@@ -1,4 +1,4 @@
-"""Compressed output that depends on its input alone: no names, no times, no number of processors."""
+"""Compress reproducibly: the output depends on the input only, not on names, times or processors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..parsing.file_kind import BZIP2, GZIP, LZ4, LZMA, TAR, XZ, ZSTD
 
 NONE = "none"
 
-#: the names that ``--compression`` takes: those of the daemons, and the tools'
+#: the names that ``--compression`` accepts: those of the daemons and of the tools
 NAMES = {
     "none": TAR, "tar": TAR, "gzip": GZIP, "gz": GZIP, "pigz": GZIP, "bzip2": BZIP2, "xz": XZ,
     "pxz": XZ, "lzma": LZMA, "zstd": ZSTD, "zst": ZSTD, "pzstd": ZSTD, "lz4": LZ4,
@@ -25,7 +25,7 @@ NAMES = {
 
 # xz's own multithreaded block: three times the dictionary of its default preset
 _XZ_PIECE = 24 * 1024 * 1024
-#: what is compressed between two looks at whether anybody still wants it: a tenth of a second
+#: bytes compressed between two checks for ``abandon``: a tenth of a second
 _XZ_STEP = 256 * 1024
 
 Write = Callable[[bytes], object]
@@ -34,21 +34,21 @@ Write = Callable[[bytes], object]
 class Compressor(Protocol):
     def write(self, data: bytes) -> None: ...
     def close(self) -> None:
-        """Write what is left. Without it the output is cut short."""
+        """Write the rest of the output, which is incomplete without it."""
 
     def abandon(self) -> None:
-        """Stop at once and discard the output."""
+        """Stop at once; the output is not needed."""
 
 
 class _Squeezer(Protocol):
-    """What the compressors of bz2, lzma, zlib, zstd have in common."""
+    """The common interface of the compressors of bz2, lzma, zlib and zstd."""
 
     def compress(self, data: bytes, /) -> bytes: ...
     def flush(self) -> bytes: ...
 
 
 def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
-    """``kind`` is one of recognition's compressions, or TAR for none at all."""
+    """Return a compressor. ``kind`` is a compression of ``parsing.file_kind``, or TAR for none."""
     if kind == TAR:
         return _Plain(write)
     if kind == XZ:
@@ -58,7 +58,7 @@ def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
 
 @contextlib.contextmanager
 def compressing(kind: str, write: Write, level: int | None = None) -> Iterator[Compressor]:
-    """A compressor that is closed at the end, and abandoned when it is an error or Ctrl-C."""
+    """Return a compressor that is closed at the end, and abandoned after an error or Ctrl-C."""
     packer = compressor(kind, write, level)
     try:
         yield packer
@@ -69,7 +69,10 @@ def compressing(kind: str, write: Write, level: int | None = None) -> Iterator[C
 
 
 def compression_named(name: str) -> str:
-    """An allow-list: the daemons passed this word, arguments and all, to a shell (CVE-2026-28384)."""
+    """Return the compression of that name, or raise UsageError for a name that is not in the list.
+
+    The daemons passed this word with its arguments to a shell (CVE-2026-28384).
+    """
     if name not in NAMES:
         raise UsageError(f"unknown compression '{name}'", hint=f"one of {', '.join(NAMES)}")
     return NAMES[name]
@@ -153,7 +156,7 @@ class _Stream:
 
 
 class _ParallelXz:
-    """Pieces of the input as xz streams in a row, which every xz reads as one.
+    """Compresses pieces of the input into consecutive xz streams, which every xz reads as one file.
 
     liblzma's own threads can't be had from Python, and the xz program isn't everywhere; pieces of a
     fixed size give the same bytes on every machine. lzma lets go of the interpreter while it works.
@@ -187,7 +190,7 @@ class _ParallelXz:
         self._pool.shutdown()
 
     def abandon(self) -> None:
-        """The threads see it within a step; the interpreter waits for them when it ends."""
+        """Stop the threads within a step; the interpreter waits for them when it ends."""
         self._abandoned = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 

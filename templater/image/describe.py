@@ -1,4 +1,4 @@
-"""What an image is and holds, as values: for people in a table, for programs as JSON."""
+"""Describe an image: its form, files, facts, rules and templates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .limits import DEFAULT, Limits
 from .names import ROOTFS
 from .tarball import TarballImage
 
-#: the properties that the daemons act on when an instance starts
+#: properties that the daemons act on when an instance starts
 ENFORCED = (
     "requirements.secureboot",
     "requirements.nesting",
@@ -33,7 +33,7 @@ ENFORCED = (
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A file of an image. ``unpacked`` is None where finding out would mean unpacking a disk."""
+    """A file of an image. ``unpacked`` and ``members`` are None for disks and squashfs."""
 
     path: str
     kind: str
@@ -51,9 +51,9 @@ class Target:
     template: str
     triggers: tuple[str, ...]
     create_only: bool
-    #: bytes of the template; None when the image has none of that name
+    #: size of the template in bytes; None if it is missing
     size: int | None
-    #: as metadata.yaml has them; empty where it is left to the daemons
+    #: as written in metadata.yaml; empty if missing
     mode: str = ""
     uid: str = ""
     gid: str = ""
@@ -77,7 +77,7 @@ class Description:
 
 
 def describe(path: str, rootfs: str | None = None, limits: Limits = DEFAULT) -> Description:
-    """Everything about an image, its archives read to the end. ``rootfs`` is a split image's second file."""
+    """Describe an image after reading its archives completely. ``rootfs`` is a split image's second file."""
     if os.path.isdir(path):
         if rootfs is not None:
             raise InputError(f"'{path}' is a directory: it has no second file")
@@ -184,7 +184,7 @@ def _described(
 
 
 def data(found: Description) -> dict[str, object]:
-    """As JSON: absent things are null, never left out."""
+    """Return a description as JSON values; missing values are null."""
     metadata = found.metadata
     return {
         "source": found.source,

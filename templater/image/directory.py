@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class DirectoryImage:
-    """Opened anew for each call, so that a watcher sees what an editor replaced."""
+    """Opens the directory for each call, so that a watcher sees files that an editor replaced."""
 
     complete = True
 
@@ -55,7 +55,7 @@ class DirectoryImage:
         return found
 
     def read_to_end(self) -> Mapping[str, TemplateFile]:
-        """Everything in ``templates/``."""
+        """Return all files of ``templates/``."""
         return self.read_templates(self.template_names())
 
     def template_names(self) -> list[str]:

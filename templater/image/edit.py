@@ -1,4 +1,4 @@
-"""metadata.yaml changed as text, at the places where reading found things: comments, order and quoting stay.
+"""Edit metadata.yaml as text: comments, order and quoting stay.
 
 Every change is decoded again as yaml.v2 and yaml.v4 do, each if it could read the file before. A text
 whose meaning is not exactly what was asked for is never given out: that is an error which says so,
@@ -28,7 +28,7 @@ Field = str | bool | tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class NewRule:
-    """A rule to be added. Empty fields are left out of the text."""
+    """A rule to add. Empty fields are not written."""
 
     path: str
     template: str
@@ -66,7 +66,7 @@ def unset_property(source: Source, name: str) -> Source:
 
 
 def set_fact(source: Source, name: str, value: str) -> Source:
-    """``architecture``, ``creation_date`` or ``expiry_date``; the dates as whole seconds."""
+    """Set ``architecture``, ``creation_date`` or ``expiry_date``; dates are whole seconds."""
     wanted: str | int = value if name == "architecture" else int(value)
     return _changed(source, _setting((name,), wanted), lambda model: setattr(model, name, wanted))
 
@@ -101,7 +101,7 @@ def add_rule(source: Source, rule: NewRule) -> Source:
 
 
 def change_rule(source: Source, path: str, fields: Mapping[str, Field]) -> Source:
-    """Fields of one rule; an empty text takes a field away."""
+    """Set fields of one rule; an empty text removes a field."""
     for name, value in fields.items():
         source = _change_field(source, path, name, value)
     return source
@@ -137,7 +137,7 @@ def _taking(names: tuple[str, ...]) -> Ways:
 
 
 def _read(source: Source) -> Metadata:
-    """As the daemons of one kind or the other read it."""
+    """Parse as yaml.v2 does, or as yaml.v4 does if yaml.v2 fails."""
     try:
         return read_metadata(source)
     except MetadataError:
@@ -155,7 +155,7 @@ def _readings(source: Source) -> dict[Rules, Metadata]:
 
 
 def _changed(source: Source, ways: Ways, change: Callable[[_Meaning], object]) -> Source:
-    """The edited text, if its meaning is the old one with that change and nothing else."""
+    """Return the edited text. Raise InputError if its meaning differs in more than the change."""
     _read(source)
     wanted = {rules: _meaning(metadata) for rules, metadata in _readings(source).items()}
     for meaning in wanted.values():
@@ -177,7 +177,7 @@ def _changed(source: Source, ways: Ways, change: Callable[[_Meaning], object]) -
 
 
 def _encoded(source: Source, text: str) -> Source:
-    """UTF-16 stays UTF-16."""
+    """Encode as the old file was, which may be UTF-16."""
     mark = source.data[:2]
     if mark not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return Source(source.name, text)
@@ -188,7 +188,7 @@ def _encoded(source: Source, text: str) -> Source:
 
 @dataclass(slots=True)
 class _Meaning:
-    """What the daemons make of a text, to be compared."""
+    """The values that the daemons read from a text, to compare."""
 
     architecture: str
     creation_date: int

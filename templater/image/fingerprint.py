@@ -1,4 +1,4 @@
-"""The sha256 by which the daemons know an image."""
+"""The fingerprint of an image: a sha256, the same that the daemons show."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PIECE = 1024 * 1024
 
 
 def fingerprint(*paths: str, progress: Callable[[int], None] = lambda size: None) -> str:
-    """Of a unified image its file; of a split image the metadata tarball followed by the rootfs file."""
+    """Return the sha256 of a unified image's file, or of a split image's two files one after the other."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_PIECE))
     for path in paths:

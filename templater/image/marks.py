@@ -1,6 +1,6 @@
-"""A YAML text as places: where each node of its first document stands, an alias as itself.
+"""Parse a YAML text into ``Mark``s: the place of each node of its first document in the text.
 
-Reading metadata.yaml needs to know what an alias stands for; changing its text where it stands.
+Unlike the parser for reading, this keeps aliases, because an edit must know where they are written.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ _NULLS = ("", "~", "null", "Null", "NULL")
 
 @dataclass(eq=False, slots=True)
 class Mark:
-    """A node's place. ``start`` includes its anchor and tag; ``end`` no blank lines behind a block's text."""
+    """A node and its place: ``start`` is before its anchor and tag, ``end`` before trailing blank lines."""
 
     kind: Kind
     start: int
     end: int = 0
-    #: behind everything that belongs to it: the blank lines that ``|+`` keeps too
+    #: the end including the blank lines that ``|+`` keeps
     reach: int = 0
     text: str = ""
     style: str = ""
     tag: str = ""
     flow: bool = False
     anchor: str = ""
-    #: what an alias stands for
+    #: the node that an alias refers to
     target: Mark | None = None
-    #: of a mapping keys and values in turn
+    #: for a mapping, keys and values alternate
     children: list[Mark] = field(default_factory=list)
 
     @property
@@ -66,7 +66,7 @@ class Mark:
 
     @property
     def empty(self) -> bool:
-        """A value without anything in it, of which a mapping can be made."""
+        """Whether the value is null or an empty mapping, so that a mapping can replace it."""
         return self.null or (self.kind == "mapping" and not self.children)
 
     def pairs(self) -> Iterator[Place]:
@@ -74,7 +74,7 @@ class Mark:
             yield Place(self, self.children[index], self.children[index + 1])
 
     def below(self) -> Iterator[Mark]:
-        """This node and all in it, in the order of the text."""
+        """Yield this node and all nodes in it, in the order of the text."""
         yield self
         for child in self.children:
             yield from child.below()
@@ -82,7 +82,7 @@ class Mark:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Place:
-    """A pair in its mapping."""
+    """A key and value in their mapping."""
 
     mapping: Mark
     key: Mark
@@ -90,7 +90,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """The key as Go takes it: null is the empty name."""
+        """Return the key as Go reads it: null is the empty name."""
         return "" if self.key.real.null else self.key.real.text
 
     @property
@@ -100,7 +100,7 @@ class Place:
 
 
 def read(text: str) -> Mark | None:
-    """The first document; None when there is none."""
+    """Parse the first document; return None if the text has no document."""
     shift = 1 if text.startswith(_BOM) else 0
     try:
         if HAS_LIBYAML:
@@ -153,12 +153,12 @@ class _Reader:
         if mark.flow:
             mark.end = mark.reach = closing
         elif mark.children:
-            # a block ends in front of whatever follows it, comments and all
+            # the parser's end of a block includes the comments after it
             mark.end, mark.reach = mark.children[-1].end, mark.children[-1].reach
         return mark
 
     def trim(self, mark: Mark) -> None:
-        """A block's text ends with its last line; its span reaches to what follows it."""
+        """Set ``end`` of a block scalar to the end of its last line, without the blank lines after it."""
         if mark.style not in ("|", ">"):
             return
         head = re.compile(r"[^|>]*[|>][0-9]?(\+)?").match(self.text, mark.start)
@@ -171,13 +171,13 @@ class _Reader:
 
 
 def line_start(text: str, at: int) -> int:
-    """Where the line of a place begins, behind a byte order mark."""
+    """Return where the line of a position begins, after a byte order mark."""
     start = max(text.rfind(character, 0, at) for character in _BREAKS) + 1
     return start + 1 if start == 0 and at > 0 and text.startswith(_BOM) else start
 
 
 def line_end(text: str, at: int) -> int:
-    """Where the next line begins."""
+    """Return where the next line begins."""
     match = _BREAK.search(text, at)
     return match.end() if match else len(text)
 
@@ -187,7 +187,7 @@ def column(text: str, at: int) -> int:
 
 
 def newline(text: str, at: int | None = None) -> str:
-    """As the line before a place ends; else as the first line does."""
+    """Return the line ending before a position, or else the first one of the text."""
     found = _BREAK_BEFORE.search(text, 0, at) if at is not None else None
     found = found or _BREAK.search(text)
     return str(found[0]) if found else "\n"

@@ -1,4 +1,4 @@
-"""Names in an image that are refused before anything is opened by them."""
+"""The names in an image, and which are refused before a file is opened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOTFS = "rootfs"
 
 
 def bad_template_name(name: str) -> TemplateFile | None:
-    """The answer for a name that can't be one file's in ``templates/``; None for a fine one."""
+    """Return an error for a name that can't be a file directly in ``templates/``, or None."""
     if name in ("", ".", ".."):
         reason = "is not a file name"
     elif "/" in name:
@@ -29,6 +29,6 @@ def bad_template_name(name: str) -> TemplateFile | None:
 
 
 def refuse_kind(kind: str, name: str, image: str) -> None:
-    """metadata.yaml must be a regular file of its own: a link there was CVE-2026-63343."""
+    """Raise RefusedError unless the kind is a regular file: a link here was CVE-2026-63343."""
     if kind != FILE:
         raise RefusedError(f"'{image}': '{name}' is a {kind}, not a regular file")

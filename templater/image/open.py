@@ -1,4 +1,4 @@
-"""Where templates come from: images as directories and tarballs, and what can be made of them."""
+"""Open an image as a directory or a tarball."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def open_image(path: str | os.PathLike[str], limits: Limits = DEFAULT) -> DirectoryImage | TarballImage:
-    """A directory, a unified tarball, the metadata tarball of a split image, or an instance directory.
+    """Open a directory, a unified tarball, the metadata tarball of a split image, or an instance directory.
 
-    Compression is told by content, never by name. Nothing is unpacked to disk.
+    The compression is detected from the content. Nothing is unpacked to disk.
     """
     name = os.fspath(path)
     if os.path.isdir(name):

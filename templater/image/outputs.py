@@ -1,4 +1,4 @@
-"""Files that appear whole under their final name, or not at all."""
+"""Output files that get their final name when they are complete."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PREFIX = ".templater-image-"
-#: what has to give way to the files of a split image: number and name stand behind it
+#: files that are replaced by a split image's; followed by a number and the name
 _ASIDE = _PREFIX + "old-"
 
 
 class Output:
-    """A file being written that has no name yet: an interrupted run leaves nothing behind.
+    """A file being written that has no name yet, so that an interrupted run leaves nothing behind.
 
-    Where the file system has no nameless files it is hidden beside its place and removed on every
-    way out but a kill; what a kill leaves, the next one in the directory removes: the writer
-    locks it. ``sha256`` follows what is written.
+    On a file system without nameless files it has a hidden name, which is removed unless the process is
+    killed. The writing process holds a lock, so the next output in that directory can remove such a file.
+    ``sha256`` is the digest of the bytes written so far.
     """
 
     def __init__(self, directory: str, *, private: bool = False) -> None:
@@ -45,7 +45,7 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # what has its name is on the disk already; what can't be removed now the next run removes
+        # a named file is on the disk already; a file that can't be removed now is removed by the next run
         with contextlib.suppress(OSError):
             os.close(self.fd)
         if self._hidden:
@@ -64,13 +64,13 @@ class Output:
 
     @property
     def path(self) -> str:
-        """A path by which another program can write the file while it has no name."""
+        """Return a path by which another program can write the nameless file."""
         return self._hidden or f"/proc/self/fd/{self.fd}"
 
     def publish(self, path: str, *, replace: bool = False, like: os.stat_result | None = None) -> None:
-        """Give the file its name, once its bytes are on the disk; UsageError if the name is taken.
+        """Sync the file and give it its name. Raise UsageError if the name exists.
 
-        ``like``: with the mode of this file, and its owner if we may.
+        ``like``: take over this file's mode, and its owner if permitted.
         """
         with self._naming(path):
             if like is not None:
@@ -81,7 +81,7 @@ class Output:
         self.name(path, replace=replace)
 
     def sync(self) -> None:
-        """The bytes on the disk."""
+        """Write the file's bytes to the disk."""
         try:
             os.fsync(self.fd)
         except OSError as error:
@@ -96,7 +96,7 @@ class Output:
                 self._link(path)
 
     def unname(self, path: str) -> None:
-        """Take the name away again, if it is this file's."""
+        """Remove a name if it belongs to this file."""
         with contextlib.suppress(OSError):
             if os.path.samestat(os.lstat(path), os.fstat(self.fd)):
                 os.unlink(path)
@@ -110,7 +110,7 @@ class Output:
         try:
             yield
         except FileExistsError:
-            raise UsageError(f"'{path}' exists", hint="--reuse replaces it") from None
+            raise UsageError(f"'{path}' exists", hint="add --reuse to replace it") from None
         except OSError as error:
             raise self._failed("get its name", error) from error
 
@@ -137,7 +137,7 @@ class Output:
             os.close(fd)  # another run removed it before it was locked
 
     def hidden_name(self) -> str:
-        """A new name beside the file's place, which the next run clears."""
+        """Return a new hidden name in the same directory, which the next run removes."""
         return os.path.join(self.directory, f"{_PREFIX}{secrets.token_hex(8)}")
 
     def _link(self, path: str) -> None:
@@ -154,7 +154,7 @@ class Output:
                 os.close(parent)
 
     def _named(self) -> str:
-        """A name to rename from."""
+        """Return a name of the file, to rename it from."""
         if not self._hidden:
             hidden = self.hidden_name()
             self._link(hidden)
@@ -168,8 +168,9 @@ class Output:
 
 
 def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: bool) -> None:
-    """Name several files, the last first. At no moment the first has its name without the others of its
-    own image; an error leaves what was there before.
+    """Name several files, the last first, so that the first never has its name without the others.
+
+    An error restores the files that were there before.
     """
     for path in paths:
         if os.path.isdir(path) and not os.path.islink(path):
@@ -207,7 +208,7 @@ def _exchange(outputs: Sequence[Output], paths: Sequence[str], aside: Sequence[t
 
 
 def _lock(fd: int) -> bool:
-    """Lock the file and return whether that worked; without locks, leftovers stay."""
+    """Lock a file; return False if another process holds the lock or there are no locks."""
     try:
         import fcntl
 
@@ -219,11 +220,11 @@ def _lock(fd: int) -> bool:
 
 @contextlib.contextmanager
 def _held(path: str) -> Iterator[None]:
-    """Hold a lock, so that another run does not remove the file as a leftover."""
+    """Hold a lock on a file, so that no other run removes it as left from a killed one."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        yield  # nor can anybody else open it who would sweep it away
+        yield  # another run can't open it either, so it won't remove it
         return
     try:
         _lock(fd)
@@ -234,7 +235,7 @@ def _held(path: str) -> Iterator[None]:
 
 
 def _sweep(directory: str) -> None:
-    """Remove what killed runs left, but put back what one had moved aside before all was named."""
+    """Remove files of killed runs, and restore files that one moved aside before it named the new ones."""
     try:
         left = [name for name in os.listdir(directory) if name.startswith(_PREFIX)]
     except OSError:
@@ -249,14 +250,14 @@ def _sweep(directory: str) -> None:
                 former = _former_name(name, left, directory)
                 if not former:
                     os.unlink(path)
-                elif os.fstat(fd).st_uid == os.geteuid():  # who else's puts nothing in our way
+                elif os.fstat(fd).st_uid == os.geteuid():  # another user's file is left alone
                     os.rename(path, os.path.join(directory, former))
             finally:
                 os.close(fd)
 
 
 def _former_name(name: str, left: Sequence[str], directory: str) -> str:
-    """The name to put back, if the files that were to follow did not all get theirs.
+    """Return the name to restore, if not all new files got theirs.
 
     The first gets it last: where it is missing, the others are of an image that there is not.
     """

@@ -1,4 +1,4 @@
-"""A container turned into an image, as ``lxc publish`` does it."""
+"""Turn a container into an image, as ``lxc publish`` does."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .contents import DirectoryContents, Part
 from .limits import DEFAULT
 from .names import METADATA, ROOTFS
 
-#: properties that name one build of the base image, and would lie about what is published (lxops#24)
+#: properties that describe the base image's build, and would be wrong for the published image (lxops#24)
 STALE = ("description", "serial", "name", "label", "version", "type")
 
-#: lxc.arch, and what the kernel calls it, as the daemons call it
+#: the daemons' names of architectures, by lxc.arch and by the kernel's name
 ARCHITECTURES = {
     "amd64": "x86_64", "x86_64": "x86_64", "i386": "i686", "i486": "i686", "i586": "i686", "i686": "i686",
     "x86": "i686", "arm64": "aarch64", "aarch64": "aarch64", "armhf": "armv7l", "armv7l": "armv7l",
@@ -34,7 +34,7 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What the image will say. ``dropped`` are stale properties that were not kept."""
+    """The parts of the image to write. ``dropped`` are stale properties that were not kept."""
 
     contents: DirectoryContents
     parts: list[Part]
@@ -42,7 +42,7 @@ class Publication:
 
 
 def find(path: str) -> str:
-    """``DIR`` or ``DIR/SNAPSHOT``: LXC keeps snapshots in ``snaps/``, others in ``snapshots/``."""
+    """Return the path of ``DIR`` or ``DIR/SNAPSHOT``, which is in ``snaps/`` (LXC) or ``snapshots/``."""
     if os.path.isdir(os.path.join(path, ROOTFS)):
         return path
     parent, name = os.path.split(path.rstrip("/"))
@@ -67,8 +67,10 @@ def publication(
     ids: IdMap | None = None,
     latest: int | None = None,
 ) -> Publication:
-    """The container's own metadata.yaml and templates, with what publishing sets: architecture,
-    creation date, expiry, properties. Stale properties go unless they are set anew or kept."""
+    """Return the container's metadata.yaml and templates, with architecture, dates and properties set.
+
+    Stale properties are dropped unless they are set or kept.
+    """
     with Root(path) as root:
         top = root.lstat("/" + ROOTFS)
         assert top is not None
@@ -76,7 +78,9 @@ def publication(
         own = root.entry("/" + METADATA) is not None
         architecture = architecture or architecture_of(root)
         source = (
-            Source(METADATA, root.read("/" + METADATA, DEFAULT.metadata_bytes)) if own else _made_up(root)
+            Source(METADATA, root.read("/" + METADATA, DEFAULT.metadata_bytes))
+            if own
+            else _generate_metadata(root)
         )
     contents = DirectoryContents(
         path,
@@ -93,13 +97,13 @@ def publication(
 
 
 def stale_of(path: str) -> dict[str, str]:
-    """The properties of an instance's metadata.yaml that publishing would drop."""
+    """Return the properties of an instance's metadata.yaml that publishing would drop."""
     found = properties_of(path)
     return {name: found[name] for name in STALE if name in found}
 
 
 def properties_of(path: str) -> dict[str, str]:
-    """The properties of an instance's metadata.yaml."""
+    """Return the properties of an instance's metadata.yaml."""
     with Root(path) as root:
         if root.entry("/" + METADATA) is None:
             return {}
@@ -132,7 +136,7 @@ def _updated(
 
 
 def architecture_of(root: Root) -> str:
-    """From instance.yaml, else from LXC's config, else this machine's."""
+    """Return the architecture of instance.yaml, else of LXC's config, else of this machine."""
     from ..instances.directory import INSTANCE
     from ..parsing.instance_yaml import read_instance
 
@@ -146,8 +150,8 @@ def architecture_of(root: Root) -> str:
     return ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
-def _made_up(root: Root) -> Source:
-    """A container that never came from an image: what its os-release says."""
+def _generate_metadata(root: Root) -> Source:
+    """Return a metadata.yaml for a container without one, from its os-release."""
     said: dict[str, str] = {}
     with root.below("/" + ROOTFS) as rootfs:
         for path in ("/etc/os-release", "/usr/lib/os-release"):
@@ -168,7 +172,7 @@ def _made_up(root: Root) -> Source:
 
 
 def running(path: str) -> int | None:
-    """Return a process whose root is this root filesystem; None if the container is stopped.
+    """Return the id of a process whose root is this root filesystem, or None.
 
     This works for every runtime that runs from the directory itself, because inodes are compared.
     """

@@ -1,4 +1,4 @@
-"""An image's metadata.yaml and templates replaced, everything else taken over as it is."""
+"""Replace metadata.yaml and templates in an image; all other members stay as they are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .names import METADATA, TEMPLATES
 from .outputs import Output
 from .tarwriter import TarWriter
 
-#: names in the image, and their new bytes; None takes a file away
+#: names in the image with their new bytes; None removes a file
 Changes = Mapping[str, bytes | None]
 Progress = Callable[[int, int, str], None]
 
@@ -34,7 +34,7 @@ _PIECE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """Before and after; None for a directory, or if the root filesystem's file is unknown."""
+    """Before and after. None for a directory, and for a split image whose second file was not given."""
 
     old: str | None = None
     new: str | None = None
@@ -49,7 +49,7 @@ def replace(
     limits: Limits = DEFAULT,
     progress: Progress = lambda members, size, name: None,
 ) -> Fingerprints:
-    """Put ``changes`` of files that are there, and ``added`` ones, into the image.
+    """Write ``changes`` of existing files, and ``added`` files, into the image.
 
     In a directory each file is the old or the new one at any time. A tarball is written anew beside
     the old one and then takes its place; what does not change is copied block by block. ``rootfs``,
@@ -79,7 +79,7 @@ def _repack(
     limits: Limits,
     progress: Progress,
 ) -> bool:
-    """Whether the image is unified is known at the end."""
+    """Write the new archive; return whether the image is unified."""
     archive = Archive(open_stream(path, limits))
     layout = Layout(path, limits)
     with archive.stream, compressing(archive.stream.compression, output.write) as packer:
@@ -120,7 +120,7 @@ def _write(writer: TarWriter, member: Member, data: bytes) -> None:
 
 
 def _fingerprints(path: str, new: int, rootfs: str | None) -> tuple[str, str]:
-    """The root filesystem is read once for both."""
+    """Return the old and new fingerprint; the root filesystem is read once for both."""
     old_digest, new_digest = hashlib.sha256(), hashlib.sha256()
     _feed(path, old_digest)
     offset = 0
@@ -144,7 +144,10 @@ def _feed(path: str, *digests: hashlib._Hash) -> None:
 
 
 def _replace_in_directory(path: str, changes: Changes) -> None:
-    """All written beside their places first; then templates come before their rules, and go after them."""
+    """Write all files under hidden names, then rename them: templates before their rules.
+
+    Templates are removed after the rules that use them.
+    """
     order = sorted(changes, key=lambda name: 2 if changes[name] is None else name == METADATA)
     with Root(path) as root, contextlib.ExitStack() as held:
         with root.directory("/") as top:

@@ -1,4 +1,4 @@
-"""Values as YAML spells them: plain where nothing else can be meant, quoted as the neighbours are."""
+"""Write values as YAML: without quotes if unambiguous, else quoted as the neighbouring values are."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Mapping
 
 from ..model.errors import UsageError
 
-#: a value as it goes into the text: text, a flag, a number, a list of texts, or a mapping of those
+#: a value to write: text, boolean, number, a list of texts, or a mapping of these
 Value = str | bool | int | tuple[str, ...] | Mapping[str, "str | bool | tuple[str, ...]"]
 
-# what stays itself without quotes, in a block and inside brackets alike
+# text that needs no quotes, neither in block nor in flow style
 _PLAIN = re.compile(
     r"[A-Za-z0-9_./+][A-Za-z0-9_./+=@%^~-]*(?:(?: |:(?=[^\s,\[\]{}]))[A-Za-z0-9_./+=@%^~()-]+)*\Z"
 )
-# what YAML reads as something else than text: numbers, dates, booleans, nulls, the merge key
+# words that YAML does not parse as text: numbers, dates, booleans, nulls, the merge key
 _OTHER = re.compile(
     r"(?:[-+.]?[0-9][0-9_]*[0-9a-fA-FxXoO.:eE+-]*(?:[Tt ][0-9:.Z+-]*)?|[-+]?\.(?:inf|nan)|\.|-|=|"
     r"true|false|yes|no|on|off|y|n|null|~|<<)\Z",
     re.IGNORECASE,
 )
-# dates, which yaml.v4 takes for nothing else
+# dates, which yaml.v4 never parses as text
 _DATE = re.compile(r"[0-9]{4}-[0-9]")
 
 
 def scalar(value: str, *, flow: bool = False) -> str:
-    """Text that YAML reads as text: plain where it is one beyond doubt, else quoted."""
+    """Return text that YAML parses as a string: plain if unambiguous, else quoted."""
     if _PLAIN.match(value) and not _OTHER.match(value) and not (flow and ":" in value):
         return value
     return _quoted(value)
@@ -40,7 +40,7 @@ def number(value: int) -> str:
 
 
 def flow(value: Value, *, json: bool) -> str:
-    """A value on one line, with brackets."""
+    """Return a value in flow style: on one line, with brackets."""
     if isinstance(value, Mapping):
         pairs = (
             f"{key(name, json=json, flow=True)}: {flow(item, json=json)}" for name, item in value.items()
@@ -54,12 +54,12 @@ def flow(value: Value, *, json: bool) -> str:
 
 
 def in_style(old: str, value: str, *, flow: bool) -> str:
-    """The value quoted as the old one was, where that can hold it."""
+    """Return the value quoted as the old one, if that style can hold it."""
     if old.startswith("'") and value.isprintable():
         return _single(value)
     if old.startswith('"'):
         return double(value)
-    # text fields keep their scalar's text: what was a plain number may be another plain number
+    # Go keeps the text of a plain number in a text field, so a new number needs no quotes either
     if _OTHER.match(old) and _PLAIN.match(value) and not _DATE.match(value) and not _nothing(value):
         return value
     return scalar(value, flow=flow)
@@ -79,7 +79,7 @@ def _single(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-# those that JSON knows too
+# escapes that JSON has too
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -90,5 +90,5 @@ def double(value: str) -> str:
 def _escaped(character: str) -> str:
     code = ord(character)
     if 0xD800 <= code <= 0xDFFF:
-        raise UsageError("a value that is not UTF-8 can't stand in metadata.yaml")
+        raise UsageError("a value that is not UTF-8 can't be written to metadata.yaml")
     return f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"

@@ -1,4 +1,4 @@
-"""Tar archives written block by block: the same members give the same bytes, whatever wrote them."""
+"""Write tar archives: the same members always give the same bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OCTAL_SIZE = 0o77777777777
 
 
 class TarWriter:
-    """Members in the order they are added. ``write`` takes the archive's bytes."""
+    """Writes members in the order in which they are added. ``write`` receives the archive's bytes."""
 
     def __init__(self, write: Callable[[bytes], object], format: Format = "pax") -> None:
         self._write_out = write
@@ -41,9 +41,9 @@ class TarWriter:
         self.position = 0
 
     def add(self, member: Member, data: Iterable[tuple[int, bytes]] = ()) -> None:
-        """``data`` are pieces as ``Archive.chunks`` gives them: offset and bytes, holes left out.
+        """Write a member. ``data`` yields offset and bytes, as ``Archive.chunks`` does, without holes.
 
-        What is missing of a file that is not ``sparse`` is written as zeros.
+        Holes of a file that is not ``sparse`` are written as zeros.
         """
         prefix = self._sparse_map(member) if member.sparse is not None and self._format == "pax" else b""
         header = self._pax_header(member, prefix) if self._format == "pax" else self._gnu_header(member)
@@ -61,7 +61,7 @@ class TarWriter:
         self._write(bytes(-(len(prefix) + written) % BLOCK))
 
     def copy(self, raw: bytes) -> None:
-        """Blocks of another archive, as they are."""
+        """Write blocks of another archive unchanged."""
         self._write(raw)
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class TarWriter:
 
 
 def _map_with_end(member: Member) -> list[tuple[int, int]]:
-    """GNU tar ends a map with an empty piece at the file's end."""
+    """Return the map of a sparse file; GNU tar ends it with an empty piece at the file's end."""
     return [*(member.sparse or ()), (member.size, 0)]
 
 
@@ -166,7 +166,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _fits(name: bytes, records: dict[bytes, bytes], key: bytes) -> str:
-    """The name as the plain header can hold it; one that doesn't fit goes into a record."""
+    """Return the name for the plain header, and add a pax record if it does not fit there."""
     if len(name) <= 100 and name.isascii():
         return name.decode("ascii")
     records[key] = name
@@ -182,7 +182,7 @@ def _extended(records: dict[bytes, bytes], name: str) -> bytes:
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """The length in front counts itself too."""
+    """Return a pax record, whose length counts its own digits too."""
     rest = len(key) + len(value) + 3
     size = rest + len(str(rest))
     size = rest + len(str(size))

@@ -1,4 +1,4 @@
-"""A YAML text with a value set or taken away: everything around it stays as it is, to the byte."""
+"""Set or remove a value in a YAML text; every byte around it stays."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ _QUESTION = re.compile(r"\?[ \t]+\Z")
 _TRAILING_COMMA = re.compile(r"(?:\s|(?<=\s)#.*+)*+,")
 _TABS = re.compile(r"\A(?:[ \t]*\t[ \t]*(?:\r\n|[\r\n]))+")
 _MOST_SHARED = 100
+#: pairs of one name that are removed; the text is parsed again after each
+_MAX_PAIRS = 10
 
 
 def put(text: str, names: tuple[str, ...], value: Value) -> str:
-    """Set what ``names`` lead to, with the mappings that are missing on the way."""
+    """Set the value at the path ``names``, and create missing mappings on the way."""
     text, way = _unshared(text, names, merged=False)
     if way is None:
         return _first(text, _nested(names, value))
@@ -37,12 +39,12 @@ def put(text: str, names: tuple[str, ...], value: Value) -> str:
 
 
 def move(text: str, names: tuple[str, ...], value: Value) -> str:
-    """The same with the pair at the end of its mapping, where nothing merged overrides it."""
+    """Set the value as the last pair of its mapping, so that no merged mapping overrides it."""
     return put(take(text, names), names, value)
 
 
 def add(text: str, names: tuple[str, ...], value: Value) -> str:
-    """The same in a mapping of its own behind all others: what yaml.v2 adds to those before."""
+    """Set the value in a second mapping at the end, which yaml.v2 merges with the first."""
     root = read(text)
     if root is None or root.real.kind != "mapping":
         raise MetadataError("the file holds no mapping")
@@ -50,12 +52,13 @@ def add(text: str, names: tuple[str, ...], value: Value) -> str:
 
 
 def take(text: str, names: tuple[str, ...], *, hollow: str = "") -> str:
-    """Take away what ``names`` lead to, as often as it is there; ``hollow`` stands for an empty mapping."""
-    while True:
+    """Remove every pair at the path ``names``; ``hollow`` is written for a mapping that becomes empty."""
+    for _ in range(_MAX_PAIRS):
         text, way = _unshared(text, names, merged=True)
         if way is None or way.rest or way.place is None:
             return text
         text = _without(text, way.place, hollow)
+    raise MetadataError(f"'{names[-1]}' comes {_MAX_PAIRS} times or more")
 
 
 def has(text: str, names: tuple[str, ...]) -> bool:
@@ -68,7 +71,7 @@ def has(text: str, names: tuple[str, ...]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """As far as ``names`` lead: the nodes, an alias as itself; the last pair; and what is missing."""
+    """How far a path leads in the text: the nodes on the way, the last pair, and the missing names."""
 
     nodes: tuple[Mark, ...]
     place: Place | None
@@ -76,8 +79,10 @@ class _Way:
 
 
 def _search(node: Mark, names: tuple[str, ...], before: tuple[Mark, ...], *, merged: bool) -> _Way:
-    """The last pair of a name counts. Merged mappings are looked through where the names lead further,
-    and with ``merged`` for the last name too."""
+    """Follow a path; the last pair of a name counts.
+
+    Merged mappings are searched too, for the last name only with ``merged``.
+    """
     nodes = (*before, node)
     found = _Way(nodes, None, names)
     if node.real.kind != "mapping" or not names:
@@ -111,7 +116,7 @@ def _merged(value: Mark) -> list[tuple[Mark, ...]]:
 
 
 def _unshared(text: str, names: tuple[str, ...], *, merged: bool) -> tuple[str, _Way | None]:
-    """The way, in a text in which nothing on it is shared with other places. None: the text is empty."""
+    """Return a text in which no node on the path has an alias elsewhere, and the path or None."""
     for _ in range(_MOST_SHARED):
         root = read(text)
         if root is None or (root.null and not root.anchor):
@@ -155,7 +160,7 @@ def _replace(text: str, place: Place, value: Value) -> str:
 
 
 def _give(text: str, place: Place, new: str) -> str:
-    """``new`` as the pair's value, with the colon that a key alone has none of."""
+    """Write ``new`` as the pair's value, and the colon if the key has none."""
     old = place.value
     if old.end > old.start:
         return text[: old.start] + new + text[old.end :]
@@ -171,13 +176,13 @@ def _give(text: str, place: Place, new: str) -> str:
 
 
 def _flow_items(text: str, old: Mark, value: tuple[str, ...], *, json: bool) -> str:
-    """A list in brackets; the items that stay keep their spelling."""
+    """Return a list in flow style; items that stay keep their quoting."""
     kept = {item.text: text[item.start : item.end] for item in old.children if old.flow and not item.target}
     return "[" + ", ".join(kept.get(item) or spelling.flow(item, json=json) for item in value) + "]"
 
 
 def _replace_items(text: str, old: Mark, value: tuple[str, ...]) -> str:
-    """A list of lines; the items that stay keep their lines and the comments below them."""
+    """Replace a list in block style; items that stay keep their lines and comments."""
     starts = [text.rindex("-", 0, item.start) for item in old.children]
     indent = " " * column(text, starts[0])
     lines = [line_start(text, start) for start in starts[1:]]
@@ -204,7 +209,7 @@ def _replace_items(text: str, old: Mark, value: tuple[str, ...]) -> str:
 
 
 def _first(text: str, pair: dict[str, Value]) -> str:
-    """In a document that holds nothing, or null."""
+    """Write the first pair of a document that is empty or null."""
     root = read(text)
     lines = _pair_lines(pair, 0, text)
     if root is None:
@@ -213,7 +218,7 @@ def _first(text: str, pair: dict[str, Value]) -> str:
     begin, end = line_start(text, root.start), line_end(text, root.start)
     if not text[begin:end].strip():
         return _with_lines(text[:begin] + text[end:], begin, lines)
-    # behind the dashes that begin a document, or before the dots that end it
+    # after the dashes that begin a document, or before the dots that end it
     return _with_lines(text, begin if text.startswith("...", begin) else end, lines)
 
 
@@ -228,7 +233,7 @@ def _insert(text: str, mapping: Mark, pair: dict[str, Value]) -> str:
 
 
 def _with_lines(text: str, at: int, lines: list[str]) -> str:
-    """Lines in front of a line. Where the last line of the text has no end, the new last one has none."""
+    """Insert lines before a line. If the text has no final line ending, the new text has none."""
     end = newline(text, at)
     new = end.join(lines)
     if not text[:at].strip("\ufeff") or text[:at].endswith(end):
@@ -239,7 +244,7 @@ def _with_lines(text: str, at: int, lines: list[str]) -> str:
 
 
 def _is_open_block(text: str, at: int) -> bool:
-    """Whether the last line has no end, and the block of text that it is in would notice one."""
+    """Return whether a final line ending would change the block scalar at the end of the text."""
     root = read(text)
     for mark in root.below() if root is not None else ():
         if mark.style in ("|", ">") and mark.start < at and not text[mark.end : at].strip():
@@ -249,7 +254,7 @@ def _is_open_block(text: str, at: int) -> bool:
 
 
 def _fill(text: str, place: Place, pair: dict[str, Value]) -> str:
-    """A pair for a key that has nothing: ``properties:``, ``properties: ~`` or ``properties: {}``."""
+    """Write the first pair of an empty value: ``properties:``, ``properties: ~`` or ``properties: {}``."""
     value = place.value
     if value.kind == "mapping":
         return _insert_in_flow(text, value, pair)
@@ -300,7 +305,7 @@ def _without(text: str, place: Place, hollow: str) -> str:
         raise MetadataError("the key does not begin its line")
     last = max(place.key.end, place.value.reach)
     behind = text[last if place.value.reach > place.value.end else line_end(text, last) :]
-    # a line of blanks and tabs may stand behind a value only
+    # a line of spaces and tabs is valid only after a value
     return text[:start] + (_TABS.sub("", behind) if place.key is mapping.children[0] else behind)
 
 
@@ -321,7 +326,7 @@ def _without_in_flow(text: str, place: Place) -> str:
 
 
 def _begin(text: str, key: Mark) -> int:
-    """Where a pair begins: at its key, or the question mark before it."""
+    """Return where a pair begins: at its key, or at the question mark before it."""
     found = _QUESTION.search(text, line_start(text, key.start), key.start)
     return found.start() if found else key.start
 
@@ -331,7 +336,7 @@ def _is_json(text: str, mapping: Mark) -> bool:
 
 
 def _pair_lines(pair: dict[str, Value], indent: int, text: str) -> list[str]:
-    """A pair as lines; lists as the file's other rules have theirs."""
+    """Return a pair as lines; lists are indented as in the file's other rules."""
     lines: list[str] = []
     for name, value in pair.items():
         lead = " " * indent + spelling.key(name) + ":"
@@ -347,7 +352,7 @@ def _pair_lines(pair: dict[str, Value], indent: int, text: str) -> list[str]:
 
 
 def _blocks(mapping: Mark | None) -> list[Place]:
-    """The pairs of a block mapping whose values are block mappings themselves."""
+    """Return the pairs of a block mapping whose values are block mappings too."""
     if mapping is None or mapping.kind != "mapping" or mapping.flow:
         return []
     return [
@@ -358,14 +363,14 @@ def _blocks(mapping: Mark | None) -> list[Place]:
 
 
 def _step(text: str) -> int:
-    """How far the author indents: as the first indented mapping is."""
+    """Return the file's indentation: that of its first indented mapping."""
     for place in _blocks(read(text)):
         return max(1, column(text, place.value.children[0].start) - column(text, _begin(text, place.key)))
     return _STEP
 
 
 def _step_below(text: str, indent: int) -> int:
-    """The same inside of rules, if that is where it goes."""
+    """Return the indentation inside rules, if the new lines belong there."""
     if indent:
         for rule in _rules(text):
             if rule.value.kind == "mapping" and rule.value.children and not rule.value.flow:
@@ -382,7 +387,7 @@ def _rules(text: str) -> list[Place]:
 
 
 def _list_offset(text: str) -> int | None:
-    """How the file indents ``when`` lists under their key; None for lists in brackets."""
+    """Return how the file indents ``when`` lists under their key; None for lists in flow style."""
     for rule in _rules(text):
         fields = rule.value.pairs() if rule.value.kind == "mapping" and not rule.value.flow else ()
         for place in fields:

@@ -1,4 +1,4 @@
-"""A directory tree as members of an archive, read through the confined layer."""
+"""Read a directory tree as members of an archive, through the confined layer."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .archive import HARD_LINK, Member
 from .limits import refuse_deep
 
 _PIECE = 1024 * 1024
-# the copy-up marks of overlayfs belong to a mount, and the labels of a security module to its host
+# attributes that belong to an overlay mount, or to the host's security module
 _HOST_XATTRS = ("trusted.overlay.", "security.selinux", "security.ima", "security.evm", "security.SMACK64")
 
 Data = Iterator[tuple[int, bytes]]
-#: an on-disk uid or gid as the container sees it
+#: maps an on-disk uid or gid to that of the container
 Unshift = Callable[[int], int]
 
 
 @dataclass(slots=True)
 class _Opened:
-    """A directory on the way down: a list of these, and not recursion, goes as deep as a tree is."""
+    """An open directory of the walk, which uses a list of these instead of recursion."""
 
     directory: Directory
     name: str
@@ -49,11 +49,11 @@ class Tree:
     gid: Unshift = int
     left_out: list[str] = field(default_factory=list)
     mounts: list[str] = field(default_factory=list)
-    #: the first name of each file that has several; None where each name is packed as a file by itself
+    #: the first name of each file with several names; None if each name becomes a file of its own
     _names: dict[tuple[int, int], str] | None = None
 
     def members(self, path: str, name: str, *, links: bool = True) -> Iterator[tuple[Member, Data]]:
-        """``path`` below the root under the archive's ``name``, the directory itself included.
+        """Yield the members of the directory ``path``, itself included, with names below ``name``.
 
         ``links``: further names of a file in this walk are hard links to its first; those elsewhere are not.
         """
@@ -82,7 +82,7 @@ class Tree:
                 each.directory.close()
 
     def file(self, path: str, name: str) -> Member:
-        """One file as a member of that name, whatever other names it has."""
+        """Return one file as a member of that name, even if it has other names."""
         self._names = None
         parent, _, last = path.rpartition("/")
         with self.root.directory(parent or "/") as directory:
@@ -100,11 +100,11 @@ class Tree:
         return member
 
     def _look(self, opened: _Opened, entry: str) -> _Opened | tuple[Member, Data] | None:
-        """A directory to go into, a member, or nothing that an archive holds."""
+        """Return a directory to enter, a member, or None for a name that is left out."""
         directory = opened.directory
         status = directory.lstat(entry)
         if status is None:
-            return None  # gone since the listing: as if it had never been there
+            return None  # removed since the listing
         name = f"{opened.name}/{entry}" if opened.name else entry
         refuse_deep(name)
         if stat.S_ISSOCK(status.st_mode):
@@ -178,7 +178,7 @@ def _chunks(fd: int, member: Member) -> Data:
             if not data:
                 raise InputError(
                     f"'{printable(member.name)}' shrank while it was read",
-                    hint="stop whatever writes to it, and try again",
+                    hint="stop the program that writes to it, and try again",
                 )
             yield offset, data
             offset += len(data)
@@ -186,7 +186,7 @@ def _chunks(fd: int, member: Member) -> Data:
 
 @contextlib.contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """What the kernel refuses, with the name that it was about."""
+    """Turn an OSError into an InputError that names the file."""
     try:
         yield
     except OSError as error:
@@ -194,7 +194,7 @@ def _reading(name: str) -> Iterator[None]:
 
 
 def _pieces(fd: int, size: int) -> tuple[tuple[int, int], ...] | None:
-    """Return where a sparse file has data; None without holes, or if the file system does not know."""
+    """Return where a sparse file has data; None if it has no holes or the file system does not tell."""
     pieces = []
     offset = 0
     while offset < size:

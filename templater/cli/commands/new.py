@@ -1,4 +1,4 @@
-"""``templater new``: the beginning of an image."""
+"""``templater new``: create the directory of a new image."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .. import options, output
 from .image.build import source_date_epoch
 from .image.edit import pairs_of
 
-HELP = """Make the directory of a new image, to start from.
+HELP = """Create the directory of a new image.
 
-It has metadata.yaml, templates and an empty rootfs. KEY=VALUE set its properties.
-`--preset list` names the presets.
+It holds metadata.yaml, templates and an empty rootfs. KEY=VALUE sets a property. `--preset list` shows the
+presets.
 
 \b
 Examples:
@@ -26,8 +26,10 @@ Examples:
 @click.command(help=HELP)
 @click.argument("directory", metavar="DIR", required=False, shell_complete=options.complete_files)
 @click.argument("properties", metavar="[KEY=VALUE]…", nargs=-1)
-@click.option("--preset", default="minimal", show_default=True, metavar="NAME", help="What to start from.")
-@click.option("--architecture", metavar="NAME", help="As the daemons name it; else this machine's.")
+@click.option("--preset", default="minimal", show_default=True, metavar="NAME", help="Preset to copy.")
+@click.option(
+    "--architecture", metavar="NAME", help="Architecture, as the daemons name it. [default: this machine's]"
+)
 def command(directory: str | None, properties: tuple[str, ...], preset: str, architecture: str | None) -> int:
     from ...image.presets import make, presets
 
@@ -36,7 +38,7 @@ def command(directory: str | None, properties: tuple[str, ...], preset: str, arc
             output.write(f"{each.name:<12} {each.summary}\n")
         return 0
     if directory is None:
-        raise click.UsageError("where? templater new DIR")
+        raise click.UsageError("missing argument DIR: templater new DIR")
     epoch = source_date_epoch()
     files = make(
         directory,

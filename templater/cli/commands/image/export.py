@@ -13,7 +13,7 @@ from ... import options
 from ...progress import progress
 from .build import packing_of, packing_options, report, source_date_epoch, warn_of
 
-HELP = """Convert an image: unified or split, another compression, another kind of root filesystem.
+HELP = """Convert an image to another format or compression.
 
 SRC is a directory, a unified tarball, or a split image's metadata tarball followed by its ROOTFS.
 In a directory DIR the files get the names that the daemons use: FINGERPRINT.tar.xz, or

@@ -1,4 +1,4 @@
-"""``templater image info``: what an image is and holds."""
+"""``templater image info``: describe an image."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
     from ....image.describe import Description, Packed, Target
 
-HELP = """Show what an image is.
+HELP = """Show an image's format, properties and fingerprint.
 
-That is its format, facts, properties, templates, sizes and fingerprint.
-
-SRC is a directory, a unified tarball, or a split image's metadata tarball, whose second file is
-ROOTFS. Archives are read to their end. Properties that the daemons act on are marked with '!'.
+It also lists the rules, the templates and their sizes. SRC is a directory, a unified tarball, or a split
+image's metadata tarball followed by its ROOTFS. Archives are read completely. Properties that the daemons
+act on are marked with '!'.
 
 \b
 Examples:
@@ -137,7 +136,7 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def date(seconds: int) -> str:
-    """Empty for 0, which stands for "not said"; out of the calendar's range the number itself."""
+    """Format a time; "" for 0, which means unknown, and the number itself if it is out of range."""
     if not seconds:
         return ""
     try:

@@ -1,0 +1,349 @@
+"""Every check, archive reader and YAML edit takes time and memory in proportion to its input.
+
+Checks and decompressors are found, not listed. Readers and edits are the public functions of `templater.image` that
+take an image or a text: one that is new needs an entry in `READERS`, `EDITS` or `OTHERS`, and a test says so.
+"""
+
+import bz2
+import gzip
+import inspect
+import lzma
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
+
+import pytest
+
+from templater import image as image_package
+from templater.checks.base import Check, Name, ScannedImage, Trailing
+from templater.checks.finding import all_checks, run_check
+from templater.checks.scan import AUDITED, scan_image
+from templater.image import compression, edit
+from templater.image.build import Packing, build
+from templater.image.contents import open_contents
+from templater.image.describe import describe
+from templater.image.image_rootfs import read_image_rootfs
+from templater.image.limits import DEFAULT
+from templater.image.open import open_image
+from templater.image.repack import replace as replace_in_image
+from templater.image.unpack import Policy, unpack
+from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
+from templater.model.errors import LimitError
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
+from templater.parsing.yaml_nodes import Limits as YamlLimits
+from templater.pongo2.state import Limits
+from tests.image_archives import METADATA, file, header, image, pax
+from tests.laws.growth import Action, check, seconds
+
+pytestmark = pytest.mark.slow
+
+FACTS = METADATA.decode()
+WIDE = YamlLimits(bytes=1 << 30, depth=64, nodes=1 << 30, expanded=1 << 40)
+#: limits beyond the sizes that are measured
+OPEN = replace(AUDITED, metadata_bytes=1 << 30, members=1 << 30, held_bytes=1 << 40)
+#: nothing is rendered for long: the time of a render is the language's own
+NO_RENDERING = Limits(seconds=0.02, total=0.02)
+
+Make = Callable[[int], Action]
+
+# --- checks
+
+
+def names(n: int, name: Callable[[int], str], **fields: Any) -> ScannedImage:
+    kind = fields.pop("kind", FILE)
+    entry = Entry(kind, **fields)
+    return ScannedImage("i", names=tuple(Name(name(number), entry) for number in range(n)))
+
+
+def linked(n: int) -> ScannedImage:
+    link = Entry(SYMLINK, target="x")
+    made = [Name(f"rootfs/{number}/l", link) for number in range(n)]
+    made += [Name(f"rootfs/{number}/l/below", Entry(FILE), hard_link="rootfs/0/l") for number in range(n)]
+    return ScannedImage("i", names=tuple(made))
+
+
+def ruled(n: int, rule: str, text: str = "x", template: str = "t") -> ScannedImage:
+    rules = "".join(rule.replace("N", str(number)) + "\n" for number in range(n))
+    source = Source("i/metadata.yaml", f"{FACTS}templates:\n{rules}")
+    metadata = read_metadata(source, limits=WIDE)
+    return ScannedImage(
+        "i", metadata, {template: TemplateFile(Entry(FILE), text.encode())}, limits=NO_RENDERING
+    )
+
+
+def templated(n: int, piece: str) -> ScannedImage:
+    text = (piece * (n // len(piece) + 1))[:n].encode()
+    rule = f"{FACTS}templates: {{/etc/x: {{when: [create], template: t}}}}\n"
+    metadata = read_metadata(Source("i/metadata.yaml", rule))
+    return ScannedImage("i", metadata, {"t": TemplateFile(Entry(FILE), text)}, limits=NO_RENDERING)
+
+
+PIECES = (
+    "x", "{{ ", "{{ config.", "{# {{ config. #}", '"password', "{{ 'password' }}", "{{ '", "{%", "{% ", "{%  autoescape ",
+    "{% endautoescape %}", "{{ __a", "|attr", "{", "}", "\n", "x {{ config.a }}\n", "{% include 'a' %}", "{% if a %}", "(",
+)  # fmt: skip
+IMAGES: dict[str, Callable[[int], ScannedImage]] = {
+    "names": lambda n: names(n, lambda number: f"rootfs/etc/{number}"),
+    "one name": lambda n: names(n, lambda number: "rootfs/etc/passwd", mode=0o4777),
+    "one name outside": lambda n: names(n, lambda number: "metadata.yaml"),
+    "names outside": lambda n: names(n, lambda number: f"n{number}"),
+    "odd names": lambda n: names(n, lambda number: f"../\x1b\\{number}"),
+    "deep names": lambda n: names(n // 50 + 1, lambda number: "rootfs/" + "d/" * 500 + str(number)),
+    "links": linked,
+    "devices": lambda n: names(n, lambda number: f"rootfs/.wh.{number}", kind="char device"),
+    "directories": lambda n: names(n, lambda number: f"rootfs/d{number}", kind=DIRECTORY),
+    "attributes": lambda n: ScannedImage(
+        "i",
+        names=tuple(Name(f"rootfs/{number}", Entry(FILE), frozenset((f"trusted.{number}",))) for number in range(n)),
+    ),
+    "rules": lambda n: ruled(n, "  /etc/N: {when: [create], template: t}"),
+    "rules of one file": lambda n: ruled(n, "  /N/../etc/x: {when: [create, start, copy], template: t}"),
+    "rules in each other": lambda n: ruled(n // 10 + 1, "  /etc/N/N/N: {when: [create], template: t}"),
+    "odd rules": lambda n: ruled(n, '  "/../\\eN": {when: [odd], template: ../t, uid: x, mode: 0999, foo: 1}'),
+    "null rules": lambda n: ruled(n, "  /etc/N:"),
+    "secrets": lambda n: ruled(n // 10 + 1, "  /etc/N: {when: [create], template: t}", "{{ 'password' }}" * (n // 16 + 1)),
+    "missing templates": lambda n: ruled(n, "  /etc/N: {when: [create], template: tN}"),
+    "templates": lambda n: ScannedImage(
+        "i", templates={f"t{number}": TemplateFile(Entry(FILE), b"x") for number in range(n)}, limits=NO_RENDERING
+    ),
+    "links as templates": lambda n: ScannedImage(
+        "i", templates={f"t{number}": TemplateFile(Entry(SYMLINK, target="/")) for number in range(n)}
+    ),
+    "lookalikes": lambda n: ScannedImage("i", templates={f"\u043e{n}" * 3: TemplateFile(Entry(FILE))} if n < 0 else {
+        f"t\u043e{number}": TemplateFile(Entry(FILE)) for number in range(n)
+    }),
+    "errors": lambda n: ScannedImage("i", errors=tuple(LimitError(f"{number}") for number in range(n))),
+    "trailing": lambda n: ScannedImage("i", trailing=tuple(Trailing("i", number, False) for number in range(n))),
+    "accounts": lambda n: ScannedImage("i", heads={"rootfs/etc/passwd": b"r:x:0:0\n" * n, "rootfs.img": b"x" * n}),
+    "documents": lambda n: ruled(n, "---\n/etc/N: {}"),
+    **{f"text {piece!r}": (lambda n, piece=piece: templated(n, piece)) for piece in PIECES},
+}  # fmt: skip
+
+
+def checking(found: Check, make: Callable[[int], ScannedImage]) -> Make:
+    make = cache(make)  # each run asks for the input again
+
+    def subject(n: int) -> Action:
+        made = make(n)
+
+        def action() -> object:
+            # cached properties belong to the work of a check
+            return sum(1 for _ in run_check(found, replace(made)))
+
+        return action
+
+    return subject
+
+
+def slowest(makers: list[Make], n: int = 500, count: int = 2) -> list[Make]:
+    return sorted(makers, key=lambda maker: -seconds(maker, n, 1))[:count]
+
+
+@pytest.mark.parametrize("found", [*all_checks()], ids=lambda found: found.id)
+def test_every_check_takes_time_in_proportion_to_the_image(found: Check) -> None:
+    for subject in slowest([checking(found, make) for make in IMAGES.values()]):
+        check(subject, start=500, largest=16_000)
+
+
+# --- readers
+
+MEMBERS: dict[str, Callable[[int], list[bytes]]] = {
+    "files": lambda n: [header(f"rootfs/{number}") for number in range(n)],
+    "directories": lambda n: [header(f"rootfs/{number}", tarfile.DIRTYPE) for number in range(n)],
+    "links": lambda n: [header(f"rootfs/{number}", tarfile.SYMTYPE, linkname="x" * 90) for number in range(n)],
+    "hard links": lambda n: [
+        header("rootfs/a"),
+        *(header(f"rootfs/l{number}", tarfile.LNKTYPE, linkname="rootfs/a") for number in range(n)),
+    ],
+    "deep names": lambda n: [
+        pax({"path": b"rootfs/" + b"d/" * 400 + b"%d" % number}) + header("x") for number in range(n // 20 + 1)
+    ],
+    "attributes": lambda n: [
+        pax({f"SCHILY.xattr.user.{number}": b"x" * 50 for number in range(100)}) + header(f"rootfs/{number}", tarfile.DIRTYPE)
+        for number in range(n // 50 + 1)
+    ],
+    "pieces": lambda n: [
+        pax({
+            "GNU.sparse.map": b",".join(b"%d,1" % (2 * number) for number in range(n)),
+            "GNU.sparse.size": b"%d" % (2 * n),
+        }) + file("rootfs/a", bytes(n))
+    ],
+    "records": lambda n: [pax({f"a{number}": b"" for number in range(n)}) + header("rootfs/a")],
+    "templates": lambda n: [header(f"templates/{number}") for number in range(n)],
+    "data": lambda n: [file("rootfs/a", b"x" * (20 * n)), file("templates/a", b"x" * n)],
+    "names outside": lambda n: [header(f"o{number}/x") for number in range(n)],
+}  # fmt: skip
+
+
+def exported(path: str, folder: Path) -> object:
+    contents = open_contents(path, limits=OPEN)
+    return build(
+        contents, contents.parts(), str(folder / "out.tar"), Packing(compression="none"), replace=True
+    )
+
+
+def unpacked(path: str, folder: Path) -> object:
+    contents = open_contents(path, limits=replace(OPEN, ratio=1 << 30))
+    try:
+        return unpack(contents, contents.parts(), str(folder / "out"), policy=Policy(owners=False))
+    finally:
+        shutil.rmtree(folder / "out", ignore_errors=True)
+
+
+#: by the name of the function that reads
+READERS: dict[str, Callable[[str, Path], object]] = {
+    "open_image": lambda path, folder: open_image(path, OPEN).read_to_end(),
+    "open_contents": lambda path, folder: [None for _, data in open_contents(path, limits=OPEN).rootfs() for _ in data],
+    "read_image_rootfs": lambda path, folder: read_image_rootfs(path, targets=["/a"], limits=OPEN),
+    "describe": lambda path, folder: describe(path, limits=OPEN),
+    "replace": lambda path, folder: replace_in_image(path, {"metadata.yaml": METADATA}, limits=OPEN),
+    "build": exported,
+    "unpack": unpacked,
+    "scan_image": lambda path, folder: scan_image(path, OPEN),
+}  # fmt: skip
+
+
+def reading(reader: str, members: Callable[[int], list[bytes]], folder: Path) -> Make:
+    folder.mkdir()
+
+    def subject(n: int) -> Action:
+        path = str(folder / f"{n}.tar")
+        if not os.path.exists(path):
+            image(Path(path), *members(n))
+        return lambda: READERS[reader](path, folder)
+
+    return subject
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_every_reader_of_archives_takes_time_in_proportion_to_the_archive(reader: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="laws") as name:
+        makers = [reading(reader, make, Path(name) / kind) for kind, make in MEMBERS.items()]
+        for subject in slowest(makers, 500):
+            check(subject, start=250, largest=20_000)
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda data: gzip.compress(data, 1),
+    "bzip2": bz2.compress,
+    "xz": lambda data: lzma.compress(data, preset=0),
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE, preset=0),
+    "zstd": lambda data: import_module("backports.zstd").compress(data),
+    "lz4": lambda data: import_module("lz4.frame").compress(data),
+}
+
+
+@pytest.mark.parametrize("kind", compression._DECOMPRESSORS)
+@pytest.mark.parametrize("streams", [False, True])
+def test_every_decompressor_takes_time_in_proportion_to_the_data(
+    kind: str, streams: bool, tmp_path: Path
+) -> None:
+    """In one stream, and in one of 2 KiB each."""
+    pack = PACKERS[kind]
+
+    def subject(n: int) -> Action:
+        piece = bytes(range(256)) * 8
+        path = tmp_path / f"{kind}{n}"
+        try:
+            path.write_bytes(pack(piece) * n if streams else pack(piece * n))
+        except ImportError:
+            pytest.skip(f"NOT RUN: no module for {kind}")
+
+        def action() -> None:
+            with compression.open_stream(str(path), replace(DEFAULT, ratio=1 << 30)) as stream:
+                while stream.skip(1 << 30):
+                    pass
+
+        return action
+
+    if kind == "lzma" and streams:
+        pytest.skip("NOT RUN: the lzma format has one stream")
+    check(subject, start=250, largest=1 << 15)
+
+
+# --- edits of metadata.yaml
+
+TEXTS: dict[str, Callable[[int], str]] = {
+    "properties": lambda n: "properties:\n" + "".join(f"  p{number}: x\n" for number in range(n)),
+    "rules": lambda n: (
+        "templates:\n" + "".join(f"  /{number}: {{when: [create], template: t}}\n" for number in range(n))
+    ),
+    "duplicates": lambda n: "properties:\n" + "  a: x\n" * n,
+    "comments": lambda n: "# x\n" * n + "properties: {a: x}\n",
+    "anchors": lambda n: "x: &x {a: x}\ny:\n" + "".join(f"- &a{number} {number}\n" for number in range(n)),
+    "aliases": lambda n: "x: &x [a]\ny:\n" + "- *x\n" * n + "properties: &p {a: x}\n",
+    "anchored properties": lambda n: (
+        "properties:\n"
+        + "".join(f"  p{number}: &p{number} x\n" for number in range(n))
+        + "x:\n"
+        + "".join(f"- *p{number}\n" for number in range(n))
+    ),
+    "merges": lambda n: "x: &x {q: x}\nproperties:\n  a: x\n" + "  <<: *x\n" * n,
+}
+RULE = edit.NewRule("/new", "t", ("create",))
+#: by the name of the function that edits
+EDITS: dict[str, Callable[[Source], object]] = {
+    "set_property": lambda source: edit.set_property(source, "a", "new"),
+    "unset_property": lambda source: edit.unset_property(source, "a"),
+    "set_fact": lambda source: edit.set_fact(source, "architecture", "aarch64"),
+    "unset_fact": lambda source: edit.unset_fact(source, "creation_date"),
+    "add_rule": lambda source: edit.add_rule(source, RULE),
+    "change_rule": lambda source: edit.change_rule(source, "/1", {"mode": "0600"}),
+    "remove_rule": lambda source: edit.remove_rule(source, "/1"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_every_edit_takes_time_in_proportion_to_the_text(name: str) -> None:
+    def editing(make: Callable[[int], str]) -> Make:
+        def subject(n: int) -> Action:
+            source = Source("metadata.yaml", FACTS + make(n))
+            return lambda: EDITS[name](source)
+
+        return subject
+
+    for subject in slowest([editing(make) for make in TEXTS.values()], 200):
+        check(subject, start=50, largest=8000)
+
+
+# --- nothing is forgotten
+
+#: public functions that read no image and no text of one
+OTHERS = {
+    "clean_name", "open_archive", "compressing", "compression_named", "compressor", "open_stream", "data", "extension",
+    "file_names", "fingerprint", "of_descriptors", "refuse_deep", "bad_template_name", "refuse_kind", "kind_of_file",
+    "open_rootfs", "read_rootfs", "refuse_same_file", "refuse_special", "find", "publication", "publish_all", "stale_of",
+    "properties_of", "architecture_of", "running", "refuse_running", "make", "presets", "default_architecture",
+    "add", "has", "move", "put", "take", "read", "column", "line_end", "line_start", "newline", "unshared", "written_out",
+    "double", "flow", "in_style", "key", "number", "scalar",
+}  # fmt: skip
+
+
+def public_functions() -> Iterator[str]:
+    for module in iter_modules(image_package.__path__):
+        found = import_module(f"templater.image.{module.name}")
+        for name, value in vars(found).items():
+            if inspect.isfunction(value) and value.__module__ == found.__name__ and name[0] != "_":
+                yield name
+
+
+def test_every_public_function_of_image_is_measured_or_named() -> None:
+    assert set(public_functions()) - READERS.keys() - EDITS.keys() - OTHERS == set()
+
+
+def test_a_check_that_compares_every_pair_breaks_the_law() -> None:
+    """The law must be able to fail."""
+    pairs = Check(
+        "pairs", "info", "", "", lambda found: [None for a in found.names for b in found.names if a is b][:0]
+    )
+    with pytest.raises(AssertionError, match="time grows too fast"):
+        check(checking(pairs, IMAGES["names"]), start=500, largest=1 << 12)
