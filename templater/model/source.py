@@ -23,16 +23,6 @@ class Source:
         """The characters from ``start`` up to, not including, ``end`` (one character if omitted)."""
         return Span(self, start, start + 1 if end is None else end)
 
-    def line_span(self, line: int, column: int = 1) -> "Span":
-        """The place at a 1-based line and column."""
-        start = 0
-        for _ in range(line - 1):
-            newline = self.text.find("\n", start)
-            if newline < 0:
-                break
-            start = newline + 1
-        return self.span(start + column - 1)
-
     def line_at(self, position: int) -> int:
         """The 1-based line of a character. A file may have a place in each of a hundred thousand lines, so
         they are not counted from the beginning every time."""

@@ -1,6 +1,7 @@
 """The tags and filters of a dialect, found by their marks. Nothing is registered by importing."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,58 +12,67 @@ if TYPE_CHECKING:
 
     Marked = Callable[..., Any]
 
-#: where to look first; what isn't listed is found as well, by looking through everything
-HOMES = {
-    "tags": {
-        module.removesuffix("_"): module
-        for module in (
-            "autoescape", "block", "comment", "cycle", "extends", "filter", "firstof", "for_", "if_",
-            "ifchanged", "ifequal", "ifnotequal", "import_", "include", "lorem", "macro", "now", "set",
-            "spaceless", "ssi", "templatetag", "widthratio", "with_",
-        )
-    },
-    "filters": {
-        name: module
-        for module, names in (
-            ("choices", ("default", "default_if_none", "pluralize", "yesno")),
-            ("escaping", ("addslashes", "e", "escape", "escapejs", "safe")),
-            ("formats", ("stringformat",)),
-            ("html", ("removetags", "striptags", "truncatechars_html", "truncatewords_html")),
-            ("links", ("urlize", "urlizetrunc")),
-            ("lists", (
-                "first", "join", "last", "length", "length_is", "make_list", "random", "slice", "split",
-            )),
-            ("numbers", ("add", "divisibleby", "float", "floatformat", "get_digit", "integer")),
-            ("text", (
-                "capfirst", "center", "cut", "linebreaks", "linebreaksbr", "linenumbers", "ljust", "lower",
-                "phone2numeric", "rjust", "title", "truncatechars", "truncatewords", "upper", "wordcount",
-                "wordwrap",
-            )),
-            ("times", ("date", "time")),
-            ("urls", ("iriencode", "urlencode")),
-        )
-        for name in names
-    },
+#: the module of each filter, so that looking one up imports no others; filters that are missing here are found
+FILTER_MODULES = {
+    name: module
+    for module, names in (
+        ("choices", ("default", "default_if_none", "pluralize", "yesno")),
+        ("escaping", ("addslashes", "e", "escape", "escapejs", "safe")),
+        ("formats", ("stringformat",)),
+        ("html", ("removetags", "striptags", "truncatechars_html", "truncatewords_html")),
+        ("links", ("urlize", "urlizetrunc")),
+        ("lists", (
+            "first", "join", "last", "length", "length_is", "make_list", "random", "slice", "split",
+        )),
+        ("numbers", ("add", "divisibleby", "float", "floatformat", "get_digit", "integer")),
+        ("text", (
+            "capfirst", "center", "cut", "linebreaks", "linebreaksbr", "linenumbers", "ljust", "lower",
+            "phone2numeric", "rjust", "title", "truncatechars", "truncatewords", "upper", "wordcount",
+            "wordwrap",
+        )),
+        ("times", ("date", "time")),
+        ("urls", ("iriencode", "urlencode")),
+    )
+    for name in names
 }  # fmt: skip
 
 
-class Shelf(Mapping[str, "Marked"]):
-    """The marked functions of one package by name: its modules are imported as names are looked up, since
-    most templates use few of them."""
+def filter_module(name: str) -> "str | None":
+    return FILTER_MODULES.get(name)
 
-    __slots__ = ("complete", "dialect", "found", "homes", "mark", "package")
 
-    def __init__(self, package: str, mark: str, dialect: str) -> None:
+def tag_module(name: str) -> str:
+    """Return the module of a tag: its name, with ``_`` behind a keyword of Python."""
+    from keyword import iskeyword
+
+    return f"{name}_" if iskeyword(name) else name
+
+
+class LazyRegistry(Mapping[str, "Marked"]):
+    """The marked functions of one package by name.
+
+    Modules are imported as names are looked up, since most templates use few of them. ``module_of`` tells
+    where a name probably is; if it is not there, all modules are imported.
+    """
+
+    __slots__ = ("complete", "dialect", "found", "mark", "module_of", "package")
+
+    def __init__(
+        self, package: str, mark: str, dialect: str, module_of: "Callable[[str], str | None]"
+    ) -> None:
         self.package = f"{__package__}.{package}"
-        self.homes = HOMES[package]
+        self.module_of = module_of
         self.mark = mark
         self.dialect = dialect
         self.found: dict[str, Marked] = {}
         self.complete = False
 
     def __getitem__(self, name: str) -> "Marked":
-        if name not in self.found and name in self.homes:
-            self.add(self.homes[name])
+        if name not in self.found and not self.complete:
+            module = self.module_of(name)
+            if module is not None:
+                with suppress(ModuleNotFoundError):
+                    self.add(module)
         if name not in self.found:
             self.load()
         return self.found[name]
@@ -102,11 +112,11 @@ class Library:
     __slots__ = ("filters", "tags")
 
     def __init__(self, dialect: str) -> None:
-        self.tags = Shelf("tags", "tag", dialect)
-        self.filters = Shelf("filters", "filter", dialect)
+        self.tags = LazyRegistry("tags", "tag", dialect, tag_module)
+        self.filters = LazyRegistry("filters", "filter", dialect, filter_module)
 
     def load(self) -> None:
-        """Import all of it at once, for where nothing can be imported later."""
+        """Import everything at once, where nothing can be imported later."""
         self.tags.load()
         self.filters.load()
 

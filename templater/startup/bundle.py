@@ -58,7 +58,7 @@ GROUPS = (
     ("templater.pongo2.filters.choices",),
     ("templater.pongo2.filters.escaping",),
     ("templater.pongo2.filters.lists",),
-    ("templater.pongo2.golang.strconv", "templater.pongo2.golang.quote", "templater.pongo2.golang.fmt"),
+    ("templater.pongo2.golang.strconv", "templater.pongo2.golang.fmt"),
 )  # fmt: skip
 
 

@@ -25,12 +25,12 @@ Subject = Callable[[int], Action]
 
 FACTOR = 2.3
 #: an action shorter than this can't be compared, so n is doubled until it is reached
-SHORTEST = 0.004
+SHORTEST = 0.008
 LARGEST = 1 << 20
-RUNS = 3
-ATTEMPTS = 5
+RUNS = 4
+ATTEMPTS = 8
 #: differences below these are noise
-SECONDS = 0.001
+SECONDS = 0.002
 BYTES = 64 << 10
 
 

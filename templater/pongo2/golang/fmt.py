@@ -5,8 +5,7 @@ last three. What fits nothing is reported in the text, as Go does: ``%!d(string=
 """
 
 from ..values import Byte, Function, NilPointer, Struct, gotype, grow, recombine, to_bytes
-from .quote import can_backquote, is_printable, quote, rune
-from .strconv import format_float
+from .strconv import can_backquote, format_float, is_printable, quote, rune
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from ..values import Struct, grow
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -34,16 +33,6 @@ class Time(Struct):
 
     def to_text(self) -> str:
         return format_time(self, _DEFAULT_LAYOUT)
-
-
-def from_datetime(moment: "datetime") -> Time:
-    """A Python datetime; a naive one is taken to be UTC."""
-    offset = moment.utcoffset()
-    shift = 0 if offset is None else offset.days * _DAY + offset.seconds
-    days = moment.toordinal() - 719163
-    seconds = days * _DAY + moment.hour * 3600 + moment.minute * 60 + moment.second - shift
-    name = moment.tzname() or "UTC"
-    return Time(seconds, moment.microsecond * 1000, shift, name)
 
 
 FAKE = Time(1391625105)

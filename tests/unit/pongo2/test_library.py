@@ -1,17 +1,21 @@
 """The tags and filters of each dialect: those of SPEC 9 and 10, no more."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from templater import pongo2
 from templater.pongo2.dialect import DIALECTS
-from templater.pongo2.library import HOMES, Library, library_for
+from templater.pongo2.library import FILTER_MODULES, Library, filter_module, library_for, tag_module
 
 TAGS = """
     autoescape block comment cycle extends filter firstof for if ifchanged ifequal ifnotequal import include
     lorem macro now set spaceless ssi templatetag widthratio with
 """
+PACKAGE = Path(pongo2.__file__).parent
 FILTERS = """
     add addslashes capfirst center cut date default default_if_none divisibleby escape escapejs first float
     floatformat get_digit integer iriencode join last length length_is linebreaks linebreaksbr linenumbers ljust
@@ -32,22 +36,32 @@ def test_looking_twice_finds_the_same():
     assert library_for(DIALECTS["v4"]) is library_for(DIALECTS["v4"])
 
 
-@pytest.mark.parametrize("package", ["tags", "filters"])
-def test_everything_is_listed_where_it_stands(package):
-    """Looking in one module is enough, then: the others need not be imported."""
-    found = {}
-    for name in DIALECTS:
-        for word, function in getattr(Library(name), package).items():
-            found[word] = function.__module__.rpartition(".")[2]
-    assert found == HOMES[package]
+@pytest.mark.parametrize(("package", "module_of"), [("tags", tag_module), ("filters", filter_module)])
+def test_every_name_is_in_the_module_where_it_is_looked_for(package, module_of):
+    for dialect in DIALECTS:
+        for name, function in getattr(Library(dialect), package).items():
+            assert function.__module__.rpartition(".")[2] == module_of(name)
 
 
-def test_what_is_not_listed_is_found_all_the_same(monkeypatch):
-    monkeypatch.setitem(HOMES, "filters", {"upper": "numbers"})
+def test_a_filter_that_is_not_listed_is_found(monkeypatch):
+    monkeypatch.delitem(FILTER_MODULES, "upper")
+    monkeypatch.setitem(FILTER_MODULES, "lower", "numbers")
     filters = Library("v6").filters
     assert filters["upper"].__module__ == "templater.pongo2.filters.text"
     assert filters["lower"].__module__ == "templater.pongo2.filters.text"
     assert "nonsense" not in filters
+
+
+@pytest.mark.parametrize("package", ["filters", "tags", "golang"])
+def test_functions_that_run_later_import_nothing(package):
+    """A confined child imports the modules of a template's filters and tags, and can't import others later."""
+    for path in (PACKAGE / package).glob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef):
+                assert not any(
+                    isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(function)
+                ), path
 
 
 def test_a_name_brings_its_own_module_only():

@@ -4,8 +4,17 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from templater.pongo2.golang.time import FAKE, Time, format_time, from_datetime
+from templater.pongo2.golang.time import FAKE, Time, format_time
 from templater.pongo2.values import equal, less, to_string, truthy
+
+
+def from_datetime(moment: datetime) -> Time:
+    offset = moment.utcoffset()
+    shift = 0 if offset is None else offset.days * 86400 + offset.seconds
+    days = moment.toordinal() - 719163
+    seconds = days * 86400 + moment.hour * 3600 + moment.minute * 60 + moment.second - shift
+    name = moment.tzname() or "UTC"
+    return Time(seconds, moment.microsecond * 1000, shift, name)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from templater.model.errors import TemplateError
 from templater.pongo2.dialect import DIALECTS, V4, V6
-from tests.unit.pongo2.shelf import banned, render
+from tests.unit.pongo2.memory_loader import banned, render
 
 
 @pytest.mark.parametrize("dialect", list(DIALECTS.values()))

@@ -6,7 +6,7 @@ from templater.model.source import Source
 from templater.pongo2.dialect import V6, Dialect
 
 
-class Shelf:
+class MemoryLoader:
     def __init__(self, files: dict[str, str]) -> None:
         self.files = files
 
@@ -18,8 +18,8 @@ class Shelf:
 
 def render(template: str, *, dialect: Dialect = V6, context: dict | None = None, **files: str) -> str:
     """``base_tpl="…"`` is the file ``base.tpl``."""
-    shelf = Shelf({name.replace("_", "."): text for name, text in files.items()})
-    compiled = pongo2.compile(Source("main.tpl", template), dialect, mode="plain", loader=shelf)
+    loader = MemoryLoader({name.replace("_", "."): text for name, text in files.items()})
+    compiled = pongo2.compile(Source("main.tpl", template), dialect, mode="plain", loader=loader)
     return compiled.render(context or {})
 
 
