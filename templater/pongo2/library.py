@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Marked = Callable[..., Any]
 
-#: the module of each filter, so that looking one up imports no others; filters that are missing here are found
+#: the module of each filter, so that looking one up imports no others; a missing filter is found all the same
 FILTER_MODULES = {
     name: module
     for module, names in (
