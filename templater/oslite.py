@@ -1,10 +1,9 @@
-"""The system's calls, as ``os`` has them, without ``os``.
+"""System calls for the modules of a warm hook, without importing ``os``.
 
-``os`` is the built-in module ``posix`` and conveniences on top. One of them, the environment as a
-mapping, needs collections.abc and its 25 classes: importing ``os`` takes more than a millisecond, a
-tenth of a whole interpreter start. The lean modules say ``from .system import os`` and get the calls alone;
-what they need of ``os.path`` is here, and what is needed seldom (``makedirs``, ``realpath``) they
-import from ``os`` when it is.
+``os`` is the built-in module ``posix`` with conveniences. One of them, the environment as a mapping, needs
+collections.abc, so importing ``os`` takes more than a millisecond: a tenth of the start of an interpreter.
+Lean modules use ``from ..oslite import os`` for the calls. The functions of ``os.path`` that they need are
+here; they import rare ones (``makedirs``, ``realpath``) from ``os`` in functions.
 """
 
 import _stat as stat
@@ -14,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import posix as os
     from collections.abc import Mapping
+    from typing import Self
 else:
     try:
         import posix as os
@@ -21,12 +21,27 @@ else:
         import nt as os
 
 __all__ = [
-    "HAS_DESCRIPTORS", "abspath", "dirname", "environment", "exists", "forget", "fsencode", "isdir", "islink",
-    "join", "os", "split", "stat", "variable",
+    "HAS_DESCRIPTORS", "Closing", "abspath", "dirname", "environment", "exists", "forget", "fsencode",
+    "isdir", "islink", "join", "os", "split", "stat", "variable",
 ]  # fmt: skip
 
-#: whether a file can be reached from its directory's descriptor; Windows can't
+#: whether the system opens files relative to a directory's descriptor; Windows does not
 HAS_DESCRIPTORS = hasattr(os, "O_DIRECTORY")
+
+
+class Closing:
+    """A base class for what is closed at the end of a ``with``."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        raise NotImplementedError
 
 
 # --- paths: ``os.path`` for text -----------------------------------------------------------------
@@ -73,7 +88,7 @@ def islink(path: str) -> bool:
 
 
 def _mode(path: str, *, follow: bool = True) -> int:
-    """No file's mode is 0: there is none."""
+    """Return ``st_mode``, or 0 if the file is missing."""
     try:
         return os.stat(path, follow_symlinks=follow).st_mode
     except (OSError, ValueError):
@@ -97,7 +112,7 @@ def environment() -> "Mapping[str, str]":
 
 
 def variable(name: str) -> str:
-    """One of the environment, empty when it is not set."""
+    """Return a variable of the environment, or "" if it is not set."""
     loaded = sys.modules.get("os")
     if loaded is not None:
         value: str = loaded.environ.get(name, "")
@@ -106,7 +121,7 @@ def variable(name: str) -> str:
 
 
 def forget(name: str) -> None:
-    """Take a variable out of the environment, the C library's too."""
+    """Remove a variable from the environment, also from the C library's."""
     loaded = sys.modules.get("os")
     if loaded is not None:
         loaded.environ.pop(name, None)

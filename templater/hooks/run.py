@@ -16,7 +16,7 @@ from ..model.hosts import NONE
 from ..model.instance import require_name
 from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
-from ..oslite import abspath, environment, exists, forget, isdir, os, split
+from ..oslite import Closing, abspath, environment, exists, forget, isdir, os, split
 from ..sandbox.child import Bounds, described_bug
 from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
@@ -307,7 +307,7 @@ def passes(pending: str) -> "tuple[str, ...]":
     return passes_of(pending)
 
 
-class PlannedRun(Run):
+class PlannedRun(Run, Closing):
     """A rendering, and the plan that it makes."""
 
     __slots__ = ("in_place",)
@@ -318,12 +318,6 @@ class PlannedRun(Run):
         cpu = int(wall) + 1
         bounds = Bounds(cpu, wall) if request.limits is None else request.limits.for_child(wall, cpu)
         super().__init__(job, cache, bounds, in_child=request.in_child)
-
-    def __enter__(self) -> "PlannedRun":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def plan(self, plan_of: "Callable[..., Plan]", answer: "Answer", rootfs: "DirectoryRootfs") -> "Plan":
         def make(answer: "Answer") -> "Plan":

@@ -15,13 +15,9 @@ from time import monotonic, sleep
 from ..model.entry import TEMPLATE_BYTES, TemplateFile
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, TemplaterError
 from ..model.source import Source, printable
-from ..oslite import join, os, stat
+from ..oslite import Closing, join, os, stat
 from ..rootfs.confined import Directory, Root, entry_of, read_descriptor, write_error
 from ..rootfs.paths import MissingError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import TracebackType
 
 METADATA = "metadata.yaml"
 TEMPLATES = "templates"
@@ -83,7 +79,7 @@ class State:
         return state
 
 
-class StateDirectory:
+class StateDirectory(Closing):
     """The ``.templater`` directory, held open: one writer at a time, under a lock."""
 
     __slots__ = ("_lock", "_root", "directory", "path")
@@ -112,14 +108,6 @@ class StateDirectory:
             " others could write what templater remembers",
             hint=f"chown root '{self.path}'; chmod 0700 '{self.path}'",
         )
-
-    def __enter__(self) -> "StateDirectory":
-        return self
-
-    def __exit__(
-        self, kind: "type[BaseException] | None", value: "BaseException | None", trace: "TracebackType | None"
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self.unlock()
@@ -228,7 +216,7 @@ class StateDirectory:
         return fd
 
 
-class InstanceDirectory:
+class InstanceDirectory(Closing):
     """Reads an instance's or an image's directory. Opened once, links in it never followed."""
 
     __slots__ = ("_root", "name")
@@ -238,12 +226,7 @@ class InstanceDirectory:
         self.name = path
         self._root = Root(path, named=True) if held is None else held
 
-    def __enter__(self) -> "InstanceDirectory":
-        return self
-
-    def __exit__(
-        self, kind: "type[BaseException] | None", value: "BaseException | None", trace: "TracebackType | None"
-    ) -> None:
+    def close(self) -> None:
         self._root.close()
 
     def has_image(self) -> bool:

@@ -9,31 +9,20 @@ import stat
 
 from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
 from ..model.errors import InputError, TemplaterError, reason
+from ..oslite import Closing
 from .confined import entry_of, kind_of, read_descriptor
 from .paths import MissingError, components, no_directory, not_regular
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
 
-class ByName:
+class ByName(Closing):
     """As ``confined.Root``, without ``directory`` and whatever else writes, and without ``follow``."""
 
     def __init__(self, path: str) -> None:
         if not os.path.isdir(path):
             raise InputError(f"{path!r} is not a directory")
         self.name = path
-
-    def __enter__(self) -> "ByName":
-        return self
-
-    def __exit__(
-        self, kind: "type[BaseException] | None", value: "BaseException | None", trace: "TracebackType | None"
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Nothing is held."""

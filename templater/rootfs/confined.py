@@ -29,13 +29,12 @@ import sys
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError, reason
-from ..oslite import fsencode, join, os, stat, variable
+from ..oslite import Closing, fsencode, join, os, stat, variable
 from .paths import MissingError, components, no_directory, not_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from typing import ParamSpec, TypeVar
 
     Opener = Callable[[int, str, int, bool, bool], int]
@@ -96,7 +95,7 @@ _HINTS = {
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
-class Root:
+class Root(Closing):
     """A directory below which everything is reached.
 
     ``path`` itself is the caller's: links in it are followed. A directory that an image or an
@@ -129,14 +128,6 @@ class Root:
 
     def __repr__(self) -> str:
         return f"Root({self.name!r}, mechanism={self.mechanism!r})"
-
-    def __enter__(self) -> "Root":
-        return self
-
-    def __exit__(
-        self, kind: "type[BaseException] | None", value: "BaseException | None", trace: "TracebackType | None"
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -298,7 +289,7 @@ class Root:
         )
 
 
-class Directory:
+class Directory(Closing):
     """A directory held open below a root; names in it are single components.
 
     Its methods raise OSError as the kernel does. ``apply`` knows what an error means for the whole plan, and
@@ -314,14 +305,6 @@ class Directory:
 
     def __repr__(self) -> str:
         return f"Directory({self.path!r})"
-
-    def __enter__(self) -> "Directory":
-        return self
-
-    def __exit__(
-        self, kind: "type[BaseException] | None", value: "BaseException | None", trace: "TracebackType | None"
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         if self.fd >= 0:

@@ -3,7 +3,7 @@
 from ..model.entry import APPEND_ONLY, DIRECTORY, IMMUTABLE, Entry
 from ..model.errors import RefusedError, TemplaterError
 from ..model.source import printable
-from ..oslite import HAS_DESCRIPTORS, islink
+from ..oslite import HAS_DESCRIPTORS, Closing, islink
 from . import confined
 from .paths import UnmappedError
 
@@ -11,7 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
-    from types import TracebackType
     from typing import Any
 
     from .byname import ByName
@@ -99,7 +98,7 @@ def open_root(path: str, *, cross_mounts: bool = False) -> "confined.Root | ByNa
     return ByName(path)
 
 
-class DirectoryRootfs:
+class DirectoryRootfs(Closing):
     """A ``RootfsView`` of a directory, which ``apply`` can write to.
 
     ``ids`` is the runtime's map; without one the directory's owner is the container's root. A map
@@ -136,14 +135,6 @@ class DirectoryRootfs:
 
     def __repr__(self) -> str:
         return f"DirectoryRootfs({self.name!r})"
-
-    def __enter__(self) -> "DirectoryRootfs":
-        return self
-
-    def __exit__(
-        self, kind: "type[BaseException] | None", value: "BaseException | None", trace: "TracebackType | None"
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self.root.close()
