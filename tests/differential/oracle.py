@@ -1,6 +1,6 @@
 """The real pongo2 as a program that answers JSON lines: building it, driving it, outliving it."""
 
-import atexit
+import fcntl
 import json
 import os
 import shutil
@@ -8,8 +8,9 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
@@ -22,53 +23,60 @@ class Unavailable(Exception):
     """There is no oracle for this dialect here; the message says what is missing."""
 
 
-def build(folder: Path) -> Path:
-    """Compile the oracle for v4 into the folder, offline, against Debian's package."""
-    if shutil.which("go") is None:
-        raise Unavailable("go is not installed (golang-go)")
-    if not Path(GO_LIBRARIES, "src/github.com/flosch/pongo2").is_dir():
-        raise Unavailable("pongo2 4.0.2 is not installed (golang-github-flosch-pongo2.v4-dev)")
-    source = folder / "go" / "src" / "oracle"
-    shutil.copytree(SOURCE, source, dirs_exist_ok=True)
-    program = folder / "oracle-v4"
-    environment = os.environ | {
-        "GO111MODULE": "off",
-        "GOFLAGS": "",
-        "GOPATH": f"{folder / 'go'}:{GO_LIBRARIES}",
-        "GOCACHE": os.environ.get("GOCACHE", str(folder / "cache")),
-        "CGO_ENABLED": "0",
-        "GOTOOLCHAIN": "local",
-    }
-    built = subprocess.run(
-        ["go", "build", "-o", program, "."],
-        cwd=source,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if built.returncode:
-        raise Unavailable(f"the oracle does not build: {built.stderr.strip()}")
+def build(source: Path) -> Path:
+    """Compile a Go program offline against Debian's packages, once for all test processes and runs.
+
+    The result is kept in the user's cache directory, named by a hash of the program and of the compiler.
+    """
+    version = subprocess.run(["go", "version"], capture_output=True, check=True).stdout
+    files = sorted(path for path in source.rglob("*.go"))
+    key = sha256(version + b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "templater-tests")
+    cache.mkdir(0o700, parents=True, exist_ok=True)
+    program = cache / f"{source.name}-{key}"
+    with open(cache / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.exists():
+            _compile(source, program)
     return program
+
+
+def _compile(source: Path, program: Path) -> None:
+    with TemporaryDirectory(prefix="templater-oracle-") as folder:
+        copy = Path(folder, "go", "src", source.name)
+        shutil.copytree(source, copy)
+        environment = os.environ | {
+            "GO111MODULE": "off",
+            "GOFLAGS": "",
+            "GOPATH": f"{folder}/go:{GO_LIBRARIES}",
+            "GOCACHE": os.environ.get("GOCACHE", f"{folder}/cache"),
+            "CGO_ENABLED": "0",
+            "GOTOOLCHAIN": "local",
+        }
+        made = Path(folder, "program")
+        command = ["go", "build", "-o", made, "."]
+        built = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True, check=False
+        )
+        if built.returncode:
+            raise Unavailable(f"the oracle does not build: {built.stderr.strip()}")
+        shutil.copy(made, program.with_suffix(".new"))
+        program.with_suffix(".new").replace(program)
 
 
 @cache
 def program_for(dialect: str) -> Path:
-    """The oracle of a dialect: what TEMPLATER_ORACLE_V4 or _V6 names, else (v4) one built once, here."""
+    """Return the oracle of a dialect: TEMPLATER_ORACLE_V4 or _V6, or for v4 one built from the source here."""
     named = os.environ.get(f"TEMPLATER_ORACLE_{dialect.upper()}")
     if named:
         return Path(named)
     if dialect != "v4":
         raise Unavailable(f"TEMPLATER_ORACLE_{dialect.upper()} names no program")
-    folder = Path(mkdtemp(prefix="templater-oracle-"))
-    atexit.register(_remove, folder, os.getpid())
-    return build(folder)
-
-
-def _remove(folder: Path, owner: int) -> None:
-    """Not by a forked child that ends: the folder is its parent's."""
-    if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)
+    if shutil.which("go") is None:
+        raise Unavailable("go is not installed (golang-go)")
+    if not Path(GO_LIBRARIES, "src/github.com/flosch/pongo2").is_dir():
+        raise Unavailable("pongo2 4.0.2 is not installed (golang-github-flosch-pongo2.v4-dev)")
+    return build(SOURCE)
 
 
 class Oracle:

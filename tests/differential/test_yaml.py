@@ -5,7 +5,6 @@ import os
 import random
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from templater.image.edit import NewRule, _Meaning
 from templater.model.errors import LimitError, MetadataError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
-from tests.differential.oracle import GO_LIBRARIES, Oracle
+from tests.differential.oracle import GO_LIBRARIES, Oracle, build
 from tests.fuzz.metadata import seeds
 from tests.unit.image.test_edit_exact import ACCEPTED, REFUSED, edits
 from tests.yaml_mutations import mutated
@@ -29,23 +28,11 @@ TEXTS = 3000
 
 
 @pytest.fixture(scope="module")
-def oracle(tmp_path_factory):
+def oracle():
     if shutil.which("go") is None or MISSING:
         reason = f"golang-go {' '.join(MISSING)} would be needed"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    folder = tmp_path_factory.mktemp("yaml_oracle")
-    source = folder / "go" / "src" / "yaml_oracle"
-    shutil.copytree(SOURCE, source)
-    environment = os.environ | {
-        "GO111MODULE": "off",
-        "GOFLAGS": "",
-        "GOPATH": f"{folder / 'go'}:{GO_LIBRARIES}",
-        "GOCACHE": os.environ.get("GOCACHE", str(folder / "cache")),
-        "CGO_ENABLED": "0",
-        "GOTOOLCHAIN": "local",
-    }
-    program = folder / "yaml_oracle_program"
-    subprocess.run(["go", "build", "-o", program, "."], cwd=source, env=environment, check=True)
+    program = build(SOURCE)
     with Oracle(program) as running:
         yield running
 
