@@ -51,24 +51,33 @@ class Opened:
     runs: tuple[tuple[str, ...], ...]
     rootfs: RootfsView | None
 
-    def plans(self, *, in_place: bool = False) -> list[Plan]:
-        """Plan every run, and report on stderr what reading the image had to assume."""
+    def plans(self, *, in_place: bool = False, placeholders: bool = True) -> list[Plan]:
+        """Plan every run, and report on stderr what reading the image had to assume.
+
+        ``placeholders`` stand for the keys that a daemon generates for an instance that it makes.
+        """
         from ..planning.planner import plan_image
 
         options, reading = render_options(self.request), self.request.limits.for_reading()
         made = [
             plan_image(
                 self.source.image, self.instance, options, triggers=triggers, rootfs=self.rootfs,
-                reading=reading, in_place=in_place,
+                reading=reading, in_place=in_place, new=self.makes_instance(triggers),
+                placeholders=placeholders and self.makes_instance(triggers),
             )
             for triggers in self.runs
         ]  # fmt: skip
         for finding in made[0].metadata.findings:
             output.note(f"{finding.span.place}: {finding.message}")
-        for text in self._doubts(made):
+        for text in (*self._doubts(made), *dict.fromkeys(note for plan in made for note in plan.notes)):
             output.note(text)
         warn_of_unknown_names(self.source.image, self._due(made), options.dialect)
         return made
+
+    def makes_instance(self, triggers: tuple[str, ...]) -> bool:
+        """Return whether these passes are the first start of an instance that SRC, an image, becomes."""
+        is_image = self.source.pending(self.instance) is None
+        return is_image and triggers[0] == "create" and not self.instance.exists
 
     def _due(self, plans: list[Plan]) -> list[Rule]:
         """Return the rules that are due in any run."""

@@ -129,7 +129,7 @@ class Plan:
     guest's agent then does with them inside; ``as_agent()`` is the plan that does it in its stead.
     """
 
-    __slots__ = ("agent", "changes", "host", "instance", "metadata", "prediction", "triggers")
+    __slots__ = ("agent", "changes", "host", "instance", "metadata", "notes", "prediction", "triggers")
 
     def __init__(
         self,
@@ -141,6 +141,7 @@ class Plan:
         *,
         agent: "tuple[Change, ...]" = (),
         prediction: "Prediction | None" = None,
+        notes: "tuple[str, ...]" = (),
     ) -> None:
         self.metadata = metadata
         self.instance = instance
@@ -149,6 +150,8 @@ class Plan:
         self.changes = changes
         self.agent = agent
         self.prediction = Prediction() if prediction is None else prediction
+        #: what a reader of the plan has to know, one sentence each
+        self.notes = notes
 
     def __repr__(self) -> str:
         return f"Plan({self.instance.name!r}, {self.triggers!r}, {len(self.changes)} changes)"
@@ -178,7 +181,7 @@ class Plan:
         """Return the same plan with what the host would do."""
         return Plan(
             self.metadata, self.instance, self.host, self.triggers, self.changes,
-            agent=self.agent, prediction=prediction,
+            agent=self.agent, prediction=prediction, notes=self.notes,
         )  # fmt: skip
 
     def files(self) -> "Iterator[Change]":

@@ -9,6 +9,7 @@ from ..model.hosts import HOSTS
 from ..model.options import RenderOptions
 from ..model.plan import Plan
 from ..rendering.render import render
+from .new_instance import new_instance
 from .planner import plan_of, predicted, read_templates
 
 if TYPE_CHECKING:
@@ -31,11 +32,12 @@ def plan_every_host(
     triggers: tuple[str, ...],
     rootfs: RootfsView | None = None,
     reading: YamlLimits | None = None,
+    new: bool = False,
 ) -> dict[str, Plan | TemplaterError]:
     """Return the plan of each LXD and Incus release by its name, or the error at which it has none.
 
     The host and the dialect of ``options`` are not used. Its ``clock`` and ``seed`` should be set: templates
-    that print the time or draw lots would differ between dialects otherwise.
+    that print the time or draw lots would differ between dialects otherwise. ``new``: see ``plan_image``.
 
     Raises LimitError if all hosts together take longer than ``options`` allow.
     """
@@ -52,12 +54,15 @@ def plan_every_host(
             plans[host.name] = found
             continue
         metadata, templates = found
+        own_instance = instance
+        if new:
+            own_instance = new_instance(instance, metadata.properties, triggers, placeholders=True)
         key = host.yaml, host.dialect
         if key not in planned:
-            renderings = render(metadata, templates, instance, triggers, own)
-            planned[key] = plan_of(metadata, instance, renderings, rootfs, host=host, triggers=triggers)
+            renderings = render(metadata, templates, own_instance, triggers, own)
+            planned[key] = plan_of(metadata, own_instance, renderings, rootfs, host=host, triggers=triggers)
         same = planned[key]
-        plan = Plan(metadata, instance, host, triggers, same.changes, agent=same.agent)
+        plan = Plan(metadata, own_instance, host, triggers, same.changes, agent=same.agent)
         plans[host.name] = predicted(plan, templates, rootfs, own)
     return plans
 

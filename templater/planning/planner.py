@@ -85,17 +85,31 @@ def plan_image(
     rootfs: "RootfsView | None" = None,
     reading: "YamlLimits | None" = None,
     in_place: bool = False,
+    new: bool = False,
+    placeholders: bool = False,
 ) -> Plan:
-    """Read, render, plan and predict; see ``plan``."""
+    """Read, render, plan and predict; see ``plan``.
+
+    ``new``: the instance is made from this image, and has the keys that a daemon sets then. ``placeholders``
+    stand for the values that it generates, and a note of the plan says so.
+    """
     from ..parsing.metadata_yaml import read_metadata
 
     options = options.begun()
     metadata = read_metadata(image.read_metadata(), yaml=options.host.yaml, limits=reading)
+    if new:
+        from .new_instance import new_instance
+
+        instance = new_instance(instance, metadata.properties, triggers, placeholders=placeholders)
     templates = read_templates(image, metadata)
     renderings = render(metadata, templates, instance, triggers, options)
     planned = plan_of(
         metadata, instance, renderings, rootfs, host=options.host, triggers=triggers, in_place=in_place
     )
+    if placeholders:
+        from .new_instance import placeholder_note
+
+        planned.notes = placeholder_note((*planned.changes, *planned.agent))
     return predicted(planned, templates, rootfs, options)
 
 

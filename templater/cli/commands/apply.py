@@ -39,7 +39,7 @@ def command(request: options.Request, as_agent: bool, cross_mounts: bool) -> int
     from ..planning import opened
 
     with opened(request, cross_mounts=cross_mounts) as found:
-        (plan,) = found.plans(in_place=cross_mounts)
+        (plan,) = found.plans(in_place=cross_mounts, placeholders=False)
         plan = for_rootfs(plan, as_agent=as_agent)
         assert isinstance(found.rootfs, DirectoryRootfs)
         written = apply(plan, found.rootfs)

@@ -105,7 +105,7 @@ def show_every_host(found: Opened) -> int:
     table = host_table(
         plan_every_host(
             found.source.image, found.instance, options, triggers=found.runs[0], rootfs=found.rootfs,
-            reading=limits.for_reading(),
+            reading=limits.for_reading(), new=found.makes_instance(found.runs[0]),
         )
     )  # fmt: skip
     if found.request.as_json:

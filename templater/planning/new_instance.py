@@ -1,0 +1,55 @@
+"""The configuration keys that a daemon sets when it makes an instance from an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..model.lifecycle import PENDING_KEY
+from ..rendering.context import with_image_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..model.instance import Instance
+    from ..model.plan import Change
+
+#: stands for the value of a key that only the daemon can know
+PLACEHOLDER = "<set at create>"
+
+#: observed in the first start of a container on Incus 6.0.4
+_GENERATED = (
+    "volatile.base_image", "volatile.cloud-init.instance-id", "volatile.uuid", "volatile.uuid.generation",
+)  # fmt: skip
+_GENERATED_IDMAP = (
+    "volatile.idmap.base", "volatile.idmap.current", "volatile.idmap.next", "volatile.last_state.idmap",
+)  # fmt: skip
+
+
+def new_instance(
+    instance: Instance, properties: Mapping[str, str], triggers: tuple[str, ...], *, placeholders: bool
+) -> Instance:
+    """Return the instance as its first start sees it: with ``image.*`` keys and the pending trigger.
+
+    With ``placeholders``, the keys that a daemon generates are there too, without their values. Keys that the
+    user gave stay.
+    """
+    given = instance.expanded_config()
+    made = with_image_keys(instance, properties)
+    keys = {PENDING_KEY: triggers[0]}
+    if placeholders:
+        nics = [
+            f"volatile.{name}.hwaddr"
+            for name, device in instance.expanded_devices().items()
+            if device.get("type") == "nic" and not device.get("hwaddr")
+        ]
+        generated = (*_GENERATED, *(() if instance.is_vm else _GENERATED_IDMAP), *nics)
+        keys |= dict.fromkeys(generated, PLACEHOLDER)
+    return made.replace(config={**{k: v for k, v in keys.items() if k not in given}, **made.config})
+
+
+def placeholder_note(changes: tuple[Change, ...]) -> tuple[str, ...]:
+    """Return a note if a rendered file shows a placeholder."""
+    marker = PLACEHOLDER.encode()
+    if not any(change.content is not None and marker in change.content for change in changes):
+        return ()
+    return (f"'{PLACEHOLDER}' stands for a value that the daemon generates when it makes the instance",)
