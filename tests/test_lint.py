@@ -32,6 +32,7 @@ def test_the_code_is_lint_free():
     run("ruff", "check", ".")
 
 
+@pytest.mark.slow
 def test_the_types_hold():
     run("mypy", "--strict", "templater")
 

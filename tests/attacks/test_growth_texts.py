@@ -74,6 +74,7 @@ def test_attack_47_a_huge_regular_expression_is_an_error(names: str) -> None:
         removed("<b>x", names)
 
 
+@pytest.mark.slow
 def test_attack_47_regular_expressions_on_an_empty_text_count_too() -> None:
     with pytest.raises(LimitError, match="builds a value"):
         removed("", "a*," * 200_000)

@@ -48,6 +48,7 @@ def test_dashes_within_a_text_are_no_document():
     assert not observed(CHECK, an_image(text))
 
 
+@pytest.mark.slow
 def test_other_limits_than_ours_do_not_matter_here(tmp_path):
     """What could be read, because somebody allowed it, is judged."""
     text = RULE + "properties:\n" + "".join(f"  k{n}: v\n" for n in range(120_000)) + "---\nx: 1\n"

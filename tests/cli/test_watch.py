@@ -114,6 +114,7 @@ def test_an_instance_behind_a_link_is_watched_where_it_is(tmp_path):
         assert watch.wait(SOON) == [str(real)]
 
 
+@pytest.mark.slow
 def test_attack_72_a_storm_of_events_is_a_few_changes(image, watch):
     """10,000 saves, renames and swap files while we look: seen at once, and not 10,000 times."""
     templates, stop = image / "templates", threading.Event()

@@ -423,6 +423,7 @@ def test_the_same_tree_gives_the_same_bytes_whatever_surrounds_it(image_director
     assert len(built) == 1 or compression == "gzip"
 
 
+@pytest.mark.slow
 def test_xz_pieces_are_the_same_for_any_number_of_processors(tmp_path, monkeypatch):
     from templater.image import compressors
 
@@ -824,6 +825,7 @@ def test_every_python_on_every_machine_builds_the_same_bytes(tmp_path, compressi
 
 
 @pytest.mark.parametrize("tar", ["pax", "gnu"])
+@pytest.mark.slow
 def test_any_flipped_byte_of_an_archive_is_unpacked_inside_or_refused(image_directory, tmp_path, tar):
     without_xattrs(image_directory)
     packed(image_directory, tmp_path / "good", compression="none", tar=tar)
