@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..model.errors import LimitError, RefusedError, TemplateError, TemplaterError
+from ..model.errors import LimitError, TemplateError, TemplaterError
+from ..model.instance import require_name
 from ..model.plan import WRITING
 from ..model.source import printable
 from ..model.triggers import default_triggers, next_start
@@ -18,6 +18,7 @@ from ..planning.planner import plan_of, predicted, read_templates
 from ..rendering.render import Compiled, Rendering, render
 from ..reporting.patch import diff
 from ..reporting.report import outcome_text, plan_data, summary, verdict
+from ..rootfs.directory import DirectoryRootfs, refuse_link
 
 if TYPE_CHECKING:
     from ..model.entry import Image, RootfsView
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ..model.options import RenderOptions
     from ..model.plan import Plan
     from ..parsing.yaml_nodes import Limits as YamlLimits
-    from ..rootfs.directory import DirectoryRootfs
 
 #: plans that are kept to be adapted for other instances
 MOST_EXAMPLES = 256
@@ -93,10 +93,11 @@ class Fleet:
         """Return an instance's passes, and notes on the choice."""
         if self.triggers not in ((), ("next",)):
             return self.triggers, ()
+        own = bool(self.pattern)
         chosen = (
             next_start(instance)
             if self.triggers
-            else default_triggers(instance, None, rootfs_of_instance=bool(self.pattern))
+            else default_triggers(instance, None, rootfs_of_instance=own)
         )
         reason = f"triggers {','.join(chosen.passes)}: {chosen.reason} (see -t)"
         return chosen.passes, (reason, *chosen.notes)
@@ -106,7 +107,10 @@ class Fleet:
         if instance.is_vm:
             return Result(instance.name, "", 0, 0, skipped="skipped (virtual machine)")
         try:
-            with _open_rootfs(self.pattern, instance.name) as rootfs:
+            require_name(instance.name)  # it becomes part of a path
+            path = self.pattern.replace("{name}", instance.name)
+            refuse_link(path)
+            with DirectoryRootfs(path) as rootfs:
                 return self._format(self._plan(instance, passes, self._render(instance, passes), rootfs))
         except LimitError:
             raise
@@ -229,13 +233,3 @@ FORMATS: Mapping[str, Callable[[Plan], str]] = {
     "summary": _summary_lines,
     "patch": _patch,
 }
-
-
-def _open_rootfs(pattern: str, name: str) -> AbstractContextManager[DirectoryRootfs]:
-    from ..rootfs.directory import DirectoryRootfs, refuse_link
-
-    if "/" in name or name in ("", ".", ".."):
-        raise RefusedError(f"invalid instance name '{printable(name)}': it can't be part of a path")
-    path = pattern.replace("{name}", name)
-    refuse_link(path)
-    return DirectoryRootfs(path)
