@@ -41,20 +41,22 @@ def guarded(function: Command) -> Command:
 @contextmanager
 def guard(limits: Given, *, timed: bool = True) -> Iterator[None]:
     """Raise LimitError when the block exceeds a limit; restore everything that was set before."""
-    import signal
-    import threading
+    import _signal as signal  # type: ignore[import-not-found]  # signal itself imports enum
 
     bounds = limits.for_command()
-    alarms = timed and threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
     with _address_space(bounds.memory):
-        if not alarms:
+        if not timed or not hasattr(signal, "setitimer"):
             yield
             return
         timers = (
             (signal.ITIMER_REAL, signal.SIGALRM, bounds.time, "command-time"),
             (signal.ITIMER_PROF, signal.SIGPROF, bounds.processor, "command-processor"),
         )
-        before = [signal.signal(number, _handler(name, seconds)) for _, number, seconds, name in timers]
+        try:
+            before = [signal.signal(number, _handler(name, seconds)) for _, number, seconds, name in timers]
+        except ValueError:  # only the main thread gets signals
+            yield
+            return
         try:
             for timer, _, seconds, _ in timers:
                 signal.setitimer(timer, seconds, AGAIN)

@@ -15,6 +15,7 @@ from templater.cli import main
 from templater.image.open import open_image
 from templater.model.errors import TemplaterError
 from templater.model.hosts import INCUS
+from templater.model.instance import Instance
 from templater.model.options import RenderOptions
 from templater.parsing.instance_list import stream_instances
 from templater.planning.planner import plan
@@ -283,7 +284,10 @@ def test_a_reader_that_closes_the_pipe_ends_the_command(tmp_path):
 def test_a_name_that_is_a_path_reaches_no_root_filesystem(tmp_path):
     (tmp_path / "outside" / "rootfs").mkdir(parents=True)
     data = json.dumps([an_instance(0, name="../outside")]).encode()
-    (result,) = results(data, pattern=str(tmp_path / "inside" / "{name}" / "rootfs"), show="patch")
+    pattern = str(tmp_path / "inside" / "{name}" / "rootfs")
+    with pytest.raises(TemplaterError, match="invalid instance name"):
+        results(data, pattern=pattern, show="patch")
+    (result,) = fleet_of(pattern=pattern, show="patch").results([Instance("../outside")])
     assert (result.code, result.text, result.skipped) == (3, "", "could not be read")
 
 
