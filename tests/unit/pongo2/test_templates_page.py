@@ -1,0 +1,46 @@
+"""docs/templates.md shows what pongo2 gave, for every tag and filter. test_vectors runs the same templates."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from templater.pongo2.dialect import DIALECTS
+from templater.pongo2.library import library_for
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "templates.md").read_text("utf-8")
+VECTORS = {
+    vector["template"]: vector
+    for vector in map(json.loads, (ROOT / "tests/vectors/found/page.jsonl").read_text("utf-8").splitlines())
+}
+CELL = r"`((?:[^`\\]|\\.)*)`"
+ROW = re.compile(rf"^\| (?:`[^`]+` \| )?{CELL} \| (.*) \|$", re.MULTILINE)
+ROWS = [
+    (row[1].replace("\\|", "|").replace("⏎", "\n"), row[2].replace("\\|", "|")) for row in ROW.finditer(PAGE)
+]
+EXAMPLES = [row for row in ROWS if "{" in row[0]]
+
+
+def shown(result):
+    if "output" in result:
+        return f"`{result['output']}`".replace("\n", "⏎") if result["output"] else "(nothing)"
+    return f"error: `{result['error'].rsplit('] ', 1)[-1]}`".replace("\n", "⏎")
+
+
+def test_the_page_has_every_recorded_example():
+    assert {template for template, _ in EXAMPLES} == set(VECTORS)
+
+
+@pytest.mark.parametrize(("template", "result"), EXAMPLES)
+def test_an_example_shows_the_recorded_result(template, result):
+    v6, v4 = (shown(VECTORS[template][version]) for version in ("v6", "v4"))
+    assert result == (v6 if v6 == v4 else f"{v6}; v4: {v4}")
+
+
+@pytest.mark.parametrize("name", list(DIALECTS))
+def test_every_tag_and_filter_is_described(name):
+    library = library_for(DIALECTS[name])
+    described = set(re.findall(r"^\| `([a-z0-9_]+)", PAGE, re.MULTILINE))
+    assert not {*library.tags, *library.filters} - described
