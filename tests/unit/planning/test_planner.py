@@ -1,5 +1,6 @@
 """What becomes of a rendering: decisions, collisions, passes, and what remains to be written."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from templater.planning.planner import (
     plan_of,
 )
 from templater.rendering.render import Rendering
+from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
 
 
@@ -353,3 +355,13 @@ def test_a_later_pass_sees_the_files_of_the_earlier_at_any_depth(path: str, know
 def test_without_a_root_filesystem_a_plan_makes_no_parents() -> None:
     (change,) = decide([rendering(rule("/x/n"))], None)
     assert (change.action, change.new_parents) == (WRITE, ())
+
+
+@pytest.mark.parametrize(("size", "is_compared"), [(64 << 20, True), ((64 << 20) + 1, False)])
+def test_an_existing_file_is_compared_up_to_64_mib(size: int, is_compared: bool, tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    os.truncate(tmp_path / "a", size)
+    with DirectoryRootfs(str(tmp_path)) as view:
+        (change,) = decide([rendering(rule("/a"))], view)
+    assert change.action == UPDATE
+    assert (change.before is not None) == is_compared

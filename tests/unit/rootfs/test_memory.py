@@ -68,3 +68,18 @@ def test_a_change_is_carried_out_with_its_parents():
         tree.carry_out(change)
     assert (tree.read("/etc/hosts", 9), tree.entry("/etc/hosts").mode) == (b"new", 0o644)
     assert (tree.entry("/srv/a").mode, tree.entry("/srv/a/x").mode) == (0o755, 0o600)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rootfs: rootfs.own("/etc/b", 0o600, 1, 1),
+        lambda rootfs: rootfs.mount("/etc/b"),
+        lambda rootfs: rootfs.set_flag("/etc/b", "immutable"),
+    ],
+)
+def test_owner_mount_and_flag_of_a_missing_path_are_refused(change) -> None:
+    rootfs = MemoryRootfs({"/etc/a": "text"})
+    with pytest.raises(WriteError, match="does not exist"):
+        change(rootfs)
+    assert rootfs.entry("/etc/b") is None
