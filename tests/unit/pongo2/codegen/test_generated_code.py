@@ -81,7 +81,9 @@ def plain_subscript(node: ast.Subscript) -> bool:
     return name[0] in "scj" and (not name[1:] or name[1:].isdecimal())
 
 
-@pytest.mark.parametrize("spans", [False, True], ids=["plain", "with spans"])
+@pytest.mark.parametrize(
+    "spans", [pytest.param(False, marks=pytest.mark.slow), True], ids=["plain", "with spans"]
+)
 @pytest.mark.parametrize("dialect", [V4, pytest.param(V6, marks=pytest.mark.slow)], ids=["v4", "v6"])
 def test_generated_code_contains_no_attribute_access_and_nothing_foreign(dialect: Any, spans: bool) -> None:
     count = 0
