@@ -42,7 +42,7 @@ from templater.model.options import RenderOptions
 from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.planner import plan, plan_of
 from templater.rendering.render import render
-from templater.reporting.report import plan_data
+from templater.reporting.json_data import plan_data
 from templater.rootfs.memory import MemoryRootfs
 
 BESIDE = Path(__file__).resolve().parent.parent.parent / "shared" / "corpus"

@@ -16,8 +16,9 @@ from ..model.triggers import default_triggers, next_start
 from ..parsing.metadata_yaml import read_metadata
 from ..planning.planner import plan_of, predicted, read_templates
 from ..rendering.render import Compiled, Rendering, render
+from ..reporting.json_data import plan_data
 from ..reporting.patch import diff
-from ..reporting.report import outcome_text, plan_data, summary, verdict
+from ..reporting.report import outcome_text, summary, verdict
 from ..rootfs.directory import DirectoryRootfs, refuse_link
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import Any
 from ..model.errors import TemplaterError
 from ..model.plan import FAILED, SKIP, Change, Outcome, Plan
 from ..model.source import printable
+from .json_data import json_text
 
 SAME, DIFFERS, FAILS, RANDOM, UNKNOWN, ABSENT = "same", "differs", "fails", "random", "unknown", "-"
 
@@ -107,18 +108,18 @@ def table_data(table: HostTable) -> dict[str, Any]:
         "hosts": list(table.hosts),
         "files": [
             {
-                "path": _json_text(row.path),
+                "path": json_text(row.path),
                 "trigger": row.trigger,
-                "template": _json_text(row.template),
+                "template": json_text(row.template),
                 "hosts": {
-                    host: {"result": cell.result} | ({"why": _json_text(cell.why)} if cell.why else {})
+                    host: {"result": cell.result} | ({"why": json_text(cell.why)} if cell.why else {})
                     for host, cell in row.cells.items()
                     if cell.result != ABSENT
                 },
             }
             for row in table.rows
         ],
-        "errors": {host: _json_text(error) for host, error in table.errors.items()},
+        "errors": {host: json_text(error) for host, error in table.errors.items()},
     }
 
 
@@ -167,11 +168,3 @@ def _excerpt(change: Change, reference: Change) -> str:
     shown = [lines[number] if number < len(lines) else "" for lines in (ours, theirs)]
     one, other = (text if len(text) <= LONGEST_EXCERPT else f"{text[:LONGEST_EXCERPT]}…" for text in shown)
     return f"'{one}' in line {number + 1}, not '{other}'"
-
-
-def _json_text(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return printable(text)
-    return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..model.entry import parents_below
 from ..model.plan import AGENT, FAILED, SKIP, WRITE, WRITING
@@ -13,7 +13,6 @@ from ..model.source import printable
 from ..rendering.render import is_due
 
 if TYPE_CHECKING:
-    from ..model.errors import TemplaterError
     from ..model.plan import Change, Outcome, Plan
 
 FAILURE = 5
@@ -22,8 +21,8 @@ MOST_NAMED = 5
 #: how many of the directories that a change makes are listed
 MOST_PARENTS = 20
 
-#: how a host's result is told: it is the start of the instance that fails or hangs
-TOLD = {
+#: how reports show a host's result: at 'fails' and 'hangs', the start of the instance ends
+RESULT_TEXTS = {
     "fails": "the start fails", "hangs": "the start hangs", "random": "left to chance",
     "unknown": "not known",
 }  # fmt: skip
@@ -102,12 +101,12 @@ def outcome_text(plan: Plan, change: Change) -> str:
     outcome = plan.outcome(change)
     if outcome is None or _agrees(change, outcome):
         return ""
-    told = TOLD.get(outcome.result, outcome.result)
+    shown = RESULT_TEXTS.get(outcome.result, outcome.result)
     if change.trigger == AGENT:  # by then the machine has started
-        told = told.replace("the start", "the agent")
+        shown = shown.replace("the start", "the agent")
     why = outcome.text or outcome.error
     host = plan.host.name
-    return f"{host}: {told}: {printable(why)}" if why and why != told else f"{host}: {told}"
+    return f"{host}: {shown}: {printable(why)}" if why and why != shown else f"{host}: {shown}"
 
 
 def summary(plan: Plan) -> str:
@@ -125,7 +124,7 @@ def _host_summary(plan: Plan) -> str:
     """``; incus would fail at 3, 2 left to chance``: what fails for sure is not all that may go wrong."""
     results = [plan.prediction.outcomes[change].result for change in plan.host_fails]
     if plan.host_error and not results:  # no rule is due, at which it could be said
-        return f"; {plan.host.name}: {TOLD['fails']}: {printable(plan.host_error)}"
+        return f"; {plan.host.name}: {RESULT_TEXTS['fails']}: {printable(plan.host_error)}"
     chance, unknown = results.count("random"), results.count("unknown")
     failing = len(results) - chance - unknown
     words = [f"would fail at {failing}"] if failing else []
@@ -152,67 +151,10 @@ def verdict(plan: Plan) -> int:
     return FAILURE if plan.failed or plan.host_fails or plan.host_error else 0
 
 
-def plan_data(plan: Plan) -> dict[str, Any]:
-    """The whole plan for ``json.dumps``. Text that is not UTF-8 stands in ``content_base64``."""
-    data: dict[str, Any] = {
-        "instance": _json_text(plan.instance.name),
-        "type": plan.instance.type,
-        "host": plan.host.name,
-        "triggers": list(plan.triggers),
-        "changes": [change_data(change, plan.outcome(change)) for change in plan.changes],
-    }
-    if plan.host_error:
-        data["host_error"] = plan.host_error
-    if plan.agent:
-        data["agent"] = [change_data(change, plan.outcome(change)) for change in plan.agent]
-    return data
-
-
-def change_data(change: Change, outcome: Outcome | None = None) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "trigger": change.trigger,
-        "path": _json_text(change.path),
-        "real": _json_text(change.real),
-        "action": change.action,
-        "template": _json_text(change.rule.template),
-        "reason": change.reason,
-    }
-    if change.action not in (FAILED, SKIP):
-        parents, more = _new_parents(change)
-        data |= {
-            "uid": change.uid,
-            "gid": change.gid,
-            "mode": f"{change.mode:04o}",
-            "new_parents": [_json_text(path) for path in parents],
-            "in_place": change.in_place,
-        }
-        if more:
-            data["more_new_parents"] = more
-    if change.content is not None:
-        data |= _content(change.content)
-    if change.error is not None:
-        data["error"] = error_data(change.error)
-    if outcome is not None:
-        data["host"] = {"result": outcome.result, "text": outcome.text, "error": outcome.error}
-    return data
-
-
-def error_data(error: TemplaterError) -> dict[str, Any]:
-    """An error for machines: kind, message, and the place as file, line and column."""
-    data: dict[str, Any] = {"kind": error.kind, "message": error.message}
-    if error.span is not None:
-        data |= {"file": error.span.source.name, "line": error.span.line, "column": error.span.column}
-    if error.hint:
-        data["hint"] = error.hint
-    if error.notes:
-        data["notes"] = list(error.notes)
-    return data
-
-
 def _remarks(change: Change, plan: Plan) -> Iterator[str]:
     if change.in_place and change.action in WRITING:
         yield "a mount point: written in place, not replaced"
-    parents, more = _new_parents(change)
+    parents, more = new_parents(change)
     if parents:
         shown = ", ".join(map(printable, parents))
         yield f"makes {shown} and {more} more below" if more else f"makes {shown}"
@@ -220,7 +162,7 @@ def _remarks(change: Change, plan: Plan) -> Iterator[str]:
         yield difference
 
 
-def _new_parents(change: Change) -> tuple[list[str], int]:
+def new_parents(change: Change) -> tuple[list[str], int]:
     """Return the outermost of the directories that a change makes, and how many more there are."""
     if change.new_depth is None:
         return [], 0
@@ -240,21 +182,3 @@ def _body(change: Change) -> str | None:
     if change.action == SKIP or change.content is None:
         return None
     return change.content.decode("utf-8", "surrogateescape")
-
-
-def _content(content: bytes) -> dict[str, str]:
-    try:
-        return {"content": content.decode()}
-    except UnicodeDecodeError:
-        from base64 import b64encode
-
-        return {"content_base64": b64encode(content).decode("ascii")}
-
-
-def _json_text(text: str) -> str:
-    """Text that JSON can hold: what is not UTF-8 as escapes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return printable(text)
-    return text

@@ -22,7 +22,7 @@ from templater.planning.resolve import clean, resolve
 from templater.pongo2.state import Limits
 from templater.prediction.deviations import deviations_at
 from templater.rendering.render import Rendering, render
-from templater.reporting import report
+from templater.reporting import json_data, report
 from templater.reporting.patch import diff
 from templater.rootfs.memory import MemoryRootfs
 from tests.laws.growth import assert_linear
@@ -155,7 +155,7 @@ def a_plan(paths: list[str], content: bytes = b"x", before: str | None = None) -
 
 REPORTS: dict[str, Callable[[Plan], object]] = {
     "preview": report.preview,
-    "json": lambda plan: json.dumps(report.plan_data(plan)),
+    "json": lambda plan: json.dumps(json_data.plan_data(plan)),
     "summary": report.summary,
     "rules that are not due": report.not_due,
     "patch": diff,

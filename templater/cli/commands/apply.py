@@ -44,7 +44,7 @@ def command(request: options.Request, as_agent: bool, cross_mounts: bool) -> int
         assert isinstance(found.rootfs, DirectoryRootfs)
         written = apply(plan, found.rootfs)
     if request.as_json:
-        from ...reporting.report import change_data
+        from ...reporting.json_data import change_data
 
         output.write_json([change_data(change) for change in written])
     else:

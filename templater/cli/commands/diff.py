@@ -51,10 +51,10 @@ def command(request: options.Request, exit_code: bool, instances: str | None) ->
 
 def show(plans: list[Plan], *, as_json: bool) -> int:
     """Print plans as patches, or as JSON, and return their exit code: 5 if a rule or the host fails."""
-    from ...reporting import patch, report
+    from ...reporting import json_data, patch, report
 
     if as_json:
-        data = [report.plan_data(plan) for plan in plans]
+        data = [json_data.plan_data(plan) for plan in plans]
         output.write_json(data if len(data) > 1 else data[0])
     for plan in () if as_json else plans:
         if len(plans) > 1:

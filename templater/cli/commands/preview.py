@@ -71,10 +71,10 @@ def command(request: options.Request, target: str | None, reuse: bool, instances
 
 def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True) -> int:
     """Print plans and return their exit code; as JSON one object, or a list for several plans."""
-    from ...reporting import report
+    from ...reporting import json_data, report
 
     if as_json:
-        data = [report.plan_data(plan) for plan in plans]
+        data = [json_data.plan_data(plan) for plan in plans]
         output.write_json(data if len(data) > 1 else data[0])
     elif contents:
         for number, plan in enumerate(plans):

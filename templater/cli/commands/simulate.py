@@ -132,7 +132,7 @@ def text_of(report: Report, *, as_diff: bool) -> str:
 
 
 def report_data(report: Report) -> dict[str, Any]:
-    from ...reporting.report import change_data, error_data
+    from ...reporting.json_data import change_data, error_data
 
     started = report.started
     return {

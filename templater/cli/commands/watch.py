@@ -36,7 +36,7 @@ def command(request: options.Request) -> int:
         if request.as_json:
             import json
 
-            from ...reporting.report import plan_data
+            from ...reporting.json_data import plan_data
 
             for plan in plans:
                 output.write(json.dumps(plan_data(plan), ensure_ascii=False) + "\n")

@@ -17,7 +17,8 @@ from templater.model.source import Source
 from templater.planning.planner import plan, plan_of
 from templater.prediction import FAMILIES, predict
 from templater.rendering.render import Rendering, render
-from templater.reporting.report import not_due, plan_data, preview, summary, verdict
+from templater.reporting.json_data import plan_data
+from templater.reporting.report import not_due, preview, summary, verdict
 from templater.rootfs.memory import MemoryRootfs
 
 ETC = {"/etc": Entry(DIRECTORY, 0o755)}

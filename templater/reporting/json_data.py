@@ -1,0 +1,88 @@
+"""A plan as data for ``json.dumps``: the keys are documented in docs/automation.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..model.plan import FAILED, SKIP
+from ..model.source import printable
+from .report import new_parents
+
+if TYPE_CHECKING:
+    from ..model.errors import TemplaterError
+    from ..model.plan import Change, Outcome, Plan
+
+
+def plan_data(plan: Plan) -> dict[str, Any]:
+    """The whole plan for ``json.dumps``. Text that is not UTF-8 stands in ``content_base64``."""
+    data: dict[str, Any] = {
+        "instance": json_text(plan.instance.name),
+        "type": plan.instance.type,
+        "host": plan.host.name,
+        "triggers": list(plan.triggers),
+        "changes": [change_data(change, plan.outcome(change)) for change in plan.changes],
+    }
+    if plan.host_error:
+        data["host_error"] = plan.host_error
+    if plan.agent:
+        data["agent"] = [change_data(change, plan.outcome(change)) for change in plan.agent]
+    return data
+
+
+def change_data(change: Change, outcome: Outcome | None = None) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "trigger": change.trigger,
+        "path": json_text(change.path),
+        "real": json_text(change.real),
+        "action": change.action,
+        "template": json_text(change.rule.template),
+        "reason": change.reason,
+    }
+    if change.action not in (FAILED, SKIP):
+        parents, more = new_parents(change)
+        data |= {
+            "uid": change.uid,
+            "gid": change.gid,
+            "mode": f"{change.mode:04o}",
+            "new_parents": [json_text(path) for path in parents],
+            "in_place": change.in_place,
+        }
+        if more:
+            data["more_new_parents"] = more
+    if change.content is not None:
+        data |= _content(change.content)
+    if change.error is not None:
+        data["error"] = error_data(change.error)
+    if outcome is not None:
+        data["host"] = {"result": outcome.result, "text": outcome.text, "error": outcome.error}
+    return data
+
+
+def error_data(error: TemplaterError) -> dict[str, Any]:
+    """An error for machines: kind, message, and the place as file, line and column."""
+    data: dict[str, Any] = {"kind": error.kind, "message": error.message}
+    if error.span is not None:
+        data |= {"file": error.span.source.name, "line": error.span.line, "column": error.span.column}
+    if error.hint:
+        data["hint"] = error.hint
+    if error.notes:
+        data["notes"] = list(error.notes)
+    return data
+
+
+def _content(content: bytes) -> dict[str, str]:
+    try:
+        return {"content": content.decode()}
+    except UnicodeDecodeError:
+        from base64 import b64encode
+
+        return {"content_base64": b64encode(content).decode("ascii")}
+
+
+def json_text(text: str) -> str:
+    """Text that JSON can hold: what is not UTF-8 as escapes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return printable(text)
+    return text
