@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +36,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{,62}")
 
 @dataclass(slots=True)
 class Result:
-    """One instance's plan: its text in the requested format, exit code, and number of changes.
-
-    ``skipped`` says why there is no plan. ``notes`` are choices and assumptions.
-    """
+    """One instance's plan as text. ``skipped`` says why there is none; ``notes`` are assumptions."""
 
     name: str
     text: str
@@ -151,7 +148,14 @@ class Fleet:
         return predicted(made, self.templates, rootfs, self.options.begun(), other)
 
     def _format(self, plan: Plan) -> Result:
-        text = FORMATS[self.show](plan)
+        if self.show == "json":
+            text = _json_line(plan_data(plan))
+        elif self.show == "patch":
+            patch = diff(plan)
+            text = f"# {printable(plan.instance.name)}\n{patch}" if patch else ""
+        else:
+            failed = [f"    {printable(change.path)}: {change.error}" for change in plan.failed]
+            text = "".join(f"{line}\n" for line in (summary(plan), *failed))
         return Result(plan.instance.name, text, verdict(plan), len(plan.changes), _errors(plan))
 
 
@@ -217,20 +221,3 @@ def _errors(plan: Plan) -> tuple[str, ...]:
 
 def _json_line(data: Any) -> str:
     return json.dumps(data, ensure_ascii=False) + "\n"
-
-
-def _summary_lines(plan: Plan) -> str:
-    lines = [summary(plan), *(f"    {printable(change.path)}: {change.error}" for change in plan.failed)]
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _patch(plan: Plan) -> str:
-    text = diff(plan)
-    return f"# {printable(plan.instance.name)}\n{text}" if text else ""
-
-
-FORMATS: Mapping[str, Callable[[Plan], str]] = {
-    "json": lambda plan: _json_line(plan_data(plan)),
-    "summary": _summary_lines,
-    "patch": _patch,
-}
