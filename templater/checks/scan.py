@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Read = Callable[[], bytes]
 
 #: every name is held and many checks go over them, so that fewer are allowed than in other commands
-MAX_NAMES = 1_000_000
+MAX_NAMES = 400_000
 #: the limits of an audit without --limit
 AUDITED = replace(DEFAULT, members=MAX_NAMES)
 

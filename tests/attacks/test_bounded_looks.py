@@ -68,7 +68,7 @@ def test_an_audit_holds_no_more_of_templates_than_its_limit(image):
 
 
 def test_the_command_holds_fewer_names_than_others_pass(tmp_path, capsys, monkeypatch):
-    assert AUDITED.members == 1_000_000
+    assert AUDITED.members == 400_000
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/etc/a", b""))
     assert cli.main(["audit", path, "--limit", "members=2"]) == 1
     assert "more than 2 names" in capsys.readouterr().out

@@ -100,6 +100,7 @@ def run(words: list[str], env: dict[str, str]) -> tuple[float, float, int]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=env,
+        cwd=env["PYTHONPATH"],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30)),  # noqa: PLW1509
     )
     while True:
