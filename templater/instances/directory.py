@@ -1,4 +1,4 @@
-"""An instance on disk: what its image says, its root filesystem, and what templater remembers of it.
+"""An instance directory: the image's files, the root filesystem, and templater's own state.
 
 ::
 
@@ -6,7 +6,7 @@
     DIR/instance.yaml                                  what ``incus config show`` prints
     DIR/.templater/    state  lock  log  journal  cache/
 
-Nothing of ours lies in the root filesystem, where the container could reach it.
+The state lies beside the root filesystem, where the container cannot reach it.
 """
 
 import fcntl
@@ -36,10 +36,10 @@ PATIENCE = 30.0
 
 
 class State:
-    """What has to be remembered between starts.
+    """What templater records between starts.
 
-    ``pending`` is the trigger that the next start runs before ``start``, or empty. ``name`` is the
-    instance's, ``image`` says where it came from; either may be empty.
+    ``pending`` is the trigger that the next start runs before ``start``, empty for none. ``name`` is the
+    instance's name and ``image`` the image it was made from; both may be empty.
     """
 
     __slots__ = ("image", "name", "pending")
@@ -58,12 +58,12 @@ class State:
         return f"State(pending={self.pending!r}, name={self.name!r}, image={self.image!r})"
 
     def encode(self) -> bytes:
-        """Plain ``key=value`` lines, the empty ones left out."""
+        """Return ``key=value`` lines without empty values. RefusedError if a value has a line break."""
         lines = []
         for key in ("pending", "name", "image"):
             value: str = getattr(self, key)
             if "\n" in value or "\0" in value:
-                raise RefusedError(f"the {key} {value!r} can't be kept in a line of text")
+                raise RefusedError(f"the {key} {value!r} can't be written as one line")
             if value:
                 lines.append(f"{key}={value}\n")
         return "".join(lines).encode("utf-8", "surrogateescape")
@@ -85,7 +85,7 @@ class StateDirectory(Closing):
     __slots__ = ("_lock", "_root", "directory", "path")
 
     def __init__(self, path: str) -> None:
-        """``path`` is the directory *in* which ``.templater`` lies; it is made when missing."""
+        """Open ``.templater`` in the directory ``path``; create it if it is missing."""
         self.path = join(path, STATE_FOLDER)
         self._lock = -1
         with Root(path, named=True) as root:
@@ -95,7 +95,7 @@ class StateDirectory(Closing):
                     _make(top, STATE_FOLDER)
             self._root = root.below("/" + STATE_FOLDER)
         self._require_private(owner)
-        #: for those who keep a file of their own here: the journal of ``apply``
+        #: the open directory, in which ``apply`` keeps its journal
         self.directory = self._root.directory("/")
 
     def _require_private(self, owner: int) -> None:
@@ -105,7 +105,7 @@ class StateDirectory(Closing):
         self._root.close()
         raise RefusedError(
             f"'{self.path}' belongs to uid {status.st_uid} with mode {status.st_mode & 0o7777:04o}:"
-            " others could write what templater remembers",
+            " other users could change templater's state",
             hint=f"chown root '{self.path}'; chmod 0700 '{self.path}'",
         )
 
@@ -117,7 +117,7 @@ class StateDirectory(Closing):
     # the lock
 
     def lock(self, what: str, patience: float = PATIENCE) -> None:
-        """Be the one writer; BusyError, naming the holder, after ``patience`` seconds."""
+        """Take the lock. Raise BusyError, which names the holder, after ``patience`` seconds."""
         if self._lock < 0:
             self._lock = self._open("lock", os.O_RDWR | os.O_CREAT)
         deadline = monotonic() + patience
@@ -147,7 +147,7 @@ class StateDirectory(Closing):
     # the state
 
     def state(self) -> "State | None":
-        """None when nothing was ever remembered here."""
+        """Return the recorded state, or None if none was recorded."""
         data = self.read("state", MAX_STATE)
         return None if data is None else State.decode(data)
 
@@ -157,7 +157,7 @@ class StateDirectory(Closing):
     # files
 
     def read(self, name: str, limit: int) -> "bytes | None":
-        """A file's bytes; None when there is none."""
+        """Return a file's bytes, or None if it is missing."""
         try:
             fd = self.directory.open(name)
         except FileNotFoundError:
@@ -170,11 +170,11 @@ class StateDirectory(Closing):
             os.close(fd)
 
     def replace(self, name: str, data: bytes) -> None:
-        """Write a file whole, on the disk before it gets its name: it is the old one or the new one."""
+        """Replace a file atomically: after a crash it is the old one or the new one."""
         write_whole(self.directory, name, data)
 
     def append(self, name: str, data: bytes, limit: int) -> None:
-        """Add to a log; above ``limit`` bytes the old one is put aside as ``NAME.1``."""
+        """Append to a log. A log above ``limit`` bytes is renamed to ``NAME.1`` first."""
         fd = self._open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             if os.fstat(fd).st_size > limit:
@@ -186,7 +186,7 @@ class StateDirectory(Closing):
             os.close(fd)
 
     def cache(self) -> "Directory | None":
-        """The directory of kept compilations; None when it is not ours alone."""
+        """Return the directory of compiled templates, or None if other users can write to it."""
         try:
             if self.directory.lstat("cache") is None:
                 _make(self.directory, "cache")
@@ -212,7 +212,7 @@ class StateDirectory(Closing):
         )
         if not its_own or not stat.S_ISREG(opened.st_mode):
             os.close(fd)
-            raise RefusedError(f"'{self.path}/{name}' is not a plain file of its own")
+            raise RefusedError(f"'{self.path}/{name}' is not a regular file with one name")
         return fd
 
 
@@ -222,7 +222,7 @@ class InstanceDirectory(Closing):
     __slots__ = ("_root", "name")
 
     def __init__(self, path: str, held: "Root | None" = None) -> None:
-        """``held`` is the directory, where it is open already; it is closed with this."""
+        """Open ``path``, or take over the directory ``held`` that is open already."""
         self.name = path
         self._root = Root(path, named=True) if held is None else held
 
@@ -295,7 +295,7 @@ def directory_of_ours(directory: Directory) -> "Directory | None":
 
 
 def write_whole(directory: Directory, name: str, data: bytes, *, sync: bool = True) -> None:
-    """Replace a file in a held directory: written beside it, synced, renamed over it."""
+    """Replace a file in an open directory: write beside it, sync, rename."""
     staged = name + ".new"
     try:
         if directory.lstat(staged) is not None:
@@ -324,7 +324,7 @@ def _make(directory: Directory, name: str) -> None:
 
 
 def record(path: str, trigger: str, name: str = "") -> State:
-    """Note that an instance directory was created, copied, renamed: its next start runs that trigger.
+    """Record that an instance directory was created, copied or renamed: its next start runs that trigger.
 
     ``path`` is the directory as it is now: the copy, the renamed one. Raises InputError if it has no image.
     """

@@ -21,12 +21,13 @@ def read_instance(
     devices: Mapping[str, Mapping[str, str]] | None = None,
     expanded: bool | None = None,
 ) -> Instance:
-    """The instance described in ``file``, or a container ``c1``, with what is given laid over it.
+    """Return the instance described in ``file``, or a container ``c1``, with the given values over it.
 
-    ``file`` is ``FILE``, ``FILE#NAME`` for one of several, ``-``, or what was read already; ``profiles``
-    are files too, later ones over earlier ones. ``config`` and ``devices`` are keys as the daemons keep
-    them, as texts; an empty value unsets a key. ``expanded`` says whether the file is from ``config show
-    --expanded``; otherwise that is concluded from its devices. What had to be assumed is in ``notes``.
+    ``file`` is ``FILE``, ``FILE#NAME`` for one of several, ``-`` for standard input, or a ``Source``.
+    ``profiles`` are files; later ones override earlier ones. ``config`` and ``devices`` are texts, as the
+    daemons keep them; an empty value unsets a key. ``expanded`` says whether the file is from ``config show
+    --expanded``; if it is None, that is concluded from the devices. The instance's ``notes`` say what was
+    assumed. Raises InputError, LimitError, RefusedError for an impossible name, and UsageError.
 
     >>> read_instance(name="web1", config={"user.role": "www"}).expanded_config()
     {'user.role': 'www'}
@@ -67,29 +68,13 @@ def read_instances(file: str | os.PathLike[str]) -> Iterator[Instance]:
         raise _unreadable(path, error) from None
 
 
-def own_description(directory: str) -> tuple[Source, str] | None:
-    """What an instance directory says of its instance, and the name that is remembered; None of an image."""
-    from ..rootfs.directory import open_root
-    from .directory import INSTANCE, MAX_INSTANCE, MAX_STATE, STATE_FOLDER, State
-
-    if not os.path.isdir(directory):
-        return None
-    with open_root(directory) as top:
-        if top.entry(f"/{INSTANCE}") is None:
-            return None
-        source = Source(os.path.join(directory, INSTANCE), top.read(f"/{INSTANCE}", MAX_INSTANCE))
-        if top.entry(f"/{STATE_FOLDER}/state") is None:
-            return source, ""
-        return source, State.decode(top.read(f"/{STATE_FOLDER}/state", MAX_STATE)).name
-
-
 def read_source(file: str) -> Source:
-    """A description as text, no larger than descriptions may be."""
+    """Return a description as text. LimitError if it is too large."""
     return _small_enough(file, *_read(file))
 
 
 def _read(file: str) -> tuple[str, bytes]:
-    """What messages call the file, and its content: if that is too large, a byte more than it may have."""
+    """Return the name for messages and the content: of a file that is too large, one byte too many."""
     limit = instance_yaml.LIMITS.bytes
     try:
         if file == "-":
@@ -108,7 +93,7 @@ def _small_enough(file: str, name: str, data: bytes) -> Source:
 
 
 def _source_and_pick(file: str) -> tuple[Source, str]:
-    """A file may have a '#' in its name, though hardly with the name of an instance behind it."""
+    """Split ``FILE#NAME``."""
     path, mark, pick = file.rpartition("#")
     if not mark or not path:
         return _description(file), ""
@@ -116,7 +101,7 @@ def _source_and_pick(file: str) -> tuple[Source, str]:
 
 
 def _description(file: str) -> Source:
-    """A file that should describe something. An image is easily given in its place."""
+    """Read a description. An image given in its place is an InputError with a hint."""
     name, data = _read(file)
     if b"\0" in data[:1024] or not data[:1024].isascii():
         from ..parsing.file_kind import HEAD, UNKNOWN, describe, recognise
@@ -124,7 +109,7 @@ def _description(file: str) -> Source:
         kind = recognise(data[:HEAD])
         if kind not in (UNKNOWN, "text"):
             raise InputError(
-                f"'{file}' {describe(kind)}, and describes no instance or profile",
+                f"'{file}' {describe(kind)}, so it does not describe an instance or a profile",
                 hint="give YAML or JSON, such as `incus config show` prints; an image is given as SRC",
             )
     return _small_enough(file, name, data)

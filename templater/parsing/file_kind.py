@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes and never by its name."""
+"""The kind of a file, recognised by its first bytes and never by its name."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ QCOW2 = "qcow2"
 EMPTY = "empty"
 UNKNOWN = "unknown"
 
-#: what wraps a tar archive, and the ending that the daemons give such a file
+#: the compressions of tar archives, with the file name endings that the daemons use
 COMPRESSIONS = {GZIP: ".gz", BZIP2: ".bz2", XZ: ".xz", LZMA: ".lzma", ZSTD: ".zst", LZ4: ".lz4"}
 
-#: bytes needed to tell every kind
+#: bytes needed to recognise every kind
 HEAD = 33 * 1024
 
 BLOCK = 512
@@ -60,13 +60,13 @@ _HINTS = {
     QCOW2: "it is a virtual machine's disk: give the image's metadata tarball",
     "zip": "some builders wrap the image in a zip: unpack that first",
     "legacy lz4": "compress it again with a current lz4, which writes frames",
-    "text": "a bare metadata.yaml is not an image: give the directory that holds it, or a tarball",
+    "text": "give the directory or tarball that holds metadata.yaml; -i takes a description of an instance",
     EMPTY: "it has no bytes at all: was the download cut short?",
 }
 
 
 def recognise(head: bytes) -> str:
-    """The kind of a file from its first ``HEAD`` bytes (fewer may leave some kinds unknown)."""
+    """Return the kind of a file from its first ``HEAD`` bytes; with fewer, some kinds stay unknown."""
     if not head:
         return EMPTY
     for offset, magic, kind in _MAGIC:
@@ -84,17 +84,17 @@ def hint_for(kind: str) -> str:
 
 
 def describe(kind: str) -> str:
-    """The kind as it stands in a sentence: "is a squashfs file"."""
+    """Return the kind as a part of a sentence: "is a squashfs file"."""
     if kind == EMPTY:
         return "is empty"
     if kind == UNKNOWN:
-        return "is neither a tar archive nor anything else this reads"
+        return "is not a tar archive or any other known kind of file"
     article = "an" if kind[0] in "aeioAEIO" else "a"
     return f"is {article} {kind} file"
 
 
 def _is_old_tar(head: bytes) -> bool:
-    """A v7 header has no magic, but its checksum fits; an archive without members begins with zeros."""
+    """Recognise an archive without magic: by a v7 header's checksum, or by zeros if it is empty."""
     block = head[:BLOCK]
     if len(block) < BLOCK:
         return False

@@ -1,8 +1,8 @@
-"""Descriptions of instances, in every form in which Incus and LXD print or store one.
+"""Descriptions of instances, in every form that Incus and LXD print or store.
 
 ``incus config show`` (plain and ``--expanded``), ``incus list -f json``, ``incus query
-/1.0/instances/NAME`` with or without its envelope, backup.yaml of Incus and of LXD 6, and a short
-form of our own with the same keys. Scalars become the strings that the daemons keep.
+/1.0/instances/NAME`` with or without its envelope, backup.yaml of Incus and of LXD 6, index.yaml of a
+backup, and templater's short form with the same keys. Scalars become the strings that the daemons keep.
 """
 
 import json
@@ -22,7 +22,7 @@ from .yaml_nodes import Sequence as SequenceNode
 #: A description may hold the cloud-init bodies of a fleet; backup.yaml repeats them for each snapshot.
 LIMITS: Final = Limits(bytes=64 * MIB, nodes=1_000_000, expanded=1_000_000)
 
-#: Where a value stands in a document: keys and indexes from the root.
+#: the place of a value in a document: keys and indexes from the root
 Path: TypeAlias = tuple[str | int, ...]
 
 _LIST_HINT = "`incus list NAME -f json` prints an instance with its profiles expanded"
@@ -39,11 +39,11 @@ def read_instance(
     devices: Mapping[str, Mapping[str, str]] | None = None,
     expanded: bool | None = None,
 ) -> Instance:
-    """The instance that a text describes (a container ``c1`` for None), with what is said beside it.
+    """Return the instance that a text describes, with other values over it; for None a container ``c1``.
 
-    ``pick`` names one of several. ``profiles`` are profiles, or texts of them. Whether ``config
-    show`` was asked for ``--expanded`` can't be read from what it prints: with ``expanded`` unset it
-    is concluded from the devices. Whatever had to be assumed is in the instance's ``notes``.
+    ``pick`` names one of several. ``profiles`` are profiles, or texts of them. The output of ``config show``
+    does not say whether it is ``--expanded``: with ``expanded`` unset, that is concluded from the devices.
+    The instance's ``notes`` say what was assumed. Raises InputError or UsageError.
     """
     given = tuple(p if isinstance(p, Profile) else read_profile(p) for p in profiles)
     if source is None:
@@ -57,7 +57,7 @@ def read_instance(
 
 
 def read_instances(source: Source) -> list[Instance]:
-    """Every instance of a text: of a list, or the only one."""
+    """Return every instance of a text, which is a list or describes one."""
     document = _Document.read(source)
     with document.places():
         found = [description.instance((), None) for description in _descriptions(document.value)]
@@ -65,14 +65,14 @@ def read_instances(source: Source) -> list[Instance]:
 
 
 def described(value: Any, where: str) -> Instance:
-    """The instance that one value of a JSON text describes; ``where`` is its place, for errors."""
+    """Return the instance that a decoded JSON value describes; errors name its place ``where``."""
     document = _Document(Source(where, ""), value, None)
     with document.places():
         return _description(value, ()).instance((), None)
 
 
 def read_profile(source: Source) -> Profile:
-    """A profile as ``incus profile show`` prints it; without a name it has the file's."""
+    """Return a profile as ``incus profile show`` prints it. The file names it if the text does not."""
     document = _Document.read(source)
     with document.places():
         return _profile(document.value, (), _stem(source.name))
@@ -86,8 +86,11 @@ def overridden(
     config: Mapping[str, str],
     devices: Mapping[str, Mapping[str, str]],
 ) -> Instance:
-    """A copy with other facts. As with ``incus launch``, a device begins as the profiles have it;
-    as with ``incus config set``, an empty value unsets a key."""
+    """Return a copy with these values.
+
+    As with ``incus launch``, a device begins as the profiles have it; as with ``incus config set``, an empty
+    value unsets a key.
+    """
     for about, given in (
         ("config", config),
         *((f"device '{device}'", devices[device]) for device in devices),
@@ -129,7 +132,7 @@ def instance_type(text: str) -> str:
 
 
 def _named(instance: Instance, source: Source, name: str | None) -> Instance:
-    """``config show`` prints no name."""
+    """Name an instance after its file: ``config show`` prints no name."""
     if instance.name or name is not None:
         return instance
     stem = _stem(source.name)
@@ -143,7 +146,7 @@ def _named(instance: Instance, source: Source, name: str | None) -> Instance:
 
 
 def _stem(file: str) -> str:
-    """Nothing for a standard input, which has no name either."""
+    """Return a file's name without its ending; empty for standard input."""
     last = file.replace("\\", "/").rpartition("/")[2]
     return "" if last in ("-", "<stdin>") else last.partition(".")[0]
 
@@ -153,7 +156,7 @@ def _stem(file: str) -> str:
 
 
 class _Wrong(Exception):
-    """A value is not what its place asks for."""
+    """A value of the wrong kind, at a path."""
 
     def __init__(self, path: Path, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -163,7 +166,7 @@ class _Wrong(Exception):
 
 
 class _Document:
-    """A text as values; of YAML also its nodes, so that an error has a place."""
+    """A text as values, and for YAML as nodes, which give errors their place."""
 
     # plain classes here: dataclasses would cost an uncached hook as much as half of Jinja2 does
     __slots__ = ("root", "source", "value")
@@ -199,7 +202,7 @@ class _Document:
 
     @contextmanager
     def places(self) -> Iterator[None]:
-        """What is wrong with a value, as an error with its place in the text."""
+        """Turn a ``_Wrong`` into an InputError with its place in the text."""
         try:
             yield
         except _Wrong as wrong:
@@ -225,12 +228,12 @@ def _json(text: str) -> Any:
 
 
 def has_surrogates(text: str) -> bool:
-    """Whether a JSON text may hold halves of characters, which Go reads in another way."""
+    """Return whether a JSON text may hold surrogates, which Go reads in another way."""
     return "\\ud" in text or "\\uD" in text
 
 
 def whole(value: Any) -> Any:
-    """What was read of a JSON text as Go would have read it."""
+    """Return a decoded JSON value with its surrogates as Go reads them."""
     if isinstance(value, str):
         return whole_characters(value)
     if isinstance(value, list):
@@ -261,7 +264,7 @@ def _value(node: Node) -> Any:
             found[key.text] = _value(value)
     if not merges:
         return found
-    # what stands here counts, then what was merged first; put together once, as there may be many
+    # own keys win, then the first merged mapping; put together once, because there may be many
     together: dict[str, Any] = {}
     for merged in reversed(merges):
         together.update(merged)
@@ -297,7 +300,7 @@ _BOOLEANS |= {"false": False, "no": False, "off": False, "0": False, "n": False,
 
 
 class _Description:
-    """One instance's mapping, where it stands, and the profiles that are defined beside it."""
+    """One instance's mapping, its place, and the profiles that are defined beside it."""
 
     __slots__ = ("defined", "path", "value")
 
@@ -316,7 +319,7 @@ class _Description:
     def boolean(self, key: str) -> bool:
         text = self.text(key).lower()
         if text not in _BOOLEANS:
-            raise _Wrong((*self.path, key), f"'{text}' is neither true nor false")
+            raise _Wrong((*self.path, key), f"'{text}' is not a boolean: use true or false")
         return _BOOLEANS[text]
 
     def instance(self, given: tuple[Profile, ...], expanded: bool | None) -> Instance:
@@ -354,7 +357,7 @@ class _Description:
         if telling:
             return VIRTUAL_MACHINE, (f"the type virtual-machine is concluded from '{telling}' (see --type)",)
         if self.name and "stateful" not in self.value:
-            return CONTAINER, ()  # our short form; what the daemons print has "stateful"
+            return CONTAINER, ()  # the short form; descriptions that daemons print have "stateful"
         return CONTAINER, ("the type container is assumed: the description has none (see --type)",)
 
     def layers(
@@ -364,7 +367,7 @@ class _Description:
         devices: Mapping[str, Any],
         expanded: bool | None,
     ) -> tuple[tuple[Profile, ...] | None, tuple[str, ...]]:
-        """The profiles below the instance's own keys; None when its expanded keys are to be taken."""
+        """Return the profiles below the instance's own keys; None if its expanded keys count instead."""
         listed = self.profiles()
         known = {profile.name: profile for profile in (*self.defined, *given)}
         known.update((profile.name, profile) for profile in listed if profile.config or profile.devices)
@@ -380,17 +383,17 @@ class _Description:
             return None, ()
         if missing and not given and expanded is None and _looks_expanded(config, devices):
             return None, (
-                f"the profiles {_listed(missing)} are taken as expanded already,"
-                " since every device is there (see --expanded)",
+                f"assuming that the profiles {_listed(missing)} are expanded already: every device is there"
+                " (see --expanded)",
             )
         if missing:
             raise _Wrong(
                 (*self.path, "profiles"),
-                f"lists {_listed(missing)}, but what is in there is not known",
-                f"give it with -p, or --expanded if this is `config show --expanded`; {_LIST_HINT}",
+                f"the contents of {_listed(missing)} were not given",
+                f"give them with -p, or use --expanded if `config show --expanded` wrote it; {_LIST_HINT}",
             )
         notes = tuple(
-            f"profile '{profile.name}' is applied last: the description lacks it" for profile in added
+            f"profile '{profile.name}' is applied last: the description does not list it" for profile in added
         )
         return (*(known[name] for name in names), *added), notes if names else ()
 
@@ -409,7 +412,7 @@ class _Description:
         return (below, *given), notes
 
     def profiles(self) -> list[Profile]:
-        """The listed profiles: names as the daemons have it, or whole ones in our short form."""
+        """Return the listed profiles: names in the daemons' forms, whole profiles in the short form."""
         value, path = self.value.get("profiles"), (*self.path, "profiles")
         if value is None:
             return []
@@ -435,10 +438,10 @@ def _only_on_vms(key: str) -> bool:
 
 
 def _looks_expanded(config: Mapping[str, str], devices: Mapping[str, Mapping[str, str]]) -> bool:
-    """No instance is without a root disk, and each of its interfaces leaves volatile keys.
+    """Return whether the devices are those of an expanded description.
 
-    If those are among its own devices, nothing comes from a profile that we could be missing the
-    devices of. (The configuration could still; that is why it is noted.)
+    Every instance has a root disk, and each network interface leaves volatile keys. If all of these are among
+    its own devices, no device comes from a profile. Configuration still may, which is why a note says so.
     """
     root = any(d.get("type") == "disk" and d.get("path") == "/" for d in devices.values())
     interfaces = {match[1] for key in config if (match := re.fullmatch(_VOLATILE_DEVICE, key))}
@@ -460,11 +463,11 @@ def _picked(value: Any, pick: str) -> _Description:
         return matching[0]
     names = _listed([description.name for description in found][:20])
     if not found:
-        raise _Wrong((), "the list holds no instance")
+        raise _Wrong((), "the list is empty")
     if not matching:
         raise _Wrong((), f"unknown instance '{pick}'", f"the list has {names}")
     raise _Wrong(
-        (), f"there are {len(found)} instances: say which", f"append #NAME to the file; there are {names}"
+        (), f"the file describes {len(found)} instances", f"append #NAME to the file; it describes {names}"
     )
 
 
@@ -512,7 +515,7 @@ _TELLING = {
 
 
 def _foreign(value: Mapping[str, Any], path: Path) -> _Wrong:
-    """A file of something else would pass for an instance without any configuration."""
+    """Return the error for another kind of file, which would pass for an instance without configuration."""
     taken = next((f"this looks like {what}: " for key, what in _TELLING.items() if key in value), "")
     shown = [*value][:_SHOWN_KEYS]
     unknown = ", ".join(f"'{key}'" for key in shown)
@@ -520,7 +523,7 @@ def _foreign(value: Mapping[str, Any], path: Path) -> _Wrong:
     more += "" if taken else next(filter(None, (suggestion(key, _OURS) for key in shown)), "")
     return _Wrong(
         path,
-        f"{taken}no key of an instance is in it, but {unknown}{more}",
+        f"{taken}it has no key of an instance: {unknown}{more}",
         "give what `incus config show NAME` or `incus list -f json` prints",
     )
 
@@ -546,7 +549,7 @@ def _devices(value: Any, path: Path) -> dict[str, Mapping[str, str]]:
 def _texts(value: Any, path: Path) -> dict[str, str]:
     mapping = _mapping(value, path, "of keys")
     if {str}.issuperset(map(type, mapping.values())):
-        return mapping  # what the daemons print: worth a short cut when there are thousands
+        return mapping  # the common case, a shortcut for lists of thousands
     return {key: _text(item, (*path, key)) for key, item in mapping.items()}
 
 

@@ -1,6 +1,6 @@
 """metadata.yaml as the daemons decode it: every scalar is its text, every field has its place.
 
-What stands here follows Go's decoders for the struct ``api.ImageMetadata``: gopkg.in/yaml.v2
+This module follows Go's decoders for the struct ``api.ImageMetadata``: gopkg.in/yaml.v2
 (``decode.go``) and go.yaml.in/yaml/v4 (``constructor.go``). They decode by the type of the field:
 ``mode: 0755`` is four characters, ``create_only: yes`` is true, ``when: start`` is an error.
 """
@@ -24,10 +24,10 @@ _MOST_NOTES: Final = 20
 
 
 def read_metadata(source: Source, yaml: Rules = "v2", limits: Limits | None = None) -> Metadata:
-    """The facts and rules of a metadata.yaml, by the rules of the YAML library that the host links.
+    """Return the fields and rules of a metadata.yaml, as the host's YAML library decodes it.
 
-    Raises MetadataError at the first place where that library would fail; its notes name further
-    ones. Raises LimitError for a text that is too large, too deep or multiplies itself.
+    Raises MetadataError at the first place where that library fails; the notes name further places. Raises
+    LimitError for a text that is too large, too deep, or too large once its aliases are expanded.
     """
     try:
         root = parse(source, yaml, LIMITS if limits is None else limits)
@@ -42,7 +42,7 @@ def read_metadata(source: Source, yaml: Rules = "v2", limits: Limits | None = No
 
 
 class _Decoder:
-    """One reading of one file: collects problems instead of stopping at the first, as Go does."""
+    """Decodes one file. Like Go, it collects problems instead of stopping at the first."""
 
     def __init__(self, source: Source, rules: Rules) -> None:
         self.source = source
@@ -93,7 +93,7 @@ class _Decoder:
         return rule
 
     def check_rule(self, rule: Rule) -> None:
-        """What no host refuses, and no author means."""
+        """Report mistakes that every host accepts."""
         place = rule.spans.get("when", rule.spans["path"])
         for index, trigger in enumerate(rule.when):
             if trigger not in TRIGGERS:
@@ -117,7 +117,7 @@ class _Decoder:
     def struct(
         self, node: Mapping, known: Iterable[str], set_field: "_SetField", gotype: str, what: str
     ) -> None:
-        """Calls ``set_field`` for every known key in the order in which Go assigns them."""
+        """Call ``set_field`` for every known key, in the order in which Go assigns them."""
         known = tuple(known)
         for key, value in self.assignments(node, gotype):
             name = self.key_text(key)
@@ -133,7 +133,7 @@ class _Decoder:
                 )
 
     def map(self, node: Node, gotype: str, what: str) -> "list[tuple[str, Node, Node]] | None":
-        """A mapping's keys as text; None for null."""
+        """Return a mapping's entries with their keys as text; None for null."""
         if is_null(node, self.rules):
             return None
         if not isinstance(node, Mapping):
@@ -151,7 +151,7 @@ class _Decoder:
             return []
         found = []
         for item in node.children:
-            # yaml.v4 leaves null items out, yaml.v2 makes empty texts of them: neither ever fires
+            # yaml.v4 drops null items, yaml.v2 reads them as empty texts; neither ever fires
             if not (self.rules == "v4" and is_null(item, self.rules)):
                 found.append((self.text(item, f"an item of {what}"), item.span))
         return found
@@ -197,7 +197,7 @@ class _Decoder:
         return 0
 
     def whole(self, value: float) -> "int | None":
-        """yaml.v2 cuts a fraction off, v4 refuses it."""
+        """Return a number without its fraction; None where yaml.v4 refuses it."""
         if abs(value) < 2**63 and (self.rules == "v2" or value == int(value)):
             return int(value)
         return -(2**63) if self.rules == "v2" and value < 0 else None
@@ -205,7 +205,7 @@ class _Decoder:
     # -- mappings: duplicates and merge keys
 
     def assignments(self, node: Mapping, gotype: str, merged: bool = False) -> "list[tuple[Node, Node]]":
-        """Keys and values in the order in which they count: a later one replaces an earlier one.
+        """Return keys and values in order; a later one replaces an earlier one.
 
         yaml.v2 merges ``<<`` where it stands, so that it overrides what is above it; v4 lets every
         key of the mapping itself win, and the first of several merged mappings.
@@ -246,7 +246,7 @@ class _Decoder:
         return [mapping for mapping in mappings if isinstance(mapping, Mapping)]
 
     def duplicates(self, node: Mapping) -> bool:
-        """Whether a key occurs twice, which yaml.v4 refuses and every author regrets."""
+        """Report keys that occur twice, and return whether there are any. yaml.v4 refuses them."""
         first: dict[tuple[str, str], Node] = {}
         found = False
         for key, _ in node.pairs():
@@ -260,7 +260,7 @@ class _Decoder:
                 self.find("duplicate-key", f"{message}, and Incus 7 refuses the file", key.span)
                 continue
             self.problem(
-                f"key '{text}' already stands in line {earlier.line}",
+                f"key '{text}' already occurs in line {earlier.line}",
                 key.span,
                 "remove one of them: Incus 7 refuses the file, older hosts take the last one",
                 line=f"line {self.go_line(key)}: mapping key {_quoted(text)}"
@@ -269,7 +269,7 @@ class _Decoder:
         return found
 
     def key_text(self, key: Node) -> "str | None":
-        """None for a key that Go leaves out."""
+        """Return a key's text; None for a key that Go ignores."""
         if isinstance(key, Scalar) and is_null(key, self.rules):
             self.find("null-key", "a null key: put it in quotes if a name is meant", key.span)
             return "" if self.rules == "v2" else None
@@ -280,7 +280,7 @@ class _Decoder:
     # -- scalars
 
     def resolve(self, node: Scalar) -> "str | int | float | bool | datetime | None":
-        """The value that Go sees behind a scalar, by its text or its explicit tag."""
+        """Return the value that Go resolves a scalar to, by its text or its explicit tag."""
         if not node.plain and not node.tag:
             return node.text
         value = resolved(node.text, node.tag, self.rules)
@@ -317,7 +317,7 @@ class _Decoder:
         return f"line {self.go_line(node)}: cannot {_VERB[self.rules]} {value} into {gotype}"
 
     def go_line(self, node: Node) -> int:
-        """Go's line of a node: every line break of YAML counts, not only those that editors know."""
+        """Return Go's line number of a node: every line break of YAML counts, not only those of editors."""
         if not self.breaks:  # where each ends, found once: a file may be wrong in a hundred thousand places
             self.breaks = [0, *(found.end() for found in re.finditer(_BREAK, self.source.text))]
         return bisect_right(self.breaks, node.start)
@@ -326,7 +326,7 @@ class _Decoder:
         self.errors.append(_Problem(message, span, hint, line, fatal))
 
     def fail(self) -> None:
-        """Raises for the first problem; the others are its notes."""
+        """Raise an error for the first problem; the others become its notes."""
         if not self.errors:
             return
         first, *others = self.errors
@@ -359,7 +359,7 @@ class _Problem:
 
 
 class _MetadataFields:
-    """What the keys of the document have set so far; a second ``templates:`` adds to the first."""
+    """The fields that the document's keys have set; a second ``templates:`` adds to the first."""
 
     def __init__(self, decoder: _Decoder) -> None:
         self.decoder = decoder
@@ -392,7 +392,7 @@ class _MetadataFields:
             return
         for path, key, node in entries:
             rule = decoder.rule(path, key, node)
-            self.rules.pop(path, None)  # a later one stands in its own place
+            self.rules.pop(path, None)  # a later rule takes the later place
             self.rules[path] = rule
 
 
@@ -435,7 +435,7 @@ def _add_properties(
 _SetField = Callable[[str, Node, Node], None]
 
 # ---------------------------------------------------------------------------------------------
-# What Go takes a plain scalar for: resolve.go of both libraries
+# How Go resolves a plain scalar: resolve.go of both libraries
 
 _VERB: Final = {"v2": "unmarshal", "v4": "construct"}
 _VERB_AS: Final = {"v2": "decode", "v4": "construct"}
@@ -516,7 +516,7 @@ def tag_of(value: object) -> str:
 
 
 def is_null(node: Node, rules: Rules, pointer: bool = False) -> bool:
-    """yaml.v2 knows fewer spellings where a pointer (a rule) is wanted: ``Null`` makes an empty rule."""
+    """Return whether a node is null. For a pointer (a rule), yaml.v2 accepts fewer spellings."""
     if not isinstance(node, Scalar):
         return False
     if node.tag:
@@ -532,7 +532,7 @@ def is_merge(node: Node) -> bool:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches  # slow to import, and needed for mistakes only
+    from difflib import get_close_matches  # slow to import, and needed only for mistakes
 
     close = get_close_matches(name.lower().replace("-", "_"), tuple(known), 1, 0.7)
     return f"; did you mean '{close[0]}'?" if close else ""

@@ -25,16 +25,16 @@ from yaml.scanner import Scanner, ScannerError
 from ..model.errors import InputError, LimitError
 from ..model.source import Source, Span
 
-#: Which Go library's rules hold: gopkg.in/yaml.v2 (LXD, Incus up to 6.23) or go.yaml.in/yaml/v4 (Incus 7).
+#: the Go library whose rules apply: gopkg.in/yaml.v2 (LXD, Incus up to 6.23) or go.yaml.in/yaml/v4 (Incus 7).
 Rules: TypeAlias = Literal["v2", "v4"]
 
 MIB: Final = 1 << 20
 
 
 class Limits:
-    """What a YAML text may cost. The daemons' own cap on metadata.yaml is 1 MiB.
+    """The limits of a YAML text. The daemons limit metadata.yaml to 1 MiB.
 
-    ``expanded`` counts nodes when every alias is replaced by what it stands for.
+    ``expanded`` counts nodes with every alias replaced by its anchor's node.
     """
 
     # a plain class: dataclasses would cost an uncached hook as much as libyaml does
@@ -53,13 +53,13 @@ LIMITS: Final = Limits()
 
 
 class YamlError(InputError):
-    """A text is not one YAML document. ``yaml_error`` is what the host's library says, where known."""
+    """Invalid YAML. ``yaml_error`` is the text of the host's library, where it is known."""
 
     yaml_error: str | None = None
 
 
 class Node:
-    """Some characters of a document. ``size`` is the number of nodes in it, aliases expanded."""
+    """A part of a document. ``size`` is the number of nodes in it, with aliases expanded."""
 
     __slots__ = ("end", "size", "source", "start", "tag")
 
@@ -83,7 +83,7 @@ class Node:
 
 
 class Scalar(Node):
-    """``plain`` is true for text without quotes, block indicator or tag: the only kind that Go resolves."""
+    """A text. Go resolves only a ``plain`` one, which has no quotes, block indicator or tag."""
 
     __slots__ = ("plain", "text")
 
@@ -96,7 +96,7 @@ class Scalar(Node):
 
 
 class Collection(Node):
-    """A node made of others; ``children`` of a mapping are keys and values in turn."""
+    """A node with children; those of a mapping are keys and values in turn."""
 
     __slots__ = ("children", "flow")
 
@@ -123,16 +123,16 @@ class Mapping(Collection):
 
 
 def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node | None:
-    """The first document of a text; None when there is none and the rules allow that.
+    """Return the first document of a text; None if it has none and the rules allow that.
 
-    yaml.v2 does not even parse what follows the first document; v4 refuses a second one, and an
+    yaml.v2 does not parse anything after the first document; v4 refuses a second one, and an
     empty text. Raises YamlError or LimitError with a place inside the text.
     """
     if len(source.text) > limits.bytes or len(source.data) > limits.bytes:
         raise LimitError(
             f"{source.name} is larger than {size_text(limits.bytes)}",
             source.span(min(limits.bytes, len(source.text))),
-            hint="Incus and LXD take no metadata.yaml above 1 MiB either" if limits.bytes == MIB else "",
+            hint="Incus and LXD refuse a metadata.yaml above 1 MiB as well" if limits.bytes == MIB else "",
         )
     source = decoded(source)
     text = source.text.removeprefix(_MARK)
@@ -152,7 +152,7 @@ def size_text(size: int) -> str:
 
 
 def decoded(source: Source) -> Source:
-    """The same text as characters: UTF-16 is recognised by its mark, as Go does; bad UTF-8 is an error."""
+    """Return the text as characters. Like Go, recognise UTF-16 by its mark; invalid UTF-8 is an error."""
     if source.text.startswith(("\udcff\udcfe", "\udcfe\udcff")):
         try:
             return Source(source.name, source.data.decode("utf-16"))
@@ -171,7 +171,7 @@ def decoded(source: Source) -> Source:
     return source
 
 
-# compiled when they are first needed, which for most is never
+# compiled when they are first needed
 _ESCAPE = r"(?s)\\."
 _LONG_LINE = ".{1024}"
 _UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
@@ -184,7 +184,7 @@ _DEEPEST_FLOW: Final = 500
 
 
 class _TooDeep(ScannerError):
-    """A limit that is met while scanning."""
+    """A limit reached while scanning."""
 
 
 #: False where PyYAML was built without libyaml, which it does silently
@@ -205,7 +205,7 @@ class PureParser(Reader, Scanner, Parser):
         self.longest_key = longest_key
 
     def fetch_flow_collection_start(self, token_class: Any) -> None:
-        # far above what is a limit already: it would be seen only after all keys that may begin here
+        # far above the limit on depth, which is checked only after all keys that may begin here
         if self.flow_level > _DEEPEST_FLOW:
             raise _TooDeep(None, None, "too many brackets in each other", self.get_mark())
         super().fetch_flow_collection_start(token_class)
@@ -240,7 +240,7 @@ def _pure(text: str, rules: Rules) -> Callable[[], PureParser]:
 
 
 def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Limits) -> Node | None:
-    """``begin`` makes a parser, which may find fault with the text before the first event."""
+    """Return the first document. ``begin`` makes the parser, which may reject the text at once."""
     parser = None
     try:
         parser = begin()
@@ -260,14 +260,14 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
 
 
 def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
-    """``behind``: by how many brackets the parser's mark is behind the last one that it took."""
+    """Return the error; the parser's mark is ``behind`` brackets after the last one that it accepted."""
     mark: Any = error.problem_mark
     place = source.span(min(mark.index - behind, len(source.text) - 1))
     return LimitError(f"nested more than {min(limits.depth, _DEEPEST_FLOW)} levels deep", place)
 
 
 def _first_v2(source: Source, parser: Any, limits: Limits) -> Node | None:
-    """What follows the first document is not even parsed."""
+    """Parse the first document and nothing after it."""
     opening = parser.get_event()
     if isinstance(opening, StreamEndEvent):
         return None
@@ -278,7 +278,7 @@ def _first_v2(source: Source, parser: Any, limits: Limits) -> Node | None:
 
 
 def _only_v4(source: Source, parser: Any, limits: Limits) -> Node:
-    """All documents are parsed, and there must be one: a damaged second one is named first."""
+    """Parse all documents; there must be exactly one. A damaged second one is reported first."""
     if isinstance(parser.get_event(), StreamEndEvent):
         error = YamlError("the file holds no YAML document", source.span(0), _ONE_DOCUMENT)
         raise _said(error, f"{_V4_PREFIX}no documents in stream")
@@ -311,12 +311,12 @@ _MARK: Final = "\ufeff"
 
 
 def _mark_width(source: Source) -> int:
-    """A byte order mark is not counted by the parser, but is a character of the text."""
+    """Return 1 for a byte order mark: the parser does not count it, but the text has it."""
     return 1 if source.text.startswith(_MARK) else 0
 
 
 class _Composer:
-    """Events to nodes, without recursion, counting as it goes."""
+    """Turns events into nodes, without recursion, and counts them."""
 
     def __init__(self, source: Source, parser: Any, rules: Rules, limits: Limits) -> None:
         self.source = source
@@ -365,7 +365,7 @@ class _Composer:
         if collection.flow:
             collection.end = event.end_mark.index + self.shift
         elif collection.children:
-            # a block ends in front of whatever follows it, comments and all: too late for a caret
+            # a block ends before the next token, after comments: too late for a caret
             collection.end = max(collection.start, collection.children[-1].end)
         return collection
 
@@ -442,7 +442,7 @@ def _reader_error(source: Source, error: ReaderError) -> YamlError:
     return YamlError(
         f"control character U+{ord(bad[0]):04X} is not allowed in YAML",
         source.span(bad.start()),
-        hint="inside double quotes it can be written as an escape",
+        hint="write it as an escape inside double quotes",
     )
 
 
@@ -451,7 +451,7 @@ def _syntax_error(source: Source, error: MarkedYAMLError, rules: Rules) -> YamlE
     position = min(mark.index + _mark_width(source), len(source.text)) if mark else 0
     context = f", {error.context}" if error.context else ""
     failure = YamlError(
-        f"not YAML: {error.problem or 'it can not be read'}{context}",
+        f"invalid YAML: {error.problem or 'the parser gives no reason'}{context}",
         source.span(position),
         hint=_syntax_hint(source.text, position),
         notes=_opened_at(source, error),
@@ -477,7 +477,7 @@ def _v4_words(error: Any, mark: Any) -> str:
 
 def _syntax_hint(text: str, position: int) -> str:
     if text[position : position + 1] == "\t":
-        return "indent with blanks: YAML takes no tab here"
+        return "indent with spaces: YAML does not allow a tab here"
     if text[position : position + 1] in ("@", "`", "%"):
         return "put the value in quotes"
     return ""

@@ -213,7 +213,7 @@ def test_an_archive_is_no_description(option, suffix, kind, tmp_path, capfd):
         archive.add(SAMPLE / "metadata.yaml", "metadata.yaml")
     assert main(["preview", str(SAMPLE), option, str(place)]) == 2
     said = capfd.readouterr().err
-    assert f"'{place}' is a {kind} file, and describes no instance or profile" in said
+    assert f"'{place}' is a {kind} file, so it does not describe an instance or a profile" in said
     assert "UTF-8" not in said
 
 

@@ -59,7 +59,7 @@ def test_the_lock_goes_with_its_holder(tmp_path):
 def test_a_notebook_that_others_can_write_is_refused(tmp_path, mode):
     (tmp_path / ".templater").mkdir()
     (tmp_path / ".templater").chmod(mode)
-    with pytest.raises(RefusedError, match="others could write"):
+    with pytest.raises(RefusedError, match="other users could change"):
         StateDirectory(str(tmp_path))
 
 

@@ -70,14 +70,14 @@ def test_tabs_are_blanks_where_go_takes_them(without_libyaml):
     with pytest.raises(InputError) as caught:
         parse(Source("x", "a:\n\tb: c\n"))
     assert (caught.value.span.line, caught.value.span.column) == (2, 1)
-    assert caught.value.hint == "indent with blanks: YAML takes no tab here"
+    assert caught.value.hint == "indent with spaces: YAML does not allow a tab here"
 
 
 def test_a_tab_in_the_indentation_is_named():
     with pytest.raises(InputError) as caught:
         parse(Source("x", "a:\n\tb: c\n"))
-    assert caught.value.message.startswith("not YAML: found character that cannot start any token")
-    assert caught.value.hint == "indent with blanks: YAML takes no tab here"
+    assert caught.value.message.startswith("invalid YAML: found character that cannot start any token")
+    assert caught.value.hint == "indent with spaces: YAML does not allow a tab here"
 
 
 @pytest.mark.parametrize("libyaml", [True, False])
