@@ -29,7 +29,7 @@ PACKAGES = ("jinja2", "yaml")
 
 
 class CacheEntry:
-    """An entry: the modules that its code imports, and the bytes."""
+    """The modules that an entry's code imports, and its bytes."""
 
     __slots__ = ("modules", "payload")
 
@@ -66,17 +66,17 @@ class CompileCache:
             os.close(fd)
 
     def save(self, name: str, key: str, kept: CacheEntry) -> None:
-        """Keep an entry. A cache that can't be written is none, not an error."""
+        """Save an entry; do nothing if that fails."""
         data = encode(kept, key)
         if len(data) > MAX_ENTRY:  # ``load`` would ignore it
             return
         try:
             write_whole(self._directory, f"{name}-{key}", data, sync=False)
-            self._forget_oldest()
+            self._remove_oldest()
         except (OSError, TemplaterError):  # OSError: another hook forgot the same one first
             return
 
-    def _forget_oldest(self) -> None:
+    def _remove_oldest(self) -> None:
         aged = []
         for name in filter(is_entry, self._directory.listdir()):
             status = self._directory.lstat(name)
@@ -90,7 +90,7 @@ class CompileCache:
 
 
 def open_cache(path: str) -> "CompileCache | None":
-    """A cache directory shared by several instances, made when missing; None when it is not ours alone."""
+    """Open a cache directory, made if missing; None if another user can enter it."""
     from os import makedirs
 
     try:
@@ -103,7 +103,7 @@ def open_cache(path: str) -> "CompileCache | None":
 
 
 def key(parts: "Iterable[bytes]") -> str:
-    """A name for these bytes, in this order, as this interpreter and this templater would compile them."""
+    """Return a name for these bytes as this interpreter and this templater would compile them."""
     digest = blake2b()
     for part in (*_interpreter(), source_stamp(), *parts):
         digest.update(b"%d:" % len(part))
@@ -124,7 +124,7 @@ def encode(kept: CacheEntry, key: str) -> bytes:
 
 
 def decode(data: bytes, key: str) -> "CacheEntry | None":
-    """The entry, or None: truncated, of another key, made by another Jinja2, or no entry at all."""
+    """Return the entry; None if it is truncated, of another key or made by other versions."""
     parts = data.split(b"\n", 3)
     if len(parts) != 4:
         return None
@@ -132,13 +132,13 @@ def decode(data: bytes, key: str) -> "CacheEntry | None":
     if magic != MAGIC or its_key != key.encode() or digest != blake2b(rest).hexdigest().encode():
         return None
     compiler, modules, payload = rest.split(b"\n", 2)
-    if not _still_there(compiler):
+    if not _same_packages(compiler):
         return None
     names = tuple(modules.decode("ascii", "replace").split())
-    return CacheEntry(names, payload) if all(is_ours(name) for name in names) else None
+    return CacheEntry(names, payload) if all(is_language_module(name) for name in names) else None
 
 
-def is_ours(module: str) -> bool:
+def is_language_module(module: str) -> bool:
     return module.startswith("templater.pongo2.") and module.replace(".", "").replace("_", "").isalnum()
 
 
@@ -155,7 +155,7 @@ def _package_age(name: str) -> bytes:
     return b"- "
 
 
-def _still_there(packages: bytes) -> bool:
+def _same_packages(packages: bytes) -> bool:
     for line in packages.split(b"\0"):
         age, _, path = line.partition(b" ")
         if age != _age(path.decode("utf-8", "surrogateescape")):

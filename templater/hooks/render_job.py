@@ -1,8 +1,8 @@
-"""An image's templates rendered for an instance inside the child, and read back outside it.
+"""Render an image's templates for an instance in the child, and read the answer in the parent.
 
-The child gets bytes and answers with texts; metadata.yaml and instance.yaml are parsed in it too.
-Handed a kept compilation it loads no parser and no compiler. When that run fails in any way, a
-second child starts from the sources, finds the exact place of the error, and its answer counts.
+The child gets bytes and answers with texts; it also parses metadata.yaml and instance.yaml. With cache
+entries it loads no parser and no compiler. If that run fails, a second child starts from the sources, finds
+the exact place of the error, and its answer counts.
 """
 
 import marshal
@@ -16,7 +16,7 @@ from ..model.metadata import Metadata, Rule
 from ..model.options import RenderOptions
 from ..model.source import Source, Span, printable
 from ..sandbox.child import Bounds, ChildFailure, start
-from .compile_cache import CacheEntry, is_ours, key
+from .compile_cache import CacheEntry, is_language_module, key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..sandbox.child import Child, Record, Send
     from .compile_cache import CompileCache
 
-#: a trigger of which no rule has heard: everything is compiled, nothing rendered
+#: a trigger that no rule has: every template is compiled, none rendered
 COMPILE = ""
 
 IMAGE = "image"
@@ -140,7 +140,7 @@ def keys(job: Job, *, in_child: bool) -> "dict[str, str]":
 
 
 class Run:
-    """A rendering under way: between ``begin`` and ``finish`` the caller may do something else."""
+    """A rendering in progress: the caller can work until it calls ``finish``."""
 
     __slots__ = ("bounds", "child", "job", "keys", "store")
 
@@ -176,7 +176,7 @@ class Run:
         return answer
 
     def finish_warm(self) -> "Answer | None":
-        """None when anything at all went wrong that compiling anew might explain or heal."""
+        """Return the answer from cache entries; None if compiling again might explain or fix a failure."""
         try:
             answer = self.collect()
         except LimitError:
@@ -265,7 +265,7 @@ def prepare(job: Job) -> None:
     names = list(COLD)
     if IMAGE in job.kept:
         modules = job.kept[IMAGE].modules
-        names = [*WARM, *(name.removeprefix("templater.") for name in modules if is_ours(name))]
+        names = [*WARM, *(name.removeprefix("templater.") for name in modules if is_language_module(name))]
     if job.instance is not None and INSTANCE not in job.kept and names[: len(WARM)] == list(WARM):
         names.append("parsing.instance_yaml")
     for name in names:
@@ -477,7 +477,7 @@ def _plain(mapping: "Mapping[str, str]") -> "dict[str, str]":
     return {str(k): str(v) for k, v in mapping.items()}
 
 
-# --- the words between them --------------------------------------------------------------------
+# --- records --------------------------------------------------------------------------------------
 
 _RULE = ("path", "template", "when", "create_only", "properties", "uid", "gid", "mode", "null")
 _TEXTS = ("path", "template", "uid", "gid", "mode")
@@ -529,16 +529,16 @@ def error_read(fields: "list[bytes]", source_of: "Callable[[str], Source | None]
         source = source_of(notes[0])
         span = None if source is None else _span(source, fields[5], fields[6])
         notes = notes[3:]
-    # a child that was taken over may say anything, and a terminal may be what it says it to
+    # a hostile child may send anything, and the message may reach a terminal
     return kind(printable(_text(message)), span, printable(_text(hint)), tuple(map(printable, notes)))
 
 
 def read_answer(job: Job, records: "list[Record]") -> Answer:
-    """The child's records, trusted no further than their form."""
+    """Return the answer in the child's records; only their format is trusted."""
     try:
         return _answer(job, records)
     except (ValueError, IndexError, KeyError, UnicodeError) as error:
-        raise ChildFailure("the rendering child answered nonsense", hint="please report this") from error
+        raise ChildFailure("invalid answer of the rendering child", hint="please report this") from error
 
 
 def _answer(job: Job, records: "list[Record]") -> Answer:
@@ -561,7 +561,7 @@ def _answer(job: Job, records: "list[Record]") -> Answer:
         elif word == b"keep":
             name, modules, payload = fields
             answer.kept[{b"image": IMAGE, b"instance": INSTANCE}[name]] = CacheEntry(
-                tuple(m for m in modules.decode("ascii").split() if is_ours(m)), payload
+                tuple(m for m in modules.decode("ascii").split() if is_language_module(m)), payload
             )
         elif word == b"error":
             raise error_read(fields, job.source)

@@ -1,9 +1,9 @@
 """Work on untrusted input in a forked child that can compute and answer, and nothing else.
 
-The child gives up its user, groups and limits, closes every descriptor but the pipe to its parent,
-and may open no other: no file, no socket, no process. What it answers is a sequence of records,
-each a list of byte strings; the parent takes nothing from it but these bytes. Files that the parent
-has opened for it can be left to it, and a directory, below which it may open files for reading.
+The child gives up its user, groups and limits, closes every descriptor but the pipe to its parent, and can
+open no file, socket or process. It answers with records, each a list of byte strings, and the parent uses
+only these bytes. The parent can leave open files to it, and a directory, below which it can open files for
+reading.
 """
 
 import sys
@@ -43,7 +43,7 @@ MANY = 1 << 20
 FAILED, OUT_OF_MEMORY, TOO_DEEP, TOO_MUCH = 70, 71, 72, 73
 BUG = b"bug"
 
-#: what a child says when it has said everything
+#: the last record of a complete answer
 END = (b"end",)
 _END = b"6:3:end,,"  # as it is framed
 
@@ -70,7 +70,7 @@ class ChildFailure(TemplaterError):
 
 
 class Child:
-    """A running child; ``answer()`` waits for it, ``close()`` ends it whatever it does."""
+    """A running child; ``answer()`` waits for it, ``close()`` kills it."""
 
     __slots__ = ("bounds", "deadline", "pid", "pipe")
 
@@ -81,13 +81,18 @@ class Child:
         self.deadline = monotonic() + bounds.wall
 
     def answer(self) -> "list[Record]":
-        """The records that the child sent. LimitError when it hit a bound, ChildFailure when it died."""
+        """Return the child's records.
+
+        Raises:
+            LimitError: the child reached a bound.
+            ChildFailure: the child died or did not answer in its format.
+        """
         try:
             data = self.receive()
         except BaseException:
             self.close()
             raise
-        if data.endswith(_END):  # all is said; how the child ends does not matter, and close() sees to it
+        if data.endswith(_END):  # the answer is complete, so how the child ends does not matter
             return parse(data)[:-1]
         raise _death(self.reap(), self.bounds, data)
 
@@ -161,7 +166,7 @@ def _live(
     send = _sender(pipe, bounds)
     try:
         prepare()
-        # a caller's higher limit would have deep recursion end in a lack of memory, which is harder to tell
+        # with a caller's higher limit, deep recursion would end in a MemoryError, which says less
         sys.setrecursionlimit(min(sys.getrecursionlimit(), MAX_DEPTH))
         lock(pipe, bounds, inputs)
         work(send)
@@ -246,10 +251,10 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
 
 
 def highest_descriptor() -> int:
-    """The highest descriptor; it may lie above the limits, which hold for new ones alone."""
+    """Return the highest open descriptor; it may be above the limit, which only new ones obey."""
     try:
         return max([int(name) for name in os.listdir("/proc/self/fd")])
-    except OSError:  # no /proc: what can be had without it
+    except OSError:  # no /proc
         import resource
 
         most = max(resource.getrlimit(resource.RLIMIT_NOFILE))
@@ -257,7 +262,7 @@ def highest_descriptor() -> int:
 
 
 def become_nobody() -> None:
-    """Become a user that owns nothing. In a user namespace most uids do not exist: take one that does."""
+    """Become a user that owns nothing. In a user namespace most uids do not exist, so try several."""
     # unprivileged namespaces may have setgroups denied: then the process has no groups to drop
     for attempt in (FIRST_UID + os.getpid() % (1 << 22), OVERFLOW_UID, 1):
         try:  # noqa: SIM105 - contextlib is not lean

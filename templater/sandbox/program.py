@@ -1,9 +1,8 @@
 """Run an external program on untrusted bytes, with almost no access to the machine.
 
-It runs as a user that owns nothing (where the caller is root), without network, with limits, and
-may open files for reading only: what it has to read it finds as ``INPUT``, what it says goes to
-``Program.output``. The system calls that are not on the list answer EPERM; where the machine has no
-list the other walls stand alone.
+The program runs without network and with limits; if the caller is root, under a user id that owns nothing.
+It can open files for reading only. It reads ``INPUT`` and writes to ``Program.output``. System calls that are
+not on the list fail with EPERM. On a machine without a list, the other limits still hold.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from .child import become_nobody, highest_descriptor
 from .system_calls import libc
 
 _INPUT_FD = 3
-#: what the program opens: an image that it might not be allowed to open by its name
+#: the path under which the program opens the file, even if it cannot open the file by its own path
 INPUT = f"/proc/self/fd/{_INPUT_FD}"
 
-#: an hour of computing, which is terabytes; and how long it may be silent
+#: an hour of computing is enough for terabytes; the program may write nothing for IDLE_SECONDS
 PROCESSOR_SECONDS = 3600
 IDLE_SECONDS = 60
 MEMORY = 1 << 30
@@ -37,7 +36,7 @@ _CLONE_NEWIPC, _CLONE_NEWNET = 0x08000000, 0x40000000
 
 
 class Program:
-    """It runs until it is closed. ``output`` is a descriptor to read from, and belongs to this."""
+    """A running program, ended by leaving the ``with``. ``output`` is a descriptor to read from."""
 
     def __init__(self, pid: int, output: socket.socket, complaints: IO[bytes]) -> None:
         self._pid = pid
@@ -57,11 +56,11 @@ class Program:
 
     @property
     def output(self) -> int:
-        """Reading raises BlockingIOError when the program is silent for too long."""
+        """Return the descriptor; reading raises BlockingIOError after IDLE_SECONDS without output."""
         return self._output.fileno()
 
     def wait(self) -> int:
-        """The exit code, or the negative number of the signal that ended it."""
+        """Return the exit code, or the negative number of the signal that ended the program."""
         if self._status is None:
             self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         return self._status
@@ -72,7 +71,7 @@ class Program:
 
 
 def start(command: list[str], path: str) -> Program:
-    """Run a program that reads the file ``path``, which it knows as ``INPUT``."""
+    """Start a program that reads the file ``path`` as ``INPUT``."""
     if not sys.platform.startswith("linux"):
         raise InputError(f"'{path}': '{command[0]}' can be confined on Linux only, and is run nowhere else")
     program = shutil.which(command[0])
@@ -93,7 +92,7 @@ def start(command: list[str], path: str) -> Program:
 
 
 def _readable(path: str) -> int:
-    """The file for a user that owns nothing: a nameless copy, where he might not open it again."""
+    """Open the file for an unprivileged user: a copy without a name, if that user cannot read it."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if os.geteuid() != 0 or os.fstat(fd).st_mode & 0o004:
         return fd
@@ -118,7 +117,7 @@ def _become(program: str, command: list[str], descriptors: tuple[int, int, int])
 
 
 def _arrange(data: int, output: int, complaints: int) -> None:
-    """Nothing is open but what the program is for."""
+    """Close every descriptor but the program's own."""
     import fcntl
 
     wanted = (os.open(os.devnull, os.O_RDONLY), output, complaints, data)
@@ -137,7 +136,7 @@ def _lock() -> None:
     prctl(system_calls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     libc("unshare")(_CLONE_NEWNET | _CLONE_NEWIPC)  # refused to all but root
     os.chdir("/")
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # more complaints than fit are lost, and no reason to die
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # error messages beyond the limit are lost
     for what, most in (
         (resource.RLIMIT_CPU, PROCESSOR_SECONDS),
         (resource.RLIMIT_AS, MEMORY),
@@ -158,7 +157,7 @@ def _lock() -> None:
 
 
 def why(path: str, name: str, code: int, said: str) -> InputError | LimitError:
-    """What to tell the user of a program that did not end well."""
+    """Return the error of a program that failed."""
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         return LimitError(f"'{path}': {name} computed for more than {PROCESSOR_SECONDS} s and was ended")
     if code < 0:

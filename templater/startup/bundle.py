@@ -1,7 +1,4 @@
-"""The file from which a hook takes its modules: what stands in it, and how it is written.
-
-``line/templater_hook.py`` reads it.
-"""
+"""Write the file from which a warm hook loads its modules; ``line/templater_hook.py`` reads it."""
 
 import marshal
 import posix
@@ -19,9 +16,9 @@ if TYPE_CHECKING:
 PACKAGE = __file__.rpartition("/startup/")[0]
 HEAD = 4
 
-#: What a warm hook loads, group by group, each in the order in which its modules need each other: tests
-#: hold it to that. The first is for every hook; then the child is forked, which loads what renders, and
-#: the parent loads what plans and writes. A runtime or a filter that is in none of them is imported as ever.
+#: The modules that a warm hook loads, in groups, each in the order of its imports; tests check both. Every
+#: hook loads the first group. Then it forks the child, which loads the modules that render, while the parent
+#: loads those that plan and write. Python imports a runtime or a filter that is in no group as usual.
 GROUPS = (
     (
         "templater", "templater.model", "templater.model.errors", "templater.model.source",
@@ -63,13 +60,16 @@ GROUPS = (
 
 
 def write(place: str) -> None:
-    """Put the modules into the file. The hook's work is done, so whatever hinders that is left as it is:
-    a place that can't be written, a full disk, a source that is half replaced just now."""
+    """Write the modules to the file.
+
+    The hook's work is done, so no failure matters: a directory without write permission, a full disk, a
+    source that is being replaced.
+    """
     if sys.dont_write_bytecode:
         return
     staged = f"{place}.{posix.getpid()}"
     try:
-        # first, because compiling for nothing takes longer than the hook did
+        # first, because compiling in vain takes longer than the hook did
         fd = posix.open(staged, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
     except OSError:
         return
@@ -94,9 +94,9 @@ def _remove(staged: str) -> None:
 
 
 def contents() -> bytes:
-    """First what stands where, then the codes of one group after the other.
+    """Return the file's content: a table of contents, then the code of each group.
 
-    Those of a group are one value: what modules have in common, names above all, is there and made once.
+    The code of a group is one value, so that marshal stores names that its modules share only once.
     """
     parts: list[bytes] = []
     groups: list[Group] = []
@@ -123,7 +123,7 @@ def source_of(name: str) -> "tuple[str, bool]":
 
 
 def compiled(file: str) -> "tuple[int, int, CodeType]":
-    """A source's age and size, and its code, without what only readers and type checkers need."""
+    """Return a source's age, size and code, without docstrings and assertions."""
     status = posix.stat(file)
     fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: the packages that import all of themselves, and what the parts that we take import for what we don't
+#: packages that import all of their parts, and modules that only unused parts need
 NAMES = frozenset(("base64", "inspect", "ipaddress", "jinja2", "json", "yaml"))
 
 #: what the import system itself looks for in a module that isn't complete yet
@@ -27,10 +27,9 @@ _RUNNING: "set[str]" = set()
 
 
 class Postponed(ModuleType):  # type: ignore[misc]
-    """A module that was found. The first name that is asked of it runs it, unless it is one of a
-    package's own modules: then it is that which is imported.
+    """A module that was found and not run: reading an attribute runs it, or imports a submodule.
 
-    It has no methods of its own, which would hide the module's names.
+    It has no methods of its own, because they would hide the module's names.
     """
 
     def __getattr__(self, name: str) -> "Any":
@@ -71,7 +70,7 @@ def _run(module: "Any") -> None:
 
 
 class Finder:
-    """For ``sys.meta_path``: finds these modules as Python does, and has them loaded as postponed ones."""
+    """A finder for ``sys.meta_path``: finds ``NAMES`` as Python does, and loads them as postponed modules."""
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
         if name not in NAMES:
@@ -96,10 +95,10 @@ class _Loader:
 
 
 def found(name: str, path: "Any") -> "Any":
-    """Where Python finds a module."""
+    """Return the spec that Python finds for a module."""
     return sys.modules["_frozen_importlib_external"].PathFinder.find_spec(name, path)
 
 
 def install() -> None:
-    """From now on; what is imported already stays as it is."""
+    """Postpone ``NAMES`` from now on; modules that are imported already stay."""
     sys.meta_path.insert(0, Finder())

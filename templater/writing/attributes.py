@@ -5,9 +5,9 @@ import errno
 from ..oslite import os
 from ..rootfs.confined import again
 
-#: they vouch for a content; a write drops the first, and the others would condemn the new one
+#: attributes that vouch for the content; a write drops the first, and the others would not match the new one
 _OF_THE_CONTENT = ("security.capability", "security.ima", "security.evm")
-#: in which overlayfs keeps its own books
+#: attributes of overlayfs itself
 _OF_OVERLAYFS = ("trusted.overlay.", "user.overlay.")
 
 
@@ -28,7 +28,7 @@ def copy_attributes(old: int, new: int) -> None:
 
 
 def _differs(fd: int, name: str, value: bytes) -> bool:
-    """A label that is right already needs no permission to be set."""
+    """Return whether a label has to be set: an equal one needs no permission."""
     try:
         return os.getxattr(fd, name) != value
     except OSError:

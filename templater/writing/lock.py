@@ -43,7 +43,7 @@ def _locked(fd: int) -> bool:
 
 
 def _holder(fd: int) -> str:
-    """Who holds the lock, as /proc/locks tells it."""
+    """Return the process that holds the lock, from /proc/locks."""
     status = os.fstat(fd)
     device = status.st_dev
     wanted = f"{os.major(device):02x}:{os.minor(device):02x}:{status.st_ino}".encode()

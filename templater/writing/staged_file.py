@@ -33,7 +33,7 @@ _ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class ApplySession:
-    """What all files of one apply share: descriptors of directories, passing names, the map of ids."""
+    """What the files of one apply share: descriptors of directories, temporary names, the map of ids."""
 
     __slots__ = ("count", "directories", "durable", "ids", "made", "root", "token", "unnamed")
 
@@ -72,7 +72,7 @@ class ApplySession:
         return f"{PREFIX}{self.token}-{inode}-{self.count}"
 
     def make_directory(self, path: str) -> None:
-        """Complete before it has its name: a kill never leaves one with the wrong owner."""
+        """Make a directory, complete before it has its name: a kill never leaves one with the wrong owner."""
         parent = self.directory(above(path))
         name = components(path)[-1]
         found = parent.lstat(name)
@@ -93,7 +93,7 @@ class ApplySession:
     def link_somewhere(
         self, inode: int, beside: Directory, link: "Callable[[Directory, str], None]"
     ) -> "tuple[Directory, str]":
-        """A passing name in the root directory, or beside the target where that can't be."""
+        """Give a file a temporary name in the root directory, or beside the target if that fails."""
         name = self.next_name(inode)
         top = self.directory("/")
         try:
@@ -107,7 +107,7 @@ class ApplySession:
 
 
 class Target:
-    """One file, and how far we are with it."""
+    """One file of an apply and its progress."""
 
     __slots__ = (
         "backup", "before", "change", "committed", "fd", "inode", "name", "old", "parent", "session",
@@ -141,7 +141,7 @@ class Target:
     # looking
 
     def needs_writing(self) -> bool:
-        """False where the target has this content; an error where the plan was made for something else."""
+        """Return False if the target has this content; raise if it has changed since the plan was made."""
         if self.old is None:
             if self.change.action == UPDATE:
                 raise self._changed("is gone")
@@ -212,7 +212,7 @@ class Target:
         self.staged = self.parent, named
 
     def _carry_over(self) -> None:
-        """Owner, attributes, then the mode: a new owner drops bits of it, an ACL changes it."""
+        """Copy the owner, the attributes, then the mode: a new owner drops bits of it, an ACL changes it."""
         old = self.parent.open(self.name)
         try:
             status = os.fstat(old)
@@ -225,7 +225,7 @@ class Target:
             close(old)
 
     def _give_names(self, old: int) -> None:
-        """One for the new content to be renamed from, and one that keeps the old."""
+        """Make two temporary names: one to rename the new content from, one that keeps the old content."""
         if self.staged is None:
             self.staged = self.session.link_somewhere(
                 self.inode, self.parent, lambda directory, name: directory.name_unnamed(self.fd, name)
@@ -303,7 +303,7 @@ class Target:
 
 
 def overwrite(fd: int, content: bytes) -> None:
-    """As few moments with mixed content as the kernel allows: all bytes at once, then the length."""
+    """Overwrite a file with all bytes at once, then cut it: readers see mixed content only for a moment."""
     again(os.lseek, fd, 0, 0)
     write_descriptor(fd, content)
     os.ftruncate(fd, len(content))

@@ -1,16 +1,15 @@
 """Carry out a plan: stage every file, then put all of them in place, or leave everything as it was.
 
-**What is on disk at any moment.** A new content is written to a file without a name (O_TMPFILE) in
-the target's own directory, so it has the owner, mode, ACLs and labels it should have before anybody
-can see it. A new file is then linked to its name: one call, nothing to clean up. To replace a file,
-two names are needed for a moment, one for the new content and one that keeps the old, so that a
-commit that fails half way can be undone without needing any space: renames only. Each target is
-old or new at every instant; mount points, which can't be replaced, are the one exception. What a
-killed run leaves is the subject of ``leftovers``.
+**What is on disk at any moment.** New content is written to a file without a name (O_TMPFILE) in the target's
+own directory. So the file has its owner, mode, ACLs and labels before any other process can see it. One call
+links a new file to its name, and nothing has to be cleaned up. To replace a file, two temporary names are
+needed: one for the new content and one that keeps the old. A commit that fails half way is then undone by
+renames, which need no space. Each target is old or new at every instant, except mount points, which cannot be
+replaced. ``recovery`` clears what a killed run leaves.
 
-**Attributes.** An existing file keeps owner, mode, ACLs and extended attributes, but for those that
-vouch for its content (``security.capability``, which a write drops too, and IMA's and EVM's hashes) and
-those in which overlayfs keeps its own books. Flags of chattr and the birth time are the new file's.
+**Attributes.** An existing file keeps owner, mode, ACLs and extended attributes. Exceptions are those that
+vouch for the content (``security.capability``, which a write drops too, and the hashes of IMA and EVM) and
+those of overlayfs itself. Flags of chattr and the birth time are the new file's.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal itself imports enum
@@ -80,7 +79,7 @@ def _to_write(plan: "Plan") -> "list[Change]":
 
 
 def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
-    """One error for several, of the first one's kind and place; the others are its notes."""
+    """Return the first error, with the others as its notes."""
     errors = [change.error for change in failed if change.error is not None]
     if not errors:
         return UsageError(f"{failed[0].path!r} can't be written, so nothing is")
@@ -92,7 +91,7 @@ def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
 
 
 class _Work:
-    """One apply, under the lock: everything that has to be put in place, or undone."""
+    """One apply, under the lock: the files to put in place, or to restore."""
 
     __slots__ = ("journal", "left", "session", "targets")
 
@@ -114,7 +113,7 @@ class _Work:
                 _step("put in place", target.change.real, target.commit)
             self._sync()
         except BaseException as error:
-            troubles = _undisturbed(self._undo)
+            troubles = _with_signals_deferred(self._undo)
             if isinstance(error, TemplaterError):
                 error.notes = (*error.notes, *troubles)
             raise
@@ -142,7 +141,7 @@ class _Work:
             target.stage()
 
     def _sync(self) -> None:
-        """The names, once each directory; a failure here still undoes everything."""
+        """Sync each directory once; a failure here still restores everything."""
         if not self.session.durable:
             return
         touched = {id(target.parent): target.parent for target in self.targets}
@@ -151,7 +150,7 @@ class _Work:
             _step("put in place", directory.path, directory.sync)
 
     def _undo(self) -> "list[str]":
-        """Everything as it was; gives back what could not be undone, in words."""
+        """Restore everything; return messages about the files that could not be restored."""
         committed = [target for target in reversed(self.targets) if target.committed]
         troubles = {target: attempt(target.put_back) for target in committed}
         stuck = [target for target, trouble in troubles.items() if trouble]
@@ -172,10 +171,10 @@ class _Work:
             attempt(self.journal.clear)
 
 
-def _undisturbed(call: "Callable[[], list[str]]") -> "list[str]":
-    """Neither Ctrl-C nor the alarm of a hook's time limit may end an undoing half way: they come after it.
+def _with_signals_deferred(call: "Callable[[], list[str]]") -> "list[str]":
+    """Call a function with signals deferred, so that Ctrl-C or a time limit cannot interrupt a rollback.
 
-    Blocking them is not enough: in a process with threads another one takes them, and this one heeds them.
+    Blocking the signals is not enough: in a process with threads the kernel gives them to another thread.
     """
     late: dict[int, None] = {}
     before: list[tuple[int, Any]] = []
@@ -199,7 +198,7 @@ def _undisturbed(call: "Callable[[], list[str]]") -> "list[str]":
 
 
 def _each(call: "Callable[..., object]", arguments: "Sequence[tuple[Any, ...]]") -> None:
-    """All of these calls, whatever a signal's handler raises meanwhile."""
+    """Make all of these calls, even if a signal's handler raises meanwhile."""
     if arguments:
         try:
             call(*arguments[0])

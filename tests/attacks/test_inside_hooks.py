@@ -15,7 +15,7 @@ from templater.model.errors import LimitError, RefusedError, UsageError, WriteEr
 from templater.planning.planner import plan
 from templater.rootfs.directory import DirectoryRootfs
 from templater.writing.staged_file import Target
-from templater.writing.transaction import _undisturbed, apply
+from templater.writing.transaction import _with_signals_deferred, apply
 
 
 def test_a_link_beside_a_configuration_is_not_written_through(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_signals_that_came_during_the_undoing_all_come_after_it_and_handlers_are
 
     try:
         with pytest.raises(LimitError):
-            _undisturbed(undo)
+            _with_signals_deferred(undo)
         assert seen == list(numbers)
         assert {signal.getsignal(number) for number in numbers} == {heard}
     finally:

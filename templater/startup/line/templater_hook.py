@@ -1,12 +1,11 @@
-"""Where the line of a hook begins: templater's modules out of one file, and then the hook.
+"""The entry point of an installed hook line: load templater's modules from one file, then run the hook.
 
-Finding and reading forty files takes longer than running what stands in them. So a hook takes the
-modules it needs from one, and puts them into ``sys.modules`` by itself, group by group, without the import
-system, which would go over each of them one by one.
+Finding and reading forty files takes longer than running them. So a hook loads its modules from one file, and
+adds them to ``sys.modules`` itself, group by group, without the import system.
 
-The file lies where Python keeps the compiled form of the package's own modules, and is trusted as those
-are; what stands in it is used only while every source has the age and size that it had. A hook that
-found it missing or out of date writes it anew when its work is done (``hooks.warm``).
+The file is in the package's ``__pycache__`` and is trusted like the compiled modules there. A group is used
+only while each of its sources has the recorded age and size. A hook that finds the file missing or out of
+date writes it again when its work is done (``startup.bundle``).
 """
 
 import marshal
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     Group = tuple[list[Entry], int, int]
 
 FORMAT = 6
-#: bytes that say how many describe what stands where
+#: bytes of the length of the table of contents
 HEAD = 4
 PACKAGE = __file__.rpartition("/startup/")[0]
 
@@ -35,7 +34,7 @@ _Spec: "Any" = sys.modules["_frozen_importlib"].ModuleSpec
 
 
 def main() -> "NoReturn":
-    """What the line that ``hook install`` writes calls."""
+    """Run the hook; the line that ``hook install`` writes calls this."""
     import gc
 
     gc.set_threshold(100_000, 50, 50)  # a short life, in which little is worth collecting
@@ -75,14 +74,13 @@ def read() -> bytes:
 class Modules:
     """Gives Python's import system the modules of the file.
 
-    Modules stand in groups, each in the order in which they need each other: who asks for one gets
-    its whole group.
+    Importing one module loads its whole group.
     """
 
     __slots__ = ("codes", "cold", "groups", "sources", "stale", "stamp")
 
     def __init__(self, data: bytes) -> None:
-        #: by each module's name the group that it is in, until that is loaded
+        #: the group of each module by name, until the group is loaded
         self.groups: dict[str, Group] = {}
         self.codes = memoryview(data)
         self.cold = False
@@ -114,7 +112,7 @@ class Modules:
 
     def source_stamp(self) -> bytes:
         """Return the recorded digest of the compile cache's sources; nothing if one of them has changed."""
-        if self.stamp and not all(is_as_it_was(*source) for source in self.sources):
+        if self.stamp and not all(is_unchanged(*source) for source in self.sources):
             self.stamp, self.stale = b"", True
         self.sources = []  # once a run is enough
         return self.stamp
@@ -123,14 +121,14 @@ class Modules:
         return sys.modules[spec.name]
 
     def exec_module(self, module: "ModuleType") -> None:
-        """It was, with its group."""
+        """Do nothing: ``load`` has run the module with its group."""
 
     def load(self, group: "Group") -> bool:
-        """Run the modules of a group; False if one of their sources has changed, or nothing can be read."""
+        """Run the modules of a group; False if a source has changed or the group cannot be read."""
         entries, start, end = group
         for name, *_ in entries:
             self.groups.pop(name, None)
-        if not all(is_as_it_was(file, age, size) for _, file, _, age, size in entries):
+        if not all(is_unchanged(file, age, size) for _, file, _, age, size in entries):
             self.stale = True
             return False
         try:
@@ -164,7 +162,7 @@ class Modules:
             setattr(sys.modules[parent], tail, module)
 
 
-def is_as_it_was(file: str, age: int, size: int) -> bool:
+def is_unchanged(file: str, age: int, size: int) -> bool:
     try:
         status = posix.stat(file)
     except OSError:

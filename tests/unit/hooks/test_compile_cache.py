@@ -161,7 +161,7 @@ def test_an_entry_that_is_too_large_to_be_read_is_not_written(store, folder, mon
 
 def test_reading_an_entry_looks_at_no_other(store, monkeypatch):
     key = saved(store)
-    monkeypatch.setattr(CompileCache, "_forget_oldest", lambda self: pytest.fail("looked at the others"))
+    monkeypatch.setattr(CompileCache, "_remove_oldest", lambda self: pytest.fail("looked at the others"))
     assert store.load("image", key)
 
 
