@@ -1,4 +1,4 @@
-"""Which trigger an instance's next start owes: the pending one, from its creation to its export.
+"""Which trigger is pending for an instance's next start, from its creation to its export.
 
 As observed on Incus and LXD: create, copy and rename write nothing. They leave a pending trigger, and
 the next start runs it and then ``start``.
@@ -20,12 +20,12 @@ PENDING_KEY = "volatile.apply_template"
 
 
 def passes(pending: str) -> "tuple[str, ...]":
-    """The passes of the next start."""
+    """Return the passes of the next start."""
     return (pending, START) if pending else (START,)
 
 
 def pending_after(pending: str, trigger: str) -> str:
-    """What is pending once ``trigger`` has happened to an instance.
+    """Return what is pending after ``trigger`` has happened to an instance.
 
     ``create`` and ``copy`` make a new instance, that owes this whatever was pending; a rename never
     displaces what came before it.

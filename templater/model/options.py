@@ -1,4 +1,4 @@
-"""How templates are rendered: what every caller of a render hands on unchanged, as one value."""
+"""How templates are rendered, as one value that callers pass on unchanged."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

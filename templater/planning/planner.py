@@ -203,7 +203,7 @@ def plan_of(
     triggers: "tuple[str, ...]",
     in_place: bool = False,
 ) -> Plan:
-    """The plan of what was rendered elsewhere, without host outcomes."""
+    """Return the plan of these renderings, without a prediction."""
     if not instance.is_vm:
         return Plan(metadata, instance, host, triggers, decide(renderings, rootfs, in_place=in_place))
     drive = config_drive(renderings)
@@ -214,7 +214,7 @@ def plan_of(
 def decide(
     renderings: "Iterable[Rendering]", rootfs: "RootfsView | None" = None, *, in_place: bool = False
 ) -> "tuple[Change, ...]":
-    """What becomes of each rendering; a later pass sees the files of the earlier ones."""
+    """Return a change for each rendering; a later pass sees the files of the earlier ones."""
     view = _Seen(rootfs)
     changes: list[Change] = []
     for renderings_of_pass in split_passes(renderings):
@@ -228,7 +228,7 @@ def decide(
 
 
 def config_drive(renderings: "Iterable[Rendering]") -> "tuple[Change, ...]":
-    """The files ``<template>.out`` that a virtual machine's start leaves for the guest's agent.
+    """Return the files ``<template>.out`` that a virtual machine's start writes for the guest's agent.
 
     They are named after the template, so rules that share one overwrite each other.
     """
@@ -531,7 +531,7 @@ class _Seen:
         return self.rootfs.read(path, limit)
 
     def require_ids(self, uid: int, gid: int, rule: "Rule") -> None:
-        """An id that the container's map does not have can't be given to a file, and is told before."""
+        """Raise UnmappedError for an id outside the container's map, before anything is written."""
         ids = getattr(self.rootfs, "ids", None)
         if ids is None:
             return
@@ -543,7 +543,7 @@ class _Seen:
                 raise
 
     def content(self, path: str, entry: Entry) -> "bytes | None":
-        """What the file holds; None when that is too much to compare."""
+        """Return the content of an existing file; None if it is too large to compare."""
         if path in self.files:
             return self.files[path]
         if entry.size > min(MAX_COMPARED, MAX_HELD - self.held):

@@ -1,4 +1,4 @@
-"""What the guest's agent makes of the files of the config drive, inside of a virtual machine."""
+"""The guest's agent: it copies the files of the config drive inside a virtual machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Agent:
             self.filesystem.assume_directories("/", targets)
 
     def outcome(self, change: Change) -> Outcome | None:
-        """None where it can't be told: the root filesystem does not let us look."""
+        """Predict one change; None if the root filesystem can't be read there."""
         mark = len(self.filesystem.journal)
         self.daemon.notes = []
         try:

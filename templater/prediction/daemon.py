@@ -19,7 +19,7 @@ from .templates import Due, Renderer, pongo2_words, render_error
 
 
 class Daemon:
-    """One release at work on one start. Its steps are in the order of its ``templateApplyNow``."""
+    """A release during one start. Its steps are in the order of its ``templateApplyNow``."""
 
     def __init__(
         self, host: Host, filesystem: HostFilesystem, instance: Instance, render: Renderer | None = None
@@ -31,13 +31,13 @@ class Daemon:
         self.notes: list[str] = []
 
     def open_roots(self) -> None:
-        """What is opened, or checked, before any rule is looked at."""
+        """Open, or check, what the release needs before it reads any rule."""
 
     def check(self, rule: Rule) -> None:
-        """What a rule has to pass before its target is touched."""
+        """Raise Fails if a rule does not pass the checks that come before its target is opened."""
 
     def apply(self, due: Due) -> str:
-        """``written`` or ``skipped``; else raises."""
+        """Carry out a rule, and return ``written`` or ``skipped``. Raises Fails and Hangs."""
         self.notes = []
         if due.rule.null:
             raise Fails(NIL_PANIC)
@@ -45,7 +45,7 @@ class Daemon:
         return self.put(due)
 
     def put(self, due: Due) -> str:
-        """Plain paths: the kernel follows links wherever they lead on the daemon's machine."""
+        """Write by plain paths: the kernel follows links to any place of the daemon's machine."""
         filesystem, rule = self.filesystem, due.rule
         path = normpath(f"{filesystem.rootfs}/{rule.path.lstrip('/')}")
         existed = filesystem.exists(path)
@@ -68,7 +68,7 @@ class Daemon:
     reading = "Failed to read template file: "
 
     def remark(self, path: str, place: Place, existed: bool) -> None:
-        """Say what a user would not expect of this write."""
+        """Note what a user does not expect of this write."""
         filesystem, node = self.filesystem, self.filesystem.node(place)
         if node is not None and node.kind in (FIFO, CHAR_DEVICE, BLOCK_DEVICE):
             self.notes.append(f"into a {node.kind}: what is written is lost")
@@ -81,7 +81,7 @@ class Daemon:
             self.notes.append("its other hard links change too")
 
     def owner(self, rule: Rule) -> tuple[int, int, int]:
-        """A new file's uid, gid and mode as the rule says; ids as Go's ParseInt(text, 10, 64)."""
+        """Return the uid, gid and mode of a new file; ids are parsed as by Go's ParseInt(text, 10, 64)."""
         if not self.host.permissions:
             if rule.uid or rule.gid or rule.mode:
                 self.notes.append("uid, gid and mode are ignored")
@@ -100,7 +100,7 @@ class Daemon:
         return ids[0], ids[1], mode & 0o777
 
     def own(self, place: Place, uid: int, gid: int, mode: int) -> None:
-        """chown and chmod of a new file; an id outside the map leaves the daemon's own root as owner."""
+        """Change owner and mode of a new file; for an id outside the map, the daemon's root stays."""
         around = self.filesystem.surroundings
         if around.shift:
             uid = uid + around.shift if 0 <= uid < around.map_size else -1
@@ -110,7 +110,7 @@ class Daemon:
         self.filesystem.put(place, replace(place.made, mode=mode))
 
     def content(self, due: Due) -> bytes:
-        """The template, read and rendered."""
+        """Read and render the template."""
         data = self.read_template(due.rule)
         if due.content is not None:
             return due.content

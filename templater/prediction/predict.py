@@ -76,9 +76,9 @@ def predict(
 
 
 def _outcome(daemon: Daemon, change: Change) -> Outcome | None:
-    """What becomes of one rule; the filesystem keeps what it wrote, unless it failed.
+    """Predict one rule. Its writes stay in the file system, unless it fails.
 
-    None where it can't be told: the root filesystem does not let us look.
+    Returns None if the root filesystem can't be read there.
     """
     filesystem = daemon.filesystem
     filesystem.check_time()
@@ -96,7 +96,7 @@ def _outcome(daemon: Daemon, change: Change) -> Outcome | None:
 
 
 def _attempt(daemon: Daemon, change: Change) -> tuple[str, str, str]:
-    """Result, what is to be said of it, and the daemon's own words where it fails."""
+    """Return the result, a remark for the user, and the daemon's error if the rule fails."""
     error = change.render_error
     try:
         daemon.open_roots()
@@ -113,7 +113,7 @@ def _attempt(daemon: Daemon, change: Change) -> tuple[str, str, str]:
 
 
 def _aftermath(filesystem: HostFilesystem, mark: int, change: Change) -> str:
-    """What a failure leaves behind at its own target."""
+    """Return a remark on the target that a failed rule leaves empty."""
     target = normpath(f"{filesystem.rootfs}/{change.rule.path.lstrip('/')}")
     try:
         place, node = filesystem.walk(target)

@@ -1,4 +1,4 @@
-"""One start on the host: its passes, until something fails."""
+"""One start on the host: its passes, up to the first rule that fails."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FAMILIES: Mapping[str, type[Daemon]] = {
 
 @dataclass(slots=True)
 class Verdict:
-    """How a start ends, and the file system that it leaves; ``passed`` passes went through."""
+    """The result of a start, and the file system afterwards; ``passed`` counts the passes that succeeded."""
 
     result: str
     error: str
@@ -45,7 +45,7 @@ def start(
     metadata: Metadata | None = None,
     render: Renderer | None = None,
 ) -> Verdict:
-    """One start, pass by pass, rules in the order given, until something fails.
+    """Run one start, pass by pass and rules in the given order, up to the first that fails.
 
     The daemons run the rules of a pass in random order. To see every possible result, call this for every
     order.
@@ -68,7 +68,7 @@ def start(
 
 
 def check_metadata(host: Host, metadata: Metadata, instance: Instance) -> None:
-    """What of metadata.yaml itself ends a start, though we could read it."""
+    """Raise Fails if metadata.yaml, although templater can read it, ends a start of this host."""
     # Incus looks for a null document where it starts a virtual machine, from 6.0.5 on
     looked_for = host.family == "LHEAD" or (
         instance.is_vm and host.product == "incus" and host.family != "I604"

@@ -1,4 +1,4 @@
-"""What the host makes of a template: which rules are due, and the words it fails with."""
+"""The rules that are due, and the error texts of a host's renderer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Renderer = Callable[[bytes, Rule, str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A rule that is due, with what our own rendering of it gave."""
+    """A rule that is due, with the result of templater's own rendering."""
 
     rule: Rule
     trigger: str
@@ -30,7 +30,7 @@ class Due:
 
 
 def due_of(change: Change) -> Due:
-    """What the host's renderer would make of a change's template."""
+    """Return what the host's renderer does with the template of a change."""
     error = change.render_error
     words = pongo2_words(error) if error is not None else ""
     return Due(
@@ -45,14 +45,14 @@ def due_of(change: Change) -> Due:
 
 
 def pongo2_words(error: TemplaterError) -> str:
-    """What pongo2 says of an error in a template; empty for errors that are our own."""
+    """Return pongo2's text of an error in a template; empty for templater's own errors."""
     if not isinstance(error, TemplateSyntaxError | RenderError):
         return ""
     return error.pongo2_error or error.message
 
 
 def render_error(host: Host, due: Due) -> str:
-    """The daemon's words for a template that did not compile or render."""
+    """Return the daemon's error for a template that does not compile or render."""
     if due.panics:
         panic = due.error.removeprefix("panic: ")
         recovered = f"{host.render_prefix}Panic while rendering template: {panic}"

@@ -1,4 +1,4 @@
-"""Rules and templates in, rendered bytes out; never looks at a root filesystem."""
+"""Render the templates of the rules that are due; no root filesystem is read here."""
 
 from ..model.entry import FILE, SYMLINK
 from ..model.errors import LimitError, MetadataError, RefusedError, TemplateError, TemplaterError
@@ -22,7 +22,7 @@ MAX_TOTAL = 256 << 20
 
 
 class Rendering:
-    """What one rule's template gave in one pass: ``content``, or the ``error`` that prevented it."""
+    """The result of one rule in one pass: ``content``, or the ``error`` that prevented it."""
 
     __slots__ = ("content", "error", "rule", "trigger")
 
@@ -92,7 +92,7 @@ def render_data(
 
 
 def is_due(rule: "Rule", trigger: str) -> bool:
-    """A null entry is due always: the daemons panic at it whatever the trigger."""
+    """Return whether a rule runs on a trigger. A null entry always does: the daemons panic at it."""
     return rule.null or trigger in rule.when
 
 
@@ -203,7 +203,7 @@ class Compiled:
 
 
 def template_bytes(name: str, templates: "Mapping[str, TemplateFile]") -> bytes:
-    """A template's bytes; anything but a regular file is refused, and named."""
+    """Return the bytes of a template. Raises TemplaterError if it is missing or not a regular file."""
     file = templates.get(name)
     shown = printable(name)
     if file is not None and file.error is not None:

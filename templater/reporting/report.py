@@ -47,7 +47,7 @@ class Block:
 
 
 def blocks(plan: Plan) -> Iterator[Block]:
-    """Every change in its order. A file that a later pass writes again shows its content there."""
+    """Yield a block for each change, in order. A file that a later pass rewrites shows its content there."""
     last = {change.real: change for change in plan.changes if change.content is not None}
     for change in plan.changes:
         again = last.get(change.real)
@@ -63,12 +63,12 @@ def blocks(plan: Plan) -> Iterator[Block]:
 
 
 def preview(plan: Plan) -> str:
-    """Every file with its target, owner, mode, reason and content, as plain text."""
+    """Return every file with its target, owner, mode, reason and content, as plain text."""
     return "\n".join(plain(block) for block in blocks(plan))
 
 
 def plain(block: Block) -> str:
-    """A block without any styling, ending in a newline."""
+    """Return a block without colours, ending in a newline."""
     lines = [f"==> {block.heading}\n", *(f"    ! {remark}\n" for remark in block.remarks)]
     if block.body is not None:
         lines.append(indented(block.body) if block.failed else ended(block.body) or "    (empty)\n")
@@ -80,7 +80,7 @@ def indented(text: str) -> str:
 
 
 def ended(text: str) -> str:
-    """The text with its last line closed; says so where it was not, as diff does."""
+    """Return the text with a newline at its end, and diff's remark if it had none."""
     return text if text.endswith("\n") or not text else f"{text}\n\\ No newline at end of file\n"
 
 
@@ -110,7 +110,7 @@ def outcome_text(plan: Plan, change: Change) -> str:
 
 
 def summary(plan: Plan) -> str:
-    """One line for people: how many files, and how many of each kind."""
+    """Return one line: how many files, and how many of each action."""
     counts: dict[str, int] = {}
     for change in plan.changes:
         counts[change.action] = counts.get(change.action, 0) + 1
@@ -134,7 +134,7 @@ def _host_summary(plan: Plan) -> str:
 
 
 def not_due(plan: Plan) -> str:
-    """Which rules had nothing to do, in a line; empty where all had."""
+    """Return one line that names the rules without a matching trigger; empty if there are none."""
     other = [rule for rule in plan.metadata.rules if not any(is_due(rule, name) for name in plan.triggers)]
     if not other:
         return ""
@@ -147,7 +147,7 @@ def not_due(plan: Plan) -> str:
 
 
 def verdict(plan: Plan) -> int:
-    """The exit code of a preview: 5 if a rule failed or the host would fail, else 0."""
+    """Return the exit code of a preview: 5 if a rule or the host fails, else 0."""
     return FAILURE if plan.failed or plan.host_fails or plan.host_error else 0
 
 
