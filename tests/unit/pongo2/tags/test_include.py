@@ -2,8 +2,9 @@
 
 import pytest
 
-from templater.model.errors import TemplateError
+from templater.model.errors import LimitError, TemplateError
 from templater.pongo2.dialect import DIALECTS, V4, V6
+from templater.pongo2.template import MAX_TEMPLATES
 from tests.unit.pongo2.memory_loader import banned, render
 
 
@@ -80,3 +81,14 @@ def test_templates_that_include_each_other_end():
         render("{% include 'a.tpl' %}", a_tpl="{% include 'a.tpl' %}")
     with pytest.raises(LimitError):
         render("{% include n %}", context={"n": "a.tpl"}, a_tpl="{% include n %}")
+
+
+def test_a_hundred_templates_may_include_each_other():
+    def files(count):
+        names = {f"f{n}_tpl": f'{{% include "f{n + 1}.tpl" %}}' for n in range(count)}
+        return names | {f"f{count}_tpl": "end"}
+
+    main = '{% include "f0.tpl" %}'
+    assert render(main, **files(MAX_TEMPLATES - 2)) == "end"  # the main template counts
+    with pytest.raises(LimitError, match=f"more than {MAX_TEMPLATES} templates include each other"):
+        render(main, **files(MAX_TEMPLATES - 1))
