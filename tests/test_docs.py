@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import os
 import re
 import subprocess
 import sys
@@ -31,6 +32,8 @@ def page_name(path: Path) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_the_sessions_of_a_page_go_as_written(page, tmp_path, update):
     """All blocks of a page are one session, in one folder."""
+    if os.geteuid() != 0 and any("templater unpack" in block for block in BLOCK.findall(page.read_text())):
+        pytest.skip("NOT RUN: needs root, to unpack files that belong to other users")
     stage, complaints = Stage.set_up(tmp_path), []
 
     def run(block: re.Match[str]) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from templater.model.hosts import INCUS_DEBIAN
 from tests.replay import Replay, cases_in, only_starts
+from tests.rootfs_builders import skip_without_root
 
 HERE = Path(__file__).parent
 FOLDER = os.environ.get("TEMPLATER_INCUS_CASES")
@@ -38,4 +39,5 @@ def test_create_and_start_do_what_incus_did(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", named([case for case in CASES if not only_starts(case)]))
 def test_a_whole_life_goes_as_in_incus(case: dict[str, Any]) -> None:
+    skip_without_root(case, "42_uid_gid_mode", "175_create_and_copy_same_file_modes", "n43_by_hand")
     Replay(case, INCUS_DEBIAN).run()

@@ -14,6 +14,7 @@ from templater.image.image_rootfs import read_image_rootfs
 from templater.image.limits import DEFAULT
 from templater.model.entry import CHAR_DEVICE, DIRECTORY, FILE, SYMLINK
 from templater.model.errors import InputError, LimitError, RefusedError
+from tests.rootfs_builders import as_root
 
 METADATA = b"architecture: x86_64\ncreation_date: 1\n"
 
@@ -56,6 +57,7 @@ def forms(folder: Path) -> dict[str, tuple[str, str | None]]:
     return made
 
 
+@as_root
 def test_every_form_of_an_image_gives_the_same_root_filesystem(tmp_path: Path) -> None:
     for form, (path, rootfs) in forms(tmp_path).items():
         tree = read_image_rootfs(path, rootfs, targets=TARGETS)
