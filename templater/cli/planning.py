@@ -169,7 +169,8 @@ def open_rootfs(
         return nullcontext()
     if request.rootfs is None or (request.rootfs == "image" and source.has_rootfs):
         return source.open_rootfs(cross_mounts=cross_mounts)
-    if request.rootfs == "image" or os.path.isfile(request.rootfs):
+    packed = os.path.isfile(request.rootfs) and not os.path.isdir(request.src)
+    if request.rootfs == "image" or packed:
         return nullcontext(_packed_rootfs(request, source))
     from ..rootfs.directory import DirectoryRootfs, refuse_link
 
