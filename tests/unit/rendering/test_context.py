@@ -5,6 +5,7 @@ import pytest
 from templater.model.hosts import HOSTS, INCUS
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
 from templater.model.metadata import Rule
+from templater.model.options import RenderOptions
 from templater.pongo2.daemon_context import start_order
 from templater.pongo2.values import NamedString
 from templater.rendering.context import context_for
@@ -108,7 +109,7 @@ def test_nested_interfaces_are_sorted_last_except_by_lxd_5_0_2(name):
         RULE,
         "start",
         Instance(name="c1", devices=NESTED),
-        HOSTS[name],
+        RenderOptions(HOSTS[name]),
     )
     assert rendered == (b"a0 eth0 " if name == "lxd-debian" else b"eth0 a0 ")
 
@@ -126,5 +127,7 @@ def test_nested_interfaces_are_sorted_last_except_by_lxd_5_0_2(name):
     ],
 )
 def test_pongo2_version_is_that_of_the_host(name, version):
-    rendered = render_data(b"{{ pongo2.version }}", RULE, "start", Instance(name="c1"), HOSTS[name])
+    rendered = render_data(
+        b"{{ pongo2.version }}", RULE, "start", Instance(name="c1"), RenderOptions(HOSTS[name])
+    )
     assert rendered.decode() == version
