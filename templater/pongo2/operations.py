@@ -301,10 +301,10 @@ NAMESPACE: "dict[str, Any]" = {
         *(values.greater, values.greater_or_equal, values.iterate, values.less, values.less_or_equal),
         *(values.mod, values.mul, values.negate, values.negative, values.sub),
         *(
-            values.hold,
-            values.settle,
+            values.loop_field,
+            values.current_value,
             ForLoop,
-            values.Held,
+            values.LoopField,
             Function,
             values.GoMap,
             type,

@@ -4,7 +4,7 @@ from time import monotonic
 
 from ..model.entry import TEMPLATE_BYTES
 from ..model.errors import LimitError
-from .values import MAX, Failure, Function, MethodMap, settle, to_string
+from .values import MAX, Failure, Function, MethodMap, current_value, to_string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class Render:
         context = dict(self.context)
         for name, value in scope.items():
             if name[0] != " " and (value is not None or name in context):
-                context[name] = settle(value)
+                context[name] = current_value(value)
         return context
 
     def found(self, value: "Any", if_exists: bool) -> "Program | None":

@@ -260,7 +260,7 @@ class ForLoop(Struct):
         return name in LOOP_FIELDS
 
 
-class Held:
+class LoopField:
     """A field of ``forloop`` that a name holds: Go's reflection hands out the field itself, which the loop
     goes on changing, and not the number that was in it."""
 
@@ -271,14 +271,14 @@ class Held:
         self.name = name
 
 
-def hold(loop: ForLoop, name: object) -> "Any":
+def loop_field(loop: ForLoop, name: object) -> "Any":
     text = to_string(name)
-    return Held(loop, text) if text in CHANGING_FIELDS else loop.get(text)
+    return LoopField(loop, text) if text in CHANGING_FIELDS else loop.get(text)
 
 
-def settle(v: "Any") -> "Any":
+def current_value(v: "Any") -> "Any":
     """The value that a name has now."""
-    return v.loop.get(v.name) if type(v) is Held else v
+    return v.loop.get(v.name) if type(v) is LoopField else v
 
 
 CHANGING_FIELDS = ("Counter", "Counter0", "Revcounter", "Revcounter0", "First", "Last")

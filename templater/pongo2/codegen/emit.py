@@ -285,7 +285,7 @@ class Emitter:
     def argument(self, argument: object) -> nodes.Expr:
         if isinstance(argument, tree.Expression):
             return self.expression(argument)
-        if isinstance(argument, tree.Kept):
+        if isinstance(argument, tree.Remembered):
             return nodes.Tuple([self.expression(argument.expression)], "kept")
         if isinstance(argument, tree.Lazy):
             return nodes.Tuple([self.expression(item) for item in argument.expressions], "lazy")

@@ -190,7 +190,7 @@ class ExpressionWriter(Writer):
         """Where a variable's value is found; it may be a function."""
         if name in self.bound:
             value = f'{self.scope}["{name}"]'
-            return f"settle({value})" if name in self.module.held else value
+            return f"current_value({value})" if name in self.module.held else value
         self.names[name] = None
         return f"n_{name}"
 
@@ -224,11 +224,11 @@ class ExpressionWriter(Writer):
         if not self.module.forloop:
             self.visit(node, self.frame)
         elif isinstance(node, nodes.Name) and node.name in self.module.held:
-            self.write(f'({held} if type({held} := {self.scope}["{node.name}"]) is Held else ')
+            self.write(f'({held} if type({held} := {self.scope}["{node.name}"]) is LoopField else ')
             self.visit(node, self.frame)
             self.write(")")
         elif isinstance(node, nodes.Getattr | nodes.Getitem) and may_change(node):
-            self.write(f"(hold({held}, ")
+            self.write(f"(loop_field({held}, ")
             self.visit(node.arg if isinstance(node, nodes.Getitem) else nodes.Const(node.attr), self.frame)
             self.write(f") if type({held} := ")
             self.base(node.node)

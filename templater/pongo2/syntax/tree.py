@@ -136,7 +136,7 @@ class Escaping:
     __slots__ = ()
 
 
-class Kept:
+class Remembered:
     """An argument of an `Invoke`: a value that is remembered, as names hold theirs."""
 
     __slots__ = ("expression",)
@@ -348,4 +348,4 @@ class Document:
 
 
 #: every class that can hold others of these
-NODES = (Expression, Statement, Part, FilterUse, Lazy, Kept, Other)
+NODES = (Expression, Statement, Part, FilterUse, Lazy, Remembered, Other)

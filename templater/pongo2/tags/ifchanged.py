@@ -1,8 +1,8 @@
 """``{% ifchanged [expression …] %} … [{% else %} …] {% endifchanged %}``: only what is not as last time."""
 
 from ..state import weigh
-from ..syntax.tree import Capture, Do, If, Invoke, Kept
-from ..values import Panic, equal, settle
+from ..syntax.tree import Capture, Do, If, Invoke, Remembered
+from ..values import Panic, current_value, equal
 from . import tag
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ def ifchanged(document: "Parser", start: "Token", arguments: "Parser") -> "Captu
         return Capture(Invoke(start, changed_text, number), body, otherwise if fixed else None)
     if otherwise is None and not fixed:
         otherwise = [Do(Invoke(start, no_else))]
-    return If([(Invoke(start, differs, number, *map(Kept, watched)), body)], otherwise)
+    return If([(Invoke(start, differs, number, *map(Remembered, watched)), body)], otherwise)
 
 
 def changed_text(render: "Render", text: str, number: int) -> "str | None":
@@ -43,10 +43,12 @@ def differs(render: "Render", number: int, *values: "Any") -> bool:
     last = render.state.get(number)
     render.state[number] = values
     for value in values:
-        weigh(render, settle(value), 1)
+        weigh(render, current_value(value), 1)
     if last is None:
         return True
-    return any(not equal(settle(old), settle(new)) for old, new in zip(last, values, strict=True))
+    return any(
+        not equal(current_value(old), current_value(new)) for old, new in zip(last, values, strict=True)
+    )
 
 
 def no_else(render: "Render") -> "NoReturn":
