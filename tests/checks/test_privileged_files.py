@@ -33,3 +33,13 @@ def test_attack_60_setgid_and_capabilities_are_found():
 
 def test_ordinary_files_are_fine():
     assert not observed(CHECK, an_image(names=["rootfs/a", Name("rootfs/tmp", Entry("directory", 0o2755))]))
+
+
+def test_whiteouts_of_both_kinds_are_found():
+    """overlayfs takes a device 0:0 for one, container layers a name that begins with .wh."""
+    names = [Name("rootfs/etc/gone", Entry(CHAR_DEVICE)), "rootfs/etc/.wh.shadow"]
+    ((severity, _, message),) = observed(CHECK, an_image(names=names))
+    assert severity == "medium"
+    assert (
+        message == "whiteouts, which hide files of a lower layer: 2 (rootfs/etc/gone, rootfs/etc/.wh.shadow)"
+    )
