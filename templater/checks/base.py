@@ -11,6 +11,7 @@ from functools import cached_property
 
 from ..model.entry import DIRECTORY, Entry, Resolved, TemplateFile
 from ..model.errors import LimitError, TemplaterError
+from ..model.instance import Instance
 from ..model.metadata import Metadata, Rule
 from ..model.source import Source, Span
 from ..planning.resolve import clean, resolve
@@ -51,6 +52,8 @@ class ScannedImage:
     errors: tuple[TemplaterError, ...] = ()
     #: limits for checks that render templates; None for the check's own
     limits: Limits | None = None
+    #: an instance for which checks render the templates too, as its first start sees them
+    instance: Instance | None = None
     #: whether every name was read; if not, no check can say that a name is missing
     complete: bool = True
     trailing: tuple[Trailing, ...] = ()

@@ -11,6 +11,7 @@ from .sarif import sarif_document
 from .scan import AUDITED, scan_image
 
 if TYPE_CHECKING:
+    from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.state import Limits as RenderLimits
 
@@ -23,13 +24,14 @@ def audit_report(
     limits: Limits = AUDITED,
     yaml: YamlLimits | None = None,
     rendering: RenderLimits | None = None,
+    instance: Instance | None = None,
     sarif: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
     """Audit an image and return JSON values: ``findings``, and ``hidden``, the milder ones by severity.
 
     ``sarif`` is templater's version and the image's URI; then ``sarif`` is a SARIF document.
     """
-    image = scan_image(path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering)
+    image = scan_image(path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering, instance=instance)
     found = audit(image)
     shown = [finding for finding in found if finding.severity >= Severity.named(at_least)]
     hidden = Counter(finding.severity.name.lower() for finding in found[len(shown) :])

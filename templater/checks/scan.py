@@ -23,6 +23,7 @@ from ..rootfs.directory import open_root
 from .base import Name, ScannedImage, Trailing
 
 if TYPE_CHECKING:
+    from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.state import Limits as RenderLimits
     from ..rootfs.byname import ByName
@@ -47,11 +48,13 @@ def scan_image(
     rootfs: str | None = None,
     yaml: YamlLimits | None = None,
     rendering: RenderLimits | None = None,
+    instance: Instance | None = None,
 ) -> ScannedImage:
     """Read an image: a directory, a unified tarball, or a split image with its second file ``rootfs``.
 
-    ``rendering`` limits the checks that render templates. An error that ends the reading of a part is
-    recorded in ``ScannedImage.errors``; it is raised if nothing of that part was read.
+    ``rendering`` limits the checks that render templates; they render them for ``instance`` too. An error
+    that ends the reading of a part is recorded in ``ScannedImage.errors``; it is raised if nothing of that
+    part was read.
     """
     if rootfs is not None and os.path.isdir(path):
         raise UsageError(f"'{path}' is a directory: it has no second file")
@@ -61,7 +64,7 @@ def scan_image(
         scanner.errors.append(InputError(f"'{path}' has no metadata.yaml: it is not an image"))
     if rootfs is not None:
         scanner.scan_part(partial(scanner.scan_second_file, rootfs))
-    return scanner.result(rendering)
+    return scanner.result(rendering, instance)
 
 
 class _Scanner:
@@ -224,7 +227,7 @@ class _Scanner:
         self.template_bytes += len(data)
         return TemplateFile(entry, data)
 
-    def result(self, rendering: RenderLimits | None) -> ScannedImage:
+    def result(self, rendering: RenderLimits | None, instance: Instance | None) -> ScannedImage:
         metadata = self.parse_metadata()
         return ScannedImage(
             self.path,
@@ -233,6 +236,7 @@ class _Scanner:
             tuple(self.names),
             tuple(self.errors),
             rendering,
+            instance,
             self.complete,
             tuple(self.trailing),
             self.heads,

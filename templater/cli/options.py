@@ -73,6 +73,11 @@ class Description:
         return self.file is not None or self.name is not None
 
     @property
+    def is_given(self) -> bool:
+        """Whether any option describes the instance."""
+        return self != Description(None, None, None, (), (), (), None)
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The files that ``read()`` reads."""
         instance = (self.file.partition("#")[0],) if self.file else ()

@@ -1,7 +1,10 @@
 """Templates without end."""
 
+import json
+
 import pytest
 
+from templater.cli import main
 from tests.checks.builders import advisories, an_image, observed, rules, severities
 
 CHECK = "runaway"
@@ -29,3 +32,29 @@ def test_a_null_entry_makes_the_daemons_panic():
 
 def test_an_ordinary_template_is_fine():
     assert not observed(CHECK, an_image(RULE, {"t": "{% for i in config %}{{ i }}{% endfor %}"}))
+
+
+ENDLESS = "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}"
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ([], 0),
+        (["-c", "user.deep=yes"], 1),
+        (["-i", "web1.json"], 1),
+        (["-i", "web1.json", "-c", "user.deep="], 0),
+        (["-c", "image.os=mine"], 0),
+    ],
+)
+def test_an_audit_renders_for_the_instance_that_is_described(words, found, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "image/templates").mkdir(parents=True)
+    (tmp_path / "image/rootfs").mkdir()
+    text = "{% if config_get('user.deep', '') == 'yes' or config_get('image.os', '') == 'mine' %}"
+    (tmp_path / "image/templates/t").write_text(f"{text}{ENDLESS}{{% endif %}}")
+    (tmp_path / "image/metadata.yaml").write_text(f"{RULE}properties: {{os: theirs}}\n")
+    (tmp_path / "web1.json").write_text('{"name": "web1", "config": {"user.deep": "yes"}, "devices": {}}')
+    main(["audit", "image", "--json", "--at-least", "high", *words])
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert [finding["check"] for finding in findings] == ["runaway"] * found

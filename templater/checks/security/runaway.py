@@ -11,6 +11,7 @@ from ...model.metadata import TRIGGERS, Metadata
 from ...model.options import RenderOptions
 from ...model.source import Source, Span, printable
 from ...pongo2.state import Limits
+from ...rendering.context import with_image_keys
 from ...rendering.render import render
 from ..base import Observation, ScannedImage, check
 
@@ -26,7 +27,7 @@ PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
     "a template that does not end: the daemons have no limits, and hang or are killed",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Render each rule for a plain container and a plain virtual machine, within limits."""
+    """Render each rule for a plain container, a plain virtual machine and the user's, within limits."""
     if image.metadata is None:
         return
     try:
@@ -46,13 +47,21 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
     reported: set[str] = set()
     options = RenderOptions(INCUS, limits=image.limits or LIMITS).begun()
-    for probe in PROBES:
+    for probe in (*_described(image, metadata), *PROBES):
         for rendering in render(metadata, image.templates, probe, TRIGGERS, options):
             error, rule = rendering.error, rendering.rule
             if isinstance(error, LimitError) and rule.template not in reported:
                 reported.add(rule.template)
                 at = rule.spans.get("template") or rule.spans["path"]
                 yield Observation(error.message, _of_image(image, error.span) or at, error.hint)
+
+
+def _described(image: ScannedImage, metadata: Metadata) -> tuple[Instance, ...]:
+    """Return the user's instance; one that does not exist yet has the keys that the image gives it."""
+    instance = image.instance
+    if instance is None:
+        return ()
+    return (instance if instance.exists else with_image_keys(instance, metadata.properties),)
 
 
 def _of_image(image: ScannedImage, span: Span | None) -> Span | None:

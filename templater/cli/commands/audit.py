@@ -18,12 +18,14 @@ HELP = """Check IMAGE for security problems without running it.
 Each finding has a severity, a place and the public advisory that it resembles. The whole image is read,
 also behind the members at which a daemon stops. IMAGE is a directory, a unified tarball, or a split
 image's metadata tarball followed by its ROOTFS. The exit code is 1 if there is a finding at or above
---at-least.
+--at-least. Templates are rendered for a plain container and a plain virtual machine, and for the instance
+that is described.
 
 \b
 Examples:
   templater audit image.tar.xz
   templater audit metadata.tar.xz rootfs.squashfs
+  templater audit ./image -i web1.json
   templater audit ./image --report sarif > image.sarif
   templater audit image.tar.xz --at-least high || echo "not this one"
 """
@@ -35,6 +37,7 @@ LEVELS = [*reversed(COLOURS)]
 @click.command(help=HELP)
 @click.argument("image", metavar="IMAGE", shell_complete=options.complete_files)
 @options.rootfs_argument(required=False)
+@options.instance_options
 @click.option(
     "--at-least",
     type=click.Choice(LEVELS),
@@ -47,7 +50,13 @@ LEVELS = [*reversed(COLOURS)]
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
 @guarded
 def command(
-    image: str, rootfs: str | None, at_least: str, report: str | None, limits: Given, as_json: bool
+    image: str,
+    rootfs: str | None,
+    instance: options.Description,
+    at_least: str,
+    report: str | None,
+    limits: Given,
+    as_json: bool,
 ) -> int:
     from ... import __version__
     from ...checks.report import audit_report
@@ -57,6 +66,9 @@ def command(
     if as_json and report not in (None, "json"):
         raise click.UsageError(f"--json and --report {report} contradict each other")
     report = "json" if as_json else report or "text"
+    described = instance.read() if instance.is_given else None
+    for note in () if described is None else described.notes:
+        output.note(note)
     found = audit_report(
         options.existing(image),
         rootfs and options.existing(rootfs),
@@ -64,6 +76,7 @@ def command(
         limits=limits.for_images(AUDITED),
         yaml=limits.for_reading(),
         rendering=limits.for_rendering(LIMITS.seconds, LIMITS.total),
+        instance=described,
         sarif=(__version__, uri_of(image)) if report == "sarif" else None,
     )
     if report == "sarif":
