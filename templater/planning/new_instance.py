@@ -8,13 +8,14 @@ from ..model.lifecycle import PENDING_KEY
 from ..rendering.context import with_image_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ..model.instance import Instance
     from ..model.plan import Change
 
+_PREFIX = "<set at create"
 #: stands for the value of a key that only the daemon can know
-PLACEHOLDER = "<set at create>"
+PLACEHOLDER = f"{_PREFIX}>"
 
 #: observed in the first start of a container on Incus 6.0.4
 _GENERATED = (
@@ -37,19 +38,35 @@ def new_instance(
     made = with_image_keys(instance, properties)
     keys = {PENDING_KEY: triggers[0]}
     if placeholders:
-        nics = [
-            f"volatile.{name}.hwaddr"
-            for name, device in instance.expanded_devices().items()
-            if device.get("type") == "nic" and not device.get("hwaddr")
-        ]
-        generated = (*_GENERATED, *(() if instance.is_vm else _GENERATED_IDMAP), *nics)
-        keys |= dict.fromkeys(generated, PLACEHOLDER)
+        keys |= dict.fromkeys(_generated_keys(instance), PLACEHOLDER)
     return made.replace(config={**{k: v for k, v in keys.items() if k not in given}, **made.config})
 
 
-def placeholder_note(changes: tuple[Change, ...]) -> tuple[str, ...]:
+def with_placeholders(instance: Instance, made: str = "") -> Instance:
+    """Return the instance with a placeholder for each key that a daemon generates and that it lacks.
+
+    ``made`` names the instance in them: two instances have different values.
+    """
+    placeholder = f"{_PREFIX} of {made}>" if made else PLACEHOLDER
+    given = instance.expanded_config()
+    missing = {key: placeholder for key in _generated_keys(instance) if key not in given}
+    return instance.replace(config={**instance.config, **missing}) if missing else instance
+
+
+def _generated_keys(instance: Instance) -> tuple[str, ...]:
+    nics = (
+        f"volatile.{name}.hwaddr"
+        for name, device in instance.expanded_devices().items()
+        if device.get("type") == "nic" and not device.get("hwaddr")
+    )
+    return (*_GENERATED, *(() if instance.is_vm else _GENERATED_IDMAP), *nics)
+
+
+def placeholder_note(changes: Iterable[Change]) -> tuple[str, ...]:
     """Return a note if a rendered file shows a placeholder."""
-    marker = PLACEHOLDER.encode()
-    if not any(change.content is not None and marker in change.content for change in changes):
+    marker = _PREFIX.encode()
+    found = [change.content for change in changes if change.content is not None and marker in change.content]
+    if not found:
         return ()
-    return (f"'{PLACEHOLDER}' stands for a value that the daemon generates when it makes the instance",)
+    shown = PLACEHOLDER if all(PLACEHOLDER.encode() in content for content in found) else f"{_PREFIX}…>"
+    return (f"'{shown}' stands for a value that the daemon generates when it makes the instance",)

@@ -21,6 +21,7 @@ from ..model.metadata import Metadata, Rule
 from ..model.options import RenderOptions
 from ..model.plan import FAILED, Change, Plan
 from ..model.source import printable
+from ..planning.new_instance import placeholder_note, with_placeholders
 from ..planning.planner import plan_image
 from ..prediction.deviations import deviations_at
 from ..rendering.context import with_image_keys
@@ -105,6 +106,9 @@ class Subject:
     #: what it was made from, for a rebuild; None where that is not known
     origin: Folder | None
     snapshots: dict[str, tuple[Instance, Folder]] = field(default_factory=dict)
+    #: named in the placeholders of the keys that the daemon generated for it; None for an instance that
+    #: existed before, whose description has its keys
+    made: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,16 +185,19 @@ def simulate(
     running: bool = False,
     open_folder: Callable[[str], Folder] | None = None,
     read_profile: Callable[[str], Profile] | None = None,
+    placeholders: bool = False,
 ) -> list[Report]:
     """Take every step of a life and report each.
 
     The life begins with the creation of the instance from ``image``, unless ``pending`` is given: then the
     instance exists already, and its next start runs that trigger (empty for none). ``open_folder`` opens the
-    IMAGE of ``rebuild=IMAGE``, ``read_profile`` reads the FILE of ``p:FILE``. The time in total that
+    IMAGE of ``rebuild=IMAGE``, ``read_profile`` reads the FILE of ``p:FILE``. ``placeholders`` stand for the
+    keys that a daemon generates for an instance that it makes. The time in total that
     ``options`` allow is for all steps together.
     """
     life = Simulation(
-        options.begun(), reading=reading, open_folder=open_folder, read_profile=read_profile
+        options.begun(), reading=reading, open_folder=open_folder, read_profile=read_profile,
+        placeholders=placeholders,
     )  # fmt: skip
     folder = PaperFolder(image, MemoryRootfs() if rootfs is None else rootfs)
     if pending is None:
@@ -213,7 +220,9 @@ class Simulation:
         reading: YamlLimits | None = None,
         open_folder: Callable[[str], Folder] | None = None,
         read_profile: Callable[[str], Profile] | None = None,
+        placeholders: bool = False,
     ) -> None:
+        self.placeholders = placeholders
         self.options = options
         self.host = options.host
         self.reading = reading
@@ -298,12 +307,16 @@ class Simulation:
         check_links(folder, metadata, self.host)
         instance = with_image_keys(instance, properties_of(folder, metadata))
         instance, pending = _split_pending(instance)
-        self._add(Subject(instance, folder.copy(), Life(pending or "create"), folder))
+        self._add(
+            Subject(instance, folder.copy(), Life(pending or "create"), folder, made=self._made(instance))
+        )
 
     def create_empty(self, instance: Instance, folder: Folder) -> None:
         """Create an instance without an image: its first start runs ``create`` as well."""
         instance, pending = _split_pending(instance)
-        self._add(Subject(instance, folder.copy(), Life(pending or "create"), folder))
+        self._add(
+            Subject(instance, folder.copy(), Life(pending or "create"), folder, made=self._made(instance))
+        )
 
     def adopt(self, instance: Instance, folder: Folder, pending: str, *, running: bool = False) -> None:
         """Begin with an instance that exists already: it has exactly the keys of its description."""
@@ -340,7 +353,8 @@ class Simulation:
         for change in changes:
             subject.folder.rootfs.carry_out(change)
         self._set_started(subject)
-        return Started(plan, tuple(plan.files()), remarks=tuple(_remarks(plan)) if self.follows_host else ())
+        remarks = (*(_remarks(plan) if self.follows_host else ()), *placeholder_note(plan.files()))
+        return Started(plan, tuple(plan.files()), remarks=remarks)
 
     def _start_on_host(self, subject: Subject, plan: Plan) -> Started:
         folder = subject.folder
@@ -354,7 +368,7 @@ class Simulation:
             render=render_other, check_time=self.options.check_time,
         )  # fmt: skip
         doubtful = {change.real for change in plan.changes if change.rule.create_only} & folder.unknown.keys()
-        remarks = [*_remarks(plan), *_write(folder.rootfs, found, plan)]
+        remarks = [*_remarks(plan), *_write(folder.rootfs, found, plan), *placeholder_note(plan.files())]
         for path in found.written.keys() - doubtful:
             folder.unknown.pop(path, None)
         folder.unknown.update(dict.fromkeys(found.unknown, found.reason or _why_unknown(plan)))
@@ -393,6 +407,7 @@ class Simulation:
         return subject
 
     def plan(self, subject: Subject, triggers: tuple[str, ...]) -> Plan:
+        self._generate(subject)
         return plan_image(
             subject.folder.image,
             described(subject),
@@ -448,7 +463,7 @@ class Simulation:
             if not key.startswith("volatile.") or key in _COPIED_VOLATILE
         }
         made = instance.replace(name=new, config=config, ephemeral=False)
-        copied = Subject(made, folder.copy(), life, source.origin, snapshots)
+        copied = Subject(made, folder.copy(), life, source.origin, snapshots, self._made(made))
         if refresh:
             if new in self.subjects:
                 self.subjects[new].life.refreshed()
@@ -614,9 +629,19 @@ class Simulation:
         self.find(name)
         del self.subjects[name]
 
+    def _made(self, instance: Instance) -> str:
+        """Return the name in a new instance's placeholders: the first one of a life needs none."""
+        return instance.name if self.current else ""
+
+    def _generate(self, subject: Subject) -> None:
+        """Give an instance of this life the keys that the daemon generates where they are missing."""
+        if self.placeholders and subject.made is not None:
+            subject.instance = with_placeholders(subject.instance, subject.made)
+
     def _add(self, subject: Subject) -> None:
         name = subject.instance.name
         self._require_free(name)
+        self._generate(subject)
         self.subjects[name] = subject
         self.current = self.current or name
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HELP = """Unpack an image into an instance directory.
 
 It has rootfs, metadata.yaml, templates and instance.yaml. The create trigger is left pending, so the
-next start runs it.
+next start runs it; -c volatile.apply_template=TRIGGER chooses another.
 
 IMAGE is a directory or a unified tarball; of a split image, give its metadata tarball and its
 ROOTFS (a tarball or squashfs). DIR must not exist, or be empty; it appears whole or not at all.
@@ -66,6 +66,7 @@ def command(
     from ...image.unpack import unpack
     from ...instances.directory import State, StateDirectory
     from ...model.instance import require_name
+    from ...model.lifecycle import PENDING_KEY
 
     if len(files) not in (2, 3):
         raise UsageError("unpack takes an image and a directory", hint="templater unpack IMAGE [ROOTFS] DIR")
@@ -77,10 +78,13 @@ def command(
     packed = not os.path.isdir(image[0])
     known_as = fingerprint(*image) if packed else os.path.abspath(image[0])
 
+    config = dict(described.config)
+    pending = config.pop(PENDING_KEY, "") or "create"  # the state holds it
+
     def finish(path: str) -> None:
-        write_instance(path, described)
+        write_instance(path, described.replace(config=config))
         with StateDirectory(path) as state_directory:
-            state_directory.remember(State(pending="create", name=described.name, image=known_as))
+            state_directory.remember(State(pending=pending, name=described.name, image=known_as))
 
     with progress("unpacking") as show:
         done = unpack(
@@ -92,7 +96,7 @@ def command(
             finish=finish,
             progress=show,
         )
-    output.say(f"{target}: {done.members} files; the create trigger is pending")
+    output.say(f"{target}: {done.members} files; the {printable(pending)} trigger is pending")
     _say_left_out(done)
     _compile(target)
     return 0
@@ -113,6 +117,7 @@ def described_by(description: options.Description, metadata: bytes) -> Instance:
     from ...model.instance import Instance
     from ...model.source import Source
     from ...parsing.metadata_yaml import read_metadata
+    from ...rendering.context import with_image_keys
 
     instance = description.read()
     for note in instance.notes:
@@ -120,14 +125,13 @@ def described_by(description: options.Description, metadata: bytes) -> Instance:
     if instance.is_vm:
         raise UsageError("a virtual machine's image has no root filesystem to unpack")
     image = read_metadata(Source("metadata.yaml", metadata))
-    # Incus: internal/server/instance/drivers, image.* keys from the image's properties
-    config = {f"image.{name}": value for name, value in sorted(image.properties.items())}
+    made = with_image_keys(instance, image.properties)
     return Instance(
         instance.name,
         instance.type,
         instance.architecture if description.file else image.architecture or instance.architecture,
         instance.ephemeral,
-        {**config, **instance.expanded_config()},
+        dict(sorted(made.expanded_config().items())),
         instance.expanded_devices(),
     )
 

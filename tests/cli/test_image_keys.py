@@ -1,0 +1,155 @@
+"""The keys that an image gives its instance, through every command that renders for a first start.
+
+What wins was recorded on Incus 6.0.4: incus_cases_2, n10 (create), n61 (a key set or removed afterwards).
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from templater.cli import main
+
+TEMPLATE = "{{ config_get('image.os', 'none') }} {{ config_get('volatile.uuid', 'none') }}\n"
+EXISTING = {"name": "web1", "status": "Stopped", "devices": {}, "config": {"image.release": "old"}}
+
+
+@pytest.fixture
+def image(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, system in (("image", "tiny"), ("other", "huge")):
+        folder = tmp_path / name
+        (folder / "templates").mkdir(parents=True)
+        (folder / "rootfs/etc").mkdir(parents=True)
+        (folder / "templates/k.tpl").write_text(TEMPLATE)
+        (folder / "metadata.yaml").write_text(
+            "architecture: x86_64\ncreation_date: 1\n"
+            f"properties: {{os: {system}}}\n"
+            "templates: {/etc/k: {when: [create, copy, start], template: k.tpl}}\n"
+        )
+    (tmp_path / "web1.json").write_text(json.dumps(EXISTING))
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    return folder.parent / "image"
+
+
+@pytest.fixture
+def run(capfd):
+    def run(*words):
+        code = main([str(word) for word in words])
+        said = capfd.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+PLACEHOLDER_NOTE = "note: '<set at create>' stands for a value that the daemon generates"
+
+
+@pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
+def test_the_images_keys_win_over_the_users_at_a_first_start(words, image, run):
+    code, out, err = run(*words, "-c", "image.os=mine")
+    assert code == 0
+    assert "tiny <set at create>" in out and "mine" not in out
+    assert PLACEHOLDER_NOTE in err
+
+
+@pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
+def test_an_instance_that_exists_has_the_keys_of_its_description_alone(words, image, run):
+    code, out, err = run(*words, "-i", "web1.json")
+    assert code == 0
+    assert "none none" in out and PLACEHOLDER_NOTE not in err
+    assert "mine none" in run(*words, "-i", "web1.json", "-c", "image.os=mine")[1]
+
+
+def test_watch_shows_the_images_keys(image):
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "templater", "watch", "image", "-c", "image.os=mine"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert watching.stdout is not None
+    said = b""
+    ends = time.monotonic() + 30
+    while PLACEHOLDER_NOTE.encode() not in said or b"tiny <set at create>" not in said:
+        assert time.monotonic() < ends, said
+        said += os.read(watching.stdout.fileno(), 1 << 16)
+        if watching.poll() is not None:
+            break
+    watching.send_signal(signal.SIGINT)
+    watching.communicate(timeout=30)
+    assert b"tiny <set at create>" in said and b"mine" not in said
+
+
+def steps(run, *words):
+    """What each start writes to /etc/k."""
+    code, out, err = run("simulate", *words, "--json")
+    assert code == 0, err
+    found = [
+        [change["content"] for change in report["changes"] if change["path"] == "/etc/k"][-1:]
+        for report in json.loads(out)
+        if report["triggers"]
+    ]
+    return [content[0].split(" ", 1)[0] if content else "" for content in found]
+
+
+def test_a_life_has_the_images_keys_until_they_are_set_or_removed(image, run):
+    assert steps(run, "image", "-c", "image.os=mine", "create", "start") == ["tiny"]
+    assert steps(run, "image", "create", "c:image.os=mine", "start") == ["mine"]
+    assert steps(run, "image", "create", "c:image.os=", "start", "restart") == ["none", ""]
+    assert steps(run, "image", "create", "c:image.os=mine", "copy=c2", "c2:start") == ["mine"]
+
+
+def test_a_rebuild_sets_the_images_keys_again(image, run):
+    life = ("create", "c:image.os=mine", "start", "stop")
+    assert steps(run, "image", *life, "rebuild", "start") == ["mine", "tiny"]
+    assert steps(run, "image", *life, "rebuild=other", "start") == ["mine", "huge"]
+
+
+def test_a_life_that_begins_with_an_instance_has_the_keys_of_its_description(image, run):
+    assert steps(run, "image", "-i", "web1.json", "start") == ["none"]
+
+
+def test_a_simulation_shows_what_the_daemon_generates(image, run):
+    life = ("create", "start", "stop", "rename=c2", "start", "copy=c3", "c3:start")
+    code, out, err = run("simulate", "image", *life, "--diff")
+    assert code == 0, err
+    assert "+tiny <set at create>\n" in out
+    # a rename keeps it, a copy gets another
+    assert out.count("+tiny <set at create>\n") == 1
+    assert "+tiny <set at create of c3>\n" in out
+    assert "! '<set at create…>' stands for a value that the daemon generates" in out
+
+
+def test_a_life_that_begins_with_an_instance_shows_no_generated_keys(image, run):
+    code, out, _ = run("simulate", "image", "-i", "web1.json", "start", "--diff")
+    assert code == 0
+    assert "+none none\n" in out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="unpacks files of other owners")
+def test_unpack_sets_the_images_keys(image, run):
+    code, _, err = run("unpack", "image", "made", "--name", "web1", "-c", "image.os=mine", "-c", "user.a=b")
+    assert code == 0, err
+    assert Path("made/instance.yaml").read_text().split("config:\n")[1] == (
+        "  image.os: tiny\n  user.a: b\ndevices: {}\n"
+    )
+
+
+def test_a_trigger_given_at_creation_stays(image, run):
+    """Observed on Incus 6.0.4: `incus create -c volatile.apply_template=copy`."""
+    given = ("-c", "volatile.apply_template=copy")
+    _, out, err = run("preview", "image", *given, "--json")
+    assert json.loads(out)["triggers"] == ["copy", "start"]
+    assert "'copy' is pending in the description" in err
+    _, out, _ = run("diff", "image", "rootfs", *given, "--json")
+    assert json.loads(out)["triggers"] == ["copy", "start"]
+    _, out, _ = run("simulate", "image", *given, "create", "start", "--json")
+    assert [report["triggers"] for report in json.loads(out)] == [[], ["copy", "start"]]
+    code, _, err = run("unpack", "image", "made", "--name", "web1", *given)
+    assert code == 0, err
+    assert Path("made/.templater/state").read_text().startswith("pending=copy\n")
+    assert "apply_template" not in Path("made/instance.yaml").read_text()
