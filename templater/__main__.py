@@ -15,6 +15,7 @@ def main() -> int:
     heeded = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
     if heeded:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    _start_quickly()
     from .cli import main as run
 
     try:
@@ -23,6 +24,16 @@ def main() -> int:
         return run()
     except KeyboardInterrupt:
         return 130
+
+
+def _start_quickly() -> None:
+    """Postpone modules that are rarely needed, and collect garbage rarely: a command is a short process."""
+    import gc
+
+    from .startup import lazy_imports
+
+    gc.set_threshold(100_000, 50, 50)
+    lazy_imports.install()
 
 
 def _again_in_utf8() -> None:

@@ -1,7 +1,7 @@
 """The command line: one file a subcommand, and every error a message and an exit code.
 
 May import: batch, checks, distribution, hooks, image, instances, limits, model, parsing, planning, pongo2,
-rendering, reporting, rootfs, simulation, sources, startup, writing.
+rendering, reporting, rootfs, simulation, sources, writing.
 """
 
 import os
@@ -12,7 +12,6 @@ import click
 
 from .. import __version__
 from ..model.errors import TemplaterError, reason
-from ..startup import lazy_imports
 from .discovery import Commands, ReaderGone
 from .output import visible
 
@@ -45,8 +44,6 @@ click.version_option(__version__, "-V", "--version", prog_name="templater")(comm
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code; report every error on stderr."""
-    if arguments is None:  # the process is ours
-        lazy_imports.install()
     try:
         return _run(arguments)
     except (click.Abort, KeyboardInterrupt):
