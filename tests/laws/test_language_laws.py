@@ -15,7 +15,7 @@ import pytest
 from templater import pongo2
 from templater.model.errors import InputError, TemplaterError
 from templater.pongo2 import golang
-from templater.pongo2.codegen import emit
+from templater.pongo2.codegen import nodes
 from templater.pongo2.dialect import DIALECTS
 from templater.pongo2.library import library_for
 from templater.pongo2.state import DEFAULT_LIMITS, Limits, Render
@@ -99,7 +99,7 @@ def test_a_filter_grows_as_its_input(function: Callable[..., Any]) -> None:
 
 # --- operators
 
-OPERATORS = sorted({*emit.BINARY, *grammar.RELATIONS, *grammar.LOGIC, "in"})
+OPERATORS = sorted({*nodes.BINARY, *grammar.RELATIONS, *grammar.LOGIC, "in"})
 UNARY = ["not", "-", "+"]
 
 

@@ -1,8 +1,10 @@
-"""A parsed template into a code object, by way of Jinja2's nodes and its code generator.
+"""The compiler: parsed templates become Jinja2's nodes, then Python source, then a code object.
 
-The generated module has constants, and one function a template; it contains no attribute access at all.
-A compilation comes in two forms. The plain one knows no places. The one with spans hands every operation
-that can fail the number of its place; it is made and run only to say where a failed render failed.
+The generated module consists of constants and one function for each template. It never accesses an attribute.
+
+Each template can be compiled in two forms. The plain form does not know places. In the form with spans,
+every operation that can fail gets the number of its place. Templater uses that form only after a render has
+failed, to find the place of the failure.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,20 +12,24 @@ from types import CodeType
 
 from ...model.errors import LimitError
 from ..syntax.tokens import Token
-from .emit import holders
+from .emit import all_field_holders
 from .statements import StatementWriter
 from .writer import Module
 
 
 def source_of(module: Module) -> str:
-    """The module's text. Templates are emitted first, since any may bind a name for all."""
+    """Return the Python source of a module.
+
+    All templates are emitted before any code is written, because each of them may bind a name for all.
+    """
     emitter = module.emitter
-    trees = [(emitter.unit(document), document) for document in emitter.units]  # which grow meanwhile
-    module.spans = module.spans or (module.dialect.macro_errors_print and emitter.macros)
+    trees = [(emitter.unit(document), document) for document in emitter.units]  # unit() adds included ones
+    module.spans = module.spans or (module.dialect.macro_errors_print and emitter.has_macros)
     bound = module.document.bound
-    module.forloop = "forloop" in emitter.loaded | bound or len(trees) > 1 or emitter.lazy_includes
+    module.forloop = "forloop" in emitter.loaded | bound or len(trees) > 1 or emitter.has_lazy_includes
     module.bound = sorted(bound | {"forloop"} if module.forloop else bound)
-    module.held = holders(emitter.held, emitter.copies) if module.forloop else set()
+    if module.forloop:
+        module.field_holders = all_field_holders(emitter.field_holders, emitter.copies)
     marked = {"forloop"} & bound if module.forloop else set()
     module.called = sorted(emitter.called & emitter.assigned | marked)
     functions, units = [], []
@@ -41,7 +47,7 @@ def source_of(module: Module) -> str:
 
 
 def positions(tokens: Iterable[Token]) -> Iterator[tuple[str, int, int, str, int, int]]:
-    """What errors need of each token, for ``runtime.Place``. One pass over each text, however long."""
+    """Yield the arguments of ``state.Place`` for each token. Each text is read only once."""
     tokens = list(tokens)
     found: dict[int, tuple[int, int]] = {}
     for unit in {id(token.unit): token.unit for token in tokens}.values():
@@ -59,6 +65,7 @@ def positions(tokens: Iterable[Token]) -> Iterator[tuple[str, int, int, str, int
 
 
 def code_of(module: Module) -> CodeType:
+    """Return the code object of a module. Raises LimitError if the template nests too deeply."""
     try:
         return compile(source_of(module), "<template>", "exec", dont_inherit=True)
     except (RecursionError, MemoryError) as error:

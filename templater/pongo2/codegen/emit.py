@@ -1,17 +1,6 @@
-"""The tree as Jinja2's nodes: the intermediate form that Jinja2's code generator takes.
-
-Stock nodes, read as pongo2 means them. What Jinja2 has no field for is said like this: ``lineno`` is the
-number of a place (a token in ``Emitter.places``); ``.0`` is a ``Getattr`` of a numeric name; ``MarkSafe`` is
-what autoescape leaves alone; the ``test`` of a ``For`` is the constant pair (reversed, sorted); a ``Tuple``
-with the context "lazy" is handed over unevaluated, one with "kept" as a name would hold it; the items of a
-``List`` are steps, each of which knows the one before as `` value``; names that begin with a blank are the
-generator's own; an ``ImportedName`` is "module:function", and that function gets the render first;
-``scoped`` of a ``Block`` is its ``Bodies``.
-"""
+"""The parsed tree as the intermediate form that the code generator takes (see ``nodes``)."""
 
 from collections.abc import Iterator, Sequence
-
-from jinja2 import nodes
 
 from ..operations import no_block
 from ..state import WORK_OF_STEP
@@ -19,35 +8,26 @@ from ..syntax import tree
 from ..syntax.tokens import Token
 from ..syntax.tree import Document, Statement
 from ..values import CHANGING_FIELDS
+from . import nodes
 
 Body = list[Statement]
 
-BINARY = {
-    "+": nodes.Add, "-": nodes.Sub, "*": nodes.Mul, "/": nodes.Div, "%": nodes.Mod, "^": nodes.Pow,
-}  # fmt: skip
+#: longer chains of filters or arithmetic operators become steps
 MAX_NESTED = 10
+#: the work of a filter, in steps
 FILTER_WEIGHT = 10
 _INCLUDES = ("render_other", "render_named")
-_RELATIONS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "lteq", ">": "gt", ">=": "gteq", "in": "in"}
-
-
-class Bodies:
-    """What the chain of templates has for a block, the outermost template's body first.
-
-    They are emitted once, although several bodies may contain the block. They are not its nodes: a may
-    contain b in one template, and b contain a in another.
-    """
-
-    def __init__(self) -> None:
-        self.found: list[list[nodes.Node]] = []
 
 
 class Emitter:
-    """Turns documents into nodes and keeps what nodes have no room for.
+    """Turns documents into nodes, and collects facts about the whole compilation.
 
-    ``texts`` is what messages call the variable or macro at a place. ``loaded`` are the names read,
-    ``called`` those that are called as such, ``assigned`` those that are given values. ``units`` are the
-    documents that are rendered on their own: the first one, and those included.
+    ``places`` has the token of each place.
+    ``texts`` has the name that messages use for the variable or macro at a place.
+    ``loaded``, ``called`` and ``assigned`` are the names that templates read, call and bind.
+    ``field_holders`` are the names that a template binds to a field of a loop, such as ``forloop.Counter``.
+    ``copies`` has (from, to) for each name that a template binds to the value of another name.
+    ``units`` are the documents that are rendered on their own: the first one, and those included.
     """
 
     def __init__(self, document: Document) -> None:
@@ -59,21 +39,22 @@ class Emitter:
         self.root = document
         self.called: set[str] = set()
         self.assigned: set[str] = set()
-        self.held: set[str] = set()
+        self.field_holders: set[str] = set()
         self.copies: list[tuple[str, str]] = []
-        self.macros = False
-        self.lazy_includes = False
-        self.modes = 0
-        self.blocks: dict[str, Bodies] = {}
+        self.has_macros = False
+        self.has_lazy_includes = False
+        self.autoescapes = 0
+        self.blocks: dict[str, nodes.Bodies] = {}
 
     def unit(self, document: Document) -> nodes.Template:
-        """A document with the templates that it extends: the outermost one is what is rendered."""
+        """Return a document as a template. If it extends others, the outermost of them is rendered."""
         self.root, self.blocks = document, {}
         while self.root.parent is not None:
             self.root = self.root.parent
         return nodes.Template(self.body(self.root.body))
 
     def place(self, token: Token) -> int:
+        """Return the place of a token. A new token gets the next number."""
         number = self.numbers.get(id(token))
         if number is None:
             number = self.numbers[id(token)] = len(self.places)
@@ -83,7 +64,7 @@ class Emitter:
     # --- statements
 
     def body(self, statements: Body) -> list[nodes.Node]:
-        """Neighbouring texts and prints become one ``Output``."""
+        """Return the nodes of a body. Neighbouring texts and prints become one ``Output``."""
         found: list[nodes.Node] = []
         output: nodes.Output | None = None
         for statement in statements:
@@ -98,6 +79,7 @@ class Emitter:
         return found
 
     def piece(self, statement: tree.Text | tree.Print) -> nodes.Expr:
+        """Return one item of an ``Output``. ``MarkSafe`` protects a value from autoescape."""
         if isinstance(statement, tree.Text):
             return nodes.TemplateData(statement.value)
         value = self.expression(statement.expression)
@@ -115,32 +97,32 @@ class Emitter:
             nodes.If(self.expression(test), self.body(body), [], []) for test, body in node.branches
         ]
         first.elif_ = others
-        first.else_ = self.body(node.otherwise) if node.otherwise is not None else []
+        first.else_ = self.optional_body(node.otherwise)
         return first
 
+    def optional_body(self, statements: Body | None) -> list[nodes.Node]:
+        return [] if statements is None else self.body(statements)
+
     def statement_for(self, node: tree.For) -> nodes.For:
-        self.assigned.update(filter(None, (node.key, node.value)))
-        target: nodes.Node = nodes.Name(node.key, "store")
-        if node.value is not None:
-            target = nodes.Tuple([target, nodes.Name(node.value, "store")], "store")
-        order = nodes.Const((node.reverse, node.ordered))
-        empty = self.body(node.empty) if node.empty is not None else []
-        return nodes.For(
-            target, self.expression(node.expression), self.body(node.body), empty, order, False,
-            lineno=self.place(node.expression.token),
+        names = [name for name in (node.key, node.value) if name is not None]
+        self.assigned.update(names)
+        empty = self.optional_body(node.empty)
+        return nodes.loop(
+            names, self.expression(node.expression), self.body(node.body), empty,
+            self.place(node.expression.token), backward=node.reverse, ordered=node.ordered,
         )  # fmt: skip
 
     def statement_set(self, node: tree.Set) -> nodes.Assign:
         self.assigned.add(node.name)
         value = self.expression(node.expression)
-        self.keeps(node.name, value)
+        self.note_loop_field(node.name, value)
         return nodes.Assign(nodes.Name(node.name, "store"), value)
 
-    def keeps(self, name: str, value: nodes.Expr) -> None:
-        """Note a name that may hold a field of a loop, and one that may be given what another holds."""
-        origin = unmarked(value)
+    def note_loop_field(self, name: str, value: nodes.Expr) -> None:
+        """Note if this value of a name may be a field of a loop, or may have been copied from one."""
+        origin = without_safe(value)
         if may_change(origin):
-            self.held.add(name)
+            self.field_holders.add(name)
         elif isinstance(origin, nodes.Name):
             self.copies.append((origin.name, name))
 
@@ -152,49 +134,46 @@ class Emitter:
         names = [nodes.Name(name, "param") for name, _ in node.pairs]
         values = [self.expression(value) for _, value in node.pairs]
         for (name, _), value in zip(node.pairs, values, strict=True):
-            self.keeps(name, value)
+            self.note_loop_field(name, value)
         return nodes.With(names, values, self.body(node.body))
 
     def statement_macro(self, node: tree.Macro) -> nodes.Macro:
-        self.macros = True
+        self.has_macros = True
         place = self.place(node.token)
         self.texts[place] = node.name
         self.assigned.update(name for name, _ in node.parameters)
-        names = [nodes.Name(name, "param") for name, _ in node.parameters]
-        defaults = [
-            nodes.Const(None) if default is None else self.expression(default)
-            for _, default in node.parameters
+        parameters = [
+            (name, None if default is None else self.expression(default)) for name, default in node.parameters
         ]
-        return nodes.Macro(node.bound, names, defaults, self.body(node.body), lineno=place)
+        return nodes.macro(node.bound, parameters, self.body(node.body), place)
 
     def statement_autoescape(self, node: tree.Autoescape) -> nodes.ScopedEvalContextModifier:
-        self.modes += 1
-        mode = nodes.Keyword("autoescape", nodes.Const(node.on))
-        return nodes.ScopedEvalContextModifier([mode], self.body(node.body))
+        self.autoescapes += 1
+        return nodes.autoescape(node.on, self.body(node.body))
 
     def statement_filterblock(self, node: tree.FilterBlock) -> nodes.FilterBlock:
         place = self.place(node.token)
-        chain = self.filters(nodes.Name(" captured", "load"), node.filters, place)
-        return nodes.FilterBlock(self.body(node.body), chain, lineno=place)
+        chain = self.filters(nodes.supplied(nodes.CAPTURED), node.filters, place)
+        return nodes.filter_block(self.body(node.body), chain, place)
 
     def statement_capture(self, node: tree.Capture) -> nodes.CallBlock:
-        otherwise = self.body(node.otherwise) if node.otherwise is not None else []
-        return nodes.CallBlock(self.expression_invoke(node.invoke), [], otherwise, self.body(node.body))
+        otherwise = self.optional_body(node.otherwise)
+        return nodes.capture(self.expression_invoke(node.invoke), self.body(node.body), otherwise)
 
     def statement_block(self, node: tree.Block) -> nodes.Node:
-        self.macros = True
+        self.has_macros = True
         templates = [template for template in self.chain() if node.name in template.blocks]
         if not templates:  # the block of a macro that another template imports
             return nodes.ExprStmt(self.expression_invoke(tree.Invoke(node.token, no_block)))
         bodies = self.blocks.get(node.name)
         if bodies is None:
-            bodies = self.blocks[node.name] = Bodies()
+            bodies = self.blocks[node.name] = nodes.Bodies()
             for template in templates:
                 bodies.found.append(self.body(template.blocks[node.name]))
-        return nodes.Block(node.name, [], bodies, False, lineno=self.place(node.token))
+        return nodes.block(node.name, bodies, self.place(node.token))
 
     def chain(self) -> Iterator[Document]:
-        """The templates that extend each other, the outermost first."""
+        """Yield the templates that extend each other, the outermost first."""
         template: Document | None = self.root
         while template is not None:
             yield template
@@ -214,61 +193,61 @@ class Emitter:
         place = self.place(node.token)
         self.texts[place] = node.text
         self.loaded.add(node.name)
-        found: nodes.Expr = nodes.Name(node.name, "load", lineno=place)
+        found: nodes.Expr = nodes.variable(node.name, place)
         for index, part in enumerate(node.parts):
             if index and isinstance(part.key, tree.Expression):
-                found = nodes.Getitem(found, self.expression(part.key), "load", lineno=place)
+                found = nodes.subscript(found, self.expression(part.key), place)
             elif index:
-                found = nodes.Getattr(found, str(part.key), "load", lineno=place)
+                found = nodes.member(found, str(part.key), place)
             if part.arguments is not None:
                 if not index:
                     self.called.add(node.name)
-                arguments = [self.expression(argument) for argument in part.arguments]
-                found = nodes.Call(found, arguments, [], None, None, lineno=place)
+                found = nodes.call(found, [self.expression(argument) for argument in part.arguments], place)
         return found
 
     def expression_filtered(self, node: tree.Filtered) -> nodes.Expr:
         return self.filters(self.expression(node.atom), node.filters)
 
     def filters(self, value: nodes.Expr, uses: list[tree.FilterUse], place: int | None = None) -> nodes.Expr:
-        """Filters one after the other: nested, or in steps when there are many."""
-        steps = [value]
+        """Return a value with filters applied in turn. ``place`` replaces the places of the filters."""
+        items = [value]
         for use in uses:
-            before = steps[-1] if len(uses) <= MAX_NESTED else nodes.Name(" value", "load")
+            before = items[-1] if len(uses) <= MAX_NESTED else nodes.supplied(nodes.PREVIOUS)
             arguments = [] if use.argument is None else [self.expression(use.argument)]
             where = self.place(use.token) if place is None else place
-            steps.append(nodes.Filter(before, use.name, arguments, [], None, None, lineno=where))
-        return steps[-1] if len(uses) <= MAX_NESTED else nodes.List(steps)
+            items.append(nodes.filtered(before, use.name, arguments, where))
+        return items[-1] if len(uses) <= MAX_NESTED else nodes.steps(items)
 
     def expression_operation(self, node: tree.Operation) -> nodes.Expr:
         place = self.place(node.token)
         if node.operator in ("and", "or"):
             return self.logic(node.operator, [self.expression(operand) for operand in node.operands])
-        if node.operator == "not":
-            return nodes.Not(self.expression(node.operands[0]), lineno=place)
-        if node.operator == "negative":
-            return nodes.Neg(self.expression(node.operands[0]), lineno=place)
-        if node.operator in BINARY:
+        if node.operator in nodes.BINARY:
             return self.arithmetic(node)
+        if len(node.operands) == 1:
+            return nodes.unary(node.operator, self.expression(node.operands[0]), place)
         left, right = map(self.expression, node.operands)
-        return nodes.Compare(left, [nodes.Operand(_RELATIONS[node.operator], right)], lineno=place)
+        return nodes.comparison(node.operator, left, right, place)
 
     def arithmetic(self, node: tree.Operation) -> nodes.Expr:
-        """Operators grouped to the left: nested, or in steps when there are many."""
+        """Return a chain of operators, which group to the left."""
         links: list[tree.Operation] = []
         first: tree.Expression = node
-        while isinstance(first, tree.Operation) and first.operator in BINARY:
+        while isinstance(first, tree.Operation) and first.operator in nodes.BINARY:
             links.append(first)
             first = first.operands[0]
-        steps = [self.expression(first)]
+        items = [self.expression(first)]
         for link in reversed(links):
-            before = steps[-1] if len(links) <= MAX_NESTED else nodes.Name(" value", "load")
+            before = items[-1] if len(links) <= MAX_NESTED else nodes.supplied(nodes.PREVIOUS)
             right = self.expression(link.operands[1])
-            steps.append(BINARY[link.operator](before, right, lineno=self.place(link.token)))
-        return steps[-1] if len(links) <= MAX_NESTED else nodes.List(steps)
+            items.append(nodes.binary(link.operator, before, right, self.place(link.token)))
+        return items[-1] if len(links) <= MAX_NESTED else nodes.steps(items)
 
     def logic(self, operator: str, operands: Sequence[nodes.Expr]) -> nodes.Expr:
-        """A balanced tree: the same value by the same short cuts, but never deep."""
+        """Return a chain of ``and`` or ``or`` as a balanced tree.
+
+        The value and the short cuts are the same, and the tree never gets deep.
+        """
         if len(operands) == 1:
             return operands[0]
         middle = len(operands) // 2
@@ -277,37 +256,36 @@ class Emitter:
 
     def expression_invoke(self, node: tree.Invoke) -> nodes.Call:
         if any(isinstance(argument, tree.Scope) for argument in node.arguments):
-            self.lazy_includes = self.lazy_includes or node.function.__name__ in _INCLUDES
-        function = nodes.ImportedName(f"{node.function.__module__}:{node.function.__qualname__}")
+            self.has_lazy_includes = self.has_lazy_includes or node.function.__name__ in _INCLUDES
         arguments = [self.argument(argument) for argument in node.arguments]
-        return nodes.Call(function, arguments, [], None, None, lineno=self.place(node.token))
+        return nodes.tag_call(node.function, arguments, self.place(node.token))
 
     def argument(self, argument: object) -> nodes.Expr:
         if isinstance(argument, tree.Expression):
             return self.expression(argument)
         if isinstance(argument, tree.Remembered):
-            return nodes.Tuple([self.expression(argument.expression)], "kept")
+            return nodes.stored(self.expression(argument.expression))
         if isinstance(argument, tree.Lazy):
-            return nodes.Tuple([self.expression(item) for item in argument.expressions], "lazy")
+            return nodes.lazy([self.expression(item) for item in argument.expressions])
         if isinstance(argument, tree.Scope):
-            return nodes.Name(" scope", "load")
+            return nodes.supplied(nodes.SCOPE)
         if isinstance(argument, tree.Escaping):
-            return nodes.Name(" escaping", "load")
+            return nodes.supplied(nodes.ESCAPING)
         if isinstance(argument, tree.Other):
             self.units.append(argument.document)
             return nodes.Const(len(self.units) - 1)
         return nodes.Const(argument)
 
 
-def unmarked(node: nodes.Node) -> nodes.Node:
-    """Without ``safe``, which hands on what it is given."""
+def without_safe(node: nodes.Node) -> nodes.Node:
+    """Return the value inside ``safe`` filters, which return their input unchanged."""
     while isinstance(node, nodes.Filter) and node.name == "safe" and not node.args and node.node is not None:
         node = node.node
     return node
 
 
 def may_change(node: nodes.Node) -> bool:
-    """Whether this can be a field of a loop that changes in every round."""
+    """Return whether a value may be a field of a loop that changes in every round."""
     named = isinstance(node, nodes.Getattr) and node.attr in CHANGING_FIELDS
     first: nodes.Node = node
     while isinstance(first, nodes.Getattr | nodes.Getitem):
@@ -317,9 +295,9 @@ def may_change(node: nodes.Node) -> bool:
     return named or (isinstance(node, nodes.Getitem) and first.name == "forloop")
 
 
-def holders(held: set[str], copies: Sequence[tuple[str, str]]) -> set[str]:
-    """Every name that may come to hold a field of a loop, by any number of copies."""
-    found, waiting = set(held), list(held)
+def all_field_holders(direct: set[str], copies: Sequence[tuple[str, str]]) -> set[str]:
+    """Return every name that may hold a field of a loop, directly or after any number of copies."""
+    found, waiting = set(direct), list(direct)
     while waiting:
         name = waiting.pop()
         more = {to for origin, to in copies if origin == name} - found
@@ -329,12 +307,12 @@ def holders(held: set[str], copies: Sequence[tuple[str, str]]) -> set[str]:
 
 
 def is_wrapped(body: Sequence[nodes.Node]) -> bool:
-    """Whether one ``autoescape`` spans the whole template, as in LXD's and Incus's wrapper."""
+    """Return whether one ``autoescape`` encloses the whole template, as LXD and Incus write around it."""
     return len(body) == 1 and isinstance(body[0], nodes.ScopedEvalContextModifier)
 
 
 def weight(body: Sequence[nodes.Node]) -> int:
-    """How much work one pass through a body is, not counting the insides of loops and blocks in it."""
+    """Return the work of one pass through a body, without the bodies of loops and blocks in it."""
     total = 1
     waiting = list(body)
     while waiting:

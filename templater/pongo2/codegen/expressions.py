@@ -1,31 +1,37 @@
-"""Expressions into Python. Values are touched by functions of the runtime, and inline only where a test of
-the exact type has shown it safe: no attribute of any Python object is ever named."""
+"""The part of the code generator that writes expressions.
+
+Generated code never names an attribute of a Python object. It passes values to functions of the runtime. It
+works on a value inline only after it has tested the exact type.
+"""
 
 from collections.abc import Callable, Sequence
 
-from jinja2 import nodes
 from jinja2.compiler import Frame
 
 from ..state import SMALL
-from .emit import may_change, unmarked
+from . import nodes
+from .emit import may_change, without_safe
 from .writer import Writer
 
+#: deeper expressions become functions of their own
 MAX_BRACKETS = 60
 
 _BINARY = {"Sub": "sub", "Mul": "mul", "Div": "div", "Mod": "mod"}
-_ORDERS = {"lt": "less", "lteq": "less_or_equal", "gt": "greater", "gteq": "greater_or_equal"}
+_ORDERS = {
+    "lt": "less", "lteq": "less_or_equal", "gt": "greater", "gteq": "greater_or_equal", "in": "contains",
+}  # fmt: skip
 
 
 class ExpressionWriter(Writer):
-    """Writes expressions: always one Python expression, in brackets of its own.
+    """Writes each expression as one Python expression in brackets.
 
-    ``consumer`` is the weight of the filter that gets the value which is about to be written.
+    ``consumer`` is the weight of the filter that processes the next value to be written.
     """
 
     consumer = 0
 
     def visit(self, node: nodes.Node, *args: object, **kwargs: object) -> object:
-        """An expression that nests too deeply becomes a function of its own."""
+        """Write a node. An expression that nests too deeply becomes a function of its own."""
         if not isinstance(node, nodes.Expr):
             return super().visit(node, *args, **kwargs)
         if self.brackets < MAX_BRACKETS:
@@ -34,16 +40,16 @@ class ExpressionWriter(Writer):
             self.brackets -= 4
             return None
         name = self.fresh("x")
-        self.later("s", name, lambda: self.returned(node))
+        self.later("s", name, lambda: self.return_value(node))
         self.write(f"{name}({self.scope})")
         return None
 
-    def returned(self, node: nodes.Expr) -> None:
+    def return_value(self, node: nodes.Expr) -> None:
         self.writeline("return ")
         self.visit(node, self.frame)
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:
-        """Steps, each on the result of the one before."""
+        """Write steps, each of which works on the result of the step before."""
         name = self.fresh("x")
         self.later("s", name, lambda: self.steps(node.items))
         self.write(f"{name}({self.scope})")
@@ -55,7 +61,7 @@ class ExpressionWriter(Writer):
         self.writeline("return v")
 
     def operation(self, name: str, place: int, *operands: nodes.Expr) -> None:
-        """Write a call of an operator's function; ``operate`` counts the work on large strings before."""
+        """Write a call of an operator's function. ``operate`` counts the work on large strings first."""
         self.write(
             f"at(render, {place}, operate, render, {name}" if self.spans else f"operate(render, {name}"
         )
@@ -65,7 +71,7 @@ class ExpressionWriter(Writer):
         self.write(")")
 
     def weighed(self, node: nodes.Expr, weight: int) -> None:
-        """Write a value whose work is counted before a filter gets it, unless it is a small string."""
+        """Write the input of a filter. Unless it is a small string, the filter's work is counted first."""
         if not weight or (isinstance(node, nodes.Const) and not is_large(node.value)):
             self.visit(node, self.frame)
         elif self.spans or isinstance(node, nodes.Const):
@@ -73,21 +79,21 @@ class ExpressionWriter(Writer):
             self.visit(node, self.frame)
             self.write(f", {weight})")
         elif isinstance(node, nodes.Filter) and not is_inline(node):
-            self.consumer = weight  # what counts the result counts its use as well
+            self.consumer = weight  # the call that counts this filter's result counts the work on it too
             self.visit(node, self.frame)
         else:
             name = self.fresh("v")
             self.write(f"({name} if type({name} := ")
             value = name
-            if isinstance(node, nodes.Name) and node.name[0] != " ":
+            if isinstance(node, nodes.Name) and nodes.is_variable(node):
                 self.write(self.raw_name(node.name))
-                value = f"called({name})"  # a function is no string either
+                value = f"called({name})"  # a function is not a string, so this branch handles it as well
             else:
                 self.visit(node, self.frame)
             self.write(f") is str and len({name}) < 1025 else weigh(render, {value}, {weight}))")
 
     def charged(self, write: Callable[[], None]) -> None:
-        """A value that may be a new large one: counted if it is, and its use by a filter too."""
+        """Write a value that may be new and large. If so, its size and the work of its filter are counted."""
         name, weight = self.fresh("v"), self.consumer
         self.consumer = 0
         self.write(f"({name} if type({name} := ")
@@ -96,7 +102,7 @@ class ExpressionWriter(Writer):
         self.write(f") is str and len({name}) < 1025 else {count})")
 
     def condition(self, node: nodes.Expr) -> None:
-        """The truth of a value. Python's is pongo2's, for every kind of value."""
+        """Write a condition. Every kind of value is true in Python if it is true in pongo2."""
         if isinstance(node, nodes.And | nodes.Or):
             self.write("(")
             self.condition(node.left)
@@ -121,37 +127,37 @@ class ExpressionWriter(Writer):
         self.write(" else False)")
 
     def visit_Not(self, node: nodes.UnaryExpr, frame: Frame) -> None:
-        self.operation("negate", node.lineno, node.node)
+        self.operation("negate", nodes.place_of(node), node.node)
 
     def visit_Neg(self, node: nodes.UnaryExpr, frame: Frame) -> None:
-        self.operation("negative", node.lineno, node.node)
+        self.operation("negative", nodes.place_of(node), node.node)
 
     def visit_Add(self, node: nodes.BinExpr, frame: Frame) -> None:
+        place = nodes.place_of(node)
         if self.module.dialect.old:
-            self.operation("add_v4", node.lineno, node.left, node.right)
+            self.operation("add_v4", place, node.left, node.right)
         else:
-            self.charged(lambda: self.operation("add_v6", node.lineno, node.left, node.right))
+            self.charged(lambda: self.operation("add_v6", place, node.left, node.right))
 
     def arithmetic(self, node: nodes.BinExpr, frame: Frame) -> None:
-        self.operation(_BINARY[type(node).__name__], node.lineno, node.left, node.right)
+        self.operation(_BINARY[type(node).__name__], nodes.place_of(node), node.left, node.right)
 
     visit_Sub = visit_Mul = visit_Div = visit_Mod = arithmetic
 
     def visit_Pow(self, node: nodes.BinExpr, frame: Frame) -> None:
         power = self.module.imported("templater.pongo2.golang.math", "power")
-        self.operation(power, node.lineno, node.left, node.right)
+        self.operation(power, nodes.place_of(node), node.left, node.right)
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
-        operand = node.ops[0]
-        if operand.op == "in":
-            self.operation("contains", node.lineno, node.expr, operand.expr)
-        elif operand.op in _ORDERS:
-            self.operation(_ORDERS[operand.op], node.lineno, node.expr, operand.expr)
+        operator, left, right = nodes.compared(node)
+        place = nodes.place_of(node)
+        if operator in _ORDERS:
+            self.operation(_ORDERS[operator], place, left, right)
         else:
-            self.equality(node.expr, operand.expr, node.lineno, operand.op == "eq")
+            self.equality(left, right, place, operator == "eq")
 
     def equality(self, left: nodes.Expr, right: nodes.Expr, place: int, wanted: bool) -> None:
-        """Two plain strings are what is nearly always compared."""
+        """Write ``==`` (``wanted`` is true) or ``!=``. Most comparisons are with a constant string."""
         if isinstance(right, nodes.Const) and isinstance(right.value, str) and not self.spans:
             name = self.fresh("v")
             text, operator = repr(right.value), "==" if wanted else "!="
@@ -169,68 +175,69 @@ class ExpressionWriter(Writer):
     # --- names and paths
 
     def visit_Name(self, node: nodes.Name, frame: Frame) -> None:
-        if node.name == " scope":
+        if node.name == nodes.SCOPE:
             self.write(self.scope)
-        elif node.name == " value":
+        elif node.name == nodes.PREVIOUS:
             self.write("v")
-        elif node.name == " captured":
+        elif node.name == nodes.CAPTURED:
             self.write(f"{self.captured}({self.scope})")
-        elif node.name == " escaping":
+        elif node.name == nodes.ESCAPING:
             self.write(f'{self.scope}[" escape"]' if self.mode is None else repr(self.mode))
         elif self.spans:
-            self.write(f"value_at(render, {node.lineno}, {self.raw_name(node.name)}, {self.path(node)})")
+            place, path = nodes.place_of(node), self.path(node)
+            self.write(f"value_at(render, {place}, {self.raw_name(node.name)}, {path})")
         else:
             name, raw = self.fresh("v"), self.raw_name(node.name)
             self.write(f"({name} if type({name} := {raw}) is not Function else call({name}, ()))")
 
     def path(self, node: nodes.Node) -> str:
-        return repr(self.emitter.texts[node.lineno])
+        return repr(self.emitter.texts[nodes.place_of(node)])
 
     def raw_name(self, name: str) -> str:
-        """Where a variable's value is found; it may be a function."""
+        """Return code that reads a variable. The value may be a function that is not called yet."""
         if name in self.bound:
             value = f'{self.scope}["{name}"]'
-            return f"current_value({value})" if name in self.module.held else value
+            return f"current_value({value})" if name in self.module.field_holders else value
         self.names[name] = None
         return f"n_{name}"
 
     def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:
-        """``.name`` and ``.0``; a function found there is called."""
-        key = node.attr if node.attr.isdecimal() else repr(node.attr)
-        getter = "index" if node.attr.isdecimal() else "field"
+        """Write ``.name`` or ``.0``. If the member is a function, generated code calls it."""
+        key = nodes.member_key(node)
         if self.spans:
-            self.write(f"{getter}_at(render, {node.lineno}, ")
+            getter = "field_at" if isinstance(key, str) else "index_at"
+            self.write(f"{getter}(render, {nodes.place_of(node)}, ")
             self.base(node.node)
-            self.write(f", {key}, {self.path(node)})")
-        elif getter == "field":
+            self.write(f", {key!r}, {self.path(node)})")
+        elif isinstance(key, str):
             if isinstance(node.node, nodes.Name) and node.node.name not in self.bound:
-                held = self.raw_name(node.node.name)
-                self.write(f"(get({held}, {key}) if type({held}")
+                value = self.raw_name(node.node.name)
+                self.write(f"(get({value}, {key!r}) if type({value}")
             else:
-                held = self.fresh("v")
-                self.write(f"(get({held}, {key}) if type({held} := ")
+                value = self.fresh("v")
+                self.write(f"(get({value}, {key!r}) if type({value} := ")
                 self.base(node.node)
-            kinds = "in MAPS" if is_key(node.attr) else "is GoMap"
-            self.write(f") {kinds} else field({held}, {key}))")
+            kinds = "in MAPS" if is_key(key) else "is GoMap"
+            self.write(f") {kinds} else field({value}, {key!r}))")
         else:
             self.write("index(weigh(render, ")
             self.base(node.node)
             self.write(f", 1), {key})")
 
-    def kept(self, node: nodes.Node) -> None:
-        """A value that is remembered. A field of a loop goes on changing with the loop."""
-        node = unmarked(node)
-        held = self.fresh("v")
+    def stored(self, node: nodes.Node) -> None:
+        """Write a value that a name will hold. A field of a loop keeps changing with the loop."""
+        node = without_safe(node)
+        value = self.fresh("v")
         if not self.module.forloop:
             self.visit(node, self.frame)
-        elif isinstance(node, nodes.Name) and node.name in self.module.held:
-            self.write(f'({held} if type({held} := {self.scope}["{node.name}"]) is LoopField else ')
+        elif isinstance(node, nodes.Name) and node.name in self.module.field_holders:
+            self.write(f'({value} if type({value} := {self.scope}["{node.name}"]) is LoopField else ')
             self.visit(node, self.frame)
             self.write(")")
         elif isinstance(node, nodes.Getattr | nodes.Getitem) and may_change(node):
-            self.write(f"(loop_field({held}, ")
+            self.write(f"(loop_field({value}, ")
             self.visit(node.arg if isinstance(node, nodes.Getitem) else nodes.Const(node.attr), self.frame)
-            self.write(f") if type({held} := ")
+            self.write(f") if type({value} := ")
             self.base(node.node)
             self.write(") is ForLoop else ")
             self.visit(node, self.frame)
@@ -239,33 +246,34 @@ class ExpressionWriter(Writer):
             self.visit(node, self.frame)
 
     def base(self, node: nodes.Expr) -> None:
-        """The value to look into. A bare name may be a function still: the getters call it."""
+        """Write the value whose member is read. A variable may be a function, which the getters call."""
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))
         else:
             self.visit(node, self.frame)
 
     def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
-        """The subscript is not even worked out where there is nothing to look into."""
+        """Write ``value[key]``. The key is not evaluated if the value is nil."""
         name = self.fresh("v")
         self.write(f"(None if ({name} := ")
         self.visit(node.node, frame)
         if self.spans:
-            self.write(f") is None else item_at(render, {node.lineno}, {name}, lambda: ")
+            self.write(f") is None else item_at(render, {nodes.place_of(node)}, {name}, lambda: ")
         else:
             self.write(f") is None else item({name}, ")
         self.visit(node.arg, frame)
         self.write(f", {self.path(node)}))" if self.spans else "))")
 
     def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:
-        if isinstance(node.node, nodes.ImportedName):
+        if nodes.tag_function(node) is not None:
             self.charged(lambda: self.invoke(node))
             return
         name = self.fresh("v")
         self.write(f"({self.when_nil(node)} if ({name} := ")
         self.callee(node.node)
         if self.spans:
-            self.write(f") is None else call_at(render, {node.lineno}, {name}, {self.path(node)}, lambda: (")
+            place, path = nodes.place_of(node), self.path(node)
+            self.write(f") is None else call_at(render, {place}, {name}, {path}, lambda: (")
         else:
             self.write(f") is None else call({name}, (")
         for argument in node.args:
@@ -274,36 +282,39 @@ class ExpressionWriter(Writer):
         self.write(")))")
 
     def when_nil(self, node: nodes.Call) -> str:
-        """An unset variable can be called and gives nil; one that holds nil can't."""
+        """Return code for a call of nil.
+
+        Calling an unset variable gives nil. Calling a variable that holds nil fails.
+        """
         callee = node.node
         if isinstance(callee, nodes.Name) and callee.name in self.module.called:
             arguments = f'{self.scope}[" set {callee.name}"], {self.path(node)}'
-            return (
-                f"at(render, {node.lineno}, nil_call, {arguments})"
-                if self.spans
-                else f"nil_call({arguments})"
-            )
+            if self.spans:
+                return f"at(render, {nodes.place_of(node)}, nil_call, {arguments})"
+            return f"nil_call({arguments})"
         return "None"
 
     def callee(self, node: nodes.Expr) -> None:
-        """What is called: a name or a member as it is found, not called by finding it."""
+        """Write the variable or member that is called. Unlike elsewhere, reading it does not call it."""
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))
             return
         assert isinstance(node, nodes.Getattr)
-        getter, key = ("get_index", node.attr) if node.attr.isdecimal() else ("get_field", repr(node.attr))
+        key = nodes.member_key(node)
+        getter = "get_field" if isinstance(key, str) else "get_index"
         if self.spans:
-            self.write(f"member_at(render, {node.lineno}, {getter}, ")
+            self.write(f"member_at(render, {nodes.place_of(node)}, {getter}, ")
         else:
             self.write(f"member({getter}, ")
         self.base(node.node)
-        self.write(f", {key}, {self.path(node)})" if self.spans else f", {key})")
+        self.write(f", {key!r}, {self.path(node)})" if self.spans else f", {key!r})")
 
     def invoke(self, node: nodes.Call, *first: str) -> None:
-        """A tag's own function."""
-        assert isinstance(node.node, nodes.ImportedName)
-        function = self.module.imported(*node.node.importname.split(":"))
-        self.write(f"at(render, {node.lineno}, {function}, render" if self.spans else f"{function}(render")
+        """Write a call of a tag's function. The code in ``first`` becomes its first arguments."""
+        target = nodes.tag_function(node)
+        assert target is not None
+        function, place = self.module.imported(*target), nodes.place_of(node)
+        self.write(f"at(render, {place}, {function}, render" if self.spans else f"{function}(render")
         for text in first:
             self.write(f", {text}")
         for argument in node.args:
@@ -312,9 +323,10 @@ class ExpressionWriter(Writer):
         self.write(")")
 
     def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:
-        """Lazy arguments: functions of the scope that is current when they are called."""
-        if node.ctx == "kept":
-            self.kept(node.items[0])
+        """Write lazy arguments, each as a function that takes the scope at the time of its call."""
+        argument = nodes.stored_expression(node)
+        if argument is not None:
+            self.stored(argument)
             return
         outer, self.scope = self.scope, "s"
         self.write("(")
@@ -348,7 +360,8 @@ class ExpressionWriter(Writer):
             name = self.module.imported(function.__module__, function.__qualname__)
         with_render = ", render" if getattr(function, "filter_render", False) else ""
         if self.spans:
-            self.write(f"filter_at(render, {node.lineno}, {self.captured != ''}, {node.name!r}, {name}")
+            place, of_tag = nodes.place_of(node), self.captured != ""
+            self.write(f"filter_at(render, {place}, {of_tag}, {node.name!r}, {name}")
             self.write(f"{with_render}, ")
         elif function is None:
             self.write(f"unknown_filter({node.name!r}, ")
@@ -361,14 +374,14 @@ class ExpressionWriter(Writer):
         if argument is None:
             self.write("None")
         else:
-            captured, self.captured = self.captured, ""  # filters in the argument are not the tag's
+            captured, self.captured = self.captured, ""  # filters in the argument do not belong to the tag
             self.weighed(argument, weight)
             self.captured = captured
         self.write(")")
 
 
 def is_inline(node: nodes.Filter) -> bool:
-    """Whether a filter needs no call: ``safe``, and ``default`` with a constant."""
+    """Return whether a filter needs no call: ``safe``, and ``default`` with a constant."""
     if node.args:
         return node.name == "default" and isinstance(node.args[0], nodes.Const)
     return node.name == "safe"
@@ -379,5 +392,5 @@ def is_large(value: object) -> bool:
 
 
 def is_key(name: str) -> bool:
-    """Whether a field of this name can't be a Go method: those begin with a capital."""
+    """Return whether a member can only be a key, because names of Go methods begin with a capital."""
     return "a" <= name[0] <= "z"

@@ -1,30 +1,39 @@
-"""Statements into Python: one function a template, and one for every body that is called or nests deep."""
+"""The part of the code generator that writes statements.
+
+Each template becomes a function. So does each body that generated code calls or that nests too deeply.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from jinja2 import nodes
 from jinja2.compiler import Frame
 
 from ..values import to_string
-from .emit import Bodies, is_wrapped, weight
+from . import nodes
+from .emit import is_wrapped, weight
 from .expressions import ExpressionWriter
 
-MAX_NESTING = 12  # blocks of Python in one function: what nests deeper becomes a function of its own
+#: blocks of Python inside each other; deeper bodies become functions of their own
+MAX_NESTING = 12
+#: branches of one ``if``; further ones go into a function of their own
 MAX_BRANCHES = 60
+#: texts and values in one statement
 MAX_PIECES = 200
 
 
 class StatementWriter(ExpressionWriter):
-    """Writes templates. In a function ``s`` is the scope and ``o`` the list of what is printed;
-    ``steps`` and ``left`` are what may still be done and printed."""
+    """Writes templates.
+
+    In generated functions, ``s`` is the scope and ``o`` the list of printed texts. ``steps`` and ``left`` are
+    the remaining steps and characters of output.
+    """
 
     def template(self, template: nodes.Template) -> str:
-        """The function of one template."""
+        """Return the function of one template."""
         body = template.body
         self.counting = any(True for _ in template.find_all((nodes.For, nodes.Macro, nodes.Block)))
-        has_modes = self.emitter.modes > (1 if is_wrapped(body) else 0)
+        has_modes = self.emitter.autoescapes > (1 if is_wrapped(body) else 0)
         self.dynamic = has_modes and any(True for _ in template.find_all((nodes.Macro, nodes.Block)))
         self.writeline("o = []")
         self.statements(body)
@@ -38,7 +47,7 @@ class StatementWriter(ExpressionWriter):
         return f"{head}{''.join(self.functions)}{main}\n"
 
     def statements(self, body: Sequence[nodes.Node]) -> None:
-        """A body at the current indentation; in a function of its own if it stands too deep."""
+        """Write a body at the current indentation. If it is too deep, it becomes a function of its own."""
         if self.nesting >= MAX_NESTING and any(not isinstance(node, nodes.Output) for node in body):
             name = self.fresh("b")
             self.later("s, o", name, lambda: self.statements(body))
@@ -50,7 +59,7 @@ class StatementWriter(ExpressionWriter):
             self.writeline("pass")
 
     def nested(self, body: Sequence[nodes.Node], blocks: int = 1) -> None:
-        """A body one level deeper."""
+        """Write a body one level deeper."""
         self.indent()
         self.nesting += blocks
         self.statements(body)
@@ -62,7 +71,7 @@ class StatementWriter(ExpressionWriter):
             self.pieces(node.nodes[start : start + MAX_PIECES])
 
     def pieces(self, children: Sequence[nodes.Expr]) -> None:
-        """One statement that puts out texts and values, and in loops counts them."""
+        """Write one statement that prints texts and values, and counts them if ``counted`` is true."""
         self.writeline("o += (")
         constant, names = 0, []
         for child in children:
@@ -82,7 +91,7 @@ class StatementWriter(ExpressionWriter):
             self.writeline("left -= " + " + ".join([str(constant), *(f"len({name})" for name in names)]))
 
     def piece(self, node: nodes.Expr) -> None:
-        """The text of a value, escaped as autoescape wants it here."""
+        """Write the text of a value. It is escaped if autoescape is on."""
         mode = self.mode
         if isinstance(node, nodes.MarkSafe):
             node, mode = node.expr, False
@@ -106,13 +115,13 @@ class StatementWriter(ExpressionWriter):
         rest = branches[MAX_BRANCHES:]
         for keyword, branch in zip(["if "] + ["elif "] * MAX_BRANCHES, branches, strict=False):
             self.writeline(keyword)
-            self.condition(expression(branch.test))
+            self.condition(nodes.condition_of(branch))
             self.write(":")
             self.nested(branch.body)
         otherwise: Sequence[nodes.Node] = node.else_
         if rest:
             name = self.fresh("b")
-            others = nodes.If(rest[0].test, rest[0].body, rest[1:], node.else_)
+            others = nodes.If(rest[0].test, rest[0].body, rest[1:], otherwise)
             self.later("s, o", name, lambda: self.statements([others]))
             self.writeline("else:")
             self.indent()
@@ -123,28 +132,27 @@ class StatementWriter(ExpressionWriter):
             self.nested(otherwise)
 
     def visit_For(self, node: nodes.For, frame: Frame) -> None:
-        """One copied scope for all rounds; ``forloop`` is in it before the iterated value is worked out."""
-        number = self.fresh("")
+        """Write a loop. All rounds share one copy of the scope.
+
+        Like in pongo2, ``forloop`` is set before the iterated value is evaluated.
+        """
+        number, place = self.fresh(""), nodes.place_of(node)
         outer, scope, items = self.scope, f"s{number}", f"i{number}"
-        backward, ordered = order_of(node)
+        backward, ordered = nodes.loop_order(node)
         self.writeline(f"{scope} = {{**{outer}}}")
         self.scope = scope
         if self.module.forloop:
             self.names["forloop"] = None
             self.writeline(f"c{number} = [-1]")
-            marked = "forloop" in self.module.called
-            state = f'{outer}[" set forloop"]' if marked else "0"
+            is_called = "forloop" in self.module.called
+            state = f'{outer}[" set forloop"]' if is_called else "0"
             parent = f'{outer}["forloop"], n_forloop, {state}'
-            self.operation_line(
-                f'{scope}["forloop"] = f{number} = ', "loop", node.lineno, f"c{number}, {parent}"
-            )
-            if marked:
+            self.operation_line(f'{scope}["forloop"] = f{number} = ', "loop", place, f"c{number}, {parent}")
+            if is_called:
                 self.writeline(f'{scope}[" set forloop"] = 0')
         self.writeline(f"w{number} = ")
         self.visit(node.iter, frame)
-        self.operation_line(
-            f"{items}, j{number} = ", "iterate", node.lineno, f"w{number}, {backward}, {ordered}"
-        )
+        self.operation_line(f"{items}, j{number} = ", "iterate", place, f"w{number}, {backward}, {ordered}")
         if self.module.forloop:
             self.writeline(f"start_loop(f{number}, {items}, {backward} and w{number})")
         self.writeline(f"if {items}:")
@@ -171,38 +179,37 @@ class StatementWriter(ExpressionWriter):
         self.write(f"{arguments})")
 
     def loop_head(self, node: nodes.For, number: str) -> None:
-        key, value = (*targets(node), None)[:2]
-        assert key is not None
-        target = f'{self.scope}["{key.name}"]'
-        backward = self.module.forloop and order_of(node)[0]
-        if self.module.forloop and not value:
+        key, *values = nodes.loop_names(node)
+        target = f'{self.scope}["{key}"]'
+        backward = self.module.forloop and nodes.loop_order(node)[0]
+        if self.module.forloop and not values:
             rounds = f"rounds(f{number}, i{number})" if backward else f"enumerate(i{number})"
             self.writeline(f"for c{number}[0], {target} in {rounds}:")
-        elif value is None:
+        elif not values:
             self.writeline(f"for {target} in i{number}:")
         else:
             index = f"c{number}[0]" if self.module.forloop else f"k{number}"
             rounds = f"rounds(f{number}, i{number})" if backward else f"enumerate(i{number})"
             self.writeline(f"for {index}, {target} in {rounds}:")
             self.indent()
-            self.writeline(f'if j{number} is not None: {self.scope}["{value.name}"] = j{number}[{index}]')
+            self.writeline(f'if j{number} is not None: {self.scope}["{values[0]}"] = j{number}[{index}]')
             self.outdent()
 
     def visit_Assign(self, node: nodes.Assign, frame: Frame) -> None:
         assert isinstance(node.target, nodes.Name)
         self.writeline(f'{self.scope}["{node.target.name}"] = ')
-        self.kept(node.node)
+        self.stored(node.node)
         self.mark_set([node.target.name])
 
     def mark_set(self, names: Sequence[str]) -> None:
-        """Where calling an unset variable and calling one that holds nil differ, remember which it is."""
+        """Write code that notes that names are set, if a template calls them: a set nil can't be called."""
         for name in names:
             if name in self.module.called:
                 self.writeline(f'{self.scope}[" set {name}"] = True')
 
     def mark_targets(self, node: nodes.For, number: str) -> None:
-        """The second is only given a value where what is gone through is a map."""
-        key, *value = [name.name for name in targets(node)]
+        """Write code that notes that a loop's names are set. Only a map sets the second one."""
+        key, *value = nodes.loop_names(node)
         self.mark_set([key])
         if value and value[0] in self.module.called:
             self.writeline(f'if j{number} is not None: {self.scope}[" set {value[0]}"] = True')
@@ -217,7 +224,7 @@ class StatementWriter(ExpressionWriter):
         names = [target.name for target in node.targets if isinstance(target, nodes.Name)]
         for name, value in zip(names, node.values, strict=True):
             self.write(f', "{name}": ')
-            self.kept(value)
+            self.stored(value)
         self.write("}")
         self.scope = scope
         self.mark_set(names)
@@ -226,14 +233,14 @@ class StatementWriter(ExpressionWriter):
         self.scope = outer
 
     def visit_ScopedEvalContextModifier(self, node: nodes.ScopedEvalContextModifier, frame: Frame) -> None:
-        on = bool(node.options[0].value.as_const())
-        kept, before = self.mode, self.fresh("e")
+        on = nodes.is_on(node)
+        outer, before = self.mode, self.fresh("e")
         if self.dynamic:
             self.writeline(f'{before} = {self.scope}[" escape"]')
             self.writeline(f'{self.scope}[" escape"] = {on}')
         self.mode = on
         self.statements(node.body)
-        self.mode = kept
+        self.mode = outer
         if self.dynamic:
             self.writeline(f'{self.scope}[" escape"] = {before}')
 
@@ -244,7 +251,7 @@ class StatementWriter(ExpressionWriter):
         self.writeline(f'{self.scope}["{node.name}"] = macro(render, {name}, {self.scope})')
 
     def macro_function(self, node: nodes.Macro) -> None:
-        place, names = node.lineno, [parameter.name for parameter in node.args]
+        place, names = nodes.place_of(node), [parameter.name for parameter in node.args]
         call = f"at(render, {place}, enter, " if self.spans else "enter("
         self.writeline(f"s = {call}render, s, {self.emitter.texts[place]!r}, {tuple(names)!r}, (")
         for default in node.defaults:
@@ -253,59 +260,59 @@ class StatementWriter(ExpressionWriter):
         self.write("), a)")
         for index, (parameter, default) in enumerate(zip(names, node.defaults, strict=True)):
             if parameter in self.module.called:
-                given = isinstance(default, nodes.Const) and default.value is None
-                plain = 2 if parameter == "forloop" else False
-                self.writeline(f's[" set {parameter}"] = {not given} and len(a) <= {index} or {plain}')
+                defaulted, plain = nodes.has_default(default), 2 if parameter == "forloop" else False
+                self.writeline(f's[" set {parameter}"] = {defaulted} and len(a) <= {index} or {plain}')
         self.count(node.body)
         self.writeline("o = []")
         self.statements(node.body)
         self.writeline("return captured(render, o)")
 
     def count(self, body: Sequence[nodes.Node]) -> None:
-        """Take what one pass through a body costs from what is left."""
+        """Write code that subtracts the work of one pass through a body from the remaining steps."""
         self.writeline(f"steps -= {weight(body)}")
         self.writeline("if steps < 0 or left < 0: steps = spent(render, steps, left)")
 
     @contextmanager
     def unknown_mode(self) -> Iterator[None]:
-        """Inside, autoescape is what the scope says, if anything can change it."""
-        kept, self.mode = self.mode, None if self.dynamic else self.mode
+        """Generate code that reads the state of autoescape from the scope, if ``dynamic`` is true."""
+        outer, self.mode = self.mode, None if self.dynamic else self.mode
         yield
-        self.mode = kept
+        self.mode = outer
 
     def capture(self, body: Sequence[nodes.Node]) -> str:
-        """A function that returns what a body prints."""
+        """Return the name of a function that returns the text of a body."""
         name = self.fresh("t")
-        self.later("s", name, lambda: self.capturing(body))
+        self.later("s", name, lambda: self.capturing_function(body))
         return name
 
-    def capturing(self, body: Sequence[nodes.Node]) -> None:
+    def capturing_function(self, body: Sequence[nodes.Node]) -> None:
         self.writeline("o = []")
         self.statements(body)
         self.writeline("return captured(render, o)")
 
     def visit_FilterBlock(self, node: nodes.FilterBlock, frame: Frame) -> None:
-        kept, self.captured = self.captured, self.capture(node.body)
-        self.put(lambda: self.value(expression(node.filter)))
-        self.captured = kept
+        outer, self.captured = self.captured, self.capture(node.body)
+        self.put(lambda: self.value(nodes.filter_chain(node)))
+        self.captured = outer
 
     def visit_CallBlock(self, node: nodes.CallBlock, frame: Frame) -> None:
         captured = f"{self.capture(node.body)}({self.scope})"
-        if not node.defaults:
+        otherwise = nodes.otherwise_of(node)
+        if not otherwise:
             self.put(lambda: self.invoke(node.call, captured))
             return
         name = self.fresh("v")
         self.writeline(f"{name} = ")
         self.invoke(node.call, captured)
         self.writeline(f"if {name} is None:")
-        self.nested(node.defaults)
+        self.nested(otherwise)
         self.writeline("else:")
         self.indent()
         self.put(lambda: self.write(name))
         self.outdent()
 
     def put(self, write: Callable[[], None]) -> None:
-        """Print a value that autoescape leaves alone."""
+        """Write code that prints a value without escaping it."""
         name = self.fresh("v")
         self.writeline(f"{name} = to_string(")
         write()
@@ -315,13 +322,12 @@ class StatementWriter(ExpressionWriter):
             self.writeline(f"left -= len({name})")
 
     def visit_Block(self, node: nodes.Block, frame: Frame) -> None:
-        """The last body is shown; the others can be reached from it through ``block.Super``."""
-        bodies = node.scoped
-        assert isinstance(bodies, Bodies)
+        """Write code that shows the last body. It shows the others through ``block.Super``."""
         names = self.bodies.get(node.name)
         if names is None:
-            names = self.bodies[node.name] = [self.fresh("b") for _ in bodies.found]
-            for name, body in zip(names, bodies.found, strict=True):
+            bodies = nodes.bodies_of(node)
+            names = self.bodies[node.name] = [self.fresh("b") for _ in bodies]
+            for name, body in zip(names, bodies, strict=True):
                 with self.unknown_mode():
                     self.later("s, o", name, partial(self.block_function, body))
         above = ", ".join(names[:-1]) + ("," if len(names) > 1 else "")
@@ -329,25 +335,6 @@ class StatementWriter(ExpressionWriter):
         self.writeline(f"{names[-1]}({self.scope}, o)")
 
     def block_function(self, body: Sequence[nodes.Node]) -> None:
-        """It counts itself: those who show the block don't know what it costs."""
+        """Write a body that counts its own work, because several places may show the block."""
         self.count(body)
         self.statements(body)
-
-
-def expression(node: nodes.Node | None) -> nodes.Expr:
-    """Jinja2 declares some fields less exactly than it fills them."""
-    assert isinstance(node, nodes.Expr)
-    return node
-
-
-def order_of(node: nodes.For) -> tuple[bool, bool]:
-    """Whether a loop is reversed, and sorted."""
-    assert isinstance(node.test, nodes.Const)
-    backward, ordered = node.test.value
-    return backward, ordered
-
-
-def targets(node: nodes.For) -> list[nodes.Name]:
-    """The one or two names that a loop binds."""
-    items = node.target.items if isinstance(node.target, nodes.Tuple) else [node.target]
-    return [item for item in items if isinstance(item, nodes.Name)]

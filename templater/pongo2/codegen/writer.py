@@ -1,16 +1,16 @@
-"""The ground that the code writers stand on: functions, names, and what is known where we write."""
+"""The base class of the code generator: functions, names, and the state at the current point in the code."""
 
 from collections.abc import Callable
 from io import StringIO
 from typing import cast
 
 from jinja2.compiler import CodeGenerator, Frame
-from jinja2.nodes import EvalContext
 
 from ..dialect import Dialect
 from ..library import Library
 from ..syntax.tree import Document
 from .emit import Emitter
+from .nodes import EvalContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 class Module:
-    """One compilation: what its templates share, and what they need from elsewhere.
+    """One compilation: the facts that its templates share, and the functions that they import.
 
-    ``bound`` are the names that scopes keep, ``called`` those of them for which it matters whether they
-    are unset or nil, ``held`` those that may hold a field of a loop; ``forloop``: a template reads it, so
-    loops keep it.
+    ``bound`` are the names that a scope contains.
+    ``called`` are the bound names that a template calls: an unset one behaves differently from nil.
+    ``field_holders`` are the bound names that may hold a field of a loop.
+    ``forloop`` is true if a template may read that name. Only then do loops maintain it.
     """
 
     def __init__(self, document: Document, dialect: Dialect, library: Library, spans: bool) -> None:
@@ -33,25 +34,28 @@ class Module:
         self.emitter = Emitter(document)
         self.bound: list[str] = []
         self.called: list[str] = []
-        self.held: set[str] = set()
+        self.field_holders: set[str] = set()
         self.forloop = False
         self.imports: dict[tuple[str, str], str] = {}
 
     def imported(self, module: str, name: str) -> str:
-        """The alias under which generated code knows a module's function."""
+        """Return the name that generated code uses for a function of a module."""
         return self.imports.setdefault((module, name), f"g{len(self.imports)}")
 
 
 class Settings:
-    """What Jinja2's generator asks of an environment as we use it. A real one brings its lexer, parser,
-    filters and loaders along; it is made should a generator ask for more."""
+    """The part of a Jinja2 environment that the code generator reads.
+
+    A real environment imports the lexer, parser, filters and loaders of Jinja2. It is created only if the
+    generator reads another attribute.
+    """
 
     autoescape = False
 
     def __getattr__(self, name: str) -> object:
         from jinja2 import Environment
 
-        return getattr(Environment(), name)  # noqa: S701 - nothing is rendered by it
+        return getattr(Environment(), name)  # noqa: S701 - this environment renders nothing
 
 
 SETTINGS = cast("Environment", Settings())
@@ -60,11 +64,15 @@ SETTINGS = cast("Environment", Settings())
 class Writer(CodeGenerator):
     """Writes the functions of one template.
 
-    ``scope`` is the variable that holds the private context, a plain dict with every name that may be
-    bound; names never bound (``names``) are read from the public context once, at the top. ``counting``:
-    there are loops or macros, so work is counted, and ``counted``: output is, here. ``mode`` is
-    autoescape here, None where it is known at run time only (``dynamic``: something can change it).
-    ``nesting`` and ``brackets`` measure how deep in Python we are.
+    ``scope`` is the variable with the private context, a dict of every name that the template may bind.
+    ``names`` are the other names. They become parameters, read once from the public context.
+    ``counting`` is true if the template has loops, macros or blocks, so that work must be counted.
+    ``counted`` is true if the current code may run repeatedly, so that its output must be counted.
+    ``mode`` is the current state of autoescape, or None if only the render knows it.
+    ``dynamic`` is true if a macro or block may run with either state of autoescape.
+    ``captured`` is the function with the body of the current ``filter`` tag, or "".
+    ``nesting`` and ``brackets`` are the current depth of Python blocks and brackets.
+    ``bodies`` has the functions of each block's bodies.
     """
 
     def __init__(self, emitter: Emitter, module: Module, unit: int) -> None:
@@ -77,7 +85,6 @@ class Writer(CodeGenerator):
         self.names: dict[str, None] = {}
         self.functions: list[str] = []
         self.deferred: list[Callable[[], None]] = []
-        #: the functions of each block's bodies
         self.bodies: dict[str, list[str]] = {}
         self.serial = 0
         self.counting = self.counted = self.dynamic = False
@@ -87,15 +94,17 @@ class Writer(CodeGenerator):
         self.begin()
 
     def begin(self) -> None:
-        """Start on the text of a function's body."""
+        """Start the text of a new function."""
         self.stream = self.written = StringIO()
         self._indentation, self._new_lines, self._first_write = 1, 0, False
         self.scope = "s"
         self.nesting = self.brackets = 0
 
     def later(self, parameters: str, name: str, write: Callable[[], None]) -> None:
-        """A function beside the others, with ``s`` as its scope. It is written when the current one is
-        done, so that the nesting of a template never uses up our own stack."""
+        """Schedule a function with ``s`` as its scope, to be written after the current one.
+
+        This way, a deeply nested template does not exhaust the stack of the generator.
+        """
         mode, captured = self.mode, self.captured
 
         def write_it() -> None:
@@ -115,6 +124,6 @@ class Writer(CodeGenerator):
             self.deferred.pop()()
 
     def fresh(self, prefix: str) -> str:
-        """A name that nothing else has."""
+        """Return a new name for generated code."""
         self.serial += 1
         return f"{prefix}{self.serial}"

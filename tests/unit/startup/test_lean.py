@@ -109,6 +109,7 @@ COMPILING = {
     "templater.pongo2.dialect",
     "templater.pongo2.codegen.emit",
     "templater.pongo2.codegen.expressions",
+    "templater.pongo2.codegen.nodes",
     "templater.pongo2.syntax.grammar",
     "templater.pongo2.syntax.hints",
     "templater.pongo2.syntax.lexer",
