@@ -54,16 +54,17 @@ class Opened:
     def plans(self, *, in_place: bool = False, placeholders: bool = True) -> list[Plan]:
         """Plan every run, and report on stderr what reading the image had to assume.
 
-        ``placeholders`` stand for the keys that a daemon generates for an instance that it makes.
+        ``placeholders`` stand for the keys that the host, if it is a daemon, generates for an instance.
         """
         from ..planning.planner import plan_image
 
         options, reading = render_options(self.request), self.request.limits.for_reading()
+        daemon = bool(options.host.product)
         made = [
             plan_image(
                 self.source.image, self.instance, options, triggers=triggers, rootfs=self.rootfs,
                 reading=reading, in_place=in_place, new=self.makes_instance(triggers),
-                placeholders=placeholders and self.makes_instance(triggers),
+                placeholders=placeholders and daemon and self.makes_instance(triggers),
             )
             for triggers in self.runs
         ]  # fmt: skip

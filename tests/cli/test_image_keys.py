@@ -66,6 +66,13 @@ def test_an_instance_that_exists_has_the_keys_of_its_description_alone(words, im
     assert "mine none" in run(*words, "-i", "web1.json", "-c", "image.os=mine")[1]
 
 
+@pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
+def test_templater_itself_generates_no_keys(words, image, run):
+    code, out, err = run(*words, "--as", "none")
+    assert code == 0
+    assert "tiny none" in out and PLACEHOLDER_NOTE not in err
+
+
 def test_watch_shows_the_images_keys(image):
     watching = subprocess.Popen(
         [sys.executable, "-m", "templater", "watch", "image", "-c", "image.os=mine"],

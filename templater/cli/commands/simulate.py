@@ -89,7 +89,7 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
             running=described.status in ("Running", "Frozen"),
             open_folder=open_folder,
             read_profile=lambda file: read_profile(read_source(file)),
-            placeholders=True,
+            placeholders=bool(request.host.product),
         )
     if request.as_json:
         output.write_json([report_data(report) for report in reports])
