@@ -1,6 +1,7 @@
-"""Separate the anchors and aliases of a text from the place of an edit, without changing its meaning.
+"""Detach the place of an edit from YAML anchors and aliases without changing the meaning of the text.
 
-An alias on the way to what changes is written out; an anchor that others use moves to the first of them.
+An alias on the path to the edited value is replaced by a copy of its target. If a node on that path has an
+anchor, the anchor moves to its first alias.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ _NOT_IN_FLOW = re.compile(r"[,\[\]{}:?#\s]")
 
 
 def unshared(text: str, root: Mark, way: Sequence[Mark], start: int, end: int) -> str:
-    """Return the text after one step: replace an alias by a copy, or move an anchor, that would let a change
-    of its own; the same text when nothing does. ``way`` are the nodes around it, from the root on.
+    """Resolve one anchor or alias that the edit of ``start`` to ``end`` would affect, and return the text.
+
+    The same text is returned if there is no such anchor or alias. ``way`` holds the nodes on the path to the
+    edit, from the root down.
     """
     for node in way:
         if node.kind == "alias":
@@ -32,7 +35,7 @@ def unshared(text: str, root: Mark, way: Sequence[Mark], start: int, end: int) -
 
 
 def _users(root: Mark, node: Mark, start: int, end: int) -> list[Mark]:
-    """Return the aliases of a node that lie outside ``start`` to ``end``."""
+    """Return the aliases of a node that are outside ``start`` to ``end``."""
     return [mark for mark in root.below() if mark.target is node and not start <= mark.start < end]
 
 
@@ -61,7 +64,7 @@ def written_out(text: str, node: Mark) -> str:
     if node.kind == "sequence":
         return f"{tag}[{', '.join(children)}]"
     pairs = zip(children[::2], children[1::2], strict=True)
-    # an alias as a key needs a space before the colon
+    # An alias used as a key needs a space before the colon.
     return tag + "{" + ", ".join(f"{key}{' ' * key.startswith('*')}: {value}" for key, value in pairs) + "}"
 
 
@@ -77,5 +80,5 @@ def _scalar(text: str, node: Mark) -> str:
         return "~" if not node.tag else ""
     if node.style:
         return spelling.double(node.text)
-    # quotes could change the type of a single word; anything longer is text anyway
+    # Quotes could change the type of a single word, but longer text is always a string.
     return spelling.double(node.text) if _NOT_IN_FLOW.search(node.text) else node.text

@@ -1,8 +1,8 @@
 """Tar archives as a stream of members, with a limit on every header.
 
 ``tarfile`` reads an extended header of any announced size into memory, recurses from one extended header
-to the next, and (before 3.11.13) loops on negative sizes. So only its public header parser
-``TarInfo.frombuf`` is used; extended headers and sparse maps are parsed here.
+to the next, and (before 3.11.13) loops on negative sizes. This module therefore uses only its header parser
+``TarInfo.frombuf``, and parses extended headers and sparse maps itself.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ _KINDS = {
     tarfile.FIFOTYPE: FIFO,
 }
 _XATTR = "SCHILY.xattr."
-#: the records of a global header that every later member inherits; ``git archive`` writes a comment only
+#: global header records that every later member inherits; ``git archive`` writes only a comment
 _INHERITED = ("uid", "gid", "mtime")
-#: records that must not be inherited: a few bytes would give every member attributes, a name or data
+#: global header records that are refused: a few bytes would set the name, data or attributes of every member
 _NEVER_GLOBAL = (
     "path", "linkpath", "size",
     "GNU.sparse.", "SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.xattr.", "RHT.security.",
 )  # fmt: skip
 _MAX_GLOBAL_RECORDS = 100
-#: an ordinary archive has at most a global header, a pax header, a long name and a long link
+#: a member of an ordinary archive has at most a global header, a pax header, a long name and a long link
 _MAX_EXTENDED_HEADERS = 8
-#: a decimal number in a pax header; the longest ordinary one is a time with nanoseconds
+#: digits of a decimal number in a pax header; the longest ordinary one is a time with nanoseconds
 _MAX_DIGITS = 40
-#: Linux: XATTR_NAME_MAX and XATTR_SIZE_MAX
+#: Linux limits: XATTR_NAME_MAX and XATTR_SIZE_MAX
 _MAX_XATTR_NAME = 255
 _MAX_XATTR_VALUE = 65536
 
 
 @dataclass(slots=True)
 class Member:
-    """One member, with ids and names as stored. ``size`` is the file's size, holes included."""
+    """An archive member, with ids and names as stored. ``size`` is the file's size, including holes."""
 
     name: str
     kind: str
@@ -66,7 +66,7 @@ class Member:
     xattrs: dict[str, bytes] = field(default_factory=dict)
     #: (offset, length) of each piece of data in a sparse file; None for an ordinary file
     sparse: tuple[tuple[int, int], ...] | None = None
-    #: bytes of data in the archive
+    #: bytes of data stored in the archive
     stored: int = 0
 
 
@@ -77,11 +77,11 @@ class Archive:
         self.stream = stream
         self.limits: Limits = stream.limits
         self.count = 0
-        #: the header blocks of the current member as they were read, so that a member can be copied
+        #: the unparsed header blocks of the current member, to copy it unchanged
         self.header = bytearray()
-        #: set by ``finish``: where the first byte other than zero lies behind the end mark, or None
+        #: set by ``finish``: position of the first nonzero byte after the end mark, or None
         self.trailing_position: int | None = None
-        #: set by ``finish``: whether a second archive begins there
+        #: set by ``finish``: whether a second archive begins at ``trailing_position``
         self.trailing_archive = False
         self._left = 0
         self._padding = 0
@@ -104,7 +104,7 @@ class Archive:
             yield member
 
     def read(self, member: Member, limit: int) -> bytes:
-        """Return all data of the current member, holes included. Raise LimitError above ``limit`` bytes."""
+        """Return all data of the current member, including holes. Raise LimitError above ``limit`` bytes."""
         if member.size > limit or member.stored > limit:
             size = max(member.size, member.stored)
             raise LimitError(f"'{printable(member.name)}' has {size} bytes, more than the limit of {limit}")
@@ -116,12 +116,12 @@ class Archive:
         return bytes(data)
 
     def head(self, member: Member, size: int) -> bytes:
-        """Return at most ``size`` bytes of the beginning of the current member, up to its first hole."""
+        """Return the first bytes of the current member: at most ``size``, and only up to its first hole."""
         offset, data = next(self.chunks(member, size), (0, b""))
         return b"" if offset else data
 
     def chunks(self, member: Member, size: int = 1024 * 1024) -> Iterator[tuple[int, bytes]]:
-        """Yield the current member's data in pieces, each with its offset in the file; holes are skipped."""
+        """Yield the current member's data in pieces with their offsets in the file, skipping holes."""
         for offset, length in member.sparse if member.sparse is not None else ((0, member.stored),):
             end = offset + length
             while offset < end:
@@ -143,8 +143,9 @@ class Archive:
     def finish(self) -> None:
         """Check that the archive has its end mark, and read the file to its end for the checksums.
 
-        GNU tar and Go accept an archive without an end mark as complete, but it may be half of one. Data
-        behind the end mark is recorded in ``trailing_position`` and not an error: tools ignore it.
+        GNU tar and Go accept an archive without an end mark, but such an archive may be truncated. Data
+        after the end mark is not an error, because tools ignore it: ``trailing_position`` records it.
+        Raises InputError if the archive is truncated.
         """
         if not self._ended:
             raise self._cut_short("before its end mark")
@@ -170,10 +171,10 @@ class Archive:
             block = self._header_block()
             if block is None:
                 if own:
-                    raise self._cut_short("behind an extended header")
+                    raise self._cut_short("after an extended header")
                 return None
             info = self._parse(block)
-            if info.type == tarfile.XHDTYPE or info.type == b"X":  # b"X": Solaris wrote pax headers so
+            if info.type == tarfile.XHDTYPE or info.type == b"X":  # b"X": pax headers written by Solaris
                 own.update(self._records(info.size))
             elif info.type == tarfile.XGLTYPE:
                 self._add_global(shared, self._records(info.size))
@@ -188,7 +189,7 @@ class Archive:
         )
 
     def _add_global(self, shared: dict[str, bytes], records: dict[str, bytes]) -> None:
-        """Keep the records of a global header that later members inherit; refuse those that none may."""
+        """Store the inherited records of a global header, and refuse forbidden ones."""
         self._global_records += len(records)
         if self._global_records > _MAX_GLOBAL_RECORDS:
             raise RefusedError(
@@ -213,11 +214,11 @@ class Archive:
     def _header_block(self) -> bytes | None:
         block = self._head(BLOCK)
         if len(block) == BLOCK:
-            # one block of zeros ends an archive, as for GNU tar, which warns if the second is missing
+            # As in GNU tar, one block of zeros ends an archive. GNU tar warns if the second is missing.
             self._ended = not any(block)
             return None if self._ended else block
         if not block:
-            return None  # finish() checks whether this was the end
+            return None  # finish() reports the missing end mark
         raise self._cut_short("inside a header")
 
     def _cut_short(self, where: str) -> InputError:
@@ -271,7 +272,7 @@ class Archive:
             if end <= blank + 1 or end > len(data) or not equals or data[end - 1] != 0x0A:
                 raise self._damaged("a pax header has a malformed record")
             name = key.decode("utf-8", "surrogateescape")
-            if name in ("GNU.sparse.offset", "GNU.sparse.numbytes"):  # format 0.0 repeats these
+            if name in ("GNU.sparse.offset", "GNU.sparse.numbytes"):  # format 0.0 repeats these records
                 sparse.append(value)
             else:
                 records[name] = value
@@ -288,7 +289,7 @@ class Archive:
             )
         name = info.name
         if block[257:265] == b"ustar  \0":
-            # in the old GNU format the prefix field holds times, which frombuf would put before the name
+            # In the old GNU format the prefix field holds times. frombuf would prepend them to the name.
             name = block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
             kind = (
                 DIRECTORY if kind == FILE and name.endswith("/") and info.type == tarfile.AREGTYPE else kind
@@ -305,12 +306,12 @@ class Archive:
         )
         if pax:
             member.xattrs = _xattrs(pax)
-        # Only regular files have data. If a link or directory announces some, GNU tar skips that many bytes
-        # and Go parses headers there, so the file would be two different archives.
+        # Only regular files have data. If a link or directory has a size, GNU tar skips that many bytes, but
+        # Go parses headers there: the two would read different archives from one file.
         stored = self._number(pax, "size", info.size)
         if kind != FILE:
             if stored:
-                raise self._damaged(f"a {kind} carries data")
+                raise self._damaged(f"a {kind} has data")
             return self._checked(member)
         member.size = member.stored = stored
         self._left, self._padding = stored, -stored % BLOCK
@@ -335,7 +336,7 @@ class Archive:
             raise self._damaged("a member has a negative owner")
         major, minor = member.device
         if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):  # Linux: MAJOR() and MINOR()
-            raise self._damaged("a device has a number that no Linux device can have")
+            raise self._damaged("a device number is outside the range of Linux")
         return member
 
     def _number(self, pax: dict[str, bytes], key: str, otherwise: int) -> int:
@@ -385,7 +386,7 @@ class Archive:
         return tuple((offset, length) for offset, length in pairs if length)
 
     def _octal(self, digits: bytes) -> int:
-        if digits[0] == 0x80:  # base 256, as GNU tar writes large numbers
+        if digits[0] == 0x80:  # GNU tar writes large numbers in base 256
             return int.from_bytes(digits[1:], "big")
         try:
             return int(digits.strip(b"\0 ") or b"0", 8)
@@ -393,7 +394,7 @@ class Archive:
             raise self._damaged("a sparse file's map is malformed") from error
 
     def _old_sparse_map(self, block: bytes) -> tuple[tuple[int, int], ...]:
-        """Parse the old GNU format: four entries in the header, then blocks of 21 before the data."""
+        """Parse the map of the old GNU format: four entries in the header, then blocks of 21 entries."""
         numbers: list[int] = []
         entries, more = block[386:482], block[482]
         while True:
@@ -411,7 +412,7 @@ class Archive:
             entries, more = block[:504], block[504]
 
     def _sparse_map_before_data(self, member: Member) -> tuple[tuple[int, int], ...]:
-        """Parse the pax format 1.0: decimal numbers, one a line, padded to whole blocks, before the data."""
+        """Parse the map of pax format 1.0: one decimal number per line, padded to whole blocks."""
         text = bytearray()
         newlines, wanted = 0, 1
         while newlines < wanted:
@@ -438,10 +439,10 @@ def open_archive(path: str, limits: Limits = DEFAULT) -> Archive:
 
 
 def clean_name(member: Member) -> str:
-    """Return a member's name without leading ``./`` and trailing ``/``; the archive's top directory is "".
+    """Return a member's name without leading ``./`` and trailing ``/``, or "" for the top directory.
 
-    Raise RefusedError for an absolute name or one with ``..``. GNU tar strips these with a warning, so the
-    archive would not show where its files go.
+    Raises RefusedError for an absolute name or one with ``..``. GNU tar strips these parts with a warning
+    and writes the file to another place than the name says.
     """
     name = member.name
     if name.startswith("/"):

@@ -1,4 +1,4 @@
-"""Pack contents into images: unified or split, reproducible to the byte."""
+"""Build unified and split images reproducibly: equal contents give equal bytes."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ Layout = Literal["unified", "split"]
 #: called with members done, bytes packed so far, and the current member's name
 Progress = Callable[[int, int, str], None]
 
-#: squashfs counts seconds in 32 bits, from 1970 on
+#: squashfs stores times as unsigned 32-bit seconds since 1970
 _SQUASHFS_TIMES = (0, 2**32 - 1)
 _SQUASHFS_COMPRESSIONS = ("gzip", "lz4", "lzo", "xz", "zstd", "lzma")
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How an image is stored. ``rootfs`` of a split image is "tar" or "squashfs"."""
+    """The format of an image to build. ``rootfs`` of a split image is "tar" or "squashfs"."""
 
     layout: Layout = "unified"
     compression: str = "xz"
     level: int | None = None
     rootfs: Literal["tar", "squashfs"] = "tar"
     tar: Format = "pax"
-    #: SOURCE_DATE_EPOCH: the time that a squashfs file gets
+    #: SOURCE_DATE_EPOCH: the creation time of a squashfs file
     epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An image on disk: its files, metadata first, and the fingerprint that the daemons will show."""
+    """A built image: its files, metadata first, and the fingerprint that the daemons will show."""
 
     files: tuple[str, ...]
     size: int
     fingerprint: str
     members: int
-    #: names that lost their ACLs, which squashfs can't hold
+    #: names that lost their ACLs, which squashfs can't store
     without_acls: tuple[str, ...] = ()
 
 
@@ -70,21 +70,23 @@ def build(
     private: bool = False,
     progress: Progress = lambda members, size, name: None,
 ) -> Built:
-    """Pack ``parts`` (metadata.yaml and templates, maybe changed) and the root filesystem of ``contents``.
+    """Build an image from ``parts`` (metadata.yaml and templates) and the root filesystem of ``contents``.
 
-    In a ``target`` that is a directory the files get the names that the daemons use. No file has its final
-    name before all are written. ``private``: only the user who builds may read them.
+    If ``target`` is a directory, the files are named as the daemons name them. Files get their final names
+    after all of them are written. ``private``: only the current user may read them. ``replace``: overwrite
+    existing files; otherwise they raise UsageError.
     """
     kind = compression_named(packing.compression)
     if target == "-":
         raise UsageError(
-            "an image can't be written to standard output", hint="give a file; ./- is the file named '-'"
+            "an image can't be written to standard output",
+            hint="give a file name; use ./- for a file named '-'",
         )
     if target.endswith("/"):
         _make_directory(target)
     directory = target if os.path.isdir(target) else os.path.dirname(target)
     if os.path.isdir(target):
-        replace = True  # a file named by its fingerprint is the same file
+        replace = True  # an existing file with this fingerprint as its name has the same content
     elif not replace:
         _refuse_existing(file_names(target, "", packing.layout, kind))
     if packing.layout == "unified":
@@ -109,7 +111,7 @@ def build(
         fingerprint = _joined(first, second)
         rootfs_kind = SQUASHFS if packing.rootfs == "squashfs" else kind
         names = file_names(target, fingerprint, packing.layout, kind, rootfs_kind)
-        # the metadata file gets its name last: a root filesystem without it is not an image
+        # The metadata file gets its name last, because a root filesystem alone is not an image.
         publish_all((first, second), names, replace=replace)
         return Built(names, first.size + second.size, fingerprint, members, tuple(lost))
 
@@ -130,7 +132,7 @@ def _refuse_existing(names: Iterable[str]) -> None:
 def file_names(
     target: str, fingerprint: str, layout: Layout, kind: str, rootfs_kind: str = ""
 ) -> tuple[str, ...]:
-    """Return the names of the files: in a directory as the daemons name them, else as their client does."""
+    """Return the names of an image's files: as the daemons name them in a directory, else as their client."""
     # Incus: cmd/incus/image.go, cmdImageExport
     if os.path.isdir(target):
         if layout == "unified":
@@ -183,10 +185,10 @@ def _pack(
 
 
 def _bounded(write: Write, contents: Contents, *, holes: bool = False) -> Write:
-    """Return ``write`` with a limit: a small image must not make a large one.
+    """Return ``write`` with a limit, so that a small input can't produce a huge image.
 
     A header of another tar format can be eight times as long. ``holes``: holes of sparse files are written
-    as zeros, which may be many more, so that the ratio of ``--limit`` applies.
+    as zeros, so the larger limit ``--limit ratio`` applies.
     """
     written = 0
 
@@ -195,9 +197,9 @@ def _bounded(write: Write, contents: Contents, *, holes: bool = False) -> Write:
         written += len(data)
         if contents.packed_size and written > _most_written(contents, holes=holes):
             raise LimitError(
-                f"'{contents.name}' would make an image of more than {written} bytes: "
+                f"'{contents.name}' would become an image of more than {written} bytes: "
                 f"it has {contents.packed_size}, {contents.bytes_read} decompressed",
-                hint="it claims large empty files; if you trust it, unpack it and build an image from that",
+                hint="it has huge sparse files; if you trust it, unpack it and build an image from it",
             )
         write(data)
 
@@ -208,7 +210,7 @@ def _most_written(contents: Contents, *, holes: bool) -> int:
     limits = contents.limits
     if holes:
         return max(limits.ratio_from, contents.packed_size * limits.ratio)
-    # the parts were read before, and hold no more than this
+    # The parts were read before, within this limit.
     return 8 * contents.bytes_read + limits.templates_bytes + MIB
 
 
@@ -229,14 +231,14 @@ def _write_tar(
 
 
 def _joined(first: Output, second: Output) -> str:
-    """Return a split image's fingerprint: the sha256 of both files, one after the other."""
+    """Return a split image's fingerprint: the sha256 of both files, concatenated."""
     from .fingerprint import of_descriptors
 
     return of_descriptors(first.fd, second.fd)
 
 
 def _made(parts: Iterable[Part], packing: Packing) -> int:
-    """Return the time of a squashfs file: not now, or the same directory would not give the same bytes."""
+    """Return the creation time of a squashfs file, which must not vary between equal builds."""
     times = (int(part.member.mtime) for part in parts)
     return packing.epoch if packing.epoch is not None else max(0, *times)
 
@@ -249,7 +251,7 @@ def _squash(
     made: int,
     progress: Progress,
 ) -> int:
-    """Pipe the tar stream of a tarball into mksquashfs, so that both formats hold the same members."""
+    """Write a squashfs by piping the same tar stream as for a tarball into mksquashfs."""
     first = next(members, None)
     top = first[0] if first is not None and not first[0].name else None
     rest = members if top is not None or first is None else itertools.chain((first,), members)
@@ -296,35 +298,35 @@ def _mksquashfs(output: Output, packing: Packing, made: int, top: Member | None)
 
 
 def _die_with_parent() -> Callable[[], object] | None:
-    """Return a function that has the kernel kill the child when this process dies.
+    """Return a function for the child that makes the kernel kill it when this process dies.
 
-    mksquashfs 4.6.1 may wait for ever after a stream that was cut short, and keep its file's disk space.
+    mksquashfs 4.6.1 may wait forever after a truncated stream, and keep its file's disk space.
     """
     if not sys.platform.startswith("linux"):
         return None
-    prctl = libc("prctl")  # looked up before the fork
+    prctl = libc("prctl")  # look it up before the fork
     return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _as_mksquashfs_reads(members: Iterable[tuple[Member, Data]]) -> Iterator[tuple[Member, Data]]:
-    """Write holes as zeros, of which mksquashfs makes holes again, and no time before 1970.
+    """Adapt members to mksquashfs: write holes as zeros, and limit times to the range of squashfs.
 
-    mksquashfs 4.6.1 misreads the maps of sparse files in headers without user names ("appears to be
-    truncated or corrupted").
+    mksquashfs turns zeros into holes again. Version 4.6.1 misreads the maps of sparse files in headers
+    without user names ("appears to be truncated or corrupted").
     """
     for member, data in members:
-        # a copy, because the archive reads the data by its own member's map
+        # Change a copy, because the archive reads the data by the map of its own member.
         yield changed(member, sparse=None, mtime=_squashfs_time(member.mtime)), data
 
 
 def _squashfs_time(time: float) -> int:
-    """Return the nearest time that squashfs can hold."""
+    """Return the nearest time that squashfs can store."""
     first, last = _SQUASHFS_TIMES
     return min(max(int(time), first), last)
 
 
 def _without_acls(members: Iterable[tuple[Member, Data]], lost: list[str]) -> Iterator[tuple[Member, Data]]:
-    """Remove ACLs, which are ``system.`` attributes: squashfs holds user, trusted and security ones."""
+    """Remove ACLs and append their names to ``lost``: squashfs can't store ``system.`` attributes."""
     for member, data in members:
         kept = {name: value for name, value in member.xattrs.items() if not name.startswith("system.")}
         if len(kept) < len(member.xattrs):

@@ -1,4 +1,4 @@
-"""The bytes of a file that may be compressed, read forwards, with limits on size and ratio."""
+"""Forward reading of files, compressed or not, with limits on size and compression ratio."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _CHUNK = 256 * 1024
-# Above this many compressed streams, each must hold this much on average: beginning a stream takes longer
-# than reading a small one. An archive with one stream a file has at least a header in each.
+# Starting a compressed stream takes longer than reading a small one. Above this many streams, each must
+# therefore hold this much on average. An archive with one stream per file has at least a header in each.
 _MANY_STREAMS = 10_000
 _LEAST_STREAM = 512
 
@@ -92,11 +92,11 @@ _DECOMPRESSORS: dict[str, Callable[[Limits], _Decompressor]] = {
 
 
 class ByteStream:
-    """A file's bytes after decompression, forwards only. Closes the descriptor that it is given.
+    """A forward-only stream of a file's decompressed bytes, which owns and closes its descriptor.
 
-    ``read`` returns exactly the requested size except at the end of the file. A second compressed stream
-    behind the first is part of the data, as for every decompressor; other bytes there, except zeros, are
-    an error. ``unpacked_from`` is the size of the file that another program decompresses into ``fd``.
+    ``read`` returns exactly the requested size except at the end of the file. As in every decompressor, a
+    second compressed stream after the first is part of the data. Other bytes after it, except zeros, are an
+    error. If another program decompresses a file into ``fd``, ``unpacked_from`` is the size of that file.
     """
 
     def __init__(self, path: str, fd: int, limits: Limits = DEFAULT, *, unpacked_from: int = 0) -> None:
@@ -104,7 +104,7 @@ class ByteStream:
         self.limits = limits
         self.packed_size = os.fstat(fd).st_size
         self._unpacked_from = unpacked_from
-        #: bytes handed out so far
+        #: decompressed bytes returned so far
         self.position = 0
         self._fd = fd
         self._packed = 0
@@ -141,13 +141,13 @@ class ByteStream:
 
     @property
     def packed_position(self) -> int:
-        """Bytes of the compressed file consumed so far: for progress, and to compute the ratio."""
+        """Bytes of the compressed file consumed so far, for progress and the compression ratio."""
         return self._packed
 
     def read(self, size: int) -> bytes:
         """Return ``size`` bytes, fewer only at the end of the file."""
         end = self._offset + size
-        if end <= len(self._buffer):  # the common case: a header inside the buffer
+        if end <= len(self._buffer):  # common case: the buffer holds the whole header
             data = self._buffer[self._offset : end]
             self._offset = end
             self.position += size
@@ -163,7 +163,7 @@ class ByteStream:
         return data
 
     def peek(self, size: int) -> bytes:
-        """Return the next bytes without consuming them; ``size`` is at most a few blocks."""
+        """Return the next ``size`` bytes, at most a few blocks, without consuming them."""
         while len(self._buffer) - self._offset < size:
             more = self._next()
             if not more:
@@ -188,7 +188,7 @@ class ByteStream:
         return size - left
 
     def skip_zeros(self) -> int | None:
-        """Skip zeros. Return the position of the first other byte, which is not consumed, or None."""
+        """Skip zeros and return the position of the next nonzero byte, or None at the end of the file."""
         while True:
             if self._decompressor is None and self._offset >= len(self._buffer):
                 self._skip_hole()
@@ -202,7 +202,7 @@ class ByteStream:
                 return self.position
 
     def _skip_hole(self) -> None:
-        """Skip a hole of a sparse file, which may claim any size."""
+        """Skip a hole of a sparse compressed file without reading it, because it can have any size."""
         if self._head or not hasattr(os, "SEEK_DATA"):
             return
         try:
@@ -258,7 +258,7 @@ class ByteStream:
         ) as error:
             raise self._damaged(error) from error
         except Exception as error:
-            if type(error).__name__ == "ZstdError":  # its module has two names
+            if type(error).__name__ == "ZstdError":  # two modules define this class
                 raise self._damaged(error) from error
             raise
         self._check_size(len(data))
@@ -287,7 +287,7 @@ class ByteStream:
             elif decompressor.needs_input:
                 packed = self._take()
                 if not packed:
-                    raise EOFError("the compressed data ends in the middle: the file was cut short")
+                    raise EOFError("the compressed data ends early: the file was cut short")
                 data = decompressor.decompress(packed, _CHUNK)
             else:
                 data = decompressor.decompress(b"", _CHUNK)
@@ -305,7 +305,7 @@ class ByteStream:
         if not rest:
             return None
         if file_kind.recognise(rest[:8]) != self.compression:
-            raise EOFError(f"at least {len(rest)} bytes behind the compressed data do not belong to it")
+            raise EOFError(f"at least {len(rest)} bytes of other data follow the compressed data")
         self._streams += 1
         if self._streams > _MANY_STREAMS and self._unpacked < self._streams * _LEAST_STREAM:
             raise LimitError(
@@ -330,7 +330,7 @@ class ByteStream:
 
 
 def open_stream(path: str, limits: Limits = DEFAULT) -> ByteStream:
-    """Open a regular file without blocking; raise InputError for a fifo or anything else."""
+    """Open a regular file for reading. Raise InputError for any other kind, without blocking on a fifo."""
     flags = (
         os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     )

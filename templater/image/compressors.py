@@ -1,4 +1,4 @@
-"""Compress reproducibly: the output depends on the input only, not on names, times or processors."""
+"""Reproducible compression: the output does not depend on names, times or the number of processors."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ..parsing.file_kind import BZIP2, GZIP, LZ4, LZMA, TAR, XZ, ZSTD
 
 NONE = "none"
 
-#: the names that ``--compression`` accepts: those of the daemons and of the tools
+#: the names that ``--compression`` accepts, as used by the daemons and by the tools
 NAMES = {
     "none": TAR, "tar": TAR, "gzip": GZIP, "gz": GZIP, "pigz": GZIP, "bzip2": BZIP2, "xz": XZ,
     "pxz": XZ, "lzma": LZMA, "zstd": ZSTD, "zst": ZSTD, "pzstd": ZSTD, "lz4": LZ4,
 }  # fmt: skip
 
-# xz's own multithreaded block: three times the dictionary of its default preset
+# The block size of multithreaded xz: three times the dictionary of its default preset.
 _XZ_PIECE = 24 * 1024 * 1024
-#: bytes compressed between two checks for ``abandon``: a tenth of a second
+#: bytes compressed between two checks for ``abandon``, which take a tenth of a second
 _XZ_STEP = 256 * 1024
 
 Write = Callable[[bytes], object]
@@ -34,10 +34,10 @@ Write = Callable[[bytes], object]
 class Compressor(Protocol):
     def write(self, data: bytes) -> None: ...
     def close(self) -> None:
-        """Write the rest of the output, which is incomplete without it."""
+        """Finish the output: write the remaining bytes."""
 
     def abandon(self) -> None:
-        """Stop at once; the output is not needed."""
+        """Stop at once and leave the output incomplete."""
 
 
 class _Squeezer(Protocol):
@@ -48,7 +48,7 @@ class _Squeezer(Protocol):
 
 
 def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
-    """Return a compressor. ``kind`` is a compression of ``parsing.file_kind``, or TAR for none."""
+    """Return a compressor for a compression of ``parsing.file_kind``; TAR means uncompressed."""
     if kind == TAR:
         return _Plain(write)
     if kind == XZ:
@@ -58,7 +58,7 @@ def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
 
 @contextlib.contextmanager
 def compressing(kind: str, write: Write, level: int | None = None) -> Iterator[Compressor]:
-    """Return a compressor that is closed at the end, and abandoned after an error or Ctrl-C."""
+    """Yield a compressor, then close it, or abandon it after an error or Ctrl-C."""
     packer = compressor(kind, write, level)
     try:
         yield packer
@@ -69,9 +69,9 @@ def compressing(kind: str, write: Write, level: int | None = None) -> Iterator[C
 
 
 def compression_named(name: str) -> str:
-    """Return the compression of that name, or raise UsageError for a name that is not in the list.
+    """Return the compression with this name. Raise UsageError for an unknown name.
 
-    The daemons passed this word with its arguments to a shell (CVE-2026-28384).
+    The daemons passed the name with its arguments to a shell (CVE-2026-28384).
     """
     if name not in NAMES:
         raise UsageError(f"unknown compression '{name}'", hint=f"one of {', '.join(NAMES)}")
@@ -80,7 +80,7 @@ def compression_named(name: str) -> str:
 
 def _squeezer(kind: str, level: int | None) -> _Squeezer:
     if kind == GZIP:
-        # zlib writes a header without name and with time 0; gzip.compress() differs between versions
+        # zlib's header has no name and time 0. The output of gzip.compress() differs between versions.
         return zlib.compressobj(6 if level is None else level, zlib.DEFLATED, 31)
     if kind == BZIP2:
         return bz2.BZ2Compressor(9 if level is None else level)
@@ -97,7 +97,7 @@ def _zstd(level: int) -> _Squeezer:
     except ImportError:
         from backports import zstd
     parameter = zstd.CompressionParameter
-    # any number of workers gives the same bytes, but none at all gives others
+    # Any number of workers gives the same bytes, but zero workers give different ones.
     options = {
         parameter.compression_level: level,
         parameter.nb_workers: _processors(),
@@ -156,10 +156,10 @@ class _Stream:
 
 
 class _ParallelXz:
-    """Compresses pieces of the input into consecutive xz streams, which every xz reads as one file.
+    """A compressor with threads: each piece of the input becomes an xz stream of one file.
 
-    liblzma's own threads can't be had from Python, and the xz program isn't everywhere; pieces of a
-    fixed size give the same bytes on every machine. lzma lets go of the interpreter while it works.
+    Python can't use the threads of liblzma, and the xz program is not installed everywhere. Pieces of a
+    fixed size give the same bytes on every machine. The lzma module releases the GIL while it compresses.
     """
 
     def __init__(self, write: Write, level: int) -> None:
@@ -190,14 +190,14 @@ class _ParallelXz:
         self._pool.shutdown()
 
     def abandon(self) -> None:
-        """Stop the threads within a step; the interpreter waits for them when it ends."""
+        """Stop the threads within a step, because the interpreter waits for them at exit."""
         self._abandoned = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:
         parts, self._parts, self._size, self._started = self._parts, [], 0, True
         self._waiting.append(self._pool.submit(self._squeeze, parts))
-        # one piece more than processors keeps them all busy and bounds the memory
+        # One more piece than processors keeps all of them busy and limits the memory.
         while len(self._waiting) > _processors() + 1:
             self._write(self._waiting.popleft().result())
 

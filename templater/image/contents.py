@@ -1,4 +1,4 @@
-"""Images as two streams of members, for commands that read a whole image in any format."""
+"""Whole images in any format: first metadata.yaml and templates, then the root filesystem."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .limits import DEFAULT, Limits, refuse_deep
 from .names import METADATA, ROOTFS, TEMPLATES
 from .tree import Data, Tree, Unshift
 
-#: files that Incus keeps beside the rootfs of an OCI image
+#: files that Incus stores next to the rootfs of an OCI image
 _OTHERS = ("config.json",)
 _OTHERS_LIMIT = 1 << 20
 _SQUASHFS_BLOCK = 128 * 1024
@@ -30,14 +30,14 @@ _SQUASHFS_BLOCK = 128 * 1024
 
 @dataclass(slots=True)
 class Part:
-    """One member outside the root filesystem, with its data: these are small, and read before the rest."""
+    """A member outside the root filesystem, with its data. Parts are small and read before the rest."""
 
     member: Member
     data: bytes = b""
 
 
 class Contents(Protocol):
-    """An image to read as a whole. Names are clean; the root filesystem's top directory is ``""``."""
+    """An image to read completely. Names are cleaned; the root filesystem's top directory is ``""``."""
 
     name: str
     limits: Limits
@@ -66,7 +66,7 @@ def open_contents(
     uid: Unshift = int,
     gid: Unshift = int,
 ) -> DirectoryContents | UnifiedContents | SplitContents:
-    """Open an image to read as a whole. ``rootfs`` is the second file of a split image.
+    """Open an image to read it completely. ``rootfs`` is the second file of a split image.
 
     ``latest``, ``uid`` and ``gid`` change times and ids, and apply to directories only.
     """
@@ -134,7 +134,7 @@ class DirectoryContents:
 
 
 class _Packed:
-    """An image in archives, and how many bytes of the root filesystem's archive were read."""
+    """An image stored in archives, with a count of the bytes read from the root filesystem's archive."""
 
     def __init__(self, path: str, limits: Limits) -> None:
         self.name = path
@@ -151,7 +151,7 @@ class _Packed:
 
 
 class UnifiedContents(_Packed):
-    """Reads the file twice, because the parts may come behind the root filesystem."""
+    """A unified image. The file is read twice, because parts can follow the root filesystem."""
 
     def parts(self) -> list[Part]:
         return _parts_of(self.name, self.limits)
@@ -185,9 +185,9 @@ class UnifiedContents(_Packed):
 
 
 class SecondFileCheck:
-    """Refuses a whole image given in place of a split image's second file.
+    """A check that the second file of a split image is not a complete image.
 
-    A root filesystem with both metadata.yaml and rootfs at its top is a whole image.
+    A root filesystem with both metadata.yaml and rootfs at its top is a complete image.
     """
 
     def __init__(self, path: str) -> None:
@@ -200,17 +200,20 @@ class SecondFileCheck:
     def finish(self) -> None:
         if not self._missing:
             raise UsageError(
-                f"'{self._path}' is a whole image, not the root filesystem of another",
+                f"'{self._path}' is a complete image, not the root filesystem of another",
                 hint="give it alone, or give the second file of the split image",
             )
 
 
 def refuse_same_file(path: str, rootfs: str) -> None:
-    """Refuse one file as both parts of a split image: its fingerprint would match no daemon's."""
+    """Raise an error if both parts of a split image are the same file.
+
+    Its fingerprint would differ from the one that the daemons show.
+    """
     try:
         same = os.path.samefile(path, rootfs)
     except OSError:
-        return  # opening the file raises the same error
+        return  # opening the file later raises the same error
     if same:
         raise UsageError(
             f"'{rootfs}' is '{path}' itself, not a root filesystem",
@@ -248,7 +251,7 @@ class SplitContents(_Packed):
 
 
 def _data_of(member: Member, archive: Archive, *, holes: bool) -> Data:
-    """Yield a member's data. ``holes``: skip blocks of zeros, since sqfs2tar writes holes as zeros."""
+    """Yield a member's data. ``holes``: skip blocks of zeros, because sqfs2tar writes holes as zeros."""
     if member.kind != FILE:
         return
     if not holes:
@@ -276,7 +279,7 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
             code = reader.wait()
         except BlockingIOError:
             silence = program.IDLE_SECONDS
-            raise LimitError(f"'{path}': sqfs2tar was silent for {silence} s and was ended") from None
+            raise LimitError(f"'{path}': sqfs2tar was stopped after {silence} s without output") from None
         except InputError as error:
             said = printable(reader.said())
             raise (InputError(f"'{path}' can't be read: {said}") if said else error) from error
@@ -307,7 +310,7 @@ def kind_of_file(path: str) -> str:
 
 
 def _parts_of(path: str, limits: Limits, *, second: str = "") -> list[Part]:
-    """Return the members outside ``rootfs/``, after reading the whole tarball: the last ones may matter."""
+    """Return the members outside ``rootfs/``. They can be anywhere, so the whole tarball is read."""
     archive = Archive(open_stream(path, limits))
     layout = Layout(path, limits)
     found: dict[str, Part] = {}
@@ -343,10 +346,10 @@ def refuse_special(member: Member, image: str) -> None:
         raise RefusedError(f"'{image}': '{printable(member.name)}' is a {member.kind}, not a regular file")
     top, _, rest = member.name.partition("/")
     if top == TEMPLATES and rest and (member.kind == DIRECTORY or "/" in rest):
-        what = "is" if member.kind == DIRECTORY else "lies in"
+        what = "is" if member.kind == DIRECTORY else "is in"
         raise RefusedError(
             f"'{image}': '{printable(member.name)}' {what} a directory below 'templates'",
-            hint="put all templates directly into 'templates': the daemons find no others",
+            hint="put all templates directly into 'templates': the daemons ignore subdirectories",
         )
 
 
@@ -361,7 +364,7 @@ def _check_total(total: int, image: str, limits: Limits) -> None:
 
 
 def _roots(member: Member) -> Member:
-    """Set the owner to root, as the daemons do; the ids of the author's checkout mean nothing elsewhere."""
+    """Set a member's owner to root, as the daemons do: the user who builds must not change the image."""
     member.uid = member.gid = 0
     return member
 

@@ -1,4 +1,4 @@
-"""Describe an image: its form, files, facts, rules and templates."""
+"""Descriptions of images: their layout, files, metadata, rules and templates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .limits import DEFAULT, Limits
 from .names import ROOTFS
 from .tarball import TarballImage
 
-#: properties that the daemons act on when an instance starts
+#: properties that the daemons enforce when an instance starts
 ENFORCED = (
     "requirements.secureboot",
     "requirements.nesting",
@@ -33,7 +33,7 @@ ENFORCED = (
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A file of an image. ``unpacked`` and ``members`` are None for disks and squashfs."""
+    """A file of an image. ``unpacked`` and ``members`` are None for disk images and squashfs."""
 
     path: str
     kind: str
@@ -45,7 +45,7 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A rule: which triggers write which path from which template."""
+    """A rule: its target path, triggers and template."""
 
     path: str
     template: str
@@ -53,7 +53,7 @@ class Target:
     create_only: bool
     #: size of the template in bytes; None if it is missing
     size: int | None
-    #: as written in metadata.yaml; empty if missing
+    #: as in metadata.yaml; empty if missing
     mode: str = ""
     uid: str = ""
     gid: str = ""
@@ -61,7 +61,9 @@ class Target:
 
 @dataclass(slots=True)
 class Description:
-    """``layout``: unified, split, metadata (the first half of a split image), directory, instance."""
+    """An image's description. ``layout`` is unified, split, metadata (the first part of a split image),
+    directory or instance.
+    """
 
     source: str
     layout: str
@@ -77,7 +79,11 @@ class Description:
 
 
 def describe(path: str, rootfs: str | None = None, limits: Limits = DEFAULT) -> Description:
-    """Describe an image after reading its archives completely. ``rootfs`` is a split image's second file."""
+    """Describe an image after reading its archives completely.
+
+    ``rootfs`` is the second file of a split image. Raises InputError if ``path`` is a directory and
+    ``rootfs`` is given, and any error of reading the image.
+    """
     if os.path.isdir(path):
         if rootfs is not None:
             raise InputError(f"'{path}' is a directory: it has no second file")
@@ -136,7 +142,7 @@ def _second(path: str, limits: Limits) -> Packed:
 
 
 def _squashfs_compression(path: str) -> str:
-    """From the superblock: bytes 20 and 21."""
+    """Return the compression from bytes 20 and 21 of the superblock."""
     with open(path, "rb") as file:
         number = int.from_bytes(file.read(22)[20:22], "little")
     return {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}.get(number, "unknown")

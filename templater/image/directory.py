@@ -1,4 +1,4 @@
-"""An image as a directory: an unpacked image, or an instance directory."""
+"""Images and instances in a directory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class DirectoryImage:
-    """Opens the directory for each call, so that a watcher sees files that an editor replaced."""
+    """An unpacked image or an instance directory.
+
+    Every call opens the directory again, so that a watcher sees files that an editor replaced.
+    """
 
     complete = True
 
@@ -97,6 +100,6 @@ class DirectoryImage:
         if "etc" in names:
             return InputError(
                 f"'{self.name}' has no metadata.yaml: it looks like a root filesystem",
-                hint="give the directory that holds metadata.yaml and templates beside rootfs",
+                hint="give the directory with metadata.yaml, templates and rootfs",
             )
         return InputError(f"'{self.name}' has no metadata.yaml: it is not an image")

@@ -1,8 +1,7 @@
-"""Edit metadata.yaml as text: comments, order and quoting stay.
+"""Edits of metadata.yaml as text, which preserve comments, order and quoting.
 
-Every change is decoded again as yaml.v2 and yaml.v4 do, each if it could read the file before. A text
-whose meaning is not exactly what was asked for is never given out: that is an error which says so,
-and the file is left to an editor.
+Every edited text is parsed again as yaml.v2 and as yaml.v4, if they could parse the old text. If it differs
+from the old text in more than the requested change, the edit fails with an error.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from .spelling import Value
 from .textedit import add, has, move, put, take
 
 ALL_RULES: tuple[Rules, ...] = ("v2", "v4")
-#: ways to change a text, the best first
+#: alternative edits of a text, in order of preference
 Ways = tuple[Callable[[str], str], ...]
 Field = str | bool | tuple[str, ...]
 
@@ -113,7 +112,7 @@ def _change_field(source: Source, path: str, name: str, value: Field) -> Source:
         return source
 
     def change(model: _Meaning) -> None:
-        if path in model.rules:  # yaml.v4 may not know a rule of a null key
+        if path in model.rules:  # yaml.v4 can lack a rule with a null key
             model.rules[path] |= {name: value, "null": False}
 
     ways = _taking(place) if value == "" or value is False else _setting(place, value)
@@ -133,11 +132,11 @@ def _taking(names: tuple[str, ...]) -> Ways:
     return lambda text: take(text, names), lambda text: take(text, names, hollow="{}")
 
 
-# what the text means
+# the meaning of a text
 
 
 def _read(source: Source) -> Metadata:
-    """Parse as yaml.v2 does, or as yaml.v4 does if yaml.v2 fails."""
+    """Parse as yaml.v2, or as yaml.v4 if yaml.v2 fails."""
     try:
         return read_metadata(source)
     except MetadataError:
@@ -155,7 +154,7 @@ def _readings(source: Source) -> dict[Rules, Metadata]:
 
 
 def _changed(source: Source, ways: Ways, change: Callable[[_Meaning], object]) -> Source:
-    """Return the edited text. Raise InputError if its meaning differs in more than the change."""
+    """Return the edited text. Raise InputError if every way also changes something else."""
     _read(source)
     wanted = {rules: _meaning(metadata) for rules, metadata in _readings(source).items()}
     for meaning in wanted.values():
@@ -172,12 +171,12 @@ def _changed(source: Source, ways: Ways, change: Callable[[_Meaning], object]) -
             return edited
         why = why or "something else would change too"
     raise InputError(
-        f"{source.name} can't be changed in place: {why}", hint="change it in an editor: templater image edit"
+        f"{source.name} can't be changed in place: {why}", hint="use an editor: templater image edit"
     )
 
 
 def _encoded(source: Source, text: str) -> Source:
-    """Encode as the old file was, which may be UTF-16."""
+    """Encode the text as the old file, which can be UTF-16."""
     mark = source.data[:2]
     if mark not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return Source(source.name, text)
@@ -188,7 +187,7 @@ def _encoded(source: Source, text: str) -> Source:
 
 @dataclass(slots=True)
 class _Meaning:
-    """The values that the daemons read from a text, to compare."""
+    """The values that the daemons read from a text, for comparison."""
 
     architecture: str
     creation_date: int

@@ -1,4 +1,4 @@
-"""The fingerprint of an image: a sha256, the same that the daemons show."""
+"""Fingerprints of images, as the daemons compute them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PIECE = 1024 * 1024
 
 
 def fingerprint(*paths: str, progress: Callable[[int], None] = lambda size: None) -> str:
-    """Return the sha256 of a unified image's file, or of a split image's two files one after the other."""
+    """Return the sha256 of an image's file, or of the two concatenated files of a split image."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_PIECE))
     for path in paths:

@@ -1,4 +1,4 @@
-"""The root filesystem that a packed image ships, for a plan: all names, and the files that rules write to."""
+"""The root filesystem of a packed image, for planning: all names, and the content of rule targets."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .contents import SplitContents, UnifiedContents
 from .limits import DEFAULT, MIB, HeldBytes, Limits
 from .tree import Data
 
-#: names that are held at a time
+#: limit on names in memory
 _MAX_NAMES = 1_000_000
-#: what one name takes in memory besides its text
+#: estimated memory for a name, in addition to its text
 _NAME_BYTES = 400
-#: bytes of existing files, each and together, that are held to be compared with rendered ones
+#: limit on file content in memory, which is compared with rendered files
 _FILE_BYTES = 16 * MIB
 _FILES_BYTES = 64 * MIB
 
 
 class Contents(Protocol):
-    """Whatever holds a root filesystem, to be read more than once."""
+    """A root filesystem that can be read more than once."""
 
     name: str
 
@@ -36,15 +36,15 @@ class Contents(Protocol):
 
 
 class ImageRootfs(MemoryRootfs):
-    """A root filesystem of which only the files named by rules have content."""
+    """An in-memory root filesystem. Only files to which rules write have content."""
 
     def __init__(self) -> None:
         super().__init__()
-        #: the size of each regular file, by its cleaned path
+        #: size of each regular file, by cleaned path
         self.sizes: dict[str, int] = {}
 
     def read(self, path: str, limit: int) -> bytes:
-        """Return a file's bytes. Raise LimitError also for a file that was not read from the image."""
+        """Return a file's bytes. Raise LimitError also if its content was not read from the image."""
         data = super().read(path, limit)
         if len(data) != self.sizes.get(path, len(data)):
             raise LimitError(f"'{printable(path)}' was not read from the image")
@@ -76,7 +76,7 @@ def read_image_rootfs(
 
 
 def read_rootfs(contents: Contents, targets: Iterable[str], limits: Limits = DEFAULT) -> ImageRootfs:
-    """Read the names of a root filesystem, and the files that ``targets`` lead to."""
+    """Read all names of a root filesystem, and the content of the files at ``targets``, following links."""
     tree = ImageRootfs()
     held = HeldBytes(contents.name, replace(limits, held_bytes=limits.held_bytes * 3))
     for member, _ in contents.rootfs():
@@ -90,7 +90,7 @@ def read_rootfs(contents: Contents, targets: Iterable[str], limits: Limits = DEF
 
 
 def _add(tree: ImageRootfs, path: str, member: Member) -> None:
-    """Add a member as unpacking would: parents are created, and a later name replaces an earlier one."""
+    """Add a member as unpacking does: create its parents, and replace an earlier member of that name."""
     _make_parents(tree, path)
     old = tree.entry(path)
     if old is not None and old.kind == member.kind == DIRECTORY:
@@ -127,7 +127,7 @@ def _make_parents(tree: ImageRootfs, path: str) -> None:
 
 
 def _existing(tree: ImageRootfs, targets: Iterable[str]) -> set[str]:
-    """Return the paths of the regular files that targets lead to, links followed."""
+    """Return the paths of the regular files at ``targets``, following links."""
     found = set()
     for target in targets:
         try:
@@ -140,7 +140,7 @@ def _existing(tree: ImageRootfs, targets: Iterable[str]) -> set[str]:
 
 
 def _read_files(contents: Contents, tree: ImageRootfs, wanted: Collection[str]) -> None:
-    """Read the content of files, in the order of the archive, while it fits into the limits."""
+    """Read the content of files in archive order, up to the memory limit."""
     inodes = {tree.inode(path): path for path in wanted if 0 < tree.sizes.get(path, 0) <= _FILE_BYTES}
     left = _FILES_BYTES
     if not inodes:

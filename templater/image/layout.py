@@ -1,4 +1,4 @@
-"""The rules for members outside ``rootfs/`` that every reader of an image archive enforces."""
+"""The checks of members outside ``rootfs/`` that every reader of an image archive applies."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MOST_OUTSIDE = 100_000
 
 
 class Layout:
-    """Checks the members of one archive in order and refuses those that no image should hold.
+    """A check of the members of one archive, in order.
 
-    A second member of the same name outside ``rootfs/`` is refused: the daemons use the last one, so a
-    reader that stops at the first would see another image (CVE-2026-48749, -48752, -63343).
+    It refuses a second member of the same name outside ``rootfs/``. The daemons use the last one, so a
+    reader that stops at the first would see a different image (CVE-2026-48749, -48752, -63343).
     """
 
     def __init__(self, image: str, limits: Limits = DEFAULT) -> None:
@@ -26,7 +26,10 @@ class Layout:
         self._prefixes: set[str] = set()
 
     def check(self, member: Member) -> str:
-        """Return the member's cleaned name, "" for the top directory. Raise RefusedError if not allowed."""
+        """Return the member's cleaned name, or "" for the top directory.
+
+        Raises RefusedError for a forbidden member, and LimitError for too many members.
+        """
         name = clean_name(member)
         top, _, rest = name.partition("/")
         if top == ROOTFS:
@@ -43,7 +46,7 @@ class Layout:
         return ROOTFS in self.kinds
 
     def no_metadata(self) -> InputError:
-        """Return the error for an image without metadata.yaml, explained by the members seen so far."""
+        """Return the error for an image without metadata.yaml, with a hint from the members read so far."""
         if self._prefixes:
             prefix = printable(sorted(self._prefixes)[0])
             return InputError(

@@ -1,4 +1,4 @@
-"""How much of an image is read before reading stops with a LimitError."""
+"""Limits on reading images. Exceeding one raises LimitError."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ GIB = 1024 * MIB
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits for every reader of images. A real distribution image stays below a hundredth of each."""
+    """Limits for every reader of images. Real distribution images need less than a hundredth of each."""
 
-    #: the daemons stop at this since CVE-2026-41648
+    #: the daemons' own limit since CVE-2026-41648
     metadata_bytes: int = MIB
     template_bytes: int = TEMPLATE_BYTES
     templates_bytes: int = 64 * MIB
@@ -26,7 +26,7 @@ class Limits:
     header_bytes: int = MIB
     #: path of a member: PATH_MAX
     name_bytes: int = 4096
-    #: names, link targets and attributes that one reader holds in memory at a time
+    #: names, link targets and attributes that one reader has in memory
     held_bytes: int = 128 * MIB
     #: size of the decompressed archive
     unpacked_bytes: int = 256 * GIB
@@ -39,16 +39,16 @@ class Limits:
 
 DEFAULT = Limits()
 
-#: directories above a name of a root filesystem, when reading and when writing. Deeper trees can be made but
-#: hardly removed, because most programs recurse
+#: most parent directories of a name in a root filesystem, for reading and writing. Most programs that remove
+#: trees recurse, and fail on deeper ones
 DEEPEST = 500
 
-#: an inode and its block: an empty directory takes this much of most file systems
+#: disk space for an inode and its block: the size of an empty directory on most file systems
 INODE_BYTES = 4 * KIB
 
 
 class HeldBytes:
-    """Counts what one reader keeps in memory, and raises LimitError above ``limits.held_bytes``."""
+    """A count of the memory that one reader uses. Raises LimitError above ``limits.held_bytes``."""
 
     def __init__(self, path: str, limits: Limits) -> None:
         self._path = path
@@ -65,6 +65,6 @@ class HeldBytes:
 
 
 def refuse_deep(name: str) -> None:
-    """``name`` is relative to its root filesystem."""
+    """Raise LimitError if a name, relative to its root filesystem, has too many parent directories."""
     if name.count("/") > DEEPEST:
-        raise LimitError(f"'{printable(name[:100])}…' lies more than {DEEPEST} directories deep")
+        raise LimitError(f"'{printable(name[:100])}…' is more than {DEEPEST} directories deep")

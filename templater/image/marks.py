@@ -1,6 +1,6 @@
-"""Parse a YAML text into ``Mark``s: the place of each node of its first document in the text.
+"""A parser of YAML that records the position of every node of the first document.
 
-Unlike the parser for reading, this keeps aliases, because an edit must know where they are written.
+Unlike the parser for reading values, it keeps aliases, because an edit needs their positions.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _NULLS = ("", "~", "null", "Null", "NULL")
 
 @dataclass(eq=False, slots=True)
 class Mark:
-    """A node and its place: ``start`` is before its anchor and tag, ``end`` before trailing blank lines."""
+    """A node with its position: ``start`` includes anchor and tag, ``end`` excludes trailing blank lines."""
 
     kind: Kind
     start: int
     end: int = 0
-    #: the end including the blank lines that ``|+`` keeps
+    #: the end, including the trailing blank lines of a ``|+`` scalar
     reach: int = 0
     text: str = ""
     style: str = ""
@@ -52,7 +52,7 @@ class Mark:
     anchor: str = ""
     #: the node that an alias refers to
     target: Mark | None = None
-    #: for a mapping, keys and values alternate
+    #: items of a sequence, or alternating keys and values of a mapping
     children: list[Mark] = field(default_factory=list)
 
     @property
@@ -66,7 +66,7 @@ class Mark:
 
     @property
     def empty(self) -> bool:
-        """Whether the value is null or an empty mapping, so that a mapping can replace it."""
+        """Whether the value is null or an empty mapping, so that pairs can be added."""
         return self.null or (self.kind == "mapping" and not self.children)
 
     def pairs(self) -> Iterator[Place]:
@@ -82,7 +82,7 @@ class Mark:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Place:
-    """A key and value in their mapping."""
+    """A key and its value in a mapping."""
 
     mapping: Mark
     key: Mark
@@ -106,7 +106,7 @@ def read(text: str) -> Mark | None:
         if HAS_LIBYAML:
             return _Reader(text, shift, _fast(text[shift:])).document()
     except yaml.YAMLError:
-        pass  # keys longer than libyaml takes
+        pass  # libyaml rejects long keys, but the pure parser accepts them
     try:
         return _Reader(text, shift, PureParser(text[shift:], _LONGEST_KEY)).document()
     except yaml.YAMLError as error:
@@ -134,7 +134,7 @@ class _Reader:
         if isinstance(event, AliasEvent):
             target = self.anchors.get(str(event.anchor))
             if target is None:
-                raise MetadataError(f"nothing is named '&{event.anchor}'")
+                raise MetadataError(f"undefined alias '*{event.anchor}'")
             return Mark("alias", start, end, end, target=target)
         mark = Mark("scalar", start, end, end, tag=event.tag or "", anchor=event.anchor or "")
         if event.anchor:
@@ -153,12 +153,12 @@ class _Reader:
         if mark.flow:
             mark.end = mark.reach = closing
         elif mark.children:
-            # the parser's end of a block includes the comments after it
+            # The parser's end of a block includes the comments after it.
             mark.end, mark.reach = mark.children[-1].end, mark.children[-1].reach
         return mark
 
     def trim(self, mark: Mark) -> None:
-        """Set ``end`` of a block scalar to the end of its last line, without the blank lines after it."""
+        """Move ``end`` of a block scalar before the trailing blank lines."""
         if mark.style not in ("|", ">"):
             return
         head = re.compile(r"[^|>]*[|>][0-9]?(\+)?").match(self.text, mark.start)
@@ -167,17 +167,17 @@ class _Reader:
             mark.reach = mark.end
 
 
-# lines
+# positions of lines
 
 
 def line_start(text: str, at: int) -> int:
-    """Return where the line of a position begins, after a byte order mark."""
+    """Return the start of the line at a position, after a byte order mark."""
     start = max(text.rfind(character, 0, at) for character in _BREAKS) + 1
     return start + 1 if start == 0 and at > 0 and text.startswith(_BOM) else start
 
 
 def line_end(text: str, at: int) -> int:
-    """Return where the next line begins."""
+    """Return the start of the next line."""
     match = _BREAK.search(text, at)
     return match.end() if match else len(text)
 
@@ -187,7 +187,7 @@ def column(text: str, at: int) -> int:
 
 
 def newline(text: str, at: int | None = None) -> str:
-    """Return the line ending before a position, or else the first one of the text."""
+    """Return the line ending directly before a position, else the first one in the text."""
     found = _BREAK_BEFORE.search(text, 0, at) if at is not None else None
     found = found or _BREAK.search(text)
     return str(found[0]) if found else "\n"

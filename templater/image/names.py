@@ -1,4 +1,4 @@
-"""The names in an image, and which are refused before a file is opened."""
+"""Names of files in an image, and checks to make before opening a file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ROOTFS = "rootfs"
 
 
 def bad_template_name(name: str) -> TemplateFile | None:
-    """Return an error for a name that can't be a file directly in ``templates/``, or None."""
+    """Return an error if a name can't be a file directly in ``templates/``, else None."""
     if name in ("", ".", ".."):
-        reason = "is not a file name"
+        reason = "is not a valid file name"
     elif "/" in name:
         reason = (
             "leads out of the templates directory" if ".." in name or name[0] == "/" else "contains a '/'"
@@ -22,13 +22,13 @@ def bad_template_name(name: str) -> TemplateFile | None:
     elif "\0" in name:
         reason = "contains a NUL byte"
     elif len(name.encode("utf-8", "surrogateescape")) > 255:
-        reason = "is longer than a file's name can be"
+        reason = "is longer than 255 bytes"
     else:
         return None
     return TemplateFile(None, None, RefusedError(f"the template name '{printable(name)}' {reason}"))
 
 
 def refuse_kind(kind: str, name: str, image: str) -> None:
-    """Raise RefusedError unless the kind is a regular file: a link here was CVE-2026-63343."""
+    """Raise RefusedError unless the kind is a regular file. The daemons followed links (CVE-2026-63343)."""
     if kind != FILE:
         raise RefusedError(f"'{image}': '{name}' is a {kind}, not a regular file")

@@ -1,4 +1,4 @@
-"""Output files that get their final name when they are complete."""
+"""Output files that get their names when they are complete."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PREFIX = ".templater-image-"
-#: files that are replaced by a split image's; followed by a number and the name
+#: prefix of old files while a split image replaces them, followed by a number and the old name
 _ASIDE = _PREFIX + "old-"
 
 
 class Output:
-    """A file being written that has no name yet, so that an interrupted run leaves nothing behind.
+    """A file without a name until it is complete, so that an interrupted run leaves nothing behind.
 
-    On a file system without nameless files it has a hidden name, which is removed unless the process is
-    killed. The writing process holds a lock, so the next output in that directory can remove such a file.
-    ``sha256`` is the digest of the bytes written so far.
+    On a file system without O_TMPFILE it has a hidden name instead. The writing process locks the file, so
+    after a crash the next output in that directory finds it unlocked and removes it. ``sha256`` is the
+    digest of the bytes written so far.
     """
 
     def __init__(self, directory: str, *, private: bool = False) -> None:
@@ -45,7 +45,7 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # a named file is on the disk already; a file that can't be removed now is removed by the next run
+        # A named file was synced before. If a hidden file can't be removed now, the next run removes it.
         with contextlib.suppress(OSError):
             os.close(self.fd)
         if self._hidden:
@@ -64,24 +64,24 @@ class Output:
 
     @property
     def path(self) -> str:
-        """Return a path by which another program can write the nameless file."""
+        """A path at which another program can write to the file."""
         return self._hidden or f"/proc/self/fd/{self.fd}"
 
     def publish(self, path: str, *, replace: bool = False, like: os.stat_result | None = None) -> None:
-        """Sync the file and give it its name. Raise UsageError if the name exists.
+        """Sync the file and give it its name. Raise UsageError if the name exists and ``replace`` is false.
 
-        ``like``: take over this file's mode, and its owner if permitted.
+        ``like``: copy the mode of this file, and its owner if permitted.
         """
         with self._naming(path):
             if like is not None:
-                with contextlib.suppress(OSError):  # in a user namespace there may be no such owner
+                with contextlib.suppress(OSError):  # the owner may be unknown in a user namespace
                     os.fchown(self.fd, like.st_uid, like.st_gid)
                 os.fchmod(self.fd, stat.S_IMODE(like.st_mode))
             os.fsync(self.fd)
         self.name(path, replace=replace)
 
     def sync(self) -> None:
-        """Write the file's bytes to the disk."""
+        """Flush the file to the disk."""
         try:
             os.fsync(self.fd)
         except OSError as error:
@@ -121,7 +121,7 @@ class Output:
                 _lock(fd)
                 return fd
         except OSError:
-            pass  # overlays and network file systems can't: hide it instead
+            pass  # overlays and network file systems lack O_TMPFILE: use a hidden name
         while True:
             hidden = self.hidden_name()
             try:
@@ -129,15 +129,15 @@ class Output:
                     hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), self._mode
                 )
             except OSError as error:
-                raise self._failed("be made", error) from error
+                raise self._failed("be created", error) from error
             _lock(fd)
             if os.fstat(fd).st_nlink:
                 self._hidden = hidden
                 return fd
-            os.close(fd)  # another run removed it before it was locked
+            os.close(fd)  # another run removed the file before it was locked
 
     def hidden_name(self) -> str:
-        """Return a new hidden name in the same directory, which the next run removes."""
+        """Return a new hidden name in the same directory. The next run removes files with such names."""
         return os.path.join(self.directory, f"{_PREFIX}{secrets.token_hex(8)}")
 
     def _link(self, path: str) -> None:
@@ -147,14 +147,14 @@ class Output:
         directory, name = os.path.split(path)
         parent = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            # only with a descriptor does os.link use linkat, which alone follows the link in /proc
+            # With a descriptor, os.link calls linkat, which can follow the link in /proc.
             os.link(f"/proc/self/fd/{self.fd}", name, dst_dir_fd=parent, follow_symlinks=True)
         finally:
             with contextlib.suppress(OSError):
                 os.close(parent)
 
     def _named(self) -> str:
-        """Return a name of the file, to rename it from."""
+        """Give the file a hidden name if it has none, and return the name."""
         if not self._hidden:
             hidden = self.hidden_name()
             self._link(hidden)
@@ -168,13 +168,13 @@ class Output:
 
 
 def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: bool) -> None:
-    """Name several files, the last first, so that the first never has its name without the others.
+    """Name several files, the first one last: if it has its name, so have all others.
 
-    An error restores the files that were there before.
+    An error restores the files that existed before.
     """
     for path in paths:
         if os.path.isdir(path) and not os.path.islink(path):
-            raise UsageError(f"'{printable(path)}' is a directory", hint="name a file")
+            raise UsageError(f"'{printable(path)}' is a directory", hint="give a file name")
     for output in outputs:
         output.sync()
     token = f"{_ASIDE}{secrets.token_hex(4)}"
@@ -208,7 +208,7 @@ def _exchange(outputs: Sequence[Output], paths: Sequence[str], aside: Sequence[t
 
 
 def _lock(fd: int) -> bool:
-    """Lock a file; return False if another process holds the lock or there are no locks."""
+    """Lock a file; return False if another process has locked it or the file system has no locks."""
     try:
         import fcntl
 
@@ -220,11 +220,11 @@ def _lock(fd: int) -> bool:
 
 @contextlib.contextmanager
 def _held(path: str) -> Iterator[None]:
-    """Hold a lock on a file, so that no other run removes it as left from a killed one."""
+    """Lock a file, so that no other run removes it as a remnant of a crash."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        yield  # another run can't open it either, so it won't remove it
+        yield  # another run can't open it either, and so does not remove it
         return
     try:
         _lock(fd)
@@ -235,12 +235,13 @@ def _held(path: str) -> Iterator[None]:
 
 
 def _sweep(directory: str) -> None:
-    """Remove files of killed runs, and restore files that one moved aside before it named the new ones."""
+    """Remove new files of killed runs, and restore the old files that they were replacing."""
     try:
         left = [name for name in os.listdir(directory) if name.startswith(_PREFIX)]
     except OSError:
-        return  # opening it will say why
-    for name in sorted(left, reverse=True):  # the first of a pair last: it decides for the others
+        return  # opening the output reports the error
+    # Handle the first of a pair last, because it decides about the others.
+    for name in sorted(left, reverse=True):
         path = os.path.join(directory, name)
         with contextlib.suppress(OSError):
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -250,16 +251,16 @@ def _sweep(directory: str) -> None:
                 former = _former_name(name, left, directory)
                 if not former:
                     os.unlink(path)
-                elif os.fstat(fd).st_uid == os.geteuid():  # another user's file is left alone
+                elif os.fstat(fd).st_uid == os.geteuid():  # keep files of other users
                     os.rename(path, os.path.join(directory, former))
             finally:
                 os.close(fd)
 
 
 def _former_name(name: str, left: Sequence[str], directory: str) -> str:
-    """Return the name to restore, if not all new files got theirs.
+    """Return the name to restore, or "" if all new files got their names.
 
-    The first gets it last: where it is missing, the others are of an image that there is not.
+    The first file gets its name last. If that name is missing, the new image is incomplete.
     """
     if not name.startswith(_ASIDE):
         return ""

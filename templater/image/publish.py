@@ -1,4 +1,4 @@
-"""Turn a container into an image, as ``lxc publish`` does."""
+"""Images from containers, as ``lxc publish`` makes them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .contents import DirectoryContents, Part
 from .limits import DEFAULT
 from .names import METADATA, ROOTFS
 
-#: properties that describe the base image's build, and would be wrong for the published image (lxops#24)
+#: properties of the base image's build, which would be wrong for the published image (lxops#24)
 STALE = ("description", "serial", "name", "label", "version", "type")
 
-#: the daemons' names of architectures, by lxc.arch and by the kernel's name
+#: the daemons' names of architectures, by LXC's and the kernel's names
 ARCHITECTURES = {
     "amd64": "x86_64", "x86_64": "x86_64", "i386": "i686", "i486": "i686", "i586": "i686", "i686": "i686",
     "x86": "i686", "arm64": "aarch64", "aarch64": "aarch64", "armhf": "armv7l", "armv7l": "armv7l",
@@ -34,7 +34,7 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """The parts of the image to write. ``dropped`` are stale properties that were not kept."""
+    """Parts of the image to write. ``dropped`` has the stale properties that were removed."""
 
     contents: DirectoryContents
     parts: list[Part]
@@ -42,7 +42,10 @@ class Publication:
 
 
 def find(path: str) -> str:
-    """Return the path of ``DIR`` or ``DIR/SNAPSHOT``, which is in ``snaps/`` (LXC) or ``snapshots/``."""
+    """Return the directory of an instance, or of a snapshot given as ``DIR/SNAPSHOT``.
+
+    LXC has snapshots in ``snaps/``, the daemons in ``snapshots/``. Raises InputError if the path is neither.
+    """
     if os.path.isdir(os.path.join(path, ROOTFS)):
         return path
     parent, name = os.path.split(path.rstrip("/"))
@@ -51,7 +54,8 @@ def find(path: str) -> str:
             return os.path.join(parent, folder, name)
     if os.path.isdir(path):
         raise InputError(
-            f"'{path}' has no 'rootfs' directory", hint="give an instance directory or an LXC container's"
+            f"'{path}' has no 'rootfs' directory",
+            hint="give the directory of an instance or of an LXC container",
         )
     raise InputError(f"'{path}' is neither a directory nor a snapshot of one")
 
@@ -136,7 +140,7 @@ def _updated(
 
 
 def architecture_of(root: Root) -> str:
-    """Return the architecture of instance.yaml, else of LXC's config, else of this machine."""
+    """Return the architecture from instance.yaml, else from LXC's config, else of this machine."""
     from ..instances.directory import INSTANCE
     from ..parsing.instance_yaml import read_instance
 
@@ -151,7 +155,7 @@ def architecture_of(root: Root) -> str:
 
 
 def _generate_metadata(root: Root) -> Source:
-    """Return a metadata.yaml for a container without one, from its os-release."""
+    """Generate metadata.yaml from os-release, for a container without one."""
     said: dict[str, str] = {}
     with root.below("/" + ROOTFS) as rootfs:
         for path in ("/etc/os-release", "/usr/lib/os-release"):
@@ -172,9 +176,9 @@ def _generate_metadata(root: Root) -> Source:
 
 
 def running(path: str) -> int | None:
-    """Return the id of a process whose root is this root filesystem, or None.
+    """Return the id of a process whose root directory is this root filesystem, or None.
 
-    This works for every runtime that runs from the directory itself, because inodes are compared.
+    The comparison by inode works for every runtime that runs containers directly from the directory.
     """
     try:
         root = os.stat(os.path.join(path, ROOTFS))
@@ -185,7 +189,7 @@ def running(path: str) -> int | None:
         try:
             found = os.stat(f"/proc/{process}/root/")
         except OSError:
-            continue  # ended, or not ours to look at
+            continue  # the process ended or belongs to another user
         if (found.st_dev, found.st_ino) == (root.st_dev, root.st_ino) and stat.S_ISDIR(found.st_mode):
             return int(process)
     return None
@@ -196,5 +200,5 @@ def refuse_running(path: str) -> None:
     if process is not None:
         raise RefusedError(
             f"'{printable(path)}' is running (process {process})",
-            hint="stop it first, or --force: what is written meanwhile may be half in the image",
+            hint="stop it, or add --force: files that change meanwhile may be incomplete in the image",
         )

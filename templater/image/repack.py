@@ -1,4 +1,4 @@
-"""Replace metadata.yaml and templates in an image; all other members stay as they are."""
+"""Replacement of metadata.yaml and templates in an image. Other members are copied unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .names import METADATA, TEMPLATES
 from .outputs import Output
 from .tarwriter import TarWriter
 
-#: names in the image with their new bytes; None removes a file
+#: new contents by name in the image; None removes the file
 Changes = Mapping[str, bytes | None]
 Progress = Callable[[int, int, str], None]
 
@@ -34,7 +34,7 @@ _PIECE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """Before and after. None for a directory, and for a split image whose second file was not given."""
+    """The old and new fingerprint: None for a directory, or a split image without its second file."""
 
     old: str | None = None
     new: str | None = None
@@ -51,16 +51,16 @@ def replace(
 ) -> Fingerprints:
     """Write ``changes`` of existing files, and ``added`` files, into the image.
 
-    In a directory each file is the old or the new one at any time. A tarball is written anew beside
-    the old one and then takes its place; what does not change is copied block by block. ``rootfs``,
-    a split image's second file, is only read: for the fingerprint.
+    In a directory, each file is replaced atomically. A tarball is rewritten next to the old one, which it
+    replaces atomically; unchanged members are copied block by block. ``rootfs``, the second file of a split
+    image, is only read for the fingerprint.
     """
     if os.path.isdir(path):
         _replace_in_directory(path, {**changes, **added})
         return Fingerprints()
     if rootfs is not None:
         refuse_same_file(path, rootfs)
-    place = os.path.realpath(path)  # a link stays one: what it names is changed
+    place = os.path.realpath(path)  # change the target of a link, and keep the link
     with Output(os.path.dirname(place)) as output:
         unified = _repack(path, changes, added, output, limits, progress)
         if unified:
@@ -79,7 +79,7 @@ def _repack(
     limits: Limits,
     progress: Progress,
 ) -> bool:
-    """Write the new archive; return whether the image is unified."""
+    """Write the new archive, and return whether the image is unified."""
     archive = Archive(open_stream(path, limits))
     layout = Layout(path, limits)
     with archive.stream, compressing(archive.stream.compression, output.write) as packer:
@@ -144,9 +144,10 @@ def _feed(path: str, *digests: hashlib._Hash) -> None:
 
 
 def _replace_in_directory(path: str, changes: Changes) -> None:
-    """Write all files under hidden names, then rename them: templates before their rules.
+    """Write all files under hidden names, then rename them.
 
-    Templates are removed after the rules that use them.
+    New templates are renamed before metadata.yaml, and old ones removed after it, so that no rule lacks its
+    template.
     """
     order = sorted(changes, key=lambda name: 2 if changes[name] is None else name == METADATA)
     with Root(path) as root, contextlib.ExitStack() as held:

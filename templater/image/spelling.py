@@ -1,4 +1,4 @@
-"""Write values as YAML: without quotes if unambiguous, else quoted as the neighbouring values are."""
+"""YAML spelling of values: plain if unambiguous, else with the quotes of neighbouring values."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from ..model.errors import UsageError
 #: a value to write: text, boolean, number, a list of texts, or a mapping of these
 Value = str | bool | int | tuple[str, ...] | Mapping[str, "str | bool | tuple[str, ...]"]
 
-# text that needs no quotes, neither in block nor in flow style
+# text that needs no quotes in block or flow style
 _PLAIN = re.compile(
     r"[A-Za-z0-9_./+][A-Za-z0-9_./+=@%^~-]*(?:(?: |:(?=[^\s,\[\]{}]))[A-Za-z0-9_./+=@%^~()-]+)*\Z"
 )
-# words that YAML does not parse as text: numbers, dates, booleans, nulls, the merge key
+# plain words that YAML does not parse as strings: numbers, dates, booleans, nulls, the merge key
 _OTHER = re.compile(
     r"(?:[-+.]?[0-9][0-9_]*[0-9a-fA-FxXoO.:eE+-]*(?:[Tt ][0-9:.Z+-]*)?|[-+]?\.(?:inf|nan)|\.|-|=|"
     r"true|false|yes|no|on|off|y|n|null|~|<<)\Z",
     re.IGNORECASE,
 )
-# dates, which yaml.v4 never parses as text
+# dates, which yaml.v4 never parses as strings
 _DATE = re.compile(r"[0-9]{4}-[0-9]")
 
 
 def scalar(value: str, *, flow: bool = False) -> str:
-    """Return text that YAML parses as a string: plain if unambiguous, else quoted."""
+    """Return the YAML spelling of a string: plain if unambiguous, else quoted."""
     if _PLAIN.match(value) and not _OTHER.match(value) and not (flow and ":" in value):
         return value
     return _quoted(value)
@@ -40,7 +40,7 @@ def number(value: int) -> str:
 
 
 def flow(value: Value, *, json: bool) -> str:
-    """Return a value in flow style: on one line, with brackets."""
+    """Return a value in flow style: on one line, with brackets or braces."""
     if isinstance(value, Mapping):
         pairs = (
             f"{key(name, json=json, flow=True)}: {flow(item, json=json)}" for name, item in value.items()
@@ -54,12 +54,12 @@ def flow(value: Value, *, json: bool) -> str:
 
 
 def in_style(old: str, value: str, *, flow: bool) -> str:
-    """Return the value quoted as the old one, if that style can hold it."""
+    """Return the value with the quotes of the old one, if that style can express it."""
     if old.startswith("'") and value.isprintable():
         return _single(value)
     if old.startswith('"'):
         return double(value)
-    # Go keeps the text of a plain number in a text field, so a new number needs no quotes either
+    # Go reads a plain number into a string field unchanged, so a new number needs no quotes.
     if _OTHER.match(old) and _PLAIN.match(value) and not _DATE.match(value) and not _nothing(value):
         return value
     return scalar(value, flow=flow)
@@ -79,7 +79,7 @@ def _single(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-# escapes that JSON has too
+# escapes that JSON and YAML share
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 

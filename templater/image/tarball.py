@@ -1,4 +1,4 @@
-"""An image as a tarball: unified, or the metadata tarball of a split image."""
+"""Images in a tarball: unified, or the metadata tarball of a split image."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .names import METADATA, TEMPLATES, bad_template_name
 
 
 class TarballImage:
-    """Reads forwards, once, and only as far as needed.
+    """An image in a tarball, which is read once, forwards, and only as far as needed.
 
-    Members that were passed are remembered, so metadata.yaml may come first, late or last. A member that
-    ``Layout`` refuses raises when it is reached; only ``read_to_end`` checks all members.
+    The metadata and templates read so far are kept, so metadata.yaml can be anywhere in the archive. A member
+    that ``Layout`` refuses raises an error when it is read. Only ``read_to_end`` checks all members.
     """
 
     def __init__(self, path: str, limits: Limits = DEFAULT) -> None:
@@ -41,7 +41,7 @@ class TarballImage:
 
     @property
     def kinds(self) -> Mapping[str, str]:
-        """The kinds of the members read so far outside the root filesystem, and of ``rootfs``, by name."""
+        """Kinds, by name, of ``rootfs`` and the members outside it that were read so far."""
         return self._layout.kinds
 
     @property
@@ -56,7 +56,7 @@ class TarballImage:
 
     @property
     def trailing_position(self) -> int | None:
-        """After ``read_to_end``: where data other than zeros follows the archive's end mark."""
+        """Position of the first nonzero byte after the end mark, or None; set by ``read_to_end``."""
         return self._archive.trailing_position
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class TarballImage:
         return {name: answers.get(name) or self._templates.get(name) or TemplateFile() for name in wanted}
 
     def read_to_end(self) -> Mapping[str, TemplateFile]:
-        """Return all files of ``templates/``, after every member of the archive was checked."""
+        """Return all files of ``templates/`` after checking every member of the archive."""
         while self._step():
             pass
         if self._metadata is None:
@@ -130,7 +130,7 @@ class TarballImage:
         return TemplateFile(entry, data)
 
     def _linked_template(self, member: Member, entry: Entry) -> TemplateFile:
-        """Accept a hard link to a template that comes earlier in the archive; refuse any other."""
+        """Return the template of a hard link to an earlier template, or an error for any other link."""
         target = member.target.removeprefix("./")
         top, _, rest = target.partition("/")
         linked = self._templates.get(rest) if top == TEMPLATES else None

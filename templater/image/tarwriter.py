@@ -1,4 +1,4 @@
-"""Write tar archives: the same members always give the same bytes."""
+"""A reproducible writer of tar archives: equal members give equal bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TYPES = {
     DIRECTORY: tarfile.DIRTYPE,
     FIFO: tarfile.FIFOTYPE,
 }
-_RECORD = 20 * BLOCK  # GNU tar pads to this, and warns about less
+_RECORD = 20 * BLOCK  # GNU tar pads archives to this size, and warns about others
 _PIECE = 256 * 1024
 _ZEROS = bytes(_PIECE)
 _OCTAL_ID = 0o7777777
@@ -31,7 +31,7 @@ _OCTAL_SIZE = 0o77777777777
 
 
 class TarWriter:
-    """Writes members in the order in which they are added. ``write`` receives the archive's bytes."""
+    """A writer of members in the order of ``add``. It passes the archive's bytes to ``write``."""
 
     def __init__(self, write: Callable[[bytes], object], format: Format = "pax") -> None:
         self._write_out = write
@@ -41,9 +41,9 @@ class TarWriter:
         self.position = 0
 
     def add(self, member: Member, data: Iterable[tuple[int, bytes]] = ()) -> None:
-        """Write a member. ``data`` yields offset and bytes, as ``Archive.chunks`` does, without holes.
+        """Write a member. ``data`` yields offsets and bytes between holes, as ``Archive.chunks``.
 
-        Holes of a file that is not ``sparse`` are written as zeros.
+        If the member is not ``sparse``, holes are written as zeros.
         """
         prefix = self._sparse_map(member) if member.sparse is not None and self._format == "pax" else b""
         header = self._pax_header(member, prefix) if self._format == "pax" else self._gnu_header(member)
@@ -100,7 +100,7 @@ class TarWriter:
     def _gnu_header(self, member: Member) -> bytes:
         if member.xattrs:
             raise InputError(
-                f"'{printable(member.name)}' has extended attributes, which the gnu format can't hold",
+                f"'{printable(member.name)}' has extended attributes, which the gnu format can't store",
                 hint="use the pax format",
             )
         info = self._info(member, member.name, member.target)
@@ -151,7 +151,7 @@ class TarWriter:
 
 
 def _map_with_end(member: Member) -> list[tuple[int, int]]:
-    """Return the map of a sparse file; GNU tar ends it with an empty piece at the file's end."""
+    """Return the map of a sparse file. As in GNU tar, it ends with an empty piece at the file's end."""
     return [*(member.sparse or ()), (member.size, 0)]
 
 
@@ -166,7 +166,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _fits(name: bytes, records: dict[bytes, bytes], key: bytes) -> str:
-    """Return the name for the plain header, and add a pax record if it does not fit there."""
+    """Return the name for the plain header. If it does not fit, also add a pax record."""
     if len(name) <= 100 and name.isascii():
         return name.decode("ascii")
     records[key] = name

@@ -1,4 +1,4 @@
-"""Set or remove a value in a YAML text; every byte around it stays."""
+"""Edits of single values in a YAML text, which keep all other bytes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _QUESTION = re.compile(r"\?[ \t]+\Z")
 _TRAILING_COMMA = re.compile(r"(?:\s|(?<=\s)#.*+)*+,")
 _TABS = re.compile(r"\A(?:[ \t]*\t[ \t]*(?:\r\n|[\r\n]))+")
 _MOST_SHARED = 100
-#: pairs of one name that are removed; the text is parsed again after each
+#: limit on removed pairs of one name, because the text is parsed again after each
 _MAX_PAIRS = 10
 
 
 def put(text: str, names: tuple[str, ...], value: Value) -> str:
-    """Set the value at the path ``names``, and create missing mappings on the way."""
+    """Set the value at the path ``names``, and create missing mappings on that path."""
     text, way = _unshared(text, names, merged=False)
     if way is None:
         return _first(text, _nested(names, value))
@@ -47,18 +47,18 @@ def add(text: str, names: tuple[str, ...], value: Value) -> str:
     """Set the value in a second mapping at the end, which yaml.v2 merges with the first."""
     root = read(text)
     if root is None or root.real.kind != "mapping":
-        raise MetadataError("the file holds no mapping")
+        raise MetadataError("the file has no mapping")
     return _insert(text, root, _nested(names, value))
 
 
 def take(text: str, names: tuple[str, ...], *, hollow: str = "") -> str:
-    """Remove every pair at the path ``names``; ``hollow`` is written for a mapping that becomes empty."""
+    """Remove every pair at the path ``names``. ``hollow`` replaces a mapping that becomes empty."""
     for _ in range(_MAX_PAIRS):
         text, way = _unshared(text, names, merged=True)
         if way is None or way.rest or way.place is None:
             return text
         text = _without(text, way.place, hollow)
-    raise MetadataError(f"'{names[-1]}' comes {_MAX_PAIRS} times or more")
+    raise MetadataError(f"'{names[-1]}' occurs {_MAX_PAIRS} times or more")
 
 
 def has(text: str, names: tuple[str, ...]) -> bool:
@@ -66,12 +66,12 @@ def has(text: str, names: tuple[str, ...]) -> bool:
     return root is not None and not _search(root, names, (), merged=True).rest
 
 
-# the way to a value
+# search for a value by its path
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How far a path leads in the text: the nodes on the way, the last pair, and the missing names."""
+    """The part of a path that exists in the text: its nodes, the last pair, and the missing names."""
 
     nodes: tuple[Mark, ...]
     place: Place | None
@@ -79,9 +79,9 @@ class _Way:
 
 
 def _search(node: Mark, names: tuple[str, ...], before: tuple[Mark, ...], *, merged: bool) -> _Way:
-    """Follow a path; the last pair of a name counts.
+    """Follow a path. If a name occurs more than once, use the last pair.
 
-    Merged mappings are searched too, for the last name only with ``merged``.
+    Merged mappings are searched too. For the last name, they are searched only if ``merged`` is true.
     """
     nodes = (*before, node)
     found = _Way(nodes, None, names)
@@ -116,7 +116,7 @@ def _merged(value: Mark) -> list[tuple[Mark, ...]]:
 
 
 def _unshared(text: str, names: tuple[str, ...], *, merged: bool) -> tuple[str, _Way | None]:
-    """Return a text in which no node on the path has an alias elsewhere, and the path or None."""
+    """Resolve anchors and aliases on the path. Return the new text, and the path or None."""
     for _ in range(_MOST_SHARED):
         root = read(text)
         if root is None or (root.null and not root.anchor):
@@ -142,11 +142,11 @@ def _nested(names: tuple[str, ...], value: Value) -> dict[str, Value]:
     return {names[0]: value}
 
 
-# a value in its place
+# replacement of a value
 
 
 def _replace(text: str, place: Place, value: Value) -> str:
-    assert not isinstance(value, Mapping), "a mapping is filled, not replaced"
+    assert not isinstance(value, Mapping), "a mapping can be filled, but not replaced"
     old = place.value
     if isinstance(value, tuple):
         if old.kind == "sequence" and not old.flow and value:
@@ -160,7 +160,7 @@ def _replace(text: str, place: Place, value: Value) -> str:
 
 
 def _give(text: str, place: Place, new: str) -> str:
-    """Write ``new`` as the pair's value, and the colon if the key has none."""
+    """Replace the pair's value by ``new``, and add the colon if it is missing."""
     old = place.value
     if old.end > old.start:
         return text[: old.start] + new + text[old.end :]
@@ -176,13 +176,13 @@ def _give(text: str, place: Place, new: str) -> str:
 
 
 def _flow_items(text: str, old: Mark, value: tuple[str, ...], *, json: bool) -> str:
-    """Return a list in flow style; items that stay keep their quoting."""
+    """Return a list in flow style. Unchanged items keep their quoting."""
     kept = {item.text: text[item.start : item.end] for item in old.children if old.flow and not item.target}
     return "[" + ", ".join(kept.get(item) or spelling.flow(item, json=json) for item in value) + "]"
 
 
 def _replace_items(text: str, old: Mark, value: tuple[str, ...]) -> str:
-    """Replace a list in block style; items that stay keep their lines and comments."""
+    """Replace a list in block style. Unchanged items keep their lines and comments."""
     starts = [text.rindex("-", 0, item.start) for item in old.children]
     indent = " " * column(text, starts[0])
     lines = [line_start(text, start) for start in starts[1:]]
@@ -205,11 +205,11 @@ def _replace_items(text: str, old: Mark, value: tuple[str, ...]) -> str:
     return text[: starts[0]] + joined + text[stop:]
 
 
-# a new pair
+# insertion of a pair
 
 
 def _first(text: str, pair: dict[str, Value]) -> str:
-    """Write the first pair of a document that is empty or null."""
+    """Insert the first pair of a document that is empty or null."""
     root = read(text)
     lines = _pair_lines(pair, 0, text)
     if root is None:
@@ -218,7 +218,7 @@ def _first(text: str, pair: dict[str, Value]) -> str:
     begin, end = line_start(text, root.start), line_end(text, root.start)
     if not text[begin:end].strip():
         return _with_lines(text[:begin] + text[end:], begin, lines)
-    # after the dashes that begin a document, or before the dots that end it
+    # Insert after the dashes that begin a document, or before the dots that end it.
     return _with_lines(text, begin if text.startswith("...", begin) else end, lines)
 
 
@@ -233,13 +233,13 @@ def _insert(text: str, mapping: Mark, pair: dict[str, Value]) -> str:
 
 
 def _with_lines(text: str, at: int, lines: list[str]) -> str:
-    """Insert lines before a line. If the text has no final line ending, the new text has none."""
+    """Insert lines before the line at a position. A missing final line ending stays missing."""
     end = newline(text, at)
     new = end.join(lines)
     if not text[:at].strip("\ufeff") or text[:at].endswith(end):
         return text[:at] + new + end + text[at:]
     if _is_open_block(text, at):
-        raise MetadataError("the block of text at the end of the file would gain a line end")
+        raise MetadataError("the block of text at the end of the file would gain a line ending")
     return text[:at] + end + new + text[at:]
 
 
@@ -285,7 +285,7 @@ def _insert_in_flow(text: str, mapping: Mark, pair: dict[str, Value]) -> str:
     return text[:at] + (gap + new + "," if trailing else comma + gap + new) + text[at:]
 
 
-# a pair less
+# removal of a pair
 
 
 def _without(text: str, place: Place, hollow: str) -> str:
@@ -302,10 +302,10 @@ def _without(text: str, place: Place, hollow: str) -> str:
     if text[start:begin].strip():
         if place.key is mapping.children[0] and len(mapping.children) > 2:
             return text[:begin] + text[_begin(text, mapping.children[2]) :]
-        raise MetadataError("the key does not begin its line")
+        raise MetadataError("the key is not at the start of its line")
     last = max(place.key.end, place.value.reach)
     behind = text[last if place.value.reach > place.value.end else line_end(text, last) :]
-    # a line of spaces and tabs is valid only after a value
+    # A line of spaces and tabs is valid only after a value.
     return text[:start] + (_TABS.sub("", behind) if place.key is mapping.children[0] else behind)
 
 
@@ -322,11 +322,11 @@ def _without_in_flow(text: str, place: Place) -> str:
     return before.removesuffix(",") + text[end:]
 
 
-# how the file is laid out
+# indentation and style of the file
 
 
 def _begin(text: str, key: Mark) -> int:
-    """Return where a pair begins: at its key, or at the question mark before it."""
+    """Return the start of a pair: its key, or the question mark before the key."""
     found = _QUESTION.search(text, line_start(text, key.start), key.start)
     return found.start() if found else key.start
 
@@ -336,7 +336,7 @@ def _is_json(text: str, mapping: Mark) -> bool:
 
 
 def _pair_lines(pair: dict[str, Value], indent: int, text: str) -> list[str]:
-    """Return a pair as lines; lists are indented as in the file's other rules."""
+    """Return the lines of a pair, with lists indented as in the file's other rules."""
     lines: list[str] = []
     for name, value in pair.items():
         lead = " " * indent + spelling.key(name) + ":"
@@ -363,14 +363,14 @@ def _blocks(mapping: Mark | None) -> list[Place]:
 
 
 def _step(text: str) -> int:
-    """Return the file's indentation: that of its first indented mapping."""
+    """Return the indentation of the file's first indented mapping."""
     for place in _blocks(read(text)):
         return max(1, column(text, place.value.children[0].start) - column(text, _begin(text, place.key)))
     return _STEP
 
 
 def _step_below(text: str, indent: int) -> int:
-    """Return the indentation inside rules, if the new lines belong there."""
+    """Return the indentation of the level below ``indent``, as in the file's other rules."""
     if indent:
         for rule in _rules(text):
             if rule.value.kind == "mapping" and rule.value.children and not rule.value.flow:
@@ -387,7 +387,7 @@ def _rules(text: str) -> list[Place]:
 
 
 def _list_offset(text: str) -> int | None:
-    """Return how the file indents ``when`` lists under their key; None for lists in flow style."""
+    """Return the indentation of ``when`` lists relative to their key, or None for flow style."""
     for rule in _rules(text):
         fields = rule.value.pairs() if rule.value.kind == "mapping" and not rule.value.flow else ()
         for place in fields:

@@ -1,4 +1,4 @@
-"""Read a directory tree as members of an archive, through the confined layer."""
+"""Reading of a directory tree as archive members, confined to that tree."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Unshift = Callable[[int], int]
 
 @dataclass(slots=True)
 class _Opened:
-    """An open directory of the walk, which uses a list of these instead of recursion."""
+    """An open directory of a walk. The walk has a list of these instead of recursion."""
 
     directory: Directory
     name: str
@@ -36,26 +36,26 @@ class _Opened:
 
 @dataclass(slots=True)
 class Tree:
-    """A walk over one directory tree: sorted by name, a directory before what is in it.
+    """A walk over one directory tree, sorted by name, with each directory before its contents.
 
-    What an archive can't hold is left out and listed: sockets in ``left_out``, other file systems
-    mounted in the tree in ``mounts`` (their mount points stay, empty).
+    Sockets are skipped and listed in ``left_out``. Other file systems mounted in the tree are skipped and
+    listed in ``mounts``; their mount points become empty directories.
     """
 
     root: Root
     latest: int | None = None
-    """Modification times later than this become this (SOURCE_DATE_EPOCH)."""
+    """Latest modification time (SOURCE_DATE_EPOCH): later ones are replaced by it."""
     uid: Unshift = int
     gid: Unshift = int
     left_out: list[str] = field(default_factory=list)
     mounts: list[str] = field(default_factory=list)
-    #: the first name of each file with several names; None if each name becomes a file of its own
+    #: the first name of each file with several names; None if each name becomes a separate file
     _names: dict[tuple[int, int], str] | None = None
 
     def members(self, path: str, name: str, *, links: bool = True) -> Iterator[tuple[Member, Data]]:
-        """Yield the members of the directory ``path``, itself included, with names below ``name``.
+        """Yield the directory ``path`` and the members below it, with names below ``name``.
 
-        ``links``: further names of a file in this walk are hard links to its first; those elsewhere are not.
+        ``links``: if a file has several names in this walk, all but the first become hard links.
         """
         self._names = {} if links else None
         found = self.root.lstat(path)
@@ -82,7 +82,7 @@ class Tree:
                 each.directory.close()
 
     def file(self, path: str, name: str) -> Member:
-        """Return one file as a member of that name, even if it has other names."""
+        """Return one file as a member with this name, even if the file has other names."""
         self._names = None
         parent, _, last = path.rpartition("/")
         with self.root.directory(parent or "/") as directory:
@@ -100,11 +100,11 @@ class Tree:
         return member
 
     def _look(self, opened: _Opened, entry: str) -> _Opened | tuple[Member, Data] | None:
-        """Return a directory to enter, a member, or None for a name that is left out."""
+        """Return a directory to enter, a member, or None for a skipped name."""
         directory = opened.directory
         status = directory.lstat(entry)
         if status is None:
-            return None  # removed since the listing
+            return None  # the file was removed after the listing
         name = f"{opened.name}/{entry}" if opened.name else entry
         refuse_deep(name)
         if stat.S_ISSOCK(status.st_mode):
@@ -194,14 +194,14 @@ def _reading(name: str) -> Iterator[None]:
 
 
 def _pieces(fd: int, size: int) -> tuple[tuple[int, int], ...] | None:
-    """Return where a sparse file has data; None if it has no holes or the file system does not tell."""
+    """Return the pieces of data in a sparse file, or None if it has no holes or they can't be found."""
     pieces = []
     offset = 0
     while offset < size:
         try:
             start = os.lseek(fd, offset, os.SEEK_DATA)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+            if error.errno == errno.ENXIO:  # the rest of the file is a hole
                 break
             return None
         offset = min(os.lseek(fd, start, os.SEEK_HOLE), size)
@@ -215,7 +215,7 @@ def _xattrs_of(fd: int) -> dict[str, bytes]:
         return {}
     try:
         names = os.listxattr(fd)
-    except OSError:  # a file system without any
+    except OSError:  # the file system has no extended attributes
         return {}
     return {name: os.getxattr(fd, name) for name in sorted(names) if not name.startswith(_HOST_XATTRS)}
 

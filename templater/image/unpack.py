@@ -1,4 +1,4 @@
-"""Unpack images into directories: one member at a time, never through a link, never outside."""
+"""Unpacking of images into directories, without following links or leaving the directory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .tree import Data
 
 _HELD = 64
 _SPECIAL = {CHAR_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
-#: a sparse file may claim any size; Linux file systems hold this much
+#: limit on the size of a sparse file: the largest that common Linux file systems allow
 _LARGEST_FILE = 1 << 44
 
 Progress = Callable[[int, int, str], None]
@@ -32,15 +32,15 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Which features of an image's files are created. The default is for untrusted images."""
+    """The file features to create when unpacking. The defaults are for untrusted images."""
 
     #: devices and fifos
     special: bool = False
     #: setuid and setgid bits of files, and file capabilities
     privileges: bool = False
-    #: all extended attributes, such as ACLs and trusted.*; user.* is always kept
+    #: all extended attributes, such as ACLs and trusted.*; user.* attributes are always created
     xattrs: bool = False
-    #: owners as stored; without it all files belong to the user who unpacks
+    #: owners as stored; otherwise all files belong to the current user
     owners: bool = True
 
 
@@ -49,7 +49,7 @@ TRUSTED = Policy(special=True, privileges=True, xattrs=True)
 
 @dataclass(slots=True)
 class Unpacked:
-    """How much was written, and the names from which the policy removed something."""
+    """The result of unpacking: its size, and the names from which the policy removed a feature."""
 
     members: int = 0
     size: int = 0
@@ -70,8 +70,8 @@ def unpack(
 ) -> Unpacked:
     """Create the directory ``path`` from an image, completely or not at all.
 
-    It is written under another name beside its place, passed to ``finish`` (which adds the files of an
-    instance directory), and renamed at the end. ``path`` must not exist, or be empty.
+    It is written under another name next to ``path`` and renamed at the end. Before that, ``finish`` can add
+    the files of an instance directory. Raises UsageError if ``path`` exists and is not an empty directory.
     """
     path = path.rstrip("/") or path
     if os.path.lexists(path) and not (
@@ -95,7 +95,7 @@ def unpack(
 
 
 def _make_beside(path: str) -> tuple[str, int]:
-    """Create the directory to write into and lock it. An unlocked one is left from a crash: remove it."""
+    """Create and lock the directory to write into. First remove an unlocked one, left by a crash."""
     parent, name = os.path.split(os.path.abspath(path))
     staged = os.path.join(parent, f".{name}.unpacking")
     try:
@@ -135,8 +135,8 @@ def _unpack_into(
                 writer.finish()
             finally:
                 writer.close()
-        # The mapped root of a container must be able to pass. But if real root owns setuid programs or
-        # devices of the image, no user of this machine may reach them.
+        # The container's mapped root needs access. But if real root owns setuid programs or devices of the
+        # image, other users of this machine must not reach them.
         exposed = (policy.privileges or policy.special) and ids.on_disk(0, 0)[0] == 0
         os.fchmod(top.fd, 0o700 if exposed else 0o711)
     return done
@@ -168,10 +168,10 @@ def _write_small(place: Directory, name: str, part: Part) -> None:
 
 
 class DiskBudget:
-    """Counts the disk space of unpacked members, and raises LimitError if an archive multiplies its size.
+    """A count of the disk space of unpacked members, limited to ``ratio`` times the archive's size.
 
-    An inode takes a block even if the file is empty, so a small archive of empty directories would fill a
-    disk. The same ``ratio`` bounds the size of the decompressed archive.
+    Even an empty directory uses an inode and a block, so a small archive of empty directories could fill a
+    disk. The same ``ratio`` limits the size of the decompressed archive.
     """
 
     def __init__(self, contents: Contents) -> None:
@@ -185,18 +185,18 @@ class DiskBudget:
         limits = self.limits
         if self._packed and self._used > limits.ratio_from and self._used > self._packed * limits.ratio:
             raise LimitError(
-                f"'{self.name}' would take more than {limits.ratio} times its size on disk: "
+                f"'{self.name}' would use more than {limits.ratio} times its size on disk: "
                 f"{self._used} bytes from {self._packed}",
                 hint="if you trust the image, raise the limit: --limit ratio=…",
             )
 
 
 class TreeWriter:
-    """Writes members below a root that no other process writes to.
+    """A writer of members below a root to which no other process writes.
 
-    Every name is created exclusively: a second member of a name is refused, so a directory that was checked
-    can't become a link. Owners are set before modes, because chown drops setuid bits. Modes and times of
-    directories are set at the end.
+    A second member of the same name is refused, so a directory can't be replaced by a link after its check.
+    Owners are set before modes, because chown removes setuid bits. Modes and times of directories are set
+    at the end.
     """
 
     def __init__(self, root: Root, policy: Policy, ids: IdMap, done: Unpacked, budget: DiskBudget) -> None:
@@ -222,7 +222,7 @@ class TreeWriter:
                 self._thing(self._place(folder), name, member, data)
         except FileExistsError:
             raise RefusedError(
-                f"'{printable(member.name)}' comes twice in the root filesystem",
+                f"'{printable(member.name)}' occurs twice in the root filesystem",
                 hint="pack the image again: the second could replace a directory by a link",
             ) from None
         except OSError as error:
@@ -243,12 +243,12 @@ class TreeWriter:
         self._held.clear()
 
     def _place(self, folder: str) -> Directory:
-        """Return the open directory of a path; create it if the archive has no member for it."""
+        """Open the directory at a path, and create it if the archive has no member for it."""
         held = self._held.get(folder)
         if held is not None:
             self._held.move_to_end(folder)
             return held
-        refuse_deep(folder)  # the target of a hard link was not checked before
+        refuse_deep(folder)  # targets of hard links are not checked before
         try:
             held = self._root.directory("/" + folder)
         except InputError:
@@ -275,7 +275,7 @@ class TreeWriter:
         self._remember(member)
 
     def _remember(self, member: Member) -> None:
-        """Keep a directory's attributes until ``finish``, after its files are written."""
+        """Record a directory's attributes for ``finish``, which runs after its files are written."""
         kept = {name: value for name, value in member.xattrs.items() if self._keeps(name, member)}
         self._memory.add(len(member.name), *map(len, kept), *map(len, kept.values()))
         self._directories[member.name] = replace(member, xattrs=kept)
@@ -303,7 +303,7 @@ class TreeWriter:
         try:
             for offset, piece in data:
                 _write_at(fd, piece, offset)
-            os.ftruncate(fd, member.size)  # a hole at the end has no piece
+            os.ftruncate(fd, member.size)  # create a hole at the end, for which the map has no piece
             self._stamp(fd, member)
         finally:
             os.close(fd)
@@ -316,11 +316,11 @@ class TreeWriter:
             self._done.left_out.append(member.name)
             return
         if entry is None or entry.kind == DIRECTORY:
-            what = f"is a {entry.kind}" if entry is not None else "does not come before it"
+            what = f"is a {entry.kind}" if entry is not None else "does not precede it"
             raise RefusedError(
                 f"'{printable(member.name)}' is a hard link to '{printable(member.target)}', which {what}"
             )
-        # a hard link to a symlink links the symlink itself: it is not followed
+        # A hard link to a symlink links the symlink itself, which is not followed.
         target.link(first, self._place(member.name.rpartition("/")[0]), name)
 
     def _special(self, place: Directory, name: str, member: Member) -> None:
@@ -328,11 +328,11 @@ class TreeWriter:
             self._done.left_out.append(member.name)
             return
         place.mknod(name, _SPECIAL[member.kind] | 0o600, os.makedev(*member.device))
-        # O_PATH does not open the device itself; by its name it could be another file by now
+        # O_PATH does not open the device itself. Its name could refer to another file by now.
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
         try:
             if stat.S_IFMT(os.fstat(fd).st_mode) != _SPECIAL[member.kind]:
-                raise RefusedError(f"'{printable(member.name)}' was replaced while it was made")
+                raise RefusedError(f"'{printable(member.name)}' was replaced while it was being created")
             held = f"/proc/self/fd/{fd}"
             if self._policy.owners:
                 os.chown(held, *self._ids.on_disk(member.uid, member.gid))
@@ -342,7 +342,7 @@ class TreeWriter:
             os.close(fd)
 
     def _stamp(self, fd: int, member: Member) -> None:
-        """Set owner, mode, attributes and time, in an order in which none undoes another."""
+        """Set owner, mode, attributes and time, in an order in which no step undoes another."""
         if self._policy.owners:
             os.fchown(fd, *self._ids.on_disk(member.uid, member.gid))
         os.fchmod(fd, self._mode(member))
@@ -358,7 +358,7 @@ class TreeWriter:
         return member.mode & 0o1777
 
     def _keeps(self, attribute: str, member: Member) -> bool:
-        """Return whether the policy keeps an extended attribute, and record the name if it does not."""
+        """Return whether the policy allows an extended attribute. If not, record the member's name."""
         capability = attribute == "security.capability"
         if self._policy.privileges if capability else attribute.startswith("user.") or self._policy.xattrs:
             return True
@@ -369,9 +369,9 @@ class TreeWriter:
         try:
             os.setxattr(fd, attribute, value)
         except OSError as error:
-            if error.errno in _TOO_LARGE and _free_space(fd):  # ext4 answers ENOSPC, btrfs also E2BIG
+            if error.errno in _TOO_LARGE and _free_space(fd):  # ext4 fails with ENOSPC, btrfs also with E2BIG
                 raise WriteError(
-                    f"'/{printable(member.name)}': this file system can't hold the extended attribute "
+                    f"'/{printable(member.name)}': this file system can't store the extended attribute "
                     f"'{printable(attribute)}' of {len(value)} bytes"
                 ) from error
             if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL):
@@ -383,7 +383,7 @@ _TOO_LARGE = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
 
 
 def _free_space(fd: int) -> bool:
-    """Return whether the file system has space left, so that ENOSPC means that a value is too large."""
+    """Return whether the file system has free space. If so, ENOSPC means that a value is too large."""
     system = os.fstatvfs(fd)
     return system.f_bavail * system.f_frsize > 1 << 20
 

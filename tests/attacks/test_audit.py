@@ -72,7 +72,7 @@ def test_an_archive_that_two_programs_would_read_differently_is_damaged(
     path.write_bytes(data[:at] + bytes(block) + data[at + 512 :])
     assert severities(str(path), capfd)["unreadable"] in ("medium", "high")
     assert main(["unpack", str(path), str(tmp_path / "c1")]) == 2
-    assert "carries data" in capfd.readouterr().err
+    assert "has data" in capfd.readouterr().err
 
 
 def linked(name: str, target: str) -> tarfile.TarInfo:

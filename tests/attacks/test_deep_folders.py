@@ -98,7 +98,7 @@ def test_folders_among_the_templates_are_an_error_that_says_why(tmp_path, name, 
         assert main(words) == 3
         said = capfd.readouterr().err
         assert (
-            f"'{name.rstrip('/')}' {'is' if name.endswith('/') else 'lies in'} a directory below 'templates'"
+            f"'{name.rstrip('/')}' {'is' if name.endswith('/') else 'is in'} a directory below 'templates'"
             in said
         )
         assert "put all templates directly" in said

@@ -67,7 +67,7 @@ def test_attack_60_a_device_that_no_kernel_has_is_refused(tmp_path: Path, number
     header[148:156] = b"%06o\0 " % sum(header)
     whole = archive(("metadata.yaml", b"architecture: x86_64\n"))
     (tmp_path / "i.tar").write_bytes(whole[:-10240] + bytes(header) + bytes(10240))
-    with pytest.raises(InputError, match="no Linux device can have"):
+    with pytest.raises(InputError, match="outside the range of Linux"):
         open_image(str(tmp_path / "i.tar")).read_to_end()
 
 
@@ -162,7 +162,7 @@ def test_attack_62_empty_files_count_with_the_blocks_that_they_take(tmp_path: Pa
     (tmp_path / "i.tar.gz").write_bytes(gzip.compress((tmp_path / "i.tar").read_bytes()))
     limits = replace(DEFAULT, ratio_from=1 << 20, ratio=200)
     contents = open_contents(str(tmp_path / "i.tar.gz"), limits=limits)
-    with pytest.raises(LimitError, match="would take more than 200 times its size on disk"):
+    with pytest.raises(LimitError, match="would use more than 200 times its size on disk"):
         unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))
     assert not (tmp_path / "c1").exists()
     contents = open_contents(
@@ -187,7 +187,7 @@ def test_an_attribute_too_large_for_the_file_system_is_named(
     made = image(tmp_path / "i.tar", pax({"SCHILY.xattr.user.a": b"x" * 60_000}), file("rootfs/a"))
     assert main(["unpack", made, str(tmp_path / "c1")]) == 6
     said = capfd.readouterr().err
-    assert "'/a': this file system can't hold the extended attribute 'user.a' of 60000 bytes" in said
+    assert "'/a': this file system can't store the extended attribute 'user.a' of 60000 bytes" in said
     assert "full" not in said
 
 
@@ -228,7 +228,7 @@ def test_attack_61_a_small_image_makes_no_large_one(
     limits = ["--limit", "ratio=2"]
     if shutil.which("mksquashfs"):
         assert main([*words, "--rootfs", "squashfs", *limits]) == 4
-        assert "would make an image of more than" in capfd.readouterr().err
+        assert "would become an image of more than" in capfd.readouterr().err
     assert main([*words, *limits, "--compression", "none"]) == 0  # which writes the hole as a hole
     assert (tmp_path / "out.root").stat().st_size < 50_000
 

@@ -136,7 +136,7 @@ def test_a_second_file_that_is_none_is_a_usage_error(tmp_path, capfd):
     for words, said in (
         ((str(BROKEN), rootfs), "is a directory: it has no second file"),
         ((str(tmp_path / "image.tar"), rootfs), "holds a root filesystem"),
-        ((meta, str(tmp_path / "image.tar")), "is a whole image"),
+        ((meta, str(tmp_path / "image.tar")), "is a complete image"),
         ((meta, str(tmp_path / "nosuch")), "does not exist"),
         ((meta, str(BROKEN / "metadata.yaml")), "is a text file"),
     ):

@@ -176,7 +176,7 @@ def test_a_whole_image_is_no_half_of_one(packed, typed):
     ):
         code, out, said = typed(*command)
         assert (code, out) == (2, "")
-        assert "not part of it" in said or "is a whole image" in said
+        assert "not part of it" in said or "is a complete image" in said
         assert not (packed / "new").exists()
     assert typed("image", "info", split, f"{split}.root")[0] == 0
 

@@ -1,4 +1,4 @@
-"""Images to start from. A preset is a folder here: metadata.yaml and templates, as they will stand."""
+"""Presets for new images. Each preset is a directory here, with its metadata.yaml and templates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..publish import ARCHITECTURES
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """``summary`` is the first comment line of its metadata.yaml."""
+    """A preset. ``summary`` is the first comment line of its metadata.yaml."""
 
     name: str
     summary: str
@@ -39,14 +39,17 @@ def presets() -> list[Preset]:
 def make(
     path: str, preset: str, *, now: int, architecture: str | None, properties: Mapping[str, str]
 ) -> list[str]:
-    """Write a new image's directory, which must not exist or be empty; the answer are its files."""
+    """Create the directory of a new image, and return its files.
+
+    Raises UsageError for an unknown preset, or if ``path`` exists and is not an empty directory.
+    """
     found = next((each for each in presets() if each.name == preset), None)
     if found is None:
         raise UsageError(
-            f"no preset '{preset}'", hint=f"there are {', '.join(each.name for each in presets())}"
+            f"unknown preset '{preset}'", hint=f"one of {', '.join(each.name for each in presets())}"
         )
     if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
-        raise UsageError(f"'{path}' exists", hint="name a directory that does not, or an empty one")
+        raise UsageError(f"'{path}' exists", hint="give a new directory, or an empty one")
     source = Source(METADATA, (found.folder / METADATA).read_bytes())
     machine = platform.machine()
     source = edit.set_fact(source, "architecture", architecture or ARCHITECTURES.get(machine, machine))

@@ -250,7 +250,7 @@ def without_xattrs(image):
 
 @root_only
 def test_unpack_undoes_build_in_the_gnu_format(image_directory, tmp_path):
-    with pytest.raises(InputError, match="extended attributes, which the gnu format can't hold"):
+    with pytest.raises(InputError, match="extended attributes, which the gnu format can't store"):
         packed(image_directory, tmp_path / "i", tar="gnu", compression="none")
     assert not (tmp_path / "i").exists()
     without_xattrs(image_directory)
@@ -595,7 +595,7 @@ def link(name, target):
     [
         ([link("l", ".."), ("rootfs/l/canary", "attack")], "not a directory"),
         ([link("l", "etc"), ("rootfs/l/new", "attack")], "not a directory"),
-        ([link("l", "../canary"), ("rootfs/l", "attack")], "comes twice"),
+        ([link("l", "../canary"), ("rootfs/l", "attack")], "occurs twice"),
         (
             [link("l", "../.."), special("rootfs/h", tarfile.LNKTYPE, "rootfs/l"), ("rootfs/h/canary", "attack")],
             "not a directory",
@@ -605,7 +605,7 @@ def link(name, target):
         ([special("rootfs/h", tarfile.LNKTYPE, "rootfs/../../canary")], "outside"),
         ([special("rootfs/h", tarfile.LNKTYPE, "metadata.yaml")], "outside"),
         ([special("rootfs/h", tarfile.LNKTYPE, "rootfs/etc")], "which is a directory"),
-        ([special("rootfs/h", tarfile.LNKTYPE, "rootfs/later")], "does not come before"),
+        ([special("rootfs/h", tarfile.LNKTYPE, "rootfs/later")], "does not precede it"),
         (
             [link("l", ".."), special("rootfs/h", tarfile.LNKTYPE, "rootfs/l/canary")],
             "not a directory",
