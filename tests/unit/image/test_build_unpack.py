@@ -181,7 +181,7 @@ def as_squashfs_can(image):
 
 
 @root_only
-def test_what_loses_its_acl_in_squashfs_is_named(image_directory, tmp_path):
+def test_build_squashfs_reports_names_that_lose_acls(image_directory, tmp_path):
     built = packed(image_directory, tmp_path / "i", layout="split", compression="gzip", rootfs="squashfs")
     assert built.without_acls == ("etc/shadow",)
     assert packed(image_directory, tmp_path / "j", layout="split", compression="gzip").without_acls == ()
@@ -189,9 +189,7 @@ def test_what_loses_its_acl_in_squashfs_is_named(image_directory, tmp_path):
 
 @root_only
 @pytest.mark.parametrize(("time", "stored"), [(-(10**9), 0), (2**32 + 1, 2**32 - 1), (2**33, 2**32 - 1)])
-def test_times_that_squashfs_can_not_hold_are_the_nearest_that_it_can(
-    image_directory, tmp_path, time, stored
-):
+def test_build_squashfs_limits_times_to_its_range(image_directory, tmp_path, time, stored):
     for name in ("etc/shadow", "etc", "."):
         os.utime(image_directory / "rootfs" / name, (time, time))
     files = packed(image_directory, tmp_path / "i", layout="split", rootfs="squashfs").files
@@ -224,7 +222,7 @@ STORED = {
 @root_only
 @pytest.mark.parametrize("after", STORED)
 @pytest.mark.parametrize("before", STORED)
-def test_an_image_stored_another_way_is_the_same_tree(image_directory, tmp_path, before, after):
+def test_every_storage_format_unpacks_to_the_same_tree(image_directory, tmp_path, before, after):
     if "gnu" in before + after:
         without_xattrs(image_directory)
     if "squashfs" in (before, after):
@@ -260,7 +258,7 @@ def test_unpack_undoes_build_in_the_gnu_format(image_directory, tmp_path):
 
 @root_only
 @pytest.mark.parametrize("tar", ["pax", "gnu"])
-def test_gnu_tar_unpacks_what_is_built_to_the_same_tree(image_directory, tmp_path, tar):
+def test_gnu_tar_unpacks_built_images_to_the_same_tree(image_directory, tmp_path, tar):
     if tar == "gnu":
         without_xattrs(image_directory)
     packed(image_directory, tmp_path / "i", compression="none", tar=tar)
@@ -276,7 +274,7 @@ def test_gnu_tar_unpacks_what_is_built_to_the_same_tree(image_directory, tmp_pat
 
 @root_only
 @pytest.mark.parametrize("format", ["gnu", "posix", "--sparse gnu", "--sparse posix"])
-def test_what_gnu_tar_packs_unpacks_to_the_same_tree(image_directory, tmp_path, format):
+def test_unpack_reads_archives_made_by_gnu_tar(image_directory, tmp_path, format):
     *sparse, name = format.split()
     xattrs = ["--xattrs", "--xattrs-include=*"] if name == "posix" else []
     if not xattrs:
@@ -294,7 +292,7 @@ def test_what_gnu_tar_packs_unpacks_to_the_same_tree(image_directory, tmp_path, 
 
 @root_only
 @pytest.mark.parametrize("version", ["0.0", "0.1", "1.0"])
-def test_every_pax_form_of_a_sparse_file_is_read(image_directory, tmp_path, version):
+def test_unpack_reads_every_pax_format_of_sparse_files(image_directory, tmp_path, version):
     subprocess.run(
         ["tar", "-C", image_directory, "--sparse", "--format=posix", f"--sparse-version={version}",
          "--xattrs", "--xattrs-include=*", "-cf", tmp_path / "i", "metadata.yaml", "templates", "rootfs"],
@@ -303,7 +301,7 @@ def test_every_pax_form_of_a_sparse_file_is_read(image_directory, tmp_path, vers
     same_tree(image_directory, tmp_path / "i", into=tmp_path / "out")
 
 
-def test_the_fingerprint_is_the_hash_of_the_files_in_order(image_directory, tmp_path):
+def test_fingerprint_is_the_hash_of_the_concatenated_files(image_directory, tmp_path):
     unified = packed(image_directory, tmp_path / "u", compression="gzip")
     said = subprocess.run(["sha256sum", tmp_path / "u"], check=True, capture_output=True, text=True).stdout
     assert unified.fingerprint == fingerprint(*unified.files) == said.split()[0]
@@ -317,7 +315,7 @@ def test_the_fingerprint_is_the_hash_of_the_files_in_order(image_directory, tmp_
     assert split.fingerprint == fingerprint(*split.files) == said.split()[0]
 
 
-def test_files_in_a_directory_are_named_as_the_daemons_do(image_directory, tmp_path):
+def test_build_into_directory_names_files_as_the_daemons(image_directory, tmp_path):
     (tmp_path / "out").mkdir()
     unified = packed(image_directory, tmp_path / "out", compression="zstd")
     assert unified.files == (f"{tmp_path}/out/{unified.fingerprint}.tar.zst",)
@@ -329,7 +327,7 @@ def test_files_in_a_directory_are_named_as_the_daemons_do(image_directory, tmp_p
 
 
 @pytest.mark.parametrize("tar", ["pax", "gnu"])
-def test_a_file_larger_than_a_header_can_say_comes_back(tmp_path, tar):
+def test_file_larger_than_the_octal_header_limit_is_preserved(tmp_path, tar):
     top = tmp_path / "image"
     (top / "rootfs").mkdir(parents=True)
     (top / "metadata.yaml").write_text(METADATA)
@@ -397,7 +395,7 @@ def pythons():
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("gzip", "xz", "lz4", "bzip2")),
     ],
 )
-def test_the_same_tree_gives_the_same_bytes_whatever_surrounds_it(image_directory, tmp_path, compression):
+def test_build_is_reproducible_in_any_environment(image_directory, tmp_path, compression):
     """Every Python that is here (zstd and lz4 are packages of this one only), umask, time zone, locale; and
     a copy whose directories list their files in another order."""
     copy = tmp_path / "copy"
@@ -424,7 +422,7 @@ def test_the_same_tree_gives_the_same_bytes_whatever_surrounds_it(image_director
 
 
 @pytest.mark.slow
-def test_xz_pieces_are_the_same_for_any_number_of_processors(tmp_path, monkeypatch):
+def test_xz_output_does_not_depend_on_processor_count(tmp_path, monkeypatch):
     from templater.image import compressors
 
     data = random.Random(1).randbytes(3_000_000) + bytes(3_000_000)
@@ -463,7 +461,7 @@ def test_an_interrupted_xz_stops_within_a_step(monkeypatch, ending):
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_times_after_the_epoch_are_the_epoch(image_directory, tmp_path):
+def test_times_after_source_date_epoch_are_clamped(image_directory, tmp_path):
     contents = open_contents(str(image_directory), latest=1_600_000_005)
     build(contents, contents.parts(), str(tmp_path / "i"), Packing(compression="none"))
     with tarfile.open(tmp_path / "i") as archive:
@@ -484,7 +482,7 @@ def test_an_interrupted_build_leaves_nothing(image_directory, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["image"]
 
 
-def test_an_existing_file_is_kept_unless_asked_otherwise(image_directory, tmp_path):
+def test_build_refuses_existing_file_without_replace(image_directory, tmp_path):
     (tmp_path / "i").write_text("old")
     contents = open_contents(str(image_directory))
     with pytest.raises(UsageError, match="exists"):
@@ -508,7 +506,7 @@ def test_an_id_map_shifts_every_owner(image_directory, tmp_path):
 
 
 @root_only
-def test_attack_33_an_owner_outside_the_map_is_refused_and_nothing_stays(image_directory, tmp_path):
+def test_attack_33_owner_outside_the_id_map_is_refused_and_leaves_nothing(image_directory, tmp_path):
     contents = open_contents(str(image_directory))
     ids = IdMap(((0, 100_000, 65536),), ((0, 100_000, 65536),))
     with pytest.raises(RefusedError, match="3000000 of the container has no place on disk"):
@@ -517,7 +515,7 @@ def test_attack_33_an_owner_outside_the_map_is_refused_and_nothing_stays(image_d
 
 
 @root_only
-def test_attack_60_devices_setuid_and_capabilities_are_left_out_unless_asked_for(image_directory, tmp_path):
+def test_attack_60_devices_setuid_and_capabilities_are_skipped_by_default(image_directory, tmp_path):
     contents = open_contents(str(image_directory))
     done = unpack(contents, contents.parts(), str(tmp_path / "out"))
     etc = tmp_path / "out" / "rootfs" / "etc"
@@ -559,7 +557,7 @@ def refused(tmp_path, members, format, match):
 @pytest.mark.parametrize(
     "name", ["../canary", "/etc/passwd", "rootfs/../../canary", "rootfs/etc/../../../canary", "rootfs/.."]
 )
-def test_attack_57_a_member_outside_is_not_unpacked(tmp_path, format, name):
+def test_attack_57_member_outside_the_root_is_not_unpacked(tmp_path, format, name):
     refused(tmp_path, [*GOOD, (name, "attack")], format, "must not")
 
 
@@ -579,7 +577,7 @@ def test_attack_57_a_member_outside_is_not_unpacked(tmp_path, format, name):
     ],
     ids=lambda member: member[0],
 )
-def test_attack_58_a_second_member_of_a_name_is_not_unpacked(tmp_path, format, second):
+def test_attack_58_second_member_with_the_same_name_is_not_unpacked(tmp_path, format, second):
     refused(
         tmp_path, [*GOOD, second, ("rootfs/etc/canary", "attack")], format, "twice|is a symlink|ends in '/'"
     )
@@ -613,11 +611,11 @@ def link(name, target):
     ],
     ids=range(11),
 )  # fmt: skip
-def test_attack_59_links_lead_nowhere(tmp_path, format, chain, match):
+def test_attack_59_unpack_writes_nothing_through_links(tmp_path, format, chain, match):
     refused(tmp_path, [*GOOD, *chain], format, match)
 
 
-def test_a_hard_link_to_a_symlink_is_a_second_name_of_the_link_itself(tmp_path):
+def test_hard_link_to_symlink_links_the_symlink_itself(tmp_path):
     canary = tmp_path / "canary"
     canary.write_text("alive")
     hard = special("rootfs/h", tarfile.LNKTYPE, "rootfs/l")
@@ -628,7 +626,7 @@ def test_a_hard_link_to_a_symlink_is_a_second_name_of_the_link_itself(tmp_path):
 
 
 @pytest.mark.parametrize("format", ["gnu", "pax"])
-def test_attack_59_a_chain_of_links_longer_than_a_path_leads_nowhere(tmp_path, format):
+def test_attack_59_chain_of_links_longer_than_path_max_is_not_followed(tmp_path, format):
     # CVE-2025-4517: names that resolve only after PATH_MAX is exceeded
     long = "d" * 247
     members, place = [*GOOD], "rootfs"
@@ -640,7 +638,7 @@ def test_attack_59_a_chain_of_links_longer_than_a_path_leads_nowhere(tmp_path, f
 
 
 @pytest.mark.parametrize("format", ["gnu", "pax"])
-def test_attack_61_sparse_maps_that_lie_are_errors(tmp_path, image_directory, format):
+def test_attack_61_invalid_sparse_maps_are_errors(tmp_path, image_directory, format):
     without_xattrs(image_directory)
     packed(image_directory, tmp_path / "good", compression="none", tar=format)
     whole = (tmp_path / "good").read_bytes()
@@ -674,7 +672,7 @@ def test_attack_61_a_sparse_file_of_eight_exbibytes_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["gzip", "xz", "zstd", "lz4", "bzip2", "lzma"])
-def test_attack_62_a_cut_or_padded_image_is_not_unpacked(tmp_path, how):
+def test_attack_62_truncated_or_padded_image_is_not_unpacked(tmp_path, how):
     members = [*GOOD, ("rootfs/noise", random.Random(1).randbytes(200_000))]
     whole = Path(compressed(tarball(tmp_path / "i.tar", members), how)).read_bytes()
     for data in (whole[:-1], whole[: len(whole) // 2], whole + b"garbage" * 5):
@@ -684,7 +682,7 @@ def test_attack_62_a_cut_or_padded_image_is_not_unpacked(tmp_path, how):
         assert not (tmp_path / "out").exists()
 
 
-def test_a_directory_that_exists_is_not_unpacked_into(tmp_path):
+def test_unpack_refuses_existing_directory(tmp_path):
     path = tarball(tmp_path / "i.tar", GOOD)
     (tmp_path / "out").mkdir()
     unpacked(path, tmp_path / "out")
@@ -695,7 +693,7 @@ def test_a_directory_that_exists_is_not_unpacked_into(tmp_path):
         unpacked(path, tmp_path / "link")
 
 
-def test_what_a_crash_left_is_cleared_and_what_is_at_work_is_not(tmp_path):
+def test_unpack_removes_remnants_of_crashes_but_not_of_running_unpacks(tmp_path):
     import fcntl
 
     path = tarball(tmp_path / "i.tar", GOOD)
@@ -712,7 +710,7 @@ def test_what_a_crash_left_is_cleared_and_what_is_at_work_is_not(tmp_path):
     assert [p.name for p in (tmp_path / "out" / "rootfs").iterdir()] == ["etc"]
 
 
-def test_a_damaged_squashfs_is_one_clear_error(image_directory, tmp_path):
+def test_damaged_squashfs_gives_a_single_error(image_directory, tmp_path):
     built = packed(image_directory, tmp_path / "i", layout="split", rootfs="squashfs")
     whole = Path(built.files[1]).read_bytes()
     Path(built.files[1]).write_bytes(whole[: len(whole) // 2])
@@ -724,7 +722,7 @@ def test_a_damaged_squashfs_is_one_clear_error(image_directory, tmp_path):
 
 @root_only
 @pytest.mark.parametrize("layout", [pytest.param("unified", marks=pytest.mark.slow), "split"])
-def test_a_killed_build_leaves_a_whole_image_or_none(image_directory, tmp_path, layout):
+def test_killed_build_leaves_a_complete_image_or_none(image_directory, tmp_path, layout):
     (image_directory / "rootfs" / "noise").write_bytes(random.Random(1).randbytes(6_000_000))
     out = tmp_path / "out"
     out.mkdir()
@@ -800,7 +798,7 @@ def test_mksquashfs_does_not_outlive_a_killed_build(image_directory, tmp_path):
 
 @root_only
 @pytest.mark.parametrize("compression", RECORDED)
-def test_every_python_on_every_machine_builds_the_same_bytes(tmp_path, compression, monkeypatch):
+def test_build_gives_the_same_bytes_with_every_python(tmp_path, compression, monkeypatch):
     if compression == "gzip" and zlib.ZLIB_RUNTIME_VERSION != "1.3.1":
         pytest.skip(f"recorded with zlib 1.3.1, this is {zlib.ZLIB_RUNTIME_VERSION}")
     if (
@@ -826,7 +824,7 @@ def test_every_python_on_every_machine_builds_the_same_bytes(tmp_path, compressi
 
 @pytest.mark.parametrize("tar", ["pax", "gnu"])
 @pytest.mark.slow
-def test_any_flipped_byte_of_an_archive_is_unpacked_inside_or_refused(image_directory, tmp_path, tar):
+def test_archive_with_flipped_byte_is_refused_or_unpacked_inside_the_target(image_directory, tmp_path, tar):
     without_xattrs(image_directory)
     packed(image_directory, tmp_path / "good", compression="none", tar=tar)
     good = (tmp_path / "good").read_bytes()
@@ -855,7 +853,7 @@ def test_any_flipped_byte_of_an_archive_is_unpacked_inside_or_refused(image_dire
 @pytest.mark.parametrize(
     "form", [{}, {"layout": "split"}, {"layout": "split", "rootfs": "squashfs"}], ids=str
 )
-def test_where_files_need_names_they_are_hidden_until_whole(image_directory, tmp_path, monkeypatch, form):
+def test_without_o_tmpfile_incomplete_files_have_hidden_names(image_directory, tmp_path, monkeypatch, form):
     without_xattrs(image_directory)
     out = tmp_path / "out"
     out.mkdir()
@@ -884,11 +882,11 @@ def test_where_files_need_names_they_are_hidden_until_whole(image_directory, tmp
 @pytest.mark.parametrize(
     "members", [[("templates/d/b.tpl", "x")], [("templates/d", None)]], ids=["file", "folder"]
 )
-def test_folders_among_the_templates_are_refused(tmp_path, members):
+def test_subdirectories_of_templates_are_refused(tmp_path, members):
     refused(tmp_path, [*GOOD, *members], "pax", "a directory below 'templates'")
 
 
-def test_what_could_not_be_unpacked_is_not_built(image_directory, tmp_path):
+def test_build_refuses_too_deep_tree(image_directory, tmp_path):
     without_xattrs(image_directory)
     place = os.open(image_directory / "rootfs", os.O_RDONLY)
     for _ in range(505):
@@ -903,9 +901,7 @@ def test_what_could_not_be_unpacked_is_not_built(image_directory, tmp_path):
     subprocess.run(["rm", "-rf", image_directory / "rootfs"], check=True)
 
 
-def test_a_file_with_a_name_outside_of_the_root_filesystem_is_a_file_of_its_own_in_it(
-    image_directory, tmp_path
-):
+def test_hard_link_from_outside_the_root_filesystem_is_packed_as_a_file(image_directory, tmp_path):
     """Hard links are packed within the root filesystem only: its members can't refer to what lies outside."""
     without_xattrs(image_directory)
     templates, rootfs = image_directory / "templates", image_directory / "rootfs"
@@ -923,7 +919,7 @@ def test_a_file_with_a_name_outside_of_the_root_filesystem_is_a_file_of_its_own_
         assert again.samefile(tmp_path / f"{layout}.d/rootfs/a.tpl")
 
 
-def test_a_file_that_may_not_be_opened_is_named_with_a_way_out(image_directory, tmp_path, monkeypatch):
+def test_build_names_unopenable_file_with_a_hint(image_directory, tmp_path, monkeypatch):
     original = Directory.open
 
     def refused(self, name, *, write=False):
@@ -937,7 +933,7 @@ def test_a_file_that_may_not_be_opened_is_named_with_a_way_out(image_directory, 
     assert "run this as root" in caught.value.hint
 
 
-def test_a_file_that_can_not_be_read_is_named_with_a_way_out(image_directory, tmp_path, monkeypatch):
+def test_build_names_unreadable_file_with_a_hint(image_directory, tmp_path, monkeypatch):
     there, original = (image_directory / "rootfs/etc/shadow").stat(), os.pread
 
     def failing(fd, size, offset):
@@ -951,7 +947,7 @@ def test_a_file_that_can_not_be_read_is_named_with_a_way_out(image_directory, tm
     assert "dmesg" in caught.value.hint
 
 
-def test_no_descriptor_stays_open(image_directory, tmp_path):
+def test_reading_and_writing_images_leaves_no_descriptor_open(image_directory, tmp_path):
     def everything():
         packed(image_directory, tmp_path / "i", compression="gzip")
         contents = open_contents(str(tmp_path / "i"))

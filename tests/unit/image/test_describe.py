@@ -14,7 +14,7 @@ RULES = (
 PARTS = [("metadata.yaml", RULES), ("templates", None), ("templates/a.tpl", "12345"), ("templates/x.tpl", "")]
 
 
-def test_a_directory_tells_all_but_a_fingerprint(tmp_path):
+def test_describe_directory_gives_everything_except_a_fingerprint(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "rootfs").mkdir()
     (tmp_path / "metadata.yaml").write_text(RULES)
@@ -30,7 +30,7 @@ def test_a_directory_tells_all_but_a_fingerprint(tmp_path):
     assert describe(str(tmp_path)).layout == "instance"
 
 
-def test_rules_and_templates_are_told_apart(tmp_path):
+def test_describe_lists_rules_and_unused_templates(tmp_path):
     found = describe(tarball(tmp_path / "i", [*PARTS, ("rootfs", None)]))
     assert [(t.path, t.template, t.triggers, t.create_only, t.size) for t in found.targets] == [
         ("/a", "a.tpl", ("create", "start", "odd"), False, 5),
@@ -40,7 +40,7 @@ def test_rules_and_templates_are_told_apart(tmp_path):
     assert data(found)["enforced"] == ["requirements.secureboot"] and "requirements.cgroup" in ENFORCED
 
 
-def test_unified_and_split_images_of_containers_and_machines(tmp_path):
+def test_describe_unified_and_split_images_of_containers_and_machines(tmp_path):
     unified = tarball(tmp_path / "u", [*PARTS, ("rootfs", None), ("rootfs/f", "x")])
     found = describe(unified)
     assert (found.layout, found.rootfs, found.fingerprint) == ("unified", "directory", fingerprint(unified))
@@ -71,7 +71,7 @@ def test_unified_and_split_images_of_containers_and_machines(tmp_path):
     )
 
 
-def test_what_the_daemons_will_not_take_is_warned_of(tmp_path):
+def test_describe_warns_of_members_that_the_daemons_refuse(tmp_path):
     import tarfile
 
     found = describe(

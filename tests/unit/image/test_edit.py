@@ -38,7 +38,7 @@ def accepted():
 ACCEPTED = list(accepted())
 
 
-def test_the_corpus_is_there():
+def test_corpus_exists():
     if not CORPUS.is_dir():
         assert not os.environ.get("CI"), f"no corpus in {CORPUS}"
         pytest.skip(f"no corpus in {CORPUS}")
@@ -59,7 +59,7 @@ def meaning(source):
 
 
 @pytest.mark.parametrize("source", ACCEPTED)
-def test_unsetting_every_property_one_after_the_other_leaves_none(source):
+def test_unsetting_every_property_leaves_none(source):
     names = list(read_metadata(source).properties)
     for index, name in enumerate(names):
         before = source
@@ -71,7 +71,7 @@ def test_unsetting_every_property_one_after_the_other_leaves_none(source):
 
 
 @pytest.mark.parametrize("source", ACCEPTED)
-def test_a_rule_added_and_taken_away_again_leaves_the_text_as_it_was(source):
+def test_adding_and_removing_a_rule_restores_the_text(source):
     back = edit.remove_rule(edit.add_rule(source, NEW), NEW.path)
     assert meaning(back) == meaning(source)
     if read_metadata(source).rules and source.text.endswith("\n"):
@@ -120,7 +120,7 @@ def text_of(text, **properties):
         ("\ufeffproperties:\n  x: y\n", "\ufeffproperties:\n  x: y\n  os: b\n"),
     ],
 )  # fmt: skip
-def test_text_around_a_value_stays(before, after):
+def test_edit_keeps_the_text_around_a_value(before, after):
     assert text_of(before, os="b") == after
 
 
@@ -154,12 +154,12 @@ def test_text_around_a_value_stays(before, after):
         ("{}\n", "{properties: {os: b}}\n"),
     ],
 )  # fmt: skip
-def test_what_is_shared_or_missing_is_no_hindrance(before, after):
+def test_edit_handles_aliases_merges_and_missing_mappings(before, after):
     assert text_of(before, os="b") == after
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_utf_16_stays_utf_16(encoding):
+def test_edit_keeps_utf_16_encoding(encoding):
     data = "\ufeffproperties:\n  os: é\n".encode(encoding)
     after = edit.set_property(Source("metadata.yaml", data), "os", "v")
     assert after.data == "\ufeffproperties:\n  os: v\n".encode(encoding)
@@ -185,18 +185,18 @@ def test_utf_16_stays_utf_16(encoding):
          "templates: {/a: {when: ['create', start]}}"),
     ],
 )  # fmt: skip
-def test_a_rule_is_changed_whatever_it_shares(before, fields, after):
+def test_change_rule_handles_shared_nodes(before, fields, after):
     assert edit.change_rule(Source("metadata.yaml", before), "/a", fields).text == after
 
 
-def test_what_the_libraries_take_from_different_places_is_left_to_an_editor():
+def test_edit_refuses_texts_that_yaml_libraries_read_differently():
     text = "x: &x {/a: {template: b}}\ntemplates:\n  /a: {template: a}\n  <<: *x\n"
     with pytest.raises(InputError, match="can't be changed in place") as caught:
         edit.change_rule(Source("metadata.yaml", text), "/a", {"mode": "1"})
     assert caught.value.hint == "use an editor: templater image edit"
 
 
-def test_a_rule_looks_like_its_neighbours():
+def test_added_rule_is_formatted_like_its_neighbours():
     before = "templates:\n    /a:\n        when:\n        - start\n        template: a.tpl\nx: 1\n"
     after = edit.add_rule(
         Source("metadata.yaml", before), edit.NewRule("/b", "b.tpl", ("create", "copy"))
@@ -212,7 +212,7 @@ def test_a_rule_looks_like_its_neighbours():
     assert after == before + "  /b:\n    when: [create, copy]\n    template: b.tpl\n"
 
 
-def test_a_rule_for_a_path_that_has_one_is_refused():
+def test_add_rule_refuses_existing_path():
     with pytest.raises(UsageError, match="there is a rule for '/a' already"):
         edit.add_rule(
             Source("m", "templates: {/a: {template: a, when: [start]}}"), edit.NewRule("/a", "b", ("start",))
@@ -232,7 +232,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_si
 
 
 @given(st.dictionaries(TEXTS, TEXTS, max_size=4), TEXTS, TEXTS)
-def test_any_text_can_be_a_property_name_and_value(there, name, value):
+def test_set_property_accepts_any_name_and_value(there, name, value):
     for start in ("", json.dumps({"properties": there}, ensure_ascii=False)):
         source = Source("metadata.yaml", start or "a: b\n")
         try:
@@ -246,7 +246,7 @@ def test_any_text_can_be_a_property_name_and_value(there, name, value):
 
 
 @pytest.mark.parametrize("source", ACCEPTED)
-def test_a_date_is_set_and_taken_away_again(source):
+def test_date_can_be_set_and_removed(source):
     after = edit.set_fact(source, "expiry_date", "1900000000")
     assert read_metadata(after).expiry_date == 1900000000
     _, added = changed_lines(source.text, after.text)
@@ -256,13 +256,13 @@ def test_a_date_is_set_and_taken_away_again(source):
     assert read_metadata(edit.set_fact(source, "architecture", "riscv64")).architecture == "riscv64"
 
 
-def test_an_alias_of_nothing_is_an_error_of_the_text():
+def test_undefined_alias_is_a_metadata_error():
     with pytest.raises(MetadataError, match=r"undefined alias '\*M'"):
         edit.change_rule(Source("m", b"properties: {a: *M}\n"), "/a", {"mode": ""})
 
 
 @pytest.mark.parametrize("header", ["|", ">", "|+", "|2"])
-def test_a_block_that_ends_the_file_without_a_line_end_gains_none(header):
+def test_open_block_scalar_at_end_of_file_gains_no_line_ending(header):
     """Also where nobody knows its key, so that no meaning would tell."""
     with pytest.raises(InputError, match="would gain a line ending"):
         edit.set_property(Source("m", f"unknown: {header}\n  block\n  two".encode()), "os", "x")
@@ -271,7 +271,7 @@ def test_a_block_that_ends_the_file_without_a_line_end_gains_none(header):
 @pytest.mark.parametrize(
     "text", ["unknown: |-\n  two", "unknown: |\n  two\n", "unknown: two", "unknown: |\n  two\n# c"]
 )
-def test_a_block_that_would_notice_nothing_is_in_nobodys_way(text):
+def test_block_scalar_that_strips_line_endings_does_not_prevent_edits(text):
     after = edit.set_property(Source("m", text.encode()), "os", "x").text
     assert read_metadata(Source("m", after)).properties == {"os": "x"}
     assert yaml.safe_load(after)["unknown"] == yaml.safe_load(text)["unknown"]

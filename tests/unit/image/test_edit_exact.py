@@ -132,7 +132,7 @@ def rule_of(rule):
     }  # fmt: skip
 
 
-def test_the_texts_are_there():
+def test_edit_corpus_exists():
     if not CORPUS.is_dir():
         assert not os.environ.get("CI"), f"no corpus in {CORPUS}"
     assert len([name for name in ACCEPTED if name.startswith("recorded/")]) > 300
@@ -164,7 +164,7 @@ def odd():
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_an_edit_gives_exactly_the_text_that_is_worked_out_and_exactly_its_meaning(name, odd):
+def test_edit_gives_the_expected_text_and_meaning(name, odd):
     source = ACCEPTED[name]
     before = readings(source)
     for what, do, work_out, change in edits(source):
@@ -198,7 +198,7 @@ def only_lines_of(words, before, after):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_damaged_text_that_is_read_is_edited_all_the_same(seed):
+def test_edit_handles_randomly_damaged_texts(seed):
     pick = random.Random(seed)
     begin = list(seeds())
     done = refused = 0

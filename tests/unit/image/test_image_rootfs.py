@@ -58,7 +58,7 @@ def forms(folder: Path) -> dict[str, tuple[str, str | None]]:
 
 
 @as_root
-def test_every_form_of_an_image_gives_the_same_root_filesystem(tmp_path: Path) -> None:
+def test_every_image_format_gives_the_same_root_filesystem(tmp_path: Path) -> None:
     for form, (path, rootfs) in forms(tmp_path).items():
         tree = read_image_rootfs(path, rootfs, targets=TARGETS)
         found = {name: (entry.kind, entry.mode, entry.uid, entry.gid) for name, entry in tree.walk()}
@@ -103,7 +103,7 @@ def test_a_hostile_name_is_refused(tmp_path: Path, name: str) -> None:
         read_image_rootfs(tarball(tmp_path / "i.tar", (name, tarfile.REGTYPE, b"")))
 
 
-def test_names_are_held_within_a_limit(tmp_path: Path) -> None:
+def test_names_in_memory_are_limited(tmp_path: Path) -> None:
     path = tarball(tmp_path / "i.tar", *[(f"rootfs/{n}", tarfile.REGTYPE, b"") for n in range(100)])
     with pytest.raises(LimitError, match="names and attributes"):
         read_image_rootfs(path, limits=replace(DEFAULT, held_bytes=5000))

@@ -72,7 +72,7 @@ def image_directory(tmp_path):
 
 @pytest.mark.parametrize("how", COMPRESSORS)
 @pytest.mark.parametrize("order", ["metadata.yaml templates rootfs", "rootfs templates metadata.yaml", "."])
-def test_a_tarball_reads_as_its_directory(image_directory, tmp_path, how, order):
+def test_tarball_and_directory_read_equally(image_directory, tmp_path, how, order):
     subprocess.run(["tar", "-C", image_directory, "-cf", tmp_path / "i.tar", *order.split()], check=True)
     image = open_image(compressed(tmp_path / "i.tar", how))
     directory = open_image(image_directory)
@@ -92,7 +92,7 @@ def test_a_tarball_reads_as_its_directory(image_directory, tmp_path, how, order)
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_reading_stops_at_the_last_template_asked_for(tmp_path, format):
+def test_reading_stops_at_the_last_requested_template(tmp_path, format):
     path = tarball(
         tmp_path / "i.tar",
         [
@@ -123,11 +123,11 @@ def test_reading_stops_at_the_last_template_asked_for(tmp_path, format):
         (b"\x7fELF" + bytes(600), "an ELF file"),
         (b"architecture: x86_64\n", "a text file"),
         (b"", "is empty"),
-        (b"\x01\x02\x03" * 300, "neither a tar archive nor"),
+        (b"\x01\x02\x03" * 300, "not a tar archive or any other known kind"),
         (bytes(1080) + b"\x53\xef" + bytes(600), "an ext2/3/4 file"),
     ],
 )
-def test_attack_63_another_kind_of_file_is_named(tmp_path, head, kind):
+def test_attack_63_error_names_the_detected_kind_of_file(tmp_path, head, kind):
     path = tmp_path / "image.tar.xz"
     path.write_bytes(head)
     with pytest.raises(InputError, match=kind) as caught:
@@ -135,14 +135,14 @@ def test_attack_63_another_kind_of_file_is_named(tmp_path, head, kind):
     assert caught.value.hint
 
 
-def test_attack_63_a_compressed_file_that_is_no_archive_is_named(tmp_path):
+def test_attack_63_error_names_the_kind_of_a_compressed_file(tmp_path):
     (tmp_path / "x").write_bytes(b"hsqs" + bytes(600))
     with pytest.raises(InputError, match="the decompressed file is a squashfs file"):
         open_image(compressed(tmp_path / "x", "xz"))
 
 
 @pytest.mark.parametrize("how", COMPRESSORS)
-def test_attack_62_a_truncated_archive_is_one_clear_error(image_directory, tmp_path, how):
+def test_attack_62_truncated_archive_gives_a_single_error(image_directory, tmp_path, how):
     subprocess.run(
         ["tar", "-C", image_directory, "-cf", tmp_path / "i.tar", "rootfs", "metadata.yaml"], check=True
     )
@@ -150,11 +150,11 @@ def test_attack_62_a_truncated_archive_is_one_clear_error(image_directory, tmp_p
     cut = tmp_path / "cut"
     for size in (len(whole) // 2, 700, 20):
         cut.write_bytes(whole[:size])
-        with pytest.raises(InputError, match=r"cut short|is damaged|neither a tar|is no tar|is empty"):
+        with pytest.raises(InputError, match=r"cut short|is damaged|not a tar|is empty"):
             open_image(cut).read_metadata()
 
 
-def test_an_archive_without_an_end_mark_may_be_half_of_one(tmp_path):
+def test_archive_without_end_mark_is_an_error(tmp_path):
     path = Path(
         tarball(tmp_path / "i.tar", [("metadata.yaml", METADATA), ("templates/a", "A"), ("templates/b", "B")])
     )
@@ -179,21 +179,21 @@ def test_every_flipped_byte_is_an_error_or_harmless(image_directory, tmp_path, h
             open_image(tmp_path / "d").read_to_end()
 
 
-def test_a_prefix_before_metadata_yaml_is_named(tmp_path):
+def test_error_names_a_prefix_before_metadata_yaml(tmp_path):
     path = tarball(tmp_path / "i.tar", [("img", None), ("img/metadata.yaml", METADATA)])
     with pytest.raises(InputError, match="only in 'img/'") as caught:
         open_image(path).read_metadata()
     assert "tar -C img" in caught.value.hint
 
 
-def test_the_root_filesystem_of_a_split_image_is_told(tmp_path):
+def test_error_recognises_the_root_filesystem_of_a_split_image(tmp_path):
     path = tarball(tmp_path / "i.tar", [("etc", None), ("etc/hostname", "x")])
     with pytest.raises(InputError, match="looks like a root filesystem"):
         open_image(path).read_metadata()
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/shadow", "a/b", ".", "..", "", "x\0y", "n" * 256])
-def test_attack_5_a_template_name_that_is_no_file_name_is_refused(image_directory, tmp_path, name):
+def test_attack_5_invalid_template_name_is_refused(image_directory, tmp_path, name):
     subprocess.run(["tar", "-C", image_directory, "-cf", tmp_path / "i.tar", "."], check=True)
     for path in (image_directory, tmp_path / "i.tar"):
         answer = open_image(path).read_templates([name, "a.tpl"])
@@ -212,7 +212,7 @@ def test_attack_6_templates_must_be_a_directory(tmp_path, kind):
         open_image(tmp_path).read_templates(["passwd"])
 
 
-def test_attack_6_without_templates_nothing_is_there(tmp_path):
+def test_attack_6_image_without_templates_directory_has_no_templates(tmp_path):
     (tmp_path / "metadata.yaml").write_text(METADATA)
     assert open_image(tmp_path).read_templates(["a"])["a"].entry is None
 
@@ -227,7 +227,7 @@ def test_attack_7_a_template_that_is_a_symlink_is_refused(image_directory, tmp_p
         assert isinstance(answer.error, RefusedError) and "is a symlink" in str(answer.error)
 
 
-def test_attack_8_a_template_that_is_no_regular_file_is_refused_without_waiting(image_directory, tmp_path):
+def test_attack_8_special_file_as_template_is_refused_without_blocking(image_directory, tmp_path):
     import socket
 
     templates = image_directory / "templates"
@@ -266,14 +266,14 @@ def test_attack_11_metadata_yaml_must_be_a_regular_file(tmp_path, kind):
 @pytest.mark.parametrize(
     "name", ["../x", "/abs", "rootfs/../../x", "templates/../../x", "templates/..", ".."]
 )
-def test_attack_57_a_member_that_leaves_the_image_is_refused(tmp_path, format, name):
+def test_attack_57_member_name_that_escapes_the_image_is_refused(tmp_path, format, name):
     path = tarball(tmp_path / "i.tar", [(name, "x"), ("metadata.yaml", METADATA)], format)
     with pytest.raises(RefusedError, match="must not"):
         open_image(path).read_metadata()
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_attack_57_dots_are_cleaned_and_backslashes_outside_the_rootfs_refused(tmp_path, format):
+def test_attack_57_dots_are_cleaned_and_backslashes_outside_rootfs_refused(tmp_path, format):
     good = [
         ("./", None),
         ("./rootfs/a\\x2db", "x"),
@@ -301,7 +301,7 @@ def test_attack_57_dots_are_cleaned_and_backslashes_outside_the_rootfs_refused(t
     ],
     ids=lambda member: member[0],
 )
-def test_attack_58_a_second_member_of_a_name_is_refused_at_the_end(tmp_path, format, second):
+def test_attack_58_second_member_with_the_same_name_is_refused(tmp_path, format, second):
     members = [
         ("metadata.yaml", METADATA),
         ("templates", None),
@@ -317,13 +317,13 @@ def test_attack_58_a_second_member_of_a_name_is_refused_at_the_end(tmp_path, for
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../x", "rootfs/etc/shadow", "templates/later"])
-def test_attack_59_a_template_that_is_a_hard_link_elsewhere_is_refused(tmp_path, target):
+def test_attack_59_template_hard_linked_to_other_member_is_refused(tmp_path, target):
     members = [("metadata.yaml", METADATA), special("templates/a", tarfile.LNKTYPE, target)]
     answer = open_image(tarball(tmp_path / "i.tar", members)).read_templates(["a"])["a"]
     assert isinstance(answer.error, RefusedError) and answer.data is None
 
 
-def test_a_template_that_is_a_hard_link_to_another_template_reads_as_that(tmp_path):
+def test_template_hard_linked_to_a_template_has_its_content(tmp_path):
     members = [
         ("templates/b", "B"),
         special("templates/a", tarfile.LNKTYPE, "templates/b"),
@@ -350,7 +350,7 @@ def test_attack_61_a_huge_extended_header_is_refused_before_it_is_read(tmp_path,
         open_image(tmp_path / "i.tar").read_metadata()
 
 
-def test_attack_61_extended_headers_without_end_are_refused(tmp_path):
+def test_attack_61_too_many_extended_headers_are_refused(tmp_path):
     (tmp_path / "i.tar").write_bytes((raw_header("x", 1, b"L") + b"a".ljust(512, b"\0")) * 5000)
     with pytest.raises(RefusedError, match="extended headers in a row"):
         open_image(tmp_path / "i.tar").read_metadata()
@@ -384,7 +384,7 @@ def test_attack_61_large_files_are_not_read(tmp_path):
 
 
 @pytest.mark.parametrize("how", list(COMPRESSORS)[1:])
-def test_attack_62_a_bomb_is_stopped_by_ratio_or_size(tmp_path, how):
+def test_attack_62_decompression_bomb_exceeds_ratio_or_size(tmp_path, how):
     tarball(tmp_path / "i.tar", [("rootfs/zeros", bytes(30_000_000)), ("metadata.yaml", METADATA)])
     path = compressed(tmp_path / "i.tar", how)
     with pytest.raises(LimitError, match="times its size"):
@@ -397,7 +397,7 @@ def test_attack_62_a_bomb_is_stopped_by_ratio_or_size(tmp_path, how):
 @pytest.mark.parametrize(
     "how", ["zstd", *(pytest.param(how, marks=pytest.mark.slow) for how in ("xz", "bzip2"))]
 )
-def test_attack_62_a_bomb_meets_the_limits_as_they_are(tmp_path, how):
+def test_attack_62_decompression_bomb_exceeds_the_default_limits(tmp_path, how):
     """A gigabyte from a few hundred kilobytes. (gzip and lz4 can't squeeze that much.)"""
     head = Path(tarball(tmp_path / "head", [("rootfs", None)])).read_bytes()[:512]
     info = tarfile.TarInfo("rootfs/zeros")
@@ -416,7 +416,7 @@ def test_attack_62_a_bomb_meets_the_limits_as_they_are(tmp_path, how):
 
 
 @pytest.mark.parametrize("how", list(COMPRESSORS)[1:])
-def test_attack_62_concatenated_streams_are_one_archive_and_garbage_behind_is_an_error(tmp_path, how):
+def test_attack_62_concatenated_streams_are_read_and_trailing_garbage_refused(tmp_path, how):
     plain = Path(
         tarball(tmp_path / "i.tar", [("rootfs/a", "x" * 2000), ("metadata.yaml", METADATA)])
     ).read_bytes()
@@ -434,23 +434,23 @@ def test_attack_62_concatenated_streams_are_one_archive_and_garbage_behind_is_an
         image.read_to_end()
 
 
-def test_attack_63_a_name_deceives_nobody(image_directory, tmp_path):
+def test_attack_63_file_extension_is_ignored(image_directory, tmp_path):
     subprocess.run(["tar", "-C", image_directory, "-cf", tmp_path / "i.squashfs", "."], check=True)
     assert open_image(tmp_path / "i.squashfs").read_metadata().text == METADATA
 
 
-def test_a_fifo_in_place_of_an_image_is_refused_without_waiting(tmp_path):
+def test_fifo_as_image_is_refused_without_blocking(tmp_path):
     os.mkfifo(tmp_path / "f")
     with pytest.raises(InputError, match="neither a regular file nor a directory"):
         open_image(tmp_path / "f")
 
 
-def test_a_missing_image_is_named(tmp_path):
+def test_error_names_a_missing_image(tmp_path):
     with pytest.raises(InputError, match=r"'nope\.tar' can't be opened: no such file"):
         open_image("nope.tar")
 
 
-def test_a_folders_template_beyond_its_limit_is_named_as_the_image_names_it(tmp_path):
+def test_error_names_a_too_large_template_by_its_name_in_the_image(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "a.tpl").write_text("123456")
     file = open_image(str(tmp_path), Limits(template_bytes=5)).read_templates({"a.tpl"})["a.tpl"]

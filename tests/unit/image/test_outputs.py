@@ -64,7 +64,7 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("at", range(7))
 @pytest.mark.parametrize("there", [NAMES, NAMES[:1], NAMES[1:], ()])
-def test_after_a_kill_at_any_moment_the_next_run_finds_the_old_pair_or_the_new(folder, at, there):
+def test_after_a_kill_the_next_run_finds_the_old_or_the_new_pair(folder, at, there):
     for name in set(NAMES) - set(there):
         (folder / name).unlink()
     assert killed(folder, at) == (at < 2 * len(there) + 2)
@@ -81,7 +81,7 @@ def test_after_a_kill_at_any_moment_the_next_run_finds_the_old_pair_or_the_new(f
     assert seen(folder) == NEW
 
 
-def test_what_was_put_back_is_replaced_only_if_that_is_asked_for(folder):
+def test_restored_files_are_replaced_only_with_replace(folder):
     assert killed(folder, 3)
     assert seen(folder).keys() - set(NAMES)
     paths = [str(folder / name) for name in NAMES]
@@ -94,7 +94,7 @@ def test_what_was_put_back_is_replaced_only_if_that_is_asked_for(folder):
     assert seen(folder) == OLD
 
 
-def test_nobody_puts_back_what_a_living_run_has_moved(folder, monkeypatch):
+def test_files_moved_by_a_running_process_are_not_restored(folder, monkeypatch):
     looked = []
 
     def look():
@@ -114,13 +114,13 @@ def test_nobody_puts_back_what_a_living_run_has_moved(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["old-", "old-x", "old-x.0.", "old-x.0...", "old-x.y"])
-def test_odd_names_are_no_harm(folder, name):
+def test_malformed_hidden_names_are_harmless(folder, name):
     (folder / f".templater-image-{name}").write_text("")
     published(folder)
     assert {file: text for file, text in seen(folder).items() if file in NAMES} == NEW
 
 
-def test_a_file_of_somebody_else_takes_no_name(folder):
+def test_files_of_other_users_are_not_restored(folder):
     if os.geteuid():
         pytest.skip("needs root")
     theirs = folder / ".templater-image-old-x.0.missing"
@@ -133,7 +133,7 @@ def test_a_file_of_somebody_else_takes_no_name(folder):
     assert {name: text for name, text in seen(folder).items() if name in NAMES} == OLD
 
 
-def test_a_folder_in_the_place_of_a_file_is_refused_and_stays(tmp_path):
+def test_directory_at_an_output_path_is_refused_and_kept(tmp_path):
     (tmp_path / NAMES[0]).write_text("old")
     (tmp_path / NAMES[1]).mkdir()
     with pytest.raises(UsageError, match="is a directory"):

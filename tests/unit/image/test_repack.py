@@ -19,7 +19,7 @@ __all__ = ["image_directory"]
 
 @root_only
 @pytest.mark.parametrize("tar", ["pax", "gnu"])
-def test_nothing_replaced_by_itself_gives_the_same_file(image_directory, tmp_path, tar):
+def test_repack_without_changes_gives_the_same_file(image_directory, tmp_path, tar):
     if tar == "gnu":
         without_xattrs(image_directory)
     (file,) = packed(image_directory, tmp_path / "i", compression="none", tar=tar).files
@@ -34,7 +34,7 @@ def test_nothing_replaced_by_itself_gives_the_same_file(image_directory, tmp_pat
 @root_only
 @pytest.mark.parametrize("format", ["gnu", "posix"])
 @pytest.mark.parametrize("compression", ["none", "zstd", "xz"])
-def test_what_gnu_tar_packed_stays_as_it_is(image_directory, tmp_path, format, compression):
+def test_repack_keeps_members_of_gnu_tar_unchanged(image_directory, tmp_path, format, compression):
     if format == "gnu":
         without_xattrs(image_directory)
     xattrs = ["--xattrs", "--xattrs-include=*"] if format == "posix" else []
@@ -71,7 +71,7 @@ def names_of(path):
         return archive.getnames()
 
 
-def test_templates_come_and_go(tmp_path):
+def test_repack_adds_and_removes_templates(tmp_path):
     members = [("rootfs", None), ("metadata.yaml", METADATA), ("templates", None), ("templates/a", "A")]
     path = tarball(tmp_path / "i.tar", members)
     replace(path, {"templates/a": b"B"}, {"templates/new": b"N"})
@@ -82,7 +82,7 @@ def test_templates_come_and_go(tmp_path):
     assert names_of(path) == ["rootfs", "metadata.yaml", "templates"]
 
 
-def test_a_tarball_behind_a_link_is_changed_and_the_link_stays(tmp_path):
+def test_repack_changes_the_target_of_a_link_and_keeps_the_link(tmp_path):
     (tmp_path / "store").mkdir()
     tarball(tmp_path / "store/image.tar", [("metadata.yaml", METADATA)])
     (tmp_path / "link.tar").symlink_to("store/image.tar")
@@ -93,7 +93,7 @@ def test_a_tarball_behind_a_link_is_changed_and_the_link_stays(tmp_path):
 
 
 @root_only
-def test_a_tarball_keeps_its_owner_and_its_mode(tmp_path):
+def test_repack_keeps_owner_and_mode_of_the_tarball(tmp_path):
     tarball(tmp_path / "image.tar", [("metadata.yaml", METADATA)])
     os.chown(tmp_path / "image.tar", 1234, 5678)
     (tmp_path / "image.tar").chmod(0o640)
@@ -110,7 +110,7 @@ def untouched(path, change):
     return caught.value
 
 
-def test_an_image_stays_as_it_was_when_it_can_not_be_changed(tmp_path):
+def test_failed_repack_leaves_the_image_unchanged(tmp_path):
     members = [
         ("metadata.yaml", METADATA),
         ("templates/a", "A"),
@@ -126,7 +126,7 @@ def test_an_image_stays_as_it_was_when_it_can_not_be_changed(tmp_path):
     untouched(path, lambda: replace(str(path), {"metadata.yaml": b"x"}))
 
 
-def test_attack_48752_nothing_is_written_through_links_in_a_directory(tmp_path):
+def test_repack_writes_nothing_through_links_in_a_directory(tmp_path):
     top = tmp_path / "image"
     top.mkdir()
     (tmp_path / "canary").write_text("alive")
@@ -150,7 +150,7 @@ def test_attack_48752_nothing_is_written_through_links_in_a_directory(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["canary", "image"]
 
 
-def test_a_file_in_a_directory_keeps_its_mode_and_nothing_stays_beside_it(tmp_path):
+def test_repack_in_a_directory_keeps_modes_and_leaves_no_other_files(tmp_path):
     (tmp_path / "metadata.yaml").write_text(METADATA)
     os.chmod(tmp_path / "metadata.yaml", 0o664)
     replace(str(tmp_path), {"metadata.yaml": b"x: y\n"}, {"templates/a": b"A"})

@@ -1,4 +1,4 @@
-"""What is only looked at has bounds as well: names, templates, and existing files held for comparison."""
+"""Limits on names, templates and existing files that are kept in memory."""
 
 import io
 import sys
