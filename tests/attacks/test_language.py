@@ -329,7 +329,7 @@ def test_attack_46_a_huge_template_is_refused_before_it_is_looked_at(
     data = make()
     begun = time.process_time()
     error = machine.refused(data)
-    assert isinstance(error, LimitError) and "is larger than 16777216 bytes" in str(error)
+    assert isinstance(error, LimitError) and "is larger than 4194304 bytes" in str(error)
     assert time.process_time() - begun < 2
 
 

@@ -72,7 +72,7 @@ def test_only_writing_without_any_care_has_no_limit():
 def test_many_instances_are_rendered_the_same_by_everybody(capsys):
     assert instances.main(["--counts", "1", "40", "--rounds", "1"]) == 0
     said = capsys.readouterr().out
-    assert "| 40 | templater, 2 processes |" in said
+    assert "| 40 | templater |" in said
 
 
 def test_a_list_that_is_rendered_otherwise_is_not_measured(tmp_path):
@@ -81,7 +81,7 @@ def test_a_list_that_is_rendered_otherwise_is_not_measured(tmp_path):
     ours = '{"instance": "web0", "changes": [{"content": "yes"}]}'
     jobs = [
         instances.Contestant(name, lambda file, said=said: ["/bin/echo", said])
-        for name, said in [("one", ours), ("two", ours), ("go", text), ("go 2", text)]
+        for name, said in [("templater", ours), ("go", text)]
     ]
     with pytest.raises(SystemExit, match="not the same"):
         instances.check(jobs, tmp_path, tmp_path / "3.json")

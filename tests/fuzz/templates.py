@@ -189,7 +189,8 @@ class Fuzz:
         """The error can be shown, and its place is in the source."""
         error.explain().encode("utf-8", "strict")
         span = error.span
-        if span is None and error.kind != "limit":
+        about_context = str(error).startswith("context key name ")
+        if span is None and error.kind != "limit" and not about_context:
             self.wrong.append(f"no place: {source!r}: {error}")
         elif span is not None and not 0 <= span.start <= span.end <= len(span.source.text):
             self.wrong.append(f"the place is outside: {source!r}: {error}")
