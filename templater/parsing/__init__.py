@@ -1,6 +1,7 @@
-"""Text to values: YAML nodes with their places, metadata.yaml, instance descriptions, file kinds.
+"""Parsers for YAML, metadata.yaml, instance descriptions and file kinds.
 
-Parsers take bytes or text and return values or raise an error with a place. They open no file.
+A parser takes bytes or text. It returns values, or raises an error with a position in the text.
+Parsers never open files.
 
 May import: model.
 """

@@ -1,4 +1,4 @@
-"""The kind of a file, recognised by its first bytes and never by its name."""
+"""Detection of a file's kind from its first bytes. File names are ignored."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ QCOW2 = "qcow2"
 EMPTY = "empty"
 UNKNOWN = "unknown"
 
-#: the compressions of tar archives, with the file name endings that the daemons use
+#: compression formats of tar archives, with the file name suffixes that the daemons use
 COMPRESSIONS = {GZIP: ".gz", BZIP2: ".bz2", XZ: ".xz", LZMA: ".lzma", ZSTD: ".zst", LZ4: ".lz4"}
 
-#: bytes needed to recognise every kind
+#: number of leading bytes that ``recognise`` needs to detect every kind
 HEAD = 33 * 1024
 
 BLOCK = 512
 
-# (offset, magic, kind); Incus: shared/archive/detect.go for those that the daemons know
+# (offset, magic, kind). Incus detects some of these in shared/archive/detect.go.
 _MAGIC = (
     (0, b"\x1f\x8b", GZIP),
     (0, b"BZh", BZIP2),
@@ -56,17 +56,20 @@ _MAGIC = (
 )
 
 _HINTS = {
-    SQUASHFS: "it may be the root filesystem of a split image: give the metadata tarball",
-    QCOW2: "it is a virtual machine's disk: give the image's metadata tarball",
-    "zip": "some builders wrap the image in a zip: unpack that first",
-    "legacy lz4": "compress it again with a current lz4, which writes frames",
-    "text": "give the directory or tarball that holds metadata.yaml; -i takes a description of an instance",
-    EMPTY: "it has no bytes at all: was the download cut short?",
+    SQUASHFS: "this may be the root filesystem of a split image; pass the image's metadata tarball instead",
+    QCOW2: "this is a virtual machine's disk; pass the image's metadata tarball instead",
+    "zip": "some builders wrap the image in a zip file; unpack it first",
+    "legacy lz4": "compress the archive again with a current lz4, which writes the frame format",
+    "text": "pass the directory or tarball that contains metadata.yaml; pass an instance description with -i",
+    EMPTY: "the download may have been cut short",
 }
 
 
 def recognise(head: bytes) -> str:
-    """Return the kind of a file from its first ``HEAD`` bytes; with fewer, some kinds stay unknown."""
+    """Return the kind of a file from its first ``HEAD`` bytes.
+
+    With fewer bytes, some kinds are reported as unknown.
+    """
     if not head:
         return EMPTY
     for offset, magic, kind in _MAGIC:
@@ -78,23 +81,27 @@ def recognise(head: bytes) -> str:
 
 
 def hint_for(kind: str) -> str:
+    """Return a hint for a file of this kind that was given as an image."""
     return _HINTS.get(
         kind, "an image is a directory or a tar archive: plain, gzip, bzip2, xz, lzma, zstd or lz4"
     )
 
 
 def describe(kind: str) -> str:
-    """Return the kind as a part of a sentence: "is a squashfs file"."""
+    """Return the kind as a phrase, such as "is a squashfs file"."""
     if kind == EMPTY:
         return "is empty"
     if kind == UNKNOWN:
-        return "is not a tar archive or any other known kind of file"
+        return "is not a tar archive or any other known file type"
     article = "an" if kind[0] in "aeioAEIO" else "a"
     return f"is {article} {kind} file"
 
 
 def _is_old_tar(head: bytes) -> bool:
-    """Recognise an archive without magic: by a v7 header's checksum, or by zeros if it is empty."""
+    """Return whether the file is a tar archive without magic bytes.
+
+    That is an archive with a v7 header, detected by its checksum, or an empty archive, which is all zeros.
+    """
     block = head[:BLOCK]
     if len(block) < BLOCK:
         return False

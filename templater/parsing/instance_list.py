@@ -1,4 +1,4 @@
-"""Lists of instances of any length, as ``incus list -f json`` prints them, read piece by piece."""
+"""A streaming reader for instance lists of any length, such as the output of ``incus list -f json``."""
 
 import codecs
 import json
@@ -11,7 +11,7 @@ from ..model.source import Source
 from .instance_yaml import KNOWN_KEYS, LIMITS, described, has_surrogates, read_instances, whole
 from .yaml_nodes import MIB, size_text
 
-#: what one instance of a JSON list may take
+#: maximum size of one instance in a JSON list
 LARGEST_INSTANCE: Final = 16 * MIB
 
 #: the ``read`` method of a binary file
@@ -23,11 +23,11 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 
 def stream_instances(read: Read, file: str) -> Iterator[Instance]:
-    """Yield the instances of a list, or the only one of a single description.
+    """Yield each instance of a list, or the single instance of a description.
 
-    A JSON list may be of any length: one instance is held at a time, and its size is limited. YAML, and a
-    JSON object, is read at once. Raises InputError for a damaged list or an instance without a name,
-    LimitError for one that is too large, and RefusedError for an impossible name.
+    A JSON list can have any length: only one instance is in memory at a time, and its size is limited. YAML
+    documents and JSON objects are read as a whole. Raises InputError if the list is damaged or an instance
+    has no name, LimitError if an instance is too large, and RefusedError if a name is invalid.
     """
     text = _Window(read, file)
     if text.next_character() == "[":
@@ -47,9 +47,9 @@ def stream_instances(read: Read, file: str) -> Iterator[Instance]:
 
 
 def _printed_by_daemon(value: Any) -> Instance | None:
-    """Return an instance in the form that daemons print; None for any other form.
+    """Return the instance if it has exactly the form that daemons print, else None.
 
-    This takes a quarter of the time of ``described``, and there may be thousands of instances.
+    This shortcut takes a quarter of the time of ``described``, which matters for lists of thousands.
     """
     if type(value) is not dict or not value.keys() <= KNOWN_KEYS or "privileged" in value:
         return None
@@ -86,7 +86,7 @@ def _is_devices(value: Any) -> bool:
 
 
 class _Window:
-    """The part of a JSON text that is held, read as it is needed."""
+    """A buffer over a JSON text, which is read in chunks on demand."""
 
     def __init__(self, read: Read, file: str) -> None:
         self.read = read
@@ -98,7 +98,10 @@ class _Window:
         self.has_surrogates = False
 
     def elements(self) -> Iterator[Any]:
-        """Yield the elements of the array that begins here, and check that nothing follows it."""
+        """Yield the elements of the array at the current position.
+
+        Raises InputError if the array is damaged or is followed by more text.
+        """
         self.position += 1
         number = 0
         while self.next_character() != "]":
@@ -111,10 +114,10 @@ class _Window:
             number += 1
         self.position += 1
         if self.next_character():
-            raise InputError(f"{self.file} goes on after its list of instances")
+            raise InputError(f"{self.file} has more text after its list of instances")
 
     def rest(self, limit: int) -> bytes:
-        """Return everything from here on; LimitError if that is too much."""
+        """Return all bytes from the current position. Raises LimitError if there are more than ``limit``."""
         parts = [self.text[self.position :].encode("utf-8", "surrogateescape")]
         size = len(parts[0])
         while size <= limit and (data := self.read(_CHUNK)):
@@ -122,11 +125,11 @@ class _Window:
             size += len(data)
         if size > limit:
             raise LimitError(f"{self.file} is larger than {size_text(limit)}")
-        # bytes of a character that was cut in two are still in the decoder
+        # The decoder still holds the first bytes of a character that was split between two chunks.
         return b"".join([parts[0], self.decoder.getstate()[0], *parts[1:]])
 
     def more(self, size: int = _CHUNK) -> bool:
-        """Read on, and drop the text before the position; False at the end of the file."""
+        """Read the next chunk and drop the text before the position. Return False at the end of the file."""
         if self.ended:
             return False
         data = self.read(size)
@@ -137,7 +140,7 @@ class _Window:
         return True
 
     def next_character(self) -> str:
-        """Move to the next character that is not blank and return it; empty at the end."""
+        """Skip blanks and return the next character, or an empty string at the end of the file."""
         while True:
             while self.position < len(self.text) and self.text[self.position] in _BLANK:
                 self.position += 1
@@ -147,23 +150,26 @@ class _Window:
                 return ""
 
     def value(self, number: int) -> Any:
-        """Decode one value. Reading twice as much at each attempt keeps the work linear."""
+        """Decode the JSON value at the current position.
+
+        Each attempt doubles the buffer, which keeps the total work linear.
+        """
         while True:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.position)
                 if self.has_surrogates and has_surrogates(self.text[self.position : end]):
                     value = whole(value)
             except json.JSONDecodeError as error:
-                held = len(self.text) - self.position
-                if held > LARGEST_INSTANCE:
+                buffered = len(self.text) - self.position
+                if buffered > LARGEST_INSTANCE:
                     message = f"instance {number} of {self.file} is larger than {size_text(LARGEST_INSTANCE)}"
                     raise LimitError(message) from None
-                if not self.more(max(held, _CHUNK)):
+                if not self.more(max(buffered, _CHUNK)):
                     raise InputError(
                         f"not JSON: instance {number} of {self.file}: {error.msg.lower()}"
                     ) from None
             except RecursionError:
-                raise LimitError(f"instance {number} of {self.file} is nested too deep") from None
+                raise LimitError(f"instance {number} of {self.file} is nested too deeply") from None
             else:
                 self.position = end
                 return value

@@ -1,8 +1,8 @@
-"""Descriptions of instances, in every form that Incus and LXD print or store.
+"""A parser for instance descriptions, in every form that Incus and LXD print or store.
 
-``incus config show`` (plain and ``--expanded``), ``incus list -f json``, ``incus query
+The forms are ``incus config show`` (plain and ``--expanded``), ``incus list -f json``, ``incus query
 /1.0/instances/NAME`` with or without its envelope, backup.yaml of Incus and of LXD 6, index.yaml of a
-backup, and templater's short form with the same keys. Scalars become the strings that the daemons keep.
+backup, and templater's short form with the same keys. Scalars become the strings that the daemons store.
 """
 
 import json
@@ -19,10 +19,11 @@ from .yaml_nodes import MIB, Limits, Node, Scalar, YamlError, parse, size_text
 from .yaml_nodes import Mapping as MappingNode
 from .yaml_nodes import Sequence as SequenceNode
 
-#: A description may hold the cloud-init bodies of a fleet; backup.yaml repeats them for each snapshot.
+#: These limits are high because a description can contain cloud-init documents for a whole fleet, and
+#: backup.yaml repeats them for each snapshot.
 LIMITS: Final = Limits(bytes=64 * MIB, nodes=1_000_000, expanded=1_000_000)
 
-#: the place of a value in a document: keys and indexes from the root
+#: the position of a value in a document: keys and indexes from the root
 Path: TypeAlias = tuple[str | int, ...]
 
 _LIST_HINT = "`incus list NAME -f json` prints an instance with its profiles expanded"
@@ -39,11 +40,12 @@ def read_instance(
     devices: Mapping[str, Mapping[str, str]] | None = None,
     expanded: bool | None = None,
 ) -> Instance:
-    """Return the instance that a text describes, with other values over it; for None a container ``c1``.
+    """Parse an instance description and apply the overrides.
 
-    ``pick`` names one of several. ``profiles`` are profiles, or texts of them. The output of ``config show``
-    does not say whether it is ``--expanded``: with ``expanded`` unset, that is concluded from the devices.
-    The instance's ``notes`` say what was assumed. Raises InputError or UsageError.
+    If ``source`` is None, the instance is a container named ``c1``. ``pick`` selects an instance of a list by
+    name. ``profiles`` are profiles or their YAML texts. The output of ``config show`` does not say whether it
+    is ``--expanded``: if ``expanded`` is None, the devices decide. The instance's ``notes`` list every
+    assumption. Raises InputError for an invalid description and UsageError for invalid arguments.
     """
     given = tuple(p if isinstance(p, Profile) else read_profile(p) for p in profiles)
     if source is None:
@@ -51,28 +53,34 @@ def read_instance(
     else:
         document = _Document.read(source)
         with document.places():
-            instance = _picked(document.value, pick).instance(given, expanded)
-        instance = _named(instance, source, name)
+            instance = _select(document.value, pick).instance(given, expanded)
+        instance = _with_name(instance, source, name)
     return overridden(instance, name=name, type=type, config=config or {}, devices=devices or {})
 
 
 def read_instances(source: Source) -> list[Instance]:
-    """Return every instance of a text, which is a list or describes one."""
+    """Parse a list of instances, or the description of one. Raises InputError if the text is invalid."""
     document = _Document.read(source)
     with document.places():
         found = [description.instance((), None) for description in _descriptions(document.value)]
-    return [_named(instance, source, None) for instance in found]
+    return [_with_name(instance, source, None) for instance in found]
 
 
 def described(value: Any, where: str) -> Instance:
-    """Return the instance that a decoded JSON value describes; errors name its place ``where``."""
+    """Return the instance that a decoded JSON value describes.
+
+    Raises InputError, with ``where`` as the name of the file, if the value is invalid.
+    """
     document = _Document(Source(where, ""), value, None)
     with document.places():
         return _description(value, ()).instance((), None)
 
 
 def read_profile(source: Source) -> Profile:
-    """Return a profile as ``incus profile show`` prints it. The file names it if the text does not."""
+    """Parse a profile in the form that ``incus profile show`` prints.
+
+    A profile without a name is named after its file. Raises InputError if the text is invalid.
+    """
     document = _Document.read(source)
     with document.places():
         return _profile(document.value, (), _stem(source.name))
@@ -86,10 +94,10 @@ def overridden(
     config: Mapping[str, str],
     devices: Mapping[str, Mapping[str, str]],
 ) -> Instance:
-    """Return a copy with these values.
+    """Return a copy of an instance with these values.
 
-    As with ``incus launch``, a device begins as the profiles have it; as with ``incus config set``, an empty
-    value unsets a key.
+    As with ``incus launch``, a device inherits the keys that profiles give it. As with ``incus config set``,
+    an empty value unsets a configuration key. Raises UsageError if a value is invalid.
     """
     for about, given in (
         ("config", config),
@@ -104,8 +112,8 @@ def overridden(
     for device, keys in devices.items():
         own[device] = {**inherited.get(device, {}), **keys}
         if "type" not in own[device]:
-            hint = f"for example: -d {device},type=nic,network=incusbr0"
-            raise UsageError(f"device '{device}' has no type, and no profile has it", hint=hint)
+            hint = f"set one, for example -d {device},type=nic,network=incusbr0"
+            raise UsageError(f"device '{device}' has no type, and no profile defines it", hint=hint)
     said = ("the name " if name is not None else None, "the type " if type is not None else None)
     return instance.replace(
         name=instance.name if name is None else name,
@@ -120,43 +128,45 @@ def _require_texts(about: str, given: Mapping[str, str]) -> None:
     for key, value in given.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise UsageError(
-                f"{about}: {key!r} is {value!r}, which is not text", hint="the daemons keep text: 'true', '1'"
+                f"{about}: the value of {key!r} is {value!r}, not a string",
+                hint="the daemons store strings: write 'true' or '1'",
             )
 
 
 def instance_type(text: str) -> str:
+    """Parse the name of an instance type. Raises UsageError if it is unknown."""
     types = {"container": CONTAINER, "virtual-machine": VIRTUAL_MACHINE, "vm": VIRTUAL_MACHINE}
     if text not in types:
-        raise UsageError(f"unknown instance type '{text}'", hint="one of container, virtual-machine")
+        raise UsageError(f"unknown instance type '{text}'", hint="use container or virtual-machine")
     return types[text]
 
 
-def _named(instance: Instance, source: Source, name: str | None) -> Instance:
-    """Name an instance after its file: ``config show`` prints no name."""
+def _with_name(instance: Instance, source: Source, name: str | None) -> Instance:
+    """Name the instance after its file if the description has no name, as with ``config show``."""
     if instance.name or name is not None:
         return instance
     stem = _stem(source.name)
     if stem:
-        note = f"the name '{stem}' is that of the file: the description has none (see --name)"
+        note = f"the name '{stem}' is taken from the file name: the description has no name (see --name)"
     else:
-        note = "the name 'c1' is assumed: the description has none (see --name)"
+        note = "the name 'c1' is assumed: the description has no name (see --name)"
     instance.name = stem or "c1"
     instance.notes = (*instance.notes, note)
     return instance
 
 
 def _stem(file: str) -> str:
-    """Return a file's name without its ending; empty for standard input."""
+    """Return a file's name without its directory and suffix, or an empty string for standard input."""
     last = file.replace("\\", "/").rpartition("/")[2]
     return "" if last in ("-", "<stdin>") else last.partition(".")[0]
 
 
 # ---------------------------------------------------------------------------------------------
-# Text to values: text, None, lists and mappings, without any other type
+# Text to values. Every value is a string, None, a list or a mapping.
 
 
-class _Wrong(Exception):
-    """A value of the wrong kind, at a path."""
+class _InvalidValue(Exception):
+    """An invalid value, at a path."""
 
     def __init__(self, path: Path, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -166,9 +176,9 @@ class _Wrong(Exception):
 
 
 class _Document:
-    """A text as values, and for YAML as nodes, which give errors their place."""
+    """A parsed text. For YAML, ``root`` is its node tree, which gives errors their position."""
 
-    # plain classes here: dataclasses would cost an uncached hook as much as half of Jinja2 does
+    # This is not a dataclass because importing dataclasses would slow down a hook without a cache.
     __slots__ = ("root", "source", "value")
 
     def __init__(self, source: Source, value: Any, root: Node | None) -> None:
@@ -189,9 +199,9 @@ class _Document:
                 f"not JSON: {error.msg.lower()}", source.span(min(error.pos, len(source.text)))
             )
         except RecursionError:
-            raise LimitError("nested too deep", source.span(0)) from None
+            raise LimitError("the JSON is nested too deeply", source.span(0)) from None
         try:
-            return cls.of_yaml(source)  # which may begin with a bracket too
+            return cls.of_yaml(source)  # a YAML text can begin with a bracket too
         except YamlError:
             raise wrong from None
 
@@ -202,11 +212,11 @@ class _Document:
 
     @contextmanager
     def places(self) -> Iterator[None]:
-        """Turn a ``_Wrong`` into an InputError with its place in the text."""
+        """Convert a ``_InvalidValue`` into an InputError with a position in the text."""
         try:
             yield
-        except _Wrong as wrong:
-            where = _written(wrong.path)
+        except _InvalidValue as wrong:
+            where = _format_path(wrong.path)
             message = f"{where}: {wrong.message}" if where else wrong.message
             raise InputError(message, self.span(wrong.path), wrong.hint) from None
 
@@ -228,12 +238,12 @@ def _json(text: str) -> Any:
 
 
 def has_surrogates(text: str) -> bool:
-    """Return whether a JSON text may hold surrogates, which Go reads in another way."""
+    """Return whether a JSON text may contain escaped surrogates, which Go decodes differently."""
     return "\\ud" in text or "\\uD" in text
 
 
 def whole(value: Any) -> Any:
-    """Return a decoded JSON value with its surrogates as Go reads them."""
+    """Return a decoded JSON value with its surrogates replaced as Go replaces them."""
     if isinstance(value, str):
         return whole_characters(value)
     if isinstance(value, list):
@@ -264,12 +274,13 @@ def _value(node: Node) -> Any:
             found[key.text] = _value(value)
     if not merges:
         return found
-    # own keys win, then the first merged mapping; put together once, because there may be many
-    together: dict[str, Any] = {}
+    # The mapping's own keys win, then those of the first merged mapping. Updating one dictionary keeps the
+    # work linear.
+    combined: dict[str, Any] = {}
     for merged in reversed(merges):
-        together.update(merged)
-    together.update(found)
-    return together
+        combined.update(merged)
+    combined.update(found)
+    return combined
 
 
 def _child(node: Node, step: str | int) -> Node | None:
@@ -281,7 +292,7 @@ def _child(node: Node, step: str | int) -> Node | None:
     return None
 
 
-def _written(path: Path) -> str:
+def _format_path(path: Path) -> str:
     return ".".join(str(step) for step in path)
 
 
@@ -300,7 +311,7 @@ _BOOLEANS |= {"false": False, "no": False, "off": False, "0": False, "n": False,
 
 
 class _Description:
-    """One instance's mapping, its place, and the profiles that are defined beside it."""
+    """The mapping of one instance, its path, and the profiles that the same document defines."""
 
     __slots__ = ("defined", "path", "value")
 
@@ -319,7 +330,7 @@ class _Description:
     def boolean(self, key: str) -> bool:
         text = self.text(key).lower()
         if text not in _BOOLEANS:
-            raise _Wrong((*self.path, key), f"'{text}' is not a boolean: use true or false")
+            raise _InvalidValue((*self.path, key), f"invalid boolean '{text}'", "write true or false")
         return _BOOLEANS[text]
 
     def instance(self, given: tuple[Profile, ...], expanded: bool | None) -> Instance:
@@ -352,13 +363,15 @@ class _Description:
             try:
                 return instance_type(text), ()
             except UsageError as error:
-                raise _Wrong((*self.path, "type"), error.message, error.hint) from None
-        telling = next((key for key in config if _only_on_vms(key)), None)
-        if telling:
-            return VIRTUAL_MACHINE, (f"the type virtual-machine is concluded from '{telling}' (see --type)",)
+                raise _InvalidValue((*self.path, "type"), error.message, error.hint) from None
+        vm_key = next((key for key in config if _only_on_vms(key)), None)
+        if vm_key:
+            return VIRTUAL_MACHINE, (
+                f"the type virtual-machine is assumed because of the key '{vm_key}' (see --type)",
+            )
         if self.name and "stateful" not in self.value:
-            return CONTAINER, ()  # the short form; descriptions that daemons print have "stateful"
-        return CONTAINER, ("the type container is assumed: the description has none (see --type)",)
+            return CONTAINER, ()  # templater's short form: every daemon prints "stateful"
+        return CONTAINER, ("the type container is assumed: the description has no type (see --type)",)
 
     def layers(
         self,
@@ -367,7 +380,7 @@ class _Description:
         devices: Mapping[str, Any],
         expanded: bool | None,
     ) -> tuple[tuple[Profile, ...] | None, tuple[str, ...]]:
-        """Return the profiles below the instance's own keys; None if its expanded keys count instead."""
+        """Return the profiles and notes. The profiles are None if the expanded keys replace them."""
         listed = self.profiles()
         known = {profile.name: profile for profile in (*self.defined, *given)}
         known.update((profile.name, profile) for profile in listed if profile.config or profile.devices)
@@ -375,7 +388,9 @@ class _Description:
         missing = [name for name in names if name not in known]
         added = [profile for profile in given if profile.name not in names]
         if expanded and given:
-            raise UsageError("a profile can't be put below what is already expanded", hint=_LIST_HINT)
+            raise UsageError(
+                "profiles can't be applied to a description that is already expanded", hint=_LIST_HINT
+            )
         has_expanded = "expanded_config" in self.value or "expanded_devices" in self.value
         if given and missing and has_expanded:
             return self.over_expanded(given)
@@ -383,14 +398,14 @@ class _Description:
             return None, ()
         if missing and not given and expanded is None and _looks_expanded(config, devices):
             return None, (
-                f"assuming that the profiles {_listed(missing)} are expanded already: every device is there"
-                " (see --expanded)",
+                f"assuming that the description already includes the profiles {_quote_all(missing)}:"
+                " every device is present (see --expanded)",
             )
         if missing:
-            raise _Wrong(
+            raise _InvalidValue(
                 (*self.path, "profiles"),
-                f"the contents of {_listed(missing)} were not given",
-                f"give them with -p, or use --expanded if `config show --expanded` wrote it; {_LIST_HINT}",
+                f"the contents of {_quote_all(missing)} were not given",
+                f"pass them with -p, or use --expanded for output of `config show --expanded`; {_LIST_HINT}",
             )
         notes = tuple(
             f"profile '{profile.name}' is applied last: the description does not list it" for profile in added
@@ -398,26 +413,26 @@ class _Description:
         return (*(known[name] for name in names), *added), notes if names else ()
 
     def over_expanded(self, given: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
-        """Lay given profiles over the expanded keys, where the contents of other profiles are not known."""
+        """Apply the given profiles on top of the expanded keys, because other profiles are unknown."""
         below = Profile(
             "expanded",
             _texts(self.value.get("expanded_config"), (*self.path, "expanded_config")),
             _devices(self.value.get("expanded_devices"), (*self.path, "expanded_devices")),
         )
         notes = tuple(
-            f"profile '{printable(profile.name)}' is laid over the expanded keys: keys that only its old"
-            " version has stay, and those of later profiles lose"
+            f"profile '{printable(profile.name)}' overrides the expanded keys: keys that only its old version"
+            " had are kept, and it also overrides the keys of later profiles"
             for profile in given
         )
         return (below, *given), notes
 
     def profiles(self) -> list[Profile]:
-        """Return the listed profiles: names in the daemons' forms, whole profiles in the short form."""
+        """Return the listed profiles. The daemons list names; the short form can contain whole profiles."""
         value, path = self.value.get("profiles"), (*self.path, "profiles")
         if value is None:
             return []
         if not isinstance(value, list):
-            raise _Wrong(path, f"must be a list of profiles, not {_kind(value)}")
+            raise _InvalidValue(path, f"must be a list of profiles, not {_kind(value)}")
         return [
             _profile(item, (*path, index), "")
             if isinstance(item, dict)
@@ -438,10 +453,11 @@ def _only_on_vms(key: str) -> bool:
 
 
 def _looks_expanded(config: Mapping[str, str], devices: Mapping[str, Mapping[str, str]]) -> bool:
-    """Return whether the devices are those of an expanded description.
+    """Return whether the devices look like those of an expanded description.
 
-    Every instance has a root disk, and each network interface leaves volatile keys. If all of these are among
-    its own devices, no device comes from a profile. Configuration still may, which is why a note says so.
+    Every instance has a root disk, and each network interface leaves volatile keys. If the instance's own
+    devices include all of these, no device comes from a profile. The caller adds a note because configuration
+    keys can still come from a profile.
     """
     root = any(d.get("type") == "disk" and d.get("path") == "/" for d in devices.values())
     interfaces = {match[1] for key in config if (match := re.fullmatch(_VOLATILE_DEVICE, key))}
@@ -451,7 +467,7 @@ def _looks_expanded(config: Mapping[str, str], devices: Mapping[str, Mapping[str
 _VOLATILE_DEVICE = r"volatile\.(.+)\.(?:hwaddr|host_name)"
 
 
-def _picked(value: Any, pick: str) -> _Description:
+def _select(value: Any, pick: str) -> _Description:
     found = _descriptions(value)
     if pick:
         matching = [description for description in found if description.name == pick]
@@ -461,13 +477,15 @@ def _picked(value: Any, pick: str) -> _Description:
         matching = found
     if len(matching) == 1:
         return matching[0]
-    names = _listed([description.name for description in found][:20])
+    names = _quote_all([description.name for description in found][:20])
     if not found:
-        raise _Wrong((), "the list is empty")
+        raise _InvalidValue((), "the list is empty")
     if not matching:
-        raise _Wrong((), f"unknown instance '{pick}'", f"the list has {names}")
-    raise _Wrong(
-        (), f"the file describes {len(found)} instances", f"append #NAME to the file; it describes {names}"
+        raise _InvalidValue((), f"unknown instance '{pick}'", f"the list contains {names}")
+    raise _InvalidValue(
+        (),
+        f"the file describes {len(found)} instances",
+        f"append #NAME to the file name to select one of {names}",
     )
 
 
@@ -481,58 +499,65 @@ def _descriptions(value: Any, path: Path = ()) -> list[_Description]:
 
 def _description(value: Any, path: Path) -> _Description:
     if not isinstance(value, dict):
-        raise _Wrong(path, f"an instance must be a mapping, not {_kind(value)}")
+        raise _InvalidValue(path, f"an instance must be a mapping, not {_kind(value)}")
     if "backend" in value and "pool" in value and "architecture" not in value:  # index.yaml of a backup
         if not isinstance(value.get("config"), dict):
-            raise _Wrong(
+            raise _InvalidValue(
                 path,
-                "this index.yaml is of an old release and does not describe its instance",
-                "give the backup itself as SRC, or the backup.yaml in it with -i",
+                "this index.yaml comes from an old release and does not describe the instance",
+                "pass the backup itself as SRC, or its backup.yaml with -i",
             )
         return _description(value["config"], (*path, "config"))
     for key in ("instance", "container"):  # backup.yaml: LXD 6 and 5.21, Incus and older
         if isinstance(value.get(key), dict):
-            beside = value.get("profiles") or []
-            if not isinstance(beside, list):
-                raise _Wrong((*path, "profiles"), f"must be a list of profiles, not {_kind(beside)}")
-            defined = tuple(_profile(item, (*path, "profiles", i), "") for i, item in enumerate(beside))
+            siblings = value.get("profiles") or []
+            if not isinstance(siblings, list):
+                raise _InvalidValue((*path, "profiles"), f"must be a list of profiles, not {_kind(siblings)}")
+            defined = tuple(_profile(item, (*path, "profiles", i), "") for i, item in enumerate(siblings))
             return _Description(value[key], (*path, key), defined)
     if "templates" in value or "creation_date" in value:
-        raise _Wrong(path, "this is an image's metadata.yaml, not an instance", "it is part of SRC")
+        raise _InvalidValue(
+            path, "this is an image's metadata.yaml, not an instance", "templater reads it from SRC"
+        )
     if "used_by" in value and "architecture" not in value:
-        raise _Wrong(path, "this is a profile, not an instance", "give it with -p")
+        raise _InvalidValue(path, "this is a profile, not an instance", "pass it with -p")
     if value and KNOWN_KEYS.isdisjoint(value):
         raise _foreign(value, path)
     return _Description(value, path)
 
 
 _SHOWN_KEYS = 5
-#: keys that reveal another kind of file
-_TELLING = {
+#: keys that identify other kinds of files
+_FOREIGN_KEYS = {
     "services": "a Compose file", "apiVersion": "a Kubernetes object", "network": "a netplan file",
     "packages": "cloud-init user-data", "users": "cloud-init user-data", "runcmd": "cloud-init user-data",
 }  # fmt: skip
 
 
-def _foreign(value: Mapping[str, Any], path: Path) -> _Wrong:
-    """Return the error for another kind of file, which would pass for an instance without configuration."""
-    taken = next((f"this looks like {what}: " for key, what in _TELLING.items() if key in value), "")
+def _foreign(value: Mapping[str, Any], path: Path) -> _InvalidValue:
+    """Return the error for another kind of file.
+
+    Without this check, it would be read as an instance without configuration.
+    """
+    taken = next((f"this looks like {what}: " for key, what in _FOREIGN_KEYS.items() if key in value), "")
     shown = [*value][:_SHOWN_KEYS]
     unknown = ", ".join(f"'{key}'" for key in shown)
     more = f" and {len(value) - len(shown)} more" if len(value) > len(shown) else ""
     more += "" if taken else next(filter(None, (suggestion(key, _OURS) for key in shown)), "")
-    return _Wrong(
+    return _InvalidValue(
         path,
-        f"{taken}it has no key of an instance: {unknown}{more}",
-        "give what `incus config show NAME` or `incus list -f json` prints",
+        f"{taken}none of its keys belongs to an instance: {unknown}{more}",
+        "pass the output of `incus config show NAME` or `incus list -f json`",
     )
 
 
 def _profile(value: Any, path: Path, name: str) -> Profile:
     if not isinstance(value, dict):
-        raise _Wrong(path, f"a profile must be a mapping, not {_kind(value)}")
+        raise _InvalidValue(path, f"a profile must be a mapping, not {_kind(value)}")
     if "templates" in value or "creation_date" in value:
-        raise _Wrong(path, "this is an image's metadata.yaml, not a profile", "it is part of SRC")
+        raise _InvalidValue(
+            path, "this is an image's metadata.yaml, not a profile", "templater reads it from SRC"
+        )
     return Profile(
         _text(value.get("name"), (*path, "name")) or name,
         _texts(value.get("config"), (*path, "config")),
@@ -549,7 +574,7 @@ def _devices(value: Any, path: Path) -> dict[str, Mapping[str, str]]:
 def _texts(value: Any, path: Path) -> dict[str, str]:
     mapping = _mapping(value, path, "of keys")
     if {str}.issuperset(map(type, mapping.values())):
-        return mapping  # the common case, a shortcut for lists of thousands
+        return mapping  # shortcut for the common case: a list can contain thousands of instances
     return {key: _text(item, (*path, key)) for key, item in mapping.items()}
 
 
@@ -557,7 +582,7 @@ def _mapping(value: Any, path: Path, of_what: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _Wrong(path, f"must be a mapping {of_what}, not {_kind(value)}")
+        raise _InvalidValue(path, f"must be a mapping {of_what}, not {_kind(value)}")
     return value
 
 
@@ -568,7 +593,7 @@ def _text(value: Any, path: Path) -> str:
         return "true" if value else "false"
     if value is None:
         return ""
-    raise _Wrong(path, f"must be text, not {_kind(value)}", "a text of several lines begins with '|'")
+    raise _InvalidValue(path, f"must be text, not {_kind(value)}", "start a text of several lines with '|'")
 
 
 def _kind(value: Any) -> str:
@@ -577,5 +602,5 @@ def _kind(value: Any) -> str:
     return "a mapping" if isinstance(value, dict) else "nothing" if value is None else "text"
 
 
-def _listed(names: Iterable[str]) -> str:
+def _quote_all(names: Iterable[str]) -> str:
     return ", ".join(f"'{printable(name)}'" for name in names)

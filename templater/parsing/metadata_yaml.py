@@ -1,8 +1,8 @@
-"""metadata.yaml as the daemons decode it: every scalar is its text, every field has its place.
+"""A decoder for metadata.yaml that follows the daemons' rules and records the position of every field.
 
-This module follows Go's decoders for the struct ``api.ImageMetadata``: gopkg.in/yaml.v2
-(``decode.go``) and go.yaml.in/yaml/v4 (``constructor.go``). They decode by the type of the field:
-``mode: 0755`` is four characters, ``create_only: yes`` is true, ``when: start`` is an error.
+It reproduces Go's decoders for the struct ``api.ImageMetadata``: gopkg.in/yaml.v2 (``decode.go``) and
+go.yaml.in/yaml/v4 (``constructor.go``). The type of the field decides how a value is decoded:
+``mode: 0755`` is a string of four characters, ``create_only: yes`` is true, ``when: start`` is an error.
 """
 
 import re
@@ -19,15 +19,16 @@ from .yaml_nodes import LIMITS, Limits, Mapping, Node, Rules, Scalar, Sequence, 
 METADATA_FIELDS: Final = ("architecture", "creation_date", "expiry_date", "properties", "templates")
 RULE_FIELDS: Final = ("when", "create_only", "template", "properties", "uid", "gid", "mode")
 
-#: An error lists the first problems of a file, not a thousand of them.
+#: maximum number of further problems that an error lists
 _MOST_NOTES: Final = 20
 
 
 def read_metadata(source: Source, yaml: Rules = "v2", limits: Limits | None = None) -> Metadata:
-    """Return the fields and rules of a metadata.yaml, as the host's YAML library decodes it.
+    """Decode a metadata.yaml as the host's YAML library does.
 
-    Raises MetadataError at the first place where that library fails; the notes name further places. Raises
-    LimitError for a text that is too large, too deep, or too large once its aliases are expanded.
+    Raises MetadataError if that library rejects the file: the error points at the first problem, and its
+    notes list further ones. Raises LimitError if the text is too large or nested too deeply, or has too many
+    nodes, with or without its aliases expanded.
     """
     try:
         root = parse(source, yaml, LIMITS if limits is None else limits)
@@ -36,13 +37,13 @@ def read_metadata(source: Source, yaml: Rules = "v2", limits: Limits | None = No
         failure.yaml_error = error.yaml_error
         raise failure from None
     if root is None:
-        empty = Finding("empty", "the file holds no YAML document", source.span(0))
+        empty = Finding("empty", "the file contains no YAML document", source.span(0))
         return Metadata(source=source, findings=(empty,))
     return _Decoder(root.source, yaml).metadata(root)
 
 
 class _Decoder:
-    """Decodes one file. Like Go, it collects problems instead of stopping at the first."""
+    """The decoder of one file. Like Go, it collects problems instead of stopping at the first."""
 
     def __init__(self, source: Source, rules: Rules) -> None:
         self.source = source
@@ -53,7 +54,9 @@ class _Decoder:
 
     def metadata(self, root: Node) -> Metadata:
         if is_null(root, self.rules):
-            finding = Finding("null-document", "the document is null: most daemons panic at it", root.span)
+            finding = Finding(
+                "null-document", "the document is null: most daemons panic when they read it", root.span
+            )
             return Metadata(source=self.source, findings=(finding,), null=True)
         fields = _MetadataFields(self)
         if isinstance(root, Mapping):
@@ -78,7 +81,7 @@ class _Decoder:
             rule.null = True
             self.find(
                 "null-entry",
-                "a null entry: the daemons panic at it",
+                "the entry is null: the daemons panic when they read it",
                 node.span if node.end > node.start else key.span,
             )
         elif isinstance(node, Mapping):
@@ -88,12 +91,12 @@ class _Decoder:
         elif not is_null(node, self.rules):
             self.mismatch(
                 node, "api.ImageMetadataTemplate", f"the rule for '{path}' must be a mapping",
-                "write 'template:' and 'when:' below it",
+                "write 'template:' and 'when:' under the path",
             )  # fmt: skip
         return rule
 
     def check_rule(self, rule: Rule) -> None:
-        """Report mistakes that every host accepts."""
+        """Record findings for mistakes that every host accepts."""
         place = rule.spans.get("when", rule.spans["path"])
         for index, trigger in enumerate(rule.when):
             if trigger not in TRIGGERS:
@@ -104,20 +107,24 @@ class _Decoder:
                     rule.spans.get(f"when[{index}]", place),
                 )
         if not rule.when:
-            self.find("no-trigger", f"'{rule.path}' has no trigger, so it is never written", place)
+            self.find(
+                "no-trigger",
+                f"the rule for '{rule.path}' has no trigger, so the file is never written",
+                place,
+            )
         if not rule.template:
             self.find(
                 "no-template",
-                f"'{rule.path}' names no template",
+                f"the rule for '{rule.path}' has no template",
                 rule.spans.get("template", rule.spans["path"]),
             )
 
-    # -- the shapes that Go knows: struct, map, list, text, number, boolean
+    # -- the types of Go's fields: struct, map, list, text, number, boolean
 
     def struct(
         self, node: Mapping, known: Iterable[str], set_field: "_SetField", gotype: str, what: str
     ) -> None:
-        """Call ``set_field`` for every known key, in the order in which Go assigns them."""
+        """Call ``set_field`` for every known key, in the order in which Go assigns the fields."""
         known = tuple(known)
         for key, value in self.assignments(node, gotype):
             name = self.key_text(key)
@@ -133,7 +140,7 @@ class _Decoder:
                 )
 
     def map(self, node: Node, gotype: str, what: str) -> "list[tuple[str, Node, Node]] | None":
-        """Return a mapping's entries with their keys as text; None for null."""
+        """Return a mapping's entries with their keys as text, or None for null."""
         if is_null(node, self.rules):
             return None
         if not isinstance(node, Mapping):
@@ -151,7 +158,7 @@ class _Decoder:
             return []
         found = []
         for item in node.children:
-            # yaml.v4 drops null items, yaml.v2 reads them as empty texts; neither ever fires
+            # yaml.v4 drops null items and yaml.v2 reads them as empty strings. An empty trigger never fires.
             if not (self.rules == "v4" and is_null(item, self.rules)):
                 found.append((self.text(item, f"an item of {what}"), item.span))
         return found
@@ -163,11 +170,11 @@ class _Decoder:
             resolved = self.resolve(node)
             if isinstance(resolved, datetime) and self.rules == "v4":
                 self.mismatch(
-                    node, "string", f"{what} must be text, and yaml.v4 takes '{node.text}' for a date",
-                    f'put it in quotes: "{node.text}"',
+                    node, "string", f"{what} must be text, but yaml.v4 reads '{node.text}' as a date",
+                    f'quote the value: "{node.text}"',
                 )  # fmt: skip
             return node.text
-        hint = "write one text, in quotes if it begins with '[' or '{'"
+        hint = "write a single text; quote it if it begins with '[' or '{'"
         self.mismatch(node, "string", f"{what} must be text, not a {node.kind}", hint)
         return ""
 
@@ -192,12 +199,15 @@ class _Decoder:
         if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
             return value
         self.mismatch(
-            node, "int64", f"{what} must be a number", "seconds since 1970-01-01, as 'date +%s' prints"
+            node,
+            "int64",
+            f"{what} must be a number",
+            "write seconds since 1970-01-01, as 'date +%s' prints them",
         )
         return 0
 
     def whole(self, value: float) -> "int | None":
-        """Return a number without its fraction; None where yaml.v4 refuses it."""
+        """Return a number without its fraction, or None if the library rejects the number."""
         if abs(value) < 2**63 and (self.rules == "v2" or value == int(value)):
             return int(value)
         return -(2**63) if self.rules == "v2" and value < 0 else None
@@ -205,10 +215,10 @@ class _Decoder:
     # -- mappings: duplicates and merge keys
 
     def assignments(self, node: Mapping, gotype: str, merged: bool = False) -> "list[tuple[Node, Node]]":
-        """Return keys and values in order; a later one replaces an earlier one.
+        """Return keys and values in order. A later pair replaces an earlier one with the same key.
 
-        yaml.v2 merges ``<<`` where it stands, so that it overrides what is above it; v4 lets every
-        key of the mapping itself win, and the first of several merged mappings.
+        In yaml.v2, ``<<`` overrides the keys above it and the keys below override ``<<``. In yaml.v4, the
+        mapping's own keys always win, then those of the first merged mapping.
         """
         if self.duplicates(node) and self.rules == "v4":
             return []
@@ -240,13 +250,13 @@ class _Decoder:
                 self.problem(
                     "'<<' needs a mapping or a list of mappings",
                     mapping.span,
-                    "give it an alias: '<<: *name'",
+                    "write an alias: '<<: *name'",
                     fatal="map merge requires map or sequence of maps as the value",
                 )
         return [mapping for mapping in mappings if isinstance(mapping, Mapping)]
 
     def duplicates(self, node: Mapping) -> bool:
-        """Report keys that occur twice, and return whether there are any. yaml.v4 refuses them."""
+        """Record every duplicate key, and return whether there are any. yaml.v4 rejects them."""
         first: dict[tuple[str, str], Node] = {}
         found = False
         for key, _ in node.pairs():
@@ -257,21 +267,21 @@ class _Decoder:
             found = True
             if self.rules == "v2":
                 message = f"duplicate key '{text}', first in line {earlier.line}: the last one wins"
-                self.find("duplicate-key", f"{message}, and Incus 7 refuses the file", key.span)
+                self.find("duplicate-key", f"{message}, but Incus 7 rejects the file", key.span)
                 continue
             self.problem(
-                f"key '{text}' already occurs in line {earlier.line}",
+                f"duplicate key '{text}', first in line {earlier.line}",
                 key.span,
-                "remove one of them: Incus 7 refuses the file, older hosts take the last one",
+                "remove one of them: Incus 7 rejects the file, and older hosts use the last one",
                 line=f"line {self.go_line(key)}: mapping key {_quoted(text)}"
                 f" already defined at line {self.go_line(earlier)}",
             )
         return found
 
     def key_text(self, key: Node) -> "str | None":
-        """Return a key's text; None for a key that Go ignores."""
+        """Return a key's text, or None for a key that Go ignores."""
         if isinstance(key, Scalar) and is_null(key, self.rules):
-            self.find("null-key", "a null key: put it in quotes if a name is meant", key.span)
+            self.find("null-key", "the key is null: quote it if it is meant as text", key.span)
             return "" if self.rules == "v2" else None
         before = len(self.errors)
         text = self.text(key, "a key")
@@ -280,7 +290,7 @@ class _Decoder:
     # -- scalars
 
     def resolve(self, node: Scalar) -> "str | int | float | bool | datetime | None":
-        """Return the value that Go resolves a scalar to, by its text or its explicit tag."""
+        """Return the value to which Go resolves a scalar, by its text and its explicit tag."""
         if not node.plain and not node.tag:
             return node.text
         value = resolved(node.text, node.tag, self.rules)
@@ -292,12 +302,12 @@ class _Decoder:
         self.problem(
             f"'{node.text}' is not a {node.tag[2:]}",
             node.span,
-            f"leave out the tag '{node.tag}'",
+            f"remove the tag '{node.tag}'",
             fatal=f"cannot {_VERB_AS[self.rules]} {found} `{node.text}` as a {node.tag}",
         )
         return node.text
 
-    # -- what is wrong
+    # -- findings and errors
 
     def find(self, code: str, message: str, span: Span) -> None:
         self.findings.append(Finding(code, message, span))
@@ -317,8 +327,9 @@ class _Decoder:
         return f"line {self.go_line(node)}: cannot {_VERB[self.rules]} {value} into {gotype}"
 
     def go_line(self, node: Node) -> int:
-        """Return Go's line number of a node: every line break of YAML counts, not only those of editors."""
-        if not self.breaks:  # where each ends, found once: a file may be wrong in a hundred thousand places
+        """Return the node's line number as Go counts it: every line break of YAML starts a new line."""
+        # The ends of the line breaks are found once because a file can contain a hundred thousand errors.
+        if not self.breaks:
             self.breaks = [0, *(found.end() for found in re.finditer(_BREAK, self.source.text))]
         return bisect_right(self.breaks, node.start)
 
@@ -326,7 +337,7 @@ class _Decoder:
         self.errors.append(_Problem(message, span, hint, line, fatal))
 
     def fail(self) -> None:
-        """Raise an error for the first problem; the others become its notes."""
+        """Raise an error for the first problem, if there is one. The other problems become its notes."""
         if not self.errors:
             return
         first, *others = self.errors
@@ -339,7 +350,7 @@ class _Decoder:
 
     def yaml_error(self) -> str:
         for problem in self.errors:
-            if problem.fatal:  # Go stops at these at once
+            if problem.fatal:  # Go stops at the first fatal problem
                 return f"yaml: {problem.fatal}"
         lines = [problem.line for problem in self.errors]
         if self.rules == "v2":
@@ -359,7 +370,7 @@ class _Problem:
 
 
 class _MetadataFields:
-    """The fields that the document's keys have set; a second ``templates:`` adds to the first."""
+    """The fields that the document has set so far. A second ``templates:`` key adds to the first."""
 
     def __init__(self, decoder: _Decoder) -> None:
         self.decoder = decoder
@@ -392,7 +403,7 @@ class _MetadataFields:
             return
         for path, key, node in entries:
             rule = decoder.rule(path, key, node)
-            self.rules.pop(path, None)  # a later rule takes the later place
+            self.rules.pop(path, None)  # a repeated rule moves to its later position
             self.rules[path] = rule
 
 
@@ -435,7 +446,7 @@ def _add_properties(
 _SetField = Callable[[str, Node, Node], None]
 
 # ---------------------------------------------------------------------------------------------
-# How Go resolves a plain scalar: resolve.go of both libraries
+# How Go resolves a plain scalar (resolve.go in both libraries)
 
 _VERB: Final = {"v2": "unmarshal", "v4": "construct"}
 _VERB_AS: Final = {"v2": "decode", "v4": "construct"}
@@ -450,7 +461,7 @@ _WORDS: Final[dict[str, "bool | float | None"]] = {
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
 }
-# compiled when they are first needed
+# These patterns are compiled on first use, to keep the import fast.
 _INTEGER = r"[+-]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)"
 _FLOAT = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _DATE = (
@@ -461,6 +472,7 @@ _DATE = (
 
 
 def resolved(text: str, tag: str, rules: Rules) -> "str | int | float | bool | datetime | None":
+    """Return the value to which Go resolves a scalar's text. ``tag`` is its explicit tag, or empty."""
     if tag == "!!str":
         return text
     if text in _WORDS:
@@ -490,7 +502,8 @@ def _integer(text: str) -> int:
     digits = text.lstrip("+-")
     if len(digits) > 1 and digits[0] == "0" and digits[1].isdigit():
         return sign * int(digits, 8)
-    if len(digits) > 20 and digits.isdigit():  # larger than any of Go's, and Python takes 4300 digits only
+    # Such a number is out of range for Go, and Python refuses to parse more than 4300 digits.
+    if len(digits) > 20 and digits.isdigit():
         return sign << 64
     return sign * int(digits, 0)
 
@@ -508,6 +521,7 @@ def _timestamp(text: str) -> datetime | None:
 
 
 def tag_of(value: object) -> str:
+    """Return the YAML tag of a resolved value."""
     if isinstance(value, bool):
         return "!!bool"
     if isinstance(value, datetime):
@@ -516,7 +530,10 @@ def tag_of(value: object) -> str:
 
 
 def is_null(node: Node, rules: Rules, pointer: bool = False) -> bool:
-    """Return whether a node is null. For a pointer (a rule), yaml.v2 accepts fewer spellings."""
+    """Return whether a node is null.
+
+    ``pointer`` is true for the value of a Go pointer (a rule): yaml.v2 accepts fewer spellings there.
+    """
     if not isinstance(node, Scalar):
         return False
     if node.tag:
@@ -528,11 +545,13 @@ def is_null(node: Node, rules: Rules, pointer: bool = False) -> bool:
 
 
 def is_merge(node: Node) -> bool:
+    """Return whether a key is the merge key ``<<``."""
     return isinstance(node, Scalar) and node.text == "<<" and (node.plain or node.tag == "!!merge")
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches  # slow to import, and needed only for mistakes
+    """Return a phrase that suggests the most similar known name, or an empty string."""
+    from difflib import get_close_matches  # slow to import, and only needed for errors
 
     close = get_close_matches(name.lower().replace("-", "_"), tuple(known), 1, 0.7)
     return f"; did you mean '{close[0]}'?" if close else ""

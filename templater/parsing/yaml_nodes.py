@@ -1,9 +1,8 @@
-"""YAML text as a tree of nodes that keep their source text and their place, within limits.
+"""A YAML parser whose nodes keep their source text and position, and that enforces limits.
 
-Only the parser's events are used. Loaders decide what ``0755``, ``no`` or ``22.10`` are
-before the wanted type is known, follow aliases without counting, and libyaml's own loader
-overflows the C stack on 53 kB of ``[``. Readers decode these nodes by the type of the field, as Go
-does.
+This module uses only PyYAML's parser events. PyYAML's loaders convert ``0755``, ``no`` or ``22.10`` before
+the type of the field is known, and they expand aliases without a limit. libyaml's own loader overflows the C
+stack on 53 kB of ``[``. The callers decode the nodes by the type of each field, as Go does.
 """
 
 import re
@@ -25,7 +24,7 @@ from yaml.scanner import Scanner, ScannerError
 from ..model.errors import InputError, LimitError
 from ..model.source import Source, Span
 
-#: the Go library whose rules apply: gopkg.in/yaml.v2 (LXD, Incus up to 6.23) or go.yaml.in/yaml/v4 (Incus 7).
+#: the Go library whose rules apply: gopkg.in/yaml.v2 (LXD, Incus up to 6.23) or go.yaml.in/yaml/v4 (Incus 7)
 Rules: TypeAlias = Literal["v2", "v4"]
 
 MIB: Final = 1 << 20
@@ -37,7 +36,7 @@ class Limits:
     ``expanded`` counts nodes with every alias replaced by its anchor's node.
     """
 
-    # a plain class: dataclasses would cost an uncached hook as much as libyaml does
+    # This is not a dataclass because importing dataclasses would slow down a hook without a cache.
     __slots__ = ("bytes", "depth", "expanded", "nodes")
 
     def __init__(
@@ -53,13 +52,13 @@ LIMITS: Final = Limits()
 
 
 class YamlError(InputError):
-    """Invalid YAML. ``yaml_error`` is the text of the host's library, where it is known."""
+    """Invalid YAML. ``yaml_error`` is the error text of the host's library, or None if it is unknown."""
 
     yaml_error: str | None = None
 
 
 class Node:
-    """A part of a document. ``size`` is the number of nodes in it, with aliases expanded."""
+    """A node of a document. ``size`` counts the node and its descendants, with aliases expanded."""
 
     __slots__ = ("end", "size", "source", "start", "tag")
 
@@ -83,7 +82,7 @@ class Node:
 
 
 class Scalar(Node):
-    """A text. Go resolves only a ``plain`` one, which has no quotes, block indicator or tag."""
+    """A scalar. It is ``plain`` if it has no quotes, block indicator or tag. Go resolves only plain ones."""
 
     __slots__ = ("plain", "text")
 
@@ -96,7 +95,7 @@ class Scalar(Node):
 
 
 class Collection(Node):
-    """A node with children; those of a mapping are keys and values in turn."""
+    """A node with children. The children of a mapping alternate between keys and values."""
 
     __slots__ = ("children", "flow")
 
@@ -123,16 +122,16 @@ class Mapping(Collection):
 
 
 def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node | None:
-    """Return the first document of a text; None if it has none and the rules allow that.
+    """Parse a text and return its first document.
 
-    yaml.v2 does not parse anything after the first document; v4 refuses a second one, and an
-    empty text. Raises YamlError or LimitError with a place inside the text.
+    yaml.v2 ignores everything after the first document, and accepts a text without documents (None).
+    yaml.v4 requires exactly one document. Raises YamlError or LimitError with a position in the text.
     """
     if len(source.text) > limits.bytes or len(source.data) > limits.bytes:
         raise LimitError(
             f"{source.name} is larger than {size_text(limits.bytes)}",
             source.span(min(limits.bytes, len(source.text))),
-            hint="Incus and LXD refuse a metadata.yaml above 1 MiB as well" if limits.bytes == MIB else "",
+            hint="Incus and LXD also reject a metadata.yaml larger than 1 MiB" if limits.bytes == MIB else "",
         )
     source = decoded(source)
     text = source.text.removeprefix(_MARK)
@@ -142,52 +141,56 @@ def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node 
         return _document(source, lambda: CParser(text), rules, limits)
     except YamlError:
         if rules == "v4" and re.search(_LONG_LINE, text):
-            # v4 has lifted libyaml's limit on the length of a key, which libyaml itself can't be told to do
+            # yaml.v4 has no limit on the length of a key. libyaml has one that cannot be changed.
             return _document(source, _pure(text, rules), rules, limits)
         raise
 
 
 def size_text(size: int) -> str:
+    """Format a number of bytes."""
     return f"{size // MIB} MiB" if size >= MIB and size % MIB == 0 else f"{size} bytes"
 
 
 def decoded(source: Source) -> Source:
-    """Return the text as characters. Like Go, recognise UTF-16 by its mark; invalid UTF-8 is an error."""
+    """Decode the text as Go does: UTF-16 with a byte order mark, else UTF-8.
+
+    Raises YamlError if the encoding is invalid.
+    """
     if source.text.startswith(("\udcff\udcfe", "\udcfe\udcff")):
         try:
             return Source(source.name, source.data.decode("utf-16"))
         except UnicodeDecodeError as error:
             place = f"byte {error.start + 1} of {len(source.data)}"
             raise YamlError(
-                f"the UTF-16 text is damaged at {place}", source.span(0), hint="save the file as UTF-8"
+                f"invalid UTF-16 at {place}", source.span(0), hint="save the file as UTF-8"
             ) from None
     try:
         source.text.encode()
     except UnicodeEncodeError as error:
         byte = ord(source.text[error.start]) & 0xFF
         raise YamlError(
-            f"byte 0x{byte:02x} is not UTF-8", source.span(error.start), hint="save the file as UTF-8"
+            f"invalid UTF-8: byte 0x{byte:02x}", source.span(error.start), hint="save the file as UTF-8"
         ) from None
     return source
 
 
-# compiled when they are first needed
+# These patterns are compiled on first use, to keep the import fast.
 _ESCAPE = r"(?s)\\."
 _LONG_LINE = ".{1024}"
 _UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
-# Characters of a key without '?'. v4 knows no limit, but reading ahead costs memory, and no longer
-# path can be written: 4096 bytes, each perhaps spelled \\xNN.
+# Maximum number of characters in a key without '?'. yaml.v4 has no limit, but reading ahead costs memory.
+# A path has at most 4096 bytes, and each can be written as \\xNN.
 _LONGEST_KEY: Final = {"v2": 1024, "v4": 4 * 4096}
 
 _DEEPEST_FLOW: Final = 500
 
 
 class _TooDeep(ScannerError):
-    """A limit reached while scanning."""
+    """The nesting limit was reached while scanning."""
 
 
-#: False where PyYAML was built without libyaml, which it does silently
+#: False if PyYAML was built without libyaml; the build does not warn about that
 HAS_LIBYAML = True
 try:
     from yaml._yaml import CParser
@@ -196,7 +199,7 @@ except ImportError:
 
 
 class PureParser(Reader, Scanner, Parser):
-    """PyYAML's own parser with Go's (and libyaml's) rule for tabs and a chosen limit for keys."""
+    """PyYAML's own parser, with the tab rule of Go and libyaml and a configurable limit for keys."""
 
     def __init__(self, text: str, longest_key: int) -> None:
         Reader.__init__(self, text)
@@ -205,14 +208,14 @@ class PureParser(Reader, Scanner, Parser):
         self.longest_key = longest_key
 
     def fetch_flow_collection_start(self, token_class: Any) -> None:
-        # far above the limit on depth, which is checked only after all keys that may begin here
+        # The composer checks the depth limit too late: the scanner first reads every key that can start here.
         if self.flow_level > _DEEPEST_FLOW:
-            raise _TooDeep(None, None, "too many brackets in each other", self.get_mark())
+            raise _TooDeep(None, None, "too many nested brackets", self.get_mark())
         super().fetch_flow_collection_start(token_class)
 
     def scan_to_next_token(self) -> None:
-        # libyaml, yaml_parser_scan_to_next_token: tabs count as blanks inside brackets, and in block
-        # context wherever no key can start
+        # libyaml, yaml_parser_scan_to_next_token: tabs count as blanks inside brackets. In block context,
+        # they count as blanks wherever no key can start.
         while True:
             blanks = " \t" if self.flow_level or not self.allow_simple_key else " "
             while self.peek() in blanks:
@@ -240,7 +243,7 @@ def _pure(text: str, rules: Rules) -> Callable[[], PureParser]:
 
 
 def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Limits) -> Node | None:
-    """Return the first document. ``begin`` makes the parser, which may reject the text at once."""
+    """Return the first document. ``begin`` creates the parser, which can already reject the text."""
     parser = None
     try:
         parser = begin()
@@ -251,7 +254,7 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
     except _TooDeep as error:
         raise _too_deep(source, error, behind=0, limits=limits) from None
     except MarkedYAMLError as error:
-        if error.problem and "maximum nesting depth" in error.problem:  # libyaml's own, from 0.2.6 on
+        if error.problem and "maximum nesting depth" in error.problem:  # libyaml's own limit, since 0.2.6
             raise _too_deep(source, error, behind=1, limits=limits) from None
         raise _syntax_error(source, error, rules) from None
     finally:
@@ -260,7 +263,7 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
 
 
 def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
-    """Return the error; the parser's mark is ``behind`` brackets after the last one that it accepted."""
+    """Return the error. The parser's mark is ``behind`` brackets after the last accepted one."""
     mark: Any = error.problem_mark
     place = source.span(min(mark.index - behind, len(source.text) - 1))
     return LimitError(f"nested more than {min(limits.depth, _DEEPEST_FLOW)} levels deep", place)
@@ -272,16 +275,18 @@ def _first_v2(source: Source, parser: Any, limits: Limits) -> Node | None:
     if isinstance(opening, StreamEndEvent):
         return None
     if opening.version not in (None, (1, 1)):
-        message = "the daemons read YAML 1.1 only"
-        raise _said(YamlError(message, _start(source, opening)), "yaml: found incompatible YAML document")
+        message = "the daemons only read YAML 1.1"
+        raise _with_yaml_error(
+            YamlError(message, _start(source, opening)), "yaml: found incompatible YAML document"
+        )
     return _Composer(source, parser, "v2", limits).document()
 
 
 def _only_v4(source: Source, parser: Any, limits: Limits) -> Node:
-    """Parse all documents; there must be exactly one. A damaged second one is reported first."""
+    """Return the only document. An error inside a second document is reported before its presence."""
     if isinstance(parser.get_event(), StreamEndEvent):
-        error = YamlError("the file holds no YAML document", source.span(0), _ONE_DOCUMENT)
-        raise _said(error, f"{_V4_PREFIX}no documents in stream")
+        error = YamlError("the file contains no YAML document", source.span(0), _ONE_DOCUMENT)
+        raise _with_yaml_error(error, f"{_V4_PREFIX}no documents in stream")
     composer = _Composer(source, parser, "v4", limits)
     root = composer.document()
     second = following = parser.get_event()
@@ -290,15 +295,15 @@ def _only_v4(source: Source, parser: Any, limits: Limits) -> Node:
         following = parser.get_event()
     if second is not following:
         error = YamlError("a second document starts here", _start(source, second), _ONE_DOCUMENT)
-        raise _said(error, f"{_V4_PREFIX}expected single document, found multiple")
+        raise _with_yaml_error(error, f"{_V4_PREFIX}expected single document, found multiple")
     return root
 
 
-_ONE_DOCUMENT: Final = "Incus 7 wants exactly one document; older hosts read the first"
+_ONE_DOCUMENT: Final = "Incus 7 requires exactly one document; older hosts read the first one"
 _V4_PREFIX: Final = "yaml: construct errors: <unknown position>: yaml: "
 
 
-def _said(error: YamlError, words: str) -> YamlError:
+def _with_yaml_error(error: YamlError, words: str) -> YamlError:
     error.yaml_error = words
     return error
 
@@ -311,12 +316,12 @@ _MARK: Final = "\ufeff"
 
 
 def _mark_width(source: Source) -> int:
-    """Return 1 for a byte order mark: the parser does not count it, but the text has it."""
+    """Return 1 if the text begins with a byte order mark, which the parser does not count, else 0."""
     return 1 if source.text.startswith(_MARK) else 0
 
 
 class _Composer:
-    """Turns events into nodes, without recursion, and counts them."""
+    """A builder of nodes from parser events. It uses no recursion, and counts the nodes."""
 
     def __init__(self, source: Source, parser: Any, rules: Rules, limits: Limits) -> None:
         self.source = source
@@ -365,7 +370,7 @@ class _Composer:
         if collection.flow:
             collection.end = event.end_mark.index + self.shift
         elif collection.children:
-            # a block ends before the next token, after comments: too late for a caret
+            # The parser ends a block at the next token, after any comments. Errors need the end of the text.
             collection.end = max(collection.start, collection.children[-1].end)
         return collection
 
@@ -382,22 +387,22 @@ class _Composer:
         return scalar
 
     def check_escapes(self, span: Span) -> None:
-        """JSON's ``\\/`` came with YAML 1.2: libyaml knows it, yaml.v2 does not."""
+        """Raise YamlError for ``\\/``, which came with YAML 1.2: libyaml accepts it, but yaml.v2 does not."""
         for match in re.compile(_ESCAPE).finditer(self.source.text, span.start, span.end):
             if match[0] == "\\/":
                 error = YamlError("unknown escape '\\/'", self.source.span(*match.span()))
                 line = span.line + self.source.text.count("\n", span.start, match.start())
                 where = f"line {line}: " if line > 1 else ""
-                raise _said(error, f"yaml: {where}found unknown escape character")
+                raise _with_yaml_error(error, f"yaml: {where}found unknown escape character")
 
     def aliased(self, event: AliasEvent) -> Node:
         span = self.span(event)
         node = self.anchors.get(event.anchor or "")
         if node is None:
-            known = f"; known are: {', '.join(sorted(self.anchors))}" if self.anchors else ""
-            hint = f"an anchor is set with '&'{known}"
+            known = f"; known anchors: {', '.join(sorted(self.anchors))}" if self.anchors else ""
+            hint = f"define an anchor with '&'{known}"
             words = f"yaml: unknown anchor '{event.anchor}' referenced"
-            raise _said(YamlError(f"unknown anchor '{event.anchor}'", span, hint), words)
+            raise _with_yaml_error(YamlError(f"unknown anchor '{event.anchor}'", span, hint), words)
         if any(node is collection for collection in self.opened):
             raise YamlError(f"anchor '{event.anchor}' contains itself", span)
         self.count(node.size, span)
@@ -412,7 +417,7 @@ class _Composer:
             raise LimitError(
                 f"more than {self.limits.expanded} nodes when aliases are expanded",
                 span,
-                hint="anchors that hold aliases of anchors multiply",
+                hint="aliases inside anchors multiply; reduce their nesting",
             )
 
     def span(self, event: Any) -> Span:
@@ -424,11 +429,13 @@ class _Composer:
         written = str(event.tag)
         tag = "!!" + written.removeprefix(_TAG_PREFIX) if written.startswith(_TAG_PREFIX) else written
         if tag not in KNOWN_TAGS:
-            raise YamlError(f"tag '{tag}' is not allowed", span, hint="plain values need no tag")
+            raise YamlError(
+                f"tag '{tag}' is not allowed", span, hint="remove the tag: plain values need none"
+            )
         return tag
 
 
-#: Tags whose meaning Go and YAML agree on. Any other asks a loader to build something.
+#: Tags with the same meaning in Go and YAML. Any other tag would make a loader construct an object.
 KNOWN_TAGS: Final = frozenset(
     ("!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!merge", "!!map", "!!seq")
 )
@@ -442,7 +449,7 @@ def _reader_error(source: Source, error: ReaderError) -> YamlError:
     return YamlError(
         f"control character U+{ord(bad[0]):04X} is not allowed in YAML",
         source.span(bad.start()),
-        hint="write it as an escape inside double quotes",
+        hint="write it as an escape sequence inside double quotes",
     )
 
 
@@ -456,11 +463,14 @@ def _syntax_error(source: Source, error: MarkedYAMLError, rules: Rules) -> YamlE
         hint=_syntax_hint(source.text, position),
         notes=_opened_at(source, error),
     )
-    return _said(failure, _v4_words(error, mark) if rules == "v4" else _v2_words(error))
+    return _with_yaml_error(failure, _v4_words(error, mark) if rules == "v4" else _v2_words(error))
 
 
 def _v2_words(error: Any) -> str:
-    """yaml.v2, parser.fail: the first line has no number, and a parser's line is one too low."""
+    """Return the error text of yaml.v2.
+
+    Its ``parser.fail`` omits the number of the first line, and parser errors have a line that is one too low.
+    """
     line = error.problem_mark.line if error.problem_mark else 0
     if line:
         line += isinstance(error, ScannerError)
@@ -479,7 +489,7 @@ def _syntax_hint(text: str, position: int) -> str:
     if text[position : position + 1] == "\t":
         return "indent with spaces: YAML does not allow a tab here"
     if text[position : position + 1] in ("@", "`", "%"):
-        return "put the value in quotes"
+        return "quote the value"
     return ""
 
 

@@ -132,8 +132,8 @@ def test_config_show_has_neither_name_nor_type_and_that_is_said():
     instance = read(CONFIG_SHOW, profiles=profiles(DEFAULT, WEB))
     assert (instance.name, instance.type) == ("web1", CONTAINER)
     assert instance.notes == (
-        "the type container is assumed: the description has none (see --type)",
-        "the name 'web1' is that of the file: the description has none (see --name)",
+        "the type container is assumed: the description has no type (see --type)",
+        "the name 'web1' is taken from the file name: the description has no name (see --name)",
     )
 
 
@@ -146,14 +146,14 @@ def test_what_is_said_is_not_assumed():
 def test_standard_input_has_no_name_to_take(file):
     instance = read_instance(Source(file, "config: {}\n"))
     assert instance.name == "c1"
-    assert "the name 'c1' is assumed: the description has none (see --name)" in instance.notes
+    assert "the name 'c1' is assumed: the description has no name (see --name)" in instance.notes
 
 
 @pytest.mark.parametrize("key", ["volatile.vsock_id", "volatile.vm.rtc_offset", "security.secureboot"])
 def test_a_virtual_machine_is_known_by_its_keys(key):
     instance = read(f"config: {{{key}: '1'}}\n")
     assert instance.type == VIRTUAL_MACHINE
-    assert f"the type virtual-machine is concluded from '{key}' (see --type)" in instance.notes
+    assert f"the type virtual-machine is assumed because of the key '{key}' (see --type)" in instance.notes
 
 
 def test_a_name_does_not_say_the_type_of_what_the_daemons_print():
@@ -178,7 +178,7 @@ def test_expanded_is_concluded_from_the_devices_and_said():
     instance = read(EXPANDED)
     assert instance.profiles == ()
     assert list(instance.expanded_devices()) == ["eth0", "root"]
-    assert any("expanded already" in note for note in instance.notes)
+    assert any("already includes the profiles" in note for note in instance.notes)
 
 
 def test_a_root_disk_of_its_own_does_not_make_it_expanded():
@@ -211,7 +211,7 @@ def test_one_of_a_list_is_picked_by_name():
     both = [API, API | {"name": "db1", "type": "container"}]
     assert read(both, "db1").type == CONTAINER
     assert error_of(both).message == "the file describes 2 instances"
-    assert error_of(both, "x").hint == "the list has 'web1', 'db1'"
+    assert error_of(both, "x").hint == "the list contains 'web1', 'db1'"
     assert error_of([]).message == "the list is empty"
 
 
@@ -326,7 +326,7 @@ def test_a_misspelled_key_is_noted():
         ("devices: {eth0: nic}\n", "devices.eth0: must be a mapping of keys, not text", (1, 17)),
         ("profiles: default\n", "profiles: must be a list of profiles, not text", (1, 11)),
         ("name: [a]\n", "name: must be text, not a list", (1, 7)),
-        ("ephemeral: maybe\n", "ephemeral: 'maybe' is not a boolean: use true or false", (1, 12)),
+        ("ephemeral: maybe\n", "ephemeral: invalid boolean 'maybe'", (1, 12)),
         ("type: pod\n", "type: unknown instance type 'pod'", (1, 7)),
         ("- a\n", "0: an instance must be a mapping, not text", (1, 3)),
         ("text\n", "an instance must be a mapping, not text", (1, 1)),
@@ -338,7 +338,7 @@ def test_a_misspelled_key_is_noted():
         ("<<: a\n", "'<<' needs a mapping or a list of mappings", (1, 5)),
         ("templates: {}\n", "this is an image's metadata.yaml, not an instance", (1, 1)),
         (DEFAULT, "this is a profile, not an instance", (1, 1)),
-        ("a: \xff".encode("latin-1").decode("utf-8", "surrogateescape"), "byte 0xff is not UTF-8", (1, 4)),
+        ("a: \xff".encode("latin-1").decode("utf-8", "surrogateescape"), "invalid UTF-8: byte 0xff", (1, 4)),
     ],
 )
 def test_a_wrong_description_is_one_error_with_its_place(text, message, place):
@@ -353,14 +353,14 @@ def test_a_wrong_description_is_one_error_with_its_place(text, message, place):
     [
         (
             "version: '3'\nservices: {}\n",
-            "this looks like a Compose file: it has no key of an instance:",
+            "this looks like a Compose file: none of its keys belongs to an instance:",
         ),
         ("apiVersion: v1\nkind: Pod\n", "this looks like a Kubernetes object: "),
         ("#cloud-config\npackages: [vim]\n", "this looks like cloud-init user-data: "),
-        ("confg: {}\n", "it has no key of an instance: 'confg'; did you mean 'config'?"),
+        ("confg: {}\n", "none of its keys belongs to an instance: 'confg'; did you mean 'config'?"),
         (
             "{a: 1, b: 1, c: 1, d: 1, e: 1, f: 1}",
-            "it has no key of an instance: 'a', 'b', 'c', 'd', 'e' and",
+            "none of its keys belongs to an instance: 'a', 'b', 'c', 'd', 'e' and",
         ),
         ("architecture: x86_64\ncreation_date: 1\n", "this is an image's metadata.yaml, not an instance"),
     ],
@@ -428,7 +428,7 @@ def test_unsetting_a_key_uncovers_the_profiles():
 def test_a_device_without_a_type_is_refused():
     with pytest.raises(UsageError) as caught:
         read_instance(None, devices={"eth0": {"mtu": "9000"}})
-    assert caught.value.message == "device 'eth0' has no type, and no profile has it"
+    assert caught.value.message == "device 'eth0' has no type, and no profile defines it"
 
 
 def test_overriding_changes_a_copy():
@@ -482,7 +482,7 @@ def test_a_profile_is_laid_over_an_instance_of_a_list():
     assert instance.expanded_config() == {
         "user.site": "new", "user.own": "1", "limits.cpu": "2", "user.more": "x",
     }  # fmt: skip
-    assert any("profile 'web' is laid over the expanded keys" in note for note in instance.notes)
+    assert any("profile 'web' overrides the expanded keys" in note for note in instance.notes)
 
 
 # many
@@ -521,7 +521,7 @@ def test_the_first_instance_is_there_before_the_last_is_read():
         (b'[{"name": "a"} {"name": "b"}]', "not JSON: ',' expected after instance 0 of x"),
         (b'[{"name": "a"},]', "not JSON: instance 1 of x: "),
         (b'[{"name": "a"', "not JSON: instance 0 of x: "),
-        (b'[{"name": "a"}] x', "x goes on after its list of instances"),
+        (b'[{"name": "a"}] x', "x has more text after its list of instances"),
         (b'[{"type": "container"}]', "instance 0 of x has no name"),
         (b"[5]", "an instance must be a mapping, not text"),
     ],
@@ -595,5 +595,5 @@ def test_ten_thousand_instances_take_a_window_of_memory(tmp_path):
     ],
 )
 def test_a_call_with_what_is_no_text_is_refused(given):
-    with pytest.raises(UsageError, match="which is not text"):
+    with pytest.raises(UsageError, match="not a string"):
         read_instance(None, **given)

@@ -164,13 +164,13 @@ def test_a_thousand_errors_are_not_all_listed():
             "unknown key 'templates' in the rule for '/a': ignored; did you mean 'template'?",
         ),
         ("templates: {/a: {template: t, when: [creat]}}\n", "unknown trigger 'creat': it never fires"),
-        ("templates: {/a: {template: t}}\n", "'/a' has no trigger, so it is never written"),
-        ("templates: {/a: {when: [start]}}\n", "'/a' names no template"),
-        ("templates:\n  /a:\n", "a null entry: the daemons panic at it"),
+        ("templates: {/a: {template: t}}\n", "the rule for '/a' has no trigger, so the file is never written"),
+        ("templates: {/a: {when: [start]}}\n", "the rule for '/a' has no template"),
+        ("templates:\n  /a:\n", "the entry is null: the daemons panic when they read it"),
         ("properties: {a: 1, a: 2}\n", "duplicate key 'a', first in line 1: the last one wins"),
-        ("properties: {~: 1}\n", "a null key: put it in quotes if a name is meant"),
-        ("~\n", "the document is null: most daemons panic at it"),
-        ("", "the file holds no YAML document"),
+        ("properties: {~: 1}\n", "the key is null: quote it if it is meant as text"),
+        ("~\n", "the document is null: most daemons panic when they read it"),
+        ("", "the file contains no YAML document"),
     ],
 )
 def test_what_go_accepts_and_an_author_regrets_is_found(text, finding):
@@ -378,7 +378,7 @@ def test_attack_53_duplicate_keys_go_by_the_host():
         ("a: &a [*a]", "anchor 'a' contains itself"),
         ("<<: x", "'<<' needs a mapping or a list of mappings"),
         ("a: \x01", "control character U+0001 is not allowed in YAML"),
-        (b"a: \xff", "byte 0xff is not UTF-8"),
+        (b"a: \xff", "invalid UTF-8: byte 0xff"),
     ],
 )
 @pytest.mark.parametrize("yaml", ["v2", "v4"])

@@ -91,7 +91,7 @@ def test_depth_is_limited_while_reading(text, libyaml, monkeypatch):
 
 
 def test_damaged_utf_16_is_told_in_our_words():
-    with pytest.raises(InputError, match="UTF-16 text is damaged at byte 5 of 5") as refused:
+    with pytest.raises(InputError, match="invalid UTF-16 at byte 5 of 5") as refused:
         parse(Source("m", b"\xff\xfea\0b"))
     assert "codec" not in refused.value.explain()
 
