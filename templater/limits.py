@@ -1,6 +1,6 @@
-"""Limits by name, as ``--limit NAME=VALUE`` gives them: one vocabulary for every command and hook.
+"""Named limits for the option ``--limit NAME=VALUE`` of every command and hook.
 
-The lean hook path loads this module only if a hook line has ``--limit``.
+The fast path of hooks imports this module only if a hook line contains ``--limit``.
 """
 
 from .model.entry import TEMPLATE_BYTES
@@ -18,42 +18,42 @@ if TYPE_CHECKING:
 
 RENDERING, READING, IMAGE, CHILD, COMMAND = "rendering", "reading", "image", "child", "command"
 
-#: how a value is written
+#: the syntax of a value
 SECONDS, NUMBER, SIZE = "seconds", "number", "size"
 
-#: name: what it belongs to, its attribute there, how it is written, and what it bounds
+#: for each name: the kind of limit, its attribute, the syntax of its value, and a description
 NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
     "time": (
         RENDERING,
         "total",
         SECONDS,
-        "all templates of a run together; with a list of instances, of each",
+        "total time for all templates of a run, or of each instance in a list",
     ),
-    "template-time": (RENDERING, "seconds", SECONDS, "one template, by the clock"),
-    "steps": (RENDERING, "steps", NUMBER, "pieces of template that loops and macros run"),
-    "output": (RENDERING, "output", SIZE, "characters that a template prints"),
-    "values": (RENDERING, "values", SIZE, "characters that a template builds as values"),
-    "calls": (RENDERING, "depth", NUMBER, "macros that call each other"),
-    "template": (RENDERING, "source", SIZE, "the size of a template"),
-    "yaml-depth": (READING, "depth", NUMBER, "levels of metadata.yaml"),
-    "yaml-nodes": (READING, "nodes", NUMBER, "keys, values and lists of metadata.yaml"),
-    "yaml-aliases": (READING, "expanded", NUMBER, "the same with every alias expanded"),
+    "template-time": (RENDERING, "seconds", SECONDS, "time for one template"),
+    "steps": (RENDERING, "steps", NUMBER, "template nodes that loops and macros execute"),
+    "output": (RENDERING, "output", SIZE, "characters in the output of a template"),
+    "values": (RENDERING, "values", SIZE, "characters in the values that a template computes"),
+    "calls": (RENDERING, "depth", NUMBER, "nested macro calls"),
+    "template": (RENDERING, "source", SIZE, "size of a template"),
+    "yaml-depth": (READING, "depth", NUMBER, "nesting depth of metadata.yaml"),
+    "yaml-nodes": (READING, "nodes", NUMBER, "keys, values and lists in metadata.yaml"),
+    "yaml-aliases": (READING, "expanded", NUMBER, "keys, values and lists with every alias expanded"),
     "metadata": (
         IMAGE,
         "metadata_bytes",
         SIZE,
-        "the size of metadata.yaml; the default is the daemons' own limit",
+        "size of metadata.yaml; the default is the daemons' limit",
     ),
-    "templates": (IMAGE, "templates_bytes", SIZE, "all templates together"),
-    "members": (IMAGE, "members", NUMBER, "files of an archive"),
-    "names": (IMAGE, "held_bytes", SIZE, "names and attributes of an archive that are held in memory"),
-    "header": (IMAGE, "header_bytes", SIZE, "one header of an archive: a long name, attributes"),
-    "unpacked": (IMAGE, "unpacked_bytes", SIZE, "the decompressed size of an archive"),
+    "templates": (IMAGE, "templates_bytes", SIZE, "total size of all templates"),
+    "members": (IMAGE, "members", NUMBER, "members of an archive"),
+    "names": (IMAGE, "held_bytes", SIZE, "memory for names and attributes of an archive"),
+    "header": (IMAGE, "header_bytes", SIZE, "size of one archive header, such as a long name or attributes"),
+    "unpacked": (IMAGE, "unpacked_bytes", SIZE, "decompressed size of an archive"),
     "ratio": (IMAGE, "ratio", NUMBER, "decompressed size divided by compressed size, from 256 MiB on"),
-    "command-time": (COMMAND, "time", SECONDS, "a command that reads an image, by the clock"),
-    "command-processor": (COMMAND, "processor", SECONDS, "the same in processor time"),
-    "command-memory": (COMMAND, "memory", SIZE, "memory that such a command takes"),
-    "memory": (CHILD, "memory", SIZE, "the process in which a hook renders"),
+    "command-time": (COMMAND, "time", SECONDS, "time for a command that reads an image"),
+    "command-processor": (COMMAND, "processor", SECONDS, "processor time for a command that reads an image"),
+    "command-memory": (COMMAND, "memory", SIZE, "memory for a command that reads an image"),
+    "memory": (CHILD, "memory", SIZE, "memory for the process in which a hook renders"),
 }
 
 UNITS: "Mapping[str, Mapping[str, int]]" = {
@@ -66,12 +66,12 @@ UNITS: "Mapping[str, Mapping[str, int]]" = {
 }  # fmt: skip
 EXAMPLES = {SECONDS: "30s, 5m or 1h", NUMBER: "5000, 20k or 3M", SIZE: "4096, 512k, 16MiB or 1GiB"}
 
-#: every limit stays below this: the kernel and Python accept it
+#: maximum value of a limit, which the kernel and Python accept
 LARGEST = 1 << 50
 
 
 class CommandLimits:
-    """Bounds around a whole command: seconds by the clock and of the processor, and bytes of memory."""
+    """Limits of a whole command: wall-clock seconds, processor seconds and bytes of memory."""
 
     __slots__ = ("memory", "processor", "time")
 
@@ -82,7 +82,7 @@ class CommandLimits:
 
 
 class Given:
-    """The limits that the user named, by what they belong to; the others have their defaults."""
+    """The limits that the user set, grouped by kind. Other limits keep their defaults."""
 
     __slots__ = (CHILD, COMMAND, IMAGE, READING, RENDERING)
 
@@ -94,7 +94,10 @@ class Given:
         self.command: dict[str, int] = {}
 
     def for_rendering(self, seconds: "float | None" = None, total: "float | None" = None) -> "RenderLimits":
-        """Return the limits of rendering; ``seconds`` a template and ``total`` are defaults."""
+        """Return the limits for rendering.
+
+        ``seconds`` (for each template) and ``total`` apply unless the user set these limits.
+        """
         from .pongo2.state import Limits
 
         limits = Limits(seconds=seconds, total=total)
@@ -103,7 +106,7 @@ class Given:
         return limits
 
     def for_reading(self) -> "YamlLimits | None":
-        """Return the limits of reading metadata.yaml, or None for the defaults."""
+        """Return the limits for reading metadata.yaml, or None for the defaults."""
         size = self.image.get("metadata_bytes")
         values = self.reading if size is None else {**self.reading, "bytes": size}
         if not values:
@@ -113,6 +116,7 @@ class Given:
         return Limits(**values)
 
     def for_images(self, ours: "ImageLimits | None" = None) -> "ImageLimits":
+        """Return the limits for reading images. ``ours`` replaces the defaults."""
         from dataclasses import replace
 
         from .image.limits import DEFAULT
@@ -121,38 +125,43 @@ class Given:
 
     @property
     def template(self) -> int:
-        """Return the bytes that one template may have, in an image and when it is compiled."""
+        """The maximum size of one template in bytes, in an image and when it is compiled."""
         return self.rendering.get("source", TEMPLATE_BYTES)
 
     def for_command(self) -> "CommandLimits":
+        """Return the limits for a whole command."""
         limits = CommandLimits()
         for name, value in self.command.items():
             setattr(limits, name, value)
         return limits
 
     def for_child(self, wall: float, cpu: int) -> "Bounds":
+        """Return the limits for a hook's child process."""
         from .sandbox.child import Bounds
 
         return Bounds(cpu, wall, **self.child)
 
 
 def parse(words: "Iterable[str]", kinds: "tuple[str, ...]" = (RENDERING, READING, IMAGE)) -> Given:
-    """Parse ``NAME=VALUE`` words; ``kinds`` are the kinds of limits that the command accepts."""
+    """Parse ``NAME=VALUE`` words. ``kinds`` are the kinds of limits that the command accepts.
+
+    Raises UsageError if a name is unknown or a value is invalid.
+    """
     given = Given()
     for word in words:
         name, equals, value = word.partition("=")
         known = [name for name in NAMES if NAMES[name][0] in kinds or (name == "template" and IMAGE in kinds)]
         if name not in known:
-            raise UsageError(f"unknown limit '{printable(name)}'", hint=f"known here: {', '.join(known)}")
+            raise UsageError(f"unknown limit '{printable(name)}'", hint=f"known limits: {', '.join(known)}")
         kind, attribute, unit, _ = NAMES[name]
         if not equals:
-            raise UsageError(f"the limit '{name}' needs a value", hint=f"for example {name}={EXAMPLES[unit]}")
+            raise UsageError(f"the limit '{name}' needs a value", hint=f"write {name}={EXAMPLES[unit]}")
         getattr(given, kind)[attribute] = number(name, value, unit)
     return given
 
 
 def number(name: str, text: str, unit: str) -> int:
-    """Parse ``5m``, ``3M`` or ``16MiB``, a whole number of ``unit``, up to ``LARGEST``."""
+    """Parse the value of a limit, such as ``5m``, ``3M`` or ``16MiB``. Raises UsageError if it is invalid."""
     digits = text.rstrip("bBkKmMgGiIsShH")
     factor = UNITS[unit].get(text[len(digits) :].lower())
     plain = digits.replace("_", "")
@@ -162,6 +171,6 @@ def number(name: str, text: str, unit: str) -> int:
         )
     value = int(plain) * factor
     if not 0 < value <= LARGEST:
-        hint = f"give {LARGEST} at most" if value else f"give more, for example {name}={EXAMPLES[unit]}"
+        hint = f"the maximum is {LARGEST}" if value else f"write {name}={EXAMPLES[unit]}"
         raise UsageError(f"the limit '{name}' can't be {printable(text)}", hint=hint)
     return value

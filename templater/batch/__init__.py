@@ -1,4 +1,4 @@
-"""One image, many instances: plan each instance of a list and report the differences.
+"""Planning of one image for every instance of a list.
 
 May import: model, parsing, planning, rendering, reporting, rootfs.
 """

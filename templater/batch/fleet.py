@@ -1,4 +1,4 @@
-"""One image for many instances: read and compiled once, planned for each of them."""
+"""Planning of one image for many instances. The image is read and compiled only once."""
 
 from __future__ import annotations
 
@@ -28,15 +28,18 @@ if TYPE_CHECKING:
     from ..model.plan import Plan
     from ..parsing.yaml_nodes import Limits as YamlLimits
 
-#: plans that are kept to be adapted for other instances
+#: maximum number of plans that are kept for reuse with other instances
 MOST_EXAMPLES = 256
-#: other names may change more of a plan than the field that holds the name
+#: Plans are reused only for such names: other names can change more of a plan than its name field.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{,62}")
 
 
 @dataclass(slots=True)
 class Result:
-    """One instance's plan as text. ``skipped`` says why there is none; ``notes`` are assumptions."""
+    """One instance's plan as text. ``skipped`` is the reason for a missing plan.
+
+    ``notes`` list the assumptions that were made.
+    """
 
     name: str
     text: str
@@ -48,11 +51,11 @@ class Result:
 
 
 class Fleet:
-    """An image whose templates are planned for one instance after the other.
+    """An image that is planned for one instance after the other.
 
-    ``show`` is ``json``, ``summary`` or ``patch``. Without ``triggers``, or with ``next``, each instance
-    has its own. ``rootfs`` is the image's root filesystem; ``pattern`` is the path of each instance's
-    own, with ``{name}`` for its name.
+    ``show`` is ``json``, ``summary`` or ``patch``. Without ``triggers``, or with ``next``, the triggers are
+    chosen for each instance. ``rootfs`` is the image's root filesystem. ``pattern`` is the path of each
+    instance's own root filesystem, in which ``{name}`` stands for the instance's name.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class Fleet:
             yield result
 
     def _triggers(self, instance: Instance) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return an instance's passes, and notes on the choice."""
+        """Return the instance's triggers, and notes that explain their choice."""
         if self.triggers not in ((), ("next",)):
             return self.triggers, ()
         own = bool(self.pattern)
@@ -101,7 +104,7 @@ class Fleet:
         return chosen.passes, (reason, *chosen.notes)
 
     def _compared(self, instance: Instance, passes: tuple[str, ...]) -> Result:
-        """Plan against the instance's own root filesystem; an instance without one is skipped."""
+        """Plan with the instance's own root filesystem. Skip the instance if that can't be read."""
         if instance.is_vm:
             return Result(instance.name, "", 0, 0, skipped="skipped (virtual machine)")
         try:
@@ -160,13 +163,13 @@ class Fleet:
 
 
 class _DiffersError(Exception):
-    """A plan can't be adapted: more than the name and contents would differ."""
+    """The plan can't be adapted because more than the name and contents differ."""
 
 
 class Example:
     """A plan as JSON data, reused for instances whose plans differ only in name and contents.
 
-    Planning and predicting take twenty times as long as everything else.
+    This saves planning and prediction, which take twenty times as long as all other work.
     """
 
     def __init__(self, plan: Plan, renderings: list[Rendering]) -> None:
@@ -175,7 +178,8 @@ class Example:
         self.errors = _errors(plan)
         numbers = {rendering.content: n for n, rendering in reversed(list(enumerate(renderings)))}
         entries = [*self.data["changes"], *self.data.get("agent", ())]
-        #: each entry of ``data`` with a content, that content's number, and the file that it may be equal to
+        #: for each entry of ``data`` with a content: the entry, the number of its content, the content of the
+        #: existing file (None if that does not matter), and whether both contents are equal
         self.shown: list[tuple[dict[str, Any], int, bytes | None, bool]] = []
         written: set[str] = set()
         for change, entry in zip((*plan.changes, *plan.agent), entries, strict=True):
@@ -185,10 +189,10 @@ class Example:
             if change.action in WRITING:
                 written.add(change.real)
         if any("content" not in entry for entry, *_ in self.shown):
-            raise _DiffersError  # it is not UTF-8, and shown in another field
+            raise _DiffersError  # content that is not UTF-8 is shown in another field
 
     def adapt(self, name: str, renderings: list[Rendering]) -> Result:
-        """Return another instance's result; raises _DiffersError if it has to be planned by itself."""
+        """Return the result for another instance. Raises _DiffersError if that needs its own plan."""
         for entry, number, before, equal in self.shown:
             content = renderings[number].content or b""
             if before is not None and (content == before) != equal:
@@ -202,7 +206,10 @@ class Example:
 
 
 def _signature(renderings: list[Rendering]) -> Iterator[object]:
-    """Yield what decides a plan, given its root filesystem: which contents are equal, and every error."""
+    """Yield the values that determine a plan for a given root filesystem.
+
+    These are the equality of contents and the details of every error.
+    """
     numbers: dict[bytes, int] = {}
     for number, rendering in enumerate(renderings):
         error = rendering.error
@@ -214,7 +221,7 @@ def _signature(renderings: list[Rendering]) -> Iterator[object]:
 
 
 def _errors(plan: Plan) -> tuple[str, ...]:
-    """Return what fails in a plan, or else where only the host fails."""
+    """Return the errors of a plan or, if it has none, the failures that only the host has."""
     ours = tuple(str(change.error) for change in plan.failed if change.error is not None)
     return ours or tuple(filter(None, (outcome_text(plan, change) for change in plan.host_fails)))
 

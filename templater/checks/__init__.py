@@ -1,8 +1,8 @@
-"""Findings about an image, one file a check.
+"""Security checks of images.
 
-`scan` reads an image without following or refusing anything. `base` says what a check is, `finding` runs the
-checks over a scanned image, and `report` does both and returns plain data. `security/` holds the checks of
-`templater audit`.
+`scan` reads an image; it follows no links and rejects no names. `base` defines a check, and `finding` runs
+all checks on a scanned image. `report` scans, runs the checks and returns plain data. `security/` contains
+the checks of `templater audit`, one file each.
 
 May import: image, model, parsing, planning, pongo2, rendering, rootfs.
 """

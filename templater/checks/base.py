@@ -1,6 +1,6 @@
-"""What a check is: it takes a ``ScannedImage``, opens and changes nothing, and yields ``Observation``s.
+"""Definitions for checks. A check is a function that takes a ``ScannedImage`` and yields ``Observation``s.
 
-Each file of ``security/`` has one function marked ``@check``.
+Checks never open or change files. Each file in ``security/`` contains one function decorated with ``@check``.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ from ..pongo2.state import Limits
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """One name of an image, as stored: ``path`` has no leading slash and is not cleaned."""
+    """One name in an image, as stored. The scan removes only ``.`` and empty components from ``path``."""
 
     path: str
     entry: Entry
     #: the names of its extended attributes
     xattrs: frozenset[str] = frozenset()
-    #: the name of the same file that comes earlier in the archive
+    #: for a hard link, the path of its target
     hard_link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Trailing:
-    """Data behind the end mark of an archive, which tools and daemons ignore."""
+    """Data after the end-of-archive marker, which tools and daemons ignore."""
 
     file: str
     position: int
-    #: whether it begins as another archive or compressed file does
+    #: whether the data begins like another archive or compressed file
     is_archive: bool
 
 
 @dataclass(frozen=True)
 class ScannedImage:
-    """An image as ``scan.py`` has read it: nothing was followed, and nothing was refused."""
+    """An image as ``scan.py`` reads it. The scan follows no links and rejects no names."""
 
     name: str
     metadata: Metadata | None = None
     templates: Mapping[str, TemplateFile] = field(default_factory=dict)
     names: tuple[Name, ...] = ()
-    #: errors of parts that could not be read, or that exceed a limit
+    #: errors from parts that are unreadable or exceed a limit
     errors: tuple[TemplaterError, ...] = ()
-    #: limits for checks that render templates; None for the check's own
+    #: limits for checks that render templates; None selects the default limits of the check
     limits: Limits | None = None
-    #: an instance for which checks render the templates too, as its first start sees them
+    #: an instance for which checks also render the templates, as at its first start
     instance: Instance | None = None
-    #: whether every name was read; if not, no check can say that a name is missing
+    #: whether the scan read every name; if not, checks must not report missing names
     complete: bool = True
     trailing: tuple[Trailing, ...] = ()
-    #: the first bytes of a few files that checks look into, by name
+    #: the first bytes of files that checks inspect, by name
     heads: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
@@ -66,7 +66,7 @@ class ScannedImage:
 
     @cached_property
     def targets(self) -> tuple[tuple[Rule, str, Resolved], ...]:
-        """The rules whose path is valid, with the cleaned path and where it leads in the root filesystem."""
+        """The rules with valid paths, each with its cleaned path and the result of resolving it."""
         found = []
         for rule in self.rules:
             try:
@@ -94,14 +94,14 @@ class ScannedImage:
                 yield Source(f"{self.name}/templates/{name}", file.data)
 
 
-#: names deeper than this are left out of ``RootfsNames``: rules do not write there
+#: ``RootfsNames`` omits names deeper than this, because rules do not write there
 _MAX_DEPTH = 64
-#: lookups for all rules of an image together: links can lead each rule through thousands of names
+#: maximum number of lookups for all rules together: links can lead each rule through thousands of names
 _MAX_LOOKUPS = 500_000
 
 
 class RootfsNames:
-    """A ``RootfsView`` of the names below ``rootfs/``, without contents. The last of equal names counts."""
+    """A ``RootfsView`` of the names below ``rootfs/``, without contents. The last of equal names wins."""
 
     def __init__(self, names: Iterable[Name]) -> None:
         self._entries: dict[str, Entry] = {"/": Entry(DIRECTORY, 0o755)}
@@ -121,7 +121,7 @@ class RootfsNames:
     def entry(self, path: str) -> Entry | None:
         self._lookups += 1
         if self._lookups > _MAX_LOOKUPS:
-            raise LimitError(f"following the links of all targets takes more than {_MAX_LOOKUPS} steps")
+            raise LimitError(f"resolving the links of all targets takes more than {_MAX_LOOKUPS} steps")
         return self._entries.get(path)
 
     def read(self, path: str, limit: int) -> bytes:
@@ -130,9 +130,9 @@ class RootfsNames:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One observation of a check, at a place in a text or at a name of the image.
+    """One observation of a check, located at a position in a text or at a name in the image.
 
-    An empty ``severity`` and an ``advisory`` of None stand for the check's own.
+    If ``severity`` is empty or ``advisory`` is None, the values of the check apply.
     """
 
     message: str
@@ -144,7 +144,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check: its id, its usual severity, a summary for reports, and the advisory that it resembles."""
+    """A check: its id, default severity, summary for reports, and related security advisory."""
 
     id: str
     severity: str
@@ -156,5 +156,5 @@ class Check:
 def check(
     id: str, severity: str, about: str, advisory: str = ""
 ) -> Callable[[Callable[[ScannedImage], Iterable[Observation]]], Check]:
-    """Turn a function into a ``Check``."""
+    """Decorate a function to make it a ``Check``."""
     return lambda run: Check(id, severity, about, advisory, run)

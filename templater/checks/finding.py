@@ -1,4 +1,4 @@
-"""Run the checks over a scanned image: findings with severity, place and advisory."""
+"""Functions that run the checks on a scanned image and return findings."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..model.source import Span, printable
 from . import security
 from .base import Check, Observation, ScannedImage
 
-#: findings of one check and severity; the others are counted
+#: maximum number of findings per check and severity; further ones are only counted
 MAX_FINDINGS = 200
 
 
 class Severity(IntEnum):
-    """How bad a finding is: from "worth knowing" to "an old daemon reads or writes files of the host"."""
+    """The severity of a finding, from "worth knowing" to "an old daemon accesses files of the host"."""
 
     INFO = 0
     LOW = 1
@@ -29,6 +29,7 @@ class Severity(IntEnum):
 
     @classmethod
     def named(cls, name: str) -> Severity:
+        """Return the severity with this name, in any case."""
         return cls[name.upper()]
 
 
@@ -39,7 +40,7 @@ class Finding:
     check: str
     severity: Severity
     message: str
-    #: a place in a text; if None, ``where`` names a member of the image
+    #: the position in a text; if None, ``where`` is a path in the image
     span: Span | None
     where: str
     advisory: str = ""
@@ -51,7 +52,7 @@ class Finding:
 
 
 def all_checks() -> Iterator[Check]:
-    """Yield every check, by the name of its file."""
+    """Yield every check, sorted by file name."""
     for module in sorted(found.name for found in pkgutil.iter_modules(security.__path__)):
         for value in vars(import_module(f"{security.__name__}.{module}")).values():
             if isinstance(value, Check):
@@ -59,16 +60,17 @@ def all_checks() -> Iterator[Check]:
 
 
 def audit(image: ScannedImage) -> list[Finding]:
-    """Return the findings of every check, the worst first.
+    """Run every check and return the findings, sorted by descending severity.
 
-    If a check finds the same severity more than ``MAX_FINDINGS`` times, one finding counts the others.
+    If a check has more than ``MAX_FINDINGS`` findings of one severity, a last finding states how many were
+    omitted.
     """
     found = [finding for check in all_checks() for finding in run_check(check, image)]
     return sorted(found, key=lambda finding: (-finding.severity, finding.check, *_position(finding)))
 
 
 def run_check(check: Check, image: ScannedImage) -> Iterator[Finding]:
-    """Yield the findings of one check."""
+    """Run one check and yield its findings."""
     counts: Counter[Severity] = Counter()
     for observation in check.run(image):
         severity = Severity.named(observation.severity or check.severity)

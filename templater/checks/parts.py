@@ -1,4 +1,4 @@
-"""Check the parts of an image before it is written: metadata.yaml and templates."""
+"""Checks of an image's metadata.yaml and templates before the image is written."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from .finding import Finding, Severity, audit
 
 
 def check_parts(parts: list[Part], name: str) -> list[Finding]:
-    """Return the findings of an audit of these parts, at level low and above.
+    """Audit the parts of an image and return the findings of severity low and above.
 
-    Raise InputError if every daemon refuses the image, or panics when an instance of it starts: missing
-    facts, a null rule, or a metadata.yaml that neither yaml.v2 nor yaml.v4 reads.
+    Raises InputError if every daemon rejects the image or panics when it starts an instance. Such an image
+    lacks a required field or has a null rule, or neither yaml.v2 nor yaml.v4 can read its metadata.yaml.
     """
     metadata = _read(Source(f"{name}/{METADATA}", parts[0].data))
     source = metadata.source
     for fact in ("architecture", "creation_date"):
         if not getattr(metadata, fact):
             at = source.span(0) if source is not None else None
-            raise InputError(f"metadata.yaml has no {fact}: the daemons refuse such an image", at)
+            raise InputError(f"metadata.yaml has no {fact}: the daemons refuse to import the image", at)
     for rule in metadata.rules:
         if rule.null:
             raise InputError(
                 f"the entry for '{printable(rule.path)}' is null: the daemons panic when they read it",
                 rule.spans["path"],
-                hint="remove the entry, or give it 'when' and 'template'",
+                hint="remove the entry, or set its 'when' and 'template'",
             )
     image = ScannedImage(
         name,
@@ -46,7 +46,10 @@ def check_parts(parts: list[Part], name: str) -> list[Finding]:
 
 
 def _read(source: Source) -> Metadata:
-    """Parse as yaml.v2 does, or as yaml.v4 does if yaml.v2 fails. Raise the error of yaml.v2 if both fail."""
+    """Parse by the rules of yaml.v2, or by those of yaml.v4 if yaml.v2 fails.
+
+    If both fail, raise the error of yaml.v2.
+    """
     try:
         return read_metadata(source, "v2")
     except MetadataError:

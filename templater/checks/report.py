@@ -1,4 +1,4 @@
-"""An audit as plain data, which a confined process can send to another."""
+"""An audit report as plain data, which a sandboxed process can send to its parent."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ def audit_report(
     instance: Instance | None = None,
     sarif: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Audit an image and return JSON values: ``findings``, and ``hidden``, the milder ones by severity.
+    """Audit an image and return a JSON object.
 
-    ``sarif`` is templater's version and the image's URI; then ``sarif`` is a SARIF document.
+    ``findings`` lists findings of severity ``at_least`` and above. ``hidden`` counts the others by severity.
+    If the parameter ``sarif`` is given (templater's version and the image's URI), the object's ``sarif`` is a
+    SARIF document, else None. Raises TemplaterError if the image cannot be read.
     """
     image = scan_image(path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering, instance=instance)
     found = audit(image)

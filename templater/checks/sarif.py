@@ -1,4 +1,4 @@
-"""Findings as SARIF 2.1.0, the format of code scanning services."""
+"""Conversion of findings to SARIF 2.1.0, the format of code scanning services."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..model.source import Span
 from .base import Check
 from .finding import Finding, Severity, all_checks
 
-#: SARIF's levels
+#: the SARIF level of each severity
 LEVELS = {
     Severity.INFO: "note",
     Severity.LOW: "note",
@@ -19,7 +19,7 @@ LEVELS = {
     Severity.HIGH: "error",
     Severity.CRITICAL: "error",
 }
-#: GitHub sorts results by this number
+#: the score of each severity; GitHub sorts results by it
 SCORES = {
     Severity.INFO: "0.1",
     Severity.LOW: "3.0",
@@ -27,7 +27,7 @@ SCORES = {
     Severity.HIGH: "8.0",
     Severity.CRITICAL: "9.9",
 }
-#: hexadecimal digits of a result's fingerprint
+#: number of hexadecimal digits in the fingerprint of a result
 _DIGEST_LENGTH = 16
 
 
@@ -57,12 +57,12 @@ def sarif_document(findings: Iterable[Finding], name: str, version: str, uri: st
 
 def _rule(check: Check) -> dict[str, Any]:
     severity = Severity.named(check.severity)
-    about = f"{check.about}.{f' It resembles {check.advisory}.' if check.advisory else ''}"
+    about = f"{check.about}.{f' Related advisory: {check.advisory}.' if check.advisory else ''}"
     return {
         "id": check.id,
         "shortDescription": {"text": check.about},
         "fullDescription": {"text": about},
-        "help": {"text": f"{about} Severity: {severity.name.lower()}, unless a result has another."},
+        "help": {"text": f"{about} Default severity: {severity.name.lower()}."},
         "defaultConfiguration": {"level": LEVELS[severity]},
         "properties": {
             "security-severity": SCORES[severity],
@@ -77,7 +77,7 @@ def _results(findings: list[Finding], rules: list[str], name: str, uri: str) -> 
         advisory = f" ({finding.advisory})" if finding.advisory else ""
         hint = f"\nhint: {finding.hint}" if finding.hint else ""
         place = _place(finding, name, uri)
-        # identifies a result in the next run, when its line may have changed
+        # The fingerprint identifies a result in later runs, even if its line number changes.
         text = f"{place}\n{finding.check}\n{finding.message}".encode("utf-8", "surrogateescape")
         digest = sha256(text).hexdigest()[:_DIGEST_LENGTH]
         counts[digest] += 1
@@ -106,7 +106,10 @@ def _region(span: Span | None) -> dict[str, int]:
 
 
 def _place(finding: Finding, name: str, uri: str) -> str:
-    """Return the URI of a finding's file in the image, or the image's own for a name that leads out of it."""
+    """Return the URI of a finding's file in the image.
+
+    A name with ``..`` leads out of the image and gets the URI of the image itself.
+    """
     from urllib.parse import quote
 
     inside = finding.where if finding.span is None else finding.span.source.name[len(name) :]

@@ -1,4 +1,4 @@
-"""Read all of an image for an audit: follow nothing, refuse nothing, stop at the limits."""
+"""A reader for audits. It reads a whole image, follows no links, rejects no names and obeys the limits."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 Read = Callable[[], bytes]
 
-#: every name is held and many checks go over them, so that fewer are allowed than in other commands
+#: This limit is lower than in other commands: an audit keeps every name in memory for many checks.
 MAX_NAMES = 400_000
-#: the limits of an audit without --limit
+#: the default limits of an audit
 AUDITED = replace(DEFAULT, members=MAX_NAMES)
 
 DISK = "rootfs.img"
 PASSWD = f"{ROOTFS}/etc/passwd"
-#: files that checks look into, and how much of them
+#: files that checks inspect, with the number of bytes that they need
 _HEADS = {DISK: 4096, PASSWD: 1 << 20}
 
 
@@ -50,14 +50,14 @@ def scan_image(
     rendering: RenderLimits | None = None,
     instance: Instance | None = None,
 ) -> ScannedImage:
-    """Read an image: a directory, a unified tarball, or a split image with its second file ``rootfs``.
+    """Read an image: a directory, a unified tarball, or a split image whose second file is ``rootfs``.
 
-    ``rendering`` limits the checks that render templates; they render them for ``instance`` too. An error
-    that ends the reading of a part is recorded in ``ScannedImage.errors``; it is raised if nothing of that
-    part was read.
+    ``rendering`` sets limits for the checks that render templates. These checks also render for ``instance``.
+    If reading a part of the image fails, ``ScannedImage.errors`` records the error. If no name of that part
+    was read, the error is raised.
     """
     if rootfs is not None and os.path.isdir(path):
-        raise UsageError(f"'{path}' is a directory: it has no second file")
+        raise UsageError(f"'{path}' is a directory, so it can't have a second file")
     scanner = _Scanner(path, limits, yaml)
     scanner.scan_part(scanner.scan_directory if os.path.isdir(path) else scanner.scan_archive)
     if scanner.complete and not any(name.path == METADATA for name in scanner.names):
@@ -83,7 +83,7 @@ class _Scanner:
         self.held = HeldBytes(path, limits)
 
     def scan_part(self, scan: Callable[[], None]) -> None:
-        """Record the error that ends the reading of a part, or raise it if no name of the part was read."""
+        """Read a part and record its error. Raise the error if no name of the part was read."""
         before = len(self.names)
         try:
             scan()
@@ -140,11 +140,11 @@ class _Scanner:
         return archive.read(member, self.limit_of(path)) if most is None else archive.head(member, most)
 
     def scan_second_file(self, path: str) -> None:
-        """Read a split image's root filesystem: its names become those of ``rootfs/`` in a unified image."""
+        """Read the root filesystem of a split image, and put its names below ``rootfs/``."""
         if any(name.path.partition("/")[0] in (ROOTFS, DISK) for name in self.names):
             raise UsageError(
-                f"'{self.path}' holds a root filesystem: '{path}' is not part of it",
-                hint="give the image alone",
+                f"'{self.path}' already contains a root filesystem, so '{path}' is not part of it",
+                hint="pass the image without a second file",
             )
         refuse_same_file(self.path, path)
         if kind_of_file(path) == QCOW2:
@@ -163,7 +163,7 @@ class _Scanner:
         second.finish()
 
     def scan_disk(self, path: str) -> None:
-        """Read the disk of a virtual machine's split image."""
+        """Read the header of a virtual machine's disk in a split image."""
         self.add(Name(DISK, Entry(FILE, size=os.path.getsize(path))))
         with open(path, "rb") as file:
             self.heads[DISK] = file.read(_HEADS[DISK])
@@ -185,9 +185,9 @@ class _Scanner:
         return self.limits.metadata_bytes if path == METADATA else self.limits.template_bytes
 
     def read_content(self, path: str, entry: Entry, read: Read) -> None:
-        """Read metadata.yaml, a template, or the head of a file that checks look into.
+        """Read the content if the path is metadata.yaml, a template or a file that checks inspect.
 
-        The last file of a name counts, as for the daemons.
+        If a name occurs repeatedly, the last file wins, as in the daemons.
         """
         if path == METADATA:
             if entry.kind == FILE:
@@ -204,7 +204,7 @@ class _Scanner:
                 self.errors.append(error)
 
     def link_template(self, name: Name) -> None:
-        """Give a template that is a hard link the content of an earlier template."""
+        """Add a template that is a hard link, with the content of its target if that is a template too."""
         if self.is_template(name.path):
             other = self.templates.get(name.hard_link.removeprefix(f"{TEMPLATES}/"))
             data = other.data if other is not None and self.is_template(name.hard_link) else None
@@ -221,7 +221,7 @@ class _Scanner:
             data = read()
             if self.template_bytes + len(data) > self.limits.templates_bytes:
                 most = self.limits.templates_bytes
-                raise LimitError(f"the templates have more than {most} bytes together")
+                raise LimitError(f"the templates have more than {most} bytes in total")
         except TemplaterError as error:
             return TemplateFile(entry, None, error)
         self.template_bytes += len(data)
@@ -243,7 +243,7 @@ class _Scanner:
         )
 
     def parse_metadata(self) -> Metadata | None:
-        """Parse metadata.yaml by the most lenient daemon's rules, so that checks see as much as possible."""
+        """Parse metadata.yaml by the most lenient rules, so that checks see as much as possible."""
         if self.metadata is None:
             return None
         try:
@@ -254,11 +254,15 @@ class _Scanner:
 
 
 def below_rootfs(name: str) -> str:
-    """Return the name in a unified image; an absolute name stays as it is, since that is worth a finding."""
+    """Return the path that a name of ``rootfs`` has in a unified image.
+
+    An absolute name is kept, because checks report it.
+    """
     return name if name.startswith("/") else f"{ROOTFS}/{name}".rstrip("/")
 
 
 def name_of(member: Member) -> Name:
+    """Convert an archive member to a ``Name``."""
     kind = FILE if member.kind == HARD_LINK else member.kind
     device = os.makedev(*member.device) if kind in (CHAR_DEVICE, BLOCK_DEVICE) else 0
     entry = Entry(kind, member.mode, member.uid, member.gid, member.size, 1, member.target, rdev=device)
@@ -267,6 +271,9 @@ def name_of(member: Member) -> Name:
 
 
 def cleaned(name: str) -> str:
-    """Return a name as tar creates it, except that a leading ``/`` and ``..`` stay: they are findings."""
+    """Remove ``.`` and empty components from a name.
+
+    Unlike tar, this keeps a leading ``/`` and ``..``, because checks report them.
+    """
     parts = [part for part in name.split("/") if part not in ("", ".")]
     return ("/" if name.startswith("/") else "") + "/".join(parts)

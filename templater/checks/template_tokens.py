@@ -1,4 +1,4 @@
-"""The tokens of a template, for checks that must see templates that do not compile."""
+"""Tokens of templates, for checks that also inspect templates that do not compile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..pongo2.syntax.tokens import Token, Unit
 
 
 def tokens_of(source: Source) -> list[Token]:
-    """Return the tokens up to the first error of pongo2's lexer: no daemon renders what comes after it."""
+    """Return the tokens before the first lexer error. No daemon renders a template with such an error."""
     lexer = Lexer(Unit(source), DIALECTS["v6"])
     with contextlib.suppress(TemplaterError):
         lexer.run()

@@ -1,6 +1,7 @@
-"""An instance's life on paper: which files each lifecycle step would change.
+"""A simulation of instance lifecycles: which files each step would change.
 
-`steps` parses what a user types, `simulate` takes the steps, `host_start` runs a start as the host does.
+`steps` parses the steps that a user types, `simulate` executes them, and `host_start` models a start on the
+chosen host. `disk_snapshot` copies a root filesystem into memory.
 
 May import: model, parsing, planning, prediction, rendering, rootfs.
 """

@@ -1,4 +1,4 @@
-"""A root filesystem on paper: its names are copied at once, its files are read when they are needed."""
+"""A writable in-memory copy of a root filesystem. It copies names at once and reads files on demand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         def read(self, path: str, limit: int) -> bytes: ...
 
 
-#: names that a simulation holds in memory; a desktop has some hundred thousand
+#: maximum number of names in memory; a desktop system has several hundred thousand
 MOST_NAMES = 1_000_000
 
 
@@ -67,15 +67,15 @@ class _OnDisk(_Node):
 
 
 class Paper(MemoryRootfs):
-    """A copy to be written to; ``rootfs`` has to stay open."""
+    """A writable copy of ``rootfs``, which must stay open while the copy is used."""
 
     def __init__(self, rootfs: Rootfs) -> None:
         super().__init__()
         for number, (path, entry) in enumerate(rootfs.walk()):
             if number >= MOST_NAMES:
                 raise LimitError(
-                    f"'{rootfs.name}' holds more than {MOST_NAMES} names",
-                    hint="simulate without --rootfs, or with a copy of what the templates write to",
+                    f"'{rootfs.name}' contains more than {MOST_NAMES} names",
+                    hint="omit --rootfs, or pass a directory with only the files that the templates write",
                 )
             if entry.kind == FILE:
                 self._new(path, _OnDisk(entry, partial(rootfs.read, path, MAX_COMPARED)))

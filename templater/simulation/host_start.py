@@ -1,7 +1,7 @@
-"""A start as the chosen host runs it: what it writes for certain, and what it leaves to chance.
+"""A model of a start on the chosen host: which files it certainly writes, and which are unknown.
 
-The daemons take the rules of a pass in random order and stop at the first that fails. Rules before it have
-written their files, rules after it have not, and the order is unknown.
+The daemons run the rules of a pass in random order and stop at the first rule that fails. Rules that ran
+before it have written their files, and the others have not. The order cannot be predicted.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class HostStart:
-    """How a start ends on the host. Paths are those of the root filesystem, links resolved."""
+    """The result of a start on the host. Paths are inside the root filesystem, with links resolved."""
 
-    #: the daemon's words where the start fails or hangs, else empty
+    #: the daemon's error text if the start fails or hangs, else empty
     error: str = ""
     hangs: bool = False
-    #: passes that went through
+    #: number of passes that succeeded
     passed: int = 0
-    #: what is there afterwards for certain, parents first
+    #: files and directories that certainly exist afterwards, parents first
     written: dict[str, Node] = field(default_factory=dict)
-    #: paths that may or may not have been written, or of which the content is not known
+    #: paths that the host may or may not have written, or whose content is unknown
     unknown: set[str] = field(default_factory=set)
-    #: why, in one phrase
+    #: the reason why paths are unknown
     reason: str = ""
-    #: where it ends; the first in the file, if there are several such rules
+    #: the change that ends the start; if several would, the first one in metadata.yaml
     failed: Change | None = None
 
 
@@ -52,7 +52,7 @@ def start_on_host(
     check_time: Callable[[], None] | None = None,
     surroundings: Surroundings | None = None,
 ) -> HostStart:
-    """Run the passes of a container's start as its host does, on a model of the host's file system."""
+    """Run the passes of a container's start on a model of the host's file system."""
     host, instance = plan.host, plan.instance
     around = surroundings or Surroundings(instance=f"/var/lib/{host.product}/containers/{instance.name}")
     data = b"" if plan.metadata.source is None else plan.metadata.source.data
@@ -65,7 +65,7 @@ def start_on_host(
         return HostStart(str(failure))
     changes = list(split_passes(plan.changes))
     for trigger in plan.triggers:
-        # a pass in which no rule is due does nothing
+        # A pass without a matching rule does nothing.
         if changes and changes[0][0].trigger == trigger and not run.take(changes.pop(0)):
             break
         run.found.passed += 1
@@ -80,7 +80,7 @@ class _Run:
         self.unknown: set[Place] = set()
 
     def take(self, changes: list[Change]) -> bool:
-        """Run one pass; False if the start ends in it."""
+        """Run one pass. Return False if the start ends in it."""
         mark = len(self.filesystem.journal)
         failing: list[tuple[Change, Fails | Hangs]] = []
         for change in changes:
@@ -96,14 +96,14 @@ class _Run:
                 self.unknown = self.unknown | touched if doubtful else self.unknown - touched
         if not failing:
             return True
-        # what the other rules would have changed, they may have changed
+        # The other rules may have run before the failing one, so their changes are uncertain.
         effects = self.changed(mark)
         self.filesystem.undo(mark)
         for change, _ in failing:
             before = len(self.filesystem.journal)
             with suppress(Fails, Hangs):
                 self.apply(change)
-            if len(failing) > 1:  # the daemon meets only one of them
+            if len(failing) > 1:  # the daemon stops at one of them
                 effects |= self.changed(before)
                 self.filesystem.undo(before)
         self.unknown |= effects - self.touched(mark)
@@ -112,12 +112,13 @@ class _Run:
         self.found.failed = first
         self.found.hangs = isinstance(end, Hangs)
         if effects:
-            self.found.reason = f"the start ends at the rule for '{first.rule.path}', in random order"
+            self.found.reason = f"the host runs rules in random order and stops at '{first.rule.path}'"
         return False
 
     def apply(self, change: Change) -> None:
         self.daemon.open_roots()
-        with suppress(Unknown):  # on the host's own file system: the root filesystem stays as it is
+        # Unknown means that the rule writes outside the root filesystem, which therefore does not change.
+        with suppress(Unknown):
             self.daemon.apply(due_of(change))
 
     @staticmethod
@@ -128,7 +129,7 @@ class _Run:
         return {place for place, _ in self.filesystem.journal[mark:]}
 
     def changed(self, mark: int) -> set[Place]:
-        """Return what differs from the state at ``mark``."""
+        """Return the places whose state differs from that at ``mark``."""
         before: dict[Place, Node | None] = {}
         for place, node in self.filesystem.journal[mark:]:
             before.setdefault(place, node)
@@ -146,7 +147,7 @@ class _Run:
         return self.filesystem.view.read(place.path, entry.size) == made.content
 
     def finished(self) -> HostStart:
-        """Tell the places by their names in the root filesystem."""
+        """Return the result, with the places as paths in the root filesystem."""
         for place in sorted({place for place, _ in self.filesystem.journal}, key=lambda place: place.names):
             path = self.inside(place)
             if path is not None and place.made is not None and place not in self.unknown:
@@ -155,5 +156,6 @@ class _Run:
         return self.found
 
     def inside(self, place: Place) -> str | None:
+        """Return the path of a place in the root filesystem, or None if it is outside."""
         path = below(place.path, self.filesystem.rootfs)
         return None if path is None or path == "/" else path

@@ -1,7 +1,7 @@
-"""The life of instances on paper: which files change at each step, and why.
+"""A simulation of instance lifecycles: which files change at each step, and why.
 
-A simulation follows the chosen host's life: after a start that fails, it goes on with what that host would
-have left. Under the host ``none`` templater's own rule holds: a start that fails writes nothing.
+The simulation follows the chosen host: after a failed start, it continues with the files that the host would
+have left behind. With the host ``none``, templater's own rule applies: a failed start writes nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..model.entry import Image
     from ..parsing.yaml_nodes import Limits as YamlLimits
 
-#: Incus: shared/osarch; names and aliases
+#: names and aliases of architectures, from Incus: shared/osarch
 ARCHITECTURES = frozenset(
     (
         *("i686", "x86_64", "armv6l", "armv7l", "armv8l", "aarch64", "ppc", "ppc64", "ppc64le", "s390x"),
@@ -46,15 +46,15 @@ ARCHITECTURES = frozenset(
     )
 )
 
-#: Incus: internal/instance InstanceIncludeWhenCopying; a copy gets new values of all other volatile keys
+#: Incus: internal/instance InstanceIncludeWhenCopying. All other volatile keys get new values in a copy.
 _COPIED_VOLATILE = ("volatile.base_image", "volatile.last_state.idmap")
 POWER = "volatile.last_state.power"
-#: what Incus, but not LXD, records when an instance stops
+#: the key that Incus, but not LXD, records when an instance stops
 READY = "volatile.last_state.ready"
 
 
 class Paper(Protocol):
-    """A root filesystem that can be copied and written to without touching any disk."""
+    """An in-memory root filesystem that can be copied and written."""
 
     def entry(self, path: str) -> Any: ...
     def read(self, path: str, limit: int) -> bytes: ...
@@ -66,7 +66,7 @@ class Paper(Protocol):
 
 
 class Folder(Protocol):
-    """An instance's own copy of the image's metadata and templates, and its root filesystem."""
+    """An instance's copy of the image's metadata and templates, and its root filesystem."""
 
     @property
     def image(self) -> Image: ...
@@ -74,18 +74,18 @@ class Folder(Protocol):
     def rootfs(self) -> Paper: ...
     @property
     def properties(self) -> Mapping[str, str] | None:
-        """The image's properties where they are not those of its metadata.yaml: edited, or set by publish."""
+        """Image properties that override those of metadata.yaml: edited, or set by publish. Else None."""
 
     @property
     def unknown(self) -> dict[str, str]:
-        """Paths that a host has left to chance, and why."""
+        """Paths whose state on the host is unknown, with the reasons."""
 
     def copy(self) -> Folder: ...
 
 
 @dataclass(frozen=True, slots=True)
 class PaperFolder:
-    """A folder whose templates never change; only its root filesystem is its own."""
+    """A folder whose templates never change. Copies share the image, but not the root filesystem."""
 
     image: Image
     rootfs: Paper = field(default_factory=MemoryRootfs)
@@ -103,37 +103,37 @@ class Subject:
     instance: Instance
     folder: Folder
     life: Life
-    #: what it was made from, for a rebuild; None where that is not known
+    #: the image that the instance was created from, for a rebuild; None if unknown
     origin: Folder | None
     snapshots: dict[str, tuple[Instance, Folder]] = field(default_factory=dict)
-    #: named in the placeholders of the keys that the daemon generated for it; None for an instance that
-    #: existed before, whose description has its keys
+    #: the instance name in placeholders for keys that the daemon generates; None if the instance existed
+    #: before, because its description contains these keys
     made: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What a start did. ``unknown`` are the paths that the host leaves to chance, with the reasons."""
+    """The result of a start. ``unknown`` maps paths whose state is unknown to the reasons."""
 
     plan: Plan
     changes: tuple[Change, ...] = ()
     unknown: Mapping[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
-    #: the limit that ended a render, where the host has none: what it writes is unknown
+    #: the templater limit that stopped a render; the host has no limit, so its result is unknown
     limit: TemplaterError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a step did: ``started`` where something was rendered."""
+    """The result of a step. ``started`` is set if the step started the instance."""
 
     step: Step
     name: str
-    #: the trigger that the next start runs before ``start``
+    #: the trigger that the next start runs before ``start``, or empty
     pending: str
     started: Started | None = None
     error: TemplaterError | None = None
-    #: the instance was ephemeral, and is deleted
+    #: whether the step deleted the instance because it was ephemeral
     gone: bool = False
 
     @property
@@ -142,28 +142,32 @@ class Report:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """What was written."""
+        """The changes that were written."""
         return () if self.started is None else self.started.changes
 
     @property
     def note(self) -> str:
         """The step in one sentence."""
         if self.error is not None:
-            gone = " (it was ephemeral and is gone)" if self.gone else ""
-            verb = "is unknown" if self.started is not None and self.started.limit is not None else "fails"
+            gone = " (the ephemeral instance is deleted)" if self.gone else ""
+            verb = (
+                "has an unknown result"
+                if self.started is not None and self.started.limit is not None
+                else "fails"
+            )
             return f"{self.name}: {self.step.verb} {verb}{gone}: {self.error}"
         if self.gone:
-            return f"{self.name}: {self.step.verb}: nothing is rendered; it was ephemeral and is gone"
+            return f"{self.name}: {self.step.verb}: nothing is rendered; the ephemeral instance is deleted"
         if self.started is not None:
             count = len(self.changes)
             written = f"{count} file{'s' if count > 1 else ''}" if count else "nothing"
             unknown = f"; {len(self.started.unknown)} unknown" if self.started.unknown else ""
             return f"{self.name}: {' then '.join(self.started.plan.triggers)}: writes {written}{unknown}"
         pending = f"; the next start runs {self.pending}" if self.pending else ""
-        return f"{self.name}: {_done(self.step)}: nothing is rendered{pending}"
+        return f"{self.name}: {_describe_step(self.step)}: nothing is rendered{pending}"
 
 
-def _done(step: Step) -> str:
+def _describe_step(step: Step) -> str:
     if step.verb not in ("c", "d", "p"):
         return step.verb
     key, equals, value = step.argument.partition("=")
@@ -187,13 +191,14 @@ def simulate(
     read_profile: Callable[[str], Profile] | None = None,
     placeholders: bool = False,
 ) -> list[Report]:
-    """Take every step of a life and report each.
+    """Simulate the steps and return a report of each.
 
-    The life begins with the creation of the instance from ``image``, unless ``pending`` is given: then the
-    instance exists already, and its next start runs that trigger (empty for none). ``open_folder`` opens the
-    IMAGE of ``rebuild=IMAGE``, ``read_profile`` reads the FILE of ``p:FILE``. ``placeholders`` stand for the
-    keys that a daemon generates for an instance that it makes. The time in total that
-    ``options`` allow is for all steps together.
+    By default, the instance is first created from ``image``. If ``pending`` is given, the instance already
+    exists, and its next start runs the pending trigger (empty for none). ``open_folder`` opens the IMAGE of
+    ``rebuild=IMAGE``, and ``read_profile`` reads the FILE of ``p:FILE``. ``placeholders`` adds placeholders
+    for the keys that a daemon generates when it creates an instance. The total time limit of ``options``
+    applies to all steps together. Errors of steps are part of their reports. Raises TemplaterError if the
+    instance cannot be created.
     """
     life = Simulation(
         options.begun(), reading=reading, open_folder=open_folder, read_profile=read_profile,
@@ -208,9 +213,10 @@ def simulate(
 
 
 class Simulation:
-    """Any number of instances. Each method is one step; a step that raises an error changes nothing.
+    """A set of simulated instances. Each method is one step.
 
-    A start that fails is different: it leaves what the host leaves.
+    A step that raises an error changes nothing. The exception is a failed start, after which the instance is
+    as the host would leave it.
     """
 
     def __init__(
@@ -229,14 +235,14 @@ class Simulation:
         self.open_folder = open_folder
         self.read_profile = read_profile
         self.subjects: dict[str, Subject] = {}
-        #: the instance of steps without a name
+        #: the instance to which steps without a name apply
         self.current = ""
         self.taken = 0
-        #: the life began with an instance that existed
+        #: whether the simulation began with an existing instance
         self.adopted = False
 
     def take(self, step: Step) -> Report:
-        """Take a step; an error becomes part of the report."""
+        """Execute a step and report it. An error becomes part of the report."""
         name = step.name or self.current
         self.taken += 1
         try:
@@ -249,7 +255,7 @@ class Simulation:
             return Report(step, name, "" if left is None else left.life.pending, started, cause, gone)
         if step.verb in MAKING:
             name = step.made
-        left = self.subjects.get(name)  # an ephemeral instance that was stopped is deleted
+        left = self.subjects.get(name)  # None if an ephemeral instance was stopped
         pending = "" if left is None else left.life.pending
         limit = None if started is None else started.limit
         return Report(step, name, pending, started, limit, gone=left is None)
@@ -273,7 +279,7 @@ class Simulation:
         elif step.verb == "publish":
             new, _, snapshot = argument.partition("/")
             folder = self.publish(name, snapshot, step.options)
-            self.create(_made_of(self.find(name).instance, new), folder)
+            self.create(_instance_of_published(self.find(name).instance, new), folder)
         elif step.verb == "export":
             self.import_(self.export(name), argument)
         elif step.verb == "snapshot":
@@ -292,17 +298,20 @@ class Simulation:
         elif step.verb == "rebuild":
             self.rebuild(name, self._opened(argument) if argument else None)
         elif self.taken > 1 or self.adopted:
-            raise UsageError("only the first step can be 'create'", hint="copy=NAME makes another instance")
+            raise UsageError(
+                "only the first step can be 'create'", hint="use copy=NAME to create another instance"
+            )
         return None
 
     def find(self, name: str) -> Subject:
+        """Return an instance by its name. Raises UsageError if it does not exist."""
         try:
             return self.subjects[name]
         except KeyError:
             raise UsageError(f"unknown instance '{printable(name)}'") from None
 
     def create(self, instance: Instance, folder: Folder) -> None:
-        """Create an instance from an image, whose properties become its ``image.*`` keys."""
+        """Create an instance from an image. The image's properties become its ``image.*`` keys."""
         metadata = metadata_of(folder, self.host, self.reading)
         check_links(folder, metadata, self.host)
         instance = with_image_keys(instance, properties_of(folder, metadata))
@@ -312,23 +321,23 @@ class Simulation:
         )
 
     def create_empty(self, instance: Instance, folder: Folder) -> None:
-        """Create an instance without an image: its first start runs ``create`` as well."""
+        """Create an instance without an image. Its first start also runs ``create``."""
         instance, pending = _split_pending(instance)
         self._add(
             Subject(instance, folder.copy(), Life(pending or "create"), folder, made=self._made(instance))
         )
 
     def adopt(self, instance: Instance, folder: Folder, pending: str, *, running: bool = False) -> None:
-        """Begin with an instance that exists already: it has exactly the keys of its description."""
+        """Add an existing instance. It gets no keys besides those of its description."""
         instance, _ = _split_pending(instance)
         self.adopted = True
         self._add(Subject(instance, folder.copy(), Life(pending, running), None))
 
     def start(self, name: str, *, reboot: bool = False) -> Started:
-        """Run the passes that are due.
+        """Start an instance: run the pending trigger, if there is one, and ``start``.
 
-        ``reboot``: the guest restarts itself, which is a start like any other. Raises StartError, after which
-        the instance is as the host leaves it.
+        ``reboot`` is a restart from inside the guest, which runs the same triggers. Raises StartError if the
+        start fails. The instance is then as the host would leave it.
         """
         subject = self.startable(name, reboot=reboot)
         plan = self.plan(subject, subject.life.passes)
@@ -338,15 +347,15 @@ class Simulation:
 
     @property
     def follows_host(self) -> bool:
-        """Whether starts go as on the chosen host; else as templater's own, all or nothing."""
+        """Whether starts follow the chosen host. If not, a start writes everything or nothing."""
         return bool(self.host.family)
 
     def _start_at_once(self, subject: Subject, plan: Plan) -> Started:
-        """Write everything or nothing: templater's own rule, and a virtual machine's start."""
+        """Write everything or nothing. This is templater's own rule, and it models virtual machines."""
         error = next((change.error for change in plan.changes if change.action == FAILED), None)
         if error is None and self.follows_host:
             error = next(iter(_host_errors(plan)), None)
-        if error is not None:  # the guest's agent ends no start
+        if error is not None:  # errors of the guest's agent do not fail a start
             self._end(subject, subject.life.start_failed())
             raise StartError(Started(plan), error)
         changes = tuple((plan.as_agent() if plan.instance.is_vm else plan).files())
@@ -389,7 +398,7 @@ class Simulation:
         self._record_power(subject, "RUNNING")
 
     def _record_power(self, subject: Subject, state: str) -> None:
-        """Set what the daemon records of an instance's last start."""
+        """Set the volatile keys in which the daemon records the instance's power state."""
         if not self.host.product:
             return
         config = {**subject.instance.config, POWER: state}
@@ -398,10 +407,13 @@ class Simulation:
         subject.instance = subject.instance.replace(config=config)
 
     def startable(self, name: str, *, reboot: bool = False) -> Subject:
-        """Return the instance if it is stopped; for a reboot, if it is running."""
+        """Return the instance if it can be started. Raises UsageError otherwise.
+
+        It must be stopped, or running for a reboot.
+        """
         subject = self.find(name)
         if subject.life.running and not reboot:
-            raise UsageError(f"'{printable(name)}' is running already", hint="restart, or stop it first")
+            raise UsageError(f"'{printable(name)}' is already running", hint="use restart, or stop it first")
         if reboot and not subject.life.running:
             raise UsageError(f"'{printable(name)}' is not running")
         return subject
@@ -418,13 +430,13 @@ class Simulation:
         )
 
     def restart(self, name: str) -> Started:
-        """Stop and start. An ephemeral instance stays."""
+        """Stop and start an instance. This does not delete an ephemeral one."""
         with self.restarting(name):
             return self.start(name)
 
     @contextmanager
     def restarting(self, name: str) -> Iterator[None]:
-        """Stop an instance that is started again: an ephemeral one is not ephemeral until that is done."""
+        """Stop an instance without deleting it if it is ephemeral. The caller starts it again."""
         subject = self.find(name)
         subject.life = subject.life.stopped()
         self._record_power(subject, "STOPPED")
@@ -436,7 +448,7 @@ class Simulation:
             subject.instance = subject.instance.replace(ephemeral=ephemeral)
 
     def stop(self, name: str) -> None:
-        """Stop the instance. An ephemeral one is deleted."""
+        """Stop an instance, and delete it if it is ephemeral."""
         subject = self.find(name)
         life = subject.life.stopped()
         self._record_power(subject, "STOPPED")
@@ -448,10 +460,10 @@ class Simulation:
             del self.subjects[subject.instance.name]
 
     def copy(self, name: str, new: str, snapshot: str = "", *, refresh: bool = False) -> None:
-        """Copy an instance; the copy is not ephemeral.
+        """Copy an instance. The copy is not ephemeral.
 
-        ``refresh`` brings an existing copy up to date, its configuration included, or makes one. Neither has
-        a pending trigger.
+        ``refresh`` updates an existing copy, including its configuration, or creates one. A refreshed copy
+        has no pending trigger.
         """
         source = self.find(name)
         life = source.life.copied(snapshot)
@@ -484,14 +496,16 @@ class Simulation:
     def move(self, name: str, new: str, *, pool: str = "", project: str = "") -> None:
         """Move an instance to another name, storage pool or project.
 
-        Under the same name it is a copy and a delete, which keep what was pending and the volatile keys.
-        Observed on Incus 6.0.4.
+        Without a new name, the daemon copies the instance and deletes the original. This keeps a pending
+        trigger and the volatile keys. Observed on Incus 6.0.4.
         """
         subject = self.find(name)
         if name != new:
             self.rename(name, new)
         elif not pool and not project:
-            raise UsageError(f"'{printable(name)}' has that name already", hint="see pool= and project=")
+            raise UsageError(
+                f"'{printable(name)}' already has that name", hint="set a new name, pool= or project="
+            )
         elif subject.life.running:
             raise UsageError("a running instance can't be moved", hint="stop it first")
         else:
@@ -507,10 +521,10 @@ class Simulation:
         origin = folder or subject.origin
         if origin is None:
             raise UsageError(
-                f"the image of '{printable(name)}' is not at hand", hint="name it: rebuild=IMAGE"
+                f"the image of '{printable(name)}' is unknown", hint="pass it with rebuild=IMAGE"
             )
         if subject.snapshots and self.host.product == "incus":
-            raise UsageError("an instance with snapshots can't be rebuilt", hint="Incus refuses it")
+            raise UsageError("Incus can't rebuild an instance with snapshots")
         subject.life = subject.life.rebuilt()
         subject.origin = origin
         subject.folder = origin.copy()
@@ -524,7 +538,7 @@ class Simulation:
 
     def _opened(self, image: str) -> Folder:
         if self.open_folder is None:
-            raise UsageError(f"no image '{printable(image)}' is at hand")
+            raise UsageError(f"can't open image '{printable(image)}' here")
         return self.open_folder(image)
 
     def snapshot(self, name: str, snapshot: str) -> None:
@@ -533,7 +547,7 @@ class Simulation:
         subject.snapshots[snapshot] = (subject.instance, subject.folder.copy())
 
     def restore(self, name: str, snapshot: str) -> Started | None:
-        """Restore a snapshot. A running instance is stopped, restored and started again."""
+        """Restore a snapshot. A running instance is stopped first and started afterwards."""
         subject = self.find(name)
         running = subject.life.running
         subject.life = subject.life.restored(snapshot)
@@ -542,9 +556,9 @@ class Simulation:
         return self.start(name) if running else None
 
     def publish(self, name: str, snapshot: str = "", properties: Mapping[str, str] | None = None) -> Folder:
-        """Return an image of the instance, or of a snapshot, with its own templates, edited or not.
+        """Return an image of the instance or of a snapshot, with the instance's current templates.
 
-        Incus adds ``properties`` to those of the image; LXD keeps none beside them.
+        Incus merges ``properties`` into those of the image. LXD replaces the image's properties.
         """
         subject = self.find(name)
         subject.life.published(snapshot)
@@ -574,7 +588,7 @@ class Simulation:
         )
 
     def set(self, name: str, key: str, value: str) -> None:
-        """Set a configuration key; an empty value unsets it."""
+        """Set a configuration key, or unset it if the value is empty."""
         subject = self.find(name)
         if key == PENDING_KEY:
             subject.life = subject.life.with_pending(value)
@@ -585,24 +599,28 @@ class Simulation:
         subject.instance = subject.instance.replace(config=config)
 
     def set_device(self, name: str, device: str, key: str, value: str) -> None:
-        """Set a key of a device, which begins as the profiles have it; without a key, remove the device."""
+        """Set a key of a device, or remove the device if ``key`` is empty.
+
+        A device inherits the keys that profiles give it.
+        """
         subject = self.find(name)
         devices = dict(subject.instance.devices)
         if not key:
             if device not in devices:
-                raise UsageError(f"'{printable(name)}' has no device '{printable(device)}' of its own")
+                raise UsageError(f"'{printable(name)}' has no local device '{printable(device)}'")
             del devices[device]
         else:
             keys = {**subject.instance.expanded_devices().get(device, {}), key: value}
             devices[device] = {key: text for key, text in keys.items() if text}
             if "type" not in devices[device]:
                 raise UsageError(
-                    f"device '{printable(device)}' has no type", hint=f"first d:{printable(device)},type=nic"
+                    f"device '{printable(device)}' has no type",
+                    hint=f"set the type first, for example d:{printable(device)},type=nic",
                 )
         subject.instance = subject.instance.replace(devices=devices)
 
     def set_profile(self, name: str, profile: Profile) -> None:
-        """Add a profile to an instance; every instance with a profile of that name has the new one."""
+        """Add a profile to an instance, and replace profiles of the same name in every instance."""
         subject = self.find(name)
         if profile.name not in {each.name for each in subject.instance.profiles}:
             subject.instance = subject.instance.replace(profiles=(*subject.instance.profiles, profile))
@@ -616,7 +634,7 @@ class Simulation:
         removed, equals, _ = argument.partition("=")
         if not equals:
             if self.read_profile is None:
-                raise UsageError(f"no profile '{printable(argument)}' is at hand")
+                raise UsageError(f"can't open profile '{printable(argument)}' here")
             self.set_profile(name, self.read_profile(argument))
             return
         subject = self.find(name)
@@ -647,11 +665,11 @@ class Simulation:
 
     def _require_free(self, name: str) -> None:
         if name in self.subjects:
-            raise UsageError(f"there is an instance '{printable(name)}' already")
+            raise UsageError(f"instance '{printable(name)}' already exists")
 
 
 class StartError(TemplaterError):
-    """A start that fails. ``cause`` says why, ``started`` what it leaves."""
+    """A failed start. ``cause`` is the error, and ``started`` describes the files that the start wrote."""
 
     kind = "start"
 
@@ -667,7 +685,7 @@ class StartError(TemplaterError):
 
 
 def _host_errors(plan: Plan) -> Iterable[TemplaterError]:
-    """Yield why the host's start fails."""
+    """Yield the errors with which the start fails on the host."""
     if plan.host_error:
         yield HostError(f"{plan.host.name}: {plan.host_error}")
     for change in plan.changes:
@@ -678,7 +696,10 @@ def _host_errors(plan: Plan) -> Iterable[TemplaterError]:
 
 
 def _host_error(host: Host, found: HostStart) -> TemplaterError:
-    """Return templater's own error, which has a place, where it fails at the same rule; else the host's."""
+    """Return the error of a failed start.
+
+    If templater fails at the same rule, this is templater's own error, because it has a position.
+    """
     change = found.failed
     if change is not None and change.error is not None:
         return change.error
@@ -688,7 +709,7 @@ def _host_error(host: Host, found: HostStart) -> TemplaterError:
 
 
 def _remarks(plan: Plan) -> Iterable[str]:
-    """Yield the deviations at work, each with the files at which it is."""
+    """Yield the deviations between templater and the host, each with the files that it affects."""
     found: dict[str, list[str]] = {}
     for change in (*plan.changes, *plan.agent):
         for deviation in deviations_at(plan, change):
@@ -700,7 +721,7 @@ def _remarks(plan: Plan) -> Iterable[str]:
 
 
 def _write(rootfs: Paper, found: HostStart, plan: Plan) -> Iterable[str]:
-    """Write what the host certainly leaves; yield what no change of the plan tells."""
+    """Write the files that the host certainly writes. Return remarks on those that differ from the plan."""
     remarks = []
     planned = {change.real: change.content for change in plan.changes}
     for path, node in found.written.items():
@@ -723,11 +744,11 @@ def _write(rootfs: Paper, found: HostStart, plan: Plan) -> Iterable[str]:
 
 def _why_unknown(plan: Plan) -> str:
     limited = any(change.render_error is not None for change in plan.changes)
-    return "templater's limit ended its render" if limited else "two rules reach it, in random order"
+    return "a templater limit stopped the render" if limited else "two rules write it, in random order"
 
 
 def _changes(plan: Plan, found: HostStart, unknown: Mapping[str, str]) -> Iterable[Change]:
-    """Yield the changes that the host makes, with the owner and mode that it gives."""
+    """Yield the changes that the host makes, with the host's owner and mode."""
     for change in plan.files():
         node = found.written.get(change.real)
         if node is None or change.real in unknown or node.content != change.content:
@@ -738,18 +759,19 @@ def _changes(plan: Plan, found: HostStart, unknown: Mapping[str, str]) -> Iterab
 
 
 def _split_pending(instance: Instance) -> tuple[Instance, str]:
-    """Take the pending trigger out of the configuration: a ``Life`` holds it."""
+    """Split the pending trigger from the configuration, because ``Life`` stores it."""
     config = dict(instance.config)
     pending = config.pop(PENDING_KEY, "")
     return instance.replace(config=config), pending
 
 
 def properties_of(folder: Folder, metadata: Metadata) -> Mapping[str, str]:
+    """Return the image properties: those of the folder override those of metadata.yaml."""
     return metadata.properties if folder.properties is None else folder.properties
 
 
 def has_metadata(folder: Folder) -> bool:
-    """False for the empty folder of ``rebuild --empty``."""
+    """Return whether the folder has a metadata.yaml. It has none after ``rebuild --empty``."""
     try:
         folder.image.read_metadata()
     except TemplaterError:
@@ -767,7 +789,7 @@ def _with_properties(folder: Folder, properties: Mapping[str, str]) -> Folder:
 
 
 def described(subject: Subject) -> Instance:
-    """The instance as its templates see it: what is pending is a configuration key."""
+    """Return the instance as its templates see it, with the pending trigger as a configuration key."""
     config = dict(subject.instance.config)
     if subject.life.pending:
         config[PENDING_KEY] = subject.life.pending
@@ -775,42 +797,45 @@ def described(subject: Subject) -> Instance:
 
 
 def metadata_of(folder: Folder, host: Host, reading: YamlLimits | None = None) -> Metadata:
+    """Read and decode the folder's metadata.yaml. Raises TemplaterError if that fails."""
     from ..parsing.metadata_yaml import read_metadata
 
     return read_metadata(folder.image.read_metadata(), yaml=host.yaml, limits=reading)
 
 
 def check_image(metadata: Metadata, host: Host) -> None:
-    """What the daemons look at when an image is imported."""
+    """Raise HostError if the host refuses to import an image with this metadata."""
     if metadata.architecture not in ARCHITECTURES:
         shown = f'"{metadata.architecture}"' if host.product == "lxd" else metadata.architecture
         raise HostError(
-            f"{host.name} does not import it: Architecture isn't supported: {printable(shown)}",
+            f"{host.name} refuses to import the image: Architecture isn't supported: {printable(shown)}",
             metadata.spans.get("architecture"),
         )
     if not metadata.creation_date:
         raise HostError(
-            f"{host.name} does not import it: Missing creation date", metadata.spans.get("creation_date")
+            f"{host.name} refuses to import the image: Missing creation date",
+            metadata.spans.get("creation_date"),
         )
 
 
 def check_links(folder: Folder, metadata: Metadata, host: Host) -> None:
-    """Releases that look for symlinks when an instance is made refuse the image."""
+    """Raise HostError if the host refuses to create an instance because a template is not a regular file."""
     if host.links_refused_at != "create":
         return
     names = {rule.template for rule in metadata.rules if rule.template and "/" not in rule.template}
     names -= {".", ".."}
-    # an archive has been read as far as its rules go; a folder tells all that is in it
+    # An archive provides only the templates that rules name. A directory lists all of its templates.
     names |= set(getattr(folder.image, "template_names", tuple)())
     for name, file in sorted(folder.image.read_templates(names).items()):
         kind = file.entry.kind if file.entry is not None else "refused" if file.error is not None else ""
         if kind not in ("", FILE, DIRECTORY):
             raise HostError(
-                f"{host.name} makes no instance of it: template '{printable(name)}' is not a regular file",
-                hint="put the file itself into the templates folder",
+                f"{host.name} refuses to create the instance:"
+                f" template '{printable(name)}' is not a regular file",
+                hint="replace it with a regular file",
             )
 
 
-def _made_of(instance: Instance, name: str) -> Instance:
-    """A new instance of what was published: the other one's own configuration is not in an image."""
+def _instance_of_published(instance: Instance, name: str) -> Instance:
+    """Return a new instance for a published image, which does not contain the source's configuration."""
     return Instance(name, instance.type, instance.architecture, profiles=instance.profiles)

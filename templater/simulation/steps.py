@@ -1,4 +1,4 @@
-"""Steps of a simulated life as a user writes them."""
+"""A parser for the steps of a simulation, as a user types them."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from dataclasses import dataclass, field
 from ..model.errors import UsageError
 from ..model.source import printable
 
-#: what each step does; `templater simulate --help` shows the same list
+#: the description of each step; `templater simulate --help` shows the same list
 VERBS = {
-    "create": "create the instance; only as the first step",
+    "create": "create the instance; allowed only as the first step",
     "start": "run the pending trigger, then start",
-    "stop": "nothing is rendered",
+    "stop": "stop the instance; this renders nothing",
     "restart": "stop, then start",
-    "reboot": "the guest restarts itself: a pending trigger that was set by hand, then start",
-    "copy": "copy=NAME creates a second instance; copy=NAME/SNAPSHOT from a snapshot",
-    "rename": "rename=NAME",
-    "move": "move=NAME renames; move=NAME,pool=POOL and move=NAME,project=PROJECT move as well",
-    "rebuild": "replace the root filesystem with the image's; rebuild=IMAGE with another image's",
-    "snapshot": "snapshot=NAME",
-    "restore": "restore=NAME",
-    "publish": "publish=NAME makes an image of the instance, and a new instance NAME from it;"
-    " publish=NAME/SNAPSHOT from a snapshot; publish=NAME,KEY=VALUE sets an image property",
-    "export": "export=NAME writes a backup and imports it again as NAME",
-    "c": "c:KEY=VALUE sets a configuration key, c:KEY= unsets it, c:KEY=@FILE takes a file's content",
+    "reboot": "restart from inside the guest: run a pending trigger if you set one, then start",
+    "copy": "copy=NAME creates a copy of the instance; copy=NAME/SNAPSHOT copies a snapshot",
+    "rename": "rename=NAME renames the instance",
+    "move": "move=NAME renames; move=NAME,pool=POOL and move=NAME,project=PROJECT also move",
+    "rebuild": "replace the root filesystem with that of the image; rebuild=IMAGE uses another image",
+    "snapshot": "snapshot=NAME takes a snapshot",
+    "restore": "restore=NAME restores a snapshot",
+    "publish": "publish=NAME publishes the instance as an image and creates instance NAME from it;"
+    " publish=NAME/SNAPSHOT publishes a snapshot; publish=NAME,KEY=VALUE sets an image property",
+    "export": "export=NAME exports a backup and imports it as instance NAME",
+    "c": "c:KEY=VALUE sets a configuration key, c:KEY= unsets it, c:KEY=@FILE reads the value from a file",
     "d": "d:DEVICE,KEY=VALUE sets a key of a device, d:DEVICE= removes the device",
-    "p": "p:FILE adds the profile in FILE, or replaces the one of the same name; p:PROFILE= removes it",
+    "p": "p:FILE adds the profile in FILE, or replaces a profile of the same name; p:PROFILE= removes it",
 }
 
-#: steps that make or name an instance: their report is about that one
+#: steps that create or rename an instance; their report uses the new name
 MAKING = ("copy", "rename", "move", "publish", "export")
 #: steps that need an argument
 _WITH_ARGUMENT = (*MAKING, "snapshot", "restore")
-#: settings, written with a colon
+#: steps that change a setting and use a colon
 _SETTINGS = ("c", "d", "p")
 _FORMS = (
     "create, start, stop, restart, reboot, copy=NAME, rename=NAME, move=NAME, rebuild, rebuild=IMAGE,"
@@ -48,21 +48,21 @@ class Step:
     text: str
     verb: str
     argument: str = ""
-    #: the instance it is about; empty: the current one
+    #: the instance to which the step applies, or empty for the current one
     name: str = ""
-    #: ``pool=…`` of a move, properties of a publish
+    #: ``pool`` and ``project`` of a move, or the properties of a publish
     options: dict[str, str] = field(default_factory=dict)
 
     @property
     def made(self) -> str:
-        """The instance that the step makes, without the snapshot that it is made from."""
+        """The name of the instance that the step creates, without the name of a source snapshot."""
         return self.argument.partition("/")[0] if self.verb in ("copy", "publish") else self.argument
 
 
 def parse_step(text: str, read_file: Callable[[str], str] | None = None) -> Step:
     """Parse ``start``, ``c2:start``, ``copy=c2``, ``c:user.foo=bar``, ``c2:d:eth0,mtu=1500``.
 
-    ``read_file`` gives the content of a FILE in ``c:KEY=@FILE``. UsageError for anything else.
+    ``read_file`` returns the content of FILE in ``c:KEY=@FILE``. Raises UsageError if the step is invalid.
     """
     setting = _setting(text, read_file)
     if setting is not None:
@@ -72,10 +72,10 @@ def parse_step(text: str, read_file: Callable[[str], str] | None = None) -> Step
     if verb not in VERBS or verb in _SETTINGS or len(names) > 1:
         raise UsageError(
             f"unknown step '{printable(text)}'",
-            hint=f"steps: {_FORMS}; NAME: in front is for another instance",
+            hint=f"steps: {_FORMS}; prefix a step with NAME: to apply it to another instance",
         )
     if verb in _WITH_ARGUMENT and not argument:
-        raise UsageError(f"step '{printable(text)}' needs a name", hint=f"for example {verb}=c2")
+        raise UsageError(f"step '{printable(text)}' needs a name", hint=f"write one, for example {verb}=c2")
     if verb not in _WITH_ARGUMENT and verb != "rebuild" and equals:
         raise UsageError(f"step '{printable(text)}': '{verb}' takes no argument")
     options: dict[str, str] = {}
@@ -91,7 +91,7 @@ def parse_step(text: str, read_file: Callable[[str], str] | None = None) -> Step
 
 
 def _setting(text: str, read_file: Callable[[str], str] | None) -> Step | None:
-    """Parse ``[NAME:]c:…``, ``d:…`` or ``p:…``; None for any other step, also ``c:start``."""
+    """Parse ``[NAME:]c:…``, ``d:…`` or ``p:…``. Return None for any other step, such as ``c:start``."""
     name, colon, rest = text.partition(":")
     if name not in _SETTINGS:
         inner, _, rest_of_inner = rest.partition(":")

@@ -16,7 +16,7 @@ CHECK = "accounts"
 def test_an_account_file_that_every_user_may_write_is_high(name):
     names = [Name(f"rootfs/etc/{name}", Entry(FILE, 0o666))]
     assert observed(CHECK, an_image(names=names)) == [
-        ("high", f"rootfs/etc/{name}", f"'/etc/{name}' has mode 0666: every user may write it")
+        ("high", f"rootfs/etc/{name}", f"'/etc/{name}' has mode 0666: every user can write it")
     ]
 
 

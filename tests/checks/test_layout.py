@@ -41,7 +41,7 @@ def test_attack_58_a_good_metadata_then_a_link():
             CHECK, an_image(names=["metadata.yaml", a_link("metadata.yaml", "/etc/shadow")])
         )
     ]
-    assert "'metadata.yaml' comes 2 times, first as a file: the last one counts" in messages
+    assert "'metadata.yaml' occurs 2 times, first as a file: the last one wins" in messages
 
 
 def test_a_template_that_comes_twice():

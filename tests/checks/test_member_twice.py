@@ -18,7 +18,7 @@ def test_many_are_one_finding():
     ((_, _, message),) = observed(
         CHECK, an_image(names=["rootfs/a", "rootfs/b", "rootfs/a", "rootfs/b", "rootfs/b"])
     )
-    assert message == "2 names come twice in the root filesystem, first 'rootfs/a'"
+    assert message == "2 names occur twice in the root filesystem; the first is 'rootfs/a'"
 
 
 def test_a_folder_may_come_twice_and_what_lies_outside_is_another_check_s():

@@ -23,7 +23,7 @@ def test_attack_31_a_decimal_mode_is_not_what_it_seems():
         CHECK, an_image(rules("/etc/a: {when: [create], template: t, mode: 4755}"))
     )
     assert (severity, place) == ("medium", "image/metadata.yaml:4:47")
-    assert message == "mode '4755' is read as decimal: the file gets 0223"
+    assert message == "mode '4755' is decimal, not octal: the file gets mode 0223"
 
 
 @pytest.mark.parametrize("mode", ["04755", "01777", "0o2755"])

@@ -134,8 +134,8 @@ def test_a_second_file_that_is_none_is_a_usage_error(tmp_path, capfd):
             tar.add(BROKEN / name, name)
     meta, rootfs = split_in_two(tmp_path / "image.tar", tmp_path)
     for words, said in (
-        ((str(BROKEN), rootfs), "is a directory: it has no second file"),
-        ((str(tmp_path / "image.tar"), rootfs), "holds a root filesystem"),
+        ((str(BROKEN), rootfs), "is a directory, so it can't have a second file"),
+        ((str(tmp_path / "image.tar"), rootfs), "already contains a root filesystem"),
         ((meta, str(tmp_path / "image.tar")), "is a complete image"),
         ((meta, str(tmp_path / "nosuch")), "does not exist"),
         ((meta, str(BROKEN / "metadata.yaml")), "is a text file"),

@@ -27,7 +27,7 @@ LINES = RULE.count("\n")
 def test_what_follows_the_first_document_is_found_where_it_stands(more):
     ((severity, place, message),) = observed(CHECK, an_image(RULE + more, {"t": ""}))
     assert severity == "medium"
-    assert message.startswith("LXD and Incus before 7 read the first document only; behind it: ")
+    assert message.startswith("LXD and Incus before 7 ignore everything after the first document: ")
     assert int(place.split(":")[1]) > LINES
 
 

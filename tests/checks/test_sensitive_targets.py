@@ -33,7 +33,7 @@ def test_a_template_that_writes_it_is_found(path, severity):
 
 def test_a_target_that_leads_there_by_a_link_is_found():
     ((_, _, message),) = observed(CHECK, found("/etc/motd", [a_link("rootfs/etc/motd", "sudoers")]))
-    assert "'/etc/motd', which leads to '/etc/sudoers', decides who becomes root" in message
+    assert "'/etc/motd', which leads to '/etc/sudoers', decides which users can become root" in message
 
 
 @pytest.mark.parametrize("path", ["/etc/hosts", "/etc/hostname", "/etc/sudoers.txt", "/var/lib/cloud/seed/x"])

@@ -28,7 +28,7 @@ def test_attack_62_a_second_archive_behind_the_end_mark_is_high(tmp_path: Path, 
     path.write_bytes(PACKERS[pack](path.read_bytes()))
     ((severity, message),) = found(str(path))
     assert severity == "high"
-    assert "a second archive or compressed file follows the end mark" in message
+    assert "a second archive or compressed file follows the end marker" in message
     assert "at byte 11264 " in message
 
 

@@ -20,7 +20,7 @@ def test_an_image_that_no_daemon_imports():
         (
             "medium",
             "image/metadata.yaml:1:1",
-            "metadata.yaml has no architecture: the daemons refuse such an image",
+            "metadata.yaml has no architecture: the daemons refuse to import the image",
         )
     ]
     ((_, _, message),) = observed(CHECK, an_image("architecture: x86_64\n"))

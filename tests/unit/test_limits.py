@@ -43,7 +43,7 @@ def test_what_is_no_value_is_refused_with_examples(text):
 
 @pytest.mark.parametrize(
     ("text", "hint"),
-    [("time=0", "give more, for example time=30s"), ("steps=999999999999999g", f"give {1 << 50} at most")],
+    [("time=0", "write time=30s"), ("steps=999999999999999g", f"the maximum is {1 << 50}")],
 )
 def test_a_value_that_cannot_be_is_told_which_can(text, hint):
     with pytest.raises(UsageError, match="can't be") as refused:

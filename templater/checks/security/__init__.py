@@ -1,1 +1,1 @@
-"""The checks of `templater audit`: signs that an image attacks its host or its readers."""
+"""The checks of `templater audit`. They look for signs that an image attacks the host or its users."""

@@ -1,4 +1,4 @@
-"""Templates that end the autoescape block around them, in which the daemons render them."""
+"""A check for templates that close the autoescape block in which the daemons render every template."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ TAG = re.compile(r"\{%-?[ \t\r]*(end)?autoescape\b")
 
 
 @check(
-    "autoescape", "low", "a template that ends the daemons' own autoescape block and turns HTML escaping on"
+    "autoescape",
+    "low",
+    "a template that closes the daemons' own autoescape block, which turns HTML escaping on",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for source in image.sources():
@@ -20,6 +22,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             depth += -1 if found[1] else 1
             if depth < 0:
                 yield Observation(
-                    "ends the autoescape block in which the daemons render it", source.span(*found.span())
+                    "this tag closes the autoescape block in which the daemons render the template",
+                    source.span(*found.span()),
                 )
                 break

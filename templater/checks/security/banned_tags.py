@@ -1,4 +1,4 @@
-"""Tags that read files."""
+"""A check for tags that read files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ TAG = re.compile(r"\{%-?[ \t\r]*(" + "|".join(sorted(FILE_TAGS)) + r")\b", re.IG
 @check(
     "file-tag",
     "high",
-    "include, import, extends or ssi: old daemons read the host's files for it, newer ones fail",
+    "an include, import, extends or ssi tag: old daemons read files of the host, newer ones fail",
     "CVE-2026-33897",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Search the text instead of parsing it, to find tags also in templates that do not compile."""
+    """Search the text without parsing it, which also finds tags in templates that do not compile."""
     for source in image.sources():
         for found in TAG.finditer(source.text):
             start, end = found.span(1)

@@ -1,4 +1,4 @@
-"""Rules whose targets are one file."""
+"""A check for rules whose targets collide."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ if TYPE_CHECKING:
 Placed = tuple[str, "Rule"]
 
 
-@check("collision", "medium", "two rules of one trigger that write one file, or one is the other's directory")
+@check(
+    "collision",
+    "medium",
+    "two rules of one trigger that write the same file, or a file and its parent directory",
+)
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     placed = sorted(
         ((resolved.real, rule) for rule, _, resolved in image.targets), key=lambda pair: pair[0] + "/"
     )
     for (real, rule), (other_real, other) in collisions(placed):
-        problem = "write one file" if real == other_real else "need one name as a file and as a directory"
+        problem = "write the same file" if real == other_real else "need the same path as file and directory"
         yield Observation(
-            f"'{printable(rule.path)}' and '{printable(other.path)}' {problem}: their order is random",
+            f"'{printable(rule.path)}' and '{printable(other.path)}' {problem}: they run in random order",
             other.spans["path"],
         )
 
 
 def collisions(placed: list[Placed]) -> Iterator[tuple[Placed, Placed]]:
-    """Yield each rule with the nearest earlier one of a common trigger that has its path or a parent's.
+    """Yield pairs of rules with a common trigger and the same path, or a path and one of its parents.
 
-    ``placed`` is sorted, so that the parents of a path come before it: each trigger has a stack of them.
+    Each rule is paired with the nearest earlier one. ``placed`` is sorted, so parents precede their children,
+    and each trigger needs only a stack of the current path's parents.
     """
     parents: dict[str, list[Placed]] = {}
     for pair in placed:

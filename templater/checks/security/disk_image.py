@@ -1,4 +1,4 @@
-"""The disk of a virtual machine: a qcow2 file may name other files, which qemu-img reads as root."""
+"""A check of virtual machine disks. A qcow2 file can name other files, which qemu-img reads as root."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..base import Observation, ScannedImage, check
 from ..scan import DISK
 
 MAGIC = b"QFI\xfb"
-#: the incompatible features of version 3, and the bit that stands for an external data file
+#: the incompatible features of version 3, and their bit for an external data file
 FEATURES = slice(72, 80)
 EXTERNAL_DATA = 1 << 2
 
@@ -21,7 +21,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         return
     if not head.startswith(MAGIC):
         yield Observation(
-            f"'{DISK}' is not a qcow2 file: qemu-img may take it for a format that names files of the host",
+            f"'{DISK}' is not a qcow2 file: qemu-img may detect a format that names files of the host",
             DISK,
             severity="high",
         )
@@ -32,4 +32,4 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         named = f" '{name}'" if name else ""
         yield Observation(f"'{DISK}' has the backing file{named}, which qemu-img reads on the host", DISK)
     if head[4:8] >= b"\0\0\0\3" and int.from_bytes(head[FEATURES], "big") & EXTERNAL_DATA:
-        yield Observation(f"'{DISK}' keeps its data in another file, which qemu-img reads on the host", DISK)
+        yield Observation(f"'{DISK}' stores its data in another file, which qemu-img reads on the host", DISK)

@@ -1,4 +1,4 @@
-"""Names outside the root filesystem that daemons act on, or that they once followed."""
+"""A check for names outside the root filesystem that daemons use, or followed in old releases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ...model.entry import DIRECTORY, FILE, Entry
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
-#: names with the kind that they must have, and the advisory for another kind
+#: names with their required kind, and the advisory about other kinds
 EXPECTED = {
     "metadata.yaml": (FILE, "CVE-2026-63343"),
     "templates": (DIRECTORY, "CVE-2026-48752"),
@@ -16,21 +16,21 @@ EXPECTED = {
     "exec-output": (DIRECTORY, "CVE-2026-48750"),
     "backup.yaml": (FILE, "CVE-2026-63125"),
 }
-#: what an image consists of
+#: the names that belong to an image
 IMAGE = {"metadata.yaml", "templates", "rootfs", "rootfs.img"}
-#: files and directories of an instance, which the daemons create themselves and trust
+#: files and directories that the daemons create for an instance and trust
 ACTED_ON = {
     "backup.yaml", "index.yaml", "config", "config.json", "config.mount", "console.log", "devices",
     "lxc.conf", "network", "root.img", "shmounts", "snapshots", "state", "virtual-machines-snapshots",
 }  # fmt: skip
-#: beginnings of such names
+#: prefixes of such names
 ACTED_ON_PREFIXES = ("qemu.", "agent.", "agent-client.", "agent-server.", "tpm.", "seccomp.", "lxc.")
 
 
 @check(
     "layout",
     "critical",
-    "a name outside the root filesystem of an unexpected kind, that a daemon acts on, or that comes twice",
+    "a name outside the root filesystem that has an unexpected kind, is used by a daemon, or occurs twice",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     kinds: dict[str, list[str]] = {}
@@ -44,7 +44,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     for path, found in kinds.items():
         if len(found) > 1 and any(kind != DIRECTORY for kind in found):
             yield Observation(
-                f"'{printable(path)}' comes {len(found)} times, first as a {found[0]}: the last one counts",
+                f"'{printable(path)}' occurs {len(found)} times, first as a {found[0]}: the last one wins",
                 path,
                 advisory=EXPECTED.get(path, ("", ""))[1],
                 severity="critical" if path in EXPECTED else "high",
@@ -59,8 +59,8 @@ def check_name(path: str, kind: str, entry: Entry) -> Iterator[Observation]:
     elif kind not in (FILE, DIRECTORY):
         target = f" to '{printable(entry.target)}'" if entry.target else ""
         yield Observation(
-            f"'{shown}' is a {kind}{target}: outside the root filesystem an image has only files and"
-            " directories, and a daemon may open or follow it",
+            f"'{shown}' is a {kind}{target}, which a daemon may open or follow: outside the root filesystem,"
+            " an image contains only files and directories",
             path,
             severity="high",
             advisory="",

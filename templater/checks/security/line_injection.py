@@ -1,4 +1,4 @@
-"""Values that can add lines to a configuration file."""
+"""A check for values that can add lines to a configuration file."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from ...pongo2.syntax.tokens import IDENTIFIER, TEXT, Token
 from ..base import Observation, ScannedImage, check
 from ..template_tokens import tokens_of
 
-#: filters after which no line break is left, or a line break is harmless
+#: filters that remove line breaks or make them harmless
 SAFE = {"integer", "float", "length", "yesno", "addslashes", "urlencode", "slugify", "escapejs"}
 
 
 @check(
     "line-injection",
     "info",
-    "a configuration value inside a line of a file: a line break in it adds lines",
+    "a configuration value inside a line of a file: a line break in the value adds a line",
     "CVE-2026-23953",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Find configuration values behind other text of their line.
+    """Find configuration values that follow other text on the same line.
 
-    A value that begins its line is usually a document of its own, such as cloud-init's user data.
+    A value at the start of a line is usually a whole document, such as cloud-init user data.
     """
     for source in image.sources():
         inside_line = False

@@ -1,4 +1,4 @@
-"""Names that look like others: an image's reader would take one file for another."""
+"""A check for names that look alike, so that a person who reads the image confuses them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from collections.abc import Iterable, Iterator
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
-#: Cyrillic and Greek letters, and others, that look like Latin ones in most fonts
+#: characters (such as Cyrillic and Greek letters) that look like ASCII characters in most fonts
 LATIN = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0445\u0443\u0456\u0458\u0455\u04bb\u0501\u051b\u051d\u0261\u03bf\u03b1\u03bd\u03b9\u03ba"
     "\u03c1\u03c4\u0131\u2044\u2215\u2024\u2010\u2011\u2212",
     "aeopcxyijshdqwgoavikpti//.---",
 )
-#: the names that every image has
+#: the standard names of an image
 KNOWN = ("metadata.yaml", "templates", "rootfs")
 
 
-@check("lookalike-name", "medium", "a template or file outside the root filesystem that looks like another")
+@check(
+    "lookalike-name",
+    "medium",
+    "a template or other name outside the root filesystem that looks like another one",
+)
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     templates = {*image.templates, *(rule.template for rule in image.rules)}
     yield from lookalikes(templates, "templates/")
@@ -36,7 +40,11 @@ def lookalikes(names: Iterable[str], directory: str) -> Iterator[Observation]:
 
 
 def skeleton(name: str) -> str:
-    """Return the same text for names that look alike: without marks, case, blanks and other alphabets."""
+    """Return a text that is equal for names that look alike.
+
+    It has no combining marks, unprintable characters, surrounding blanks or upper case, and replaces
+    look-alike letters by ASCII.
+    """
     folded = unicodedata.normalize("NFKD", name).casefold().translate(LATIN)
     return "".join(
         character for character in folded if character.isprintable() and not unicodedata.combining(character)
@@ -44,7 +52,7 @@ def skeleton(name: str) -> str:
 
 
 def spelled(name: str) -> str:
-    """Name the first character that is not ASCII."""
+    """Return the Unicode name of the first character that is not ASCII."""
     for character in name:
         if not character.isascii():
             return unicodedata.name(character, f"U+{ord(character):04X}")
@@ -52,5 +60,5 @@ def spelled(name: str) -> str:
 
 
 def _plainness(name: str) -> tuple[bool, bool, bool, str]:
-    """Sort the name that others imitate first: a known one, in ASCII, in lower case."""
+    """Return a sort key that puts genuine names first: standard names, ASCII names, lower-case names."""
     return name not in KNOWN, not name.isascii(), name != name.lower().strip(), name

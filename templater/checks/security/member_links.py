@@ -1,4 +1,4 @@
-"""Members of the archive that would be unpacked through links."""
+"""A check for archive members that would be unpacked through links."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..base import Observation, ScannedImage, check
 @check(
     "member-link",
     "critical",
-    "a member that would be unpacked through a symlink, or a hard link to a file not in the archive",
+    "a member that would be unpacked through a symlink, or a hard link to a file outside the archive",
     "CVE-2025-4517",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
@@ -23,14 +23,14 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         through = links.link_above(path)
         if through is not None:
             yield Observation(
-                f"'{printable(path)}' lies behind the symlink '{printable(through)}' "
+                f"'{printable(path)}' is below the symlink '{printable(through)}' "
                 f"to '{printable(links.target(through) or '')}'",
                 path,
             )
         target = name.hard_link
         linked = bool(target) and links.target(target) is not None
         if target and (linked or target not in seen):
-            problem = "is a symlink" if linked else "does not come before it in the archive"
+            problem = "is a symlink" if linked else "does not precede it in the archive"
             yield Observation(
                 f"'{printable(path)}' is a hard link to '{printable(target)}', which {problem}",
                 path,
@@ -38,8 +38,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             )
         if target in seen and is_inside(path) != is_inside(target):
             yield Observation(
-                f"'{printable(path)}' and '{printable(target)}' are one file: the instance could write a file"
-                " outside its root filesystem",
+                f"'{printable(path)}' and '{printable(target)}' are the same file: the instance could write a"
+                " file outside its root filesystem",
                 path,
             )
         links.remove(path)
@@ -53,7 +53,7 @@ def is_inside(path: str) -> bool:
 
 
 class Links:
-    """The symlinks of an archive so far. A lookup takes time in proportion to the length of the path."""
+    """The symlinks that occurred in an archive so far. A lookup takes linear time in the path's length."""
 
     def __init__(self) -> None:
         self._targets: dict[str, str] = {}
@@ -73,7 +73,7 @@ class Links:
         return self._targets.get(path)
 
     def link_above(self, path: str) -> str | None:
-        """Return the outermost parent of a path that is a symlink."""
+        """Return the outermost parent of a path that is a symlink, or None."""
         digest = 0
         end = -1
         for part in path.split("/")[:-1] if self._targets else ():

@@ -1,4 +1,4 @@
-"""Names in the archive that lead outside it, or hide what they are."""
+"""A check for archive names that are absolute, contain '..' or have misleading characters."""
 
 from __future__ import annotations
 
@@ -27,5 +27,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         if not path.isprintable():
             yield Observation(f"'{shown}' has unprintable characters", path, severity="info")
         if path.count("/") > DEEPEST:
-            message = f"'{shown[:100]}…' lies more than {DEEPEST} directories deep: `unpack` refuses it"
+            message = (
+                f"'{shown[:100]}…' is more than {DEEPEST} directories deep: `templater unpack` rejects it"
+            )
             yield Observation(message, "", severity="info")

@@ -1,4 +1,4 @@
-"""Names of the root filesystem that come twice: which one counts depends on the program that unpacks."""
+"""A check for duplicate names in the root filesystem. Programs that unpack it may choose differently."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
 
-@check("member-twice", "medium", "a name of the root filesystem that comes twice: `unpack` refuses it")
+@check("member-twice", "medium", "a duplicate name in the root filesystem: `templater unpack` rejects it")
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     kinds: dict[str, str] = {}
     twice: dict[str, None] = {}
@@ -21,5 +21,5 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             kinds[name.path] = name.entry.kind
     if twice:
         first = next(iter(twice))
-        count = f"{len(twice)} names come" if len(twice) > 1 else "one name comes"
-        yield Observation(f"{count} twice in the root filesystem, first '{printable(first)}'", first)
+        count = f"{len(twice)} names occur" if len(twice) > 1 else "one name occurs"
+        yield Observation(f"{count} twice in the root filesystem; the first is '{printable(first)}'", first)

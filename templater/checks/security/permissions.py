@@ -1,4 +1,4 @@
-"""Owners and modes with another meaning than they seem to have."""
+"""A check for owners and modes that are invalid or misleading."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @check(
-    "permissions", "medium", "uid, gid or mode that does not parse, or means something else than it seems to"
+    "permissions", "medium", "an invalid uid, gid or mode, or a mode that does not mean what it seems to mean"
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for rule in image.rules:
@@ -41,13 +41,15 @@ def of_mode(rule: Rule) -> Iterator[Observation]:
     number = go_integer(rule.mode if len(rule.mode) != 3 else f"0{rule.mode}") or 0
     if rule.mode.isdigit() and len(rule.mode) == 4 and not rule.mode.startswith("0"):
         yield Observation(
-            f"mode '{rule.mode}' is read as decimal: the file gets {mode:04o}",
+            f"mode '{rule.mode}' is decimal, not octal: the file gets mode {mode:04o}",
             at,
             hint=f"write 0{rule.mode[-3:]}",
         )
     elif number & ~0o777:
         yield Observation(
-            f"mode '{rule.mode}': setuid, setgid and sticky bits are dropped: {mode:04o}", at, severity="low"
+            f"mode '{rule.mode}': the daemons drop setuid, setgid and sticky bits: the file gets {mode:04o}",
+            at,
+            severity="low",
         )
     if mode & 0o002:
         yield Observation(

@@ -1,4 +1,4 @@
-"""Files of the root filesystem that give privileges."""
+"""A check that lists privileged files of the root filesystem."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WHITEOUTS = "whiteouts, which hide files of a lower layer"
     "privileged-file", "info", "devices, whiteouts, setuid and setgid files, file capabilities in the rootfs"
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """A distribution has a dozen setuid programs: they are listed for information."""
+    """List privileged files. Most are only informational: every distribution has setuid programs."""
     counts: Counter[str] = Counter()
     first: dict[str, list[str]] = {}
     for name in image.names:
@@ -50,6 +50,6 @@ def privileges(name: Name) -> Iterator[str]:
 
 
 def is_whiteout(name: Name) -> bool:
-    """Return whether overlayfs (a device 0:0) or a container layer (``.wh.``) would delete a file for it."""
+    """Return whether the name hides a file: in overlayfs (device 0:0) or in a container layer (``.wh.``)."""
     device = name.entry.kind == CHAR_DEVICE and name.entry.rdev == 0
     return device or name.path.rpartition("/")[2].startswith(".wh.")

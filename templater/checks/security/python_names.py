@@ -1,4 +1,4 @@
-"""Templates that attack another template engine."""
+"""A check for templates that attack Jinja2, a different template engine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..base import Observation, ScannedImage, check
 
-#: each tag up to its first brace or line break, so that no text is searched twice
+#: Tags end at the first closing brace or line break, so that the search takes linear time.
 TAG = re.compile(r"\{[{%][^}\n]*")
 NAME = re.compile(r"__\w+__|\blipsum\b|\bcycler\b|\|[ \t]*attr\b|\bconfig\.items\b|\bnamespace\(")
 
@@ -15,13 +15,16 @@ NAME = re.compile(r"__\w+__|\blipsum\b|\bcycler\b|\|[ \t]*attr\b|\bconfig\.items
 @check(
     "python-names",
     "medium",
-    "a template that reads Python's internal names: an attack on a Jinja2 renderer",
+    "a template that uses Python's internal names, as attacks on Jinja2 do",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Harmless here and in the daemons, where no attribute of an object can be read, but never meant well."""
+    """Find names that attacks on Jinja2 use.
+
+    templater and the daemons do not evaluate them, but no legitimate template contains them.
+    """
     for source in image.sources():
         for tag in TAG.finditer(source.text):
             found = NAME.search(source.text, tag.start(), tag.end())
             if found:
                 name = found[0].strip()[:100]
-                yield Observation(f"'{name}' attacks a Jinja2 renderer", source.span(*found.span()))
+                yield Observation(f"'{name}' is part of attacks on Jinja2", source.span(*found.span()))

@@ -1,4 +1,4 @@
-"""Templates that run for ever, grow without end, or make a daemon panic."""
+"""A check for templates that never end or exceed a limit, and for rules that make a daemon panic."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...rendering.context import with_image_keys
 from ...rendering.render import render
 from ..base import Observation, ScannedImage, check
 
-#: a limit of steps does not bound the time, since each may read a value of megabytes
+#: The time needs its own limit because a single step can process a value of several megabytes.
 LIMITS = Limits(seconds=3.0, total=6.0)
 
 PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
@@ -24,7 +24,7 @@ PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
 @check(
     "runaway",
     "high",
-    "a template that does not end: the daemons have no limits, and hang or are killed",
+    "a template that does not end: the daemons have no limits, so they hang or get killed",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Render each rule for a plain container, a plain virtual machine and the user's, within limits."""
@@ -32,7 +32,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         return
     try:
         yield from _rendered(image, image.metadata)
-    except LimitError as error:  # the limit of all rules together
+    except LimitError as error:  # the total limit for all rules
         yield Observation(error.message, _of_image(image, error.span) or "metadata.yaml")
     for rule in image.rules:
         if rule.null:
@@ -65,7 +65,7 @@ def _described(image: ScannedImage, metadata: Metadata) -> tuple[Instance, ...]:
 
 
 def _of_image(image: ScannedImage, span: Span | None) -> Span | None:
-    """Add the image's name to a place of the renderer, which knows the template's name only."""
+    """Add the image's name to a position, because the renderer knows only the name of the template."""
     if span is None:
         return None
     return Source(f"{image.name}/{span.source.name}", span.source.text).span(span.start, span.end)

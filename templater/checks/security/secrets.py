@@ -1,4 +1,4 @@
-"""Secrets in files that every user in the instance may read."""
+"""A check for secrets in files that every user in the instance can read."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 WORDS = ("password", "passwd", "secret", "token", "private", "credential")
 
 
-@check("readable-secret", "medium", "a template that writes a secret into a file that every user may read")
+@check("readable-secret", "medium", "a template that writes a secret to a file that every user can read")
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Find configuration keys that sound secret. Of several rules with one template, the first is named."""
+    """Find configuration keys whose names suggest a secret.
+
+    If several rules use the same template, the finding names the first rule.
+    """
     readable: dict[str, list[Rule]] = {}
     for rule in image.rules:
         if mode_of(rule) & 0o004:
@@ -31,10 +34,10 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         for key in secrets_of(source) if source is not None else ():
             others = f" and {len(rules) - 1} more" if len(rules) > 1 else ""
             yield Observation(
-                f"'{printable(key.value)}' goes to '{printable(rules[0].path)}'{others}, "
+                f"the template writes '{printable(key.value)}' to '{printable(rules[0].path)}'{others}, "
                 f"mode {mode_of(rules[0]):04o}",
                 key.unit.span(key.start + 1, key.end - 1),
-                hint="give the rule mode: 0600 (LXD ignores it)",
+                hint="set mode: 0600 in the rule (LXD ignores it)",
             )
 
 

@@ -1,4 +1,4 @@
-"""Targets where the image has something other than a regular file."""
+"""A check for targets that already exist in the image but are not regular files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from ...model.entry import DIRECTORY, FIFO, FILE
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
-#: directories where a running container has mounts
+#: directories on which a running container mounts other file systems
 SYSTEM = ("/dev", "/proc", "/run", "/sys")
 
 
 @check(
-    "target-kind", "medium", "a target that is a fifo, socket, device or directory, or is hidden at run time"
+    "target-kind",
+    "medium",
+    "a target that is a fifo, socket, device or directory, or that a mount hides at run time",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for rule, path, resolved in image.targets:
@@ -21,7 +23,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         entry = resolved.entry
         if entry is not None and entry.kind == FIFO:
             yield Observation(
-                f"'{printable(path)}' is a fifo: the start waits for a reader for ever", at, severity="high"
+                f"'{printable(path)}' is a fifo: the start waits forever for a reader", at, severity="high"
             )
         elif entry is not None and entry.kind == DIRECTORY:
             yield Observation(f"'{printable(path)}' is a directory: the start fails", at)
@@ -31,7 +33,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             )
         if resolved.real.startswith(tuple(f"{system}/" for system in SYSTEM)):
             yield Observation(
-                f"'{printable(path)}' lies where a running container has a mount: the file is not seen",
+                f"'{printable(path)}' is hidden in a running container: another file system is mounted there",
                 at,
                 severity="low",
             )

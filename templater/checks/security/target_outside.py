@@ -1,4 +1,4 @@
-"""Targets whose path leads out of the root filesystem."""
+"""A check for targets whose path is invalid or leaves the root filesystem."""
 
 from __future__ import annotations
 

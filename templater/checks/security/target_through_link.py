@@ -1,4 +1,4 @@
-"""Targets that lead through symlinks of the image."""
+"""A check for targets that are reached through unsafe symlinks in the image."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from ..base import Observation, ScannedImage, check
 @check(
     "target-through-link",
     "high",
-    "a target behind a symlink of the root filesystem that is absolute or climbs out of it",
+    "a target reached through a symlink that is absolute or leaves the root filesystem",
     "CVE-2026-23954",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Old daemons follow such links on the host; newer ones refuse the start."""
+    """Find targets behind such links. Old daemons follow the links on the host; newer ones fail the start."""
     for rule, path, resolved in image.targets:
         for place, target in resolved.links:
             depth = climbs(place, target)
             if target.startswith("/") or depth:
-                how = "is absolute" if target.startswith("/") else "climbs out of the root filesystem"
+                how = "is absolute" if target.startswith("/") else "leaves the root filesystem"
                 yield Observation(
-                    f"'{printable(path)}' leads through '{printable(place)}', a symlink that {how}: "
+                    f"'{printable(path)}' is reached through '{printable(place)}', a symlink that {how}: "
                     f"'{printable(target)}'",
                     rule.spans["path"],
-                    hint="make the link relative: then it works in every release",
+                    hint="use a relative link inside the root filesystem: it works in every release",
                     severity="high" if depth else "medium",
                 )
         if resolved.error is not None:
@@ -34,7 +34,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def climbs(place: str, target: str) -> bool:
-    """Whether ``..`` in a relative target goes above the root."""
+    """Return whether a relative link target goes above the root."""
     depth = place.count("/") - 1
     for name in target.split("/"):
         if name == "..":

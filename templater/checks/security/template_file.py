@@ -1,4 +1,4 @@
-"""Templates that are missing, or that are not regular files of the image."""
+"""A check for templates that are missing or are not regular files."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..base import Observation, ScannedImage, check
 @check(
     "template-file",
     "medium",
-    "a template that is missing, a symlink, a special file or shares its content with another name",
+    "a template that is missing, is a symlink or special file, or has a second name",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     mounted = [name.path for name in image.names if name.path == "templates" and name.entry.is_mount]
     if mounted:
-        yield Observation("'templates' is a mount point: its files were not read", "templates")
+        yield Observation("'templates' is a mount point, so its files were not read", "templates")
     used = {rule.template: rule for rule in reversed(image.rules) if rule.template}
     for name, rule in used.items():
         if image.complete and not mounted and "/" not in name and image.templates.get(name) is None:
             at = rule.spans.get("template") or rule.spans["path"]
-            yield Observation(f"template '{printable(name)}' is not in the image: the start fails", at)
+            yield Observation(f"template '{printable(name)}' does not exist: the start fails", at)
     for name, file in sorted(image.templates.items()):
         place, entry = f"templates/{name}", file.entry
         if entry is None:

@@ -1,4 +1,4 @@
-"""Template names that are paths."""
+"""A check for template names that are paths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..base import Observation, ScannedImage, check
 @check(
     "template-name",
     "critical",
-    "a template named by a path: old daemons read the file there, also on the host",
+    "a template name that is a path: old daemons read that file, even on the host",
     "CVE-2026-23954",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:

@@ -1,4 +1,4 @@
-"""Data behind the end of an archive: tools ignore it, and another reader may not."""
+"""A check for data after the end of an archive. Tools ignore it, but other readers may not."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
 
-@check("trailing-data", "medium", "data behind the end mark of an archive, where tools do not look")
+@check("trailing-data", "medium", "data after the end-of-archive marker, which tools ignore")
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for trailing in image.trailing:
         content = "a second archive or compressed file" if trailing.is_archive else "data"
         yield Observation(
-            f"{content} follows the end mark of '{printable(trailing.file)}', at byte {trailing.position}"
+            f"{content} follows the end marker of '{printable(trailing.file)}', at byte {trailing.position}"
             " of the decompressed archive",
             "",
-            hint="no tool writes this: a reader that ignores end marks would find other files there",
+            hint="no tool writes such data; a reader that ignores the end marker may find other files",
             severity="high" if trailing.is_archive else "",
         )

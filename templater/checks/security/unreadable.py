@@ -1,4 +1,4 @@
-"""Parts of the image that could not be read, or that exceed a limit."""
+"""A check that reports parts of the image that are unreadable or exceed a limit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ...model.errors import LimitError, RefusedError
 from ..base import Observation, ScannedImage, check
 
 
-@check("unreadable", "medium", "a part of the image that can't be read, has a false size or is too large")
+@check("unreadable", "medium", "a part of the image that is unreadable, has a wrong size or is too large")
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for error in image.errors:
         hostile = isinstance(error, LimitError | RefusedError)

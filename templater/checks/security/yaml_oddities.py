@@ -1,4 +1,4 @@
-"""Mistakes in metadata.yaml that daemons accept."""
+"""A check for mistakes in metadata.yaml that daemons accept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from ..base import Observation, ScannedImage, check
 
 
-@check("metadata", "low", "missing facts, duplicate or unknown keys and triggers, rules that are never due")
+@check(
+    "metadata", "low", "missing fields, duplicate or unknown keys, unknown triggers, or rules that never run"
+)
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     if image.metadata is None:
         return
@@ -19,5 +21,5 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         return
     for fact in ("architecture", "creation_date"):
         if not getattr(image.metadata, fact):
-            missing = f"metadata.yaml has no {fact}: the daemons refuse such an image"
+            missing = f"metadata.yaml has no {fact}: the daemons refuse to import the image"
             yield Observation(missing, source.span(0), severity="medium")

@@ -164,7 +164,10 @@ def test_a_thousand_errors_are_not_all_listed():
             "unknown key 'templates' in the rule for '/a': ignored; did you mean 'template'?",
         ),
         ("templates: {/a: {template: t, when: [creat]}}\n", "unknown trigger 'creat': it never fires"),
-        ("templates: {/a: {template: t}}\n", "the rule for '/a' has no trigger, so the file is never written"),
+        (
+            "templates: {/a: {template: t}}\n",
+            "the rule for '/a' has no trigger, so the file is never written",
+        ),
         ("templates: {/a: {when: [start]}}\n", "the rule for '/a' has no template"),
         ("templates:\n  /a:\n", "the entry is null: the daemons panic when they read it"),
         ("properties: {a: 1, a: 2}\n", "duplicate key 'a', first in line 1: the last one wins"),
