@@ -27,7 +27,7 @@ PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
     "a template that does not end: the daemons have no limits, so they hang or get killed",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Render each rule for a plain container, a plain virtual machine and the user's, within limits."""
+    """Render each rule within limits, for the user's instance, a plain container and a plain VM."""
     if image.metadata is None:
         return
     try:
@@ -57,7 +57,7 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
 
 
 def _described(image: ScannedImage, metadata: Metadata) -> tuple[Instance, ...]:
-    """Return the user's instance; one that does not exist yet has the keys that the image gives it."""
+    """Return the user's instance, if given. An instance that does not exist yet gets the image's keys."""
     instance = image.instance
     if instance is None:
         return ()
