@@ -179,9 +179,7 @@ class SubTree:
         self.tree.overwrite(self.top + path, content)
 
     def carry_out(self, change: Change) -> None:
-        for parent in change.new_parents:
-            if self.entry(parent) is None:
-                self.tree.make_parent(self.top + parent)
+        self.tree.make_parents(self.top + change.real)
         self.tree.write(self.top + change.real, change.content or b"", change.mode, change.uid, change.gid)
 
 

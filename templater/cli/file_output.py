@@ -7,9 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 from ..model.errors import RefusedError, UsageError, WriteError, reason
-from ..model.plan import FAILED, SKIP
+from ..model.plan import FAILED, SKIP, carry_out
 from ..model.source import printable
-from ..writing.destination import carry_out
 from ..writing.folder import FolderDestination
 
 if TYPE_CHECKING:
@@ -58,12 +57,13 @@ def rendered(plan: Plan) -> list[Change]:
 
 def write_tar(changes: list[Change], target: str) -> None:
     """Write beside the target and rename, so that no reader sees half of it."""
-    from ..writing.tar import TarDestination
+    from ..image.rootfs_tar import save_tar
+    from ..rootfs.memory import MemoryRootfs
 
-    tar = TarDestination()
+    tree = MemoryRootfs()
     for change in changes:
         # a virtual machine's files are named after their templates, without a folder
         change.real = "/" + change.real.lstrip("/")
         change.mode &= 0o1777
-    carry_out(changes, tar)
-    tar.save(target)
+    carry_out(changes, tree)
+    save_tar(tree, target)

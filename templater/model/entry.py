@@ -120,6 +120,18 @@ def parents_below(path: str, depth: int) -> "Iterator[str]":
         end = path.find("/", end + 1)
 
 
+def common_depth(path: str, other: str) -> int:
+    """Return how many parents two absolute paths have in common."""
+    low, high = 0, min(len(path), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if path[:middle] == other[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return path[:low].count("/") - 1 if low else 0
+
+
 if TYPE_CHECKING:
 
     class RootfsView(Protocol):

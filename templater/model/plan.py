@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 
     Item = TypeVar("Item", bound=Due)
 
+    class Destination(Protocol):
+        """A place that takes the changes of a plan, one after the other.
+
+        These are a root filesystem in memory, a new folder, and the transaction of ``apply``, which holds
+        everything back until its commit.
+        """
+
+        def carry_out(self, change: "Change") -> None:
+            """Make a change's missing parents, and its file with content, mode and owner."""
+
+
 CREATE = "create"  # a new file
 UPDATE = "update"  # an existing file gets other content
 KEEP = "keep"  # the file already has this content: not touched
@@ -205,6 +216,12 @@ class Plan:
         return Plan(
             self.metadata, self.instance, self.host, (AGENT,), failed + self.agent, prediction=self.prediction
         )
+
+
+def carry_out(changes: "Iterable[Change]", destination: "Destination") -> None:
+    """Hand each change to a destination."""
+    for change in changes:
+        destination.carry_out(change)
 
 
 def split_passes(items: "Iterable[Item]") -> "Iterator[list[Item]]":

@@ -1,6 +1,6 @@
 """Everything that an image's templates would write for an instance, computed before anything is written."""
 
-from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry, Resolved
+from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry, Resolved, common_depth
 from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError
 from ..model.hosts import INCUS
 from ..model.lifecycle import FIRST_BOOT
@@ -410,18 +410,6 @@ def _keep_owner(change: Change, entry: Entry) -> None:
     change.uid, change.gid, change.mode = entry.uid, entry.gid, entry.mode
 
 
-def _common_depth(path: str, other: str) -> int:
-    """Return how many parents two absolute paths have in common."""
-    low, high = 0, min(len(path), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if path[:middle] == other[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return path[:low].count("/") - 1 if low else 0
-
-
 def _where(target: "_Target | Change") -> str:
     shown = f"'{printable(target.path)}'"
     real = target.path if target.resolved is None else target.resolved.real
@@ -521,7 +509,7 @@ class _Seen:
     def made_depth(self, path: str) -> int:
         """Return how many directories on the way to a path were made for other files."""
         index = self.index(path)
-        depths = [_common_depth(path, other) for other in self.paths[max(index - 1, 0) : index + 1]]
+        depths = [common_depth(path, other) for other in self.paths[max(index - 1, 0) : index + 1]]
         return max(depths, default=0)
 
     def read(self, path: str, limit: int) -> bytes:

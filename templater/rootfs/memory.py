@@ -120,10 +120,8 @@ class MemoryRootfs:
     # writing; parents have to exist, nothing follows a symlink
 
     def carry_out(self, change: "Change") -> None:
-        """What ``apply`` would do on disk for one writing change, its new parents included."""
-        for parent in change.new_parents:
-            if self.entry(parent) is None:
-                self.make_parent(parent)
+        """Make every missing parent and write the file, as ``apply`` would on disk."""
+        self.make_parents(change.real)
         self.write(change.real, change.content or b"", change.mode, change.uid, change.gid)
 
     def write(self, path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
@@ -152,10 +150,20 @@ class MemoryRootfs:
     def mkdir(self, path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
         self._new(path, _Node(DIRECTORY, mode, uid, gid))
 
-    def make_parent(self, path: str) -> None:
-        """Make a directory as ``apply`` does, 0755 and root's; in a setgid directory it inherits the bit."""
-        above = self.entry(path.rpartition("/")[0] or "/")
-        self.mkdir(path, 0o2755 if above is not None and above.mode & 0o2000 else 0o755)
+    def make_parents(self, path: str) -> None:
+        """Make the missing directories above a path as ``apply`` does: 0755 and root's.
+
+        In a setgid directory, a new one inherits the bit.
+        """
+        node, walked = self._root, ""
+        for name in components(path)[:-1]:
+            if node.kind != DIRECTORY:
+                raise no_directory(path, walked, node.kind)
+            below = node.children.get(name)
+            if below is None:
+                below = node.children[name] = _Node(DIRECTORY, 0o755 | node.mode & 0o2000, 0, 0)
+            node = below
+            walked += "/" + name
 
     def symlink(self, path: str, target: str) -> None:
         if not target or "\0" in target:
@@ -241,11 +249,7 @@ class MemoryRootfs:
     # inside
 
     def _plant(self, path: str, value: "str | bytes | Entry") -> None:
-        parent = ""
-        for name in components(path)[:-1]:
-            parent += "/" + name
-            if self.entry(parent) is None:
-                self.mkdir(parent)
+        self.make_parents(path)
         if isinstance(value, str | bytes):
             self.write(path, encoded(value) if isinstance(value, str) else value)
             return

@@ -19,7 +19,7 @@ from ..model.instance import Instance, Profile, require_name
 from ..model.lifecycle import PENDING_KEY, Life
 from ..model.metadata import Metadata, Rule
 from ..model.options import RenderOptions
-from ..model.plan import FAILED, Change, Plan
+from ..model.plan import FAILED, Change, Plan, carry_out
 from ..model.source import printable
 from ..planning.new_instance import placeholder_note, with_placeholders
 from ..planning.planner import plan_image
@@ -359,8 +359,7 @@ class Simulation:
             self._end(subject, subject.life.start_failed())
             raise StartError(Started(plan), error)
         changes = tuple((plan.as_agent() if plan.instance.is_vm else plan).files())
-        for change in changes:
-            subject.folder.rootfs.carry_out(change)
+        carry_out(changes, subject.folder.rootfs)
         self._set_started(subject)
         remarks = (*(_remarks(plan) if self.follows_host else ()), *placeholder_note(plan.files()))
         return Started(plan, tuple(plan.files()), remarks=remarks)

@@ -15,19 +15,22 @@ xattr (root only, and not on every file system), and patterns of names alone.
 
 import errno
 
-from ..model.errors import TemplaterError, WriteError
+from ..model.entry import common_depth, parents_below
+from ..model.errors import LimitError, TemplaterError, WriteError
 from ..oslite import os, stat
 from ..rootfs.confined import Directory, Root, again, close, read_descriptor, write_descriptor, write_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from typing import ParamSpec
 
     Arguments = ParamSpec("Arguments")
 
 PREFIX = ".templater-"
 _JOURNAL_STAGED = ".new"
+#: bytes of a journal; one that could not be read again is not written either
+MAX_JOURNAL = 16 << 20
 
 
 class Journal:
@@ -49,19 +52,26 @@ class Journal:
         except OSError as error:
             raise write_error("read the journal", path, error) from None
         try:
-            data = read_descriptor(fd, 1 << 24, path)
+            data = read_descriptor(fd, MAX_JOURNAL, path)
         finally:
             close(fd)
         return [line.decode("utf-8", "surrogateescape") for line in data.split(b"\0") if line]
 
     def write(self, lines: "list[str]", *, durable: bool = True) -> None:
-        """Replaced atomically, and on the disk before this returns: what it announces happens afterwards."""
+        """Replace the journal atomically. It is on the disk before this returns.
+
+        Raises LimitError above ``MAX_JOURNAL`` bytes.
+        """
+        path = self.directory.path_of(self.name)
+        data = "\0".join(lines).encode("utf-8", "surrogateescape")
+        if len(data) > MAX_JOURNAL:
+            raise LimitError(f"the journal {path!r} would be larger than {MAX_JOURNAL} bytes")
         staged = self.name + _JOURNAL_STAGED
         try:
             unlink_if_there(self.directory, staged)
             fd = self.directory.create(staged)
             try:
-                write_descriptor(fd, "\0".join(lines).encode("utf-8", "surrogateescape"))
+                write_descriptor(fd, data)
                 if durable:
                     again(os.fsync, fd)
             finally:
@@ -69,7 +79,7 @@ class Journal:
             self.directory.rename(staged, self.directory, self.name)
         except OSError as error:
             attempt(unlink_if_there, self.directory, staged)
-            raise write_error("write the journal", self.directory.path_of(self.name), error) from None
+            raise write_error("write the journal", path, error) from None
 
     def clear(self) -> None:
         for name in (self.name, self.name + _JOURNAL_STAGED):
@@ -77,14 +87,26 @@ class Journal:
 
 
 def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "list[str]":
-    """Clear what killed runs left; gives back the journal's lines if something of theirs stays."""
+    """Clear what killed runs left; return the journal's lines if something of theirs stays.
+
+    The directories above each target are searched, and those that the journal names with all above them.
+    """
     lines = journal.read() if journal is not None else []
     tokens = {line for line in lines if not line.startswith("/")}
-    places = {line for line in lines if line.startswith("/")} | {"/"}
-    places |= {place for path in targets for place in _all_above(path)}
-    clean = True
-    for place in sorted(places):
-        clean = _sweep_directory(root, place, tokens) and clean
+    paths = {*targets, *(line + "/" for line in lines)}
+    clean = _sweep_directory(root, "/", tokens) is not False
+    before = missing = "\0"
+    # sorted, so that a directory comes once, and nothing is looked for below one that is missing
+    for path in sorted(path for path in paths if path.startswith("/")):
+        if path.startswith(missing):
+            continue
+        for place in parents_below(path, common_depth(before, path)):
+            cleared = _sweep_directory(root, place, tokens)
+            if cleared is None:
+                missing = place + "/"
+                break
+            clean = clean and cleared
+        before = path
     if not clean:
         return lines
     if journal is not None:
@@ -92,11 +114,12 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
     return []
 
 
-def _sweep_directory(root: Root, place: str, tokens: "set[str]") -> bool:
+def _sweep_directory(root: Root, place: str, tokens: "set[str]") -> "bool | None":
+    """Return whether the directory is clear of leftovers; None if it is missing or not a directory."""
     try:
         directory = root.directory(place)
     except TemplaterError:
-        return True  # not there, or not a directory any more
+        return None
     with directory:
         try:
             names = [name for name in directory.listdir() if name.startswith(PREFIX)]
@@ -152,9 +175,3 @@ def _remove_leftover(directory: Directory, name: str, tokens: "set[str]") -> boo
 
 def above(path: str) -> str:
     return path[: path.rindex("/")] or "/"
-
-
-def _all_above(path: str) -> "Iterator[str]":
-    while len(path) > 1 and path.startswith("/"):
-        path = above(path)
-        yield path

@@ -14,8 +14,8 @@ those of overlayfs itself. Flags of chattr and the birth time are the new file's
 
 import _signal  # type: ignore[import-not-found]  # signal itself imports enum
 
-from ..model.errors import RefusedError, TemplaterError, UsageError
-from ..model.plan import CREATE, UPDATE, WRITE
+from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError
+from ..model.plan import CREATE, UPDATE, WRITE, carry_out
 from ..rootfs.confined import Root, close, write_error
 from .recovery import PREFIX, Journal, above, attempt, is_there, sweep, unlink_if_there
 from .staged_file import ApplySession, Target
@@ -34,6 +34,9 @@ __all__ = ["PREFIX", "Journal", "apply"]
 
 _MANY_FILES = 200
 
+#: new directories of one apply: each is held open, with its path, until the commit
+MAX_DIRECTORIES = 10_000
+
 
 def apply(
     plan: "Plan",
@@ -43,11 +46,14 @@ def apply(
     journal: "Journal | None" = None,
     durable: bool = True,
 ) -> "list[Change]":
-    """Write a plan's files; gives back the changes for which something was written.
+    """Write a plan's files; return the changes for which something was written.
 
-    Nothing is written unless every rule can be carried out. ``wait`` is for how many seconds to wait
-    for another apply on the same root filesystem. ``durable=False`` leaves it to the kernel when
-    things reach the disk: atomic against a kill, not against a power cut.
+    Nothing is written unless every rule can be carried out. ``wait`` is how many seconds to wait for another
+    apply on the same root filesystem. With ``durable=False`` the kernel decides when data reaches the disk:
+    the apply is then atomic if it is killed, but not if the power fails.
+
+    Raises the error of a failed rule, and LimitError if the plan needs more than ``MAX_DIRECTORIES`` new
+    directories.
     """
     changes = _to_write(plan)
     root = rootfs.root
@@ -55,12 +61,23 @@ def apply(
         raise UsageError("this system has no directory descriptors, and nothing is written without them")
     from .lock import lock  # needs fcntl, which such a system has not got either
 
-    if len(changes) > _MANY_FILES:
+    directories = _count_new_directories(changes)
+    if directories > MAX_DIRECTORIES:
+        raise LimitError(
+            f"the plan needs {directories} new directories, more than {MAX_DIRECTORIES}",
+            hint="create most of them in the image",
+        )
+    if len(changes) + directories > _MANY_FILES:
         _allow_many_files()
     held = lock(root, wait)
     try:
         left = sweep(root, [change.real for change in plan.changes], journal)
-        return _Work(ApplySession(rootfs, root, durable=durable), journal, left).carry_out(changes)
+        if not changes:
+            return []
+        with _Transaction(ApplySession(rootfs, root, durable=durable), journal) as transaction:
+            transaction.announce(changes, left)
+            carry_out(changes, transaction)
+            return transaction.commit()
     finally:
         close(held)
 
@@ -78,6 +95,12 @@ def _to_write(plan: "Plan") -> "list[Change]":
     return changes
 
 
+def _count_new_directories(changes: "list[Change]") -> int:
+    return sum(
+        change.real.count("/") - 1 - change.new_depth for change in changes if change.new_depth is not None
+    )
+
+
 def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
     """Return the first error, with the others as its notes."""
     errors = [change.error for change in failed if change.error is not None]
@@ -90,47 +113,44 @@ def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
     return first
 
 
-class _Work:
-    """One apply, under the lock: the files to put in place, or to restore."""
+class _Transaction:
+    """One apply, under the lock: a destination that leaves every file as it was until ``commit``.
 
-    __slots__ = ("journal", "left", "session", "targets")
+    Leaving the ``with`` block by an error restores everything.
+    """
 
-    def __init__(self, session: ApplySession, journal: "Journal | None", left: "list[str]") -> None:
+    __slots__ = ("journal", "session", "targets")
+
+    def __init__(self, session: ApplySession, journal: "Journal | None") -> None:
         self.session = session
         self.journal = journal
-        #: lines of the journal that still lead to something
-        self.left = left
         self.targets: list[Target] = []
 
-    def carry_out(self, changes: "list[Change]") -> "list[Change]":
-        if not changes:
-            return []
+    def __enter__(self) -> "_Transaction":
+        return self
+
+    def __exit__(self, kind: object, error: "BaseException | None", trace: object) -> None:
         try:
-            self._announce(changes)
-            for change in changes:
-                _step("write", change.real, self._stage, change)
-            for target in sorted(self.targets, key=lambda target: target.change.in_place):
-                _step("put in place", target.change.real, target.commit)
-            self._sync()
-        except BaseException as error:
+            if error is None:
+                self._clear_away()
+                return
             troubles = _with_signals_deferred(self._undo)
             if isinstance(error, TemplaterError):
                 error.notes = (*error.notes, *troubles)
-            raise
-        else:
-            self._clear_away()
-            return [target.change for target in self.targets]
         finally:
             for target in self.targets:
                 target.close()
             self.session.close()
 
-    def _announce(self, changes: "list[Change]") -> None:
+    def announce(self, changes: "list[Change]", leftovers: "list[str]") -> None:
+        """Write the directories of these changes to the journal, and the lines of unfinished earlier runs."""
         if self.journal is not None:
-            places = {above(path) for change in changes for path in (change.real, *change.new_parents)}
-            self.journal.write(
-                [*self.left, self.session.token, *sorted(places)], durable=self.session.durable
-            )
+            places = sorted({above(change.real) for change in changes})
+            self.journal.write([*leftovers, self.session.token, *places], durable=self.session.durable)
+
+    def carry_out(self, change: "Change") -> None:
+        """Make a change's new parents, and stage its file."""
+        _step("write", change.real, self._stage, change)
 
     def _stage(self, change: "Change") -> None:
         for path in change.new_parents:
@@ -139,6 +159,13 @@ class _Work:
         if target.needs_writing():
             self.targets.append(target)
             target.stage()
+
+    def commit(self) -> "list[Change]":
+        """Put every file in place, mount points last; return the changes for which something was written."""
+        for target in sorted(self.targets, key=lambda target: target.change.in_place):
+            _step("put in place", target.change.real, target.commit)
+        self._sync()
+        return [target.change for target in self.targets]
 
     def _sync(self) -> None:
         """Sync each directory once; a failure here still restores everything."""

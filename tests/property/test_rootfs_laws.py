@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from templater.image.rootfs_tar import write_tar
 from templater.model.entry import FIFO, FILE, Entry
 from templater.model.errors import TemplaterError
+from templater.model.plan import carry_out
 from templater.planning.planner import KEEP, SKIP
 from templater.rootfs.confined import Root, entry_of
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
-from templater.writing.tar import TarDestination
 from templater.writing.transaction import apply
 from tests.rootfs_builders import MECHANISMS, a_plan, a_rule, snapshot, strays
 
@@ -174,7 +175,7 @@ def contents(tree: MemoryRootfs) -> Iterator[tuple[str, Entry, tuple[object, ...
 def archived(tree: MemoryRootfs) -> dict[str, tuple[object, ...]]:
     """The same after packing, as Python's own tarfile reads it."""
     buffer = io.BytesIO()
-    TarDestination(tree).write_to(buffer.write)
+    write_tar(tree, buffer.write)
     buffer.seek(0)
     found: dict[str, tuple[object, ...]] = {}
     with tarfile.open(fileobj=buffer) as packed:
@@ -253,8 +254,7 @@ def test_a_plan_carried_out_in_memory_and_on_disk_gives_the_same_tree(history, f
         ]
         if not plan.failed:
             apply(plan, rootfs, durable=False)
-            for change in plan.files():
-                tree.carry_out(change)
+            carry_out(plan.files(), tree)
         for path in CLEAN:
             agrees([tree, rootfs], path)
 
@@ -269,7 +269,7 @@ def test_equal_trees_give_equal_archives(history):
     archives = []
     for tree in (first, second.copy()):
         buffer = io.BytesIO()
-        TarDestination(tree).write_to(buffer.write)
+        write_tar(tree, buffer.write)
         archives.append(buffer.getvalue())
     assert archives[0] == archives[1]
 

@@ -4,6 +4,7 @@ import pytest
 
 from templater.model.entry import DIRECTORY, FIFO, SYMLINK, Entry
 from templater.model.errors import LimitError, RefusedError, WriteError
+from templater.model.plan import carry_out
 from templater.rootfs.memory import MemoryRootfs
 from tests.rootfs_builders import a_plan
 
@@ -64,8 +65,7 @@ def test_what_can_not_be_done_is_an_error():
 
 def test_a_change_is_carried_out_with_its_parents():
     tree = MemoryRootfs({"/etc/hosts": "old"})
-    for change in a_plan({"/etc/hosts": "new", "/srv/a/x": "y"}, tree, mode="0600").files():
-        tree.carry_out(change)
+    carry_out(a_plan({"/etc/hosts": "new", "/srv/a/x": "y"}, tree, mode="0600").files(), tree)
     assert (tree.read("/etc/hosts", 9), tree.entry("/etc/hosts").mode) == (b"new", 0o644)
     assert (tree.entry("/srv/a").mode, tree.entry("/srv/a/x").mode) == (0o755, 0o600)
 

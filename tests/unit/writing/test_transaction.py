@@ -8,17 +8,18 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from templater import oslite
-from templater.model.errors import BusyError, RefusedError, UsageError, WriteError
+from templater.model.errors import BusyError, LimitError, RefusedError, UsageError, WriteError
 from templater.planning.planner import CREATE, KEEP, SKIP, UPDATE
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs, IdMap
-from templater.writing import staged_file
+from templater.writing import staged_file, transaction
 from templater.writing.lock import lock
 from templater.writing.transaction import PREFIX, Journal, apply
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
@@ -512,3 +513,52 @@ def owner(path: Path) -> tuple[int, int]:
 def swap_for(path: Path, make: object) -> None:
     path.unlink()
     make(path)  # type: ignore[operator]
+
+
+def test_a_journal_leads_to_leftovers_in_every_directory_above_its_places(rootfs, top, tmp_path):
+    (top / "var/a/b").mkdir(parents=True)
+    leftovers = [top / name / f"{PREFIX}cc-1-1" for name in ("", "var", "var/a", "var/a/b")]
+    for leftover in leftovers:
+        leftover.write_text("text")
+    with Root(str(tmp_path)) as outside, outside.directory("/") as directory:
+        journal = Journal(directory)
+        journal.write(["cc", "/var/a/b/missing/deeper"])
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, journal=journal)
+    assert strays(top) == []
+
+
+def test_a_plan_that_needs_too_many_directories_is_refused_before_it_takes_memory(rootfs, top):
+    before = snapshot(top, times=True)
+    plan = a_plan({f"/{number:02}" + "/a" * 1500 + "/x": "text" for number in range(20)}, rootfs)
+    tracemalloc.start()
+    try:
+        with pytest.raises(LimitError, match="needs 30020 new directories, more than 10000"):
+            apply(plan, rootfs)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert snapshot(top, times=True) == before
+
+
+def test_a_killed_apply_with_deep_parents_leaves_a_short_journal(rootfs, top, tmp_path, monkeypatch):
+    monkeypatch.setattr(transaction, "carry_out", lambda changes, destination: os.kill(os.getpid(), 9))
+    with Root(str(tmp_path)) as outside, outside.directory("/") as directory:
+        child = os.fork()
+        if not child:
+            apply(a_plan({"/a" * 900 + "/x": "text"}, rootfs), rootfs, journal=Journal(directory))
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 9
+        token, place = Journal(directory).read()
+    assert (len(token), place) == (12, "/a" * 900)
+
+
+def test_two_thousand_missing_parents_are_made_and_undone(rootfs, top, monkeypatch):
+    before = snapshot(top)
+    rules = {"/a" * 2000 + "/x": "text", "/etc/hosts": "new"}
+    apply(a_plan(rules, rootfs), rootfs)
+    assert rootfs.read("/a" * 2000 + "/x", 9) == b"text"
+    monkeypatch.setattr(Directory, "sync", lambda self: (_ for _ in ()).throw(OSError(errno.EIO, "no disk")))
+    with pytest.raises(WriteError, match="can't put in place"):
+        apply(a_plan({"/b" * 2000 + "/x": "text"}, rootfs), rootfs)
+    assert not (top / "b").exists()
+    assert {name for name in snapshot(top) if not name.startswith("a")} == set(before)
