@@ -1,9 +1,9 @@
 """System calls for the modules of a warm hook, without importing ``os``.
 
-``os`` is the built-in module ``posix`` with conveniences. One of them, the environment as a mapping, needs
-collections.abc, so importing ``os`` takes more than a millisecond: a tenth of the start of an interpreter.
-Lean modules use ``from ..oslite import os`` for the calls. The functions of ``os.path`` that they need are
-here; they import rare ones (``makedirs``, ``realpath``) from ``os`` in functions.
+``os`` adds conveniences to the built-in module ``posix``. One of them, the environment as a mapping, needs
+collections.abc, so importing ``os`` takes more than a millisecond: a tenth of an interpreter's start. Modules
+of a warm hook import ``posix`` with ``from ..oslite import os``. This module has the functions of ``os.path``
+that they need often. They import rare ones (``makedirs``, ``realpath``) from ``os`` inside functions.
 """
 
 import _stat as stat
@@ -25,12 +25,12 @@ __all__ = [
     "isdir", "islink", "join", "os", "split", "stat", "variable",
 ]  # fmt: skip
 
-#: whether the system opens files relative to a directory's descriptor; Windows does not
+#: whether the system can open files relative to a directory's descriptor; Windows cannot
 HAS_DESCRIPTORS = hasattr(os, "O_DIRECTORY")
 
 
 class Closing:
-    """A base class for what is closed at the end of a ``with``."""
+    """A base class for objects that ``with`` closes."""
 
     __slots__ = ()
 
@@ -103,7 +103,7 @@ def fsencode(path: str) -> bytes:
 
 
 def environment() -> "Mapping[str, str]":
-    """Return ``os.environ`` if ``os`` is loaded, and the same values from their origin otherwise."""
+    """Return ``os.environ`` if ``os`` is loaded, else the same values from ``posix``."""
     loaded = sys.modules.get("os")
     if loaded is not None:
         environ: Mapping[str, str] = loaded.environ
@@ -121,7 +121,7 @@ def variable(name: str) -> str:
 
 
 def forget(name: str) -> None:
-    """Remove a variable from the environment, also from the C library's."""
+    """Remove a variable from Python's environment and the C library's."""
     loaded = sys.modules.get("os")
     if loaded is not None:
         loaded.environ.pop(name, None)

@@ -1,8 +1,7 @@
-"""Called by a runtime when a container starts: find the instance, render, apply, record, report.
+"""The hook that a runtime calls when a container starts: find the instance, render, apply, record, report.
 
-`run` is the sequence, `render_job` the sandboxed rendering, `compile_cache` keeps compiled templates. One
-file a
-runtime stands in `runtimes/`.
+`run` has the sequence of steps. `render_job` renders in the sandbox. `compile_cache` stores compiled
+templates. `runtimes/` has one file per runtime.
 
 May import: instances, limits, model, oslite, parsing, planning, pongo2, rendering, rootfs, sandbox, writing.
 """

@@ -1,7 +1,8 @@
-"""The cache of parsed metadata and generated code, as bytes that only a child interprets.
+"""The cache of parsed metadata and generated code.
 
-Unmarshalling is executing, so the directory is the boundary of trust: it belongs to this user, no other
-user may enter it, and it is reached by descriptor. An entry names its sources. An odd entry is ignored.
+Only the sandboxed child unmarshals an entry, because unmarshalling untrusted bytes can execute code. The
+cache directory must belong to this user, no other user can enter it, and files in it are opened relative to
+its descriptor. An entry's key is a digest over its sources. Invalid entries are ignored.
 """
 
 import sys
@@ -20,16 +21,16 @@ if TYPE_CHECKING:
 MAGIC = b"templater kept 1"
 MAX_ENTRY = 32 << 20
 
-#: how many entries a directory holds, and how many bytes, before the oldest go
+#: above this number of entries or bytes, the oldest entries are removed
 MOST_ENTRIES = 512
 MOST_BYTES = 256 << 20
 
-#: packages outside templater that decide the same
+#: third-party packages whose version also changes the generated code
 PACKAGES = ("jinja2", "yaml")
 
 
 class CacheEntry:
-    """The modules that an entry's code imports, and its bytes."""
+    """One cache entry: the marshalled bytes, and the modules that its code imports."""
 
     __slots__ = ("modules", "payload")
 
@@ -39,7 +40,7 @@ class CacheEntry:
 
 
 class CompileCache:
-    """A directory of entries."""
+    """A directory of cache entries."""
 
     __slots__ = ("_directory",)
 
@@ -50,6 +51,7 @@ class CompileCache:
         self._directory.close()
 
     def load(self, name: str, key: str) -> "CacheEntry | None":
+        """Return the entry, or None if it is missing or invalid."""
         try:
             data = self._read(f"{name}-{key}")
         except (OSError, TemplaterError):
@@ -65,15 +67,15 @@ class CompileCache:
         finally:
             os.close(fd)
 
-    def save(self, name: str, key: str, kept: CacheEntry) -> None:
-        """Save an entry; do nothing if that fails."""
-        data = encode(kept, key)
+    def save(self, name: str, key: str, entry: CacheEntry) -> None:
+        """Save an entry; ignore failures."""
+        data = encode(entry, key)
         if len(data) > MAX_ENTRY:  # ``load`` would ignore it
             return
         try:
             write_whole(self._directory, f"{name}-{key}", data, sync=False)
             self._remove_oldest()
-        except (OSError, TemplaterError):  # OSError: another hook forgot the same one first
+        except (OSError, TemplaterError):  # OSError: another hook removed the same entry first
             return
 
     def _remove_oldest(self) -> None:
@@ -90,7 +92,7 @@ class CompileCache:
 
 
 def open_cache(path: str) -> "CompileCache | None":
-    """Open a cache directory, made if missing; None if another user can enter it."""
+    """Open a cache directory, and create it if it is missing. Return None if another user can enter it."""
     from os import makedirs
 
     try:
@@ -103,7 +105,7 @@ def open_cache(path: str) -> "CompileCache | None":
 
 
 def key(parts: "Iterable[bytes]") -> str:
-    """Return a name for these bytes as this interpreter and this templater would compile them."""
+    """Return the digest of ``parts``, of the Python version and of templater's own sources."""
     digest = blake2b()
     for part in (*_interpreter(), source_stamp(), *parts):
         digest.update(b"%d:" % len(part))
@@ -113,18 +115,18 @@ def key(parts: "Iterable[bytes]") -> str:
 
 
 def is_entry(name: str) -> bool:
-    """Return whether ``save`` uses such a name. Other files in a cache directory belong to the user."""
+    """Return whether ``save`` could have created this name. Other files in the directory are kept."""
     digest = name.removesuffix(".new").rpartition("-")[2]
     return len(digest) == 2 * DIGEST and not digest.strip("0123456789abcdef")
 
 
-def encode(kept: CacheEntry, key: str) -> bytes:
-    rest = b"\n".join((compiled_by(), " ".join(kept.modules).encode(), kept.payload))
+def encode(entry: CacheEntry, key: str) -> bytes:
+    rest = b"\n".join((compiled_by(), " ".join(entry.modules).encode(), entry.payload))
     return b"\n".join((MAGIC, key.encode(), blake2b(rest).hexdigest().encode(), rest))
 
 
 def decode(data: bytes, key: str) -> "CacheEntry | None":
-    """Return the entry; None if it is truncated, of another key or made by other versions."""
+    """Return the entry; None if it is truncated, has another key or was written by other versions."""
     parts = data.split(b"\n", 3)
     if len(parts) != 4:
         return None
@@ -143,7 +145,7 @@ def is_language_module(module: str) -> bool:
 
 
 def compiled_by() -> bytes:
-    """Return the path and age of each package of ``PACKAGES``, so that an upgrade invalidates the entry."""
+    """Return the path, mtime and size of each of ``PACKAGES``, so that an upgrade invalidates the entry."""
     return b"\0".join(map(_package_age, PACKAGES))
 
 

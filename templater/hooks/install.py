@@ -1,4 +1,4 @@
-"""What a runtime's configuration needs so that it calls templater, printed or written."""
+"""Snippets of runtime configuration that make a runtime call templater: build, print, write."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ..rootfs.confined import Root
 from ..rootfs.paths import MissingError
 from ..writing.recovery import unlink_if_there
 
-#: what the hook's line needs beside the standard library; without ``site`` Python does not find it
+#: packages that the hook line adds to the search path: without ``site``, Python does not find them
 PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
 
-#: by this a line or a hook is known as ours, of whatever version
+#: texts that identify a hook line of any templater version
 MARKS = ("from templater_hook import", "from templater.hooks.")
 
-#: larger than any configuration
+#: bytes that are read of a configuration file
 MAX_FILE = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A part of a runtime's configuration: the file it belongs in, and what must stand there.
+    """A part of a runtime's configuration: a file, and the text that belongs in it.
 
-    ``into`` puts it into what the file holds (None: the file does not exist); without it the file is ours
-    alone. ``by_hand`` says what to do instead where nothing can be written.
+    ``into`` merges the text into the file's content, which is None if the file does not exist. If ``into`` is
+    None, the file contains only this text. ``by_hand`` tells the user what to do if no file can be written.
     """
 
     file: str
@@ -41,12 +41,11 @@ class Snippet:
 
 
 def argv(runtime: str, options: list[str]) -> list[str]:
-    """The command that a runtime runs: this interpreter, bare, and the hook's own module.
+    """Return the command that a runtime runs: this interpreter and the hook's entry module.
 
-    Isolated (-I) so that neither environment nor current directory matter, without ``site`` (-S)
-    because that costs as much as the hook's own modules, and with names in UTF-8 (-X utf8) in every
-    locale. The standard library comes before our packages:
-    a module in C is then found without a look into their folders.
+    ``-I`` ignores the environment and the current directory. ``-S`` skips ``site``, which takes as long as
+    the hook's own modules. ``-X utf8`` decodes names as UTF-8 in every locale. The standard library comes
+    first in the search path, so Python finds its C modules without searching the packages' directories.
     """
     first = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "startup", "line")
     places = f"sys.path[:0]={json.dumps([first])};sys.path+={json.dumps(search_path())}"
@@ -55,12 +54,12 @@ def argv(runtime: str, options: list[str]) -> list[str]:
 
 
 def search_path() -> list[str]:
-    """The folders in which ``PACKAGES`` lie, ours first."""
+    """Return the directories that contain ``PACKAGES``, templater's first."""
     found: list[str] = []
     for package in PACKAGES:
         spec = find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            raise InputError(f"the package '{package}' can't be found by {sys.executable}")
+            raise InputError(f"{sys.executable} can't find the package '{package}'")
         folder = os.path.dirname(os.path.abspath(spec.submodule_search_locations[0]))
         if folder not in found:
             found.append(folder)
@@ -68,29 +67,35 @@ def search_path() -> list[str]:
 
 
 def shell_line(words: list[str]) -> str:
-    """For LXC, which gives its line to a shell: quoted so that it means these words and nothing else."""
+    """Return the words as a line for LXC, which passes it to a shell. Raises UsageError for a line break."""
     line = shlex.join(words)
     if "\n" in line:
-        raise UsageError("a line break can't stand in LXC's configuration")
-    # LXC takes a quote at the beginning away, with its like at the end
+        raise UsageError("LXC's configuration can't contain a line break")
+    # LXC removes a quote at the beginning of a value together with the same quote at its end
     return f"env {line}" if line[:1] in ("'", '"') else line
 
 
 def unit_line(words: list[str]) -> str:
-    """For systemd, whose quotes are like the shell's, but which reads %, $ and backslashes even in them."""
+    """Return the words as a line for a systemd unit. Raises UsageError for a line break.
+
+    systemd quotes as the shell does, but expands %, $ and backslashes even inside quotes.
+    """
     line = shlex.join(words)
     if "\n" in line:
-        raise UsageError("a line break can't stand in a unit")
+        raise UsageError("a systemd unit can't contain a line break")
     return line.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$")
 
 
 def words_of_unit(line: str) -> str:
-    """What ``unit_line`` was given, as a shell reads it."""
+    """Return the line of a systemd unit as a shell line: the inverse of ``unit_line``."""
     return line.replace("$$", "$").replace("%%", "%").replace("\\\\", "\\")
 
 
 def write(snippet: Snippet) -> bool:
-    """Have the snippet in its file; False if it was there already."""
+    """Write the snippet to its file; return False if the file already contains it.
+
+    Raises UsageError if the snippet has to be added by hand.
+    """
     if snippet.by_hand:
         raise UsageError(snippet.by_hand)
     before = _read(snippet.file)
@@ -106,8 +111,11 @@ def calls_templater(line: str) -> bool:
 
 
 def _read(path: str) -> str | None:
-    """What is there now. No link is followed, as in ``_replace``: the directory's owner, who may put one
-    there for a moment, would find in his file what only the caller may read."""
+    """Return the file's content, or None if it is missing.
+
+    Links are not followed. Otherwise the directory's owner could plant a link for a moment, and ``_replace``
+    would copy a file that only the caller can read into the owner's file.
+    """
     folder, name = os.path.split(os.path.abspath(path))
     if not os.path.isdir(folder):
         return None
@@ -119,7 +127,7 @@ def _read(path: str) -> str | None:
 
 
 def _replace(path: str, text: str) -> None:
-    """The old file or the new one, with the owner and the mode that the old one had.
+    """Replace a file atomically; keep its owner and mode.
 
     Its directory may belong to an unprivileged user (an LXC path), so links in it are not followed.
     """
@@ -130,7 +138,10 @@ def _replace(path: str, text: str) -> None:
         with Root(folder, named=True) as root, root.directory("/") as directory:
             before = directory.lstat(name)
             if before is not None and not stat.S_ISREG(before.st_mode):
-                raise RefusedError(f"'{path}' is not a regular file", hint="print the lines and add them")
+                raise RefusedError(
+                    f"'{path}' is not a regular file",
+                    hint="run this without --write, and add the lines by hand",
+                )
             unlink_if_there(directory, staged)
             with open(directory.create(staged), "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(text)

@@ -1,4 +1,4 @@
-"""The options of a hook's line, parsed without the machinery of the command line, which takes longer."""
+"""The options of a hook line, parsed without the command line's modules, which load slowly."""
 
 from ..model.errors import UsageError
 from ..model.source import printable
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
 
     from ..limits import Given
 
-#: the last word of a line that only has to answer; no machine's name begins like this
+#: the last word of a hook line that only prints versions; no machine name begins with a hyphen
 PROBE = "--probe"
 
 FAIL = "fail"
 KEEP_GOING = "keep-going"
 
-#: seconds for everything: waiting for the lock, rendering, writing
+#: seconds for the whole hook: waiting for the lock, rendering, writing
 TIME_LIMIT = 60.0
 
 
 class Options:
-    """The options of a hook's line, the same for every runtime."""
+    """The options of a hook line, the same for every runtime."""
 
     __slots__ = (
         "allow", "allow_instance", "cache", "dialect", "if_present", "in_child", "in_place", "instance",
@@ -48,7 +48,7 @@ class Options:
         self.in_place = False
         self.if_present = False
         self.use_cache = True
-        #: the machine's name, or the words that LXC appends
+        #: positional arguments: the machine's name, or the words that LXC appends
         self.words: tuple[str, ...] = ()
 
 
@@ -80,34 +80,42 @@ _LISTS: "Mapping[str, str]" = {
 
 USAGE = """\
 usage: templater hook RUNTIME [OPTION …] [NAME]
-  --source DIR          metadata.yaml and templates/; else the instance's directory
-  --instance FILE       its description; else instance.yaml beside the image
-  --rootfs DIR          instead of what the runtime says
-  --state DIR           where .templater is kept; else the instance's directory
+  --source DIR          directory of metadata.yaml and templates/ [default: the instance's directory]
+  --instance FILE       description of the instance [default: instance.yaml beside the image]
+  --rootfs DIR          root filesystem [default: the runtime's]
+  --state DIR           directory for .templater [default: the instance's directory]
   --on-error fail|keep-going
-  --time-limit SECONDS  for everything (60)
-  --log FILE            beside .templater/log and the journal
-  --dialect v4|v6|v6.1  of pongo2 (v6)
-  -t, --trigger NAME    instead of the pending trigger and start; may be repeated
-  --stage NAME          oci: the stage that this hook stands in (createRuntime)
-  --limit NAME=VALUE    of rendering: see docs/limits.md; may be repeated
-  --allow DIR           oci: image sources that annotations may name (/var/lib/templater/images)
-  --allow-instance DIR  oci: descriptions that annotations may name (none); both may be repeated
+                        stop or continue the start after an error [default: fail]
+  --time-limit SECONDS  time limit for the whole hook [default: 60]
+  --log FILE            additional log file, besides .templater/log and the journal
+  --dialect v4|v6|v6.1  pongo2 version [default: v6]
+  -t, --trigger NAME    run this trigger instead of the pending one and start; repeatable
+  --stage NAME          oci: stage of this hook [default: createRuntime]
+  --limit NAME=VALUE    override a rendering limit, see docs/limits.md; repeatable
+  --allow DIR           oci: directory of image sources that annotations may name; repeatable
+                        [default: /var/lib/templater/images]
+  --allow-instance DIR  oci: directory of descriptions that annotations may name; repeatable
+                        [default: none]
   --in-place            write through mount points such as podman's /etc/hosts
-  --if-present          an instance without an image is left alone
-  --cache DIR, --no-cache, --no-child
+  --if-present          skip instances without an image
+  --cache DIR           directory of the compile cache [default: in .templater]
+  --no-cache            do not use the compile cache
+  --no-child            render in the hook's own process, without the sandbox
 """
 
 
 def parse(arguments: "list[str]") -> "tuple[str, Options]":
-    """Return the runtime and the options of a hook's line."""
+    """Return the runtime and the options of a hook line. Raises UsageError if one is invalid."""
     if not arguments or function_of(arguments[0], "read_request") is None:
-        raise UsageError("missing name of the runtime", hint=USAGE)
+        raise UsageError("missing or unknown runtime", hint=USAGE)
     return arguments[0], read_options(arguments[1:])
 
 
 def read_options(words: "list[str]") -> Options:
-    """Parse the options of a hook's line; what is left over goes to ``Options.words``."""
+    """Parse the options of a hook line; positional arguments go to ``Options.words``.
+
+    Raises UsageError for an unknown option or an invalid value.
+    """
     options = Options()
     rest: list[str] = []
     lists: dict[str, list[str]] = {"triggers": [], "allow": [], "allow_instance": [], "limits": []}
@@ -143,9 +151,9 @@ def _set(options: Options, name: str, value: str) -> None:
     else:
         raise UsageError(f"unknown option '{printable(name)}'", hint=USAGE)
     if options.on_error not in (FAIL, KEEP_GOING):
-        raise UsageError("--on-error is fail or keep-going")
+        raise UsageError("invalid value for --on-error", hint="use fail or keep-going")
     if options.dialect not in ("", "v4", "v6", "v6.1"):
-        raise UsageError("--dialect is v4, v6 or v6.1")
+        raise UsageError("invalid value for --dialect", hint="use v4, v6 or v6.1")
 
 
 def _limits(words: "list[str]") -> "Given":

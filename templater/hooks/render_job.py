@@ -1,8 +1,8 @@
 """Render an image's templates for an instance in the child, and read the answer in the parent.
 
-The child gets bytes and answers with texts; it also parses metadata.yaml and instance.yaml. With cache
-entries it loads no parser and no compiler. If that run fails, a second child starts from the sources, finds
-the exact place of the error, and its answer counts.
+The child receives bytes, parses metadata.yaml and instance.yaml, and answers with the rendered texts. With
+cache entries it loads no parser and no compiler. If such a run fails, a second child starts from the sources,
+which gives the exact place of the error. The second answer replaces the first.
 """
 
 import marshal
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from ..sandbox.child import Child, Record, Send
     from .compile_cache import CompileCache
 
-#: a trigger that no rule has: every template is compiled, none rendered
+#: a trigger that no rule has: templates are compiled but not rendered
 COMPILE = ""
 
 IMAGE = "image"
 INSTANCE = "instance"
 
-#: what a run needs that parses and compiles; everything that a later import might want is here,
-#: because the locked child can open no file
+#: the modules that parse and compile. The list includes every module that might be imported later, because
+#: the locked child cannot open files.
 COLD = (
     "parsing.metadata_yaml",
     "parsing.instance_yaml",
@@ -52,9 +52,9 @@ WARM = ("rendering.render", "rendering.context", "pongo2.runtime", "pongo2.daemo
 
 
 class Job:
-    """What is to be rendered: sources as read, and what the runtime says of the instance.
+    """The input of a rendering: the sources as bytes, and the runtime's settings for the instance.
 
-    Without ``triggers`` it is the instance's configuration that says which one is pending.
+    If ``triggers`` is empty, the pending trigger comes from the instance's configuration.
     """
 
     __slots__ = (
@@ -88,12 +88,15 @@ class Job:
         self.clock = clock
         self.seed = seed
         self.limits = limits
-        #: whether there is anybody to keep what is compiled
+        #: whether the child returns cache entries
         self.keep = False
         self.kept: dict[str, CacheEntry] = {}
 
     def source(self, name: str) -> "Source | None":
-        """Return the source of an error's place; never the instance's description, which no log may quote."""
+        """Return a source by name, to show the place of an error.
+
+        The instance's description is never returned, because a log must not quote it.
+        """
         if name == self.metadata.name:
             return self.metadata
         file = self.templates.get(name.removeprefix("templates/"))
@@ -101,7 +104,7 @@ class Job:
 
 
 class Answer:
-    """What came back: the rules that are due, one rendering each, and entries for the cache."""
+    """The child's answer: the due rules, one rendering for each, and entries for the cache."""
 
     __slots__ = ("instance", "kept", "metadata", "renderings", "triggers")
 
@@ -121,9 +124,9 @@ class Answer:
 
 
 def keys(job: Job, *, in_child: bool) -> "dict[str, str]":
-    """The names under which a job's compilations are kept.
+    """Return the cache keys of a job.
 
-    What a child compiled is never run outside one: the two do not share entries.
+    Code from a child never runs outside a child, so the two kinds of run have different keys.
     """
     kind = b"child" if in_child else b"here"
     parts = [kind, job.dialect.encode(), job.host.yaml.encode(), job.metadata.data]
@@ -131,16 +134,16 @@ def keys(job: Job, *, in_child: bool) -> "dict[str, str]":
         parts += (name.encode("utf-8", "surrogateescape"), b"" if file.data is None else b"=" + file.data)
     found = {IMAGE: key(parts)}
     if job.instance is not None:
-        # a description without a name takes its file's, unless the runtime gives one
+        # a description without a name takes its name from the file, unless the runtime gives one
         stem = "" if job.name else job.instance.name
-        # and one image's child leaves nothing for another's in a cache that they share
+        # in a shared cache, one image's child must not supply an entry for another image
         image = found[IMAGE].encode()
         found[INSTANCE] = key((kind, image, stem.encode("utf-8", "surrogateescape"), job.instance.data))
     return found
 
 
 class Run:
-    """A rendering in progress: the caller can work until it calls ``finish``."""
+    """A rendering in progress: the caller can do other work before it calls ``finish``."""
 
     __slots__ = ("bounds", "child", "job", "keys", "store")
 
@@ -170,13 +173,22 @@ class Run:
         return start(lambda: prepare(self.job), lambda send: render(self.job, send), self.bounds)
 
     def finish(self) -> Answer:
+        """Wait for the answer and return it.
+
+        Raises:
+            TemplaterError: the description or metadata.yaml is invalid, or a limit was reached.
+            ChildFailure: the child ended without an answer.
+        """
         answer = self.finish_warm() if self.warm else None
         if answer is None:
             answer = self.finish_cold()
         return answer
 
     def finish_warm(self) -> "Answer | None":
-        """Return the answer from cache entries; None if compiling again might explain or fix a failure."""
+        """Return the answer from cache entries; None if it failed and the sources have to be used.
+
+        Raises LimitError if the run reached a limit.
+        """
         try:
             answer = self.collect()
         except LimitError:
@@ -210,12 +222,12 @@ class Run:
         if self.child is not None:
             return read_answer(self.job, self.child.answer())
         records: list[Record] = []
-        try:  # nothing has to be imported beforehand where files can be opened
+        try:  # without a child nothing is locked, so imports can happen at any time
             render(self.job, lambda fields: records.append(list(fields)))
         except Exception as error:
             if isinstance(error, TemplaterError) or not self.warm:
                 raise
-            raise ChildFailure("the kept compilation does not run") from None
+            raise ChildFailure("the cached code does not run") from None
         return read_answer(self.job, records)
 
     def close(self) -> None:
@@ -224,10 +236,13 @@ class Run:
 
 
 def fill(path: str, cache: str = "", dialect: str = "") -> "dict[str, CacheEntry]":
-    """Compile what a directory holds and keep it; gives back what was kept.
+    """Compile a directory's templates into the cache in a child, as a hook does; return the entries.
 
-    It is done by the child, as a hook would do it. Errors of the templates are raised: what fails
-    to compile is not kept.
+    An image is stored only if all of its templates compile.
+
+    Raises:
+        RefusedError: another user can enter the cache directory.
+        TemplaterError: the description or metadata.yaml is invalid.
     """
     from ..instances.directory import InstanceDirectory, StateDirectory
     from ..model.hosts import NONE
@@ -244,8 +259,8 @@ def fill(path: str, cache: str = "", dialect: str = "") -> "dict[str, CacheEntry
         store = CompileCache(held) if held is not None else open_cache(cache) if cache else None
         if store is None:
             raise RefusedError(
-                f"the cache of '{cache or path}' is not this user's alone",
-                hint="it has to be mode 0700 and yours",
+                f"other users can enter the cache of '{cache or path}'",
+                hint="make yourself its owner and set its mode to 0700",
             )
         run = Run(job, store, None, in_child=True)
         try:
@@ -277,10 +292,10 @@ def prepare(job: Job) -> None:
         from ..pongo2.library import library_for
 
         library_for(DIALECTS[job.dialect]).load()
-        compile_template("{{ a }}")  # should a later Jinja2 load more of itself for that, it does so now
+        compile_template("{{ a }}")  # make Jinja2 import any module that it loads on first use
     if "parsing.instance_yaml" in names:
-        # what is imported for some texts only: for what isn't printable, for a guess at what was meant, and
-        # for JSON, which has to be run because being found is not enough where it is postponed
+        # These modules are needed only for some texts: unprintable ones, misspelt keys ("did you mean") and
+        # JSON. An attribute of json is read, because a lazy import runs the module only then.
         __import__("encodings.unicode_escape")
         __import__("difflib")
         from json import loads  # noqa: F401
@@ -288,7 +303,7 @@ def prepare(job: Job) -> None:
 
 
 def _import_all(package: str) -> None:
-    """Every module of a package, for what is imported lazily in it."""
+    """Import every module of a package, because functions in it import some of them later."""
     from pkgutil import walk_packages
 
     parent = sys.modules[f"templater.{package}"]
@@ -298,14 +313,14 @@ def _import_all(package: str) -> None:
 
 
 def _load_timezone() -> None:
-    """The C library reads /etc/localtime once; templates may ask for the time of day."""
+    """Load the time zone for templates that use the time: the C library reads /etc/localtime only once."""
     from time import localtime
 
     localtime()
 
 
 def render(job: Job, send: "Send") -> None:
-    """Parse, render, and send what came of it; an error of the user's is an answer too."""
+    """Parse, render, and send the result or the error."""
     try:
         instance = _instance(job, send)
         metadata, codes = _image(job, send)
@@ -329,8 +344,8 @@ def render(job: Job, send: "Send") -> None:
             send((b"text", number, trigger, rendering.content or b""))
 
 
-#: What a log may repeat of a template's failure: texts that hold no value, and beginnings of texts in which
-#: only names of the template and types follow.
+#: Template errors that a log can quote: texts without values, and the beginnings of texts that continue only
+#: with names from the template and types.
 _FIXED_TEXTS = frozenset((
     "filename for 'include'-tag evaluated to an empty string", "filter 'pluralize' does only work on numbers",
     "filter input argument must be of type 'time.Time'", "negative sign on a non-number expression",
@@ -344,8 +359,8 @@ _FIXED_BEGINNINGS = ("can't access a field by name on type ", "can't access an i
 def without_values(error: TemplaterError) -> TemplaterError:
     """Return a rendering's error without any value that the template computed.
 
-    A hook's log and stderr have more readers than the instance's configuration, and a template can put a
-    password into an error in any transformation.
+    More users can read a hook's log and stderr than the instance's configuration, and a template can put a
+    password into an error, encoded in any way.
     """
     message, hint = error.message, error.hint
     if isinstance(error, RenderError):
@@ -357,7 +372,7 @@ def without_values(error: TemplaterError) -> TemplaterError:
 
 
 def _without_description(error: TemplaterError) -> TemplaterError:
-    """Return the error of an instance's description with its place only: it may quote a password."""
+    """Return the error of an instance's description without its message, which may quote a password."""
     place = "" if error.span is None else f"{error.span.place}: "
     return type(error)(
         f"{place}the description of the instance is invalid", hint="templater preview -i FILE shows why"
@@ -389,7 +404,7 @@ def _image(job: Job, send: "Send") -> "tuple[Metadata, dict[str, CodeType] | Non
     reading = None if job.limits is None else job.limits.for_reading()
     metadata = read_metadata(job.metadata, job.host.yaml, reading)
     if not job.keep:
-        return metadata, None  # each template is compiled when it is due
+        return metadata, None  # without a cache, only the templates of due rules are compiled
     codes, modules, complete = _compiled(job, metadata)
     if complete:
         payload = marshal.dumps(
@@ -410,7 +425,7 @@ def _loaded_image(kept: CacheEntry) -> "tuple[Metadata, dict[str, CodeType]]":
 
 
 def _compiled(job: Job, metadata: Metadata) -> "tuple[dict[str, CodeType], set[str], bool]":
-    """The code of every template that a rule names; False at the end if one can't be had."""
+    """Return the code of each rule's template, the modules it imports, and whether all templates compiled."""
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS
     from ..rendering.render import template_bytes
@@ -506,7 +521,7 @@ def _rule_read(fields: "list[bytes]", source: Source) -> Rule:
 
 
 def error_fields(error: TemplaterError) -> "list[bytes]":
-    """An error as plain fields: class, message, hint, place, notes."""
+    """Return an error as fields of a record: class, message, hint, place, notes."""
     span = error.span
     place = [] if span is None else [_bytes(span.source.name), b"%d" % span.start, b"%d" % span.end]
     return [
@@ -534,7 +549,7 @@ def error_read(fields: "list[bytes]", source_of: "Callable[[str], Source | None]
 
 
 def read_answer(job: Job, records: "list[Record]") -> Answer:
-    """Return the answer in the child's records; only their format is trusted."""
+    """Decode the child's records. Raises ChildFailure if their format is invalid."""
     try:
         return _answer(job, records)
     except (ValueError, IndexError, KeyError, UnicodeError) as error:

@@ -1,4 +1,4 @@
-"""What a hook is asked to do, resolved once from its line and from what the runtime says."""
+"""The requests to a hook, resolved once from the hook line's options and the runtime's data."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,24 +11,25 @@ if TYPE_CHECKING:
 
 
 class HookRequest:
-    """Render an image for a container and write the files into its root filesystem.
+    """A request to render an image for a container and to write the files into its root filesystem.
 
-    Nothing assigns to a request after it was made. Its attributes:
+    Attributes are not changed after ``__init__``:
 
-    ``name``: the runtime's name of the container; empty where the description's counts.
-    ``rootfs``: the root filesystem. ``mount`` is called before it is opened.
-    ``image``: the directory with metadata.yaml and templates. ``open_image`` is the same, held open, where
-    an annotation names it: its name does not count again, and no description in it does.
+    ``name``: the container's name from the runtime; empty to use the name in the description.
+    ``rootfs``: the root filesystem. If ``mount`` is set, it is called before the root filesystem is opened.
+    ``image``: the directory with metadata.yaml and templates.
+    ``open_image``: the same directory, already open, if an annotation names it. It is then not opened by name
+    again, and an instance.yaml in it is ignored.
     ``state_folder``: the directory that contains ``.templater``.
     ``instance_file``: the description's file; empty for instance.yaml beside the state or the image.
-    ``description``: the description itself, where an annotation names it.
-    ``config``: configuration keys that come from the runtime.
-    ``triggers``: empty for the pending trigger and start. With ``pending_in_config`` the pending trigger is
-    the one in the instance's volatile.apply_template.
-    ``compare``: write nothing, and fail if the files differ from what would be written.
-    ``ids``: the map of ids; None for the one that the root filesystem's owner suggests.
+    ``description``: the description itself, if an annotation names it.
+    ``config``: configuration keys from the runtime.
+    ``triggers``: the triggers to run; empty for the pending trigger followed by start.
+    ``pending_in_config``: read the pending trigger from the instance's volatile.apply_template.
+    ``compare``: write nothing, and fail if the files differ from the rendered ones.
+    ``ids``: the id map; None to guess it from the root filesystem's owner.
     ``cross_mounts``: follow paths through mount points.
-    The others are as ``Options`` has them.
+    The other attributes are those of ``Options``.
     """
 
     __slots__ = (
@@ -81,7 +82,7 @@ class HookRequest:
 
 
 class Notice:
-    """An event that is only logged: ``text``, in the container's ``state_folder``."""
+    """An event that needs no rendering: ``text``, if any, is logged in ``state_folder``."""
 
     __slots__ = ("state_folder", "text")
 

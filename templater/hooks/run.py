@@ -1,7 +1,7 @@
 """The sequence of every hook: resolve the request, render, apply, record, report.
 
-A hook runs at every start of a container, so it does not use the command line's machinery. The line that
-``templater hook install`` writes enters by ``startup/line/templater_hook.py``.
+A hook runs at every start of a container, so it avoids the slower modules of the command line. The line that
+``templater hook install`` writes starts ``startup/line/templater_hook.py``, which calls ``serve``.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal itself imports enum
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 MAX_LOG = 1 << 20
 
-#: variables of the environment that could change a rendering
+#: environment variables that could change a rendering
 _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", "TEMPLATER_CONFINED")
 
 
 class Log:
-    """The lines of one hook, written at its end in one call, so that the lines of two hooks do not mix."""
+    """The log lines of one hook. One call writes them all at the end, so lines of two hooks do not mix."""
 
     __slots__ = ("lines", "name")
 
@@ -58,7 +58,7 @@ class Log:
         return "".join(f"{when}{name}: {line}\n" for line in self.lines).encode("utf-8", "replace")
 
     def write(self, state_directory: "StateDirectory | None", file: str) -> None:
-        """Write to the instance's log, to ``file``, and to syslog (the journal). A failure is no error."""
+        """Write to the instance's log, to ``file``, and to syslog (the journal). Failures raise no error."""
         if not self.lines:
             return
         try:
@@ -90,11 +90,11 @@ class Log:
 
 
 def serve() -> int:
-    """Return the exit code of the hook that this process's arguments ask for; raise nothing."""
+    """Run the hook with this process's arguments and return its exit code. Raises nothing."""
     try:
         return run(sys.argv[1:])
     except BaseException as error:
-        # a bug: the container must not start half rendered, and the reason must be found
+        # a bug: fail the start rather than leave files half rendered, and report where the bug is
         text = f"{described_bug(error)}; please report this"
         write_stderr(f"templater: {text}")
         log = Log()
@@ -104,7 +104,7 @@ def serve() -> int:
 
 
 def run(arguments: "list[str]") -> int:
-    """Return the exit code of a hook with these arguments."""
+    """Run a hook with these arguments and return its exit code."""
     reset_process()
     log = Log()
     runtime, options = "", Options()
@@ -124,14 +124,14 @@ def run(arguments: "list[str]") -> int:
     except TemplaterError as error:
         return report_failure(error, runtime, options, log)
     except OSError as error:
-        refused = WriteError(f"the system refuses: {str(error).lower()}")
+        refused = WriteError(f"a system call failed: {str(error).lower()}")
         return report_failure(refused, runtime, options, log)
     finally:
         _signal.setitimer(_signal.ITIMER_REAL, 0)
 
 
 def probe() -> int:
-    """Answer ``hook status``: this line runs, and finds the packages that it needs."""
+    """Print the versions for ``hook status``: the hook line runs and finds the packages that it needs."""
     import yaml  # noqa: F401
 
     from ..pongo2.codegen import emit  # noqa: F401
@@ -141,14 +141,14 @@ def probe() -> int:
 
 
 def reset_process() -> None:
-    """Make files and renderings independent of what the runtime hands down (crun: umask 0)."""
+    """Reset the umask and the environment that the runtime passes on (crun: umask 0)."""
     os.umask(0o022)
     for name in _IGNORED:
         forget(name)
 
 
 def start_timer(seconds: float) -> None:
-    """Raise LimitError after ``seconds``."""
+    """Start a timer that raises LimitError after ``seconds``."""
 
     def expired(*_: object) -> None:
         raise LimitError(f"the hook took longer than {seconds:g} s", hint="see --time-limit")
@@ -158,7 +158,7 @@ def start_timer(seconds: float) -> None:
 
 
 def report_failure(error: TemplaterError, runtime: str, options: Options, log: Log) -> int:
-    """Write the error to stderr, which the runtime may hide, and to the log; return the exit code."""
+    """Write the error to stderr and, because the runtime may hide that, to the log; return the exit code."""
     _signal.setitimer(_signal.ITIMER_REAL, 0)  # the report itself has no limit
     write_stderr("templater: " + error.explain())
     if not log.lines:  # otherwise ``start`` has logged it already
@@ -170,7 +170,7 @@ def report_failure(error: TemplaterError, runtime: str, options: Options, log: L
         except (TemplaterError, OSError):
             log.write(None, options.log)
     if options.on_error == KEEP_GOING:
-        write_stderr("templater: the container starts all the same: --on-error keep-going")
+        write_stderr("templater: the container starts anyway: --on-error keep-going")
         return 0
     return error.exit_code
 
@@ -180,7 +180,7 @@ def _log_failure(error: TemplaterError, options: Options, log: Log) -> None:
     for note in dict.fromkeys(error.notes):
         log.add(f"  {note}")
     if options.on_error == KEEP_GOING:
-        log.add("started all the same: --on-error keep-going")
+        log.add("started anyway: --on-error keep-going")
 
 
 def write_stderr(text: str) -> None:
@@ -194,7 +194,7 @@ def write_stderr(text: str) -> None:
 
 
 def start(request: HookRequest, options: Options, log: Log) -> None:
-    """Render and apply the due rules: either every file is written, or none and an error is raised."""
+    """Render and apply the due rules. Raises TemplaterError, and writes no file, if one rule fails."""
     if request.name:
         require_name(request.name)
     with StateDirectory(request.state_folder) as state_directory:
@@ -221,8 +221,8 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory) -> N
     with PlannedRun(job, _cache(request, state_directory), request) as planned_run:
         from ..writing.transaction import Journal
 
-        # The next start writes again what start alone wrote. The files of a pending trigger have to be on
-        # the disk before the trigger counts as done.
+        # The next start rewrites the files of the trigger start, so a power cut cannot lose them for good.
+        # But the files of a pending trigger must be on disk before the trigger is recorded as done.
         durable = explicit or bool(state.pending)
         answer = _write_files(request, planned_run, log, Journal(state_directory.directory), durable=durable)
     if explicit or request.compare:
@@ -235,7 +235,7 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory) -> N
 def _write_files(
     request: HookRequest, planned_run: "PlannedRun", log: Log, journal: "Journal", *, durable: bool
 ) -> "Answer":
-    # imported while the child renders
+    # these imports run while the child renders
     from ..planning.planner import plan_of
     from ..rootfs.directory import DirectoryRootfs
     from ..writing.transaction import apply
@@ -260,7 +260,10 @@ def _write_files(
 
 
 def _open_rootfs(request: HookRequest) -> "Root":
-    """Open the container's root filesystem; refuse the host's by what was opened, as it has many names."""
+    """Open the container's root filesystem. Raises RefusedError for the host's own.
+
+    The host's root has many names, so its inode is compared, not its path.
+    """
     from ..rootfs.confined import Root
 
     root = Root(request.rootfs, cross_mounts=request.cross_mounts)
@@ -268,7 +271,7 @@ def _open_rootfs(request: HookRequest) -> "Root":
     if (opened.st_dev, opened.st_ino) == (host.st_dev, host.st_ino):
         root.close()
         raise RefusedError(
-            f"the root filesystem '{printable(request.rootfs)}' is the host's own, which no hook writes",
+            f"the root filesystem '{printable(request.rootfs)}' is the host's own: hooks never write to it",
             hint="give the container a root filesystem of its own",
         )
     return root
@@ -283,22 +286,22 @@ def require_triggers(triggers: "tuple[str, ...]") -> None:
 
 
 def compare(plan: "Plan", log: Log) -> None:
-    """Raise HostError if the root filesystem is not as this plan would leave it."""
+    """Compare the root filesystem with the plan. Raises HostError if the plan would change a file."""
     from ..model.plan import FAILED, WRITING
 
     found = []
     for change in plan.changes:
         if change.action in WRITING:
-            found.append(f"{change.path} is not what {change.rule.template} gives on {change.trigger}")
+            found.append(f"{change.path} differs from {change.rule.template} rendered on {change.trigger}")
         elif change.action == FAILED:
             found.append(f"{change.path}: {change.error}")
     for line in found:
         log.add(f"differs: {line}")
     if found:
         raise HostError(
-            f"{len(found)} of {len(plan.changes)} files differ from templater's", notes=tuple(found)
+            f"{len(found)} of {len(plan.changes)} files differ from templater's result", notes=tuple(found)
         )
-    log.add(f"{' then '.join(plan.triggers)}: {len(plan.changes)} files are as templater would write them")
+    log.add(f"{' then '.join(plan.triggers)}: {len(plan.changes)} files match templater's result")
 
 
 def passes(pending: str) -> "tuple[str, ...]":
@@ -308,7 +311,7 @@ def passes(pending: str) -> "tuple[str, ...]":
 
 
 class PlannedRun(Run, Closing):
-    """A rendering, and the plan that it makes."""
+    """A rendering and the plan that follows from it."""
 
     __slots__ = ("in_place",)
 
@@ -327,7 +330,7 @@ class PlannedRun(Run, Closing):
             )  # fmt: skip
 
         plan = make(answer)
-        if plan.failed and self.warm:  # cached rules have no places in metadata.yaml: read it again
+        if plan.failed and self.warm:  # cached rules have no positions in metadata.yaml for the message
             plan = make(self.recompile())
         return plan
 
@@ -345,7 +348,7 @@ def _job(request: HookRequest, triggers: "tuple[str, ...]") -> Job:
 
 
 def _description(request: HookRequest, image: InstanceDirectory) -> "Source | None":
-    """Read the instance's description: the file that is named, or instance.yaml beside the state or image."""
+    """Read the instance's description: the named file, or instance.yaml beside the state or the image."""
     if request.instance_file:
         return _read_file(request.instance_file)
     if request.description is not None:
@@ -355,7 +358,7 @@ def _description(request: HookRequest, image: InstanceDirectory) -> "Source | No
             found = directory.read_instance()
         if found is not None:
             return found
-    # an annotation names an image source, never a description
+    # an image source that an annotation names may not supply a description
     return image.read_instance() if request.open_image is None else None
 
 
@@ -385,7 +388,7 @@ def _log_changes(plan: "Plan", written: "list[Change]", log: Log) -> None:
         )
     untouched = len(plan.changes) - len(written)
     if untouched or not written:
-        log.add(f"{' then '.join(plan.triggers)}: {len(written)} written, {untouched} left as they are")
+        log.add(f"{' then '.join(plan.triggers)}: {len(written)} written, {untouched} unchanged")
 
 
 def _write_log(log: Log, folder: str, options: Options) -> None:

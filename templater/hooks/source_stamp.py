@@ -1,4 +1,4 @@
-"""The state of the sources that decide what is compiled, as a part of the compile cache's key."""
+"""A digest of the sources that determine the compiled code, as a part of the compile cache's key."""
 
 import sys
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 #: bytes of a digest
 DIGEST = 24
 
-#: The sources that decide which code is generated, what is stored beside it, and how both run. A hook
-#: compares the age and size of each of them, which costs two microseconds a file.
+#: The sources that determine which code is generated, how it is stored, and how it runs. A hook compares the
+#: mtime and size of each file, which takes two microseconds per file.
 SOURCES = ("hooks/compile_cache.py", "hooks/render_job.py", "model", "parsing", "pongo2", "rendering")
 
 
 def source_stamp() -> bytes:
-    """Return a digest over the ages and sizes of ``SOURCES``.
+    """Return a digest over the mtimes and sizes of ``SOURCES``.
 
-    A warm hook's own finder has it ready and only checks that it still holds.
+    In a warm hook, the import finder has a recorded digest and only checks that the files are unchanged.
     """
     for finder in sys.meta_path:
         known = getattr(finder, "source_stamp", None)
@@ -30,7 +30,7 @@ def source_stamp() -> bytes:
 
 
 def sources() -> "list[tuple[str, int, int]]":
-    """Return path, age and size of every file of ``SOURCES``."""
+    """Return path, mtime (ns) and size of every file of ``SOURCES``."""
     package = dirname(dirname(__file__))
     waiting = [join(package, name) for name in SOURCES]
     found = []
@@ -58,7 +58,7 @@ def stamp_of(sources: "list[tuple[str, int, int]]") -> bytes:
 
 
 def blake2b(data: bytes = b"") -> "Any":
-    # hashlib costs three milliseconds to import: it asks OpenSSL for everything that it has
+    # importing hashlib takes three milliseconds, because it loads every algorithm of OpenSSL
     try:
         from _blake2 import blake2b
     except ImportError:

@@ -1,4 +1,4 @@
-"""Whether a hook would run and do something at the next start, and if not, why."""
+"""The checks of ``hook status``: would the hook run and render at the next start, and if not, why?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .options import PROBE
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: ``ok`` is None where it is only worth knowing."""
+    """The result of one check: ``ok`` is None for information that is neither good nor bad."""
 
     ok: bool | None
     text: str
@@ -26,48 +26,53 @@ class Finding:
 
 def require_name(name: str) -> None:
     if not name:
-        raise UsageError("which container, bundle or machine?")
+        raise UsageError("missing name of the container, bundle or machine")
 
 
 def elsewhere(path: str, usual: str) -> str:
-    """The option that says where, if it is not the usual place."""
+    """Return the ``--path`` option for a hint, or "" if the path is the default."""
     return "" if path == usual else f" --path {shlex.quote(path)}"
 
 
 def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
-    """Run the hook's line with an option that only answers.
+    """Run the hook line with ``--probe``, which only prints versions.
 
-    The line is skipped if another user can write these files: it would run with the caller's rights."""
+    The line runs with the caller's rights, so it is not run if another user can change one of ``files``.
+    """
     for file in files:
-        place = of_others(file)
+        place = changeable_place(file)
         if place:
             return Finding(
                 None,
-                f"the line was not run: another user can change '{printable(place)}'",
+                f"the hook line was not run: another user can change '{printable(place)}'",
                 "run this as the user who starts the container",
             )
     try:
         answer = subprocess.run(words(PROBE), capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(False, f"the line can't be run: {error}", "run templater hook install … --write again")
+        return Finding(
+            False, f"the hook line can't be run: {error}", "run templater hook install … --write again"
+        )
     if answer.returncode:
         last = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return Finding(False, f"the line fails: {last}", "run templater hook install … --write again")
-    return Finding(True, f"the line runs: {answer.stdout.strip()}")
+        return Finding(False, f"the hook line fails: {last}", "run templater hook install … --write again")
+    return Finding(True, f"the hook line runs: {answer.stdout.strip()}")
 
 
-def of_others(path: str) -> str:
-    """What another user may change of all that finding this path, or what lies in it, passes; or nothing."""
+def changeable_place(path: str) -> str:
+    """Return the first place on the way to ``path``, or to a file in it, that another user can change."""
     try:
         inside = os.listdir(path) if os.path.isdir(path) else []
     except OSError as error:
         return f"{path}: {reason(error)}"
     looked_up = [path, *(os.path.join(path, name) for name in inside)]
-    return next((place for each in looked_up for place in passed(each) if may_be_changed(place)), "")
+    return next(
+        (place for each in looked_up for place in places_on_the_way(each) if is_changeable(place)), ""
+    )
 
 
-def passed(path: str) -> Iterator[str]:
-    """Every folder and link on the way to a path, and what is there, each by a name without links in it."""
+def places_on_the_way(path: str) -> Iterator[str]:
+    """Yield every directory and link on the way to a path, and its target, by names without links in them."""
     here = "/"
     yield here
     ahead = os.path.abspath(path).split("/")[::-1]
@@ -90,7 +95,8 @@ def passed(path: str) -> Iterator[str]:
             here = place
 
 
-def may_be_changed(place: str) -> bool:
+def is_changeable(place: str) -> bool:
+    """Return whether a user other than root and the caller can change or replace this file."""
     try:
         status = os.lstat(place)
     except OSError:
@@ -104,18 +110,18 @@ def may_be_changed(place: str) -> bool:
 
 
 def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
-    """The image that the hook's line names, or else the one that is found without it."""
+    """Check the image that the hook line names with ``--source``, or else ``image``."""
     option = option_of(line, "--source")
     if option and not os.path.isabs(option):
-        hint = "install it again: the whole path is written then"
-        yield Finding(False, f"'--source {option}' depends on the directory in which the hook is run", hint)
+        hint = "install the hook again, which writes an absolute path"
+        yield Finding(False, f"'--source {option}' is a relative path, but hooks run in any directory", hint)
         return
     yield from instance_status(option or image, folder, option_of(line, "--dialect"))
 
 
 def instance_status(image: str, folder: str, dialect: str) -> Iterator[Finding]:
     if not os.path.isfile(os.path.join(image, METADATA)):
-        hint = "name an image's directory (--source), or make an instance directory: templater unpack"
+        hint = "name an image directory with --source, or make an instance directory with templater unpack"
         yield Finding(False, f"'{image}' has no {METADATA}", hint)
         return
     try:
@@ -144,7 +150,7 @@ def image_status(image: str, dialect: str) -> Iterator[Finding]:
             broken += 1
             yield Finding(False, str(error), error.hint)
     if not broken:
-        yield Finding(True, f"'{image}': {len(metadata.rules)} rules, every template compiles")
+        yield Finding(True, f"'{image}' has {len(metadata.rules)} rules, and every template compiles")
 
 
 def pending(folder: str) -> str:
@@ -158,10 +164,10 @@ def pending(folder: str) -> str:
 
 
 def option_of(line: str, name: str) -> str:
-    """The value of an option in a hook's line."""
+    """Return the value of an option in a hook line, or "" if it is missing."""
     try:
         words = shlex.split(line)
-    except ValueError:  # a quote without its like: the line does not run either
+    except ValueError:  # a quote is not closed, so the line does not run either
         return ""
     for number, word in enumerate(words):
         if word == name and number + 1 < len(words):

@@ -1,8 +1,8 @@
-"""Where the annotations of an untrusted image may point.
+"""The places to which annotations may point.
 
-An image chooses its own annotations. Older versions of podman pass them on to the hook, which runs as root.
-So an annotation only reaches a file below a directory that the operator's hook line allows. Only root or the
-hook's user can change the directories on the way, and none of them belongs to an instance.
+An image author chooses the image's annotations. Older versions of podman pass them on to the hook, which runs
+as root. So an annotation can only name a file below a directory that the operator's hook line allows. Every
+directory on the way must belong to root or the hook's user, and none may belong to an instance.
 """
 
 import os
@@ -14,7 +14,7 @@ from ..model.errors import RefusedError, TemplaterError
 from ..model.source import Source, printable
 from ..rootfs.confined import Root
 
-#: files that describe one instance, its passwords included: templater's own and Incus's
+#: files of templater and of Incus that describe one instance, including its passwords
 DESCRIPTIONS = (INSTANCE, "backup.yaml")
 
 #: directories that belong to one instance
@@ -22,12 +22,12 @@ _PRIVATE = (STATE_FOLDER, ROOTFS)
 
 
 def open_source(path: str, allowed: Sequence[str], bundle: str, rootfs: str) -> Root:
-    """Return the image's directory that an annotation names, held open.
+    """Open the image's directory that an annotation names.
 
-    The container's own ``bundle`` is allowed as well, but nothing in its root filesystem ``rootfs``.
+    The container's own ``bundle`` is allowed too, except for its root filesystem ``rootfs``.
 
     Raises:
-        RefusedError: the directory is not allowed, belongs to an instance, or others can change it.
+        RefusedError: the directory is not allowed, belongs to an instance, or another user can change it.
         InputError: the directory does not exist.
     """
     top, below = _place(path, [bundle, *allowed])
@@ -51,23 +51,24 @@ def open_source(path: str, allowed: Sequence[str], bundle: str, rootfs: str) -> 
 
 
 def read_description(path: str, allowed: Sequence[str]) -> Source:
-    """Return the description of an instance that an annotation names.
+    """Read the instance's description that an annotation names.
 
     Raises:
-        RefusedError: the hook's line does not allow it, it belongs to an instance, or others can change it.
+        RefusedError: the hook line does not allow the file, it belongs to another instance, or another user
+            can change it.
         InputError: the file does not exist.
     """
     if not allowed:
         raise RefusedError(
             "the annotation org.templater.instance is not allowed",
-            hint="allow the directory of descriptions in the hook's line: --allow-instance DIR",
+            hint="allow the directory of descriptions in the hook line: --allow-instance DIR",
         )
     top, below = _place(path, allowed)
     folder, _, name = below.rpartition("/")
     if name in DESCRIPTIONS:
         raise RefusedError(
             f"an annotation names '{printable(path)}': every instance has its own {name}",
-            hint="give a description for containers another name, such as web.yaml",
+            hint="rename the description, for example to web.yaml",
         )
     for directory in _directories(top, folder):
         _require_trusted(directory)
@@ -82,7 +83,7 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
 def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
     """Return the allowed directory that contains ``path``, and the relative path from there.
 
-    Both are without links, so the caller can open them without following any.
+    All symlinks in both are resolved, so the caller can open them without following any.
     """
     if path.startswith("/") and "\0" not in path:
         real = os.path.realpath(path)
@@ -93,7 +94,7 @@ def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
                 return top, real[len(top) :].strip("/")
     raise RefusedError(
         f"an annotation names '{printable(path)}', which is not below {' or '.join(allowed[-2:])}",
-        hint="put it there, or allow its directory in the hook's line: see --allow and --allow-instance",
+        hint="move it there, or allow its directory in the hook line: see --allow and --allow-instance",
     )
 
 
@@ -113,7 +114,10 @@ def _directories(top: str, below: str) -> Iterator[str]:
 
 
 def _require_trusted_way(top: str) -> None:
-    """Check every directory above ``top``; in a sticky one (/tmp) users cannot replace each other's names."""
+    """Check every directory above ``top``.
+
+    In a sticky directory (/tmp), users cannot replace each other's files, so it may be writable.
+    """
     while top != "/":
         top = os.path.dirname(top)
         _require_trusted(top, or_sticky=True)
@@ -123,16 +127,16 @@ def _require_trusted(directory: str, *, or_sticky: bool = False) -> None:
     try:
         status = os.lstat(directory)
     except OSError:
-        return  # opening it fails, with the better message
+        return  # opening it fails later, with a better message
     if stat.S_ISLNK(status.st_mode):
-        return  # as well: it was a directory a moment ago
-    # rootless podman runs hooks in a user namespace, where root's own directories have another owner
+        return  # another process has just replaced the directory, so opening it fails too
+    # rootless podman runs hooks in a user namespace, in which root's directories have another owner
     trusted = (0, os.geteuid(), os.lstat("/").st_uid)
     sticky = or_sticky and status.st_mode & stat.S_ISVTX
     if status.st_uid in trusted and (sticky or not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
         return
     raise RefusedError(
-        f"an annotation leads through '{printable(directory)}', which others can change:"
+        f"an annotation leads through '{printable(directory)}', which other users can change:"
         f" it belongs to uid {status.st_uid} and has mode {status.st_mode & 0o7777:04o}",
         hint=f"chown root '{printable(directory)}'; chmod go-w '{printable(directory)}'",
     )

@@ -2,11 +2,11 @@
 
 ::
 
-    DIR/metadata.yaml  DIR/templates/  DIR/rootfs/     as LXD and Incus keep them
-    DIR/instance.yaml                                  what ``incus config show`` prints
+    DIR/metadata.yaml  DIR/templates/  DIR/rootfs/     as in LXD and Incus
+    DIR/instance.yaml                                  the output of ``incus config show``
     DIR/.templater/    state  lock  log  journal  cache/
 
-The state lies beside the root filesystem, where the container cannot reach it.
+The state is beside the root filesystem, where the container cannot reach it.
 """
 
 import fcntl
@@ -36,10 +36,10 @@ PATIENCE = 30.0
 
 
 class State:
-    """What templater records between starts.
+    """The state that templater records between starts.
 
-    ``pending`` is the trigger that the next start runs before ``start``, empty for none. ``name`` is the
-    instance's name and ``image`` the image it was made from; both may be empty.
+    ``pending`` is the trigger that the next start runs before ``start``, or "". ``name`` is the instance's
+    name and ``image`` the image from which it was made; both may be "".
     """
 
     __slots__ = ("image", "name", "pending")
@@ -58,7 +58,7 @@ class State:
         return f"State(pending={self.pending!r}, name={self.name!r}, image={self.image!r})"
 
     def encode(self) -> bytes:
-        """Return ``key=value`` lines without empty values. RefusedError if a value has a line break."""
+        """Return ``key=value`` lines, without empty values. Raises RefusedError for a line break."""
         lines = []
         for key in ("pending", "name", "image"):
             value: str = getattr(self, key)
@@ -70,7 +70,7 @@ class State:
 
     @classmethod
     def decode(cls, data: bytes) -> "State":
-        """Parse a state. Unknown lines are skipped: an older templater may read a newer one's state."""
+        """Parse a state. Unknown lines are skipped, because a newer templater may have written them."""
         state = cls()
         for line in data.decode("utf-8", "surrogateescape").split("\n"):
             key, _, value = line.partition("=")
@@ -80,12 +80,15 @@ class State:
 
 
 class StateDirectory(Closing):
-    """The ``.templater`` directory, held open: one writer at a time, under a lock."""
+    """An open ``.templater`` directory; its lock admits one writer at a time."""
 
     __slots__ = ("_lock", "_root", "directory", "path")
 
     def __init__(self, path: str) -> None:
-        """Open ``.templater`` in the directory ``path``; create it if it is missing."""
+        """Open ``.templater`` in the directory ``path``; create it if it is missing.
+
+        Raises RefusedError if another user can change it.
+        """
         self.path = join(path, STATE_FOLDER)
         self._lock = -1
         with Root(path, named=True) as root:
@@ -117,7 +120,10 @@ class StateDirectory(Closing):
     # the lock
 
     def lock(self, what: str, patience: float = PATIENCE) -> None:
-        """Take the lock. Raise BusyError, which names the holder, after ``patience`` seconds."""
+        """Take the lock; ``what`` describes this process to others that wait.
+
+        Raises BusyError, which names the holder, after ``patience`` seconds.
+        """
         if self._lock < 0:
             self._lock = self._open("lock", os.O_RDWR | os.O_CREAT)
         deadline = monotonic() + patience
@@ -142,7 +148,9 @@ class StateDirectory(Closing):
         holder = (
             printable(os.pread(self._lock, 200, 0).decode("utf-8", "replace").strip()) or "another process"
         )
-        return BusyError(f"'{self.path}' is in use by {holder}", hint="wait for it to end, or end it")
+        return BusyError(
+            f"'{self.path}' is in use by {holder}", hint="wait until that process ends, or end it"
+        )
 
     # the state
 
@@ -196,14 +204,14 @@ class StateDirectory(Closing):
         return directory_of_ours(directory)
 
     def _open(self, name: str, flags: int) -> int:
-        """A plain file of ours in the state directory, never a link to something else."""
+        """Open a regular file in the state directory. Raises RefusedError for links."""
         flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         try:
             fd = os.open(name, flags, 0o600, dir_fd=self.directory.fd)
         except OSError as error:
             raise write_error("open", join(self.path, name), error) from None
-        # compared by name, after opening: an attacker could link another user's file here, and remove
-        # the link once it is open, so that the file has one name again, elsewhere
+        # Compare with the name after opening. Otherwise an attacker could hard-link another user's file here
+        # and remove the link once it is open, and the link count would be 1 again.
         opened, named = os.fstat(fd), self.directory.lstat(name)
         its_own = named is not None and (named.st_dev, named.st_ino, named.st_nlink) == (
             opened.st_dev,
@@ -217,12 +225,12 @@ class StateDirectory(Closing):
 
 
 class InstanceDirectory(Closing):
-    """Reads an instance's or an image's directory. Opened once, links in it never followed."""
+    """An open instance directory or image directory. Links in it are not followed."""
 
     __slots__ = ("_root", "name")
 
     def __init__(self, path: str, held: "Root | None" = None) -> None:
-        """Open ``path``, or take over the directory ``held`` that is open already."""
+        """Open ``path``, or take over the open directory ``held``."""
         self.name = path
         self._root = Root(path, named=True) if held is None else held
 
@@ -233,22 +241,27 @@ class InstanceDirectory(Closing):
         return self._root.entry("/" + METADATA) is not None
 
     def read_metadata(self) -> Source:
+        """Read metadata.yaml. Raises InputError if it is missing."""
         try:
             return Source(join(self.name, METADATA), self._root.read("/" + METADATA, MAX_METADATA))
         except MissingError:
             raise InputError(
                 f"'{self.name}' has no metadata.yaml",
-                hint="name the image's directory, or make an instance directory: templater unpack IMAGE DIR",
+                hint="name an image directory, or make an instance directory with templater unpack IMAGE DIR",
             ) from None
 
     def read_instance(self) -> "Source | None":
+        """Read instance.yaml, or return None if it is missing."""
         try:
             return Source(join(self.name, INSTANCE), self._root.read("/" + INSTANCE, MAX_INSTANCE))
         except MissingError:
             return None
 
     def read_templates(self, longest: int = TEMPLATE_BYTES) -> "dict[str, TemplateFile]":
-        """Return every template by name; one that is not a regular file has an error instead of data."""
+        """Return every template by name; a file that cannot be read has no data.
+
+        ``longest`` is the size limit of one template in bytes. Raises LimitError for too many templates.
+        """
         try:
             held = self._root.directory("/" + TEMPLATES)
         except MissingError:
@@ -261,8 +274,8 @@ class InstanceDirectory(Closing):
                 total += len(file.data or b"")
                 if len(found) > MAX_TEMPLATES or total > max(MAX_TEMPLATES_TOTAL, longest):
                     raise LimitError(
-                        f"'{directory.path}' holds more than {MAX_TEMPLATES} templates"
-                        f" or {MAX_TEMPLATES_TOTAL >> 20} MiB"
+                        f"'{directory.path}' has more than {MAX_TEMPLATES} templates"
+                        f" or more than {MAX_TEMPLATES_TOTAL >> 20} MiB"
                     )
         return found
 
@@ -270,7 +283,7 @@ class InstanceDirectory(Closing):
         status = directory.lstat(name)
         if status is None or not stat.S_ISREG(status.st_mode):
             return TemplateFile(directory.entry(name))
-        entry = entry_of(status, "", is_mount=False)  # opening notices if it is one
+        entry = entry_of(status, "", is_mount=False)  # opening it fails if it is a mount point
         try:
             fd = directory.open(name)
         except TemplaterError as error:
@@ -286,7 +299,7 @@ class InstanceDirectory(Closing):
 
 
 def directory_of_ours(directory: Directory) -> "Directory | None":
-    """Return a held directory if only this user can use it; otherwise close it."""
+    """Return the open directory if only this user can enter it; otherwise close it and return None."""
     status = os.fstat(directory.fd)
     if status.st_uid == os.geteuid() and not status.st_mode & 0o077:
         return directory
@@ -295,7 +308,7 @@ def directory_of_ours(directory: Directory) -> "Directory | None":
 
 
 def write_whole(directory: Directory, name: str, data: bytes, *, sync: bool = True) -> None:
-    """Replace a file in an open directory: write beside it, sync, rename."""
+    """Replace a file atomically: write a new file beside it, sync, rename. Raises WriteError on failure."""
     staged = name + ".new"
     try:
         if directory.lstat(staged) is not None:
@@ -320,13 +333,13 @@ def _make(directory: Directory, name: str) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        raise write_error("make", join(directory.root.name, name), error) from None
+        raise write_error("create", join(directory.root.name, name), error) from None
 
 
 def record(path: str, trigger: str, name: str = "") -> State:
     """Record that an instance directory was created, copied or renamed: its next start runs that trigger.
 
-    ``path`` is the directory as it is now: the copy, the renamed one. Raises InputError if it has no image.
+    ``path`` is the new directory (the copy, or the renamed one). Raises InputError if it has no image.
     """
     from ..model.instance import require_name
     from ..model.lifecycle import pending_after

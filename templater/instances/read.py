@@ -1,4 +1,4 @@
-"""Descriptions of instances where the user has them: files, and standard input."""
+"""Readers of instance descriptions in files and on standard input."""
 
 import os
 import sys
@@ -21,13 +21,18 @@ def read_instance(
     devices: Mapping[str, Mapping[str, str]] | None = None,
     expanded: bool | None = None,
 ) -> Instance:
-    """Return the instance described in ``file``, or a container ``c1``, with the given values over it.
+    """Return the instance that ``file`` describes, or a container ``c1``, with the given values set on it.
 
-    ``file`` is ``FILE``, ``FILE#NAME`` for one of several, ``-`` for standard input, or a ``Source``.
-    ``profiles`` are files; later ones override earlier ones. ``config`` and ``devices`` are texts, as the
-    daemons keep them; an empty value unsets a key. ``expanded`` says whether the file is from ``config show
-    --expanded``; if it is None, that is concluded from the devices. The instance's ``notes`` say what was
-    assumed. Raises InputError, LimitError, RefusedError for an impossible name, and UsageError.
+    ``file`` is ``FILE``, ``FILE#NAME`` to select one of several instances, ``-`` for standard input, or a
+    ``Source``. ``profiles`` are files; later ones override earlier ones. Values in ``config`` and ``devices``
+    are strings, as in the daemons; an empty value unsets a key. ``expanded`` tells whether the file is from
+    ``config show --expanded``; if it is None, the devices decide. The instance's ``notes`` list assumptions.
+
+    Raises:
+        InputError: the file is missing or invalid.
+        LimitError: the file is too large.
+        RefusedError: the instance's name is invalid.
+        UsageError: the arguments contradict each other.
 
     >>> read_instance(name="web1", config={"user.role": "www"}).expanded_config()
     {'user.role': 'www'}
@@ -57,8 +62,8 @@ def read_instance(
 def read_instances(file: str | os.PathLike[str]) -> Iterator[Instance]:
     """Yield every instance of ``file``: a list such as ``incus list`` prints, or a single description.
 
-    ``-`` is standard input. JSON is read piece by piece and may be of any length; YAML is read at once.
-    Raises InputError for a file that describes no instances, and RefusedError for an impossible name.
+    ``-`` is standard input. JSON is streamed, so it can be of any length; YAML is read at once.
+    Raises InputError if the file describes no instances, and RefusedError if a name is invalid.
     """
     path = os.fspath(file)
     try:
@@ -69,12 +74,12 @@ def read_instances(file: str | os.PathLike[str]) -> Iterator[Instance]:
 
 
 def read_source(file: str) -> Source:
-    """Return a description as text. LimitError if it is too large."""
+    """Read a description. Raises InputError if it is unreadable, LimitError if it is too large."""
     return _small_enough(file, *_read(file))
 
 
 def _read(file: str) -> tuple[str, bytes]:
-    """Return the name for messages and the content: of a file that is too large, one byte too many."""
+    """Return the name for messages and the content, cut off one byte above the limit."""
     limit = instance_yaml.LIMITS.bytes
     try:
         if file == "-":
@@ -93,7 +98,7 @@ def _small_enough(file: str, name: str, data: bytes) -> Source:
 
 
 def _source_and_pick(file: str) -> tuple[Source, str]:
-    """Split ``FILE#NAME``."""
+    """Read the file of ``FILE#NAME``; return it and the name."""
     path, mark, pick = file.rpartition("#")
     if not mark or not path:
         return _description(file), ""
@@ -101,7 +106,7 @@ def _source_and_pick(file: str) -> tuple[Source, str]:
 
 
 def _description(file: str) -> Source:
-    """Read a description. An image given in its place is an InputError with a hint."""
+    """Read a description. Raises InputError with a hint if the file is an image instead."""
     name, data = _read(file)
     if b"\0" in data[:1024] or not data[:1024].isascii():
         from ..parsing.file_kind import HEAD, UNKNOWN, describe, recognise
@@ -110,7 +115,7 @@ def _description(file: str) -> Source:
         if kind not in (UNKNOWN, "text"):
             raise InputError(
                 f"'{file}' {describe(kind)}, so it does not describe an instance or a profile",
-                hint="give YAML or JSON, such as `incus config show` prints; an image is given as SRC",
+                hint="give YAML or JSON as `incus config show` prints it; give an image as SRC",
             )
     return _small_enough(file, name, data)
 

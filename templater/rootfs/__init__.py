@@ -1,4 +1,4 @@
-"""Read a root filesystem, on disk or in memory, without ever leaving it.
+"""Root filesystems on disk and in memory. No path in them leads outside.
 
 `confined` is the only module that opens a path below an untrusted directory.
 

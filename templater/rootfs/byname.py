@@ -1,7 +1,7 @@
-"""Reading below a directory on systems without directory descriptors: every component is looked at, by name.
+"""Read access below a directory on systems without directory descriptors: it checks every component by name.
 
-A process that swaps directories for links at the same moment can deceive this module, so it only reads.
-It serves previews on Windows, where no container runs from the directory.
+A process that replaces a directory with a link between check and use can deceive this module, so it only
+reads. It serves previews on Windows, where no container runs from the directory.
 """
 
 import os
@@ -17,7 +17,7 @@ _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) 
 
 
 class ByName(Closing):
-    """As ``confined.Root``, without ``directory`` and whatever else writes, and without ``follow``."""
+    """A read-only ``confined.Root`` without ``directory`` and ``follow``."""
 
     def __init__(self, path: str) -> None:
         if not os.path.isdir(path):
@@ -25,7 +25,7 @@ class ByName(Closing):
         self.name = path
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no descriptor is open."""
 
     def entry(self, path: str) -> "Entry | None":
         names = components(path)
@@ -41,7 +41,7 @@ class ByName(Closing):
             except (FileNotFoundError, NotADirectoryError):
                 return None
             except OSError as error:
-                raise InputError(f"{path!r} can't be looked at: {reason(error)}") from None
+                raise InputError(f"can't get the status of {path!r}: {reason(error)}") from None
             if not stat.S_ISDIR(status.st_mode):
                 return None
         return None

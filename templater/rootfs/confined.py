@@ -1,27 +1,27 @@
-"""The one way to files below a directory: it never leads outside, whatever is swapped meanwhile.
+"""Confined access to files below a directory: no path leads outside, even while directories are swapped.
 
-Every verb that touches a root filesystem, an image's directory or an instance's directory does it
-through a ``Root``::
+Every command that touches a root filesystem, an image directory or an instance directory does it through a
+``Root``::
 
     with confined.Root(path) as root:
-        root.entry("/templates/hosts.tpl")      # lstat, as an Entry; None when there is none
+        root.entry("/templates/hosts.tpl")      # lstat, as an Entry; None if the file is missing
         root.read("/metadata.yaml", 1 << 20)    # a regular file's bytes, or RefusedError, LimitError, …
         root.listdir("/templates")
-        with root.directory("/etc") as etc:     # a directory held open, to write below
+        with root.directory("/etc") as etc:     # an open directory, to write in
             fd = etc.create("name", 0o600)
             etc.rename("name", etc, "hosts")
 
-Paths are absolute and cleaned, ``/`` being the root. **No symlink is followed anywhere**, unless a
-call says ``follow=True``: then links lead where they would lead in a chroot, never out. Two
-mechanisms do the same: ``openat2`` (RESOLVE_BENEATH or IN_ROOT, with NO_SYMLINKS, NO_MAGICLINKS,
-NO_XDEV), the default where the kernel has it, and ``walk``, which opens one component at a time
-with O_NOFOLLOW below a held descriptor. ``TEMPLATER_CONFINED=walk`` or ``Root(mechanism="walk")``
-chooses the second, which is as strict. Where a system has no directory descriptors at all (Windows)
-there is a read-only third in ``byname.py``; ``directory.open_root`` chooses.
+Paths are absolute and cleaned; ``/`` is the root. **Symlinks are never followed** unless a call has
+``follow=True``. Then they are resolved as in a chroot, so they never lead outside.
 
-What is opened is looked at after it was opened (type, and that it is what the name said before);
-opening never blocks on a fifo and never acquires a terminal. Mount points below the root are not
-crossed unless ``cross_mounts`` is set.
+Two equally strict mechanisms open paths. ``openat2`` (RESOLVE_BENEATH or IN_ROOT, with NO_SYMLINKS,
+NO_MAGICLINKS, NO_XDEV) is the default if the kernel has it. ``walk`` opens one component at a time with
+O_NOFOLLOW, relative to an open descriptor; ``TEMPLATER_CONFINED=walk`` or ``Root(mechanism="walk")`` selects
+it. Systems without directory descriptors (Windows) use the read-only ``byname.py``; ``directory.open_root``
+chooses.
+
+The type and identity of a file are checked after it was opened. Opening never blocks on a fifo and never
+acquires a terminal. Mount points below the root are not crossed unless ``cross_mounts`` is set.
 """
 
 import errno
@@ -50,10 +50,10 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
-#: the same on every architecture but alpha
+#: the call number on every architecture except alpha
 _SYS_OPENAT2 = 437
 
-#: how often something that keeps changing under our hands is tried again
+#: how often an operation is tried while another process keeps changing the file
 _ATTEMPTS = 64
 _MAX_LINKS = 40
 
@@ -64,7 +64,7 @@ _O_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _O_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _O_NOCTTY = getattr(os, "O_NOCTTY", 0)
 
-#: to look at, to pass through, to hold and list, to read
+#: open flags: to stat a file, to walk through a directory, to keep and list a directory, to read a file
 _LOOK = (_O_PATH or _O_NONBLOCK | _O_NOCTTY) | _O_CLOEXEC
 _PASS = _O_PATH | _O_DIRECTORY | _O_NOFOLLOW | _O_CLOEXEC
 _HOLD = os.O_RDONLY | _O_DIRECTORY | _O_NOFOLLOW | _O_CLOEXEC | _O_NONBLOCK
@@ -84,24 +84,24 @@ _HINTS = {
     errno.ENOSPC: "the file system is full: free some space and run this again",
     errno.EDQUOT: "the disk quota is used up: raise it or free some space, and run this again",
     errno.EROFS: "the file system is mounted read-only: mount it writable first",
-    errno.EPERM: "not permitted: is it immutable or append-only (lsattr), or is this not run as root?",
+    errno.EPERM: "run this as root, and check whether the file is immutable or append-only (lsattr)",
     errno.EACCES: "no permission: run this as root or as the owner",
     errno.EIO: "the storage failed: look at the kernel's log (dmesg) before running this again",
-    errno.EBUSY: "something is mounted there",
+    errno.EBUSY: "a file system is mounted there",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
-    errno.ENOTSUP: "the file system can't do that",
+    errno.ENOTSUP: "the file system does not support this",
 }
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class Root(Closing):
-    """A directory below which everything is reached.
+    """An open directory. Every path is resolved below it.
 
-    ``path`` itself is the caller's: links in it are followed. A directory that an image or an
-    instance names has to be reached with ``below`` from the directory it lies in.
-    ``fd`` instead of a path takes over a descriptor. ``named``: messages have ``path`` in front of what
-    is below it; of a root filesystem they show paths as its container does.
+    Links in ``path`` itself are followed, because it comes from the caller. To open a directory whose name
+    comes from an image or an instance, use ``below``. ``fd`` takes over an open descriptor instead of opening
+    ``path``. With ``named``, messages show ``path`` in front of paths below it; without, they show paths as
+    the container sees them.
     """
 
     __slots__ = ("cross_mounts", "fd", "mechanism", "name", "named", "_open")  # noqa: RUF023
@@ -135,21 +135,21 @@ class Root(Closing):
             self.fd = -1
 
     def shown(self, path: str) -> str:
-        """A path below the root as messages have it."""
+        """Return a path below the root as messages show it."""
         return self.name.rstrip("/") + path if self.named else path
 
-    # looking
+    # reading
 
     def entry(self, path: str, *, follow: bool = False) -> "Entry | None":
         """Return lstat with ids as on disk; None if the name is missing or a parent is not a directory.
 
-        ``follow`` affects only the parents: a link in the last place is described itself.
+        ``follow`` affects only the parents: if the last component is a link, the link itself is described.
         """
         found = self.lstat(path, follow=follow)
         return None if found is None else found[0]
 
     def lstat(self, path: str, *, follow: bool = False) -> "tuple[Entry, os.stat_result] | None":
-        """``entry`` with the whole stat beside it, for those who compare inodes."""
+        """Return ``entry`` and the full stat result, to compare inodes."""
         names = components(path)
         if not names:
             status = os.fstat(self.fd)
@@ -169,7 +169,10 @@ class Root(Closing):
                 close(parent)
 
     def read(self, path: str, limit: int, *, follow: bool = False) -> bytes:
-        """A regular file's bytes; LimitError above ``limit`` bytes, whatever its size claims."""
+        """Read a regular file. Raises LimitError above ``limit`` bytes, regardless of its reported size.
+
+        Raises MissingError for a missing file and RefusedError for anything that is not a regular file.
+        """
         fd = self.open(path, follow=follow)
         try:
             return read_descriptor(fd, limit, self.shown(path))
@@ -179,7 +182,7 @@ class Root(Closing):
             close(fd)
 
     def open(self, path: str, *, follow: bool = False) -> int:
-        """A descriptor to read a regular file with."""
+        """Open a regular file for reading and return its descriptor. Raises the same errors as ``read``."""
         names = components(path)
         try:
             return self._open_regular(self.shown(path), names, follow)
@@ -190,10 +193,10 @@ class Root(Closing):
         with self.directory(path, follow=follow) as directory:
             return directory.listdir()
 
-    # going in
+    # opening directories
 
     def directory(self, path: str, *, follow: bool = False) -> "Directory":
-        """A directory held open."""
+        """Open a directory. Raises MissingError, or RefusedError if it is not a directory."""
         try:
             fd = self._descriptor(components(path), _HOLD, follow)
         except OSError as error:
@@ -201,7 +204,7 @@ class Root(Closing):
         return Directory(self, fd, self.shown(path))
 
     def below(self, path: str, *, cross_mounts: bool = False) -> "Root":
-        """A directory below this one as a root of its own; a symlink is refused, a mount point is not."""
+        """Open a directory below this one as a ``Root``. It may be a mount point, but not a symlink."""
         try:
             fd = again(self._open, self.fd, "/".join(components(path)) or ".", _HOLD, False, True)
         except OSError as error:
@@ -216,7 +219,10 @@ class Root(Closing):
         return again(self._open, self.fd, "/".join(names) or ".", flags, follow, self.cross_mounts)
 
     def _open_regular(self, path: str, names: "list[str]", follow: bool) -> int:
-        """Opening a device can do things: it is looked at before, and what was opened is looked at after."""
+        """Open a regular file; check its type before and after.
+
+        The first check is needed because opening a device can have side effects.
+        """
         seen = self._descriptor(names, _LOOK | _O_NOFOLLOW, follow)
         try:
             _require_regular(seen, path)
@@ -235,9 +241,9 @@ class Root(Closing):
             except OSError as error:
                 if error.errno == errno.ENOENT:
                     return None
-                if error.errno != errno.EINVAL:  # no link any more when it was read
+                if error.errno != errno.EINVAL:  # EINVAL: another process has just replaced the link
                     raise
-        raise RefusedError(f"{name!r} keeps changing while it is looked at")
+        raise RefusedError(f"{name!r} keeps changing while templater reads it")
 
     def _is_mount(self, parent: int, name: str, status: os.stat_result) -> bool:
         if self.mechanism == OPENAT2:
@@ -251,19 +257,19 @@ class Root(Closing):
         return _is_mount_by_id(parent, name, status)
 
     def _trouble(self, path: str, error: OSError, *, follow: bool = False) -> TemplaterError:
-        """What went wrong on the way to a path, naming the component at which it did."""
+        """Return the error for a path that can't be opened. It names the component that failed."""
         number = error.errno or 0
         shown = self.shown(path)
         if follow and number == errno.ELOOP:
-            return RefusedError(f"{shown!r} leads through a loop of symlinks, or through one that is magic")
+            return RefusedError(f"{shown!r} leads through a symlink loop or a magic link")
         if number in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
             return self._obstacle(path, number)
         if number == errno.EAGAIN:
-            return RefusedError(f"{shown!r} keeps changing while it is looked at")
+            return RefusedError(f"{shown!r} keeps changing while templater reads it")
         if number == errno.ENOENT:
             return MissingError(f"{shown!r} does not exist")
         if number in (errno.ENXIO, errno.ENODEV):
-            return RefusedError(f"{shown!r} is a device or socket without anybody behind it")
+            return RefusedError(f"{shown!r} is a socket, or a device without a driver")
         return read_error(shown, error)
 
     def _obstacle(self, path: str, number: int) -> RefusedError:
@@ -272,7 +278,7 @@ class Root(Closing):
             walked += "/" + name
             try:
                 found = Root(self.name, mechanism=self.mechanism, cross_mounts=True, fd=self.fd).lstat(walked)
-            except (OSError, TemplaterError):  # the message is about another error: this one would hide it
+            except (OSError, TemplaterError):  # report the original error, not this one
                 break
             if found is None:
                 break
@@ -280,7 +286,7 @@ class Root(Closing):
             if number == errno.EXDEV and found[0].is_mount:
                 return RefusedError(
                     f"{self.shown(path)!r}: {self.shown(walked)!r} is a mount point",
-                    hint="what is mounted below the root is left alone unless crossing mounts is asked for",
+                    hint="templater does not enter mount points unless crossing mounts is allowed",
                 )
             if kind != DIRECTORY and number != errno.EXDEV:
                 return no_directory(self.shown(path), self.shown(walked), kind)
@@ -290,10 +296,10 @@ class Root(Closing):
 
 
 class Directory(Closing):
-    """A directory held open below a root; names in it are single components.
+    """An open directory below a root. Names passed to its methods are single components.
 
-    Its methods raise OSError as the kernel does. ``apply`` knows what an error means for the whole plan, and
-    ``write_error`` gives it words.
+    The methods raise the kernel's OSError. Callers decide what it means, and describe it with
+    ``write_error``.
     """
 
     __slots__ = ("fd", "path", "root")
@@ -331,7 +337,7 @@ class Directory(Closing):
         return self.root._is_mount(self.fd, name, status)
 
     def open(self, name: str, *, write: bool = False) -> int:
-        """A regular file's descriptor; RefusedError for anything else, a symlink included."""
+        """Open a regular file. Raises RefusedError for anything else, including a symlink."""
         before = again(lstat_at, self.fd, name)
         if not stat.S_ISREG(before.st_mode):
             raise not_regular(self.path_of(name), kind_of(before.st_mode))
@@ -345,21 +351,21 @@ class Directory(Closing):
         return _regular_or_closed(fd, self.path_of(name))
 
     def directory(self, name: str) -> "Directory":
-        """A directory in this one."""
+        """Open a subdirectory."""
         fd = again(self.root._open, self.fd, name, _HOLD, False, self.root.cross_mounts)
         return Directory(self.root, fd, self.path_of(name))
 
     def create(self, name: str, mode: int = 0o600) -> int:
-        """A new file, open for reading and writing; FileExistsError if there is anything of that name."""
+        """Create a file and open it for reading and writing. Raises FileExistsError if the name exists."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _O_NOFOLLOW | _O_CLOEXEC | _O_NOCTTY
         return os.open(name, flags, mode, dir_fd=self.fd)
 
     def create_unnamed(self) -> int:
-        """A new file without a name, which vanishes with its descriptor; OSError where that can't be had."""
+        """Create a file without a name, which vanishes with its descriptor. Raises OSError if unsupported."""
         return os.open(".", os.O_RDWR | os.O_TMPFILE | _O_CLOEXEC, 0o600, dir_fd=self.fd)
 
     def name_unnamed(self, fd: int, name: str) -> None:
-        """Give a file of ``create_unnamed`` a name in this directory; FileExistsError if it is taken."""
+        """Give a file from ``create_unnamed`` a name here. Raises FileExistsError if the name exists."""
         again(os.link, f"/proc/self/fd/{fd}", name, dst_dir_fd=self.fd, follow_symlinks=True)
 
     def mkdir(self, name: str, mode: int = 0o755) -> None:
@@ -372,7 +378,7 @@ class Directory(Closing):
         again(os.mknod, name, mode, device, dir_fd=self.fd)
 
     def link(self, name: str, to: "Directory", new: str) -> None:
-        """A second name, in ``to``, for what ``name`` is here; a symlink is linked, not what it points to."""
+        """Create a hard link ``new`` in ``to`` for ``name`` here; for a symlink, link the symlink itself."""
         again(os.link, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd, follow_symlinks=False)
 
     def rename(self, name: str, to: "Directory", new: str) -> None:
@@ -385,7 +391,7 @@ class Directory(Closing):
         again(os.rmdir, name, dir_fd=self.fd)
 
     def sync(self) -> None:
-        """Have the names in this directory on the disk."""
+        """Sync the names in this directory to the disk."""
         again(os.fsync, self.fd)
 
 
@@ -394,28 +400,28 @@ def kind_of(mode: int) -> str:
 
 
 def close(fd: int) -> None:
-    """The descriptor is gone whatever the kernel says; what has to be on the disk was synced before."""
-    try:  # noqa: SIM105  # contextlib is not for the hook path
+    """Close a descriptor and ignore errors: it is closed anyway, and important data was synced before."""
+    try:  # noqa: SIM105  # importing contextlib slows down the start of hooks
         os.close(fd)
     except OSError:
         pass
 
 
 def read_error(path: str, error: OSError) -> InputError:
-    """An InputError that says what could not be read, why, and what to do about it."""
+    """Return an InputError with the path, the reason and a hint."""
     return InputError(f"{path!r} can't be read: {reason(error)}", hint=_HINTS.get(error.errno or 0, ""))
 
 
 def write_error(action: str, path: str, error: OSError) -> WriteError:
-    """A WriteError that says what could not be done, why, and what to do about it."""
+    """Return a WriteError with the action, the path, the reason and a hint."""
     return WriteError(f"can't {action} {path!r}: {reason(error)}", hint=_HINTS.get(error.errno or 0, ""))
 
 
 def read_descriptor(fd: int, limit: int, path: str) -> bytes:
-    """Everything a descriptor gives, at most ``limit`` bytes; one more is a LimitError."""
+    """Read a descriptor to its end. Raises LimitError above ``limit`` bytes."""
     chunks: list[bytes] = []
     left = limit + 1
-    piece = 1 << 16  # most files are small, and memory is taken for as much as is asked for
+    piece = 1 << 16  # start small, because each read allocates this much and most files are small
     while left > 0:
         chunk = os.read(fd, min(left, piece))
         if not chunk:
@@ -427,7 +433,7 @@ def read_descriptor(fd: int, limit: int, path: str) -> bytes:
 
 
 def write_descriptor(fd: int, content: bytes) -> None:
-    """Every byte, in as many calls as it takes."""
+    """Write all bytes, in as many calls as needed."""
     rest = memoryview(content)
     while rest:
         written = os.write(fd, rest)
@@ -439,7 +445,7 @@ def write_descriptor(fd: int, content: bytes) -> None:
 def again(
     call: "Callable[Arguments, Result]", /, *args: "Arguments.args", **options: "Arguments.kwargs"
 ) -> "Result":
-    """A system call, repeated a bounded number of times while it was interrupted or asks for it."""
+    """Make a system call; repeat it after EINTR and EAGAIN, a limited number of times."""
     for _ in range(_ATTEMPTS - 1):
         try:
             return call(*args, **options)
@@ -478,7 +484,10 @@ def lstat_at(parent: int, name: str) -> os.stat_result:
 
 
 def entry_of(status: os.stat_result, target: str, *, is_mount: bool) -> Entry:
-    """Only what every file system agrees on: no sizes and link counts of directories, no modes of links."""
+    """Return an Entry with only those values that are the same on every file system.
+
+    Sizes and link counts of directories and modes of links are replaced by constants.
+    """
     mode = status.st_mode
     kind = kind_of(mode)
     regular = kind == FILE
@@ -503,8 +512,8 @@ def _openat2(parent: int, path: str, flags: int, resolve: int) -> int:
     try:
         descriptor: int = _syscall()(_SYS_OPENAT2, parent, fsencode(path), how, len(how))
     except Exception as error:
-        if "RecursionError" in str(error):  # ctypes wraps it into an error of its own
-            raise RecursionError("folders without end") from error
+        if "RecursionError" in str(error):  # ctypes wraps it in its own error
+            raise RecursionError("directories are nested too deeply") from error
         raise
     if descriptor < 0:
         number = _errno()
@@ -532,7 +541,7 @@ def _errno() -> int:
 
 
 def _bind() -> "Callable[..., int]":
-    """libc's syscall(2), without the ctypes package: the C module below it loads in a quarter of the time."""
+    """Return libc's syscall(2). _ctypes loads in a quarter of the time of the ctypes package."""
     import _ctypes
 
     class Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # generic for mypy only
@@ -552,7 +561,7 @@ def _bind() -> "Callable[..., int]":
     return call
 
 
-# the second mechanism: one component at a time, below a descriptor that is held
+# the second mechanism: one component at a time, relative to an open descriptor
 
 
 def open_with_walk(root: int, path: str, flags: int, follow: bool, cross_mounts: bool) -> int:
@@ -581,11 +590,11 @@ def open_with_walk(root: int, path: str, flags: int, follow: bool, cross_mounts:
 
 
 def _resolve(root: int, names: "list[str]") -> "list[str]":
-    """The names of the same place without links, as a process in a chroot would find it.
+    """Resolve all links as in a chroot; return the names of the resulting path.
 
-    A stack of descriptors stands for the directories entered: ``..`` goes back to the one we came
-    from, so a directory moved meanwhile can't lead us up and out. Magic links of /proc are text
-    like any other here and lead nowhere special.
+    A stack holds the descriptors of the entered directories, and ``..`` returns to the previous one. So a
+    directory that another process moves meanwhile can't lead outside. Magic links of /proc are resolved by
+    their text like any other link.
     """
     todo = list(reversed(names))
     held: list[tuple[str, int]] = []
@@ -623,13 +632,13 @@ def _link_target(parent: int, name: str) -> "str | None":
     try:
         return os.readlink(name, dir_fd=parent)
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.ENOENT):  # no link, or nothing at all
+        if error.errno in (errno.EINVAL, errno.ENOENT):  # not a link, or missing
             return None
         raise
 
 
 def _mount_id(fd: int) -> int:
-    """Which mount a descriptor is on; without /proc its device, which does not tell bind mounts apart."""
+    """Return a descriptor's mount id; without /proc its device, which can't distinguish bind mounts."""
     try:
         info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | _O_CLOEXEC)
     except FileNotFoundError:
@@ -642,7 +651,10 @@ def _mount_id(fd: int) -> int:
 
 
 def _is_mount_by_id(parent: int, name: str, status: os.stat_result) -> bool:
-    """By mount, not by device: files of an overlay and subvolumes of a btrfs have devices of their own."""
+    """Return whether a name is a mount point.
+
+    Mount ids are compared, because files of an overlay and btrfs subvolumes have devices of their own.
+    """
     if not hasattr(os, "O_PATH"):
         return os.fstat(parent).st_dev != status.st_dev
     fd = os.open(name, _O_PATH | _O_NOFOLLOW | _O_CLOEXEC, dir_fd=parent)
@@ -652,12 +664,14 @@ def _is_mount_by_id(parent: int, name: str, status: os.stat_result) -> bool:
         close(fd)
 
 
-# which of them
+# choosing the mechanism
 
 
 def _choose(wanted: str, root: int) -> "tuple[str, Opener]":
     if wanted not in ("", OPENAT2, WALK):
-        raise InputError(f"unknown mechanism {wanted!r}", hint=f"TEMPLATER_CONFINED is {OPENAT2} or {WALK}")
+        raise InputError(
+            f"unknown mechanism {wanted!r}", hint=f"set TEMPLATER_CONFINED to {OPENAT2} or {WALK}"
+        )
     if wanted == WALK or not _has_openat2(root):
         if wanted == OPENAT2:
             raise InputError("this system has no openat2")
@@ -669,7 +683,10 @@ _known: "list[bool]" = []
 
 
 def _has_openat2(root: int) -> bool:
-    """Asked once, with a call that can only succeed: a kernel before 5.6 or a seccomp filter says no."""
+    """Return whether openat2 works. It fails on kernels before 5.6 and under some seccomp filters.
+
+    One call that must otherwise succeed decides; the result is cached.
+    """
     if not _known:
         _known.append(sys.platform == "linux" and _answers(root))
     return _known[0]

@@ -1,4 +1,4 @@
-"""A root filesystem on disk, and the ids its files have there."""
+"""A root filesystem on disk, and the map from container ids to ids on disk."""
 
 from ..model.entry import APPEND_ONLY, DIRECTORY, IMMUTABLE, Entry
 from ..model.errors import RefusedError, TemplaterError
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
     Ranges = tuple[tuple[int, int, int], ...]
 
-#: what the kernel shows for an id outside the map
+#: the id that the kernel shows for an id outside the map
 OVERFLOW_ID = 65534
 
 #: Linux: include/uapi/linux/fs.h, FS_IOC_GETFLAGS, FS_IMMUTABLE_FL, FS_APPEND_FL
 _GET_FLAGS, _IMMUTABLE, _APPEND = 0x80086601, 0x10, 0x20
 
-#: what one container is usually given, and the number of ids there are
+#: the usual number of ids of one container, and the number of all ids
 _USUAL = 65536
 _ALL = 2**32 - 1
 
 
 class IdMap:
-    """Container ids to ids on disk, as ranges of (first in the container, first on disk, how many)."""
+    """A map from container ids to ids on disk: ranges of (first in the container, first on disk, count)."""
 
     __slots__ = ("gids", "uids")
 
@@ -41,17 +41,17 @@ class IdMap:
         return f"IdMap({self.uids!r}, {self.gids!r})"
 
     def on_disk(self, uid: int, gid: int) -> "tuple[int, int]":
-        """Return the ids on disk. Raises RefusedError for an id outside the map."""
+        """Return the ids on disk. Raises UnmappedError for an id outside the map."""
         return self.uid_on_disk(uid), self.gid_on_disk(gid)
 
     def uid_on_disk(self, uid: int) -> int:
-        return _there(uid, self.uids, "uid")
+        return _id_on_disk(uid, self.uids, "uid")
 
     def gid_on_disk(self, gid: int) -> int:
-        return _there(gid, self.gids, "gid")
+        return _id_on_disk(gid, self.gids, "gid")
 
     def in_container(self, uid: int, gid: int) -> "tuple[int, int]":
-        return _back(uid, self.uids), _back(gid, self.gids)
+        return _id_in_container(uid, self.uids), _id_in_container(gid, self.gids)
 
 
 IDENTITY = IdMap(((0, 0, _ALL),), ((0, 0, _ALL),))
@@ -60,8 +60,8 @@ IDENTITY = IdMap(((0, 0, _ALL),), ((0, 0, _ALL),))
 def shifted(uid: int, gid: int) -> IdMap:
     """Guess the id map of a root filesystem from the owner of its root directory.
 
-    A container's ids usually lie above the ids of users. Below them, it is an ordinary user's directory:
-    the owner stands for root, and no other id is mapped.
+    A container's ids are usually above those of ordinary users. If the owner is an ordinary user, that user
+    is mapped to root, and no other id is mapped.
     """
     return IdMap(_from(uid), _from(gid))
 
@@ -72,17 +72,17 @@ def _from(owner: int) -> "Ranges":
     return ((0, owner, _USUAL if owner >= _USUAL else 1),)
 
 
-def _there(number: int, ranges: "Ranges", what: str) -> int:
+def _id_on_disk(number: int, ranges: "Ranges", what: str) -> int:
     for inside, outside, count in ranges:
         if inside <= number < inside + count:
             return outside + number - inside
     raise UnmappedError(
-        f"{what} {number} of the container has no place on disk",
+        f"the container's {what} {number} is not in its id map",
         hint=f"the id map is {', '.join(f'{a}-{a + n - 1} → {b}' for a, b, n in ranges) or 'empty'}",
     )
 
 
-def _back(number: int, ranges: "Ranges") -> int:
+def _id_in_container(number: int, ranges: "Ranges") -> int:
     for inside, outside, count in ranges:
         if outside <= number < outside + count:
             return inside + number - outside
@@ -90,7 +90,7 @@ def _back(number: int, ranges: "Ranges") -> int:
 
 
 def open_root(path: str, *, cross_mounts: bool = False) -> "confined.Root | ByName":
-    """A root to read from, on any system."""
+    """Open a directory for reading, on any system."""
     if HAS_DESCRIPTORS:
         return confined.Root(path, cross_mounts=cross_mounts)
     from .byname import ByName
@@ -99,12 +99,12 @@ def open_root(path: str, *, cross_mounts: bool = False) -> "confined.Root | ByNa
 
 
 class DirectoryRootfs(Closing):
-    """A ``RootfsView`` of a directory, which ``apply`` can write to.
+    """A ``RootfsView`` of a directory to which ``apply`` can write.
 
-    ``ids`` is the runtime's map; without one the directory's owner is the container's root. A map
-    that says otherwise about root than the directory does is refused: one of them is wrong, and
-    every file would be too. ``cross_mounts`` lets paths lead through mount points below the root
-    and lets a target that is itself one be written.
+    ``ids`` is the runtime's id map. Without one, the directory's owner counts as the container's root. If the
+    map gives root another id than the directory's owner, RefusedError is raised, because every file would get
+    a wrong owner. ``cross_mounts`` lets paths lead through mount points below the root and allows writing to
+    a target that is a mount point.
     """
 
     __slots__ = ("ids", "root")
@@ -117,7 +117,7 @@ class DirectoryRootfs(Closing):
         cross_mounts: bool = False,
     ) -> None:
         opened: "Any" = path
-        if hasattr(path, "__fspath__"):  # an os.PathLike, told without os: hooks do without it
+        if hasattr(path, "__fspath__"):  # an os.PathLike; hooks do not import os
             opened = path.__fspath__()
         self.root: "confined.Root | ByName" = (
             open_root(opened, cross_mounts=cross_mounts) if isinstance(opened, str) else opened
@@ -126,11 +126,11 @@ class DirectoryRootfs(Closing):
         assert top is not None
         self.ids = shifted(top.uid, top.gid) if ids is None else ids
         if ids is not None and ids.on_disk(0, 0)[0] != top.uid:
-            said = ids.on_disk(0, 0)[0]
+            mapped = ids.on_disk(0, 0)[0]
             self.root.close()
             raise RefusedError(
-                f"the id map says that root is {said} on disk, but {self.name!r} belongs to {top.uid}",
-                hint="is it mounted with other ids than the map was written for, or was it never shifted?",
+                f"the id map gives root the uid {mapped} on disk, but {self.name!r} belongs to uid {top.uid}",
+                hint="check whether it is mounted with another id map, or was never shifted",
             )
 
     def __repr__(self) -> str:
@@ -153,9 +153,9 @@ class DirectoryRootfs(Closing):
         return self.root.read(path, limit)
 
     def flag(self, path: str) -> str:
-        """Return the flag of chattr(1) on a regular file or a directory that keeps root from writing.
+        """Return the chattr(1) flag that prevents root from writing to a regular file or directory.
 
-        Empty where there is none, or where the file system does not say.
+        Return "" if no such flag is set or if the file system has no flags.
         """
         import os
         from fcntl import ioctl
@@ -170,7 +170,7 @@ class DirectoryRootfs(Closing):
             fd = root.open(path)
         try:
             flags = int.from_bytes(ioctl(fd, _GET_FLAGS, bytes(8))[:4], "little")
-        except OSError:  # a file system without flags
+        except OSError:  # the file system has no flags
             return ""
         finally:
             confined.close(fd)
@@ -180,7 +180,7 @@ class DirectoryRootfs(Closing):
         return self.root.listdir(path)
 
     def walk(self, path: str = "/") -> "Iterator[tuple[str, Entry]]":
-        """Every name below a directory and what it is, parents first, sorted; mounts are not entered."""
+        """Yield every path below a directory with its entry, parents first, sorted; do not enter mounts."""
         for name in self.listdir(path):
             below = f"{path.rstrip('/')}/{name}"
             entry = self.entry(below)
@@ -192,15 +192,15 @@ class DirectoryRootfs(Closing):
 
 
 def refuse_link(path: str) -> None:
-    """Refuse a root filesystem whose name is a link.
+    """Raise RefusedError if a root filesystem's path is a symlink.
 
-    An image that another program unpacked may contain ``rootfs -> /`` (CVE-2026-48749). A user who names
-    ``image/rootfs`` does not want to write there.
+    An image that another program unpacked can contain ``rootfs -> /`` (CVE-2026-48749). A user who names
+    ``image/rootfs`` does not want to write to the host's root.
     """
     if islink(path.rstrip("/")):
         from os.path import realpath
 
         raise RefusedError(
             f"'{printable(path)}' is a symlink, not a directory",
-            hint=f"if it is yours, name what it leads to: {printable(realpath(path))}",
+            hint=f"if you created it, name its target instead: {printable(realpath(path))}",
         )

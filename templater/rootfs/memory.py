@@ -1,4 +1,4 @@
-"""A root filesystem in memory: for plans on paper, for simulation, and for tests."""
+"""A root filesystem in memory, for plans without a disk, simulations and tests."""
 
 from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
 from ..model.errors import LimitError, RefusedError, WriteError
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class _Node:
-    """An inode: several names may lead to one."""
+    """An inode. Several names can refer to the same one."""
 
     __slots__ = (
         "children",
@@ -58,11 +58,11 @@ class _Node:
 
 
 class MemoryRootfs:
-    """A ``RootfsView`` that can be written to.
+    """A writable ``RootfsView``.
 
-    ``tree`` maps absolute paths to a file's text or bytes, or to an ``Entry`` for anything else;
-    parents are made as needed. A directory's ``nlink`` is 1 and only files have a size, as in every
-    view, because file systems don't agree on them.
+    ``tree`` maps absolute paths to a file's text or bytes, or to an ``Entry`` for anything else; missing
+    parents are created. As in every view, a directory's ``nlink`` is 1 and only files have a size, because
+    file systems differ in these values.
     """
 
     def __init__(self, tree: "Mapping[str, str | bytes | Entry] | None" = None) -> None:
@@ -73,7 +73,7 @@ class MemoryRootfs:
     def __repr__(self) -> str:
         return f"MemoryRootfs({len(list(self.walk()))} names)"
 
-    # looking
+    # reading
 
     def entry(self, path: str) -> "Entry | None":
         node: _Node | None = self._root
@@ -102,7 +102,7 @@ class MemoryRootfs:
         return sorted(node.children)
 
     def walk(self, path: str = "/") -> "Iterator[tuple[str, Entry]]":
-        """Every name below a directory and what it is, parents first, sorted."""
+        """Yield every path below a directory with its entry, parents first, sorted."""
         for name in self.listdir(path):
             below = f"{path.rstrip('/')}/{name}"
             entry = self.entry(below)
@@ -112,22 +112,22 @@ class MemoryRootfs:
                 yield from self.walk(below)
 
     def copy(self) -> "MemoryRootfs":
-        """Another root filesystem with the same content: writing to one leaves the other as it is."""
+        """Return an independent copy."""
         twin = MemoryRootfs()
         twin._root = self._root.copy({})
         return twin
 
-    # writing; parents have to exist, nothing follows a symlink
+    # writing: parents must exist, and symlinks are not followed
 
     def carry_out(self, change: "Change") -> None:
-        """Make every missing parent and write the file, as ``apply`` would on disk."""
+        """Create the missing parents and write the file, as ``apply`` does on disk."""
         self.make_parents(change.real)
         self.write(change.real, change.content or b"", change.mode, change.uid, change.gid)
 
     def write(self, path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
-        """A file with this content takes the name; other names of what was there keep the old content.
+        """Create or replace a file. Other hard links of a replaced file keep the old content.
 
-        A mount point can't be replaced: it is written through, and keeps its owner and mode.
+        A mount point can't be replaced: the mounted file gets the content and keeps its owner and mode.
         """
         directory, name = self._parent(path)
         old = directory.children.get(name)
@@ -141,7 +141,7 @@ class MemoryRootfs:
         self._put(directory, name, node)
 
     def overwrite(self, path: str, content: bytes) -> None:
-        """Truncate an existing file and write it, as the daemons do: all its names have the new content."""
+        """Overwrite an existing file as the daemons do: all its hard links get the new content."""
         node = self._find(path)
         if node is None or node.kind != FILE:
             raise WriteError(f"{path!r} is not a file")
@@ -151,9 +151,9 @@ class MemoryRootfs:
         self._new(path, _Node(DIRECTORY, mode, uid, gid))
 
     def make_parents(self, path: str) -> None:
-        """Make the missing directories above a path as ``apply`` does: 0755 and root's.
+        """Create the missing directories above a path as ``apply`` does: root's, 0755.
 
-        In a setgid directory, a new one inherits the bit.
+        A new directory inherits the setgid bit of its parent.
         """
         node, walked = self._root, ""
         for name in components(path)[:-1]:
@@ -174,13 +174,13 @@ class MemoryRootfs:
         self._new(path, node)
 
     def special(self, path: str, kind: str, mode: int = 0o644, rdev: int = 0) -> None:
-        """A fifo, socket or device."""
+        """Create a fifo, socket or device."""
         node = _Node(kind, mode, 0, 0)
         node.rdev = rdev
         self._new(path, node)
 
     def link(self, existing: str, path: str) -> None:
-        """A second name for something that is not a directory."""
+        """Create a hard link. Raises WriteError if ``existing`` is missing or a directory."""
         node = self._find(existing)
         if node is None or node.kind == DIRECTORY:
             raise WriteError(f"{existing!r} can't be linked to")
@@ -188,7 +188,7 @@ class MemoryRootfs:
         node.nlink += 1
 
     def own(self, path: str, mode: int, uid: int, gid: int) -> None:
-        """Mode and owner of what is there."""
+        """Set the mode and owner of an existing name. A symlink's mode stays 0777."""
         node = self._find(path)
         if node is None:
             raise WriteError(f"{path!r} does not exist")
@@ -197,7 +197,7 @@ class MemoryRootfs:
             node.mode = mode & 0o7777
 
     def inode(self, path: str) -> int:
-        """A number that names of one and the same file share."""
+        """Return a number that all hard links of a file share."""
         return id(self._find(path))
 
     def flag(self, path: str) -> str:
@@ -205,7 +205,7 @@ class MemoryRootfs:
         return "" if node is None else node.flag
 
     def set_flag(self, path: str, flag: str) -> None:
-        """Make an existing name IMMUTABLE or APPEND_ONLY for the daemons; writing here ignores it."""
+        """Mark an existing name as IMMUTABLE or APPEND_ONLY for the daemons; this class itself ignores it."""
         node = self._find(path)
         if node is None:
             raise WriteError(f"{path!r} does not exist")
@@ -219,14 +219,14 @@ class MemoryRootfs:
         node.is_mount = True
 
     def remove(self, path: str) -> None:
-        """Take a name away, a directory with everything below it."""
+        """Remove a name; a directory is removed with everything below it."""
         directory, name = self._parent(path)
         if name not in directory.children:
             raise WriteError(f"{path!r} does not exist")
         self._drop(directory, name)
 
     def rename(self, old: str, new: str) -> None:
-        """As rename(2): what had the new name is replaced; only an empty directory gives way to one."""
+        """Rename as rename(2) does: replace a file, or an empty directory by a directory."""
         source, old_name = self._parent(old)
         node = source.children.get(old_name)
         if node is None:
@@ -246,7 +246,7 @@ class MemoryRootfs:
         del source.children[old_name]
         target.children[new_name] = node
 
-    # inside
+    # internal
 
     def _plant(self, path: str, value: "str | bytes | Entry") -> None:
         self.make_parents(path)
@@ -275,7 +275,7 @@ class MemoryRootfs:
     def _parent(self, path: str) -> "tuple[_Node, str]":
         names = components(path)
         if not names:
-            raise RefusedError("'/' is the root itself")
+            raise RefusedError("can't write to '/': it is the root directory itself")
         above = path[: -len(names[-1]) - 1] or "/"
         parent = self._find(above)
         if parent is None:

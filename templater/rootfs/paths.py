@@ -1,8 +1,8 @@
-"""Root filesystems: where files land. On disk (directory), in memory (memory), as an archive (tar)."""
+"""Checks of paths in a root filesystem, and the errors that every kind of root filesystem raises."""
 
 from ..model.errors import InputError, RefusedError
 
-#: What Linux allows: one name, and a whole path with its closing NUL.
+#: Linux's limits in bytes for one name, and for a path including its final NUL
 NAME_MAX = 255
 PATH_MAX = 4096
 
@@ -12,14 +12,14 @@ class MissingError(InputError):
 
 
 class UnmappedError(RefusedError):
-    """The map of a container's ids does not have this one."""
+    """The container's id map does not contain the id."""
 
 
 def components(path: str) -> "list[str]":
-    """The names of an absolute, cleaned path; none for ``/``.
+    """Split an absolute, cleaned path into names; return [] for ``/``.
 
-    Every view and every writer takes its paths apart here, so all of them refuse the same ones:
-    relative or uncleaned paths, NUL, and names or paths longer than any kernel takes.
+    Every view and every writer calls this, so all of them refuse the same paths. Raises RefusedError for a
+    relative or uncleaned path, a NUL, and a name or path that is too long for Linux.
     """
     if path == "/":
         return []
@@ -34,24 +34,24 @@ def components(path: str) -> "list[str]":
 
 
 def refuse_bad_name(name: str, path: str) -> None:
-    """Refuse what can't be one component of a cleaned path."""
+    """Raise RefusedError if ``name`` can't be a component of a cleaned path."""
     if name in ("", ".", ".."):
         raise RefusedError(f"{path!r} is not a cleaned path: it has a component {name!r}")
     if "\0" in name:
-        raise RefusedError(f"{path!r} has a NUL in it")
+        raise RefusedError(f"{path!r} contains a NUL")
     if len(encoded(name)) > NAME_MAX:
-        raise RefusedError(f"'{name[:40]}…' is a name of more than {NAME_MAX} bytes")
+        raise RefusedError(f"the name '{name[:40]}…' is longer than {NAME_MAX} bytes")
 
 
 def encoded(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise RefusedError(f"{text!r} has characters that no file name can have") from None
+        raise RefusedError(f"{text!r} has characters that file names can't contain") from None
 
 
 def no_directory(path: str, component: str, kind: str) -> RefusedError:
-    """The error of everybody who needs a directory on the way and finds something else."""
+    """Return the error for a path whose ``component`` is not a directory but a ``kind``."""
     where = f"{path!r}" if path == component else f"{path!r}: {component!r}"
     return RefusedError(f"{where} is a {kind}, not a directory")
 

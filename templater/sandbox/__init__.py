@@ -1,6 +1,6 @@
-"""Run work on untrusted input in a confined process.
+"""Confined processes that work on untrusted input.
 
-`child` runs Python in a fork that can only compute and answer; `program` runs an external reader such as
+`child` runs Python in a fork that can only compute and answer. `program` runs an external reader such as
 sqfs2tar.
 
 May import: model, oslite.

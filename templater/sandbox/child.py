@@ -1,9 +1,9 @@
-"""Work on untrusted input in a forked child that can compute and answer, and nothing else.
+"""A forked child that works on untrusted input and can only compute and answer.
 
-The child gives up its user, groups and limits, closes every descriptor but the pipe to its parent, and can
-open no file, socket or process. It answers with records, each a list of byte strings, and the parent uses
-only these bytes. The parent can leave open files to it, and a directory, below which it can open files for
-reading.
+The child drops its user and groups, lowers its limits and closes every descriptor except the pipe to its
+parent. It can open no file or socket and can start no process. It answers with records, each a list of byte
+strings, and the parent uses only these bytes. The parent can pass it open files, and a directory in which the
+child can open files for reading.
 """
 
 import sys
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     Record = list[bytes]
     Send = Callable[[Iterable[bytes]], None]
 
-#: The first of the unused uids: systemd's table leaves 1879048192…2147352575 free, and a pid is below 2^22.
-#: With a uid of its own a child can neither signal nor trace another child.
+#: The first unused uid: systemd's table leaves 1879048192…2147352575 free, and a pid is below 2^22. A child
+#: with a uid of its own can neither signal nor trace another child.
 FIRST_UID = 1879048192
 OVERFLOW_UID = 65534
 
@@ -33,23 +33,23 @@ MAX_RECORDS = 100_000
 CHUNK = 1 << 16
 MAX_DEPTH = 10_000
 
-#: descriptors of a child that looks into a directory
+#: descriptor limit of a child that can open files in a directory
 OPEN_FILES = 256
 
-#: how many descriptors to close one by one if the open ones are unknown
+#: how many descriptors to close if the highest open one is unknown
 MANY = 1 << 20
 
-#: the child's exit codes, and the record that it leaves when it fails
+#: the child's exit codes, and the name of the record that it sends when it fails
 FAILED, OUT_OF_MEMORY, TOO_DEEP, TOO_MUCH = 70, 71, 72, 73
 BUG = b"bug"
 
 #: the last record of a complete answer
 END = (b"end",)
-_END = b"6:3:end,,"  # as it is framed
+_END = b"6:3:end,,"  # the bytes of that record
 
 
 class Bounds:
-    """What a child may use: seconds of processor and wall clock, bytes of memory and of answer."""
+    """The limits of a child: seconds of processor and wall clock time, bytes of memory and of output."""
 
     __slots__ = ("cpu", "memory", "output", "wall")
 
@@ -63,7 +63,7 @@ class Bounds:
 
 
 class ChildFailure(TemplaterError):
-    """The child ended without an answer, by its own fault and not by a limit."""
+    """The child ended without a valid answer, and not because of a limit."""
 
     exit_code = 5
     kind = "child"
@@ -106,7 +106,7 @@ class Child:
         while True:
             left = self.deadline - monotonic()
             if left <= 0 or not poll.poll(left * 1000):
-                raise LimitError(f"rendering took longer than {self.bounds.wall:g} s and was ended")
+                raise LimitError(f"rendering took longer than {self.bounds.wall:g} s and was stopped")
             chunk = os.read(self.pipe, CHUNK)
             if not chunk:
                 return b"".join(chunks)
@@ -132,11 +132,11 @@ def start(
     bounds: "Bounds | None" = None,
     inputs: "tuple[int, ...]" = (),
 ) -> Child:
-    """Fork a child that runs ``prepare`` (imports), locks itself, and then runs ``work``.
+    """Fork a child that runs ``prepare`` (imports), locks itself down, and then runs ``work``.
 
-    Only ``prepare`` runs with the parent's rights; it must not touch untrusted bytes. ``inputs`` are
-    descriptors from which ``work`` may read; they keep their numbers. If one of them is a directory, ``work``
-    may also open files for reading, as far as the permissions of an unprivileged user go.
+    ``prepare`` runs with the parent's rights, so it must not touch untrusted bytes. ``work`` can read from
+    the descriptors ``inputs``, which keep their numbers. If one of them is a directory, ``work`` can also
+    open files for reading, with the permissions of an unprivileged user.
     """
     bounds = bounds or Bounds()
     reader, writer = os.pipe()
@@ -166,12 +166,12 @@ def _live(
     send = _sender(pipe, bounds)
     try:
         prepare()
-        # with a caller's higher limit, deep recursion would end in a MemoryError, which says less
+        # under a caller's higher limit, deep recursion would raise MemoryError, which explains less
         sys.setrecursionlimit(min(sys.getrecursionlimit(), MAX_DEPTH))
         lock(pipe, bounds, inputs)
         work(send)
         send(END)
-        os.close(pipe)  # the parent goes on while this process is taken down
+        os.close(pipe)  # the parent continues while the kernel frees this process
         code = 0
     except MemoryError:
         code = OUT_OF_MEMORY
@@ -186,7 +186,7 @@ def _live(
 
 
 def described_bug(error: BaseException) -> str:
-    """Return the type and place of an unexpected error, not its message, which may quote a password."""
+    """Return the type and place of an unexpected error, without its message, which may quote a password."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -195,7 +195,7 @@ def described_bug(error: BaseException) -> str:
 
 
 class _TooMuch(Exception):
-    """The answer has grown above its bound."""
+    """The answer is larger than its limit."""
 
 
 def _sender(pipe: int, bounds: Bounds) -> "Send":
@@ -215,7 +215,7 @@ def _sender(pipe: int, bounds: Bounds) -> "Send":
 
 
 def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
-    """Give up everything but computing, the memory allowed, reading ``inputs`` and writing to ``pipe``."""
+    """Restrict this process to computing within ``bounds``, reading ``inputs`` and writing to ``pipe``."""
     import resource
 
     looks = any(stat.S_ISDIR(os.fstat(fd).st_mode) for fd in inputs)
@@ -251,10 +251,10 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
 
 
 def highest_descriptor() -> int:
-    """Return the highest open descriptor; it may be above the limit, which only new ones obey."""
+    """Return the highest open descriptor, which may exceed a limit that was lowered after it was opened."""
     try:
         return max([int(name) for name in os.listdir("/proc/self/fd")])
-    except OSError:  # no /proc
+    except OSError:  # /proc is not mounted
         import resource
 
         most = max(resource.getrlimit(resource.RLIMIT_NOFILE))
@@ -263,7 +263,7 @@ def highest_descriptor() -> int:
 
 def become_nobody() -> None:
     """Become a user that owns nothing. In a user namespace most uids do not exist, so try several."""
-    # unprivileged namespaces may have setgroups denied: then the process has no groups to drop
+    # An unprivileged user namespace may deny setgroups. Then the process has no extra groups to drop.
     for attempt in (FIRST_UID + os.getpid() % (1 << 22), OVERFLOW_UID, 1):
         try:  # noqa: SIM105 - contextlib is not lean
             os.setgroups(())
@@ -275,19 +275,19 @@ def become_nobody() -> None:
         except OSError:
             continue
         return
-    raise PermissionError("no unprivileged user to become")
+    raise PermissionError("can't switch to an unprivileged user")
 
 
 # --- the answer --------------------------------------------------------------------------------
 
 
 def frame(data: bytes) -> bytes:
-    """Bytes with their length before them: ``3:abc,``."""
+    """Return the bytes as a netstring: ``3:abc,``."""
     return b"%d:%b," % (len(data), data)
 
 
 def parse(data: bytes) -> "list[Record]":
-    """Records as sent, or ChildFailure: a child that was taken over may send anything."""
+    """Parse records. Raises ChildFailure for an invalid format: a compromised child can send anything."""
     records = []
     for record in _frames(data, MAX_RECORDS):
         records.append(_frames(record, MAX_FIELDS))
@@ -313,7 +313,7 @@ def _frames(data: bytes, most: int) -> "list[bytes]":
 
 
 def _nonsense() -> ChildFailure:
-    return ChildFailure("the rendering child did not answer in its own format", hint="please report this")
+    return ChildFailure("the rendering child sent an invalid answer", hint="please report this")
 
 
 def _too_much(bounds: Bounds) -> LimitError:
@@ -324,7 +324,7 @@ def _death(status: int, bounds: Bounds, data: bytes) -> TemplaterError:
     if os.WIFSIGNALED(status):
         signal = os.WTERMSIG(status)
         if signal in (24, 9):  # SIGXCPU; the kernel sends SIGKILL at the hard limit
-            return LimitError(f"rendering used more than {bounds.cpu} s of processor time and was ended")
+            return LimitError(f"rendering used more than {bounds.cpu} s of processor time and was stopped")
         return ChildFailure(f"the rendering child died of signal {signal}")
     code = os.WEXITSTATUS(status)
     if code == OUT_OF_MEMORY:

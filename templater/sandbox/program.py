@@ -1,8 +1,9 @@
-"""Run an external program on untrusted bytes, with almost no access to the machine.
+"""Confined external programs that read untrusted bytes.
 
-The program runs without network and with limits; if the caller is root, under a user id that owns nothing.
-It can open files for reading only. It reads ``INPUT`` and writes to ``Program.output``. System calls that are
-not on the list fail with EPERM. On a machine without a list, the other limits still hold.
+The program runs without network and with resource limits. If the caller is root, the program runs under a
+user id that owns nothing. It can open files only for reading. It reads ``INPUT`` and writes to
+``Program.output``. System calls that are not on the list fail with EPERM. On an architecture without a list,
+the other limits still apply.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ from .child import become_nobody, highest_descriptor
 from .system_calls import libc
 
 _INPUT_FD = 3
-#: the path under which the program opens the file, even if it cannot open the file by its own path
+#: the path by which the program opens the file, even if it has no access to the original path
 INPUT = f"/proc/self/fd/{_INPUT_FD}"
 
-#: an hour of computing is enough for terabytes; the program may write nothing for IDLE_SECONDS
+#: limits on processor time (an hour is enough for terabytes) and on the time without any output
 PROCESSOR_SECONDS = 3600
 IDLE_SECONDS = 60
 MEMORY = 1 << 30
-#: the size limit of its error output, the only file that it can write to
+#: the size limit in bytes of the error output, the only file to which the program can write
 COMPLAINTS = 64 << 10
 
 _CLONE_NEWIPC, _CLONE_NEWNET = 0x08000000, 0x40000000
 
 
 class Program:
-    """A running program, ended by leaving the ``with``. ``output`` is a descriptor to read from."""
+    """A running program. Leaving the ``with`` block kills it."""
 
     def __init__(self, pid: int, output: socket.socket, complaints: IO[bytes]) -> None:
         self._pid = pid
@@ -56,7 +57,7 @@ class Program:
 
     @property
     def output(self) -> int:
-        """Return the descriptor; reading raises BlockingIOError after IDLE_SECONDS without output."""
+        """The descriptor to read from; reading raises BlockingIOError after IDLE_SECONDS without output."""
         return self._output.fileno()
 
     def wait(self) -> int:
@@ -66,14 +67,18 @@ class Program:
         return self._status
 
     def said(self) -> str:
+        """Return the beginning of the program's error output."""
         self._complaints.seek(0)
         return self._complaints.read(1000).decode("utf-8", "replace").strip()
 
 
 def start(command: list[str], path: str) -> Program:
-    """Start a program that reads the file ``path`` as ``INPUT``."""
+    """Start a program that reads the file ``path`` as ``INPUT``.
+
+    Raises InputError on systems other than Linux, and FileNotFoundError if the program is not installed.
+    """
     if not sys.platform.startswith("linux"):
-        raise InputError(f"'{path}': '{command[0]}' can be confined on Linux only, and is run nowhere else")
+        raise InputError(f"'{path}' needs '{command[0]}', which templater runs only on Linux, in a sandbox")
     program = shutil.which(command[0])
     if program is None:
         raise FileNotFoundError(command[0])
@@ -92,7 +97,7 @@ def start(command: list[str], path: str) -> Program:
 
 
 def _readable(path: str) -> int:
-    """Open the file for an unprivileged user: a copy without a name, if that user cannot read it."""
+    """Open the file for an unprivileged user; if that user cannot read it, open an unnamed copy."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if os.geteuid() != 0 or os.fstat(fd).st_mode & 0o004:
         return fd
@@ -117,11 +122,11 @@ def _become(program: str, command: list[str], descriptors: tuple[int, int, int])
 
 
 def _arrange(data: int, output: int, complaints: int) -> None:
-    """Close every descriptor but the program's own."""
+    """Set up descriptors 0 to 3 for the program and close all others."""
     import fcntl
 
     wanted = (os.open(os.devnull, os.O_RDONLY), output, complaints, data)
-    # first out of each other's way
+    # duplicate above 10 first, because a source may have the number of another's destination
     aside = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in wanted]
     for number, fd in enumerate(aside):
         os.dup2(fd, number)
@@ -134,15 +139,15 @@ def _lock() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it
     prctl = libc("prctl")
     prctl(system_calls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    libc("unshare")(_CLONE_NEWNET | _CLONE_NEWIPC)  # refused to all but root
+    libc("unshare")(_CLONE_NEWNET | _CLONE_NEWIPC)  # fails unless the caller is root
     os.chdir("/")
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # error messages beyond the limit are lost
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # drop error output beyond the limit; do not die of it
     for what, most in (
         (resource.RLIMIT_CPU, PROCESSOR_SECONDS),
         (resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_FSIZE, COMPLAINTS),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, 1),  # itself: with 0 it could not be executed
+        (resource.RLIMIT_NPROC, 1),  # the program itself; with 0, execve would fail
         (resource.RLIMIT_NOFILE, 32),
         (resource.RLIMIT_MEMLOCK, 0),
     ):
@@ -157,9 +162,11 @@ def _lock() -> None:
 
 
 def why(path: str, name: str, code: int, said: str) -> InputError | LimitError:
-    """Return the error of a program that failed."""
+    """Return the error for a program that failed; ``said`` is its error output."""
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        return LimitError(f"'{path}': {name} computed for more than {PROCESSOR_SECONDS} s and was ended")
+        return LimitError(
+            f"'{path}': {name} used more than {PROCESSOR_SECONDS} s of processor time and was stopped"
+        )
     if code < 0:
-        return InputError(f"'{path}' can't be read: {name} died of signal {-code} at it")
+        return InputError(f"'{path}' can't be read: {name} died of signal {-code}")
     return InputError(f"'{path}' can't be read: {said}" if said else f"'{path}' can't be read by {name}")

@@ -1,4 +1,4 @@
-"""The system calls that sandboxed code may make, and the filter that the kernel applies to them."""
+"""The system calls that sandboxed code can make, and the seccomp filter that enforces them."""
 
 import sys
 
@@ -17,10 +17,10 @@ _SECCOMP_ALLOW = 0x7FFF0000
 _SECCOMP_ERRNO = 0x00050000
 _SECCOMP_KILL = 0x80000000
 
-#: audit architecture by machine; the column of ``NUMBERS`` is in the same order
+#: audit architecture by machine, in the order of the columns of ``NUMBERS``
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
-#: number on x86_64 and on aarch64; -1 where a machine does not have the call
+#: call numbers on x86_64 and on aarch64; -1 if the architecture does not have the call
 NUMBERS = {
     "access": (21, -1), "arch_prctl": (158, -1), "brk": (12, 214), "clock_gettime": (228, 113),
     "close": (3, 57), "execve": (59, 221), "exit": (60, 93), "exit_group": (231, 94),
@@ -38,20 +38,20 @@ NUMBERS = {
     "writev": (20, 66),
 }  # fmt: skip
 
-#: what computing and answering need
+#: calls for computing and answering
 COMPUTING = (
     "read", "write", "close", "mmap", "mprotect", "munmap", "brk", "rt_sigaction", "rt_sigprocmask",
     "rt_sigreturn", "mremap", "madvise", "getpid", "exit", "gettimeofday", "sigaltstack", "futex",
     "clock_gettime", "exit_group", "getrandom", "rseq", "sched_yield", "restart_syscall", "membarrier",
 )  # fmt: skip
 
-#: what reading from open files needs as well
+#: additional calls for reading from open files
 READING = ("lseek", "fstat", "pread64", "readv")
 
-#: what looking into an open directory needs as well; files are opened for reading only
+#: additional calls for listing an open directory and reading its entries' status
 LOOKING = ("newfstatat", "lstat", "stat", "statx", "readlink", "readlinkat", "getdents64", "fcntl")
 
-#: what a program needs to be loaded, beside the first two
+#: calls for loading a program, in addition to ``COMPUTING`` and ``READING``
 LOADING = (
     "stat", "lstat", "writev", "access", "execve", "uname", "fcntl", "fsync", "readlink", "getuid", "getgid",
     "geteuid", "getegid", "arch_prctl", "set_tid_address", "fadvise64", "newfstatat", "readlinkat",
@@ -61,15 +61,15 @@ LOADING = (
 #: the calls that open a file by flags, and the position of the flags among their arguments
 OPENING = {"open": 1, "openat": 2}
 
-#: every flag by which a file is made or changed
+#: the open flags that can create or change a file
 _CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 def allow(calls: "Iterable[str]", opening: "Mapping[str, int] | None" = None) -> None:
-    """Have every other system call of this process answer EPERM from now on.
+    """Make every other system call of this process fail with EPERM from now on.
 
-    ``opening`` are calls that are allowed with flags that change nothing. Without a table for the machine
-    nothing happens: the other walls of the sandbox remain.
+    ``opening`` are calls that are allowed only with flags that change nothing. Do nothing on an architecture
+    without a table of numbers, where the sandbox consists of its other restrictions.
     """
     machine = os.uname().machine
     if machine in ARCHITECTURES and sys.maxsize > 1 << 32:
@@ -108,9 +108,9 @@ def assemble(machine: str, calls: "Iterable[str]", opening: "Mapping[str, int]")
 
 
 def libc(name: str) -> "Callable[..., int]":
-    """Return a function of the C library for which Python has no name.
+    """Return a function of the C library that Python does not wrap.
 
-    The ctypes package would cost two milliseconds more than the module below it.
+    This uses _ctypes, because importing the ctypes package takes two milliseconds more.
     """
     import _ctypes
 

@@ -1,7 +1,7 @@
-"""SRC as a user names it: an image, an instance on disk, or a backup that `incus export` wrote.
+"""The SRC argument: an image, an instance on disk, or a backup from `incus export`.
 
-`open_source` detects which one it is and returns the image together with what belongs to the instance: its
-description, its pending trigger and its root filesystem.
+`open_source` detects the kind of SRC and returns the image together with the instance's description, pending
+trigger and root filesystem.
 
 May import: image, instances, model, parsing, rootfs.
 """

@@ -1,6 +1,7 @@
-"""A backup tarball of ``incus export`` or ``lxc export``: ``backup/index.yaml``, ``backup/container/…``.
+"""The reader of backup tarballs from ``incus export`` or ``lxc export``.
 
-Snapshots (``backup/snapshots/…``) are ignored, as a start ignores them.
+A backup contains ``backup/index.yaml`` and ``backup/container/…``. Snapshots (``backup/snapshots/…``) are
+ignored, because a start ignores them too.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.directory import shifted
 
 INDEX = "backup/index.yaml"
-#: a root filesystem that belongs to such an id, or a higher one, has the ids of the container's map
+#: if the root directory's owner is this id or a higher one, the files have shifted ids
 FIRST_SHIFTED = 65536
 BACKUP_YAML = "backup.yaml"
-#: the folder of the instance itself, named by its type
+#: the directory of the instance itself, named after its type
 PARTS = ("backup/container/", "backup/virtual-machine/")
-#: what an optimized backup has instead of these folders
+#: files that an optimized backup has instead of these directories
 OPTIMIZED = ("backup/container.bin", "backup/virtual-machine.bin")
 
 
 class BackupImage(TarballImage):
-    """The image of a backup: the instance's own metadata.yaml and templates."""
+    """The image in a backup: the instance's own metadata.yaml and templates."""
 
     def __init__(self, path: str, limits: Limits = DEFAULT) -> None:
         super().__init__(path, limits)
@@ -45,7 +46,7 @@ class BackupImage(TarballImage):
         return f"BackupImage({self.name!r})"
 
     def read_whole(self) -> None:
-        """Read every member. Raises InputError if the backup is cut short or lacks a part."""
+        """Read every member. Raises InputError if the backup is truncated, incomplete or optimized."""
         while self._step():
             pass
         if self._optimized:
@@ -59,21 +60,21 @@ class BackupImage(TarballImage):
 
     @property
     def description(self) -> Source:
-        """The text that the daemon imports: backup.yaml, with the name that index.yaml gives.
+        """The description that the daemon imports: backup.yaml, whose name index.yaml overrides.
 
-        Observed on Incus 6.0.4 with a backup in which the two differ.
+        This was observed on Incus 6.0.4 with a backup in which the two files differ.
         """
         found = self.backup_yaml or self.index
         assert found is not None
         return found
 
     def names(self) -> tuple[str, str]:
-        """Return the instance's name in index.yaml and in backup.yaml."""
+        """Return the instance's names in index.yaml (or "") and in backup.yaml."""
         index = read_instance(self.index).name if self.index is not None else ""
         return index, read_instance(self.description).name
 
     def read_rootfs(self) -> ImageRootfs:
-        """Read the root filesystem: all names, and the files that the rules lead to."""
+        """Read the root filesystem: every name, and the content of the rules' targets."""
         rules = read_metadata(self.read_metadata()).rules
         return read_rootfs(
             _BackupContents(self.name, self.limits), [rule.path for rule in rules], self.limits
@@ -142,7 +143,7 @@ def _part_of(name: str) -> str | None:
 
 
 def _inside(member: Member, name: str, part: str) -> Member:
-    """Return the member as it is named inside ``part``; hard links are named from the archive's top."""
+    """Return the member with names relative to ``part``; a hard link's target is relative to the archive."""
     target = member.target
     if member.kind == HARD_LINK:
         target = target.removeprefix("./").removeprefix(part)
@@ -150,7 +151,7 @@ def _inside(member: Member, name: str, part: str) -> Member:
 
 
 def is_backup(path: str, limits: Limits = DEFAULT) -> bool:
-    """Return whether an archive's first member is a backup's; False for a file that is not an archive."""
+    """Return whether a file is an archive whose first member is that of a backup."""
     try:
         archive = open_archive(path, limits)
         try:
@@ -166,7 +167,7 @@ def is_backup(path: str, limits: Limits = DEFAULT) -> bool:
 
 
 def open_backup(path: str, limits: Limits = DEFAULT) -> BackupImage:
-    """Open a backup and read it to its end."""
+    """Open a backup and read all of it. Raises InputError or RefusedError if it is invalid."""
     image = BackupImage(path, limits)
     image.read_whole()
     return image

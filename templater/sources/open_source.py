@@ -1,4 +1,4 @@
-"""Open SRC, whatever it is, as one value."""
+"""Detection and opening of SRC: an image, an instance directory, an instance folder or a backup."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from .backup import BackupImage
 
 IMAGE = "image"
-#: templater's own form: metadata.yaml, templates, instance.yaml, rootfs, .templater
+#: templater's own layout: metadata.yaml, templates, instance.yaml, rootfs, .templater
 INSTANCE_DIRECTORY = "instance directory"
-#: a directory of LXD's or Incus's storage: backup.yaml beside metadata.yaml, templates and rootfs
+#: a directory in LXD's or Incus's storage: backup.yaml beside metadata.yaml, templates and rootfs
 INSTANCE_FOLDER = "instance folder"
 #: a tarball of ``incus export`` or ``lxc export``
 BACKUP = "backup"
@@ -41,9 +41,9 @@ BACKUP_YAML = "backup.yaml"
 
 @dataclass(frozen=True, slots=True)
 class OpenedSource:
-    """What SRC is. ``description`` and ``state`` belong to the instance that SRC is; an image has neither.
+    """An opened SRC. An instance has a ``description`` or a ``state``; an image has neither.
 
-    ``state`` is what templater recorded in ``.templater/state``. ``notes`` are for stderr.
+    ``state`` is the content of ``.templater/state``. ``notes`` are for stderr.
     """
 
     path: str
@@ -54,32 +54,32 @@ class OpenedSource:
     #: overrides the description's name
     name: str = ""
     notes: tuple[str, ...] = ()
-    #: where the root filesystem is a directory on disk
+    #: the root filesystem's path, if it is a directory on disk
     rootfs_path: str = ""
-    #: the backup, where SRC is one
+    #: the backup, if SRC is one
     backup: BackupImage | None = None
 
     @property
     def is_instance(self) -> bool:
-        """Whether SRC is an instance itself rather than an image."""
+        """Whether SRC is an instance rather than an image."""
         return self.kind != IMAGE
 
     @property
     def has_rootfs(self) -> bool:
-        """Whether the root filesystem is at hand; that of an image's archive is not."""
+        """Whether ``open_rootfs`` can open a root filesystem; it cannot for an image archive."""
         return bool(self.rootfs_path) or (self.backup is not None and self.backup.has_rootfs)
 
     def read_instance(
         self, *, name: str | None = None, config: Mapping[str, str] | None = None, **others: Any
     ) -> Instance:
-        """Return the instance that SRC is, with what ``instances.read.read_instance`` takes laid over it.
+        """Return SRC's instance; the arguments override its values as in ``instances.read.read_instance``.
 
-        Its ``notes`` say where it comes from. UsageError for an image.
+        Its ``notes`` name its source. Raises UsageError if SRC is an image.
         """
         if not self.is_instance:
-            raise UsageError(f"'{printable(self.path)}' is an image: it describes no instance")
+            raise UsageError(f"'{printable(self.path)}' is an image, not an instance")
         instance = read_instance(self.description, name=name or self.name or None, config=config, **others)
-        notes = [] if self.description is None else [f"the instance is the one of '{self.description.name}'"]
+        notes = [] if self.description is None else [f"using the instance of '{self.description.name}'"]
         folder = os.path.basename(os.path.abspath(self.path))
         # the folder of an instance in another project is named PROJECT_NAME
         if self.kind == INSTANCE_FOLDER and name is None and not f"_{folder}".endswith(f"_{instance.name}"):
@@ -89,30 +89,31 @@ class OpenedSource:
             )
         if self.kind == INSTANCE_FOLDER and PENDING_KEY in instance.config:
             notes.append(
-                "a start does not rewrite backup.yaml: if the instance is running, its trigger is not pending"
-                " any more, and -i with `incus query /1.0/instances/NAME` knows what is"
+                "backup.yaml may be out of date: a start does not rewrite it, so a running instance has"
+                " already run this trigger; for the current state, give `incus query /1.0/instances/NAME`"
+                " with -i"
             )
         if self.state is None and self.kind == INSTANCE_DIRECTORY and PENDING_KEY not in instance.config:
-            notes.append("no start is recorded in '.templater': the next start counts as the first")
+            notes.append("'.templater' records no start: the next start counts as the first")
         return instance.replace(notes=(*notes, *instance.notes))
 
     def pending(self, instance: Instance) -> str | None:
-        """Return the trigger that the instance's next start runs before ``start``: empty for none.
+        """Return the trigger that the next start runs before ``start``, or "" if no trigger is pending.
 
-        None where SRC is an image. ``instance`` is the one that is described for it.
+        Return None if SRC is an image. ``instance`` is the result of ``read_instance``.
         """
         if not self.is_instance:
             return None
         if self.state is not None:
             return self.state.pending
-        # hooks take the first start without a record for the instance's creation
+        # hooks treat a start without a record as the instance's first
         return instance.config.get(PENDING_KEY, "create" if self.kind == INSTANCE_DIRECTORY else "")
 
     @contextmanager
     def open_rootfs(
         self, *, cross_mounts: bool = False
     ) -> Iterator[DirectoryRootfs | ImageRootfs | DirectoryFiles | None]:
-        """Open SRC's own root filesystem for reading; None where SRC has none at hand."""
+        """Open SRC's own root filesystem for reading; yield None if SRC does not include one."""
         if self.backup is not None and self.backup.has_rootfs:
             yield self.backup.read_rootfs()
             return
@@ -124,9 +125,9 @@ class OpenedSource:
 
 
 class DirectoryFiles:
-    """The files of an image's directory, without an id map.
+    """The files of an image directory, without an id map.
 
-    Packing the directory can give a file any owner, so no rule's uid or gid is out of range.
+    Packing the directory can give a file any owner, so every uid and gid of a rule is valid.
     """
 
     __slots__ = ("entry", "name", "read", "walk")
@@ -138,8 +139,8 @@ class DirectoryFiles:
 def open_source(path: str | os.PathLike[str], limits: Limits = DEFAULT) -> OpenedSource:
     """Open an image, an instance directory, an instance folder of LXD or Incus, or a backup tarball.
 
-    A backup is read to its end, an image's archive only as far as it is asked. Raises InputError or
-    RefusedError where SRC is none of these, or is damaged or hostile.
+    A backup is read completely, an image archive only as far as needed. Raises InputError or RefusedError if
+    SRC is anything else, or is damaged or hostile.
     """
     name = os.fspath(path)
     if os.path.isdir(name):
@@ -154,7 +155,7 @@ def open_source(path: str | os.PathLike[str], limits: Limits = DEFAULT) -> Opene
     if index and index != described:
         notes = (
             f"backup.yaml describes the instance '{printable(described)}', but index.yaml names"
-            f" '{printable(index)}': an import takes everything but the name from backup.yaml",
+            f" '{printable(index)}': an import uses backup.yaml except for the name",
         )
     return OpenedSource(name, BACKUP, backup, backup.description, name=index, notes=notes, backup=backup)
 
@@ -181,7 +182,10 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
 
 
 def _read_file(top: Root | ByName, path: str, name: str, limit: int) -> Source | None:
-    """Return a file beside metadata.yaml, None if it is missing; RefusedError if it is not a regular file."""
+    """Read a file beside metadata.yaml; return None if it is missing.
+
+    Raises RefusedError if it is not a regular file.
+    """
     entry = top.entry(f"/{name}")
     if entry is None:
         return None

@@ -1,7 +1,7 @@
-"""Why a hook starts in milliseconds: few imports, out of one file.
+"""The fast start of a hook: few imports, loaded from one file.
 
-`line/templater_hook.py` is what an installed hook line runs; its path must not change. `bundle` lists every
-module that a warm hook may load, `lazy_imports` postpones what is rarely needed.
+An installed hook line runs `line/templater_hook.py`, so that path must not change. `bundle` lists every
+module that a warm hook can load. `lazy_imports` postpones modules that are rarely needed.
 
 May import: hooks.
 """

@@ -1,4 +1,4 @@
-"""Write the file from which a warm hook loads its modules; ``line/templater_hook.py`` reads it."""
+"""Writer of the file from which a warm hook loads its modules; ``line/templater_hook.py`` reads that file."""
 
 import marshal
 import posix
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 PACKAGE = __file__.rpartition("/startup/")[0]
 HEAD = 4
 
-#: The modules that a warm hook loads, in groups, each in the order of its imports; tests check both. Every
-#: hook loads the first group. Then it forks the child, which loads the modules that render, while the parent
-#: loads those that plan and write. Python imports a runtime or a filter that is in no group as usual.
+#: The modules that a warm hook loads. Each group is in the order of its imports; tests check groups and
+#: order. Every hook loads the first group. Then it forks the child, which loads the modules that render,
+#: while the parent loads those that plan and write. A runtime or a filter in no group is imported as usual.
 GROUPS = (
     (
         "templater", "templater.model", "templater.model.errors", "templater.model.source",
@@ -60,16 +60,16 @@ GROUPS = (
 
 
 def write(place: str) -> None:
-    """Write the modules to the file.
+    """Write the modules to the file ``place``.
 
-    The hook's work is done, so no failure matters: a directory without write permission, a full disk, a
-    source that is being replaced.
+    Failures are ignored, because the hook's work is done: the directory is not writable, the disk is full, or
+    a source is just being replaced.
     """
     if sys.dont_write_bytecode:
         return
     staged = f"{place}.{posix.getpid()}"
     try:
-        # first, because compiling in vain takes longer than the hook did
+        # open the file before compiling: compiling takes longer than the hook, and opening may fail
         fd = posix.open(staged, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
     except OSError:
         return
@@ -96,7 +96,7 @@ def _remove(staged: str) -> None:
 def contents() -> bytes:
     """Return the file's content: a table of contents, then the code of each group.
 
-    The code of a group is one value, so that marshal stores names that its modules share only once.
+    The code of a group is marshalled as one value, so names that its modules share are stored only once.
     """
     parts: list[bytes] = []
     groups: list[Group] = []
@@ -123,7 +123,7 @@ def source_of(name: str) -> "tuple[str, bool]":
 
 
 def compiled(file: str) -> "tuple[int, int, CodeType]":
-    """Return a source's age, size and code, without docstrings and assertions."""
+    """Return a source's mtime (ns), size and code, without docstrings and assertions."""
     status = posix.stat(file)
     fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:

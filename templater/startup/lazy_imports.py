@@ -1,9 +1,9 @@
 """Import third-party modules lazily in templater's own processes.
 
-Importing any part of Jinja2 imports all of it: loaders, lexer, filters, and with them a dozen modules of the
-standard library. The code generator needs a fifth of that. In a process of templater's own these modules
-are found as usual, but run only when an attribute is read. Programs that use templater as a library do
-not install this finder and import as usual.
+Importing any part of Jinja2 imports all of it: loaders, lexer, filters, and a dozen modules of the standard
+library. The code generator needs a fifth of that. In templater's own processes, Python finds these modules as
+usual but runs one only when code reads one of its attributes. Programs that use templater as a library do not
+install this finder and import as usual.
 """
 
 import sys
@@ -13,23 +13,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: packages that import all of their parts, and modules that only unused parts need
+#: packages that import all of their submodules, and modules that only unused code needs
 NAMES = frozenset(("base64", "inspect", "ipaddress", "jinja2", "json", "yaml"))
 
-#: what the import system itself looks for in a module that isn't complete yet
+#: attributes that the import system reads before a module is complete
 _IMPORT_SYSTEMS = frozenset(("__cached__", "__file__", "__loader__", "__package__", "__path__", "__spec__"))
 
 ModuleType: "Any" = type(sys)
 
-#: one thread runs a module, the others wait for it
+#: locks by module name: one thread runs a module while the others wait for it
 _LOCKS: "dict[str, RLock]" = {}
 _RUNNING: "set[str]" = set()
 
 
 class Postponed(ModuleType):  # type: ignore[misc]
-    """A module that was found and not run: reading an attribute runs it, or imports a submodule.
+    """A module that was found but not run: reading an attribute runs it, or imports a submodule.
 
-    It has no methods of its own, because they would hide the module's names.
+    It defines no other methods, because they would hide names of the module.
     """
 
     def __getattr__(self, name: str) -> "Any":
@@ -50,14 +50,15 @@ def _lock(module: "Any") -> RLock:
 
 
 def _provide(module: "Any", name: str) -> None:
-    if name in _IMPORT_SYSTEMS or module.__name__ in _RUNNING:  # in which case this thread runs it
+    if name in _IMPORT_SYSTEMS or module.__name__ in _RUNNING:  # this thread holds the lock, so it runs it
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
     part = f"{module.__name__}.{name}"
     if found(part, module.__dict__.get("__path__", ())) is None:
         _run(module)
     else:
         __import__(part)
-        module.__dict__.setdefault(name, sys.modules[part])  # not yet, where it is being imported
+        # the import system sets the attribute only after the import, so a circular import needs this
+        module.__dict__.setdefault(name, sys.modules[part])
 
 
 def _run(module: "Any") -> None:
@@ -70,7 +71,7 @@ def _run(module: "Any") -> None:
 
 
 class Finder:
-    """A finder for ``sys.meta_path``: finds ``NAMES`` as Python does, and loads them as postponed modules."""
+    """A finder for ``sys.meta_path`` that loads ``NAMES`` as postponed modules."""
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
         if name not in NAMES:
@@ -90,7 +91,7 @@ class _Loader:
 
     def exec_module(self, module: "Any") -> None:
         module.__loader__ = module.__spec__.loader = self.loader
-        if type(module) is not Postponed:  # which is run already, and reloaded
+        if type(module) is not Postponed:  # the module has run before and is being reloaded
             self.loader.exec_module(module)
 
 
@@ -100,5 +101,5 @@ def found(name: str, path: "Any") -> "Any":
 
 
 def install() -> None:
-    """Postpone ``NAMES`` from now on; modules that are imported already stay."""
+    """Postpone later imports of ``NAMES``; modules that are already imported stay as they are."""
     sys.meta_path.insert(0, Finder())

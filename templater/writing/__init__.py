@@ -1,7 +1,7 @@
-"""A plan to files: all of them, or none.
+"""Apply a plan: write all of its files, or none.
 
-`transaction` stages and commits, `staged_file` replaces one file, `recovery` cleans up after a killed run,
-`lock` admits one writer at a time, and `folder` writes the files to a new folder.
+`transaction` stages and commits. `staged_file` replaces one file. `recovery` cleans up after a killed run.
+`lock` admits one writer at a time. `folder` writes the files to a new folder.
 
 May import: model, oslite, rootfs.
 """

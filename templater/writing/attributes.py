@@ -1,17 +1,18 @@
-"""Extended attributes and ACLs, carried from a file to the one that replaces it."""
+"""Copying extended attributes and ACLs from a file to its replacement."""
 
 import errno
 
 from ..oslite import os
 from ..rootfs.confined import again
 
-#: attributes that vouch for the content; a write drops the first, and the others would not match the new one
+#: attributes that certify the content: a write drops the first, and the others would not match new content
 _OF_THE_CONTENT = ("security.capability", "security.ima", "security.evm")
 #: attributes of overlayfs itself
 _OF_OVERLAYFS = ("trusted.overlay.", "user.overlay.")
 
 
 def copy_attributes(old: int, new: int) -> None:
+    """Copy the attributes between two descriptors, except for those that belong to the old content."""
     if not hasattr(os, "listxattr"):
         return
     try:
@@ -28,7 +29,7 @@ def copy_attributes(old: int, new: int) -> None:
 
 
 def _differs(fd: int, name: str, value: bytes) -> bool:
-    """Return whether a label has to be set: an equal one needs no permission."""
+    """Return whether an attribute differs. An equal label is skipped, because setting it may be forbidden."""
     try:
         return os.getxattr(fd, name) != value
     except OSError:

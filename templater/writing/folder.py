@@ -1,4 +1,4 @@
-"""The files of a plan in a new folder, owned by the caller."""
+"""A destination that writes a plan's files to a new folder, owned by the caller."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class FolderDestination:
-    """A folder that is new or empty. Owners, and setuid and setgid bits, are not taken over."""
+    """A new or empty folder. Files belong to the caller, without setuid and setgid bits.
+
+    Raises RefusedError if the folder is not empty.
+    """
 
     def __init__(self, path: str) -> None:
         os.makedirs(path, exist_ok=True)

@@ -1,7 +1,7 @@
 """The lock that allows one apply at a time on a root filesystem.
 
-It is an flock on the root directory itself, so it needs no file. Every process that can open that
-directory can hold it: a running container can make an apply wait and give up, but nothing else.
+It is an flock on the root directory itself, so it needs no file. Every process that can open that directory
+can hold it. So a running container can make an apply time out, but it can do no other harm with the lock.
 """
 
 import fcntl
@@ -15,7 +15,7 @@ _POLL = 0.02
 
 
 def lock(root: Root, wait: float) -> int:
-    """Wait for the lock and return its descriptor."""
+    """Wait for the lock and return its descriptor. Raises BusyError after ``wait`` seconds."""
     fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root.fd)
     try:
         until = time.monotonic() + wait
@@ -23,7 +23,7 @@ def lock(root: Root, wait: float) -> int:
             if time.monotonic() >= until:
                 raise BusyError(
                     f"{root.name!r} is being written by {_holder(fd)}",
-                    hint="wait until it is done, or wait longer",
+                    hint="wait until that process ends, or allow a longer wait",
                 )
             time.sleep(_POLL)
     except BaseException:
@@ -43,7 +43,7 @@ def _locked(fd: int) -> bool:
 
 
 def _holder(fd: int) -> str:
-    """Return the process that holds the lock, from /proc/locks."""
+    """Describe the process that holds the lock, from /proc/locks."""
     status = os.fstat(fd)
     device = status.st_dev
     wanted = f"{os.major(device):02x}:{os.minor(device):02x}:{status.st_ino}".encode()

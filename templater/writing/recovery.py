@@ -1,16 +1,17 @@
-"""What a killed apply leaves in a root filesystem, and how the next one knows and clears it.
+"""Cleanup of temporary files that a killed apply leaves in a root filesystem.
 
-Names that exist only while an apply runs lie in the root directory of the root filesystem (beside
-the target only where that is another file system), and each is told by what it is, not by how it is
-called: ``.templater-TOKEN-INODE-N`` is ours when the file of that name *is* the inode INODE (or is
-still empty, where INODE is 0). No file has such a name by accident, and a process that can forge it could as
-well remove it. The next apply clears them, under the lock that every apply holds, and does its own
-work afresh: the job is finished by planning again, never by trusting what was left.
+Temporary names are in the root directory of the root filesystem, or beside the target if that is on another
+file system. The name ``.templater-TOKEN-INODE-N`` counts as templater's if the file really has the inode
+number INODE, or if INODE is 0 and the file is empty. No file matches by accident, and a process that can
+forge such a name could remove the file as well.
 
-An instance directory adds a ``Journal``: it says which directories and tokens the last run used, so
-that nothing is missed even when the next plan has other targets or the file system numbers its
-inodes anew (an overlay over two file systems). Considered and not taken: a marker in a trusted.*
-xattr (root only, and not on every file system), and patterns of names alone.
+Every apply holds the lock, so the next apply can remove these files safely. It never reuses their content: it
+plans again and writes every file itself.
+
+An instance directory adds a ``Journal`` with the directories and tokens of the last run. So every leftover is
+found even if the next plan has other targets, or if the file system assigns new inode numbers (an overlay
+over two file systems). Two alternatives were rejected: a marker in a trusted.* xattr, which needs root and is
+not supported by every file system, and matching names without inode numbers.
 """
 
 import errno
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
 
 PREFIX = ".templater-"
 _JOURNAL_STAGED = ".new"
-#: bytes of a journal; one that could not be read again is not written either
+#: size limit of a journal in bytes, for reading and writing
 MAX_JOURNAL = 16 << 20
 
 
 class Journal:
-    """What the run that is going on will leave behind if it is killed, kept outside the root filesystem."""
+    """A record, outside the root filesystem, of the temporary files that a killed run would leave."""
 
     __slots__ = ("directory", "name")
 
@@ -43,7 +44,7 @@ class Journal:
         self.name = name
 
     def read(self) -> "list[str]":
-        """Tokens and directories of earlier runs; nothing when they all ended well."""
+        """Return the tokens and directories of earlier runs, or [] if every run cleaned up."""
         path = self.directory.path_of(self.name)
         try:
             fd = self.directory.open(self.name)
@@ -58,7 +59,7 @@ class Journal:
         return [line.decode("utf-8", "surrogateescape") for line in data.split(b"\0") if line]
 
     def write(self, lines: "list[str]", *, durable: bool = True) -> None:
-        """Replace the journal atomically. It is on the disk before this returns.
+        """Replace the journal atomically and sync it, so that it is on disk before the files it announces.
 
         Raises LimitError above ``MAX_JOURNAL`` bytes.
         """
@@ -87,16 +88,17 @@ class Journal:
 
 
 def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "list[str]":
-    """Clear what killed runs left; return the journal's lines if something of theirs stays.
+    """Remove the leftovers of killed runs.
 
-    The directories above each target are searched, and those that the journal names with all above them.
+    This searches the directories in the journal and every directory above them and above the targets.
+    Return the journal's lines if a leftover could not be removed, or [] if none is left.
     """
     lines = journal.read() if journal is not None else []
     tokens = {line for line in lines if not line.startswith("/")}
     paths = {*targets, *(line + "/" for line in lines)}
     clean = _sweep_directory(root, "/", tokens) is not False
     before = missing = "\0"
-    # sorted, so that a directory comes once, and nothing is looked for below one that is missing
+    # sorted, so that each directory is searched once and directories below a missing one are skipped
     for path in sorted(path for path in paths if path.startswith("/")):
         if path.startswith(missing):
             continue
@@ -115,7 +117,7 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
 
 
 def _sweep_directory(root: Root, place: str, tokens: "set[str]") -> "bool | None":
-    """Return whether the directory is clear of leftovers; None if it is missing or not a directory."""
+    """Return whether the directory is free of leftovers; None if it is missing or not a directory."""
     try:
         directory = root.directory(place)
     except TemplaterError:
@@ -124,12 +126,12 @@ def _sweep_directory(root: Root, place: str, tokens: "set[str]") -> "bool | None
         try:
             names = [name for name in directory.listdir() if name.startswith(PREFIX)]
         except OSError:
-            return False  # what can't be looked for now is looked for next time
+            return False  # the journal stays, so the next run tries again
         return not [name for name in names if not _remove_leftover(directory, name, tokens)]
 
 
 def attempt(call: "Callable[Arguments, None]", *args: "Arguments.args", **options: "Arguments.kwargs") -> str:
-    """Go on whatever fails while undoing or clearing away; the failure in words, or nothing."""
+    """Call a function of a rollback or cleanup; return its error message, or "" if it succeeds."""
     try:
         call(*args, **options)
     except (OSError, WriteError) as error:
@@ -138,13 +140,14 @@ def attempt(call: "Callable[Arguments, None]", *args: "Arguments.args", **option
 
 
 def unlink_if_there(directory: Directory, name: str) -> None:
-    try:  # noqa: SIM105 - contextlib is not worth its import here
+    try:  # noqa: SIM105 - importing contextlib slows down the start
         directory.unlink(name)
     except FileNotFoundError:
         pass
 
 
 def is_there(directory: Directory, name: str) -> bool:
+    """Return whether a name exists, or True if that cannot be determined."""
     try:
         return directory.lstat(name) is not None
     except OSError:
@@ -152,7 +155,7 @@ def is_there(directory: Directory, name: str) -> bool:
 
 
 def _remove_leftover(directory: Directory, name: str, tokens: "set[str]") -> bool:
-    """Remove a name of ours that an earlier run left; True unless it is ours and stays."""
+    """Remove a temporary file of an earlier run. Return False if removing it failed."""
     token, _, rest = name[len(PREFIX) :].partition("-")
     inode = rest.partition("-")[0]
     try:
@@ -161,7 +164,7 @@ def _remove_leftover(directory: Directory, name: str, tokens: "set[str]") -> boo
             return True
         if stat.S_ISDIR(status.st_mode):
             if inode == "0":
-                directory.rmdir(name)  # which takes away empty ones only
+                directory.rmdir(name)  # rmdir removes only an empty directory
             return True
         if not stat.S_ISREG(status.st_mode):
             return True

@@ -1,4 +1,4 @@
-"""One file of an apply: staged without a visible name, put in place by one call, restored on failure."""
+"""One file of an apply: staged without a name, put in place by one system call, restored on failure."""
 
 import errno
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from ..model.plan import Change
     from ..rootfs.directory import DirectoryRootfs, IdMap
 
-#: a system or file system without O_TMPFILE says one of these
+#: errors of a kernel or file system that does not support O_TMPFILE
 _NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
-#: reasons to have a name beside the target and not in the root directory
+#: errors after which a temporary name is tried beside the target instead of in the root directory
 _ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class ApplySession:
-    """What the files of one apply share: descriptors of directories, temporary names, the map of ids."""
+    """The state that the files of one apply share: open directories, temporary names, the id map."""
 
     __slots__ = ("count", "directories", "durable", "ids", "made", "root", "token", "unnamed")
 
@@ -43,10 +43,10 @@ class ApplySession:
         self.durable = durable
         self.token = os.urandom(6).hex()
         self.count = 0
-        #: files without names need /proc to get one
+        #: whether to stage files without names; naming such a file needs /proc
         self.unnamed = hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
         self.directories: dict[str, Directory] = {}
-        #: new directories, to take away again
+        #: new directories, which a rollback removes
         self.made: list[tuple[Directory, str]] = []
 
     def close(self) -> None:
@@ -54,6 +54,10 @@ class ApplySession:
             directory.close()
 
     def directory(self, path: str) -> Directory:
+        """Return an open directory, and cache it for the other files.
+
+        Raises RefusedError if it no longer exists, WriteError if it can't be opened.
+        """
         found = self.directories.get(path)
         if found is None:
             found = self.directories[path] = self._open_directory(path)
@@ -63,7 +67,7 @@ class ApplySession:
         try:
             return self.root.directory(path)
         except MissingError:
-            raise RefusedError(f"{path!r} is gone since the plan was made", hint="plan again") from None
+            raise RefusedError(f"{path!r} was removed since the plan was made", hint="plan again") from None
         except InputError as error:
             raise WriteError(error.message, hint=error.hint) from None
 
@@ -72,7 +76,11 @@ class ApplySession:
         return f"{PREFIX}{self.token}-{inode}-{self.count}"
 
     def make_directory(self, path: str) -> None:
-        """Make a directory, complete before it has its name: a kill never leaves one with the wrong owner."""
+        """Create a directory under a temporary name, set its owner and mode, then rename it.
+
+        So a kill never leaves a directory with the wrong owner. Raises RefusedError if the path has become
+        something else.
+        """
         parent = self.directory(above(path))
         name = components(path)[-1]
         found = parent.lstat(name)
@@ -85,7 +93,7 @@ class ApplySession:
         self.made.append((parent, staged))
         with parent.directory(staged) as made:
             os.fchown(made.fd, *self.ids.on_disk(0, 0))
-            # in a setgid directory the new one has inherited the bit; Incus and LXD leave it there
+            # keep the setgid bit that a setgid parent passes on, as Incus and LXD do
             os.fchmod(made.fd, 0o755 | os.fstat(made.fd).st_mode & stat.S_ISGID)
         parent.rename(staged, parent, name)
         self.made[-1] = parent, name
@@ -93,7 +101,10 @@ class ApplySession:
     def link_somewhere(
         self, inode: int, beside: Directory, link: "Callable[[Directory, str], None]"
     ) -> "tuple[Directory, str]":
-        """Give a file a temporary name in the root directory, or beside the target if that fails."""
+        """Give a file a temporary name in the root directory, or ``beside`` the target if that fails.
+
+        ``link`` creates the name. Return its directory and the name.
+        """
         name = self.next_name(inode)
         top = self.directory("/")
         try:
@@ -122,10 +133,10 @@ class Target:
         self.old = self.parent.lstat(self.name)
         self.fd = -1
         self.inode = 0
-        #: where the new content and the old one have names meanwhile
+        #: the temporary names (directory and name) of the new content and of the old content
         self.staged: tuple[Directory, str] | None = None
         self.backup: tuple[Directory, str] | None = None
-        #: what a mount point held, from the moment it is being written
+        #: the old content of a mount point, set before writing to it
         self.before: bytes | None = None
         self.committed = False
 
@@ -138,20 +149,20 @@ class Target:
             close(self.fd)
             self.fd = -1
 
-    # looking
+    # checking
 
     def needs_writing(self) -> bool:
-        """Return False if the target has this content; raise if it has changed since the plan was made."""
+        """Return whether the content differs. Raises RefusedError if the target contradicts the plan."""
         if self.old is None:
             if self.change.action == UPDATE:
-                raise self._changed("is gone")
+                raise self._changed("was removed")
             return True
         if not stat.S_ISREG(self.old.st_mode):
             raise not_regular(self.change.real, kind_of(self.old.st_mode))
         if self.parent.is_mount(self.name, self.old):
             self._require_in_place()
         elif self.change.in_place:
-            raise self._changed("is not a mount point any more")
+            raise self._changed("was unmounted")
         if self.old.st_size == len(self.content) and self._there() == self.content:
             return False
         if self.change.action == CREATE:
@@ -162,7 +173,7 @@ class Target:
         if not self.session.root.cross_mounts:
             raise RefusedError(
                 f"{self.change.real!r} is a mount point, which can't be replaced",
-                hint="it can be written through, into what is mounted there, if crossing mounts is asked for",
+                hint="to overwrite the file that is mounted there, allow crossing mounts",
             )
         if not self.change.in_place:
             raise self._changed("has become a mount point")
@@ -180,6 +191,7 @@ class Target:
     # staging
 
     def stage(self) -> None:
+        """Write the new content to a staged file, with its owner, mode and attributes."""
         if self.change.in_place:
             return
         self._open_staged()
@@ -212,7 +224,7 @@ class Target:
         self.staged = self.parent, named
 
     def _carry_over(self) -> None:
-        """Copy the owner, the attributes, then the mode: a new owner drops bits of it, an ACL changes it."""
+        """Copy the owner, the attributes and, last, the mode, because chown and ACLs change mode bits."""
         old = self.parent.open(self.name)
         try:
             status = os.fstat(old)
@@ -225,7 +237,7 @@ class Target:
             close(old)
 
     def _give_names(self, old: int) -> None:
-        """Make two temporary names: one to rename the new content from, one that keeps the old content."""
+        """Create two temporary names: one from which to rename the new content, one that keeps the old."""
         if self.staged is None:
             self.staged = self.session.link_somewhere(
                 self.inode, self.parent, lambda directory, name: directory.name_unnamed(self.fd, name)
@@ -237,6 +249,7 @@ class Target:
     # committing
 
     def commit(self) -> None:
+        """Put the new content in place. Raises RefusedError if another process has changed the target."""
         if self.change.in_place:
             self._write_in_place()
         elif self.old is None:
@@ -259,12 +272,12 @@ class Target:
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != old:
             raise self._changed("was replaced")
-        self.committed = True  # even if the call reports an error: putting back looks at what is there
+        self.committed = True  # even if rename reports an error: put_back checks which file has the name
         self.staged[0].rename(self.staged[1], self.parent, self.name)
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != self.inode:
             raise RefusedError(
-                f"another process swapped the new content of {self.change.real!r} while it was written"
+                f"another process replaced {self.change.real!r} while templater was writing it"
             )
 
     def _write_in_place(self) -> None:
@@ -281,9 +294,10 @@ class Target:
         if self.session.durable:
             again(os.fsync, self.fd)
 
-    # undoing
+    # rolling back
 
     def put_back(self) -> None:
+        """Restore the old content unless another process has taken the name. Raises WriteError on failure."""
         try:
             self._put_back()
         except OSError as error:
@@ -295,7 +309,7 @@ class Target:
             return
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != self.inode:
-            return  # it was never put in place, or another process took the name: leave it
+            return  # the new content was never put in place, or another process has taken the name
         if self.backup is None:
             self.parent.unlink(self.name)
         else:
@@ -303,7 +317,10 @@ class Target:
 
 
 def overwrite(fd: int, content: bytes) -> None:
-    """Overwrite a file with all bytes at once, then cut it: readers see mixed content only for a moment."""
+    """Overwrite a file, then truncate it to its new size.
+
+    Truncating last shortens the time in which readers can see incomplete content.
+    """
     again(os.lseek, fd, 0, 0)
     write_descriptor(fd, content)
     os.ftruncate(fd, len(content))

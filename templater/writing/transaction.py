@@ -1,15 +1,15 @@
-"""Carry out a plan: stage every file, then put all of them in place, or leave everything as it was.
+"""The transaction that applies a plan: stage every file, then put all in place, or restore everything.
 
-**What is on disk at any moment.** New content is written to a file without a name (O_TMPFILE) in the target's
-own directory. So the file has its owner, mode, ACLs and labels before any other process can see it. One call
-links a new file to its name, and nothing has to be cleaned up. To replace a file, two temporary names are
-needed: one for the new content and one that keeps the old. A commit that fails half way is then undone by
-renames, which need no space. Each target is old or new at every instant, except mount points, which cannot be
-replaced. ``recovery`` clears what a killed run leaves.
+**Atomicity.** New content is written to a file without a name (O_TMPFILE) in the target's own directory. So
+the file has its owner, mode, ACLs and labels before any other process can see it. One system call gives a new
+file its name, and no temporary name has to be removed. Replacing a file takes two temporary names: one for
+the new content and one that keeps the old content. A commit that fails half way is undone by renames, which
+need no space. At every moment a target has its old or its new content. The exceptions are mount points, which
+cannot be replaced. ``recovery`` removes the temporary files of a killed run.
 
-**Attributes.** An existing file keeps owner, mode, ACLs and extended attributes. Exceptions are those that
-vouch for the content (``security.capability``, which a write drops too, and the hashes of IMA and EVM) and
-those of overlayfs itself. Flags of chattr and the birth time are the new file's.
+**Attributes.** An existing file keeps owner, mode, ACLs and extended attributes. Two groups are not copied:
+attributes that certify the content (``security.capability``, which a write drops too, and the hashes of IMA
+and EVM), and those of overlayfs itself. chattr flags and the birth time are not copied either.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal itself imports enum
@@ -34,7 +34,7 @@ __all__ = ["PREFIX", "Journal", "apply"]
 
 _MANY_FILES = 200
 
-#: new directories of one apply: each is held open, with its path, until the commit
+#: limit on the new directories of one apply, because each keeps a descriptor open until the commit
 MAX_DIRECTORIES = 10_000
 
 
@@ -46,20 +46,26 @@ def apply(
     journal: "Journal | None" = None,
     durable: bool = True,
 ) -> "list[Change]":
-    """Write a plan's files; return the changes for which something was written.
+    """Write a plan's files; return the changes for which a file was written.
 
-    Nothing is written unless every rule can be carried out. ``wait`` is how many seconds to wait for another
-    apply on the same root filesystem. With ``durable=False`` the kernel decides when data reaches the disk:
-    the apply is then atomic if it is killed, but not if the power fails.
+    If one rule fails, no file is written. ``wait`` is the number of seconds to wait for another apply on the
+    same root filesystem. ``durable=False`` skips fsync: the apply is still atomic if the process is killed,
+    but not after a power cut.
 
-    Raises the error of a failed rule, and LimitError if the plan needs more than ``MAX_DIRECTORIES`` new
-    directories.
+    Raises:
+        TemplaterError: a rule of the plan has failed; this is its error.
+        BusyError: another apply holds the lock for longer than ``wait``.
+        RefusedError: the root filesystem has changed since the plan was made, or a target is not a file.
+        LimitError: the plan needs more than ``MAX_DIRECTORIES`` new directories.
+        WriteError: a system call failed.
+        UsageError: the plan has no root filesystem, or this system has no directory descriptors.
     """
     changes = _to_write(plan)
     root = rootfs.root
     if not isinstance(root, Root):
-        raise UsageError("this system has no directory descriptors, and nothing is written without them")
-    from .lock import lock  # needs fcntl, which such a system has not got either
+        raise UsageError("this system has no directory descriptors, which templater needs to write safely")
+    # imported here, because a system without directory descriptors has no fcntl either
+    from .lock import lock
 
     directories = _count_new_directories(changes)
     if directories > MAX_DIRECTORIES:
@@ -89,9 +95,9 @@ def _to_write(plan: "Plan") -> "list[Change]":
     changes = [change for change in plan.files() if change.action in (CREATE, UPDATE, WRITE)]
     for change in changes:
         if change.action == WRITE:
-            raise UsageError("this plan was made without a root filesystem and can't be applied to one")
+            raise UsageError("this plan was made without a root filesystem, so it can't be applied to one")
         if change.real in ("", "/"):
-            raise RefusedError("'/' is the root itself")
+            raise RefusedError("can't write to '/': it is the root directory itself")
     return changes
 
 
@@ -105,7 +111,7 @@ def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
     """Return the first error, with the others as its notes."""
     errors = [change.error for change in failed if change.error is not None]
     if not errors:
-        return UsageError(f"{failed[0].path!r} can't be written, so nothing is")
+        return UsageError(f"{failed[0].path!r} can't be written, so no file was written")
     first, *others = errors
     if others:
         own = (f"hint: {first.hint}",) if first.hint else ()
@@ -114,9 +120,9 @@ def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
 
 
 class _Transaction:
-    """One apply, under the lock: a destination that leaves every file as it was until ``commit``.
+    """One apply, under the lock: a destination that changes no file before ``commit``.
 
-    Leaving the ``with`` block by an error restores everything.
+    If an error leaves the ``with`` block, everything is restored.
     """
 
     __slots__ = ("journal", "session", "targets")
@@ -143,13 +149,13 @@ class _Transaction:
             self.session.close()
 
     def announce(self, changes: "list[Change]", leftovers: "list[str]") -> None:
-        """Write the directories of these changes to the journal, and the lines of unfinished earlier runs."""
+        """Write the changes' directories and the lines of unfinished earlier runs to the journal."""
         if self.journal is not None:
             places = sorted({above(change.real) for change in changes})
             self.journal.write([*leftovers, self.session.token, *places], durable=self.session.durable)
 
     def carry_out(self, change: "Change") -> None:
-        """Make a change's new parents, and stage its file."""
+        """Create a change's new parents and stage its file."""
         _step("write", change.real, self._stage, change)
 
     def _stage(self, change: "Change") -> None:
@@ -161,14 +167,14 @@ class _Transaction:
             target.stage()
 
     def commit(self) -> "list[Change]":
-        """Put every file in place, mount points last; return the changes for which something was written."""
+        """Put every file in place, mount points last; return the changes for which a file was written."""
         for target in sorted(self.targets, key=lambda target: target.change.in_place):
             _step("put in place", target.change.real, target.commit)
         self._sync()
         return [target.change for target in self.targets]
 
     def _sync(self) -> None:
-        """Sync each directory once; a failure here still restores everything."""
+        """Sync each changed directory once. A failure still rolls everything back."""
         if not self.session.durable:
             return
         touched = {id(target.parent): target.parent for target in self.targets}
@@ -187,9 +193,9 @@ class _Transaction:
         return [troubles[target] for target in stuck]
 
     def _clear_away(self, keep: "Sequence[Target]" = ()) -> None:
-        """Remove staged files and backups. If one remains, the journal stays and the next run clears it.
+        """Remove staged files and backups. If one remains, the journal stays and the next run tries again.
 
-        ``keep`` are targets whose old content could not be put back: it still has its passing name.
+        ``keep`` are targets whose rollback failed: their old content exists only under its temporary name.
         """
         places = [place for target in self.targets for place in (target.staged, target.backup) if place]
         kept = [target.backup for target in keep]
@@ -208,16 +214,15 @@ def _with_signals_deferred(call: "Callable[[], list[str]]") -> "list[str]":
     try:
         try:
             for number in (_signal.SIGALRM, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
-                if (
-                    _signal.getsignal(number) is not None
-                ):  # None: a handler in C, which Python could not restore
+                # None is a handler installed by C code, which Python could not restore
+                if _signal.getsignal(number) is not None:
                     before.append(
                         (number, _signal.signal(number, lambda number, _: late.update({number: None})))
                     )
-        except ValueError:  # not the main thread, which is the only one that heeds signals
+        except ValueError:  # this is not the main thread, and only that runs signal handlers
             pass
         finally:
-            troubles = call()  # also if one of them came just now
+            troubles = call()  # even if a signal arrived before its handler was replaced
     finally:
         _each(_signal.signal, before)
         _each(_signal.raise_signal, [(number,) for number in late])
@@ -225,7 +230,7 @@ def _with_signals_deferred(call: "Callable[[], list[str]]") -> "list[str]":
 
 
 def _each(call: "Callable[..., object]", arguments: "Sequence[tuple[Any, ...]]") -> None:
-    """Make all of these calls, even if a signal's handler raises meanwhile."""
+    """Call a function with each set of arguments, even if a signal handler raises meanwhile."""
     if arguments:
         try:
             call(*arguments[0])
@@ -244,7 +249,7 @@ def _step(
 
 
 def _allow_many_files() -> None:
-    """A staged file has no name and so holds its descriptor: as many as the system lets us."""
+    """Raise the descriptor limit, because each staged file without a name keeps a descriptor open."""
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -44,14 +44,14 @@ def test_attack_33_an_id_outside_the_map(scene, field):
     before = snapshot(scene.top, times=True)
     with DirectoryRootfs(str(scene.top), ids) as rootfs:
         plan = a_plan({"/etc/first": "1", "/etc/x": "y"}, rootfs, **{field: "1000"})
-        with pytest.raises(RefusedError, match=f"{field} 1000 of the container has no place on disk"):
+        with pytest.raises(RefusedError, match=f"{field} 1000 is not in its id map"):
             apply(plan, rootfs)
     assert snapshot(scene.top, times=True) == before
 
 
 @as_root
 def test_attack_33_a_map_that_contradicts_the_owner(scene):
-    with pytest.raises(RefusedError, match=r"root is 100000 on disk, but .* belongs to 0"):
+    with pytest.raises(RefusedError, match=r"root the uid 100000 on disk, but .* belongs to uid 0"):
         DirectoryRootfs(str(scene.top), IdMap(((0, 100000, 65536),), ((0, 100000, 65536),)))
 
 

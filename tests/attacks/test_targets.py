@@ -301,7 +301,7 @@ def test_attack_29_the_staged_file_is_swapped_before_the_rename(scene, monkeypat
         real(self, name, to, new)
 
     monkeypatch.setattr(Directory, "rename", rename)
-    with pytest.raises((RefusedError, WriteError), match=r"another process swapped|no such file"):
+    with pytest.raises((RefusedError, WriteError), match=r"another process replaced|no such file"):
         scene.write({"/etc/hosts": "new", "/etc/new": "x"})
     assert not (scene.top / "etc/new").exists()
 

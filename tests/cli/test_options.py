@@ -43,7 +43,7 @@ def test_an_instance_directory_has_its_own_instance(directory):
     instance = described(config=("user.b=typed",)).read(open_source(directory))
     assert instance.name == "s2"
     assert instance.expanded_config() == {"user.a": "kept", "user.b": "typed"}
-    assert instance.notes == (f"the instance is the one of '{directory}/instance.yaml'",)
+    assert instance.notes == (f"using the instance of '{directory}/instance.yaml'",)
 
 
 def test_reading_an_instance_directory_writes_nothing(directory):

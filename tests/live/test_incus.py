@@ -381,7 +381,7 @@ def test_without_a_copy_it_says_what_it_would_have_written_otherwise(side: Side,
     side.incus("create", "img", "c1", "-c", f"raw.lxc=lxc.hook.pre-start = {' '.join(words)}")
     side.incus("start", "c1")
     log = side.work / "state/c1/.templater/log"
-    assert "start: 1 files are as templater would write them" in log.read_text()
+    assert "start: 1 files match templater's result" in log.read_text()
 
 
 def test_endless_macros_end_its_daemon_and_here_only_their_rule(tmp_path: Path):

@@ -155,7 +155,7 @@ def test_a_map_that_contradicts_the_root_filesystem_is_refused(lxc: Lxc):
     settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
     folder = lxc.create("c1", settings=settings)
     assert lxc.start("c1", code=None).returncode != 0
-    assert "the id map says that root is 1000000" in log_of(folder)
+    assert "the id map gives root the uid 1000000" in log_of(folder)
     assert not (folder / "rootfs/etc/templated").exists()
 
 

@@ -1,20 +1,20 @@
-"""The runtimes that call templater when a container starts: one file a runtime.
+"""The runtimes that call templater when a container starts: one file per runtime.
 
 Each of these functions in ``hooks/runtimes/NAME.py`` is optional:
 
 ``read_request(options, environ)``
-    Return the ``HookRequest`` of a start, or a ``Notice`` of another event. The file is on the path of every
-    start, so it imports what is not lean in functions.
+    Return a ``HookRequest`` for a start, or a ``Notice`` for any other event. Every start loads this file, so
+    it imports slow modules inside functions.
 ``state_folder(environ)``
-    Return the directory with ``.templater`` to which a failure of ``read_request`` is logged, or "".
+    Return the directory that contains ``.templater``, or "". A failure of ``read_request`` is logged there.
 ``snippet(name, words, path)``
-    Return what ``hook install NAME`` prints or writes, an ``install.Snippet``. ``words`` are the options of
-    the hook's line; ``options.read_options`` reads them.
+    Return the ``install.Snippet`` that ``hook install NAME`` prints or writes. ``words`` are the options of
+    the hook line; ``options.read_options`` parses them.
 ``status(name, path)``
-    Yield the findings of ``hook status NAME``, each a ``status.Finding``.
+    Yield the ``status.Finding`` values of ``hook status NAME``.
 
-``name`` and ``path`` are the command's arguments, empty where they are not given. Each file decides what they
-mean, and raises ``UsageError`` for wrong ones.
+``name`` and ``path`` are the command's arguments, or "" if they are not given. Each runtime defines their
+meaning and raises ``UsageError`` for invalid ones.
 """
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def function_of(runtime: str, name: str) -> "Any":
-    """Return the function of a runtime's file; None if there is no such file or function."""
+    """Return a function of a runtime's file, or None if the file or the function does not exist."""
     if not runtime.isidentifier():
         return None
     module = f"{__name__}.{runtime}"

@@ -1,8 +1,9 @@
-"""A check in Incus: ``raw.lxc`` runs this right after Incus has rendered its own templates.
+"""The check for Incus: ``raw.lxc`` runs it right after Incus has rendered its own templates.
 
 Incus keeps metadata.yaml, templates and backup.yaml beside the root filesystem. It writes backup.yaml just
-before the start; the file describes the instance and its pending trigger. With ``--rootfs`` templater writes
-to a copy of the root filesystem. Without, it only reports the files that it would have written differently.
+before the start; the file describes the instance and its pending trigger. With ``--rootfs``, templater writes
+to a copy of the root filesystem. Without it, templater only reports the files that it would write
+differently.
 """
 
 from ...instances.directory import METADATA
@@ -26,7 +27,7 @@ INSTANCES = "/var/lib/templater/incus"
 def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookRequest | Notice":
     if "LXC_ROOTFS_PATH" not in environ or "LXC_NAME" not in environ:
         raise UsageError(
-            "this is not a raw.lxc hook", hint="templater hook install incus says how to make it one"
+            "this is not a raw.lxc hook", hint="to install one, run: templater hook install incus"
         )
     name = environ["LXC_NAME"]
     if not name or "/" in name or name in (".", "..") or not name.isprintable():
@@ -34,7 +35,7 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
     rootfs = environ["LXC_ROOTFS_PATH"]
     beside = dirname(rootfs)
     if not options.source and not exists(join(beside, METADATA)):
-        return Notice()  # to Incus that is an image without templates
+        return Notice()  # Incus treats this as an image without templates
     compare = not options.rootfs
     return HookRequest(
         options, name=name, rootfs=options.rootfs or rootfs, image=options.source or beside,
@@ -45,19 +46,19 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
 
 
 def _make_state_folder(name: str) -> str:
-    """Make the directory of the state outside Incus's own volume, which Incus copies and restores."""
+    """Create the state directory outside the instance's volume, because Incus copies and restores that."""
     from os import makedirs
 
     path = join(INSTANCES, name)
     try:
         makedirs(path, 0o700, exist_ok=True)
     except OSError as error:
-        raise WriteError(f"can't make '{path}': {reason(error)}", hint="see --state") from None
+        raise WriteError(f"can't create '{path}': {reason(error)}", hint="see --state") from None
     return path
 
 
 def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":
-    """The value of ``raw.lxc``."""
+    """Return the value for ``raw.lxc``."""
     from ..install import Snippet, argv, shell_line
 
     if name:
@@ -65,5 +66,5 @@ def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":
     return Snippet(
         "raw.lxc",
         f"lxc.hook.pre-start = {shell_line(argv('incus', words))}\n",
-        by_hand='Incus keeps raw.lxc itself: incus config set NAME raw.lxc "$(templater hook …)"',
+        by_hand='Incus stores raw.lxc itself; run: incus config set NAME raw.lxc "$(templater hook …)"',
     )

@@ -1,13 +1,14 @@
-"""LXC's hooks: pre-start or mount renders, clone and destroy tell a copy from a rename.
+"""The hooks for LXC: pre-start or mount renders; clone and destroy distinguish a copy from a rename.
 
-LXC says what happens in the environment (hook version 1) or in three words at the end of the line
-(version 0). The container's directory, where its ``config`` lies, is its instance directory.
+LXC passes the event in the environment (hook version 1) or in three words at the end of the line (version 0).
+The container's directory, which contains its ``config``, is its instance directory.
 
-A directory is rendered in pre-start, where the hook is the host's root. An overlay is not mounted
-yet by then: it is put together for a moment in a mount namespace of the hook's own. The mount stage
-would have it mounted, but an unprivileged container's root, who runs that hook, can read neither the
-interpreter nor what is remembered of the container; it is for block devices and other images, and for
-overlays only with ``--stage mount``.
+If the root filesystem is a directory, the pre-start hook renders it as the host's root. An overlay is not
+mounted at that stage, so the hook mounts it in a mount namespace of its own.
+
+The mount stage runs after LXC has mounted the root filesystem. But in an unprivileged container that hook
+runs as the container's root, which can read neither the interpreter nor templater's state. So the mount stage
+renders block devices and other images, and renders overlays only with ``--stage mount``.
 """
 
 from ...instances.directory import (
@@ -36,28 +37,26 @@ if TYPE_CHECKING:
     from ..options import Options
     from ..status import Finding
 
-#: where LXC keeps its containers unless told otherwise
+#: the default directory of LXC's containers
 LXC_PATH = "/var/lib/lxc"
 
-#: the stages that a line is written for; the others mean nothing to us
+#: the stages for which ``hook install`` writes a line; the hook ignores other stages
 STAGES = ("pre-start", "clone", "destroy")
 
 MAX_CONFIG = 1 << 20
 MAX_INCLUDES = 64
 
-#: how lxc.rootfs.path says what it is; only clone hooks and ephemeral copies get to see it
+#: the type prefixes of lxc.rootfs.path; LXC removes them except for clone hooks and ephemeral copies
 PREFIXES = ("dir:", "overlay:", "overlayfs:", "btrfs:", "zfs:", "lvm:", "loop:", "nbd:", "rbd:")
 
-#: where a clone hook leaves word for the destroy hook of the same lxc-copy
+#: the file by which a clone hook informs the destroy hook of the same lxc-copy
 CLONED = "cloned"
 
 
 def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookRequest | Notice":
     stage = environ.get("LXC_HOOK_TYPE") or (options.words[-1] if options.words[-2:-1] == ("lxc",) else "")
     if not stage or "LXC_NAME" not in environ:
-        raise UsageError(
-            "this is not a hook of LXC", hint="templater hook install lxc says how to make it one"
-        )
+        raise UsageError("this is not a hook of LXC", hint="to install one, run: templater hook install lxc")
     name = environ["LXC_NAME"]
     if not name or "/" in name or name in (".", "..") or not name.isprintable():
         raise UsageError(f"invalid container name '{printable(name)}'")
@@ -72,7 +71,7 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
 
 
 def state_folder(environ: "Mapping[str, str]") -> str:
-    """Return the container's directory if it has a state; a container that never started gets none."""
+    """Return the container's directory, or "" if it has no state yet: logging must not create one."""
     folder = _folder(environ)
     return folder if exists(join(folder, STATE_FOLDER)) else ""
 
@@ -84,7 +83,10 @@ def _folder(environ: "Mapping[str, str]") -> str:
 def _start(
     stage: str, name: str, folder: str, options: "Options", environ: "Mapping[str, str]"
 ) -> "HookRequest | Notice":
-    """Render a directory or an overlay in pre-start; another root filesystem when LXC has mounted it."""
+    """Return the request for this stage.
+
+    A directory or an overlay is rendered in pre-start, any other root filesystem after LXC has mounted it.
+    """
     path = options.rootfs or without_prefix(environ.get("LXC_ROOTFS_PATH", ""))
     layers = () if isdir(path) or options.stage == "mount" else layers_of(path)
     early = bool(layers) or isdir(path)
@@ -108,12 +110,12 @@ def _ids(early: bool, options: "Options", config: str) -> "IdMap | None":
     if not early:
         from ...rootfs.directory import IDENTITY
 
-        return IDENTITY  # the hook is in the container's user namespace: ids are the container's
+        return IDENTITY  # the hook runs in the container's user namespace, so it sees the container's ids
     return None if options.rootfs else ids_on_disk(config)
 
 
 def require_mount_hook(path: str, config: str) -> None:
-    """What only LXC can mount is rendered by a hook at its stage mount, or not at all: then it is said."""
+    """Raise RefusedError if only LXC can mount this root filesystem and no mount hook calls templater."""
     for key, value in settings(config):
         if key == "lxc.hook.mount" and "templater" in value:
             return
@@ -121,8 +123,8 @@ def require_mount_hook(path: str, config: str) -> None:
             path = value or path
     if not path:
         raise RefusedError(
-            "the container has no root filesystem of its own, and the host's is not written",
-            hint="take the hook out of its configuration, or set lxc.rootfs.path",
+            "the container has no root filesystem of its own, and templater never writes to the host's",
+            hint="remove the hook from the container's configuration, or set lxc.rootfs.path",
         )
     kind = next((prefix[:-1] for prefix in PREFIXES if path.startswith(prefix)), "")
     raise RefusedError(
@@ -146,7 +148,7 @@ MS_REC_PRIVATE = 0x44000
 
 
 def layers_of(path: str) -> "tuple[str, ...]":
-    """Return the lower and upper directories of ``lower:…:upper``; nothing for another kind of path."""
+    """Return the lower and upper directories of ``lower:…:upper``, or () for any other path."""
     layers = tuple(path.split(":"))
     if len(layers) < 2 or not all(layer.startswith("/") and isdir(layer) for layer in layers):
         return ()
@@ -154,7 +156,7 @@ def layers_of(path: str) -> "tuple[str, ...]":
 
 
 def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
-    """As LXC will mount it, but for this process alone; it is gone when the process ends."""
+    """Mount the overlay as LXC will, in a private mount namespace that ends with this process."""
     from os import makedirs
 
     from ...sandbox.system_calls import libc
@@ -163,20 +165,20 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
     work = join(dirname(upper), "work")
     if any("," in layer or "\\" in layer for layer in layers):
         raise RefusedError(
-            f"a comma or backslash in '{printable(':'.join(layers))}' can't be said to overlayfs"
+            f"'{printable(':'.join(layers))}' has a comma or backslash, which overlayfs options can't contain"
         )
-    said = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
+    options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
     steps = (
         ("unshare", (CLONE_NEWNS,)),
         ("mount", (b"none", b"/", None, MS_REC_PRIVATE, None)),
-        ("mount", (b"overlay", fsencode(where), b"overlay", 0, fsencode(said))),
+        ("mount", (b"overlay", fsencode(where), b"overlay", 0, fsencode(options))),
     )
     makedirs(work, exist_ok=True)
     for call, arguments in steps:
         if libc(call)(*arguments):
             raise WriteError(
-                f"the overlay can't be put together ({call} of '{printable(said)}' failed)",
-                hint="--stage mount renders it when LXC has mounted it",
+                f"can't mount the overlay: {call} of '{printable(options)}' failed",
+                hint="with --stage mount, templater renders it after LXC has mounted it",
             )
 
 
@@ -184,7 +186,7 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
 
 
 def ids_on_disk(config: str) -> "IdMap | None":
-    """The map of ``lxc.idmap``; the identity where LXC mounts the root filesystem with it."""
+    """Return the map of ``lxc.idmap``, or the identity if LXC mounts the root filesystem with that map."""
     from ...rootfs.directory import IDENTITY, IdMap
 
     ranges: dict[str, list[tuple[int, int, int]]] = {"u": [], "g": []}
@@ -206,7 +208,10 @@ def ids_on_disk(config: str) -> "IdMap | None":
 
 
 def settings(path: str) -> "Iterator[tuple[str, str]]":
-    """The keys and values of a container's configuration, those of its includes among them."""
+    """Yield the keys and values of a container's configuration and of the files that it includes.
+
+    Raises InputError for an unreadable file, and LimitError for too many or too large files.
+    """
     waiting, seen = [path], 0
     while waiting:
         file = waiting.pop(0)
@@ -241,10 +246,10 @@ def _lines(path: str) -> "Iterator[tuple[str, str]]":
 
 
 def clone(folder: str, name: str, source_name: str, options: "Options") -> Notice:
-    """A container's directory was made from another's: by lxc-copy, lxc-copy -R, or lxc-snapshot.
+    """Record that lxc-copy, lxc-copy -R or lxc-snapshot has made this directory from another container's.
 
-    A snapshot keeps the pending trigger that the container had, and restoring one in place brings
-    it back; anything else is a copy, until the destroy hook finds that it was a rename.
+    A snapshot keeps the container's pending trigger, and restoring it in place restores that trigger.
+    Anything else counts as a copy, unless the destroy hook later detects a rename.
     """
     source, exact = find_source(folder, source_name)
     if not options.source:
@@ -254,7 +259,7 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
         if not exact:
             old.replace(CLONED, "\n".join((folder, *ancestors(2))).encode("utf-8", "surrogateescape"))
     if exact and before is None:
-        return Notice(f"{name}: from {source_name}, which was never started", folder)
+        return Notice(f"{name}: made from {source_name}, which was never started", folder)
     state = State(before.pending if exact and before else "copy", name, before.image if before else "")
     with StateDirectory(folder) as new:
         new.lock("clone hook", options.time_limit)
@@ -265,7 +270,7 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
 
 
 def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
-    """Where the original lies, and whether this is a snapshot being taken or put back in place."""
+    """Return the original's directory, and whether a snapshot is being taken or restored in place."""
     above, here = split(folder)
     if split(above)[1] == "snaps" and split(dirname(above))[1] == source_name:
         return dirname(above), True
@@ -281,14 +286,14 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
         raise InputError(
             f"'{here}' was made from '{printable(source_name)}', and"
             f" {'several containers have a snapshot of that name' if found else 'that container is missing'}",
-            hint=f"copy metadata.yaml, templates and instance.yaml to '{folder}' and run:"
+            hint=f"copy metadata.yaml, templates and instance.yaml to '{folder}', then run:"
             f" templater trigger '{folder}' copy",
         )
     return found[0], False
 
 
 def copy_image(source: str, folder: str) -> None:
-    """What LXC does not copy: the image's words and the instance's, where the copy has none."""
+    """Copy metadata.yaml, templates and instance.yaml, which LXC does not copy, unless the copy has them."""
     with InstanceDirectory(source) as old, Root(folder, named=True) as root, root.directory("/") as new:
         if not old.has_image() or root.entry("/" + METADATA) is not None:
             return
@@ -296,7 +301,7 @@ def copy_image(source: str, folder: str) -> None:
         if instance is not None:
             write_whole(new, INSTANCE, instance.data)
         _copy_templates(old, new)
-        write_whole(new, METADATA, old.read_metadata().data)  # the last: it says that all is there
+        write_whole(new, METADATA, old.read_metadata().data)  # last, because it marks the copy as complete
 
 
 def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
@@ -308,17 +313,16 @@ def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
                 if file.data is not None:
                     write_whole(folder, name, file.data)
                 elif file.entry is not None and file.entry.kind == SYMLINK and folder.lstat(name) is None:
-                    folder.symlink(
-                        file.entry.target, name
-                    )  # refused at the copy's start as at the original's
+                    # copied as a symlink, so that the copy's start refuses it as the original's does
+                    folder.symlink(file.entry.target, name)
     except OSError as error:
         raise write_error("copy", TEMPLATES, error) from None
 
 
 def destroy(folder: str) -> Notice:
-    """lxc-copy -R is a clone and then a destroy by the same process: then it was a rename.
+    """Detect a rename: lxc-copy -R is a clone followed by a destroy from the same process.
 
-    Whatever goes wrong here, the container is destroyed all the same.
+    Ignore every failure: LXC destroys the container in any case.
     """
     try:
         with StateDirectory(folder) as old:
@@ -344,11 +348,11 @@ def _renamed(folder: str, before: State) -> Notice:
             return Notice()
         state.pending = pending_after(before.pending, "rename")
         new.remember(state)
-    return Notice(f"{state.name}: it was a rename; the next start runs {state.pending}", folder)
+    return Notice(f"{state.name}: renamed; the next start runs {state.pending}", folder)
 
 
 def ancestors(how_many: int) -> "list[str]":
-    """The processes above this one, each by its id and when it was started."""
+    """Return up to ``how_many`` ancestor processes, each as ``PID:START_TIME``."""
     found: list[str] = []
     pid = os.getppid()
     while pid > 0 and len(found) < how_many:
@@ -366,11 +370,11 @@ def ancestors(how_many: int) -> "list[str]":
 
 
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
-    """What a container's configuration needs; of a copy on an overlay too."""
+    """Return the lines for a container's configuration; they also fit a copy on an overlay."""
     from ..install import Snippet, argv, shell_line
 
     if not name:
-        raise UsageError("missing name of the container")
+        raise UsageError("missing container name")
     file = join(path or LXC_PATH, name, "config")
     line = shell_line(argv("lxc", words))
     lines = "".join(f"lxc.hook.{stage} = {line}\n" for stage in STAGES)
@@ -378,7 +382,7 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
 
 
 def added(before: "str | None", file: str, lines: str) -> str:
-    """The lines of a former templater go, the new ones come last."""
+    """Return the configuration with the new lines last, without lines of earlier templater versions."""
     from ..install import calls_templater
 
     if before is None:
@@ -402,19 +406,19 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     try:
         found = list(settings(config))
     except TemplaterError as error:
-        yield Finding(False, str(error), "create the container first, or say with --path where it is")
+        yield Finding(False, str(error), "create the container first, or give its directory with --path")
         return
     lines: dict[str, str] = {}
     for key, value in found:
         if key.startswith("lxc.hook.") and not value:
-            lines.pop(key, None)  # LXC forgets what stood there so far
+            lines.pop(key, None)  # an empty value makes LXC drop the earlier lines of this key
         elif key.startswith("lxc.hook.") and calls_templater(value):
             lines[key] = value
     given = option_of(lines.get("lxc.hook.pre-start", ""), "--rootfs")
     rootfs = given or next((value for key, value in reversed(found) if key == "lxc.rootfs.path"), "")
     if not rootfs:
-        said = f"'{config}' names no root filesystem"
-        yield Finding(False, said, f"for example: lxc.rootfs.path = dir:{abspath(folder)}/rootfs")
+        problem = f"'{config}' names no root filesystem"
+        yield Finding(False, problem, f"for example: lxc.rootfs.path = dir:{abspath(folder)}/rootfs")
         return
     root = without_prefix(rootfs)
     early = isdir(root) or bool(layers_of(root))
@@ -422,11 +426,11 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     line = lines.get(f"lxc.hook.{needed}")
     hint = f"templater hook install lxc {quote(name)}{elsewhere(path, LXC_PATH)} --write"
     if line is None:
-        # `install` leaves this stage out, because it means nothing to most containers
-        by_hand = "set it to the line of lxc.hook.pre-start: LXC mounts this root filesystem"
+        # `install` does not write this stage, because most containers do not need it
+        by_hand = "set it to the line of lxc.hook.pre-start, because LXC mounts this root filesystem"
         missing = not early and "lxc.hook.pre-start" in lines
-        said = f"'{config}' has no lxc.hook.{needed} that calls templater"
-        yield Finding(False, said, by_hand if missing else hint)
+        problem = f"'{config}' has no lxc.hook.{needed} that calls templater"
+        yield Finding(False, problem, by_hand if missing else hint)
         return
     yield Finding(True, f"lxc.hook.{needed} calls templater")
     for stage, loss in (("clone", "copies get no trigger"), ("destroy", "a rename counts as a copy")):

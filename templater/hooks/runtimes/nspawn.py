@@ -1,6 +1,6 @@
-"""systemd-nspawn has no hooks: a drop-in of its service runs templater before the container.
+"""The hook for systemd-nspawn: a drop-in for its unit runs templater before the container starts.
 
-The image and templater's state of the machine are in ``/var/lib/templater/NAME``. The root filesystem is
+``/var/lib/templater/NAME`` contains the machine's image and templater's state. The root filesystem is
 ``/var/lib/machines/NAME``.
 """
 
@@ -25,7 +25,7 @@ UNITS = "/etc/systemd/system"
 
 def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequest | Notice":
     if len(options.words) != 1:
-        raise UsageError("missing name of the machine", hint="the line of a unit ends with %i")
+        raise UsageError("missing machine name", hint="end the ExecStartPre line of the unit with %i")
     name = options.words[0]
     if not name or "/" in name or name in (".", ".."):
         raise UsageError(f"invalid machine name '{printable(name)}'")
@@ -37,11 +37,11 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
 
 
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
-    """A drop-in of a machine's own unit, or without a name of every machine that has an image."""
+    """Return a drop-in for one machine's unit or, without a name, for every machine that has an image."""
     from ..install import Snippet, argv, unit_line
 
     line = unit_line(argv("nspawn", words if name else [*words, "--if-present"]))
-    # nspawn itself mounts or shifts ids later, so the directory's owner is the root
+    # nspawn mounts or shifts ids only later, so the directory's owner is still the container's root
     return Snippet(drop_in(name, path), f"[Service]\nExecStartPre={line} %i\n")
 
 

@@ -1,8 +1,8 @@
-"""Hooks of the OCI runtimes: the container's state on standard input, the rest in its bundle.
+"""The hook for OCI runtimes: standard input has the container's state, and its bundle has the rest.
 
-Annotations choose what is rendered: ``org.templater.source``, ``.instance``, ``.name``, ``.trigger``
-and ``.config.KEY``. An untrusted image may carry annotations too, which older versions of podman
-pass on, so ``trusted_places`` decides where they may point.
+Annotations select the image and its settings: ``org.templater.source``, ``.instance``, ``.name``,
+``.trigger`` and ``.config.KEY``. An untrusted image can carry annotations too, and older versions of podman
+pass them on. So ``trusted_places`` restricts the paths that an annotation can name.
 """
 
 from ...instances.directory import INSTANCE, METADATA
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 PREFIX = "org.templater."
 CONFIG = PREFIX + "config."
 
-#: the default stage, and the one in which mounted files can be written
+#: the default stage, and the stage in which the hook can write to mounted files
 CREATE_RUNTIME = "createRuntime"
 CREATE_CONTAINER = "createContainer"
 STAGES = (CREATE_RUNTIME, CREATE_CONTAINER, "prestart")
 
-#: where image sources lie that annotations may name
+#: the default directory of the image sources that annotations may name
 ALLOWED = "/var/lib/templater/images"
 
 MAX_STATE = 1 << 20
 MAX_CONFIG = 16 << 20
 
-#: seconds by which the runtime's limit is longer, so that the hook's own limit ends it first
+#: seconds added to the runtime's timeout, so that the hook's own time limit expires first
 MARGIN = 5
 
 
@@ -45,13 +45,13 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     if options.stage not in ("", *STAGES):
         raise UsageError(
             f"templates cannot be rendered in stage '{printable(options.stage)}'",
-            hint=f"use {CREATE_RUNTIME}",
+            hint=f"use stage {CREATE_RUNTIME}",
         )
     state = read_state(_stdin())
     bundle = _text(state, "bundle")
     annotations = _annotations(state)
     if not bundle.startswith("/"):
-        raise InputError("the state names no bundle by its absolute path")
+        raise InputError(f"the state on standard input has a relative bundle path '{printable(bundle)}'")
     with Root(bundle, named=True) as root:
         config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
     named = "" if options.source else annotations.get(PREFIX + "source", "")
@@ -92,7 +92,7 @@ def _ids(options: "Options", config: "Mapping[str, Any]") -> "IdMap | None":
         return id_map(config)
     from ...rootfs.directory import IDENTITY
 
-    return IDENTITY  # the hook is in the container's namespaces: ids are the container's
+    return IDENTITY  # the hook runs in the container's namespaces, so it sees the container's ids
 
 
 def _has_metadata(image: str, opened: "Root | None") -> bool:
@@ -123,29 +123,33 @@ def _stdin() -> bytes:
 
 
 def read_state(data: bytes) -> "dict[str, Any]":
+    """Parse the state of an OCI runtime. Raises UsageError if it is empty, InputError if it is invalid."""
     if not data.strip():
         raise UsageError(
             "no state on standard input: this is not a hook of an OCI runtime",
-            hint="templater hook install oci says how to make it one",
+            hint="to install one, run: templater hook install oci",
         )
     state = parse_json(data, "the state on standard input")
     if not isinstance(state.get("ociVersion"), str):
-        raise InputError("the state on standard input is not that of an OCI runtime: it has no ociVersion")
+        raise InputError("the state on standard input has no ociVersion: it is not from an OCI runtime")
     version = state["ociVersion"]
     if version.removeprefix("v").partition(".")[0] != "1":
         raise InputError(
-            f"the state on standard input has ociVersion '{printable(version)}', and only 1.x is known"
+            f"the state on standard input has ociVersion '{printable(version)}': only 1.x is supported"
         )
     return state
 
 
 def parse_json(data: bytes, what: str) -> "dict[str, Any]":
-    """An object. The json package is a wrapper of this scanner, and importing it costs eight milliseconds."""
+    """Parse a JSON object; ``what`` names it in the InputError for invalid JSON.
+
+    This calls the scanner that the json package wraps, because importing json takes eight milliseconds.
+    """
     try:
         text = data.decode("utf-8").strip(" \t\r\n")
         value, end = _scanner()(text, 0)
     except (ValueError, StopIteration, RecursionError, SystemError):
-        # SystemError: the C scanner looks for json's exception, and the json package is not loaded
+        # the C scanner raises SystemError if the json package, which has its exception, is not loaded
         raise InputError(f"{what} is not JSON") from None
     if end != len(text) or not isinstance(value, dict):
         raise InputError(f"{what} is not a JSON object")
@@ -160,7 +164,7 @@ def _scanner() -> "Any":
         parse_float = float
         parse_int = int
         parse_constant = float
-        memo: "dict[str, str]" = {}  # noqa: RUF012 - the scanner's own
+        memo: "dict[str, str]" = {}  # noqa: RUF012 - the scanner requires it
 
     try:
         from _json import make_scanner
@@ -188,11 +192,11 @@ def _annotations(state: "Mapping[str, Any]") -> "dict[str, str]":
 
 
 def root_of(config: "Mapping[str, Any]", bundle: str) -> str:
-    path = join(bundle, _root_path(config))  # which keeps an absolute one
-    if islink(path.rstrip("/")):  # runc refuses it too; a tool that unpacked the image may have created it
+    path = join(bundle, _root_path(config))  # join keeps an absolute path as it is
+    if islink(path.rstrip("/")):  # runc refuses it too; unpacking an untrusted image can create such a link
         raise RefusedError(
             f"the root filesystem '{printable(path)}' is a symlink, not a directory",
-            hint="name what it leads to in the hook's line: --rootfs DIR",
+            hint="name its target in the hook line: --rootfs DIR",
         )
     return path
 
@@ -201,7 +205,7 @@ def _root_path(config: "Mapping[str, Any]") -> str:
     root = config.get("root")
     path = root.get("path") if isinstance(root, dict) else None
     if not isinstance(path, str) or not path or "\0" in path:
-        raise InputError("config.json names no root.path")
+        raise InputError("config.json has no root.path")
     return path
 
 
@@ -239,7 +243,7 @@ def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":
     from ..install import Snippet
 
     if not name:
-        raise UsageError("missing path of the bundle")
+        raise UsageError("missing bundle path")
     file = join(name, "config.json")
     stage, ours = hook(words)
     text = dumps({"hooks": {stage: [ours]}}, indent=2) + "\n"
@@ -247,7 +251,7 @@ def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":
 
 
 def hook(words: "list[str]") -> "tuple[str, dict[str, Any]]":
-    """The stage, and the hook as it stands in config.json or in podman's hooks.d."""
+    """Return the stage and the hook object for config.json or for podman's hooks.d."""
     from ..install import argv
 
     options = read_options(words)
@@ -265,11 +269,11 @@ def hook(words: "list[str]") -> "tuple[str, dict[str, Any]]":
 
 
 def merged(before: "str | None", file: str, stage: str, ours: "dict[str, Any]") -> str:
-    """The hook of a former templater goes, the new one comes last."""
+    """Return config.json with the new hook as the last one, without hooks of earlier templater versions."""
     from json import dumps
 
     if before is None:
-        raise InputError(f"'{file}' does not exist", hint="make the bundle first: runc spec")
+        raise InputError(f"'{file}' does not exist", hint="create the bundle first: runc spec")
     config = parse_json(before.encode("utf-8", "surrogateescape"), file)
     hooks = config["hooks"] = hooks_of(config, file)
     hooks[stage] = [*(each for each in hooks.get(stage, ()) if not is_ours(each)), ours]
@@ -277,10 +281,10 @@ def merged(before: "str | None", file: str, stage: str, ours: "dict[str, Any]") 
 
 
 def hooks_of(config: "Mapping[str, Any]", file: str) -> "dict[str, list[Any]]":
-    """The hooks of a bundle by their stages. What is null is not there, as for the runtimes."""
+    """Return a bundle's hooks by stage. Null counts as an empty list, as it does for the runtimes."""
     hooks = config.get("hooks") or {}
     if not isinstance(hooks, dict) or not all(isinstance(each, list | None) for each in hooks.values()):
-        raise InputError(f"the hooks of '{file}' are not lists by stage")
+        raise InputError(f"invalid hooks in '{file}': each stage needs a list")
     return {stage: list(each) for stage, each in hooks.items() if each is not None}
 
 

@@ -1,4 +1,4 @@
-"""podman runs the hooks in hooks.d: templater's file there calls ``oci`` for annotated containers."""
+"""The hook for podman: a file in its hooks.d calls the ``oci`` hook for annotated containers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE = "templater.json"
 
 
 def snippet(name: str, words: list[str], path: str) -> Snippet:
-    """Return a file of hooks.d, for containers that have an annotation ``org.templater.…``."""
+    """Return a file for hooks.d that applies to containers with an annotation ``org.templater.…``."""
     if name:
         raise UsageError(f"unexpected name '{name}': the file for podman is the same for all containers")
     stage, hook = oci.hook(words)
@@ -43,6 +43,6 @@ def status(_name: str, path: str) -> Iterator[Finding]:
         yield Finding(False, f"'{file}' is not a valid hook: {why}", hint)
         return
     yield Finding(
-        True, f"'{file}' runs at {', '.join(stages)} of containers with an annotation org.templater.…"
+        True, f"'{file}' runs at {', '.join(stages)} for containers with an annotation org.templater.…"
     )
     yield runs(lambda word: [*words, word], file)

@@ -1,1 +1,1 @@
-"""The folder at which the search path of a hook's line begins, so that its first module is found at once."""
+"""The first directory in a hook line's search path, so that Python finds the entry module at once."""

@@ -1,11 +1,11 @@
 """The entry point of an installed hook line: load templater's modules from one file, then run the hook.
 
 Finding and reading forty files takes longer than running them. So a hook loads its modules from one file, and
-adds them to ``sys.modules`` itself, group by group, without the import system.
+adds them to ``sys.modules`` group by group, without the import system.
 
 The file is in the package's ``__pycache__`` and is trusted like the compiled modules there. A group is used
-only while each of its sources has the recorded age and size. A hook that finds the file missing or out of
-date writes it again when its work is done (``startup.bundle``).
+only if each of its sources has the recorded mtime and size. If the file is missing or out of date, the hook
+rewrites it after its work is done (``startup.bundle``).
 """
 
 import marshal
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, NoReturn
 
-    #: name, source, whether it is a package, the source's age and size
+    #: name, source, whether it is a package, the source's mtime and size
     Entry = tuple[str, str, bool, int, int]
-    #: its modules, and where their codes begin and end
+    #: the modules of a group, and the start and end of their code in the file
     Group = tuple[list[Entry], int, int]
 
 FORMAT = 6
@@ -27,7 +27,7 @@ FORMAT = 6
 HEAD = 4
 PACKAGE = __file__.rpartition("/startup/")[0]
 
-#: the first module of a hook that has to read and compile
+#: the first module that a hook imports if it has to parse and compile
 COLD = "templater.parsing.yaml_nodes"
 
 _Spec: "Any" = sys.modules["_frozen_importlib"].ModuleSpec
@@ -37,7 +37,7 @@ def main() -> "NoReturn":
     """Run the hook; the line that ``hook install`` writes calls this."""
     import gc
 
-    gc.set_threshold(100_000, 50, 50)  # a short life, in which little is worth collecting
+    gc.set_threshold(100_000, 50, 50)  # the process is short-lived, so collecting garbage rarely pays
     modules = Modules(read())
     sys.meta_path.insert(0, modules)
     from templater.hooks.run import serve
@@ -55,7 +55,7 @@ def place() -> str:
 
 
 def read() -> bytes:
-    """Return the file's content; nothing if it is missing or may belong to another user."""
+    """Return the file's content; b"" if it is missing or if another user could have written it."""
     try:
         fd = posix.open(place(), posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     except OSError:
@@ -72,15 +72,12 @@ def read() -> bytes:
 
 
 class Modules:
-    """Gives Python's import system the modules of the file.
-
-    Importing one module loads its whole group.
-    """
+    """The finder and loader for the modules of the file. Importing one module loads its whole group."""
 
     __slots__ = ("codes", "cold", "groups", "sources", "stale", "stamp")
 
     def __init__(self, data: bytes) -> None:
-        #: the group of each module by name, until the group is loaded
+        #: the group of each module that is not loaded yet, by module name
         self.groups: dict[str, Group] = {}
         self.codes = memoryview(data)
         self.cold = False
@@ -111,17 +108,17 @@ class Modules:
         return None
 
     def source_stamp(self) -> bytes:
-        """Return the recorded digest of the compile cache's sources; nothing if one of them has changed."""
+        """Return the recorded digest of the compile cache's sources; b"" if one of them has changed."""
         if self.stamp and not all(is_unchanged(*source) for source in self.sources):
             self.stamp, self.stale = b"", True
-        self.sources = []  # once a run is enough
+        self.sources = []  # check them only once per run
         return self.stamp
 
     def create_module(self, spec: "Any") -> "ModuleType":
         return sys.modules[spec.name]
 
     def exec_module(self, module: "ModuleType") -> None:
-        """Do nothing: ``load`` has run the module with its group."""
+        """Do nothing, because ``load`` has already run the module with its group."""
 
     def load(self, group: "Group") -> bool:
         """Run the modules of a group; False if a source has changed or the group cannot be read."""
@@ -133,7 +130,7 @@ class Modules:
             return False
         try:
             codes = marshal.loads(self.codes[start:end])  # noqa: S302
-        except (ValueError, EOFError, TypeError):  # the power was cut when it was new
+        except (ValueError, EOFError, TypeError):  # a power cut left the file incomplete
             self.stale = True
             return False
         for (name, file, is_package, _, _), code in zip(entries, codes, strict=True):
@@ -143,7 +140,7 @@ class Modules:
 
     def run(self, name: str, file: str, is_package: bool, code: "Any") -> None:
         parent, _, tail = name.rpartition(".")
-        if parent and parent not in sys.modules:  # its group is another one, or is out of date
+        if parent and parent not in sys.modules:  # the parent is in another group, or that is out of date
             __import__(parent)
         module = sys.modules[name] = type(sys)(name)
         module.__spec__ = spec = _Spec(name, self, origin=file, is_package=is_package)
@@ -152,7 +149,7 @@ class Modules:
             spec.submodule_search_locations = module.__path__ = [file.rpartition("/")[0]]
         module.__package__ = name if is_package else parent
         module.__file__ = file
-        module.__loader__ = self  # type: ignore[assignment]  # it has all that is used of one
+        module.__loader__ = self  # type: ignore[assignment]  # it has every method of a loader that is used
         try:
             exec(code, module.__dict__)  # noqa: S102
         except BaseException:

@@ -85,5 +85,5 @@ def test_what_is_null_in_config_json_is_not_there(tmp_path, hooks):
 def test_hooks_that_are_none_are_said(tmp_path, hooks):
     (tmp_path / "config.json").write_text(f'{{"ociVersion": "1.0.2", "hooks": {hooks}}}')
     assert [finding.ok for finding in oci.status(str(tmp_path), "")] == [False]
-    with pytest.raises(InputError, match="not lists by stage"):
+    with pytest.raises(InputError, match="invalid hooks in"):
         install.write(oci.snippet(str(tmp_path), [], ""))

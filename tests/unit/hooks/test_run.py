@@ -245,7 +245,7 @@ def test_a_failure_before_the_start_is_logged_too(container, tmp_path):
     assert line(*words, env=environ).returncode == 0
     for log in (tmp_path / "log", container / ".templater/log"):
         assert "failed: unsupported rootfs type 'zfs'" in log.read_text()
-        assert "started all the same" in log.read_text()
+        assert "started anyway" in log.read_text()
 
 
 def test_a_clone_and_a_rename_are_logged_in_the_new_container(container, tmp_path):
@@ -261,7 +261,7 @@ def test_a_clone_and_a_rename_are_logged_in_the_new_container(container, tmp_pat
     assert "new: made from old; the next start runs copy" in log
     assert line(env=common | {"LXC_HOOK_TYPE": "destroy", "LXC_CONFIG_FILE": f"{old}/config"}).returncode == 0
     log = (new / ".templater/log").read_text()
-    assert "new: it was a rename; the next start runs create" in log
+    assert "new: renamed; the next start runs create" in log
 
 
 def test_the_time_limit_does_not_end_the_report_of_a_failure(monkeypatch):

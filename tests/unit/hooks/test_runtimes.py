@@ -79,7 +79,7 @@ def test_one_more_file_is_one_more_runtime(place: Path) -> None:
     assert (answer.returncode, answer.stderr) == (0, "./t1: written\n")
     answer = hook(place, "status", "toy", "t1", "--path", ".")
     assert answer.returncode == 0, answer.stdout
-    assert answer.stdout.startswith("ok  a toy\nok  the line runs: templater ")
+    assert answer.stdout.startswith("ok  a toy\nok  the hook line runs: templater ")
     for written in ("t1 start\n", "t1 start\n"):  # by the second time everything is kept
         (place / "rootfs/etc/a").write_text("")
         answer = ran(place, "sh", "-c", (place / "t1").read_text())
@@ -131,5 +131,5 @@ def test_each_part_is_found_where_it_is() -> None:
 )
 def test_what_is_no_runtime_is_none(word: str) -> None:
     assert function_of(word, "read_request") is None
-    with pytest.raises(UsageError, match="missing name of the runtime"):
+    with pytest.raises(UsageError, match="missing or unknown runtime"):
         parse([word])

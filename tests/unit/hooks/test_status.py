@@ -65,7 +65,7 @@ def test_an_interpreter_that_is_gone_is_said(container):
     installed(container)
     config = container / "config"
     config.write_text(config.read_text().replace(install.argv("lxc", [])[0], "/nosuch/python"))
-    assert any("the line fails" in text for text in wrong(lxc.status("c1", str(container.parent))))
+    assert any("the hook line fails" in text for text in wrong(lxc.status("c1", str(container.parent))))
 
 
 def test_a_template_that_does_not_compile_is_said(container):
@@ -106,7 +106,7 @@ def test_an_image_that_is_missing_is_said(container):
 def test_a_map_that_contradicts_the_root_filesystem_is_said(container):
     config = container / "config"
     config.write_text(config.read_text() + "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n")
-    assert any("the id map says" in text for text in wrong(installed(container)))
+    assert any("the id map gives root" in text for text in wrong(installed(container)))
 
 
 def test_podman_s_file_is_looked_at(tmp_path):
@@ -132,7 +132,7 @@ def test_a_machine_is_looked_at(container, tmp_path):
 def test_a_source_that_depends_on_the_directory_is_said(container):
     install.write(lxc.snippet("c1", ["--source", "some/image"], str(container.parent)))
     found = wrong(lxc.status("c1", str(container.parent)))
-    assert found == ["'--source some/image' depends on the directory in which the hook is run"]
+    assert found == ["'--source some/image' is a relative path, but hooks run in any directory"]
 
 
 def test_the_command_writes_whole_paths(container, monkeypatch, capsys):
@@ -171,7 +171,7 @@ def test_a_line_of_an_earlier_templater_is_known_and_replaced(container):
     config = container / "config"
     old = f"lxc.hook.pre-start = {sys.executable} -I -S -c 'from templater.hooks.nosuch import main;main()' lxc\n"
     config.write_text(config.read_text() + old)
-    assert wrong(lxc.status("c1", str(container.parent)))[0].startswith("the line fails")
+    assert wrong(lxc.status("c1", str(container.parent)))[0].startswith("the hook line fails")
     installed(container)
     assert old not in config.read_text()
     assert not wrong(lxc.status("c1", str(container.parent)))

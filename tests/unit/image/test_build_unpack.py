@@ -509,7 +509,7 @@ def test_an_id_map_shifts_every_owner(image_directory, tmp_path):
 def test_attack_33_owner_outside_the_id_map_is_refused_and_leaves_nothing(image_directory, tmp_path):
     contents = open_contents(str(image_directory))
     ids = IdMap(((0, 100_000, 65536),), ((0, 100_000, 65536),))
-    with pytest.raises(RefusedError, match="3000000 of the container has no place on disk"):
+    with pytest.raises(RefusedError, match="3000000 is not in its id map"):
         unpack(contents, contents.parts(), str(tmp_path / "out"), ids=ids)
     assert [path.name for path in tmp_path.iterdir()] == ["image"]
 

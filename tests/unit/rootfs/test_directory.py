@@ -22,13 +22,13 @@ def test_ids_go_through_ranges_both_ways():
 )
 def test_an_id_without_a_place_is_refused(uid, gid, what):
     ids = IdMap(((0, 100000, 1000), (1001, 101001, 10)), ((0, 200000, 2000),))
-    with pytest.raises(RefusedError, match=f"{what} of the container has no place on disk") as caught:
+    with pytest.raises(RefusedError, match=f"the container's {what} is not in its id map") as caught:
         ids.on_disk(uid, gid)
     assert "0-999" in caught.value.hint or "0-1999" in caught.value.hint
 
 
 def test_an_empty_map_has_room_for_nobody():
-    with pytest.raises(RefusedError, match="no place"):
+    with pytest.raises(RefusedError, match="not in its id map"):
         IdMap((), ()).on_disk(0, 0)
 
 
@@ -54,7 +54,7 @@ def test_a_map_that_contradicts_the_directory_is_refused(tmp_path):
     with DirectoryRootfs(str(top), IDENTITY) as rootfs:
         assert rootfs.entry("/f").uid == 0
     os.chown(top, 100000, 100000)
-    with pytest.raises(RefusedError, match=r"root is 0 on disk, but .* belongs to 100000"):
+    with pytest.raises(RefusedError, match=r"root the uid 0 on disk, but .* belongs to uid 100000"):
         DirectoryRootfs(str(top), IDENTITY)
 
 

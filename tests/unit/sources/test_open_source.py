@@ -115,8 +115,8 @@ def test_backup_yaml_of_another_instance_is_noted(tmp_path):
 
     source = open_source(repacked("pending_copy", tmp_path / "two.tar", rename))
     assert source.notes == (
-        "backup.yaml describes the instance 'other', but index.yaml names 'c2': an import takes everything"
-        " but the name from backup.yaml",
+        "backup.yaml describes the instance 'other', but index.yaml names 'c2': an import uses backup.yaml"
+        " except for the name",
     )
     # recorded: Incus 6.0.4 imports such a backup as 'c2'
     assert source.read_instance().name == "c2"

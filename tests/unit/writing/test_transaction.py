@@ -184,7 +184,7 @@ def test_a_plan_made_without_a_root_filesystem_is_not_applied(rootfs):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda top: (top / "etc/hosts").unlink(), "is gone"),
+        (lambda top: (top / "etc/hosts").unlink(), "was removed"),
         (lambda top: os.replace(top / "etc/keep", top / "etc/new"), "has appeared"),
         (lambda top: swap_for(top / "etc/hosts", lambda path: path.symlink_to("keep")), "is a symlink"),
         (lambda top: swap_for(top / "etc/hosts", os.mkfifo), "is a fifo"),
