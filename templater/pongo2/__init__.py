@@ -1,4 +1,4 @@
-"""The pongo2 template language; knows nothing of images, files or containers.
+"""The pongo2 template language, independent of images, files and containers.
 
 May import: model.
 """
@@ -21,12 +21,15 @@ def compile(
     lstrip_blocks: bool = False,
     limits: "Limits | None" = None,
 ) -> "Template":
-    """Compile a template, or raise TemplateSyntaxError with its place.
+    """Compile a template.
 
-    ``dialect`` is one of `templater.pongo2.dialect`, V6 if omitted. In the mode ``incus`` the template
-    is read as LXD and Incus read an image's: autoescape off, and no other template can be named. ``plain``
-    is the language by itself; ``loader`` is then where other templates come from. ``limits`` hold for every
-    render that gives none.
+    Raises TemplateSyntaxError with its place, LimitError if the template is too large, and InputError if it
+    is not valid Unicode.
+
+    ``dialect`` is one of `templater.pongo2.dialect`, by default V6. In the mode ``incus``, the template is
+    compiled as LXD and Incus compile the templates of images: autoescape is off, and the template cannot
+    include others. The mode ``plain`` is the bare language, and ``loader`` supplies other templates.
+    ``limits`` are the default limits of each render.
     """
     from .dialect import V6
     from .template import compile_template

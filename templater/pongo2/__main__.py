@@ -1,9 +1,9 @@
-"""``python -m templater.pongo2 --jsonl``: templates in, results out, one JSON line each, in order.
+"""``python -m templater.pongo2 --jsonl``: renders templates, with one JSON line for each request and answer.
 
-A line has ``template`` or ``template_b64``, ``context``, ``mode`` ("plain" or "incus"), ``dialect`` ("v4",
-"v6" or "v6.1"), ``options`` (``trim_blocks``, ``lstrip_blocks``) and an ``id`` that comes back. The answer
-has ``output``, or ``output_b64`` where it is not UTF-8; or else ``error``, ``kind``, ``pongo2_error``,
-``line`` and ``column``.
+A request has ``template`` or ``template_b64``, ``context``, ``mode`` ("plain" or "incus"), ``dialect`` ("v4",
+"v6" or "v6.1"), ``options`` (``trim_blocks``, ``lstrip_blocks``) and ``id``. Answers come in the same order
+and have the same ``id``. A successful answer has ``output``, or ``output_b64`` if the output is not UTF-8.
+Any other answer has ``error``, ``kind``, ``pongo2_error``, ``line`` and ``column``.
 """
 
 import json
@@ -25,7 +25,7 @@ DAEMON_NAMES = ("trigger", "path", "instance", "config", "devices", "properties"
 
 
 class RequestError(Exception):
-    """A line that asks for nothing that could be answered."""
+    """An invalid request."""
 
 
 def main(arguments: list[str]) -> int:
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer every line that is not blank; one that makes no sense gets an error of kind "request"."""
+    """Answer every line that is not blank. The answer to an invalid request has the kind "request"."""
     for line in requests:
         if line.strip():
             answers.write(json.dumps(answer(line)).encode() + b"\n")
@@ -62,16 +62,19 @@ def answer(line: bytes) -> dict[str, Any]:
 def read(line: bytes) -> dict[str, Any]:
     request = json.loads(line.decode("utf-8", "replace"), parse_constant=_no_constant)
     if not isinstance(request, dict):
-        raise RequestError("a request is an object")
+        raise RequestError("a request must be a JSON object")
     return {name: value if name == "id" else as_go_reads(value) for name, value in request.items()}
 
 
 def _no_constant(name: str) -> None:
-    raise RequestError(f"{name} is not JSON")
+    raise RequestError(f"{name} is not valid JSON")
 
 
 def as_go_reads(value: Any) -> Any:
-    """JSON as encoding/json gives it: half a surrogate pair is U+FFFD, a huge integer a float."""
+    """Convert values to those of Go's encoding/json.
+
+    Half of a surrogate pair becomes U+FFFD, and an integer that does not fit 64 bits becomes a float.
+    """
     if isinstance(value, str):
         return value if value.isascii() else whole_characters(value)
     if isinstance(value, list):
@@ -115,7 +118,7 @@ def chosen(request: Mapping[str, Any], name: str, choices: tuple[str, ...], defa
 
 
 def mapping(request: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An object; null is as good as none at all."""
+    """Return an object of the request. A missing one and null are empty."""
     value = request.get(name)
     if value is None:
         return {}
@@ -138,7 +141,7 @@ def source(request: Mapping[str, Any]) -> bytes:
 
 
 def embedded(context: Mapping[str, Any]) -> dict[str, Any]:
-    """The context with the daemons' types for the names that daemons define, and config_get."""
+    """Return the context with ``config_get``, and with the daemons' types for the names that they define."""
     given = dict(context)
     for name, other in (("instance", "container"), ("container", "instance")):
         if other in given:

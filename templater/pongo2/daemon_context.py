@@ -1,4 +1,4 @@
-"""The context that LXD and Incus give a template: their names, with the Go types that templates notice."""
+"""The context that LXD and Incus pass to a template: its names, and the Go types that affect the output."""
 
 from .state import VERSION
 from .values import VALUE, Function, GoList, GoMap, MethodMap, NamedString, Panic, Struct, to_string
@@ -24,8 +24,8 @@ def daemon_context(
 ) -> "dict[str, Any]":
     """Return the context of an image's template (Incus: driver_lxc.go, templateApplyNow).
 
-    ``version`` is what ``pongo2.version`` shows if the host does not use a released pongo2.
-    ``nested_last``: ``devices.Sorted`` lists nested network interfaces after the others.
+    ``version`` replaces the release in ``pongo2.version``, for hosts with an unreleased pongo2.
+    If ``nested_last`` is true, ``devices.Sorted`` lists nested network interfaces after the others.
     """
     facts = GoMap(instance)
     settings = GoMap(config)
@@ -45,10 +45,10 @@ def daemon_context(
 
 
 def _config_get(config: "Mapping[str, str]") -> Function:
-    stripped: dict[str, str] = {}  # each value once: a template may ask for a large one again and again
+    stripped: dict[str, str] = {}  # a cache, because a template may read a large value many times
 
     def config_get(key: "Any", default: "Any") -> "Any":
-        # an empty value counts as set; `incus config set - < file` leaves line ends
+        # An empty value counts as set. `incus config set - < file` leaves line ends.
         name = to_string(key)
         value = config.get(name)
         if value is None or value[-1:] not in ("\r", "\n"):
@@ -74,12 +74,12 @@ def _device(device: "Mapping[str, str]") -> MethodMap:
 def _method(
     gotype: str, call: "Callable[..., Any]", *params: str, results: int = 1
 ) -> "Callable[[Any], Function]":
-    """Return what binds ``call`` to its first argument, as a Go method of this type."""
+    """Return a Go method: a function that binds ``call`` to its first argument."""
     return lambda v: Function(lambda *arguments: call(v, *arguments), params, gotype=gotype, results=results)
 
 
 def _never(*arguments: "Any") -> None:
-    """Stand for a method whose parameters no template can supply."""
+    """Do nothing, in place of a method whose parameters no template can supply."""
 
 
 DEVICE_METHODS = {
@@ -137,16 +137,16 @@ def _devices_methods(nested_last: bool) -> "Methods":
 
 
 def _set_keys(device: "Mapping[str, str]") -> "dict[str, str]":
-    """A device without empty values: comparing devices, Go does not tell them from missing ones."""
+    """Return the non-empty values of a device. Go's comparison treats empty values as missing."""
     return {key: value for key, value in device.items() if value}
 
 
 def start_order(devices: "Mapping[str, Mapping[str, str]]", nested_last: bool = True) -> "list[str]":
     """Return the names of devices in the order in which the daemons start them.
 
-    Network interfaces come first, then disks with the root before the others, then types from z to a.
+    Network interfaces come first, then disks with the root disk first, then other types from z to a.
     """
-    # Incus: devices_sort.go; nested ones last since LXD 5.0.3 and Incus 6.0.4
+    # Incus: devices_sort.go. Nested interfaces come last since LXD 5.0.3 and Incus 6.0.4.
     names = sorted(devices)
     types = {name: devices[name].get("type", "") for name in names}
     interfaces = [name for name in names if types[name] == "nic"]

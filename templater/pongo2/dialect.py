@@ -1,14 +1,15 @@
-"""The pongo2 releases that matter, as values: everything in which they differ is asked of one of these."""
+"""The supported pongo2 releases. Each difference between them is an attribute of `Dialect`."""
 
 
 class Dialect:
-    """One release of the language. Instances are compared by identity; there are only the ones below.
+    """One release of the language. The instances below are the only ones.
 
-    ``subscripts``: ``config["key"]`` exists. ``macro_errors_print``: an error inside a macro does not
-    fail the render, its text is printed. ``safe_super``: ``block.Super`` is not escaped.
-    ``fixed``: with the fixes of 6.1: an unchanged ``ifchanged x`` without ``else`` does not panic, without
-    ``x`` its ``else`` counts, ``removetags`` takes names literally, ``widthratio`` of a zero maximum is
-    empty, and the message for a banned tag is another.
+    ``subscripts``: the language has ``config["key"]``.
+    ``macro_errors_print``: an error in a macro does not fail the render. The macro returns the error text.
+    ``safe_super``: autoescape does not escape ``block.Super``.
+    ``fixed``: the release has the fixes of 6.1. An unchanged ``ifchanged x`` without ``else`` does not panic.
+    An unchanged ``ifchanged`` without ``x`` renders its ``else``. ``removetags`` reads tag names literally.
+    ``widthratio`` with a maximum of zero is empty. The message for a banned tag is different.
     """
 
     __slots__ = ("fixed", "macro_errors_print", "name", "safe_super", "subscripts", "version")
@@ -26,7 +27,7 @@ class Dialect:
 
     @property
     def old(self) -> bool:
-        """Whether messages have the wording of pongo2 4."""
+        """Return whether messages have the wording of pongo2 4."""
         return self.macro_errors_print
 
 

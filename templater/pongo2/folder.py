@@ -1,4 +1,4 @@
-"""Templates in a directory, by name, and never anything outside it."""
+"""A loader that reads templates from one directory, and never from outside it."""
 
 import os
 import stat
@@ -12,16 +12,20 @@ FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Folder:
-    """A loader for the mode ``plain``. Names are relative paths; no symlink is followed."""
+    """A loader for the mode ``plain``. Names are relative paths. Symlinks are not followed."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
 
     def read(self, name: str) -> bytes:
-        """The file of that name; InputError if there is none, RefusedError if it may not be read."""
+        """Return the contents of a template.
+
+        Raises InputError if it is missing, RefusedError if the name leads outside or to a special file, and
+        LimitError if the file is too large.
+        """
         parts = name.split("/")
         if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):
-            raise RefusedError(f"template name {name!r} leaves the folder of templates")
+            raise RefusedError(f"template name {name!r} is not a path inside the template directory")
         descriptor = self.open(parts, name)
         try:
             status = os.fstat(descriptor)
@@ -35,7 +39,7 @@ class Folder:
             os.close(descriptor)
 
     def open(self, parts: list[str], name: str) -> int:
-        """Walks down name by name, so that no part of it can be a symlink."""
+        """Open a file part by part, so that no part of the path can be a symlink."""
         try:
             descriptor = os.open(self.path, DIRECTORY & ~os.O_NOFOLLOW)
             for index, part in enumerate(parts):
@@ -46,5 +50,5 @@ class Folder:
                     os.close(descriptor)
                 descriptor = inner
         except (OSError, UnicodeEncodeError) as error:
-            raise InputError(f"no template {name!r}: {getattr(error, 'strerror', error)}") from None
+            raise InputError(f"can't open template {name!r}: {getattr(error, 'strerror', error)}") from None
         return descriptor

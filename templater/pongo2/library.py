@@ -1,4 +1,4 @@
-"""The tags and filters of a dialect, found by their marks. Nothing is registered by importing."""
+"""The tags and filters of a dialect. Decorators mark their functions, and importing registers nothing."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Marked = Callable[..., Any]
 
-#: the module of each filter, so that looking one up imports no others; a missing filter is found all the same
+#: the module of each filter, so that a lookup imports only that one; a filter missing here is slower to find
 FILTER_MODULES = {
     name: module
     for module, names in (
@@ -42,7 +42,7 @@ def filter_module(name: str) -> "str | None":
 
 
 def tag_module(name: str) -> str:
-    """Return the module of a tag: its name, with ``_`` behind a keyword of Python."""
+    """Return the module of a tag. It is the tag's name, with ``_`` appended to Python keywords."""
     from keyword import iskeyword
 
     return f"{name}_" if iskeyword(name) else name
@@ -51,8 +51,8 @@ def tag_module(name: str) -> str:
 class LazyRegistry(Mapping[str, "Marked"]):
     """The marked functions of one package by name.
 
-    Modules are imported as names are looked up, since most templates use few of them. ``module_of`` tells
-    where a name probably is; if it is not there, all modules are imported.
+    A lookup imports modules on demand, because most templates use few of them. ``module_of`` returns the
+    likely module of a name. If the name is not in that module, all modules are imported.
     """
 
     __slots__ = ("complete", "dialect", "found", "mark", "module_of", "package")
@@ -103,7 +103,7 @@ class LazyRegistry(Mapping[str, "Marked"]):
 
 
 def _imported(name: str) -> "Any":
-    return __import__(name, fromlist=("__name__",))  # importlib would have to be imported itself
+    return __import__(name, fromlist=("__name__",))  # faster than importing importlib first
 
 
 class Library:
@@ -116,7 +116,7 @@ class Library:
         self.filters = LazyRegistry("filters", "filter", dialect, filter_module)
 
     def load(self) -> None:
-        """Import everything at once, where nothing can be imported later."""
+        """Import all tags and filters now, for a process that can't import them later."""
         self.tags.load()
         self.filters.load()
 

@@ -1,4 +1,4 @@
-"""The operations of generated code with places: the compilation with spans uses these, to find a failure."""
+"""The operations of compilations with spans. They add the place to a failure."""
 
 from .operations import call, field, index, item, member, unknown_filter
 from .state import Fault
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def text_at(
     program: "Program", place: int, message: str, sender: str = "execution", name: bool = True
 ) -> str:
-    """pongo2's text of an error at a place."""
+    """Return pongo2's text of an error at a place."""
     p = program.places[place]
     where = f" in {p.name}" if name else ""
     return f"[Error (where: {sender}){where} | Line {p.line} Col {p.column} near '{p.near}'] {message}"
@@ -30,7 +30,7 @@ def panic_at(place: int, panic: Panic) -> Fault:
 
 
 def at(render: "Render", place: int, function: "Callable[..., Any]", *arguments: "Any") -> "Any":
-    """Any operation."""
+    """Call the function of an operation."""
     try:
         return function(*arguments)
     except Failure as failure:
@@ -40,7 +40,7 @@ def at(render: "Render", place: int, function: "Callable[..., Any]", *arguments:
 
 
 def path_error(render: "Render", place: int, failure: Failure, path: str) -> Fault:
-    """A failed look-up or call, with the variable's whole name where pongo2 says it."""
+    """Return the failure of a lookup or call. Like in pongo2, most messages contain the whole path."""
     message = failure.message
     if message.startswith("can't access"):
         message = f"{message} (variable {path})"
@@ -58,7 +58,10 @@ def path_error(render: "Render", place: int, failure: Failure, path: str) -> Fau
 def path_at(
     render: "Render", place: int, path: str, function: "Callable[..., Any]", *arguments: "Any"
 ) -> "Any":
-    """A step of a path. What fails inside it, in arguments or in a macro, pongo2 wraps once more."""
+    """Call the function of one step of a path.
+
+    If an argument or a macro inside it fails, pongo2 adds its own place to the error text.
+    """
     try:
         return function(*arguments)
     except Failure as failure:
@@ -100,7 +103,7 @@ def call_at(
 
 
 def call_checked(v: "Any", arguments: "Callable[[], tuple[Any, ...]]") -> "Any":
-    """That it is a function is asked before its arguments are worked out."""
+    """Call a value. Its arguments are evaluated only if it is a function."""
     return call(v, arguments() if type(v) is Function else ())
 
 

@@ -1,4 +1,4 @@
-"""The filler text of ``lorem``, as recorded from pongo2: seven paragraphs."""
+"""The seven paragraphs of filler text that ``lorem`` prints, recorded from pongo2."""
 
 _TEXT = """
 Lorem ipsum dolor sit amet, consectetur adipisici elit, sed eiusmod tempor incidunt ut labore et dolore

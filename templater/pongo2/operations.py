@@ -1,4 +1,4 @@
-"""What generated code calls: steps of paths, calls, loops, macros, and the counting of work and output."""
+"""The functions that generated code calls: members, calls, loops, macros, and counting of work and output."""
 
 from ..model.errors import LimitError
 from . import values
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def escaped(v: "Any") -> str:
-    """The text of a printed value under autoescape: strings are escaped unless they are safe."""
+    """Return the text of a printed value under autoescape, which escapes all strings but safe ones."""
     if isinstance(v, str):
         return str(v) if type(v) is Safe else escape_text(v)
     return to_string(v)
@@ -42,22 +42,22 @@ def escaped_if(on: bool, v: "Any") -> str:
 
 
 SMALL_LIST = SMALL // ELEMENT
-PORTION = 2_000  # steps between two looks at the clock
+PORTION = 2_000  # steps between two checks of the time
 
 
 def budget(render: "Render") -> "tuple[int, int]":
-    """Steps and characters of output. Steps are given in portions."""
+    """Return the first portion of steps, and the characters that may be printed."""
     return portion(render), render.limits.output
 
 
 def portion(render: "Render") -> int:
-    given = min(render.steps, PORTION)
-    render.steps -= given
-    return given
+    steps = min(render.steps, PORTION)
+    render.steps -= steps
+    return steps
 
 
 def spent(render: "Render", steps: int, left: int) -> int:
-    """The next portion of steps, if there is one and the output is not too long."""
+    """Return the next portion of steps. Raises LimitError if no steps or no output are left."""
     if left < 0:
         raise too_long(render)
     render.steps += steps
@@ -79,7 +79,7 @@ def finish(render: "Render", pieces: "list[str]") -> str:
 
 
 def captured(render: "Render", pieces: "list[str]") -> str:
-    """What a body printed, as a value."""
+    """Return the text that a body printed, as a new value."""
     size = sum(map(len, pieces))
     grow(size)
     if size > 1024:
@@ -90,7 +90,7 @@ def captured(render: "Render", pieces: "list[str]") -> str:
 
 
 def operate(render: "Render", operator: "Callable[..., Any]", *operands: "Any") -> "Any":
-    """Apply an operator, after counting its work on large operands."""
+    """Apply an operator. Its work on large operands is counted first."""
     for v in operands:
         if isinstance(v, str | list) and len(v) > SMALL_LIST:
             weigh(render, v, 1)
@@ -98,12 +98,12 @@ def operate(render: "Render", operator: "Callable[..., Any]", *operands: "Any") 
 
 
 def called(v: "Any") -> "Any":
-    """Return a variable's value: a function is called."""
+    """Return the value of a variable. If it is a function, call it."""
     return call(v, ()) if type(v) is Function else v
 
 
 def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
-    """Call a value, if it is a function and takes these arguments."""
+    """Call a value; nil gives nil. Raises Failure if it is not a function or rejects these arguments."""
     if type(v) is not Function:
         if v is None:
             return None
@@ -149,7 +149,10 @@ def item(v: "Any", key: "Any") -> "Any":
 
 
 def member(getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any") -> "Any":
-    """Return a member that is about to be called. A missing one gives nil, but one that holds nil fails."""
+    """Return a member that is about to be called.
+
+    A missing member is nil, which can be called. Raises Failure if the member exists and holds nil.
+    """
     if type(v) is Function:
         v = call(v, ())
     found = getter(v, key)
@@ -159,7 +162,7 @@ def member(getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any") -> "Any":
 
 
 def nil_call(is_set: bool, path: str) -> None:
-    """An unset name may be called; a variable that holds nil may not."""
+    """Raise Failure if a variable that is called holds nil. An unset variable may be called."""
     if is_set:
         raise Failure(f"'{path}' is not a function (it is invalid)")
 
@@ -167,9 +170,9 @@ def nil_call(is_set: bool, path: str) -> None:
 def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop:
     """Return ``forloop`` before the first round.
 
-    ``parent`` is what ``forloop`` is outside: the loop around, or the public context's value, which Go
-    ignores here. ``state`` is 1 where the template has bound the name (Go panics whatever it holds), and 2
-    where a macro's argument has (Go panics unless it is a loop or nil).
+    ``parent`` is the value of ``forloop`` outside: the enclosing loop, or ``public``, the value in the public
+    context, which Go ignores. ``state`` is 1 if the template has bound the name: then Go panics for every
+    value. It is 2 if an argument of a macro has bound it: then Go panics unless the value is a loop or nil.
     """
     if parent is public and not state:
         parent = None
@@ -179,13 +182,16 @@ def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop
 
 
 def start_loop(forloop: ForLoop, items: "list[Any]", backward: "Any") -> None:
-    """``backward`` is what is iterated, if it is so in reverse: strings are numbered downwards."""
+    """Set the fields of ``forloop`` that are known after the iterated value is evaluated.
+
+    ``backward`` is the iterated value of a ``reversed`` loop, or false. pongo2 counts reversed strings down.
+    """
     forloop.count = len(items)
     forloop.backward = isinstance(backward, str)
 
 
 def rounds(forloop: ForLoop, items: "list[Any]") -> "Iterable[tuple[int, Any]]":
-    """Numbered items; those of a reversed string are numbered downwards."""
+    """Return the items with their numbers, which count down for a reversed string."""
     if forloop.backward:
         return zip(range(len(items) - 1, -1, -1), items, strict=True)
     return enumerate(items)
@@ -199,7 +205,7 @@ def enter(
     defaults: "tuple[Any, ...]",
     arguments: "tuple[Any, ...]",
 ) -> "Scope":
-    """A macro's own scope: a copy of the one it was defined in, as that is now, and its parameters."""
+    """Return the scope of a macro call: the current names of the defining scope, and the parameters."""
     if len(arguments) > len(parameters):
         message = (
             f"Macro '{name}' called with too many arguments ({len(arguments)} instead of {len(parameters)})."
@@ -212,7 +218,7 @@ def enter(
 
 
 def macro(render: "Render", body: "Callable[[Scope, tuple[Any, ...]], str]", scope: "Scope") -> Function:
-    """The function that a macro's name is bound to."""
+    """Return the function of a macro."""
 
     def call_macro(*arguments: "Any") -> Safe:
         if render.depth >= render.limits.depth:
@@ -233,7 +239,7 @@ def macro(render: "Render", body: "Callable[[Scope, tuple[Any, ...]], str]", sco
 
 
 def block(render: "Render", scope: "Scope", above: "tuple[Body, ...]") -> Block:
-    """``block``: its Super renders the body that this one replaces, and in v4 hides that one's errors."""
+    """Return ``block``. Its ``Super`` renders the body that this one replaces, and v4 hides its errors."""
 
     def super_() -> str:
         if not above:
@@ -259,7 +265,7 @@ def block(render: "Render", scope: "Scope", above: "tuple[Body, ...]") -> Block:
 
 
 def no_block(render: "Render") -> "NoReturn":
-    """A block whose name the template that is rendered does not know."""
+    """Fail like pongo2 for a block that the rendered template does not contain."""
     raise Failure("internal error: len(block_wrappers) == 0 in tagBlockNode.Execute()")
 
 
@@ -269,7 +275,7 @@ def unknown_filter(name: str, value: "Any" = None, argument: "Any" = None) -> "N
     )
 
 
-#: the globals of a generated module; it has no others, and no builtins
+#: all globals of a generated module, which has no builtins
 NAMESPACE: "dict[str, Any]" = {
     function.__name__: function
     for function in (

@@ -1,4 +1,4 @@
-"""Which names a template reads from its context: known after parsing, without rendering anything."""
+"""The names that a template reads from its context. They are known after parsing, before any render."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from ..model.source import Span
 from .syntax import tree
 
-#: names that pongo2 itself defines
+#: names that pongo2 defines itself
 BUILT_IN = frozenset(("block", "forloop", "pongo2"))
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One variable as a template reads it.
+    """One variable that a template reads.
 
-    ``path`` is the root name and its members, such as ``("instance", "name")``. A computed subscript ends
-    it. ``spans`` has the place of each part. ``key`` is the configuration key of ``config_get("KEY", …)``
-    or ``config["KEY"]`` if it is written as a string.
+    ``path`` is the root name and its members, such as ``("instance", "name")``. It ends before a computed
+    subscript. ``spans`` has the place of each part. ``key`` is the configuration key of
+    ``config_get("KEY", …)`` or ``config["KEY"]``, if the template writes it as a string.
     """
 
     path: tuple[str, ...]
@@ -25,20 +25,20 @@ class Read:
 
     @property
     def span(self) -> Span:
-        """The place from the first part to the last."""
+        """Return the place from the first part to the last."""
         first, last = self.spans[0], self.spans[-1]
         return Span(first.source, first.start, max(first.end, last.end))
 
     @property
     def name(self) -> str:
-        """The path as it is written with dots."""
+        """Return the path in dotted form."""
         return ".".join(self.path)
 
 
 def reads_of(document: tree.Document) -> tuple[Read, ...]:
-    """Return what a parsed document reads, in order of place.
+    """Return the variables that a parsed document reads, in order of place.
 
-    Names that the template binds anywhere (``set``, ``for``, ``with``, macros) are left out.
+    The result omits names that the template binds anywhere (``set``, ``for``, ``with``, macros).
     """
     found = [read_of(path) for path in paths(document) if path.name not in document.bound]
     return tuple(sorted(found, key=lambda read: (read.span.source.name, read.span.start)))
@@ -65,7 +65,7 @@ def config_key(path: tree.Path) -> str | None:
 
 
 def paths(document: tree.Document) -> Iterator[tree.Path]:
-    """Every variable in a document and in the documents that it includes or extends."""
+    """Yield every variable in a document and in the documents that it includes or extends."""
     waiting: list[object] = [document]
     seen: set[int] = set()
     while waiting:
@@ -83,5 +83,5 @@ def paths(document: tree.Document) -> Iterator[tree.Path]:
 
 
 def fields(kind: type) -> list[str]:
-    """The attributes of a tree's class, those of its base classes included."""
+    """Return the attributes of a class of the tree, with those of its base classes."""
     return [name for base in kind.__mro__ for name in getattr(base, "__slots__", ()) if name != "token"]

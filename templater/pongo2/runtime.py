@@ -1,4 +1,7 @@
-"""Running compiled templates. Lean: a kept compilation needs this, ``values`` and its filters only."""
+"""The runtime of compiled templates.
+
+A cached compilation needs only this module, ``values`` and the filters that it uses. Its imports are few.
+"""
 
 from ..model.errors import InputError, LimitError, RenderError, TemplaterError
 from ..model.source import printable
@@ -16,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def load(code: "CodeType") -> Program:
-    """Run a compilation's module and fetch the filters and tags' functions that it names."""
+    """Run the module of a compilation, and import the functions of filters and tags that it uses."""
     namespace: dict[str, Any] = dict(operations.NAMESPACE)
-    exec(code, namespace)  # noqa: S102 - the code that our own compiler wrote
+    exec(code, namespace)  # noqa: S102 - templater's compiler wrote this code
     if namespace["PLACES"]:
         from . import located
 
@@ -35,7 +38,11 @@ def execute(
     seed: "int | None" = None,
     limits: "Limits | None" = None,
 ) -> str:
-    """Render, or raise: LimitError, or a Failure, Panic or Fault that the caller makes an error of."""
+    """Render a template.
+
+    Raises LimitError if a limit is exceeded, and InputError for text that is not valid Unicode. Any other
+    failure is a Failure, Panic or Fault, which the caller converts to a TemplaterError.
+    """
     try:
         return program.unit(Render(program, context, clock, seed, limits or DEFAULT_LIMITS), 0)
     except TooLarge as error:
@@ -43,7 +50,7 @@ def execute(
     except RecursionError:
         raise LimitError("the template nests too deeply to be rendered") from None
     except MemoryError:
-        raise LimitError("the template needs more memory than there is") from None
+        raise LimitError("the template needs more memory than is available") from None
     except UnicodeEncodeError:
         raise InputError("a value of the context contains half of a surrogate pair") from None
 
@@ -56,7 +63,10 @@ def run(
     seed: "int | None" = None,
     limits: "Limits | None" = None,
 ) -> str:
-    """Render a kept compilation. A failure has no place: compile again with spans to find it."""
+    """Render a cached compilation. Raises TemplaterError without a place.
+
+    To find the place, compile the template again with spans.
+    """
     try:
         return execute(load(code), context, clock, seed, limits)
     except (Failure, Panic, Fault) as error:
@@ -64,7 +74,7 @@ def run(
 
 
 def unplaced(error: "Failure | Panic | Fault") -> TemplaterError:
-    """The error without a place."""
+    """Return a failure as an error without a place."""
     made = RenderError(short_message(error.message))
     if isinstance(error, Fault):
         made.pongo2_error = error.text
@@ -75,7 +85,7 @@ MAX_MESSAGE = 400
 
 
 def short_message(message: str) -> str:
-    """Return pongo2's message in templater's style, printable. Some contain a value of any length."""
+    """Return a message of pongo2 in templater's style: printable, and cut if a value makes it too long."""
     message = message.removesuffix(".")
     if len(message) > MAX_MESSAGE:
         message = f"{message[:MAX_MESSAGE]}…"

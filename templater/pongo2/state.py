@@ -1,4 +1,4 @@
-"""One render's state: the compiled program, its inputs and limits, and what tags remember."""
+"""The state of one render: the compiled program, its inputs and limits, and the data that tags store."""
 
 from time import monotonic
 
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 
 class Limits:
-    """How much one render may do. ``steps``: pieces of template run in loops and macros; ``output`` and
-    ``values``: characters printed, and built as values; ``depth``: calls of macros within each other;
-    ``seconds``: by the clock on the wall, not limited unless asked for, since the machine decides it.
+    """The limits of one render.
 
-    ``source``: characters of the template itself.
-
-    ``total``: seconds for all renders of a run together. A run ``begun()`` has a ``deadline``, and hands
-    the limits that have it to each of its renders."""
+    ``steps``: pieces of the template that run in loops and macros.
+    ``output``: printed characters.
+    ``values``: characters in new values.
+    ``depth``: macro calls and includes inside each other.
+    ``seconds``: wall-clock time, by default unlimited, because it depends on the machine.
+    ``source``: characters of the template.
+    ``total``: seconds for all renders of a run together. `begun` turns it into a ``deadline``.
+    """
 
     __slots__ = ("deadline", "depth", "output", "seconds", "source", "steps", "total", "values")
 
@@ -46,7 +48,7 @@ class Limits:
         self.deadline: float | None = None
 
     def begun(self) -> "Limits":
-        """The limits of a run that begins now; those of one that has begun are its parts' too."""
+        """Return the limits for the renders of a run that begins now. A running deadline stays as it is."""
         if self.total is None or self.deadline is not None:
             return self
         begun = Limits(
@@ -62,31 +64,31 @@ class Limits:
     def late(self) -> LimitError:
         return LimitError(
             f"rendering all templates takes longer than {self.total:g} seconds in all",
-            hint="--limit time=10m allows ten minutes; find out first what takes so long",
+            hint="find the slow template, or allow ten minutes with --limit time=10m",
         )
 
 
 DEFAULT_LIMITS = Limits()
 
-#: characters of a value that need no counting
+#: values up to this many characters are not counted
 SMALL = 1024
-#: characters for which one element of a list counts
+#: an element of a list counts as this many characters
 ELEMENT = 16
-#: weighted characters for which one step counts
+#: a step counts as this many weighted characters
 WORK_OF_STEP = 16
 
-#: the names that are there nearly always, and need no look
+#: the names in the daemons' context, which are known to be valid identifiers
 DAEMON_NAMES = frozenset(
     ("trigger", "path", "container", "instance", "config", "devices", "properties", "config_get")
 )
-#: the context's entry for the version that ``pongo2.version`` shows instead of the dialect's; no template
-#: can read it, since it is not an identifier
+#: the context's entry that replaces the dialect's version in ``pongo2.version``; templates can't read it,
+#: because it is not an identifier
 VERSION = " version"
 _UNCHECKED = DAEMON_NAMES | {VERSION}
 
 
 class Place:
-    """A token as errors need it: pongo2's position of it, and where it is in the user's source."""
+    """The position of a token, as pongo2 reports it (line, column) and in the user's source (start, end)."""
 
     __slots__ = ("column", "end", "line", "name", "near", "start")
 
@@ -100,8 +102,11 @@ class Place:
 
 
 class Fault(Exception):
-    """A failure with its place. ``text`` is pongo2's; ``message`` and ``place`` are the innermost ones,
-    which is what a user wants to see."""
+    """A failure with its place.
+
+    ``text`` is pongo2's error text. ``message`` and ``place`` belong to the innermost failure, because users
+    want to see its cause.
+    """
 
     def __init__(self, message: str, place: "int | None", text: str, panic: bool = False) -> None:
         super().__init__(text)
@@ -112,7 +117,7 @@ class Fault(Exception):
 
 
 class Program:
-    """A compilation, ready to run. ``places`` is empty unless it was made with spans."""
+    """A compilation that is ready to run. ``places`` is empty unless it was compiled with spans."""
 
     __slots__ = ("bound", "dialect", "old", "open", "places", "safe_super", "units", "version")
 
@@ -138,7 +143,7 @@ class Program:
 
 
 class Render:
-    """One run of a program: its inputs, and what tags remember in it."""
+    """One run of a program: its inputs, the remaining limits, and the data that tags store."""
 
     __slots__ = (
         "clock_value",
@@ -174,7 +179,7 @@ class Render:
 
     @property
     def clock(self) -> float:
-        """Seconds since the epoch; the same in the whole render."""
+        """Return the time in seconds since the epoch. It does not change during a render."""
         if self.clock_value is None:
             import time
 
@@ -182,7 +187,7 @@ class Render:
         return self.clock_value
 
     def random(self) -> float:
-        """The next of the seed's numbers in [0, 1), by splitmix64."""
+        """Return the next random number in [0, 1). The generator is splitmix64."""
         if self.seed is None:
             self.seed = int(self.clock * 1e6)
         self.seed = (self.seed + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
@@ -194,7 +199,7 @@ class Render:
         return escape_text(text)
 
     def merged(self, scope: "Scope") -> "dict[str, Any]":
-        """Public and private names as one context, for an included template."""
+        """Return the public and private names as one context, for an included template."""
         context = dict(self.context)
         for name, value in scope.items():
             if name[0] != " " and (value is not None or name in context):
@@ -202,14 +207,14 @@ class Render:
         return context
 
     def found(self, value: "Any", if_exists: bool) -> "Program | None":
-        """The template of a name that is only known now."""
+        """Return the template of a name that the render has computed."""
         name = to_string(value)
         if not name:
             raise Failure("Filename for 'include'-tag evaluated to an empty string.")
         return self.program.open(name, if_exists)
 
     def include(self, program: "Program", unit: int, context: "dict[str, Any]") -> str:
-        """The output of another template."""
+        """Return the output of another template."""
         if self.depth >= self.limits.depth:
             raise deep(self)
         self.depth += 1
@@ -226,12 +231,15 @@ class Render:
 def deep(render: Render) -> LimitError:
     return LimitError(
         f"macros and includes call each other more than {render.limits.depth} deep",
-        hint="a macro that calls itself needs an end",
+        hint="a macro that calls itself needs a condition to stop",
     )
 
 
 def charge(render: Render, v: "Any") -> "Any":
-    """Count a large new value against what the render may build. Generated code skips small strings."""
+    """Subtract the size of a large new value from the limit, and return it.
+
+    Generated code does not call this for small strings.
+    """
     if isinstance(v, str | list):
         size = len(v) if isinstance(v, str) else 8 * len(v)
         if size > SMALL:
@@ -243,10 +251,10 @@ def charge(render: Render, v: "Any") -> "Any":
 
 
 def weigh(render: Render, v: "Any", weight: int) -> "Any":
-    """Count the work that an operation is about to do on ``v``, a large value or not; return ``v``.
+    """Count the work that an operation will do on ``v`` if it is large, and return ``v``.
 
-    ``weight`` is the work for each character: 1 where C code does it, more where Python does. Generated
-    code skips small strings.
+    ``weight`` is the work for each character: 1 for C code, more for Python code. Generated code does not
+    call this for small strings.
     """
     if isinstance(v, str):
         if len(v) > SMALL:
@@ -257,11 +265,14 @@ def weigh(render: Render, v: "Any", weight: int) -> "Any":
 
 
 def work(render: Render, amount: int) -> None:
-    """Count an amount of work before it is done, and look at the clock. No single operation may be long."""
+    """Count an amount of work before it is done, and check the time.
+
+    Raises LimitError if a limit is exceeded, or if one operation would take too long.
+    """
     if amount > MAX:
         raise LimitError(
-            "one filter or operator gets too much to do",
-            hint=f"{amount} characters, weighted by the time each takes, are more than {MAX}",
+            "one filter or operator has too much work",
+            hint=f"the limit is {MAX} characters, weighted by their processing time; this work is {amount}",
         )
     render.steps -= amount // WORK_OF_STEP
     if render.steps < 0:
@@ -299,13 +310,13 @@ def no_templates(name: str, if_exists: bool) -> "Program | None":
 
 
 def meta(version: str) -> MethodMap:
-    """``pongo2``, a Go map with one key and a method that no template can call rightly."""
+    """Return ``pongo2``, a Go map with one key, and a method that no template can call successfully."""
     update = Function(lambda _: None, ("pongo2.Context",), gotype="func(pongo2.Context) pongo2.Context")
     return MethodMap({"version": version}, "pongo2.Context", {"Update": lambda _: update})
 
 
 def check_context(context: "Mapping[str, Any]", exported: "tuple[str, ...]") -> None:
-    """Names must be identifiers, and no exported macro's."""
+    """Raise Fault if a name in the context is not an identifier, or is the name of an exported macro."""
     if not _UNCHECKED.issuperset(context):
         for name, value in context.items():
             if name == VERSION:
@@ -324,7 +335,7 @@ def check_context(context: "Mapping[str, Any]", exported: "tuple[str, ...]") -> 
 
 
 def go_plus_v(value: "Any") -> str:
-    """Go's %+v."""
+    """Format a value like Go's ``%+v``."""
     from .golang.fmt import sprintf
 
     return sprintf("%+v", value)

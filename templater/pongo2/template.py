@@ -1,4 +1,4 @@
-"""Compiling a template, and the compiled template."""
+"""The compilation of templates, and compiled templates."""
 
 from collections.abc import Mapping
 from itertools import count
@@ -24,12 +24,12 @@ from .values import Failure, Panic
 if TYPE_CHECKING:
     from .reads import Read
 
-#: what LXD and Incus forbid in an image's templates
+#: the tags that LXD and Incus forbid in the templates of images
 BANNED = frozenset(("extends", "import", "include", "ssi"))
-#: a larger template is not written a second time to say where in it a limit was met
+#: in larger templates, templater does not search for the place where a limit was exceeded
 MAX_LOCATED = 64 << 10
 
-#: the name of generated code in a traceback, and a place in its text
+#: the file name of generated code in a traceback, and a pattern for the places in it
 GENERATED = "<template>"
 _PLACE = r"(?:\bat|_at)\(render, (\d+)"
 
@@ -37,14 +37,14 @@ MAX_TEMPLATES = 100
 
 
 class Loader(Protocol):
-    """Where ``include``, ``extends``, ``import`` and ``ssi`` find other templates by name."""
+    """The source of the templates that ``include``, ``extends``, ``import`` and ``ssi`` name."""
 
     def read(self, name: str) -> str | bytes:
-        """The text of that name; InputError if there is none."""
+        """Return the text of a template. Raises InputError if it is missing."""
 
 
 class Compilation:
-    """One source with its options: makes documents of it and of the templates that it names."""
+    """One source with its options. It parses the source and the templates that the source names."""
 
     def __init__(
         self,
@@ -69,7 +69,10 @@ class Compilation:
         self.numbers = count()
 
     def parsed(self) -> Document:
-        """Parse the source, and the templates that it names."""
+        """Parse the source and the templates that it names.
+
+        Raises TemplateSyntaxError, or LimitError if the template is too long or nests too deeply.
+        """
         self.units, self.bound, self.numbers = [], set(), count()
         name = "<string>" if self.loader is None or self.wrapped else self.source.name
         try:
@@ -114,7 +117,7 @@ class Compilation:
         try:
             return self.document(Unit(Source(resolved, text), resolved))
         except TemplateError as error:
-            if missing_ok and names_nothing(error):
+            if missing_ok and names_missing_template(error):
                 return None
             raise
 
@@ -138,11 +141,11 @@ class Compilation:
     ) -> TemplaterError:
         position = document.unit.position(token.start)
         text = pongo2_text(sender, message, shown, position, token.value)
-        return syntax_error(f"no template {name!r}", token.span, text)
+        return syntax_error(f"template {name!r} does not exist", token.span, text)
 
 
 def check_encodable(unit: Unit) -> None:
-    """Refuse text that has no UTF-8 form; undecodable bytes (U+DC80 to U+DCFF) are fine."""
+    """Raise InputError for text that UTF-8 cannot encode. Undecodable bytes (U+DC80 to U+DCFF) are valid."""
     try:
         if not unit.text.isascii():
             unit.text.encode("utf-8", "surrogateescape")
@@ -151,13 +154,16 @@ def check_encodable(unit: Unit) -> None:
         raise InputError("the template contains half of a surrogate pair", span) from None
 
 
-def names_nothing(error: TemplateError) -> bool:
-    """Whether a template names another that does not exist. ``if_exists`` takes that for its own."""
+def names_missing_template(error: TemplateError) -> bool:
+    """Return whether a template failed because it names a missing one.
+
+    For ``if_exists``, pongo2 then treats the first template as missing, too.
+    """
     return (error.pongo2_error or "").startswith("[Error (where: fromfile)")
 
 
 def resolve(base: str, name: str) -> str:
-    """A name in a template: relative to the template that it stands in."""
+    """Return the full name of a template. ``name`` is relative to ``base``, the template that contains it."""
     if isabs(name) or base == "<string>":
         return normpath(name)
     return normpath(join(dirname(base), name))
@@ -176,8 +182,10 @@ class Template:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """The modules that running ``code`` imports, beyond ``runtime``: those of its filters and tags, which
-        import nothing later."""
+        """Return the modules that ``code`` imports in addition to ``runtime``.
+
+        They contain its filters and tags, and import nothing later.
+        """
         located = ("templater.pongo2.located",) if self.program.places else ()
         return (*sorted({module for module, _ in self.imports}), *located)
 
@@ -187,7 +195,10 @@ class Template:
 
     @property
     def reads(self) -> "tuple[Read, ...]":
-        """Every name that the template reads from its context, in order of place. Parses it again."""
+        """Return every name that the template reads from its context, in order of place.
+
+        The template is parsed again.
+        """
         from .reads import reads_of
 
         return reads_of(self.compilation.parsed())
@@ -203,7 +214,7 @@ class Template:
         return program
 
     def open(self, name: str, if_exists: bool) -> Program | None:
-        """A template whose name is known only while rendering."""
+        """Compile a template whose name the render has computed. Raises Failure if it is missing."""
         resolved = resolve(self.source.name, name)
         text = self.compilation.fetch(resolved)
         if text is None:
@@ -217,7 +228,7 @@ class Template:
         try:
             return Template(other, self.limits).program
         except TemplateError as error:
-            if if_exists and names_nothing(error):
+            if if_exists and names_missing_template(error):
                 return None
             raise
 
@@ -229,10 +240,12 @@ class Template:
         seed: int | None = None,
         limits: Limits | None = None,
     ) -> str:
-        """The text, with bytes that are not UTF-8 as surrogate escapes.
+        """Return the output. Bytes that are not UTF-8 are surrogate escapes.
 
-        ``clock`` is what ``now`` shows, in seconds since the epoch; ``seed`` decides what is random.
-        The same inputs give the same text.
+        ``clock`` is the time that ``now`` prints, in seconds since the epoch. ``seed`` is the seed of random
+        numbers. The same inputs give the same output.
+
+        Raises RenderError if the template fails, and LimitError if it exceeds a limit.
         """
         try:
             return runtime.execute(self.program, context, clock, seed, limits or self.limits)
@@ -241,8 +254,8 @@ class Template:
                 error.span = self.reached(error) or self.source.span(0, 0)
             raise
         except (Failure, Panic, Fault) as error:
-            failed = error
-        raise self.explained(failed, context, clock, seed, limits)
+            failure = error
+        raise self.explained(failure, context, clock, seed, limits)
 
     def explained(
         self,
@@ -252,7 +265,7 @@ class Template:
         seed: int | None,
         limits: Limits | None,
     ) -> TemplaterError:
-        """The failure with its place: the same render once more, by code that knows where it is."""
+        """Return the error of a failed render. To find its place, render again with spans."""
         program = self.program
         if not program.places:
             program = self.loaded(code_of(self.compilation.module(spans=True)))
@@ -268,10 +281,10 @@ class Template:
         return made
 
     def reached(self, error: LimitError) -> Span | None:
-        """Where a limit was met: the loop that went on too long, the call or filter that was one too many.
+        """Return the place of the loop, call or filter that exceeded a limit.
 
-        Nothing knows it while rendering. The line of the generated code at which it happened has its like
-        in the code with places. The limit on the whole output has no place.
+        The plain form of generated code does not know places, but each of its lines has a counterpart in the
+        form with spans. The limit on the whole output has no place.
         """
         from .codegen.compiler import source_of
 
@@ -297,7 +310,7 @@ class Template:
 
 
 def line_of(error: BaseException | None) -> int:
-    """The innermost line of generated code on an error's way."""
+    """Return the innermost line of generated code in an error's traceback, or 0."""
     found = 0
     trace = None if error is None else error.__traceback__
     while trace is not None:
@@ -308,7 +321,7 @@ def line_of(error: BaseException | None) -> int:
 
 
 def place_at(lines: list[str], number: int) -> int | None:
-    """The place of a line of generated code: its own, or, where work is counted, that of the loop around."""
+    """Return the place in a line of generated code. A line that counts work has the place of its loop."""
     import re
 
     if "finish(render, " in lines[number]:
@@ -338,7 +351,7 @@ def compile_template(
     lstrip_blocks: bool = False,
     limits: Limits | None = None,
 ) -> Template:
-    """See `templater.pongo2.compile`."""
+    """Compile a template; see `templater.pongo2.compile`."""
     if not isinstance(source, Source):
         source = Source("<template>", source)
     compilation = Compilation(

@@ -1,8 +1,9 @@
 """Go's values as templates see them: kinds, conversions, equality, iteration, operators, access.
 
-Data are ``None``, ``bool``, ``int``, ``float``, ``str``, ``list`` and ``dict``; the small classes here
-stand for what Go's static types add. Text is ``str`` in which undecodable bytes are surrogate escapes
-(U+DC80-U+DCFF). Every function is total: it answers, or raises `Failure` or `Panic`, which carry no place.
+A value is ``None``, ``bool``, ``int``, ``float``, ``str``, ``list`` or ``dict``, or an instance of the
+classes below, which add Go's static types. Text is ``str`` in which undecodable bytes are surrogate escapes
+(U+DC80-U+DCFF). Functions accept all of these values. Their errors are `Failure`, `Panic` and `TooLarge`,
+which have no place.
 """
 
 TYPE_CHECKING = False
@@ -17,10 +18,10 @@ MAX_INT = (1 << 63) - 1
 
 
 class Failure(Exception):
-    """pongo2 would fail here with this message; the runtime knows the place.
+    """An error that pongo2 would report with this message. The runtime adds the place.
 
-    ``v4`` is the wording of the v4 dialect, ``sender`` pongo2's name for who complains where that is
-    not the filter that was called.
+    ``v4`` is the wording of the v4 dialect. ``sender`` is the origin that pongo2 reports, if it is not the
+    filter that was called.
     """
 
     def __init__(self, message: str, v4: str = "", sender: str = "") -> None:
@@ -31,7 +32,7 @@ class Failure(Exception):
 
 
 class Panic(Exception):
-    """Go would panic here with this message."""
+    """A Go panic with this message."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -39,42 +40,42 @@ class Panic(Exception):
 
 
 class TooLarge(Exception):
-    """One value would grow beyond MAX; the runtime makes it a limit error with a place."""
+    """A value that would be larger than MAX. The runtime converts it to a LimitError."""
 
 
 MAX = 4 * 1024 * 1024
-"""Characters (or elements, weighed) that one value may have; a render's total is counted by the runtime."""
+"""The largest number of characters (or weighted elements) of one value. The runtime limits their total."""
 
 
 def grow(size: int) -> None:
-    """Refuse a value of this size before memory is taken for it."""
+    """Raise TooLarge for a value of this size, before memory is allocated for it."""
     if size > MAX:
         raise TooLarge(f"a value of {size} characters")
 
 
 def sized(text: str) -> str:
-    """The text, unless it is too large."""
+    """Return the text. Raises TooLarge if it is larger than MAX."""
     grow(len(text))
     return text
 
 
-# --- what Go's static types add -----------------------------------------------------------------
+# --- Go's static types ----------------------------------------------------------------------------
 
 
 class Byte(int):
-    """One byte of a string (``name.0``): a number of Go's type uint8."""
+    """One byte of a string (``name.0``), a number of Go's type uint8."""
 
     __slots__ = ()
 
 
 class Safe(str):
-    """A string that autoescape leaves alone: what a macro or ``block.Super`` returned."""
+    """A string that autoescape does not escape: the result of a macro or ``block.Super``."""
 
     __slots__ = ()
 
 
 class NamedString(str):
-    """A string of a named Go type: prints like a string, never equals a plain one."""
+    """A string of a named Go type. It prints like a string, but never equals a plain string."""
 
     __slots__ = ("gotype",)
     gotype: str
@@ -88,7 +89,8 @@ class NamedString(str):
 class GoList(list):  # type: ignore[type-arg]
     """A list whose Go type is known.
 
-    ``methods`` are the Go methods that templates can reach: by name, a function that binds one to the list.
+    ``methods`` has the Go methods that templates can call. Each entry is a function that binds the method to
+    a list.
     """
 
     __slots__ = ("gotype", "methods")
@@ -133,16 +135,16 @@ class MethodMap(GoMap):
         self.methods = methods
 
 
-#: the Go type of a parameter that takes anything
+#: the Go type of a parameter that accepts any value
 VALUE = "*pongo2.Value"
 
 
 class Function:
-    """Something a template can call.
+    """A function that a template can call.
 
-    ``params`` are Go's parameter types ("*pongo2.Value" takes anything); where ``variadic``, the last
-    one is the type of every further argument. ``results`` is the number of Go results: pongo2 calls
-    only functions with one or two.
+    ``params`` are Go's parameter types ("*pongo2.Value" accepts any value). If ``variadic`` is true, the last
+    one is the type of every further argument. ``results`` is the number of Go results. pongo2 only calls
+    functions with one or two.
     """
 
     __slots__ = ("call", "gotype", "params", "results", "simple", "variadic")
@@ -161,15 +163,15 @@ class Function:
         self.params = params
         self.variadic = variadic
         self.gotype = gotype
-        #: the number of arguments, if any values are accepted; -1 if a call has to be checked
+        #: the number of arguments if they can be any values, or -1 if each call must be checked
         self.simple = -1 if variadic or results != 1 or params.count(VALUE) < len(params) else len(params)
 
 
 class Struct:
-    """A Go struct: fields by exact name, methods, and ``text``, its String(), if it has one.
+    """A Go struct with fields and methods by exact name. ``text`` is the result of its String(), if any.
 
-    ``pointer`` says that Go passes it by address: then two are equal only if they are the same one.
-    ``hidden`` names unexported fields, which exist but can't be read.
+    ``pointer`` is true if Go passes the struct by address. Then it only equals itself.
+    ``hidden`` names unexported fields, which exist but cannot be read.
     """
 
     __slots__ = ("fields", "gotype", "hidden", "methods", "pointer", "text")
@@ -193,7 +195,7 @@ class Struct:
         self.hidden = hidden
 
     def get(self, name: str) -> "Any":
-        """The field's value, or None."""
+        """Return the value of a field, or None."""
         return self.fields.get(name)
 
     def all_fields(self) -> "Mapping[str, Any]":
@@ -207,7 +209,7 @@ class Struct:
 
 
 class NilPointer:
-    """A nil pointer of a Go type (``forloop.Parentloop`` outermost): nil, but not equal to nil."""
+    """A nil pointer of a Go type, which is not equal to nil: ``forloop.Parentloop`` of the outermost loop."""
 
     __slots__ = ("gotype",)
 
@@ -219,9 +221,9 @@ class NilPointer:
 
 
 class ForLoop(Struct):
-    """``forloop``. The loop sets ``cell[0]``, its index, and nothing else; fields are worked out on demand.
+    """``forloop``. In each round, the loop only sets ``cell[0]``, its index. `get` computes the fields.
 
-    ``backward``: pongo2 counts down on ``reversed`` strings, and First and Last follow oddly.
+    ``backward`` is true for ``reversed`` strings: pongo2 counts down, with strange values of First and Last.
     """
 
     __slots__ = ("backward", "cell", "count", "parent")
@@ -261,8 +263,10 @@ class ForLoop(Struct):
 
 
 class LoopField:
-    """A field of ``forloop`` that a name holds: Go's reflection hands out the field itself, which the loop
-    goes on changing, and not the number that was in it."""
+    """A field of ``forloop`` that a name holds.
+
+    Go's reflection returns the field itself, not its value, and the loop keeps changing the field.
+    """
 
     __slots__ = ("loop", "name")
 
@@ -277,7 +281,7 @@ def loop_field(loop: ForLoop, name: object) -> "Any":
 
 
 def current_value(v: "Any") -> "Any":
-    """The value that a name has now."""
+    """Return the current value of a name."""
     return v.loop.get(v.name) if type(v) is LoopField else v
 
 
@@ -287,7 +291,7 @@ NO_LOOP = NilPointer("*pongo2.tagForLoopInformation")
 
 
 class Block(Struct):
-    """``block``: its one method, Super, renders the block that this one replaces."""
+    """``block``. Its only method, Super, renders the block that this one replaces."""
 
     __slots__ = ("super_",)
 
@@ -298,7 +302,7 @@ class Block(Struct):
 
 
 class CycleValue(Struct):
-    """What ``{% cycle … as name %}`` binds: prints as its current item, and is a struct otherwise."""
+    """The value that ``{% cycle … as name %}`` binds. It is a struct that prints as its current item."""
 
     __slots__ = ("node", "value")
 
@@ -316,9 +320,9 @@ class CycleValue(Struct):
 
 
 def recombine(text: str) -> str:
-    """Text in which neighbouring escaped bytes that form a character have become that character.
+    """Return the text with characters in place of neighbouring escaped bytes that form them.
 
-    Needed wherever texts are joined: Go joins bytes.
+    Call this wherever texts are joined, because Go joins bytes.
     """
     if text.isascii() or not has_bytes(text):
         return text
@@ -326,7 +330,7 @@ def recombine(text: str) -> str:
 
 
 def has_bytes(text: str) -> bool:
-    """Whether there are bytes in it that are not UTF-8."""
+    """Return whether a text contains bytes that are not UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -343,21 +347,21 @@ def from_bytes(data: bytes) -> str:
 
 
 def to_runes(text: str) -> str:
-    """The text as Go's conversion to runes sees it: every stray byte is U+FFFD."""
+    """Return the text after Go's conversion to runes: each undecodable byte becomes U+FFFD."""
     if text.isascii() or not has_bytes(text):
         return text
     return "".join("\ufffd" if "\udc80" <= c <= "\udcff" else c for c in text)
 
 
 def without_bytes(text: str) -> str:
-    """The text less its stray bytes and its U+FFFD, as loops that skip Go's RuneError leave it."""
+    """Return the text without undecodable bytes and U+FFFD, both of which are Go's RuneError."""
     if text.isascii():
         return text
     return "".join(c for c in text if not ("\udc80" <= c <= "\udcff" or c == "\ufffd"))
 
 
 def replace_all(text: str, old: str, new: str) -> str:
-    """Go's strings.Replace: on bytes, so a stray byte is found inside a character too."""
+    """Replace like Go's strings.Replace. It works on bytes, so it finds a byte inside a character too."""
     if old.isascii() or not has_bytes(old):
         return recombine(text.replace(old, new)) if old else text
     return from_bytes(to_bytes(text).replace(to_bytes(old), to_bytes(new)))
@@ -370,7 +374,7 @@ _LISTS = {str: "[]string", int: "[]int", float: "[]float64", bool: "[]bool"}
 
 
 def kind(v: object) -> str:
-    """Go's reflect.Kind of the value, by name; nil is "invalid"."""
+    """Return the name of the value's reflect.Kind in Go. The kind of nil is "invalid"."""
     name = _SCALARS.get(type(v))
     if name is not None:
         return name
@@ -392,7 +396,10 @@ def kind(v: object) -> str:
 
 
 def gotype(v: object) -> str:
-    """Go's type of the value as %T prints it; plain lists and dicts get theirs by SPEC 5.1's rule."""
+    """Return the value's type as Go's ``%T`` prints it.
+
+    The types of items decide the type of a plain list or dict.
+    """
     name = _SCALARS.get(type(v))
     if name is not None:
         return name
@@ -449,7 +456,7 @@ def _float_text(v: float) -> str:
 
 
 def special_float(v: float) -> str:
-    """Go's text of an infinity or a NaN."""
+    """Return Go's text of an infinity or a NaN."""
     if v > 0:
         return "+Inf"
     return "-Inf" if v < 0 else "NaN"
@@ -470,7 +477,7 @@ def to_int(v: object) -> int:
 
 
 def _truncate(v: float) -> int:
-    """Go's int(float64) on amd64: everything that does not fit is the smallest integer."""
+    """Convert like Go's int(float64) on amd64. A number that does not fit becomes the smallest integer."""
     if -9223372036854775808.0 <= v < 9223372036854775808.0:
         return int(v)
     return MIN_INT
@@ -489,7 +496,7 @@ def to_float(v: object) -> float:
 
 
 def parse_float(text: str) -> "float | None":
-    """strconv.ParseFloat; None where Go reports an error, overflow included."""
+    """Parse a number like strconv.ParseFloat. Return None if Go reports an error, such as an overflow."""
     if not text or not text.isascii():
         return None
     if text[0] in "0123456789.+-" and text[-1] in "0123456789.":
@@ -517,7 +524,7 @@ def _parse_plain(text: str) -> "float | None":
 
 
 def _parse_hex(text: str, body: str) -> "float | None":
-    """Hexadecimal floats: the exponent is mandatory, underscores may follow the prefix or a digit."""
+    """Parse a hexadecimal float. The exponent is required. Underscores may follow the prefix or a digit."""
     mantissa, p, exponent = body.lower()[2:].partition("p")
     digits = exponent[1:] if exponent[:1] in ("+", "-") else exponent
     if not p or len(text) - len(body) > 1 or not _spaced("0" + mantissa) or not _spaced(digits):
@@ -531,12 +538,15 @@ def _parse_hex(text: str, body: str) -> "float | None":
 
 
 def _spaced(digits: str) -> bool:
-    """Whether every underscore stands between two digits."""
+    """Return whether every underscore is between two digits."""
     return digits.strip("_") == digits and not any(pair in digits for pair in ("__", "_.", "._"))
 
 
 def truthy(v: object) -> bool:
-    """Python's truth is Go's for every value: NaN is true, a struct always is, a nil pointer never."""
+    """Return whether a value is true, which Python decides like pongo2.
+
+    NaN and structs are true. A nil pointer is false.
+    """
     return bool(v)
 
 
@@ -545,7 +555,7 @@ def length(v: object) -> int:
 
 
 def negate(v: object) -> "bool | int | float":
-    """``not``: numbers stay numbers."""
+    """Apply ``not``. The result for a number is a number."""
     t = type(v)
     if t is bool:
         return not v
@@ -560,7 +570,7 @@ def negate(v: object) -> "bool | int | float":
 
 
 def equal(a: object, b: object) -> bool:
-    """Go's interface equality: same dynamic type and same value; integers of any width by value."""
+    """Compare like Go's interfaces: by dynamic type and value. Integers of any width compare by value."""
     ta = type(a)
     if ta is type(b) and (ta is str or ta is int or ta is bool or ta is float or a is None):
         return a == b
@@ -619,7 +629,7 @@ def _orderable(a: object, b: object) -> "tuple[tuple[int, int], tuple[int, int]]
 
 
 def contains(item: object, container: object) -> bool:
-    """``item in container``."""
+    """Apply ``item in container``."""
     if isinstance(container, str):
         return _contains_text(container, to_string(item))
     if isinstance(container, dict):
@@ -649,9 +659,9 @@ def _contains_key(container: "dict[Any, Any]", item: object) -> bool:
 def iterate(
     v: object, backwards: bool = False, ordered: bool = False
 ) -> "tuple[list[Any], list[Any] | None]":
-    """What ``for`` binds to its first name (elements, single bytes, keys) and, of a map, to its second.
+    """Return the values of a loop's first name (elements, single bytes or keys), and of its second for a map.
 
-    Maps come in key order: Go's is random, and the same inputs shall give the same bytes here.
+    Keys of a map are sorted. Go's order is random, but here the same inputs must give the same output.
     """
     if isinstance(v, list):
         items = v
@@ -676,7 +686,7 @@ def iterate(
 
 
 def split_bytes(text: str) -> "list[str]":
-    """The text's bytes, one string each."""
+    """Return the bytes of a text, each as a string."""
     if text.isascii():
         return list(text)
     return [chr(b) if b < 0x80 else chr(0xDC00 + b) for b in to_bytes(text)]
@@ -688,11 +698,11 @@ def _sorted(v: "list[Any]", backwards: bool) -> "list[Any]":
         return sorted(v, key=_byte_order(v), reverse=backwards)
     if name in ("[]int", "[]float64", "[]bool"):
         return sorted(v, reverse=backwards)
-    return v  # elements behind an interface all compare equal
+    return v  # pongo2 treats all elements of an interface type as equal
 
 
 def _byte_order(texts: "Iterable[str]") -> "Callable[[str], bytes] | None":
-    """Code points order as bytes do, but for escaped bytes."""
+    """Return a sort key for Go's order of bytes. Without escaped bytes, Python's order is the same."""
     return to_bytes if has_bytes("".join(texts)) else None
 
 
@@ -714,7 +724,7 @@ def add_v4(a: object, b: object) -> "int | float":
 
 
 def add_v6(a: object, b: object) -> "int | float | str":
-    """``+``, which since v5 also joins texts."""
+    """Apply ``+``, which also joins texts since v5."""
     if isinstance(a, str) or isinstance(b, str):
         return concat(to_string(a), to_string(b))
     return add_v4(a, b)
@@ -746,7 +756,7 @@ def div(a: object, b: object) -> "int | float":
 
 
 def divide_floats(x: float, y: float) -> float:
-    """IEEE division: by zero it gives an infinity or NaN."""
+    """Divide like IEEE 754. Division by zero gives an infinity or NaN."""
     if y:
         return x / y
     if not (x > 0 or x < 0):
@@ -768,7 +778,7 @@ def _divisor(b: object) -> int:
 
 
 def negative(v: object) -> "int | float":
-    """Unary minus."""
+    """Apply unary minus."""
     if type(v) is float:
         return -1 * v
     if type(v) is int or type(v) is Byte:
@@ -780,11 +790,11 @@ def negative(v: object) -> "int | float":
 
 
 def get_field(v: object, name: str) -> "Any":
-    """``v.name``: a Go method (a Function), a key or a field; None if there is none of that name."""
+    """Return ``v.name``: a Go method (a Function), a key or a field, or None if it is missing."""
     exact = type(v)
     if exact is dict or exact is GoMap or exact is ForLoop:
         return v.get(name)  # type: ignore[attr-defined]
-    if exact is MethodMap:  # devices and each device: the usual way here, so no isinstance before it
+    if exact is MethodMap:  # devices are common, so this test comes before those with isinstance
         methods = v.methods  # type: ignore[attr-defined]
         return methods[name](v) if name in methods else v.get(name)  # type: ignore[attr-defined]
     if isinstance(v, (GoList, Struct)) and v.methods is not None and name in v.methods:
@@ -805,7 +815,7 @@ def _struct_field(v: Struct, name: str) -> "Any":
 
 
 def get_index(v: object, i: int) -> "Any":
-    """``v.0``: an element of a list, a byte of a string; None beyond the end."""
+    """Return ``v.0``: an element of a list or a byte of a string, or None beyond the end."""
     if isinstance(v, list):
         return v[i] if i < len(v) else None
     if isinstance(v, str):
@@ -825,7 +835,7 @@ def _byte_at(text: str, i: int) -> "Byte | None":
 
 
 def subscript(v: object, key: object) -> "Any":
-    """``v[key]`` (v6): like `get_index` and `get_field` with a computed key."""
+    """Return ``v[key]`` (v6). It is like `get_index` and `get_field` with a computed key."""
     if isinstance(v, list):
         i = to_int(key)
         return v[i] if 0 <= i < len(v) else None
@@ -839,4 +849,4 @@ def subscript(v: object, key: object) -> "Any":
         return _struct_field(v, to_string(key))
     if is_nil(v):
         return None
-    raise Panic("unimplemented")  # pongo2 can't name a variable that has a subscript
+    raise Panic("unimplemented")  # pongo2 fails to write a path with a subscript in its message
