@@ -22,7 +22,7 @@ PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
 #: texts that identify a hook line of any templater version
 MARKS = ("from templater_hook import", "from templater.hooks.")
 
-#: bytes that are read of a configuration file
+#: size limit of a configuration file in bytes
 MAX_FILE = 16 << 20
 
 

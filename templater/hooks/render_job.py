@@ -391,7 +391,7 @@ def _renderings(
 
     renderings = run(codes)
     if IMAGE not in job.kept and codes and any(rendering.error is not None for rendering in renderings):
-        return run(None)  # with spans
+        return run(None)  # render from the sources again, because these errors have positions
     return renderings
 
 
@@ -544,7 +544,7 @@ def error_read(fields: "list[bytes]", source_of: "Callable[[str], Source | None]
         source = source_of(notes[0])
         span = None if source is None else _span(source, fields[5], fields[6])
         notes = notes[3:]
-    # a hostile child may send anything, and the message may reach a terminal
+    # escape control characters: a compromised child can send any text, and a terminal may show it
     return kind(printable(_text(message)), span, printable(_text(hint)), tuple(map(printable, notes)))
 
 

@@ -278,6 +278,7 @@ def _open_rootfs(request: HookRequest) -> "Root":
 
 
 def require_triggers(triggers: "tuple[str, ...]") -> None:
+    """Raise UsageError if a trigger is unknown."""
     unknown = [trigger for trigger in triggers if trigger not in TRIGGERS]
     if unknown:
         raise UsageError(

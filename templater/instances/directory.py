@@ -213,14 +213,14 @@ class StateDirectory(Closing):
         # Compare with the name after opening. Otherwise an attacker could hard-link another user's file here
         # and remove the link once it is open, and the link count would be 1 again.
         opened, named = os.fstat(fd), self.directory.lstat(name)
-        its_own = named is not None and (named.st_dev, named.st_ino, named.st_nlink) == (
+        is_same_file = named is not None and (named.st_dev, named.st_ino, named.st_nlink) == (
             opened.st_dev,
             opened.st_ino,
             1,
         )
-        if not its_own or not stat.S_ISREG(opened.st_mode):
+        if not is_same_file or not stat.S_ISREG(opened.st_mode):
             os.close(fd)
-            raise RefusedError(f"'{self.path}/{name}' is not a regular file with one name")
+            raise RefusedError(f"'{self.path}/{name}' is not a regular file, or has other hard links")
         return fd
 
 

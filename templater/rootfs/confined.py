@@ -212,7 +212,7 @@ class Root(Closing):
         name = join(self.name, path[1:])
         return Root(name, mechanism=self.mechanism, cross_mounts=cross_mounts, fd=fd, named=self.named)
 
-    # inside
+    # internal
 
     def _descriptor(self, names: "list[str]", flags: int, follow: bool) -> int:
         flags = flags & ~_O_NOFOLLOW if follow else flags
@@ -396,7 +396,7 @@ class Directory(Closing):
 
 
 def kind_of(mode: int) -> str:
-    return _KINDS.get(stat.S_IFMT(mode), "thing of unknown kind")
+    return _KINDS.get(stat.S_IFMT(mode), "file of unknown type")
 
 
 def close(fd: int) -> None:
@@ -504,7 +504,7 @@ def entry_of(status: os.stat_result, target: str, *, is_mount: bool) -> Entry:
     )
 
 
-# the first mechanism: the kernel resolves
+# the first mechanism: the kernel resolves the whole path
 
 
 def _openat2(parent: int, path: str, flags: int, resolve: int) -> int:
@@ -683,16 +683,16 @@ _known: "list[bool]" = []
 
 
 def _has_openat2(root: int) -> bool:
-    """Return whether openat2 works. It fails on kernels before 5.6 and under some seccomp filters.
+    """Return whether openat2 works, and cache the result.
 
-    One call that must otherwise succeed decides; the result is cached.
+    It fails on kernels before 5.6 and under some seccomp filters.
     """
     if not _known:
-        _known.append(sys.platform == "linux" and _answers(root))
+        _known.append(sys.platform == "linux" and _openat2_works(root))
     return _known[0]
 
 
-def _answers(root: int) -> bool:
+def _openat2_works(root: int) -> bool:
     try:
         close(_openat2(root, ".", _PASS, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS))
     except (ImportError, AttributeError, OSError):

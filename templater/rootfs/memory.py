@@ -226,7 +226,10 @@ class MemoryRootfs:
         self._drop(directory, name)
 
     def rename(self, old: str, new: str) -> None:
-        """Rename as rename(2) does: replace a file, or an empty directory by a directory."""
+        """Rename as rename(2) does. A file replaces a file, and a directory an empty directory.
+
+        Raises WriteError for any other existing target.
+        """
         source, old_name = self._parent(old)
         node = source.children.get(old_name)
         if node is None:

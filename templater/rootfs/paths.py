@@ -8,11 +8,11 @@ PATH_MAX = 4096
 
 
 class MissingError(InputError):
-    """The name does not exist."""
+    """A path that does not exist."""
 
 
 class UnmappedError(RefusedError):
-    """The container's id map does not contain the id."""
+    """An id that the container's id map does not contain."""
 
 
 def components(path: str) -> "list[str]":

@@ -63,7 +63,7 @@ class Bounds:
 
 
 class ChildFailure(TemplaterError):
-    """The child ended without a valid answer, and not because of a limit."""
+    """An error in the child: it ended without a valid answer, and not because of a limit."""
 
     exit_code = 5
     kind = "child"
@@ -94,9 +94,10 @@ class Child:
             raise
         if data.endswith(_END):  # the answer is complete, so how the child ends does not matter
             return parse(data)[:-1]
-        raise _death(self.reap(), self.bounds, data)
+        raise _failure_of(self.reap(), self.bounds, data)
 
     def receive(self) -> bytes:
+        """Read the pipe to its end. Raises LimitError for too many bytes, or after the deadline."""
         import select
 
         poll = select.poll()
@@ -116,6 +117,7 @@ class Child:
             chunks.append(chunk)
 
     def reap(self) -> int:
+        """Wait until the child has ended; return its status as from waitpid."""
         os.close(self.pipe)
         pid, self.pid = self.pid, 0
         return os.waitpid(pid, 0)[1]
@@ -147,7 +149,7 @@ def start(
         os.close(writer)
         raise
     if pid == 0:
-        _live(writer, prepare, work, bounds, inputs)
+        _run_child(writer, prepare, work, bounds, inputs)
     os.close(writer)
     return Child(pid, reader, bounds)
 
@@ -155,7 +157,7 @@ def start(
 # --- the child ---------------------------------------------------------------------------------
 
 
-def _live(
+def _run_child(
     pipe: int,
     prepare: "Callable[[], None]",
     work: "Callable[[Send], None]",
@@ -195,7 +197,7 @@ def described_bug(error: BaseException) -> str:
 
 
 class _TooMuch(Exception):
-    """The answer is larger than its limit."""
+    """An answer that is larger than its limit."""
 
 
 def _sender(pipe: int, bounds: Bounds) -> "Send":
@@ -218,7 +220,7 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
     """Restrict this process to computing within ``bounds``, reading ``inputs`` and writing to ``pipe``."""
     import resource
 
-    looks = any(stat.S_ISDIR(os.fstat(fd).st_mode) for fd in inputs)
+    has_directory = any(stat.S_ISDIR(os.fstat(fd).st_mode) for fd in inputs)
     prctl = libc("prctl")
     prctl(system_calls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     first = 0
@@ -232,7 +234,7 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, 0),
-        (resource.RLIMIT_NOFILE, OPEN_FILES if looks else 0),
+        (resource.RLIMIT_NOFILE, OPEN_FILES if has_directory else 0),
         (resource.RLIMIT_MEMLOCK, 0),
     ):
         _, hard = resource.getrlimit(what)
@@ -245,9 +247,9 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
     calls: tuple[str, ...] = system_calls.COMPUTING
     if inputs:
         calls += system_calls.READING
-    if looks:
+    if has_directory:
         calls += system_calls.LOOKING
-    system_calls.allow(calls, system_calls.OPENING if looks else None)
+    system_calls.allow(calls, system_calls.OPENING if has_directory else None)
 
 
 def highest_descriptor() -> int:
@@ -301,18 +303,18 @@ def _frames(data: bytes, most: int) -> "list[bytes]":
         colon = data.find(b":", at, at + 11)
         digits = data[at:colon] if colon > at else b""
         if not digits.isdigit() or (digits[:1] == b"0" and digits != b"0"):
-            raise _nonsense()
+            raise _invalid_answer()
         at = colon + 1 + int(digits)
         if data[at : at + 1] != b",":
-            raise _nonsense()
+            raise _invalid_answer()
         frames.append(data[colon + 1 : at])
         at += 1
         if len(frames) > most:
-            raise _nonsense()
+            raise _invalid_answer()
     return frames
 
 
-def _nonsense() -> ChildFailure:
+def _invalid_answer() -> ChildFailure:
     return ChildFailure("the rendering child sent an invalid answer", hint="please report this")
 
 
@@ -320,7 +322,7 @@ def _too_much(bounds: Bounds) -> LimitError:
     return LimitError(f"the rendered files are larger than {bounds.output >> 20} MiB together")
 
 
-def _death(status: int, bounds: Bounds, data: bytes) -> TemplaterError:
+def _failure_of(status: int, bounds: Bounds, data: bytes) -> TemplaterError:
     if os.WIFSIGNALED(status):
         signal = os.WTERMSIG(status)
         if signal in (24, 9):  # SIGXCPU; the kernel sends SIGKILL at the hard limit

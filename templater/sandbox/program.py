@@ -89,7 +89,7 @@ def start(command: list[str], path: str) -> Program:
     try:
         pid = os.fork()
         if pid == 0:
-            _become(program, command, (data, its.fileno(), complaints.fileno()))
+            _run_program(program, command, (data, its.fileno(), complaints.fileno()))
     finally:
         os.close(data)
         its.close()
@@ -110,9 +110,9 @@ def _readable(path: str) -> int:
 # --- in the new process ------------------------------------------------------------------------
 
 
-def _become(program: str, command: list[str], descriptors: tuple[int, int, int]) -> NoReturn:
+def _run_program(program: str, command: list[str], descriptors: tuple[int, int, int]) -> NoReturn:
     try:
-        _arrange(*descriptors)
+        _set_descriptors(*descriptors)
         _lock()
         os.execve(program, command, {"PATH": os.defpath, "LC_ALL": "C"})  # noqa: S606
     except BaseException as error:
@@ -121,7 +121,7 @@ def _become(program: str, command: list[str], descriptors: tuple[int, int, int])
         os._exit(127)
 
 
-def _arrange(data: int, output: int, complaints: int) -> None:
+def _set_descriptors(data: int, output: int, complaints: int) -> None:
     """Set up descriptors 0 to 3 for the program and close all others."""
     import fcntl
 

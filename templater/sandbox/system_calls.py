@@ -68,8 +68,8 @@ _CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 def allow(calls: "Iterable[str]", opening: "Mapping[str, int] | None" = None) -> None:
     """Make every other system call of this process fail with EPERM from now on.
 
-    ``opening`` are calls that are allowed only with flags that change nothing. Do nothing on an architecture
-    without a table of numbers, where the sandbox consists of its other restrictions.
+    ``opening`` are calls that are allowed only with flags that change nothing. On an architecture that is not
+    in ``NUMBERS``, do nothing; only the other restrictions of the sandbox apply there.
     """
     machine = os.uname().machine
     if machine in ARCHITECTURES and sys.maxsize > 1 << 32:

@@ -143,7 +143,7 @@ def _part_of(name: str) -> str | None:
 
 
 def _inside(member: Member, name: str, part: str) -> Member:
-    """Return the member with names relative to ``part``; a hard link's target is relative to the archive."""
+    """Return the member with its name, and a hard link's target, relative to ``part``."""
     target = member.target
     if member.kind == HARD_LINK:
         target = target.removeprefix("./").removeprefix(part)

@@ -48,17 +48,17 @@ def _holder(fd: int) -> str:
     device = status.st_dev
     wanted = f"{os.major(device):02x}:{os.minor(device):02x}:{status.st_ino}".encode()
     try:
-        for line in _slurp("/proc/locks").splitlines():
+        for line in _read_file("/proc/locks").splitlines():
             words = line.split()
             if len(words) > 5 and words[1] == b"FLOCK" and words[5] == wanted:
                 pid = words[4].decode()
-                return f"process {pid} ({_slurp(f'/proc/{pid}/comm').decode('utf-8', 'replace').strip()})"
+                return f"process {pid} ({_read_file(f'/proc/{pid}/comm').decode('utf-8', 'replace').strip()})"
     except OSError:
         pass
     return "another process"
 
 
-def _slurp(path: str) -> bytes:
+def _read_file(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return read_descriptor(fd, 1 << 24, path)

@@ -78,8 +78,8 @@ class ApplySession:
     def make_directory(self, path: str) -> None:
         """Create a directory under a temporary name, set its owner and mode, then rename it.
 
-        So a kill never leaves a directory with the wrong owner. Raises RefusedError if the path has become
-        something else.
+        So a kill never leaves a directory with the wrong owner. Raises RefusedError if the path exists but is
+        not a directory.
         """
         parent = self.directory(above(path))
         name = components(path)[-1]

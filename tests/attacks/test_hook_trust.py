@@ -166,7 +166,7 @@ def test_a_lock_that_was_somebody_s_file_and_loses_that_name_is_not_emptied(
             return fd
 
         monkeypatch.setattr("templater.instances.directory.os.open", opened)
-        with pytest.raises(RefusedError, match="not a regular file with one name"):
+        with pytest.raises(RefusedError, match="has other hard links"):
             state_directory.lock("test")
         assert victim.stat().st_nlink == 1
     assert victim.read_text() == "precious"

@@ -156,7 +156,10 @@ def layers_of(path: str) -> "tuple[str, ...]":
 
 
 def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
-    """Mount the overlay as LXC will, in a private mount namespace that ends with this process."""
+    """Mount the overlay as LXC will, in a private mount namespace that ends with this process.
+
+    Raises RefusedError for a path that overlayfs can't mount, and WriteError if mounting fails.
+    """
     from os import makedirs
 
     from ...sandbox.system_calls import libc
@@ -256,7 +259,7 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
         copy_image(source, folder)
     with StateDirectory(source) as old:
         before = old.state()
-        if not exact:
+        if not exact:  # a snapshot can't be a rename
             old.replace(CLONED, "\n".join((folder, *ancestors(2))).encode("utf-8", "surrogateescape"))
     if exact and before is None:
         return Notice(f"{name}: made from {source_name}, which was never started", folder)
@@ -270,7 +273,10 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
 
 
 def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
-    """Return the original's directory, and whether a snapshot is being taken or restored in place."""
+    """Return the original's directory, and whether a snapshot is being taken or restored in place.
+
+    Raises InputError if there is no such container or snapshot, or more than one.
+    """
     above, here = split(folder)
     if split(above)[1] == "snaps" and split(dirname(above))[1] == source_name:
         return dirname(above), True
@@ -284,7 +290,7 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
     found = [path for path in snapshots if isdir(path)]
     if len(found) != 1:
         raise InputError(
-            f"'{here}' was made from '{printable(source_name)}', and"
+            f"'{here}' was made from '{printable(source_name)}', but"
             f" {'several containers have a snapshot of that name' if found else 'that container is missing'}",
             hint=f"copy metadata.yaml, templates and instance.yaml to '{folder}', then run:"
             f" templater trigger '{folder}' copy",
@@ -382,7 +388,10 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
 
 
 def added(before: "str | None", file: str, lines: str) -> str:
-    """Return the configuration with the new lines last, without lines of earlier templater versions."""
+    """Return the configuration with the new lines last, without lines of earlier templater versions.
+
+    Raises InputError if the file does not exist.
+    """
     from ..install import calls_templater
 
     if before is None:

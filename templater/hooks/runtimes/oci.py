@@ -192,6 +192,7 @@ def _annotations(state: "Mapping[str, Any]") -> "dict[str, str]":
 
 
 def root_of(config: "Mapping[str, Any]", bundle: str) -> str:
+    """Return the path of the root filesystem. Raises InputError if it is missing, RefusedError for a link."""
     path = join(bundle, _root_path(config))  # join keeps an absolute path as it is
     if islink(path.rstrip("/")):  # runc refuses it too; unpacking an untrusted image can create such a link
         raise RefusedError(
@@ -210,6 +211,7 @@ def _root_path(config: "Mapping[str, Any]") -> str:
 
 
 def id_map(config: "Mapping[str, Any]") -> "IdMap | None":
+    """Return the id map of config.json, or None if it has none. Raises InputError if it is invalid."""
     linux = config.get("linux")
     if not isinstance(linux, dict):
         return None
@@ -269,7 +271,10 @@ def hook(words: "list[str]") -> "tuple[str, dict[str, Any]]":
 
 
 def merged(before: "str | None", file: str, stage: str, ours: "dict[str, Any]") -> str:
-    """Return config.json with the new hook as the last one, without hooks of earlier templater versions."""
+    """Return config.json with the new hook as the last one, without hooks of earlier templater versions.
+
+    Raises InputError if the file does not exist or is invalid.
+    """
     from json import dumps
 
     if before is None:
@@ -281,7 +286,10 @@ def merged(before: "str | None", file: str, stage: str, ours: "dict[str, Any]") 
 
 
 def hooks_of(config: "Mapping[str, Any]", file: str) -> "dict[str, list[Any]]":
-    """Return a bundle's hooks by stage. Null counts as an empty list, as it does for the runtimes."""
+    """Return a bundle's hooks by stage. Raises InputError if they are invalid.
+
+    Null counts as an empty list, as it does for the runtimes.
+    """
     hooks = config.get("hooks") or {}
     if not isinstance(hooks, dict) or not all(isinstance(each, list | None) for each in hooks.values()):
         raise InputError(f"invalid hooks in '{file}': each stage needs a list")
