@@ -42,7 +42,10 @@ def deviations_at(plan: Plan, change: Change) -> list[Deviation]:
 def table() -> str:
     """Return the deviations as a Markdown table."""
     rows = ["| when | LXD, Incus | templater | why |", "|---|---|---|---|"]
-    rows += [f"| {each.when} | {each.hosts} | {each.ours} | {each.reason} |" for each in DEVIATIONS]
+    rows += [
+        f"| **{each.name}**: {each.when} | {each.hosts} | {each.ours} | {each.reason} |"
+        for each in DEVIATIONS
+    ]
     return "\n".join(rows) + "\n"
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.plan import FAILED, SKIP
 from ..model.source import printable
-from .report import new_parents
+from .report import deviation_names, new_parents
 
 if TYPE_CHECKING:
     from ..model.errors import TemplaterError
-    from ..model.plan import Change, Outcome, Plan
+    from ..model.plan import Change, Plan
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
@@ -20,16 +20,18 @@ def plan_data(plan: Plan) -> dict[str, Any]:
         "type": plan.instance.type,
         "host": plan.host.name,
         "triggers": list(plan.triggers),
-        "changes": [change_data(change, plan.outcome(change)) for change in plan.changes],
+        "changes": [change_data(change, plan) for change in plan.changes],
     }
     if plan.host_error:
         data["host_error"] = plan.host_error
     if plan.agent:
-        data["agent"] = [change_data(change, plan.outcome(change)) for change in plan.agent]
+        data["agent"] = [change_data(change, plan) for change in plan.agent]
     return data
 
 
-def change_data(change: Change, outcome: Outcome | None = None) -> dict[str, Any]:
+def change_data(change: Change, plan: Plan | None = None) -> dict[str, Any]:
+    """One change, with what the host of its plan, if that is given, does with it."""
+    outcome = None if plan is None else plan.outcome(change)
     data: dict[str, Any] = {
         "trigger": change.trigger,
         "path": json_text(change.path),
@@ -53,8 +55,10 @@ def change_data(change: Change, outcome: Outcome | None = None) -> dict[str, Any
         data |= _content(change.content)
     if change.error is not None:
         data["error"] = error_data(change.error)
-    if outcome is not None:
+    if plan is not None and outcome is not None:
         data["host"] = {"result": outcome.result, "text": outcome.text, "error": outcome.error}
+        if names := deviation_names(plan, change):
+            data["host"]["deviations"] = names
     return data
 
 

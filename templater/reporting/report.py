@@ -109,6 +109,23 @@ def outcome_text(plan: Plan, change: Change) -> str:
     return f"{host}: {shown}: {printable(why)}" if why and why != shown else f"{host}: {shown}"
 
 
+def differences(plan: Plan, change: Change) -> Iterator[str]:
+    """Yield what the plan's host does differently at a change, and the names of the deviations."""
+    if text := outcome_text(plan, change):
+        yield text
+        if names := deviation_names(plan, change):
+            yield f"templater differs: {'; '.join(names)}"
+
+
+def deviation_names(plan: Plan, change: Change) -> list[str]:
+    """Return the names of the deviations at a change; each makes the host's outcome another."""
+    if not outcome_text(plan, change):
+        return []
+    from ..prediction.deviations import deviations_at  # rarely needed
+
+    return [deviation.name for deviation in deviations_at(plan, change)]
+
+
 def summary(plan: Plan) -> str:
     """Return one line: how many files, and how many of each action."""
     counts: dict[str, int] = {}
@@ -158,8 +175,7 @@ def _remarks(change: Change, plan: Plan) -> Iterator[str]:
     if parents:
         shown = ", ".join(map(printable, parents))
         yield f"makes {shown} and {more} more below" if more else f"makes {shown}"
-    if difference := outcome_text(plan, change):
-        yield difference
+    yield from differences(plan, change)
 
 
 def new_parents(change: Change) -> tuple[list[str], int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..model.entry import FILE, Entry
+from ..model.entry import DIRECTORY, FILE, Entry
 from ..model.errors import LimitError
 from ..planning.planner import MAX_COMPARED
 from ..rootfs.memory import MemoryRootfs, _Node
@@ -28,19 +28,47 @@ if TYPE_CHECKING:
 MOST_NAMES = 1_000_000
 
 
-class _OnDisk(_Node):
+class _Flagged(_Node):
+    """A directory, or a file, whose flag of chattr(1) is read when it is needed."""
+
+    __slots__ = ("_flag", "read_flag")
+
+    def __init__(self, entry: Entry, read_flag: Callable[[], str]) -> None:
+        super().__init__(entry.kind, entry.mode, entry.uid, entry.gid)
+        self._flag: str | None = None
+        self.read_flag = read_flag
+        self.nlink = entry.nlink
+        self.is_mount = entry.is_mount
+
+    @property
+    def flag(self) -> str:
+        if self._flag is None:
+            self._flag = self.read_flag()
+        return self._flag
+
+    @flag.setter
+    def flag(self, value: str) -> None:
+        self._flag = value
+
+    def copy(self, seen: dict[int, _Node]) -> _Node:
+        twin = seen.get(id(self))
+        if twin is None:
+            twin = seen[id(self)] = _Flagged(self.entry(), self.read_flag)
+            twin.children = {name: child.copy(seen) for name, child in self.children.items()}
+        return twin
+
+
+class _OnDisk(_Flagged):
     """A file whose content has not been read yet."""
 
     __slots__ = ("_content", "read", "size")
 
-    def __init__(self, entry: Entry, read: Callable[[], bytes]) -> None:
+    def __init__(self, entry: Entry, read: Callable[[], bytes], read_flag: Callable[[], str]) -> None:
         self._content: bytes | None = b""
-        super().__init__(FILE, entry.mode, entry.uid, entry.gid)
+        super().__init__(entry, read_flag)
         self._content = None
         self.read = read
         self.size = entry.size
-        self.nlink = entry.nlink
-        self.is_mount = entry.is_mount
 
     @property
     def content(self) -> bytes:
@@ -58,11 +86,10 @@ class _OnDisk(_Node):
         return Entry(FILE, self.mode, self.uid, self.gid, self.size, self.nlink, is_mount=self.is_mount)
 
     def copy(self, seen: dict[int, _Node]) -> _Node:
-        if self._content is not None:
-            return super().copy(seen)
         twin = seen.get(id(self))
         if twin is None:
-            twin = seen[id(self)] = _OnDisk(self.entry(), self.read)
+            twin = seen[id(self)] = copied = _OnDisk(self.entry(), self.read, self.read_flag)
+            copied._content = self._content
         return twin
 
 
@@ -71,13 +98,18 @@ class Paper(MemoryRootfs):
 
     def __init__(self, rootfs: Rootfs) -> None:
         super().__init__()
+        flag_of = getattr(rootfs, "flag", lambda path: "")  # an image's own directory has none
+        self._root = _Flagged(self._root.entry(), partial(flag_of, "/"))
         for number, (path, entry) in enumerate(rootfs.walk()):
             if number >= MOST_NAMES:
                 raise LimitError(
                     f"'{rootfs.name}' contains more than {MOST_NAMES} names",
                     hint="omit --rootfs, or pass a directory with only the files that the templates write",
                 )
+            read_flag = partial(flag_of, path)
             if entry.kind == FILE:
-                self._new(path, _OnDisk(entry, partial(rootfs.read, path, MAX_COMPARED)))
+                self._new(path, _OnDisk(entry, partial(rootfs.read, path, MAX_COMPARED), read_flag))
+            elif entry.kind == DIRECTORY:
+                self._new(path, _Flagged(entry, read_flag))
             else:
                 self._plant(path, entry)

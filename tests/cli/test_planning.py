@@ -207,6 +207,21 @@ def test_what_the_host_refuses_is_shown_by_diff(run, image):
     assert run("diff", image, image / "rootfs", "-t", "start", "--as", "none")[0] == 0
 
 
+def test_reports_name_the_difference_between_host_and_templater(run, image):
+    """By the name that the README's table of differences has for it."""
+    (image / "rootfs/etc/started").symlink_to("/srv/started")
+    (image / "rootfs/srv").mkdir()
+    name = "links are followed inside"
+    assert f"    ! templater differs: {name}\n" in run("preview", image, "-t", "start")[1]
+    assert (
+        f"/etc/started: templater differs: {name}\n" in run("diff", image, image / "rootfs", "-t", "start")[2]
+    )
+    data = json.loads(run("preview", image, "-t", "start", "--json")[1])
+    assert [change["host"]["deviations"] for change in data["changes"]] == [[name]]
+    assert f"! /etc/started: templater differs ({name})" in run("simulate", image, "create", "start")[1]
+    assert name in (SAMPLES.parent / "README.md").read_text()
+
+
 def test_what_was_assumed_is_said_on_stderr(run):
     _, out, err = run(
         "preview",

@@ -77,13 +77,13 @@ def show_patch(text: str) -> None:
 def complain(plan: Plan) -> None:
     """Report on stderr what fails, and where the host differs: a patch has no place for it."""
     from ...model.plan import AGENT
-    from ...reporting.report import indented, outcome_text
+    from ...reporting.report import differences, indented
 
     for change in (*plan.changes, *plan.agent):
         path = f"{'in the guest: ' if change.trigger == AGENT else ''}{printable(change.path)}"
         if change.error is not None:
             output.say(f"{path}: failed\n{indented(change.error.explain())}")
-        if told := outcome_text(plan, change):
-            output.say(f"{path}: {told}")
+        for text in differences(plan, change):
+            output.say(f"{path}: {text}")
     if plan.host_error and not plan.changes:
         output.say(f"{plan.host.name}: the start fails: {printable(plan.host_error)}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.cli import main
 from templater.image.open import open_image
 from templater.model.entry import APPEND_ONLY, IMMUTABLE
 from templater.model.hosts import HOSTS
@@ -46,3 +47,24 @@ def test_every_host_fails_at_an_immutable_target(host: str, rootfs: Path, tmp_pa
         made = plan(open_image(image), Instance(), host=host, triggers=("create",), rootfs=view)
     outcome = made.prediction.outcomes[made.changes[0]]
     assert outcome.result == "fails" and outcome.error.endswith(": operation not permitted")
+
+
+def test_a_simulation_knows_the_flags_of_the_root_filesystem(rootfs: Path, tmp_path: Path, capsys) -> None:
+    """Of a copied instance's too, and of a directory in which a file would be made."""
+    image = tmp_path / "image"
+    (image / "templates").mkdir(parents=True)
+    (image / "templates/a.tpl").write_text("new\n")
+    start = ["create", "start", "--rootfs", str(rootfs)]
+    for path, target in (("/etc/frozen", rootfs / "etc/frozen"), ("/etc/new", rootfs / "etc")):
+        (image / "metadata.yaml").write_text(
+            "architecture: x86_64\ncreation_date: 1\n"
+            f"templates: {{{path}: {{when: [create, copy], template: a.tpl}}}}\n"
+        )
+        subprocess.run(["chattr", "+i", target], check=True)
+        try:
+            for steps in (start, ["create", "copy=c2", "c2:start", *start[2:]]):
+                assert main(["simulate", str(image), *steps]) == 5, path
+                assert "operation not permitted" in capsys.readouterr().out
+        finally:
+            subprocess.run(["chattr", "-i", target], check=True)
+        assert main(["simulate", str(image), *start]) == 0
