@@ -12,7 +12,7 @@ FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Folder:
-    """A loader for the mode ``plain``. Names are relative paths. Symlinks are not followed."""
+    """A loader for the mode ``plain``. Names are relative paths. It follows no symlinks in them."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)

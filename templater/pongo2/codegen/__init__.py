@@ -1,1 +1,1 @@
-"""The tree to Python code, through Jinja2's code generator."""
+"""The code generator: it turns the parsed tree into Python code, with the help of Jinja2."""

@@ -208,7 +208,7 @@ def macro(name: str, parameters: Sequence[tuple[str, Expr | None]], body: list[N
 
 
 def has_default(default: Expr) -> bool:
-    """Return whether this item of a macro's ``defaults`` stands for a default in the template."""
+    """Return whether this item of a macro's ``defaults`` is a default that the template defines."""
     return not (isinstance(default, Const) and default.value is None)
 
 
