@@ -90,14 +90,14 @@ def test_an_annotation_names_an_image_source(hook, bundle):
     assert hostname(bundle) == "inside"
 
 
-def test_an_image_source_may_lie_in_the_bundle(hook, bundle):
+def test_an_image_source_can_be_inside_the_bundle(hook, bundle):
     lay(bundle / "image", IMAGE)
     lay(bundle, {"instance.yaml": "name: own\nconfig: {user.x: mine}\n"})
     assert hook(source=f"{bundle}/image") == 0
     assert hostname(bundle) == "own mine"
 
 
-def test_the_bundle_s_own_description_counts_whatever_source_an_annotation_names(hook, bundle):
+def test_the_bundle_description_applies_to_every_annotated_source(hook, bundle):
     lay(bundle, IMAGE | {"instance.yaml": "name: own\nconfig: {user.x: mine}\n"})
     (bundle.parent / "images/web/templates/a.tpl").write_text(IMAGE["templates/a.tpl"])
     assert hook(source=f"{bundle.parent}/images/web") == 0
@@ -115,7 +115,7 @@ def stolen(hook, bundle, *options, **annotations) -> None:
     assert hostname(bundle) == ""
 
 
-def test_another_instance_is_no_image_source(hook, bundle, capfd):
+def test_another_instance_is_refused_as_image_source(hook, bundle, capfd):
     """A hostile image named /var/lib/templater/web1 and got its password rendered into its own container."""
     instances = f"{bundle.parent}/instances"
     stolen(hook, bundle, source=f"{instances}/web1")
@@ -125,7 +125,7 @@ def test_another_instance_is_no_image_source(hook, bundle, capfd):
 
 
 @pytest.mark.parametrize("mark", [".templater", "instance.yaml", "backup.yaml"])
-def test_what_lies_in_an_instance_is_no_image_source(mark, hook, bundle):
+def test_a_path_inside_an_instance_is_refused_as_image_source(mark, hook, bundle):
     place = lay(bundle.parent / "images/web1", {f"image/{name}": text for name, text in IMAGE.items()})
     assert hook(source=f"{place}/image") == 0
     (bundle / "rootfs/etc/hostname").unlink()
@@ -134,14 +134,14 @@ def test_what_lies_in_an_instance_is_no_image_source(mark, hook, bundle):
 
 
 @pytest.mark.parametrize("name", ["rootfs", ".templater", "rootfs/a", "a/rootfs/b"])
-def test_a_root_filesystem_and_what_is_remembered_are_no_image_sources(name, hook, bundle):
+def test_a_root_filesystem_or_state_directory_is_refused_as_image_source(name, hook, bundle):
     lay(bundle.parent / "images" / name, IMAGE)
     lay(bundle / name, IMAGE)
     stolen(hook, bundle, source=f"{bundle.parent}/images/{name}")
     stolen(hook, bundle, source=f"{bundle}/{name}")
 
 
-def test_the_container_s_own_root_filesystem_is_no_image_source_whatever_its_name(hook, bundle):
+def test_a_container_root_filesystem_of_any_name_is_refused_as_image_source(hook, bundle):
     (bundle / "rootfs").rename(bundle / "merged")
     (bundle / "rootfs/etc").mkdir(parents=True)
     (bundle / "config.json").write_text(json.dumps({"root": {"path": "merged"}}))
@@ -149,7 +149,7 @@ def test_the_container_s_own_root_filesystem_is_no_image_source_whatever_its_nam
     stolen(hook, bundle, source=f"{bundle}/merged/image")
 
 
-def test_the_default_lies_apart_from_instances(hook, bundle, monkeypatch):
+def test_an_instance_outside_the_default_image_directory_is_refused(hook, bundle, monkeypatch):
     assert oci.ALLOWED == "/var/lib/templater/images"
     monkeypatch.setattr(oci, "ALLOWED", f"{bundle.parent}/instances/images")
     monkeypatch.setattr(oci, "_stdin", lambda: json.dumps({
@@ -160,7 +160,7 @@ def test_the_default_lies_apart_from_instances(hook, bundle, monkeypatch):
     assert hostname(bundle) == ""
 
 
-def test_a_description_counts_only_where_the_line_allows_it(hook, bundle):
+def test_a_description_is_used_only_if_the_hook_line_allows_it(hook, bundle):
     source, described = f"{bundle.parent}/images/plain", f"{bundle.parent}/descriptions/web.yaml"
     lay(Path(source), IMAGE)
     stolen(hook, bundle, source=source, instance=described)
@@ -169,7 +169,7 @@ def test_a_description_counts_only_where_the_line_allows_it(hook, bundle):
     assert hostname(bundle) == "web described"
 
 
-def test_another_instance_s_description_never_counts(hook, bundle):
+def test_the_description_of_another_instance_is_never_used(hook, bundle):
     source, other = f"{bundle.parent}/images/web", bundle.parent / "instances/web1"
     allowed = ("--allow-instance", str(bundle.parent))
     stolen(hook, bundle, *allowed, source=source, instance=f"{other}/instance.yaml")
@@ -186,7 +186,7 @@ def test_another_instance_s_description_never_counts(hook, bundle):
 
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
 @pytest.mark.parametrize("name", ["images", "images/web", ""])
-def test_a_place_that_others_can_change_is_not_allowed(mode, name, hook, bundle):
+def test_a_directory_writable_by_other_users_is_not_allowed(mode, name, hook, bundle):
     """On the way to the allowed directory a sticky one is: nobody can replace another user's files there."""
     source = f"{bundle.parent}/images/web"
     (bundle.parent / name).chmod(mode)
@@ -198,7 +198,7 @@ def test_a_place_that_others_can_change_is_not_allowed(mode, name, hook, bundle)
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
 @pytest.mark.parametrize("name", ["images", "images/web", "descriptions"])
-def test_a_place_of_another_user_is_not_allowed(name, hook, bundle):
+def test_a_directory_of_another_user_is_not_allowed(name, hook, bundle):
     os.chown(bundle.parent / name, 1234, 1234)
     described = {"instance": f"{bundle.parent}/descriptions/web.yaml"}
     allowed = ("--allow-instance", f"{bundle.parent}/descriptions")
@@ -206,7 +206,7 @@ def test_a_place_of_another_user_is_not_allowed(name, hook, bundle):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
-def test_an_unprivileged_user_s_own_image_sources_are_allowed(bundle):
+def test_unprivileged_users_can_use_their_own_image_sources(bundle):
     """As with podman without root."""
     script = (
         "import json, os, sys\n"
@@ -234,13 +234,13 @@ def test_an_unprivileged_user_s_own_image_sources_are_allowed(bundle):
 # --- names that change meanwhile
 
 
-def test_an_image_swapped_for_a_link_when_it_was_checked_is_refused(hook, bundle, monkeypatch, capfd):
+def test_an_image_swapped_for_a_link_after_its_check_is_refused(hook, bundle, monkeypatch, capfd):
     swap_after(monkeypatch, os.path, "realpath", bundle)
     stolen(hook, bundle, source=f"{bundle.parent}/images/web")
     assert "symlink" in capfd.readouterr().err
 
 
-def test_a_folder_on_the_way_swapped_for_a_link_is_refused(hook, bundle, monkeypatch):
+def test_a_parent_folder_swapped_for_a_link_is_refused(hook, bundle, monkeypatch):
     lay(bundle.parent / "images/group/web", IMAGE)
     lay(bundle.parent / "elsewhere/web", IMAGE)
     real = os.path.realpath
@@ -257,13 +257,13 @@ def test_a_folder_on_the_way_swapped_for_a_link_is_refused(hook, bundle, monkeyp
     stolen(hook, bundle, source=f"{bundle.parent}/images/group/web")
 
 
-def test_an_image_swapped_later_is_still_the_one_that_was_checked(hook, bundle, monkeypatch):
+def test_an_image_swapped_after_opening_is_not_used(hook, bundle, monkeypatch):
     swap_after(monkeypatch, run.StateDirectory, "lock", bundle)
     assert hook(source=f"{bundle.parent}/images/web") == 0
     assert hostname(bundle) == "inside"
 
 
-def test_a_description_swapped_for_another_is_not_read(hook, bundle, monkeypatch):
+def test_a_swapped_description_is_not_read(hook, bundle, monkeypatch):
     source, folder = lay(bundle.parent / "images/plain", IMAGE), bundle.parent / "descriptions"
     lock = run.StateDirectory.lock
 
@@ -276,7 +276,7 @@ def test_a_description_swapped_for_another_is_not_read(hook, bundle, monkeypatch
     assert hostname(bundle) == "web described"
 
 
-def test_links_that_stay_inside_are_followed_as_they_stand(hook, bundle):
+def test_links_inside_the_allowed_directory_are_followed(hook, bundle):
     (bundle.parent / "images/current").symlink_to("web")
     assert hook(source=f"{bundle.parent}/images/current") == 0
     assert hostname(bundle) == "inside"
@@ -284,26 +284,26 @@ def test_links_that_stay_inside_are_followed_as_they_stand(hook, bundle):
 
 @pytest.mark.parametrize("path", ["/etc", "{top}/images/../outside", "{top}/images/out", "images/web", "/a\0b",
                                   "{top}/imagesx"])  # fmt: skip
-def test_what_the_line_does_not_allow_is_refused(path, hook, bundle, capfd):
+def test_a_source_that_the_hook_line_does_not_allow_is_refused(path, hook, bundle, capfd):
     (bundle.parent / "images/out").symlink_to(bundle.parent / "outside")
     lay(bundle.parent / "imagesx", IMAGE)
     stolen(hook, bundle, source=path.format(top=bundle.parent))
     assert "which is not below" in capfd.readouterr().err
 
 
-def test_what_does_not_exist_is_said_with_its_whole_name(hook, bundle, capfd):
+def test_a_missing_source_is_reported_with_its_full_path(hook, bundle, capfd):
     assert hook(source=f"{bundle.parent}/images/nosuch") == 2
     assert f"{bundle.parent}/images/nosuch" in capfd.readouterr().err
 
 
-def test_an_image_that_is_not_there_is_none_if_present(hook, bundle):
+def test_if_present_skips_a_missing_image(hook, bundle):
     (bundle.parent / "images/empty").mkdir()
     assert hook("--if-present", source=f"{bundle.parent}/images/empty") == 0
     assert not (bundle / ".templater").exists()
 
 
 @pytest.mark.parametrize("trigger", ["strat", "start,", ",", "create,strat", " start", "START"])
-def test_an_unknown_trigger_is_an_error_that_names_it_and_the_known_ones(trigger, hook, bundle, capfd):
+def test_an_unknown_trigger_error_names_the_known_triggers(trigger, hook, bundle, capfd):
     assert hook(source=f"{bundle.parent}/images/web", trigger=trigger) == 2
     said = capfd.readouterr().err
     wrong = next(word for word in trigger.split(",") if word not in ("create", "start"))
@@ -312,7 +312,7 @@ def test_an_unknown_trigger_is_an_error_that_names_it_and_the_known_ones(trigger
     assert hostname(bundle) == ""
 
 
-def test_an_unknown_trigger_in_the_line_is_one_too(hook, bundle, capfd):
+def test_an_unknown_trigger_in_the_hook_line_is_an_error(hook, bundle, capfd):
     assert hook("-t", "strat", source=f"{bundle.parent}/images/web") == 2
     assert "unknown trigger 'strat'" in capfd.readouterr().err
 
@@ -321,7 +321,7 @@ NAMES = ["a\nb", "a/b", "..", ".", "\x1b[2J", "x" * 256, "a\0b", "\u2028"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_impossible_name_is_refused_before_anything_is_made(name, hook, bundle, capfd):
+def test_an_invalid_name_is_refused_before_anything_is_created(name, hook, bundle, capfd):
     assert hook(source=f"{bundle.parent}/images/web", name=name) == 3
     assert "invalid instance name" in capfd.readouterr().err
     assert hostname(bundle) == ""
@@ -329,7 +329,7 @@ def test_an_impossible_name_is_refused_before_anything_is_made(name, hook, bundl
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "a\0b"])
-def test_an_impossible_name_in_a_description_is_refused_before_anything_is_written(name, hook, bundle, capfd):
+def test_an_invalid_name_in_a_description_is_refused_before_anything_is_written(name, hook, bundle, capfd):
     lay(bundle, {"instance.yaml": json.dumps({"name": name})})
     for _ in range(2):  # the second time what was kept is used
         stolen(hook, bundle, source=f"{bundle.parent}/images/web")

@@ -41,7 +41,7 @@ def severities(image: str, capfd: pytest.CaptureFixture[str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("spelled", ["templates//a.tpl", "templates/./a.tpl", "././templates/a.tpl"])
-def test_a_second_template_is_seen_however_it_is_spelled(
+def test_a_duplicate_template_is_found_under_every_spelling(
     tmp_path: Path, spelled: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert severities(archive(tmp_path / "a.tar", member(spelled, size=4)), capfd) == {"layout": "high"}
@@ -49,7 +49,7 @@ def test_a_second_template_is_seen_however_it_is_spelled(
 
 @pytest.mark.parametrize("name", ["rootfs", "templates", "metadata.yaml"])
 @pytest.mark.parametrize("spelled", ["././{}", ".//{}", "./././{}", "{}/.", "{}//"])
-def test_a_link_is_seen_however_it_is_spelled(
+def test_a_link_is_found_under_every_spelling(
     tmp_path: Path, name: str, spelled: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     found = severities(archive(tmp_path / "a.tar", member(spelled.format(name), tarfile.SYMTYPE)), capfd)
@@ -57,7 +57,7 @@ def test_a_link_is_seen_however_it_is_spelled(
 
 
 @pytest.mark.parametrize("type", [tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_an_archive_that_two_programs_would_read_differently_is_damaged(
+def test_an_archive_that_readers_parse_differently_is_damaged(
     tmp_path: Path, type: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """GNU tar skips the size that a directory claims; Go, and we, would find the next header there."""
@@ -90,7 +90,7 @@ def linked(name: str, target: str) -> tarfile.TarInfo:
         [member("rootfs/x", size=4), linked("backup.yaml", "rootfs/x")],
     ],
 )
-def test_one_file_inside_and_outside_of_the_rootfs_is_seen(
+def test_a_hard_link_between_rootfs_and_templates_is_found(
     tmp_path: Path, members: list[tarfile.TarInfo], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """tar makes one file of both names: the daemon would read what the container writes."""
@@ -100,12 +100,14 @@ def test_one_file_inside_and_outside_of_the_rootfs_is_seen(
     assert all(path.stat().st_nlink == 1 for path in made)
 
 
-def test_a_folder_that_becomes_a_link_is_seen_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_replaced_by_a_link_is_reported_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     twice = [member("rootfs/l", tarfile.DIRTYPE), member("rootfs/l", tarfile.SYMTYPE)]
     assert severities(archive(tmp_path / "a.tar", *twice, *twice), capfd) == {"member-twice": "medium"}
 
 
-def test_a_folder_may_come_twice(tmp_path: Path) -> None:
+def test_a_repeated_folder_member_is_accepted(tmp_path: Path) -> None:
     twice = [member("rootfs/l", tarfile.DIRTYPE)] * 2
     assert main(["audit", archive(tmp_path / "a.tar", *twice)]) == 0
 
@@ -117,7 +119,7 @@ def image_folder(top: Path) -> Path:
     return top / "image"
 
 
-def test_attack_58_a_command_that_stops_early_says_so(
+def test_attack_58_a_command_that_stops_early_reports_it(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     twice = archive(tmp_path / "twice.tar", member("rootfs/x"), member("metadata.yaml", tarfile.SYMTYPE))
@@ -162,7 +164,7 @@ TEMPLATES = {
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_attack_47_no_template_takes_an_audit_long(tmp_path: Path, name: str) -> None:
+def test_attack_47_every_template_is_audited_quickly(tmp_path: Path, name: str) -> None:
     """Regular expressions of two checks once took hours for 350 compressed bytes."""
     folder = image_folder(tmp_path)
     (folder / "templates/a.tpl").write_text(TEMPLATES[name])
@@ -182,7 +184,7 @@ def test_attack_56_many_rules_of_one_file_are_checked_quickly(tmp_path: Path) ->
     assert time.process_time() - begun < 8
 
 
-def test_attack_15_links_that_lead_far_are_followed_within_a_limit(
+def test_attack_15_long_link_chains_are_followed_within_a_limit(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = image_folder(tmp_path)
@@ -198,7 +200,7 @@ def test_attack_15_links_that_lead_far_are_followed_within_a_limit(
     assert "resolving the links of all targets takes more than 500000 steps" in capfd.readouterr().out
 
 
-def test_an_audit_says_how_many_findings_it_does_not_show(
+def test_an_audit_counts_the_findings_it_does_not_show(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = image_folder(tmp_path)
@@ -210,9 +212,7 @@ def test_an_audit_says_how_many_findings_it_does_not_show(
     assert json.loads(capfd.readouterr().out) == {"image": str(folder), "findings": [], "hidden": {"info": 3}}
 
 
-def test_findings_of_one_kind_are_counted_from_a_number_on(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_many_findings_of_one_kind_are_summarised(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = image_folder(tmp_path)
     for number in range(250):
         (folder / f"{number:03}").touch()
@@ -223,7 +223,7 @@ def test_findings_of_one_kind_are_counted_from_a_number_on(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
-def test_templates_in_a_mount_are_not_called_missing(
+def test_templates_in_a_mount_are_not_reported_missing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = image_folder(tmp_path)

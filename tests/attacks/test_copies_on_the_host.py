@@ -44,7 +44,7 @@ def test_a_rendered_copy_of_a_setuid_file_is_not_setuid(tmp_path: Path, setuid_r
         assert archive.getmember("usr/bin/su").mode == 0o755
 
 
-def test_a_tree_1900_folders_deep_is_refused_and_removed(
+def test_a_tree_1900_levels_deep_is_refused_and_removed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Deeper than any program recurses, the half-made tree could not be removed either."""
@@ -54,7 +54,7 @@ def test_a_tree_1900_folders_deep_is_refused_and_removed(
     assert os.listdir(tmp_path) == ["image.tar"]
 
 
-def test_as_many_folders_as_are_allowed_are_made(tmp_path: Path) -> None:
+def test_five_hundred_nested_folders_are_unpacked(tmp_path: Path) -> None:
     image = packed(tmp_path / "image.tar", ("rootfs/" + "a/" * 500 + "f", b"deep", {}))
     assert main(["unpack", image, str(tmp_path / "c1")]) == 0
 
@@ -68,7 +68,7 @@ def test_unpack_refuses_an_attribute_name_with_a_nul(
 
 
 @pytest.mark.parametrize("words", [["apply", "-t", "create"], ["diff"], ["preview"], ["simulate", "start"]])
-def test_attack_10_a_rootfs_that_an_image_made_a_link_is_refused(
+def test_attack_10_a_rootfs_that_an_image_replaced_with_a_link_is_refused(
     tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Unpacked by tar, an image may hold ``rootfs -> /``: CVE-2026-48749."""
@@ -86,7 +86,7 @@ def test_attack_10_a_rootfs_that_an_image_made_a_link_is_refused(
 
 
 @pytest.mark.slow
-def test_simulate_refuses_a_root_filesystem_1500_folders_deep(
+def test_simulate_refuses_a_root_filesystem_1500_levels_deep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     image = packed(tmp_path / "image.tar")

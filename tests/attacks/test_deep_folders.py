@@ -68,7 +68,7 @@ def image(request, tmp_path, kind):
 
 
 @pytest.mark.parametrize("depth", [MOST - 1, MOST, MOST + 1])
-def test_unpack_and_export_take_the_same(image, tmp_path, depth, capfd):
+def test_unpack_and_export_have_the_same_depth_limit(image, tmp_path, depth, capfd):
     words = image(depth)
     codes = [
         main(["unpack", *words, str(tmp_path / "c1")]),
@@ -81,7 +81,7 @@ def test_unpack_and_export_take_the_same(image, tmp_path, depth, capfd):
 
 
 @pytest.mark.parametrize("form", ["unified", "split"])
-def test_what_was_exported_can_be_unpacked(image, tmp_path, form):
+def test_an_exported_image_can_be_unpacked(image, tmp_path, form):
     words = image(MOST)
     assert main(["image", "export", *words, str(tmp_path / "again"), "--format", form]) == 0
     parts = ["again", "again.root"] if form == "split" else ["again"]
@@ -89,7 +89,7 @@ def test_what_was_exported_can_be_unpacked(image, tmp_path, form):
 
 
 @pytest.mark.parametrize("name", ["templates/d/x.tpl", "templates/d/", "templates/a/b/c"])
-def test_folders_among_the_templates_are_an_error_that_says_why(tmp_path, name, capfd):
+def test_a_folder_among_the_templates_is_a_clear_error(tmp_path, name, capfd):
     image = str(tarball(tmp_path / "image.tar", "rootfs/", name))
     for words in (
         ["unpack", image, str(tmp_path / "c1")],

@@ -18,7 +18,7 @@ from templater.writing.staged_file import Target
 from templater.writing.transaction import _with_signals_deferred, apply
 
 
-def test_a_link_beside_a_configuration_is_not_written_through(tmp_path: Path) -> None:
+def test_a_link_beside_a_configuration_is_not_followed(tmp_path: Path) -> None:
     config = tmp_path / "lxc" / "c1" / "config"
     config.parent.mkdir(parents=True)
     config.write_text("lxc.uts.name = c1\n")
@@ -32,7 +32,7 @@ def test_a_link_beside_a_configuration_is_not_written_through(tmp_path: Path) ->
     assert config.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_configuration_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
+def test_a_configuration_that_is_a_link_is_not_changed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / "c1").mkdir()
@@ -42,7 +42,7 @@ def test_a_configuration_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
     assert victim.read_text() == "precious"
 
 
-def test_a_quoted_interpreter_survives_lxc_s_own_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quoted_interpreter_survives_lxc_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
     """lxc-info shows what LXC makes of ``'a b' … 'c'``: it loses its first and its last quote."""
     monkeypatch.setattr(sys, "executable", "/opt/my python/bin/python3")
     line = install.shell_line(install.argv("lxc", ["--source", "/a b"]))
@@ -50,7 +50,7 @@ def test_a_quoted_interpreter_survives_lxc_s_own_reading(monkeypatch: pytest.Mon
     assert shlex.split(line)[:2] == ["env", "/opt/my python/bin/python3"]
 
 
-def test_a_unit_s_line_keeps_backslashes_and_refuses_line_breaks() -> None:
+def test_a_unit_line_keeps_backslashes_and_refuses_newlines() -> None:
     words = ["/bin/x", "a\\n", "100%", "$HOME", "it's"]
     line = install.unit_line(words)
     assert "a\\\\n" in line
@@ -59,7 +59,7 @@ def test_a_unit_s_line_keeps_backslashes_and_refuses_line_breaks() -> None:
         install.unit_line(["/bin/x", "a\nExecStart=/bin/evil"])
 
 
-def test_an_error_of_the_system_is_said_and_may_be_kept_going_after(
+def test_a_system_error_is_reported_and_respects_keep_going(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: object) -> None:
@@ -72,7 +72,7 @@ def test_an_error_of_the_system_is_said_and_may_be_kept_going_after(
 
 
 @pytest.mark.parametrize("with_threads", [False, True])
-def test_an_alarm_does_not_interrupt_the_undoing(
+def test_an_alarm_does_not_interrupt_a_rollback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_threads: bool
 ) -> None:
     image = tmp_path / "image"
@@ -115,7 +115,7 @@ def test_an_alarm_does_not_interrupt_the_undoing(
     assert {path.read_text() for path in rootfs.iterdir()} == {"old"}
 
 
-def test_signals_that_came_during_the_undoing_all_come_after_it_and_handlers_are_back() -> None:
+def test_signals_during_a_rollback_are_delivered_after_it() -> None:
     seen: list[int] = []
 
     def heard(number: int, _: object) -> None:
@@ -149,7 +149,7 @@ def plan_of(image: Path, view: DirectoryRootfs):  # type: ignore[no-untyped-def]
     return plan(open_image(str(image)), Instance("c1"), triggers=("start",), rootfs=view, host=NONE)
 
 
-def test_a_child_that_was_taken_over_steers_no_terminal():
+def test_a_compromised_child_cannot_write_escape_sequences():
     from templater.hooks.render_job import error_read
 
     fields = [b"RenderError", b"gone\x1b[2J\nok", b"\x1b]0;x\x07", b"0", b"note\r\x1b[1A"]

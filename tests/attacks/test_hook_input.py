@@ -58,7 +58,7 @@ def ran(runtime: str, *words: str, **options: object) -> subprocess.CompletedPro
     return answer
 
 
-def test_an_honest_state_is_carried_out(bundle: Path) -> None:
+def test_a_valid_state_is_rendered(bundle: Path) -> None:
     assert oci(a_state(bundle)).returncode == 0
     assert (bundle / "rootfs/etc/x").read_text() == "c1"
 
@@ -118,7 +118,7 @@ def feed(process: "subprocess.Popen[bytes]") -> int:
         ('{"ociVersion": "1.0.2", "bundle": 7}', 2, "has no 'bundle'"),
     ],
 )  # fmt: skip
-def test_attack_66_what_is_no_state_is_said(data: str, code: int, says: str) -> None:
+def test_attack_66_an_invalid_state_is_reported(data: str, code: int, says: str) -> None:
     answer = oci(data)
     assert (answer.returncode, answer.stdout) == (code, "")
     assert says.replace("\\\\", "\\") in answer.stderr
@@ -126,14 +126,12 @@ def test_attack_66_what_is_no_state_is_said(data: str, code: int, says: str) -> 
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.2.0", "1.0.2-dev", "v1.0.2", "1.0"])
-def test_every_version_of_the_known_kind_is_taken(bundle: Path, version: str) -> None:
+def test_every_compatible_state_version_is_accepted(bundle: Path, version: str) -> None:
     assert oci(a_state(bundle, ociVersion=version)).returncode == 0
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="NOT RUN: needs strace")
-def test_attack_66_another_process_with_the_container_s_pid_is_nobody_to_us(
-    bundle: Path, tmp_path: Path
-) -> None:
+def test_attack_66_the_process_id_in_the_state_is_ignored(bundle: Path, tmp_path: Path) -> None:
     """The number is never used, so nobody who got it since can be mistaken for the container."""
     stranger = subprocess.Popen(["sleep", "60"], cwd=tmp_path / "host")
     try:
@@ -153,7 +151,7 @@ def test_attack_66_another_process_with_the_container_s_pid_is_nobody_to_us(
     assert not [line for line in lines if re.search(rf"\b{stranger.pid}\b", line)]
 
 
-def test_attack_66_a_bundle_is_held_where_its_links_led_at_first(bundle: Path, tmp_path: Path) -> None:
+def test_attack_66_a_bundle_path_is_resolved_once(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "way").symlink_to(tmp_path / "deep")
     assert oci(a_state(tmp_path / "way/bundle")).returncode == 0
     assert (bundle / "rootfs/etc/x").read_text() == "c1"
@@ -161,7 +159,7 @@ def test_attack_66_a_bundle_is_held_where_its_links_led_at_first(bundle: Path, t
 
 @pytest.mark.parametrize("what", ["config.json", "metadata.yaml", "templates", "templates/a.tpl", "rootfs"])
 @pytest.mark.parametrize("way", ["link", "dangling", "fifo"])
-def test_attack_66_nothing_of_a_bundle_is_a_way_out(
+def test_attack_66_no_entry_of_a_bundle_leads_outside(
     bundle: Path, tmp_path: Path, what: str, way: str
 ) -> None:
     place, elsewhere = bundle / what, tmp_path / "deep/elsewhere"
@@ -193,7 +191,7 @@ def test_attack_66_nothing_of_a_bundle_is_a_way_out(
     ],
     ids=lambda text: text[:30] or "empty",
 )  # fmt: skip
-def test_attack_66_a_configuration_that_lies_is_an_answer(bundle: Path, config: str) -> None:
+def test_attack_66_a_malformed_configuration_is_a_clear_error(bundle: Path, config: str) -> None:
     (bundle / "config.json").write_text(config)
     answer = oci(a_state(bundle))
     assert answer.returncode in (2, 3, 4), answer.stderr
@@ -207,7 +205,7 @@ NAMES = ["$(touch CANARY)", "`touch CANARY`", "a;touch CANARY", "a\ntouch CANARY
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("runtime", ["lxc", "incus", "nspawn", "oci"])
-def test_attack_67_a_name_is_refused_or_is_nothing_but_a_name(
+def test_attack_67_a_name_is_refused_or_used_only_as_text(
     bundle: Path, tmp_path: Path, runtime: str, name: str
 ) -> None:
     """What could be said to a shell runs nowhere; what could be a path makes none; a newline makes no line."""
@@ -246,7 +244,7 @@ def started(
     return ran(runtime, *options, env=environ)
 
 
-def test_attack_67_no_module_of_ours_asks_a_shell() -> None:
+def test_attack_67_no_module_uses_a_shell() -> None:
     """Neither the hooks nor anything else: programs are started by a list of words."""
     shells = re.compile(
         r"shell\s*=\s*True|os\.(system|popen)|subprocess\.(getoutput|getstatusoutput)|/bin/sh"
@@ -268,7 +266,7 @@ def test_attack_67_no_module_of_ours_asks_a_shell() -> None:
         ("overlay:/a:/b", "'overlay'"), ("/a:/b", ""), ("/nowhere", ""), ("tank/c1", ""),
     ],
 )  # fmt: skip
-def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_named(
+def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_an_error(
     bundle: Path, path: str, kind: str
 ) -> None:
     """Not rendered and not said would be a container that starts with another's host name."""
@@ -280,19 +278,19 @@ def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_named(
     assert "lxc.hook.mount" in answer.stderr
 
 
-def test_attack_68_without_a_root_filesystem_the_host_s_is_not_taken(bundle: Path) -> None:
+def test_attack_68_a_missing_root_filesystem_never_means_the_host(bundle: Path) -> None:
     answer = ran("lxc", env=lxc(bundle, ""))
     assert answer.returncode == 3
     assert "has no root filesystem of its own" in answer.stderr
 
 
 @pytest.mark.parametrize("path", ["dir:{}/rootfs", "{}/rootfs"])
-def test_attack_68_a_directory_is_rendered_however_it_is_spelled(bundle: Path, path: str) -> None:
+def test_attack_68_a_directory_is_rendered_under_every_spelling(bundle: Path, path: str) -> None:
     assert ran("lxc", env=lxc(bundle, path.format(bundle))).returncode == 0
     assert (bundle / "rootfs/etc/x").read_text() == "c1"
 
 
-def test_attack_68_with_a_hook_at_the_stage_mount_the_earlier_one_waits_for_it(bundle: Path) -> None:
+def test_attack_68_pre_start_defers_to_a_hook_at_the_mount_stage(bundle: Path) -> None:
     line = " ".join(install.argv("lxc", []))
     (bundle / "config").write_text(f"lxc.hook.mount = {line}\n")
     answer = ran("lxc", env=lxc(bundle, "loop:/img.raw"))
@@ -322,7 +320,7 @@ ROOTS = ["/", "//", "/./.", "/tmp/..", "/proc/self/root/."]
 
 
 @pytest.mark.parametrize("path", [*ROOTS, "../" * 40])
-def test_a_bundle_whose_root_is_the_host_s_is_refused(bundle: Path, absolute: Path, path: str) -> None:
+def test_a_bundle_with_the_host_root_is_refused(bundle: Path, absolute: Path, path: str) -> None:
     (bundle / "config.json").write_text(json.dumps({"ociVersion": "1.2.0", "root": {"path": path}}))
     answer = oci(a_state(bundle))
     assert (answer.returncode, absolute.exists()) == (3, False)
@@ -330,7 +328,7 @@ def test_a_bundle_whose_root_is_the_host_s_is_refused(bundle: Path, absolute: Pa
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to mount")
-def test_the_host_s_root_mounted_as_a_bundle_s_is_refused(bundle: Path, absolute: Path) -> None:
+def test_a_bundle_with_the_mounted_host_root_is_refused(bundle: Path, absolute: Path) -> None:
     script = f"mount --bind / {bundle}/rootfs && exec {shlex.join(install.argv('oci', []))}"
     answer = subprocess.run(
         ["unshare", "-m", "sh", "-c", script],
@@ -343,7 +341,7 @@ def test_the_host_s_root_mounted_as_a_bundle_s_is_refused(bundle: Path, absolute
 
 
 @pytest.mark.parametrize("path", ROOTS)
-def test_no_other_runtime_s_hook_writes_it_either(bundle: Path, absolute: Path, path: str) -> None:
+def test_no_runtime_hook_writes_to_the_host_root(bundle: Path, absolute: Path, path: str) -> None:
     for answer in (
         ran("lxc", env=lxc(bundle, path)),
         ran("nspawn", "--source", str(bundle), "--rootfs", path, "m1"),
@@ -355,7 +353,7 @@ def test_no_other_runtime_s_hook_writes_it_either(bundle: Path, absolute: Path, 
 # --- what a hook is given besides
 
 
-def test_attack_66_few_descriptors_and_little_memory_are_enough(bundle: Path) -> None:
+def test_attack_66_a_hook_with_few_resources_works_or_fails_cleanly(bundle: Path) -> None:
     """A runtime may leave a hook little; it fails then as it does for any other reason, or works."""
 
     def poor() -> None:

@@ -37,9 +37,7 @@ def hostile(container: Path) -> Path:
 
 @as_root
 @pytest.mark.parametrize("whose", [".", "config", "included"])
-def test_the_line_of_somebody_else_s_container_is_not_run_to_see_whether_it_runs(
-    container: Path, whose: str
-) -> None:
+def test_status_does_not_run_the_hook_line_of_another_user(container: Path, whose: str) -> None:
     trace = hostile(container)
     if whose == "included":
         (container / whose).write_text("lxc.uts.name = c1\n")
@@ -52,7 +50,7 @@ def test_the_line_of_somebody_else_s_container_is_not_run_to_see_whether_it_runs
     assert any("was not run" in text and "another user can change" in text for text in found)
 
 
-def test_the_line_of_a_container_in_a_folder_that_everybody_writes_is_not_run(container: Path) -> None:
+def test_status_does_not_run_a_hook_line_in_a_world_writable_folder(container: Path) -> None:
     trace = hostile(container)
     container.parent.chmod(0o777)
     list(lxc.status("c1", str(container.parent)))
@@ -63,7 +61,7 @@ def test_the_line_of_a_container_in_a_folder_that_everybody_writes_is_not_run(co
 
 
 @as_root
-def test_the_line_of_a_configuration_that_a_group_writes_is_not_run(container: Path) -> None:
+def test_status_does_not_run_a_hook_line_of_a_group_writable_configuration(container: Path) -> None:
     trace, config = hostile(container), container / "config"
     os.chown(config, 0, 1234)
     config.chmod(0o664)
@@ -76,7 +74,7 @@ def test_the_line_of_a_configuration_that_a_group_writes_is_not_run(container: P
 
 @as_root
 @pytest.mark.parametrize("links", [1, 2])
-def test_the_line_behind_a_link_that_somebody_else_may_change_is_not_run(container: Path, links: int) -> None:
+def test_status_does_not_run_a_hook_line_behind_a_link_of_another_user(container: Path, links: int) -> None:
     """What is read by the link and what is looked at afterwards need not be the same."""
     trace = hostile(container)
     theirs = container.parent / "theirs"
@@ -96,14 +94,16 @@ def test_the_line_behind_a_link_that_somebody_else_may_change_is_not_run(contain
 @pytest.mark.parametrize(
     "line", ["python -c 'from templater_hook import main", 'env "from templater_hook import']
 )
-def test_a_line_with_half_a_quote_is_a_finding(container: Path, line: str) -> None:
+def test_an_unbalanced_quote_in_a_hook_line_is_a_finding(container: Path, line: str) -> None:
     with (container / "config").open("a") as config:
         config.write(f"lxc.hook.pre-start = {line}\n")
     assert any(finding.ok is False for finding in lxc.status("c1", str(container.parent)))
 
 
 @pytest.mark.parametrize("annotations", [[], ["x"], "x", 3, {"org.templater.source": 5}])
-def test_odd_annotations_and_arguments_of_a_bundle_are_findings(tmp_path: Path, annotations: object) -> None:
+def test_invalid_annotations_and_arguments_of_a_bundle_are_findings(
+    tmp_path: Path, annotations: object
+) -> None:
     hooks = {
         "createRuntime": [
             {"args": ["true", "from templater_hook import"]},
@@ -117,7 +117,7 @@ def test_odd_annotations_and_arguments_of_a_bundle_are_findings(tmp_path: Path, 
     assert (image.ok, image.text) == (False, f"'{tmp_path}' has no metadata.yaml")
 
 
-def test_a_configuration_that_is_a_link_for_a_moment_only_is_not_read_through_it(
+def test_a_configuration_briefly_swapped_for_a_link_is_not_followed(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder's owner would have had what root alone may read, in his own file."""
@@ -138,14 +138,14 @@ def test_a_configuration_that_is_a_link_for_a_moment_only_is_not_read_through_it
     assert config.is_symlink()
 
 
-def test_a_configuration_that_is_a_fifo_is_not_waited_for(container: Path) -> None:
+def test_a_configuration_that_is_a_fifo_does_not_block(container: Path) -> None:
     (container / "config").unlink()
     os.mkfifo(container / "config")
     with pytest.raises(RefusedError, match="fifo"):
         install.write(lxc.snippet("c1", [], str(container.parent)))
 
 
-def test_a_lock_that_was_somebody_s_file_and_loses_that_name_is_not_emptied(
+def test_a_lock_hard_linked_to_another_file_is_not_truncated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of the directory links a file of root's into it, and unlinks it when it was opened."""
@@ -172,9 +172,7 @@ def test_a_lock_that_was_somebody_s_file_and_loses_that_name_is_not_emptied(
     assert victim.read_text() == "precious"
 
 
-def test_a_directory_that_is_named_for_a_cache_keeps_what_else_is_in_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_directory_keeps_unrelated_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "home"
     folder.mkdir(0o700)
     others = ("letter", "image-of-a-cat", "backup-" + "g" * 48)

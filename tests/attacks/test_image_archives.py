@@ -32,7 +32,7 @@ def archive(*members: tuple[str, bytes]) -> bytes:
     return b"".join(blocks) + bytes(10240)
 
 
-def test_attack_62_thousands_of_streams_of_nothing_are_a_limit(tmp_path: Path) -> None:
+def test_attack_62_thousands_of_empty_streams_hit_a_limit(tmp_path: Path) -> None:
     zstd = pytest.importorskip("backports.zstd")
     begun = time.process_time()
     for name, whole, nothing in (
@@ -46,7 +46,9 @@ def test_attack_62_thousands_of_streams_of_nothing_are_a_limit(tmp_path: Path) -
     assert time.process_time() - begun < 20  # it was an hour
 
 
-def test_an_archive_with_one_stream_a_member_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_with_one_stream_per_member_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compression, "_MANY_STREAMS", 100)
     data = archive(("metadata.yaml", b"architecture: x86_64\n"), *((f"rootfs/{n}", b"") for n in range(300)))
     pieces = [data[at : at + 512] for at in range(0, len(data) - 10240, 512)] + [data[-10240:]]
@@ -56,7 +58,7 @@ def test_an_archive_with_one_stream_a_member_is_read(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("number", [b"\x80" + b"\x7f" * 7, b"\xff" * 8, b"\x80" + bytes(5) + b"\x10\x00"])
 @pytest.mark.parametrize("field", [329, 337])
-def test_attack_60_a_device_that_no_kernel_has_is_refused(tmp_path: Path, number: bytes, field: int) -> None:
+def test_attack_60_an_impossible_device_number_is_refused(tmp_path: Path, number: bytes, field: int) -> None:
     info = tarfile.TarInfo("rootfs/d")
     info.type = tarfile.CHRTYPE
     header = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
@@ -83,14 +85,14 @@ COMMANDS = [
 @pytest.mark.parametrize(
     "key", ["SCHILY.xattr.user.a", "LIBARCHIVE.xattr.user.a", "path", "linkpath", "size", "GNU.sparse.name"]
 )
-def test_attack_61_a_global_header_can_not_give_every_member_data(tmp_path: Path, key: str) -> None:
+def test_attack_61_a_global_header_cannot_set_member_sizes(tmp_path: Path, key: str) -> None:
     made = image(tmp_path / "i.tar", global_header({key: b"1"}), *directories(3))
     with pytest.raises(RefusedError, match=f"global header that sets '{key}'"):
         open_image(made).read_to_end()
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words[:2]))
-def test_attack_61_global_attributes_are_refused_within_little_memory(
+def test_attack_61_global_attributes_are_refused_with_little_memory(
     tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A 7 kB image with 100 names of 10 kB took 3.9 GB in audit, and export wrote 479 MiB from 1.8 kB."""
@@ -112,13 +114,13 @@ def test_attack_61_global_attributes_are_refused_within_little_memory(
     assert not (tmp_path / "out").exists()
 
 
-def test_attack_61_a_long_number_in_a_global_header_is_not_parsed_for_every_member(tmp_path: Path) -> None:
+def test_attack_61_a_long_number_in_a_global_header_is_parsed_once(tmp_path: Path) -> None:
     made = image(tmp_path / "i.tar", global_header({"mtime": b"1" * 1_000_000}), *directories(3000))
     with pytest.raises(InputError, match="'mtime' is not a number"):
         open_image(made).read_to_end()
 
 
-def test_a_global_header_may_set_owner_and_time(tmp_path: Path) -> None:
+def test_a_global_header_can_set_owner_and_time(tmp_path: Path) -> None:
     shared = global_header({"mtime": b"12.5", "uid": b"7", "comment": b"x" * 1000, "uname": b"u" * 100_000})
     contents = open_contents(image(tmp_path / "i.tar", shared, header("rootfs/a", uid=3)))
     ((member, _),) = contents.rootfs()
@@ -126,7 +128,7 @@ def test_a_global_header_may_set_owner_and_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("user." + "a" * 251, b""), ("user.a", b"x" * 65537)])
-def test_attack_61_an_attribute_that_linux_can_not_hold_is_a_limit(
+def test_attack_61_an_attribute_larger_than_linux_allows_hits_a_limit(
     tmp_path: Path, name: str, value: bytes
 ) -> None:
     made = image(tmp_path / "i.tar", pax({f"SCHILY.xattr.{name}": value}), file("rootfs/a"))
@@ -134,7 +136,7 @@ def test_attack_61_an_attribute_that_linux_can_not_hold_is_a_limit(
         open_image(made).read_to_end()
 
 
-def test_attack_61_names_beside_the_rootfs_are_held_within_a_limit(tmp_path: Path) -> None:
+def test_attack_61_names_outside_the_rootfs_have_a_limit(tmp_path: Path) -> None:
     names = [header(f"{number}/" + "x" * 200) for number in range(100)]
     made = image(tmp_path / "i.tar", *names)
     limits = replace(DEFAULT, held_bytes=10_000)
@@ -143,7 +145,7 @@ def test_attack_61_names_beside_the_rootfs_are_held_within_a_limit(tmp_path: Pat
     open_image(made).read_to_end()
 
 
-def test_attack_61_attributes_of_directories_are_held_within_a_limit(tmp_path: Path) -> None:
+def test_attack_61_directory_attributes_have_a_limit(tmp_path: Path) -> None:
     """They are set at the end, after the files in the directories were written."""
     attribute = pax({"SCHILY.xattr.user.a": b"x" * 1000})
     members = [part for each in directories(20) for part in (attribute, each)]
@@ -155,7 +157,7 @@ def test_attack_61_attributes_of_directories_are_held_within_a_limit(tmp_path: P
 
 
 @pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.SYMTYPE])
-def test_attack_62_empty_files_count_with_the_blocks_that_they_take(tmp_path: Path, kind: bytes) -> None:
+def test_attack_62_empty_files_count_as_disk_blocks(tmp_path: Path, kind: bytes) -> None:
     """100,000 empty directories from 151 kB took 394 MB of disk."""
     members = [header(f"rootfs/{number}", kind, linkname="x") for number in range(500)]
     image(tmp_path / "i.tar", *members)
@@ -171,7 +173,7 @@ def test_attack_62_empty_files_count_with_the_blocks_that_they_take(tmp_path: Pa
     unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))
 
 
-def test_an_attribute_too_large_for_the_file_system_is_named(
+def test_an_attribute_too_large_for_the_file_system_is_reported(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """ext4 and overlayfs answer ENOSPC, as if the disk were full."""
@@ -199,7 +201,7 @@ MAPPED = IdMap(((0, 100000, 65536),), ((0, 100000, 65536),))
     ("policy", "ids", "mode"),
     [(TRUSTED, IDENTITY, 0o700), (TRUSTED, MAPPED, 0o711), (Policy(), IDENTITY, 0o711)],
 )
-def test_no_other_user_reaches_setuid_programs_that_real_root_owns(
+def test_a_tree_with_setuid_programs_of_real_root_is_closed_to_other_users(
     tmp_path: Path, policy: Policy, ids: IdMap, mode: int
 ) -> None:
     made = tmp_path / "i.tar"
@@ -219,7 +221,7 @@ def sparse_claim(name: str, size: int) -> bytes:
     return pax(records) + header(name)
 
 
-def test_attack_61_a_small_image_makes_no_large_one(
+def test_attack_61_a_small_image_cannot_produce_a_large_one(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """mksquashfs reads the holes of sparse files as zeros: here a terabyte of them."""
@@ -234,7 +236,7 @@ def test_attack_61_a_small_image_makes_no_large_one(
 
 
 @pytest.mark.parametrize("form", ["pax", "gnu"])
-def test_a_header_may_be_longer_in_another_tar_format(tmp_path: Path, form: str) -> None:
+def test_a_header_can_be_longer_in_another_tar_format(tmp_path: Path, form: str) -> None:
     pieces = b",".join(b"%d,1" % (2 * number) for number in range(20_000))
     member = pax({"GNU.sparse.map": pieces, "GNU.sparse.size": b"40000"}) + file("rootfs/a", bytes(20_000))
     made = image(tmp_path / "i.tar", member, *(file("rootfs/" + "d/" * 60 + str(n)) for n in range(100)))

@@ -82,7 +82,7 @@ FILE_TAGS = [
 
 @DIALECTS
 @pytest.mark.parametrize("text", FILE_TAGS)
-def test_attack_37_a_tag_that_reads_files_is_a_parse_error_wherever_it_stands(
+def test_attack_37_a_tag_that_reads_files_is_a_parse_error_everywhere(
     machine: Machine, text: str, dialect: Dialect
 ) -> None:
     text = text.replace("SHADOW", str(machine.shadow)).replace("OTHER", "other.tpl")
@@ -103,7 +103,7 @@ def test_attack_37_a_tag_that_reads_files_is_a_parse_error_wherever_it_stands(
         ('{% "include" "SHADOW" %}', "tag name must be an identifier"),
     ],
 )
-def test_attack_37_another_spelling_of_it_is_no_tag(
+def test_attack_37_another_spelling_is_not_a_tag(
     machine: Machine, text: str, says: str, dialect: Dialect
 ) -> None:
     error = machine.refused(text.replace("SHADOW", str(machine.shadow)), dialect)
@@ -119,7 +119,7 @@ def test_attack_37_another_spelling_of_it_is_no_tag(
         ('a{% verbatim %}{% include "S" %}{% endverbatim %}b', 'a{% include "S" %}b'),
     ],
 )
-def test_attack_37_in_a_comment_it_is_text_that_nobody_parses(
+def test_attack_37_a_tag_in_a_comment_is_not_parsed(
     machine: Machine, text: str, wanted: str, dialect: Dialect
 ) -> None:
     """As in pongo2, whose ban stands where tags are parsed; ``audit`` names it there too."""
@@ -140,7 +140,7 @@ def test_attack_37_in_a_comment_it_is_text_that_nobody_parses(
         "{{ config['__class__'] }}", "{{ [].append }}", "{{ ().__class__ }}", "{{ {}.get }}",
     ],
 )  # fmt: skip
-def test_attack_38_nothing_of_python_reaches_a_file(machine: Machine, text: str, dialect: Dialect) -> None:
+def test_attack_38_no_python_object_reaches_a_file(machine: Machine, text: str, dialect: Dialect) -> None:
     made = machine.planned(f"[{text}]", dialect, a="b")
     for change in made.changes:
         if change.error is None:
@@ -171,7 +171,7 @@ def test_attack_38_nothing_of_python_reaches_a_file(machine: Machine, text: str,
         "{{ container.% }}",
     ],
 )
-def test_attack_39_a_method_of_go_is_a_text_or_an_error_with_its_place(
+def test_attack_39_a_go_method_is_text_or_an_error_with_its_place(
     machine: Machine, name: str, form: str, dialect: Dialect
 ) -> None:
     (change,) = machine.planned(form.replace("%", name), dialect).changes
@@ -204,7 +204,7 @@ def test_attack_39_a_method_of_go_is_a_text_or_an_error_with_its_place(
     "command",
     ["apply", "audit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("preview", "diff"))],
 )
-def test_attack_40_41_42_44_no_command_runs_away(
+def test_attack_40_41_42_44_every_command_stops_at_a_limit(
     machine: Machine, text: str, command: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (machine.image / "templates/a.tpl").write_text(text)
@@ -247,9 +247,7 @@ ARITHMETIC = {
 
 
 @pytest.mark.parametrize("text", ARITHMETIC)
-def test_attack_43_numbers_at_the_edge_are_go_s_or_an_error_with_its_line(
-    machine: Machine, text: str
-) -> None:
+def test_attack_43_extreme_numbers_match_go_or_are_an_error_with_a_line(machine: Machine, text: str) -> None:
     wanted = ARITHMETIC[text]
     if isinstance(wanted, bytes):
         assert machine.written(f"one\n{{{{ {text} }}}}", V4) == b"one\n" + wanted
@@ -271,7 +269,7 @@ def test_attack_43_numbers_at_the_edge_are_go_s_or_an_error_with_its_line(
         ("a %} b }} c", None), ("{{ }}", "1:4"),
     ],
 )  # fmt: skip
-def test_attack_45_what_is_unfinished_is_shown_at_its_line_and_column(
+def test_attack_45_unfinished_syntax_is_reported_with_line_and_column(
     machine: Machine, text: str, place: str | None, dialect: Dialect
 ) -> None:
     if place is None:
@@ -283,7 +281,7 @@ def test_attack_45_what_is_unfinished_is_shown_at_its_line_and_column(
 
 
 @DIALECTS
-def test_attack_45_closing_the_daemons_wrapper_escapes_what_they_escape(
+def test_attack_45_closing_the_daemon_wrapper_enables_autoescape_as_in_the_daemons(
     machine: Machine, dialect: Dialect
 ) -> None:
     """The text behind ``{% endautoescape %}`` is outside of their ``autoescape off``, as in the daemons."""
@@ -305,15 +303,15 @@ def test_attack_45_closing_the_daemons_wrapper_escapes_what_they_escape(
     ],
     ids=["bom", "controls", "no utf-8", "surrogate", "line ends", "binary", "braces", "one line", "lines", "astral", "empty"],
 )  # fmt: skip
-def test_attack_46_every_byte_of_a_text_arrives(machine: Machine, data: bytes, dialect: Dialect) -> None:
+def test_attack_46_every_byte_of_literal_text_is_written(
+    machine: Machine, data: bytes, dialect: Dialect
+) -> None:
     assert machine.written(data, dialect) == data
     assert machine.written(data + b"{{ 1 }}" + data, dialect) == data + b"1" + data
 
 
 @DIALECTS
-def test_attack_46_a_text_that_begins_with_pongo2_s_own_end_mark_is_cut_as_there(
-    machine: Machine, dialect: Dialect
-) -> None:
+def test_attack_46_the_pongo2_end_mark_cuts_the_text_as_in_pongo2(machine: Machine, dialect: Dialect) -> None:
     """U+0001 is how pongo2's lexer knows the end of a text: the wrapper's own end is lost behind it."""
     assert "is never closed" in machine.refused(b"a\x01b", dialect).message
 
@@ -323,7 +321,7 @@ def test_attack_46_a_text_that_begins_with_pongo2_s_own_end_mark_is_cut_as_there
     [lambda: b"x" * 100_000_000, lambda: b"{{ 1 }}" * 7_500_000, lambda: b"\n" * 50_000_000],
     ids=["100 MB", "50 MB of tags", "50 MB of lines"],
 )
-def test_attack_46_a_huge_template_is_refused_before_it_is_looked_at(
+def test_attack_46_a_huge_template_is_refused_before_parsing(
     machine: Machine, make: Callable[[], bytes]
 ) -> None:
     data = make()
@@ -358,7 +356,7 @@ LINEAR = {
 
 
 @pytest.mark.parametrize("name", LINEAR)
-def test_attack_47_a_filter_takes_its_share_for_each_byte(name: str) -> None:
+def test_attack_47_filters_take_linear_time(name: str) -> None:
     text, piece = LINEAR[name]
     template = pongo2.compile(text, mode="plain")
     few, many = (fastest(lambda n=n: template.render({"x": piece * n})) for n in (4_000, 32_000))
@@ -370,7 +368,7 @@ def test_attack_47_a_filter_takes_its_share_for_each_byte(name: str) -> None:
     ["{", "{{", "{ {", "{#", "{# #}", "{%", "{% ", "{{ 'a", '{{ "\\', "{{ a }}", "{{ a|upper }}", "{% verbatim %}", "%}", "{{-", "\n{{",
      "{{ 1.", "{{ a.b"],
 )  # fmt: skip
-def test_attack_47_a_lexer_takes_its_share_for_each_byte(piece: str) -> None:
+def test_attack_47_the_lexer_takes_linear_time(piece: str) -> None:
     few, many = (fastest(lambda n=n: compiled(piece * n)) for n in (1_000, 8_000))
     assert many < 30 * few + 0.02, (few, many)
 
@@ -409,12 +407,14 @@ SHOWS = {
 
 @DIALECTS
 @pytest.mark.parametrize("text", SHOWS)
-def test_attack_48_a_value_is_text_however_it_is_shown(machine: Machine, text: str, dialect: Dialect) -> None:
+def test_attack_48_a_value_is_never_parsed_as_a_template(
+    machine: Machine, text: str, dialect: Dialect
+) -> None:
     got = machine.written(text, dialect, **{"user.x": HOSTILE})
     assert got == SHOWS[text].replace("%", HOSTILE).encode()
 
 
-def test_attack_48_a_hook_inserts_values_as_text_too(machine: Machine) -> None:
+def test_attack_48_a_hook_never_parses_values_as_templates(machine: Machine) -> None:
     (machine.image / "templates/a.tpl").write_text("{{ config_get('user.x', '') }}")
     (machine.image / "instance.yaml").write_text(json.dumps({"name": "c1", "config": {"user.x": HOSTILE}}))
     (machine.image / "config").write_text("")
@@ -427,7 +427,7 @@ def test_attack_48_a_hook_inserts_values_as_text_too(machine: Machine) -> None:
 
 
 @DIALECTS
-def test_attack_49_a_newline_in_a_value_is_written_and_named_by_audit(
+def test_attack_49_a_newline_in_a_value_is_written_and_reported_by_audit(
     machine: Machine, dialect: Dialect, capfd: pytest.CaptureFixture[str]
 ) -> None:
     value = "web1\nlxc.hook.pre-start = /bin/evil"
@@ -454,7 +454,7 @@ def quoting(machine: Machine, key: str) -> None:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_attack_50_a_hook_s_log_and_words_have_no_secret(machine: Machine, key: str) -> None:
+def test_attack_50_hook_log_and_output_contain_no_secret(machine: Machine, key: str) -> None:
     quoting(machine, key)
     (machine.image / "config").write_text("")
     machine.top.rename(machine.image / "rootfs")
@@ -467,7 +467,7 @@ def test_attack_50_a_hook_s_log_and_words_have_no_secret(machine: Machine, key: 
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_attack_50_preview_and_diff_show_what_will_be_written(
+def test_attack_50_preview_and_diff_show_the_written_content(
     machine: Machine, key: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """That is their use; whoever runs them gave the values."""
@@ -482,7 +482,7 @@ def test_attack_50_preview_and_diff_show_what_will_be_written(
 
 
 @pytest.mark.parametrize("report", ["text", "json", "sarif"])
-def test_attack_50_a_report_knows_no_instance(
+def test_attack_50_an_audit_report_contains_no_instance_values(
     machine: Machine, report: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """``audit`` is given none, and reads none that lies beside the image."""

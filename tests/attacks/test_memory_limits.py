@@ -48,7 +48,7 @@ def findings(path, **limits):
     return surveyed, {finding.check: finding for finding in audit(surveyed)}
 
 
-def test_an_audit_holds_no_more_names_than_its_limit(image):
+def test_an_audit_keeps_names_only_up_to_its_limit(image):
     path = image(*[(f"rootfs/{n}", b"") for n in range(50)])
     assert "unreadable" not in findings(path, members=60)[1]
     surveyed, found = findings(path, members=20)
@@ -57,7 +57,7 @@ def test_an_audit_holds_no_more_names_than_its_limit(image):
     assert "more than 20" in found["unreadable"].message
 
 
-def test_an_audit_holds_no_more_of_templates_than_its_limit(image):
+def test_an_audit_keeps_template_data_only_up_to_its_limit(image):
     path = image(*[(f"templates/{n}.tpl", b"x" * 1000) for n in range(50)])
     surveyed, _ = findings(path, templates_bytes=20_000)
     held = [file for file in surveyed.templates.values() if file.data is not None]
@@ -67,7 +67,7 @@ def test_an_audit_holds_no_more_of_templates_than_its_limit(image):
     assert "more than 20000 bytes together" in str(refused.error)
 
 
-def test_the_command_holds_fewer_names_than_others_pass(tmp_path, capsys, monkeypatch):
+def test_the_audit_command_has_a_lower_name_limit_than_other_commands(tmp_path, capsys, monkeypatch):
     assert AUDITED.members == 400_000
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/etc/a", b""))
     assert cli.main(["audit", path, "--limit", "members=2"]) == 1
@@ -83,7 +83,7 @@ def planned(rootfs, contents):
     return plan_of(made, Instance("c1"), renderings, rootfs, host=NONE, triggers=("start",))
 
 
-def test_a_plan_holds_no_more_of_existing_files_than_its_limit(monkeypatch):
+def test_a_plan_keeps_existing_file_data_only_up_to_its_limit(monkeypatch):
     """Of a hostile root filesystem with thousands of large files: what can't be held counts as different."""
     contents = {f"/{n}": b"x" * 1000 for n in range(10)}
     rootfs = MemoryRootfs(contents)

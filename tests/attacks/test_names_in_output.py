@@ -57,7 +57,7 @@ def test_attack_03_an_odd_name_cannot_steer_a_terminal(
     assert "\ny" not in out + err
 
 
-def test_an_error_s_place_names_the_template_in_one_line(
+def test_an_error_place_shows_the_template_name_on_one_line(
     image: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["apply", image, str(Path(image).parent / "rootfs"), "-t", "create"]) == 5
@@ -76,7 +76,7 @@ def described(image: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("option", ["-i", "--instances"])
-def test_a_lone_surrogate_in_json_is_read_as_go_reads_it(
+def test_a_lone_surrogate_in_json_is_parsed_as_in_go(
     image: str, option: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """encoding/json gives U+FFFD for it; a pair of halves is one character."""
@@ -123,11 +123,11 @@ def test_an_instance_name_cannot_steer_the_terminal_or_add_a_line(
         ("plain ü € \U0001f600 \\", "plain ü € \U0001f600 \\"),
     ],
 )
-def test_printable_needs_no_codec(text: str, shown: str) -> None:
+def test_printable_loads_no_codec(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
-def test_a_child_that_may_open_nothing_can_name_an_odd_template(image: str, tmp_path: Path) -> None:
+def test_a_sandboxed_child_can_report_an_unusual_template_name(image: str, tmp_path: Path) -> None:
     """It could not load the codec that spells the name, and said that it failed itself."""
     (tmp_path / "image/rootfs").mkdir()
     line = ("nspawn", "--source", image, "--rootfs", str(tmp_path / "rootfs"), "--state", image, "m1")

@@ -18,26 +18,26 @@ from tests.rootfs_builders import a_plan, a_rule, as_root, snapshot
         ("1755", 0o333), ("04755", 0o755), ("0o7777", 0o777), ("644", 0o644),
     ],
 )  # fmt: skip
-def test_attack_31_modes_are_gos_numbers_and_never_set_special_bits(scene, spelled, bits):
+def test_attack_31_modes_are_parsed_as_in_go_without_special_bits(scene, spelled, bits):
     assert parse_mode(spelled, a_rule("/etc/x", mode=spelled)) == bits
     scene.write({"/etc/x": "y"}, mode=spelled)
     assert stat.S_IMODE((scene.top / "etc/x").stat().st_mode) == bits
 
 
 @pytest.mark.parametrize("spelled", ["999", "0888", "rwx", "0o", "1e3", "0755 ", "99999999999999999999"])
-def test_attack_31_what_go_cannot_read_is_an_error(scene, spelled):
+def test_attack_31_a_mode_that_go_cannot_parse_is_an_error(scene, spelled):
     scene.refuses({"/etc/x": "y"}, MetadataError, "mode", 2, mode=spelled)
 
 
 @pytest.mark.parametrize("field", ["uid", "gid"])
 @pytest.mark.parametrize("spelled", ["-1", "4294967295", "99999999999", "root", "1e3", "0x0", " 0"])
-def test_attack_32_ids_that_name_nobody(scene, field, spelled):
+def test_attack_32_invalid_ids_are_refused(scene, field, spelled):
     scene.refuses({"/etc/x": "y"}, MetadataError, field, 2, **{field: spelled})
 
 
 @as_root
 @pytest.mark.parametrize("field", ["uid", "gid"])
-def test_attack_33_an_id_outside_the_map(scene, field):
+def test_attack_33_an_id_outside_the_map_is_refused(scene, field):
     from templater.writing.transaction import apply
 
     ids = IdMap(((0, 0, 1000),), ((0, 0, 1000),))
@@ -50,13 +50,13 @@ def test_attack_33_an_id_outside_the_map(scene, field):
 
 
 @as_root
-def test_attack_33_a_map_that_contradicts_the_owner(scene):
+def test_attack_33_a_map_that_contradicts_the_owner_is_refused(scene):
     with pytest.raises(RefusedError, match=r"root the uid 100000 on disk, but .* belongs to uid 0"):
         DirectoryRootfs(str(scene.top), IdMap(((0, 100000, 65536),), ((0, 100000, 65536),)))
 
 
 @as_root
-def test_attack_34_chown_never_reaches_through_a_symlink(scene):
+def test_attack_34_chown_never_follows_a_symlink(scene):
     os.chown(scene.host / "shadow", 42, 42)
     scene.link("etc/link", scene.host / "shadow")
     scene.link("etc/other", "keep")
@@ -76,7 +76,7 @@ def test_attack_35_an_existing_file_keeps_its_mode(scene):
 
 
 @pytest.mark.parametrize("mask", [0, 0o077, pytest.param(0o777, marks=as_root)])
-def test_attack_36_the_umask_changes_nothing(scene, mask):
+def test_attack_36_the_umask_has_no_effect(scene, mask):
     before = os.umask(mask)
     try:
         scene.write({"/srv/a/x": "1", "/etc/hosts": "2"}, mode="0666")

@@ -27,7 +27,7 @@ SECONDS = 2.0
 pytestmark = pytest.mark.slow
 
 
-def test_attack_28_the_directory_of_a_target_flips_with_a_link_out_of_the_root(scene: Scene, capsys):
+def test_attack_28_a_target_directory_flipping_with_an_outside_link_never_escapes(scene: Scene, capsys):
     """Whole plans, made and carried out, while /etc is a directory one moment and a link the next."""
     scene.link("link", out(scene, scene.top))
     a_directory(scene.host, {"hosts": "the host's own", "sub/hosts": "and another"})
@@ -48,7 +48,7 @@ def test_attack_28_the_directory_of_a_target_flips_with_a_link_out_of_the_root(s
     assert results["done"] > 0 and results["RefusedError"] > 0
 
 
-def test_attack_27_a_plan_made_for_a_directory_is_carried_out_while_it_flips(scene: Scene, capsys):
+def test_attack_27_applying_while_a_directory_flips_never_escapes(scene: Scene, capsys):
     """Only the writing half races: the plan always says '/etc', and the staging meets whatever is there."""
     scene.link("link", out(scene, scene.top))
     for top in (scene.host, scene.top / "etc"):
@@ -69,7 +69,7 @@ def test_attack_27_a_plan_made_for_a_directory_is_carried_out_while_it_flips(sce
     assert results["RefusedError"] > 0
 
 
-def test_attack_28_the_templates_directory_flips_with_a_link_to_the_host(scene: Scene, capsys):
+def test_attack_28_a_templates_directory_flipping_with_a_host_link_never_leaks(scene: Scene, capsys):
     image = a_directory(scene.folder / "deep/root/image", {"templates/shadow": "the template"})
     (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [start], template: shadow}}\n")
     (image / "link").symlink_to(out(scene, image))
@@ -85,7 +85,7 @@ def test_attack_28_the_templates_directory_flips_with_a_link_to_the_host(scene: 
     assert set(results) <= {"the template", "RefusedError", "InputError", "missing"}
 
 
-def test_attack_28_a_template_flips_with_a_link_to_the_host(scene: Scene, capsys):
+def test_attack_28_a_template_flipping_with_a_host_link_never_leaks(scene: Scene, capsys):
     image = a_directory(scene.folder / "deep/root/image", {"templates/shadow": "the template"})
     (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [start], template: shadow}}\n")
     (image / "templates/link").symlink_to(out(scene, image / "templates", "shadow"))
@@ -99,7 +99,7 @@ def test_attack_28_a_template_flips_with_a_link_to_the_host(scene: Scene, capsys
     assert set(results) <= {"the template", "RefusedError", "InputError", "missing"}
 
 
-def test_attack_28_the_directory_being_unpacked_into_flips_with_a_link_to_the_host(scene: Scene, capsys):
+def test_attack_28_an_unpack_directory_flipping_with_a_host_link_never_escapes(scene: Scene, capsys):
     """Nobody should be able to write there meanwhile; whoever can, leads nothing out."""
     scene.link("link", out(scene, scene.top))
     for top in (scene.host, scene.top / "etc"):

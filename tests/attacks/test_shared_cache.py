@@ -39,7 +39,7 @@ def content(folder: Path, text: str, store) -> bytes:
         rendering.close()
 
 
-def test_a_description_that_one_image_s_child_left_is_not_another_s(tmp_path, monkeypatch):
+def test_a_description_cached_by_one_image_is_not_used_for_another(tmp_path, monkeypatch):
     """The child of a hostile image was taken over: it answers with a description of its own making."""
     store = open_cache(str(tmp_path / "cache"))
     real = render_job.Run.collect
@@ -60,14 +60,14 @@ def test_a_description_that_one_image_s_child_left_is_not_another_s(tmp_path, mo
     store.close()
 
 
-def test_images_never_share_an_entry(tmp_path):
+def test_images_never_share_a_cache_entry(tmp_path):
     one, other = job(tmp_path / "one", "a"), job(tmp_path / "other", "b")
     found = [keys(each, in_child=True) for each in (one, other)]
     assert found[0][IMAGE] != found[1][IMAGE]
     assert found[0][INSTANCE] != found[1][INSTANCE]
 
 
-def test_instances_of_one_image_share_what_was_compiled(tmp_path):
+def test_instances_of_one_image_share_its_compiled_templates(tmp_path):
     one, other = job(tmp_path / "one", "a"), job(tmp_path / "other", "a")
     assert keys(one, in_child=True) == keys(other, in_child=True)
     other.instance.text += "# another\n"

@@ -19,19 +19,19 @@ from tests.rootfs_builders import a_plan, a_rule, as_root, snapshot
 @pytest.mark.parametrize(
     "path", ["../../etc/cron.d/x", "/../x", "a/../../x", "/etc/../../host/canary", "/a/b/../../../x"]
 )
-def test_attack_01_a_target_that_leaves_the_root_by_dots(scene, path):
+def test_attack_01_a_target_that_leaves_the_root_with_dot_dot_is_refused(scene, path):
     scene.refuses({path: "x"}, RefusedError, r"leaves the root filesystem by '\.\.'")
 
 
 @pytest.mark.parametrize("path", ["", "/", ".", "/.", "//", "/etc/..", "a/.."])
-def test_attack_02_the_root_itself_as_target(scene, path):
+def test_attack_02_the_root_is_refused_as_target(scene, path):
     scene.refuses({path: "x"}, RefusedError, "is the root directory itself")
 
 
 @pytest.mark.parametrize(
     "path", ["etc/hosts", "//etc//hosts", "/etc/./hosts", "/etc/hosts/", "/no/../etc/hosts"]
 )
-def test_attack_02_spellings_that_the_daemons_clean_are_cleaned(scene, path):
+def test_attack_02_target_paths_are_cleaned_as_in_the_daemons(scene, path):
     scene.write({path: "new"})
     assert scene.text("etc/hosts") == "new"
 
@@ -44,12 +44,12 @@ def test_attack_02_spellings_that_the_daemons_clean_are_cleaned(scene, path):
         ("/" + "n" * 256, "longer than any kernel"),
     ],
 )
-def test_attack_03_nul_and_overlong_targets(scene, path, says):
+def test_attack_03_nul_and_overlong_targets_are_refused(scene, path, says):
     scene.refuses({path: "x"}, RefusedError, says)
 
 
 @pytest.mark.parametrize("path", ["/etc/two\nlines", "/etc/\udcff\udcfe", "/etc/\x1b[2Jclear"])
-def test_attack_03_odd_bytes_are_written_as_they_are_and_shown_escaped(scene, path):
+def test_attack_03_unusual_bytes_are_written_unchanged_and_shown_escaped(scene, path):
     plan = scene.write({path: "new"})
     assert (os.fsencode(scene.top) + path.encode("utf-8", "surrogateescape")) in [
         os.path.join(os.fsencode(scene.top), b"etc", name)
@@ -64,12 +64,12 @@ def test_attack_03_odd_bytes_are_written_as_they_are_and_shown_escaped(scene, pa
 
 
 @pytest.mark.parametrize("path", ["/etc", "/var/", "/etc/."])
-def test_attack_04_an_existing_directory_as_target(scene, path):
+def test_attack_04_an_existing_directory_is_refused_as_target(scene, path):
     error = scene.refuses({"/etc/first": "x", path: "x"}, RefusedError, "directory")
     assert path.strip("/.") in error.message
 
 
-def test_attack_12_an_absolute_symlink_on_the_way_is_resolved_inside(scene):
+def test_attack_12_an_absolute_symlink_in_a_parent_resolves_inside_the_root(scene):
     scene.link("usr", scene.host)
     scene.write({"/usr/canary": "inside"})
     made = scene.top / str(scene.host).lstrip("/") / "canary"
@@ -93,14 +93,14 @@ def test_attack_14_a_relative_symlink_that_would_escape_stops_at_the_root(scene,
 
 
 @pytest.mark.parametrize("path", ["/loop/x", "/loop", "/ring/x"])
-def test_attack_15_a_loop_of_symlinks(scene, path):
+def test_attack_15_a_symlink_loop_is_refused(scene, path):
     scene.link("loop", "loop")
     scene.link("ring", "/pong")
     scene.link("pong", "ring")
     scene.refuses({path: "x"}, RefusedError, "too many symlinks at '/(loop|ring|pong)'")
 
 
-def test_attack_16_a_symlink_in_the_last_place_is_followed_inside_and_stays(scene):
+def test_attack_16_a_symlink_as_target_is_followed_inside_and_kept(scene):
     """The list also asks for an option not to follow. There is none, because there is nothing left to
     refuse: a link leads nowhere outside, and who must not be written through says ``create_only``."""
     (scene.top / "run").mkdir()
@@ -112,7 +112,7 @@ def test_attack_16_a_symlink_in_the_last_place_is_followed_inside_and_stays(scen
 
 
 @pytest.mark.parametrize("target", ["/run/x/resolv.conf", "../../../host/new", "../run/resolv.conf"])
-def test_attack_17_a_dangling_symlink_in_the_last_place(scene, target):
+def test_attack_17_a_dangling_symlink_as_target_creates_its_target_inside(scene, target):
     scene.link("etc/resolv.conf", target)
     scene.write({"/etc/resolv.conf": "new"})
     assert (scene.top / "etc/resolv.conf").is_symlink()
@@ -120,7 +120,7 @@ def test_attack_17_a_dangling_symlink_in_the_last_place(scene, target):
     assert [place.read_text() for place in made].count("new") == 1
 
 
-def test_attack_17_with_create_only_a_dangling_symlink_is_a_name_that_exists(scene):
+def test_attack_17_create_only_treats_a_dangling_symlink_as_existing(scene):
     scene.link("etc/resolv.conf", "/run/resolv.conf")
     plan = scene.write({"/etc/resolv.conf": "new"}, create_only=True)
     assert [change.action for change in plan.changes] == [SKIP]
@@ -129,7 +129,7 @@ def test_attack_17_with_create_only_a_dangling_symlink_is_a_name_that_exists(sce
 
 @as_root
 @pytest.mark.parametrize("cross_mounts", [False, True])
-def test_attack_18_magic_links_of_proc_lead_nowhere(scene, mounts, cross_mounts):
+def test_attack_18_magic_links_of_proc_are_never_followed(scene, mounts, cross_mounts):
     (scene.top / "proc").mkdir()
     mounts.proc(scene.top / "proc")
     before = snapshot(scene.host, times=True)
@@ -149,7 +149,7 @@ def test_attack_18_magic_links_of_proc_lead_nowhere(scene, mounts, cross_mounts)
 
 @as_root
 @pytest.mark.parametrize("path", ["/mnt/canary", "/mnt/new/x", "/link/canary"])
-def test_attack_19_a_bind_mount_of_the_host_inside_the_root(scene, mounts, path):
+def test_attack_19_a_bind_mount_of_the_host_is_refused(scene, mounts, path):
     (scene.top / "mnt").mkdir()
     scene.link("link", "mnt")
     mounts.bind(scene.host, scene.top / "mnt")
@@ -158,7 +158,7 @@ def test_attack_19_a_bind_mount_of_the_host_inside_the_root(scene, mounts, path)
 
 
 @as_root
-def test_attack_19_crossing_mounts_has_to_be_asked_for_twice(scene, mounts):
+def test_attack_19_crossing_mounts_needs_two_options(scene, mounts):
     """By the plan, which shows it, and by the root filesystem that is written."""
     (scene.top / "mnt").mkdir()
     mounts.bind(scene.host / "etc", scene.top / "mnt")
@@ -170,12 +170,12 @@ def test_attack_19_crossing_mounts_has_to_be_asked_for_twice(scene, mounts):
     assert (scene.host / "etc/x").read_text() == "asked for"
 
 
-def test_attack_20_a_fifo(scene):
+def test_attack_20_a_fifo_is_refused(scene):
     os.mkfifo(scene.top / "etc/fifo")
     scene.refuses({"/etc/fifo": "x"}, RefusedError, "'/etc/fifo' is a fifo")
 
 
-def test_attack_20_a_fifo_that_appears_after_the_plan(scene):
+def test_attack_20_a_fifo_that_appears_after_the_plan_is_refused(scene):
     with scene.rootfs() as rootfs:
         plan = a_plan({"/etc/hosts": "x"}, rootfs)
         with pytest.raises(RefusedError, match="is a fifo"):
@@ -191,20 +191,20 @@ def test_attack_20_a_fifo_that_appears_after_the_plan(scene):
 @pytest.mark.parametrize(
     ("kind", "number"), [(stat.S_IFCHR, (1, 3)), (stat.S_IFBLK, (7, 99)), (stat.S_IFCHR, (5, 0))]
 )
-def test_attack_21_a_device(scene, kind, number):
+def test_attack_21_a_device_is_refused(scene, kind, number):
     (scene.top / "opt").mkdir()
     os.mknod(scene.top / "opt/sda", kind | 0o666, os.makedev(*number))
     scene.refuses({"/opt/sda": "x"}, RefusedError, "'/opt/sda' is a (char|block) device")
 
 
-def test_attack_22_a_socket(scene, monkeypatch):
+def test_attack_22_a_socket_is_refused(scene, monkeypatch):
     monkeypatch.chdir(scene.top / "var")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("sock")
         scene.refuses({"/var/sock": "x"}, RefusedError, "'/var/sock' is a socket")
 
 
-def test_attack_23_a_hard_link_to_a_file_of_the_host_is_broken_not_written_through(scene):
+def test_attack_23_a_hard_link_to_a_host_file_is_replaced(scene):
     os.link(scene.host / "shadow", scene.top / "etc/innocent")
     os.link(scene.top / "etc/keep", scene.top / "var/twin")
     host = (scene.host / "shadow").stat()
@@ -223,7 +223,7 @@ def test_attack_23_a_hard_link_to_a_file_of_the_host_is_broken_not_written_throu
 
 @as_root
 @pytest.mark.parametrize(("flag", "what"), [("i", "etc/hosts"), ("a", "etc/hosts"), ("i", "etc"), ("i", "")])
-def test_attack_24_immutable_and_append_only(scene, flag, what):
+def test_attack_24_immutable_and_append_only_files_are_refused(scene, flag, what):
     place = scene.top / what
     if subprocess.run(["chattr", f"+{flag}", place], check=False, capture_output=True).returncode:
         pytest.skip("NOT RUN: this file system has no such flags")
@@ -240,7 +240,7 @@ def test_attack_24_immutable_and_append_only(scene, flag, what):
 
 
 @as_root
-def test_attack_24_a_read_only_root(scene, mounts):
+def test_attack_24_a_read_only_root_is_an_error(scene, mounts):
     mounts.bind(scene.top, scene.top)
     subprocess.run(["mount", "-o", "remount,ro,bind", scene.top], check=True)
     error = scene.refuses({"/var/first": "1", "/etc/hosts": "x"}, WriteError, "read-only file system", 6)
@@ -248,7 +248,7 @@ def test_attack_24_a_read_only_root(scene, mounts):
 
 
 @pytest.mark.parametrize("place", ["dev", "proc", "sys"])
-def test_attack_25_a_target_where_a_container_mounts_something_is_written_with_a_remark(scene, place):
+def test_attack_25_a_target_hidden_by_a_container_mount_is_written_with_a_note(scene, place):
     """Not /run: images write to it, and not every container mounts something there."""
     plan = scene.write({f"/{place}/x": "y"})
     assert "hides it behind a mount" in plan.changes[0].reason
@@ -256,7 +256,7 @@ def test_attack_25_a_target_where_a_container_mounts_something_is_written_with_a
 
 @as_root
 @pytest.mark.parametrize("place", ["dev", "proc", "sys", "run"])
-def test_attack_25_such_a_target_is_refused_where_something_is_mounted(scene, mounts, place):
+def test_attack_25_a_target_on_an_active_mount_is_refused(scene, mounts, place):
     (scene.top / place).mkdir()
     mounts.tmpfs(scene.top / place)
     with pytest.raises(RefusedError, match="mount point"):
@@ -265,12 +265,12 @@ def test_attack_25_such_a_target_is_refused_where_something_is_mounted(scene, mo
 
 
 @pytest.mark.parametrize("path", ["/etc/hosts/x", "/etc/hosts/x/y"])
-def test_attack_26_a_file_in_the_place_of_a_parent(scene, path):
+def test_attack_26_a_file_in_place_of_a_parent_is_refused(scene, path):
     scene.refuses({path: "x"}, RefusedError, "'/etc/hosts' is a file, not a directory")
 
 
 @pytest.mark.parametrize("swapped", ["/srv", "/srv/a", "/srv/a/b"])
-def test_attack_27_a_parent_is_swapped_between_mkdir_and_open(scene, monkeypatch, swapped):
+def test_attack_27_a_parent_swapped_between_mkdir_and_open_is_refused(scene, monkeypatch, swapped):
     """At the very moment the new directory has its name, it is moved away and replaced by a link."""
     real = Directory.rename
 
@@ -286,7 +286,7 @@ def test_attack_27_a_parent_is_swapped_between_mkdir_and_open(scene, monkeypatch
 
 
 @pytest.mark.parametrize("bait", ["link out", "other file", "fifo", "gone"])
-def test_attack_29_the_staged_file_is_swapped_before_the_rename(scene, monkeypatch, bait):
+def test_attack_29_a_staged_file_swapped_before_the_rename_is_refused(scene, monkeypatch, bait):
     real = Directory.rename
 
     def rename(self: Directory, name: str, to: Directory, new: str) -> None:
@@ -315,7 +315,7 @@ def test_attack_29_the_staged_file_is_swapped_before_the_rename(scene, monkeypat
         [("/new/x", b"1"), ("/new", b"2")],
     ],
 )
-def test_attack_30_two_rules_that_meet(scene, files):
+def test_attack_30_rules_with_the_same_target_are_refused(scene, files):
     scene.link("link", "etc")
     with scene.rootfs() as rootfs:
         plan = a_plan([(a_rule(path), content) for path, content in files], rootfs)

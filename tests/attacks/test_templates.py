@@ -79,38 +79,38 @@ def within(seconds: float) -> Iterator[None]:
 @pytest.mark.parametrize(
     "name", ["../x", "../../host/shadow", "/etc/shadow", "a/b", ".", "..", "x\\0y", "../templates/good.tpl"]
 )
-def test_attack_05_a_template_name_that_is_no_plain_name(image, scene, name):
+def test_attack_05_a_template_name_with_a_path_is_refused(image, scene, name):
     ask(image, name)
     refused(image, scene, "template name|is not a plain|NUL|must be")
 
 
-def test_attack_05_an_empty_template_name(image, scene):
+def test_attack_05_an_empty_template_name_is_refused(image, scene):
     ask(image, "")
     refused(image, scene, "template", TemplaterError)
 
 
 @pytest.mark.parametrize("target", ["../../host", "/", "sibling"])
-def test_attack_06_templates_is_a_symlink(image, scene, target):
+def test_attack_06_a_symlink_as_templates_directory_is_refused(image, scene, target):
     ask(image, "shadow")
     os.rename(image / "templates", image / "sibling")
     (image / "templates").symlink_to(scene.host if target == "../../host" else target)
     refused(image, scene, "'templates' is a symlink, not a directory")
 
 
-def test_attack_06_templates_is_a_file(image, scene):
+def test_attack_06_a_file_as_templates_directory_is_refused(image, scene):
     ask(image)
     os.rename(image / "templates", image / "elsewhere")
     (image / "templates").write_text("x")
     refused(image, scene, "'templates' is a file, not a directory")
 
 
-def test_attack_06_templates_is_missing(image, scene):
+def test_attack_06_a_missing_templates_directory_is_an_error(image, scene):
     ask(image)
     os.rename(image / "templates", image / "elsewhere")
     refused(image, scene, "good.tpl", TemplaterError)
 
 
-def test_attack_06_a_missing_directory_matters_only_if_a_rule_fires(image, scene):
+def test_attack_06_a_missing_templates_directory_is_ignored_without_active_rules(image, scene):
     (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [copy], template: x.tpl}}\n")
     os.rename(image / "templates", image / "elsewhere")
     assert made(image, scene).changes == ()
@@ -119,14 +119,14 @@ def test_attack_06_a_missing_directory_matters_only_if_a_rule_fires(image, scene
 @pytest.mark.parametrize(
     "target", ["good.tpl", "../../../host/shadow", "/etc/shadow", "nowhere", "x.tpl", "host"]
 )
-def test_attack_07_a_template_is_a_symlink(image, scene, target):
+def test_attack_07_a_symlink_as_template_is_refused(image, scene, target):
     ask(image)
     (image / "templates/x.tpl").symlink_to(scene.host / "shadow" if target == "host" else target)
     refused(image, scene, "'x.tpl' is a symlink")
 
 
 @pytest.mark.parametrize("kind", ["fifo", "socket", "directory", "char device", "block device"])
-def test_attack_08_a_template_is_no_regular_file(image, scene, kind, monkeypatch):
+def test_attack_08_a_template_that_is_not_a_regular_file_is_refused(image, scene, kind, monkeypatch):
     ask(image)
     path = image / "templates/x.tpl"
     if kind == "fifo":
@@ -144,7 +144,7 @@ def test_attack_08_a_template_is_no_regular_file(image, scene, kind, monkeypatch
     refused(image, scene, f"'x.tpl' is a {kind}")
 
 
-def test_attack_09_a_template_hard_linked_to_a_file_of_the_host_shows_its_links(image, scene):
+def test_attack_09_the_link_count_of_a_template_is_reported(image, scene):
     """It can't be told from an honest hard link, so it is read, as whoever runs us; audit reports the count."""
     ask(image)
     os.link(scene.host / "shadow", image / "templates/x.tpl")
@@ -153,7 +153,7 @@ def test_attack_09_a_template_hard_linked_to_a_file_of_the_host_shows_its_links(
 
 
 @pytest.mark.parametrize("target", ["../../host", "/", "sibling"])
-def test_attack_10_rootfs_of_an_instance_is_a_symlink(image, scene, target):
+def test_attack_10_a_symlink_as_instance_rootfs_is_refused(image, scene, target):
     (image / "sibling").mkdir()
     (image / "rootfs").symlink_to(scene.host if target == "../../host" else target)
     with (
@@ -164,7 +164,7 @@ def test_attack_10_rootfs_of_an_instance_is_a_symlink(image, scene, target):
 
 
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "fifo", "directory"])
-def test_attack_11_metadata_is_no_regular_file(image, scene, kind):
+def test_attack_11_metadata_that_is_not_a_regular_file_is_refused(image, scene, kind):
     path = image / "metadata.yaml"
     if kind == "fifo":
         os.mkfifo(path)
@@ -181,12 +181,12 @@ def test_attack_11_metadata_is_no_regular_file(image, scene, kind):
 
 
 @as_root
-def test_attack_11_metadata_is_a_device_without_end(image, scene):
+def test_attack_11_an_endless_device_as_metadata_is_refused(image, scene):
     os.mknod(image / "metadata.yaml", stat.S_IFCHR | 0o666, os.makedev(1, 5))
     refused(image, scene, "metadata.yaml.* is a char device", (RefusedError, InputError))
 
 
-def test_attack_56_one_template_for_all_rules_costs_each_its_share(image, scene):
+def test_attack_56_many_rules_with_one_template_take_linear_time(image, scene):
     """Read once, compiled once; nothing is compared with everything else."""
 
     def seconds(count: int) -> float:
@@ -204,7 +204,7 @@ def test_attack_56_one_template_for_all_rules_costs_each_its_share(image, scene)
     assert many < 24 * few, (few, many)
 
 
-def test_the_honest_image_beside_these_is_written(image, scene):
+def test_a_valid_image_is_written(image, scene):
     ask(image)
     (image / "templates/x.tpl").write_text("fine")
     found = made(image, scene)

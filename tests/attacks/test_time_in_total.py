@@ -51,7 +51,7 @@ def limits() -> Limits:
     return Limits(seconds=60, total=0.4)
 
 
-def test_a_plan_ends_and_says_what_where_and_how_to_go_on(image):
+def test_the_total_time_limit_names_the_rule_and_gives_a_hint(image):
     error = late(lambda: plan(open_image(image), Instance("c1"), limits=limits()))
     assert error.message.startswith("rendering all templates takes longer than 0.4 seconds in all: ")
     assert error.span is not None and error.span.source.name.endswith("metadata.yaml")
@@ -60,14 +60,14 @@ def test_a_plan_ends_and_says_what_where_and_how_to_go_on(image):
     assert error.exit_code == 4
 
 
-def test_the_time_runs_out_within_a_template_too(image):
+def test_the_total_time_limit_ends_a_running_template(image):
     """One that takes longer than all may: its own error, and the end before the next rule."""
     long = SLOW.replace("300", "1500")
     Path(image, "templates", "slow.tpl").write_text(long)
     late(lambda: plan(open_image(image), Instance("c1"), limits=limits()))
 
 
-def test_the_commands_have_such_a_limit(image, monkeypatch, capsys):
+def test_commands_have_a_total_time_limit(image, monkeypatch, capsys):
     monkeypatch.setattr(planning, "TOTAL", 0.4)
     Path(image, "rootfs").mkdir()
     for words in (
@@ -82,7 +82,7 @@ def test_the_commands_have_such_a_limit(image, monkeypatch, capsys):
     assert list(Path(image, "rootfs").iterdir()) == []
 
 
-def test_the_steps_of_a_simulation_share_it(image):
+def test_the_steps_of_a_simulation_share_one_time_limit(image):
     begin = time.process_time()
     steps = [parse_step(word) for word in ("start", *["restart"] * 20)]
     reports = simulate(open_image(image), Instance("c1"), steps, RenderOptions(INCUS, limits=limits()))
@@ -90,7 +90,7 @@ def test_the_steps_of_a_simulation_share_it(image):
     assert [type(report.error) for report in reports] == [LimitError] + [UsageError] * 20, "it never started"
 
 
-def test_each_instance_of_a_list_has_it_anew(image):
+def test_each_instance_of_a_list_has_its_own_time_limit(image):
     """All of them take longer than one may, and none of them too long."""
     Path(image, "metadata.yaml").write_text(rules("/etc/a: {when: [create], template: slow.tpl}"))
     many = json.dumps([{"name": f"c{n}"} for n in range(40)]).encode()
@@ -108,7 +108,7 @@ def test_an_instance_that_takes_too_long_is_named(image):
     assert "rendering for 'c1'" in error.explain()
 
 
-def test_an_audit_ends(monkeypatch):
+def test_an_audit_stops_at_the_total_time_limit(monkeypatch):
     monkeypatch.setattr(runaway, "LIMITS", Limits(seconds=10, total=0.4))
     entries = [f"/etc/{n}: {{when: [create], template: t}}" for n in range(RULES)]
     begin = time.process_time()
@@ -118,13 +118,13 @@ def test_an_audit_ends(monkeypatch):
     assert "in all" in found[0][2]
 
 
-def test_limits_that_have_begun_are_not_begun_again():
+def test_limits_that_have_started_are_not_restarted():
     begun = Limits(total=5).begun()
     assert begun.begun() is begun
     assert Limits().begun().deadline is None
 
 
-def test_templates_compiled_once_have_new_time_in_each_run(image):
+def test_a_compiled_template_has_a_new_time_limit_in_each_run(image):
     options = RenderOptions(NONE, limits=Limits(total=1000))
     opened = open_image(image)
     compiled = Compiled(opened.read_templates({"slow.tpl"}), options)

@@ -18,7 +18,7 @@ def source(text: str) -> Source:
 
 
 @pytest.mark.parametrize("rules", ["v2", "v4"])
-def test_attack_55_a_number_of_more_digits_than_python_takes_is_text(rules: Rules) -> None:
+def test_attack_55_a_number_with_too_many_digits_for_python_is_text(rules: Rules) -> None:
     digits = "1" * 5000
     metadata = read_metadata(
         source(f"templates:\n  /a:\n    template: {digits}\n    uid: -{digits}\n"), rules
@@ -28,7 +28,7 @@ def test_attack_55_a_number_of_more_digits_than_python_takes_is_text(rules: Rule
         read_metadata(source(f"creation_date: {digits}\n"), rules)
 
 
-def test_attack_32_an_owner_of_more_zeros_than_python_takes_is_a_number() -> None:
+def test_attack_32_an_owner_with_too_many_zeros_for_python_is_a_number() -> None:
     assert go_decimal("-" + "0" * 5000 + "17", "uid") == -17
     assert go_decimal("0" * 5000, "uid") == 0
     with pytest.raises(Fails, match="out of range"):
@@ -41,13 +41,13 @@ def deep_list(depth: int) -> "list[object]":
 
 
 @pytest.mark.parametrize("depth", [2000, 60_000])
-def test_a_list_with_half_characters_that_nests_too_deep_is_refused(depth: int) -> None:
+def test_a_deeply_nested_list_with_lone_surrogates_is_refused(depth: int) -> None:
     with pytest.raises(LimitError, match="nested too deep"):
         deep_list(depth)
 
 
 @pytest.mark.parametrize("depth", [300, 600, 900])
-def test_near_the_interpreters_own_depth_a_list_is_read_or_refused(depth: int) -> None:
+def test_nesting_near_the_recursion_limit_is_read_or_refused(depth: int) -> None:
     """Pythons differ in how many frames a level takes."""
     try:
         assert len(deep_list(depth)) == 1

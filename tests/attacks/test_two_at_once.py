@@ -33,7 +33,7 @@ print("done")
 """
 
 
-def test_attack_69_two_applies_at_once_both_end_well_and_never_mix(scene: Scene):
+def test_attack_69_concurrent_applies_succeed_and_never_mix_files(scene: Scene):
     started = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, str(scene.top), letter, "25"], stdout=subprocess.PIPE, text=True
@@ -55,7 +55,7 @@ def test_attack_69_two_applies_at_once_both_end_well_and_never_mix(scene: Scene)
     assert strays(scene.top) == []
 
 
-def test_attack_69_the_second_says_who_holds_the_lock(scene: Scene):
+def test_attack_69_the_lock_error_names_the_holder(scene: Scene):
     import fcntl
 
     holder = os.open(scene.top, os.O_RDONLY)

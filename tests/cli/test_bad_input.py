@@ -149,17 +149,19 @@ def run(capfd, *arguments):
     ("make", "previewed", "applied", "says"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
 class TestBadImages:
-    def test_preview_says_what_and_where(self, make, previewed, applied, says, tmp_path, capfd):
+    def test_preview_reports_the_error_and_its_place(self, make, previewed, applied, says, tmp_path, capfd):
         code, said = run(capfd, "preview", make(tmp_path), "-t", "create")
         assert (code, [text for text in says if text not in said]) == (previewed, []), said
 
-    def test_apply_says_so_and_touches_nothing(self, make, previewed, applied, says, tmp_path, rootfs, capfd):
+    def test_apply_reports_the_error_and_changes_nothing(
+        self, make, previewed, applied, says, tmp_path, rootfs, capfd
+    ):
         before = fingerprint(rootfs)
         code, said = run(capfd, "apply", make(tmp_path), rootfs, "-t", "create")
         assert (code, [text for text in says if text not in said]) == (applied, []), said
         assert fingerprint(rootfs) == before
 
-    def test_diff_touches_nothing(self, make, previewed, applied, says, tmp_path, rootfs, capfd):
+    def test_diff_changes_nothing(self, make, previewed, applied, says, tmp_path, rootfs, capfd):
         before = fingerprint(rootfs)
         code, said = run(capfd, "diff", make(tmp_path), rootfs, "-t", "create")
         assert code == previewed, said
@@ -187,9 +189,7 @@ INSTANCES = [
 @pytest.mark.parametrize(
     ("text", "arguments", "says"), [i[1:] for i in INSTANCES], ids=[i[0] for i in INSTANCES]
 )
-def test_a_bad_instance_or_option_is_said_and_exits_with_2(
-    text, arguments, says, tmp_path, monkeypatch, capfd
-):
+def test_an_invalid_instance_or_option_exits_with_2(text, arguments, says, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     if text is not None:
         (tmp_path / "web.yaml").write_text(text)
@@ -198,7 +198,7 @@ def test_a_bad_instance_or_option_is_said_and_exits_with_2(
 
 
 @pytest.mark.parametrize("place", ["nosuch", "file"])
-def test_a_bad_rootfs_is_said(place, tmp_path, capfd):
+def test_an_invalid_rootfs_is_reported(place, tmp_path, capfd):
     (tmp_path / "file").write_text("not a folder")
     code, said = run(capfd, "apply", SAMPLE, tmp_path / place, "-t", "create")
     assert code in (2, 3), said
@@ -207,7 +207,7 @@ def test_a_bad_rootfs_is_said(place, tmp_path, capfd):
 
 @pytest.mark.parametrize("option", ["-i", "-p"])
 @pytest.mark.parametrize(("suffix", "kind"), [("", "tar"), (":gz", "gzip"), (":xz", "xz"), (":bz2", "bzip2")])
-def test_an_archive_is_no_description(option, suffix, kind, tmp_path, capfd):
+def test_an_archive_is_refused_as_a_description(option, suffix, kind, tmp_path, capfd):
     place = tmp_path / "web.tar"
     with tarfile.open(place, f"w{suffix}") as archive:
         archive.add(SAMPLE / "metadata.yaml", "metadata.yaml")
@@ -217,7 +217,7 @@ def test_an_archive_is_no_description(option, suffix, kind, tmp_path, capfd):
     assert "UTF-8" not in said
 
 
-def test_an_archive_larger_than_any_description_is_named_too(tmp_path, capfd):
+def test_a_large_archive_is_recognised_instead_of_a_description(tmp_path, capfd):
     place = tmp_path / "web.tar"
     with tarfile.open(place, "w") as archive:
         member = tarfile.TarInfo("rootfs/large")
@@ -228,12 +228,12 @@ def test_an_archive_larger_than_any_description_is_named_too(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("option", ["", "#x"])
-def test_a_description_in_utf_16_is_one(option, tmp_path, capfd):
+def test_a_description_in_utf_16_is_accepted(option, tmp_path, capfd):
     (tmp_path / "web.yaml").write_bytes("name: x\n".encode("utf-16"))
     assert main(["preview", str(SAMPLE), "-i", f"{tmp_path}/web.yaml{option}"]) == 0
 
 
-def test_apply_needs_its_trigger(rootfs, capfd):
+def test_apply_requires_a_trigger(rootfs, capfd):
     code, said = run(capfd, "apply", SAMPLE, rootfs)
     assert code == 2
     assert "--trigger" in said
@@ -247,7 +247,7 @@ def test_a_virtual_machine_is_refused_without_as_agent(rootfs, capfd):
     assert fingerprint(rootfs) == before
 
 
-def test_one_bad_rule_among_good_ones_keeps_all_from_being_written(tmp_path, rootfs, capfd):
+def test_one_failing_rule_prevents_all_writes(tmp_path, rootfs, capfd):
     two = ONE_RULE + "  /etc/other:\n    when: [create]\n    template: bad.tpl\n"
     before = fingerprint(rootfs)
     code, _ = run(

@@ -29,7 +29,7 @@ def test_help_lists_every_command(capfd):
         assert f"\n  {name} " in out
 
 
-def test_nothing_at_all_shows_the_help(capfd):
+def test_no_arguments_show_the_help(capfd):
     code, out, err = said(capfd)
     assert code == 2
     assert "Usage: templater" in out + err
@@ -48,7 +48,7 @@ def test_every_command_has_help_with_an_example(option, capfd):
         )
 
 
-def test_a_command_is_imported_only_when_asked_for():
+def test_a_command_is_imported_only_when_used():
     code = (
         "import sys; from templater.cli import main; main(['--version'])\n"
         "assert not [m for m in sys.modules if m.startswith(('templater.cli.commands.preview', 'jinja2', 'rich', 'yaml'))]\n"
@@ -56,27 +56,27 @@ def test_a_command_is_imported_only_when_asked_for():
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_an_alias_is_its_command():
+def test_an_alias_runs_its_command():
     group = Commands("t", "templater.cli")
     context = click.Context(group)
     for alias, name in ALIASES.items():
         assert group.get_command(context, alias) is group.get_command(context, name)
 
 
-def test_a_typing_mistake_is_a_suggestion(capfd):
+def test_a_typing_mistake_gives_a_suggestion(capfd):
     code, _, err = said(capfd, "preveiw", IMAGE)
     assert code == 2
     assert "did you mean 'preview'?" in err
 
 
 @pytest.mark.parametrize("name", ["options", "output", "commands", "__init__", "../cli", "os", ""])
-def test_a_module_that_is_no_command_is_no_command(name, capfd):
+def test_a_helper_module_is_not_a_command(name, capfd):
     code, _, err = said(capfd, name)
     assert code == 2
     assert "unknown command" in err
 
 
-def test_a_command_group_is_a_package_of_its_own(tmp_path, monkeypatch):
+def test_a_command_group_is_a_package(tmp_path, monkeypatch):
     group = tmp_path / "some_cli/image"
     group.mkdir(parents=True)
     (tmp_path / "some_cli/__init__.py").touch()
@@ -92,7 +92,7 @@ def test_a_command_group_is_a_package_of_its_own(tmp_path, monkeypatch):
     assert below.list_commands(click.Context(below)) == ["info", "set-property"]
 
 
-def test_a_reader_that_goes_away_ends_it_quietly():
+def test_a_closed_pipe_ends_the_command_quietly():
     done = subprocess.run(
         [
             "bash",
@@ -109,7 +109,7 @@ def test_a_reader_that_goes_away_ends_it_quietly():
     assert "Broken" not in done.stderr
 
 
-def test_an_interrupt_is_no_traceback():
+def test_an_interrupt_shows_no_traceback():
     process = subprocess.Popen(
         [sys.executable, "-m", "templater", "watch", IMAGE],
         stdout=subprocess.PIPE,
@@ -125,7 +125,7 @@ def test_an_interrupt_is_no_traceback():
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_there_is_completion_for_shells(shell):
+def test_shell_completion_is_available(shell):
     done = subprocess.run(
         [sys.executable, "-m", "templater"],
         env={**os.environ, "_TEMPLATER_COMPLETE": f"{shell}_source"},
@@ -137,7 +137,7 @@ def test_there_is_completion_for_shells(shell):
     assert "_TEMPLATER_COMPLETE" in done.stdout
 
 
-def test_completion_knows_commands_and_triggers():
+def test_completion_offers_commands_and_triggers():
     def complete(words, position):
         return subprocess.run(
             [sys.executable, "-m", "templater"],
@@ -157,13 +157,13 @@ def test_completion_knows_commands_and_triggers():
     assert "plain,create" in complete("templater preview x -t c", 4)
 
 
-def test_watching_ends_where_the_command_line_is_wrong(capsys):
+def test_watching_ends_for_an_invalid_command_line(capsys):
     assert main(["watch", IMAGE, "-c", "foo"]) == 2
     assert "is not KEY=VALUE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["rootfs", "instance"])
-def test_watching_waits_for_what_is_not_there_yet(kind, tmp_path):
+def test_watching_waits_for_missing_files(kind, tmp_path):
     wanted = tmp_path / "wanted"
     arguments = [str(wanted)] if kind == "rootfs" else ["-i", str(wanted)]
     process = subprocess.Popen(

@@ -39,7 +39,7 @@ def state():
         ("command-memory=64MiB", lambda: bytearray(256 << 20), "more than 64 MiB of memory"),
     ],
 )
-def test_a_step_without_a_limit_ends_the_command(limit, work, words, image, monkeypatch, capfd):
+def test_an_operation_without_its_own_limit_ends_the_command(limit, work, words, image, monkeypatch, capfd):
     before = state()
     real = planning.render_options
     monkeypatch.setattr(planning, "render_options", lambda request: work() or real(request))
@@ -58,7 +58,7 @@ def _spin(seconds):
         pass
 
 
-def test_a_handler_of_ordinary_errors_does_not_hold_it_up():
+def test_an_exception_handler_does_not_delay_the_time_limit():
     begin = time.monotonic()
     with (
         pytest.raises(LimitError, match="longer than 1 seconds"),
@@ -70,7 +70,7 @@ def test_a_handler_of_ordinary_errors_does_not_hold_it_up():
     assert time.monotonic() - begin < 5
 
 
-def test_a_good_command_leaves_everything_as_it_was(image, capfd):
+def test_a_successful_command_restores_signal_handlers_and_limits(image, capfd):
     before = state()
     assert main(["preview", image]) == 0
     assert main(["audit", image]) in (0, 1)
@@ -81,7 +81,7 @@ def test_a_good_command_leaves_everything_as_it_was(image, capfd):
     "command",
     ["preview IMAGE", "diff IMAGE IMAGE", "simulate IMAGE start", "audit IMAGE", "image info IMAGE"],
 )
-def test_commands_that_read_an_image_have_it(command, image, monkeypatch, capfd):
+def test_commands_that_read_an_image_have_a_memory_limit(command, image, monkeypatch, capfd):
     def too_much(*_, **__):
         raise MemoryError
 

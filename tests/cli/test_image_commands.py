@@ -35,20 +35,20 @@ def creation(image, *more, path="/etc/motd"):
 
 
 @pytest.mark.parametrize("mode", ["4755", "1755", "75", "07555", "0789"])
-def test_a_mode_that_the_daemons_read_otherwise_is_refused(image, typed, mode):
+def test_a_mode_that_the_daemons_parse_differently_is_refused(image, typed, mode):
     code, _, said = typed(*creation(image, "--mode", mode), given=b"x")
     assert code == 2
     assert f"'{mode}'" in said
 
 
 @pytest.mark.parametrize("mode", ["755", "0755"])
-def test_a_mode_is_octal_with_three_digits_or_a_zero_in_front(image, typed, mode):
+def test_a_mode_is_octal_with_three_digits_or_a_leading_zero(image, typed, mode):
     assert typed(*creation(image, "--mode", mode), given=b"x")[0] == 0
 
 
 @pytest.mark.parametrize("force", [(), ("--force",)], ids=" ".join)
 @pytest.mark.parametrize("name", ["architecture", "creation_date"])
-def test_an_image_that_no_daemon_would_import_is_not_made_by_an_edit(image, typed, name, force):
+def test_an_edit_cannot_make_an_image_that_no_daemon_imports(image, typed, name, force):
     before = (image / "metadata.yaml").read_bytes()
     without = b"".join(
         line for line in before.splitlines(keepends=True) if not line.startswith(f"{name}:".encode())
@@ -58,7 +58,7 @@ def test_an_image_that_no_daemon_would_import_is_not_made_by_an_edit(image, type
     assert (image / "metadata.yaml").read_bytes() == before
 
 
-def test_standard_output_is_no_place_for_an_image(image, typed, monkeypatch):
+def test_an_image_is_not_written_to_standard_output(image, typed, monkeypatch):
     (image / "rootfs").mkdir(exist_ok=True)
     monkeypatch.chdir(image)
     for words in (("build", image, "-o", "-"), ("export", image, "-")):
@@ -68,7 +68,7 @@ def test_standard_output_is_no_place_for_an_image(image, typed, monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["", "/", "//"])
-def test_a_rule_for_no_file_at_all_is_refused(image, typed, path):
+def test_a_rule_without_a_target_file_is_refused(image, typed, path):
     before = (image / "metadata.yaml").read_bytes()
     code, _, said = typed(*creation(image, path=path), given=b"x")
     assert (code, f"invalid file path '{path}'" in said) == (2, True)
@@ -84,7 +84,7 @@ def test_a_rule_for_a_path_that_no_host_writes_is_refused(image, typed, path):
     assert not (image / "templates" / "motd.tpl").exists()
 
 
-def test_a_template_that_does_not_compile_is_warned_of_with_its_place(image, typed):
+def test_a_template_that_does_not_compile_gives_a_warning_with_its_place(image, typed):
     code, _, said = typed(*creation(image), given=b"one\n{% if %}")
     assert code == 0
     assert "warning: " in said
@@ -93,7 +93,7 @@ def test_a_template_that_does_not_compile_is_warned_of_with_its_place(image, typ
     assert "warning: " in typed("image", "template", "edit", image, "motd.tpl", given=b"{{")[2]
 
 
-def test_an_empty_standard_input_does_not_empty_a_template(image, typed):
+def test_empty_standard_input_does_not_overwrite_a_template(image, typed):
     template = image / "templates" / "inittab.tpl"
     before = template.read_bytes()
     code, _, said = typed("image", "template", "edit", image, "inittab.tpl")
@@ -103,7 +103,7 @@ def test_an_empty_standard_input_does_not_empty_a_template(image, typed):
     assert template.read_bytes() == b""
 
 
-def test_the_path_that_is_empty_is_quoted(image, typed):
+def test_an_empty_path_is_quoted(image, typed):
     (image / "metadata.yaml").write_text("templates: {'': {when: [create], template: hostname.tpl}}\n")
     assert "==> ''  failed" in typed("preview", image)[1]
 
@@ -116,7 +116,7 @@ templates:
 """
 
 
-def test_what_a_rule_says_of_its_file_is_listed(image, typed):
+def test_the_owner_and_mode_of_a_rule_are_listed(image, typed):
     (image / "metadata.yaml").write_text(RULED)
     _, out, _ = typed("image", "template", "list", image)
     assert "/etc/a (create; create_only; mode 0600; uid 5; gid 6); /etc/b (start, copy)\n" in out
@@ -131,21 +131,21 @@ def test_what_a_rule_says_of_its_file_is_listed(image, typed):
     assert "create_only mode=0600 uid=5 gid=6\n" in typed("image", "info", image)[1]
 
 
-def test_a_change_that_changes_nothing_is_said_to(image, typed, tmp_path):
+def test_an_edit_without_effect_is_reported(image, typed, tmp_path):
     tarball = tmp_path / "image.tar"
     built = typed("image", "build", image, "-o", tarball, "--compression", "none")[1]
     code, out, said = typed("image", "set-property", tarball, "os=alpine")
     assert (code, out, said) == (0, built, f"{tarball} is as it was\n")
 
 
-def test_a_folder_without_rootfs_is_told_what_an_image_has(image, typed, tmp_path):
+def test_a_folder_without_rootfs_gives_a_hint_about_the_image_layout(image, typed, tmp_path):
     shutil.rmtree(image / "rootfs")
     code, _, said = typed("image", "build", image, "-o", tmp_path / "image.tar")
     assert code == 2
     assert "hint: put the files in a directory 'rootfs'" in said
 
 
-def test_an_editor_that_fails_is_an_error_of_ours(monkeypatch):
+def test_a_failing_editor_is_a_clear_error(monkeypatch):
     monkeypatch.setenv("VISUAL", "false")
     from templater.cli.commands.image.edit import in_editor
     from templater.model.errors import UsageError
@@ -166,7 +166,7 @@ def packed(image, typed, tmp_path):
     return tmp_path
 
 
-def test_a_whole_image_is_no_half_of_one(packed, typed):
+def test_a_whole_image_is_refused_as_part_of_a_split_image(packed, typed):
     whole, split = packed / "whole.tar", packed / "split"
     for command in (
         ("image", "export", whole, f"{split}.root", packed / "new"),
@@ -181,7 +181,7 @@ def test_a_whole_image_is_no_half_of_one(packed, typed):
     assert typed("image", "info", split, f"{split}.root")[0] == 0
 
 
-def test_a_file_is_no_root_filesystem_of_its_own(packed, typed):
+def test_one_file_is_refused_as_both_parts_of_a_split_image(packed, typed):
     split = packed / "split"
     os.link(split, packed / "again")
     before = split.read_bytes()
@@ -203,7 +203,7 @@ def test_a_file_is_no_root_filesystem_of_its_own(packed, typed):
 @pytest.mark.parametrize(
     "name", ["w.zip", "w.squashfs", "w.tar.squashfs.QCOW2", "w.gz", "w.tzst", "w.tar.zip"]
 )
-def test_a_name_of_another_kind_of_file_is_refused(image, typed, tmp_path, name):
+def test_an_output_name_with_a_wrong_ending_is_refused(image, typed, tmp_path, name):
     for more in ((), ("--format", "split", "--rootfs", "squashfs"), ("--compression", "zstd")):
         code, out, said = typed("image", "build", image, "-o", tmp_path / name, *more)
         assert (code, out) == (2, "")
@@ -213,11 +213,11 @@ def test_a_name_of_another_kind_of_file_is_refused(image, typed, tmp_path, name)
 
 
 @pytest.mark.parametrize("name", ["image", "v1.2", "w.img", ".zip", "w.tar.old", "w.xz", "w.zip/", "W.tar"])
-def test_a_name_that_says_nothing_else_is_fine(image, typed, tmp_path, name):
+def test_an_output_name_with_an_unrelated_ending_is_accepted(image, typed, tmp_path, name):
     assert typed("image", "build", image, "-o", f"{tmp_path}/{name}")[0] == 0
 
 
-def test_a_folder_that_is_named_as_one_is_made(image, typed, tmp_path):
+def test_an_output_name_ending_in_a_slash_creates_the_folder(image, typed, tmp_path):
     code, out, _ = typed("image", "build", image, "-o", f"{tmp_path}/a/out/", "--compression", "none")
     assert (code, (tmp_path / "a" / "out" / f"{out.strip()}.tar").exists()) == (0, True)
     code, _, said = typed("image", "build", image, "-o", tmp_path / "none" / "image.tar")
@@ -233,12 +233,12 @@ def test_a_folder_that_is_named_as_one_is_made(image, typed, tmp_path):
         ("audit", str(ALPINE), "--report", "sarif", "--json"),
     ],
 )
-def test_what_would_be_ignored_is_refused(typed, arguments):
+def test_options_without_effect_are_refused(typed, arguments):
     code, out, _ = typed(*arguments)
     assert (code, out) == (2, "")
 
 
-def test_a_property_that_is_not_there_can_not_be_kept(image, typed, tmp_path):
+def test_keeping_a_missing_property_is_an_error(image, typed, tmp_path):
     arguments = ("publish", image, "-o", tmp_path / "x.tar", "--compression", "none")
     code, _, said = typed(*arguments, "--keep", "nosuch")
     assert code == 2
@@ -246,17 +246,17 @@ def test_a_property_that_is_not_there_can_not_be_kept(image, typed, tmp_path):
     assert typed(*arguments, "--keep", "serial")[0] == 0
 
 
-def test_help_says_what_may_be_left_out(typed):
+def test_help_shows_optional_arguments(typed):
     assert "SRC [ROOTFS]\n" in typed("image", "info", "--help")[1]
     assert "[v4|v6|v6.1]" in typed("compile", "--help")[1]
     assert "KEY VALUE" in typed("image", "set-property", "--help")[1].partition("\n")[0]
 
 
-def test_the_limit_of_all_templates_holds_for_folders(image, typed):
+def test_the_total_template_limit_applies_to_folders(image, typed):
     code, _, said = typed("preview", image, "--limit", "templates=10")
     assert (code, "its templates have more than 10 bytes" in said) == (4, True)
 
 
-def test_metadata_is_no_profile(image, typed):
+def test_metadata_is_refused_as_a_profile(image, typed):
     code, _, said = typed("preview", image, "-p", image / "metadata.yaml")
     assert (code, "an image's metadata.yaml, not a profile" in said) == (2, True)

@@ -22,7 +22,7 @@ def run(folder: Path, *arguments: str, **options: object) -> "subprocess.Complet
 
 
 @pytest.mark.parametrize("module", ["click", "difflib"])
-def test_there_is_no_traceback(module, tmp_path):
+def test_an_early_interrupt_shows_no_traceback(module, tmp_path):
     """``click`` is imported before there is a command, ``difflib`` by one."""
     (tmp_path / f"{module}.py").write_text(INTERRUPT)
     done = run(tmp_path, "previev")
@@ -30,7 +30,7 @@ def test_there_is_no_traceback(module, tmp_path):
     assert done.returncode in (-2, 130)
 
 
-def test_who_ignores_it_goes_on_ignoring_it(tmp_path):
+def test_an_ignored_interrupt_stays_ignored(tmp_path):
     """As in the background of a shell script."""
     (tmp_path / "difflib.py").write_text(INTERRUPT + "get_close_matches = lambda *_, **__: []\n")
     command = f'trap "" INT; exec "{sys.executable}" -m templater previev'
@@ -43,6 +43,6 @@ def test_who_ignores_it_goes_on_ignoring_it(tmp_path):
     assert done.returncode == 2
 
 
-def test_the_console_script_begins_there_too():
+def test_the_console_script_uses_the_same_entry_point():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert set(project["scripts"].values()) == {"templater.__main__:main"}

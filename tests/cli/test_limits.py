@@ -61,7 +61,7 @@ RENDERS = {
         ("template=50", "50 bytes"),
     ],
 )
-def test_a_lower_limit_stops_it(command, limit, words, image, capsys, monkeypatch):
+def test_a_lower_limit_stops_the_command(command, limit, words, image, capsys, monkeypatch):
     Path(image, "../all.json").write_text(json.dumps([{"name": "c1"}]))
     line = [word.replace("IMAGE", str(image)) for word in RENDERS[command]]
     assert said(capsys, *line)[0] == 0
@@ -70,7 +70,7 @@ def test_a_lower_limit_stops_it(command, limit, words, image, capsys, monkeypatc
     assert words in told
 
 
-def test_a_higher_limit_lets_it_pass(image, capsys):
+def test_a_higher_limit_lets_the_command_succeed(image, capsys):
     Path(image, "templates/a.tpl").write_text(LOOP.replace("300", "1500"))
     line = ["preview", image, "--as", "none", "-t", "create"]
     assert said(capsys, *line)[0] == 5
@@ -78,14 +78,14 @@ def test_a_higher_limit_lets_it_pass(image, capsys):
     assert code == 0, told[-300:]
 
 
-def test_an_audit_takes_them(image, archive, capsys):
+def test_an_audit_accepts_limits(image, archive, capsys):
     assert "runaway" not in said(capsys, "audit", image)[1]
     assert "runaway" in said(capsys, "audit", image, "--limit", "steps=1000")[1]
     assert "members" not in said(capsys, "audit", archive)[1]
     assert "more than 3 members" in said(capsys, "audit", archive, "--limit", "members=3")[1]
 
 
-def test_the_commands_of_images_take_those_of_images(archive, tmp_path, capsys):
+def test_image_commands_accept_image_limits(archive, tmp_path, capsys):
     for line in (["image", "info", archive], ["image", "export", archive, tmp_path / "out.tar"],
                  ["unpack", archive, tmp_path / "c1"]):  # fmt: skip
         code, told = said(capsys, *line, "--limit", "members=3")
@@ -95,14 +95,14 @@ def test_the_commands_of_images_take_those_of_images(archive, tmp_path, capsys):
     assert not (tmp_path / "c1").exists()
 
 
-def test_a_mistake_is_a_usage_error(image, capsys):
+def test_an_invalid_limit_is_a_usage_error(image, capsys):
     code, told = said(capsys, "preview", image, "--limit", "tiem=5")
     assert code == 2
     assert "unknown limit 'tiem'" in told
     assert "template-time" in told
 
 
-def test_a_large_template_needs_one_limit(image, capsys):
+def test_one_limit_allows_a_large_template(image, capsys):
     """The same default and the same name bound reading, compiling and a hook's reading."""
     (image / "templates/a.tpl").write_text("x" * ((4 << 20) + 1))
     line = ["preview", image, "-t", "create", "--as", "none", "--rootfs", "none", "--limit", "output=6MiB"]

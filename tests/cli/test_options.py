@@ -24,7 +24,7 @@ def described(**given):
     return Description(**(blank | given))
 
 
-def test_nothing_describes_a_container():
+def test_the_default_instance_is_a_container():
     instance = described().read()
     assert (instance.name, instance.type, instance.architecture) == ("c1", "container", "x86_64")
 
@@ -39,7 +39,7 @@ def directory(tmp_path):
     return tmp_path
 
 
-def test_an_instance_directory_has_its_own_instance(directory):
+def test_an_instance_directory_supplies_its_own_instance(directory):
     instance = described(config=("user.b=typed",)).read(open_source(directory))
     assert instance.name == "s2"
     assert instance.expanded_config() == {"user.a": "kept", "user.b": "typed"}
@@ -53,7 +53,7 @@ def test_reading_an_instance_directory_writes_nothing(directory):
     assert sorted(path.name for path in directory.iterdir()) == ["instance.yaml", "metadata.yaml"]
 
 
-def test_another_instance_may_be_named_for_an_instance_directory(directory):
+def test_another_instance_can_be_given_for_an_instance_directory(directory):
     assert described(name="other").read(open_source(directory)).expanded_config() == {}
     (directory / "web.yaml").write_text("name: web\n")
     web = described(file=str(directory / "web.yaml")).read(open_source(directory))
@@ -76,19 +76,19 @@ def test_an_assumed_instance_is_noted(kind, tmp_path):
     assert described(name="c1").read(image).notes == ()
 
 
-def test_keys_are_laid_over_a_file(tmp_path):
+def test_keys_override_a_file(tmp_path):
     (tmp_path / "web.yaml").write_text("name: web\nconfig: {user.a: file, user.b: file}\n")
     instance = described(file=str(tmp_path / "web.yaml"), config=("user.a=typed",), name="other").read()
     assert instance.name == "other"
     assert instance.expanded_config() == {"user.a": "typed", "user.b": "file"}
 
 
-def test_a_value_may_come_from_a_file(tmp_path):
+def test_a_value_can_come_from_a_file(tmp_path):
     (tmp_path / "data").write_text("one\ntwo\n")
     assert key_value(f"user.user-data=@{tmp_path}/data") == ("user.user-data", "one\ntwo\n")
 
 
-def test_a_value_may_hold_an_equals_sign():
+def test_a_value_can_contain_an_equals_sign():
     assert key_value("user.a=b=c") == ("user.a", "b=c")
 
 
@@ -98,7 +98,7 @@ def test_devices_of_several_options_merge():
     assert device_overrides(texts) == (expected, ())
 
 
-def test_a_device_value_runs_to_the_end():
+def test_a_device_value_extends_to_the_end():
     text = "eth0,ipv4.routes=10.0.0.0/24,10.0.1.0/24"
     assert device_overrides((text,)) == ({"eth0": {"ipv4.routes": "10.0.0.0/24,10.0.1.0/24"}}, ())
 
@@ -117,7 +117,7 @@ def test_an_invalid_device_is_a_usage_error(text):
     assert refused.value.hint.startswith("for example: -d eth0,")
 
 
-def test_triggers_may_be_repeated_or_separated_by_commas():
+def test_triggers_can_be_repeated_or_comma_separated():
     assert split_triggers(("create,start", "rename")) == ("create", "start", "rename")
 
 
@@ -128,13 +128,13 @@ def test_an_unknown_trigger_is_a_usage_error(values):
 
 
 @pytest.mark.parametrize("values", [("all", "start"), ("create,next",)])
-def test_a_choice_of_triggers_stands_alone(values):
+def test_special_trigger_values_cannot_be_combined(values):
     assert split_triggers(values[0].split(",")[-1:], ("all", "next", "start"))
     with pytest.raises(click.BadParameter, match="can't be combined with other triggers"):
         split_triggers(values, ("all", "next"))
 
 
-def test_no_option_is_no_trigger():
+def test_no_option_means_no_triggers():
     assert split_triggers(()) == ()
 
 
@@ -146,12 +146,12 @@ def test_an_empty_trigger_is_a_usage_error_of_every_command(command, capsys):
     assert "unknown trigger ''" in capsys.readouterr().err
 
 
-def test_the_files_of_a_description_are_known_for_watching():
+def test_the_files_of_a_description_are_watched():
     files = described(file="fleet.json#web", profiles=("p.yaml",), config=("a=@data", "b=c")).files
     assert files == ("fleet.json", "p.yaml", "data")
 
 
-def test_as_names_the_host_and_host_is_a_hidden_alias(capfd):
+def test_the_as_option_names_the_host_and_host_is_a_hidden_alias(capfd):
     image = str(Path(__file__).resolve().parents[2] / "sample-images/permissions")
     outputs = []
     for option in ("--as", "--host"):

@@ -82,7 +82,7 @@ def test_no_color_is_respected(tmp_path):
 
 
 @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}], ids=["coloured", "plain"])
-def test_an_images_escape_sequences_do_not_reach_a_terminal(environment, tmp_path):
+def test_escape_sequences_from_an_image_do_not_reach_a_terminal(environment, tmp_path):
     hostile = b"a\x1b]0;owned\x07b\x1b[2J\x9b31m\r\n"
     seen = on_a_terminal("preview", an_image(tmp_path, hostile), "-t", "create", **environment)
     assert b"\x1b]0;" not in seen
@@ -95,12 +95,12 @@ TABLE = b"127.0.0.1\tlocalhost\n\n\tindented \n\n"
 
 
 @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}], ids=["coloured", "plain"])
-def test_a_terminal_gets_every_tab(environment, tmp_path):
+def test_tabs_are_kept_on_a_terminal(environment, tmp_path):
     seen = on_a_terminal("preview", an_image(tmp_path, TABLE), "-t", "create", **environment)
     assert TABLE.replace(b"\n", b"\r\n") in COLOUR.sub(b"", seen)
 
 
-def test_a_terminal_gets_every_tab_of_a_patch(tmp_path):
+def test_tabs_in_a_patch_are_kept_on_a_terminal(tmp_path):
     (tmp_path / "rootfs").mkdir()
     image = an_image(tmp_path, TABLE)
     seen = on_a_terminal("diff", image, str(tmp_path / "rootfs"), "-t", "create")
@@ -108,7 +108,7 @@ def test_a_terminal_gets_every_tab_of_a_patch(tmp_path):
     assert COLOUR.search(seen)
 
 
-def test_plain_text_has_the_terminals_own_colour(tmp_path):
+def test_plain_text_has_the_default_colour(tmp_path):
     image = an_image(tmp_path, TABLE)
     (tmp_path / "metadata.yaml").write_text(
         "templates:\n  /etc/h:\n    when: [create]\n    template: t.tpl\n"
@@ -117,20 +117,20 @@ def test_plain_text_has_the_terminals_own_colour(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["a.yaml", "a.json", "a.toml", "a.nix", "a.sh", "a.conf", "a.xml", "a.py"])
-def test_colour_takes_nothing_away_and_suits_every_background(path):
+def test_colours_keep_the_text_and_are_readable_on_every_background(path):
     text = '\n\n# x\n[a]\nb: "c"\n\td = 1  \n<e f="g">@~$\n\n\nlast'
     shown = output.coloured(text, path)
     assert COLOUR.sub(b"", shown.encode()).decode() == text
     assert set(COLOUR.findall(shown.encode())) <= READABLE
 
 
-def test_what_comes_without_a_last_newline_is_said_on_a_terminal_too(tmp_path):
+def test_a_missing_final_newline_is_shown_on_a_terminal(tmp_path):
     assert b"No newline at end of file" in on_a_terminal(
         "preview", an_image(tmp_path, b"a: 1"), "-t", "create"
     )
 
 
-def test_visible_keeps_lines_and_shows_the_rest():
+def test_visible_keeps_newlines_and_escapes_control_characters():
     assert output.visible("a\x1bb\nc\td\n") == "a\\x1bb\nc\td\n"
 
 
@@ -142,5 +142,5 @@ def test_visible_keeps_lines_and_shows_the_rest():
         ("/var/lib/cloud/seed/nocloud-net/user-data", "yaml"),
     ],
 )
-def test_the_language_is_told_by_the_name(path, language):
+def test_the_syntax_is_detected_from_the_file_name(path, language):
     assert output.language_of(path) == language

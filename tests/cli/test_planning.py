@@ -78,7 +78,7 @@ def test_the_pending_trigger_of_a_description_runs_before_start(run, image, tmp_
     assert "note: triggers copy,start: 'copy' is pending in the description (see -t)" in err
 
 
-def test_an_instance_that_exists_is_noted_and_next_shows_its_next_start(run, image, tmp_path):
+def test_an_existing_instance_is_noted_and_next_shows_its_next_start(run, image, tmp_path):
     description = write(tmp_path / "web1.yaml", EXISTING)
     data, _, err = plan(run, image, "-i", description)
     assert data["triggers"] == ["create", "start"]
@@ -88,7 +88,7 @@ def test_an_instance_that_exists_is_noted_and_next_shows_its_next_start(run, ima
     assert "note: triggers start: the next start, with no trigger pending (see -t)" in err
 
 
-def test_an_instance_directory_runs_the_trigger_that_is_recorded(run, image):
+def test_an_instance_directory_runs_its_recorded_trigger(run, image):
     (image / "instance.yaml").write_text("name: web1\n")
     (image / ".templater").mkdir(mode=0o700)
     for pending, triggers in (("copy", ["copy", "start"]), ("", ["start"])):
@@ -114,7 +114,7 @@ def test_named_triggers_need_no_note(run, image):
     assert "note:" not in err
 
 
-def test_all_shows_every_trigger_by_itself(run, image):
+def test_all_shows_each_trigger_separately(run, image):
     code, out, err = run("preview", image, "-t", "all")
     assert code == 0
     for path, trigger in (("created", "create"), ("copied", "copy"), ("started", "start")):
@@ -130,7 +130,7 @@ def test_all_shows_every_trigger_by_itself(run, image):
     assert run("preview", image, "-t", "all", "-o", "tree")[0] == 2
 
 
-def test_triggers_without_rules_name_those_that_have_some(run, image):
+def test_triggers_without_rules_suggest_triggers_with_rules(run, image):
     code, _, err = run("preview", image, "-t", "rename")
     assert code == 0
     assert "note: no rule runs on rename; triggers with rules: create, copy, start (see -t)" in err
@@ -157,7 +157,7 @@ def test_an_archive_is_planned_against_its_root_filesystem_on_request(run, archi
     assert "create_only" not in err
 
 
-def test_an_image_without_a_root_filesystem_can_not_be_planned_against_it(run, image, tmp_path):
+def test_an_image_without_a_root_filesystem_is_an_error_with_rootfs_image(run, image, tmp_path):
     shutil.rmtree(image / "rootfs")
     assert run("preview", image, "--rootfs", "image") == (
         2, "", f"note: assuming a new container 'c1' (see -i and --name)\n"
@@ -179,7 +179,7 @@ def test_an_image_without_a_root_filesystem_can_not_be_planned_against_it(run, i
     assert actions["/etc/shipped"] == "skip"
 
 
-def test_any_owner_is_possible_in_an_image_that_belongs_to_a_user(run, image):
+def test_an_image_owned_by_a_user_allows_any_file_owner(run, image):
     """Packing the directory gives every file the owner that its rule asks for."""
     (image / "metadata.yaml").write_text(METADATA.replace("when: [create],", "when: [create], uid: 100,", 1))
     shutil.chown(image / "rootfs", 1000, 1000)
@@ -195,7 +195,7 @@ def test_a_hostile_root_filesystem_in_an_image_is_refused(run, image):
     assert "'rootfs' is a symlink, not a directory" in err
 
 
-def test_what_the_host_refuses_is_shown_by_diff(run, image):
+def test_diff_shows_rules_that_the_host_refuses(run, image):
     """preview and diff exit with 5 where the host would fail and templater would not."""
     (image / "rootfs/etc/started").symlink_to("/srv/started")
     (image / "rootfs/srv").mkdir()
@@ -222,7 +222,7 @@ def test_reports_name_the_difference_between_host_and_templater(run, image):
     assert name in (SAMPLES.parent / "README.md").read_text()
 
 
-def test_what_was_assumed_is_said_on_stderr(run):
+def test_assumptions_are_printed_on_stderr(run):
     _, out, err = run(
         "preview",
         SAMPLES / "debian-cloud",
@@ -235,7 +235,7 @@ def test_what_was_assumed_is_said_on_stderr(run):
     assert "note:" not in out
 
 
-def test_as_all_shows_a_table_of_files_and_hosts(run, image):
+def test_the_as_all_option_shows_a_table_of_files_and_hosts(run, image):
     code, out, err = run("preview", image, "--as", "all", "-t", "create")
     assert code == 0, err
     assert "/etc/created" in out
@@ -249,7 +249,7 @@ def test_as_all_shows_a_table_of_files_and_hosts(run, image):
     assert run("diff", image, image / "rootfs", "--as", "all")[0] == 2
 
 
-def test_names_that_no_host_provides_are_warned_of(run, image, tmp_path):
+def test_unknown_variables_are_warned_of(run, image, tmp_path):
     (image / "templates/t.tpl").write_text("a\n{{ instnace.name }}{{ container.nmae }}{{ config.user.x }}\n")
     expected = (
         "warning: templates/t.tpl:2:4: no host provides 'instnace'\nhint: did you mean 'instance'?\n",
@@ -266,7 +266,7 @@ def test_names_that_no_host_provides_are_warned_of(run, image, tmp_path):
         assert (code, [text for text in expected if text not in err]) == (0, []), err
 
 
-def test_a_file_that_renders_empty_says_so(run, image):
+def test_a_file_that_renders_empty_is_noted(run, image):
     (image / "templates/t.tpl").write_text("")
     _, out, _ = run("preview", image, "-t", "start")
     assert out == "==> /etc/started  create  0:0 0644  t.tpl on start: new\n    (empty)\n"

@@ -11,7 +11,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_pipe_sees_nothing(monkeypatch):
+def test_progress_is_not_written_to_a_pipe(monkeypatch):
     pipe = io.StringIO()
     monkeypatch.setattr(sys, "stderr", pipe)
     with progress("packing") as show:
@@ -19,7 +19,7 @@ def test_a_pipe_sees_nothing(monkeypatch):
     assert pipe.getvalue() == ""
 
 
-def test_a_terminal_sees_what_is_done_and_names_that_can_not_steer_it(monkeypatch):
+def test_a_terminal_shows_progress_with_escaped_names(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")

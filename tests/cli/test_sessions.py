@@ -22,7 +22,7 @@ def skip_without(needs):
 
 
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda path: path.stem)
-def test_the_session_goes_as_written(session, tmp_path, update):
+def test_each_session_matches_its_transcript(session, tmp_path, update):
     text = session.read_text()
     skip_without(re.search(r"^## Needs (.*)\.$", text, re.MULTILINE))
     real, wrong = replay(text, Stage.set_up(tmp_path))

@@ -32,12 +32,12 @@ def test_a_folder_gets_every_file_with_its_mode(tmp_path):
     }
 
 
-def test_a_create_only_file_of_the_image_is_left_out(tmp_path):
+def test_an_existing_create_only_file_is_omitted(tmp_path):
     assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "tree") == 0
     assert sorted(os.listdir(tmp_path / "tree/etc/app")) == ["app.conf", "secret.env"]
 
 
-def test_the_umask_changes_nothing(tmp_path):
+def test_the_umask_has_no_effect(tmp_path):
     old = os.umask(0o077)
     try:
         preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "tree")
@@ -61,12 +61,12 @@ def test_the_same_plan_gives_the_same_tar(tmp_path):
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
 
 
-def test_a_later_pass_decides(tmp_path):
+def test_the_last_pass_decides_the_content(tmp_path):
     preview(PERMISSIONS, "-t", "create,start", "-o", tmp_path / "tree")
     assert "written on start" in (tmp_path / "tree/etc/app/app.conf").read_text()
 
 
-def test_a_virtual_machine_gives_the_files_of_its_config_drive(tmp_path):
+def test_a_virtual_machine_yields_the_files_of_its_config_drive(tmp_path):
     preview(SAMPLES / "rocky-vm", "--vm", "-t", "create", "-o", tmp_path / "tree")
     assert {path.name for path in (tmp_path / "tree").iterdir()} == {"hostname.tpl.out", "ifcfg.tpl.out"}
     preview(SAMPLES / "rocky-vm", "--vm", "-t", "create", "-o", tmp_path / "drive.tar")
@@ -74,7 +74,7 @@ def test_a_virtual_machine_gives_the_files_of_its_config_drive(tmp_path):
         assert set(drive.getnames()) == {"hostname.tpl.out", "ifcfg.tpl.out"}
 
 
-def test_a_folder_with_something_in_it_is_refused(tmp_path, capfd):
+def test_a_non_empty_folder_is_refused(tmp_path, capfd):
     (tmp_path / "mine").write_text("mine")
     assert preview(PERMISSIONS, "-o", tmp_path) == 3
     assert "not empty" in capfd.readouterr().err
@@ -82,25 +82,25 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("target", ["file/tree", "nosuch/files.tar"])
-def test_a_place_that_can_not_be_written_is_said(target, tmp_path, capfd):
+def test_an_unwritable_output_is_reported(target, tmp_path, capfd):
     (tmp_path / "file").write_text("no folder")
     assert preview(PERMISSIONS, "-o", tmp_path / target) == 6
     assert str(tmp_path / target.split("/")[0]) in capfd.readouterr().err
 
 
-def test_the_good_files_are_written_beside_failing_ones(tmp_path):
+def test_successful_files_are_written_despite_failing_ones(tmp_path):
     assert preview(SAMPLES / "broken", "-t", "create", "-o", tmp_path / "tree", "--rootfs", "none") == 5
     assert (tmp_path / "tree/etc/directory").read_text() == "c1\n"
 
 
 @pytest.mark.parametrize("name", ["tree.tar.gz", "tree.tgz", "tree.TAR.XZ", "tree.zip"])
-def test_a_packed_tar_is_refused_and_no_folder_made(name, tmp_path, capsys):
+def test_a_compressed_tar_name_is_refused_without_creating_a_folder(name, tmp_path, capsys):
     assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / name) == 2
     assert "tree.tar," in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_tar_that_exists_is_replaced_only_with_reuse(tmp_path, capsys):
+def test_an_existing_tar_is_replaced_only_with_reuse(tmp_path, capsys):
     target = tmp_path / "files.tar"
     target.write_text("mine")
     assert preview(PERMISSIONS, "-t", "create", "--as", "none", "-o", target) == 3

@@ -54,12 +54,12 @@ def removed(path):
 
 @pytest.mark.parametrize("save", [saved_in_place, saved_atomically, saved_as_vim_does, removed])
 @pytest.mark.parametrize("name", ["metadata.yaml", "templates/hosts.tpl"])
-def test_an_edit_is_seen(image, watch, save, name):
+def test_an_edit_is_noticed(image, watch, save, name):
     save(image / name)
     assert str(image / name) in watch.wait(SOON)
 
 
-def test_a_new_template_is_seen(image, watch):
+def test_a_new_template_is_noticed(image, watch):
     (image / "templates" / "new.tpl").write_text("new\n")
     assert watch.wait(SOON) == [str(image / "templates" / "new.tpl")]
 
@@ -71,12 +71,12 @@ def test_reading_is_not_a_change(image, watch):
 
 
 @pytest.mark.parametrize("name", [".hosts.tpl.swp", "hosts.tpl~", "#hosts.tpl#", "4913"])
-def test_attack_72_an_editors_scratch_file_is_not_a_change(image, watch, name):
+def test_attack_72_an_editor_scratch_file_is_not_a_change(image, watch, name):
     (image / "templates" / name).write_text("scratch\n")
     assert watch.wait(0.4) == []
 
 
-def test_a_file_beside_the_image_is_not_a_change(image, watch):
+def test_a_file_outside_the_image_is_not_a_change(image, watch):
     (image / "notes.txt").write_text("not ours\n")
     assert watch.wait(0.4) == []
 
@@ -104,7 +104,7 @@ def test_attack_72_a_folder_replaced_by_a_link_is_noticed(image, watch):
     assert watch.wait(SOON)
 
 
-def test_an_instance_behind_a_link_is_watched_where_it_is(tmp_path):
+def test_an_instance_file_behind_a_link_is_watched(tmp_path):
     real = tmp_path / "real" / "web1.yaml"
     real.parent.mkdir()
     real.write_text("name: web1\n")
@@ -115,7 +115,7 @@ def test_an_instance_behind_a_link_is_watched_where_it_is(tmp_path):
 
 
 @pytest.mark.slow
-def test_attack_72_a_storm_of_events_is_a_few_changes(image, watch):
+def test_attack_72_many_events_are_grouped_into_few_changes(image, watch):
     """10,000 saves, renames and swap files while we look: seen at once, and not 10,000 times."""
     templates, stop = image / "templates", threading.Event()
     done = 0

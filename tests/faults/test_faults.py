@@ -32,17 +32,17 @@ def judged(options: tuple[str, ...], faults: tuple[str, ...], capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
-def test_attack_70_a_kill_at_every_system_call_leaves_each_file_old_or_new(options, capsys):
+def test_attack_70_a_kill_at_any_system_call_leaves_each_file_old_or_new(options, capsys):
     judged(options, (KILL,), capsys)
 
 
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
-def test_attack_71_a_full_disk_at_every_system_call_leaves_everything_old(options, capsys):
+def test_attack_71_a_full_disk_at_any_system_call_leaves_every_file_old(options, capsys):
     judged(options, ("ENOSPC",), capsys)
 
 
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
-def test_no_system_call_is_forgotten(options, tmp_path):
+def test_every_system_call_is_classified(options, tmp_path):
     """A new kind of call in an apply has to be put where it belongs: among those that are made to fail, or not."""
     if "in-place" in options and os.getuid():
         pytest.skip("NOT RUN: needs root, for mounts")
@@ -52,13 +52,13 @@ def test_no_system_call_is_forgotten(options, tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["EIO", "EPERM", "EINTR", "EROFS+"])
-def test_attack_71_other_errors_at_every_system_call(fault, capsys):
+def test_attack_71_other_errors_at_any_system_call_leave_every_file_old(fault, capsys):
     """All of them, in all ways: ``python -m tests.faults``."""
     judged((), (fault,), capsys)
 
 
 @as_root
-def test_attack_71_a_disk_that_is_really_full_from_the_command_line(tmp_path, mounts):
+def test_attack_71_a_full_disk_leaves_every_file_old(tmp_path, mounts):
     (tmp_path / "root").mkdir()
     mounts.tmpfs(tmp_path / "root", "size=128k,mode=0755")
     done = too_much_for(tmp_path / "root", tmp_path)
@@ -68,7 +68,7 @@ def test_attack_71_a_disk_that_is_really_full_from_the_command_line(tmp_path, mo
 
 @as_root
 @pytest.mark.skipif(shutil.which("mkfs.btrfs") is None, reason="NOT RUN: needs btrfs-progs, for a quota")
-def test_attack_71_a_quota_that_is_really_used_up_from_the_command_line(tmp_path, mounts):
+def test_attack_71_an_exhausted_quota_leaves_every_file_old(tmp_path, mounts):
     """A quota of btrfs holds for root too."""
     disk, place = tmp_path / "disk", tmp_path / "mounted"
     with open(disk, "wb") as file:
@@ -109,7 +109,7 @@ def too_much_for(top, folder):
     return done
 
 
-def test_the_table_can_be_asked_for_on_the_command_line():
+def test_the_fault_table_is_printed_on_the_command_line():
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults", "nonsense"],
         check=False,

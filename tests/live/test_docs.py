@@ -58,7 +58,7 @@ def stage(folder: Path) -> Iterator[Live]:
 
 
 @pytest.mark.parametrize("page", NEEDS)
-def test_a_page_s_live_sessions_go_as_written(page: str, stage: Live, update: bool):
+def test_live_sessions_in_the_docs_match(page: str, stage: Live, update: bool):
     need(*NEEDS[page])
     if page != "incus":
         replayed(DOCS / f"{page}.md", stage, update)

@@ -141,7 +141,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(form.values()))
-def test_what_is_built_here_starts_there_with_the_previewed_files(incus, work, form):
+def test_a_built_image_starts_in_incus_with_the_previewed_files(incus, work, form):
     need("mksquashfs")
     if form.get("tar") == "gnu":
         os.removexattr(work / "image/rootfs/etc/passwd", "user.note")
@@ -164,7 +164,7 @@ def test_what_is_built_here_starts_there_with_the_previewed_files(incus, work, f
         assert os.getxattr(rootfs / "etc/passwd", "user.note") == b"kept"
 
 
-def test_an_edited_image_is_another_one_to_incus_with_the_edited_template(incus, work):
+def test_incus_treats_an_edited_image_as_new_and_uses_its_template(incus, work):
     (file,) = stored(work, layout="unified", compression="xz")
     (work / "new.tpl").write_text("edited for {{ instance.name }}\n")
     old, _, new = templater("image", "set-property", file, "os=edited").stdout.partition(" -> ")
@@ -190,7 +190,7 @@ def test_an_edited_image_is_another_one_to_incus_with_the_edited_template(incus,
     ],
     ids=lambda form: "-".join(form.values()),
 )
-def test_what_incus_exports_is_read_named_as_we_name_it_and_packed_again_imports(incus, work, form):
+def test_an_incus_export_is_read_and_imports_again_after_repacking(incus, work, form):
     files = stored(work, **form)
     incus("image", "import", *files, "--alias", "x")
     out = work / "exported"
@@ -239,9 +239,7 @@ AGAIN = [
 
 @pytest.mark.parametrize("again", AGAIN, ids=lambda words: "-".join(words[1::2]))
 @pytest.mark.parametrize("form", EXPORTS, ids=lambda form: "-".join(form.values()))
-def test_what_incus_exports_and_we_pack_again_starts_there_with_the_previewed_files(
-    incus, work, tmp_path, form, again
-):
+def test_a_repacked_incus_export_starts_with_the_previewed_files(incus, work, tmp_path, form, again):
     need("mksquashfs", "sqfs2tar")
     incus("image", "import", *stored(work, **form), "--alias", "before")
     exported = exported_by(incus, "before", tmp_path / "exported")
@@ -262,7 +260,7 @@ def test_what_incus_exports_and_we_pack_again_starts_there_with_the_previewed_fi
 
 
 @pytest.mark.parametrize("form", EXPORTS, ids=lambda form: "-".join(form.values()))
-def test_what_incus_exports_and_we_edit_starts_there_with_the_previewed_files(incus, work, tmp_path, form):
+def test_an_edited_incus_export_starts_with_the_previewed_files(incus, work, tmp_path, form):
     incus("image", "import", *stored(work, **form), "--alias", "before")
     first, *rest = exported_by(incus, "before", tmp_path / "exported")
     incus("image", "delete", "before")
@@ -276,9 +274,7 @@ def test_what_incus_exports_and_we_edit_starts_there_with_the_previewed_files(in
 
 @pytest.mark.parametrize("again", AGAIN, ids=lambda words: "-".join(words[1::2]))
 @pytest.mark.parametrize("compression", ["gzip", "xz", "zstd", "none"])
-def test_what_incus_publishes_is_read_and_packed_again_starts_there(
-    incus, work, tmp_path, compression, again
-):
+def test_a_repacked_incus_publish_starts_in_incus(incus, work, tmp_path, compression, again):
     (file,) = stored(work, layout="unified", compression="gzip")
     incus("image", "import", file, "--alias", "base")
     incus("create", "base", "p1", "-c", "user.foo=bar")
@@ -307,7 +303,7 @@ def test_what_incus_publishes_is_read_and_packed_again_starts_there(
     assert started(incus, "again", "p2") == expected_of(Path(published), "p2", "published")
 
 
-def test_what_is_published_here_starts_there(incus, work):
+def test_a_published_image_starts_in_incus(incus, work):
     contents = open_contents(str(work / "image"))
     unpack(contents, contents.parts(), str(work / "web1"), policy=TRUSTED)
     (work / "web1/rootfs/etc/motd").write_text("ours\n")
@@ -320,7 +316,7 @@ def test_what_is_published_here_starts_there(incus, work):
     assert (incus.rootfs("o1") / "etc/motd").read_text() == "ours\n"
 
 
-def test_incus_and_unpack_make_the_same_tree(incus, work):
+def test_incus_and_unpack_create_the_same_tree(incus, work):
     (file,) = stored(work, layout="unified", compression="zstd")
     incus("image", "import", file, "--alias", "t")
     incus("create", "t", "t1")
@@ -352,7 +348,7 @@ def test_every_preset_starts(incus, work, preset):
     assert {path: content or "" for path, (_, content) in found.items()} == promised
 
 
-def test_acls_are_attributes_and_not_text_for_incus_and_unpack_alike(incus, work, tmp_path):
+def test_incus_and_unpack_restore_acls_only_from_attributes(incus, work, tmp_path):
     need("setfacl", "tar")
     folder = tmp_path / "image"
     make_image(folder, METADATA, TEMPLATES)

@@ -313,7 +313,7 @@ def pack(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("case", list(cases()))
-def test_a_case_gives_the_same_files_in_the_same_start(case: dict[str, Any], side: Side, tmp_path: Path):
+def test_a_recorded_case_gives_the_same_files_as_incus(case: dict[str, Any], side: Side, tmp_path: Path):
     tar = build_case(case, side.work / "base", tmp_path / "image")
     side.incus("image", "import", str(tar), "--alias", "img")
     for observed in case["observed"]:
@@ -334,7 +334,7 @@ def samples() -> list[str]:
 
 
 @pytest.mark.parametrize("name", samples())
-def test_a_sample_image_gives_the_same_files_in_the_same_start(name: str, side: Side, tmp_path: Path):
+def test_a_sample_image_gives_the_same_files_as_incus(name: str, side: Side, tmp_path: Path):
     folder = tmp_path / "image"
     shutil.copytree(side.work / "base", folder / "rootfs", symlinks=True)
     sample = SAMPLES / name
@@ -367,7 +367,7 @@ def test_a_sample_image_gives_the_same_files_in_the_same_start(name: str, side: 
     assert side.compared == 3
 
 
-def test_without_a_copy_it_says_what_it_would_have_written_otherwise(side: Side, tmp_path: Path):
+def test_without_a_copy_the_log_counts_matching_files(side: Side, tmp_path: Path):
     image = {
         "metadata_yaml": "architecture: x86_64\ncreation_date: 1700000000\ntemplates:\n"
         "  /etc/a:\n    when: [start]\n    template: a.tpl\n",
@@ -384,7 +384,7 @@ def test_without_a_copy_it_says_what_it_would_have_written_otherwise(side: Side,
     assert "start: 1 files match templater's result" in log.read_text()
 
 
-def test_endless_macros_end_its_daemon_and_here_only_their_rule(tmp_path: Path):
+def test_endless_macros_crash_incus_but_only_fail_their_rule_in_templater(tmp_path: Path):
     need("incus", "unshare")
     metadata = f"architecture: x86_64\ncreation_date: 1700000000\ntemplates:\n{ENDLESS}"
     template = (SAMPLES / "broken/templates/endless.tpl").read_text()

@@ -103,13 +103,13 @@ def test_a_directory_is_rendered_before_the_first_start(lxc: Lxc):
     assert "create /etc/birth 0:0 0644" in log_of(folder)
 
 
-def test_hook_version_0_says_it_in_words(lxc: Lxc):
+def test_hook_version_0_passes_its_values_as_arguments(lxc: Lxc):
     lxc.create("c1", settings="lxc.hook.version = 0\n")
     lxc.start("c1")
     assert lxc.seen("c1") == born("c1")
 
 
-def test_a_second_start_runs_start_only(lxc: Lxc):
+def test_a_second_start_runs_only_start(lxc: Lxc):
     folder = lxc.create("c1")
     lxc.start("c1")
     lxc.stop("c1")
@@ -132,7 +132,7 @@ def test_a_guest_that_reboots_itself_runs_start_again(lxc: Lxc):
     assert lxc.cat("c1", "/etc/templated") == "c1 start rebooted\n"
 
 
-def test_a_shifted_root_filesystem_belongs_to_the_container(lxc: Lxc):
+def test_files_in_a_shifted_root_filesystem_have_shifted_owners(lxc: Lxc):
     settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
     folder = lxc.create("c1", settings=settings)
     shift(folder / "rootfs", BASE)
@@ -141,7 +141,7 @@ def test_a_shifted_root_filesystem_belongs_to_the_container(lxc: Lxc):
     assert os.stat(folder / "rootfs/srv/new/deep/file").st_uid == BASE + 33
 
 
-def test_an_idmapped_mount_takes_the_container_s_own_ids(lxc: Lxc):
+def test_an_idmapped_mount_uses_container_ids(lxc: Lxc):
     settings = (
         f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\nlxc.rootfs.options = idmap=container\n"
     )
@@ -160,7 +160,7 @@ def test_a_map_that_contradicts_the_root_filesystem_is_refused(lxc: Lxc):
 
 
 @pytest.mark.parametrize("stage", ["pre-start", "mount"])
-def test_an_overlay_is_rendered_in_either_stage(lxc: Lxc, stage: str):
+def test_an_overlay_is_rendered_at_pre_start_and_at_mount(lxc: Lxc, stage: str):
     line = hook_line("lxc", "--stage", stage)
     stages = ("pre-start", "mount", "clone") if stage == "mount" else ("pre-start", "clone")
     lxc.create("base", hooks="".join(f"lxc.hook.{name} = {line}\n" for name in stages))
@@ -172,7 +172,7 @@ def test_an_overlay_is_rendered_in_either_stage(lxc: Lxc, stage: str):
     assert not (lxc.path / "base/rootfs/etc/templated").exists()
 
 
-def test_a_copy_gets_copy_and_never_create(lxc: Lxc):
+def test_a_copy_runs_copy_and_never_create(lxc: Lxc):
     lxc.create("c1")
     lxc.command("lxc-copy", "c1", "-N", "c2")
     assert state_of(lxc.path / "c2") == {"pending": "copy", "name": "c2"}
@@ -181,7 +181,7 @@ def test_a_copy_gets_copy_and_never_create(lxc: Lxc):
     assert "/etc/once" not in log_of(lxc.path / "c2")
 
 
-def test_a_copy_of_a_started_container_gets_copy(lxc: Lxc):
+def test_a_copy_of_a_started_container_runs_copy(lxc: Lxc):
     lxc.create("c1")
     lxc.start("c1")
     lxc.stop("c1")
@@ -191,7 +191,7 @@ def test_a_copy_of_a_started_container_gets_copy(lxc: Lxc):
     assert lxc.cat("c2", "/etc/once") == "born by create as c1 of ?\n"
 
 
-def test_a_rename_is_told_from_a_copy(lxc: Lxc):
+def test_a_rename_is_distinguished_from_a_copy(lxc: Lxc):
     lxc.create("c1")
     lxc.start("c1")
     lxc.stop("c1")
@@ -202,13 +202,13 @@ def test_a_rename_is_told_from_a_copy(lxc: Lxc):
     assert lxc.cat("c9", "/etc/birth") == "born by rename as c9 of ?\n"
 
 
-def test_a_rename_before_the_first_start_stays_a_creation(lxc: Lxc):
+def test_a_rename_before_the_first_start_still_runs_create(lxc: Lxc):
     lxc.create("c1")
     lxc.command("lxc-copy", "c1", "-N", "c9", "-R")
     assert state_of(lxc.path / "c9")["pending"] == "create"
 
 
-def test_a_restored_snapshot_owes_what_it_owed_when_it_was_taken(lxc: Lxc):
+def test_restoring_a_snapshot_restores_its_pending_trigger(lxc: Lxc):
     lxc.create("c1")
     lxc.start("c1")
     lxc.stop("c1")
@@ -221,7 +221,7 @@ def test_a_restored_snapshot_owes_what_it_owed_when_it_was_taken(lxc: Lxc):
     assert lxc.cat("c1", "/etc/templated") == "c1 start bar\n"
 
 
-def test_a_snapshot_from_before_the_first_start_brings_the_creation_back(lxc: Lxc):
+def test_restoring_a_snapshot_of_a_never_started_container_runs_create(lxc: Lxc):
     lxc.create("c1")
     lxc.command("lxc-snapshot", "c1")
     lxc.start("c1")
@@ -242,7 +242,7 @@ def test_a_snapshot_restored_under_another_name_is_a_copy(lxc: Lxc):
     assert lxc.cat("r1", "/etc/birth") == "born by copy as r1 of ?\n"
 
 
-def test_a_failing_template_stops_the_start_and_says_why(lxc: Lxc):
+def test_a_failing_template_stops_the_start_and_reports_the_reason(lxc: Lxc):
     folder = lxc.create("c1", templates={"templated.tpl": "{{ 1/0 }}\n", "birth.tpl": "x", "deep.tpl": "y",
                                          "existing.tpl": "z"})  # fmt: skip
     answer = lxc.start("c1", code=None)
@@ -255,7 +255,7 @@ def test_a_failing_template_stops_the_start_and_says_why(lxc: Lxc):
     assert lxc.seen("c1") == born("c1"), "the creation was still owed"
 
 
-def test_keep_going_starts_all_the_same(lxc: Lxc):
+def test_keep_going_starts_despite_an_error(lxc: Lxc):
     hooks = f"lxc.hook.pre-start = {hook_line('lxc', '--on-error', 'keep-going')}\n"
     folder = lxc.create("c1", hooks=hooks, templates={})
     lxc.start("c1")
@@ -263,7 +263,7 @@ def test_keep_going_starts_all_the_same(lxc: Lxc):
     assert lxc.cat("c1", "/etc/existing") == "old content\n"
 
 
-def test_an_ephemeral_copy_is_rendered_too(lxc: Lxc):
+def test_an_ephemeral_copy_is_rendered(lxc: Lxc):
     lxc.create("c1")
     lxc.command("lxc-copy", "c1", "-N", "e1", "-e")
     lxc.command("lxc-wait", "e1", "-s", "RUNNING", "-t", "10")
@@ -271,7 +271,7 @@ def test_an_ephemeral_copy_is_rendered_too(lxc: Lxc):
     assert lxc.cat("e1", "/etc/birth") == "born by copy as e1 of ?\n"
 
 
-def test_what_install_writes_is_what_starts(lxc: Lxc):
+def test_the_installed_line_works_at_the_next_start(lxc: Lxc):
     from templater.cli import main
     from templater.hooks.runtimes.lxc import status
 
@@ -296,7 +296,7 @@ def test_an_unprivileged_overlay_is_rendered(lxc: Lxc):
 
 
 @pytest.mark.parametrize("kind", ["loop", "nbd", "zfs", "lvm", "rbd"])
-def test_attack_68_what_only_lxc_can_mount_is_no_silent_start(lxc: Lxc, kind: str):
+def test_attack_68_a_root_that_only_lxc_can_mount_is_reported_at_start(lxc: Lxc, kind: str):
     """Whatever LXC itself says to such a root filesystem, ours is said before."""
     paths = {"zfs": "tank/c1", "lvm": "/dev/vg0/c1", "rbd": "pool/c1"}
     path = paths.get(kind, str(lxc.path / "disk.img"))

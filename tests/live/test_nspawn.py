@@ -47,21 +47,21 @@ def nspawn(rootfs: Path, *options: str, words: list[str] | None = None) -> subpr
     )  # fmt: skip
 
 
-def test_the_line_before_the_container_renders(folder: Path):
+def test_the_hook_line_renders_before_the_container_starts(folder: Path):
     rootfs = machine(folder)
     hook(folder)
     assert shown(nspawn(rootfs).stdout) == born("m1")
     assert state_of(folder / "m1") == {"name": "m1"}
 
 
-def test_mapped_ownership_takes_the_container_s_own_ids(folder: Path):
+def test_mapped_ownership_uses_container_ids(folder: Path):
     rootfs = machine(folder)
     hook(folder)
     answer = nspawn(rootfs, f"--private-users={BASE}:65536", "--private-users-ownership=map")
     assert shown(answer.stdout) == born("m1")
 
 
-def test_changed_ownership_is_found_in_the_directory(folder: Path):
+def test_changed_ownership_is_detected_from_the_directory(folder: Path):
     rootfs = machine(folder)
     users = (f"--private-users={BASE}:65536", "--private-users-ownership=chown")
     nspawn(rootfs, *users, words=["/bin/true"])
@@ -71,7 +71,7 @@ def test_changed_ownership_is_found_in_the_directory(folder: Path):
     assert (rootfs / "srv/new/deep/file").stat().st_uid == BASE + 33
 
 
-def test_a_failing_template_fails_the_line_and_says_why(folder: Path):
+def test_a_failing_template_fails_the_hook_line_and_reports_the_reason(folder: Path):
     machine(folder)
     (folder / "m1/templates/birth.tpl").write_text("{% nosuch %}\n")
     answer = hook(folder, code=5)
@@ -79,7 +79,7 @@ def test_a_failing_template_fails_the_line_and_says_why(folder: Path):
     assert "templates/birth.tpl:1:" in log_of(folder / "m1")
 
 
-def test_a_machine_without_an_image_is_left_alone_if_the_line_says_so(folder: Path):
+def test_if_present_skips_a_machine_without_an_image(folder: Path):
     need("systemd-nspawn")
     make_rootfs(folder / "machines/m1")
     (folder / "m1").mkdir()

@@ -80,7 +80,7 @@ def bundle(request: pytest.FixtureRequest, folder: Path) -> Iterator[Bundle]:
     yield Bundle(request.param, folder)
 
 
-def test_a_bundle_that_is_an_instance_directory_is_rendered(bundle: Bundle):
+def test_a_bundle_with_an_image_is_rendered(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install()
     assert bundle.seen() == born("c1")
@@ -100,7 +100,7 @@ def test_annotations_name_the_image_and_the_configuration(bundle: Bundle, folder
     assert bundle.seen() == born("c1")
 
 
-def test_a_trigger_in_an_annotation_is_the_only_one(bundle: Bundle):
+def test_a_trigger_annotation_replaces_the_default_triggers(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install()
     bundle.edit(annotations={"org.templater.trigger": "rename"})
@@ -109,7 +109,7 @@ def test_a_trigger_in_an_annotation_is_the_only_one(bundle: Bundle):
     assert seen["/etc/existing"] == ("33:34 604", "old content\n")
 
 
-def test_an_annotation_does_not_reach_what_the_line_does_not_allow(bundle: Bundle, folder: Path):
+def test_an_annotation_cannot_use_a_source_that_the_hook_line_does_not_allow(bundle: Bundle, folder: Path):
     make_image(folder / "image")
     bundle.install()
     bundle.edit(annotations={"org.templater.source": str(folder / "image")})
@@ -117,7 +117,7 @@ def test_an_annotation_does_not_reach_what_the_line_does_not_allow(bundle: Bundl
     assert not (bundle.path / "rootfs/etc/templated").exists()
 
 
-def test_a_second_run_is_a_start(bundle: Bundle):
+def test_a_second_run_fires_only_start(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install()
     bundle.start()
@@ -125,7 +125,7 @@ def test_a_second_run_is_a_start(bundle: Bundle):
     assert bundle.seen()["/etc/birth"] == ("0:0 644", "mine now\n")
 
 
-def test_a_user_namespace_owns_what_was_written(bundle: Bundle):
+def test_files_in_a_user_namespace_have_mapped_owners(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     shift(bundle.path / "rootfs", BASE)
     config = bundle.config()
@@ -142,7 +142,7 @@ def test_a_user_namespace_owns_what_was_written(bundle: Bundle):
     assert (bundle.path / "rootfs/srv/new/deep/file").stat().st_uid == BASE + 33
 
 
-def test_a_read_only_root_is_rendered_all_the_same(bundle: Bundle):
+def test_a_read_only_root_is_rendered(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install()
     bundle.edit(root={"readonly": True})
@@ -155,7 +155,7 @@ def test_create_container_sees_the_same_root(bundle: Bundle):
     assert bundle.seen() == born("c1")
 
 
-def test_a_failing_template_stops_the_start_and_says_why(bundle: Bundle):
+def test_a_failing_template_stops_the_start_and_reports_the_reason(bundle: Bundle):
     make_image(bundle.path, templates={"templated.tpl": "a\n{{ x|nosuch }}\n"}, instance=INSTANCE)
     bundle.install()
     answer = bundle.start(code=None)
@@ -166,7 +166,7 @@ def test_a_failing_template_stops_the_start_and_says_why(bundle: Bundle):
     assert not (bundle.path / "rootfs/etc/birth").exists()
 
 
-def test_the_environment_changes_nothing(bundle: Bundle):
+def test_the_environment_does_not_change_the_result(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install()
     config = bundle.config()

@@ -115,7 +115,7 @@ def expected(plan: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("state", LIVES)
-def test_the_next_start_does_what_was_told(incus: Incus, state: str, tmp_path: Path) -> None:
+def test_the_next_start_writes_the_previewed_files(incus: Incus, state: str, tmp_path: Path) -> None:
     name = state
     incus("create", "t", name, "-c", "user.foo=bar")
     for words in LIVES[state]:
@@ -156,7 +156,7 @@ def test_the_next_start_does_what_was_told(incus: Incus, state: str, tmp_path: P
     )
 
 
-def test_a_list_of_all_instances_tells_the_first_start_of_each(incus: Incus, tmp_path: Path) -> None:
+def test_a_preview_of_all_instances_matches_each_first_start(incus: Incus, tmp_path: Path) -> None:
     (tmp_path / "all.json").write_text(incus("list", "-f", "json"))
     environment = {**os.environ, "LC_ALL": "C"}
     answer = subprocess.run(

@@ -72,7 +72,7 @@ def annotation(podman: Podman) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def test_an_annotation_has_an_image_rendered(podman: Podman):
+def test_an_annotation_selects_the_image_to_render(podman: Podman):
     podman.install()
     assert shown(podman.run("--rm", *annotation(podman)).stdout) == born("c1")
 
@@ -83,7 +83,7 @@ def test_without_an_annotation_nothing_happens(podman: Podman):
     assert seen == {"/etc/existing": ("33:34 604", "old content\n")}
 
 
-def test_a_restart_runs_start_only(podman: Podman):
+def test_a_restart_runs_only_start(podman: Podman):
     podman.install()
     podman.run("-d", "--name", "x1", *annotation(podman), words=["/bin/sleep", "1000"])
     describe(podman, "changed")
@@ -106,7 +106,7 @@ def test_annotations_of_a_hostile_image_reach_no_other_instance(podman: Podman):
     assert "hunter2" not in answer.stdout + answer.stderr + (podman.path / "log").read_text()
 
 
-def test_a_uid_map_owns_what_was_written(podman: Podman):
+def test_files_with_a_uid_map_have_mapped_owners(podman: Podman):
     podman.install()
     answer = podman.run(
         "--rm", "--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536", *annotation(podman)
@@ -114,7 +114,7 @@ def test_a_uid_map_owns_what_was_written(podman: Podman):
     assert shown(answer.stdout) == born("c1")
 
 
-def test_a_failing_template_stops_the_start_and_says_why(podman: Podman):
+def test_a_failing_template_stops_the_start_and_reports_the_reason(podman: Podman):
     podman.install("--log", str(podman.path / "log"))
     (podman.path / "image/templates/birth.tpl").write_text("{% if %}")
     answer = podman.run("--name", "x1", *annotation(podman), code=None)
@@ -135,14 +135,14 @@ templates:
 NAME = {"name.tpl": "10.0.0.1 {{ container.name }}\n"}
 
 
-def test_a_bind_mounted_file_is_written_through_when_asked_for(podman: Podman):
+def test_a_bind_mounted_file_is_written_in_place_on_request(podman: Podman):
     make_image(podman.path / "image", MOUNTED.format(name="hostname"), NAME)
     podman.install("--in-place", stage="createContainer")
     words = ["/bin/cat", "/etc/hostname"]
     assert podman.run("--rm", *annotation(podman), words=words).stdout == "10.0.0.1 c1\n"
 
 
-def test_podman_leaves_etc_hosts_to_us_when_told_so(podman: Podman):
+def test_with_no_hosts_podman_keeps_the_rendered_etc_hosts(podman: Podman):
     """Without --no-hosts it mounts its own over the file, and writes that after every hook has run."""
     make_image(podman.path / "image", MOUNTED.format(name="hosts"), NAME)
     podman.install()
@@ -150,7 +150,7 @@ def test_podman_leaves_etc_hosts_to_us_when_told_so(podman: Podman):
     assert podman.run("--rm", "--no-hosts", *annotation(podman), words=words).stdout == "10.0.0.1 c1\n"
 
 
-def test_a_bind_mounted_file_is_refused_otherwise(podman: Podman):
+def test_a_bind_mounted_file_is_refused_by_default(podman: Podman):
     make_image(podman.path / "image", MOUNTED.format(name="hosts"), NAME)
     podman.install("--log", str(podman.path / "log"), stage="createContainer")
     assert podman.run("--rm", *annotation(podman), code=None).returncode == 126

@@ -115,7 +115,7 @@ FATAL = {"type", "index", "products", "short-fingerprint"}
 @pytest.mark.parametrize(
     "case", [case for case in CASES if "size" not in case.title], ids=lambda case: case.title
 )
-def test_the_real_client_does_with_a_changed_tree_what_verify_says(case, certificates, tmp_path):
+def test_the_real_client_agrees_with_verify_about_a_changed_tree(case, certificates, tmp_path):
     tree = case.build(tmp_path / "tree")
     report = verify(LocalStream(Tree(str(tree))))
     codes = {problem.code for problem in report.errors((CLIENT,))}
@@ -152,7 +152,7 @@ def _is_about(place: str, image) -> bool:
 @pytest.mark.parametrize(
     "case", [case for case in CASES if "size" in case.title], ids=lambda case: case.title
 )
-def test_the_real_client_judges_sizes_by_their_type_only(case, certificates, tmp_path):
+def test_the_real_client_checks_only_the_type_of_sizes(case, certificates, tmp_path):
     tree = case.build(tmp_path / "tree")
     fails = verify(LocalStream(Tree(str(tree)))).images[CLIENT] is None
     with serving(tree, certificates) as server:

@@ -27,7 +27,7 @@ data = st.binary(max_size=60)
 
 @unhurried
 @given(texts, dialects)
-def test_tokens_tile_the_source(text, dialect):
+def test_tokens_cover_the_source_in_order(text, dialect):
     """In order, without overlap, each the text it says; between them only what is no token."""
     unit = Unit(Source("t", text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")))
     try:
@@ -98,7 +98,7 @@ def test_text_without_delimiters_renders_to_itself(text, dialect, mode):
 
 @unhurried
 @given(st.text(max_size=20), dialects)
-def test_a_value_is_printed_as_it_is(text, dialect):
+def test_a_value_is_printed_unchanged(text, dialect):
     """Where autoescape is off, as in an image's templates."""
     text = text.encode("utf-8", "replace").decode()
     assert pongo2.compile("{{ x }}", dialect).render({"x": text}) == text

@@ -68,7 +68,7 @@ def test_any_json_gives_metadata_or_an_error_with_a_place(value):
 
 
 @given(rules)
-def test_rules_come_back_as_they_were_written(written):
+def test_written_rules_are_read_back_unchanged(written):
     for yaml in ("v2", "v4"):
         metadata = read_metadata(Source("m", json.dumps({"templates": written}, ensure_ascii=False)), yaml)
         read = {

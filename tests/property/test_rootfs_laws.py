@@ -145,7 +145,7 @@ def agrees(views: list[object], path: str) -> None:
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @settings(max_examples=250, deadline=None)
 @given(history=histories, seen=st.lists(paths, min_size=1, max_size=6))
-def test_memory_directory_and_tar_agree_on_everything_that_can_be_seen(mechanism, history, seen):
+def test_memory_directory_and_tar_show_the_same_tree(mechanism, history, seen):
     tree = MemoryRootfs()
     with tempfile.TemporaryDirectory() as folder, Root(folder, mechanism=mechanism) as root:
         os.chmod(folder, 0o755)
@@ -204,7 +204,7 @@ writes = st.lists(
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @settings(max_examples=250, deadline=None)
 @given(history=histories, files=writes)
-def test_no_write_through_any_mix_of_links_changes_anything_outside(mechanism, history, files):
+def test_no_write_through_links_changes_anything_outside(mechanism, history, files):
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
         (top / "canary").mkdir()
@@ -240,7 +240,7 @@ def after_apply(top: Path, rootfs: DirectoryRootfs, files: list[tuple[object, by
 
 @settings(max_examples=250, deadline=None)
 @given(history=histories, files=writes)
-def test_a_plan_carried_out_in_memory_and_on_disk_gives_the_same_tree(history, files):
+def test_applying_in_memory_and_on_disk_gives_the_same_tree(history, files):
     tree = MemoryRootfs()
     with tempfile.TemporaryDirectory() as folder, Root(folder) as root:
         os.chmod(folder, 0o755)
@@ -287,6 +287,6 @@ def attempt(call: Callable[[], None]) -> None:
         call()
 
 
-def test_the_view_of_a_stat_leaves_out_what_file_systems_disagree_on(tmp_path):
+def test_the_stat_view_omits_fields_that_differ_between_file_systems(tmp_path):
     seen = entry_of(os.stat(tmp_path), "", is_mount=False)
     assert (seen.nlink, seen.size) == (1, 0)

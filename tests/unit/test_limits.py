@@ -14,26 +14,26 @@ from templater.pongo2.state import Limits
     ("text", "value"),
     [("5", 5), ("5s", 5), ("5m", 300), ("2h", 7200), ("1_000", 1000)],
 )
-def test_times(text, value):
+def test_times_are_parsed(text, value):
     assert parse([f"time={text}"]).for_rendering().total == value
 
 
 @pytest.mark.parametrize(("text", "value"), [("7", 7), ("20k", 20_000), ("3M", 3_000_000), ("1g", 10**9)])
-def test_numbers(text, value):
+def test_numbers_are_parsed(text, value):
     assert parse([f"steps={text}"]).for_rendering().steps == value
 
 
 @pytest.mark.parametrize(
     ("text", "value"), [("7", 7), ("7B", 7), ("2k", 2048), ("16MiB", 16 << 20), ("1GiB", 1 << 30)]
 )
-def test_sizes(text, value):
+def test_sizes_are_parsed(text, value):
     assert parse([f"output={text}"]).for_rendering().output == value
 
 
 @pytest.mark.parametrize(
     "text", ["", "-1", "0", "1.5", "5x", "x", "5 s", "²", "9" * 16, "9999999999999g", "5s5"]
 )
-def test_what_is_no_value_is_refused_with_examples(text):
+def test_an_invalid_value_is_refused_with_examples(text):
     for name in ("time", "steps", "output"):
         with pytest.raises(UsageError) as caught:
             parse([f"{name}={text}"])
@@ -45,20 +45,20 @@ def test_what_is_no_value_is_refused_with_examples(text):
     ("text", "hint"),
     [("time=0", "write time=30s"), ("steps=999999999999999g", f"the maximum is {1 << 50}")],
 )
-def test_a_value_that_cannot_be_is_told_which_can(text, hint):
+def test_an_impossible_value_is_refused_with_the_allowed_range(text, hint):
     with pytest.raises(UsageError, match="can't be") as refused:
         parse([text])
     assert refused.value.hint.startswith(hint)
 
 
-def test_a_name_that_nobody_knows_is_refused_and_all_others_are_told():
+def test_an_unknown_name_is_refused_with_a_list_of_names():
     with pytest.raises(UsageError) as caught:
         parse(["tiem=5s"])
     assert "'tiem'" in caught.value.message
     assert "time, template-time, steps" in caught.value.hint
 
 
-def test_a_name_is_refused_where_it_would_do_nothing():
+def test_a_name_without_effect_in_a_command_is_refused():
     with pytest.raises(UsageError) as caught:
         parse(["steps=5"], (IMAGE,))
     assert "members" in caught.value.hint
@@ -73,7 +73,7 @@ def test_a_name_without_a_value_is_refused():
     assert "template=4096" in caught.value.hint
 
 
-def test_what_was_not_named_stays_as_it_is():
+def test_limits_that_are_not_named_keep_their_defaults():
     given = Given()
     limits = given.for_rendering(60, 120)
     ours = Limits(seconds=60, total=120)
@@ -82,11 +82,11 @@ def test_what_was_not_named_stays_as_it_is():
     assert given.for_images() == DEFAULT
 
 
-def test_the_last_one_of_a_name_counts():
+def test_the_last_value_of_a_name_wins():
     assert parse(["steps=5", "steps=6"]).for_rendering().steps == 6
 
 
-def test_every_name_is_an_attribute_of_its_limits():
+def test_every_name_is_an_attribute_of_its_limits_class():
     given = parse([f"{name}=7" for name in NAMES], (RENDERING, READING, IMAGE, CHILD, COMMAND))
     made = {
         RENDERING: given.for_rendering(), READING: given.for_reading(), IMAGE: given.for_images(),
@@ -96,10 +96,10 @@ def test_every_name_is_an_attribute_of_its_limits():
         assert getattr(made[kind], attribute) == 7
 
 
-def test_metadata_yaml_is_bounded_once_by_its_archive_and_once_by_its_reader():
+def test_metadata_yaml_is_limited_by_its_archive_and_by_its_reader():
     assert parse(["metadata=3MiB"]).for_reading().bytes == 3 << 20
 
 
-def test_limits_reach_other_processes():
+def test_limits_are_passed_to_other_processes():
     again = pickle.loads(pickle.dumps(parse(["time=5m"]).for_rendering()))
     assert again.total == 300

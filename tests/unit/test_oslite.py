@@ -18,30 +18,30 @@ PATHS = st.text(alphabet="//..ab\udcff \0", max_size=12)
 
 
 @given(PATHS, st.lists(PATHS, max_size=3))
-def test_paths_are_joined_as_by_os(folder, names):
+def test_paths_are_joined_as_in_os(folder, names):
     assert oslite.join(folder, *names) == os.path.join(folder, *names)
 
 
 @given(PATHS)
-def test_paths_are_split_as_by_os(path):
+def test_paths_are_split_as_in_os(path):
     assert oslite.split(path) == os.path.split(path)
     assert oslite.dirname(path) == os.path.dirname(path)
 
 
 @given(PATHS)
-def test_paths_are_made_absolute_as_by_os(path):
+def test_paths_are_made_absolute_as_in_os(path):
     assert oslite.abspath(path) == os.path.abspath(path)
 
 
 @given(PATHS)
-def test_paths_are_looked_at_as_by_os(path):
+def test_paths_are_inspected_as_in_os(path):
     assert oslite.exists(path) == os.path.exists(path)
     assert oslite.isdir(path) == os.path.isdir(path)
     assert oslite.islink(path) == os.path.islink(path)
     assert oslite.fsencode(path) == os.fsencode(path)
 
 
-def test_what_is_there_is_seen(tmp_path):
+def test_existence_and_kind_are_found_as_in_os(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to("nowhere")
     for name in ("", "file", "dangling", "nothing"):
@@ -72,7 +72,7 @@ print(time.tzname[0])
 """
 
 
-def test_the_environment_is_that_of_os_without_os():
+def test_without_os_loaded_the_environment_matches_os():
     environ = {"ONE": "caf\udce9=1", "TZ": "XYZ-3"}
     answer = subprocess.run(
         [sys.executable, "-I", "-S", "-c", BARE], env=environ, capture_output=True, text=True, check=False
@@ -81,7 +81,7 @@ def test_the_environment_is_that_of_os_without_os():
     assert answer.stdout.strip() != "XYZ"
 
 
-def test_where_os_is_loaded_its_environment_counts(monkeypatch):
+def test_with_os_loaded_its_environment_is_used(monkeypatch):
     monkeypatch.setenv("TEMPLATER_TEST", "yes")
     assert oslite.variable("TEMPLATER_TEST") == oslite.environment()["TEMPLATER_TEST"] == "yes"
     oslite.forget("TEMPLATER_TEST")

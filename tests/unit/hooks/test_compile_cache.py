@@ -29,41 +29,41 @@ def saved(store):
     return key
 
 
-def test_what_was_kept_comes_back(store):
+def test_a_saved_entry_is_loaded_unchanged(store):
     found = store.load("image", saved(store))
     assert (found.modules, found.payload) == (ENTRY.modules, ENTRY.payload)
 
 
-def test_another_source_has_another_key():
+def test_the_key_changes_with_the_source():
     assert compile_cache.key([b"ab", b"c"]) != compile_cache.key([b"a", b"bc"]) != compile_cache.key([b"abc"])
 
 
-def test_another_interpreter_has_another_key(monkeypatch):
+def test_the_key_changes_with_the_interpreter(monkeypatch):
     before = compile_cache.key([b"source"])
     monkeypatch.setattr(sys, "hexversion", sys.hexversion + 1)
     assert compile_cache.key([b"source"]) != before
 
 
-def test_another_templater_has_another_key(monkeypatch):
+def test_the_key_changes_with_the_templater_sources(monkeypatch):
     before = compile_cache.key([b"source"])
     monkeypatch.setattr(compile_cache, "__version__", "99")
     assert compile_cache.key([b"source"]) != before
 
 
-def test_an_entry_under_another_name_is_none(store, folder):
+def test_an_entry_under_the_wrong_name_is_ignored(store, folder):
     key = saved(store)
     other = compile_cache.key([b"other source"])
     os.rename(folder / f"image-{key}", folder / f"image-{other}")
     assert store.load("image", other) is None
 
 
-def test_an_entry_made_by_another_jinja2_is_none(store, monkeypatch):
+def test_an_entry_of_another_jinja2_version_is_ignored(store, monkeypatch):
     monkeypatch.setattr(compile_cache, "compiled_by", lambda: b"1.2 /nowhere/jinja2/__init__.py")
     assert store.load("image", saved(store)) is None
 
 
 @pytest.mark.parametrize("cut", range(0, 200, 7))
-def test_a_truncated_entry_is_none(store, folder, cut):
+def test_a_truncated_entry_is_ignored(store, folder, cut):
     key = saved(store)
     path = folder / f"image-{key}"
     whole = path.read_bytes()
@@ -72,7 +72,7 @@ def test_a_truncated_entry_is_none(store, folder, cut):
 
 
 @pytest.mark.parametrize("at", range(0, 250, 11))
-def test_a_changed_entry_is_none(store, folder, at):
+def test_a_modified_entry_is_ignored(store, folder, at):
     key = saved(store)
     path = folder / f"image-{key}"
     whole = bytearray(path.read_bytes())
@@ -82,20 +82,20 @@ def test_a_changed_entry_is_none(store, folder, at):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to plant another user's file")
-def test_an_entry_planted_by_another_user_is_none(store, folder):
+def test_an_entry_owned_by_another_user_is_ignored(store, folder):
     key = saved(store)
     os.chown(folder / f"image-{key}", 1234, 1234)
     assert store.load("image", key) is None
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o644])
-def test_an_entry_that_others_can_touch_is_none(store, folder, mode):
+def test_an_entry_writable_by_other_users_is_ignored(store, folder, mode):
     key = saved(store)
     (folder / f"image-{key}").chmod(mode)
     assert store.load("image", key) is None
 
 
-def test_a_link_in_place_of_an_entry_is_none(store, folder):
+def test_a_symlink_in_place_of_an_entry_is_ignored(store, folder):
     key = saved(store)
     (folder / f"image-{key}").rename(folder / "elsewhere")
     (folder / f"image-{key}").symlink_to("elsewhere")
@@ -105,7 +105,7 @@ def test_a_link_in_place_of_an_entry_is_none(store, folder):
     assert store.load("image", key) is None, "a hard link may be somebody else's file"
 
 
-def test_a_module_that_is_not_ours_is_none(store, monkeypatch):
+def test_an_entry_naming_an_unknown_module_is_ignored(store, monkeypatch):
     key = compile_cache.key([b"source"])
     for name in ("os", "templater.hooks.run", "templater.pongo2.filters.text;os", "templater.pongo2..os"):
         store.save("image", key, CacheEntry((name,), b"payload"))
@@ -113,26 +113,26 @@ def test_a_module_that_is_not_ours_is_none(store, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o711])
-def test_a_shared_cache_that_others_may_enter_is_none(tmp_path, mode):
+def test_a_shared_cache_open_to_other_users_is_ignored(tmp_path, mode):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(mode)
     assert compile_cache.open_cache(str(tmp_path / "cache")) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make another user's directory")
-def test_a_shared_cache_of_another_user_is_none(tmp_path):
+def test_a_shared_cache_owned_by_another_user_is_ignored(tmp_path):
     (tmp_path / "cache").mkdir(0o700)
     os.chown(tmp_path / "cache", 1234, 1234)
     assert compile_cache.open_cache(str(tmp_path / "cache")) is None
 
 
-def test_a_shared_cache_is_made_when_it_is_missing(tmp_path):
+def test_a_missing_shared_cache_is_created(tmp_path):
     store = compile_cache.open_cache(str(tmp_path / "a/b"))
     store.close()
     assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o700
 
 
-def test_the_oldest_entries_go(store, folder, monkeypatch):
+def test_the_oldest_entries_are_removed(store, folder, monkeypatch):
     monkeypatch.setattr(compile_cache, "MOST_ENTRIES", 3)
     keys = [compile_cache.key([b"%d" % number]) for number in range(5)]
     for number, key in enumerate(keys):
@@ -142,7 +142,7 @@ def test_the_oldest_entries_go(store, folder, monkeypatch):
     assert left == [2, 3, 4]
 
 
-def test_the_oldest_go_when_all_are_too_large_together(store, folder, monkeypatch):
+def test_the_oldest_entries_are_removed_when_the_total_is_too_large(store, folder, monkeypatch):
     sizes = [100_000, 300_000, 100_000, 100_000, 200_000]
     monkeypatch.setattr(compile_cache, "MOST_BYTES", 450_000)
     keys = [compile_cache.key([b"%d" % number]) for number in range(5)]
@@ -153,26 +153,26 @@ def test_the_oldest_go_when_all_are_too_large_together(store, folder, monkeypatc
     assert [number for number, key in enumerate(keys) if store.load("image", key)] == [2, 3, 4]
 
 
-def test_an_entry_that_is_too_large_to_be_read_is_not_written(store, folder, monkeypatch):
+def test_an_entry_too_large_to_be_read_is_not_written(store, folder, monkeypatch):
     monkeypatch.setattr(compile_cache, "MAX_ENTRY", 1000)
     store.save("image", compile_cache.key([b"source"]), CacheEntry((), bytes(1000)))
     assert not list(folder.iterdir())
 
 
-def test_reading_an_entry_looks_at_no_other(store, monkeypatch):
+def test_reading_an_entry_does_not_list_the_other_entries(store, monkeypatch):
     key = saved(store)
     monkeypatch.setattr(CompileCache, "_remove_oldest", lambda self: pytest.fail("looked at the others"))
     assert store.load("image", key)
 
 
-def test_the_bounds_are_these():
+def test_the_cache_has_its_documented_limits():
     """Fewer entries compile images anew at every start, more fill the disk."""
     assert compile_cache.MAX_ENTRY == 32 << 20
     assert compile_cache.MOST_ENTRIES == 512
     assert compile_cache.MOST_BYTES == 256 << 20
 
 
-def test_an_entry_is_known_by_its_name():
+def test_an_entry_is_recognised_by_its_name():
     digest = compile_cache.key([b"source"])
     assert len(digest) == 48
     assert compile_cache.is_entry(f"image-{digest}")
@@ -182,7 +182,7 @@ def test_an_entry_is_known_by_its_name():
     assert not compile_cache.is_entry(f"image-{digest[1:]}g")
 
 
-def test_an_upgrade_of_pyyaml_is_noticed_too(store, monkeypatch):
+def test_the_key_changes_with_the_pyyaml_version(store, monkeypatch):
     key = saved(store)
     real = compile_cache._age
     monkeypatch.setattr(compile_cache, "_age", lambda path: b"1.2" if "/yaml/" in path else real(path))

@@ -10,7 +10,7 @@ from templater.hooks.runtimes import lxc, nspawn, oci, podman
 from templater.model.errors import InputError
 
 
-def test_lxc_gets_a_line_for_each_stage_and_again_only_once(tmp_path):
+def test_install_writes_one_lxc_line_per_stage_and_is_idempotent(tmp_path):
     config = tmp_path / "c1/config"
     config.parent.mkdir()
     config.write_text("lxc.uts.name = c1\nlxc.hook.pre-start = /bin/mine")
@@ -27,12 +27,12 @@ def test_lxc_gets_a_line_for_each_stage_and_again_only_once(tmp_path):
     assert words[-2:] == ["--source", "/new one"]
 
 
-def test_a_container_that_does_not_exist_is_said(tmp_path):
+def test_install_reports_a_missing_container(tmp_path):
     with pytest.raises(InputError):
         install.write(lxc.snippet("c1", [], str(tmp_path)))
 
 
-def test_config_json_keeps_the_hooks_of_others(tmp_path):
+def test_install_keeps_other_hooks_in_config_json(tmp_path):
     config = tmp_path / "config.json"
     other = {"path": "/bin/other", "args": ["other"]}
     config.write_text(
@@ -49,7 +49,7 @@ def test_config_json_keeps_the_hooks_of_others(tmp_path):
     assert after["x"] == [1, 2.5, None]
 
 
-def test_podman_runs_it_for_our_annotations_only(tmp_path):
+def test_podman_runs_the_hook_only_for_templater_annotations(tmp_path):
     snippet = podman.snippet("", [], str(tmp_path / "hooks.d"))
     install.write(snippet)
     hook = json.loads((tmp_path / "hooks.d/templater.json").read_text())
@@ -57,12 +57,12 @@ def test_podman_runs_it_for_our_annotations_only(tmp_path):
     assert hook["stages"] == ["createRuntime"]
 
 
-def test_a_unit_s_line_survives_systemd_s_own_reading():
+def test_a_unit_line_survives_systemd_parsing():
     line = install.unit_line(["/bin/x", "100%", "$HOME", "a b"])
     assert line == "/bin/x 100%% '$$HOME' 'a b'"
 
 
-def test_a_machine_s_drop_in_stands_in_its_own_unit(tmp_path):
+def test_a_machine_drop_in_is_written_for_its_own_unit(tmp_path):
     one = nspawn.snippet("m1", [], str(tmp_path))
     every = nspawn.snippet("", [], str(tmp_path))
     assert one.file.endswith("systemd-nspawn@m1.service.d/templater.conf")
@@ -74,7 +74,7 @@ def test_a_machine_s_drop_in_stands_in_its_own_unit(tmp_path):
 @pytest.mark.parametrize(
     "hooks", ["null", '{"createRuntime": null}', '{"poststop": [{"path": "/x", "args": null}]}']
 )
-def test_what_is_null_in_config_json_is_not_there(tmp_path, hooks):
+def test_null_in_config_json_counts_as_absent(tmp_path, hooks):
     (tmp_path / "config.json").write_text(f'{{"ociVersion": "1.0.2", "hooks": {hooks}}}')
     assert [finding.ok for finding in oci.status(str(tmp_path), "")] == [False]
     assert install.write(oci.snippet(str(tmp_path), [], ""))
@@ -82,7 +82,7 @@ def test_what_is_null_in_config_json_is_not_there(tmp_path, hooks):
 
 
 @pytest.mark.parametrize("hooks", ["5", '{"createRuntime": {}}', "[1]"])
-def test_hooks_that_are_none_are_said(tmp_path, hooks):
+def test_install_reports_invalid_hooks_in_config_json(tmp_path, hooks):
     (tmp_path / "config.json").write_text(f'{{"ociVersion": "1.0.2", "hooks": {hooks}}}')
     assert [finding.ok for finding in oci.status(str(tmp_path), "")] == [False]
     with pytest.raises(InputError, match="invalid hooks in"):

@@ -40,7 +40,7 @@ def container(tmp_path, monkeypatch):
     ("limit", "words"),
     [("steps=1k", "more than 1000 steps"), ("output=5k", "more than 5120 characters")],
 )
-def test_a_limit_of_rendering(child, limit, words, container, capfd):
+def test_a_rendering_limit_is_applied(child, limit, words, container, capfd):
     for _ in range(2):
         code = run(["lxc", *child, "--limit", limit])
         assert words in capfd.readouterr().err
@@ -50,12 +50,12 @@ def test_a_limit_of_rendering(child, limit, words, container, capfd):
         (container / "rootfs/etc/a").unlink()
 
 
-def test_a_limit_of_reading(container, capfd):
+def test_a_reading_limit_is_applied(container, capfd):
     assert run(["lxc", "--no-cache", "--limit=yaml-depth=2"]) == 4
     assert "more than 2 levels" in capfd.readouterr().err
 
 
-def test_a_limit_of_the_child(container):
+def test_a_child_process_limit_is_applied(container):
     """In a process of its own: one that has run many tests has memory to spare."""
     wide = "".join(f"{{% set a{n} = '\U0001f600'|ljust:1000000 %}}" for n in range(7))  # 4 bytes a character
     (container / "templates/a.tpl").write_text(wide)
@@ -66,19 +66,19 @@ def test_a_limit_of_the_child(container):
     assert subprocess.run(line, check=False).returncode == 0
 
 
-def test_a_higher_limit_lets_a_template_pass(container, capfd):
+def test_a_higher_limit_allows_the_template(container, capfd):
     (container / "templates/a.tpl").write_text(LOOP.replace("300", "1500"))
     assert run(["lxc"]) in (4, 5)
     assert run(["lxc", "--limit", "steps=20M", "--limit", "output=20MiB"]) == 0, capfd.readouterr().err
     assert (container / "rootfs/etc/a").stat().st_size == 1500 * 1500
 
 
-def test_limits_of_images_mean_nothing_here(container, capfd):
+def test_image_limits_are_rejected_in_a_hook(container, capfd):
     assert run(["lxc", "--limit", "members=5"]) == 2
     assert "unknown limit 'members'" in capfd.readouterr().err
 
 
-def test_install_writes_them_into_the_line(container, capsys):
+def test_install_writes_limits_into_the_hook_line(container, capsys):
     folder = str(container.parent)
     line = ["hook", "install", "lxc", container.name, "-P", folder, "--limit", "steps=10M"]
     assert cli.main(line) == 0
@@ -86,6 +86,6 @@ def test_install_writes_them_into_the_line(container, capsys):
     assert parse(["lxc", "--limit", "steps=10M"])[1].limits.rendering == {"steps": 10_000_000}
 
 
-def test_install_refuses_a_line_that_would_fail_at_every_start(container, capsys):
+def test_install_refuses_a_line_that_always_fails(container, capsys):
     assert cli.main(["hook", "install", "lxc", "c1", "--limit", "stesp=10M"]) == 2
     assert "unknown limit 'stesp'" in capsys.readouterr().err

@@ -27,25 +27,25 @@ def container(tmp_path):
     return tmp_path
 
 
-def test_a_directory_belongs_to_pre_start_and_not_to_mount(container):
+def test_a_directory_is_rendered_at_pre_start_and_skipped_at_mount(container):
     start = lxc.read_request(Options(), environ(container))
     assert isinstance(start, HookRequest) and start.rootfs == str(container / "rootfs")
     assert isinstance(lxc.read_request(Options(), environ(container, "mount")), Notice)
 
 
 @pytest.mark.parametrize("path", ["loop:/img.raw", "zfs:tank/c1", "nbd:/img.qcow2:1", "/a/rootfs:/b/delta"])
-def test_what_is_mounted_later_belongs_to_mount(container, path):
+def test_a_root_mounted_later_is_rendered_at_the_mount_stage(container, path):
     (container / "config").write_text("lxc.hook.mount = /usr/bin/python3 -c 'import templater …' lxc\n")
     assert isinstance(lxc.read_request(Options(), environ(container, LXC_ROOTFS_PATH=path)), Notice)
     start = lxc.read_request(Options(), environ(container, "mount", LXC_ROOTFS_PATH=path))
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
 
 
-def test_the_form_of_clone_hooks_is_understood():
+def test_the_storage_prefix_of_a_clone_hook_path_is_removed():
     assert lxc.without_prefix("dir:/x/rootfs") == "/x/rootfs"
 
 
-def test_version_0_says_its_stage_at_the_end_of_the_line(container):
+def test_hook_version_0_passes_the_stage_as_the_last_argument(container):
     options = Options()
     options.words = ("c1", "lxc", "pre-start")
     said = environ(container)
@@ -53,13 +53,13 @@ def test_version_0_says_its_stage_at_the_end_of_the_line(container):
     assert isinstance(lxc.read_request(options, said), HookRequest)
 
 
-def test_a_stale_target_does_not_matter(container):
+def test_a_stale_lxc_target_variable_is_ignored(container):
     """A guest that reboots leaves LXC_TARGET=reboot in the environment of the next pre-start."""
     assert isinstance(lxc.read_request(Options(), environ(container, LXC_TARGET="reboot")), HookRequest)
 
 
 @pytest.mark.parametrize("stage", ["start-host", "stop", "post-stop", "autodev", "pre-mount"])
-def test_other_stages_mean_nothing(container, stage):
+def test_other_stages_are_ignored(container, stage):
     found = lxc.read_request(Options(), environ(container, stage))
     assert isinstance(found, Notice) and not found.text
 
@@ -72,14 +72,14 @@ def test_id_maps_are_read_through_includes(tmp_path):
     assert ids.on_disk(5, 6) == (100005, 200006)
 
 
-def test_an_idmapped_mount_is_the_identity(tmp_path):
+def test_an_idmapped_mount_gives_an_identity_map(tmp_path):
     (tmp_path / "config").write_text(
         "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\nlxc.rootfs.options = noatime,idmap=container\n"
     )
     assert lxc.ids_on_disk(str(tmp_path / "config")).on_disk(5, 6) == (5, 6)
 
 
-def test_an_endless_include_ends(tmp_path):
+def test_a_recursive_include_terminates(tmp_path):
     (tmp_path / "config").write_text(f"lxc.include = {tmp_path}/config\n")
     with pytest.raises(LimitError):
         lxc.ids_on_disk(str(tmp_path / "config"))
@@ -97,7 +97,7 @@ def cloned(tmp_path, name, *, snapshot=False):
     return old, new
 
 
-def test_a_copy_takes_the_image_s_words_along(tmp_path):
+def test_a_copy_receives_the_image_files(tmp_path):
     _old, new = cloned(tmp_path, "new")
     lxc.clone(str(new), "new", "old", Options())
     assert (new / "templates/a.tpl").read_text() == "a"
@@ -106,7 +106,7 @@ def test_a_copy_takes_the_image_s_words_along(tmp_path):
     assert StateDirectory(str(new)).state() == State("copy", "new")
 
 
-def test_a_snapshot_keeps_what_was_pending(tmp_path):
+def test_a_snapshot_keeps_the_pending_trigger(tmp_path):
     old, new = cloned(tmp_path, "", snapshot=True)
     with StateDirectory(str(old)) as state_directory:
         state_directory.remember(State("rename", "old"))
@@ -114,14 +114,14 @@ def test_a_snapshot_keeps_what_was_pending(tmp_path):
     assert StateDirectory(str(new)).state() == State("rename", "snap0")
 
 
-def test_a_clone_of_nobody_says_what_to_do(tmp_path):
+def test_a_clone_of_an_unknown_container_gives_a_hint(tmp_path):
     (tmp_path / "new").mkdir()
     with pytest.raises(InputError) as caught:
         lxc.clone(str(tmp_path / "new"), "new", "nosuch", Options())
     assert "templater trigger" in caught.value.explain()
 
 
-def test_a_destroy_by_another_process_is_no_rename(tmp_path):
+def test_a_destroy_by_another_process_is_not_a_rename(tmp_path):
     old, new = cloned(tmp_path, "new")
     lxc.clone(str(new), "new", "old", Options())
     (old / ".templater/cloned").write_text(f"{new}\n1:1\n")
@@ -152,7 +152,7 @@ def test_a_destroy_by_the_same_process_is_a_rename(tmp_path):
     assert StateDirectory(str(new)).state().pending == "rename"
 
 
-def test_an_empty_id_map_forgets_the_lines_before_it(container):
+def test_an_empty_id_map_clears_the_earlier_lines(container):
     """As LXC does, so that a container can leave the map of an include out."""
     config = container / "config"
     config.write_text("lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n")
@@ -163,7 +163,7 @@ def test_an_empty_id_map_forgets_the_lines_before_it(container):
     assert lxc.ids_on_disk(str(config)).on_disk(0, 0) == (200000, 300000)
 
 
-def test_if_present_leaves_a_container_without_an_image_alone(container):
+def test_if_present_skips_a_container_without_an_image(container):
     options = Options()
     options.if_present = True
     assert isinstance(lxc.read_request(options, environ(container)), Notice)
@@ -172,7 +172,7 @@ def test_if_present_leaves_a_container_without_an_image_alone(container):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
-def test_an_overlay_is_mounted_for_the_hook_alone(tmp_path):
+def test_an_overlay_is_mounted_privately_for_the_hook(tmp_path):
     for name in ("lower", "upper", "mounted"):
         (tmp_path / name).mkdir()
     (tmp_path / "lower/file").write_text("below")
@@ -191,7 +191,7 @@ def test_an_overlay_is_mounted_for_the_hook_alone(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a,b", "a\\b"])
-def test_an_overlay_that_cannot_be_named_to_the_kernel_is_refused(name, tmp_path):
+def test_an_overlay_path_with_a_comma_or_backslash_is_refused(name, tmp_path):
     (tmp_path / name).mkdir()
     with pytest.raises(RefusedError, match="comma or backslash"):
         lxc.mount_overlay((f"{tmp_path}/{name}", f"{tmp_path}/{name}"), str(tmp_path))
@@ -219,12 +219,12 @@ def bundle(tmp_path):
     return tmp_path
 
 
-def test_the_bundle_says_where_the_root_is(bundle):
+def test_the_root_path_comes_from_the_bundle(bundle):
     assert oci.root_of({"root": {"path": "rootfs"}}, "/b") == "/b/rootfs"
     assert oci.root_of({"root": {"path": "/abs"}}, "/b") == "/abs"
 
 
-def test_annotations_are_configuration():
+def test_annotations_become_configuration_keys():
     found = oci._annotations(
         {"annotations": {"org.templater.config.user.x": "1", "other": "2", "org.templater.n": 3}}
     )
@@ -245,12 +245,12 @@ def test_annotations_are_configuration():
         b"[" * 100000,
     ],
 )
-def test_attack_66_nonsense_on_standard_input_is_an_error_of_ours(data):
+def test_attack_66_invalid_standard_input_is_a_clear_error(data):
     with pytest.raises((InputError, UsageError)):
         oci.read_state(data)
 
 
-def test_attack_66_a_state_without_end_is_not_read(monkeypatch):
+def test_attack_66_an_endless_state_is_not_read(monkeypatch):
     read, write = os.pipe()
     os.close(write)
     os.close(read)
@@ -259,7 +259,7 @@ def test_attack_66_a_state_without_end_is_not_read(monkeypatch):
         oci._stdin()
 
 
-def test_json_is_read_as_the_json_package_reads_it():
+def test_json_is_parsed_as_the_json_module_parses_it():
     text = '{"a": [1, -2.5e3, true, null, "\\u00e9\\n"], "b": {}}'
     assert oci.parse_json(text.encode(), "x") == json.loads(text)
 
@@ -285,14 +285,14 @@ def test_a_machine_needs_a_name(words):
         nspawn.read_request(options, {})
 
 
-def test_a_machine_has_its_places():
+def test_a_machine_has_default_paths():
     options = Options()
     options.words = ("web1",)
     start = nspawn.read_request(options, {})
     assert (start.rootfs, start.image) == ("/var/lib/machines/web1", "/var/lib/templater/web1")
 
 
-def test_nothing_assigns_to_a_request_after_it_was_made():
+def test_a_request_is_never_modified_after_creation():
     """It is resolved once: what a later part of the hook sees is what the runtime's file decided."""
     import ast
     from pathlib import Path

@@ -19,16 +19,16 @@ def options(*words) -> Options:
     return parse(["lxc", *words])[1]
 
 
-def test_options_come_in_both_spellings():
+def test_options_accept_both_spellings():
     assert options("--source", "/a").source == options("--source=/a").source == "/a"
 
 
-def test_triggers_may_be_repeated_or_joined():
+def test_trigger_options_can_be_repeated_or_comma_separated():
     assert options("-t", "create", "--trigger=start").triggers == ("create", "start")
     assert options("-t", "create,start").triggers == ("create", "start")
 
 
-def test_words_that_lxc_appends_are_kept():
+def test_arguments_appended_by_lxc_are_kept():
     assert options("--no-child", "c1", "lxc", "pre-start").words == ("c1", "lxc", "pre-start")
 
 
@@ -39,12 +39,12 @@ def test_words_that_lxc_appends_are_kept():
         ("--time-limit", "0"), ("--time-limit", "nan"), ("--dialect", "v7"),
     ],
 )  # fmt: skip
-def test_a_wrong_line_is_said(words):
+def test_an_invalid_hook_line_is_reported(words):
     with pytest.raises(UsageError):
         options(*words)
 
 
-def test_an_unknown_runtime_is_said():
+def test_an_unknown_runtime_is_reported():
     with pytest.raises(UsageError):
         parse(["docker"])
 
@@ -62,11 +62,11 @@ def line(*words, **options):
     )
 
 
-def test_the_line_answers_a_probe():
+def test_the_hook_line_answers_probe():
     assert line("--probe").stdout.startswith("templater ")
 
 
-def test_called_by_nobody_it_says_so_without_a_traceback():
+def test_without_lxc_variables_the_hook_fails_without_a_traceback():
     answer = line(env={})
     assert answer.returncode == 2
     assert answer.stderr.startswith("templater: this is not a hook of LXC\n")
@@ -74,7 +74,7 @@ def test_called_by_nobody_it_says_so_without_a_traceback():
 
 
 @pytest.mark.parametrize("name", ["$(id)", "../x", "a\nb", "", "."])
-def test_attack_67_a_name_is_never_more_than_a_name(name, tmp_path):
+def test_attack_67_a_container_name_is_never_a_path_or_command(name, tmp_path):
     environ = {
         "LXC_NAME": name, "LXC_HOOK_TYPE": "pre-start", "LXC_ROOTFS_PATH": str(tmp_path),
         "LXC_CONFIG_FILE": str(tmp_path / "config"),
@@ -84,14 +84,14 @@ def test_attack_67_a_name_is_never_more_than_a_name(name, tmp_path):
     assert list(tmp_path.iterdir()) == [] or name == "$(id)"
 
 
-def test_the_line_ignores_the_environment(tmp_path):
+def test_the_hook_line_ignores_python_environment_variables(tmp_path):
     (tmp_path / "templater").mkdir()
     (tmp_path / "templater/__init__.py").write_text("raise SystemExit(99)")
     environ = {"PYTHONPATH": str(tmp_path), "PYTHONHOME": "/nonsense", "LC_ALL": "xx"}
     assert line("--probe", cwd=tmp_path, env=environ).returncode == 0
 
 
-def test_the_line_is_an_interpreter_and_nothing_else():
+def test_the_hook_line_starts_the_interpreter_directly():
     words = install.argv("lxc", ["--source", "/a b"])
     assert words[:5] == [sys.executable, "-I", "-S", "-X", "utf8"]
     assert words[-2:] == ["--source", "/a b"]
@@ -133,7 +133,7 @@ REVEALING = (
 
 @IN_AND_OUT_OF_A_CHILD
 @pytest.mark.parametrize("template", REVEALING)
-def test_attack_50_no_value_of_an_error_reaches_the_log(container, options, template):
+def test_attack_50_no_value_in_an_error_reaches_the_log(container, options, template):
     """Redaction of known values missed every transformation of them."""
     (container / "instance.yaml").write_text(
         "name: c1\nconfig: {user.password: hunter2-hunter2, user.pin: '98765432'}\n"
@@ -150,7 +150,7 @@ def test_attack_50_no_value_of_an_error_reaches_the_log(container, options, temp
     assert answer.returncode == 4 or "templates/a.tpl:1:" in said, "the place is said"
 
 
-def test_what_a_template_says_wrong_is_still_said(container):
+def test_template_syntax_errors_are_still_logged(container):
     for template, message in (
         ("hello {{ x|nosuch }}", "unknown filter 'nosuch'"),
         ("{% if %}", "templates/a.tpl:1:"),
@@ -161,7 +161,7 @@ def test_what_a_template_says_wrong_is_still_said(container):
         assert message in start(container).stderr
 
 
-def test_the_log_says_no_sizes(container):
+def test_the_log_contains_no_sizes(container):
     """A template could print as many characters as a secret number says."""
     (container / "templates/a.tpl").write_text("x" * 54321)
     assert start(container, "-t", "start").returncode == 0
@@ -177,7 +177,7 @@ def test_the_log_says_no_sizes(container):
      "config: !hunter2 {}\n", '{"name": "c1", "config": hunter2}'],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["instance.yaml", "metadata.yaml"])
-def test_no_part_of_an_instance_s_description_is_quoted(container, tmp_path, options, text, name):
+def test_errors_never_quote_the_instance_description(container, tmp_path, options, text, name):
     (container / "templates/a.tpl").write_text("x")
     described = tmp_path / "described" / name
     described.parent.mkdir()
@@ -190,7 +190,7 @@ def test_no_part_of_an_instance_s_description_is_quoted(container, tmp_path, opt
 
 
 @IN_AND_OUT_OF_A_CHILD
-def test_an_unexpected_error_is_said_by_its_type_and_place(container, options, monkeypatch, capfd):
+def test_an_unexpected_error_is_logged_with_type_and_place(container, options, monkeypatch, capfd):
     from templater.hooks import render_job
 
     def broken(*_):
@@ -208,7 +208,7 @@ def test_an_unexpected_error_is_said_by_its_type_and_place(container, options, m
     assert "KeyError at " in said and "test_run.py:" in said
 
 
-def test_an_unknown_trigger_is_said(container):
+def test_an_unknown_trigger_is_reported(container):
     (container / "templates/a.tpl").write_text("x")
     answer = start(container, "-t", "foo,start")
     assert answer.returncode == 2
@@ -216,7 +216,7 @@ def test_an_unknown_trigger_is_said(container):
     assert not (container / "rootfs/etc/a").exists()
 
 
-def test_a_name_with_a_line_break_is_refused_before_anything_is_written(container):
+def test_a_name_with_a_newline_is_refused_before_writing(container):
     (container / "templates/a.tpl").write_text("x")
     (container / "instance.yaml").write_text('name: "a\\nb"\n')
     words = install.argv("nspawn", ["--rootfs", f"{container}/rootfs", "--source", str(container), "a\nb"])
@@ -225,14 +225,14 @@ def test_a_name_with_a_line_break_is_refused_before_anything_is_written(containe
     assert not (container / "rootfs/etc/a").exists()
 
 
-def test_errors_about_what_is_remembered_name_the_directory(container):
+def test_errors_in_the_state_directory_name_its_path(container):
     (container / "templates/a.tpl").write_text("x")
     (container / ".templater").mkdir(mode=0o700)
     (container / ".templater/state").mkdir()
     assert f"{container}/.templater/state" in start(container).stderr
 
 
-def test_a_failure_before_the_start_is_logged_too(container, tmp_path):
+def test_a_failure_before_rendering_is_logged(container, tmp_path):
     (container / "config").write_text("lxc.rootfs.path = zfs:tank/c1\n")
     environ = {
         "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": f"{container}/config",
@@ -264,7 +264,7 @@ def test_a_clone_and_a_rename_are_logged_in_the_new_container(container, tmp_pat
     assert "new: renamed; the next start runs create" in log
 
 
-def test_the_time_limit_does_not_end_the_report_of_a_failure(monkeypatch):
+def test_the_time_limit_does_not_interrupt_error_reporting(monkeypatch):
     """The alarm that comes while a failure is reported would leave a traceback and another exit code."""
     said = []
 
@@ -283,7 +283,7 @@ def test_the_time_limit_does_not_end_the_report_of_a_failure(monkeypatch):
     assert said == ["templater: wrong"]
 
 
-def test_a_machine_may_be_called_probe(container):
+def test_a_machine_can_be_named_probe(container):
     words = [
         *install.argv("nspawn", ["--source", str(container), "--rootfs", f"{container}/rootfs"]),
         "probe",
@@ -305,7 +305,7 @@ def german(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["hook", "apply"])
-def test_the_locale_changes_no_name(container, german, how):
+def test_the_locale_does_not_change_file_names(container, german, how):
     """A file system has bytes; ours are UTF-8 in a locale with another encoding, too."""
     (container / "metadata.yaml").write_text(METADATA.replace("/etc/a", "/etc/\u00fcn\u00ef"))
     (container / "templates/a.tpl").write_text("x")

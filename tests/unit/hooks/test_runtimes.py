@@ -74,7 +74,7 @@ def hook(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return ran(place, sys.executable, "-m", "templater", "hook", *words)
 
 
-def test_one_more_file_is_one_more_runtime(place: Path) -> None:
+def test_adding_one_file_adds_a_runtime(place: Path) -> None:
     answer = hook(place, "install", "toy", "t1", "--path", ".", "--source", "image", "--write")
     assert (answer.returncode, answer.stderr) == (0, "./t1: written\n")
     answer = hook(place, "status", "toy", "t1", "--path", ".")
@@ -88,7 +88,7 @@ def test_one_more_file_is_one_more_runtime(place: Path) -> None:
     assert hook(place, "toy", "--source", "image").returncode == 0
 
 
-def test_it_is_named_where_the_others_are_and_says_what_is_missing(place: Path) -> None:
+def test_a_new_runtime_is_listed_and_reports_missing_arguments(place: Path) -> None:
     assert "\n  toy " in hook(place, "--help").stdout
     for command in ("install", "status"):
         answer = hook(place, command, "docker")
@@ -99,14 +99,14 @@ def test_it_is_named_where_the_others_are_and_says_what_is_missing(place: Path) 
     assert answer.stderr.endswith("\nError: which toy?\n")
 
 
-def test_a_runtime_that_lacks_something_of_its_own_says_what(place: Path) -> None:
+def test_a_failing_import_of_a_runtime_is_named(place: Path) -> None:
     (place / "templater/hooks/runtimes/toy.py").write_text("import nosuch\n" + TOY)
     answer = hook(place, "toy", "--source", "image")
     assert answer.returncode != 0
     assert "No module named 'nosuch'" in answer.stderr
 
 
-def test_each_part_is_found_where_it_is() -> None:
+def test_each_runtime_offers_its_parts() -> None:
     assert {"incus", "lxc", "nspawn", "oci"} <= set(runtimes_with("read_request"))
     assert {"incus", "lxc", "nspawn", "oci", "podman"} <= set(runtimes_with("snippet"))
     assert {"lxc", "nspawn", "oci", "podman"} <= set(runtimes_with("status"))
@@ -129,7 +129,7 @@ def test_each_part_is_found_where_it_is() -> None:
         "--probe",
     ],
 )
-def test_what_is_no_runtime_is_none(word: str) -> None:
+def test_a_module_without_runtime_parts_is_not_a_runtime(word: str) -> None:
     assert function_of(word, "read_request") is None
     with pytest.raises(UsageError, match="missing or unknown runtime"):
         parse([word])

@@ -10,12 +10,12 @@ from templater.instances.directory import InstanceDirectory, State, StateDirecto
 from templater.model.errors import BusyError, InputError, RefusedError
 
 
-def test_nothing_is_remembered_of_a_new_instance(tmp_path):
+def test_a_new_instance_has_no_recorded_state(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory:
         assert state_directory.state() is None
 
 
-def test_a_state_comes_back(tmp_path):
+def test_a_recorded_state_is_read_back(tmp_path):
     state = State("create", "web1", "ubuntu é \udcff")
     with StateDirectory(str(tmp_path)) as state_directory:
         state_directory.remember(state)
@@ -23,7 +23,7 @@ def test_a_state_comes_back(tmp_path):
         assert state_directory.state() == state
 
 
-def test_the_state_is_plain_lines(tmp_path):
+def test_the_state_file_is_plain_text(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory:
         state_directory.remember(State("copy", "web1"))
     assert (tmp_path / ".templater/state").read_text() == "pending=copy\nname=web1\n"
@@ -34,12 +34,12 @@ def test_unknown_lines_of_a_later_templater_are_skipped():
     assert State.decode(b"pending=create\nfuture=1\nnonsense\n") == State("create")
 
 
-def test_a_line_break_does_not_forge_a_second_line(tmp_path):
+def test_a_newline_in_a_value_does_not_add_a_line(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory, pytest.raises(RefusedError):
         state_directory.remember(State("", "web1\npending=create"))
 
 
-def test_a_second_writer_is_told_who_the_first_is(tmp_path):
+def test_a_second_writer_gets_the_process_id_of_the_first(tmp_path):
     with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         first.lock("hook for c1")
         with pytest.raises(BusyError, match=f"pid {os.getpid()}: hook for c1"):
@@ -48,7 +48,7 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path):
         second.lock("me", 0.05)
 
 
-def test_the_lock_goes_with_its_holder(tmp_path):
+def test_the_lock_is_released_when_its_holder_dies(tmp_path):
     code = "import sys; from templater.instances.directory import StateDirectory; StateDirectory(sys.argv[1]).lock('x'); print(1)"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
     with StateDirectory(str(tmp_path)) as state_directory:
@@ -56,14 +56,14 @@ def test_the_lock_goes_with_its_holder(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o777, 0o702])
-def test_a_notebook_that_others_can_write_is_refused(tmp_path, mode):
+def test_a_state_directory_writable_by_other_users_is_refused(tmp_path, mode):
     (tmp_path / ".templater").mkdir()
     (tmp_path / ".templater").chmod(mode)
     with pytest.raises(RefusedError, match="other users could change"):
         StateDirectory(str(tmp_path))
 
 
-def test_a_notebook_that_is_a_link_is_refused(tmp_path):
+def test_a_state_directory_that_is_a_symlink_is_refused(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".templater").symlink_to("elsewhere")
     with pytest.raises(RefusedError):
@@ -71,7 +71,7 @@ def test_a_notebook_that_is_a_link_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["log", "lock", "state"])
-def test_a_link_in_the_notebook_is_not_followed(tmp_path, name):
+def test_a_symlink_in_the_state_directory_is_not_followed(tmp_path, name):
     (tmp_path / "victim").write_text("precious")
     with StateDirectory(str(tmp_path)) as state_directory:
         (tmp_path / ".templater" / name).symlink_to(tmp_path / "victim")
@@ -87,7 +87,7 @@ def test_a_link_in_the_notebook_is_not_followed(tmp_path, name):
     assert (tmp_path / "victim").read_text() == "precious"
 
 
-def test_a_hard_link_in_the_notebook_is_refused(tmp_path):
+def test_a_hard_link_in_the_state_directory_is_refused(tmp_path):
     (tmp_path / "victim").write_text("precious")
     with StateDirectory(str(tmp_path)) as state_directory:
         os.link(tmp_path / "victim", tmp_path / ".templater/log")
@@ -96,7 +96,7 @@ def test_a_hard_link_in_the_notebook_is_refused(tmp_path):
     assert (tmp_path / "victim").read_text() == "precious"
 
 
-def test_a_log_does_not_grow_for_ever(tmp_path):
+def test_a_log_is_rotated_at_its_limit(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory:
         for number in range(10):
             state_directory.append("log", b"line %d\n" % number, 20)
@@ -105,7 +105,7 @@ def test_a_log_does_not_grow_for_ever(tmp_path):
     assert (tmp_path / ".templater/log.1").exists()
 
 
-def test_a_cache_that_others_may_enter_is_none(tmp_path):
+def test_a_cache_open_to_other_users_is_ignored(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory:
         assert state_directory.cache() is not None
         (tmp_path / ".templater/cache").chmod(0o755)
@@ -130,7 +130,7 @@ def test_a_templates_folder_that_is_a_link_is_refused(tmp_path):
         directory.read_templates()
 
 
-def test_a_directory_without_metadata_says_what_to_do(tmp_path):
+def test_a_directory_without_metadata_gives_a_hint(tmp_path):
     with InstanceDirectory(str(tmp_path)) as directory, pytest.raises(InputError) as caught:
         directory.read_metadata()
     assert "templater unpack" in caught.value.explain()
@@ -143,7 +143,7 @@ def test_a_folder_without_an_image_has_no_triggers(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "a\nb", "x" * 256])
-def test_what_is_no_name_is_not_recorded(tmp_path, name):
+def test_an_invalid_name_is_not_recorded(tmp_path, name):
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     with pytest.raises(RefusedError, match="invalid instance name"):
         record(str(tmp_path), "copy", name)

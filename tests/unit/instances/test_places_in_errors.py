@@ -38,7 +38,7 @@ def error_of(call, *arguments) -> str:
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "large file"])
-def test_templater_s_own_directory(kind, tmp_path):
+def test_errors_name_the_state_directory(kind, tmp_path):
     KINDS[kind](tmp_path / ".templater")
     said = error_of(StateDirectory, str(tmp_path))
     assert said.startswith(f"'{tmp_path}/.templater' is a ")
@@ -59,7 +59,7 @@ FINE = {("lock", "large file"), ("log", "large file")}
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", CALLS)
-def test_each_file_in_it(name, kind, tmp_path):
+def test_errors_name_each_file_in_the_state_directory(name, kind, tmp_path):
     StateDirectory(str(tmp_path)).close()
     KINDS[kind](tmp_path / ".templater" / name)
     with StateDirectory(str(tmp_path)) as state_directory:
@@ -71,7 +71,7 @@ def test_each_file_in_it(name, kind, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["state", "journal"])
-def test_what_can_not_be_written(name, tmp_path):
+def test_write_errors_name_the_file(name, tmp_path):
     StateDirectory(str(tmp_path)).close()
     (tmp_path / ".templater" / name / "x").mkdir(parents=True)
     with StateDirectory(str(tmp_path)) as state_directory:
@@ -87,13 +87,13 @@ READS = {
 
 
 @pytest.mark.parametrize("name", READS)
-def test_each_file_of_an_instance(name, odd, tmp_path):
+def test_errors_name_each_file_of_an_instance(name, odd, tmp_path):
     odd(tmp_path / name)
     with InstanceDirectory(str(tmp_path)) as directory:
         assert f"'{tmp_path}/{name}'" in error_of(READS[name], directory)
 
 
-def test_a_template_that_can_not_be_read(tmp_path):
+def test_an_unreadable_template_is_named(tmp_path):
     (tmp_path / "templates").mkdir()
     KINDS["large file"](tmp_path / "templates/a.tpl")
     with InstanceDirectory(str(tmp_path)) as directory:
@@ -103,7 +103,7 @@ def test_a_template_that_can_not_be_read(tmp_path):
 
 
 @pytest.mark.parametrize("mechanism", ["openat2", "walk"])
-def test_roots_in_a_named_root_are_named_too(mechanism, tmp_path):
+def test_nested_roots_keep_the_path_in_errors(mechanism, tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/b/link").symlink_to("/etc")
     with Root(str(tmp_path), named=True, mechanism=mechanism) as root, root.below("/a") as below:
@@ -113,13 +113,13 @@ def test_roots_in_a_named_root_are_named_too(mechanism, tmp_path):
         assert below.directory("/b").path_of("x") == f"{tmp_path}/a/b/x"
 
 
-def test_a_root_filesystem_s_paths_are_those_of_its_container(tmp_path):
+def test_errors_in_a_root_filesystem_show_container_paths(tmp_path):
     (tmp_path / "link").symlink_to("/etc")
     with Root(str(tmp_path)) as root:
         assert error_of(root.read, "/link", 10) == "'/link' is a symlink, not a regular file"
 
 
-def test_lines_are_counted_right_by_any_number_of_threads():
+def test_line_counting_is_thread_safe():
     """A source is shared by all that speak of it; what one thread is counting another may ask for."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

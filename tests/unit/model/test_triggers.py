@@ -28,7 +28,7 @@ def test_an_image_without_a_pending_trigger_runs_create():
     assert found.reason == "the first start of a new instance"
 
 
-def test_an_instance_that_exists_is_noted_where_its_first_start_is_shown():
+def test_an_existing_instance_is_noted_when_its_first_start_is_shown():
     found = default_triggers(instance(exists=True), None)
     assert found.passes == ("create", "start")
     assert found.notes == (
@@ -37,7 +37,7 @@ def test_an_instance_that_exists_is_noted_where_its_first_start_is_shown():
 
 
 @pytest.mark.parametrize("pending", ["", "copy"])
-def test_an_instance_runs_what_its_own_next_start_runs(pending):
+def test_an_existing_instance_runs_the_triggers_of_its_next_start(pending):
     found = default_triggers(instance(exists=True), pending)
     assert found.passes == ((pending, "start") if pending else ("start",))
     waiting = "'copy'" if pending else "no trigger"
@@ -45,12 +45,12 @@ def test_an_instance_runs_what_its_own_next_start_runs(pending):
     assert not found.notes
 
 
-def test_a_recorded_trigger_wins_over_the_description():
+def test_a_recorded_trigger_takes_precedence_over_the_description():
     assert next_start(instance("create"), "copy").passes == ("copy", "start")
     assert next_start(instance("create"), "").passes == ("start",)
 
 
-def test_a_comparison_with_the_root_filesystem_of_an_existing_instance_is_its_next_start():
+def test_comparing_with_an_existing_root_filesystem_uses_the_next_start():
     assert default_triggers(instance(exists=True), None, rootfs_of_instance=True).passes == ("start",)
     assert default_triggers(instance(), None, rootfs_of_instance=True).passes == ("create", "start")
 

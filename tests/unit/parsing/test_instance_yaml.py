@@ -103,7 +103,7 @@ def error_of(text: object, pick: str = "", **said) -> TemplaterError:
     return caught.value
 
 
-def test_without_a_description_it_is_a_container_c1():
+def test_the_default_instance_is_a_container_c1():
     instance = read_instance(None)
     assert (instance.name, instance.type, instance.architecture) == ("c1", CONTAINER, "x86_64")
     assert instance.expanded_config() == instance.expanded_devices() == {}
@@ -113,7 +113,7 @@ def test_without_a_description_it_is_a_container_c1():
 # incus config show
 
 
-def test_config_show_with_its_profiles_is_kept_in_layers():
+def test_config_show_keeps_profiles_as_layers():
     instance = read(CONFIG_SHOW, profiles=profiles(WEB, DEFAULT))
     assert [profile.name for profile in instance.profiles] == ["default", "web"]
     assert instance.expanded_config() == {
@@ -128,7 +128,7 @@ def test_config_show_with_its_profiles_is_kept_in_layers():
     assert list(instance.expanded_devices()) == ["eth0", "root"]
 
 
-def test_config_show_has_neither_name_nor_type_and_that_is_said():
+def test_config_show_without_name_and_type_is_noted():
     instance = read(CONFIG_SHOW, profiles=profiles(DEFAULT, WEB))
     assert (instance.name, instance.type) == ("web1", CONTAINER)
     assert instance.notes == (
@@ -137,32 +137,32 @@ def test_config_show_has_neither_name_nor_type_and_that_is_said():
     )
 
 
-def test_what_is_said_is_not_assumed():
+def test_given_values_are_not_noted_as_assumptions():
     instance = read(CONFIG_SHOW, profiles=profiles(DEFAULT, WEB), name="n", type="vm")
     assert (instance.name, instance.type, instance.notes) == ("n", VIRTUAL_MACHINE, ())
 
 
 @pytest.mark.parametrize("file", ["-", "<stdin>"])
-def test_standard_input_has_no_name_to_take(file):
+def test_standard_input_gives_no_instance_name(file):
     instance = read_instance(Source(file, "config: {}\n"))
     assert instance.name == "c1"
     assert "the name 'c1' is assumed: the description has no name (see --name)" in instance.notes
 
 
 @pytest.mark.parametrize("key", ["volatile.vsock_id", "volatile.vm.rtc_offset", "security.secureboot"])
-def test_a_virtual_machine_is_known_by_its_keys(key):
+def test_a_virtual_machine_is_detected_by_its_keys(key):
     instance = read(f"config: {{{key}: '1'}}\n")
     assert instance.type == VIRTUAL_MACHINE
     assert f"the type virtual-machine is assumed because of the key '{key}' (see --type)" in instance.notes
 
 
-def test_a_name_does_not_say_the_type_of_what_the_daemons_print():
+def test_a_missing_type_in_daemon_output_is_noted():
     assert any("container is assumed" in note for note in read("name: a\nstateful: false\n").notes)
     assert read("name: a\nconfig: {volatile.vsock_id: '3'}\n").type == VIRTUAL_MACHINE
     assert read("name: a\n").notes == ()
 
 
-def test_listed_profiles_that_are_not_known_are_an_error():
+def test_unknown_listed_profiles_are_an_error():
     error = error_of(CONFIG_SHOW)
     assert isinstance(error, InputError)
     assert error.message == "profiles: the contents of 'default', 'web' were not given"
@@ -170,24 +170,24 @@ def test_listed_profiles_that_are_not_known_are_an_error():
     assert "`incus list NAME -f json`" in error.hint
 
 
-def test_one_profile_of_two_is_not_enough():
+def test_giving_one_of_two_listed_profiles_is_an_error():
     assert "contents of 'web' were not given" in error_of(CONFIG_SHOW, profiles=profiles(DEFAULT)).message
 
 
-def test_expanded_is_concluded_from_the_devices_and_said():
+def test_expanded_profiles_are_inferred_from_devices_and_noted():
     instance = read(EXPANDED)
     assert instance.profiles == ()
     assert list(instance.expanded_devices()) == ["eth0", "root"]
     assert any("already includes the profiles" in note for note in instance.notes)
 
 
-def test_a_root_disk_of_its_own_does_not_make_it_expanded():
+def test_a_local_root_disk_does_not_imply_expanded_profiles():
     """The interface has left a key: so there is one, in a profile."""
     text = CONFIG_SHOW.replace("devices: {}", "devices: {root: {path: /, pool: fast, type: disk}}")
     assert "were not given" in error_of(text).message
 
 
-def test_whether_it_is_expanded_can_be_said():
+def test_expansion_can_be_stated_explicitly():
     assert read(CONFIG_SHOW, expanded=True).profiles == ()
     assert not any("expanded" in note for note in read(EXPANDED, expanded=True).notes)
     assert "were not given" in error_of(EXPANDED, expanded=False).message
@@ -198,7 +198,7 @@ def test_whether_it_is_expanded_can_be_said():
 # the API: incus list -f json, incus query
 
 
-def test_list_is_expanded_and_says_everything():
+def test_list_output_is_expanded_and_complete():
     instance = read([API])
     assert (instance.name, instance.type) == ("web1", VIRTUAL_MACHINE)
     assert (instance.architecture, instance.ephemeral) == ("aarch64", True)
@@ -207,7 +207,7 @@ def test_list_is_expanded_and_says_everything():
     assert instance.notes == ()
 
 
-def test_one_of_a_list_is_picked_by_name():
+def test_an_instance_of_a_list_is_selected_by_name():
     both = [API, API | {"name": "db1", "type": "container"}]
     assert read(both, "db1").type == CONTAINER
     assert error_of(both).message == "the file describes 2 instances"
@@ -215,7 +215,7 @@ def test_one_of_a_list_is_picked_by_name():
     assert error_of([]).message == "the list is empty"
 
 
-def test_all_of_a_list():
+def test_a_whole_list_is_read():
     both = [API, API | {"name": "db1"}]
     assert [instance.name for instance in read_instances(source(both))] == ["web1", "db1"]
 
@@ -223,17 +223,17 @@ def test_all_of_a_list():
 @pytest.mark.parametrize(
     "envelope", [{"type": "sync", "status_code": 200}, {"status_code": 200, "error": ""}]
 )
-def test_a_query_has_an_envelope_or_none(envelope):
+def test_a_query_is_read_with_or_without_its_envelope(envelope):
     assert read(API).name == read(envelope | {"metadata": API}).name == "web1"
     assert read(envelope | {"metadata": [API]}).name == "web1"
 
 
-def test_given_profiles_replace_what_was_expanded():
+def test_given_profiles_replace_expanded_values():
     instance = read(API, profiles=profiles("name: default\nconfig: {user.site: there, user.own: '2'}\n"))
     assert instance.expanded_config() == {"user.site": "there", "user.own": "1", "limits.cpu": "2"}
 
 
-def test_a_query_may_be_yaml():
+def test_a_query_can_be_yaml():
     text = "name: web1\ntype: virtual-machine\nexpanded_config: {a: b}\nprofiles: [default]\nconfig: {}\n"
     assert read(text).expanded_config() == {"a": "b"}
 
@@ -248,7 +248,7 @@ def test_a_query_may_be_yaml():
         ("instance", {"version": 2, "pools": [], "volumes": [], "snapshots": []}),
     ],
 )
-def test_backup_yaml_brings_its_profiles(key, others):
+def test_backup_yaml_includes_its_profiles(key, others):
     api = {name: API[name] for name in ("name", "type", "config", "devices", "profiles", "expanded_config")}
     profile = {"name": "default", "config": {"user.site": "here", "limits.cpu": "1"}, "devices": {}}
     instance = read({key: api, "profiles": [profile], **others})
@@ -258,14 +258,14 @@ def test_backup_yaml_brings_its_profiles(key, others):
     assert instance.expanded_config()["user.site"] == "here"
 
 
-def test_backup_yaml_without_profiles_has_them_expanded():
+def test_backup_yaml_without_profiles_is_already_expanded():
     assert read({"container": API, "profiles": []}).expanded_config()["user.site"] == "here"
 
 
 # our short form
 
 
-def test_a_short_form_with_the_same_keys():
+def test_the_short_form_uses_the_same_keys():
     text = """\
 name: web1
 config:
@@ -293,7 +293,7 @@ profiles:
     assert instance.expanded_devices() == {"eth0": {"type": "nic", "mtu": "1500"}}
 
 
-def test_json_scalars_become_the_daemons_texts():
+def test_json_scalars_become_strings_as_in_the_daemons():
     instance = read('{"name": "a", "config": {"a": true, "b": 1.50, "c": 5, "d": null, "e": 1e3}}')
     assert instance.expanded_config() == {"a": "true", "b": "1.50", "c": "5", "d": "", "e": "1e3"}
 
@@ -303,7 +303,7 @@ def test_privileged_is_a_configuration_key():
     assert not read("privileged: true\nconfig: {security.privileged: 'false'}\n").privileged
 
 
-def test_anchors_and_merge_keys():
+def test_anchors_and_merge_keys_are_resolved():
     text = "name: a\nx: &x {a: '1', b: '1'}\nconfig: {b: '2', <<: *x}\ndevices: {e: &e {type: nic}, f: *e}\n"
     instance = read(text)
     assert instance.expanded_config() == {"a": "1", "b": "2"}
@@ -341,7 +341,7 @@ def test_a_misspelled_key_is_noted():
         ("a: \xff".encode("latin-1").decode("utf-8", "surrogateescape"), "invalid UTF-8: byte 0xff", (1, 4)),
     ],
 )
-def test_a_wrong_description_is_one_error_with_its_place(text, message, place):
+def test_an_invalid_description_is_one_error_with_its_place(text, message, place):
     error = error_of(text)
     assert error.message.startswith(message)
     assert (error.span.line, error.span.column) == place
@@ -365,14 +365,14 @@ def test_a_wrong_description_is_one_error_with_its_place(text, message, place):
         ("architecture: x86_64\ncreation_date: 1\n", "this is an image's metadata.yaml, not an instance"),
     ],
 )
-def test_a_file_of_something_else_is_no_empty_instance(text, message):
+def test_a_file_of_another_kind_is_not_an_empty_instance(text, message):
     error = error_of(text)
     assert error.message.startswith(message)
     assert error.exit_code == 2
     assert "this is an image" in message or "incus config show" in error.hint
 
 
-def test_an_instance_may_have_no_keys_or_some_that_are_unknown():
+def test_an_instance_may_have_no_keys_or_unknown_keys():
     assert read("{}").type == read("services: {}\nname: a\n").type == CONTAINER
 
 
@@ -384,19 +384,19 @@ def test_deep_nesting_is_refused(text):
 # profiles
 
 
-def test_a_profile_without_a_name_has_the_files():
+def test_a_profile_without_a_name_uses_the_file_name():
     profile = read_profile(Source("dir/web.yaml", "config: {a: 1}\n"))
     assert (profile.name, profile.config) == ("web", {"a": "1"})
 
 
-def test_profiles_that_are_not_listed_come_last_and_that_is_said():
+def test_unlisted_profiles_are_applied_last_and_noted():
     extra = Profile("extra", {"user.role": "extra"})
     instance = read(CONFIG_SHOW, profiles=[extra, *profiles(DEFAULT, WEB)])
     assert [profile.name for profile in instance.profiles] == ["default", "web", "extra"]
     assert "profile 'extra' is applied last: the description does not list it" in instance.notes
 
 
-def test_profiles_without_a_description_are_in_the_order_given():
+def test_profiles_without_a_description_keep_the_given_order():
     instance = read_instance(None, profiles=profiles(DEFAULT, WEB))
     assert instance.expanded_config() == {"user.role": "www", "user.site": "here"}
 
@@ -404,7 +404,7 @@ def test_profiles_without_a_description_are_in_the_order_given():
 # overrides
 
 
-def test_overrides_lie_over_everything():
+def test_overrides_take_precedence_over_everything():
     instance = read(
         CONFIG_SHOW,
         profiles=profiles(DEFAULT, WEB),
@@ -417,7 +417,7 @@ def test_overrides_lie_over_everything():
     assert list(instance.expanded_devices()) == ["eth0", "root", "eth1"]
 
 
-def test_unsetting_a_key_uncovers_the_profiles():
+def test_unsetting_a_key_reveals_the_profile_value():
     profile = Profile("p", {"a": "profile"})
     instance = overridden(
         read_instance(None, profiles=[profile], config={"a": "own"}), config={"a": ""}, devices={}
@@ -431,7 +431,7 @@ def test_a_device_without_a_type_is_refused():
     assert caught.value.message == "device 'eth0' has no type, and no profile defines it"
 
 
-def test_overriding_changes_a_copy():
+def test_overrides_do_not_modify_the_original():
     before = read_instance(None, config={"a": "1"})
     overridden(before, name="n", config={"a": "2"}, devices={"d": {"type": "none"}})
     assert (before.name, dict(before.config), dict(before.devices)) == ("c1", {"a": "1"}, {})
@@ -440,7 +440,7 @@ def test_overriding_changes_a_copy():
 # files
 
 
-def test_files_and_names_in_them(tmp_path):
+def test_files_and_instance_names_are_parsed(tmp_path):
     file = tmp_path / "fleet#1.json"
     file.write_text(json.dumps([API, API | {"name": "db1"}]))
     (tmp_path / "web.yaml").write_text(WEB)
@@ -453,13 +453,13 @@ def test_files_and_names_in_them(tmp_path):
     assert caught.value.message == f"can't read '{tmp_path}/none.yaml': no such file or directory"
 
 
-def test_standard_input(monkeypatch):
+def test_standard_input_is_read(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps([API]).encode())))
     assert read_instance_file("-").name == "web1"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a\nb", "x" * 256, "web 1", "-web"])
-def test_an_impossible_name_is_refused(name):
+def test_an_invalid_name_is_refused(name):
     with pytest.raises(RefusedError, match="invalid instance name"):
         read_instance_file(name=name)
 
@@ -470,7 +470,7 @@ def test_a_name_that_lxd_and_incus_refuse_is_noted(name):  # observed on Incus 6
     assert not read_instance_file(name="Web-1").notes
 
 
-def test_a_profile_is_laid_over_an_instance_of_a_list():
+def test_a_profile_applies_to_an_instance_of_a_list():
     listed = {
         **API,
         "profiles": ["default", "web"],
@@ -499,14 +499,14 @@ def test_a_stream_is_read_instance_by_instance():
 
 
 @pytest.mark.parametrize("step", [1, 7, 4096])
-def test_a_stream_may_come_in_any_pieces(step):
+def test_a_stream_can_be_split_anywhere(step):
     data = '[{"name": "é😀\\u0041"} , {"name":"b"}]\n'.encode()
     stream = io.BytesIO(data)
     names = [instance.name for instance in stream_instances(lambda size: stream.read(step), "x")]
     assert names == ["é😀A", "b"]
 
 
-def test_the_first_instance_is_there_before_the_last_is_read():
+def test_the_first_instance_is_yielded_before_the_last_is_read():
     stream = io.BytesIO(fleet(20_000))
     assert next(stream_instances(stream.read, "x")).name == "c0"
     assert stream.tell() < 1 << 20
@@ -555,13 +555,13 @@ def test_a_single_description_is_a_list_of_one():
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "a\nb", "x" * 256])
-def test_an_impossible_name_in_a_list_is_refused(name):
+def test_an_invalid_name_in_a_list_is_refused(name):
     data = json.dumps([{"name": "ok"}, {"name": name}]).encode()
     with pytest.raises(RefusedError, match="invalid instance name"):
         list(stream_instances(io.BytesIO(data).read, "x"))
 
 
-def test_a_stream_holds_no_more_than_the_largest_instance():
+def test_a_stream_buffers_only_one_instance():
     endless = iter([b'[{"name": "', *([b"x" * (1 << 20)] * 40)])
     with pytest.raises(LimitError) as caught:
         list(stream_instances(lambda size: next(endless), "x"))
@@ -573,7 +573,7 @@ def test_a_nested_stream_is_refused():
         list(stream_instances(io.BytesIO(b"[" * 500_000).read, "x"))
 
 
-def test_ten_thousand_instances_take_a_window_of_memory(tmp_path):
+def test_ten_thousand_instances_are_read_in_constant_memory(tmp_path):
     file = tmp_path / "fleet.json"
     file.write_bytes(fleet(10_000))
     started = time.perf_counter()
@@ -594,6 +594,6 @@ def test_ten_thousand_instances_take_a_window_of_memory(tmp_path):
         {"devices": {"eth0": {"type": "nic", "mtu": 1500}}},
     ],
 )
-def test_a_call_with_what_is_no_text_is_refused(given):
+def test_a_non_text_argument_is_refused(given):
     with pytest.raises(UsageError, match="not a string"):
         read_instance(None, **given)

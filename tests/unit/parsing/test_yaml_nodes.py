@@ -51,7 +51,7 @@ def test_both_parsers_give_the_same_tree(text, monkeypatch):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_scalar_stands_where_its_place_says(text):
+def test_a_scalar_span_covers_its_text(text):
     source = Source("x", text)
     flow = [node for node in scalars(parse(source)) if node.plain and "\n" not in node.text]
     for node in flow:
@@ -64,7 +64,7 @@ def scalars(root: Node | None) -> list[Scalar]:
     return [scalar for child in root.children for scalar in scalars(child)]
 
 
-def test_tabs_are_blanks_where_go_takes_them(without_libyaml):
+def test_tabs_are_whitespace_only_where_go_accepts_them(without_libyaml):
     root = parse(Source("x", "{\n\t'a':\t'b'\n}\n"))
     assert isinstance(root, Mapping)
     with pytest.raises(InputError) as caught:
@@ -90,7 +90,7 @@ def test_depth_is_limited_while_reading(text, libyaml, monkeypatch):
     assert caught.value.span.start < 1000
 
 
-def test_damaged_utf_16_is_told_in_our_words():
+def test_damaged_utf_16_gives_a_templater_message():
     with pytest.raises(InputError, match="invalid UTF-16 at byte 5 of 5") as refused:
         parse(Source("m", b"\xff\xfea\0b"))
     assert "codec" not in refused.value.explain()
@@ -109,19 +109,19 @@ def test_every_limit_has_its_own_error():
         assert caught.value.message == message
 
 
-def test_an_alias_counts_what_it_stands_for():
+def test_an_alias_counts_as_its_expansion():
     root = parse(Source("x", "[&a [1, 2], *a, &b [*a, *a], *b]"))
     assert root is not None
     assert root.size == 1 + 3 + 3 + 7 + 7
 
 
-def test_an_anchor_may_be_set_again():
+def test_an_anchor_can_be_redefined():
     root = parse(Source("x", "[&a 1, *a, &a 2, *a]"))
     assert [scalar.text for scalar in scalars(root)] == ["1", "1", "2", "2"]
 
 
 @pytest.mark.parametrize("rules", ["v2", "v4"])
-def test_long_lines_cost_in_proportion(rules):
+def test_long_lines_are_parsed_in_linear_time(rules):
     text = "a: " + "x" * 500_000 + "\nb: [" + ", ".join(["y"] * 100_000) + "]\n"
     root = parse(Source("x", text), rules)
     assert root is not None
@@ -130,7 +130,7 @@ def test_long_lines_cost_in_proportion(rules):
 
 @pytest.mark.parametrize("rules", ["v2", "v4"])
 @pytest.mark.parametrize("libyaml", [True, False])
-def test_a_control_character_is_named_by_either_parser(rules, libyaml, monkeypatch):
+def test_both_parsers_name_a_control_character(rules, libyaml, monkeypatch):
     monkeypatch.setattr(yaml_nodes, "HAS_LIBYAML", libyaml and yaml_nodes.HAS_LIBYAML)
     with pytest.raises(InputError) as caught:
         parse(Source("x", "a: b\nc: \0" + "x" * 2000), rules)
@@ -138,7 +138,7 @@ def test_a_control_character_is_named_by_either_parser(rules, libyaml, monkeypat
     assert (caught.value.span.line, caught.value.span.column) == (2, 4)
 
 
-def test_damaged_texts_are_errors_with_places():
+def test_damaged_texts_give_errors_with_places():
     letters = "ab \n\t:-?[]{},&*!|>'\"%@`#~\\0<\r\ufeff\x85\u2028é"
     pick = random.Random(20260102)
     for _ in range(3000):

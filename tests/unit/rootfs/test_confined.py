@@ -49,12 +49,12 @@ def test_a_file_is_read(root):
     assert root.read("/etc/hostname", 100) == b"inside"
 
 
-def test_the_root_is_a_directory(root):
+def test_the_root_entry_is_a_directory(root):
     assert root.entry("/").kind == DIRECTORY
     assert "etc" in root.listdir("/")
 
 
-def test_an_entry_is_what_lstat_says(root):
+def test_an_entry_matches_lstat(root):
     assert root.entry("/etc/hostname").kind == FILE
     assert root.entry("/etc/hostname").size == 6
     assert (root.entry("/abs").kind, root.entry("/abs").target) == (SYMLINK, "/etc")
@@ -62,12 +62,12 @@ def test_an_entry_is_what_lstat_says(root):
 
 
 @pytest.mark.parametrize("path", ["/no", "/no/where", "/etc/hostname/below", "/abs/hostname", "/fifo/x"])
-def test_an_entry_below_anything_but_a_directory_is_none(root, path):
+def test_an_entry_below_a_non_directory_is_missing(root, path):
     assert root.entry(path) is None
 
 
 @pytest.mark.parametrize("link", ["abs", "esc", "host_abs", "loop"])
-def test_a_symlink_on_the_way_is_refused_by_name(root, link):
+def test_a_symlink_in_a_parent_is_refused_and_named(root, link):
     with pytest.raises(RefusedError, match=f"'/{link}' is a symlink, not a directory"):
         root.read(f"/{link}/hostname", 100)
     with pytest.raises(RefusedError, match=f"'/{link}' is a symlink"):
@@ -81,23 +81,23 @@ def test_a_symlink_at_the_end_is_refused(root, link):
 
 
 @pytest.mark.parametrize("path", ["/abs/hostname", "/inner", "/up", "/esc/hostname"])
-def test_followed_links_lead_where_a_chroot_would_lead(root, path):
+def test_followed_links_resolve_as_in_a_chroot(root, path):
     wanted = b"inside too" if path.startswith("/esc") else b"inside"
     assert root.read(path, 100, follow=True) == wanted
 
 
-def test_dots_in_links_stop_at_the_root(root):
+def test_dot_dot_in_links_stops_at_the_root(root):
     assert root.read("/esc/hostname", 100, follow=True) == b"inside too"
 
 
 @pytest.mark.parametrize("path", ["/loop", "/loop/x", "/ring/x"])
-def test_a_loop_of_links_is_an_error_also_when_followed(root, path):
+def test_a_symlink_loop_is_an_error_when_following(root, path):
     with pytest.raises(RefusedError, match="symlink loop"):
         root.read(path, 100, follow=True)
 
 
 @pytest.mark.parametrize("path", ["/dangling", "/host_abs/hostname"])
-def test_a_followed_link_that_leads_nowhere_inside_is_missing(root, path):
+def test_a_followed_dangling_link_is_missing(root, path):
     with pytest.raises(InputError, match="does not exist"):
         root.read(path, 100, follow=True)
 
@@ -129,7 +129,7 @@ def test_a_device_is_never_opened(root, tmp_path, kind):
         root.read("/dev", 100)
 
 
-def test_a_fifo_never_blocks_although_it_appears_between_look_and_open(tmp_path, root, monkeypatch):
+def test_a_fifo_that_appears_before_open_does_not_block(tmp_path, root, monkeypatch):
     top = tmp_path / "root"
     real = confined._require_regular
     swapped = []
@@ -148,20 +148,20 @@ def test_a_fifo_never_blocks_although_it_appears_between_look_and_open(tmp_path,
 @pytest.mark.parametrize(
     "path", ["etc", "", "//etc", "/etc/", "/./etc", "/etc/../etc", "/a\0b", "/" + "n" * 256]
 )
-def test_paths_that_are_not_cleaned_are_refused(root, path):
+def test_uncleaned_paths_are_refused(root, path):
     for call in (root.entry, root.listdir, root.directory, lambda p: root.read(p, 1)):
         with pytest.raises(RefusedError):
             call(path)
 
 
-def test_the_limit_holds_whatever_the_size_says(root, tmp_path):
+def test_the_read_limit_applies_even_if_the_size_is_wrong(root, tmp_path):
     assert root.read("/etc/hostname", 6) == b"inside"
     with pytest.raises(LimitError, match="larger than 5 bytes"):
         root.read("/etc/hostname", 5)
 
 
 @as_root
-def test_the_limit_holds_for_files_that_claim_to_be_empty():
+def test_the_read_limit_applies_to_files_of_size_zero():
     with Root("/proc/self") as proc, pytest.raises(LimitError):
         proc.read("/status", 10)
 
@@ -171,7 +171,7 @@ def test_a_missing_file_is_named(root):
         root.read("/etc/none", 1)
 
 
-def test_a_root_below_is_confined_too(root):
+def test_a_nested_root_is_confined(root):
     with root.below("/etc") as etc:
         assert etc.read("/hostname", 100) == b"inside"
         assert etc.name.endswith("/root/etc")
@@ -180,7 +180,7 @@ def test_a_root_below_is_confined_too(root):
 
 
 @pytest.mark.parametrize("link", ["/abs", "/host_abs", "/esc"])
-def test_a_root_below_is_no_symlink(root, link):
+def test_a_nested_root_is_never_a_symlink(root, link):
     with pytest.raises(RefusedError, match="is a symlink, not a directory"):
         root.below(link)
 
@@ -199,7 +199,7 @@ def test_the_descriptors_are_closed(root):
     assert count() == before
 
 
-def test_a_directory_held_open_writes_below_itself(root, tmp_path):
+def test_an_open_directory_writes_below_itself(root, tmp_path):
     with root.directory("/etc") as etc:
         os.close(etc.create("new"))
         with pytest.raises(FileExistsError):
@@ -215,7 +215,7 @@ def test_a_directory_held_open_writes_below_itself(root, tmp_path):
         etc.sync()
 
 
-def test_a_held_directory_opens_no_symlink(root):
+def test_an_open_directory_refuses_symlinks(root):
     with root.directory("/") as top:
         with pytest.raises(RefusedError, match="'/inner' is a symlink"):
             top.open("inner")
@@ -231,7 +231,7 @@ def test_creating_never_follows_a_dangling_link(root, tmp_path):
     assert not (tmp_path / "host/made").exists()
 
 
-def test_a_directory_moved_while_it_is_held_stays_confined(root, tmp_path):
+def test_a_directory_moved_while_open_stays_confined(root, tmp_path):
     with root.directory("/etc") as etc:
         os.rename(tmp_path / "root/etc", tmp_path / "root/moved")
         (tmp_path / "root/etc").symlink_to(tmp_path / "host")
@@ -240,7 +240,7 @@ def test_a_directory_moved_while_it_is_held_stays_confined(root, tmp_path):
     assert not (tmp_path / "host/x").exists()
 
 
-def test_interrupted_calls_are_repeated_a_bounded_number_of_times():
+def test_interrupted_calls_are_retried_a_limited_number_of_times():
     calls = []
 
     def interrupted() -> None:
@@ -252,7 +252,7 @@ def test_interrupted_calls_are_repeated_a_bounded_number_of_times():
     assert 2 < len(calls) < 1000
 
 
-def test_a_call_that_succeeds_the_third_time_succeeds():
+def test_a_call_that_succeeds_on_the_third_try_succeeds():
     answers = iter([errno.EINTR, errno.EAGAIN, 0])
 
     def call() -> str:
@@ -274,7 +274,7 @@ def test_the_environment_chooses_the_mechanism(tmp_path, monkeypatch):
         Root(str(tmp_path))
 
 
-def test_a_kernel_without_openat2_gets_the_walk(tmp_path, monkeypatch):
+def test_a_kernel_without_openat2_uses_the_walk(tmp_path, monkeypatch):
     def absent(*_: object) -> int:
         raise OSError(errno.ENOSYS, "function not implemented")
 
@@ -286,14 +286,14 @@ def test_a_kernel_without_openat2_gets_the_walk(tmp_path, monkeypatch):
         Root(str(tmp_path), mechanism=OPENAT2)
 
 
-def test_a_root_that_is_no_directory_is_an_input_error(tmp_path):
+def test_a_root_that_is_not_a_directory_is_an_input_error(tmp_path):
     (tmp_path / "file").write_text("x")
     for name in ("file", "none", "nul\0"):
         with pytest.raises(InputError):
             Root(str(tmp_path / name))
 
 
-def test_a_directory_that_is_swapped_with_a_link_is_never_left(root, tmp_path):
+def test_a_directory_swapped_with_a_link_never_leaks_the_outside(root, tmp_path):
     """A short form of the races in tests/attacks: read in a loop while /etc flips."""
     top = tmp_path / "root"
     (top / "other").symlink_to(tmp_path / "host")
@@ -323,7 +323,7 @@ def by_name(path: Path) -> ByName:
     return ByName(str(path))
 
 
-def test_the_stand_in_without_descriptors_reads_the_same(root, tmp_path):
+def test_the_root_without_descriptors_reads_the_same(root, tmp_path):
     stand_in = by_name(tmp_path / "root")
     for path in ("/", "/etc", "/etc/hostname", "/abs", "/abs/hostname", "/fifo", "/loop", "/no", "/no/x"):
         assert repr(stand_in.entry(path)) == repr(root.entry(path)), path
@@ -339,6 +339,6 @@ def outcome(reader: Root | ByName, call: str, arguments: tuple[object, ...]) -> 
         return type(error)
 
 
-def test_open_root_takes_the_stand_in_where_there_are_no_descriptors(tmp_path, monkeypatch):
+def test_open_root_falls_back_without_directory_descriptors(tmp_path, monkeypatch):
     monkeypatch.setattr(directory, "HAS_DESCRIPTORS", False)
     assert isinstance(open_root(str(tmp_path)), ByName)

@@ -9,7 +9,7 @@ from templater.rootfs.directory import IDENTITY, OVERFLOW_ID, DirectoryRootfs, I
 from tests.rootfs_builders import a_directory, as_root
 
 
-def test_ids_go_through_ranges_both_ways():
+def test_ids_are_mapped_in_both_directions():
     ids = IdMap(((0, 100000, 1000), (1000, 1000, 1), (1001, 101001, 10)), ((0, 200000, 2000),))
     assert ids.on_disk(999, 1999) == (100999, 201999)
     assert ids.on_disk(1000, 0) == (1000, 200000)
@@ -20,26 +20,26 @@ def test_ids_go_through_ranges_both_ways():
 @pytest.mark.parametrize(
     ("uid", "gid", "what"), [(1011, 0, "uid 1011"), (0, 2000, "gid 2000"), (-1, 0, "uid -1")]
 )
-def test_an_id_without_a_place_is_refused(uid, gid, what):
+def test_an_unmapped_id_is_refused(uid, gid, what):
     ids = IdMap(((0, 100000, 1000), (1001, 101001, 10)), ((0, 200000, 2000),))
     with pytest.raises(RefusedError, match=f"the container's {what} is not in its id map") as caught:
         ids.on_disk(uid, gid)
     assert "0-999" in caught.value.hint or "0-1999" in caught.value.hint
 
 
-def test_an_empty_map_has_room_for_nobody():
+def test_an_empty_map_refuses_every_id():
     with pytest.raises(RefusedError, match="not in its id map"):
         IdMap((), ()).on_disk(0, 0)
 
 
 @pytest.mark.parametrize("owner", [0, 1000, 100000])
-def test_the_owner_of_the_directory_is_root(owner):
+def test_without_a_map_the_owner_of_the_directory_is_root(owner):
     ids = shifted(owner, owner)
     assert ids.on_disk(0, 0) == (owner, owner)
     assert ids.in_container(owner, owner) == (0, 0)
 
 
-def test_in_a_persons_own_directory_there_is_nobody_but_root():
+def test_ids_outside_the_range_of_a_shifted_directory_are_refused():
     """Ids above a person's are other people."""
     with pytest.raises(RefusedError):
         shifted(1000, 1000).on_disk(1, 0)
@@ -49,7 +49,7 @@ def test_in_a_persons_own_directory_there_is_nobody_but_root():
 
 
 @as_root
-def test_a_map_that_contradicts_the_directory_is_refused(tmp_path):
+def test_a_map_that_contradicts_the_directory_owner_is_refused(tmp_path):
     top = a_directory(tmp_path / "root", {"f": "x"})
     with DirectoryRootfs(str(top), IDENTITY) as rootfs:
         assert rootfs.entry("/f").uid == 0
@@ -59,19 +59,19 @@ def test_a_map_that_contradicts_the_directory_is_refused(tmp_path):
 
 
 @as_root
-def test_a_file_of_somebody_unmapped_is_nobodys(tmp_path):
+def test_a_file_with_an_unmapped_owner_belongs_to_nobody(tmp_path):
     top = a_directory(tmp_path / "root", {"f": "x"})
     os.chown(top, 100000, 100000)
     with DirectoryRootfs(str(top)) as rootfs:
         assert (rootfs.entry("/f").uid, rootfs.entry("/").uid) == (OVERFLOW_ID, 0)
 
 
-def test_a_root_filesystem_that_is_not_there(tmp_path):
+def test_a_missing_root_filesystem_is_an_error(tmp_path):
     with pytest.raises(InputError, match="can't be opened as a directory: no such file"):
         DirectoryRootfs(str(tmp_path / "none"))
 
 
-def test_a_walk_is_sorted_and_enters_no_mount(tmp_path, mounts):
+def test_a_walk_is_sorted_and_skips_mounts(tmp_path, mounts):
     top = a_directory(tmp_path / "root", {"b/x": "1", "a": "2", "m": None})
     with DirectoryRootfs(str(top)) as rootfs:
         assert [path for path, _ in rootfs.walk()] == ["/a", "/b", "/b/x", "/m"]
@@ -81,7 +81,7 @@ def test_a_walk_is_sorted_and_enters_no_mount(tmp_path, mounts):
 
 
 @as_root
-def test_a_mount_below_the_root_is_entered_only_when_asked_for(tmp_path, mounts):
+def test_a_mount_below_the_root_is_entered_only_on_request(tmp_path, mounts):
     top = a_directory(tmp_path / "root", {"b/x": "1", "m": None})
     mounts.bind(top / "b", top / "m")
     with DirectoryRootfs(str(top)) as rootfs, pytest.raises(RefusedError, match="mount point"):

@@ -26,7 +26,7 @@ def rootfs(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["chattr", "-i", "-a", tmp_path / "etc/frozen", tmp_path / "etc/log"], check=True)
 
 
-def test_a_directory_on_disk_tells_flags(rootfs: Path) -> None:
+def test_a_directory_on_disk_reports_file_flags(rootfs: Path) -> None:
     with DirectoryRootfs(str(rootfs)) as view:
         assert [view.flag(f"/etc/{name}") for name in ("frozen", "log", "plain")] == [
             IMMUTABLE,
@@ -37,7 +37,7 @@ def test_a_directory_on_disk_tells_flags(rootfs: Path) -> None:
 
 
 @pytest.mark.parametrize("host", [name for name in HOSTS if name != "none"])
-def test_every_host_fails_at_an_immutable_target(host: str, rootfs: Path, tmp_path: Path) -> None:
+def test_every_host_fails_to_write_an_immutable_target(host: str, rootfs: Path, tmp_path: Path) -> None:
     """Recorded as "existing file immutable": operation not permitted."""
     image = tmp_path / "image"
     (image / "templates").mkdir(parents=True)

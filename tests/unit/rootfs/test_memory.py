@@ -9,7 +9,7 @@ from templater.rootfs.memory import MemoryRootfs
 from tests.rootfs_builders import a_plan
 
 
-def test_a_tree_is_given_as_texts_and_entries():
+def test_a_tree_is_built_from_texts_and_entries():
     tree = MemoryRootfs(
         {
             "/etc/hosts": "text",
@@ -24,7 +24,7 @@ def test_a_tree_is_given_as_texts_and_entries():
     assert tree.entry("/etc").mode == 0o700
 
 
-def test_names_of_one_file_share_it_until_one_is_written():
+def test_hard_links_share_content_until_one_is_replaced():
     tree = MemoryRootfs({"/a": "old"})
     tree.link("/a", "/b")
     assert tree.entry("/a").nlink == 2
@@ -42,7 +42,7 @@ def test_a_copy_is_independent():
     assert twin.entry("/b").nlink == 1
 
 
-def test_a_mount_point_is_written_through():
+def test_a_mount_point_is_written_in_place():
     tree = MemoryRootfs({"/etc/hosts": "old"})
     tree.link("/etc/hosts", "/outside")
     tree.mount("/etc/hosts")
@@ -50,7 +50,7 @@ def test_a_mount_point_is_written_through():
     assert (tree.read("/outside", 9), tree.entry("/etc/hosts").mode) == (b"new", 0o644)
 
 
-def test_what_can_not_be_done_is_an_error():
+def test_impossible_changes_raise_errors():
     tree = MemoryRootfs({"/d/f": "text", "/l": Entry(SYMLINK, target="d")})
     for call, kind in [
         (lambda: tree.write("/l/f", b""), RefusedError), (lambda: tree.write("/d", b""), RefusedError),
@@ -63,7 +63,7 @@ def test_what_can_not_be_done_is_an_error():
             call()
 
 
-def test_a_change_is_carried_out_with_its_parents():
+def test_a_change_creates_its_parents():
     tree = MemoryRootfs({"/etc/hosts": "old"})
     carry_out(a_plan({"/etc/hosts": "new", "/srv/a/x": "y"}, tree, mode="0600").files(), tree)
     assert (tree.read("/etc/hosts", 9), tree.entry("/etc/hosts").mode) == (b"new", 0o644)

@@ -61,7 +61,7 @@ ROOT_ONLY = {
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)
-def test_the_child_can_not(what, walls):
+def test_the_child_cannot(what, walls):
     if what == "signal its parent" and walls == "limits alone" and os.geteuid() != 0:
         pytest.skip("without a filter it is the same user as its parent")
     word, _ = attempt(FORBIDDEN[what])
@@ -73,27 +73,27 @@ def test_the_child_can_not(what, walls):
     os.geteuid() != 0, reason="limits on processes do not bind root, who is needed to leave it"
 )
 @pytest.mark.parametrize("what", ROOT_ONLY)
-def test_the_child_of_root_can_not(what, walls):
+def test_the_child_of_root_cannot(what, walls):
     word, _ = attempt(ROOT_ONLY[what])
     assert word in REFUSED | {"FileNotFoundError"} - (
         {"FileNotFoundError"} if what != "remove a file" else set()
     )
 
 
-def test_the_child_can_not_execute():
+def test_the_child_cannot_execute():
     if os.uname().machine not in system_calls.ARCHITECTURES:
         pytest.skip("no filter for this machine")
     assert attempt(lambda: os.execv("/bin/true", ["true"]))[0] in REFUSED
 
 
-def test_without_a_filter_what_it_executes_gets_nowhere(monkeypatch):
+def test_without_a_filter_an_executed_program_fails(monkeypatch):
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     with pytest.raises(ChildFailure):  # a program can't open even its libraries
         attempt(lambda: os.execv("/bin/true", ["true"]))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
-def test_the_child_of_root_is_nobody_and_has_no_groups(monkeypatch):
+def test_the_child_of_root_is_unprivileged_and_has_no_groups(monkeypatch):
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     word, ids = attempt(lambda: (os.getresuid(), os.getresgid(), os.getgroups()))
     uids, gids, groups = eval(ids)
@@ -102,7 +102,7 @@ def test_the_child_of_root_is_nobody_and_has_no_groups(monkeypatch):
     assert groups == []
 
 
-def test_time_and_chance_are_allowed(walls):
+def test_the_child_can_read_the_clock_and_random_bytes(walls):
     assert attempt(time.time)[0] == "done"
     assert attempt(lambda: os.urandom(8))[0] == "done"
 
@@ -118,25 +118,25 @@ def forever(send):
         pass
 
 
-def test_time_on_the_wall_runs_out():
+def test_the_wall_clock_limit_ends_the_child():
     start = time.monotonic()
     assert "longer than 0.2 s" in limited(forever, wall=0.2)
     assert time.monotonic() - start < 10
 
 
-def test_processor_time_runs_out():
+def test_the_processor_time_limit_ends_the_child():
     assert "processor time" in limited(forever, cpu=1, wall=20)
 
 
-def test_memory_runs_out():
+def test_the_memory_limit_ends_the_child():
     assert "256 MiB of memory" in limited(lambda send: bytearray(1 << 29), memory=256 << 20)
 
 
-def test_the_answer_has_a_size():
+def test_one_large_answer_exceeds_the_size_limit():
     assert "larger than 1 MiB" in limited(lambda send: send([b"x" * (2 << 20)]), output=1 << 20)
 
 
-def test_many_small_answers_have_one_too():
+def test_many_small_answers_exceed_the_size_limit():
     def work(send):
         while True:
             send([b"x" * 1000])
@@ -155,7 +155,7 @@ except child.LimitError as error:
 """
 
 
-def test_depth_runs_out():
+def test_the_recursion_limit_ends_the_child():
     # in a process of its own: a child of this one may have no memory left to be that deep
     done = subprocess.run([sys.executable, "-c", DEPTH], check=True, capture_output=True, text=True)
     assert "deeper" in done.stdout
@@ -189,7 +189,7 @@ print("only", pipe.decode())
 
 
 @pytest.mark.parametrize("how", [(), ("lowered",), ("no /proc",)])
-def test_no_descriptor_is_inherited_whatever_the_limits_are_now(how):
+def test_no_descriptor_is_inherited_after_a_lowered_descriptor_limit(how):
     import resource
 
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 5000:
@@ -210,7 +210,7 @@ def test_a_child_that_fails_is_reported():
         child.start(lambda: None, lambda send: send(None)).answer()
 
 
-def test_a_large_answer_arrives_whole():
+def test_a_large_answer_arrives_complete():
     def work(send):
         for number in range(50):
             send([b"%d" % number, bytes([number]) * 100_000])
@@ -265,11 +265,11 @@ def test_the_child_ends_with_its_parent():
         b" 1:a,",
     ],
 )
-def test_an_answer_in_another_format_is_a_failure(data):
+def test_an_answer_in_an_unknown_format_is_a_failure(data):
     with pytest.raises(ChildFailure):
         child.parse(data)
 
 
-def test_frames_nest():
+def test_nested_frames_round_trip():
     record = child.frame(child.frame(b"a") + child.frame(b"") + child.frame(b"12:x,"))
     assert child.parse(record + child.frame(b"")) == [[b"a", b"", b"12:x,"], []]

@@ -46,17 +46,17 @@ def run(data, *command) -> tuple[int, bytes, str]:
         return process.wait(), output, process.said()
 
 
-def test_it_reads_the_image_and_answers(data, walls):
+def test_the_program_reads_the_image_and_writes_output(data, walls):
     assert run(data, "cat", program.INPUT) == (0, b"the image", "")
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o640])
-def test_an_image_that_others_may_not_read_is_read_all_the_same(data, walls, mode):
+def test_the_program_reads_an_image_without_world_permissions(data, walls, mode):
     os.chmod(data, mode)
     assert run(data, "cat", program.INPUT)[1] == b"the image"
 
 
-def test_so_is_one_behind_a_closed_door(data, walls):
+def test_the_program_reads_an_image_in_a_private_directory(data, walls):
     os.chmod(os.path.dirname(data), 0o700)
     assert run(data, "cat", program.INPUT)[1] == b"the image"
     code, output, _ = run(data, "cat", data)
@@ -70,7 +70,7 @@ def facts(data) -> dict[str, list[str]]:
 
 
 @needs_root
-def test_it_is_nobody_and_can_not_become_anybody(data, walls):
+def test_the_program_has_no_user_privileges_and_cannot_gain_any(data, walls):
     found = facts(data)
     assert len({*found["Uid"], *found["Gid"]}) == 1
     assert int(found["Uid"][0]) not in (0, os.getuid())
@@ -80,13 +80,13 @@ def test_it_is_nobody_and_can_not_become_anybody(data, walls):
 
 
 @needs_filter
-def test_its_calls_are_filtered(data):
+def test_the_program_has_a_system_call_filter(data):
     assert facts(data)["Seccomp"] == ["2"]
 
 
 @needs_root
 @pytest.mark.parametrize("what", ["/etc/shadow", "secret"])
-def test_it_reads_no_file_of_root_s(data, walls, tmp_path, what):
+def test_the_program_cannot_read_files_of_root(data, walls, tmp_path, what):
     os.chmod(tmp_path, 0o755)
     (tmp_path / "secret").write_text("s")
     (tmp_path / "secret").chmod(0o600)
@@ -126,7 +126,7 @@ CHANGES = {
 
 @needs_filter
 @pytest.mark.parametrize("what", CHANGES)
-def test_it_changes_nothing_even_where_everybody_may(data, what, open_folder):
+def test_the_program_cannot_write_to_world_writable_places(data, what, open_folder):
     before = os.stat(open_folder / "victim")
     run(data, *[word.format(open_folder) for word in CHANGES[what]])
     after = os.stat(open_folder / "victim")
@@ -137,7 +137,7 @@ def test_it_changes_nothing_even_where_everybody_may(data, what, open_folder):
     )  # fmt: skip
 
 
-def test_without_a_filter_it_writes_no_more_than_it_may_complain(data, monkeypatch, open_folder):
+def test_without_a_filter_written_files_have_a_size_limit(data, monkeypatch, open_folder):
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     run(data, "dd", "if=/dev/zero", f"of={open_folder}/new", "bs=1M", "count=4")
     assert sum(path.stat().st_size for path in open_folder.iterdir()) <= program.COMPLAINTS + 8
@@ -145,7 +145,7 @@ def test_without_a_filter_it_writes_no_more_than_it_may_complain(data, monkeypat
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize("where", ["tcp/127.0.0.1", "udp/127.0.0.1"])
-def test_it_reaches_no_network(data, walls, where):
+def test_the_program_cannot_reach_the_network(data, walls, where):
     import socket
 
     if walls == "limits alone" and not ROOT:
@@ -162,7 +162,7 @@ def test_it_reaches_no_network(data, walls, where):
             server.accept() if kind == socket.SOCK_STREAM else server.recv(10)
 
 
-def test_it_makes_no_process(data, walls):
+def test_the_program_cannot_create_processes(data, walls):
     if walls == "limits alone" and not ROOT:
         pytest.skip("a limit on processes counts all of a user's")
     code, output, said = run(data, "sh", "-c", "cat /proc/self/status; echo made")
@@ -170,7 +170,7 @@ def test_it_makes_no_process(data, walls):
     assert "fork" in said
 
 
-def test_it_signals_nobody(data, walls):
+def test_the_program_cannot_signal_other_processes(data, walls):
     if walls == "limits alone" and not ROOT:
         pytest.skip("without a filter it is the same user")
     victim = subprocess.Popen(["sleep", "20"])
@@ -183,7 +183,7 @@ def test_it_signals_nobody(data, walls):
         victim.wait()
 
 
-def test_it_inherits_nothing_but_what_it_is_for(data, tmp_path, monkeypatch):
+def test_the_program_inherits_only_its_own_descriptors(data, tmp_path, monkeypatch):
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # listing a folder is not on the list
     monkeypatch.setenv("SECRET", "hunter2")
     secret = os.open(data, os.O_RDONLY)
@@ -197,13 +197,13 @@ def test_it_inherits_nothing_but_what_it_is_for(data, tmp_path, monkeypatch):
         os.close(high)
 
 
-def test_it_computes_no_longer_than_it_may(data, monkeypatch, walls):
+def test_the_program_has_a_processor_time_limit(data, monkeypatch, walls):
     monkeypatch.setattr(program, "PROCESSOR_SECONDS", 1)
     code, _, _ = run(data, "sh", "-c", "while :; do :; done")
     assert isinstance(program.why(data, "sh", code, ""), LimitError)
 
 
-def test_it_has_no_more_memory_than_it_may(data, monkeypatch, walls):
+def test_the_program_has_a_memory_limit(data, monkeypatch, walls):
     monkeypatch.setattr(program, "MEMORY", 64 << 20)
     monkeypatch.setattr(program, "PROCESSOR_SECONDS", 20)
     code, _, said = run(data, "sh", "-c", "x=aaaaaaaa; while :; do x=$x$x; done")
@@ -212,13 +212,13 @@ def test_it_has_no_more_memory_than_it_may(data, monkeypatch, walls):
     assert not isinstance(program.why(data, "sh", code, said), LimitError), "it was its time that ran out"
 
 
-def test_endless_complaints_fill_no_disk(data, walls):
+def test_endless_error_output_does_not_fill_the_disk(data, walls):
     with program.start(["sh", "-c", "while :; do echo complaint >&2; done"], data) as process:
         time.sleep(0.5)
         assert os.fstat(process._complaints.fileno()).st_size <= program.COMPLAINTS
 
 
-def test_it_ends_with_whoever_stops_reading(data, walls):
+def test_the_program_ends_when_its_output_is_closed(data, walls):
     with program.start(["cat", "/dev/zero"], data) as process:
         pid = process._pid
         os.read(process.output, 10)
@@ -241,7 +241,7 @@ def squashfs(tmp_path) -> str:
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o600])
-def test_squashfs_is_read_by_it(tmp_path, walls, mode):
+def test_squashfs_is_read_in_the_sandbox(tmp_path, walls, mode):
     path = squashfs(tmp_path)
     os.chmod(path, mode)
     with open_rootfs(path) as archive:
@@ -249,7 +249,7 @@ def test_squashfs_is_read_by_it(tmp_path, walls, mode):
     assert stat.S_IMODE(os.stat(path).st_mode) == mode
 
 
-def test_a_silent_reader_is_ended(tmp_path, monkeypatch):
+def test_a_silent_reader_is_killed(tmp_path, monkeypatch):
     path = squashfs(tmp_path)
     real = program.start
     monkeypatch.setattr(program, "IDLE_SECONDS", 1)
@@ -261,7 +261,7 @@ def test_a_silent_reader_is_ended(tmp_path, monkeypatch):
     assert time.monotonic() - begin < 20
 
 
-def test_a_damaged_file_is_an_error_in_the_reader_s_words(tmp_path):
+def test_a_damaged_file_gives_the_error_text_of_the_reader(tmp_path):
     path = Path(squashfs(tmp_path))
     path.write_bytes(path.read_bytes()[:100] + b"\xff" * 3000)
     with pytest.raises(InputError) as caught, open_rootfs(str(path)) as archive:
@@ -269,7 +269,7 @@ def test_a_damaged_file_is_an_error_in_the_reader_s_words(tmp_path):
     assert str(path) in str(caught.value)
 
 
-def test_without_the_program_the_hint_says_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_program_gives_an_install_hint(tmp_path, monkeypatch):
     path = squashfs(tmp_path)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(InputError) as caught, open_rootfs(path) as archive:
@@ -281,7 +281,7 @@ def test_a_program_that_crashes_is_named():
     assert "died of signal 11" in str(program.why("x.squashfs", "sqfs2tar", -11, ""))
 
 
-def test_a_split_image_s_files_are_as_before(tmp_path):
+def test_a_split_image_yields_its_files(tmp_path):
     path = squashfs(tmp_path)
     first = tmp_path / "meta.tar"
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")

@@ -26,7 +26,7 @@ needs_filter = pytest.mark.skipif(
 )
 
 
-def test_the_lists_are_these_and_no_other():
+def test_the_allowed_system_calls_are_exactly_these():
     """A call more is a hole that no other test may notice."""
     assert sorted(COMPUTING) == [
         "brk", "clock_gettime", "close", "exit", "exit_group", "futex", "getpid", "getrandom", "gettimeofday",
@@ -52,7 +52,7 @@ def test_the_lists_are_these_and_no_other():
     [(0, "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), (1, "/usr/include/asm-generic/unistd.h")],
     ids=["x86_64", "aarch64"],
 )
-def test_the_numbers_are_the_kernel_s(column, header):
+def test_system_call_numbers_match_the_kernel(column, header):
     if not Path(header).exists():
         pytest.skip("NOT RUN: needs the kernel's headers (Debian: linux-libc-dev)")
     text = Path(header).read_text()
@@ -83,7 +83,7 @@ def interpreted(program: bytes, number: int, arch: int, arguments: tuple[int, ..
 
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
-def test_every_call_that_is_not_on_the_list_is_refused(machine):
+def test_every_unlisted_system_call_is_refused(machine):
     column, arch = list(ARCHITECTURES).index(machine), ARCHITECTURES[machine]
     program = system_calls.assemble(machine, (*COMPUTING, *LOADING), OPENING)
     allowed = {NUMBERS[name][column] for name in (*COMPUTING, *LOADING)}
@@ -114,7 +114,7 @@ def tried(call, inputs: tuple[int, ...] = ()) -> str:
 
 
 @needs_filter
-def test_the_child_reads_a_file_that_was_left_to_it_and_opens_no_other(tmp_path):
+def test_the_child_reads_an_inherited_file_and_opens_no_other(tmp_path):
     with tempfile.TemporaryFile() as file:
         file.write(b"content")
         file.flush()
@@ -131,7 +131,7 @@ def test_the_child_reads_a_file_that_was_left_to_it_and_opens_no_other(tmp_path)
 
 
 @needs_filter
-def test_the_child_looks_into_a_directory_that_was_left_to_it_and_changes_nothing(tmp_path):
+def test_the_child_reads_an_inherited_directory_and_changes_nothing(tmp_path):
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         Path(name).chmod(0o777)
         (Path(name) / "file").write_text("content")

@@ -24,7 +24,7 @@ def disk(tmp_path):
         yield rootfs
 
 
-def test_every_name_is_as_on_the_disk(disk):
+def test_every_entry_matches_the_disk(disk):
     view = Paper(disk)
     assert dict(view.walk()).keys() == dict(disk.walk()).keys()
     for path, entry in disk.walk():
@@ -33,7 +33,7 @@ def test_every_name_is_as_on_the_disk(disk):
     assert view.entry("/etc/link").kind == SYMLINK
 
 
-def test_files_are_read_when_somebody_asks_and_once(disk, monkeypatch):
+def test_files_are_read_once_and_on_demand(disk, monkeypatch):
     read = []
     real = DirectoryRootfs.read
     monkeypatch.setattr(
@@ -56,7 +56,7 @@ def test_a_file_of_a_terabyte_is_not_read(disk):
         view.read("/large", 1 << 20)
 
 
-def test_a_limit_holds_before_and_after_a_file_was_read(disk):
+def test_a_limit_applies_before_and_after_a_file_is_read(disk):
     view = Paper(disk)
     for _ in range(2):
         with pytest.raises(LimitError):
@@ -64,7 +64,7 @@ def test_a_limit_holds_before_and_after_a_file_was_read(disk):
         assert view.read("/etc/hosts", 3) == b"old"
 
 
-def test_writing_changes_the_paper_alone(disk, tmp_path):
+def test_writing_changes_only_the_snapshot_in_memory(disk, tmp_path):
     view = Paper(disk)
     twin = view.copy()
     view.write("/etc/hosts", b"new")
@@ -74,7 +74,7 @@ def test_writing_changes_the_paper_alone(disk, tmp_path):
     assert view.entry("/etc/hosts").size == 3
 
 
-def test_more_names_than_memory_is_meant_for_are_an_error(disk, monkeypatch):
+def test_too_many_names_are_a_limit_error(disk, monkeypatch):
     monkeypatch.setattr(disk_snapshot, "MOST_NAMES", 4)
     with pytest.raises(LimitError) as caught:
         Paper(disk)
@@ -82,7 +82,7 @@ def test_more_names_than_memory_is_meant_for_are_an_error(disk, monkeypatch):
     assert caught.value.hint
 
 
-def test_a_simulation_reads_no_file_that_no_template_writes_to(tmp_path, monkeypatch, capsys):
+def test_a_simulation_reads_only_files_that_templates_write(tmp_path, monkeypatch, capsys):
     (tmp_path / "image/templates").mkdir(parents=True)
     (tmp_path / "image/templates/a.tpl").write_text("new\n")
     (tmp_path / "image/metadata.yaml").write_text(

@@ -80,7 +80,7 @@ def test_the_first_start_runs_create_and_then_start() -> None:
     }
 
 
-def test_configuration_set_before_the_first_start_is_seen() -> None:  # 01
+def test_configuration_set_before_the_first_start_is_used() -> None:  # 01
     assert files(life("c:user.foo=bar", "start"))["/etc/cr"].endswith("foo=bar")
 
 
@@ -95,7 +95,7 @@ def test_a_copy_of_a_snapshot_runs_copy() -> None:  # 09
     assert files(simulation, "c2")["/etc/co"] == "trigger=copy name=c2 foo=none"
 
 
-def test_a_rename_waits_for_the_next_start() -> None:  # 10
+def test_a_rename_takes_effect_at_the_next_start() -> None:  # 10
     simulation = life("start", "stop", "rename=c9", "start")
     assert files(simulation, "c9")["/etc/re"] == "trigger=rename name=c9 foo=none"
 
@@ -114,12 +114,12 @@ def test_restoring_drops_a_pending_rename() -> None:  # 184
     assert life("start", "stop", "snapshot=s0", "rename=c2", "restore=s0").find("c2").life.pending == ""
 
 
-def test_a_backup_imported_under_a_new_name_owes_nothing() -> None:  # 20
+def test_a_backup_imported_under_a_new_name_has_no_pending_trigger() -> None:  # 20
     simulation = life("start", "stop", "export=c2", "c2:start")
     assert files(simulation, "c2") == files(simulation) | {"/etc/st": "trigger=start name=c2 foo=none"}
 
 
-def test_a_published_image_owes_create() -> None:  # 19
+def test_an_instance_of_a_published_image_has_create_pending() -> None:  # 19
     simulation = life("start", "stop", "publish=c2", "c2:start")
     assert files(simulation, "c2")["/etc/cr"] == "trigger=create name=c2 foo=none"
 
@@ -129,11 +129,11 @@ def test_rebuilding_takes_the_root_filesystem_from_the_image() -> None:  # 18
     assert files(simulation)["/etc/cr"].endswith("foo=v2")
 
 
-def test_a_reboot_runs_start_alone() -> None:  # 22
+def test_a_reboot_runs_only_start() -> None:  # 22
     assert files(life("start", "c:user.foo=after", "reboot"))["/etc/st"].endswith("foo=after")
 
 
-def test_a_reboot_runs_what_was_set_by_hand_before() -> None:
+def test_a_reboot_runs_a_trigger_set_by_hand() -> None:
     simulation = life("start", "c:volatile.apply_template=copy", "reboot")
     assert "/etc/co" in files(simulation) and simulation.find("c1").life.pending == ""
 
@@ -157,18 +157,18 @@ def test_an_ephemeral_instance_does_not_survive_a_failed_start() -> None:
     assert not simulation.subjects
 
 
-def test_a_published_snapshot_is_as_it_was_then() -> None:
+def test_a_published_snapshot_has_the_files_of_its_time() -> None:
     simulation = life("snapshot=s0", "start", "publish=c2/s0", "c2:start")
     assert set(files(simulation, "c2")) == {"/etc/cr", "/etc/st"}
     assert files(life("start", "snapshot=s0", "publish=c2/s0"), "c2") != {}
 
 
-def test_an_image_holds_no_configuration_of_the_instance() -> None:
+def test_a_published_image_contains_no_instance_configuration() -> None:
     simulation = life("c:user.foo=bar", "start", "stop", "publish=c2", "c2:start")
     assert files(simulation, "c2")["/etc/cr"] == "trigger=create name=c2 foo=none"
 
 
-def test_a_copy_knows_nothing_of_its_originals_last_start() -> None:
+def test_a_copy_has_no_last_power_state() -> None:
     simulation = life("c:volatile.last_state.power=RUNNING", "c:user.foo=bar", "copy=c2")
     config = simulation.find("c2").instance.config
     assert "volatile.last_state.power" not in config and config["user.foo"] == "bar"
@@ -184,18 +184,18 @@ def test_a_copy_knows_nothing_of_its_originals_last_start() -> None:
         ("snapshot=s0", "c1: snapshot: nothing is rendered"),
     ],
 )
-def test_a_report_speaks_of_the_instance_that_a_step_made(step: str, note: str) -> None:
+def test_a_report_names_the_instance_that_a_step_created(step: str, note: str) -> None:
     simulation = life("start", "stop")
     report = simulation.take(parse_step(step))
     assert report.note == note
 
 
-def test_renaming_another_instance_is_reported_of_that_one() -> None:
+def test_renaming_another_instance_is_reported_for_that_instance() -> None:
     report = life("copy=c2").take(parse_step("c2:rename=c9"))
     assert (report.name, report.pending) == ("c9", "copy")
 
 
-def test_refreshing_a_copy_owes_nothing_new() -> None:  # 170
+def test_refreshing_a_copy_adds_no_pending_trigger() -> None:  # 170
     simulation = life("copy=c2", "c2:start", "c2:stop")
     simulation.copy("c1", "c2", refresh=True)
     assert simulation.find("c2").life.pending == "" and files(simulation, "c2") == {}
@@ -206,14 +206,14 @@ def test_refreshing_a_copy_owes_nothing_new() -> None:  # 170
     assert simulation.find("c3").life.pending == ""
 
 
-def test_image_properties_and_the_pending_trigger_are_configuration() -> None:
+def test_image_properties_and_the_pending_trigger_are_configuration_keys() -> None:
     image = Paper(
         FOUR, "{{ config_get('image.os', '') }} {{ config_get('volatile.apply_template', 'NONE') }}"
     )
     assert files(life("start", image=image)) == {"/etc/cr": "tiny create", "/etc/st": "tiny create"}
 
 
-def test_an_empty_value_takes_a_key_away() -> None:
+def test_an_empty_value_removes_a_key() -> None:
     assert files(life("c:user.foo=x", "c:user.foo=", "start"))["/etc/cr"].endswith("foo=none")
 
 
@@ -222,7 +222,7 @@ TWO_PASSES = (
 )
 
 
-def test_without_a_host_a_failed_start_writes_nothing_and_keeps_what_was_pending() -> None:
+def test_without_a_host_a_failed_start_writes_nothing_and_keeps_the_pending_trigger() -> None:
     simulation = life(image=Paper(TWO_PASSES), host=NONE)
     report = simulation.take(parse_step("start"))
     assert report.error is not None and "'no.tpl' does not exist" in str(report.error)
@@ -230,7 +230,7 @@ def test_without_a_host_a_failed_start_writes_nothing_and_keeps_what_was_pending
     assert files(simulation) == {} and report.pending == "create"
 
 
-def test_after_a_failed_start_pass_the_create_pass_has_written_and_is_lost() -> None:  # 24
+def test_a_failed_start_pass_keeps_the_files_of_the_create_pass_but_not_its_trigger() -> None:  # 24
     simulation = life(image=Paper(TWO_PASSES), host=INCUS_DEBIAN)
     report = simulation.take(parse_step("start"))
     assert report.error is not None and report.pending == ""
@@ -239,7 +239,7 @@ def test_after_a_failed_start_pass_the_create_pass_has_written_and_is_lost() -> 
     assert any("a start is one commit" in remark for remark in report.started.remarks)
 
 
-def test_files_of_a_pass_that_fails_are_unknown_until_they_are_written() -> None:  # 118
+def test_files_of_a_failed_pass_are_unknown_until_rewritten() -> None:  # 118
     rules = (
         "templates:\n  /etc/good: {when: [start], template: a.tpl}\n"
         "  /etc/once: {when: [start], template: a.tpl, create_only: true}\n"
@@ -262,7 +262,7 @@ def test_files_of_a_pass_that_fails_are_unknown_until_they_are_written() -> None
     assert second.note == "c1: start: writes 2 files; 1 unknown"
 
 
-def test_an_absolute_link_fails_on_a_host_that_refuses_it() -> None:  # 88
+def test_a_host_that_refuses_absolute_links_fails() -> None:  # 88
     rules = "templates:\n  /var/run/a: {when: [start], template: a.tpl}\n"
     tree = {
         "/var": Entry(DIRECTORY, 0o755),
@@ -279,7 +279,7 @@ def test_an_absolute_link_fails_on_a_host_that_refuses_it() -> None:  # 88
     assert report.note == "c1: create then start: writes 1 file"
 
 
-def test_lxd_gives_files_to_root_whatever_the_rule_says() -> None:  # 42
+def test_lxd_ignores_the_owner_of_a_rule() -> None:  # 42
     rules = "templates:\n  /etc/a: {when: [start], template: a.tpl, uid: 7, mode: '0600'}\n"
     (change,) = life_report(Paper(rules), LXD_DEBIAN, "start").changes
     assert (change.uid, change.mode) == (0, 0o644)
@@ -293,7 +293,7 @@ def life_report(image: "Paper", host: Host, *steps: str) -> Report:
     return [simulation.take(parse_step(step)) for step in steps][-1]
 
 
-def test_a_trigger_given_at_creation_stays() -> None:  # observed on Incus 6.0.4
+def test_a_trigger_set_at_creation_is_kept() -> None:  # observed on Incus 6.0.4
     simulation = Simulation(RenderOptions(INCUS_DEBIAN))
     instance = Instance("c1", config={"volatile.apply_template": "copy"})
     simulation.create(instance, PaperFolder(Paper(), rootfs()))
@@ -306,7 +306,7 @@ def image_keys(simulation: Simulation) -> dict[str, str]:
     return {key: value for key, value in config.items() if key.startswith("image.")}
 
 
-def test_the_images_properties_win_at_creation_and_what_is_set_later_stays() -> None:  # n10, n61
+def test_image_properties_win_at_creation_and_later_values_are_kept() -> None:  # n10, n61
     simulation = Simulation(RenderOptions(INCUS_DEBIAN))
     simulation.create(
         Instance("c1", config={"image.os": "mine", "image.own": "z"}), PaperFolder(Paper(), rootfs())
@@ -324,7 +324,7 @@ def test_a_rebuild_resets_the_image_keys() -> None:  # observed on Incus 6.0.4
     assert image_keys(simulation) == {"image.os": "tiny"}
 
 
-def test_a_rebuild_may_take_another_image() -> None:
+def test_a_rebuild_can_use_another_image() -> None:
     other = Paper(template="other {{ trigger }}")
     simulation = Simulation(
         RenderOptions(INCUS_DEBIAN), open_folder=lambda path: PaperFolder(other, rootfs())
@@ -335,7 +335,7 @@ def test_a_rebuild_may_take_another_image() -> None:
     assert files(simulation) == {"/etc/cr": "other create", "/etc/st": "other start"}
 
 
-def test_properties_given_to_publish_are_the_new_images() -> None:  # n31
+def test_properties_given_to_publish_belong_to_the_new_image() -> None:  # n31
     simulation = life("publish=c2,role=web")
     config = simulation.find("c2").instance.config
     assert (config["image.os"], config["image.role"]) == ("tiny", "web")
@@ -353,7 +353,7 @@ def test_properties_given_to_publish_are_the_new_images() -> None:  # n31
         ((), "move=c2,project=lab", "create"),
     ],
 )
-def test_a_move_owes_copy_under_the_same_name_and_rename_under_another(before, step, pending) -> None:
+def test_a_move_sets_copy_pending_or_rename_with_a_new_name(before, step, pending) -> None:
     report = life(*before).take(parse_step(step))  # n19, n21, n23, n57, and observed on Incus 6.0.4
     assert (report.error, report.pending) == (None, pending)
 
@@ -388,7 +388,7 @@ def test_devices_and_profiles_change_between_starts() -> None:
     assert simulation.take(parse_step("p:b=")).error is not None
 
 
-def test_a_life_may_begin_with_an_instance_that_exists() -> None:
+def test_a_simulation_can_start_with_an_existing_instance() -> None:
     instance = Instance("c1", config={"volatile.apply_template": "copy", "image.os": "old"})
     steps = [parse_step("start")]
     options = RenderOptions(INCUS_DEBIAN)
@@ -399,14 +399,14 @@ def test_a_life_may_begin_with_an_instance_that_exists() -> None:
     assert "is already running" in str(report.error)
 
 
-def test_the_image_of_an_existing_instance_has_to_be_named_for_a_rebuild() -> None:
+def test_rebuilding_an_existing_instance_requires_an_image() -> None:
     reports = simulate(
         Paper(), Instance("c1"), [parse_step("rebuild")], RenderOptions(INCUS_DEBIAN), pending=""
     )
     assert "is unknown" in str(reports[0].error)
 
 
-def test_an_instance_with_snapshots_is_not_rebuilt() -> None:  # observed on Incus 6.0.4
+def test_an_instance_with_snapshots_cannot_be_rebuilt() -> None:  # observed on Incus 6.0.4
     assert "can't rebuild" in str(life("snapshot=s0").take(parse_step("rebuild")).error)
 
 
@@ -436,7 +436,7 @@ def test_a_copy_gets_new_volatile_keys() -> None:  # n51
 
 
 @pytest.mark.parametrize("name", ["web_1", "web.1", "-web", "web-", "12", "w" * 64, "wéb"])
-def test_a_name_that_the_daemon_refuses_is_refused(name: str) -> None:  # observed on Incus 6.0.4
+def test_an_invalid_instance_name_is_refused(name: str) -> None:  # observed on Incus 6.0.4
     assert "invalid instance name" in str(life().take(parse_step(f"copy={name}")).error)
     assert life(host=NONE).take(parse_step(f"copy={name}")).error is None
 
@@ -487,13 +487,13 @@ def test_a_virtual_machines_agent_applies_every_rule_whose_output_exists() -> No
         ("c:start", "start", "", "c"),
     ],
 )
-def test_a_step_is_a_verb_with_an_argument_and_a_name(text: str, verb: str, argument: str, name: str) -> None:
+def test_a_step_has_a_verb_an_argument_and_a_name(text: str, verb: str, argument: str, name: str) -> None:
     step = parse_step(text)
     assert (step.verb, step.argument, step.name) == (verb, argument, name)
 
 
 @pytest.mark.parametrize("text", ["", "begin", "copy", "start=now", "a:b:start", "c", "=", "c2:"])
-def test_what_is_no_step_is_told(text: str) -> None:
+def test_an_invalid_step_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError):
         parse_step(text)
 
@@ -516,7 +516,7 @@ def test_what_is_no_step_is_told(text: str) -> None:
         (["start", "create"], "only the first step"),
     ],
 )
-def test_a_step_that_cannot_be_is_reported_and_changes_nothing(steps: list[str], says: str) -> None:
+def test_an_impossible_step_is_reported_and_changes_nothing(steps: list[str], says: str) -> None:
     *before, last = steps
     simulation = life(*before)
     seen = files(simulation)
@@ -524,11 +524,11 @@ def test_a_step_that_cannot_be_is_reported_and_changes_nothing(steps: list[str],
     assert says in str(report.error) and files(simulation) == seen
 
 
-def test_create_may_be_said_first() -> None:
+def test_create_is_allowed_as_the_first_step() -> None:
     assert files(life("create", "start")) == files(life("start"))
 
 
-def test_releases_that_look_for_links_make_no_instance() -> None:  # 67
+def test_releases_that_reject_template_links_create_no_instance() -> None:  # 67
     link = Paper(entry=Entry(SYMLINK, target="b.tpl"))
     with pytest.raises(HostError, match=r"'a.tpl' is not a regular file"):
         life(image=link, host=INCUS_DEBIAN)
@@ -543,7 +543,7 @@ def test_releases_that_look_for_links_make_no_instance() -> None:  # 67
         ("architecture: x86_64\n", "Missing creation date"),
     ],
 )
-def test_what_the_daemons_do_not_import_is_told(head: str, says: str) -> None:  # 156, 157, 158
+def test_an_image_that_no_daemon_imports_is_reported(head: str, says: str) -> None:  # 156, 157, 158
     image = Paper()
     image.source = Source("metadata.yaml", head + FOUR)
     with pytest.raises(HostError) as caught:

@@ -97,7 +97,7 @@ def test_snapshots_in_a_backup_are_ignored():
         assert rootfs.read("/etc/hostname", 99) == b"c1 create Tiny bar\n"
 
 
-def test_a_backup_cut_short_is_one_clear_error(tmp_path):
+def test_a_truncated_backup_is_one_clear_error(tmp_path):
     data = gzip.decompress((BACKUPS / "pending_copy.tar.gz").read_bytes())
     for size in range(512, len(data) - 10_240, 1024):
         (tmp_path / "cut.tar").write_bytes(data[:size])
@@ -122,7 +122,7 @@ def test_backup_yaml_of_another_instance_is_noted(tmp_path):
     assert source.read_instance().name == "c2"
 
 
-def test_an_import_takes_the_configuration_from_backup_yaml(tmp_path):
+def test_an_import_reads_its_configuration_from_backup_yaml(tmp_path):
     def differ(name, data):
         value = b"frombackup" if name.endswith("backup.yaml") else b"fromindex"
         return data.replace(b"user.foo: bar", b"user.foo: " + value) if name.endswith(".yaml") else data
@@ -131,12 +131,12 @@ def test_an_import_takes_the_configuration_from_backup_yaml(tmp_path):
     assert source.read_instance().config["user.foo"] == "frombackup"  # recorded on Incus 6.0.4
 
 
-def test_a_backup_without_backup_yaml_is_described_by_its_index(tmp_path):
+def test_a_backup_without_backup_yaml_uses_its_index(tmp_path):
     path = repacked("pending_copy", tmp_path / "b.tar", lambda n, d: None if n.endswith("backup.yaml") else d)
     assert open_source(path).read_instance().config["volatile.apply_template"] == "copy"
 
 
-def test_an_optimized_backup_is_refused_with_a_way_out(tmp_path):
+def test_an_optimized_backup_is_refused_with_a_hint(tmp_path):
     def optimize(name, data):
         return data if name == "backup/index.yaml" else None
 
@@ -148,7 +148,7 @@ def test_an_optimized_backup_is_refused_with_a_way_out(tmp_path):
     assert "--optimized-storage" in caught.value.hint
 
 
-def test_an_unpacked_backup_is_named_as_what_it_is(tmp_path):
+def test_an_unpacked_backup_is_recognised(tmp_path):
     unpacked("pending_copy", tmp_path)
     for folder in (tmp_path, tmp_path / "backup"):
         with pytest.raises(InputError, match="unpacked backup") as caught:
@@ -191,7 +191,7 @@ def record(directory: Path, text: str) -> None:
     (directory / ".templater/state").write_text(text)
 
 
-def test_an_instance_directory_owes_what_its_state_records(directory):
+def test_an_instance_directory_has_the_recorded_pending_trigger(directory):
     record(directory, "pending=copy\nname=web9\n")
     source = open_source(directory)
     instance = source.read_instance()
@@ -200,31 +200,31 @@ def test_an_instance_directory_owes_what_its_state_records(directory):
     assert [*changes(source)] == ["/etc/hostname copy", "/etc/hostname start"]
 
 
-def test_a_recorded_state_without_pending_means_start_alone(directory):
+def test_a_recorded_state_without_pending_trigger_runs_only_start(directory):
     record(directory, "name=web1\n")
     assert [*changes(open_source(directory))] == ["/etc/hostname start"]
 
 
-def test_an_instance_directory_without_a_record_has_its_first_start_before_it(directory):
+def test_an_instance_directory_without_a_record_was_never_started(directory):
     source = open_source(directory)
     instance = source.read_instance()
     assert source.pending(instance) == "create"  # as the hooks do
     assert any("counts as the first" in note for note in instance.notes)
 
 
-def test_a_state_alone_makes_an_instance_directory(directory):
+def test_a_state_directory_alone_makes_an_instance_directory(directory):
     (directory / "instance.yaml").unlink()
     record(directory, "pending=rename\nname=web2\n")
     source = open_source(directory)
     assert (source.kind, source.read_instance().name) == (INSTANCE_DIRECTORY, "web2")
 
 
-def test_values_of_the_command_line_go_over_the_instance(directory):
+def test_command_line_values_override_the_instance(directory):
     instance = open_source(directory).read_instance(name="x1", config={"user.foo": "", "user.b": "c"})
     assert (instance.name, instance.config) == ("x1", {"user.b": "c"})
 
 
-def test_an_image_describes_no_instance(directory):
+def test_an_image_has_no_instance_description(directory):
     (directory / "instance.yaml").unlink()
     source = open_source(directory)
     assert (source.kind, source.has_rootfs, source.is_instance) == (IMAGE, True, False)
@@ -250,7 +250,7 @@ def test_a_link_instead_of_a_description_is_refused(directory, name):
         open_source(directory)
 
 
-def test_ids_that_are_shifted_on_disk_are_the_containers(tmp_path):
+def test_shifted_ids_on_disk_become_container_ids(tmp_path):
     path = tmp_path / "shifted.tar"
     with tarfile.open(BACKUPS / "pending_copy.tar.gz") as tar, tarfile.open(path, "w") as out:
         for member in tar:
@@ -263,7 +263,7 @@ def test_ids_that_are_shifted_on_disk_are_the_containers(tmp_path):
         assert (entry.uid, entry.gid) == (0, 0)
 
 
-def test_hard_links_in_a_backup_are_one_file(tmp_path):
+def test_hard_links_in_a_backup_share_one_file(tmp_path):
     path = tmp_path / "linked.tar"
     with tarfile.open(BACKUPS / "pending_copy.tar.gz") as tar, tarfile.open(path, "w") as out:
         for member in tar:

@@ -58,7 +58,7 @@ def imported_from_files(said: subprocess.CompletedProcess) -> set[str]:
     }
 
 
-def test_the_first_hook_writes_it_and_the_next_one_uses_it(package):
+def test_the_first_hook_writes_the_bundle_and_the_next_one_uses_it(package):
     assert line(package).returncode == 0
     assert kept(package).exists()
     used = imported_from_files(line(package, "-v"))
@@ -70,7 +70,7 @@ def path_of(name: str) -> str:
     return bundle.source_of(name)[0].split("/templater/")[-1]
 
 
-def test_a_changed_module_is_read_from_its_source(package):
+def test_a_modified_module_is_loaded_from_source(package):
     line(package)
     module = package / "hooks/run.py"
     module.write_text(
@@ -95,14 +95,14 @@ def taken_apart(data: bytes) -> tuple[list, bytes]:
     "data",
     [b"", b"nonsense", framed(("x", "y", 0, [])), framed(7), framed(("x",)), framed(("x", "y", []))[:9]],
 )
-def test_a_damaged_file_is_none(package, data):
+def test_a_damaged_bundle_is_ignored(package, data):
     line(package)
     kept(package).write_bytes(data)
     assert line(package).returncode == 0
     assert kept(package).read_bytes() != data
 
 
-def test_a_file_that_was_cut_or_emptied_is_none(package):
+def test_a_truncated_or_empty_bundle_is_ignored(package):
     """As a power cut leaves it."""
     line(package)
     whole = kept(package).read_bytes()
@@ -113,7 +113,7 @@ def test_a_file_that_was_cut_or_emptied_is_none(package):
             assert (answer.returncode, answer.stderr) == (0, "")
 
 
-def test_a_module_that_is_gone_is_no_trouble(package):
+def test_a_missing_module_is_harmless(package):
     """As after another version was installed: the file still speaks of it."""
     line(package)
     head, codes = taken_apart(kept(package).read_bytes())
@@ -124,7 +124,7 @@ def test_a_module_that_is_gone_is_no_trouble(package):
     assert b"/gone.py" not in kept(package).read_bytes()
 
 
-def test_a_file_that_others_can_write_is_none(package):
+def test_a_bundle_writable_by_other_users_is_ignored(package):
     line(package)
     (version, where, _, groups, *stamp), _ = taken_apart(kept(package).read_bytes())
     evil = marshal.dumps((compile("raise SystemExit(99)", "x", "exec"),) * 99)
@@ -136,7 +136,7 @@ def test_a_file_that_others_can_write_is_none(package):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
-def test_a_file_of_another_user_is_none(package):
+def test_a_bundle_owned_by_another_user_is_ignored(package):
     line(package)
     os.chown(kept(package), 1234, 1234)
     before = kept(package).stat().st_ino
@@ -144,13 +144,13 @@ def test_a_file_of_another_user_is_none(package):
     assert kept(package).stat().st_ino != before
 
 
-def test_a_place_that_cannot_be_written_is_no_trouble(package):
+def test_an_unwritable_bundle_directory_is_harmless(package):
     shutil.rmtree(package / "__pycache__", ignore_errors=True)
     (package / "__pycache__").write_text("in the way")
     assert line(package).returncode == 0
 
 
-def test_a_source_that_is_half_replaced_is_no_trouble_for_a_hook_that_does_not_need_it(package):
+def test_a_broken_source_is_harmless_to_hooks_that_do_not_import_it(package):
     source = package / "hooks/runtimes/oci.py"
     source.write_text(source.read_text()[:3000] + "\n(")
     answer = line(package)
@@ -159,7 +159,7 @@ def test_a_source_that_is_half_replaced_is_no_trouble_for_a_hook_that_does_not_n
     assert list((package / "__pycache__").glob("hook.*")) == []
 
 
-def test_a_file_that_cannot_be_written_whole_leaves_nothing(package, monkeypatch):
+def test_a_failed_bundle_write_leaves_no_file(package, monkeypatch):
     place = str(package / "hook.bin")
     real = bundle.posix.write
     monkeypatch.setattr(bundle.posix, "write", lambda fd, data: real(fd, data[:100]))
@@ -175,7 +175,7 @@ def test_a_file_that_cannot_be_written_whole_leaves_nothing(package, monkeypatch
     assert list(package.glob("hook.bin*")) == []
 
 
-def test_nothing_is_compiled_for_a_place_that_cannot_be_written(package, monkeypatch):
+def test_nothing_is_compiled_for_an_unwritable_directory(package, monkeypatch):
     def for_nothing():
         raise AssertionError("compiled")
 
@@ -183,7 +183,7 @@ def test_nothing_is_compiled_for_a_place_that_cannot_be_written(package, monkeyp
     bundle.write(str(package / "nowhere/hook.bin"))
 
 
-def test_who_asks_for_one_module_gets_its_group(package):
+def test_importing_one_module_loads_its_group(package):
     line(package)
     code = (
         "from templater.planning.planner import plan_of\n"
@@ -199,7 +199,7 @@ def test_who_asks_for_one_module_gets_its_group(package):
     assert place == f"True templater.model ['{package}']"
 
 
-def test_a_group_stands_in_the_order_in_which_its_modules_need_each_other(package):
+def test_the_modules_of_a_group_are_in_import_order(package):
     """Otherwise the import system finds and reads them, one by one."""
     line(package)
     names = [name for group in bundle.GROUPS for name in group]
@@ -208,7 +208,7 @@ def test_a_group_stands_in_the_order_in_which_its_modules_need_each_other(packag
         assert imported_from_files(python(package, f"import {group[-1]}", "-v")) == set(), group
 
 
-def test_a_module_that_fails_is_not_there(package):
+def test_a_module_that_raises_is_not_left_in_sys_modules(package):
     module = package / "model/entry.py"
     module.write_text(module.read_text() + "\nraise LookupError\n")
     line(package)
@@ -238,7 +238,7 @@ def stamp_of(package: Path) -> str:
         "hooks/render_job.py",
     ],
 )  # fmt: skip
-def test_an_edited_source_changes_the_key_of_the_compile_cache(package, source):
+def test_editing_a_source_changes_the_compile_cache_key(package, source):
     line(package)
     before = stamp_of(package)
     assert python(package, STAMP).stdout.split() == [before, "False"], "it is the same every time"
@@ -247,7 +247,7 @@ def test_an_edited_source_changes_the_key_of_the_compile_cache(package, source):
     assert stamp_of(package) != before
 
 
-def test_the_key_is_the_same_with_the_file_of_modules_and_without(package):
+def test_the_compile_cache_key_is_the_same_with_and_without_a_bundle(package):
     line(package)
     before = stamp_of(package)
     kept(package).unlink()

@@ -23,7 +23,7 @@ def said(code: str, *folders: Path) -> str:
     return answer.stdout.strip()
 
 
-def test_a_part_of_a_package_comes_without_the_rest():
+def test_importing_a_submodule_does_not_load_the_whole_package():
     code = "import jinja2.compiler, yaml.events\nprint(*(name in sys.modules for name in {names!r}))"
     names = ("jinja2.nodes", "jinja2.environment", "hashlib", "ast", "yaml.scanner")
     assert said(code.format(names=names)) == "True False False False False"
@@ -45,18 +45,18 @@ def test_a_part_of_a_package_comes_without_the_rest():
         "import importlib, jinja2; print(42 if importlib.reload(jinja2).Template else 0)",
     ],
 )
-def test_whoever_asks_gets_what_is_there(code):
+def test_every_import_form_finds_an_existing_attribute(code):
     assert said(code) == "42"
 
 
-def test_a_module_that_is_not_there_is_missed_at_once():
+def test_a_missing_module_raises_immediately():
     code = (
         "lazy_imports.NAMES = {'nonsense'}\ntry:\n    import nonsense\nexcept ImportError as e:\n    print(e)"
     )
     assert said(code) == "No module named 'nonsense'"
 
 
-def test_a_module_that_fails_fails_whenever_it_is_asked(tmp_path):
+def test_a_failing_module_raises_at_every_access(tmp_path):
     (tmp_path / "broken.py").write_text("early = 1\nraise ValueError('broken')\n")
     code = """
 lazy_imports.NAMES = {'broken'}
@@ -70,7 +70,7 @@ for _ in range(2):
     assert said(code, tmp_path) == "broken\nbroken"
 
 
-def test_threads_wait_for_the_one_that_runs_it(tmp_path):
+def test_threads_wait_for_the_thread_executing_a_module(tmp_path):
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.2)\nlate = 1\n")
     code = """
 from concurrent.futures import ThreadPoolExecutor
@@ -82,14 +82,14 @@ with ThreadPoolExecutor(4) as pool:
     assert said(code, tmp_path) == "1 1 1 1"
 
 
-def test_a_module_that_looks_at_itself_sees_what_is_there_so_far(tmp_path):
+def test_a_module_sees_its_own_partial_contents_while_executing(tmp_path):
     (tmp_path / "own.py").write_text(
         "import own\nearly = 1\nseen = own.early, hasattr(own, 'late')\nlate = 1\n"
     )
     assert said("lazy_imports.NAMES = {'own'}\nimport own\nprint(own.seen)", tmp_path) == "(1, False)"
 
 
-def test_parts_that_import_each_other_find_each_other(tmp_path):
+def test_circular_imports_work(tmp_path):
     (tmp_path / "circle").mkdir()
     (tmp_path / "circle/__init__.py").write_text("")
     (tmp_path / "circle/one.py").write_text("from . import two\n")
@@ -105,7 +105,7 @@ def test_a_module_can_be_reloaded(tmp_path):
 
 
 @pytest.mark.parametrize("package", ["jinja2", "yaml"])
-def test_no_name_of_a_package_hides_a_module_of_it(package):
+def test_no_package_attribute_hides_a_submodule(package):
     """So that asking for the module first gives what Python would have given."""
     found = import_module(package)
     for module in iter_modules(found.__path__):
@@ -113,7 +113,7 @@ def test_no_name_of_a_package_hides_a_module_of_it(package):
         assert getattr(found, module.name) is its
 
 
-def test_the_same_code_comes_out():
+def test_lazy_imports_do_not_change_the_compiled_code():
     code = (
         "from templater import pongo2\nimport marshal\n"
         "text = '{% for k, v in config sorted %}{{ k|upper }}{% if v == 2 %}{{ v }}{% endif %}{% endfor %}'\n"

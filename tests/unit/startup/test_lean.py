@@ -87,7 +87,7 @@ def loaded(folder, *options) -> set[str]:
 
 
 @pytest.mark.parametrize("options", [("--no-child",), ()], ids=["in its own process", "in a child"])
-def test_a_warm_hook_loads_these_modules_and_no_other(container, options):
+def test_a_warm_hook_loads_only_the_listed_modules(container, options):
     found = loaded(container, *options)
     ours = {name for name in found if name.split(".")[0] == "templater"}
     assert {name for name in ours - OURS if not name.startswith(LANGUAGE)} == set()
@@ -141,7 +141,7 @@ NEVER = {
 }  # fmt: skip
 
 
-def test_without_a_cache_it_loads_what_compiling_needs_and_no_more(container):
+def test_a_cold_hook_loads_only_the_compiler_as_well(container):
     found = loaded(container, "--no-child", "--no-cache")
     assert {name for name in found if name.split(".")[0] == "templater"} == OURS | COMPILING
     assert {name for name in found if name.split(".")[0] in ("jinja2", "markupsafe")} == GENERATOR
@@ -149,7 +149,7 @@ def test_without_a_cache_it_loads_what_compiling_needs_and_no_more(container):
     assert not found & NEVER
 
 
-def test_without_a_cache_a_filter_brings_its_own_module(container):
+def test_a_cold_hook_loads_the_module_of_a_used_filter(container):
     (container / "templates/hostname.tpl").write_text("{{ container.name|upper }}\n")
     found = loaded(container, "--no-child", "--no-cache")
     assert {name for name in found if name.startswith("templater.pongo2.filters.")} == {
@@ -161,7 +161,7 @@ CHILDREN = pytest.mark.parametrize("child", [("--no-child",), ()], ids=["in its 
 
 
 @CHILDREN
-def test_what_few_descriptions_need_is_there_all_the_same(container, child):
+def test_rare_instance_texts_need_no_late_import(container, child):
     """A child can open no file once it renders, so nothing may be left to import then."""
     loaded(container, *child)  # the image is kept
     for text in ('{"name": "c1", "config": {"user.a": "\\u00e4"}}', "name: c1\nconfiig: {}\n"):
@@ -181,7 +181,7 @@ def test_what_few_descriptions_need_is_there_all_the_same(container, child):
         ("{{ 1|add:'\x01' + }}", "templates/hostname.tpl:1:"),
     ],
 )
-def test_what_few_errors_need_is_there_all_the_same(container, child, text, hint):
+def test_rare_errors_need_no_late_import(container, child, text, hint):
     (container / "templates/hostname.tpl").write_text(text)
     words = install.argv("lxc", [*child, "--no-cache"])
     answer = subprocess.run(words, env=environ(container), capture_output=True, text=True, check=False)
@@ -189,7 +189,7 @@ def test_what_few_errors_need_is_there_all_the_same(container, child, text, hint
     assert hint in answer.stderr
 
 
-def test_an_entry_of_another_user_is_compiled_anew_and_never_run(container, monkeypatch):
+def test_an_entry_of_another_user_is_recompiled_and_never_run(container, monkeypatch):
     """The cache is good until it is not this user's alone."""
     if os.geteuid() != 0:
         pytest.skip("needs root to give a directory away")
@@ -199,7 +199,7 @@ def test_an_entry_of_another_user_is_compiled_anew_and_never_run(container, monk
 
 
 @pytest.mark.parametrize("options", [("--no-child",), ()], ids=["in its own process", "in a child"])
-def test_a_changed_template_is_compiled_anew(container, options):
+def test_a_changed_template_is_recompiled(container, options):
     loaded(container, *options)
     (container / "templates/hostname.tpl").write_text("changed {{ container.name }}\n")
     loaded(container, *options)
@@ -220,7 +220,7 @@ def test_a_poisoned_entry_is_never_executed(container):
     assert not (container / "pwned").exists()
 
 
-def test_what_a_child_compiled_is_never_run_outside_one(container):
+def test_code_compiled_in_a_child_never_runs_outside_one(container):
     loaded(container)
     names = {entry.name for entry in (container / ".templater/cache").iterdir()}
     loaded(container, "--no-child")
@@ -228,7 +228,7 @@ def test_what_a_child_compiled_is_never_run_outside_one(container):
     assert len(list((container / ".templater/cache").iterdir())) == 2 * len(names)
 
 
-def test_a_kept_run_that_fails_names_the_place_all_the_same(container, capfd, monkeypatch):
+def test_an_error_in_cached_code_still_names_its_place(container, capfd, monkeypatch):
     (container / "templates/hostname.tpl").write_text(
         "ok\n{% if trigger|lower == 'start' %}{{ 1/0 }}{% endif %}\n"
     )

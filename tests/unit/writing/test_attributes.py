@@ -24,7 +24,7 @@ def files(tmp_path):
 
 
 @as_root
-def test_a_selinux_label_is_carried_over(files):
+def test_a_selinux_label_is_copied(files):
     old, new = files
     copy_attributes(old, new)
     assert os.getxattr(new, "security.selinux") == b"system_u:object_r:etc_t:s0"
@@ -41,7 +41,7 @@ def test_another_label_of_the_new_file_is_replaced(files):
 
 
 @as_root
-def test_a_label_that_is_right_already_is_not_set(files, monkeypatch):
+def test_a_label_that_is_already_right_is_not_set(files, monkeypatch):
     """Setting it takes a permission that labelled services lack."""
     old, new = files
     os.setxattr(new, "security.selinux", os.getxattr(old, "security.selinux"))
@@ -55,7 +55,7 @@ def test_a_label_that_is_right_already_is_not_set(files, monkeypatch):
 
 
 @as_root
-def test_what_vouches_for_the_old_content_is_left_behind(files):
+def test_capabilities_are_not_copied(files):
     old, new = files
     os.setxattr(old, "security.capability", b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12))
     copy_attributes(old, new)

@@ -40,7 +40,7 @@ def rootfs(request: pytest.FixtureRequest, top: Path) -> Iterator[DirectoryRootf
         yield rootfs
 
 
-def test_a_new_file_gets_the_rules_owner_and_mode_and_its_parents_are_roots(rootfs, top):
+def test_a_new_file_gets_the_owner_and_mode_of_its_rule_below_root_owned_parents(rootfs, top):
     written = apply(a_plan({"/srv/a/b": "text"}, rootfs, mode="0640"), rootfs)
     assert [change.action for change in written] == [CREATE]
     assert (top / "srv/a/b").read_text() == "text"
@@ -50,14 +50,14 @@ def test_a_new_file_gets_the_rules_owner_and_mode_and_its_parents_are_roots(root
 
 
 @as_root
-def test_a_new_file_gets_the_rules_ids(rootfs, top):
+def test_a_new_file_gets_the_ids_of_its_rule(rootfs, top):
     apply(a_plan({"/srv/x": "text"}, rootfs, uid="33", gid="44"), rootfs)
     assert owner(top / "srv/x") == (33, 44)
     assert owner(top / "srv") == (0, 0)
 
 
 @as_root
-def test_ids_go_through_the_map(top):
+def test_ids_are_mapped(top):
     os.chown(top, 100000, 200000)
     for path in top.rglob("*"):
         os.chown(path, 100000, 200000)
@@ -71,7 +71,7 @@ def test_ids_go_through_the_map(top):
 
 
 @as_root
-def test_without_a_map_the_directorys_owner_is_root(top):
+def test_without_a_map_the_directory_owner_is_root(top):
     os.chown(top, 100000, 100000)
     with DirectoryRootfs(str(top)) as rootfs:
         apply(a_plan({"/srv/x": "text"}, rootfs, uid="5"), rootfs)
@@ -79,7 +79,7 @@ def test_without_a_map_the_directorys_owner_is_root(top):
 
 
 @pytest.mark.parametrize("mask", [0, 0o077, pytest.param(0o777, marks=as_root)])
-def test_the_umask_never_matters(rootfs, top, mask):
+def test_the_umask_has_no_effect(rootfs, top, mask):
     before = os.umask(mask)
     try:
         apply(a_plan({"/srv/deep/x": "text", "/etc/hosts": "new"}, rootfs, mode="0666"), rootfs)
@@ -113,7 +113,7 @@ def test_an_existing_file_keeps_its_owner(rootfs, top):
 
 
 @as_root
-def test_attributes_and_acls_are_carried_over_but_never_capabilities(rootfs, top):
+def test_attributes_and_acls_are_copied_but_never_capabilities(rootfs, top):
     capability = b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12)  # cap_net_bind_service, permitted
     acl = bytes.fromhex(
         "02000000 01000600ffffffff 0200060021000000 04000400ffffffff 10000600ffffffff 20000000ffffffff"
@@ -128,13 +128,13 @@ def test_attributes_and_acls_are_carried_over_but_never_capabilities(rootfs, top
     assert mode(top / "etc/hosts") == 0o660  # the middle digit is the ACL's mask
 
 
-def test_equal_content_is_left_alone_to_the_inode_and_the_times(rootfs, top):
+def test_equal_content_keeps_the_inode_and_times(rootfs, top):
     before = snapshot(top, times=True)
     assert apply(a_plan({"/etc/hosts": "old", "/etc/keep": "same"}, rootfs), rootfs) == []
     assert snapshot(top, times=True) == before
 
 
-def test_a_hard_link_is_broken_and_never_written_through(rootfs, top):
+def test_a_hard_link_is_replaced_and_never_written_through(rootfs, top):
     os.link(top / "etc/hosts", top / "var/twin")
     apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
     assert (top / "var/twin").read_text() == "old"
@@ -150,7 +150,7 @@ def test_a_symlink_is_followed_inside_and_stays_a_symlink(rootfs, top):
     assert (top / "etc/hosts").read_text() == "new"
 
 
-def test_apply_then_plan_has_nothing_left_to_do(rootfs, top):
+def test_planning_after_apply_finds_nothing_to_do(rootfs, top):
     files = {"/etc/hosts": "new", "/srv/x": "y", "/etc/keep": "same"}
     apply(a_plan(files, rootfs), rootfs)
     before = snapshot(top, times=True)
@@ -160,7 +160,7 @@ def test_apply_then_plan_has_nothing_left_to_do(rootfs, top):
     assert snapshot(top, times=True) == before
 
 
-def test_create_only_skips_whatever_has_the_name(rootfs, top):
+def test_create_only_skips_any_existing_entry(rootfs, top):
     (top / "etc/dangling").symlink_to("/nowhere/x")
     plan = a_plan({"/etc/hosts": "new", "/etc/dangling": "new"}, rootfs, create_only=True)
     assert [change.action for change in plan.changes] == [SKIP, SKIP]
@@ -168,7 +168,7 @@ def test_create_only_skips_whatever_has_the_name(rootfs, top):
     assert (top / "etc/hosts").read_text() == "old"
 
 
-def test_a_plan_with_a_failed_rule_writes_nothing_at_all(rootfs, top):
+def test_a_plan_with_a_failed_rule_writes_nothing(rootfs, top):
     os.mkfifo(top / "etc/fifo")
     before = snapshot(top, times=True)
     with pytest.raises(RefusedError, match="fifo"):
@@ -194,7 +194,7 @@ def test_a_plan_made_without_a_root_filesystem_is_not_applied(rootfs):
         (lambda top: (top / "srv").symlink_to("var"), "has become a symlink"),
     ],
 )
-def test_what_changed_since_the_plan_is_an_error_and_nothing_is_written(rootfs, top, change, says):
+def test_a_change_after_the_plan_is_an_error_and_nothing_is_written(rootfs, top, change, says):
     plan = a_plan({"/var/first": "1", "/etc/hosts": "new", "/etc/new": "n", "/srv/a/x": "x"}, rootfs)
     change(top)
     before = snapshot(top)
@@ -203,7 +203,7 @@ def test_what_changed_since_the_plan_is_an_error_and_nothing_is_written(rootfs, 
     assert snapshot(top) == before
 
 
-def test_a_target_that_already_got_the_content_since_the_plan_is_fine(rootfs, top):
+def test_a_target_that_already_has_the_planned_content_is_accepted(rootfs, top):
     plan = a_plan({"/etc/hosts": "new", "/etc/new": "n"}, rootfs)
     (top / "etc/hosts").write_text("new")
     (top / "etc/new").write_text("n")
@@ -212,7 +212,7 @@ def test_a_target_that_already_got_the_content_since_the_plan_is_fine(rootfs, to
 
 @pytest.mark.parametrize("failing", ["rename", "link", "name_unnamed"])
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_a_commit_that_fails_is_undone(rootfs, top, monkeypatch, failing, after):
+def test_a_failed_commit_is_rolled_back(rootfs, top, monkeypatch, failing, after):
     calls = []
     real = getattr(Directory, failing)
 
@@ -242,7 +242,7 @@ def test_a_commit_that_fails_is_undone(rootfs, top, monkeypatch, failing, after)
         assert len(calls) <= after
 
 
-def test_without_unnamed_files_the_result_is_the_same(rootfs, top, monkeypatch):
+def test_the_result_is_the_same_without_unnamed_files(rootfs, top, monkeypatch):
     def unsupported(self: Directory) -> int:
         raise OSError(errno.EOPNOTSUPP, "no such thing")
 
@@ -260,13 +260,13 @@ def test_short_writes_are_continued(rootfs, top, monkeypatch):
     assert (top / "etc/hosts").read_text() == "a long text in small pieces"
 
 
-def test_bytes_that_are_no_text_are_written_as_they_are(rootfs, top):
+def test_invalid_utf8_bytes_are_written_unchanged(rootfs, top):
     apply(a_plan({"/etc/hosts": b"\xff\x00\xfe", "/srv/caf\udce9\n": b"\r\n"}, rootfs), rootfs)
     assert (top / "etc/hosts").read_bytes() == b"\xff\x00\xfe"
     assert os.listdir(os.fsencode(top / "srv")) == [b"caf\xe9\n"]
 
 
-def test_a_thousand_files_need_no_thousand_descriptors_to_be_allowed(rootfs, top):
+def test_a_thousand_files_fit_a_low_descriptor_limit(rootfs, top):
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -284,7 +284,7 @@ def test_a_thousand_files_need_no_thousand_descriptors_to_be_allowed(rootfs, top
 # what a kill leaves
 
 
-def test_leftovers_are_told_by_their_inode_and_nothing_else_is_touched(rootfs, top):
+def test_leftovers_are_identified_by_inode_and_other_files_are_kept(rootfs, top):
     mine = top / "mine"
     mine.write_text("staged")
     os.rename(mine, top / f"{PREFIX}aa-{mine.stat().st_ino}-1")
@@ -305,7 +305,7 @@ def test_leftovers_are_told_by_their_inode_and_nothing_else_is_touched(rootfs, t
     assert sorted(os.listdir(top / "etc")) == ["hosts", "keep"]
 
 
-def test_a_directory_that_can_not_be_listed_keeps_nobody_from_writing(rootfs, top, monkeypatch):
+def test_an_unlistable_directory_does_not_prevent_writing(rootfs, top, monkeypatch):
     def broken(directory):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -315,7 +315,7 @@ def test_a_directory_that_can_not_be_listed_keeps_nobody_from_writing(rootfs, to
     assert (top / "etc/hosts").read_text() == "new"
 
 
-def test_a_journal_leads_to_leftovers_in_places_the_next_plan_does_not_visit(rootfs, top, tmp_path):
+def test_a_journal_finds_leftovers_that_the_next_plan_does_not_visit(rootfs, top, tmp_path):
     (tmp_path / "state").mkdir()
     (top / "var" / f"{PREFIX}cc-1-1").write_text("its inode was numbered anew")
     (top / "var" / f"{PREFIX}dd-1-1").write_text("not of that run")
@@ -345,7 +345,7 @@ def test_a_failed_apply_leaves_no_journal(rootfs, top, tmp_path):
 
 
 @as_root
-def test_a_mount_point_is_refused_unless_asked_for(rootfs, top, mounts):
+def test_a_mount_point_is_refused_by_default(rootfs, top, mounts):
     mounts.bind(top / "etc/keep", top / "etc/hosts")
     assert rootfs.entry("/etc/hosts").is_mount
     with pytest.raises(RefusedError, match="mount"):
@@ -358,7 +358,7 @@ def test_a_mount_point_is_refused_unless_asked_for(rootfs, top, mounts):
 @as_root
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.parametrize("text", ["", "n", "longer than it was before"])
-def test_a_mount_point_is_written_through_when_asked_for(top, mounts, mechanism, text):
+def test_a_mount_point_is_written_in_place_on_request(top, mounts, mechanism, text):
     mounts.bind(top / "etc/keep", top / "etc/hosts")
     inode = (top / "etc/keep").stat().st_ino
     with opened(top, mechanism, cross_mounts=True) as rootfs:
@@ -390,7 +390,7 @@ def test_a_mount_point_is_restored_when_its_write_fails(top, mounts, monkeypatch
 
 
 @as_root
-def test_a_mount_below_the_root_is_not_crossed_unless_asked_for(rootfs, top, mounts, tmp_path):
+def test_a_mount_below_the_root_is_crossed_only_on_request(rootfs, top, mounts, tmp_path):
     mounts.bind(a_directory(tmp_path / "host", {"file": "host"}), top / "var")
     for files in ({"/var/file": "x"}, {"/var/new": "x"}):
         with pytest.raises(RefusedError, match="'/var' is a mount point"):
@@ -405,7 +405,7 @@ def test_a_mount_below_the_root_is_not_crossed_unless_asked_for(rootfs, top, mou
 @as_root
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.parametrize("xino", ["auto", "off"])
-def test_an_overlay_over_two_file_systems(tmp_path, mounts, mechanism, xino):
+def test_an_overlay_over_two_file_systems_is_written(tmp_path, mounts, mechanism, xino):
     """Its files have devices and inode numbers of their own, and get others when they are copied up."""
     for name in ("lower", "upper", "work", "merged"):
         (tmp_path / name).mkdir()
@@ -427,7 +427,7 @@ def test_an_overlay_over_two_file_systems(tmp_path, mounts, mechanism, xino):
 # the lock
 
 
-def test_the_second_of_two_applies_waits(rootfs, top):
+def test_a_second_apply_waits_for_the_first(rootfs, top):
     held = lock(rootfs.root, 1)
     releasing = threading.Timer(0.3, os.close, [held])
     releasing.start()
@@ -437,7 +437,7 @@ def test_the_second_of_two_applies_waits(rootfs, top):
     releasing.join()
 
 
-def test_who_holds_the_lock_is_named(rootfs, top):
+def test_the_lock_error_names_the_holder(rootfs, top):
     code = (
         "import fcntl, os, sys, time; fd = os.open(sys.argv[1], os.O_RDONLY);"
         "fcntl.flock(fd, fcntl.LOCK_EX); print('locked', flush=True); time.sleep(60)"
@@ -453,7 +453,7 @@ def test_who_holds_the_lock_is_named(rootfs, top):
     assert (top / "etc/hosts").read_text() == "old"
 
 
-def test_nothing_is_left_open(rootfs, top):
+def test_apply_leaves_no_descriptor_open(rootfs, top):
     before = sorted(os.listdir("/proc/self/fd"))
     apply(a_plan({"/etc/hosts": "new", "/srv/a/x": "y"}, rootfs), rootfs)
     plan = a_plan({"/etc/hosts": "newer", "/var/z": "y"}, rootfs)
@@ -463,7 +463,7 @@ def test_nothing_is_left_open(rootfs, top):
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_system_without_descriptors_is_refused(top, monkeypatch):
+def test_a_system_without_directory_descriptors_is_refused(top, monkeypatch):
     from templater.rootfs.byname import ByName
 
     rootfs = DirectoryRootfs(ByName(str(top)))
@@ -471,7 +471,7 @@ def test_a_system_without_descriptors_is_refused(top, monkeypatch):
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
 
 
-def test_a_system_without_fcntl_can_import_this_and_is_told_so(top):
+def test_without_fcntl_the_module_imports_and_apply_gives_an_error(top):
     code = (
         "import sys; sys.modules['fcntl'] = None\n"
         "from templater.writing.transaction import apply\n"
@@ -487,7 +487,7 @@ def test_a_system_without_fcntl_can_import_this_and_is_told_so(top):
     assert done.stdout == "UsageError\n", done.stderr
 
 
-def test_several_failures_are_told_together(rootfs, top):
+def test_several_failures_are_reported_together(rootfs, top):
     os.mkfifo(top / "var/f")
     with socket.socket(socket.AF_UNIX) as server:
         here = Path.cwd()
