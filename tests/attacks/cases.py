@@ -1,6 +1,6 @@
-"""The attacks that templater has to survive, by number.
+"""The list of attacks that templater must resist, by number.
 
-A test names the cases that it tries: ``test_attack_12_…``, ``test_attack_40_41_…``. docs/security.md shows
+A test names the cases that it covers: ``test_attack_12_…``, ``test_attack_40_41_…``. docs/security.md shows
 this list; tests/attacks/test_cases.py compares the list, the page and the tests.
 """
 
@@ -18,7 +18,7 @@ NUMBERED = re.compile(r"test_attack_((?:\d{1,2}_)+)")
 class Case(NamedTuple):
     attack: str
     answer: str
-    #: why the case is answered in another way than the list asks for, or has no test
+    #: why the case has no test, or is answered differently than the list expects
     reason: str = ""
 
 

@@ -1,4 +1,4 @@
-"""Every attack meets both mechanisms of the confined layer."""
+"""Run every attack with both mechanisms of the confined layer."""
 
 from pathlib import Path
 

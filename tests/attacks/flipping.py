@@ -1,4 +1,4 @@
-"""An attacker with a processor of its own: swaps two names as fast as the kernel allows, and counts."""
+"""An attacker process on its own processor: swaps two names as fast as the kernel allows and counts."""
 
 import ctypes
 import mmap
@@ -14,7 +14,9 @@ AT_FDCWD = -100
 
 
 class Flipping:
-    """``with Flipping(a, b) as flips`` swaps them in a child process until the end; ``flips.count`` so far."""
+    """``with Flipping(a, b) as flips`` swaps the names in a child process; ``flips.count`` is the count so
+    far.
+    """
 
     def __init__(self, first: Path, second: Path) -> None:
         self.names = os.fsencode(first), os.fsencode(second)

@@ -1,4 +1,4 @@
-"""A root filesystem in the middle of things that must not change."""
+"""A root filesystem surrounded by files that must not change."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.rootfs_builders import a_directory, a_plan, opened, snapshot, strays
 
 
 class Scene:
-    """``host`` holds a canary and what an attacker would like to read or write; ``top`` is the root filesystem."""
+    """``host`` holds a canary and the attacker's targets; ``top`` is the root filesystem."""
 
     def __init__(self, folder: Path, mechanism: str = "") -> None:
         self.folder = folder
@@ -30,7 +30,7 @@ class Scene:
         (self.top / path).symlink_to(target)
 
     def write(self, files: Mapping[str, str], **fields: object) -> Plan:
-        """Plan, apply, and hold the outside to be the same."""
+        """Plan and apply, and check that nothing outside has changed."""
         before = snapshot(self.host, times=True)
         with self.rootfs() as rootfs:
             plan = a_plan(files, rootfs, **fields)
@@ -54,7 +54,9 @@ class Scene:
         exit_code: int = 3,
         **fields: object,
     ) -> TemplaterError:
-        """Not a byte changes, in the root filesystem as outside, and the error is this one."""
+        """Check that the apply fails with this error and changes nothing inside or outside the root
+        filesystem.
+        """
         inside = snapshot(self.top, times=True)
         with pytest.raises(kind, match=says) as caught:
             self.write(files, **fields)
@@ -67,7 +69,7 @@ class Scene:
 
 
 def between(scene: Scene, rootfs: DirectoryRootfs, plan: Plan, act: Callable[[], object]) -> None:
-    """Carry out a plan after something changed since it was made."""
+    """Apply a plan after a change that happened since it was made."""
     act()
     before = snapshot(scene.host, times=True)
     try:

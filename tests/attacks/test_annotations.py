@@ -1,4 +1,4 @@
-"""Annotations of a hostile image: where they may point, and that no name that changes leads elsewhere."""
+"""Annotations of a hostile image: which sources they can name, and swapped names never redirect them."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def lay(folder: Path, files: dict[str, str]) -> Path:
 
 @pytest.fixture
 def bundle(tmp_path):
-    """A container's bundle; image sources, which the hook's line allows; and another instance, with a secret."""
+    """Return a container's bundle, next to allowed image sources and another instance with a secret."""
     lay(tmp_path / "images/web", IMAGE | {"templates/a.tpl": "inside"})
     lay(tmp_path / "outside", IMAGE | {"templates/a.tpl": "outside"})
     lay(tmp_path / "instances/web1", IMAGE | {"instance.yaml": SECRET})
@@ -60,7 +60,7 @@ def hook(bundle, monkeypatch):
 
 
 def swap(bundle: Path) -> None:
-    """The name leads elsewhere from now on."""
+    """Replace the name with a link to another place."""
     place = bundle.parent / "images/web"
     if not place.is_symlink():
         place.rename(place.with_name("gone"))
@@ -68,7 +68,7 @@ def swap(bundle: Path) -> None:
 
 
 def swap_after(monkeypatch, owner, name, bundle):
-    """``swap`` as soon as this function has looked."""
+    """Call ``swap`` right after this function returns."""
     real = getattr(owner, name)
 
     def looking(*arguments, **options):
@@ -110,13 +110,13 @@ def test_the_bundle_description_applies_to_every_annotated_source(hook, bundle):
 
 
 def stolen(hook, bundle, *options, **annotations) -> None:
-    """The hook refuses, says why, and writes nothing into the container."""
+    """Check that the hook refuses this source and writes nothing."""
     assert hook(*options, **annotations) == 3
     assert hostname(bundle) == ""
 
 
 def test_another_instance_is_refused_as_image_source(hook, bundle, capfd):
-    """A hostile image named /var/lib/templater/web1 and got its password rendered into its own container."""
+    """A hostile image named /var/lib/templater/web1 and received its password in its own container."""
     instances = f"{bundle.parent}/instances"
     stolen(hook, bundle, source=f"{instances}/web1")
     stolen(hook, bundle, source=f"{instances}/web1", instance=f"{instances}/web1/instance.yaml")
@@ -187,7 +187,7 @@ def test_the_description_of_another_instance_is_never_used(hook, bundle):
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
 @pytest.mark.parametrize("name", ["images", "images/web", ""])
 def test_a_directory_writable_by_other_users_is_not_allowed(mode, name, hook, bundle):
-    """On the way to the allowed directory a sticky one is: nobody can replace another user's files there."""
+    """A sticky directory above the allowed one is accepted: its files are safe from other users."""
     source = f"{bundle.parent}/images/web"
     (bundle.parent / name).chmod(mode)
     if mode == 0o1777 and not name:
@@ -207,7 +207,7 @@ def test_a_directory_of_another_user_is_not_allowed(name, hook, bundle):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_unprivileged_users_can_use_their_own_image_sources(bundle):
-    """As with podman without root."""
+    """As with rootless podman."""
     script = (
         "import json, os, sys\n"
         "from templater.hooks import run\n"
@@ -231,7 +231,7 @@ def test_unprivileged_users_can_use_their_own_image_sources(bundle):
         assert hostname(place / "bundle") == "inside"
 
 
-# --- names that change meanwhile
+# --- names swapped during the run
 
 
 def test_an_image_swapped_for_a_link_after_its_check_is_refused(hook, bundle, monkeypatch, capfd):
@@ -331,7 +331,7 @@ def test_an_invalid_name_is_refused_before_anything_is_created(name, hook, bundl
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "a\0b"])
 def test_an_invalid_name_in_a_description_is_refused_before_anything_is_written(name, hook, bundle, capfd):
     lay(bundle, {"instance.yaml": json.dumps({"name": name})})
-    for _ in range(2):  # the second time what was kept is used
+    for _ in range(2):  # the second run uses the cache
         stolen(hook, bundle, source=f"{bundle.parent}/images/web")
         assert "invalid instance name" in capfd.readouterr().err
     assert not (bundle / ".templater/state").exists()

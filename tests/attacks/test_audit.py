@@ -1,4 +1,4 @@
-"""Audits of hostile images: every trick is found, and no image takes long to check."""
+"""Audits of hostile images: every trick is found, and every audit is fast."""
 
 import io
 import json
@@ -60,7 +60,7 @@ def test_a_link_is_found_under_every_spelling(
 def test_an_archive_that_readers_parse_differently_is_damaged(
     tmp_path: Path, type: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """GNU tar skips the size that a directory claims; Go, and we, would find the next header there."""
+    """GNU tar ignores the size of a directory member; Go and templater would read the next header there."""
     path = tmp_path / "a.tar"
     archive(path, member("rootfs/z", type))
     data = path.read_bytes()
@@ -93,7 +93,7 @@ def linked(name: str, target: str) -> tarfile.TarInfo:
 def test_a_hard_link_between_rootfs_and_templates_is_found(
     tmp_path: Path, members: list[tarfile.TarInfo], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """tar makes one file of both names: the daemon would read what the container writes."""
+    """tar makes one file with both names, so the daemon would read a template that the container writes."""
     assert severities(archive(tmp_path / "a.tar", *members), capfd)["member-link"] == "critical"
     assert main(["unpack", str(tmp_path / "a.tar"), str(tmp_path / "c1")]) in (0, 3)
     made = [path for path in (tmp_path / "c1").rglob("*") if path.is_file()]
@@ -174,7 +174,7 @@ def test_attack_47_every_template_is_audited_quickly(tmp_path: Path, name: str) 
 
 
 def test_attack_56_many_rules_of_one_file_are_checked_quickly(tmp_path: Path) -> None:
-    """Each pair of them was a finding, and each rule decoded its template anew."""
+    """Each pair of rules was a finding, and each rule decoded its template again."""
     folder = image_folder(tmp_path)
     (folder / "templates/a.tpl").write_text('{{ config_get("password", "") }}' + "x" * 500_000)
     rules = "".join(f"  /{'./' * number}x: {{when: [create], template: a.tpl}}\n" for number in range(300))

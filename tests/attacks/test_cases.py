@@ -1,4 +1,4 @@
-"""Every attack of the list has a test with its number, or a reason why it has none."""
+"""Every attack of the list has a test with its number, or a reason for having none."""
 
 from pathlib import Path
 

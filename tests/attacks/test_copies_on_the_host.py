@@ -47,7 +47,7 @@ def test_a_rendered_copy_of_a_setuid_file_is_not_setuid(tmp_path: Path, setuid_r
 def test_a_tree_1900_levels_deep_is_refused_and_removed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Deeper than any program recurses, the half-made tree could not be removed either."""
+    """The tree was too deep for recursive programs, so the partial tree could not be removed either."""
     image = packed(tmp_path / "image.tar", ("rootfs/" + "a/" * 1900 + "f", b"", {}))
     assert main(["unpack", image, str(tmp_path / "c1")]) == 4
     assert "more than 500 directories deep" in capfd.readouterr().err
@@ -71,7 +71,7 @@ def test_unpack_refuses_an_attribute_name_with_a_nul(
 def test_attack_10_a_rootfs_that_an_image_replaced_with_a_link_is_refused(
     tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Unpacked by tar, an image may hold ``rootfs -> /``: CVE-2026-48749."""
+    """An image unpacked with tar may hold ``rootfs -> /``: CVE-2026-48749."""
     (tmp_path / "image/templates").mkdir(parents=True)
     (tmp_path / "host").mkdir()
     (tmp_path / "image/metadata.yaml").write_bytes(TOP[0][1])

@@ -1,4 +1,4 @@
-"""One limit for folders in folders, whoever meets them: what is packed can be unpacked, and the other way round."""
+"""All commands share one limit for nested folders: a packed image can be unpacked and vice versa."""
 
 import io
 import os
@@ -52,7 +52,7 @@ def kind(request):
 
 @pytest.fixture(params=["unified", "split", pytest.param("directory", marks=pytest.mark.slow)])
 def image(request, tmp_path, kind):
-    """The words that name an image with something ``depth`` directories deep in its root filesystem."""
+    """Return the arguments for an image with ``depth`` nested directories in its root filesystem."""
 
     def make(depth: int) -> list[str]:
         name = "d/" * depth + ("f" if kind == "file" else "f/")

@@ -85,7 +85,7 @@ def test_removing_thousands_of_tags_from_a_long_text_hits_a_limit(name: str) -> 
 def test_a_preview_with_slow_steps_stops_at_the_time_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """In hooks the kernel ends the child; here the clock has to be looked at."""
+    """The kernel stops a hook's child; a preview has to check the clock itself."""
     (tmp_path / "templates").mkdir()
     rule = "templates: {/etc/x: {when: [create], template: a.tpl}}\n"
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n" + rule)

@@ -1,4 +1,4 @@
-"""What a hook writes into configurations, says when it fails, and undoes when its time is up."""
+"""Hook configuration: installed lines, error reports, and rollback at the time limit."""
 
 import os
 import shlex
@@ -43,7 +43,7 @@ def test_a_configuration_that_is_a_link_is_not_changed(tmp_path: Path) -> None:
 
 
 def test_a_quoted_interpreter_survives_lxc_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """lxc-info shows what LXC makes of ``'a b' … 'c'``: it loses its first and its last quote."""
+    """lxc-info shows how LXC parses `'a b' … 'c'`: it drops the first and the last quote."""
     monkeypatch.setattr(sys, "executable", "/opt/my python/bin/python3")
     line = install.shell_line(install.argv("lxc", ["--source", "/a b"]))
     assert line[0] not in "'\""
@@ -103,7 +103,7 @@ def test_an_alarm_does_not_interrupt_a_rollback(
     monkeypatch.setattr(Target, "put_back", alarmed)
     before = signal.signal(signal.SIGALRM, expired)
     over = Event()
-    if with_threads:  # the kernel may give the signal to any of them
+    if with_threads:  # the kernel may deliver the signal to any of the threads
         Thread(target=over.wait, daemon=True).start()
     try:
         with DirectoryRootfs(str(rootfs)) as view, pytest.raises((LimitError, WriteError)):

@@ -1,4 +1,4 @@
-"""Attacks through what a runtime hands to a hook: cases 66 to 68, by the line that ``hook install`` writes."""
+"""Attacks through the input that a runtime gives to a hook: cases 66 to 68, with the installed hook line."""
 
 import json
 import os
@@ -23,7 +23,7 @@ GIB = 1 << 30
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A bundle that is an image too, beside things that must not change."""
+    """Return a bundle that is also an image, next to files that must not change."""
     a_directory(tmp_path / "host", {"canary": "untouched", "etc/x": "the host's own"})
     return an_image(tmp_path / "deep/bundle")
 
@@ -48,7 +48,7 @@ def oci(state: object, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def ran(runtime: str, *words: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """One hook; whatever happens, it is an answer of ours: an exit code and a line."""
+    """Run one hook and check that it succeeds or fails with an ordinary error."""
     answer = subprocess.run(
         [*install.argv(runtime, []), *words],
         check=False, capture_output=True, text=True, timeout=60, **options,
@@ -86,7 +86,7 @@ def test_attack_66_a_gibibyte_on_standard_input_is_not_read(bundle: Path) -> Non
 
 
 def feed(process: "subprocess.Popen[bytes]") -> int:
-    """How many bytes of a gibibyte of blanks the other side took."""
+    """Return how many bytes of a gibibyte of blanks the other side reads."""
     assert process.stdin is not None
     sent, piece = 0, b" " * (1 << 16)
     try:
@@ -132,7 +132,7 @@ def test_every_compatible_state_version_is_accepted(bundle: Path, version: str) 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="NOT RUN: needs strace")
 def test_attack_66_the_process_id_in_the_state_is_ignored(bundle: Path, tmp_path: Path) -> None:
-    """The number is never used, so nobody who got it since can be mistaken for the container."""
+    """templater never uses the process id, so a reused id cannot redirect it."""
     stranger = subprocess.Popen(["sleep", "60"], cwd=tmp_path / "host")
     try:
         trace = str(tmp_path / "trace")
@@ -147,7 +147,7 @@ def test_attack_66_the_process_id_in_the_state_is_ignored(bundle: Path, tmp_path
     assert answer.returncode == 0, answer.stderr
     seen = Path(trace).read_text()
     assert "openat" in seen
-    lines = [line.partition(" ")[2] for line in seen.splitlines()]  # without the number of who called
+    lines = [line.partition(" ")[2] for line in seen.splitlines()]  # without the process id of the caller
     assert not [line for line in lines if re.search(rf"\b{stranger.pid}\b", line)]
 
 
@@ -208,7 +208,7 @@ NAMES = ["$(touch CANARY)", "`touch CANARY`", "a;touch CANARY", "a\ntouch CANARY
 def test_attack_67_a_name_is_refused_or_used_only_as_text(
     bundle: Path, tmp_path: Path, runtime: str, name: str
 ) -> None:
-    """What could be said to a shell runs nowhere; what could be a path makes none; a newline makes no line."""
+    """Shell syntax does not run, a path creates no directory, and a newline adds no line."""
     name = name.replace("CANARY", str(tmp_path / "CANARY")) if "/" not in name else name
     before = snapshot(tmp_path / "host", times=True)
     answer = started(runtime, name, bundle, tmp_path / "state_directory")
@@ -245,7 +245,7 @@ def started(
 
 
 def test_attack_67_no_module_uses_a_shell() -> None:
-    """Neither the hooks nor anything else: programs are started by a list of words."""
+    """Neither hooks nor other modules do: programs are started with a list of arguments."""
     shells = re.compile(
         r"shell\s*=\s*True|os\.(system|popen)|subprocess\.(getoutput|getstatusoutput)|/bin/sh"
     )
@@ -269,7 +269,7 @@ def test_attack_67_no_module_uses_a_shell() -> None:
 def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_an_error(
     bundle: Path, path: str, kind: str
 ) -> None:
-    """Not rendered and not said would be a container that starts with another's host name."""
+    """Skipping it silently would start a container with the host name of another one."""
     (bundle / "config").write_text(f"lxc.uts.name = c1\nlxc.rootfs.path = {path}\n")
     answer = ran("lxc", env=lxc(bundle, path))
     assert answer.returncode == 3
@@ -305,12 +305,12 @@ def lxc(bundle: Path, path: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-# --- the host's own root as a container's
+# --- the host's own root as a container's root
 
 
 @pytest.fixture
 def absolute(bundle: Path) -> Path:
-    """A bundle whose one target is reached from the host's root, beside the bundle."""
+    """Let the rule name a target by its path on the host, next to the bundle, and return that path."""
     place = bundle.parent / "written"
     (bundle / "metadata.yaml").write_text(RULES.replace("/etc/x", str(place)))
     return place
@@ -350,11 +350,11 @@ def test_no_runtime_hook_writes_to_the_host_root(bundle: Path, absolute: Path, p
         assert "is the host's own" in answer.stderr
 
 
-# --- what a hook is given besides
+# --- resources of the hook process
 
 
 def test_attack_66_a_hook_with_few_resources_works_or_fails_cleanly(bundle: Path) -> None:
-    """A runtime may leave a hook little; it fails then as it does for any other reason, or works."""
+    """A runtime may leave few resources to a hook. The hook then works, or fails with an ordinary error."""
 
     def poor() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))

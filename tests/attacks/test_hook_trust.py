@@ -1,4 +1,4 @@
-"""What a hook's files and folders are trusted with, as a third reader tried it: other people's, and one's own."""
+"""Trust in a hook's files and folders: those of other users, and the user's own."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def container(tmp_path: Path) -> Path:
 
 
 def hostile(container: Path) -> Path:
-    """A line that leaves a trace of who ran it."""
+    """Add a hook line that creates a file if it is run, and return that file."""
     config = container / "config"
     trace = container.parent / "trace"
     line = f"lxc.hook.pre-start = touch {trace}; : from templater_hook import\n"
@@ -75,7 +75,7 @@ def test_status_does_not_run_a_hook_line_of_a_group_writable_configuration(conta
 @as_root
 @pytest.mark.parametrize("links", [1, 2])
 def test_status_does_not_run_a_hook_line_behind_a_link_of_another_user(container: Path, links: int) -> None:
-    """What is read by the link and what is looked at afterwards need not be the same."""
+    """The file read through the link and the file checked afterwards may differ."""
     trace = hostile(container)
     theirs = container.parent / "theirs"
     theirs.mkdir()
@@ -120,7 +120,7 @@ def test_invalid_annotations_and_arguments_of_a_bundle_are_findings(
 def test_a_configuration_briefly_swapped_for_a_link_is_not_followed(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The folder's owner would have had what root alone may read, in his own file."""
+    """The owner of the folder could have copied content that only root can read into a file of their own."""
     config, secret = container / "config", container.parent / "shadow"
     secret.write_text("root:hash\n")
     config.unlink()
@@ -148,7 +148,7 @@ def test_a_configuration_that_is_a_fifo_does_not_block(container: Path) -> None:
 def test_a_lock_hard_linked_to_another_file_is_not_truncated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The owner of the directory links a file of root's into it, and unlinks it when it was opened."""
+    """The owner links a file of root into the directory and removes the link once it is open."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
     with StateDirectory(str(tmp_path)) as state_directory:

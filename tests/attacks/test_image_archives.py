@@ -1,4 +1,4 @@
-"""Hostile archives: small files that would take much memory, time or disk space when read or unpacked."""
+"""Hostile archives: small files that take much memory, time or disk space when read or unpacked."""
 
 import gzip
 import io
@@ -43,7 +43,7 @@ def test_attack_62_thousands_of_empty_streams_hit_a_limit(tmp_path: Path) -> Non
         file.write_bytes(whole + nothing * 1_000_000)
         with pytest.raises(LimitError, match="streams, most of them empty"):
             open_image(str(file)).read_to_end()
-    assert time.process_time() - begun < 20  # it was an hour
+    assert time.process_time() - begun < 20  # previously an hour
 
 
 def test_an_archive_with_one_stream_per_member_is_read(
@@ -107,7 +107,7 @@ def test_attack_61_global_attributes_are_refused_with_little_memory(
     finally:
         tracemalloc.stop()
     said = "".join(capfd.readouterr())
-    if words[0] != "preview":  # which stops reading at the last template
+    if words[0] != "preview":  # audit stops reading at the last template
         assert "global header that sets 'SCHILY.xattr.user.000" in said
         assert code == (1 if words[0] == "audit" else 3)
     assert peak < 50 << 20
@@ -146,7 +146,7 @@ def test_attack_61_names_outside_the_rootfs_have_a_limit(tmp_path: Path) -> None
 
 
 def test_attack_61_directory_attributes_have_a_limit(tmp_path: Path) -> None:
-    """They are set at the end, after the files in the directories were written."""
+    """Directory attributes are set last, after the files in the directories are written."""
     attribute = pax({"SCHILY.xattr.user.a": b"x" * 1000})
     members = [part for each in directories(20) for part in (attribute, each)]
     limits = replace(DEFAULT, held_bytes=10_000)
@@ -169,7 +169,7 @@ def test_attack_62_empty_files_count_as_disk_blocks(tmp_path: Path, kind: bytes)
     assert not (tmp_path / "c1").exists()
     contents = open_contents(
         str(tmp_path / "i.tar"), limits=limits
-    )  # of the plain archive's size it is little
+    )  # a small part of the plain archive's size
     unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))
 
 
@@ -216,7 +216,7 @@ def test_a_tree_with_setuid_programs_of_real_root_is_closed_to_other_users(
 
 
 def sparse_claim(name: str, size: int) -> bytes:
-    """A file that claims ``size`` bytes and holds none of them."""
+    """Return the header of a sparse file of ``size`` bytes without data."""
     records = {"GNU.sparse.map": b"0,0", "GNU.sparse.size": b"%d" % size, "GNU.sparse.name": name.encode()}
     return pax(records) + header(name)
 
@@ -224,14 +224,14 @@ def sparse_claim(name: str, size: int) -> bytes:
 def test_attack_61_a_small_image_cannot_produce_a_large_one(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """mksquashfs reads the holes of sparse files as zeros: here a terabyte of them."""
+    """mksquashfs reads holes of sparse files as zeros: in this image a terabyte of them."""
     made = image(tmp_path / "i.tar", sparse_claim("rootfs/a", 1 << 40))
     words = ["image", "export", made, str(tmp_path / "out"), "--format", "split"]
     limits = ["--limit", "ratio=2"]
     if shutil.which("mksquashfs"):
         assert main([*words, "--rootfs", "squashfs", *limits]) == 4
         assert "would become an image of more than" in capfd.readouterr().err
-    assert main([*words, *limits, "--compression", "none"]) == 0  # which writes the hole as a hole
+    assert main([*words, *limits, "--compression", "none"]) == 0  # tar writes the hole as a hole
     assert (tmp_path / "out.root").stat().st_size < 50_000
 
 

@@ -1,4 +1,4 @@
-"""Attacks through what a template says: cases 37 to 50, from an image's folder to the file that is written."""
+"""Attacks through template code: cases 37 to 50, from the image's folder to the written file."""
 
 import json
 import os
@@ -27,7 +27,7 @@ DIALECTS = pytest.mark.parametrize("dialect", [V4, V6], ids=lambda dialect: dial
 
 
 class Machine:
-    """An image of one template, a root filesystem, and a file of the host that nobody may show."""
+    """An image with one template, a root filesystem, and a host file that no output may show."""
 
     def __init__(self, top: Path) -> None:
         self.shadow = a_directory(top / "host", {"shadow": SECRET}) / "shadow"
@@ -50,7 +50,7 @@ class Machine:
         return (self.top / "etc/x").read_bytes()
 
     def refused(self, text: str | bytes, dialect: Dialect = V6, **config: str) -> TemplaterError:
-        """Nothing at all is written, and the error is one of the template, with its place."""
+        """Check that nothing is written and that the error is a template error with a place."""
         before = snapshot(self.top, times=True)
         made = self.planned(text, dialect, **config)
         (failed,) = made.failed
@@ -69,7 +69,7 @@ def machine(tmp_path: Path) -> Machine:
 
 # --- case 37
 
-#: SHADOW is a file that exists, OTHER a template beside the one that names it
+#: SHADOW is an existing host file, OTHER is a second template of the image
 FILE_TAGS = [
     '{% include "SHADOW" %}', "{%- ssi SHADOW %}", '{% ssi "SHADOW" parsed %}', '{% extends "SHADOW" %}',
     '{%import "SHADOW" m %}', '{% include "OTHER" %}', '{% extends "OTHER" %}', '{% include name %}',
@@ -122,11 +122,11 @@ def test_attack_37_another_spelling_is_not_a_tag(
 def test_attack_37_a_tag_in_a_comment_is_not_parsed(
     machine: Machine, text: str, wanted: str, dialect: Dialect
 ) -> None:
-    """As in pongo2, whose ban stands where tags are parsed; ``audit`` names it there too."""
+    """pongo2 enforces its ban when it parses a tag; ``audit`` also reports tags in comments."""
     assert machine.written(text.replace("SHADOW", str(machine.shadow)), dialect) == wanted.encode()
 
 
-# --- cases 38 and 39: what is reachable is in tests/unit/pongo2/codegen/test_generated_code.py; this is the way there
+# --- cases 38 and 39 in full; tests/unit/pongo2/codegen/test_generated_code.py covers the attributes
 
 
 @DIALECTS
@@ -183,7 +183,7 @@ def test_attack_39_a_go_method_is_text_or_an_error_with_its_place(
         assert isinstance(change.error, (TemplateSyntaxError, RenderError)) and change.error.span is not None
 
 
-# --- cases 40 to 42 and 44: every bomb is in tests/unit/pongo2/test_bounds.py; here one of each on the command line
+# --- cases 40 to 42 and 44: tests/unit/pongo2/test_bounds.py has every bomb; this is one of each by command
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_attack_40_41_42_44_every_command_stops_at_a_limit(
     assert snapshot(machine.top, times=True) == before
 
 
-# --- case 43: what the real pongo2 4.0.2 answered; an error of it is one of ours, with its place
+# --- case 43: recorded answers of pongo2 4.0.2; its errors are templater errors with a place
 
 ARITHMETIC = {
     "1/0": "runtime error: integer divide by zero",
@@ -284,7 +284,7 @@ def test_attack_45_unfinished_syntax_is_reported_with_line_and_column(
 def test_attack_45_closing_the_daemon_wrapper_enables_autoescape_as_in_the_daemons(
     machine: Machine, dialect: Dialect
 ) -> None:
-    """The text behind ``{% endautoescape %}`` is outside of their ``autoescape off``, as in the daemons."""
+    """As in the daemons, text after ``{% endautoescape %}`` is outside of their ``autoescape off``."""
     text = (
         "{{ config_get('user.a', '') }}{% endautoescape %}{{ config_get('user.a', '') }}{% autoescape off %}"
     )
@@ -312,7 +312,7 @@ def test_attack_46_every_byte_of_literal_text_is_written(
 
 @DIALECTS
 def test_attack_46_the_pongo2_end_mark_cuts_the_text_as_in_pongo2(machine: Machine, dialect: Dialect) -> None:
-    """U+0001 is how pongo2's lexer knows the end of a text: the wrapper's own end is lost behind it."""
+    """pongo2's lexer marks the end of a text with U+0001, so the wrapper's own end after it is lost."""
     assert "is never closed" in machine.refused(b"a\x01b", dialect).message
 
 
@@ -333,7 +333,7 @@ def test_attack_46_a_huge_template_is_refused_before_parsing(
 
 # --- case 47
 
-#: (template around x, piece): time grows with the number of pieces, not with its square
+#: (template around x, piece): time must grow linearly with the number of pieces
 LINEAR = {
     "removetags": ('{{ x|removetags:"a,b,c" }}', "<a <b "),
     "removetags, never closed": ('{{ x|removetags:"a" }}', "<"),
@@ -446,7 +446,7 @@ VALUE = "hunter2-hunter2"
 
 
 def quoting(machine: Machine, key: str) -> None:
-    """A template whose error, in pongo2's own words, quotes a value."""
+    """Write a template whose error text in pongo2 quotes a value."""
     (machine.image / "templates/a.tpl").write_text(
         f'{{% with secret=config_get("{key}", "") %}}{{{{ "x"|yesno:secret }}}}{{% endwith %}}'
     )
@@ -470,7 +470,7 @@ def test_attack_50_hook_log_and_output_contain_no_secret(machine: Machine, key: 
 def test_attack_50_preview_and_diff_show_the_written_content(
     machine: Machine, key: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """That is their use; whoever runs them gave the values."""
+    """This is their purpose, and the user who runs them supplied the values."""
     (machine.image / "templates/a.tpl").write_text(f'{{{{ config_get("{key}", "") }}}}\n')
     (machine.image / "instance.yaml").write_text(json.dumps({"name": "c1", "config": {key: VALUE}}))
     instance = ["-i", str(machine.image / "instance.yaml"), "-t", "start"]
@@ -485,7 +485,7 @@ def test_attack_50_preview_and_diff_show_the_written_content(
 def test_attack_50_an_audit_report_contains_no_instance_values(
     machine: Machine, report: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """``audit`` is given none, and reads none that lies beside the image."""
+    """``audit`` gets no instance and ignores one next to the image."""
     quoting(machine, "user.db-password")
     main(["audit", str(machine.image), "--report", report, "--at-least", "info"])
     out, err = capfd.readouterr()

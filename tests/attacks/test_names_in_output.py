@@ -79,7 +79,7 @@ def described(image: str, text: str) -> str:
 def test_a_lone_surrogate_in_json_is_parsed_as_in_go(
     image: str, option: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """encoding/json gives U+FFFD for it; a pair of halves is one character."""
+    """encoding/json replaces it with U+FFFD; a surrogate pair becomes one character."""
     text = f'{{"name": "c{HALF}", "config": {{"user.x": "{HALF}a\\ud83d\\ude00\\uDFFF"}}}}'
     file = described(image, f"[{text}]" if option == "--instances" else text)
     assert main(["preview", image, option, file, "--json"]) == 0
@@ -128,7 +128,7 @@ def test_printable_loads_no_codec(text: str, shown: str) -> None:
 
 
 def test_a_sandboxed_child_can_report_an_unusual_template_name(image: str, tmp_path: Path) -> None:
-    """It could not load the codec that spells the name, and said that it failed itself."""
+    """Previously the child failed because it could not load the codec for the name."""
     (tmp_path / "image/rootfs").mkdir()
     line = ("nspawn", "--source", image, "--rootfs", str(tmp_path / "rootfs"), "--state", image, "m1")
     code = f"from templater.hooks.run import run; import os; os._exit(run({list(line)!r}))"

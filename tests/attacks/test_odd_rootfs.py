@@ -1,4 +1,4 @@
-"""Odd things in the place of a target, from the command line: what we do, and what Incus would have done."""
+"""Unusual entries at a target, from the command line: templater's result and the recorded Incus result."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def hard_link(top: Path) -> None:
     os.link(top / "etc/a", top / "etc/twin")
 
 
-#: what is there, where our text lands (None: refused), and the recorded situation it is one of
+#: the entry, where the text is written (None: refused), and the matching recorded case
 CASES = [
     (absolute_link, "usr/share/a", "target symlink absolute, inside, exists in rootfs only"),
     (dangling_link, "run/a", "target symlink dangling relative"),

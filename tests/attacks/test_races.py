@@ -1,4 +1,4 @@
-"""Attacks by somebody who acts at the same time: cases 27 and 28, for writing and for reading."""
+"""Attacks by a concurrent process: cases 27 and 28, for writing and for reading."""
 
 import itertools
 import os
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_attack_28_a_target_directory_flipping_with_an_outside_link_never_escapes(scene: Scene, capsys):
-    """Whole plans, made and carried out, while /etc is a directory one moment and a link the next."""
+    """Complete plans are made and applied while /etc alternates between a directory and a link."""
     scene.link("link", out(scene, scene.top))
     a_directory(scene.host, {"hosts": "the host's own", "sub/hosts": "and another"})
     a_directory(scene.top, {"etc/sub/hosts": "old"})
@@ -49,7 +49,7 @@ def test_attack_28_a_target_directory_flipping_with_an_outside_link_never_escape
 
 
 def test_attack_27_applying_while_a_directory_flips_never_escapes(scene: Scene, capsys):
-    """Only the writing half races: the plan always says '/etc', and the staging meets whatever is there."""
+    """Only writing races: the plan always says '/etc', and staging meets either the directory or the link."""
     scene.link("link", out(scene, scene.top))
     for top in (scene.host, scene.top / "etc"):
         a_directory(top, {"hosts": "old", "sub/hosts": "old"})
@@ -100,7 +100,7 @@ def test_attack_28_a_template_flipping_with_a_host_link_never_leaks(scene: Scene
 
 
 def test_attack_28_an_unpack_directory_flipping_with_a_host_link_never_escapes(scene: Scene, capsys):
-    """Nobody should be able to write there meanwhile; whoever can, leads nothing out."""
+    """Other users should not be able to write there; even if they can, nothing is written outside."""
     scene.link("link", out(scene, scene.top))
     for top in (scene.host, scene.top / "etc"):
         a_directory(top, {"sub/there": "x"})
@@ -123,12 +123,12 @@ def unpack_some(root: Root, number: int) -> None:
 
 
 def out(scene: Scene, start: Path, name: str = "") -> str:
-    """A relative link to the host: of the two kinds the one that a single forgotten flag would follow."""
+    """Return a relative link to the host: a single missing flag would follow it, unlike an absolute one."""
     return os.path.relpath(scene.host / name, start)
 
 
 def rounds(flips: Flipping) -> Iterator[int]:
-    """Until enough was flipped and enough time is over."""
+    """Repeat until enough swaps have happened and enough time has passed."""
     began = time.monotonic()
     return itertools.takewhile(
         lambda _: flips.count < FLIPS or time.monotonic() - began < SECONDS, itertools.count()

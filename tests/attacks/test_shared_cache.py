@@ -1,4 +1,4 @@
-"""A cache that images share: what one image's child leaves in it, no other image's run takes."""
+"""A cache shared by several images: entries left by one image's child are never used for another."""
 
 import os
 from pathlib import Path
@@ -40,7 +40,7 @@ def content(folder: Path, text: str, store) -> bytes:
 
 
 def test_a_description_cached_by_one_image_is_not_used_for_another(tmp_path, monkeypatch):
-    """The child of a hostile image was taken over: it answers with a description of its own making."""
+    """A compromised child of a hostile image returns a forged description."""
     store = open_cache(str(tmp_path / "cache"))
     real = render_job.Run.collect
 

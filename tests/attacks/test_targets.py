@@ -1,4 +1,4 @@
-"""Attacks through the target path of a rule, and through what lies at it: cases 1 to 4 and 12 to 30."""
+"""Attacks through the target path of a rule and the entries at it: cases 1 to 4 and 12 to 30."""
 
 import contextlib
 import os
@@ -85,7 +85,7 @@ def test_attack_13_a_relative_symlink_that_stays_inside_is_followed(scene):
 
 @pytest.mark.parametrize("target", ["../../host", "../../../../../../..", "etc/../../../host"])
 def test_attack_14_a_relative_symlink_that_would_escape_stops_at_the_root(scene, target):
-    """As in a chroot, where '..' of the root is the root: the daemons refuse it, which is the host's outcome."""
+    """As in a chroot, '..' of the root is the root. The daemons refuse it, which the host outcome shows."""
     scene.link("way", target)
     scene.write({"/way/canary": "inside"})
     inside = [place for place in scene.top.rglob("canary") if not place.is_symlink()]
@@ -101,8 +101,9 @@ def test_attack_15_a_symlink_loop_is_refused(scene, path):
 
 
 def test_attack_16_a_symlink_as_target_is_followed_inside_and_kept(scene):
-    """The list also asks for an option not to follow. There is none, because there is nothing left to
-    refuse: a link leads nowhere outside, and who must not be written through says ``create_only``."""
+    """The list also asks for an option that disables following. It is unnecessary: a link never leads outside,
+    and ``create_only`` protects a file from being overwritten.
+    """
     (scene.top / "run").mkdir()
     scene.link("etc/resolv.conf", "../run/resolv.conf")
     (scene.top / "run/resolv.conf").write_text("old")
@@ -134,7 +135,7 @@ def test_attack_18_magic_links_of_proc_are_never_followed(scene, mounts, cross_m
     mounts.proc(scene.top / "proc")
     before = snapshot(scene.host, times=True)
     for path in ("/proc/self/root" + str(scene.host / "canary"), "/proc/1/cwd/canary", "/proc/self/fd/0"):
-        # with mounts crossed a link's text may be followed, as text, inside the root; never the link
+        # with mounts crossed, the link's text may be followed inside the root, but never the link itself
         with (
             scene.rootfs(cross_mounts=cross_mounts) as rootfs,
             contextlib.suppress(RefusedError, WriteError, InputError),
@@ -159,7 +160,7 @@ def test_attack_19_a_bind_mount_of_the_host_is_refused(scene, mounts, path):
 
 @as_root
 def test_attack_19_crossing_mounts_needs_two_options(scene, mounts):
-    """By the plan, which shows it, and by the root filesystem that is written."""
+    """Both the plan, which shows the mount, and the opened root filesystem need the option."""
     (scene.top / "mnt").mkdir()
     mounts.bind(scene.host / "etc", scene.top / "mnt")
     with scene.rootfs(cross_mounts=True) as open_rootfs:
@@ -249,7 +250,7 @@ def test_attack_24_a_read_only_root_is_an_error(scene, mounts):
 
 @pytest.mark.parametrize("place", ["dev", "proc", "sys"])
 def test_attack_25_a_target_hidden_by_a_container_mount_is_written_with_a_note(scene, place):
-    """Not /run: images write to it, and not every container mounts something there."""
+    """/run is excluded: images write to it, and not every container mounts something there."""
     plan = scene.write({f"/{place}/x": "y"})
     assert "hides it behind a mount" in plan.changes[0].reason
 
@@ -271,7 +272,7 @@ def test_attack_26_a_file_in_place_of_a_parent_is_refused(scene, path):
 
 @pytest.mark.parametrize("swapped", ["/srv", "/srv/a", "/srv/a/b"])
 def test_attack_27_a_parent_swapped_between_mkdir_and_open_is_refused(scene, monkeypatch, swapped):
-    """At the very moment the new directory has its name, it is moved away and replaced by a link."""
+    """The new directory is moved away and replaced by a link as soon as it has its name."""
     real = Directory.rename
 
     def rename(self: Directory, name: str, to: Directory, new: str) -> None:

@@ -1,4 +1,4 @@
-"""Attacks through an image's own directory: cases 5 to 11, the whole way from image to plan and file."""
+"""Attacks through an image's own directory: cases 5 to 11, from image to plan and file."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ def made(image: Path, scene: Scene) -> Plan:
 
 
 def refused(image: Path, scene: Scene, says: str, kind: type[TemplaterError] = RefusedError) -> None:
-    """The rule fails by this error, nothing of the secret is in the plan, and nothing is written."""
+    """Check that the rule fails with this error, the plan has no secret, and nothing is written."""
     before, host = snapshot(scene.top, times=True), snapshot(scene.host, times=True)
     with pytest.raises(kind, match=says) as caught:
         found = made(image, scene)
@@ -62,7 +62,7 @@ def refused(image: Path, scene: Scene, says: str, kind: type[TemplaterError] = R
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Whoever blocks on a fifo is interrupted, and fails."""
+    """Fail if the block takes longer, for example because it waits for a fifo."""
 
     def late(*_: object) -> None:
         raise AssertionError(f"still busy after {seconds} s")
@@ -145,7 +145,9 @@ def test_attack_08_a_template_that_is_not_a_regular_file_is_refused(image, scene
 
 
 def test_attack_09_the_link_count_of_a_template_is_reported(image, scene):
-    """It can't be told from an honest hard link, so it is read, as whoever runs us; audit reports the count."""
+    """It looks like a legitimate hard link, so it is read with the user's permissions; audit reports the
+    count.
+    """
     ask(image)
     os.link(scene.host / "shadow", image / "templates/x.tpl")
     files = open_image(str(image)).read_templates(["x.tpl"])
@@ -187,7 +189,7 @@ def test_attack_11_an_endless_device_as_metadata_is_refused(image, scene):
 
 
 def test_attack_56_many_rules_with_one_template_take_linear_time(image, scene):
-    """Read once, compiled once; nothing is compared with everything else."""
+    """The template is read and compiled once, and rules are not compared pairwise."""
 
     def seconds(count: int) -> float:
         rules = "".join(f"  /d{n}/f: {{when: [start], template: good.tpl}}\n" for n in range(count))

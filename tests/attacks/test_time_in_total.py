@@ -1,4 +1,4 @@
-"""An image of many templates, each slow but within its own limits: the sum has a limit too."""
+"""An image of many slow templates, each within its own limits: their total has a limit too."""
 
 import io
 import json
@@ -24,7 +24,7 @@ from templater.simulation.simulate import simulate
 from templater.simulation.steps import parse_step
 from tests.checks.builders import an_image, observed, rules
 
-#: some hundredths of a second each
+#: each takes some hundredths of a second
 SLOW = "{% for a in 'x'|ljust:300 %}{% for b in 'x'|ljust:300 %}{{ a|upper }}{% endfor %}{% endfor %}"
 RULES = 400
 
@@ -39,7 +39,7 @@ def image(tmp_path: Path) -> str:
 
 
 def late(call):
-    """The error, which must come soon: all of it would take many seconds."""
+    """Return the error, which must come soon: without the limit this takes many seconds."""
     begin = time.process_time()
     with pytest.raises(LimitError) as caught:
         call()
@@ -61,7 +61,7 @@ def test_the_total_time_limit_names_the_rule_and_gives_a_hint(image):
 
 
 def test_the_total_time_limit_ends_a_running_template(image):
-    """One that takes longer than all may: its own error, and the end before the next rule."""
+    """A template slower than the total limit fails, and the next rule is not rendered."""
     long = SLOW.replace("300", "1500")
     Path(image, "templates", "slow.tpl").write_text(long)
     late(lambda: plan(open_image(image), Instance("c1"), limits=limits()))
@@ -91,7 +91,7 @@ def test_the_steps_of_a_simulation_share_one_time_limit(image):
 
 
 def test_each_instance_of_a_list_has_its_own_time_limit(image):
-    """All of them take longer than one may, and none of them too long."""
+    """All instances together exceed the limit of one, but each stays below it."""
     Path(image, "metadata.yaml").write_text(rules("/etc/a: {when: [create], template: slow.tpl}"))
     many = json.dumps([{"name": f"c{n}"} for n in range(40)]).encode()
     fleet = Fleet(open_image(image), RenderOptions(NONE, limits=limits()), triggers=("create",))

@@ -1,4 +1,4 @@
-"""Input that Go accepts, or rejects with an error, but that made Python raise an unexpected exception."""
+"""Input that Go accepts or rejects with an error, but that raised an unexpected exception in Python."""
 
 from io import BytesIO
 
@@ -48,7 +48,7 @@ def test_a_deeply_nested_list_with_lone_surrogates_is_refused(depth: int) -> Non
 
 @pytest.mark.parametrize("depth", [300, 600, 900])
 def test_nesting_near_the_recursion_limit_is_read_or_refused(depth: int) -> None:
-    """Pythons differ in how many frames a level takes."""
+    """Python versions differ in how many frames a level takes."""
     try:
         assert len(deep_list(depth)) == 1
     except LimitError as error:

@@ -1,4 +1,4 @@
-"""Two applies on one root filesystem: case 69."""
+"""Two concurrent applies on one root filesystem: case 69."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from templater.writing.transaction import apply
 from tests.attacks.outside import Scene
 from tests.rootfs_builders import a_plan, strays
 
-#: writes four files again and again, each time with a text of its own
+#: writes four files again and again, each process with its own text
 WRITER = """
 import sys
 from templater.writing.transaction import apply

@@ -1,8 +1,8 @@
-"""Replays terminal sessions: what a reader would type, and what must come back.
+"""Replay of terminal sessions: commands and their expected output.
 
-A line that begins with ``$ `` is a command (``> `` continues it), other lines are its output, standard
-output and standard error as they come. ``[exit 5]`` is the exit code, 0 where nothing is said. A line
-that is only ``…`` stands for any lines, and one that begins with ``## `` is said to the reader.
+A line that begins with ``$ `` is a command, and ``> `` continues it. Other lines are its combined standard
+output and standard error. ``[exit 5]`` is the exit code, 0 by default. A line with only ``…`` matches any
+lines, and a line that begins with ``## `` is a note to the reader.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SAID = "## "
 
 @dataclass
 class Step:
-    """A command with what comes of it; what is said to the reader after it is ``after``."""
+    """A command with its output and exit code; ``after`` is the note to the reader that follows it."""
 
     command: str
     output: str
@@ -41,7 +41,7 @@ class Step:
 
 @dataclass
 class Stage:
-    """A folder with a copy of the sample images, in which sessions are typed."""
+    """A folder with a copy of the sample images, in which sessions are replayed."""
 
     folder: Path
 
@@ -55,7 +55,7 @@ class Stage:
         return cls(folder)
 
     def run(self, command: str) -> str:
-        """What a terminal without colour would show."""
+        """Return the output on a terminal without colour."""
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
@@ -80,7 +80,7 @@ class Stage:
 
 
 def steps_of(text: str) -> tuple[str, list[Step]]:
-    """What stands before the first command, and the steps."""
+    """Return the text before the first command, and the steps."""
     preamble, steps = "", []
     for line in text.splitlines(keepends=True):
         if line.startswith("$ "):
@@ -97,7 +97,7 @@ def steps_of(text: str) -> tuple[str, list[Step]]:
 
 
 def matches(expected: str, got: str) -> bool:
-    """Equal, where ``…`` stands for any lines; empty lines at the end say nothing."""
+    """Compare outputs: ``…`` matches any lines, and empty lines at the end are ignored."""
     parts = re.split(
         rf"^{ANY}\n", expected.rstrip("\n") + "\n" if expected.strip() else "", flags=re.MULTILINE
     )
@@ -106,7 +106,7 @@ def matches(expected: str, got: str) -> bool:
 
 
 def replay(text: str, stage: Stage) -> tuple[str, list[tuple[Step, str]]]:
-    """The session as it really went, and the steps whose output differs with what came instead.
+    """Return the session with its real output, and the differing steps, each with its real output.
 
     Empty lines at the end of an output belong to the page, not to the output.
     """

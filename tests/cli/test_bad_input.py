@@ -19,7 +19,7 @@ ONE_RULE = "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /etc/greeting:
 
 
 def fingerprint(tree: Path) -> dict:
-    """Everything of a tree that an apply could change: names, types, owners, modes, times, bytes, attributes."""
+    """Return all that an apply could change: names, types, owners, modes, times, bytes, attributes."""
     found = {}
     for folder, folders, files in os.walk(tree):
         for name in ["", *folders, *files]:
@@ -101,7 +101,7 @@ def with_rule(field):
 SQUASHFS = b"hsqs" + bytes(200)
 QCOW2 = b"QFI\xfb\x00\x00\x00\x03" + bytes(200)
 
-#: what, how it is made, exit codes of preview and of apply, and what the message says, its place included
+#: name, setup, exit codes of preview and apply, and the expected message including its place
 CASES = [
     ("a missing file", missing, 2, 2, ["nosuch.tar.xz"]),
     ("a plain archive cut short", cut_short(""), 2, 2, ["image.tar"]),
@@ -139,7 +139,7 @@ CASES = [
 
 
 def run(capfd, *arguments):
-    """Exit code and everything that was said; an exception would be a traceback at the terminal."""
+    """Return the exit code and all output; an exception would be a traceback on the terminal."""
     code = main([os.fspath(argument) for argument in arguments])
     said = capfd.readouterr()
     return code, said.out + said.err

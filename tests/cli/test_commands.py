@@ -1,4 +1,4 @@
-"""How the command line finds its commands, and what becomes of mistakes and interruptions."""
+"""Finding commands, and handling usage errors and interruptions."""
 
 import os
 import signal
@@ -198,7 +198,7 @@ def every_command(group, *words):
     ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
 )
 def test_help_fits_a_terminal(found, words):
-    """Nothing is wrapped by the terminal, and no line of a list of commands ends in dots."""
+    """The terminal wraps no line, and no summary in a list of commands is cut off with dots."""
     context = click.Context(found, info_name=" ".join(["templater", *words]), terminal_width=80)
     lines = found.get_help(context).split("\n")
     assert [line for line in lines if len(line) > 80] == []

@@ -1,4 +1,4 @@
-"""The bound around a whole command: exit code 4 with the limit's name, and nothing left set."""
+"""The limits of a whole command: exit code 4 with the limit's name, and all settings restored."""
 
 import resource
 import signal
@@ -65,7 +65,7 @@ def test_an_exception_handler_does_not_delay_the_time_limit():
         guard(parse(["command-time=1"], (COMMAND,))),
     ):
         for _ in range(20):
-            with suppress(Exception):  # what a reader of one member might do
+            with suppress(Exception):  # a reader of one member might suppress errors like this
                 time.sleep(1)
     assert time.monotonic() - begin < 5
 

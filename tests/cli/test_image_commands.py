@@ -1,4 +1,4 @@
-"""The image commands' small promises: what they refuse, warn of and show."""
+"""The image commands: small guarantees about refusals, warnings and output."""
 
 import io
 import json
@@ -20,7 +20,7 @@ def image(tmp_path):
 
 @pytest.fixture
 def typed(monkeypatch, capfd):
-    """A command with this on its standard input: exit code, output, what is said."""
+    """Run a command with this standard input and return exit code, output and error output."""
 
     def run(*arguments, given=b""):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
@@ -157,7 +157,7 @@ def test_a_failing_editor_is_a_clear_error(monkeypatch):
 
 @pytest.fixture
 def packed(image, typed, tmp_path):
-    """``whole.tar``, and ``split`` with its ``split.root``."""
+    """Create ``whole.tar``, and ``split`` with ``split.root``."""
     for name, layout in (("whole.tar", "unified"), ("split", "split")):
         target = tmp_path / name
         assert (

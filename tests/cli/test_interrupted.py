@@ -1,4 +1,4 @@
-"""Ctrl-C while the program is still being imported."""
+"""Ctrl-C while the program is still importing modules."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def run(folder: Path, *arguments: str, **options: object) -> "subprocess.Complet
 
 @pytest.mark.parametrize("module", ["click", "difflib"])
 def test_an_early_interrupt_shows_no_traceback(module, tmp_path):
-    """``click`` is imported before there is a command, ``difflib`` by one."""
+    """``click`` is imported before a command is known, ``difflib`` only by one command."""
     (tmp_path / f"{module}.py").write_text(INTERRUPT)
     done = run(tmp_path, "previev")
     assert done.stderr.strip() == ""
@@ -31,7 +31,7 @@ def test_an_early_interrupt_shows_no_traceback(module, tmp_path):
 
 
 def test_an_ignored_interrupt_stays_ignored(tmp_path):
-    """As in the background of a shell script."""
+    """Shell scripts ignore interrupts in background jobs."""
     (tmp_path / "difflib.py").write_text(INTERRUPT + "get_close_matches = lambda *_, **__: []\n")
     command = f'trap "" INT; exec "{sys.executable}" -m templater previev'
     done = subprocess.run(

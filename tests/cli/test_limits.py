@@ -1,4 +1,4 @@
-"""``--limit`` of each command that has it: what was named is what bounds it."""
+"""``--limit`` of each command that has it: the named limit takes effect."""
 
 import json
 import tarfile
@@ -16,7 +16,7 @@ LOOP = "{% for a in 'x'|ljust:300 %}{% for b in 'x'|ljust:300 %}{{ a }}{% endfor
 
 @pytest.fixture
 def image(tmp_path):
-    """A loop of 90,000 rounds, which prints 90,000 characters."""
+    """Return an image with a loop of 90,000 rounds that prints 90,000 characters."""
     folder = tmp_path / "image"
     (folder / "templates").mkdir(parents=True)
     (folder / "rootfs/etc").mkdir(parents=True)
@@ -103,7 +103,7 @@ def test_an_invalid_limit_is_a_usage_error(image, capsys):
 
 
 def test_one_limit_allows_a_large_template(image, capsys):
-    """The same default and the same name bound reading, compiling and a hook's reading."""
+    """Reading, compiling and a hook's reading share one default and one limit name."""
     (image / "templates/a.tpl").write_text("x" * ((4 << 20) + 1))
     line = ["preview", image, "-t", "create", "--as", "none", "--rootfs", "none", "--limit", "output=6MiB"]
     code, told = said(capsys, *line)

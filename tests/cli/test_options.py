@@ -1,4 +1,4 @@
-"""What the shared options make of what is typed."""
+"""Parsing of the options shared by several commands."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_the_default_instance_is_a_container():
 
 @pytest.fixture
 def directory(tmp_path):
-    """An instance directory; its instance was renamed after it was unpacked."""
+    """Return an instance directory whose instance was renamed after unpacking."""
     (tmp_path / ".templater").mkdir(mode=0o700)
     (tmp_path / ".templater" / "state").write_text("name=s2\n")
     (tmp_path / "instance.yaml").write_text("name: s1\nconfig: {user.a: kept}\n")

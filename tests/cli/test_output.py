@@ -1,4 +1,4 @@
-"""Standard output: exact in a pipe, harmless on a terminal."""
+"""Standard output: exact in a pipe, safe on a terminal."""
 
 import os
 import pty
@@ -14,7 +14,7 @@ from templater.cli import output
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
-#: red, green, blue, magenta, cyan, and back: neither white nor black, nor a background
+#: red, green, blue, magenta, cyan, and reset: no white, no black, no background colour
 READABLE = {b"\x1b[%dm" % number for number in (31, 32, 34, 35, 36)} | {b"\x1b[39;49;00m"}
 
 
@@ -28,7 +28,7 @@ def an_image(tmp_path, text):
 
 
 def on_a_terminal(*arguments, **environment):
-    """What a terminal gets to see."""
+    """Return the bytes that a terminal receives."""
     parent, child = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "templater", *arguments],

@@ -1,4 +1,4 @@
-"""From the command line to a plan: the choice of triggers and of the root filesystem."""
+"""From the command line to a plan: choosing triggers and the root filesystem."""
 
 import json
 import shutil
@@ -180,7 +180,7 @@ def test_an_image_without_a_root_filesystem_is_an_error_with_rootfs_image(run, i
 
 
 def test_an_image_owned_by_a_user_allows_any_file_owner(run, image):
-    """Packing the directory gives every file the owner that its rule asks for."""
+    """Packing the directory gives every file the owner of its rule."""
     (image / "metadata.yaml").write_text(METADATA.replace("when: [create],", "when: [create], uid: 100,", 1))
     shutil.chown(image / "rootfs", 1000, 1000)
     _, actions, _ = plan(run, image)
@@ -196,7 +196,7 @@ def test_a_hostile_root_filesystem_in_an_image_is_refused(run, image):
 
 
 def test_diff_shows_rules_that_the_host_refuses(run, image):
-    """preview and diff exit with 5 where the host would fail and templater would not."""
+    """preview and diff exit with 5 if the host would fail and templater would not."""
     (image / "rootfs/etc/started").symlink_to("/srv/started")
     (image / "rootfs/srv").mkdir()
     words = image, image / "rootfs", "-t", "start", "--as", "incus"

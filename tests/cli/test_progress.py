@@ -1,4 +1,4 @@
-"""Progress is for a terminal, and for nobody else."""
+"""Progress messages appear on a terminal only."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""Every tests/cli/*.txt is a session at a terminal, replayed against the real command."""
+"""Every tests/cli/*.txt is a terminal session, replayed with the real command."""
 
 import os
 import re
@@ -13,7 +13,7 @@ SESSIONS = sorted(Path(__file__).parent.glob("*.txt"))
 
 
 def skip_without(needs):
-    """A session says in a line of its own what it needs: ``## Needs root, mksquashfs.``"""
+    """Skip sessions whose requirements are missing, such as ``## Needs root, mksquashfs.``"""
     names = needs[1].split(", ") if needs else []
     missing = [name for name in names if not (os.geteuid() == 0 if name == "root" else shutil.which(name))]
     if missing:

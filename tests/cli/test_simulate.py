@@ -1,4 +1,4 @@
-"""What `templater simulate --help` says is so."""
+"""The statements in `templater simulate --help` are true."""
 
 import shutil
 from pathlib import Path

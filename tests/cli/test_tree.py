@@ -1,4 +1,4 @@
-"""`preview -o`: the rendered files in a folder or a tar of their own."""
+"""`preview -o`: the rendered files in a folder or a tar archive."""
 
 import os
 import tarfile

@@ -1,4 +1,6 @@
-"""Watching: every way to save a file is seen, storms are one event, replaced folders are found again."""
+"""Watching: every way of saving a file is noticed, many events are grouped, replaced folders are watched
+again.
+"""
 
 import os
 import shutil
@@ -38,7 +40,9 @@ def saved_atomically(path):
 
 
 def saved_as_vim_does(path):
-    """The old file becomes a backup, a new one takes its name, a probe named 4913 comes and goes."""
+    """Save as vim does: rename the old file to a backup, write a new one, and create a probe file named
+    4913.
+    """
     probe = path.with_name("4913")
     probe.touch()
     probe.unlink()
@@ -116,7 +120,7 @@ def test_an_instance_file_behind_a_link_is_watched(tmp_path):
 
 @pytest.mark.slow
 def test_attack_72_many_events_are_grouped_into_few_changes(image, watch):
-    """10,000 saves, renames and swap files while we look: seen at once, and not 10,000 times."""
+    """10,000 saves, renames and swap files while watching are reported at once, not 10,000 times."""
     templates, stop = image / "templates", threading.Event()
     done = 0
 

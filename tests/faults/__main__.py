@@ -1,4 +1,4 @@
-"""python -m tests.faults [named] [walk] [journal] [in-place]: the table of call, fault and outcome."""
+"""python -m tests.faults [named] [walk] [journal] [in-place]: print a table of call, fault and outcome."""
 
 import sys
 from collections import Counter, defaultdict
@@ -9,7 +9,7 @@ OPTIONS = ("named", "walk", "journal", "in-place")
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """One line for each kind of call and fault: how many such calls, and what became of them."""
+    """Return one line for each kind of call and fault: the number of calls and their outcomes."""
     groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for outcome in outcomes:
         groups[outcome.call.name, outcome.fault][outcome.text] += 1

@@ -1,4 +1,4 @@
-"""Make one system call of an apply fail, with strace, and look at what is left."""
+"""Make one system call of an apply fail with strace, and inspect the result."""
 
 import os
 import re
@@ -17,23 +17,23 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EPERM", "EINTR")
 KILL = "kill -9"
-#: not once but from then on: then not even undoing works, where it needs the same call
+#: fail every call from then on: even a rollback then fails if it needs the same call
 LASTING = ("ENOSPC+", "EIO+", "EROFS+")
 FAULTS = (*ERRORS, *LASTING, KILL)
 
-#: everything that an apply asks of the kernel and that changes something, or opens something to change it
+#: the system calls of an apply that change something or open something to change it
 WRITES = (
     "flock", "openat", "openat2", "write", "fchown", "fchmod", "fsetxattr", "lseek", "ftruncate", "fsync",
     "linkat", "mkdirat", "renameat", "unlinkat", "close",
 )  # fmt: skip
-#: what it only looks at, and how that can fail
+#: the system calls that only inspect files, with their possible errors
 READS = ("fstat", "newfstatat", "getdents64", "read", "flistxattr", "fgetxattr")
 READING_FAULTS = ("EIO", "EINTR", "EIO+", KILL)
 CALLS = (*WRITES, *READS)
-#: what neither changes anything nor looks at a file system; tests hold that there is nothing else
+#: system calls that do not touch a file system; the tests check that the lists are complete
 OTHERS = ("fcntl", "rt_sigprocmask", "mmap", "munmap", "getrandom", "brk", "exit_group")
 
-#: with the option in-place, something is mounted on this one
+#: with the option in-place, a file is mounted on this target
 MOUNTED = "/etc/issue"
 
 WORDS = {
@@ -47,7 +47,7 @@ WORDS = {
 
 
 def available() -> str:
-    """Why faults can't be injected here, or nothing."""
+    """Return why faults cannot be injected here, or an empty string."""
     if shutil.which("strace") is None:
         return "strace is not installed"
     probe = subprocess.run(["strace", "-o", "/dev/null", "true"], check=False, capture_output=True, text=True)
@@ -56,7 +56,7 @@ def available() -> str:
 
 @dataclass(frozen=True)
 class Call:
-    """The n-th call of one kind that the subject makes, and what it was about."""
+    """The n-th call of one kind by the subject, and its path."""
 
     name: str
     number: int
@@ -69,10 +69,10 @@ class Outcome:
     fault: str
     exit_code: int = 0
     stderr: str = ""
-    #: how many of the targets are new
+    #: the number of targets with new content
     new: int = 0
     strays: int = 0
-    #: everything that is not as promised
+    #: all broken guarantees
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -91,7 +91,7 @@ class Outcome:
 
 
 class Bench:
-    """A root filesystem in the state before, once for each experiment."""
+    """A root filesystem in its initial state, recreated for each experiment."""
 
     def __init__(self, options: tuple[str, ...] = (), folder: str | None = None) -> None:
         self.options = options
@@ -103,21 +103,21 @@ class Bench:
             yield from self._experiments(faults)
 
     def _experiments(self, faults: tuple[str, ...]) -> Iterator[Outcome]:
-        self.calls()  # compiles what it imports, so that every later run makes the same calls
+        self.calls()  # compile all imports now, so that every later run makes the same calls
         calls = self.calls()
         cases = [(call, fault) for call in calls for fault in faults if _makes_sense(call, fault)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             yield from pool.map(lambda case: self.experiment(*case), cases)
 
     def calls(self) -> list[Call]:
-        """What an undisturbed apply does between taking its lock and the end."""
+        """Return the calls of an undisturbed apply between taking the lock and the end."""
         with Place(self) as place:
             place.run([])
             assert place.state() == NEW, place.state()
             return list(_calls(place.trace.read_text()))
 
     def others(self) -> set[str]:
-        """The names of all system calls that are made besides, between the lock and the end."""
+        """Return the names of all other system calls between the lock and the end."""
         with Place(self) as place:
             place.run_undisturbed()
         with Place(self) as place:
@@ -157,7 +157,7 @@ class Bench:
             outcome.wrong.append("the fault was not injected")
 
     def _excepted(self, path: str, outcome: Outcome) -> bool:
-        """A mount point is the one thing that can't be old or new at every moment."""
+        """Return whether the outcome is allowed: only a mount point may be neither old nor new."""
         return "in-place" in self.options and path == MOUNTED and outcome.fault in (KILL, *LASTING)
 
     def _judge_refusal(self, outcome: Outcome) -> None:
@@ -240,7 +240,7 @@ class Place:
         return found + [str(path.relative_to(self.folder)) for path in self.private.iterdir()]
 
     def attributes_lost(self) -> list[str]:
-        """Files that have their name and content have their mode and attributes, at every moment."""
+        """Describe the files with their final name and content but without mode or attributes."""
         lost = []
         for path, text in self.state().items():
             place = self.top / path[1:]
@@ -258,14 +258,14 @@ class Place:
 
 
 def _makes_sense(call: Call, fault: str) -> bool:
-    """Who can't write from then on can't say so on stderr either."""
+    """Return whether a fault fits a call: a lasting write error would also prevent error output."""
     if call.name in READS and fault not in READING_FAULTS:
         return False
     return fault not in LASTING or call.name != "write"
 
 
 def _calls(trace: str) -> Iterator[Call]:
-    """The calls from the lock on; their numbers count from the start of the process, as strace counts."""
+    """Return the calls after the lock, numbered from the start of the process as strace counts them."""
     counts: dict[str, int] = dict.fromkeys(CALLS, 0)
     begun = False
     for line in trace.splitlines():
@@ -279,7 +279,7 @@ def _calls(trace: str) -> Iterator[Call]:
 
 
 def _about(arguments: str) -> str:
-    """The last name in quotes, tokens and inodes taken out."""
+    """Return the last quoted name without tokens and inode numbers."""
     names = re.findall(r'"([^"]*)"', arguments)
     name = names[-1] if names else ""
     return re.sub(

@@ -1,4 +1,4 @@
-"""What is made to fail: one apply of a fixed plan, as lean as a hook, ending as the command line would."""
+"""The subject of fault injection: one apply of a fixed plan, as small as a hook, with CLI error handling."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs
 from templater.writing.transaction import Journal, apply
 
-#: two files to replace, one new beside them, one new below directories that are new too
+#: two files to replace, one new file next to them, and one new file below new directories
 NEW = {
     "/etc/hosts": b"new hosts\n" * 10,
     "/etc/issue": b"new issue\n",

@@ -1,4 +1,4 @@
-"""Cases 70 and 71: an apply is killed, or a system call fails, at every step of it."""
+"""Cases 70 and 71: an apply is killed, or a system call fails, at each of its steps."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(available() != "", reason=f"NOT RUN: {available()}"),
 ]
 
-#: besides the usual way: without nameless files, without openat2, with a journal, through a mount point
+#: besides the default: without unnamed files, without openat2, with a journal, through a mount point
 WAYS = [(), ("named",), ("walk",), ("journal",), ("named", "walk", "journal"), ("in-place",)]
 
 
@@ -43,7 +43,7 @@ def test_attack_71_a_full_disk_at_any_system_call_leaves_every_file_old(options,
 
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
 def test_every_system_call_is_classified(options, tmp_path):
-    """A new kind of call in an apply has to be put where it belongs: among those that are made to fail, or not."""
+    """A new kind of system call in an apply has to be added to one of the lists."""
     if "in-place" in options and os.getuid():
         pytest.skip("NOT RUN: needs root, for mounts")
     bench = Bench(options)
@@ -53,7 +53,7 @@ def test_every_system_call_is_classified(options, tmp_path):
 
 @pytest.mark.parametrize("fault", ["EIO", "EPERM", "EINTR", "EROFS+"])
 def test_attack_71_other_errors_at_any_system_call_leave_every_file_old(fault, capsys):
-    """All of them, in all ways: ``python -m tests.faults``."""
+    """``python -m tests.faults`` tries all errors in all configurations."""
     judged((), (fault,), capsys)
 
 
@@ -69,7 +69,7 @@ def test_attack_71_a_full_disk_leaves_every_file_old(tmp_path, mounts):
 @as_root
 @pytest.mark.skipif(shutil.which("mkfs.btrfs") is None, reason="NOT RUN: needs btrfs-progs, for a quota")
 def test_attack_71_an_exhausted_quota_leaves_every_file_old(tmp_path, mounts):
-    """A quota of btrfs holds for root too."""
+    """A btrfs quota also applies to root."""
     disk, place = tmp_path / "disk", tmp_path / "mounted"
     with open(disk, "wb") as file:
         file.truncate(120 << 20)
@@ -87,7 +87,7 @@ def test_attack_71_an_exhausted_quota_leaves_every_file_old(tmp_path, mounts):
 
 
 def too_much_for(top, folder):
-    """An apply of more than there is room for: everything stays as it was."""
+    """Run an apply that needs more space than there is, and check that every file stays as it was."""
     image = a_directory(
         folder / "image", {"templates/small.tpl": "small", "templates/big.tpl": "x" * 200_000}
     )

@@ -1,6 +1,6 @@
-"""An image is built while a system call fails or a signal comes, at every step: whole under its name, or not there.
+"""Image builds with a failing system call or a signal at every step: the image is complete or absent.
 
-With nameless files and with hidden ones, as a new image and in an old one's place, unified, split, with squashfs.
+The builds use unnamed or hidden temporary files, create or replace an image, and are unified, split or squashfs.
 """
 
 import os
@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(available() != "", reason=f"NOT RUN: {available()}"),
 ]
 
-#: what is asked of the kernel about the image's files
+#: the system calls on the image's files
 CALLS = ("openat", "write", "fsync", "linkat", "link", "rename", "unlink", "ftruncate", "close")
 FAULTS = ("error=ENOSPC", "signal=KILL", "signal=TERM", "signal=INT")
 FORMS = {
@@ -40,10 +40,10 @@ sys.exit(main(sys.argv[1:]))
 
 
 class Place:
-    """A folder into which an image is built, perhaps over an old one."""
+    """A folder for an image build, optionally with an old image in it."""
 
     def __init__(self, image: Path, form: str, way: str, old: bool) -> None:
-        # compiled once, beside the image: later runs ask the kernel for the same things in the same order
+        # compile once, before the image: later runs make the same system calls in the same order
         self.environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(image.parent / "compiled")}
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self.folder = Path(tempfile.mkdtemp(prefix="templater-faults-"))
@@ -77,7 +77,7 @@ class Place:
         return self._run([*strace, *self.command])
 
     def run_undisturbed(self) -> subprocess.CompletedProcess:
-        # the split image's first file may have got its name
+        # the first file of the split image may already have its name
         return self._run([*self.command, "--reuse"])
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess:
@@ -94,7 +94,7 @@ class Place:
         return any("(INJECTED)" in line and str(self.out) in line for line in lines)
 
     def calls(self) -> list[tuple[str, int]]:
-        """Those of the program itself about its output, of the writes three; strace counts each kind from the start."""
+        """Return the calls about the output, with at most three writes, numbered as strace counts."""
         counts = dict.fromkeys(CALLS, 0)
         found = []
         first = ""
@@ -110,7 +110,7 @@ class Place:
 
 
 def wrong(place: Place, whole: dict[str, bytes], call: tuple[str, int], fault: str) -> str:
-    """What is not as promised after a fault, and after the next run."""
+    """Return the first broken guarantee, after a fault or after the next run, or an empty string."""
     done = place.run("-e", f"inject={call[0]}:{fault}:when={call[1]}")
     if fault.startswith("error") and not place.hit():
         return "the fault was not injected"
@@ -133,7 +133,7 @@ def wrong(place: Place, whole: dict[str, bytes], call: tuple[str, int], fault: s
     if fault == "signal=INT" and named not in (place.old, whole):
         return f"interrupted, but there is {sorted(named)}"
     if files in (place.old, whole):
-        return ""  # as if nothing had happened, or as if all had
+        return ""  # either the old state or the complete new state
     after = place.run_undisturbed()
     if after.returncode or place.files() != whole:
         return f"after the next run there is {sorted(place.files())}: {after.stderr}"
@@ -173,7 +173,7 @@ def test_an_interrupted_build_leaves_no_partial_image_and_the_next_run_cleans_up
     assert {"openat", "fsync"} <= {name for name, _ in calls}, calls
     assert {name for name, _ in calls} & {"linkat", "link", "rename"}, calls
     assert way == "nameless" or old or ("unlink" in {name for name, _ in calls})
-    # between a close and the next call nothing happens that a signal could cut in two
+    # nothing that a signal could interrupt happens between a close and the next call
     cases = [(call, fault) for call in calls for fault in (FAULTS[:1] if call[0] == "close" else FAULTS)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         judged = list(pool.map(lambda each: case(*each), cases))

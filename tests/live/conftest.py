@@ -1,4 +1,4 @@
-"""Folders for live tests."""
+"""Fixtures with folders for live tests."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""What the live tests share: little root filesystems, an image with rules, and runtimes run as they are run here.
+"""Shared helpers of the live tests: small root filesystems, an image with rules, and runtimes.
 
-A test that needs a program, root or a kernel feature says so with ``need``; where it is missing the
-test is skipped and says what is missing, and in CI it fails.
+A test calls ``need`` for a program, root or a kernel feature. If it is missing, the test is skipped
+with the reason; in CI it fails.
 """
 
 import os
@@ -54,7 +54,7 @@ TEMPLATES = {
 
 
 def need(*programs: str) -> None:
-    """Skip, or in CI fail, when something is missing."""
+    """Skip the test, or fail it in CI, if something is missing."""
     missing = [name for name in programs if shutil.which(name) is None]
     if os.geteuid() != 0:
         missing.append("root")
@@ -71,7 +71,7 @@ def lack(reason: str) -> None:
 
 
 def run(*words: str, code: int | None = 0, timeout: float = 60, **options) -> subprocess.CompletedProcess:
-    """Run a program; its exit code must be ``code`` unless that is None."""
+    """Run a program and check that its exit code is ``code``, unless that is None."""
     answer = subprocess.run(
         words,
         stdin=subprocess.DEVNULL,
@@ -88,7 +88,7 @@ def run(*words: str, code: int | None = 0, timeout: float = 60, **options) -> su
     return answer
 
 
-#: a mount namespace with nothing but cgroup2: what crun and podman need where the host's is hybrid
+#: a mount namespace with only cgroup2, which crun and podman need on a host with hybrid cgroups
 CG2 = (
     "unshare", "-m", "--propagation", "private", "bash", "-c",
     'umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec "$@"', "cg2",
@@ -114,7 +114,7 @@ def make_rootfs(path: Path) -> Path:
 
 
 def shift(path: Path, base: int) -> None:
-    """Every owner moved up, as for a container whose root is ``base`` on the host."""
+    """Shift every owner, as for a container whose root is ``base`` on the host."""
     for folder, folders, files in os.walk(path):
         for name in (".", *folders, *files):
             entry = os.path.join(folder, name) if name != "." else folder
@@ -141,7 +141,7 @@ def make_image(
 
 INSTANCE = "name: c1\nconfig:\n  user.foo: bar\ndevices: {}\n"
 
-#: every file that the first start writes, as a program in the container sees it: owner, mode, content
+#: every file that the first start writes, as seen in the container: owner, mode, content
 BORN = {
     "/etc/templated": ("0:0 644", "{name} start bar\n"),
     "/etc/birth": ("0:0 644", "born by create as {name} of ?\n"),
@@ -153,7 +153,7 @@ BORN = {
     "/srv/new/deep": ("0:0 755", None),
 }
 
-#: a shell script that shows, for each of its arguments, owner and mode, and the content of a file
+#: a shell script that prints owner, mode and (for a file) content of each argument
 SHOW = 'for f; do stat -c "%u:%g %a" $f; [ -f $f ] && cat $f; echo --; done'
 
 
@@ -162,7 +162,7 @@ def show_words(*paths: str) -> list[str]:
 
 
 def shown(text: str, *paths: str) -> dict[str, tuple[str, str | None]]:
-    """The answer of ``show_words``."""
+    """Parse the output of ``show_words``."""
     found = {}
     for path, part in zip(paths or tuple(BORN), text.split("--\n"), strict=False):
         owner, _, content = part.partition("\n")
@@ -179,7 +179,7 @@ def born(name: str, **others: tuple[str, str | None]) -> dict[str, tuple[str, st
 
 
 def hook_argv(runtime: str, *options: str) -> list[str]:
-    """The very line that ``templater hook install`` writes."""
+    """Return exactly the line that ``templater hook install`` writes."""
     return install.argv(runtime, list(options))
 
 
@@ -195,7 +195,7 @@ def umount_below(path: Path) -> None:
 
 
 def new_folder(where: str | None = None) -> Iterator[Path]:
-    """A folder that a container's mapped root can walk into, and that leaves nothing behind."""
+    """Yield a folder that a container's mapped root can enter, and remove it afterwards."""
     path = Path(tempfile.mkdtemp(prefix="templater-live.", dir=where))
     path.chmod(0o755)
     try:

@@ -1,4 +1,4 @@
-"""A real Incus of Debian's, started for a module of tests in a mount namespace of its own with cgroup2."""
+"""A real Incus from Debian, started per test module in its own mount namespace with cgroup2."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ profiles: [{name: default, devices: {root: {path: /, pool: default, type: disk}}
 
 
 class Incus:
-    """The daemon, and its client with the same directory.
+    """A daemon, and its client with the same directory.
 
-    ``idmapped_mounts=False`` makes it shift owners on disk, as on kernels without them.
+    ``idmapped_mounts=False`` makes the daemon shift owners on disk, as on kernels without idmapped mounts.
     """
 
     def __init__(self, folder: Path, *, idmapped_mounts: bool = True) -> None:
@@ -52,11 +52,11 @@ class Incus:
         return self
 
     def __call__(self, *words: str, code: int | None = 0, timeout: float = 120) -> str:
-        """A client's command; its standard output."""
+        """Run a client command and return its standard output."""
         return run("incus", *words, code=code, timeout=timeout, env=self.environment).stdout
 
     def fails(self, *words: str) -> str:
-        """The client's complaint about a command that must fail."""
+        """Run a client command that must fail and return its error output."""
         answer = run("incus", *words, code=None, env=self.environment, timeout=120)
         assert answer.returncode != 0, answer.stdout
         return answer.stderr
@@ -73,16 +73,16 @@ class Incus:
         return found
 
     def rootfs(self, name: str) -> Path:
-        """Where an instance's files lie. Of a stopped one they are all there; ids may be shifted."""
+        """Return the root filesystem, complete while the instance is stopped; its ids may be shifted."""
         return self.folder / "storage-pools/default/containers" / name / "rootfs"
 
     def reason(self) -> str:
-        """Why the last start failed: the client is not told."""
+        """Return why the last start failed; the client does not show it."""
         lines = [line for line in self.log.read_text().splitlines() if "start hook failed" in line]
         return lines[-1] if lines else ""
 
     def death(self, within: float = 0) -> str:
-        """How the daemon died, with its last words; empty while it lives, ``within`` seconds from now."""
+        """Return why the daemon died within so many seconds, or an empty string if it lives."""
         try:
             code = self._daemon.wait(timeout=within)
         except subprocess.TimeoutExpired:
@@ -92,7 +92,7 @@ class Incus:
         return f"the daemon died (exit code {code}): {words[:2000]}"
 
     def must_live(self) -> None:
-        """A daemon that died is the cause of all that fails after it."""
+        """Fail if the daemon died: all later failures would be caused by that."""
         death = self.death()
         assert not death, death
 
@@ -115,7 +115,7 @@ class Incus:
 
 
 def an_incus(*, idmapped_mounts: bool = True) -> Iterator[Incus]:
-    """For a fixture of module scope."""
+    """Yield an Incus for a module-scoped fixture."""
     need("incus", DAEMON, "unshare")
     for folder in new_folder():
         incus = Incus(folder, idmapped_mounts=idmapped_mounts)

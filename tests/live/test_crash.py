@@ -1,4 +1,4 @@
-"""Kill -9 at random moments, and two hooks at once: the line that `hook install` writes, on a real directory."""
+"""kill -9 at random moments and two concurrent hooks: the installed hook line on a real directory."""
 
 import os
 import random
@@ -22,7 +22,7 @@ OLD = {"etc/existing": b"old content\n", "etc/templated": b"an older one\n"}
 
 
 def instance(folder: Path) -> Path:
-    """An instance with big enough files that writing them takes a moment."""
+    """Create an instance with files large enough that writing them takes a moment."""
     (folder / "rootfs/etc").mkdir(parents=True)
     for name, content in OLD.items():
         (folder / "rootfs" / name).write_bytes(content)
@@ -51,7 +51,7 @@ def finish(folder: Path) -> None:
 
 
 def tree(folder: Path) -> dict[str, tuple]:
-    """Every name in the root filesystem: kind and mode, owner, content."""
+    """Return kind, mode, owner and content of every entry in the root filesystem."""
     found = {}
     for path in sorted((folder / "rootfs").rglob("*")):
         status = path.lstat()
@@ -69,13 +69,13 @@ def copy(source: Path, target: Path) -> Path:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """In memory, where syncing costs nothing: what is tested here are kills, not power cuts."""
+    """Yield a folder in memory, where fsync is cheap: these tests cover kills, not power failures."""
     yield from new_folder("/dev/shm" if os.path.isdir("/dev/shm") else None)
 
 
 @pytest.fixture
 def calm(folder: Path) -> tuple[Path, dict[str, tuple], float]:
-    """An instance whose cache is warm, the tree an undisturbed first start leaves, and how long that takes."""
+    """Return an instance with a warm cache, its tree after an undisturbed first start, and the duration."""
     need()
     fresh = instance(folder / "fresh")
     first = copy(fresh, folder / "first")
@@ -90,7 +90,7 @@ def calm(folder: Path) -> tuple[Path, dict[str, tuple], float]:
 
 
 def wait_for_writing(folder: Path, process: subprocess.Popen) -> None:
-    """Until the journal announces files: the moments that matter most are few and short."""
+    """Wait until the journal lists files: the critical moments are few and short."""
     while process.poll() is None and not (folder / ".templater/journal").exists():
         time.sleep(0.0002)
 

@@ -1,4 +1,4 @@
-"""The sessions of docs/ that need a runtime: typed again as they stand there."""
+"""The sessions of docs/ that need a runtime, replayed exactly as written."""
 
 import re
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ NEEDS = {
     "nspawn": ("systemd-nspawn",),
     "incus": ("incus",),
 }
-#: podman with storage of its own, where the machine's cgroups are not what it wants
+#: podman with its own storage, if the machine's cgroups do not suit it
 PODMAN = """\
 #!/bin/bash
 verb=$1; shift; more=
@@ -34,7 +34,7 @@ exec {cg2} /usr/bin/podman --root {folder}/root --runroot {folder}/runroot --sto
 
 
 class Live(Stage):
-    """A stage on which runtimes are found, and a daemon's directory where there is one."""
+    """A stage with the runtimes and, if present, a daemon's directory."""
 
     more: dict[str, str] = {}  # noqa: RUF012
 

@@ -1,4 +1,4 @@
-"""Images built here in a real Incus, and its exports read here."""
+"""Images built by templater in a real Incus, and exports of Incus read by templater."""
 
 import json
 import os
@@ -80,7 +80,7 @@ def templater(*words: str) -> subprocess.CompletedProcess:
 
 
 def previewed(image: Path, *words: str) -> dict[str, str]:
-    """What our preview says that the first start will leave in the files."""
+    """Return the files after the first start according to `preview`."""
     plan = json.loads(templater("preview", str(image), "--as", "incus-debian", "--json", *words).stdout)
     return {change["path"]: change["content"] for change in plan["changes"]}
 
@@ -92,9 +92,9 @@ def stored(work: Path, **packing: object) -> list[str]:
 
 
 def started(incus: Incus, alias: str, name: str, paths: Iterable[str] = PATHS) -> dict[str, tuple[str, str]]:
-    """Owner with mode, and content, as a program in a newly started instance sees them.
+    """Return owner, mode and content of files as seen by a program in a newly started instance.
 
-    What it sees is read from its disk: under load the client now and then loses the words of a short program.
+    The program writes to its disk: under load the client sometimes loses the output of a short program.
     """
     incus("create", alias, name, "-c", "user.foo=bar")
     incus("start", name)
@@ -105,7 +105,7 @@ def started(incus: Incus, alias: str, name: str, paths: Iterable[str] = PATHS) -
 
 @pytest.fixture(autouse=True)
 def clean(incus: Incus) -> Iterator[None]:
-    """The daemon as it was, so that what one test leaves behind fails no other."""
+    """Reset the daemon, so that the leftovers of one test cannot fail another."""
     yield
     for instance in incus.json("list", "-f", "json"):
         incus("delete", "-f", instance["name"])
@@ -114,7 +114,7 @@ def clean(incus: Incus) -> Iterator[None]:
 
 
 def expected_of(image: Path, name: str, os_: str) -> dict[str, tuple[str, str]]:
-    """What our preview of this image (a file, a pair of which the first, a directory) promises."""
+    """Return owner, mode and previewed content of two files of this image."""
     files = previewed(image, "--name", name, "-c", "user.foo=bar", "-c", f"image.os={os_}")
     return {
         "/etc/hostname": ("0:0 644", files["/etc/hostname"]),
@@ -123,7 +123,7 @@ def expected_of(image: Path, name: str, os_: str) -> dict[str, tuple[str, str]]:
 
 
 def exported_by(incus: Incus, alias: str, into: Path) -> list[str]:
-    """The files that Incus writes, metadata first."""
+    """Return the files that Incus exports, metadata first."""
     into.mkdir()
     incus("image", "export", alias, str(into))
     return [str(path) for path in sorted(into.iterdir(), key=lambda path: path.name[:5] != "meta-")]
@@ -229,7 +229,7 @@ EXPORTS = [
     *({"layout": "split", "compression": each, "rootfs": "tar"} for each in ("gzip", "zstd")),
     {"layout": "split", "compression": "xz", "rootfs": "squashfs"},
 ]
-#: how an exported image is packed again: never as it was
+#: how an exported image is repacked: never in its original format
 AGAIN = [
     ("--format", "unified", "--compression", "zstd", "--level", "5"),
     ("--format", "split", "--compression", "gzip", "--level", "5"),
@@ -283,7 +283,7 @@ def test_a_repacked_incus_publish_starts_in_incus(incus, work, tmp_path, compres
     names = subprocess.run(
         ["tar", "-tf", published], check=True, capture_output=True, text=True
     ).stdout.split()
-    assert names.index("templates/app.tpl") > names.index("rootfs/etc/passwd")  # why reading can't stop early
+    assert names.index("templates/app.tpl") > names.index("rootfs/etc/passwd")  # so reading cannot stop early
     found = describe(published)
     assert found.metadata.properties["os"] == "published"
     assert found.fingerprint == incus.image("published")["fingerprint"]

@@ -1,10 +1,9 @@
-"""Side by side in one start: Incus renders into its root filesystem, templater, as a raw.lxc hook, into a copy.
+"""Compare Incus and templater in one start: Incus renders into its root filesystem, templater into a copy.
 
-The images and steps are those of ``tests/incus_cases`` and of ``sample-images``. Before every start the
-instance's root filesystem is copied; Incus then writes to the one and our hook to the other, and the two
-must be equal in content, owner and mode, or a named deviation is at work at every place where they are
-not. A start that Incus refuses never gets as far as LXC's hooks: our line is then run by hand, in the
-environment that LXC would have given it.
+The images and steps come from ``tests/incus_cases`` and ``sample-images``. Before every start the test copies
+the instance's root filesystem. Incus then writes to the original, and templater, as a raw.lxc hook, to the
+copy. Both must be equal in content, owner and mode, except where a named deviation applies. If Incus refuses
+a start, LXC runs no hooks: the test then runs the hook line itself, in the environment of an LXC hook.
 """
 
 import base64
@@ -47,17 +46,17 @@ def cases() -> Iterator[Any]:
         case = json.loads(path.read_text())
         starts = "observed" in case and any(o["step"][0] in ("start", "restart") for o in case["observed"])
         if not starts or case["import"]["rc"] or case["id"].startswith("shifted_"):
-            continue  # nothing that starts, or a daemon without id-mapped mounts
+            continue  # cases without a start, or daemons without idmapped mounts
         if any(o["rc"] == "timeout" or o["step"][1:2] == ["export"] for o in case["observed"]):
-            continue  # a start that hangs, a backup in a folder of the recorder's
+            continue  # a start that hangs, or a backup in a folder of the recorder
         if any("--empty" in o["step"] for o in case["observed"]):
-            continue  # an instance without an image: nothing runs in it, neither LXC's hooks nor ours
+            continue  # an instance without an image: neither LXC's hooks nor templater's run in it
         if any(
             not {"content", "b64", "type"} & set(t)
             for t in case["image"]["templates"].values()
             if type(t) is dict
         ):
-            continue  # a template too big to have been recorded
+            continue  # a template too large to have been recorded
         yield pytest.param(case, id=case["id"])
 
 
@@ -76,7 +75,7 @@ def work() -> Iterator[Path]:
 
 
 class Side:
-    """One image, the instances made of it, and a copy of each instance's root filesystem."""
+    """One image, its instances, and a copy of each instance's root filesystem."""
 
     def __init__(self, incus: Incus, work: Path) -> None:
         self.incus = incus
@@ -111,14 +110,14 @@ class Side:
         log = self.work / "state" / name / ".templater/log"
         nothing = not (
             self.folder(name) / "metadata.yaml"
-        ).exists()  # then Incus renders nothing, and so do we
+        ).exists()  # then neither Incus nor templater renders
         failed = not nothing and (not log.exists() or "failed: " in log.read_text())
         self.compared += 1
         if failed != (not started) or different:
             self.explain(name, different, (theirs, ours), log.read_text() if log.exists() else "no log")
 
     def by_hand(self, name: str) -> None:
-        """What LXC would have run."""
+        """Run the hook line as LXC would have run it."""
         words = hook_argv("incus", "--dialect", "v4", "--rootfs", str(self.work / "copies" / name))
         environ = {"LXC_NAME": name, "LXC_ROOTFS_PATH": str(self.incus.rootfs(name))}
         state = ("--state", str(self.work / "state" / name))
@@ -146,7 +145,7 @@ class Side:
         self.deviations |= found.keys()
 
     def other_names(self, name: str, places: set[str]) -> set[str]:
-        """The other names of files with several: what is written through one shows in all."""
+        """Return the other names of hard-linked files: a write through one name shows in all."""
         root = self.work / "before" / name
         inodes = {(root / place[1:]).stat().st_ino for place in places if (root / place[1:]).is_file()}
         files = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
@@ -197,7 +196,7 @@ class Side:
 
     def close(self) -> None:
         self.incus.must_live()
-        for _ in range(20):  # a start that failed may still be on its way out
+        for _ in range(20):  # a failed start may still be shutting down
             names = [each["name"] for each in self.incus.json("list", "-f", "json")]
             if not names:
                 break
@@ -212,7 +211,7 @@ class Side:
         for where in ("copies", "before", "state"):
             for path in (self.work / where).iterdir():
                 remove(path)
-        for half_made in self.folder("x").parent.iterdir():  # of an image that was refused at creation
+        for half_made in self.folder("x").parent.iterdir():  # its image was refused at creation
             remove(half_made)
             (self.incus.folder / "containers" / half_made.name).unlink(missing_ok=True)
 
@@ -237,7 +236,7 @@ def remove(path: Path) -> None:
 
 
 def tree(root: Path) -> dict[str, Any]:
-    """What stands at every name: kind and mode, owner, content, target."""
+    """Return kind, mode, owner, content and link target of every entry."""
     found: dict[str, Any] = {}
     for folder, folders, files in os.walk(root):
         if folder == str(root):
@@ -259,7 +258,7 @@ def tree(root: Path) -> dict[str, Any]:
 
 
 def build_case(case: dict[str, Any], base: Path, folder: Path) -> Path:
-    """The image of a recorded case, over our own little root filesystem."""
+    """Build the image of a recorded case on top of the small test root filesystem."""
     image = case["image"]
     shutil.copytree(base, folder / "rootfs", symlinks=True)
     os.chown(folder / "rootfs/etc/existing", 33, 34)
@@ -322,8 +321,8 @@ def test_a_recorded_case_gives_the_same_files_as_incus(case: dict[str, Any], sid
     print(f"{side.compared} starts compared; deviations: {sorted(side.deviations) or 'none'}")
 
 
-#: pongo2 follows endless macros until Go ends the whole daemon. Incus takes the rules in no certain order and
-#: ends at the first that fails, so now and then it gets as far as this one.
+#: pongo2 follows endless macros until Go ends the whole daemon. Incus applies rules in random order and stops
+#: at the first failure, so it only sometimes reaches this rule.
 ENDLESS = "  /etc/endless:\n    when: [create]\n    template: endless.tpl\n"
 
 

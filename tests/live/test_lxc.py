@@ -1,4 +1,4 @@
-"""Plain LXC: every stage that starts or copies a container, read from inside."""
+"""Plain LXC: every stage that starts or copies a container, checked from inside."""
 
 import os
 import re
@@ -31,7 +31,7 @@ BASE = 1000000
 
 
 class Lxc:
-    """One LXC path, and the containers in it."""
+    """One LXC path and its containers."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,10 +78,10 @@ class Lxc:
 
 
 def remove_cgroups() -> None:
-    """LXC leaves empty cgroups behind."""
+    """Remove the empty cgroups that LXC leaves behind."""
     for folder, _, _ in os.walk("/sys/fs/cgroup", topdown=False):
         if re.match(r"lxc\.(pivot|monitor|payload)", os.path.basename(folder)):
-            with suppress(OSError):  # somebody else's
+            with suppress(OSError):  # a cgroup of another process
                 os.rmdir(folder)
 
 
@@ -297,7 +297,7 @@ def test_an_unprivileged_overlay_is_rendered(lxc: Lxc):
 
 @pytest.mark.parametrize("kind", ["loop", "nbd", "zfs", "lvm", "rbd"])
 def test_attack_68_a_root_that_only_lxc_can_mount_is_reported_at_start(lxc: Lxc, kind: str):
-    """Whatever LXC itself says to such a root filesystem, ours is said before."""
+    """templater reports the error before LXC's own error for such a root filesystem."""
     paths = {"zfs": "tank/c1", "lvm": "/dev/vg0/c1", "rbd": "pool/c1"}
     path = paths.get(kind, str(lxc.path / "disk.img"))
     (lxc.path / "disk.img").write_bytes(bytes(1 << 20))

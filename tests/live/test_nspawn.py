@@ -1,4 +1,4 @@
-"""systemd-nspawn: directly, and by its unit under a real systemd."""
+"""systemd-nspawn: started directly, and by its unit under a real systemd."""
 
 import os
 import subprocess
@@ -103,7 +103,7 @@ journalctl -u systemd-nspawn@m1 --no-pager -o cat
 
 
 def test_the_unit_s_drop_in_runs_before_the_machine(folder: Path):
-    """The whole path: systemd starts systemd-nspawn@m1, whose drop-in `hook install` wrote."""
+    """The full path: systemd starts systemd-nspawn@m1, whose drop-in `hook install` wrote."""
     need("systemd-nspawn", "machinectl")
     if not Path("/usr/lib/systemd/systemd").exists():
         lack("needs systemd")
@@ -131,7 +131,7 @@ def test_the_unit_s_drop_in_runs_before_the_machine(folder: Path):
 
 
 class Booted:
-    """This machine's own root filesystem under a layer in memory, booted with a real systemd."""
+    """This machine's root filesystem under an overlay in memory, booted with a real systemd."""
 
     def __init__(self, folder: Path) -> None:
         self.layer = folder / "layer"
@@ -153,7 +153,7 @@ class Booted:
         subprocess.run(["umount", "-l", str(self.layer)], check=False)
 
     def boot(self, script: str) -> str:
-        """Boot, run a shell script as a unit, power off; what the script printed."""
+        """Boot, run a shell script as a unit, power off, and return the script's output."""
         (self.root / "live.sh").write_text(script)
         unit = (
             "[Unit]\nAfter=systemd-journald.service dbus.service\n[Service]\nType=oneshot\n"

@@ -31,7 +31,7 @@ RUNTIMES = {"runc": (), "crun": CG2}
 
 
 class Bundle:
-    """A bundle of one runtime."""
+    """A bundle for one runtime."""
 
     def __init__(self, runtime: str, path: Path) -> None:
         self.runtime = runtime
@@ -161,7 +161,7 @@ def test_a_failing_template_stops_the_start_and_reports_the_reason(bundle: Bundl
     answer = bundle.start(code=None)
     assert answer.returncode != 0
     assert "templates/templated.tpl:2:6: " in log_of(bundle.path)
-    if bundle.runtime == "runc":  # crun loses what a hook says
+    if bundle.runtime == "runc":  # crun discards the output of a hook
         assert "templates/templated.tpl:2:6: " in answer.stderr + answer.stdout
     assert not (bundle.path / "rootfs/etc/birth").exists()
 

@@ -1,8 +1,8 @@
-"""As an operator would: a real Incus, instances in every state, and the commands of the README.
+"""An operator's work: a real Incus, instances in every state, and the commands of the README.
 
-For each instance, `templater preview` is asked what its next start writes; then it is started, and every file
-must be as it was told. What SRC and ``-i`` are varies: the image with `incus query` or `incus list -f json`, the
-instance's folder in the storage pool, and a backup of `incus export`.
+`templater preview` predicts the next start of each instance. The instance is then started, and every file must
+match the preview. SRC and ``-i`` vary: the image with `incus query` or `incus list -f json`, the instance's
+folder in the storage pool, and a backup of `incus export`.
 """
 
 import json
@@ -36,7 +36,7 @@ METADATA = "architecture: x86_64\ncreation_date: 1700000000\nproperties: {os: ti
 )  # fmt: skip
 RULES = ("create", "copy", "rename", "start", "birth", "once", "owned", "existing")
 
-#: how each instance gets into its state; STATE is created first
+#: the steps that bring each instance into its state; STATE is created first
 LIVES: dict[str, list[list[str]]] = {
     "never-started": [],
     "stopped": [["start", "NAME"], ["stop", "-f", "NAME"]],
@@ -75,7 +75,7 @@ def incus(tmp_path_factory) -> Iterator[Incus]:
 
 
 def templater(*words: str) -> Any:
-    """Run a command; its JSON. A prediction that a host fails would be exit code 5."""
+    """Run a command and return its JSON. If a host is predicted to fail, the exit code would be 5."""
     answer = subprocess.run(
         [sys.executable, "-m", "templater", *words, "--json"], capture_output=True, text=True, check=False
     )
@@ -104,7 +104,7 @@ def files(root: Path) -> dict[str, tuple[str, int, int, int] | None]:
 
 
 def expected(plan: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """The files after what a plan tells."""
+    """Return the expected files after applying a plan."""
     after = dict(before)
     for change in plan["changes"]:
         if change["action"] in ("create", "update", "write"):
@@ -135,7 +135,7 @@ def test_the_next_start_writes_the_previewed_files(incus: Incus, state: str, tmp
         asked["the default triggers"] = asked["query"][:4] + rootfs
     life = ["simulate", str(place), "start"]
     if state == "running":
-        # the folder's backup.yaml is as before the start: that is noted, and the daemon has to be asked
+        # backup.yaml in the folder is from before the start: preview notes it, and the daemon has to be asked
         del asked["folder"]
         assert any("a start does not rewrite" in note for note in open_source(place).read_instance().notes)
         life = ["simulate", image, "restart", "-i", str(tmp_path / "query.json"), *rootfs]

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.live
 
 
 class Podman:
-    """podman with storage of its own."""
+    """podman with its own storage."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -93,7 +93,7 @@ def test_a_restart_runs_only_start(podman: Podman):
 
 
 def test_annotations_of_a_hostile_image_reach_no_other_instance(podman: Podman):
-    """Older versions of podman pass an image's own annotations on to the hook, which runs as root."""
+    """Older versions of podman pass an image's own annotations to the hook, which runs as root."""
     victim = podman.path / "instances/web1"
     make_image(victim, instance="name: web1\nconfig:\n  user.foo: hunter2\n")
     podman.install("--log", str(podman.path / "log"))
@@ -143,7 +143,7 @@ def test_a_bind_mounted_file_is_written_in_place_on_request(podman: Podman):
 
 
 def test_with_no_hosts_podman_keeps_the_rendered_etc_hosts(podman: Podman):
-    """Without --no-hosts it mounts its own over the file, and writes that after every hook has run."""
+    """Without --no-hosts, podman mounts its own file over /etc/hosts and writes it after every hook has run."""
     make_image(podman.path / "image", MOUNTED.format(name="hosts"), NAME)
     podman.install()
     words = ["/bin/cat", "/etc/hosts"]

@@ -1,4 +1,4 @@
-"""Trees that `templater streams` made or judges, in Debian's real clients over TLS on loopback."""
+"""Trees that `templater streams` created or verified, in Debian's real clients over TLS on loopback."""
 
 import contextlib
 import json
@@ -62,7 +62,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Client:
-    """The `incus` or `lxc` command with a home of its own, so that no cache is older than the test."""
+    """The `incus` or `lxc` command with its own home directory, so that its cache is empty."""
 
     def __init__(self, home: Path, certificates: Path, program: str = "incus") -> None:
         self.program = program
@@ -88,7 +88,7 @@ class Client:
 
 
 def listed(images: list[dict]) -> list[tuple]:
-    """What a client lists, in a form to compare; the order of equal images is not the clients' to promise."""
+    """Return a client's list in a comparable form; clients do not guarantee the order of equal images."""
     return sorted(
         (
             image["fingerprint"],
@@ -108,7 +108,7 @@ def predicted(report) -> list[tuple]:
     )
 
 
-#: problems of which `image list` does not show anything, but a download does
+#: problems that `image list` does not show, but a download does
 FATAL = {"type", "index", "products", "short-fingerprint"}
 
 
@@ -141,7 +141,7 @@ def test_the_real_client_agrees_with_verify_about_a_changed_tree(case, certifica
 
 
 def _is_about(place: str, image) -> bool:
-    """Whether a problem at this place keeps this image from being downloaded."""
+    """Return whether a problem at this place prevents downloading this image."""
     product, version = f"product '{image.product.name}'", f", version '{image.version.name}'"
     if place in {f"'{item.path.lstrip('/')}'" for item in image.files}:
         return True
@@ -179,7 +179,7 @@ CONTAINERS = {"default": "squashfs", "tarxz": "tar", "unified": "", "converted":
 
 @pytest.fixture(scope="module")
 def published(certificates: Path) -> Iterator[tuple[Tree, Server]]:
-    """Container images of every kind and the disk of a virtual machine, added and served."""
+    """Add container images of every kind and a virtual machine disk, and serve them."""
     need_programs("incus", "mksquashfs")
     for folder in new_folder():
         tree = Tree(str(folder / "tree"))
@@ -277,7 +277,7 @@ def test_a_client_that_read_the_old_catalog_still_downloads_after_remove_and_pru
         prune(tree, keep=1)
         answer = client(
             "image", "export", "s:tiny/1", str(tmp_path / "out")
-        )  # its catalog is up to 5 minutes old
+        )  # the client's catalog can be up to 5 minutes old
         assert answer.returncode == 0, answer.stderr
         prune(tree, grace=0)
         assert client("image", "export", "s:tiny/1", str(tmp_path / "out2")).returncode != 0
@@ -314,7 +314,7 @@ SERVERS = {
 
 @contextmanager
 def running(kind: str, folder: Path, certificates: Path, tree: Tree, rules: Path) -> Iterator[Server]:
-    """Debian's nginx or Caddy for a tree, with the rules that `reindex` wrote."""
+    """Run Debian's nginx or Caddy for a tree, with the rules that `reindex` wrote."""
     text, ending, words = SERVERS[kind]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -341,7 +341,7 @@ def running(kind: str, folder: Path, certificates: Path, tree: Tree, rules: Path
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that a web server's own user can read."""
+    """Yield a folder that a web server's own user can read."""
     for folder in new_folder():
         folder.chmod(0o755)
         yield folder
@@ -378,7 +378,7 @@ def test_a_stream_like_ubuntus_reaches_incus_through_redirects(certificates, ope
 
 @contextmanager
 def object_store(folder: Path, certificates: Path) -> Iterator[int]:
-    """SeaweedFS's S3 server over TLS on loopback; the port."""
+    """Run SeaweedFS's S3 server over TLS on loopback and yield its port."""
     with contextlib.ExitStack() as free:
         sockets = [free.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(8)]
         ports = [each.getsockname()[1] for each in sockets]
@@ -407,7 +407,7 @@ def upload_script() -> str:
 def test_the_upload_script_of_the_docs_serves_a_tree_from_an_object_store(certificates, folder, monkeypatch):
     monkeypatch.setenv(
         "PATH", f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
-    )  # where pip put them
+    )  # pip installs them there
     need_programs("rclone", "weed")
     tree = Tree(str(folder / "tree"))
     shutil.copytree(STREAMS / "example", tree.path)
@@ -450,7 +450,7 @@ def test_the_upload_script_of_the_docs_serves_a_tree_from_an_object_store(certif
 
 
 def headers(certificates: Path, url: str) -> str:
-    """The Cache-Control header that the store sends."""
+    """Return the Cache-Control header that the store sends."""
     context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
     with urllib.request.urlopen(url, context=context, timeout=30) as answer:
         return answer.headers["Cache-Control"]
@@ -459,7 +459,7 @@ def headers(certificates: Path, url: str) -> str:
 @pytest.fixture(scope="module")
 def incus(certificates: Path) -> Iterator[Incus]:
     before = os.environ.get("SSL_CERT_FILE")
-    os.environ["SSL_CERT_FILE"] = str(certificates / "ca.pem")  # the daemon downloads by itself
+    os.environ["SSL_CERT_FILE"] = str(certificates / "ca.pem")  # the daemon itself downloads the image
     try:
         yield from an_incus()
     finally:

@@ -1,4 +1,4 @@
-"""Laws of descriptions of instances: whatever the text, an instance or an ordinary error."""
+"""Laws of instance descriptions: any text gives an instance or an ordinary error."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Laws of the template language, over any text."""
+"""Laws of the template language for any text."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +28,7 @@ data = st.binary(max_size=60)
 @unhurried
 @given(texts, dialects)
 def test_tokens_cover_the_source_in_order(text, dialect):
-    """In order, without overlap, each the text it says; between them only what is no token."""
+    """Tokens are in order, do not overlap, and have the text of their span; gaps contain no token."""
     unit = Unit(Source("t", text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")))
     try:
         tokens = lex(unit, dialect)
@@ -47,7 +47,7 @@ def test_tokens_cover_the_source_in_order(text, dialect):
 
 
 def is_no_token(gap: str) -> bool:
-    """Blanks inside tags, comments, and the delimiters of verbatim blocks."""
+    """Return whether a gap is whitespace in a tag, a comment, or a verbatim delimiter."""
     while gap:
         if gap.startswith("{#") and "#}" in gap:
             gap = gap[gap.index("#}", 2) + 2 :]
@@ -90,7 +90,7 @@ def test_any_template_with_any_data_renders_or_raises(text, dialect, mode):
 @unhurried
 @given(data, dialects, st.sampled_from(["incus", "plain"]))
 def test_text_without_delimiters_renders_to_itself(text, dialect, mode):
-    """Bytes that are not UTF-8 included. A brace at the end would join the wrapper that LXD adds."""
+    """This includes invalid UTF-8. A brace at the end would merge with the wrapper that LXD adds."""
     text = text.replace(b"{", b"(").replace(b"\x01", b"")
     out = pongo2.compile(text, dialect, mode=mode).render({})
     assert out.encode("utf-8", "surrogateescape") == text
@@ -99,6 +99,6 @@ def test_text_without_delimiters_renders_to_itself(text, dialect, mode):
 @unhurried
 @given(st.text(max_size=20), dialects)
 def test_a_value_is_printed_unchanged(text, dialect):
-    """Where autoescape is off, as in an image's templates."""
+    """Autoescape is off, as in an image's templates."""
     text = text.encode("utf-8", "replace").decode()
     assert pongo2.compile("{{ x }}", dialect).render({"x": text}) == text

@@ -1,4 +1,4 @@
-"""Laws of metadata.yaml: whatever the text, metadata or an error with a place in it."""
+"""Laws of metadata.yaml: any text gives metadata or an error with a place."""
 
 import json
 import random
@@ -39,7 +39,7 @@ values = st.recursive(
     ),
     max_leaves=25,
 )
-#: what JSON writes as YAML reads it: neither control characters nor pairs of surrogates
+#: text that JSON and YAML read alike: no control characters and no surrogate pairs
 plain = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=20)
 rules = st.dictionaries(
     plain.filter(bool),

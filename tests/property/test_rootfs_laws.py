@@ -1,4 +1,4 @@
-"""Laws of root filesystems, over paths from a pool in which spellings and places collide."""
+"""Laws of root filesystems, with paths from a pool of colliding spellings and places."""
 
 import contextlib
 import io
@@ -32,7 +32,7 @@ TARGETS = [
 ]  # fmt: skip
 CLEAN = ["/a", "/b", "/c", "/a/a", "/a/b", "/b/a", "/b/b", "/a/b/c"]
 ODD = ["/", "", "a", "//a", "/a/", "/a//b", "/./a", "/a/../b", "/a\0", "/..", "/" + "n" * 256, "/caf\udce9"]
-#: as metadata.yaml might spell them
+#: spellings that metadata.yaml might use
 SPELLINGS = [
     *CLEAN, "a", "a/b", "//a", "/a/", "./a/./b", "/a/../b", "/a/b/../../c", "../a", "/../b", "a/b/c/",
 ]  # fmt: skip
@@ -48,7 +48,7 @@ steps = st.one_of(
     st.tuples(st.just("remove"), st.sampled_from(CLEAN)),
     st.tuples(st.just("rename"), st.sampled_from(CLEAN), st.sampled_from(CLEAN)),
 )
-#: something to collide with from the first step on
+#: initial entries, so that the first step can already collide
 STARTS = [
     [],
     [("mkdir", "/a"), ("write", "/a/b", "x"), ("link", "/a/b", "/c"), ("symlink", "/b", "a")],
@@ -66,7 +66,7 @@ histories = st.builds(lambda start, more: start + more, st.sampled_from(STARTS),
 
 
 class OnDisk:
-    """The steps of a history as a program in a chroot would do them, through the confined layer."""
+    """The steps of a history through the confined layer, as a program in a chroot would do them."""
 
     def __init__(self, root: Root) -> None:
         self.root = root
@@ -123,7 +123,7 @@ def in_memory(tree: MemoryRootfs, step: tuple[str, ...]) -> None:
 
 
 def outcome(call: Callable[[], object]) -> object:
-    """What a call gives, or the kind of error it ends in: which one matters, its words don't."""
+    """Return a call's result or its kind of error; the error text is ignored."""
     try:
         seen = call()
         return [getattr(seen, slot) for slot in Entry.__slots__] if isinstance(seen, Entry) else repr(seen)
@@ -151,7 +151,7 @@ def test_memory_directory_and_tar_show_the_same_tree(mechanism, history, seen):
         os.chmod(folder, 0o755)
         disk = OnDisk(root)
         for step in history:
-            # nobody is root of this folder in memory: make the owners equal
+            # the test user is not root of this folder in memory: make the owners equal
             refused = outcome(lambda: in_memory(tree, step))
             try:
                 disk.take(step)
@@ -166,14 +166,14 @@ def test_memory_directory_and_tar_show_the_same_tree(mechanism, history, seen):
 
 
 def contents(tree: MemoryRootfs) -> Iterator[tuple[str, Entry, tuple[object, ...]]]:
-    """Every name of a tree, with its mode, owner and content."""
+    """Return every entry of a tree with its mode, owner and content."""
     for path, entry in tree.walk():
         content = tree.read(path, 1 << 20) if entry.kind == FILE else b""
         yield path, entry, (entry.mode, entry.uid, entry.gid, content)
 
 
 def archived(tree: MemoryRootfs) -> dict[str, tuple[object, ...]]:
-    """The same after packing, as Python's own tarfile reads it."""
+    """Return the same tree after packing, as Python's own tarfile reads it."""
     buffer = io.BytesIO()
     write_tar(tree, buffer.write)
     buffer.seek(0)
@@ -230,7 +230,7 @@ def test_no_write_through_links_changes_anything_outside(mechanism, history, fil
 
 
 def after_apply(top: Path, rootfs: DirectoryRootfs, files: list[tuple[object, bytes]]) -> None:
-    """A second plan is all KEEP or SKIP, and carrying it out changes no inode and no time."""
+    """A second plan has only KEEP or SKIP, and applying it changes no inode and no time."""
     again = a_plan(files, rootfs)
     assert {change.action for change in again.changes} <= {KEEP, SKIP}
     before = snapshot(top, times=True)

@@ -1,4 +1,4 @@
-"""Limits by name: what is understood, what is refused with help, and that each one reaches its place."""
+"""Limits by name: valid values, refusals with hints, and the effect of each limit."""
 
 import pickle
 

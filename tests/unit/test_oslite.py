@@ -1,4 +1,4 @@
-"""What stands in for ``os`` on the hook path answers as ``os`` does."""
+"""The replacement for ``os`` on the hook path gives the same answers as ``os``."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from templater import oslite
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="hooks run on Linux")
 
-#: paths made of what makes a difference: slashes, dots, names, bytes that are no UTF-8
+#: paths made of slashes, dots, names and invalid UTF-8
 PATHS = st.text(alphabet="//..ab\udcff \0", max_size=12)
 
 
@@ -51,7 +51,7 @@ def test_existence_and_kind_are_found_as_in_os(tmp_path):
         assert oslite.islink(path) == os.path.islink(path)
 
 
-#: in an interpreter that has not loaded ``os``
+#: runs in an interpreter that has not loaded ``os``
 BARE = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})

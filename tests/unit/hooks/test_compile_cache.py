@@ -1,4 +1,4 @@
-"""CacheEntry compilations: what is odd about an entry makes it none, and is never executed."""
+"""The compile cache: a suspicious entry is ignored and never executed."""
 
 import os
 import sys
@@ -166,7 +166,7 @@ def test_reading_an_entry_does_not_list_the_other_entries(store, monkeypatch):
 
 
 def test_the_cache_has_its_documented_limits():
-    """Fewer entries compile images anew at every start, more fill the disk."""
+    """With fewer entries images would be recompiled at every start; with more the disk would fill up."""
     assert compile_cache.MAX_ENTRY == 32 << 20
     assert compile_cache.MOST_ENTRIES == 512
     assert compile_cache.MOST_BYTES == 256 << 20

@@ -1,4 +1,4 @@
-"""What is written into each runtime's configuration."""
+"""`hook install`: the text written into each runtime's configuration."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""``--limit`` in a hook's line: it reaches the rendering, in a child and without one, warm and cold."""
+"""``--limit`` in a hook line: it limits rendering in a child or in the hook process, warm or cold."""
 
 import subprocess
 import sys
@@ -46,7 +46,7 @@ def test_a_rendering_limit_is_applied(child, limit, words, container, capfd):
         assert words in capfd.readouterr().err
         assert code in (4, 5)
         assert not (container / "rootfs/etc/a").exists()
-        assert run(["lxc", *child]) == 0  # what was kept now is run the next time
+        assert run(["lxc", *child]) == 0  # the second run uses the cached code
         (container / "rootfs/etc/a").unlink()
 
 
@@ -56,7 +56,7 @@ def test_a_reading_limit_is_applied(container, capfd):
 
 
 def test_a_child_process_limit_is_applied(container):
-    """In a process of its own: one that has run many tests has memory to spare."""
+    """Run in a separate process: a process that ran many tests has spare memory."""
     wide = "".join(f"{{% set a{n} = '\U0001f600'|ljust:1000000 %}}" for n in range(7))  # 4 bytes a character
     (container / "templates/a.tpl").write_text(wide)
     line = [*install.argv("lxc", []), "--no-cache"]

@@ -1,4 +1,4 @@
-"""What each runtime says, and what is made of it: recorded environments and states."""
+"""Request parsing for each runtime, from recorded environments and states."""
 
 import io
 import json
@@ -54,7 +54,7 @@ def test_hook_version_0_passes_the_stage_as_the_last_argument(container):
 
 
 def test_a_stale_lxc_target_variable_is_ignored(container):
-    """A guest that reboots leaves LXC_TARGET=reboot in the environment of the next pre-start."""
+    """If a guest reboots, LXC_TARGET=reboot is still in the environment of the next pre-start hook."""
     assert isinstance(lxc.read_request(Options(), environ(container, LXC_TARGET="reboot")), HookRequest)
 
 
@@ -130,7 +130,7 @@ def test_a_destroy_by_another_process_is_not_a_rename(tmp_path):
 
 
 def in_a_hook(call) -> None:
-    """Run it in a process of its own, whose parent is this process, as every hook has one."""
+    """Run in a child process, so that the hook's parent is this process."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -143,7 +143,7 @@ def in_a_hook(call) -> None:
 
 
 def test_a_destroy_by_the_same_process_is_a_rename(tmp_path):
-    """Also where that process is the first one of its PID namespace, as in a container for one command."""
+    """This also holds if that process is the first of its PID namespace, as in a single-command container."""
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state_directory:
         state_directory.remember(State("", "old"))
@@ -153,7 +153,7 @@ def test_a_destroy_by_the_same_process_is_a_rename(tmp_path):
 
 
 def test_an_empty_id_map_clears_the_earlier_lines(container):
-    """As LXC does, so that a container can leave the map of an include out."""
+    """LXC does the same. A container can thus discard the map of an included file."""
     config = container / "config"
     config.write_text("lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n")
     assert lxc.ids_on_disk(str(config)).on_disk(0, 0) == (100000, 100000)
@@ -293,7 +293,7 @@ def test_a_machine_has_default_paths():
 
 
 def test_a_request_is_never_modified_after_creation():
-    """It is resolved once: what a later part of the hook sees is what the runtime's file decided."""
+    """A later part of the hook sees exactly the values that the runtime module chose."""
     import ast
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The hook's line, its log and its errors."""
+"""The hook line, its log and its errors."""
 
 import os
 import shutil
@@ -122,7 +122,7 @@ IN_AND_OUT_OF_A_CHILD = pytest.mark.parametrize(
     "options", [(), ("--no-child",)], ids=["in a child", "in its own process"]
 )
 
-#: templates that put a value into pongo2's own message, or into a number of ours
+#: templates that put a value into an error message of pongo2 or into a number that templater prints
 REVEALING = (
     '{{ "x"|yesno:secret }}', '{{ 1|yesno:config_get("user.password", "") }}', '{{ "x"|yesno:secret|upper }}',
     '{% set s = secret|make_list|join:"-" %}{{ "x"|yesno:s }}', '{{ "x"|ljust:pin }}',
@@ -134,7 +134,7 @@ REVEALING = (
 @IN_AND_OUT_OF_A_CHILD
 @pytest.mark.parametrize("template", REVEALING)
 def test_attack_50_no_value_in_an_error_reaches_the_log(container, options, template):
-    """Redaction of known values missed every transformation of them."""
+    """Redacting known values missed every value that a template had transformed first."""
     (container / "instance.yaml").write_text(
         "name: c1\nconfig: {user.password: hunter2-hunter2, user.pin: '98765432'}\n"
     )
@@ -162,7 +162,7 @@ def test_template_syntax_errors_are_still_logged(container):
 
 
 def test_the_log_contains_no_sizes(container):
-    """A template could print as many characters as a secret number says."""
+    """A template could encode a secret number as the length of its output."""
     (container / "templates/a.tpl").write_text("x" * 54321)
     assert start(container, "-t", "start").returncode == 0
     log = (container / ".templater/log").read_text()
@@ -249,7 +249,7 @@ def test_a_failure_before_rendering_is_logged(container, tmp_path):
 
 
 def test_a_clone_and_a_rename_are_logged_in_the_new_container(container, tmp_path):
-    """By one process that runs both hooks, as lxc-copy -R does."""
+    """One process runs both hooks, as lxc-copy -R does."""
     (container / "templates/a.tpl").write_text("x")
     (container / "instance.yaml").write_text("name: c1\n")
     old, new = tmp_path / "lxc/old", tmp_path / "lxc/new"
@@ -265,7 +265,7 @@ def test_a_clone_and_a_rename_are_logged_in_the_new_container(container, tmp_pat
 
 
 def test_the_time_limit_does_not_interrupt_error_reporting(monkeypatch):
-    """The alarm that comes while a failure is reported would leave a traceback and another exit code."""
+    """An alarm during error reporting would print a traceback and change the exit code."""
     said = []
 
     def slowly(text):
@@ -296,7 +296,7 @@ def test_a_machine_can_be_named_probe(container):
 
 @pytest.fixture
 def german(tmp_path):
-    """The environment of a locale whose encoding is not UTF-8."""
+    """Return the environment of a locale whose encoding is not UTF-8."""
     name = "de_DE.ISO-8859-1"
     words = ["localedef", "-i", "de_DE", "-f", "ISO-8859-1", str(tmp_path / name)]
     if not shutil.which("localedef") or subprocess.run(words, capture_output=True, check=False).returncode:
@@ -306,7 +306,7 @@ def german(tmp_path):
 
 @pytest.mark.parametrize("how", ["hook", "apply"])
 def test_the_locale_does_not_change_file_names(container, german, how):
-    """A file system has bytes; ours are UTF-8 in a locale with another encoding, too."""
+    """File names are bytes. templater treats them as UTF-8 even in a locale with another encoding."""
     (container / "metadata.yaml").write_text(METADATA.replace("/etc/a", "/etc/\u00fcn\u00ef"))
     (container / "templates/a.tpl").write_text("x")
     environ = german | {

@@ -1,4 +1,4 @@
-"""A runtime is one file: `hook install`, `hook status` and the hook itself know it with nothing else edited."""
+"""Adding a runtime takes one file: `hook install`, `hook status` and the hook find it without other changes."""
 
 import os
 import shutil
@@ -52,7 +52,7 @@ METADATA = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [create, star
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A copy of the package with one more file in it, and an image."""
+    """Return a directory with an image and a copy of the package that has one more runtime file."""
     source = Path(templater.__file__).parent
     shutil.copytree(source, tmp_path / "templater", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "templater/hooks/runtimes/toy.py").write_text(TOY)

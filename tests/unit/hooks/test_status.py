@@ -1,4 +1,4 @@
-"""Whether a hook would run, and why not."""
+"""`hook status`: whether a hook would run, and why not."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What templater remembers of an instance: atomically, alone, and never through a link."""
+"""The state directory of an instance: written atomically, by one process, and never through a link."""
 
 import os
 import subprocess

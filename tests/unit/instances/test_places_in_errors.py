@@ -1,4 +1,4 @@
-"""An error about a file of an instance's directory, or of ``.templater``, says where that is."""
+"""Errors about a file of an instance directory or of ``.templater`` name its path."""
 
 import os
 import sys
@@ -29,7 +29,7 @@ def odd(request):
 
 
 def error_of(call, *arguments) -> str:
-    """The error's text; none, where the kind at hand is none."""
+    """Return the error's text, or an empty string if the call succeeds."""
     try:
         call(*arguments)
     except TemplaterError as error:
@@ -53,7 +53,7 @@ CALLS = {
 }
 
 
-#: a lock is never read, and a log above its limit is put aside
+#: a lock file is never read, and a log above its limit is rotated
 FINE = {("lock", "large file"), ("log", "large file")}
 
 
@@ -120,7 +120,7 @@ def test_errors_in_a_root_filesystem_show_container_paths(tmp_path):
 
 
 def test_line_counting_is_thread_safe():
-    """A source is shared by all that speak of it; what one thread is counting another may ask for."""
+    """Errors share a source, and two threads may ask for lines of the same one."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:

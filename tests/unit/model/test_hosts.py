@@ -1,4 +1,4 @@
-"""docs/hosts.md says what the hosts are."""
+"""docs/hosts.md describes the known hosts."""
 
 from pathlib import Path
 
@@ -26,5 +26,5 @@ def test_the_page_lists_the_facts_of_each_host(name: str) -> None:
 
 
 def test_every_listed_release_behaves_as_its_host() -> None:
-    """Incus 6.23 bans tags and 7.0.0 reads yaml v4; the releases were recorded in tests/hosts."""
+    """Incus 6.23 bans tags and 7.0.0 reads yaml v4; tests/hosts has the recordings of the releases."""
     assert "7.0.0" not in HOSTS["incus-6.0"].title and "6.23" not in HOSTS["incus-6.0"].title

@@ -1,4 +1,4 @@
-"""The pending trigger over an instance's life. Numbers are those of the observed cases."""
+"""The pending trigger over the life of an instance. Numbers are those of the recorded cases."""
 
 import pytest
 

@@ -1,11 +1,11 @@
-"""Which triggers run by default, and what is noted about them."""
+"""The default triggers and the notes about them."""
 
 import pytest
 
 from templater.model.instance import Instance
 from templater.model.triggers import default_triggers, first_start, next_start
 
-#: what `incus config show` of a stopped instance holds
+#: the output of `incus config show` for a stopped instance
 EXISTING = {"volatile.uuid": "36e685d9-9391-470b-bade-7f1555aab98c", "volatile.last_state.power": "STOPPED"}
 
 

@@ -1,4 +1,4 @@
-"""Descriptions of instances: every form that the daemons print, and what is said beside them."""
+"""Instance descriptions: every form that the daemons print, and the notes about them."""
 
 import io
 import json
@@ -182,7 +182,7 @@ def test_expanded_profiles_are_inferred_from_devices_and_noted():
 
 
 def test_a_local_root_disk_does_not_imply_expanded_profiles():
-    """The interface has left a key: so there is one, in a profile."""
+    """The unset network interface must come from a profile."""
     text = CONFIG_SHOW.replace("devices: {}", "devices: {root: {path: /, pool: fast, type: disk}}")
     assert "were not given" in error_of(text).message
 
@@ -262,7 +262,7 @@ def test_backup_yaml_without_profiles_is_already_expanded():
     assert read({"container": API, "profiles": []}).expanded_config()["user.site"] == "here"
 
 
-# our short form
+# templater's short form
 
 
 def test_the_short_form_uses_the_same_keys():
@@ -485,7 +485,7 @@ def test_a_profile_applies_to_an_instance_of_a_list():
     assert any("profile 'web' overrides the expanded keys" in note for note in instance.notes)
 
 
-# many
+# lists of instances
 
 
 def fleet(count: int) -> bytes:

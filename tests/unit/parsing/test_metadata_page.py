@@ -1,4 +1,4 @@
-"""docs/metadata.md names every field that is read, and its example is read without a finding."""
+"""docs/metadata.md names every field, and its example has no findings."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""metadata.yaml: what Go decodes, where everything stands, and what is said when it is wrong."""
+"""metadata.yaml: Go's decoding, the place of each value, and the errors for invalid files."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from templater.parsing.metadata_yaml import read_metadata
 CASES = Path(__file__).resolve().parents[3] / "tests" / "metadata_cases" / "go_yaml.jsonl"
 RECORDED = [json.loads(line) for line in CASES.read_text().splitlines()]
 
-#: texts that Go accepts or words otherwise, and why we don't
+#: texts that Go accepts or reports differently, with the reason for the difference
 DELIBERATE = {
     "text properties: p a: p n": "an anchor that contains itself is refused where it is used",
     "text x: p p n": "an anchor that contains itself is refused, though nobody may look at it",
@@ -35,7 +35,7 @@ def text_of(case: dict) -> bytes:
 
 
 def decoded(metadata) -> dict:
-    """As the recordings have it: Go's names, without what is empty."""
+    """Return the values as in the recordings: with Go's names and without empty fields."""
     fields = {
         "Architecture": metadata.architecture,
         "CreationDate": metadata.creation_date,
@@ -208,7 +208,7 @@ def test_rules_keep_file_order_and_a_duplicate_keeps_its_later_position():
     assert [(rule.path, rule.template) for rule in read(text).rules] == [("/b", "y"), ("/a", "z")]
 
 
-# What Incus 7 was seen to do (hosts/OUTCOMES.md), and its YAML library's words for it
+# Recorded behaviour of Incus 7 (hosts/OUTCOMES.md) and the error texts of its YAML library
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_only_yaml_v4_accepts_long_keys(size):
     assert error_of(text).span.line == 2
 
 
-# Hostile texts, numbered as in the catalogue of attacks
+# Hostile texts, numbered as in the list of attacks
 
 
 def hostile_error(text: str, yaml="v2") -> LimitError:
@@ -402,7 +402,7 @@ def test_attack_55_a_scalar_keeps_its_text(scalar):
 
 
 def test_attack_55_a_date_keeps_its_text_only_with_yaml_v2():
-    """yaml.v2 hands a string its text; Incus 7's library has a timestamp for it, and no way into a string."""
+    """yaml.v2 gives a string field the text. The library of Incus 7 reads a timestamp and cannot convert it."""
     assert read("properties: {2024-01-01: 2024-01-01}").properties == {"2024-01-01": "2024-01-01"}
     assert "timestamp" in error_of("properties: {a: 2024-01-01}", "v4").yaml_error
 

@@ -1,4 +1,4 @@
-"""YAML as nodes with places: the same from libyaml and from PyYAML's own parser."""
+"""YAML as nodes with places: libyaml and PyYAML's own parser give the same tree."""
 
 import random
 
@@ -27,7 +27,7 @@ TEXTS = [
 
 
 def nodes(root: Node | None) -> list[tuple]:
-    """Everything about a tree, depth first."""
+    """Return all properties of a tree, depth first."""
     if root is None:
         return []
     if isinstance(root, Scalar):

@@ -1,4 +1,4 @@
-"""Both mechanisms of the confined layer, held to the same answers."""
+"""Both mechanisms of the confined layer have to give the same answers."""
 
 import contextlib
 import errno
@@ -110,7 +110,7 @@ def test_only_regular_files_are_read(root, path):
 
 
 def test_a_socket_is_refused(root, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path / "root")  # a socket's name must be short
+    monkeypatch.chdir(tmp_path / "root")  # the name of a socket must be short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("sock")
         assert root.entry("/sock").kind == SOCKET
@@ -294,7 +294,7 @@ def test_a_root_that_is_not_a_directory_is_an_input_error(tmp_path):
 
 
 def test_a_directory_swapped_with_a_link_never_leaks_the_outside(root, tmp_path):
-    """A short form of the races in tests/attacks: read in a loop while /etc flips."""
+    """A short version of the races in tests/attacks: read in a loop while /etc is swapped."""
     top = tmp_path / "root"
     (top / "other").symlink_to(tmp_path / "host")
     stop = threading.Event()

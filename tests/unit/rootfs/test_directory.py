@@ -1,4 +1,4 @@
-"""Ids on disk and in the container."""
+"""User and group ids on disk and in the container."""
 
 import os
 
@@ -40,7 +40,7 @@ def test_without_a_map_the_owner_of_the_directory_is_root(owner):
 
 
 def test_ids_outside_the_range_of_a_shifted_directory_are_refused():
-    """Ids above a person's are other people."""
+    """Ids above the 65536 of a container belong to other users."""
     with pytest.raises(RefusedError):
         shifted(1000, 1000).on_disk(1, 0)
     assert shifted(100000, 100000).on_disk(33, 44) == (100033, 100044)

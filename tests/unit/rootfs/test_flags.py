@@ -1,4 +1,4 @@
-"""The flags of chattr(1), as a root filesystem on disk tells them, and what a prediction makes of them."""
+"""The flags of chattr(1): read from a root filesystem on disk and used by predictions."""
 
 import subprocess
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The root filesystem in memory behaves like one on disk; the laws compare them, these are its own ways."""
+"""Behaviour specific to the root filesystem in memory; the property tests compare it with one on disk."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the rendering child can't do, asked from inside it; twice, with one wall and with both."""
+"""Limits of the rendering child, tried from inside it: with resource limits only, and with the filter too."""
 
 import os
 import socket
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 @pytest.fixture(params=["limits alone", "limits and filter"])
 def walls(request, monkeypatch):
-    """A kernel without seccomp has to hold as well."""
+    """The limits have to hold on a kernel without seccomp as well."""
     if request.param == "limits alone":
         monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     return request.param
 
 
 def attempt(action):
-    """What happens to ``action`` inside the child: the error's name, or what it returned."""
+    """Run ``action`` inside the child and return the name of its error or its result."""
 
     def work(send):
         try:
@@ -88,7 +88,7 @@ def test_the_child_cannot_execute():
 
 def test_without_a_filter_an_executed_program_fails(monkeypatch):
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
-    with pytest.raises(ChildFailure):  # a program can't open even its libraries
+    with pytest.raises(ChildFailure):  # a program cannot even open its libraries
         attempt(lambda: os.execv("/bin/true", ["true"]))
 
 
@@ -156,7 +156,7 @@ except child.LimitError as error:
 
 
 def test_the_recursion_limit_ends_the_child():
-    # in a process of its own: a child of this one may have no memory left to be that deep
+    # run in a separate process: a child of this one may lack the memory for such depth
     done = subprocess.run([sys.executable, "-c", DEPTH], check=True, capture_output=True, text=True)
     assert "deeper" in done.stdout
 

@@ -1,4 +1,4 @@
-"""What a program that reads squashfs can't do, tried by programs in its place; with one wall and with both."""
+"""Limits of the program that reads squashfs, tried by other programs in its place."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ needs_filter = pytest.mark.skipif(
 
 @pytest.fixture(params=["limits alone", "limits and filter"])
 def walls(request, monkeypatch):
-    """A machine without a list of calls has to hold as well."""
+    """The limits have to hold on an architecture without a list of system calls as well."""
     if request.param == "limits alone":
         monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     return request.param
@@ -38,7 +38,7 @@ def data(tmp_path):
 
 
 def run(data, *command) -> tuple[int, bytes, str]:
-    """Exit code, output and complaints of a program in the sandbox."""
+    """Run a program in the sandbox and return its exit code, output and error output."""
     with program.start(list(command), data) as process:
         output = b""
         while piece := os.read(process.output, 1 << 16):
@@ -98,7 +98,7 @@ def test_the_program_cannot_read_files_of_root(data, walls, tmp_path, what):
 
 @pytest.fixture
 def open_folder():
-    """Where everybody may write, and what somebody who can may spoil."""
+    """Yield a world-writable folder, in which a program with write access could do damage."""
     folder = Path("/tmp/templater-sandbox-test")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -184,7 +184,7 @@ def test_the_program_cannot_signal_other_processes(data, walls):
 
 
 def test_the_program_inherits_only_its_own_descriptors(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # listing a folder is not on the list
+    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot list a folder
     monkeypatch.setenv("SECRET", "hunter2")
     secret = os.open(data, os.O_RDONLY)
     os.set_inheritable(secret, True)
@@ -254,7 +254,7 @@ def test_a_silent_reader_is_killed(tmp_path, monkeypatch):
     real = program.start
     monkeypatch.setattr(program, "IDLE_SECONDS", 1)
     monkeypatch.setattr(program, "start", lambda command, path: real(["sleep", "30"], path))
-    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # sleeping is not on the list
+    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot sleep
     begin = time.monotonic()
     with pytest.raises(LimitError, match="silent"), open_rootfs(path) as archive:
         list(archive)

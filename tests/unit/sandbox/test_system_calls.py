@@ -1,4 +1,4 @@
-"""The list of system calls: which ones, by which numbers, and what the kernel makes of the filter."""
+"""The allowed system calls: their names, their numbers, and the kernel's reading of the filter."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ needs_filter = pytest.mark.skipif(
 
 
 def test_the_allowed_system_calls_are_exactly_these():
-    """A call more is a hole that no other test may notice."""
+    """An additional system call is a hole that no other test may find."""
     assert sorted(COMPUTING) == [
         "brk", "clock_gettime", "close", "exit", "exit_group", "futex", "getpid", "getrandom", "gettimeofday",
         "madvise", "membarrier", "mmap", "mprotect", "mremap", "munmap", "read", "restart_syscall", "rseq",
@@ -63,7 +63,7 @@ def test_system_call_numbers_match_the_kernel(column, header):
 
 
 def interpreted(program: bytes, number: int, arch: int, arguments: tuple[int, ...]) -> int:
-    """What the kernel's machine answers to such a call."""
+    """Return the kernel's answer to a system call by interpreting the filter."""
     words = {0: number, 4: arch, **{16 + 8 * n: value for n, value in enumerate(arguments)}}
     at = value = 0
     while True:

@@ -1,4 +1,4 @@
-"""A root filesystem on paper: what is on the disk is seen, read when asked for, and never written."""
+"""Disk snapshots: entries match the disk, files are read on demand, and the disk is never written."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Instances on paper: what the daemons were seen to do (LIFECYCLE's numbers), and how a simulation tells it."""
+"""Simulated instances: recorded daemon behaviour (by LIFECYCLE number) and the reports of a simulation."""
 
 from collections.abc import Iterable, Mapping
 
@@ -32,7 +32,7 @@ FOUR = "templates:\n" + "".join(
 
 
 class Paper:
-    """An image held in memory."""
+    """An image in memory."""
 
     name = "img"
 
@@ -54,7 +54,7 @@ def rootfs() -> MemoryRootfs:
 
 
 def life(*steps: str, image: "Paper | None" = None, host: Host = INCUS) -> Simulation:
-    """A simulation of c1 after these steps, all of which must go well."""
+    """Return a simulation of c1 after these steps, which must all succeed."""
     simulation = Simulation(RenderOptions(host))
     simulation.create(Instance("c1"), PaperFolder(image or Paper(), rootfs()))
     for step in steps:
@@ -251,7 +251,7 @@ def test_files_of_a_failed_pass_are_unknown_until_rewritten() -> None:  # 118
     first = simulation.take(parse_step("start"))
     assert set(first.started.unknown) == {"/etc/good", "/etc/once"}
     assert first.note.startswith("c1: start fails: ")
-    # the rule that fails is the only one, so its target is empty for certain
+    # the failing rule is the only one, so its target is certainly empty
     assert files(simulation) == {"/etc/bad": ""}
     assert "/etc/bad: left empty by incus-debian" in first.started.remarks
     image.others["b.tpl"] = TemplateFile(Entry(FILE), b"ok")
@@ -394,7 +394,7 @@ def test_a_simulation_can_start_with_an_existing_instance() -> None:
     options = RenderOptions(INCUS_DEBIAN)
     (report,) = simulate(Paper(), instance, steps, options, rootfs=rootfs(), pending="copy")
     assert report.plan is not None and report.plan.triggers == ("copy", "start")
-    assert report.plan.instance.config["image.os"] == "old"  # it has the keys of its description
+    assert report.plan.instance.config["image.os"] == "old"  # it keeps the keys of its description
     (report,) = simulate(Paper(), instance, steps, options, rootfs=rootfs(), pending="", running=True)
     assert "is already running" in str(report.error)
 

@@ -1,4 +1,4 @@
-"""SRC: images, instance directories, instance folders of LXD and Incus, and backups of a real Incus."""
+"""SRC: images, instance directories, storage pool folders of LXD and Incus, and recorded Incus backups."""
 
 import gzip
 import io
@@ -24,7 +24,7 @@ BACKUPS = Path(__file__).parents[2] / "backups"
 
 
 def unpacked(name: str, folder: Path) -> Path:
-    """The instance's folder as it lies in the storage pool."""
+    """Unpack a backup and return the instance's folder as in the storage pool."""
     with tarfile.open(BACKUPS / f"{name}.tar.gz") as tar:
         tar.extractall(folder, filter="tar")
     place = folder / "backup/container"
@@ -33,7 +33,7 @@ def unpacked(name: str, folder: Path) -> Path:
 
 
 def repacked(name: str, target: Path, edit: "Callable[[str, bytes], bytes | None]") -> Path:
-    """A backup with other contents; None leaves a member out."""
+    """Rewrite a backup with changed contents; None removes a member."""
     with tarfile.open(BACKUPS / f"{name}.tar.gz") as tar, tarfile.open(target, "w") as out:
         for member in tar:
             file = tar.extractfile(member) if member.isreg() else None
@@ -78,7 +78,7 @@ def test_a_backup_is_planned_as_the_next_start_of_its_instance(name, instance, e
     source = open_source(BACKUPS / f"{name}.tar.gz")
     assert (source.kind, source.read_instance().name) == (BACKUP, instance)
     assert changes(source) == expected
-    # the same instance as a folder of the storage pool
+    # the same instance as a folder in the storage pool
     folder = open_source(unpacked(name, tmp_path))
     assert folder.kind == INSTANCE_FOLDER
     assert changes(folder) == expected
@@ -175,7 +175,7 @@ def test_the_folder_of_another_instance_is_noted(tmp_path):
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """An instance directory of templater's own."""
+    """Return an instance directory made by templater."""
     (tmp_path / "web1/rootfs/etc").mkdir(parents=True)
     (tmp_path / "web1/templates").mkdir()
     (tmp_path / "web1/metadata.yaml").write_text(

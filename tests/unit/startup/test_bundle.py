@@ -1,4 +1,4 @@
-"""The file with a hook's modules: used while it is true, and written anew when it is not."""
+"""The bundle of a hook's modules: it is used while it is up to date and rewritten otherwise."""
 
 import marshal
 import os
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ho
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A copy of the package, whose file of modules is its own."""
+    """Return a copy of the package with a bundle of its own."""
     source = Path(templater.__file__).parent
     shutil.copytree(source, tmp_path / "templater", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path / "templater"
@@ -39,7 +39,7 @@ def kept(package: Path) -> Path:
 
 
 def python(package: Path, code: str, *options: str) -> subprocess.CompletedProcess:
-    """In an interpreter that has the file's modules, but runs no hook."""
+    """Run code in an interpreter that uses the bundle but does not run a hook."""
     start = (
         f"import sys; sys.path[:0] = ['{package}/startup/line', '{package.parent}']\n"
         "import templater_hook as hook\n"
@@ -51,7 +51,7 @@ def python(package: Path, code: str, *options: str) -> subprocess.CompletedProce
 
 
 def imported_from_files(said: subprocess.CompletedProcess) -> set[str]:
-    """The sources that Python had to find by itself, of those in the package; said by ``-v``."""
+    """Return the package sources that Python's own import system found, as reported by ``-v``."""
     matches = [line.split()[-1] for line in said.stderr.splitlines() if " matches /" in line]
     return {path.split("/templater/")[-1] for path in matches if "/templater/" in path} - {
         "startup/line/templater_hook.py"
@@ -86,7 +86,7 @@ def framed(head: object) -> bytes:
 
 
 def taken_apart(data: bytes) -> tuple[list, bytes]:
-    """What stands where, and the codes."""
+    """Return the header of the bundle and its code objects."""
     head = marshal.loads(data[templater_hook.HEAD :])
     return list(head), data[-head[2] :]
 
@@ -103,7 +103,7 @@ def test_a_damaged_bundle_is_ignored(package, data):
 
 
 def test_a_truncated_or_empty_bundle_is_ignored(package):
-    """As a power cut leaves it."""
+    """A power failure can leave such a file."""
     line(package)
     whole = kept(package).read_bytes()
     for left in (len(whole) - 1, len(whole) // 2, 20_000, 2_000):
@@ -114,7 +114,7 @@ def test_a_truncated_or_empty_bundle_is_ignored(package):
 
 
 def test_a_missing_module_is_harmless(package):
-    """As after another version was installed: the file still speaks of it."""
+    """After an upgrade the bundle may still list a removed module."""
     line(package)
     head, codes = taken_apart(kept(package).read_bytes())
     first = head[3][0][0]
@@ -200,7 +200,7 @@ def test_importing_one_module_loads_its_group(package):
 
 
 def test_the_modules_of_a_group_are_in_import_order(package):
-    """Otherwise the import system finds and reads them, one by one."""
+    """Otherwise the import system has to find and read the modules one by one."""
     line(package)
     names = [name for group in bundle.GROUPS for name in group]
     assert len(set(names)) == len(names)
@@ -226,7 +226,7 @@ STAMP = "from templater.hooks.source_stamp import source_stamp; print(source_sta
 
 
 def stamp_of(package: Path) -> str:
-    """The part of the compile cache's key that stands for the sources, as a hook finds it."""
+    """Return the source stamp in the compile cache key, as a hook computes it."""
     return python(package, STAMP).stdout.split()[0]
 
 
@@ -255,7 +255,7 @@ def test_the_compile_cache_key_is_the_same_with_and_without_a_bundle(package):
 
 
 def test_an_edit_of_the_code_generator_takes_effect_at_the_next_hook(package, tmp_path):
-    """Old compiled code used to run until the template itself changed."""
+    """Previously old compiled code ran until the template itself changed."""
     container = tmp_path / "c1"
     (container / "templates").mkdir(parents=True)
     (container / "rootfs/etc").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Modules that run when they are first asked for something: nobody can tell, but by what is loaded."""
+"""Lazy modules: they execute at the first attribute access and otherwise behave like normal modules."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def said(code: str, *folders: Path) -> str:
-    """What a bare interpreter prints that has postponed modules."""
+    """Return the output of a bare interpreter with lazy modules."""
     start = (
         f"import sys\nsys.path[:0] = {[str(ROOT), *map(str, folders)]!r}\n"
         "from templater.startup import lazy_imports\nlazy_imports.install()\n"
@@ -106,7 +106,7 @@ def test_a_module_can_be_reloaded(tmp_path):
 
 @pytest.mark.parametrize("package", ["jinja2", "yaml"])
 def test_no_package_attribute_hides_a_submodule(package):
-    """So that asking for the module first gives what Python would have given."""
+    """Accessing the module first then gives the same result as a normal import."""
     found = import_module(package)
     for module in iter_modules(found.__path__):
         its = import_module(f"{package}.{module.name}")

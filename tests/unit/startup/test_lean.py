@@ -1,4 +1,4 @@
-"""Every module that a warm hook loads: each costs time at every start of every container."""
+"""The modules that a warm hook loads: each one slows down every start of every container."""
 
 import os
 import re
@@ -26,22 +26,22 @@ templates:
     template: hostname.tpl
 """
 
-#: every module of templater that a hook of LXC loads, rendering in its own process: the first groups of the
-#: bundle, which are for every hook, and the runtime's own
+#: every templater module that an LXC hook loads if it renders in its own process: the first groups of the
+#: bundle, which every hook needs, and those of the runtime
 OURS = {name for group in GROUPS[:4] for name in group} | {
     "templater.hooks.runtimes.lxc", "templater.startup.line.templater_hook",
 }  # fmt: skip
 
-#: what else of ours a template's own filters and operators may bring along
+#: further templater modules that a template's filters and operators can load
 LANGUAGE = "templater.pongo2."
 
-#: the standard library's, beside what the interpreter itself has loaded; most are built into it
+#: modules of the standard library that the interpreter has not loaded itself; most are built in
 THEIRS = {
     "_blake2", "_ctypes", "_stat", "errno", "fcntl", "gc", "math", "resource", "select", "syslog", "templater_hook",
 }  # fmt: skip
 
-#: Says of every module that it is loaded, in the child too: the import system tells the interpreter's audit
-#: what it looks for, and it tells the code of which module is run.
+#: Prints every loaded module, also in the child. The import system reports the searched name to the
+#: interpreter's audit hooks, and the code object names the module that is executed.
 WATCH = f"""
 import posix, sys
 def watch(event, arguments):
@@ -80,7 +80,7 @@ def environ(folder) -> dict[str, str]:
 def loaded(folder, *options) -> set[str]:
     words = install.argv("lxc", list(options))
     words[words.index("-c") + 1] = WATCH + words[words.index("-c") + 1]
-    for _ in range(2):  # the second one is warm
+    for _ in range(2):  # the second run is warm
         answer = subprocess.run(words, env=environ(folder), capture_output=True, text=True, check=False)
         assert answer.returncode == 0, answer.stderr
     return set(re.findall("^module (.*)$", answer.stderr, re.MULTILINE))
@@ -95,7 +95,7 @@ def test_a_warm_hook_loads_only_the_listed_modules(container, options):
     assert found - ours <= THEIRS
 
 
-#: ours, beyond a warm hook's, that reading and compiling these files needs
+#: templater modules that reading and compiling these files needs in addition to those of a warm hook
 COMPILING = {
     "templater.parsing",
     "templater.pongo2.codegen",
@@ -127,13 +127,13 @@ COMPILING = {
     "templater.parsing.yaml_nodes",
 }
 
-#: what the code generator itself imports; not the lexer, parser, environment, filters or loaders
+#: the imports of the code generator itself; not the lexer, parser, environment, filters or loaders
 GENERATOR = {
     "jinja2", "jinja2.compiler", "jinja2.exceptions", "jinja2.idtracking", "jinja2.nodes", "jinja2.optimizer",
     "jinja2.utils", "jinja2.visitor", "markupsafe", "markupsafe._speedups",
 }  # fmt: skip
 
-#: not even by way of Jinja2 or PyYAML, which import them all when they are imported whole
+#: modules that must not be loaded even through Jinja2 or PyYAML, which import all of them by default
 NEVER = {
     "_hashlib", "ast", "bz2", "click", "dataclasses", "difflib", "dis", "hashlib", "importlib.metadata",
     "importlib.util", "logging", "lzma", "pathlib", "pickle", "pkgutil", "rich", "shutil", "subprocess", "tarfile",
@@ -162,8 +162,8 @@ CHILDREN = pytest.mark.parametrize("child", [("--no-child",), ()], ids=["in its 
 
 @CHILDREN
 def test_rare_instance_texts_need_no_late_import(container, child):
-    """A child can open no file once it renders, so nothing may be left to import then."""
-    loaded(container, *child)  # the image is kept
+    """A child cannot open files while it renders, so every import has to happen before."""
+    loaded(container, *child)  # fill the image's cache
     for text in ('{"name": "c1", "config": {"user.a": "\\u00e4"}}', "name: c1\nconfiig: {}\n"):
         for options in (child, (*child, "--no-cache")):
             (container / "instance.yaml").write_text(text)
@@ -190,7 +190,7 @@ def test_rare_errors_need_no_late_import(container, child, text, hint):
 
 
 def test_an_entry_of_another_user_is_recompiled_and_never_run(container, monkeypatch):
-    """The cache is good until it is not this user's alone."""
+    """The cache is trusted only while no other user can write to it."""
     if os.geteuid() != 0:
         pytest.skip("needs root to give a directory away")
     loaded(container, "--no-child")
@@ -207,7 +207,7 @@ def test_a_changed_template_is_recompiled(container, options):
 
 
 def test_a_poisoned_entry_is_never_executed(container):
-    """Right name, right key, wrong content: the digest of what stands in it does not match."""
+    """The entry has the right name and key, but its digest does not match its content."""
     import marshal
 
     loaded(container, "--no-child")

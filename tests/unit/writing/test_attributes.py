@@ -1,4 +1,4 @@
-"""Extended attributes of a file that is replaced, carried over to the new one."""
+"""Extended attributes: they are copied from the replaced file to the new one."""
 
 import os
 
@@ -11,7 +11,7 @@ from tests.rootfs_builders import as_root
 
 @pytest.fixture
 def files(tmp_path):
-    """Two open files on a file system that keeps labels, or the test is skipped."""
+    """Return two open files on a file system with labels; skip the test without one."""
     old, new = (os.open(tmp_path / name, os.O_RDWR | os.O_CREAT) for name in ("old", "new"))
     try:
         os.setxattr(old, "security.selinux", b"system_u:object_r:etc_t:s0")
@@ -33,7 +33,7 @@ def test_a_selinux_label_is_copied(files):
 
 @as_root
 def test_another_label_of_the_new_file_is_replaced(files):
-    """As where the directory gives its new files a label of their own."""
+    """The directory may give new files a label of its own."""
     old, new = files
     os.setxattr(new, "security.selinux", b"system_u:object_r:tmp_t:s0")
     copy_attributes(old, new)
@@ -42,7 +42,7 @@ def test_another_label_of_the_new_file_is_replaced(files):
 
 @as_root
 def test_a_label_that_is_already_right_is_not_set(files, monkeypatch):
-    """Setting it takes a permission that labelled services lack."""
+    """Setting a label requires a permission that labelled services lack."""
     old, new = files
     os.setxattr(new, "security.selinux", os.getxattr(old, "security.selinux"))
     calls = []

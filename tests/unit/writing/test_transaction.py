@@ -1,4 +1,4 @@
-"""Writing, row by row of what the README promises; both mechanisms below."""
+"""Writing: each row of the guarantees in the README, with both path mechanisms."""
 
 import errno
 import os
@@ -99,7 +99,7 @@ def test_an_existing_file_is_replaced_and_keeps_its_mode(rootfs, top):
     assert [change.action for change in written] == [UPDATE]
     assert (top / "etc/hosts").read_text() == "new"
     assert mode(top / "etc/hosts") == 0o600
-    assert held.read() == "old"  # whoever has it open goes on reading the old one
+    assert held.read() == "old"  # an open descriptor still reads the old content
     assert strays(top) == []
 
 
@@ -109,7 +109,7 @@ def test_an_existing_file_keeps_its_owner(rootfs, top):
     (top / "etc/hosts").chmod(0o4755)
     apply(a_plan({"/etc/hosts": "new"}, rootfs, uid="1", gid="2"), rootfs)
     assert owner(top / "etc/hosts") == (7, 8)
-    assert mode(top / "etc/hosts") == 0o4755  # as the daemons' write by root leaves it
+    assert mode(top / "etc/hosts") == 0o4755  # as if the daemon had written it as root
 
 
 @as_root
@@ -125,7 +125,7 @@ def test_attributes_and_acls_are_copied_but_never_capabilities(rootfs, top):
     assert {
         name: os.getxattr(top / "etc/hosts", name) for name in os.listxattr(top / "etc/hosts")
     } == attributes
-    assert mode(top / "etc/hosts") == 0o660  # the middle digit is the ACL's mask
+    assert mode(top / "etc/hosts") == 0o660  # the middle digit is the mask of the ACL
 
 
 def test_equal_content_keeps_the_inode_and_times(rootfs, top):
@@ -272,7 +272,7 @@ def test_a_thousand_files_fit_a_low_descriptor_limit(rootfs, top):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 2000:
         pytest.skip("NOT RUN: the hard limit of open files is too low")
-    held = max(map(int, os.listdir("/proc/self/fd")))  # by the whole run of tests
+    held = max(map(int, os.listdir("/proc/self/fd")))  # by all test modules that ran before
     resource.setrlimit(resource.RLIMIT_NOFILE, (held + 100, hard))
     try:
         files = {f"/srv/{n}": str(n) for n in range(1000)}
@@ -281,7 +281,7 @@ def test_a_thousand_files_fit_a_low_descriptor_limit(rootfs, top):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-# what a kill leaves
+# the leftovers of a killed process
 
 
 def test_leftovers_are_identified_by_inode_and_other_files_are_kept(rootfs, top):
@@ -406,7 +406,7 @@ def test_a_mount_below_the_root_is_crossed_only_on_request(rootfs, top, mounts, 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.parametrize("xino", ["auto", "off"])
 def test_an_overlay_over_two_file_systems_is_written(tmp_path, mounts, mechanism, xino):
-    """Its files have devices and inode numbers of their own, and get others when they are copied up."""
+    """Files on an overlay have their own device and inode numbers, which change at copy-up."""
     for name in ("lower", "upper", "work", "merged"):
         (tmp_path / name).mkdir()
     mounts.tmpfs(tmp_path / "lower")
