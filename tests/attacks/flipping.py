@@ -14,9 +14,7 @@ AT_FDCWD = -100
 
 
 class Flipping:
-    """``with Flipping(a, b) as flips`` swaps the names in a child process; ``flips.count`` is the count so
-    far.
-    """
+    """``with Flipping(a, b) as flips`` swaps both names in a child process; ``flips.count`` counts."""
 
     def __init__(self, first: Path, second: Path) -> None:
         self.names = os.fsencode(first), os.fsencode(second)

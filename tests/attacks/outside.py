@@ -54,9 +54,7 @@ class Scene:
         exit_code: int = 3,
         **fields: object,
     ) -> TemplaterError:
-        """Check that the apply fails with this error and changes nothing inside or outside the root
-        filesystem.
-        """
+        """Check that the apply fails with this error and changes nothing, inside or outside."""
         inside = snapshot(self.top, times=True)
         with pytest.raises(kind, match=says) as caught:
             self.write(files, **fields)

@@ -109,7 +109,7 @@ def test_the_bundle_description_applies_to_every_annotated_source(hook, bundle):
 # --- secrets of other instances
 
 
-def stolen(hook, bundle, *options, **annotations) -> None:
+def check_refused(hook, bundle, *options, **annotations) -> None:
     """Check that the hook refuses this source and writes nothing."""
     assert hook(*options, **annotations) == 3
     assert hostname(bundle) == ""
@@ -118,9 +118,9 @@ def stolen(hook, bundle, *options, **annotations) -> None:
 def test_another_instance_is_refused_as_image_source(hook, bundle, capfd):
     """A hostile image named /var/lib/templater/web1 and received its password in its own container."""
     instances = f"{bundle.parent}/instances"
-    stolen(hook, bundle, source=f"{instances}/web1")
-    stolen(hook, bundle, source=f"{instances}/web1", instance=f"{instances}/web1/instance.yaml")
-    stolen(hook, bundle, "--allow", instances, source=f"{instances}/web1")
+    check_refused(hook, bundle, source=f"{instances}/web1")
+    check_refused(hook, bundle, source=f"{instances}/web1", instance=f"{instances}/web1/instance.yaml")
+    check_refused(hook, bundle, "--allow", instances, source=f"{instances}/web1")
     assert "which is an instance" in capfd.readouterr().err
 
 
@@ -130,15 +130,15 @@ def test_a_path_inside_an_instance_is_refused_as_image_source(mark, hook, bundle
     assert hook(source=f"{place}/image") == 0
     (bundle / "rootfs/etc/hostname").unlink()
     (place / mark).mkdir()
-    stolen(hook, bundle, source=f"{place}/image")
+    check_refused(hook, bundle, source=f"{place}/image")
 
 
 @pytest.mark.parametrize("name", ["rootfs", ".templater", "rootfs/a", "a/rootfs/b"])
 def test_a_root_filesystem_or_state_directory_is_refused_as_image_source(name, hook, bundle):
     lay(bundle.parent / "images" / name, IMAGE)
     lay(bundle / name, IMAGE)
-    stolen(hook, bundle, source=f"{bundle.parent}/images/{name}")
-    stolen(hook, bundle, source=f"{bundle}/{name}")
+    check_refused(hook, bundle, source=f"{bundle.parent}/images/{name}")
+    check_refused(hook, bundle, source=f"{bundle}/{name}")
 
 
 def test_a_container_root_filesystem_of_any_name_is_refused_as_image_source(hook, bundle):
@@ -146,7 +146,7 @@ def test_a_container_root_filesystem_of_any_name_is_refused_as_image_source(hook
     (bundle / "rootfs/etc").mkdir(parents=True)
     (bundle / "config.json").write_text(json.dumps({"root": {"path": "merged"}}))
     lay(bundle / "merged/image", IMAGE)
-    stolen(hook, bundle, source=f"{bundle}/merged/image")
+    check_refused(hook, bundle, source=f"{bundle}/merged/image")
 
 
 def test_an_instance_outside_the_default_image_directory_is_refused(hook, bundle, monkeypatch):
@@ -163,8 +163,8 @@ def test_an_instance_outside_the_default_image_directory_is_refused(hook, bundle
 def test_a_description_is_used_only_if_the_hook_line_allows_it(hook, bundle):
     source, described = f"{bundle.parent}/images/plain", f"{bundle.parent}/descriptions/web.yaml"
     lay(Path(source), IMAGE)
-    stolen(hook, bundle, source=source, instance=described)
-    stolen(hook, bundle, "--allow", f"{bundle.parent}/descriptions", source=source, instance=described)
+    check_refused(hook, bundle, source=source, instance=described)
+    check_refused(hook, bundle, "--allow", f"{bundle.parent}/descriptions", source=source, instance=described)
     assert hook("--allow-instance", f"{bundle.parent}/descriptions", source=source, instance=described) == 0
     assert hostname(bundle) == "web described"
 
@@ -172,16 +172,16 @@ def test_a_description_is_used_only_if_the_hook_line_allows_it(hook, bundle):
 def test_the_description_of_another_instance_is_never_used(hook, bundle):
     source, other = f"{bundle.parent}/images/web", bundle.parent / "instances/web1"
     allowed = ("--allow-instance", str(bundle.parent))
-    stolen(hook, bundle, *allowed, source=source, instance=f"{other}/instance.yaml")
+    check_refused(hook, bundle, *allowed, source=source, instance=f"{other}/instance.yaml")
     lay(
         other,
         {"backup.yaml": SECRET, ".templater/copy.yaml": SECRET, "rootfs/copy.yaml": SECRET, "a.yaml": SECRET},
     )
     for name in ("backup.yaml", ".templater/copy.yaml", "rootfs/copy.yaml", "a.yaml"):
-        stolen(hook, bundle, *allowed, source=source, instance=f"{other}/{name}")
+        check_refused(hook, bundle, *allowed, source=source, instance=f"{other}/{name}")
     link = bundle.parent / "descriptions/link.yaml"
     link.symlink_to(other / "instance.yaml")
-    stolen(hook, bundle, *allowed, source=source, instance=str(link))
+    check_refused(hook, bundle, *allowed, source=source, instance=str(link))
 
 
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
@@ -193,7 +193,7 @@ def test_a_directory_writable_by_other_users_is_not_allowed(mode, name, hook, bu
     if mode == 0o1777 and not name:
         assert hook(source=source) == 0
     else:
-        stolen(hook, bundle, source=source)
+        check_refused(hook, bundle, source=source)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
@@ -202,7 +202,7 @@ def test_a_directory_of_another_user_is_not_allowed(name, hook, bundle):
     os.chown(bundle.parent / name, 1234, 1234)
     described = {"instance": f"{bundle.parent}/descriptions/web.yaml"}
     allowed = ("--allow-instance", f"{bundle.parent}/descriptions")
-    stolen(hook, bundle, *allowed, source=f"{bundle.parent}/images/web", **described)
+    check_refused(hook, bundle, *allowed, source=f"{bundle.parent}/images/web", **described)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
@@ -236,7 +236,7 @@ def test_unprivileged_users_can_use_their_own_image_sources(bundle):
 
 def test_an_image_swapped_for_a_link_after_its_check_is_refused(hook, bundle, monkeypatch, capfd):
     swap_after(monkeypatch, os.path, "realpath", bundle)
-    stolen(hook, bundle, source=f"{bundle.parent}/images/web")
+    check_refused(hook, bundle, source=f"{bundle.parent}/images/web")
     assert "symlink" in capfd.readouterr().err
 
 
@@ -254,7 +254,7 @@ def test_a_parent_folder_swapped_for_a_link_is_refused(hook, bundle, monkeypatch
         return found
 
     monkeypatch.setattr(os.path, "realpath", looking)
-    stolen(hook, bundle, source=f"{bundle.parent}/images/group/web")
+    check_refused(hook, bundle, source=f"{bundle.parent}/images/group/web")
 
 
 def test_an_image_swapped_after_opening_is_not_used(hook, bundle, monkeypatch):
@@ -287,7 +287,7 @@ def test_links_inside_the_allowed_directory_are_followed(hook, bundle):
 def test_a_source_that_the_hook_line_does_not_allow_is_refused(path, hook, bundle, capfd):
     (bundle.parent / "images/out").symlink_to(bundle.parent / "outside")
     lay(bundle.parent / "imagesx", IMAGE)
-    stolen(hook, bundle, source=path.format(top=bundle.parent))
+    check_refused(hook, bundle, source=path.format(top=bundle.parent))
     assert "which is not below" in capfd.readouterr().err
 
 
@@ -332,6 +332,6 @@ def test_an_invalid_name_is_refused_before_anything_is_created(name, hook, bundl
 def test_an_invalid_name_in_a_description_is_refused_before_anything_is_written(name, hook, bundle, capfd):
     lay(bundle, {"instance.yaml": json.dumps({"name": name})})
     for _ in range(2):  # the second run uses the cache
-        stolen(hook, bundle, source=f"{bundle.parent}/images/web")
+        check_refused(hook, bundle, source=f"{bundle.parent}/images/web")
         assert "invalid instance name" in capfd.readouterr().err
     assert not (bundle / ".templater/state").exists()

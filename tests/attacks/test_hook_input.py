@@ -44,10 +44,10 @@ def a_state(bundle: Path | str, **fields: object) -> dict[str, object]:
 
 def oci(state: object, *options: str) -> subprocess.CompletedProcess[str]:
     data = state if isinstance(state, str) else json.dumps(state)
-    return ran("oci", *options, input=data)
+    return run_hook("oci", *options, input=data)
 
 
-def ran(runtime: str, *words: str, **options: object) -> subprocess.CompletedProcess[str]:
+def run_hook(runtime: str, *words: str, **options: object) -> subprocess.CompletedProcess[str]:
     """Run one hook and check that it succeeds or fails with an ordinary error."""
     answer = subprocess.run(
         [*install.argv(runtime, []), *words],
@@ -233,7 +233,7 @@ def started(
     if runtime == "oci":
         return oci(a_state(bundle, id=name), *options)
     if runtime == "nspawn":
-        return ran("nspawn", *options, name)
+        return run_hook("nspawn", *options, name)
     environ = {
         "LXC_NAME": name, "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": str(bundle / "config"),
         "LXC_ROOTFS_PATH": str(bundle / "rootfs"),
@@ -241,7 +241,7 @@ def started(
     if runtime == "incus":
         (bundle / "backup.yaml").write_text("container: {name: c1, config: {}, devices: {}}\n")
         options += ["--instance", str(bundle / "backup.yaml")]
-    return ran(runtime, *options, env=environ)
+    return run_hook(runtime, *options, env=environ)
 
 
 def test_attack_67_no_module_uses_a_shell() -> None:
@@ -271,7 +271,7 @@ def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_an_error(
 ) -> None:
     """Skipping it silently would start a container with the host name of another one."""
     (bundle / "config").write_text(f"lxc.uts.name = c1\nlxc.rootfs.path = {path}\n")
-    answer = ran("lxc", env=lxc(bundle, path))
+    answer = run_hook("lxc", env=lxc(bundle, path))
     assert answer.returncode == 3
     assert f"unsupported rootfs type {kind}".rstrip() in answer.stderr
     assert path in answer.stderr
@@ -279,21 +279,21 @@ def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_an_error(
 
 
 def test_attack_68_a_missing_root_filesystem_never_means_the_host(bundle: Path) -> None:
-    answer = ran("lxc", env=lxc(bundle, ""))
+    answer = run_hook("lxc", env=lxc(bundle, ""))
     assert answer.returncode == 3
     assert "has no root filesystem of its own" in answer.stderr
 
 
 @pytest.mark.parametrize("path", ["dir:{}/rootfs", "{}/rootfs"])
 def test_attack_68_a_directory_is_rendered_under_every_spelling(bundle: Path, path: str) -> None:
-    assert ran("lxc", env=lxc(bundle, path.format(bundle))).returncode == 0
+    assert run_hook("lxc", env=lxc(bundle, path.format(bundle))).returncode == 0
     assert (bundle / "rootfs/etc/x").read_text() == "c1"
 
 
 def test_attack_68_pre_start_defers_to_a_hook_at_the_mount_stage(bundle: Path) -> None:
     line = " ".join(install.argv("lxc", []))
     (bundle / "config").write_text(f"lxc.hook.mount = {line}\n")
-    answer = ran("lxc", env=lxc(bundle, "loop:/img.raw"))
+    answer = run_hook("lxc", env=lxc(bundle, "loop:/img.raw"))
     assert (answer.returncode, answer.stderr) == (0, "")
     assert not (bundle / "rootfs/etc/x").exists()
 
@@ -343,8 +343,8 @@ def test_a_bundle_with_the_mounted_host_root_is_refused(bundle: Path, absolute: 
 @pytest.mark.parametrize("path", ROOTS)
 def test_no_runtime_hook_writes_to_the_host_root(bundle: Path, absolute: Path, path: str) -> None:
     for answer in (
-        ran("lxc", env=lxc(bundle, path)),
-        ran("nspawn", "--source", str(bundle), "--rootfs", path, "m1"),
+        run_hook("lxc", env=lxc(bundle, path)),
+        run_hook("nspawn", "--source", str(bundle), "--rootfs", path, "m1"),
     ):
         assert (answer.returncode, absolute.exists()) == (3, False)
         assert "is the host's own" in answer.stderr
@@ -360,6 +360,6 @@ def test_attack_66_a_hook_with_few_resources_works_or_fails_cleanly(bundle: Path
         resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
         resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
 
-    answer = ran("oci", input=json.dumps(a_state(bundle)), preexec_fn=poor)
+    answer = run_hook("oci", input=json.dumps(a_state(bundle)), preexec_fn=poor)
     assert answer.returncode == 0
     assert (bundle / "rootfs/etc/x").read_text() == "c1"

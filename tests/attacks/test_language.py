@@ -445,7 +445,7 @@ KEYS = ("user.db-password", "user.user-data", "cloud-init.network-config", "user
 VALUE = "hunter2-hunter2"
 
 
-def quoting(machine: Machine, key: str) -> None:
+def write_quoting_template(machine: Machine, key: str) -> None:
     """Write a template whose error text in pongo2 quotes a value."""
     (machine.image / "templates/a.tpl").write_text(
         f'{{% with secret=config_get("{key}", "") %}}{{{{ "x"|yesno:secret }}}}{{% endwith %}}'
@@ -455,7 +455,7 @@ def quoting(machine: Machine, key: str) -> None:
 
 @pytest.mark.parametrize("key", KEYS)
 def test_attack_50_hook_log_and_output_contain_no_secret(machine: Machine, key: str) -> None:
-    quoting(machine, key)
+    write_quoting_template(machine, key)
     (machine.image / "config").write_text("")
     machine.top.rename(machine.image / "rootfs")
     answer = ran("lxc", env=lxc(machine.image, f"{machine.image}/rootfs"))
@@ -486,7 +486,7 @@ def test_attack_50_an_audit_report_contains_no_instance_values(
     machine: Machine, report: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """``audit`` gets no instance and ignores one next to the image."""
-    quoting(machine, "user.db-password")
+    write_quoting_template(machine, "user.db-password")
     main(["audit", str(machine.image), "--report", report, "--at-least", "info"])
     out, err = capfd.readouterr()
     assert VALUE not in out + err

@@ -84,7 +84,7 @@ def planned(rootfs, contents):
 
 
 def test_a_plan_keeps_existing_file_data_only_up_to_its_limit(monkeypatch):
-    """With thousands of large files in a hostile root filesystem, files beyond the limit count as different."""
+    """Of thousands of large files, those beyond the limit count as different."""
     contents = {f"/{n}": b"x" * 1000 for n in range(10)}
     rootfs = MemoryRootfs(contents)
     assert {change.action for change in planned(rootfs, contents).changes} == {KEEP}

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 def test_attack_28_a_target_directory_flipping_with_an_outside_link_never_escapes(scene: Scene, capsys):
     """Complete plans are made and applied while /etc alternates between a directory and a link."""
-    scene.link("link", out(scene, scene.top))
+    scene.link("link", link_to_host(scene, scene.top))
     a_directory(scene.host, {"hosts": "the host's own", "sub/hosts": "and another"})
     a_directory(scene.top, {"etc/sub/hosts": "old"})
     host, results = snapshot(scene.host, times=True), Counter[str]()
@@ -50,7 +50,7 @@ def test_attack_28_a_target_directory_flipping_with_an_outside_link_never_escape
 
 def test_attack_27_applying_while_a_directory_flips_never_escapes(scene: Scene, capsys):
     """Only writing races: the plan always says '/etc', and staging meets either the directory or the link."""
-    scene.link("link", out(scene, scene.top))
+    scene.link("link", link_to_host(scene, scene.top))
     for top in (scene.host, scene.top / "etc"):
         a_directory(top, {"hosts": "old", "sub/hosts": "old"})
     host, results = snapshot(scene.host, times=True), Counter[str]()
@@ -72,7 +72,7 @@ def test_attack_27_applying_while_a_directory_flips_never_escapes(scene: Scene, 
 def test_attack_28_a_templates_directory_flipping_with_a_host_link_never_leaks(scene: Scene, capsys):
     image = a_directory(scene.folder / "deep/root/image", {"templates/shadow": "the template"})
     (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [start], template: shadow}}\n")
-    (image / "link").symlink_to(out(scene, image))
+    (image / "link").symlink_to(link_to_host(scene, image))
     results = Counter[str]()
     with Flipping(image / "templates", image / "link") as flips, Root(str(image)) as root:
         for _ in rounds(flips):
@@ -88,7 +88,7 @@ def test_attack_28_a_templates_directory_flipping_with_a_host_link_never_leaks(s
 def test_attack_28_a_template_flipping_with_a_host_link_never_leaks(scene: Scene, capsys):
     image = a_directory(scene.folder / "deep/root/image", {"templates/shadow": "the template"})
     (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [start], template: shadow}}\n")
-    (image / "templates/link").symlink_to(out(scene, image / "templates", "shadow"))
+    (image / "templates/link").symlink_to(link_to_host(scene, image / "templates", "shadow"))
     results = Counter[str]()
     with Flipping(image / "templates/shadow", image / "templates/link") as flips:
         for _ in rounds(flips):
@@ -101,7 +101,7 @@ def test_attack_28_a_template_flipping_with_a_host_link_never_leaks(scene: Scene
 
 def test_attack_28_an_unpack_directory_flipping_with_a_host_link_never_escapes(scene: Scene, capsys):
     """Other users should not be able to write there; even if they can, nothing is written outside."""
-    scene.link("link", out(scene, scene.top))
+    scene.link("link", link_to_host(scene, scene.top))
     for top in (scene.host, scene.top / "etc"):
         a_directory(top, {"sub/there": "x"})
     host, results = snapshot(scene.host, times=True), Counter[str]()
@@ -122,7 +122,7 @@ def unpack_some(root: Root, number: int) -> None:
     writer.finish()
 
 
-def out(scene: Scene, start: Path, name: str = "") -> str:
+def link_to_host(scene: Scene, start: Path, name: str = "") -> str:
     """Return a relative link to the host: a single missing flag would follow it, unlike an absolute one."""
     return os.path.relpath(scene.host / name, start)
 

@@ -38,7 +38,7 @@ def image(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def late(call):
+def limit_error(call):
     """Return the error, which must come soon: without the limit this takes many seconds."""
     begin = time.process_time()
     with pytest.raises(LimitError) as caught:
@@ -52,7 +52,7 @@ def limits() -> Limits:
 
 
 def test_the_total_time_limit_names_the_rule_and_gives_a_hint(image):
-    error = late(lambda: plan(open_image(image), Instance("c1"), limits=limits()))
+    error = limit_error(lambda: plan(open_image(image), Instance("c1"), limits=limits()))
     assert error.message.startswith("rendering all templates takes longer than 0.4 seconds in all: ")
     assert error.span is not None and error.span.source.name.endswith("metadata.yaml")
     assert "in the rule for '/etc/" in error.explain()
@@ -64,7 +64,7 @@ def test_the_total_time_limit_ends_a_running_template(image):
     """A template slower than the total limit fails, and the next rule is not rendered."""
     long = SLOW.replace("300", "1500")
     Path(image, "templates", "slow.tpl").write_text(long)
-    late(lambda: plan(open_image(image), Instance("c1"), limits=limits()))
+    limit_error(lambda: plan(open_image(image), Instance("c1"), limits=limits()))
 
 
 def test_commands_have_a_total_time_limit(image, monkeypatch, capsys):
@@ -104,7 +104,7 @@ def test_each_instance_of_a_list_has_its_own_time_limit(image):
 def test_an_instance_that_takes_too_long_is_named(image):
     many = json.dumps([{"name": "c1"}, {"name": "c2"}]).encode()
     fleet = Fleet(open_image(image), RenderOptions(NONE, limits=limits()), triggers=("create",))
-    error = late(lambda: list(fleet.results(stream_instances(io.BytesIO(many).read, "all.json"))))
+    error = limit_error(lambda: list(fleet.results(stream_instances(io.BytesIO(many).read, "all.json"))))
     assert "rendering for 'c1'" in error.explain()
 
 

@@ -1,6 +1,4 @@
-"""Watching: every way of saving a file is noticed, many events are grouped, replaced folders are watched
-again.
-"""
+"""Watching: every kind of save is noticed, bursts are grouped, replaced folders are watched again."""
 
 import os
 import shutil
@@ -40,9 +38,7 @@ def saved_atomically(path):
 
 
 def saved_as_vim_does(path):
-    """Save as vim does: rename the old file to a backup, write a new one, and create a probe file named
-    4913.
-    """
+    """Save as vim does: rename to a backup, write a new file, and create a probe file named 4913."""
     probe = path.with_name("4913")
     probe.touch()
     probe.unlink()

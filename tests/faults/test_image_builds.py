@@ -109,7 +109,7 @@ class Place:
         return [call for call in found if call not in writes[1:-1] or call == writes[len(writes) // 2]]
 
 
-def wrong(place: Place, whole: dict[str, bytes], call: tuple[str, int], fault: str) -> str:
+def broken_guarantee(place: Place, whole: dict[str, bytes], call: tuple[str, int], fault: str) -> str:
     """Return the first broken guarantee, after a fault or after the next run, or an empty string."""
     done = place.run("-e", f"inject={call[0]}:{fault}:when={call[1]}")
     if fault.startswith("error") and not place.hit():
@@ -162,7 +162,7 @@ def test_an_interrupted_build_leaves_no_partial_image_and_the_next_run_cleans_up
 
     def case(call, fault):
         with Place(image, form, way, old) as place:
-            return call, fault, wrong(place, whole, call, fault)
+            return call, fault, broken_guarantee(place, whole, call, fault)
 
     with Place(image, form, way, old) as place:
         assert place.run_undisturbed().returncode == 0

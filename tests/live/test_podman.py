@@ -143,7 +143,7 @@ def test_a_bind_mounted_file_is_written_in_place_on_request(podman: Podman):
 
 
 def test_with_no_hosts_podman_keeps_the_rendered_etc_hosts(podman: Podman):
-    """Without --no-hosts, podman mounts its own file over /etc/hosts and writes it after every hook has run."""
+    """Without --no-hosts, podman mounts its own file there and writes it after every hook."""
     make_image(podman.path / "image", MOUNTED.format(name="hosts"), NAME)
     podman.install()
     words = ["/bin/cat", "/etc/hosts"]

@@ -1,4 +1,4 @@
-"""Adding a runtime takes one file: `hook install`, `hook status` and the hook find it without other changes."""
+"""Runtimes: one new file is enough for `hook install`, `hook status` and the hook to know a runtime."""
 
 import os
 import shutil
@@ -63,7 +63,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def ran(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run_here(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environ = {
         "PATH": os.environ["PATH"], "PYTHONPATH": str(place), "TOY_NAME": "t1", "TOY_ROOTFS": f"{place}/rootfs"
     }  # fmt: skip
@@ -71,7 +71,7 @@ def ran(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def hook(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return ran(place, sys.executable, "-m", "templater", "hook", *words)
+    return run_here(place, sys.executable, "-m", "templater", "hook", *words)
 
 
 def test_adding_one_file_adds_a_runtime(place: Path) -> None:
@@ -82,7 +82,7 @@ def test_adding_one_file_adds_a_runtime(place: Path) -> None:
     assert answer.stdout.startswith("ok  a toy\nok  the hook line runs: templater ")
     for written in ("t1 start\n", "t1 start\n"):  # by the second time everything is kept
         (place / "rootfs/etc/a").write_text("")
-        answer = ran(place, "sh", "-c", (place / "t1").read_text())
+        answer = run_here(place, "sh", "-c", (place / "t1").read_text())
         assert (answer.returncode, answer.stderr) == (0, "")
         assert (place / "rootfs/etc/a").read_text() == written
     assert hook(place, "toy", "--source", "image").returncode == 0

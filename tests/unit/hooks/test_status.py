@@ -25,7 +25,7 @@ def container(tmp_path):
     return folder
 
 
-def wrong(findings) -> list[str]:
+def problems(findings) -> list[str]:
     return [finding.text for finding in findings if finding.ok is False]
 
 
@@ -36,7 +36,7 @@ def test_status_reports_a_missing_container(tmp_path):
 
 
 def test_status_reports_a_missing_hook_line(container):
-    assert "has no lxc.hook.pre-start" in wrong(lxc.status("c1", str(container.parent)))[0]
+    assert "has no lxc.hook.pre-start" in problems(lxc.status("c1", str(container.parent)))[0]
 
 
 def installed(container):
@@ -45,14 +45,14 @@ def installed(container):
 
 
 def test_status_reports_a_hook_line_cleared_by_a_later_line(container):
-    assert not wrong(installed(container))
+    assert not problems(installed(container))
     with (container / "config").open("a") as config:
         config.write("lxc.hook.pre-start =\n")
-    assert "has no lxc.hook.pre-start" in wrong(lxc.status("c1", str(container.parent)))[0]
+    assert "has no lxc.hook.pre-start" in problems(lxc.status("c1", str(container.parent)))[0]
 
 
 def test_status_reports_no_problem_for_an_installed_container(container):
-    assert not wrong(installed(container))
+    assert not problems(installed(container))
 
 
 def test_status_shows_the_pending_trigger(container):
@@ -70,14 +70,14 @@ def test_status_reports_a_missing_interpreter(container):
 
 def test_status_reports_a_template_that_does_not_compile(container):
     (container / "templates/a.tpl").write_text("{% nosuch %}")
-    assert any("unknown tag 'nosuch'" in text for text in wrong(installed(container)))
+    assert any("unknown tag 'nosuch'" in text for text in problems(installed(container)))
 
 
 def test_status_compiles_templates_in_the_dialect_of_the_hook_line(container):
     (container / "templates/a.tpl").write_text('{{ config["user.a"] }}')
-    assert not wrong(installed(container))
+    assert not problems(installed(container))
     install.write(lxc.snippet("c1", ["--dialect", "v4"], str(container.parent)))
-    (text,) = wrong(lxc.status("c1", str(container.parent)))
+    (text,) = problems(lxc.status("c1", str(container.parent)))
     assert "can't be subscripted" in text
 
 
@@ -99,7 +99,7 @@ def test_status_says_to_add_an_unsupported_stage_by_hand(container):
 
 def test_status_reports_a_missing_image(container):
     (container / "metadata.yaml").unlink()
-    assert any("has no metadata.yaml" in text for text in wrong(installed(container)))
+    assert any("has no metadata.yaml" in text for text in problems(installed(container)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change owners")
@@ -110,23 +110,23 @@ def test_status_reports_an_id_map_that_contradicts_the_root_filesystem(container
 
 
 def test_status_checks_the_podman_hook_file(tmp_path):
-    assert wrong(podman.status("", str(tmp_path)))
+    assert problems(podman.status("", str(tmp_path)))
     install.write(podman.snippet("", [], str(tmp_path)))
-    assert not wrong(podman.status("", str(tmp_path)))
+    assert not problems(podman.status("", str(tmp_path)))
 
 
 def test_status_checks_a_bundle(container):
     (container / "config.json").write_text(json.dumps({"root": {"path": "rootfs"}}))
-    assert "has no hook that calls templater" in wrong(oci.status(str(container), ""))[0]
+    assert "has no hook that calls templater" in problems(oci.status(str(container), ""))[0]
     install.write(oci.snippet(str(container), [], ""))
-    assert not wrong(oci.status(str(container), ""))
+    assert not problems(oci.status(str(container), ""))
 
 
 def test_status_checks_an_nspawn_machine(container, tmp_path):
     units = str(tmp_path / "units")
-    assert wrong(nspawn.status("c1", units))
+    assert problems(nspawn.status("c1", units))
     install.write(nspawn.snippet("c1", ["--source", str(container)], units))
-    assert not wrong(nspawn.status("c1", units))
+    assert not problems(nspawn.status("c1", units))
 
 
 def test_status_reports_an_image_path_relative_to_the_working_directory(container):
@@ -174,4 +174,4 @@ def test_install_replaces_the_line_of_an_earlier_release(container):
     assert wrong(lxc.status("c1", str(container.parent)))[0].startswith("the hook line fails")
     installed(container)
     assert old not in config.read_text()
-    assert not wrong(lxc.status("c1", str(container.parent)))
+    assert not problems(lxc.status("c1", str(container.parent)))

@@ -87,7 +87,7 @@ def compare(text: bytes, yaml: str, recorded: dict, words: str) -> None:
         return
     error = error_of(text, yaml)
     assert error.span is not None
-    if "errors:" in words:  # type errors, which have words of their own; others are a parser's
+    if "errors:" in words:  # type errors have texts of their own; others come from a parser
         assert error.yaml_error == words
 
 
@@ -402,7 +402,7 @@ def test_attack_55_a_scalar_keeps_its_text(scalar):
 
 
 def test_attack_55_a_date_keeps_its_text_only_with_yaml_v2():
-    """yaml.v2 gives a string field the text. The library of Incus 7 reads a timestamp and cannot convert it."""
+    """yaml.v2 gives a string field the text; Incus 7 reads a timestamp and fails to convert it."""
     assert read("properties: {2024-01-01: 2024-01-01}").properties == {"2024-01-01": "2024-01-01"}
     assert "timestamp" in error_of("properties: {a: 2024-01-01}", "v4").yaml_error
 

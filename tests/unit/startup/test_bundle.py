@@ -85,7 +85,7 @@ def framed(head: object) -> bytes:
     return len(data).to_bytes(templater_hook.HEAD, "little") + data
 
 
-def taken_apart(data: bytes) -> tuple[list, bytes]:
+def parse_bundle(data: bytes) -> tuple[list, bytes]:
     """Return the header of the bundle and its code objects."""
     head = marshal.loads(data[templater_hook.HEAD :])
     return list(head), data[-head[2] :]
@@ -116,7 +116,7 @@ def test_a_truncated_or_empty_bundle_is_ignored(package):
 def test_a_missing_module_is_harmless(package):
     """After an upgrade the bundle may still list a removed module."""
     line(package)
-    head, codes = taken_apart(kept(package).read_bytes())
+    head, codes = parse_bundle(kept(package).read_bytes())
     first = head[3][0][0]
     first[3] = (first[3][0] + "_gone", f"{package}/gone.py", *first[3][2:])
     kept(package).write_bytes(framed(tuple(head)) + codes)
@@ -126,7 +126,7 @@ def test_a_missing_module_is_harmless(package):
 
 def test_a_bundle_writable_by_other_users_is_ignored(package):
     line(package)
-    (version, where, _, groups, *stamp), _ = taken_apart(kept(package).read_bytes())
+    (version, where, _, groups, *stamp), _ = parse_bundle(kept(package).read_bytes())
     evil = marshal.dumps((compile("raise SystemExit(99)", "x", "exec"),) * 99)
     groups = [(entries, 0, len(evil)) for entries, _, _ in groups]
     kept(package).write_bytes(framed((version, where, len(evil), groups, *stamp)) + evil)

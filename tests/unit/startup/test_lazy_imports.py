@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-def said(code: str, *folders: Path) -> str:
+def output_of(code: str, *folders: Path) -> str:
     """Return the output of a bare interpreter with lazy modules."""
     start = (
         f"import sys\nsys.path[:0] = {[str(ROOT), *map(str, folders)]!r}\n"
@@ -26,7 +26,7 @@ def said(code: str, *folders: Path) -> str:
 def test_importing_a_submodule_does_not_load_the_whole_package():
     code = "import jinja2.compiler, yaml.events\nprint(*(name in sys.modules for name in {names!r}))"
     names = ("jinja2.nodes", "jinja2.environment", "hashlib", "ast", "yaml.scanner")
-    assert said(code.format(names=names)) == "True False False False False"
+    assert output_of(code.format(names=names)) == "True False False False False"
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_importing_a_submodule_does_not_load_the_whole_package():
     ],
 )
 def test_every_import_form_finds_an_existing_attribute(code):
-    assert said(code) == "42"
+    assert output_of(code) == "42"
 
 
 def test_a_missing_module_raises_immediately():
     code = (
         "lazy_imports.NAMES = {'nonsense'}\ntry:\n    import nonsense\nexcept ImportError as e:\n    print(e)"
     )
-    assert said(code) == "No module named 'nonsense'"
+    assert output_of(code) == "No module named 'nonsense'"
 
 
 def test_a_failing_module_raises_at_every_access(tmp_path):
@@ -67,7 +67,7 @@ for _ in range(2):
     except ValueError as error:
         print(error)
 """
-    assert said(code, tmp_path) == "broken\nbroken"
+    assert output_of(code, tmp_path) == "broken\nbroken"
 
 
 def test_threads_wait_for_the_thread_executing_a_module(tmp_path):
@@ -79,14 +79,14 @@ import slow
 with ThreadPoolExecutor(4) as pool:
     print(*pool.map(lambda _: slow.late, range(4)))
 """
-    assert said(code, tmp_path) == "1 1 1 1"
+    assert output_of(code, tmp_path) == "1 1 1 1"
 
 
 def test_a_module_sees_its_own_partial_contents_while_executing(tmp_path):
     (tmp_path / "own.py").write_text(
         "import own\nearly = 1\nseen = own.early, hasattr(own, 'late')\nlate = 1\n"
     )
-    assert said("lazy_imports.NAMES = {'own'}\nimport own\nprint(own.seen)", tmp_path) == "(1, False)"
+    assert output_of("lazy_imports.NAMES = {'own'}\nimport own\nprint(own.seen)", tmp_path) == "(1, False)"
 
 
 def test_circular_imports_work(tmp_path):
@@ -95,13 +95,13 @@ def test_circular_imports_work(tmp_path):
     (tmp_path / "circle/one.py").write_text("from . import two\n")
     (tmp_path / "circle/two.py").write_text("from . import one\nname = one.__name__\n")
     code = "lazy_imports.NAMES = {'circle'}\nfrom circle import one\nprint(one.two.name)"
-    assert said(code, tmp_path) == "circle.one"
+    assert output_of(code, tmp_path) == "circle.one"
 
 
 def test_a_module_can_be_reloaded(tmp_path):
     (tmp_path / "again.py").write_text("times = globals().get('times', 0) + 1\n")
     code = "lazy_imports.NAMES = {'again'}\nimport importlib, again\nagain.times\nprint(importlib.reload(again).times)"
-    assert said(code, tmp_path) == "2"
+    assert output_of(code, tmp_path) == "2"
 
 
 @pytest.mark.parametrize("package", ["jinja2", "yaml"])
@@ -121,4 +121,4 @@ def test_lazy_imports_do_not_change_the_compiled_code():
     )
     here = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{code}"
     plain = subprocess.run([sys.executable, "-I", "-c", here], capture_output=True, text=True, check=True)
-    assert said(code) == plain.stdout.strip()
+    assert output_of(code) == plain.stdout.strip()

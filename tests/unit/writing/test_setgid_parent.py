@@ -1,6 +1,4 @@
-"""New directories below a setgid directory inherit its bit, as recorded for Incus 6.0.4 (incus_cases_2,
-n41).
-"""
+"""New directories below a setgid directory inherit its bit, as in Incus 6.0.4 (incus_cases_2, n41)."""
 
 from templater import DirectoryRootfs, Instance, apply, open_image, plan
 
