@@ -18,7 +18,7 @@ from templater.planning.planner import Plan, plan
 from templater.pongo2.dialect import V4, V6, Dialect
 from templater.rootfs.directory import DirectoryRootfs
 from templater.writing.transaction import apply
-from tests.attacks.test_hook_input import lxc, ran
+from tests.attacks.test_hook_input import lxc, run_hook
 from tests.rootfs_builders import a_directory, snapshot
 
 RULE = "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /etc/x: {when: [start], template: a.tpl}\n"
@@ -419,7 +419,7 @@ def test_attack_48_a_hook_never_parses_values_as_templates(machine: Machine) -> 
     (machine.image / "instance.yaml").write_text(json.dumps({"name": "c1", "config": {"user.x": HOSTILE}}))
     (machine.image / "config").write_text("")
     machine.top.rename(machine.image / "rootfs")
-    assert ran("lxc", env=lxc(machine.image, f"{machine.image}/rootfs")).returncode == 0
+    assert run_hook("lxc", env=lxc(machine.image, f"{machine.image}/rootfs")).returncode == 0
     assert (machine.image / "rootfs/etc/x").read_text() == HOSTILE
 
 
@@ -458,7 +458,7 @@ def test_attack_50_hook_log_and_output_contain_no_secret(machine: Machine, key: 
     write_quoting_template(machine, key)
     (machine.image / "config").write_text("")
     machine.top.rename(machine.image / "rootfs")
-    answer = ran("lxc", env=lxc(machine.image, f"{machine.image}/rootfs"))
+    answer = run_hook("lxc", env=lxc(machine.image, f"{machine.image}/rootfs"))
     assert answer.returncode == 5
     log = (machine.image / ".templater/log").read_text()
     for text in (log, answer.stderr):
