@@ -80,7 +80,7 @@ def test_adding_one_file_adds_a_runtime(place: Path) -> None:
     answer = hook(place, "status", "toy", "t1", "--path", ".")
     assert answer.returncode == 0, answer.stdout
     assert answer.stdout.startswith("ok  a toy\nok  the hook line runs: templater ")
-    for written in ("t1 start\n", "t1 start\n"):  # by the second time everything is kept
+    for written in ("t1 start\n", "t1 start\n"):  # the second run finds everything in the cache
         (place / "rootfs/etc/a").write_text("")
         answer = run_here(place, "sh", "-c", (place / "t1").read_text())
         assert (answer.returncode, answer.stderr) == (0, "")

@@ -65,7 +65,7 @@ def test_status_reports_a_missing_interpreter(container):
     installed(container)
     config = container / "config"
     config.write_text(config.read_text().replace(install.argv("lxc", [])[0], "/nosuch/python"))
-    assert any("the hook line fails" in text for text in wrong(lxc.status("c1", str(container.parent))))
+    assert any("the hook line fails" in text for text in problems(lxc.status("c1", str(container.parent))))
 
 
 def test_status_reports_a_template_that_does_not_compile(container):
@@ -106,7 +106,7 @@ def test_status_reports_a_missing_image(container):
 def test_status_reports_an_id_map_that_contradicts_the_root_filesystem(container):
     config = container / "config"
     config.write_text(config.read_text() + "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n")
-    assert any("the id map gives root" in text for text in wrong(installed(container)))
+    assert any("the id map gives root" in text for text in problems(installed(container)))
 
 
 def test_status_checks_the_podman_hook_file(tmp_path):
@@ -131,7 +131,7 @@ def test_status_checks_an_nspawn_machine(container, tmp_path):
 
 def test_status_reports_an_image_path_relative_to_the_working_directory(container):
     install.write(lxc.snippet("c1", ["--source", "some/image"], str(container.parent)))
-    found = wrong(lxc.status("c1", str(container.parent)))
+    found = problems(lxc.status("c1", str(container.parent)))
     assert found == ["'--source some/image' is a relative path, but hooks run in any directory"]
 
 
@@ -171,7 +171,7 @@ def test_install_replaces_the_line_of_an_earlier_release(container):
     config = container / "config"
     old = f"lxc.hook.pre-start = {sys.executable} -I -S -c 'from templater.hooks.nosuch import main;main()' lxc\n"
     config.write_text(config.read_text() + old)
-    assert wrong(lxc.status("c1", str(container.parent)))[0].startswith("the hook line fails")
+    assert problems(lxc.status("c1", str(container.parent)))[0].startswith("the hook line fails")
     installed(container)
     assert old not in config.read_text()
     assert not problems(lxc.status("c1", str(container.parent)))
