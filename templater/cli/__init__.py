@@ -1,4 +1,4 @@
-"""The command line: one file a subcommand, and every error a message and an exit code.
+"""The command line. Each subcommand is a file; errors become a message and an exit code.
 
 May import: batch, checks, distribution, hooks, image, instances, limits, model, parsing, planning, pongo2,
 rendering, reporting, rootfs, simulation, sources, writing.
@@ -27,7 +27,7 @@ instance directory.
   templater preview image.tar.xz -i web1.yaml   what the first start writes
   templater diff image.tar.xz /srv/web1/rootfs  what would change there
   templater apply image.tar.xz /srv/web1/rootfs -t start
-  templater watch ./image                       preview at every change
+  templater watch ./image                       preview after every change
 
 Exit codes: 0 fine, 1 would change or findings, 2 usage or unreadable input, 3 refused for safety,
 4 limit exceeded, 5 a template failed or the host would fail, 6 writing failed, 7 busy.
@@ -43,13 +43,13 @@ click.version_option(__version__, "-V", "--version", prog_name="templater")(comm
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code; report every error on stderr."""
+    """Run a command line and return its exit code. Report errors on stderr."""
     try:
         return _run(arguments)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except (ReaderGone, BrokenPipeError):
-        # the interpreter flushes once more at its end, which must not fail a second time
+        # The interpreter flushes again at exit, which must not fail a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return READER_GONE
 
@@ -81,6 +81,6 @@ def complain(text: str, code: int) -> int:
 
 
 def system_error(error: OSError) -> str:
-    """An error of the operating system as we write ours: the file first, lower case."""
+    """Format an operating-system error like templater's own: the file first, in lower case."""
     words = reason(error)
     return f"{error.filename}: {words}" if error.filename else words

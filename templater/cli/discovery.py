@@ -1,4 +1,4 @@
-"""Find commands by file name: ``cli/commands/preview.py`` is ``templater preview``."""
+"""Discovery of commands by file name: ``cli/commands/preview.py`` is ``templater preview``."""
 
 import pkgutil
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-#: names that other tools have for a command
+#: names of commands in other tools
 ALIASES = {"render": "preview"}
-#: words for which a user looks, with the command that does it
+#: words that users try, with the matching command
 SUGGESTIONS = {
     "lint": "audit", "validate": "audit", "check": "audit", "verify": "audit", "scan": "audit",
     "show": "preview", "plan": "preview", "init": "new", "export": "image export", "build": "image build",
@@ -21,7 +21,7 @@ SUGGESTIONS = {
 class Commands(click.Group):
     """A group whose commands are the modules and packages of ``package`` that define ``command``.
 
-    Each is imported when the user asks for it.
+    A command is imported when it is used.
     """
 
     def __init__(self, name: str, package: str, **attributes: Any) -> None:
@@ -49,7 +49,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError as gone:
-            # click would turn it into exit code 1, which means "would change" here
+            # click would exit with 1, which means "would change" in templater
             raise ReaderGone from gone
 
     def _names(self) -> Iterator[str]:
@@ -66,4 +66,4 @@ class Commands(click.Group):
 
 
 class ReaderGone(Exception):
-    """The reader of standard output has closed it."""
+    """Raised when the reader of standard output has closed it."""

@@ -1,4 +1,4 @@
-"""A plan's files in a folder or a tar of their own, away from any root filesystem."""
+"""Output of a plan's files to a new directory or tar file, for ``preview -o``."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 
 def check_target(target: str, *, reuse: bool) -> None:
-    """Refuse a name that asks for something else than what would be made, before any work."""
+    """Check the name of the output before any work. Raise UsageError or RefusedError if it is unsuitable."""
     if PACKED.search(target):
         raise UsageError(
-            f"'{printable(target)}': a tar is written unpacked, and a folder is hardly called that",
-            hint=f"-o {printable(PACKED.sub('.tar', target))}, and compress that",
+            f"can't write '{printable(target)}': -o writes a directory or an uncompressed .tar file",
+            hint=f"use -o {printable(PACKED.sub('.tar', target))}, and compress that file",
         )
     if target.endswith(".tar") and os.path.lexists(target) and not reuse:
-        raise RefusedError(f"'{printable(target)}' exists", hint="--reuse replaces it")
+        raise RefusedError(f"'{printable(target)}' exists", hint="add --reuse to replace it")
 
 
 PACKED = re.compile(r"\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst|zip)$", re.IGNORECASE)
 
 
 def write_tree(plan: Plan, target: str) -> None:
-    """``FILE.tar`` keeps owners without being root; a folder must be new or empty.
+    """Write a plan's files to a tar file, which keeps owners even without root, or to a directory.
 
-    A setuid file that a rule writes to stays setuid in its container. A copy lies on this machine,
-    with the image's content: it doesn't.
+    The directory must be new or empty. Setuid and setgid bits are removed, because the copies are files of
+    this machine with the image's content. Raises WriteError if writing fails.
     """
     changes = rendered(plan)
     try:
@@ -46,7 +46,7 @@ def write_tree(plan: Plan, target: str) -> None:
 
 
 def rendered(plan: Plan) -> list[Change]:
-    """What each file holds at the end, by where it leads; untouched ones included."""
+    """Return the last change of each file, including unchanged files, sorted by resolved path."""
     last = {
         change.real: change
         for change in plan.changes
@@ -56,13 +56,13 @@ def rendered(plan: Plan) -> list[Change]:
 
 
 def write_tar(changes: list[Change], target: str) -> None:
-    """Write beside the target and rename, so that no reader sees half of it."""
+    """Write a temporary tar file and rename it, so that no reader sees an incomplete one."""
     from ..image.rootfs_tar import save_tar
     from ..rootfs.memory import MemoryRootfs
 
     tree = MemoryRootfs()
     for change in changes:
-        # a virtual machine's files are named after their templates, without a folder
+        # Files of a virtual machine are named after their templates, without a directory.
         change.real = "/" + change.real.lstrip("/")
         change.mode &= 0o1777
     carry_out(changes, tree)

@@ -1,6 +1,6 @@
-"""One bound around a command that reads an untrusted image: time by the clock, processor time and memory.
+"""Limits on a whole command that reads an untrusted image: elapsed time, processor time and memory.
 
-Every reader, check and prediction has limits of its own. This one holds where one of them is missing.
+Readers, checks and predictions have their own limits. These limits apply where one of those is missing.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-#: the alarm comes again after so many seconds, in case a callback swallowed the exception
+#: seconds after which the alarm repeats, in case a callback swallowed the exception
 AGAIN = 1.0
 
 
 class _OverError(BaseException):
-    """A limit was met; not an Exception, so that no handler takes it for an error of one rule."""
+    """Raised above a limit. Not an Exception, so that no handler treats it as an error of one rule."""
 
 
 def guarded(function: Command) -> Command:
-    """Run a command, which has ``limits`` or a ``request``, within the limits of the whole command."""
+    """Apply the limits on a whole command. The command has a parameter ``limits`` or ``request``."""
 
     @wraps(function)
     def wrapped(*arguments: Any, **options: Any) -> Any:
         limits = options["limits"] if "limits" in options else arguments[0].limits
-        timed = options.get("instances") is None  # a list of instances may be of any length
+        timed = options.get("instances") is None  # a list of instances can have any length
         with guard(limits, timed=timed):
             return function(*arguments, **options)
 
@@ -40,7 +40,7 @@ def guarded(function: Command) -> Command:
 
 @contextmanager
 def guard(limits: Given, *, timed: bool = True) -> Iterator[None]:
-    """Raise LimitError when the block exceeds a limit; restore everything that was set before."""
+    """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end."""
     import _signal as signal  # type: ignore[import-not-found]  # signal itself imports enum
 
     bounds = limits.for_command()
@@ -54,7 +54,7 @@ def guard(limits: Given, *, timed: bool = True) -> Iterator[None]:
         )
         try:
             before = [signal.signal(number, _handler(name, seconds)) for _, number, seconds, name in timers]
-        except ValueError:  # only the main thread gets signals
+        except ValueError:  # only the main thread can receive signals
             yield
             return
         try:
@@ -82,7 +82,7 @@ def _handler(name: str, seconds: int) -> Callable[[int, object], None]:
 
 @contextmanager
 def _address_space(memory: int) -> Iterator[None]:
-    """Let the process grow by ``memory`` bytes, where the system can limit that."""
+    """Let the process grow by at most ``memory`` bytes, if the system supports such limits."""
     try:
         import resource
 

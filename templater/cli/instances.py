@@ -1,4 +1,4 @@
-"""``--instances``: a whole list of instances instead of one."""
+"""``--instances``: run a command for every instance of a list."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .progress import progress
 if TYPE_CHECKING:
     from ..batch.fleet import Result
 
-#: kinds of errors in the recap, and those that are counted
+#: number of different errors that the recap shows, and that it counts
 SHOWN, COUNTED = 10, 1000
 
 instances_option = click.option(
     "--instances",
     metavar="FILE",
-    help="Every instance of `incus list -f json`; - is standard input.",
+    help="Use every instance of `incus list -f json`; - is standard input.",
     shell_complete=options.complete_files,
 )
 
 
 def run(request: options.Request, file: str, *, show: str, exit_code: bool = False) -> int:
-    """Print each instance's result and return the highest exit code; report the rest on stderr."""
+    """Print each instance's result and return the highest exit code. Report errors and counts on stderr."""
     from ..batch.fleet import Fleet
     from ..parsing.instance_list import stream_instances
     from ..parsing.instance_yaml import overridden
@@ -44,7 +44,7 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
     if request.triggers == ("all",):
         raise click.UsageError("--instances can't be combined with -t all")
     if pattern not in ("", "image", "none") and "{name}" not in pattern:
-        raise click.UsageError("with --instances, ROOTFS needs {name} in it: containers/{name}/rootfs")
+        raise click.UsageError("with --instances, ROOTFS must contain {name}, e.g. containers/{name}/rootfs")
     _refuse_pick(file)
     config = described.config_overrides()
     devices, notes = options.device_overrides(described.devices)
@@ -79,17 +79,17 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
 
 
 def _refuse_pick(file: str) -> None:
-    """Refuse ``FILE#NAME``, which is how ``-i`` takes one instance of a list."""
+    """Raise UsageError for ``FILE#NAME``, with which ``-i`` selects one instance of a list."""
     path, mark, pick = file.rpartition("#")
     if mark and os.path.exists(path) and not os.path.exists(file):
         raise UsageError(
-            f"--instances takes all of '{printable(path)}', not '{printable(pick)}' alone",
+            f"--instances uses every instance of '{printable(path)}' and can't select '{printable(pick)}'",
             hint=f"use -i {shlex.quote(file)}",
         )
 
 
 class Recap:
-    """Counts over all instances; equal errors and equal notes are counted, with their first instance."""
+    """Counts over all instances. Equal errors and notes are counted together, with their first instance."""
 
     def __init__(self, *, patches: bool, exit_code: bool) -> None:
         self.patches = patches

@@ -1,4 +1,4 @@
-"""The options that commands share: the instance, the host, the root filesystem, the format."""
+"""Options that several commands share: the instance, the host, the root filesystem, the format."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The instance options of a command line; ``read()`` may be called again when their files change."""
+    """The instance options of a command line. Call ``read()`` again after a change of their files."""
 
     file: str | None
     name: str | None
@@ -47,7 +47,7 @@ class Description:
     expanded: bool | None
 
     def read(self, source: OpenedSource | None = None) -> Instance:
-        """Read the instance; without ``-i`` and ``--name``, the one that ``source`` is."""
+        """Read the instance. Without ``-i`` and ``--name``, it is the instance that ``source`` is."""
         devices, notes = device_overrides(self.devices)
         given: dict[str, Any] = {
             "name": self.name,
@@ -74,12 +74,12 @@ class Description:
 
     @property
     def is_given(self) -> bool:
-        """Whether any option describes the instance."""
+        """Return whether any option describes the instance."""
         return self != Description(None, None, None, (), (), (), None)
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files that ``read()`` reads."""
+        """Return the files that ``read()`` reads."""
         instance = (self.file.partition("#")[0],) if self.file else ()
         from_values = tuple(text.partition("=@")[2] for text in self.config if "=@" in text)
         return (*instance, *self.profiles, *from_values)
@@ -87,11 +87,11 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a command was asked: the common part of preview, diff, apply, watch and simulate.
+    """The common arguments of preview, diff, apply, watch and simulate.
 
-    ``triggers`` is empty where the command chooses them, or holds just ``all`` or ``next``.
-    ``rootfs`` is a directory, ``image``, ``none``, or None where the command chooses it. With
-    ``every_host``, ``host`` is the default one.
+    ``triggers`` is empty if the command chooses them, or has the single item ``all`` or ``next``.
+    ``rootfs`` is a directory, ``image``, ``none``, or None if the command chooses it. With
+    ``every_host``, ``host`` is the default host.
     """
 
     src: str
@@ -106,7 +106,7 @@ class Request:
 
 
 def key_value(text: str, example: str = "for example: -c user.user-data=@user-data.yaml") -> tuple[str, str]:
-    """Parse ``KEY=VALUE``; ``KEY=@FILE`` takes the value from a file, unchanged."""
+    """Parse ``KEY=VALUE``. ``KEY=@FILE`` reads the value from a file, unchanged."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise UsageError(f"'{printable(text)}' is not KEY=VALUE", hint=example)
@@ -114,9 +114,9 @@ def key_value(text: str, example: str = "for example: -c user.user-data=@user-da
 
 
 def device_overrides(texts: tuple[str, ...]) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
-    """Parse ``NAME,KEY=VALUE`` as Incus does; return the keys of each device, and notes.
+    """Parse ``NAME,KEY=VALUE`` as Incus does. Return the keys of each device, and notes.
 
-    The value runs to the end, commas included: ``eth0,ipv4.routes=10.0.0.0/24,10.0.1.0/24``.
+    The value can contain commas: ``eth0,ipv4.routes=10.0.0.0/24,10.0.1.0/24``.
     """
     devices: dict[str, dict[str, str]] = {}
     notes: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ SECOND_KEY = re.compile(r",([a-z][a-z0-9._]*)=")
 
 
 def decorate(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Return several click options as one decorator, in the order in which help shows them."""
+    """Combine several click options into one decorator. The help lists them in this order."""
 
     def decorated(function: Command) -> Command:
         for option in reversed(options):
@@ -152,7 +152,7 @@ def decorate(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
 
 
 def instance_options(function: Command) -> Command:
-    """Add ``-i`` and the options that override parts of it; the command gets a ``Description``."""
+    """Add ``-i`` and the options that override parts of it. The command receives a ``Description``."""
 
     @decorate(
         click.option(
@@ -160,14 +160,14 @@ def instance_options(function: Command) -> Command:
             "--instance",
             "file",
             metavar="FILE[#NAME]",
-            help="The instance: `incus config show` (also --expanded), `incus list -f json` (pick one "
-            "with #NAME), `incus query`, backup.yaml, or templater's short form. "
-            "[default: the instance that SRC is, else a new container `c1`]",
+            help="The instance: output of `incus config show` (also --expanded), `incus list -f json` "
+            "(select one with #NAME) or `incus query`, backup.yaml, or templater's short form. "
+            "[default: SRC if it is an instance, else a new container `c1`]",
             shell_complete=complete_files,
         ),
-        click.option("--name", help="The instance's name."),
+        click.option("--name", help="Instance name."),
         click.option(
-            "--type", "kind", type=click.Choice(["container", "virtual-machine"]), help="The instance's type."
+            "--type", "kind", type=click.Choice(["container", "virtual-machine"]), help="Instance type."
         ),
         click.option("--vm", is_flag=True, help="Short for --type virtual-machine."),
         click.option(
@@ -176,7 +176,7 @@ def instance_options(function: Command) -> Command:
             "profiles",
             metavar="FILE",
             multiple=True,
-            help="A profile (`incus profile show`); several in order.",
+            help="A profile (`incus profile show`). Repeatable; later profiles override earlier ones.",
             shell_complete=complete_files,
         ),
         click.option(
@@ -184,7 +184,7 @@ def instance_options(function: Command) -> Command:
             "--config",
             metavar="KEY=VALUE",
             multiple=True,
-            help="A configuration key; KEY=@FILE takes a file's content, KEY= unsets.",
+            help="Set a configuration key. KEY=@FILE reads the value from a file; KEY= unsets it.",
         ),
         click.option(
             "-d",
@@ -192,12 +192,12 @@ def instance_options(function: Command) -> Command:
             "devices",
             metavar="NAME,KEY=VALUE",
             multiple=True,
-            help="A key of a device, of the instance's own or of a profile's; VALUE may have commas.",
+            help="Set a key of the instance's or a profile's device. VALUE can contain commas.",
         ),
         click.option(
             "--expanded/--no-expanded",
             default=None,
-            help="Whether FILE is from `config show --expanded`. [default: detected from its devices]",
+            help="Whether FILE is output of `config show --expanded`. [default: detected from its devices]",
         ),
     )
     @wraps(function)
@@ -222,7 +222,7 @@ def instance_options(function: Command) -> Command:
 
 
 class HostOption(click.Option):
-    """``--as``, which also answers to its older name ``--host``; help shows only ``--as``."""
+    """The option ``--as`` with its older name ``--host``, which the help does not show."""
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
         super().add_to_parser(parser, ctx)
@@ -230,9 +230,9 @@ class HostOption(click.Option):
 
 
 def host_options(*, default: str = "incus", every: bool = False) -> Callable[[Command], Command]:
-    """Add ``--as`` and ``--dialect``; the command gets a ``Host`` and the name of a dialect or None.
+    """Add ``--as`` and ``--dialect``. The command receives a ``Host``, and a dialect's name or None.
 
-    With ``every``, ``--as all`` is accepted, and the command gets ``every_host``.
+    With ``every``, ``--as all`` is accepted, and the command receives ``every_host``.
     """
     options = decorate(
         click.option(
@@ -264,9 +264,9 @@ def host_options(*, default: str = "incus", every: bool = False) -> Callable[[Co
 
 
 def trigger_option(*, required: bool = False) -> Callable[[Command], Command]:
-    """Add ``-t``: passes in their order; commas and repetition both work."""
+    """Add ``-t`` for the passes in order. It accepts commas and can be repeated."""
     choose = (
-        "" if required else " `next` is what the instance's next start runs, `all` each trigger by itself."
+        "" if required else " `next` is for the instance's next start, `all` for each trigger separately."
         "  [default: the pending trigger or create, then start]"
     )  # fmt: skip
     return click.option(
@@ -277,7 +277,7 @@ def trigger_option(*, required: bool = False) -> Callable[[Command], Command]:
         multiple=True,
         required=required,
         callback=lambda ctx, param, values: split_triggers(values, () if required else CHOICES),
-        help=f"{', '.join(TRIGGERS)}; several (with commas) are passes in order.{choose}",
+        help=f"Triggers to run in order, with commas: {', '.join(TRIGGERS)}.{choose}",
         shell_complete=lambda ctx, param, incomplete: [
             CompletionItem(name)
             for name in (*TRIGGERS, *(() if required else CHOICES))
@@ -286,12 +286,12 @@ def trigger_option(*, required: bool = False) -> Callable[[Command], Command]:
     )
 
 
-#: words that choose triggers
+#: special values of ``-t``, which select triggers
 CHOICES = ("next", "all")
 
 
 def split_triggers(values: tuple[str, ...], choices: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return the passes in their order; an empty word is an error, as a script's variable may be unset."""
+    """Return the passes in order. An empty word is an error: the variable of a script could be unset."""
     triggers = tuple(part for value in values for part in value.split(",") if part or not value.strip(","))
     for trigger in triggers:
         if trigger in choices and len(triggers) > 1:
@@ -309,11 +309,11 @@ def request_options(
     host: str = "incus",
     every_host: bool = False,
 ) -> Callable[[Command], Command]:
-    """Add SRC and every option of a ``Request``, which the command gets as ``request``.
+    """Add SRC and every option of a ``Request``, which the command receives as ``request``.
 
-    ``rootfs`` is ``--rootfs`` for an option, ``ROOTFS`` or ``[ROOTFS]`` for an argument; ``triggers`` is
-    ``optional``, ``required`` or ``none``; ``host`` is the default of ``--as``, and ``every_host`` accepts
-    ``--as all``.
+    ``rootfs`` is ``--rootfs`` for an option, or ``ROOTFS`` or ``[ROOTFS]`` for an argument. ``triggers`` is
+    ``optional``, ``required`` or ``none``. ``host`` is the default of ``--as``. With ``every_host``,
+    ``--as all`` is accepted.
     """
     options: list[Callable[[Command], Command]] = [source_argument]
     if rootfs != "--rootfs":
@@ -349,7 +349,7 @@ def request_options(
 
 
 def limit_option(*kinds: str) -> Callable[[Command], Command]:
-    """Add ``--limit``; the command gets a ``limits.Given``. ``kinds`` are the kinds that it accepts."""
+    """Add ``--limit`` for these kinds of limits. The command receives a ``limits.Given``."""
     return click.option(
         "--limit",
         "limits",
@@ -363,12 +363,12 @@ def limit_option(*kinds: str) -> Callable[[Command], Command]:
 rootfs_option = click.option(
     "--rootfs",
     metavar="DIR|FILE|image|none",
-    help="Root filesystem to plan against: a directory, a split image's second file, or `image` for the one"
-    " in SRC's archive.  [default: SRC's own where SRC is a directory or a backup]",
+    help="Root filesystem to plan against: a directory, the second file of a split image, or `image` for the"
+    " one in SRC's archive.  [default: SRC's own if SRC is a directory or a backup]",
     shell_complete=complete_files,
 )
 
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 source_argument = click.argument("src", metavar="SRC", shell_complete=complete_files)
 
@@ -379,14 +379,14 @@ def rootfs_argument(*, required: bool = True) -> Callable[[Command], Command]:
 
 
 def existing(path: str) -> str:
-    """Return the path; InputError if nothing is there."""
+    """Return the path. Raise InputError if it does not exist."""
     if not os.path.exists(path):
         raise InputError(f"'{printable(path)}' does not exist")
     return path
 
 
 def open_binary(path: str) -> BinaryIO:
-    """Open a file to be read piece by piece; ``-`` is standard input."""
+    """Open a file for reading in pieces; ``-`` is standard input."""
     try:
         return open(0 if path == "-" else path, "rb", closefd=path != "-")
     except OSError as error:

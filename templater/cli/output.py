@@ -1,4 +1,4 @@
-"""Standard output: exact bytes in a pipe, colour and only printable characters on a terminal."""
+"""Output: exact bytes to a pipe; colours and only printable characters to a terminal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..model.source import printable
 
 
 def on_terminal() -> bool:
-    """Whether people look at standard output, and want it styled."""
+    """Return whether standard output is a terminal that should show colours."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def write(text: str) -> None:
-    """Write text unchanged, undecodable bytes included; on a terminal control characters are escaped."""
+    """Write text unchanged, including undecodable bytes. On a terminal, escape control characters."""
     if sys.stdout.isatty():
         text = visible(text)
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
@@ -34,17 +34,17 @@ def write_json(value: Any) -> None:
 
 
 def write_styled(text: str) -> None:
-    """Write text that contains our own colour codes; the caller has escaped everything else."""
+    """Write text with colour codes. The caller must have escaped all other control characters."""
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
 
 def visible(text: str) -> str:
-    """Every line printable: an image's escape sequences do not reach the terminal, tabs and all else do."""
+    """Escape control characters other than line endings and tabs: an image must not control the terminal."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
 def say(text: str) -> None:
-    """Write a message for users to stderr, after everything on standard output."""
+    """Write a message to stderr, after flushing standard output."""
     flush()
     click.echo(visible(text.rstrip("\n")), err=True)
 
@@ -55,9 +55,9 @@ def note(text: str) -> None:
 
 
 def coloured(text: str, path: str) -> str:
-    """A written file's text as a highlighter for its kind shows it; plain text stays as it is.
+    """Highlight the text of a rendered file by its file type. Plain text is returned unchanged.
 
-    Every character stays, and only colours are used that can be read on a dark and on a light terminal.
+    No character changes. The colours are readable on dark and on light terminals.
     """
     language = language_of(path)
     if language == "text":
@@ -68,7 +68,7 @@ def coloured(text: str, path: str) -> str:
     from pygments.token import STANDARD_TYPES, Token, string_to_tokentype
 
     colours = {string_to_tokentype(name): (colour, colour) for name, colour in COLOURS.items()}
-    # a kind of token is looked for among its parents up to one that is here: all of the first level are
+    # The formatter falls back to a token's parent types, of which all at the top level are defined.
     for kind in STANDARD_TYPES:
         if kind is Token or kind.parent is Token:
             colours.setdefault(kind, ("", ""))
@@ -84,7 +84,7 @@ COLOURS = {
 
 
 def language_of(path: str) -> str:
-    """Return the highlighter's language for a file name; ``text`` if unknown."""
+    """Return the highlighter's language for a file name, or ``text`` if it is unknown."""
     name = path.rpartition("/")[2]
     for ending, language in LANGUAGES.items():
         if name.endswith(ending):

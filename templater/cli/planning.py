@@ -1,4 +1,4 @@
-"""From a request to plans: the one way that preview, diff, apply and watch share."""
+"""Planning of a request, shared by preview, diff, apply and watch."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from ..sources.open_source import OpenedSource
     from .options import Request
 
-#: seconds for one template; usual ones take milliseconds, a hostile one may make each of its steps slow
+#: seconds for one template. Ordinary ones take milliseconds, but a hostile one can make every step slow
 SECONDS = 60.0
-#: seconds for all templates of an image together: a hostile image may have thousands
+#: seconds for all templates of an image together. A hostile image can have thousands
 TOTAL = 120.0
 
 
 def rendering(given: Given) -> Limits:
-    """Return the limits of rendering for commands for which a user waits."""
+    """Return the rendering limits for interactive commands."""
     return given.for_rendering(SECONDS, TOTAL)
 
 
@@ -43,7 +43,7 @@ def render_options(request: Request) -> RenderOptions:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A request with its files read: ``runs`` are the passes of each plan that it asks for."""
+    """A request with its files read. ``runs`` has the passes of each requested plan."""
 
     request: Request
     source: OpenedSource
@@ -52,9 +52,9 @@ class Opened:
     rootfs: RootfsView | None
 
     def plans(self, *, in_place: bool = False, placeholders: bool = True) -> list[Plan]:
-        """Plan every run, and report on stderr what reading the image had to assume.
+        """Plan every run, and report assumptions about the image on stderr.
 
-        ``placeholders`` stand for the keys that the host, if it is a daemon, generates for an instance.
+        ``placeholders``: show placeholders for the keys that a daemon generates for a new instance.
         """
         from ..planning.planner import plan_image
 
@@ -76,19 +76,19 @@ class Opened:
         return made
 
     def makes_instance(self, triggers: tuple[str, ...]) -> bool:
-        """Return whether these passes are the first start of an instance that SRC, an image, becomes."""
+        """Return whether these passes are the first start of a new instance of the image SRC."""
         is_image = self.source.pending(self.instance) is None
         return is_image and triggers[0] == "create" and not self.instance.exists
 
     def _due(self, plans: list[Plan]) -> list[Rule]:
-        """Return the rules that are due in any run."""
+        """Return the rules that any run executes."""
         from ..rendering.render import is_due
 
         rules = plans[0].metadata.rules
         return [rule for rule in rules if any(is_due(rule, name) for run in self.runs for name in run)]
 
     def _doubts(self, plans: list[Plan]) -> Iterator[str]:
-        """Yield what a reader of these plans has to know."""
+        """Yield remarks that a reader of these plans needs."""
         rules = plans[0].metadata.rules
         if rules and not any(plan.changes for plan in plans):
             found = {trigger for rule in rules for trigger in rule.when if trigger in TRIGGERS}
@@ -105,7 +105,7 @@ class Opened:
 
 
 def warn_of_unknown_names(image: Image, rules: Iterable[Rule], dialect: str) -> None:
-    """Warn on stderr of names that these rules' templates read and no host provides."""
+    """Warn on stderr of names in these rules' templates that no host provides."""
     from ..model.source import Source
     from ..rendering.names import unknown_names
 
@@ -127,9 +127,9 @@ def warn_of_unknown_names(image: Image, rules: Iterable[Rule], dialect: str) -> 
 def opened(
     request: Request, *, rootfs_of_instance: bool = False, cross_mounts: bool = False
 ) -> Iterator[Opened]:
-    """Open SRC and the root filesystem, and report every choice that was made on stderr.
+    """Open SRC and the root filesystem, and report every automatic choice on stderr.
 
-    ``rootfs_of_instance`` says that the request's root filesystem is the instance's own, if it exists.
+    ``rootfs_of_instance``: the request's root filesystem is the instance's own, if the instance exists.
     """
     from ..sources.open_source import open_source
 
@@ -145,7 +145,7 @@ def opened(
 def choose_runs(
     request: Request, source: OpenedSource, instance: Instance, *, rootfs_of_instance: bool
 ) -> tuple[tuple[str, ...], ...]:
-    """Return the passes of each plan, and report them on stderr where the user did not name them."""
+    """Return the passes of each plan. Report them on stderr if the user did not choose them."""
     from ..model.triggers import default_triggers, next_start
 
     if request.triggers == ("all",):
@@ -165,7 +165,7 @@ def choose_runs(
 def open_rootfs(
     request: Request, source: OpenedSource, *, cross_mounts: bool = False
 ) -> AbstractContextManager[RootfsView | None]:
-    """Open the root filesystem to plan against, as a context manager; None where there is none."""
+    """Return a context manager of the root filesystem to plan against, or of None if there is none."""
     if request.rootfs == "none":
         return nullcontext()
     if request.rootfs is None or (request.rootfs == "image" and source.has_rootfs):
@@ -197,5 +197,5 @@ def _packed_rootfs(request: Request, source: OpenedSource) -> RootfsView:
         return read_image_rootfs(request.src, second, targets=targets, limits=request.limits.for_images())
     except InputError as error:
         if second is None:
-            error.hint = "a split image's second file is given with --rootfs FILE"
+            error.hint = "give the second file of a split image with --rootfs FILE"
         raise

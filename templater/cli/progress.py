@@ -1,4 +1,4 @@
-"""Progress of long work, on a terminal only."""
+"""Progress display for long operations, only on a terminal."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 from ..model.source import printable
 
-#: items done, bytes so far, the current name
+#: called with items done, bytes so far, and the current name
 Progress = Callable[[int, int, str], None]
 
 
 @contextmanager
 def progress(action: str, unit: str = "files", *, shown: bool = True) -> Iterator[Progress]:
-    """Show a line on stderr while the work goes on, and remove it at the end."""
+    """Show a progress line on stderr, and remove it at the end."""
     if not shown or not sys.stderr.isatty():
         yield lambda members, size, name: None
         return

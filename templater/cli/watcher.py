@@ -1,4 +1,4 @@
-"""Waits until something that a preview was made of has changed."""
+"""Waiting for changes of the files that a preview reads."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
-QUIET = 0.08  # an editor's save is several events
-PATIENCE = 1.0  # a storm of events must not put off the preview for ever
-CHECK = 0.5  # how often the watched folders are compared with those that stand there now
+QUIET = 0.08  # one save by an editor causes several events
+PATIENCE = 1.0  # continuous events must not delay the preview forever
+CHECK = 0.5  # how often to check whether a watched directory was replaced
 REMEMBERED = 16
 
-#: our own reading makes these
+#: events that templater itself causes by reading
 READS = (EVENT_TYPE_OPENED, EVENT_TYPE_CLOSED_NO_WRITE)
 
 
 def sources_of(src: str) -> tuple[list[str], list[str]]:
-    """The files and the folders that an image's templates are read from."""
+    """Return the files and directories that contain an image's templates."""
     if not stat.S_ISDIR(os.stat(src).st_mode):
         return [src], []
     return [os.path.join(src, "metadata.yaml")], [os.path.join(src, "templates")]
 
 
 class Watch:
-    """Files, and all files of folders, under observation. A context manager.
+    """A context manager that watches files and all files in directories.
 
-    The folders are watched by what they are, not by their names: when one is replaced (an editor
-    that moves it, ``git checkout``, a new link), that counts as a change and the new one is watched.
+    If a watched directory is replaced (by an editor, ``git checkout`` or a new link), that counts as a
+    change, and the new directory is watched.
     """
 
     def __init__(self, files: Iterable[str], folders: Iterable[str] = ()) -> None:
@@ -63,7 +63,7 @@ class Watch:
         self._observer.join()
 
     def wait(self, timeout: float | None = None) -> list[str]:
-        """The names that changed, once it is quiet again; empty when ``timeout`` seconds passed."""
+        """Wait for changes to end, and return the changed names, or none after ``timeout`` seconds."""
         end = None if timeout is None else time.monotonic() + timeout
         while not self._changed.wait(CHECK if end is None else max(0.0, min(CHECK, end - time.monotonic()))):
             if self._replaced():
@@ -77,10 +77,10 @@ class Watch:
         if self._replaced():
             self._look()
         names, self._names = self._names, set()
-        return sorted(names) or ["(a folder)"]
+        return sorted(names) or ["(a directory)"]
 
     def concerns(self, path: str) -> bool:
-        """Whether a change of this name can change a preview; an editor's swap files can't."""
+        """Return whether a change of this name can change a preview. An editor's swap file can't."""
         name = os.path.basename(path)
         if path in self.files or path in self.folders:
             return True
@@ -88,18 +88,18 @@ class Watch:
         return os.path.dirname(path) in self.folders and not scratch
 
     def note(self, path: str) -> None:
-        """Something happened to ``path``."""
+        """Record a change of ``path``."""
         self._last = time.monotonic()
         if path and len(self._names) < REMEMBERED:
             self._names.add(path)
         self._changed.set()
 
     def _watched(self) -> set[str]:
-        """The folders to observe: those asked for, and the ones in which our files and folders stand."""
+        """Return the directories to observe: those to watch, and the parents of all watched paths."""
         return self.folders | {os.path.dirname(path) for path in self.files | self.folders}
 
     def _look(self) -> None:
-        """Observe what stands there now."""
+        """Observe the current directories at the watched paths."""
         self._observer.unschedule_all()
         handler = _Handler(self)
         for folder in self._watched():
@@ -117,15 +117,15 @@ class _Handler(FileSystemEventHandler):
 
     def dispatch(self, event: FileSystemEvent) -> None:
         if event.event_type in READS or isinstance(event, DirModifiedEvent):
-            return  # a folder is modified by every scratch file in it
-        # an atomic save moves the new file over the old one: the name that counts is the destination
+            return  # every temporary file modifies its directory
+        # An atomic save renames the new file over the old one, so the destination matters too.
         for path in (os.fsdecode(event.src_path), os.fsdecode(event.dest_path)):
             if path and self.watch.concerns(path):
                 self.watch.note(path)
 
 
 def identity(folder: str) -> tuple[int, int] | None:
-    """Which folder a name means at this moment."""
+    """Return the device and inode of the directory at a path, or None if it does not exist."""
     try:
         found = os.stat(folder)
     except OSError:

@@ -135,7 +135,7 @@ def test_an_edit_without_effect_is_reported(image, typed, tmp_path):
     tarball = tmp_path / "image.tar"
     built = typed("image", "build", image, "-o", tarball, "--compression", "none")[1]
     code, out, said = typed("image", "set-property", tarball, "os=alpine")
-    assert (code, out, said) == (0, built, f"{tarball} is as it was\n")
+    assert (code, out, said) == (0, built, f"{tarball}: unchanged\n")
 
 
 def test_a_folder_without_rootfs_gives_a_hint_about_the_image_layout(image, typed, tmp_path):
@@ -150,7 +150,7 @@ def test_a_failing_editor_is_a_clear_error(monkeypatch):
     from templater.cli.commands.image.edit import in_editor
     from templater.model.errors import UsageError
 
-    with pytest.raises(UsageError, match="the editor failed, and the image is as it was: false") as caught:
+    with pytest.raises(UsageError, match="the editor failed, and the image is unchanged: false") as caught:
         in_editor("x", ".yaml")
     assert "$EDITOR" in caught.value.hint
 
@@ -207,7 +207,7 @@ def test_an_output_name_with_a_wrong_ending_is_refused(image, typed, tmp_path, n
     for more in ((), ("--format", "split", "--rootfs", "squashfs"), ("--compression", "zstd")):
         code, out, said = typed("image", "build", image, "-o", tmp_path / name, *more)
         assert (code, out) == (2, "")
-        assert "has the ending of another kind of file" in said
+        assert "has the extension of another kind of file" in said
         assert ".tar.gz" in said and ".tar.zst" in said
     assert not (tmp_path / name).exists()
 

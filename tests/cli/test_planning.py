@@ -231,7 +231,7 @@ def test_assumptions_are_printed_on_stderr(run):
         "-t",
         "create",
     )
-    assert "note: the name 'web1' is that of the file" in err
+    assert "note: the name 'web1' is taken from the file name" in err
     assert "note:" not in out
 
 

@@ -1,1 +1,1 @@
-"""One file a command: `preview.py` is `templater preview`, `image/info.py` is `templater image info`."""
+"""The commands: `preview.py` is `templater preview`, `image/info.py` is `templater image info`."""

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 HELP = """Write SRC's rendered templates into ROOTFS, all or nothing.
 
-ROOTFS is the root of a container's file system; nothing outside it is ever touched. If one
-template fails, or one file can't be written safely, nothing is written. A file that already has
-its content is left alone, down to its modification time.
+ROOTFS is the root directory of a container; files outside it are never changed. If a template fails,
+or a file can't be written safely, nothing is written. A file that already has the right content is
+not touched and keeps its modification time.
 
 \b
 Examples:
@@ -28,9 +28,9 @@ Examples:
 
 @click.command(help=HELP)
 @options.request_options(rootfs="ROOTFS", triggers="required", host="none")
-@click.option("--as-agent", is_flag=True, help="For a virtual machine: do what the agent does in the guest.")
+@click.option("--as-agent", is_flag=True, help="Write a virtual machine's files as its agent does.")
 @click.option(
-    "--cross-mounts", is_flag=True, help="Write to mount points too: in place, without replacing the file."
+    "--cross-mounts", is_flag=True, help="Also write to mount points: in place, without replacing the file."
 )
 @guarded
 def command(request: options.Request, as_agent: bool, cross_mounts: bool) -> int:
@@ -55,14 +55,17 @@ def command(request: options.Request, as_agent: bool, cross_mounts: bool) -> int
 
 
 def for_rootfs(plan: Plan, *, as_agent: bool) -> Plan:
-    """The plan that may be written: a virtual machine's files belong on its config drive."""
+    """Return the plan to write. Raise an error for a virtual machine without ``as_agent``.
+
+    The files of a virtual machine belong on its config drive.
+    """
     if not plan.instance.is_vm:
         if as_agent:
-            raise click.UsageError("--as-agent is for virtual machines")
+            raise click.UsageError("--as-agent requires a virtual machine")
         return plan
     if not as_agent:
         raise RefusedError(
             f"'{plan.instance.name}' is a virtual machine: its host writes no file into its root filesystem",
-            hint="--as-agent does what the agent in the guest would do",
+            hint="add --as-agent to write the files that the agent in the guest writes",
         )
     return plan.as_agent()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HELP = """Check IMAGE for security problems without running it.
 
 Each finding has a severity, a place and the public advisory that it resembles. The whole image is read,
-also behind the members at which a daemon stops. IMAGE is a directory, a unified tarball, or a split
+including members after those at which a daemon stops. IMAGE is a directory, a unified tarball, or a split
 image's metadata tarball followed by its ROOTFS. The exit code is 1 if there is a finding at or above
 --at-least. Templates are rendered for a plain container and a plain virtual machine, and for the instance
 that is described.
@@ -90,7 +90,7 @@ def command(
 
 
 def uri_of(path: str) -> str:
-    """Return a path's URI, relative if it lies below the working directory, as in a repository's checkout."""
+    """Return a path's URI, relative if it is below the working directory, as in a repository's checkout."""
     from urllib.parse import quote
 
     relative = os.path.relpath(path)
@@ -100,7 +100,7 @@ def uri_of(path: str) -> str:
 
 
 def show(findings: list[dict[str, Any]]) -> None:
-    """Print one finding a line, with its hint on the next."""
+    """Print each finding on a line, with its hint on the next."""
     styled = output.on_terminal()
     for finding in findings:
         severity = finding["severity"]
@@ -114,7 +114,7 @@ def show(findings: list[dict[str, Any]]) -> None:
 
 
 def summary(image: str, findings: list[dict[str, Any]], hidden: dict[str, int]) -> str:
-    """Return one line: how many findings of each severity were shown, and how many were not."""
+    """Return a line with the numbers of shown and hidden findings by severity."""
     counts: dict[str, int] = {}
     for finding in findings:
         counts[finding["severity"]] = counts.get(finding["severity"], 0) + 1

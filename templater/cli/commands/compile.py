@@ -1,4 +1,4 @@
-"""``templater compile``: have an image's templates ready for the hooks."""
+"""``templater compile``: compile an image's templates for the hooks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ..guard import guard
 
 HELP = """Compile the templates of SRC and keep the result for its hooks.
 
-SRC is an image's directory or an instance directory. A hook does this by itself at its first run,
-and again whenever something changed; done beforehand, the first start is as fast as the others.
+SRC is an image directory or an instance directory. Hooks compile templates themselves at their first
+run and after every change. Compiling in advance makes the first start as fast as later ones.
 
 \b
 Example:
@@ -21,8 +21,8 @@ Example:
 
 @click.command(help=HELP)
 @click.argument("src", metavar="SRC", type=click.Path(exists=True, file_okay=False))
-@click.option("--cache", help="A cache directory for several instances instead of the instance's own.")
-@click.option("--dialect", type=click.Choice(["v4", "v6", "v6.1"]), help="Of pongo2; v6 without it.")
+@click.option("--cache", help="Shared cache directory for several instances. [default: the instance's own]")
+@click.option("--dialect", type=click.Choice(["v4", "v6", "v6.1"]), help="pongo2 version. [default: v6]")
 def command(src: str, cache: str | None, dialect: str | None) -> int:
     from ...hooks.render_job import IMAGE, fill
     from ...hooks.status import image_status
@@ -35,10 +35,10 @@ def command(src: str, cache: str | None, dialect: str | None) -> int:
         image = open_image(src)
         warn_of_unknown_names(image, read_metadata(image.read_metadata()).rules, dialect or "v6")
     if IMAGE in kept:
-        output.say(f"{src}: {' and '.join(sorted(kept))} kept")
+        output.say(f"{src}: cached {' and '.join(sorted(kept))}")
         return 0
     for finding in image_status(src, dialect or "v6"):
         if not finding.ok:
             output.say(finding.text)
-    output.say(f"{src}: not kept, since not every template compiles")
+    output.say(f"{src}: not cached, because a template does not compile")
     return 5

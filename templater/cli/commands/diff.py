@@ -1,4 +1,4 @@
-"""``templater diff``: what would change in a root filesystem, as a patch."""
+"""``templater diff``: show changes to a root filesystem as a patch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HELP = """Show what SRC's templates would change in ROOTFS.
 
-The output is a unified patch. Nothing is written. Files that would stay as they are do not appear.
+The output is a unified patch, without unchanged files. Nothing is written.
 The exit code is 5 if a template fails, or if the predicted host would fail where templater would not.
 
 \b
@@ -50,7 +50,7 @@ def command(request: options.Request, exit_code: bool, instances: str | None) ->
 
 
 def show(plans: list[Plan], *, as_json: bool) -> int:
-    """Print plans as patches, or as JSON, and return their exit code: 5 if a rule or the host fails."""
+    """Print plans as patches or JSON, and return the exit code: 5 if a rule or the host fails."""
     from ...reporting import json_data, patch, report
 
     if as_json:
@@ -75,7 +75,7 @@ def show_patch(text: str) -> None:
 
 
 def complain(plan: Plan) -> None:
-    """Report on stderr what fails, and where the host differs: a patch has no place for it."""
+    """Report failures and differences of the host on stderr, because a patch can't show them."""
     from ...model.plan import AGENT
     from ...reporting.report import differences, indented
 

@@ -12,8 +12,8 @@ from .image.edit import pairs_of
 
 HELP = """Create the directory of a new image.
 
-It holds metadata.yaml, templates and an empty rootfs. KEY=VALUE sets a property. `--preset list` shows the
-presets.
+The directory gets metadata.yaml, templates and an empty rootfs. KEY=VALUE sets a property. `--preset list`
+shows the presets.
 
 \b
 Examples:

@@ -1,4 +1,4 @@
-"""``templater preview``: the files that an image's templates would write."""
+"""``templater preview``: show the files that an image's templates would write."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 HELP = """Show the files that SRC's templates would write.
 
-Each comes with owner, mode and the reason. Nothing is written and no daemon is asked. The exit code is 5
-if a template fails, or if the predicted host would fail where templater would not.
+Each file is shown with owner, mode and the reason. Nothing is written, and no daemon is needed. The exit code
+is 5 if a template fails, or if the predicted host would fail where templater would not.
 
 \b
 Examples:
@@ -38,7 +38,7 @@ Examples:
 @click.command(help=HELP)
 @options.request_options(every_host=True)
 @click.option("-o", "--output", "target", metavar="DIR|FILE.tar", help="Write the rendered files there.")
-@click.option("--reuse", is_flag=True, help="With -o FILE.tar: replace a file that exists.")
+@click.option("--reuse", is_flag=True, help="With -o FILE.tar: replace an existing file.")
 @instances_option
 @guarded
 def command(request: options.Request, target: str | None, reuse: bool, instances: str | None) -> int:
@@ -57,7 +57,7 @@ def command(request: options.Request, target: str | None, reuse: bool, instances
 
         check_target(target, reuse=reuse)
         if request.triggers == ("all",):
-            raise click.UsageError("-o can't be combined with -t all, whose triggers write the same files")
+            raise click.UsageError("-o can't be combined with -t all: several triggers write the same files")
     with opened(request) as found:
         if request.every_host:
             return show_every_host(found)
@@ -70,7 +70,7 @@ def command(request: options.Request, target: str | None, reuse: bool, instances
 
 
 def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True) -> int:
-    """Print plans and return their exit code; as JSON one object, or a list for several plans."""
+    """Print plans and return the exit code. JSON is an object for one plan, or a list for several."""
     from ...reporting import json_data, report
 
     if as_json:

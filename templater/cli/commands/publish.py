@@ -19,9 +19,9 @@ from .unpack import ids_of
 HELP = """Make an image of a container, as `incus publish` does.
 
 The image has the container's root filesystem, metadata.yaml and templates, with architecture and creation
-date set. DIR is an instance directory or an LXC container's (/var/lib/lxc/NAME); DIR/SNAPSHOT is one of its
-snapshots. Owners get the ids that they have inside the container. Only you may read the file, because it
-holds the container's passwords and keys.
+date set. DIR is the directory of an instance or of an LXC container (/var/lib/lxc/NAME); DIR/SNAPSHOT is one
+of its snapshots. Owners get the ids that they have inside the container. Only you may read the file, because
+it contains the container's passwords and keys.
 
 Properties that describe the base image's build (description, serial, name, label, version, type) are
 dropped, unless you set them, keep them with --keep, or keep them when asked on a terminal.
@@ -36,7 +36,7 @@ Examples:
 @click.command(help=HELP)
 @click.argument("source", metavar="DIR[/SNAPSHOT]", shell_complete=options.complete_files)
 @click.argument("properties", metavar="[KEY=VALUE]…", nargs=-1)
-@click.option("-o", "--output", "target", required=True, metavar="FILE|DIR", help="Where to write it.")
+@click.option("-o", "--output", "target", required=True, metavar="FILE|DIR", help="Where to write the image.")
 @packing_options
 @click.option("--expire", metavar="DATE", help="When the image expires: RFC 3339, or seconds since 1970.")
 @click.option(
@@ -47,9 +47,9 @@ Examples:
     "ranges",
     multiple=True,
     metavar="[u:|g:]INSIDE:OUTSIDE:COUNT",
-    help="Where the container's ids lie on disk. [default: root is the owner of rootfs]",
+    help="Map of the container's ids to those on disk. [default: the owner of rootfs is root]",
 )
-@click.option("--force", is_flag=True, help="Publish the container although it is running.")
+@click.option("--force", is_flag=True, help="Publish the container even if it is running.")
 @options.json_option
 def command(
     source: str,
@@ -100,7 +100,7 @@ def command(
 
 
 def refuse_unknown(path: str, keep: tuple[str, ...]) -> None:
-    """Refuse a name in --keep that the base image does not have."""
+    """Raise UsageError for a name in --keep that the base image does not have."""
     from ...image.publish import properties_of
 
     known = properties_of(path)

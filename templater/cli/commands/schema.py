@@ -10,11 +10,12 @@ from .. import output
 
 HELP = """Print the JSON Schema of metadata.yaml.
 
-Editors with a YAML language server complete and check by it, given this line in the file:
+Save the schema to a file, and name it in the first line of metadata.yaml. Editors with a YAML language
+server then complete and check the file.
 
 \b
-  # yaml-language-server: $schema=metadata.schema.json
   templater schema > metadata.schema.json
+  # yaml-language-server: $schema=metadata.schema.json
 """
 
 

@@ -1,4 +1,4 @@
-"""``templater simulate``: an instance's life on paper, step by step."""
+"""``templater simulate``: predict the steps of an instance's life."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 HELP = """Show what each step of an instance's life changes, and why.
 
-Nothing is started and nothing is written. Where SRC is an image, the instance is created first, whatever the
-steps are. Where SRC is an instance itself, or -i describes one that exists, the life begins with it as it is;
-`create` as the first step makes a new one. The steps follow the life of the chosen host: after a start that
-fails they go on with what that host leaves, and what it leaves to chance is unknown.
+Nothing is started and nothing is written. If SRC is an image, the instance is created first. If SRC is an
+instance, or -i describes an existing one, the simulation begins with its current state; `create` as the
+first step makes a new instance instead. The steps behave as on the chosen host. After a failed start, the
+simulation continues with the files that this host leaves. Random results are shown as unknown.
 
-A step is [NAME:]VERB[=ARGUMENT]. Without a name it is about the first instance, whatever its name is by then.
+A step is [NAME:]VERB[=ARGUMENT]. Without NAME it applies to the first instance, even after a rename.
 
 \b
   create   start   stop   restart   reboot   rebuild   rebuild=IMAGE
@@ -66,7 +66,7 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
     if parsed[0].verb != "create" and (source.is_instance or described.exists):
         begins = next_start(described, source.pending(described))
         pending = begins.passes[0] if len(begins.passes) > 1 else ""
-        output.note(f"the life begins with '{printable(described.name)}' as it is: {begins.reason}")
+        output.note(f"the simulation begins with '{printable(described.name)}' as it is: {begins.reason}")
         for note in begins.notes:
             output.note(note)
 
@@ -100,7 +100,7 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
 
 
 def _paper(view: Any) -> MemoryRootfs | None:
-    """Return a root filesystem that the simulation may write to."""
+    """Return an in-memory root filesystem to which the simulation can write."""
     from ...simulation.disk_snapshot import Paper
 
     return view if view is None or isinstance(view, MemoryRootfs) else Paper(view)
@@ -127,7 +127,7 @@ def text_of(report: Report, *, as_diff: bool) -> str:
             for path, reason in sorted(started.unknown.items())
         ]
     if report.error is not None:
-        more = report.error.explain().split("\n")[1:]  # the first line is the note's
+        more = report.error.explain().split("\n")[1:]  # the note shows the first line
         lines += [f"  {output.visible(line)}\n" for line in more]
     return "".join(lines)
 

@@ -1,4 +1,4 @@
-"""``templater trigger``: note what happened to an instance directory."""
+"""``templater trigger``: record what happened to an instance directory."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import click
 from ...model.metadata import TRIGGERS
 from .. import output
 
-HELP = """Note that the instance in DIR was created, copied or renamed.
+HELP = """Record that the instance in DIR was created, copied or renamed.
 
-Nothing is rendered now: the next start runs that trigger, and then `start`, as LXD and Incus do.
-DIR is the instance directory as it is afterwards: the copy, the renamed one.
+The next start runs this trigger and then `start`, as LXD and Incus do. Nothing is rendered now.
+DIR is the resulting instance directory, e.g. that of the copy.
 
 \b
   cp -a web1 web2 && templater trigger web2 copy --name web2
@@ -21,7 +21,7 @@ DIR is the instance directory as it is afterwards: the copy, the renamed one.
 @click.command(help=HELP)
 @click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False))
 @click.argument("trigger", type=click.Choice([name for name in TRIGGERS if name != "start"]))
-@click.option("--name", default="", help="What the instance is called now.")
+@click.option("--name", default="", help="The instance's name now.")
 def command(directory: str, trigger: str, name: str) -> int:
     from ...instances.directory import record
 

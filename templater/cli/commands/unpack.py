@@ -1,4 +1,4 @@
-"""``templater unpack``: an instance directory from an image."""
+"""``templater unpack``: create an instance directory from an image."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 HELP = """Unpack an image into an instance directory.
 
-It has rootfs, metadata.yaml, templates and instance.yaml. The create trigger is left pending, so the
+The directory gets rootfs, metadata.yaml, templates and instance.yaml. The create trigger is pending, so the
 next start runs it; -c volatile.apply_template=TRIGGER chooses another.
 
-IMAGE is a directory or a unified tarball; of a split image, give its metadata tarball and its
-ROOTFS (a tarball or squashfs). DIR must not exist, or be empty; it appears whole or not at all.
+IMAGE is a directory, a unified tarball, or the metadata tarball of a split image followed by its
+ROOTFS (a tarball or squashfs). DIR must be new or empty. If unpacking fails, DIR is not created.
 
-What could harm this machine is left out and listed: devices and fifos, setuid and setgid bits and
-file capabilities, ACLs and trusted attributes. --keep or --trusted keep them.
+Features that could harm this machine are removed and listed: devices and fifos, setuid and setgid bits,
+file capabilities, ACLs and trusted attributes. --keep and --trusted keep them.
 
 \b
 Examples:
@@ -45,12 +45,12 @@ Examples:
     "ranges",
     multiple=True,
     metavar="[u:|g:]INSIDE:OUTSIDE:COUNT",
-    help="Where the container's ids lie on disk; several add up. Without u: or g: for users and groups.",
+    help="Map of the container's ids to those on disk; repeatable. Without u: or g:, for users and groups.",
 )
 @click.option(
-    "--keep", multiple=True, type=click.Choice(["devices", "setuid", "xattrs"]), help="Keep what is left out."
+    "--keep", multiple=True, type=click.Choice(["devices", "setuid", "xattrs"]), help="Keep these features."
 )
-@click.option("--trusted", is_flag=True, help="Keep everything; the image author could harm this machine.")
+@click.option("--trusted", is_flag=True, help="Keep all features. A malicious image could harm this machine.")
 @options.limit_option(IMAGE, COMMAND)
 @guarded
 def command(
@@ -103,7 +103,7 @@ def command(
 
 
 def _compile(path: str) -> None:
-    """Compile now what the hook would compile at the first start. Report a failure; the directory stays."""
+    """Compile the templates, so that the first start is fast. A failure is reported, but is not an error."""
     from ...hooks.render_job import fill
 
     try:
@@ -113,7 +113,7 @@ def _compile(path: str) -> None:
 
 
 def described_by(description: options.Description, metadata: bytes) -> Instance:
-    """The instance of the command line, with what the daemons take from the image at its creation."""
+    """Return the described instance with the keys that the daemons copy from the image at creation."""
     from ...model.instance import Instance
     from ...model.source import Source
     from ...parsing.metadata_yaml import read_metadata
@@ -137,7 +137,7 @@ def described_by(description: options.Description, metadata: bytes) -> Instance:
 
 
 def write_instance(path: str, instance: Instance) -> None:
-    """instance.yaml, readable by its owner alone: cloud-init bodies hold passwords."""
+    """Write instance.yaml, readable only by its owner, because cloud-init keys contain passwords."""
     import yaml
 
     from ...instances.directory import INSTANCE, write_whole
@@ -161,7 +161,7 @@ def _policy(keep: tuple[str, ...], trusted: bool) -> Policy:
 
     owners = os.geteuid() == 0
     if not owners:
-        output.say("note: not run as root: everything will belong to you, devices can't be made")
+        output.say("note: not run as root: all files will belong to you, and devices can't be created")
     return Policy(
         special=owners and (trusted or "devices" in keep),
         privileges=trusted or "setuid" in keep,
@@ -186,7 +186,7 @@ def ids_of(ranges: tuple[str, ...]) -> IdMap:
 
 
 def id_range(text: str) -> tuple[str, tuple[int, int, int]]:
-    """``[u:|g:|b:]INSIDE:OUTSIDE:COUNT``; blanks do for colons, as LXC writes it."""
+    """Parse ``[u:|g:|b:]INSIDE:OUTSIDE:COUNT``. Spaces can replace the colons, as in LXC."""
     which, *numbers = text.replace(":", " ").split()
     if which.isdecimal():
         which, numbers = "b", [which, *numbers]
@@ -200,9 +200,9 @@ def id_range(text: str) -> tuple[str, tuple[int, int, int]]:
 
 def _say_left_out(done: Unpacked) -> None:
     said = (
-        ("devices and fifos left out", done.left_out, "devices"),
-        ("without their setuid bits or capabilities", done.without_privileges, "setuid"),
-        ("without some extended attributes", done.without_xattrs, "xattrs"),
+        ("skipped devices and fifos", done.left_out, "devices"),
+        ("removed setuid bits or capabilities", done.without_privileges, "setuid"),
+        ("removed extended attributes", done.without_xattrs, "xattrs"),
     )
     for what, names, keep in said:
         unique = list(dict.fromkeys(names))
@@ -210,4 +210,4 @@ def _say_left_out(done: Unpacked) -> None:
             shown = ", ".join("/" + printable(name) for name in unique[:3]) + (
                 ", …" if len(unique) > 3 else ""
             )
-            output.say(f"{what}: {len(unique)} ({shown}); --keep {keep} keeps them")
+            output.say(f"{what}: {len(unique)} ({shown}); add --keep {keep} to keep them")

@@ -1,4 +1,4 @@
-"""``templater watch``: preview again whenever something changes."""
+"""``templater watch``: preview again after every change."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ...model.errors import TemplaterError, UsageError
 from .. import options, output
 from ..guard import guard
 
-HELP = """Preview SRC again at every change.
+HELP = """Preview SRC again after every change.
 
-Templates, metadata.yaml and the instance's files are watched. With ROOTFS it is the patch that is shown
-again, as `templater diff` prints it. Ends with Ctrl-C.
+Templates, metadata.yaml and the instance's files are watched. With ROOTFS, the output is a patch like that of
+`templater diff`. Stop with Ctrl-C.
 
 \b
 Examples:
@@ -69,9 +69,9 @@ def command(request: options.Request) -> int:
 
 
 def attempt(look: Callable[[], None], missing: Callable[[], list[str]], *, first: bool = False) -> None:
-    """A mistake in a template is what one watches for: say it and go on.
+    """Run ``look`` once, and report its errors without ending the watch.
 
-    No change of a file makes a wrong command line right, so that is the end, if it is so at ``first``.
+    At the ``first`` attempt a usage error is raised, because no change of a file can correct it.
     """
     try:
         look()

@@ -1,4 +1,4 @@
-"""``templater hook``: set hooks up, look after them, and be one."""
+"""``templater hook``: install, check and run hooks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from ...discovery import Commands
 
 HELP = """Render templates whenever a runtime starts a container.
 
-`install` prints what the runtime's configuration needs (or writes it), `status` says whether it
-would run. The line it writes runs a bare interpreter, not this command: it is four times as fast.
+`install` prints or writes the lines that the runtime's configuration needs. `status` checks whether the hook
+would run. The installed line runs the Python interpreter directly, which is four times as fast as this
+command.
 
 \b
   templater hook install lxc web1 --write      /var/lib/lxc/web1/config
@@ -26,13 +27,13 @@ would run. The line it writes runs a bare interpreter, not this command: it is f
 
 
 def runtimes_with(part: str) -> tuple[str, ...]:
-    """The runtimes whose files define this part: see ``hooks.runtimes``."""
+    """Return the runtimes whose modules define the function ``part``; see ``hooks.runtimes``."""
     names = sorted(module.name for module in pkgutil.iter_modules(hook_runtimes.__path__))
     return tuple(name for name in names if hook_runtimes.function_of(name, part) is not None)
 
 
 class Hook(Commands):
-    """``install``, ``status``, and a command for each runtime that calls a hook."""
+    """The group of ``install``, ``status``, and a command for each runtime that calls a hook."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *runtimes_with("read_request")})
@@ -47,12 +48,12 @@ class Hook(Commands):
 
 
 def runtime_command(runtime: str) -> click.Command:
-    """The hook itself through this command: slower than the line of ``install``, the same otherwise."""
+    """Return a command that runs the hook. It does the same as the line of ``install``, but is slower."""
 
     @click.command(
         runtime,
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
-        help=f"Be the hook that {runtime} calls; `install` writes a faster line.",
+        help=f"Internal hook entry point for {runtime}; use `hook install`.",
     )
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def be(arguments: tuple[str, ...]) -> int:

@@ -1,4 +1,4 @@
-"""``templater hook install``: print or write what a runtime's configuration needs."""
+"""``templater hook install``: print or write the configuration of a runtime."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ from . import runtimes_with
 @click.command()
 @click.argument("runtime", type=click.Choice(runtimes_with("snippet")))
 @click.argument("name", default="")
-@click.option("--write", is_flag=True, help="Write it where it belongs instead of printing it.")
-@click.option("-P", "--path", default="", help="LXC's path, podman's hooks.d, or the folder of units.")
-@click.option("--source", help="The image's directory, if it is not the instance's.")
-@click.option("--instance", help="The instance's description, if it is not instance.yaml.")
-@click.option("--state", help="Where .templater is kept, if not in the instance's directory.")
-@click.option("--rootfs", help="A root filesystem instead of what the runtime says.")
+@click.option("--write", is_flag=True, help="Write the configuration file instead of printing the lines.")
+@click.option(
+    "-P", "--path", default="", help="LXC's lxcpath, podman's hooks.d, or the directory of systemd units."
+)
+@click.option("--source", help="Image directory. [default: the instance directory]")
+@click.option("--instance", help="Instance description. [default: instance.yaml]")
+@click.option("--state", help="Directory for .templater. [default: the instance directory]")
+@click.option("--rootfs", help="Root filesystem to use instead of the one that the runtime gives.")
 @click.option("--on-error", type=click.Choice(["fail", "keep-going"]), default="fail", show_default=True)
 @click.option(
-    "--time-limit", type=click.IntRange(1, 86400), default=60, show_default=True, help="In seconds."
+    "--time-limit", type=click.IntRange(1, 86400), default=60, show_default=True, help="Limit in seconds."
 )
-@click.option("--log", help="A file to log to, beside the instance's and the journal.")
-@click.option("--dialect", type=click.Choice(["v4", "v6", "v6.1"]), help="Of pongo2.")
+@click.option("--log", help="Additional log file, besides the instance's log and the journal.")
+@click.option("--dialect", type=click.Choice(["v4", "v6", "v6.1"]), help="pongo2 version.")
 @click.option(
-    "--limit", multiple=True, metavar="NAME=VALUE", help="Another limit of rendering: see docs/limits.md."
+    "--limit", multiple=True, metavar="NAME=VALUE", help="Override a rendering limit; see docs/limits.md."
 )
 @click.option(
-    "--allow", multiple=True, metavar="DIR", help="oci, podman: image sources that annotations may name."
+    "--allow", multiple=True, metavar="DIR", help="oci, podman: allow annotations to name images in DIR."
 )
 @click.option(
     "--allow-instance",
     multiple=True,
     metavar="DIR",
-    help="oci, podman: descriptions that annotations may name.",
+    help="oci, podman: allow annotations to name instance descriptions in DIR.",
 )
 @click.option("--in-place", is_flag=True, help="oci, podman: write through mounted files such as /etc/hosts.")
-@click.option("--no-cache", is_flag=True, help="Compile at every start.")
+@click.option("--no-cache", is_flag=True, help="Compile the templates at every start.")
 def command(runtime: str, name: str, write: bool, path: str, **choices: object) -> int:
-    """Print or write what RUNTIME's configuration needs. NAME is a container, a bundle or a machine."""
+    """Print or write the lines that RUNTIME needs. NAME is a container, bundle or machine."""
     words = option_words(choices)
     try:
         snippet: install.Snippet = runtimes.function_of(runtime, "snippet")(name, words, path)
@@ -53,12 +55,12 @@ def command(runtime: str, name: str, write: bool, path: str, **choices: object) 
         changed = install.write(snippet)
     except UsageError as error:
         raise click.UsageError(error.explain()) from None
-    output.say(f"{snippet.file}: {'written' if changed else 'already so'}")
+    output.say(f"{snippet.file}: {'written' if changed else 'already up to date'}")
     return 0
 
 
 def option_words(choices: dict[str, object]) -> list[str]:
-    """The options of the hook's own line, those left out that say nothing new."""
+    """Return the options of the hook's line, without those that have default values."""
     words: list[str] = []
     for name in ("source", "instance", "state", "rootfs", "log"):
         if choices[name]:
@@ -74,7 +76,7 @@ def option_words(choices: dict[str, object]) -> list[str]:
         assert isinstance(values, tuple)
         for value in values:
             words += ["--" + name.replace("_", "-"), value if name == "limit" else from_anywhere(value)]
-    read_options(words)  # a mistake is better said now than at the next start
+    read_options(words)  # report an invalid option now, not at the next start
     for name in ("in_place", "no_cache"):
         if choices[name]:
             words.append("--" + name.replace("_", "-"))
@@ -82,6 +84,8 @@ def option_words(choices: dict[str, object]) -> list[str]:
 
 
 def from_anywhere(path: str) -> str:
-    """The whole path: runtimes run hooks in directories of their own. What begins with a variable of the
-    runtime's is left to it."""
+    """Return the absolute path, because runtimes run hooks in other directories.
+
+    A path that begins with a variable of the runtime is returned unchanged.
+    """
     return path if path[:1] in ("$", "%") else os.path.abspath(path)

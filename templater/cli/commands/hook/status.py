@@ -1,4 +1,4 @@
-"""``templater hook status``: say whether a hook would run."""
+"""``templater hook status``: check whether a hook would run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from . import runtimes_with
 @click.command()
 @click.argument("runtime", type=click.Choice(runtimes_with("status")))
 @click.argument("name", default="")
-@click.option("-P", "--path", default="", help="LXC's path, podman's hooks.d, or the folder of units.")
+@click.option(
+    "-P", "--path", default="", help="LXC's lxcpath, podman's hooks.d, or the directory of systemd units."
+)
 @options.json_option
 def command(runtime: str, name: str, path: str, as_json: bool) -> int:
-    """Say whether the hook would run at the next start, and why not. Exit code 1: it would not."""
+    """Check whether the hook would run at the next start. The exit code is 1 if not."""
     try:
         findings: list[status.Finding] = list(runtimes.function_of(runtime, "status")(name, path))
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""``templater image``: images inspected, built, edited and exported."""
+"""``templater image``: inspect, build, edit and export images."""
 
 from __future__ import annotations
 

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 HELP = """Pack a directory into an image and print its fingerprint.
 
-DIR holds metadata.yaml, templates/ and rootfs/. The same directory gives the same bytes. If
-SOURCE_DATE_EPOCH is set, newer files get that time. KEY=VALUE sets a property in the packed
-metadata.yaml; the directory is not changed. Problems that `audit` would report are warnings; an image that
+DIR contains metadata.yaml, templates/ and rootfs/. Builds are reproducible: the same directory gives the same
+bytes. If SOURCE_DATE_EPOCH is set, newer files get that time. KEY=VALUE sets a property in the packed
+metadata.yaml, but not in the directory. Problems that `audit` would report are warnings. An image that
 every daemon refuses is an error.
 
 A split image is two files, FILE and FILE.root. If -o names a directory, the files get the names that the
-daemons use. No file has its final name before all are written.
+daemons use. Files get their names only when all of them are complete.
 
 \b
 Examples:
@@ -37,7 +37,7 @@ Examples:
 
 
 def packing_options(function: Any) -> Any:
-    """How to store an image, for every command that makes one."""
+    """Add the options of the image format, for every command that makes an image."""
     return options.decorate(
         click.option(
             "--format",
@@ -45,15 +45,17 @@ def packing_options(function: Any) -> Any:
             type=click.Choice(["unified", "split"]),
             default="unified",
             show_default=True,
-            help="One tarball, or one for metadata and one for the root filesystem.",
+            help="One tarball, or two files: metadata and root filesystem.",
         ),
         click.option(
             "--compression",
             metavar="NAME",
-            help="none, gzip, bzip2, xz, lzma, zstd or lz4. [default: by the name of FILE, else xz]",
+            help="none, gzip, bzip2, xz, lzma, zstd or lz4. [default: from the extension of FILE, else xz]",
         ),
         click.option(
-            "--level", type=click.IntRange(0, 22), help="Compression level. [default: by compression]"
+            "--level",
+            type=click.IntRange(0, 22),
+            help="Compression level. [default: that of the compression]",
         ),
         click.option(
             "--rootfs",
@@ -61,25 +63,25 @@ def packing_options(function: Any) -> Any:
             type=click.Choice(["tar", "squashfs"]),
             default="tar",
             show_default=True,
-            help="A split image's second file; squashfs needs mksquashfs.",
+            help="Format of a split image's second file. squashfs requires mksquashfs.",
         ),
         click.option(
             "--tar",
             type=click.Choice(["pax", "gnu"]),
             default="pax",
             show_default=True,
-            help="The tar format; gnu holds no extended attributes.",
+            help="Tar format. gnu can't store extended attributes.",
         ),
-        click.option("--reuse", is_flag=True, help="Replace files that exist."),
+        click.option("--reuse", is_flag=True, help="Replace existing files."),
     )(function)
 
 
 @click.command(help=HELP)
 @click.argument("directory", metavar="DIR", shell_complete=options.complete_files)
 @click.argument("properties", metavar="[KEY=VALUE]…", nargs=-1)
-@click.option("-o", "--output", "target", required=True, metavar="FILE|DIR", help="Where to write it.")
+@click.option("-o", "--output", "target", required=True, metavar="FILE|DIR", help="Where to write the image.")
 @packing_options
-@click.option("--expire", metavar="DATE", help="expiry_date of the image: RFC 3339, or seconds since 1970.")
+@click.option("--expire", metavar="DATE", help="Expiry date of the image: RFC 3339, or seconds since 1970.")
 @options.json_option
 def command(
     directory: str,
@@ -93,7 +95,9 @@ def command(
     from ....image.contents import DirectoryContents
 
     if not os.path.isdir(directory):
-        raise UsageError(f"'{directory}' is not a directory", hint="to convert an image, use image export")
+        raise UsageError(
+            f"'{directory}' is not a directory", hint="use `templater image export` to convert an image"
+        )
     epoch = source_date_epoch()
     contents = DirectoryContents(directory, latest=epoch)
     parts = edited_parts(contents.parts(), properties, expire, directory)
@@ -107,9 +111,9 @@ def command(
             progress=show,
         )
     for name in contents.tree.left_out:
-        output.say(f"warning: a socket was left out: {name}")
+        output.say(f"warning: skipped a socket: {name}")
     for name in contents.tree.mounts:
-        output.say(f"warning: what is mounted at {name} was left out")
+        output.say(f"warning: skipped the file system mounted at {name}")
     report(built, as_json)
     return 0
 
@@ -133,12 +137,12 @@ def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing
     return Packing(given["layout"], compression, given["level"], given["rootfs_kind"], given["tar"], epoch)
 
 
-#: endings that name another kind of file; other endings are accepted, such as the 2 of v1.2
+#: extensions of other kinds of files; unknown ones are accepted, such as the 2 of v1.2
 _OTHER_KINDS = {
     "7z", "br", "cpio", "deb", "erofs", "ext4", "iso", "lz", "lzo", "ova", "qcow2", "rar", "raw", "rpm",
     "sfs", "sqfs", "squashfs", "tbz", "tbz2", "tlz", "tzst", "vhd", "vhdx", "vmdk", "zip",
 }  # fmt: skip
-#: endings that name a tarball only behind .tar
+#: extensions that mean a tarball only after .tar
 _COMPRESSED = {"bz2", "gz", "lz4", "lzma", "zst"}
 
 
@@ -148,7 +152,7 @@ def _refuse_ending(name: str) -> None:
     other = ending in _OTHER_KINDS or (ending in _COMPRESSED and not stem.endswith(".tar"))
     if stem and other:
         raise UsageError(
-            f"'{printable(name)}' has the ending of another kind of file: an image is a tarball",
+            f"'{printable(name)}' has the extension of another kind of file, but an image is a tarball",
             hint="use .tar, .tgz, .tar.gz, .tar.bz2, .tar.xz, .tar.lzma, .tar.zst or .tar.lz4",
         )
 
@@ -165,7 +169,7 @@ def _compression_by(name: str) -> str:
 def edited_parts(
     parts: list[Part], properties: tuple[str, ...], expire: str | None, directory: str
 ) -> list[Part]:
-    """Return the parts with the command line's changes of metadata.yaml, checked as an import would."""
+    """Return the parts with the command line's changes to metadata.yaml, checked as by an import."""
     from ....image import edit
 
     source = Source("metadata.yaml", parts[0].data)
@@ -180,7 +184,7 @@ def edited_parts(
 
 
 def warn_of(parts: list[Part], name: str) -> None:
-    """Refuse parts that every daemon refuses, and print an audit's findings about them as warnings."""
+    """Raise an error if every daemon refuses the parts. Print other findings of an audit as warnings."""
     from ....checks.parts import check_parts
 
     for finding in check_parts(parts, name):
@@ -195,7 +199,7 @@ def seconds_of(date: str) -> int:
     try:
         moment = datetime.fromisoformat(date)
     except ValueError:
-        raise UsageError(f"invalid date '{date}'", hint="for example 2026-12-31T00:00:00Z") from None
+        raise UsageError(f"invalid date '{date}'", hint="for example: 2026-12-31T00:00:00Z") from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
@@ -203,7 +207,7 @@ def report(built: Built, as_json: bool) -> None:
     if built.without_acls:
         first = ", ".join(map(printable, built.without_acls[:5]))
         more = f" and {len(built.without_acls) - 5} more" if len(built.without_acls) > 5 else ""
-        output.say(f"warning: squashfs holds no ACLs, so these have none: {first}{more}")
+        output.say(f"warning: squashfs can't store ACLs; removed those of: {first}{more}")
     if as_json:
         files, fingerprint = list(built.files), built.fingerprint
         output.write_json(

@@ -1,4 +1,4 @@
-"""``templater image edit``: an image's metadata.yaml in an editor; and what its siblings share."""
+"""``templater image edit``: edit an image's metadata.yaml. Also functions for the other edit commands."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 HELP = """Change an image's metadata.yaml in an editor.
 
-The editor is $VISUAL or $EDITOR; what is piped in is the new text itself.
+The editor is $VISUAL or $EDITOR. If standard input is a pipe, it is the new text instead.
 
-SRC is a directory or a tarball, which is packed again with everything else as it is. What the
-daemons would not read is not accepted. The fingerprint changes: old and new are printed.
-Architecture and creation date identify an image, and change only with --force.
+SRC is a directory or a tarball. Everything else in a tarball stays unchanged. Text that the daemons can't
+read is refused. The old and new fingerprints are printed. Architecture and creation date identify an image,
+and change only with --force.
 
 \b
 Examples:
@@ -33,10 +33,10 @@ Examples:
 rootfs_option = click.option(
     "--rootfs",
     metavar="FILE",
-    help="The second file of a split image: only read, for the fingerprint.",
+    help="Second file of a split image. It is read for the fingerprint, and not changed.",
     shell_complete=options.complete_files,
 )
-force_option = click.option("--force", is_flag=True, help="Change architecture or creation date too.")
+force_option = click.option("--force", is_flag=True, help="Allow changes of architecture and creation date.")
 
 
 @click.command(help=HELP)
@@ -63,21 +63,21 @@ def metadata_of(src: str) -> Source:
 
 
 def check(before: Source, after: Source, *, force: bool) -> None:
-    """Refuse what the daemons would not read, and what makes it another image."""
+    """Raise an error if the daemons can't read the text, or if it changes the identity of the image."""
     from ....parsing.metadata_yaml import read_metadata
 
     new = read_metadata(after)
     try:
         old = read_metadata(before)
     except TemplaterError:
-        return  # it is being mended
+        return  # the old text was invalid, so it has no identity to keep
     for name in ("architecture", "creation_date"):
         if getattr(old, name) and not getattr(new, name):
-            raise RefusedError(f"the image would have no {name}: the daemons refuse such an image")
+            raise RefusedError(f"metadata.yaml would have no {name}: the daemons refuse to import the image")
         if getattr(old, name) != getattr(new, name) and not force:
             raise RefusedError(
                 f"{name} would change from '{getattr(old, name)}' to '{getattr(new, name)}'",
-                hint="it identifies the image; --force changes it",
+                hint="it identifies the image; add --force to change it",
             )
 
 
@@ -89,7 +89,7 @@ def save(
     rootfs: str | None = None,
     as_json: bool = False,
 ) -> None:
-    """Write changes into an image and say how its fingerprint changed."""
+    """Write changes into an image, and print the old and new fingerprints."""
     from ....image.repack import replace
 
     with progress("packing") as show:
@@ -97,12 +97,12 @@ def save(
     if as_json:
         output.write_json({"old": found.old, "new": found.new})
     elif found.new is not None and found.new == found.old:
-        output.say(f"{src} is as it was")
+        output.say(f"{src}: unchanged")
         output.write(found.new + "\n")
     elif found.new is not None:
         output.write(f"{found.old} -> {found.new}\n")
     else:
-        output.say(f"{src} is changed")
+        output.say(f"updated {src}")
 
 
 def _from_stdin(before: Source) -> Source:
@@ -112,7 +112,7 @@ def _from_stdin(before: Source) -> Source:
 
 
 def _from_editor(before: Source) -> Source:
-    """As lxc does: what can't be read is opened again, until it can or the user gives up."""
+    """Return the text from the editor. As in lxc, an invalid text is opened again."""
     from ....model.source import Source
     from ....parsing.metadata_yaml import read_metadata
 
@@ -127,7 +127,7 @@ def _from_editor(before: Source) -> Source:
         except TemplaterError as error:
             output.say(error.explain())
             click.pause(
-                "Press any key to open the editor again, or Ctrl-C to leave the image as it is", err=True
+                "Press any key to open the editor again, or Ctrl-C to keep the image unchanged", err=True
             )
             text = edited
             continue
@@ -135,18 +135,18 @@ def _from_editor(before: Source) -> Source:
 
 
 def in_editor(text: str, extension: str) -> str | None:
-    """What the user makes of it; None if nothing was saved."""
+    """Open the text in an editor. Return the saved text, or None if the user did not save."""
     try:
         return click.edit(text, extension=extension)
     except click.ClickException as error:
         raise UsageError(
-            f"the editor failed, and the image is as it was: {error.message}",
-            hint="$VISUAL or $EDITOR names it",
+            f"the editor failed, and the image is unchanged: {error.message}",
+            hint="set $VISUAL or $EDITOR to an editor",
         ) from error
 
 
 def pairs_of(arguments: tuple[str, ...], *, what: str) -> dict[str, str]:
-    """``KEY=VALUE…``, or as ``incus image set-property`` takes it: KEY VALUE."""
+    """Parse ``KEY=VALUE…``, or ``KEY VALUE`` as in ``incus image set-property``."""
     if len(arguments) == 2 and not any("=" in argument for argument in arguments):
         return {arguments[0]: arguments[1]}
     found: dict[str, str] = {}
@@ -159,7 +159,7 @@ def pairs_of(arguments: tuple[str, ...], *, what: str) -> dict[str, str]:
 
 
 def edited(source: Source, changes: Mapping[str, Any], *, force: bool = False) -> Source:
-    """Properties set (text) or unset (None)."""
+    """Return the source with properties set to a text, or removed for None."""
     from ....image import edit
 
     after = source

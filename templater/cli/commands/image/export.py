@@ -16,8 +16,8 @@ from .build import packing_of, packing_options, report, source_date_epoch, warn_
 HELP = """Convert an image to another format or compression.
 
 SRC is a directory, a unified tarball, or a split image's metadata tarball followed by its ROOTFS.
-In a directory DIR the files get the names that the daemons use: FINGERPRINT.tar.xz, or
-meta-FINGERPRINT.tar.xz and FINGERPRINT.squashfs. The second file of a split image is FILE.root.
+In a directory DIR, the files get the names that the daemons use: FINGERPRINT.tar.xz, or
+meta-FINGERPRINT.tar.xz and FINGERPRINT.squashfs. Otherwise, the second file of a split image is FILE.root.
 
 \b
 Examples:
@@ -36,7 +36,7 @@ def command(files: tuple[str, ...], limits: Given, as_json: bool, **packing: Any
     from ....image.contents import open_contents
 
     if len(files) not in (2, 3):
-        raise UsageError("export takes an image and where to write it", hint="templater image export SRC DIR")
+        raise UsageError("export needs an image and an output path", hint="templater image export SRC DIR")
     *image, target = files
     epoch = source_date_epoch()
     contents = open_contents(

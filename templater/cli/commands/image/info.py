@@ -22,7 +22,7 @@ HELP = """Show an image's format, properties and fingerprint.
 
 It also lists the rules, the templates and their sizes. SRC is a directory, a unified tarball, or a split
 image's metadata tarball followed by its ROOTFS. Archives are read completely. Properties that the daemons
-act on are marked with '!'.
+enforce are marked with '!'.
 
 \b
 Examples:
@@ -79,14 +79,17 @@ def _facts(found: Description) -> Iterator[tuple[str, str]]:
         yield "File", _file(file)
     yield "Root filesystem", found.rootfs or "none"
     yield "Fingerprint", found.fingerprint or _no_fingerprint(found.layout)
-    yield "Architecture", printable(metadata.architecture) or "missing: the daemons refuse such an image"
-    yield "Created", date(metadata.creation_date) or "missing: the daemons refuse such an image"
+    yield (
+        "Architecture",
+        printable(metadata.architecture) or "missing: the daemons refuse to import the image",
+    )
+    yield "Created", date(metadata.creation_date) or "missing: the daemons refuse to import the image"
     yield "Expires", date(metadata.expiry_date) or "never"
 
 
 def _no_fingerprint(layout: str) -> str:
     if layout == "metadata":
-        return "needs the root filesystem too: templater image info METADATA ROOTFS"
+        return "unknown without the root filesystem: templater image info METADATA ROOTFS"
     return "none: only a packed image has one"
 
 
@@ -136,7 +139,7 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def date(seconds: int) -> str:
-    """Format a time; "" for 0, which means unknown, and the number itself if it is out of range."""
+    """Format a time. 0 (unknown) gives "", and a number out of range gives the number."""
     if not seconds:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""``templater image set-property``: properties changed where they stand in metadata.yaml."""
+"""``templater image set-property``: set properties in metadata.yaml."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .edit import edited, metadata_of, pairs_of, rootfs_option, save
 
 HELP = """Set properties of an image.
 
-Only their lines of metadata.yaml change, and the fingerprint.
+Only the lines of these properties in metadata.yaml change, and so does the fingerprint.
 
 \b
 Examples:
-  templater image set-property image.tar.xz description="Debian 13, ours"
+  templater image set-property image.tar.xz description="Debian 13 for our servers"
   templater image set-property meta.tar.xz os Debian --rootfs rootfs.squashfs
 """
 

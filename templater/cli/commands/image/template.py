@@ -1,4 +1,4 @@
-"""``templater image template``: an image's templates listed, shown, created, edited and deleted."""
+"""``templater image template``: list, show, create, edit and delete an image's templates."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 HELP = """List, show, create, edit and delete an image's templates.
 
-Their rules in metadata.yaml come, change and go with them.
+The commands also change the templates' rules in metadata.yaml.
 
-SRC is a directory or a tarball, which is packed again with everything else as it is.
+SRC is a directory or a tarball. Everything else in a tarball stays unchanged.
 """
 
 name_argument = click.argument("name", metavar="TEMPLATE")
@@ -33,17 +33,19 @@ def command() -> None:
 
 
 def rule_options(function: Any) -> Any:
-    """What a rule says beside its path and template."""
+    """Add the options for the fields of a rule other than path and template."""
     return options.decorate(
         click.option("--when", multiple=True, metavar="TRIGGER,…", help=f"{', '.join(TRIGGERS)}."),
-        click.option("--create-only/--no-create-only", default=None, help="Leave a file that exists alone."),
-        click.option("--mode", metavar="MODE", help="Permissions of a new file: 0644."),
+        click.option(
+            "--create-only/--no-create-only", default=None, help="Do not overwrite an existing file."
+        ),
+        click.option("--mode", metavar="MODE", help="Permissions of a new file, e.g. 0644."),
         click.option("--uid", metavar="N", help="Owner of a new file."),
         click.option("--gid", metavar="N", help="Group of a new file."),
     )(function)
 
 
-@command.command("list", help="The templates, their sizes, and the paths that their rules write.")
+@command.command("list", help="List the templates, their sizes, and the paths that their rules write.")
 @options.source_argument
 @options.json_option
 def list_(src: str, as_json: bool) -> int:
@@ -70,7 +72,7 @@ def list_(src: str, as_json: bool) -> int:
 
 
 def _rule_data(rule: Rule) -> dict[str, Any]:
-    """The names of metadata.yaml; what the rule leaves to the daemons is empty."""
+    """Return a rule with the field names of metadata.yaml. Fields without a value are empty."""
     return {
         "path": rule.path,
         "when": list(rule.when),
@@ -89,7 +91,7 @@ def _rule_text(rule: dict[str, Any]) -> str:
     return f"{printable(rule['path'])} ({'; '.join(facts)})"
 
 
-@command.command(help="A template's text.")
+@command.command(help="Print a template.")
 @options.source_argument
 @name_argument
 def show(src: str, name: str) -> int:
@@ -100,7 +102,7 @@ def show(src: str, name: str) -> int:
 @command.command(
     help="""Create a template and the rule that uses it.
 
-The text is taken from --from FILE, from standard input, or from an editor.
+The text comes from --from FILE, from standard input, or from an editor.
 
 \b
 Example:
@@ -129,13 +131,13 @@ def create(
 
     if not path.strip("/"):
         raise UsageError(f"invalid file path '{path}'", hint="the file to write, such as /etc/motd")
-    clean(path)  # what no host would write to is refused here, not at the first start
+    clean(path)  # refuse a path that no host accepts now, not at the first start
     answer = open_image(src).read_templates([name])[name]
     if answer.error is not None:
         raise answer.error
     if answer.entry is not None:
         raise UsageError(
-            f"there is a template '{printable(name)}' already", hint="templater image template edit"
+            f"the template '{printable(name)}' exists already", hint="templater image template edit"
         )
     when = _triggers(fields["when"])
     if not when:
@@ -158,16 +160,16 @@ def create(
 
 
 @command.command(
-    help="""Change a template's text, or what its rules say.
+    help="""Change a template's text, or its rules.
 
-With --when and the like the rules that use it change, and the text stays. Without, the text is
-taken from --from FILE, from standard input, or from an editor.
+Options such as --when change the template's rules, but not the text. Without them, the new text comes
+from --from FILE, from standard input, or from an editor.
 """
 )
 @options.source_argument
 @name_argument
 @click.option("--from", "file", metavar="FILE", help="Where the text comes from.")
-@click.option("--path", metavar="PATH", help="Only the rule of this path, of several that use the template.")
+@click.option("--path", metavar="PATH", help="Change only the rule of this path.")
 @rule_options
 @rootfs_option
 @options.json_option
@@ -199,7 +201,7 @@ def edit(
 @command.command(help="Delete a template and the rules that use it.")
 @options.source_argument
 @name_argument
-@click.option("--force", is_flag=True, help="Several rules may use it.")
+@click.option("--force", is_flag=True, help="Delete the template even if several rules use it.")
 @rootfs_option
 @options.json_option
 def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) -> int:
@@ -211,7 +213,7 @@ def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) 
     if len(paths) > 1 and not force:
         raise RefusedError(
             f"{len(paths)} rules use '{printable(name)}': {', '.join(map(printable, paths))}",
-            hint="--force deletes them all",
+            hint="add --force to delete all of them",
         )
     changes: dict[str, bytes | None] = {f"templates/{name}": None}
     for path in dict.fromkeys(paths):
@@ -266,11 +268,11 @@ def _fields(options_: dict[str, Any]) -> dict[str, Any]:
 
 
 def _triggers(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Any word is a trigger to the daemons, and one that never comes is most likely a slip."""
+    """Check the triggers. The daemons accept any word, but an unknown one is most likely a mistake."""
     triggers = tuple(part for value in values for part in value.split(",") if part)
     for trigger in triggers:
         if trigger not in TRIGGERS:
-            raise UsageError(f"'{trigger}' is not a trigger", hint=f"there are {', '.join(TRIGGERS)}")
+            raise UsageError(f"unknown trigger '{trigger}'", hint=f"one of {', '.join(TRIGGERS)}")
     return triggers
 
 
@@ -285,11 +287,11 @@ def _check(uid: str, gid: str, mode: str) -> None:
             hint="a rule sets permissions only, three digits such as 0755: no setuid, setgid or sticky bit",
         )
     if mode and not (octal and len(mode) in (3, 4)):
-        raise UsageError(f"'{printable(mode)}' is not a mode", hint="three octal digits: 0644")
+        raise UsageError(f"invalid mode '{printable(mode)}'", hint="use three octal digits, e.g. 0644")
 
 
 def _warn(src: str, name: str, data: bytes) -> None:
-    """A template that the daemons can't compile is better said now than by a failing start."""
+    """Warn of a template that the daemons can't compile, which would make a start fail."""
     from ....model.hosts import INCUS
     from ....model.source import Source
     from ....pongo2 import compile
@@ -311,9 +313,9 @@ def _text(before: str, file: str | None) -> bytes:
     if not sys.stdin.isatty():
         data = sys.stdin.buffer.read()
         if not data:
-            raise UsageError("standard input is empty", hint="for an empty template: --from /dev/null")
+            raise UsageError("standard input is empty", hint="use --from /dev/null for an empty template")
         return data
     edited = in_editor(before, ".tpl")
     if edited is None:
-        raise UsageError("the editor saved nothing: the image is as it was")
+        raise UsageError("the editor saved nothing: the image is unchanged")
     return edited.encode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""``templater image unset-property``: properties taken out of metadata.yaml."""
+"""``templater image unset-property``: remove properties from metadata.yaml."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import click
 from ... import options
 from .edit import edited, metadata_of, rootfs_option, save
 
-HELP = """Take properties out of an image.
+HELP = """Remove properties from an image.
 
-Only their lines of metadata.yaml go, and the fingerprint changes.
+Only the lines of these properties in metadata.yaml change, and so does the fingerprint.
 
 \b
 Example:

@@ -1,4 +1,4 @@
-"""``templater streams``: image servers made of files."""
+"""``templater streams``: manage image servers that consist of files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 HELP = """Publish images for Incus and LXD as files.
 
-A simplestreams tree is nothing but files, so any web server can serve it. TREE is its directory.
-`add` creates it, and only these commands should change it. They may run while clients read it.
+A simplestreams tree consists of plain files, so any web server can serve it. TREE is its directory.
+`add` creates it, and only these commands should change it. They can run while clients read it.
 """
 
 command = Commands("streams", __name__, help=HELP)
@@ -42,5 +42,5 @@ def open_stream(place: str) -> Stream:
 
         return UrlStream(place)
     if not os.path.isdir(place):
-        raise InputError(f"'{place}' is not a directory", hint="name a tree or an https URL")
+        raise InputError(f"'{place}' is not a directory", hint="give a tree or an https URL")
     return LocalStream(Tree(place))

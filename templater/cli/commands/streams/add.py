@@ -1,4 +1,4 @@
-"""``templater streams add``: an image into a tree."""
+"""``templater streams add``: add an image to a tree."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from . import tree_argument
 
 HELP = """Add an image to a tree.
 
-Incus and LXD both read it.
+Both Incus and LXD can download it.
 
 META is a unified image, or the metadata tarball of a split image followed by its root filesystems:
 a squashfs file or a tarball for containers, a qcow2 disk for virtual machines.
 
 The properties os, release and variant name the product, and creation_date names the version in
 UTC. Every image gets the alias OS/RELEASE/VARIANT, and OS/RELEASE if its variant is 'default'.
-A version's files are never replaced: to publish other content, build it with a new creation_date.
+Files of a version are never replaced. To publish new content, build it with a new creation_date.
 
 \b
 Examples:
@@ -33,17 +33,21 @@ Examples:
 @click.argument("metadata", metavar="META", shell_complete=options.complete_files)
 @click.argument("roots", metavar="[ROOTFS|DISK]…", nargs=-1, shell_complete=options.complete_files)
 @click.option(
-    "--alias", "aliases", metavar="NAME", multiple=True, help="A further alias; it leaves its old product."
+    "--alias",
+    "aliases",
+    metavar="NAME",
+    multiple=True,
+    help="Additional alias. It is removed from other products.",
 )
 @click.option(
     "--requirement",
     "requirements",
     metavar="KEY=VALUE",
     multiple=True,
-    help="A requirement, such as secureboot=false; it replaces the one of metadata.yaml.",
+    help="A requirement, e.g. secureboot=false. It replaces that of metadata.yaml.",
 )
 @click.option(
-    "--split", is_flag=True, help="Store a unified image as two files: metadata, and squashfs or disk."
+    "--split", is_flag=True, help="Store a unified image as two files: metadata, and squashfs or disk image."
 )
 @options.limit_option(IMAGE)
 @options.json_option

@@ -1,4 +1,4 @@
-"""``templater streams list``: the images of a tree."""
+"""``templater streams list``: list the images of a stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HELP = """List the images of a stream.
 
-The aliases shown are those that lead to the image; an older version has none.
+Aliases refer to the newest version, so older versions have none.
 
 \b
 Examples:

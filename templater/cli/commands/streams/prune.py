@@ -1,4 +1,4 @@
-"""``templater streams prune``: old versions and unused files out of a tree."""
+"""``templater streams prune``: remove old versions and unused files from a tree."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from . import count, tree_argument
 
 HELP = """Remove old versions and unused files.
 
-With --keep and --older-than together, a version goes only if both allow it. Without them only files
-are deleted. A file is deleted once the catalog has not named it for the grace period, because
-clients download by a catalog that they read up to an hour ago.
+With both --keep and --older-than, a version is removed only if both allow it. Without them, only unused files
+are deleted. A file is deleted when the catalog has not listed it for the grace period, because clients
+cache the catalog for up to an hour.
 
 \b
 Examples:
@@ -24,9 +24,11 @@ Examples:
 @click.command(help=HELP)
 @tree_argument
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Keep the N newest versions of a product.")
-@click.option("--older-than", metavar="AGE", help="Keep versions younger than this, such as 30d.")
-@click.option("--grace", default="24h", show_default=True, metavar="AGE", help="How long unnamed files stay.")
-@click.option("-n", "--dry-run", is_flag=True, help="Show what would go; change nothing.")
+@click.option("--older-than", metavar="AGE", help="Keep versions younger than this, e.g. 30d.")
+@click.option(
+    "--grace", default="24h", show_default=True, metavar="AGE", help="How long to keep unlisted files."
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Show the changes without making them.")
 @options.json_option
 def command(
     tree: str, keep: int | None, older_than: str | None, grace: str, dry_run: bool, as_json: bool

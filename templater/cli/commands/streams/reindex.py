@@ -1,4 +1,4 @@
-"""``templater streams reindex``: another server's images for both client families."""
+"""``templater streams reindex``: republish another server's images for Incus and LXD."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from . import count, tree_argument
 
 HELP = """Republish another server's images.
 
-Incus lists nothing from a stream that is made for LXD, such as Ubuntu's, and LXD nothing from one
-made for Incus. This command writes the stream at URL into TREE for both. Files and hashes stay the
-same, so clients check them as before. Aliases become OS/ALIAS. Run it again to follow the origin.
+Incus can't list a stream made for LXD, such as Ubuntu's, and LXD can't list one made for Incus. This command
+writes the stream at URL into TREE for both. Files and hashes stay the same, so clients verify them as before.
+Aliases become OS/ALIAS. Run the command again to update the tree.
 
-With --redirect the files stay at the origin, and DIR gets rules for nginx and Caddy, and the same as
-JSON. With --copy they are downloaded and checked.
+With --redirect, the files stay at the origin, and redirect rules for nginx, for Caddy and as JSON are written
+into DIR. With --copy, the files are downloaded and checked.
 
 \b
 Examples:
@@ -30,7 +30,10 @@ Examples:
 @click.argument("url", metavar="URL")
 @tree_argument
 @click.option(
-    "--redirect", "redirects", metavar="DIR", help="Leave files at the origin; write the rules into DIR."
+    "--redirect",
+    "redirects",
+    metavar="DIR",
+    help="Leave files at the origin, and write redirect rules into DIR.",
 )
 @click.option("--copy", "copying", is_flag=True, help="Copy the files into TREE.")
 @click.option(

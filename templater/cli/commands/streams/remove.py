@@ -1,4 +1,4 @@
-"""``templater streams remove``: images out of a tree's catalog."""
+"""``templater streams remove``: remove images from a tree's catalog."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from . import count, tree_argument
 HELP = """Remove images from a tree's catalog.
 
 IMAGE is a fingerprint (at least its first 12 characters), a PRODUCT or a PRODUCT@VERSION, as
-`templater streams list` shows them. Clients that read the catalog before may still download the
-files, so `templater streams prune` deletes them later.
+`templater streams list` shows them. Clients with the old catalog can still download the files;
+`templater streams prune` deletes them later.
 
 \b
 Examples:

@@ -1,4 +1,4 @@
-"""``templater streams verify``: which client drops or misreads which entry, and why."""
+"""``templater streams verify``: check a stream as each client reads it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from ....distribution.verify import Problem, Report
 
-#: problems of one kind that the text shows; JSON has all of them
+#: limit on problems of one kind in the text output; JSON has all of them
 _SHOWN = 10
 CLIENTS = ("incus-6.0", "incus-7", "lxd")
 
 HELP = """Check a stream as Incus and LXD read it.
 
-Clients skip entries that they don't understand without a message, and one wrong type makes them
-list nothing. This command reports every such entry, which clients it reaches, and why. It compares
+Clients silently skip entries that they don't understand, and a single value of the wrong type makes them list
+nothing. This command reports every such entry with the affected clients and the reason. It also compares
 sizes, hashes and fingerprints with the files.
 
 The exit code is 1 if there is an error for one of the chosen clients.
@@ -44,7 +44,7 @@ Examples:
     "clients",
     type=click.Choice(CLIENTS),
     multiple=True,
-    help="Report for these clients only. [default: all]",
+    help="Report only problems of these clients. [default: all]",
 )
 @options.json_option
 def command(stream: str, metadata_only: bool, clients: tuple[str, ...], as_json: bool) -> int:
