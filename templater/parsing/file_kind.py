@@ -81,7 +81,7 @@ def recognise(head: bytes) -> str:
 
 
 def hint_for(kind: str) -> str:
-    """Return a hint for a file of this kind that was given as an image."""
+    """Return a hint for users who passed a file of this kind as an image."""
     return _HINTS.get(
         kind, "an image is a directory or a tar archive: plain, gzip, bzip2, xz, lzma, zstd or lz4"
     )

@@ -114,13 +114,15 @@ def overridden(
         if "type" not in own[device]:
             hint = f"set one, for example -d {device},type=nic,network=incusbr0"
             raise UsageError(f"device '{device}' has no type, and no profile defines it", hint=hint)
-    said = ("the name " if name is not None else None, "the type " if type is not None else None)
+    obsolete = ("the name " if name is not None else None, "the type " if type is not None else None)
     return instance.replace(
         name=instance.name if name is None else name,
         type=instance.type if type is None else instance_type(type),
         config=local,
         devices=own,
-        notes=tuple(note for note in instance.notes if not any(s and note.startswith(s) for s in said)),
+        notes=tuple(
+            note for note in instance.notes if not any(start and note.startswith(start) for start in obsolete)
+        ),
     )
 
 
@@ -420,8 +422,8 @@ class _Description:
             _devices(self.value.get("expanded_devices"), (*self.path, "expanded_devices")),
         )
         notes = tuple(
-            f"profile '{printable(profile.name)}' overrides the expanded keys: keys that only its old version"
-            " had are kept, and it also overrides the keys of later profiles"
+            f"profile '{printable(profile.name)}' overrides the expanded keys, even those of later profiles;"
+            " keys that only its old version had remain"
             for profile in given
         )
         return (below, *given), notes
@@ -539,14 +541,14 @@ def _foreign(value: Mapping[str, Any], path: Path) -> _InvalidValue:
 
     Without this check, it would be read as an instance without configuration.
     """
-    taken = next((f"this looks like {what}: " for key, what in _FOREIGN_KEYS.items() if key in value), "")
+    guess = next((f"this looks like {what}: " for key, what in _FOREIGN_KEYS.items() if key in value), "")
     shown = [*value][:_SHOWN_KEYS]
     unknown = ", ".join(f"'{key}'" for key in shown)
     more = f" and {len(value) - len(shown)} more" if len(value) > len(shown) else ""
-    more += "" if taken else next(filter(None, (suggestion(key, _OURS) for key in shown)), "")
+    more += "" if guess else next(filter(None, (suggestion(key, _OURS) for key in shown)), "")
     return _InvalidValue(
         path,
-        f"{taken}none of its keys belongs to an instance: {unknown}{more}",
+        f"{guess}none of its keys belongs to an instance: {unknown}{more}",
         "pass the output of `incus config show NAME` or `incus list -f json`",
     )
 

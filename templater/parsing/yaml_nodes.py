@@ -417,7 +417,7 @@ class _Composer:
             raise LimitError(
                 f"more than {self.limits.expanded} nodes when aliases are expanded",
                 span,
-                hint="aliases inside anchors multiply; reduce their nesting",
+                hint="the number grows with every level of aliases; nest fewer of them",
             )
 
     def span(self, event: Any) -> Span:

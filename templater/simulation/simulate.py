@@ -147,7 +147,7 @@ class Report:
 
     @property
     def note(self) -> str:
-        """The step in one sentence."""
+        """A one-line summary of the step."""
         if self.error is not None:
             gone = " (the ephemeral instance is deleted)" if self.gone else ""
             verb = (
@@ -351,7 +351,7 @@ class Simulation:
         return bool(self.host.family)
 
     def _start_at_once(self, subject: Subject, plan: Plan) -> Started:
-        """Write everything or nothing. This is templater's own rule, and it models virtual machines."""
+        """Write everything or nothing, for the host ``none`` and for virtual machines."""
         error = next((change.error for change in plan.changes if change.action == FAILED), None)
         if error is None and self.follows_host:
             error = next(iter(_host_errors(plan)), None)
