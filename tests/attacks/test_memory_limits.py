@@ -64,7 +64,7 @@ def test_an_audit_keeps_template_data_only_up_to_its_limit(image):
     assert len(held) == 20
     assert len(surveyed.templates) == 50
     refused = next(file for file in surveyed.templates.values() if file.data is None)
-    assert "more than 20000 bytes together" in str(refused.error)
+    assert "more than 20000 bytes in total" in str(refused.error)
 
 
 def test_the_audit_command_has_a_lower_name_limit_than_other_commands(tmp_path, capsys, monkeypatch):
