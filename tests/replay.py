@@ -44,7 +44,7 @@ from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.planner import plan_of
 from templater.planning.resolve import resolve
-from templater.prediction import Due, HostFilesystem, Surroundings, Verdict, due_of, start
+from templater.prediction import Due, HostFilesystem, StartResult, Surroundings, due_of, start
 from templater.prediction.deviations import deviations_at
 from templater.rendering.render import render, render_data
 from templater.rootfs.directory import IdMap
@@ -273,7 +273,7 @@ class HostSimulation(Simulation):
             metadata = self.metadata(folder)
         except MetadataError as error:
             # the parser's own words differ; only that it fails is predicted
-            failed = Verdict(
+            failed = StartResult(
                 "fails", "", HostFilesystem(Machine(folder, "/x", MemoryRootfs()), Surroundings())
             )
             plan = Plan(Metadata(), instance, self.host, triggers, ())
@@ -323,7 +323,7 @@ class HostSimulation(Simulation):
 class HostStart:
     """One way a start may end on the host."""
 
-    verdict: Verdict
+    verdict: StartResult
     plan: Plan
     folder: Tree
     life: Any

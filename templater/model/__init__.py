@@ -1,6 +1,6 @@
-"""Values that every other folder uses: sources, errors, instances, metadata, plans, lifecycle, hosts.
+"""Data types that every other folder uses: sources, errors, instances, metadata, plans, lifecycle, hosts.
 
-They hold data, take no decisions about files, and touch no file.
+They only hold data. They decide nothing about files, and neither read nor write any.
 
 May import: nothing else of templater.
 """

@@ -1,6 +1,6 @@
-"""What planning needs to know of an image and of a root filesystem, and nothing more."""
+"""Interfaces for images and root filesystems, as planning uses them."""
 
-#: bytes of one template, by default
+#: default limit for the size of one template, in bytes
 TEMPLATE_BYTES = 4 << 20
 
 TYPE_CHECKING = False
@@ -19,13 +19,16 @@ SOCKET = "socket"
 CHAR_DEVICE = "char device"
 BLOCK_DEVICE = "block device"
 
-#: the flags of chattr(1) that keep root from writing; see ``RootfsView``
+#: chattr(1) flags that stop even root from writing; see ``RootfsView``
 IMMUTABLE = "immutable"
 APPEND_ONLY = "append-only"
 
 
 class Entry:
-    """One name in a tree, as lstat sees it. Ids are the container's, mode is the twelve permission bits."""
+    """One name in a tree, as lstat(2) sees it.
+
+    ``uid`` and ``gid`` are the container's. ``mode`` holds the twelve permission bits.
+    """
 
     __slots__ = ("gid", "is_mount", "kind", "mode", "nlink", "rdev", "size", "target", "uid")
 
@@ -58,8 +61,8 @@ class Entry:
 class TemplateFile:
     """A file of an image's ``templates`` directory.
 
-    ``entry`` is None when there is none of that name. ``data`` is None whenever we refuse to read
-    it, and ``error`` says why.
+    ``entry`` is None if the directory has no such name. ``data`` is None if templater refuses to read
+    the file; ``error`` then says why.
     """
 
     __slots__ = ("data", "entry", "error")
@@ -76,14 +79,16 @@ class TemplateFile:
 
 
 class Resolved:
-    """The place to which a path leads.
+    """The result of resolving a path.
 
-    ``real`` has no symlink in it; with an ``error``, it may end at the name that stopped the walk.
-    ``named`` is lstat of the last name itself, ``entry`` of the place at the end of its links. If ``entry``
-    is None, the place does not exist; if ``named`` is a symlink then, it dangles. ``links`` are the
-    symlinks on the way, as pairs of path and target. ``depth`` is how many directories on the way to
-    ``real`` exist, None for all of them; ``missing`` are the others, outermost first. ``mounts`` are the
-    mount points below the root on the way.
+    ``real`` is the path without symlinks. After an ``error``, it may end at the name that stopped the walk.
+    ``named`` is the lstat result of the last name itself; ``entry`` is that of the file after following its
+    links. If ``entry`` is None, the file does not exist. If ``named`` is a symlink as well, it dangles.
+    ``links`` lists the symlinks followed, as pairs of path and target. ``mounts`` lists the mount points
+    crossed below the root.
+
+    ``depth`` counts the existing directories on the way to ``real``; None means that all exist.
+    ``missing`` lists the other directories, outermost first.
     """
 
     __slots__ = ("depth", "entry", "error", "links", "mounts", "named", "path", "real")
@@ -110,7 +115,7 @@ class Resolved:
 def parents_below(path: str, depth: int) -> "Iterator[str]":
     """Yield the parents of an absolute path that are deeper than ``depth`` names, outermost first.
 
-    They are made when they are needed: those of a path with two thousand names take megabytes.
+    This is a generator because the parents of a path with two thousand names take megabytes.
     """
     end = path.find("/", 1)
     while end > 0:
@@ -135,27 +140,33 @@ def common_depth(path: str, other: str) -> int:
 if TYPE_CHECKING:
 
     class RootfsView(Protocol):
-        """A root filesystem to look at. Paths are absolute, cleaned, and no component but the last
-        may be a symlink: the caller resolves links name by name (``resolve.py``).
+        """A read-only view of a root filesystem.
 
-        One on which ids are others than in the container may have the map of them as ``ids``. One that knows
-        the flags of chattr(1) may have ``flag(path)``: IMMUTABLE, APPEND_ONLY or empty."""
+        Paths are absolute and cleaned. Only the last component may be a symlink: the caller resolves links
+        name by name (``resolve.py``).
+
+        Two attributes are optional. ``ids`` maps ids between the disk and the container, if they differ.
+        ``flag(path)`` returns the chattr(1) flag of a file: IMMUTABLE, APPEND_ONLY or an empty string.
+        """
 
         def entry(self, path: str) -> "Entry | None":
-            """Return lstat; None if the name is missing or a parent is not a directory."""
+            """Return the lstat result; None if the name is missing or a parent is not a directory."""
 
         def read(self, path: str, limit: int) -> bytes:
-            """A regular file's bytes; LimitError above ``limit`` bytes."""
+            """Return the bytes of a regular file.
+
+            Raises LimitError above ``limit`` bytes.
+            """
 
     class Image(Protocol):
-        """Where templates come from."""
+        """An image that supplies metadata.yaml and templates."""
 
         name: str
-        #: whether everything was seen: what an archive has behind its templates is not
+        #: False if the rest of an archive was not read, because the templates came first
         complete: bool
 
         def read_metadata(self) -> "Source":
-            """metadata.yaml, its source named as the user would find it."""
+            """Return the text of metadata.yaml. The name of the source helps the user find the file."""
 
         def read_templates(self, names: "Iterable[str]") -> "Mapping[str, TemplateFile]":
-            """Every asked name is a key of the answer. An archive is read no further than needed."""
+            """Return an entry for each of ``names``. Archives are read only as far as needed."""

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as values a caller can act on: a message, a place, a hint, an exit code."""
+"""Exceptions with a message, a place, a hint and an exit code."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
 
 
 class TemplaterError(Exception):
-    """The root of every error that this package raises on purpose.
+    """The base class of every error that templater raises on purpose.
 
-    ``message`` is one line, lower case, no full stop. ``span`` is the place it is about, if one is
-    known. ``hint`` is what the user can do, or empty. ``notes`` are further places or facts, one a
-    line (the metadata.yaml line of the rule, pongo2's own words), shown by ``explain()`` only.
+    ``message`` is one line in lower case, without a full stop. ``span`` is the place of the problem, if
+    known. ``hint`` tells the user how to fix it, or is empty. ``notes`` are further facts, one per line,
+    such as the rule's line in metadata.yaml or pongo2's error text. Only ``explain()`` shows notes.
     """
 
     exit_code = 2
@@ -42,7 +42,7 @@ class TemplaterError(Exception):
         hint: "str | None" = None,
         notes: "tuple[str, ...] | None" = None,
     ) -> "Self":
-        """Return a copy, of the same class and with everything else that it knows, in which these differ."""
+        """Return a copy with these fields replaced. It keeps the class and all other attributes."""
         copy = self.__class__.__new__(self.__class__)
         copy.__dict__.update(self.__dict__)
         for name, value in (("message", message), ("span", span), ("hint", hint), ("notes", notes)):
@@ -52,7 +52,7 @@ class TemplaterError(Exception):
         return copy
 
     def explain(self) -> str:
-        """The error with its source line, the caret, notes and hint, as several lines."""
+        """Return the error as several lines: message, source line with carets, notes and hint."""
         lines = [str(self)]
         if self.span is not None:
             excerpt = self.span.excerpt()
@@ -65,23 +65,23 @@ class TemplaterError(Exception):
 
 
 class UsageError(TemplaterError):
-    """The command line, or a call, asks for something that does not exist or does not fit."""
+    """An invalid command line or an invalid argument of a call."""
 
     exit_code = 2
     kind = "usage"
 
 
 class InputError(TemplaterError):
-    """Something handed in can't be read: an image, an archive, an instance description."""
+    """An unreadable input: an image, an archive, or an instance description."""
 
     exit_code = 2
     kind = "input"
 
 
 class MetadataError(InputError):
-    """metadata.yaml is not what Go would decode.
+    """A metadata.yaml that Go would not decode.
 
-    ``yaml_error`` is the text of the host's YAML library, where it is known.
+    ``yaml_error`` is the error text of the host's YAML library, if known.
     """
 
     kind = "metadata"
@@ -89,23 +89,23 @@ class MetadataError(InputError):
 
 
 class RefusedError(TemplaterError):
-    """Carrying on would not be safe, so nothing was done."""
+    """A refusal: continuing would not be safe, so templater did nothing."""
 
     exit_code = 3
     kind = "refused"
 
 
 class LimitError(TemplaterError):
-    """An input or a render is larger, deeper or slower than its limit."""
+    """An input or a render that exceeds a limit on size, depth or time."""
 
     exit_code = 4
     kind = "limit"
 
 
 class TemplateError(TemplaterError):
-    """A template does not compile or does not render.
+    """A template that does not compile or render.
 
-    ``pongo2_error`` is the text that pongo2 itself would have printed, where it is known.
+    ``pongo2_error`` is the error text that pongo2 itself would print, if known.
     """
 
     exit_code = 5
@@ -114,38 +114,38 @@ class TemplateError(TemplaterError):
 
 
 class TemplateSyntaxError(TemplateError):
-    """A template does not compile."""
+    """A template that does not compile."""
 
     kind = "syntax"
 
 
 class RenderError(TemplateError):
-    """A template compiled, and failed while rendering."""
+    """A template that compiled but failed while rendering."""
 
     kind = "render"
 
 
 class HostError(TemplaterError):
-    """The chosen host would fail where templater itself would not."""
+    """A failure of the chosen host where templater itself would succeed."""
 
     exit_code = 5
     kind = "host"
 
 
 class WriteError(TemplaterError):
-    """The kernel refused a write; what was there before is still there."""
+    """A write that the kernel refused. The previous content is unchanged."""
 
     exit_code = 6
     kind = "write"
 
 
 class BusyError(TemplaterError):
-    """Another process holds the lock."""
+    """A lock that another process holds."""
 
     exit_code = 7
     kind = "busy"
 
 
 def reason(error: OSError) -> str:
-    """The kernel's own words, as ours are written: lower case."""
+    """Return the kernel's error text in lower case, to match templater's messages."""
     return (error.strerror or str(error)).lower()

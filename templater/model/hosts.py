@@ -1,4 +1,4 @@
-"""LXD, Incus and their releases: everything in which they differ, as values."""
+"""The supported LXD and Incus releases, and the settings in which they differ."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9,16 +9,21 @@ FILE_TAGS = frozenset(("extends", "import", "include", "ssi"))
 
 
 class Host:
-    """A release of LXD or Incus, or none: the parts by which it treats an image's templates.
+    """How a release of LXD or Incus treats an image's templates.
 
-    ``family`` names its file system code (see ``outcomes.py``), empty for ``none``. ``dialect`` is a
-    name of ``pongo2.dialect``; ``yaml`` is ``v2`` or ``v4``; ``metadata_limit`` is in bytes, 0 for
-    none. ``banned`` are the tags that the release itself refuses: where it is empty, its chroot
-    loader lets them read files, which templater never does. ``permissions``: uid, gid and mode of a
-    rule mean something. ``links_refused_at`` is when a symlink among the templates is noticed:
-    ``create``, ``start`` or empty for never. ``check_prefix``: failed checks name the rule's path first.
-    ``agent`` is the guest agent's generation. ``nested_last``: ``devices.Sorted`` puts nested network
-    interfaces after the others. ``pongo2_version`` is what templates see where it is not the dialect's.
+    * ``family`` names the release's file system code (see ``prediction/start.py``). It is empty for ``none``.
+    * ``dialect`` is a name from ``pongo2.dialect``.
+    * ``yaml`` is the major version of Go's YAML library.
+    * ``metadata_limit`` is the maximum size of metadata.yaml in bytes, or 0 for unlimited.
+    * ``banned`` lists the tags that the release refuses. If it is empty, the release's chroot loader lets
+      these tags read files. templater never does.
+    * ``permissions`` is True if the release applies a rule's uid, gid and mode.
+    * ``links_refused_at`` is when the release rejects a symlink among the templates: ``create``, ``start``,
+      or empty for never.
+    * ``check_prefix`` is True if errors of failed checks begin with the rule's path.
+    * ``agent`` is the generation of the guest agent.
+    * ``nested_last`` is True if ``devices.Sorted`` puts nested network interfaces after the others.
+    * ``pongo2_version`` is the version that templates see, if it differs from the dialect's.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""What a template may know of an instance, kept in the layers it comes from."""
+"""An instance and its profiles, with configuration and devices in separate layers."""
 
 from .errors import RefusedError
 from .source import printable
@@ -13,7 +13,7 @@ VIRTUAL_MACHINE = "virtual-machine"
 
 MAX_NAME = 255
 
-#: keys that a daemon sets when it makes an instance; users set none of them
+#: keys that only a daemon sets, when it creates an instance
 _DAEMON_KEYS = ("volatile.uuid", "volatile.base_image", "volatile.idmap.base", "volatile.idmap.next")
 
 
@@ -36,9 +36,9 @@ class Profile:
 class Instance:
     """An instance as the daemons describe it.
 
-    ``config`` and ``devices`` are the instance's own (local) ones; ``profiles`` stand in order.
-    What a template sees is ``expanded_config()`` and ``expanded_devices()``. An instance read from
-    an expanded description has no profiles and everything in its own layer.
+    ``config`` and ``devices`` are the instance's own (local) ones. ``profiles`` are in the order in which
+    they apply. Templates see ``expanded_config()`` and ``expanded_devices()``. An instance read from
+    an expanded description has no profiles: all its keys are local.
     """
 
     __slots__ = (
@@ -66,23 +66,23 @@ class Instance:
         self.config: Mapping[str, str] = {} if config is None else config
         self.devices: Mapping[str, Mapping[str, str]] = {} if devices is None else devices
         self.profiles = profiles
-        #: what reading had to assume, for stderr: "the name comes from the file's stem"
+        #: assumptions made while reading, for stderr, such as "the name comes from the file's stem"
         self.notes = notes
-        #: "Running", "Stopped", …, where the description says it
+        #: "Running", "Stopped", …, if the description has it
         self.status = status
-        #: the description carries times or a status, which only a daemon writes
+        #: True if the description has times or a status, which only a daemon writes
         self.recorded = recorded
 
     def __repr__(self) -> str:
         return f"Instance({self.name!r}, {self.type!r})"
 
     def replace(self, **fields: "Any") -> "Instance":
-        """Return a copy in which these fields differ."""
+        """Return a copy with these fields replaced."""
         return Instance(**{name: fields.get(name, getattr(self, name)) for name in self.__slots__})
 
     @property
     def exists(self) -> bool:
-        """Whether a daemon has made this instance already: its description holds what only a daemon sets."""
+        """True if a daemon has created this instance: only a daemon sets some of its values."""
         return bool(self.status) or self.recorded or any(key in self.config for key in _DAEMON_KEYS)
 
     @property
@@ -91,12 +91,12 @@ class Instance:
 
     @property
     def privileged(self) -> bool:
-        # Incus: shared/util IsTrueOrEmpty's sibling IsTrue: these four spellings, any case
+        # Incus: shared/util IsTrue accepts these four spellings in any case
         value = self.expanded_config().get("security.privileged", "")
         return value.lower() in ("true", "1", "yes", "on")
 
     def expanded_config(self) -> "dict[str, str]":
-        """Profiles in order, later over earlier, the instance's own keys over all."""
+        """Return the merged configuration. Later profiles override earlier ones; local keys override all."""
         config: dict[str, str] = {}
         for profile in self.profiles:
             config.update(profile.config)
@@ -104,7 +104,7 @@ class Instance:
         return config
 
     def expanded_devices(self) -> "dict[str, Mapping[str, str]]":
-        """As the configuration; a device is replaced whole by name, never merged key by key."""
+        """Return the merged devices. A later device replaces a whole earlier one of the same name."""
         devices: dict[str, Mapping[str, str]] = {}
         for profile in self.profiles:
             devices.update(profile.devices)
@@ -115,7 +115,8 @@ class Instance:
 def require_name(name: str, *, typed: bool = False, daemon: bool = False) -> None:
     """Raise RefusedError for a name that no instance can have.
 
-    ``typed`` refuses what a user can only have mistyped, ``daemon`` what LXD and Incus refuse.
+    With ``typed``, also refuse names that are likely typing mistakes. With ``daemon``, also refuse names
+    that LXD and Incus refuse.
     """
     problem = _name_problem(name)
     if typed and not problem:
@@ -130,25 +131,25 @@ def require_name(name: str, *, typed: bool = False, daemon: bool = False) -> Non
 
 def _typing_problem(name: str) -> str:
     if any(character.isspace() for character in name):
-        return "it has a blank"
+        return "it contains white space"
     return "it begins with '-'" if name[0] == "-" else ""
 
 
 def _name_problem(name: str) -> str:
-    """Why a name can't be a directory's, or does not fit into a line."""
+    """Return why a name cannot be a directory name on one line; empty if it can."""
     if not name:
         return "it is empty"
     if name in (".", "..") or "/" in name:
-        return "it would name another directory"
+        return "it is '.' or '..', or contains '/'"
     if not name.isprintable() or name.strip() != name:
-        return "it has invisible characters"
+        return "it contains invisible characters"
     if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME:
-        return f"it has more than {MAX_NAME} bytes"
+        return f"it is longer than {MAX_NAME} bytes"
     return ""
 
 
 def daemon_name_problem(name: str) -> str:
-    """Why LXD and Incus refuse a name, empty if they take it. Observed on Incus 6.0.4."""
+    """Return why LXD and Incus refuse a name; empty if they accept it. Observed on Incus 6.0.4."""
     if not 1 <= len(name) <= 63:
         return "LXD and Incus allow 1 to 63 characters"
     if not name.isascii() or not name.replace("-", "a").isalnum():
@@ -156,5 +157,5 @@ def daemon_name_problem(name: str) -> str:
     if name[0] == "-" or name[-1] == "-":
         return "LXD and Incus refuse '-' at the start and at the end"
     if name.isdigit():
-        return "LXD and Incus refuse a number"
+        return "LXD and Incus refuse names that consist of digits only"
     return ""

@@ -1,7 +1,7 @@
-"""Which trigger is pending for an instance's next start, from its creation to its export.
+"""The trigger that is pending for an instance's next start, from its creation to its export.
 
-As observed on Incus and LXD: create, copy and rename write nothing. They leave a pending trigger, and
-the next start runs it and then ``start``.
+On Incus and LXD, creating, copying and renaming an instance writes no files. The daemon records a pending
+trigger instead. The next start runs that trigger first, then ``start``.
 """
 
 from .errors import UsageError
@@ -15,7 +15,7 @@ START = "start"
 #: the passes of an instance's first start
 FIRST_BOOT = ("create", START)
 
-#: the configuration key in which the daemons keep the pending trigger; it may be set by hand
+#: the daemons store the pending trigger in this configuration key; users can set it too
 PENDING_KEY = "volatile.apply_template"
 
 
@@ -25,18 +25,18 @@ def passes(pending: str) -> "tuple[str, ...]":
 
 
 def pending_after(pending: str, trigger: str) -> str:
-    """Return what is pending after ``trigger`` has happened to an instance.
+    """Return the pending trigger after ``trigger`` has happened to an instance.
 
-    ``create`` and ``copy`` make a new instance, that owes this whatever was pending; a rename never
-    displaces what came before it.
+    ``create`` and ``copy`` make a new instance and replace any pending trigger. A rename keeps one that is
+    already pending.
     """
     return pending or trigger if trigger == "rename" else trigger
 
 
 class Life:
-    """One instance as far as its triggers go. Values are never changed: every step gives a new one.
+    """The pending trigger of one instance. Objects are immutable: each operation returns a new one.
 
-    ``snapshots`` maps a snapshot's name to what was pending when it was taken.
+    ``snapshots`` maps the name of each snapshot to the trigger that was pending when it was taken.
     """
 
     __slots__ = ("pending", "running", "snapshots")
@@ -77,14 +77,14 @@ class Life:
         return passes(self.pending)
 
     def started(self) -> "Life":
-        """A start that succeeded: both passes are done, nothing is owed."""
+        """Return the state after a successful start: no trigger is pending."""
         return self._with(pending="", running=True)
 
     def start_failed(self, in_pass: str = "") -> "Life":
-        """A start that failed. We keep what was pending: both passes are one commit.
+        """Return the state after a failed start. The trigger stays pending: both passes are one commit.
 
-        The daemons clear it as soon as its own pass is through: with ``in_pass``, the pass that
-        failed there, this is what they would have left.
+        The daemons, however, clear the trigger as soon as its own pass succeeds. With ``in_pass``, the pass
+        that failed on a daemon, return the state that the daemon leaves.
         """
         lost = in_pass == START and self.pending != START
         return self._with(pending="" if lost else None, running=False)
@@ -100,7 +100,7 @@ class Life:
         return self._with(pending=pending_after(self.pending, "rename"))
 
     def copied(self, snapshot: str = "") -> "Life":
-        """The copy: never ``create``, even of an instance that was never started."""
+        """Return the state of a copy, whose trigger is ``copy`` even if the original was never started."""
         if snapshot:
             self._known(snapshot)
         return Life(pending_after(self.pending, "copy"), False, {} if snapshot else self.snapshots)
@@ -108,45 +108,48 @@ class Life:
     def rebuilt(self) -> "Life":
         if self.running:
             raise UsageError("a running instance can't be rebuilt", hint="stop it first")
-        return self._with(pending=self.pending or "create")  # the same instance: the first one wins
+        return self._with(pending=self.pending or "create")  # a rebuild keeps a pending trigger
 
     def published(self, snapshot: str = "") -> None:
-        """Publishing leaves an instance as it is, if it can be: a snapshot always, itself when stopped."""
+        """Check that the instance can be published. Publishing does not change it.
+
+        Raises UsageError for a running instance, unless a snapshot of it is published.
+        """
         if snapshot:
             self._known(snapshot)
         elif self.running:
             raise UsageError("a running instance can't be published", hint="stop it first")
 
     def refreshed(self) -> "Life":
-        """A copy brought up to date owes nothing: what it owed is not in what it is brought to."""
+        """Return the state after ``copy --refresh``: no trigger is pending."""
         if self.running:
             raise UsageError("a running instance can't be refreshed", hint="stop it first")
         return self._with(pending="")
 
     def exported(self) -> "Life":
-        """What a backup holds; importing it, under whatever name, owes what the original owed."""
+        """Return the state in a backup. An import keeps the pending trigger, even under another name."""
         return self._with(running=False)
 
     def with_pending(self, trigger: str) -> "Life":
-        """``volatile.apply_template`` set by hand: any text does."""
+        """Return the state after a user has set ``volatile.apply_template``. Any text is valid."""
         return self._with(pending=trigger)
 
     def snapshotted(self, name: str) -> "Life":
         if name in self.snapshots:
-            raise UsageError(f"a snapshot '{name}' exists already")
+            raise UsageError(f"snapshot '{name}' already exists")
         return self._with(snapshots={**self.snapshots, name: self.pending})
 
     def restored(self, name: str) -> "Life":
-        """The pending trigger comes back as it was; a later one is dropped. A running one is stopped."""
+        """Return the state after a restore: stopped, with the snapshot's pending trigger."""
         return self._with(pending=self._known(name), running=False)
 
     def _known(self, name: str) -> str:
         try:
             return self.snapshots[name]
         except KeyError:
-            raise UsageError(f"no snapshot '{name}'") from None
+            raise UsageError(f"unknown snapshot '{name}'") from None
 
 
 def created() -> Life:
-    """A new instance, whether its image was downloaded, built, or published from another instance."""
+    """Return the state of a new instance. The origin of its image makes no difference."""
     return Life("create")

@@ -1,4 +1,4 @@
-"""What an image's metadata.yaml says: its facts and its rules."""
+"""The contents of an image's metadata.yaml: facts and rules."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,14 +11,14 @@ TRIGGERS = ("create", "copy", "start", "rename")
 
 
 class Rule:
-    """One entry of ``templates``: a target, a template, and when it is due.
+    """One entry of ``templates``: a target, a template, and the triggers on which it runs.
 
-    Every scalar is the text that stands in metadata.yaml, as Go decodes it into strings:
-    ``mode: 0644`` is the four characters ``0644``, an absent or null field is empty.
-    ``path`` is the key as written (not cleaned). ``spans`` maps a field name (``path`` for the key
-    itself, ``entry`` for the value) to its place in metadata.yaml; it is empty for a rule that was
-    loaded from a kept compilation. ``null`` is true for an entry without a value, at which the
-    daemons panic.
+    Scalars are texts as Go decodes them into strings. For example, ``mode: 0644`` gives the four
+    characters ``0644``. An absent or null field is empty. ``path`` is the key as written, not cleaned.
+
+    ``spans`` maps a field name to its place in metadata.yaml: ``path`` for the key, ``entry`` for the value.
+    It is empty for a rule loaded from the cache. ``null`` is true for an entry without a value: the daemons
+    panic when they read it.
     """
 
     __slots__ = (
@@ -63,9 +63,9 @@ class Rule:
 
 
 class Finding:
-    """Something that a host accepts and an author will regret. ``code`` names its kind for reports.
+    """A likely mistake in metadata.yaml that hosts accept. ``code`` names its kind in reports.
 
-    It unpacks to message and place.
+    It unpacks to message and span.
     """
 
     __slots__ = ("code", "message", "span")
@@ -83,10 +83,10 @@ class Finding:
 
 
 class Metadata:
-    """An image's facts and its rules, rules in file order.
+    """An image's facts and its rules, in file order.
 
-    ``findings`` are what the chosen host accepts and an author will regret. ``null`` is true for a
-    document that is nothing but a null, at which most daemons panic.
+    ``findings`` are likely mistakes that the chosen host accepts. ``null`` is true if the whole document is
+    null: most daemons panic when they read it.
     """
 
     __slots__ = (

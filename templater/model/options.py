@@ -1,4 +1,4 @@
-"""How templates are rendered, as one value that callers pass on unchanged."""
+"""Options for rendering templates."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 class RenderOptions:
     """The host, the dialect of pongo2, the clock, the seed and the limits of a run.
 
-    ``dialect`` is the host's unless another is given. ``clock`` fixes the time that templates see, ``seed``
-    their random choices. ``limits`` is a ``pongo2.state.Limits``, whose ``total`` bounds the prediction of
-    the host too.
+    ``dialect`` defaults to the host's. ``clock`` fixes the time that templates see, and ``seed`` their random
+    choices. ``limits`` is a ``pongo2.state.Limits``. Its ``total`` also bounds the time for predicting the
+    host.
     """
 
     __slots__ = ("clock", "dialect", "host", "limits", "seed")
@@ -27,13 +27,13 @@ class RenderOptions:
         self.limits = limits
 
     def begun(self) -> "RenderOptions":
-        """Return the options of a run that begins now; a run that has begun stays as it is."""
+        """Return options whose time limit starts now, or ``self`` if it has already started."""
         limits = None if self.limits is None else self.limits.begun()
         if limits is self.limits:
             return self
         return RenderOptions(self.host, self.dialect, self.clock, self.seed, limits)
 
     def check_time(self) -> None:
-        """Raise LimitError if the run's time in total is over."""
+        """Raise LimitError if the run has used up its total time."""
         if self.limits is not None and self.limits.is_over:
             raise self.limits.late()

@@ -1,4 +1,4 @@
-"""A rule's uid, gid and mode: numbers as Go reads them."""
+"""Parse a rule's uid, gid and mode as Go does."""
 
 from .errors import MetadataError
 from .source import printable
@@ -11,7 +11,10 @@ MAX_ID = 0xFFFFFFFE  # chown(2) reads 4294967295 as -1, "leave the owner unchang
 
 
 def parse_id(text: str, what: str, rule: "Rule") -> int:
-    """A rule's uid or gid, as Go's ``ParseInt(text, 10, 64)`` reads it; only what names an owner."""
+    """Parse a rule's uid or gid like Go's ``ParseInt(text, 10, 64)``; empty text gives 0.
+
+    Raises MetadataError if the number is invalid or not from 0 to 4294967294.
+    """
     if not text:
         return 0
     digits = text[1:] if text[0] in "+-" else text
@@ -20,33 +23,36 @@ def parse_id(text: str, what: str, rule: "Rule") -> int:
     raise MetadataError(
         f"{what} '{printable(text)}' of '{printable(rule.path)}' is not a number from 0 to {MAX_ID}",
         rule.spans.get(what),
-        hint=f"{what} is a number inside the container; names are not looked up",
+        hint=f"write the container's numeric {what}; names are not supported",
     )
 
 
 def parse_mode(text: str, rule: "Rule") -> int:
-    """A rule's mode by Go's rule: exactly three characters are octal, all else is base 0.
+    """Parse a rule's mode as the daemons do; empty text gives 0644.
 
-    So ``640`` is 0640 and ``0640`` too, but ``4755`` is decimal: 0223. Only the lowest nine bits count.
+    Exactly three characters are octal. Any other text follows Go's base 0, where a leading ``0`` means octal.
+    So ``640`` and ``0640`` are 0640, but ``4755`` is decimal and gives 0223. Only the lowest nine bits count.
+
+    Raises MetadataError if the text is not a number.
     """
     if not text:
         return 0o644
     value = go_integer("0" + text if len(text.encode("utf-8", "surrogateescape")) == 3 else text)
     if value is None:
         raise MetadataError(
-            f"mode '{printable(text)}' of '{printable(rule.path)}' is not a number",
+            f"mode '{printable(text)}' of '{printable(rule.path)}' is not an octal number",
             rule.spans.get("mode"),
-            hint="write it in octal, as 0644",
+            hint="write it in octal, for example 0644",
         )
     return value & 0o777
 
 
 def go_integer(text: str) -> "int | None":
-    """Go's ``ParseInt(text, 0, 64)``; None where Go has an error."""
+    """Parse like Go's ``ParseInt(text, 0, 64)``; return None where Go fails."""
     sign, digits = (text[0], text[1:]) if text[:1] in ("+", "-") else ("", text)
     base, prefix = _base(digits)
     body = digits[prefix:]
-    # Go: an underscore stands between two digits, or between the base's prefix and a digit
+    # Go allows an underscore between two digits, and between the base's prefix and a digit
     spelled = "0" + body if prefix else body
     if spelled.startswith("_") or spelled.endswith("_") or "__" in spelled:
         return None
@@ -61,7 +67,7 @@ def go_integer(text: str) -> "int | None":
 
 
 def _base(digits: str) -> "tuple[int, int]":
-    """The base that a number's spelling asks for, and how many characters say so."""
+    """Return the base of a number, and the length of the prefix that sets it."""
     if digits[:1] != "0" or len(digits) < 2:
         return 10, 0
     named = {"x": 16, "o": 8, "b": 2}.get(digits[1].lower())

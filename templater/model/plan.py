@@ -1,4 +1,4 @@
-"""What planning hands on: changes, plans, and what a host would do with them."""
+"""The result of planning: plans, their changes, and the predicted outcomes on a host."""
 
 from .entry import parents_below
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .metadata import Metadata, Rule
 
     class Due(Protocol):
-        """What is due in a pass: a rule and the trigger."""
+        """A rule and the trigger on which it runs."""
 
         rule: Rule
         trigger: str
@@ -36,20 +36,20 @@ CREATE = "create"  # a new file
 UPDATE = "update"  # an existing file gets other content
 KEEP = "keep"  # the file already has this content: not touched
 SKIP = "skip"  # create_only, and the name exists
-FAILED = "failed"  # this rule can't be carried out: see error
-WRITE = "write"  # no root filesystem is known: new or not can't be said
+FAILED = "failed"  # the rule cannot run: see error
+WRITE = "write"  # no root filesystem was given, so the file may be new or exist
 
 WRITING = (CREATE, UPDATE, WRITE)
 
-#: the pass in which a VM's guest agent copies what the config drive holds
+#: the pass in which a VM's guest agent copies the files of the config drive
 AGENT = "agent"
 
 
 class Outcome:
-    """What the chosen host would do with a rule: ``result`` is one of written, skipped, fails, hangs, random,
-    unknown.
+    """The predicted result of a rule on the chosen host.
 
-    ``text`` says it in words for the user; ``error`` is the host's own message where it fails.
+    ``result`` is one of written, skipped, fails, hangs, random or unknown. ``text`` explains it to the user.
+    ``error`` is the host's own message if the rule fails.
     """
 
     __slots__ = ("error", "result", "text")
@@ -68,13 +68,13 @@ class Outcome:
 
 
 class Change:
-    """What one rule does in one pass.
+    """The effect of one rule in one pass.
 
-    ``path`` is the cleaned absolute path as the container names it; ``real`` is where that leads
-    after the symlinks of the root filesystem, and is what is written. ``uid``, ``gid`` are the
-    container's ids and ``mode`` the permission bits that the file will have. ``new_parents`` are
-    directories to be made (0755, root), outermost first. ``content`` is None where nothing rendered.
-    ``before`` is the content that is replaced, None when there is none or it is not known.
+    ``path`` is the cleaned absolute path inside the container. ``real`` is the path after following
+    symlinks in the root filesystem: templater writes this file. The file gets ``uid``, ``gid`` (the
+    container's ids) and ``mode``. ``new_parents`` are the directories to create (0755, root), outermost
+    first. ``content`` is None if nothing was rendered. ``before`` is the content to be replaced, or None if
+    the file is new or its content is unknown.
     """
 
     __slots__ = (
@@ -93,18 +93,18 @@ class Change:
         self.uid = 0
         self.gid = 0
         self.mode = 0o644
-        #: how many directories on the way to ``real`` exist; None for all of them
+        #: the number of existing directories on the way to ``real``; None means all of them
         self.new_depth: int | None = None
-        #: the way to ``real`` and what stands there; None where the path itself is refused
+        #: the resolution of ``path``; None if the path itself is refused
         self.resolved: Resolved | None = None
-        #: the target is a mount point: it can't be replaced, only written through
+        #: True if the target is a mount point, which can be overwritten but not replaced
         self.in_place = False
-        #: one phrase for people: "new", "create_only, and the file exists"
+        #: a short explanation: "new", "create_only, and the name exists"
         self.reason = reason
         self.error: TemplaterError | None = None
-        #: why nothing rendered; with create_only that may not matter, and ``error`` is None
+        #: the error of a failed render; ``error`` may still be None if create_only skips the rule
         self.render_error: TemplaterError | None = None
-        #: another rule of the pass that reaches the same file, or the place of this one's parent
+        #: another rule of the pass that writes the same file, or a file in place of a parent directory
         self.collides: Rule | None = None
 
     def __repr__(self) -> str:
@@ -116,10 +116,10 @@ class Change:
 
 
 class Prediction:
-    """What a host would do with the changes of a plan.
+    """The predicted outcomes of a plan's changes on a host.
 
-    ``outcomes`` has none for a change that can't be predicted. ``error`` says why the host's start fails
-    before it looks at any rule, or is empty.
+    ``outcomes`` omits changes that cannot be predicted. ``error`` is the reason if the start fails before
+    the host reads any rule, else empty.
     """
 
     __slots__ = ("error", "outcomes")
@@ -130,14 +130,14 @@ class Prediction:
 
 
 class Plan:
-    """Changes in the order in which they happen: pass by pass, rules in file order.
+    """Changes in the order in which they happen: pass by pass, with rules in file order.
 
-    ``changes`` holds every rule that is due in a pass; ``files()`` is what remains at the end, one
-    change a target, and is what gets written: the passes of a start are one commit.
-    ``prediction`` is what ``host`` would do with the same changes.
+    ``changes`` has one change for each rule that runs in a pass. ``files()`` merges them into one change for
+    each target; these are the files that templater writes, since the passes of a start are one commit.
+    ``prediction`` holds the outcomes of the same changes on ``host``.
 
-    For a virtual machine the changes are the files of the config drive, and ``agent`` is what the
-    guest's agent then does with them inside; ``as_agent()`` is the plan that does it in its stead.
+    For a virtual machine, ``changes`` are the files of the config drive. ``agent`` are the changes that
+    the guest's agent then makes from them. ``as_agent()`` returns a plan that makes these changes without it.
     """
 
     __slots__ = ("agent", "changes", "host", "instance", "metadata", "notes", "prediction", "triggers")
@@ -161,7 +161,7 @@ class Plan:
         self.changes = changes
         self.agent = agent
         self.prediction = Prediction() if prediction is None else prediction
-        #: what a reader of the plan has to know, one sentence each
+        #: remarks for the user about the plan, one sentence each
         self.notes = notes
 
     def __repr__(self) -> str:
@@ -169,37 +169,37 @@ class Plan:
 
     @property
     def failed(self) -> "list[Change]":
-        """What could not be done, in the guest too."""
+        """The changes that fail, including those in the guest."""
         return [change for change in (*self.changes, *self.agent) if change.action == FAILED]
 
     def outcome(self, change: Change) -> "Outcome | None":
-        """Return what the host would do at ``change``; None if that can't be predicted."""
+        """Return the predicted outcome of ``change``; None if it cannot be predicted."""
         return self.prediction.outcomes.get(change)
 
     @property
     def host_fails(self) -> "list[Change]":
-        """The changes at which the host fails or hangs, or at which its result is random or unknown."""
+        """The changes whose outcome on the host is fails, hangs, random or unknown."""
         outcomes = self.prediction.outcomes
         everywhere = (*self.changes, *self.agent)
         return [change for change in everywhere if change in outcomes and not outcomes[change].ok]
 
     @property
     def host_error(self) -> str:
-        """Why the host's start fails before it looks at any rule; empty if it does not."""
+        """The reason if the start fails before the host reads any rule, else empty."""
         return self.prediction.error
 
     def with_prediction(self, prediction: Prediction) -> "Plan":
-        """Return the same plan with what the host would do."""
+        """Return a copy of the plan with this prediction."""
         return Plan(
             self.metadata, self.instance, self.host, self.triggers, self.changes,
             agent=self.agent, prediction=prediction, notes=self.notes,
         )  # fmt: skip
 
     def files(self) -> "Iterator[Change]":
-        """The last writing change of each target, in order of first appearance.
+        """Yield one merged change for each target that differs in the end, in order of first appearance.
 
-        Relative to what was there before the first pass: a file made by one pass and changed by the
-        next is one CREATE, and one that a later pass puts back as it was is not here at all.
+        Changes are relative to the state before the first pass. A file that one pass creates and the next
+        one updates is one CREATE. A file that a later pass restores is omitted.
         """
         merged: dict[str, Change] = {}
         for change in self.changes:
@@ -211,7 +211,7 @@ class Plan:
                 yield change
 
     def as_agent(self) -> "Plan":
-        """What the guest's agent does inside a virtual machine, as a plan of its own."""
+        """Return a plan that makes the changes of the guest's agent."""
         failed = tuple(change for change in self.changes if change.action == FAILED)
         return Plan(
             self.metadata, self.instance, self.host, (AGENT,), failed + self.agent, prediction=self.prediction
@@ -225,9 +225,9 @@ def carry_out(changes: "Iterable[Change]", destination: "Destination") -> None:
 
 
 def split_passes(items: "Iterable[Item]") -> "Iterator[list[Item]]":
-    """Split changes, or anything else with a ``rule`` and a ``trigger``, into the passes of a start.
+    """Split changes, or other items with a ``rule`` and a ``trigger``, into the passes of a start.
 
-    A new pass begins where the trigger changes, or a rule comes again.
+    A new pass begins when the trigger changes or a rule repeats.
     """
     current: list[Item] = []
     rules: set[int] = set()
@@ -242,12 +242,12 @@ def split_passes(items: "Iterable[Item]") -> "Iterator[list[Item]]":
 
 
 def _merge(earlier: Change, later: Change) -> Change:
-    """Two changes of one target, as one."""
+    """Merge two changes of the same target."""
     merged = Change(later.rule, later.trigger, later.path, earlier.action)
     for name in ("content", "uid", "gid", "mode", "in_place", "error", "real", "resolved"):
         setattr(merged, name, getattr(later, name))
     merged.before, merged.new_depth = earlier.before, earlier.new_depth
     merged.reason = earlier.reason
     if earlier.action == UPDATE and earlier.before is not None and earlier.before == later.content:
-        merged.action, merged.reason = KEEP, "a later pass puts it back"
+        merged.action, merged.reason = KEEP, "a later pass restores it"
     return merged

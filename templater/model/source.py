@@ -1,14 +1,13 @@
-"""A text that was read, and places in it."""
+"""Source texts, and places in them."""
 
-#: characters whose lines are counted each time: few enough to take no time, and enough to take no room
+#: size of a block in characters; line counts are stored for each block, to save time and memory
 _STRIDE = 4096
 
 
 class Source:
-    """A named text.
+    """A text with a name.
 
-    ``text`` is decoded with ``surrogateescape``, so every byte survives and one character of
-    undecodable input is one column.
+    Bytes are decoded with ``surrogateescape``: no byte is lost, and each undecodable byte is one column.
     """
 
     __slots__ = ("_lines", "name", "text")
@@ -16,22 +15,24 @@ class Source:
     def __init__(self, name: str, text: "str | bytes") -> None:
         self.name = name
         self.text = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
-        #: how many lines end before every so many characters; made when a line is first asked for
+        #: the number of newlines before each block; computed on first use
         self._lines: list[int] | None = None
 
     def span(self, start: int, end: "int | None" = None) -> "Span":
-        """The characters from ``start`` up to, not including, ``end`` (one character if omitted)."""
+        """Return the span from ``start`` to before ``end``, or one character without ``end``."""
         return Span(self, start, start + 1 if end is None else end)
 
     def line_at(self, position: int) -> int:
-        """The 1-based line of a character. A file may have a place in each of a hundred thousand lines, so
-        they are not counted from the beginning every time."""
+        """Return the 1-based line number of a character.
+
+        Counting uses stored block totals, because a file may have a span in each of 100,000 lines.
+        """
         lines = self._lines
         if lines is None:
             lines = [0]
             for start in range(0, len(self.text), _STRIDE):
                 lines.append(lines[-1] + self.text.count("\n", start, start + _STRIDE))
-            self._lines = lines  # when it is whole: another thread may be looking
+            self._lines = lines  # assign the complete list: other threads may read it
         counted = min(position, len(self.text)) // _STRIDE
         return lines[counted] + self.text.count("\n", counted * _STRIDE, position) + 1
 
@@ -41,7 +42,7 @@ class Source:
 
 
 class Span:
-    """Some characters of a source. Lines and columns are 1-based and count characters."""
+    """A range of characters in a source. Lines and columns are 1-based and count characters."""
 
     __slots__ = ("end", "source", "start")
 
@@ -63,7 +64,7 @@ class Span:
 
     @property
     def place(self) -> str:
-        """For people: the name comes from an image, and may be anything."""
+        """``name:line:column`` for display. The name is escaped: images are untrusted."""
         return f"{printable(self.source.name)}:{self.line}:{self.column}"
 
     @property
@@ -71,7 +72,7 @@ class Span:
         return self.source.text[self.start : self.end]
 
     def excerpt(self, width: int = 100) -> str:
-        """The line of this place with carets under it; long lines are cut around the place."""
+        """Return the source line with carets under the span. Long lines are cut around it."""
         text = self.source.text
         line_start = text.rfind("\n", 0, self.start) + 1
         line_end = text.find("\n", self.start)
@@ -90,14 +91,14 @@ class Span:
 
 
 def printable(text: str) -> str:
-    """Text safe to show on a terminal: control and undecodable characters as escapes, a tab as a blank."""
+    """Escape control and undecodable characters, so that a terminal can show the text. Tabs become spaces."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def _escaped(c: str) -> str:
-    # by hand: where a hook renders, no codec can be imported any more
+    # No codec is used: the sandboxed renderer of a hook cannot import one.
     number = ord(c)
     if c in _SHORT:
         return _SHORT[c]
@@ -112,5 +113,5 @@ _SHORT = {"\t": " ", "\n": "\\n", "\r": "\\r"}
 
 
 def whole_characters(text: str) -> str:
-    """Half a character, as JSON's ``\\ud800`` gives, is U+FFFD to Go; and that can be written."""
+    """Replace lone surrogates, such as JSON's ``\\ud800``, by U+FFFD as Go does. UTF-8 cannot encode them."""
     return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)

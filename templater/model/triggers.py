@@ -1,4 +1,4 @@
-"""Which triggers run by default, and why."""
+"""The triggers that run by default."""
 
 from .lifecycle import PENDING_KEY, passes
 from .source import printable
@@ -12,7 +12,7 @@ SET_BY_DAEMONS = ("create", "copy", "rename")
 
 
 class Triggers:
-    """The passes to run. ``reason`` says why these in one phrase; ``notes`` say what was assumed."""
+    """The passes to run. ``reason`` explains the choice in one phrase; ``notes`` list assumptions."""
 
     __slots__ = ("notes", "passes", "reason")
 
@@ -26,9 +26,9 @@ class Triggers:
 
 
 def next_start(instance: "Instance", pending: "str | None" = None) -> Triggers:
-    """Return what the instance's own next start runs: the pending trigger, if there is one, then ``start``.
+    """Return the passes of an instance's next start: the pending trigger, if any, then ``start``.
 
-    ``pending`` overrides the one in the instance's configuration: templater's own record of it.
+    ``pending`` is the trigger that templater has recorded. It overrides the instance's configuration.
     """
     if pending is None:
         pending = instance.config.get(PENDING_KEY, "")
@@ -38,9 +38,9 @@ def next_start(instance: "Instance", pending: "str | None" = None) -> Triggers:
 
 
 def first_start(instance: "Instance") -> Triggers:
-    """Return what the first start of an instance made from an image runs.
+    """Return the passes of the first start of an instance created from an image.
 
-    A pending trigger in the description takes the place of ``create``.
+    A pending trigger in the description replaces ``create``.
     """
     pending = instance.config.get(PENDING_KEY, "")
     if pending:
@@ -48,17 +48,18 @@ def first_start(instance: "Instance") -> Triggers:
         return Triggers(passes(pending), reason, _doubts(instance, pending))
     notes = _doubts(instance, "")
     if instance.exists:
-        notes += ("the instance exists already: its own next start runs start only (-t next shows that)",)
+        notes += ("the instance already exists: its next start runs only 'start' (-t next shows it)",)
     return Triggers(passes("create"), "the first start of a new instance", notes)
 
 
 def default_triggers(
     instance: "Instance", pending: "str | None", *, rootfs_of_instance: bool = False
 ) -> Triggers:
-    """Return the passes that a command runs where none were asked for.
+    """Return the passes that a command runs without ``-t``.
 
-    ``pending`` is that of the instance which SRC is, None where SRC is an image. With ``rootfs_of_instance``
-    the plan is compared with a root filesystem, which is the instance's own if the instance exists.
+    ``pending`` is the pending trigger if SRC is an instance, and None if SRC is an image.
+    ``rootfs_of_instance`` says that the plan is compared with a root filesystem. If the instance exists, this
+    is its own root filesystem.
     """
     if pending is not None:
         return next_start(instance, pending)
@@ -68,7 +69,7 @@ def default_triggers(
 
 
 def _doubts(instance: "Instance", pending: str) -> "tuple[str, ...]":
-    """Return notes on a pending trigger that LXD and Incus would not leave."""
+    """Return notes on a pending trigger that LXD and Incus would not have set."""
     notes: tuple[str, ...] = ()
     if pending and pending not in SET_BY_DAEMONS:
         notes += (
@@ -77,6 +78,6 @@ def _doubts(instance: "Instance", pending: str) -> "tuple[str, ...]":
     if pending and instance.status in ("Running", "Frozen"):
         notes += (
             f"the description says '{instance.status}' and has '{printable(pending)}' pending, but a start"
-            " clears that key: a user has set it by hand, or the description is put together from two",
+            " clears that key: a user has set it by hand, or the description combines two states",
         )
     return notes

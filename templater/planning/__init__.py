@@ -1,6 +1,6 @@
-"""Rendered text and a root filesystem to a plan: what would be written, where, and why.
+"""Plan which files to write, from rendered templates and a root filesystem.
 
-`resolve` follows paths as the container would, `planner` decides each change. No file is written here.
+`resolve` follows paths as the container would, and `planner` decides each change. Planning writes no file.
 
 May import: model, parsing, pongo2, prediction, rendering, rootfs.
 """

@@ -1,4 +1,4 @@
-"""One plan for each host: every dialect is rendered once, every host predicted."""
+"""Make one plan for each host. Templates are rendered once for each dialect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..model.metadata import Metadata
     from ..parsing.yaml_nodes import Limits as YamlLimits
 
-#: what is read, and planned, by the rules of a YAML library and a dialect
+#: an image's metadata, as one YAML library reads it, and its templates
 _Read = tuple["Metadata", "Mapping[str, TemplateFile]"]
 
 
@@ -34,10 +34,10 @@ def plan_every_host(
     reading: YamlLimits | None = None,
     new: bool = False,
 ) -> dict[str, Plan | TemplaterError]:
-    """Return the plan of each LXD and Incus release by its name, or the error at which it has none.
+    """Return a plan, or the error that prevents it, for the name of each LXD and Incus release.
 
-    The host and the dialect of ``options`` are not used. Its ``clock`` and ``seed`` should be set: templates
-    that print the time or draw lots would differ between dialects otherwise. ``new``: see ``plan_image``.
+    The host and the dialect of ``options`` are ignored. Set its ``clock`` and ``seed``: otherwise templates
+    that print the time or random values differ between dialects. ``new``: see ``plan_image``.
 
     Raises LimitError if all hosts together take longer than ``options`` allow.
     """

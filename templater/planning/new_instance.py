@@ -1,4 +1,4 @@
-"""The configuration keys that a daemon sets when it makes an instance from an image."""
+"""The configuration keys that a daemon sets when it creates an instance from an image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..model.plan import Change
 
 _PREFIX = "<set at create"
-#: stands for the value of a key that only the daemon can know
+#: shown in place of a value that the daemon generates
 PLACEHOLDER = f"{_PREFIX}>"
 
 #: observed in the first start of a container on Incus 6.0.4
@@ -29,10 +29,10 @@ _GENERATED_IDMAP = (
 def new_instance(
     instance: Instance, properties: Mapping[str, str], triggers: tuple[str, ...], *, placeholders: bool
 ) -> Instance:
-    """Return the instance as its first start sees it: with ``image.*`` keys and the pending trigger.
+    """Return the instance at its first start, with ``image.*`` keys and the pending trigger.
 
-    With ``placeholders``, the keys that a daemon generates are there too, without their values. Keys that the
-    user gave stay.
+    With ``placeholders``, add the keys whose values the daemon generates. Except for ``image.*``, values that
+    the user gave stay.
     """
     given = instance.expanded_config()
     made = with_image_keys(instance, properties)
@@ -43,9 +43,9 @@ def new_instance(
 
 
 def with_placeholders(instance: Instance, made: str = "") -> Instance:
-    """Return the instance with a placeholder for each key that a daemon generates and that it lacks.
+    """Return the instance with a placeholder for each missing key that a daemon generates.
 
-    ``made`` names the instance in them: two instances have different values.
+    ``made`` is a name to show in the placeholders, since each instance has different values.
     """
     placeholder = f"{_PREFIX} of {made}>" if made else PLACEHOLDER
     given = instance.expanded_config()
@@ -69,4 +69,4 @@ def placeholder_note(changes: Iterable[Change]) -> tuple[str, ...]:
     if not found:
         return ()
     shown = PLACEHOLDER if all(PLACEHOLDER.encode() in content for content in found) else f"{_PREFIX}…>"
-    return (f"'{shown}' stands for a value that the daemon generates when it makes the instance",)
+    return (f"'{shown}' stands for a value that the daemon generates when it creates the instance",)

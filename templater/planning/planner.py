@@ -1,4 +1,4 @@
-"""Everything that an image's templates would write for an instance, computed before anything is written."""
+"""Plan the files that an image's templates write for an instance. Nothing is written here."""
 
 from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry, Resolved, common_depth
 from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.state import Limits
 
-#: an existing file larger than this is compared by size alone, and no diff of it is shown
+#: existing files larger than this are not read, so they always count as different
 MAX_COMPARED = 64 << 20
-#: no path has as many names
+#: more names than any path has
 _DEEPEST = 1 << 16
-#: nor are more bytes than this held of all existing files together
-MAX_HELD = 256 << 20
+#: the same limit for all existing files of a plan together
+MAX_COMPARED_TOTAL = 256 << 20
 
 
 def plan(
@@ -58,16 +58,16 @@ def plan(
     reading: "YamlLimits | None" = None,
     in_place: bool = False,
 ) -> Plan:
-    """Return what ``image`` writes for ``instance`` when ``triggers`` run as passes one after the other.
+    """Plan the files that ``image`` writes for ``instance`` when ``triggers`` run one after the other.
 
-    Without ``rootfs``, nothing is known about existing files. ``host``, or its name, is the release whose
-    behaviour is predicted; it also decides how metadata.yaml is read. ``dialect`` overrides the host's
-    pongo2. ``clock`` and ``seed`` fix the time and the random choices that templates see. ``limits`` hold
-    for each template, their ``total`` for all of them, and ``reading`` for metadata.yaml. ``in_place``
-    allows targets that are mount points or lie behind one.
+    Without ``rootfs``, existing files are unknown. ``host`` is the release to predict, or its name; it also
+    decides how metadata.yaml is read. ``dialect`` overrides the host's pongo2. ``clock`` and ``seed`` fix the
+    time and the random choices that templates see. ``limits`` apply to each template, except for ``total``,
+    which applies to all of them. ``reading`` limits metadata.yaml. ``in_place`` allows targets that are mount
+    points or below one.
 
-    Raises UsageError for a wrong argument, and another TemplaterError if the image can't be read. A rule
-    that fails is a change with an ``error``.
+    Raises UsageError for an invalid argument, and another TemplaterError if the image cannot be read. A rule
+    that fails gives a change with an ``error``.
     """
     _check_call(image, instance, rootfs, triggers)
     options = RenderOptions(_host(host), dialect, clock, seed, limits)
@@ -90,8 +90,8 @@ def plan_image(
 ) -> Plan:
     """Read, render, plan and predict; see ``plan``.
 
-    ``new``: the instance is made from this image, and has the keys that a daemon sets then. ``placeholders``
-    stand for the values that it generates, and a note of the plan says so.
+    With ``new``, the instance gets the keys that a daemon sets when it creates an instance from this image.
+    ``placeholders`` adds the keys whose values the daemon generates. A note of the plan explains them.
     """
     from ..parsing.metadata_yaml import read_metadata
 
@@ -114,9 +114,9 @@ def plan_image(
 
 
 def read_templates(image: "Image", metadata: "Metadata") -> "Mapping[str, TemplateFile]":
-    """Return the templates that rules name, and those to which a symlink among them leads.
+    """Return the templates that rules name, and the targets of symlinks among them.
 
-    templater refuses such a link, and old hosts follow it.
+    templater refuses such links, but the prediction needs the targets: old hosts follow the links.
     """
     templates = dict(image.read_templates({rule.template for rule in metadata.rules if rule.template}))
     links = list(templates.values())
@@ -141,9 +141,9 @@ def predicted(
     options: RenderOptions,
     other: "list[str] | None" = None,
 ) -> Plan:
-    """Return the plan with what its host would do.
+    """Return the plan with a prediction for its host.
 
-    ``other`` is filled with the paths of rules for which the host renders other data than the template.
+    If the host renders other data than the rule's template, the rule's path is appended to ``other``.
     """
     if not plan.host.family:
         return plan
@@ -165,12 +165,12 @@ def _host(host: "Any") -> "Host":
     found = HOSTS.get(host) if isinstance(host, str) else host
     if not isinstance(found, Host):
         names = ", ".join(HOSTS)
-        raise UsageError(f"unknown host {host!r}", hint=f"take it from templater.HOSTS: {names}")
+        raise UsageError(f"unknown host {host!r}", hint=f"use one of templater.HOSTS: {names}")
     return found
 
 
 def _check_call(image: "Any", instance: "Any", rootfs: "Any", triggers: "Any") -> None:
-    """Raise UsageError for arguments of the wrong type, before they fail somewhere inside."""
+    """Raise UsageError for arguments of the wrong type."""
     from ..model.metadata import TRIGGERS
 
     if not hasattr(image, "read_metadata"):
@@ -185,12 +185,12 @@ def _check_call(image: "Any", instance: "Any", rootfs: "Any", triggers: "Any") -
     if not isinstance(triggers, (tuple, list)) or not triggers:
         raise UsageError(
             f"triggers={triggers!r} is not a tuple of triggers",
-            hint=f"for example: triggers=('create', 'start'); there are {known}",
+            hint=f"for example: triggers=('create', 'start'); known triggers: {known}",
         )
-    # a user may set the pending trigger, which runs before the start, to any word
+    # Any text is allowed as the pending trigger, because users can set it.
     wrong = [trigger for trigger in triggers if not isinstance(trigger, str) or not trigger]
     if wrong or not set(triggers) & set(TRIGGERS):
-        raise UsageError(f"{(wrong or triggers)[0]!r} is not a trigger", hint=f"there are {known}")
+        raise UsageError(f"unknown trigger {(wrong or triggers)[0]!r}", hint=f"known triggers: {known}")
 
 
 def plan_of(
@@ -203,7 +203,7 @@ def plan_of(
     triggers: "tuple[str, ...]",
     in_place: bool = False,
 ) -> Plan:
-    """Return the plan of these renderings, without a prediction."""
+    """Return the plan for these renderings, without a prediction."""
     if not instance.is_vm:
         return Plan(metadata, instance, host, triggers, decide(renderings, rootfs, in_place=in_place))
     drive = config_drive(renderings)
@@ -214,8 +214,8 @@ def plan_of(
 def decide(
     renderings: "Iterable[Rendering]", rootfs: "RootfsView | None" = None, *, in_place: bool = False
 ) -> "tuple[Change, ...]":
-    """Return a change for each rendering; a later pass sees the files of the earlier ones."""
-    view = _Seen(rootfs)
+    """Return a change for each rendering. Later passes see the files of earlier ones."""
+    view = _ChangedRootfs(rootfs)
     changes: list[Change] = []
     for renderings_of_pass in split_passes(renderings):
         targets = [_Target(rendering, view) for rendering in renderings_of_pass]
@@ -230,7 +230,7 @@ def decide(
 def config_drive(renderings: "Iterable[Rendering]") -> "tuple[Change, ...]":
     """Return the files ``<template>.out`` that a virtual machine's start writes for the guest's agent.
 
-    They are named after the template, so rules that share one overwrite each other.
+    The files are named after the template, so rules that share a template overwrite each other.
     """
     changes: list[Change] = []
     written: dict[str, Change] = {}
@@ -255,7 +255,7 @@ def config_drive(renderings: "Iterable[Rendering]") -> "tuple[Change, ...]":
 
 
 class _Target:
-    """A rendering, and where its rule leads in the root filesystem at the start of its pass."""
+    """A rendering, and the target of its rule as resolved at the start of the pass."""
 
     __slots__ = ("collides", "error", "path", "rendering", "resolved")
 
@@ -264,7 +264,7 @@ class _Target:
         self.path = rendering.rule.path
         self.resolved: Resolved | None = None
         self.error: TemplaterError | None = None
-        #: the rule that reaches the same file, or a file in place of this one's parent
+        #: another rule that writes the same file, or a file in place of a parent directory
         self.collides: Rule | None = None
         if rendering.rule.null:
             return
@@ -279,7 +279,7 @@ class _Target:
 
 
 def _find_collisions(targets: "list[_Target]") -> None:
-    """Two rules of one pass that reach one file, or where one's file would be the other's parent."""
+    """Mark rules of one pass that write the same file, or whose file would be a parent of another's."""
     by_place: dict[str, _Target] = {}
     reached = [target for target in targets if target.resolved is not None and target.error is None]
     for target in reached:
@@ -288,7 +288,7 @@ def _find_collisions(targets: "list[_Target]") -> None:
         if other is not target:
             target.collides = other.rendering.rule
             other.collides = other.collides or target.rendering.rule
-    # a file comes right before everything below it, if the names are compared one by one
+    # Replacing "/" by NUL sorts a file right before all paths below it.
     above: list[tuple[str, _Target]] = []
     for place, target in sorted(by_place.items(), key=lambda item: item[0].replace("/", "\0")):
         while above and not place.startswith(above[-1][0] + "/"):
@@ -298,11 +298,11 @@ def _find_collisions(targets: "list[_Target]") -> None:
             nearest = above[-1][1]
             nearest.collides = nearest.collides or target.rendering.rule
         assert target.resolved is not None
-        if target.resolved.entry is None:  # else it is a directory, which is refused by itself
+        if target.resolved.entry is None:  # an existing directory as target is refused elsewhere
             above.append((place, target))
 
 
-def _decide(target: _Target, view: "_Seen", in_place: bool) -> Change:
+def _decide(target: _Target, view: "_ChangedRootfs", in_place: bool) -> Change:
     try:
         return _change(target, view, in_place)
     except TemplaterError as error:
@@ -311,18 +311,18 @@ def _decide(target: _Target, view: "_Seen", in_place: bool) -> Change:
         return change
 
 
-#: kinds of errors that a daemon would meet only after create_only had made it skip the rule
+#: kinds of errors that a daemon never reaches if create_only skips the rule
 _LATE = ("syntax", "render", "limit")
 
 
-def _change(target: _Target, view: "_Seen", in_place: bool) -> Change:
-    """Return the change, or raise the error with which the rule fails."""
+def _change(target: _Target, view: "_ChangedRootfs", in_place: bool) -> Change:
+    """Return the change of a target. Raises TemplaterError if the rule fails."""
     rule, error, resolved = target.rendering.rule, target.rendering.error, target.resolved
     if rule.null or resolved is None:
         raise target.error or error or RefusedError("the rule has no target")
     if target.collides is not None:
         raise _collision(rule, target.collides)
-    # Incus 6.0.6 and later: a template that isn't there fails even where create_only would skip
+    # On Incus 6.0.6 and later, a missing template fails even if create_only would skip the rule.
     if rule.create_only and resolved.named is not None and (error is None or error.kind in _LATE):
         return _skip(target, resolved)
     failure = target.error or error
@@ -355,7 +355,7 @@ def _skip(target: _Target, resolved: Resolved) -> Change:
     return change
 
 
-def _create(target: _Target, resolved: Resolved, view: "_Seen") -> Change:
+def _create(target: _Target, resolved: Resolved, view: "_ChangedRootfs") -> Change:
     change = _new(target, *((CREATE, "new") if view.known else (WRITE, "no root filesystem given")))
     rule = change.rule
     change.uid = parse_id(rule.uid, "uid", rule)
@@ -371,12 +371,12 @@ def _create(target: _Target, resolved: Resolved, view: "_Seen") -> Change:
     return change
 
 
-def _replace(target: _Target, resolved: Resolved, entry: Entry, view: "_Seen") -> Change:
+def _replace(target: _Target, resolved: Resolved, entry: Entry, view: "_ChangedRootfs") -> Change:
     if entry.kind != FILE:
         raise RefusedError(
             f"{_where(target)} is a {entry.kind}, not a regular file",
             target.rendering.rule.spans.get("path"),
-            hint="" if entry.kind == DIRECTORY else "LXD and Incus may write into it, or wait for ever",
+            hint="" if entry.kind == DIRECTORY else "LXD and Incus may write into it, or hang",
         )
     before = view.content(resolved.real, entry)
     if before == target.rendering.content:
@@ -396,9 +396,9 @@ def _through_mount(change: Change, resolved: Resolved, in_place: bool) -> None:
         raise RefusedError(
             f"{_where(change)} is a mount point"
             if mount == resolved.real
-            else f"{_where(change)} lies behind the mount point '{printable(mount)}'",
+            else f"{_where(change)} is below the mount point '{printable(mount)}'",
             change.rule.spans.get("path"),
-            hint="others may use it too; `apply --cross-mounts` and `hook --in-place` write through it",
+            hint="others may use the mount; `apply --cross-mounts` and `hook --in-place` write to it",
         )
     change.in_place = mount == resolved.real
     if change.in_place:
@@ -406,7 +406,7 @@ def _through_mount(change: Change, resolved: Resolved, in_place: bool) -> None:
 
 
 def _keep_owner(change: Change, entry: Entry) -> None:
-    """Take owner and mode of the existing file. As in Incus, those of the rule are not even parsed."""
+    """Keep owner and mode of the existing file. Like Incus, do not even parse those of the rule."""
     change.uid, change.gid, change.mode = entry.uid, entry.gid, entry.mode
 
 
@@ -426,23 +426,26 @@ def _collision(rule: "Rule", other: "Rule") -> RefusedError:
     span = other.spans.get("path")
     place = f" at {span.place}" if span is not None else ""
     return RefusedError(
-        f"the rules for '{printable(rule.path)}' and '{printable(other.path)}' reach one file, or one is the "
-        "other's parent",
+        f"the rules for '{printable(rule.path)}' and '{printable(other.path)}' write the same file, or one "
+        "is a parent of the other",
         rule.spans.get("path"),
-        hint="LXD and Incus take them in random order; keep one of them",
+        hint="keep one of them; LXD and Incus run rules in random order",
         notes=(f"the other rule: '{printable(other.path)}'{place}",),
     )
 
 
 def _shared(earlier: Change, change: Change) -> str:
     if earlier.rule is change.rule:
-        return "the same" if change.action == KEEP else "rendered again"
-    what = "the same as" if change.action == KEEP else "overwrites what was rendered for"
+        return "same content" if change.action == KEEP else "rendered again"
+    what = "same content as" if change.action == KEEP else "overwrites the output of"
     return f"{what} '{printable(earlier.rule.path)}' (trigger {earlier.trigger}): the rules share a template"
 
 
 def _agent_renderings(metadata: "Metadata", drive: "tuple[Change, ...]") -> "list[Rendering]":
-    """Incus: incus-agent/templates.go; every rule whose .out exists is applied, whatever its when."""
+    """Return the renderings that the guest's agent applies.
+
+    Incus: incus-agent/templates.go. The agent ignores ``when`` and applies every rule whose .out file exists.
+    """
     outputs = {change.path: change.content for change in drive if change.action != FAILED}
     return [
         Rendering(rule, AGENT, outputs[f"{rule.template}.out"])
@@ -451,20 +454,23 @@ def _agent_renderings(metadata: "Metadata", drive: "tuple[Change, ...]") -> "lis
     ]
 
 
-class _Seen:
-    """A root filesystem with the changes of earlier passes on top; without one, only those are known."""
+class _ChangedRootfs:
+    """A root filesystem with the changes of earlier passes on top.
 
-    __slots__ = ("depths", "files", "held", "known", "made", "paths", "rootfs")
+    Without a root filesystem, only the changes are known.
+    """
+
+    __slots__ = ("compared_bytes", "depths", "files", "known", "made", "paths", "rootfs")
 
     def __init__(self, rootfs: "RootfsView | None") -> None:
         self.rootfs = rootfs
-        self.held = 0
+        self.compared_bytes = 0
         self.known = rootfs is not None
         self.files: dict[str, bytes] = {}
         self.made: dict[str, Entry] = {}
-        #: the files that were made, sorted: their parents exist afterwards
+        #: the created files, sorted; all their parents exist
         self.paths: list[str] = []
-        #: how many of a file's parents existed before
+        #: how many parents of each created file existed before
         self.depths: dict[str, int] = {}
 
     def record(self, change: Change) -> None:
@@ -480,7 +486,7 @@ class _Seen:
             self.depths.setdefault(change.real, change.new_depth)
 
     def index(self, path: str) -> int:
-        """Return where a path belongs among ``paths``. By hand: the hook path does not import bisect."""
+        """Return the index at which to insert a path into ``paths``. Hooks do not import bisect."""
         low, high = 0, len(self.paths)
         while low < high:
             middle = (low + high) // 2
@@ -499,7 +505,7 @@ class _Seen:
             index = self.index(path + "/")
             if index < len(self.paths) and self.paths[index].startswith(path + "/"):
                 below = self.paths[index]
-        # the directories that were made for a file are not looked for in the root filesystem
+        # Directories that an earlier change creates are not in the root filesystem: skip the lookup.
         if self.rootfs is not None and not (below and path.count("/") > self.depths.get(below, _DEEPEST)):
             found = self.rootfs.entry(path)
             if found is not None:
@@ -507,7 +513,7 @@ class _Seen:
         return Entry(DIRECTORY, 0o755) if below else None
 
     def made_depth(self, path: str) -> int:
-        """Return how many directories on the way to a path were made for other files."""
+        """Return how many directories on the way to a path exist because of other created files."""
         index = self.index(path)
         depths = [common_depth(path, other) for other in self.paths[max(index - 1, 0) : index + 1]]
         return max(depths, default=0)
@@ -519,7 +525,7 @@ class _Seen:
         return self.rootfs.read(path, limit)
 
     def require_ids(self, uid: int, gid: int, rule: "Rule") -> None:
-        """Raise UnmappedError for an id outside the container's map, before anything is written."""
+        """Raise UnmappedError for an id outside the container's id map."""
         ids = getattr(self.rootfs, "ids", None)
         if ids is None:
             return
@@ -534,11 +540,11 @@ class _Seen:
         """Return the content of an existing file; None if it is too large to compare."""
         if path in self.files:
             return self.files[path]
-        if entry.size > min(MAX_COMPARED, MAX_HELD - self.held):
+        if entry.size > min(MAX_COMPARED, MAX_COMPARED_TOTAL - self.compared_bytes):
             return None
         try:
             data = self.read(path, MAX_COMPARED)
         except LimitError:
             return None
-        self.held += len(data)
+        self.compared_bytes += len(data)
         return data

@@ -1,4 +1,4 @@
-"""Paths as a container sees them: cleaning as Go does, symlinks that never leave the root."""
+"""Clean paths as Go does, and follow symlinks as a process inside the container would."""
 
 from ..model.entry import DIRECTORY, SYMLINK, Resolved
 from ..model.errors import RefusedError, TemplaterError
@@ -13,10 +13,12 @@ MAX_NAME = 255
 
 
 def clean(path: str) -> str:
-    """The absolute path that Go's ``filepath.Join(root, path)`` means, the root taken away.
+    """Return the absolute path of Go's ``filepath.Join(root, path)``, relative to the root.
 
-    Cleaning is lexical: ``/nodir/../srv/a`` is ``/srv/a`` whether or not ``nodir`` exists. Refused
-    are a path that climbs above the root at any moment, the root itself, and what no kernel takes.
+    Cleaning is lexical: ``/nodir/../srv/a`` is ``/srv/a`` whether or not ``nodir`` exists.
+
+    Raises RefusedError if the path climbs above the root at any point, is the root itself, contains a NUL
+    byte, or is too long for the kernel.
     """
     if "\0" in path:
         raise RefusedError(f"target path {_shown(path)} contains a NUL byte")
@@ -37,15 +39,19 @@ def clean(path: str) -> str:
         raise RefusedError(f"target path {_shown(path)} is the root directory itself")
     cleaned = "/" + "/".join(names)
     if len(_encoded(cleaned)) > MAX_PATH or any(len(_encoded(name)) > MAX_NAME for name in names):
-        raise RefusedError(f"target path {_shown(path)} is longer than any kernel takes")
+        raise RefusedError(
+            f"target path {_shown(path)} is too long: the kernel allows {MAX_NAME} bytes for a name"
+            f" and {MAX_PATH} in total"
+        )
     return cleaned
 
 
 def resolve(view: "RootfsView", path: str) -> Resolved:
     """Follow a cleaned path through ``view`` as a process inside the container would.
 
-    An absolute link starts again at the root, ``..`` stops there. Missing directories are not an
-    error: they are listed, since the daemons and we make them.
+    An absolute link starts again at the root, and ``..`` stops there. Missing directories are listed in the
+    result instead of raising an error, since the daemons and templater create them. An error ends up in the
+    result too.
     """
     resolved = Resolved(path)
     walk = _Walk(view)
@@ -65,17 +71,17 @@ def resolve(view: "RootfsView", path: str) -> Resolved:
 
 
 class _Walk:
-    """A walk from the root, name by name; ``depth`` is how many directories it found before the first that
-    does not exist.
+    """A walk from the root, name by name.
 
-    ``named`` is what stands at the last name itself, before it is followed.
+    ``depth`` counts the directories before the first missing one. ``named`` is the entry of the last name
+    itself, before following a link.
     """
 
     __slots__ = ("at_name", "depth", "entry", "links", "mounts", "named", "prefix", "view")
 
     def __init__(self, view: "RootfsView") -> None:
         self.view = view
-        #: the path so far, without a slash at its end; not a list, which is slow to join in deep paths
+        #: the path so far, without a trailing slash; joining a list is slow for deep paths
         self.prefix = ""
         self.links: list[tuple[str, str]] = []
         self.depth: int | None = None
@@ -88,7 +94,7 @@ class _Walk:
         return self.prefix or "/"
 
     def follow(self, path: str, last_is_directory: bool) -> None:
-        """Walk ``path``; ``entry`` is then what stands at its end, links followed."""
+        """Walk ``path``, following links. ``entry`` is the entry at its end."""
         pending = path.split("/")[::-1]
         while pending:
             name = pending.pop()
@@ -113,7 +119,7 @@ class _Walk:
         self.prefix = self.prefix.rpartition("/")[0]
 
     def step(self, name: str, final: bool) -> "str | None":
-        """Enter ``name``; where it is a symlink stay, and give its target."""
+        """Enter ``name`` and return None. If it is a symlink, stay and return its target."""
         place = f"{self.prefix}/{name}"
         if self.depth is not None:
             self.entry = None
@@ -144,7 +150,7 @@ def _encoded(text: str) -> bytes:
 
 
 def _shown(path: str) -> str:
-    """A path in quotes, safe to print and never longer than a line."""
+    """Return a path in quotes, escaped and shortened for display."""
     from ..model.source import printable
 
     text = printable(path)

@@ -1,4 +1,4 @@
-"""The guest's agent: it copies the files of the config drive inside a virtual machine."""
+"""Predict the guest's agent, which copies the files of the config drive inside a virtual machine."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from ..model.entry import RootfsView
     from ..model.metadata import Rule
 
-#: the agent works in the guest's own root: nothing there has a name of the host's
+#: the agent writes to the guest's own root, so this path of an instance on the host matches nothing
 NOWHERE = "/\0"
 
 
 class Agent:
-    """Incus: incus-agent/templates.go, LXD: lxd-agent/templates.go. Paths are taken as they are written."""
+    """The agent of Incus (incus-agent/templates.go) and LXD (lxd-agent/templates.go).
+
+    It uses paths as written in the rule.
+    """
 
     creating = "Failed to create template file: "
 
@@ -35,7 +38,7 @@ class Agent:
             self.filesystem.assume_directories("/", targets)
 
     def outcome(self, change: Change) -> Outcome | None:
-        """Predict one change; None if the root filesystem can't be read there."""
+        """Predict one change; None if the root filesystem cannot be read there."""
         mark = len(self.filesystem.journal)
         self.daemon.notes = []
         try:
@@ -81,17 +84,17 @@ class Agent:
     def write(self, place: Place, content: bytes) -> None:
         node = self.filesystem.node(place)
         if node is not None and node.kind == FIFO:
-            self.daemon.notes.append("into a fifo: what is written is lost")
+            self.daemon.notes.append("into a fifo: the text is lost")
         self.filesystem.write(place, content)
 
     def make_parents(self, path: str) -> None:
-        """Go's os.MkdirAll of its filepath.Dir."""
+        """Create the parents of a path like Go's ``os.MkdirAll(filepath.Dir(path))``."""
         folder = normpath(dirname(path) or ".")
         if folder == ".":
             return
         cursor = Cursor(self.filesystem)
         names = folder.split("/")
-        cursor.walk(names[0])  # empty, or a directory that the agent does not make
+        cursor.walk(names[0])  # the root, or a directory that the agent does not create
         for count, name in enumerate(names[1:], 2):
             parent, parent_node = cursor.place, cursor.node
             try:
@@ -105,7 +108,7 @@ class Agent:
 
 
 class RewrittenAgent(Agent):
-    """LXD 6.8: parents first, every file becomes 0644, and a fifo has no reader."""
+    """The agent of LXD 6.8. It creates parents first, sets every file to 0644, and hangs at a fifo."""
 
     creating = "Failed creating template file: "
 
@@ -120,7 +123,7 @@ class RewrittenAgent(Agent):
         place = self.open(rule.path, self.creating)
         node = self.filesystem.node(place)
         if node is not None and node.kind == FIFO:
-            raise Hangs("opening a fifo until another process reads it")
+            raise Hangs("opening a fifo waits until another process reads it")
         if place.before is not None and place.before.mode != 0o644:
             self.daemon.notes.append("its mode becomes 0644")
         self.write(place, content)

@@ -1,6 +1,6 @@
-"""The host's part in a virtual machine's start: templates are rendered into files of the config drive.
+"""Predict a virtual machine's start on the host, which renders templates to files of the config drive.
 
-Path, owner, mode and ``create_only`` of a rule mean nothing there: the guest's agent takes care of them.
+The host ignores a rule's path, owner, mode and ``create_only``. The guest's agent applies them.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from .daemon import Daemon
 from .errno_errors import EISDIR, ENOENT, Errno, Fails
 from .go_os_root import Root
 from .host_filesystem import Node
-from .incus_6_and_lxd_5 import Beneath
-from .lxd_6_9 import Stated
+from .incus_6_and_lxd_5 import Openat2CheckedDaemon
+from .lxd_6_9 import OsRootCheckedDaemon
 from .machine import Unknown, names_of
 from .templates import Due
 
-#: the folder of the rendered files, as it is called here
+#: the directory of the rendered files on the model
 FILES = "/files"
 
 
 class Drive(Daemon):
-    """Incus to 7.2, LXD to 5.0.6, 5.21.4 and 6.8: plain paths, for the template and for the output."""
+    """Incus up to 7.2, and LXD up to 5.0.6, 5.21.4 and 6.8: plain paths for templates and output."""
 
     def open_roots(self) -> None:
         pass
@@ -33,7 +33,7 @@ class Drive(Daemon):
         pass
 
     def put(self, due: Due) -> str:
-        # the folder is made anew at each start: nothing is below it, and what is above it exists
+        # Each start recreates the directory, so it has no subdirectories, but its parents exist.
         output = normpath(f"{FILES}/{due.rule.template}.out")
         if dirname(output).startswith(FILES + "/"):
             raise Fails(f"open {output}: {ENOENT}")
@@ -44,19 +44,19 @@ class Drive(Daemon):
         try:
             return super().read_template(rule)
         except Unknown as place:
-            self.notes.append(f"the template is {place} of the host")
+            self.notes.append(f"the template is the host's own file {place}")
             return b""
 
 
-class CheckedDrive(Drive, Beneath):
-    """Incus 7.3: the template passes the checks of a container's."""
+class CheckedDrive(Drive, Openat2CheckedDaemon):
+    """Incus 7.3: a template has to pass the same checks as for a container."""
 
     def check(self, rule: Rule) -> None:
         self.check_template(rule)
 
 
-class ConfinedDrive(Drive, Stated):
-    """LXD from 5.0.7 and 5.21.5: the template is read through an os.Root, which follows links inside."""
+class ConfinedDrive(Drive, OsRootCheckedDaemon):
+    """LXD since 5.0.7 and 5.21.5: os.Root reads the template and follows links inside the directory."""
 
     def read_template(self, rule: Rule) -> bytes:
         filesystem = self.filesystem

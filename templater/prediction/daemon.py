@@ -1,4 +1,4 @@
-"""The steps that all releases share, in the order of their ``templateApplyNow``."""
+"""The steps of a start that all releases share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .templates import Due, Renderer, pongo2_words, render_error
 
 
 class Daemon:
-    """A release during one start. Its steps are in the order of its ``templateApplyNow``."""
+    """A daemon during one start. The methods follow the order of ``templateApplyNow`` in LXD and Incus."""
 
     def __init__(
         self, host: Host, filesystem: HostFilesystem, instance: Instance, render: Renderer | None = None
@@ -31,13 +31,13 @@ class Daemon:
         self.notes: list[str] = []
 
     def open_roots(self) -> None:
-        """Open, or check, what the release needs before it reads any rule."""
+        """Open or check the directories that the release needs before it reads any rule."""
 
     def check(self, rule: Rule) -> None:
-        """Raise Fails if a rule does not pass the checks that come before its target is opened."""
+        """Raise Fails if a rule fails the release's checks before opening its target."""
 
     def apply(self, due: Due) -> str:
-        """Carry out a rule, and return ``written`` or ``skipped``. Raises Fails and Hangs."""
+        """Apply a rule, and return ``written`` or ``skipped``. Raises Fails or Hangs."""
         self.notes = []
         if due.rule.null:
             raise Fails(NIL_PANIC)
@@ -45,7 +45,7 @@ class Daemon:
         return self.put(due)
 
     def put(self, due: Due) -> str:
-        """Write by plain paths: the kernel follows links to any place of the daemon's machine."""
+        """Write using plain paths: the kernel follows links anywhere on the daemon's machine."""
         filesystem, rule = self.filesystem, due.rule
         path = normpath(f"{filesystem.rootfs}/{rule.path.lstrip('/')}")
         existed = filesystem.exists(path)
@@ -68,10 +68,10 @@ class Daemon:
     reading = "Failed to read template file: "
 
     def remark(self, path: str, place: Place, existed: bool) -> None:
-        """Note what a user does not expect of this write."""
+        """Add notes on unexpected effects of a write."""
         filesystem, node = self.filesystem, self.filesystem.node(place)
         if node is not None and node.kind in (FIFO, CHAR_DEVICE, BLOCK_DEVICE):
-            self.notes.append(f"into a {node.kind}: what is written is lost")
+            self.notes.append(f"into a {node.kind}: the text is lost")
         real = place.path
         if below(real, filesystem.rootfs) is None:
             self.notes.append(f"to {filesystem.shown(real)} on the host's own file system")
@@ -81,10 +81,10 @@ class Daemon:
             self.notes.append("its other hard links change too")
 
     def owner(self, rule: Rule) -> tuple[int, int, int]:
-        """Return the uid, gid and mode of a new file; ids are parsed as by Go's ParseInt(text, 10, 64)."""
+        """Return the uid, gid and mode of a new file. Ids are parsed like Go's ParseInt(text, 10, 64)."""
         if not self.host.permissions:
             if rule.uid or rule.gid or rule.mode:
-                self.notes.append("uid, gid and mode are ignored")
+                self.notes.append("LXD ignores uid, gid and mode")
             return 0, 0, 0o644
         ids = []
         for what, text in (("UID", rule.uid), ("GID", rule.gid)):
@@ -100,7 +100,7 @@ class Daemon:
         return ids[0], ids[1], mode & 0o777
 
     def own(self, place: Place, uid: int, gid: int, mode: int) -> None:
-        """Change owner and mode of a new file; for an id outside the map, the daemon's root stays."""
+        """Set owner and mode of a new file. An id outside the id map leaves the daemon's root as owner."""
         around = self.filesystem.surroundings
         if around.shift:
             uid = uid + around.shift if 0 <= uid < around.map_size else -1

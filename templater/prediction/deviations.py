@@ -1,7 +1,7 @@
-"""Where templater differs from LXD and Incus on purpose, as named rules.
+"""The intentional differences between templater and LXD or Incus.
 
 A deviation explains a difference between templater and the recorded behaviour of a host. A difference
-without a deviation is a bug. The table in the README is made from this list.
+without a deviation is a bug. The table in the README is generated from this list.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ DOES = (CREATE, UPDATE, KEEP, SKIP, WRITE)
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """One rule: when it applies, what the hosts do, what templater does, and why.
+    """One intentional difference: its condition, the behaviour of hosts and of templater, and the reason.
 
-    ``at`` decides whether it applies to a change with this outcome on a host.
+    ``at`` returns whether the deviation applies to a change with this outcome on this host.
     """
 
     name: str
@@ -50,12 +50,12 @@ def table() -> str:
 
 
 def _never(change: Change, outcome: Outcome | None, host: Host) -> bool:
-    """Never apply: differences in reading are reported before a plan exists."""
+    """Return False: this deviation is about reading, which happens before there is a plan."""
     return False
 
 
 def _passes(outcome: Outcome | None) -> bool:
-    """Return whether the host passes this change."""
+    """Return whether the prediction exists and is not a failure."""
     return outcome is not None and outcome.result != "fails"
 
 
@@ -84,7 +84,7 @@ def _impossible_id(change: Change, outcome: Outcome | None, host: Host) -> bool:
 
 
 def _permissions(change: Change, outcome: Outcome | None, host: Host) -> bool:
-    # for every action: a file that an earlier pass of this start created keeps its owner
+    # This applies to every action: a file created by an earlier pass of the start keeps its owner.
     rule = change.rule
     return bool(rule.uid or rule.gid or rule.mode) and bool(host.family) and not host.permissions
 
@@ -142,7 +142,7 @@ DEVIATIONS = (
         "a target is a fifo, a socket or a device",
         "opened and written: the text is lost, or the start hangs",
         "refused",
-        "an image must not make root write to a device or wait for ever",
+        "an image must not make root write to a device or hang",
         _special_file,
     ),
     Deviation(
@@ -158,7 +158,7 @@ DEVIATIONS = (
         "`uid` or `gid` is negative, too large, or outside the container's id map",
         "`-1` and 4294967295 are the daemon's root, 4294967296 is 0, and unmapped ids the host's root",
         "an error",
-        "the author cannot have meant any of these",
+        "no image author intends any of these",
         _impossible_id,
     ),
     Deviation(
@@ -187,7 +187,7 @@ DEVIATIONS = (
     ),
     Deviation(
         "renders are bounded",
-        "a template runs for ever, or prints gigabytes",
+        "a template never ends, or prints gigabytes",
         "unlimited: the daemon hangs or is killed",
         "an error",
         "a template must not take the host down",

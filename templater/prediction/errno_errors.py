@@ -1,4 +1,4 @@
-"""How a system call, a rule, or a whole start ends."""
+"""Errors of system calls, and exceptions that end a start."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ NIL_PANIC = "panic: runtime error: invalid memory address or nil pointer derefer
 
 
 class Errno(Exception):
-    """What a system call answers; its text is Go's."""
+    """An error of a system call, with Go's error text."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 class Fails(Exception):
-    """The start fails with this text."""
+    """A failure of the start, with the daemon's error text."""
 
 
 class Hangs(Exception):
-    """The daemon waits in a system call, and so does the start."""
+    """A system call in which the daemon waits forever. The start hangs."""

@@ -1,4 +1,4 @@
-"""Go's os.Root on the model: links are followed, never out of it."""
+"""Go's os.Root on the model file system. It follows links, but never leaves its directory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ ROOT_LINKS = 8  # Go: os/root_unix.go rootMaxSymlinks
 
 
 class Root:
-    """Go's os.Root on the model (os/root_openat.go doInRoot)."""
+    """Go's os.Root (os/root_openat.go doInRoot)."""
 
     def __init__(self, filesystem: HostFilesystem, place: Place) -> None:
         self.filesystem = filesystem
         self.place = place
 
     def walk(self, name: str, *, follow: bool = True) -> tuple[Place, Node | None]:
-        """Return the place to which ``name`` leads, and None for a last name that does not exist."""
+        """Return the place to which ``name`` leads, and its node or None if the last name does not exist."""
         return _Walk(self).to(name, follow=follow)
 
     def stat(self, name: str, *, follow: bool = True) -> Node:
@@ -29,15 +29,15 @@ class Root:
         return node
 
     def mkdir_each(self, directory: str) -> Iterator[Place]:
-        """Make a directory and all its parents, one ``Mkdir`` each; yield every place that was made.
+        """Create a directory and its parents, each with ``Mkdir``. Yield every place that was created.
 
-        Raises Fails with the path and the error at the first that can't be made.
+        Raises Fails with the path and the error of the first that cannot be created.
         """
         walk = _Walk(self)
         names = directory.split("/")
         for count, name in enumerate(names):
             try:
-                if count:  # the one before is on the way now
+                if count:  # the previous directory exists now
                     walk.enter(names[count - 1])
                 place, node = walk.look(name)
                 if node is None:
@@ -49,7 +49,7 @@ class Root:
 
 
 class _Walk:
-    """A walk in a root: the directory it is in, free of links, and how many links it has followed."""
+    """A walk in a root. It keeps the current directory without links, and counts the links followed."""
 
     __slots__ = ("filesystem", "links", "place", "root")
 
@@ -97,11 +97,11 @@ class _Walk:
                 return place, node
 
     def enter(self, name: str) -> None:
-        """Go on into a directory, following links."""
+        """Enter a directory, following links."""
         self.to(name, follow=True, is_last=False)
 
     def look(self, name: str) -> tuple[Place, Node | None]:
-        """Return what is at a name of the directory that the walk is in."""
+        """Return the place and node of a name in the current directory."""
         if name == "..":
             if self.place is self.root or self.place.parent is None:
                 raise Errno(ESCAPES)
@@ -118,7 +118,10 @@ class _Walk:
 
 
 def _split_in_root(path: str) -> tuple[list[str], str]:
-    """Go: os/root.go splitPathInRoot; a trailing separator is kept, ``.`` is dropped but at the end."""
+    """Split a path like Go (os/root.go splitPathInRoot): drop each ``.`` except the last name.
+
+    Return the names and the trailing slashes.
+    """
     if not path:
         raise Errno(EMPTY)
     if path.startswith("/"):

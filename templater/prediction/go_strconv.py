@@ -1,4 +1,4 @@
-"""Numbers and quotes as Go reads and writes them in the daemons' errors."""
+"""Parse numbers and quote texts as Go does, with the errors that the daemons report."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from .errno_errors import Fails
 
 
 def go_decimal(text: str, complaint: str) -> int:
-    """Go's ParseInt(text, 10, 64)."""
+    """Parse like Go's ParseInt(text, 10, 64). Raises Fails with Go's error after ``complaint``."""
     digits = text[1:] if text[:1] in ("+", "-") else text
     if not (digits.isascii() and digits.isdigit()):
         raise Fails(f"{complaint}: strconv.ParseInt: parsing {quoted(text)}: invalid syntax")
-    # without its zeros, of which Python takes some thousands only
+    # Leading zeros are removed, because Python refuses to parse more than some thousand digits.
     significant = digits.lstrip("0") or "0"
     number = int(text[: len(text) - len(digits)] + significant) if len(significant) < 20 else 1 << 64
     if not -(1 << 63) <= number < 1 << 63:
@@ -29,7 +29,7 @@ def parse_error(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Go's %q, as far as paths need it."""
+    """Quote like Go's %q, for the characters that occur in paths."""
     escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\b"}
     escapes |= {"\f": "\\f", "\v": "\\v"}
     shown = "".join(

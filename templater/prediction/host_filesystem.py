@@ -1,4 +1,4 @@
-"""The daemon's file system with what was written to it; links are followed as the kernel does."""
+"""A model of the daemon's file system. It records writes, and follows links as the kernel does."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 KERNEL_LINKS = 40
 MAX_NAME = 255
 
-#: device majors for local use: no driver answers them
+#: major device numbers for local use, which have no driver
 LOCAL_MAJORS = (*range(60, 64), *range(120, 128), *range(240, 255))
 
-#: chown(2) keeps the id of a file that is given this one
+#: chown(2) leaves an id unchanged if given this value
 _KEEP_ID = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Something in the daemon's file system; ``content`` None: as it was before the start."""
+    """A file, directory or other object. ``content`` is None if the start did not change it."""
 
     kind: str
     mode: int
@@ -54,8 +54,8 @@ class Node:
 class Place:
     """A name in a directory of the daemon's file system, whether or not it exists.
 
-    Places form a tree, so that a step of a walk costs the same at any depth: rules with thousands of
-    components are cheap to write.
+    Places form a tree, so that a step of a walk takes the same time at any depth. Otherwise a path with
+    thousands of names would be slow.
     """
 
     __slots__ = ("before", "children", "is_known", "made", "name", "parent")
@@ -64,9 +64,9 @@ class Place:
         self.parent = parent
         self.name = name
         self.children: dict[str, Place] = {}
-        #: what the start wrote here
+        #: the node that the start wrote here
         self.made: Node | None = None
-        #: what was here before, once it is known
+        #: the node before the start; valid if ``is_known``
         self.before: Node | None = None
         self.is_known = False
 
@@ -91,7 +91,7 @@ class Place:
 
 
 class HostFilesystem:
-    """The daemon's file system with what a start writes to it. Paths are the daemon's."""
+    """The daemon's file system, including the writes of a start. Paths are as the daemon sees them."""
 
     def __init__(
         self, view: RootfsView, surroundings: Surroundings, check_time: Callable[[], None] | None = None
@@ -105,23 +105,23 @@ class HostFilesystem:
         self._rootfs_names = names_of(self.rootfs)
         self.top = Place(None, "")
         self.top.before, self.top.is_known = Node(DIRECTORY, 0o755, 0, 0), True
-        #: what each write replaced, oldest first
+        #: the places written and the nodes replaced, oldest first
         self.journal: list[tuple[Place, Node | None]] = []
 
     def undo(self, mark: int) -> None:
-        """Take back everything that was written since the journal had this length."""
+        """Undo all writes since the journal had this length."""
         while len(self.journal) > mark:
             place, before = self.journal.pop()
             place.made = before
 
     @property
     def made(self) -> dict[Names, Node]:
-        """Everything that the start wrote, by its names."""
+        """The nodes that the start wrote, by path."""
         places = dict.fromkeys(place for place, _ in self.journal)
         return {place.names: place.made for place in places if place.made is not None}
 
     def shown(self, path: str) -> str:
-        """Return a path of the daemon as reports show it."""
+        """Return a path with ``$ROOTFS``, ``$TEMPLATES`` or ``$INSTANCE`` for the instance's directories."""
         for name, place in (
             ("$ROOTFS", self.rootfs),
             ("$TEMPLATES", self.templates),
@@ -139,7 +139,7 @@ class HostFilesystem:
         return place
 
     def assume_directories(self, root: str, paths: Iterable[str]) -> None:
-        """Take the parents of these paths, cleaned and below ``root``, for directories that exist."""
+        """Assume that all parents of these paths below ``root`` are existing directories."""
         directory = Node(DIRECTORY, 0o755, self.surroundings.shift, self.surroundings.shift)
         for path in paths:
             place = self.place(names_of(root))
@@ -157,7 +157,7 @@ class HostFilesystem:
 
     def _look(self, place: Place) -> Node | None:
         parent = place.parent
-        # an image may name thousands of directories below one that does not exist: don't look for them
+        # Skip lookups below a missing directory: an image may name thousands of them.
         if (
             parent is not None
             and parent.is_known
@@ -188,20 +188,20 @@ class HostFilesystem:
         return self.view.read(place.path, 1 << 30)
 
     def put(self, place: Place, node: Node) -> None:
-        """Write a node; nodes themselves are never changed."""
+        """Replace the node of a place. Nodes are immutable."""
         self.journal.append((place, place.made))
         place.made = node
 
-    # the kernel
+    # system calls
 
     def walk(
         self, path: str, *, follow: bool = True, create: bool = False, beneath: Place | None = None
     ) -> tuple[Place, Node | None]:
-        """Return the place to which a path leads, and None for a last name that does not exist.
+        """Return the place to which a path leads, and its node or None if the last name does not exist.
 
-        ``beneath`` is the directory of an openat2 with RESOLVE_BENEATH, ``create`` is O_CREAT.
+        ``beneath`` is the directory of an openat2 with RESOLVE_BENEATH. ``create`` stands for O_CREAT.
 
-        Raises Errno with the kernel's error, and Unknown for a place of which nothing is known.
+        Raises Errno with the kernel's error, or Unknown if the path leads outside the known files.
         """
         cursor = Cursor(self, beneath)
         cursor.walk(path, follow=follow, create=create)
@@ -214,14 +214,14 @@ class HostFilesystem:
         return node
 
     def exists(self, path: str) -> bool:
-        """Incus: internal/util PathExists; every error but ENOENT counts as existing."""
+        """Return whether a path exists, like Incus's PathExists: errors other than ENOENT mean yes."""
         try:
             return self.walk(path, follow=False)[1] is not None
         except Errno as error:
             return str(error) != ENOENT
 
     def open_truncate(self, path: str) -> Place:
-        """Go's os.Create: O_RDWR|O_CREATE|O_TRUNC, 0666 less the umask."""
+        """Open like Go's os.Create: O_RDWR|O_CREATE|O_TRUNC, with mode 0666 minus the umask."""
         place, node = self.walk(path, create=True)
         if node is None:
             self.make(place, FILE, 0o666)
@@ -240,7 +240,7 @@ class HostFilesystem:
             self.put(place, replace(node, content=b""))
 
     def _flag(self, place: Place) -> str:
-        """Return ``immutable`` or ``append-only`` if the name existed and the view knows of such a flag."""
+        """Return ``immutable`` or ``append-only`` if an existing file has this flag, else an empty string."""
         asked = getattr(self.view, "flag", None)
         if asked is None or place.before is None or place.before.kind not in (FILE, DIRECTORY):
             return ""
@@ -252,10 +252,11 @@ class HostFilesystem:
             self.put(place, replace(node, content=content))
 
     def make(self, place: Place, kind: str, mode: int) -> None:
-        """Make an empty file or a directory.
+        """Create an empty file or a directory.
 
-        Both inherit the group of a setgid directory; a directory inherits the bit as well. Raises Errno in an
-        immutable directory.
+        Both inherit the group of a setgid parent. A directory inherits the setgid bit as well.
+
+        Raises Errno in an immutable directory.
         """
         if place.parent is not None and self._flag(place.parent) == IMMUTABLE:
             raise Errno(EPERM)
@@ -276,7 +277,10 @@ class HostFilesystem:
         self.put(place, replace(node, uid=uid, gid=gid))
 
     def mkdir_all(self, path: str) -> None:
-        """Incus: internal/util MkdirAllOwner, which chowns through a dangling link it could not make."""
+        """Create directories like Incus (internal/util MkdirAllOwner).
+
+        If mkdir fails, for example at a dangling link, Incus calls chown anyway, and so reports its error.
+        """
         cursor = Cursor(self)
         names = names_of(path)
         for count, name in enumerate(names, 1):
@@ -297,7 +301,7 @@ class HostFilesystem:
 
 
 class Cursor:
-    """A walk of the kernel's, name by name: where it is, and how many links it has followed."""
+    """A path walk as in the kernel, name by name. It counts the links followed."""
 
     __slots__ = ("beneath", "filesystem", "links", "node", "place")
 
@@ -309,7 +313,7 @@ class Cursor:
         self.links = 0
 
     def walk(self, path: str, *, follow: bool = True, create: bool = False) -> None:
-        """Walk on along a path; see ``HostFilesystem.walk``."""
+        """Continue the walk along a path; see ``HostFilesystem.walk``."""
         if "\0" in path:
             raise Errno(EINVAL)
         filesystem = self.filesystem
@@ -355,7 +359,7 @@ class Cursor:
             raise Errno(ENOTDIR)
 
     def make_directory(self, parent: Place, parent_node: Node | None, name: str) -> Place:
-        """mkdirat(2), and go on from there."""
+        """Create a directory like mkdirat(2), and enter it."""
         self.place, self.node = parent, parent_node
         self.require_directory()
         if _is_too_long(name):
@@ -381,7 +385,7 @@ def _is_too_long(name: str) -> bool:
 
 
 def _can_be_opened(node: Node) -> bool:
-    """A socket can't be opened, and a device only with its driver."""
+    """Return whether open(2) succeeds: never for a socket, and for a device only with a driver."""
     if node.kind in (CHAR_DEVICE, BLOCK_DEVICE):
         return (node.rdev >> 8) & 0xFFF not in LOCAL_MAJORS
     return node.kind != SOCKET

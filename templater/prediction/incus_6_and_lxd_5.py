@@ -1,4 +1,4 @@
-"""I606 and L506: openat2 checks, then plain paths; I604 and L505: nothing is checked."""
+"""Families I606 and L506 check paths with openat2, then use plain paths. I604 and L505 check nothing."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ OUTSIDE = "Template is attempting access to path outside of container"
 _IS_NOT = "isn't"
 
 
-class Unchecked(Daemon):
-    """I604 and L505: nothing is checked."""
+class UncheckedDaemon(Daemon):
+    """Families I604 and L505, which check nothing."""
 
 
-class Beneath(Daemon):
-    """I606 and L506: openat2(RESOLVE_BENEATH) says no to what leaves the root, then plain paths."""
+class Openat2CheckedDaemon(Daemon):
+    """Families I606 and L506. openat2(RESOLVE_BENEATH) rejects targets outside the root.
+
+    Writes then use plain paths.
+    """
 
     def open_roots(self) -> None:
         if self.host.product == "incus":
@@ -63,7 +66,7 @@ class Beneath(Daemon):
         if directory.kind != DIRECTORY:
             raise Fails(f"Template directory {'is not' if lxd else _IS_NOT} a regular directory")
         if rule.template == "..":
-            # the daemons reach an instance by a symlink into the storage pool
+            # The daemons access an instance through a symlink into the storage pool.
             raise Fails("Template file is a symlink")
         path = normpath(f"{self.filesystem.templates}/{rule.template}")
         _, file = self.filesystem.walk(path, follow=False)

@@ -1,4 +1,4 @@
-"""I73: everything goes through Go's os.Root."""
+"""Family I73 accesses all files through Go's os.Root."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..model.metadata import Rule
 from .errno_errors import EEXIST, EISDIR, ENOENT, Errno, Fails, Hangs
 from .go_os_root import Root
 from .host_filesystem import Node, Place
-from .incus_6_and_lxd_5 import Beneath
+from .incus_6_and_lxd_5 import Openat2CheckedDaemon
 from .templates import Due
 
 
-class Rooted(Beneath):
-    """I73: everything goes through an os.Root; parents are made before anything else is looked at."""
+class OsRootDaemon(Openat2CheckedDaemon):
+    """Family I73, which uses os.Root for all files. It creates parents before any other step."""
 
     def check_target(self, rule: Rule) -> None:
         pass
@@ -42,7 +42,7 @@ class Rooted(Beneath):
 
     def open_existing(self, name: str, place: Place, node: Node) -> None:
         if node.kind == FIFO:
-            raise Hangs("opening a fifo until another process reads it; the hook gives up after 30 seconds")
+            raise Hangs("opening a fifo waits for a reader; the hook gives up after 30 seconds")
         try:
             self.filesystem.truncate(place, node)
         except Errno as error:

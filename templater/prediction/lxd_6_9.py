@@ -1,4 +1,4 @@
-"""LHEAD: an os.Root is asked, then plain paths are used."""
+"""Family LHEAD checks paths with Go's os.Root, then uses plain paths."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .host_filesystem import Node
 from .machine import names_of
 
 
-class Stated(Daemon):
-    """LHEAD: an os.Root is asked for the target and the template, then plain paths are used."""
+class OsRootCheckedDaemon(Daemon):
+    """Family LHEAD. It checks target and template through os.Root, then uses plain paths."""
 
     creating = "Failed creating template file: "
     reading = "Failed reading template file: "

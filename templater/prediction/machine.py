@@ -1,4 +1,4 @@
-"""The daemon's machine, as far as it is known, and paths on it."""
+"""The known files of the daemon's machine, and helpers for paths."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ Names = tuple[str, ...]
 
 
 class Unknown(Exception):
-    """A path leads to a place of the daemon's machine of which nothing is known."""
+    """A path that leads outside the known files of the daemon's machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The daemon's machine. ``view`` is its whole file system, or None: only the instance is known.
+    """The daemon's machine.
 
-    ``shift`` is the first id of the instance's map where ids on disk are shifted, else 0.
+    ``view`` is its whole file system, or None if only the instance is known. ``shift`` is the first id of the
+    instance's id map if ids on disk are shifted, else 0.
     """
 
     view: RootfsView | None = None
@@ -33,7 +34,7 @@ class Surroundings:
 
 
 class InstanceView:
-    """A host's file system of which only the instance's own directory is known."""
+    """A host's file system in which only the instance's directory is known."""
 
     def __init__(
         self, instance: str, rootfs: RootfsView, templates: Mapping[str, TemplateFile], metadata: bytes
@@ -77,7 +78,7 @@ class InstanceView:
 
 
 class UnknownRootfs:
-    """Stands for a root filesystem that was not given; see ``HostFilesystem.assume_directories``."""
+    """A placeholder for a root filesystem that was not given; see ``HostFilesystem.assume_directories``."""
 
     def entry(self, path: str) -> Entry | None:
         return None
@@ -91,7 +92,7 @@ def names_of(path: str) -> Names:
 
 
 def below(path: str, root: str) -> str | None:
-    """``path`` as seen from ``root``: ``/`` for the root itself, None for what is not below it."""
+    """Return ``path`` relative to ``root``: ``/`` for ``root`` itself, None if it is not below ``root``."""
     if root == "/" or path == root:
         return "/" if path == root else path
     return path[len(root) :] if path.startswith(root + "/") else None

@@ -1,4 +1,4 @@
-"""An outcome beside every change of a plan."""
+"""Predict an outcome for each change of a plan."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def predict(
     render: Renderer | None = None,
     check_time: Callable[[], None] | None = None,
 ) -> Prediction:
-    """Return what the plan's host would do at each of its changes.
+    """Predict an outcome for each change of a plan on the plan's host.
 
-    The changes of a pass are predicted one by one, in the order of the file. Where a result depends on the
-    random order in which the daemons take the rules of a pass, it is ``random``. ``check_time`` is called
-    before each change, and raises the error that ends a prediction that takes too long.
+    The changes of a pass are predicted one by one in file order. The daemons run the rules of a pass in
+    random order: if the result depends on it, the outcome is ``random``. ``check_time`` is called before each
+    change and raises an error if the prediction takes too long.
     """
     host = plan.host
     if not host.family:
@@ -76,9 +76,9 @@ def predict(
 
 
 def _outcome(daemon: Daemon, change: Change) -> Outcome | None:
-    """Predict one rule. Its writes stay in the file system, unless it fails.
+    """Predict one rule. Its writes stay in the model file system unless the rule fails.
 
-    Returns None if the root filesystem can't be read there.
+    Return None if the root filesystem cannot be read there.
     """
     filesystem = daemon.filesystem
     filesystem.check_time()
@@ -96,13 +96,13 @@ def _outcome(daemon: Daemon, change: Change) -> Outcome | None:
 
 
 def _attempt(daemon: Daemon, change: Change) -> tuple[str, str, str]:
-    """Return the result, a remark for the user, and the daemon's error if the rule fails."""
+    """Return the result, a remark for the user, and the daemon's error text if the rule fails."""
     error = change.render_error
     try:
         daemon.open_roots()
         if error is not None and error.kind == "limit" and not change.rule.null:
             daemon.check(change.rule)
-            return "unknown", f"our limit ended it, and nothing limits a render there: {error.message}", ""
+            return "unknown", f"the host has no limit like templater's: {error.message}", ""
         return daemon.apply(due_of(change)), "; ".join(daemon.notes), ""
     except Fails as failure:
         return "fails", "", str(failure)
@@ -113,7 +113,7 @@ def _attempt(daemon: Daemon, change: Change) -> tuple[str, str, str]:
 
 
 def _aftermath(filesystem: HostFilesystem, mark: int, change: Change) -> str:
-    """Return a remark on the target that a failed rule leaves empty."""
+    """Return a remark if a failed rule leaves an empty target; else an empty string."""
     target = normpath(f"{filesystem.rootfs}/{change.rule.path.lstrip('/')}")
     try:
         place, node = filesystem.walk(target)
@@ -123,24 +123,24 @@ def _aftermath(filesystem: HostFilesystem, mark: int, change: Change) -> str:
     if node is None or node.kind != FILE or node.content != b"" or not written:
         return ""
     existed = place.before is not None or written[0] is not None
-    return "the target is left empty" if existed else "an empty target is left"
+    return "the target is left empty" if existed else "an empty new file is left"
 
 
 def _mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
-    """Replace the outcomes that depend on the order of the rules: the daemons take them in map order.
+    """Replace outcomes that depend on the order of the rules. The daemons run rules in random (map) order.
 
-    Returns why the start ends in this pass; empty if it goes on.
+    Return why the start ends in this pass, or an empty string if it continues.
     """
     failing = [
         change for change, outcome in outcomes.items() if not outcome.ok and outcome.result != "unknown"
     ]
     for change, outcome in outcomes.items():
         if change.collides is not None:
-            text = f"'{change.collides.path}' reaches the same place, and their order is random"
+            text = f"rules run in random order, and '{change.collides.path}' writes to the same place"
             outcomes[change] = Outcome("random", text, outcome.error)
     if not failing:
         return ""
-    text = f"written or not: '{failing[0].rule.path}' fails, and the order is random"
+    text = f"rules run in random order, and '{failing[0].rule.path}' ends the start"
     for change, outcome in outcomes.items():
         if outcome.result == "written":
             outcomes[change] = Outcome("random", text)
@@ -148,7 +148,7 @@ def _mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
 
 
 def _predict_config_drive(plan: Plan, daemon: Daemon, outcomes: dict[Change, Outcome]) -> None:
-    """A virtual machine's start: the host renders, and ignores path, owner and create_only of a rule."""
+    """Predict the host's part of a virtual machine's start: it only renders files to the config drive."""
     contents: dict[tuple[str, str], set[bytes | None]] = {}
     for change in plan.changes:
         contents.setdefault((change.trigger, change.path), set()).add(change.content)
@@ -157,5 +157,7 @@ def _predict_config_drive(plan: Plan, daemon: Daemon, outcomes: dict[Change, Out
         place = f"files/{change.path} on the config drive" if result == "written" else ""
         outcome = Outcome(result, "; ".join(filter(None, (place, text))), words)
         if outcome.ok and len(contents[change.trigger, change.path]) > 1:
-            outcome = Outcome("random", f"rules that differ share {change.path}, and their order is random")
+            outcome = Outcome(
+                "random", f"rules that share {change.path} render different text, in random order"
+            )
         outcomes[change] = outcome

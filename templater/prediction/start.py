@@ -1,4 +1,4 @@
-"""One start on the host: its passes, up to the first rule that fails."""
+"""Simulate one start on a host."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from ..model.metadata import Metadata
 from .daemon import Daemon
 from .errno_errors import NIL_PANIC, Fails, Hangs
 from .host_filesystem import HostFilesystem
-from .incus_6_and_lxd_5 import Beneath, Unchecked
-from .incus_7 import Rooted
-from .lxd_6_9 import Stated
+from .incus_6_and_lxd_5 import Openat2CheckedDaemon, UncheckedDaemon
+from .incus_7 import OsRootDaemon
+from .lxd_6_9 import OsRootCheckedDaemon
 from .templates import Due, Renderer
 
 FAMILIES: Mapping[str, type[Daemon]] = {
-    "I604": Unchecked,
-    "L505": Unchecked,
-    "I606": Beneath,
-    "L506": Beneath,
-    "I73": Rooted,
-    "LHEAD": Stated,
+    "I604": UncheckedDaemon,
+    "L505": UncheckedDaemon,
+    "I606": Openat2CheckedDaemon,
+    "L506": Openat2CheckedDaemon,
+    "I73": OsRootDaemon,
+    "LHEAD": OsRootCheckedDaemon,
 }
 
 
 @dataclass(slots=True)
-class Verdict:
-    """The result of a start, and the file system afterwards; ``passed`` counts the passes that succeeded."""
+class StartResult:
+    """The result of a start, and the file system after it. ``passed`` counts the successful passes."""
 
     result: str
     error: str
@@ -44,11 +44,11 @@ def start(
     *,
     metadata: Metadata | None = None,
     render: Renderer | None = None,
-) -> Verdict:
-    """Run one start, pass by pass and rules in the given order, up to the first that fails.
+) -> StartResult:
+    """Run the passes of one start, with rules in the given order, up to the first rule that fails.
 
-    The daemons run the rules of a pass in random order. To see every possible result, call this for every
-    order.
+    The daemons run the rules of a pass in random order. To get every possible result, call this function for
+    every order.
     """
     daemon = FAMILIES[host.family](host, filesystem, instance, render)
     result, passed = "skipped", 0
@@ -61,15 +61,15 @@ def start(
                     result = "written"
             passed += 1
     except Fails as failure:
-        return Verdict("fails", str(failure), filesystem, passed)
+        return StartResult("fails", str(failure), filesystem, passed)
     except Hangs as hang:
-        return Verdict("hangs", str(hang), filesystem, passed)
-    return Verdict(result, "", filesystem, passed)
+        return StartResult("hangs", str(hang), filesystem, passed)
+    return StartResult(result, "", filesystem, passed)
 
 
 def check_metadata(host: Host, metadata: Metadata, instance: Instance) -> None:
-    """Raise Fails if metadata.yaml, although templater can read it, ends a start of this host."""
-    # Incus looks for a null document where it starts a virtual machine, from 6.0.5 on
+    """Raise Fails if this host cannot start with a metadata.yaml that templater can read."""
+    # Since 6.0.5, Incus checks for a null document when it starts a virtual machine.
     looked_for = host.family == "LHEAD" or (
         instance.is_vm and host.product == "incus" and host.family != "I604"
     )

@@ -1,4 +1,4 @@
-"""The rules that are due, and the error texts of a host's renderer."""
+"""The rules of a pass with their renderings, and the error texts of a host's renderer."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from ..model.hosts import Host
 from ..model.metadata import Rule
 from ..model.plan import Change
 
-#: renders a template that templater itself refuses to read: its bytes, the rule, the trigger
+#: renders a template that templater refuses to read, from its bytes, the rule and the trigger
 Renderer = Callable[[bytes, Rule, str], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A rule that is due, with the result of templater's own rendering."""
+    """A rule that runs in a pass, with the result of templater's own rendering."""
 
     rule: Rule
     trigger: str
     content: bytes | None
-    #: pongo2's own words where rendering failed; empty: not known
+    #: pongo2's error text if rendering failed; empty if unknown
     error: str = ""
     panics: bool = False
     runtime: bool = False
-    #: larger than we render: the host does, and what it gives is not known
+    #: True if a limit of templater stopped the render: the result on the host is unknown
     limited: bool = False
 
 
 def due_of(change: Change) -> Due:
-    """Return what the host's renderer does with the template of a change."""
+    """Return the rule of a change with the result of its render, as on the host."""
     error = change.render_error
     words = pongo2_words(error) if error is not None else ""
     return Due(
@@ -45,7 +45,7 @@ def due_of(change: Change) -> Due:
 
 
 def pongo2_words(error: TemplaterError) -> str:
-    """Return pongo2's text of an error in a template; empty for templater's own errors."""
+    """Return pongo2's error text, or an empty string for errors that only templater has."""
     if not isinstance(error, TemplateSyntaxError | RenderError):
         return ""
     return error.pongo2_error or error.message
@@ -57,5 +57,5 @@ def render_error(host: Host, due: Due) -> str:
         panic = due.error.removeprefix("panic: ")
         recovered = f"{host.render_prefix}Panic while rendering template: {panic}"
         return recovered if host.recovers_panics else f"panic: {panic}"
-    # Incus before 6.23, LXD before 6.8: the template set of the chroot loader executes without a prefix
+    # Incus before 6.23 and LXD before 6.8 render with the chroot loader, which adds no prefix.
     return due.error if due.runtime and not host.banned else host.render_prefix + due.error

@@ -1,7 +1,7 @@
-"""Rules and an instance to rendered text.
+"""Render templates from rules and an instance.
 
-`context` builds the variables that a template sees, `render` renders the rules that are due, `names` reports
-misspelled variables. None of them looks at a root filesystem.
+`context` builds the variables that a template sees, `render` renders the rules that match a trigger, and
+`names` reports misspelled variables. None of them reads a root filesystem.
 
 May import: model, pongo2.
 """

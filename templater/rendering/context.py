@@ -1,4 +1,4 @@
-"""The variables of an image's template, as LXD and Incus fill them in."""
+"""Build the variables that LXD and Incus give to a template."""
 
 from ..pongo2.daemon_context import daemon_context
 from ..pongo2.values import GoMap, NamedString
@@ -28,8 +28,11 @@ def context_for(instance: "Instance", rule: "Rule", trigger: str, host: "Host") 
 
 
 class Contexts:
-    """The contexts of one instance's rules. Values that do not depend on the rule are made once and shared: a
-    template can bind names, but never change a value."""
+    """The template contexts of one instance's rules.
+
+    All rules share the values that do not depend on the rule. This is safe because a template can bind names
+    but never change a value.
+    """
 
     __slots__ = ("host", "instance", "made")
 
@@ -51,8 +54,8 @@ class Contexts:
 def facts_of(instance: "Instance") -> "dict[str, str]":
     """Return the fields of ``instance`` and of its alias ``container``.
 
-    All are strings, so ``{% if instance.ephemeral %}`` is true for "false" too. Virtual machines have no
-    ``privileged``.
+    All values are strings, so ``{% if instance.ephemeral %}`` is true for "false" too. Virtual machines have
+    no ``privileged``.
     """
     # Incus: driver_lxc.go and driver_qemu.go, templateApplyNow
     facts = {
@@ -71,10 +74,9 @@ def _text(value: bool) -> str:
 
 
 def with_image_keys(instance: "Instance", properties: "Mapping[str, str]") -> "Instance":
-    """Return the instance as it is created, or rebuilt, from an image with these properties.
+    """Return the instance as created or rebuilt from an image with these properties.
 
-    The daemon sets ``image.KEY`` from each property, over whatever the user gave for that key. Observed on
-    Incus 6.0.4.
+    The daemon sets ``image.KEY`` for each property and overwrites the user's value. Observed on Incus 6.0.4.
     """
     keys = {f"image.{key}": value for key, value in properties.items()}
     return instance.replace(config={**instance.config, **keys})

@@ -1,4 +1,7 @@
-"""Names that a template reads and no host provides: nearly always a typing mistake, and pongo2 is silent."""
+"""Report names that a template reads but no host provides.
+
+They are nearly always typing mistakes, but pongo2 renders them as empty text without an error.
+"""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ from ..pongo2.template import Compilation, Template
 from ..pongo2.values import LOOP_FIELDS
 
 INSTANCE_FIELDS = ("name", "type", "architecture", "ephemeral", "privileged")
-#: what can be read from each name; other names have members that depend on the instance
+#: the members of each name; the members of other names depend on the instance
 MEMBERS = {
     "container": INSTANCE_FIELDS,
     "instance": INSTANCE_FIELDS,
@@ -24,7 +27,7 @@ MEMBERS = {
 
 @dataclass(frozen=True, slots=True)
 class UnknownName:
-    """A name that is always empty. ``span`` is the part that is wrong; ``hint`` may be empty."""
+    """A name that is always empty. ``span`` is the unknown part; ``hint`` is empty without a suggestion."""
 
     name: str
     span: Span
@@ -37,8 +40,8 @@ def unknown_names(
 ) -> tuple[UnknownName, ...]:
     """Return the names in ``template`` that no host provides, each with its first place.
 
-    A source is parsed only, which is quick; one that can't be parsed gives nothing, since rendering it
-    reports the error. ``properties`` are the names of the rule's properties; without them members of
+    A source is only parsed, not compiled. If it cannot be parsed, the result is empty: rendering reports the
+    error. ``properties`` are the names of the rule's properties. Without them, members of
     ``properties`` are not checked.
     """
     try:

@@ -1,4 +1,4 @@
-"""Render the templates of the rules that are due; no root filesystem is read here."""
+"""Render the templates of the rules that match a trigger. This module reads no root filesystem."""
 
 from ..model.entry import FILE, SYMLINK
 from ..model.errors import LimitError, MetadataError, RefusedError, TemplateError, TemplaterError
@@ -22,7 +22,7 @@ MAX_TOTAL = 256 << 20
 
 
 class Rendering:
-    """The result of one rule in one pass: ``content``, or the ``error`` that prevented it."""
+    """The rendered ``content`` of one rule in one pass, or the ``error`` of a failed render."""
 
     __slots__ = ("content", "error", "rule", "trigger")
 
@@ -48,12 +48,13 @@ def render(
     *,
     codes: "Mapping[str, CodeType] | None" = None,
 ) -> "list[Rendering]":
-    """Return one rendering for each rule due in each pass, in the order in which they happen.
+    """Render the rules that match a trigger, pass by pass and in file order.
 
-    A rule that fails does not hide the others. With ``codes``, compiled templates by name as the cache
-    has them, no compiler is imported. The run begins here, unless it has begun before.
+    If a rule fails, its rendering has an ``error``, and the others still render. ``codes`` maps names to
+    compiled templates from the cache; these are rendered without importing the compiler. The time limit
+    starts here, unless it has already started.
 
-    Raises LimitError if the run takes too long, or renders too many files or bytes.
+    Raises LimitError if rendering takes too long, or gives too many files or bytes.
     """
     compiled = templates if isinstance(templates, Compiled) else Compiled(templates, options, codes)
     limits = compiled.begin()
@@ -76,14 +77,17 @@ def render(
             if len(renderings) > MAX_RENDERINGS:
                 raise LimitError(f"more than {MAX_RENDERINGS} files to render")
             if total > MAX_TOTAL:
-                raise LimitError(f"the rendered files are larger than {MAX_TOTAL >> 20} MiB together")
+                raise LimitError(f"the rendered files are larger than {MAX_TOTAL >> 20} MiB in total")
     return renderings
 
 
 def render_data(
     data: bytes, rule: "Rule", trigger: str, instance: "Instance", options: "RenderOptions"
 ) -> bytes:
-    """Render ``data`` as the template of a rule, for hosts that read templates which templater refuses."""
+    """Render ``data`` as a rule's template, for hosts that read templates which templater refuses.
+
+    Raises TemplaterError if the template does not compile or render, or exceeds a limit.
+    """
     from .context import context_for
 
     options.check_time()
@@ -92,21 +96,21 @@ def render_data(
 
 
 def is_due(rule: "Rule", trigger: str) -> bool:
-    """Return whether a rule runs on a trigger. A null entry always does: the daemons panic at it."""
+    """Return whether a rule runs on a trigger. A null entry always does: it makes the daemons panic."""
     return rule.null or trigger in rule.when
 
 
 def check_name(rule: "Rule") -> None:
-    """Refuse a template name that is not one plain file name."""
+    """Raise RefusedError if a rule's template is not a plain file name."""
     name = rule.template
     if name and name not in (".", "..") and "/" not in name and "\0" not in name:
         return
     raise RefusedError(
         f"template name '{printable(name)}' is not a plain file name"
         if name
-        else "the rule names no template",
+        else "the rule has no template name",
         rule.spans.get("template") or rule.spans.get("entry"),
-        hint="a template is named by its file name in the image's templates folder",
+        hint="name a file in the image's templates folder, without a directory",
     )
 
 
@@ -116,7 +120,7 @@ def _render_rule(compiled: "Compiled", rule: "Rule", trigger: str, contexts: "Co
             raise MetadataError(
                 f"the entry for '{printable(rule.path)}' is null",
                 rule.spans.get("entry"),
-                hint="give it at least a template and when; LXD and Incus panic at it",
+                hint="add at least 'template' and 'when'; LXD and Incus panic on null entries",
             )
         check_name(rule)
         run = compiled.template(rule.template)
@@ -128,12 +132,12 @@ def _render_rule(compiled: "Compiled", rule: "Rule", trigger: str, contexts: "Co
 
 def _late(limits: "Limits", rule: "Rule", trigger: str, done: int) -> TemplaterError:
     error = limits.late()
-    error.message += f": {done} are done"
+    error.message += f" after {done} files"
     return _with_rule(error, rule, trigger)
 
 
 def _with_rule(error: TemplaterError, rule: "Rule", trigger: str) -> TemplaterError:
-    """Return a copy that names the rule: the error of a template is shared by all its rules."""
+    """Return a copy that names the rule. All rules of a template share the original error."""
     span = rule.spans.get("path")
     place = f" at {span.place}" if span is not None else ""
     about = error.span or rule.spans.get("template") or span
@@ -142,9 +146,9 @@ def _with_rule(error: TemplaterError, rule: "Rule", trigger: str) -> TemplaterEr
 
 
 class Compiled:
-    """Templates that are compiled once, when first used, for any number of instances.
+    """Templates that are compiled on first use and shared by any number of instances.
 
-    Takes the place of ``templates`` in ``render``; which ones can't be had is remembered too.
+    ``render`` accepts it in place of ``templates``. Errors are remembered as well.
     """
 
     __slots__ = ("codes", "limits", "made", "options", "templates")
@@ -157,13 +161,13 @@ class Compiled:
     ) -> None:
         self.templates = templates
         self.options = options
-        #: those of the run that has begun
+        #: the limits of the current run
         self.limits: Limits | None = options.limits
         self.codes = codes
         self.made: dict[str, Callable[[Mapping[str, Any]], str] | TemplaterError] = {}
 
     def begin(self) -> "Limits | None":
-        """Begin a run over all rules: each instance has its own time."""
+        """Start the time limit of a run. Each instance gets the full time."""
         self.limits = self.options.begun().limits
         return self.limits
 
@@ -181,7 +185,7 @@ class Compiled:
 
     def prepare(self, name: str) -> "Callable[[Mapping[str, Any]], str]":
         if self.codes is not None and name in self.codes:
-            return self.kept(self.codes[name])
+            return self.load(self.codes[name])
         return self.compile(name, template_bytes(name, self.templates))
 
     def compile(self, name: str, data: bytes) -> "Callable[[Mapping[str, Any]], str]":
@@ -195,7 +199,7 @@ class Compiled:
             context, clock=options.clock, seed=options.seed, limits=self.limits
         )
 
-    def kept(self, code: "CodeType") -> "Callable[[Mapping[str, Any]], str]":
+    def load(self, code: "CodeType") -> "Callable[[Mapping[str, Any]], str]":
         from ..pongo2.runtime import run
 
         options = self.options
@@ -203,7 +207,10 @@ class Compiled:
 
 
 def template_bytes(name: str, templates: "Mapping[str, TemplateFile]") -> bytes:
-    """Return the bytes of a template. Raises TemplaterError if it is missing or not a regular file."""
+    """Return the bytes of a template.
+
+    Raises TemplaterError if it is missing, unreadable, or not a regular file.
+    """
     file = templates.get(name)
     shown = printable(name)
     if file is not None and file.error is not None:
@@ -211,7 +218,7 @@ def template_bytes(name: str, templates: "Mapping[str, TemplateFile]") -> bytes:
     if file is None or file.entry is None:
         raise TemplateError(
             f"template '{shown}' does not exist",
-            hint="templates lie in the image's templates folder, beside metadata.yaml",
+            hint="put it into the image's templates folder, next to metadata.yaml",
         )
     if file.entry.kind != FILE or file.data is None:
         hint = "LXD and Incus refuse it too" if file.entry.kind == SYMLINK else ""

@@ -1,4 +1,4 @@
-"""A plan as text, as a patch, or as JSON.
+"""Format a plan as text, as a patch, or as JSON.
 
 May import: model, prediction, rendering.
 """

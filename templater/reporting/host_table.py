@@ -1,4 +1,4 @@
-"""A table of files and hosts: which release does the same with each file, and where one differs or fails."""
+"""Compare the plans of all hosts in a table of files and hosts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .json_data import json_text
 
 SAME, DIFFERS, FAILS, RANDOM, UNKNOWN, ABSENT = "same", "differs", "fails", "random", "unknown", "-"
 
-#: results of a host's prediction, as the table shows them
+#: maps the results of a prediction to the words of the table
 _RESULTS = {"fails": FAILS, "hangs": FAILS, "random": RANDOM, "unknown": UNKNOWN}
 
 LONGEST_EXCERPT = 60
@@ -21,7 +21,7 @@ LONGEST_EXCERPT = 60
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one host does with one file, and why it is not the same as templater's own result."""
+    """The result for one file on one host, and why it differs from templater's own result."""
 
     result: str
     why: str = ""
@@ -39,7 +39,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class HostTable:
-    """``errors`` are the hosts at which the whole start fails, or that can't read the image."""
+    """The results of all hosts.
+
+    ``errors`` maps hosts to an error if their whole start fails, or if they cannot read the image.
+    """
 
     hosts: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -55,7 +58,7 @@ class HostTable:
 
 
 def host_table(plans: Mapping[str, Plan | TemplaterError]) -> HostTable:
-    """Compare the plans of ``planning.every_host``. The first host that has a plan is the reference."""
+    """Compare the plans of ``planning.every_host``. The first host with a plan is the reference."""
     errors: dict[str, str] = {}
     changes: dict[str, dict[tuple[str, str, int], Change]] = {}
     for name, plan in plans.items():
@@ -79,7 +82,7 @@ def host_table(plans: Mapping[str, Plan | TemplaterError]) -> HostTable:
 
 
 def table_text(table: HostTable) -> str:
-    """The table as plain text; reasons follow as numbered notes, equal ones once."""
+    """Return the table as plain text, followed by the reasons as numbered notes without duplicates."""
     notes: dict[tuple[str, str], list[str]] = {}
     numbers: dict[tuple[str, str], int] = {}
     lines = [["file", "on", *table.hosts]]
@@ -103,7 +106,7 @@ def table_text(table: HostTable) -> str:
 
 
 def table_data(table: HostTable) -> dict[str, Any]:
-    """The table for ``json.dumps``."""
+    """Return the table as data for ``json.dumps``."""
     return {
         "hosts": list(table.hosts),
         "files": [
@@ -124,7 +127,7 @@ def table_data(table: HostTable) -> dict[str, Any]:
 
 
 def _by_key(plan: Plan) -> dict[tuple[str, str, int], Change]:
-    """The changes of a plan by trigger, path, and how often both have come before."""
+    """Return the changes of a plan by trigger, path, and a counter for repetitions of both."""
     found: dict[tuple[str, str, int], Change] = {}
     counts: dict[tuple[str, str], int] = {}
     for change in (*plan.changes, *plan.agent):
@@ -138,7 +141,7 @@ def _cell(plan: Plan | TemplaterError, change: Change, reference: Change | None)
     assert isinstance(plan, Plan)
     outcome = plan.outcome(change)
     if outcome is None:
-        return Cell(UNKNOWN, "the root filesystem does not let templater look")
+        return Cell(UNKNOWN, "templater cannot read the root filesystem here")
     if outcome.result in _RESULTS:
         why = outcome.error or outcome.text
         return Cell(_RESULTS[outcome.result], f"hangs: {why}" if outcome.result == "hangs" else why)
@@ -149,7 +152,7 @@ def _cell(plan: Plan | TemplaterError, change: Change, reference: Change | None)
 
 def _differences(change: Change, outcome: Outcome, reference: Change | None) -> Iterator[str]:
     if change.action == FAILED and change.error is not None:
-        yield f"the host goes on where templater refuses: {change.error.message}"
+        yield f"the host accepts this, but templater refuses: {change.error.message}"
     elif (outcome.result == "skipped") != (change.action == SKIP):
         yield f"the file is {outcome.result}"
     elif reference is not None and change.content != reference.content and outcome.result == "written":
@@ -159,7 +162,7 @@ def _differences(change: Change, outcome: Outcome, reference: Change | None) -> 
 
 
 def _excerpt(change: Change, reference: Change) -> str:
-    """Return the first line that differs, of both."""
+    """Return the first line that differs, in both versions."""
     ours, theirs = (
         (each.content or b"").decode("utf-8", "replace").split("\n") for each in (change, reference)
     )

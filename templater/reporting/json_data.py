@@ -1,4 +1,4 @@
-"""A plan as data for ``json.dumps``: the keys are documented in docs/automation.md."""
+"""Convert a plan to data for ``json.dumps``. docs/automation.md documents the keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
-    """The whole plan for ``json.dumps``. Text that is not UTF-8 stands in ``content_base64``."""
+    """Return the whole plan as data for ``json.dumps``. ``content_base64`` holds text that is not UTF-8."""
     data: dict[str, Any] = {
         "instance": json_text(plan.instance.name),
         "type": plan.instance.type,
@@ -63,7 +63,7 @@ def change_data(change: Change, plan: Plan | None = None) -> dict[str, Any]:
 
 
 def error_data(error: TemplaterError) -> dict[str, Any]:
-    """An error for machines: kind, message, and the place as file, line and column."""
+    """Return an error as data: kind, message, and the place as file, line and column."""
     data: dict[str, Any] = {"kind": error.kind, "message": error.message}
     if error.span is not None:
         data |= {"file": error.span.source.name, "line": error.span.line, "column": error.span.column}
@@ -84,7 +84,7 @@ def _content(content: bytes) -> dict[str, str]:
 
 
 def json_text(text: str) -> str:
-    """Text that JSON can hold: what is not UTF-8 as escapes."""
+    """Return text for JSON. Text that is not UTF-8 is escaped."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""A plan as a unified patch that patch(1) and git apply take."""
+"""Format a plan as a unified patch for patch(1) and git apply."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ CONTEXT = 3
 
 
 def diff(plan: Plan) -> str:
-    """What ``plan.files()`` changes, as a patch to be applied with ``-p1`` in the root filesystem.
+    """Return the changes of ``plan.files()`` as a patch for ``patch -p1`` in the root filesystem.
 
-    Bytes that are not UTF-8 are there as surrogates: written back with ``surrogateescape``, the
-    patch is exact. Owners, which no patch can carry, and what else is worth knowing stand in lines
-    that begin with ``#``, which patch(1) skips.
+    Bytes that are not UTF-8 are surrogates: encode the patch with ``surrogateescape`` to restore them. Lines
+    that begin with ``#`` show owners and other facts that a patch cannot express. patch(1) skips them.
     """
     return "".join(line for change in plan.files() for line in _file(change))
 
@@ -29,13 +28,13 @@ def diff(plan: Plan) -> str:
 def _file(change: Change) -> Iterator[str]:
     yield from _remarks(change)
     if change.action == UPDATE and change.before is None:
-        yield "# too large to be compared line by line\n"
+        yield "# too large to compare line by line\n"
         return
     before = _lines(change.before or b"")
     after = _lines(change.content or b"")
     name = change.real.lstrip("/")
     if change.before is None:
-        # patch(1) can't tell two names with blanks apart unless they are quoted
+        # Without quotes, patch(1) cannot separate two names that contain spaces.
         yield f"diff --git {_quoted('a/' + name, blanks=True)} {_quoted('b/' + name, blanks=True)}\n"
         yield f"new file mode 100{change.mode & 0o777:03o}\n"
     old = "/dev/null" if change.before is None else _header("a/" + name)
@@ -52,7 +51,7 @@ def _remarks(change: Change) -> Iterator[str]:
     cause = f"{printable(change.rule.template)} on {printable(change.trigger)}"
     yield f"# {printable(change.real)}: {verb}{facts}, {cause}\n"
     if change.real != change.path and change.path.startswith("/"):
-        yield f"# named {printable(change.path)} by its rule; a symlink leads here\n"
+        yield f"# the rule names {printable(change.path)}; a symlink leads here\n"
 
 
 def _hunks(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
@@ -64,7 +63,7 @@ def _hunks(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
 
 
 def _one_hunk(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
-    """Everything between the common head and the common tail, replaced at once."""
+    """Yield one hunk that replaces everything between the common first and last lines."""
     head = 0
     while head < min(len(before), len(after)) and before[head] == after[head]:
         head += 1
@@ -93,20 +92,20 @@ def _ended(line: str) -> Iterator[str]:
 
 
 def _lines(content: bytes) -> list[str]:
-    """Lines end at a newline and nowhere else: no form feed or U+2028 splits one."""
+    """Split at newlines only. ``str.splitlines`` would also split at form feeds and U+2028."""
     parts = content.decode("utf-8", "surrogateescape").split("\n")
     lines = [part + "\n" for part in parts[:-1]]
     return [*lines, parts[-1]] if parts[-1] else lines
 
 
 def _header(name: str) -> str:
-    """A file name in a header: with blanks, a tab says where it ends."""
+    """Return a file name for a header. A tab marks the end of a name with spaces."""
     quoted = _quoted(name)
     return f"{quoted}\t" if quoted == name and " " in name else quoted
 
 
 def _quoted(name: str, *, blanks: bool = False) -> str:
-    """As git quotes it where it has to."""
+    """Quote a name like git, if necessary."""
     if name.isprintable() and not any(char in name for char in ('"', "\\", " " if blanks else '"')):
         return name
     shown_bytes = "".join(

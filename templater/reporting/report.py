@@ -1,4 +1,4 @@
-"""A plan as text for people and as data for machines; colours are added by the command line."""
+"""Format a plan as plain text. The command line adds colours."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ if TYPE_CHECKING:
     from ..model.plan import Change, Outcome, Plan
 
 FAILURE = 5
-#: how many rules a line names
+#: maximum number of rules named in a line
 MOST_NAMED = 5
-#: how many of the directories that a change makes are listed
+#: maximum number of new directories listed for a change
 MOST_PARENTS = 20
 
-#: how reports show a host's result: at 'fails' and 'hangs', the start of the instance ends
+#: how reports show the result of a prediction; 'fails' and 'hangs' end the start of the instance
 RESULT_TEXTS = {
-    "fails": "the start fails", "hangs": "the start hangs", "random": "left to chance",
-    "unknown": "not known",
+    "fails": "the start fails", "hangs": "the start hangs", "random": "random result",
+    "unknown": "unknown result",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One change as it is shown: a heading, remarks under it, and a body.
+    """The parts of one change in a report: a heading, remarks and a body.
 
-    ``body`` is the rendered text, or the explained error where ``failed``; None where there is
-    nothing more to see.
+    ``body`` is the rendered text, or the error explanation if the change ``failed``, or None.
     """
 
     change: Change
@@ -47,7 +46,10 @@ class Block:
 
 
 def blocks(plan: Plan) -> Iterator[Block]:
-    """Yield a block for each change, in order. A file that a later pass rewrites shows its content there."""
+    """Yield a block for each change, in order.
+
+    If a later pass rewrites a file, only the block of that pass shows the content.
+    """
     last = {change.real: change for change in plan.changes if change.content is not None}
     for change in plan.changes:
         again = last.get(change.real)
@@ -57,13 +59,13 @@ def blocks(plan: Plan) -> Iterator[Block]:
         else:
             yield Block(change, headline(change), remarks, _body(change))
     for change in plan.agent:
-        # what it writes was shown above, as a file of the config drive
+        # The content was shown above, as a file of the config drive.
         body = _body(change) if change.action == FAILED else None
         yield Block(change, f"in the guest: {headline(change)}", tuple(_remarks(change, plan)), body)
 
 
 def preview(plan: Plan) -> str:
-    """Return every file with its target, owner, mode, reason and content, as plain text."""
+    """Return all changes with target, owner, mode, reason and content, as plain text."""
     return "\n".join(plain(block) for block in blocks(plan))
 
 
@@ -80,12 +82,12 @@ def indented(text: str) -> str:
 
 
 def ended(text: str) -> str:
-    """Return the text with a newline at its end, and diff's remark if it had none."""
+    """Return the text, with diff's remark if it has no newline at its end."""
     return text if text.endswith("\n") or not text else f"{text}\n\\ No newline at end of file\n"
 
 
 def headline(change: Change) -> str:
-    """``/etc/hostname  create  0:0 0644  hostname.tpl on create: new``."""
+    """Return a heading like ``/etc/hostname  create  0:0 0644  hostname.tpl on create: new``."""
     path = printable(change.path) or "''"
     if change.real != change.path:
         path = f"{path} -> {printable(change.real)}"
@@ -97,12 +99,12 @@ def headline(change: Change) -> str:
 
 
 def outcome_text(plan: Plan, change: Change) -> str:
-    """Return what the plan's host does differently at a change; empty if it does the same."""
+    """Return how the plan's host differs from templater at a change; empty if it does not."""
     outcome = plan.outcome(change)
     if outcome is None or _agrees(change, outcome):
         return ""
     shown = RESULT_TEXTS.get(outcome.result, outcome.result)
-    if change.trigger == AGENT:  # by then the machine has started
+    if change.trigger == AGENT:  # the machine is already running
         shown = shown.replace("the start", "the agent")
     why = outcome.text or outcome.error
     host = plan.host.name
@@ -110,7 +112,7 @@ def outcome_text(plan: Plan, change: Change) -> str:
 
 
 def differences(plan: Plan, change: Change) -> Iterator[str]:
-    """Yield what the plan's host does differently at a change, and the names of the deviations."""
+    """Yield how the host differs from templater at a change, and the names of the deviations."""
     if text := outcome_text(plan, change):
         yield text
         if names := deviation_names(plan, change):
@@ -118,16 +120,16 @@ def differences(plan: Plan, change: Change) -> Iterator[str]:
 
 
 def deviation_names(plan: Plan, change: Change) -> list[str]:
-    """Return the names of the deviations at a change; each makes the host's outcome another."""
+    """Return the names of the deviations that explain a different outcome on the host."""
     if not outcome_text(plan, change):
         return []
-    from ..prediction.deviations import deviations_at  # rarely needed
+    from ..prediction.deviations import deviations_at
 
     return [deviation.name for deviation in deviations_at(plan, change)]
 
 
 def summary(plan: Plan) -> str:
-    """Return one line: how many files, and how many of each action."""
+    """Return one line with the number of changes of each action, and the host's problems."""
     counts: dict[str, int] = {}
     for change in plan.changes:
         counts[change.action] = counts.get(change.action, 0) + 1
@@ -138,20 +140,20 @@ def summary(plan: Plan) -> str:
 
 
 def _host_summary(plan: Plan) -> str:
-    """``; incus would fail at 3, 2 left to chance``: what fails for sure is not all that may go wrong."""
+    """Return the host's problems like ``; incus would fail at 3, 2 random, 1 unknown``; empty if none."""
     results = [plan.prediction.outcomes[change].result for change in plan.host_fails]
-    if plan.host_error and not results:  # no rule is due, at which it could be said
+    if plan.host_error and not results:  # no rule runs, so no change can show the error
         return f"; {plan.host.name}: {RESULT_TEXTS['fails']}: {printable(plan.host_error)}"
     chance, unknown = results.count("random"), results.count("unknown")
     failing = len(results) - chance - unknown
     words = [f"would fail at {failing}"] if failing else []
-    words += [f"{chance} left to chance"] if chance else []
-    words += [f"{unknown} not known"] if unknown else []
+    words += [f"{chance} random"] if chance else []
+    words += [f"{unknown} unknown"] if unknown else []
     return f"; {plan.host.name}{' ' if failing else ': '}{', '.join(words)}" if words else ""
 
 
 def not_due(plan: Plan) -> str:
-    """Return one line that names the rules without a matching trigger; empty if there are none."""
+    """Return one line with the rules that no trigger of the plan matches; empty if all match."""
     other = [rule for rule in plan.metadata.rules if not any(is_due(rule, name) for name in plan.triggers)]
     if not other:
         return ""
@@ -159,8 +161,7 @@ def not_due(plan: Plan) -> str:
         f"{printable(rule.path)} ({printable(','.join(rule.when)) or 'never'})" for rule in other[:MOST_NAMED]
     )
     more = f" and {len(other) - MOST_NAMED} more" if len(other) > MOST_NAMED else ""
-    count = "1 rule" if len(other) == 1 else f"{len(other)} rules"
-    return f"{count} not on {' or '.join(plan.triggers)}: {shown}{more}"
+    return f"not rendered, no matching trigger: {shown}{more}"
 
 
 def verdict(plan: Plan) -> int:
@@ -174,12 +175,12 @@ def _remarks(change: Change, plan: Plan) -> Iterator[str]:
     parents, more = new_parents(change)
     if parents:
         shown = ", ".join(map(printable, parents))
-        yield f"makes {shown} and {more} more below" if more else f"makes {shown}"
+        yield f"creates directory {shown} and {more} more below" if more else f"creates directory {shown}"
     yield from differences(plan, change)
 
 
 def new_parents(change: Change) -> tuple[list[str], int]:
-    """Return the outermost of the directories that a change makes, and how many more there are."""
+    """Return the outermost new directories of a change, and the number of the remaining ones."""
     if change.new_depth is None:
         return [], 0
     parents = list(islice(parents_below(change.real, change.new_depth), MOST_PARENTS))

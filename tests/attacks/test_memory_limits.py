@@ -88,7 +88,7 @@ def test_a_plan_keeps_existing_file_data_only_up_to_its_limit(monkeypatch):
     contents = {f"/{n}": b"x" * 1000 for n in range(10)}
     rootfs = MemoryRootfs(contents)
     assert {change.action for change in planned(rootfs, contents).changes} == {KEEP}
-    monkeypatch.setattr(sys.modules["templater.planning.planner"], "MAX_HELD", 4500)
+    monkeypatch.setattr(sys.modules["templater.planning.planner"], "MAX_COMPARED_TOTAL", 4500)
     made = planned(rootfs, contents)
     assert [change.action for change in made.changes] == [KEEP] * 4 + [UPDATE] * 6
     assert sum(len(change.before or b"") for change in made.changes) == 4000

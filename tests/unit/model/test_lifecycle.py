@@ -57,7 +57,7 @@ def test_a_running_instance_is_published_only_by_snapshot() -> None:
     running.published("s0")
     with pytest.raises(UsageError, match="can't be published"):
         running.published()
-    with pytest.raises(UsageError, match="no snapshot 'nope'"):
+    with pytest.raises(UsageError, match="unknown snapshot 'nope'"):
         running.published("nope")
 
 
@@ -80,7 +80,7 @@ def test_a_copy_of_a_snapshot_has_copy_pending() -> None:  # 09
 
 
 def test_an_unknown_snapshot_is_an_error() -> None:
-    with pytest.raises(UsageError, match="no snapshot 'nope'"):
+    with pytest.raises(UsageError, match="unknown snapshot 'nope'"):
         created().restored("nope")
 
 

@@ -32,7 +32,7 @@ def test_an_existing_instance_is_noted_when_its_first_start_is_shown():
     found = default_triggers(instance(exists=True), None)
     assert found.passes == ("create", "start")
     assert found.notes == (
-        "the instance exists already: its own next start runs start only (-t next shows that)",
+        "the instance already exists: its next start runs only 'start' (-t next shows it)",
     )
 
 

@@ -151,7 +151,7 @@ def test_a_mount_point_is_refused_unless_asked_for() -> None:
 def test_a_file_behind_a_mount_point_is_refused_unless_asked_for() -> None:
     tree: dict[str, str | bytes | Entry] = {"/data": Entry(DIRECTORY, 0o755, is_mount=True)}
     refused = one(rendering(rule("/data/a")), tree)
-    assert "behind the mount point '/data'" in str(refused.error)
+    assert "below the mount point '/data'" in str(refused.error)
     allowed = one(rendering(rule("/data/a")), tree, in_place=True)
     assert allowed.action == CREATE and not allowed.in_place
 
@@ -295,7 +295,7 @@ def test_config_drive_files_are_named_after_the_template_and_shared() -> None:
     first, second = config_drive([rendering(one_, b"1"), rendering(two, b"2")])
     assert first.path == second.path == "a.tpl.out"
     assert (first.action, second.action) == (CREATE, UPDATE)
-    assert "overwrites what was rendered for '/etc/a'" in second.reason
+    assert "overwrites the output of '/etc/a'" in second.reason
 
 
 def test_the_agent_applies_every_rule_whose_output_exists_whatever_its_when() -> None:

@@ -160,7 +160,7 @@ def test_too_many_files_are_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_too_much_text_in_all_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("templater.rendering.render.MAX_TOTAL", 5)
-    with pytest.raises(LimitError, match="together"):
+    with pytest.raises(LimitError, match="in total"):
         rendered(rule("/a"), rule("/b"), a_tpl=file("xxx"))
 
 

@@ -63,7 +63,7 @@ def test_a_symlink_is_patched_where_it_leads() -> None:
     patch = diff(
         planned(("/etc/a", b"x\n"), tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv/b": "y\n"})
     )
-    assert "# named /etc/a by its rule; a symlink leads here\n" in patch
+    assert "# the rule names /etc/a; a symlink leads here\n" in patch
     assert "+++ b/srv/b\n" in patch
 
 
