@@ -110,6 +110,11 @@ def plan_image(
         from .new_instance import placeholder_note
 
         planned.notes = placeholder_note((*planned.changes, *planned.agent))
+    if len(triggers) > 1:
+        from .pending_key import pending_key_notes
+
+        found = pending_key_notes(metadata, templates, instance, options.host, triggers)
+        planned.notes = (*planned.notes, *found)
     return predicted(planned, templates, rootfs, options)
 
 

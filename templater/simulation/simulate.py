@@ -715,6 +715,7 @@ def _remarks(plan: Plan) -> Iterable[str]:
             text = f"templater differs ({deviation.name}): {deviation.ours}"
             if change.path not in found.setdefault(text, []):
                 found[text].append(change.path)
+    yield from plan.notes
     for text, paths in found.items():
         yield f"{', '.join(printable(path) for path in paths)}: {text}"
 

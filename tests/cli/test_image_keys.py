@@ -160,3 +160,34 @@ def test_a_trigger_given_at_creation_stays(image, run):
     assert code == 0, err
     assert Path("made/.templater/state").read_text().startswith("pending=copy\n")
     assert "apply_template" not in Path("made/instance.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "noted"),
+    [
+        (["--as", "incus-debian"], False),
+        (["--as", "lxd-debian"], False),
+        (["--as", "none"], False),
+        (["--as", "incus"], True),
+        (["--as", "incus-debian", "--vm"], True),
+        (["--as", "incus", "-t", "start"], False),
+    ],
+)
+def test_the_pending_key_in_the_start_pass_is_there_as_recorded_or_noted(words, noted, image, run):
+    """incus_cases_2, n59 and lxd_cases, 209: a container's start pass still sees it. Nothing else is recorded."""
+    text = (image / "metadata.yaml").read_text()
+    (image / "metadata.yaml").write_text(text.replace("when: [create, copy, start]", "when: [start]"))
+    (image / "templates/k.tpl").write_text("{{ config_get('volatile.apply_template', 'gone') }}\n")
+    code, out, err = run("preview", "image", *words)
+    assert code == 0, err
+    assert ("whether volatile.apply_template is still set in the start pass is unknown" in err) is noted
+    if "-t" not in words:
+        assert "create\n" in out and "gone" not in out
+    (image / "templates/k.tpl").write_text("no config: here\n")
+    assert "unknown for" not in run("preview", "image", *words)[2]
+
+
+def test_a_simulation_notes_the_pending_key_too(image, run):
+    (image / "templates/k.tpl").write_text("{% for k in config sorted %}{{ k }} {% endfor %}\n")
+    assert "is still set in the start pass is unknown" in run("simulate", "image", "create", "start")[1]
+    assert "is unknown" not in run("simulate", "image", "create", "start", "--as", "lxd-debian")[1]
