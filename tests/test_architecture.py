@@ -214,7 +214,7 @@ def test_the_folder_graph_has_no_cycle(capsys):
     floors(graph())
 
 
-def test_few_modules_lie_directly_in_the_package():
+def test_few_modules_are_directly_in_the_package():
     assert len(TOP_MODULES) + 1 <= AT_THE_TOP
 
 
@@ -271,7 +271,7 @@ def test_pure_modules_neither_open_nor_print():
     assert not wrong, "\n".join(wrong)
 
 
-def test_only_the_doors_print():
+def test_only_entry_points_print():
     wrong = [
         f"{module}:{node.lineno}"
         for module in MODULES
@@ -282,14 +282,14 @@ def test_only_the_doors_print():
     assert not wrong, "\n".join(wrong)
 
 
-def test_jinja2_is_our_compiler_and_not_our_runtime():
+def test_only_the_compiler_imports_jinja2():
     users = {
         found.module for found in IMPORTS if found.target.split(".")[0] == "jinja2" and found.kind != "types"
     }
     assert all(user.startswith(COMPILER) for user in users)
 
 
-def test_the_public_module_imports_nothing_at_once():
+def test_importing_templater_loads_no_submodule():
     eager = [str(found) for found in IMPORTS if found.module == PUBLIC and found.kind == "eager"]
     eager = [line for line in eager if " imports sys " not in line]
     assert not eager, "\n".join(eager)
@@ -325,7 +325,7 @@ def loaded(names: list[str]) -> set[str]:
     return set(answer.stdout.split())
 
 
-def test_the_lean_modules_load_nothing_but_each_other():
+def test_lean_modules_load_only_lean_modules():
     names = [f"templater.{m}".rstrip(".") for m in sorted(LEAN & set(MODULES)) if m != PUBLIC]
     got = loaded(names)
     ours = {own(name) for name in got if name.split(".")[0] == "templater"}
@@ -342,7 +342,7 @@ def own_test_names() -> set[str]:
 @pytest.mark.parametrize(
     "folder", ["pongo2/tags", "pongo2/filters", "cli/commands", "hooks/runtimes", "checks/security"]
 )
-def test_every_plugin_has_a_test_of_its_name(folder):
+def test_every_plugin_has_a_test_file_with_its_name(folder):
     plugins = {path.stem.strip("_") for path in (PACKAGE / folder).glob("*.py") if path.stem != "__init__"}
     missing = plugins - {name.strip("_") for name in own_test_names()}
     assert not missing, f"no test_NAME.py (or tests/cli/NAME.txt) for {sorted(missing)} of {folder}"

@@ -96,7 +96,7 @@ def objects(heading, value, found):
     return found
 
 
-def test_the_documented_keys_are_those_that_are_printed(folder):
+def test_documented_json_keys_match_the_printed_ones(folder):
     found = {}
     for heading, commands in PRINTED.items():
         for words in commands:
@@ -110,13 +110,13 @@ def test_the_documented_keys_are_those_that_are_printed(folder):
         assert missing <= {key for key, mark in keys.items() if mark}, heading
 
 
-def test_the_exit_codes_are_all_told():
+def test_all_exit_codes_are_documented():
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.M)}
     kinds = [each for each in vars(errors).values() if isinstance(each, type)]
     assert told == {0, 1, 130} | {kind.exit_code for kind in kinds if issubclass(kind, errors.TemplaterError)}
 
 
-def test_standard_output_is_empty_where_there_is_no_result(folder):
+def test_standard_output_is_empty_without_a_result(folder):
     done = subprocess.run(
         [sys.executable, "-m", "templater", "preview", "nosuch", "--json"],
         cwd=folder, capture_output=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},

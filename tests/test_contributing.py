@@ -38,7 +38,7 @@ def clone(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RECIPES)
-def test_a_recipe_works_word_by_word(clone, kind):
+def test_a_recipe_works_as_written(clone, kind):
     files = FILE.findall(RECIPES[kind])
     assert len(files) == 2
     for name, text in files:

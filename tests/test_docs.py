@@ -30,7 +30,7 @@ def page_name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
-def test_the_sessions_of_a_page_go_as_written(page, tmp_path, update):
+def test_the_sessions_of_a_page_give_the_shown_output(page, tmp_path, update):
     """All blocks of a page are one session, in one folder."""
     if os.geteuid() != 0 and any("templater unpack" in block for block in BLOCK.findall(page.read_text())):
         pytest.skip("NOT RUN: needs root, to unpack files that belong to other users")
@@ -65,7 +65,7 @@ OPENING, CLOSING = (
 )
 
 
-def test_the_table_of_differences_is_the_codes_own(update):
+def test_the_table_of_differences_is_up_to_date(update):
     page = ROOT / "README.md"
     before, opening, rest = page.read_text().partition(OPENING)
     old, closing, after = rest.partition(CLOSING)
@@ -104,7 +104,7 @@ def shown(value: float, unit: str) -> str:
     return f"{int(value) // limits.UNITS[unit][best]}{names.get(best, best)}"
 
 
-def test_the_table_of_limits_is_the_codes_own(update):
+def test_the_table_of_limits_is_up_to_date(update):
     page = ROOT / "docs" / "limits.md"
     before, opening, rest = page.read_text().partition(LIMITS_OPENING)
     old, closing, after = rest.partition(LIMITS_CLOSING)
@@ -117,7 +117,7 @@ def test_the_table_of_limits_is_the_codes_own(update):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
-def test_the_links_of_a_page_lead_somewhere(page):
+def test_the_links_of_a_page_are_valid(page):
     targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text())
     missing = [target for target in targets if not (page.parent / target).exists()]
     assert not missing
@@ -131,7 +131,7 @@ def test_every_page_is_in_the_index():
     assert len(pages) == len(set(pages))
 
 
-def test_the_commands_without_a_second_wall_exist():
+def test_the_commands_without_a_sandbox_exist():
     """Of those that render in their own process."""
     sentence = re.search(
         r"^\* (.*?) render in their own process", (ROOT / "docs/security.md").read_text(), re.M

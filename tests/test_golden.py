@@ -56,7 +56,7 @@ def recorded(case, trigger):
     return sorted(lines, key=lambda line: line.split(" ", 3)[3])
 
 
-def test_the_goldens_are_what_the_real_engine_renders_today(update):
+def test_goldens_match_the_output_of_the_real_engine(update):
     try:
         program = program_for("v4")
     except Unavailable as reason:
@@ -77,7 +77,7 @@ def test_every_image_and_instance_is_recorded():
 
 
 @pytest.mark.parametrize(("case", "trigger"), LIFE)
-def test_a_plan_is_what_the_real_engine_rendered(case, trigger):
+def test_a_plan_matches_the_output_of_the_real_engine(case, trigger):
     changes = planned(case, trigger).changes
     assert manifest(changes) == recorded(case, trigger)
     for change in changes:
@@ -97,7 +97,7 @@ def tarball(folder):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.image}-{case.name}")
-def test_a_tarball_gives_the_same_plan_as_its_folder(case, tmp_path):
+def test_a_tarball_gives_the_same_plan_as_its_directory(case, tmp_path):
     file = tmp_path / "image.tar.gz"
     file.write_bytes(tarball(IMAGES / case.image))
     packed = planned(case, "create", "start", image=open_image(str(file)))

@@ -28,16 +28,16 @@ def named(cases: list[dict[str, Any]]) -> list[Any]:
     return [pytest.param(case, id=case["id"]) for case in cases]
 
 
-def test_there_are_cases() -> None:
+def test_recorded_cases_exist() -> None:
     assert CASES, f"no cases in {FOLDERS}"
 
 
 @pytest.mark.parametrize("case", named([case for case in CASES if only_starts(case)]))
-def test_create_and_start_do_what_incus_did(case: dict[str, Any]) -> None:
+def test_create_and_start_match_incus(case: dict[str, Any]) -> None:
     Replay(case, INCUS_DEBIAN).run()
 
 
 @pytest.mark.parametrize("case", named([case for case in CASES if not only_starts(case)]))
-def test_a_whole_life_goes_as_in_incus(case: dict[str, Any]) -> None:
+def test_a_recorded_life_matches_incus(case: dict[str, Any]) -> None:
     skip_without_root(case, "42_uid_gid_mode", "175_create_and_copy_same_file_modes", "n43_by_hand")
     Replay(case, INCUS_DEBIAN).run()

@@ -33,7 +33,7 @@ def test_the_code_is_lint_free():
 
 
 @pytest.mark.slow
-def test_the_types_hold():
+def test_mypy_finds_no_errors():
     run("mypy", "--strict", "templater")
 
 

@@ -18,11 +18,11 @@ FOLDER = Path(os.environ.get("TEMPLATER_LXD_CASES") or Path(__file__).parent / "
 CASES = cases_in(FOLDER)
 
 
-def test_there_are_cases() -> None:
+def test_recorded_cases_exist() -> None:
     assert CASES, f"no cases in {FOLDER}"
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES])
-def test_a_life_goes_as_in_lxd(case: dict[str, Any]) -> None:
+def test_a_recorded_life_matches_lxd(case: dict[str, Any]) -> None:
     skip_without_root(case, "175_create_and_copy_same_file_modes")
     Replay(case, LXD_DEBIAN).run()

@@ -395,7 +395,7 @@ def test_at_least_98_percent_of_a_hosts_situations_can_be_predicted(name: str) -
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_predicted_errors_are_in_the_daemons_own_words(name: str) -> None:
+def test_predicted_errors_match_the_daemons_texts(name: str) -> None:
     """The texts of failed checks and writes; YAML libraries and template errors have tests elsewhere."""
     wrong = []
     for (host, situation), record in records().items():
@@ -414,7 +414,7 @@ def test_predicted_errors_are_in_the_daemons_own_words(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_a_plan_says_the_same_of_each_change_as_the_start_as_a_whole(name: str) -> None:
+def test_predicting_single_changes_agrees_with_a_whole_start(name: str) -> None:
     wrong = []
     for (host, situation), record in records().items():
         if host != name or record.get("order_dependent") or "rules" not in record["setup"]:

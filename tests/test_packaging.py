@@ -28,7 +28,7 @@ def test_the_dependency_ranges_accept_what_debian_13_ships(shipped):
     assert version in ACCEPTED[shipped.name].specifier
 
 
-def test_zstd_is_a_dependency_until_python_has_it():
+def test_zstd_is_a_dependency_until_python_3_14():
     """Python 3.14 has ``compression.zstd``; ``backports.zstd`` has wheels for every older version."""
     marker = ACCEPTED["backports.zstd"].marker
     assert marker is not None

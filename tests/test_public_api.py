@@ -103,7 +103,7 @@ def test_an_unknown_name_is_an_ordinary_error():
         templater.nosuch
 
 
-def test_a_path_is_taken_wherever_a_file_is_named(tmp_path):
+def test_every_file_argument_accepts_a_path_object(tmp_path):
     sample = ROOT / "sample-images" / "netplan"
     image = templater.open_image(sample)
     instance = templater.read_instance(sample / "instances" / "c1.yaml")
@@ -115,7 +115,7 @@ def test_a_path_is_taken_wherever_a_file_is_named(tmp_path):
     assert repr(planned) == f"Plan('n1', ('create', 'start'), {len(planned.changes)} changes)"
 
 
-def test_a_path_in_the_place_of_what_was_opened_is_said():
+def test_a_path_in_place_of_an_opened_object_is_a_usage_error():
     image, instance = templater.open_image(ROOT / "sample-images" / "alpine"), templater.read_instance()
     with pytest.raises(templater.TemplaterError, match="is not an image") as refused:
         templater.plan("sample-images/alpine", instance)

@@ -104,7 +104,7 @@ def test_the_suite_renders_as_expected(path: Path, dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("path", expectations("reduced"))
-def test_templates_less_what_json_can_not_hold_render_as_expected(path: Path) -> None:
+def test_templates_without_go_values_render_as_expected(path: Path) -> None:
     assert render(path, V6, json_context()) == text(path.with_suffix(".out"))
 
 

@@ -104,7 +104,7 @@ def difference(vector: Vector) -> str:
 
 
 @pytest.mark.parametrize(("path", "recorded"), list(groups()))
-def test_every_template_gives_what_pongo2_gave(path: Path, recorded: str) -> None:
+def test_every_template_renders_like_pongo2(path: Path, recorded: str) -> None:
     found = {vector.key: difference(vector) for vector in vectors(path, recorded)}
     wrong = [text for key, text in found.items() if text and key not in DIFFERENT]
     assert not wrong, f"{len(wrong)} of {len(found)} differ\n" + "\n".join(wrong[:20])

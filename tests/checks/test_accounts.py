@@ -13,14 +13,14 @@ CHECK = "accounts"
 
 
 @pytest.mark.parametrize("name", ["passwd", "shadow", "sudoers"])
-def test_an_account_file_that_every_user_may_write_is_high(name):
+def test_a_world_writable_account_file_is_high(name):
     names = [Name(f"rootfs/etc/{name}", Entry(FILE, 0o666))]
     assert observed(CHECK, an_image(names=names)) == [
         ("high", f"rootfs/etc/{name}", f"'/etc/{name}' has mode 0666: every user can write it")
     ]
 
 
-def test_ordinary_modes_and_links_are_fine():
+def test_ordinary_modes_and_links_have_no_finding():
     names = [
         Name("rootfs/etc/passwd", Entry(FILE, 0o644)),
         Name("rootfs/etc/shadow", Entry(SYMLINK, 0o777, target="x")),
@@ -36,5 +36,5 @@ def test_a_second_uid_0_is_information(tmp_path):
     assert (found.severity.name, found.message) == ("INFO", "2 accounts have uid 0: root, toor")
 
 
-def test_one_root_is_fine():
+def test_one_user_with_uid_0_has_no_finding():
     assert not observed(CHECK, an_image(heads={"rootfs/etc/passwd": b"root:x:0:0:::\nx:x:10:0\n"}))

@@ -7,11 +7,11 @@ from tests.checks.builders import an_image, observed
 CHECK = "autoescape"
 
 
-def test_attack_45_closing_what_was_not_opened():
+def test_attack_45_an_unopened_endautoescape_is_found():
     found = observed(CHECK, an_image(templates={"t": "a{% endautoescape %}{{ x }}{% autoescape off %}"}))
     assert [place for _, place, _ in found] == ["image/templates/t:1:2"]
 
 
 @pytest.mark.parametrize("text", ["", "{% autoescape on %}{{ x }}{%- endautoescape -%}"])
-def test_a_whole_block_is_fine(text):
+def test_a_complete_autoescape_block_has_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": text}))

@@ -15,13 +15,13 @@ CHECK = "file-tag"
         '{% macro m() %}{%\tinclude "x" %}{% endmacro %}', '{% INCLUDE "x" %}', '{% broken {% include "x" %}',
     ],
 )  # fmt: skip
-def test_attack_37_wherever_it_hides(text):
+def test_attack_37_a_banned_tag_is_found_anywhere(text):
     image = an_image(templates={"t": text})
     assert severities(CHECK, image) == ["high"]
     assert advisories(CHECK, image) == {"CVE-2026-33897"}
 
 
-def test_it_has_its_place():
+def test_a_banned_tag_is_reported_with_its_place():
     assert (
         observed(CHECK, an_image(templates={"t": 'a\n {% include "x" %}'}))[0][1] == "image/templates/t:2:5"
     )
@@ -30,5 +30,5 @@ def test_it_has_its_place():
 @pytest.mark.parametrize(
     "text", ["include", "{{ include }}", "{% if included %}{% endif %}", "{% includes %}"]
 )
-def test_the_word_alone_is_fine(text):
+def test_the_name_of_a_tag_in_text_has_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": text}))

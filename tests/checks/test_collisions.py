@@ -16,24 +16,24 @@ def two(one, other, when=("create", "create"), names=()):
 @pytest.mark.parametrize(
     ("one", "other"), [("/etc/a", "/etc//a"), ("/etc/a", "etc/a"), ("/a", "/b/../a"), ("/a", "/a/b")]
 )
-def test_attack_30_two_rules_for_one_name_are_found(one, other):
+def test_attack_30_two_rules_for_one_file_are_found(one, other):
     assert len(two(one, other)) == 1
 
 
-def test_two_ways_through_a_link_are_one_file():
+def test_two_paths_through_a_link_to_one_file_are_found():
     names = [a_folder("rootfs/usr/lib"), a_link("rootfs/lib", "usr/lib")]
     assert len(two("/lib/a", "/usr/lib/a", names=names)) == 1
 
 
 @pytest.mark.parametrize(("one", "other"), [("/etc/a", "/etc/b"), ("/a", "/ab"), ("/a-b", "/a/b")])
-def test_different_names_are_fine(one, other):
+def test_different_targets_have_no_finding(one, other):
     assert not two(one, other)
 
 
-def test_different_triggers_do_not_meet():
+def test_rules_with_different_triggers_do_not_collide():
     assert not two("/etc/a", "/etc//a", when=("create", "rename"))
 
 
-def test_attack_56_many_rules_stay_cheap():
+def test_attack_56_many_rules_are_checked_quickly():
     many = rules(*(f"/etc/file{number}: {{when: [create], template: t}}" for number in range(5_000)))
     assert not observed(CHECK, an_image(many))

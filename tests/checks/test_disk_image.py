@@ -39,7 +39,7 @@ def test_a_disk_of_another_format_is_high():
     assert severities(CHECK, an_image(heads={"rootfs.img": head})) == ["high"]
 
 
-def test_an_ordinary_disk_is_fine():
+def test_an_ordinary_disk_has_no_finding():
     assert not observed(CHECK, an_image(heads={"rootfs.img": PLAIN}))
 
 
@@ -61,7 +61,7 @@ def test_the_disk_is_read_in_every_form_of_an_image(tmp_path: Path, form: str):
 
 
 @pytest.mark.skipif(shutil.which("qemu-img") is None, reason="NOT RUN: needs qemu-img")
-def test_qemu_img_s_own_backing_file_is_found(tmp_path: Path):
+def test_a_backing_file_made_by_qemu_img_is_found(tmp_path: Path):
     (tmp_path / "base.raw").write_bytes(bytes(1 << 20))
     words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", "base.raw", "rootfs.img"]
     subprocess.run(words, cwd=tmp_path, check=True)
@@ -70,7 +70,7 @@ def test_qemu_img_s_own_backing_file_is_found(tmp_path: Path):
     assert "'base.raw'" in found.message
 
 
-def test_a_disk_that_is_a_link_is_not_opened(tmp_path: Path):
+def test_a_disk_that_is_a_symlink_is_not_opened(tmp_path: Path):
     made = image(tmp_path / "i.tar", header("rootfs.img", tarfile.SYMTYPE, linkname="/dev/sda"))
     found = {finding.check: finding.severity.name for finding in audit(scan_image(made))}
     assert found == {"layout": "HIGH"}

@@ -7,22 +7,22 @@ from tests.checks.builders import an_image, observed
 CHECK = "language"
 
 
-def test_a_mistake_is_found_with_its_place():
+def test_a_syntax_error_is_found_with_its_place():
     ((severity, place, message),) = observed(CHECK, an_image(templates={"t": "a\n{{ x|nosuch }}"}))
     assert (severity, place) == ("medium", "image/templates/t:2:6")
     assert "nosuch" in message
 
 
-def test_what_only_incus_understands_is_told():
+def test_syntax_that_only_incus_supports_is_found():
     ((severity, _, message),) = observed(CHECK, an_image(templates={"t": '{{ config["user.a"] }}'}))
     assert severity == "low"
     assert "LXD" in message
 
 
-def test_attack_44_too_deep_is_found():
+def test_attack_44_too_deep_nesting_is_found():
     assert observed(CHECK, an_image(templates={"t": "{{ " + "(" * 100_000}))
 
 
 @pytest.mark.parametrize("text", ["", "{{ container.name }}", "no tags"])
-def test_what_compiles_is_fine(text):
+def test_a_template_that_compiles_has_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": text}))

@@ -19,22 +19,22 @@ CHECK = "layout"
         ("backup.yaml", "CVE-2026-63125"),
     ],
 )
-def test_attack_06_10_11_a_link_where_the_daemons_followed_one(name, advisory):
+def test_attack_06_10_11_a_link_that_daemons_have_followed_is_critical(name, advisory):
     image = an_image(names=[a_link(name, "/")])
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {advisory}
 
 
-def test_attack_11_metadata_that_is_a_fifo():
+def test_attack_11_a_metadata_yaml_that_is_a_fifo_is_critical():
     assert severities(CHECK, an_image(names=[a_special("metadata.yaml", FIFO)])) == ["critical"]
 
 
-def test_attack_58_a_folder_then_a_link_is_found_twice():
+def test_attack_58_a_directory_replaced_by_a_link_is_found_twice():
     image = an_image(names=[a_folder("rootfs"), a_link("rootfs", "/")])
     assert severities(CHECK, image) == ["critical", "critical"]
 
 
-def test_attack_58_a_good_metadata_then_a_link():
+def test_attack_58_a_metadata_yaml_replaced_by_a_link_is_found():
     messages = [
         m
         for _, _, m in observed(
@@ -44,21 +44,21 @@ def test_attack_58_a_good_metadata_then_a_link():
     assert "'metadata.yaml' occurs 2 times, first as a file: the last one wins" in messages
 
 
-def test_a_template_that_comes_twice():
+def test_a_duplicate_template_is_high():
     assert severities(CHECK, an_image(names=["templates/a", "templates/a"])) == ["high"]
 
 
-def test_folders_may_come_twice():
+def test_duplicate_directories_have_no_finding():
     assert not observed(
         CHECK, an_image(names=[a_folder("templates"), a_folder("templates"), "metadata.yaml"])
     )
 
 
-def test_a_strange_name_is_mentioned():
+def test_an_unknown_name_is_information():
     assert severities(CHECK, an_image(names=["README"])) == ["info"]
 
 
-def test_an_ordinary_image_is_fine():
+def test_an_ordinary_image_has_no_finding():
     names = [
         "metadata.yaml",
         a_folder("templates"),
@@ -84,7 +84,7 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_attack_60_a_link_or_special_file_beside_the_rootfs_is_high(name):
+def test_attack_60_a_link_or_special_file_next_to_the_rootfs_is_high(name):
     """`rootfs.img -> /dev/sda` was "nothing found": qemu-img would have read the host's disk."""
     for found in (
         a_link(name, "/dev/sda"),
@@ -99,15 +99,15 @@ def test_attack_60_a_link_or_special_file_beside_the_rootfs_is_high(name):
 @pytest.mark.parametrize(
     "name", ["config", "state", "snapshots", "qemu.nvram", "root.img", "backup.yaml", "agent.key", "tpm.vtpm"]
 )
-def test_a_file_with_a_name_of_the_daemon_s_own_is_high(name):
+def test_a_file_with_a_name_that_daemons_use_is_high(name):
     assert severities(CHECK, an_image(names=[name])) == ["high"]
     assert severities(CHECK, an_image(names=[f"docs/{name}"])) == []
 
 
 @pytest.mark.parametrize("name", ["README", "tests", ".gitignore", "Makefile"])
-def test_any_other_file_beside_the_rootfs_is_information(name):
+def test_any_other_file_next_to_the_rootfs_is_information(name):
     assert severities(CHECK, an_image(names=[name])) == ["info"]
 
 
-def test_a_disk_of_a_virtual_machine_belongs_to_an_image():
+def test_the_disk_of_a_virtual_machine_has_no_finding():
     assert not observed(CHECK, an_image(names=["metadata.yaml", "rootfs.img"]))

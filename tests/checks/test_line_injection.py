@@ -10,7 +10,7 @@ CHECK = "line-injection"
 @pytest.mark.parametrize(
     "text", ['name = {{ config_get("user.a", "") }}\n', "x {{ config.a }}", 'a: {{ config["user.b"] }}']
 )
-def test_attack_49_a_value_inside_a_line(text):
+def test_attack_49_a_value_inside_a_line_is_found(text):
     image = an_image(templates={"t": text})
     assert severities(CHECK, image) == ["info"]
     assert advisories(CHECK, image) == {"CVE-2026-23953"}
@@ -25,5 +25,5 @@ def test_attack_49_a_value_inside_a_line(text):
         "name = {{ container.name }}",
     ],
 )
-def test_documents_numbers_and_names_are_fine(text):
+def test_documents_numbers_and_names_have_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": text}))

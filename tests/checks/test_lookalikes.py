@@ -25,7 +25,7 @@ def test_a_template_that_looks_like_another_is_named(name, spelled):
     assert spelled in message
 
 
-def test_a_rule_s_template_name_is_compared_too():
+def test_the_template_name_of_a_rule_is_compared_too():
     metadata = rules('/etc/a: {when: [create], template: "h\u043ests.tpl"}')
     assert len(observed(CHECK, an_image(metadata, {"hosts.tpl": ""}))) == 1
 
@@ -35,6 +35,6 @@ def test_a_file_that_looks_like_metadata_yaml_is_named():
     assert "looks like 'metadata.yaml'" in message
 
 
-def test_different_names_in_any_alphabet_are_fine():
+def test_different_names_in_any_alphabet_have_no_finding():
     templates = {"hosts.tpl": "", "host.tpl": "", "h\u00f6st.cfg": "", "\u0445\u043e\u0441\u0442.tpl": ""}
     assert not observed(CHECK, an_image(templates=templates, names=["metadata.yaml", "rootfs", "templates"]))

@@ -11,30 +11,30 @@ def hard_link(path, target):
     return Name(path, Entry(FILE), hard_link=target)
 
 
-def test_attack_59_a_member_behind_a_symlink():
+def test_attack_59_a_member_below_a_symlink_is_found():
     image = an_image(names=[a_link("rootfs/etc", "/etc"), "rootfs/etc/passwd"])
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {"CVE-2025-4517"}
 
 
-def test_attack_58_a_folder_that_becomes_a_link():
+def test_attack_58_a_directory_that_becomes_a_link_is_found():
     names = [a_folder("rootfs/a"), "rootfs/a/x", a_link("rootfs/a", "/"), "rootfs/a/y"]
     ((_, place, _),) = observed(CHECK, an_image(names=names))
     assert place == "rootfs/a/y"
 
 
-def test_a_link_that_becomes_a_folder_is_fine():
+def test_a_link_that_becomes_a_directory_has_no_finding():
     assert not observed(CHECK, an_image(names=[a_link("rootfs/a", "/"), a_folder("rootfs/a"), "rootfs/a/x"]))
 
 
-def test_attack_59_a_hard_link_to_outside():
+def test_attack_59_a_hard_link_to_outside_is_found():
     assert severities(CHECK, an_image(names=[hard_link("rootfs/a", "/etc/shadow")])) == ["critical"]
 
 
-def test_attack_59_a_hard_link_to_a_symlink():
+def test_attack_59_a_hard_link_to_a_symlink_is_found():
     names = [a_link("rootfs/a", "/etc/shadow"), hard_link("rootfs/b", "rootfs/a")]
     assert severities(CHECK, an_image(names=names)) == ["high"]
 
 
-def test_a_hard_link_to_an_earlier_file_is_fine():
+def test_a_hard_link_to_an_earlier_file_has_no_finding():
     assert not observed(CHECK, an_image(names=["rootfs/a", hard_link("rootfs/b", "rootfs/a")]))

@@ -8,7 +8,7 @@ CHECK = "member-name"
 
 
 @pytest.mark.parametrize("name", ["../x", "rootfs/../../x", "/etc/x", "templates/../../x"])
-def test_attack_57_a_name_that_leads_out_is_critical(name):
+def test_attack_57_a_name_that_leaves_the_image_is_critical(name):
     assert severities(CHECK, an_image(names=[name])) == ["critical"]
 
 
@@ -16,12 +16,12 @@ def test_attack_57_a_backslash_is_found():
     assert severities(CHECK, an_image(names=["templates\\x"])) == ["medium"]
 
 
-def test_what_can_not_be_printed_is_mentioned_and_escaped():
+def test_unprintable_names_are_reported_and_escaped():
     assert observed(CHECK, an_image(names=["rootfs/a\x1b[2J"])) == [
         ("info", "rootfs/a\\x1b[2J", "'rootfs/a\\x1b[2J' has unprintable characters")
     ]
 
 
 @pytest.mark.parametrize("name", ["./metadata.yaml", "rootfs/a..b", "rootfs/..."])
-def test_ordinary_names_are_fine(name):
+def test_ordinary_names_have_no_finding(name):
     assert not observed(CHECK, an_image(names=[name]))

@@ -5,7 +5,7 @@ from tests.checks.builders import a_folder, a_link, an_image, observed
 CHECK = "member-twice"
 
 
-def test_a_folder_that_becomes_a_link_and_a_link_that_becomes_a_folder():
+def test_a_name_that_is_both_a_directory_and_a_link_is_found():
     for names in (
         [a_folder("rootfs/a"), a_link("rootfs/a", "/")],
         [a_link("rootfs/a", "/"), a_folder("rootfs/a")],
@@ -14,12 +14,12 @@ def test_a_folder_that_becomes_a_link_and_a_link_that_becomes_a_folder():
         assert (severity, place) == ("medium", "rootfs/a")
 
 
-def test_many_are_one_finding():
+def test_many_duplicate_names_are_one_finding():
     ((_, _, message),) = observed(
         CHECK, an_image(names=["rootfs/a", "rootfs/b", "rootfs/a", "rootfs/b", "rootfs/b"])
     )
     assert message == "2 names occur twice in the root filesystem; the first is 'rootfs/a'"
 
 
-def test_a_folder_may_come_twice_and_what_lies_outside_is_another_check_s():
+def test_duplicate_directories_and_names_outside_the_rootfs_have_no_finding():
     assert not observed(CHECK, an_image(names=[a_folder("rootfs/a"), a_folder("rootfs/a"), "x", "x"]))

@@ -57,7 +57,7 @@ def test_an_image_that_every_daemon_refuses_is_not_written(
         assert not (tmp_path / "out.tar").exists()
 
 
-def test_other_problems_are_warnings_in_the_words_of_audit(
+def test_other_problems_are_warnings_with_the_text_of_audit(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rules = (
@@ -94,7 +94,7 @@ def test_an_image_without_problems_has_no_warnings(tmp_path: Path, capfd: pytest
     assert "warning" not in capfd.readouterr().err
 
 
-def test_only_its_owner_may_read_a_published_image(tmp_path: Path) -> None:
+def test_a_published_image_is_readable_only_by_its_owner(tmp_path: Path) -> None:
     """It holds the container's password hashes and keys."""
     image = directory(tmp_path, FACTS)
     assert main(["publish", image, "-o", str(tmp_path / "out.tar")]) == 0

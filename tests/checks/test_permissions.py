@@ -14,11 +14,11 @@ def found(field):
 @pytest.mark.parametrize(
     "field", ["mode: rw", "mode: 0999", "uid: root", "gid: 99999999999", "uid: 1e3", "uid: -1"]
 )
-def test_attack_31_32_what_does_not_parse_is_found(field):
+def test_attack_31_32_an_invalid_id_or_mode_is_found(field):
     assert found(field) == ["medium"]
 
 
-def test_attack_31_a_decimal_mode_is_not_what_it_seems():
+def test_attack_31_a_decimal_mode_is_found():
     (severity, place, message), _ = observed(
         CHECK, an_image(rules("/etc/a: {when: [create], template: t, mode: 4755}"))
     )
@@ -27,14 +27,14 @@ def test_attack_31_a_decimal_mode_is_not_what_it_seems():
 
 
 @pytest.mark.parametrize("mode", ["04755", "01777", "0o2755"])
-def test_attack_31_special_bits_are_dropped(mode):
+def test_attack_31_dropped_special_bits_are_found(mode):
     assert "low" in found(f"mode: {mode}")
 
 
-def test_a_file_for_everybody_to_write_is_found():
+def test_a_world_writable_file_is_found():
     assert found("mode: 0666") == ["low"]
 
 
 @pytest.mark.parametrize("field", ["mode: 0644", "mode: 640", "mode: 0o600", "uid: 1000", "uid: 0"])
-def test_ordinary_ones_are_fine(field):
+def test_ordinary_permissions_have_no_finding(field):
     assert found(field) == []

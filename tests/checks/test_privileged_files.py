@@ -31,7 +31,7 @@ def test_attack_60_setgid_and_capabilities_are_found():
     }  # fmt: skip
 
 
-def test_ordinary_files_are_fine():
+def test_ordinary_files_have_no_finding():
     assert not observed(CHECK, an_image(names=["rootfs/a", Name("rootfs/tmp", Entry("directory", 0o2755))]))
 
 

@@ -21,5 +21,5 @@ def test_attack_38_an_escape_attempt_is_found(text):
 @pytest.mark.parametrize(
     "text", ["__init__.py", "{{ container.name }}", "{{ config_get('user.__a', '') }} x"]
 )
-def test_ordinary_text_is_fine(text):
+def test_ordinary_text_has_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": "{# #}" + text.replace("__a", "a")}))

@@ -20,7 +20,7 @@ RULE = rules("/etc/a: {when: [create], template: t}")
         '{{ "x"|ljust:2000000000 }}',
     ],
 )
-def test_attack_40_41_42_a_render_without_end_is_found_once(text):
+def test_attack_40_41_42_an_endless_render_is_found_once(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["high"]
 
 
@@ -30,7 +30,7 @@ def test_a_null_entry_makes_the_daemons_panic():
     assert advisories(CHECK, image) == {"CVE-2026-40195"}
 
 
-def test_an_ordinary_template_is_fine():
+def test_an_ordinary_template_has_no_finding():
     assert not observed(CHECK, an_image(RULE, {"t": "{% for i in config %}{{ i }}{% endfor %}"}))
 
 

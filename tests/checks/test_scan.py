@@ -24,13 +24,13 @@ ROOT = Path(__file__).resolve().parents[2]
 BROKEN = ROOT / "sample-images" / "broken"
 
 
-def test_every_check_has_a_name_of_its_own_and_says_what_it_is_about():
+def test_every_check_has_a_unique_id_and_a_description():
     checks = list(all_checks())
     assert len({check.id for check in checks}) == len(checks)
     assert all(check.about and Severity.named(check.severity) is not None for check in checks)
 
 
-def test_a_folder_and_its_archive_are_judged_alike(tmp_path):
+def test_a_directory_and_its_archive_have_the_same_findings(tmp_path):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         for name in ("metadata.yaml", "templates", "rootfs"):
             tar.add(BROKEN / name, name)
@@ -65,7 +65,7 @@ def hostile(path):
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_a_hostile_archive_is_read_to_its_end_and_everything_is_found(form, tmp_path, monkeypatch):
+def test_all_problems_of_a_hostile_archive_are_found(form, tmp_path, monkeypatch):
     monkeypatch.setattr(tarfile.TarFile, "format", form)
     found = {finding.check for finding in audit(scan_image(hostile(tmp_path / "x.tar")))}
     assert {
@@ -91,7 +91,7 @@ def split_in_two(archive, folder):
     return str(folder / "meta.tar"), str(folder / "rootfs.tar")
 
 
-def test_a_split_image_is_judged_as_the_unified_one(tmp_path):
+def test_a_split_image_has_the_same_findings_as_a_unified_one(tmp_path):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         for name in ("metadata.yaml", "templates", "rootfs"):
             tar.add(BROKEN / name, name)
@@ -116,7 +116,7 @@ def test_a_split_image_is_judged_as_the_unified_one(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
-def test_the_squashfs_of_a_split_image_is_judged_too(tmp_path):
+def test_the_squashfs_of_a_split_image_is_checked(tmp_path):
     image = tmp_path / "image"
     shutil.copytree(ROOT / "sample-images" / "alpine", image)
     (image / "rootfs" / "etc").mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def test_the_squashfs_of_a_split_image_is_judged_too(tmp_path):
     assert found["privileged-file"] == "setuid files: 1 (rootfs/etc/sudo)"
 
 
-def test_a_second_file_that_is_none_is_a_usage_error(tmp_path, capfd):
+def test_an_invalid_second_file_is_a_usage_error(tmp_path, capfd):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         for name in ("metadata.yaml", "templates", "rootfs"):
             tar.add(BROKEN / name, name)
@@ -144,21 +144,21 @@ def test_a_second_file_that_is_none_is_a_usage_error(tmp_path, capfd):
         assert said in capfd.readouterr().err
 
 
-def test_nothing_is_written_or_followed(tmp_path):
+def test_audit_writes_nothing_and_follows_no_links(tmp_path):
     before = sorted(tmp_path.iterdir())
     archive = hostile(tmp_path / "x.tar")
     audit(scan_image(archive))
     assert sorted(tmp_path.iterdir()) == [*before, tmp_path / "x.tar"]
 
 
-def test_the_exit_code_tells(capfd):
+def test_the_exit_code_depends_on_the_severity(capfd):
     assert main(["audit", str(BROKEN)]) == 1
     assert main(["audit", str(ROOT / "sample-images" / "debian-cloud")]) == 0
     assert main(["audit", str(BROKEN / "nosuch")]) == 2
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_what_has_no_metadata_is_not_called_fine(packed, tmp_path, capfd):
+def test_a_path_without_metadata_is_not_reported_as_fine(packed, tmp_path, capfd):
     """A folder one level too high, ``metadata.yml``, the second file of a split image."""
     image = tmp_path / "image"
     (image / "rootfs").mkdir(parents=True)
@@ -170,7 +170,7 @@ def test_what_has_no_metadata_is_not_called_fine(packed, tmp_path, capfd):
     assert f"'{image}' has no metadata.yaml: it is not an image" in capfd.readouterr().out
 
 
-def test_findings_of_a_file_come_in_the_order_of_the_file():
+def test_findings_of_a_file_are_in_line_order():
     text = b"{% ssi 'a' %}" * 3 + b"\n{% ssi 'a' %}" * 9
     found = audit(ScannedImage("image", None, {"a": TemplateFile(Entry(FILE), text)}))
     places = [(f.span.line, f.span.column) for f in found if f.check == "file-tag" and f.span]
@@ -178,13 +178,13 @@ def test_findings_of_a_file_come_in_the_order_of_the_file():
     assert places == sorted(places)
 
 
-def test_milder_findings_can_be_left_out(capfd):
+def test_at_least_hides_milder_findings(capfd):
     main(["audit", str(BROKEN), "--at-least", "critical", "--json"])
     found = json.loads(capfd.readouterr().out)["findings"]
     assert {finding["severity"] for finding in found} == {"critical"}
 
 
-def test_sarif_is_what_code_scanning_reads(capfd):
+def test_sarif_can_be_read_by_code_scanning(capfd):
     main(["audit", str(BROKEN), "--report", "sarif"])
     document = json.loads(capfd.readouterr().out)
     assert document["version"] == "2.1.0"
@@ -206,7 +206,7 @@ def test_sarif_is_what_code_scanning_reads(capfd):
     assert places == [{"startLine": 47, "startColumn": 3, "endLine": 47, "endColumn": 21}]
 
 
-def test_sarif_has_what_code_scanning_asks_for(monkeypatch, capfd):
+def test_sarif_has_all_fields_that_code_scanning_requires(monkeypatch, capfd):
     monkeypatch.chdir(ROOT)
     main(["audit", "./sample-images/../sample-images/broken/", "--report", "sarif"])
     (run,) = json.loads(capfd.readouterr().out)["runs"]
@@ -244,7 +244,7 @@ def test_places_in_sarif_are_relative_to_the_working_directory(monkeypatch, capf
     assert uris == {place}
 
 
-def test_results_are_told_from_each_other_wherever_their_lines_move(tmp_path):
+def test_sarif_fingerprints_do_not_depend_on_line_numbers(tmp_path):
     rules = "templates:\n  /../a: {when: [create], template: t}\n  /../b: {when: [create], template: t}\n"
 
     def told(text):
@@ -261,7 +261,7 @@ def test_results_are_told_from_each_other_wherever_their_lines_move(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../../etc/x", "/etc/x", "a b%c", "\udcff"])
-def test_a_place_in_sarif_is_the_image_or_in_it(tmp_path, name):
+def test_places_in_sarif_are_never_outside_the_image(tmp_path, name):
     import urllib.parse
 
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
@@ -277,12 +277,12 @@ def test_a_place_in_sarif_is_the_image_or_in_it(tmp_path, name):
         assert ".." not in path.split("/")
 
 
-def test_sarif_of_nothing_is_valid_too():
+def test_sarif_without_findings_is_valid():
     surveyed = scan_image(str(ROOT / "sample-images" / "netplan"))
     assert sarif_document([], surveyed.name, "1", "image")["runs"][0]["results"] == []
 
 
-def test_no_value_of_a_secret_is_in_a_report(tmp_path, capfd):
+def test_reports_never_contain_secrets(tmp_path, capfd):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "t").write_text('{{ config_get("user.password", "hunter2") }}')
     (tmp_path / "metadata.yaml").write_text("templates:\n  /etc/a: {when: [create], template: t}\n")
@@ -291,7 +291,7 @@ def test_no_value_of_a_secret_is_in_a_report(tmp_path, capfd):
     assert "hunter2" not in "".join(capfd.readouterr())
 
 
-def test_what_lies_behind_a_limit_is_not_called_missing(tmp_path):
+def test_files_after_a_limit_are_not_reported_as_missing(tmp_path):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         for name in ("metadata.yaml", "templates"):
             tar.add(ROOT / "sample-images" / "alpine" / name, name)
@@ -302,7 +302,7 @@ def test_what_lies_behind_a_limit_is_not_called_missing(tmp_path):
     assert not any("more than" in finding.message for finding in audit(scan_image(path)))
 
 
-def test_a_template_without_end_is_named_with_its_image(tmp_path):
+def test_the_place_of_a_runaway_template_includes_the_image(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "t").write_text("x\n{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}")
     (tmp_path / "metadata.yaml").write_text("templates: {/etc/a: {when: [create], template: t}}\n")
@@ -314,7 +314,7 @@ def test_a_template_without_end_is_named_with_its_image(tmp_path):
     assert uri == f"file://{tmp_path}/templates/t"
 
 
-def test_a_fingerprint_in_sarif_has_sixteen_digits_and_a_number(tmp_path):
+def test_a_sarif_fingerprint_has_sixteen_hex_digits_and_a_number(tmp_path):
     (tmp_path / "metadata.yaml").write_text("templates:\n  /../a: {when: [create], template: t}\n")
     scanned = scan_image(str(tmp_path))
     results = sarif_document(audit(scanned), scanned.name, "1", "image")["runs"][0]["results"]

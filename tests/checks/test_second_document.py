@@ -24,7 +24,7 @@ LINES = RULE.count("\n")
         "...\n%YAML 1.1\n---\nx: 1\n",
     ],
 )
-def test_what_follows_the_first_document_is_found_where_it_stands(more):
+def test_a_second_document_is_found_with_its_place(more):
     ((severity, place, message),) = observed(CHECK, an_image(RULE + more, {"t": ""}))
     assert severity == "medium"
     assert message.startswith("LXD and Incus before 7 ignore everything after the first document: ")
@@ -34,22 +34,22 @@ def test_what_follows_the_first_document_is_found_where_it_stands(more):
 @pytest.mark.parametrize(
     "text", [RULE, RULE + "...\n", RULE + "# --- a comment\n", "---\n" + RULE, RULE + "\n\n"]
 )
-def test_one_document_is_fine(text):
+def test_one_document_has_no_finding(text):
     assert not observed(CHECK, an_image(text, {"t": ""}))
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "null\n", "a: 1\na: 2\n"])
-def test_what_is_wrong_with_the_first_one_is_not_its_business(text):
+def test_errors_of_the_first_document_have_no_finding(text):
     assert not observed(CHECK, an_image(text))
 
 
-def test_dashes_within_a_text_are_no_document():
+def test_dashes_in_a_block_scalar_have_no_finding():
     text = "architecture: x86_64\nproperties:\n  description: |\n    ---\n    a: 1\n"
     assert not observed(CHECK, an_image(text))
 
 
 @pytest.mark.slow
-def test_other_limits_than_ours_do_not_matter_here(tmp_path):
+def test_a_second_document_is_found_with_raised_limits(tmp_path):
     """What could be read, because somebody allowed it, is judged."""
     text = RULE + "properties:\n" + "".join(f"  k{n}: v\n" for n in range(120_000)) + "---\nx: 1\n"
     (tmp_path / "metadata.yaml").write_text(text)

@@ -13,17 +13,17 @@ def found(mode, text=TEXT):
 
 
 @pytest.mark.parametrize("mode", ["", ", mode: 0644", ", mode: 0604"])
-def test_attack_50_a_secret_that_everybody_can_read(mode):
+def test_attack_50_a_secret_in_a_world_readable_file_is_found(mode):
     assert [place for _, place, _ in found(mode)] == ["image/templates/t:1:18"]
 
 
 @pytest.mark.parametrize("mode", [", mode: 0600", ", mode: 0640"])
-def test_a_closed_file_is_fine(mode):
+def test_a_secret_in_a_private_file_has_no_finding(mode):
     assert not found(mode)
 
 
 @pytest.mark.parametrize(
     "text", ['{{ config_get("user.name", "") }}', "# the password goes elsewhere", '"secret"']
 )
-def test_other_words_are_fine(text):
+def test_words_that_are_not_secrets_have_no_finding(text):
     assert not found("", text)

@@ -27,15 +27,15 @@ def found(path, names=()):
         ("/var/spool/cron/crontabs/root", "medium"),
     ],
 )
-def test_a_template_that_writes_it_is_found(path, severity):
+def test_a_template_that_writes_a_sensitive_file_is_found(path, severity):
     assert severities(CHECK, found(path)) == [severity]
 
 
-def test_a_target_that_leads_there_by_a_link_is_found():
+def test_a_target_that_reaches_a_sensitive_file_by_a_link_is_found():
     ((_, _, message),) = observed(CHECK, found("/etc/motd", [a_link("rootfs/etc/motd", "sudoers")]))
     assert "'/etc/motd', which leads to '/etc/sudoers', decides which users can become root" in message
 
 
 @pytest.mark.parametrize("path", ["/etc/hosts", "/etc/hostname", "/etc/sudoers.txt", "/var/lib/cloud/seed/x"])
-def test_the_usual_targets_are_fine(path):
+def test_the_usual_targets_have_no_finding(path):
     assert not observed(CHECK, found(path))

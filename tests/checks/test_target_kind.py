@@ -13,14 +13,14 @@ RULE = rules("/etc/a: {when: [create], template: t}")
     ("kind", "severity"),
     [(FIFO, "high"), (SOCKET, "high"), (CHAR_DEVICE, "high"), (BLOCK_DEVICE, "high"), (DIRECTORY, "medium")],
 )
-def test_attack_20_21_22_04_a_target_that_is_no_file(kind, severity):
+def test_attack_20_21_22_04_a_target_that_is_not_a_regular_file_is_found(kind, severity):
     assert severities(CHECK, an_image(RULE, names=[a_special("rootfs/etc/a", kind)])) == [severity]
 
 
-def test_an_existing_file_is_fine():
+def test_an_existing_file_has_no_finding():
     assert not observed(CHECK, an_image(RULE, names=[a_special("rootfs/etc/a", FILE)]))
 
 
 @pytest.mark.parametrize("path", ["/proc/sys/a", "/dev/a", "/sys/a", "/run/a"])
-def test_attack_25_a_target_under_a_mount_is_found(path):
+def test_attack_25_a_target_below_a_mount_point_is_found(path):
     assert severities(CHECK, an_image(rules(f"{path}: {{when: [create], template: t}}"))) == ["low"]

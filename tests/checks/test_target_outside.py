@@ -30,10 +30,10 @@ def test_attack_03_a_line_break_in_a_target_is_found_and_escaped():
     )
 
 
-def test_a_path_without_an_end_is_found():
+def test_a_path_that_is_too_long_is_found():
     assert severities(CHECK, an_image(rules(f"/{'a' * 300}: {{when: [create], template: t}}"))) == ["medium"]
 
 
 @pytest.mark.parametrize("path", ["/etc/hosts", "etc/hosts", "//etc/./hosts", "/nodir/../etc/hosts"])
-def test_what_cleans_to_a_place_inside_is_fine(path):
+def test_a_path_that_stays_inside_the_root_has_no_finding(path):
     assert not observed(CHECK, an_image(rules(f"{path}: {{when: [create], template: t}}")))

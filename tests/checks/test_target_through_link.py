@@ -19,7 +19,7 @@ def test_attack_12_an_absolute_link_on_the_way_is_found():
     assert "'/etc', a symlink that is absolute: '/host/etc'" in message
 
 
-def test_attack_14_a_link_that_climbs_out_is_worse():
+def test_attack_14_a_link_that_leaves_the_root_is_more_severe():
     assert severities(CHECK, image(a_link("rootfs/etc", "../../host/etc"))) == ["high"]
 
 
@@ -31,7 +31,7 @@ def test_attack_26_a_parent_that_is_a_file_is_found():
     assert severities(CHECK, image("rootfs/etc")) == ["medium"]
 
 
-def test_attack_13_a_relative_link_inside_is_fine():
+def test_attack_13_a_relative_link_inside_has_no_finding():
     assert not observed(CHECK, image(a_folder("rootfs/system"), a_link("rootfs/etc", "system")))
 
 
@@ -41,5 +41,5 @@ def test_attack_13_a_relative_link_inside_is_fine():
         ("/etc", "..", True), ("/etc", "a/..", False), ("/a/b", "../..", True), ("/a/b", "../c", False), ("/a/b", "/..", False),
     ],
 )  # fmt: skip
-def test_climbing_is_counted_from_the_links_own_folder(place, target, out):
+def test_dot_dot_is_counted_from_the_directory_of_the_link(place, target, out):
     assert climbs(place, target) is out

@@ -25,9 +25,9 @@ def test_attack_08_a_special_file_is_found(kind):
     assert severities(CHECK, an_image(RULE, {"t": Entry(kind)})) == ["high"]
 
 
-def test_attack_09_a_second_name_is_a_warning():
+def test_attack_09_a_hard_linked_template_is_a_warning():
     assert severities(CHECK, an_image(RULE, {"t": Entry(FILE, nlink=2)})) == ["low"]
 
 
-def test_a_file_is_fine():
+def test_a_regular_file_has_no_finding():
     assert not observed(CHECK, an_image(RULE, {"t": "text"}))

@@ -22,7 +22,7 @@ def found(path: str, rootfs: str | None = None) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("pack", PACKERS)
-def test_attack_62_a_second_archive_behind_the_end_mark_is_high(tmp_path: Path, pack: str) -> None:
+def test_attack_62_a_second_archive_after_the_end_mark_is_high(tmp_path: Path, pack: str) -> None:
     path = tmp_path / "i.tar"
     image(path, behind=SECOND)
     path.write_bytes(PACKERS[pack](path.read_bytes()))
@@ -40,7 +40,7 @@ def test_attack_62_a_second_archive_in_a_following_stream_is_high(tmp_path: Path
     assert [severity for severity, _ in found(str(path))] == ["high"]
 
 
-def test_other_data_behind_the_end_mark_is_medium(tmp_path: Path) -> None:
+def test_other_data_after_the_end_mark_is_medium(tmp_path: Path) -> None:
     assert [severity for severity, _ in found(image(tmp_path / "i.tar", behind=b"x"))] == ["medium"]
 
 
@@ -52,11 +52,11 @@ def test_the_second_file_of_a_split_image_is_read_to_its_end(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("size", [0, 1, 512, 300_000])
-def test_zeros_behind_the_end_mark_are_fine(tmp_path: Path, size: int) -> None:
+def test_zeros_after_the_end_mark_have_no_finding(tmp_path: Path, size: int) -> None:
     assert not found(image(tmp_path / "i.tar", behind=bytes(size)))
 
 
-def test_one_archive_in_many_streams_is_fine(tmp_path: Path) -> None:
+def test_one_archive_in_many_streams_has_no_finding(tmp_path: Path) -> None:
     """pigz and pxz write files so, and so does `image build`."""
     image(tmp_path / "i.tar", file("rootfs/a", b"x" * 5000))
     data = (tmp_path / "i.tar").read_bytes()
@@ -66,7 +66,7 @@ def test_one_archive_in_many_streams_is_fine(tmp_path: Path) -> None:
     assert not found(str(tmp_path / "i.tar.gz"))
 
 
-def test_a_hole_of_a_terabyte_behind_the_end_mark_is_skipped(tmp_path: Path) -> None:
+def test_a_hole_of_a_terabyte_after_the_end_mark_is_skipped(tmp_path: Path) -> None:
     path = image(tmp_path / "i.tar")
     with open(path, "r+b") as archive:
         archive.truncate(1 << 40)

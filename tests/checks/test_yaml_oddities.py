@@ -5,16 +5,16 @@ from tests.checks.builders import an_image, observed, rules
 CHECK = "metadata"
 
 
-def test_attack_53_a_rule_that_stands_twice():
+def test_attack_53_a_duplicate_rule_is_found():
     twice = rules("/etc/a: {when: [create], template: t}", "/etc/a: {when: [start], template: t}")
     assert [place for _, place, _ in observed(CHECK, an_image(twice))] == ["image/metadata.yaml:5:3"]
 
 
-def test_an_unknown_trigger():
+def test_an_unknown_trigger_is_found():
     assert observed(CHECK, an_image(rules("/etc/a: {when: [boot], template: t}")))
 
 
-def test_an_image_that_no_daemon_imports():
+def test_an_image_that_no_daemon_imports_is_found():
     found = observed(CHECK, an_image("creation_date: 1\ntemplates: {}\n"))
     assert found == [
         (
@@ -27,5 +27,5 @@ def test_an_image_that_no_daemon_imports():
     assert "no creation_date" in message
 
 
-def test_an_ordinary_file_is_fine():
+def test_an_ordinary_metadata_yaml_has_no_finding():
     assert not observed(CHECK, an_image(rules("/etc/a: {when: [create], template: t}")))

@@ -6,7 +6,7 @@ from templater.model.errors import LimitError
 from tests.laws.growth import FACTOR, check, measure
 
 
-def test_linear_work_passes():
+def test_linear_work_passes_the_check():
     growth = check(lambda n: lambda: sum(range(n)))
     assert growth.sizes[1] == 2 * growth.sizes[0]
 
@@ -21,7 +21,7 @@ def test_quadratic_memory_is_noticed():
         check(lambda n: lambda: bytes(n * n), largest=8000)
 
 
-def test_an_input_beyond_a_limit_is_not_measured():
+def test_an_input_above_a_limit_is_not_measured():
     def subject(n):
         def action():
             if n > 1000:

@@ -107,12 +107,14 @@ def found_runtimes() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("runtime", found_runtimes())
-def test_what_a_runtime_says_is_read_in_proportion(runtime: str, folder: Callable[[int], Path]) -> None:
+def test_reading_the_input_of_a_runtime_takes_linear_time(
+    runtime: str, folder: Callable[[int], Path]
+) -> None:
     """A new runtime needs an entry in REQUESTS."""
     check(lambda n: REQUESTS[runtime](folder(n), n))
 
 
-def test_the_hooks_of_a_bundle_are_read_in_proportion() -> None:
+def test_reading_the_hooks_of_a_bundle_takes_linear_time() -> None:
     def subject(n: int) -> Callable[[], object]:
         mapping = {"containerID": 0, "hostID": 100000, "size": 1}
         config = {"linux": {"uidMappings": [mapping] * n, "gidMappings": [mapping] * n}}
@@ -123,16 +125,16 @@ def test_the_hooks_of_a_bundle_are_read_in_proportion() -> None:
 
 
 @pytest.mark.parametrize("text", ["[", '{"a":', '"\\ud83d', " ", "[1,"])
-def test_broken_json_is_refused_in_proportion(text: str) -> None:
+def test_refusing_broken_json_takes_linear_time(text: str) -> None:
     check(lambda n: lambda data=(text * n).encode(): oci.parse_json(data, "the state"))
 
 
 @pytest.mark.parametrize("record", [b"1:a,", b"0:,", b"00", b"9999999999:", b"1:a"])
-def test_a_child_s_records_are_read_in_proportion(record: bytes) -> None:
+def test_reading_the_records_of_a_child_takes_linear_time(record: bytes) -> None:
     check(lambda n: lambda data=child.frame(record) * n: child.parse(data))
 
 
-def test_a_child_s_answer_is_read_in_proportion() -> None:
+def test_reading_the_answer_of_a_child_takes_linear_time() -> None:
     job = Job(Source("m/metadata.yaml", b"x: y\n" * 1000), {}, None, ("start",), NONE)
 
     def subject(n: int) -> Callable[[], object]:
@@ -146,7 +148,7 @@ def test_a_child_s_answer_is_read_in_proportion() -> None:
     check(subject)
 
 
-def test_a_cache_entry_is_read_in_proportion() -> None:
+def test_reading_a_cache_entry_takes_linear_time() -> None:
     key = compile_cache.key([b"x"])
 
     def subject(n: int) -> Callable[[], object]:
@@ -157,11 +159,11 @@ def test_a_cache_entry_is_read_in_proportion() -> None:
     check(subject)
 
 
-def test_the_words_of_a_line_are_read_in_proportion() -> None:
+def test_splitting_a_line_into_words_takes_linear_time() -> None:
     check(lambda n: lambda words=["--allow", "/a", "c1"] * n: options.read_options(words))
 
 
-def test_a_journal_is_read_and_swept_in_proportion(folder: Callable[[int], Path]) -> None:
+def test_reading_and_sweeping_a_journal_takes_linear_time(folder: Callable[[int], Path]) -> None:
     def subject(n: int) -> Callable[[], object]:
         top = folder(n)
         (top / "root").mkdir(exist_ok=True)
@@ -178,7 +180,7 @@ def test_a_journal_is_read_and_swept_in_proportion(folder: Callable[[int], Path]
     check(subject)
 
 
-def test_names_that_killed_runs_left_are_removed_in_proportion(folder: Callable[[int], Path]) -> None:
+def test_removing_files_of_killed_runs_takes_linear_time(folder: Callable[[int], Path]) -> None:
     def subject(n: int) -> Callable[[], object]:
         top = folder(n)
         for number in range(n):
@@ -195,7 +197,7 @@ def test_names_that_killed_runs_left_are_removed_in_proportion(folder: Callable[
 
 
 @pytest.mark.parametrize("mechanism", ["openat2", "walk"])
-def test_a_directory_is_walked_in_proportion(mechanism: str, folder: Callable[[int], Path]) -> None:
+def test_walking_a_directory_takes_linear_time(mechanism: str, folder: Callable[[int], Path]) -> None:
     def subject(n: int) -> Callable[[], object]:
         top = folder(n)
         for number in range(n):
@@ -210,7 +212,7 @@ def test_a_directory_is_walked_in_proportion(mechanism: str, folder: Callable[[i
     check(subject)
 
 
-def test_a_tree_in_memory_is_walked_in_proportion() -> None:
+def test_walking_a_tree_in_memory_takes_linear_time() -> None:
     def subject(n: int) -> Callable[[], object]:
         tree = MemoryRootfs({f"/d{number % 50}/f{number}": "x" for number in range(n)})
         return lambda: len(list(tree.walk()))
@@ -218,7 +220,7 @@ def test_a_tree_in_memory_is_walked_in_proportion() -> None:
     check(subject)
 
 
-def test_a_file_is_read_in_proportion(folder: Callable[[int], Path]) -> None:
+def test_reading_a_file_takes_linear_time(folder: Callable[[int], Path]) -> None:
     def subject(n: int) -> Callable[[], object]:
         top = folder(n)
         (top / "f").write_bytes(bytes(100 * n))

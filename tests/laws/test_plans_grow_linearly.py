@@ -102,7 +102,7 @@ def plan_without_prediction(paths: list[str], host: str, *, vm: bool, known: boo
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("known", [True, False])
-def test_a_plan(shape: str, known: bool) -> None:
+def test_planning_takes_linear_time(shape: str, known: bool) -> None:
     paths, n = SHAPES[shape]
 
     def run(paths: list[str]) -> object:
@@ -122,7 +122,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("shape", "host", "vm"), CASES)
-def test_a_prediction(shape: str, host: str, vm: bool) -> None:
+def test_prediction_takes_linear_time(shape: str, host: str, vm: bool) -> None:
     paths, n = SHAPES[shape]
 
     def run(subject: Subject) -> Plan:
@@ -137,7 +137,7 @@ def test_a_prediction(shape: str, host: str, vm: bool) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", ["incus", "lxd", "incus-6.0.4"])
-def test_a_prediction_in_which_one_rule_fails(host: str) -> None:
+def test_prediction_with_a_failing_rule_takes_linear_time(host: str) -> None:
     def make(n: int) -> Subject:
         return plan_without_prediction(many(n), host, vm=False, known=True, fails=True)
 
@@ -167,7 +167,7 @@ REPORTS: dict[str, Callable[[Plan], object]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", REPORTS)
-def test_a_report(kind: str, shape: str) -> None:
+def test_reporting_takes_linear_time(kind: str, shape: str) -> None:
     paths, n = SHAPES[shape]
     assert_linear(REPORTS[kind], lambda n: a_plan(paths(n)), n)
 
@@ -187,7 +187,7 @@ BODIES: dict[str, Callable[[int], tuple[str, bytes]]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("body", BODIES)
-def test_a_patch_of_a_long_file(body: str) -> None:
+def test_a_patch_of_a_long_file_takes_linear_time(body: str) -> None:
     def make(n: int) -> Plan:
         before, after = BODIES[body](n)
         return a_plan(["/etc/f"], after, before)
@@ -197,7 +197,7 @@ def test_a_patch_of_a_long_file(body: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("body", BODIES)
-def test_a_preview_of_a_long_file(body: str) -> None:
+def test_a_preview_of_a_long_file_takes_linear_time(body: str) -> None:
     assert_linear(report.preview, lambda n: a_plan(["/etc/f"], BODIES[body](n)[1]), 5000)
 
 
@@ -212,7 +212,7 @@ PATHS: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", PATHS)
-def test_cleaning_a_path(shape: str) -> None:
+def test_cleaning_a_path_takes_linear_time(shape: str) -> None:
     def run(path: str) -> object:
         try:
             return clean(path)
@@ -223,7 +223,7 @@ def test_cleaning_a_path(shape: str) -> None:
 
 
 @pytest.mark.slow
-def test_resolving_links_that_lead_on_and_on() -> None:
+def test_resolving_a_chain_of_links_takes_linear_time() -> None:
     def run(rootfs: MemoryRootfs) -> object:
         return resolve(rootfs, "/a/f")
 
@@ -233,7 +233,7 @@ def test_resolving_links_that_lead_on_and_on() -> None:
 
 
 @pytest.mark.slow
-def test_rendering_rules() -> None:
+def test_rendering_rules_takes_linear_time() -> None:
     def run(metadata: Metadata) -> object:
         return render(metadata, TEMPLATES, Instance(), ("create",), RenderOptions(NONE))
 

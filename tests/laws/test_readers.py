@@ -111,7 +111,7 @@ def memory(reader: Callable[[bytes], Any], data: bytes) -> int:
     return peak
 
 
-def test_readers_are_found():
+def test_the_known_readers_are_found():
     wanted = {"metadata_yaml.read_metadata", "instance_yaml.read_instance", "instance_yaml.read_instances",
               "instance_yaml.read_profile", "instance_list.stream_instances", "yaml_nodes.parse"}  # fmt: skip
     assert wanted <= READERS.keys()
@@ -120,7 +120,7 @@ def test_readers_are_found():
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("reader", READERS)
-def test_twice_the_text_takes_twice_the_time_and_memory(reader, shape):
+def test_readers_take_linear_time_and_memory(reader, shape):
     read, text = READERS[reader], SHAPES[shape]
     n = 500
     while seconds(read, text(n)) < 0.004 and n < 16_000:

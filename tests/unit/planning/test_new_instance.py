@@ -32,7 +32,7 @@ def planned(path: Path, template: str, instance: Instance, when: str = "create",
     )  # fmt: skip
 
 
-def test_a_first_start_sees_the_recorded_keys(tmp_path: Path) -> None:
+def test_a_first_start_has_the_recorded_keys(tmp_path: Path) -> None:
     template = N59["image"]["templates"]["k.tpl"]
     made = planned(tmp_path, template, Instance(), "start", new=True, placeholders=True)
     first_start = N59["observed"][1]
@@ -56,7 +56,7 @@ def test_a_plan_without_placeholders_has_no_note(tmp_path: Path) -> None:
     assert made.changes[0].content == b"tiny" and made.notes == ()
 
 
-def test_image_keys_win_over_those_of_the_user_and_generated_ones_do_not() -> None:
+def test_image_keys_override_the_user_but_generated_keys_do_not() -> None:
     given = Instance(config={"image.os": "mine", "volatile.uuid": "u", "user.a": "b"})
     config = new_instance(given, {"os": "tiny"}, ("create",), placeholders=True).config
     assert (config["image.os"], config["volatile.uuid"], config["user.a"]) == ("tiny", "u", "b")
@@ -76,9 +76,7 @@ def test_preview_shows_image_keys_and_placeholders_of_a_new_instance(tmp_path: P
     assert f"tiny {PLACEHOLDER}" in shown.out and PLACEHOLDER in shown.err
 
 
-def test_preview_of_an_existing_instance_has_the_keys_of_its_description_alone(
-    tmp_path: Path, capsys
-) -> None:
+def test_preview_of_an_existing_instance_only_has_keys_of_its_description(tmp_path: Path, capsys) -> None:
     path = image(tmp_path / "image", "[{{ config_get('image.os', 'none') }}]\n")
     description = tmp_path / "web1.yaml"
     description.write_text("name: web1\nconfig: {volatile.uuid: 6f1c}\n")

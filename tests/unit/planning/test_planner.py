@@ -1,4 +1,4 @@
-"""What becomes of a rendering: decisions, collisions, passes, and what remains to be written."""
+"""Plans: decisions, collisions, passes, and the files to write."""
 
 import os
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_a_missing_file_is_created_with_the_rules_owner_and_mode() -> None:
     assert change.content == b"new\n" and change.before is None
 
 
-def test_missing_parents_are_made_once() -> None:
+def test_missing_parents_are_created_once() -> None:
     first, second = decide([rendering(rule("/n/m/a")), rendering(rule("/n/m/b"))], MemoryRootfs())
     assert first.new_parents == ("/n", "/n/m")
     assert second.new_parents == ()
@@ -84,23 +84,23 @@ def test_an_existing_file_keeps_its_owner_and_mode() -> None:
     assert change.before == b"old\n"
 
 
-def test_an_existing_file_makes_a_bad_uid_harmless() -> None:
+def test_an_invalid_uid_is_ignored_for_an_existing_file() -> None:
     (change,) = decide([rendering(rule(uid="bob"))], file(b"old\n"))
     assert change.action == UPDATE
 
 
-def test_equal_content_is_kept() -> None:
+def test_a_file_with_equal_content_is_not_touched() -> None:
     (change,) = decide([rendering(rule())], file(b"new\n"))
     assert change.action == KEEP
 
 
-def test_without_a_root_filesystem_new_or_not_is_not_said() -> None:
+def test_without_a_root_filesystem_the_action_is_write() -> None:
     (change,) = decide([rendering(rule(mode="0600"))])
     assert (change.action, change.mode, change.new_parents) == (WRITE, 0o600, ())
 
 
 @pytest.mark.parametrize("target", ["x", link("nowhere"), link("a"), Entry(DIRECTORY, 0o755), Entry(FIFO)])
-def test_create_only_skips_whatever_has_the_name(target: "str | Entry") -> None:
+def test_create_only_skips_any_kind_of_existing_target(target: "str | Entry") -> None:
     assert one(rendering(rule(create_only=True)), {"/etc/a": target}).action == SKIP
 
 
@@ -114,7 +114,7 @@ def test_a_missing_template_fails_even_where_create_only_would_skip() -> None:
     assert change.action == FAILED
 
 
-def test_a_dangling_link_is_written_where_it_leads() -> None:
+def test_a_dangling_link_creates_its_target() -> None:
     change = one(rendering(rule()), {"/etc/a": link("../run/b")})
     assert (change.action, change.path, change.real, change.new_parents) == (
         CREATE,
@@ -124,7 +124,7 @@ def test_a_dangling_link_is_written_where_it_leads() -> None:
     )
 
 
-def test_an_absolute_link_is_followed_inside() -> None:
+def test_an_absolute_link_is_followed_inside_the_root() -> None:
     change = one(rendering(rule()), {"/etc/a": link("/srv/real"), "/srv/real": "old"})
     assert (change.action, change.real) == (UPDATE, "/srv/real")
 
@@ -136,19 +136,19 @@ def test_only_regular_files_are_written(kind: str) -> None:
     assert str(change.error) == f"'/etc/a' is a {kind}, not a regular file"
 
 
-def test_a_refusal_names_where_a_link_led() -> None:
+def test_a_refusal_names_the_resolved_path() -> None:
     change = one(rendering(rule()), {"/etc/a": link("pipe"), "/etc/pipe": Entry(FIFO)})
     assert "'/etc/a' (at '/etc/pipe') is a fifo" in str(change.error)
 
 
-def test_a_mount_point_is_refused_unless_asked_for() -> None:
+def test_a_mount_point_is_refused_without_in_place() -> None:
     mount = Entry(FILE, 0o644, is_mount=True)
     assert one(rendering(rule()), {"/etc/a": mount}).action == FAILED
     change = one(rendering(rule()), {"/etc/a": mount}, in_place=True)
     assert change.action == UPDATE and change.in_place
 
 
-def test_a_file_behind_a_mount_point_is_refused_unless_asked_for() -> None:
+def test_a_file_below_a_mount_point_is_refused_without_in_place() -> None:
     tree: dict[str, str | bytes | Entry] = {"/data": Entry(DIRECTORY, 0o755, is_mount=True)}
     refused = one(rendering(rule("/data/a")), tree)
     assert "below the mount point '/data'" in str(refused.error)
@@ -156,14 +156,14 @@ def test_a_file_behind_a_mount_point_is_refused_unless_asked_for() -> None:
     assert allowed.action == CREATE and not allowed.in_place
 
 
-def test_equal_content_at_a_mount_point_needs_no_permission() -> None:
+def test_equal_content_at_a_mount_point_is_not_refused() -> None:
     rootfs = MemoryRootfs({"/etc/a": Entry(FILE, 0o644, is_mount=True)})
     (change,) = decide([rendering(rule(), b"")], rootfs)
     assert change.action == KEEP
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_two_rules_that_reach_one_file_fail_both_and_name_both(known: bool) -> None:
+def test_two_rules_that_write_the_same_file_both_fail(known: bool) -> None:
     rootfs = MemoryRootfs() if known else None
     changes = decide(
         [rendering(rule("/etc/a")), rendering(rule("etc//a")), rendering(rule("/etc/c"))], rootfs
@@ -174,13 +174,13 @@ def test_two_rules_that_reach_one_file_fail_both_and_name_both(known: bool) -> N
         assert "'/etc/a'" in str(change.error) and "'etc//a'" in str(change.error)
 
 
-def test_two_rules_that_meet_through_a_link_collide() -> None:
+def test_two_rules_that_write_the_same_file_through_a_link_collide() -> None:
     rootfs = MemoryRootfs({"/etc/a": link("b")})
     changes = decide([rendering(rule("/etc/a")), rendering(rule("/etc/b"))], rootfs)
     assert [change.action for change in changes] == [FAILED, FAILED]
 
 
-def test_a_file_in_the_place_of_anothers_parent_collides() -> None:
+def test_a_file_in_place_of_a_parent_directory_collides() -> None:
     changes = decide([rendering(rule("/x/y/z")), rendering(rule("/x"))], MemoryRootfs())
     assert [change.action for change in changes] == [FAILED, FAILED]
 
@@ -203,13 +203,13 @@ def test_the_second_pass_sees_the_files_of_the_first() -> None:
     assert (second.before, second.mode) == (b"create\n", 0o600)
 
 
-def test_create_only_survives_the_second_pass() -> None:
+def test_create_only_skips_in_the_second_pass() -> None:
     both = rule(create_only=True)
     changes = decide([rendering(both, b"create\n"), rendering(both, b"start\n", "start")], MemoryRootfs())
     assert [change.action for change in changes] == [CREATE, SKIP]
 
 
-def test_a_trigger_that_comes_twice_is_two_passes() -> None:
+def test_a_repeated_trigger_is_two_passes() -> None:
     once = rule()
     changes = decide([rendering(once, trigger="start"), rendering(once, trigger="start")], MemoryRootfs())
     assert [change.action for change in changes] == [CREATE, KEEP]
@@ -219,7 +219,7 @@ def made(*changes: Change) -> Plan:
     return Plan(Metadata(), Instance(), NONE, ("create", "start"), changes)
 
 
-def test_what_remains_of_two_passes_is_one_new_file() -> None:
+def test_create_and_update_of_a_file_merge_into_one_create() -> None:
     both = rule("/n/a", uid="5")
     renderings = [rendering(both, b"create\n"), rendering(both, b"start\n", "start")]
     (left,) = made(*decide(renderings, MemoryRootfs())).files()
@@ -227,14 +227,14 @@ def test_what_remains_of_two_passes_is_one_new_file() -> None:
     assert left.new_parents == ("/n",)
 
 
-def test_a_file_that_a_later_pass_puts_back_is_not_written() -> None:
+def test_a_file_that_a_later_pass_restores_is_not_written() -> None:
     both = rule()
     changes = decide([rendering(both, b"x\n"), rendering(both, b"old\n", "start")], file(b"old\n"))
     assert [change.action for change in changes] == [UPDATE, UPDATE]
     assert list(made(*changes).files()) == []
 
 
-def test_what_is_kept_skipped_or_failed_is_not_written() -> None:
+def test_kept_skipped_and_failed_changes_are_not_written() -> None:
     rootfs = MemoryRootfs({"/etc/a": "new\n", "/etc/b": "x", "/etc/c": Entry(FIFO)})
     rules = [rule("/etc/a"), rule("/etc/b", create_only=True), rule("/etc/c")]
     changes = decide([rendering(each) for each in rules], rootfs)
@@ -285,12 +285,12 @@ def test_an_id_is_decimal(text: str, number: int) -> None:
 @pytest.mark.parametrize(
     "text", ["-1", "4294967295", "99999999999", "root", "1e3", "0x10", "1_000", " 5", "9" * 5000]
 )
-def test_an_id_that_names_nobody_is_refused(text: str) -> None:
+def test_an_impossible_id_is_refused(text: str) -> None:
     with pytest.raises(MetadataError, match="uid"):
         parse_id(text, "uid", rule())
 
 
-def test_config_drive_files_are_named_after_the_template_and_shared() -> None:
+def test_rules_that_share_a_template_share_a_config_drive_file() -> None:
     one_, two = rule("/etc/a"), rule("/etc/b")
     first, second = config_drive([rendering(one_, b"1"), rendering(two, b"2")])
     assert first.path == second.path == "a.tpl.out"
@@ -298,7 +298,7 @@ def test_config_drive_files_are_named_after_the_template_and_shared() -> None:
     assert "overwrites the output of '/etc/a'" in second.reason
 
 
-def test_the_agent_applies_every_rule_whose_output_exists_whatever_its_when() -> None:
+def test_the_agent_ignores_when_and_applies_every_existing_output() -> None:
     rules = (
         rule("/etc/a"),
         Rule("/etc/b", "a.tpl", ("copy",), mode="600"),
@@ -311,7 +311,7 @@ def test_the_agent_applies_every_rule_whose_output_exists_whatever_its_when() ->
 
 
 @pytest.mark.parametrize("triggers", ["create", ("nosuch",), ("create", ""), (), None, ("create", None)])
-def test_a_call_with_triggers_that_are_none_is_refused(triggers: Any, tmp_path: Path) -> None:
+def test_plan_refuses_unknown_triggers(triggers: Any, tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     with pytest.raises(UsageError, match="trigger") as refused:
         plan(open_image(tmp_path), Instance(), triggers=triggers)
@@ -326,25 +326,25 @@ def test_plan_refuses_an_unknown_host(host: Any, tmp_path: Path) -> None:
     assert "lxd" in refused.value.hint
 
 
-def test_plan_takes_a_host_by_its_name(tmp_path: Path) -> None:
+def test_plan_accepts_a_host_name(tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     assert plan(open_image(tmp_path), Instance(), host="lxd").host is LXD
 
 
-def test_plan_refuses_an_instance_given_by_its_name(tmp_path: Path) -> None:
+def test_plan_refuses_an_instance_name(tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     with pytest.raises(UsageError, match="instance='web1' is not an instance"):
         plan(open_image(tmp_path), "web1")  # type: ignore[arg-type]
 
 
-def test_a_list_of_triggers_will_do(tmp_path: Path) -> None:
+def test_plan_accepts_a_list_of_triggers(tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     assert plan(open_image(tmp_path), Instance(), triggers=["create"]).changes == ()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("path", ["/n", "/x/n", "/etc/deep/er/n"])
 @pytest.mark.parametrize("known", [True, False])
-def test_a_later_pass_sees_the_files_of_the_earlier_at_any_depth(path: str, known: bool) -> None:
+def test_a_later_pass_sees_files_of_earlier_passes_at_any_depth(path: str, known: bool) -> None:
     target = rule(path)
     passes = [rendering(target, trigger="create"), rendering(target, trigger="start")]
     changes = decide(passes, MemoryRootfs() if known else None)
@@ -352,7 +352,7 @@ def test_a_later_pass_sees_the_files_of_the_earlier_at_any_depth(path: str, know
     assert not changes[1].new_parents
 
 
-def test_without_a_root_filesystem_a_plan_makes_no_parents() -> None:
+def test_without_a_root_filesystem_no_parents_are_created() -> None:
     (change,) = decide([rendering(rule("/x/n"))], None)
     assert (change.action, change.new_parents) == (WRITE, ())
 

@@ -1,4 +1,4 @@
-"""Paths as the container sees them."""
+"""Paths as a container resolves them."""
 
 import pytest
 
@@ -38,18 +38,18 @@ def test_a_path_that_climbs_above_the_root_is_refused_even_if_it_comes_back(path
 
 
 @pytest.mark.parametrize("path", ["", "/", ".", "/.", "/etc/.."])
-def test_the_root_itself_is_no_target(path: str) -> None:
+def test_the_root_directory_is_refused_as_target(path: str) -> None:
     with pytest.raises(RefusedError, match="root directory itself"):
         clean(path)
 
 
 @pytest.mark.parametrize("path", ["/etc/a\0b", "/" + "x" * 256, "/" + "ü" * 128, "/x" * 2500])
-def test_what_no_kernel_takes_is_refused(path: str) -> None:
+def test_a_path_that_the_kernel_rejects_is_refused(path: str) -> None:
     with pytest.raises(RefusedError):
         clean(path)
 
 
-def test_a_plain_file_is_where_it_is() -> None:
+def test_a_plain_file_resolves_to_itself() -> None:
     resolved = resolve(MemoryRootfs({"/etc/a": "x"}), "/etc/a")
     assert resolved.real == "/etc/a"
     assert resolved.entry is not None and resolved.entry.size == 1
@@ -69,12 +69,12 @@ def test_an_absolute_link_starts_again_at_the_root() -> None:
     assert resolved.links == (("/var/run", "/run"),)
 
 
-def test_dots_in_a_link_stop_at_the_root() -> None:
+def test_dot_dot_in_a_link_stops_at_the_root() -> None:
     rootfs = MemoryRootfs({"/etc/a": link("../../../../srv/real"), "/srv/real": "x"})
     assert resolve(rootfs, "/etc/a").real == "/srv/real"
 
 
-def test_a_chain_of_links_is_walked_to_its_end() -> None:
+def test_a_chain_of_links_is_followed_to_its_end() -> None:
     rootfs = MemoryRootfs(
         {"/etc/d": link("../srv/e"), "/srv/e": link("f"), "/srv/f/a": link("b"), "/srv/f/b": "x"}
     )
@@ -83,7 +83,7 @@ def test_a_chain_of_links_is_walked_to_its_end() -> None:
     assert [place for place, _ in resolved.links] == ["/etc/d", "/srv/e", "/srv/f/a"]
 
 
-def test_a_dangling_link_leads_to_where_the_file_would_be() -> None:
+def test_a_dangling_link_resolves_to_its_missing_target() -> None:
     rootfs = MemoryRootfs(
         {"/etc/resolv.conf": link("../run/resolve/stub.conf"), "/run": Entry(DIRECTORY, 0o755)}
     )
@@ -93,35 +93,35 @@ def test_a_dangling_link_leads_to_where_the_file_would_be() -> None:
     assert resolved.missing == ("/run/resolve",)
 
 
-def test_a_dangling_parent_leads_to_directories_that_can_be_made() -> None:
+def test_a_dangling_parent_link_lists_missing_directories() -> None:
     resolved = resolve(MemoryRootfs({"/lnk": link("srv/new")}), "/lnk/a")
     assert resolved.real == "/srv/new/a"
     assert resolved.missing == ("/srv", "/srv/new")
     assert not resolved.dangling
 
 
-def test_a_link_through_what_does_not_exist_is_an_error() -> None:
+def test_a_link_that_climbs_from_a_missing_directory_is_an_error() -> None:
     resolved = resolve(MemoryRootfs({"/lnk": link("nodir/../x")}), "/lnk")
     assert resolved.error is not None and "'/nodir', which does not exist" in str(resolved.error)
 
 
-def test_a_link_to_a_directory_by_its_spelling_is_an_error() -> None:
+def test_a_link_target_with_a_trailing_slash_is_an_error() -> None:
     resolved = resolve(MemoryRootfs({"/lnk": link("new/")}), "/lnk")
     assert resolved.error is not None and "points to a directory" in str(resolved.error)
 
 
-def test_a_loop_is_an_error_and_still_a_name() -> None:
+def test_a_link_loop_is_an_error_but_its_name_exists() -> None:
     resolved = resolve(MemoryRootfs({"/a": link("b"), "/b": link("a")}), "/a")
     assert resolved.error is not None and "too many symlinks" in str(resolved.error)
     assert resolved.named is not None and len(resolved.links) == MAX_LINKS + 1
 
 
 @pytest.mark.parametrize(("kind", "entry"), [("file", "x"), ("fifo", Entry(FIFO, 0o644))])
-def test_a_parent_that_is_no_directory_is_an_error(kind: str, entry: "str | Entry") -> None:
+def test_a_parent_that_is_not_a_directory_is_an_error(kind: str, entry: "str | Entry") -> None:
     resolved = resolve(MemoryRootfs({"/etc/a": entry}), "/etc/a/b/c")
     assert resolved.error is not None and str(resolved.error) == f"'/etc/a' is a {kind}, not a directory"
 
 
-def test_mount_points_on_the_way_are_told() -> None:
+def test_mount_points_on_the_way_are_listed() -> None:
     rootfs = MemoryRootfs({"/data": Entry(DIRECTORY, 0o755, is_mount=True), "/data/a": "x"})
     assert resolve(rootfs, "/data/a").mounts == ("/data",)

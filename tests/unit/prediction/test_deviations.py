@@ -1,4 +1,4 @@
-"""Where we differ on purpose: each rule is at work where it says so, and nowhere else."""
+"""Deviations apply to the changes that they describe, and to no others."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from templater.rootfs.directory import IdMap
 from templater.rootfs.memory import MemoryRootfs
 
 
-def at_work(
+def deviation_names(
     *rules: Rule,
     host: Host = INCUS_DEBIAN,
     tree: "dict[str, str | bytes | Entry] | None" = None,
@@ -38,72 +38,74 @@ def link(target: str) -> Entry:
     return Entry(SYMLINK, 0o777, target=target)
 
 
-def test_nothing_is_at_work_in_a_plain_start() -> None:
-    assert at_work(rule(), rule("/etc/b", uid="5", mode="600"), tree={"/etc/a": "old"}) == set()
+def test_a_plain_start_has_no_deviation() -> None:
+    assert deviation_names(rule(), rule("/etc/b", uid="5", mode="600"), tree={"/etc/a": "old"}) == set()
 
 
 @pytest.mark.parametrize("target", ["/srv/b", "../../../srv/b"])
-def test_links_are_followed_inside(target: str) -> None:
-    assert at_work(rule(), tree={"/etc/a": link(target)}) == {"links are followed inside"}
+def test_deviation_for_links_that_hosts_refuse(target: str) -> None:
+    assert deviation_names(rule(), tree={"/etc/a": link(target)}) == {"links are followed inside"}
 
 
-def test_a_relative_link_is_followed_by_both() -> None:
-    assert at_work(rule(), tree={"/etc/a": link("b"), "/etc/b": "old"}) == set()
+def test_a_relative_link_has_no_deviation() -> None:
+    assert deviation_names(rule(), tree={"/etc/a": link("b"), "/etc/b": "old"}) == set()
 
 
-def test_a_dangling_link() -> None:
-    assert at_work(rule(), tree={"/etc/a": link("b")}) == {"a dangling link's file is a new file"}
-    assert at_work(rule(), host=INCUS, tree={"/etc/a": link("b")}) == {"links are followed inside"}
+def test_deviation_for_a_dangling_link() -> None:
+    assert deviation_names(rule(), tree={"/etc/a": link("b")}) == {"a dangling link's file is a new file"}
+    assert deviation_names(rule(), host=INCUS, tree={"/etc/a": link("b")}) == {"links are followed inside"}
 
 
 def test_only_regular_files_are_written() -> None:
-    assert "only regular files are written" in at_work(rule(), tree={"/etc/a": Entry(FIFO)})
+    assert "only regular files are written" in deviation_names(rule(), tree={"/etc/a": Entry(FIFO)})
 
 
-def test_a_directory_fails_both() -> None:
-    assert "only regular files are written" not in at_work(rule(), tree={"/etc/a": Entry(DIRECTORY)})
+def test_a_directory_as_target_has_no_deviation() -> None:
+    assert "only regular files are written" not in deviation_names(rule(), tree={"/etc/a": Entry(DIRECTORY)})
 
 
-def test_two_rules_one_file() -> None:
-    assert "two rules, one file" in at_work(rule(), rule("etc/a"))
+def test_deviation_for_two_rules_with_one_file() -> None:
+    assert "two rules, one file" in deviation_names(rule(), rule("etc/a"))
 
 
 @pytest.mark.parametrize("uid", ["-1", "4294967295", "4294967296"])
-def test_ids_that_name_nobody(uid: str) -> None:
-    assert "ids outside the container" in at_work(rule(uid=uid))
+def test_deviation_for_impossible_ids(uid: str) -> None:
+    assert "ids outside the container" in deviation_names(rule(uid=uid))
 
 
 @pytest.mark.parametrize("field", ["uid", "gid"])
-def test_an_id_outside_of_the_containers_map_names_nobody_either(field: str) -> None:
+def test_deviation_for_ids_outside_the_id_map(field: str) -> None:
     ranges = ((0, 1_000_000, 65536),)
     view = Mapped({"/etc": Entry(DIRECTORY, 0o755), "/etc/b": "old"})
     view.ids = IdMap(ranges, ranges)
-    assert at_work(rule(**{field: "65535"}), rootfs=view) == set()
-    assert "ids outside the container" in at_work(rule(**{field: "65536"}), rootfs=view)
-    assert at_work(rule("/etc/b", **{field: "65536"}), rootfs=view) == set(), "an existing file keeps its own"
+    assert deviation_names(rule(**{field: "65535"}), rootfs=view) == set()
+    assert "ids outside the container" in deviation_names(rule(**{field: "65536"}), rootfs=view)
+    assert deviation_names(rule("/etc/b", **{field: "65536"}), rootfs=view) == set(), (
+        "an existing file keeps its own"
+    )
 
 
 class Mapped(MemoryRootfs):
-    """A root filesystem on which ids are others than in the container."""
+    """A root filesystem with an id map."""
 
     ids: IdMap
 
 
-def test_a_bad_uid_fails_both() -> None:
-    assert "ids outside the container" not in at_work(rule(uid="bob"))
+def test_an_invalid_uid_has_no_deviation() -> None:
+    assert "ids outside the container" not in deviation_names(rule(uid="bob"))
 
 
-def test_permissions_mean_something_on_lxd_too() -> None:
-    assert at_work(rule(mode="600"), host=LXD) == {"uid, gid and mode are used"}
+def test_deviation_for_a_mode_on_lxd() -> None:
+    assert deviation_names(rule(mode="600"), host=LXD) == {"uid, gid and mode are used"}
 
 
-def test_templates_are_plain_files() -> None:
-    found = at_work(rule(template="./a.tpl"), host=INCUS_6_0_4, error=RefusedError("no"))
+def test_deviation_for_a_refused_template() -> None:
+    found = deviation_names(rule(template="./a.tpl"), host=INCUS_6_0_4, error=RefusedError("no"))
     assert "templates are plain files" in found
 
 
-def test_a_missing_template_is_an_error_at_once() -> None:
-    found = at_work(
+def test_deviation_for_a_missing_template_of_a_skipped_rule() -> None:
+    found = deviation_names(
         rule(template="no.tpl", create_only=True),
         host=INCUS_6_0_4,
         tree={"/etc/a": "x"},
@@ -112,29 +114,29 @@ def test_a_missing_template_is_an_error_at_once() -> None:
     assert "a missing template is an error at once" in found
 
 
-def test_renders_are_bounded() -> None:
-    assert "renders are bounded" in at_work(rule(), error=LimitError("too long"))
+def test_deviation_for_a_limit_error() -> None:
+    assert "renders are bounded" in deviation_names(rule(), error=LimitError("too long"))
 
 
-def test_mount_points_are_somebody_elses() -> None:
-    found = at_work(rule(), tree={"/etc/a": Entry(FILE, is_mount=True)})
+def test_deviation_for_a_mount_point() -> None:
+    found = deviation_names(rule(), tree={"/etc/a": Entry(FILE, is_mount=True)})
     assert "mount points are not replaced" in found
 
 
-def test_hard_links_are_broken() -> None:
+def test_deviation_for_hard_links() -> None:
     rootfs = MemoryRootfs({"/etc/a": "old"})
     rootfs.link("/etc/a", "/etc/b")
-    assert at_work(rule(), rootfs=rootfs) == {"hard links are broken, not written through"}
+    assert deviation_names(rule(), rootfs=rootfs) == {"hard links are broken, not written through"}
 
 
-def test_a_failed_template_empties_nothing_and_stops_all() -> None:
-    assert at_work(rule(), error=RenderError("no")) == {
+def test_deviations_for_a_failed_render() -> None:
+    assert deviation_names(rule(), error=RenderError("no")) == {
         "a failed template empties nothing",
         "a start is one commit",
     }
 
 
-def test_the_table_has_a_row_for_each() -> None:
+def test_the_table_has_a_row_for_each_deviation() -> None:
     rows = table().splitlines()
     assert rows[0] == "| when | LXD, Incus | templater | why |"
     assert len(rows) == 2 + len(DEVIATIONS)

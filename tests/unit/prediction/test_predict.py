@@ -1,4 +1,4 @@
-"""What a plan says of its host, beyond what the recorded situations compare."""
+"""A plan's prediction of its host, beyond the recorded situations."""
 
 from pathlib import Path
 from time import process_time
@@ -57,20 +57,20 @@ def first(plan: Plan) -> Outcome:
     return outcome
 
 
-def test_every_family_is_known() -> None:
+def test_every_host_has_a_known_family() -> None:
     assert {host.family for host in HOSTS.values()} - {""} == set(FAMILIES)
 
 
-def test_none_has_no_outcomes() -> None:
+def test_host_none_has_no_outcomes() -> None:
     assert results(planned(rule(), host=NONE)) == ["-"]
 
 
-def test_without_a_root_filesystem_every_parent_is_taken_to_exist() -> None:
+def test_without_a_root_filesystem_all_parents_are_assumed_to_exist() -> None:
     plan = planned(rule("/nowhere/known/a"), known=False)
     assert results(plan) == ["written"]
 
 
-def test_old_releases_reach_the_hosts_own_files() -> None:
+def test_old_releases_follow_links_to_the_hosts_own_files() -> None:
     tree: dict[str, str | bytes | Entry] = {"/etc/a": Entry(SYMLINK, target="/etc/passwd")}
     outcome = first(planned(rule(), host=INCUS_6_0_4, tree=tree))
     assert outcome is not None and outcome.text == "to /etc/passwd on the host's own file system"
@@ -83,7 +83,7 @@ def test_old_releases_reach_the_hosts_own_files() -> None:
         (INCUS_6_0, "Template is attempting access to path outside of container"),
     ],
 )
-def test_newer_releases_refuse_an_absolute_link_in_their_own_words(host: Host, words: str) -> None:
+def test_newer_releases_refuse_an_absolute_link_with_their_own_error(host: Host, words: str) -> None:
     plan = planned(rule(), host=host, tree={"/etc/a": Entry(SYMLINK, target="/srv/b")})
     assert first(plan).error == words
     assert plan.host_fails == list(plan.changes) and not plan.failed
@@ -93,31 +93,31 @@ def test_a_fifo_hangs_incus_7() -> None:
     assert results(planned(rule(), tree={"/etc/a": Entry(FIFO)})) == ["hangs"]
 
 
-def test_a_failure_makes_its_neighbours_random() -> None:
+def test_a_failed_rule_makes_other_rules_of_its_pass_random() -> None:
     plan = planned(rule("/etc/a"), rule("/etc/b", "nope.tpl"))
     assert results(plan) == ["random", "fails"]
     assert "'/etc/b' ends the start" in first(plan).text
 
 
-def test_what_comes_after_a_failed_pass_is_not_reached() -> None:
+def test_passes_after_a_failed_pass_are_not_reached() -> None:
     late = Rule("/etc/b", "a.tpl", ("start",))
     plan = planned(rule("/etc/a", "nope.tpl"), late, triggers=("create", "start"))
     assert results(plan) == ["fails", "fails"]
     assert plan.prediction.outcomes[plan.changes[1]].text.startswith("not reached")
 
 
-def test_rules_that_reach_one_file_are_random() -> None:
+def test_rules_that_write_the_same_file_are_random() -> None:
     assert results(planned(rule("/etc/a"), rule("etc/a"))) == ["random", "random"]
 
 
-def test_a_failed_render_says_that_the_target_is_left_empty() -> None:
+def test_a_failed_render_leaves_an_empty_target() -> None:
     old = first(planned(rule(), tree={"/etc/a": "precious"}, template="{% if %}"))
     new = first(planned(rule(), template="{% if %}"))
     assert old is not None and old.text == "the target is left empty"
     assert new is not None and new.text == "an empty new file is left"
 
 
-def test_lxd_says_that_it_ignores_owner_and_mode() -> None:
+def test_the_outcome_on_lxd_notes_that_owner_and_mode_are_ignored() -> None:
     outcome = first(planned(rule(uid="1000"), host=LXD))
     assert outcome is not None and (outcome.result, outcome.text) == (
         "written",
@@ -139,19 +139,19 @@ def test_a_null_document_ends_a_start_before_any_rule() -> None:
     ("host", "machine"),
     [(LXD, "container"), (LXD, "virtual-machine"), (INCUS, "virtual-machine"), (NONE, "container")],
 )
-def test_a_null_document_is_no_harm_where_the_daemon_looks_for_it(host: Host, machine: str) -> None:
+def test_a_null_document_is_accepted_by_daemons_that_check_for_it(host: Host, machine: str) -> None:
     plan = plan_of(Metadata(null=True), Instance(type=machine), [], None, host=host, triggers=("start",))
     plan = plan.with_prediction(predict(plan, {}, None))
     assert plan.host_error == ""
     assert verdict(plan) == 0
 
 
-def test_a_virtual_machines_files_lie_on_the_config_drive() -> None:
+def test_files_of_a_virtual_machine_are_on_the_config_drive() -> None:
     plan = planned(rule(), rule("/etc/b"), vm=True)
     assert results(plan) == ["written", "written"]
 
 
-def test_a_rule_that_fails_in_the_guest_is_told_like_a_containers() -> None:
+def test_a_rule_that_fails_in_the_guest_is_reported() -> None:
     source = Source("metadata.yaml", "uid: bob")
     wrong = rule(uid="bob", spans={"uid": source.span(5, 8)})
     plan = planned(wrong, rule("/etc/b", uid="1"), vm=True)
@@ -171,24 +171,24 @@ def test_a_rule_that_fails_in_the_guest_is_told_like_a_containers() -> None:
     assert shown.count("    text") == 0, "what is written in the guest was shown with the config drive"
 
 
-def test_what_only_fails_for_the_guests_agent_is_told_too() -> None:
+def test_a_failure_of_only_the_guests_agent_is_reported() -> None:
     plan = planned(rule(), vm=True, tree={"/etc/a": Entry(FIFO, 0o644)}, host=HOSTS["incus"])
     assert verdict(plan) == 5
 
 
-def test_rules_of_a_virtual_machine_that_share_a_template_and_differ_are_random() -> None:
+def test_rules_of_a_virtual_machine_with_different_output_in_one_file_are_random() -> None:
     plan = planned(rule(), rule("/etc/b"), vm=True, template="{{ path }}")
     assert results(plan) == ["random", "random"]
 
 
-def test_what_a_host_makes_of_a_render_that_our_limit_ended_is_not_known() -> None:
+def test_the_outcome_of_a_render_stopped_by_a_limit_is_unknown() -> None:
     endless = "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}"
     plan = planned(rule(), template=endless)
     assert results(plan) == ["unknown"]
     assert "the host has no limit like templater's" in str(first(plan))
 
 
-def test_beside_a_render_that_our_limit_ended_others_are_written() -> None:
+def test_other_rules_are_written_if_a_limit_stops_a_render() -> None:
     late = LimitError("a limit of ours")
     metadata = Metadata(rules=(rule("/etc/a"), rule("/etc/b")))
     renderings = [
@@ -214,7 +214,7 @@ def test_planning_is_linear_in_the_number_of_rules() -> None:
 
 
 @pytest.mark.parametrize(
-    ("results", "told"),
+    ("results", "expected"),
     [
         (("fails", "hangs", "random"), "; incus would fail at 2, 1 random"),
         (("random", "random", "written"), "; incus: 2 random"),
@@ -222,14 +222,16 @@ def test_planning_is_linear_in_the_number_of_rules() -> None:
         (("written", "skipped"), ""),
     ],
 )
-def test_a_summary_tells_failures_and_chance_apart(results: tuple[str, ...], told: str) -> None:
+def test_a_summary_counts_failures_random_and_unknown_results(
+    results: tuple[str, ...], expected: str
+) -> None:
     plan = planned(*(rule(f"/etc/{number}") for number in range(len(results))))
     outcomes = zip(plan.changes, map(Outcome, results), strict=True)
     plan = plan.with_prediction(Prediction(dict(outcomes)))
-    assert summary(plan) == f"c1: create: {len(results)} create{told}"
+    assert summary(plan) == f"c1: create: {len(results)} create{expected}"
 
 
-def test_rules_that_are_not_due_are_named() -> None:
+def test_rules_without_a_matching_trigger_are_named() -> None:
     at_start = Rule("/etc/inittab", "a.tpl", ("start", "rename"))
     assert (
         not_due(planned(rule(), at_start)) == "not rendered, no matching trigger: /etc/inittab (start,rename)"
@@ -240,7 +242,7 @@ def test_rules_that_are_not_due_are_named() -> None:
     )
 
 
-def test_of_many_rules_that_are_not_due_the_first_are_named() -> None:
+def test_only_the_first_rules_without_a_matching_trigger_are_named() -> None:
     many = not_due(planned(*(Rule(f"/{number}", "a.tpl", ("copy",)) for number in range(7))))
     assert many.startswith("not rendered, no matching trigger: /0 (copy), /1") and many.endswith(
         "/4 (copy) and 2 more"
@@ -249,7 +251,7 @@ def test_of_many_rules_that_are_not_due_the_first_are_named() -> None:
 
 @pytest.mark.parametrize("target", ["b.tpl", "./b.tpl", "../templates/b.tpl"])
 @pytest.mark.parametrize("host", ["incus-6.0.4", "lxd-5.21.4"])
-def test_a_template_that_links_to_one_that_no_rule_names_is_followed(
+def test_prediction_follows_a_template_link_to_a_file_that_no_rule_names(
     host: str, target: str, tmp_path: Path
 ) -> None:
     """Recorded as "template is a relative symlink inside templates, target new": written, 0644 0:0."""

@@ -1,4 +1,4 @@
-"""What a template sees of an instance."""
+"""The variables that a template sees."""
 
 import pytest
 
@@ -18,13 +18,13 @@ def context(**facts):
     return context_for(Instance(**facts), RULE, "start", INCUS)
 
 
-def test_names_are_those_of_the_daemons():
+def test_context_has_the_same_names_as_the_daemons():
     assert sorted(context()) == [
         "config", "config_get", "container", "devices", "instance", "path", "properties", "trigger",
     ]  # fmt: skip
 
 
-def test_facts_are_texts_and_container_is_the_same_map():
+def test_facts_are_strings_and_container_is_an_alias():
     seen = context(name="web1", architecture="aarch64", ephemeral=True)
     assert seen["instance"] is seen["container"]
     assert seen["instance"] == {
@@ -36,7 +36,7 @@ def test_facts_are_texts_and_container_is_the_same_map():
     }
 
 
-def test_a_virtual_machine_has_no_privileged():
+def test_a_virtual_machine_has_no_privileged_field():
     assert "privileged" not in context(type=VIRTUAL_MACHINE)["instance"]
 
 
@@ -48,19 +48,19 @@ def test_privileged_comes_from_the_expanded_configuration(value, seen):
     assert context(profiles=(profile,))["instance"]["privileged"] == seen
 
 
-def test_layers_are_expanded():
+def test_profiles_and_local_keys_are_merged():
     profile = Profile("p", {"a": "p", "b": "p"}, {"eth0": {"type": "nic", "x": "1"}, "eth1": {"type": "nic"}})
     seen = context(profiles=(profile,), config={"b": "own"}, devices={"eth0": {"type": "none"}})
     assert seen["config"] == {"a": "p", "b": "own"}
     assert seen["devices"] == {"eth0": {"type": "none"}, "eth1": {"type": "nic"}}
 
 
-def test_the_path_is_the_key_as_written():
+def test_path_is_the_uncleaned_key():
     assert context()["path"] == "etc//hosts"
     assert context()["properties"] == {"default": "x"}
 
 
-def test_the_trigger_has_a_type_of_its_own():
+def test_trigger_is_a_named_string():
     trigger = context()["trigger"]
     assert isinstance(trigger, NamedString)
     assert trigger.gotype == "instance.TemplateTrigger"
@@ -69,12 +69,12 @@ def test_the_trigger_has_a_type_of_its_own():
 @pytest.mark.parametrize(
     ("key", "seen"), [("a", "v"), ("lines", "one\ntwo"), ("empty", ""), ("blank", " \t"), ("none", "default")]
 )
-def test_config_get_cuts_line_ends_and_prefers_what_is_set_to_nothing(key, seen):
+def test_config_get_strips_line_ends_and_returns_an_empty_value(key, seen):
     config = {"a": "v\r\n\n", "lines": "one\ntwo\n", "empty": "", "blank": " \t"}
     assert context(config=config)["config_get"].call(key, "default") == seen
 
 
-def test_config_get_gives_the_default_as_it_is():
+def test_config_get_returns_the_default_unchanged():
     default = object()
     assert context()["config_get"].call("x", default) is default
 

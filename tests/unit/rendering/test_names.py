@@ -40,7 +40,7 @@ def test_a_misspelled_name_is_reported_with_place_and_suggestion(text, name, pla
     assert found(text) == [(name, place, hint)]
 
 
-def test_a_configuration_key_read_with_dots_suggests_the_lookup_that_its_dialect_has():
+def test_a_dotted_configuration_key_suggests_the_lookup_of_its_dialect():
     text = "{{ config.user.x }}"
     assert found(text, "v4") == [
         (
@@ -56,7 +56,7 @@ def test_a_name_is_reported_once():
     assert len(found("{{ foo }}{{ foo }}{{ foo }}")) == 1
 
 
-def test_members_of_properties_are_checked_where_the_properties_are_known():
+def test_members_of_properties_are_checked_if_the_properties_are_known():
     assert found("{{ properties.a }}{{ properties.b }}", properties=["a"]) == [
         ("properties.b", "t.tpl:1:33", "")
     ]
@@ -80,7 +80,7 @@ def test_known_and_bound_names_are_not_reported(text):
     assert not found(text)
 
 
-def test_every_root_name_reported_for_recorded_templates_is_missing_from_their_context():
+def test_names_reported_for_recorded_templates_are_missing_from_their_context():
     lines = (VECTORS / "visible" / "lxd.jsonl").read_text("utf-8").splitlines()
     reported = 0
     for vector in map(json.loads, lines):

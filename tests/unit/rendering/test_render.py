@@ -1,4 +1,4 @@
-"""Rules and templates in, bytes out: what is due, what can't be had, and where an error points."""
+"""Rendering of rules: matching triggers, missing templates, and places of errors."""
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_one_failure_does_not_hide_the_others() -> None:
     assert good.content == b"fine" and good.error is None
 
 
-def test_bytes_that_are_no_text_come_through() -> None:
+def test_bytes_that_are_not_utf8_are_preserved() -> None:
     (done,) = rendered(rule(), a_tpl=TemplateFile(Entry(FILE), b"\xff\x00\r\n"))
     assert done.content == b"\xff\x00\r\n"
 
@@ -105,7 +105,7 @@ def test_only_regular_files_are_templates(kind: str) -> None:
     assert isinstance(done.error, RefusedError) and kind in str(done.error)
 
 
-def test_what_the_image_refused_to_read_is_told() -> None:
+def test_render_reports_the_error_of_an_unreadable_template() -> None:
     (done,) = rendered(rule(), a_tpl=TemplateFile(Entry(FILE), error=LimitError("too large")))
     assert isinstance(done.error, LimitError)
 
@@ -119,7 +119,7 @@ def test_tags_that_read_files_are_refused(tag: str) -> None:
     assert f"Usage of tag '{tag}' is not allowed" in (done.error.pongo2_error or "")
 
 
-def test_a_null_entry_is_due_always_and_an_error() -> None:
+def test_a_null_entry_fails_on_every_trigger() -> None:
     (done,) = rendered(Rule("/etc/a", "", null=True), triggers=("start",))
     assert isinstance(done.error, MetadataError)
 
@@ -132,14 +132,14 @@ def test_a_hosts_dialect_can_be_overridden() -> None:
         assert done.content == text
 
 
-def test_a_virtual_machine_has_no_privileged() -> None:
+def test_a_virtual_machine_has_no_privileged_field() -> None:
     metadata, templates = Metadata(rules=(rule(),)), {"a.tpl": file("[{{ instance.privileged }}]")}
     for kind, text in ((VIRTUAL_MACHINE, b"[]"), ("container", b"[false]")):
         (done,) = render(metadata, templates, Instance(type=kind), ("create",), RenderOptions(INCUS))
         assert done.content == text
 
 
-def test_kept_codes_render_without_their_templates() -> None:
+def test_cached_codes_render_without_template_files() -> None:
     code = compile(Source("a.tpl", "hello {{ instance.name }}"), DIALECTS["v6.1"], mode="incus").code
     (done,) = render(
         Metadata(rules=(rule(),)),
@@ -152,17 +152,17 @@ def test_kept_codes_render_without_their_templates() -> None:
     assert done.content == b"hello web1"
 
 
-def test_too_many_files_are_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_files_raise_a_limit_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("templater.rendering.render.MAX_RENDERINGS", 2)
     with pytest.raises(LimitError, match="more than 2 files"):
         rendered(*(rule(f"/{number}") for number in range(3)), a_tpl=file("x"))
 
 
-def test_too_much_text_in_all_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_much_text_in_total_raises_a_limit_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("templater.rendering.render.MAX_TOTAL", 5)
     with pytest.raises(LimitError, match="in total"):
         rendered(rule("/a"), rule("/b"), a_tpl=file("xxx"))
 
 
-def test_data_from_elsewhere_renders_in_a_rules_place() -> None:
+def test_render_data_uses_the_rule_as_context() -> None:
     assert render_data(b"{{ path }}", rule("/etc/b"), "start", Instance(), RenderOptions(INCUS)) == b"/etc/b"

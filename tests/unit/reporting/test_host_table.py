@@ -42,7 +42,7 @@ def test_a_plain_file_is_the_same_on_every_host(tmp_path: Path) -> None:
     assert found.exit_code == 0 and "[1]" not in table_text(found)
 
 
-def test_dialects_that_render_another_text_differ(tmp_path: Path) -> None:
+def test_hosts_whose_dialect_renders_other_text_differ(tmp_path: Path) -> None:
     cells = table(tmp_path, "{{ 'a' + 'b' }}\n").rows[0].cells
     assert {name for name, cell in cells.items() if cell.result == "differs"} == {
         name for name in NAMES if HOSTS[name].dialect == "v4"
@@ -50,7 +50,7 @@ def test_dialects_that_render_another_text_differ(tmp_path: Path) -> None:
     assert cells["lxd"].why == "renders '0' in line 1, not 'ab'"
 
 
-def test_hosts_that_refuse_a_link_fail_with_their_own_words(tmp_path: Path) -> None:
+def test_hosts_that_refuse_a_link_fail_with_their_own_error(tmp_path: Path) -> None:
     found = table(tmp_path, tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv": Entry(DIRECTORY)})
     cells = found.rows[0].cells
     assert cells["incus"].result == cells["incus-6.0"].result == "fails"
@@ -60,7 +60,7 @@ def test_hosts_that_refuse_a_link_fail_with_their_own_words(tmp_path: Path) -> N
     assert found.exit_code == 5
 
 
-def test_lxd_differs_where_a_rule_has_a_mode(tmp_path: Path) -> None:
+def test_lxd_differs_if_a_rule_has_a_mode(tmp_path: Path) -> None:
     rule = "/etc/a: {when: [create], template: a.tpl, mode: '600'}"
     cells = table(tmp_path, rules=rule).rows[0].cells
     assert {name for name in NAMES if cells[name].result == "differs"} == {
@@ -69,7 +69,7 @@ def test_lxd_differs_where_a_rule_has_a_mode(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("vm", [False, True])
-def test_the_table_says_of_each_host_what_its_own_plan_says(tmp_path: Path, vm: bool) -> None:
+def test_the_table_agrees_with_the_plan_of_each_host(tmp_path: Path, vm: bool) -> None:
     rules = "/etc/a: {when: [create], template: a.tpl}\n  /etc/b: {when: [create], template: no.tpl}"
     found = table(tmp_path, rules=rules, vm=vm)
     for name in NAMES:
@@ -91,7 +91,7 @@ def test_a_host_that_cannot_read_the_image_has_an_error(tmp_path: Path) -> None:
     assert found.exit_code == 5 and "incus: the start fails: " in table_text(found)
 
 
-def test_equal_reasons_are_one_note(tmp_path: Path) -> None:
+def test_equal_reasons_share_one_note(tmp_path: Path) -> None:
     text = table_text(table(tmp_path, "{{ 'a' + 'b' }}\n"))
     notes = [line for line in text.splitlines() if line.startswith("[")]
     assert len(notes) == 1 and notes[0].startswith("[1] incus-debian, lxd, ")
@@ -99,7 +99,7 @@ def test_equal_reasons_are_one_note(tmp_path: Path) -> None:
     assert header.split()[:3] == ["file", "on", "incus"] and row.startswith("/etc/a  create  same")
 
 
-def test_the_table_as_json(tmp_path: Path) -> None:
+def test_table_data_matches_the_table(tmp_path: Path) -> None:
     data = json.loads(json.dumps(table_data(table(tmp_path, "{{ 'a' + 'b' }}\n"))))
     assert data["hosts"] == list(NAMES)
     assert data["files"][0]["hosts"]["incus"] == {"result": "same"}

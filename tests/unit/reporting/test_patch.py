@@ -1,4 +1,4 @@
-"""Patches: read by people, and taken by patch(1)."""
+"""Patches for people and for patch(1)."""
 
 import importlib
 import shutil
@@ -29,7 +29,7 @@ def planned(*contents: tuple[str, bytes], tree: "dict[str, str | bytes | Entry] 
     return Plan(Metadata(), Instance(), NONE, ("create",), changes)
 
 
-def test_a_new_file_comes_from_dev_null_and_has_its_mode() -> None:
+def test_the_patch_of_a_new_file_has_dev_null_and_its_mode() -> None:
     assert diff(planned(("/etc/a", b"one\ntwo\n"))) == (
         "# /etc/a: new, 0:0 0600, a.tpl on create\n"
         "diff --git a/etc/a b/etc/a\n"
@@ -42,7 +42,7 @@ def test_a_new_file_comes_from_dev_null_and_has_its_mode() -> None:
     )
 
 
-def test_a_changed_file_shows_what_changed() -> None:
+def test_the_patch_of_a_changed_file_shows_the_changed_lines() -> None:
     assert diff(planned(("/etc/a", b"one\n2"), tree={"/etc/a": "one\ntwo\n"})) == (
         "# /etc/a: 0:0 0644, a.tpl on create\n"
         "--- a/etc/a\n"
@@ -55,11 +55,11 @@ def test_a_changed_file_shows_what_changed() -> None:
     )
 
 
-def test_what_stays_as_it_is_is_not_in_the_patch() -> None:
+def test_unchanged_files_are_not_in_the_patch() -> None:
     assert diff(planned(("/etc/a", b"same\n"), tree={"/etc/a": "same\n"})) == ""
 
 
-def test_a_symlink_is_patched_where_it_leads() -> None:
+def test_the_patch_names_the_target_of_a_symlink() -> None:
     patch = diff(
         planned(("/etc/a", b"x\n"), tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv/b": "y\n"})
     )
@@ -67,7 +67,7 @@ def test_a_symlink_is_patched_where_it_leads() -> None:
     assert "+++ b/srv/b\n" in patch
 
 
-def test_only_newlines_end_a_line() -> None:
+def test_lines_end_at_newlines_only() -> None:
     patch = diff(planned(("/etc/a", "a\fb\u2028c\r\n".encode())))
     assert "@@ -0,0 +1 @@\n+a\fb\u2028c\r\n" in patch
 
@@ -90,7 +90,7 @@ names = st.sampled_from(["a", "a b", 'q"', "tab\t", "ü", "back\\slash"])
 @pytest.mark.parametrize("product", [diff_module.MAX_PRODUCT, 0], ids=["difflib", "one hunk"])
 @settings(max_examples=60, deadline=None)
 @given(before=st.none() | contents, after=contents, name=names)
-def test_patch_takes_the_patch(
+def test_patch_and_git_apply_accept_the_patch(
     product: int, before: "bytes | None", after: bytes, name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     root = tmp_path_factory.mktemp("root")
