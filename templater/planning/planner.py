@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 #: existing files larger than this are not read, so they always count as different
 MAX_COMPARED = 64 << 20
+#: the limit for all existing files of a plan together
+MAX_COMPARED_TOTAL = 256 << 20
 #: more names than any path has
 _DEEPEST = 1 << 16
-#: the same limit for all existing files of a plan together
-MAX_COMPARED_TOTAL = 256 << 20
 
 
 def plan(
