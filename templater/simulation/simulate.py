@@ -206,6 +206,7 @@ def simulate(
     )  # fmt: skip
     folder = PaperFolder(image, MemoryRootfs() if rootfs is None else rootfs)
     if pending is None:
+        require_name(instance.name, daemon=bool(options.host.family))
         life.create(instance, folder)
     else:
         life.adopt(instance, folder, pending, running=running)

@@ -1,0 +1,118 @@
+"""Descriptions and backups that contradict themselves: one clear message through the commands, and no guess."""
+
+import gzip
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from templater.cli import main
+
+BACKUPS = Path(__file__).parents[1] / "backups"
+COMMANDS = {
+    "preview": lambda src, rootfs: ("preview", src),
+    "diff": lambda src, rootfs: ("diff", src, rootfs),
+    "simulate": lambda src, rootfs: ("simulate", src, "start"),
+}
+each_command = pytest.mark.parametrize("command", COMMANDS)
+
+
+@pytest.fixture
+def place(tmp_path):
+    folder = tmp_path / "image"
+    (folder / "templates").mkdir(parents=True)
+    (folder / "rootfs/etc").mkdir(parents=True)
+    (folder / "templates/t.tpl").write_text("{{ trigger }}\n")
+    (folder / "metadata.yaml").write_text(
+        "architecture: x86_64\ncreation_date: 1\ntemplates: {/etc/t: {when: [start], template: t.tpl}}\n"
+    )
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.fixture
+def run(place, capfd):
+    def run(command, *more, src=""):
+        words = (*COMMANDS[command](src or place / "image", place / "rootfs"), *more)
+        code = main([str(word) for word in words])
+        said = capfd.readouterr()
+        assert "Traceback" not in said.out + said.err
+        return code, said.out, said.err
+
+    return run
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+@each_command
+def test_a_pending_trigger_that_no_daemon_sets_is_noted(command, run, place):
+    text = "name: web1\nstatus: Stopped\nconfig: {volatile.apply_template: zzz}\ndevices: {}\n"
+    code, _, err = run(command, "-i", write(place / "web1.yaml", text))
+    assert code == 0
+    assert "no daemon sets 'zzz' as volatile.apply_template: a user has set it by hand" in err
+
+
+@each_command
+def test_a_running_instance_with_a_pending_trigger_is_noted(command, run, place):
+    text = "name: web1\nstatus: Running\nconfig: {volatile.apply_template: copy}\ndevices: {}\n"
+    _, _, err = run(command, "-i", write(place / "web1.yaml", text))
+    assert "the description says 'Running' and has 'copy' pending" in err
+
+
+@each_command
+def test_a_backup_yaml_of_another_instance_is_noted(command, run, place):
+    with tarfile.open(BACKUPS / "pending_copy.tar.gz") as tar, tarfile.open(place / "b.tar", "w") as out:
+        for member in tar:
+            data = tar.extractfile(member).read() if member.isreg() else b""
+            if member.name.endswith("backup.yaml"):
+                data = data.replace(b"name: c2", b"name: other")
+            member.size = len(data)
+            out.addfile(member, io.BytesIO(data))
+    code, _, err = run(command, src=place / "b.tar")
+    assert code == 0
+    assert "backup.yaml describes the instance 'other', but index.yaml names 'c2'" in err
+
+
+@each_command
+def test_a_truncated_backup_is_one_clear_error(command, run, place):
+    whole = (BACKUPS / "pending_copy.tar.gz").read_bytes()
+    (place / "b.tar.gz").write_bytes(whole[: len(whole) // 2])
+    (place / "b.tar").write_bytes(gzip.decompress(whole)[:2048])
+    for name in ("b.tar.gz", "b.tar"):
+        code, out, err = run(command, src=place / name)
+        assert (code, out) == (2, "")
+        assert len([line for line in err.splitlines() if line.startswith("templater: ")]) == 1, err
+
+
+@pytest.mark.parametrize("command", ["preview", "simulate"])
+@pytest.mark.parametrize("hostile", ["a link", "a loop", "a fifo"])
+def test_a_hostile_root_filesystem_of_an_image_is_never_left(command, hostile, run, place):
+    rootfs = place / "image/rootfs"
+    (place / "outside").mkdir()
+    (place / "outside/t").write_text("secret\n")
+    (rootfs / "etc").rmdir()
+    if hostile == "a link":
+        (rootfs / "etc").symlink_to("../../outside")
+    elif hostile == "a loop":
+        (rootfs / "etc").symlink_to("etc")
+    else:
+        os.mkfifo(rootfs / "etc")
+    code, out, err = run(command, "--as", "incus")
+    assert code in (3, 5)  # refused by templater, or by the host alone
+    assert "secret" not in out + err
+
+
+def test_a_name_that_the_daemons_refuse_is_refused_or_noted(run, place):
+    """Observed on Incus 6.0.4: a number is no instance name. LXC and podman take it."""
+    for command in ("preview", "diff"):
+        code, _, err = run(command, "--name", "1234")
+        assert code == 0 and "note: the name '1234': LXD and Incus refuse" in err
+    code, out, err = run("simulate", "--name", "1234")
+    assert (code, out) == (3, "")
+    assert "invalid instance name '1234': LXD and Incus refuse" in err
+    assert run("simulate", "--name", "1234", "--as", "none")[0] == 0
