@@ -52,7 +52,7 @@ def examples(draw: st.DrawFn) -> Example:
 
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(example=examples())
-def test_what_hypothesis_makes_up_gives_the_same_bytes_or_fails_on_both_sides(oracle, example):
+def test_hypothesis_templates_give_the_same_bytes_or_both_fail(oracle, example):
     request = example.request()
     (answer,) = oracle.ask([request])
     assert agree(ours(request), theirs(answer)) or is_random(oracle, request)
@@ -61,7 +61,7 @@ def test_what_hypothesis_makes_up_gives_the_same_bytes_or_fails_on_both_sides(or
 # --- the tester itself ------------------------------------------------------------------------------
 
 
-def test_the_oracle_outlives_what_kills_it(oracle):
+def test_the_oracle_restarts_after_a_crash(oracle):
     plain = {"context": {}, "mode": "plain"}
     hang = {"template": "{% comment %}{% endcomment x %}"} | plain
     recursion = {"template": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"} | plain
@@ -72,7 +72,7 @@ def test_the_oracle_outlives_what_kills_it(oracle):
     assert answers[2]["panic"]
 
 
-def test_an_oracle_that_hung_answers_the_next_question(oracle):
+def test_the_oracle_answers_after_a_hang(oracle):
     hang = {"template": "{% comment %}{% endcomment x %}", "context": {}, "mode": "plain"}
     (answer,) = oracle.ask([hang])
     assert answer["phase"] == "hang"
@@ -80,7 +80,7 @@ def test_an_oracle_that_hung_answers_the_next_question(oracle):
     assert answer["output"] == "fine"
 
 
-def test_what_pongo2_does_not_come_to_an_end_with_is_counted_and_no_difference(oracle, monkeypatch):
+def test_a_hang_of_pongo2_is_counted_but_not_as_a_difference(oracle, monkeypatch):
     """Its join of a string counts from the start for each character."""
     monkeypatch.setattr(compare, "THEIR_PATIENCE", 2)
     slow = Example(seeded("0/0"))
@@ -93,7 +93,7 @@ def test_what_pongo2_does_not_come_to_an_end_with_is_counted_and_no_difference(o
     assert not run.different
 
 
-def test_what_our_limits_stop_is_counted_and_no_difference(oracle, monkeypatch):
+def test_a_limit_error_is_counted_but_not_as_a_difference(oracle, monkeypatch):
     request = {"template": "{{ 1|rjust:n|make_list|upper }}", "context": {"n": 1_000_000}, "mode": "plain"}
     monkeypatch.setattr(Example, "request", lambda _: request)
     run = Run(oracle, "v4", "templates")
@@ -103,7 +103,7 @@ def test_what_our_limits_stop_is_counted_and_no_difference(oracle, monkeypatch):
     assert not run.different
 
 
-def test_the_order_of_gos_maps_is_no_difference(oracle):
+def test_the_order_of_gos_maps_is_not_a_difference(oracle):
     request = {
         "template": "{% for k in m %}{{ k }}{% endfor %}",
         "context": {"m": {"a": 1, "b": 2}},
@@ -112,14 +112,14 @@ def test_the_order_of_gos_maps_is_no_difference(oracle):
     assert is_random(oracle, request)
 
 
-def test_recorded_choices_make_the_same_example_again():
+def test_recorded_choices_reproduce_the_example():
     for i in range(50):
         example = Example(seeded(f"9/{i}"))
         again = Example(replayed(example.choices))
         assert again.request() == example.request()
 
 
-def test_only_the_dialects_that_have_subscripts_get_them():
+def test_subscripts_are_generated_only_for_dialects_that_have_them():
     subscripts = Counter()
     for dialect in ("v4", "v6"):
         for i in range(100):
@@ -146,7 +146,7 @@ def test_a_difference_is_found_and_shrunk(oracle, monkeypatch):
     assert differs(oracle, small.request())
 
 
-def test_the_oracle_answers_the_recorded_vectors_as_they_were_recorded(oracle):
+def test_the_oracle_reproduces_the_recorded_vectors(oracle):
     import json
 
     folder = Path(__file__).parents[1] / "vectors"

@@ -124,7 +124,7 @@ def excused(text: bytes, mine: dict, rules: str) -> bool:
 @pytest.mark.parametrize(
     "count", [TEXTS // 10, pytest.param(TEXTS, marks=pytest.mark.slow)], ids=["tenth", "all"]
 )
-def test_the_real_libraries_and_we_agree_on_damaged_texts(oracle, count):
+def test_templater_agrees_with_the_yaml_libraries_on_damaged_texts(oracle, count):
     pick = random.Random(os.environ.get("TEMPLATER_SEED", "metadata"))
     begin = list(seeds())
     texts = [mutated(pick.choice(begin), pick, begin) for _ in range(count)]
@@ -165,7 +165,7 @@ def meaning(answer: dict) -> _Meaning:
     )
 
 
-def test_the_real_libraries_read_from_every_edited_text_exactly_the_change(oracle):
+def test_the_yaml_libraries_read_exactly_the_change_from_every_edited_text(oracle):
     """Of the samples, the corpus and the recorded texts: what each library could read before."""
     done = [
         (name, what, source, do(), change)

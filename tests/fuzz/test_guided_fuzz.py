@@ -13,7 +13,7 @@ SECONDS = 8
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_the_seeds_are_answered(name: str) -> None:
+def test_every_fuzz_seed_is_answered(name: str) -> None:
     one, seeds = TARGETS[name]()
     for seed in seeds:
         one(seed)
@@ -21,7 +21,7 @@ def test_the_seeds_are_answered(name: str) -> None:
         one(seed[: len(seed) // 3] + b"\0" + seed[len(seed) // 3 :])
 
 
-def test_a_state_cut_short_is_an_ordinary_error_also_where_json_was_never_imported() -> None:
+def test_a_truncated_state_is_an_input_error_even_before_json_is_imported() -> None:
     """Found by fuzzing: without json.decoder loaded, the C scanner fails without an exception."""
     code = (
         "import sys; from templater.hooks.runtimes import oci; from templater.model.errors import InputError\n"
@@ -38,7 +38,7 @@ def test_a_state_cut_short_is_an_ordinary_error_also_where_json_was_never_import
     importlib.util.find_spec("atheris") is None, reason="NOT RUN: guided fuzzing needs atheris"
 )
 @pytest.mark.parametrize("name", TARGETS)
-def test_nothing_but_answers_and_our_errors(name: str) -> None:
+def test_fuzzed_input_raises_only_templater_errors(name: str) -> None:
     done = run(name, SECONDS)
     assert done.returncode == 0, done.stderr[-3000:]
     counted = re.search(r"stat::number_of_executed_units:\s+(\d+)", done.stderr)

@@ -1,4 +1,4 @@
-"""The mark that makes a function a filter; the filters themselves are one module a theme."""
+"""The decorator that marks a function as a filter. Each module contains the filters of one subject."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 ALL_DIALECTS = ("v4", "v6", "v6.1")
 
-#: weights of filters: no look at the characters, C code, Python code, and Python code that is slow
+#: weights of filters: those that read no characters, C code, Python code, and slow Python code
 NONE, C, PYTHON, SLOW = 0, 1, 4, 8
 
 

@@ -1,4 +1,4 @@
-"""Filters that choose: default, default_if_none, yesno, pluralize."""
+"""Filters that choose between values: default, default_if_none, yesno, pluralize."""
 
 from ..values import Failure, is_nil, is_number, length, to_int, to_string, truthy
 from . import NONE, C, filter
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @filter("default", weight=NONE)
 def default(value: "Any", argument: "Any") -> "Any":
-    return value or argument  # Python's truth is Go's: see truthy
+    return value or argument  # Python's truth equals pongo2's here: see truthy
 
 
 @filter("default_if_none", weight=NONE)
@@ -42,7 +42,7 @@ def _answers(text: str) -> "tuple[str, str, str]":
 
 @filter("pluralize", weight=C)
 def pluralize(value: "Any", argument: "Any") -> str:
-    """One is whatever Integer() makes 1: 1.5 is one."""
+    """Return the singular if pongo2's Integer() gives 1, as it does for 1.5."""
     if not is_number(value):
         raise Failure("filter 'pluralize' does only work on numbers")
     endings = to_string(argument).split(",") if length(argument) else ["s"]

@@ -1,4 +1,4 @@
-"""Filters that quote: escape, e, safe, escapejs, addslashes."""
+"""Filters that escape: escape, e, safe, escapejs, addslashes."""
 
 from ..values import sized, to_string, without_bytes
 from . import NONE, SLOW, C, filter
@@ -25,7 +25,7 @@ def escape_text(text: str) -> str:
 
 @filter("safe", weight=NONE)
 def safe(value: "Any", argument: "Any") -> "Any":
-    """Does nothing by itself: autoescape looks for its name."""
+    """Return the value. Autoescape looks for the filter's name in the source."""
     return value
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @filter("striptags")
 def striptags(value: "Any", argument: "Any") -> str:
-    """Whatever stands between a ``<`` and the next ``>`` goes."""
+    """Remove everything from each ``<`` to the next ``>``."""
     text = to_string(value)
     out = []
     done = 0
@@ -32,7 +32,7 @@ def striptags(value: "Any", argument: "Any") -> str:
 
 @filter("removetags", dialects=("v4", "v6"), render=True, weight=SLOW)
 def removetags(render: "Render", value: "Any", argument: "Any") -> str:
-    """Remove tags; pongo2 uses each name as a regular expression. Plain names take the quick way."""
+    """Remove tags by name. pongo2 uses each name as a regular expression; plain names have a fast path."""
     text = to_string(value)
     for name in _counted_names(render, text, argument):
         text = _without_tag(text, name) if _is_plain(name) else remove_all(f"</?{name}/?>", text)
@@ -41,7 +41,7 @@ def removetags(render: "Render", value: "Any", argument: "Any") -> str:
 
 @filter("removetags", dialects=("v6.1",), render=True, weight=SLOW)
 def removetags_v61(render: "Render", value: "Any", argument: "Any") -> str:
-    """Remove tags by name; 6.1 quotes the names."""
+    """Remove tags by name, as pongo2 6.1 does, which quotes the names."""
     text = to_string(value)
     for name in _counted_names(render, text, argument):
         text = _without_tag(text, name)
@@ -49,14 +49,14 @@ def removetags_v61(render: "Render", value: "Any", argument: "Any") -> str:
 
 
 def _counted_names(render: "Render", text: str, argument: "Any") -> "list[str]":
-    """Return the names, after counting that each of them goes through the whole text."""
+    """Return the names, and count the work of one pass over the text for each."""
     names = to_string(argument).split(",")
     regular = sum(_COMPILED + len(text) for name in names if not _is_plain(name))
     work(render, len(names) * (text.count("<") * SLOW + len(text) // 64) + regular * SLOW)
     return names
 
 
-#: characters that would take as long as compiling a regular expression
+#: the number of characters whose processing takes as long as compiling a regular expression
 _COMPILED = 64
 
 
@@ -78,7 +78,7 @@ _PLAIN = dict.fromkeys(map(ord, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTU
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a name means the same as a regular expression."""
+    """Return whether a name matches only itself as a regular expression."""
     return not name.translate(_PLAIN)
 
 
@@ -128,7 +128,7 @@ def truncatewords_html(value: "Any", argument: "Any") -> Safe:
 
 
 class _Truncation:
-    """pongo2's walk over HTML: what was written so far, and the tags that are open."""
+    """pongo2's walk over HTML, with the text written so far and the open tags."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -137,14 +137,14 @@ class _Truncation:
         self.open = _OpenTags()
 
     def skip_bad(self) -> bool:
-        """Go's RuneError is dropped: stray bytes, and U+FFFD itself."""
+        """Copy a character, except for Go's RuneError: stray bytes, and U+FFFD itself."""
         if not _is_bad(self.text[self.position]):
             return False
         self.position += 1
         return True
 
     def tag(self) -> bool:
-        """Copy the tag that starts here, if one does."""
+        """Copy the tag that starts at this place, if any."""
         if self.text[self.position] != "<":
             return False
         self.out.append("<")
@@ -168,7 +168,7 @@ class _Truncation:
         self.open.push(tag.partition(" ")[0])
 
     def until_bracket(self) -> tuple[str, str]:
-        """The text up to the next ``>`` or the end, and that ``>``, which is passed over."""
+        """Return the text up to the next ``>`` or the end, and that ``>``; move past it."""
         start = self.position
         end = self.text.find(">", start)
         if end < 0:
@@ -177,7 +177,7 @@ class _Truncation:
         return self.text[start:end], self.text[end : self.position]
 
     def word(self) -> int:
-        """Copy up to the end of a word; 1 if it counts, which one that ends at a tag does not."""
+        """Copy to the end of a word. Return 1 if the word counts, 0 if it ends at a tag."""
         found = 0
         text, position = self.text, self.position
         while position < len(text) and text[position] != "<":
@@ -212,7 +212,7 @@ class _OpenTags:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.places: dict[str, list[int]] = {}  # heaps of negated indexes, stale ones included
+        self.places: dict[str, list[int]] = {}  # heaps of negated indexes, some of them out of date
 
     def push(self, name: str) -> None:
         self._place(name, len(self.names))

@@ -1,4 +1,4 @@
-"""Filters that make links of addresses in a text: urlize, urlizetrunc."""
+"""Filters that turn addresses in a text into links: urlize, urlizetrunc."""
 
 import re
 
@@ -31,7 +31,7 @@ def _linked(text: str, escaped: bool, limit: int) -> str:
 
 
 def _link_urls(text: str, escaped: bool, limit: int) -> str:
-    """Every URL up to the next blanks, or the end of the text if no newline comes first."""
+    """Link each URL up to the next blanks, or to the end of the text if no newline comes first."""
     out = []
     position = done = newline = blank = 0
     while match := _START.search(text, position):
@@ -40,7 +40,7 @@ def _link_urls(text: str, escaped: bool, limit: int) -> str:
         if blank < match.end():
             blank = _find(text, " ", match.end())
         if newline < blank:
-            position = newline  # nothing that starts before the newline can reach past it
+            position = newline  # no match that starts before the newline can extend past it
             continue
         end = blank
         while text[end : end + 1] == " ":
@@ -71,13 +71,13 @@ def _link(raw: str, escaped: bool, limit: int) -> str:
 
 
 def _shortened(title: str, limit: int) -> str:
-    """Titles are measured in bytes, and may be cut within a character."""
+    """Shorten a title to a number of bytes, possibly inside a character."""
     data = to_bytes(title)
     return from_bytes(data[: limit - 3]) + "..." if 3 < limit < len(data) else title
 
 
 def _link_addresses(text: str, limit: int) -> str:
-    r"""Go's ``\w+@\w+\.\w{2,4}``, found from its ``@`` so that long words cost nothing."""
+    r"""Find Go's ``\w+@\w+\.\w{2,4}`` from its ``@``, so that long words cost nothing."""
     out = []
     done = 0
     at = text.find("@")
@@ -93,7 +93,7 @@ def _link_addresses(text: str, limit: int) -> str:
 
 
 def _address(text: str, at: int, floor: int) -> "tuple[int, int]":
-    """Where the address around this ``@`` starts and ends; an end of 0 if it is none."""
+    """Return start and end of the address around this ``@``; the end is 0 if it is not an address."""
     start = at
     while start > floor and _is_word(text[start - 1]):
         start -= 1

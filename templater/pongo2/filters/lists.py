@@ -1,4 +1,4 @@
-"""Filters on lists and on strings as lists of runes."""
+"""Filters on lists, and on strings as lists of runes."""
 
 from ..golang.strings import split_text
 from ..state import ELEMENT
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _elements(value: "Any") -> "Any":
-    """The elements of a list or the runes of a string; None for anything else."""
+    """Return the elements of a list or the runes of a string; None for anything else."""
     if isinstance(value, str):
         return to_runes(value)
     return value if isinstance(value, list) else None
@@ -73,7 +73,7 @@ def split(value: "Any", argument: "Any") -> GoList:
 
 @filter("slice", dialects=("v4",))
 def slice_v4(value: "Any", argument: "Any") -> "Any":
-    """An end that is missing, negative or before the start is the end of the value."""
+    """Slice as pongo2 v4: a missing or negative end, or one before the start, means the end of the value."""
     start_text, end_text = _bounds(argument)
     size = length(value)
     if not isinstance(value, list | str):
@@ -94,7 +94,7 @@ def _out_of_bounds(value: "Any", start: int) -> str:
 
 @filter("slice", dialects=("v6", "v6.1"))
 def slice_v6(value: "Any", argument: "Any") -> "Any":
-    """Negative bounds count from the end."""
+    """Slice as pongo2 v6: negative bounds count from the end."""
     start_text, end_text = _bounds(argument)
     size = length(value)
     if not isinstance(value, list | str):

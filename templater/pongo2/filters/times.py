@@ -1,4 +1,4 @@
-"""Filters on times, formatted by Go's layouts: date and time, which are the same."""
+"""Filters that format times by Go's layouts: date and time, which are the same."""
 
 from ..golang.time import Time, format_time
 from ..values import Failure, sized, to_string

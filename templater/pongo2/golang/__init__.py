@@ -1,1 +1,1 @@
-"""Go's standard library where templates show it: fmt, strconv, strings, regexp, time, math."""
+"""The parts of Go's standard library that templates use: fmt, strconv, strings, regexp, time, math."""

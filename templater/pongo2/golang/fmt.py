@@ -1,7 +1,7 @@
-"""Go's fmt.Sprintf for one operand: what the filter stringformat gives a template.
+"""Go's fmt.Sprintf for one operand, which the filter stringformat uses.
 
-A directive is ``%``, flags, width, precision and a verb; an explicit index may stand before each of the
-last three. What fits nothing is reported in the text, as Go does: ``%!d(string=hi)``.
+A directive is ``%``, flags, width, precision and a verb. Each of the last three may have an explicit index.
+As in Go, an error appears in the text: ``%!d(string=hi)``.
 """
 
 from ..values import Byte, Function, NilPointer, Struct, gotype, grow, recombine, to_bytes
@@ -18,7 +18,7 @@ _BASES = {"d": 10, "v": 10, "b": 2, "o": 8, "O": 8, "x": 16, "X": 16}
 
 
 def sprintf(form: str, operand: "Any") -> str:
-    """fmt.Sprintf(form, operand)."""
+    """Return fmt.Sprintf(form, operand)."""
     return _Printf(form, operand).run()
 
 
@@ -48,7 +48,7 @@ class _Spec:
         return True
 
     def for_values(self) -> None:
-        """%+v and %#v are modes of their own, not flags of what is inside."""
+        """Turn the flags of %+v and %#v into modes, which do not apply to the elements as flags."""
         self.plus_v, self.sharp_v = self.plus, self.sharp
         self.plus = self.sharp = False
 
@@ -63,13 +63,13 @@ class _Spec:
 
 
 class _Printf:
-    """The walk over a format string; Go's doPrintf with its one operand."""
+    """A walk over a format string: Go's doPrintf with one operand."""
 
     def __init__(self, form: str, operand: "Any") -> None:
         self.form = form
         self.operand = operand
         self.position = 0
-        self.argument = 0  # index of the next operand; there is only number 0
+        self.argument = 0  # index of the next operand; the only one is 0
         self.reordered = False
         self.good_index = True
         self.out: list[str] = []
@@ -130,7 +130,7 @@ class _Printf:
             self.argument += 1
 
     def index(self) -> bool:
-        """An explicit operand index, ``[1]``; whether there was one that could be read."""
+        """Read an explicit operand index such as ``[1]``; return whether it was valid."""
         form, start = self.form, self.position
         if form[start : start + 1] != "[":
             return False
@@ -189,7 +189,7 @@ class _Printf:
         return after_index
 
     def number_from_operand(self) -> "int | None":
-        """The operand as a width or precision; None if it is not a fitting integer."""
+        """Return the operand as a width or precision; None if it is not an integer in range."""
         if self.argument >= 1:
             return None
         self.argument += 1
@@ -200,7 +200,7 @@ class _Printf:
 
 
 def _number(form: str, start: int, end: int) -> "tuple[int | None, int]":
-    """Decimal digits from ``start``: the number, or None, and where they end (at ``end`` if too large)."""
+    """Return the number at ``start``, or None, and the end of its digits (``end`` if it is too large)."""
     number = None
     position = start
     while position < end and "0" <= form[position] <= "9":
@@ -212,11 +212,11 @@ def _number(form: str, start: int, end: int) -> "tuple[int | None, int]":
 
 
 class _Value:
-    """Prints values for one directive."""
+    """The printer of values for one directive."""
 
     def __init__(self, spec: _Spec) -> None:
         self.spec = spec
-        self.erroring = False  # within a complaint, String() methods are not asked
+        self.erroring = False  # Go calls no String() method inside an error text
 
     def argument(self, v: "Any", verb: str) -> str:
         spec = self.spec
@@ -353,7 +353,7 @@ class _Value:
         return self.signed(number)
 
     def special(self, number: str) -> str:
-        """Infinities and NaN: never padded with zeros, and NaN has no sign unless asked for."""
+        """Format infinity or NaN: no zeros as padding, and a sign of NaN only with the flag."""
         spec = self.spec
         if number[1] == "N" and not spec.space and not spec.plus:
             number = number[1:]
@@ -407,7 +407,7 @@ class _Value:
         return f"{{{' '.join(items)}}}"
 
     def pointer(self, v: "Any", verb: str) -> str:
-        """Addresses are Go's business and differ at every run: any fixed one will do."""
+        """Print a fixed address: in Go it differs at every run."""
         spec = self.spec
         address = 0 if isinstance(v, NilPointer) else 0xC000010000
         if verb == "v" and spec.sharp_v:
@@ -436,7 +436,7 @@ def _based(text: str, base: int, verb: str) -> str:
 
 
 def _with_point(number: str, verb: str, precision: int) -> str:
-    """The # flag: a decimal point always, and for %g the zeros that were dropped."""
+    """Apply the # flag: always print a decimal point, and for %g the dropped zeros."""
     digits = 0
     if verb in "vgGx":
         digits = 6 if precision == -1 else precision

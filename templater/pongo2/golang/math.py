@@ -1,6 +1,6 @@
-"""Go's math.Pow, whose rounding differs from C's: powers print all their digits.
+"""Go's math.Pow. Its rounding differs from C's, and a template prints all digits of a power.
 
-Go's steps are followed one by one, those of its exp and log on amd64 (with fused multiply-add) included.
+This follows Go's steps one by one, with its exp and log on amd64 (which use fused multiply-add).
 """
 
 import math
@@ -9,12 +9,12 @@ from ..values import to_float
 
 
 def power(a: object, b: object) -> float:
-    """The operator ``^``."""
+    """Return the result of the operator ``^``."""
     return power_of(to_float(a), to_float(b))
 
 
 def power_of(x: float, y: float) -> float:
-    """math.Pow."""
+    """Return math.Pow(x, y)."""
     if y == 0.0 or x == 1.0:
         return 1.0
     if y == 1.0:
@@ -50,7 +50,7 @@ def _power_of_infinity(x: float, y: float) -> float:
 
 
 def _saturated(x: float, y: float) -> float:
-    """Exponents so large that only the size of the base decides."""
+    """Return the power for an exponent so large that only the size of the base matters."""
     if x == -1.0:
         return 1.0
     return 0.0 if (abs(x) < 1.0) == (y > 0) else math.inf
@@ -83,11 +83,11 @@ def _finite_power(x: float, y: float) -> float:
 
 
 def _whole_power(x: float, n: int, mantissa: float) -> "tuple[float, int]":
-    """``mantissa * x**n`` as a mantissa and a power of two, by squaring, as Go rounds it."""
+    """Return ``mantissa * x**n`` as a mantissa and a power of two, by squaring, rounded as in Go."""
     exponent = 0
     base, base_exponent = math.frexp(x)
     while n:
-        if abs(base_exponent) > 1 << 12:  # over- or underflows whatever follows
+        if abs(base_exponent) > 1 << 12:  # overflows or underflows in any case
             return mantissa, exponent + base_exponent
         if n & 1:
             mantissa *= base
@@ -114,7 +114,7 @@ _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 
 def _log(x: float) -> float:
     f, k = math.frexp(x)
-    if x < 2.0**-1022:  # what is not normalised is read as if it were
+    if x < 2.0**-1022:  # Go reads a subnormal number as if it were normalised
         f, k = 0.5 + math.ldexp(x, 1021), -1022
     if f <= math.sqrt(0.5):
         f, k = f * 2.0, k - 1
@@ -154,6 +154,6 @@ def _exp(x: float) -> float:
 
 
 def _fused(a: float, b: float, c: float) -> float:
-    """``a * b + c`` rounded once: Python divides integers correctly rounded."""
+    """Return ``a * b + c``, rounded once. Python rounds the quotient of integers correctly."""
     (an, ad), (bn, bd), (cn, cd) = a.as_integer_ratio(), b.as_integer_ratio(), c.as_integer_ratio()
     return (an * bn * cd + cn * ad * bd) / (ad * bd * cd)

@@ -1,8 +1,8 @@
-r"""Go's regular expressions as far as removetags lets a template use them, in linear time.
+r"""Go's regular expressions, as far as removetags uses them, in linear time.
 
-A pattern becomes a small program, and the text is searched depth first in priority order (leftmost,
-first alternative, as Perl and RE2 agree). A place that failed once is never tried again, so the work is
-bounded by the text times the program: no pattern can make it explode.
+A pattern is compiled to a small program. The search is depth first and in order of priority: leftmost, then
+the first alternative, as in Perl and RE2. A state that failed is never tried again. So the work is at most
+the length of the text times that of the program, for every pattern.
 """
 
 from unicodedata import category
@@ -23,8 +23,8 @@ _MAX_PROGRAM = 20_000
 
 
 def remove_all(pattern: str, text: str) -> str:
-    """regexp.MustCompile(pattern).ReplaceAllString(text, "")."""
-    if len(pattern) > _MAX_PROGRAM:  # a part of it may be read once for each of its characters
+    """Return regexp.MustCompile(pattern).ReplaceAllString(text, "")."""
+    if len(pattern) > _MAX_PROGRAM:  # parsing may read a part of it once for each of its characters
         raise _too_large()
     program = _Compiler(_Parser(pattern).parse()).program()
     grow(sum(map(_weight, program)) * (len(text) + 1))
@@ -44,7 +44,7 @@ def remove_all(pattern: str, text: str) -> str:
 
 
 class _Search:
-    """Finds matches one after another; what failed before stays failed."""
+    """A search for one match after the other, which remembers the states that failed."""
 
     def __init__(self, program: "list[Step]", text: str) -> None:
         self.program = program
@@ -147,7 +147,7 @@ def _negated(test: "Test") -> "Test":
 
 
 class _Parser:
-    """RE2's syntax, into nested tuples: char, look, join, either, repeat."""
+    """A parser of RE2's syntax to nested tuples: char, look, join, either, repeat."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -200,7 +200,7 @@ class _Parser:
         return ("join", parts)
 
     def repeated(self, atom: "Step") -> "Step":
-        """The atom with what repeats it; a second operator right after one is an error."""
+        """Parse an atom and its repetition. Two repetition operators in a row are an error."""
         bounds = self.bounds()
         if bounds is None:
             return atom
@@ -221,7 +221,7 @@ class _Parser:
         return None
 
     def counted(self) -> "tuple[int, int | None] | None":
-        """``{n}``, ``{n,}``, ``{n,m}``; anything else in braces is text."""
+        """Parse ``{n}``, ``{n,}`` or ``{n,m}``; anything else in braces is text."""
         closing = self.pattern.find("}", self.position)
         low, comma, high = self.pattern[self.position + 1 : max(closing, 0)].partition(",")
         if closing < 0 or not _is_count(low) or (high and not _is_count(high)):
@@ -286,7 +286,7 @@ class _Parser:
     outer_flags: "_Flags | None" = None
 
     def set_flags(self) -> bool:
-        """``(?i)`` sets flags from here on: True. ``(?i:`` sets them for its group: False."""
+        """Parse flags. Return True for ``(?i)``, which holds from here on, False for a group ``(?i:``."""
         outer = self.flags.copy()
         value = True
         while True:
@@ -319,7 +319,7 @@ class _Parser:
         return ("char", test) if test is not None else self.literal(self.escaped_char(c))
 
     def quoted(self) -> "Step":
-        r"""``\Q…\E``: literal text."""
+        r"""Parse ``\Q…\E``, literal text."""
         text, ending, _ = self.pattern[self.position :].partition("\\E")
         self.position += len(text) + len(ending)
         return ("join", [self.literal(c) for c in text])
@@ -335,7 +335,7 @@ class _Parser:
         return None
 
     def category(self) -> "Test":
-        """A Unicode category; scripts are not known here."""
+        """Parse a Unicode category. Scripts are not supported."""
         name = self.char("invalid character class range")
         if name == "{":
             closing = self.pattern.find("}", self.position)
@@ -383,11 +383,11 @@ class _Parser:
         ):
             digits += self.char("")
         if first != "0" and len(digits) == 1:
-            raise self.bad("invalid escape sequence")  # a back-reference, which RE2 has not
+            raise self.bad("invalid escape sequence")  # RE2 has no back-references
         return chr(int(digits, 8))
 
     def bracket(self) -> "tuple[Test, int]":
-        """Whether a character is one of them, and how many looks at it that may take."""
+        """Return a test whether a character is in the class, and the most comparisons that it takes."""
         inverted = self.take("^")
         tests: list[Test] = []
         first = True
@@ -468,12 +468,12 @@ def _too_large() -> Panic:
 
 
 def _weight(step: "Step") -> int:
-    """How much work a step may be at one place of the text."""
+    """Return the most work that a step takes at one place of the text."""
     return step[2] if step[0] == "char" and len(step) == 3 else 1  # type: ignore[return-value]
 
 
 class _Compiler:
-    """The tree as a list of steps."""
+    """The compiler of a tree to a list of steps."""
 
     def __init__(self, tree: "Step") -> None:
         self.steps: list[Step] = []
@@ -529,6 +529,6 @@ class _Compiler:
             self.branch(split, greedy)
 
     def branch(self, split: int, greedy: bool) -> None:
-        """Enter the body that follows the split, or leave to the end of the program so far."""
+        """Point the split at the body after it and at the current end of the program."""
         inside, after = split + 1, len(self.steps)
         self.steps[split] = ("split", inside, after) if greedy else ("split", after, inside)

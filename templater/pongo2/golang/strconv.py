@@ -4,7 +4,7 @@ from ..values import grow, has_bytes, special_float
 
 
 def format_float(v: float, form: str, precision: int) -> str:
-    """strconv.FormatFloat(v, form, precision, 64); a precision of -1 asks for the shortest."""
+    """Return strconv.FormatFloat(v, form, precision, 64); with a precision of -1, the shortest text."""
     if v - v != 0.0:
         return special_float(v)
     grow(precision)
@@ -22,7 +22,7 @@ def format_float(v: float, form: str, precision: int) -> str:
 
 
 def shortest(v: float) -> str:
-    """The fewest digits that read back as the same number, without an exponent."""
+    """Return the fewest digits that parse to the same number, without an exponent."""
     digits, exponent = _decimal(v)
     sign = "-" if repr(v)[0] == "-" else ""
     if exponent < 0:
@@ -44,7 +44,7 @@ def _general(v: float, precision: int) -> str:
 
 
 def _decimal(v: float) -> "tuple[str, int]":
-    """The shortest significant digits, and the decimal exponent of the first."""
+    """Return the shortest significant digits, and the decimal exponent of the first."""
     text = repr(abs(v))
     number, _, exponent = text.partition("e")
     whole, _, fraction = number.partition(".")
@@ -58,14 +58,14 @@ def _decimal(v: float) -> "tuple[str, int]":
 
 
 def _binary(v: float) -> str:
-    """%b: the mantissa as an integer and a power of two."""
+    """Format as %b: the mantissa as an integer, and a power of two."""
     mantissa, exponent = _parts(v)
     sign = "-" if repr(v)[0] == "-" else ""
     return f"{sign}{mantissa}p{exponent:+d}"
 
 
 def _parts(v: float) -> "tuple[int, int]":
-    """Mantissa and exponent as IEEE stores them: v = mantissa * 2**exponent."""
+    """Return mantissa and exponent as IEEE 754 stores them: v = mantissa * 2**exponent."""
     number, _, exponent = v.hex().lstrip("-").partition("p")
     if number[2] == "0":
         return int(number[4:], 16), -1074
@@ -73,7 +73,7 @@ def _parts(v: float) -> "tuple[int, int]":
 
 
 def _hexadecimal(v: float, precision: int) -> str:
-    """%x: one digit, a point, hexadecimal digits, and a binary exponent of at least two digits."""
+    """Format as %x: a digit, a point, hexadecimal digits, and a binary exponent of at least two digits."""
     mantissa, exponent = _parts(v)
     sign = "-" if repr(v)[0] == "-" else ""
     if mantissa == 0:
@@ -93,7 +93,7 @@ def _hexadecimal(v: float, precision: int) -> str:
 
 
 def _rounded_hex(mantissa: int, exponent: int, precision: int) -> "tuple[int, int]":
-    """Half to even at this many digits; a carry out of the top moves the exponent."""
+    """Round half to even at this many digits; a carry out of the first digit changes the exponent."""
     shift = 60 - 4 * precision
     kept, rest = mantissa >> shift, mantissa & ((1 << shift) - 1)
     half = 1 << (shift - 1)
@@ -120,12 +120,12 @@ _ESCAPES = {
 
 
 def rune(v: int) -> str:
-    """The character of this number; U+FFFD where there is none."""
+    """Return the character of this number; U+FFFD if it is not valid."""
     return chr(v) if v <= 0x10FFFF and not 0xD800 <= v <= 0xDFFF else "\ufffd"
 
 
 def is_printable(v: int) -> bool:
-    """strconv.IsPrint: letters, marks, numbers, punctuation, symbols and the ASCII space."""
+    """Return strconv.IsPrint: letters, marks, numbers, punctuation, symbols and the ASCII space."""
     return not 0xD800 <= v <= 0xDFFF and chr(v).isprintable()
 
 

@@ -1,4 +1,4 @@
-"""Go's time.Time as far as templates see it: the instant, its text, and reference-time layouts."""
+"""The parts of Go's time.Time that templates use: the instant, its text, and reference-time layouts."""
 
 from ..values import Struct, grow
 
@@ -16,7 +16,7 @@ _DAY = 86400
 
 
 class Time(Struct):
-    """An instant, and the zone it is shown in. Two are equal when the instant is the same."""
+    """An instant and its time zone. Two times are equal if they are the same instant."""
 
     __slots__ = ("nanosecond", "offset", "seconds", "zone")
 
@@ -36,11 +36,11 @@ class Time(Struct):
 
 
 FAKE = Time(1391625105)
-"""What ``{% now "…" fake %}`` shows: 2014-02-05 18:31:45 UTC."""
+"""The time of ``{% now "…" fake %}``: 2014-02-05 18:31:45 UTC."""
 
 
 class _Moment:
-    """The time's parts, as its own zone shows them."""
+    """The parts of a time in its own zone."""
 
     def __init__(self, time: Time) -> None:
         self.time = time
@@ -61,7 +61,7 @@ class _Moment:
 
 
 def _civil(days: int) -> "tuple[int, int, int]":
-    """Year, month and day of so many days since 1970, in the proleptic Gregorian calendar."""
+    """Return year, month and day for a number of days since 1970, in the proleptic Gregorian calendar."""
     days += 719468  # since March 1 of year 0, so that leap days end a year
     era, day = divmod(days, 146097)
     year = (day - day // 1460 + day // 36524 - day // 146096) // 365
@@ -73,7 +73,7 @@ def _civil(days: int) -> "tuple[int, int, int]":
 
 
 def _days_before(year: int) -> int:
-    """Days from 1970 to January 1 of the year."""
+    """Return the days from 1970 to January 1 of the year."""
     year -= 1
     return 365 * year + year // 4 - year // 100 + year // 400 - 719162
 
@@ -82,7 +82,7 @@ def _zone_name(m: _Moment) -> str:
     return m.time.zone or m.offset("")
 
 
-# Longest first where one spelling begins another. A lower-case letter may not follow Jan and Mon.
+# If one spelling begins another, the longer is first. No lower-case letter may follow Jan and Mon.
 _CHUNKS: "dict[str, Callable[[_Moment], str]]" = {
     "January": lambda m: MONTHS[m.month - 1],
     "Jan": lambda m: MONTHS[m.month - 1][:3],
@@ -129,7 +129,7 @@ def _long_year(year: int) -> str:
 
 
 def format_time(time: Time, layout: str) -> str:
-    """Go's Time.Format: the layout shows how 2006-01-02 15:04:05 MST would look."""
+    """Return Go's Time.Format: the layout is an example, the text of 2006-01-02 15:04:05 MST."""
     grow(4 * len(layout))
     moment = _Moment(time)
     out = []
@@ -160,7 +160,7 @@ def _chunk_at(layout: str, position: int) -> str:
 
 
 def _fraction_end(layout: str, position: int) -> int:
-    """Where ``.000`` or ``,999`` ends, if that stands here and no other digit follows; else 0."""
+    """Return the end of ``.000`` or ``,999`` at this place if no other digit follows; otherwise 0."""
     if layout[position] not in ".,":
         return 0
     digit = layout[position + 1 : position + 2]
@@ -174,7 +174,7 @@ def _fraction_end(layout: str, position: int) -> int:
 
 
 def _fraction(chunk: str, nanosecond: int) -> str:
-    """Zeros keep their places, nines drop what is zero at the end."""
+    """Format a fraction: a layout of zeros has fixed digits, and one of nines drops trailing zeros."""
     digits = f"{nanosecond:09d}"[: len(chunk) - 1]
     if chunk[1] == "0":
         return chunk[0] + digits.ljust(min(len(chunk) - 1, 9), "0")

@@ -1,4 +1,4 @@
-"""Moving over tokens, and complaining about them in pongo2's words and in ours."""
+"""A position among tokens, and errors with pongo2's message and templater's own."""
 
 from ...model.errors import LimitError, TemplateSyntaxError
 from .hints import syntax_hint
@@ -7,7 +7,7 @@ from .tree import Document
 
 
 class Cursor:
-    """A place among tokens: a document's, or only the arguments of one tag.
+    """A position among the tokens of a document, or among the arguments of one tag.
 
     ``last`` is the token that pongo2 blames when the tokens run out.
     """
@@ -18,7 +18,7 @@ class Cursor:
         self.position = 0
         self.last = tokens[-1] if tokens else last
         self.current: Token | None = tokens[0] if tokens else None
-        #: where our own message points when pongo2 names no place: the tag these are the arguments of
+        #: where templater's message points when pongo2 names no place: the tag that has these arguments
         self.origin = self.last
 
     # --- moving
@@ -28,7 +28,7 @@ class Cursor:
         self.current = self.tokens[self.position] if self.position < len(self.tokens) else None
 
     def match(self, *kinds: str) -> Token | None:
-        """The current token if it is of one of these kinds; then it is consumed."""
+        """Consume and return the current token if it is of one of these kinds."""
         token = self.current
         if token is None or token.kind not in kinds:
             return None
@@ -36,17 +36,17 @@ class Cursor:
         return token
 
     def match_word(self, *words: str) -> Token | None:
-        """As `match`, for identifiers of these texts."""
+        """Consume and return the current token if it is one of these identifiers."""
         token = self.current
         if token is None or token.kind != IDENTIFIER or token.value not in words:
             return None
         self.advance()
         return token
 
-    # --- complaining
+    # --- errors
 
     def error(self, message: str, token: Token | None = None, hint: str = "") -> TemplateSyntaxError:
-        """The error with pongo2's message; without a token it is the current one, then the last one."""
+        """Return the error with pongo2's message, at ``token``, the current token or the last one."""
         if token is None:
             token = self.current
         if token is None and self.tokens:
@@ -65,12 +65,12 @@ class Cursor:
         return syntax_error(ours or plain_words(message), span, text, hint or found_hint)
 
     def before(self, token: Token | None) -> list[Token]:
-        """The two tokens in front of one, or fewer."""
+        """Return the two tokens in front of a token, or fewer at the start."""
         index = next((i for i, other in enumerate(self.tokens) if other is token), 0)
         return self.tokens[max(0, index - 2) : index]
 
     def finish(self, message: str) -> None:
-        """Complain unless every token is consumed."""
+        """Raise TemplateSyntaxError unless every token is consumed."""
         if self.current is not None:
             raise self.error(message)
 

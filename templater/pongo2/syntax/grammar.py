@@ -1,4 +1,4 @@
-"""The grammar of expressions, one method a rank, from the loosest operator to the tightest."""
+"""The grammar of expressions: one method for each precedence, from the loosest operator to the tightest."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from .cursor import Cursor
 from .tokens import IDENTIFIER, NUMBER, STRING, Token
 from .tree import Document, Expression, Filtered, FilterUse, Literal, Operation, Part, Path
 
-#: how deep brackets and operators may nest; how long chains may be, and variables
+#: the depth of nested brackets and operators, the length of chains, and the parts of a variable
 MAX_NESTING = 60
 MAX_CHAIN = 1000
 MAX_PARTS = 100
@@ -20,11 +20,11 @@ class ExpressionParser(Cursor):
     def __init__(self, tokens: list[Token], document: Document, last: Token | None = None) -> None:
         super().__init__(tokens, document, last)
         self.depth = 0
-        #: the first factor of the expression that is about to be parsed, when that is known already
+        #: the first factor of the next expression, if it is parsed already
         self.begun: Expression | None = None
 
     def expression(self) -> Expression:
-        """Relations joined by and, or: one level, grouped to the right."""
+        """Parse relations joined by ``and`` and ``or``, which have one precedence and group to the right."""
         operands, operators = [self.relation()], []
         while self.current is not None and self.current.kind in LOGIC:
             operators.append(LOGIC[self.current.kind])
@@ -71,7 +71,7 @@ class ExpressionParser(Cursor):
     def chain(
         self, left: Expression, kinds: tuple[str, ...], operand: Callable[[], Expression]
     ) -> Expression:
-        """Operands joined by operators of one rank, grouped to the left."""
+        """Parse operands joined by operators of one precedence, grouped to the left."""
         links = 0
         while self.current is not None and self.current.kind in kinds:
             operator = self.current.kind
@@ -114,8 +114,11 @@ class ExpressionParser(Cursor):
         return Filtered(atom.token, atom, filters)
 
     def brackets(self) -> Expression:
-        """An expression in brackets. A run of opening ones is taken at once: each closing one ends what
-        is, or begins, the expression in the next. So their number does not matter to the stack."""
+        """Parse an expression in brackets.
+
+        A run of opening brackets is consumed at once, without recursion. Each closing bracket then ends the
+        inner expression, which may be the first factor of the next one.
+        """
         opened = 1
         while self.match("("):
             opened += 1
@@ -219,7 +222,7 @@ class ExpressionParser(Cursor):
         raise self.error("This token is not allowed within a variable name.", token)
 
     def arguments(self, found: list[Expression]) -> None:
-        """Expressions and the closing bracket; a second pair of brackets goes on with the same list."""
+        """Parse arguments and the closing bracket; a second pair of brackets adds to the same list."""
         while True:
             if self.current is None:
                 raise self.error_at("Unexpected EOF, expected function call argument list.", self.last)

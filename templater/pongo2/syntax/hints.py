@@ -1,23 +1,23 @@
-"""Our own words for what is wrong with a template, and what its author can do."""
+"""Templater's own messages and hints for mistakes in a template."""
 
 from ..library import Library
 from .tokens import IDENTIFIER, STRING, Token
 
-#: tags of other template languages, and what they are here
+#: tags of other template languages, with a hint for each
 FOREIGN_TAGS = {
     "elseif": "did you mean 'elif'?",
     "elsif": "did you mean 'elif'?",
     "end": "a block ends with its own name: {% endif %}, {% endfor %}, …",
     "foreach": "did you mean 'for'?",
     "raw": "did you mean 'verbatim'?",
-    "unless": "pongo2 has no unless; write {% if not … %}",
+    "unless": "pongo2 has no 'unless': write {% if not … %}",
 }
 
-#: what stands where a condition should be over, and what was meant
+#: words that end a condition by mistake, with a hint for each
 AFTER_CONDITIONS = {
     "=": "did you mean '=='?",
-    "is": "pongo2 has no 'is': a name that is not set is false",
-    "not": "write it before the comparison, and that in brackets: not (a in b)",
+    "is": "pongo2 has no 'is': test the name itself, which is false if it is not set",
+    "not": "write 'not' before the comparison, in brackets: not (a in b)",
 }
 
 
@@ -31,7 +31,7 @@ def did_you_mean(word: str, known: "list[str]") -> str:
 def syntax_hint(
     message: str, token: "Token | None", before: "list[Token]", library: Library, subscripts: bool
 ) -> "tuple[str, str]":
-    """Our message for pongo2's, or an empty one where its own will do; and a hint or an empty text.
+    """Return templater's message for a message of pongo2, and a hint; either may be empty.
 
     ``before`` are the two tokens in front of the one that pongo2 blames, or fewer.
     """
@@ -42,31 +42,31 @@ def syntax_hint(
     if message.startswith("Tag '") and "not found" in message:
         return _unknown_tag(word, sorted(library.tags))
     if message.startswith("Usage of tag"):
-        return f"tag {word!r} is not allowed in an image's templates", "LXD and Incus forbid it"
+        return f"tag {word!r} is not allowed in an image's templates", "LXD and Incus forbid this tag"
     if token is not None and word.startswith("[") and not subscripts:
-        return "a variable can't be subscripted here", _old_subscript(word, before)
+        return "this dialect has no subscripts", _old_subscript(word, before)
     if token is not None and token.kind == "(" and before and before[0].kind == "|":
         name = before[-1].value
-        return "a filter takes no parentheses", f'its argument follows a colon: {name}:"…"'
+        return "a filter takes no parentheses", f'write its argument after a colon: {name}:"…"'
     if message.endswith("-condition is malformed."):
-        return "", "the tag ends at %}" if word.startswith("}") else AFTER_CONDITIONS.get(word, "")
+        return "", "end the tag with %}" if word.startswith("}") else AFTER_CONDITIONS.get(word, "")
     if message == "'}}' expected" and token is not None:
         return _after_expression(token)
     if message == "This keyword is not allowed here.":
-        return "a keyword stands where a value is expected", ""
+        return f"keyword {word!r} where a value is expected", ""
     return "", ""
 
 
 def _old_subscript(text: str, before: "list[Token]") -> str:
-    """What else an author for LXD can write, if what stands in front is a plain name."""
+    """Return what to write for LXD instead of a subscript on a plain name."""
     kinds = [token.kind for token in before]
     if kinds[-1:] != [IDENTIFIER] or kinds[0] == ".":
-        return "it needs pongo2 v6, LXD has v4"
+        return "subscripts need pongo2 v6, and LXD has v4"
     name, quote = before[-1].value, text[1:].lstrip()[:1]
     quoted = quote in ("'", '"')
     inside = text.partition(quote)[2].partition(quote)[0] if quoted else text[1:].partition("]")[0].strip()
     key = f"{quote}{inside}{quote}" if quoted else inside
-    needs = f"{name}[{key}] needs pongo2 v6, LXD has v4"
+    needs = f"{name}[{key}] needs pongo2 v6, and LXD has v4"
     if name == "config":
         return f'{needs}: write config_get({key}, "")'
     plain = inside.isidentifier() if quoted else inside.isdecimal()
@@ -77,16 +77,16 @@ def _unknown_tag(word: str, known: "list[str]") -> "tuple[str, str]":
     if word.startswith("end") and word[3:] in known:
         return f"{{% {word} %}} without a {{% {word[3:]} %}} before it", ""
     if word in ("else", "elif", "empty"):
-        return f"{{% {word} %}} stands in no block that takes it", ""
+        return f"{{% {word} %}} outside a block that allows it", ""
     if word == "endverbatim" or word == "verbatim":
-        return f"unknown tag {word!r}", "verbatim is spelled exactly {% verbatim %} … {% endverbatim %}"
+        return f"unknown tag {word!r}", "write exactly {% verbatim %} … {% endverbatim %}, with single spaces"
     return f"unknown tag {word!r}", FOREIGN_TAGS.get(word) or did_you_mean(word, known)
 
 
 def _foreign_filter(word: str) -> str:
     return {
-        "replace": "pongo2 has no replace; cut removes text",
-        "trim": "pongo2 has no trim",
+        "replace": "pongo2 has no 'replace': 'cut' removes text",
+        "trim": "pongo2 has no 'trim'",
         "d": "did you mean 'default'?",
         "count": "did you mean 'length'?",
         "int": "did you mean 'integer'?",
@@ -97,7 +97,7 @@ def _after_expression(token: "Token") -> "tuple[str, str]":
     if token.kind == "[":
         return "a subscript must be the last part of a variable", "use {% set %} for the part before it"
     if token.kind in ("(", "."):
-        return "this can't be called or looked into", ""
+        return "only a variable can be called or have parts", ""
     if token.kind == STRING or token.kind == "identifier":
         return "'}}' expected: two values without an operator between them", ""
     if token.value[:1] in ("~", "?"):

@@ -1,4 +1,4 @@
-"""Text into tokens, with every quirk that pongo2's lexer has."""
+"""The lexer: template text to tokens, with every quirk of pongo2's lexer."""
 
 import re
 
@@ -6,14 +6,14 @@ from ...model.errors import LimitError, TemplateSyntaxError
 from ..dialect import Dialect
 from .tokens import IDENTIFIER, KEYWORDS, NUMBER, STRING, TEXT, Token, Unit, pongo2_text, syntax_error
 
-#: pongo2 takes this character for the end of its input
+#: pongo2 treats this character as the end of its input
 END = "\x01"
-#: of a whole template; real ones have hundreds
+#: tokens of a whole template; real templates have hundreds
 MAX_TOKENS = 20_000
 VERBATIM = "{% verbatim %}"
 END_VERBATIM = "{% endverbatim %}"
 
-# compiled when they are first needed, which for most is never: each costs as much as lexing a template
+# Each is compiled at its first use: compiling costs as much as lexing a template, and most are never used.
 _OPENING = r"\{[{%#]|\x01"
 _COMMENT_END = r"#\}|\n|\x01|\Z"
 _CODE = r"""
@@ -25,7 +25,7 @@ _CODE = r"""
   | (?P<symbol>\{\{-|\{%-|==|>=|<=|&&|\|\||\{\{|\{%|!=|<>|[()+\-*<>/^,.!|:=%SUBSCRIPT])
   | (?P<newline>\n)
 """
-# possessive, since backtracking would need a hundred bytes for each character
+# possessive, because backtracking would take a hundred bytes for each character
 _STRING = {
     '"': r'(?:[^"\\\n\x01]++|\\["\\])*+',
     "'": r"""(?:[^'\\\n\x01]++|\\["\\])*+""",
@@ -33,8 +33,10 @@ _STRING = {
 
 
 class Lexer:
-    """One run over one unit. ``tokens`` tile what they cover: comments, blanks and delimiters of
-    verbatim blocks lie between them."""
+    """One run over one unit.
+
+    ``tokens`` do not overlap. Comments, blanks and the delimiters of verbatim blocks lie between them.
+    """
 
     def __init__(self, unit: Unit, dialect: Dialect) -> None:
         self.unit = unit
@@ -46,7 +48,7 @@ class Lexer:
 
     def run(self) -> list[Token]:
         text, position, start = self.text, 0, 0
-        after_verbatim = False  # pongo2 does not see an opener directly after a closer
+        after_verbatim = False  # pongo2 ignores {% verbatim %} directly after {% endverbatim %}
         while position < len(text):
             if not after_verbatim and text.startswith(VERBATIM, position):
                 self.add_text(start, position)
@@ -81,7 +83,7 @@ class Lexer:
             self.tokens.append(Token(TEXT, self.text[start:end], start, end, self.unit))
 
     def verbatim(self, start: int) -> int:
-        """Skips to behind the closer. One character is always content, whatever it is."""
+        """Skip to the end of ``{% endverbatim %}``. The first character is always content."""
         end = self.text.find(END_VERBATIM, start + 1)
         stop = self.text.find(END, start, end if end >= 0 else len(self.text))
         if end < 0 or stop >= 0:
@@ -101,8 +103,10 @@ class Lexer:
         raise self.error(message, start, start, start + 2)
 
     def code(self, position: int) -> int:
-        """The tokens from a delimiter to any closing delimiter, or to the first character that starts
-        no token: there pongo2 silently takes the rest for text."""
+        """Read the tokens from an opening delimiter to any closing delimiter.
+
+        At a character that starts no token, pongo2 silently treats the rest as text.
+        """
         text, unit, match, tokens = self.text, self.unit, self.match_code, self.tokens
         while found := match(text, position):
             group, value, end = found.lastgroup, found.group(), found.end()
@@ -143,24 +147,24 @@ class Lexer:
         raise self.error("Unexpected EOF, string not closed.", start, start, end)
 
     def error(self, message: str, offset: int, start: int, end: int) -> TemplateSyntaxError:
-        """pongo2 points at ``offset``; the characters from ``start`` to ``end`` are what is wrong."""
+        """Return the error. pongo2 points at ``offset``; the mistake is from ``start`` to ``end``."""
         original = pongo2_text("lexer", message, self.unit.name, self.unit.position(offset))
         ours, hint = _OURS.get(message, (message, ""))
         if message.startswith("Unknown escape"):
             ours = "unknown escape sequence in a string"
-            hint = 'pongo2 strings know only \\" and \\\\'
+            hint = 'pongo2 strings have only the escapes \\" and \\\\'
         return syntax_error(ours, self.unit.span(start, end), original, hint)
 
 
 _OURS = {
     "verbatim-tag not closed, got EOF.": (
         "verbatim block is never closed",
-        "it ends at {% endverbatim %}, spelled exactly so, and needs at least one character in it",
+        "end it with exactly {% endverbatim %}, after at least one character",
     ),
     "Newline not permitted in a single-line comment.": (
         "a {# comment #} can't span lines", "use {% comment %} … {% endcomment %}",
     ),
-    "Single-line comment not closed.": ("comment is never closed", "it ends at #}"),
+    "Single-line comment not closed.": ("comment is never closed", "end it with #}"),
     "Newline not allowed within tag/variable.": (
         "a newline is not allowed inside {{ }} or {% %}", "put the whole tag on one line",
     ),
@@ -170,5 +174,5 @@ _OURS = {
 
 
 def lex(unit: Unit, dialect: Dialect) -> list[Token]:
-    """All tokens of the unit, or the error that pongo2's lexer would report."""
+    """Return all tokens of the unit. Raises TemplateSyntaxError where pongo2's lexer fails."""
     return Lexer(unit, dialect).run()

@@ -1,4 +1,4 @@
-"""Tokens into a tree: documents, tags and their bodies, with pongo2's order of checks."""
+"""The parser: tokens to a tree of documents, tags and bodies, with checks in pongo2's order."""
 
 from ...model.errors import LimitError, TemplateSyntaxError
 from .grammar import ExpressionParser
@@ -12,7 +12,7 @@ BLANKS = " \n\r\t"
 
 
 def parse(document: Document) -> Document:
-    """Fill the document's body."""
+    """Parse the document's tokens into its body. Raises TemplateSyntaxError and LimitError."""
     parser = Parser(document.tokens, document)
     while parser.current is not None:
         document.body.extend(parser.element())
@@ -20,11 +20,10 @@ def parse(document: Document) -> Document:
 
 
 class Parser(ExpressionParser):
-    """Reads a document, or the arguments of one tag: then it stands behind the tag's name and ends at
-    the ``%}``."""
+    """A parser of a document, or of the arguments of one tag, between the tag's name and ``%}``."""
 
     def element(self) -> Body:
-        """One text, one ``{{ }}`` or one tag, with all its body."""
+        """Parse one text, one ``{{ }}`` or one tag with its whole body."""
         token = self.current
         assert token is not None
         if token.kind == TEXT:
@@ -46,7 +45,7 @@ class Parser(ExpressionParser):
         return value
 
     def open(self, name: str, token: Token) -> Document:
-        """Another template, parsed."""
+        """Return another template, parsed."""
         found = self.open_if_exists(name, token, False)
         assert found is not None
         return found
@@ -58,7 +57,7 @@ class Parser(ExpressionParser):
         return self.document.load(self.document, name, token, missing_ok)
 
     def read_text(self, name: str, token: Token) -> str:
-        """Another file's text."""
+        """Return another file's text."""
         if self.document.read is None:
             raise no_loader(self.document, name, token)
         return self.document.read(self.document, name, token)
@@ -100,7 +99,7 @@ class Parser(ExpressionParser):
         return statement if isinstance(statement, list) else [statement]
 
     def until_close(self) -> list[Token] | None:
-        """The tokens up to ``%}``, which is consumed; None when there is none."""
+        """Consume the tokens up to ``%}`` and return those before it; None if ``%}`` is missing."""
         start = self.position
         while self.current is not None:
             if self.current.kind == "%}":
@@ -111,7 +110,7 @@ class Parser(ExpressionParser):
         return None
 
     def at_tag(self, names: tuple[str, ...]) -> Token | None:
-        """The name of the tag here, if it is one of these."""
+        """Return the name of the tag at this position if it is one of these."""
         if self.current is not None and self.current.kind == "{%" and self.position + 1 < len(self.tokens):
             name = self.tokens[self.position + 1]
             if name.kind == IDENTIFIER and name.value in names:
@@ -119,7 +118,7 @@ class Parser(ExpressionParser):
         return None
 
     def body(self, *names: str) -> "tuple[Body, str, Parser]":
-        """What stands before one of these tags, that tag's name, and its arguments."""
+        """Return the body before one of these tags, that tag's name, and its arguments."""
         body: Body = []
         while self.current is not None:
             name = self.at_tag(names)
@@ -136,7 +135,7 @@ class Parser(ExpressionParser):
         raise self.never_closed(f"Unexpected EOF, expected tag {' or '.join(names)}.", self.last)
 
     def unclosed(self, name: Token) -> bool:
-        """Whether this is the end of LXD's wrapper, met inside a block of the user's."""
+        """Return whether this is the end of LXD's wrapper inside an unfinished block of the user."""
         unit = self.document.unit
         return (
             unit.shift > 0
@@ -145,7 +144,7 @@ class Parser(ExpressionParser):
         )
 
     def never_closed(self, message: str, token: Token | None) -> TemplateSyntaxError:
-        """pongo2 complains at the end of the text; the user wants to know what is open."""
+        """Return pongo2's error at the end of the text, with a message that names the open block."""
         error = self.error_at(message, token)
         if self.document.opened:
             tag = self.document.opened[-1]
@@ -155,7 +154,7 @@ class Parser(ExpressionParser):
         return error
 
     def plain_body(self, *names: str) -> tuple[Body, str]:
-        """As `body`, where the tag that ends it takes no arguments."""
+        """Return the body before one of these tags, which takes no arguments, and that tag's name."""
         body, end, arguments = self.body(*names)
         if arguments.tokens:
             raise arguments.error("Arguments not allowed here.")
@@ -164,11 +163,11 @@ class Parser(ExpressionParser):
     # --- for tags
 
     def bind(self, *names: str) -> None:
-        """Say that the template may bind these names, so that a scope keeps them."""
+        """Record that the template may bind these names, so that each scope holds them."""
         self.document.bound.update(names)
 
     def pair(self) -> tuple[str, Expression]:
-        """``name=expression``."""
+        """Parse ``name=expression``."""
         name = self.match(IDENTIFIER)
         if name is None:
             raise self.error("Expected an identifier")

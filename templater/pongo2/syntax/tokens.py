@@ -1,4 +1,4 @@
-"""A template text and the tokens in it; where a token stands, for us and for pongo2."""
+"""A template text, its tokens, and their positions in the user's source and as pongo2 counts."""
 
 from ...model.errors import TemplateSyntaxError
 from ...model.source import Source, Span, printable
@@ -15,9 +15,9 @@ WRAPPER = ("{% autoescape off %}", "{% endautoescape %}")
 
 
 class Unit:
-    """One template text as pongo2 gets it: the user's, in LXD's and Incus's wrapper if they wrap it.
+    """One template text as pongo2 gets it: with the wrapper of LXD and Incus if they add one.
 
-    ``name`` is what pongo2 calls it. Offsets are into ``text``; spans are into the user's source.
+    ``name`` is pongo2's name of it. Offsets are into ``text``; spans are into the user's source.
     """
 
     __slots__ = ("name", "shift", "source", "text")
@@ -30,14 +30,14 @@ class Unit:
         self.text = before + source.text + after if wrapped else source.text
 
     def position(self, offset: int) -> "tuple[int, int]":
-        """Line and column as pongo2 counts them: the column is one of bytes."""
+        """Return line and column as pongo2 counts them: columns are bytes."""
         line_start = self.text.rfind("\n", 0, offset) + 1
         before = self.text[line_start:offset]
         column = len(before) if before.isascii() else len(before.encode("utf-8", "surrogateescape"))
         return self.text.count("\n", 0, offset) + 1, column + 1
 
     def span(self, start: int, end: int) -> Span:
-        """The same characters in the user's source; what lies in the wrapper is its nearest end."""
+        """Return the same characters in the user's source; for the wrapper, the nearest end of the source."""
         size = len(self.source.text)
         first = min(max(start - self.shift, 0), max(size - 1, 0))
         last = min(max(end - self.shift, first), size)
@@ -45,10 +45,9 @@ class Unit:
 
 
 class Token:
-    """Some characters of a unit. ``value`` is what they mean: a string without quotes and escapes.
+    """A token of a unit. ``value`` is its meaning: a string has no quotes or escapes.
 
-    ``trim``: the delimiter has a ``-``. ``shown`` is, for text, what is left of it when block
-    trimming is asked for.
+    ``trim`` says that the delimiter has a ``-``. ``shown`` is a text token's text after block trimming.
     """
 
     __slots__ = ("end", "kind", "shown", "start", "trim", "unit", "value")
@@ -77,7 +76,7 @@ def pongo2_text(
     position: "tuple[int, int] | None" = None,
     near: "str | None" = None,
 ) -> str:
-    """An error in pongo2's own words."""
+    """Return the text of an error as pongo2 formats it."""
     text = f"[Error (where: {sender})"
     if name:
         text += f" in {name}"
@@ -89,7 +88,7 @@ def pongo2_text(
 
 
 def plain_words(message: str) -> str:
-    """pongo2's message in the style of ours: lower case at the start, no full stop."""
+    """Return pongo2's message in templater's style: lower case at the start, no full stop."""
     message = message.removesuffix(".")
     if message[:1].isupper() and not message[1:2].isupper():
         message = message[0].lower() + message[1:]

@@ -1,6 +1,6 @@
-"""What a parsed template is made of. Tags build these; ``emit`` turns them into Jinja2's nodes.
+"""The tree of a parsed template. Tags build it; ``emit`` turns it into Jinja2's nodes.
 
-Plain classes: the modules of tags are imported while a kept template runs, and these come with them.
+These are plain classes because a cached template imports the modules of its tags, and this one with them.
 """
 
 TYPE_CHECKING = False
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Expression:
-    """Something with a value. ``token`` is where pongo2 says it stands: its leftmost atom."""
+    """An expression. ``token`` is its leftmost atom, at which pongo2 reports errors."""
 
     __slots__ = ("token",)
 
@@ -24,7 +24,7 @@ class Expression:
         self.token = token
 
     def applied(self, name: str) -> bool:
-        """Whether the filter is written on every atom in it (``safe`` works by syntax)."""
+        """Return whether every atom in it has the filter (``safe`` works by syntax)."""
         return False
 
 
@@ -93,9 +93,9 @@ class Filtered(Expression):
 
 
 class Operation(Expression):
-    """An operator on operands: ``and or not negative + - * / % ^ == != < <= > >= in``.
+    """An operator and its operands: ``and or not negative + - * / % ^ == != < <= > >= in``.
 
-    ``and`` and ``or`` take any number of operands, those of one unbroken run.
+    ``and`` and ``or`` have all operands of one unbroken run.
     """
 
     __slots__ = ("operands", "operator")
@@ -115,8 +115,10 @@ class Operation(Expression):
 
 
 class Lazy:
-    """Arguments of an `Invoke` that are handed over unevaluated: the function gets a tuple of functions,
-    each of which takes the scope."""
+    """Arguments of an `Invoke` that are not evaluated yet.
+
+    The function gets a tuple of functions, each of which takes the scope.
+    """
 
     __slots__ = ("expressions",)
 
@@ -131,13 +133,13 @@ class Scope:
 
 
 class Escaping:
-    """An argument of an `Invoke`: whether autoescape is on here."""
+    """An argument of an `Invoke`: True if autoescape is on at this place."""
 
     __slots__ = ()
 
 
 class Remembered:
-    """An argument of an `Invoke`: a value that is remembered, as names hold theirs."""
+    """An argument of an `Invoke`: a value that outlives the tag, as a variable's value does."""
 
     __slots__ = ("expression",)
 
@@ -146,7 +148,7 @@ class Remembered:
 
 
 class Other:
-    """An argument of an `Invoke`: another parsed document; the function gets the number of its unit."""
+    """An argument of an `Invoke`: another parsed document. The function gets the number of its unit."""
 
     __slots__ = ("document",)
 
@@ -155,10 +157,10 @@ class Other:
 
 
 class Invoke(Expression):
-    """The value that a tag's own function returns: ``function(render, *arguments)``.
+    """A call of a tag's own function: ``function(render, *arguments)``.
 
-    The function is a module's; generated code imports it by name. Other arguments than those above
-    and expressions are constants.
+    Generated code imports the function by name, so it is a module's. Arguments that are not expressions or
+    one of the classes above are constants.
     """
 
     __slots__ = ("arguments", "function")
@@ -181,7 +183,7 @@ class Text(Statement):
 
 
 class Print(Statement):
-    """``{{ expression }}``; ``raw`` when autoescape has no say in it."""
+    """``{{ expression }}``; ``raw`` if autoescape does not apply to it."""
 
     __slots__ = ("expression", "raw")
 
@@ -191,7 +193,7 @@ class Print(Statement):
 
 
 class If(Statement):
-    """Bodies with their conditions, first true one wins, then ``otherwise``."""
+    """Bodies with conditions: the first true condition selects the body, otherwise ``otherwise``."""
 
     __slots__ = ("branches", "otherwise")
 
@@ -231,7 +233,7 @@ class Set(Statement):
 
 
 class Do(Statement):
-    """Evaluate for the effect."""
+    """An expression that is evaluated for its effect."""
 
     __slots__ = ("expression",)
 
@@ -240,7 +242,7 @@ class Do(Statement):
 
 
 class With(Statement):
-    """A body in a copied scope with names bound in it."""
+    """A body in a copy of the scope, with more names."""
 
     __slots__ = ("body", "pairs")
 
@@ -250,7 +252,7 @@ class With(Statement):
 
 
 class Macro(Statement):
-    """Binds ``bound`` to a function; ``name`` is what its messages call it."""
+    """A macro: binds the name ``bound`` to a function; error messages call it ``name``."""
 
     __slots__ = ("body", "bound", "name", "parameters", "token")
 
@@ -276,7 +278,7 @@ class Autoescape(Statement):
 
 
 class FilterBlock(Statement):
-    """The rendered body through filters; an unknown one is found when it is reached."""
+    """A rendered body that passes through filters. An unknown filter fails when the tag is rendered."""
 
     __slots__ = ("body", "filters", "token")
 
@@ -287,7 +289,7 @@ class FilterBlock(Statement):
 
 
 class Capture(Statement):
-    """Prints what ``function(render, body's text, *arguments)`` returns, or ``otherwise`` if that is None."""
+    """Print the result of ``function(render, body's text, *arguments)``; ``otherwise`` if that is None."""
 
     __slots__ = ("body", "invoke", "otherwise")
 
@@ -298,7 +300,7 @@ class Capture(Statement):
 
 
 class Block(Statement):
-    """A named block: which body it shows is known when the whole chain of templates is."""
+    """A named block. The whole chain of templates decides which body it shows."""
 
     __slots__ = ("name", "token")
 
@@ -308,13 +310,13 @@ class Block(Statement):
 
 
 class Document:
-    """One template being parsed, and what its tags leave in it.
+    """One template during parsing, with the records of its tags.
 
     ``blocks`` and ``exported`` are its own; ``bound`` collects every name that any template of the
-    compilation may bind in a scope, ``numbers`` tells tags with a state apart,
-    ``opened`` are the tags whose bodies are being read. ``parent`` and ``child``
-    link templates by ``extends``. ``load`` gives the document of another name and ``read`` its text,
-    or they raise; None without a loader.
+    compilation may bind in a scope, ``numbers`` numbers the tags that have a state,
+    ``opened`` are the tags whose bodies are being parsed. ``parent`` and ``child``
+    link templates by ``extends``. ``load`` returns the document of another name and ``read`` its text;
+    both raise if it is missing, and are None without a loader.
     """
 
     def __init__(
@@ -347,5 +349,5 @@ class Document:
         self.body: Body = []
 
 
-#: every class that can hold others of these
+#: every class whose instances can contain instances of the others
 NODES = (Expression, Statement, Part, FilterUse, Lazy, Remembered, Other)

@@ -1,4 +1,4 @@
-"""The mark that makes a function the parser of a tag; the tags themselves are one module each."""
+"""The decorator that marks a function as the parser of a tag. Each tag has its own module."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,9 +13,9 @@ ALL_DIALECTS = ("v4", "v6", "v6.1")
 def tag(name: str, dialects: "tuple[str, ...]" = ALL_DIALECTS) -> "Callable[[Tag], Tag]":
     """Mark ``function(document, start, arguments)`` as the parser of this tag.
 
-    It takes a Parser, a Token and a Parser, and returns a Statement or a list of them. ``document`` stands
-    behind the tag and reads bodies, ``start`` is the tag's name, ``arguments`` reads the tokens between
-    it and ``%}``.
+    It takes a Parser, a Token and a Parser, and returns a Statement or a list of them. ``document`` is
+    positioned after the tag and parses bodies, ``start`` is the tag's name, and ``arguments`` parses the
+    tokens between the name and ``%}``.
     """
 
     def mark(function: "Tag") -> "Tag":

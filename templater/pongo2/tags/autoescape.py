@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @tag("autoescape")
 def autoescape(document: "Parser", start: "Token", arguments: "Parser") -> Autoescape:
-    body, _, _ = document.body("endautoescape")  # which ignores whatever stands in it
+    body, _, _ = document.body("endautoescape")  # pongo2 ignores arguments of the end tag
     mode = arguments.match("identifier")
     if mode is None:
         raise arguments.error("A mode is required for autoescape-tag.")

@@ -29,7 +29,7 @@ def block(document: "Parser", start: "Token", arguments: "Parser") -> Block:
 
 
 def check_end(end: "Parser", name: str) -> None:
-    """endblock takes nothing, or the name of its block."""
+    """Check the arguments of endblock: nothing, or the name of its block."""
     token = end.match("identifier")
     if token is not None and token.value != name:
         raise end.error(

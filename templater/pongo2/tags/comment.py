@@ -1,4 +1,4 @@
-"""``{% comment %} … {% endcomment %}``: nothing. What stands in it need not parse, but must lex."""
+"""``{% comment %} … {% endcomment %}``: prints nothing. Its content must lex, but need not parse."""
 
 from ..syntax.tree import Text
 from . import tag
@@ -18,7 +18,7 @@ def comment(document: "Parser", start: "Token", arguments: "Parser") -> Text:
 
 
 def skip(document: "Parser") -> None:
-    """Moves behind ``{% endcomment %}``. With arguments in it, pongo2 never returns."""
+    """Skip to the end of ``{% endcomment %}``. If that has arguments, pongo2 never returns."""
     while document.current is not None:
         name = document.at_tag(("endcomment",))
         document.advance()

@@ -40,7 +40,7 @@ def advance(
     render: "Render", scope: "dict[str, Any]", number: int, items: "tuple[Item, ...]", name: str, silent: bool
 ) -> str:
     value = turn(render, scope, number, items)
-    if type(value) is CycleValue:  # {% cycle name %}: move that one on, by its own rules
+    if type(value) is CycleValue:  # {% cycle name %} advances the named cycle, by the rules of that cycle
         number, items, silent = value.node
         value.value = turn(render, scope, number, items)
         return "" if silent else to_string(value.value)
@@ -50,7 +50,7 @@ def advance(
 
 
 def turn(render: "Render", scope: "dict[str, Any]", number: int, items: "tuple[Item, ...]") -> "Any":
-    """The item whose turn it is; the position belongs to the tag, for the whole render."""
+    """Return the next item. The position belongs to the tag and lasts for the whole render."""
     if not items:
         raise Panic("runtime error: integer divide by zero")
     position = render.state.get(number, 0)

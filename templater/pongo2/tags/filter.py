@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @tag("filter")
 def filter_tag(document: "Parser", start: "Token", arguments: "Parser") -> FilterBlock:
-    body, _, _ = document.body("endfilter")  # which ignores whatever stands in it
+    body, _, _ = document.body("endfilter")  # pongo2 ignores arguments of the end tag
     uses: list[FilterUse] = []
     while arguments.current is not None:
         name = arguments.match("identifier")

@@ -31,7 +31,10 @@ def first(
     safe: "tuple[bool, ...]",
     escaping: bool,
 ) -> str:
-    """Whatever it is gets escaped, numbers and macro results too; later items are not evaluated."""
+    """Return the first true item, escaped even if it is a number or a macro's result.
+
+    Later items are not evaluated.
+    """
     for item, is_safe in zip(items, safe, strict=True):
         value = item(scope)
         if truthy(value):

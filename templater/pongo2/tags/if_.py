@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
 @tag("if")
 def if_tag(document: "Parser", start: "Token", arguments: "Parser") -> If:
-    """Bodies and conditions are counted apart, as pongo2 does: with a misplaced ``else`` condition and
-    body of one number do not belong together, and the body after the last condition is the final one."""
+    """Count bodies and conditions separately, as pongo2 does.
+
+    After a misplaced ``else``, the condition and the body of one number do not belong together. The body
+    after the last condition is the final ``else``.
+    """
     conditions = [arguments.expression()]
     arguments.finish("If-condition is malformed.")
     bodies = []

@@ -1,4 +1,4 @@
-"""``{% ifchanged [expression …] %} … [{% else %} …] {% endifchanged %}``: only what is not as last time."""
+"""``{% ifchanged [expression …] %} … [{% else %} …] {% endifchanged %}``: printed if it has changed."""
 
 from ..state import weigh
 from ..syntax.tree import Capture, Do, If, Invoke, Remembered
@@ -32,7 +32,7 @@ def ifchanged(document: "Parser", start: "Token", arguments: "Parser") -> "Captu
 
 
 def changed_text(render: "Render", text: str, number: int) -> "str | None":
-    """Return the body's text, or None if it is the one that was printed last."""
+    """Return the body's text, or None if it equals the text that was printed last."""
     if render.state.get(number, "") == text:
         return None
     render.state[number] = text

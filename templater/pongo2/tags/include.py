@@ -52,7 +52,7 @@ def render_other(
     names: "tuple[str, ...]",
     *values: "Any",
 ) -> str:
-    """A template that is compiled in, by its number."""
+    """Render a template that was compiled together with this one, by its number."""
     return render.include(render.program, unit, context_of(render, scope, only, names, values))
 
 
@@ -65,7 +65,7 @@ def render_named(
     names: "tuple[str, ...]",
     *values: "Any",
 ) -> str:
-    """A template whose name is only known now."""
+    """Render a template whose name is an expression."""
     found = render.found(name, if_exists)
     if found is None:
         return ""
@@ -79,7 +79,7 @@ def context_of(
     names: "tuple[str, ...]",
     values: "tuple[Any, ...]",
 ) -> "dict[str, Any]":
-    """The other template sees copies: what it binds stays there."""
+    """Return the context of the other template: a copy, so names that it binds stay in it."""
     context = {} if only else render.merged(scope)
     context.update(zip(names, values, strict=True))
     return context

@@ -1,4 +1,4 @@
-"""``{% spaceless %} … {% endspaceless %}``: no blanks between tags of HTML."""
+"""``{% spaceless %} … {% endspaceless %}``: removes blanks between HTML tags."""
 
 import re
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @tag("spaceless")
 def spaceless(document: "Parser", start: "Token", arguments: "Parser") -> Capture:
-    body, _, _ = document.body("endspaceless")  # which ignores whatever stands in it
+    body, _, _ = document.body("endspaceless")  # pongo2 ignores arguments of the end tag
     arguments.finish("Malformed spaceless-tag arguments.")
     return Capture(Invoke(start, collapse), body)
 
 
 def collapse(render: "Render", text: str) -> str:
-    """Again and again, since a tag of HTML that ends one match can't begin the next."""
+    """Remove blanks until nothing changes: a tag that ends one match can't begin the next."""
     weigh(render, text, 8)
     before = None
     while before != text:
@@ -30,9 +30,9 @@ def collapse(render: "Render", text: str) -> str:
 
 
 def collapse_once(text: str) -> str:
-    """What replacing ``(<.*?>)\\s+(<.*?>)`` by both groups does, without its backtracking."""
+    """Replace ``(<.*?>)\\s+(<.*?>)`` by both groups once, without backtracking."""
     kept: list[str] = []
-    done = free = 0  # copied up to here; a match may begin from here
+    done = free = 0  # the end of the copied text; the first place where a match may begin
     for gap in re.finditer(r">[\t\n\v\f\r ]+<", text):
         close, open_ = gap.start(), gap.end() - 1
         line = text.rfind("\n", free, close) + 1

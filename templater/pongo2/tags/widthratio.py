@@ -1,4 +1,4 @@
-"""``{% widthratio value max width [as name] %}``: a length in proportion, as pongo2 rounds it."""
+"""``{% widthratio value max width [as name] %}``: value / max * width, as pongo2 rounds it."""
 
 from ..state import weigh
 from ..syntax.tree import Invoke, Print, Set
@@ -36,7 +36,7 @@ def fixed_ratio(render: "Render", value: "Any", maximum: "Any", width: "Any") ->
 
 
 def ratio(render: "Render", value: "Any", maximum: "Any", width: "Any") -> int:
-    """The half is added before rounding up, so exact results come out one too high."""
+    """Return the ratio. pongo2 adds a half and rounds up, so exact results are one too high."""
     for operand in (value, maximum, width):
         weigh(render, operand, 1)
     exact = divide_floats(to_float(value), to_float(maximum)) * to_float(width) + 0.5

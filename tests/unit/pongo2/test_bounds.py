@@ -149,7 +149,7 @@ def detonate(source: str, dialect: str) -> tuple[str, float, int]:
 
 @pytest.mark.parametrize("dialect", ["v4", pytest.param("v6", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("bomb", list(BOMBS))
-def test_attack_40_41_42_44_46_a_bomb_ends_in_its_limit_error(bomb: str, dialect: str) -> None:
+def test_attack_40_41_42_44_46_a_bomb_raises_its_limit_error(bomb: str, dialect: str) -> None:
     kind, seconds, megabytes = detonate(BOMBS[bomb], dialect)
     only_v6 = bomb in ("doubling by +", "doubling by a macro", "subscripts")
     assert kind == "limit" or (dialect == "v4" and only_v6)
@@ -158,7 +158,7 @@ def test_attack_40_41_42_44_46_a_bomb_ends_in_its_limit_error(bomb: str, dialect
 
 
 @pytest.mark.parametrize("bomb", list(HARMLESS))
-def test_attack_42_43_47_what_is_slow_elsewhere_is_not_slow_here(bomb: str) -> None:
+def test_attack_42_43_47_slow_templates_end_in_time(bomb: str) -> None:
     kind, seconds, megabytes = detonate(HARMLESS[bomb], "v6")
     assert kind in ("output", "render")
     assert seconds < SECONDS
@@ -202,7 +202,7 @@ def test_blocks_nest_a_hundred_deep(name: str, spans: bool) -> None:
     assert raised.value.span.start == template.source.text.index("1 / zero")
 
 
-def test_expressions_nest_as_deep_as_anybody_writes() -> None:
+def test_expressions_nest_sixty_deep() -> None:
     def value(text: str) -> str:
         return pongo2.compile("{{ " + text + " }}").render({"n": 1, "t": True})
 
@@ -228,7 +228,7 @@ def test_expressions_nest_as_deep_as_anybody_writes() -> None:
         (Limits(seconds=0), '{% for x in "x"|ljust:9999 %}{{ x }}{% endfor %}', "longer than 0 seconds"),
     ],
 )
-def test_limits_are_options_and_say_which_they_are(limits: Limits, source: str, words: str) -> None:
+def test_limits_are_options_and_errors_name_them(limits: Limits, source: str, words: str) -> None:
     with pytest.raises(LimitError, match=words):
         pongo2.compile(source, limits=limits).render({})
     with pytest.raises(LimitError, match=words):
@@ -248,7 +248,7 @@ def test_limits_are_options_and_say_which_they_are(limits: Limits, source: str, 
         ("\ufeff{% bad %}", "1:5"),
     ],
 )
-def test_attack_45_what_is_unfinished_is_shown_where_it_stands(source: str, place: str) -> None:
+def test_attack_45_unfinished_constructs_are_errors_at_their_place(source: str, place: str) -> None:
     with pytest.raises(TemplateSyntaxError) as raised:
         pongo2.compile(source)
     assert raised.value.span is not None
@@ -256,7 +256,7 @@ def test_attack_45_what_is_unfinished_is_shown_where_it_stands(source: str, plac
 
 
 @pytest.mark.parametrize("dialect", [V4, V6], ids=["v4", "v6"])
-def test_attack_46_bytes_come_out_as_they_went_in(dialect: Any) -> None:
+def test_attack_46_undecodable_bytes_are_printed_unchanged(dialect: Any) -> None:
     source = b"\xef\xbb\xbf\x00\r\n\xff\xfe{{ x }}\xed\xa0\x80\xc3\xa9"
     text = pongo2.compile(source, dialect).render({"x": "\udcff"})
     assert text.encode("utf-8", "surrogateescape") == source.replace(b"{{ x }}", b"\xff")

@@ -36,7 +36,7 @@ def test_names_that_leave_the_folder_are_refused(folder, name):
 
 
 @pytest.mark.parametrize("name", ["out/secret", "link", "nope", "a.tpl/x"])
-def test_symlinks_are_not_followed_and_nothing_is_made_up(folder, name):
+def test_symlinks_and_missing_files_are_refused(folder, name):
     with pytest.raises(InputError):
         folder.read(name)
 
@@ -47,12 +47,12 @@ def test_only_regular_files_are_read(folder, name):
         folder.read(name)
 
 
-def test_names_are_relative_to_the_template_they_stand_in(folder):
+def test_names_are_relative_to_the_including_template(folder):
     assert pongo2.compile("{% include 'deep/b.tpl' %}", mode="plain", loader=folder).render({}) == "C"
 
 
 @pytest.mark.parametrize("tag", ["include", "extends", "ssi"])
-def test_no_tag_reaches_out_of_the_folder(folder, tag):
+def test_no_tag_reads_outside_the_folder(folder, tag):
     for name in ("../secret", "out/secret", "/etc/passwd"):
         with pytest.raises(TemplaterError):
             pongo2.compile(f'{{% {tag} "{name}" %}}', mode="plain", loader=folder).render({})

@@ -27,7 +27,7 @@ def output(template, context=None, **more):
     return asked(template=template, context=context or {}, mode="plain", **more).get("output")
 
 
-def test_a_program_can_ask():
+def test_a_request_line_gets_an_answer_line():
     lines = [
         {"id": 1, "template": "{{ x }}", "context": {"x": 5}},
         {"id": "two", "template": "{{"},
@@ -66,7 +66,7 @@ def test_incus_mode_gives_the_daemons_types_to_the_names_that_are_given():
     assert asked(template="[{{ path }}{{ config_get('a', 'b') }}]", mode="incus")["output"] == "[b]"
 
 
-def test_incus_mode_knows_no_files():
+def test_incus_mode_reads_no_files():
     reply = asked(template='{% include "x" %}', context=INCUS, mode="incus")
     assert "not allowed" in reply["pongo2_error"]
 
@@ -76,31 +76,31 @@ def test_the_dialect_can_be_chosen(dialect, text):
     assert output('{{ "a" + "b" }}', dialect=dialect) == text
 
 
-def test_the_dialect_is_v6_unless_said():
+def test_the_default_dialect_is_v6():
     assert output('{{ "a" + "b" }}') == "ab"
 
 
-def test_options_are_heeded():
+def test_options_change_the_output():
     template = "  {% if true %}\nx{% endif %}"
     assert output(template) == "  \nx"
     assert output(template, options={"trim_blocks": True, "lstrip_blocks": True}) == "x"
 
 
-def test_null_is_as_good_as_nothing():
+def test_null_means_the_default():
     assert asked(template="{{ x }}.", context=None, options=None)["output"] == "."
 
 
-def test_an_option_that_is_none_is_named():
+def test_an_unknown_option_is_named_in_the_error():
     reply = asked(template="x", options={"trim_block": True})
     assert reply["error"] == 'bad request: options has "trim_block", not one of trim_blocks, lstrip_blocks'
 
 
-def test_bytes_go_in_and_out_in_base64():
+def test_bytes_are_read_and_written_as_base64():
     template = base64.b64encode(b"\xff{{ 1 }}").decode()
     assert base64.b64decode(asked(template_b64=template)["output_b64"]) == b"\xff1"
 
 
-def test_an_error_says_where_and_what():
+def test_an_error_has_a_place_and_pongo2s_message():
     reply = asked(id=1, template="a\n{{ x|nosuch }}", mode="plain")
     assert reply["kind"] == "syntax"
     assert (reply["line"], reply["column"]) == (2, 6)
@@ -108,7 +108,7 @@ def test_an_error_says_where_and_what():
     assert asked(template="{{ 1 / 0 }}")["kind"] == "render"
 
 
-def test_half_a_surrogate_pair_is_a_replacement_character():
+def test_half_a_surrogate_pair_becomes_a_replacement_character():
     assert answer(rb'{"template": "{{ x }}\udcff", "context": {"x": "\ud83d"}}') == {
         "id": None,
         "output": "\ufffd\ufffd",
@@ -150,7 +150,7 @@ def test_numbers_beyond_64_bits_are_floats():
         b"\xff\xfe",
     ],
 )
-def test_a_line_that_makes_no_sense_is_answered_too(line):
+def test_an_invalid_line_is_answered_with_an_error(line):
     reply = answer(line)
     assert reply["kind"] == "request"
     assert reply["error"].startswith("bad request: ")

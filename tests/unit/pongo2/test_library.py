@@ -32,18 +32,18 @@ def test_a_dialect_has_its_tags_and_filters(name):
     assert sorted(library.filters) == sorted(FILTERS.split() + (["e"] if name != "v4" else []))
 
 
-def test_looking_twice_finds_the_same():
+def test_a_second_lookup_finds_the_same_function():
     assert library_for(DIALECTS["v4"]) is library_for(DIALECTS["v4"])
 
 
 @pytest.mark.parametrize(("package", "module_of"), [("tags", tag_module), ("filters", filter_module)])
-def test_every_name_is_in_the_module_where_it_is_looked_for(package, module_of):
+def test_every_name_is_in_its_listed_module(package, module_of):
     for dialect in DIALECTS:
         for name, function in getattr(Library(dialect), package).items():
             assert function.__module__.rpartition(".")[2] == module_of(name)
 
 
-def test_a_filter_that_is_not_listed_is_found(monkeypatch):
+def test_an_unlisted_filter_is_found(monkeypatch):
     monkeypatch.delitem(FILTER_MODULES, "upper")
     monkeypatch.setitem(FILTER_MODULES, "lower", "numbers")
     filters = Library("v6").filters
@@ -53,7 +53,7 @@ def test_a_filter_that_is_not_listed_is_found(monkeypatch):
 
 
 @pytest.mark.parametrize("package", ["filters", "tags", "golang"])
-def test_functions_that_run_later_import_nothing(package):
+def test_render_functions_import_nothing(package):
     """A confined child imports the modules of a template's filters and tags, and can't import others later."""
     for path in (PACKAGE / package).glob("*.py"):
         tree = ast.parse(path.read_text("utf-8"))
@@ -64,7 +64,7 @@ def test_functions_that_run_later_import_nothing(package):
                 ), path
 
 
-def test_a_name_brings_its_own_module_only():
+def test_a_name_loads_only_its_own_module():
     code = (
         "import sys; from templater.pongo2.library import Library;"
         "library = Library('v6'); library.tags['if'], library.filters['upper'];"

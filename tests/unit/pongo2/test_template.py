@@ -38,7 +38,7 @@ print(text, sorted(set(sys.modules) - before))
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_code_can_be_kept_and_runs_without_the_compiler(dialect):
+def test_saved_code_runs_without_the_compiler(dialect):
     """With the modules that the template names imported beforehand, running it imports nothing more."""
     template = pongo2.compile(USES, dialect)
     answer = subprocess.run(
@@ -53,12 +53,12 @@ def test_a_plain_template_needs_no_modules():
     assert pongo2.compile('{{ instance.name }}{{ config_get("a", "b") }}').modules == ()
 
 
-def test_code_is_the_same_every_time():
+def test_generated_code_is_deterministic():
     """By version 2 of the format: later ones mark which objects are shared, which depends on the process."""
     assert marshal.dumps(pongo2.compile(USES).code, 2) == marshal.dumps(pongo2.compile(USES).code, 2)
 
 
-def test_renders_do_not_see_each_other():
+def test_renders_share_no_state():
     template = pongo2.compile("{{ x }}{% set x = 1 %}{% cycle 'a' 'b' %}{% ifchanged %}c{% endifchanged %}")
     assert template.render({}) == template.render({}) == "ac"
 
@@ -72,32 +72,35 @@ def explained(source, dialect=V6, context=CONTEXT):
 @pytest.mark.parametrize(
     ("source", "hint"),
     [
-        ("{{ a|default('x') }}", 'its argument follows a colon: default:"…"'),
-        ("{% if a|default('x') %}{% endif %}", 'its argument follows a colon: default:"…"'),
+        ("{{ a|default('x') }}", 'write its argument after a colon: default:"…"'),
+        ("{% if a|default('x') %}{% endif %}", 'write its argument after a colon: default:"…"'),
         ("{% if a = 1 %}{% endif %}", "did you mean '=='?"),
         ("{% if a %}{% elif b = 1 %}{% endif %}", "did you mean '=='?"),
-        ("{% if a }x{% endif %}", "the tag ends at %}"),
-        ("{% if a is defined %}{% endif %}", "pongo2 has no 'is': a name that is not set is false"),
+        ("{% if a }x{% endif %}", "end the tag with %}"),
+        (
+            "{% if a is defined %}{% endif %}",
+            "pongo2 has no 'is': test the name itself, which is false if it is not set",
+        ),
         (
             "{% if a not in b %}{% endif %}",
-            "write it before the comparison, and that in brackets: not (a in b)",
+            "write 'not' before the comparison, in brackets: not (a in b)",
         ),
         ("{% fro a in b %}{% endfor %}", "did you mean 'for'?"),
         ("{% foreach a in b %}{% endfor %}", "did you mean 'for'?"),
         ("{% if a %}{% elsif b %}{% endif %}", "did you mean 'elif'?"),
         ("{% raw %}{% endraw %}", "did you mean 'verbatim'?"),
         ("{% for a in b %}{% end %}", "a block ends with its own name: {% endif %}, {% endfor %}, …"),
-        ("{{ instance['name'] }}", "instance['name'] needs pongo2 v6, LXD has v4: write instance.name"),
-        ("{{ x[1] }}", "x[1] needs pongo2 v6, LXD has v4: write x.1"),
-        ("{{ properties['a-b'] }}", "properties['a-b'] needs pongo2 v6, LXD has v4"),
-        ("{{ a.b[c] }}", "it needs pongo2 v6, LXD has v4"),
+        ("{{ instance['name'] }}", "instance['name'] needs pongo2 v6, and LXD has v4: write instance.name"),
+        ("{{ x[1] }}", "x[1] needs pongo2 v6, and LXD has v4: write x.1"),
+        ("{{ properties['a-b'] }}", "properties['a-b'] needs pongo2 v6, and LXD has v4"),
+        ("{{ a.b[c] }}", "subscripts need pongo2 v6, and LXD has v4"),
     ],
 )
 def test_habits_of_other_languages_get_a_hint(source, hint):
     assert explained(source, V4)[-1] == f"hint: {hint}"
 
 
-def test_what_the_hints_say_to_write_means_what_was_meant():
+def test_templates_that_follow_the_hints_print_the_intended_text():
     context = {"b": "abc", "x": [1, 2], "instance": {"name": "c1"}}
     text = "{% if not ('a' in b) %}yes{% endif %}{{ x.1 }}{{ instance.name }}{% if nosuch %}yes{% endif %}"
     assert pongo2.compile(text, V4).render(context) == "2c1"
@@ -113,14 +116,14 @@ def test_what_the_hints_say_to_write_means_what_was_meant():
         ),
         (
             '{{ config["user.a"] }}', V4,
-            ["hosts.tpl:1:10: a variable can't be subscripted here", ' 1 | {{ config["user.a"] }}',
+            ["hosts.tpl:1:10: this dialect has no subscripts", ' 1 | {{ config["user.a"] }}',
              "   |          ^^^^^^^^^^^^^",
-             'hint: config["user.a"] needs pongo2 v6, LXD has v4: write config_get("user.a", "")'],
+             'hint: config["user.a"] needs pongo2 v6, and LXD has v4: write config_get("user.a", "")'],
         ),
         (
             "a\n{% include 'x' %}", V6,
             ["hosts.tpl:2:4: tag 'include' is not allowed in an image's templates", " 2 | {% include 'x' %}",
-             "   |    ^^^^^^^", "hint: LXD and Incus forbid it"],
+             "   |    ^^^^^^^", "hint: LXD and Incus forbid this tag"],
         ),
         (
             "{% if 1 %}\n{% for x in l %}x{% endfor %}\n", V6,
@@ -168,7 +171,7 @@ def test_an_error_in_a_macro_is_text_in_v4():
     assert text.startswith("[Error (where: execution) in <string> | Line 1 Col 40 near 'x'] Can't access")
 
 
-def test_a_kept_render_that_fails_has_no_place():
+def test_an_error_in_saved_code_has_no_place():
     template = pongo2.compile("{{ instance.name.x }}")
     with pytest.raises(RenderError, match="can't access") as raised:
         runtime.run(template.code, CONTEXT)
@@ -234,7 +237,7 @@ def test_names_may_begin_with_a_digit_and_have_underscores():
     assert pongo2.compile("{{ 1abc }}{{ _ }}{{ __x }}").render({"1abc": 1, "_": 2, "__x": 3}) == "123"
 
 
-def test_every_dialect_says_its_version():
+def test_every_dialect_prints_its_version():
     versions = [pongo2.compile("{{ pongo2.version }}", d, mode="plain").render({}) for d in DIALECTS.values()]
     assert versions == ["4.0.2", "6.0.0", "6.1.0"]
 
@@ -246,7 +249,7 @@ def test_block_trimming():
     assert pongo2.compile(source, mode="plain", trim_blocks=True, lstrip_blocks=True).render({}) == "a\nb\nc"
 
 
-def test_a_generator_that_asks_for_more_is_given_a_real_environment():
+def test_a_jinja2_generator_that_needs_more_gets_a_real_environment():
     from templater.pongo2.codegen.writer import SETTINGS
 
     assert SETTINGS.autoescape is False

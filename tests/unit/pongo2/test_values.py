@@ -147,7 +147,7 @@ def test_nan_is_true_and_prints():
         ("9007199254740993", 9007199254740992.0),
     ],
 )
-def test_numbers_are_read_as_go_reads_them(text, number):
+def test_numbers_are_parsed_as_in_go(text, number):
     assert parse_float(text) == number
 
 
@@ -155,7 +155,7 @@ def test_a_negative_zero_keeps_its_sign():
     assert str(to_float("-0")) == "-0.0"
 
 
-def test_an_integer_text_goes_through_a_float():
+def test_an_integer_text_is_parsed_as_a_float():
     assert to_int("9007199254740993") == 9007199254740992
 
 
@@ -337,7 +337,7 @@ def test_operators(operator, a, b, result):
     assert type(operator(a, b)) is type(result)
 
 
-def test_zero_by_zero_is_no_number():
+def test_zero_divided_by_zero_is_nan():
     assert math.isnan(div(0.0, 0))
 
 
@@ -367,7 +367,7 @@ def test_not(value, result):
     assert type(negate(value)) is type(result)
 
 
-def test_a_sign_wants_a_number():
+def test_a_sign_requires_a_number():
     assert negative(5) == -5
     assert negative(MIN_INT) == MIN_INT
     assert negative(Byte(5)) == -5
@@ -500,7 +500,7 @@ def test_kinds_and_types(value, go_kind, name):
     assert gotype(value) == name
 
 
-def test_what_is_no_value_is_named():
+def test_the_type_of_a_python_object_is_unknown():
     with pytest.raises(TypeError, match="can't hold a set"):
         kind({1})
     with pytest.raises(TypeError, match="can't hold a set"):

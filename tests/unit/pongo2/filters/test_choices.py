@@ -31,7 +31,7 @@ def test_recorded(function, value, argument, text):
     assert to_string(function(value, argument)) == text
 
 
-def test_yesno_wants_two_or_three_answers():
+def test_yesno_requires_two_or_three_answers():
     with pytest.raises(Failure, match=r"you must either pass no or at least 2 .*\(got: 'y'\)$"):
         yesno(True, "y")
     with pytest.raises(Failure, match=r"you cannot pass more than 3 .*\(got: 'a,b,c,d'\)$"):
@@ -46,14 +46,14 @@ def test_v4_words_these_errors_as_sentences():
     )
 
 
-def test_pluralize_wants_a_number_and_at_most_two_endings():
+def test_pluralize_requires_a_number_and_at_most_two_endings():
     with pytest.raises(Failure, match="does only work on numbers"):
         pluralize("2", None)
     with pytest.raises(Failure, match="more than 2 arguments"):
         pluralize(2, "a,b,c")
 
 
-def test_defaults_give_the_very_same_value_back():
+def test_default_returns_the_same_object():
     value = Safe("<b>")
     assert default(value, None) is value
     assert default_if_none(value, None) is value

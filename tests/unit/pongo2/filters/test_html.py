@@ -54,7 +54,7 @@ def test_an_invalid_pattern_panics_before_6_1():
     assert removetags_v61(RENDER, "x", "(") == "x"
 
 
-def test_truncated_html_is_safe():
+def test_truncated_html_is_marked_safe():
     assert type(truncatechars_html("abc", 9)) is type(truncatewords_html("abc", 9)) is Safe
 
 

@@ -72,7 +72,7 @@ def test_slice_v6(value, bounds, text):
 
 
 @pytest.mark.parametrize("slice_", [slice_v4, slice_v6])
-def test_slice_wants_one_colon(slice_):
+def test_slice_requires_one_colon(slice_):
     with pytest.raises(Failure, match="Slice string must have the format"):
         slice_([1], "1")
 
@@ -86,18 +86,18 @@ def test_a_slice_keeps_the_type_of_its_list():
     assert gotype(slice_v4([1, 2], "2:2")) == gotype(slice_v6([1, 2], "2:")) == "[]int"
 
 
-def test_splitting_nothing_by_nothing_gives_no_items_of_strings():
+def test_splitting_an_empty_string_by_an_empty_separator_gives_an_empty_list():
     assert split("", "") == []
     assert gotype(split("", "")) == "[]string"
     assert split("", ",") == [""]
 
 
-def test_splitting_makes_strings():
+def test_split_returns_strings():
     assert split("a,b,", ",") == ["a", "b", ""]
     assert split("é日", "") == make_list("é日", None) == ["é", "日"]
 
 
-def test_random_takes_its_number_from_the_render():
+def test_random_uses_the_random_numbers_of_the_render():
     class Render:
         def random(self):
             return 0.99

@@ -37,7 +37,7 @@ def test_recorded(function, value, argument, text):
     assert to_string(function(value, argument)) == text
 
 
-def test_more_decimals_than_a_float_has_are_zeros():
+def test_decimals_beyond_a_floats_precision_are_zeros():
     text = floatformat(0.1, 2000)
     assert len(text) == 2002
     assert float(text) == 0.1

@@ -70,7 +70,7 @@ def test_a_width_beyond_the_limit_is_refused_before_memory_is_taken():
             pad("x", 10_000_000)
 
 
-def test_a_width_that_go_can_not_read_is_reported_in_the_text():
+def test_a_width_too_large_for_go_is_reported_in_the_text():
     assert rjust("x", 10_000_010) == "%!(NOVERB)%!(EXTRA string=x)"
 
 
@@ -79,12 +79,12 @@ def test_leftover_words_make_wordwrap_panic():
         wordwrap("a b c d e", 3)
 
 
-def test_truncating_to_less_than_nothing_panics():
+def test_truncating_to_a_negative_length_panics():
     with pytest.raises(Panic):
         truncatechars("abc", -1)
 
 
-def test_stray_bytes_become_replacement_characters_where_go_goes_by_runes():
+def test_stray_bytes_become_replacement_characters_in_filters_that_read_runes():
     stray = "\udcc3"
     assert upper(stray, None) == capfirst(stray, None) == truncatechars(stray, 5) == "\ufffd"
     assert cut("é", stray) == "\udca9"

@@ -37,13 +37,13 @@ def test_powers(base, exponent, result):
     assert str(power(base, exponent)) == str(result)
 
 
-def test_operands_are_made_floats():
+def test_operands_are_converted_to_floats():
     assert power(2, "3") == 8.0
     assert power(None, [1]) == 1.0
 
 
 @pytest.mark.parametrize(("base", "exponent"), [(-8.0, 1 / 3), (-2.0, 0.5), (math.nan, 2.0), (2.0, math.nan)])
-def test_what_is_no_number(base, exponent):
+def test_operands_that_are_not_numbers(base, exponent):
     assert math.isnan(power(base, exponent))
 
 
@@ -58,11 +58,11 @@ def test_what_is_no_number(base, exponent):
         (10.0, 2.75, 562.3413251903492),
     ],
 )
-def test_fractional_powers_have_gos_last_bit(base, exponent, result):
+def test_fractional_powers_equal_gos_to_the_last_bit(base, exponent, result):
     assert power(base, exponent) == result
 
 
-def test_fractional_powers_are_close_to_the_platforms():
+def test_fractional_powers_are_close_to_the_c_library():
     for base in (0.3, 2.0, 123.456, 1e10):
         for exponent in (0.3, 1.7, -2.6, 10.25):
             assert math.isclose(power(base, exponent), base**exponent, rel_tol=1e-14)

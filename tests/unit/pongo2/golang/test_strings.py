@@ -18,24 +18,24 @@ def test_upper(text, upper):
     assert upper_text(text) == upper
 
 
-def test_a_final_sigma_is_a_sigma_like_any_other():
+def test_a_final_sigma_has_no_special_lower_case():
     assert lower_text("\u03a3\u03a3") == "\u03c3\u03c3"
 
 
-def test_the_information_separators_are_no_white_space():
+def test_the_information_separators_are_not_white_space():
     assert fields("a\x1cb\x1d c\x1e\x1fd") == ["a\x1cb\x1d", "c\x1e\x1fd"]
     assert fields("a\x85b\xa0c\u2028d\u3000e") == list("abcde")
 
 
-def test_white_space_is_pythons_but_for_the_separators():
+def test_white_space_is_pythons_without_the_separators():
     python = {chr(code) for code in range(0x110000) if chr(code).isspace()}
     assert python - set(GO_SPACE) == set("\x1c\x1d\x1e\x1f")
     assert set(GO_SPACE) <= python
 
 
-def test_splitting_by_nothing_gives_runes_and_stray_bytes():
+def test_an_empty_separator_splits_into_runes_and_stray_bytes():
     assert split_text("é\udcc3", "") == ["é", "\udcc3"]
 
 
-def test_a_stray_byte_separates_within_a_character():
+def test_a_stray_byte_as_separator_splits_a_character():
     assert split_text("éa", "\udcc3") == ["", "\udca9a"]

@@ -20,7 +20,7 @@ def test_blocks_are_replaced_and_the_rest_is_ignored():
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_super_shows_what_was_replaced_and_is_safe_since_v6(dialect):
+def test_super_prints_the_parents_block_and_is_safe_since_v6(dialect):
     text = render(
         "{% extends 'base.tpl' %}{% block b %}[{{ block.Super }}]{% endblock %}",
         dialect=dialect, context={"x": "<"}, base_tpl=BASE,
@@ -50,7 +50,7 @@ def test_a_chain_of_three():
     assert render(child, base_tpl=BASE, middle_tpl=middle) == "<CMA|B>"
 
 
-def test_it_stands_at_the_top_once():
+def test_extends_must_be_at_the_top_and_only_once():
     with pytest.raises(TemplateError, match="root level"):
         render("{% if 1 %}{% extends 'base.tpl' %}{% endif %}", base_tpl=BASE)
     with pytest.raises(TemplateError, match="already one parent"):
@@ -66,7 +66,7 @@ def test_an_error_in_a_parent_is_shown_there():
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_blocks_may_stand_in_each_other_the_other_way_round(dialect):
+def test_a_child_may_nest_blocks_in_the_opposite_order(dialect):
     """Recorded with pongo2 4.0.2 and 6.0.0: the base's a in b is not shown, since b is the child's."""
     base = "[{% block b %}B{% block a %}A{% endblock %}{% endblock %}]"
     child = "{% extends 'base.tpl' %}{% block a %}a{% block b %}b{% endblock %}{% endblock %}"
@@ -74,7 +74,7 @@ def test_blocks_may_stand_in_each_other_the_other_way_round(dialect):
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_blocks_that_show_each_other_for_ever_are_a_limit(dialect):
+def test_blocks_that_contain_each_other_hit_the_limit(dialect):
     """Go's stack is full then, which ends its process."""
     base = "{% block b %}{% block a %}{% endblock %}{% endblock %}"
     child = "{% extends 'base.tpl' %}{% block a %}{% block b %}{{ block.Super }}{% endblock %}{% endblock %}"

@@ -15,16 +15,16 @@ def test_an_image_may_not_use_it(dialect):
 MACROS = "{% macro f(a) export %}[{{ a }}{{ x }}]{% endmacro %}{% macro g() %}{% endmacro %}"
 
 
-def test_exported_macros_are_bound_by_their_names_or_others():
+def test_exported_macros_are_bound_to_their_names_or_aliases():
     assert render("{% import 'm.tpl' f %}{{ f(1) }}", m_tpl=MACROS) == "[1]"
     assert render("{% import 'm.tpl' f as h, f %}{{ h(1) }}{{ f(2) }}", m_tpl=MACROS) == "[1][2]"
 
 
-def test_they_see_where_they_are_imported():
+def test_imported_macros_see_the_importing_context():
     assert render("{% set x = 3 %}{% import 'm.tpl' f %}{{ f(1) }}", m_tpl=MACROS) == "[13]"
 
 
-def test_a_block_in_a_macro_is_looked_for_where_it_is_imported():
+def test_a_block_in_a_macro_is_found_in_the_importing_template():
     macro = "{% macro f() export %}<{% block a %}no{% endblock %}>{% endmacro %}"
     block = "{% block a %}x{% endblock %}"
     assert render("{% import 'm.tpl' f %}" + block + "{{ f() }}", m_tpl=macro) == "x<x>"
@@ -33,12 +33,12 @@ def test_a_block_in_a_macro_is_looked_for_where_it_is_imported():
         render("{% import 'm.tpl' f %}{{ f() }}", m_tpl=macro)
 
 
-def test_messages_say_the_name_they_were_defined_with():
+def test_messages_use_the_original_name_of_a_macro():
     with pytest.raises(TemplateError, match="'f' called with too many"):
         render("{% import 'm.tpl' f as h %}{{ h(1, 2) }}", m_tpl=MACROS)
 
 
-def test_what_is_not_exported_can_not_be_imported():
+def test_importing_a_macro_that_is_not_exported_fails():
     with pytest.raises(TemplateError, match="not exported"):
         render("{% import 'm.tpl' g %}", m_tpl=MACROS)
 

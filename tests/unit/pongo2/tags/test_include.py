@@ -13,18 +13,18 @@ def test_an_image_may_not_use_it(dialect):
     assert banned("include", dialect)
 
 
-def test_the_context_goes_along_and_nothing_comes_back():
+def test_an_included_template_gets_a_copy_of_the_context():
     text = render("{% set x = 1 %}{% include 'a.tpl' %}{{ x }}", a_tpl="[{{ x }}{% set x = 2 %}{{ x }}]")
     assert text == "[12]1"
 
 
-def test_with_adds_names_and_only_takes_the_others_away():
+def test_with_adds_names_and_only_removes_the_others():
     source = "{{ x }}{{ y }}|"
     assert render("{% include 'a.tpl' with y=2 %}", context={"x": 1}, a_tpl=source) == "12|"
     assert render("{% include 'a.tpl' with y=2 only %}", context={"x": 1}, a_tpl=source) == "2|"
 
 
-def test_a_name_may_be_worked_out():
+def test_the_included_name_may_be_an_expression():
     assert render("{% include n %}", context={"n": "a.tpl"}, a_tpl="A{{ n }}") == "Aa.tpl"
     assert render("{% include n if_exists %}|", context={"n": "b.tpl"}) == "|"
     with pytest.raises(TemplateError):
@@ -34,7 +34,7 @@ def test_a_name_may_be_worked_out():
 
 
 @pytest.mark.parametrize("number", [0, 1, 7])
-def test_a_number_is_a_name_too(number):
+def test_a_number_can_be_the_included_name(number):
     text = render("{% include 'a.tpl' %}{% include n if_exists %}|", context={"n": number}, a_tpl="A")
     assert text == "A|"
     assert render("{% include n %}", context={"n": number}, **{str(number): "{{ n }}!"}) == f"{number}!"
@@ -51,7 +51,7 @@ def test_a_missing_template_is_an_error_at_its_name():
 
 @pytest.mark.parametrize("tag", ["include 'nope.tpl'", "extends 'nope.tpl'", "import 'nope.tpl' f"])
 @pytest.mark.parametrize("name", ["'a.tpl'", "n"])
-def test_if_exists_is_for_what_the_template_names_too(tag, name):
+def test_if_exists_also_covers_templates_that_are_missing_deeper(tag, name):
     files = {"a_tpl": f"A{{% {tag} %}}"}
     assert render(f"{{% include {name} if_exists %}}|", context={"n": "a.tpl"}, **files) == "|"
     with pytest.raises(TemplateError, match=r"nope\.tpl|unable to resolve"):
@@ -60,7 +60,7 @@ def test_if_exists_is_for_what_the_template_names_too(tag, name):
         render(f"{{% include {name} if_exists %}}|", context={"n": "a.tpl"}, a_tpl="{{ 1")
 
 
-def test_autoescape_begins_anew():
+def test_an_included_template_starts_with_autoescape_on():
     text = render(
         "{% autoescape off %}{% include 'a.tpl' %}{% endautoescape %}", context={"x": "<"}, a_tpl="{{ x }}"
     )
@@ -68,13 +68,13 @@ def test_autoescape_begins_anew():
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_an_error_in_it_is_shown_in_it(dialect):
+def test_an_error_in_an_included_template_is_shown_there(dialect):
     with pytest.raises(TemplateError) as raised:
         render("{% include 'a.tpl' %}", dialect=dialect, context={"x": "s"}, a_tpl="\n {{ x.y }}")
     assert raised.value.span.place == "a.tpl:2:5"
 
 
-def test_templates_that_include_each_other_end():
+def test_templates_that_include_each_other_hit_the_limit():
     from templater.model.errors import LimitError
 
     with pytest.raises(LimitError):

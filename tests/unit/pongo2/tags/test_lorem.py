@@ -18,7 +18,7 @@ def test_recorded(template, recorded):
     check(template, recorded)
 
 
-def test_paragraphs_and_words_begin_again_after_the_last():
+def test_filler_repeats_after_the_last_paragraph_or_word():
     words = outcome("{% lorem 600 w %}", "v4").split(" ")
     assert len(words) == 600
     assert words[566:] == words[:34]
@@ -27,6 +27,6 @@ def test_paragraphs_and_words_begin_again_after_the_last():
     assert paragraphs[7] == paragraphs[0]
 
 
-def test_random_filler_is_the_seed_s():
+def test_random_filler_depends_on_the_seed():
     template = pongo2.compile("{% lorem 20 w random %}")
     assert template.render({}, seed=1) == template.render({}, seed=1) != template.render({}, seed=2)

@@ -12,12 +12,12 @@ def test_an_image_may_not_use_it(dialect):
     assert banned("ssi", dialect)
 
 
-def test_a_file_is_copied_as_it_is():
+def test_a_file_is_included_verbatim():
     assert render("{% ssi 'a.txt' %}", a_txt="{{ x }}") == "{{ x }}"
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_a_parsed_file_is_a_template(dialect):
+def test_a_parsed_file_is_rendered(dialect):
     assert render("{% ssi 'a.txt' parsed %}", dialect=dialect, context={"x": 1}, a_txt="{{ x }}") == "1"
 
 
