@@ -55,19 +55,19 @@ def theirs(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def agree(mine: dict[str, Any], other: dict[str, Any]) -> bool:
-    """The same bytes, or an error on both sides."""
+    """Return whether both sides give the same bytes, or both an error."""
     if "broken" in mine:
         return False
     return mine.get("output") == other.get("output")
 
 
 def same_text(mine: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether the error is worded the same."""
+    """Return whether both error texts are the same."""
     return mine.get("error") == other.get("error")
 
 
 def is_random(oracle: Oracle, request: dict[str, Any]) -> bool:
-    """Whether pongo2 itself gives more than one answer: the order of Go's maps, addresses."""
+    """Return whether pongo2's own answer varies: by the order of Go's maps, or by addresses."""
     (answer,) = oracle.ask([request | {"repeat": 400, "seconds": 60}])
     return bool(answer.get("outputs"))
 
@@ -88,7 +88,7 @@ def patiently(oracle: Oracle, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def unanswered(other: dict[str, Any]) -> bool:
-    """Whether pongo2 came to no end, so that nobody knows what it would have said.
+    """Return whether pongo2 did not finish, so that its answer is unknown.
 
     Its ``join`` of a string, for one, looks for each character from the start.
     """

@@ -41,7 +41,7 @@ def seeded(seed: str) -> Choices:
 
 
 def replayed(sequence: Sequence[int]) -> Choices:
-    """The recorded choices; the simplest one wherever they do not fit or have run out."""
+    """Return choices that replay a sequence, and take 0 if a number does not fit or none is left."""
     rest = iter(sequence)
     return Choices(lambda n: choice if (choice := next(rest, 0)) < n else 0)
 

@@ -1,4 +1,4 @@
-"""The real pongo2 as a program that answers JSON lines: building it, driving it, outliving it."""
+"""The real pongo2 as a program that answers JSON lines: build it, run it, restart it."""
 
 import fcntl
 import json

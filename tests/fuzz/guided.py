@@ -1,6 +1,6 @@
 """``python -m tests.fuzz.guided TARGET [SECONDS]``: coverage-guided fuzzing with atheris (pip install atheris).
 
-A target is whatever reads bytes that strangers made. It may answer or raise an error of ours; anything
+A target reads untrusted bytes. It may answer or raise a templater error; anything
 else, a hang of 10 seconds, or 1 GiB of memory is a finding, which belongs into a test and a fix.
 """
 
@@ -30,7 +30,7 @@ def instance() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
 
 
 def template() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
-    """The first two bytes choose dialect and mode."""
+    """Return a target that renders templates, and its seeds. The first two bytes choose dialect and mode."""
     from tests.fuzz.templates import Fuzz, random_bytes, real_templates
 
     def one(data: bytes) -> None:
@@ -143,7 +143,7 @@ def tar_seeds() -> Iterator[bytes]:
 
 
 def hook() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
-    """What an OCI runtime says on standard input and in config.json, and what LXC's configuration says."""
+    """Read an OCI state from standard input, config.json, and LXC's configuration."""
     from templater.hooks.runtimes import lxc, oci
     from templater.model.errors import TemplaterError
 

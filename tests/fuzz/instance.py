@@ -26,7 +26,7 @@ def one(data: bytes) -> None:
 
 
 def streamed(read: Callable[[int], bytes]) -> tuple[list[str], str]:
-    """The names of a list's instances, and the kind of error behind them."""
+    """Return the names of a list's instances, and the kind of error after them."""
     names = []
     try:
         for instance in stream_instances(read, "fleet.json"):

@@ -186,7 +186,7 @@ class Fuzz:
             self.slowest = (taken, f"{dialect.name} {mode} {source!r}"[:500])
 
     def check(self, error: TemplaterError, source: str | bytes) -> None:
-        """The error can be shown, and its place is in the source."""
+        """Check that the error can be printed and that its place is in the source."""
         error.explain().encode("utf-8", "strict")
         span = error.span
         about_context = str(error).startswith("context key name ")

@@ -59,9 +59,9 @@ class _Search:
         return None
 
     def match(self, start: int) -> "int | None":
-        """Where the preferred match from here ends.
+        """Return the end of the preferred match that starts here, or None.
 
-        At success, what was seen beyond the end has failed for good; at the end itself it may still match.
+        After a match, states beyond its end have failed for good; those at the end may still match.
         """
         program, text, failed = self.program, self.text, self.failed
         width = len(text) + 1

@@ -24,7 +24,7 @@ def render(template: str, *, dialect: Dialect = V6, context: dict | None = None,
 
 
 def banned(tag: str, dialect: Dialect) -> bool:
-    """Whether the tag is refused in an image's template, even where nothing reaches it."""
+    """Return whether an image's template may not use the tag, even in a part that is never rendered."""
     refused = 0
     for text in (f'{{% {tag} "x" %}}', f'{{% if false %}}{{%- {tag} "x" -%}}{{% endif %}}'):
         try:

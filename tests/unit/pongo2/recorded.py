@@ -17,7 +17,7 @@ PANIC = "[panic]"
 
 
 def outcome(template: str, dialect: str) -> str:
-    """The output, or pongo2's text of the error; ``PANIC`` where pongo2 would crash."""
+    """Return the output or pongo2's error text; ``PANIC`` if pongo2 would crash."""
     try:
         return pongo2.compile(template, DIALECTS[dialect], mode="plain").render(CONTEXT)
     except TemplateError as error:

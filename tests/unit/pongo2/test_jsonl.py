@@ -1,4 +1,4 @@
-"""The machine interface: a line in, a line out, in order, whatever the line is."""
+"""The JSON lines interface: one answer line for each request line, in order, even for an invalid line."""
 
 import base64
 import json

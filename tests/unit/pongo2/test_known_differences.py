@@ -1,4 +1,4 @@
-"""What pongo2 does and we do not: recorded with 4.0.2 and 6.0.0, and told to be failing until it is mended."""
+"""Known differences from pongo2 4.0.2 and 6.0.0: each test fails until templater behaves as recorded."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The tags and filters of each dialect: those of SPEC 9 and 10, no more."""
+"""The tags and filters of each dialect."""
 
 import ast
 import subprocess

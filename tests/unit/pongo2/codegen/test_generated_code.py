@@ -1,4 +1,4 @@
-"""What a template can reach: the generated code of every recording is walked, and escapes are tried."""
+"""The limits of generated code: checks of the code of every recording, and attempts to escape."""
 
 import ast
 import json
@@ -70,7 +70,7 @@ def foreign(tree: ast.Module) -> Iterator[str]:
 
 
 def imported(name: str) -> bool:
-    """The alias of a filter or of a tag's function."""
+    """Return whether the name is an alias of a filter or of a tag's function."""
     return name[0] == "g" and name[1:].isdecimal()
 
 

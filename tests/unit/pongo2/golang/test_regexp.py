@@ -1,4 +1,4 @@
-"""The regular expressions that removetags lets a template write."""
+"""Go's regular expressions, as the filter removetags uses them."""
 
 from time import process_time
 
