@@ -143,7 +143,7 @@ def tar_seeds() -> Iterator[bytes]:
 
 
 def hook() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
-    """Read an OCI state from standard input, config.json, and LXC's configuration."""
+    """Return a target that reads OCI states, config.json and LXC configurations, and its seeds."""
     from templater.hooks.runtimes import lxc, oci
     from templater.model.errors import TemplaterError
 
