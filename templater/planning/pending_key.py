@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ..model.errors import TemplaterError
 from ..model.lifecycle import PENDING_KEY
 from ..model.source import printable
-from ..rendering.render import is_due
+from ..rendering.render import render_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ..model.entry import TemplateFile
-    from ..model.hosts import Host
     from ..model.instance import Instance
-    from ..model.metadata import Metadata
+    from ..model.options import RenderOptions
+    from ..rendering.render import Rendering
 
 #: hosts of which a container's start was recorded: the key is there in both passes
 RECORDED = ("incus-debian", "lxd-debian")
@@ -24,26 +26,37 @@ _READS = re.compile(rb"apply_template|\bin\s+config\b|\{\{-?\s*config\s*[|}-]")
 
 
 def pending_key_notes(
-    metadata: Metadata,
+    renderings: Iterable[Rendering],
     templates: Mapping[str, TemplateFile],
     instance: Instance,
-    host: Host,
+    options: RenderOptions,
     triggers: tuple[str, ...],
 ) -> Iterator[str]:
-    """Yield a note if a later pass reads the key and this host's answer is not recorded.
+    """Yield a note if a later pass renders other text without the key and this host's answer is not recorded.
 
     The plan keeps the key then, as in the recordings.
     """
+    host = options.host
     if not host.product or (host.name in RECORDED and not instance.is_vm):
         return
     if PENDING_KEY not in instance.expanded_config():
         return
+    config = {key: value for key, value in instance.config.items() if key != PENDING_KEY}
+    without = instance.replace(config=config)
     found = []
-    for rule in metadata.rules:
-        file = templates.get(rule.template)
+    for each in renderings:
+        file = templates.get(each.rule.template)
         data = file.data if file is not None else None
-        if data is not None and any(is_due(rule, name) for name in triggers[1:]) and _READS.search(data):
-            found.append(printable(rule.path))
+        if (
+            each.content is None
+            or each.trigger not in triggers[1:]
+            or data is None
+            or not _READS.search(data)
+        ):
+            continue
+        with suppress(TemplaterError):
+            if render_data(data, each.rule, each.trigger, without, options) != each.content:
+                found.append(printable(each.rule.path))
     if found:
         kind = "virtual machines" if instance.is_vm else "containers"
         known = " and ".join(RECORDED)

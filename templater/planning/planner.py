@@ -113,7 +113,7 @@ def plan_image(
     if len(triggers) > 1:
         from .pending_key import pending_key_notes
 
-        found = pending_key_notes(metadata, templates, instance, options.host, triggers)
+        found = pending_key_notes(renderings, templates, instance, options, triggers)
         planned.notes = (*planned.notes, *found)
     return predicted(planned, templates, rootfs, options)
 
