@@ -313,7 +313,7 @@ def test_instances_points_to_i_for_one_of_a_list(tmp_path, capfd):
     file.write_bytes(a_list(2))
     assert main(["preview", WEB, "--instances", f"{file}#web1"]) == 2
     said = capfd.readouterr().err
-    assert "not 'web1' alone" in said
+    assert "can't select 'web1'" in said
     assert f"hint: use -i '{file}#web1'" in said
     (tmp_path / "all.json#web1").write_bytes(a_list(2))
     assert main(["preview", WEB, "--instances", f"{file}#web1"]) == 0

@@ -123,7 +123,7 @@ def test_reading_stops_at_the_last_requested_template(tmp_path, format):
         (b"\x7fELF" + bytes(600), "an ELF file"),
         (b"architecture: x86_64\n", "a text file"),
         (b"", "is empty"),
-        (b"\x01\x02\x03" * 300, "not a tar archive or any other known kind"),
+        (b"\x01\x02\x03" * 300, "not a tar archive or any other known file type"),
         (bytes(1080) + b"\x53\xef" + bytes(600), "an ext2/3/4 file"),
     ],
 )

@@ -13,7 +13,7 @@ Only the lines of these properties in metadata.yaml change, and so does the fing
 
 \b
 Examples:
-  templater image set-property image.tar.xz description="Debian 13 for our servers"
+  templater image set-property image.tar.xz description="Debian 13, our own"
   templater image set-property meta.tar.xz os Debian --rootfs rootfs.squashfs
 """
 

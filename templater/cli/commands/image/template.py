@@ -45,7 +45,7 @@ def rule_options(function: Any) -> Any:
     )(function)
 
 
-@command.command("list", help="List the templates, their sizes, and the paths that their rules write.")
+@command.command("list", help="List the templates, their sizes and targets.")
 @options.source_argument
 @options.json_option
 def list_(src: str, as_json: bool) -> int:
