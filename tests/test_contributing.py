@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -18,10 +19,38 @@ RECIPES = {
     for heading, text in re.findall(r"^## Add a (\w+)\n(.*?)(?=^## )", PAGE, re.M | re.S)
     if COMMAND.search(text)
 }
+#: the edits that a recipe asks for in words: (file, text before, text after)
+EDITS = {
+    "filter": [
+        ("templater/pongo2/library.py", '("text", (', '("shouting", ("shout",)),\n        ("text", ('),
+        ("tests/unit/pongo2/test_library.py", " safe slice ", " safe shout slice "),
+    ],
+    "tag": [("tests/unit/pongo2/test_library.py", " set spaceless ", " set shout spaceless ")],
+}
 
 
 def test_the_page_has_a_recipe_for_every_kind_of_plugin():
     assert set(RECIPES) == {"check", "filter", "tag", "command", "runtime"}
+
+
+def test_the_layout_lists_every_folder_and_module():
+    layout = re.search(r"^templater/\n(.*?)^tests/\n", PAGE, re.M | re.S)[1]
+    listed = re.findall(r"(?:^|\s{2,})([\w.]+(?:/|\.py))(?=\s)", layout)
+    found = [f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / "templater").iterdir()]
+    assert sorted(listed) == sorted(name for name in found if name[0] != "_" and name != "py.typed")
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_the_imports_of_a_recipe_exist(kind, monkeypatch):
+    """Those for type checkers too. The recipe's test may import the recipe's module."""
+    for name, text in FILE.findall(RECIPES[kind]):
+        if not name.endswith(".py"):
+            continue
+        module = ModuleType(name.removesuffix(".py").replace("/", "."))
+        module.__package__ = module.__name__.rpartition(".")[0]
+        code = text.replace("TYPE_CHECKING = False", "TYPE_CHECKING = True")
+        exec(compile(code, name, "exec"), vars(module))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +73,16 @@ def test_a_recipe_works_as_written(clone, kind):
     for name, text in files:
         assert not (clone / name).exists(), f"{name} exists already: choose another example"
         (clone / name).write_text(text)
+    before = {name: (clone / name).read_text() for name, _, _ in EDITS.get(kind, [])}
+    for name, old, new in EDITS.get(kind, []):
+        assert f"`{name}`" in RECIPES[kind]
+        assert before[name].count(old) == 1
+        (clone / name).write_text(before[name].replace(old, new))
     command = COMMAND.search(RECIPES[kind])[1].replace("python", sys.executable, 1)
     environment = {**os.environ, "PYTHONPATH": str(clone), "PYTHONDONTWRITEBYTECODE": "1"}
     for line in (
         command + " -n 0 -p no:cacheprovider",
-        *lint([name for name, _ in files if name.endswith("py")]),
+        *lint([*before, *(name for name, _ in files if name.endswith("py"))]),
     ):
         done = subprocess.run(
             ["bash", "-c", line], cwd=clone, env=environment, capture_output=True, text=True, check=False
@@ -56,6 +90,8 @@ def test_a_recipe_works_as_written(clone, kind):
         assert done.returncode == 0, done.stdout + done.stderr
     for name, _ in files:
         (clone / name).unlink()
+    for name, text in before.items():
+        (clone / name).write_text(text)
 
 
 def lint(names):
