@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .image.open import open_image
-    from .instances.read import read_instance, read_instances
+    from .instances.description_file import read_instance, read_instances
     from .model.errors import TemplaterError
     from .model.hosts import HOSTS, Host
     from .model.instance import Instance, Profile

@@ -16,7 +16,7 @@ def main() -> int:
     if heeded:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     _start_quickly()
-    from .cli import main as run
+    from .cli.main import main as run
 
     try:
         if heeded:

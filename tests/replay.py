@@ -49,14 +49,7 @@ from templater.prediction.deviations import deviations_at
 from templater.rendering.render import render, render_data
 from templater.rootfs.directory import IdMap
 from templater.rootfs.memory import MemoryRootfs
-from templater.simulation.simulate import (
-    Simulation,
-    Started,
-    StartError,
-    Subject,
-    check_image,
-    described,
-)
+from templater.simulation.simulate import Simulation, Started, StartError, Subject, check_image, described
 
 WORK = "/work-of-the-recorder"
 CONTAINERS = "/var/lib/containers"

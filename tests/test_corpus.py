@@ -27,7 +27,7 @@ else:
     from backports import zstd
 
 from templater.image.open import open_image
-from templater.instances.read import read_instance
+from templater.instances.description_file import read_instance
 from templater.model.errors import (
     MetadataError,
     RefusedError,

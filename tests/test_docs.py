@@ -12,7 +12,8 @@ import pytest
 from click import Context
 
 from templater import limits
-from templater.cli import command, planning
+from templater.cli import planning
+from templater.cli.main import command
 from templater.image.limits import DEFAULT
 from templater.parsing import yaml_nodes
 from templater.prediction.deviations import table

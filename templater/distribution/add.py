@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..image.archive import clean_name, open_archive
+from ..image.atomic_output import Output
 from ..image.build import Packing, build, extension
 from ..image.compressors import compressing
 from ..image.contents import kind_of_file, open_contents, refuse_same_file
 from ..image.limits import DEFAULT, Limits
-from ..image.outputs import Output
 from ..image.tarball import TarballImage
 from ..image.tarwriter import TarWriter
 from ..model.entry import FILE

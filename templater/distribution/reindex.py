@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..image.atomic_output import Output
 from ..image.build import extension
 from ..image.contents import kind_of_file
-from ..image.outputs import Output
 from ..model.errors import InputError, RefusedError, UsageError
 from ..model.source import printable
 from .add import FAMILIES, complete_variants, fingerprints_of

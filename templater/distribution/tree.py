@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..image.outputs import Output
+from ..image.atomic_output import Output
 from ..model.errors import BusyError, InputError, RefusedError, WriteError, reason
 from ..model.source import printable
 from .catalog import DOWNLOADS, IMAGES_PATH, INDEX_PATH, MOST_BYTES, dump, dump_products, parse_json

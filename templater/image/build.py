@@ -18,13 +18,13 @@ from ..parsing import file_kind
 from ..parsing.file_kind import COMPRESSIONS, SQUASHFS
 from ..sandbox.system_calls import PR_SET_PDEATHSIG, libc
 from .archive import HARD_LINK, Member
+from .atomic_output import Output, publish_all
 from .compressors import Write, compressing, compression_named
 from .contents import Contents, Part
+from .directory_members import Data
 from .limits import MIB
 from .names import ROOTFS
-from .outputs import Output, publish_all
 from .tarwriter import Format, TarWriter
-from .tree import Data
 
 Layout = Literal["unified", "split"]
 #: called with members done, bytes packed so far, and the current member's name

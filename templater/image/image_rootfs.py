@@ -14,8 +14,8 @@ from ..planning.resolve import clean, resolve
 from ..rootfs.memory import MemoryRootfs
 from .archive import HARD_LINK, Member
 from .contents import SplitContents, UnifiedContents
+from .directory_members import Data
 from .limits import DEFAULT, MIB, HeldBytes, Limits
-from .tree import Data
 
 #: limit on names in memory
 _MAX_NAMES = 1_000_000

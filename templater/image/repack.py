@@ -14,13 +14,13 @@ from ..model.errors import InputError, RefusedError, reason
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
 from .archive import HARD_LINK, Archive, Member
+from .atomic_output import Output
 from .compression import open_stream
 from .compressors import compressing
 from .contents import refuse_same_file
 from .layout import Layout
 from .limits import DEFAULT, Limits
 from .names import METADATA, TEMPLATES
-from .outputs import Output
 from .tarwriter import TarWriter
 
 #: new contents by name in the image; None removes the file

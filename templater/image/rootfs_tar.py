@@ -9,7 +9,7 @@ from ..model.entry import DIRECTORY, FILE, SOCKET
 from ..model.errors import InputError, WriteError
 from ..rootfs.memory import MemoryRootfs
 from .archive import HARD_LINK, Member
-from .outputs import Output
+from .atomic_output import Output
 from .tarwriter import TarWriter
 
 

@@ -18,9 +18,9 @@ from ..rootfs.confined import Directory, Root, write_error
 from ..rootfs.directory import IDENTITY, IdMap
 from .archive import HARD_LINK, Member
 from .contents import Contents, Part
+from .directory_members import Data
 from .limits import INODE_BYTES, HeldBytes, refuse_deep
 from .names import ROOTFS, TEMPLATES
-from .tree import Data
 
 _HELD = 64
 _SPECIAL = {CHAR_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}

@@ -6,19 +6,7 @@ from ..model.hosts import INCUS
 from ..model.lifecycle import FIRST_BOOT
 from ..model.options import RenderOptions
 from ..model.permissions import parse_id, parse_mode
-from ..model.plan import (
-    AGENT,
-    CREATE,
-    FAILED,
-    KEEP,
-    SKIP,
-    UPDATE,
-    WRITE,
-    WRITING,
-    Change,
-    Plan,
-    split_passes,
-)
+from ..model.plan import AGENT, CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, WRITING, Change, Plan, split_passes
 from ..model.source import printable
 from ..rendering.render import Rendering, render, render_data
 from ..rootfs.paths import UnmappedError

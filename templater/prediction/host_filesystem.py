@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from posixpath import normpath
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, IMMUTABLE, SOCKET, SYMLINK
-from .errno_errors import (  # fmt: skip
+from .errno_errors import (
     EEXIST,
     EINVAL,
     EISDIR,

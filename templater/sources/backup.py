@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..image.archive import HARD_LINK, Member, clean_name, open_archive
+from ..image.directory_members import Data
 from ..image.image_rootfs import ImageRootfs, read_rootfs
 from ..image.limits import DEFAULT, Limits, refuse_deep
 from ..image.tarball import TarballImage
-from ..image.tree import Data
-from ..instances.read import read_instance
+from ..instances.description_file import read_instance
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, RefusedError, TemplaterError
 from ..model.source import Source

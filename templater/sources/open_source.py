@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..image.limits import DEFAULT
 from ..image.open import open_image
+from ..instances.description_file import read_instance
 from ..instances.directory import INSTANCE, MAX_INSTANCE, MAX_STATE, ROOTFS, STATE_FOLDER, State
-from ..instances.read import read_instance
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, RefusedError, UsageError
 from ..model.lifecycle import PENDING_KEY

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli import main
+from templater.cli.main import main
 from templater.image.build import Packing, build
 from templater.image.compressors import NAMES, compression_named
 from templater.image.contents import open_contents

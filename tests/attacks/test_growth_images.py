@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from templater import pongo2
-from templater.cli import main, planning
+from templater.cli import planning
+from templater.cli.main import main
 from templater.image.contents import open_contents
 from templater.image.open import open_image
 from templater.model.errors import LimitError, RefusedError

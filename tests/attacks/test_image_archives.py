@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli import main
+from templater.cli.main import main
 from templater.image import compression
 from templater.image.contents import open_contents
 from templater.image.limits import DEFAULT

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from templater import pongo2
-from templater.cli import main
+from templater.cli.main import main
 from templater.image.open import open_image
 from templater.model.errors import LimitError, RenderError, TemplaterError, TemplateSyntaxError
 from templater.model.hosts import HOSTS

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from templater import cli
 from templater.checks.finding import Severity, audit
 from templater.checks.scan import AUDITED, scan_image
+from templater.cli.main import main
 from templater.model.hosts import NONE
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
@@ -70,7 +70,7 @@ def test_an_audit_keeps_template_data_only_up_to_its_limit(image):
 def test_the_audit_command_has_a_lower_name_limit_than_other_commands(tmp_path, capsys, monkeypatch):
     assert AUDITED.members == 400_000
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/etc/a", b""))
-    assert cli.main(["audit", path, "--limit", "members=2"]) == 1
+    assert main(["audit", path, "--limit", "members=2"]) == 1
     assert "more than 2 names" in capsys.readouterr().out
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from templater import cli
 from templater.batch.fleet import Fleet
 from templater.checks.security import runaway
 from templater.cli import planning
+from templater.cli.main import main
 from templater.image.open import open_image
 from templater.model.errors import LimitError, UsageError
 from templater.model.hosts import INCUS, NONE
@@ -76,7 +76,7 @@ def test_commands_have_a_total_time_limit(image, monkeypatch, capsys):
         ["apply", image, f"{image}/rootfs", "-t", "create"],
         ["simulate", image, "start"],
     ):
-        assert cli.main(words) == 4, words
+        assert main(words) == 4, words
         said = "".join(capsys.readouterr())
         assert "longer than 0.4 seconds in all" in said
     assert list(Path(image, "rootfs").iterdir()) == []

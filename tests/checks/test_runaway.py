@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from templater.cli import main
+from templater.cli.main import main
 from tests.checks.builders import advisories, an_image, observed, rules, severities
 
 CHECK = "runaway"

@@ -14,8 +14,8 @@ from templater.checks.base import ScannedImage
 from templater.checks.finding import Severity, all_checks, audit
 from templater.checks.sarif import sarif_document
 from templater.checks.scan import AUDITED, scan_image
-from templater.cli import main
 from templater.cli.commands.audit import uri_of
+from templater.cli.main import main
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
 from templater.model.entry import FILE, Entry, TemplateFile

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli import main
+from templater.cli.main import main
 
 BACKUPS = Path(__file__).parents[1] / "backups"
 COMMANDS = {

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
-from templater.cli import command, main
 from templater.cli.discovery import ALIASES, Commands
+from templater.cli.main import command, main
 
 CLI = Path(__file__).resolve().parent.parent.parent / "templater" / "cli"
 IMAGE = str(CLI.parent.parent / "sample-images" / "debian-cloud")
@@ -50,7 +50,7 @@ def test_every_command_has_help_with_an_example(option, capfd):
 
 def test_a_command_is_imported_only_when_used():
     code = (
-        "import sys; from templater.cli import main; main(['--version'])\n"
+        "import sys; from templater.cli.main import main; main(['--version'])\n"
         "assert not [m for m in sys.modules if m.startswith(('templater.cli.commands.preview', 'jinja2', 'rich', 'yaml'))]\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -7,8 +7,9 @@ from contextlib import suppress
 
 import pytest
 
-from templater.cli import main, planning
+from templater.cli import planning
 from templater.cli.guard import guard
+from templater.cli.main import main
 from templater.limits import COMMAND, parse
 from templater.model.errors import LimitError
 

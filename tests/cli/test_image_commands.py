@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli import main
+from templater.cli.main import main
 
 ALPINE = Path(__file__).resolve().parent.parent.parent / "sample-images" / "alpine"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli import main
+from templater.cli.main import main
 
 TEMPLATE = "{{ config_get('image.os', 'none') }} {{ config_get('volatile.uuid', 'none') }}\n"
 EXISTING = {"name": "web1", "status": "Stopped", "devices": {}, "config": {"image.release": "old"}}

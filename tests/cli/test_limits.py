@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from templater import cli
+from templater.cli.main import main
 from templater.hooks.options import read_options
 from templater.instances.directory import InstanceDirectory
 
@@ -37,7 +37,7 @@ def archive(image, tmp_path):
 
 
 def said(capsys, *words) -> tuple[int, str]:
-    code = cli.main([str(word) for word in words])
+    code = main([str(word) for word in words])
     return code, "".join(capsys.readouterr())
 
 

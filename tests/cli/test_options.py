@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import pytest
 
-from templater.cli import main
+from templater.cli.main import main
 from templater.cli.options import Description, device_overrides, key_value, split_triggers
 from templater.model.errors import RefusedError, UsageError
 from templater.sources.open_source import open_source

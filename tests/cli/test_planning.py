@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli import main
+from templater.cli.main import main
 
 SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample-images"
 

@@ -34,7 +34,7 @@ PROGRAM = """\
 import os, sys
 if sys.argv.pop(1) == "hidden":
     del os.O_TMPFILE
-from templater.cli import main
+from templater.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 

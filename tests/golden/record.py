@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from templater.instances.read import read_instance
+from templater.instances.description_file import read_instance
 
 if TYPE_CHECKING:
     from tests.differential.oracle import Oracle

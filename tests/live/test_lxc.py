@@ -272,7 +272,7 @@ def test_an_ephemeral_copy_is_rendered(lxc: Lxc):
 
 
 def test_the_installed_line_works_at_the_next_start(lxc: Lxc):
-    from templater.cli import main
+    from templater.cli.main import main
     from templater.hooks.runtimes.lxc import status
 
     folder = lxc.create("c1", hooks="# none yet\n")

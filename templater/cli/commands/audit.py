@@ -59,7 +59,7 @@ def command(
     as_json: bool,
 ) -> int:
     from ... import __version__
-    from ...checks.report import audit_report
+    from ...checks.report import audit_report, summary
     from ...checks.scan import AUDITED
     from ...checks.security.runaway import LIMITS
 
@@ -111,20 +111,3 @@ def show(findings: list[dict[str, Any]]) -> None:
         click.echo(f"{word}  {finding['check']:20}  " + output.visible(text))
         if "hint" in finding:
             click.echo(f"{'':32}" + output.visible(f"hint: {finding['hint']}"))
-
-
-def summary(image: str, findings: list[dict[str, Any]], hidden: dict[str, int]) -> str:
-    """Return a line with the numbers of shown and hidden findings by severity."""
-    counts: dict[str, int] = {}
-    for finding in findings:
-        counts[finding["severity"]] = counts.get(finding["severity"], 0) + 1
-    shown = ", ".join(f"{count} {severity}" for severity, count in counts.items())
-    text = f"{image}: {shown or 'nothing found'}"
-    if not hidden:
-        return text
-    if len(hidden) == 1:
-        ((severity, count),) = hidden.items()
-        return f"{text}; {count} more at level {severity}"
-    return f"{text}; more at lower levels: " + ", ".join(
-        f"{count} {level}" for level, count in hidden.items()
-    )

@@ -24,13 +24,14 @@ Example:
 @click.option("--cache", help="Shared cache directory for several instances. [default: the instance's own]")
 @click.option("--dialect", type=click.Choice(["v4", "v6", "v6.1"]), help="pongo2 version. [default: v6]")
 def command(src: str, cache: str | None, dialect: str | None) -> int:
-    from ...hooks.render_job import IMAGE, fill
+    from ...hooks.precompile import precompile
+    from ...hooks.render_job import IMAGE
     from ...hooks.status import image_status
     from ...image.open import open_image
     from ...parsing.metadata_yaml import read_metadata
     from ..planning import warn_of_unknown_names
 
-    kept = fill(src, cache or "", dialect or "")
+    kept = precompile(src, cache or "", dialect or "")
     with guard(Given()):
         image = open_image(src)
         warn_of_unknown_names(image, read_metadata(image.read_metadata()).rules, dialect or "v6")

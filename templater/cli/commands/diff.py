@@ -8,8 +8,8 @@ import click
 
 from ...model.source import printable
 from .. import options, output
+from ..batch import instances_option
 from ..guard import guarded
-from ..instances import instances_option
 
 if TYPE_CHECKING:
     from ...model.plan import Plan
@@ -41,7 +41,7 @@ def command(request: options.Request, exit_code: bool, instances: str | None) ->
     from ..planning import opened
 
     if instances is not None:
-        from ..instances import run
+        from ..batch import run
 
         return run(request, instances, show="json" if request.as_json else "patch", exit_code=exit_code)
     with opened(request, rootfs_of_instance=True) as found:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import options, output
+from ..batch import instances_option
 from ..guard import guarded
-from ..instances import instances_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +47,7 @@ def command(request: options.Request, target: str | None, reuse: bool, instances
     if request.every_host and (instances or target or request.dialect or request.triggers == ("all",)):
         raise click.UsageError("--as all can't be combined with --instances, -o, --dialect or -t all")
     if instances is not None:
-        from ..instances import run
+        from ..batch import run
 
         if target is not None:
             raise click.UsageError("-o can't be combined with --instances")

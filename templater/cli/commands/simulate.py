@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...instances.read import read_source
+from ...instances.description_file import read_source
 from ...model.source import printable
 from ...parsing.instance_yaml import read_profile
 from ...rootfs.memory import MemoryRootfs

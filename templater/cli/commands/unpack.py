@@ -104,10 +104,10 @@ def command(
 
 def _compile(path: str) -> None:
     """Compile the templates, so that the first start is fast. A failure is reported, but is not an error."""
-    from ...hooks.render_job import fill
+    from ...hooks.precompile import precompile
 
     try:
-        fill(path)
+        precompile(path)
     except TemplaterError as error:
         output.say(f"warning: {error.explain()}")
 

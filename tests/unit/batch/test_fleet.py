@@ -11,7 +11,7 @@ import pytest
 
 from templater.batch import fleet
 from templater.batch.fleet import Fleet
-from templater.cli import main
+from templater.cli.main import main
 from templater.image.open import open_image
 from templater.model.errors import TemplaterError
 from templater.model.hosts import INCUS
@@ -332,7 +332,7 @@ def test_the_exit_code_is_that_of_the_worst(tmp_path, capfd):
 PEAK = """
 import sys
 sys.path.insert(0, {root!r})
-from templater.cli import main
+from templater.cli.main import main
 main(["preview", {image!r}, "--instances", {file!r}, "--json", "-t", "create"])
 # not ru_maxrss, which begins with that of the process that started this one
 print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0], file=sys.stderr)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from templater import cli
+from templater.cli.main import main
 from templater.hooks import install
 from templater.hooks.options import parse
 from templater.hooks.run import run
@@ -81,11 +81,11 @@ def test_image_limits_are_rejected_in_a_hook(container, capfd):
 def test_install_writes_limits_into_the_hook_line(container, capsys):
     folder = str(container.parent)
     line = ["hook", "install", "lxc", container.name, "-P", folder, "--limit", "steps=10M"]
-    assert cli.main(line) == 0
+    assert main(line) == 0
     assert "--limit steps=10M" in capsys.readouterr().out
     assert parse(["lxc", "--limit", "steps=10M"])[1].limits.rendering == {"steps": 10_000_000}
 
 
 def test_install_refuses_a_line_that_always_fails(container, capsys):
-    assert cli.main(["hook", "install", "lxc", "c1", "--limit", "stesp=10M"]) == 2
+    assert main(["hook", "install", "lxc", "c1", "--limit", "stesp=10M"]) == 2
     assert "unknown limit 'stesp'" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from templater.cli import main
+from templater.cli.main import main
 from templater.hooks import install
 from templater.hooks.runtimes import lxc, nspawn, oci, podman
 from templater.instances.directory import State, StateDirectory

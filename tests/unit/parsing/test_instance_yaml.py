@@ -7,8 +7,8 @@ import tracemalloc
 
 import pytest
 
-from templater.instances.read import read_instance as read_instance_file
-from templater.instances.read import read_instances as read_instances_file
+from templater.instances.description_file import read_instance as read_instance_file
+from templater.instances.description_file import read_instances as read_instances_file
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.model.instance import CONTAINER, VIRTUAL_MACHINE, Profile
 from templater.model.source import Source

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from templater import cli
+from templater.cli.main import main
 from templater.image.open import open_image
 from templater.model.hosts import INCUS_DEBIAN
 from templater.model.instance import VIRTUAL_MACHINE, Instance
@@ -71,7 +71,7 @@ def test_preview_shows_image_keys_and_placeholders_of_a_new_instance(tmp_path: P
     path = image(
         tmp_path / "image", "{{ config_get('image.os', 'none') }} {{ config_get('volatile.uuid', '-') }}\n"
     )
-    assert cli.main(["preview", str(path), "-c", "image.os=mine"]) == 0
+    assert main(["preview", str(path), "-c", "image.os=mine"]) == 0
     shown = capsys.readouterr()
     assert f"tiny {PLACEHOLDER}" in shown.out and PLACEHOLDER in shown.err
 
@@ -80,7 +80,7 @@ def test_preview_of_an_existing_instance_only_has_keys_of_its_description(tmp_pa
     path = image(tmp_path / "image", "[{{ config_get('image.os', 'none') }}]\n")
     description = tmp_path / "web1.yaml"
     description.write_text("name: web1\nconfig: {volatile.uuid: 6f1c}\n")
-    assert cli.main(["preview", str(path), "-i", str(description)]) == 0
+    assert main(["preview", str(path), "-i", str(description)]) == 0
     assert "[none]" in capsys.readouterr().out
 
 
@@ -89,5 +89,5 @@ def test_apply_writes_no_placeholder(tmp_path: Path) -> None:
         tmp_path / "image", "{{ config_get('image.os', 'none') }} {{ config_get('volatile.uuid', '-') }}\n"
     )
     (tmp_path / "rootfs/etc").mkdir(parents=True)
-    assert cli.main(["apply", str(path), str(tmp_path / "rootfs"), "-t", "create"]) == 0
+    assert main(["apply", str(path), str(tmp_path / "rootfs"), "-t", "create"]) == 0
     assert (tmp_path / "rootfs/etc/k").read_text() == "tiny -\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli import main
+from templater.cli.main import main
 from templater.image.open import open_image
 from templater.model.entry import APPEND_ONLY, IMMUTABLE
 from templater.model.hosts import HOSTS

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from templater import cli
+from templater.cli.main import main
 from templater.model.entry import DIRECTORY, SYMLINK
 from templater.model.errors import LimitError
 from templater.rootfs.directory import DirectoryRootfs
@@ -97,6 +97,6 @@ def test_a_simulation_reads_only_files_that_templates_write(tmp_path, monkeypatc
         DirectoryRootfs, "read", lambda self, path, limit: read.append(path) or real(self, path, limit)
     )
     words = ["simulate", str(tmp_path / "image"), "start", "--rootfs", str(tmp_path / "rootfs"), "--diff"]
-    assert cli.main(words) == 0
+    assert main(words) == 0
     assert "-old\n+new\n" in capsys.readouterr().out
     assert set(read) == {"/etc/a"}

@@ -12,14 +12,7 @@ from templater.model.options import RenderOptions
 from templater.model.plan import CREATE, UPDATE
 from templater.model.source import Source
 from templater.rootfs.memory import MemoryRootfs
-from templater.simulation.simulate import (
-    PaperFolder,
-    Report,
-    Simulation,
-    check_image,
-    metadata_of,
-    simulate,
-)
+from templater.simulation.simulate import PaperFolder, Report, Simulation, check_image, metadata_of, simulate
 from templater.simulation.steps import parse_step
 
 HEAD = "architecture: x86_64\ncreation_date: 1\nproperties: {os: tiny}\n"

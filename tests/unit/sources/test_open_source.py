@@ -157,7 +157,7 @@ def test_an_unpacked_backup_is_recognised(tmp_path):
 
 
 def test_index_yaml_describes_the_instance(tmp_path):
-    from templater.instances.read import read_instance
+    from templater.instances.description_file import read_instance
 
     unpacked("pending_rename", tmp_path)
     instance = read_instance(tmp_path / "backup/index.yaml")

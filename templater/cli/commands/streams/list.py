@@ -48,7 +48,7 @@ def command(stream: str, html: str | None, title: str, as_json: bool) -> int:
 
 def write_page(path: str, images: Sequence[Listed], title: str) -> None:
     from ....distribution.html import page
-    from ....image.outputs import Output
+    from ....image.atomic_output import Output
 
     with Output(os.path.dirname(path)) as file:
         file.write(page(images, title).encode("utf-8", "replace"))

@@ -15,10 +15,10 @@ from ..model.source import printable
 from ..rootfs.confined import Directory, Root, kind_of, read_error
 from .archive import HARD_LINK, Member
 from .limits import refuse_deep
+from .xattrs import xattrs_of, xattrs_of_link
 
 _PIECE = 1024 * 1024
 # attributes that belong to an overlay mount, or to the host's security module
-_HOST_XATTRS = ("trusted.overlay.", "security.selinux", "security.ima", "security.evm", "security.SMACK64")
 
 Data = Iterator[tuple[int, bytes]]
 #: maps an on-disk uid or gid to that of the container
@@ -96,7 +96,7 @@ class Tree:
 
     def _own(self, opened: _Opened) -> Member:
         member = self._common(opened.name, DIRECTORY, os.fstat(opened.directory.fd))
-        member.xattrs = _xattrs_of(opened.directory.fd)
+        member.xattrs = xattrs_of(opened.directory.fd)
         return member
 
     def _look(self, opened: _Opened, entry: str) -> _Opened | tuple[Member, Data] | None:
@@ -145,7 +145,7 @@ class Tree:
         if member.kind == FILE:
             self._look_inside(directory, entry, member)
         elif member.kind == SYMLINK:
-            member.xattrs = _xattrs_of_link(directory.fd, entry)
+            member.xattrs = xattrs_of_link(directory.fd, entry)
         return member
 
     def _look_inside(self, directory: Directory, entry: str, member: Member) -> None:
@@ -153,7 +153,7 @@ class Tree:
         try:
             status = os.fstat(fd)
             member.size = status.st_size
-            member.xattrs = _xattrs_of(fd)
+            member.xattrs = xattrs_of(fd)
             if status.st_blocks * 512 < status.st_size:
                 member.sparse = _pieces(fd, status.st_size)
         finally:
@@ -208,28 +208,3 @@ def _pieces(fd: int, size: int) -> tuple[tuple[int, int], ...] | None:
         if offset > start:
             pieces.append((start, offset - start))
     return None if pieces == [(0, size)] else tuple(pieces)
-
-
-def _xattrs_of(fd: int) -> dict[str, bytes]:
-    if not hasattr(os, "listxattr"):
-        return {}
-    try:
-        names = os.listxattr(fd)
-    except OSError:  # the file system has no extended attributes
-        return {}
-    return {name: os.getxattr(fd, name) for name in sorted(names) if not name.startswith(_HOST_XATTRS)}
-
-
-def _xattrs_of_link(directory: int, entry: str) -> dict[str, bytes]:
-    if not hasattr(os, "listxattr"):
-        return {}
-    path = f"/proc/self/fd/{directory}/{entry}"
-    try:
-        names = os.listxattr(path, follow_symlinks=False)
-        return {
-            name: os.getxattr(path, name, follow_symlinks=False)
-            for name in sorted(names)
-            if not name.startswith(_HOST_XATTRS)
-        }
-    except OSError:
-        return {}

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from templater.image import outputs
-from templater.image.outputs import Output, publish_all
+from templater.image import atomic_output
+from templater.image.atomic_output import Output, publish_all
 from templater.model.errors import UsageError
 
 NAMES = ("image.tar.xz", "image.tar.xz.root")
@@ -98,7 +98,7 @@ def test_files_moved_by_a_running_process_are_not_restored(folder, monkeypatch):
     looked = []
 
     def look():
-        real = outputs.Output.name
+        real = atomic_output.Output.name
 
         def name(self, path, *, replace):
             before = seen(folder)
@@ -106,7 +106,7 @@ def test_files_moved_by_a_running_process_are_not_restored(folder, monkeypatch):
                 looked.append(seen(folder) == before)
             real(self, path, replace=replace)
 
-        monkeypatch.setattr(outputs.Output, "name", name)
+        monkeypatch.setattr(atomic_output.Output, "name", name)
 
     published(folder, look)
     assert looked == [True, True]

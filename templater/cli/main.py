@@ -1,0 +1,82 @@
+"""The `templater` command: run a command line, and turn errors into messages and exit codes."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from .. import __version__
+from ..model.errors import TemplaterError, reason
+from .discovery import Commands, ReaderGone
+from .output import visible
+
+INTERRUPTED = 130
+READER_GONE = 141
+
+HELP = """See, test and safely apply the files that an LXD/Incus image's templates will write.
+
+SRC is an image: a directory, a unified tarball, the metadata tarball of a split image, or an
+instance directory.
+
+\b
+  templater preview image.tar.xz -i web1.yaml   what the first start writes
+  templater diff image.tar.xz /srv/web1/rootfs  what would change there
+  templater apply image.tar.xz /srv/web1/rootfs -t start
+  templater watch ./image                       preview after every change
+
+Exit codes: 0 fine, 1 would change or findings, 2 usage or unreadable input, 3 refused for safety,
+4 limit exceeded, 5 a template failed or the host would fail, 6 writing failed, 7 busy.
+"""
+
+command = Commands(
+    "templater",
+    help=HELP,
+    package="templater.cli.commands",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+click.version_option(__version__, "-V", "--version", prog_name="templater")(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code. Report errors on stderr."""
+    try:
+        return _run(arguments)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except (ReaderGone, BrokenPipeError):
+        # The interpreter flushes again at exit, which must not fail a second time.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return READER_GONE
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        result = command.main(arguments, prog_name="templater", standalone_mode=False)
+        sys.stdout.flush()
+    except TemplaterError as error:
+        return complain(error.explain(), error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except MemoryError:
+        return complain("out of memory", 4)
+    except RecursionError:
+        return complain("the input is nested too deeply", 4)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return complain(system_error(error), 2)
+    return result if isinstance(result, int) else 0
+
+
+def complain(text: str, code: int) -> int:
+    sys.stdout.flush()
+    click.echo(f"templater: {visible(text)}", err=True)
+    return code
+
+
+def system_error(error: OSError) -> str:
+    """Format an operating-system error like templater's own: the file first, in lower case."""
+    words = reason(error)
+    return f"{error.filename}: {words}" if error.filename else words

@@ -1,0 +1,42 @@
+"""Compile an instance directory's templates ahead of its next start, as `templater compile` does."""
+
+from __future__ import annotations
+
+from ..instances.directory import InstanceDirectory, StateDirectory
+from ..model.errors import RefusedError
+from ..model.hosts import NONE
+from .compile_cache import CacheEntry, CompileCache, open_cache
+from .render_job import COMPILE, Job, Run
+
+
+def precompile(path: str, cache: str = "", dialect: str = "") -> dict[str, CacheEntry]:
+    """Compile a directory's templates into the cache in a child, as a hook does; return the entries.
+
+    An image is stored only if all of its templates compile.
+
+    Raises:
+        RefusedError: another user can enter the cache directory.
+        TemplaterError: the description or metadata.yaml is invalid.
+    """
+    with InstanceDirectory(path) as directory:
+        job = Job(
+            directory.read_metadata(), directory.read_templates(), directory.read_instance(),
+            (COMPILE,), NONE, dialect=dialect,
+        )  # fmt: skip
+    state_directory = None if cache else StateDirectory(path)
+    try:
+        held = None if state_directory is None else state_directory.cache()
+        store = CompileCache(held) if held is not None else open_cache(cache) if cache else None
+        if store is None:
+            raise RefusedError(
+                f"other users can enter the cache of '{cache or path}'",
+                hint="make yourself its owner and set its mode to 0700",
+            )
+        run = Run(job, store, None, in_child=True)
+        try:
+            return dict(job.kept) if run.warm else run.finish().kept
+        finally:
+            run.close()
+    finally:
+        if state_directory is not None:
+            state_directory.close()
