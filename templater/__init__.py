@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 #: where each public name lives
 _HOMES = {
     "open_image": "image.open",
-    "read_instance": "instances.read",
-    "read_instances": "instances.read",
+    "read_instance": "instances.description_file",
+    "read_instances": "instances.description_file",
     "plan": "planning.planner",
     "diff": "reporting.patch",
     "apply": "writing.transaction",
