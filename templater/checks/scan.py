@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..image.archive import HARD_LINK, Archive, Member, open_archive
 from ..image.contents import SecondFileCheck, kind_of_file, open_rootfs, refuse_same_file
 from ..image.limits import DEFAULT, HeldBytes, Limits
 from ..image.names import METADATA, ROOTFS, TEMPLATES
+from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, TemplateFile
 from ..model.errors import InputError, LimitError, TemplaterError, UsageError
 from ..model.metadata import Metadata

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ..image.archive import clean_name, open_archive
 from ..image.atomic_output import Output
 from ..image.build import Packing, build, extension
 from ..image.compressors import compressing
 from ..image.contents import kind_of_file, open_contents, refuse_same_file
 from ..image.limits import DEFAULT, Limits
-from ..image.tarball import TarballImage
-from ..image.tarwriter import TarWriter
+from ..image.tar_reader import clean_name, open_archive
+from ..image.tar_writer import TarWriter
+from ..image.tarball_image import TarballImage
 from ..model.entry import FILE
 from ..model.errors import InputError, RefusedError, UsageError, reason
 from ..model.metadata import Metadata

@@ -17,14 +17,14 @@ from ..model.source import printable
 from ..parsing import file_kind
 from ..parsing.file_kind import COMPRESSIONS, SQUASHFS
 from ..sandbox.system_calls import PR_SET_PDEATHSIG, libc
-from .archive import HARD_LINK, Member
 from .atomic_output import Output, publish_all
 from .compressors import Write, compressing, compression_named
 from .contents import Contents, Part
 from .directory_members import Data
 from .limits import MIB
 from .names import ROOTFS
-from .tarwriter import Format, TarWriter
+from .tar_reader import HARD_LINK, Member
+from .tar_writer import Format, TarWriter
 
 Layout = Literal["unified", "split"]
 #: called with members done, bytes packed so far, and the current member's name

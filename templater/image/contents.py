@@ -15,12 +15,12 @@ from ..model.source import printable
 from ..parsing.file_kind import HEAD, SQUASHFS, recognise
 from ..rootfs.confined import Root
 from ..sandbox import program
-from .archive import HARD_LINK, Archive, Member, clean_name, open_archive
 from .compression import ByteStream, open_stream
 from .directory_members import Data, Tree, Unshift
 from .layout import Layout
 from .limits import DEFAULT, Limits, refuse_deep
 from .names import METADATA, ROOTFS, TEMPLATES
+from .tar_reader import HARD_LINK, Archive, Member, clean_name, open_archive
 
 #: files that Incus stores next to the rootfs of an OCI image
 _OTHERS = ("config.json",)

@@ -12,13 +12,13 @@ from ..model.metadata import TRIGGERS, Metadata
 from ..model.source import Source
 from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS
 from ..parsing.metadata_yaml import read_metadata
-from .archive import clean_name
 from .contents import SecondFileCheck, kind_of_file, open_rootfs, refuse_same_file
-from .directory import DirectoryImage
+from .directory_image import DirectoryImage
 from .fingerprint import fingerprint
 from .limits import DEFAULT, Limits
 from .names import ROOTFS
-from .tarball import TarballImage
+from .tar_reader import clean_name
+from .tarball_image import TarballImage
 
 #: properties that the daemons enforce when an instance starts
 ENFORCED = (

@@ -13,8 +13,8 @@ from ..model.entry import DIRECTORY, FILE, SOCKET, SYMLINK
 from ..model.errors import InputError
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, kind_of, read_error
-from .archive import HARD_LINK, Member
 from .limits import refuse_deep
+from .tar_reader import HARD_LINK, Member
 from .xattrs import xattrs_of, xattrs_of_link
 
 _PIECE = 1024 * 1024

@@ -12,10 +12,10 @@ from ..model.errors import LimitError, TemplaterError
 from ..model.source import printable
 from ..planning.resolve import clean, resolve
 from ..rootfs.memory import MemoryRootfs
-from .archive import HARD_LINK, Member
 from .contents import SplitContents, UnifiedContents
 from .directory_members import Data
 from .limits import DEFAULT, MIB, HeldBytes, Limits
+from .tar_reader import HARD_LINK, Member
 
 #: limit on names in memory
 _MAX_NAMES = 1_000_000

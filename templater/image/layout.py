@@ -5,9 +5,9 @@ from __future__ import annotations
 from ..model.entry import DIRECTORY
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.source import printable
-from .archive import Member, clean_name
 from .limits import DEFAULT, HeldBytes, Limits
 from .names import METADATA, ROOTFS, TEMPLATES, refuse_kind
+from .tar_reader import Member, clean_name
 
 _MOST_OUTSIDE = 100_000
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from .limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
-    from .directory import DirectoryImage
-    from .tarball import TarballImage
+    from .directory_image import DirectoryImage
+    from .tarball_image import TarballImage
 
 
 def open_image(path: str | os.PathLike[str], limits: Limits = DEFAULT) -> DirectoryImage | TarballImage:
@@ -19,9 +19,9 @@ def open_image(path: str | os.PathLike[str], limits: Limits = DEFAULT) -> Direct
     """
     name = os.fspath(path)
     if os.path.isdir(name):
-        from .directory import DirectoryImage
+        from .directory_image import DirectoryImage
 
         return DirectoryImage(name, limits)
-    from .tarball import TarballImage
+    from .tarball_image import TarballImage
 
     return TarballImage(name, limits)

@@ -15,10 +15,10 @@ from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root
 from ..rootfs.directory import IdMap, shifted
 from . import edit
-from .archive import Member
 from .contents import DirectoryContents, Part
 from .limits import DEFAULT
 from .names import METADATA, ROOTFS
+from .tar_reader import Member
 
 #: properties of the base image's build, which would be wrong for the published image (lxops#24)
 STALE = ("description", "serial", "name", "label", "version", "type")

@@ -13,7 +13,6 @@ from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, RefusedError, reason
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
-from .archive import HARD_LINK, Archive, Member
 from .atomic_output import Output
 from .compression import open_stream
 from .compressors import compressing
@@ -21,7 +20,8 @@ from .contents import refuse_same_file
 from .layout import Layout
 from .limits import DEFAULT, Limits
 from .names import METADATA, TEMPLATES
-from .tarwriter import TarWriter
+from .tar_reader import HARD_LINK, Archive, Member
+from .tar_writer import TarWriter
 
 #: new contents by name in the image; None removes the file
 Changes = Mapping[str, bytes | None]

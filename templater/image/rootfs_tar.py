@@ -8,9 +8,9 @@ from collections.abc import Callable
 from ..model.entry import DIRECTORY, FILE, SOCKET
 from ..model.errors import InputError, WriteError
 from ..rootfs.memory import MemoryRootfs
-from .archive import HARD_LINK, Member
 from .atomic_output import Output
-from .tarwriter import TarWriter
+from .tar_reader import HARD_LINK, Member
+from .tar_writer import TarWriter
 
 
 def save_tar(tree: MemoryRootfs, path: str | os.PathLike[str], *, mtime: int | None = None) -> None:

@@ -16,11 +16,11 @@ from ..model.errors import BusyError, InputError, LimitError, RefusedError, Usag
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
 from ..rootfs.directory import IDENTITY, IdMap
-from .archive import HARD_LINK, Member
 from .contents import Contents, Part
 from .directory_members import Data
 from .limits import INODE_BYTES, HeldBytes, refuse_deep
 from .names import ROOTFS, TEMPLATES
+from .tar_reader import HARD_LINK, Member
 
 _HELD = 64
 _SPECIAL = {CHAR_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}

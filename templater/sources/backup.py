@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..image.archive import HARD_LINK, Member, clean_name, open_archive
 from ..image.directory_members import Data
 from ..image.image_rootfs import ImageRootfs, read_rootfs
 from ..image.limits import DEFAULT, Limits, refuse_deep
-from ..image.tarball import TarballImage
+from ..image.tar_reader import HARD_LINK, Member, clean_name, open_archive
+from ..image.tarball_image import TarballImage
 from ..instances.description_file import read_instance
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, RefusedError, TemplaterError

@@ -48,7 +48,7 @@ GROUPS = (
     ("templater.hooks.runtimes.lxc",),
     ("templater.hooks.runtimes.incus",),
     ("templater.hooks.runtimes.nspawn",),
-    ("templater.hooks.runtimes.oci",),
+    ("templater.hooks.json_input", "templater.hooks.runtimes.oci"),
     ("templater.pongo2.filters",),
     ("templater.pongo2.golang",),
     ("templater.pongo2.golang.strings", "templater.pongo2.filters.text"),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from templater.image.archive import Member
 from templater.image.open import open_image
+from templater.image.tar_reader import Member
 from templater.image.unpack import TRUSTED, TreeWriter, Unpacked
 from templater.model.entry import DIRECTORY, FILE, SYMLINK
 from templater.model.errors import InputError, RefusedError, TemplaterError

@@ -24,9 +24,9 @@ def test_every_fuzz_seed_is_answered(name: str) -> None:
 def test_a_truncated_state_is_an_input_error_even_before_json_is_imported() -> None:
     """Found by fuzzing: without json.decoder loaded, the C scanner fails without an exception."""
     code = (
-        "import sys; from templater.hooks.runtimes import oci; from templater.model.errors import InputError\n"
+        "import sys; from templater.hooks import json_input; from templater.model.errors import InputError\n"
         "assert 'json' not in sys.modules\n"
-        "try: oci.parse_json(b'{\"root\": [1,', 'it')\n"
+        "try: json_input.parse_json(b'{\"root\": [1,', 'it')\n"
         "except InputError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.hooks import compile_cache, options, render_job, runtimes
+from templater.hooks import compile_cache, json_input, options, render_job, runtimes
 from templater.hooks.compile_cache import CacheEntry
 from templater.hooks.render_job import Job
 from templater.hooks.runtimes import function_of, lxc, oci
@@ -119,14 +119,14 @@ def test_reading_the_hooks_of_a_bundle_takes_linear_time() -> None:
         mapping = {"containerID": 0, "hostID": 100000, "size": 1}
         config = {"linux": {"uidMappings": [mapping] * n, "gidMappings": [mapping] * n}}
         data = json.dumps(config).encode()
-        return lambda: oci.id_map(oci.parse_json(data, "config.json"))
+        return lambda: oci.id_map(json_input.parse_json(data, "config.json"))
 
     check(subject)
 
 
 @pytest.mark.parametrize("text", ["[", '{"a":', '"\\ud83d', " ", "[1,"])
 def test_refusing_broken_json_takes_linear_time(text: str) -> None:
-    check(lambda n: lambda data=(text * n).encode(): oci.parse_json(data, "the state"))
+    check(lambda n: lambda data=(text * n).encode(): json_input.parse_json(data, "the state"))
 
 
 @pytest.mark.parametrize("record", [b"1:a,", b"0:,", b"00", b"9999999999:", b"1:a"])

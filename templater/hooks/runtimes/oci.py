@@ -10,6 +10,7 @@ from ...model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ...model.source import printable, whole_characters
 from ...oslite import exists, islink, join, os
 from ...rootfs.confined import Root
+from ..json_input import parse_json
 from ..options import read_options
 from ..request import HookRequest, Notice
 
@@ -138,39 +139,6 @@ def read_state(data: bytes) -> "dict[str, Any]":
             f"the state on standard input has ociVersion '{printable(version)}': only 1.x is supported"
         )
     return state
-
-
-def parse_json(data: bytes, what: str) -> "dict[str, Any]":
-    """Parse a JSON object; ``what`` names it in the InputError for invalid JSON.
-
-    This calls the scanner that the json package wraps, because importing json takes eight milliseconds.
-    """
-    try:
-        text = data.decode("utf-8").strip(" \t\r\n")
-        value, end = _scanner()(text, 0)
-    except (ValueError, StopIteration, RecursionError, SystemError):
-        # the C scanner raises SystemError if the json package, which has its exception, is not loaded
-        raise InputError(f"{what} is not JSON") from None
-    if end != len(text) or not isinstance(value, dict):
-        raise InputError(f"{what} is not a JSON object")
-    return value
-
-
-def _scanner() -> "Any":
-    class Settings:
-        strict = True
-        object_hook = None
-        object_pairs_hook = None
-        parse_float = float
-        parse_int = int
-        parse_constant = float
-        memo: "dict[str, str]" = {}  # noqa: RUF012 - the scanner requires it
-
-    try:
-        from _json import make_scanner
-    except ImportError:
-        from json.scanner import make_scanner
-    return make_scanner(Settings)  # type: ignore[arg-type]
 
 
 def _text(state: "Mapping[str, Any]", name: str) -> str:

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from templater.hooks import json_input
 from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn, oci
@@ -261,7 +262,7 @@ def test_attack_66_an_endless_state_is_not_read(monkeypatch):
 
 def test_json_is_parsed_as_the_json_module_parses_it():
     text = '{"a": [1, -2.5e3, true, null, "\\u00e9\\n"], "b": {}}'
-    assert oci.parse_json(text.encode(), "x") == json.loads(text)
+    assert json_input.parse_json(text.encode(), "x") == json.loads(text)
 
 
 def test_id_mappings_become_a_map():

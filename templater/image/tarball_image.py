@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from ..model.entry import FILE, SYMLINK, Entry, TemplateFile
 from ..model.errors import LimitError, RefusedError
 from ..model.source import Source, printable
-from .archive import HARD_LINK, Archive, Member
 from .compression import open_stream
 from .layout import Layout
 from .limits import DEFAULT, Limits
 from .names import METADATA, TEMPLATES, bad_template_name
+from .tar_reader import HARD_LINK, Archive, Member
 
 
 class TarballImage:

@@ -10,7 +10,7 @@ from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYML
 from ..model.errors import InputError
 from ..model.source import printable
 from ..parsing.file_kind import BLOCK
-from .archive import HARD_LINK, Member
+from .tar_reader import HARD_LINK, Member
 
 Format = Literal["pax", "gnu"]
 
