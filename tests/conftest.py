@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 MARKERS = {
     "live": "starts a real container runtime or daemon",
+    "law": "measures how time and memory grow; needs a quiet machine",
     "slow": "takes more than a second or two; not part of the default run",
 }
 
@@ -30,6 +31,14 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything that measures growth."""
+    for item in items:
+        if item.path.parent.name == "laws" or item.path.name == "test_growth.py":
+            item.add_marker("law")
 
 
 @pytest.hookimpl(wrapper=True)

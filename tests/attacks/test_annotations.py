@@ -209,7 +209,11 @@ def test_a_directory_of_another_user_is_not_allowed(name, hook, bundle):
 def test_unprivileged_users_can_use_their_own_image_sources(bundle):
     """As with rootless podman."""
     script = (
-        "import json, os, sys\n"
+        "import json, os, pkgutil, sys\n"
+        "import jinja2, templater\n"
+        "for module in pkgutil.walk_packages(templater.__path__, 'templater.'):\n"  # while it can read them
+        "    if not module.name.endswith('__main__'):\n"
+        "        __import__(module.name)\n"
         "from templater.hooks import run\n"
         "from templater.hooks.runtimes import oci\n"
         "os.setgid(1234); os.setuid(1234)\n"

@@ -6,12 +6,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from templater.image.limits import DEFAULT
 from templater.image.open import open_image
 from templater.image.tar_reader import Member
-from templater.image.unpack import TRUSTED, TreeWriter, Unpacked
+from templater.image.unpack import TRUSTED, DiskBudget, TreeWriter, Unpacked
 from templater.model.entry import DIRECTORY, FILE, SYMLINK
 from templater.model.errors import InputError, RefusedError, TemplaterError
 from templater.rootfs.confined import Root
@@ -114,8 +117,12 @@ def test_attack_28_an_unpack_directory_flipping_with_a_host_link_never_escapes(s
     assert results["done"] > 0 and results["RefusedError"] > 0
 
 
+#: a source without a packed size, so that no ratio limits what is written
+NO_ARCHIVE: Any = SimpleNamespace(name="image", limits=DEFAULT, packed_size=0)
+
+
 def unpack_some(root: Root, number: int) -> None:
-    writer = TreeWriter(root, TRUSTED, IDENTITY, Unpacked())
+    writer = TreeWriter(root, TRUSTED, IDENTITY, Unpacked(), DiskBudget(NO_ARCHIVE))
     writer.add(Member(f"etc/sub/{number}", FILE, size=4), iter([(0, b"data")]))
     writer.add(Member(f"etc/l{number}", SYMLINK, target="/etc"), iter(()))
     writer.add(Member(f"etc/d{number}", DIRECTORY, 0o755), iter(()))

@@ -10,9 +10,7 @@ import sys
 from time import perf_counter, process_time
 
 import templater
-from templater import DirectoryRootfs, open_image, read_instance
-from templater.planning import planner
-from templater.writing import transaction
+from templater import DirectoryRootfs, apply, open_image, plan, read_instance
 
 
 def applied(image: str, instance: str, rootfs: str, how: str) -> tuple[float, float]:
@@ -23,14 +21,14 @@ def applied(image: str, instance: str, rootfs: str, how: str) -> tuple[float, fl
     gc.collect()
     clock, processor = perf_counter(), process_time()
     with DirectoryRootfs(rootfs) as view:
-        made = planner(open_image(image), read_instance(instance), triggers=("create", "start"), rootfs=view)
+        made = plan(open_image(image), read_instance(instance), triggers=("create", "start"), rootfs=view)
         made = made.as_agent() if made.instance.is_vm else made
         if how == "apply alone":
             clock, processor = perf_counter(), process_time()
         if how == "plainly":
             written(made, rootfs)
         else:
-            transaction(made, view)
+            apply(made, view)
     return (perf_counter() - clock) * 1000, (process_time() - processor) * 1000
 
 

@@ -109,7 +109,7 @@ V4_DECIDES = [
     ("message", r"second document|no YAML document|<document start>", "v4 wants one document"),
     ("text", rb"---", "v4 wants one document, and names the damage of a second one"),
     ("error", r"!!timestamp|!!float", "v4 takes dates for dates and refuses fractions"),
-    ("message", r"already stands", "v4 names each duplicate once"),
+    ("message", r"^duplicate key", "v4 names each duplicate once"),
     ("text", rb"[^\n]{1024}", "v4 reads long keys"),
     ("text", rb"%YAML|\\/", "v4 reads YAML 1.2"),
     ("text", rb"\t[ \t]*(#|[\r\n]|$)", "v3 reads comments ahead, with tabs before them"),
