@@ -53,7 +53,7 @@ def limits() -> Limits:
 
 def test_the_total_time_limit_names_the_rule_and_gives_a_hint(image):
     error = limit_error(lambda: plan(open_image(image), Instance("c1"), limits=limits()))
-    assert error.message.startswith("rendering all templates takes longer than 0.4 seconds in all: ")
+    assert error.message.startswith("rendering all templates takes longer than 0.4 seconds in all after ")
     assert error.span is not None and error.span.source.name.endswith("metadata.yaml")
     assert "in the rule for '/etc/" in error.explain()
     assert "--limit time=" in error.hint
