@@ -148,7 +148,11 @@ def kill_at_random_moments(tmp_path, count, seed):
     choose = random.Random(seed)
     tree = Tree(str(tmp_path / "tree"))
     pairs = images(tmp_path / "images", 6)
-    add(tree, pairs[0][0], [pairs[0][1]])
+    began = time.monotonic()
+    process = command("add", tree.path, *pairs[0])
+    assert process.wait() == 0
+    process.stderr.close()
+    whole = time.monotonic() - began  # on this machine
     killed = 0
     for number in range(count):
         meta, root = pairs[number % len(pairs)]
@@ -159,7 +163,7 @@ def kill_at_random_moments(tmp_path, count, seed):
         elif number % 3 == 2:
             words = ("prune", tree.path, "--keep", "2", "--grace", "0s")
         process = command(*words)
-        time.sleep(choose.uniform(0.05, 0.6))
+        time.sleep(choose.uniform(0.2, 0.95) * whole)
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         process.stderr.close()
