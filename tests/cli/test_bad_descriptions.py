@@ -108,7 +108,7 @@ def test_a_hostile_root_filesystem_of_an_image_is_never_left(command, hostile, r
 
 
 def test_a_name_that_the_daemons_refuse_is_refused_or_noted(run, place):
-    """Observed on Incus 6.0.4: a number is no instance name. LXC and podman take it."""
+    """Observed on Incus 6.0.4: Incus rejects a number as an instance name. LXC and podman accept it."""
     for command in ("preview", "diff"):
         code, _, err = run(command, "--name", "1234")
         assert code == 0 and "note: the name '1234': LXD and Incus refuse" in err

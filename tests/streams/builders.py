@@ -64,7 +64,7 @@ def unified_image(folder: Path, *, rootfs: str = "rootfs", **fields: object) -> 
 
 
 def checked(tree: Tree) -> Report:
-    """Verify a tree that must be without a fault; files that nobody names are no fault."""
+    """Assert that a tree verifies. Files that no item names are allowed."""
     report = verify(LocalStream(tree))
     assert not [each for each in report.problems if each.code != "stray"], report.problems
     return report

@@ -96,7 +96,7 @@ class _Quiet(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients try plain http on this port first: a failed handshake is no error."""
+        """Clients try plain http on this port first: so a failed handshake is not an error."""
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def test_a_symlink_in_place_of_an_entry_is_ignored(store, folder):
     assert store.load("image", key) is None
     (folder / f"image-{key}").unlink()
     os.link(folder / "elsewhere", folder / f"image-{key}")
-    assert store.load("image", key) is None, "a hard link may be somebody else's file"
+    assert store.load("image", key) is None, "a hard link may be another user's file"
 
 
 def test_an_entry_naming_an_unknown_module_is_ignored(store, monkeypatch):

@@ -188,7 +188,7 @@ def test_an_overlay_is_mounted_privately_for_the_hook(tmp_path):
     in_a_hook(write)
     assert (tmp_path / "upper/file").read_text() == "above"
     assert (tmp_path / "lower/file").read_text() == "below"
-    assert os.listdir(tmp_path / "mounted") == [], "nobody else sees it"
+    assert os.listdir(tmp_path / "mounted") == [], "only the mount namespace of the hook sees it"
 
 
 @pytest.mark.parametrize("name", ["a,b", "a\\b"])
