@@ -1,6 +1,7 @@
-"""Publishing images: simplestreams trees that Incus and LXD read, written, pruned, verified and mirrored.
+"""Publishing images in simplestreams trees, from which Incus and LXD download them.
 
-`catalog` decodes a stream as Go's clients do, `clients` says what they list, `tree` keeps the files in order.
+`catalog` decodes a catalog as the clients do. `clients` predicts which images each client lists. `tree` reads
+and writes the files of a tree.
 
 May import: image, model, parsing.
 """

@@ -1,4 +1,4 @@
-"""Add one image to a tree, for Incus and LXD at once."""
+"""Adding an image to a simplestreams tree, for Incus and LXD."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 FAMILIES = ("incus", "lxd")
 _PIECE = 1 << 20
-#: called with the bytes written so far and the file's name
+#: called with the bytes of the current file written so far, and the file's name
 Progress = Callable[[int, str], None]
 _BAD_IN_ALIAS = re.compile(r"[\s,\x00-\x1f\x7f]")
 
 
 @dataclass(slots=True)
 class NewImage:
-    """What the catalog says about an image. Paths are those of the tree; ``roots`` go by ``ftype``."""
+    """An image for the catalog. Paths are relative to the tree; ``roots`` maps ``ftype`` to a file."""
 
     metadata: Metadata
     #: path, size and sha256 of the metadata file, or of the unified image
@@ -61,7 +61,7 @@ class Added:
     fingerprints: tuple[str, ...]
     aliases: tuple[str, ...]
     files: tuple[str, ...]
-    #: False if the tree held the same image already
+    #: False if the tree already contained this image
     new: bool
     warnings: tuple[str, ...]
 
@@ -77,14 +77,20 @@ def add(
     limits: Limits = DEFAULT,
     progress: Progress = lambda size, name: None,
 ) -> Added:
-    """Copy an image's files into the tree, then name them in the catalog."""
+    """Copy an image's files into the tree, then enter the image into the catalog.
+
+    Raises:
+        UsageError: the files or aliases are not a valid request.
+        InputError: the image is invalid, or its metadata.yaml lacks a required value.
+        RefusedError: the tree has another image of this version, or this image in another product.
+    """
     for alias in aliases:
         check_alias(alias)
     with contextlib.ExitStack() as stack:
         image = _open(metadata, roots, limits)
         unified = "rootfs" in image.kinds or "rootfs.img" in image.kinds
         if unified and roots:
-            raise UsageError(f"'{metadata}' holds a root filesystem", hint="give the image alone")
+            raise UsageError(f"'{metadata}' already contains a root filesystem", hint="give only the image")
         if not unified and not roots:
             raise UsageError(
                 f"'{metadata}' is the metadata of a split image, without a root filesystem",
@@ -95,11 +101,11 @@ def add(
         machine = "rootfs.img" in image.kinds
         if machine and not split:
             raise UsageError(
-                f"'{metadata}' is a unified virtual machine image, which older clients take for a container",
-                hint="--split stores it as metadata and disk",
+                f"'{metadata}' is a unified virtual machine image, which older clients list as a container",
+                hint="add --split to store the image as metadata and disk",
             )
         if split and not unified:
-            raise UsageError(f"'{metadata}' is a split image already", hint="leave --split out")
+            raise UsageError(f"'{metadata}' is already a split image", hint="omit --split")
         if split:
             into = _split_machine if machine else _split
             metadata, *roots = stack.enter_context(into(metadata, limits, progress))
@@ -126,7 +132,7 @@ def add(
 def check_alias(alias: str) -> None:
     if not alias or _BAD_IN_ALIAS.search(alias):
         raise UsageError(
-            f"invalid alias '{printable(alias)}': clients split aliases at commas and keep blanks",
+            f"invalid alias '{printable(alias)}': clients split aliases at commas and keep spaces",
             hint="use letters, digits, '/', '.', '_' and '-'",
         )
 
@@ -144,14 +150,14 @@ def _open(path: str, roots: Sequence[str], limits: Limits) -> TarballImage:
 
 
 def root_ftype(path: str) -> str:
-    """Return the ``ftype`` of a root filesystem or a disk by its content."""
+    """Return the ``ftype`` of a root filesystem or disk, detected from its content."""
     kind = kind_of_file(path)
     if kind == QCOW2:
         with open(path, "rb") as file:
             if any(file.read(16)[8:16]):
                 raise RefusedError(
-                    f"'{path}' is a qcow2 file with a backing file, which no client has",
-                    hint="convert it first: qemu-img convert -O qcow2",
+                    f"'{path}' is a qcow2 file that needs a backing file, which clients don't have",
+                    hint="convert the disk first: qemu-img convert -O qcow2",
                 )
         return "disk-kvm.img"
     if kind == SQUASHFS:
@@ -164,7 +170,7 @@ def root_ftype(path: str) -> str:
 
 
 def check_facts(facts: Metadata, path: str) -> None:
-    """Refuse metadata without which no client lists the image, or no daemon accepts it."""
+    """Raise InputError if metadata.yaml lacks a value that a client or daemon requires."""
     if KERNEL_NAMES.get(facts.architecture) is None:
         found = (
             f"unknown architecture '{printable(facts.architecture)}'"
@@ -225,7 +231,7 @@ def _stage(
     stack: contextlib.ExitStack,
     progress: Progress,
 ) -> list[tuple[Output, str]]:
-    """Copy the files into nameless ones; the names follow from what was copied."""
+    """Copy the files into files without names. Return the copies with their paths in the tree."""
     staged = []
     for number, path in enumerate((metadata, *roots)):
         output = stack.enter_context(Output(os.path.join(tree.path, IMAGES)))
@@ -286,7 +292,7 @@ def _combined(digest: _hashlib._Hash, root: Output) -> str:
 
 
 def insert(catalog: Catalog, new: NewImage, *, unified: bool) -> Added:
-    """Put the image into the catalog; RefusedError if its place holds other bytes."""
+    """Enter the image into the catalog. Raises RefusedError if its product and version have another image."""
     facts = new.metadata
     warnings: list[str] = []
     fields = product_fields(facts)
@@ -337,12 +343,12 @@ def version_name(seconds: int) -> str:
 
 
 def _word(text: str) -> str:
-    """A part of a product's name or of an alias: lower case, without blanks, commas, slashes and colons."""
+    """Return a part of a product name or alias: lower case, without spaces, commas, slashes and colons."""
     return re.sub(r"[\s,:/]+|[^ -~]", "", text.lower()) or "unnamed"
 
 
 def default_aliases(fields: Mapping[str, str]) -> list[str]:
-    """``OS/RELEASE/VARIANT``; for the default variant also what users type: ``OS/RELEASE``."""
+    """Return ``OS/RELEASE/VARIANT``, and before it ``OS/RELEASE`` for the default variant."""
     os_, release, variant = (_word(fields[key]) for key in ("os", "release", "variant"))
     short = [f"{os_}/{release}"] if variant == "default" else []
     return [*short, f"{os_}/{release}/{variant}"]
@@ -368,7 +374,7 @@ def _existing_items(product: dict[str, Any] | None, version: str) -> dict[str, A
 
 
 def _items(new: NewImage, *, unified: bool) -> dict[str, dict[str, Any]]:
-    """The items of one version: both families name the same files."""
+    """Return the items of one version. The items for Incus and for LXD name the same files."""
     items: dict[str, dict[str, Any]] = {}
     ending = "_combined.tar.gz" if unified else ".tar.xz"
     combined = {
@@ -383,7 +389,10 @@ def _items(new: NewImage, *, unified: bool) -> dict[str, dict[str, Any]]:
 
 
 def _check_items(existing: dict[str, Any], wanted: dict[str, dict[str, Any]], place: str) -> bool:
-    """Return whether anything is new. Nothing is replaced, but a root of another type may join."""
+    """Return whether ``wanted`` adds an item or changes one.
+
+    Raises RefusedError if an existing file would be replaced. A root filesystem of another type can be added.
+    """
     if not existing:
         return True
     firsts = {key for key in {*existing, *wanted} if key.partition(".")[0].partition("_")[0] in FAMILIES}
@@ -395,7 +404,8 @@ def _check_items(existing: dict[str, Any], wanted: dict[str, dict[str, Any]], pl
             continue
         if not isinstance(theirs, dict) or theirs.get("sha256") != ours.get("sha256"):
             raise _other_bytes(place, key)
-        for name in (*COMBINED, "path"):  # the fingerprints of its other roots, and a file that is there
+        # Keep the fingerprints of other root filesystems, and the path of an existing file.
+        for name in (*COMBINED, "path"):
             if name in theirs and (name == "path" or name not in ours):
                 ours[name] = theirs[name]
     return any(key not in existing or existing[key] != item for key, item in wanted.items())
@@ -403,13 +413,16 @@ def _check_items(existing: dict[str, Any], wanted: dict[str, dict[str, Any]], pl
 
 def _other_bytes(place: str, key: str) -> RefusedError:
     return RefusedError(
-        f"{place} holds another image: its '{key}' has other content",
+        f"{place} already has another image, whose '{key}' differs",
         hint="build the image again with a new creation_date, or remove the old version first",
     )
 
 
 def _refuse_fingerprints(catalog: Catalog, new: NewImage, name: str, version: str) -> None:
-    """Two images of one fingerprint are both listed, and neither can be downloaded."""
+    """Raise RefusedError if another version has an image with one of the new image's fingerprints.
+
+    Clients list both images, but can download neither.
+    """
     ours = set(new.fingerprints.values())
     for _, product, other, value in catalog.versions():
         if (product, other) == (name, version):
@@ -417,13 +430,13 @@ def _refuse_fingerprints(catalog: Catalog, new: NewImage, name: str, version: st
         for item in (value.get("items") or {}).values():
             if not ours.isdisjoint(fingerprints_of(item)):
                 raise RefusedError(
-                    f"the tree has this image as '{printable(product)}', version '{printable(other)}'",
-                    hint="clients can't download an image that is listed twice: remove the other first",
+                    f"the tree already has this image: '{printable(product)}', version '{printable(other)}'",
+                    hint="remove the existing image: clients can't download an image that is listed twice",
                 )
 
 
 def fingerprints_of(item: Any) -> set[str]:
-    """Return the fingerprints that a catalog's item gives to images."""
+    """Return the image fingerprints that an item of a catalog contains."""
     if not isinstance(item, dict):
         return set()
     found = {item[key] for key in COMBINED if isinstance(item.get(key), str)}
@@ -435,7 +448,7 @@ def fingerprints_of(item: Any) -> set[str]:
 def _describe_product(
     product: dict[str, Any], fields: Mapping[str, str], requirements: Mapping[str, str], warnings: list[str]
 ) -> bool:
-    """Let the newest version describe the product; return whether that changes it."""
+    """Copy the newest version's fields to its product. Return whether the product changed."""
     before = {key: product.get(key) for key in (*fields, "requirements")}
     if before["arch"] and (before["requirements"] or {}) != requirements:
         warnings.append("the requirements of all versions of the product change")
@@ -447,13 +460,16 @@ def _describe_product(
 
 
 def complete_variants(catalog: Catalog, warnings: list[str]) -> None:
-    """Give every product a variant: with some missing, clients give aliases to random versions."""
+    """Set a variant on every product without one.
+
+    If only some products have a variant, clients give aliases to random versions.
+    """
     missing = [(path, product) for path, _, product in catalog.products() if not product.get("variant")]
     for path, product in missing:
         product["variant"] = "default"
         catalog.changed.add(path)
     if missing:
-        warnings.append(f"set the variant 'default' on {len(missing)} products that had none")
+        warnings.append(f"set the variant 'default' on {len(missing)} products without a variant")
 
 
 def _set_aliases(
@@ -465,7 +481,10 @@ def _set_aliases(
     new: NewImage,
     warnings: list[str],
 ) -> None:
-    """Aliases that were asked for move here from other products; default ones leave others alone."""
+    """Set the product's aliases.
+
+    A requested alias is taken from other products. A default alias is not set if another product has it.
+    """
     own = [alias for alias in str(product.get("aliases") or "").split(",") if alias]
     asked = [alias for alias in new.aliases if alias not in own]
     derived = [alias for alias in default_aliases(fields) if alias not in {*own, *asked}]
@@ -477,7 +496,7 @@ def _set_aliases(
         theirs = str(value.get("aliases") or "").split(",")
         for alias in [alias for alias in derived if alias in theirs and _shares_type(value, new)]:
             derived.remove(alias)
-            warnings.append(f"the alias '{alias}' belongs to '{printable(other)}'")
+            warnings.append(f"did not set the alias '{alias}', which belongs to '{printable(other)}'")
         moved = [alias for alias in asked if alias in theirs and _shares_type(value, new)]
         if moved:
             value["aliases"] = ",".join(alias for alias in theirs if alias not in moved)
@@ -490,7 +509,7 @@ def _set_aliases(
 
 
 def _shares_type(product: Mapping[str, Any], new: NewImage) -> bool:
-    """A container and a virtual machine may share an alias."""
+    """Return whether the product has an image of the same type: only these can't share an alias."""
     ours = {ROOT_KINDS[kind].type if kind else "container" for kind in new.fingerprints}
     for version in (product.get("versions") or {}).values():
         for item in (version.get("items") or {}).values():

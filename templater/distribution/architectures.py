@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: each group's first name is what an image's ``architecture`` shows
+#: One group of synonyms per line. Clients show the first name as the image's architecture.
 _GROUPS = """
 i686 i386 i586 386 x86 generic_32
 x86_64 amd64 generic_64
@@ -26,7 +26,7 @@ KERNEL_NAMES = {name: group.split()[0] for group in _GROUPS.split("\n") for name
 _NEWER_INCUS = {f"x86_64_v{level}": f"x86_64_v{level}" for level in range(1, 5)}
 _ONLY_LXD = {"amd64v3": "x86_64"}
 
-#: the name that a catalog uses for a kernel name, where they differ: publishers write Debian's
+#: the architecture names that catalogs use, where they differ from the kernel's: they come from Debian
 DEBIAN_NAMES = {
     "i686": "i386", "x86_64": "amd64", "armv6l": "armel", "armv7l": "armhf", "aarch64": "arm64",
     "ppc": "powerpc", "ppc64le": "ppc64el", "loongarch64": "loong64",
@@ -36,7 +36,7 @@ DEBIAN_NAMES = {
 def kernel_name(arch: str, client: str) -> str | None:
     """Return the architecture that a client shows for a product's ``arch``; None if it drops the product."""
     if client == "lxd":
-        first = arch.split(" ", maxsplit=1)[0]  # LXD compares the first word only
+        first = arch.split(" ", maxsplit=1)[0]  # LXD compares only the first word
         return KERNEL_NAMES.get(first) or _ONLY_LXD.get(first)
     if client == "incus-7" and arch in _NEWER_INCUS:
         return arch

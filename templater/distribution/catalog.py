@@ -1,7 +1,7 @@
 """simplestreams catalogs: bounded JSON, decoded by the rules of Go's clients.
 
-Go decides whether a remote works at all: one value of a wrong type anywhere, and Incus and LXD list nothing.
-Keys match without regard to case, null counts as missing, and unknown keys are ignored.
+Incus and LXD decode catalogs with Go's JSON package. One value of a wrong type anywhere makes them list
+nothing. The package ignores the case of keys, treats null as missing, and ignores unknown keys.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from typing import Any
 from ..model.errors import InputError, LimitError
 from ..model.source import printable
 
-#: the clients whose behaviour is known, each by the releases that share it
+#: clients whose behaviour templater predicts; each name stands for releases that behave alike
 CLIENTS = ("incus-6.0", "incus-7", "lxd")
 
 INDEX_PATH = "streams/v1/index.json"
 IMAGES_PATH = "streams/v1/images.json"
 DOWNLOADS = "image-downloads"
 
-#: 20,000 images in both families need 24 MB; beyond that a catalog could exhaust the memory
+#: size limit of a catalog file: 20,000 images for Incus and LXD need 24 MB
 MOST_BYTES = 32 << 20
-#: every value costs up to a hundred bytes in memory, and every one but the first follows one of ``,:[{``
+#: Limit on JSON values, each of which takes up to a hundred bytes of memory. Every value except the first
+#: follows one of ``,:[{``, so these characters are counted.
 MOST_VALUES = 3_000_000
-#: a version has about ten; clients combine every metadata item with every root, so the number is bounded
+#: Limit on items of a version, which usually has about ten. Clients combine every metadata item with every
+#: root filesystem.
 MOST_ITEMS = 200
 
 
@@ -52,7 +54,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """``lxd_requirements`` is None when absent: only then LXD uses ``requirements``."""
+    """A product. If ``lxd_requirements`` is None (missing), LXD uses ``requirements``."""
 
     name: str
     aliases: str = ""
@@ -78,7 +80,7 @@ class IndexEntry:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A value whose type makes decoding fail, for these clients only."""
+    """A value of a wrong type, at which decoding fails in ``clients``."""
 
     place: str
     message: str
@@ -87,7 +89,7 @@ class Mismatch:
 
 @dataclass(slots=True)
 class Decoded:
-    """``odd_keys``: keys that Go matches although their case differs, which most readers overlook."""
+    """Problems found while decoding. ``odd_keys``: keys in another case, which Go accepts nevertheless."""
 
     mismatches: list[Mismatch] = field(default_factory=list)
     odd_keys: list[str] = field(default_factory=list)
@@ -97,7 +99,7 @@ class Decoded:
 
 
 def parse_json(data: bytes, name: str) -> Any:
-    """Parse a catalog file within bounds; InputError says why a client could not read it."""
+    """Parse a catalog file. Raises InputError for invalid JSON, and LimitError for too large a file."""
     if not data:
         raise InputError(f"'{printable(name)}' is empty")
     if len(data) > MOST_BYTES:
@@ -105,7 +107,7 @@ def parse_json(data: bytes, name: str) -> Any:
     if sum(map(data.count, (b",", b":", b"[", b"{"))) > MOST_VALUES:
         raise LimitError(f"'{printable(name)}' has more than {MOST_VALUES} values")
     collecting = gc.isenabled()
-    gc.disable()  # the collector would walk a growing heap of which nothing is garbage
+    gc.disable()  # collecting would only take time: parsing creates no garbage
     try:
         return json.loads(data.decode("utf-8", "replace"), parse_constant=_refuse_constant)
     except RecursionError:
@@ -130,7 +132,7 @@ def dump(value: Any) -> bytes:
 
 
 def dump_products(document: Mapping[str, Any]) -> bytes:
-    """Write one product a line, sorted, so that a change of one image is a change of one line."""
+    """Return JSON with one product per line, sorted, so that a diff shows only the changed products."""
     encoder = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
     top = {key: value for key, value in document.items() if key != "products"}
     head = encoder.encode(top)[1:-1]
@@ -170,7 +172,7 @@ _ITEM = {
     "ftype": "string", "path": "string", "size": "integer", "sha256": "string", "md5": "string",
     **dict.fromkeys(COMBINED, "string"), "combined_type": "string", "delta_base": "string",
 }  # fmt: skip
-#: fields that only some clients decode, so that only they fail on a wrong type
+#: fields that only some clients decode: only these clients fail on a value of a wrong type
 _FIELD_CLIENTS = {"lxd_requirements": ("lxd",), "combined_type": ("incus-7",)}
 
 
@@ -240,7 +242,7 @@ _COMBINED_SET = frozenset(COMBINED)
 
 
 def _fields(raw: Any, spec: Mapping[str, str], place: str, decoded: Decoded) -> dict[str, Any]:
-    """Return the known fields of an object. The last of several keys that differ in case only wins."""
+    """Return the known fields of an object. If keys differ only in case, the last one wins."""
     if raw is None:
         return {}
     if type(raw) is not dict:
@@ -285,5 +287,5 @@ def _mismatch(place: str, value: Any, wanted: str, clients: tuple[str, ...]) -> 
     article = "an" if wanted[0] in "aio" else "a"
     shown = printable(json.dumps(value)[:40])
     if type(value) in (int, float) and wanted == "integer":
-        return Mismatch(place, f"{shown} is not a whole number of 64 bits", clients)
+        return Mismatch(place, f"{shown} is not a 64-bit integer", clients)
     return Mismatch(place, f"{shown} is {_TYPE_NAMES[type(value)]}, not {article} {wanted}", clients)

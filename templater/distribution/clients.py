@@ -1,6 +1,6 @@
-"""What a client lists from a catalog, and what it drops without a message.
+"""A prediction of the images that a client lists from a catalog, and of the entries that it silently drops.
 
-The rules are those of shared/simplestreams/{products,simplestreams,sort}.go in Incus and LXD.
+The rules come from shared/simplestreams/{products,simplestreams,sort}.go in Incus and LXD.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ Type = Literal["container", "virtual-machine"]
 
 @dataclass(frozen=True, slots=True)
 class RootKind:
-    """A root filesystem's ``ftype``: the image type, and the keys of its fingerprint in order of preference.
+    """The properties of a root filesystem's ``ftype``.
 
-    ``rank`` decides which image of one version gets the aliases.
+    ``combined`` has the keys of the fingerprint in order of preference. Among the images of one version, the
+    image with the lowest ``rank`` gets the aliases.
     """
 
     type: Type
@@ -89,7 +90,7 @@ class Dropped:
 
 
 def day(text: str, layout: Literal["%Y-%m-%d", "%Y%m%d"]) -> date | None:
-    """Parse a date as strictly as Go does: all digits, nothing around them."""
+    """Parse a date as strictly as Go does: fixed width, digits only. Return None for an invalid date."""
     digits = text.replace("-", "") if layout == "%Y-%m-%d" else text
     if layout == "%Y-%m-%d" and (len(text) != 10 or text[4] != "-" or text[7] != "-"):
         return None
@@ -102,7 +103,7 @@ def day(text: str, layout: Literal["%Y-%m-%d", "%Y%m%d"]) -> date | None:
 
 
 def list_images(products: Iterable[Product], client: str) -> tuple[list[Image], list[Dropped]]:
-    """Return the images in the client's order, each with its aliases, and everything that it drops."""
+    """Return the images in the client's order, with aliases, and the entries that the client drops."""
     images: list[Image] = []
     dropped: list[Dropped] = []
     for product in products:
@@ -138,7 +139,7 @@ def _read_product(product: Product, client: str, images: list[Image], dropped: l
 def _without_images(product: Product, version: Version, client: str) -> Dropped:
     wanted, ftypes = metadata_ftype(client), {item.ftype for item in version.items.values()}
     if wanted in ftypes:
-        return Dropped(product.name, version.name, "no-root", "no root filesystem beside the metadata")
+        return Dropped(product.name, version.name, "no-root", "metadata without a root filesystem")
     if ftypes & {"incus.tar.xz", "lxd.tar.xz", "incus_combined.tar.gz", "lxd_combined.tar.gz"}:
         reason = f"no item of ftype '{wanted}' or '{unified_ftype(client)}'"
         return Dropped(product.name, version.name, "other-family", reason)
@@ -183,7 +184,7 @@ def _unified(product: Product, version: Version, item: Item, client: str) -> Ima
 
 
 def _sort(images: list[Image]) -> None:
-    """Put the image first that gets a shared alias: names ascending, versions descending, then the kinds."""
+    """Sort by name, then newest version, then kind: the first image with an alias gets that alias."""
 
     def rank(image: Image) -> int:
         return 0 if image.root is None else ROOT_KINDS[image.kind].rank
@@ -194,7 +195,7 @@ def _sort(images: list[Image]) -> None:
 
 
 def _give_aliases(images: Iterable[Image]) -> None:
-    """A name belongs to the first image of its type and architecture."""
+    """Give each alias to the first image with that alias, type and architecture."""
     taken: set[tuple[str, str, str]] = set()
     for image in images:
         for name in client_aliases(image.product):
@@ -205,6 +206,6 @@ def _give_aliases(images: Iterable[Image]) -> None:
 
 
 def client_aliases(product: Product) -> list[str]:
-    """Every alias as written, blanks included, and again with the product's architecture behind it."""
+    """Return every alias unchanged (spaces included), each followed by ``ALIAS/ARCHITECTURE``."""
     names = product.aliases.split(",") if product.aliases else []
     return [spelling for name in names for spelling in (name, f"{name}/{product.arch}")]

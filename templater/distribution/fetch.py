@@ -1,4 +1,4 @@
-"""Files of a stream over https, as clients read them, with bounds on time, size and redirects."""
+"""Download of a stream's files by https, as clients do, with limits on time, size and redirects."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from ..model.source import printable
 from .catalog import MOST_BYTES
 from .tree import clean_path
 
-#: clients give a server as long for its headers
+#: seconds without data from the server; clients wait as long for the headers
 TIMEOUT = 30
-#: Go's client follows as many
+#: limit on redirects, the same as in Go's client
 MOST_REDIRECTS = 10
-#: bytes in a second, on average; less is a server that stalls
+#: minimum average speed in bytes per second
 _SLOWEST = 1024
 _PIECE = 1 << 18
 
 
 class UrlStream:
-    """A stream behind a URL. Its password goes to its own host only, and into no message."""
+    """A stream at a URL. A password in the URL is sent only to that host, and appears in no message."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme != "https":
-            raise UsageError("clients read simplestreams over https only", hint="begin the URL with https://")
+            raise UsageError("clients read simplestreams only by https", hint="begin the URL with https://")
         if not parts.hostname or parts.query or parts.fragment:
             raise UsageError("the URL is not https://HOST/PATH", hint="leave out '?' and '#'")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -57,7 +57,7 @@ class UrlStream:
         return b"".join(parts)
 
     def url(self, path: str) -> str:
-        """Return the address that clients request: relative to the base, everything odd escaped."""
+        """Return the URL that clients request for a path. Raises RefusedError if it leaves the stream."""
         cleaned = clean_path(path)
         if not cleaned:
             raise RefusedError(f"the path '{printable(path)}' leads out of the stream")
@@ -81,11 +81,11 @@ class UrlStream:
                 size += len(piece)
                 seconds = time.monotonic() - begun
                 if seconds > TIMEOUT and size < seconds * _SLOWEST:
-                    raise InputError(f"'{self.url(path)}' comes too slowly: {size} bytes in {int(seconds)} s")
-            if answer.length:  # http.client reports this for chunked answers only
+                    raise InputError(f"'{self.url(path)}' is too slow: {size} bytes in {int(seconds)} s")
+            if answer.length:  # http.client itself raises only for chunked answers
                 raise http.client.IncompleteRead(b"", answer.length)
         except (OSError, http.client.HTTPException) as error:
-            raise InputError(f"'{self.url(path)}' broke off: {_words(error)}") from None
+            raise InputError(f"'{self.url(path)}' was cut short: {_words(error)}") from None
 
     @contextlib.contextmanager
     def _open(self, path: str, method: str) -> Iterator[Any]:
@@ -115,7 +115,7 @@ def _authorization(parts: SplitResult) -> str:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects to other https hosts; the password stays with the host that it is for."""
+    """A redirect handler that follows redirects to any https host and passes on no password."""
 
     max_redirections = MOST_REDIRECTS
     max_repeats = MOST_REDIRECTS
@@ -125,14 +125,14 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         target = urlsplit(urljoin(req.full_url, newurl))
         if target.scheme != "https" or not target.hostname:
-            raise RefusedError(f"'{req.full_url}' redirects to something else than https")
+            raise RefusedError(f"'{req.full_url}' redirects to a URL without https")
         return urllib.request.Request(  # noqa: S310 - https only
             urlunsplit(target), headers=dict(req.headers), method=req.get_method()
         )
 
 
 class _Authorize(urllib.request.BaseHandler):
-    """Send the password with every request to its own host and port, and with no other."""
+    """A handler that adds the password to requests to the URL's own host and port, and to no others."""
 
     def __init__(self, base: str, authorization: str) -> None:
         self._host, self._authorization = urlsplit(base).netloc, authorization
@@ -144,7 +144,7 @@ class _Authorize(urllib.request.BaseHandler):
 
 
 def _opener(base: str, authorization: str) -> urllib.request.OpenerDirector:
-    """Build an opener that speaks https and nothing else; proxies come from the environment."""
+    """Return an opener that accepts only https. Proxies come from the environment."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -159,12 +159,12 @@ def _opener(base: str, authorization: str) -> urllib.request.OpenerDirector:
 
 
 def _words(error: BaseException) -> str:
-    """Return the cause in a few words; no URL in it, which could hold a password."""
+    """Return the cause as a short text without URLs, which could contain a password."""
     cause = getattr(error, "reason", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted: {cause.verify_message}"
     if isinstance(cause, TimeoutError):
-        return f"the server was silent for {TIMEOUT} s"
+        return f"the server sent nothing for {TIMEOUT} s"
     if isinstance(cause, http.client.IncompleteRead):
         return "the server sent less than it announced"
     if isinstance(cause, OSError) and cause.strerror:
@@ -175,5 +175,5 @@ def _words(error: BaseException) -> str:
 def _hint(error: BaseException) -> str:
     cause = getattr(error, "reason", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return "SSL_CERT_FILE=FILE names the certificates to trust"
+        return "set SSL_CERT_FILE to a file of certificates to trust"
     return ""

@@ -1,4 +1,4 @@
-"""A page for people who open a stream's address in a browser."""
+"""The web page of a stream, for users who open its address in a browser."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ lxc remote add NAME https://THIS-SERVER --protocol simplestreams</code></pre>
 
 
 def page(images: Iterable[Listed], title: str = "Images") -> str:
-    """Render the index page. Everything that a catalog says is escaped."""
+    """Render the page. All text from the catalog is escaped."""
     rows = [_row(image) for image in images]
     return _PAGE.format(title=_text(title), count=len(rows), rows="\n".join(rows))
 

@@ -1,4 +1,4 @@
-"""The images of a stream, as values for a table, for JSON and for a page."""
+"""The list of a stream's images, for tables, JSON and the web page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .verify import Stream
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One image; ``clients`` are those that list it, each under the same fingerprint."""
+    """One image. ``clients`` has the names of the clients that list the image."""
 
     product: str
     version: str
@@ -57,7 +57,10 @@ class Listed:
 
 
 def read_products(stream: Stream) -> list[Product]:
-    """Read every product that clients read; InputError if a wrong type makes all of them list nothing."""
+    """Return every product that clients read.
+
+    Raises InputError if a value of a wrong type makes all clients list nothing.
+    """
     decoded = Decoded()
     products: list[Product] = []
     for entry in decode_index(_read(stream, INDEX_PATH), decoded):
@@ -68,7 +71,7 @@ def read_products(stream: Stream) -> list[Product]:
         if mismatch.clients == CLIENTS:
             raise InputError(
                 f"clients list nothing from this stream: {mismatch.place}: {mismatch.message}",
-                hint="`templater streams verify` shows every such value",
+                hint="`templater streams verify` lists all values of a wrong type",
             )
     return products
 
@@ -81,7 +84,7 @@ def _read(stream: Stream, path: str) -> Any:
 
 
 def list_stream(stream: Stream) -> list[Listed]:
-    """Return every image in the order of the clients, with the aliases that really lead to it."""
+    """Return every image in the clients' order. Aliases that lead to another image are omitted."""
     products = read_products(stream)
     found: dict[tuple[str, str, str, str], Listed] = {}
     for client in CLIENTS:

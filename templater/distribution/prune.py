@@ -1,7 +1,7 @@
-"""Remove images from a tree: the catalog forgets them at once, their files stay for a grace period.
+"""Removal of images from a tree: from the catalog at once, from the disk after a grace period.
 
-Clients keep a catalog for up to an hour and download by it, so a file is deleted only after it has not been
-named for the whole grace period. `.templater/removed.json` records since when.
+Clients cache a catalog for up to an hour and download by it. So a file is deleted only if the catalog has not
+named the file for the whole grace period. `.templater/removed.json` records when the catalog dropped a file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """``versions`` as (product, version); ``waiting`` is the number of files still in their grace period."""
+    """The result: dropped ``versions`` as (product, version), deleted files and their size in bytes.
+
+    ``waiting`` is the number of dropped files that are still in their grace period.
+    """
 
     versions: tuple[tuple[str, str], ...]
     deleted: tuple[str, ...]
@@ -41,7 +44,7 @@ def duration(text: str) -> int:
     """Parse ``90m``, ``24h`` or ``30d`` into seconds."""
     found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
     if not found:
-        raise UsageError(f"invalid duration '{printable(text)}'", hint="write for example 90m, 24h or 30d")
+        raise UsageError(f"invalid duration '{printable(text)}'", hint="examples: 90m, 24h, 30d")
     return int(found[1]) * _UNITS[found[2]]
 
 
@@ -70,8 +73,8 @@ def prune(
 ) -> Pruned:
     """Drop old versions, then delete the files whose grace period has passed.
 
-    ``keep`` protects the newest versions of each product; ``older_than`` protects every younger one.
-    Without both only files are deleted.
+    ``keep`` keeps that many versions of each product. ``older_than`` (seconds) keeps every younger version.
+    If neither is given, no version is dropped.
     """
     tree.check()
     with tree.lock():
@@ -86,7 +89,10 @@ def prune(
 
 
 def record_and_save(tree: Tree, catalog: Catalog, before: set[str], moment: int | None = None) -> None:
-    """Record the files that are named no longer, then write the catalog: a kill between loses no file."""
+    """Record the files that the catalog no longer names, then write the catalog.
+
+    In this order, no file is forgotten if the process is killed between the two writes.
+    """
     gone = before - catalog.paths()
     if gone:
         moment = int(time.time()) if moment is None else moment
@@ -113,7 +119,7 @@ def _drop_old(
 
 
 def _age(version: str, moment: int) -> float:
-    """Seconds since the version's date; a name without a date counts as new, so that nothing is lost."""
+    """Return the seconds since the version's date, or 0 for a name without a date, to keep that version."""
     for length, layout in ((13, "%Y%m%d_%H%M"), (12, "%Y%m%d%H%M"), (8, "%Y%m%d")):
         if len(version) >= length:
             with contextlib.suppress(ValueError):
@@ -127,7 +133,7 @@ def _delete_files(
     named = catalog.paths()
     recorded = tree.removed()
     removed = {path: at for path, at in recorded.items() if path not in named}
-    for path in tree.content_files():  # a killed `add` leaves files that no catalog ever named
+    for path in tree.content_files():  # a killed `add` leaves files that the catalog never named
         if path not in named:
             removed.setdefault(path, moment)
     due = sorted(path for path, at in removed.items() if moment - at >= grace)
@@ -161,7 +167,7 @@ def _remove_fingerprint(catalog: Catalog, start: str) -> list[tuple[str, str]]:
     if len(start) < _LEAST_FINGERPRINT:
         raise InputError(
             f"unknown product '{printable(start)}'",
-            hint=f"name a product, PRODUCT@VERSION, or {_LEAST_FINGERPRINT} characters of a fingerprint",
+            hint=f"give PRODUCT, PRODUCT@VERSION or {_LEAST_FINGERPRINT} characters of a fingerprint",
         )
     found = [
         (path, product, version, value, fingerprint)
@@ -172,7 +178,7 @@ def _remove_fingerprint(catalog: Catalog, start: str) -> list[tuple[str, str]]:
     if not found:
         raise InputError(f"the tree has no image '{printable(start)}'", hint="templater streams list TREE")
     if len({fingerprint for *_, fingerprint in found}) > 1:
-        raise InputError(f"several fingerprints begin with '{start}'", hint="write more of it")
+        raise InputError(f"several fingerprints begin with '{start}'", hint="give more characters")
     for path, product, version, value, fingerprint in found:
         _drop_image(value["items"], fingerprint)
         catalog.changed.add(path)
@@ -188,7 +194,7 @@ def _fingerprints(version: dict[str, Any]) -> set[str]:
 
 
 def _drop_image(items: dict[str, Any], fingerprint: str) -> None:
-    """Remove one image of a version; the metadata stays while another root filesystem needs it."""
+    """Remove one image of a version. Keep the metadata item if another root filesystem needs it."""
     for key, item in list(items.items()):
         if fingerprint not in fingerprints_of(item):
             continue

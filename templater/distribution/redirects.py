@@ -1,4 +1,4 @@
-"""Rules by which a web server sends clients to the origin of an image's files."""
+"""Web server rules that redirect clients to the origin of an image's files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import re
 from ..model.errors import UsageError
 from ..model.source import printable
 
-#: everything else could end a word, a line or a block in one of the configuration languages
+#: Safe URLs: other characters could end a word, line or block in one of the configuration languages.
 _SAFE = re.compile(r"https://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~-]+)*")
 
 
 def prefix_of(base: str) -> str:
-    """Return the folder of a tree that stands for an origin: its host and path."""
+    """Return the directory of a tree whose paths redirect to an origin: the origin's host and path."""
     if not _SAFE.fullmatch(base) or ".." in base:
         raise UsageError(f"'{printable(base)}' can't be written into a web server's configuration")
     return re.sub(r"[:\[\]]", "_", base.removeprefix("https://"))
@@ -24,7 +24,7 @@ def file_stem(base: str) -> str:
 
 
 def rules(base: str) -> dict[str, str]:
-    """Return the rules for one origin, by the name of the file that they go into."""
+    """Return the rules for one origin: file names and their contents."""
     prefix, stem = prefix_of(base), file_stem(base)
     nginx = (
         "# nginx: include this file in the server block of the tree.\n"

@@ -1,4 +1,4 @@
-"""Republish another server's stream for both client families, with its files there or copied."""
+"""Republishing another server's stream for Incus and LXD; image files are copied, or stay at the origin."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _METADATA = (".tar.xz", "_combined.tar.gz")
 class Reindexed:
     products: int
     images: int
-    #: rules written, by file
+    #: paths of the rule files that were written
     rules: tuple[str, ...]
     copied: int
     bytes: int
@@ -48,16 +48,20 @@ def reindex(
     keyring: str | None = None,
     progress: Progress = lambda files, size, path: None,
 ) -> Reindexed:
-    """Write the origin's products into a products file of their own, which replaces an earlier one."""
+    """Write the origin's products into a products file of their own, or replace that file.
+
+    ``copying``: copy the image files into the tree. ``redirects``: a directory for web server rules that
+    redirect to the origin. Raises UsageError unless exactly one of the two is given.
+    """
     if (redirects is None) == (not copying):
         raise UsageError(
-            "the files of the images need a place",
-            hint="--redirect DIR leaves them at the origin and writes rules; --copy copies them",
+            "give either --redirect or --copy",
+            hint="--redirect DIR leaves the image files at the origin; --copy copies them into the tree",
         )
     prefix = prefix_of(origin.base)
     warnings: list[str] = []
     if keyring is None:
-        warnings.append(f"no --keyring was given: TLS alone vouches for the catalog of {origin.base}")
+        warnings.append(f"without --keyring, the signature of the catalog is not checked: {origin.base}")
     document = read_origin(origin, keyring)
     products = convert(document)
     usable = usable_images(products, warnings)
@@ -72,7 +76,7 @@ def reindex(
     with tree.lock():
         catalog = tree.load()
         before = catalog.paths()
-        usable = _without_duplicates(catalog, path, usable, warnings)  # again: others may have added some
+        usable = _without_duplicates(catalog, path, usable, warnings)  # check again under the lock
         _keep_usable(products, usable, places)
         catalog.files[path] = {**document, "datatype": DOWNLOADS, "products": products}
         catalog.changed.add(path)
@@ -84,7 +88,10 @@ def reindex(
 
 
 def read_origin(origin: UrlStream, keyring: str | None) -> dict[str, Any]:
-    """Return one document with the products of every entry that clients read."""
+    """Return one document with the products of every index entry that clients read.
+
+    ``keyring``: check the signature of every file. Raises InputError for an invalid or empty catalog.
+    """
     decoded = Decoded()
     entries = decode_index(_read(origin, INDEX_PATH, keyring), decoded)
     merged: dict[str, Any] = {"content_id": "images", "format": "products:1.0", "products": {}}
@@ -101,7 +108,7 @@ def read_origin(origin: UrlStream, keyring: str | None) -> dict[str, Any]:
             raise InputError(f"invalid catalog at the origin: upper case in the key {decoded.odd_keys[0]}")
         merged = {**merged, **raw, "products": {**merged["products"], **(raw.get("products") or {})}}
     if not merged["products"]:
-        raise InputError(f"'{origin.base}' publishes no images by simplestreams")
+        raise InputError(f"'{origin.base}' publishes no images")
     return merged
 
 
@@ -120,7 +127,7 @@ def _read(origin: UrlStream, path: str, keyring: str | None) -> Any:
 
 
 def convert(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the products for both families. Hashes, sizes and paths stay as they are."""
+    """Return the products with items for both Incus and LXD. Hashes, sizes and paths are unchanged."""
     products = {}
     for name, original in document["products"].items():
         product = copy.deepcopy(original or {})
@@ -136,7 +143,7 @@ def convert(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prefixed_aliases(product: Mapping[str, Any]) -> list[str]:
-    """Return ``OS/ALIAS`` for each: in a shared tree ``default`` and ``lts`` would be too short."""
+    """Return the aliases as ``OS/ALIAS``. Without OS, ``default`` or ``lts`` would be ambiguous in a tree."""
     start = "".join(str(product.get("os") or "").lower().split())
     found: dict[str, None] = {}
     for alias in str(product.get("aliases") or "").split(","):
@@ -149,7 +156,7 @@ def prefixed_aliases(product: Mapping[str, Any]) -> list[str]:
 
 
 def _both_families(items: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what clients read, and name each metadata item for the other family as well."""
+    """Return the items that clients read, with each metadata item for both Incus and LXD."""
     kept = {}
     for key, item in items.items():
         ftype = (item or {}).get("ftype") or ""
@@ -169,7 +176,7 @@ def _has(items: Mapping[str, Any], ftype: str) -> bool:
 
 
 def usable_images(products: Mapping[str, Any], warnings: list[str]) -> list[Image]:
-    """Return the images that Incus lists and can download by what the catalog says."""
+    """Return the images that Incus lists and can download, judged by the catalog alone."""
     decoded = Decoded()
     images, dropped = list_images(decode_products({"products": products}, "", decoded), "incus-6.0")
     if decoded.mismatches:
@@ -181,25 +188,25 @@ def usable_images(products: Mapping[str, Any], warnings: list[str]) -> list[Imag
             usable.append(image)
         else:
             place = f"'{printable(image.product.name)}' version '{printable(image.version.name)}'"
-            warnings.append(f"left out {place}: {problem.message}")
+            warnings.append(f"skipped {place}: {problem.message}")
     if dropped:
         first = dropped[0]
         reason = f"'{printable(first.product)}': {printable(first.reason)}"
-        warnings.append(f"left out {len(dropped)} entries that Incus does not list, such as {reason}")
+        warnings.append(f"skipped {len(dropped)} entries that Incus does not list, such as {reason}")
     if not usable:
         raise InputError("the origin has no image that Incus could list")
     return usable
 
 
 def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnings: list[str]) -> list[Image]:
-    """Leave out images that the tree has elsewhere: clients can't download what is listed twice."""
+    """Return the images that no other products file has: clients can't download an image listed twice."""
     catalog = Catalog(catalog.index, {name: file for name, file in catalog.files.items() if name != path})
     own = {fingerprint for item in catalog.items() for fingerprint in fingerprints_of(item)}
     kept = []
     for image in images:
         if image.fingerprint in own:
             name = printable(image.product.name)
-            warnings.append(f"left out an image of '{name}' that the tree has already: {image.fingerprint}")
+            warnings.append(f"skipped an image of '{name}' that the tree already has: {image.fingerprint}")
         else:
             own.add(image.fingerprint)
             kept.append(image)
@@ -211,7 +218,7 @@ def _paths(images: Iterable[Image]) -> dict[str, None]:
 
 
 def _keep_usable(products: dict[str, Any], images: Iterable[Image], places: Mapping[str, str]) -> None:
-    """Drop what is not part of a usable image, and write the new paths."""
+    """Remove items and versions that are not part of a usable image, and set the new paths."""
     kept: dict[tuple[str, str], set[str]] = {}
     fingerprints = {image.fingerprint for image in images}
     for image in images:
@@ -244,7 +251,11 @@ def _keep_usable(products: dict[str, Any], images: Iterable[Image], places: Mapp
 def _copy_files(
     origin: UrlStream, tree: Tree, images: Iterable[Image], progress: Progress
 ) -> tuple[dict[str, str], int, int]:
-    """Download the files that the tree lacks; each must have the hash and size that the catalog says."""
+    """Download the files that the tree lacks.
+
+    Return the new paths by old path, the number of files and their bytes. Raises RefusedError if the hash or
+    size of a file differs from the catalog.
+    """
     have = {posixpath.basename(path).partition(".")[0]: path for path in tree.content_files()}
     places: dict[str, str] = {}
     copied = size = 0

@@ -1,4 +1,4 @@
-"""The signed twins of a stream's JSON files (``.sjson``), checked by gpgv."""
+"""Signature checks, with gpgv, of a stream's ``.sjson`` files: signed copies of its JSON files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def signed_path(path: str) -> str:
 
 
 def verified_text(data: bytes, keyring: str, name: str) -> bytes:
-    """Return the text that the signature covers, and nothing around it; RefusedError if it is not valid."""
+    """Return only the text that the signature covers. Raises RefusedError for an invalid signature."""
     if not os.path.isfile(keyring):
         raise InputError(f"the keyring '{printable(keyring)}' is not a file")
     with tempfile.TemporaryDirectory(prefix="templater-gpg-") as home:

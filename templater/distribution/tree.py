@@ -1,8 +1,8 @@
-"""A simplestreams tree on disk: nothing but files, so any web server can serve it while it changes.
+"""A simplestreams tree on disk. It has only plain files, so any web server can serve it, even during changes.
 
-Files of images are named by their content and never overwritten. They are on disk before the catalog names
-them, and stay after it no longer does, because clients keep a catalog for up to an hour. JSON files are
-replaced by a rename in their own directory: the products first, then the index.
+Image files are named by their content and never overwritten. They are on disk before the catalog names them.
+Clients cache a catalog for up to an hour, so files stay on disk after the catalog has dropped them. JSON
+files are replaced atomically: first the products files, then the index.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from ..model.source import printable
 from .catalog import DOWNLOADS, IMAGES_PATH, INDEX_PATH, MOST_BYTES, dump, dump_products, parse_json
 
 IMAGES = "images"
-#: what the tree must remember and no client asks for
+#: directory of templater's own records, which no client requests
 STATE = ".templater"
 REMOVED = f"{STATE}/removed.json"
 _DIRECTORIES = (IMAGES, "streams", "streams/v1", STATE)
 _POLL = 0.02
-#: names of image files that this program writes
+#: length of the hash in the names of image files
 _HASH_LENGTH = 64
 
 
 @dataclass(slots=True)
 class Catalog:
-    """The index and every products file that it names, as plain JSON, so that unknown keys survive."""
+    """The index and every products file that it names, as plain JSON, so that unknown keys are preserved."""
 
     index: dict[str, Any]
-    #: by path; only of entries that clients read
+    #: products files by path, without those that clients skip
     files: dict[str, dict[str, Any]]
     changed: set[str] = field(default_factory=set)
 
     def products(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Yield the path of the products file, the product's name and the product."""
+        """Yield every product with the path of its products file and its name: (path, name, product)."""
         for path, document in self.files.items():
             for name, product in _objects(document.get("products")):
                 yield path, name, product
@@ -60,7 +60,7 @@ class Catalog:
                 yield item
 
     def paths(self) -> set[str]:
-        """Return every path that an item names, cleaned; invalid ones are left out."""
+        """Return the cleaned paths of all items, without invalid paths."""
         cleaned = (clean_path(item.get("path")) for item in self.items())
         return {path for path in cleaned if path}
 
@@ -72,7 +72,7 @@ def _objects(value: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _wrong_shape(products: dict[str, Any]) -> str:
-    """Say which part of a products file a writer could not change; empty if there is none."""
+    """Describe the first product or version with values of a wrong type. Return "" if all are valid."""
     for name, product in products.items():
         versions = product.get("versions", {}) if isinstance(product, dict) else None
         if not isinstance(versions, dict) or not isinstance(product.get("aliases") or "", str):
@@ -85,7 +85,7 @@ def _wrong_shape(products: dict[str, Any]) -> str:
 
 
 def clean_path(path: Any) -> str:
-    """Return a catalog's path as clients resolve it below the tree; empty if it leads out or is invalid."""
+    """Return a catalog's path as clients resolve it, or "" if it is invalid or leads out of the tree."""
     if not isinstance(path, str) or not path or "\0" in path:
         return ""
     cleaned = posixpath.normpath(path.lstrip("/"))
@@ -109,7 +109,7 @@ class Tree:
     # reading
 
     def read(self, path: str, limit: int = MOST_BYTES) -> bytes:
-        """Read a file below the tree; FileNotFoundError if it is missing."""
+        """Read a file below the tree. Raises FileNotFoundError, or InputError above ``limit`` bytes."""
         with self.open(path) as fd:
             size = os.fstat(fd).st_size
             if size > limit:
@@ -118,12 +118,12 @@ class Tree:
             while data := os.read(fd, 1 << 20):
                 parts.append(data)
                 if sum(map(len, parts)) > limit:
-                    raise InputError(f"'{printable(path)}' grows beyond the limit of {limit} bytes")
+                    raise InputError(f"'{printable(path)}' is larger than the limit of {limit} bytes")
             return b"".join(parts)
 
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[int]:
-        """Open a regular file without following a link out of the tree."""
+        """Open a regular file for reading. Raises RefusedError for a link that leads out of the tree."""
         full = self.locate(path)
         try:
             fd = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -144,12 +144,12 @@ class Tree:
 
     @contextlib.contextmanager
     def pieces(self, path: str) -> Iterator[Iterator[bytes]]:
-        """Open a file to be read piece by piece."""
+        """Open a file; yield an iterator over its content in pieces."""
         with self.open(path) as fd:
             yield iter(lambda: os.read(fd, 1 << 20), b"")
 
     def locate(self, path: str) -> str:
-        """Return the full path of a file; RefusedError if its directory or a link leads out of the tree."""
+        """Return the real path of a file. Raises RefusedError if a symlink leads out of the tree."""
         cleaned = clean_path(path)
         if not cleaned:
             raise RefusedError(f"the path '{printable(path)}' leads out of the tree")
@@ -167,13 +167,13 @@ class Tree:
         return real
 
     def load(self) -> Catalog:
-        """Read the whole catalog; a tree without an index is empty."""
+        """Read the whole catalog. Return an empty catalog for a tree without an index."""
         try:
             index = parse_json(self.read(INDEX_PATH), INDEX_PATH)
         except FileNotFoundError:
             return Catalog(_new_index(), {})
         if not isinstance(index, dict) or not isinstance(index.setdefault("index", {}), dict):
-            raise self._invalid(INDEX_PATH, "it is not an object with entries")
+            raise self._invalid(INDEX_PATH, "the index is not an object with entries")
         files = {}
         for name, entry in _objects(index["index"]):
             if entry.get("datatype") != DOWNLOADS:
@@ -188,9 +188,9 @@ class Tree:
         try:
             document = parse_json(self.read(path), path)
         except FileNotFoundError:
-            raise self._invalid(path, "the index names it, but it is missing") from None
+            raise self._invalid(path, "the file is missing, but the index names it") from None
         if not isinstance(document, dict) or not isinstance(document.setdefault("products", {}), dict):
-            raise self._invalid(path, "it is not an object with products")
+            raise self._invalid(path, "the file is not an object with products")
         if wrong := _wrong_shape(document["products"]):
             raise self._invalid(path, wrong)
         return document
@@ -203,7 +203,7 @@ class Tree:
 
     @contextlib.contextmanager
     def lock(self, wait: float = 60) -> Iterator[None]:
-        """Admit one writer at a time. Readers need no lock."""
+        """Lock the tree for writing. Raises BusyError after ``wait`` seconds. Readers need no lock."""
         fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             until = time.monotonic() + wait
@@ -213,7 +213,7 @@ class Tree:
                     break
                 except BlockingIOError:
                     if time.monotonic() >= until:
-                        hint = "wait until it has finished"
+                        hint = "wait until that process has finished"
                         raise BusyError(
                             f"'{self.path}' is being written by another process", hint=hint
                         ) from None
@@ -223,7 +223,7 @@ class Tree:
             os.close(fd)
 
     def create(self) -> None:
-        """Make the directories. A symlink in their place would lead writes out of the tree."""
+        """Create the tree's directories. Raises RefusedError if one is a symlink or a file."""
         try:
             os.makedirs(self.path, exist_ok=True)
             for name in _DIRECTORIES:
@@ -236,7 +236,7 @@ class Tree:
             raise WriteError(f"can't create the tree '{printable(self.path)}': {reason(error)}") from error
 
     def check(self) -> None:
-        """Refuse a path that is not a tree, before a command changes anything below it."""
+        """Raise InputError if the path is not a tree, before a command changes files below it."""
         if not os.path.isdir(self.path):
             raise InputError(f"'{printable(self.path)}' is not a directory")
         if not os.path.lexists(os.path.join(self.path, INDEX_PATH)):
@@ -285,8 +285,8 @@ class Tree:
             digest = hash_descriptor(fd)
         if digest != output.sha256.hexdigest():
             raise RefusedError(
-                f"'{printable(full)}' exists with other content than its name says",
-                hint="the file is damaged: delete it and run the command again",
+                f"'{printable(full)}' is damaged: its content does not match its name",
+                hint="delete the file and run the command again",
             )
 
     def sync_images(self) -> None:
@@ -301,10 +301,10 @@ class Tree:
         finally:
             os.close(fd)
 
-    # files that no client needs any more
+    # removed files
 
     def removed(self) -> dict[str, int]:
-        """Return the files that the catalog dropped, each with the time in seconds since 1970."""
+        """Return the files that the catalog has dropped, with the Unix time when it dropped each file."""
         try:
             raw = parse_json(self.read(REMOVED), REMOVED)
         except FileNotFoundError:
@@ -318,7 +318,10 @@ class Tree:
         self._write_json(REMOVED, data)
 
     def unlink(self, path: str) -> int:
-        """Delete an image file; return its size. Catalogs, the state and everything outside are refused."""
+        """Delete an image file and return its size, or 0 if it is missing.
+
+        Raises RefusedError for catalogs, templater's records and paths behind symlinks.
+        """
         if path.partition("/")[0] in ("streams", STATE):
             raise RefusedError(f"'{printable(path)}' is not a file of an image")
         full = os.path.join(self.path, path)
@@ -335,14 +338,14 @@ class Tree:
         return status.st_size
 
     def _refuse_link(self, path: str) -> None:
-        """Change nothing through a symlinked directory, which could lead anywhere."""
+        """Raise RefusedError if a directory on the path is a symlink, which could lead out of the tree."""
         full = os.path.join(self.path, path)
         directory, name = os.path.split(full)
         if f"{os.path.realpath(directory)}/{name}" != os.path.join(os.path.realpath(self.path), path):
             raise RefusedError(f"'{printable(full)}' is behind a symlink")
 
     def content_files(self) -> Iterator[str]:
-        """Yield the paths of image files that this program named."""
+        """Yield the paths of image files with names that templater writes."""
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(os.path.join(self.path, IMAGES)):
                 if is_content_name(name):
@@ -360,7 +363,7 @@ def _new_index() -> dict[str, Any]:
 
 
 def products_file(catalog: Catalog, path: str = IMAGES_PATH) -> dict[str, Any]:
-    """Return a products file to change, new if the tree has none at this path."""
+    """Return the products file at a path, marked as changed. Create a missing file."""
     catalog.changed.add(path)
     document = catalog.files.get(path)
     if document is None:

@@ -1,4 +1,4 @@
-"""Which client drops, misreads or fails on which entry of a stream, and why."""
+"""A check of a stream: the entries that clients drop, misread or fail on, and why."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ ERROR, WARNING = "error", "warning"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 #: `incus image list` cuts fingerprints to 12 characters, and panics at shorter ones
 _SHOWN_FINGERPRINT = 12
-#: bytes that a file may be longer than it should
+#: bytes that a file may exceed the size in the catalog before reading stops
 _SPARE = 1 << 30
-#: fingerprints that one root filesystem is part of: each of them hashes the whole file again
+#: limit on fingerprints checked for one root filesystem, because each one hashes the whole file again
 _MOST_COMBINED = 16
-#: files done, bytes so far, the path at hand
+#: called with the number of files done, the bytes read so far, and the current path
 Progress = Callable[[int, int, str], None]
 
 
 class Stream(Protocol):
-    """A tree on disk or behind a URL. ``FileNotFoundError`` says that a file is missing."""
+    """A tree on disk or at a URL. For a missing file, the methods raise FileNotFoundError."""
 
     def read(self, path: str, /) -> bytes: ...
 
     def size(self, path: str, /) -> int | None:
-        """The size, if it is known without reading the file."""
+        """Return the size, or None if it is unknown without reading the file."""
 
     def pieces(self, path: str, /) -> AbstractContextManager[Iterator[bytes]]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """``clients`` are those that the problem reaches. ``code`` names the kind of problem for programs."""
+    """A problem of the clients ``clients``. ``code`` identifies the kind of problem in JSON output."""
 
     level: str
     code: str
@@ -64,7 +64,7 @@ class Problem:
 @dataclass(slots=True)
 class Report:
     problems: list[Problem] = field(default_factory=list)
-    #: the images that each client lists; None if it can't use the stream at all
+    #: the images that each client lists; None if the client can't use the stream at all
     images: dict[str, list[Image] | None] = field(default_factory=dict)
     files: int = 0
     bytes: int = 0
@@ -84,7 +84,7 @@ def verify(
     clients: tuple[str, ...] = CLIENTS,
     progress: Progress = lambda files, size, path: None,
 ) -> Report:
-    """Check a whole stream. With ``metadata_only`` root filesystems are not read, only their sizes are."""
+    """Check a whole stream. ``metadata_only``: check only the sizes of root filesystems, not the content."""
     report = Report()
     products = _read_catalog(stream, report)
     if products is None:
@@ -107,7 +107,7 @@ def verify(
     return report
 
 
-#: problems at which a client lists nothing at all
+#: problems that make a client list nothing at all
 _FATAL = {"index", "products", "type"}
 
 
@@ -136,7 +136,7 @@ def _read_catalog(stream: Stream, report: Report) -> list[Product] | None:
         message = f"the client lists nothing at all: {mismatch.message}"
         report.add(ERROR, "type", mismatch.place, message, mismatch.clients)
     for place in decoded.odd_keys:
-        report.add(WARNING, "key-case", place, "clients match this key although its case differs")
+        report.add(WARNING, "key-case", place, "this key is not in lower case; clients accept it")
     return products
 
 
@@ -159,14 +159,15 @@ def _read_entry(
 ) -> list[Product]:
     place = f"index entry '{printable(entry.name)}'"
     if entry.datatype != DOWNLOADS:
-        report.add(WARNING, "datatype", place, f"skipped: its datatype is '{printable(entry.datatype)}'")
+        message = f"clients skip this entry: its datatype is '{printable(entry.datatype)}'"
+        report.add(WARNING, "datatype", place, message)
         return []
     path = clean_path(entry.path)
     if not entry.products:
         empty = path and not _products_in(stream, path)
         if not empty:
             report.add(
-                ERROR, "empty-products", place, "skipped by every client: its list of products is empty"
+                ERROR, "empty-products", place, "every client skips this entry: its list of products is empty"
             )
         return []
     if not path:
@@ -174,14 +175,14 @@ def _read_entry(
         return []
     name = posixpath.basename(path)
     if name == "index.json" or basenames.setdefault(name, path) != path:
-        message = f"clients cache files by their last name, and '{printable(name)}' is used twice"
+        message = f"clients cache files by base name, and two files are named '{printable(name)}'"
         report.add(ERROR, "cache-name", place, message)
     raw = _read_json(stream, path, "products", report)
     if raw is None:
         return []
     products = list(decode_products(raw, f"'{printable(path)}'", decoded))
     if {product.name for product in products} != set(entry.products):
-        message = "its list of products differs from the file; clients don't compare them"
+        message = "the entry's list of products differs from the products file; clients ignore the difference"
         report.add(WARNING, "index-products", place, message)
     return products
 
@@ -199,14 +200,14 @@ def _check_products(products: Iterable[Product], report: Report) -> None:
         place = _place(product.name)
         for alias in product.aliases.split(",") if product.aliases else ():
             if not alias or alias != "".join(alias.split()):
-                message = f"the alias '{printable(alias)}' is used as written, with its blanks"
+                message = f"the alias '{printable(alias)}' contains spaces, which clients keep"
                 report.add(ERROR, "alias-blank", place, message if alias else "an alias is empty")
         if product.support_eol and day(product.support_eol, "%Y-%m-%d") is None:
             message = f"no expiry date: support_eol '{printable(product.support_eol)}' is not YYYY-MM-DD"
             report.add(WARNING, "support-eol", place, message)
         lengths = {len(name) for name in product.versions}
         if len(lengths) > 1:
-            message = "its version names have different formats: clients compare them as strings"
+            message = "version names have different lengths, but clients sort them as strings"
             report.add(WARNING, "version-format", place, message)
         variants.setdefault((product.os, product.release), {})[bool(product.variant)] = product.name
     for (os_, release), seen in variants.items():
@@ -238,7 +239,7 @@ def _check_images(images: list[Image], client: str, report: Report) -> None:
         for name in image.product.aliases.split(",") if image.product.aliases else ():
             owner = owners.setdefault((image.type, image.architecture, name), image)
             if owner.product is not image.product:
-                message = f"the alias '{printable(name)}' goes to product '{printable(owner.product.name)}'"
+                message = f"the alias '{printable(name)}' selects '{printable(owner.product.name)}' instead"
                 report.add(WARNING, "alias-taken", _place(image.product.name), message, (client,))
 
 
@@ -262,12 +263,12 @@ def image_problems(image: Image, client: str) -> Iterator[Problem]:
             message = f"can't be downloaded: '{printable(item.path)}' is not a path below the stream"
             yield Problem(ERROR, "path", "", message)
         if not SHA256.fullmatch(item.sha256):
-            shown = f"the sha256 '{printable(item.sha256)}' of '{item.ftype}' is not one in lower case"
+            shown = f"'{printable(item.sha256)}' of '{item.ftype}' is not a sha256 in lower case"
             message = f"can't be downloaded: {shown if item.sha256 else f'{item.ftype!r} has no sha256'}"
             yield Problem(ERROR, "sha256", "", message)
     combined_type = image.metadata.combined_type
     if image.root is None and combined_type == "virtual-machine" and image.type == "container":
-        message = "taken for a container: the client ignores combined_type 'virtual-machine'"
+        message = "listed as a container: the client ignores combined_type 'virtual-machine'"
         yield Problem(ERROR, "combined-type", "", message)
 
 
@@ -276,13 +277,13 @@ def image_problems(image: Image, client: str) -> Iterator[Problem]:
 
 @dataclass(slots=True)
 class _File:
-    """What the catalog says about one path; several items may name it."""
+    """The items of the catalog that name one path, and the result of checking its file."""
 
     items: list[tuple[str, Item]] = field(default_factory=list)
     digest: str = ""
     size: int = 0
     failed: bool = False
-    #: whether clients download it
+    #: whether clients download the file
     used: bool = False
     is_root: bool = False
 
@@ -312,7 +313,7 @@ def _check_files(
             continue
         firsts = [first for first in metadata_of.get(path, ()) if starts.get(first) is not None]
         if len(firsts) > _MOST_COMBINED:
-            message = f"combined with {len(firsts)} metadata files; {_MOST_COMBINED} fingerprints are checked"
+            message = f"{len(firsts)} images use this file; only {_MOST_COMBINED} fingerprints are checked"
             report.add(WARNING, "many-combined", f"'{printable(path)}'", message)
         digests = {first: starts[first].copy() for first in firsts[:_MOST_COMBINED]}
         others = tuple(digests.values())
@@ -355,10 +356,14 @@ def _check_file(
     hashing: bool = True,
     others: Iterable[Any] = (),
 ) -> Any:
-    """Compare one file with every item that names it; return its hash object for combined hashes."""
+    """Compare one file with every item that names it.
+
+    Update the hash objects ``others`` with its content. Return the file's hash object, or None if the file is
+    missing or unreadable.
+    """
     digest = hashlib.sha256()
     place = f"'{printable(path)}'"
-    # Incus does not compare sizes, so only a file far beyond its size counts as endless
+    # Incus accepts a file of another size, so stop reading only far beyond the catalog's size.
     most = _SPARE + 2 * max(0, *(item.size for _, item in file.items))
     level = ERROR if file.used else WARNING
     try:
@@ -373,7 +378,7 @@ def _check_file(
                     report.bytes += len(piece)
                     progress(report.files, report.bytes, path)
                     if file.size > most:
-                        raise LimitError(f"the file is larger than {most} bytes, far beyond its size")
+                        raise LimitError(f"the file has over {most} bytes, far more than in the catalog")
         elif known is not None:
             file.size = known
     except FileNotFoundError:
@@ -393,7 +398,7 @@ def _check_file(
 
 
 def _download(why: str, file: _File) -> str:
-    return f"can't be downloaded: {why}" if file.used else f"{why}; no client asks for it"
+    return f"can't be downloaded: {why}" if file.used else f"{why}; no client requests this file"
 
 
 def _compare_hash(digest: str, file: _File, report: Report, level: str) -> None:
@@ -433,12 +438,12 @@ def _check_strays(stream: Stream, files: Mapping[str, _File], report: Report) ->
     known = set(stream.tree.removed())
     strays = [path for path in stream.tree.content_files() if path not in files and path not in known]
     if strays:
-        message = f"no item names {len(strays)} of the files, such as '{strays[0]}'; `prune` deletes them"
+        message = f"no item names {len(strays)} files, such as '{strays[0]}'; `prune` deletes them"
         report.add(WARNING, "stray", f"'{IMAGES}'", message)
 
 
 def _join_clients(report: Report) -> None:
-    """Say once what is true for several clients."""
+    """Merge equal problems of several clients into one."""
     joined: dict[tuple[str, str, str, str], list[str]] = {}
     for each in report.problems:
         clients = joined.setdefault((each.level, each.code, each.place, each.message), [])

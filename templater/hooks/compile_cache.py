@@ -1,8 +1,8 @@
 """The cache of parsed metadata and generated code.
 
 Only the sandboxed child unmarshals an entry, because unmarshalling untrusted bytes can execute code. The
-cache directory must belong to this user, no other user can enter it, and files in it are opened relative to
-its descriptor. An entry's key is a digest over its sources. Invalid entries are ignored.
+cache directory must belong to this user, and its mode must keep other users out. Files are opened relative to
+the directory's descriptor. An entry's key is a digest of the entry's sources. Invalid entries are ignored.
 """
 
 import sys
@@ -70,7 +70,7 @@ class CompileCache:
     def save(self, name: str, key: str, entry: CacheEntry) -> None:
         """Save an entry; ignore failures."""
         data = encode(entry, key)
-        if len(data) > MAX_ENTRY:  # ``load`` would ignore it
+        if len(data) > MAX_ENTRY:  # ``load`` would ignore so large an entry
             return
         try:
             write_whole(self._directory, f"{name}-{key}", data, sync=False)
@@ -92,7 +92,7 @@ class CompileCache:
 
 
 def open_cache(path: str) -> "CompileCache | None":
-    """Open a cache directory, and create it if it is missing. Return None if another user can enter it."""
+    """Open a cache directory; create a missing one. Return None if another user can enter the directory."""
     from os import makedirs
 
     try:
@@ -105,7 +105,7 @@ def open_cache(path: str) -> "CompileCache | None":
 
 
 def key(parts: "Iterable[bytes]") -> str:
-    """Return the digest of ``parts``, of the Python version and of templater's own sources."""
+    """Return the hex digest of ``parts``, of the Python version and of templater's own sources."""
     digest = blake2b()
     for part in (*_interpreter(), source_stamp(), *parts):
         digest.update(b"%d:" % len(part))
@@ -115,7 +115,7 @@ def key(parts: "Iterable[bytes]") -> str:
 
 
 def is_entry(name: str) -> bool:
-    """Return whether ``save`` could have created this name. Other files in the directory are kept."""
+    """Return whether ``save`` could have created a file of this name. Other files are never removed."""
     digest = name.removesuffix(".new").rpartition("-")[2]
     return len(digest) == 2 * DIGEST and not digest.strip("0123456789abcdef")
 
@@ -126,7 +126,10 @@ def encode(entry: CacheEntry, key: str) -> bytes:
 
 
 def decode(data: bytes, key: str) -> "CacheEntry | None":
-    """Return the entry; None if it is truncated, has another key or was written by other versions."""
+    """Parse an entry.
+
+    Return None if it is truncated, has another key, or was written with other versions of ``PACKAGES``.
+    """
     parts = data.split(b"\n", 3)
     if len(parts) != 4:
         return None
@@ -145,7 +148,7 @@ def is_language_module(module: str) -> bool:
 
 
 def compiled_by() -> bytes:
-    """Return the path, mtime and size of each of ``PACKAGES``, so that an upgrade invalidates the entry."""
+    """Return mtime, size and path of every package in ``PACKAGES``: upgrading one invalidates the entry."""
     return b"\0".join(map(_package_age, PACKAGES))
 
 

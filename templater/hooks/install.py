@@ -43,9 +43,10 @@ class Snippet:
 def argv(runtime: str, options: list[str]) -> list[str]:
     """Return the command that a runtime runs: this interpreter and the hook's entry module.
 
-    ``-I`` ignores the environment and the current directory. ``-S`` skips ``site``, which takes as long as
-    the hook's own modules. ``-X utf8`` decodes names as UTF-8 in every locale. The standard library comes
-    first in the search path, so Python finds its C modules without searching the packages' directories.
+    ``-I`` ignores the environment and the current directory. ``-S`` skips ``site``, whose import takes
+    as long as the hook's own modules. ``-X utf8`` decodes names as UTF-8 in every locale. The standard
+    library comes first in the search path, so Python finds its C modules without searching other
+    directories.
     """
     first = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "startup", "line")
     places = f"sys.path[:0]={json.dumps([first])};sys.path+={json.dumps(search_path())}"
@@ -54,7 +55,7 @@ def argv(runtime: str, options: list[str]) -> list[str]:
 
 
 def search_path() -> list[str]:
-    """Return the directories that contain ``PACKAGES``, templater's first."""
+    """Return the directories that contain ``PACKAGES``, with templater's own directory first."""
     found: list[str] = []
     for package in PACKAGES:
         spec = find_spec(package)
@@ -113,8 +114,8 @@ def calls_templater(line: str) -> bool:
 def _read(path: str) -> str | None:
     """Return the file's content, or None if it is missing.
 
-    Links are not followed. Otherwise the directory's owner could plant a link for a moment, and ``_replace``
-    would copy a file that only the caller can read into the owner's file.
+    Links are not followed. Otherwise the directory's owner could replace the file with a link for a moment.
+    Then ``_replace`` would publish a file that only the caller can read.
     """
     folder, name = os.path.split(os.path.abspath(path))
     if not os.path.isdir(folder):
@@ -129,7 +130,7 @@ def _read(path: str) -> str | None:
 def _replace(path: str, text: str) -> None:
     """Replace a file atomically; keep its owner and mode.
 
-    Its directory may belong to an unprivileged user (an LXC path), so links in it are not followed.
+    The file's directory may belong to an unprivileged user (an LXC path), so links in it are not followed.
     """
     folder, name = os.path.split(os.path.abspath(path))
     staged = f"{name}.templater-new"

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     from ..limits import Given
 
-#: the last word of a hook line that only prints versions; no machine name begins with a hyphen
+#: As the last word of a hook line, it makes the hook only print versions. Machine names can't begin with a
+#: hyphen, so the word is never mistaken for a name.
 PROBE = "--probe"
 
 FAIL = "fail"
@@ -82,7 +83,7 @@ USAGE = """\
 usage: templater hook RUNTIME [OPTION …] [NAME]
   --source DIR          directory of metadata.yaml and templates/ [default: the instance's directory]
   --instance FILE       description of the instance [default: instance.yaml beside the image]
-  --rootfs DIR          root filesystem [default: the runtime's]
+  --rootfs DIR          root filesystem [default: the one that the runtime names]
   --state DIR           directory for .templater [default: the instance's directory]
   --on-error fail|keep-going
                         stop or continue the start after an error [default: fail]

@@ -10,9 +10,9 @@ from .render_job import COMPILE, Job, Run
 
 
 def precompile(path: str, cache: str = "", dialect: str = "") -> dict[str, CacheEntry]:
-    """Compile a directory's templates into the cache in a child, as a hook does; return the entries.
+    """Compile a directory's templates into the cache in a child, as a hook does.
 
-    An image is stored only if all of its templates compile.
+    Return the cache entries by name. The image's entry is stored only if all templates compile.
 
     Raises:
         RefusedError: another user can enter the cache directory.

@@ -2,7 +2,7 @@
 
 The child receives bytes, parses metadata.yaml and instance.yaml, and answers with the rendered texts. With
 cache entries it loads no parser and no compiler. If such a run fails, a second child starts from the sources,
-which gives the exact place of the error. The second answer replaces the first.
+which gives the exact position of the error. The second answer replaces the first.
 """
 
 import marshal
@@ -93,7 +93,7 @@ class Job:
         self.kept: dict[str, CacheEntry] = {}
 
     def source(self, name: str) -> "Source | None":
-        """Return a source by name, to show the place of an error.
+        """Return a source by name, to show the position of an error.
 
         The instance's description is never returned, because a log must not quote it.
         """
@@ -120,13 +120,14 @@ class Answer:
         return any(rendering.error is not None for rendering in self.renderings)
 
 
-# --- outside -----------------------------------------------------------------------------------
+# --- in the parent ------------------------------------------------------------------------------
 
 
 def keys(job: Job, *, in_child: bool) -> "dict[str, str]":
     """Return the cache keys of a job.
 
-    Code from a child never runs outside a child, so the two kinds of run have different keys.
+    Code that a child compiled never runs outside a child, so runs with and without a child have different
+    keys.
     """
     kind = b"child" if in_child else b"here"
     parts = [kind, job.dialect.encode(), job.host.yaml.encode(), job.metadata.data]
@@ -134,9 +135,9 @@ def keys(job: Job, *, in_child: bool) -> "dict[str, str]":
         parts += (name.encode("utf-8", "surrogateescape"), b"" if file.data is None else b"=" + file.data)
     found = {IMAGE: key(parts)}
     if job.instance is not None:
-        # a description without a name takes its name from the file, unless the runtime gives one
+        # an instance without a name is named after its file, unless the runtime gives a name
         stem = "" if job.name else job.instance.name
-        # in a shared cache, one image's child must not supply an entry for another image
+        # in a shared cache, the child of one image must not supply an entry for another image
         image = found[IMAGE].encode()
         found[INSTANCE] = key((kind, image, stem.encode("utf-8", "surrogateescape"), job.instance.data))
     return found
@@ -185,7 +186,9 @@ class Run:
         return answer
 
     def finish_warm(self) -> "Answer | None":
-        """Return the answer from cache entries; None if it failed and the sources have to be used.
+        """Return the answer of a run from cache entries, or None after a failure.
+
+        After a failure, the next run has started already, and uses the sources instead of the cache.
 
         Raises LimitError if the run reached a limit.
         """
@@ -222,7 +225,7 @@ class Run:
         if self.child is not None:
             return read_answer(self.job, self.child.answer())
         records: list[Record] = []
-        try:  # without a child nothing is locked, so imports can happen at any time
+        try:  # without a child no sandbox is active, so ``render`` may import modules
             render(self.job, lambda fields: records.append(list(fields)))
         except Exception as error:
             if isinstance(error, TemplaterError) or not self.warm:
@@ -235,11 +238,11 @@ class Run:
             self.child.close()
 
 
-# --- inside ------------------------------------------------------------------------------------
+# --- in the child -------------------------------------------------------------------------------
 
 
 def prepare(job: Job) -> None:
-    """Import what the job needs, while files can still be opened."""
+    """Import the modules that the job needs, while files can still be opened."""
     names = list(COLD)
     if IMAGE in job.kept:
         modules = job.kept[IMAGE].modules
@@ -257,8 +260,8 @@ def prepare(job: Job) -> None:
         library_for(DIALECTS[job.dialect]).load()
         compile_template("{{ a }}")  # make Jinja2 import any module that it loads on first use
     if "parsing.instance_yaml" in names:
-        # These modules are needed only for some texts: unprintable ones, misspelt keys ("did you mean") and
-        # JSON. An attribute of json is read, because a lazy import runs the module only then.
+        # Parsing needs these modules only for unprintable texts, misspelt keys ("did you mean") and JSON. The
+        # lazy import runs the json module only when an attribute is read, so import its ``loads``.
         __import__("encodings.unicode_escape")
         __import__("difflib")
         from json import loads  # noqa: F401
@@ -266,7 +269,7 @@ def prepare(job: Job) -> None:
 
 
 def _import_all(package: str) -> None:
-    """Import every module of a package, because functions in it import some of them later."""
+    """Import every module of a package: its functions import some modules only when called."""
     from pkgutil import walk_packages
 
     parent = sys.modules[f"templater.{package}"]
@@ -307,8 +310,8 @@ def render(job: Job, send: "Send") -> None:
             send((b"text", number, trigger, rendering.content or b""))
 
 
-#: Template errors that a log can quote: texts without values, and the beginnings of texts that continue only
-#: with names from the template and types.
+#: Template errors that a log may quote, because they contain no values. After the beginnings in
+#: ``_FIXED_BEGINNINGS`` follow only types, or names that are written in the template.
 _FIXED_TEXTS = frozenset((
     "filename for 'include'-tag evaluated to an empty string", "filter 'pluralize' does only work on numbers",
     "filter input argument must be of type 'time.Time'", "negative sign on a non-number expression",
@@ -320,7 +323,7 @@ _FIXED_BEGINNINGS = ("can't access a field by name on type ", "can't access an i
 
 
 def without_values(error: TemplaterError) -> TemplaterError:
-    """Return a rendering's error without any value that the template computed.
+    """Return a rendering's error with a message that contains no value from the template's variables.
 
     More users can read a hook's log and stderr than the instance's configuration, and a template can put a
     password into an error, encoded in any way.
@@ -354,7 +357,7 @@ def _renderings(
 
     renderings = run(codes)
     if IMAGE not in job.kept and codes and any(rendering.error is not None for rendering in renderings):
-        return run(None)  # render from the sources again, because these errors have positions
+        return run(None)  # errors from the sources have positions, unlike those of stored code
     return renderings
 
 
@@ -388,7 +391,7 @@ def _loaded_image(kept: CacheEntry) -> "tuple[Metadata, dict[str, CodeType]]":
 
 
 def _compiled(job: Job, metadata: Metadata) -> "tuple[dict[str, CodeType], set[str], bool]":
-    """Return the code of each rule's template, the modules it imports, and whether all templates compiled."""
+    """Return the code by template, the modules that the code imports, and whether every template compiled."""
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS
     from ..rendering.render import template_bytes
@@ -484,7 +487,7 @@ def _rule_read(fields: "list[bytes]", source: Source) -> Rule:
 
 
 def error_fields(error: TemplaterError) -> "list[bytes]":
-    """Return an error as fields of a record: class, message, hint, place, notes."""
+    """Return an error as fields of a record: class, message, hint, position, notes."""
     span = error.span
     place = [] if span is None else [_bytes(span.source.name), b"%d" % span.start, b"%d" % span.end]
     return [

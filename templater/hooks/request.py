@@ -18,15 +18,15 @@ class HookRequest:
     ``name``: the container's name from the runtime; empty to use the name in the description.
     ``rootfs``: the root filesystem. If ``mount`` is set, it is called before the root filesystem is opened.
     ``image``: the directory with metadata.yaml and templates.
-    ``open_image``: the same directory, already open, if an annotation names it. It is then not opened by name
-    again, and an instance.yaml in it is ignored.
+    ``open_image``: the same directory, already open, if an annotation names it. Then the hook does not open
+    the directory by name again, and ignores an instance.yaml in it.
     ``state_folder``: the directory that contains ``.templater``.
     ``instance_file``: the description's file; empty for instance.yaml beside the state or the image.
     ``description``: the description itself, if an annotation names it.
     ``config``: configuration keys from the runtime.
     ``triggers``: the triggers to run; empty for the pending trigger followed by start.
     ``pending_in_config``: read the pending trigger from the instance's volatile.apply_template.
-    ``compare``: write nothing, and fail if the files differ from the rendered ones.
+    ``compare``: write nothing, and fail if the files in the root filesystem differ from the result.
     ``ids``: the id map; None to guess it from the root filesystem's owner.
     ``cross_mounts``: follow paths through mount points.
     The other attributes are those of ``Options``.

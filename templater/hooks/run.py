@@ -41,7 +41,7 @@ _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", 
 
 
 class Log:
-    """The log lines of one hook. One call writes them all at the end, so lines of two hooks do not mix."""
+    """The log lines of one hook. One call writes all lines, so the lines of two hooks do not mix."""
 
     __slots__ = ("lines", "name")
 
@@ -131,7 +131,7 @@ def run(arguments: "list[str]") -> int:
 
 
 def probe() -> int:
-    """Print the versions for ``hook status``: the hook line runs and finds the packages that it needs."""
+    """Print versions. The output shows ``hook status`` that the hook line runs and finds its packages."""
     import yaml  # noqa: F401
 
     from ..pongo2.codegen import emit  # noqa: F401
@@ -141,7 +141,7 @@ def probe() -> int:
 
 
 def reset_process() -> None:
-    """Reset the umask and the environment that the runtime passes on (crun: umask 0)."""
+    """Reset the umask and the environment, which come from the runtime. crun passes umask 0."""
     os.umask(0o022)
     for name in _IGNORED:
         forget(name)
@@ -158,10 +158,10 @@ def start_timer(seconds: float) -> None:
 
 
 def report_failure(error: TemplaterError, runtime: str, options: Options, log: Log) -> int:
-    """Write the error to stderr and, because the runtime may hide that, to the log; return the exit code."""
-    _signal.setitimer(_signal.ITIMER_REAL, 0)  # the report itself has no limit
+    """Write the error to stderr and to the log; return the exit code. Some runtimes hide a hook's stderr."""
+    _signal.setitimer(_signal.ITIMER_REAL, 0)  # reporting has no time limit
     write_stderr("templater: " + error.explain())
-    if not log.lines:  # otherwise ``start`` has logged it already
+    if not log.lines:  # otherwise ``start`` has already logged the error
         _log_failure(error, options, log)
         try:
             find = function_of(runtime, "state_folder")
@@ -210,7 +210,7 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
 
 def _start(request: HookRequest, log: Log, state_directory: StateDirectory) -> None:
     recorded = state_directory.state()
-    # the first start of a container that was never unpacked is its creation
+    # without recorded state, `templater unpack` did not create the container: run the trigger create
     state = State("create") if recorded is None else recorded
     triggers = request.triggers
     require_triggers(triggers)
@@ -235,7 +235,7 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory) -> N
 def _write_files(
     request: HookRequest, planned_run: "PlannedRun", log: Log, journal: "Journal", *, durable: bool
 ) -> "Answer":
-    # these imports run while the child renders
+    # imported here, so that the parent loads these modules while the child renders
     from ..planning.planner import plan_of
     from ..rootfs.directory import DirectoryRootfs
     from ..writing.transaction import apply
@@ -312,7 +312,7 @@ def passes(pending: str) -> "tuple[str, ...]":
 
 
 class PlannedRun(Run, Closing):
-    """A rendering and the plan that follows from it."""
+    """A rendering and the plan that is made from its answer."""
 
     __slots__ = ("in_place",)
 
@@ -331,7 +331,7 @@ class PlannedRun(Run, Closing):
             )  # fmt: skip
 
         plan = make(answer)
-        if plan.failed and self.warm:  # cached rules have no positions in metadata.yaml for the message
+        if plan.failed and self.warm:  # rules from the cache lack the positions that error messages show
             plan = make(self.recompile())
         return plan
 
@@ -359,7 +359,7 @@ def _description(request: HookRequest, image: InstanceDirectory) -> "Source | No
             found = directory.read_instance()
         if found is not None:
             return found
-    # an image source that an annotation names may not supply a description
+    # an image that an annotation names must not also supply the instance's description
     return image.read_instance() if request.open_image is None else None
 
 

@@ -60,7 +60,10 @@ def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
 
 
 def changeable_place(path: str) -> str:
-    """Return the first place on the way to ``path``, or to a file in it, that another user can change."""
+    """Return the first directory, link or file on the way to ``path`` or its files that others can change.
+
+    Return "" if no other user can change any of them.
+    """
     try:
         inside = os.listdir(path) if os.path.isdir(path) else []
     except OSError as error:
@@ -72,7 +75,10 @@ def changeable_place(path: str) -> str:
 
 
 def places_on_the_way(path: str) -> Iterator[str]:
-    """Yield every directory and link on the way to a path, and its target, by names without links in them."""
+    """Yield the path of every directory and link that opening ``path`` follows, and of the final file.
+
+    No yielded path leads through a link.
+    """
     here = "/"
     yield here
     ahead = os.path.abspath(path).split("/")[::-1]
@@ -167,7 +173,7 @@ def option_of(line: str, name: str) -> str:
     """Return the value of an option in a hook line, or "" if it is missing."""
     try:
         words = shlex.split(line)
-    except ValueError:  # a quote is not closed, so the line does not run either
+    except ValueError:  # an unclosed quote, with which the line can't run
         return ""
     for number, word in enumerate(words):
         if word == name and number + 1 < len(words):

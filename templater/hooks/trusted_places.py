@@ -1,4 +1,4 @@
-"""The places to which annotations may point.
+"""The checks of paths in annotations.
 
 An image author chooses the image's annotations. Older versions of podman pass them on to the hook, which runs
 as root. So an annotation can only name a file below a directory that the operator's hook line allows. Every
@@ -36,7 +36,7 @@ def open_source(path: str, allowed: Sequence[str], bundle: str, rootfs: str) -> 
     if real == inside or real.startswith(inside + "/"):
         raise RefusedError(
             f"an annotation names '{printable(path)}', which is in the container's root filesystem",
-            hint="name an image source outside of it",
+            hint="name an image source outside the root filesystem",
         )
     own = os.path.realpath(bundle)
     for directory in _directories(top, below):
@@ -83,7 +83,7 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
 def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
     """Return the allowed directory that contains ``path``, and the relative path from there.
 
-    All symlinks in both are resolved, so the caller can open them without following any.
+    Symlinks in both paths are resolved, so the caller can open the paths without following symlinks.
     """
     if path.startswith("/") and "\0" not in path:
         real = os.path.realpath(path)
@@ -127,9 +127,9 @@ def _require_trusted(directory: str, *, or_sticky: bool = False) -> None:
     try:
         status = os.lstat(directory)
     except OSError:
-        return  # opening it fails later, with a better message
+        return  # opening this directory fails later, with a better message
     if stat.S_ISLNK(status.st_mode):
-        return  # another process has just replaced the directory, so opening it fails too
+        return  # another process has just replaced the directory with a link, which is not followed
     # rootless podman runs hooks in a user namespace, in which root's directories have another owner
     trusted = (0, os.geteuid(), os.lstat("/").st_uid)
     sticky = or_sticky and status.st_mode & stat.S_ISVTX

@@ -36,7 +36,7 @@ MAX_DEPTH = 10_000
 #: descriptor limit of a child that can open files in a directory
 OPEN_FILES = 256
 
-#: how many descriptors to close if the highest open one is unknown
+#: how many descriptors to close if the highest open descriptor is unknown
 MANY = 1 << 20
 
 #: the child's exit codes, and the name of the record that it sends when it fails
@@ -70,7 +70,7 @@ class ChildFailure(TemplaterError):
 
 
 class Child:
-    """A running child; ``answer()`` waits for it, ``close()`` kills it."""
+    """A running child. ``answer()`` waits for its answer, and ``close()`` kills the child."""
 
     __slots__ = ("bounds", "deadline", "pid", "pipe")
 
@@ -97,7 +97,7 @@ class Child:
         raise _failure_of(self.reap(), self.bounds, data)
 
     def receive(self) -> bytes:
-        """Read the pipe to its end. Raises LimitError for too many bytes, or after the deadline."""
+        """Return all bytes of the pipe. Raises LimitError for too many bytes, or after the deadline."""
         import select
 
         poll = select.poll()
@@ -168,12 +168,12 @@ def _run_child(
     send = _sender(pipe, bounds)
     try:
         prepare()
-        # under a caller's higher limit, deep recursion would raise MemoryError, which explains less
+        # with a higher limit of the caller, deep recursion would end in MemoryError, a less clear error
         sys.setrecursionlimit(min(sys.getrecursionlimit(), MAX_DEPTH))
         lock(pipe, bounds, inputs)
         work(send)
         send(END)
-        os.close(pipe)  # the parent continues while the kernel frees this process
+        os.close(pipe)  # closed first, so that the parent need not wait until the process exits
         code = 0
     except MemoryError:
         code = OUT_OF_MEMORY
@@ -243,7 +243,7 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
         resource.setrlimit(what, (most, most))
     if os.geteuid() == 0:
         become_nobody()
-    prctl(system_calls.PR_SET_PDEATHSIG, 9, 0, 0, 0)  # a change of uid clears it, so it comes after
+    prctl(system_calls.PR_SET_PDEATHSIG, 9, 0, 0, 0)  # set last: the kernel clears it on a change of uid
     calls: tuple[str, ...] = system_calls.COMPUTING
     if inputs:
         calls += system_calls.READING
@@ -253,7 +253,7 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
 
 
 def highest_descriptor() -> int:
-    """Return the highest open descriptor, which may exceed a limit that was lowered after it was opened."""
+    """Return the highest open descriptor, which can be above the current limit."""
     try:
         return max([int(name) for name in os.listdir("/proc/self/fd")])
     except OSError:  # /proc is not mounted
@@ -264,7 +264,7 @@ def highest_descriptor() -> int:
 
 
 def become_nobody() -> None:
-    """Become a user that owns nothing. In a user namespace most uids do not exist, so try several."""
+    """Change to a user that owns nothing. In a user namespace most uids do not exist, so try several."""
     # An unprivileged user namespace may deny setgroups. Then the process has no extra groups to drop.
     for attempt in (FIRST_UID + os.getpid() % (1 << 22), OVERFLOW_UID, 1):
         try:  # noqa: SIM105 - contextlib is not lean

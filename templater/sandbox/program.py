@@ -23,7 +23,7 @@ from .child import become_nobody, highest_descriptor
 from .system_calls import libc
 
 _INPUT_FD = 3
-#: the path by which the program opens the file, even if it has no access to the original path
+#: the path by which the program opens the file, even if the program has no access to the original path
 INPUT = f"/proc/self/fd/{_INPUT_FD}"
 
 #: limits on processor time (an hour is enough for terabytes) and on the time without any output
@@ -126,7 +126,8 @@ def _set_descriptors(data: int, output: int, complaints: int) -> None:
     import fcntl
 
     wanted = (os.open(os.devnull, os.O_RDONLY), output, complaints, data)
-    # duplicate above 10 first, because a source may have the number of another's destination
+    # First move all descriptors to 10 and above. Otherwise dup2 could overwrite a descriptor that is still
+    # needed.
     aside = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in wanted]
     for number, fd in enumerate(aside):
         os.dup2(fd, number)
@@ -136,12 +137,12 @@ def _set_descriptors(data: int, output: int, complaints: int) -> None:
 def _lock() -> None:
     import resource
 
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores SIGPIPE, and programs inherit that
     prctl = libc("prctl")
     prctl(system_calls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    libc("unshare")(_CLONE_NEWNET | _CLONE_NEWIPC)  # fails unless the caller is root
+    libc("unshare")(_CLONE_NEWNET | _CLONE_NEWIPC)  # needs root; without root it fails, and is not required
     os.chdir("/")
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # drop error output beyond the limit; do not die of it
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # at the size limit, let writing fail instead of dying
     for what, most in (
         (resource.RLIMIT_CPU, PROCESSOR_SECONDS),
         (resource.RLIMIT_AS, MEMORY),

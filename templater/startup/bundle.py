@@ -62,8 +62,8 @@ GROUPS = (
 def write(place: str) -> None:
     """Write the modules to the file ``place``.
 
-    Failures are ignored, because the hook's work is done: the directory is not writable, the disk is full, or
-    a source is just being replaced.
+    Failures are ignored, because the hook has already done its work. Causes are a directory that is not
+    writable, a full disk, and a source that another process is replacing.
     """
     if sys.dont_write_bytecode:
         return
@@ -96,7 +96,7 @@ def _remove(staged: str) -> None:
 def contents() -> bytes:
     """Return the file's content: a table of contents, then the code of each group.
 
-    The code of a group is marshalled as one value, so names that its modules share are stored only once.
+    The code of a group is marshalled as one value, so names that several modules use are stored only once.
     """
     parts: list[bytes] = []
     groups: list[Group] = []

@@ -2,8 +2,8 @@
 
 Importing any part of Jinja2 imports all of it: loaders, lexer, filters, and a dozen modules of the standard
 library. The code generator needs a fifth of that. In templater's own processes, Python finds these modules as
-usual but runs one only when code reads one of its attributes. Programs that use templater as a library do not
-install this finder and import as usual.
+usual but runs a module only when code reads one of its attributes. Programs that use templater as a library
+do not install this finder and import as usual.
 """
 
 import sys
@@ -27,9 +27,9 @@ _RUNNING: "set[str]" = set()
 
 
 class Postponed(ModuleType):  # type: ignore[misc]
-    """A module that was found but not run: reading an attribute runs it, or imports a submodule.
+    """A module that was found but not run: reading an attribute runs the module or imports a submodule.
 
-    It defines no other methods, because they would hide names of the module.
+    The class defines no other methods, because they would hide names of the module.
     """
 
     def __getattr__(self, name: str) -> "Any":
@@ -50,14 +50,14 @@ def _lock(module: "Any") -> RLock:
 
 
 def _provide(module: "Any", name: str) -> None:
-    if name in _IMPORT_SYSTEMS or module.__name__ in _RUNNING:  # this thread holds the lock, so it runs it
+    if name in _IMPORT_SYSTEMS or module.__name__ in _RUNNING:  # _RUNNING: this thread runs the module
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
     part = f"{module.__name__}.{name}"
     if found(part, module.__dict__.get("__path__", ())) is None:
         _run(module)
     else:
         __import__(part)
-        # the import system sets the attribute only after the import, so a circular import needs this
+        # the import system sets this attribute only after the import, too late for a circular import
         module.__dict__.setdefault(name, sys.modules[part])
 
 

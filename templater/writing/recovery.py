@@ -8,8 +8,8 @@ forge such a name could remove the file as well.
 Every apply holds the lock, so the next apply can remove these files safely. It never reuses their content: it
 plans again and writes every file itself.
 
-An instance directory adds a ``Journal`` with the directories and tokens of the last run. So every leftover is
-found even if the next plan has other targets, or if the file system assigns new inode numbers (an overlay
+For an instance directory, a ``Journal`` records the directories and tokens of the last run. So every leftover
+is found even if the next plan has other targets, or if the file system assigns new inode numbers (an overlay
 over two file systems). Two alternatives were rejected: a marker in a trusted.* xattr, which needs root and is
 not supported by every file system, and matching names without inode numbers.
 """
@@ -59,7 +59,7 @@ class Journal:
         return [line.decode("utf-8", "surrogateescape") for line in data.split(b"\0") if line]
 
     def write(self, lines: "list[str]", *, durable: bool = True) -> None:
-        """Replace the journal atomically and sync it, so that it is on disk before the files it announces.
+        """Replace the journal atomically and sync it, so that it is on disk before the files that it lists.
 
         Raises LimitError above ``MAX_JOURNAL`` bytes.
         """
@@ -126,7 +126,7 @@ def _sweep_directory(root: Root, place: str, tokens: "set[str]") -> "bool | None
         try:
             names = [name for name in directory.listdir() if name.startswith(PREFIX)]
         except OSError:
-            return False  # the journal stays, so the next run tries again
+            return False  # False keeps the journal, so the next run tries again
         return not [name for name in names if not _remove_leftover(directory, name, tokens)]
 
 

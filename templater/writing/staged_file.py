@@ -54,9 +54,9 @@ class ApplySession:
             directory.close()
 
     def directory(self, path: str) -> Directory:
-        """Return an open directory, and cache it for the other files.
+        """Return the open directory at a path. The descriptor stays open for other files in that directory.
 
-        Raises RefusedError if it no longer exists, WriteError if it can't be opened.
+        Raises RefusedError if the directory no longer exists, WriteError if it can't be opened.
         """
         found = self.directories.get(path)
         if found is None:

@@ -214,15 +214,15 @@ def _with_signals_deferred(call: "Callable[[], list[str]]") -> "list[str]":
     try:
         try:
             for number in (_signal.SIGALRM, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
-                # None is a handler installed by C code, which Python could not restore
+                # None means that C code installed the handler, which Python could not restore
                 if _signal.getsignal(number) is not None:
                     before.append(
                         (number, _signal.signal(number, lambda number, _: late.update({number: None})))
                     )
-        except ValueError:  # this is not the main thread, and only that runs signal handlers
+        except ValueError:  # not the main thread: signal handlers run only in the main thread
             pass
         finally:
-            troubles = call()  # even if a signal arrived before its handler was replaced
+            troubles = call()  # runs even if one of the old handlers raises before it is replaced
     finally:
         _each(_signal.signal, before)
         _each(_signal.raise_signal, [(number,) for number in late])

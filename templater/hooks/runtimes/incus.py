@@ -35,7 +35,7 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
     rootfs = environ["LXC_ROOTFS_PATH"]
     beside = dirname(rootfs)
     if not options.source and not exists(join(beside, METADATA)):
-        return Notice()  # Incus treats this as an image without templates
+        return Notice()  # for Incus, an image without metadata.yaml has no templates
     compare = not options.rootfs
     return HookRequest(
         options, name=name, rootfs=options.rootfs or rootfs, image=options.source or beside,
@@ -46,7 +46,7 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
 
 
 def _make_state_folder(name: str) -> str:
-    """Create the state directory outside the instance's volume, because Incus copies and restores that."""
+    """Create the state directory outside the instance's volume, because Incus copies and restores volumes."""
     from os import makedirs
 
     path = join(INSTANCES, name)

@@ -1,14 +1,14 @@
-"""The hooks for LXC: pre-start or mount renders; clone and destroy distinguish a copy from a rename.
+"""The hooks for LXC. The pre-start or mount hook renders; clone and destroy hooks record copies and renames.
 
-LXC passes the event in the environment (hook version 1) or in three words at the end of the line (version 0).
-The container's directory, which contains its ``config``, is its instance directory.
+LXC passes the event in the environment (hook version 1), or in three words at the end of the hook line
+(version 0). The container's directory, which contains its ``config``, is its instance directory.
 
-If the root filesystem is a directory, the pre-start hook renders it as the host's root. An overlay is not
-mounted at that stage, so the hook mounts it in a mount namespace of its own.
+If the root filesystem is a directory, the pre-start hook renders it as the host's root user. LXC has not yet
+mounted an overlay at that stage, so the hook mounts the overlay in a mount namespace of its own.
 
-The mount stage runs after LXC has mounted the root filesystem. But in an unprivileged container that hook
-runs as the container's root, which can read neither the interpreter nor templater's state. So the mount stage
-renders block devices and other images, and renders overlays only with ``--stage mount``.
+The mount stage runs after LXC has mounted the root filesystem. But in an unprivileged container the mount
+hook runs as the container's root user, which can read neither the interpreter nor templater's state. So the
+mount hook renders block devices and other images, and renders overlays only with ``--stage mount``.
 """
 
 from ...instances.directory import (
@@ -71,7 +71,7 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
 
 
 def state_folder(environ: "Mapping[str, str]") -> str:
-    """Return the container's directory, or "" if it has no state yet: logging must not create one."""
+    """Return the container's directory, or "" if it has no ``.templater``, which logging must not create."""
     folder = _folder(environ)
     return folder if exists(join(folder, STATE_FOLDER)) else ""
 
@@ -181,7 +181,7 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
         if libc(call)(*arguments):
             raise WriteError(
                 f"can't mount the overlay: {call} of '{printable(options)}' failed",
-                hint="with --stage mount, templater renders it after LXC has mounted it",
+                hint="with --stage mount, templater renders after LXC has mounted the overlay",
             )
 
 
@@ -319,7 +319,7 @@ def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
                 if file.data is not None:
                     write_whole(folder, name, file.data)
                 elif file.entry is not None and file.entry.kind == SYMLINK and folder.lstat(name) is None:
-                    # copied as a symlink, so that the copy's start refuses it as the original's does
+                    # keep the symlink: starting the copy then fails, as starting the original does
                     folder.symlink(file.entry.target, name)
     except OSError as error:
         raise write_error("copy", TEMPLATES, error) from None
@@ -376,7 +376,7 @@ def ancestors(how_many: int) -> "list[str]":
 
 
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
-    """Return the lines for a container's configuration; they also fit a copy on an overlay."""
+    """Return the lines for a container's configuration. They also work in copies that use an overlay."""
     from ..install import Snippet, argv, shell_line
 
     if not name:
@@ -435,8 +435,8 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     line = lines.get(f"lxc.hook.{needed}")
     hint = f"templater hook install lxc {quote(name)}{elsewhere(path, LXC_PATH)} --write"
     if line is None:
-        # `install` does not write this stage, because most containers do not need it
-        by_hand = "set it to the line of lxc.hook.pre-start, because LXC mounts this root filesystem"
+        # `install` writes no line for this stage, because most containers do not need one
+        by_hand = "set lxc.hook.mount to the value of lxc.hook.pre-start: LXC mounts this root filesystem"
         missing = not early and "lxc.hook.pre-start" in lines
         problem = f"'{config}' has no lxc.hook.{needed} that calls templater"
         yield Finding(False, problem, by_hand if missing else hint)

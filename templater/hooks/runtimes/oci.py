@@ -1,4 +1,4 @@
-"""The hook for OCI runtimes: standard input has the container's state, and its bundle has the rest.
+"""The hook for OCI runtimes. It reads the container's state on standard input, and the bundle's config.json.
 
 Annotations select the image and its settings: ``org.templater.source``, ``.instance``, ``.name``,
 ``.trigger`` and ``.config.KEY``. An untrusted image can carry annotations too, and older versions of podman
@@ -162,10 +162,10 @@ def _annotations(state: "Mapping[str, Any]") -> "dict[str, str]":
 def root_of(config: "Mapping[str, Any]", bundle: str) -> str:
     """Return the path of the root filesystem. Raises InputError if it is missing, RefusedError for a link."""
     path = join(bundle, _root_path(config))  # join keeps an absolute path as it is
-    if islink(path.rstrip("/")):  # runc refuses it too; unpacking an untrusted image can create such a link
+    if islink(path.rstrip("/")):  # runc refuses it too; an untrusted image can contain such a link
         raise RefusedError(
             f"the root filesystem '{printable(path)}' is a symlink, not a directory",
-            hint="name its target in the hook line: --rootfs DIR",
+            hint="name the target of the symlink in the hook line: --rootfs DIR",
         )
     return path
 
@@ -239,7 +239,7 @@ def hook(words: "list[str]") -> "tuple[str, dict[str, Any]]":
 
 
 def merged(before: "str | None", file: str, stage: str, ours: "dict[str, Any]") -> str:
-    """Return config.json with the new hook as the last one, without hooks of earlier templater versions.
+    """Return config.json with the new hook added last, and hooks of earlier templater versions removed.
 
     Raises InputError if the file does not exist or is invalid.
     """

@@ -111,7 +111,7 @@ class Modules:
         """Return the recorded digest of the compile cache's sources; b"" if one of them has changed."""
         if self.stamp and not all(is_unchanged(*source) for source in self.sources):
             self.stamp, self.stale = b"", True
-        self.sources = []  # check them only once per run
+        self.sources = []  # check the sources only once per run
         return self.stamp
 
     def create_module(self, spec: "Any") -> "ModuleType":
@@ -140,7 +140,7 @@ class Modules:
 
     def run(self, name: str, file: str, is_package: bool, code: "Any") -> None:
         parent, _, tail = name.rpartition(".")
-        if parent and parent not in sys.modules:  # the parent is in another group, or that is out of date
+        if parent and parent not in sys.modules:  # the parent package is not in this group
             __import__(parent)
         module = sys.modules[name] = type(sys)(name)
         module.__spec__ = spec = _Spec(name, self, origin=file, is_package=is_package)
