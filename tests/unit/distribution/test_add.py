@@ -126,7 +126,7 @@ def test_the_same_image_as_another_product_is_refused(tree, tmp_path):
     document = json.loads(tree.read(IMAGES_PATH))
     document["products"]["other"] = document["products"].pop("tiny:1:amd64:default")
     Path(tree.path, IMAGES_PATH).write_text(json.dumps(document))
-    with pytest.raises(RefusedError, match="the tree already has this image 'other'"):
+    with pytest.raises(RefusedError, match="the tree already has this image: 'other'"):
         add(tree, meta, [root])
 
 
