@@ -340,6 +340,9 @@ def request_options(
             every_host: bool = False,
             **rest: Any,
         ) -> Any:
+            from .fetching import local_source
+
+            src = local_source(src)
             request = Request(src, instance, triggers, rootfs, host, dialect, limits, as_json, every_host)
             return function(request, **rest)
 

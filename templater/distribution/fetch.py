@@ -9,12 +9,14 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import IO, Any
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
 from .. import __version__
-from ..model.errors import InputError, LimitError, RefusedError, UsageError
+from ..model.errors import InputError, LimitError, RefusedError, UsageError, reason
 from ..model.source import printable
 from .catalog import MOST_BYTES
 from .tree import clean_path
@@ -28,10 +30,38 @@ _SLOWEST = 1024
 _PIECE = 1 << 18
 
 
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The certificate that a server must have, and the certificate and key that templater shows to it.
+
+    Without ``server``, the system's certificates or those of SSL_CERT_FILE are trusted.
+    """
+
+    server: str = ""
+    client: tuple[str, str] | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return a TLS context. Raises InputError if a file can't be read."""
+        context = ssl.create_default_context()
+        try:
+            if self.server:
+                # A daemon's certificate names no host: clients compare the certificate itself.
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname = False
+                context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+                context.load_verify_locations(self.server)
+            if self.client is not None:
+                context.load_cert_chain(*self.client)
+        except OSError as error:
+            name = self.server or (self.client or ("",))[0]
+            raise InputError(f"can't read the certificate '{printable(name)}': {reason(error)}") from None
+        return context
+
+
 class UrlStream:
     """A stream at a URL. A password in the URL is sent only to that host, and appears in no message."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, trust: Trust | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme != "https":
             raise UsageError("clients read simplestreams only by https", hint="begin the URL with https://")
@@ -43,7 +73,7 @@ class UrlStream:
         except ValueError:
             raise UsageError("the URL has an invalid port") from None
         self.base = urlunsplit(("https", host, parts.path.rstrip("/"), "", ""))
-        self._opener = _opener(self.base, _authorization(parts))
+        self._opener = _opener(self.base, _authorization(parts), (trust or Trust()).context())
 
     def read(self, path: str, /) -> bytes:
         parts: list[bytes] = []
@@ -64,16 +94,16 @@ class UrlStream:
         return f"{self.base}/{quote(cleaned, errors='replace', safe='/:@!$&+,;=~')}"
 
     def size(self, path: str, /) -> int | None:
-        with self._open(path, "HEAD") as answer:
-            length = answer.headers.get("Content-Length", "")
-            return int(length) if length.isdigit() else None
+        with self.open(self.url(path), "HEAD") as answer:
+            return content_length(answer)
 
     @contextlib.contextmanager
     def pieces(self, path: str, /) -> Iterator[Iterator[bytes]]:
-        with self._open(path, "GET") as answer:
-            yield self._pieces(answer, path)
+        with self.open(self.url(path)) as answer:
+            yield self.body(answer, self.url(path))
 
-    def _pieces(self, answer: Any, path: str) -> Iterator[bytes]:
+    def body(self, answer: Any, url: str) -> Iterator[bytes]:
+        """Yield the body of an answer of ``open``. Raises InputError if it is cut short or too slow."""
         begun, size = time.monotonic(), 0
         try:
             while piece := answer.read1(_PIECE):
@@ -81,19 +111,35 @@ class UrlStream:
                 size += len(piece)
                 seconds = time.monotonic() - begun
                 if seconds > TIMEOUT and size < seconds * _SLOWEST:
-                    raise InputError(f"'{self.url(path)}' is too slow: {size} bytes in {int(seconds)} s")
+                    raise InputError(f"'{url}' is too slow: {size} bytes in {int(seconds)} s")
             if answer.length:  # http.client itself raises only for chunked answers
                 raise http.client.IncompleteRead(b"", answer.length)
         except (OSError, http.client.HTTPException) as error:
-            raise InputError(f"'{self.url(path)}' was cut short: {_words(error)}") from None
+            raise InputError(f"'{url}' was cut short: {_words(error)}") from None
+
+    def headers(self, url: str, headers: Mapping[str, str]) -> Any:
+        """Return the headers of the answer to HEAD, whatever its status is. Raises InputError without one."""
+        request = self._request(url, "HEAD", headers)
+        try:
+            with self._opener.open(request, timeout=TIMEOUT) as answer:
+                return answer.headers
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.headers
+        except (OSError, http.client.HTTPException) as error:
+            raise InputError(f"'{url}' can't be fetched: {_words(error)}", hint=_hint(error)) from None
+
+    def _request(self, url: str, method: str, headers: Mapping[str, str]) -> urllib.request.Request:
+        headers = {"User-Agent": f"templater/{__version__}", "Accept-Encoding": "identity", **headers}
+        return urllib.request.Request(url, headers=headers, method=method)  # noqa: S310 - https only
 
     @contextlib.contextmanager
-    def _open(self, path: str, method: str) -> Iterator[Any]:
-        url = self.url(path)
-        headers = {"User-Agent": f"templater/{__version__}", "Accept-Encoding": "identity"}
-        request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310 - https only
+    def open(
+        self, url: str, method: str = "GET", headers: Mapping[str, str] = MappingProxyType({})
+    ) -> Iterator[Any]:
+        """Request an escaped address below ``base``. Raises FileNotFoundError for 404, else InputError."""
         try:
-            answer = self._opener.open(request, timeout=TIMEOUT)
+            answer = self._opener.open(self._request(url, method, headers), timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 404:
@@ -102,9 +148,15 @@ class UrlStream:
         except (OSError, http.client.HTTPException) as error:
             raise InputError(f"'{url}' can't be fetched: {_words(error)}", hint=_hint(error)) from None
         with answer:
-            if answer.status != 200:
+            if answer.status not in (200, 206):
                 raise InputError(f"'{url}' can't be fetched: the server answered {answer.status}")
             yield answer
+
+
+def content_length(answer: Any) -> int | None:
+    """Return the length that an answer announces in bytes, or None."""
+    length = answer.headers.get("Content-Length", "")
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
 
 
 def _authorization(parts: SplitResult) -> str:
@@ -143,12 +195,12 @@ class _Authorize(urllib.request.BaseHandler):
         return request
 
 
-def _opener(base: str, authorization: str) -> urllib.request.OpenerDirector:
+def _opener(base: str, authorization: str, context: ssl.SSLContext) -> urllib.request.OpenerDirector:
     """Return an opener that accepts only https. Proxies come from the environment."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+        urllib.request.HTTPSHandler(context=context),
         _Redirects(),
         _Authorize(base, authorization),
         urllib.request.HTTPErrorProcessor(),

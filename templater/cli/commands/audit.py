@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import options, output
+from ..fetching import local_files
 from ..guard import guarded
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ def command(
     from ...checks.scan import AUDITED
     from ...checks.security.runaway import LIMITS
 
+    if rootfs is None:
+        local, rootfs = local_files(image)
+    else:
+        local = image
     if as_json and report not in (None, "json"):
         raise click.UsageError(f"--json and --report {report} contradict each other")
     report = "json" if as_json else report or "text"
@@ -70,7 +75,7 @@ def command(
     for note in () if described is None else described.notes:
         output.note(note)
     found = audit_report(
-        options.existing(image),
+        options.existing(local),
         rootfs and options.existing(rootfs),
         at_least=at_least,
         limits=limits.for_images(AUDITED),

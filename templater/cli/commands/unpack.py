@@ -11,6 +11,7 @@ from ...limits import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError
 from ...model.source import printable
 from .. import options, output
+from ..fetching import local_files
 from ..guard import guarded
 from ..progress import progress
 
@@ -71,6 +72,8 @@ def command(
     if len(files) not in (2, 3):
         raise UsageError("unpack takes an image and a directory", hint="templater unpack IMAGE [ROOTFS] DIR")
     *image, target = files
+    if len(image) == 1:
+        image = [path for path in local_files(image[0]) if path is not None]
     contents = open_contents(*image, limits=limits.for_images())
     parts = contents.parts()
     described = described_by(instance, parts[0].data)

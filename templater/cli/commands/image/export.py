@@ -10,6 +10,7 @@ import click
 from ....limits import IMAGE, Given
 from ....model.errors import UsageError
 from ... import options
+from ...fetching import local_files
 from ...progress import progress
 from .build import packing_of, packing_options, report, source_date_epoch, warn_of
 
@@ -38,6 +39,8 @@ def command(files: tuple[str, ...], limits: Given, as_json: bool, **packing: Any
     if len(files) not in (2, 3):
         raise UsageError("export needs an image and an output path", hint="templater image export SRC DIR")
     *image, target = files
+    if len(image) == 1:
+        image = [path for path in local_files(image[0]) if path is not None]
     epoch = source_date_epoch()
     contents = open_contents(
         *image, limits=limits.for_images(), latest=epoch if os.path.isdir(image[0]) else None

@@ -11,6 +11,7 @@ from ....limits import COMMAND, IMAGE, Given
 from ....model.metadata import TRIGGERS
 from ....model.source import printable
 from ... import options, output
+from ...fetching import local_files
 from ...guard import guarded
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ Examples:
 def command(src: str, rootfs: str | None, limits: Given, as_json: bool) -> int:
     from ....image.describe import data, describe
 
+    if rootfs is None:
+        src, rootfs = local_files(src, whole=False)
     found = describe(src, rootfs, limits.for_images())
     if as_json:
         output.write_json(data(found))

@@ -1,0 +1,11 @@
+"""``templater remote``: name the image servers that SRC can mention."""
+
+from ...discovery import Commands
+
+HELP = """Name image servers.
+
+`images:debian/13` is the image debian/13 of the remote `images`. The remotes of the Incus and LXD clients are
+known, and a few public servers are built in.
+"""
+
+command = Commands("remote", __name__, help=HELP)

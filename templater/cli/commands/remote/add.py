@@ -1,0 +1,41 @@
+"""``templater remote add``: name an image server."""
+
+import click
+
+from ... import options, output
+
+HELP = """Name an image server, for SRC arguments such as NAME:ALIAS.
+
+The name and the URL are written into ~/.config/templater/remotes.yaml, which only you can read, because a URL
+can contain a password.
+
+\b
+Examples:
+  templater remote add ours https://images.example.com
+  templater remote add host1 https://host1.example.com:8443 --protocol incus --certificate host1.crt
+"""
+
+
+@click.command(help=HELP)
+@click.argument("name", metavar="NAME")
+@click.argument("url", metavar="URL")
+@click.option(
+    "--protocol",
+    type=click.Choice(["simplestreams", "incus"]),
+    default="simplestreams",
+    show_default=True,
+    help="What the server speaks: simplestreams, or the public image API of Incus and LXD.",
+)
+@click.option(
+    "--certificate",
+    metavar="FILE",
+    default="",
+    help="Trust this certificate of the server.  [default: the system's certificates or SSL_CERT_FILE]",
+    shell_complete=options.complete_files,
+)
+def command(name: str, url: str, protocol: str, certificate: str) -> int:
+    from ....distribution.remotes import add_remote
+
+    remote = add_remote(name, url, protocol, certificate)
+    output.say(f"{remote.name}: is {remote.shown_url} ({remote.protocol})")
+    return 0

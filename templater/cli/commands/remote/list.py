@@ -1,0 +1,32 @@
+"""``templater remote list``: show the known image servers."""
+
+import click
+
+from ... import options, output
+
+HELP = """Show the image servers that SRC can mention.
+
+Where a name is defined twice, templater's own file comes first, then the configuration of the Incus client,
+then that of the LXD client, then the built-in list.
+"""
+
+
+@click.command(help=HELP)
+@options.json_option
+def command(as_json: bool) -> int:
+    from ....distribution.remotes import read_remotes
+
+    remotes = sorted(read_remotes().values(), key=lambda remote: remote.name)
+    rows = [(remote.name, remote.shown_url, remote.protocol, remote.source) for remote in remotes]
+    if as_json:
+        output.write_json(
+            [dict(zip(("name", "url", "protocol", "source"), row, strict=True)) for row in rows]
+        )
+        return 0
+    table = [("NAME", "URL", "PROTOCOL", "FROM"), *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(3)]
+    for row in table:
+        output.write(
+            "  ".join((*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3])) + "\n"
+        )
+    return 0

@@ -1,0 +1,149 @@
+"""Downloaded image files in the user's cache directory, each named by its SHA-256 hash.
+
+A file gets its name after its hash was compared, so a name in the directory is as good as the hash. An
+interrupted download continues where it ended. Files that were not used for ten days are removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from typing import Protocol
+
+from ..image.atomic_output import Output
+from ..model.errors import InputError, RefusedError, WriteError, reason
+from ..model.source import printable
+
+#: seconds without use after which a file is removed; the daemons remove cached images after ten days too
+UNUSED = 10 * 86400
+#: the ending of an incomplete file
+PART = ".part"
+_PIECE = 1 << 20
+
+#: called with files done, bytes so far and the current name
+Progress = Callable[[int, int, str], None]
+
+
+class Download(Protocol):
+    """One file of a server."""
+
+    def __call__(self, start: int, /) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
+        """Request the file from byte ``start`` on; the server may answer with all of it.
+
+        Yields the number of the first byte that it sends, and the content. Raises InputError if it fails.
+        """
+
+
+class Downloads:
+    """The cache directory. Raises RefusedError if another user could write to it."""
+
+    def __init__(self, path: str | None = None) -> None:
+        self.path = path if path is not None else default_directory()
+        os.makedirs(self.path, 0o700, exist_ok=True)
+        found = os.stat(self.path)
+        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+            raise RefusedError(
+                f"another user can write to the cache directory '{printable(self.path)}'",
+                hint="XDG_CACHE_HOME=DIR names another place",
+            )
+        self._remove_unused()
+
+    def fetch(self, sha256: str, name: str, download: Download, progress: Progress) -> str:
+        """Return the path of the file with this hash, and download it if it is missing.
+
+        ``name`` is the file's name in messages. Raises InputError if the content has another hash.
+        """
+        path = os.path.join(self.path, sha256)
+        with suppress(FileNotFoundError):
+            os.utime(path)
+            return path
+        fd = self._open_part(path + PART)
+        try:
+            digest, size = _digest(fd)
+            with download(size) as (start, pieces):
+                if start != size:
+                    os.ftruncate(fd, start)
+                    os.lseek(fd, 0, os.SEEK_SET)
+                    digest, size = _digest(fd)
+                size = _append(fd, digest, size, pieces, name, progress)
+            if digest.hexdigest() != sha256:
+                os.unlink(path + PART)
+                raise InputError(
+                    f"'{name}' has the SHA-256 hash {digest.hexdigest()}, but the server announced {sha256}"
+                )
+            os.fsync(fd)
+            os.rename(path + PART, path)
+        except OSError as error:
+            raise WriteError(f"can't write '{printable(path)}': {reason(error)}") from error
+        finally:
+            os.close(fd)
+        return path
+
+    def keep(self, pieces: Iterator[bytes], name: str, progress: Progress, most: int) -> str:
+        """Write a file whose hash was not announced, and return its path."""
+        with Output(self.path, private=True) as output:
+            for piece in pieces:
+                output.write(piece)
+                progress(0, output.size, name)
+                if output.size > most:
+                    raise InputError(f"'{name}' has more than {most >> 20} MiB")
+            path = os.path.join(self.path, output.sha256.hexdigest())
+            output.publish(path, replace=True)
+        return path
+
+    def _open_part(self, path: str) -> int:
+        """Open an incomplete file, which another process may be writing: wait until it has finished."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        while True:
+            try:
+                fd = os.open(path, flags, 0o600)
+            except OSError as error:
+                raise WriteError(f"can't write '{printable(path)}': {reason(error)}") from error
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
+                    return fd
+            os.close(fd)  # the other process has completed it, or has removed it
+
+    def _remove_unused(self) -> None:
+        oldest = time.time() - UNUSED
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if (
+                        entry.is_file(follow_symlinks=False)
+                        and entry.stat(follow_symlinks=False).st_mtime < oldest
+                    ):
+                        os.unlink(entry.path)
+
+
+def default_directory() -> str:
+    """Return ``templater/images`` in XDG_CACHE_HOME or in ``~/.cache``."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "templater", "images")
+
+
+def _digest(fd: int) -> tuple[hashlib._Hash, int]:
+    digest, size = hashlib.sha256(), 0
+    while piece := os.read(fd, _PIECE):
+        digest.update(piece)
+        size += len(piece)
+    return digest, size
+
+
+def _append(
+    fd: int, digest: hashlib._Hash, size: int, pieces: Iterator[bytes], name: str, progress: Progress
+) -> int:
+    for piece in pieces:
+        digest.update(piece)
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(fd, view) :]
+        size += len(piece)
+        progress(0, size, name)
+    return size

@@ -1,0 +1,221 @@
+"""The read-only image API of Incus and LXD, over https or over the socket of the daemon on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import email.parser
+import http.client
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from types import MappingProxyType
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from .. import __version__
+from ..model.errors import InputError, LimitError, RefusedError
+from ..model.source import printable
+from .catalog import parse_json
+from .fetch import TIMEOUT, UrlStream
+
+#: an answer about one image or alias
+_MOST_JSON = 4 << 20
+_MOST_HEADERS = 8 << 10
+_PIECE = 1 << 18
+#: by family: the variables of the socket and of the daemon's directory, and the usual directories
+_SOCKETS = {
+    "incus": ("INCUS_SOCKET", "INCUS_DIR", ("/run/incus", "/var/lib/incus")),
+    "lxd": ("LXD_SOCKET", "LXD_DIR", ("/var/snap/lxd/common/lxd", "/var/lib/lxd")),
+}
+
+
+class Server(Protocol):
+    """Where requests go. ``path`` is escaped and begins with a slash."""
+
+    name: str
+
+    def get(self, path: str, /) -> contextlib.AbstractContextManager[tuple[Message, Iterator[bytes]]]:
+        """Yield the headers and the content of an answer. Raises FileNotFoundError for 404."""
+
+
+class HttpsServer:
+    """A daemon or image server behind https."""
+
+    def __init__(self, stream: UrlStream) -> None:
+        self._stream = stream
+        self.name = stream.base
+
+    @contextlib.contextmanager
+    def get(self, path: str, /) -> Iterator[tuple[Message, Iterator[bytes]]]:
+        url = self._stream.base + path
+        with self._stream.open(url) as answer:
+            yield answer.headers, self._stream.body(answer, url)
+
+
+class LocalDaemon:
+    """The daemon of a family on this machine. Raises InputError if its socket can't be opened."""
+
+    def __init__(self, family: str) -> None:
+        self.name = family
+        self._path = _socket_path(family)
+
+    @contextlib.contextmanager
+    def get(self, path: str, /) -> Iterator[tuple[Message, Iterator[bytes]]]:
+        connection = http.client.HTTPConnection("localhost", timeout=TIMEOUT)
+        try:
+            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.sock.settimeout(TIMEOUT)
+            connection.sock.connect(self._path)
+            connection.request("GET", path, headers={"User-Agent": f"templater/{__version__}"})
+            answer = connection.getresponse()
+            if answer.status == 404:
+                raise FileNotFoundError(path)
+            if answer.status != 200:
+                raise InputError(f"{self.name} answered {answer.status} to '{path}'")
+            yield answer.headers, iter(lambda: answer.read1(_PIECE), b"")
+        except PermissionError:
+            raise InputError(
+                f"no permission for the socket '{self._path}' of {self.name}",
+                hint=f"run as root, or as a member of the group {self.name}-admin or {self.name}",
+            ) from None
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, FileNotFoundError) and error.filename is None:
+                raise
+            words = getattr(error, "strerror", None) or printable(str(error))[:200]
+            raise InputError(f"{self.name} does not answer on '{self._path}': {words.lower()}") from None
+        finally:
+            connection.close()
+
+
+def _socket_path(family: str) -> str:
+    variable, directory, usual = _SOCKETS[family]
+    if os.environ.get(variable):
+        return os.environ[variable]
+    folders = (os.environ[directory],) if os.environ.get(directory) else usual
+    return next(
+        (path for path in (os.path.join(each, "unix.socket") for each in folders) if os.path.exists(path)),
+        os.path.join(folders[-1], "unix.socket"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerImage:
+    """An image as a server describes it."""
+
+    fingerprint: str
+    type: str
+    architecture: str
+
+
+def find_image(server: Server, name: str) -> ServerImage:
+    """Return the image with this alias, fingerprint or beginning of a fingerprint.
+
+    Raises InputError if the server has none.
+    """
+    wanted = name
+    with contextlib.suppress(FileNotFoundError):
+        target = _read(server, f"/1.0/images/aliases/{quote(name, safe='')}").get("target")
+        wanted = target if isinstance(target, str) else ""
+    try:
+        found = _read(server, f"/1.0/images/{quote(wanted, safe='')}")
+    except FileNotFoundError:
+        raise InputError(f"'{server.name}' has no image '{printable(name)}' that this user may see") from None
+    texts = [found.get(key) or "" for key in ("fingerprint", "type", "architecture")]
+    if not all(isinstance(text, str) for text in texts):
+        raise InputError(f"'{server.name}' describes the image '{printable(name)}' in an unknown way")
+    if not texts[0] or not all(digit in "0123456789abcdef" for digit in texts[0]):
+        raise InputError(f"'{server.name}' gives the invalid fingerprint '{printable(texts[0])}'")
+    return ServerImage(*texts)
+
+
+@contextlib.contextmanager
+def export(server: Server, image: ServerImage) -> Iterator[Iterator[tuple[str, Iterator[bytes]]]]:
+    """Yield the files of an image in order: ("metadata", …) and ("rootfs", …), or one unified ("image", …).
+
+    A file that was not read to its end is skipped.
+    """
+    with server.get(f"/1.0/images/{image.fingerprint}/export") as (headers, content):
+        kind = headers.get("Content-Type") or ""
+        if kind.lower().startswith("multipart/"):
+            yield _parts(content, _boundary(kind), server.name)
+        else:
+            yield iter((("image", content),))
+
+
+def _read(server: Server, path: str) -> Mapping[str, Any]:
+    parts: list[bytes] = []
+    with server.get(path) as (_, content):
+        for piece in content:
+            parts.append(piece)
+            if sum(map(len, parts)) > _MOST_JSON:
+                raise LimitError(f"'{server.name}' answers '{path}' with more than {_MOST_JSON >> 20} MiB")
+    value = parse_json(b"".join(parts), server.name + path)
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    return metadata if isinstance(metadata, dict) else MappingProxyType({})
+
+
+def _boundary(kind: str) -> bytes:
+    message = email.parser.HeaderParser().parsestr(f"Content-Type: {kind}\n\n")
+    boundary = message.get_param("boundary") or ""
+    if not isinstance(boundary, str) or not 0 < len(boundary) <= 200:
+        raise InputError("the server sends a multipart answer without a valid boundary")
+    return b"\r\n--" + boundary.encode("ascii", "replace")
+
+
+def _parts(content: Iterator[bytes], delimiter: bytes, server: str) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Split a multipart body. A part holds at most one piece of the answer in memory."""
+    reader = _Reader(content, delimiter, server)
+    for _ in reader.until_delimiter():
+        pass  # a preamble, which has no meaning
+    while reader.has_part():
+        name = reader.headers().get_param("name", header="content-disposition")
+        if name not in ("metadata", "rootfs", "rootfs.img"):
+            raise RefusedError(f"'{server}' sends an unknown part of an image: '{printable(str(name))}'")
+        body = reader.until_delimiter()
+        yield str(name).partition(".")[0], body
+        for _ in body:
+            pass  # the caller did not read all of it
+
+
+class _Reader:
+    def __init__(self, content: Iterator[bytes], delimiter: bytes, server: str) -> None:
+        self._content, self._delimiter, self._server = content, delimiter, server
+        self._buffer = b"\r\n"
+
+    def _more(self) -> None:
+        piece = next(self._content, b"")
+        if not piece:
+            raise InputError(f"'{self._server}' sent an image that is cut short")
+        self._buffer += piece
+
+    def until_delimiter(self) -> Iterator[bytes]:
+        while (end := self._buffer.find(self._delimiter)) < 0:
+            keep = len(self._delimiter) - 1
+            ready, self._buffer = self._buffer[:-keep], self._buffer[-keep:]
+            if ready:
+                yield ready
+            self._more()
+        ready, self._buffer = self._buffer[:end], self._buffer[end + len(self._delimiter) :]
+        if ready:
+            yield ready
+
+    def has_part(self) -> bool:
+        """Read what follows a delimiter. Return False after the last one."""
+        while len(self._buffer) < 2:
+            self._more()
+        mark, self._buffer = self._buffer[:2], self._buffer[2:]
+        if mark not in (b"\r\n", b"--"):
+            raise InputError(f"'{self._server}' sends an invalid multipart answer")
+        return mark == b"\r\n"
+
+    def headers(self) -> Any:
+        while (end := self._buffer.find(b"\r\n\r\n")) < 0:
+            if len(self._buffer) > _MOST_HEADERS:
+                raise LimitError(
+                    f"'{self._server}' sends a part with more than {_MOST_HEADERS} bytes of headers"
+                )
+            self._more()
+        text, self._buffer = self._buffer[: end + 4], self._buffer[end + 4 :]
+        return email.parser.BytesHeaderParser().parsebytes(text)

@@ -1,0 +1,272 @@
+"""SRC on a server: ``images:debian/13/cloud``, ``incus:image/ALIAS`` or ``https://…``, fetched as files.
+
+Templates are in the metadata, which is a small file of a split image. Only it is fetched unless the whole
+image is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from ..model.errors import InputError, RefusedError, UsageError
+from ..model.source import printable
+from .architectures import KERNEL_NAMES
+from .catalog import Item
+from .clients import Image, list_images
+from .downloads import Download, Downloads, Progress
+from .fetch import UrlStream, content_length
+from .image_api import HttpsServer, LocalDaemon, Server, export, find_image
+from .listing import read_products
+from .remotes import API, RESERVED, SIMPLESTREAMS, Remote, read_remotes
+from .verify import SHA256
+
+_REMOTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+:")
+#: the families of clients, in the order in which their lists are searched
+_CLIENTS = ("incus-7", "lxd")
+#: an image server whose aliases LXD also accepts with this prefix
+_UBUNTU, _PREFIX = "https://cloud-images.ubuntu.com", "ubuntu/"
+#: bytes of a file whose size no server announced and whose hash is unknown
+_MOST_BYTES = 64 << 30
+_MOST_METADATA = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Fetched files: a unified image or a metadata tarball, and perhaps the root filesystem.
+
+    ``notes`` say which image was chosen and what vouches for it.
+    """
+
+    image: str
+    rootfs: str | None
+    notes: tuple[str, ...]
+
+
+def is_remote(src: str) -> bool:
+    """Return whether SRC names an image on a server. An existing path always wins."""
+    return not os.path.lexists(src) and (
+        src.startswith(("https://", "http://")) or _REMOTE.match(src) is not None
+    )
+
+
+def fetch_source(src: str, *, whole: bool, progress: Progress) -> Fetched:
+    """Fetch the files of SRC. ``whole``: the root filesystem too.
+
+    Raises UsageError for an unknown remote, and InputError if an image is missing or damaged.
+    """
+    if src.startswith("http://"):
+        raise UsageError("images are fetched over https only", hint="begin the URL with https://")
+    if src.startswith("https://"):
+        return _fetch_url(src, progress)
+    name, _, alias = src.partition(":")
+    if name in ("incus", "lxd"):
+        kind, _, alias = alias.partition("/")
+        if kind != "image" or not alias:
+            raise UsageError(
+                f"'{printable(src)}' does not name an image of the local daemon",
+                hint=f"{name}:image/ALIAS; for an instance: `{name} query /1.0/instances/NAME` with -i",
+            )
+        return _fetch_from_api(LocalDaemon(name), alias, whole, progress)
+    remotes = read_remotes()
+    remote = remotes.get(name)
+    if remote is None or name in RESERVED:
+        near = get_close_matches(name, remotes, n=1)
+        raise InputError(
+            f"'{printable(src)}' does not exist, and '{printable(name)}' is not a known remote",
+            hint=f"did you mean '{near[0]}:'?" if near else "templater remote list shows the known remotes",
+        )
+    if not alias:
+        raise UsageError(f"'{printable(src)}' names no image", hint=f"{name}:ALIAS or {name}:FINGERPRINT")
+    if remote.protocol == SIMPLESTREAMS:
+        return _fetch_from_stream(remote, alias, whole, progress)
+    if remote.protocol == API:
+        return _fetch_from_api(HttpsServer(UrlStream(remote.url, remote.trust)), alias, whole, progress)
+    raise UsageError(
+        f"templater can't read images from '{name}:': its protocol is '{printable(remote.protocol)}'"
+    )
+
+
+# simplestreams
+
+
+def _fetch_from_stream(remote: Remote, alias: str, whole: bool, progress: Progress) -> Fetched:
+    stream = UrlStream(remote.url, remote.trust)
+    image, client = _find(stream, remote.name, alias)
+    downloads = Downloads()
+    files = [
+        _fetch_item(downloads, stream, item, progress) for item in (image.files if whole else image.files[:1])
+    ]
+    if image.root is not None and whole:
+        _compare_fingerprint(files, image.fingerprint, stream.base)
+    facts = f"{image.type}, {image.product.arch}, version {image.version.name}"
+    notes = [_chosen(remote.name, alias, image.fingerprint, facts)]
+    if client == "lxd":
+        notes.append(f"{remote.name}: publishes this image for LXD only")
+    return Fetched(files[0], files[1] if len(files) > 1 else None, tuple(map(printable, notes)))
+
+
+def _fetch_item(downloads: Downloads, stream: UrlStream, item: Item, progress: Progress) -> str:
+    url = stream.url(item.path)
+    if not SHA256.fullmatch(item.sha256):
+        raise InputError(f"'{stream.base}' announces no valid SHA-256 hash for '{url}'")
+    # clients ignore the size, and some publishers leave it out
+    return downloads.fetch(item.sha256, url, _download(stream, url, item.size or _MOST_BYTES), progress)
+
+
+def _find(stream: UrlStream, remote: str, alias: str) -> tuple[Image, str]:
+    """Return the image and the client family that lists it."""
+    products = read_products(stream)
+    if stream.base.startswith(_UBUNTU):
+        alias = alias.removeprefix(_PREFIX)
+    known: dict[str, None] = {}
+    for client in _CLIENTS:
+        images, _ = list_images(products, client)
+        named = [image for image in images if alias in image.aliases]
+        if not named and len(alias) >= 6:
+            named = [image for image in images if image.fingerprint.startswith(alias)]
+            if len({image.fingerprint for image in named}) > 1:
+                raise InputError(f"'{printable(alias)}' is the beginning of several fingerprints")
+        if named:
+            return min(named, key=_preference), client
+        known.update(dict.fromkeys(name for image in images for name in image.aliases))
+    near = get_close_matches(alias, known, n=3)
+    raise InputError(
+        f"'{stream.base}' has no image '{printable(alias)}'",
+        hint="did you mean " + " or ".join(f"'{remote}:{printable(name)}'" for name in near) + "?"
+        if near
+        else "",
+    )
+
+
+def _preference(image: Image) -> tuple[bool, bool]:
+    """Sort containers before virtual machines, then this machine's architecture first, as clients do."""
+    return image.type != "container", image.architecture != KERNEL_NAMES.get(platform.machine())
+
+
+def _download(stream: UrlStream, url: str, most: int) -> Download:
+    """Return a download of a file that has at most ``most`` bytes. It continues by a range request."""
+
+    @contextmanager
+    def download(start: int, /) -> Iterator[tuple[int, Iterator[bytes]]]:
+        headers = {"Range": f"bytes={start}-"} if 0 < start < most else {}
+        try:
+            with stream.open(url, headers=headers) as answer:
+                first = _first_byte(answer, start, url)
+                yield first, _bounded(stream.body(answer, url), most - first, url)
+        except FileNotFoundError:
+            raise InputError(f"'{url}' does not exist") from None
+
+    return download
+
+
+def _first_byte(answer: Any, start: int, url: str) -> int:
+    if answer.status != 206:
+        return 0
+    if not (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
+        raise InputError(f"'{url}': the server sent another range than the requested one")
+    return start
+
+
+def _bounded(pieces: Iterator[bytes], most: int, url: str) -> Iterator[bytes]:
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > most:
+            raise InputError(f"'{url}' is larger than the server announced")
+        yield piece
+
+
+def _compare_fingerprint(paths: Iterable[str], fingerprint: str, server: str) -> None:
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    if digest.hexdigest() != fingerprint:
+        raise InputError(
+            f"'{server}' announced the fingerprint {fingerprint}, but the files have {digest.hexdigest()}"
+        )
+
+
+def _chosen(remote: str, alias: str, fingerprint: str, facts: str) -> str:
+    text = f"using {remote}:{fingerprint[:12]} ({facts})"
+    return text if fingerprint.startswith(alias) else f"{text}; give {remote}:FINGERPRINT for another"
+
+
+# the image API
+
+
+def _fetch_from_api(server: Server, alias: str, whole: bool, progress: Progress) -> Fetched:
+    image = find_image(server, alias)
+    downloads, paths = Downloads(), []
+    with export(server, image) as files:
+        for kind, content in files:
+            most = _MOST_METADATA if kind == "metadata" else _MOST_BYTES
+            paths.append(downloads.keep(content, f"{server.name} {kind}", progress, most))
+            if kind == "metadata" and not whole:
+                break
+    complete = whole or kind == "image"
+    if complete:
+        _compare_fingerprint(paths, image.fingerprint, server.name)
+    notes = [f"using the {image.type} image {image.fingerprint[:12]} of {server.name} ({image.architecture})"]
+    if not complete and not isinstance(server, LocalDaemon):
+        notes.append(
+            "only the metadata was fetched: TLS vouches for it, since the fingerprint is that of all files"
+        )
+    return Fetched(paths[0], paths[1] if len(paths) > 1 else None, tuple(map(printable, notes)))
+
+
+# https
+
+
+def _fetch_url(url: str, progress: Progress) -> Fetched:
+    """Fetch a unified image by the headers of ``incus image import https://…``, or as a plain file."""
+    stream, address = _split(url)
+    digest, place = _announced(stream, address)
+    downloads = Downloads()
+    if digest:
+        stream, address = _split(urlunsplit(urlsplit(place)) if place else url)
+        path = downloads.fetch(digest, address, _download(stream, address, _MOST_BYTES), progress)
+        return Fetched(path, None, (f"using the image {digest[:12]} that {stream.base} announces",))
+    try:
+        with stream.open(address) as answer:
+            length = content_length(answer) or 0
+            if length > _MOST_BYTES:
+                raise InputError(f"'{address}' has {length} bytes")
+            path = downloads.keep(stream.body(answer, address), address, progress, _MOST_BYTES)
+    except FileNotFoundError:
+        raise InputError(f"'{address}' does not exist") from None
+    return Fetched(path, None, (f"no hash was announced: TLS alone vouches for {address}",))
+
+
+def _split(url: str) -> tuple[UrlStream, str]:
+    """Return the server of a URL, and the URL without its password."""
+    parts = urlsplit(url)
+    stream = UrlStream(urlunsplit((parts.scheme, parts.netloc, "", "", "")))
+    return stream, stream.url(parts.path) if parts.path.strip("/") else f"{stream.base}/"
+
+
+def _announced(stream: UrlStream, address: str) -> tuple[str, str]:
+    """Return the hash and the URL in the answer's headers, or empty strings. The status does not matter."""
+    machine = KERNEL_NAMES.get(platform.machine(), platform.machine())
+    headers = {f"{family}-Server-Architectures": machine for family in ("Incus", "LXD")}
+    headers |= {"Incus-Server-Version": "7.0.0", "LXD-Server-Version": "6.8"}
+    found = stream.headers(address, headers)
+    announced = ((found[f"{family}-Image-Hash"], found[f"{family}-Image-URL"]) for family in ("Incus", "LXD"))
+    digest, place = next(((digest, place) for digest, place in announced if digest and place), ("", ""))
+    if not digest:
+        return "", ""
+    if not SHA256.fullmatch(digest):
+        raise InputError(f"'{address}' announces the invalid hash '{printable(digest)}'")
+    if not place.startswith("https://"):
+        raise RefusedError(f"'{address}' leads to an image without https: '{printable(place)}'")
+    return digest, place

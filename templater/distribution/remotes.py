@@ -1,0 +1,181 @@
+"""Named image servers: templater's own, those of the Incus and LXD clients, and the public ones."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import yaml
+
+from ..image.atomic_output import Output
+from ..model.errors import InputError, UsageError, reason
+from ..model.source import printable
+from .fetch import Trust, UrlStream
+
+SIMPLESTREAMS = "simplestreams"
+#: the REST API of Incus and LXD
+API = "incus"
+PROTOCOLS = (SIMPLESTREAMS, API)
+#: these names are daemons on this machine
+RESERVED = ("incus", "lxd", "store", "local")
+BUILT_IN = {
+    "images": "https://images.linuxcontainers.org",
+    "ubuntu": "https://cloud-images.ubuntu.com/releases",
+    "ubuntu-daily": "https://cloud-images.ubuntu.com/daily",
+    "ubuntu-minimal": "https://cloud-images.ubuntu.com/minimal/releases",
+    "ubuntu-minimal-daily": "https://cloud-images.ubuntu.com/minimal/daily",
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+")
+_MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """An image server. ``source`` is the file that defines it, or "built in"."""
+
+    name: str
+    url: str = field(repr=False)  # can contain a password
+    protocol: str
+    source: str
+    trust: Trust = field(default_factory=Trust)
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        parts = urlsplit(self.url)
+        if parts.password is None:
+            return self.url
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+
+
+def read_remotes() -> dict[str, Remote]:
+    """Return the remotes by name. Raises InputError if a configuration file is invalid.
+
+    Of equal names, the first of these counts: templater's file, Incus's, LXD's, the built-in ones.
+    """
+    remotes: dict[str, Remote] = {}
+    for remote in (*_own(), *_of_clients(), *_built_in()):
+        remotes.setdefault(remote.name, remote)
+    return remotes
+
+
+def add_remote(name: str, url: str, protocol: str = SIMPLESTREAMS, certificate: str = "") -> Remote:
+    """Write a remote into templater's file, which only the user can read. Raises UsageError if it exists."""
+    if not _NAME.fullmatch(name) or name in RESERVED:
+        raise UsageError(
+            f"invalid name '{printable(name)}' of a remote",
+            hint=f"two or more letters, digits and '.', '_', '-'; not {', '.join(RESERVED)}",
+        )
+    UrlStream(url)
+    own = _read_own()
+    if name in own:
+        raise UsageError(f"the remote '{name}' exists", hint=f"templater remote remove {name}")
+    own[name] = {"url": url, "protocol": protocol}
+    if certificate:
+        Trust(certificate).context()
+        own[name]["certificate"] = os.path.abspath(certificate)
+    _write_own(own)
+    return read_remotes()[name]
+
+
+def remove_remote(name: str) -> None:
+    """Remove a remote from templater's file. Raises UsageError if it is not in there."""
+    own = _read_own()
+    if name not in own:
+        hint = (
+            "it is built in, or comes from the configuration of Incus or LXD"
+            if name in read_remotes()
+            else ""
+        )
+        raise UsageError(f"unknown remote '{printable(name)}'", hint=hint)
+    del own[name]
+    _write_own(own)
+
+
+def own_file() -> str:
+    """Return the path of templater's list of remotes."""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    return os.path.join(base, "templater", "remotes.yaml")
+
+
+def _own() -> Iterator[Remote]:
+    for name, value in _read_own().items():
+        yield Remote(name, value["url"], value["protocol"], own_file(), Trust(value.get("certificate", "")))
+
+
+def _read_own() -> dict[str, dict[str, str]]:
+    remotes = _read_yaml(own_file())
+    for name, value in remotes.items():
+        texts = isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+        if not texts or "url" not in value or value.get("protocol") not in PROTOCOLS:
+            raise InputError(f"'{own_file()}': invalid remote '{printable(str(name))}'")
+    return remotes
+
+
+def _write_own(remotes: dict[str, dict[str, str]]) -> None:
+    path = own_file()
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    with Output(os.path.dirname(path), private=True) as output:
+        output.write(yaml.safe_dump(remotes, sort_keys=True).encode())
+        output.publish(path, replace=True)
+
+
+def _of_clients() -> Iterator[Remote]:
+    """Yield the remotes of the Incus and LXD clients, whose protocol templater speaks."""
+    for folder in _client_folders():
+        path = os.path.join(folder, "config.yml")
+        remotes = _read_yaml(path).get("remotes")
+        for name, value in remotes.items() if isinstance(remotes, dict) else ():
+            if not isinstance(name, str) or not isinstance(value, dict) or name in RESERVED:
+                continue
+            url, protocol = value.get("addr"), value.get("protocol") or API
+            if isinstance(url, str) and url.startswith("https://"):
+                yield Remote(
+                    name, url, API if protocol == "lxd" else str(protocol), path, _trust(folder, name, value)
+                )
+
+
+def _trust(folder: str, name: str, value: dict[str, Any]) -> Trust:
+    server = os.path.join(folder, "servercerts", f"{name}.crt")
+    pair = (os.path.join(folder, "client.crt"), os.path.join(folder, "client.key"))
+    private = (
+        value.get("protocol") != SIMPLESTREAMS and not value.get("public") and all(map(os.path.isfile, pair))
+    )
+    return Trust(server if os.path.isfile(server) else "", pair if private else None)
+
+
+def _client_folders() -> Iterator[str]:
+    """Yield the configuration folders of the clients, in the order in which they read them."""
+    home = os.path.expanduser("~")
+    yield os.environ.get("INCUS_CONF") or os.path.join(home, ".config", "incus")
+    yield "/etc/incus"
+    yield os.environ.get("LXD_CONF") or os.path.join(home, "snap", "lxd", "common", "config")
+    yield os.path.join(home, ".config", "lxc")
+    yield "/etc/lxc"
+
+
+def _built_in() -> Iterator[Remote]:
+    for name, url in BUILT_IN.items():
+        yield Remote(name, url, SIMPLESTREAMS, "built in")
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise InputError(f"can't read '{printable(path)}': {reason(error)}") from error
+    try:
+        value = yaml.safe_load(data[:_MOST_BYTES]) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"'{printable(path)}' is not valid YAML: {printable(str(error))}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"'{printable(path)}' has no mapping at the top")
+    return value

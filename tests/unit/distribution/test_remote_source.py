@@ -1,0 +1,525 @@
+"""Images on servers as SRC: what is fetched, what is verified, and what a faulty server can do."""
+
+import hashlib
+import io
+import os
+import platform
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from templater.distribution import image_api, remote_source
+from templater.distribution.add import add
+from templater.distribution.downloads import UNUSED, Downloads
+from templater.distribution.remote_source import fetch_source, is_remote
+from templater.distribution.remotes import add_remote, read_remotes, remove_remote
+from templater.distribution.tree import Tree
+from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
+from tests.streams.builders import QCOW2, split_image, unified_image
+from tests.streams.mutations import EXAMPLE
+from tests.streams.server import make_certificates, redirect, serving
+
+ROOT = b"hsqs" + bytes(1 << 20)
+ORIGIN = EXAMPLE.parent / "ubuntu-shape" / "origin"
+
+
+def content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def quiet(files: int, size: int, name: str) -> None:
+    """Show no progress."""
+
+
+def fetch(src: str, *, whole: bool = False):
+    return fetch_source(src, whole=whole, progress=quiet)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    return make_certificates(tmp_path_factory.mktemp("tls") / "ca")
+
+
+@pytest.fixture(autouse=True)
+def home(certificates, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "INCUS_CONF", "LXD_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A tree with a split container image, a virtual machine of the same name, and a unified image."""
+    folder = tmp_path_factory.mktemp("tree")
+    tree = Tree(str(folder / "tree"))
+    first, second = split_image(folder / "split", root=ROOT)
+    add(tree, first, [second], aliases=["both"])
+    first, second = split_image(folder / "vm", root=QCOW2, variant="vm")
+    add(tree, first, [second], aliases=["machine"])
+    add(tree, unified_image(folder / "unified", variant="unified"), aliases=["one"])
+    return tree
+
+
+@pytest.fixture
+def server(certificates, tree):
+    with serving(os.fsdecode(tree.path), certificates) as running:
+        add_remote("ours", running.url)
+        yield running
+
+
+def downloaded(server) -> list[str]:
+    return [path for path in server.paths if path.startswith("/images/")]
+
+
+def files_of(home) -> list[str]:
+    folder = home / ".cache/templater/images"
+    return sorted(os.listdir(folder)) if folder.exists() else []
+
+
+def test_only_the_metadata_of_a_split_image_is_fetched(server, home):
+    fetched = fetch("ours:both")
+    assert fetched.rootfs is None
+    assert len(downloaded(server)) == 1
+    assert hashlib.sha256(content(fetched.image)).hexdigest() == os.path.basename(fetched.image)
+    assert "container" in fetched.notes[0]
+
+
+def test_a_second_use_downloads_the_catalog_only(server):
+    fetch("ours:both")
+    before = len(downloaded(server))
+    fetch("ours:both")
+    assert len(downloaded(server)) == before
+
+
+def test_a_whole_image_is_compared_with_its_fingerprint(server):
+    fetched = fetch("ours:both", whole=True)
+    assert content(fetched.rootfs) == ROOT
+    joined = content(fetched.image) + ROOT
+    assert hashlib.sha256(joined).hexdigest().startswith(fetched.notes[0].split(":")[1][:12])
+
+
+def test_a_unified_image_is_one_file(server):
+    fetched = fetch("ours:one", whole=True)
+    assert fetched.rootfs is None
+    assert content(fetched.image).startswith(b"metadata.yaml")
+
+
+@pytest.mark.parametrize("name", ["ours:machine", "ours:tiny/1/vm"])
+def test_a_virtual_machine_is_found_by_its_alias(server, name):
+    assert "virtual-machine" in fetch(name).notes[0]
+
+
+def test_an_alias_without_a_match_suggests_a_near_one(server):
+    with pytest.raises(InputError, match="has no image 'bohth'") as raised:
+        fetch("ours:bohth")
+    assert "'ours:both'" in raised.value.hint
+
+
+def test_the_beginning_of_a_fingerprint_names_an_image(server):
+    fingerprint = fetch("ours:both").notes[0].split(":")[1][:12]
+    assert fingerprint in fetch(f"ours:{fingerprint}").notes[0]
+
+
+def test_an_image_for_lxd_only_is_found_and_said_so(certificates):
+    with serving(ORIGIN, certificates) as running:
+        add_remote("ubuntu-like", running.url)
+        assert any("for LXD only" in note for note in fetch("ubuntu-like:noble").notes)
+
+
+def broken(handler, path: str, data: bytes, sent: int) -> bool:
+    """Answer with the first bytes of a file only, although all are announced; ranges are answered whole."""
+    if not handler.path.endswith(path):
+        return False
+    wanted = handler.headers.get("Range")
+    start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+    handler.send_response(206 if wanted else 200)
+    handler.send_header("Content-Length", str(len(data) - start))
+    if wanted:
+        handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+    handler.end_headers()
+    handler.wfile.write(data[start:] if wanted else data[:sent])
+    handler.close_connection = True
+    return True
+
+
+def test_an_interrupted_download_continues(server, home):
+    name = hashlib.sha256(ROOT).hexdigest()
+    server.fault = lambda handler: broken(handler, f"{name}.squashfs", ROOT, 300_000)
+    with pytest.raises(InputError, match="less than it announced"):
+        fetch("ours:both", whole=True)
+    assert f"{name}.part" in files_of(home)
+    fetched = fetch("ours:both", whole=True)
+    assert content(fetched.rootfs) == ROOT
+    ranges = [headers.get("Range") for method, path, headers in server.requests if name in path]
+    assert ranges == [None, "bytes=300000-"]
+    assert f"{name}.part" not in files_of(home)
+
+
+def test_an_interrupted_download_begins_again_if_the_server_knows_no_ranges(server, home):
+    name = hashlib.sha256(ROOT).hexdigest()
+    server.fault = lambda handler: broken(handler, f"{name}.squashfs", ROOT, 300_000)
+    with pytest.raises(InputError):
+        fetch("ours:both", whole=True)
+    server.fault = None  # this server ignores Range
+    assert content(fetch("ours:both", whole=True).rootfs) == ROOT
+
+
+def test_a_part_that_another_program_damaged_is_noticed(server, home):
+    name = hashlib.sha256(ROOT).hexdigest()
+    server.fault = lambda handler: broken(handler, f"{name}.squashfs", ROOT, 300_000)
+    with pytest.raises(InputError):
+        fetch("ours:both", whole=True)
+    with open(home / f".cache/templater/images/{name}.part", "r+b") as file:
+        file.write(b"damaged")
+    with pytest.raises(InputError, match="has the SHA-256 hash"):
+        fetch("ours:both", whole=True)
+    assert name not in files_of(home)
+    server.fault = None
+    assert content(fetch("ours:both", whole=True).rootfs) == ROOT
+
+
+def test_a_file_with_other_content_is_refused_and_not_kept(server, home):
+    name = hashlib.sha256(ROOT).hexdigest()
+    other = bytes(len(ROOT))
+    server.fault = lambda handler: broken(handler, f"{name}.squashfs", other, len(other))
+    with pytest.raises(InputError, match="has the SHA-256 hash"):
+        fetch("ours:both", whole=True)
+    assert name not in files_of(home)
+
+
+def test_a_file_longer_than_announced_ends_at_its_size(server, home):
+    name = hashlib.sha256(ROOT).hexdigest()
+    longer = ROOT + bytes(1 << 20)
+    server.fault = lambda handler: broken(handler, f"{name}.squashfs", longer, len(longer))
+    with pytest.raises(InputError, match="larger than the server announced"):
+        fetch("ours:both", whole=True)
+
+
+def test_two_downloads_of_one_image_at_once_both_succeed(server, home):
+    results: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(fetch("ours:both", whole=True).rootfs))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(results)) == 1
+    assert len(results) == 4
+    assert not [name for name in files_of(home) if name.endswith(".part")]
+
+
+def test_files_that_were_not_used_for_ten_days_are_removed(server, home):
+    old = fetch("ours:one").image
+    os.utime(old, (time.time() - UNUSED - 60,) * 2)
+    fetch("ours:both")
+    assert os.path.basename(old) not in files_of(home)
+
+
+def test_a_use_counts_for_the_ten_days(server, home):
+    used = fetch("ours:one").image
+    os.utime(used, (time.time() - UNUSED + 60,) * 2)
+    fetch("ours:one")
+    assert os.stat(used).st_mtime > time.time() - 60
+
+
+def test_a_cache_directory_that_others_can_write_to_is_refused(tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o777)
+    with pytest.raises(RefusedError, match="another user can write"):
+        Downloads(str(tmp_path / "cache"))
+
+
+# https
+
+
+def test_the_header_protocol_leads_to_the_image_and_its_hash(server, tree):
+    (path,) = (name for name in tree.content_files() if name.endswith(".tar") and _is_unified(tree, name))
+    digest = os.path.basename(path).partition(".")[0]
+
+    def fault(handler):
+        if handler.path != "/image":
+            return False
+        handler.send_response(405)  # clients do not look at the status
+        handler.send_header("Incus-Image-Hash", digest)
+        handler.send_header("Incus-Image-URL", f"{server.url}/{path}")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return True
+
+    server.fault = fault
+    fetched = fetch(f"{server.url}/image")
+    assert os.path.basename(fetched.image) == digest
+    (headers,) = (headers for method, asked, headers in server.requests if asked == "/image")
+    headers = {name.lower(): value for name, value in headers.items()}
+    machine = "x86_64" if platform.machine() == "x86_64" else platform.machine()
+    assert headers["incus-server-architectures"] == headers["lxd-server-architectures"] == machine
+
+
+def _is_unified(tree: Tree, name: str) -> bool:
+    return b"rootfs/etc/hostname" in content(os.path.join(tree.path, name))
+
+
+def test_a_plain_https_file_is_fetched_and_what_vouches_is_said(server, tree):
+    path = next(name for name in tree.content_files() if name.endswith(".tar"))
+    fetched = fetch(f"{server.url}/{path}")
+    assert os.path.basename(path).startswith(os.path.basename(fetched.image))
+    assert "TLS alone vouches" in fetched.notes[0]
+
+
+def test_headers_that_lead_away_from_https_are_refused(server):
+    def fault(handler):
+        handler.send_response(200)
+        handler.send_header("LXD-Image-Hash", "0" * 64)
+        handler.send_header("LXD-Image-URL", "http://127.0.0.1/image")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return True
+
+    server.fault = fault
+    with pytest.raises(RefusedError, match="without https"):
+        fetch(f"{server.url}/image")
+
+
+@pytest.mark.parametrize(
+    ("src", "kind", "said"),
+    [
+        ("http://example.com/image", UsageError, "https only"),
+        ("nowhere:debian", InputError, "not a known remote"),
+        ("images:", UsageError, "names no image"),
+        ("incus:web1", UsageError, "local daemon"),
+        ("store:debian", InputError, "not a known remote"),
+    ],
+)
+def test_an_unusable_source_is_one_clear_error(src, kind, said):
+    with pytest.raises(kind, match=said):
+        fetch(src)
+
+
+def test_a_missing_file_is_one_clear_error(server):
+    with pytest.raises(InputError, match="does not exist"):
+        fetch(f"{server.url}/nothing.tar")
+
+
+def test_an_existing_path_wins_over_a_remote(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_remote("images:debian")
+    os.mkdir("images:debian")
+    assert not is_remote("images:debian")
+    assert not is_remote("C:")
+    assert not is_remote("./a:b")
+
+
+# remotes
+
+
+def test_a_password_is_kept_private_and_never_shown(server, home, tree):
+    url = server.url.replace("https://", "https://me:s3cret@")
+    remote = add_remote("secret", url)
+    assert "s3cret" not in remote.shown_url + repr(remote)
+    assert (home / ".config/templater/remotes.yaml").stat().st_mode & 0o777 == 0o600
+    assert not any("s3cret" in note for note in fetch("secret:both").notes)
+    assert all("Authorization" in headers for _, _, headers in server.requests)
+    server.fault = lambda handler: handler.send_error(500) or True
+    with pytest.raises(InputError) as raised:
+        fetch("secret:both")
+    assert "s3cret" not in raised.value.explain()
+
+
+def test_the_remotes_of_both_clients_are_known(home):
+    for folder, text in (
+        (".config/incus", "remotes:\n  mine:\n    addr: https://a.example\n    protocol: simplestreams\n"
+         "  host:\n    addr: https://b.example:8443\n    protocol: incus\n  local:\n    addr: unix://\n"),
+        (".config/lxc", "remotes:\n  mine:\n    addr: https://c.example\n  theirs:\n    addr: https://d.example\n"
+         "    protocol: lxd\n    public: true\n"),
+    ):  # fmt: skip
+        (home / folder).mkdir(parents=True)
+        (home / folder / "config.yml").write_text(text)
+    remotes = read_remotes()
+    assert {name: (remotes[name].url, remotes[name].protocol) for name in ("mine", "host", "theirs")} == {
+        "mine": ("https://a.example", "simplestreams"),
+        "host": ("https://b.example:8443", "incus"),
+        "theirs": ("https://d.example", "incus"),
+    }
+    assert "local" not in remotes
+
+
+def test_the_clients_certificates_are_used_for_private_servers_only(home):
+    folder = home / ".config/incus"
+    (folder / "servercerts").mkdir(parents=True)
+    for name in ("client.crt", "client.key", "servercerts/host.crt"):
+        (folder / name).write_text("x")
+    (folder / "config.yml").write_text(
+        "remotes:\n  host: {addr: 'https://a.example', protocol: incus}\n"
+        "  open: {addr: 'https://b.example', protocol: incus, public: true}\n"
+        "  list: {addr: 'https://c.example', protocol: simplestreams}\n"
+    )
+    remotes = read_remotes()
+    assert remotes["host"].trust.server == str(folder / "servercerts/host.crt")
+    assert remotes["host"].trust.client == (str(folder / "client.crt"), str(folder / "client.key"))
+    assert remotes["open"].trust.client is None
+    assert remotes["list"].trust.client is None
+
+
+def test_remotes_are_added_and_removed_once(home):
+    add_remote("ours", "https://a.example")
+    with pytest.raises(UsageError, match="exists"):
+        add_remote("ours", "https://b.example")
+    remove_remote("ours")
+    assert "ours" not in read_remotes()
+    with pytest.raises(UsageError, match="unknown remote"):
+        remove_remote("ours")
+    with pytest.raises(UsageError, match="unknown remote") as raised:
+        remove_remote("images")
+    assert "built in" in raised.value.hint
+
+
+@pytest.mark.parametrize("name", ["incus", "lxd", "store", "local", "a", "a/b", "-x", "a b", ""])
+def test_a_reserved_or_odd_name_is_refused(name):
+    with pytest.raises(UsageError, match="invalid name"):
+        add_remote(name, "https://a.example")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["- list", "ours: https://a", "ours: {url: 1, protocol: incus}", "ours: {protocol: incus}", "a: [", "\0"],
+)
+def test_a_damaged_list_of_remotes_is_one_clear_error(home, text):
+    (home / ".config/templater").mkdir(parents=True)
+    (home / ".config/templater/remotes.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"remotes\.yaml"):
+        read_remotes()
+
+
+# the image API
+
+
+def multipart(parts: list[tuple[str, bytes]], boundary: str = "b0undary") -> bytes:
+    body = b""
+    for name, data in parts:
+        head = f'Content-Disposition: form-data; name="{name}"; filename="x"\r\nContent-Type: application/octet-stream'
+        body += f"--{boundary}\r\n{head}\r\n\r\n".encode() + data + b"\r\n"
+    return body + f"--{boundary}--\r\n".encode()
+
+
+@given(
+    st.binary(max_size=60), st.binary(max_size=60), st.lists(st.integers(1, 40), max_size=30), st.booleans()
+)
+def test_parts_are_split_alike_however_the_answer_arrives(first, second, cuts, skip):
+    delimiter = b"\r\n--b0undary"
+    if delimiter in first + second:
+        return
+    stream = io.BytesIO(multipart([("metadata", first), ("rootfs", second)]))
+
+    def pieces() -> Iterator[bytes]:
+        for cut in cuts:
+            yield from (piece for piece in (stream.read(cut),) if piece)
+        yield stream.read()
+
+    found = []
+    for name, body in image_api._parts(pieces(), delimiter, "server"):
+        found.append((name, b"" if skip else b"".join(body)))
+    assert found == [("metadata", b"" if skip else first), ("rootfs", b"" if skip else second)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"--b0undary",
+        b"--b0undary\r\n",
+        b"--b0undaryXX",
+        multipart([("metadata", b"data")])[:-4],
+        multipart([("other", b"data")]),
+        b"--b0undary\r\n" + b"A: b\r\n" * 3000,
+    ],
+    ids=["empty", "cut", "no headers", "no line end", "no end", "unknown part", "headers"],
+)
+def test_a_damaged_multipart_answer_is_one_clear_error(body):
+    with pytest.raises(TemplaterError) as raised:
+        for _, data in image_api._parts(iter([body] if body else []), b"\r\n--b0undary", "server"):
+            for _ in data:
+                pass
+    assert raised.value.exit_code in (2, 3, 4)
+
+
+def test_an_api_image_is_metadata_first_and_its_fingerprint_is_compared(certificates, home, tmp_path):
+    metadata, root = b"m" * 1000, ROOT
+    fingerprint = hashlib.sha256(metadata + root).hexdigest()
+    answers = {
+        "/1.0/images/aliases/deb%2F13": ("application/json", b'{"metadata": {"target": "%s"}}' % fingerprint.encode()),
+        f"/1.0/images/{fingerprint}": ("application/json", b'{"metadata": {"fingerprint": "%s", "type": "container",'
+                                       b' "architecture": "x86_64"}}' % fingerprint.encode()),
+        f"/1.0/images/{fingerprint}/export": ("multipart/form-data; boundary=b0undary",
+                                              multipart([("metadata", metadata), ("rootfs", root)])),
+    }  # fmt: skip
+
+    def fault(handler):
+        kind, body = answers.get(handler.path, ("", b""))
+        handler.send_response(200 if kind else 404)
+        handler.send_header("Content-Type", kind)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+        return True
+
+    with serving(tmp_path, certificates) as server:
+        server.fault = fault
+        add_remote("api", server.url, "incus")
+        fetched = fetch("api:deb/13")
+        assert content(fetched.image) == metadata
+        assert fetched.rootfs is None
+        assert "TLS vouches" in fetched.notes[1]
+        fetched = fetch("api:deb/13", whole=True)
+        assert content(fetched.rootfs) == root
+        answers[f"/1.0/images/{fingerprint}/export"] = (
+            "multipart/form-data; boundary=b0undary", multipart([("metadata", metadata), ("rootfs", root[:-1])]))  # fmt: skip
+        with pytest.raises(InputError, match="announced the fingerprint"):
+            fetch("api:deb/13", whole=True)
+        with pytest.raises(InputError, match="has no image 'gone'"):
+            fetch("api:gone")
+
+
+def test_a_redirect_loop_is_one_clear_error(server):
+    server.fault = lambda handler: redirect(handler, handler.path)
+    with pytest.raises(InputError, match="answered 302"):
+        fetch("ours:both")
+
+
+def test_an_endless_answer_of_the_api_ends_at_the_limit(certificates, tmp_path, monkeypatch):
+    monkeypatch.setattr(image_api, "_MOST_JSON", 1 << 16)
+
+    def fault(handler):
+        handler.send_response(200)
+        handler.end_headers()
+        with pytest.raises(OSError):
+            while True:
+                handler.wfile.write(b" " * 65536)
+        return True
+
+    with serving(tmp_path, certificates) as server:
+        server.fault = fault
+        add_remote("api", server.url, "incus")
+        with pytest.raises(TemplaterError, match="more than"):
+            fetch("api:debian")
+
+
+def test_the_source_module_is_imported_for_remote_sources_only(monkeypatch):
+    from templater.cli.fetching import local_files
+
+    monkeypatch.setattr(remote_source, "fetch_source", None)
+    assert local_files("image.tar") == ("image.tar", None)
+    assert local_files("./a:b") == ("./a:b", None)
