@@ -23,13 +23,13 @@ def compile(
 ) -> "Template":
     """Compile a template.
 
-    Raises TemplateSyntaxError with its place, LimitError if the template is too large, and InputError if it
-    is not valid Unicode.
+    Raises TemplateSyntaxError with the source position of the mistake, LimitError if the template is too
+    large, and InputError if the template is not valid Unicode.
 
-    ``dialect`` is one of `templater.pongo2.dialect`, by default V6. In the mode ``incus``, the template is
-    compiled as LXD and Incus compile the templates of images: autoescape is off, and the template cannot
-    include others. The mode ``plain`` is the bare language, and ``loader`` supplies other templates.
-    ``limits`` are the default limits of each render.
+    ``dialect`` is V4, V6 or V61 of `templater.pongo2.dialect`, by default V6. In the mode ``incus``, the
+    template is compiled as LXD and Incus compile the templates of images: autoescape is off, and the template
+    cannot include other templates. In the mode ``plain``, autoescape is on, and ``loader`` reads the
+    templates that this template includes. ``limits`` are the default limits of each render.
     """
     from .dialect import V6
     from .template import compile_template

@@ -1,4 +1,4 @@
-"""``python -m templater.pongo2 --jsonl``: renders templates, with one JSON line for each request and answer.
+"""``python -m templater.pongo2 --jsonl``: renders templates. Each request and each answer is one JSON line.
 
 A request has ``template`` or ``template_b64``, ``context``, ``mode`` ("plain" or "incus"), ``dialect`` ("v4",
 "v6" or "v6.1"), ``options`` (``trim_blocks``, ``lstrip_blocks``) and ``id``. Answers come in the same order
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer every line that is not blank. The answer to an invalid request has the kind "request"."""
+    """Answer every line that is not blank. An invalid request gets an error of the kind "request"."""
     for line in requests:
         if line.strip():
             answers.write(json.dumps(answer(line)).encode() + b"\n")
@@ -71,7 +71,7 @@ def _no_constant(name: str) -> None:
 
 
 def as_go_reads(value: Any) -> Any:
-    """Convert values to those of Go's encoding/json.
+    """Return a decoded JSON value as Go's encoding/json would decode it.
 
     Half of a surrogate pair becomes U+FFFD, and an integer that does not fit 64 bits becomes a float.
     """
@@ -118,7 +118,10 @@ def chosen(request: Mapping[str, Any], name: str, choices: tuple[str, ...], defa
 
 
 def mapping(request: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return an object of the request. A missing one and null are empty."""
+    """Return the object ``name`` of the request, or {} if it is missing or null.
+
+    Raises RequestError if it is not an object.
+    """
     value = request.get(name)
     if value is None:
         return {}
@@ -141,7 +144,7 @@ def source(request: Mapping[str, Any]) -> bytes:
 
 
 def embedded(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the context with ``config_get``, and with the daemons' types for the names that they define."""
+    """Return the context as a daemon passes it: with ``config_get``, and with Go's types for known names."""
     given = dict(context)
     for name, other in (("instance", "container"), ("container", "instance")):
         if other in given:

@@ -24,7 +24,8 @@ def daemon_context(
 ) -> "dict[str, Any]":
     """Return the context of an image's template (Incus: driver_lxc.go, templateApplyNow).
 
-    ``version`` replaces the release in ``pongo2.version``, for hosts with an unreleased pongo2.
+    ``version`` is the value of ``pongo2.version`` on hosts with an unreleased pongo2. If it is empty, the
+    release of the dialect is used.
     If ``nested_last`` is true, ``devices.Sorted`` lists nested network interfaces after the others.
     """
     facts = GoMap(instance)
@@ -45,10 +46,12 @@ def daemon_context(
 
 
 def _config_get(config: "Mapping[str, str]") -> Function:
-    stripped: dict[str, str] = {}  # a cache, because a template may read a large value many times
+    # a cache of values without trailing line ends, because a template may read a large value many times
+    stripped: dict[str, str] = {}
 
     def config_get(key: "Any", default: "Any") -> "Any":
-        # An empty value counts as set. `incus config set - < file` leaves line ends.
+        # The default replaces only a missing value, not an empty one. Like the daemons, this function removes
+        # the line ends that `incus config set … - < file` stores.
         name = to_string(key)
         value = config.get(name)
         if value is None or value[-1:] not in ("\r", "\n"):
@@ -68,18 +71,18 @@ def _device(device: "Mapping[str, str]") -> MethodMap:
     return MethodMap(device, "config.Device", DEVICE_METHODS)
 
 
-# Go methods: Incus, internal/server/device/config
+# The Go methods of devices are defined in Incus in internal/server/device/config.
 
 
 def _method(
     gotype: str, call: "Callable[..., Any]", *params: str, results: int = 1
 ) -> "Callable[[Any], Function]":
-    """Return a Go method: a function that binds ``call`` to its first argument."""
+    """Return a Go method: a function that takes the receiver and returns ``call`` bound to the receiver."""
     return lambda v: Function(lambda *arguments: call(v, *arguments), params, gotype=gotype, results=results)
 
 
 def _never(*arguments: "Any") -> None:
-    """Do nothing, in place of a method whose parameters no template can supply."""
+    """Do nothing. This function replaces Go methods that a template cannot call successfully."""
 
 
 DEVICE_METHODS = {
@@ -137,7 +140,7 @@ def _devices_methods(nested_last: bool) -> "Methods":
 
 
 def _set_keys(device: "Mapping[str, str]") -> "dict[str, str]":
-    """Return the non-empty values of a device. Go's comparison treats empty values as missing."""
+    """Return the keys of a device that have a value. Go's comparison treats an empty value as missing."""
     return {key: value for key, value in device.items() if value}
 
 
@@ -146,7 +149,8 @@ def start_order(devices: "Mapping[str, Mapping[str, str]]", nested_last: bool = 
 
     Network interfaces come first, then disks with the root disk first, then other types from z to a.
     """
-    # Incus: devices_sort.go. Nested interfaces come last since LXD 5.0.3 and Incus 6.0.4.
+    # The daemons define this order in devices_sort.go. Since LXD 5.0.3 and Incus 6.0.4, nested interfaces
+    # follow the other interfaces.
     names = sorted(devices)
     types = {name: devices[name].get("type", "") for name in names}
     interfaces = [name for name in names if types[name] == "nic"]

@@ -1,15 +1,16 @@
-"""The supported pongo2 releases. Each difference between them is an attribute of `Dialect`."""
+"""The supported pongo2 releases. The attributes of `Dialect` describe how the releases differ."""
 
 
 class Dialect:
-    """One release of the language. The instances below are the only ones.
+    """One release of pongo2. This module creates all instances: V4, V6 and V61.
 
-    ``subscripts``: the language has ``config["key"]``.
+    ``subscripts``: the release supports ``config["key"]``.
     ``macro_errors_print``: an error in a macro does not fail the render. The macro returns the error text.
     ``safe_super``: autoescape does not escape ``block.Super``.
-    ``fixed``: the release has the fixes of 6.1. An unchanged ``ifchanged x`` without ``else`` does not panic.
-    An unchanged ``ifchanged`` without ``x`` renders its ``else``. ``removetags`` reads tag names literally.
-    ``widthratio`` with a maximum of zero is empty. The message for a banned tag is different.
+    ``fixed``: the release has these fixes of pongo2 6.1. An unchanged ``ifchanged x`` without ``else`` does
+    not panic. An unchanged ``ifchanged`` without ``x`` renders its ``else``. ``removetags`` does not treat
+    tag names as regular expressions. ``widthratio`` with a maximum of zero prints nothing. The message for a
+    banned tag is different.
     """
 
     __slots__ = ("fixed", "macro_errors_print", "name", "safe_super", "subscripts", "version")
@@ -27,7 +28,7 @@ class Dialect:
 
     @property
     def old(self) -> bool:
-        """Return whether messages have the wording of pongo2 4."""
+        """Return whether error messages have the wording of pongo2 v4."""
         return self.macro_errors_print
 
 

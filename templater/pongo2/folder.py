@@ -1,4 +1,4 @@
-"""A loader that reads templates from one directory, and never from outside it."""
+"""A loader that reads templates from one directory and never opens a file outside that directory."""
 
 import os
 import stat
@@ -12,7 +12,10 @@ FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Folder:
-    """A loader for the mode ``plain``. Names are relative paths. It follows no symlinks in them."""
+    """A loader for the mode ``plain``. A template name is a path relative to the directory ``path``.
+
+    The loader rejects names that contain ``..`` and names that lead through a symlink.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
@@ -20,8 +23,8 @@ class Folder:
     def read(self, name: str) -> bytes:
         """Return the contents of a template.
 
-        Raises InputError if it is missing, RefusedError if the name leads outside or to a special file, and
-        LimitError if the file is too large.
+        Raises InputError if the file cannot be opened, RefusedError if the name is not a path inside the
+        directory or the file is not a regular file, and LimitError if the file is too large.
         """
         parts = name.split("/")
         if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):
@@ -39,7 +42,7 @@ class Folder:
             os.close(descriptor)
 
     def open(self, parts: list[str], name: str) -> int:
-        """Open a file part by part, so that no part of the path can be a symlink."""
+        """Open a file and return its descriptor. Raises InputError if any part of its path is a symlink."""
         try:
             descriptor = os.open(self.path, DIRECTORY & ~os.O_NOFOLLOW)
             for index, part in enumerate(parts):

@@ -1,4 +1,4 @@
-"""The tags and filters of a dialect. Decorators mark their functions, and importing registers nothing."""
+"""The tags and filters of a dialect, which are found by the marks that decorators set on their functions."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     Marked = Callable[..., Any]
 
-#: the module of each filter, so that a lookup imports only that one; a filter missing here is slower to find
+#: the module of each filter, so that a lookup imports only that module. To find a filter that is missing
+#: here, a lookup imports all modules.
 FILTER_MODULES = {
     name: module
     for module, names in (
@@ -42,17 +43,17 @@ def filter_module(name: str) -> "str | None":
 
 
 def tag_module(name: str) -> str:
-    """Return the module of a tag. It is the tag's name, with ``_`` appended to Python keywords."""
+    """Return the name of a tag's module: the tag's name, with ``_`` appended if it is a Python keyword."""
     from keyword import iskeyword
 
     return f"{name}_" if iskeyword(name) else name
 
 
 class LazyRegistry(Mapping[str, "Marked"]):
-    """The marked functions of one package by name.
+    """A mapping from the names of tags or filters to the marked functions of one package.
 
-    A lookup imports modules on demand, because most templates use few of them. ``module_of`` returns the
-    likely module of a name. If the name is not in that module, all modules are imported.
+    A lookup imports only the module that ``module_of`` returns for the name, because most templates use few
+    tags and filters. If that module does not define the name, the lookup imports all modules of the package.
     """
 
     __slots__ = ("complete", "dialect", "found", "mark", "module_of", "package")
@@ -103,7 +104,7 @@ class LazyRegistry(Mapping[str, "Marked"]):
 
 
 def _imported(name: str) -> "Any":
-    return __import__(name, fromlist=("__name__",))  # faster than importing importlib first
+    return __import__(name, fromlist=("__name__",))  # faster, because importlib need not be imported
 
 
 class Library:
@@ -116,7 +117,7 @@ class Library:
         self.filters = LazyRegistry("filters", "filter", dialect, filter_module)
 
     def load(self) -> None:
-        """Import all tags and filters now, for a process that can't import them later."""
+        """Import all tags and filters now, for a process that will lose the permission to open files."""
         self.tags.load()
         self.filters.load()
 

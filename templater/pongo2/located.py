@@ -1,4 +1,7 @@
-"""The operations of compilations with spans. They add the place to a failure."""
+"""The operations that code compiled with spans calls. They add the source position to each failure.
+
+A ``place`` is an index into ``program.places``, the list of source positions.
+"""
 
 from .operations import call, field, index, item, member, unknown_filter
 from .state import Fault
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 def text_at(
     program: "Program", place: int, message: str, sender: str = "execution", name: bool = True
 ) -> str:
-    """Return pongo2's text of an error at a place."""
+    """Return pongo2's text of an error at a source position."""
     p = program.places[place]
     where = f" in {p.name}" if name else ""
     return f"[Error (where: {sender}){where} | Line {p.line} Col {p.column} near '{p.near}'] {message}"
@@ -30,7 +33,7 @@ def panic_at(place: int, panic: Panic) -> Fault:
 
 
 def at(render: "Render", place: int, function: "Callable[..., Any]", *arguments: "Any") -> "Any":
-    """Call the function of an operation."""
+    """Call the function of an operation. Raises Fault with the source position if the function fails."""
     try:
         return function(*arguments)
     except Failure as failure:
@@ -40,7 +43,7 @@ def at(render: "Render", place: int, function: "Callable[..., Any]", *arguments:
 
 
 def path_error(render: "Render", place: int, failure: Failure, path: str) -> Fault:
-    """Return the failure of a lookup or call. Like in pongo2, most messages contain the whole path."""
+    """Return the Fault for a failed lookup or call. As in pongo2, most messages contain the whole path."""
     message = failure.message
     if message.startswith("can't access"):
         message = f"{message} (variable {path})"
@@ -58,9 +61,9 @@ def path_error(render: "Render", place: int, failure: Failure, path: str) -> Fau
 def path_at(
     render: "Render", place: int, path: str, function: "Callable[..., Any]", *arguments: "Any"
 ) -> "Any":
-    """Call the function of one step of a path.
+    """Call the function of one step of a path, such as a lookup or a call. Raises Fault if it fails.
 
-    If an argument or a macro inside it fails, pongo2 adds its own place to the error text.
+    If an argument or a called macro fails, pongo2 puts the position of the path before the error text.
     """
     try:
         return function(*arguments)
@@ -103,7 +106,7 @@ def call_at(
 
 
 def call_checked(v: "Any", arguments: "Callable[[], tuple[Any, ...]]") -> "Any":
-    """Call a value. Its arguments are evaluated only if it is a function."""
+    """Call a value. The arguments are evaluated only if the value is a function."""
     return call(v, arguments() if type(v) is Function else ())
 
 

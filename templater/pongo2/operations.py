@@ -1,4 +1,4 @@
-"""The functions that generated code calls: members, calls, loops, macros, and counting of work and output."""
+"""The functions that generated code calls: for members, calls, loops, macros and counting."""
 
 from ..model.errors import LimitError
 from . import values
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def escaped(v: "Any") -> str:
-    """Return the text of a printed value under autoescape, which escapes all strings but safe ones."""
+    """Return the text that autoescape prints for a value. It escapes all strings except `Safe` ones."""
     if isinstance(v, str):
         return str(v) if type(v) is Safe else escape_text(v)
     return to_string(v)
@@ -46,7 +46,7 @@ PORTION = 2_000  # steps between two checks of the time
 
 
 def budget(render: "Render") -> "tuple[int, int]":
-    """Return the first portion of steps, and the characters that may be printed."""
+    """Return the first portion of steps, and the number of characters that the template may print."""
     return portion(render), render.limits.output
 
 
@@ -57,7 +57,11 @@ def portion(render: "Render") -> int:
 
 
 def spent(render: "Render", steps: int, left: int) -> int:
-    """Return the next portion of steps. Raises LimitError if no steps or no output are left."""
+    """Return the next portion of steps. Raises LimitError if a limit is exceeded.
+
+    ``steps`` is the rest of the last portion, negative if overdrawn. ``left`` is the number of characters
+    that the template may still print.
+    """
     if left < 0:
         raise too_long(render)
     render.steps += steps
@@ -79,7 +83,7 @@ def finish(render: "Render", pieces: "list[str]") -> str:
 
 
 def captured(render: "Render", pieces: "list[str]") -> str:
-    """Return the text that a body printed, as a new value."""
+    """Return the text that a body printed, after counting it as a new value."""
     size = sum(map(len, pieces))
     grow(size)
     if size > 1024:
@@ -90,7 +94,7 @@ def captured(render: "Render", pieces: "list[str]") -> str:
 
 
 def operate(render: "Render", operator: "Callable[..., Any]", *operands: "Any") -> "Any":
-    """Apply an operator. Its work on large operands is counted first."""
+    """Apply an operator, after counting the work for large operands."""
     for v in operands:
         if isinstance(v, str | list) and len(v) > SMALL_LIST:
             weigh(render, v, 1)
@@ -98,12 +102,15 @@ def operate(render: "Render", operator: "Callable[..., Any]", *operands: "Any") 
 
 
 def called(v: "Any") -> "Any":
-    """Return the value of a variable. If it is a function, call it."""
+    """Return the value of a variable. If the variable holds a function, return the function's result."""
     return call(v, ()) if type(v) is Function else v
 
 
 def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
-    """Call a value; nil gives nil. Raises Failure if it is not a function or rejects these arguments."""
+    """Call a value. Calling nil returns nil.
+
+    Raises Failure if another value is not a function, or if the function rejects these arguments.
+    """
     if type(v) is not Function:
         if v is None:
             return None
@@ -149,9 +156,9 @@ def item(v: "Any", key: "Any") -> "Any":
 
 
 def member(getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any") -> "Any":
-    """Return a member that is about to be called.
+    """Return a member for a call.
 
-    A missing member is nil, which can be called. Raises Failure if the member exists and holds nil.
+    A missing member is nil, which a template may call. Raises Failure if the member exists and holds nil.
     """
     if type(v) is Function:
         v = call(v, ())
@@ -162,17 +169,20 @@ def member(getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any") -> "Any":
 
 
 def nil_call(is_set: bool, path: str) -> None:
-    """Raise Failure if a variable that is called holds nil. An unset variable may be called."""
+    """Raise Failure for a call of a variable that holds nil. A call of an unset variable does not fail."""
     if is_set:
         raise Failure(f"'{path}' is not a function (it is invalid)")
 
 
 def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop:
-    """Return ``forloop`` before the first round.
+    """Return ``forloop`` as it is before the first round of a loop.
 
-    ``parent`` is the value of ``forloop`` outside: the enclosing loop, or ``public``, the value in the public
-    context, which Go ignores. ``state`` is 1 if the template has bound the name: then Go panics for every
-    value. It is 2 if an argument of a macro has bound it: then Go panics unless the value is a loop or nil.
+    ``parent`` is the value of ``forloop`` outside the loop: the enclosing loop, or ``public``, the value in
+    the render's context, which Go ignores. ``state`` tells whether the template has bound ``forloop``:
+
+    * 0: the template has not bound it.
+    * 1: a tag such as ``set`` has bound it. Then Go panics for every value.
+    * 2: an argument of a macro has bound it. Then Go panics unless the value is a loop or nil.
     """
     if parent is public and not state:
         parent = None
@@ -182,16 +192,17 @@ def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop
 
 
 def start_loop(forloop: ForLoop, items: "list[Any]", backward: "Any") -> None:
-    """Set the fields of ``forloop`` that are known after the iterated value is evaluated.
+    """Set the fields of ``forloop`` that depend on the iterated value.
 
-    ``backward`` is the iterated value of a ``reversed`` loop, or false. pongo2 counts reversed strings down.
+    ``backward`` is the iterated value of a ``reversed`` loop, or false for any other loop. If the value is a
+    string, pongo2 counts the rounds down.
     """
     forloop.count = len(items)
     forloop.backward = isinstance(backward, str)
 
 
 def rounds(forloop: ForLoop, items: "list[Any]") -> "Iterable[tuple[int, Any]]":
-    """Return the items with their numbers, which count down for a reversed string."""
+    """Return pairs of an index and an item. The index counts down for a reversed string."""
     if forloop.backward:
         return zip(range(len(items) - 1, -1, -1), items, strict=True)
     return enumerate(items)
@@ -205,7 +216,10 @@ def enter(
     defaults: "tuple[Any, ...]",
     arguments: "tuple[Any, ...]",
 ) -> "Scope":
-    """Return the scope of a macro call: the current names of the defining scope, and the parameters."""
+    """Return the scope of a macro call: the names of the scope that defines the macro, and the parameters.
+
+    Raises Failure if the call has too many arguments.
+    """
     if len(arguments) > len(parameters):
         message = (
             f"Macro '{name}' called with too many arguments ({len(arguments)} instead of {len(parameters)})."
@@ -218,7 +232,7 @@ def enter(
 
 
 def macro(render: "Render", body: "Callable[[Scope, tuple[Any, ...]], str]", scope: "Scope") -> Function:
-    """Return the function of a macro."""
+    """Return the function that templates call for a macro."""
 
     def call_macro(*arguments: "Any") -> Safe:
         if render.depth >= render.limits.depth:
@@ -239,7 +253,11 @@ def macro(render: "Render", body: "Callable[[Scope, tuple[Any, ...]], str]", sco
 
 
 def block(render: "Render", scope: "Scope", above: "tuple[Body, ...]") -> Block:
-    """Return ``block``. Its ``Super`` renders the body that this one replaces, and v4 hides its errors."""
+    """Return the value of ``block``. Its method Super renders the body that the current body replaces.
+
+    ``above`` has the replaced bodies. The body of the outermost template comes first. In v4, Super returns ""
+    if the body fails.
+    """
 
     def super_() -> str:
         if not above:
@@ -265,7 +283,7 @@ def block(render: "Render", scope: "Scope", above: "tuple[Body, ...]") -> Block:
 
 
 def no_block(render: "Render") -> "NoReturn":
-    """Fail like pongo2 for a block that the rendered template does not contain."""
+    """Raise pongo2's Failure for a block that the rendered template does not contain."""
     raise Failure("internal error: len(block_wrappers) == 0 in tagBlockNode.Execute()")
 
 

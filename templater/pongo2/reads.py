@@ -1,4 +1,4 @@
-"""The names that a template reads from its context. They are known after parsing, before any render."""
+"""The names that a template reads from its context, found in the parsed template without a render."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ..model.source import Span
 from .syntax import tree
 
-#: names that pongo2 defines itself
+#: names that pongo2 defines, so that no context needs to supply them
 BUILT_IN = frozenset(("block", "forloop", "pongo2"))
 
 
@@ -15,8 +15,8 @@ class Read:
     """One variable that a template reads.
 
     ``path`` is the root name and its members, such as ``("instance", "name")``. It ends before a computed
-    subscript. ``spans`` has the place of each part. ``key`` is the configuration key of
-    ``config_get("KEY", …)`` or ``config["KEY"]``, if the template writes it as a string.
+    subscript. ``spans`` has the source position of each part. ``key`` is KEY in ``config_get("KEY", …)``,
+    ``config["KEY"]`` or ``config.KEY``, or None if the template computes the key or reads another name.
     """
 
     path: tuple[str, ...]
@@ -25,7 +25,7 @@ class Read:
 
     @property
     def span(self) -> Span:
-        """Return the place from the first part to the last."""
+        """Return the source range from the first part to the last part."""
         first, last = self.spans[0], self.spans[-1]
         return Span(first.source, first.start, max(first.end, last.end))
 
@@ -36,9 +36,9 @@ class Read:
 
 
 def reads_of(document: tree.Document) -> tuple[Read, ...]:
-    """Return the variables that a parsed document reads, in order of place.
+    """Return the variables that a parsed document reads, in the order of the source.
 
-    The result omits names that the template binds anywhere (``set``, ``for``, ``with``, macros).
+    The result omits every name that the template binds anywhere, with ``set``, ``for``, ``with`` or a macro.
     """
     found = [read_of(path) for path in paths(document) if path.name not in document.bound]
     return tuple(sorted(found, key=lambda read: (read.span.source.name, read.span.start)))
@@ -65,7 +65,7 @@ def config_key(path: tree.Path) -> str | None:
 
 
 def paths(document: tree.Document) -> Iterator[tree.Path]:
-    """Yield every variable in a document and in the documents that it includes or extends."""
+    """Yield every variable in a document and in the documents that the document includes or extends."""
     waiting: list[object] = [document]
     seen: set[int] = set()
     while waiting:
@@ -83,5 +83,5 @@ def paths(document: tree.Document) -> Iterator[tree.Path]:
 
 
 def fields(kind: type) -> list[str]:
-    """Return the attributes of a class of the tree, with those of its base classes."""
+    """Return the names of the attributes of a tree class and its base classes, except ``token``."""
     return [name for base in kind.__mro__ for name in getattr(base, "__slots__", ()) if name != "token"]

@@ -1,6 +1,6 @@
 """The runtime of compiled templates.
 
-A cached compilation needs only this module, ``values`` and the filters that it uses. Its imports are few.
+It has few imports, so that a cached template renders without loading the parser and the compiler.
 """
 
 from ..model.errors import InputError, LimitError, RenderError, TemplaterError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def load(code: "CodeType") -> Program:
-    """Run the module of a compilation, and import the functions of filters and tags that it uses."""
+    """Run generated code, import the filters and tags that the code uses, and return the program."""
     namespace: dict[str, Any] = dict(operations.NAMESPACE)
     exec(code, namespace)  # noqa: S102 - templater's compiler wrote this code
     if namespace["PLACES"]:
@@ -38,9 +38,9 @@ def execute(
     seed: "int | None" = None,
     limits: "Limits | None" = None,
 ) -> str:
-    """Render a template.
+    """Render a template and return its output.
 
-    Raises LimitError if a limit is exceeded, and InputError for text that is not valid Unicode. Any other
+    Raises LimitError if a limit is exceeded, and InputError if a value is not valid Unicode. Any other
     failure is a Failure, Panic or Fault, which the caller converts to a TemplaterError.
     """
     try:
@@ -63,9 +63,9 @@ def run(
     seed: "int | None" = None,
     limits: "Limits | None" = None,
 ) -> str:
-    """Render a cached compilation. Raises TemplaterError without a place.
+    """Render a cached template and return its output. Raises TemplaterError without a source position.
 
-    To find the place, compile the template again with spans.
+    To find the source position, compile the template from its source and render it again.
     """
     try:
         return execute(load(code), context, clock, seed, limits)
@@ -74,7 +74,7 @@ def run(
 
 
 def unplaced(error: "Failure | Panic | Fault") -> TemplaterError:
-    """Return a failure as an error without a place."""
+    """Convert a failure into a RenderError without a source position."""
     made = RenderError(short_message(error.message))
     if isinstance(error, Fault):
         made.pongo2_error = error.text
@@ -85,7 +85,7 @@ MAX_MESSAGE = 400
 
 
 def short_message(message: str) -> str:
-    """Return a message of pongo2 in templater's style: printable, and cut if a value makes it too long."""
+    """Return pongo2's message in templater's style: printable, and at most MAX_MESSAGE characters long."""
     message = message.removesuffix(".")
     if len(message) > MAX_MESSAGE:
         message = f"{message[:MAX_MESSAGE]}…"

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 class Limits:
     """The limits of one render.
 
-    ``steps``: pieces of the template that run in loops and macros.
-    ``output``: printed characters.
-    ``values``: characters in new values.
-    ``depth``: macro calls and includes inside each other.
-    ``seconds``: wall-clock time, by default unlimited, because it depends on the machine.
-    ``source``: characters of the template.
-    ``total``: seconds for all renders of a run together. `begun` turns it into a ``deadline``.
+    ``steps``: the number of nodes of the template that loops and macros may run.
+    ``output``: the number of characters that the template may print.
+    ``values``: the number of characters in all values that the template creates.
+    ``depth``: the number of macro calls and includes inside each other.
+    ``seconds``: the wall-clock time, by default unlimited, because the speed of machines differs.
+    ``source``: the number of characters of the template.
+    ``total``: the seconds for all renders of a run together. `begun` sets ``deadline`` from it.
     """
 
     __slots__ = ("deadline", "depth", "output", "seconds", "source", "steps", "total", "values")
@@ -48,7 +48,10 @@ class Limits:
         self.deadline: float | None = None
 
     def begun(self) -> "Limits":
-        """Return the limits for the renders of a run that begins now. A running deadline stays as it is."""
+        """Return the limits for a run that begins now: with a deadline, if ``total`` is set.
+
+        Limits that already have a deadline are returned unchanged.
+        """
         if self.total is None or self.deadline is not None:
             return self
         begun = Limits(
@@ -63,32 +66,36 @@ class Limits:
 
     def late(self) -> LimitError:
         return LimitError(
-            f"rendering all templates takes longer than {self.total:g} seconds in all",
+            f"rendering all templates together takes longer than {self.total:g} seconds",
             hint="find the slow template, or allow ten minutes with --limit time=10m",
         )
 
 
 DEFAULT_LIMITS = Limits()
 
-#: values up to this many characters are not counted
+#: the number of characters up to which the size of a value is not counted
 SMALL = 1024
-#: an element of a list counts as this many characters
+#: the number of characters that an element of a list counts as
 ELEMENT = 16
-#: a step counts as this many weighted characters
+#: the amount of work (characters, multiplied by a weight) that counts as one step
 WORK_OF_STEP = 16
 
-#: the names in the daemons' context, which are known to be valid identifiers
+#: the names in the daemons' context; they need no check, because they are valid identifiers
 DAEMON_NAMES = frozenset(
     ("trigger", "path", "container", "instance", "config", "devices", "properties", "config_get")
 )
-#: the context's entry that replaces the dialect's version in ``pongo2.version``; templates can't read it,
-#: because it is not an identifier
+#: the context key whose value replaces the dialect's version in ``pongo2.version``. Templates cannot read
+#: this key, because it contains a space.
 VERSION = " version"
 _UNCHECKED = DAEMON_NAMES | {VERSION}
 
 
 class Place:
-    """The position of a token, as pongo2 reports it (line, column) and in the user's source (start, end)."""
+    """The source position of a token: line and column as pongo2 counts them, and offsets in the source.
+
+    ``start`` and ``end`` are offsets in the template as pongo2 gets it: with the daemons' wrapper, if any.
+    ``name`` is pongo2's name of the template, and ``near`` is the text of the token.
+    """
 
     __slots__ = ("column", "end", "line", "name", "near", "start")
 
@@ -102,10 +109,10 @@ class Place:
 
 
 class Fault(Exception):
-    """A failure with its place.
+    """A failure with its source position.
 
-    ``text`` is pongo2's error text. ``message`` and ``place`` belong to the innermost failure, because users
-    want to see its cause.
+    ``place`` is an index into `Program.places`, or None if the position is unknown. ``text`` is pongo2's
+    error text. ``message`` and ``place`` belong to the innermost failure, because that failure is the cause.
     """
 
     def __init__(self, message: str, place: "int | None", text: str, panic: bool = False) -> None:
@@ -117,7 +124,7 @@ class Fault(Exception):
 
 
 class Program:
-    """A compilation that is ready to run. ``places`` is empty unless it was compiled with spans."""
+    """A compiled template that is ready to run. ``places`` is empty unless it was compiled with spans."""
 
     __slots__ = ("bound", "dialect", "old", "open", "places", "safe_super", "units", "version")
 
@@ -179,7 +186,7 @@ class Render:
 
     @property
     def clock(self) -> float:
-        """Return the time in seconds since the epoch. It does not change during a render."""
+        """Return the time in seconds since the epoch. The time does not change during a render."""
         if self.clock_value is None:
             import time
 
@@ -199,7 +206,7 @@ class Render:
         return escape_text(text)
 
     def merged(self, scope: "Scope") -> "dict[str, Any]":
-        """Return the public and private names as one context, for an included template."""
+        """Return the context for an included template: this template's context and the names in its scope."""
         context = dict(self.context)
         for name, value in scope.items():
             if name[0] != " " and (value is not None or name in context):
@@ -207,7 +214,10 @@ class Render:
         return context
 
     def found(self, value: "Any", if_exists: bool) -> "Program | None":
-        """Return the template of a name that the render has computed."""
+        """Return the compiled template that is named ``value``.
+
+        Return None if ``if_exists`` is true and the template is missing. Otherwise, raises Failure.
+        """
         name = to_string(value)
         if not name:
             raise Failure("Filename for 'include'-tag evaluated to an empty string.")
@@ -236,9 +246,9 @@ def deep(render: Render) -> LimitError:
 
 
 def charge(render: Render, v: "Any") -> "Any":
-    """Subtract the size of a large new value from the limit, and return it.
+    """Subtract the size of a large new value from the limit on values, and return the value.
 
-    Generated code does not call this for small strings.
+    Raises LimitError if the limit is exceeded. Generated code does not call this for small strings.
     """
     if isinstance(v, str | list):
         size = len(v) if isinstance(v, str) else 8 * len(v)
@@ -251,7 +261,7 @@ def charge(render: Render, v: "Any") -> "Any":
 
 
 def weigh(render: Render, v: "Any", weight: int) -> "Any":
-    """Count the work that an operation will do on ``v`` if it is large, and return ``v``.
+    """Count the work that an operation will do on ``v``, if ``v`` is large. Return ``v``.
 
     ``weight`` is the work for each character: 1 for C code, more for Python code. Generated code does not
     call this for small strings.
@@ -265,7 +275,7 @@ def weigh(render: Render, v: "Any", weight: int) -> "Any":
 
 
 def work(render: Render, amount: int) -> None:
-    """Count an amount of work before it is done, and check the time.
+    """Count an amount of work before it is done, and check the time limits.
 
     Raises LimitError if a limit is exceeded, or if one operation would take too long.
     """
@@ -310,13 +320,16 @@ def no_templates(name: str, if_exists: bool) -> "Program | None":
 
 
 def meta(version: str) -> MethodMap:
-    """Return ``pongo2``, a Go map with one key, and a method that no template can call successfully."""
+    """Return the value of ``pongo2``: a Go map with the key "version" and the method Update.
+
+    A template cannot call Update successfully, because it cannot create the required argument.
+    """
     update = Function(lambda _: None, ("pongo2.Context",), gotype="func(pongo2.Context) pongo2.Context")
     return MethodMap({"version": version}, "pongo2.Context", {"Update": lambda _: update})
 
 
 def check_context(context: "Mapping[str, Any]", exported: "tuple[str, ...]") -> None:
-    """Raise Fault if a name in the context is not an identifier, or is the name of an exported macro."""
+    """Raise Fault if a context key is not an identifier or equals the name of an exported macro."""
     if not _UNCHECKED.issuperset(context):
         for name, value in context.items():
             if name == VERSION:
@@ -335,7 +348,7 @@ def check_context(context: "Mapping[str, Any]", exported: "tuple[str, ...]") -> 
 
 
 def go_plus_v(value: "Any") -> str:
-    """Format a value like Go's ``%+v``."""
+    """Format a value as Go's ``%+v`` does."""
     from .golang.fmt import sprintf
 
     return sprintf("%+v", value)

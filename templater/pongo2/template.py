@@ -1,4 +1,4 @@
-"""The compilation of templates, and compiled templates."""
+"""Compilation of templates, and the class of compiled templates."""
 
 from collections.abc import Mapping
 from itertools import count
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 #: the tags that LXD and Incus forbid in the templates of images
 BANNED = frozenset(("extends", "import", "include", "ssi"))
-#: in larger templates, templater does not search for the place where a limit was exceeded
+#: the largest template (in characters) for which templater finds the source position of an exceeded limit
 MAX_LOCATED = 64 << 10
 
-#: the file name of generated code in a traceback, and a pattern for the places in it
+#: the file name of generated code in a traceback, and a pattern for the numbers of places in that code
 GENERATED = "<template>"
 _PLACE = r"(?:\bat|_at)\(render, (\d+)"
 
@@ -37,14 +37,14 @@ MAX_TEMPLATES = 100
 
 
 class Loader(Protocol):
-    """The source of the templates that ``include``, ``extends``, ``import`` and ``ssi`` name."""
+    """A reader of the templates that ``include``, ``extends``, ``import`` and ``ssi`` name."""
 
     def read(self, name: str) -> str | bytes:
-        """Return the text of a template. Raises InputError if it is missing."""
+        """Return the text of a template. Raises InputError if the template is missing."""
 
 
 class Compilation:
-    """One source with its options. It parses the source and the templates that the source names."""
+    """A template source and its options. Methods parse the source and the templates that the source names."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Compilation:
         self.numbers = count()
 
     def parsed(self) -> Document:
-        """Parse the source and the templates that it names.
+        """Parse the source and the templates that the source names.
 
         Raises TemplateSyntaxError, or LimitError if the template is too long or nests too deeply.
         """
@@ -82,7 +82,7 @@ class Compilation:
             raise LimitError("the template nests too deeply to be compiled", span) from None
 
     def module(self, *, spans: bool) -> Module:
-        """Return the parsed source, ready for code generation."""
+        """Parse the source, and return the module for the code generator."""
         return Module(self.parsed(), self.dialect, library_for(self.dialect), spans)
 
     def document(self, unit: Unit) -> Document:
@@ -145,7 +145,7 @@ class Compilation:
 
 
 def check_encodable(unit: Unit) -> None:
-    """Raise InputError for text that UTF-8 cannot encode. Undecodable bytes (U+DC80 to U+DCFF) are valid."""
+    """Raise InputError if UTF-8 cannot encode the text. Surrogate escapes (U+DC80 to U+DCFF) are valid."""
     try:
         if not unit.text.isascii():
             unit.text.encode("utf-8", "surrogateescape")
@@ -155,22 +155,22 @@ def check_encodable(unit: Unit) -> None:
 
 
 def names_missing_template(error: TemplateError) -> bool:
-    """Return whether a template failed because it names a missing one.
+    """Return whether compiling a template failed because that template names a missing template.
 
-    For ``if_exists``, pongo2 then treats the first template as missing, too.
+    In this case, ``include … if_exists`` of pongo2 treats the included template as missing, too.
     """
     return (error.pongo2_error or "").startswith("[Error (where: fromfile)")
 
 
 def resolve(base: str, name: str) -> str:
-    """Return the full name of a template. ``name`` is relative to ``base``, the template that contains it."""
+    """Return the full name of a template. ``name`` is relative to the directory of the template ``base``."""
     if isabs(name) or base == "<string>":
         return normpath(name)
     return normpath(join(dirname(base), name))
 
 
 class Template:
-    """A compiled template. ``code`` can be stored with marshal and run by ``pongo2.runtime.run``."""
+    """A compiled template. marshal can store its ``code``, and ``pongo2.runtime.run`` can render it."""
 
     def __init__(self, compilation: Compilation, limits: Limits | None = None) -> None:
         self.compilation = compilation
@@ -182,9 +182,9 @@ class Template:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Return the modules that ``code`` imports in addition to ``runtime``.
+        """Return the names of the modules that ``code`` imports in addition to ``runtime``.
 
-        They contain its filters and tags, and import nothing later.
+        These modules contain the filters and tags of the template. They import nothing during a render.
         """
         located = ("templater.pongo2.located",) if self.program.places else ()
         return (*sorted({module for module, _ in self.imports}), *located)
@@ -195,9 +195,9 @@ class Template:
 
     @property
     def reads(self) -> "tuple[Read, ...]":
-        """Return every name that the template reads from its context, in order of place.
+        """Return every name that the template reads from its context, in the order of the source.
 
-        The template is parsed again.
+        Each access parses the template again.
         """
         from .reads import reads_of
 
@@ -214,7 +214,10 @@ class Template:
         return program
 
     def open(self, name: str, if_exists: bool) -> Program | None:
-        """Compile a template whose name the render has computed. Raises Failure if it is missing."""
+        """Compile the template ``name``, which a render has computed from an expression.
+
+        Return None if ``if_exists`` is true and the template is missing. Otherwise, raises Failure.
+        """
         resolved = resolve(self.source.name, name)
         text = self.compilation.fetch(resolved)
         if text is None:
@@ -240,10 +243,11 @@ class Template:
         seed: int | None = None,
         limits: Limits | None = None,
     ) -> str:
-        """Return the output. Bytes that are not UTF-8 are surrogate escapes.
+        """Render the template and return its output. Bytes that are not UTF-8 become surrogate escapes.
 
         ``clock`` is the time that ``now`` prints, in seconds since the epoch. ``seed`` is the seed of random
-        numbers. The same inputs give the same output.
+        numbers. The defaults are the current time, and a seed from ``clock``. The same context, clock, seed
+        and limits give the same output.
 
         Raises RenderError if the template fails, and LimitError if it exceeds a limit.
         """
@@ -265,7 +269,7 @@ class Template:
         seed: int | None,
         limits: Limits | None,
     ) -> TemplaterError:
-        """Return the error of a failed render. To find its place, render again with spans."""
+        """Return the error of a failed render. To find its source position, render again with spans."""
         program = self.program
         if not program.places:
             program = self.loaded(code_of(self.compilation.module(spans=True)))
@@ -281,10 +285,10 @@ class Template:
         return made
 
     def reached(self, error: LimitError) -> Span | None:
-        """Return the place of the loop, call or filter that exceeded a limit.
+        """Return the source position of the loop, call or filter that exceeded a limit, or None.
 
-        The plain form of generated code does not know places, but each of its lines has a counterpart in the
-        form with spans. The limit on the whole output has no place.
+        Code without spans contains no source positions, but each of its lines has a counterpart in the code
+        with spans. The limit on the whole output has no source position.
         """
         from .codegen.compiler import source_of
 
@@ -310,7 +314,7 @@ class Template:
 
 
 def line_of(error: BaseException | None) -> int:
-    """Return the innermost line of generated code in an error's traceback, or 0."""
+    """Return the number of the innermost line of generated code in an error's traceback, or 0."""
     found = 0
     trace = None if error is None else error.__traceback__
     while trace is not None:
@@ -321,7 +325,10 @@ def line_of(error: BaseException | None) -> int:
 
 
 def place_at(lines: list[str], number: int) -> int | None:
-    """Return the place in a line of generated code. A line that counts work has the place of its loop."""
+    """Return the number of the place that a line of generated code contains, or None.
+
+    For a line that counts work, return the place of the loop or call before that line.
+    """
     import re
 
     if "finish(render, " in lines[number]:

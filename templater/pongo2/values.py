@@ -1,9 +1,9 @@
 """Go's values as templates see them: kinds, conversions, equality, iteration, operators, access.
 
 A value is ``None``, ``bool``, ``int``, ``float``, ``str``, ``list`` or ``dict``, or an instance of the
-classes below, which add Go's static types. Text is ``str`` in which undecodable bytes are surrogate escapes
-(U+DC80-U+DCFF). Functions accept all of these values. Their errors are `Failure`, `Panic` and `TooLarge`,
-which have no place.
+classes below, which add Go's static types. A ``str`` contains undecodable bytes as surrogate escapes
+(U+DC80-U+DCFF). The functions accept all of these values. They raise `Failure`, `Panic` and `TooLarge`, which
+contain no source position.
 """
 
 TYPE_CHECKING = False
@@ -18,10 +18,10 @@ MAX_INT = (1 << 63) - 1
 
 
 class Failure(Exception):
-    """An error that pongo2 would report with this message. The runtime adds the place.
+    """An error that pongo2 reports with this message. The runtime adds the source position.
 
-    ``v4`` is the wording of the v4 dialect. ``sender`` is the origin that pongo2 reports, if it is not the
-    filter that was called.
+    ``v4`` is the message of the v4 dialect. ``sender`` is the origin that pongo2 reports. If it is empty,
+    the origin is the filter that was called, or "execution".
     """
 
     def __init__(self, message: str, v4: str = "", sender: str = "") -> None:
@@ -40,15 +40,15 @@ class Panic(Exception):
 
 
 class TooLarge(Exception):
-    """A value that would be larger than MAX. The runtime converts it to a LimitError."""
+    """An error for a value that would be larger than MAX. The runtime converts it to a LimitError."""
 
 
 MAX = 4 * 1024 * 1024
-"""The largest number of characters (or weighted elements) of one value. The runtime limits their total."""
+"""The largest size of one value, in characters. An element of a list counts as several characters."""
 
 
 def grow(size: int) -> None:
-    """Raise TooLarge for a value of this size, before memory is allocated for it."""
+    """Raise TooLarge if a value of this size is too large. Call this before the value is created."""
     if size > MAX:
         raise TooLarge(f"a value of {size} characters")
 
@@ -75,7 +75,7 @@ class Safe(str):
 
 
 class NamedString(str):
-    """A string of a named Go type. It prints like a string, but never equals a plain string."""
+    """A string of a named Go type. Templates print it like a string, but it never equals a plain string."""
 
     __slots__ = ("gotype",)
     gotype: str
@@ -89,8 +89,7 @@ class NamedString(str):
 class GoList(list):  # type: ignore[type-arg]
     """A list whose Go type is known.
 
-    ``methods`` has the Go methods that templates can call. Each entry is a function that binds the method to
-    a list.
+    ``methods`` maps the names of Go methods to functions. Each takes the list and returns the bound method.
     """
 
     __slots__ = ("gotype", "methods")
@@ -121,7 +120,7 @@ class GoMap(dict):  # type: ignore[type-arg]
 
 
 class MethodMap(GoMap):
-    """A map of a named Go type, with its Go methods as in `GoList`."""
+    """A map of a named Go type with methods. ``methods`` has the same form as in `GoList`."""
 
     __slots__ = ("methods",)
 
@@ -142,9 +141,9 @@ VALUE = "*pongo2.Value"
 class Function:
     """A function that a template can call.
 
-    ``params`` are Go's parameter types ("*pongo2.Value" accepts any value). If ``variadic`` is true, the last
-    one is the type of every further argument. ``results`` is the number of Go results. pongo2 only calls
-    functions with one or two.
+    ``params`` has the Go types of the parameters ("*pongo2.Value" accepts any value).
+    If ``variadic`` is true, the last type applies to all further arguments.
+    ``results`` is the number of results of the Go function. pongo2 can only call a function with one or two.
     """
 
     __slots__ = ("call", "gotype", "params", "results", "simple", "variadic")
@@ -163,15 +162,16 @@ class Function:
         self.params = params
         self.variadic = variadic
         self.gotype = gotype
-        #: the number of arguments if they can be any values, or -1 if each call must be checked
+        #: the number of arguments if all of them may have any type, or -1 if each call must be checked
         self.simple = -1 if variadic or results != 1 or params.count(VALUE) < len(params) else len(params)
 
 
 class Struct:
-    """A Go struct with fields and methods by exact name. ``text`` is the result of its String(), if any.
+    """A Go struct with fields and methods.
 
-    ``pointer`` is true if Go passes the struct by address. Then it only equals itself.
-    ``hidden`` names unexported fields, which exist but cannot be read.
+    ``text`` is the result of the struct's String() method, or None if it has no such method.
+    ``pointer`` is true if the value is a pointer to the struct. Then the value equals only itself.
+    ``hidden`` has the names of unexported fields. Reading such a field causes a panic.
     """
 
     __slots__ = ("fields", "gotype", "hidden", "methods", "pointer", "text")
@@ -195,7 +195,7 @@ class Struct:
         self.hidden = hidden
 
     def get(self, name: str) -> "Any":
-        """Return the value of a field, or None."""
+        """Return the value of a field, or None if the struct has no such field."""
         return self.fields.get(name)
 
     def all_fields(self) -> "Mapping[str, Any]":
@@ -209,7 +209,10 @@ class Struct:
 
 
 class NilPointer:
-    """A nil pointer of a Go type, which is not equal to nil: ``forloop.Parentloop`` of the outermost loop."""
+    """A nil pointer with a Go type, which does not equal nil.
+
+    For example, ``forloop.Parentloop`` of the outermost loop is such a pointer.
+    """
 
     __slots__ = ("gotype",)
 
@@ -221,9 +224,10 @@ class NilPointer:
 
 
 class ForLoop(Struct):
-    """``forloop``. In each round, the loop only sets ``cell[0]``, its index. `get` computes the fields.
+    """The value of ``forloop``. Each round of the loop sets ``cell[0]`` to its index.
 
-    ``backward`` is true for ``reversed`` strings: pongo2 counts down, with strange values of First and Last.
+    `get` computes the fields from this index. ``backward`` is true for a ``reversed`` string. For such a
+    string, the index counts down, and First and Last have strange values, as in pongo2.
     """
 
     __slots__ = ("backward", "cell", "count", "parent")
@@ -263,9 +267,9 @@ class ForLoop(Struct):
 
 
 class LoopField:
-    """A field of ``forloop`` that a name holds.
+    """The value of ``x`` after ``{% set x = forloop.Counter %}``: a reference to a field of a loop.
 
-    Go's reflection returns the field itself, not its value, and the loop keeps changing the field.
+    Go's reflection gives a reference to the field, not its value. So ``x`` changes in each round of the loop.
     """
 
     __slots__ = ("loop", "name")
@@ -281,7 +285,7 @@ def loop_field(loop: ForLoop, name: object) -> "Any":
 
 
 def current_value(v: "Any") -> "Any":
-    """Return the current value of a name."""
+    """Return the value of a field of a loop for a LoopField, and any other value unchanged."""
     return v.loop.get(v.name) if type(v) is LoopField else v
 
 
@@ -291,7 +295,7 @@ NO_LOOP = NilPointer("*pongo2.tagForLoopInformation")
 
 
 class Block(Struct):
-    """``block``. Its only method, Super, renders the block that this one replaces."""
+    """The value of ``block``. Its only method, Super, renders the body that the current body replaces."""
 
     __slots__ = ("super_",)
 
@@ -302,7 +306,7 @@ class Block(Struct):
 
 
 class CycleValue(Struct):
-    """The value that ``{% cycle … as name %}`` binds. It is a struct that prints as its current item."""
+    """The value that ``{% cycle … as name %}`` binds. It prints as the current item of the cycle."""
 
     __slots__ = ("node", "value")
 
@@ -320,9 +324,10 @@ class CycleValue(Struct):
 
 
 def recombine(text: str) -> str:
-    """Return the text with characters in place of neighbouring escaped bytes that form them.
+    """Decode surrogate escapes that together form a character, and return the text.
 
-    Call this wherever texts are joined, because Go joins bytes.
+    Call this for every text that was joined from parts, because the bytes of one character may come from two
+    parts.
     """
     if text.isascii() or not has_bytes(text):
         return text
@@ -354,14 +359,17 @@ def to_runes(text: str) -> str:
 
 
 def without_bytes(text: str) -> str:
-    """Return the text without undecodable bytes and U+FFFD, both of which are Go's RuneError."""
+    """Return the text without undecodable bytes and U+FFFD. Go treats both of them as RuneError."""
     if text.isascii():
         return text
     return "".join(c for c in text if not ("\udc80" <= c <= "\udcff" or c == "\ufffd"))
 
 
 def replace_all(text: str, old: str, new: str) -> str:
-    """Replace like Go's strings.Replace. It works on bytes, so it finds a byte inside a character too."""
+    """Replace text like Go's strings.Replace.
+
+    Go searches bytes, so an undecodable byte in ``old`` also matches a byte inside a character.
+    """
     if old.isascii() or not has_bytes(old):
         return recombine(text.replace(old, new)) if old else text
     return from_bytes(to_bytes(text).replace(to_bytes(old), to_bytes(new)))
@@ -398,7 +406,7 @@ def kind(v: object) -> str:
 def gotype(v: object) -> str:
     """Return the value's type as Go's ``%T`` prints it.
 
-    The types of items decide the type of a plain list or dict.
+    The type of a plain list or dict depends on the types of its items.
     """
     name = _SCALARS.get(type(v))
     if name is not None:
@@ -477,7 +485,7 @@ def to_int(v: object) -> int:
 
 
 def _truncate(v: float) -> int:
-    """Convert like Go's int(float64) on amd64. A number that does not fit becomes the smallest integer."""
+    """Convert to an integer like Go on amd64. A number that does not fit becomes the smallest integer."""
     if -9223372036854775808.0 <= v < 9223372036854775808.0:
         return int(v)
     return MIN_INT
@@ -496,7 +504,10 @@ def to_float(v: object) -> float:
 
 
 def parse_float(text: str) -> "float | None":
-    """Parse a number like strconv.ParseFloat. Return None if Go reports an error, such as an overflow."""
+    """Parse a number like Go's strconv.ParseFloat, or return None if Go reports an error.
+
+    An overflow is an error, too.
+    """
     if not text or not text.isascii():
         return None
     if text[0] in "0123456789.+-" and text[-1] in "0123456789.":
@@ -524,7 +535,10 @@ def _parse_plain(text: str) -> "float | None":
 
 
 def _parse_hex(text: str, body: str) -> "float | None":
-    """Parse a hexadecimal float. The exponent is required. Underscores may follow the prefix or a digit."""
+    """Parse a hexadecimal float, or return None if Go rejects it.
+
+    Go requires the exponent, and allows an underscore between the prefix and a digit or between two digits.
+    """
     mantissa, p, exponent = body.lower()[2:].partition("p")
     digits = exponent[1:] if exponent[:1] in ("+", "-") else exponent
     if not p or len(text) - len(body) > 1 or not _spaced("0" + mantissa) or not _spaced(digits):
@@ -543,7 +557,7 @@ def _spaced(digits: str) -> bool:
 
 
 def truthy(v: object) -> bool:
-    """Return whether a value is true, which Python decides like pongo2.
+    """Return whether pongo2 treats a value as true. Python's rule is the same.
 
     NaN and structs are true. A nil pointer is false.
     """
@@ -555,7 +569,7 @@ def length(v: object) -> int:
 
 
 def negate(v: object) -> "bool | int | float":
-    """Apply ``not``. The result for a number is a number."""
+    """Apply the operator ``not``. As in pongo2, the result for a number is a number, such as 1.1 for 0.0."""
     t = type(v)
     if t is bool:
         return not v
@@ -570,7 +584,11 @@ def negate(v: object) -> "bool | int | float":
 
 
 def equal(a: object, b: object) -> bool:
-    """Compare like Go's interfaces: by dynamic type and value. Integers of any width compare by value."""
+    """Return whether two values are equal like interface values in Go: in their dynamic type and their value.
+
+    Integers of different types are equal if their values are equal. Raises Panic for types that Go cannot
+    compare, such as lists.
+    """
     ta = type(a)
     if ta is type(b) and (ta is str or ta is int or ta is bool or ta is float or a is None):
         return a == b
@@ -629,7 +647,7 @@ def _orderable(a: object, b: object) -> "tuple[tuple[int, int], tuple[int, int]]
 
 
 def contains(item: object, container: object) -> bool:
-    """Apply ``item in container``."""
+    """Return the result of ``item in container``. For a struct, ``item`` is the name of a field."""
     if isinstance(container, str):
         return _contains_text(container, to_string(item))
     if isinstance(container, dict):
@@ -659,9 +677,11 @@ def _contains_key(container: "dict[Any, Any]", item: object) -> bool:
 def iterate(
     v: object, backwards: bool = False, ordered: bool = False
 ) -> "tuple[list[Any], list[Any] | None]":
-    """Return the values of a loop's first name (elements, single bytes or keys), and of its second for a map.
+    """Return the values that a loop binds to its first name, and those for its second name.
 
-    Keys of a map are sorted. Go's order is random, but here the same inputs must give the same output.
+    The first list has the elements of a list, the bytes of a string or the keys of a map. The second list has
+    the values of a map, and is None for other values. Go's order of keys is random. Here the keys are sorted,
+    because the same inputs must give the same output.
     """
     if isinstance(v, list):
         items = v
@@ -686,7 +706,7 @@ def iterate(
 
 
 def split_bytes(text: str) -> "list[str]":
-    """Return the bytes of a text, each as a string."""
+    """Return the UTF-8 bytes of a text, each as a string."""
     if text.isascii():
         return list(text)
     return [chr(b) if b < 0x80 else chr(0xDC00 + b) for b in to_bytes(text)]
@@ -698,11 +718,11 @@ def _sorted(v: "list[Any]", backwards: bool) -> "list[Any]":
         return sorted(v, key=_byte_order(v), reverse=backwards)
     if name in ("[]int", "[]float64", "[]bool"):
         return sorted(v, reverse=backwards)
-    return v  # pongo2 treats all elements of an interface type as equal
+    return v  # pongo2 treats all elements of other types as equal, so their order stays the same
 
 
 def _byte_order(texts: "Iterable[str]") -> "Callable[[str], bytes] | None":
-    """Return a sort key for Go's order of bytes. Without escaped bytes, Python's order is the same."""
+    """Return a sort key that gives Go's order of bytes, or None if Python's order is the same."""
     return to_bytes if has_bytes("".join(texts)) else None
 
 
@@ -724,7 +744,7 @@ def add_v4(a: object, b: object) -> "int | float":
 
 
 def add_v6(a: object, b: object) -> "int | float | str":
-    """Apply ``+``, which also joins texts since v5."""
+    """Apply ``+``. Since pongo2 v5, this operator also joins texts."""
     if isinstance(a, str) or isinstance(b, str):
         return concat(to_string(a), to_string(b))
     return add_v4(a, b)
@@ -756,7 +776,7 @@ def div(a: object, b: object) -> "int | float":
 
 
 def divide_floats(x: float, y: float) -> float:
-    """Divide like IEEE 754. Division by zero gives an infinity or NaN."""
+    """Divide as IEEE 754 defines: a division by zero gives an infinity or NaN."""
     if y:
         return x / y
     if not (x > 0 or x < 0):
@@ -790,11 +810,14 @@ def negative(v: object) -> "int | float":
 
 
 def get_field(v: object, name: str) -> "Any":
-    """Return ``v.name``: a Go method (a Function), a key or a field, or None if it is missing."""
+    """Return ``v.name``: a Go method (as a Function), the value of a key or field, or None if it is missing.
+
+    Raises Failure if values of this type have no members, and Panic if the field is unexported.
+    """
     exact = type(v)
     if exact is dict or exact is GoMap or exact is ForLoop:
         return v.get(name)  # type: ignore[attr-defined]
-    if exact is MethodMap:  # devices are common, so this test comes before those with isinstance
+    if exact is MethodMap:  # This test comes before the slower isinstance, because devices are common.
         methods = v.methods  # type: ignore[attr-defined]
         return methods[name](v) if name in methods else v.get(name)  # type: ignore[attr-defined]
     if isinstance(v, (GoList, Struct)) and v.methods is not None and name in v.methods:
@@ -815,7 +838,10 @@ def _struct_field(v: Struct, name: str) -> "Any":
 
 
 def get_index(v: object, i: int) -> "Any":
-    """Return ``v.0``: an element of a list or a byte of a string, or None beyond the end."""
+    """Return ``v.0``: an element of a list or a byte of a string, or None after the end.
+
+    Raises Failure if values of this type have no elements.
+    """
     if isinstance(v, list):
         return v[i] if i < len(v) else None
     if isinstance(v, str):
@@ -835,7 +861,7 @@ def _byte_at(text: str, i: int) -> "Byte | None":
 
 
 def subscript(v: object, key: object) -> "Any":
-    """Return ``v[key]`` (v6). It is like `get_index` and `get_field` with a computed key."""
+    """Return ``v[key]``, or None if it is missing. Raises Panic for types for which pongo2 panics."""
     if isinstance(v, list):
         i = to_int(key)
         return v[i] if 0 <= i < len(v) else None
@@ -849,4 +875,5 @@ def subscript(v: object, key: object) -> "Any":
         return _struct_field(v, to_string(key))
     if is_nil(v):
         return None
-    raise Panic("unimplemented")  # pongo2 fails to write a path with a subscript in its message
+    # pongo2 wants to report an error here, but panics because it cannot print a path with a subscript.
+    raise Panic("unimplemented")

@@ -53,7 +53,7 @@ def limits() -> Limits:
 
 def test_the_total_time_limit_names_the_rule_and_gives_a_hint(image):
     error = limit_error(lambda: plan(open_image(image), Instance("c1"), limits=limits()))
-    assert error.message.startswith("rendering all templates takes longer than 0.4 seconds in all after ")
+    assert error.message.startswith("rendering all templates together takes longer than 0.4 seconds after ")
     assert error.span is not None and error.span.source.name.endswith("metadata.yaml")
     assert "in the rule for '/etc/" in error.explain()
     assert "--limit time=" in error.hint
@@ -78,7 +78,7 @@ def test_commands_have_a_total_time_limit(image, monkeypatch, capsys):
     ):
         assert main(words) == 4, words
         said = "".join(capsys.readouterr())
-        assert "longer than 0.4 seconds in all" in said
+        assert "together takes longer than 0.4 seconds" in said
     assert list(Path(image, "rootfs").iterdir()) == []
 
 
@@ -115,7 +115,7 @@ def test_an_audit_stops_at_the_total_time_limit(monkeypatch):
     found = observed("runaway", an_image(rules(*entries), {"t": SLOW}))
     assert time.process_time() - begin < 4
     assert [severity for severity, _, _ in found] == ["high"]
-    assert "in all" in found[0][2]
+    assert "together" in found[0][2]
 
 
 def test_limits_that_have_started_are_not_restarted():

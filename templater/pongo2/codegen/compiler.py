@@ -2,9 +2,9 @@
 
 The generated module consists of constants and one function for each template. It never accesses an attribute.
 
-Each template can be compiled in two forms. The plain form does not know places. In the form with spans,
-every operation that can fail gets the number of its place. Templater uses that form only after a render has
-failed, to find the place of the failure.
+A template can be compiled without or with spans. Code without spans is faster, but contains no source
+positions. In code with spans, every operation that can fail gets the number of its source position. Templater
+compiles with spans only after a render has failed, to find the source position of the failure.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,8 @@ from .writer import Module
 def source_of(module: Module) -> str:
     """Return the Python source of a module.
 
-    All templates are emitted before any code is written, because each of them may bind a name for all.
+    All templates become nodes before any code is written, because a name that one template binds must be in
+    the scopes of all templates.
     """
     emitter = module.emitter
     trees = [(emitter.unit(document), document) for document in emitter.units]  # unit() adds included ones
@@ -47,7 +48,7 @@ def source_of(module: Module) -> str:
 
 
 def positions(tokens: Iterable[Token]) -> Iterator[tuple[str, int, int, str, int, int]]:
-    """Yield the arguments of ``state.Place`` for each token. Each text is read only once."""
+    """Yield the arguments of ``state.Place`` for each token. The text of each unit is read only once."""
     tokens = list(tokens)
     found: dict[int, tuple[int, int]] = {}
     for unit in {id(token.unit): token.unit for token in tokens}.values():

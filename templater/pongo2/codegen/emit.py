@@ -1,4 +1,4 @@
-"""The parsed tree as the intermediate form that the code generator takes (see ``nodes``)."""
+"""Conversion of the parsed tree into the nodes that the code generator takes (see ``nodes``)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ from . import nodes
 
 Body = list[Statement]
 
-#: longer chains of filters or arithmetic operators become steps
+#: the longest chain of filters or arithmetic operators that becomes nested nodes instead of `nodes.steps`
 MAX_NESTED = 10
 #: the work of a filter, in steps
 FILTER_WEIGHT = 10
@@ -20,14 +20,14 @@ _INCLUDES = ("render_other", "render_named")
 
 
 class Emitter:
-    """Turns documents into nodes, and collects facts about the whole compilation.
+    """A converter of documents into nodes, which also collects facts about the whole compilation.
 
     ``places`` has the token of each place.
     ``texts`` has the name that messages use for the variable or macro at a place.
-    ``loaded``, ``called`` and ``assigned`` are the names that templates read, call and bind.
-    ``field_holders`` are the names that a template binds to a field of a loop, such as ``forloop.Counter``.
-    ``copies`` has (from, to) for each name that a template binds to the value of another name.
-    ``units`` are the documents that are rendered on their own: the first one, and those included.
+    ``loaded``, ``called`` and ``assigned`` have the names that templates read, call and bind.
+    ``field_holders`` has the names that a template binds to a field of a loop, such as ``forloop.Counter``.
+    ``copies`` has a pair (from, to) for each name that a template binds to the value of another name.
+    ``units`` has the documents with a root function: the first document, and the included documents.
     """
 
     def __init__(self, document: Document) -> None:
@@ -47,7 +47,7 @@ class Emitter:
         self.blocks: dict[str, nodes.Bodies] = {}
 
     def unit(self, document: Document) -> nodes.Template:
-        """Return a document as a template. If it extends others, the outermost of them is rendered."""
+        """Convert a document. If the document extends others, convert the outermost of those instead."""
         self.root, self.blocks = document, {}
         while self.root.parent is not None:
             self.root = self.root.parent
@@ -79,7 +79,7 @@ class Emitter:
         return found
 
     def piece(self, statement: tree.Text | tree.Print) -> nodes.Expr:
-        """Return one item of an ``Output``. ``MarkSafe`` protects a value from autoescape."""
+        """Return one item of an ``Output``. Autoescape does not apply to a value in ``MarkSafe``."""
         if isinstance(statement, tree.Text):
             return nodes.TemplateData(statement.value)
         value = self.expression(statement.expression)
@@ -119,7 +119,7 @@ class Emitter:
         return nodes.Assign(nodes.Name(node.name, "store"), value)
 
     def note_loop_field(self, name: str, value: nodes.Expr) -> None:
-        """Note if this value of a name may be a field of a loop, or may have been copied from one."""
+        """Record the name if ``value`` may be a field of a loop, or the value of another name."""
         origin = without_safe(value)
         if may_change(origin):
             self.field_holders.add(name)
@@ -209,7 +209,10 @@ class Emitter:
         return self.filters(self.expression(node.atom), node.filters)
 
     def filters(self, value: nodes.Expr, uses: list[tree.FilterUse], place: int | None = None) -> nodes.Expr:
-        """Return a value with filters applied in turn. ``place`` replaces the places of the filters."""
+        """Return a value to which filters are applied in turn.
+
+        ``place``, if given, is the place of all filters. By default, each filter has its own.
+        """
         items = [value]
         for use in uses:
             before = items[-1] if len(uses) <= MAX_NESTED else nodes.supplied(nodes.PREVIOUS)
@@ -230,7 +233,7 @@ class Emitter:
         return nodes.comparison(node.operator, left, right, place)
 
     def arithmetic(self, node: tree.Operation) -> nodes.Expr:
-        """Return a chain of operators, which group to the left."""
+        """Return the node for a chain of arithmetic operators, which group to the left."""
         links: list[tree.Operation] = []
         first: tree.Expression = node
         while isinstance(first, tree.Operation) and first.operator in nodes.BINARY:
@@ -246,7 +249,7 @@ class Emitter:
     def logic(self, operator: str, operands: Sequence[nodes.Expr]) -> nodes.Expr:
         """Return a chain of ``and`` or ``or`` as a balanced tree.
 
-        The value and the short cuts are the same, and the tree never gets deep.
+        The result and the evaluated operands are the same as for a list, and the tree never gets deep.
         """
         if len(operands) == 1:
             return operands[0]
@@ -278,7 +281,7 @@ class Emitter:
 
 
 def without_safe(node: nodes.Node) -> nodes.Node:
-    """Return the value inside ``safe`` filters, which return their input unchanged."""
+    """Remove ``safe`` filters from a node. These filters return their input unchanged."""
     while isinstance(node, nodes.Filter) and node.name == "safe" and not node.args and node.node is not None:
         node = node.node
     return node
@@ -296,7 +299,10 @@ def may_change(node: nodes.Node) -> bool:
 
 
 def all_field_holders(direct: set[str], copies: Sequence[tuple[str, str]]) -> set[str]:
-    """Return every name that may hold a field of a loop, directly or after any number of copies."""
+    """Return every name that may hold a field of a loop.
+
+    ``direct`` has the names that a template binds to such a field. ``copies`` has pairs (from, to) of names.
+    """
     found, waiting = set(direct), list(direct)
     while waiting:
         name = waiting.pop()
@@ -307,12 +313,12 @@ def all_field_holders(direct: set[str], copies: Sequence[tuple[str, str]]) -> se
 
 
 def is_wrapped(body: Sequence[nodes.Node]) -> bool:
-    """Return whether one ``autoescape`` encloses the whole template, as LXD and Incus write around it."""
+    """Return whether the whole body is inside one ``autoescape``, such as the wrapper of LXD and Incus."""
     return len(body) == 1 and isinstance(body[0], nodes.ScopedEvalContextModifier)
 
 
 def weight(body: Sequence[nodes.Node]) -> int:
-    """Return the work of one pass through a body, without the bodies of loops and blocks in it."""
+    """Return the work (in steps) of one pass through a body, without the loops and blocks in that body."""
     total = 1
     waiting = list(body)
     while waiting:

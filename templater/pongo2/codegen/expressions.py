@@ -1,7 +1,7 @@
 """The part of the code generator that writes expressions.
 
-Generated code never names an attribute of a Python object. It passes values to functions of the runtime. It
-works on a value inline only after it has tested the exact type.
+Generated code never accesses an attribute of a Python object. It passes values to functions of the runtime.
+Except for truth tests, it works on a value directly only after it has tested the value's exact type.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from . import nodes
 from .emit import may_change, without_safe
 from .writer import Writer
 
-#: deeper expressions become functions of their own
+#: the largest depth of brackets in generated code; deeper expressions become separate functions
 MAX_BRACKETS = 60
 
 _BINARY = {"Sub": "sub", "Mul": "mul", "Div": "div", "Mod": "mod"}
@@ -23,15 +23,15 @@ _ORDERS = {
 
 
 class ExpressionWriter(Writer):
-    """Writes each expression as one Python expression in brackets.
+    """The writer of expressions. Each becomes a single Python expression in brackets.
 
-    ``consumer`` is the weight of the filter that processes the next value to be written.
+    ``consumer`` is the weight of the filter that will process the next value that is written, or 0.
     """
 
     consumer = 0
 
     def visit(self, node: nodes.Node, *args: object, **kwargs: object) -> object:
-        """Write a node. An expression that nests too deeply becomes a function of its own."""
+        """Write a node. An expression that nests too deeply becomes a separate function."""
         if not isinstance(node, nodes.Expr):
             return super().visit(node, *args, **kwargs)
         if self.brackets < MAX_BRACKETS:
@@ -49,7 +49,7 @@ class ExpressionWriter(Writer):
         self.visit(node, self.frame)
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:
-        """Write steps, each of which works on the result of the step before."""
+        """Write a call of a new function that evaluates the expressions of `nodes.steps` one by one."""
         name = self.fresh("x")
         self.later("s", name, lambda: self.steps(node.items))
         self.write(f"{name}({self.scope})")
@@ -61,7 +61,7 @@ class ExpressionWriter(Writer):
         self.writeline("return v")
 
     def operation(self, name: str, place: int, *operands: nodes.Expr) -> None:
-        """Write a call of an operator's function. ``operate`` counts the work on large strings first."""
+        """Write a call of an operator's function by ``operate``, which first counts the work."""
         self.write(
             f"at(render, {place}, operate, render, {name}" if self.spans else f"operate(render, {name}"
         )
@@ -71,7 +71,7 @@ class ExpressionWriter(Writer):
         self.write(")")
 
     def weighed(self, node: nodes.Expr, weight: int) -> None:
-        """Write the input of a filter. Unless it is a small string, the filter's work is counted first."""
+        """Write the input of a filter, with code that counts the filter's work unless the input is small."""
         if not weight or (isinstance(node, nodes.Const) and not is_large(node.value)):
             self.visit(node, self.frame)
         elif self.spans or isinstance(node, nodes.Const):
@@ -79,7 +79,7 @@ class ExpressionWriter(Writer):
             self.visit(node, self.frame)
             self.write(f", {weight})")
         elif isinstance(node, nodes.Filter) and not is_inline(node):
-            self.consumer = weight  # the call that counts this filter's result counts the work on it too
+            self.consumer = weight  # `charged` counts the work, together with the size of this result
             self.visit(node, self.frame)
         else:
             name = self.fresh("v")
@@ -87,13 +87,13 @@ class ExpressionWriter(Writer):
             value = name
             if isinstance(node, nodes.Name) and nodes.is_variable(node):
                 self.write(self.raw_name(node.name))
-                value = f"called({name})"  # a function is not a string, so this branch handles it as well
+                value = f"called({name})"  # A function is not a string, so it reaches this code.
             else:
                 self.visit(node, self.frame)
             self.write(f") is str and len({name}) < 1025 else weigh(render, {value}, {weight}))")
 
     def charged(self, write: Callable[[], None]) -> None:
-        """Write a value that may be new and large. If so, its size and the work of its filter are counted."""
+        """Write a new value, with code that counts its size and the filter's work if the value is large."""
         name, weight = self.fresh("v"), self.consumer
         self.consumer = 0
         self.write(f"({name} if type({name} := ")
@@ -102,7 +102,7 @@ class ExpressionWriter(Writer):
         self.write(f") is str and len({name}) < 1025 else {count})")
 
     def condition(self, node: nodes.Expr) -> None:
-        """Write a condition. Every kind of value is true in Python if it is true in pongo2."""
+        """Write a condition with Python's operators. A value is true in Python exactly if it is in pongo2."""
         if isinstance(node, nodes.And | nodes.Or):
             self.write("(")
             self.condition(node.left)
@@ -157,7 +157,10 @@ class ExpressionWriter(Writer):
             self.equality(left, right, place, operator == "eq")
 
     def equality(self, left: nodes.Expr, right: nodes.Expr, place: int, wanted: bool) -> None:
-        """Write ``==`` (``wanted`` is true) or ``!=``. Most comparisons are with a constant string."""
+        """Write ``==`` (``wanted`` is true) or ``!=``.
+
+        A comparison with a constant string has a faster form, because most comparisons are of this kind.
+        """
         if isinstance(right, nodes.Const) and isinstance(right.value, str) and not self.spans:
             name = self.fresh("v")
             text, operator = repr(right.value), "==" if wanted else "!="
@@ -194,7 +197,7 @@ class ExpressionWriter(Writer):
         return repr(self.emitter.texts[nodes.place_of(node)])
 
     def raw_name(self, name: str) -> str:
-        """Return code that reads a variable. The value may be a function that is not called yet."""
+        """Return code that reads a variable without calling it, if its value is a function."""
         if name in self.bound:
             value = f'{self.scope}["{name}"]'
             return f"current_value({value})" if name in self.module.field_holders else value
@@ -202,7 +205,7 @@ class ExpressionWriter(Writer):
         return f"n_{name}"
 
     def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:
-        """Write ``.name`` or ``.0``. If the member is a function, generated code calls it."""
+        """Write ``.name`` or ``.0``. Generated code calls the member if it is a function."""
         key = nodes.member_key(node)
         if self.spans:
             getter = "field_at" if isinstance(key, str) else "index_at"
@@ -225,7 +228,10 @@ class ExpressionWriter(Writer):
             self.write(f", 1), {key})")
 
     def stored(self, node: nodes.Node) -> None:
-        """Write a value that a name will hold. A field of a loop keeps changing with the loop."""
+        """Write a value that a name will hold.
+
+        For a field of a loop, generated code stores a LoopField, which changes with the loop.
+        """
         node = without_safe(node)
         value = self.fresh("v")
         if not self.module.forloop:
@@ -246,7 +252,7 @@ class ExpressionWriter(Writer):
             self.visit(node, self.frame)
 
     def base(self, node: nodes.Expr) -> None:
-        """Write the value whose member is read. A variable may be a function, which the getters call."""
+        """Write the value whose member is read. If a variable holds a function, the getters call it."""
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))
         else:
@@ -282,9 +288,9 @@ class ExpressionWriter(Writer):
         self.write(")))")
 
     def when_nil(self, node: nodes.Call) -> str:
-        """Return code for a call of nil.
+        """Return code for a call whose callee is nil.
 
-        Calling an unset variable gives nil. Calling a variable that holds nil fails.
+        A call of an unset variable gives nil. A call of a variable that holds nil fails.
         """
         callee = node.node
         if isinstance(callee, nodes.Name) and callee.name in self.module.called:
@@ -295,7 +301,7 @@ class ExpressionWriter(Writer):
         return "None"
 
     def callee(self, node: nodes.Expr) -> None:
-        """Write the variable or member that is called. Unlike elsewhere, reading it does not call it."""
+        """Write the variable or member that a call calls. Unlike `visit`, do not call a function value."""
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))
             return
@@ -310,7 +316,7 @@ class ExpressionWriter(Writer):
         self.write(f", {key!r}, {self.path(node)})" if self.spans else f", {key!r})")
 
     def invoke(self, node: nodes.Call, *first: str) -> None:
-        """Write a call of a tag's function. The code in ``first`` becomes its first arguments."""
+        """Write a call of a tag's function. The code in ``first`` becomes the first arguments."""
         target = nodes.tag_function(node)
         assert target is not None
         function, place = self.module.imported(*target), nodes.place_of(node)
@@ -323,7 +329,10 @@ class ExpressionWriter(Writer):
         self.write(")")
 
     def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:
-        """Write lazy arguments, each as a function that takes the scope at the time of its call."""
+        """Write the argument of `nodes.stored`, or write each argument of `nodes.lazy` as a lambda.
+
+        The lambda takes the scope, so that the argument is evaluated in the scope at the time of the call.
+        """
         argument = nodes.stored_expression(node)
         if argument is not None:
             self.stored(argument)
@@ -374,14 +383,15 @@ class ExpressionWriter(Writer):
         if argument is None:
             self.write("None")
         else:
-            captured, self.captured = self.captured, ""  # filters in the argument do not belong to the tag
+            # Filters in the argument do not belong to the ``filter`` tag.
+            captured, self.captured = self.captured, ""
             self.weighed(argument, weight)
             self.captured = captured
         self.write(")")
 
 
 def is_inline(node: nodes.Filter) -> bool:
-    """Return whether a filter needs no call: ``safe``, and ``default`` with a constant."""
+    """Return whether generated code needs no call for a filter: ``safe``, or ``default`` with a constant."""
     if node.args:
         return node.name == "default" and isinstance(node.args[0], nodes.Const)
     return node.name == "safe"
@@ -392,5 +402,5 @@ def is_large(value: object) -> bool:
 
 
 def is_key(name: str) -> bool:
-    """Return whether a member can only be a key, because names of Go methods begin with a capital."""
+    """Return whether a member can only be a key, not a Go method: methods begin with a capital letter."""
     return "a" <= name[0] <= "z"

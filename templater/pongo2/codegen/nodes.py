@@ -1,11 +1,12 @@
 """The intermediate form between the parsed tree and Python code: Jinja2's nodes, used for pongo2.
 
-Jinja2's code generator walks Jinja2's own node classes, and Jinja2 forbids subclasses of them. Some facts
-about pongo2 have no field there, so this module stores them in fields that Jinja2 uses for something else.
-No other module depends on these encodings: it calls the constructors and accessors below. It makes and reads
-a node directly only if every field of that node means what Jinja2's documentation says.
+Jinja2's code generator walks Jinja2's node classes, and Jinja2 forbids subclasses of them. Jinja2 has no
+fields for some facts about pongo2, so this module stores them in fields that have another meaning in Jinja2.
+The other modules do not know these encodings: they call the constructors and accessors below. They access a
+node directly only if every field of that node means what Jinja2's documentation says.
 
-A place is the number of a token in ``Emitter.places``. ``lineno`` holds it.
+A place is the number of a token in ``Emitter.places``, from which the source position follows. The attribute
+``lineno`` of a node stores its place.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,20 +32,20 @@ BINARY = {"+": Add, "-": Sub, "*": Mul, "/": Div, "%": Mod, "^": Pow}
 _UNARY = {"not": Not, "negative": Neg}
 _RELATIONS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "lteq", ">": "gt", ">=": "gteq", "in": "in"}
 
-# The values that the code generator supplies. No variable has these names, since an identifier contains no
-# blank.
+# The names of values that the code generator supplies. They begin with a space, so that they cannot be equal
+# to an identifier of the template.
 #: the dict of all names that the template binds
 SCOPE = " scope"
 #: whether autoescape is on
 ESCAPING = " escaping"
 #: the text that the body of a ``filter`` tag printed
 CAPTURED = " captured"
-#: in steps, the value of the step before
+#: inside `steps`, the value of the preceding step
 PREVIOUS = " value"
 
 
 def place_of(node: Node) -> int:
-    """Return the place that messages about this node name."""
+    """Return the place that error messages about this node report."""
     return node.lineno
 
 
@@ -57,7 +58,7 @@ def variable(name: str, place: int) -> Name:
 
 
 def supplied(name: str) -> Name:
-    """Return one of the values that the code generator supplies, such as `SCOPE`."""
+    """Return the node for a value that the code generator supplies, such as `SCOPE`."""
     return Name(name, "load")
 
 
@@ -67,12 +68,12 @@ def is_variable(node: Node) -> bool:
 
 
 def member(value: Expr, key: str, place: int) -> Getattr:
-    """Return ``value.key``. A key of digits is an index, which Jinja2 has no attribute for."""
+    """Return ``value.key``. A key that consists of digits is an index."""
     return Getattr(value, key, "load", lineno=place)
 
 
 def member_key(node: Getattr) -> int | str:
-    """Return the index or the name that a member is read by."""
+    """Return the key of a `member` node: an index (int) or a name (str)."""
     return int(node.attr) if node.attr.isdecimal() else node.attr
 
 
@@ -95,7 +96,7 @@ def tag_call(function: Callable[..., Any], arguments: list[Expr], place: int) ->
 
 
 def tag_function(node: Call) -> tuple[str, str] | None:
-    """Return the module and name of the tag's function, or None for a call that the template writes."""
+    """Return the module and name of a tag's function, or None if the node was made by `call`."""
     if not isinstance(node.node, ImportedName):
         return None
     module, _, name = node.node.importname.partition(":")
@@ -103,12 +104,12 @@ def tag_function(node: Call) -> tuple[str, str] | None:
 
 
 def lazy(expressions: list[Expr]) -> Tuple:
-    """Return arguments that a tag's function evaluates itself: a ``Tuple`` with the context "lazy"."""
+    """Return arguments that the tag's function evaluates itself: a ``Tuple`` with the context "lazy"."""
     return Tuple(expressions, "lazy")
 
 
 def stored(expression: Expr) -> Tuple:
-    """Return an argument with the value that a name would hold: a ``Tuple`` with the context "stored"."""
+    """Return an argument that the tag's function stores: a ``Tuple`` with the context "stored"."""
     return Tuple([expression], "stored")
 
 
@@ -118,25 +119,26 @@ def stored_expression(node: Tuple) -> Expr | None:
 
 
 def steps(expressions: list[Expr]) -> List:
-    """Return the value of the last of several expressions, each of which uses `PREVIOUS`.
+    """Return a ``List`` of expressions, whose value is that of the last expression.
 
-    A long chain of operators or filters becomes such a ``List``, because it would nest too deeply.
+    Each expression after the first uses the value of the preceding expression as `PREVIOUS`. A long chain of
+    operators or filters becomes such a ``List``, because otherwise the generated code would nest too deeply.
     """
     return List(expressions)
 
 
 def filtered(value: Expr, name: str, arguments: list[Expr], place: int) -> Filter:
-    """Return ``value|name`` with no argument or one."""
+    """Return ``value|name``. ``arguments`` is empty or has one argument."""
     return Filter(value, name, arguments, [], None, None, lineno=place)
 
 
 def unary(operator: str, operand: Expr, place: int) -> Expr:
-    """Return an application of "not" or "negative"."""
+    """Return an application of the operator "not" or "negative" to one operand."""
     return _UNARY[operator](operand, lineno=place)
 
 
 def binary(operator: str, left: Expr, right: Expr, place: int) -> Expr:
-    """Return an application of an operator in `BINARY`."""
+    """Return an application of an operator in `BINARY` to two operands."""
     return BINARY[operator](left, right, lineno=place)
 
 
@@ -155,17 +157,17 @@ def compared(node: Compare) -> tuple[str, Expr, Expr]:
 
 
 def autoescape(on: bool, body: list[Node]) -> ScopedEvalContextModifier:
-    """Return a body for which autoescape is switched on or off."""
+    """Return a body in which autoescape is on or off."""
     return ScopedEvalContextModifier([Keyword("autoescape", Const(on))], body)
 
 
 def is_on(node: ScopedEvalContextModifier) -> bool:
-    """Return whether `autoescape` switches autoescape on."""
+    """Return whether autoescape is on in the body that `autoescape` returned."""
     return bool(node.options[0].value.as_const())
 
 
 def condition_of(node: If) -> Expr:
-    """Return the condition of a branch, which Jinja2 declares as a ``Node``."""
+    """Return the condition of an ``If`` as an ``Expr``. Jinja2's annotation is only ``Node``."""
     assert isinstance(node.test, Expr)
     return node.test
 
@@ -174,9 +176,9 @@ def loop(
     names: Sequence[str], iterated: Expr, body: list[Node], empty: list[Node], place: int,
     *, backward: bool, ordered: bool,
 ) -> For:  # fmt: skip
-    """Return a loop that binds one name, or two. ``empty`` runs if there is nothing to iterate over.
+    """Return a loop that binds one or two names. ``empty`` runs if the iterated value has no items.
 
-    ``test``, which is Jinja2's ``if`` of a loop, holds the constant pair (backward, ordered).
+    The field ``test``, which is the condition of a loop in Jinja2, holds the pair (backward, ordered).
     """
     stores = [Name(name, "store") for name in names]
     target = stores[0] if len(stores) == 1 else Tuple(stores, "store")
@@ -184,7 +186,7 @@ def loop(
 
 
 def loop_order(node: For) -> tuple[bool, bool]:
-    """Return whether a loop is ``reversed``, and whether it is ``sorted``."""
+    """Return whether a loop is ``reversed``, and whether a loop is ``sorted``."""
     assert isinstance(node.test, Const)
     backward, ordered = node.test.value
     return backward, ordered
@@ -199,8 +201,8 @@ def loop_names(node: For) -> list[str]:
 def macro(name: str, parameters: Sequence[tuple[str, Expr | None]], body: list[Node], place: int) -> Macro:
     """Return the definition of a macro with its parameters and their defaults.
 
-    Jinja2 has fewer defaults than parameters if some have none. Here, the default of such a parameter is
-    the constant None.
+    In Jinja2, parameters without a default have no entry in ``defaults``. Here, their entry is the constant
+    None.
     """
     names = [Name(parameter, "param") for parameter, _ in parameters]
     defaults = [Const(None) if default is None else default for _, default in parameters]
@@ -208,17 +210,20 @@ def macro(name: str, parameters: Sequence[tuple[str, Expr | None]], body: list[N
 
 
 def has_default(default: Expr) -> bool:
-    """Return whether this item of a macro's ``defaults`` is a default that the template defines."""
+    """Return whether the template defines this entry of a macro's ``defaults``."""
     return not (isinstance(default, Const) and default.value is None)
 
 
 def filter_block(body: list[Node], chain: Expr, place: int) -> FilterBlock:
-    """Return a body whose text ``chain`` changes. The innermost value of the chain is `CAPTURED`."""
+    """Return a ``filter`` tag: a body, and the filters that its text passes through.
+
+    ``chain`` is a filter expression. Its innermost value is `CAPTURED`, the text of the body.
+    """
     return FilterBlock(body, chain, lineno=place)
 
 
 def filter_chain(node: FilterBlock) -> Expr:
-    """Return the filters of `filter_block`. Jinja2 declares one ``Filter``, but `steps` are possible too."""
+    """Return the filter expression of a `filter_block`: a ``Filter``, or the ``List`` of `steps`."""
     chain: Node = node.filter
     assert isinstance(chain, Expr)
     return chain
@@ -227,7 +232,7 @@ def filter_chain(node: FilterBlock) -> Expr:
 def capture(function: Call, body: list[Node], otherwise: list[Node]) -> CallBlock:
     """Return a call of a tag's function, with the text that ``body`` prints as its first argument.
 
-    ``otherwise`` runs if the function returns None. It is stored as Jinja2's ``defaults``.
+    ``otherwise`` runs if the function returns None. The field ``defaults`` stores it.
     """
     return CallBlock(function, [], otherwise, body)
 
@@ -238,10 +243,10 @@ def otherwise_of(node: CallBlock) -> Sequence[Node]:
 
 
 class Bodies:
-    """The bodies of one block in a chain of templates that extend each other, the outermost template first.
+    """The bodies of one block in a chain of templates that extend each other.
 
-    ``found`` is filled once for each block, although several bodies may show it. Jinja2's walkers must not
-    see the bodies as child nodes: a may contain b in one template, and b contain a in another.
+    ``found`` has the body of the outermost template first. The bodies must not be child nodes, because
+    Jinja2's walkers might not end: in one template, block a may contain b, and in another, b may contain a.
     """
 
     def __init__(self) -> None:
@@ -249,12 +254,12 @@ class Bodies:
 
 
 def block(name: str, bodies: Bodies, place: int) -> Block:
-    """Return the place where a block is shown. Its ``body`` is empty, and ``scoped`` holds the bodies."""
+    """Return a node that shows a block. Its field ``body`` is empty, and ``scoped`` holds the bodies."""
     return Block(name, [], bodies, False, lineno=place)
 
 
 def bodies_of(node: Block) -> list[list[Node]]:
-    """Return the bodies of a block, the outermost template's first."""
+    """Return the bodies of a block. The body of the outermost template comes first."""
     bodies = node.scoped
     assert isinstance(bodies, Bodies)
     return bodies.found

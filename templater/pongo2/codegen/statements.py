@@ -1,6 +1,7 @@
 """The part of the code generator that writes statements.
 
-Each template becomes a function. So does each body that generated code calls or that nests too deeply.
+Each template becomes a function. Some bodies become functions, too: those of macros, blocks and filters, and
+those that nest too deeply.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,23 +15,23 @@ from . import nodes
 from .emit import is_wrapped, weight
 from .expressions import ExpressionWriter
 
-#: blocks of Python inside each other; deeper bodies become functions of their own
+#: the largest depth of Python blocks; deeper bodies become separate functions
 MAX_NESTING = 12
-#: branches of one ``if``; further ones go into a function of their own
+#: the largest number of branches of one Python ``if``; a separate function contains further branches
 MAX_BRANCHES = 60
-#: texts and values in one statement
+#: the largest number of texts and values that one Python statement prints
 MAX_PIECES = 200
 
 
 class StatementWriter(ExpressionWriter):
-    """Writes templates.
+    """The writer of templates and their statements.
 
     In generated functions, ``s`` is the scope and ``o`` the list of printed texts. ``steps`` and ``left`` are
-    the remaining steps and characters of output.
+    the number of remaining steps and of characters that the template may still print.
     """
 
     def template(self, template: nodes.Template) -> str:
-        """Return the function of one template."""
+        """Return the Python source of the function for one template."""
         body = template.body
         self.counting = any(True for _ in template.find_all((nodes.For, nodes.Macro, nodes.Block)))
         has_modes = self.emitter.autoescapes > (1 if is_wrapped(body) else 0)
@@ -47,7 +48,7 @@ class StatementWriter(ExpressionWriter):
         return f"{head}{''.join(self.functions)}{main}\n"
 
     def statements(self, body: Sequence[nodes.Node]) -> None:
-        """Write a body at the current indentation. If it is too deep, it becomes a function of its own."""
+        """Write a body at the current indentation, or write a call of a new function if it is too deep."""
         if self.nesting >= MAX_NESTING and any(not isinstance(node, nodes.Output) for node in body):
             name = self.fresh("b")
             self.later("s, o", name, lambda: self.statements(body))
@@ -91,7 +92,7 @@ class StatementWriter(ExpressionWriter):
             self.writeline("left -= " + " + ".join([str(constant), *(f"len({name})" for name in names)]))
 
     def piece(self, node: nodes.Expr) -> None:
-        """Write the text of a value. It is escaped if autoescape is on."""
+        """Write code for the text of a value. The text is escaped if autoescape is on."""
         mode = self.mode
         if isinstance(node, nodes.MarkSafe):
             node, mode = node.expr, False
@@ -132,9 +133,9 @@ class StatementWriter(ExpressionWriter):
             self.nested(otherwise)
 
     def visit_For(self, node: nodes.For, frame: Frame) -> None:
-        """Write a loop. All rounds share one copy of the scope.
+        """Write a loop. All rounds share the same copy of the outer scope.
 
-        Like in pongo2, ``forloop`` is set before the iterated value is evaluated.
+        As in pongo2, ``forloop`` is set before the iterated value is evaluated.
         """
         number, place = self.fresh(""), nodes.place_of(node)
         outer, scope, items = self.scope, f"s{number}", f"i{number}"
@@ -202,13 +203,13 @@ class StatementWriter(ExpressionWriter):
         self.mark_set([node.target.name])
 
     def mark_set(self, names: Sequence[str]) -> None:
-        """Write code that notes that names are set, if a template calls them: a set nil can't be called."""
+        """Write code that records that names are set. Only names that a template calls need this record."""
         for name in names:
             if name in self.module.called:
                 self.writeline(f'{self.scope}[" set {name}"] = True')
 
     def mark_targets(self, node: nodes.For, number: str) -> None:
-        """Write code that notes that a loop's names are set. Only a map sets the second one."""
+        """Write code that records that a loop's names are set. Only a map sets the second name."""
         key, *value = nodes.loop_names(node)
         self.mark_set([key])
         if value and value[0] in self.module.called:
@@ -274,13 +275,13 @@ class StatementWriter(ExpressionWriter):
 
     @contextmanager
     def unknown_mode(self) -> Iterator[None]:
-        """Generate code that reads the state of autoescape from the scope, if ``dynamic`` is true."""
+        """Within this context, if ``dynamic`` is true, generate code that finds autoescape in the scope."""
         outer, self.mode = self.mode, None if self.dynamic else self.mode
         yield
         self.mode = outer
 
     def capture(self, body: Sequence[nodes.Node]) -> str:
-        """Return the name of a function that returns the text of a body."""
+        """Schedule a function that returns the text of a body. Return the function's name."""
         name = self.fresh("t")
         self.later("s", name, lambda: self.capturing_function(body))
         return name
@@ -312,7 +313,7 @@ class StatementWriter(ExpressionWriter):
         self.outdent()
 
     def put(self, write: Callable[[], None]) -> None:
-        """Write code that prints a value without escaping it."""
+        """Write code that prints a value without autoescape. ``write`` writes the value's expression."""
         name = self.fresh("v")
         self.writeline(f"{name} = to_string(")
         write()
@@ -322,7 +323,7 @@ class StatementWriter(ExpressionWriter):
             self.writeline(f"left -= len({name})")
 
     def visit_Block(self, node: nodes.Block, frame: Frame) -> None:
-        """Write code that shows the last body. It shows the others through ``block.Super``."""
+        """Write code that shows the last body of a block. That body can show the others with block.Super."""
         names = self.bodies.get(node.name)
         if names is None:
             bodies = nodes.bodies_of(node)
@@ -335,6 +336,6 @@ class StatementWriter(ExpressionWriter):
         self.writeline(f"{names[-1]}({self.scope}, o)")
 
     def block_function(self, body: Sequence[nodes.Node]) -> None:
-        """Write a body that counts its own work, because several places may show the block."""
+        """Write the function for one body of a block. It counts its work, because it may run repeatedly."""
         self.count(body)
         self.statements(body)

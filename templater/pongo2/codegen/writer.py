@@ -1,4 +1,4 @@
-"""The base class of the code generator: functions, names, and the state at the current point in the code."""
+"""The base class of the code generator, with the state that belongs to the code that is being written."""
 
 from collections.abc import Callable
 from io import StringIO
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 class Module:
-    """One compilation: the facts that its templates share, and the functions that they import.
+    """The facts that all templates of one compilation share, and the functions that generated code imports.
 
-    ``bound`` are the names that a scope contains.
-    ``called`` are the bound names that a template calls: an unset one behaves differently from nil.
-    ``field_holders`` are the bound names that may hold a field of a loop.
-    ``forloop`` is true if a template may read that name. Only then do loops maintain it.
+    ``bound`` has the names that a scope contains.
+    ``called`` has the bound names that a template calls. For these names, generated code records whether
+    they are set, because a call of an unset name gives nil, but a call of a name that is set to nil fails.
+    ``field_holders`` has the bound names that may hold a field of a loop.
+    ``forloop`` is true if a template may read ``forloop``. Only then does generated code update it.
     """
 
     def __init__(self, document: Document, dialect: Dialect, library: Library, spans: bool) -> None:
@@ -39,15 +40,15 @@ class Module:
         self.imports: dict[tuple[str, str], str] = {}
 
     def imported(self, module: str, name: str) -> str:
-        """Return the name that generated code uses for a function of a module."""
+        """Import a function of a module into generated code. Return its name there, such as "g0"."""
         return self.imports.setdefault((module, name), f"g{len(self.imports)}")
 
 
 class Settings:
-    """The part of a Jinja2 environment that the code generator reads.
+    """A stand-in for a Jinja2 environment that defines the attribute that the code generator reads.
 
-    A real environment imports the lexer, parser, filters and loaders of Jinja2. It is created only if the
-    generator reads another attribute.
+    A real environment is slow to import, with the lexer, parser, filters and loaders of Jinja2. It is created
+    only if the generator reads an attribute that is missing here.
     """
 
     autoescape = False
@@ -62,17 +63,17 @@ SETTINGS = cast("Environment", Settings())
 
 
 class Writer(CodeGenerator):
-    """Writes the functions of one template.
+    """The writer of the functions of one template.
 
-    ``scope`` is the variable with the private context, a dict of every name that the template may bind.
-    ``names`` are the other names. They become parameters, read once from the public context.
+    ``scope`` is the Python variable with the scope: a dict of every name that a template may bind.
+    ``names`` has the other names that the template reads. Generated code reads them once, from the context.
     ``counting`` is true if the template has loops, macros or blocks, so that work must be counted.
     ``counted`` is true if the current code may run repeatedly, so that its output must be counted.
-    ``mode`` is the current state of autoescape, or None if only the render knows it.
-    ``dynamic`` is true if a macro or block may run with either state of autoescape.
-    ``captured`` is the function with the body of the current ``filter`` tag, or "".
+    ``mode`` is true if autoescape is on in the current code, or None if that is known only during a render.
+    ``dynamic`` is true if a macro or block may run both with and without autoescape.
+    ``captured`` is the name of the function with the body of the current ``filter`` tag, or "".
     ``nesting`` and ``brackets`` are the current depth of Python blocks and brackets.
-    ``bodies`` has the functions of each block's bodies.
+    ``bodies`` maps the name of each block to the names of the functions with its bodies.
     """
 
     def __init__(self, emitter: Emitter, module: Module, unit: int) -> None:
@@ -94,16 +95,17 @@ class Writer(CodeGenerator):
         self.begin()
 
     def begin(self) -> None:
-        """Start the text of a new function."""
+        """Start a new function with an empty text."""
         self.stream = self.written = StringIO()
         self._indentation, self._new_lines, self._first_write = 1, 0, False
         self.scope = "s"
         self.nesting = self.brackets = 0
 
     def later(self, parameters: str, name: str, write: Callable[[], None]) -> None:
-        """Schedule a function with ``s`` as its scope, to be written after the current one.
+        """Schedule ``write``, which writes a function's body, until the current function is written.
 
-        This way, a deeply nested template does not exhaust the stack of the generator.
+        The new function gets the scope in its parameter ``s``. Without the delay, a deeply nested template
+        would exhaust the stack of the generator.
         """
         mode, captured = self.mode, self.captured
 
@@ -124,6 +126,6 @@ class Writer(CodeGenerator):
             self.deferred.pop()()
 
     def fresh(self, prefix: str) -> str:
-        """Return a new name for generated code."""
+        """Return a name that generated code does not use yet."""
         self.serial += 1
         return f"{prefix}{self.serial}"

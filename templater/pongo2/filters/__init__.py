@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 ALL_DIALECTS = ("v4", "v6", "v6.1")
 
-#: weights of filters: those that read no characters, C code, Python code, and slow Python code
+#: the weights of filters that read no characters, run C code, run Python code, and run slow Python code
 NONE, C, PYTHON, SLOW = 0, 1, 4, 8
 
 
@@ -19,12 +19,12 @@ def filter(
     render: bool = False,
     weight: int = PYTHON,
 ) -> "Callable[[Filter], Filter]":
-    """Mark ``function(value, argument)`` as the filter of these names in these dialects.
+    """Mark ``function(value, argument)`` as the filter with these names in these dialects.
 
-    The argument is None where a template gives none. With ``render`` the function gets the render first,
-    for its clock, its random numbers, or to count work. ``weight`` is the work for each character of a large
-    value or argument, which is counted before the filter runs. The library finds marked functions by
-    these attributes.
+    ``argument`` is None if the template gives no argument. If ``render`` is true, the render is an additional
+    first argument, so that the function can use the clock and random numbers and count work.
+    ``weight`` is the work for each character of a large value or argument. Generated code counts this work
+    before it calls the filter.
     """
 
     def mark(function: "Filter") -> "Filter":

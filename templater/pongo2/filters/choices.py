@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @filter("default", weight=NONE)
 def default(value: "Any", argument: "Any") -> "Any":
-    return value or argument  # Python's truth equals pongo2's here: see truthy
+    return value or argument  # Python and pongo2 treat the same values as true: see `truthy`.
 
 
 @filter("default_if_none", weight=NONE)
@@ -42,7 +42,7 @@ def _answers(text: str) -> "tuple[str, str, str]":
 
 @filter("pluralize", weight=C)
 def pluralize(value: "Any", argument: "Any") -> str:
-    """Return the singular if pongo2's Integer() gives 1, as it does for 1.5."""
+    """Return the singular ending if the integral part of the value is 1. So 1.5 is singular, as in pongo2."""
     if not is_number(value):
         raise Failure("filter 'pluralize' does only work on numbers")
     endings = to_string(argument).split(",") if length(argument) else ["s"]

@@ -25,7 +25,7 @@ def escape_text(text: str) -> str:
 
 @filter("safe", weight=NONE)
 def safe(value: "Any", argument: "Any") -> "Any":
-    """Return the value. Autoescape looks for the filter's name in the source."""
+    """Return the value unchanged. Autoescape recognises this filter by its name in the template."""
     return value
 
 

@@ -1,4 +1,4 @@
-"""The filter with a Go format: stringformat."""
+"""The filter stringformat, which formats a value by a format string of Go's fmt package."""
 
 from ..golang.fmt import sprintf
 from ..values import sized, to_string

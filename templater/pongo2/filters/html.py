@@ -32,7 +32,7 @@ def striptags(value: "Any", argument: "Any") -> str:
 
 @filter("removetags", dialects=("v4", "v6"), render=True, weight=SLOW)
 def removetags(render: "Render", value: "Any", argument: "Any") -> str:
-    """Remove tags by name. pongo2 uses each name as a regular expression; plain names have a fast path."""
+    """Remove the tags whose names are in the argument. pongo2 treats each name as a regular expression."""
     text = to_string(value)
     for name in _counted_names(render, text, argument):
         text = _without_tag(text, name) if _is_plain(name) else remove_all(f"</?{name}/?>", text)
@@ -41,7 +41,7 @@ def removetags(render: "Render", value: "Any", argument: "Any") -> str:
 
 @filter("removetags", dialects=("v6.1",), render=True, weight=SLOW)
 def removetags_v61(render: "Render", value: "Any", argument: "Any") -> str:
-    """Remove tags by name, as pongo2 6.1 does, which quotes the names."""
+    """Remove the tags whose names are in the argument. pongo2 6.1 compares names literally."""
     text = to_string(value)
     for name in _counted_names(render, text, argument):
         text = _without_tag(text, name)
@@ -49,14 +49,14 @@ def removetags_v61(render: "Render", value: "Any", argument: "Any") -> str:
 
 
 def _counted_names(render: "Render", text: str, argument: "Any") -> "list[str]":
-    """Return the names, and count the work of one pass over the text for each."""
+    """Return the tag names in the argument, after counting the work of one pass over the text per name."""
     names = to_string(argument).split(",")
     regular = sum(_COMPILED + len(text) for name in names if not _is_plain(name))
     work(render, len(names) * (text.count("<") * SLOW + len(text) // 64) + regular * SLOW)
     return names
 
 
-#: the number of characters whose processing takes as long as compiling a regular expression
+#: the work of compiling a regular expression, in characters
 _COMPILED = 64
 
 
@@ -78,12 +78,12 @@ _PLAIN = dict.fromkeys(map(ord, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTU
 
 
 def _is_plain(name: str) -> bool:
-    """Return whether a name matches only itself as a regular expression."""
+    """Return whether a name contains no special characters of regular expressions."""
     return not name.translate(_PLAIN)
 
 
 def _tag_end(text: str, start: int, name: str) -> int:
-    """Return where the tag of this name that starts here ends, or 0."""
+    """Return the end of the tag ``name`` that begins at ``start``, or 0 if there is no such tag there."""
     position = start + 1
     if text.startswith("/" + name, position):
         position += 1
@@ -128,7 +128,7 @@ def truncatewords_html(value: "Any", argument: "Any") -> Safe:
 
 
 class _Truncation:
-    """pongo2's walk over HTML, with the text written so far and the open tags."""
+    """The state of pongo2's truncation of HTML: the position, the copied text and the open tags."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -137,14 +137,14 @@ class _Truncation:
         self.open = _OpenTags()
 
     def skip_bad(self) -> bool:
-        """Copy a character, except for Go's RuneError: stray bytes, and U+FFFD itself."""
+        """Skip the current character if it is an undecodable byte or U+FFFD. Return whether this is so."""
         if not _is_bad(self.text[self.position]):
             return False
         self.position += 1
         return True
 
     def tag(self) -> bool:
-        """Copy the tag that starts at this place, if any."""
+        """Copy the tag that begins at the current position. Return False if no tag begins there."""
         if self.text[self.position] != "<":
             return False
         self.out.append("<")
@@ -168,7 +168,10 @@ class _Truncation:
         self.open.push(tag.partition(" ")[0])
 
     def until_bracket(self) -> tuple[str, str]:
-        """Return the text up to the next ``>`` or the end, and that ``>``; move past it."""
+        """Return the text up to the next ``>``, and the ``>``, and move behind it.
+
+        Without a ``>``, return the rest of the text and "".
+        """
         start = self.position
         end = self.text.find(">", start)
         if end < 0:
@@ -177,7 +180,10 @@ class _Truncation:
         return self.text[start:end], self.text[end : self.position]
 
     def word(self) -> int:
-        """Copy to the end of a word. Return 1 if the word counts, 0 if it ends at a tag."""
+        """Copy the rest of a word. Return 1 if pongo2 counts the word.
+
+        Return 0 if the word is empty or a tag follows it directly, because pongo2 does not count such words.
+        """
         found = 0
         text, position = self.text, self.position
         while position < len(text) and text[position] != "<":
@@ -208,11 +214,12 @@ def _good(text: str) -> str:
 
 
 class _OpenTags:
-    """The stack of open tags. Closing one that is not on top moves the top one into its place."""
+    """The stack of open tags. If a closed tag is not the top one, the top tag replaces it in the stack."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.places: dict[str, list[int]] = {}  # heaps of negated indexes, some of them out of date
+        #: the positions of each name in the stack, negated, as a heap. Some of them are out of date.
+        self.places: dict[str, list[int]] = {}
 
     def push(self, name: str) -> None:
         self._place(name, len(self.names))

@@ -31,7 +31,11 @@ def _linked(text: str, escaped: bool, limit: int) -> str:
 
 
 def _link_urls(text: str, escaped: bool, limit: int) -> str:
-    """Link each URL up to the next blanks, or to the end of the text if no newline comes first."""
+    """Return the text with links for its URLs.
+
+    A URL ends at a space or at the end of the text. Like pongo2, this function does not link a URL if a
+    newline comes before the next space.
+    """
     out = []
     position = done = newline = blank = 0
     while match := _START.search(text, position):
@@ -40,7 +44,7 @@ def _link_urls(text: str, escaped: bool, limit: int) -> str:
         if blank < match.end():
             blank = _find(text, " ", match.end())
         if newline < blank:
-            position = newline  # no match that starts before the newline can extend past it
+            position = newline  # A URL cannot contain a newline, so the search continues there.
             continue
         end = blank
         while text[end : end + 1] == " ":
@@ -71,13 +75,16 @@ def _link(raw: str, escaped: bool, limit: int) -> str:
 
 
 def _shortened(title: str, limit: int) -> str:
-    """Shorten a title to a number of bytes, possibly inside a character."""
+    """Shorten a title to ``limit`` bytes. Like pongo2, this may split a character."""
     data = to_bytes(title)
     return from_bytes(data[: limit - 3]) + "..." if 3 < limit < len(data) else title
 
 
 def _link_addresses(text: str, limit: int) -> str:
-    r"""Find Go's ``\w+@\w+\.\w{2,4}`` from its ``@``, so that long words cost nothing."""
+    r"""Return the text with links for its mail addresses: all matches of ``\w+@\w+\.\w{2,4}``.
+
+    The search begins at each ``@``, because a search for ``\w+`` would be slow in a text of long words.
+    """
     out = []
     done = 0
     at = text.find("@")
@@ -93,7 +100,10 @@ def _link_addresses(text: str, limit: int) -> str:
 
 
 def _address(text: str, at: int, floor: int) -> "tuple[int, int]":
-    """Return start and end of the address around this ``@``; the end is 0 if it is not an address."""
+    """Return start and end of the mail address around the ``@`` at ``at``, or (0, 0) if it is invalid.
+
+    The address does not begin before ``floor``.
+    """
     start = at
     while start > floor and _is_word(text[start - 1]):
         start -= 1

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _elements(value: "Any") -> "Any":
-    """Return the elements of a list or the runes of a string; None for anything else."""
+    """Return a list, or a string with one character for each rune. Return None for any other value."""
     if isinstance(value, str):
         return to_runes(value)
     return value if isinstance(value, list) else None
@@ -73,7 +73,10 @@ def split(value: "Any", argument: "Any") -> GoList:
 
 @filter("slice", dialects=("v4",))
 def slice_v4(value: "Any", argument: "Any") -> "Any":
-    """Slice as pongo2 v4: a missing or negative end, or one before the start, means the end of the value."""
+    """Slice a value like pongo2 v4.
+
+    If the end is missing, negative, too large or before the start, the slice ends with the value.
+    """
     start_text, end_text = _bounds(argument)
     size = length(value)
     if not isinstance(value, list | str):
@@ -94,7 +97,7 @@ def _out_of_bounds(value: "Any", start: int) -> str:
 
 @filter("slice", dialects=("v6", "v6.1"))
 def slice_v6(value: "Any", argument: "Any") -> "Any":
-    """Slice as pongo2 v6: negative bounds count from the end."""
+    """Slice a value like pongo2 v6: negative bounds count from the end."""
     start_text, end_text = _bounds(argument)
     size = length(value)
     if not isinstance(value, list | str):

@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_EXACT_DECIMALS = 1100  # no float has more decimals than this; all further digits are zeros
+_EXACT_DECIMALS = 1100  # every float has fewer decimals than this, so all further digits are zeros
 
 
 @filter("add", weight=C)
@@ -49,7 +49,10 @@ def integer(value: "Any", argument: "Any") -> int:
 
 @filter("floatformat", weight=C)
 def floatformat(value: "Any", argument: "Any") -> "str | int":
-    """Format a number. An integral one has no decimals unless the argument is a positive *number*."""
+    """Format a number. An integral number gets decimals only if the argument is a positive number.
+
+    An argument that is a string, such as "3", does not count as a number here.
+    """
     number = to_float(value)
     decimals = -1 if is_nil(argument) else to_int(argument)
     trim = not is_number(argument)
@@ -62,7 +65,10 @@ def floatformat(value: "Any", argument: "Any") -> "str | int":
 
 
 def fixed(number: float, decimals: int) -> str:
-    """Return strconv.FormatFloat(number, 'f', decimals, 64); a negative count means the shortest."""
+    """Return the result of strconv.FormatFloat(number, 'f', decimals, 64) in Go.
+
+    If ``decimals`` is negative, the result has as few digits as possible.
+    """
     if number - number != 0.0:
         return special_float(number)
     if decimals < 0:
@@ -74,7 +80,7 @@ def fixed(number: float, decimals: int) -> str:
 
 @filter("get_digit", weight=C)
 def get_digit(value: "Any", argument: "Any") -> "Any":
-    """Return the n-th byte from the right, minus 48, even if it is not a digit."""
+    """Return the n-th byte from the right, minus 48. As in pongo2, the byte need not be a digit."""
     data = to_bytes(to_string(value))
     n = to_int(argument)
     if n <= 0 or n > len(data):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @filter("upper")
 def upper(value: "Any", argument: "Any") -> str:
-    if type(value) is str and value.isascii():  # the usual case
+    if type(value) is str and value.isascii():  # the usual case, in which Python's result equals Go's
         return value.upper()
     return sized(upper_text(to_string(value)))
 
@@ -38,7 +38,7 @@ def capfirst(value: "Any", argument: "Any") -> str:
 
 @filter("center", weight=C)
 def center(value: "Any", argument: "Any") -> "Any":
-    """Center a value. Its length decides the padding, and the length of a number is 0."""
+    """Center a value. As in pongo2, a number is padded as if its text were empty."""
     blanks = to_int(argument) - length(value)
     if blanks <= 0:
         return value
@@ -55,10 +55,10 @@ def ljust(value: "Any", argument: "Any") -> str:
 
 @filter("rjust", weight=C)
 def rjust(value: "Any", argument: "Any") -> str:
-    """Pad as Go's ``%5s``: a negative width justifies to the left."""
+    """Pad a text like Go's ``%5s``. A negative width aligns the text to the left."""
     text = to_string(value)
     width = to_int(argument)
-    if abs(width) // 10 > 1_000_000:  # a width larger than Go's fmt reads
+    if abs(width) // 10 > 1_000_000:  # Go's fmt rejects such a width.
         return f"%!(NOVERB)%!(EXTRA string={text})"
     grow(max(abs(width), len(text)))
     return text.rjust(width) if width >= 0 else text.ljust(-width)
@@ -96,7 +96,10 @@ def wordcount(value: "Any", argument: "Any") -> int:
 
 @filter("wordwrap")
 def wordwrap(value: "Any", argument: "Any") -> "Any":
-    """Break lines after a number of *words*. pongo2 miscounts and panics if two or more are left over."""
+    """Break the text into lines of ``argument`` words.
+
+    Raises Panic, like pongo2, if the last line has two or more words but is not full.
+    """
     width = to_int(argument)
     if width <= 0:
         return value

@@ -1,4 +1,4 @@
-"""Filters that format times by Go's layouts: date and time, which are the same."""
+"""The filters date and time. Both format a time by a layout of Go."""
 
 from ..golang.time import Time, format_time
 from ..values import Failure, sized, to_string

@@ -1,7 +1,7 @@
 """Go's fmt.Sprintf for one operand, which the filter stringformat uses.
 
-A directive is ``%``, flags, width, precision and a verb. Each of the last three may have an explicit index.
-As in Go, an error appears in the text: ``%!d(string=hi)``.
+A directive consists of ``%``, flags, width, precision and verb. An index such as ``[1]`` may precede the
+width, the precision and the verb. As in Go, an error appears in the text: ``%!d(string=hi)``.
 """
 
 from ..values import Byte, Function, NilPointer, Struct, gotype, grow, recombine, to_bytes
@@ -18,12 +18,12 @@ _BASES = {"d": 10, "v": 10, "b": 2, "o": 8, "O": 8, "x": 16, "X": 16}
 
 
 def sprintf(form: str, operand: "Any") -> str:
-    """Return fmt.Sprintf(form, operand)."""
+    """Return the result of fmt.Sprintf(form, operand) in Go."""
     return _Printf(form, operand).run()
 
 
 class _Spec:
-    """One directive: flags, width and precision (-1 where absent)."""
+    """The flags, the width and the precision of one directive. A missing width or precision is -1."""
 
     __slots__ = ("minus", "plus", "plus_v", "prec", "sharp", "sharp_v", "space", "width", "zero")
 
@@ -48,7 +48,7 @@ class _Spec:
         return True
 
     def for_values(self) -> None:
-        """Turn the flags of %+v and %#v into modes, which do not apply to the elements as flags."""
+        """Convert the flags of %+v and %#v into modes, so that + and # do not apply to elements as flags."""
         self.plus_v, self.sharp_v = self.plus, self.sharp
         self.plus = self.sharp = False
 
@@ -63,13 +63,13 @@ class _Spec:
 
 
 class _Printf:
-    """A walk over a format string: Go's doPrintf with one operand."""
+    """The state while a format string is processed. The methods follow Go's doPrintf with one operand."""
 
     def __init__(self, form: str, operand: "Any") -> None:
         self.form = form
         self.operand = operand
         self.position = 0
-        self.argument = 0  # index of the next operand; the only one is 0
+        self.argument = 0  # index of the next operand; the only operand has the index 0
         self.reordered = False
         self.good_index = True
         self.out: list[str] = []
@@ -130,7 +130,7 @@ class _Printf:
             self.argument += 1
 
     def index(self) -> bool:
-        """Read an explicit operand index such as ``[1]``; return whether it was valid."""
+        """Parse an operand index such as ``[1]``. Return whether there was a valid index."""
         form, start = self.form, self.position
         if form[start : start + 1] != "[":
             return False
@@ -189,7 +189,7 @@ class _Printf:
         return after_index
 
     def number_from_operand(self) -> "int | None":
-        """Return the operand as a width or precision; None if it is not an integer in range."""
+        """Return the operand as the value of ``*``, or None if it is not an integer in the allowed range."""
         if self.argument >= 1:
             return None
         self.argument += 1
@@ -200,7 +200,10 @@ class _Printf:
 
 
 def _number(form: str, start: int, end: int) -> "tuple[int | None, int]":
-    """Return the number at ``start``, or None, and the end of its digits (``end`` if it is too large)."""
+    """Parse the decimal number at ``start``. Return it and the index after its last digit.
+
+    The number is None if there are no digits. For a number that is too large, return ``(None, end)``.
+    """
     number = None
     position = start
     while position < end and "0" <= form[position] <= "9":
@@ -212,11 +215,11 @@ def _number(form: str, start: int, end: int) -> "tuple[int | None, int]":
 
 
 class _Value:
-    """The printer of values for one directive."""
+    """A formatter of values for one directive."""
 
     def __init__(self, spec: _Spec) -> None:
         self.spec = spec
-        self.erroring = False  # Go calls no String() method inside an error text
+        self.erroring = False  # true inside an error text, where Go does not call String() methods
 
     def argument(self, v: "Any", verb: str) -> str:
         spec = self.spec
@@ -240,7 +243,8 @@ class _Value:
     def value(self, v: "Any", verb: str, depth: int) -> str:
         t = type(v)
         if v is None:
-            return "interface {}(nil)" if self.spec.sharp_v else "<nil>"  # in a container, any verb
+            # Go prints a nil element of a container like this for every verb.
+            return "interface {}(nil)" if self.spec.sharp_v else "<nil>"
         if verb == "w":
             return self.bad(v, verb)
         if t is bool:
@@ -353,7 +357,7 @@ class _Value:
         return self.signed(number)
 
     def special(self, number: str) -> str:
-        """Format infinity or NaN: no zeros as padding, and a sign of NaN only with the flag."""
+        """Format an infinity or NaN. Only spaces pad them, and NaN has a sign only with a flag."""
         spec = self.spec
         if number[1] == "N" and not spec.space and not spec.plus:
             number = number[1:]
@@ -407,7 +411,7 @@ class _Value:
         return f"{{{' '.join(items)}}}"
 
     def pointer(self, v: "Any", verb: str) -> str:
-        """Print a fixed address: in Go it differs at every run."""
+        """Format a pointer. The address is constant, because Go's addresses differ in every run."""
         spec = self.spec
         address = 0 if isinstance(v, NilPointer) else 0xC000010000
         if verb == "v" and spec.sharp_v:
@@ -436,14 +440,15 @@ def _based(text: str, base: int, verb: str) -> str:
 
 
 def _with_point(number: str, verb: str, precision: int) -> str:
-    """Apply the # flag: always print a decimal point, and for %g the dropped zeros."""
+    """Apply the flag #: return the number with a decimal point, and for %g with its trailing zeros."""
     digits = 0
     if verb in "vgGx":
         digits = 6 if precision == -1 else precision
     exponent = "pP" if verb in "xX" else "eEpP"
     cut = next((i for i in range(1, len(number)) if number[i] in exponent), len(number))
     body, tail = number[:cut], number[cut:]
-    digits -= len(body[1:].replace(".", "").lstrip("0"))  # the x of a prefix counts, as in Go
+    # As in Go, the x of the prefix 0x counts as a digit.
+    digits -= len(body[1:].replace(".", "").lstrip("0"))
     if "." not in body:
         if body[1:] == "0":
             digits -= 1

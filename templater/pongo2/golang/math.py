@@ -1,6 +1,6 @@
-"""Go's math.Pow. Its rounding differs from C's, and a template prints all digits of a power.
+"""Go's math.Pow, which rounds differently from Python's. A template can print digits that differ.
 
-This follows Go's steps one by one, with its exp and log on amd64 (which use fused multiply-add).
+The functions take the same steps as Go on amd64, with Go's exp and log (which use fused multiply-add).
 """
 
 import math
@@ -9,12 +9,12 @@ from ..values import to_float
 
 
 def power(a: object, b: object) -> float:
-    """Return the result of the operator ``^``."""
+    """Return the result of pongo2's operator ``^``."""
     return power_of(to_float(a), to_float(b))
 
 
 def power_of(x: float, y: float) -> float:
-    """Return math.Pow(x, y)."""
+    """Return the result of math.Pow(x, y) in Go."""
     if y == 0.0 or x == 1.0:
         return 1.0
     if y == 1.0:
@@ -50,7 +50,7 @@ def _power_of_infinity(x: float, y: float) -> float:
 
 
 def _saturated(x: float, y: float) -> float:
-    """Return the power for an exponent so large that only the size of the base matters."""
+    """Return the power for a very large or infinite exponent: 1, 0 or infinity."""
     if x == -1.0:
         return 1.0
     return 0.0 if (abs(x) < 1.0) == (y > 0) else math.inf
@@ -83,11 +83,14 @@ def _finite_power(x: float, y: float) -> float:
 
 
 def _whole_power(x: float, n: int, mantissa: float) -> "tuple[float, int]":
-    """Return ``mantissa * x**n`` as a mantissa and a power of two, by squaring, rounded as in Go."""
+    """Return ``mantissa * x**n`` as a mantissa and the exponent of a power of two.
+
+    The product is computed by squaring, in the same steps as in Go, so that the rounding is the same.
+    """
     exponent = 0
     base, base_exponent = math.frexp(x)
     while n:
-        if abs(base_exponent) > 1 << 12:  # overflows or underflows in any case
+        if abs(base_exponent) > 1 << 12:  # The result is too large or too small for a float anyway.
             return mantissa, exponent + base_exponent
         if n & 1:
             mantissa *= base
@@ -101,7 +104,8 @@ def _whole_power(x: float, n: int, mantissa: float) -> "tuple[float, int]":
     return mantissa, exponent
 
 
-# log: f = 2**k * (1 + f) with f around 0, and a minimax polynomial in s = f / (2 + f)  (FreeBSD's e_log.c)
+# Go computes log(x) like FreeBSD's e_log.c. It finds k and a small f such that x = 2**k * (1 + f), and
+# approximates log(1 + f) by a minimax polynomial in s = f / (2 + f).
 _LOG_ODD = (
     1.479819860511658591e-01,
     1.818357216161805012e-01,
@@ -114,7 +118,7 @@ _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 
 def _log(x: float) -> float:
     f, k = math.frexp(x)
-    if x < 2.0**-1022:  # Go reads a subnormal number as if it were normalised
+    if x < 2.0**-1022:  # On amd64, Go treats a subnormal number as if it were normalised.
         f, k = 0.5 + math.ldexp(x, 1021), -1022
     if f <= math.sqrt(0.5):
         f, k = f * 2.0, k - 1
@@ -134,8 +138,9 @@ def _polynomial(coefficients: "tuple[float, ...]", x: float) -> float:
     return value
 
 
-# exp: the argument less a multiple of ln 2, over 16, through the series of e**x - 1, and squared back up
-# (N. Shibata, "Efficient evaluation methods of elementary functions suitable for SIMD computation")
+# Go computes exp(x) in these steps: subtract a multiple of ln 2 from x, divide by 16, evaluate the series of
+# e**x - 1, and square four times (N. Shibata, "Efficient evaluation methods of elementary functions suitable
+# for SIMD computation").
 _LN2_UPPER = 0.69314718055966295651160180568695068359375
 _LN2_LOWER = 0.28235290563031577122588448175013436025525412068e-12
 _SERIES = tuple(1 / math.factorial(n) for n in range(8, 0, -1))
@@ -154,6 +159,6 @@ def _exp(x: float) -> float:
 
 
 def _fused(a: float, b: float, c: float) -> float:
-    """Return ``a * b + c``, rounded once. Python rounds the quotient of integers correctly."""
+    """Return ``a * b + c``, rounded only once, because Python rounds a quotient of integers correctly."""
     (an, ad), (bn, bd), (cn, cd) = a.as_integer_ratio(), b.as_integer_ratio(), c.as_integer_ratio()
     return (an * bn * cd + cn * ad * bd) / (ad * bd * cd)

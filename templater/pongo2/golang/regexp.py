@@ -1,8 +1,8 @@
-r"""Go's regular expressions, as far as removetags uses them, in linear time.
+r"""The regular expressions of Go, for the filter removetags.
 
-A pattern is compiled to a small program. The search is depth first and in order of priority: leftmost, then
-the first alternative, as in Perl and RE2. A state that failed is never tried again. So the work is at most
-the length of the text times that of the program, for every pattern.
+A pattern is compiled to a small program. The search is depth first: as in Perl and RE2, it prefers the
+leftmost match, then the first alternative. The search never tries the same state twice. So for every pattern,
+the work is at most the length of the text times the length of the program.
 """
 
 from unicodedata import category
@@ -14,17 +14,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Test = Callable[[str], bool]
-    # ("char", test) · ("char", test, its weight) · ("split", first, second) · ("jump", to)
-    # ("look", test of position) · ("match",)
+    # A step of a program is one of these tuples:
+    # ("char", test), ("char", test, weight of the test), ("split", preferred step, other step),
+    # ("jump", step), ("look", test of a position), ("match",)
     Step = tuple[object, ...]
 
-_MAX_REPEAT = 1000  # RE2's
+_MAX_REPEAT = 1000  # the limit of Go's regexp package
 _MAX_PROGRAM = 20_000
 
 
 def remove_all(pattern: str, text: str) -> str:
-    """Return regexp.MustCompile(pattern).ReplaceAllString(text, "")."""
-    if len(pattern) > _MAX_PROGRAM:  # parsing may read a part of it once for each of its characters
+    """Return the result of regexp.MustCompile(pattern).ReplaceAllString(text, "") in Go.
+
+    Raises Panic if the pattern is invalid.
+    """
+    # This check precedes parsing, because the time for parsing can grow with the square of the length.
+    if len(pattern) > _MAX_PROGRAM:
         raise _too_large()
     program = _Compiler(_Parser(pattern).parse()).program()
     grow(sum(map(_weight, program)) * (len(text) + 1))
@@ -44,7 +49,7 @@ def remove_all(pattern: str, text: str) -> str:
 
 
 class _Search:
-    """A search for one match after the other, which remembers the states that failed."""
+    """A search for one match after the other. It records the states that failed."""
 
     def __init__(self, program: "list[Step]", text: str) -> None:
         self.program = program
@@ -59,9 +64,9 @@ class _Search:
         return None
 
     def match(self, start: int) -> "int | None":
-        """Return the end of the preferred match that starts here, or None.
+        """Return the end of the preferred match that begins at ``start``, or None.
 
-        After a match, states beyond its end have failed for good; those at the end may still match.
+        After a match, the states at its end are forgotten, because the next match may begin there.
         """
         program, text, failed = self.program, self.text, self.failed
         width = len(text) + 1
@@ -147,7 +152,7 @@ def _negated(test: "Test") -> "Test":
 
 
 class _Parser:
-    """A parser of RE2's syntax to nested tuples: char, look, join, either, repeat."""
+    """A parser of RE2's syntax. It returns nested tuples: char, look, join, either, repeat."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -200,7 +205,7 @@ class _Parser:
         return ("join", parts)
 
     def repeated(self, atom: "Step") -> "Step":
-        """Parse an atom and its repetition. Two repetition operators in a row are an error."""
+        """Parse the repetition operator after an atom. Raises Panic if a second operator follows."""
         bounds = self.bounds()
         if bounds is None:
             return atom
@@ -221,7 +226,10 @@ class _Parser:
         return None
 
     def counted(self) -> "tuple[int, int | None] | None":
-        """Parse ``{n}``, ``{n,}`` or ``{n,m}``; anything else in braces is text."""
+        """Parse ``{n}``, ``{n,}`` or ``{n,m}`` and return (n, m), where None means no maximum.
+
+        Return None if the braces contain something else, because they are literal text then.
+        """
         closing = self.pattern.find("}", self.position)
         low, comma, high = self.pattern[self.position + 1 : max(closing, 0)].partition(",")
         if closing < 0 or not _is_count(low) or (high and not _is_count(high)):
@@ -286,7 +294,11 @@ class _Parser:
     outer_flags: "_Flags | None" = None
 
     def set_flags(self) -> bool:
-        """Parse flags. Return True for ``(?i)``, which holds from here on, False for a group ``(?i:``."""
+        """Parse flags after ``(?``.
+
+        Return True for ``(?i)``, which sets the flags for the rest of the enclosing group, and False for
+        ``(?i:``, which begins a group.
+        """
         outer = self.flags.copy()
         value = True
         while True:
@@ -319,7 +331,7 @@ class _Parser:
         return ("char", test) if test is not None else self.literal(self.escaped_char(c))
 
     def quoted(self) -> "Step":
-        r"""Parse ``\Q…\E``, literal text."""
+        r"""Parse the literal text in ``\Q…\E``."""
         text, ending, _ = self.pattern[self.position :].partition("\\E")
         self.position += len(text) + len(ending)
         return ("join", [self.literal(c) for c in text])
@@ -335,7 +347,10 @@ class _Parser:
         return None
 
     def category(self) -> "Test":
-        """Parse a Unicode category. Scripts are not supported."""
+        """Parse the name of a Unicode category, such as ``{Lu}`` or ``L``, and return a test for it.
+
+        Raises Panic for other names, such as the names of scripts, which Go supports.
+        """
         name = self.char("invalid character class range")
         if name == "{":
             closing = self.pattern.find("}", self.position)
@@ -383,11 +398,14 @@ class _Parser:
         ):
             digits += self.char("")
         if first != "0" and len(digits) == 1:
-            raise self.bad("invalid escape sequence")  # RE2 has no back-references
+            raise self.bad("invalid escape sequence")  # Go does not support back-references.
         return chr(int(digits, 8))
 
     def bracket(self) -> "tuple[Test, int]":
-        """Return a test whether a character is in the class, and the most comparisons that it takes."""
+        """Parse a class such as ``[a-z]``, after its opening bracket.
+
+        Return a function that tests a character, and the largest number of comparisons that the test needs.
+        """
         inverted = self.take("^")
         tests: list[Test] = []
         first = True
@@ -468,12 +486,12 @@ def _too_large() -> Panic:
 
 
 def _weight(step: "Step") -> int:
-    """Return the most work that a step takes at one place of the text."""
+    """Return the largest number of comparisons that a step makes at one position of the text."""
     return step[2] if step[0] == "char" and len(step) == 3 else 1  # type: ignore[return-value]
 
 
 class _Compiler:
-    """The compiler of a tree to a list of steps."""
+    """A compiler of a parsed pattern to a list of steps."""
 
     def __init__(self, tree: "Step") -> None:
         self.steps: list[Step] = []
@@ -529,6 +547,6 @@ class _Compiler:
             self.branch(split, greedy)
 
     def branch(self, split: int, greedy: bool) -> None:
-        """Point the split at the body after it and at the current end of the program."""
+        """Complete a split. Its targets are the step after the split and the current end of the program."""
         inside, after = split + 1, len(self.steps)
         self.steps[split] = ("split", inside, after) if greedy else ("split", after, inside)

@@ -1,10 +1,13 @@
-"""Go's strconv: numbers as text (FormatFloat), quoted text (Quote), and what counts as printable."""
+"""Functions of Go's strconv package: FormatFloat, Quote and IsPrint."""
 
 from ..values import grow, has_bytes, special_float
 
 
 def format_float(v: float, form: str, precision: int) -> str:
-    """Return strconv.FormatFloat(v, form, precision, 64); with a precision of -1, the shortest text."""
+    """Return the result of strconv.FormatFloat(v, form, precision, 64) in Go.
+
+    With a precision of -1, the result has the fewest digits that parse to the same number.
+    """
     if v - v != 0.0:
         return special_float(v)
     grow(precision)
@@ -22,7 +25,7 @@ def format_float(v: float, form: str, precision: int) -> str:
 
 
 def shortest(v: float) -> str:
-    """Return the fewest digits that parse to the same number, without an exponent."""
+    """Return a decimal text without an exponent that has the fewest digits that parse to the same number."""
     digits, exponent = _decimal(v)
     sign = "-" if repr(v)[0] == "-" else ""
     if exponent < 0:
@@ -44,7 +47,7 @@ def _general(v: float, precision: int) -> str:
 
 
 def _decimal(v: float) -> "tuple[str, int]":
-    """Return the shortest significant digits, and the decimal exponent of the first."""
+    """Return the fewest significant digits for a number, and the decimal exponent of the first digit."""
     text = repr(abs(v))
     number, _, exponent = text.partition("e")
     whole, _, fraction = number.partition(".")
@@ -58,14 +61,14 @@ def _decimal(v: float) -> "tuple[str, int]":
 
 
 def _binary(v: float) -> str:
-    """Format as %b: the mantissa as an integer, and a power of two."""
+    """Format a number like Go's %b: the mantissa as an integer, "p", and the exponent of a power of two."""
     mantissa, exponent = _parts(v)
     sign = "-" if repr(v)[0] == "-" else ""
     return f"{sign}{mantissa}p{exponent:+d}"
 
 
 def _parts(v: float) -> "tuple[int, int]":
-    """Return mantissa and exponent as IEEE 754 stores them: v = mantissa * 2**exponent."""
+    """Return an integral mantissa and an exponent such that abs(v) = mantissa * 2**exponent."""
     number, _, exponent = v.hex().lstrip("-").partition("p")
     if number[2] == "0":
         return int(number[4:], 16), -1074
@@ -73,7 +76,7 @@ def _parts(v: float) -> "tuple[int, int]":
 
 
 def _hexadecimal(v: float, precision: int) -> str:
-    """Format as %x: a digit, a point, hexadecimal digits, and a binary exponent of at least two digits."""
+    """Format a number like Go's %x: hexadecimal digits, and a binary exponent of at least two digits."""
     mantissa, exponent = _parts(v)
     sign = "-" if repr(v)[0] == "-" else ""
     if mantissa == 0:
@@ -83,7 +86,7 @@ def _hexadecimal(v: float, precision: int) -> str:
         while not mantissa >> 52:
             mantissa <<= 1
             exponent -= 1
-    mantissa <<= 8  # 60 bits after the point: fifteen digits
+    mantissa <<= 8  # Then 60 bits follow the point, which are fifteen digits.
     if 0 <= precision < 15:
         mantissa, exponent = _rounded_hex(mantissa, exponent, precision)
     fraction = format(mantissa & ((1 << 60) - 1), "015x")
@@ -93,7 +96,10 @@ def _hexadecimal(v: float, precision: int) -> str:
 
 
 def _rounded_hex(mantissa: int, exponent: int, precision: int) -> "tuple[int, int]":
-    """Round half to even at this many digits; a carry out of the first digit changes the exponent."""
+    """Round the mantissa to ``precision`` hexadecimal digits, half to even. Return mantissa and exponent.
+
+    If rounding gives the mantissa one bit more, the exponent grows by one.
+    """
     shift = 60 - 4 * precision
     kept, rest = mantissa >> shift, mantissa & ((1 << shift) - 1)
     half = 1 << (shift - 1)
@@ -120,12 +126,15 @@ _ESCAPES = {
 
 
 def rune(v: int) -> str:
-    """Return the character of this number; U+FFFD if it is not valid."""
+    """Return the character with the code point ``v``, or U+FFFD if the code point is invalid."""
     return chr(v) if v <= 0x10FFFF and not 0xD800 <= v <= 0xDFFF else "\ufffd"
 
 
 def is_printable(v: int) -> bool:
-    """Return strconv.IsPrint: letters, marks, numbers, punctuation, symbols and the ASCII space."""
+    """Return the result of strconv.IsPrint(v) in Go.
+
+    It is true for letters, marks, numbers, punctuation, symbols and the ASCII space.
+    """
     return not 0xD800 <= v <= 0xDFFF and chr(v).isprintable()
 
 

@@ -1,18 +1,18 @@
-"""The functions of Go's strings package that differ from Python's str: case, white space, splitting."""
+"""Functions of Go's strings package whose results differ from those of Python's str methods."""
 
 from ..values import from_bytes, has_bytes, to_bytes, to_runes
 
 GO_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 )
-"""Return unicode.IsSpace. Python's white space also includes U+001C to U+001F."""
+"""The characters for which Go's unicode.IsSpace is true. Python's white space adds U+001C to U+001F."""
 
 _SEPARATORS = str.maketrans("\x1c\x1d\x1e\x1f", "\ud800\ud801\ud802\ud803")
 _SEPARATORS_BACK = {0xD800: 0x1C, 0xD801: 0x1D, 0xD802: 0x1E, 0xD803: 0x1F}
 
 
 def upper_text(text: str) -> str:
-    """Map each rune by its simple case mapping, so that the number of runes stays the same."""
+    """Convert each character to upper case like Go, which never changes the number of characters."""
     if text.isascii():
         return text.upper()
     return "".join(map(_upper_rune, to_runes(text)))
@@ -35,14 +35,14 @@ def lower_text(text: str) -> str:
 
 
 def _lower_rune(c: str) -> str:
-    if c == "\u0130":  # Go returns i, and Python keeps a combining dot
+    if c == "\u0130":  # Python's result contains a combining dot, but Go's does not.
         return "i"
     lower = c.lower()
     return lower if len(lower) == 1 else c
 
 
 def title_text(text: str) -> str:
-    """Return strings.Title: each rune after a separator is title-cased."""
+    """Return the result of strings.Title(text) in Go: each character after a separator is in title case."""
     out = []
     after_separator = True
     for c in to_runes(text):
@@ -58,7 +58,7 @@ def _is_separator(c: str) -> bool:
 
 
 def fields(text: str) -> "list[str]":
-    """Return strings.Fields: the words between white space."""
+    """Return the result of strings.Fields(text) in Go: the words between white space."""
     if not any(separator in text for separator in "\x1c\x1d\x1e\x1f"):
         return text.split()
     words = text.translate(_SEPARATORS).split()
@@ -66,7 +66,7 @@ def fields(text: str) -> "list[str]":
 
 
 def split_text(text: str, separator: str) -> "list[str]":
-    """Return strings.Split; an empty separator splits into runes."""
+    """Return the result of strings.Split in Go. An empty separator splits the text into its characters."""
     if not separator:
         return list(text)
     if separator.isascii() or not has_bytes(separator):

@@ -1,4 +1,4 @@
-"""The parts of Go's time.Time that templates use: the instant, its text, and reference-time layouts."""
+"""Go's type time.Time, and formatting of times by Go's layouts."""
 
 from ..values import Struct, grow
 
@@ -22,9 +22,9 @@ class Time(Struct):
 
     def __init__(self, seconds: int, nanosecond: int = 0, offset: int = 0, zone: str = "UTC") -> None:
         super().__init__("time.Time", hidden=("wall", "ext", "loc"))
-        self.seconds = seconds  # since 1970, UTC
+        self.seconds = seconds  # since the epoch
         self.nanosecond = nanosecond
-        self.offset = offset  # of the zone, in seconds east of UTC
+        self.offset = offset  # the offset of the time zone, in seconds east of UTC
         self.zone = zone
 
     @property
@@ -36,11 +36,11 @@ class Time(Struct):
 
 
 FAKE = Time(1391625105)
-"""The time of ``{% now "…" fake %}``: 2014-02-05 18:31:45 UTC."""
+"""The time that ``{% now "…" fake %}`` prints: 2014-02-05 18:31:45 UTC."""
 
 
 class _Moment:
-    """The parts of a time in its own zone."""
+    """The year, month, day and other parts of a time in its time zone."""
 
     def __init__(self, time: Time) -> None:
         self.time = time
@@ -62,7 +62,7 @@ class _Moment:
 
 def _civil(days: int) -> "tuple[int, int, int]":
     """Return year, month and day for a number of days since 1970, in the proleptic Gregorian calendar."""
-    days += 719468  # since March 1 of year 0, so that leap days end a year
+    days += 719468  # days since March 1 of year 0, so that a leap day is the last day of its year
     era, day = divmod(days, 146097)
     year = (day - day // 1460 + day // 36524 - day // 146096) // 365
     day -= 365 * year + year // 4 - year // 100
@@ -73,7 +73,7 @@ def _civil(days: int) -> "tuple[int, int, int]":
 
 
 def _days_before(year: int) -> int:
-    """Return the days from 1970 to January 1 of the year."""
+    """Return the number of days from January 1, 1970 to January 1 of the year."""
     year -= 1
     return 365 * year + year // 4 - year // 100 + year // 400 - 719162
 
@@ -82,7 +82,7 @@ def _zone_name(m: _Moment) -> str:
     return m.time.zone or m.offset("")
 
 
-# If one spelling begins another, the longer is first. No lower-case letter may follow Jan and Mon.
+# The parts of a layout, and the functions that format them.
 _CHUNKS: "dict[str, Callable[[_Moment], str]]" = {
     "January": lambda m: MONTHS[m.month - 1],
     "Jan": lambda m: MONTHS[m.month - 1][:3],
@@ -129,7 +129,10 @@ def _long_year(year: int) -> str:
 
 
 def format_time(time: Time, layout: str) -> str:
-    """Return Go's Time.Format: the layout is an example, the text of 2006-01-02 15:04:05 MST."""
+    """Return the result of time.Format(layout) in Go.
+
+    A layout shows how Go's reference time, 2006-01-02 15:04:05 MST, should be written.
+    """
     grow(4 * len(layout))
     moment = _Moment(time)
     out = []
@@ -160,7 +163,10 @@ def _chunk_at(layout: str, position: int) -> str:
 
 
 def _fraction_end(layout: str, position: int) -> int:
-    """Return the end of ``.000`` or ``,999`` at this place if no other digit follows; otherwise 0."""
+    """Return the end of a fraction such as ``.000`` or ``,999`` at ``position`` in the layout.
+
+    Return 0 if the layout has no fraction there, or if another digit follows.
+    """
     if layout[position] not in ".,":
         return 0
     digit = layout[position + 1 : position + 2]
@@ -174,7 +180,10 @@ def _fraction_end(layout: str, position: int) -> int:
 
 
 def _fraction(chunk: str, nanosecond: int) -> str:
-    """Format a fraction: a layout of zeros has fixed digits, and one of nines drops trailing zeros."""
+    """Format a fraction of a second. ``chunk`` is its layout, such as ``.000`` or ``.999``.
+
+    A layout of zeros gives a fixed number of digits. A layout of nines removes trailing zeros.
+    """
     digits = f"{nanosecond:09d}"[: len(chunk) - 1]
     if chunk[1] == "0":
         return chunk[0] + digits.ljust(min(len(chunk) - 1, 9), "0")

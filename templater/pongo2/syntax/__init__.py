@@ -1,1 +1,1 @@
-"""Template text to a tree: tokens, lexer, expression grammar, parser, and hints for mistakes."""
+"""The modules that parse template text into a tree, and that give hints for mistakes in the text."""

@@ -1,4 +1,4 @@
-"""A position among tokens, and errors with pongo2's message and templater's own."""
+"""A position in a list of tokens. Its errors have pongo2's message and templater's message."""
 
 from ...model.errors import LimitError, TemplateSyntaxError
 from .hints import syntax_hint
@@ -7,9 +7,9 @@ from .tree import Document
 
 
 class Cursor:
-    """A position among the tokens of a document, or among the arguments of one tag.
+    """A position in the tokens of a document, or in the arguments of one tag.
 
-    ``last`` is the token that pongo2 blames when the tokens run out.
+    ``last`` is the token whose position pongo2 reports for an error after the last token.
     """
 
     def __init__(self, tokens: list[Token], document: Document, last: Token | None = None) -> None:
@@ -18,7 +18,7 @@ class Cursor:
         self.position = 0
         self.last = tokens[-1] if tokens else last
         self.current: Token | None = tokens[0] if tokens else None
-        #: where templater's message points when pongo2 names no place: the tag that has these arguments
+        #: the token to which templater's message points if pongo2 reports no position: the tag's name
         self.origin = self.last
 
     # --- moving
@@ -28,7 +28,7 @@ class Cursor:
         self.current = self.tokens[self.position] if self.position < len(self.tokens) else None
 
     def match(self, *kinds: str) -> Token | None:
-        """Consume and return the current token if it is of one of these kinds."""
+        """Consume and return the current token if it has one of these kinds. Otherwise, return None."""
         token = self.current
         if token is None or token.kind not in kinds:
             return None
@@ -36,7 +36,7 @@ class Cursor:
         return token
 
     def match_word(self, *words: str) -> Token | None:
-        """Consume and return the current token if it is one of these identifiers."""
+        """Consume and return the current token if it is one of these identifiers. Otherwise, return None."""
         token = self.current
         if token is None or token.kind != IDENTIFIER or token.value not in words:
             return None
@@ -46,7 +46,10 @@ class Cursor:
     # --- errors
 
     def error(self, message: str, token: Token | None = None, hint: str = "") -> TemplateSyntaxError:
-        """Return the error with pongo2's message, at ``token``, the current token or the last one."""
+        """Return an error with pongo2's message.
+
+        Its position is that of ``token``. The default is the current token, or the last token at the end.
+        """
         if token is None:
             token = self.current
         if token is None and self.tokens:
@@ -65,7 +68,7 @@ class Cursor:
         return syntax_error(ours or plain_words(message), span, text, hint or found_hint)
 
     def before(self, token: Token | None) -> list[Token]:
-        """Return the two tokens in front of a token, or fewer at the start."""
+        """Return the two tokens in front of a token. At the start, there may be fewer than two."""
         index = next((i for i, other in enumerate(self.tokens) if other is token), 0)
         return self.tokens[max(0, index - 2) : index]
 

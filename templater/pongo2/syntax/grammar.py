@@ -1,4 +1,4 @@
-"""The grammar of expressions: one method for each precedence, from the loosest operator to the tightest."""
+"""The grammar of expressions, with one method for each precedence. The lowest precedence comes first."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from .cursor import Cursor
 from .tokens import IDENTIFIER, NUMBER, STRING, Token
 from .tree import Document, Expression, Filtered, FilterUse, Literal, Operation, Part, Path
 
-#: the depth of nested brackets and operators, the length of chains, and the parts of a variable
+#: the largest depth of nested brackets and operators, length of a chain, and number of parts of a variable
 MAX_NESTING = 60
 MAX_CHAIN = 1000
 MAX_PARTS = 100
@@ -20,11 +20,15 @@ class ExpressionParser(Cursor):
     def __init__(self, tokens: list[Token], document: Document, last: Token | None = None) -> None:
         super().__init__(tokens, document, last)
         self.depth = 0
-        #: the first factor of the next expression, if it is parsed already
+        #: the first factor of the next expression, if that factor is parsed already
         self.begun: Expression | None = None
 
     def expression(self) -> Expression:
-        """Parse relations joined by ``and`` and ``or``, which have one precedence and group to the right."""
+        """Parse relations joined by ``and`` and ``or``.
+
+        Both operators have the same precedence. They group to the right: ``a and b or c`` means
+        ``a and (b or c)``.
+        """
         operands, operators = [self.relation()], []
         while self.current is not None and self.current.kind in LOGIC:
             operators.append(LOGIC[self.current.kind])
@@ -71,7 +75,7 @@ class ExpressionParser(Cursor):
     def chain(
         self, left: Expression, kinds: tuple[str, ...], operand: Callable[[], Expression]
     ) -> Expression:
-        """Parse operands joined by operators of one precedence, grouped to the left."""
+        """Parse operands joined by operators of the same precedence, which group to the left."""
         links = 0
         while self.current is not None and self.current.kind in kinds:
             operator = self.current.kind
@@ -114,10 +118,10 @@ class ExpressionParser(Cursor):
         return Filtered(atom.token, atom, filters)
 
     def brackets(self) -> Expression:
-        """Parse an expression in brackets.
+        """Parse the rest of an expression in brackets, after the first opening bracket.
 
-        A run of opening brackets is consumed at once, without recursion. Each closing bracket then ends the
-        inner expression, which may be the first factor of the next one.
+        A sequence of opening brackets is consumed without recursion. Each closing bracket then ends an inner
+        expression, which may be the first factor of the expression around it.
         """
         opened = 1
         while self.match("("):
@@ -222,7 +226,10 @@ class ExpressionParser(Cursor):
         raise self.error("This token is not allowed within a variable name.", token)
 
     def arguments(self, found: list[Expression]) -> None:
-        """Parse arguments and the closing bracket; a second pair of brackets adds to the same list."""
+        """Parse arguments and the closing bracket, and append the arguments to ``found``.
+
+        As in pongo2, a second pair of brackets, as in ``f(1)(2)``, appends to the same list.
+        """
         while True:
             if self.current is None:
                 raise self.error_at("Unexpected EOF, expected function call argument list.", self.last)

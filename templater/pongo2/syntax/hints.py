@@ -1,4 +1,4 @@
-"""Templater's own messages and hints for mistakes in a template."""
+"""Templater's messages and hints for mistakes in a template."""
 
 from ..library import Library
 from .tokens import IDENTIFIER, STRING, Token
@@ -7,7 +7,7 @@ from .tokens import IDENTIFIER, STRING, Token
 FOREIGN_TAGS = {
     "elseif": "did you mean 'elif'?",
     "elsif": "did you mean 'elif'?",
-    "end": "a block ends with its own name: {% endif %}, {% endfor %}, …",
+    "end": "name the tag that ends: {% endif %}, {% endfor %}, …",
     "foreach": "did you mean 'for'?",
     "raw": "did you mean 'verbatim'?",
     "unless": "pongo2 has no 'unless': write {% if not … %}",
@@ -16,24 +16,25 @@ FOREIGN_TAGS = {
 #: words that end a condition by mistake, with a hint for each
 AFTER_CONDITIONS = {
     "=": "did you mean '=='?",
-    "is": "pongo2 has no 'is': test the name itself, which is false if it is not set",
+    "is": "pongo2 has no 'is': write {% if name %}, which is false if 'name' is not set",
     "not": "write 'not' before the comparison, in brackets: not (a in b)",
 }
 
 
 def did_you_mean(word: str, known: "list[str]") -> str:
-    from difflib import get_close_matches  # slow to import, and needed for mistakes only
+    # difflib is slow to import, so only a template with a mistake imports it.
+    from difflib import get_close_matches
 
-    close = get_close_matches(word, known, 1, 0.66)  # two letters changed places in a word of three
+    close = get_close_matches(word, known, 1, 0.66)  # low enough for "fro" instead of "for"
     return f"did you mean {close[0]!r}?" if close else ""
 
 
 def syntax_hint(
     message: str, token: "Token | None", before: "list[Token]", library: Library, subscripts: bool
 ) -> "tuple[str, str]":
-    """Return templater's message for a message of pongo2, and a hint; either may be empty.
+    """Return templater's message for a message of pongo2, and a hint. Either of them may be "".
 
-    ``before`` are the two tokens in front of the one that pongo2 blames, or fewer.
+    ``token`` is the token that pongo2 reports. ``before`` has the two tokens in front of ``token``, or fewer.
     """
     word = token.value if token is not None else ""
     if message.startswith("Filter '"):
@@ -44,7 +45,7 @@ def syntax_hint(
     if message.startswith("Usage of tag"):
         return f"tag {word!r} is not allowed in an image's templates", "LXD and Incus forbid this tag"
     if token is not None and word.startswith("[") and not subscripts:
-        return "this dialect has no subscripts", _old_subscript(word, before)
+        return "this pongo2 release has no subscripts", _old_subscript(word, before)
     if token is not None and token.kind == "(" and before and before[0].kind == "|":
         name = before[-1].value
         return "a filter takes no parentheses", f'write its argument after a colon: {name}:"…"'
@@ -58,7 +59,7 @@ def syntax_hint(
 
 
 def _old_subscript(text: str, before: "list[Token]") -> str:
-    """Return what to write for LXD instead of a subscript on a plain name."""
+    """Return a hint for a subscript in the v4 dialect, with the text to write instead if there is one."""
     kinds = [token.kind for token in before]
     if kinds[-1:] != [IDENTIFIER] or kinds[0] == ".":
         return "subscripts need pongo2 v6, and LXD has v4"
@@ -95,9 +96,9 @@ def _foreign_filter(word: str) -> str:
 
 def _after_expression(token: "Token") -> "tuple[str, str]":
     if token.kind == "[":
-        return "a subscript must be the last part of a variable", "use {% set %} for the part before it"
+        return "a subscript must be the last part of a variable", "store the first part with {% set %}"
     if token.kind in ("(", "."):
-        return "only a variable can be called or have parts", ""
+        return "only a variable can be called or have members", ""
     if token.kind == STRING or token.kind == "identifier":
         return "'}}' expected: two values without an operator between them", ""
     if token.value[:1] in ("~", "?"):

@@ -1,4 +1,4 @@
-"""The lexer: template text to tokens, with every quirk of pongo2's lexer."""
+"""The lexer: it splits template text into tokens, with every quirk of pongo2's lexer."""
 
 import re
 
@@ -8,12 +8,13 @@ from .tokens import IDENTIFIER, KEYWORDS, NUMBER, STRING, TEXT, Token, Unit, pon
 
 #: pongo2 treats this character as the end of its input
 END = "\x01"
-#: tokens of a whole template; real templates have hundreds
+#: the largest number of tokens of a template; real templates have hundreds
 MAX_TOKENS = 20_000
 VERBATIM = "{% verbatim %}"
 END_VERBATIM = "{% endverbatim %}"
 
-# Each is compiled at its first use: compiling costs as much as lexing a template, and most are never used.
+# Each of these patterns is compiled at its first use, because compiling one takes as long as lexing a
+# template, and many templates do not need all of them.
 _OPENING = r"\{[{%#]|\x01"
 _COMMENT_END = r"#\}|\n|\x01|\Z"
 _CODE = r"""
@@ -25,7 +26,7 @@ _CODE = r"""
   | (?P<symbol>\{\{-|\{%-|==|>=|<=|&&|\|\||\{\{|\{%|!=|<>|[()+\-*<>/^,.!|:=%SUBSCRIPT])
   | (?P<newline>\n)
 """
-# possessive, because backtracking would take a hundred bytes for each character
+# The quantifiers are possessive, because backtracking would need a hundred bytes of memory per character.
 _STRING = {
     '"': r'(?:[^"\\\n\x01]++|\\["\\])*+',
     "'": r"""(?:[^'\\\n\x01]++|\\["\\])*+""",
@@ -33,9 +34,9 @@ _STRING = {
 
 
 class Lexer:
-    """One run over one unit.
+    """A single pass over the text of one unit.
 
-    ``tokens`` do not overlap. Comments, blanks and the delimiters of verbatim blocks lie between them.
+    ``tokens`` do not overlap. Comments, blanks and the delimiters of verbatim blocks are in no token.
     """
 
     def __init__(self, unit: Unit, dialect: Dialect) -> None:
@@ -76,14 +77,17 @@ class Lexer:
     def bounded(self, position: int) -> None:
         if len(self.tokens) > MAX_TOKENS:
             place = self.unit.span(position, position + 1)
-            raise LimitError(f"a template may not have more than {MAX_TOKENS} words and signs", place)
+            raise LimitError(f"a template may not have more than {MAX_TOKENS} tokens", place)
 
     def add_text(self, start: int, end: int) -> None:
         if end > start:
             self.tokens.append(Token(TEXT, self.text[start:end], start, end, self.unit))
 
     def verbatim(self, start: int) -> int:
-        """Skip to the end of ``{% endverbatim %}``. The first character is always content."""
+        """Add the text of a verbatim block, and return the position after ``{% endverbatim %}``.
+
+        As in pongo2, the first character after ``{% verbatim %}`` always belongs to the text.
+        """
         end = self.text.find(END_VERBATIM, start + 1)
         stop = self.text.find(END, start, end if end >= 0 else len(self.text))
         if end < 0 or stop >= 0:
@@ -103,9 +107,9 @@ class Lexer:
         raise self.error(message, start, start, start + 2)
 
     def code(self, position: int) -> int:
-        """Read the tokens from an opening delimiter to any closing delimiter.
+        """Read the tokens from an opening delimiter to any closing delimiter. Return the next position.
 
-        At a character that starts no token, pongo2 silently treats the rest as text.
+        At a character that cannot start a token, reading ends: pongo2 treats the rest as text, without error.
         """
         text, unit, match, tokens = self.text, self.unit, self.match_code, self.tokens
         while found := match(text, position):
@@ -147,7 +151,7 @@ class Lexer:
         raise self.error("Unexpected EOF, string not closed.", start, start, end)
 
     def error(self, message: str, offset: int, start: int, end: int) -> TemplateSyntaxError:
-        """Return the error. pongo2 points at ``offset``; the mistake is from ``start`` to ``end``."""
+        """Return the error. pongo2 reports ``offset``; templater reports the range ``start`` to ``end``."""
         original = pongo2_text("lexer", message, self.unit.name, self.unit.position(offset))
         ours, hint = _OURS.get(message, (message, ""))
         if message.startswith("Unknown escape"):

@@ -1,4 +1,7 @@
-"""The parser: tokens to a tree of documents, tags and bodies, with checks in pongo2's order."""
+"""The parser: it turns tokens into a tree of documents, tags and bodies.
+
+It makes its checks in the same order as pongo2, so that both report the same error first.
+"""
 
 from ...model.errors import LimitError, TemplateSyntaxError
 from .grammar import ExpressionParser
@@ -12,7 +15,10 @@ BLANKS = " \n\r\t"
 
 
 def parse(document: Document) -> Document:
-    """Parse the document's tokens into its body. Raises TemplateSyntaxError and LimitError."""
+    """Parse the document's tokens into its body, and return the document.
+
+    Raises TemplateSyntaxError for the first mistake, and LimitError if a limit is exceeded.
+    """
     parser = Parser(document.tokens, document)
     while parser.current is not None:
         document.body.extend(parser.element())
@@ -20,7 +26,7 @@ def parse(document: Document) -> Document:
 
 
 class Parser(ExpressionParser):
-    """A parser of a document, or of the arguments of one tag, between the tag's name and ``%}``."""
+    """A parser for a document, or for the arguments of one tag: the tokens between its name and ``%}``."""
 
     def element(self) -> Body:
         """Parse one text, one ``{{ }}`` or one tag with its whole body."""
@@ -45,19 +51,19 @@ class Parser(ExpressionParser):
         return value
 
     def open(self, name: str, token: Token) -> Document:
-        """Return another template, parsed."""
+        """Parse and return the template ``name``. Raises TemplateSyntaxError if it is missing."""
         found = self.open_if_exists(name, token, False)
         assert found is not None
         return found
 
     def open_if_exists(self, name: str, token: Token, missing_ok: bool) -> Document | None:
-        """Return another template, or None if it is missing and ``missing_ok`` allows that."""
+        """Parse and return the template ``name``, or return None if it is missing and ``missing_ok``."""
         if self.document.load is None:
             raise no_loader(self.document, name, token)
         return self.document.load(self.document, name, token, missing_ok)
 
     def read_text(self, name: str, token: Token) -> str:
-        """Return another file's text."""
+        """Return the text of the file ``name``. Raises TemplateSyntaxError if it is missing."""
         if self.document.read is None:
             raise no_loader(self.document, name, token)
         return self.document.read(self.document, name, token)
@@ -99,7 +105,7 @@ class Parser(ExpressionParser):
         return statement if isinstance(statement, list) else [statement]
 
     def until_close(self) -> list[Token] | None:
-        """Consume the tokens up to ``%}`` and return those before it; None if ``%}`` is missing."""
+        """Consume the tokens up to ``%}``, and return the tokens before ``%}``, or None if it is missing."""
         start = self.position
         while self.current is not None:
             if self.current.kind == "%}":
@@ -110,7 +116,7 @@ class Parser(ExpressionParser):
         return None
 
     def at_tag(self, names: tuple[str, ...]) -> Token | None:
-        """Return the name of the tag at this position if it is one of these."""
+        """Return the name token of the tag at the current position if it is one of ``names``, or None."""
         if self.current is not None and self.current.kind == "{%" and self.position + 1 < len(self.tokens):
             name = self.tokens[self.position + 1]
             if name.kind == IDENTIFIER and name.value in names:
@@ -118,7 +124,10 @@ class Parser(ExpressionParser):
         return None
 
     def body(self, *names: str) -> "tuple[Body, str, Parser]":
-        """Return the body before one of these tags, that tag's name, and its arguments."""
+        """Parse a body up to the first of the tags ``names``.
+
+        Return the body, the name of the tag that ends the body, and a parser for that tag's arguments.
+        """
         body: Body = []
         while self.current is not None:
             name = self.at_tag(names)
@@ -135,7 +144,7 @@ class Parser(ExpressionParser):
         raise self.never_closed(f"Unexpected EOF, expected tag {' or '.join(names)}.", self.last)
 
     def unclosed(self, name: Token) -> bool:
-        """Return whether this is the end of LXD's wrapper inside an unfinished block of the user."""
+        """Return whether ``name`` is the end tag of LXD's wrapper while a tag of the user is still open."""
         unit = self.document.unit
         return (
             unit.shift > 0
@@ -144,17 +153,20 @@ class Parser(ExpressionParser):
         )
 
     def never_closed(self, message: str, token: Token | None) -> TemplateSyntaxError:
-        """Return pongo2's error at the end of the text, with a message that names the open block."""
+        """Return pongo2's error for a missing end tag. Templater's message names the open block."""
         error = self.error_at(message, token)
         if self.document.opened:
             tag = self.document.opened[-1]
             error.message = f"{{% {tag.value} %}} is never closed"
-            error.notes = (f"{tag.span.place}: it begins here",)
+            error.notes = (f"{tag.span.place}: the tag begins here",)
             error.hint = ""
         return error
 
     def plain_body(self, *names: str) -> tuple[Body, str]:
-        """Return the body before one of these tags, which takes no arguments, and that tag's name."""
+        """Parse a body up to the first of the tags ``names``, which must have no arguments.
+
+        Return the body, and the name of the tag that ends the body.
+        """
         body, end, arguments = self.body(*names)
         if arguments.tokens:
             raise arguments.error("Arguments not allowed here.")
@@ -163,11 +175,11 @@ class Parser(ExpressionParser):
     # --- for tags
 
     def bind(self, *names: str) -> None:
-        """Record that the template may bind these names, so that each scope holds them."""
+        """Record that the template may bind these names, so that every scope contains them."""
         self.document.bound.update(names)
 
     def pair(self) -> tuple[str, Expression]:
-        """Parse ``name=expression``."""
+        """Parse ``name=expression``, and return the name and the expression."""
         name = self.match(IDENTIFIER)
         if name is None:
             raise self.error("Expected an identifier")
@@ -181,11 +193,11 @@ def no_loader(document: Document, name: str, token: Token) -> TemplateSyntaxErro
     text = pongo2_text(
         "fromfile", "unable to resolve template", name, unit.position(token.start), token.value
     )
-    return syntax_error(f"cannot load template {name!r} without a folder", token.span, text)
+    return syntax_error(f"cannot load template {name!r} without a loader", token.span, text)
 
 
 def trim_blocks(tokens: list[Token], trim: bool, lstrip: bool) -> None:
-    """Apply the options TrimBlocks and LStripBlocks to the texts around tags."""
+    """Apply pongo2's options TrimBlocks and LStripBlocks to the text tokens around tags."""
     previous: Token | None = None
     for token in tokens:
         if lstrip and token.kind == "{%" and previous is not None and previous.kind == TEXT:

@@ -1,9 +1,9 @@
-"""A template text, its tokens, and their positions in the user's source and as pongo2 counts."""
+"""The text of a template and its tokens, with positions in the user's source and as pongo2 counts them."""
 
 from ...model.errors import TemplateSyntaxError
 from ...model.source import Source, Span, printable
 
-#: kinds of tokens; a symbol's or a keyword's kind is its own text
+#: kinds of tokens; for a symbol or a keyword, the kind is the text of the token
 TEXT = "text"
 IDENTIFIER = "identifier"
 NUMBER = "number"
@@ -15,9 +15,9 @@ WRAPPER = ("{% autoescape off %}", "{% endautoescape %}")
 
 
 class Unit:
-    """One template text as pongo2 gets it: with the wrapper of LXD and Incus if they add one.
+    """The text of one template as pongo2 gets it: for LXD and Incus, inside the wrapper that they add.
 
-    ``name`` is pongo2's name of it. Offsets are into ``text``; spans are into the user's source.
+    ``name`` is pongo2's name of the template. Offsets refer to ``text``, and spans to the user's source.
     """
 
     __slots__ = ("name", "shift", "source", "text")
@@ -30,14 +30,17 @@ class Unit:
         self.text = before + source.text + after if wrapped else source.text
 
     def position(self, offset: int) -> "tuple[int, int]":
-        """Return line and column as pongo2 counts them: columns are bytes."""
+        """Return line and column of an offset as pongo2 counts them, from 1. Columns count bytes."""
         line_start = self.text.rfind("\n", 0, offset) + 1
         before = self.text[line_start:offset]
         column = len(before) if before.isascii() else len(before.encode("utf-8", "surrogateescape"))
         return self.text.count("\n", 0, offset) + 1, column + 1
 
     def span(self, start: int, end: int) -> Span:
-        """Return the same characters in the user's source; for the wrapper, the nearest end of the source."""
+        """Return the span of these characters in the user's source.
+
+        For characters of the wrapper, return the first or last character of the source.
+        """
         size = len(self.source.text)
         first = min(max(start - self.shift, 0), max(size - 1, 0))
         last = min(max(end - self.shift, first), size)
@@ -45,9 +48,10 @@ class Unit:
 
 
 class Token:
-    """A token of a unit. ``value`` is its meaning: a string has no quotes or escapes.
+    """A token of a unit. ``value`` is its text, or the contents of a string without quotes and escapes.
 
-    ``trim`` says that the delimiter has a ``-``. ``shown`` is a text token's text after block trimming.
+    ``trim`` is true for a delimiter with ``-``, such as ``{%-``. ``shown`` is the text that a text token
+    prints, after block trimming.
     """
 
     __slots__ = ("end", "kind", "shown", "start", "trim", "unit", "value")
@@ -76,7 +80,7 @@ def pongo2_text(
     position: "tuple[int, int] | None" = None,
     near: "str | None" = None,
 ) -> str:
-    """Return the text of an error as pongo2 formats it."""
+    """Return the text of an error as pongo2 formats it. ``position`` is a line and a column."""
     text = f"[Error (where: {sender})"
     if name:
         text += f" in {name}"
@@ -88,7 +92,7 @@ def pongo2_text(
 
 
 def plain_words(message: str) -> str:
-    """Return pongo2's message in templater's style: lower case at the start, no full stop."""
+    """Return pongo2's message in templater's style: with a lower-case first letter and no full stop."""
     message = message.removesuffix(".")
     if message[:1].isupper() and not message[1:2].isupper():
         message = message[0].lower() + message[1:]

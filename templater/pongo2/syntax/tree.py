@@ -1,6 +1,7 @@
-"""The tree of a parsed template. Tags build it; ``emit`` turns it into Jinja2's nodes.
+"""The tree of a parsed template. The parsers of tags build the tree; ``emit`` turns it into Jinja2's nodes.
 
-These are plain classes because a cached template imports the modules of its tags, and this one with them.
+The classes are no dataclasses, because dataclasses are slow to import. A cached template imports the modules
+of its tags, and these import this module.
 """
 
 TYPE_CHECKING = False
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Expression:
-    """An expression. ``token`` is its leftmost atom, at which pongo2 reports errors."""
+    """An expression. ``token`` is its first token, whose position pongo2 reports in errors."""
 
     __slots__ = ("token",)
 
@@ -24,7 +25,10 @@ class Expression:
         self.token = token
 
     def applied(self, name: str) -> bool:
-        """Return whether every atom in it has the filter (``safe`` works by syntax)."""
+        """Return whether the template applies the filter ``name`` to every operand of the expression.
+
+        pongo2 decides by this syntax whether ``safe`` applies, not by the value.
+        """
         return False
 
 
@@ -39,7 +43,10 @@ class Literal(Expression):
 
 
 class Part:
-    """One step of a path: ``.name``, ``.0`` or ``[expression]``, and the arguments if it is called."""
+    """One step of a path: ``.name``, ``.0`` or ``[expression]``.
+
+    ``arguments`` has the arguments of a call of this step. It is None if the template does not call the step.
+    """
 
     __slots__ = ("arguments", "key", "token")
 
@@ -50,7 +57,7 @@ class Part:
 
 
 class Path(Expression):
-    """``name.part(…)[…]``. ``text`` is how pongo2 writes it in messages."""
+    """A variable with its members, such as ``name.part(…)[…]``. ``text`` is its text in pongo2's messages."""
 
     __slots__ = ("parts",)
 
@@ -68,7 +75,7 @@ class Path(Expression):
 
 
 class FilterUse:
-    """``|name:argument``."""
+    """One application of a filter: ``|name:argument``."""
 
     __slots__ = ("argument", "name", "token")
 
@@ -79,7 +86,7 @@ class FilterUse:
 
 
 class Filtered(Expression):
-    """An atom and the filters on it."""
+    """An atom and the filters that the template applies to the atom."""
 
     __slots__ = ("atom", "filters")
 
@@ -95,7 +102,7 @@ class Filtered(Expression):
 class Operation(Expression):
     """An operator and its operands: ``and or not negative + - * / % ^ == != < <= > >= in``.
 
-    ``and`` and ``or`` have all operands of one unbroken run.
+    ``a and b and c`` is a single operation with three operands, and likewise for ``or``.
     """
 
     __slots__ = ("operands", "operator")
@@ -115,9 +122,9 @@ class Operation(Expression):
 
 
 class Lazy:
-    """Arguments of an `Invoke` that are not evaluated yet.
+    """Arguments of an `Invoke` that the called function evaluates itself.
 
-    The function gets a tuple of functions, each of which takes the scope.
+    The function gets a tuple of functions. Each of these takes the scope and returns the argument's value.
     """
 
     __slots__ = ("expressions",)
@@ -127,19 +134,22 @@ class Lazy:
 
 
 class Scope:
-    """An argument of an `Invoke`: the private context, a dict."""
+    """An argument of an `Invoke`: the scope, which is a dict of the names that the template binds."""
 
     __slots__ = ()
 
 
 class Escaping:
-    """An argument of an `Invoke`: True if autoescape is on at this place."""
+    """An argument of an `Invoke`: True if autoescape is on where the tag is, otherwise False."""
 
     __slots__ = ()
 
 
 class Remembered:
-    """An argument of an `Invoke`: a value that outlives the tag, as a variable's value does."""
+    """An argument of an `Invoke`: a value that the called function stores for later renders of the tag.
+
+    If the value is a field of a loop, the function gets a LoopField, which changes with the loop.
+    """
 
     __slots__ = ("expression",)
 
@@ -148,7 +158,7 @@ class Remembered:
 
 
 class Other:
-    """An argument of an `Invoke`: another parsed document. The function gets the number of its unit."""
+    """An argument of an `Invoke`: another parsed document. The function gets the document's number."""
 
     __slots__ = ("document",)
 
@@ -157,10 +167,10 @@ class Other:
 
 
 class Invoke(Expression):
-    """A call of a tag's own function: ``function(render, *arguments)``.
+    """A call of a function that a tag's module defines: ``function(render, *arguments)``.
 
-    Generated code imports the function by name, so it is a module's. Arguments that are not expressions or
-    one of the classes above are constants.
+    Generated code imports the function by name, so it must be a global of its module. An argument is an
+    Expression, an instance of one of the classes above, or a constant.
     """
 
     __slots__ = ("arguments", "function")
@@ -183,7 +193,7 @@ class Text(Statement):
 
 
 class Print(Statement):
-    """``{{ expression }}``; ``raw`` if autoescape does not apply to it."""
+    """``{{ expression }}``. If ``raw`` is true, autoescape does not apply to the expression."""
 
     __slots__ = ("expression", "raw")
 
@@ -193,7 +203,7 @@ class Print(Statement):
 
 
 class If(Statement):
-    """Bodies with conditions: the first true condition selects the body, otherwise ``otherwise``."""
+    """Bodies with conditions. The first true condition selects its body. ``otherwise`` is the final else."""
 
     __slots__ = ("branches", "otherwise")
 
@@ -233,7 +243,7 @@ class Set(Statement):
 
 
 class Do(Statement):
-    """An expression that is evaluated for its effect."""
+    """An expression that is evaluated for its effect and prints nothing."""
 
     __slots__ = ("expression",)
 
@@ -242,7 +252,7 @@ class Do(Statement):
 
 
 class With(Statement):
-    """A body in a copy of the scope, with more names."""
+    """A body that runs in a copy of the scope, to which the names in ``pairs`` are added."""
 
     __slots__ = ("body", "pairs")
 
@@ -252,7 +262,7 @@ class With(Statement):
 
 
 class Macro(Statement):
-    """A macro: binds the name ``bound`` to a function; error messages call it ``name``."""
+    """A macro definition. It binds the name ``bound`` to a function, which error messages call ``name``."""
 
     __slots__ = ("body", "bound", "name", "parameters", "token")
 
@@ -278,7 +288,7 @@ class Autoescape(Statement):
 
 
 class FilterBlock(Statement):
-    """A rendered body that passes through filters. An unknown filter fails when the tag is rendered."""
+    """A body whose output passes through filters. An unknown filter fails only when the tag is rendered."""
 
     __slots__ = ("body", "filters", "token")
 
@@ -289,7 +299,10 @@ class FilterBlock(Statement):
 
 
 class Capture(Statement):
-    """Print the result of ``function(render, body's text, *arguments)``; ``otherwise`` if that is None."""
+    """A call of the function of ``invoke`` with the text of a body as its first argument after the render.
+
+    The statement prints the result. If the result is None, it runs ``otherwise`` instead.
+    """
 
     __slots__ = ("body", "invoke", "otherwise")
 
@@ -300,7 +313,7 @@ class Capture(Statement):
 
 
 class Block(Statement):
-    """A named block. The whole chain of templates decides which body it shows."""
+    """A named block. The last template in the ``extends`` chain that defines the block supplies its body."""
 
     __slots__ = ("name", "token")
 
@@ -310,13 +323,15 @@ class Block(Statement):
 
 
 class Document:
-    """One template during parsing, with the records of its tags.
+    """One template during parsing, with the data that the parsers of its tags record.
 
-    ``blocks`` and ``exported`` are its own; ``bound`` collects every name that any template of the
-    compilation may bind in a scope, ``numbers`` numbers the tags that have a state,
-    ``opened`` are the tags whose bodies are being parsed. ``parent`` and ``child``
-    link templates by ``extends``. ``load`` returns the document of another name and ``read`` its text;
-    both raise if it is missing, and are None without a loader.
+    ``blocks`` and ``exported`` are the blocks and the exported macros of this template.
+    ``bound`` collects every name that any template of the compilation may bind in a scope.
+    ``numbers`` yields a number for each tag that stores data during a render.
+    ``opened`` has the names of the tags whose bodies are being parsed.
+    ``parent`` is the template that this one extends, and ``child`` the template that extends this one.
+    ``load`` parses another template, and ``read`` returns the text of another file. Both raise
+    TemplateSyntaxError if the file is missing, and both are None if the compilation has no loader.
     """
 
     def __init__(
@@ -349,5 +364,5 @@ class Document:
         self.body: Body = []
 
 
-#: every class whose instances can contain instances of the others
+#: every class whose instances can contain other parts of the tree
 NODES = (Expression, Statement, Part, FilterUse, Lazy, Remembered, Other)

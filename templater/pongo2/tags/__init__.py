@@ -1,4 +1,4 @@
-"""The decorator that marks a function as the parser of a tag. Each tag has its own module."""
+"""The decorator that marks a function as the parser of a tag. Each tag has a module in this package."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,9 +13,9 @@ ALL_DIALECTS = ("v4", "v6", "v6.1")
 def tag(name: str, dialects: "tuple[str, ...]" = ALL_DIALECTS) -> "Callable[[Tag], Tag]":
     """Mark ``function(document, start, arguments)`` as the parser of this tag.
 
-    It takes a Parser, a Token and a Parser, and returns a Statement or a list of them. ``document`` is
-    positioned after the tag and parses bodies, ``start`` is the tag's name, and ``arguments`` parses the
-    tokens between the name and ``%}``.
+    The function returns a Statement or a list of Statements. Its arguments are a Parser that is positioned
+    after the tag and can parse the tag's body, the token with the tag's name, and a Parser for the tokens
+    between the name and ``%}``.
     """
 
     def mark(function: "Tag") -> "Tag":

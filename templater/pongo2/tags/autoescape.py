@@ -1,4 +1,4 @@
-"""``{% autoescape on|off %} … {% endautoescape %}``: whether printed strings are HTML-escaped."""
+"""``{% autoescape on|off %} … {% endautoescape %}``: switch the HTML-escaping of printed strings."""
 
 from ..syntax.tree import Autoescape
 from . import tag

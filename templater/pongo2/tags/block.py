@@ -1,4 +1,4 @@
-"""``{% block name %} … {% endblock %}``: a part that templates which extend this one can replace."""
+"""``{% block name %} … {% endblock %}``: a part of a template that an extending template can replace."""
 
 from ..syntax.tree import Block
 from . import tag
@@ -29,7 +29,7 @@ def block(document: "Parser", start: "Token", arguments: "Parser") -> Block:
 
 
 def check_end(end: "Parser", name: str) -> None:
-    """Check the arguments of endblock: nothing, or the name of its block."""
+    """Raise TemplateSyntaxError if the argument of ``endblock`` is not the name of its block."""
     token = end.match("identifier")
     if token is not None and token.value != name:
         raise end.error(

@@ -1,4 +1,7 @@
-"""``{% comment %} … {% endcomment %}``: prints nothing. Its content must lex, but need not parse."""
+"""``{% comment %} … {% endcomment %}``: print nothing.
+
+The text between the tags must consist of valid tokens, but it may contain unknown tags and other mistakes.
+"""
 
 from ..syntax.tree import Text
 from . import tag
@@ -18,7 +21,10 @@ def comment(document: "Parser", start: "Token", arguments: "Parser") -> Text:
 
 
 def skip(document: "Parser") -> None:
-    """Skip to the end of ``{% endcomment %}``. If that has arguments, pongo2 never returns."""
+    """Skip to the end of ``{% endcomment %}``.
+
+    Raises TemplateSyntaxError if endcomment is missing or has arguments, which make pongo2 loop for ever.
+    """
     while document.current is not None:
         name = document.at_tag(("endcomment",))
         document.advance()

@@ -1,4 +1,4 @@
-"""``{% cycle a b … [as name [silent]] %}``: the next of its arguments each time it is reached."""
+"""``{% cycle a b … [as name [silent]] %}``: print the next argument each time the tag is rendered."""
 
 from ..syntax.tree import Do, Invoke, Lazy, Print, Scope
 from ..values import CycleValue, Panic, to_string
@@ -40,7 +40,8 @@ def advance(
     render: "Render", scope: "dict[str, Any]", number: int, items: "tuple[Item, ...]", name: str, silent: bool
 ) -> str:
     value = turn(render, scope, number, items)
-    if type(value) is CycleValue:  # {% cycle name %} advances the named cycle, by the rules of that cycle
+    # {% cycle name %} advances the named cycle. The items and the option `silent` of that cycle apply.
+    if type(value) is CycleValue:
         number, items, silent = value.node
         value.value = turn(render, scope, number, items)
         return "" if silent else to_string(value.value)
@@ -50,7 +51,7 @@ def advance(
 
 
 def turn(render: "Render", scope: "dict[str, Any]", number: int, items: "tuple[Item, ...]") -> "Any":
-    """Return the next item. The position belongs to the tag and lasts for the whole render."""
+    """Evaluate and return the next item of the tag ``number``. ``render.state`` stores the tag's position."""
     if not items:
         raise Panic("runtime error: integer divide by zero")
     position = render.state.get(number, 0)

@@ -1,4 +1,4 @@
-"""``{% extends "file" %}``: this template only replaces blocks of another one."""
+"""``{% extends "file" %}``: render another template, with some of its blocks replaced by this template."""
 
 from ..syntax.tree import Text
 from . import tag

@@ -1,4 +1,4 @@
-"""``{% filter name:argument|… %} … {% endfilter %}``: the rendered body through filters."""
+"""``{% filter name:argument|… %} … {% endfilter %}``: apply filters to the output of a body."""
 
 from ..syntax.tree import FilterBlock, FilterUse
 from . import tag

@@ -1,4 +1,4 @@
-"""``{% firstof a b … %}``: the first argument that is true, or nothing."""
+"""``{% firstof a b … %}``: print the first argument that is true, or nothing if all are false."""
 
 from ..syntax.tree import Escaping, Invoke, Lazy, Print, Scope
 from ..values import to_string, truthy
@@ -31,9 +31,9 @@ def first(
     safe: "tuple[bool, ...]",
     escaping: bool,
 ) -> str:
-    """Return the first true item, escaped even if it is a number or a macro's result.
+    """Return the text of the first true item, or "". Items after the first true item are not evaluated.
 
-    Later items are not evaluated.
+    As in pongo2, autoescape also escapes numbers and results of macros here.
     """
     for item, is_safe in zip(items, safe, strict=True):
         value = item(scope)

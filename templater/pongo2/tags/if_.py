@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @tag("if")
 def if_tag(document: "Parser", start: "Token", arguments: "Parser") -> If:
-    """Count bodies and conditions separately, as pongo2 does.
+    """Parse the tag. Like pongo2, count bodies and conditions separately.
 
-    After a misplaced ``else``, the condition and the body of one number do not belong together. The body
-    after the last condition is the final ``else``.
+    In ``if a … else … elif b …``, the second condition (b) selects the second body, which follows ``else``.
+    The first body without a condition is the final ``else``.
     """
     conditions = [arguments.expression()]
     arguments.finish("If-condition is malformed.")

@@ -1,4 +1,8 @@
-"""``{% ifchanged [expression …] %} … [{% else %} …] {% endifchanged %}``: printed if it has changed."""
+"""``{% ifchanged [expression …] %} … [{% else %} …] {% endifchanged %}``.
+
+The tag shows its body if the values of the expressions differ from those of the last time. Without
+expressions, it shows the body if the body's text differs from the text that the tag last printed.
+"""
 
 from ..state import weigh
 from ..syntax.tree import Capture, Do, If, Invoke, Remembered
@@ -32,7 +36,7 @@ def ifchanged(document: "Parser", start: "Token", arguments: "Parser") -> "Captu
 
 
 def changed_text(render: "Render", text: str, number: int) -> "str | None":
-    """Return the body's text, or None if it equals the text that was printed last."""
+    """Return the body's text, or None if the text equals the text that the tag last printed."""
     if render.state.get(number, "") == text:
         return None
     render.state[number] = text

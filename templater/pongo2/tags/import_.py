@@ -1,4 +1,4 @@
-"""``{% import "file" name [as other], … %}``: exported macros of another template."""
+"""``{% import "file" name [as other], … %}``: define macros that another template exports."""
 
 from ..syntax.tree import Macro
 from . import tag

@@ -1,4 +1,4 @@
-"""``{% include "file"|expression [if_exists] [with name=value … [only]] %}``: another template, here."""
+"""``{% include "file"|expression [if_exists] [with name=value … [only]] %}``: print another template."""
 
 from ..syntax.tree import Invoke, Other, Print, Scope, Text
 from . import tag
@@ -52,7 +52,7 @@ def render_other(
     names: "tuple[str, ...]",
     *values: "Any",
 ) -> str:
-    """Render a template that was compiled together with this one, by its number."""
+    """Return the output of a template that was compiled with this template and has the number ``unit``."""
     return render.include(render.program, unit, context_of(render, scope, only, names, values))
 
 
@@ -65,7 +65,7 @@ def render_named(
     names: "tuple[str, ...]",
     *values: "Any",
 ) -> str:
-    """Render a template whose name is an expression."""
+    """Return the output of the template ``name``, which an expression computed during the render."""
     found = render.found(name, if_exists)
     if found is None:
         return ""
@@ -79,7 +79,10 @@ def context_of(
     names: "tuple[str, ...]",
     values: "tuple[Any, ...]",
 ) -> "dict[str, Any]":
-    """Return the context of the other template: a copy, so names that it binds stay in it."""
+    """Return the context for the included template.
+
+    The context is a copy, so names that the included template binds do not change this template's names.
+    """
     context = {} if only else render.merged(scope)
     context.update(zip(names, values, strict=True))
     return context

@@ -1,4 +1,4 @@
-"""``{% macro name(a, b=default) [export] %} … {% endmacro %}``: a function that returns its body's text."""
+"""``{% macro name(a, b=default) [export] %} … {% endmacro %}``: define a function that returns a text."""
 
 from ..syntax.tree import Macro
 from . import tag

@@ -1,4 +1,4 @@
-"""``{% now "layout" [fake] %}``: the time, in Go's layout of a reference time."""
+"""``{% now "layout" [fake] %}``: print the time in a layout of Go, such as "2006-01-02"."""
 
 from ..golang.time import FAKE, Time, format_time
 from ..state import weigh

@@ -1,4 +1,4 @@
-"""``{% spaceless %} … {% endspaceless %}``: removes blanks between HTML tags."""
+"""``{% spaceless %} … {% endspaceless %}``: remove white space between HTML tags."""
 
 import re
 
@@ -21,7 +21,10 @@ def spaceless(document: "Parser", start: "Token", arguments: "Parser") -> Captur
 
 
 def collapse(render: "Render", text: str) -> str:
-    """Remove blanks until nothing changes: a tag that ends one match can't begin the next."""
+    """Remove white space between tags, in several passes until nothing changes.
+
+    One pass is not enough, because a tag that ends one match cannot begin the next match.
+    """
     weigh(render, text, 8)
     before = None
     while before != text:
@@ -30,9 +33,9 @@ def collapse(render: "Render", text: str) -> str:
 
 
 def collapse_once(text: str) -> str:
-    """Replace ``(<.*?>)\\s+(<.*?>)`` by both groups once, without backtracking."""
+    """Make one pass: replace each match of ``(<.*?>)\\s+(<.*?>)`` by its groups, in linear time."""
     kept: list[str] = []
-    done = free = 0  # the end of the copied text; the first place where a match may begin
+    done = free = 0  # ``done`` is the end of the copied text; a match may begin at ``free`` or later
     for gap in re.finditer(r">[\t\n\v\f\r ]+<", text):
         close, open_ = gap.start(), gap.end() - 1
         line = text.rfind("\n", free, close) + 1

@@ -1,4 +1,4 @@
-"""``{% ssi "file" [parsed] %}``: another file as it is, or as a template with this one's context."""
+"""``{% ssi "file" [parsed] %}``: print the text of another file, or render it as a template (``parsed``)."""
 
 from ..syntax.tree import Invoke, Other, Print, Scope, Text
 from . import tag

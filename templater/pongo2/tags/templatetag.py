@@ -1,4 +1,4 @@
-"""``{% templatetag openblock %}``: a delimiter of the language as text."""
+"""``{% templatetag openblock %}``: print a delimiter of the language, such as ``{%``."""
 
 from ..syntax.tree import Text
 from . import tag

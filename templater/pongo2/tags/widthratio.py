@@ -1,4 +1,4 @@
-"""``{% widthratio value max width [as name] %}``: value / max * width, as pongo2 rounds it."""
+"""``{% widthratio value max width [as name] %}``: print value / max * width, rounded like in pongo2."""
 
 from ..state import weigh
 from ..syntax.tree import Invoke, Print, Set
@@ -31,12 +31,12 @@ def widthratio(document: "Parser", start: "Token", arguments: "Parser") -> "Prin
 
 
 def fixed_ratio(render: "Render", value: "Any", maximum: "Any", width: "Any") -> "int | str":
-    """Return the ratio of pongo2 6.1: nothing if the maximum is zero."""
+    """Return the ratio like pongo2 6.1, or "" if the maximum is zero."""
     return ratio(render, value, maximum, width) if to_float(maximum) else ""
 
 
 def ratio(render: "Render", value: "Any", maximum: "Any", width: "Any") -> int:
-    """Return the ratio. pongo2 adds a half and rounds up, so exact results are one too high."""
+    """Return the ratio like pongo2, which adds 0.5 and rounds up. So integral results are one too high."""
     for operand in (value, maximum, width):
         weigh(render, operand, 1)
     exact = divide_floats(to_float(value), to_float(maximum)) * to_float(width) + 0.5

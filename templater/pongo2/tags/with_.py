@@ -1,4 +1,4 @@
-"""``{% with a=1 b=x %} … {% endwith %}``, or in the old style ``{% with 1 as a x as b %}``."""
+"""``{% with a=1 b=x %} … {% endwith %}``, or in the older syntax ``{% with 1 as a x as b %}``."""
 
 from ..syntax.tree import With
 from . import tag

@@ -78,7 +78,7 @@ def test_status_compiles_templates_in_the_dialect_of_the_hook_line(container):
     assert not problems(installed(container))
     install.write(lxc.snippet("c1", ["--dialect", "v4"], str(container.parent)))
     (text,) = problems(lxc.status("c1", str(container.parent)))
-    assert "this dialect has no subscripts" in text
+    assert "this pongo2 release has no subscripts" in text
 
 
 def test_status_does_not_suggest_install_for_a_missing_root_filesystem(container):

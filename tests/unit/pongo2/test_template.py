@@ -79,7 +79,7 @@ def explained(source, dialect=V6, context=CONTEXT):
         ("{% if a }x{% endif %}", "end the tag with %}"),
         (
             "{% if a is defined %}{% endif %}",
-            "pongo2 has no 'is': test the name itself, which is false if it is not set",
+            "pongo2 has no 'is': write {% if name %}, which is false if 'name' is not set",
         ),
         (
             "{% if a not in b %}{% endif %}",
@@ -89,7 +89,7 @@ def explained(source, dialect=V6, context=CONTEXT):
         ("{% foreach a in b %}{% endfor %}", "did you mean 'for'?"),
         ("{% if a %}{% elsif b %}{% endif %}", "did you mean 'elif'?"),
         ("{% raw %}{% endraw %}", "did you mean 'verbatim'?"),
-        ("{% for a in b %}{% end %}", "a block ends with its own name: {% endif %}, {% endfor %}, …"),
+        ("{% for a in b %}{% end %}", "name the tag that ends: {% endif %}, {% endfor %}, …"),
         ("{{ instance['name'] }}", "instance['name'] needs pongo2 v6, and LXD has v4: write instance.name"),
         ("{{ x[1] }}", "x[1] needs pongo2 v6, and LXD has v4: write x.1"),
         ("{{ properties['a-b'] }}", "properties['a-b'] needs pongo2 v6, and LXD has v4"),
@@ -116,7 +116,7 @@ def test_templates_that_follow_the_hints_print_the_intended_text():
         ),
         (
             '{{ config["user.a"] }}', V4,
-            ["hosts.tpl:1:10: this dialect has no subscripts", ' 1 | {{ config["user.a"] }}',
+            ["hosts.tpl:1:10: this pongo2 release has no subscripts", ' 1 | {{ config["user.a"] }}',
              "   |          ^^^^^^^^^^^^^",
              'hint: config["user.a"] needs pongo2 v6, and LXD has v4: write config_get("user.a", "")'],
         ),
@@ -128,7 +128,7 @@ def test_templates_that_follow_the_hints_print_the_intended_text():
         (
             "{% if 1 %}\n{% for x in l %}x{% endfor %}\n", V6,
             ["hosts.tpl:2:30: {% if %} is never closed", " 2 | {% for x in l %}x{% endfor %}",
-             "   |                              ^", "hosts.tpl:1:4: it begins here"],
+             "   |                              ^", "hosts.tpl:1:4: the tag begins here"],
         ),
         (
             "\t{{ instance.name.x }}", V6,
