@@ -24,7 +24,7 @@ class Name:
 
     path: str
     entry: Entry
-    #: the names of its extended attributes
+    #: the names of the extended attributes
     xattrs: frozenset[str] = frozenset()
     #: for a hard link, the path of its target
     hard_link: str = ""
@@ -66,7 +66,7 @@ class ScannedImage:
 
     @cached_property
     def targets(self) -> tuple[tuple[Rule, str, Resolved], ...]:
-        """The rules with valid paths, each with its cleaned path and the result of resolving it."""
+        """The rules with valid paths: (rule, cleaned path, path with symlinks resolved)."""
         found = []
         for rule in self.rules:
             try:
@@ -81,7 +81,7 @@ class ScannedImage:
         return RootfsNames(self.names)
 
     def source(self, rule: Rule) -> Source | None:
-        """Return the text of a rule's template, or None if it is missing or unreadable."""
+        """Return the text of a rule's template, or None if the template is missing or unreadable."""
         file = self.templates.get(rule.template)
         if file is None or file.data is None:
             return None
@@ -94,14 +94,14 @@ class ScannedImage:
                 yield Source(f"{self.name}/templates/{name}", file.data)
 
 
-#: ``RootfsNames`` omits names deeper than this, because rules do not write there
+#: ``RootfsNames`` omits names with more parent directories than this, because rules do not write there
 _MAX_DEPTH = 64
-#: maximum number of lookups for all rules together: links can lead each rule through thousands of names
+#: limit on name lookups for all rules together: a rule's path can lead through thousands of symlinks
 _MAX_LOOKUPS = 500_000
 
 
 class RootfsNames:
-    """A ``RootfsView`` of the names below ``rootfs/``, without contents. The last of equal names wins."""
+    """A ``RootfsView`` of the names below ``rootfs/``, without contents. The last of duplicate names wins."""
 
     def __init__(self, names: Iterable[Name]) -> None:
         self._entries: dict[str, Entry] = {"/": Entry(DIRECTORY, 0o755)}

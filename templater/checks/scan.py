@@ -1,4 +1,4 @@
-"""A reader for audits. It reads a whole image, follows no links, rejects no names and obeys the limits."""
+"""The reader for audits. It reads a whole image within limits, follows no links and rejects no names."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ AUDITED = replace(DEFAULT, members=MAX_NAMES)
 
 DISK = "rootfs.img"
 PASSWD = f"{ROOTFS}/etc/passwd"
-#: files that checks inspect, with the number of bytes that they need
+#: paths of files that checks inspect, with the number of bytes that the checks need
 _HEADS = {DISK: 4096, PASSWD: 1 << 20}
 
 
@@ -204,7 +204,7 @@ class _Scanner:
                 self.errors.append(error)
 
     def link_template(self, name: Name) -> None:
-        """Add a template that is a hard link, with the content of its target if that is a template too."""
+        """Add a template that is a hard link. If the link's target is a template, it supplies the content."""
         if self.is_template(name.path):
             other = self.templates.get(name.hard_link.removeprefix(f"{TEMPLATES}/"))
             data = other.data if other is not None and self.is_template(name.hard_link) else None
@@ -254,9 +254,9 @@ class _Scanner:
 
 
 def below_rootfs(name: str) -> str:
-    """Return the path that a name of ``rootfs`` has in a unified image.
+    """Return the path in a unified image of a name in a root filesystem.
 
-    An absolute name is kept, because checks report it.
+    An absolute name is returned unchanged, because checks report absolute names.
     """
     return name if name.startswith("/") else f"{ROOTFS}/{name}".rstrip("/")
 

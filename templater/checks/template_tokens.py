@@ -1,4 +1,4 @@
-"""Tokens of templates, for checks that also inspect templates that do not compile."""
+"""Tokens of templates, for checks that must also work on templates that do not compile."""
 
 from __future__ import annotations
 

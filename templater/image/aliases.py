@@ -1,7 +1,7 @@
-"""Detach the place of an edit from YAML anchors and aliases without changing the meaning of the text.
+"""Detach an edited value from YAML anchors and aliases without changing the meaning of the text.
 
-An alias on the path to the edited value is replaced by a copy of its target. If a node on that path has an
-anchor, the anchor moves to its first alias.
+An alias on the path to the value is replaced by a copy of the alias's target. If a node on that path has an
+anchor, the anchor moves to the first alias that uses it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _NOT_IN_FLOW = re.compile(r"[,\[\]{}:?#\s]")
 
 
 def unshared(text: str, root: Mark, way: Sequence[Mark], start: int, end: int) -> str:
-    """Resolve one anchor or alias that the edit of ``start`` to ``end`` would affect, and return the text.
+    """Resolve one anchor or alias that an edit of ``start`` to ``end`` would affect. Return the new text.
 
-    The same text is returned if there is no such anchor or alias. ``way`` holds the nodes on the path to the
-    edit, from the root down.
+    If the edit affects no anchor or alias, return the text unchanged. ``way`` has the nodes on the path to
+    the edited value, from the root down.
     """
     for node in way:
         if node.kind == "alias":
@@ -35,12 +35,12 @@ def unshared(text: str, root: Mark, way: Sequence[Mark], start: int, end: int) -
 
 
 def _users(root: Mark, node: Mark, start: int, end: int) -> list[Mark]:
-    """Return the aliases of a node that are outside ``start`` to ``end``."""
+    """Return the aliases of a node that are not between ``start`` and ``end``."""
     return [mark for mark in root.below() if mark.target is node and not start <= mark.start < end]
 
 
 def _moved(text: str, node: Mark, user: Mark) -> str:
-    """Move an anchor to its first alias; later aliases then refer to that place."""
+    """Move an anchor to its first alias, to which later aliases then refer."""
     copy = f"&{node.anchor} {written_out(text, node)}"
     text = text[: user.start] + copy + text[user.end :]
     found = re.compile(rf"((?:![^\s,\[\]{{}}]*\s+)?)&{re.escape(node.anchor)}([ \t]*)").match(
@@ -80,5 +80,6 @@ def _scalar(text: str, node: Mark) -> str:
         return "~" if not node.tag else ""
     if node.style:
         return spelling.double(node.text)
-    # Quotes could change the type of a single word, but longer text is always a string.
+    # Quotes could change the type of a plain word such as `true`. Only text with spaces or flow punctuation
+    # gets quotes, and the caller compares the meaning of the edited text.
     return spelling.double(node.text) if _NOT_IN_FLOW.search(node.text) else node.text

@@ -1,4 +1,4 @@
-"""Output files that get their names when they are complete."""
+"""Output files that get their names only when they are complete."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PREFIX = ".templater-image-"
-#: prefix of old files while a split image replaces them, followed by a number and the old name
+#: prefix of the names of old files while a new split image replaces them; a number and the old name follow
 _ASIDE = _PREFIX + "old-"
 
 
 class Output:
     """A file without a name until it is complete, so that an interrupted run leaves nothing behind.
 
-    On a file system without O_TMPFILE it has a hidden name instead. The writing process locks the file, so
-    after a crash the next output in that directory finds it unlocked and removes it. ``sha256`` is the
-    digest of the bytes written so far.
+    On a file system without O_TMPFILE, the file has a hidden name instead, and the writing process locks it.
+    After a crash the file is no longer locked, and the next output in that directory removes it. ``sha256``
+    is the digest of the bytes written so far.
     """
 
     def __init__(self, directory: str, *, private: bool = False) -> None:
@@ -45,7 +45,8 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A named file was synced before. If a hidden file can't be removed now, the next run removes it.
+        # A published file is already synced. A hidden file that can't be removed now is removed by the next
+        # run.
         with contextlib.suppress(OSError):
             os.close(self.fd)
         if self._hidden:
@@ -64,13 +65,13 @@ class Output:
 
     @property
     def path(self) -> str:
-        """A path at which another program can write to the file."""
+        """The path by which another program can open the file for writing."""
         return self._hidden or f"/proc/self/fd/{self.fd}"
 
     def publish(self, path: str, *, replace: bool = False, like: os.stat_result | None = None) -> None:
-        """Sync the file and give it its name. Raise UsageError if the name exists and ``replace`` is false.
+        """Sync the file and give it its name. Raises UsageError if the name exists and ``replace`` is false.
 
-        ``like``: copy the mode of this file, and its owner if permitted.
+        ``like``: the status of a file whose mode is copied, and whose owner is copied if permitted.
         """
         with self._naming(path):
             if like is not None:
@@ -96,7 +97,7 @@ class Output:
                 self._link(path)
 
     def unname(self, path: str) -> None:
-        """Remove a name if it belongs to this file."""
+        """Remove a name if it refers to this file."""
         with contextlib.suppress(OSError):
             if os.path.samestat(os.lstat(path), os.fstat(self.fd)):
                 os.unlink(path)
@@ -137,7 +138,7 @@ class Output:
             os.close(fd)  # another run removed the file before it was locked
 
     def hidden_name(self) -> str:
-        """Return a new hidden name in the same directory. The next run removes files with such names."""
+        """Return an unused hidden name in the same directory. The next run removes files of such names."""
         return os.path.join(self.directory, f"{_PREFIX}{secrets.token_hex(8)}")
 
     def _link(self, path: str) -> None:
@@ -168,9 +169,9 @@ class Output:
 
 
 def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: bool) -> None:
-    """Name several files, the first one last: if it has its name, so have all others.
+    """Give several files their names, the first file last: if it has its name, all files have their names.
 
-    An error restores the files that existed before.
+    After an error, the files that existed before are restored.
     """
     for path in paths:
         if os.path.isdir(path) and not os.path.islink(path):
@@ -220,11 +221,11 @@ def _lock(fd: int) -> bool:
 
 @contextlib.contextmanager
 def _held(path: str) -> Iterator[None]:
-    """Lock a file, so that no other run removes it as a remnant of a crash."""
+    """Lock a file, so that no other run mistakes it for the leftover of a crash and removes it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        yield  # another run can't open it either, and so does not remove it
+        yield  # another run can't open the file either, so it does not remove the file
         return
     try:
         _lock(fd)
@@ -239,8 +240,8 @@ def _sweep(directory: str) -> None:
     try:
         left = [name for name in os.listdir(directory) if name.startswith(_PREFIX)]
     except OSError:
-        return  # opening the output reports the error
-    # Handle the first of a pair last, because it decides about the others.
+        return  # opening the output file will report the error
+    # Handle the first file of an image last: whether its name exists decides about the image's other files.
     for name in sorted(left, reverse=True):
         path = os.path.join(directory, name)
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Build unified and split images reproducibly: equal contents give equal bytes."""
+"""Reproducible building of unified and split images: equal contents give equal bytes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .tar_reader import HARD_LINK, Member
 from .tar_writer import Format, TarWriter
 
 Layout = Literal["unified", "split"]
-#: called with members done, bytes packed so far, and the current member's name
+#: called with the number of members packed, the bytes packed so far, and the current member's name
 Progress = Callable[[int, int, str], None]
 
 #: squashfs stores times as unsigned 32-bit seconds since 1970
@@ -56,7 +56,7 @@ class Built:
     size: int
     fingerprint: str
     members: int
-    #: names that lost their ACLs, which squashfs can't store
+    #: names of files whose ACLs were dropped, because squashfs can't store ACLs
     without_acls: tuple[str, ...] = ()
 
 
@@ -72,9 +72,10 @@ def build(
 ) -> Built:
     """Build an image from ``parts`` (metadata.yaml and templates) and the root filesystem of ``contents``.
 
-    If ``target`` is a directory, the files are named as the daemons name them. Files get their final names
-    after all of them are written. ``private``: only the current user may read them. ``replace``: overwrite
-    existing files; otherwise they raise UsageError.
+    If ``target`` is a directory, the files get the names that the daemons use. Files get their names after
+    all of them are written. ``private``: only the current user may read the files. ``replace``: overwrite
+    existing files. Raises UsageError if a file exists and ``replace`` is false, or for an invalid
+    combination.
     """
     kind = compression_named(packing.compression)
     if target == "-":
@@ -86,7 +87,7 @@ def build(
         _make_directory(target)
     directory = target if os.path.isdir(target) else os.path.dirname(target)
     if os.path.isdir(target):
-        replace = True  # an existing file with this fingerprint as its name has the same content
+        replace = True  # files here are named by fingerprint, so an existing file has the same content
     elif not replace:
         _refuse_existing(file_names(target, "", packing.layout, kind))
     if packing.layout == "unified":
@@ -132,7 +133,7 @@ def _refuse_existing(names: Iterable[str]) -> None:
 def file_names(
     target: str, fingerprint: str, layout: Layout, kind: str, rootfs_kind: str = ""
 ) -> tuple[str, ...]:
-    """Return the names of an image's files: as the daemons name them in a directory, else as their client."""
+    """Return the names of an image's files: fingerprints in a directory, else ``target`` and TARGET.root."""
     # Incus: cmd/incus/image.go, cmdImageExport
     if os.path.isdir(target):
         if layout == "unified":
@@ -187,8 +188,8 @@ def _pack(
 def _bounded(write: Write, contents: Contents, *, holes: bool = False) -> Write:
     """Return ``write`` with a limit, so that a small input can't produce a huge image.
 
-    A header of another tar format can be eight times as long. ``holes``: holes of sparse files are written
-    as zeros, so the larger limit ``--limit ratio`` applies.
+    Converting headers to another tar format can make them eight times as long. ``holes``: the output has
+    zeros in place of the holes of sparse files, so the larger limit ``--limit ratio`` applies.
     """
     written = 0
 
@@ -199,7 +200,7 @@ def _bounded(write: Write, contents: Contents, *, holes: bool = False) -> Write:
             raise LimitError(
                 f"'{contents.name}' would become an image of more than {written} bytes: "
                 f"it has {contents.packed_size}, {contents.bytes_read} decompressed",
-                hint="it has huge sparse files; if you trust it, unpack it and build an image from it",
+                hint="the image has huge sparse files; if you trust it, unpack it and build an image of that",
             )
         write(data)
 
@@ -231,14 +232,14 @@ def _write_tar(
 
 
 def _joined(first: Output, second: Output) -> str:
-    """Return a split image's fingerprint: the sha256 of both files, concatenated."""
+    """Return a split image's fingerprint: the sha256 of the concatenation of both files."""
     from .fingerprint import of_descriptors
 
     return of_descriptors(first.fd, second.fd)
 
 
 def _made(parts: Iterable[Part], packing: Packing) -> int:
-    """Return the creation time of a squashfs file, which must not vary between equal builds."""
+    """Return the creation time for a squashfs file, the same for equal builds."""
     times = (int(part.member.mtime) for part in parts)
     return packing.epoch if packing.epoch is not None else max(0, *times)
 
@@ -263,7 +264,7 @@ def _squash(
             count = _write_tar(write, "pax", _as_mksquashfs_reads(rest), progress)
             process.stdin.close()
         except BrokenPipeError:
-            process.kill()  # its error message is on stderr
+            process.kill()  # its stderr has the error message
         except BaseException:
             process.kill()
             raise
@@ -300,11 +301,11 @@ def _mksquashfs(output: Output, packing: Packing, made: int, top: Member | None)
 def _die_with_parent() -> Callable[[], object] | None:
     """Return a function for the child that makes the kernel kill it when this process dies.
 
-    mksquashfs 4.6.1 may wait forever after a truncated stream, and keep its file's disk space.
+    After a truncated stream, mksquashfs 4.6.1 can wait forever and keep its file on the disk.
     """
     if not sys.platform.startswith("linux"):
         return None
-    prctl = libc("prctl")  # look it up before the fork
+    prctl = libc("prctl")  # loaded before the fork
     return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
@@ -315,7 +316,7 @@ def _as_mksquashfs_reads(members: Iterable[tuple[Member, Data]]) -> Iterator[tup
     without user names ("appears to be truncated or corrupted").
     """
     for member, data in members:
-        # Change a copy, because the archive reads the data by the map of its own member.
+        # Change a copy: the archive still needs the original member's map to read the data.
         yield changed(member, sparse=None, mtime=_squashfs_time(member.mtime)), data
 
 
@@ -326,7 +327,7 @@ def _squashfs_time(time: float) -> int:
 
 
 def _without_acls(members: Iterable[tuple[Member, Data]], lost: list[str]) -> Iterator[tuple[Member, Data]]:
-    """Remove ACLs and append their names to ``lost``: squashfs can't store ``system.`` attributes."""
+    """Remove ACLs, which squashfs can't store. Append the names of their files to ``lost``."""
     for member, data in members:
         kept = {name: value for name, value in member.xattrs.items() if not name.startswith("system.")}
         if len(kept) < len(member.xattrs):

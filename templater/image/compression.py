@@ -1,4 +1,4 @@
-"""Forward reading of files, compressed or not, with limits on size and compression ratio."""
+"""Sequential reading of compressed and uncompressed files, with limits on size and compression ratio."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _CHUNK = 256 * 1024
-# Starting a compressed stream takes longer than reading a small one. Above this many streams, each must
-# therefore hold this much on average. An archive with one stream per file has at least a header in each.
+# Starting to read a compressed stream takes time, even if the stream is tiny. So beyond this number of
+# streams, the streams must have this many bytes on average. Legitimate archives with one stream per file have
+# a header in each stream.
 _MANY_STREAMS = 10_000
 _LEAST_STREAM = 512
 
@@ -95,8 +96,9 @@ class ByteStream:
     """A forward-only stream of a file's decompressed bytes, which owns and closes its descriptor.
 
     ``read`` returns exactly the requested size except at the end of the file. As in every decompressor, a
-    second compressed stream after the first is part of the data. Other bytes after it, except zeros, are an
-    error. If another program decompresses a file into ``fd``, ``unpacked_from`` is the size of that file.
+    second compressed stream after the first is part of the data. Other bytes after a stream are an error,
+    except zeros. If another program decompresses a file into ``fd``, ``unpacked_from`` is the size of that
+    file.
     """
 
     def __init__(self, path: str, fd: int, limits: Limits = DEFAULT, *, unpacked_from: int = 0) -> None:
@@ -173,7 +175,7 @@ class ByteStream:
         return self._buffer[self._offset : self._offset + size]
 
     def skip(self, size: int) -> int:
-        """Skip ``size`` bytes and return how many were skipped: fewer at the end of the file."""
+        """Skip ``size`` bytes, fewer at the end of the file. Return the number of skipped bytes."""
         left = size
         have = min(left, len(self._buffer) - self._offset)
         self._offset += have
@@ -202,7 +204,7 @@ class ByteStream:
                 return self.position
 
     def _skip_hole(self) -> None:
-        """Skip a hole of a sparse compressed file without reading it, because it can have any size."""
+        """Skip a hole of a sparse file without reading the hole, which can have any size."""
         if self._head or not hasattr(os, "SEEK_DATA"):
             return
         try:
@@ -258,7 +260,7 @@ class ByteStream:
         ) as error:
             raise self._damaged(error) from error
         except Exception as error:
-            if type(error).__name__ == "ZstdError":  # two modules define this class
+            if type(error).__name__ == "ZstdError":  # compared by name: two modules define this class
                 raise self._damaged(error) from error
             raise
         self._check_size(len(data))

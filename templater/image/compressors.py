@@ -25,7 +25,7 @@ NAMES = {
 
 # The block size of multithreaded xz: three times the dictionary of its default preset.
 _XZ_PIECE = 24 * 1024 * 1024
-#: bytes compressed between two checks for ``abandon``, which take a tenth of a second
+#: Bytes to compress before checking for ``abandon`` again; compressing them takes a tenth of a second.
 _XZ_STEP = 256 * 1024
 
 Write = Callable[[bytes], object]
@@ -190,7 +190,7 @@ class _ParallelXz:
         self._pool.shutdown()
 
     def abandon(self) -> None:
-        """Stop the threads within a step, because the interpreter waits for them at exit."""
+        """Stop the threads soon, because the interpreter waits for all threads at exit."""
         self._abandoned = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -216,5 +216,5 @@ class _ParallelXz:
 def _processors() -> int:
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
+    except AttributeError:  # macOS and Windows lack this function
         return os.cpu_count() or 1

@@ -30,7 +30,7 @@ _SQUASHFS_BLOCK = 128 * 1024
 
 @dataclass(slots=True)
 class Part:
-    """A member outside the root filesystem, with its data. Parts are small and read before the rest."""
+    """A member outside the root filesystem, with its data. Parts are small and are read first."""
 
     member: Member
     data: bytes = b""
@@ -68,11 +68,12 @@ def open_contents(
 ) -> DirectoryContents | UnifiedContents | SplitContents:
     """Open an image to read it completely. ``rootfs`` is the second file of a split image.
 
-    ``latest``, ``uid`` and ``gid`` change times and ids, and apply to directories only.
+    Only for directories: ``latest`` limits modification times, and ``uid`` and ``gid`` map ids on disk to
+    container ids.
     """
     if os.path.isdir(path):
         if rootfs is not None:
-            raise UsageError(f"'{path}' is a directory: it has no second file")
+            raise UsageError(f"'{path}' is a directory, so it can't have a second file")
         return DirectoryContents(path, limits, latest=latest, uid=uid, gid=gid)
     return UnifiedContents(path, limits) if rootfs is None else SplitContents(path, rootfs, limits)
 
@@ -187,7 +188,7 @@ class UnifiedContents(_Packed):
 class SecondFileCheck:
     """A check that the second file of a split image is not a complete image.
 
-    A root filesystem with both metadata.yaml and rootfs at its top is a complete image.
+    An archive with both metadata.yaml and rootfs at its top is a complete image.
     """
 
     def __init__(self, path: str) -> None:
@@ -200,15 +201,15 @@ class SecondFileCheck:
     def finish(self) -> None:
         if not self._missing:
             raise UsageError(
-                f"'{self._path}' is a complete image, not the root filesystem of another",
-                hint="give it alone, or give the second file of the split image",
+                f"'{self._path}' is a complete image, not the root filesystem of another image",
+                hint="give only this image, or give the second file of the split image",
             )
 
 
 def refuse_same_file(path: str, rootfs: str) -> None:
-    """Raise an error if both parts of a split image are the same file.
+    """Raise UsageError if both parts of a split image are the same file.
 
-    Its fingerprint would differ from the one that the daemons show.
+    The daemons would show another fingerprint for such an image.
     """
     try:
         same = os.path.samefile(path, rootfs)
@@ -217,7 +218,7 @@ def refuse_same_file(path: str, rootfs: str) -> None:
     if same:
         raise UsageError(
             f"'{rootfs}' is '{path}' itself, not a root filesystem",
-            hint="a split image has two files: give both, or the first alone",
+            hint="a split image has two files: give both, or only the first",
         )
 
 
@@ -251,7 +252,7 @@ class SplitContents(_Packed):
 
 
 def _data_of(member: Member, archive: Archive, *, holes: bool) -> Data:
-    """Yield a member's data. ``holes``: skip blocks of zeros, because sqfs2tar writes holes as zeros."""
+    """Yield a member's data. ``holes``: omit blocks of zeros, because sqfs2tar writes holes as zeros."""
     if member.kind != FILE:
         return
     if not holes:
@@ -335,7 +336,8 @@ def _parts_of(path: str, limits: Limits, *, second: str = "") -> list[Part]:
         raise layout.no_metadata()
     if second and (layout.has_rootfs or "rootfs.img" in layout.kinds):
         raise UsageError(
-            f"'{path}' holds a root filesystem: '{second}' is not part of it", hint="give the image alone"
+            f"'{path}' already contains a root filesystem, so '{second}' is not part of it",
+            hint="give only the image",
         )
     return [found[name] for name in sorted(found, key=_order)]
 
@@ -364,7 +366,7 @@ def _check_total(total: int, image: str, limits: Limits) -> None:
 
 
 def _roots(member: Member) -> Member:
-    """Set a member's owner to root, as the daemons do: the user who builds must not change the image."""
+    """Set a member's owner to root, as the daemons do, so that the image does not depend on who builds it."""
     member.uid = member.gid = 0
     return member
 

@@ -53,7 +53,7 @@ class Target:
     create_only: bool
     #: size of the template in bytes; None if it is missing
     size: int | None
-    #: as in metadata.yaml; empty if missing
+    #: as written in metadata.yaml; "" if missing
     mode: str = ""
     uid: str = ""
     gid: str = ""
@@ -61,8 +61,9 @@ class Target:
 
 @dataclass(slots=True)
 class Description:
-    """An image's description. ``layout`` is unified, split, metadata (the first part of a split image),
-    directory or instance.
+    """An image's description.
+
+    ``layout`` is "unified", "split", "metadata" (the first part of a split image), "directory" or "instance".
     """
 
     source: str
@@ -81,12 +82,12 @@ class Description:
 def describe(path: str, rootfs: str | None = None, limits: Limits = DEFAULT) -> Description:
     """Describe an image after reading its archives completely.
 
-    ``rootfs`` is the second file of a split image. Raises InputError if ``path`` is a directory and
-    ``rootfs`` is given, and any error of reading the image.
+    ``rootfs`` is the second file of a split image. Raises TemplaterError if the image is unreadable, or if
+    ``path`` is a directory and ``rootfs`` is given.
     """
     if os.path.isdir(path):
         if rootfs is not None:
-            raise InputError(f"'{path}' is a directory: it has no second file")
+            raise InputError(f"'{path}' is a directory, so it can't have a second file")
         return _directory(path, limits)
     return _tarball(path, rootfs, limits)
 
@@ -114,7 +115,8 @@ def _tarball(path: str, rootfs: str | None, limits: Limits) -> Description:
     kinds = image.kinds
     if ROOTFS in kinds or "rootfs.img" in kinds:
         kind = "directory" if ROOTFS in kinds else QCOW2
-        warnings = (f"'{path}' holds a root filesystem: '{rootfs}' is not part of it",) if rootfs else ()
+        message = f"'{path}' already contains a root filesystem, so '{rootfs}' is not part of it"
+        warnings = (message,) if rootfs else ()
         return _described(path, "unified", metadata, templates, kind, (first,), fingerprint(path), warnings)
     if rootfs is None:
         return _described(path, "metadata", metadata, templates, None, (first,))
@@ -190,7 +192,7 @@ def _described(
 
 
 def data(found: Description) -> dict[str, object]:
-    """Return a description as JSON values; missing values are null."""
+    """Return a description as a JSON object, with null for missing values."""
     metadata = found.metadata
     return {
         "source": found.source,

@@ -1,4 +1,4 @@
-"""Reading of a directory tree as archive members, confined to that tree."""
+"""Conversion of a directory tree to archive members, confined to that tree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PIECE = 1024 * 1024
 # attributes that belong to an overlay mount, or to the host's security module
 
 Data = Iterator[tuple[int, bytes]]
-#: maps an on-disk uid or gid to that of the container
+#: a function from a uid or gid on disk to that of the container
 Unshift = Callable[[int], int]
 
 
@@ -44,12 +44,12 @@ class Tree:
 
     root: Root
     latest: int | None = None
-    """Latest modification time (SOURCE_DATE_EPOCH): later ones are replaced by it."""
+    """Limit on modification times (SOURCE_DATE_EPOCH), which replaces later times."""
     uid: Unshift = int
     gid: Unshift = int
     left_out: list[str] = field(default_factory=list)
     mounts: list[str] = field(default_factory=list)
-    #: the first name of each file with several names; None if each name becomes a separate file
+    #: the first name by (device, inode), to detect hard links; None if each name becomes a separate file
     _names: dict[tuple[int, int], str] | None = None
 
     def members(self, path: str, name: str, *, links: bool = True) -> Iterator[tuple[Member, Data]]:

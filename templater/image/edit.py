@@ -1,7 +1,7 @@
 """Edits of metadata.yaml as text, which preserve comments, order and quoting.
 
-Every edited text is parsed again as yaml.v2 and as yaml.v4, if they could parse the old text. If it differs
-from the old text in more than the requested change, the edit fails with an error.
+Every edited text is parsed again, with each parser (yaml.v2, yaml.v4) that could parse the old text. If more
+than the requested value has changed, the edit fails with an error.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _change_field(source: Source, path: str, name: str, value: Field) -> Source:
         return source
 
     def change(model: _Meaning) -> None:
-        if path in model.rules:  # yaml.v4 can lack a rule with a null key
+        if path in model.rules:  # for yaml.v4, a rule with a null key may be missing
             model.rules[path] |= {name: value, "null": False}
 
     ways = _taking(place) if value == "" or value is False else _setting(place, value)
@@ -154,7 +154,10 @@ def _readings(source: Source) -> dict[Rules, Metadata]:
 
 
 def _changed(source: Source, ways: Ways, change: Callable[[_Meaning], object]) -> Source:
-    """Return the edited text. Raise InputError if every way also changes something else."""
+    """Return the text as edited by the first of ``ways`` that makes only the requested change.
+
+    Raises InputError if each of them also changes another value.
+    """
     _read(source)
     wanted = {rules: _meaning(metadata) for rules, metadata in _readings(source).items()}
     for meaning in wanted.values():
@@ -169,14 +172,14 @@ def _changed(source: Source, ways: Ways, change: Callable[[_Meaning], object]) -
             continue
         if found == wanted:
             return edited
-        why = why or "something else would change too"
+        why = why or "another value would change too"
     raise InputError(
         f"{source.name} can't be changed in place: {why}", hint="use an editor: templater image edit"
     )
 
 
 def _encoded(source: Source, text: str) -> Source:
-    """Encode the text as the old file, which can be UTF-16."""
+    """Encode the text like the old file, which can be UTF-16."""
     mark = source.data[:2]
     if mark not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return Source(source.name, text)

@@ -17,11 +17,11 @@ from .directory_members import Data
 from .limits import DEFAULT, MIB, HeldBytes, Limits
 from .tar_reader import HARD_LINK, Member
 
-#: limit on names in memory
+#: limit on the number of names in memory
 _MAX_NAMES = 1_000_000
 #: estimated memory for a name, in addition to its text
 _NAME_BYTES = 400
-#: limit on file content in memory, which is compared with rendered files
+#: limits in bytes on one file and on all files in memory, which are compared with rendered files
 _FILE_BYTES = 16 * MIB
 _FILES_BYTES = 64 * MIB
 
@@ -32,7 +32,7 @@ class Contents(Protocol):
     name: str
 
     def rootfs(self) -> Iterator[tuple[Member, Data]]:
-        """Yield its members, with names relative to it, and their data."""
+        """Yield the members of the root filesystem, with names relative to it, and their data."""
 
 
 class ImageRootfs(MemoryRootfs):
@@ -44,14 +44,14 @@ class ImageRootfs(MemoryRootfs):
         self.sizes: dict[str, int] = {}
 
     def read(self, path: str, limit: int) -> bytes:
-        """Return a file's bytes. Raise LimitError also if its content was not read from the image."""
+        """Return a file's bytes. Raises LimitError also if the file's content was not read from the image."""
         data = super().read(path, limit)
         if len(data) != self.sizes.get(path, len(data)):
-            raise LimitError(f"'{printable(path)}' was not read from the image")
+            raise LimitError(f"the content of '{printable(path)}' was not read from the image")
         return data
 
     def fill(self, path: str, content: bytes) -> None:
-        """Set the content of a file under all of its names."""
+        """Set the content of a file, also for the file's other hard links."""
         node = self._find(path)
         assert node is not None
         node.content = content
@@ -133,7 +133,7 @@ def _existing(tree: ImageRootfs, targets: Iterable[str]) -> set[str]:
         try:
             resolved = resolve(tree, clean(target))
         except TemplaterError:
-            continue  # planning reports the target itself
+            continue  # planning reports the error of this target
         if resolved.error is None and resolved.entry is not None and resolved.entry.kind == FILE:
             found.add(resolved.real)
     return found

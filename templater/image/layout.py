@@ -15,8 +15,8 @@ _MOST_OUTSIDE = 100_000
 class Layout:
     """A check of the members of one archive, in order.
 
-    It refuses a second member of the same name outside ``rootfs/``. The daemons use the last one, so a
-    reader that stops at the first would see a different image (CVE-2026-48749, -48752, -63343).
+    The check refuses a second member of the same name outside ``rootfs/``. The daemons use the last member,
+    so a reader that stops at the first would see a different image (CVE-2026-48749, -48752, -63343).
     """
 
     def __init__(self, image: str, limits: Limits = DEFAULT) -> None:

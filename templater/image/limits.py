@@ -17,20 +17,20 @@ GIB = 1024 * MIB
 class Limits:
     """Limits for every reader of images. Real distribution images need less than a hundredth of each."""
 
-    #: the daemons' own limit since CVE-2026-41648
+    #: the limit that the daemons introduced for CVE-2026-41648
     metadata_bytes: int = MIB
     template_bytes: int = TEMPLATE_BYTES
     templates_bytes: int = 64 * MIB
     members: int = 5_000_000
-    #: one pax header, GNU long name or sparse map
+    #: size of one pax header, GNU long name or sparse map
     header_bytes: int = MIB
-    #: path of a member: PATH_MAX
+    #: length of a member's path (PATH_MAX)
     name_bytes: int = 4096
-    #: names, link targets and attributes that one reader has in memory
+    #: memory for names, link targets and attributes in one reader
     held_bytes: int = 128 * MIB
     #: size of the decompressed archive
     unpacked_bytes: int = 256 * GIB
-    #: decompressed size divided by compressed size, checked above ``ratio_from`` decompressed bytes
+    #: decompressed size divided by compressed size, checked once ``ratio_from`` bytes are decompressed
     ratio: int = 1000
     ratio_from: int = 256 * MIB
     #: memory for a decompressor's window
@@ -39,11 +39,11 @@ class Limits:
 
 DEFAULT = Limits()
 
-#: most parent directories of a name in a root filesystem, for reading and writing. Most programs that remove
-#: trees recurse, and fail on deeper ones
+#: Limit on the parent directories of a name in a root filesystem. Most programs that remove directory trees
+#: recurse, and fail on deeper trees.
 DEEPEST = 500
 
-#: disk space for an inode and its block: the size of an empty directory on most file systems
+#: disk space of an empty directory, an inode and a block, on most file systems
 INODE_BYTES = 4 * KIB
 
 

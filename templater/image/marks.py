@@ -43,7 +43,7 @@ class Mark:
     kind: Kind
     start: int
     end: int = 0
-    #: the end, including the trailing blank lines of a ``|+`` scalar
+    #: like ``end``, but including the trailing blank lines of a ``|+`` scalar
     reach: int = 0
     text: str = ""
     style: str = ""
@@ -66,7 +66,7 @@ class Mark:
 
     @property
     def empty(self) -> bool:
-        """Whether the value is null or an empty mapping, so that pairs can be added."""
+        """Whether the value is null or an empty mapping, to which pairs can be added."""
         return self.null or (self.kind == "mapping" and not self.children)
 
     def pairs(self) -> Iterator[Place]:
@@ -158,7 +158,7 @@ class _Reader:
         return mark
 
     def trim(self, mark: Mark) -> None:
-        """Move ``end`` of a block scalar before the trailing blank lines."""
+        """Set ``end`` of a block scalar to the position before its trailing blank lines."""
         if mark.style not in ("|", ">"):
             return
         head = re.compile(r"[^|>]*[|>][0-9]?(\+)?").match(self.text, mark.start)
@@ -187,7 +187,7 @@ def column(text: str, at: int) -> int:
 
 
 def newline(text: str, at: int | None = None) -> str:
-    """Return the line ending directly before a position, else the first one in the text."""
+    """Return the line ending directly before a position, or else the first line ending in the text."""
     found = _BREAK_BEFORE.search(text, 0, at) if at is not None else None
     found = found or _BREAK.search(text)
     return str(found[0]) if found else "\n"

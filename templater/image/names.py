@@ -1,4 +1,4 @@
-"""Names of files in an image, and checks to make before opening a file."""
+"""Names of files in an image, and checks of a file before it is opened."""
 
 from __future__ import annotations
 

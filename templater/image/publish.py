@@ -1,4 +1,4 @@
-"""Images from containers, as ``lxc publish`` makes them."""
+"""Images made from containers, like those of ``lxc publish``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .tar_reader import Member
 #: properties of the base image's build, which would be wrong for the published image (lxops#24)
 STALE = ("description", "serial", "name", "label", "version", "type")
 
-#: the daemons' names of architectures, by LXC's and the kernel's names
+#: the daemons' names of architectures, by the names of LXC and the kernel
 ARCHITECTURES = {
     "amd64": "x86_64", "x86_64": "x86_64", "i386": "i686", "i486": "i686", "i586": "i686", "i686": "i686",
     "x86": "i686", "arm64": "aarch64", "aarch64": "aarch64", "armhf": "armv7l", "armv7l": "armv7l",
@@ -34,7 +34,7 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Parts of the image to write. ``dropped`` has the stale properties that were removed."""
+    """Contents and parts of the image to write. ``dropped`` has the names of properties that were removed."""
 
     contents: DirectoryContents
     parts: list[Part]
@@ -44,7 +44,7 @@ class Publication:
 def find(path: str) -> str:
     """Return the directory of an instance, or of a snapshot given as ``DIR/SNAPSHOT``.
 
-    LXC has snapshots in ``snaps/``, the daemons in ``snapshots/``. Raises InputError if the path is neither.
+    LXC keeps snapshots in ``snaps/``, the daemons in ``snapshots/``. Raises InputError for any other path.
     """
     if os.path.isdir(os.path.join(path, ROOTFS)):
         return path
@@ -71,9 +71,9 @@ def publication(
     ids: IdMap | None = None,
     latest: int | None = None,
 ) -> Publication:
-    """Return the container's metadata.yaml and templates, with architecture, dates and properties set.
+    """Return the image of a container, with architecture, dates and properties set in metadata.yaml.
 
-    Stale properties are dropped unless they are set or kept.
+    The properties in ``STALE`` are dropped, unless ``properties`` sets or ``keep`` names them.
     """
     with Root(path) as root:
         top = root.lstat("/" + ROOTFS)
@@ -140,7 +140,7 @@ def _updated(
 
 
 def architecture_of(root: Root) -> str:
-    """Return the architecture from instance.yaml, else from LXC's config, else of this machine."""
+    """Return the architecture from instance.yaml, or else from LXC's config, or else of this machine."""
     from ..instances.directory import INSTANCE
     from ..parsing.instance_yaml import read_instance
 
@@ -178,7 +178,7 @@ def _generate_metadata(root: Root) -> Source:
 def running(path: str) -> int | None:
     """Return the id of a process whose root directory is this root filesystem, or None.
 
-    The comparison by inode works for every runtime that runs containers directly from the directory.
+    Root directories are compared by inode, which works if the container runs directly from this directory.
     """
     try:
         root = os.stat(os.path.join(path, ROOTFS))

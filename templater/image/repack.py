@@ -23,7 +23,7 @@ from .names import METADATA, TEMPLATES
 from .tar_reader import HARD_LINK, Archive, Member
 from .tar_writer import TarWriter
 
-#: new contents by name in the image; None removes the file
+#: new content by name in the image; None removes the file
 Changes = Mapping[str, bytes | None]
 Progress = Callable[[int, int, str], None]
 
@@ -51,16 +51,16 @@ def replace(
 ) -> Fingerprints:
     """Write ``changes`` of existing files, and ``added`` files, into the image.
 
-    In a directory, each file is replaced atomically. A tarball is rewritten next to the old one, which it
-    replaces atomically; unchanged members are copied block by block. ``rootfs``, the second file of a split
-    image, is only read for the fingerprint.
+    In a directory, each file is replaced atomically. A tarball is replaced atomically by a new tarball, to
+    which unchanged members are copied block by block. ``rootfs``, the second file of a split image, is only
+    read for the fingerprint. Raises TemplaterError if the image is invalid or can't be written.
     """
     if os.path.isdir(path):
         _replace_in_directory(path, {**changes, **added})
         return Fingerprints()
     if rootfs is not None:
         refuse_same_file(path, rootfs)
-    place = os.path.realpath(path)  # change the target of a link, and keep the link
+    place = os.path.realpath(path)  # if the path is a symlink, replace its target
     with Output(os.path.dirname(place)) as output:
         unified = _repack(path, changes, added, output, limits, progress)
         if unified:
@@ -146,8 +146,8 @@ def _feed(path: str, *digests: hashlib._Hash) -> None:
 def _replace_in_directory(path: str, changes: Changes) -> None:
     """Write all files under hidden names, then rename them.
 
-    New templates are renamed before metadata.yaml, and old ones removed after it, so that no rule lacks its
-    template.
+    New templates get their names before metadata.yaml is replaced, and old templates are removed afterwards.
+    So at every moment, each rule has its template.
     """
     order = sorted(changes, key=lambda name: 2 if changes[name] is None else name == METADATA)
     with Root(path) as root, contextlib.ExitStack() as held:

@@ -1,4 +1,4 @@
-"""A tar archive of a root filesystem in memory: it keeps owners without being root."""
+"""Tar archives of in-memory root filesystems, which store owners even if the caller is not root."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .tar_writer import TarWriter
 
 
 def save_tar(tree: MemoryRootfs, path: str | os.PathLike[str], *, mtime: int | None = None) -> None:
-    """Write the archive of a tree to a file, replacing it atomically.
+    """Write the archive of a tree to a file, which is created or replaced atomically.
 
-    Equal files give equal bytes: times are ``SOURCE_DATE_EPOCH``, or 0.
+    Equal trees give equal bytes. All times are ``mtime``, or else ``SOURCE_DATE_EPOCH``, or else 0.
     """
     place = os.fspath(path)
     with Output(os.path.dirname(place)) as output:
@@ -25,7 +25,7 @@ def save_tar(tree: MemoryRootfs, path: str | os.PathLike[str], *, mtime: int | N
 
 
 def write_tar(tree: MemoryRootfs, write: Callable[[bytes], object], *, mtime: int | None = None) -> None:
-    """Write the archive of a tree piece by piece. Raises WriteError for a socket."""
+    """Pass the archive of a tree to ``write``, piece by piece. Raises WriteError for a socket."""
     when = _epoch() if mtime is None else mtime
     writer = TarWriter(write)
     first: dict[int, str] = {}

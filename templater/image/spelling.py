@@ -1,4 +1,4 @@
-"""YAML spelling of values: plain if unambiguous, else with the quotes of neighbouring values."""
+"""YAML spelling of values: without quotes if unambiguous, else in the quoting style of the file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def flow(value: Value, *, json: bool) -> str:
 
 
 def in_style(old: str, value: str, *, flow: bool) -> str:
-    """Return the value with the quotes of the old one, if that style can express it."""
+    """Return the value in the quoting style of the old value, if that style can express the new value."""
     if old.startswith("'") and value.isprintable():
         return _single(value)
     if old.startswith('"'):

@@ -33,17 +33,18 @@ _KINDS = {
     tarfile.FIFOTYPE: FIFO,
 }
 _XATTR = "SCHILY.xattr."
-#: global header records that every later member inherits; ``git archive`` writes only a comment
+#: records of a global header that apply to every later member; ``git archive`` writes only a comment
 _INHERITED = ("uid", "gid", "mtime")
-#: global header records that are refused: a few bytes would set the name, data or attributes of every member
+#: refused records of a global header: a few bytes would set the name, data or attributes of every member
 _NEVER_GLOBAL = (
     "path", "linkpath", "size",
     "GNU.sparse.", "SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.xattr.", "RHT.security.",
 )  # fmt: skip
 _MAX_GLOBAL_RECORDS = 100
-#: a member of an ordinary archive has at most a global header, a pax header, a long name and a long link
+#: Limit on extended headers of a member. Ordinary members have up to four: a global and a pax header, a long
+#: name and a long link.
 _MAX_EXTENDED_HEADERS = 8
-#: digits of a decimal number in a pax header; the longest ordinary one is a time with nanoseconds
+#: limit on the digits of a number in a pax header; the longest ordinary number is a time with nanoseconds
 _MAX_DIGITS = 40
 #: Linux limits: XATTR_NAME_MAX and XATTR_SIZE_MAX
 _MAX_XATTR_NAME = 255
@@ -52,7 +53,7 @@ _MAX_XATTR_VALUE = 65536
 
 @dataclass(slots=True)
 class Member:
-    """An archive member, with ids and names as stored. ``size`` is the file's size, including holes."""
+    """An archive member, with ids and names as in the archive. ``size`` is the file's size with holes."""
 
     name: str
     kind: str
@@ -71,7 +72,7 @@ class Member:
 
 
 class Archive:
-    """The members of a tar archive, in order. A member's data is readable until the next is requested."""
+    """The members of a tar archive, in order. A member's data is readable until the next member is read."""
 
     def __init__(self, stream: ByteStream) -> None:
         self.stream = stream
@@ -116,7 +117,7 @@ class Archive:
         return bytes(data)
 
     def head(self, member: Member, size: int) -> bytes:
-        """Return the first bytes of the current member: at most ``size``, and only up to its first hole."""
+        """Return up to ``size`` bytes from the start of the current member, only up to the first hole."""
         offset, data = next(self.chunks(member, size), (0, b""))
         return b"" if offset else data
 
@@ -143,8 +144,8 @@ class Archive:
     def finish(self) -> None:
         """Check that the archive has its end mark, and read the file to its end for the checksums.
 
-        GNU tar and Go accept an archive without an end mark, but such an archive may be truncated. Data
-        after the end mark is not an error, because tools ignore it: ``trailing_position`` records it.
+        GNU tar and Go accept an archive without an end mark, but such an archive may be truncated. Data after
+        the end mark is not an error, because tools ignore such data. ``trailing_position`` has its position.
         Raises InputError if the archive is truncated.
         """
         if not self._ended:
@@ -214,7 +215,8 @@ class Archive:
     def _header_block(self) -> bytes | None:
         block = self._head(BLOCK)
         if len(block) == BLOCK:
-            # As in GNU tar, one block of zeros ends an archive. GNU tar warns if the second is missing.
+            # As in GNU tar, one block of zeros ends an archive. GNU tar warns if a second block of zeros is
+            # missing.
             self._ended = not any(block)
             return None if self._ended else block
         if not block:
@@ -259,7 +261,7 @@ class Archive:
         return data
 
     def _records(self, size: int) -> dict[str, bytes]:
-        """Parse pax records: "length key=value" and a newline, where the length counts the whole record."""
+        """Parse pax records: "LENGTH KEY=VALUE" and a newline. The length counts the whole record."""
         data = self._extended(size)
         records: dict[str, bytes] = {}
         sparse: list[bytes] = []
@@ -441,8 +443,8 @@ def open_archive(path: str, limits: Limits = DEFAULT) -> Archive:
 def clean_name(member: Member) -> str:
     """Return a member's name without leading ``./`` and trailing ``/``, or "" for the top directory.
 
-    Raises RefusedError for an absolute name or one with ``..``. GNU tar strips these parts with a warning
-    and writes the file to another place than the name says.
+    Raises RefusedError for an absolute name or a name with ``..``. GNU tar warns, strips these parts and
+    writes the file to a path that differs from the name.
     """
     name = member.name
     if name.startswith("/"):

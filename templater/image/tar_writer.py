@@ -23,7 +23,7 @@ _TYPES = {
     DIRECTORY: tarfile.DIRTYPE,
     FIFO: tarfile.FIFOTYPE,
 }
-_RECORD = 20 * BLOCK  # GNU tar pads archives to this size, and warns about others
+_RECORD = 20 * BLOCK  # GNU tar pads archives to multiples of this size, and warns about other sizes
 _PIECE = 256 * 1024
 _ZEROS = bytes(_PIECE)
 _OCTAL_ID = 0o7777777
@@ -41,7 +41,7 @@ class TarWriter:
         self.position = 0
 
     def add(self, member: Member, data: Iterable[tuple[int, bytes]] = ()) -> None:
-        """Write a member. ``data`` yields offsets and bytes between holes, as ``Archive.chunks``.
+        """Write a member. ``data`` yields offsets and bytes between holes, like ``Archive.chunks``.
 
         If the member is not ``sparse``, holes are written as zeros.
         """
@@ -166,7 +166,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _fits(name: bytes, records: dict[bytes, bytes], key: bytes) -> str:
-    """Return the name for the plain header. If it does not fit, also add a pax record."""
+    """Return the name, cut to the plain header. Add a pax record for a name that does not fit."""
     if len(name) <= 100 and name.isascii():
         return name.decode("ascii")
     records[key] = name
@@ -182,7 +182,7 @@ def _extended(records: dict[bytes, bytes], name: str) -> bytes:
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """Return a pax record, whose length counts its own digits too."""
+    """Return a pax record. The length at its start counts the whole record, including that number."""
     rest = len(key) + len(value) + 3
     size = rest + len(str(rest))
     size = rest + len(str(size))

@@ -17,8 +17,8 @@ from .tar_reader import HARD_LINK, Archive, Member
 class TarballImage:
     """An image in a tarball, which is read once, forwards, and only as far as needed.
 
-    The metadata and templates read so far are kept, so metadata.yaml can be anywhere in the archive. A member
-    that ``Layout`` refuses raises an error when it is read. Only ``read_to_end`` checks all members.
+    Metadata and templates stay in memory once they are read, so metadata.yaml can be anywhere in the archive.
+    A member that ``Layout`` refuses raises an error when it is read. Only ``read_to_end`` checks all members.
     """
 
     def __init__(self, path: str, limits: Limits = DEFAULT) -> None:
@@ -41,7 +41,7 @@ class TarballImage:
 
     @property
     def kinds(self) -> Mapping[str, str]:
-        """Kinds, by name, of ``rootfs`` and the members outside it that were read so far."""
+        """The kinds of the members read so far, by name: of ``rootfs`` and the members outside of it."""
         return self._layout.kinds
 
     @property

@@ -1,4 +1,4 @@
-"""Edits of single values in a YAML text, which keep all other bytes."""
+"""Edits of single values in a YAML text that leave all other bytes unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _QUESTION = re.compile(r"\?[ \t]+\Z")
 _TRAILING_COMMA = re.compile(r"(?:\s|(?<=\s)#.*+)*+,")
 _TABS = re.compile(r"\A(?:[ \t]*\t[ \t]*(?:\r\n|[\r\n]))+")
 _MOST_SHARED = 100
-#: limit on removed pairs of one name, because the text is parsed again after each
+#: limit on pairs of one name to remove: the text is parsed again after each removal
 _MAX_PAIRS = 10
 
 
@@ -39,7 +39,7 @@ def put(text: str, names: tuple[str, ...], value: Value) -> str:
 
 
 def move(text: str, names: tuple[str, ...], value: Value) -> str:
-    """Set the value as the last pair of its mapping, so that no merged mapping overrides it."""
+    """Set the value as the last pair of its mapping, where no merged mapping (``<<``) overrides it."""
     return put(take(text, names), names, value)
 
 
@@ -81,7 +81,7 @@ class _Way:
 def _search(node: Mark, names: tuple[str, ...], before: tuple[Mark, ...], *, merged: bool) -> _Way:
     """Follow a path. If a name occurs more than once, use the last pair.
 
-    Merged mappings are searched too. For the last name, they are searched only if ``merged`` is true.
+    Mappings merged with ``<<`` are searched too, but for the last name only if ``merged`` is true.
     """
     nodes = (*before, node)
     found = _Way(nodes, None, names)
@@ -116,7 +116,7 @@ def _merged(value: Mark) -> list[tuple[Mark, ...]]:
 
 
 def _unshared(text: str, names: tuple[str, ...], *, merged: bool) -> tuple[str, _Way | None]:
-    """Resolve anchors and aliases on the path. Return the new text, and the path or None."""
+    """Resolve anchors and aliases on the path. Return the new text and the path (None: empty document)."""
     for _ in range(_MOST_SHARED):
         root = read(text)
         if root is None or (root.null and not root.anchor):
@@ -160,7 +160,7 @@ def _replace(text: str, place: Place, value: Value) -> str:
 
 
 def _give(text: str, place: Place, new: str) -> str:
-    """Replace the pair's value by ``new``, and add the colon if it is missing."""
+    """Replace the pair's value with ``new``. Add the colon if a key has none."""
     old = place.value
     if old.end > old.start:
         return text[: old.start] + new + text[old.end :]
@@ -233,7 +233,7 @@ def _insert(text: str, mapping: Mark, pair: dict[str, Value]) -> str:
 
 
 def _with_lines(text: str, at: int, lines: list[str]) -> str:
-    """Insert lines before the line at a position. A missing final line ending stays missing."""
+    """Insert lines before the line at a position. A text without a final line ending does not get one."""
     end = newline(text, at)
     new = end.join(lines)
     if not text[:at].strip("\ufeff") or text[:at].endswith(end):
@@ -326,7 +326,7 @@ def _without_in_flow(text: str, place: Place) -> str:
 
 
 def _begin(text: str, key: Mark) -> int:
-    """Return the start of a pair: its key, or the question mark before the key."""
+    """Return the start of a pair: the position of its key, or of the question mark before the key."""
     found = _QUESTION.search(text, line_start(text, key.start), key.start)
     return found.start() if found else key.start
 
@@ -336,7 +336,7 @@ def _is_json(text: str, mapping: Mark) -> bool:
 
 
 def _pair_lines(pair: dict[str, Value], indent: int, text: str) -> list[str]:
-    """Return the lines of a pair, with lists indented as in the file's other rules."""
+    """Return the lines of a pair, with lists indented like those of the file's other rules."""
     lines: list[str] = []
     for name, value in pair.items():
         lead = " " * indent + spelling.key(name) + ":"
@@ -363,14 +363,14 @@ def _blocks(mapping: Mark | None) -> list[Place]:
 
 
 def _step(text: str) -> int:
-    """Return the indentation of the file's first indented mapping."""
+    """Return the number of columns by which the file indents its first nested mapping."""
     for place in _blocks(read(text)):
         return max(1, column(text, place.value.children[0].start) - column(text, _begin(text, place.key)))
     return _STEP
 
 
 def _step_below(text: str, indent: int) -> int:
-    """Return the indentation of the level below ``indent``, as in the file's other rules."""
+    """Return the columns to add for the level below ``indent``, as in the file's other rules."""
     if indent:
         for rule in _rules(text):
             if rule.value.kind == "mapping" and rule.value.children and not rule.value.flow:
@@ -387,7 +387,7 @@ def _rules(text: str) -> list[Place]:
 
 
 def _list_offset(text: str) -> int | None:
-    """Return the indentation of ``when`` lists relative to their key, or None for flow style."""
+    """Return the columns by which the file indents ``when`` lists, or None if it uses flow style."""
     for rule in _rules(text):
         fields = rule.value.pairs() if rule.value.kind == "mapping" and not rule.value.flow else ()
         for place in fields:

@@ -70,8 +70,9 @@ def unpack(
 ) -> Unpacked:
     """Create the directory ``path`` from an image, completely or not at all.
 
-    It is written under another name next to ``path`` and renamed at the end. Before that, ``finish`` can add
-    the files of an instance directory. Raises UsageError if ``path`` exists and is not an empty directory.
+    The files are written to a temporary directory next to ``path``, which is renamed at the end. Before that,
+    ``finish`` can add the files of an instance directory. Raises UsageError if ``path`` exists and is not an
+    empty directory.
     """
     path = path.rstrip("/") or path
     if os.path.lexists(path) and not (
@@ -95,7 +96,7 @@ def unpack(
 
 
 def _make_beside(path: str) -> tuple[str, int]:
-    """Create and lock the directory to write into. First remove an unlocked one, left by a crash."""
+    """Create and lock a temporary directory. First remove the unlocked directory of a run that crashed."""
     parent, name = os.path.split(os.path.abspath(path))
     staged = os.path.join(parent, f".{name}.unpacking")
     try:
@@ -135,8 +136,8 @@ def _unpack_into(
                 writer.finish()
             finally:
                 writer.close()
-        # The container's mapped root needs access. But if real root owns setuid programs or devices of the
-        # image, other users of this machine must not reach them.
+        # The container's root user may have a mapped uid, which needs access. But if the host's root owns
+        # setuid programs or devices of the image, other users of this machine must not reach them.
         exposed = (policy.privileges or policy.special) and ids.on_disk(0, 0)[0] == 0
         os.fchmod(top.fd, 0o700 if exposed else 0o711)
     return done
@@ -194,7 +195,7 @@ class DiskBudget:
 class TreeWriter:
     """A writer of members below a root to which no other process writes.
 
-    A second member of the same name is refused, so a directory can't be replaced by a link after its check.
+    A second member of the same name is refused. So a link can't replace a directory that was already checked.
     Owners are set before modes, because chown removes setuid bits. Modes and times of directories are set
     at the end.
     """
@@ -248,7 +249,7 @@ class TreeWriter:
         if held is not None:
             self._held.move_to_end(folder)
             return held
-        refuse_deep(folder)  # targets of hard links are not checked before
+        refuse_deep(folder)  # not yet checked if it is the directory of a hard link's target
         try:
             held = self._root.directory("/" + folder)
         except InputError:
@@ -275,7 +276,7 @@ class TreeWriter:
         self._remember(member)
 
     def _remember(self, member: Member) -> None:
-        """Record a directory's attributes for ``finish``, which runs after its files are written."""
+        """Record a directory's attributes for ``finish``, which sets them after all files are written."""
         kept = {name: value for name, value in member.xattrs.items() if self._keeps(name, member)}
         self._memory.add(len(member.name), *map(len, kept), *map(len, kept.values()))
         self._directories[member.name] = replace(member, xattrs=kept)
@@ -303,7 +304,7 @@ class TreeWriter:
         try:
             for offset, piece in data:
                 _write_at(fd, piece, offset)
-            os.ftruncate(fd, member.size)  # create a hole at the end, for which the map has no piece
+            os.ftruncate(fd, member.size)  # the file can end with a hole, for which the map has no piece
             self._stamp(fd, member)
         finally:
             os.close(fd)
@@ -320,7 +321,7 @@ class TreeWriter:
             raise RefusedError(
                 f"'{printable(member.name)}' is a hard link to '{printable(member.target)}', which {what}"
             )
-        # A hard link to a symlink links the symlink itself, which is not followed.
+        # A hard link to a symlink is a second name of the symlink itself. The symlink is not followed.
         target.link(first, self._place(member.name.rpartition("/")[0]), name)
 
     def _special(self, place: Directory, name: str, member: Member) -> None:
@@ -328,7 +329,7 @@ class TreeWriter:
             self._done.left_out.append(member.name)
             return
         place.mknod(name, _SPECIAL[member.kind] | 0o600, os.makedev(*member.device))
-        # O_PATH does not open the device itself. Its name could refer to another file by now.
+        # Check again: the name could refer to another file by now. O_PATH does not open the device itself.
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
         try:
             if stat.S_IFMT(os.fstat(fd).st_mode) != _SPECIAL[member.kind]:
@@ -342,7 +343,7 @@ class TreeWriter:
             os.close(fd)
 
     def _stamp(self, fd: int, member: Member) -> None:
-        """Set owner, mode, attributes and time, in an order in which no step undoes another."""
+        """Set owner, mode, attributes and time, in an order in which no step undoes an earlier step."""
         if self._policy.owners:
             os.fchown(fd, *self._ids.on_disk(member.uid, member.gid))
         os.fchmod(fd, self._mode(member))
@@ -358,7 +359,7 @@ class TreeWriter:
         return member.mode & 0o1777
 
     def _keeps(self, attribute: str, member: Member) -> bool:
-        """Return whether the policy allows an extended attribute. If not, record the member's name."""
+        """Return whether the policy allows an extended attribute. If not, record the name of its member."""
         capability = attribute == "security.capability"
         if self._policy.privileges if capability else attribute.startswith("user.") or self._policy.xattrs:
             return True
@@ -383,7 +384,7 @@ _TOO_LARGE = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
 
 
 def _free_space(fd: int) -> bool:
-    """Return whether the file system has free space. If so, ENOSPC means that a value is too large."""
+    """Return whether the file system has free space. If it has, ENOSPC means that a value is too large."""
     system = os.fstatvfs(fd)
     return system.f_bavail * system.f_frsize > 1 << 20
 

@@ -1,4 +1,4 @@
-"""Extended attributes that an image stores: of a file, and of a symbolic link itself."""
+"""Extended attributes to store in an image, of open files and of symbolic links."""
 
 import os
 

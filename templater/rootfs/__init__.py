@@ -1,4 +1,4 @@
-"""Root filesystems on disk and in memory. No path in them leads outside.
+"""Root filesystems on disk and in memory. No path leads out of them.
 
 `confined` is the only module that opens a path below an untrusted directory.
 

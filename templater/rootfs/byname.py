@@ -1,7 +1,8 @@
-"""Read access below a directory on systems without directory descriptors: it checks every component by name.
+"""Read access below a directory on systems without directory descriptors, such as Windows.
 
-A process that replaces a directory with a link between check and use can deceive this module, so it only
-reads. It serves previews on Windows, where no container runs from the directory.
+Every component of a path is checked by name. Another process can deceive this module: after the check, it can
+replace a directory with a link before the module uses the directory. So the module only reads. It serves
+previews on Windows, where containers never run from the directory.
 """
 
 import os
@@ -17,7 +18,7 @@ _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) 
 
 
 class ByName(Closing):
-    """A read-only ``confined.Root`` without ``directory`` and ``follow``."""
+    """A read-only replacement of ``confined.Root``, without ``directory`` and ``follow``."""
 
     def __init__(self, path: str) -> None:
         if not os.path.isdir(path):

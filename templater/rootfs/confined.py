@@ -1,7 +1,6 @@
-"""Confined access to files below a directory: no path leads outside, even while directories are swapped.
+"""Confined access to files below a directory. No path leads outside, even while others move directories.
 
-Every command that touches a root filesystem, an image directory or an instance directory does it through a
-``Root``::
+Every command that accesses a root filesystem, an image directory or an instance directory uses a ``Root``::
 
     with confined.Root(path) as root:
         root.entry("/templates/hosts.tpl")      # lstat, as an Entry; None if the file is missing
@@ -53,7 +52,7 @@ RESOLVE_IN_ROOT = 0x10
 #: the call number on every architecture except alpha
 _SYS_OPENAT2 = 437
 
-#: how often an operation is tried while another process keeps changing the file
+#: how many times an operation is tried while another process keeps changing the file
 _ATTEMPTS = 64
 _MAX_LINKS = 40
 
@@ -98,9 +97,9 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 class Root(Closing):
     """An open directory. Every path is resolved below it.
 
-    Links in ``path`` itself are followed, because it comes from the caller. To open a directory whose name
-    comes from an image or an instance, use ``below``. ``fd`` takes over an open descriptor instead of opening
-    ``path``. With ``named``, messages show ``path`` in front of paths below it; without, they show paths as
+    Links in ``path`` itself are followed, because the caller is trusted. To open a directory whose name comes
+    from an image or an instance, use ``below``. ``fd`` is an open descriptor to use instead of opening
+    ``path``. With ``named``, messages show ``path`` in front of paths below it. Otherwise they show paths as
     the container sees them.
     """
 
@@ -135,13 +134,13 @@ class Root(Closing):
             self.fd = -1
 
     def shown(self, path: str) -> str:
-        """Return a path below the root as messages show it."""
+        """Return a path below the root in the form in which messages show it."""
         return self.name.rstrip("/") + path if self.named else path
 
     # reading
 
     def entry(self, path: str, *, follow: bool = False) -> "Entry | None":
-        """Return lstat with ids as on disk; None if the name is missing or a parent is not a directory.
+        """Return the lstat result, with ids as on disk; None if no file can have this path.
 
         ``follow`` affects only the parents: if the last component is a link, the link itself is described.
         """
@@ -219,7 +218,7 @@ class Root(Closing):
         return again(self._open, self.fd, "/".join(names) or ".", flags, follow, self.cross_mounts)
 
     def _open_regular(self, path: str, names: "list[str]", follow: bool) -> int:
-        """Open a regular file; check its type before and after.
+        """Open a regular file. Check the type before and after opening.
 
         The first check is needed because opening a device can have side effects.
         """
@@ -278,7 +277,7 @@ class Root(Closing):
             walked += "/" + name
             try:
                 found = Root(self.name, mechanism=self.mechanism, cross_mounts=True, fd=self.fd).lstat(walked)
-            except (OSError, TemplaterError):  # report the original error, not this one
+            except (OSError, TemplaterError):  # report the original error instead
                 break
             if found is None:
                 break
@@ -400,7 +399,7 @@ def kind_of(mode: int) -> str:
 
 
 def close(fd: int) -> None:
-    """Close a descriptor and ignore errors: it is closed anyway, and important data was synced before."""
+    """Close a descriptor. Errors are ignored: it is closed anyway, and important data was synced before."""
     try:  # noqa: SIM105  # importing contextlib slows down the start of hooks
         os.close(fd)
     except OSError:
@@ -421,7 +420,7 @@ def read_descriptor(fd: int, limit: int, path: str) -> bytes:
     """Read a descriptor to its end. Raises LimitError above ``limit`` bytes."""
     chunks: list[bytes] = []
     left = limit + 1
-    piece = 1 << 16  # start small, because each read allocates this much and most files are small
+    piece = 1 << 16  # start small: each read allocates a buffer of this size, and most files are small
     while left > 0:
         chunk = os.read(fd, min(left, piece))
         if not chunk:
@@ -512,7 +511,7 @@ def _openat2(parent: int, path: str, flags: int, resolve: int) -> int:
     try:
         descriptor: int = _syscall()(_SYS_OPENAT2, parent, fsencode(path), how, len(how))
     except Exception as error:
-        if "RecursionError" in str(error):  # ctypes wraps it in its own error
+        if "RecursionError" in str(error):  # ctypes raises its own error for a RecursionError
             raise RecursionError("directories are nested too deeply") from error
         raise
     if descriptor < 0:
@@ -541,7 +540,7 @@ def _errno() -> int:
 
 
 def _bind() -> "Callable[..., int]":
-    """Return libc's syscall(2). _ctypes loads in a quarter of the time of the ctypes package."""
+    """Return libc's syscall(2), bound with _ctypes, which loads four times as fast as ctypes."""
     import _ctypes
 
     class Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # generic for mypy only
@@ -592,8 +591,8 @@ def open_with_walk(root: int, path: str, flags: int, follow: bool, cross_mounts:
 def _resolve(root: int, names: "list[str]") -> "list[str]":
     """Resolve all links as in a chroot; return the names of the resulting path.
 
-    A stack holds the descriptors of the entered directories, and ``..`` returns to the previous one. So a
-    directory that another process moves meanwhile can't lead outside. Magic links of /proc are resolved by
+    A stack holds the descriptors of the entered directories. The name ``..`` returns to the previous one. So
+    a directory that another process moves meanwhile can't lead outside. Magic links of /proc are resolved by
     their text like any other link.
     """
     todo = list(reversed(names))
@@ -638,7 +637,7 @@ def _link_target(parent: int, name: str) -> "str | None":
 
 
 def _mount_id(fd: int) -> int:
-    """Return a descriptor's mount id; without /proc its device, which can't distinguish bind mounts."""
+    """Return a descriptor's mount id. Without /proc return its device, which is the same for bind mounts."""
     try:
         info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | _O_CLOEXEC)
     except FileNotFoundError:
@@ -653,7 +652,7 @@ def _mount_id(fd: int) -> int:
 def _is_mount_by_id(parent: int, name: str, status: os.stat_result) -> bool:
     """Return whether a name is a mount point.
 
-    Mount ids are compared, because files of an overlay and btrfs subvolumes have devices of their own.
+    Mount ids are compared instead of devices: on overlays and btrfs, one mount has several devices.
     """
     if not hasattr(os, "O_PATH"):
         return os.fstat(parent).st_dev != status.st_dev

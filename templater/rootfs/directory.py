@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Ranges = tuple[tuple[int, int, int], ...]
 
-#: the id that the kernel shows for an id outside the map
+#: the id that the kernel shows for an id that is not in the map
 OVERFLOW_ID = 65534
 
 #: Linux: include/uapi/linux/fs.h, FS_IOC_GETFLAGS, FS_IMMUTABLE_FL, FS_APPEND_FL
@@ -60,8 +60,8 @@ IDENTITY = IdMap(((0, 0, _ALL),), ((0, 0, _ALL),))
 def shifted(uid: int, gid: int) -> IdMap:
     """Guess the id map of a root filesystem from the owner of its root directory.
 
-    A container's ids are usually above those of ordinary users. If the owner is an ordinary user, that user
-    is mapped to root, and no other id is mapped.
+    A container's ids are usually above the ids of ordinary users. If the owner is an ordinary user, the map
+    has only this user, as the container's root.
     """
     return IdMap(_from(uid), _from(gid))
 
@@ -101,10 +101,10 @@ def open_root(path: str, *, cross_mounts: bool = False) -> "confined.Root | ByNa
 class DirectoryRootfs(Closing):
     """A ``RootfsView`` of a directory to which ``apply`` can write.
 
-    ``ids`` is the runtime's id map. Without one, the directory's owner counts as the container's root. If the
-    map gives root another id than the directory's owner, RefusedError is raised, because every file would get
-    a wrong owner. ``cross_mounts`` lets paths lead through mount points below the root and allows writing to
-    a target that is a mount point.
+    ``ids`` is the runtime's id map. Without a map, the directory's owner counts as the container's root.
+    Raises RefusedError if the map gives root another id than the directory's owner has: then every file would
+    get a wrong owner. ``cross_mounts`` lets paths lead through mount points below the root and allows writing
+    to a target that is a mount point.
     """
 
     __slots__ = ("ids", "root")
@@ -117,7 +117,7 @@ class DirectoryRootfs(Closing):
         cross_mounts: bool = False,
     ) -> None:
         opened: "Any" = path
-        if hasattr(path, "__fspath__"):  # an os.PathLike; hooks do not import os
+        if hasattr(path, "__fspath__"):  # an os.PathLike; not checked by type, because hooks do not import os
             opened = path.__fspath__()
         self.root: "confined.Root | ByName" = (
             open_root(opened, cross_mounts=cross_mounts) if isinstance(opened, str) else opened
@@ -130,7 +130,7 @@ class DirectoryRootfs(Closing):
             self.root.close()
             raise RefusedError(
                 f"the id map gives root the uid {mapped} on disk, but {self.name!r} belongs to uid {top.uid}",
-                hint="check whether it is mounted with another id map, or was never shifted",
+                hint="check whether the directory is mounted with another id map, or was never shifted",
             )
 
     def __repr__(self) -> str:
@@ -180,7 +180,7 @@ class DirectoryRootfs(Closing):
         return self.root.listdir(path)
 
     def walk(self, path: str = "/") -> "Iterator[tuple[str, Entry]]":
-        """Yield every path below a directory with its entry, parents first, sorted; do not enter mounts."""
+        """Yield every path below a directory with its entry, sorted, parents first. Skip mounted contents."""
         for name in self.listdir(path):
             below = f"{path.rstrip('/')}/{name}"
             entry = self.entry(below)

@@ -1,4 +1,4 @@
-"""A root filesystem in memory, for plans without a disk, simulations and tests."""
+"""A root filesystem in memory, for planning without a directory, for simulations and for tests."""
 
 from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
 from ..model.errors import LimitError, RefusedError, WriteError
@@ -60,9 +60,9 @@ class _Node:
 class MemoryRootfs:
     """A writable ``RootfsView``.
 
-    ``tree`` maps absolute paths to a file's text or bytes, or to an ``Entry`` for anything else; missing
-    parents are created. As in every view, a directory's ``nlink`` is 1 and only files have a size, because
-    file systems differ in these values.
+    ``tree`` maps absolute paths to the content of a file (str or bytes), or to an ``Entry`` of another kind.
+    Missing parents are created. As in every view, a directory's ``nlink`` is 1 and only files have a size,
+    because file systems differ in these values.
     """
 
     def __init__(self, tree: "Mapping[str, str | bytes | Entry] | None" = None) -> None:
@@ -127,7 +127,7 @@ class MemoryRootfs:
     def write(self, path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
         """Create or replace a file. Other hard links of a replaced file keep the old content.
 
-        A mount point can't be replaced: the mounted file gets the content and keeps its owner and mode.
+        A mount point can't be replaced. So the mounted file gets the content, and keeps its owner and mode.
         """
         directory, name = self._parent(path)
         old = directory.children.get(name)
@@ -151,7 +151,7 @@ class MemoryRootfs:
         self._new(path, _Node(DIRECTORY, mode, uid, gid))
 
     def make_parents(self, path: str) -> None:
-        """Create the missing directories above a path as ``apply`` does: root's, 0755.
+        """Create the missing directories above a path as ``apply`` does: owned by root, mode 0755.
 
         A new directory inherits the setgid bit of its parent.
         """
@@ -197,7 +197,7 @@ class MemoryRootfs:
             node.mode = mode & 0o7777
 
     def inode(self, path: str) -> int:
-        """Return a number that all hard links of a file share."""
+        """Return the inode number, which is the same for all hard links of a file."""
         return id(self._find(path))
 
     def flag(self, path: str) -> str:
@@ -205,7 +205,7 @@ class MemoryRootfs:
         return "" if node is None else node.flag
 
     def set_flag(self, path: str, flag: str) -> None:
-        """Mark an existing name as IMMUTABLE or APPEND_ONLY for the daemons; this class itself ignores it."""
+        """Mark an existing name as IMMUTABLE or APPEND_ONLY for daemons. This class ignores the mark."""
         node = self._find(path)
         if node is None:
             raise WriteError(f"{path!r} does not exist")
@@ -239,7 +239,7 @@ class MemoryRootfs:
         target, new_name = self._parent(new)
         there = target.children.get(new_name)
         if there is node:
-            return  # two names of one inode: rename(2) does nothing
+            return  # both names have the same inode: rename(2) does nothing
         if there is not None and (there.kind == DIRECTORY) != (node.kind == DIRECTORY):
             raise WriteError(f"{new!r} is a {there.kind}")
         if there is not None and there.children:

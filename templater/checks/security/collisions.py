@@ -1,4 +1,4 @@
-"""A check for rules whose targets collide."""
+"""A check for rules that write the same path, or one path below the other."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 def collisions(placed: list[Placed]) -> Iterator[tuple[Placed, Placed]]:
     """Yield pairs of rules with a common trigger and the same path, or a path and one of its parents.
 
-    Each rule is paired with the nearest earlier one. ``placed`` is sorted, so parents precede their children,
-    and each trigger needs only a stack of the current path's parents.
+    Each rule is paired with the nearest earlier rule of that kind. ``placed`` is sorted by path, so parents
+    precede their children. So each trigger needs only a stack of the current path's parents.
     """
     parents: dict[str, list[Placed]] = {}
     for pair in placed:

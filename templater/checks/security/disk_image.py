@@ -9,7 +9,7 @@ from ..base import Observation, ScannedImage, check
 from ..scan import DISK
 
 MAGIC = b"QFI\xfb"
-#: the incompatible features of version 3, and their bit for an external data file
+#: the "incompatible features" in the header of version 3, and the bit for an external data file
 FEATURES = slice(72, 80)
 EXTERNAL_DATA = 1 << 2
 

@@ -1,4 +1,4 @@
-"""A check for names outside the root filesystem that daemons use, or followed in old releases."""
+"""A check for names outside the root filesystem that a daemon uses, or that old daemons followed as links."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ...model.entry import DIRECTORY, FILE, Entry
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
-#: names with their required kind, and the advisory about other kinds
+#: names with the kind that they must have, and the advisory about names of another kind
 EXPECTED = {
     "metadata.yaml": (FILE, "CVE-2026-63343"),
     "templates": (DIRECTORY, "CVE-2026-48752"),
@@ -23,7 +23,7 @@ ACTED_ON = {
     "backup.yaml", "index.yaml", "config", "config.json", "config.mount", "console.log", "devices",
     "lxc.conf", "network", "root.img", "shmounts", "snapshots", "state", "virtual-machines-snapshots",
 }  # fmt: skip
-#: prefixes of such names
+#: prefixes of names of such files
 ACTED_ON_PREFIXES = ("qemu.", "agent.", "agent-client.", "agent-server.", "tpm.", "seccomp.", "lxc.")
 
 

@@ -9,7 +9,7 @@ from ...pongo2.syntax.tokens import IDENTIFIER, TEXT, Token
 from ..base import Observation, ScannedImage, check
 from ..template_tokens import tokens_of
 
-#: filters that remove line breaks or make them harmless
+#: filters that remove line breaks or encode them
 SAFE = {"integer", "float", "length", "yesno", "addslashes", "urlencode", "slugify", "escapejs"}
 
 

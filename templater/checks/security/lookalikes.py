@@ -21,7 +21,7 @@ KNOWN = ("metadata.yaml", "templates", "rootfs")
 @check(
     "lookalike-name",
     "medium",
-    "a template or other name outside the root filesystem that looks like another one",
+    "a template or other name outside the root filesystem that looks like another name",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     templates = {*image.templates, *(rule.template for rule in image.rules)}
@@ -42,8 +42,8 @@ def lookalikes(names: Iterable[str], directory: str) -> Iterator[Observation]:
 def skeleton(name: str) -> str:
     """Return a text that is equal for names that look alike.
 
-    It has no combining marks, unprintable characters, surrounding blanks or upper case, and replaces
-    look-alike letters by ASCII.
+    The text has no combining marks, unprintable characters, surrounding spaces or upper case. Letters that
+    look like ASCII are replaced with ASCII.
     """
     folded = unicodedata.normalize("NFKD", name).casefold().translate(LATIN)
     return "".join(

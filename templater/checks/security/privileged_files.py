@@ -50,6 +50,6 @@ def privileges(name: Name) -> Iterator[str]:
 
 
 def is_whiteout(name: Name) -> bool:
-    """Return whether the name hides a file: in overlayfs (device 0:0) or in a container layer (``.wh.``)."""
+    """Return whether an overlay (device 0:0) or a container layer (``.wh.``) uses the name to hide a file."""
     device = name.entry.kind == CHAR_DEVICE and name.entry.rdev == 0
     return device or name.path.rpartition("/")[2].startswith(".wh.")

@@ -32,7 +32,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         return
     try:
         yield from _rendered(image, image.metadata)
-    except LimitError as error:  # the total limit for all rules
+    except LimitError as error:  # the limit on the total for all rules
         yield Observation(error.message, _of_image(image, error.span) or "metadata.yaml")
     for rule in image.rules:
         if rule.null:
@@ -57,7 +57,7 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
 
 
 def _described(image: ScannedImage, metadata: Metadata) -> tuple[Instance, ...]:
-    """Return the user's instance, if given. An instance that does not exist yet gets the image's keys."""
+    """Return the user's instance, if given. Until the instance exists, it gets the image's keys."""
     instance = image.instance
     if instance is None:
         return ()

@@ -1,4 +1,4 @@
-"""A check for data after the end of an archive. Tools ignore it, but other readers may not."""
+"""A check for data after the end of an archive: tools ignore such data, but other readers may not."""
 
 from __future__ import annotations
 

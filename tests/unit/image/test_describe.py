@@ -79,7 +79,7 @@ def test_describe_warns_of_members_that_the_daemons_refuse(tmp_path):
     )
     assert found.warnings == ("the template 'l' is a symlink: the daemons refuse it",)
     unified = tarball(tmp_path / "u", [*PARTS, ("rootfs", None)])
-    assert "holds a root filesystem" in describe(unified, unified).warnings[0]
+    assert "already contains a root filesystem" in describe(unified, unified).warnings[0]
 
 
 def test_dates_are_in_the_json_and_missing_ones_are_null(tmp_path):
