@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -51,12 +52,17 @@ class Finding:
         return self.span.place if self.span is not None else printable(self.where)
 
 
-def all_checks() -> Iterator[Check]:
-    """Yield every check, sorted by file name."""
-    for module in sorted(found.name for found in pkgutil.iter_modules(security.__path__)):
-        for value in vars(import_module(f"{security.__name__}.{module}")).values():
-            if isinstance(value, Check):
-                yield value
+@cache
+def all_checks() -> tuple[Check, ...]:
+    """Return every check, sorted by file name.
+
+    Raises RuntimeError if the folder of checks cannot be read: an audit without checks would find nothing.
+    """
+    names = sorted(found.name for found in pkgutil.iter_modules(security.__path__))
+    if not names:
+        raise RuntimeError("no check was found")
+    modules = [import_module(f"{security.__name__}.{name}") for name in names]
+    return tuple(value for module in modules for value in vars(module).values() if isinstance(value, Check))
 
 
 def audit(image: ScannedImage) -> list[Finding]:

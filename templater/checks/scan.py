@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..image.contents import SecondFileCheck, kind_of_file, open_rootfs, refuse_same_file
 from ..image.limits import DEFAULT, HeldBytes, Limits
 from ..image.names import METADATA, ROOTFS, TEMPLATES
+from ..image.open_file import reading, size_of
 from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, TemplateFile
 from ..model.errors import InputError, LimitError, TemplaterError, UsageError
@@ -164,8 +165,8 @@ class _Scanner:
 
     def scan_disk(self, path: str) -> None:
         """Read the header of a virtual machine's disk in a split image."""
-        self.add(Name(DISK, Entry(FILE, size=os.path.getsize(path))))
-        with open(path, "rb") as file:
+        self.add(Name(DISK, Entry(FILE, size=size_of(path))))
+        with reading(path) as file:
             self.heads[DISK] = file.read(_HEADS[DISK])
 
     def add(self, name: Name) -> None:

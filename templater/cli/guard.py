@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..model.errors import LimitError
 
 if TYPE_CHECKING:
-    from ..limits import Given
+    from ..limits import CommandLimits, Given
 
 Command = Callable[..., Any]
 
@@ -44,7 +44,7 @@ def guard(limits: Given, *, timed: bool = True) -> Iterator[None]:
     import _signal as signal  # type: ignore[import-not-found]  # signal itself imports enum
 
     bounds = limits.for_command()
-    with _address_space(bounds.memory):
+    with _bounded_memory(bounds):
         if not timed or not hasattr(signal, "setitimer"):
             yield
             return
@@ -53,7 +53,7 @@ def guard(limits: Given, *, timed: bool = True) -> Iterator[None]:
             (signal.ITIMER_PROF, signal.SIGPROF, bounds.processor, "command-processor"),
         )
         try:
-            before = [signal.signal(number, _handler(name, seconds)) for _, number, seconds, name in timers]
+            before = [signal.signal(number, _handler(name)) for _, number, _, name in timers]
         except ValueError:  # only the main thread can receive signals
             yield
             return
@@ -62,7 +62,7 @@ def guard(limits: Given, *, timed: bool = True) -> Iterator[None]:
                 signal.setitimer(timer, seconds, AGAIN)
             yield
         except _OverError as over:
-            raise LimitError(over.args[0], hint=over.args[1]) from None
+            raise over_limit(over.args[0], bounds) from None
         finally:
             for timer, *_ in timers:
                 signal.setitimer(timer, 0)
@@ -70,39 +70,55 @@ def guard(limits: Given, *, timed: bool = True) -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _handler(name: str, seconds: int) -> Callable[[int, object], None]:
-    def stop(number: int, frame: object) -> None:
-        kind = "" if name == "command-time" else " of processor time"
-        raise _OverError(
-            f"the command takes longer than {seconds} seconds{kind}", f"--limit {name}=1h allows an hour"
+def over_limit(name: str, bounds: CommandLimits) -> LimitError:
+    """Return the error for a command that exceeds the limit ``name``."""
+    if name == "command-memory":
+        return LimitError(
+            f"the command needs more than {bounds.memory >> 20} MiB of memory",
+            hint=f"--limit {name}=8GiB allows 8 GiB",
         )
+    seconds, kind = bounds.time, ""
+    if name == "command-processor":
+        seconds, kind = bounds.processor, " of processor time"
+    return LimitError(
+        f"the command takes longer than {seconds} seconds{kind}", hint=f"--limit {name}=1h allows an hour"
+    )
+
+
+def _handler(name: str) -> Callable[[int, object], None]:
+    def stop(number: int, frame: object) -> None:
+        raise _OverError(name)
 
     return stop
 
 
+def address_space() -> int:
+    """Return the bytes of this process's address space. Raises OSError if /proc is not mounted."""
+    import resource
+
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
 @contextmanager
-def _address_space(memory: int) -> Iterator[None]:
-    """Let the process grow by at most ``memory`` bytes, if the system supports such limits."""
+def _bounded_memory(bounds: CommandLimits) -> Iterator[None]:
+    """Let the process grow by at most ``bounds.memory`` bytes, if the system supports such limits."""
     try:
         import resource
 
-        with open("/proc/self/statm") as file:
-            now = int(file.read().split()[0]) * resource.getpagesize()
+        now = address_space()
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     except (ImportError, OSError, ValueError):
         yield
         return
-    limits = [now + memory, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)]
+    limits = [now + bounds.memory, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)]
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
     try:
         yield
     except MemoryError:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-        raise LimitError(
-            f"the command needs more than {memory >> 20} MiB of memory",
-            hint="--limit command-memory=8GiB allows 8 GiB",
-        ) from None
+        raise over_limit("command-memory", bounds) from None
     finally:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -519,7 +519,7 @@ def read_answer(job: Job, records: "list[Record]") -> Answer:
     try:
         return _answer(job, records)
     except (ValueError, IndexError, KeyError, UnicodeError) as error:
-        raise ChildFailure("invalid answer of the rendering child", hint="please report this") from error
+        raise ChildFailure("invalid answer of the sandboxed process", hint="please report this") from error
 
 
 def _answer(job: Job, records: "list[Record]") -> Answer:

@@ -9,12 +9,12 @@ import lzma
 import os
 import zlib
 from collections.abc import Callable
-from stat import S_ISREG
 from typing import TYPE_CHECKING, Protocol
 
 from ..model.errors import InputError, LimitError, reason
 from ..parsing import file_kind
 from .limits import DEFAULT, MIB, Limits
+from .open_file import OpenFile, open_regular
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -93,7 +93,7 @@ _DECOMPRESSORS: dict[str, Callable[[Limits], _Decompressor]] = {
 
 
 class ByteStream:
-    """A forward-only stream of a file's decompressed bytes, which owns and closes its descriptor.
+    """A forward-only stream of a file's decompressed bytes, which closes its descriptor if it ``owns`` it.
 
     ``read`` returns exactly the requested size except at the end of the file. As in every decompressor, a
     second compressed stream after the first is part of the data. Other bytes after a stream are an error,
@@ -101,8 +101,11 @@ class ByteStream:
     file.
     """
 
-    def __init__(self, path: str, fd: int, limits: Limits = DEFAULT, *, unpacked_from: int = 0) -> None:
+    def __init__(
+        self, path: str, fd: int, limits: Limits = DEFAULT, *, unpacked_from: int = 0, owns: bool = True
+    ) -> None:
         self.path = path
+        self._owns = owns
         self.limits = limits
         self.packed_size = os.fstat(fd).st_size
         self._unpacked_from = unpacked_from
@@ -138,7 +141,7 @@ class ByteStream:
 
     def close(self) -> None:
         fd, self._fd = getattr(self, "_fd", -1), -1
-        if fd >= 0:
+        if fd >= 0 and self._owns:
             os.close(fd)
 
     @property
@@ -333,17 +336,7 @@ class ByteStream:
 
 def open_stream(path: str, limits: Limits = DEFAULT) -> ByteStream:
     """Open a regular file for reading. Raise InputError for any other kind, without blocking on a fifo."""
-    flags = (
-        os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    )
-    try:
-        fd = os.open(path, flags)
-    except OSError as error:
-        raise InputError(f"'{path}' can't be opened: {reason(error)}") from None
-    if not S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise InputError(f"'{path}' is neither a regular file nor a directory")
-    return ByteStream(path, fd, limits)
+    return ByteStream(path, open_regular(path), limits, owns=not isinstance(path, OpenFile))
 
 
 def _read_fully(fd: int, size: int) -> bytes:

@@ -6,11 +6,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from stat import S_ISREG
 from typing import Protocol
 
 from ..model.entry import DIRECTORY, FILE
-from ..model.errors import InputError, LimitError, RefusedError, UsageError, reason
+from ..model.errors import InputError, LimitError, RefusedError, UsageError
 from ..model.source import printable
 from ..parsing.file_kind import HEAD, SQUASHFS, recognise
 from ..rootfs.confined import Root
@@ -20,6 +19,7 @@ from .directory_members import Data, Tree, Unshift
 from .layout import Layout
 from .limits import DEFAULT, Limits, refuse_deep
 from .names import METADATA, ROOTFS, TEMPLATES
+from .open_file import OpenFile, is_same_file, reading, size_of
 from .tar_reader import HARD_LINK, Archive, Member, clean_name, open_archive
 
 #: files that Incus stores next to the rootfs of an OCI image
@@ -212,7 +212,7 @@ def refuse_same_file(path: str, rootfs: str) -> None:
     The daemons would show another fingerprint for such an image.
     """
     try:
-        same = os.path.samefile(path, rootfs)
+        same = is_same_file(path, rootfs)
     except OSError:
         return  # opening the file later raises the same error
     if same:
@@ -274,8 +274,8 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
         return
     with _sqfs2tar(path) as reader:
         try:
-            size = os.path.getsize(path)
-            with ByteStream(path, os.dup(reader.output), limits, unpacked_from=size) as stream:
+            size = size_of(path)
+            with ByteStream(path, reader.output, limits, unpacked_from=size, owns=False) as stream:
                 yield Archive(stream)
             code = reader.wait()
         except BlockingIOError:
@@ -289,6 +289,13 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
 
 
 def _sqfs2tar(path: str) -> program.Program:
+    if isinstance(path, OpenFile) and path.program is not None:
+        return path.program
+    return start_sqfs2tar(path)
+
+
+def start_sqfs2tar(path: str) -> program.Program:
+    """Start the program that reads a squashfs file. Raise InputError if it is not installed."""
     try:
         return program.start(["sqfs2tar", "--no-skip", "--root-becomes", ".", program.INPUT], path)
     except FileNotFoundError:
@@ -300,14 +307,8 @@ def _sqfs2tar(path: str) -> program.Program:
 
 def kind_of_file(path: str) -> str:
     """Return the kind of a file, detected from its first bytes."""
-    try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(fd, "rb") as file:
-            if not S_ISREG(os.fstat(fd).st_mode):
-                raise InputError(f"'{path}' is not a regular file")
-            return recognise(file.read(HEAD))
-    except OSError as error:
-        raise InputError(f"'{path}' can't be opened: {reason(error)}") from error
+    with reading(path) as file:
+        return recognise(file.read(HEAD))
 
 
 def _parts_of(path: str, limits: Limits, *, second: str = "") -> list[Part]:

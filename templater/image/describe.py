@@ -17,6 +17,7 @@ from .directory_image import DirectoryImage
 from .fingerprint import fingerprint
 from .limits import DEFAULT, Limits
 from .names import ROOTFS
+from .open_file import reading, size_of
 from .tar_reader import clean_name
 from .tarball_image import TarballImage
 
@@ -108,7 +109,7 @@ def _tarball(path: str, rootfs: str | None, limits: Limits) -> Description:
         path,
         "tar",
         _compression(image.compression),
-        os.path.getsize(path),
+        size_of(path),
         image.unpacked_size,
         image.members,
     )
@@ -129,7 +130,7 @@ def _tarball(path: str, rootfs: str | None, limits: Limits) -> Description:
 
 def _second(path: str, limits: Limits) -> Packed:
     kind = kind_of_file(path)
-    size = os.path.getsize(path)
+    size = size_of(path)
     if kind == QCOW2:
         return Packed(path, QCOW2, "none", size)
     if kind == SQUASHFS:
@@ -145,7 +146,7 @@ def _second(path: str, limits: Limits) -> Packed:
 
 def _squashfs_compression(path: str) -> str:
     """Return the compression from bytes 20 and 21 of the superblock."""
-    with open(path, "rb") as file:
+    with reading(path) as file:
         number = int.from_bytes(file.read(22)[20:22], "little")
     return {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}.get(number, "unknown")
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 
 from ..model.errors import InputError, reason
+from .open_file import reading
 
 _PIECE = 1024 * 1024
 
@@ -17,7 +18,7 @@ def fingerprint(*paths: str, progress: Callable[[int], None] = lambda size: None
     buffer = memoryview(bytearray(_PIECE))
     for path in paths:
         try:
-            with open(path, "rb", buffering=0) as file:
+            with reading(path) as file:
                 while size := file.readinto(buffer):
                     digest.update(buffer[:size])
                     progress(size)

@@ -69,6 +69,14 @@ class ChildFailure(TemplaterError):
     kind = "child"
 
 
+class BoundError(LimitError):
+    """A child that was stopped at one of its ``Bounds``; ``bound`` is the name of that attribute."""
+
+    def __init__(self, bound: str, message: str) -> None:
+        super().__init__(message)
+        self.bound = bound
+
+
 class Child:
     """A running child. ``answer()`` waits for its answer, and ``close()`` kills the child."""
 
@@ -84,7 +92,7 @@ class Child:
         """Return the child's records.
 
         Raises:
-            LimitError: the child reached a bound.
+            BoundError: the child reached a bound.
             ChildFailure: the child died or did not answer in its format.
         """
         try:
@@ -107,7 +115,7 @@ class Child:
         while True:
             left = self.deadline - monotonic()
             if left <= 0 or not poll.poll(left * 1000):
-                raise LimitError(f"rendering took longer than {self.bounds.wall:g} s and was stopped")
+                raise BoundError("wall", f"rendering took longer than {self.bounds.wall:g} s and was stopped")
             chunk = os.read(self.pipe, CHUNK)
             if not chunk:
                 return b"".join(chunks)
@@ -129,15 +137,16 @@ class Child:
 
 
 def start(
-    prepare: "Callable[[], None]",
+    prepare: "Callable[[], Iterable[int] | None]",
     work: "Callable[[Send], None]",
     bounds: "Bounds | None" = None,
     inputs: "tuple[int, ...]" = (),
 ) -> Child:
     """Fork a child that runs ``prepare`` (imports), locks itself down, and then runs ``work``.
 
-    ``prepare`` runs with the parent's rights, so it must not touch untrusted bytes. ``work`` can read from
-    the descriptors ``inputs``, which keep their numbers. If one of them is a directory, ``work`` can also
+    ``prepare`` runs with the parent's rights, so it must not parse untrusted bytes. ``work`` can read from
+    the descriptors ``inputs``, which keep their numbers, and from the descriptors that ``prepare`` returns.
+    It can wait for programs that ``prepare`` started. If one of ``inputs`` is a directory, ``work`` can also
     open files for reading, with the permissions of an unprivileged user.
     """
     bounds = bounds or Bounds()
@@ -159,7 +168,7 @@ def start(
 
 def _run_child(
     pipe: int,
-    prepare: "Callable[[], None]",
+    prepare: "Callable[[], Iterable[int] | None]",
     work: "Callable[[Send], None]",
     bounds: Bounds,
     inputs: "tuple[int, ...]",
@@ -167,7 +176,7 @@ def _run_child(
     code = FAILED
     send = _sender(pipe, bounds)
     try:
-        prepare()
+        inputs = (*inputs, *(prepare() or ()))
         # with a higher limit of the caller, deep recursion would end in MemoryError, a less clear error
         sys.setrecursionlimit(min(sys.getrecursionlimit(), MAX_DEPTH))
         lock(pipe, bounds, inputs)
@@ -246,7 +255,7 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
     prctl(system_calls.PR_SET_PDEATHSIG, 9, 0, 0, 0)  # set last: the kernel clears it on a change of uid
     calls: tuple[str, ...] = system_calls.COMPUTING
     if inputs:
-        calls += system_calls.READING
+        calls += (*system_calls.READING, *system_calls.WAITING)
     if has_directory:
         calls += system_calls.LOOKING
     system_calls.allow(calls, system_calls.OPENING if has_directory else None)
@@ -315,27 +324,29 @@ def _frames(data: bytes, most: int) -> "list[bytes]":
 
 
 def _invalid_answer() -> ChildFailure:
-    return ChildFailure("the rendering child sent an invalid answer", hint="please report this")
+    return ChildFailure("the sandboxed process sent an invalid answer", hint="please report this")
 
 
-def _too_much(bounds: Bounds) -> LimitError:
-    return LimitError(f"the rendered files are larger than {bounds.output >> 20} MiB together")
+def _too_much(bounds: Bounds) -> BoundError:
+    return BoundError("output", f"the rendered files are larger than {bounds.output >> 20} MiB together")
 
 
 def _failure_of(status: int, bounds: Bounds, data: bytes) -> TemplaterError:
     if os.WIFSIGNALED(status):
         signal = os.WTERMSIG(status)
         if signal in (24, 9):  # SIGXCPU; the kernel sends SIGKILL at the hard limit
-            return LimitError(f"rendering used more than {bounds.cpu} s of processor time and was stopped")
-        return ChildFailure(f"the rendering child died of signal {signal}")
+            return BoundError(
+                "cpu", f"rendering used more than {bounds.cpu} s of processor time and was stopped"
+            )
+        return ChildFailure(f"the sandboxed process died of signal {signal}")
     code = os.WEXITSTATUS(status)
     if code == OUT_OF_MEMORY:
-        return LimitError(f"rendering needs more than {bounds.memory >> 20} MiB of memory")
+        return BoundError("memory", f"rendering needs more than {bounds.memory >> 20} MiB of memory")
     if code == TOO_DEEP:
         return LimitError("rendering nests deeper than Python allows")
     if code == TOO_MUCH:
         return _too_much(bounds)
-    return ChildFailure("the rendering child failed", hint="please report this", notes=_last_words(data))
+    return ChildFailure("the sandboxed process failed", hint="please report this", notes=_last_words(data))
 
 
 def _last_words(data: bytes) -> "tuple[str, ...]":

@@ -50,10 +50,18 @@ class Program:
 
     def __exit__(self, *_: object) -> None:
         if self._status is None:
-            os.kill(self._pid, signal.SIGKILL)
+            try:
+                os.kill(self._pid, signal.SIGKILL)
+            except PermissionError:  # in a sandbox, with which the program ends
+                return
             self.wait()
         self._output.close()
         self._complaints.close()
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """The descriptors that a sandbox needs, if the program was started before the sandbox was locked."""
+        return self._output.fileno(), self._complaints.fileno()
 
     @property
     def output(self) -> int:

@@ -34,8 +34,8 @@ NUMBERS = {
     "readlinkat": (267, 78), "readv": (19, 65), "restart_syscall": (219, 128), "rseq": (334, 293),
     "rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139),
     "sched_yield": (24, 124), "set_robust_list": (273, 99), "set_tid_address": (218, 96),
-    "sigaltstack": (131, 132), "stat": (4, -1), "statx": (332, 291), "uname": (63, 160), "write": (1, 64),
-    "writev": (20, 66),
+    "sigaltstack": (131, 132), "stat": (4, -1), "statx": (332, 291), "uname": (63, 160), "wait4": (61, 260),
+    "write": (1, 64), "writev": (20, 66),
 }  # fmt: skip
 
 #: calls for computing and answering
@@ -47,6 +47,9 @@ COMPUTING = (
 
 #: additional calls for reading from open files
 READING = ("lseek", "fstat", "pread64", "readv")
+
+#: the additional call for waiting until a program that was started before the lock has ended
+WAITING = ("wait4",)
 
 #: additional calls for listing an open directory and reading its entries' status
 LOOKING = ("newfstatat", "lstat", "stat", "statx", "readlink", "readlinkat", "getdents64", "fcntl")

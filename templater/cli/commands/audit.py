@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from .. import options, output
 from ..fetching import local_files
 from ..guard import guarded
+from ..sandboxed import read_image
 
 if TYPE_CHECKING:
     from ...limits import Given
@@ -74,9 +76,8 @@ def command(
     described = instance.read() if instance.is_given else None
     for note in () if described is None else described.notes:
         output.note(note)
-    found = audit_report(
-        options.existing(local),
-        rootfs and options.existing(rootfs),
+    work = partial(
+        audit_report,
         at_least=at_least,
         limits=limits.for_images(AUDITED),
         yaml=limits.for_reading(),
@@ -84,6 +85,7 @@ def command(
         instance=described,
         sarif=(__version__, uri_of(image)) if report == "sarif" else None,
     )
+    found = read_image(work, (options.existing(local), rootfs and options.existing(rootfs)), limits)
     if report == "sarif":
         output.write_json(found["sarif"])
     elif report == "json":

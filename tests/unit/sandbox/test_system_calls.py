@@ -18,6 +18,7 @@ from templater.sandbox.system_calls import (
     NUMBERS,
     OPENING,
     READING,
+    WAITING,
 )
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -34,6 +35,7 @@ def test_the_allowed_system_calls_are_exactly_these():
         "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sched_yield", "sigaltstack", "write",
     ]  # fmt: skip
     assert sorted(READING) == ["fstat", "lseek", "pread64", "readv"]
+    assert WAITING == ("wait4",)
     assert sorted(LOOKING) == [
         "fcntl", "getdents64", "lstat", "newfstatat", "readlink", "readlinkat", "stat", "statx",
     ]  # fmt: skip
@@ -43,7 +45,7 @@ def test_the_allowed_system_calls_are_exactly_these():
         "set_robust_list", "set_tid_address", "stat", "statx", "uname", "writev",
     ]  # fmt: skip
     assert OPENING == {"open": 1, "openat": 2}
-    assert set(NUMBERS) == {*COMPUTING, *READING, *LOOKING, *LOADING, *OPENING}
+    assert set(NUMBERS) == {*COMPUTING, *READING, *WAITING, *LOOKING, *LOADING, *OPENING}
     assert ARCHITECTURES == {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,11 +13,10 @@ from ....model.source import printable
 from ... import options, output
 from ...fetching import local_files
 from ...guard import guarded
+from ...sandboxed import read_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from ....image.describe import Description, Packed, Target
 
 HELP = """Show an image's format, properties and fingerprint.
 
@@ -43,32 +42,34 @@ def command(src: str, rootfs: str | None, limits: Given, as_json: bool) -> int:
 
     if rootfs is None:
         src, rootfs = local_files(src, whole=False)
-    found = describe(src, rootfs, limits.for_images())
+    bounds = limits.for_images()
+    found = read_image(lambda src, rootfs: data(describe(src, rootfs, bounds)), (src, rootfs), limits)
     if as_json:
-        output.write_json(data(found))
+        output.write_json(found)
     else:
         output.write("\n".join(lines(found)) + "\n")
-    for warning in found.warnings:
+    for warning in found["warnings"]:
         output.say(f"warning: {warning}")
     return 0
 
 
-def lines(found: Description) -> Iterator[str]:
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of the report about an image's data, as ``describe.data`` returns it."""
     yield from _pairs(_facts(found))
-    if found.metadata.properties:
+    if found["properties"]:
         yield ""
         yield "Properties:"
         yield from _properties(found)
-    if found.targets:
+    if found["rules"]:
         yield ""
         yield "Templates:"
         yield from _matrix(found)
-    if found.unused:
+    if found["unused"]:
         yield ""
-        yield f"Used by no rule: {', '.join(map(printable, found.unused))}"
+        yield f"Used by no rule: {', '.join(map(printable, found['unused']))}"
 
 
-def _facts(found: Description) -> Iterator[tuple[str, str]]:
+def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     kinds = {
         "metadata": "split image, metadata tarball only",
         "split": "split image",
@@ -76,18 +77,17 @@ def _facts(found: Description) -> Iterator[tuple[str, str]]:
         "directory": "directory",
         "instance": "instance directory",
     }
-    metadata = found.metadata
-    yield "Format", kinds[found.layout]
-    for file in found.files:
+    yield "Format", kinds[found["layout"]]
+    for file in found["files"]:
         yield "File", _file(file)
-    yield "Root filesystem", found.rootfs or "none"
-    yield "Fingerprint", found.fingerprint or _no_fingerprint(found.layout)
+    yield "Root filesystem", found["rootfs"] or "none"
+    yield "Fingerprint", found["fingerprint"] or _no_fingerprint(found["layout"])
     yield (
         "Architecture",
-        printable(metadata.architecture) or "missing: the daemons refuse to import the image",
+        printable(found["architecture"]) or "missing: the daemons refuse to import the image",
     )
-    yield "Created", date(metadata.creation_date) or "missing: the daemons refuse to import the image"
-    yield "Expires", date(metadata.expiry_date) or "never"
+    yield "Created", date(found["creation_date"]) or "missing: the daemons refuse to import the image"
+    yield "Expires", date(found["expiry_date"]) or "never"
 
 
 def _no_fingerprint(layout: str) -> str:
@@ -96,43 +96,42 @@ def _no_fingerprint(layout: str) -> str:
     return "none: only a packed image has one"
 
 
-def _file(file: Packed) -> str:
-    packed = "" if file.compression == "none" else f", {file.compression}"
-    grown = "" if file.unpacked is None else f", {size(file.unpacked)} unpacked"
-    members = "" if file.members is None else f", {file.members} members"
-    return f"{printable(file.path)} ({file.kind}{packed}, {size(file.size)}{grown}{members})"
+def _file(file: dict[str, Any]) -> str:
+    packed = "" if file["compression"] == "none" else f", {file['compression']}"
+    grown = "" if file["unpacked"] is None else f", {size(file['unpacked'])} unpacked"
+    members = "" if file["members"] is None else f", {file['members']} members"
+    return f"{printable(file['path'])} ({file['kind']}{packed}, {size(file['size'])}{grown}{members})"
 
 
-def _properties(found: Description) -> Iterator[str]:
-    from ....image.describe import ENFORCED
-
-    properties = found.metadata.properties
+def _properties(found: dict[str, Any]) -> Iterator[str]:
+    properties = found["properties"]
+    enforced = set(found["enforced"])
     width = max(len(name) for name in properties)
     for name, value in sorted(properties.items()):
-        mark = "!" if name in ENFORCED else " "
+        mark = "!" if name in enforced else " "
         yield f"{mark} {printable(name):<{width}}  {printable(value)}"
 
 
-def _matrix(found: Description) -> Iterator[str]:
-    extra = [t for target in found.targets for t in target.triggers if t not in TRIGGERS]
+def _matrix(found: dict[str, Any]) -> Iterator[str]:
+    extra = [t for rule in found["rules"] for t in rule["when"] if t not in TRIGGERS]
     triggers = [*TRIGGERS, *dict.fromkeys(extra)]
     rows = [["", *map(printable, triggers), "template", "size", ""]]
-    for target in found.targets:
-        marks = ["x" if trigger in target.triggers else "." for trigger in triggers]
-        bytes_ = "missing" if target.size is None else size(target.size)
-        once = " ".join(_said(target))
-        rows.append([printable(target.path), *marks, printable(target.template) or "none", bytes_, once])
+    for rule in found["rules"]:
+        marks = ["x" if trigger in rule["when"] else "." for trigger in triggers]
+        bytes_ = "missing" if rule["size"] is None else size(rule["size"])
+        once = " ".join(_said(rule))
+        rows.append([printable(rule["path"]), *marks, printable(rule["template"]) or "none", bytes_, once])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         yield ("  " + "  ".join(cells)).rstrip()
 
 
-def _said(target: Target) -> Iterator[str]:
-    if target.create_only:
+def _said(rule: dict[str, Any]) -> Iterator[str]:
+    if rule["create_only"]:
         yield "create_only"
     for name in ("mode", "uid", "gid"):
-        if value := getattr(target, name):
+        if value := rule[name]:
             yield f"{name}={printable(value)}"
 
 
@@ -141,8 +140,8 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
         yield f"{name + ':':<17}{value}"
 
 
-def date(seconds: int) -> str:
-    """Format a time. 0 (unknown) gives "", and a number out of range gives the number."""
+def date(seconds: int | None) -> str:
+    """Format a time. None or 0 (unknown) gives "", and a number out of range gives the number."""
     if not seconds:
         return ""
     try:

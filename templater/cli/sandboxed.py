@@ -1,0 +1,99 @@
+"""Reading an untrusted image in a child that has no privileges, if templater runs as root."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..model.errors import LimitError
+from .guard import address_space, over_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ..image.open_file import OpenFile
+    from ..limits import Given
+
+#: largest report in bytes
+REPORT = 256 << 20
+
+#: packages whose functions import some of their modules later, when the child can open no file
+PACKAGES = ("checks", "parsing", "pongo2")
+#: further modules that readers import only for some images
+MODULES = (
+    "templater.image.describe", "templater.rendering.render", "templater.rendering.context",
+    "difflib", "json", "keyword", "lz4.frame", "re", "urllib.parse", "yaml._yaml",
+)  # fmt: skip
+
+
+def read_image(work: Callable[..., Any], paths: Iterable[str | None], limits: Given) -> Any:
+    """Return ``work(*paths)``, which must be a JSON value.
+
+    If templater runs as root on Linux, ``work`` runs in a child process that has another user id. It receives
+    the files open, and can neither open a file, connect nor start a program. A directory is read in this
+    process, because its files can belong to any user; its reader follows no link.
+    """
+    paths = tuple(paths)
+    is_root = sys.platform.startswith("linux") and os.geteuid() == 0
+    if not is_root or any(path is not None and os.path.isdir(path) for path in paths):
+        return work(*paths)
+    from ..image.open_file import OpenFile
+    from ..sandbox import json_answer
+    from ..sandbox.child import BoundError, Bounds
+
+    files = [path if path is None else OpenFile(path) for path in paths]
+    command = limits.for_command()
+    # The parent has a timer of its own, so the child's can be later.
+    bounds = Bounds(command.processor, command.time + 5, address_space() + command.memory, REPORT)
+    try:
+        return json_answer.run(lambda: _prepare(files), lambda: work(*files), bounds)
+    except BoundError as error:
+        if error.bound == "output":
+            raise LimitError(f"the report is larger than {REPORT >> 20} MiB") from None
+        name = {"wall": "time", "cpu": "processor", "memory": "memory"}[error.bound]
+        raise over_limit(f"command-{name}", command) from None
+    finally:
+        for file in files:
+            if file is not None:
+                os.close(file.fd)
+
+
+def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
+    """Import everything and start the readers of squashfs files. Yield the descriptors that readers need."""
+    from contextlib import suppress
+    from importlib import import_module
+    from pkgutil import walk_packages
+    from time import localtime
+
+    from ..image.contents import kind_of_file, start_sqfs2tar
+    from ..parsing.file_kind import SQUASHFS
+
+    for package in PACKAGES:
+        module = import_module(f"templater.{package}")
+        for found in walk_packages(module.__path__, f"{module.__name__}."):
+            if not found.name.endswith("__main__"):
+                import_module(found.name)
+    for name in MODULES:
+        with suppress(ImportError):  # an optional library, whose absence its reader reports
+            import_module(name)
+    for name in ("compression.zstd", "backports.zstd"):
+        with suppress(ImportError):
+            import_module(name)
+            break
+    from ..checks.finding import all_checks
+    from ..pongo2 import compile as compile_template
+    from ..pongo2.dialect import DIALECTS
+    from ..pongo2.library import library_for
+
+    all_checks()
+    for dialect in DIALECTS.values():
+        library_for(dialect).load()
+    compile_template("{{ a }}")  # Jinja2 imports some modules on first use
+    localtime()  # the C library reads the time zone's file once
+    for file in files:
+        if file is not None:
+            yield file.fd
+            if kind_of_file(file) == SQUASHFS:
+                file.program = start_sqfs2tar(file)
+                yield from file.program.descriptors

@@ -1,0 +1,71 @@
+"""Files of an image, opened by path or beforehand for a sandbox that cannot open any."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from io import FileIO
+from stat import S_ISREG
+from typing import TYPE_CHECKING
+
+from ..model.errors import InputError, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..sandbox.program import Program
+
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+class OpenFile(str):
+    """The path of a regular file that is already open.
+
+    Every reader of the file shares the descriptor ``fd`` and reads from its beginning, one after another.
+    ``program`` reads a squashfs file; it is started before the sandbox is locked.
+    """
+
+    fd: int
+    program: Program | None = None
+
+    def __new__(cls, path: str) -> OpenFile:
+        self = super().__new__(cls, path)
+        self.fd = open_regular(path)
+        return self
+
+
+def open_regular(path: str) -> int:
+    """Open a regular file at its beginning. Raise InputError for any other kind, without blocking on a fifo.
+
+    Only the caller of ``OpenFile`` closes its descriptor.
+    """
+    if isinstance(path, OpenFile):
+        os.lseek(path.fd, 0, os.SEEK_SET)
+        return path.fd
+    try:
+        fd = os.open(path, _FLAGS)
+    except OSError as error:
+        raise InputError(f"'{path}' can't be opened: {reason(error)}") from None
+    if not S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise InputError(f"'{path}' is neither a regular file nor a directory")
+    return fd
+
+
+@contextmanager
+def reading(path: str) -> Iterator[FileIO]:
+    """Open a regular file as a Python file without a buffer. Raise InputError for any other kind."""
+    with FileIO(open_regular(path), closefd=not isinstance(path, OpenFile)) as file:
+        yield file
+
+
+def size_of(path: str) -> int:
+    return os.fstat(path.fd).st_size if isinstance(path, OpenFile) else os.path.getsize(path)
+
+
+def is_same_file(path: str, other: str) -> bool:
+    """Return whether two paths lead to one file. Raises OSError if one does not exist."""
+    first, second = (
+        os.fstat(name.fd) if isinstance(name, OpenFile) else os.stat(name) for name in (path, other)
+    )
+    return os.path.samestat(first, second)

@@ -1,0 +1,62 @@
+"""A child that answers with one JSON value, or with an error of templater."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ..model import errors
+from ..model.errors import TemplaterError
+from .child import ChildFailure, start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .child import Bounds, Send
+
+
+def run(prepare: Callable[[], Iterable[int]], work: Callable[[], Any], bounds: Bounds) -> Any:
+    """Run ``prepare``, then ``work`` in a locked child, and return the JSON value that ``work`` returns.
+
+    ``prepare`` imports modules and returns the descriptors that ``work`` reads. An error of templater that
+    ``work`` raises is raised here, with its place as text. Raises BoundError and ChildFailure as
+    ``Child.answer``.
+    """
+
+    def answer(send: Send) -> None:
+        try:
+            found: dict[str, Any] = {"value": work()}
+        except TemplaterError as error:
+            found = {"error": _error_data(error)}
+        send((json.dumps(found).encode("ascii"),))
+
+    worker = start(prepare, answer, bounds)
+    try:
+        records = worker.answer()
+    finally:
+        worker.close()
+    try:
+        ((data,),) = records
+        found = json.loads(data)
+        if "error" in found:
+            error = _error(found["error"])
+        else:
+            return found["value"]
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:
+        raise ChildFailure(
+            "the sandboxed process sent an invalid answer", hint="please report this"
+        ) from problem
+    raise error
+
+
+def _error_data(error: TemplaterError) -> dict[str, Any]:
+    excerpt = "" if error.span is None else error.span.excerpt()
+    notes = [*([excerpt] if excerpt else []), *error.notes]
+    return {"class": type(error).__name__, "message": str(error), "hint": error.hint, "notes": notes}
+
+
+def _error(data: dict[str, Any]) -> TemplaterError:
+    kind = getattr(errors, data["class"], None)
+    if not (isinstance(kind, type) and issubclass(kind, TemplaterError)):
+        kind = TemplaterError
+    return kind(str(data["message"]), None, str(data["hint"]), tuple(map(str, data["notes"])))

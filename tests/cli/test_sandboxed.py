@@ -1,0 +1,192 @@
+"""As root, `audit` and `image info` read an image in a child that can compute and answer, and nothing else."""
+
+import ast
+import gzip
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import templater
+from templater.cli import sandboxed
+from templater.cli.main import main
+from templater.cli.sandboxed import PACKAGES, read_image
+from templater.image import compressors
+from templater.limits import COMMAND, Given, parse
+from templater.model.errors import LimitError, RefusedError
+from templater.sandbox.child import ChildFailure
+from tests.image_archives import END, METADATA, directories, file, global_header, header, image, pax
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or os.geteuid() != 0, reason="only root reads images in a child"
+)
+
+RULE = METADATA + b"templates:\n  /etc/x: {when: [create], template: a.tpl}\n"
+#: attempts of code that took over the child
+ATTEMPTS = {
+    "open the image's neighbour": lambda path: os.open(f"{path}.neighbour", os.O_RDONLY),
+    "open the image again": lambda path: os.open(path, os.O_RDONLY),
+    "open its descriptor again": lambda path: os.open(f"/proc/self/fd/{path.fd}", os.O_RDONLY),
+    "write to the image": lambda path: os.write(path.fd, b"x"),
+    "create a file": lambda path: os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT),
+    "list a directory": lambda path: os.listdir("/"),
+    "remove a file": lambda path: os.unlink(f"{path}.neighbour"),
+    "open a socket": lambda path: socket.socket(),
+    "connect to a daemon": lambda path: socket.socket(socket.AF_UNIX).connect("/run/dbus/system_bus_socket"),
+    "start a program": lambda path: os.execv("/bin/true", ["true"]),
+    "start a process": lambda path: os.fork(),
+    "become root again": lambda path: os.setuid(0),
+    "kill its parent": lambda path: os.kill(os.getppid(), signal.SIGKILL),
+    "change the mode": lambda path: os.fchmod(path.fd, 0o777),
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "image.neighbour").write_text("a password")
+    return image(tmp_path / "image", file("templates/a.tpl", b"x"), metadata=RULE)
+
+
+@pytest.mark.parametrize("what", ATTEMPTS)
+def test_code_in_the_child_cannot(what, path, tmp_path):
+    def work(opened):
+        try:
+            ATTEMPTS[what](opened)
+        except OSError as error:
+            return type(error).__name__
+        return "done"
+
+    before = {entry.name: entry.stat().st_mode for entry in tmp_path.iterdir()}
+    assert read_image(work, (path,), Given()) in {"PermissionError", "OSError", "BlockingIOError"}
+    assert {entry.name: entry.stat().st_mode for entry in tmp_path.iterdir()} == before
+
+
+def archives(tmp_path):
+    """Images of each compression, and images that readers refuse or find something in."""
+    plain = Path(image(tmp_path / "plain", file("templates/a.tpl", b"{{ config.x|upper }}"), metadata=RULE))
+    data = plain.read_bytes()
+    packed = sorted(set(compressors.NAMES.values()))
+    for kind in packed:
+        with (tmp_path / kind).open("wb") as output, compressors.compressing(kind, output.write) as packer:
+            packer.write(data)
+    (tmp_path / "truncated").write_bytes(gzip.compress(data)[:-20])
+    (tmp_path / "text").write_text("not an image")
+    (tmp_path / "empty").write_bytes(b"")
+    images = {
+        "syntax error": ([file("templates/a.tpl", b"{% if %}")], RULE, b""),
+        "misspelt filter": ([file("templates/a.tpl", b"\xff{{ a|uper }}")], RULE, b""),
+        "names": ([header("../x"), header("/y"), header("rootfs/a\x1b[31m\xc3")], RULE, b""),
+        "a link as disk": ([header("rootfs.img", b"2", linkname="/dev/sda")], RULE, b""),
+        "a second archive": ([], RULE, file("templates/b.tpl", b"evil") + END),
+        "global headers": ([global_header({"path": b"rootfs/x"}), *directories(3)], RULE, b""),
+        "attributes": ([pax({"SCHILY.xattr.security.capability": b"\1"}) + header("rootfs/a")], RULE, b""),
+        "bad metadata": ([], METADATA + b"templates: [", b""),
+        "merge keys": ([], METADATA + b"a: &a {b: c}\nproperties:\n  <<: *a\n", b""),
+        "endless": ([file("templates/a.tpl", b"{% for a in 'x'|ljust:9999 %}{{ a|removetags:'b' }}{% endfor %}")], RULE, b""),
+        "no metadata": ([], b"", b""),
+    }  # fmt: skip
+    for name, (members, metadata, behind) in images.items():
+        image(tmp_path / name, *members, metadata=metadata, behind=behind)
+    squashed = tmp_path / "squashed"
+    (tmp_path / "tree/etc").mkdir(parents=True)
+    (tmp_path / "tree/etc/passwd").write_text("root:x:0:0::/:\ntoor:x:0:0::/:\n")
+    if subprocess.run(
+        ["mksquashfs", tmp_path / "tree", squashed, "-quiet"], stdout=-3, check=False
+    ).returncode:
+        pytest.skip("needs mksquashfs")
+    squashed.chmod(0o600)  # sqfs2tar runs as another user
+    (tmp_path / "cut").write_bytes(squashed.read_bytes()[:300])
+    alone = [(str(tmp_path / name),) for name in [*packed, "truncated", "text", "empty", *images]]
+    seconds = [(str(plain), str(tmp_path / name)) for name in ("squashed", "cut", "gzip", "plain", "text")]
+    return [(str(plain),), *alone, *seconds]
+
+
+@pytest.mark.slow
+def test_reports_are_equal_to_those_without_a_child(tmp_path, capfdbinary, monkeypatch):
+    children = []
+    real = sandboxed.address_space
+    monkeypatch.setattr(sandboxed, "address_space", lambda: children.append(1) or real())
+
+    def run(words):
+        return main(words), capfdbinary.readouterr()
+
+    groups = archives(tmp_path)
+    for paths in groups:
+        for words in (["audit", "--json", "--at-least", "info"], ["image", "info"]):
+            inside = run([*words, *paths])
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "geteuid", lambda: 1000)
+                assert inside == run([*words, *paths]), (words, paths)
+    assert len(children) == 2 * len(groups)
+
+
+@pytest.mark.parametrize(
+    ("limit", "work", "words"),
+    [
+        (
+            "command-processor=1",
+            lambda: [None for _ in iter(int, 1)],
+            "longer than 1 seconds of processor time",
+        ),
+        ("command-memory=64MiB", lambda: len(bytearray(256 << 20)), "more than 64 MiB of memory"),
+    ],
+)
+def test_a_limit_of_the_command_applies_to_the_child(limit, work, words, path):
+    with pytest.raises(LimitError) as caught:
+        read_image(lambda opened: work(), (path,), parse([limit], (COMMAND,)))
+    assert words in str(caught.value)
+    assert caught.value.hint.startswith(f"--limit {limit.partition('=')[0]}=")
+
+
+def test_the_time_limit_of_the_command_ends_the_child(path, monkeypatch, capfd):
+    from templater.checks import report
+
+    monkeypatch.setattr(report, "scan_image", lambda *given, **named: [None for _ in iter(int, 1)])
+    assert main(["audit", path, "--limit", "command-time=1"]) == 4
+    assert "longer than 1 seconds" in capfd.readouterr().err
+    with pytest.raises(ChildProcessError):  # no child is left
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_an_error_keeps_its_class_place_notes_and_hint(path):
+    def work(opened):
+        raise RefusedError("no", None, "a hint", ("a note",))
+
+    with pytest.raises(RefusedError) as caught:
+        read_image(work, (path,), Given())
+    assert caught.value.explain() == "no\na note\nhint: a hint"
+
+
+def test_an_answer_that_is_not_json_is_an_error(path):
+    with pytest.raises(ChildFailure):
+        read_image(lambda opened: object(), (path,), Given())
+
+
+def late_imports(package):
+    """Yield the modules that functions of a package import, by absolute name."""
+    top = Path(templater.__file__).parent
+    for source in (top / package).rglob("*.py"):
+        parts = ["templater", *source.relative_to(top).with_suffix("").parts]
+        for function in ast.walk(ast.parse(source.read_bytes())):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import):
+                    yield from (alias.name for alias in node.names)
+                elif isinstance(node, ast.ImportFrom):
+                    above = parts[: len(parts) - node.level] if node.level else []
+                    yield ".".join([*above, *([node.module] if node.module else [])])
+
+
+def test_every_module_that_a_reader_imports_later_is_loaded_before_the_lock():
+    wanted = {name for package in PACKAGES for name in late_imports(package)}
+    assert len(wanted) > 10
+    script = (
+        "import sys; from templater.cli.sandboxed import _prepare; list(_prepare([])); print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert wanted - set(loaded.split()) == set()
