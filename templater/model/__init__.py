@@ -1,6 +1,6 @@
 """Data types that every other folder uses: sources, errors, instances, metadata, plans, lifecycle, hosts.
 
-They only hold data. They decide nothing about files, and neither read nor write any.
+The types only hold data. This folder never reads or writes a file.
 
 May import: nothing else of templater.
 """

@@ -1,4 +1,4 @@
-"""Interfaces for images and root filesystems, as planning uses them."""
+"""Interfaces and data types for images and root filesystems, which planning uses."""
 
 #: default limit for the size of one template, in bytes
 TEMPLATE_BYTES = 4 << 20
@@ -19,15 +19,15 @@ SOCKET = "socket"
 CHAR_DEVICE = "char device"
 BLOCK_DEVICE = "block device"
 
-#: chattr(1) flags that stop even root from writing; see ``RootfsView``
+#: the chattr(1) flags that prevent even root from writing; see ``RootfsView``
 IMMUTABLE = "immutable"
 APPEND_ONLY = "append-only"
 
 
 class Entry:
-    """One name in a tree, as lstat(2) sees it.
+    """The attributes of a file, a directory or another file system object, as lstat(2) returns them.
 
-    ``uid`` and ``gid`` are the container's. ``mode`` holds the twelve permission bits.
+    ``uid`` and ``gid`` are ids inside the container. ``mode`` has the twelve permission bits.
     """
 
     __slots__ = ("gid", "is_mount", "kind", "mode", "nlink", "rdev", "size", "target", "uid")
@@ -61,8 +61,8 @@ class Entry:
 class TemplateFile:
     """A file of an image's ``templates`` directory.
 
-    ``entry`` is None if the directory has no such name. ``data`` is None if templater refuses to read
-    the file; ``error`` then says why.
+    ``entry`` is None if the file does not exist. If templater refuses to read the file, ``data`` is None and
+    ``error`` is the reason.
     """
 
     __slots__ = ("data", "entry", "error")
@@ -81,14 +81,15 @@ class TemplateFile:
 class Resolved:
     """The result of resolving a path.
 
-    ``real`` is the path without symlinks. After an ``error``, it may end at the name that stopped the walk.
-    ``named`` is the lstat result of the last name itself; ``entry`` is that of the file after following its
-    links. If ``entry`` is None, the file does not exist. If ``named`` is a symlink as well, it dangles.
-    ``links`` lists the symlinks followed, as pairs of path and target. ``mounts`` lists the mount points
-    crossed below the root.
-
-    ``depth`` counts the existing directories on the way to ``real``; None means that all exist.
-    ``missing`` lists the other directories, outermost first.
+    ``real`` is the path without symlinks. If resolving failed with ``error``, it may end at the name that
+    caused the error.
+    ``named`` is the entry of the path itself, without following a symlink at its end. ``entry`` is the entry
+    of the file to which the path leads. If ``entry`` is None, that file does not exist; then a symlink in
+    ``named`` dangles.
+    ``links`` lists the followed symlinks, as pairs of path and target. ``mounts`` lists the mount points
+    below the root that the path crosses.
+    ``depth`` is the number of existing directories on the way to ``real``, or None if all exist.
+    ``missing`` has the directories that do not exist. The outermost one comes first.
     """
 
     __slots__ = ("depth", "entry", "error", "links", "mounts", "named", "path", "real")
@@ -113,9 +114,9 @@ class Resolved:
 
 
 def parents_below(path: str, depth: int) -> "Iterator[str]":
-    """Yield the parents of an absolute path that are deeper than ``depth`` names, outermost first.
+    """Yield the parents of an absolute path, except the first ``depth``. The outermost one comes first.
 
-    This is a generator because the parents of a path with two thousand names take megabytes.
+    This is a generator because a list of the parents of a path with two thousand names needs megabytes.
     """
     end = path.find("/", 1)
     while end > 0:
@@ -126,7 +127,7 @@ def parents_below(path: str, depth: int) -> "Iterator[str]":
 
 
 def common_depth(path: str, other: str) -> int:
-    """Return how many parents two absolute paths have in common."""
+    """Return the number of parents that two absolute paths have in common."""
     low, high = 0, min(len(path), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -142,31 +143,31 @@ if TYPE_CHECKING:
     class RootfsView(Protocol):
         """A read-only view of a root filesystem.
 
-        Paths are absolute and cleaned. Only the last component may be a symlink: the caller resolves links
-        name by name (``resolve.py``).
+        Paths are absolute and cleaned. No component except the last one may be a symlink, because the caller
+        resolves the symlinks (``resolve.py``).
 
-        Two attributes are optional. ``ids`` maps ids between the disk and the container, if they differ.
-        ``flag(path)`` returns the chattr(1) flag of a file: IMMUTABLE, APPEND_ONLY or an empty string.
+        A view may have two more attributes. ``ids`` maps ids between the disk and the container, if they
+        differ. ``flag(path)`` returns the chattr(1) flag of a file: IMMUTABLE, APPEND_ONLY or "".
         """
 
         def entry(self, path: str) -> "Entry | None":
-            """Return the lstat result; None if the name is missing or a parent is not a directory."""
+            """Return the entry of a path, or None if it does not exist or a parent is not a directory."""
 
         def read(self, path: str, limit: int) -> bytes:
             """Return the bytes of a regular file.
 
-            Raises LimitError above ``limit`` bytes.
+            Raises LimitError if the file has more than ``limit`` bytes.
             """
 
     class Image(Protocol):
         """An image that supplies metadata.yaml and templates."""
 
         name: str
-        #: False if the rest of an archive was not read, because the templates came first
+        #: False if only the beginning of an archive was read, because it contained all templates
         complete: bool
 
         def read_metadata(self) -> "Source":
-            """Return the text of metadata.yaml. The name of the source helps the user find the file."""
+            """Return the text of metadata.yaml. The source's name is shown to the user in messages."""
 
         def read_templates(self, names: "Iterable[str]") -> "Mapping[str, TemplateFile]":
-            """Return an entry for each of ``names``. Archives are read only as far as needed."""
+            """Return the file for each of ``names``. An archive is read only up to the last of them."""

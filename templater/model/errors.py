@@ -1,4 +1,4 @@
-"""Exceptions with a message, a place, a hint and an exit code."""
+"""Exceptions with a message, a source position, a hint and an exit code."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,9 +10,11 @@ if TYPE_CHECKING:
 class TemplaterError(Exception):
     """The base class of every error that templater raises on purpose.
 
-    ``message`` is one line in lower case, without a full stop. ``span`` is the place of the problem, if
-    known. ``hint`` tells the user how to fix it, or is empty. ``notes`` are further facts, one per line,
-    such as the rule's line in metadata.yaml or pongo2's error text. Only ``explain()`` shows notes.
+    ``message`` is one line in lower case, without a full stop.
+    ``span`` is the source position of the problem, or None if the position is unknown.
+    ``hint`` says how the user can solve the problem, or is empty.
+    ``notes`` has further facts, one in each line, such as the rule's line in metadata.yaml or pongo2's error
+    text. Only ``explain()`` shows the notes.
     """
 
     exit_code = 2
@@ -42,7 +44,7 @@ class TemplaterError(Exception):
         hint: "str | None" = None,
         notes: "tuple[str, ...] | None" = None,
     ) -> "Self":
-        """Return a copy with these fields replaced. It keeps the class and all other attributes."""
+        """Return a copy with these fields replaced. The copy has the same class and other attributes."""
         copy = self.__class__.__new__(self.__class__)
         copy.__dict__.update(self.__dict__)
         for name, value in (("message", message), ("span", span), ("hint", hint), ("notes", notes)):
@@ -79,9 +81,9 @@ class InputError(TemplaterError):
 
 
 class MetadataError(InputError):
-    """A metadata.yaml that Go would not decode.
+    """A metadata.yaml that the daemons cannot decode.
 
-    ``yaml_error`` is the error text of the host's YAML library, if known.
+    ``yaml_error`` is the error text of the host's YAML library, or None if it is unknown.
     """
 
     kind = "metadata"
@@ -89,7 +91,7 @@ class MetadataError(InputError):
 
 
 class RefusedError(TemplaterError):
-    """A refusal: continuing would not be safe, so templater did nothing."""
+    """A refusal: templater changed nothing, because continuing would not be safe."""
 
     exit_code = 3
     kind = "refused"
@@ -105,7 +107,7 @@ class LimitError(TemplaterError):
 class TemplateError(TemplaterError):
     """A template that does not compile or render.
 
-    ``pongo2_error`` is the error text that pongo2 itself would print, if known.
+    ``pongo2_error`` is the error text that pongo2 would print, or None if it is unknown.
     """
 
     exit_code = 5
@@ -126,14 +128,14 @@ class RenderError(TemplateError):
 
 
 class HostError(TemplaterError):
-    """A failure of the chosen host where templater itself would succeed."""
+    """A failure that is predicted for the chosen host, although templater would succeed."""
 
     exit_code = 5
     kind = "host"
 
 
 class WriteError(TemplaterError):
-    """A write that the kernel refused. The previous content is unchanged."""
+    """A write that the operating system refused. The previous content of the file is unchanged."""
 
     exit_code = 6
     kind = "write"
@@ -147,5 +149,5 @@ class BusyError(TemplaterError):
 
 
 def reason(error: OSError) -> str:
-    """Return the kernel's error text in lower case, to match templater's messages."""
+    """Return the operating system's error text in lower case, as templater's messages use it."""
     return (error.strerror or str(error)).lower()

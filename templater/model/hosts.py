@@ -9,21 +9,28 @@ FILE_TAGS = frozenset(("extends", "import", "include", "ssi"))
 
 
 class Host:
-    """How a release of LXD or Incus treats an image's templates.
+    """The behaviour of one or more LXD or Incus releases with an image's templates.
 
-    * ``family`` names the release's file system code (see ``prediction/start.py``). It is empty for ``none``.
+    * ``name`` is the value of the option ``--as``, and ``title`` lists the releases.
+    * ``family`` names the release's code that accesses files (see ``prediction/start.py``). It is empty for
+      ``none``.
+    * ``product`` is ``incus`` or ``lxd``, or empty for ``none``.
     * ``dialect`` is a name from ``pongo2.dialect``.
     * ``yaml`` is the major version of Go's YAML library.
-    * ``metadata_limit`` is the maximum size of metadata.yaml in bytes, or 0 for unlimited.
-    * ``banned`` lists the tags that the release refuses. If it is empty, the release's chroot loader lets
-      these tags read files. templater never does.
+    * ``metadata_limit`` is the maximum size of metadata.yaml at a start, in bytes, or 0 for unlimited.
+    * ``banned`` has the tags that the release rejects. If it is empty, templates on that release can read
+      files with the tags in FILE_TAGS. templater never reads those files.
     * ``permissions`` is True if the release applies a rule's uid, gid and mode.
-    * ``links_refused_at`` is when the release rejects a symlink among the templates: ``create``, ``start``,
-      or empty for never.
-    * ``check_prefix`` is True if errors of failed checks begin with the rule's path.
-    * ``agent`` is the generation of the guest agent.
-    * ``nested_last`` is True if ``devices.Sorted`` puts nested network interfaces after the others.
-    * ``pongo2_version`` is the version that templates see, if it differs from the dialect's.
+    * ``recovers_panics`` is True if a panic in a template is an error, not a crash of the daemon.
+    * ``links_refused_at`` is when the release rejects a symlink among the templates: ``create`` or ``start``.
+      It is empty if the release follows the symlink.
+    * ``check_prefix`` is True if the error of a failed check begins with the rule's path.
+    * ``render_prefix`` is the text before the error of a failed render.
+    * ``vm_keeps_pending`` is True if the trigger of a virtual machine stays pending after a failed start.
+    * ``vm_output`` names the release's code that writes the config drive (see ``prediction/predict.py``).
+    * ``agent`` is the generation of the guest's agent.
+    * ``nested_last`` is True if ``devices.Sorted`` lists nested network interfaces after the others.
+    * ``pongo2_version`` is the value of ``pongo2.version``, or empty if it is the version of the dialect.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""An instance and its profiles, with configuration and devices in separate layers."""
+"""An instance and its profiles. Each of them has its own configuration and devices."""
 
 from .errors import RefusedError
 from .source import printable
@@ -13,12 +13,12 @@ VIRTUAL_MACHINE = "virtual-machine"
 
 MAX_NAME = 255
 
-#: keys that only a daemon sets, when it creates an instance
+#: the configuration keys that only a daemon sets, when it creates an instance
 _DAEMON_KEYS = ("volatile.uuid", "volatile.base_image", "volatile.idmap.base", "volatile.idmap.next")
 
 
 class Profile:
-    """A named layer of configuration and devices."""
+    """A named set of configuration keys and devices, which instances can use."""
 
     __slots__ = ("config", "devices", "name")
 
@@ -36,9 +36,9 @@ class Profile:
 class Instance:
     """An instance as the daemons describe it.
 
-    ``config`` and ``devices`` are the instance's own (local) ones. ``profiles`` are in the order in which
-    they apply. Templates see ``expanded_config()`` and ``expanded_devices()``. An instance read from
-    an expanded description has no profiles: all its keys are local.
+    ``config`` and ``devices`` are local: they do not include those of the profiles. ``profiles`` are in the
+    order in which they apply. Templates see ``expanded_config()`` and ``expanded_devices()``. An instance
+    that was parsed from an expanded description has no profiles: all its keys are local.
     """
 
     __slots__ = (
@@ -66,9 +66,9 @@ class Instance:
         self.config: Mapping[str, str] = {} if config is None else config
         self.devices: Mapping[str, Mapping[str, str]] = {} if devices is None else devices
         self.profiles = profiles
-        #: assumptions made while reading, for stderr, such as "the name comes from the file's stem"
+        #: assumptions of the parser, to be shown to the user, such as an assumed type
         self.notes = notes
-        #: "Running", "Stopped", …, if the description has it
+        #: "Running", "Stopped", …, or empty if the description has no status
         self.status = status
         #: True if the description has times or a status, which only a daemon writes
         self.recorded = recorded
@@ -82,7 +82,7 @@ class Instance:
 
     @property
     def exists(self) -> bool:
-        """True if a daemon has created this instance: only a daemon sets some of its values."""
+        """True if a daemon has created this instance, because it has values that only a daemon sets."""
         return bool(self.status) or self.recorded or any(key in self.config for key in _DAEMON_KEYS)
 
     @property
@@ -91,12 +91,15 @@ class Instance:
 
     @property
     def privileged(self) -> bool:
-        # Incus: shared/util IsTrue accepts these four spellings in any case
+        # The function IsTrue in Incus's shared/util accepts these four spellings in any case.
         value = self.expanded_config().get("security.privileged", "")
         return value.lower() in ("true", "1", "yes", "on")
 
     def expanded_config(self) -> "dict[str, str]":
-        """Return the merged configuration. Later profiles override earlier ones; local keys override all."""
+        """Return the merged configuration.
+
+        Later profiles override earlier profiles, and local keys override all profiles.
+        """
         config: dict[str, str] = {}
         for profile in self.profiles:
             config.update(profile.config)
@@ -104,7 +107,10 @@ class Instance:
         return config
 
     def expanded_devices(self) -> "dict[str, Mapping[str, str]]":
-        """Return the merged devices. A later device replaces a whole earlier one of the same name."""
+        """Return the merged devices.
+
+        A device replaces an earlier device of the same name completely. Their keys are not merged.
+        """
         devices: dict[str, Mapping[str, str]] = {}
         for profile in self.profiles:
             devices.update(profile.devices)
@@ -113,10 +119,10 @@ class Instance:
 
 
 def require_name(name: str, *, typed: bool = False, daemon: bool = False) -> None:
-    """Raise RefusedError for a name that no instance can have.
+    """Raise RefusedError if ``name`` is not a valid instance name.
 
-    With ``typed``, also refuse names that are likely typing mistakes. With ``daemon``, also refuse names
-    that LXD and Incus refuse.
+    If ``typed`` is true, names that are probably typing mistakes are invalid, too. If ``daemon`` is true, so
+    are names that LXD and Incus refuse.
     """
     problem = _name_problem(name)
     if typed and not problem:
@@ -136,7 +142,7 @@ def _typing_problem(name: str) -> str:
 
 
 def _name_problem(name: str) -> str:
-    """Return why a name cannot be a directory name on one line; empty if it can."""
+    """Return the reason why a name cannot be used as a directory name, or "" if it can."""
     if not name:
         return "it is empty"
     if name in (".", "..") or "/" in name:
@@ -149,7 +155,10 @@ def _name_problem(name: str) -> str:
 
 
 def daemon_name_problem(name: str) -> str:
-    """Return why LXD and Incus refuse a name; empty if they accept it. Observed on Incus 6.0.4."""
+    """Return the reason why LXD and Incus refuse a name, or "" if they accept it.
+
+    The rules were observed on Incus 6.0.4.
+    """
     if not 1 <= len(name) <= 63:
         return "LXD and Incus allow 1 to 63 characters"
     if not name.isascii() or not name.replace("-", "a").isalnum():

@@ -1,6 +1,6 @@
-"""The trigger that is pending for an instance's next start, from its creation to its export.
+"""The trigger that is pending for an instance's next start, and the operations that change it.
 
-On Incus and LXD, creating, copying and renaming an instance writes no files. The daemon records a pending
+If a user creates, copies or renames an instance, Incus and LXD write no files. The daemon records a pending
 trigger instead. The next start runs that trigger first, then ``start``.
 """
 
@@ -15,20 +15,20 @@ START = "start"
 #: the passes of an instance's first start
 FIRST_BOOT = ("create", START)
 
-#: the daemons store the pending trigger in this configuration key; users can set it too
+#: the configuration key in which the daemons store the pending trigger; users can set it, too
 PENDING_KEY = "volatile.apply_template"
 
 
 def passes(pending: str) -> "tuple[str, ...]":
-    """Return the passes of the next start."""
+    """Return the triggers that the next start runs, in order. ``pending`` may be empty."""
     return (pending, START) if pending else (START,)
 
 
 def pending_after(pending: str, trigger: str) -> str:
     """Return the pending trigger after ``trigger`` has happened to an instance.
 
-    ``create`` and ``copy`` make a new instance and replace any pending trigger. A rename keeps one that is
-    already pending.
+    ``create`` and ``copy`` make a new instance and replace any pending trigger. ``rename`` becomes pending
+    only if no other trigger is.
     """
     return pending or trigger if trigger == "rename" else trigger
 
@@ -81,10 +81,11 @@ class Life:
         return self._with(pending="", running=True)
 
     def start_failed(self, in_pass: str = "") -> "Life":
-        """Return the state after a failed start. The trigger stays pending: both passes are one commit.
+        """Return the state after a failed start.
 
-        The daemons, however, clear the trigger as soon as its own pass succeeds. With ``in_pass``, the pass
-        that failed on a daemon, return the state that the daemon leaves.
+        With templater, the trigger stays pending, because templater writes the files of both passes or none.
+        The daemons clear the trigger as soon as its pass succeeds. To get the state after a failed start of a
+        daemon, pass the trigger of the failed pass as ``in_pass``.
         """
         lost = in_pass == START and self.pending != START
         return self._with(pending="" if lost else None, running=False)
@@ -100,7 +101,7 @@ class Life:
         return self._with(pending=pending_after(self.pending, "rename"))
 
     def copied(self, snapshot: str = "") -> "Life":
-        """Return the state of a copy, whose trigger is ``copy`` even if the original was never started."""
+        """Return the state of a copy. Its pending trigger is ``copy``, even if the original never started."""
         if snapshot:
             self._known(snapshot)
         return Life(pending_after(self.pending, "copy"), False, {} if snapshot else self.snapshots)
@@ -111,9 +112,9 @@ class Life:
         return self._with(pending=self.pending or "create")  # a rebuild keeps a pending trigger
 
     def published(self, snapshot: str = "") -> None:
-        """Check that the instance can be published. Publishing does not change it.
+        """Raise UsageError if the instance is running, unless a snapshot is published instead.
 
-        Raises UsageError for a running instance, unless a snapshot of it is published.
+        Publishing does not change the state.
         """
         if snapshot:
             self._known(snapshot)
@@ -127,11 +128,11 @@ class Life:
         return self._with(pending="")
 
     def exported(self) -> "Life":
-        """Return the state in a backup. An import keeps the pending trigger, even under another name."""
+        """Return the state that a backup contains. An import under any name keeps its pending trigger."""
         return self._with(running=False)
 
     def with_pending(self, trigger: str) -> "Life":
-        """Return the state after a user has set ``volatile.apply_template``. Any text is valid."""
+        """Return the state after a user has set ``volatile.apply_template`` to any text."""
         return self._with(pending=trigger)
 
     def snapshotted(self, name: str) -> "Life":
@@ -140,7 +141,7 @@ class Life:
         return self._with(snapshots={**self.snapshots, name: self.pending})
 
     def restored(self, name: str) -> "Life":
-        """Return the state after a restore: stopped, with the snapshot's pending trigger."""
+        """Return the state after a snapshot was restored: stopped, with the snapshot's pending trigger."""
         return self._with(pending=self._known(name), running=False)
 
     def _known(self, name: str) -> str:
@@ -151,5 +152,5 @@ class Life:
 
 
 def created() -> Life:
-    """Return the state of a new instance. The origin of its image makes no difference."""
+    """Return the state of a new instance."""
     return Life("create")

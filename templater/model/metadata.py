@@ -1,4 +1,4 @@
-"""The contents of an image's metadata.yaml: facts and rules."""
+"""The contents of an image's metadata.yaml: properties of the image, and the rules for its templates."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,14 +11,14 @@ TRIGGERS = ("create", "copy", "start", "rename")
 
 
 class Rule:
-    """One entry of ``templates``: a target, a template, and the triggers on which it runs.
+    """One entry of ``templates`` in metadata.yaml: a target, a template, and the triggers of the rule.
 
-    Scalars are texts as Go decodes them into strings. For example, ``mode: 0644`` gives the four
-    characters ``0644``. An absent or null field is empty. ``path`` is the key as written, not cleaned.
+    The fields are strings as Go decodes them. For example, ``mode: 0644`` gives the four characters ``0644``.
+    A missing or null field is empty. ``path`` is the key as the image author wrote it.
 
-    ``spans`` maps a field name to its place in metadata.yaml: ``path`` for the key, ``entry`` for the value.
-    It is empty for a rule loaded from the cache. ``null`` is true for an entry without a value: the daemons
-    panic when they read it.
+    ``spans`` maps the name of a field to its source position. ``path`` is the position of the key, and
+    ``entry`` the position of the value. A rule that was loaded from the cache has no ``spans``.
+    ``null`` is true for an entry whose value is null: the daemons panic when they read such an entry.
     """
 
     __slots__ = (
@@ -63,9 +63,9 @@ class Rule:
 
 
 class Finding:
-    """A likely mistake in metadata.yaml that hosts accept. ``code`` names its kind in reports.
+    """A probable mistake in metadata.yaml that the chosen host accepts.
 
-    It unpacks to message and span.
+    ``code`` is the kind of mistake in reports, such as "unknown-key". Iteration gives message and span.
     """
 
     __slots__ = ("code", "message", "span")
@@ -83,10 +83,10 @@ class Finding:
 
 
 class Metadata:
-    """An image's facts and its rules, in file order.
+    """The contents of a metadata.yaml. ``rules`` are in the order of the file.
 
-    ``findings`` are likely mistakes that the chosen host accepts. ``null`` is true if the whole document is
-    null: most daemons panic when they read it.
+    ``findings`` are probable mistakes that the chosen host accepts. ``null`` is true if the whole document is
+    null: most daemons panic when they read such a document.
     """
 
     __slots__ = (

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 class RenderOptions:
     """The host, the dialect of pongo2, the clock, the seed and the limits of a run.
 
-    ``dialect`` defaults to the host's. ``clock`` fixes the time that templates see, and ``seed`` their random
-    choices. ``limits`` is a ``pongo2.state.Limits``. Its ``total`` also bounds the time for predicting the
-    host.
+    ``dialect`` defaults to the dialect of the host. ``clock`` is the time that templates see, and ``seed``
+    decides their random choices. ``limits`` is a ``pongo2.state.Limits``. Its ``total`` limits the time for
+    rendering and for predicting the host together.
     """
 
     __slots__ = ("clock", "dialect", "host", "limits", "seed")
@@ -27,13 +27,13 @@ class RenderOptions:
         self.limits = limits
 
     def begun(self) -> "RenderOptions":
-        """Return options whose time limit starts now, or ``self`` if it has already started."""
+        """Return options whose total time begins now, or ``self`` if it has already begun."""
         limits = None if self.limits is None else self.limits.begun()
         if limits is self.limits:
             return self
         return RenderOptions(self.host, self.dialect, self.clock, self.seed, limits)
 
     def check_time(self) -> None:
-        """Raise LimitError if the run has used up its total time."""
+        """Raise LimitError if the total time of the run is over."""
         if self.limits is not None and self.limits.is_over:
             raise self.limits.late()

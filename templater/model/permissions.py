@@ -1,4 +1,4 @@
-"""Parse a rule's uid, gid and mode as Go does."""
+"""Parsers for a rule's uid, gid and mode, which follow the daemons' Go code."""
 
 from .errors import MetadataError
 from .source import printable
@@ -7,13 +7,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .metadata import Rule
 
-MAX_ID = 0xFFFFFFFE  # chown(2) reads 4294967295 as -1, "leave the owner unchanged"
+MAX_ID = 0xFFFFFFFE  # The next number, 4294967295, means "leave the owner unchanged" for chown(2).
 
 
 def parse_id(text: str, what: str, rule: "Rule") -> int:
-    """Parse a rule's uid or gid like Go's ``ParseInt(text, 10, 64)``; empty text gives 0.
+    """Parse a rule's uid or gid like Go's ``ParseInt(text, 10, 64)``. An empty text gives 0.
 
-    Raises MetadataError if the number is invalid or not from 0 to 4294967294.
+    Raises MetadataError if the text is not a number from 0 to 4294967294.
     """
     if not text:
         return 0
@@ -28,10 +28,10 @@ def parse_id(text: str, what: str, rule: "Rule") -> int:
 
 
 def parse_mode(text: str, rule: "Rule") -> int:
-    """Parse a rule's mode as the daemons do; empty text gives 0644.
+    """Parse a rule's mode as the daemons do. An empty text gives 0644.
 
-    Exactly three characters are octal. Any other text follows Go's base 0, where a leading ``0`` means octal.
-    So ``640`` and ``0640`` are 0640, but ``4755`` is decimal and gives 0223. Only the lowest nine bits count.
+    A text of three characters is octal. Any other text is a Go integer, where a leading ``0`` means octal. So
+    ``640`` and ``0640`` give 0640, but ``4755`` is decimal and gives 0223. Only the lowest nine bits count.
 
     Raises MetadataError if the text is not a number.
     """
@@ -48,11 +48,11 @@ def parse_mode(text: str, rule: "Rule") -> int:
 
 
 def go_integer(text: str) -> "int | None":
-    """Parse like Go's ``ParseInt(text, 0, 64)``; return None where Go fails."""
+    """Parse an integer like Go's ``ParseInt(text, 0, 64)``, or return None if Go reports an error."""
     sign, digits = (text[0], text[1:]) if text[:1] in ("+", "-") else ("", text)
     base, prefix = _base(digits)
     body = digits[prefix:]
-    # Go allows an underscore between two digits, and between the base's prefix and a digit
+    # Go allows an underscore between two digits, and between a prefix such as 0x and a digit.
     spelled = "0" + body if prefix else body
     if spelled.startswith("_") or spelled.endswith("_") or "__" in spelled:
         return None
@@ -67,7 +67,7 @@ def go_integer(text: str) -> "int | None":
 
 
 def _base(digits: str) -> "tuple[int, int]":
-    """Return the base of a number, and the length of the prefix that sets it."""
+    """Return the base of a number, and the length of the prefix that determines the base."""
     if digits[:1] != "0" or len(digits) < 2:
         return 10, 0
     named = {"x": 16, "o": 8, "b": 2}.get(digits[1].lower())

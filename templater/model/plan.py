@@ -1,4 +1,4 @@
-"""The result of planning: plans, their changes, and the predicted outcomes on a host."""
+"""The results of planning: a plan, its changes, and the predicted outcomes on a host."""
 
 from .entry import parents_below
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .metadata import Metadata, Rule
 
     class Due(Protocol):
-        """A rule and the trigger on which it runs."""
+        """A rule and the trigger that runs the rule."""
 
         rule: Rule
         trigger: str
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     Item = TypeVar("Item", bound=Due)
 
     class Destination(Protocol):
-        """A place that takes the changes of a plan, one after the other.
+        """An object that makes the changes of a plan, one after the other.
 
-        These are a root filesystem in memory, a new folder, and the transaction of ``apply``, which holds
-        everything back until its commit.
+        The destinations are a root filesystem in memory, a new directory, and the transaction of ``apply``,
+        which makes no change before its commit.
         """
 
         def carry_out(self, change: "Change") -> None:
-            """Make a change's missing parents, and its file with content, mode and owner."""
+            """Create the missing parent directories, and the file with its content, mode and owner."""
 
 
 CREATE = "create"  # a new file
 UPDATE = "update"  # an existing file gets other content
-KEEP = "keep"  # the file already has this content: not touched
-SKIP = "skip"  # create_only, and the name exists
-FAILED = "failed"  # the rule cannot run: see error
-WRITE = "write"  # no root filesystem was given, so the file may be new or exist
+KEEP = "keep"  # the file already has this content, so templater does not touch it
+SKIP = "skip"  # the rule has create_only, and the path exists
+FAILED = "failed"  # the rule cannot run; see ``error``
+WRITE = "write"  # the file is written, and it is unknown whether it exists: the plan has no root filesystem
 
 WRITING = (CREATE, UPDATE, WRITE)
 
@@ -48,8 +48,8 @@ AGENT = "agent"
 class Outcome:
     """The predicted result of a rule on the chosen host.
 
-    ``result`` is one of written, skipped, fails, hangs, random or unknown. ``text`` explains it to the user.
-    ``error`` is the host's own message if the rule fails.
+    ``result`` is one of written, skipped, fails, hangs, random or unknown. ``text`` explains the result to
+    the user. ``error`` is the host's error message if the rule fails.
     """
 
     __slots__ = ("error", "result", "text")
@@ -70,11 +70,11 @@ class Outcome:
 class Change:
     """The effect of one rule in one pass.
 
-    ``path`` is the cleaned absolute path inside the container. ``real`` is the path after following
-    symlinks in the root filesystem: templater writes this file. The file gets ``uid``, ``gid`` (the
-    container's ids) and ``mode``. ``new_parents`` are the directories to create (0755, root), outermost
-    first. ``content`` is None if nothing was rendered. ``before`` is the content to be replaced, or None if
-    the file is new or its content is unknown.
+    ``path`` is the cleaned absolute path inside the container. ``real`` is the path after following symlinks
+    in the root filesystem: templater writes this file. ``uid``, ``gid`` (ids inside the container) and
+    ``mode`` apply to the file. ``new_parents`` are the directories to create with mode 0755 and owner root.
+    The outermost one comes first. ``content`` is None if nothing was rendered. ``before`` is the content that
+    the change replaces, or None if the file is new or its content is unknown.
     """
 
     __slots__ = (
@@ -93,18 +93,18 @@ class Change:
         self.uid = 0
         self.gid = 0
         self.mode = 0o644
-        #: the number of existing directories on the way to ``real``; None means all of them
+        #: the number of existing directories on the way to ``real``, or None if all of them exist
         self.new_depth: int | None = None
-        #: the resolution of ``path``; None if the path itself is refused
+        #: the result of resolving ``path``, or None if the path is invalid
         self.resolved: Resolved | None = None
         #: True if the target is a mount point, which can be overwritten but not replaced
         self.in_place = False
-        #: a short explanation: "new", "create_only, and the name exists"
+        #: a short explanation for the user, such as "new" or "create_only, and the name exists"
         self.reason = reason
         self.error: TemplaterError | None = None
-        #: the error of a failed render; ``error`` may still be None if create_only skips the rule
+        #: the error of a failed render. If create_only skips the rule, ``error`` is None nevertheless.
         self.render_error: TemplaterError | None = None
-        #: another rule of the pass that writes the same file, or a file in place of a parent directory
+        #: another rule of the pass whose target is the same file, or is above or below this file
         self.collides: Rule | None = None
 
     def __repr__(self) -> str:
@@ -118,8 +118,8 @@ class Change:
 class Prediction:
     """The predicted outcomes of a plan's changes on a host.
 
-    ``outcomes`` omits changes that cannot be predicted. ``error`` is the reason if the start fails before
-    the host reads any rule, else empty.
+    ``outcomes`` omits changes that cannot be predicted. If the start fails before the host reads any rule,
+    ``error`` is the reason. Otherwise, it is empty.
     """
 
     __slots__ = ("error", "outcomes")
@@ -130,14 +130,14 @@ class Prediction:
 
 
 class Plan:
-    """Changes in the order in which they happen: pass by pass, with rules in file order.
+    """The changes of a run, in order: pass by pass, and within a pass in the order of the rules.
 
-    ``changes`` has one change for each rule that runs in a pass. ``files()`` merges them into one change for
-    each target; these are the files that templater writes, since the passes of a start are one commit.
-    ``prediction`` holds the outcomes of the same changes on ``host``.
+    ``changes`` has one change for each rule that runs in a pass. ``files()`` merges the changes of each
+    target. templater writes only the merged changes, because the passes of a start are one transaction.
+    ``prediction`` has the outcomes of the same changes on ``host``.
 
-    For a virtual machine, ``changes`` are the files of the config drive. ``agent`` are the changes that
-    the guest's agent then makes from them. ``as_agent()`` returns a plan that makes these changes without it.
+    For a virtual machine, ``changes`` are the files of the config drive. ``agent`` has the changes that the
+    guest's agent makes from these files. ``as_agent()`` returns a plan that makes the agent's changes.
     """
 
     __slots__ = ("agent", "changes", "host", "instance", "metadata", "notes", "prediction", "triggers")
@@ -169,23 +169,23 @@ class Plan:
 
     @property
     def failed(self) -> "list[Change]":
-        """The changes that fail, including those in the guest."""
+        """The changes that fail, including the changes of the guest's agent."""
         return [change for change in (*self.changes, *self.agent) if change.action == FAILED]
 
     def outcome(self, change: Change) -> "Outcome | None":
-        """Return the predicted outcome of ``change``; None if it cannot be predicted."""
+        """Return the predicted outcome of ``change``, or None if it cannot be predicted."""
         return self.prediction.outcomes.get(change)
 
     @property
     def host_fails(self) -> "list[Change]":
-        """The changes whose outcome on the host is fails, hangs, random or unknown."""
+        """The changes with the predicted result fails, hangs, random or unknown."""
         outcomes = self.prediction.outcomes
         everywhere = (*self.changes, *self.agent)
         return [change for change in everywhere if change in outcomes and not outcomes[change].ok]
 
     @property
     def host_error(self) -> str:
-        """The reason if the start fails before the host reads any rule, else empty."""
+        """The reason why the start fails before the host reads any rule, or "" if it does not."""
         return self.prediction.error
 
     def with_prediction(self, prediction: Prediction) -> "Plan":
@@ -196,10 +196,11 @@ class Plan:
         )  # fmt: skip
 
     def files(self) -> "Iterator[Change]":
-        """Yield one merged change for each target that differs in the end, in order of first appearance.
+        """Yield one merged change for each file that the run changes, in the order of the first changes.
 
-        Changes are relative to the state before the first pass. A file that one pass creates and the next
-        one updates is one CREATE. A file that a later pass restores is omitted.
+        A merged change describes the difference between the state before the first pass and the state after
+        the last pass. If one pass creates a file and the next pass updates the file, the merged change is a
+        CREATE. If a later pass restores the previous content, there is no merged change.
         """
         merged: dict[str, Change] = {}
         for change in self.changes:
@@ -219,7 +220,7 @@ class Plan:
 
 
 def carry_out(changes: "Iterable[Change]", destination: "Destination") -> None:
-    """Hand each change to a destination."""
+    """Make all changes at a destination."""
     for change in changes:
         destination.carry_out(change)
 
@@ -227,7 +228,7 @@ def carry_out(changes: "Iterable[Change]", destination: "Destination") -> None:
 def split_passes(items: "Iterable[Item]") -> "Iterator[list[Item]]":
     """Split changes, or other items with a ``rule`` and a ``trigger``, into the passes of a start.
 
-    A new pass begins when the trigger changes or a rule repeats.
+    A new pass begins where the trigger changes or a rule occurs again.
     """
     current: list[Item] = []
     rules: set[int] = set()
@@ -242,7 +243,7 @@ def split_passes(items: "Iterable[Item]") -> "Iterator[list[Item]]":
 
 
 def _merge(earlier: Change, later: Change) -> Change:
-    """Merge two changes of the same target."""
+    """Return one change for two changes of the same target."""
     merged = Change(later.rule, later.trigger, later.path, earlier.action)
     for name in ("content", "uid", "gid", "mode", "in_place", "error", "real", "resolved"):
         setattr(merged, name, getattr(later, name))

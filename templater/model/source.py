@@ -1,13 +1,15 @@
-"""Source texts, and places in them."""
+"""Source texts, and positions in these texts."""
 
-#: size of a block in characters; line counts are stored for each block, to save time and memory
+#: the size of a block in characters. The number of lines before each block is stored, because storing the
+#: position of each line would need more memory.
 _STRIDE = 4096
 
 
 class Source:
     """A text with a name.
 
-    Bytes are decoded with ``surrogateescape``: no byte is lost, and each undecodable byte is one column.
+    Bytes are decoded with ``surrogateescape``. So no byte is lost, and each undecodable byte counts as one
+    character.
     """
 
     __slots__ = ("_lines", "name", "text")
@@ -19,20 +21,20 @@ class Source:
         self._lines: list[int] | None = None
 
     def span(self, start: int, end: "int | None" = None) -> "Span":
-        """Return the span from ``start`` to before ``end``, or one character without ``end``."""
+        """Return the span from ``start`` to ``end`` (exclusive). The default is one character."""
         return Span(self, start, start + 1 if end is None else end)
 
     def line_at(self, position: int) -> int:
-        """Return the 1-based line number of a character.
+        """Return the 1-based line number of the character at ``position``.
 
-        Counting uses stored block totals, because a file may have a span in each of 100,000 lines.
+        The number of lines before each block is stored, because a file may have 100,000 spans.
         """
         lines = self._lines
         if lines is None:
             lines = [0]
             for start in range(0, len(self.text), _STRIDE):
                 lines.append(lines[-1] + self.text.count("\n", start, start + _STRIDE))
-            self._lines = lines  # assign the complete list: other threads may read it
+            self._lines = lines  # assigned only when it is complete, because other threads may read it
         counted = min(position, len(self.text)) // _STRIDE
         return lines[counted] + self.text.count("\n", counted * _STRIDE, position) + 1
 
@@ -64,7 +66,7 @@ class Span:
 
     @property
     def place(self) -> str:
-        """``name:line:column`` for display. The name is escaped: images are untrusted."""
+        """The text ``name:line:column`` for display. The name is escaped, because images are untrusted."""
         return f"{printable(self.source.name)}:{self.line}:{self.column}"
 
     @property
@@ -72,7 +74,10 @@ class Span:
         return self.source.text[self.start : self.end]
 
     def excerpt(self, width: int = 100) -> str:
-        """Return the source line with carets under the span. Long lines are cut around it."""
+        """Return the source line, and below it a line with carets under the span.
+
+        If the source line is longer than ``width``, only the part around the span is shown.
+        """
         text = self.source.text
         line_start = text.rfind("\n", 0, self.start) + 1
         line_end = text.find("\n", self.start)
@@ -91,14 +96,17 @@ class Span:
 
 
 def printable(text: str) -> str:
-    """Escape control and undecodable characters, so that a terminal can show the text. Tabs become spaces."""
+    """Escape control characters and undecodable bytes, so that a terminal can show the text.
+
+    Tabs become spaces.
+    """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def _escaped(c: str) -> str:
-    # No codec is used: the sandboxed renderer of a hook cannot import one.
+    # This function uses no codec, because a codec would have to be imported, which a hook's sandbox forbids.
     number = ord(c)
     if c in _SHORT:
         return _SHORT[c]
@@ -113,5 +121,8 @@ _SHORT = {"\t": " ", "\n": "\\n", "\r": "\\r"}
 
 
 def whole_characters(text: str) -> str:
-    """Replace lone surrogates, such as JSON's ``\\ud800``, by U+FFFD as Go does. UTF-8 cannot encode them."""
+    """Replace each lone surrogate, such as JSON's ``\\ud800``, by U+FFFD. Go does the same.
+
+    Otherwise, UTF-8 could not encode the text.
+    """
     return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)

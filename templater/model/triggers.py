@@ -1,4 +1,4 @@
-"""The triggers that run by default."""
+"""The triggers that a command runs without the option ``-t``."""
 
 from .lifecycle import PENDING_KEY, passes
 from .source import printable
@@ -7,12 +7,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .instance import Instance
 
-#: the pending triggers that LXD and Incus set themselves
+#: the pending triggers that LXD and Incus set; a user can set others
 SET_BY_DAEMONS = ("create", "copy", "rename")
 
 
 class Triggers:
-    """The passes to run. ``reason`` explains the choice in one phrase; ``notes`` list assumptions."""
+    """The passes of a run, as their triggers. ``reason`` is a phrase that explains why these passes run.
+
+    ``notes`` lists doubtful facts of the instance description.
+    """
 
     __slots__ = ("notes", "passes", "reason")
 
@@ -28,7 +31,8 @@ class Triggers:
 def next_start(instance: "Instance", pending: "str | None" = None) -> Triggers:
     """Return the passes of an instance's next start: the pending trigger, if any, then ``start``.
 
-    ``pending`` is the trigger that templater has recorded. It overrides the instance's configuration.
+    ``pending`` is the trigger that templater has recorded, or "". It overrides the instance's configuration.
+    If it is None, the configuration decides.
     """
     if pending is None:
         pending = instance.config.get(PENDING_KEY, "")
@@ -58,8 +62,8 @@ def default_triggers(
     """Return the passes that a command runs without ``-t``.
 
     ``pending`` is the pending trigger if SRC is an instance, and None if SRC is an image.
-    ``rootfs_of_instance`` says that the plan is compared with a root filesystem. If the instance exists, this
-    is its own root filesystem.
+    ``rootfs_of_instance`` is true if the command reads a root filesystem. If the instance exists, that root
+    filesystem is assumed to be the instance's.
     """
     if pending is not None:
         return next_start(instance, pending)
@@ -69,7 +73,7 @@ def default_triggers(
 
 
 def _doubts(instance: "Instance", pending: str) -> "tuple[str, ...]":
-    """Return notes on a pending trigger that LXD and Incus would not have set."""
+    """Return a note for each fact about the pending trigger that LXD and Incus cannot have caused."""
     notes: tuple[str, ...] = ()
     if pending and pending not in SET_BY_DAEMONS:
         notes += (
@@ -78,6 +82,6 @@ def _doubts(instance: "Instance", pending: str) -> "tuple[str, ...]":
     if pending and instance.status in ("Running", "Frozen"):
         notes += (
             f"the description says '{instance.status}' and has '{printable(pending)}' pending, but a start"
-            " clears that key: a user has set it by hand, or the description combines two states",
+            " clears the pending trigger: a user has set it by hand, or the description combines two states",
         )
     return notes

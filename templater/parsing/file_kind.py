@@ -1,4 +1,4 @@
-"""Detection of a file's kind from its first bytes. File names are ignored."""
+"""Detection of a file's kind, such as tar or gzip, from its first bytes. The file's name does not matter."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ QCOW2 = "qcow2"
 EMPTY = "empty"
 UNKNOWN = "unknown"
 
-#: compression formats of tar archives, with the file name suffixes that the daemons use
+#: the compression formats of tar archives, with the file name suffixes that the daemons use
 COMPRESSIONS = {GZIP: ".gz", BZIP2: ".bz2", XZ: ".xz", LZMA: ".lzma", ZSTD: ".zst", LZ4: ".lz4"}
 
-#: number of leading bytes that ``recognise`` needs to detect every kind
+#: the number of bytes at the start of a file that ``recognise`` needs to detect every kind
 HEAD = 33 * 1024
 
 BLOCK = 512
 
-# (offset, magic, kind). Incus detects some of these in shared/archive/detect.go.
+# Tuples of (offset, magic bytes, kind). Incus detects some of these kinds in shared/archive/detect.go.
 _MAGIC = (
     (0, b"\x1f\x8b", GZIP),
     (0, b"BZh", BZIP2),
@@ -61,14 +61,14 @@ _HINTS = {
     "zip": "some builders wrap the image in a zip file; unpack it first",
     "legacy lz4": "compress the archive again with a current lz4, which writes the frame format",
     "text": "pass the directory or tarball that contains metadata.yaml; pass an instance description with -i",
-    EMPTY: "the download may have been cut short",
+    EMPTY: "the download may be incomplete",
 }
 
 
 def recognise(head: bytes) -> str:
-    """Return the kind of a file from its first ``HEAD`` bytes.
+    """Return the kind of a file from its first ``HEAD`` bytes, such as TAR, "text" or UNKNOWN.
 
-    With fewer bytes, some kinds are reported as unknown.
+    If ``head`` has fewer bytes, the result for some kinds is UNKNOWN.
     """
     if not head:
         return EMPTY
@@ -88,7 +88,7 @@ def hint_for(kind: str) -> str:
 
 
 def describe(kind: str) -> str:
-    """Return the kind as a phrase, such as "is a squashfs file"."""
+    """Return the kind as the end of a sentence, such as "is a squashfs file"."""
     if kind == EMPTY:
         return "is empty"
     if kind == UNKNOWN:
@@ -100,7 +100,8 @@ def describe(kind: str) -> str:
 def _is_old_tar(head: bytes) -> bool:
     """Return whether the file is a tar archive without magic bytes.
 
-    That is an archive with a v7 header, detected by its checksum, or an empty archive, which is all zeros.
+    This is true for an archive with a v7 header, whose checksum is tested, and for an empty archive, which
+    consists of zeros.
     """
     block = head[:BLOCK]
     if len(block) < BLOCK:

@@ -1,4 +1,7 @@
-"""A streaming reader for instance lists of any length, such as the output of ``incus list -f json``."""
+"""A reader for lists of instances, such as the output of ``incus list -f json``.
+
+It keeps only one instance in memory, so a list can have any length.
+"""
 
 import codecs
 import json
@@ -14,7 +17,7 @@ from .yaml_nodes import MIB, size_text
 #: maximum size of one instance in a JSON list
 LARGEST_INSTANCE: Final = 16 * MIB
 
-#: the ``read`` method of a binary file
+#: the type of the ``read`` method of a binary file
 Read = Callable[[int], bytes]
 
 _CHUNK = 1 << 18
@@ -25,9 +28,9 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 def stream_instances(read: Read, file: str) -> Iterator[Instance]:
     """Yield each instance of a list, or the single instance of a description.
 
-    A JSON list can have any length: only one instance is in memory at a time, and its size is limited. YAML
-    documents and JSON objects are read as a whole. Raises InputError if the list is damaged or an instance
-    has no name, LimitError if an instance is too large, and RefusedError if a name is invalid.
+    ``file`` is the name of the file in messages. Of a JSON list, only one instance is in memory at a time.
+    YAML documents and JSON objects are read as a whole. Raises InputError if the list is damaged or an
+    instance has no name, LimitError if an instance is too large, and RefusedError if a name is invalid.
     """
     text = _Window(read, file)
     if text.next_character() == "[":
@@ -47,9 +50,9 @@ def stream_instances(read: Read, file: str) -> Iterator[Instance]:
 
 
 def _printed_by_daemon(value: Any) -> Instance | None:
-    """Return the instance if it has exactly the form that daemons print, else None.
+    """Return the instance if its description has exactly the form that daemons print, else None.
 
-    This shortcut takes a quarter of the time of ``described``, which matters for lists of thousands.
+    This shortcut is four times as fast as ``described``, which matters for lists of thousands of instances.
     """
     if type(value) is not dict or not value.keys() <= KNOWN_KEYS or "privileged" in value:
         return None
@@ -86,7 +89,7 @@ def _is_devices(value: Any) -> bool:
 
 
 class _Window:
-    """A buffer over a JSON text, which is read in chunks on demand."""
+    """A buffer that contains a part of a JSON text. It reads the text in chunks, on demand."""
 
     def __init__(self, read: Read, file: str) -> None:
         self.read = read
@@ -100,7 +103,7 @@ class _Window:
     def elements(self) -> Iterator[Any]:
         """Yield the elements of the array at the current position.
 
-        Raises InputError if the array is damaged or is followed by more text.
+        Raises InputError if the array is damaged or if more text follows it.
         """
         self.position += 1
         number = 0
@@ -125,11 +128,14 @@ class _Window:
             size += len(data)
         if size > limit:
             raise LimitError(f"{self.file} is larger than {size_text(limit)}")
-        # The decoder still holds the first bytes of a character that was split between two chunks.
+        # If a character was split between two chunks, the decoder still holds its first bytes.
         return b"".join([parts[0], self.decoder.getstate()[0], *parts[1:]])
 
     def more(self, size: int = _CHUNK) -> bool:
-        """Read the next chunk and drop the text before the position. Return False at the end of the file."""
+        """Read the next chunk, and drop the text before the current position.
+
+        Return False at the end of the file.
+        """
         if self.ended:
             return False
         data = self.read(size)
@@ -150,9 +156,10 @@ class _Window:
                 return ""
 
     def value(self, number: int) -> Any:
-        """Decode the JSON value at the current position.
+        """Decode the JSON value at the current position, and move behind the value.
 
-        Each attempt doubles the buffer, which keeps the total work linear.
+        If the buffer contains only a part of the value, double the buffer and decode again. So the total work
+        is proportional to the size of the value.
         """
         while True:
             try:

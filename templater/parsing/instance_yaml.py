@@ -1,8 +1,9 @@
 """A parser for instance descriptions, in every form that Incus and LXD print or store.
 
-The forms are ``incus config show`` (plain and ``--expanded``), ``incus list -f json``, ``incus query
-/1.0/instances/NAME`` with or without its envelope, backup.yaml of Incus and of LXD 6, index.yaml of a
-backup, and templater's short form with the same keys. Scalars become the strings that the daemons store.
+The forms are the outputs of ``incus config show`` (with or without ``--expanded``), ``incus list -f json``
+and ``incus query /1.0/instances/NAME`` (with or without the envelope of the API), the files backup.yaml and
+index.yaml of a backup, and templater's short form with the same keys. Scalars become the strings that the
+daemons store.
 """
 
 import json
@@ -19,11 +20,11 @@ from .yaml_nodes import MIB, Limits, Node, Scalar, YamlError, parse, size_text
 from .yaml_nodes import Mapping as MappingNode
 from .yaml_nodes import Sequence as SequenceNode
 
-#: These limits are high because a description can contain cloud-init documents for a whole fleet, and
-#: backup.yaml repeats them for each snapshot.
+#: These limits are high, because a description can contain large cloud-init documents, and backup.yaml
+#: repeats them for each snapshot.
 LIMITS: Final = Limits(bytes=64 * MIB, nodes=1_000_000, expanded=1_000_000)
 
-#: the position of a value in a document: keys and indexes from the root
+#: the position of a value in a document: the keys and indexes that lead from the root to the value
 Path: TypeAlias = tuple[str | int, ...]
 
 _LIST_HINT = "`incus list NAME -f json` prints an instance with its profiles expanded"
@@ -40,12 +41,13 @@ def read_instance(
     devices: Mapping[str, Mapping[str, str]] | None = None,
     expanded: bool | None = None,
 ) -> Instance:
-    """Parse an instance description and apply the overrides.
+    """Parse an instance description, and apply the other arguments as overrides.
 
     If ``source`` is None, the instance is a container named ``c1``. ``pick`` selects an instance of a list by
-    name. ``profiles`` are profiles or their YAML texts. The output of ``config show`` does not say whether it
-    is ``--expanded``: if ``expanded`` is None, the devices decide. The instance's ``notes`` list every
-    assumption. Raises InputError for an invalid description and UsageError for invalid arguments.
+    name. ``profiles`` are profiles or their YAML texts. ``expanded`` tells whether the description already
+    includes the profiles. If it is None, the devices decide, because the output of ``config show`` does not
+    tell. The instance's ``notes`` list every assumption. Raises InputError for an invalid description, and
+    UsageError for invalid arguments.
     """
     given = tuple(p if isinstance(p, Profile) else read_profile(p) for p in profiles)
     if source is None:
@@ -59,7 +61,10 @@ def read_instance(
 
 
 def read_instances(source: Source) -> list[Instance]:
-    """Parse a list of instances, or the description of one. Raises InputError if the text is invalid."""
+    """Parse a list of instances, or the description of a single instance.
+
+    Raises InputError if the text is invalid.
+    """
     document = _Document.read(source)
     with document.places():
         found = [description.instance((), None) for description in _descriptions(document.value)]
@@ -69,7 +74,7 @@ def read_instances(source: Source) -> list[Instance]:
 def described(value: Any, where: str) -> Instance:
     """Return the instance that a decoded JSON value describes.
 
-    Raises InputError, with ``where`` as the name of the file, if the value is invalid.
+    Raises InputError if the value is invalid. Its message contains ``where`` instead of a file name.
     """
     document = _Document(Source(where, ""), value, None)
     with document.places():
@@ -94,10 +99,11 @@ def overridden(
     config: Mapping[str, str],
     devices: Mapping[str, Mapping[str, str]],
 ) -> Instance:
-    """Return a copy of an instance with these values.
+    """Return a copy of an instance to which these values are applied.
 
-    As with ``incus launch``, a device inherits the keys that profiles give it. As with ``incus config set``,
-    an empty value unsets a configuration key. Raises UsageError if a value is invalid.
+    As with ``incus launch``, a device inherits the keys of the device with the same name in a profile. As
+    with ``incus config set``, an empty value removes a configuration key. Raises UsageError if a value is
+    invalid.
     """
     for about, given in (
         ("config", config),
@@ -144,7 +150,10 @@ def instance_type(text: str) -> str:
 
 
 def _with_name(instance: Instance, source: Source, name: str | None) -> Instance:
-    """Name the instance after its file if the description has no name, as with ``config show``."""
+    """Return the instance with a name: if the description has no name, use the file name without suffix.
+
+    The output of ``config show`` has no name. ``name`` is an override, which makes this step unnecessary.
+    """
     if instance.name or name is not None:
         return instance
     stem = _stem(source.name)
@@ -164,11 +173,11 @@ def _stem(file: str) -> str:
 
 
 # ---------------------------------------------------------------------------------------------
-# Text to values. Every value is a string, None, a list or a mapping.
+# Conversion of text to values. A value is a string, a boolean (only from JSON), None, a list or a mapping.
 
 
 class _InvalidValue(Exception):
-    """An invalid value, at a path."""
+    """An error for the value at ``path``. `_Document.places` converts it into an InputError."""
 
     def __init__(self, path: Path, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -178,9 +187,9 @@ class _InvalidValue(Exception):
 
 
 class _Document:
-    """A parsed text. For YAML, ``root`` is its node tree, which gives errors their position."""
+    """A parsed text. For YAML, ``root`` is the tree of nodes, which supplies the positions for errors."""
 
-    # This is not a dataclass because importing dataclasses would slow down a hook without a cache.
+    # This class is not a dataclass, because importing dataclasses would slow down a hook without a cache.
     __slots__ = ("root", "source", "value")
 
     def __init__(self, source: Source, value: Any, root: Node | None) -> None:
@@ -203,7 +212,7 @@ class _Document:
         except RecursionError:
             raise LimitError("the JSON is nested too deeply", source.span(0)) from None
         try:
-            return cls.of_yaml(source)  # a YAML text can begin with a bracket too
+            return cls.of_yaml(source)  # A text that begins with a bracket can be YAML, too.
         except YamlError:
             raise wrong from None
 
@@ -214,7 +223,7 @@ class _Document:
 
     @contextmanager
     def places(self) -> Iterator[None]:
-        """Convert a ``_InvalidValue`` into an InputError with a position in the text."""
+        """Convert each _InvalidValue that is raised in this context into an InputError with its position."""
         try:
             yield
         except _InvalidValue as wrong:
@@ -245,7 +254,7 @@ def has_surrogates(text: str) -> bool:
 
 
 def whole(value: Any) -> Any:
-    """Return a decoded JSON value with its surrogates replaced as Go replaces them."""
+    """Return a decoded JSON value in which each lone surrogate is replaced by U+FFFD, as in Go."""
     if isinstance(value, str):
         return whole_characters(value)
     if isinstance(value, list):
@@ -276,8 +285,7 @@ def _value(node: Node) -> Any:
             found[key.text] = _value(value)
     if not merges:
         return found
-    # The mapping's own keys win, then those of the first merged mapping. Updating one dictionary keeps the
-    # work linear.
+    # The mapping's own keys have precedence, then those of the first merged mapping.
     combined: dict[str, Any] = {}
     for merged in reversed(merges):
         combined.update(merged)
@@ -299,7 +307,7 @@ def _format_path(path: Path) -> str:
 
 
 # ---------------------------------------------------------------------------------------------
-# Values to an instance
+# Conversion of values to an instance
 
 _OURS = ("name", "type", "architecture", "ephemeral", "privileged", "config", "devices", "profiles")
 _API = (
@@ -313,7 +321,7 @@ _BOOLEANS |= {"false": False, "no": False, "off": False, "0": False, "n": False,
 
 
 class _Description:
-    """The mapping of one instance, its path, and the profiles that the same document defines."""
+    """The description of one instance: a mapping, its path, and the profiles that the document defines."""
 
     __slots__ = ("defined", "path", "value")
 
@@ -372,7 +380,9 @@ class _Description:
                 f"the type virtual-machine is assumed because of the key '{vm_key}' (see --type)",
             )
         if self.name and "stateful" not in self.value:
-            return CONTAINER, ()  # templater's short form: every daemon prints "stateful"
+            # Without "stateful", which every daemon prints, this is templater's short form. Its type defaults
+            # to container, so no note is necessary.
+            return CONTAINER, ()
         return CONTAINER, ("the type container is assumed: the description has no type (see --type)",)
 
     def layers(
@@ -382,7 +392,11 @@ class _Description:
         devices: Mapping[str, Any],
         expanded: bool | None,
     ) -> tuple[tuple[Profile, ...] | None, tuple[str, ...]]:
-        """Return the profiles and notes. The profiles are None if the expanded keys replace them."""
+        """Return the instance's profiles, and notes on assumptions.
+
+        The profiles are None if the description's expanded keys must be used instead of profiles. Raises
+        _InvalidValue if the contents of a profile are missing.
+        """
         listed = self.profiles()
         known = {profile.name: profile for profile in (*self.defined, *given)}
         known.update((profile.name, profile) for profile in listed if profile.config or profile.devices)
@@ -415,7 +429,10 @@ class _Description:
         return (*(known[name] for name in names), *added), notes if names else ()
 
     def over_expanded(self, given: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
-        """Apply the given profiles on top of the expanded keys, because other profiles are unknown."""
+        """Return the profiles and notes for a description with expanded keys, if some profiles are unknown.
+
+        The first profile contains the expanded keys. The given profiles override it.
+        """
         below = Profile(
             "expanded",
             _texts(self.value.get("expanded_config"), (*self.path, "expanded_config")),
@@ -423,13 +440,16 @@ class _Description:
         )
         notes = tuple(
             f"profile '{printable(profile.name)}' overrides the expanded keys, even those of later profiles;"
-            " keys that only its old version had remain"
+            " keys that were removed from the profile remain"
             for profile in given
         )
         return (below, *given), notes
 
     def profiles(self) -> list[Profile]:
-        """Return the listed profiles. The daemons list names; the short form can contain whole profiles."""
+        """Return the profiles that the description lists.
+
+        The daemons list only names, so the profiles are empty. The short form can contain whole profiles.
+        """
         value, path = self.value.get("profiles"), (*self.path, "profiles")
         if value is None:
             return []
@@ -455,11 +475,11 @@ def _only_on_vms(key: str) -> bool:
 
 
 def _looks_expanded(config: Mapping[str, str], devices: Mapping[str, Mapping[str, str]]) -> bool:
-    """Return whether the devices look like those of an expanded description.
+    """Return whether the description seems to include the devices of its profiles.
 
-    Every instance has a root disk, and each network interface leaves volatile keys. If the instance's own
-    devices include all of these, no device comes from a profile. The caller adds a note because configuration
-    keys can still come from a profile.
+    Every instance has a root disk, and the daemon stores volatile keys for each network interface. If the
+    description has the root disk and all these interfaces, then no device comes from a profile. Configuration
+    keys may still come from a profile, so the caller adds a note.
     """
     root = any(d.get("type") == "disk" and d.get("path") == "/" for d in devices.values())
     interfaces = {match[1] for key in config if (match := re.fullmatch(_VOLATILE_DEVICE, key))}
@@ -495,7 +515,7 @@ def _descriptions(value: Any, path: Path = ()) -> list[_Description]:
     if isinstance(value, list):
         return [_description(item, (*path, index)) for index, item in enumerate(value)]
     if isinstance(value, dict) and "metadata" in value and ("status_code" in value or "type" in value):
-        return _descriptions(value["metadata"], (*path, "metadata"))  # the API's envelope
+        return _descriptions(value["metadata"], (*path, "metadata"))  # the envelope of an API response
     return [_description(value, path)]
 
 
@@ -510,7 +530,8 @@ def _description(value: Any, path: Path) -> _Description:
                 "pass the backup itself as SRC, or its backup.yaml with -i",
             )
         return _description(value["config"], (*path, "config"))
-    for key in ("instance", "container"):  # backup.yaml: LXD 6 and 5.21, Incus and older
+    # In backup.yaml, LXD 6 and 5.21 use the key "instance". Incus and older releases of LXD use "container".
+    for key in ("instance", "container"):
         if isinstance(value.get(key), dict):
             siblings = value.get("profiles") or []
             if not isinstance(siblings, list):
@@ -529,7 +550,7 @@ def _description(value: Any, path: Path) -> _Description:
 
 
 _SHOWN_KEYS = 5
-#: keys that identify other kinds of files
+#: keys that identify other kinds of files, with a name for each kind
 _FOREIGN_KEYS = {
     "services": "a Compose file", "apiVersion": "a Kubernetes object", "network": "a netplan file",
     "packages": "cloud-init user-data", "users": "cloud-init user-data", "runcmd": "cloud-init user-data",
@@ -537,9 +558,9 @@ _FOREIGN_KEYS = {
 
 
 def _foreign(value: Mapping[str, Any], path: Path) -> _InvalidValue:
-    """Return the error for another kind of file.
+    """Return the error for a mapping without any key of an instance, which is another kind of file.
 
-    Without this check, it would be read as an instance without configuration.
+    Without this error, the file would be accepted as an instance without configuration.
     """
     guess = next((f"this looks like {what}: " for key, what in _FOREIGN_KEYS.items() if key in value), "")
     shown = [*value][:_SHOWN_KEYS]
@@ -576,7 +597,7 @@ def _devices(value: Any, path: Path) -> dict[str, Mapping[str, str]]:
 def _texts(value: Any, path: Path) -> dict[str, str]:
     mapping = _mapping(value, path, "of keys")
     if {str}.issuperset(map(type, mapping.values())):
-        return mapping  # shortcut for the common case: a list can contain thousands of instances
+        return mapping  # a shortcut for the common case, because a list can contain thousands of instances
     return {key: _text(item, (*path, key)) for key, item in mapping.items()}
 
 

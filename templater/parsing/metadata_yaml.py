@@ -1,8 +1,9 @@
 """A decoder for metadata.yaml that follows the daemons' rules and records the position of every field.
 
-It reproduces Go's decoders for the struct ``api.ImageMetadata``: gopkg.in/yaml.v2 (``decode.go``) and
-go.yaml.in/yaml/v4 (``constructor.go``). The type of the field decides how a value is decoded:
-``mode: 0755`` is a string of four characters, ``create_only: yes`` is true, ``when: start`` is an error.
+It gives the same results as two Go libraries for the struct ``api.ImageMetadata``: gopkg.in/yaml.v2
+(``decode.go``) and go.yaml.in/yaml/v4 (``constructor.go``). The type of a field decides how its value is
+decoded: ``mode: 0755`` is a string of four characters, ``create_only: yes`` is true, and ``when: start`` is
+an error.
 """
 
 import re
@@ -19,16 +20,15 @@ from .yaml_nodes import LIMITS, Limits, Mapping, Node, Rules, Scalar, Sequence, 
 METADATA_FIELDS: Final = ("architecture", "creation_date", "expiry_date", "properties", "templates")
 RULE_FIELDS: Final = ("when", "create_only", "template", "properties", "uid", "gid", "mode")
 
-#: maximum number of further problems that an error lists
+#: the maximum number of problems that an error lists in addition to the first problem
 _MOST_NOTES: Final = 20
 
 
 def read_metadata(source: Source, yaml: Rules = "v2", limits: Limits | None = None) -> Metadata:
     """Decode a metadata.yaml as the host's YAML library does.
 
-    Raises MetadataError if that library rejects the file: the error points at the first problem, and its
-    notes list further ones. Raises LimitError if the text is too large or nested too deeply, or has too many
-    nodes, with or without its aliases expanded.
+    Raises MetadataError if that library rejects the file. The error has the position of the first problem,
+    and its notes list the other problems. Raises LimitError if the text exceeds one of ``limits``.
     """
     try:
         root = parse(source, yaml, LIMITS if limits is None else limits)
@@ -43,7 +43,7 @@ def read_metadata(source: Source, yaml: Rules = "v2", limits: Limits | None = No
 
 
 class _Decoder:
-    """The decoder of one file. Like Go, it collects problems instead of stopping at the first."""
+    """The decoder of one file. Like Go, it does not stop at the first problem, but collects all problems."""
 
     def __init__(self, source: Source, rules: Rules) -> None:
         self.source = source
@@ -96,7 +96,7 @@ class _Decoder:
         return rule
 
     def check_rule(self, rule: Rule) -> None:
-        """Record findings for mistakes that every host accepts."""
+        """Record a finding for each mistake in a rule that every host accepts."""
         place = rule.spans.get("when", rule.spans["path"])
         for index, trigger in enumerate(rule.when):
             if trigger not in TRIGGERS:
@@ -119,7 +119,7 @@ class _Decoder:
                 rule.spans.get("template", rule.spans["path"]),
             )
 
-    # -- the types of Go's fields: struct, map, list, text, number, boolean
+    # -- one method for each type of Go's fields: struct, map, list, text, number, boolean
 
     def struct(
         self, node: Mapping, known: Iterable[str], set_field: "_SetField", gotype: str, what: str
@@ -140,7 +140,7 @@ class _Decoder:
                 )
 
     def map(self, node: Node, gotype: str, what: str) -> "list[tuple[str, Node, Node]] | None":
-        """Return a mapping's entries with their keys as text, or None for null."""
+        """Return the entries of a mapping as (text of the key, key, value), or None if the node is null."""
         if is_null(node, self.rules):
             return None
         if not isinstance(node, Mapping):
@@ -158,7 +158,7 @@ class _Decoder:
             return []
         found = []
         for item in node.children:
-            # yaml.v4 drops null items and yaml.v2 reads them as empty strings. An empty trigger never fires.
+            # yaml.v4 drops null items. yaml.v2 decodes them as empty strings, and no trigger is empty.
             if not (self.rules == "v4" and is_null(item, self.rules)):
                 found.append((self.text(item, f"an item of {what}"), item.span))
         return found
@@ -207,7 +207,7 @@ class _Decoder:
         return 0
 
     def whole(self, value: float) -> "int | None":
-        """Return a number without its fraction, or None if the library rejects the number."""
+        """Return a float as an integer like the library, or None if the library rejects the float."""
         if abs(value) < 2**63 and (self.rules == "v2" or value == int(value)):
             return int(value)
         return -(2**63) if self.rules == "v2" and value < 0 else None
@@ -215,10 +215,11 @@ class _Decoder:
     # -- mappings: duplicates and merge keys
 
     def assignments(self, node: Mapping, gotype: str, merged: bool = False) -> "list[tuple[Node, Node]]":
-        """Return keys and values in order. A later pair replaces an earlier one with the same key.
+        """Return pairs of key and value in the order in which Go assigns them, including merged mappings.
 
-        In yaml.v2, ``<<`` overrides the keys above it and the keys below override ``<<``. In yaml.v4, the
-        mapping's own keys always win, then those of the first merged mapping.
+        A later pair overrides an earlier pair with the same key. In yaml.v2, ``<<`` overrides the keys above
+        it, and the keys below it override ``<<``. In yaml.v4, the mapping's own keys have precedence, then
+        those of the first merged mapping.
         """
         if self.duplicates(node) and self.rules == "v4":
             return []
@@ -266,20 +267,20 @@ class _Decoder:
                 continue
             found = True
             if self.rules == "v2":
-                message = f"duplicate key '{text}', first in line {earlier.line}: the last one wins"
+                message = f"duplicate key '{text}', first in line {earlier.line}: the last value is used"
                 self.find("duplicate-key", f"{message}, but Incus 7 rejects the file", key.span)
                 continue
             self.problem(
                 f"duplicate key '{text}', first in line {earlier.line}",
                 key.span,
-                "remove one of them: Incus 7 rejects the file, and older hosts use the last one",
+                "remove one of the keys: Incus 7 rejects the file, and older hosts use the last value",
                 line=f"line {self.go_line(key)}: mapping key {_quoted(text)}"
                 f" already defined at line {self.go_line(earlier)}",
             )
         return found
 
     def key_text(self, key: Node) -> "str | None":
-        """Return a key's text, or None for a key that Go ignores."""
+        """Return the text of a key, or None if the key is invalid or Go ignores the key."""
         if isinstance(key, Scalar) and is_null(key, self.rules):
             self.find("null-key", "the key is null: quote it if it is meant as text", key.span)
             return "" if self.rules == "v2" else None
@@ -290,7 +291,7 @@ class _Decoder:
     # -- scalars
 
     def resolve(self, node: Scalar) -> "str | int | float | bool | datetime | None":
-        """Return the value to which Go resolves a scalar, by its text and its explicit tag."""
+        """Return the value that Go gives a scalar, from its text and its explicit tag."""
         if not node.plain and not node.tag:
             return node.text
         value = resolved(node.text, node.tag, self.rules)
@@ -328,7 +329,7 @@ class _Decoder:
 
     def go_line(self, node: Node) -> int:
         """Return the node's line number as Go counts it: every line break of YAML starts a new line."""
-        # The ends of the line breaks are found once because a file can contain a hundred thousand errors.
+        # The ends of the line breaks are stored, because a file can contain a hundred thousand errors.
         if not self.breaks:
             self.breaks = [0, *(found.end() for found in re.finditer(_BREAK, self.source.text))]
         return bisect_right(self.breaks, node.start)
@@ -337,7 +338,10 @@ class _Decoder:
         self.errors.append(_Problem(message, span, hint, line, fatal))
 
     def fail(self) -> None:
-        """Raise an error for the first problem, if there is one. The other problems become its notes."""
+        """Raise MetadataError if there are problems.
+
+        The error describes the first problem, and its notes describe the others.
+        """
         if not self.errors:
             return
         first, *others = self.errors
@@ -350,7 +354,7 @@ class _Decoder:
 
     def yaml_error(self) -> str:
         for problem in self.errors:
-            if problem.fatal:  # Go stops at the first fatal problem
+            if problem.fatal:  # Go stops at the first fatal problem and reports only that problem.
                 return f"yaml: {problem.fatal}"
         lines = [problem.line for problem in self.errors]
         if self.rules == "v2":
@@ -370,7 +374,7 @@ class _Problem:
 
 
 class _MetadataFields:
-    """The fields that the document has set so far. A second ``templates:`` key adds to the first."""
+    """The fields that the document has set so far. A second key ``templates`` adds rules to the first."""
 
     def __init__(self, decoder: _Decoder) -> None:
         self.decoder = decoder
@@ -403,7 +407,7 @@ class _MetadataFields:
             return
         for path, key, node in entries:
             rule = decoder.rule(path, key, node)
-            self.rules.pop(path, None)  # a repeated rule moves to its later position
+            self.rules.pop(path, None)  # A rule that replaces another rule comes at its own, later position.
             self.rules[path] = rule
 
 
@@ -446,7 +450,7 @@ def _add_properties(
 _SetField = Callable[[str, Node, Node], None]
 
 # ---------------------------------------------------------------------------------------------
-# How Go resolves a plain scalar (resolve.go in both libraries)
+# Conversion of a plain scalar to a value, as in resolve.go of both Go libraries
 
 _VERB: Final = {"v2": "unmarshal", "v4": "construct"}
 _VERB_AS: Final = {"v2": "decode", "v4": "construct"}
@@ -461,7 +465,7 @@ _WORDS: Final[dict[str, "bool | float | None"]] = {
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
 }
-# These patterns are compiled on first use, to keep the import fast.
+# These patterns are compiled on first use, so that importing this module stays fast.
 _INTEGER = r"[+-]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)"
 _FLOAT = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _DATE = (
@@ -472,7 +476,7 @@ _DATE = (
 
 
 def resolved(text: str, tag: str, rules: Rules) -> "str | int | float | bool | datetime | None":
-    """Return the value to which Go resolves a scalar's text. ``tag`` is its explicit tag, or empty."""
+    """Return the value that Go gives a scalar's text. ``tag`` is the scalar's explicit tag, or empty."""
     if tag == "!!str":
         return text
     if text in _WORDS:
@@ -502,7 +506,7 @@ def _integer(text: str) -> int:
     digits = text.lstrip("+-")
     if len(digits) > 1 and digits[0] == "0" and digits[1].isdigit():
         return sign * int(digits, 8)
-    # Such a number is out of range for Go, and Python refuses to parse more than 4300 digits.
+    # A number with more than 20 digits is out of range for Go. Python refuses to parse more than 4300 digits.
     if len(digits) > 20 and digits.isdigit():
         return sign << 64
     return sign * int(digits, 0)
@@ -521,7 +525,7 @@ def _timestamp(text: str) -> datetime | None:
 
 
 def tag_of(value: object) -> str:
-    """Return the YAML tag of a resolved value."""
+    """Return the YAML tag for the type of a value, such as "!!int"."""
     if isinstance(value, bool):
         return "!!bool"
     if isinstance(value, datetime):
@@ -530,9 +534,10 @@ def tag_of(value: object) -> str:
 
 
 def is_null(node: Node, rules: Rules, pointer: bool = False) -> bool:
-    """Return whether a node is null.
+    """Return whether Go decodes a node as null.
 
-    ``pointer`` is true for the value of a Go pointer (a rule): yaml.v2 accepts fewer spellings there.
+    ``pointer`` is true if the field's type in Go is a pointer, as for a rule. For such a field, yaml.v2 does
+    not accept the spellings Null and NULL.
     """
     if not isinstance(node, Scalar):
         return False
@@ -551,7 +556,8 @@ def is_merge(node: Node) -> bool:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return a phrase that suggests the most similar known name, or an empty string."""
-    from difflib import get_close_matches  # slow to import, and only needed for errors
+    # difflib is slow to import, so only a file with a mistake imports it.
+    from difflib import get_close_matches
 
     close = get_close_matches(name.lower().replace("-", "_"), tuple(known), 1, 0.7)
     return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,8 +1,8 @@
-"""A YAML parser whose nodes keep their source text and position, and that enforces limits.
+"""A YAML parser that enforces limits. Its nodes contain their text and their source position.
 
 This module uses only PyYAML's parser events. PyYAML's loaders convert ``0755``, ``no`` or ``22.10`` before
-the type of the field is known, and they expand aliases without a limit. libyaml's own loader overflows the C
-stack on 53 kB of ``[``. The callers decode the nodes by the type of each field, as Go does.
+the type of the field is known, and they expand aliases without a limit. libyaml's loader overflows the C
+stack if it reads 53 kB of ``[``. The callers decode each node by the type of its field, as Go does.
 """
 
 import re
@@ -31,12 +31,12 @@ MIB: Final = 1 << 20
 
 
 class Limits:
-    """The limits of a YAML text. The daemons limit metadata.yaml to 1 MiB.
+    """The limits of a YAML text. Newer daemons limit metadata.yaml to 1 MiB.
 
-    ``expanded`` counts nodes with every alias replaced by its anchor's node.
+    ``expanded`` limits the number of nodes after each alias is replaced by the node of its anchor.
     """
 
-    # This is not a dataclass because importing dataclasses would slow down a hook without a cache.
+    # This class is not a dataclass, because importing dataclasses would slow down a hook without a cache.
     __slots__ = ("bytes", "depth", "expanded", "nodes")
 
     def __init__(
@@ -58,7 +58,10 @@ class YamlError(InputError):
 
 
 class Node:
-    """A node of a document. ``size`` counts the node and its descendants, with aliases expanded."""
+    """A node of a document.
+
+    ``size`` is the number of nodes in this node, including itself, after aliases are expanded.
+    """
 
     __slots__ = ("end", "size", "source", "start", "tag")
 
@@ -68,7 +71,7 @@ class Node:
         self.source = source
         self.start = start
         self.end = end
-        #: an explicit tag in its short form (``!!str``), or empty
+        #: an explicit tag in its short form (``!!str``), or "" if the node has no tag
         self.tag = tag
         self.size = 1
 
@@ -82,7 +85,10 @@ class Node:
 
 
 class Scalar(Node):
-    """A scalar. It is ``plain`` if it has no quotes, block indicator or tag. Go resolves only plain ones."""
+    """A scalar. It is ``plain`` if it has no quotes, block indicator or tag.
+
+    Go converts only plain scalars to numbers, dates and booleans.
+    """
 
     __slots__ = ("plain", "text")
 
@@ -122,10 +128,11 @@ class Mapping(Collection):
 
 
 def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node | None:
-    """Parse a text and return its first document.
+    """Parse a text and return its first document, or None if it has no document.
 
-    yaml.v2 ignores everything after the first document, and accepts a text without documents (None).
-    yaml.v4 requires exactly one document. Raises YamlError or LimitError with a position in the text.
+    The rules "v2" ignore everything after the first document. The rules "v4" require exactly one document.
+    Raises YamlError if the text is invalid, and LimitError if it exceeds a limit. Both errors have a source
+    position.
     """
     if len(source.text) > limits.bytes or len(source.data) > limits.bytes:
         raise LimitError(
@@ -141,18 +148,19 @@ def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node 
         return _document(source, lambda: CParser(text), rules, limits)
     except YamlError:
         if rules == "v4" and re.search(_LONG_LINE, text):
-            # yaml.v4 has no limit on the length of a key. libyaml has one that cannot be changed.
+            # The text may be valid in yaml.v4, which does not limit the length of a key. libyaml's limit
+            # cannot be changed.
             return _document(source, _pure(text, rules), rules, limits)
         raise
 
 
 def size_text(size: int) -> str:
-    """Format a number of bytes."""
+    """Return a number of bytes as text, such as "1 MiB" or "1000 bytes"."""
     return f"{size // MIB} MiB" if size >= MIB and size % MIB == 0 else f"{size} bytes"
 
 
 def decoded(source: Source) -> Source:
-    """Decode the text as Go does: UTF-16 with a byte order mark, else UTF-8.
+    """Return the source with decoded text. Like Go, decode UTF-16 if a byte order mark says so, else UTF-8.
 
     Raises YamlError if the encoding is invalid.
     """
@@ -174,23 +182,23 @@ def decoded(source: Source) -> Source:
     return source
 
 
-# These patterns are compiled on first use, to keep the import fast.
+# These patterns are compiled on first use, so that importing this module stays fast.
 _ESCAPE = r"(?s)\\."
 _LONG_LINE = ".{1024}"
 _UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
-# Maximum number of characters in a key without '?'. yaml.v4 has no limit, but reading ahead costs memory.
-# A path has at most 4096 bytes, and each can be written as \\xNN.
+# The maximum number of characters in a key without '?'. yaml.v4 has no limit, but a parser needs memory to
+# read ahead. A path has at most 4096 bytes, and an escape sequence for a byte, \\xNN, has four characters.
 _LONGEST_KEY: Final = {"v2": 1024, "v4": 4 * 4096}
 
 _DEEPEST_FLOW: Final = 500
 
 
 class _TooDeep(ScannerError):
-    """The nesting limit was reached while scanning."""
+    """An error for brackets that nest too deeply. The scanner raises it before the composer sees a node."""
 
 
-#: False if PyYAML was built without libyaml; the build does not warn about that
+#: False if PyYAML was built without libyaml, of which its build does not warn
 HAS_LIBYAML = True
 try:
     from yaml._yaml import CParser
@@ -199,7 +207,7 @@ except ImportError:
 
 
 class PureParser(Reader, Scanner, Parser):
-    """PyYAML's own parser, with the tab rule of Go and libyaml and a configurable limit for keys."""
+    """PyYAML's Python parser, changed to treat tabs like Go and libyaml, and with a limit for long keys."""
 
     def __init__(self, text: str, longest_key: int) -> None:
         Reader.__init__(self, text)
@@ -208,14 +216,15 @@ class PureParser(Reader, Scanner, Parser):
         self.longest_key = longest_key
 
     def fetch_flow_collection_start(self, token_class: Any) -> None:
-        # The composer checks the depth limit too late: the scanner first reads every key that can start here.
+        # The composer's depth limit is not enough, because the scanner reads ahead to find out whether the
+        # brackets are a key.
         if self.flow_level > _DEEPEST_FLOW:
             raise _TooDeep(None, None, "too many nested brackets", self.get_mark())
         super().fetch_flow_collection_start(token_class)
 
     def scan_to_next_token(self) -> None:
-        # libyaml, yaml_parser_scan_to_next_token: tabs count as blanks inside brackets. In block context,
-        # they count as blanks wherever no key can start.
+        # This follows yaml_parser_scan_to_next_token of libyaml. Inside brackets, tabs count as blanks.
+        # Outside brackets, they count as blanks wherever no key can start.
         while True:
             blanks = " \t" if self.flow_level or not self.allow_simple_key else " "
             while self.peek() in blanks:
@@ -243,7 +252,7 @@ def _pure(text: str, rules: Rules) -> Callable[[], PureParser]:
 
 
 def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Limits) -> Node | None:
-    """Return the first document. ``begin`` creates the parser, which can already reject the text."""
+    """Return the first document. ``begin`` creates the parser, and may raise an error for an invalid text."""
     parser = None
     try:
         parser = begin()
@@ -254,7 +263,7 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
     except _TooDeep as error:
         raise _too_deep(source, error, behind=0, limits=limits) from None
     except MarkedYAMLError as error:
-        if error.problem and "maximum nesting depth" in error.problem:  # libyaml's own limit, since 0.2.6
+        if error.problem and "maximum nesting depth" in error.problem:  # a limit of libyaml since 0.2.6
             raise _too_deep(source, error, behind=1, limits=limits) from None
         raise _syntax_error(source, error, rules) from None
     finally:
@@ -263,14 +272,17 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
 
 
 def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
-    """Return the error. The parser's mark is ``behind`` brackets after the last accepted one."""
+    """Return the error for brackets that nest too deeply.
+
+    The parser's mark is ``behind`` characters after the bracket that the error reports.
+    """
     mark: Any = error.problem_mark
     place = source.span(min(mark.index - behind, len(source.text) - 1))
     return LimitError(f"nested more than {min(limits.depth, _DEEPEST_FLOW)} levels deep", place)
 
 
 def _first_v2(source: Source, parser: Any, limits: Limits) -> Node | None:
-    """Parse the first document and nothing after it."""
+    """Parse the first document and ignore the text after it. Return None if there is no document."""
     opening = parser.get_event()
     if isinstance(opening, StreamEndEvent):
         return None
@@ -283,7 +295,10 @@ def _first_v2(source: Source, parser: Any, limits: Limits) -> Node | None:
 
 
 def _only_v4(source: Source, parser: Any, limits: Limits) -> Node:
-    """Return the only document. An error inside a second document is reported before its presence."""
+    """Return the only document. Raises YamlError if there are none or several.
+
+    If a second document has an error, that error is raised.
+    """
     if isinstance(parser.get_event(), StreamEndEvent):
         error = YamlError("the file contains no YAML document", source.span(0), _ONE_DOCUMENT)
         raise _with_yaml_error(error, f"{_V4_PREFIX}no documents in stream")
@@ -299,7 +314,7 @@ def _only_v4(source: Source, parser: Any, limits: Limits) -> Node:
     return root
 
 
-_ONE_DOCUMENT: Final = "Incus 7 requires exactly one document; older hosts read the first one"
+_ONE_DOCUMENT: Final = "Incus 7 requires exactly one document; older hosts read only the first document"
 _V4_PREFIX: Final = "yaml: construct errors: <unknown position>: yaml: "
 
 
@@ -316,12 +331,15 @@ _MARK: Final = "\ufeff"
 
 
 def _mark_width(source: Source) -> int:
-    """Return 1 if the text begins with a byte order mark, which the parser does not count, else 0."""
+    """Return the width of a byte order mark at the start of the text: 1, or 0 if there is none.
+
+    The parser does not count the mark in positions.
+    """
     return 1 if source.text.startswith(_MARK) else 0
 
 
 class _Composer:
-    """A builder of nodes from parser events. It uses no recursion, and counts the nodes."""
+    """A builder of nodes from parser events. It does not use recursion, and it counts the nodes."""
 
     def __init__(self, source: Source, parser: Any, rules: Rules, limits: Limits) -> None:
         self.source = source
@@ -370,7 +388,8 @@ class _Composer:
         if collection.flow:
             collection.end = event.end_mark.index + self.shift
         elif collection.children:
-            # The parser ends a block at the next token, after any comments. Errors need the end of the text.
+            # The end mark of a block is at the next token, after any comments. The end of the last child is
+            # a better position for messages.
             collection.end = max(collection.start, collection.children[-1].end)
         return collection
 
@@ -387,7 +406,7 @@ class _Composer:
         return scalar
 
     def check_escapes(self, span: Span) -> None:
-        """Raise YamlError for ``\\/``, which came with YAML 1.2: libyaml accepts it, but yaml.v2 does not."""
+        """Raise YamlError for the escape ``\\/`` of YAML 1.2, which libyaml accepts, but yaml.v2 does not."""
         for match in re.compile(_ESCAPE).finditer(self.source.text, span.start, span.end):
             if match[0] == "\\/":
                 error = YamlError("unknown escape '\\/'", self.source.span(*match.span()))
@@ -417,7 +436,7 @@ class _Composer:
             raise LimitError(
                 f"more than {self.limits.expanded} nodes when aliases are expanded",
                 span,
-                hint="the number grows with every level of aliases; nest fewer of them",
+                hint="every level of aliases multiplies the number of nodes: use fewer levels",
             )
 
     def span(self, event: Any) -> Span:
@@ -430,12 +449,12 @@ class _Composer:
         tag = "!!" + written.removeprefix(_TAG_PREFIX) if written.startswith(_TAG_PREFIX) else written
         if tag not in KNOWN_TAGS:
             raise YamlError(
-                f"tag '{tag}' is not allowed", span, hint="remove the tag: plain values need none"
+                f"tag '{tag}' is not allowed", span, hint="remove the tag: the value does not need it"
             )
         return tag
 
 
-#: Tags with the same meaning in Go and YAML. Any other tag would make a loader construct an object.
+#: the tags that have the same meaning in Go and YAML. Other tags make loaders construct objects.
 KNOWN_TAGS: Final = frozenset(
     ("!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!merge", "!!map", "!!seq")
 )
@@ -469,7 +488,8 @@ def _syntax_error(source: Source, error: MarkedYAMLError, rules: Rules) -> YamlE
 def _v2_words(error: Any) -> str:
     """Return the error text of yaml.v2.
 
-    Its ``parser.fail`` omits the number of the first line, and parser errors have a line that is one too low.
+    yaml.v2 omits the line number if it is the first line. In errors of the parser (not of the scanner), the
+    line number is one too low.
     """
     line = error.problem_mark.line if error.problem_mark else 0
     if line:
@@ -498,4 +518,4 @@ def _opened_at(source: Source, error: MarkedYAMLError) -> tuple[str, ...]:
         return ()
     if error.context_mark.line == error.problem_mark.line:
         return ()
-    return (f"it started in line {error.context_mark.line + 1}",)
+    return (f"the element with the error begins in line {error.context_mark.line + 1}",)

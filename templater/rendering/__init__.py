@@ -1,7 +1,7 @@
-"""Render templates from rules and an instance.
+"""Rendering of templates for the rules of an image and an instance.
 
 `context` builds the variables that a template sees, `render` renders the rules that match a trigger, and
-`names` reports misspelled variables. None of them reads a root filesystem.
+`names` reports misspelled variables. This folder never reads a root filesystem.
 
 May import: model, pongo2.
 """

@@ -1,4 +1,4 @@
-"""Build the variables that LXD and Incus give to a template."""
+"""The variables that LXD and Incus give to a template."""
 
 from ..pongo2.daemon_context import daemon_context
 from ..pongo2.values import GoMap, NamedString
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def context_for(instance: "Instance", rule: "Rule", trigger: str, host: "Host") -> "dict[str, Any]":
-    """Return the variables of ``rule``'s template at ``trigger``. ``path`` is the rule's key as written."""
+    """Return the variables for ``rule``'s template. The variable ``path`` is the key in metadata.yaml."""
     return daemon_context(
         trigger,
         rule.path,
@@ -28,10 +28,10 @@ def context_for(instance: "Instance", rule: "Rule", trigger: str, host: "Host") 
 
 
 class Contexts:
-    """The template contexts of one instance's rules.
+    """A factory for the contexts of one instance's rules.
 
-    All rules share the values that do not depend on the rule. This is safe because a template can bind names
-    but never change a value.
+    All contexts share the values that do not depend on the rule. This is safe because a template cannot
+    change a value.
     """
 
     __slots__ = ("host", "instance", "made")
@@ -52,12 +52,12 @@ class Contexts:
 
 
 def facts_of(instance: "Instance") -> "dict[str, str]":
-    """Return the fields of ``instance`` and of its alias ``container``.
+    """Return the value of the variable ``instance``, whose alias is ``container``.
 
-    All values are strings, so ``{% if instance.ephemeral %}`` is true for "false" too. Virtual machines have
-    no ``privileged``.
+    All its values are strings, so ``{% if instance.ephemeral %}`` is true even for "false". Virtual machines
+    have no ``privileged``.
     """
-    # Incus: driver_lxc.go and driver_qemu.go, templateApplyNow
+    # Incus defines these fields in templateApplyNow in driver_lxc.go and driver_qemu.go.
     facts = {
         "name": instance.name,
         "type": instance.type,
@@ -74,9 +74,10 @@ def _text(value: bool) -> str:
 
 
 def with_image_keys(instance: "Instance", properties: "Mapping[str, str]") -> "Instance":
-    """Return the instance as created or rebuilt from an image with these properties.
+    """Return the instance as it is after a daemon has created or rebuilt it from an image.
 
-    The daemon sets ``image.KEY`` for each property and overwrites the user's value. Observed on Incus 6.0.4.
+    The daemon sets ``image.KEY`` for each property of the image, and overwrites a value that the user has set
+    (observed on Incus 6.0.4).
     """
     keys = {f"image.{key}": value for key, value in properties.items()}
     return instance.replace(config={**instance.config, **keys})

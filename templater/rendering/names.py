@@ -1,6 +1,6 @@
-"""Report names that a template reads but no host provides.
+"""Detection of names that a template reads but no host provides.
 
-They are nearly always typing mistakes, but pongo2 renders them as empty text without an error.
+Nearly all of these names are typing mistakes. pongo2 renders such a name as empty text, without an error.
 """
 
 from collections.abc import Collection, Iterator
@@ -16,7 +16,7 @@ from ..pongo2.template import Compilation, Template
 from ..pongo2.values import LOOP_FIELDS
 
 INSTANCE_FIELDS = ("name", "type", "architecture", "ephemeral", "privileged")
-#: the members of each name; the members of other names depend on the instance
+#: the members of each name. For names that are missing here, the members depend on the instance.
 MEMBERS = {
     "container": INSTANCE_FIELDS,
     "instance": INSTANCE_FIELDS,
@@ -27,7 +27,7 @@ MEMBERS = {
 
 @dataclass(frozen=True, slots=True)
 class UnknownName:
-    """A name that is always empty. ``span`` is the unknown part; ``hint`` is empty without a suggestion."""
+    """A name that is always empty. ``span`` is the position of its unknown part. ``hint`` may be empty."""
 
     name: str
     span: Span
@@ -38,11 +38,11 @@ class UnknownName:
 def unknown_names(
     template: Source | Template, dialect: str, properties: Collection[str] | None = None
 ) -> tuple[UnknownName, ...]:
-    """Return the names in ``template`` that no host provides, each with its first place.
+    """Return the names in ``template`` that no host provides, each at its first position.
 
-    A source is only parsed, not compiled. If it cannot be parsed, the result is empty: rendering reports the
-    error. ``properties`` are the names of the rule's properties. Without them, members of
-    ``properties`` are not checked.
+    A source is parsed, but not compiled. If it cannot be parsed, the result is empty, because rendering will
+    report the error. ``properties`` has the names of the rule's properties. If it is None, members of the
+    variable ``properties`` are not checked.
     """
     try:
         reads = template.reads if isinstance(template, Template) else parsed_reads(template, dialect)

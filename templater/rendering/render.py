@@ -1,4 +1,4 @@
-"""Render the templates of the rules that match a trigger. This module reads no root filesystem."""
+"""Rendering of the rules that match a trigger. This module does not read a root filesystem."""
 
 from ..model.entry import FILE, SYMLINK
 from ..model.errors import LimitError, MetadataError, RefusedError, TemplateError, TemplaterError
@@ -48,11 +48,11 @@ def render(
     *,
     codes: "Mapping[str, CodeType] | None" = None,
 ) -> "list[Rendering]":
-    """Render the rules that match a trigger, pass by pass and in file order.
+    """Render the rules that match a trigger, pass by pass, and within a pass in the order of the rules.
 
-    If a rule fails, its rendering has an ``error``, and the others still render. ``codes`` maps names to
-    compiled templates from the cache; these are rendered without importing the compiler. The time limit
-    starts here, unless it has already started.
+    If a rule fails, its rendering has an ``error``, and the other rules are still rendered. ``codes`` maps
+    the names of templates to compiled code from the cache, which is rendered without importing the compiler.
+    The total time limit starts here, unless it has already started.
 
     Raises LimitError if rendering takes too long, or gives too many files or bytes.
     """
@@ -84,7 +84,7 @@ def render(
 def render_data(
     data: bytes, rule: "Rule", trigger: str, instance: "Instance", options: "RenderOptions"
 ) -> bytes:
-    """Render ``data`` as a rule's template, for hosts that read templates which templater refuses.
+    """Render ``data`` as a rule's template. Predictions use this for files that templater refuses to read.
 
     Raises TemplaterError if the template does not compile or render, or exceeds a limit.
     """
@@ -96,7 +96,7 @@ def render_data(
 
 
 def is_due(rule: "Rule", trigger: str) -> bool:
-    """Return whether a rule runs on a trigger. A null entry always does: it makes the daemons panic."""
+    """Return whether a rule runs on a trigger. A null entry runs on every trigger: the daemons panic then."""
     return rule.null or trigger in rule.when
 
 
@@ -137,7 +137,10 @@ def _late(limits: "Limits", rule: "Rule", trigger: str, done: int) -> TemplaterE
 
 
 def _with_rule(error: TemplaterError, rule: "Rule", trigger: str) -> TemplaterError:
-    """Return a copy that names the rule. All rules of a template share the original error."""
+    """Return a copy of an error with a note that names the rule.
+
+    The copy is necessary because all rules with the same template share the original error.
+    """
     span = rule.spans.get("path")
     place = f" at {span.place}" if span is not None else ""
     about = error.span or rule.spans.get("template") or span
@@ -146,9 +149,10 @@ def _with_rule(error: TemplaterError, rule: "Rule", trigger: str) -> TemplaterEr
 
 
 class Compiled:
-    """Templates that are compiled on first use and shared by any number of instances.
+    """Templates that are compiled on first use. Several calls of `render` can share one object.
 
-    ``render`` accepts it in place of ``templates``. Errors are remembered as well.
+    `render` accepts this object instead of ``templates``. The errors of templates that do not compile are
+    stored as well.
     """
 
     __slots__ = ("codes", "limits", "made", "options", "templates")
@@ -167,7 +171,7 @@ class Compiled:
         self.made: dict[str, Callable[[Mapping[str, Any]], str] | TemplaterError] = {}
 
     def begin(self) -> "Limits | None":
-        """Start the time limit of a run. Each instance gets the full time."""
+        """Start the total time limit, and return the limits. Each call of `render` gets the full time."""
         self.limits = self.options.begun().limits
         return self.limits
 
@@ -209,7 +213,7 @@ class Compiled:
 def template_bytes(name: str, templates: "Mapping[str, TemplateFile]") -> bytes:
     """Return the bytes of a template.
 
-    Raises TemplaterError if it is missing, unreadable, or not a regular file.
+    Raises TemplaterError if the template is missing, unreadable, or not a regular file.
     """
     file = templates.get(name)
     shown = printable(name)
@@ -221,6 +225,6 @@ def template_bytes(name: str, templates: "Mapping[str, TemplateFile]") -> bytes:
             hint="put it into the image's templates folder, next to metadata.yaml",
         )
     if file.entry.kind != FILE or file.data is None:
-        hint = "LXD and Incus refuse it too" if file.entry.kind == SYMLINK else ""
+        hint = "most releases of LXD and Incus refuse symlinks, too" if file.entry.kind == SYMLINK else ""
         raise RefusedError(f"template '{shown}' is a {file.entry.kind}, not a regular file", hint=hint)
     return file.data

@@ -170,7 +170,7 @@ def test_the_number_of_listed_errors_is_limited():
         ),
         ("templates: {/a: {when: [start]}}\n", "the rule for '/a' has no template"),
         ("templates:\n  /a:\n", "the entry is null: the daemons panic when they read it"),
-        ("properties: {a: 1, a: 2}\n", "duplicate key 'a', first in line 1: the last one wins"),
+        ("properties: {a: 1, a: 2}\n", "duplicate key 'a', first in line 1: the last value is used"),
         ("properties: {~: 1}\n", "the key is null: quote it if it is meant as text"),
         ("~\n", "the document is null: most daemons panic when they read it"),
         ("", "the file contains no YAML document"),
