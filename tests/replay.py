@@ -49,7 +49,10 @@ from templater.prediction.deviations import deviations_at
 from templater.rendering.render import render, render_data
 from templater.rootfs.directory import IdMap
 from templater.rootfs.memory import MemoryRootfs
-from templater.simulation.simulate import Simulation, Started, StartError, Subject, check_image, described
+from templater.simulation.host_refusals import check_image
+from templater.simulation.life import Simulation
+from templater.simulation.simulated_instance import SimulatedInstance, described
+from templater.simulation.start_result import Started, StartError
 
 WORK = "/work-of-the-recorder"
 CONTAINERS = "/var/lib/containers"
@@ -207,7 +210,7 @@ class OurSimulation(Simulation):
         self.looked = looked
         self.shifted = shifted
 
-    def plan(self, subject: Subject, triggers: tuple[str, ...]) -> Plan:
+    def plan(self, subject: SimulatedInstance, triggers: tuple[str, ...]) -> Plan:
         assert isinstance(subject.folder, Tree)
         subject.folder.ids = MAP if self.shifted and not subject.instance.privileged else None
         return super().plan(subject, triggers)
@@ -247,7 +250,7 @@ class HostSimulation(Simulation):
         super().rename(name, new)
         self.mapped |= {new} & {new if name in self.mapped else ""}
 
-    def import_(self, backup: Subject, name: str) -> None:
+    def import_(self, backup: SimulatedInstance, name: str) -> None:
         super().import_(backup, name)
         self.mapped |= {name} & {name if backup.instance.name in self.mapped else ""}
 
@@ -257,7 +260,7 @@ class HostSimulation(Simulation):
         if subject is not None and self.shifted:
             self.mapped = self.mapped - {name} if subject.instance.privileged else self.mapped | {name}
 
-    def ways(self, subject: Subject, triggers: tuple[str, ...]) -> "Iterator[HostStart]":
+    def ways(self, subject: SimulatedInstance, triggers: tuple[str, ...]) -> "Iterator[HostStart]":
         """A start in every order in which the daemon may take the rules of a pass, if that matters."""
         instance = described(subject)
         folder = subject.folder
@@ -384,7 +387,7 @@ class Replay:
         self.outside = MemoryRootfs({WORK + "/run": Entry(DIRECTORY, 0o755)})
         self.theirs.outside = self.outside
         self.images: dict[str, Tree] = {}
-        self.backups: dict[str, Subject] = {}
+        self.backups: dict[str, SimulatedInstance] = {}
         self.profiles: dict[str, Profile] = {"default": Profile("default", {}, DEVICES)}
         #: what the guests have asked for, and the daemon has not done yet
         self.rebooting: list[str] = []
@@ -1037,7 +1040,7 @@ class Replay:
         for subject in simulation.subjects.values():
             self.assign(subject, [profile.name for profile in subject.instance.profiles])
 
-    def assign(self, subject: Subject, names: list[str]) -> None:
+    def assign(self, subject: SimulatedInstance, names: list[str]) -> None:
         subject.instance = changed(subject.instance, profiles=tuple(self.profiles[name] for name in names))
 
     def client_profile_assign(self, simulation: Simulation, words: list[str], _: object) -> None:
@@ -1224,9 +1227,9 @@ def differing(mine: Mapping[str, Any], expected: Mapping[str, Any]) -> set[str]:
     return paths
 
 
-def twin(subject: Subject) -> Subject:
+def twin(subject: SimulatedInstance) -> SimulatedInstance:
     snapshots = {name: (instance, folder.copy()) for name, (instance, folder) in subject.snapshots.items()}
-    return Subject(subject.instance, subject.folder.copy(), subject.life, subject.origin, snapshots)
+    return SimulatedInstance(subject.instance, subject.folder.copy(), subject.life, subject.origin, snapshots)
 
 
 def changed(instance: Instance, **fields: Any) -> Instance:

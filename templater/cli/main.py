@@ -8,8 +8,8 @@ import click
 
 from .. import __version__
 from ..model.errors import TemplaterError, reason
+from ..model.source import printable_lines
 from .discovery import Commands, ReaderGone
-from .output import visible
 
 INTERRUPTED = 130
 READER_GONE = 141
@@ -72,7 +72,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def complain(text: str, code: int) -> int:
     sys.stdout.flush()
-    click.echo(f"templater: {visible(text)}", err=True)
+    click.echo(f"templater: {printable_lines(text)}", err=True)
     return code
 
 

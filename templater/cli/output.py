@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..model.source import printable
+from ..model.source import printable_lines
 
 
 def on_terminal() -> bool:
@@ -19,7 +19,7 @@ def on_terminal() -> bool:
 def write(text: str) -> None:
     """Write text unchanged, including undecodable bytes. On a terminal, escape control characters."""
     if sys.stdout.isatty():
-        text = visible(text)
+        text = printable_lines(text)
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
 
@@ -38,15 +38,10 @@ def write_styled(text: str) -> None:
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
 
-def visible(text: str) -> str:
-    """Escape control characters other than line endings and tabs: an image must not control the terminal."""
-    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
-
-
 def say(text: str) -> None:
     """Write a message to stderr, after flushing standard output."""
     flush()
-    click.echo(visible(text.rstrip("\n")), err=True)
+    click.echo(printable_lines(text.rstrip("\n")), err=True)
 
 
 def note(text: str) -> None:

@@ -105,6 +105,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """Escape control characters like `printable`, except line endings and tabs."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
 def _escaped(c: str) -> str:
     # This function uses no codec, because a codec would have to be imported, which a hook's sandbox forbids.
     number = ord(c)

@@ -93,7 +93,7 @@ class _OnDisk(_Flagged):
         return twin
 
 
-class Paper(MemoryRootfs):
+class DiskSnapshot(MemoryRootfs):
     """A writable copy of ``rootfs``, which must stay open while the copy is used."""
 
     def __init__(self, rootfs: Rootfs) -> None:

@@ -20,7 +20,7 @@ from templater.parsing.instance_list import stream_instances
 from templater.planning.planner import plan
 from templater.pongo2.state import Limits
 from templater.rendering.render import Compiled, render
-from templater.simulation.simulate import simulate
+from templater.simulation.run_steps import simulate
 from templater.simulation.steps import parse_step
 from tests.checks.builders import an_image, observed, rules
 

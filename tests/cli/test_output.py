@@ -130,10 +130,6 @@ def test_a_missing_final_newline_is_shown_on_a_terminal(tmp_path):
     )
 
 
-def test_visible_keeps_newlines_and_escapes_control_characters():
-    assert output.visible("a\x1bb\nc\td\n") == "a\\x1bb\nc\td\n"
-
-
 @pytest.mark.parametrize(
     ("path", "language"),
     [

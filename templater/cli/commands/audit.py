@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...model.source import printable_lines
 from .. import options, output
 from ..fetching import local_files
 from ..guard import guarded
@@ -115,6 +116,6 @@ def show(findings: list[dict[str, Any]]) -> None:
         advisory = f"  [{finding['advisory']}]" if "advisory" in finding else ""
         place = f"{finding['place']}: " if finding["place"] else ""
         text = f"{place}{finding['message']}{advisory}"
-        click.echo(f"{word}  {finding['check']:20}  " + output.visible(text))
+        click.echo(f"{word}  {finding['check']:20}  " + printable_lines(text))
         if "hint" in finding:
-            click.echo(f"{'':32}" + output.visible(f"hint: {finding['hint']}"))
+            click.echo(f"{'':32}" + printable_lines(f"hint: {finding['hint']}"))

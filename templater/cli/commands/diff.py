@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...model.source import printable
+from ...model.source import printable, printable_lines
 from .. import options, output
 from ..batch import instances_option
 from ..guard import guarded
@@ -70,7 +70,7 @@ def show_patch(text: str) -> None:
         return
     for line in text.removesuffix("\n").split("\n") if text else ():
         style = next((style for start, style in STYLES.items() if line.startswith(start)), {})
-        shown = output.visible(line)
+        shown = printable_lines(line)
         output.write_styled((click.style(shown, **style) if style else shown) + "\n")
 
 

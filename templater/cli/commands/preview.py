@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...model.source import printable_lines
 from .. import options, output
 from ..batch import instances_option
 from ..guard import guarded
@@ -132,7 +133,7 @@ def show_styled(blocks: Iterable[Block]) -> None:
         if block.body is None:
             continue
         if block.failed:
-            output.write_styled(click.style(output.visible(indented(block.body)), fg="red"))
+            output.write_styled(click.style(printable_lines(indented(block.body)), fg="red"))
         else:
-            body = output.coloured(output.visible(ended(block.body)), block.change.path)
+            body = output.coloured(printable_lines(ended(block.body)), block.change.path)
             output.write_styled(body or click.style("    (empty)\n", dim=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,9 +13,6 @@ from ...parsing.instance_yaml import read_profile
 from ...rootfs.memory import MemoryRootfs
 from .. import options, output
 from ..guard import guarded
-
-if TYPE_CHECKING:
-    from ...simulation.simulate import Report
 
 HELP = """Show what each step of an instance's life changes, and why.
 
@@ -51,7 +48,9 @@ Examples:
 @guarded
 def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> int:
     from ...model.triggers import next_start
-    from ...simulation.simulate import PaperFolder, simulate
+    from ...simulation.report import format_report, report_data
+    from ...simulation.run_steps import simulate
+    from ...simulation.simulated_instance import MemoryFolder
     from ...simulation.steps import parse_step
     from ...sources.open_source import open_source
     from ..planning import open_rootfs, render_options
@@ -72,10 +71,10 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
 
     with ExitStack() as opened:
 
-        def open_folder(path: str) -> PaperFolder:
+        def open_folder(path: str) -> MemoryFolder:
             other = open_source(path, limits.for_images())
             shipped = opened.enter_context(other.open_rootfs())
-            return PaperFolder(other.image, _paper(shipped) or MemoryRootfs())
+            return MemoryFolder(other.image, _paper(shipped) or MemoryRootfs())
 
         view = opened.enter_context(open_rootfs(request, source))
         reports = simulate(
@@ -94,55 +93,13 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
     if request.as_json:
         output.write_json([report_data(report) for report in reports])
     else:
-        output.write("".join(text_of(report, as_diff=as_diff) for report in reports))
+        output.write("".join(format_report(report, as_diff=as_diff) for report in reports))
     errors = [report.error for report in reports if report.error is not None]
     return errors[0].exit_code if errors else 0
 
 
 def _paper(view: Any) -> MemoryRootfs | None:
     """Return an in-memory root filesystem to which the simulation can write."""
-    from ...simulation.disk_snapshot import Paper
+    from ...simulation.disk_snapshot import DiskSnapshot
 
-    return view if view is None or isinstance(view, MemoryRootfs) else Paper(view)
-
-
-def text_of(report: Report, *, as_diff: bool) -> str:
-    from ...model.plan import Plan
-    from ...reporting.patch import diff
-    from ...reporting.report import headline
-
-    lines = [f"{report.step.text}\n  {output.visible(report.note)}\n"]
-    started = report.started
-    if started is not None:
-        plan = started.plan
-        failed = [change for change in plan.changes if change.error is not None]
-        if as_diff:
-            made = Plan(plan.metadata, plan.instance, plan.host, plan.triggers, started.changes)
-            lines.append(diff(made))
-        else:
-            lines += [f"  {headline(change)}\n" for change in (*started.changes, *failed)]
-        lines += [f"  ! {output.visible(remark)}\n" for remark in started.remarks]
-        lines += [
-            f"  ? {printable(path)}: unknown: {output.visible(reason)}\n"
-            for path, reason in sorted(started.unknown.items())
-        ]
-    if report.error is not None:
-        more = report.error.explain().split("\n")[1:]  # the note shows the first line
-        lines += [f"  {output.visible(line)}\n" for line in more]
-    return "".join(lines)
-
-
-def report_data(report: Report) -> dict[str, Any]:
-    from ...reporting.json_data import change_data, error_data
-
-    started = report.started
-    return {
-        "step": report.step.text,
-        "instance": report.name,
-        "pending": report.pending,
-        "triggers": [] if started is None else list(started.plan.triggers),
-        "changes": [change_data(change) for change in report.changes],
-        "unknown": [] if started is None else sorted(started.unknown),
-        "remarks": [] if started is None else list(started.remarks),
-        "error": None if report.error is None else error_data(report.error),
-    }
+    return view if view is None or isinstance(view, MemoryRootfs) else DiskSnapshot(view)

@@ -9,7 +9,7 @@ from templater.model.entry import DIRECTORY, SYMLINK
 from templater.model.errors import LimitError
 from templater.rootfs.directory import DirectoryRootfs
 from templater.simulation import disk_snapshot
-from templater.simulation.disk_snapshot import Paper
+from templater.simulation.disk_snapshot import DiskSnapshot
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def disk(tmp_path):
 
 
 def test_every_entry_matches_the_disk(disk):
-    view = Paper(disk)
+    view = DiskSnapshot(disk)
     assert dict(view.walk()).keys() == dict(disk.walk()).keys()
     for path, entry in disk.walk():
         assert repr(view.entry(path)) == repr(entry)
@@ -39,7 +39,7 @@ def test_files_are_read_once_and_on_demand(disk, monkeypatch):
     monkeypatch.setattr(
         DirectoryRootfs, "read", lambda self, path, limit: read.append(path) or real(self, path, limit)
     )
-    view = Paper(disk)
+    view = DiskSnapshot(disk)
     twin = view.copy()
     assert read == []
     assert view.read("/etc/hosts", 100) == view.read("/etc/hosts", 100) == b"old"
@@ -50,14 +50,14 @@ def test_files_are_read_once_and_on_demand(disk, monkeypatch):
 
 
 def test_a_file_of_a_terabyte_is_not_read(disk):
-    view = Paper(disk)
+    view = DiskSnapshot(disk)
     assert view.entry("/large").size == 1 << 40
     with pytest.raises(LimitError):
         view.read("/large", 1 << 20)
 
 
 def test_a_limit_applies_before_and_after_a_file_is_read(disk):
-    view = Paper(disk)
+    view = DiskSnapshot(disk)
     for _ in range(2):
         with pytest.raises(LimitError):
             view.read("/etc/hosts", 2)
@@ -65,7 +65,7 @@ def test_a_limit_applies_before_and_after_a_file_is_read(disk):
 
 
 def test_writing_changes_only_the_snapshot_in_memory(disk, tmp_path):
-    view = Paper(disk)
+    view = DiskSnapshot(disk)
     twin = view.copy()
     view.write("/etc/hosts", b"new")
     assert view.read("/etc/hosts", 100) == b"new"
@@ -77,7 +77,7 @@ def test_writing_changes_only_the_snapshot_in_memory(disk, tmp_path):
 def test_too_many_names_are_a_limit_error(disk, monkeypatch):
     monkeypatch.setattr(disk_snapshot, "MOST_NAMES", 4)
     with pytest.raises(LimitError) as caught:
-        Paper(disk)
+        DiskSnapshot(disk)
     assert "more than 4 names" in caught.value.message
     assert caught.value.hint
 

@@ -12,7 +12,11 @@ from templater.model.options import RenderOptions
 from templater.model.plan import CREATE, UPDATE
 from templater.model.source import Source
 from templater.rootfs.memory import MemoryRootfs
-from templater.simulation.simulate import PaperFolder, Report, Simulation, check_image, metadata_of, simulate
+from templater.simulation.host_refusals import check_image
+from templater.simulation.life import Simulation
+from templater.simulation.report import Report
+from templater.simulation.run_steps import run_step, simulate
+from templater.simulation.simulated_instance import MemoryFolder, metadata_of
 from templater.simulation.steps import parse_step
 
 HEAD = "architecture: x86_64\ncreation_date: 1\nproperties: {os: tiny}\n"
@@ -49,9 +53,9 @@ def rootfs() -> MemoryRootfs:
 def life(*steps: str, image: "Paper | None" = None, host: Host = INCUS) -> Simulation:
     """Return a simulation of c1 after these steps, which must all succeed."""
     simulation = Simulation(RenderOptions(host))
-    simulation.create(Instance("c1"), PaperFolder(image or Paper(), rootfs()))
+    simulation.create(Instance("c1"), MemoryFolder(image or Paper(), rootfs()))
     for step in steps:
-        report = simulation.take(parse_step(step))
+        report = run_step(simulation, parse_step(step))
         assert report.error is None, report.error
     return simulation
 
@@ -133,9 +137,9 @@ def test_a_reboot_runs_a_trigger_set_by_hand() -> None:
 
 def test_an_ephemeral_instance_is_gone_when_it_stops() -> None:
     simulation = Simulation(RenderOptions(INCUS))
-    simulation.create(Instance("c1", ephemeral=True), PaperFolder(Paper(), rootfs()))
+    simulation.create(Instance("c1", ephemeral=True), MemoryFolder(Paper(), rootfs()))
     steps = ("start", "restart", "reboot", "copy=c2", "stop", "start")
-    reports = [simulation.take(parse_step(step)) for step in steps]
+    reports = [run_step(simulation, parse_step(step)) for step in steps]
     assert [report.error for report in reports[:5]] == [None] * 5
     assert reports[4].note == "c1: stop: nothing is rendered; the ephemeral instance is deleted"
     assert "unknown instance 'c1'" in str(reports[5].error)
@@ -144,8 +148,8 @@ def test_an_ephemeral_instance_is_gone_when_it_stops() -> None:
 
 def test_an_ephemeral_instance_does_not_survive_a_failed_start() -> None:
     simulation = Simulation(RenderOptions(INCUS))
-    simulation.create(Instance("c1", ephemeral=True), PaperFolder(Paper(template="{{ x|nope }}"), rootfs()))
-    report = simulation.take(parse_step("start"))
+    simulation.create(Instance("c1", ephemeral=True), MemoryFolder(Paper(template="{{ x|nope }}"), rootfs()))
+    report = run_step(simulation, parse_step("start"))
     assert report.note.startswith("c1: start fails (the ephemeral instance is deleted): ")
     assert not simulation.subjects
 
@@ -179,12 +183,12 @@ def test_a_copy_has_no_last_power_state() -> None:
 )
 def test_a_report_names_the_instance_that_a_step_created(step: str, note: str) -> None:
     simulation = life("start", "stop")
-    report = simulation.take(parse_step(step))
+    report = run_step(simulation, parse_step(step))
     assert report.note == note
 
 
 def test_renaming_another_instance_is_reported_for_that_instance() -> None:
-    report = life("copy=c2").take(parse_step("c2:rename=c9"))
+    report = run_step(life("copy=c2"), parse_step("c2:rename=c9"))
     assert (report.name, report.pending) == ("c9", "copy")
 
 
@@ -217,7 +221,7 @@ TWO_PASSES = (
 
 def test_without_a_host_a_failed_start_writes_nothing_and_keeps_the_pending_trigger() -> None:
     simulation = life(image=Paper(TWO_PASSES), host=NONE)
-    report = simulation.take(parse_step("start"))
+    report = run_step(simulation, parse_step("start"))
     assert report.error is not None and "'no.tpl' does not exist" in str(report.error)
     assert report.plan is not None and len(report.plan.failed) == 1
     assert files(simulation) == {} and report.pending == "create"
@@ -225,7 +229,7 @@ def test_without_a_host_a_failed_start_writes_nothing_and_keeps_the_pending_trig
 
 def test_a_failed_start_pass_keeps_the_files_of_the_create_pass_but_not_its_trigger() -> None:  # 24
     simulation = life(image=Paper(TWO_PASSES), host=INCUS_DEBIAN)
-    report = simulation.take(parse_step("start"))
+    report = run_step(simulation, parse_step("start"))
     assert report.error is not None and report.pending == ""
     assert files(simulation) == {"/etc/a": "trigger=create name=c1 foo=none"}
     assert [change.path for change in report.changes] == ["/etc/a"]
@@ -241,14 +245,14 @@ def test_files_of_a_failed_pass_are_unknown_until_rewritten() -> None:  # 118
     image = Paper(rules)
     image.others["b.tpl"] = TemplateFile(Entry(FILE), b"{{ config_get('user.n', 'x')|slice:'1'|nope }}")
     simulation = life(image=image, host=INCUS_DEBIAN)
-    first = simulation.take(parse_step("start"))
+    first = run_step(simulation, parse_step("start"))
     assert set(first.started.unknown) == {"/etc/good", "/etc/once"}
     assert first.note.startswith("c1: start fails: ")
     # the failing rule is the only one, so its target is certainly empty
     assert files(simulation) == {"/etc/bad": ""}
     assert "/etc/bad: left empty by incus-debian" in first.started.remarks
     image.others["b.tpl"] = TemplateFile(Entry(FILE), b"ok")
-    second = simulation.take(parse_step("start"))
+    second = run_step(simulation, parse_step("start"))
     assert second.error is None
     assert [change.path for change in second.changes] == ["/etc/good", "/etc/bad"]
     assert set(second.started.unknown) == {"/etc/once"}
@@ -282,14 +286,14 @@ def test_lxd_ignores_the_owner_of_a_rule() -> None:  # 42
 
 def life_report(image: "Paper", host: Host, *steps: str) -> Report:
     simulation = Simulation(RenderOptions(host))
-    simulation.create(Instance("c1"), PaperFolder(image, rootfs()))
-    return [simulation.take(parse_step(step)) for step in steps][-1]
+    simulation.create(Instance("c1"), MemoryFolder(image, rootfs()))
+    return [run_step(simulation, parse_step(step)) for step in steps][-1]
 
 
 def test_a_trigger_set_at_creation_is_kept() -> None:  # observed on Incus 6.0.4
     simulation = Simulation(RenderOptions(INCUS_DEBIAN))
     instance = Instance("c1", config={"volatile.apply_template": "copy"})
-    simulation.create(instance, PaperFolder(Paper(), rootfs()))
+    simulation.create(instance, MemoryFolder(Paper(), rootfs()))
     simulation.start("c1")
     assert set(files(simulation)) == {"/etc/co", "/etc/st"}
 
@@ -302,7 +306,7 @@ def image_keys(simulation: Simulation) -> dict[str, str]:
 def test_image_properties_win_at_creation_and_later_values_are_kept() -> None:  # n10, n61
     simulation = Simulation(RenderOptions(INCUS_DEBIAN))
     simulation.create(
-        Instance("c1", config={"image.os": "mine", "image.own": "z"}), PaperFolder(Paper(), rootfs())
+        Instance("c1", config={"image.os": "mine", "image.own": "z"}), MemoryFolder(Paper(), rootfs())
     )
     assert image_keys(simulation) == {"image.os": "tiny", "image.own": "z"}
     simulation.set("c1", "image.os", "later")
@@ -320,11 +324,11 @@ def test_a_rebuild_resets_the_image_keys() -> None:  # observed on Incus 6.0.4
 def test_a_rebuild_can_use_another_image() -> None:
     other = Paper(template="other {{ trigger }}")
     simulation = Simulation(
-        RenderOptions(INCUS_DEBIAN), open_folder=lambda path: PaperFolder(other, rootfs())
+        RenderOptions(INCUS_DEBIAN), open_folder=lambda path: MemoryFolder(other, rootfs())
     )
-    simulation.create(Instance("c1"), PaperFolder(Paper(), rootfs()))
+    simulation.create(Instance("c1"), MemoryFolder(Paper(), rootfs()))
     for step in ("start", "stop", "rebuild=other.tar", "start"):
-        assert simulation.take(parse_step(step)).error is None
+        assert run_step(simulation, parse_step(step)).error is None
     assert files(simulation) == {"/etc/cr": "other create", "/etc/st": "other start"}
 
 
@@ -347,7 +351,7 @@ def test_properties_given_to_publish_belong_to_the_new_image() -> None:  # n31
     ],
 )
 def test_a_move_sets_copy_pending_or_rename_with_a_new_name(before, step, pending) -> None:
-    report = life(*before).take(parse_step(step))  # n19, n21, n23, n57, and observed on Incus 6.0.4
+    report = run_step(life(*before), parse_step(step))  # n19, n21, n23, n57, and observed on Incus 6.0.4
     assert (report.error, report.pending) == (None, pending)
 
 
@@ -360,7 +364,7 @@ def test_devices_and_profiles_change_between_starts() -> None:
     profiles = {"a.yaml": Profile("a", {"user.foo": "a"}), "b.yaml": Profile("b", {"user.foo": "b"})}
     simulation = Simulation(RenderOptions(INCUS_DEBIAN), read_profile=profiles.__getitem__)
     image = Paper(template="{{ config_get('user.foo', '-') }} {{ devices.eth0.mtu }}")
-    simulation.create(Instance("c1"), PaperFolder(image, rootfs()))
+    simulation.create(Instance("c1"), MemoryFolder(image, rootfs()))
     steps = (
         "p:a.yaml",
         "d:eth0,type=nic",
@@ -374,11 +378,11 @@ def test_devices_and_profiles_change_between_starts() -> None:
     )
     told = []
     for step in steps:
-        report = simulation.take(parse_step(step))
+        report = run_step(simulation, parse_step(step))
         assert report.error is None, report.error
         told += [files(simulation)["/etc/st"]] if report.started else []
     assert told == ["a 1400", "b 1400", "a "]
-    assert simulation.take(parse_step("p:b=")).error is not None
+    assert run_step(simulation, parse_step("p:b=")).error is not None
 
 
 def test_a_simulation_can_start_with_an_existing_instance() -> None:
@@ -400,13 +404,13 @@ def test_rebuilding_an_existing_instance_requires_an_image() -> None:
 
 
 def test_an_instance_with_snapshots_cannot_be_rebuilt() -> None:  # observed on Incus 6.0.4
-    assert "can't rebuild" in str(life("snapshot=s0").take(parse_step("rebuild")).error)
+    assert "can't rebuild" in str(run_step(life("snapshot=s0"), parse_step("rebuild")).error)
 
 
 def test_a_restarted_ephemeral_instance_is_not_ephemeral_to_its_templates() -> None:  # n49
     simulation = Simulation(RenderOptions(INCUS_DEBIAN))
     simulation.create(
-        Instance("c1", ephemeral=True), PaperFolder(Paper(template="{{ instance.ephemeral }}"), rootfs())
+        Instance("c1", ephemeral=True), MemoryFolder(Paper(template="{{ instance.ephemeral }}"), rootfs())
     )
     simulation.start("c1")
     assert files(simulation)["/etc/st"] == "true"
@@ -418,7 +422,7 @@ def test_a_template_sees_the_state_of_the_last_start() -> None:  # n53
     simulation = life(image=Paper(template="{{ config_get('volatile.last_state.power', 'never') }}"))
     told = []
     for step in ("start", "stop", "start"):
-        simulation.take(parse_step(step))
+        run_step(simulation, parse_step(step))
         told.append(files(simulation)["/etc/st"])
     assert told == ["never", "never", "STOPPED"]
 
@@ -430,8 +434,8 @@ def test_a_copy_gets_new_volatile_keys() -> None:  # n51
 
 @pytest.mark.parametrize("name", ["web_1", "web.1", "-web", "web-", "12", "w" * 64, "wéb"])
 def test_an_invalid_instance_name_is_refused(name: str) -> None:  # observed on Incus 6.0.4
-    assert "invalid instance name" in str(life().take(parse_step(f"copy={name}")).error)
-    assert life(host=NONE).take(parse_step(f"copy={name}")).error is None
+    assert "invalid instance name" in str(run_step(life(), parse_step(f"copy={name}")).error)
+    assert run_step(life(host=NONE), parse_step(f"copy={name}")).error is None
 
 
 def test_a_report_says_which_files_changed_and_why() -> None:
@@ -462,7 +466,7 @@ def test_a_changed_key_changes_the_file_at_the_next_start() -> None:
 
 def test_a_virtual_machines_agent_applies_every_rule_whose_output_exists() -> None:
     simulation = Simulation(RenderOptions(INCUS))
-    simulation.create(Instance("v1", VIRTUAL_MACHINE), PaperFolder(Paper(), rootfs()))
+    simulation.create(Instance("v1", VIRTUAL_MACHINE), MemoryFolder(Paper(), rootfs()))
     simulation.start("v1")
     assert set(files(simulation, "v1")) == {"/etc/cr", "/etc/co", "/etc/re", "/etc/st"}
 
@@ -513,7 +517,7 @@ def test_an_impossible_step_is_reported_and_changes_nothing(steps: list[str], sa
     *before, last = steps
     simulation = life(*before)
     seen = files(simulation)
-    report = simulation.take(parse_step(last))
+    report = run_step(simulation, parse_step(last))
     assert says in str(report.error) and files(simulation) == seen
 
 
@@ -540,5 +544,5 @@ def test_an_image_that_no_daemon_imports_is_reported(head: str, says: str) -> No
     image = Paper()
     image.source = Source("metadata.yaml", head + FOUR)
     with pytest.raises(HostError) as caught:
-        check_image(metadata_of(PaperFolder(image), INCUS), INCUS)
+        check_image(metadata_of(MemoryFolder(image), INCUS), INCUS)
     assert says in str(caught.value)

@@ -1,0 +1,142 @@
+"""Run the steps that a user typed on simulated instances, and report each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..model.errors import TemplaterError, UsageError
+from ..model.instance import Instance, Profile, require_name
+from ..model.options import RenderOptions
+from ..model.source import printable
+from ..rootfs.memory import MemoryRootfs
+from .life import Simulation
+from .report import Report
+from .simulated_instance import Folder, MemoryFolder, WritableRootfs
+from .start_result import Started, StartError
+from .steps import MAKING, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model.entry import Image
+    from ..parsing.yaml_nodes import Limits as YamlLimits
+
+
+def simulate(
+    image: Image,
+    instance: Instance,
+    steps: Iterable[Step],
+    options: RenderOptions,
+    *,
+    rootfs: WritableRootfs | None = None,
+    reading: YamlLimits | None = None,
+    pending: str | None = None,
+    running: bool = False,
+    open_folder: Callable[[str], Folder] | None = None,
+    read_profile: Callable[[str], Profile] | None = None,
+    placeholders: bool = False,
+) -> list[Report]:
+    """Simulate the steps and return a report of each.
+
+    By default, the instance is first created from ``image``. If ``pending`` is given, the instance already
+    exists, and its next start runs the pending trigger (empty for none). ``open_folder`` opens the IMAGE of
+    ``rebuild=IMAGE``, and ``read_profile`` reads the FILE of ``p:FILE``. ``placeholders`` adds placeholders
+    for the keys that a daemon generates when it creates an instance. The total time limit of ``options``
+    applies to all steps together. Errors of steps are part of their reports. Raises TemplaterError if the
+    instance cannot be created.
+    """
+    life = Simulation(
+        options.begun(), reading=reading, open_folder=open_folder, read_profile=read_profile,
+        placeholders=placeholders,
+    )  # fmt: skip
+    folder = MemoryFolder(image, MemoryRootfs() if rootfs is None else rootfs)
+    if pending is None:
+        require_name(instance.name, daemon=bool(options.host.family))
+        life.create(instance, folder)
+    else:
+        life.adopt(instance, folder, pending, running=running)
+    return [run_step(life, step) for step in steps]
+
+
+def run_step(simulation: Simulation, step: Step) -> Report:
+    """Execute a step and report it. An error becomes part of the report."""
+    name = step.name or simulation.current
+    simulation.taken += 1
+    try:
+        started = _execute(simulation, step, name)
+    except TemplaterError as error:
+        left = simulation.subjects.get(name)
+        started = error.started if isinstance(error, StartError) else None
+        cause = error.cause if isinstance(error, StartError) else error
+        gone = left is None and started is not None
+        return Report(step, name, "" if left is None else left.life.pending, started, cause, gone)
+    if step.verb in MAKING:
+        name = step.made
+    left = simulation.subjects.get(name)  # None if an ephemeral instance was stopped
+    pending = "" if left is None else left.life.pending
+    limit = None if started is None else started.limit
+    return Report(step, name, pending, started, limit, gone=left is None)
+
+
+def _execute(simulation: Simulation, step: Step, name: str) -> Started | None:
+    """Execute a step. Return the result if the step starts the instance, else None."""
+    argument = step.argument
+    if step.verb in MAKING:
+        require_name(step.made, daemon=bool(simulation.host.family))
+    key, _, value = argument.partition("=")
+    if step.verb in ("start", "reboot"):
+        return simulation.start(name, reboot=step.verb == "reboot")
+    if step.verb == "restart":
+        return simulation.restart(name)
+    if step.verb == "copy":
+        new, _, snapshot = argument.partition("/")
+        simulation.copy(name, new, snapshot)
+    elif step.verb == "rename":
+        simulation.rename(name, argument)
+    elif step.verb == "move":
+        simulation.move(name, argument, **step.options)
+    elif step.verb == "publish":
+        new, _, snapshot = argument.partition("/")
+        folder = simulation.publish(name, snapshot, step.options)
+        simulation.create(_instance_of_published(simulation.find(name).instance, new), folder)
+    elif step.verb == "export":
+        simulation.import_(simulation.export(name), argument)
+    elif step.verb == "snapshot":
+        simulation.snapshot(name, argument)
+    elif step.verb == "restore":
+        return simulation.restore(name, argument)
+    elif step.verb == "c":
+        simulation.set(name, key, value)
+    elif step.verb == "d":
+        device, _, device_key = key.partition(",")
+        simulation.set_device(name, device, device_key, value)
+    elif step.verb == "p":
+        if "=" in argument:
+            simulation.remove_profile(name, key)
+        else:
+            simulation.set_profile(name, _read_profile(simulation, argument))
+    elif step.verb == "stop":
+        simulation.stop(name)
+    elif step.verb == "rebuild":
+        simulation.rebuild(name, _open_image(simulation, argument) if argument else None)
+    elif simulation.taken > 1 or simulation.adopted:
+        raise UsageError(
+            "only the first step can be 'create'", hint="use copy=NAME to create another instance"
+        )
+    return None
+
+
+def _open_image(simulation: Simulation, image: str) -> Folder:
+    if simulation.open_folder is None:
+        raise UsageError(f"can't open image '{printable(image)}' here")
+    return simulation.open_folder(image)
+
+
+def _read_profile(simulation: Simulation, file: str) -> Profile:
+    if simulation.read_profile is None:
+        raise UsageError(f"can't open profile '{printable(file)}' here")
+    return simulation.read_profile(file)
+
+
+def _instance_of_published(instance: Instance, name: str) -> Instance:
+    """Return a new instance for a published image, which does not contain the source's configuration."""
+    return Instance(name, instance.type, instance.architecture, profiles=instance.profiles)

@@ -1,0 +1,124 @@
+"""One simulated instance: its description, its files, its pending trigger and its snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from ..model.errors import TemplaterError
+from ..model.hosts import Host
+from ..model.instance import Instance
+from ..model.lifecycle import PENDING_KEY, Life
+from ..model.metadata import Metadata
+from ..model.plan import Change
+from ..rootfs.memory import MemoryRootfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model.entry import Image
+    from ..parsing.yaml_nodes import Limits as YamlLimits
+
+
+class WritableRootfs(Protocol):
+    """An in-memory root filesystem that can be copied and written."""
+
+    def entry(self, path: str) -> Any: ...
+    def read(self, path: str, limit: int) -> bytes: ...
+    def copy(self) -> WritableRootfs: ...
+    def carry_out(self, change: Change) -> None: ...
+    def mkdir(self, path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None: ...
+    def write(self, path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None: ...
+    def overwrite(self, path: str, content: bytes) -> None: ...
+
+
+class Folder(Protocol):
+    """An instance's copy of the image's metadata and templates, and its root filesystem."""
+
+    @property
+    def image(self) -> Image: ...
+    @property
+    def rootfs(self) -> WritableRootfs: ...
+    @property
+    def properties(self) -> Mapping[str, str] | None:
+        """Image properties that override those of metadata.yaml: edited, or set by publish. Else None."""
+
+    @property
+    def unknown(self) -> dict[str, str]:
+        """Paths whose state on the host is unknown, with the reasons."""
+
+    def copy(self) -> Folder: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFolder:
+    """A folder whose templates never change. Copies share the image, but not the root filesystem."""
+
+    image: Image
+    rootfs: WritableRootfs = field(default_factory=MemoryRootfs)
+    properties: Mapping[str, str] | None = None
+    unknown: dict[str, str] = field(default_factory=dict)
+
+    def copy(self) -> MemoryFolder:
+        return replace(self, rootfs=self.rootfs.copy(), unknown=dict(self.unknown))
+
+
+@dataclass(slots=True)
+class SimulatedInstance:
+    """One instance of the simulation."""
+
+    instance: Instance
+    folder: Folder
+    life: Life
+    #: the image that the instance was created from, for a rebuild; None if unknown
+    origin: Folder | None
+    snapshots: dict[str, tuple[Instance, Folder]] = field(default_factory=dict)
+    #: the name that placeholders for keys of the daemon include; "" in placeholders without a name. None if
+    #: the instance existed before the simulation: its description has these keys, so it gets no placeholders
+    name_in_placeholders: str | None = None
+
+
+def split_pending(instance: Instance) -> tuple[Instance, str]:
+    """Split the pending trigger from the configuration, because ``Life`` stores it."""
+    config = dict(instance.config)
+    pending = config.pop(PENDING_KEY, "")
+    return instance.replace(config=config), pending
+
+
+def described(subject: SimulatedInstance) -> Instance:
+    """Return the instance as its templates see it, with the pending trigger as a configuration key."""
+    config = dict(subject.instance.config)
+    if subject.life.pending:
+        config[PENDING_KEY] = subject.life.pending
+    return subject.instance.replace(config=config)
+
+
+def metadata_of(folder: Folder, host: Host, reading: YamlLimits | None = None) -> Metadata:
+    """Read and decode the folder's metadata.yaml. Raises TemplaterError if that fails."""
+    from ..parsing.metadata_yaml import read_metadata
+
+    return read_metadata(folder.image.read_metadata(), yaml=host.yaml, limits=reading)
+
+
+def properties_of(folder: Folder, metadata: Metadata) -> Mapping[str, str]:
+    """Return the image properties: those of the folder override those of metadata.yaml."""
+    return metadata.properties if folder.properties is None else folder.properties
+
+
+def has_metadata(folder: Folder) -> bool:
+    """Return whether the folder has a metadata.yaml. It has none after ``rebuild --empty``."""
+    try:
+        folder.image.read_metadata()
+    except TemplaterError:
+        return False
+    return True
+
+
+def with_properties(folder: Folder, properties: Mapping[str, str]) -> Folder:
+    made: Any = copy(folder)
+    return (
+        replace(made, properties=properties)
+        if isinstance(made, MemoryFolder)
+        else made.with_properties(properties)
+    )
