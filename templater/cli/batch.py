@@ -36,7 +36,8 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
     from ..parsing.instance_list import stream_instances
     from ..parsing.instance_yaml import overridden
     from ..sources.open_source import open_source
-    from .planning import open_rootfs, render_options, warn_of_unknown_names
+    from .plan_warnings import warn_of_unknown_names
+    from .planning import open_rootfs, render_options
 
     described, pattern = request.instance, request.rootfs or ""
     if described.is_named or described.type or described.profiles:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,9 +15,8 @@ from . import output
 
 if TYPE_CHECKING:
     from ..limits import Given
-    from ..model.entry import Image, RootfsView
+    from ..model.entry import RootfsView
     from ..model.instance import Instance
-    from ..model.metadata import Rule
     from ..model.options import RenderOptions
     from ..model.plan import Plan
     from ..pongo2.state import Limits
@@ -57,6 +56,7 @@ class Opened:
         ``placeholders``: show placeholders for the keys that a daemon generates for a new instance.
         """
         from ..planning.planner import plan_image
+        from .plan_warnings import due_rules, plan_warnings, warn_of_unknown_names
 
         options, reading = render_options(self.request), self.request.limits.for_reading()
         daemon = bool(options.host.product)
@@ -70,57 +70,23 @@ class Opened:
         ]  # fmt: skip
         for finding in made[0].metadata.findings:
             output.note(f"{finding.span.place}: {finding.message}")
-        for text in (*self._doubts(made), *dict.fromkeys(note for plan in made for note in plan.notes)):
+        notes = dict.fromkeys(note for plan in made for note in plan.notes)
+        for text in (*plan_warnings(made, self.source.image, self._rootfs_option()), *notes):
             output.note(text)
-        warn_of_unknown_names(self.source.image, self._due(made), options.dialect)
+        warn_of_unknown_names(self.source.image, due_rules(made), options.dialect)
         return made
+
+    def _rootfs_option(self) -> str:
+        """Return the option that supplies a root filesystem, or "" if the plans have one."""
+        if self.rootfs is not None:
+            return ""
+        is_archive = self.request.rootfs is None and not os.path.isdir(self.request.src)
+        return "--rootfs image" if is_archive else "--rootfs"
 
     def makes_instance(self, triggers: tuple[str, ...]) -> bool:
         """Return whether these passes are the first start of a new instance of the image SRC."""
         is_image = self.source.pending(self.instance) is None
         return is_image and triggers[0] == "create" and not self.instance.exists
-
-    def _due(self, plans: list[Plan]) -> list[Rule]:
-        """Return the rules that any run executes."""
-        from ..rendering.render import is_due
-
-        rules = plans[0].metadata.rules
-        return [rule for rule in rules if any(is_due(rule, name) for run in self.runs for name in run)]
-
-    def _doubts(self, plans: list[Plan]) -> Iterator[str]:
-        """Yield remarks that a reader of these plans needs."""
-        rules = plans[0].metadata.rules
-        if rules and not any(plan.changes for plan in plans):
-            found = {trigger for rule in rules for trigger in rule.when if trigger in TRIGGERS}
-            named = ", ".join(trigger for trigger in TRIGGERS if trigger in found)
-            yield f"no rule runs on {','.join(self.runs[0])}; triggers with rules: {named or 'none'} (see -t)"
-        unsure = [printable(rule.path) for rule in self._due(plans) if rule.create_only]
-        if self.rootfs is None and unsure and not self.instance.is_vm:
-            archive = self.request.rootfs is None and not os.path.isdir(self.request.src)
-            named = ", ".join(unsure[:5]) + (f" and {len(unsure) - 5} more" if len(unsure) > 5 else "")
-            option = "--rootfs image" if archive else "--rootfs"
-            yield f"a create_only file is kept if it exists, which is unknown here: {named} (see {option})"
-        if not self.source.image.complete:
-            yield "the archive was read up to its last template; `templater audit` reads all of it"
-
-
-def warn_of_unknown_names(image: Image, rules: Iterable[Rule], dialect: str) -> None:
-    """Warn on stderr of names in these rules' templates that no host provides."""
-    from ..model.source import Source
-    from ..rendering.names import unknown_names
-
-    templates = image.read_templates({rule.template for rule in rules if rule.template})
-    warnings: dict[str, None] = {}
-    for rule in rules:
-        file = templates.get(rule.template)
-        if file is None or file.data is None:
-            continue
-        source = Source(f"templates/{rule.template}", file.data)
-        for name in unknown_names(source, dialect, tuple(rule.properties)):
-            hint = f"\nhint: {name.hint}" if name.hint else ""
-            warnings[f"warning: {name.span.place}: {name.message}{hint}"] = None
-    for warning in warnings:
-        output.say(warning)
 
 
 @contextmanager

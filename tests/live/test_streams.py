@@ -20,7 +20,7 @@ from templater.distribution.add import add
 from templater.distribution.fetch import UrlStream
 from templater.distribution.listing import list_stream
 from templater.distribution.prune import prune, remove
-from templater.distribution.reindex import reindex
+from templater.distribution.republish import republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
 from tests.streams.builders import QCOW2, checked
@@ -355,7 +355,7 @@ def test_a_stream_like_ubuntus_reaches_incus_through_redirects(certificates, ope
     with serving(STREAMS / "ubuntu-shape/origin", certificates) as origin:
         before = Client(open_folder / "before", certificates).add(origin)
         assert before.list() == [], "Incus lists nothing from the origin"
-        reindex(UrlStream(origin.url), tree, redirects=str(rules))
+        republish(UrlStream(origin.url), tree, redirects=str(rules))
         origin.requests.clear()
         with running(kind, open_folder, certificates, tree, rules) as server:
             client = Client(open_folder / "home", certificates).add(server)

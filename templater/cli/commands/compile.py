@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from ...limits import Given
+from ...model.hosts import NONE
+from ...model.options import DIALECT_NAMES
 from .. import output
 from ..guard import guard
 
@@ -22,23 +24,23 @@ Example:
 @click.command(help=HELP)
 @click.argument("src", metavar="SRC", type=click.Path(exists=True, file_okay=False))
 @click.option("--cache", help="Shared cache directory for several instances. [default: the instance's own]")
-@click.option("--dialect", type=click.Choice(["v4", "v6", "v6.1"]), help="pongo2 version. [default: v6]")
+@click.option("--dialect", type=click.Choice(DIALECT_NAMES), help="pongo2 version. [default: v6]")
 def command(src: str, cache: str | None, dialect: str | None) -> int:
     from ...hooks.precompile import precompile
     from ...hooks.render_job import IMAGE
     from ...hooks.status import image_status
     from ...image.open import open_image
     from ...parsing.metadata_yaml import read_metadata
-    from ..planning import warn_of_unknown_names
+    from ..plan_warnings import warn_of_unknown_names
 
     kept = precompile(src, cache or "", dialect or "")
     with guard(Given()):
         image = open_image(src)
-        warn_of_unknown_names(image, read_metadata(image.read_metadata()).rules, dialect or "v6")
+        warn_of_unknown_names(image, read_metadata(image.read_metadata()).rules, dialect or NONE.dialect)
     if IMAGE in kept:
         output.say(f"{src}: cached {' and '.join(sorted(kept))}")
         return 0
-    for finding in image_status(src, dialect or "v6"):
+    for finding in image_status(src, dialect or NONE.dialect):
         if not finding.ok:
             output.say(finding.text)
     output.say(f"{src}: not cached, because a template does not compile")

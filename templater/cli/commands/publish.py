@@ -11,8 +11,7 @@ import click
 from ...model.errors import UsageError
 from ...model.source import printable
 from .. import options, output
-from ..progress import progress
-from .image.build import packing_of, packing_options, report, seconds_of, source_date_epoch, warn_of
+from .image.build import pack, packing_options, report, seconds_of, source_date_epoch, warn_of
 from .image.edit import pairs_of
 from .unpack import ids_of
 
@@ -62,7 +61,6 @@ def command(
     as_json: bool,
     **packing: Any,
 ) -> int:
-    from ...image.build import build
     from ...image.publish import find, publication, refuse_running
 
     path = find(source)
@@ -85,17 +83,7 @@ def command(
         output.say(
             f"dropped properties of the base image: {', '.join(found.dropped)} (add --keep to keep one)"
         )
-    with progress("packing") as show:
-        built = build(
-            found.contents,
-            found.parts,
-            target,
-            packing_of(packing, epoch, target),
-            replace=packing["reuse"],
-            private=True,
-            progress=show,
-        )
-    report(built, as_json)
+    report(pack(found.contents, found.parts, target, packing, epoch, private=True), as_json)
     return 0
 
 

@@ -12,7 +12,7 @@ from templater.distribution.catalog import IMAGES_PATH
 from templater.distribution.fetch import UrlStream
 from templater.distribution.prune import prune
 from templater.distribution.redirects import prefix_of, rules
-from templater.distribution.reindex import convert, reindex
+from templater.distribution.republish import convert, republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
 from templater.model.errors import InputError, RefusedError, UsageError
@@ -79,7 +79,7 @@ def test_the_conversion_has_the_items_that_real_incus_accepted():
 
 
 def test_a_copied_stream_verifies_for_both_families(origin, tree):
-    made = reindex(UrlStream(origin.url), tree, copying=True)
+    made = republish(UrlStream(origin.url), tree, copying=True)
     report = verify(LocalStream(tree))
     assert not report.problems
     assert [len(images) for images in report.images.values()] == [4, 4, 4]
@@ -89,9 +89,9 @@ def test_a_copied_stream_verifies_for_both_families(origin, tree):
 
 
 def test_a_second_copy_downloads_new_files_only_and_old_ones_go_after_the_grace_period(origin, tree):
-    reindex(UrlStream(origin.url), tree, copying=True)
+    republish(UrlStream(origin.url), tree, copying=True)
     change(origin, lambda product: items(product).pop("squashfs"))
-    assert reindex(UrlStream(origin.url), tree, copying=True).copied == 0
+    assert republish(UrlStream(origin.url), tree, copying=True).copied == 0
     assert len(os.listdir(os.path.join(tree.path, "images"))) == 5
     prune(tree, grace=0)
     assert len(os.listdir(os.path.join(tree.path, "images"))) == 4
@@ -99,7 +99,7 @@ def test_a_second_copy_downloads_new_files_only_and_old_ones_go_after_the_grace_
 
 
 def test_with_redirects_the_files_stay_and_rules_lead_to_them(origin, tree, tmp_path):
-    made = reindex(UrlStream(origin.url), tree, redirects=str(tmp_path / "rules"))
+    made = republish(UrlStream(origin.url), tree, redirects=str(tmp_path / "rules"))
     prefix = prefix_of(origin.url)
     assert all(
         item["path"].startswith(f"{prefix}/server/releases/") for item in items(written(tree)).values()
@@ -112,7 +112,7 @@ def test_with_redirects_the_files_stay_and_rules_lead_to_them(origin, tree, tmp_
 
 def test_without_a_place_for_the_files_nothing_is_written(origin, tree):
     with pytest.raises(UsageError, match="either --redirect or --copy"):
-        reindex(UrlStream(origin.url), tree)
+        republish(UrlStream(origin.url), tree)
     assert not os.path.exists(tree.path)
     assert not origin.requests
 
@@ -122,13 +122,13 @@ def test_lxd_requirements_become_requirements_for_incus(origin, tree, tmp_path):
         origin,
         lambda product: product.update(lxd_requirements={"secureboot": "false"}, requirements={"a": "b"}),
     )
-    reindex(UrlStream(origin.url), tree, redirects=str(tmp_path / "rules"))
+    republish(UrlStream(origin.url), tree, redirects=str(tmp_path / "rules"))
     assert written(tree)["requirements"] == {"secureboot": "false"}
 
 
 def test_other_products_of_the_tree_stay(origin, tree, tmp_path):
     shutil.copytree(HERE / "example", tree.path)
-    made = reindex(UrlStream(origin.url), tree, copying=True)
+    made = republish(UrlStream(origin.url), tree, copying=True)
     report = verify(LocalStream(tree))
     assert not report.problems
     # one image of both is the same: listed twice, clients could not download it
@@ -149,7 +149,7 @@ def test_a_wrong_file_at_the_origin_is_not_copied_and_the_tree_stays(origin, tre
     (path,) = origin.folder.rglob("*.squashfs")
     damage(path)
     with pytest.raises((InputError, RefusedError), match=said):
-        reindex(UrlStream(origin.url), tree, copying=True)
+        republish(UrlStream(origin.url), tree, copying=True)
     assert not os.path.exists(os.path.join(tree.path, "streams/v1/index.json"))
     assert not [name for name in os.listdir(os.path.join(tree.path, "images")) if name.startswith(".")]
 
@@ -157,7 +157,7 @@ def test_a_wrong_file_at_the_origin_is_not_copied_and_the_tree_stays(origin, tre
 def test_a_wrong_fingerprint_at_the_origin_is_refused(origin, tree):
     change(origin, lambda product: items(product)["lxd.tar.xz"].update(combined_squashfs_sha256="0" * 64))
     with pytest.raises(RefusedError, match="have the fingerprint"):
-        reindex(UrlStream(origin.url), tree, copying=True)
+        republish(UrlStream(origin.url), tree, copying=True)
 
 
 def remove_fingerprints(product):
@@ -182,7 +182,7 @@ def remove_fingerprints(product):
 def test_a_hostile_catalog_is_one_clear_error_and_nothing_is_published(origin, tree, function, said):
     change(origin, function)
     with pytest.raises(Exception, match=said) as raised:
-        reindex(UrlStream(origin.url), tree, copying=True)
+        republish(UrlStream(origin.url), tree, copying=True)
     assert raised.value.exit_code in (2, 4)
     assert not Path(tree.path, "streams/v1/index.json").exists()
 
@@ -230,7 +230,7 @@ def signed(origin, tmp_path):
 
 def test_with_a_keyring_only_signed_text_is_used(origin, tree, signed):
     change(origin, lambda product: product.update(aliases="evil"))  # the unsigned twin
-    made = reindex(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
+    made = republish(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
     assert "evil" not in written(tree)["aliases"]
     assert not made.warnings
     assert not [path for path in origin.paths if path.endswith(".json")]
@@ -240,14 +240,14 @@ def test_a_changed_signed_catalog_is_refused(origin, tree, signed):
     path = (origin.folder / PRODUCTS).with_suffix(".sjson")
     path.write_text(path.read_text().replace("noble", "nabla"))
     with pytest.raises(RefusedError, match="no valid signature"):
-        reindex(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
+        republish(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
     assert not os.path.exists(tree.path)
 
 
 def test_text_around_the_signed_one_is_ignored(origin, tree, signed):
     path = (origin.folder / "streams/v1/index.json").with_suffix(".sjson")
     path.write_text('{"index": {}}\n' + path.read_text() + '{"index": {}}\n')
-    reindex(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
+    republish(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
     assert written(tree)
 
 
@@ -255,9 +255,9 @@ def test_a_key_that_is_not_in_the_keyring_and_a_missing_signature_are_refused(or
     other = tmp_path / "other.gpg"
     other.write_bytes(b"")
     with pytest.raises(RefusedError, match="no valid signature"):
-        reindex(UrlStream(origin.url), tree, copying=True, keyring=str(other))
+        republish(UrlStream(origin.url), tree, copying=True, keyring=str(other))
     with pytest.raises(InputError, match="is not a file"):
-        reindex(UrlStream(origin.url), tree, copying=True, keyring=str(tmp_path / "none"))
+        republish(UrlStream(origin.url), tree, copying=True, keyring=str(tmp_path / "none"))
     (origin.folder / "streams/v1/index.sjson").unlink()
     with pytest.raises(InputError, match=r"index.sjson' is missing"):
-        reindex(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
+        republish(UrlStream(origin.url), tree, copying=True, keyring=str(signed))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ....model.errors import UsageError
+from ....model.file_names import METADATA
 from ....model.source import Source, printable
 from ... import options, output
 from ...progress import progress
@@ -17,7 +18,7 @@ from .info import size
 
 if TYPE_CHECKING:
     from ....image.build import Built, Packing
-    from ....image.contents import Part
+    from ....image.contents import Contents, Part
 
 HELP = """Pack a directory into an image and print its fingerprint.
 
@@ -91,7 +92,6 @@ def command(
     as_json: bool,
     **packing: Any,
 ) -> int:
-    from ....image.build import build
     from ....image.contents import DirectoryContents
 
     if not os.path.isdir(directory):
@@ -101,15 +101,7 @@ def command(
     epoch = source_date_epoch()
     contents = DirectoryContents(directory, latest=epoch)
     parts = edited_parts(contents.parts(), properties, expire, directory)
-    with progress("packing") as show:
-        built = build(
-            contents,
-            parts,
-            target,
-            packing_of(packing, epoch, target),
-            replace=packing["reuse"],
-            progress=show,
-        )
+    built = pack(contents, parts, target, packing, epoch)
     for name in contents.tree.left_out:
         output.say(f"warning: skipped a socket: {name}")
     for name in contents.tree.mounts:
@@ -126,6 +118,28 @@ def source_date_epoch() -> int | None:
     if not text.isdigit():
         raise UsageError(f"invalid SOURCE_DATE_EPOCH '{text}': not a number of seconds")
     return int(text)
+
+
+def pack(
+    contents: Contents,
+    parts: list[Part],
+    target: str,
+    packing: dict[str, Any],
+    epoch: int | None,
+    *,
+    private: bool = False,
+) -> Built:
+    """Write the image to ``target`` with the options of `packing_options`, and show the progress.
+
+    ``private``: only the current user may read the files, as for an image made of an instance.
+    """
+    from ....image.build import build
+
+    with progress("packing") as show:
+        return build(
+            contents, parts, target, packing_of(packing, epoch, target), replace=packing["reuse"],
+            private=private, progress=show,
+        )  # fmt: skip
 
 
 def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing:
@@ -172,7 +186,7 @@ def edited_parts(
     """Return the parts with the command line's changes to metadata.yaml, checked as by an import."""
     from ....image import edit
 
-    source = Source("metadata.yaml", parts[0].data)
+    source = Source(METADATA, parts[0].data)
     for name, value in pairs_of(properties, what="templater image build ./image -o image.tar.xz").items():
         source = edit.set_property(source, name, value)
     if expire is not None:

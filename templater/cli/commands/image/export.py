@@ -11,8 +11,7 @@ from ....limits import IMAGE, Given
 from ....model.errors import UsageError
 from ... import options
 from ...fetching import local_files
-from ...progress import progress
-from .build import packing_of, packing_options, report, source_date_epoch, warn_of
+from .build import pack, packing_options, report, source_date_epoch, warn_of
 
 HELP = """Convert an image to another format or compression.
 
@@ -33,7 +32,6 @@ Examples:
 @options.limit_option(IMAGE)
 @options.json_option
 def command(files: tuple[str, ...], limits: Given, as_json: bool, **packing: Any) -> int:
-    from ....image.build import build
     from ....image.contents import open_contents
 
     if len(files) not in (2, 3):
@@ -47,14 +45,5 @@ def command(files: tuple[str, ...], limits: Given, as_json: bool, **packing: Any
     )
     parts = contents.parts()
     warn_of(parts, image[0])
-    with progress("packing") as show:
-        built = build(
-            contents,
-            parts,
-            target,
-            packing_of(packing, epoch, target),
-            replace=packing["reuse"],
-            progress=show,
-        )
-    report(built, as_json)
+    report(pack(contents, parts, target, packing, epoch), as_json)
     return 0

@@ -44,11 +44,11 @@ Examples:
 )
 def command(url: str, tree: str, redirects: str | None, copying: bool, keyring: str | None) -> int:
     from ....distribution.fetch import UrlStream
-    from ....distribution.reindex import reindex
+    from ....distribution.republish import republish
     from ....distribution.tree import Tree
 
     with progress("copying" if copying else "reading") as show:
-        made = reindex(
+        made = republish(
             UrlStream(url),
             Tree(tree),
             redirects=redirects,

@@ -39,7 +39,7 @@ class Reindexed:
     warnings: tuple[str, ...]
 
 
-def reindex(
+def republish(
     origin: UrlStream,
     tree: Tree,
     *,

@@ -1,0 +1,61 @@
+"""Warnings of preview, diff, apply and watch about the plans that they show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from ..model.metadata import TRIGGERS
+from ..model.source import printable
+from . import output
+
+if TYPE_CHECKING:
+    from ..model.entry import Image
+    from ..model.metadata import Rule
+    from ..model.plan import Plan
+
+
+def due_rules(plans: list[Plan]) -> list[Rule]:
+    """Return the rules that any of the plans executes."""
+    from ..rendering.render import is_due
+
+    rules = plans[0].metadata.rules
+    return [rule for rule in rules if any(is_due(rule, name) for plan in plans for name in plan.triggers)]
+
+
+def plan_warnings(plans: list[Plan], image: Image, rootfs_option: str) -> Iterator[str]:
+    """Yield warnings: no rule matches, a create_only file may exist, or a part of the image was not read.
+
+    ``rootfs_option`` is the option that supplies a root filesystem, or "" if the plans have one.
+    """
+    rules = plans[0].metadata.rules
+    if rules and not any(plan.changes for plan in plans):
+        found = {trigger for rule in rules for trigger in rule.when if trigger in TRIGGERS}
+        named = ", ".join(trigger for trigger in TRIGGERS if trigger in found)
+        run = ",".join(plans[0].triggers)
+        yield f"no rule runs on {run}; triggers with rules: {named or 'none'} (see -t)"
+    unsure = [printable(rule.path) for rule in due_rules(plans) if rule.create_only]
+    if rootfs_option and unsure and not plans[0].instance.is_vm:
+        named = ", ".join(unsure[:5]) + (f" and {len(unsure) - 5} more" if len(unsure) > 5 else "")
+        yield f"a create_only file is kept if it exists, which is unknown here: {named} (see {rootfs_option})"
+    if not image.complete:
+        yield "the archive was read up to its last template; `templater audit` reads all of it"
+
+
+def warn_of_unknown_names(image: Image, rules: Iterable[Rule], dialect: str) -> None:
+    """Warn on stderr of names in these rules' templates that no host provides."""
+    from ..model.source import Source
+    from ..rendering.names import unknown_names
+
+    templates = image.read_templates({rule.template for rule in rules if rule.template})
+    warnings: dict[str, None] = {}
+    for rule in rules:
+        file = templates.get(rule.template)
+        if file is None or file.data is None:
+            continue
+        source = Source(f"templates/{rule.template}", file.data)
+        for name in unknown_names(source, dialect, tuple(rule.properties)):
+            hint = f"\nhint: {name.hint}" if name.hint else ""
+            warnings[f"warning: {name.span.place}: {name.message}{hint}"] = None
+    for warning in warnings:
+        output.say(warning)
