@@ -11,6 +11,7 @@ from functools import cached_property
 
 from ..model.entry import DIRECTORY, Entry, Resolved, TemplateFile
 from ..model.errors import LimitError, TemplaterError
+from ..model.file_names import ROOTFS
 from ..model.instance import Instance
 from ..model.metadata import Metadata, Rule
 from ..model.source import Source, Span
@@ -108,7 +109,7 @@ class RootfsNames:
         self._lookups = 0
         for name in names:
             top, _, path = name.path.partition("/")
-            if top == "rootfs" and path and path.count("/") <= _MAX_DEPTH:
+            if top == ROOTFS and path and path.count("/") <= _MAX_DEPTH:
                 self._entries["/" + path] = name.entry
                 self._add_parents("/" + path)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..image.contents import Part
-from ..image.names import METADATA, TEMPLATES
 from ..model.entry import FILE, Entry, TemplateFile
 from ..model.errors import InputError, MetadataError
+from ..model.file_names import METADATA, TEMPLATES
 from ..model.metadata import Metadata
 from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata

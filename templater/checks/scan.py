@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from ..image.contents import SecondFileCheck, kind_of_file, open_rootfs, refuse_same_file
 from ..image.limits import DEFAULT, HeldBytes, Limits
-from ..image.names import METADATA, ROOTFS, TEMPLATES
 from ..image.open_file import reading, size_of
 from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, TemplateFile
 from ..model.errors import InputError, LimitError, TemplaterError, UsageError
+from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.metadata import Metadata
 from ..model.source import Source
 from ..parsing.file_kind import QCOW2
@@ -36,7 +36,6 @@ MAX_NAMES = 400_000
 #: the default limits of an audit
 AUDITED = replace(DEFAULT, members=MAX_NAMES)
 
-DISK = "rootfs.img"
 PASSWD = f"{ROOTFS}/etc/passwd"
 #: paths of files that checks inspect, with the number of bytes that the checks need
 _HEADS = {DISK: 4096, PASSWD: 1 << 20}

@@ -16,7 +16,9 @@ from ..instances.description_file import read_instance, read_source
 from ..limits import COMMAND, IMAGE, READING, RENDERING, parse
 from ..model.errors import InputError, UsageError, reason
 from ..model.hosts import HOSTS
+from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import TRIGGERS
+from ..model.options import DIALECT_NAMES
 from ..model.source import printable
 
 if TYPE_CHECKING:
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from ..sources.open_source import OpenedSource
 
 Command = Callable[..., Any]
-
-DIALECTS = ("v4", "v6", "v6.1")
 
 
 def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -167,7 +167,7 @@ def instance_options(function: Command) -> Command:
         ),
         click.option("--name", help="Instance name."),
         click.option(
-            "--type", "kind", type=click.Choice(["container", "virtual-machine"]), help="Instance type."
+            "--type", "kind", type=click.Choice([CONTAINER, VIRTUAL_MACHINE]), help="Instance type."
         ),
         click.option("--vm", is_flag=True, help="Short for --type virtual-machine."),
         click.option(
@@ -213,9 +213,9 @@ def instance_options(function: Command) -> Command:
         expanded: bool | None,
         **rest: Any,
     ) -> Any:
-        if vm and kind == "container":
+        if vm and kind == CONTAINER:
             raise click.UsageError("--vm and --type container contradict each other")
-        kind = "virtual-machine" if vm else kind
+        kind = VIRTUAL_MACHINE if vm else kind
         return function(instance=Description(file, name, kind, profiles, config, devices, expanded), **rest)
 
     return wrapped
@@ -247,7 +247,7 @@ def host_options(*, default: str = "incus", every: bool = False) -> Callable[[Co
             + ("; 'all' compares them in a table." if every else "."),
         ),
         click.option(
-            "--dialect", type=click.Choice(DIALECTS), help="pongo2 version to use instead of the host's."
+            "--dialect", type=click.Choice(DIALECT_NAMES), help="pongo2 version to use instead of the host's."
         ),
     )
 

@@ -18,6 +18,8 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
+from ..model.file_names import METADATA, TEMPLATES
+
 QUIET = 0.08  # one save by an editor causes several events
 PATIENCE = 1.0  # continuous events must not delay the preview forever
 CHECK = 0.5  # how often to check whether a watched directory was replaced
@@ -31,7 +33,7 @@ def sources_of(src: str) -> tuple[list[str], list[str]]:
     """Return the files and directories that contain an image's templates."""
     if not stat.S_ISDIR(os.stat(src).st_mode):
         return [src], []
-    return [os.path.join(src, "metadata.yaml")], [os.path.join(src, "templates")]
+    return [os.path.join(src, METADATA)], [os.path.join(src, TEMPLATES)]
 
 
 class Watch:

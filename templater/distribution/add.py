@@ -21,6 +21,7 @@ from ..image.tar_writer import TarWriter
 from ..image.tarball_image import TarballImage
 from ..model.entry import FILE
 from ..model.errors import InputError, RefusedError, UsageError, reason
+from ..model.file_names import DISK, ROOTFS
 from ..model.metadata import Metadata
 from ..model.source import printable
 from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, describe
@@ -88,7 +89,7 @@ def add(
         check_alias(alias)
     with contextlib.ExitStack() as stack:
         image = _open(metadata, roots, limits)
-        unified = "rootfs" in image.kinds or "rootfs.img" in image.kinds
+        unified = ROOTFS in image.kinds or DISK in image.kinds
         if unified and roots:
             raise UsageError(f"'{metadata}' already contains a root filesystem", hint="give only the image")
         if not unified and not roots:
@@ -98,7 +99,7 @@ def add(
             )
         facts = read_metadata(image.read_metadata())
         check_facts(facts, metadata)
-        machine = "rootfs.img" in image.kinds
+        machine = DISK in image.kinds
         if machine and not split:
             raise UsageError(
                 f"'{metadata}' is a unified virtual machine image, which older clients list as a container",
@@ -214,7 +215,7 @@ def _split_machine(path: str, limits: Limits, progress: Progress) -> Iterator[tu
         archive = open_archive(path, limits)
         with archive.stream, open(disk, "wb") as file:
             for member in archive:
-                if clean_name(member) == "rootfs.img" and member.kind == FILE:
+                if clean_name(member) == DISK and member.kind == FILE:
                     for offset, data in archive.chunks(member):
                         file.seek(offset)
                         file.write(data)

@@ -21,14 +21,14 @@ from typing import Any
 
 from ..image.atomic_output import Output
 from ..model.errors import BusyError, InputError, RefusedError, WriteError, reason
+from ..model.file_names import STATE_FOLDER
 from ..model.source import printable
 from .catalog import DOWNLOADS, IMAGES_PATH, INDEX_PATH, MOST_BYTES, dump, dump_products, parse_json
 
 IMAGES = "images"
-#: directory of templater's own records, which no client requests
-STATE = ".templater"
-REMOVED = f"{STATE}/removed.json"
-_DIRECTORIES = (IMAGES, "streams", "streams/v1", STATE)
+#: the record of removed images, which no client requests
+REMOVED = f"{STATE_FOLDER}/removed.json"
+_DIRECTORIES = (IMAGES, "streams", "streams/v1", STATE_FOLDER)
 _POLL = 0.02
 #: length of the hash in the names of image files
 _HASH_LENGTH = 64
@@ -322,7 +322,7 @@ class Tree:
 
         Raises RefusedError for catalogs, templater's records and paths behind symlinks.
         """
-        if path.partition("/")[0] in ("streams", STATE):
+        if path.partition("/")[0] in ("streams", STATE_FOLDER):
             raise RefusedError(f"'{printable(path)}' is not a file of an image")
         full = os.path.join(self.path, path)
         self._refuse_link(path)

@@ -1,6 +1,7 @@
 """The options of a hook line, parsed without the command line's modules, which load slowly."""
 
 from ..model.errors import UsageError
+from ..model.options import DIALECT_NAMES
 from ..model.source import printable
 from .runtimes import function_of
 
@@ -153,7 +154,7 @@ def _set(options: Options, name: str, value: str) -> None:
         raise UsageError(f"unknown option '{printable(name)}'", hint=USAGE)
     if options.on_error not in (FAIL, KEEP_GOING):
         raise UsageError("invalid value for --on-error", hint="use fail or keep-going")
-    if options.dialect not in ("", "v4", "v6", "v6.1"):
+    if options.dialect not in ("", *DIALECT_NAMES):
         raise UsageError("invalid value for --dialect", hint="use v4, v6 or v6.1")
 
 

@@ -10,6 +10,7 @@ import sys
 
 from ..model import errors
 from ..model.errors import LimitError, RenderError, TemplaterError
+from ..model.file_names import TEMPLATES
 from ..model.instance import Instance, Profile
 from ..model.lifecycle import PENDING_KEY, passes
 from ..model.metadata import Metadata, Rule
@@ -99,7 +100,7 @@ class Job:
         """
         if name == self.metadata.name:
             return self.metadata
-        file = self.templates.get(name.removeprefix("templates/"))
+        file = self.templates.get(name.removeprefix(f"{TEMPLATES}/"))
         return Source(name, file.data) if file is not None and file.data is not None else None
 
 

@@ -9,8 +9,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ..instances.directory import METADATA, STATE_FOLDER, InstanceDirectory, StateDirectory
+from ..instances.directory import InstanceDirectory, StateDirectory
 from ..model.errors import TemplaterError, UsageError, reason
+from ..model.file_names import METADATA, STATE_FOLDER
+from ..model.hosts import NONE
 from ..model.source import printable
 from .options import PROBE
 
@@ -131,7 +133,7 @@ def instance_status(image: str, folder: str, dialect: str) -> Iterator[Finding]:
         yield Finding(False, f"'{image}' has no {METADATA}", hint)
         return
     try:
-        yield from image_status(image, dialect or "v6")
+        yield from image_status(image, dialect or NONE.dialect)
         yield Finding(None, pending(folder))
     except TemplaterError as error:
         yield Finding(False, str(error), error.hint)

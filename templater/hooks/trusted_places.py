@@ -9,13 +9,14 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
-from ..instances.directory import INSTANCE, MAX_INSTANCE, ROOTFS, STATE_FOLDER
+from ..instances.directory import MAX_INSTANCE
 from ..model.errors import RefusedError, TemplaterError
+from ..model.file_names import BACKUP_YAML, INSTANCE, ROOTFS, STATE_FOLDER
 from ..model.source import Source, printable
 from ..rootfs.confined import Root
 
 #: files of templater and of Incus that describe one instance, including its passwords
-DESCRIPTIONS = (INSTANCE, "backup.yaml")
+DESCRIPTIONS = (INSTANCE, BACKUP_YAML)
 
 #: directories that belong to one instance
 _PRIVATE = (STATE_FOLDER, ROOTFS)

@@ -13,6 +13,7 @@ from dataclasses import replace as changed
 from typing import Literal
 
 from ..model.errors import LimitError, UsageError, WriteError, reason
+from ..model.file_names import ROOTFS
 from ..model.source import printable
 from ..parsing import file_kind
 from ..parsing.file_kind import COMPRESSIONS, SQUASHFS
@@ -22,7 +23,6 @@ from .compressors import Write, compressing, compression_named
 from .contents import Contents, Part
 from .directory_members import Data
 from .limits import MIB
-from .names import ROOTFS
 from .tar_reader import HARD_LINK, Member
 from .tar_writer import Format, TarWriter
 

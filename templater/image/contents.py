@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, LimitError, RefusedError, UsageError
+from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.source import printable
 from ..parsing.file_kind import HEAD, SQUASHFS, recognise
 from ..rootfs.confined import Root
@@ -18,7 +19,6 @@ from .compression import ByteStream, open_stream
 from .directory_members import Data, Tree, Unshift
 from .layout import Layout
 from .limits import DEFAULT, Limits, refuse_deep
-from .names import METADATA, ROOTFS, TEMPLATES
 from .open_file import OpenFile, is_same_file, reading, size_of
 from .tar_reader import HARD_LINK, Archive, Member, clean_name, open_archive
 
@@ -121,7 +121,7 @@ class DirectoryContents:
         if self._root.entry("/" + ROOTFS) is None:
             hint = (
                 "images of virtual machines can't be packed"
-                if self._root.entry("/rootfs.img")
+                if self._root.entry(f"/{DISK}")
                 else "put the files in a directory 'rootfs' beside metadata.yaml; it may be empty"
             )
             raise InputError(f"'{self.name}' has no 'rootfs' directory", hint=hint)
@@ -335,7 +335,7 @@ def _parts_of(path: str, limits: Limits, *, second: str = "") -> list[Part]:
         archive.finish()
     if METADATA not in found:
         raise layout.no_metadata()
-    if second and (layout.has_rootfs or "rootfs.img" in layout.kinds):
+    if second and (layout.has_rootfs or DISK in layout.kinds):
         raise UsageError(
             f"'{path}' already contains a root filesystem, so '{second}' is not part of it",
             hint="give only the image",

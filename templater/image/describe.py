@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..model.entry import DIRECTORY, FILE, TemplateFile
 from ..model.errors import InputError
+from ..model.file_names import DISK, INSTANCE, ROOTFS, STATE_FOLDER
 from ..model.metadata import TRIGGERS, Metadata
 from ..model.source import Source
 from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS
@@ -16,7 +17,6 @@ from .contents import SecondFileCheck, kind_of_file, open_rootfs, refuse_same_fi
 from .directory_image import DirectoryImage
 from .fingerprint import fingerprint
 from .limits import DEFAULT, Limits
-from .names import ROOTFS
 from .open_file import reading, size_of
 from .tar_reader import clean_name
 from .tarball_image import TarballImage
@@ -96,8 +96,8 @@ def describe(path: str, rootfs: str | None = None, limits: Limits = DEFAULT) -> 
 def _directory(path: str, limits: Limits) -> Description:
     image = DirectoryImage(path, limits)
     there = set(os.listdir(path))
-    rootfs = "directory" if ROOTFS in there else QCOW2 if "rootfs.img" in there else None
-    layout = "instance" if "instance.yaml" in there or ".templater" in there else "directory"
+    rootfs = "directory" if ROOTFS in there else QCOW2 if DISK in there else None
+    layout = "instance" if INSTANCE in there or STATE_FOLDER in there else "directory"
     return _described(path, layout, image.read_metadata(), image.read_to_end(), rootfs=rootfs)
 
 
@@ -114,7 +114,7 @@ def _tarball(path: str, rootfs: str | None, limits: Limits) -> Description:
         image.members,
     )
     kinds = image.kinds
-    if ROOTFS in kinds or "rootfs.img" in kinds:
+    if ROOTFS in kinds or DISK in kinds:
         kind = "directory" if ROOTFS in kinds else QCOW2
         message = f"'{path}' already contains a root filesystem, so '{rootfs}' is not part of it"
         warnings = (message,) if rootfs else ()

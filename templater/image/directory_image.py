@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from ..model.entry import DIRECTORY, FILE, TemplateFile
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
+from ..model.file_names import METADATA, TEMPLATES
 from ..model.source import Source, printable
 from ..rootfs.confined import Root
 from ..rootfs.directory import open_root
 from .limits import DEFAULT, Limits
-from .names import METADATA, TEMPLATES, bad_template_name, refuse_kind
+from .names import bad_template_name, refuse_kind
 
 if TYPE_CHECKING:
     from ..rootfs.byname import ByName

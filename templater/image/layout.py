@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ..model.entry import DIRECTORY
 from ..model.errors import InputError, LimitError, RefusedError
+from ..model.file_names import METADATA, ROOTFS, TEMPLATES
 from ..model.source import printable
 from .limits import DEFAULT, HeldBytes, Limits
-from .names import METADATA, ROOTFS, TEMPLATES, refuse_kind
+from .names import refuse_kind
 from .tar_reader import Member, clean_name
 
 _MOST_OUTSIDE = 100_000

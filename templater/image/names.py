@@ -1,14 +1,10 @@
-"""Names of files in an image, and checks of a file before it is opened."""
+"""Checks of the name and the kind of an image's file, before the file is opened."""
 
 from __future__ import annotations
 
 from ..model.entry import FILE, TemplateFile
 from ..model.errors import RefusedError
 from ..model.source import printable
-
-METADATA = "metadata.yaml"
-TEMPLATES = "templates"
-ROOTFS = "rootfs"
 
 
 def bad_template_name(name: str) -> TemplateFile | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ..model.entry import FILE
 from ..model.errors import InputError, RefusedError, TemplaterError
+from ..model.file_names import METADATA, ROOTFS
 from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root
@@ -17,7 +18,6 @@ from ..rootfs.directory import IdMap, shifted
 from . import edit
 from .contents import DirectoryContents, Part
 from .limits import DEFAULT
-from .names import METADATA, ROOTFS
 from .tar_reader import Member
 
 #: properties of the base image's build, which would be wrong for the published image (lxops#24)
@@ -141,7 +141,7 @@ def _updated(
 
 def architecture_of(root: Root) -> str:
     """Return the architecture from instance.yaml, or else from LXC's config, or else of this machine."""
-    from ..instances.directory import INSTANCE
+    from ..model.file_names import INSTANCE
     from ..parsing.instance_yaml import read_instance
 
     if root.entry("/" + INSTANCE) is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, RefusedError, reason
+from ..model.file_names import DISK, METADATA, TEMPLATES
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
 from .atomic_output import Output
@@ -19,7 +20,6 @@ from .compressors import compressing
 from .contents import refuse_same_file
 from .layout import Layout
 from .limits import DEFAULT, Limits
-from .names import METADATA, TEMPLATES
 from .tar_reader import HARD_LINK, Archive, Member
 from .tar_writer import TarWriter
 
@@ -103,7 +103,7 @@ def _repack(
     for name in changes:
         if name not in layout.kinds:
             raise InputError(f"'{path}' has no '{printable(name)}'")
-    return layout.has_rootfs or "rootfs.img" in layout.kinds
+    return layout.has_rootfs or DISK in layout.kinds
 
 
 def _refuse_hard_link(member: Member, changes: Changes) -> None:

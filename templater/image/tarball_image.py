@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ..model.entry import FILE, SYMLINK, Entry, TemplateFile
 from ..model.errors import LimitError, RefusedError
+from ..model.file_names import METADATA, TEMPLATES
 from ..model.source import Source, printable
 from .compression import open_stream
 from .layout import Layout
 from .limits import DEFAULT, Limits
-from .names import METADATA, TEMPLATES, bad_template_name
+from .names import bad_template_name
 from .tar_reader import HARD_LINK, Archive, Member
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, UsageError, WriteError
+from ..model.file_names import ROOTFS, TEMPLATES
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
 from ..rootfs.directory import IDENTITY, IdMap
 from .contents import Contents, Part
 from .directory_members import Data
 from .limits import INODE_BYTES, HeldBytes, refuse_deep
-from .names import ROOTFS, TEMPLATES
 from .tar_reader import HARD_LINK, Member
 
 _HELD = 64

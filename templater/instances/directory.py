@@ -14,16 +14,11 @@ from time import monotonic, sleep
 
 from ..model.entry import TEMPLATE_BYTES, TemplateFile
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, TemplaterError
+from ..model.file_names import INSTANCE, METADATA, STATE, STATE_FOLDER, TEMPLATES
 from ..model.source import Source, printable
 from ..oslite import Closing, join, os, stat
 from ..rootfs.confined import Directory, Root, entry_of, read_descriptor, write_error
 from ..rootfs.paths import MissingError
-
-METADATA = "metadata.yaml"
-TEMPLATES = "templates"
-INSTANCE = "instance.yaml"
-ROOTFS = "rootfs"
-STATE_FOLDER = ".templater"
 
 MAX_METADATA = 1 << 20
 MAX_INSTANCE = 4 << 20
@@ -156,11 +151,11 @@ class StateDirectory(Closing):
 
     def state(self) -> "State | None":
         """Return the recorded state, or None if none was recorded."""
-        data = self.read("state", MAX_STATE)
+        data = self.read(STATE, MAX_STATE)
         return None if data is None else State.decode(data)
 
     def remember(self, state: State) -> None:
-        self.replace("state", state.encode())
+        self.replace(STATE, state.encode())
 
     # files
 

@@ -7,6 +7,10 @@ if TYPE_CHECKING:
     from .hosts import Host
 
 
+#: the releases of pongo2, oldest first
+DIALECT_NAMES = ("v4", "v6", "v6.1")
+
+
 class RenderOptions:
     """The host, the dialect of pongo2, the clock, the seed and the limits of a run.
 

@@ -143,7 +143,7 @@ def _require_texts(about: str, given: Mapping[str, str]) -> None:
 
 def instance_type(text: str) -> str:
     """Parse the name of an instance type. Raises UsageError if it is unknown."""
-    types = {"container": CONTAINER, "virtual-machine": VIRTUAL_MACHINE, "vm": VIRTUAL_MACHINE}
+    types = {CONTAINER: CONTAINER, VIRTUAL_MACHINE: VIRTUAL_MACHINE, "vm": VIRTUAL_MACHINE}
     if text not in types:
         raise UsageError(f"unknown instance type '{text}'", hint="use container or virtual-machine")
     return types[text]

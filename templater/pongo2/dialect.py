@@ -1,5 +1,7 @@
 """The supported pongo2 releases. The attributes of `Dialect` describe how the releases differ."""
 
+from ..model.options import DIALECT_NAMES
+
 
 class Dialect:
     """One release of pongo2. This module creates all instances: V4, V6 and V61.
@@ -32,8 +34,9 @@ class Dialect:
         return self.macro_errors_print
 
 
-V4 = Dialect("v4", "4.0.2", old=True)
-V6 = Dialect("v6", "6.0.0")
-V61 = Dialect("v6.1", "6.1.0", fixed=True)
+_V4, _V6, _V61 = DIALECT_NAMES
+V4 = Dialect(_V4, "4.0.2", old=True)
+V6 = Dialect(_V6, "6.0.0")
+V61 = Dialect(_V61, "6.1.0", fixed=True)
 
 DIALECTS = {dialect.name: dialect for dialect in (V4, V6, V61)}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from posixpath import dirname, normpath
 
 from ..model.entry import DIRECTORY
+from ..model.file_names import TEMPLATES
 from ..model.metadata import Rule
 from .daemon import Daemon
 from .errno_errors import EISDIR, ENOENT, Errno, Fails
@@ -62,7 +63,7 @@ class ConfinedDrive(Drive, OsRootCheckedDaemon):
         filesystem = self.filesystem
         if not filesystem.exists(filesystem.templates):
             filesystem.put(filesystem.place(names_of(filesystem.templates)), Node(DIRECTORY, 0o700, 0, 0))
-        root: Root = self.open_root("templates", filesystem.templates)
+        root: Root = self.open_root(TEMPLATES, filesystem.templates)
         try:
             place, node = root.walk(rule.template)
             if node is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from posixpath import normpath
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, IMMUTABLE, SOCKET, SYMLINK
+from ..model.file_names import ROOTFS, TEMPLATES
 from .errno_errors import (
     EEXIST,
     EINVAL,
@@ -100,8 +101,8 @@ class HostFilesystem:
         self.surroundings = surroundings
         self.check_time = check_time or (lambda: None)
         self.instance = surroundings.instance
-        self.rootfs = surroundings.instance + "/rootfs"
-        self.templates = surroundings.instance + "/templates"
+        self.rootfs = f"{self.instance}/{ROOTFS}"
+        self.templates = f"{self.instance}/{TEMPLATES}"
         self._rootfs_names = names_of(self.rootfs)
         self.top = Place(None, "")
         self.top.before, self.top.is_known = Node(DIRECTORY, 0o755, 0, 0), True

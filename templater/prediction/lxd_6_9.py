@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..model.entry import DIRECTORY, SYMLINK
+from ..model.file_names import ROOTFS, TEMPLATES
 from ..model.metadata import Rule
 from .daemon import Daemon
 from .errno_errors import ENOENT, ENOTDIR, Errno, Fails
@@ -19,8 +20,8 @@ class OsRootCheckedDaemon(Daemon):
     reading = "Failed reading template file: "
 
     def open_roots(self) -> None:
-        for name, place in (("rootfs", self.filesystem.rootfs), ("templates", self.filesystem.templates)):
-            if name == "templates" and not self.filesystem.exists(place):
+        for name, place in ((ROOTFS, self.filesystem.rootfs), (TEMPLATES, self.filesystem.templates)):
+            if name == TEMPLATES and not self.filesystem.exists(place):
                 self.filesystem.put(self.filesystem.place(names_of(place)), Node(DIRECTORY, 0o700, 0, 0))
             self.open_root(name, place)
 
@@ -47,7 +48,7 @@ class OsRootCheckedDaemon(Daemon):
     def check_target(self, rule: Rule) -> None:
         name = rule.path.lstrip("/")
         try:
-            node = self.open_root("rootfs", self.filesystem.rootfs).stat(name)
+            node = self.open_root(ROOTFS, self.filesystem.rootfs).stat(name)
         except Errno as error:
             if str(error) == ENOENT:
                 return
@@ -59,7 +60,7 @@ class OsRootCheckedDaemon(Daemon):
 
     def check_template(self, rule: Rule) -> None:
         try:
-            node = self.open_root("templates", self.filesystem.templates).stat(rule.template, follow=False)
+            node = self.open_root(TEMPLATES, self.filesystem.templates).stat(rule.template, follow=False)
         except Errno as error:
             raise Fails(f"Could not access template file: statat {rule.template}: {error}") from None
         if node.kind == SYMLINK:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..model.entry import DIRECTORY, FILE, Entry, TemplateFile
+from ..model.file_names import METADATA, ROOTFS, TEMPLATES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,16 +46,16 @@ class InstanceView:
         self.metadata = metadata
 
     def entry(self, path: str) -> Entry | None:
-        inside = below(path, self.instance + "/rootfs")
+        inside = below(path, f"{self.instance}/{ROOTFS}")
         if inside is not None:
             return self.rootfs.entry(inside) if inside != "/" else Entry(DIRECTORY, 0o755)
-        inside = below(path, self.instance + "/templates")
+        inside = below(path, f"{self.instance}/{TEMPLATES}")
         if inside is not None:
             if inside == "/":
                 return Entry(DIRECTORY, 0o755)
             file = self.templates.get(inside[1:])
             return file.entry if file is not None else None
-        if path == self.instance + "/metadata.yaml":
+        if path == f"{self.instance}/{METADATA}":
             return Entry(FILE, 0o644, size=len(self.metadata))
         if below(self.instance, path) is not None:
             return Entry(DIRECTORY, 0o755)
@@ -63,15 +64,15 @@ class InstanceView:
         raise Unknown(path)
 
     def flag(self, path: str) -> str:
-        inside = below(path, self.instance + "/rootfs")
+        inside = below(path, f"{self.instance}/{ROOTFS}")
         asked = getattr(self.rootfs, "flag", None)
         return "" if inside is None or asked is None else str(asked(inside))
 
     def read(self, path: str, limit: int) -> bytes:
-        inside = below(path, self.instance + "/rootfs")
+        inside = below(path, f"{self.instance}/{ROOTFS}")
         if inside is not None:
             return self.rootfs.read(inside, limit)
-        inside = below(path, self.instance + "/templates")
+        inside = below(path, f"{self.instance}/{TEMPLATES}")
         if inside is not None:
             return self.templates[inside[1:]].data or b""
         return self.metadata

@@ -17,6 +17,7 @@ from ..image.tarball_image import TarballImage
 from ..instances.description_file import read_instance
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, RefusedError, TemplaterError
+from ..model.file_names import BACKUP_YAML, ROOTFS
 from ..model.source import Source
 from ..parsing.instance_yaml import LIMITS
 from ..parsing.metadata_yaml import read_metadata
@@ -25,7 +26,6 @@ from ..rootfs.directory import shifted
 INDEX = "backup/index.yaml"
 #: if the root directory's owner is this id or a higher one, the files have shifted ids
 FIRST_SHIFTED = 65536
-BACKUP_YAML = "backup.yaml"
 #: the directory of the instance itself, named after its type
 PARTS = ("backup/container/", "backup/virtual-machine/")
 #: files that an optimized backup has instead of these directories
@@ -101,7 +101,7 @@ class BackupImage(TarballImage):
         inside = self._layout.check(member)
         if inside == BACKUP_YAML:
             self.backup_yaml = self._read_text(member, name)
-        elif inside == "rootfs" or inside.startswith("rootfs/"):
+        elif inside == ROOTFS or inside.startswith(f"{ROOTFS}/"):
             self.has_rootfs = True
         else:
             self._keep(member, inside)

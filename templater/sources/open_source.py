@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ..image.limits import DEFAULT
 from ..image.open import open_image
 from ..instances.description_file import read_instance
-from ..instances.directory import INSTANCE, MAX_INSTANCE, MAX_STATE, ROOTFS, STATE_FOLDER, State
+from ..instances.directory import MAX_INSTANCE, MAX_STATE, State
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, RefusedError, UsageError
+from ..model.file_names import BACKUP_YAML, INSTANCE, ROOTFS, STATE, STATE_FOLDER
 from ..model.lifecycle import PENDING_KEY
 from ..model.source import Source, printable
 from ..parsing.instance_yaml import LIMITS
@@ -35,8 +36,6 @@ INSTANCE_DIRECTORY = "instance directory"
 INSTANCE_FOLDER = "instance folder"
 #: a tarball of ``incus export`` or ``lxc export``
 BACKUP = "backup"
-
-BACKUP_YAML = "backup.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,7 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
     with open_root(path) as top:
         own = _read_file(top, path, INSTANCE, MAX_INSTANCE)
         backup = None if own is not None else _read_file(top, path, BACKUP_YAML, LIMITS.bytes)
-        record = _read_file(top, path, f"{STATE_FOLDER}/state", MAX_STATE)
+        record = _read_file(top, path, f"{STATE_FOLDER}/{STATE}", MAX_STATE)
         rootfs = top.entry(f"/{ROOTFS}")
         unpacked = next((name for name in ("backup/", "") if top.entry(f"/{name}index.yaml")), None)
     if unpacked is not None and own is None and backup is None:

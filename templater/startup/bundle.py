@@ -25,7 +25,7 @@ GROUPS = (
         "templater.oslite", "templater.sandbox", "templater.sandbox.system_calls",
         "templater.sandbox.child", "templater.model.hosts",
         "templater.rootfs", "templater.rootfs.paths", "templater.model.entry", "templater.rootfs.confined",
-        "templater.instances",
+        "templater.model.file_names", "templater.instances",
         "templater.instances.directory", "templater.hooks", "templater.hooks.source_stamp",
         "templater.hooks.compile_cache",
         "templater.model.metadata", "templater.model.instance", "templater.model.lifecycle",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...model.file_names import DISK
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
-from ..scan import DISK
 
 MAGIC = b"QFI\xfb"
 #: the "incompatible features" in the header of version 3, and the bit for an external data file

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.entry import DIRECTORY, FILE, Entry
+from ...model.file_names import BACKUP_YAML, DISK, METADATA, ROOTFS, TEMPLATES
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
 #: names with the kind that they must have, and the advisory about names of another kind
 EXPECTED = {
-    "metadata.yaml": (FILE, "CVE-2026-63343"),
-    "templates": (DIRECTORY, "CVE-2026-48752"),
-    "rootfs": (DIRECTORY, "CVE-2026-48749"),
+    METADATA: (FILE, "CVE-2026-63343"),
+    TEMPLATES: (DIRECTORY, "CVE-2026-48752"),
+    ROOTFS: (DIRECTORY, "CVE-2026-48749"),
     "exec-output": (DIRECTORY, "CVE-2026-48750"),
-    "backup.yaml": (FILE, "CVE-2026-63125"),
+    BACKUP_YAML: (FILE, "CVE-2026-63125"),
 }
 #: the names that belong to an image
-IMAGE = {"metadata.yaml", "templates", "rootfs", "rootfs.img"}
+IMAGE = {METADATA, TEMPLATES, ROOTFS, DISK}
 #: files and directories that the daemons create for an instance and trust
 ACTED_ON = {
-    "backup.yaml", "index.yaml", "config", "config.json", "config.mount", "console.log", "devices",
+    BACKUP_YAML, "index.yaml", "config", "config.json", "config.mount", "console.log", "devices",
     "lxc.conf", "network", "root.img", "shmounts", "snapshots", "state", "virtual-machines-snapshots",
 }  # fmt: skip
 #: prefixes of names of such files
@@ -36,7 +37,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     kinds: dict[str, list[str]] = {}
     for name in image.names:
         path = name.path
-        if path.startswith("rootfs/") or not path:
+        if path.startswith(f"{ROOTFS}/") or not path:
             continue
         kind = "hard link" if name.hard_link else name.entry.kind
         kinds.setdefault(path, []).append(kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator
 
+from ...model.file_names import METADATA, ROOTFS, TEMPLATES
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
@@ -15,7 +16,7 @@ LATIN = str.maketrans(
     "aeopcxyijshdqwgoavikpti//.---",
 )
 #: the standard names of an image
-KNOWN = ("metadata.yaml", "templates", "rootfs")
+KNOWN = (METADATA, TEMPLATES, ROOTFS)
 
 
 @check(
@@ -25,7 +26,7 @@ KNOWN = ("metadata.yaml", "templates", "rootfs")
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     templates = {*image.templates, *(rule.template for rule in image.rules)}
-    yield from lookalikes(templates, "templates/")
+    yield from lookalikes(templates, f"{TEMPLATES}/")
     yield from lookalikes((*KNOWN, *(name.path for name in image.names if "/" not in name.path)), "")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.entry import SYMLINK
+from ...model.file_names import ROOTFS
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
@@ -49,7 +50,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def is_inside(path: str) -> bool:
-    return path.startswith("rootfs/")
+    return path.startswith(f"{ROOTFS}/")
 
 
 class Links:

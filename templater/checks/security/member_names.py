@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...image.limits import DEEPEST
+from ...model.file_names import ROOTFS
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
@@ -22,7 +23,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             yield Observation(f"'{shown}' is absolute", path)
         if path.startswith("../") or "/../" in path or path.endswith("/..") or path == "..":
             yield Observation(f"'{shown}' contains '..'", path)
-        if not path.startswith("rootfs/") and "\\" in path:
+        if not path.startswith(f"{ROOTFS}/") and "\\" in path:
             yield Observation(f"'{shown}' contains a backslash", path, severity="medium")
         if not path.isprintable():
             yield Observation(f"'{shown}' has unprintable characters", path, severity="info")

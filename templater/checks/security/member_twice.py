@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.entry import DIRECTORY
+from ...model.file_names import ROOTFS
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
@@ -14,7 +15,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     kinds: dict[str, str] = {}
     twice: dict[str, None] = {}
     for name in image.names:
-        if name.path.startswith("rootfs/"):
+        if name.path.startswith(f"{ROOTFS}/"):
             before = kinds.setdefault(name.path, "")
             if before and not before == name.entry.kind == DIRECTORY:
                 twice[name.path] = None

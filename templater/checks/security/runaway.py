@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.errors import LimitError
+from ...model.file_names import METADATA
 from ...model.hosts import INCUS
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
 from ...model.metadata import TRIGGERS, Metadata
@@ -33,7 +34,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     try:
         yield from _rendered(image, image.metadata)
     except LimitError as error:  # the limit on the total for all rules
-        yield Observation(error.message, _of_image(image, error.span) or "metadata.yaml")
+        yield Observation(error.message, _of_image(image, error.span) or METADATA)
     for rule in image.rules:
         if rule.null:
             yield Observation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.entry import FILE, SYMLINK
+from ...model.file_names import TEMPLATES
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
@@ -15,9 +16,9 @@ from ..base import Observation, ScannedImage, check
     "a template that is missing, is a symlink or special file, or has a second name",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    mounted = [name.path for name in image.names if name.path == "templates" and name.entry.is_mount]
+    mounted = [name.path for name in image.names if name.path == TEMPLATES and name.entry.is_mount]
     if mounted:
-        yield Observation("'templates' is a mount point, so its files were not read", "templates")
+        yield Observation("'templates' is a mount point, so its files were not read", TEMPLATES)
     used = {rule.template: rule for rule in reversed(image.rules) if rule.template}
     for name, rule in used.items():
         if image.complete and not mounted and "/" not in name and image.templates.get(name) is None:

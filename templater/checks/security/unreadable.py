@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.errors import LimitError, RefusedError
+from ...model.file_names import METADATA
 from ..base import Observation, ScannedImage, check
 
 
@@ -12,7 +13,7 @@ from ..base import Observation, ScannedImage, check
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for error in image.errors:
         hostile = isinstance(error, LimitError | RefusedError)
-        large_metadata = isinstance(error, LimitError) and "metadata.yaml" in str(error)
+        large_metadata = isinstance(error, LimitError) and METADATA in str(error)
         yield Observation(
             error.message,
             error.span or "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ...model.metadata import TRIGGERS
+from ...model.triggers import SET_BY_DAEMONS
 from .. import output
 
 HELP = """Record that the instance in DIR was created, copied or renamed.
@@ -20,7 +20,7 @@ DIR is the resulting instance directory, e.g. that of the copy.
 
 @click.command(help=HELP)
 @click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False))
-@click.argument("trigger", type=click.Choice([name for name in TRIGGERS if name != "start"]))
+@click.argument("trigger", type=click.Choice(SET_BY_DAEMONS))
 @click.option("--name", default="", help="The instance's name now.")
 def command(directory: str, trigger: str, name: str) -> int:
     from ...instances.directory import record

@@ -9,6 +9,7 @@ import click
 
 from ...limits import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError
+from ...model.file_names import METADATA
 from ...model.source import printable
 from .. import options, output
 from ..fetching import local_files
@@ -127,7 +128,7 @@ def described_by(description: options.Description, metadata: bytes) -> Instance:
         output.say(f"note: {note}")
     if instance.is_vm:
         raise UsageError("a virtual machine's image has no root filesystem to unpack")
-    image = read_metadata(Source("metadata.yaml", metadata))
+    image = read_metadata(Source(METADATA, metadata))
     made = with_image_keys(instance, image.properties)
     return Instance(
         instance.name,
@@ -143,7 +144,8 @@ def write_instance(path: str, instance: Instance) -> None:
     """Write instance.yaml, readable only by its owner, because cloud-init keys contain passwords."""
     import yaml
 
-    from ...instances.directory import INSTANCE, write_whole
+    from ...instances.directory import write_whole
+    from ...model.file_names import INSTANCE
     from ...rootfs.confined import Root
 
     value = {

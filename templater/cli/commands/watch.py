@@ -8,6 +8,7 @@ from collections.abc import Callable
 import click
 
 from ...model.errors import TemplaterError, UsageError
+from ...model.file_names import INSTANCE
 from .. import options, output
 from ..guard import guard
 
@@ -56,7 +57,7 @@ def command(request: options.Request) -> int:
         return [path for path in named if path != "-" and not os.path.exists(path)]
 
     try:
-        with Watch([*files, os.path.join(request.src, "instance.yaml"), *named], folders) as watch:
+        with Watch([*files, os.path.join(request.src, INSTANCE), *named], folders) as watch:
             attempt(look, missing, first=True)
             while True:
                 names = watch.wait()

@@ -6,8 +6,8 @@ to a copy of the root filesystem. Without it, templater only reports the files t
 differently.
 """
 
-from ...instances.directory import METADATA
 from ...model.errors import UsageError, WriteError, reason
+from ...model.file_names import BACKUP_YAML, METADATA
 from ...model.source import printable
 from ...oslite import dirname, exists, join
 from ..request import HookRequest, Notice
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ..install import Snippet
     from ..options import Options
 
-BACKUP = "backup.yaml"
 INSTANCES = "/var/lib/templater/incus"
 
 
@@ -39,7 +38,7 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
     compare = not options.rootfs
     return HookRequest(
         options, name=name, rootfs=options.rootfs or rootfs, image=options.source or beside,
-        state_folder=options.state or _make_state_folder(name), instance_file=join(beside, BACKUP),
+        state_folder=options.state or _make_state_folder(name), instance_file=join(beside, BACKUP_YAML),
         pending_in_config=True, compare=compare,
         ids=ids_on_disk(environ.get("LXC_CONFIG_FILE", "")) if compare else None,
     )  # fmt: skip

@@ -11,18 +11,10 @@ hook runs as the container's root user, which can read neither the interpreter n
 mount hook renders block devices and other images, and renders overlays only with ``--stage mount``.
 """
 
-from ...instances.directory import (
-    INSTANCE,
-    METADATA,
-    STATE_FOLDER,
-    TEMPLATES,
-    InstanceDirectory,
-    State,
-    StateDirectory,
-    write_whole,
-)
+from ...instances.directory import InstanceDirectory, State, StateDirectory, write_whole
 from ...model.entry import SYMLINK
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
+from ...model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, isdir, join, os, split
 from ...rootfs.confined import Directory, Root, write_error

@@ -4,8 +4,8 @@
 ``/var/lib/machines/NAME``.
 """
 
-from ...instances.directory import METADATA
 from ...model.errors import UsageError
+from ...model.file_names import METADATA
 from ...model.source import printable
 from ...oslite import exists, join
 from ..request import HookRequest, Notice

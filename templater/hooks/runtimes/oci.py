@@ -5,8 +5,8 @@ Annotations select the image and its settings: ``org.templater.source``, ``.inst
 pass them on. So ``trusted_places`` restricts the paths that an annotation can name.
 """
 
-from ...instances.directory import INSTANCE, METADATA
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
+from ...model.file_names import INSTANCE, METADATA
 from ...model.source import printable, whole_characters
 from ...oslite import exists, islink, join, os
 from ...rootfs.confined import Root

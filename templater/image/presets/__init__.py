@@ -10,10 +10,10 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from ...model.errors import UsageError
+from ...model.file_names import METADATA, ROOTFS, TEMPLATES
 from ...model.source import Source
 from ...rootfs.confined import write_error
 from .. import edit
-from ..names import METADATA, ROOTFS, TEMPLATES
 from ..publish import ARCHITECTURES
 
 

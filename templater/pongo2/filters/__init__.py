@@ -1,5 +1,7 @@
 """The decorator that marks a function as a filter. Each module contains the filters of one subject."""
 
+from ...model.options import DIALECT_NAMES
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -7,15 +9,13 @@ if TYPE_CHECKING:
 
     Filter = Callable[..., Any]
 
-ALL_DIALECTS = ("v4", "v6", "v6.1")
-
 #: the weights of filters that read no characters, run C code, run Python code, and run slow Python code
 NONE, C, PYTHON, SLOW = 0, 1, 4, 8
 
 
 def filter(
     *names: str,
-    dialects: "tuple[str, ...]" = ALL_DIALECTS,
+    dialects: "tuple[str, ...]" = DIALECT_NAMES,
     render: bool = False,
     weight: int = PYTHON,
 ) -> "Callable[[Filter], Filter]":

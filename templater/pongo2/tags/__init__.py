@@ -1,5 +1,7 @@
 """The decorator that marks a function as the parser of a tag. Each tag has a module in this package."""
 
+from ...model.options import DIALECT_NAMES
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -7,10 +9,8 @@ if TYPE_CHECKING:
 
     Tag = Callable[[Any, Any, Any], Any]
 
-ALL_DIALECTS = ("v4", "v6", "v6.1")
 
-
-def tag(name: str, dialects: "tuple[str, ...]" = ALL_DIALECTS) -> "Callable[[Tag], Tag]":
+def tag(name: str, dialects: "tuple[str, ...]" = DIALECT_NAMES) -> "Callable[[Tag], Tag]":
     """Mark ``function(document, start, arguments)`` as the parser of this tag.
 
     The function returns a Statement or a list of Statements. Its arguments are a Parser that is positioned

@@ -9,6 +9,7 @@ import click
 from ....hooks import install, runtimes
 from ....hooks.options import read_options
 from ....model.errors import UsageError
+from ....model.options import DIALECT_NAMES
 from ... import output
 from . import runtimes_with
 
@@ -29,7 +30,7 @@ from . import runtimes_with
     "--time-limit", type=click.IntRange(1, 86400), default=60, show_default=True, help="Limit in seconds."
 )
 @click.option("--log", help="Additional log file, besides the instance's log and the journal.")
-@click.option("--dialect", type=click.Choice(["v4", "v6", "v6.1"]), help="pongo2 version.")
+@click.option("--dialect", type=click.Choice(DIALECT_NAMES), help="pongo2 version.")
 @click.option(
     "--limit", multiple=True, metavar="NAME=VALUE", help="Override a rendering limit; see docs/limits.md."
 )

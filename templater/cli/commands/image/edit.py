@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ....model.errors import RefusedError, TemplaterError, UsageError
+from ....model.file_names import METADATA
 from ... import options, output
 from ...progress import progress
 
@@ -51,7 +52,7 @@ def command(src: str, rootfs: str | None, force: bool, as_json: bool) -> int:
         output.say("nothing changed")
         return 0
     check(before, after, force=force)
-    save(src, {"metadata.yaml": after.data}, rootfs=rootfs, as_json=as_json)
+    save(src, {METADATA: after.data}, rootfs=rootfs, as_json=as_json)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ....model.file_names import METADATA
 from ... import options
 from .edit import edited, metadata_of, pairs_of, rootfs_option, save
 
@@ -26,5 +27,5 @@ Examples:
 def command(src: str, arguments: tuple[str, ...], rootfs: str | None, as_json: bool) -> int:
     changes = pairs_of(arguments, what="templater image set-property image.tar.xz")
     after = edited(metadata_of(src), changes)
-    save(src, {"metadata.yaml": after.data}, rootfs=rootfs, as_json=as_json)
+    save(src, {METADATA: after.data}, rootfs=rootfs, as_json=as_json)
     return 0

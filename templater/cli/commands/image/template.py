@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ....model.errors import InputError, RefusedError, TemplaterError, UsageError, reason
+from ....model.file_names import METADATA
 from ....model.metadata import TRIGGERS
 from ....model.source import printable
 from ... import options, output
@@ -155,7 +156,7 @@ def create(
     source = add_rule(metadata_of(src), rule)
     data = _text("", file)
     _warn(src, name, data)
-    save(src, {"metadata.yaml": source.data}, {f"templates/{name}": data}, rootfs=rootfs, as_json=as_json)
+    save(src, {METADATA: source.data}, {f"templates/{name}": data}, rootfs=rootfs, as_json=as_json)
     return 0
 
 
@@ -186,7 +187,7 @@ def edit(
     changes: dict[str, bytes | None] = {}
     wanted = _fields(fields)
     if wanted:
-        changes["metadata.yaml"] = _changed_rules(src, name, path, wanted)
+        changes[METADATA] = _changed_rules(src, name, path, wanted)
     if file is not None or not wanted:
         text = _text(before.decode("utf-8", "surrogateescape"), file)
         _warn(src, name, text)
@@ -218,7 +219,7 @@ def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) 
     changes: dict[str, bytes | None] = {f"templates/{name}": None}
     for path in dict.fromkeys(paths):
         source = remove_rule(source, path)
-        changes["metadata.yaml"] = source.data
+        changes[METADATA] = source.data
     save(src, changes, rootfs=rootfs, as_json=as_json)
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ....model.file_names import METADATA
 from ... import options
 from .edit import edited, metadata_of, rootfs_option, save
 
@@ -24,5 +25,5 @@ Example:
 @options.json_option
 def command(src: str, names: tuple[str, ...], rootfs: str | None, as_json: bool) -> int:
     after = edited(metadata_of(src), dict.fromkeys(names))
-    save(src, {"metadata.yaml": after.data}, rootfs=rootfs, as_json=as_json)
+    save(src, {METADATA: after.data}, rootfs=rootfs, as_json=as_json)
     return 0

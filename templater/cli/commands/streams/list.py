@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ....model.instance import CONTAINER, VIRTUAL_MACHINE
 from ....model.source import printable
 from ... import options, output
 from ..image.info import size
@@ -62,7 +63,7 @@ def table(images: Sequence[Listed]) -> str:
             (
                 printable(image.product),
                 printable(image.version),
-                "vm" if image.type == "virtual-machine" else "container",
+                "vm" if image.type == VIRTUAL_MACHINE else CONTAINER,
                 size(image.size),
                 printable(image.fingerprint[:12]),
                 "+".join(dict.fromkeys(client.partition("-")[0] for client in image.clients)),
