@@ -18,7 +18,7 @@ from .limits import DEFAULT, MIB, HeldBytes, Limits
 from .tar_reader import HARD_LINK, Member
 
 #: limit on the number of names in memory
-_MAX_NAMES = 1_000_000
+_MAX_NAMES = 500_000
 #: estimated memory for a name, in addition to its text
 _NAME_BYTES = 400
 #: limits in bytes on one file and on all files in memory, which are compared with rendered files

@@ -15,13 +15,13 @@ GIB = 1024 * MIB
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits for every reader of images. Real distribution images need less than a hundredth of each."""
+    """Limits for every reader of images. Distribution images need less than a fifth of each."""
 
     #: the limit that the daemons introduced for CVE-2026-41648
     metadata_bytes: int = MIB
     template_bytes: int = TEMPLATE_BYTES
     templates_bytes: int = 64 * MIB
-    members: int = 5_000_000
+    members: int = 500_000
     #: size of one pax header, GNU long name or sparse map
     header_bytes: int = MIB
     #: length of a member's path (PATH_MAX)

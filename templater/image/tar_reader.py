@@ -1,8 +1,7 @@
 """Tar archives as a stream of members, with a limit on every header.
 
 ``tarfile`` reads an extended header of any announced size into memory, recurses from one extended header
-to the next, and (before 3.11.13) loops on negative sizes. This module therefore uses only its header parser
-``TarInfo.frombuf``, and parses extended headers and sparse maps itself.
+to the next, and (before 3.11.13) loops on negative sizes.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from ..model.source import printable
 from ..parsing.file_kind import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
 from .compression import ByteStream, open_stream
 from .limits import DEFAULT, Limits
+from .tar_header import Header
 
 HARD_LINK = "hard link"
 
@@ -229,13 +229,11 @@ class Archive:
             hint="copy or download it again",
         )
 
-    def _parse(self, block: bytes) -> tarfile.TarInfo:
+    def _parse(self, block: bytes) -> Header:
         try:
-            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        except tarfile.TarError as error:
+            info = Header(block)
+        except ValueError as error:
             raise self._damaged(str(error)) from error
-        except (ValueError, OverflowError) as error:
-            raise self._damaged("a header has an invalid number") from error
         if info.size < 0:
             raise self._damaged("a member has a negative size")
         return info
@@ -283,28 +281,21 @@ class Archive:
             records["GNU.sparse.map"] = b",".join(sparse)
         return records
 
-    def _member(self, info: tarfile.TarInfo, block: bytes, pax: dict[str, bytes]) -> Member:
+    def _member(self, info: Header, block: bytes, pax: dict[str, bytes]) -> Member:
         kind = _KINDS.get(info.type)
         if kind is None:
             raise RefusedError(
                 f"'{self.stream.path}': '{printable(info.name)}' is a member of unknown type {info.type!r}"
             )
-        name = info.name
-        if block[257:265] == b"ustar  \0":
-            # In the old GNU format the prefix field holds times. frombuf would prepend them to the name.
-            name = block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
-            kind = (
-                DIRECTORY if kind == FILE and name.endswith("/") and info.type == tarfile.AREGTYPE else kind
-            )
         member = Member(
-            name=_text(pax, "path", name),
+            name=_text(pax, "path", info.name),
             kind=kind,
             mode=info.mode & 0o7777,
             uid=self._number(pax, "uid", info.uid),
             gid=self._number(pax, "gid", info.gid),
             mtime=self._time(pax, info.mtime),
             target=_text(pax, "linkpath", info.linkname) if kind in (SYMLINK, HARD_LINK) else "",
-            device=(info.devmajor, info.devminor) if kind in (CHAR_DEVICE, BLOCK_DEVICE) else (0, 0),
+            device=info.device if kind in (CHAR_DEVICE, BLOCK_DEVICE) else (0, 0),
         )
         if pax:
             member.xattrs = _xattrs(pax)
@@ -326,7 +317,7 @@ class Archive:
             raise LimitError(
                 f"'{self.stream.path}' has a member whose name or target exceeds {longest} characters"
             )
-        if any("\0" in text for text in (member.name, member.target, *member.xattrs)):
+        if "\0" in member.name or "\0" in member.target or any("\0" in name for name in member.xattrs):
             raise RefusedError(f"'{printable(member.name)}': a name contains a NUL byte")
         for name, value in member.xattrs.items():
             if len(name) > _MAX_XATTR_NAME or len(value) > _MAX_XATTR_VALUE:
@@ -357,7 +348,7 @@ class Archive:
             raise self._damaged("the pax record 'mtime' is not a number") from error
         return time if -1e11 < time < 1e11 else 0
 
-    def _find_holes(self, member: Member, info: tarfile.TarInfo, block: bytes, pax: dict[str, bytes]) -> None:
+    def _find_holes(self, member: Member, info: Header, block: bytes, pax: dict[str, bytes]) -> None:
         if info.type == tarfile.GNUTYPE_SPARSE:
             member.sparse = self._old_sparse_map(block)
             member.size = self._octal(block[483:495])
