@@ -19,7 +19,7 @@ INSIDE = {
     "A plan": {"changes": "A change", "agent": "A change"},
     "A change": {"error": "An error", "host": "An outcome"},
     "A step": {"changes": "A change", "error": "An error"},
-    "A judgement": {"findings": "A finding"},
+    "An audit": {"findings": "A finding"},
     "An image": {"files": "A file of an image", "rules": "A rule of an image"},
 }
 SAMPLES = "sample-images"
@@ -34,7 +34,7 @@ PRINTED = {
     ],
     "A change": ["apply sample-images/debian-cloud rootfs -t create --json"],
     "A step": ["simulate bytes create start --json", f"simulate {SAMPLES}/broken create start --json"],
-    "A judgement": [f"audit {SAMPLES}/broken --json", f"audit {SAMPLES}/alpine --json", "audit bytes --json"],
+    "An audit": [f"audit {SAMPLES}/broken --json", f"audit {SAMPLES}/alpine --json", "audit bytes --json"],
     "An image": [f"image info {SAMPLES}/alpine --json", "image info image.tar.gz --json"],
     "A packed image": [
         "image build bytes -o again.tar.gz --json",
@@ -42,7 +42,7 @@ PRINTED = {
         "publish bytes -o published.tar.gz --json",
     ],
     "An edit": ["image set-property image.tar.gz os=b --json", "image set-property bytes os=b --json"],
-    "A point": ["hook status lxc nosuch --json"],
+    "A status check": ["hook status lxc nosuch --json"],
 }
 
 

@@ -32,9 +32,9 @@ _PIECE = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The certificate that a server must have, and the certificate and key that templater shows to it.
+    """Paths of certificates: the server's certificate, and the client's certificate with its key.
 
-    Without ``server``, the system's certificates or those of SSL_CERT_FILE are trusted.
+    If ``server`` is "", templater trusts the system's certificates or those of SSL_CERT_FILE.
     """
 
     server: str = ""
@@ -45,7 +45,7 @@ class Trust:
         context = ssl.create_default_context()
         try:
             if self.server:
-                # A daemon's certificate names no host: clients compare the certificate itself.
+                # A daemon's certificate has no host name, so the certificate itself is compared.
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
                 context.check_hostname = False
                 context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -103,7 +103,7 @@ class UrlStream:
             yield self.body(answer, self.url(path))
 
     def body(self, answer: Any, url: str) -> Iterator[bytes]:
-        """Yield the body of an answer of ``open``. Raises InputError if it is cut short or too slow."""
+        """Yield the body of an answer from ``open``. Raises InputError if it is cut short or too slow."""
         begun, size = time.monotonic(), 0
         try:
             while piece := answer.read1(_PIECE):
@@ -118,7 +118,7 @@ class UrlStream:
             raise InputError(f"'{url}' was cut short: {_words(error)}") from None
 
     def headers(self, url: str, headers: Mapping[str, str]) -> Any:
-        """Return the headers of the answer to HEAD, whatever its status is. Raises InputError without one."""
+        """Return the headers of the answer to HEAD, with any status. Raises InputError if no answer comes."""
         request = self._request(url, "HEAD", headers)
         try:
             with self._opener.open(request, timeout=TIMEOUT) as answer:
@@ -137,7 +137,7 @@ class UrlStream:
     def open(
         self, url: str, method: str = "GET", headers: Mapping[str, str] = MappingProxyType({})
     ) -> Iterator[Any]:
-        """Request an escaped address below ``base``. Raises FileNotFoundError for 404, else InputError."""
+        """Request a URL, which must be escaped. Raises FileNotFoundError for 404, else InputError."""
         try:
             answer = self._opener.open(self._request(url, method, headers), timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
@@ -154,7 +154,7 @@ class UrlStream:
 
 
 def content_length(answer: Any) -> int | None:
-    """Return the length that an answer announces in bytes, or None."""
+    """Return the Content-Length of an answer, or None if it is missing or invalid."""
     length = answer.headers.get("Content-Length", "")
     return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
 

@@ -1,4 +1,4 @@
-"""The read-only image API of Incus and LXD, over https or over the socket of the daemon on this machine."""
+"""A client of the image API of Incus and LXD, by https or by the socket of the daemon on this machine."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ..model.source import printable
 from .catalog import parse_json
 from .fetch import TIMEOUT, UrlStream
 
-#: an answer about one image or alias
+#: limit in bytes on an answer about one image or alias
 _MOST_JSON = 4 << 20
 _MOST_HEADERS = 8 << 10
 _PIECE = 1 << 18
-#: by family: the variables of the socket and of the daemon's directory, and the usual directories
+#: by daemon: environment variables of the socket and of the daemon's directory, and the usual directories
 _SOCKETS = {
     "incus": ("INCUS_SOCKET", "INCUS_DIR", ("/run/incus", "/var/lib/incus")),
     "lxd": ("LXD_SOCKET", "LXD_DIR", ("/var/snap/lxd/common/lxd", "/var/lib/lxd")),
@@ -32,7 +32,7 @@ _SOCKETS = {
 
 
 class Server(Protocol):
-    """Where requests go. ``path`` is escaped and begins with a slash."""
+    """A server of the image API. ``path`` must be escaped and begin with a slash."""
 
     name: str
 
@@ -41,7 +41,7 @@ class Server(Protocol):
 
 
 class HttpsServer:
-    """A daemon or image server behind https."""
+    """A daemon or image server that is reached by https."""
 
     def __init__(self, stream: UrlStream) -> None:
         self._stream = stream
@@ -55,7 +55,7 @@ class HttpsServer:
 
 
 class LocalDaemon:
-    """The daemon of a family on this machine. Raises InputError if its socket can't be opened."""
+    """The Incus or LXD daemon on this machine. ``get`` raises InputError if its socket can't be opened."""
 
     def __init__(self, family: str) -> None:
         self.name = family
@@ -112,7 +112,7 @@ class ServerImage:
 def find_image(server: Server, name: str) -> ServerImage:
     """Return the image with this alias, fingerprint or beginning of a fingerprint.
 
-    Raises InputError if the server has none.
+    Raises InputError if the server has no such image, or describes the image in an invalid way.
     """
     wanted = name
     with contextlib.suppress(FileNotFoundError):
@@ -124,7 +124,7 @@ def find_image(server: Server, name: str) -> ServerImage:
         raise InputError(f"'{server.name}' has no image '{printable(name)}' that this user may see") from None
     texts = [found.get(key) or "" for key in ("fingerprint", "type", "architecture")]
     if not all(isinstance(text, str) for text in texts):
-        raise InputError(f"'{server.name}' describes the image '{printable(name)}' in an unknown way")
+        raise InputError(f"'{server.name}' describes the image '{printable(name)}' in an invalid way")
     if not texts[0] or not all(digit in "0123456789abcdef" for digit in texts[0]):
         raise InputError(f"'{server.name}' gives the invalid fingerprint '{printable(texts[0])}'")
     return ServerImage(*texts)
@@ -132,9 +132,10 @@ def find_image(server: Server, name: str) -> ServerImage:
 
 @contextlib.contextmanager
 def export(server: Server, image: ServerImage) -> Iterator[Iterator[tuple[str, Iterator[bytes]]]]:
-    """Yield the files of an image in order: ("metadata", …) and ("rootfs", …), or one unified ("image", …).
+    """Yield an iterator over the files of an image, as pairs of kind and content.
 
-    A file that was not read to its end is skipped.
+    A split image has the kinds "metadata" and "rootfs", in this order; a unified image has the kind "image".
+    The caller need not read a file to its end.
     """
     with server.get(f"/1.0/images/{image.fingerprint}/export") as (headers, content):
         kind = headers.get("Content-Type") or ""
@@ -165,10 +166,10 @@ def _boundary(kind: str) -> bytes:
 
 
 def _parts(content: Iterator[bytes], delimiter: bytes, server: str) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Split a multipart body. A part holds at most one piece of the answer in memory."""
+    """Split a multipart body into parts: (name, content). At most one piece of the answer is in memory."""
     reader = _Reader(content, delimiter, server)
     for _ in reader.until_delimiter():
-        pass  # a preamble, which has no meaning
+        pass  # skip the text before the first part
     while reader.has_part():
         name = reader.headers().get_param("name", header="content-disposition")
         if name not in ("metadata", "rootfs", "rootfs.img"):
@@ -176,7 +177,7 @@ def _parts(content: Iterator[bytes], delimiter: bytes, server: str) -> Iterator[
         body = reader.until_delimiter()
         yield str(name).partition(".")[0], body
         for _ in body:
-            pass  # the caller did not read all of it
+            pass  # skip the content that the caller did not read
 
 
 class _Reader:
@@ -202,7 +203,7 @@ class _Reader:
             yield ready
 
     def has_part(self) -> bool:
-        """Read what follows a delimiter. Return False after the last one."""
+        """Read the two bytes after a delimiter. Return whether another part follows."""
         while len(self._buffer) < 2:
             self._more()
         mark, self._buffer = self._buffer[:2], self._buffer[2:]

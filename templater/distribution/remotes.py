@@ -1,4 +1,4 @@
-"""Named image servers: templater's own, those of the Incus and LXD clients, and the public ones."""
+"""Named image servers, from templater's own file, the Incus and LXD clients, and a built-in list."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIMPLESTREAMS = "simplestreams"
 #: the REST API of Incus and LXD
 API = "incus"
 PROTOCOLS = (SIMPLESTREAMS, API)
-#: these names are daemons on this machine
+#: names that can't be remotes, because in SRC they mean daemons or stores on this machine
 RESERVED = ("incus", "lxd", "store", "local")
 BUILT_IN = {
     "images": "https://images.linuxcontainers.org",
@@ -56,7 +56,7 @@ class Remote:
 def read_remotes() -> dict[str, Remote]:
     """Return the remotes by name. Raises InputError if a configuration file is invalid.
 
-    Of equal names, the first of these counts: templater's file, Incus's, LXD's, the built-in ones.
+    If several sources define a name, the first one wins: templater's file, Incus's, LXD's, the built-in list.
     """
     remotes: dict[str, Remote] = {}
     for remote in (*_own(), *_of_clients(), *_built_in()):
@@ -65,16 +65,19 @@ def read_remotes() -> dict[str, Remote]:
 
 
 def add_remote(name: str, url: str, protocol: str = SIMPLESTREAMS, certificate: str = "") -> Remote:
-    """Write a remote into templater's file, which only the user can read. Raises UsageError if it exists."""
+    """Write a remote into templater's file, which only the user can read.
+
+    Raises UsageError if the remote already exists, or for an invalid name or URL.
+    """
     if not _NAME.fullmatch(name) or name in RESERVED:
         raise UsageError(
             f"invalid name '{printable(name)}' of a remote",
-            hint=f"two or more letters, digits and '.', '_', '-'; not {', '.join(RESERVED)}",
+            hint=f"use two or more letters, digits and '.', '_', '-'; reserved: {', '.join(RESERVED)}",
         )
     UrlStream(url)
     own = _read_own()
     if name in own:
-        raise UsageError(f"the remote '{name}' exists", hint=f"templater remote remove {name}")
+        raise UsageError(f"the remote '{name}' already exists", hint=f"templater remote remove {name}")
     own[name] = {"url": url, "protocol": protocol}
     if certificate:
         Trust(certificate).context()
@@ -84,11 +87,11 @@ def add_remote(name: str, url: str, protocol: str = SIMPLESTREAMS, certificate: 
 
 
 def remove_remote(name: str) -> None:
-    """Remove a remote from templater's file. Raises UsageError if it is not in there."""
+    """Remove a remote from templater's file. Raises UsageError if the file does not define the remote."""
     own = _read_own()
     if name not in own:
         hint = (
-            "it is built in, or comes from the configuration of Incus or LXD"
+            "this remote is built in, or comes from the configuration of Incus or LXD"
             if name in read_remotes()
             else ""
         )
@@ -126,7 +129,7 @@ def _write_own(remotes: dict[str, dict[str, str]]) -> None:
 
 
 def _of_clients() -> Iterator[Remote]:
-    """Yield the remotes of the Incus and LXD clients, whose protocol templater speaks."""
+    """Yield the https remotes from the configuration of the Incus and LXD clients."""
     for folder in _client_folders():
         path = os.path.join(folder, "config.yml")
         remotes = _read_yaml(path).get("remotes")
@@ -150,7 +153,7 @@ def _trust(folder: str, name: str, value: dict[str, Any]) -> Trust:
 
 
 def _client_folders() -> Iterator[str]:
-    """Yield the configuration folders of the clients, in the order in which they read them."""
+    """Yield the configuration directories of the clients, in the order in which the clients read them."""
     home = os.path.expanduser("~")
     yield os.environ.get("INCUS_CONF") or os.path.join(home, ".config", "incus")
     yield "/etc/incus"
