@@ -1,6 +1,7 @@
 """``python -m templater``, and what the console script calls."""
 
 import _signal  # type: ignore[import-not-found]  # signal itself imports enum
+import gc
 import sys
 
 
@@ -24,12 +25,12 @@ def main() -> int:
         return run()
     except KeyboardInterrupt:
         return 130
+    finally:
+        gc.freeze()  # without this, the interpreter searches all objects for garbage before it exits
 
 
 def _start_quickly() -> None:
     """Postpone modules that are rarely needed, and collect garbage rarely: a command is a short process."""
-    import gc
-
     from .startup import lazy_imports
 
     gc.set_threshold(100_000, 50, 50)
