@@ -117,11 +117,9 @@ class Given:
 
     def for_images(self, ours: "ImageLimits | None" = None) -> "ImageLimits":
         """Return the limits for reading images. ``ours`` replaces the defaults."""
-        from dataclasses import replace
-
         from .image.limits import DEFAULT
 
-        return replace(ours or DEFAULT, **self.image, template_bytes=self.template)
+        return (ours or DEFAULT)._replace(**self.image, template_bytes=self.template)
 
     @property
     def template(self) -> int:

@@ -34,7 +34,7 @@ Read = Callable[[], bytes]
 #: This limit is lower than in other commands: an audit keeps every name in memory for many checks.
 MAX_NAMES = 400_000
 #: the default limits of an audit
-AUDITED = replace(DEFAULT, members=MAX_NAMES)
+AUDITED = DEFAULT._replace(members=MAX_NAMES)
 
 PASSWD = f"{ROOTFS}/etc/passwd"
 #: paths of files that checks inspect, with the number of bytes that the checks need

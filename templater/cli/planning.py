@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.errors import InputError, UsageError
 from ..model.metadata import TRIGGERS
@@ -40,8 +39,7 @@ def render_options(request: Request) -> RenderOptions:
     return RenderOptions(request.host, request.dialect or "", limits=rendering(request.limits))
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A request with its files read. ``runs`` has the passes of each requested plan."""
 
     request: Request

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 from typing import Protocol
 
 from ..model.entry import DIRECTORY, FILE, SYMLINK
@@ -70,7 +69,7 @@ def read_image_rootfs(
     has files at these paths. Raises InputError if the image has no root filesystem, RefusedError for a
     hostile name, and LimitError for too many names.
     """
-    limits = replace(limits, members=min(limits.members, _MAX_NAMES))
+    limits = limits._replace(members=min(limits.members, _MAX_NAMES))
     contents = UnifiedContents(path, limits) if rootfs is None else SplitContents(path, rootfs, limits)
     return read_rootfs(contents, targets, limits)
 
@@ -78,7 +77,7 @@ def read_image_rootfs(
 def read_rootfs(contents: Contents, targets: Iterable[str], limits: Limits = DEFAULT) -> ImageRootfs:
     """Read all names of a root filesystem, and the content of the files at ``targets``, following links."""
     tree = ImageRootfs()
-    held = HeldBytes(contents.name, replace(limits, held_bytes=limits.held_bytes * 3))
+    held = HeldBytes(contents.name, limits._replace(held_bytes=limits.held_bytes * 3))
     for member, _ in contents.rootfs():
         held.add(len(member.name), len(member.target), _NAME_BYTES)
         if member.name:

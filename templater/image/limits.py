@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..model.entry import TEMPLATE_BYTES
 from ..model.errors import LimitError
@@ -13,8 +13,7 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Limits for every reader of images. Distribution images need less than a fifth of each."""
 
     #: the limit that the daemons introduced for CVE-2026-41648

@@ -1,7 +1,7 @@
 """The names that a template reads from its context, found in the parsed template without a render."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..model.source import Span
 from .syntax import tree
@@ -10,8 +10,7 @@ from .syntax import tree
 BUILT_IN = frozenset(("block", "forloop", "pongo2"))
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """One variable that a template reads.
 
     ``path`` is the root name and its members, such as ``("instance", "name")``. It ends before a computed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from posixpath import normpath
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, SOCKET
@@ -107,7 +106,7 @@ class Daemon:
             gid = gid + around.shift if 0 <= gid < around.map_size else -1
         self.filesystem.chown(place, uid, gid)
         assert place.made is not None
-        self.filesystem.put(place, replace(place.made, mode=mode))
+        self.filesystem.put(place, place.made._replace(mode=mode))
 
     def content(self, due: Due) -> bytes:
         """Read and render the template."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from posixpath import normpath
+from typing import NamedTuple
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, IMMUTABLE, SOCKET, SYMLINK
 from ..model.file_names import ROOTFS, TEMPLATES
@@ -38,8 +38,7 @@ LOCAL_MAJORS = (*range(60, 64), *range(120, 128), *range(240, 255))
 _KEEP_ID = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A file, directory or other object. ``content`` is None if the start did not change it."""
 
     kind: str
@@ -238,7 +237,7 @@ class HostFilesystem:
         if node.kind == FILE:
             if self._flag(place):
                 raise Errno(EPERM)
-            self.put(place, replace(node, content=b""))
+            self.put(place, node._replace(content=b""))
 
     def _flag(self, place: Place) -> str:
         """Return ``immutable`` or ``append-only`` if an existing file has this flag, else an empty string."""
@@ -250,7 +249,7 @@ class HostFilesystem:
     def write(self, place: Place, content: bytes) -> None:
         node = self.node(place)
         if node is not None and node.kind == FILE:
-            self.put(place, replace(node, content=content))
+            self.put(place, node._replace(content=content))
 
     def make(self, place: Place, kind: str, mode: int) -> None:
         """Create an empty file or a directory.
@@ -275,7 +274,7 @@ class HostFilesystem:
         assert node is not None
         uid = node.uid if uid & _KEEP_ID == _KEEP_ID else uid & _KEEP_ID
         gid = node.gid if gid & _KEEP_ID == _KEEP_ID else gid & _KEEP_ID
-        self.put(place, replace(node, uid=uid, gid=gid))
+        self.put(place, node._replace(uid=uid, gid=gid))
 
     def mkdir_all(self, path: str) -> None:
         """Create directories like Incus (internal/util MkdirAllOwner).

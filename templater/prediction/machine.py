@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..model.entry import DIRECTORY, FILE, Entry, TemplateFile
 from ..model.file_names import METADATA, ROOTFS, TEMPLATES
@@ -19,8 +19,7 @@ class Unknown(Exception):
     """A path that leads outside the known files of the daemon's machine."""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """The daemon's machine.
 
     ``view`` is its whole file system, or None if only the instance is known. ``shift`` is the first id of the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..model.hosts import Host
 from ..model.instance import Instance
@@ -26,8 +26,7 @@ FAMILIES: Mapping[str, type[Daemon]] = {
 }
 
 
-@dataclass(slots=True)
-class StartResult:
+class StartResult(NamedTuple):
     """The result of a start, and the file system after it. ``passed`` counts the successful passes."""
 
     result: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..model.errors import RenderError, TemplaterError, TemplateSyntaxError
 from ..model.hosts import Host
@@ -14,8 +14,7 @@ from ..model.plan import Change
 Renderer = Callable[[bytes, Rule, str], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """A rule that runs in a pass, with the result of templater's own rendering."""
 
     rule: Rule

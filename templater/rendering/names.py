@@ -4,7 +4,7 @@ Nearly all of these names are typing mistakes. pongo2 renders such a name as emp
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..model.errors import TemplaterError
 from ..model.source import Source, Span, printable
@@ -25,8 +25,7 @@ MEMBERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownName:
+class UnknownName(NamedTuple):
     """A name that is always empty. ``span`` is the position of its unknown part. ``hint`` may be empty."""
 
     name: str

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.entry import parents_below
 from ..model.plan import AGENT, FAILED, SKIP, WRITE, WRITING
@@ -28,8 +27,7 @@ RESULT_TEXTS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """The parts of one change in a report: a heading, remarks and a body.
 
     ``body`` is the rendered text, or the error explanation if the change ``failed``, or None.

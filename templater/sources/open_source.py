@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..image.limits import DEFAULT
 from ..image.open import open_image
@@ -38,8 +37,7 @@ INSTANCE_FOLDER = "instance folder"
 BACKUP = "backup"
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedSource:
+class OpenedSource(NamedTuple):
     """An opened SRC. An instance has a ``description`` or a ``state``; an image has neither.
 
     ``state`` is the content of ``.templater/state``. ``notes`` are for stderr.

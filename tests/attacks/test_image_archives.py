@@ -7,7 +7,6 @@ import shutil
 import tarfile
 import time
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,7 +138,7 @@ def test_attack_61_an_attribute_larger_than_linux_allows_hits_a_limit(
 def test_attack_61_names_outside_the_rootfs_have_a_limit(tmp_path: Path) -> None:
     names = [header(f"{number}/" + "x" * 200) for number in range(100)]
     made = image(tmp_path / "i.tar", *names)
-    limits = replace(DEFAULT, held_bytes=10_000)
+    limits = DEFAULT._replace(held_bytes=10_000)
     with pytest.raises(LimitError, match="names and attributes of more than 10000 bytes together"):
         open_image(made, limits).read_to_end()
     open_image(made).read_to_end()
@@ -149,7 +148,7 @@ def test_attack_61_directory_attributes_have_a_limit(tmp_path: Path) -> None:
     """Directory attributes are set last, after the files in the directories are written."""
     attribute = pax({"SCHILY.xattr.user.a": b"x" * 1000})
     members = [part for each in directories(20) for part in (attribute, each)]
-    limits = replace(DEFAULT, held_bytes=10_000)
+    limits = DEFAULT._replace(held_bytes=10_000)
     contents = open_contents(image(tmp_path / "i.tar", *members), limits=limits)
     with pytest.raises(LimitError, match="names and attributes"):
         unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))
@@ -162,7 +161,7 @@ def test_attack_62_empty_files_count_as_disk_blocks(tmp_path: Path, kind: bytes)
     members = [header(f"rootfs/{number}", kind, linkname="x") for number in range(500)]
     image(tmp_path / "i.tar", *members)
     (tmp_path / "i.tar.gz").write_bytes(gzip.compress((tmp_path / "i.tar").read_bytes()))
-    limits = replace(DEFAULT, ratio_from=1 << 20, ratio=200)
+    limits = DEFAULT._replace(ratio_from=1 << 20, ratio=200)
     contents = open_contents(str(tmp_path / "i.tar.gz"), limits=limits)
     with pytest.raises(LimitError, match="would use more than 200 times its size on disk"):
         unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))

@@ -3,7 +3,6 @@
 import io
 import sys
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,7 +43,7 @@ def image(request, tmp_path):
 
 
 def findings(path, **limits):
-    surveyed = scan_image(path, replace(AUDITED, **limits))
+    surveyed = scan_image(path, AUDITED._replace(**limits))
     return surveyed, {finding.check: finding for finding in audit(surveyed)}
 
 

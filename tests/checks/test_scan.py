@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -296,7 +295,7 @@ def test_files_after_a_limit_are_not_reported_as_missing(tmp_path):
         for name in ("metadata.yaml", "templates"):
             tar.add(ROOT / "sample-images" / "alpine" / name, name)
     path = str(tmp_path / "image.tar")
-    found = audit(scan_image(path, replace(AUDITED, members=2)))
+    found = audit(scan_image(path, AUDITED._replace(members=2)))
     assert [finding.check for finding in found if "not in the image" in finding.message] == []
     assert any("more than 2" in finding.message for finding in found)
     assert not any("more than" in finding.message for finding in audit(scan_image(path)))

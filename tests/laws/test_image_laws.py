@@ -49,7 +49,7 @@ pytestmark = pytest.mark.slow
 FACTS = METADATA.decode()
 WIDE = YamlLimits(bytes=1 << 30, depth=64, nodes=1 << 30, expanded=1 << 40)
 #: limits beyond the sizes that are measured
-OPEN = replace(AUDITED, metadata_bytes=1 << 30, members=1 << 30, held_bytes=1 << 40)
+OPEN = AUDITED._replace(metadata_bytes=1 << 30, members=1 << 30, held_bytes=1 << 40)
 #: nothing is rendered for long: the time of a render is the language's own
 NO_RENDERING = Limits(seconds=0.02, total=0.02)
 
@@ -192,7 +192,7 @@ def exported(path: str, folder: Path) -> object:
 
 
 def unpacked(path: str, folder: Path) -> object:
-    contents = open_contents(path, limits=replace(OPEN, ratio=1 << 30))
+    contents = open_contents(path, limits=OPEN._replace(ratio=1 << 30))
     try:
         return unpack(contents, contents.parts(), str(folder / "out"), policy=Policy(owners=False))
     finally:
@@ -259,7 +259,7 @@ def test_every_decompressor_takes_time_in_proportion_to_the_data(
             pytest.skip(f"NOT RUN: no module for {kind}")
 
         def action() -> None:
-            with compression.open_stream(str(path), replace(DEFAULT, ratio=1 << 30)) as stream:
+            with compression.open_stream(str(path), DEFAULT._replace(ratio=1 << 30)) as stream:
                 while stream.skip(1 << 30):
                     pass
 

@@ -3,7 +3,6 @@
 import io
 import shutil
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +105,6 @@ def test_a_hostile_name_is_refused(tmp_path: Path, name: str) -> None:
 def test_names_in_memory_are_limited(tmp_path: Path) -> None:
     path = tarball(tmp_path / "i.tar", *[(f"rootfs/{n}", tarfile.REGTYPE, b"") for n in range(100)])
     with pytest.raises(LimitError, match="names and attributes"):
-        read_image_rootfs(path, limits=replace(DEFAULT, held_bytes=5000))
+        read_image_rootfs(path, limits=DEFAULT._replace(held_bytes=5000))
     with pytest.raises(LimitError, match="more than 50 members"):
-        read_image_rootfs(path, limits=replace(DEFAULT, members=50))
+        read_image_rootfs(path, limits=DEFAULT._replace(members=50))
