@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections import Counter
 from contextlib import nullcontext
@@ -83,9 +82,11 @@ def _refuse_pick(file: str) -> None:
     """Raise UsageError for ``FILE#NAME``, with which ``-i`` selects one instance of a list."""
     path, mark, pick = file.rpartition("#")
     if mark and os.path.exists(path) and not os.path.exists(file):
+        from shlex import quote
+
         raise UsageError(
             f"--instances uses every instance of '{printable(path)}' and can't select '{printable(pick)}'",
-            hint=f"use -i {shlex.quote(file)}",
+            hint=f"use -i {quote(file)}",
         )
 
 

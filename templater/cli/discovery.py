@@ -1,6 +1,5 @@
 """Discovery of commands by file name: ``cli/commands/preview.py`` is ``templater preview``."""
 
-import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -53,7 +52,9 @@ class Commands(click.Group):
             raise ReaderGone from gone
 
     def _names(self) -> Iterator[str]:
-        for module in pkgutil.iter_modules(import_module(self.package).__path__):
+        from pkgutil import iter_modules
+
+        for module in iter_modules(import_module(self.package).__path__):
             yield module.name.replace("_", "-")
 
     def _suggestion(self, ctx: click.Context, name: str) -> str:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
-from click.shell_completion import CompletionItem
 
 from ..instances.description_file import read_instance, read_source
 from ..limits import COMMAND, IMAGE, READING, RENDERING, parse
@@ -22,6 +20,8 @@ from ..model.options import DIALECT_NAMES
 from ..model.source import printable
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ..limits import Given
     from ..model.hosts import Host
     from ..model.instance import Instance
@@ -31,11 +31,12 @@ Command = Callable[..., Any]
 
 
 def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
     return [CompletionItem(incomplete, type="file")]
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(NamedTuple):
     """The instance options of a command line. Call ``read()`` again after a change of their files."""
 
     file: str | None
@@ -85,8 +86,7 @@ class Description:
         return (*instance, *self.profiles, *from_values)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """The common arguments of preview, diff, apply, watch and simulate.
 
     ``triggers`` is empty if the command chooses them, or has the single item ``all`` or ``next``.
@@ -279,9 +279,7 @@ def trigger_option(*, required: bool = False) -> Callable[[Command], Command]:
         callback=lambda ctx, param, values: split_triggers(values, () if required else CHOICES),
         help=f"Triggers to run in order, with commas: {', '.join(TRIGGERS)}.{choose}",
         shell_complete=lambda ctx, param, incomplete: [
-            CompletionItem(name)
-            for name in (*TRIGGERS, *(() if required else CHOICES))
-            if name.startswith(incomplete)
+            name for name in (*TRIGGERS, *(() if required else CHOICES)) if name.startswith(incomplete)
         ],
     )
 

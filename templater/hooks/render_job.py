@@ -42,6 +42,7 @@ INSTANCE = "instance"
 #: the locked child cannot open files.
 COLD = (
     "parsing.metadata_yaml",
+    "parsing.pure_yaml",
     "parsing.instance_yaml",
     "rendering.render",
     "rendering.context",
@@ -249,7 +250,7 @@ def prepare(job: Job) -> None:
         modules = job.kept[IMAGE].modules
         names = [*WARM, *(name.removeprefix("templater.") for name in modules if is_language_module(name))]
     if job.instance is not None and INSTANCE not in job.kept and names[: len(WARM)] == list(WARM):
-        names.append("parsing.instance_yaml")
+        names += ["parsing.instance_yaml", "parsing.pure_yaml"]
     for name in names:
         __import__(f"templater.{name}")
     if names[0] == COLD[0]:

@@ -21,7 +21,8 @@ from yaml.events import (
 )
 
 from ..model.errors import MetadataError
-from ..parsing.yaml_nodes import HAS_LIBYAML, PureParser
+from ..parsing.pure_yaml import PureParser
+from ..parsing.yaml_nodes import HAS_LIBYAML
 
 if HAS_LIBYAML:
     from yaml.cyaml import CParser as _fast  # type: ignore[attr-defined]
@@ -33,6 +34,7 @@ _BREAK = re.compile(f"\r\n|[{_BREAKS}]")
 _BREAK_BEFORE = re.compile(f"(?:\r\n|[{_BREAKS}])\\Z")
 _BOM = "\ufeff"
 _LONGEST_KEY = 16384
+_DEEPEST_FLOW = 500
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
@@ -108,7 +110,7 @@ def read(text: str) -> Mark | None:
     except yaml.YAMLError:
         pass  # libyaml rejects long keys, but the pure parser accepts them
     try:
-        return _Reader(text, shift, PureParser(text[shift:], _LONGEST_KEY)).document()
+        return _Reader(text, shift, PureParser(text[shift:], _LONGEST_KEY, _DEEPEST_FLOW)).document()
     except yaml.YAMLError as error:
         raise MetadataError(f"not YAML: {error}") from error
 

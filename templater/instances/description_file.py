@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ..model.errors import InputError, LimitError, reason
 from ..model.instance import Instance, daemon_name_problem, require_name
 from ..model.source import Source, printable
-from ..parsing import instance_list, instance_yaml
+from ..parsing import instance_yaml
 from ..parsing.yaml_nodes import size_text
 
 
@@ -65,10 +65,12 @@ def read_instances(file: str | os.PathLike[str]) -> Iterator[Instance]:
     ``-`` is standard input. JSON is streamed, so it can be of any length; YAML is read at once.
     Raises InputError if the file describes no instances, and RefusedError if a name is invalid.
     """
+    from ..parsing.instance_list import stream_instances
+
     path = os.fspath(file)
     try:
         with open(0 if path == "-" else path, "rb", closefd=path != "-") as stream:
-            yield from instance_list.stream_instances(stream.read, "<stdin>" if path == "-" else path)
+            yield from stream_instances(stream.read, "<stdin>" if path == "-" else path)
     except OSError as error:
         raise _unreadable(path, error) from None
 

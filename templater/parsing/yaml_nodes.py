@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, TypeAlias
 
-from yaml.error import MarkedYAMLError
+from yaml.error import MarkedYAMLError, YAMLError
 from yaml.events import (
     AliasEvent,
     MappingStartEvent,
@@ -17,9 +17,7 @@ from yaml.events import (
     SequenceStartEvent,
     StreamEndEvent,
 )
-from yaml.parser import Parser
-from yaml.reader import Reader, ReaderError
-from yaml.scanner import Scanner, ScannerError
+from yaml.scanner import ScannerError
 
 from ..model.errors import InputError, LimitError
 from ..model.source import Source, Span
@@ -193,11 +191,6 @@ _LONGEST_KEY: Final = {"v2": 1024, "v4": 4 * 4096}
 
 _DEEPEST_FLOW: Final = 500
 
-
-class _TooDeep(ScannerError):
-    """An error for brackets that nest too deeply. The scanner raises it before the composer sees a node."""
-
-
 #: False if PyYAML was built without libyaml, of which its build does not warn
 HAS_LIBYAML = True
 try:
@@ -206,49 +199,11 @@ except ImportError:
     HAS_LIBYAML = False
 
 
-class PureParser(Reader, Scanner, Parser):
-    """PyYAML's Python parser, changed to treat tabs like Go and libyaml, and with a limit for long keys."""
+def _pure(text: str, rules: Rules) -> Callable[[], Any]:
+    # Not imported above, because PyYAML's reader takes milliseconds to compile its patterns.
+    from .pure_yaml import PureParser
 
-    def __init__(self, text: str, longest_key: int) -> None:
-        Reader.__init__(self, text)
-        Scanner.__init__(self)
-        Parser.__init__(self)
-        self.longest_key = longest_key
-
-    def fetch_flow_collection_start(self, token_class: Any) -> None:
-        # The composer's depth limit is not enough, because the scanner reads ahead to find out whether the
-        # brackets are a key.
-        if self.flow_level > _DEEPEST_FLOW:
-            raise _TooDeep(None, None, "too many nested brackets", self.get_mark())
-        super().fetch_flow_collection_start(token_class)
-
-    def scan_to_next_token(self) -> None:
-        # This follows yaml_parser_scan_to_next_token of libyaml. Inside brackets, tabs count as blanks.
-        # Outside brackets, they count as blanks wherever no key can start.
-        while True:
-            blanks = " \t" if self.flow_level or not self.allow_simple_key else " "
-            while self.peek() in blanks:
-                self.forward()
-            if self.peek() == "#":
-                while self.peek() not in "\0\r\n\x85\u2028\u2029":
-                    self.forward()
-            if not self.scan_line_break():  # type: ignore[no-untyped-call]
-                return
-            if not self.flow_level:
-                self.allow_simple_key = True
-
-    def stale_possible_simple_keys(self) -> None:
-        for level, key in list(self.possible_simple_keys.items()):
-            if key.line == self.line and self.index - key.index <= self.longest_key:
-                continue
-            if key.required:
-                expected = "could not find expected ':'"
-                raise ScannerError("while scanning a simple key", key.mark, expected, self.get_mark())
-            del self.possible_simple_keys[level]
-
-
-def _pure(text: str, rules: Rules) -> Callable[[], PureParser]:
-    return lambda: PureParser(text, _LONGEST_KEY[rules])
+    return lambda: PureParser(text, _LONGEST_KEY[rules], _DEEPEST_FLOW)
 
 
 def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Limits) -> Node | None:
@@ -258,14 +213,14 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
         parser = begin()
         parser.get_event()  # StreamStart
         return _only_v4(source, parser, limits) if rules == "v4" else _first_v2(source, parser, limits)
-    except ReaderError as error:
-        raise _reader_error(source, error) from None
-    except _TooDeep as error:
-        raise _too_deep(source, error, behind=0, limits=limits) from None
     except MarkedYAMLError as error:
+        if getattr(parser, "is_too_deep", False):
+            raise _too_deep(source, error, behind=0, limits=limits) from None
         if error.problem and "maximum nesting depth" in error.problem:  # a limit of libyaml since 0.2.6
             raise _too_deep(source, error, behind=1, limits=limits) from None
         raise _syntax_error(source, error, rules) from None
+    except YAMLError as error:  # a ReaderError
+        raise _reader_error(source, error) from None
     finally:
         if parser is not None:
             parser.dispose()
@@ -461,10 +416,10 @@ KNOWN_TAGS: Final = frozenset(
 _TAG_PREFIX = "tag:yaml.org,2002:"
 
 
-def _reader_error(source: Source, error: ReaderError) -> YamlError:
+def _reader_error(source: Source, error: YAMLError) -> YamlError:
     bad = re.search(_UNPRINTABLE, source.text)
     if bad is None:
-        return YamlError(str(error.reason), source.span(0))
+        return YamlError(str(error.args[-1]), source.span(0))  # the reason
     return YamlError(
         f"control character U+{ord(bad[0]):04X} is not allowed in YAML",
         source.span(bad.start()),

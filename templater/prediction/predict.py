@@ -8,8 +8,6 @@ from posixpath import normpath
 from ..model.entry import FILE, TemplateFile
 from ..model.errors import TemplaterError
 from ..model.plan import Change, Outcome, Plan, Prediction, split_passes
-from .agent import agent_of
-from .config_drive import DRIVES
 from .daemon import Daemon
 from .errno_errors import Errno, Fails, Hangs
 from .host_filesystem import HostFilesystem
@@ -54,6 +52,9 @@ def predict(
         filesystem.assume_directories(filesystem.rootfs, (rule.path for rule in plan.metadata.rules))
     outcomes: dict[Change, Outcome] = {}
     if plan.instance.is_vm:
+        from .agent import agent_of
+        from .config_drive import DRIVES
+
         daemon = DRIVES[host.vm_output](host, filesystem, plan.instance, render)
         _predict_config_drive(plan, daemon, outcomes)
         agent = agent_of(daemon, rootfs, [change.path for change in plan.agent])

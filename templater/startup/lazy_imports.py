@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: packages that import all of their submodules, and modules that only unused code needs
-NAMES = frozenset(("base64", "inspect", "ipaddress", "jinja2", "json", "yaml"))
+NAMES = frozenset((
+    "base64", "inspect", "ipaddress", "jinja2", "json", "yaml", "yaml.composer", "yaml.constructor",
+    "yaml.emitter", "yaml.reader", "yaml.representer", "yaml.serializer",
+))  # fmt: skip
 
 #: attributes that the import system reads before a module is complete
 _IMPORT_SYSTEMS = frozenset(("__cached__", "__file__", "__loader__", "__package__", "__path__", "__spec__"))
@@ -87,12 +90,36 @@ class _Loader:
         self.loader = loader
 
     def create_module(self, spec: "Any") -> Postponed:
-        return Postponed(spec.name)
+        module = Postponed(spec.name)
+        module.__dict__.update(_ready(spec.name))
+        return module
 
     def exec_module(self, module: "Any") -> None:
         module.__loader__ = module.__spec__.loader = self.loader
         if type(module) is not Postponed:  # the module has run before and is being reloaded
             self.loader.exec_module(module)
+
+
+def _ready(name: str) -> "dict[str, Any]":
+    """Return the attributes that a postponed module has before it runs.
+
+    click cleans the help text of every option. PyYAML's C module reads one error class of several modules.
+    Its parser raises only ``ReaderError``, which templater catches as ``YAMLError``.
+    """
+    if name == "inspect":
+        return {"cleandoc": cleandoc}
+    package, _, module = name.partition(".")
+    if package == "yaml" and module:
+        return {f"{module.capitalize()}Error": __import__("yaml.error").error.YAMLError}
+    return {}
+
+
+def cleandoc(text: str) -> str:
+    """Return what ``inspect.cleandoc`` returns. Only a text of several lines needs that module."""
+    if "\n" in text or "\t" in text:
+        _run(sys.modules["inspect"])
+        return str(sys.modules["inspect"].cleandoc(text))
+    return text.lstrip(" ")
 
 
 def found(name: str, path: "Any") -> "Any":

@@ -72,9 +72,11 @@ def command(request: options.Request, target: str | None, reuse: bool, instances
 
 def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True) -> int:
     """Print plans and return the exit code. JSON is an object for one plan, or a list for several."""
-    from ...reporting import json_data, report
+    from ...reporting import report
 
     if as_json:
+        from ...reporting import json_data
+
         data = [json_data.plan_data(plan) for plan in plans]
         output.write_json(data if len(data) > 1 else data[0])
     elif contents:

@@ -1,5 +1,6 @@
 """Lazy modules: they execute at the first attribute access and otherwise behave like normal modules."""
 
+import inspect
 import subprocess
 import sys
 from importlib import import_module
@@ -47,6 +48,32 @@ def test_importing_a_submodule_does_not_load_the_whole_package():
 )
 def test_every_import_form_finds_an_existing_attribute(code):
     assert output_of(code) == "42"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "one line", "  one line ", "two\n    lines\n", "\ta tab", "a\n\n  b\n\tc"]
+)
+def test_a_postponed_inspect_cleans_help_texts_like_the_real_one(text):
+    code = f"import inspect; print(ascii(inspect.cleandoc({text!r})), 'ast' in sys.modules)"
+    assert output_of(code) == f"{inspect.cleandoc(text)!a} {chr(10) in text or chr(9) in text}"
+
+
+def test_the_c_parser_of_yaml_does_not_run_the_modules_of_the_pure_parser():
+    code = """
+import yaml._yaml
+unused = ("composer", "constructor", "emitter", "reader", "representer", "serializer")
+print(*(type(sys.modules[f"yaml.{name}"]).__name__ for name in unused))
+try:
+    parser = yaml._yaml.CParser("\\x00")
+    while parser.get_event():
+        pass
+except yaml.error.YAMLError as error:
+    print(error.args[-1])
+print(yaml.safe_load(yaml.safe_dump({"a": [1]})), issubclass(yaml.reader.ReaderError, yaml.error.YAMLError))
+"""
+    assert output_of(code).split("\n") == [
+        " ".join(["Postponed"] * 6), "control characters are not allowed", "{'a': [1]} True",
+    ]  # fmt: skip
 
 
 def test_a_missing_module_raises_immediately():

@@ -157,6 +157,26 @@ def test_a_cold_hook_loads_the_module_of_a_used_filter(container):
     }
 
 
+#: modules that would make up a quarter of a preview's time: dataclasses imports inspect and compiles code for
+#: each class, PyYAML's reader compiles a large pattern, and the others serve rare options
+NOT_FOR_A_PREVIEW = NEVER - {"click", "difflib", "importlib.util"} | {
+    "click.shell_completion", "shlex", "templater.parsing.pure_yaml", "templater.prediction.agent",
+    "templater.reporting.json_data",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [(), ("-i", "instance.yaml"), ("--as", "lxd")])
+def test_a_preview_imports_no_module_for_rare_cases(container, options):
+    code = WATCH + "from templater.__main__ import main; sys.exit(main())"
+    words = [sys.executable, "-c", code, "preview", ".", *options]
+    environ = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    answer = subprocess.run(words, cwd=container, env=environ, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    found = set(re.findall("^module (.*)$", answer.stderr, re.MULTILINE))
+    assert "templater.cli.commands.preview" in found
+    assert found & NOT_FOR_A_PREVIEW == set()
+
+
 CHILDREN = pytest.mark.parametrize("child", [("--no-child",), ()], ids=["in its own process", "in a child"])
 
 

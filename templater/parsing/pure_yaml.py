@@ -1,0 +1,54 @@
+"""A YAML parser in Python, for texts that libyaml rejects and for a PyYAML without libyaml."""
+
+from typing import Any
+
+from yaml.parser import Parser
+from yaml.reader import Reader
+from yaml.scanner import Scanner, ScannerError
+
+
+class PureParser(Reader, Scanner, Parser):
+    """PyYAML's Python parser, changed to treat tabs like Go and libyaml, and with limits.
+
+    ``longest_key`` limits the characters of a key, and ``deepest_flow`` the brackets inside each other.
+    """
+
+    def __init__(self, text: str, longest_key: int, deepest_flow: int) -> None:
+        Reader.__init__(self, text)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+        self.longest_key = longest_key
+        self.deepest_flow = deepest_flow
+        self.is_too_deep = False
+
+    def fetch_flow_collection_start(self, token_class: Any) -> None:
+        # The composer's depth limit is not enough, because the scanner reads ahead to find out whether the
+        # brackets are a key.
+        if self.flow_level > self.deepest_flow:
+            self.is_too_deep = True
+            raise ScannerError(None, None, "too many nested brackets", self.get_mark())
+        super().fetch_flow_collection_start(token_class)
+
+    def scan_to_next_token(self) -> None:
+        # This follows yaml_parser_scan_to_next_token of libyaml. Inside brackets, tabs count as blanks.
+        # Outside brackets, they count as blanks wherever no key can start.
+        while True:
+            blanks = " \t" if self.flow_level or not self.allow_simple_key else " "
+            while self.peek() in blanks:
+                self.forward()
+            if self.peek() == "#":
+                while self.peek() not in "\0\r\n\x85\u2028\u2029":
+                    self.forward()
+            if not self.scan_line_break():  # type: ignore[no-untyped-call]
+                return
+            if not self.flow_level:
+                self.allow_simple_key = True
+
+    def stale_possible_simple_keys(self) -> None:
+        for level, key in list(self.possible_simple_keys.items()):
+            if key.line == self.line and self.index - key.index <= self.longest_key:
+                continue
+            if key.required:
+                expected = "could not find expected ':'"
+                raise ScannerError("while scanning a simple key", key.mark, expected, self.get_mark())
+            del self.possible_simple_keys[level]
