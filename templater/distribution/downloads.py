@@ -1,7 +1,7 @@
-"""Downloaded image files in the user's cache directory, each named by its SHA-256 hash.
+"""Downloaded image files in a directory of the user, each named by its SHA-256 hash.
 
-A file gets its name after its hash was compared, so a name in the directory is as good as the hash. An
-interrupted download continues where it ended. Files that were not used for ten days are removed.
+A file gets its name after its hash was compared, so its name vouches for its content. An interrupted download
+continues where it ended.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import os
 import stat
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import Protocol
@@ -19,8 +18,6 @@ from ..image.atomic_output import Output
 from ..model.errors import InputError, RefusedError, WriteError, reason
 from ..model.source import printable
 
-#: seconds without use after which a file is removed; the daemons remove cached images after ten days too
-UNUSED = 10 * 86400
 #: the ending of an incomplete file
 PART = ".part"
 _PIECE = 1 << 20
@@ -40,18 +37,11 @@ class Download(Protocol):
 
 
 class Downloads:
-    """The cache directory. Raises RefusedError if another user could write to it."""
+    """The files of a directory. Raises RefusedError if another user could write to it."""
 
-    def __init__(self, path: str | None = None) -> None:
-        self.path = path if path is not None else default_directory()
-        os.makedirs(self.path, 0o700, exist_ok=True)
-        found = os.stat(self.path)
-        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
-            raise RefusedError(
-                f"another user can write to the cache directory '{printable(self.path)}'",
-                hint="XDG_CACHE_HOME=DIR names another place",
-            )
-        self._remove_unused()
+    def __init__(self, path: str) -> None:
+        self.path = path
+        private_directory(path)
 
     def fetch(self, sha256: str, name: str, download: Download, progress: Progress) -> str:
         """Return the path of the file with this hash, and download it if it is missing.
@@ -110,22 +100,18 @@ class Downloads:
                     return fd
             os.close(fd)  # the other process has completed it, or has removed it
 
-    def _remove_unused(self) -> None:
-        oldest = time.time() - UNUSED
-        with os.scandir(self.path) as entries:
-            for entry in entries:
-                with suppress(OSError):
-                    if (
-                        entry.is_file(follow_symlinks=False)
-                        and entry.stat(follow_symlinks=False).st_mtime < oldest
-                    ):
-                        os.unlink(entry.path)
 
-
-def default_directory() -> str:
-    """Return ``templater/images`` in XDG_CACHE_HOME or in ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "templater", "images")
+def private_directory(path: str) -> None:
+    """Create a directory for this user. Raises RefusedError if another user could write to it."""
+    try:
+        os.makedirs(path, 0o700, exist_ok=True)
+        found = os.stat(path)
+    except OSError as error:
+        raise WriteError(f"can't create '{printable(path)}': {reason(error)}") from error
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+        raise RefusedError(
+            f"another user can write to '{printable(path)}'", hint="XDG_DATA_HOME=DIR names another place"
+        )
 
 
 def _digest(fd: int) -> tuple[hashlib._Hash, int]:

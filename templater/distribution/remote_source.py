@@ -1,4 +1,4 @@
-"""SRC on a server: ``images:debian/13/cloud``, ``incus:image/ALIAS`` or ``https://…``, fetched as files.
+"""SRC on a server: ``images:debian/13/cloud``, ``incus:image/ALIAS`` or ``https://…``: fetch it.
 
 Templates are in the metadata, which is a small file of a split image. Only it is fetched unless the whole
 image is needed.
@@ -10,10 +10,12 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -23,10 +25,11 @@ from .architectures import KERNEL_NAMES
 from .catalog import Item
 from .clients import Image, list_images
 from .downloads import Download, Downloads, Progress
-from .fetch import UrlStream, content_length
-from .image_api import HttpsServer, LocalDaemon, Server, export, find_image
+from .fetch import UrlStream
+from .image_api import HttpsServer, LocalDaemon, Server, ServerImage, export, find_image
 from .listing import read_products
 from .remotes import API, RESERVED, SIMPLESTREAMS, Remote, read_remotes
+from .store import Store, StoredImage
 from .verify import SHA256
 
 _REMOTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+:")
@@ -41,14 +44,20 @@ _MOST_METADATA = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Fetched files: a unified image or a metadata tarball, and perhaps the root filesystem.
+    """Fetched files in the store: a unified image or a metadata tarball, and perhaps the root filesystem.
 
     ``notes`` say which image was chosen and what vouches for it.
     """
 
+    fingerprint: str
     image: str
     rootfs: str | None
     notes: tuple[str, ...]
+
+    @property
+    def hashes(self) -> list[str]:
+        """The SHA-256 hashes of the files."""
+        return [os.path.basename(path) for path in (self.image, self.rootfs) if path is not None]
 
 
 def is_remote(src: str) -> bool:
@@ -58,15 +67,17 @@ def is_remote(src: str) -> bool:
     )
 
 
-def fetch_source(src: str, *, whole: bool, progress: Progress) -> Fetched:
-    """Fetch the files of SRC. ``whole``: the root filesystem too.
+def fetch_source(
+    src: str, *, whole: bool = False, progress: Progress = lambda files, size, name: None
+) -> Fetched:
+    """Fetch the files of SRC into the store. ``whole``: the root filesystem too.
 
     Raises UsageError for an unknown remote, and InputError if an image is missing or damaged.
     """
     if src.startswith("http://"):
         raise UsageError("images are fetched over https only", hint="begin the URL with https://")
     if src.startswith("https://"):
-        return _fetch_url(src, progress)
+        return _Fetcher(Store(), "", whole, progress).from_url(src)
     name, _, alias = src.partition(":")
     if name in ("incus", "lxd"):
         kind, _, alias = alias.partition("/")
@@ -75,51 +86,135 @@ def fetch_source(src: str, *, whole: bool, progress: Progress) -> Fetched:
                 f"'{printable(src)}' does not name an image of the local daemon",
                 hint=f"{name}:image/ALIAS; for an instance: `{name} query /1.0/instances/NAME` with -i",
             )
-        return _fetch_from_api(LocalDaemon(name), alias, whole, progress)
+        return _Fetcher(Store(), src, whole, progress).from_api(LocalDaemon(name), alias)
+    if name == "store" and alias:
+        return _from_store(alias, whole, progress)
     remotes = read_remotes()
     remote = remotes.get(name)
-    if remote is None or name in RESERVED:
+    if (remote is None or name in RESERVED) and name != "store":
         near = get_close_matches(name, remotes, n=1)
         raise InputError(
             f"'{printable(src)}' does not exist, and '{printable(name)}' is not a known remote",
             hint=f"did you mean '{near[0]}:'?" if near else "templater remote list shows the known remotes",
         )
-    if not alias:
+    if remote is None or not alias:
         raise UsageError(f"'{printable(src)}' names no image", hint=f"{name}:ALIAS or {name}:FINGERPRINT")
+    fetcher = _Fetcher(Store(), src, whole, progress)
     if remote.protocol == SIMPLESTREAMS:
-        return _fetch_from_stream(remote, alias, whole, progress)
+        return fetcher.from_stream(remote, alias)
     if remote.protocol == API:
-        return _fetch_from_api(HttpsServer(UrlStream(remote.url, remote.trust)), alias, whole, progress)
+        return fetcher.from_api(HttpsServer(UrlStream(remote.url, remote.trust)), alias)
     raise UsageError(
         f"templater can't read images from '{name}:': its protocol is '{printable(remote.protocol)}'"
     )
 
 
+def _from_store(alias: str, whole: bool, progress: Progress) -> Fetched:
+    store = Store()
+    image = store.use(alias)
+    if whole and not image.complete:
+        if not image.source:
+            raise InputError(f"the store has only the metadata of '{printable(alias)}'")
+        return fetch_source(image.source, whole=True, progress=progress)
+    files = store.paths(image)
+    return Fetched(image.fingerprint, files[0], files[1] if len(files) > 1 else None, ())
+
+
+class _Fetcher:
+    """Fetching of one image into the store. ``source`` is how a user named it."""
+
+    def __init__(self, store: Store, source: str, whole: bool, progress: Progress) -> None:
+        store.prune()
+        self._store, self._source, self._whole, self._progress = store, source, whole, progress
+        self._downloads = Downloads(store.files)
+
+    def from_stream(self, remote: Remote, alias: str) -> Fetched:
+        stream = UrlStream(remote.url, remote.trust)
+        image, client = _find(stream, remote.name, alias)
+        files = [self._fetch_item(stream, item) for item in (image.files if self._whole else image.files[:1])]
+        complete = len(files) == len(image.files)
+        if complete:
+            _compare_fingerprint(files, image.fingerprint, stream.base)
+        facts = f"{image.type}, {image.product.arch}, version {image.version.name}"
+        notes = [_chosen(remote.name, alias, image.fingerprint, facts)]
+        if client == "lxd":
+            notes.append(f"{remote.name}: publishes this image for LXD only")
+        names = {"os": image.product.os, "release": image.product.release, "variant": image.product.variant}
+        properties = {name: value for name, value in names.items() if value} | {"serial": image.version.name}
+        return self._keep(files, image, complete, notes, properties)
+
+    def _fetch_item(self, stream: UrlStream, item: Item) -> str:
+        url = stream.url(item.path)
+        if not SHA256.fullmatch(item.sha256):
+            raise InputError(f"'{stream.base}' announces no valid SHA-256 hash for '{url}'")
+        # clients ignore the size, and some publishers leave it out
+        download = _download(stream, url, item.size or _MOST_BYTES)
+        return self._downloads.fetch(item.sha256, url, download, self._progress)
+
+    def from_api(self, server: Server, alias: str) -> Fetched:
+        image = find_image(server, alias)
+        files = []
+        kind = ""
+        with export(server, image) as parts:
+            for kind, content in parts:
+                most = _MOST_METADATA if kind == "metadata" else _MOST_BYTES
+                files.append(self._downloads.keep(content, f"{server.name} {kind}", self._progress, most))
+                if kind == "metadata" and not self._whole:
+                    break
+        complete = self._whole or kind == "image"
+        if complete:
+            _compare_fingerprint(files, image.fingerprint, server.name)
+        notes = [
+            f"using the {image.type} image {image.fingerprint[:12]} of {server.name} ({image.architecture})"
+        ]
+        if not complete and not isinstance(server, LocalDaemon):
+            notes.append(
+                "only the metadata was fetched: TLS vouches for it, as the fingerprint is that of all files"
+            )
+        return self._keep(files, image, complete, notes)
+
+    def from_url(self, url: str) -> Fetched:
+        """Fetch a unified image by the headers of ``incus image import https://…``, or as a plain file."""
+        stream, address = _split(url)
+        self._source = address
+        digest, place = _announced(stream, address)
+        if digest:
+            stream, address = _split(place)
+            path = self._downloads.fetch(
+                digest, address, _download(stream, address, _MOST_BYTES), self._progress
+            )
+            note = f"using the image {digest[:12]} that {stream.base} announces"
+        else:
+            try:
+                with stream.open(address) as answer:
+                    path = self._downloads.keep(
+                        stream.body(answer, address), address, self._progress, _MOST_BYTES
+                    )
+            except FileNotFoundError:
+                raise InputError(f"'{address}' does not exist") from None
+            note = f"no hash was announced: TLS alone vouches for {address}"
+        return self._keep([path], ServerImage(os.path.basename(path), "", ""), True, [note])
+
+    def _keep(
+        self, files: list[str], image: Image | ServerImage, complete: bool, notes: list[str],
+        properties: Mapping[str, str] = MappingProxyType({}),
+    ) -> Fetched:  # fmt: skip
+        """Record the image as fetched, and return it."""
+        rootfs = files[1] if len(files) > 1 else None
+        fetched = Fetched(image.fingerprint, files[0], rootfs, tuple(map(printable, notes)))
+        now = int(time.time())
+        self._store.cache(
+            StoredImage(
+                image.fingerprint, image.type, image.architecture, 0, 0, now, now,
+                public=False, auto_update=False, cached=True, source=self._source,
+                metadata=fetched.hashes[0], root="".join(fetched.hashes[1:]),
+                complete=complete, properties=properties,
+            )
+        )  # fmt: skip
+        return fetched
+
+
 # simplestreams
-
-
-def _fetch_from_stream(remote: Remote, alias: str, whole: bool, progress: Progress) -> Fetched:
-    stream = UrlStream(remote.url, remote.trust)
-    image, client = _find(stream, remote.name, alias)
-    downloads = Downloads()
-    files = [
-        _fetch_item(downloads, stream, item, progress) for item in (image.files if whole else image.files[:1])
-    ]
-    if image.root is not None and whole:
-        _compare_fingerprint(files, image.fingerprint, stream.base)
-    facts = f"{image.type}, {image.product.arch}, version {image.version.name}"
-    notes = [_chosen(remote.name, alias, image.fingerprint, facts)]
-    if client == "lxd":
-        notes.append(f"{remote.name}: publishes this image for LXD only")
-    return Fetched(files[0], files[1] if len(files) > 1 else None, tuple(map(printable, notes)))
-
-
-def _fetch_item(downloads: Downloads, stream: UrlStream, item: Item, progress: Progress) -> str:
-    url = stream.url(item.path)
-    if not SHA256.fullmatch(item.sha256):
-        raise InputError(f"'{stream.base}' announces no valid SHA-256 hash for '{url}'")
-    # clients ignore the size, and some publishers leave it out
-    return downloads.fetch(item.sha256, url, _download(stream, url, item.size or _MOST_BYTES), progress)
 
 
 def _find(stream: UrlStream, remote: str, alias: str) -> tuple[Image, str]:
@@ -202,50 +297,7 @@ def _chosen(remote: str, alias: str, fingerprint: str, facts: str) -> str:
     return text if fingerprint.startswith(alias) else f"{text}; give {remote}:FINGERPRINT for another"
 
 
-# the image API
-
-
-def _fetch_from_api(server: Server, alias: str, whole: bool, progress: Progress) -> Fetched:
-    image = find_image(server, alias)
-    downloads, paths = Downloads(), []
-    with export(server, image) as files:
-        for kind, content in files:
-            most = _MOST_METADATA if kind == "metadata" else _MOST_BYTES
-            paths.append(downloads.keep(content, f"{server.name} {kind}", progress, most))
-            if kind == "metadata" and not whole:
-                break
-    complete = whole or kind == "image"
-    if complete:
-        _compare_fingerprint(paths, image.fingerprint, server.name)
-    notes = [f"using the {image.type} image {image.fingerprint[:12]} of {server.name} ({image.architecture})"]
-    if not complete and not isinstance(server, LocalDaemon):
-        notes.append(
-            "only the metadata was fetched: TLS vouches for it, since the fingerprint is that of all files"
-        )
-    return Fetched(paths[0], paths[1] if len(paths) > 1 else None, tuple(map(printable, notes)))
-
-
 # https
-
-
-def _fetch_url(url: str, progress: Progress) -> Fetched:
-    """Fetch a unified image by the headers of ``incus image import https://…``, or as a plain file."""
-    stream, address = _split(url)
-    digest, place = _announced(stream, address)
-    downloads = Downloads()
-    if digest:
-        stream, address = _split(urlunsplit(urlsplit(place)) if place else url)
-        path = downloads.fetch(digest, address, _download(stream, address, _MOST_BYTES), progress)
-        return Fetched(path, None, (f"using the image {digest[:12]} that {stream.base} announces",))
-    try:
-        with stream.open(address) as answer:
-            length = content_length(answer) or 0
-            if length > _MOST_BYTES:
-                raise InputError(f"'{address}' has {length} bytes")
-            path = downloads.keep(stream.body(answer, address), address, progress, _MOST_BYTES)
-    except FileNotFoundError:
-        raise InputError(f"'{address}' does not exist") from None
-    return Fetched(path, None, (f"no hash was announced: TLS alone vouches for {address}",))
 
 
 def _split(url: str) -> tuple[UrlStream, str]:

@@ -43,7 +43,7 @@ def images(incus: Incus) -> Iterator[dict[str, Path]]:
 
 @pytest.fixture
 def environment(incus: Incus, tmp_path: Path) -> dict[str, str]:
-    return {**os.environ, "INCUS_DIR": str(incus.folder), "HOME": str(tmp_path), "XDG_CACHE_HOME": ""}
+    return {**os.environ, "INCUS_DIR": str(incus.folder), "HOME": str(tmp_path), "XDG_DATA_HOME": ""}
 
 
 def preview(src: str, environment: dict[str, str], code: int | None = 0) -> str:
@@ -65,7 +65,7 @@ def test_an_image_of_the_local_daemon_previews_like_its_directory(images, enviro
 
 def test_the_metadata_of_a_split_image_is_all_that_is_fetched(images, environment, tmp_path):
     preview("incus:image/tiny/two", environment)
-    (file,) = (tmp_path / ".cache/templater/images").iterdir()
+    (file,) = (tmp_path / ".local/share/templater/store/files").iterdir()
     assert file.stat().st_size < 100_000
 
 

@@ -6,21 +6,22 @@ import os
 import platform
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from templater.cli.main import main
 from templater.distribution import image_api, remote_source
 from templater.distribution.add import add
-from templater.distribution.downloads import UNUSED, Downloads
+from templater.distribution.downloads import Downloads
 from templater.distribution.remote_source import fetch_source, is_remote
 from templater.distribution.remotes import add_remote, read_remotes, remove_remote
+from templater.distribution.store import Store
 from templater.distribution.tree import Tree
 from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
-from tests.streams.builders import QCOW2, split_image, unified_image
+from tests.streams.builders import CREATED, DAY, QCOW2, split_image, unified_image
 from tests.streams.mutations import EXAMPLE
 from tests.streams.server import make_certificates, redirect, serving
 
@@ -33,12 +34,8 @@ def content(path: str) -> bytes:
         return file.read()
 
 
-def quiet(files: int, size: int, name: str) -> None:
-    """Show no progress."""
-
-
 def fetch(src: str, *, whole: bool = False):
-    return fetch_source(src, whole=whole, progress=quiet)
+    return fetch_source(src, whole=whole)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +49,7 @@ def certificates(tmp_path_factory):
 def home(certificates, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
-    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "INCUS_CONF", "LXD_CONF"):
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "INCUS_CONF", "LXD_CONF"):
         monkeypatch.delenv(name, raising=False)
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -84,7 +81,7 @@ def downloaded(server) -> list[str]:
 
 
 def files_of(home) -> list[str]:
-    folder = home / ".cache/templater/images"
+    folder = home / ".local/share/templater/store/files"
     return sorted(os.listdir(folder)) if folder.exists() else []
 
 
@@ -181,7 +178,7 @@ def test_a_part_that_another_program_damaged_is_noticed(server, home):
     server.fault = lambda handler: broken(handler, f"{name}.squashfs", ROOT, 300_000)
     with pytest.raises(InputError):
         fetch("ours:both", whole=True)
-    with open(home / f".cache/templater/images/{name}.part", "r+b") as file:
+    with open(home / f".local/share/templater/store/files/{name}.part", "r+b") as file:
         file.write(b"damaged")
     with pytest.raises(InputError, match="has the SHA-256 hash"):
         fetch("ours:both", whole=True)
@@ -222,21 +219,7 @@ def test_two_downloads_of_one_image_at_once_both_succeed(server, home):
     assert not [name for name in files_of(home) if name.endswith(".part")]
 
 
-def test_files_that_were_not_used_for_ten_days_are_removed(server, home):
-    old = fetch("ours:one").image
-    os.utime(old, (time.time() - UNUSED - 60,) * 2)
-    fetch("ours:both")
-    assert os.path.basename(old) not in files_of(home)
-
-
-def test_a_use_counts_for_the_ten_days(server, home):
-    used = fetch("ours:one").image
-    os.utime(used, (time.time() - UNUSED + 60,) * 2)
-    fetch("ours:one")
-    assert os.stat(used).st_mtime > time.time() - 60
-
-
-def test_a_cache_directory_that_others_can_write_to_is_refused(tmp_path):
+def test_a_directory_that_others_can_write_to_is_refused(tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(0o777)
     with pytest.raises(RefusedError, match="another user can write"):
@@ -301,7 +284,7 @@ def test_headers_that_lead_away_from_https_are_refused(server):
         ("nowhere:debian", InputError, "not a known remote"),
         ("images:", UsageError, "names no image"),
         ("incus:web1", UsageError, "local daemon"),
-        ("store:debian", InputError, "not a known remote"),
+        ("store:debian", InputError, "store has no image"),
     ],
 )
 def test_an_unusable_source_is_one_clear_error(src, kind, said):
@@ -523,3 +506,46 @@ def test_the_source_module_is_imported_for_remote_sources_only(monkeypatch):
     monkeypatch.setattr(remote_source, "fetch_source", None)
     assert local_files("image.tar") == ("image.tar", None)
     assert local_files("./a:b") == ("./a:b", None)
+
+
+def test_refresh_replaces_an_image_by_the_newer_version(certificates, tmp_path, capfd):
+    tree = Tree(str(tmp_path / "tree"))
+    add(tree, *_parts_of(split_image(tmp_path / "old", root=ROOT)))
+    with serving(tmp_path / "tree", certificates) as server:
+        add_remote("fresh", server.url)
+        assert main(["store", "import", "fresh:tiny/1", "--alias", "mine", "--auto-update", "--public"]) == 0
+        old = Store().find("mine")
+        assert main(["store", "refresh"]) == 0
+        assert "mine: is current" in capfd.readouterr().err
+        add(tree, *_parts_of(split_image(tmp_path / "new", root=ROOT, created=CREATED + DAY)))
+        assert main(["store", "refresh"]) == 0
+    new = Store().find("mine")
+    assert new.fingerprint != old.fingerprint
+    assert (new.public, new.auto_update, new.cached, new.source) == (True, True, False, "fresh:tiny/1")
+    assert len(Store().images()) == 1
+
+
+def test_refresh_goes_on_after_an_image_whose_server_is_gone(server, capfd):
+    assert main(["store", "import", "ours:both", "--alias", "mine", "--auto-update"]) == 0
+    remove_remote("ours")
+    assert main(["store", "refresh"]) == 2
+    assert "mine: 'ours:both' does not exist" in capfd.readouterr().err
+
+
+def _parts_of(files: tuple[str, str]) -> tuple[str, list[str]]:
+    return files[0], [files[1]]
+
+
+def test_a_stored_image_is_a_source_without_its_server(server):
+    assert main(["store", "import", "ours:both", "--alias", "mine"]) == 0
+    remove_remote("ours")
+    fetched = fetch("store:mine", whole=True)
+    assert content(fetched.rootfs) == ROOT
+
+
+def test_metadata_that_was_fetched_becomes_whole_when_it_is_needed(server):
+    fetch("ours:both")
+    assert not Store().images()[0].complete
+    fingerprint = Store().images()[0].fingerprint
+    assert content(fetch(f"store:{fingerprint}", whole=True).rootfs) == ROOT
+    assert Store().images()[0].complete

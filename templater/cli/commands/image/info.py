@@ -121,10 +121,8 @@ def _matrix(found: dict[str, Any]) -> Iterator[str]:
         bytes_ = "missing" if rule["size"] is None else size(rule["size"])
         once = " ".join(_said(rule))
         rows.append([printable(rule["path"]), *marks, printable(rule["template"]) or "none", bytes_, once])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield ("  " + "  ".join(cells)).rstrip()
+    for line in output.columns(rows):
+        yield f"  {line}".rstrip()
 
 
 def _said(rule: dict[str, Any]) -> Iterator[str]:

@@ -24,9 +24,5 @@ def command(as_json: bool) -> int:
         )
         return 0
     table = [("NAME", "URL", "PROTOCOL", "FROM"), *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(3)]
-    for row in table:
-        output.write(
-            "  ".join((*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3])) + "\n"
-        )
+    output.write("".join(f"{line}\n" for line in output.columns(table)))
     return 0

@@ -70,6 +70,4 @@ def table(images: Sequence[Listed]) -> str:
                 " ".join(map(printable, image.aliases)),
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+    return "".join(f"{line}\n" for line in output.columns(rows))

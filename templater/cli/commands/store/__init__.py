@@ -1,0 +1,42 @@
+"""``templater store``: keep images on this machine. Also what its commands share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...discovery import Commands
+
+if TYPE_CHECKING:
+    from ....distribution.store import StoredImage
+
+HELP = """Keep images on this machine.
+
+The store has imported images, and those that other commands have fetched from servers. Fetched images are
+removed ten days after their last use; imported ones stay. In every command, `store:ALIAS` is an image of the
+store. The directory is ~/.local/share/templater/store, or templater/store in XDG_DATA_HOME.
+
+IMAGE is an alias or the beginning of a fingerprint.
+"""
+
+command = Commands("store", __name__, help=HELP)
+
+image_argument = click.argument("image", metavar="IMAGE")
+
+
+def day(seconds: int) -> str:
+    """Return a date in UTC, or "" for 0."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d") if seconds else ""
+
+
+def data(image: StoredImage) -> dict[str, Any]:
+    """Return an image as JSON data; times are in seconds since 1970."""
+    return {
+        "fingerprint": image.fingerprint, "aliases": list(image.aliases), "type": image.type,
+        "architecture": image.architecture, "public": image.public, "auto_update": image.auto_update,
+        "cached": image.cached, "complete": image.complete, "source": image.source, "created": image.created,
+        "expires": image.expires, "imported": image.imported, "used": image.used,
+        "properties": dict(image.properties),
+    }  # fmt: skip

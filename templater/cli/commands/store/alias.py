@@ -1,0 +1,44 @@
+"""``templater store alias``: name images of the store."""
+
+import click
+
+from ... import output
+from . import image_argument
+
+ALIAS = click.argument("alias", metavar="ALIAS")
+
+
+@click.group(help="Name images of the store.")
+def command() -> None:
+    """Group the commands about aliases."""
+
+
+@command.command(help="Give an image another name. --move takes the name from another image.")
+@ALIAS
+@image_argument
+@click.option("--move", is_flag=True, help="Take the name from another image.")
+def create(alias: str, image: str, move: bool) -> int:
+    from ....distribution.store import Store
+
+    Store().set_alias(alias, image, move=move)
+    return 0
+
+
+@command.command(help="Remove a name. The image stays.")
+@ALIAS
+def delete(alias: str) -> int:
+    from ....distribution.store import Store
+
+    Store().delete_alias(alias)
+    return 0
+
+
+@command.command(name="list", help="Show every alias with the fingerprint of its image.")
+def show() -> int:
+    from ....distribution.store import Store
+
+    for name, fingerprint in sorted(
+        (name, image.fingerprint) for image in Store().images() for name in image.aliases
+    ):
+        output.write(f"{name}  {fingerprint[:12]}\n")
+    return 0

@@ -1,0 +1,16 @@
+"""``templater store delete``: remove images from the store."""
+
+import click
+
+from ... import output
+
+
+@click.command(help="Remove images, their aliases and their files from the store.")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+def command(images: tuple[str, ...]) -> int:
+    from ....distribution.store import Store
+
+    store = Store()
+    for image in images:
+        output.say(f"deleted {store.delete(image).fingerprint[:12]}")
+    return 0

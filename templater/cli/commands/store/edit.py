@@ -1,0 +1,77 @@
+"""``templater store edit``: change the flags, the expiry and the properties of an image."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from ....model.errors import InputError, UsageError
+from ... import output
+from . import image_argument
+
+if TYPE_CHECKING:
+    from ....distribution.store import StoredImage
+
+HELP = """Change the flags, the expiry and the properties of an image.
+
+The editor is $VISUAL or $EDITOR. If standard input is a pipe, it is the new text instead. The image's files
+and its fingerprint stay as they are.
+
+\b
+Example:
+  templater store show debian | sed 's/public: false/public: true/' | templater store edit debian
+"""
+
+
+@click.command(help=HELP)
+@image_argument
+def command(image: str) -> int:
+    from ....distribution.store import Store
+
+    store = Store()
+    before = text_of(store.find(image))
+    after = click.edit(before, extension=".yaml") if sys.stdin.isatty() else sys.stdin.read()
+    if after is None or after == before:
+        output.say("nothing changed")
+        return 0
+    store.change(image, lambda found: edited(found, after))
+    output.say(f"updated {image}")
+    return 0
+
+
+def text_of(image: StoredImage) -> str:
+    """Return what can be changed, as YAML."""
+    import yaml
+
+    value = {
+        "auto_update": image.auto_update, "public": image.public, "expires": image.expires,
+        "properties": dict(image.properties),
+    }  # fmt: skip
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+
+
+def edited(image: StoredImage, text: str) -> StoredImage:
+    """Return an image with the values of a YAML text. Raises InputError if the text is invalid."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"the new text is not valid YAML: {' '.join(str(error).split())}") from None
+    kinds: dict[str, type] = {"auto_update": bool, "public": bool, "expires": int, "properties": dict}
+    if not isinstance(value, dict) or set(value) != set(kinds):
+        raise InputError(f"the new text must have the keys {', '.join(kinds)}")
+    for name, kind in kinds.items():
+        if type(value[name]) is not kind:
+            raise InputError(f"'{name}' must be a {kind.__name__}")
+    properties = value["properties"]
+    if not all(isinstance(each, str) for pair in properties.items() for each in pair):
+        raise InputError(
+            "the names and values of properties must be strings", hint='quote numbers: release: "13"'
+        )
+    if value["auto_update"] and not image.source:
+        raise UsageError("auto_update is for images of a server")
+    return replace(image, **value)

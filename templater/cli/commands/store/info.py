@@ -1,0 +1,27 @@
+"""``templater store info``: show what the store knows of an image."""
+
+import click
+
+from ... import options, output
+from . import data, image_argument
+
+HELP = """Show what the store knows of an image.
+
+`templater image info store:IMAGE` shows its rules and templates.
+"""
+
+
+@click.command(help=HELP)
+@image_argument
+@options.json_option
+def command(image: str, as_json: bool) -> int:
+    import yaml
+
+    from ....distribution.store import Store
+
+    found = data(Store().find(image))
+    if as_json:
+        output.write_json(found)
+    else:
+        output.write(yaml.safe_dump(found, sort_keys=False, allow_unicode=True))
+    return 0

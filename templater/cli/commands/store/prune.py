@@ -1,0 +1,16 @@
+"""``templater store prune``: remove fetched images that are no longer used."""
+
+import click
+
+from ... import output
+
+
+@click.command(
+    help="Remove fetched images that were not used for ten days, and files that belong to no image."
+)
+def command() -> int:
+    from ....distribution.store import Store
+
+    for image in Store().prune():
+        output.say(f"removed {image.fingerprint[:12]} ({image.source})")
+    return 0

@@ -1,0 +1,49 @@
+"""``templater store refresh``: fetch newer versions of images."""
+
+from __future__ import annotations
+
+import click
+
+from ....model.errors import TemplaterError
+from ... import output
+from ...progress import progress
+
+HELP = """Fetch newer versions of images that were imported with --auto-update.
+
+Without IMAGE, all of them are refreshed. Aliases and flags move to the newer version, and the old one is
+removed. If an image can't be refreshed, the command names it and goes on; the exit code is then 2.
+"""
+
+
+@click.command(help=HELP)
+@click.argument("images", metavar="[IMAGE]...", nargs=-1)
+def command(images: tuple[str, ...]) -> int:
+    from ....distribution.remote_source import fetch_source
+    from ....distribution.store import Store
+
+    store = Store()
+    chosen = (
+        [store.find(name) for name in images]
+        if images
+        else [each for each in store.images() if each.auto_update]
+    )
+    failed = False
+    for image in chosen:
+        name = image.aliases[0] if image.aliases else image.fingerprint[:12]
+        if not image.source:
+            output.say(f"{name}: was imported from files")
+            failed = True
+            continue
+        try:
+            with progress("fetching") as show:
+                fetched = fetch_source(image.source, whole=True, progress=show)
+            if fetched.fingerprint == image.fingerprint:
+                output.say(f"{name}: is current")
+                continue
+            store.keep(fetched.hashes, source=image.source)
+            store.replace_image(image.fingerprint, fetched.fingerprint)
+            output.say(f"{name}: {image.fingerprint[:12]} is replaced by {fetched.fingerprint[:12]}")
+        except TemplaterError as error:
+            output.say(f"{name}: {error.explain()}")
+            failed = True
+    return 2 if failed else 0

@@ -1,0 +1,417 @@
+"""A local store of images: records in SQLite, files named by their SHA-256 hash.
+
+Imported images stay until they are deleted. Fetched images are removed ten days after their last use, as the
+daemons remove the images that they cache. A file is complete on disk before a record names it, and is removed
+after no record names it, so a killed process leaves at most an unused file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..image.atomic_output import Output
+from ..image.describe import describe
+from ..image.limits import DEFAULT, Limits
+from ..model.errors import BusyError, InputError, UsageError, WriteError, reason
+from ..model.source import printable
+from ..parsing.file_kind import QCOW2
+from .downloads import PART, Progress, private_directory
+
+#: seconds after its last use in which a fetched image is kept
+UNUSED = 10 * 86400
+#: seconds in which a file without a record is kept: another process may be about to write its record
+_GRACE = 3600
+#: seconds to wait for another process that changes the records
+_PATIENCE = 30
+_SCHEMA = 1
+_TABLES = """
+CREATE TABLE image (
+    fingerprint TEXT PRIMARY KEY, type TEXT NOT NULL, architecture TEXT NOT NULL, created INTEGER NOT NULL,
+    expires INTEGER NOT NULL, imported INTEGER NOT NULL, used INTEGER NOT NULL, public INTEGER NOT NULL,
+    auto_update INTEGER NOT NULL, cached INTEGER NOT NULL, source TEXT NOT NULL, metadata TEXT NOT NULL,
+    root TEXT NOT NULL, complete INTEGER NOT NULL, properties TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE alias (
+    name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL REFERENCES image ON DELETE CASCADE
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """One image of the store. Times are in whole seconds since 1970; 0 means unknown or never."""
+
+    fingerprint: str
+    type: str
+    architecture: str
+    created: int
+    expires: int
+    imported: int
+    used: int
+    public: bool
+    auto_update: bool
+    #: fetched by use, so it expires
+    cached: bool
+    #: the SRC that it was fetched from, such as ``images:debian/13``; empty for imported files
+    source: str
+    #: hash of the metadata tarball or unified image
+    metadata: str
+    #: hash of a split image's root filesystem; empty for a unified image, and if it was not fetched
+    root: str
+    #: False if only the metadata was fetched
+    complete: bool
+    properties: Mapping[str, str]
+    aliases: tuple[str, ...] = ()
+
+
+class Store:
+    """The store in a directory, which is created if needed.
+
+    Raises RefusedError if another user could write to it, and BusyError if another process keeps it locked.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        self.path = path if path is not None else default_directory()
+        self.files = os.path.join(self.path, "files")
+        private_directory(self.path)
+        private_directory(self.files)
+        with self._transaction() as records:
+            (version,) = records.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in _TABLES.split(";"):
+                    records.execute(statement)
+            elif version != _SCHEMA:
+                raise InputError(f"the store '{printable(self.path)}' was written by a newer templater")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Lock the records for writing, and commit at the end of the block unless it fails."""
+        path = os.path.join(self.path, "images.db")
+        try:
+            with closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as records:
+                records.execute("PRAGMA foreign_keys = ON")
+                records.execute("BEGIN IMMEDIATE")
+                try:
+                    yield records
+                except BaseException:
+                    records.execute("ROLLBACK")
+                    raise
+                records.execute("COMMIT")
+        except sqlite3.Error as error:
+            text = f"the records of the store '{printable(self.path)}': {error}"
+            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise BusyError(text, hint="another process changes the store") from None
+            if error.sqlite_errorcode & 0xFF in (
+                sqlite3.SQLITE_FULL,
+                sqlite3.SQLITE_IOERR,
+                sqlite3.SQLITE_READONLY,
+            ):
+                raise WriteError(text) from None
+            raise InputError(text) from None
+
+    # reading
+
+    def images(self) -> list[StoredImage]:
+        """Return all images, the newest first."""
+        with self._transaction() as records:
+            return _read(records)
+
+    def find(self, name: str) -> StoredImage:
+        """Return the image with this alias or beginning of its fingerprint. Raises InputError if none."""
+        with self._transaction() as records:
+            return _find(records, name)
+
+    def file(self, sha256: str) -> str:
+        return os.path.join(self.files, sha256)
+
+    def paths(self, image: StoredImage) -> list[str]:
+        """Return the paths of an image's files: the metadata or unified image first."""
+        return [self.file(each) for each in (image.metadata, image.root) if each]
+
+    # writing
+
+    def import_files(
+        self,
+        path: str,
+        rootfs: str | None = None,
+        *,
+        aliases: Iterable[str] = (),
+        public: bool = False,
+        limits: Limits = DEFAULT,
+        progress: Progress = lambda files, size, name: None,
+    ) -> StoredImage:
+        """Copy an image's files into the store. An image that it has already gets the aliases and the flag.
+
+        Raises InputError if the image is invalid or incomplete.
+        """
+        if os.path.isdir(path):
+            raise InputError(
+                f"'{printable(path)}' is a directory", hint="templater image build makes an image of it"
+            )
+        copies = [self._copy(each, progress) for each in (path, rootfs) if each is not None]
+        return self.keep(copies, aliases=aliases, public=public, limits=limits)
+
+    def keep(
+        self,
+        hashes: list[str],
+        *,
+        source: str = "",
+        aliases: Iterable[str] = (),
+        public: bool = False,
+        auto_update: bool = False,
+        limits: Limits = DEFAULT,
+    ) -> StoredImage:
+        """Record a complete image whose files are in the store. Raises InputError if it is invalid."""
+        image = self._describe(hashes, limits)
+        image = replace(image, source=source, public=public, auto_update=auto_update)
+        with self._transaction() as records:
+            old = _get(records, image.fingerprint)
+            if old is not None:
+                image = replace(
+                    image, public=old.public or public, auto_update=old.auto_update or auto_update,
+                    imported=old.imported, properties=old.properties, source=source or old.source,
+                )  # fmt: skip
+            _write(records, image)
+            for alias in aliases:
+                _set_alias(records, alias, image.fingerprint, move=False)
+            return _find(records, image.fingerprint)
+
+    def cache(self, image: StoredImage) -> None:
+        """Record a fetched image, or note the use of one that is in the store."""
+        with self._transaction() as records:
+            old = _get(records, image.fingerprint)
+            if old is not None:
+                root, complete = old.root or image.root, old.complete or image.complete
+                image = replace(
+                    old, used=image.used, root=root, complete=complete, source=old.source or image.source
+                )
+            _write(records, image)
+
+    def use(self, name: str) -> StoredImage:
+        """Return an image, and note its use."""
+        with self._transaction() as records:
+            image = replace(_find(records, name), used=int(time.time()))
+            _write(records, image)
+            return image
+
+    def change(self, name: str, change: Callable[[StoredImage], StoredImage]) -> StoredImage:
+        """Replace a record by ``change(record)``; the fingerprint and the files stay."""
+        with self._transaction() as records:
+            old = _find(records, name)
+            new = replace(change(old), fingerprint=old.fingerprint, metadata=old.metadata, root=old.root)
+            _write(records, new)
+            return new
+
+    def delete(self, name: str) -> StoredImage:
+        """Remove an image, its aliases and its files."""
+        with self._transaction() as records:
+            image = _find(records, name)
+            records.execute("DELETE FROM image WHERE fingerprint = ?", (image.fingerprint,))
+        self._remove_unnamed_files(0, {image.metadata, image.root})
+        return image
+
+    def set_alias(self, alias: str, name: str, *, move: bool = False) -> None:
+        """Give an image another name. Raises UsageError if another image has it and ``move`` is false."""
+        with self._transaction() as records:
+            _set_alias(records, alias, _find(records, name).fingerprint, move=move)
+
+    def delete_alias(self, alias: str) -> None:
+        with self._transaction() as records:
+            if not records.execute("DELETE FROM alias WHERE name = ?", (alias,)).rowcount:
+                raise UsageError(f"unknown alias '{printable(alias)}'")
+
+    def replace_image(self, old: str, new: str) -> None:
+        """Move the aliases and flags of an image to its newer version, and remove it."""
+        with self._transaction() as records:
+            before, after = _find(records, old), _find(records, new)
+            _write(
+                records,
+                replace(after, public=before.public, auto_update=before.auto_update, cached=before.cached),
+            )
+            records.execute(
+                "UPDATE alias SET fingerprint = ? WHERE fingerprint = ?",
+                (after.fingerprint, before.fingerprint),
+            )
+            records.execute("DELETE FROM image WHERE fingerprint = ?", (before.fingerprint,))
+        self._remove_unnamed_files(0, {before.metadata, before.root})
+
+    def prune(self) -> list[StoredImage]:
+        """Remove fetched images that were not used for ten days, and files that no record names."""
+        oldest = int(time.time()) - UNUSED
+        with self._transaction() as records:
+            unused = [image for image in _read(records) if image.cached and image.used < oldest]
+            for image in unused:
+                records.execute("DELETE FROM image WHERE fingerprint = ?", (image.fingerprint,))
+        self._remove_unnamed_files(
+            _GRACE, {each for image in unused for each in (image.metadata, image.root)}
+        )
+        return unused
+
+    def _remove_unnamed_files(self, grace: int, released: set[str]) -> None:
+        """Remove files without a record: the released ones, and all that are older than the grace."""
+        # The lock keeps another process from recording a file between the look and its removal.
+        with self._transaction() as records, os.scandir(self.files) as entries:
+            named = {each for image in _read(records) for each in (image.metadata, image.root)}
+            now = time.time()
+            for entry in entries:
+                with suppress(OSError):
+                    age = now - entry.stat(follow_symlinks=False).st_mtime
+                    least = UNUSED if entry.name.endswith(PART) else grace or _GRACE
+                    if entry.name not in named and (entry.name in released or age > least):
+                        os.unlink(entry.path)
+
+    def _copy(self, path: str, progress: Progress) -> str:
+        try:
+            with open(path, "rb") as file, Output(self.files, private=True) as output:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise InputError(f"'{printable(path)}' is not a regular file")
+                while piece := file.read(1 << 20):
+                    output.write(piece)
+                    progress(0, output.size, path)
+                digest = output.sha256.hexdigest()
+                output.publish(self.file(digest), replace=True)
+        except OSError as error:
+            raise InputError(f"can't read '{printable(path)}': {reason(error)}") from error
+        return digest
+
+    def _describe(self, hashes: list[str], limits: Limits) -> StoredImage:
+        first, *others = map(self.file, hashes)
+        found = describe(first, others[0] if others else None, limits)
+        if found.fingerprint is None:
+            raise InputError(
+                "the image has no root filesystem",
+                hint="give both files: the metadata tarball, then the rootfs",
+            )
+        machine = found.rootfs == QCOW2
+        now = int(time.time())
+        return StoredImage(
+            found.fingerprint,
+            "virtual-machine" if machine else "container",
+            found.metadata.architecture,
+            found.metadata.creation_date,
+            found.metadata.expiry_date,
+            now,
+            now,
+            False,
+            False,
+            False,
+            "",
+            hashes[0],
+            hashes[1] if len(hashes) > 1 else "",
+            True,
+            {name: str(value) for name, value in found.metadata.properties.items()},
+        )
+
+
+def default_directory() -> str:
+    """Return ``templater/store`` in XDG_DATA_HOME or in ``~/.local/share``."""
+    base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    return os.path.join(base, "templater", "store")
+
+
+def matching(images: Iterable[StoredImage], filters: Iterable[str]) -> list[StoredImage]:
+    """Return the images that match all filters, as ``incus image list`` has them.
+
+    ``os=debian`` compares a property or one of type, architecture, public and auto_update. Any other word is
+    a part of an alias or the beginning of a fingerprint.
+    """
+    found = list(images)
+    for text in filters:
+        key, equals, value = text.partition("=")
+        found = [image for image in found if (_has(image, key, value) if equals else _is_named(image, text))]
+    return found
+
+
+def _has(image: StoredImage, key: str, value: str) -> bool:
+    flags = {"public": image.public, "auto_update": image.auto_update, "cached": image.cached}
+    if key in flags:
+        return value == str(flags[key]).lower()
+    own = {"type": image.type, "architecture": image.architecture}
+    return value.casefold() == (image.properties.get(key) or own.get(key) or "").casefold()
+
+
+def _is_named(image: StoredImage, word: str) -> bool:
+    return image.fingerprint.startswith(word) or any(word in alias for alias in image.aliases)
+
+
+# records
+
+
+def _read(records: sqlite3.Connection) -> list[StoredImage]:
+    aliases: dict[str, list[str]] = {}
+    for name, fingerprint in records.execute("SELECT name, fingerprint FROM alias ORDER BY name"):
+        aliases.setdefault(fingerprint, []).append(name)
+    rows = records.execute("SELECT * FROM image ORDER BY imported DESC, fingerprint")
+    return [_image(row, aliases.get(row[0], ())) for row in rows]
+
+
+def _image(row: tuple[Any, ...], aliases: Iterable[str]) -> StoredImage:
+    values = dict(zip(("fingerprint", *_COLUMNS), row, strict=True))
+    values |= {name: bool(values[name]) for name in ("public", "auto_update", "cached", "complete")}
+    values["properties"] = json.loads(values["properties"])
+    return StoredImage(**values, aliases=tuple(aliases))
+
+
+def _get(records: sqlite3.Connection, fingerprint: str) -> StoredImage | None:
+    row = records.execute("SELECT * FROM image WHERE fingerprint = ?", (fingerprint,)).fetchone()
+    if row is None:
+        return None
+    names = records.execute("SELECT name FROM alias WHERE fingerprint = ? ORDER BY name", (fingerprint,))
+    return _image(row, [name for (name,) in names])
+
+
+def _find(records: sqlite3.Connection, name: str) -> StoredImage:
+    row = records.execute("SELECT fingerprint FROM alias WHERE name = ?", (name,)).fetchone()
+    found = [row[0]] if row else []
+    if not found and len(name) >= 6 and all(digit in "0123456789abcdef" for digit in name):
+        rows = records.execute("SELECT fingerprint FROM image WHERE fingerprint GLOB ?", (f"{name}*",))
+        found = [fingerprint for (fingerprint,) in rows]
+    if len(found) > 1:
+        raise InputError(f"'{name}' is the beginning of several fingerprints in the store")
+    image = _get(records, found[0]) if found else None
+    if image is None:
+        raise InputError(f"the store has no image '{printable(name)}'", hint="templater store list")
+    return image
+
+
+def _write(records: sqlite3.Connection, image: StoredImage) -> None:
+    values = (
+        image.fingerprint, image.type, image.architecture, image.created, image.expires, image.imported,
+        image.used, image.public, image.auto_update, image.cached, image.source, image.metadata, image.root,
+        image.complete, json.dumps(dict(image.properties)),
+    )  # fmt: skip
+    marks = ", ".join("?" * len(values))
+    names = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)
+    statement = f"INSERT INTO image VALUES ({marks}) ON CONFLICT (fingerprint) DO UPDATE SET {names}"  # noqa: S608
+    records.execute(statement, values)
+
+
+#: columns that an update changes
+_COLUMNS = (
+    "type", "architecture", "created", "expires", "imported", "used", "public", "auto_update", "cached",
+    "source", "metadata", "root", "complete", "properties",
+)  # fmt: skip
+
+
+def _set_alias(records: sqlite3.Connection, alias: str, fingerprint: str, *, move: bool) -> None:
+    if not alias or any(character.isspace() or not character.isprintable() for character in alias):
+        raise UsageError(f"invalid alias '{printable(alias)}'", hint="an alias has no blanks")
+    row = records.execute("SELECT fingerprint FROM alias WHERE name = ?", (alias,)).fetchone()
+    if row and row[0] != fingerprint and not move:
+        raise UsageError(
+            f"another image has the alias '{printable(alias)}'",
+            hint=f"its fingerprint is {row[0][:12]}; --move takes the name",
+        )
+    records.execute(
+        "INSERT INTO alias VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET fingerprint = excluded.fingerprint",
+        (alias, fingerprint),
+    )

@@ -1,0 +1,289 @@
+"""The store of images: records, aliases, expiry, and what a killed process leaves."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from templater.distribution.store import UNUSED, Store, matching
+from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
+from tests.streams.builders import QCOW2, SQUASHFS, split_image, unified_image
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def split(tmp_path):
+    return split_image(tmp_path / "split")
+
+
+def verified(store: Store) -> int:
+    """Assert that every record's files have their hashes and its fingerprint. Return the number of images."""
+    for image in store.images():
+        digest = hashlib.sha256()
+        for path in store.paths(image):
+            with open(path, "rb") as file:
+                data = file.read()
+            assert hashlib.sha256(data).hexdigest() == os.path.basename(path)
+            digest.update(data)
+        assert digest.hexdigest() == image.fingerprint
+    return len(store.images())
+
+
+def test_an_imported_image_is_found_by_alias_and_fingerprint(store, split):
+    image = store.import_files(*split, aliases=["tiny"])
+    assert store.find("tiny") == store.find(image.fingerprint[:8]) == image
+    assert image.type == "container"
+    assert image.properties["os"] == "Tiny"
+    assert verified(store) == 1
+
+
+@pytest.mark.parametrize(("root", "type"), [(SQUASHFS, "container"), (QCOW2, "virtual-machine")])
+def test_the_type_comes_from_the_root_filesystem(store, tmp_path, root, type):
+    assert store.import_files(*split_image(tmp_path / "image", root=root)).type == type
+
+
+def test_a_unified_image_is_one_file(store, tmp_path):
+    image = store.import_files(unified_image(tmp_path / "image"))
+    assert store.paths(image) == [store.file(image.fingerprint)]
+
+
+@pytest.mark.parametrize("what", ["metadata only", "directory", "missing", "garbage", "fifo"])
+def test_what_is_no_complete_image_is_one_clear_error_and_leaves_no_record(store, tmp_path, split, what):
+    paths = {"metadata only": split[0], "directory": str(tmp_path), "missing": str(tmp_path / "nothing")}
+    (tmp_path / "garbage").write_bytes(b"garbage")
+    os.mkfifo(tmp_path / "fifo")
+    writer = os.open(tmp_path / "fifo", os.O_RDWR)
+    try:
+        with pytest.raises(InputError):
+            store.import_files(paths.get(what, str(tmp_path / what)))
+    finally:
+        os.close(writer)
+    assert not store.images()
+
+
+def test_a_second_import_keeps_the_record_and_adds_aliases(store, split):
+    first = store.import_files(*split, aliases=["one"])
+    store.change("one", lambda image: replace(image, properties={"os": "Ours"}))
+    second = store.import_files(*split, aliases=["two"], public=True)
+    assert second.aliases == ("one", "two")
+    assert second.public
+    assert second.properties == {"os": "Ours"}
+    assert second.imported == first.imported
+
+
+def test_an_alias_belongs_to_one_image(store, split, tmp_path):
+    store.import_files(*split, aliases=["tiny"])
+    other = store.import_files(unified_image(tmp_path / "image"))
+    with pytest.raises(UsageError, match="another image has the alias"):
+        store.set_alias("tiny", other.fingerprint)
+    store.set_alias("tiny", other.fingerprint, move=True)
+    assert store.find("tiny").fingerprint == other.fingerprint
+    store.delete_alias("tiny")
+    with pytest.raises(UsageError, match="unknown alias"):
+        store.delete_alias("tiny")
+
+
+@pytest.mark.parametrize("alias", ["", "a b", "a\nb", "a\tb"])
+def test_an_alias_with_blanks_is_refused(store, split, alias):
+    with pytest.raises(UsageError, match="invalid alias"):
+        store.import_files(*split, aliases=[alias])
+
+
+def test_the_beginning_of_two_fingerprints_is_no_name(store):
+    images = [_record(store, f"{'ab' * 4}{number}", cached=False) for number in range(2)]
+    with pytest.raises(InputError, match="several fingerprints"):
+        store.find("abababab")
+    assert store.find(images[1]).fingerprint == images[1]
+
+
+def test_delete_removes_the_files_that_no_other_image_needs(store, tmp_path, split):
+    image = store.import_files(*split, aliases=["tiny"])
+    other = store.import_files(
+        split[0], split_image(tmp_path / "other", root=SQUASHFS + b"more", name="o")[1]
+    )
+    store.delete("tiny")
+    assert sorted(os.listdir(store.files)) == sorted({other.metadata, other.root})
+    assert image.root not in os.listdir(store.files)
+    with pytest.raises(InputError, match="has no image"):
+        store.find("tiny")
+
+
+def _record(store: Store, fingerprint: str, *, cached: bool, used: float | None = None) -> str:
+    """Write a record whose single file has the fingerprint as its name."""
+    fingerprint = fingerprint.ljust(64, "0")
+    with open(store.file(fingerprint), "wb"):
+        pass
+    now = int(used or time.time())
+    from templater.distribution.store import StoredImage
+
+    store.cache(
+        StoredImage(
+            fingerprint, "container", "x86_64", 0, 0, now, now, public=False, auto_update=False, cached=cached,
+            source="images:tiny", metadata=fingerprint, root="", complete=True, properties={},
+        )
+    )  # fmt: skip
+    return fingerprint
+
+
+def test_only_fetched_images_expire_ten_days_after_their_last_use(store):
+    long_ago = time.time() - UNUSED - 60
+    kept = {
+        _record(store, "aa", cached=False, used=long_ago),
+        _record(store, "bb", cached=True),
+    }
+    expired = _record(store, "cc", cached=True, used=long_ago)
+    assert [image.fingerprint for image in store.prune()] == [expired]
+    assert {image.fingerprint for image in store.images()} == kept == set(os.listdir(store.files))
+
+
+def test_a_use_keeps_a_fetched_image(store):
+    name = _record(store, "aa", cached=True, used=time.time() - UNUSED - 60)
+    store.use(name)
+    assert not store.prune()
+
+
+def test_an_import_keeps_a_fetched_image_for_good(store, split):
+    image = store.import_files(*split)
+    store.change(image.fingerprint, lambda old: replace(old, cached=True, used=1))
+    store.import_files(*split)
+    assert not store.prune()
+
+
+def test_prune_keeps_a_young_file_that_another_process_is_about_to_record(store):
+    for name, age in (("young", 60), ("old", 7200)):
+        with open(store.file(name), "wb"):
+            pass
+        os.utime(store.file(name), (time.time() - age,) * 2)
+    store.prune()
+    assert os.listdir(store.files) == ["young"]
+
+
+def test_filters_compare_properties_flags_and_names(store, split, tmp_path):
+    one = store.import_files(*split, aliases=["debian/13"], public=True)
+    two = store.import_files(unified_image(tmp_path / "image", os="Other"), aliases=["other"])
+    images = store.images()
+
+    def names(*filters: str) -> set[str]:
+        return {image.fingerprint for image in matching(images, filters)}
+
+    assert names() == {one.fingerprint, two.fingerprint}
+    assert (
+        names("os=tiny")
+        == names("public=true")
+        == names("debian")
+        == names(one.fingerprint[:6])
+        == {one.fingerprint}
+    )
+    assert names("os=other", "public=true") == set()
+    assert names("type=container", "architecture=x86_64") == {one.fingerprint, two.fingerprint}
+
+
+def test_a_newer_version_takes_the_aliases_and_flags(store, split, tmp_path):
+    old = store.import_files(*split, aliases=["tiny"], public=True)
+    new = store.import_files(unified_image(tmp_path / "image"))
+    store.replace_image(old.fingerprint, new.fingerprint)
+    (image,) = store.images()
+    assert (image.fingerprint, image.aliases, image.public) == (new.fingerprint, ("tiny",), True)
+    assert os.listdir(store.files) == [new.metadata]
+
+
+def test_a_change_can_not_change_the_files(store, split):
+    image = store.import_files(*split)
+    changed = store.change(
+        image.fingerprint, lambda old: replace(old, fingerprint="0" * 64, metadata="x", root="y", public=True)
+    )
+    assert (changed.fingerprint, changed.metadata, changed.root) == (
+        image.fingerprint,
+        image.metadata,
+        image.root,
+    )
+    assert changed.public
+
+
+def test_a_store_that_others_can_write_to_is_refused(tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store").chmod(0o777)
+    with pytest.raises(RefusedError, match="another user can write"):
+        Store(str(tmp_path / "store"))
+
+
+@pytest.mark.parametrize("data", [b"garbage" * 100, b"SQLite format 3\0" + bytes(5000)])
+def test_damaged_records_are_one_clear_error(store, data):
+    with open(os.path.join(store.path, "images.db"), "wb") as file:
+        file.write(data)
+    with pytest.raises(TemplaterError, match="records of the store") as raised:
+        Store(store.path).images()
+    assert raised.value.exit_code in (2, 6)
+
+
+def test_records_of_a_newer_templater_are_refused(store):
+    with store._transaction() as records:
+        records.execute("PRAGMA user_version = 2")
+    with pytest.raises(InputError, match="newer templater"):
+        Store(store.path)
+
+
+def test_two_writers_at_once_lose_nothing(store, tmp_path):
+    images = [unified_image(tmp_path / str(number), variant=str(number)) for number in range(12)]
+    errors: list[BaseException] = []
+
+    def work(paths: list[str]) -> None:
+        try:
+            for path in paths:
+                Store(store.path).import_files(path, aliases=[os.path.basename(os.path.dirname(path))])
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(images[start::3],)) for start in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert verified(store) == 12
+    assert {name for image in store.images() for name in image.aliases} == {
+        str(number) for number in range(12)
+    }
+
+
+_WORK = """
+import sys
+from templater.distribution.store import Store
+store = Store(sys.argv[1])
+print("ready", flush=True)
+while True:
+    image = store.import_files(sys.argv[2], sys.argv[3], aliases=["tiny"])
+    store.set_alias("other", "tiny")
+    store.delete("tiny")
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_writer_leaves_a_store_that_verifies(store, tmp_path):
+    """Kill imports and deletions at 100 moments."""
+    files = split_image(tmp_path / "split", root=SQUASHFS + bytes(4 << 20))
+    kept = store.import_files(unified_image(tmp_path / "kept"), aliases=["kept"])
+    for moment in range(100):
+        worker = subprocess.Popen(
+            [sys.executable, "-c", _WORK, store.path, *files], stdout=subprocess.PIPE, text=True
+        )
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+        time.sleep(0.0013 * moment)
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+        worker.stdout.close()
+        assert verified(Store(store.path)) in (1, 2)
+        assert store.find("kept") == kept
+    store.import_files(*files, aliases=["tiny"])
+    assert verified(store) == 2
