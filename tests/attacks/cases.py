@@ -102,8 +102,8 @@ CASES = {
     62: Case("compression bombs, concatenated streams, garbage, truncation", "a limit on ratio and size; an error"),
     63: Case("a file name that suggests another format", "the content decides; an error names other formats"),
     64: Case(
-        "a fingerprint or file name sent by a server", "",
-        "templater downloads nothing",
+        "a fingerprint, hash or file name sent by a server",
+        "only a SHA-256 hash names a cached file, and the content must match the hash",
     ),
     65: Case("options behind the name of a compression", "only names from a fixed list; no program is started"),
     66: Case("a gigabyte, nonsense, unknown versions, links and fifos from a runtime", "a limit or an error; process ids are never used"),

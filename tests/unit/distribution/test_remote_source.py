@@ -187,7 +187,7 @@ def test_a_part_that_another_program_damaged_is_noticed(server, home):
     assert content(fetch("ours:both", whole=True).rootfs) == ROOT
 
 
-def test_a_file_with_other_content_is_refused_and_not_kept(server, home):
+def test_attack_64_a_file_with_another_hash_is_refused_and_not_kept(server, home):
     name = hashlib.sha256(ROOT).hexdigest()
     other = bytes(len(ROOT))
     server.fault = lambda handler: broken(handler, f"{name}.squashfs", other, len(other))
