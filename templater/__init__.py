@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .rootfs.memory import MemoryRootfs
     from .writing.transaction import apply
 
-#: where each public name lives
+#: the module that defines each public name
 _HOMES = {
     "open_image": "image.open",
     "read_instance": "instances.description_file",

@@ -1,4 +1,4 @@
-"""``python -m templater``, and what the console script calls."""
+"""The entry point of ``python -m templater`` and of the console script."""
 
 import _signal  # type: ignore[import-not-found]  # signal itself imports enum
 import gc
@@ -6,21 +6,20 @@ import sys
 
 
 def main() -> int:
-    """Run the command line.
+    """Run the command line and return its exit code.
 
-    Until it is imported Ctrl-C ends the process by the signal, without a traceback from somewhere
-    within an import.
+    During the imports, Ctrl-C ends the process by the signal, so that no traceback is printed.
     """
     if sys.getfilesystemencoding() != "utf-8" and sys.executable and not sys.flags.utf8_mode:
         _again_in_utf8()
-    heeded = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
-    if heeded:
+    raises_interrupt = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
+    if raises_interrupt:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     _start_quickly()
     from .cli.main import main as run
 
     try:
-        if heeded:
+        if raises_interrupt:
             _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         return run()
     except KeyboardInterrupt:
@@ -38,7 +37,7 @@ def _start_quickly() -> None:
 
 
 def _again_in_utf8() -> None:
-    """Names in an image are UTF-8 in any locale, and an interpreter chooses once, at its start."""
+    """Start the interpreter again in UTF-8 mode, because file names in images are UTF-8 in any locale."""
     import os
 
     os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606

@@ -66,7 +66,7 @@ UNITS: "Mapping[str, Mapping[str, int]]" = {
 }  # fmt: skip
 EXAMPLES = {SECONDS: "30s, 5m or 1h", NUMBER: "5000, 20k or 3M", SIZE: "4096, 512k, 16MiB or 1GiB"}
 
-#: maximum value of a limit, which the kernel and Python accept
+#: the largest value that a limit can have: the kernel and Python accept no larger one
 LARGEST = 1 << 50
 
 
@@ -116,7 +116,7 @@ class Given:
         return Limits(**values)
 
     def for_images(self, ours: "ImageLimits | None" = None) -> "ImageLimits":
-        """Return the limits for reading images. ``ours`` replaces the defaults."""
+        """Return the limits for reading images. ``ours`` replaces the built-in defaults."""
         from .image.limits import DEFAULT
 
         return (ours or DEFAULT)._replace(**self.image, template_bytes=self.template)

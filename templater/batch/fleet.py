@@ -1,4 +1,4 @@
-"""Planning of one image for many instances. The image is read and compiled only once."""
+"""Plans of one image for many instances. The image is read and compiled only once."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 #: maximum number of plans that are kept for reuse with other instances
 MOST_EXAMPLES = 256
-#: Plans are reused only for such names: other names can change more of a plan than its name field.
+#: names for which a plan of another instance is reused; other names can change more of a plan than its name
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{,62}")
 
 
 @dataclass(slots=True)
 class Result:
-    """One instance's plan as text. ``skipped`` is the reason for a missing plan.
+    """One instance's plan as text.
 
-    ``notes`` list the assumptions that were made.
+    ``skipped`` is the reason why the instance has no plan, or empty. ``notes`` list assumptions.
     """
 
     name: str
@@ -104,11 +104,11 @@ class Fleet:
         return chosen.passes, (reason, *chosen.notes)
 
     def _compared(self, instance: Instance, passes: tuple[str, ...]) -> Result:
-        """Plan with the instance's own root filesystem. Skip the instance if that can't be read."""
+        """Plan with the instance's own root filesystem. If that is unreadable, skip the instance."""
         if instance.is_vm:
             return Result(instance.name, "", 0, 0, skipped="skipped (virtual machine)")
         try:
-            require_name(instance.name)  # it becomes part of a path
+            require_name(instance.name)  # the name becomes part of a path
             path = self.pattern.replace("{name}", instance.name)
             refuse_link(path)
             with DirectoryRootfs(path) as rootfs:
@@ -163,7 +163,7 @@ class Fleet:
 
 
 class _DiffersError(Exception):
-    """The plan can't be adapted because more than the name and contents differ."""
+    """Raised if a plan can't be adapted to an instance, because more than name and contents differ."""
 
 
 class Example:
@@ -192,7 +192,7 @@ class Example:
             raise _DiffersError  # content that is not UTF-8 is shown in another field
 
     def adapt(self, name: str, renderings: list[Rendering]) -> Result:
-        """Return the result for another instance. Raises _DiffersError if that needs its own plan."""
+        """Return the result for another instance. Raises _DiffersError if the instance needs its own plan."""
         for entry, number, before, equal in self.shown:
             content = renderings[number].content or b""
             if before is not None and (content == before) != equal:

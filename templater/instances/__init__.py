@@ -1,4 +1,4 @@
-"""Instance directories and descriptions: read them, and keep templater's state beside them.
+"""Readers of instance directories and descriptions, and templater's own state in an instance directory.
 
 May import: model, oslite, parsing, rootfs.
 """

@@ -81,7 +81,7 @@ def read_source(file: str) -> Source:
 
 
 def _read(file: str) -> tuple[str, bytes]:
-    """Return the name for messages and the content, cut off one byte above the limit."""
+    """Return the file's name for messages, and its content up to one byte more than the limit allows."""
     limit = instance_yaml.LIMITS.bytes
     try:
         if file == "-":
@@ -100,7 +100,7 @@ def _small_enough(file: str, name: str, data: bytes) -> Source:
 
 
 def _source_and_pick(file: str) -> tuple[Source, str]:
-    """Read the file of ``FILE#NAME``; return it and the name."""
+    """Read FILE of ``FILE#NAME``. Return its content, and NAME or "" if no name is given."""
     path, mark, pick = file.rpartition("#")
     if not mark or not path:
         return _description(file), ""

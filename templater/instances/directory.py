@@ -173,7 +173,7 @@ class StateDirectory(Closing):
             os.close(fd)
 
     def replace(self, name: str, data: bytes) -> None:
-        """Replace a file atomically: after a crash it is the old one or the new one."""
+        """Replace a file atomically: after a crash, it has either the old or the new content."""
         write_whole(self.directory, name, data)
 
     def append(self, name: str, data: bytes, limit: int) -> None:
@@ -205,8 +205,8 @@ class StateDirectory(Closing):
             fd = os.open(name, flags, 0o600, dir_fd=self.directory.fd)
         except OSError as error:
             raise write_error("open", join(self.path, name), error) from None
-        # Compare with the name after opening. Otherwise an attacker could hard-link another user's file here
-        # and remove the link once it is open, and the link count would be 1 again.
+        # The name must still lead to the opened file. Otherwise, an attacker could hard-link another user's
+        # file to this name, and remove the link once the file is open. The link count would be 1 again.
         opened, named = os.fstat(fd), self.directory.lstat(name)
         is_same_file = named is not None and (named.st_dev, named.st_ino, named.st_nlink) == (
             opened.st_dev,
@@ -278,7 +278,7 @@ class InstanceDirectory(Closing):
         status = directory.lstat(name)
         if status is None or not stat.S_ISREG(status.st_mode):
             return TemplateFile(directory.entry(name))
-        entry = entry_of(status, "", is_mount=False)  # opening it fails if it is a mount point
+        entry = entry_of(status, "", is_mount=False)  # opening a mount point fails
         try:
             fd = directory.open(name)
         except TemplaterError as error:

@@ -1,4 +1,4 @@
-"""Plan which files to write, from rendered templates and a root filesystem.
+"""Plans of the files to write, made from rendered templates and a root filesystem.
 
 `resolve` follows paths as the container would, and `planner` decides each change. Planning writes no file.
 

@@ -1,4 +1,4 @@
-"""Make one plan for each host. Templates are rendered once for each dialect."""
+"""Plans for every host. Hosts that share a YAML reader and a dialect share the rendered templates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..model.metadata import Metadata
     from ..parsing.yaml_nodes import Limits as YamlLimits
 
-#: an image's metadata, as one YAML library reads it, and its templates
+#: the metadata as one YAML library decodes it, and the templates that its rules name
 _Read = tuple["Metadata", "Mapping[str, TemplateFile]"]
 
 
@@ -34,10 +34,10 @@ def plan_every_host(
     reading: YamlLimits | None = None,
     new: bool = False,
 ) -> dict[str, Plan | TemplaterError]:
-    """Return a plan, or the error that prevents it, for the name of each LXD and Incus release.
+    """Return a plan, or the error that prevented the plan, by the name of each LXD and Incus release.
 
-    The host and the dialect of ``options`` are ignored. Set its ``clock`` and ``seed``: otherwise templates
-    that print the time or random values differ between dialects. ``new``: see ``plan_image``.
+    The host and the dialect of ``options`` are ignored. Its ``clock`` and ``seed`` should be set. Otherwise,
+    templates that print the time or random values differ between dialects. ``new``: see ``plan_image``.
 
     Raises LimitError if all hosts together take longer than ``options`` allow.
     """

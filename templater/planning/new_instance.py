@@ -17,7 +17,7 @@ _PREFIX = "<set at create"
 #: shown in place of a value that the daemon generates
 PLACEHOLDER = f"{_PREFIX}>"
 
-#: observed in the first start of a container on Incus 6.0.4
+#: the keys with generated values that a container had at its first start on Incus 6.0.4
 _GENERATED = (
     "volatile.base_image", "volatile.cloud-init.instance-id", "volatile.uuid", "volatile.uuid.generation",
 )  # fmt: skip
@@ -31,8 +31,8 @@ def new_instance(
 ) -> Instance:
     """Return the instance at its first start, with ``image.*`` keys and the pending trigger.
 
-    With ``placeholders``, add the keys whose values the daemon generates. Except for ``image.*``, values that
-    the user gave stay.
+    With ``placeholders``, add placeholders for the values that the daemon generates. Values that the user
+    gave stay, except those of ``image.*`` keys.
     """
     given = instance.expanded_config()
     made = with_image_keys(instance, properties)
@@ -42,12 +42,12 @@ def new_instance(
     return made.replace(config={**{k: v for k, v in keys.items() if k not in given}, **made.config})
 
 
-def with_placeholders(instance: Instance, made: str = "") -> Instance:
+def with_placeholders(instance: Instance, name: str = "") -> Instance:
     """Return the instance with a placeholder for each missing key that a daemon generates.
 
-    ``made`` is a name to show in the placeholders, since each instance has different values.
+    The placeholders show ``name``, because the generated values of two instances differ.
     """
-    placeholder = f"{_PREFIX} of {made}>" if made else PLACEHOLDER
+    placeholder = f"{_PREFIX} of {name}>" if name else PLACEHOLDER
     given = instance.expanded_config()
     missing = {key: placeholder for key in _generated_keys(instance) if key not in given}
     return instance.replace(config={**instance.config, **missing}) if missing else instance
@@ -63,7 +63,7 @@ def _generated_keys(instance: Instance) -> tuple[str, ...]:
 
 
 def placeholder_note(changes: Iterable[Change]) -> tuple[str, ...]:
-    """Return a note if a rendered file shows a placeholder."""
+    """Return one note that explains the placeholders, or none if no rendered file contains one."""
     marker = _PREFIX.encode()
     found = [change.content for change in changes if change.content is not None and marker in change.content]
     if not found:

@@ -1,4 +1,4 @@
-"""Whether the pending trigger is still a configuration key in the ``start`` pass of the same start."""
+"""Notes on files whose content depends on whether the pending key is still set in the ``start`` pass."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ..model.options import RenderOptions
     from ..rendering.render import Rendering
 
-#: hosts of which a container's start was recorded: the key is there in both passes
+#: hosts whose container starts were recorded: the pending key is set in both passes
 RECORDED = ("incus-debian", "lxd-debian")
-#: a template that names the key, or shows or walks over the whole configuration
+#: matches a template that names the key, prints the whole configuration or loops over it
 _READS = re.compile(rb"apply_template|\bin\s+config\b|\{\{-?\s*config\s*[|}-]")
 
 
@@ -32,9 +32,10 @@ def pending_key_notes(
     options: RenderOptions,
     triggers: tuple[str, ...],
 ) -> Iterator[str]:
-    """Yield a note if a later pass renders other text without the key and this host's answer is not recorded.
+    """Yield a note if a later pass would render different text without the pending key.
 
-    The plan keeps the key then, as in the recordings.
+    Hosts whose behaviour was recorded need no note. For the other hosts, the plan assumes the recorded
+    behaviour: the key stays set.
     """
     host = options.host
     if not host.product or (host.name in RECORDED and not instance.is_vm):

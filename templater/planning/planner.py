@@ -1,4 +1,4 @@
-"""Plan the files that an image's templates write for an instance. Nothing is written here."""
+"""Plans of the files that an image's templates write for an instance. Planning writes nothing."""
 
 from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry, Resolved, common_depth
 from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.state import Limits
 
-#: existing files larger than this are not read, so they always count as different
+#: maximum size in bytes of an existing file that is read; larger files always count as different
 MAX_COMPARED = 64 << 20
-#: the limit for all existing files of a plan together
+#: maximum number of bytes that one plan reads from existing files
 MAX_COMPARED_TOTAL = 256 << 20
-#: more names than any path has
+#: default for a path without a recorded depth: deeper than any path can be
 _DEEPEST = 1 << 16
 
 
@@ -51,11 +51,11 @@ def plan(
     Without ``rootfs``, existing files are unknown. ``host`` is the release to predict, or its name; it also
     decides how metadata.yaml is read. ``dialect`` overrides the host's pongo2. ``clock`` and ``seed`` fix the
     time and the random choices that templates see. ``limits`` apply to each template, except for ``total``,
-    which applies to all of them. ``reading`` limits metadata.yaml. ``in_place`` allows targets that are mount
-    points or below one.
+    which applies to all templates together. ``reading`` has the limits for metadata.yaml. ``in_place`` allows
+    a target that is a mount point or below a mount point.
 
-    Raises UsageError for an invalid argument, and another TemplaterError if the image cannot be read. A rule
-    that fails gives a change with an ``error``.
+    Raises UsageError for an invalid argument, and another TemplaterError if the image cannot be read. If a
+    rule fails, nothing is raised: its change has an ``error``.
     """
     _check_call(image, instance, rootfs, triggers)
     options = RenderOptions(_host(host), dialect, clock, seed, limits)
@@ -76,10 +76,11 @@ def plan_image(
     new: bool = False,
     placeholders: bool = False,
 ) -> Plan:
-    """Read, render, plan and predict; see ``plan``.
+    """Read the image, render its templates, plan the files and predict the host's outcomes; see ``plan``.
 
     With ``new``, the instance gets the keys that a daemon sets when it creates an instance from this image.
-    ``placeholders`` adds the keys whose values the daemon generates. A note of the plan explains them.
+    With ``placeholders``, it also gets placeholders for the values that the daemon generates, and a note of
+    the plan explains the placeholders.
     """
     from ..parsing.metadata_yaml import read_metadata
 
@@ -107,9 +108,9 @@ def plan_image(
 
 
 def read_templates(image: "Image", metadata: "Metadata") -> "Mapping[str, TemplateFile]":
-    """Return the templates that rules name, and the targets of symlinks among them.
+    """Return the templates that rules name. If a template is a symlink, also return the link's target.
 
-    templater refuses such links, but the prediction needs the targets: old hosts follow the links.
+    templater refuses such links. The prediction needs their targets, because old hosts follow the links.
     """
     templates = dict(image.read_templates({rule.template for rule in metadata.rules if rule.template}))
     links = list(templates.values())
@@ -136,7 +137,7 @@ def predicted(
 ) -> Plan:
     """Return the plan with a prediction for its host.
 
-    If the host renders other data than the rule's template, the rule's path is appended to ``other``.
+    ``other`` receives the path of each rule for which the host renders a different file than templater.
     """
     if not plan.host.family:
         return plan
@@ -207,7 +208,7 @@ def plan_of(
 def decide(
     renderings: "Iterable[Rendering]", rootfs: "RootfsView | None" = None, *, in_place: bool = False
 ) -> "tuple[Change, ...]":
-    """Return a change for each rendering. Later passes see the files of earlier ones."""
+    """Return a change for each rendering. A pass sees the files of the passes before it."""
     view = _ChangedRootfs(rootfs)
     changes: list[Change] = []
     for renderings_of_pass in split_passes(renderings):
@@ -248,7 +249,7 @@ def config_drive(renderings: "Iterable[Rendering]") -> "tuple[Change, ...]":
 
 
 class _Target:
-    """A rendering, and the target of its rule as resolved at the start of the pass."""
+    """A rendering, with the target of its rule. Links were resolved before the pass changed any file."""
 
     __slots__ = ("collides", "error", "path", "rendering", "resolved")
 
@@ -257,7 +258,7 @@ class _Target:
         self.path = rendering.rule.path
         self.resolved: Resolved | None = None
         self.error: TemplaterError | None = None
-        #: another rule that writes the same file, or a file in place of a parent directory
+        #: another rule whose file is this file, a parent of it, or below it; None without a collision
         self.collides: Rule | None = None
         if rendering.rule.null:
             return
@@ -272,7 +273,7 @@ class _Target:
 
 
 def _find_collisions(targets: "list[_Target]") -> None:
-    """Mark rules of one pass that write the same file, or whose file would be a parent of another's."""
+    """Mark the rules of one pass that write the same file, or of which one file is a parent of another."""
     by_place: dict[str, _Target] = {}
     reached = [target for target in targets if target.resolved is not None and target.error is None]
     for target in reached:
@@ -291,7 +292,7 @@ def _find_collisions(targets: "list[_Target]") -> None:
             nearest = above[-1][1]
             nearest.collides = nearest.collides or target.rendering.rule
         assert target.resolved is not None
-        if target.resolved.entry is None:  # an existing directory as target is refused elsewhere
+        if target.resolved.entry is None:  # `_replace` refuses a target that is an existing directory
             above.append((place, target))
 
 
@@ -304,7 +305,7 @@ def _decide(target: _Target, view: "_ChangedRootfs", in_place: bool) -> Change:
         return change
 
 
-#: kinds of errors that a daemon never reaches if create_only skips the rule
+#: kinds of rendering errors, which cannot occur on a daemon if create_only skips the rule
 _LATE = ("syntax", "render", "limit")
 
 
@@ -399,7 +400,7 @@ def _through_mount(change: Change, resolved: Resolved, in_place: bool) -> None:
 
 
 def _keep_owner(change: Change, entry: Entry) -> None:
-    """Keep owner and mode of the existing file. Like Incus, do not even parse those of the rule."""
+    """Keep the existing file's owner and mode. As on Incus, those of the rule may be invalid."""
     change.uid, change.gid, change.mode = entry.uid, entry.gid, entry.mode
 
 
@@ -437,7 +438,7 @@ def _shared(earlier: Change, change: Change) -> str:
 def _agent_renderings(metadata: "Metadata", drive: "tuple[Change, ...]") -> "list[Rendering]":
     """Return the renderings that the guest's agent applies.
 
-    Incus: incus-agent/templates.go. The agent ignores ``when`` and applies every rule whose .out file exists.
+    The agent ignores ``when``, and applies every rule whose .out file exists (incus-agent/templates.go).
     """
     outputs = {change.path: change.content for change in drive if change.action != FAILED}
     return [
@@ -461,9 +462,9 @@ class _ChangedRootfs:
         self.known = rootfs is not None
         self.files: dict[str, bytes] = {}
         self.made: dict[str, Entry] = {}
-        #: the created files, sorted; all their parents exist
+        #: the paths of created files, sorted
         self.paths: list[str] = []
-        #: how many parents of each created file existed before
+        #: how many parent directories each created file already had
         self.depths: dict[str, int] = {}
 
     def record(self, change: Change) -> None:
@@ -479,7 +480,7 @@ class _ChangedRootfs:
             self.depths.setdefault(change.real, change.new_depth)
 
     def index(self, path: str) -> int:
-        """Return the index at which to insert a path into ``paths``. Hooks do not import bisect."""
+        """Return the index at which to insert a path into ``paths``. Importing bisect would slow hooks."""
         low, high = 0, len(self.paths)
         while low < high:
             middle = (low + high) // 2
@@ -498,7 +499,7 @@ class _ChangedRootfs:
             index = self.index(path + "/")
             if index < len(self.paths) and self.paths[index].startswith(path + "/"):
                 below = self.paths[index]
-        # Directories that an earlier change creates are not in the root filesystem: skip the lookup.
+        # A directory that an earlier change created is missing in the root filesystem: skip the lookup.
         if self.rootfs is not None and not (below and path.count("/") > self.depths.get(below, _DEEPEST)):
             found = self.rootfs.entry(path)
             if found is not None:
@@ -506,7 +507,7 @@ class _ChangedRootfs:
         return Entry(DIRECTORY, 0o755) if below else None
 
     def made_depth(self, path: str) -> int:
-        """Return how many directories on the way to a path exist because of other created files."""
+        """Return how many parent directories of a path exist as parents of other created files."""
         index = self.index(path)
         depths = [common_depth(path, other) for other in self.paths[max(index - 1, 0) : index + 1]]
         return max(depths, default=0)
@@ -518,7 +519,7 @@ class _ChangedRootfs:
         return self.rootfs.read(path, limit)
 
     def require_ids(self, uid: int, gid: int, rule: "Rule") -> None:
-        """Raise UnmappedError for an id outside the container's id map."""
+        """Raise UnmappedError if the root filesystem has an id map without one of these ids."""
         ids = getattr(self.rootfs, "ids", None)
         if ids is None:
             return

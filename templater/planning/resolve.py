@@ -1,4 +1,4 @@
-"""Clean paths as Go does, and follow symlinks as a process inside the container would."""
+"""Paths that are cleaned as by Go, and symlinks that are followed as inside the container."""
 
 from ..model.entry import DIRECTORY, SYMLINK, Resolved
 from ..model.errors import RefusedError, TemplaterError
@@ -49,9 +49,8 @@ def clean(path: str) -> str:
 def resolve(view: "RootfsView", path: str) -> Resolved:
     """Follow a cleaned path through ``view`` as a process inside the container would.
 
-    An absolute link starts again at the root, and ``..`` stops there. Missing directories are listed in the
-    result instead of raising an error, since the daemons and templater create them. An error ends up in the
-    result too.
+    An absolute link starts again at the root, and ``..`` stops at the root. A missing directory is no error,
+    because the daemons and templater create it. An error is stored in the result instead of being raised.
     """
     resolved = Resolved(path)
     walk = _Walk(view)
@@ -73,15 +72,15 @@ def resolve(view: "RootfsView", path: str) -> Resolved:
 class _Walk:
     """A walk from the root, name by name.
 
-    ``depth`` counts the directories before the first missing one. ``named`` is the entry of the last name
-    itself, before following a link.
+    ``depth`` is the number of directories before the first missing directory. ``named`` is the entry of the
+    last name itself, which can be a link.
     """
 
     __slots__ = ("at_name", "depth", "entry", "links", "mounts", "named", "prefix", "view")
 
     def __init__(self, view: "RootfsView") -> None:
         self.view = view
-        #: the path so far, without a trailing slash; joining a list is slow for deep paths
+        #: the path so far, without a trailing slash; a list of names would be slow to join for deep paths
         self.prefix = ""
         self.links: list[tuple[str, str]] = []
         self.depth: int | None = None

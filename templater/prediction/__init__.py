@@ -1,4 +1,4 @@
-"""Predict what the chosen host does at each change, by running the daemon's steps on a model file system.
+"""Predictions of what a host does at each change: the daemon's steps, run on a model of its file system.
 
 Each family of releases has its own variant of these steps (see ``Host.family``). The model follows links as
 the kernel or Go's ``os.Root`` does, whichever the release uses. Error texts are the daemons' own, with

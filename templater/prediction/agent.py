@@ -1,4 +1,4 @@
-"""Predict the guest's agent, which copies the files of the config drive inside a virtual machine."""
+"""Predictions of the agent in a virtual machine, which copies files from the config drive into the guest."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from ..model.entry import RootfsView
     from ..model.metadata import Rule
 
-#: the agent writes to the guest's own root, so this path of an instance on the host matches nothing
+#: an instance path that matches no file: the agent writes to the guest's own root, not below a host directory
 NOWHERE = "/\0"
 
 
 class Agent:
     """The agent of Incus (incus-agent/templates.go) and LXD (lxd-agent/templates.go).
 
-    It uses paths as written in the rule.
+    The agent uses the path as the rule has it, without cleaning it.
     """
 
     creating = "Failed to create template file: "
@@ -38,7 +38,7 @@ class Agent:
             self.filesystem.assume_directories("/", targets)
 
     def outcome(self, change: Change) -> Outcome | None:
-        """Predict one change; None if the root filesystem cannot be read there."""
+        """Predict one change. Return None if the root filesystem cannot be read at the change's path."""
         mark = len(self.filesystem.journal)
         self.daemon.notes = []
         try:
@@ -94,7 +94,7 @@ class Agent:
             return
         cursor = Cursor(self.filesystem)
         names = folder.split("/")
-        cursor.walk(names[0])  # the root, or a directory that the agent does not create
+        cursor.walk(names[0])  # the root or the first name, which the agent never creates
         for count, name in enumerate(names[1:], 2):
             parent, parent_node = cursor.place, cursor.node
             try:

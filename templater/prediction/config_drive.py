@@ -1,4 +1,4 @@
-"""Predict a virtual machine's start on the host, which renders templates to files of the config drive.
+"""Predictions of a virtual machine's start on the host, which renders templates to files of the config drive.
 
 The host ignores a rule's path, owner, mode and ``create_only``. The guest's agent applies them.
 """
@@ -20,12 +20,12 @@ from .lxd_6_9 import OsRootCheckedDaemon
 from .machine import Unknown, names_of
 from .templates import Due
 
-#: the directory of the rendered files on the model
+#: the directory of rendered files in the model file system
 FILES = "/files"
 
 
 class Drive(Daemon):
-    """Incus up to 7.2, and LXD up to 5.0.6, 5.21.4 and 6.8: plain paths for templates and output."""
+    """Incus up to 7.2, and LXD up to 5.0.6, 5.21.4 and 6.8, which use plain paths for reading and writing."""
 
     def open_roots(self) -> None:
         pass
@@ -50,14 +50,14 @@ class Drive(Daemon):
 
 
 class CheckedDrive(Drive, Openat2CheckedDaemon):
-    """Incus 7.3: a template has to pass the same checks as for a container."""
+    """Incus 7.3, which checks a template like that of a container."""
 
     def check(self, rule: Rule) -> None:
         self.check_template(rule)
 
 
 class ConfinedDrive(Drive, OsRootCheckedDaemon):
-    """LXD since 5.0.7 and 5.21.5: os.Root reads the template and follows links inside the directory."""
+    """LXD since 5.0.7 and 5.21.5. os.Root reads a template: it follows links that stay in the directory."""
 
     def read_template(self, rule: Rule) -> bytes:
         filesystem = self.filesystem

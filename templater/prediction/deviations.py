@@ -50,7 +50,7 @@ def table() -> str:
 
 
 def _never(change: Change, outcome: Outcome | None, host: Host) -> bool:
-    """Return False: this deviation is about reading, which happens before there is a plan."""
+    """Return False, because this deviation is about reading an image, which happens before planning."""
     return False
 
 
@@ -84,7 +84,7 @@ def _impossible_id(change: Change, outcome: Outcome | None, host: Host) -> bool:
 
 
 def _permissions(change: Change, outcome: Outcome | None, host: Host) -> bool:
-    # This applies to every action: a file created by an earlier pass of the start keeps its owner.
+    # The action does not matter: a file that an earlier pass of the start created keeps its owner.
     rule = change.rule
     return bool(rule.uid or rule.gid or rule.mode) and bool(host.family) and not host.permissions
 
@@ -132,7 +132,7 @@ DEVIATIONS = (
     Deviation(
         "a dangling link's file is a new file",
         "a target is a dangling symlink",
-        "created, but with the owner and mode for an existing file: the rule's are ignored",
+        "created, but the rule's owner and mode are ignored, as for an existing file",
         "created where the link points, with the rule's owner and mode and any missing parents",
         "it is a new file",
         _dangling_owner,

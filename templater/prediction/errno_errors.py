@@ -1,4 +1,4 @@
-"""Errors of system calls, and exceptions that end a start."""
+"""Errors of system calls with Go's texts, and exceptions that end a simulated start."""
 
 from __future__ import annotations
 

@@ -31,13 +31,13 @@ class Root:
     def mkdir_each(self, directory: str) -> Iterator[Place]:
         """Create a directory and its parents, each with ``Mkdir``. Yield every place that was created.
 
-        Raises Fails with the path and the error of the first that cannot be created.
+        Raises Fails with path and error of the first directory that cannot be created.
         """
         walk = _Walk(self)
         names = directory.split("/")
         for count, name in enumerate(names):
             try:
-                if count:  # the previous directory exists now
+                if count:  # the parent directory exists now
                     walk.enter(names[count - 1])
                 place, node = walk.look(name)
                 if node is None:
@@ -49,7 +49,7 @@ class Root:
 
 
 class _Walk:
-    """A walk in a root. It keeps the current directory without links, and counts the links followed."""
+    """A walk below a root directory. It records the current directory, and counts the links followed."""
 
     __slots__ = ("filesystem", "links", "place", "root")
 
@@ -97,7 +97,7 @@ class _Walk:
                 return place, node
 
     def enter(self, name: str) -> None:
-        """Enter a directory, following links."""
+        """Enter a directory, or the directory to which a link leads."""
         self.to(name, follow=True, is_last=False)
 
     def look(self, name: str) -> tuple[Place, Node | None]:

@@ -1,4 +1,4 @@
-"""Parse numbers and quote texts as Go does, with the errors that the daemons report."""
+"""Numbers parsed and texts quoted as by Go, with the errors that the daemons report."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Place:
         self.children: dict[str, Place] = {}
         #: the node that the start wrote here
         self.made: Node | None = None
-        #: the node before the start; valid if ``is_known``
+        #: the node before the start, valid only if ``is_known``
         self.before: Node | None = None
         self.is_known = False
 
@@ -105,11 +105,11 @@ class HostFilesystem:
         self._rootfs_names = names_of(self.rootfs)
         self.top = Place(None, "")
         self.top.before, self.top.is_known = Node(DIRECTORY, 0o755, 0, 0), True
-        #: the places written and the nodes replaced, oldest first
+        #: each write as its place and the node that it replaced, oldest first
         self.journal: list[tuple[Place, Node | None]] = []
 
     def undo(self, mark: int) -> None:
-        """Undo all writes since the journal had this length."""
+        """Undo all writes that were made after the journal had the length ``mark``."""
         while len(self.journal) > mark:
             place, before = self.journal.pop()
             place.made = before
@@ -188,7 +188,7 @@ class HostFilesystem:
         return self.view.read(place.path, 1 << 30)
 
     def put(self, place: Place, node: Node) -> None:
-        """Replace the node of a place. Nodes are immutable."""
+        """Give a place a new node, because nodes are immutable. Record the old node in the journal."""
         self.journal.append((place, place.made))
         place.made = node
 
@@ -254,7 +254,7 @@ class HostFilesystem:
     def make(self, place: Place, kind: str, mode: int) -> None:
         """Create an empty file or a directory.
 
-        Both inherit the group of a setgid parent. A directory inherits the setgid bit as well.
+        A setgid parent passes its group on. To a directory, it also passes the setgid bit.
 
         Raises Errno in an immutable directory.
         """
@@ -279,7 +279,7 @@ class HostFilesystem:
     def mkdir_all(self, path: str) -> None:
         """Create directories like Incus (internal/util MkdirAllOwner).
 
-        If mkdir fails, for example at a dangling link, Incus calls chown anyway, and so reports its error.
+        If mkdir fails, for example at a dangling link, Incus still calls chown, and reports chown's error.
         """
         cursor = Cursor(self)
         names = names_of(path)

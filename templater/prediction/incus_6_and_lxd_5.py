@@ -15,13 +15,13 @@ _IS_NOT = "isn't"
 
 
 class UncheckedDaemon(Daemon):
-    """Families I604 and L505, which check nothing."""
+    """The daemons of families I604 and L505, which check neither template nor target paths."""
 
 
 class Openat2CheckedDaemon(Daemon):
-    """Families I606 and L506. openat2(RESOLVE_BENEATH) rejects targets outside the root.
+    """The daemons of families I606 and L506.
 
-    Writes then use plain paths.
+    openat2(RESOLVE_BENEATH) rejects a target outside the root filesystem. The write then uses a plain path.
     """
 
     def open_roots(self) -> None:
@@ -66,7 +66,7 @@ class Openat2CheckedDaemon(Daemon):
         if directory.kind != DIRECTORY:
             raise Fails(f"Template directory {'is not' if lxd else _IS_NOT} a regular directory")
         if rule.template == "..":
-            # The daemons access an instance through a symlink into the storage pool.
+            # The instance's directory, to which ".." leads, is a symlink into the storage pool.
             raise Fails("Template file is a symlink")
         path = normpath(f"{self.filesystem.templates}/{rule.template}")
         _, file = self.filesystem.walk(path, follow=False)

@@ -1,4 +1,4 @@
-"""Family I73 accesses all files through Go's os.Root."""
+"""The daemon of family I73, which accesses all files through Go's os.Root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .templates import Due
 
 
 class OsRootDaemon(Openat2CheckedDaemon):
-    """Family I73, which uses os.Root for all files. It creates parents before any other step."""
+    """The daemon of family I73. It creates the target's parent directories before any other step."""
 
     def check_target(self, rule: Rule) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Family LHEAD checks paths with Go's os.Root, then uses plain paths."""
+"""The daemon of family LHEAD, which checks paths with Go's os.Root and then uses plain paths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .machine import names_of
 
 
 class OsRootCheckedDaemon(Daemon):
-    """Family LHEAD. It checks target and template through os.Root, then uses plain paths."""
+    """The daemon of family LHEAD. It checks target and template with os.Root, then uses plain paths."""
 
     creating = "Failed creating template file: "
     reading = "Failed reading template file: "

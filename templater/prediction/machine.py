@@ -22,8 +22,8 @@ class Unknown(Exception):
 class Surroundings(NamedTuple):
     """The daemon's machine.
 
-    ``view`` is its whole file system, or None if only the instance is known. ``shift`` is the first id of the
-    instance's id map if ids on disk are shifted, else 0.
+    ``view`` is the machine's whole file system, or None if only the instance's files are known. ``shift`` is
+    the first id of the instance's id map if the ids on disk are shifted, else 0.
     """
 
     view: RootfsView | None = None

@@ -1,4 +1,4 @@
-"""Predict an outcome for each change of a plan."""
+"""Predictions of the host's outcome for each change of a plan."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def predict(
     """Predict an outcome for each change of a plan on the plan's host.
 
     The changes of a pass are predicted one by one in file order. The daemons run the rules of a pass in
-    random order: if the result depends on it, the outcome is ``random``. ``check_time`` is called before each
-    change and raises an error if the prediction takes too long.
+    random order: if a result depends on the order, the outcome is ``random``. ``check_time`` is called before
+    each change and raises an error if the prediction takes too long.
     """
     host = plan.host
     if not host.family:
@@ -77,9 +77,9 @@ def predict(
 
 
 def _outcome(daemon: Daemon, change: Change) -> Outcome | None:
-    """Predict one rule. Its writes stay in the model file system unless the rule fails.
+    """Predict one change. Return None if the root filesystem cannot be read at the change's path.
 
-    Return None if the root filesystem cannot be read there.
+    The change's writes stay in the model file system unless the rule fails.
     """
     filesystem = daemon.filesystem
     filesystem.check_time()
@@ -114,7 +114,7 @@ def _attempt(daemon: Daemon, change: Change) -> tuple[str, str, str]:
 
 
 def _aftermath(filesystem: HostFilesystem, mark: int, change: Change) -> str:
-    """Return a remark if a failed rule leaves an empty target; else an empty string."""
+    """Return a remark if a failed rule leaves an empty target, else an empty string."""
     target = normpath(f"{filesystem.rootfs}/{change.rule.path.lstrip('/')}")
     try:
         place, node = filesystem.walk(target)

@@ -10,7 +10,7 @@ from ..model.hosts import Host
 from ..model.metadata import Rule
 from ..model.plan import Change
 
-#: renders a template that templater refuses to read, from its bytes, the rule and the trigger
+#: a function (bytes of a template, rule, trigger) that renders a template which templater refuses to read
 Renderer = Callable[[bytes, Rule, str], bytes]
 
 
@@ -20,7 +20,7 @@ class Due(NamedTuple):
     rule: Rule
     trigger: str
     content: bytes | None
-    #: pongo2's error text if rendering failed; empty if unknown
+    #: pongo2's error text if rendering failed, or empty if the text is unknown
     error: str = ""
     panics: bool = False
     runtime: bool = False
@@ -44,7 +44,7 @@ def due_of(change: Change) -> Due:
 
 
 def pongo2_words(error: TemplaterError) -> str:
-    """Return pongo2's error text, or an empty string for errors that only templater has."""
+    """Return pongo2's error text, or an empty string for an error that pongo2 does not have."""
     if not isinstance(error, TemplateSyntaxError | RenderError):
         return ""
     return error.pongo2_error or error.message

@@ -1,4 +1,4 @@
-"""Format a plan as text, as a patch, or as JSON.
+"""Formats for plans: text, patches and JSON.
 
 May import: model, prediction, rendering.
 """

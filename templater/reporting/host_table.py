@@ -1,4 +1,4 @@
-"""Compare the plans of all hosts in a table of files and hosts."""
+"""A table that compares the plans of all hosts, with a row for each file and a column for each host."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Row:
 class HostTable:
     """The results of all hosts.
 
-    ``errors`` maps hosts to an error if their whole start fails, or if they cannot read the image.
+    ``errors`` has the error of each host whose whole start fails, or which cannot read the image.
     """
 
     hosts: tuple[str, ...]
@@ -50,7 +50,7 @@ class HostTable:
 
     @property
     def exit_code(self) -> int:
-        """5 if a host fails or may fail, else 0."""
+        """The exit code of the command: 5 if a host fails or may fail, else 0."""
         bad = {FAILS, RANDOM, UNKNOWN}
         return (
             5 if self.errors or any(c.result in bad for row in self.rows for c in row.cells.values()) else 0
@@ -58,7 +58,7 @@ class HostTable:
 
 
 def host_table(plans: Mapping[str, Plan | TemplaterError]) -> HostTable:
-    """Compare the plans of ``planning.every_host``. The first host with a plan is the reference."""
+    """Compare the plans of ``planning.every_host``. Contents are compared with the first plan's."""
     errors: dict[str, str] = {}
     changes: dict[str, dict[tuple[str, str, int], Change]] = {}
     for name, plan in plans.items():
@@ -127,7 +127,7 @@ def table_data(table: HostTable) -> dict[str, Any]:
 
 
 def _by_key(plan: Plan) -> dict[tuple[str, str, int], Change]:
-    """Return the changes of a plan by trigger, path, and a counter for repetitions of both."""
+    """Return the changes of a plan by trigger, path, and how often this pair occurred before."""
     found: dict[tuple[str, str, int], Change] = {}
     counts: dict[tuple[str, str], int] = {}
     for change in (*plan.changes, *plan.agent):
@@ -162,7 +162,7 @@ def _differences(change: Change, outcome: Outcome, reference: Change | None) -> 
 
 
 def _excerpt(change: Change, reference: Change) -> str:
-    """Return the first line that differs, in both versions."""
+    """Return both versions of the first line that differs."""
     ours, theirs = (
         (each.content or b"").decode("utf-8", "replace").split("\n") for each in (change, reference)
     )

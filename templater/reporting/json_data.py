@@ -1,4 +1,4 @@
-"""Convert a plan to data for ``json.dumps``. docs/automation.md documents the keys."""
+"""Plans as data for ``json.dumps``. docs/automation.md documents the keys."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def change_data(change: Change, plan: Plan | None = None) -> dict[str, Any]:
 
 
 def error_data(error: TemplaterError) -> dict[str, Any]:
-    """Return an error as data: kind, message, and the place as file, line and column."""
+    """Return an error as data: its kind, message, and position (file, line and column)."""
     data: dict[str, Any] = {"kind": error.kind, "message": error.message}
     if error.span is not None:
         data |= {"file": error.span.source.name, "line": error.span.line, "column": error.span.column}
@@ -84,7 +84,7 @@ def _content(content: bytes) -> dict[str, str]:
 
 
 def json_text(text: str) -> str:
-    """Return text for JSON. Text that is not UTF-8 is escaped."""
+    """Return text for JSON. In text that is not UTF-8, escape the invalid bytes."""
     try:
         text.encode()
     except UnicodeEncodeError:

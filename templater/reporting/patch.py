@@ -1,4 +1,4 @@
-"""Format a plan as a unified patch for patch(1) and git apply."""
+"""Plans as unified patches for patch(1) and git apply."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..model.source import printable
 
 NO_NEWLINE = "\\ No newline at end of file\n"
 
-#: difflib's time grows with the product of both sizes; larger files become one hunk
+#: difflib's time grows with the product of both sizes, so larger files become one hunk
 MAX_PRODUCT = 20_000_000
 
 CONTEXT = 3

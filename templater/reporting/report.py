@@ -1,4 +1,4 @@
-"""Format a plan as plain text. The command line adds colours."""
+"""Plans as plain text, to which the command line adds colours."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ RESULT_TEXTS = {
 class Block(NamedTuple):
     """The parts of one change in a report: a heading, remarks and a body.
 
-    ``body`` is the rendered text, or the error explanation if the change ``failed``, or None.
+    ``body`` is the rendered text or, if the change ``failed``, the explanation of its error. It is None if
+    the report shows neither.
     """
 
     change: Change
@@ -57,7 +58,7 @@ def blocks(plan: Plan) -> Iterator[Block]:
         else:
             yield Block(change, headline(change), remarks, _body(change))
     for change in plan.agent:
-        # The content was shown above, as a file of the config drive.
+        # An earlier block has shown the same content as a file of the config drive.
         body = _body(change) if change.action == FAILED else None
         yield Block(change, f"in the guest: {headline(change)}", tuple(_remarks(change, plan)), body)
 
@@ -97,12 +98,12 @@ def headline(change: Change) -> str:
 
 
 def outcome_text(plan: Plan, change: Change) -> str:
-    """Return how the plan's host differs from templater at a change; empty if it does not."""
+    """Return how the host's outcome of a change differs from templater's, or "" if the outcomes agree."""
     outcome = plan.outcome(change)
     if outcome is None or _agrees(change, outcome):
         return ""
     shown = RESULT_TEXTS.get(outcome.result, outcome.result)
-    if change.trigger == AGENT:  # the machine is already running
+    if change.trigger == AGENT:  # the agent runs after the start
         shown = shown.replace("the start", "the agent")
     why = outcome.text or outcome.error
     host = plan.host.name
@@ -110,7 +111,7 @@ def outcome_text(plan: Plan, change: Change) -> str:
 
 
 def differences(plan: Plan, change: Change) -> Iterator[str]:
-    """Yield how the host differs from templater at a change, and the names of the deviations."""
+    """Yield how the host's outcome of a change differs from templater's, and the names of deviations."""
     if text := outcome_text(plan, change):
         yield text
         if names := deviation_names(plan, change):
@@ -138,7 +139,7 @@ def summary(plan: Plan) -> str:
 
 
 def _host_summary(plan: Plan) -> str:
-    """Return the host's problems like ``; incus would fail at 3, 2 random, 1 unknown``; empty if none."""
+    """Return the host's problems, such as ``; incus would fail at 3, 2 random, 1 unknown``, or ""."""
     results = [plan.prediction.outcomes[change].result for change in plan.host_fails]
     if plan.host_error and not results:  # no rule runs, so no change can show the error
         return f"; {plan.host.name}: {RESULT_TEXTS['fails']}: {printable(plan.host_error)}"
@@ -151,7 +152,7 @@ def _host_summary(plan: Plan) -> str:
 
 
 def not_due(plan: Plan) -> str:
-    """Return one line with the rules that no trigger of the plan matches; empty if all match."""
+    """Return one line with the rules that no trigger of the plan matches, or "" if all rules match."""
     other = [rule for rule in plan.metadata.rules if not any(is_due(rule, name) for name in plan.triggers)]
     if not other:
         return ""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Rootfs(Protocol):
-        """A directory on disk."""
+        """A root filesystem on disk, or the one in an image."""
 
         @property
         def name(self) -> str: ...
@@ -29,7 +29,7 @@ MOST_NAMES = 1_000_000
 
 
 class _Flagged(_Node):
-    """A directory, or a file, whose flag of chattr(1) is read when it is needed."""
+    """A directory or file. Its chattr(1) flag is read from disk on first use."""
 
     __slots__ = ("_flag", "read_flag")
 
@@ -59,7 +59,7 @@ class _Flagged(_Node):
 
 
 class _OnDisk(_Flagged):
-    """A file whose content has not been read yet."""
+    """A file whose content is read from disk on first use."""
 
     __slots__ = ("_content", "read", "size")
 
@@ -98,7 +98,7 @@ class DiskSnapshot(MemoryRootfs):
 
     def __init__(self, rootfs: Rootfs) -> None:
         super().__init__()
-        flag_of = getattr(rootfs, "flag", lambda path: "")  # an image's own directory has none
+        flag_of = getattr(rootfs, "flag", lambda path: "")  # only files on disk have flags
         self._root = _Flagged(self._root.entry(), partial(flag_of, "/"))
         for number, (path, entry) in enumerate(rootfs.walk()):
             if number >= MOST_NAMES:

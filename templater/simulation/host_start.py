@@ -37,9 +37,9 @@ class HostStart:
     written: dict[str, Node] = field(default_factory=dict)
     #: paths that the host may or may not have written, or whose content is unknown
     unknown: set[str] = field(default_factory=set)
-    #: the reason why paths are unknown
+    #: the reason why paths are unknown, or empty
     reason: str = ""
-    #: the change that ends the start; if several would, the first one in metadata.yaml
+    #: the change that ends the start; if several changes would, the first one in metadata.yaml
     failed: Change | None = None
 
 
@@ -80,7 +80,7 @@ class _Run:
         self.unknown: set[Place] = set()
 
     def take(self, changes: list[Change]) -> bool:
-        """Run one pass. Return False if the start ends in it."""
+        """Run one pass. Return False if a rule ends the start in this pass."""
         mark = len(self.filesystem.journal)
         failing: list[tuple[Change, Fails | Hangs]] = []
         for change in changes:
@@ -103,7 +103,7 @@ class _Run:
             before = len(self.filesystem.journal)
             with suppress(Fails, Hangs):
                 self.apply(change)
-            if len(failing) > 1:  # the daemon stops at one of them
+            if len(failing) > 1:  # the daemon stops at only one of the failing rules
                 effects |= self.changed(before)
                 self.filesystem.undo(before)
         self.unknown |= effects - self.touched(mark)
@@ -117,7 +117,7 @@ class _Run:
 
     def apply(self, change: Change) -> None:
         self.daemon.open_roots()
-        # Unknown means that the rule writes outside the root filesystem, which therefore does not change.
+        # `Unknown` is raised for a target outside the root filesystem, which then stays as it was.
         with suppress(Unknown):
             self.daemon.apply(due_of(change))
 
@@ -129,7 +129,7 @@ class _Run:
         return {place for place, _ in self.filesystem.journal[mark:]}
 
     def changed(self, mark: int) -> set[Place]:
-        """Return the places whose state differs from that at ``mark``."""
+        """Return the places that changed since the journal had the length ``mark``."""
         before: dict[Place, Node | None] = {}
         for place, node in self.filesystem.journal[mark:]:
             before.setdefault(place, node)

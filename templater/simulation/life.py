@@ -1,4 +1,4 @@
-"""What happens to simulated instances: create, start, stop, copy, rename, rebuild, restore, publish and more.
+"""The events of an instance's life: create, start, stop, copy, rename, rebuild, restore, publish and more.
 
 The simulation follows the chosen host: after a failed start, it continues with the files that the host would
 have left behind. With the host ``none``, templater's own rule applies: a failed start writes nothing.
@@ -58,8 +58,8 @@ READY = "volatile.last_state.ready"
 class Simulation:
     """A set of simulated instances. Each method is one step.
 
-    A step that raises an error changes nothing. The exception is a failed start, after which the instance is
-    as the host would leave it.
+    A step that raises an error changes nothing, except a failed start: it leaves the files that the host
+    would leave.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Simulation:
         self._add(SimulatedInstance(instance, folder.copy(), life, folder, name_in_placeholders=name))
 
     def adopt(self, instance: Instance, folder: Folder, pending: str, *, running: bool = False) -> None:
-        """Add an existing instance. It gets no keys besides those of its description."""
+        """Add an existing instance, with exactly the configuration keys of its description."""
         instance, _ = split_pending(instance)
         self.adopted = True
         self._add(SimulatedInstance(instance, folder.copy(), Life(pending, running), None))
@@ -114,7 +114,7 @@ class Simulation:
         """Start an instance: run the pending trigger, if there is one, and ``start``.
 
         ``reboot`` is a restart from inside the guest, which runs the same triggers. Raises StartError if the
-        start fails. The instance is then as the host would leave it.
+        start fails. The files are then as the host would leave them.
         """
         subject = self.startable(name, reboot=reboot)
         plan = self.plan(subject, subject.life.passes)
@@ -187,9 +187,9 @@ class Simulation:
         subject.instance = subject.instance.replace(config=config)
 
     def startable(self, name: str, *, reboot: bool = False) -> SimulatedInstance:
-        """Return the instance if it can be started. Raises UsageError otherwise.
+        """Return an instance that can be started: it is stopped or, for a reboot, running.
 
-        It must be stopped, or running for a reboot.
+        Raises UsageError for any other instance.
         """
         subject = self.find(name)
         if subject.life.running and not reboot:
@@ -210,13 +210,13 @@ class Simulation:
         )
 
     def restart(self, name: str) -> Started:
-        """Stop and start an instance. This does not delete an ephemeral one."""
+        """Stop and start an instance. Unlike ``stop``, this does not delete an ephemeral instance."""
         with self.restarting(name):
             return self.start(name)
 
     @contextmanager
     def restarting(self, name: str) -> Iterator[None]:
-        """Stop an instance without deleting it if it is ephemeral. The caller starts it again."""
+        """Stop an instance, which the caller starts in the ``with`` block. Do not delete an ephemeral one."""
         subject = self.find(name)
         subject.life = subject.life.stopped()
         self._record_power(subject, "STOPPED")
@@ -242,8 +242,8 @@ class Simulation:
     def copy(self, name: str, new: str, snapshot: str = "", *, refresh: bool = False) -> None:
         """Copy an instance. The copy is not ephemeral.
 
-        ``refresh`` updates an existing copy, including its configuration, or creates one. A refreshed copy
-        has no pending trigger.
+        With ``refresh``, an existing copy is updated, including its configuration; a missing one is created.
+        A refreshed copy has no pending trigger.
         """
         source = self.find(name)
         life = source.life.copied(snapshot)
@@ -278,8 +278,8 @@ class Simulation:
     def move(self, name: str, new: str, *, pool: str = "", project: str = "") -> None:
         """Move an instance to another name, storage pool or project.
 
-        Without a new name, the daemon copies the instance and deletes the original. This keeps a pending
-        trigger and the volatile keys. Observed on Incus 6.0.4.
+        If the name stays the same, the daemon copies the instance and deletes the original. The copy keeps
+        the volatile keys and a pending trigger, as observed on Incus 6.0.4.
         """
         subject = self.find(name)
         if name != new:
@@ -378,7 +378,7 @@ class Simulation:
     def set_device(self, name: str, device: str, key: str, value: str) -> None:
         """Set a key of a device, or remove the device if ``key`` is empty.
 
-        A device inherits the keys that profiles give it.
+        The instance's own device also gets the keys that profiles set for the device of this name.
         """
         subject = self.find(name)
         devices = dict(subject.instance.devices)

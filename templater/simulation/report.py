@@ -34,7 +34,7 @@ class Report:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """The changes that were written."""
+        """The changes that the step wrote."""
         return () if self.started is None else self.started.changes
 
     @property
@@ -87,7 +87,7 @@ def format_report(report: Report, *, as_diff: bool) -> str:
             for path, reason in sorted(started.unknown.items())
         ]
     if report.error is not None:
-        more = report.error.explain().split("\n")[1:]  # the note shows the first line
+        more = report.error.explain().split("\n")[1:]  # `note` already has the first line
         lines += [f"  {printable_lines(line)}\n" for line in more]
     return "".join(lines)
 

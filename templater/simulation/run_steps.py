@@ -1,4 +1,4 @@
-"""Run the steps that a user typed on simulated instances, and report each step."""
+"""Runner of typed steps: it executes each step on simulated instances, and reports the result."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def simulate(
     """Simulate the steps and return a report of each.
 
     By default, the instance is first created from ``image``. If ``pending`` is given, the instance already
-    exists, and its next start runs the pending trigger (empty for none). ``open_folder`` opens the IMAGE of
-    ``rebuild=IMAGE``, and ``read_profile`` reads the FILE of ``p:FILE``. ``placeholders`` adds placeholders
-    for the keys that a daemon generates when it creates an instance. The total time limit of ``options``
-    applies to all steps together. Errors of steps are part of their reports. Raises TemplaterError if the
-    instance cannot be created.
+    exists, and ``pending`` is the trigger that its next start runs before ``start``, or "". ``open_folder``
+    opens the IMAGE of ``rebuild=IMAGE``, and ``read_profile`` reads the FILE of ``p:FILE``. ``placeholders``
+    adds placeholders for the keys that a daemon generates when it creates an instance. The total time limit
+    of ``options`` applies to all steps together. Errors of steps are part of their reports. Raises
+    TemplaterError if the instance cannot be created.
     """
     life = Simulation(
         options.begun(), reading=reading, open_folder=open_folder, read_profile=read_profile,
@@ -71,7 +71,7 @@ def run_step(simulation: Simulation, step: Step) -> Report:
         return Report(step, name, "" if left is None else left.life.pending, started, cause, gone)
     if step.verb in MAKING:
         name = step.made
-    left = simulation.subjects.get(name)  # None if an ephemeral instance was stopped
+    left = simulation.subjects.get(name)  # None if the step deleted an ephemeral instance
     pending = "" if left is None else left.life.pending
     limit = None if started is None else started.limit
     return Report(step, name, pending, started, limit, gone=left is None)

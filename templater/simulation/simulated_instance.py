@@ -42,7 +42,7 @@ class Folder(Protocol):
     def rootfs(self) -> WritableRootfs: ...
     @property
     def properties(self) -> Mapping[str, str] | None:
-        """Image properties that override those of metadata.yaml: edited, or set by publish. Else None."""
+        """Image properties that replace all those of metadata.yaml, or None to use metadata.yaml's."""
 
     @property
     def unknown(self) -> dict[str, str]:
@@ -74,13 +74,13 @@ class SimulatedInstance:
     #: the image that the instance was created from, for a rebuild; None if unknown
     origin: Folder | None
     snapshots: dict[str, tuple[Instance, Folder]] = field(default_factory=dict)
-    #: the name that placeholders for keys of the daemon include; "" in placeholders without a name. None if
-    #: the instance existed before the simulation: its description has these keys, so it gets no placeholders
+    #: the name to show in placeholders for generated values, or "" for placeholders without a name. None for
+    #: an instance that existed before the simulation: its description already contains the values
     name_in_placeholders: str | None = None
 
 
 def split_pending(instance: Instance) -> tuple[Instance, str]:
-    """Split the pending trigger from the configuration, because ``Life`` stores it."""
+    """Return the instance without the pending key, and the pending trigger, which ``Life`` stores."""
     config = dict(instance.config)
     pending = config.pop(PENDING_KEY, "")
     return instance.replace(config=config), pending

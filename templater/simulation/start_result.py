@@ -69,7 +69,7 @@ def start_error(host: Host, found: HostStart) -> TemplaterError:
 
 
 def deviation_remarks(plan: Plan) -> Iterable[str]:
-    """Yield the deviations between templater and the host, each with the files that it affects."""
+    """Yield the plan's notes, then each deviation from the host with the files that it affects."""
     found: dict[str, list[str]] = {}
     for change in (*plan.changes, *plan.agent):
         for deviation in deviations_at(plan, change):
@@ -109,7 +109,7 @@ def reason_unknown(plan: Plan) -> str:
 
 
 def host_changes(plan: Plan, found: HostStart, unknown: Mapping[str, str]) -> Iterable[Change]:
-    """Yield the changes that the host makes, with the host's owner and mode."""
+    """Yield the planned changes that the host certainly makes, with the host's owner and mode."""
     for change in plan.files():
         node = found.written.get(change.real)
         if node is None or change.real in unknown or node.content != change.content:

@@ -48,7 +48,7 @@ class Step:
     text: str
     verb: str
     argument: str = ""
-    #: the instance to which the step applies, or empty for the current one
+    #: name of the instance to which the step applies, or empty for the current instance
     name: str = ""
     #: ``pool`` and ``project`` of a move, or the properties of a publish
     options: dict[str, str] = field(default_factory=dict)

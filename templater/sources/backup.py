@@ -1,4 +1,4 @@
-"""The reader of backup tarballs from ``incus export`` or ``lxc export``.
+"""A reader of backup tarballs from ``incus export`` or ``lxc export``.
 
 A backup contains ``backup/index.yaml`` and ``backup/container/…``. Snapshots (``backup/snapshots/…``) are
 ignored, because a start ignores them too.
@@ -24,9 +24,9 @@ from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.directory import shifted
 
 INDEX = "backup/index.yaml"
-#: if the root directory's owner is this id or a higher one, the files have shifted ids
+#: lowest uid of a root directory whose files have shifted ids
 FIRST_SHIFTED = 65536
-#: the directory of the instance itself, named after its type
+#: the instance's directory in a backup, which is named after the instance's type
 PARTS = ("backup/container/", "backup/virtual-machine/")
 #: files that an optimized backup has instead of these directories
 OPTIMIZED = ("backup/container.bin", "backup/virtual-machine.bin")
@@ -113,7 +113,7 @@ class BackupImage(TarballImage):
 
 
 class _BackupContents:
-    """The root filesystem of a backup, for ``read_rootfs``."""
+    """The members of a backup's root filesystem, which ``BackupImage.read_rootfs`` reads."""
 
     def __init__(self, path: str, limits: Limits) -> None:
         self.name = path

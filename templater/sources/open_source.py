@@ -1,4 +1,4 @@
-"""Detection and opening of SRC: an image, an instance directory, an instance folder or a backup."""
+"""Openers of SRC, which can be an image, an instance directory, an instance folder or a backup."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class OpenedSource(NamedTuple):
     image: Image
     description: Source | None = None
     state: State | None = None
-    #: overrides the description's name
+    #: a name that overrides the one in the description, or empty
     name: str = ""
     notes: tuple[str, ...] = ()
     #: the root filesystem's path, if it is a directory on disk
@@ -78,7 +78,7 @@ class OpenedSource(NamedTuple):
         instance = read_instance(self.description, name=name or self.name or None, config=config, **others)
         notes = [] if self.description is None else [f"using the instance of '{self.description.name}'"]
         folder = os.path.basename(os.path.abspath(self.path))
-        # the folder of an instance in another project is named PROJECT_NAME
+        # outside the default project, the folder is named PROJECT_NAME
         if self.kind == INSTANCE_FOLDER and name is None and not f"_{folder}".endswith(f"_{instance.name}"):
             notes.append(
                 f"backup.yaml describes the instance '{printable(instance.name)}', but its folder is named"
@@ -103,7 +103,7 @@ class OpenedSource(NamedTuple):
             return None
         if self.state is not None:
             return self.state.pending
-        # hooks treat a start without a record as the instance's first
+        # without recorded state, hooks run `create`, as for a new instance
         return instance.config.get(PENDING_KEY, "create" if self.kind == INSTANCE_DIRECTORY else "")
 
     @contextmanager
