@@ -1,7 +1,7 @@
 """Downloaded image files in a directory of the user, each named by its SHA-256 hash.
 
-A file gets its name after its hash was compared, so its name vouches for its content. An interrupted download
-continues where it ended.
+A file gets its name only after its content matched the hash. An interrupted download continues where it
+ended.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from ..image.atomic_output import Output
 from ..model.errors import InputError, RefusedError, WriteError, reason
 from ..model.source import printable
 
-#: the ending of an incomplete file
+#: the ending of the name of an incomplete file
 PART = ".part"
 _PIECE = 1 << 20
 
-#: called with files done, bytes so far and the current name
+#: called with the number of files done, the bytes so far and the current file's name
 Progress = Callable[[int, int, str], None]
 
 
 class Download(Protocol):
-    """One file of a server."""
+    """A function that downloads one file of a server."""
 
     def __call__(self, start: int, /) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
-        """Request the file from byte ``start`` on; the server may answer with all of it.
+        """Request the file from byte ``start`` on. A server may send the whole file instead.
 
-        Yields the number of the first byte that it sends, and the content. Raises InputError if it fails.
+        Yields the position of the first byte that the server sends, and the content. Raises InputError.
         """
 
 
@@ -44,7 +44,7 @@ class Downloads:
         private_directory(path)
 
     def fetch(self, sha256: str, name: str, download: Download, progress: Progress) -> str:
-        """Return the path of the file with this hash, and download it if it is missing.
+        """Return the path of the file with this hash. Download a missing file.
 
         ``name`` is the file's name in messages. Raises InputError if the content has another hash.
         """
@@ -75,7 +75,7 @@ class Downloads:
         return path
 
     def keep(self, pieces: Iterator[bytes], name: str, progress: Progress, most: int) -> str:
-        """Write a file whose hash was not announced, and return its path."""
+        """Write a file whose hash is not known in advance. Return its path, which ends with the hash."""
         with Output(self.path, private=True) as output:
             for piece in pieces:
                 output.write(piece)
@@ -87,7 +87,7 @@ class Downloads:
         return path
 
     def _open_part(self, path: str) -> int:
-        """Open an incomplete file, which another process may be writing: wait until it has finished."""
+        """Open and lock an incomplete file. Wait if another process is writing the file."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:
             try:
@@ -98,7 +98,7 @@ class Downloads:
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
                     return fd
-            os.close(fd)  # the other process has completed it, or has removed it
+            os.close(fd)  # another process has renamed or removed the file, so open it again
 
 
 def private_directory(path: str) -> None:
@@ -110,7 +110,7 @@ def private_directory(path: str) -> None:
         raise WriteError(f"can't create '{printable(path)}': {reason(error)}") from error
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
         raise RefusedError(
-            f"another user can write to '{printable(path)}'", hint="XDG_DATA_HOME=DIR names another place"
+            f"another user can write to '{printable(path)}'", hint="set XDG_DATA_HOME to another directory"
         )
 
 

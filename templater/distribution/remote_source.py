@@ -1,7 +1,7 @@
-"""SRC on a server: ``images:debian/13/cloud``, ``incus:image/ALIAS`` or ``https://…``: fetch it.
+"""Fetching of a SRC on a server: ``images:debian/13/cloud``, ``incus:image/ALIAS`` or ``https://…``.
 
-Templates are in the metadata, which is a small file of a split image. Only it is fetched unless the whole
-image is needed.
+The templates of a split image are in its metadata, a small file. Only this file is fetched, unless the
+command needs the whole image.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from .store import Store, StoredImage
 from .verify import SHA256
 
 _REMOTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+:")
-#: the families of clients, in the order in which their lists are searched
+#: the clients whose image lists are searched, in this order
 _CLIENTS = ("incus-7", "lxd")
 #: an image server whose aliases LXD also accepts with this prefix
 _UBUNTU, _PREFIX = "https://cloud-images.ubuntu.com", "ubuntu/"
-#: bytes of a file whose size no server announced and whose hash is unknown
+#: limit in bytes on a file whose size and hash the server did not announce
 _MOST_BYTES = 64 << 30
 _MOST_METADATA = 256 << 20
 
@@ -46,7 +46,7 @@ _MOST_METADATA = 256 << 20
 class Fetched:
     """Fetched files in the store: a unified image or a metadata tarball, and perhaps the root filesystem.
 
-    ``notes`` say which image was chosen and what vouches for it.
+    ``notes`` tell the user which image was chosen, and how its content was checked.
     """
 
     fingerprint: str
@@ -70,12 +70,12 @@ def is_remote(src: str) -> bool:
 def fetch_source(
     src: str, *, whole: bool = False, progress: Progress = lambda files, size, name: None
 ) -> Fetched:
-    """Fetch the files of SRC into the store. ``whole``: the root filesystem too.
+    """Fetch the files of SRC into the store. ``whole``: also fetch the root filesystem.
 
-    Raises UsageError for an unknown remote, and InputError if an image is missing or damaged.
+    Raises UsageError for an invalid SRC, and InputError if a remote or image is unknown or damaged.
     """
     if src.startswith("http://"):
-        raise UsageError("images are fetched over https only", hint="begin the URL with https://")
+        raise UsageError("images are fetched only by https", hint="begin the URL with https://")
     if src.startswith("https://"):
         return _Fetcher(Store(), "", whole, progress).from_url(src)
     name, _, alias = src.partition(":")
@@ -121,7 +121,7 @@ def _from_store(alias: str, whole: bool, progress: Progress) -> Fetched:
 
 
 class _Fetcher:
-    """Fetching of one image into the store. ``source`` is how a user named it."""
+    """Fetching of one image into the store. ``source`` is the SRC that the user typed."""
 
     def __init__(self, store: Store, source: str, whole: bool, progress: Progress) -> None:
         store.prune()
@@ -138,7 +138,7 @@ class _Fetcher:
         facts = f"{image.type}, {image.product.arch}, version {image.version.name}"
         notes = [_chosen(remote.name, alias, image.fingerprint, facts)]
         if client == "lxd":
-            notes.append(f"{remote.name}: publishes this image for LXD only")
+            notes.append(f"{remote.name}: publishes this image only for LXD")
         names = {"os": image.product.os, "release": image.product.release, "variant": image.product.variant}
         properties = {name: value for name, value in names.items() if value} | {"serial": image.version.name}
         return self._keep(files, image, complete, notes, properties)
@@ -147,7 +147,7 @@ class _Fetcher:
         url = stream.url(item.path)
         if not SHA256.fullmatch(item.sha256):
             raise InputError(f"'{stream.base}' announces no valid SHA-256 hash for '{url}'")
-        # clients ignore the size, and some publishers leave it out
+        # clients ignore the size, and some publishers omit it
         download = _download(stream, url, item.size or _MOST_BYTES)
         return self._downloads.fetch(item.sha256, url, download, self._progress)
 
@@ -169,12 +169,12 @@ class _Fetcher:
         ]
         if not complete and not isinstance(server, LocalDaemon):
             notes.append(
-                "only the metadata was fetched: TLS vouches for it, as the fingerprint is that of all files"
+                "only the metadata was fetched: only TLS protects it, as the fingerprint covers all files"
             )
         return self._keep(files, image, complete, notes)
 
     def from_url(self, url: str) -> Fetched:
-        """Fetch a unified image by the headers of ``incus image import https://…``, or as a plain file."""
+        """Fetch a unified image: from the URL in the answer's headers (as Incus does), or as a plain file."""
         stream, address = _split(url)
         self._source = address
         digest, place = _announced(stream, address)
@@ -192,14 +192,14 @@ class _Fetcher:
                     )
             except FileNotFoundError:
                 raise InputError(f"'{address}' does not exist") from None
-            note = f"no hash was announced: TLS alone vouches for {address}"
+            note = f"the server announced no hash: only TLS protects {address}"
         return self._keep([path], ServerImage(os.path.basename(path), "", ""), True, [note])
 
     def _keep(
         self, files: list[str], image: Image | ServerImage, complete: bool, notes: list[str],
         properties: Mapping[str, str] = MappingProxyType({}),
     ) -> Fetched:  # fmt: skip
-        """Record the image as fetched, and return it."""
+        """Record the image as fetched. Return the fetched files."""
         rootfs = files[1] if len(files) > 1 else None
         fetched = Fetched(image.fingerprint, files[0], rootfs, tuple(map(printable, notes)))
         now = int(time.time())
@@ -218,7 +218,7 @@ class _Fetcher:
 
 
 def _find(stream: UrlStream, remote: str, alias: str) -> tuple[Image, str]:
-    """Return the image and the client family that lists it."""
+    """Return the image and the client that lists it. Raises InputError for an unknown or ambiguous name."""
     products = read_products(stream)
     if stream.base.startswith(_UBUNTU):
         alias = alias.removeprefix(_PREFIX)
@@ -243,12 +243,12 @@ def _find(stream: UrlStream, remote: str, alias: str) -> tuple[Image, str]:
 
 
 def _preference(image: Image) -> tuple[bool, bool]:
-    """Sort containers before virtual machines, then this machine's architecture first, as clients do."""
+    """Return a sort key: containers before virtual machines, then this machine's architecture first."""
     return image.type != "container", image.architecture != KERNEL_NAMES.get(platform.machine())
 
 
 def _download(stream: UrlStream, url: str, most: int) -> Download:
-    """Return a download of a file that has at most ``most`` bytes. It continues by a range request."""
+    """Return a download of a file of at most ``most`` bytes, which can continue with a range request."""
 
     @contextmanager
     def download(start: int, /) -> Iterator[tuple[int, Iterator[bytes]]]:
@@ -308,7 +308,7 @@ def _split(url: str) -> tuple[UrlStream, str]:
 
 
 def _announced(stream: UrlStream, address: str) -> tuple[str, str]:
-    """Return the hash and the URL in the answer's headers, or empty strings. The status does not matter."""
+    """Return the hash and URL in an answer's headers, or two empty strings. The status does not matter."""
     machine = KERNEL_NAMES.get(platform.machine(), platform.machine())
     headers = {f"{family}-Server-Architectures": machine for family in ("Incus", "LXD")}
     headers |= {"Incus-Server-Version": "7.0.0", "LXD-Server-Version": "6.8"}

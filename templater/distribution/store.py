@@ -1,8 +1,8 @@
 """A local store of images: records in SQLite, files named by their SHA-256 hash.
 
 Imported images stay until they are deleted. Fetched images are removed ten days after their last use, as the
-daemons remove the images that they cache. A file is complete on disk before a record names it, and is removed
-after no record names it, so a killed process leaves at most an unused file.
+daemons remove the images that they cache. A file is complete on disk before a record names the file. It is
+removed only after its record, so a killed process leaves at most an unused file.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ..model.source import printable
 from ..parsing.file_kind import QCOW2
 from .downloads import PART, Progress, private_directory
 
-#: seconds after its last use in which a fetched image is kept
+#: seconds without use after which a fetched image is removed
 UNUSED = 10 * 86400
-#: seconds in which a file without a record is kept: another process may be about to write its record
+#: seconds after which a file without a record is removed; until then another process may write its record
 _GRACE = 3600
-#: seconds to wait for another process that changes the records
+#: seconds to wait while another process changes the records
 _PATIENCE = 30
 _SCHEMA = 1
 _TABLES = """
@@ -59,13 +59,13 @@ class StoredImage:
     used: int
     public: bool
     auto_update: bool
-    #: fetched by use, so it expires
+    #: whether the image was fetched for a command, so that it is removed when unused
     cached: bool
-    #: the SRC that it was fetched from, such as ``images:debian/13``; empty for imported files
+    #: the SRC of a fetched image, such as ``images:debian/13``; "" for imported files
     source: str
-    #: hash of the metadata tarball or unified image
+    #: hash of the metadata tarball or the unified image
     metadata: str
-    #: hash of a split image's root filesystem; empty for a unified image, and if it was not fetched
+    #: hash of a split image's root filesystem; "" for a unified image, or if only the metadata was fetched
     root: str
     #: False if only the metadata was fetched
     complete: bool
@@ -74,9 +74,9 @@ class StoredImage:
 
 
 class Store:
-    """The store in a directory, which is created if needed.
+    """A store in a directory. A missing directory is created.
 
-    Raises RefusedError if another user could write to it, and BusyError if another process keeps it locked.
+    Raises RefusedError if another user can write to the directory, and BusyError if another process locks it.
     """
 
     def __init__(self, path: str | None = None) -> None:
@@ -94,7 +94,7 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Lock the records for writing, and commit at the end of the block unless it fails."""
+        """Lock the records for writing. Commit at the end of the block, or roll back after an error."""
         path = os.path.join(self.path, "images.db")
         try:
             with closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as records:
@@ -109,7 +109,7 @@ class Store:
         except sqlite3.Error as error:
             text = f"the records of the store '{printable(self.path)}': {error}"
             if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise BusyError(text, hint="another process changes the store") from None
+                raise BusyError(text, hint="another process is changing the store; try again later") from None
             if error.sqlite_errorcode & 0xFF in (
                 sqlite3.SQLITE_FULL,
                 sqlite3.SQLITE_IOERR,
@@ -126,7 +126,7 @@ class Store:
             return _read(records)
 
     def find(self, name: str) -> StoredImage:
-        """Return the image with this alias or beginning of its fingerprint. Raises InputError if none."""
+        """Return the image with this alias or beginning of a fingerprint. Raises InputError if unknown."""
         with self._transaction() as records:
             return _find(records, name)
 
@@ -134,7 +134,7 @@ class Store:
         return os.path.join(self.files, sha256)
 
     def paths(self, image: StoredImage) -> list[str]:
-        """Return the paths of an image's files: the metadata or unified image first."""
+        """Return the paths of an image's files. The metadata or the unified image comes first."""
         return [self.file(each) for each in (image.metadata, image.root) if each]
 
     # writing
@@ -149,13 +149,13 @@ class Store:
         limits: Limits = DEFAULT,
         progress: Progress = lambda files, size, name: None,
     ) -> StoredImage:
-        """Copy an image's files into the store. An image that it has already gets the aliases and the flag.
+        """Copy an image's files into the store. If it has the image already, add the aliases and the flag.
 
         Raises InputError if the image is invalid or incomplete.
         """
         if os.path.isdir(path):
             raise InputError(
-                f"'{printable(path)}' is a directory", hint="templater image build makes an image of it"
+                f"'{printable(path)}' is a directory", hint="pack it first: templater image build"
             )
         copies = [self._copy(each, progress) for each in (path, rootfs) if each is not None]
         return self.keep(copies, aliases=aliases, public=public, limits=limits)
@@ -170,7 +170,7 @@ class Store:
         auto_update: bool = False,
         limits: Limits = DEFAULT,
     ) -> StoredImage:
-        """Record a complete image whose files are in the store. Raises InputError if it is invalid."""
+        """Record a complete image whose files are in the store. Raises InputError if the image is invalid."""
         image = self._describe(hashes, limits)
         image = replace(image, source=source, public=public, auto_update=auto_update)
         with self._transaction() as records:
@@ -186,7 +186,7 @@ class Store:
             return _find(records, image.fingerprint)
 
     def cache(self, image: StoredImage) -> None:
-        """Record a fetched image, or note the use of one that is in the store."""
+        """Record a fetched image. If the store has the image, update the time of its last use."""
         with self._transaction() as records:
             old = _get(records, image.fingerprint)
             if old is not None:
@@ -197,14 +197,14 @@ class Store:
             _write(records, image)
 
     def use(self, name: str) -> StoredImage:
-        """Return an image, and note its use."""
+        """Return an image, and update the time of its last use."""
         with self._transaction() as records:
             image = replace(_find(records, name), used=int(time.time()))
             _write(records, image)
             return image
 
     def change(self, name: str, change: Callable[[StoredImage], StoredImage]) -> StoredImage:
-        """Replace a record by ``change(record)``; the fingerprint and the files stay."""
+        """Replace a record with ``change(record)``, except fingerprint and files. Return the new record."""
         with self._transaction() as records:
             old = _find(records, name)
             new = replace(change(old), fingerprint=old.fingerprint, metadata=old.metadata, root=old.root)
@@ -212,7 +212,7 @@ class Store:
             return new
 
     def delete(self, name: str) -> StoredImage:
-        """Remove an image, its aliases and its files."""
+        """Remove an image, its aliases and its files. Return the removed record."""
         with self._transaction() as records:
             image = _find(records, name)
             records.execute("DELETE FROM image WHERE fingerprint = ?", (image.fingerprint,))
@@ -220,7 +220,7 @@ class Store:
         return image
 
     def set_alias(self, alias: str, name: str, *, move: bool = False) -> None:
-        """Give an image another name. Raises UsageError if another image has it and ``move`` is false."""
+        """Add an alias to an image. Raises UsageError if another image has it and ``move`` is false."""
         with self._transaction() as records:
             _set_alias(records, alias, _find(records, name).fingerprint, move=move)
 
@@ -230,7 +230,7 @@ class Store:
                 raise UsageError(f"unknown alias '{printable(alias)}'")
 
     def replace_image(self, old: str, new: str) -> None:
-        """Move the aliases and flags of an image to its newer version, and remove it."""
+        """Move the aliases and flags of an image to its newer version, and remove the old image."""
         with self._transaction() as records:
             before, after = _find(records, old), _find(records, new)
             _write(
@@ -245,7 +245,7 @@ class Store:
         self._remove_unnamed_files(0, {before.metadata, before.root})
 
     def prune(self) -> list[StoredImage]:
-        """Remove fetched images that were not used for ten days, and files that no record names."""
+        """Remove fetched images unused for ten days, and files without a record. Return these images."""
         oldest = int(time.time()) - UNUSED
         with self._transaction() as records:
             unused = [image for image in _read(records) if image.cached and image.used < oldest]
@@ -257,8 +257,8 @@ class Store:
         return unused
 
     def _remove_unnamed_files(self, grace: int, released: set[str]) -> None:
-        """Remove files without a record: the released ones, and all that are older than the grace."""
-        # The lock keeps another process from recording a file between the look and its removal.
+        """Remove files without a record that are in ``released`` or older than ``grace`` seconds."""
+        # The lock keeps another process from recording a file between the check and the removal.
         with self._transaction() as records, os.scandir(self.files) as entries:
             named = {each for image in _read(records) for each in (image.metadata, image.root)}
             now = time.time()
@@ -319,10 +319,10 @@ def default_directory() -> str:
 
 
 def matching(images: Iterable[StoredImage], filters: Iterable[str]) -> list[StoredImage]:
-    """Return the images that match all filters, as ``incus image list`` has them.
+    """Return the images that match all filters, which have the syntax of ``incus image list``.
 
-    ``os=debian`` compares a property or one of type, architecture, public and auto_update. Any other word is
-    a part of an alias or the beginning of a fingerprint.
+    A filter ``KEY=VALUE`` compares a property, or type, architecture, public, auto_update or cached. Any
+    other filter matches a part of an alias or the beginning of a fingerprint.
     """
     found = list(images)
     for text in filters:
@@ -404,12 +404,12 @@ _COLUMNS = (
 
 def _set_alias(records: sqlite3.Connection, alias: str, fingerprint: str, *, move: bool) -> None:
     if not alias or any(character.isspace() or not character.isprintable() for character in alias):
-        raise UsageError(f"invalid alias '{printable(alias)}'", hint="an alias has no blanks")
+        raise UsageError(f"invalid alias '{printable(alias)}'", hint="an alias must not contain spaces")
     row = records.execute("SELECT fingerprint FROM alias WHERE name = ?", (alias,)).fetchone()
     if row and row[0] != fingerprint and not move:
         raise UsageError(
             f"another image has the alias '{printable(alias)}'",
-            hint=f"its fingerprint is {row[0][:12]}; --move takes the name",
+            hint=f"the image is {row[0][:12]}; --move moves the alias from it",
         )
     records.execute(
         "INSERT INTO alias VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET fingerprint = excluded.fingerprint",

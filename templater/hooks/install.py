@@ -141,7 +141,7 @@ def _replace(path: str, text: str) -> None:
             if before is not None and not stat.S_ISREG(before.st_mode):
                 raise RefusedError(
                     f"'{path}' is not a regular file",
-                    hint="run this without --write, and add the lines by hand",
+                    hint="run the command without --write, and add the lines by hand",
                 )
             unlink_if_there(directory, staged)
             with open(directory.create(staged), "w", encoding="utf-8", errors="surrogateescape") as file:

@@ -160,7 +160,7 @@ def _replace(text: str, place: Place, value: Value) -> str:
 
 
 def _give(text: str, place: Place, new: str) -> str:
-    """Replace the pair's value with ``new``. Add the colon if a key has none."""
+    """Replace the pair's value with ``new``. Add the colon if the key has none."""
     old = place.value
     if old.end > old.start:
         return text[: old.start] + new + text[old.end :]

@@ -244,7 +244,7 @@ class TreeWriter:
         self._held.clear()
 
     def _place(self, folder: str) -> Directory:
-        """Open the directory at a path, and create it if the archive has no member for it."""
+        """Open a directory. Create a directory for which the archive has no member."""
         held = self._held.get(folder)
         if held is not None:
             self._held.move_to_end(folder)

@@ -49,7 +49,7 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
-#: the call number on every architecture except alpha
+#: the number of the system call openat2 on every architecture except alpha
 _SYS_OPENAT2 = 437
 
 #: how many times an operation is tried while another process keeps changing the file

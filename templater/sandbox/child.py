@@ -70,7 +70,7 @@ class ChildFailure(TemplaterError):
 
 
 class BoundError(LimitError):
-    """A child that was stopped at one of its ``Bounds``; ``bound`` is the name of that attribute."""
+    """An error for a child that exceeded one of its ``Bounds``. ``bound`` is the name of the attribute."""
 
     def __init__(self, bound: str, message: str) -> None:
         super().__init__(message)
@@ -105,7 +105,7 @@ class Child:
         raise _failure_of(self.reap(), self.bounds, data)
 
     def receive(self) -> bytes:
-        """Return all bytes of the pipe. Raises LimitError for too many bytes, or after the deadline."""
+        """Return all bytes of the pipe. Raises BoundError for too many bytes, or after the deadline."""
         import select
 
         poll = select.poll()

@@ -52,7 +52,7 @@ class Program:
         if self._status is None:
             try:
                 os.kill(self._pid, signal.SIGKILL)
-            except PermissionError:  # in a sandbox, with which the program ends
+            except PermissionError:  # a sandboxed process may not kill; the program ends with that process
                 return
             self.wait()
         self._output.close()
@@ -60,7 +60,7 @@ class Program:
 
     @property
     def descriptors(self) -> tuple[int, int]:
-        """The descriptors that a sandbox needs, if the program was started before the sandbox was locked."""
+        """The descriptors to pass to a sandbox whose preparation started this program."""
         return self._output.fileno(), self._complaints.fileno()
 
     @property
@@ -145,7 +145,7 @@ def _set_descriptors(data: int, output: int, complaints: int) -> None:
 def _lock() -> None:
     import resource
 
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores SIGPIPE, and programs inherit that
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores SIGPIPE, which the program would inherit
     prctl = libc("prctl")
     prctl(system_calls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     libc("unshare")(_CLONE_NEWNET | _CLONE_NEWIPC)  # needs root; without root it fails, and is not required

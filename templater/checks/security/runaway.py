@@ -33,7 +33,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         return
     try:
         yield from _rendered(image, image.metadata)
-    except LimitError as error:  # the limit on the total for all rules
+    except LimitError as error:  # the limit for all rules together
         yield Observation(error.message, _of_image(image, error.span) or METADATA)
     for rule in image.rules:
         if rule.null:

@@ -1,8 +1,8 @@
-"""The check for Incus: ``raw.lxc`` runs it right after Incus has rendered its own templates.
+"""The hook for Incus: ``raw.lxc`` runs it right after Incus has rendered the templates.
 
 Incus keeps metadata.yaml, templates and backup.yaml beside the root filesystem. It writes backup.yaml just
 before the start; the file describes the instance and its pending trigger. With ``--rootfs``, templater writes
-to a copy of the root filesystem. Without it, templater only reports the files that it would write
+to a copy of the root filesystem. Without this option, templater only reports the files that it would write
 differently.
 """
 

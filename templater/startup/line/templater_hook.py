@@ -34,7 +34,7 @@ _Spec: "Any" = sys.modules["_frozen_importlib"].ModuleSpec
 
 
 def main() -> "NoReturn":
-    """Run the hook; the line that ``hook install`` writes calls this."""
+    """Run the hook. The line that ``hook install`` writes calls this function."""
     import gc
 
     gc.set_threshold(100_000, 50, 50)  # the process is short-lived, so collecting garbage rarely pays

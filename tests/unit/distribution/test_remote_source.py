@@ -132,7 +132,7 @@ def test_the_beginning_of_a_fingerprint_names_an_image(server):
 def test_an_image_for_lxd_only_is_found_and_said_so(certificates):
     with serving(ORIGIN, certificates) as running:
         add_remote("ubuntu-like", running.url)
-        assert any("for LXD only" in note for note in fetch("ubuntu-like:noble").notes)
+        assert any("only for LXD" in note for note in fetch("ubuntu-like:noble").notes)
 
 
 def broken(handler, path: str, data: bytes, sent: int) -> bool:
@@ -260,7 +260,7 @@ def test_a_plain_https_file_is_fetched_and_what_vouches_is_said(server, tree):
     path = next(name for name in tree.content_files() if name.endswith(".tar"))
     fetched = fetch(f"{server.url}/{path}")
     assert os.path.basename(path).startswith(os.path.basename(fetched.image))
-    assert "TLS alone vouches" in fetched.notes[0]
+    assert "only TLS protects" in fetched.notes[0]
 
 
 def test_headers_that_lead_away_from_https_are_refused(server):
@@ -280,7 +280,7 @@ def test_headers_that_lead_away_from_https_are_refused(server):
 @pytest.mark.parametrize(
     ("src", "kind", "said"),
     [
-        ("http://example.com/image", UsageError, "https only"),
+        ("http://example.com/image", UsageError, "only by https"),
         ("nowhere:debian", InputError, "not a known remote"),
         ("images:", UsageError, "names no image"),
         ("incus:web1", UsageError, "local daemon"),
@@ -465,7 +465,7 @@ def test_an_api_image_is_metadata_first_and_its_fingerprint_is_compared(certific
         fetched = fetch("api:deb/13")
         assert content(fetched.image) == metadata
         assert fetched.rootfs is None
-        assert "TLS vouches" in fetched.notes[1]
+        assert "only TLS protects" in fetched.notes[1]
         fetched = fetch("api:deb/13", whole=True)
         assert content(fetched.rootfs) == root
         answers[f"/1.0/images/{fingerprint}/export"] = (

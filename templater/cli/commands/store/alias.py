@@ -13,7 +13,7 @@ def command() -> None:
     """Group the commands about aliases."""
 
 
-@command.command(help="Give an image another name. --move takes the name from another image.")
+@command.command(help="Add an alias to an image. --move takes the alias from another image.")
 @ALIAS
 @image_argument
 @click.option("--move", is_flag=True, help="Take the name from another image.")
