@@ -70,6 +70,11 @@ EXAMPLES = {SECONDS: "30s, 5m or 1h", NUMBER: "5000, 20k or 3M", SIZE: "4096, 51
 LARGEST = 1 << 50
 
 
+#: seconds for packing an image, and bytes for each processor
+_PACKING = 24 * 60 * 60
+_PACKING_MEMORY = 256 << 20
+
+
 class CommandLimits:
     """Limits of a whole command: wall-clock seconds, processor seconds and bytes of memory."""
 
@@ -131,6 +136,23 @@ class Given:
         limits = CommandLimits()
         for name, value in self.command.items():
             setattr(limits, name, value)
+        return limits
+
+    def for_packing(self) -> "CommandLimits":
+        """Return the limits for a command that packs an image.
+
+        The defaults allow a day and, for each processor, the memory of one thread of xz.
+        """
+        from os import cpu_count
+
+        defaults = CommandLimits()
+        limits = self.for_command()
+        if limits.time == defaults.time:
+            limits.time = _PACKING
+        if limits.processor == defaults.processor:
+            limits.processor = _PACKING
+        if limits.memory == defaults.memory:
+            limits.memory += (cpu_count() or 1) * _PACKING_MEMORY
         return limits
 
     def for_child(self, wall: float, cpu: int) -> "Bounds":

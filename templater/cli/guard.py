@@ -38,12 +38,28 @@ def guarded(function: Command) -> Command:
     return wrapped
 
 
+def guarded_alone(function: Command, *, packs: bool = False) -> Command:
+    """Add ``--limit`` to a command without other limits, and apply the limits on the whole command.
+
+    ``packs``: the command packs an image, so the defaults allow hours of compression.
+    """
+    from ..limits import COMMAND
+    from .options import limit_option
+
+    @wraps(function)
+    def wrapped(*arguments: Any, limits: Given, **options: Any) -> Any:
+        with guard(limits, packs=packs):
+            return function(*arguments, **options)
+
+    return limit_option(COMMAND)(wrapped)
+
+
 @contextmanager
-def guard(limits: Given, *, timed: bool = True) -> Iterator[None]:
+def guard(limits: Given, *, timed: bool = True, packs: bool = False) -> Iterator[None]:
     """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end."""
     import _signal as signal  # type: ignore[import-not-found]  # signal itself imports enum
 
-    bounds = limits.for_command()
+    bounds = limits.for_packing() if packs else limits.for_command()
     with _bounded_memory(bounds):
         if not timed or not hasattr(signal, "setitimer"):
             yield
@@ -68,6 +84,27 @@ def guard(limits: Given, *, timed: bool = True) -> Iterator[None]:
                 signal.setitimer(timer, 0)
             for (_, number, *_), handler in zip(timers, before, strict=True):
                 signal.signal(number, handler)
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Suspend the limits of the surrounding ``guard`` while the user works in an editor."""
+    import signal
+
+    try:
+        import resource
+    except ImportError:  # Windows
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the editor inherits the limit
+    timers = {timer: signal.setitimer(timer, 0) for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF)}
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        for timer, (seconds, interval) in timers.items():
+            signal.setitimer(timer, seconds, interval)
 
 
 def over_limit(name: str, bounds: CommandLimits) -> LimitError:

@@ -291,22 +291,31 @@ def _mksquashfs(output: Output, packing: Packing, made: int, top: Member | None)
             stderr=subprocess.PIPE,
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
             pass_fds=(output.fd,),
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - one system call, which takes no lock
+            preexec_fn=_in_child(),  # noqa: PLW1509 - two system calls, which take no lock
         )
     except FileNotFoundError:
         hint = "install it: apt install squashfs-tools"
         raise UsageError("the program 'mksquashfs' is missing", hint=hint) from None
 
 
-def _die_with_parent() -> Callable[[], object] | None:
+def _in_child() -> Callable[[], object] | None:
     """Return a function for the child that makes the kernel kill it when this process dies.
 
-    After a truncated stream, mksquashfs 4.6.1 can wait forever and keep its file on the disk.
+    After a truncated stream, mksquashfs 4.6.1 can wait forever and keep its file on the disk. The function
+    also lifts the limit on the command's memory, because mksquashfs takes a quarter of the machine's.
     """
     if not sys.platform.startswith("linux"):
         return None
+    import resource
+
     prctl = libc("prctl")  # loaded before the fork
-    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+
+    def prepare() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+    return prepare
 
 
 def _as_mksquashfs_reads(members: Iterable[tuple[Member, Data]]) -> Iterator[tuple[Member, Data]]:

@@ -4,12 +4,14 @@ import resource
 import signal
 import time
 from contextlib import suppress
+from importlib import import_module
 
+import click
 import pytest
 
 from templater.cli import planning
-from templater.cli.guard import guard
-from templater.cli.main import main
+from templater.cli.guard import guard, paused
+from templater.cli.main import command, main
 from templater.limits import COMMAND, parse
 from templater.model.errors import LimitError
 
@@ -92,3 +94,73 @@ def test_commands_that_read_an_image_have_a_memory_limit(command, image, monkeyp
     monkeypatch.setattr("templater.image.describe.describe", too_much)
     assert main(command.replace("IMAGE", image).split()) == 4
     assert "--limit command-memory=" in capfd.readouterr().err
+
+
+#: commands that read no image
+OTHERS = {"schema", "new", "trigger", "remote add", "remote list", "remote remove", "streams list",
+          "streams prune", "streams reindex", "streams remove"}  # fmt: skip
+#: commands that apply the limits of a whole command without an option, and hooks, which have ``--time-limit``
+FIXED = {"watch", "compile", "hook install", "hook incus", "hook lxc", "hook nspawn", "hook oci"}
+
+
+def commands(group, name=""):
+    for word in group.list_commands(click.Context(group)):
+        found = group.get_command(click.Context(group), word)
+        if isinstance(found, click.Group):
+            yield from commands(found, f"{name}{word} ")
+        else:
+            yield f"{name}{word}", found
+
+
+COMMANDS = dict(commands(command))
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - OTHERS - FIXED))
+def test_every_command_that_reads_an_image_accepts_limits_on_the_whole_command(name):
+    (option,) = [option for option in COMMANDS[name].params if option.name == "limits"]
+    given = option.callback(None, option, ("command-time=7", "command-processor=8", "command-memory=9MiB"))
+    assert (given.command["time"], given.command["processor"]) == (7, 8)
+
+
+@pytest.mark.parametrize(
+    ("module", "attribute", "words"),
+    [
+        ("image.set_property", "metadata_of", ["image", "set-property", "IMAGE", "a=b"]),
+        ("image.unset_property", "metadata_of", ["image", "unset-property", "IMAGE", "a"]),
+        ("image.template", "_metadata", ["image", "template", "list", "IMAGE"]),
+        ("image.template", "_read", ["image", "template", "show", "IMAGE", "a.tpl"]),
+        ("image.build", "source_date_epoch", ["image", "build", "IMAGE", "-o", "OUT"]),
+        ("image.export", "source_date_epoch", ["image", "export", "IMAGE", "OUT"]),
+    ],
+)
+def test_the_time_limit_ends_a_command_that_changes_or_packs_an_image(
+    module, attribute, words, image, tmp_path, monkeypatch, capfd
+):
+    def spin(*given):
+        while True:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(import_module(f"templater.cli.commands.{module}"), attribute, spin)
+    places = {"IMAGE": image, "OUT": str(tmp_path / "out")}
+    before = state()
+    assert main([*(places.get(word, word) for word in words), "--limit", "command-time=1"]) == 4
+    assert "longer than 1 seconds" in capfd.readouterr().err
+    assert state() == before
+
+
+def test_packing_may_take_hours_and_more_memory():
+    packing, reading = parse([]).for_packing(), parse([]).for_command()
+    assert packing.time > reading.time and packing.processor > reading.processor
+    assert packing.memory > reading.memory
+    assert parse(["command-time=5"], (COMMAND,)).for_packing().time == 5
+
+
+def test_an_editor_runs_without_the_limits():
+    with guard(parse(["command-time=1", "command-memory=64MiB"], (COMMAND,))):
+        limited = resource.getrlimit(resource.RLIMIT_AS)
+        with paused():
+            assert signal.getitimer(signal.ITIMER_REAL) == signal.getitimer(signal.ITIMER_PROF) == (0, 0)
+            assert resource.getrlimit(resource.RLIMIT_AS)[0] == limited[1]
+            time.sleep(1.2)
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        assert resource.getrlimit(resource.RLIMIT_AS) == limited

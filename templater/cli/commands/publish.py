@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ import click
 from ...model.errors import UsageError
 from ...model.source import printable
 from .. import options, output
+from ..guard import guarded_alone
 from .image.build import pack, packing_options, report, seconds_of, source_date_epoch, warn_of
 from .image.edit import pairs_of
 from .unpack import ids_of
@@ -50,6 +52,7 @@ Examples:
 )
 @click.option("--force", is_flag=True, help="Publish the container even if it is running.")
 @options.json_option
+@partial(guarded_alone, packs=True)
 def command(
     source: str,
     properties: tuple[str, ...],

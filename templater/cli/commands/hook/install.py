@@ -8,9 +8,11 @@ import click
 
 from ....hooks import install, runtimes
 from ....hooks.options import read_options
+from ....limits import Given
 from ....model.errors import UsageError
 from ....model.options import DIALECT_NAMES
 from ... import output
+from ...guard import guard
 from . import runtimes_with
 
 
@@ -49,11 +51,12 @@ def command(runtime: str, name: str, write: bool, path: str, **choices: object) 
     """Print or write the lines that RUNTIME needs. NAME is a container, bundle or machine."""
     words = option_words(choices)
     try:
-        snippet: install.Snippet = runtimes.function_of(runtime, "snippet")(name, words, path)
-        if not write:
-            output.write(snippet.text)
-            return 0
-        changed = install.write(snippet)
+        with guard(Given()):
+            snippet: install.Snippet = runtimes.function_of(runtime, "snippet")(name, words, path)
+            if not write:
+                output.write(snippet.text)
+                return 0
+            changed = install.write(snippet)
     except UsageError as error:
         raise click.UsageError(error.explain()) from None
     output.say(f"{snippet.file}: {'written' if changed else 'already up to date'}")

@@ -7,6 +7,7 @@ import click
 from ....hooks import runtimes, status
 from ....model.errors import UsageError
 from ... import options, output
+from ...guard import guarded_alone
 from . import runtimes_with
 
 
@@ -17,6 +18,7 @@ from . import runtimes_with
     "-P", "--path", default="", help="LXC's lxcpath, podman's hooks.d, or the directory of systemd units."
 )
 @options.json_option
+@guarded_alone
 def command(runtime: str, name: str, path: str, as_json: bool) -> int:
     """Check whether the hook would run at the next start. The exit code is 1 if not."""
     try:

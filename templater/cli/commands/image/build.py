@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from ....model.errors import UsageError
 from ....model.file_names import METADATA
 from ....model.source import Source, printable
 from ... import options, output
+from ...guard import guarded_alone
 from ...progress import progress
 from .edit import pairs_of
 from .info import size
@@ -84,6 +86,7 @@ def packing_options(function: Any) -> Any:
 @packing_options
 @click.option("--expire", metavar="DATE", help="Expiry date of the image: RFC 3339, or seconds since 1970.")
 @options.json_option
+@partial(guarded_alone, packs=True)
 def command(
     directory: str,
     properties: tuple[str, ...],

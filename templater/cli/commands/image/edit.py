@@ -10,6 +10,7 @@ import click
 from ....model.errors import RefusedError, TemplaterError, UsageError
 from ....model.file_names import METADATA
 from ... import options, output
+from ...guard import guarded_alone, paused
 from ...progress import progress
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ force_option = click.option("--force", is_flag=True, help="Allow changes of arch
 @rootfs_option
 @force_option
 @options.json_option
+@guarded_alone
 def command(src: str, rootfs: str | None, force: bool, as_json: bool) -> int:
     before = metadata_of(src)
     after = _from_editor(before) if sys.stdin.isatty() else _from_stdin(before)
@@ -138,7 +140,8 @@ def _from_editor(before: Source) -> Source:
 def in_editor(text: str, extension: str) -> str | None:
     """Open the text in an editor. Return the saved text, or None if the user did not save."""
     try:
-        return click.edit(text, extension=extension)
+        with paused():
+            return click.edit(text, extension=extension)
     except click.ClickException as error:
         raise UsageError(
             f"the editor failed, and the image is unchanged: {error.message}",

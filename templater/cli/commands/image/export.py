@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from ....limits import IMAGE, Given
+from ....limits import COMMAND, IMAGE, Given
 from ....model.errors import UsageError
 from ... import options
 from ...fetching import local_files
+from ...guard import guard
 from .build import pack, packing_options, report, source_date_epoch, warn_of
 
 HELP = """Convert an image to another format or compression.
@@ -29,9 +30,14 @@ Examples:
 @click.command(help=HELP)
 @click.argument("files", metavar="SRC [ROOTFS] FILE|DIR", nargs=-1, shell_complete=options.complete_files)
 @packing_options
-@options.limit_option(IMAGE)
+@options.limit_option(IMAGE, COMMAND)
 @options.json_option
 def command(files: tuple[str, ...], limits: Given, as_json: bool, **packing: Any) -> int:
+    with guard(limits, packs=True):
+        return export(files, limits, as_json, packing)
+
+
+def export(files: tuple[str, ...], limits: Given, as_json: bool, packing: dict[str, Any]) -> int:
     from ....image.contents import open_contents
 
     if len(files) not in (2, 3):

@@ -6,6 +6,7 @@ import click
 
 from ....model.file_names import METADATA
 from ... import options
+from ...guard import guarded_alone
 from .edit import edited, metadata_of, pairs_of, rootfs_option, save
 
 HELP = """Set properties of an image.
@@ -24,6 +25,7 @@ Examples:
 @click.argument("arguments", metavar="KEY=VALUE… | KEY VALUE", nargs=-1, required=True)
 @rootfs_option
 @options.json_option
+@guarded_alone
 def command(src: str, arguments: tuple[str, ...], rootfs: str | None, as_json: bool) -> int:
     changes = pairs_of(arguments, what="templater image set-property image.tar.xz")
     after = edited(metadata_of(src), changes)

@@ -12,6 +12,7 @@ from ....model.file_names import METADATA
 from ....model.metadata import TRIGGERS
 from ....model.source import printable
 from ... import options, output
+from ...guard import guarded_alone
 from .edit import in_editor, metadata_of, rootfs_option, save
 from .info import size
 
@@ -49,6 +50,7 @@ def rule_options(function: Any) -> Any:
 @command.command("list", help="List the templates, their sizes and targets.")
 @options.source_argument
 @options.json_option
+@guarded_alone
 def list_(src: str, as_json: bool) -> int:
     from ....image.open import open_image
 
@@ -95,6 +97,7 @@ def _rule_text(rule: dict[str, Any]) -> str:
 @command.command(help="Print a template.")
 @options.source_argument
 @name_argument
+@guarded_alone
 def show(src: str, name: str) -> int:
     output.write(_read(src, name).decode("utf-8", "surrogateescape"))
     return 0
@@ -117,6 +120,7 @@ Example:
 @rule_options
 @rootfs_option
 @options.json_option
+@guarded_alone
 def create(
     src: str,
     name: str,
@@ -174,6 +178,7 @@ from --from FILE, from standard input, or from an editor.
 @rule_options
 @rootfs_option
 @options.json_option
+@guarded_alone
 def edit(
     src: str,
     name: str,
@@ -205,6 +210,7 @@ def edit(
 @click.option("--force", is_flag=True, help="Delete the template even if several rules use it.")
 @rootfs_option
 @options.json_option
+@guarded_alone
 def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) -> int:
     from ....image.edit import remove_rule
 

@@ -6,6 +6,7 @@ import click
 
 from ....model.file_names import METADATA
 from ... import options
+from ...guard import guarded_alone
 from .edit import edited, metadata_of, rootfs_option, save
 
 HELP = """Remove properties from an image.
@@ -23,6 +24,7 @@ Example:
 @click.argument("names", metavar="KEY…", nargs=-1, required=True)
 @rootfs_option
 @options.json_option
+@guarded_alone
 def command(src: str, names: tuple[str, ...], rootfs: str | None, as_json: bool) -> int:
     after = edited(metadata_of(src), dict.fromkeys(names))
     save(src, {METADATA: after.data}, rootfs=rootfs, as_json=as_json)

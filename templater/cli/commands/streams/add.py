@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from ....limits import IMAGE, Given
+from ....limits import COMMAND, IMAGE, Given
 from ... import options, output
+from ...guard import guarded
 from ...progress import progress
 from . import tree_argument
 
@@ -49,8 +50,9 @@ Examples:
 @click.option(
     "--split", is_flag=True, help="Store a unified image as two files: metadata, and squashfs or disk image."
 )
-@options.limit_option(IMAGE)
+@options.limit_option(IMAGE, COMMAND)
 @options.json_option
+@guarded
 def command(
     tree: str,
     metadata: str,

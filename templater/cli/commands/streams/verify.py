@@ -8,6 +8,7 @@ import click
 
 from ....model.source import printable
 from ... import options, output
+from ...guard import guarded_alone
 from ...progress import progress
 from ..image.info import size
 from . import count, open_stream, stream_argument
@@ -47,6 +48,7 @@ Examples:
     help="Report only problems of these clients. [default: all]",
 )
 @options.json_option
+@guarded_alone
 def command(stream: str, metadata_only: bool, clients: tuple[str, ...], as_json: bool) -> int:
     from ....distribution.verify import verify
 
