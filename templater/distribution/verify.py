@@ -52,7 +52,7 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem of the clients ``clients``. ``code`` identifies the kind of problem in JSON output."""
+    """A problem that affects ``clients``. ``code`` identifies the kind of problem in JSON output."""
 
     level: str
     code: str

@@ -62,9 +62,9 @@ def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
 
 
 def changeable_place(path: str) -> str:
-    """Return the first directory, link or file on the way to ``path`` or its files that others can change.
+    """Return the first directory, link or file that others can change, on the way to ``path`` or in it.
 
-    Return "" if no other user can change any of them.
+    Return "" if other users can change nothing there.
     """
     try:
         inside = os.listdir(path) if os.path.isdir(path) else []

@@ -17,7 +17,7 @@ from ..parsing.file_kind import BZIP2, GZIP, LZ4, LZMA, TAR, XZ, ZSTD
 
 NONE = "none"
 
-#: the names that ``--compression`` accepts, as used by the daemons and by the tools
+#: the names that ``--compression`` accepts: those of the daemons and of the tools
 NAMES = {
     "none": TAR, "tar": TAR, "gzip": GZIP, "gz": GZIP, "pigz": GZIP, "bzip2": BZIP2, "xz": XZ,
     "pxz": XZ, "lzma": LZMA, "zstd": ZSTD, "zst": ZSTD, "pzstd": ZSTD, "lz4": LZ4,

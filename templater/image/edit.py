@@ -136,7 +136,7 @@ def _taking(names: tuple[str, ...]) -> Ways:
 
 
 def _read(source: Source) -> Metadata:
-    """Parse as yaml.v2, or as yaml.v4 if yaml.v2 fails."""
+    """Parse by the rules of yaml.v2, or by those of yaml.v4 if yaml.v2 fails."""
     try:
         return read_metadata(source)
     except MetadataError:

@@ -218,7 +218,7 @@ def _first(text: str, pair: dict[str, Value]) -> str:
     begin, end = line_start(text, root.start), line_end(text, root.start)
     if not text[begin:end].strip():
         return _with_lines(text[:begin] + text[end:], begin, lines)
-    # Insert after the dashes that begin a document, or before the dots that end it.
+    # Insert after the dashes (---) that begin a document, or before the dots (...) that end a document.
     return _with_lines(text, begin if text.startswith("...", begin) else end, lines)
 
 

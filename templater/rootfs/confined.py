@@ -140,7 +140,7 @@ class Root(Closing):
     # reading
 
     def entry(self, path: str, *, follow: bool = False) -> "Entry | None":
-        """Return the lstat result, with ids as on disk; None if no file can have this path.
+        """Return the lstat result, with ids as on disk. Return None if the path does not exist.
 
         ``follow`` affects only the parents: if the last component is a link, the link itself is described.
         """

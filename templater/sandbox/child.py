@@ -197,7 +197,7 @@ def _run_child(
 
 
 def described_bug(error: BaseException) -> str:
-    """Return the type and place of an unexpected error, without its message, which may quote a password."""
+    """Return type and position of an unexpected error, without its message, which may quote a password."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -60,7 +60,7 @@ class Program:
 
     @property
     def descriptors(self) -> tuple[int, int]:
-        """The descriptors to pass to a sandbox whose preparation started this program."""
+        """The descriptors of the program's output and error output, which its sandboxed reader needs."""
         return self._output.fileno(), self._complaints.fileno()
 
     @property

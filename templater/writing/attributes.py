@@ -5,8 +5,8 @@ import errno
 from ..oslite import os
 from ..rootfs.confined import again
 
-#: Attributes that certify the old content. The kernel drops the first on every write; the others would not
-#: match the new content.
+#: Attributes that certify the old content. The kernel drops the first attribute on every write. The others
+#: would not match the new content.
 _OF_THE_CONTENT = ("security.capability", "security.ima", "security.evm")
 #: attributes of overlayfs itself
 _OF_OVERLAYFS = ("trusted.overlay.", "user.overlay.")

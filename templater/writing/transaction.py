@@ -193,7 +193,7 @@ class _Transaction:
         return [troubles[target] for target in stuck]
 
     def _clear_away(self, keep: "Sequence[Target]" = ()) -> None:
-        """Remove staged files and backups. If one remains, the journal stays and the next run tries again.
+        """Remove staged files and backups. If a file remains, the journal stays and the next run tries again.
 
         ``keep`` are targets whose rollback failed: their old content exists only under its temporary name.
         """

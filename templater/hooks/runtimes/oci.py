@@ -38,7 +38,7 @@ ALLOWED = "/var/lib/templater/images"
 MAX_STATE = 1 << 20
 MAX_CONFIG = 16 << 20
 
-#: seconds added to the runtime's timeout, so that the hook's own time limit expires first
+#: seconds by which the runtime's timeout exceeds the hook's own time limit, which expires first
 MARGIN = 5
 
 
