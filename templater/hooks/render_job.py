@@ -312,8 +312,8 @@ def render(job: Job, send: "Send") -> None:
             send((b"text", number, trigger, rendering.content or b""))
 
 
-#: Template errors that a log may quote, because they contain no values. After the beginnings in
-#: ``_FIXED_BEGINNINGS`` follow only types, or names that are written in the template.
+#: Template errors that a log may quote, because they contain no values. Errors with a beginning in
+#: ``_FIXED_BEGINNINGS`` continue only with types, or with names that are written in the template.
 _FIXED_TEXTS = frozenset((
     "filename for 'include'-tag evaluated to an empty string", "filter 'pluralize' does only work on numbers",
     "filter input argument must be of type 'time.Time'", "negative sign on a non-number expression",

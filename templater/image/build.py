@@ -211,7 +211,7 @@ def _most_written(contents: Contents, *, holes: bool) -> int:
     limits = contents.limits
     if holes:
         return max(limits.ratio_from, contents.packed_size * limits.ratio)
-    # The parts were read before, within this limit.
+    # ``templates_bytes`` limits the parts, which are not in ``bytes_read``.
     return 8 * contents.bytes_read + limits.templates_bytes + MIB
 
 

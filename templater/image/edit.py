@@ -78,7 +78,7 @@ def unset_fact(source: Source, name: str) -> Source:
 def add_rule(source: Source, rule: NewRule) -> Source:
     if any(old.path == rule.path for old in _read(source).rules):
         raise UsageError(
-            f"there is a rule for '{printable(rule.path)}' already", hint="edit it, or delete it first"
+            f"the image already has a rule for '{printable(rule.path)}'", hint="edit or delete that rule"
         )
     decoded = _rule(
         Rule(

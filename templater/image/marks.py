@@ -155,7 +155,7 @@ class _Reader:
         if mark.flow:
             mark.end = mark.reach = closing
         elif mark.children:
-            # The parser's end of a block includes the comments after it.
+            # The parser's end of a block includes the comments after the block.
             mark.end, mark.reach = mark.children[-1].end, mark.children[-1].reach
         return mark
 

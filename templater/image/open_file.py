@@ -1,4 +1,4 @@
-"""Files of an image, opened by path or beforehand for a sandbox that cannot open any."""
+"""Opening of image files: by path, or in advance for a sandbox that cannot open files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0
 class OpenFile(str):
     """The path of a regular file that is already open.
 
-    Every reader of the file shares the descriptor ``fd`` and reads from its beginning, one after another.
-    ``program`` reads a squashfs file; it is started before the sandbox is locked.
+    All readers share the descriptor ``fd``. They read one after another, each from the beginning of the file.
+    ``program`` reads a squashfs file, and must be started before the sandbox is locked.
     """
 
     fd: int
@@ -35,9 +35,9 @@ class OpenFile(str):
 
 
 def open_regular(path: str) -> int:
-    """Open a regular file at its beginning. Raise InputError for any other kind, without blocking on a fifo.
+    """Return a descriptor of a regular file, at its beginning. Raises InputError for any other kind of file.
 
-    Only the caller of ``OpenFile`` closes its descriptor.
+    Do not close the descriptor of an ``OpenFile``, which is shared. A fifo does not block this function.
     """
     if isinstance(path, OpenFile):
         os.lseek(path.fd, 0, os.SEEK_SET)
@@ -54,7 +54,7 @@ def open_regular(path: str) -> int:
 
 @contextmanager
 def reading(path: str) -> Iterator[FileIO]:
-    """Open a regular file as a Python file without a buffer. Raise InputError for any other kind."""
+    """Open a regular file as an unbuffered Python file. Raises InputError for any other kind of file."""
     with FileIO(open_regular(path), closefd=not isinstance(path, OpenFile)) as file:
         yield file
 
@@ -64,7 +64,7 @@ def size_of(path: str) -> int:
 
 
 def is_same_file(path: str, other: str) -> bool:
-    """Return whether two paths lead to one file. Raises OSError if one does not exist."""
+    """Return whether two paths lead to the same file. Raises OSError if a path does not exist."""
     first, second = (
         os.fstat(name.fd) if isinstance(name, OpenFile) else os.stat(name) for name in (path, other)
     )

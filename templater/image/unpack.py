@@ -249,7 +249,7 @@ class TreeWriter:
         if held is not None:
             self._held.move_to_end(folder)
             return held
-        refuse_deep(folder)  # not yet checked if it is the directory of a hard link's target
+        refuse_deep(folder)  # the directory of a hard link's target is not yet checked
         try:
             held = self._root.directory("/" + folder)
         except InputError:

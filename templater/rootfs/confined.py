@@ -203,7 +203,7 @@ class Root(Closing):
         return Directory(self, fd, self.shown(path))
 
     def below(self, path: str, *, cross_mounts: bool = False) -> "Root":
-        """Open a directory below this one as a ``Root``. It may be a mount point, but not a symlink."""
+        """Open a directory below this one as a ``Root``. Mount points are allowed, symlinks are not."""
         try:
             fd = again(self._open, self.fd, "/".join(components(path)) or ".", _HOLD, False, True)
         except OSError as error:
@@ -256,7 +256,7 @@ class Root(Closing):
         return _is_mount_by_id(parent, name, status)
 
     def _trouble(self, path: str, error: OSError, *, follow: bool = False) -> TemplaterError:
-        """Return the error for a path that can't be opened. It names the component that failed."""
+        """Return the error for a path that can't be opened. The message names the component that failed."""
         number = error.errno or 0
         shown = self.shown(path)
         if follow and number == errno.ELOOP:
@@ -511,7 +511,7 @@ def _openat2(parent: int, path: str, flags: int, resolve: int) -> int:
     try:
         descriptor: int = _syscall()(_SYS_OPENAT2, parent, fsencode(path), how, len(how))
     except Exception as error:
-        if "RecursionError" in str(error):  # ctypes raises its own error for a RecursionError
+        if "RecursionError" in str(error):  # ctypes wraps a RecursionError in an error of its own
             raise RecursionError("directories are nested too deeply") from error
         raise
     if descriptor < 0:
@@ -684,7 +684,7 @@ _known: "list[bool]" = []
 def _has_openat2(root: int) -> bool:
     """Return whether openat2 works, and cache the result.
 
-    It fails on kernels before 5.6 and under some seccomp filters.
+    openat2 fails on kernels before 5.6 and under some seccomp filters.
     """
     if not _known:
         _known.append(sys.platform == "linux" and _openat2_works(root))

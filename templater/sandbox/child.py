@@ -252,7 +252,7 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
         resource.setrlimit(what, (most, most))
     if os.geteuid() == 0:
         become_nobody()
-    prctl(system_calls.PR_SET_PDEATHSIG, 9, 0, 0, 0)  # set last: the kernel clears it on a change of uid
+    prctl(system_calls.PR_SET_PDEATHSIG, 9, 0, 0, 0)  # last: a change of uid clears PDEATHSIG
     calls: tuple[str, ...] = system_calls.COMPUTING
     if inputs:
         calls += (*system_calls.READING, *system_calls.WAITING)

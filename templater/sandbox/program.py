@@ -148,7 +148,7 @@ def _lock() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores SIGPIPE, which the program would inherit
     prctl = libc("prctl")
     prctl(system_calls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    libc("unshare")(_CLONE_NEWNET | _CLONE_NEWIPC)  # needs root; without root it fails, and is not required
+    libc("unshare")(_CLONE_NEWNET | _CLONE_NEWIPC)  # this needs root; without root, the failure is ignored
     os.chdir("/")
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # at the size limit, let writing fail instead of dying
     for what, most in (

@@ -48,7 +48,7 @@ COMPUTING = (
 #: additional calls for reading from open files
 READING = ("lseek", "fstat", "pread64", "readv")
 
-#: the additional call for waiting until a program that was started before the lock has ended
+#: the additional call for waiting for a program that was started before the sandbox was locked
 WAITING = ("wait4",)
 
 #: additional calls for listing an open directory and reading its entries' status

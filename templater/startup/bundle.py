@@ -17,7 +17,7 @@ PACKAGE = __file__.rpartition("/startup/")[0]
 HEAD = 4
 
 #: The modules that a warm hook loads. Each group is in the order of its imports; tests check groups and
-#: order. Every hook loads the first group. Then it forks the child, which loads the modules that render,
+#: order. Every hook loads the first group. It then forks the child, which loads the modules that render,
 #: while the parent loads those that plan and write. A runtime or a filter in no group is imported as usual.
 GROUPS = (
     (

@@ -90,8 +90,8 @@ class Journal:
 def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "list[str]":
     """Remove the leftovers of killed runs.
 
-    This searches the directories in the journal and every directory above them and above the targets.
-    Return the journal's lines if a leftover could not be removed, or [] if none is left.
+    Search the directories in the journal and every directory above them and above the targets. Return the
+    journal's lines if a leftover could not be removed, or [] if no leftover remains.
     """
     lines = journal.read() if journal is not None else []
     tokens = {line for line in lines if not line.startswith("/")}

@@ -237,7 +237,7 @@ class Target:
             close(old)
 
     def _give_names(self, old: int) -> None:
-        """Create two temporary names: one from which to rename the new content, one that keeps the old."""
+        """Create two temporary names: for the new content until its rename, and for the old content."""
         if self.staged is None:
             self.staged = self.session.link_somewhere(
                 self.inode, self.parent, lambda directory, name: directory.name_unnamed(self.fd, name)

@@ -299,7 +299,7 @@ def copy_image(source: str, folder: str) -> None:
         if instance is not None:
             write_whole(new, INSTANCE, instance.data)
         _copy_templates(old, new)
-        write_whole(new, METADATA, old.read_metadata().data)  # last, because it marks the copy as complete
+        write_whole(new, METADATA, old.read_metadata().data)  # last: this file marks the copy as complete
 
 
 def _copy_templates(old: InstanceDirectory, new: Directory) -> None:

@@ -162,7 +162,7 @@ def _annotations(state: "Mapping[str, Any]") -> "dict[str, str]":
 def root_of(config: "Mapping[str, Any]", bundle: str) -> str:
     """Return the path of the root filesystem. Raises InputError if it is missing, RefusedError for a link."""
     path = join(bundle, _root_path(config))  # join keeps an absolute path as it is
-    if islink(path.rstrip("/")):  # runc refuses it too; an untrusted image can contain such a link
+    if islink(path.rstrip("/")):  # runc refuses a symlink too; an untrusted image can contain one
         raise RefusedError(
             f"the root filesystem '{printable(path)}' is a symlink, not a directory",
             hint="name the target of the symlink in the hook line: --rootfs DIR",

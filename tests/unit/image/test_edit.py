@@ -213,7 +213,7 @@ def test_added_rule_is_formatted_like_its_neighbours():
 
 
 def test_add_rule_refuses_existing_path():
-    with pytest.raises(UsageError, match="there is a rule for '/a' already"):
+    with pytest.raises(UsageError, match="the image already has a rule for '/a'"):
         edit.add_rule(
             Source("m", "templates: {/a: {template: a, when: [start]}}"), edit.NewRule("/a", "b", ("start",))
         )
