@@ -1,7 +1,7 @@
 """Plans of the files that an image's templates write for an instance. Planning writes nothing."""
 
-from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry, Resolved, common_depth
-from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError
+from ..model.entry import DIRECTORY, FILE, IMMUTABLE, SYMLINK, Entry, Resolved, common_depth
+from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError, WriteError
 from ..model.hosts import INCUS
 from ..model.lifecycle import FIRST_BOOT
 from ..model.options import RenderOptions
@@ -328,6 +328,8 @@ def _change(target: _Target, view: "_ChangedRootfs", in_place: bool) -> Change:
         change = _replace(target, resolved, resolved.entry, view)
     if change.action != KEEP and resolved.mounts:
         _through_mount(change, resolved, in_place)
+    if change.action != KEEP:
+        view.require_writable(change, resolved)
     return change
 
 
@@ -414,6 +416,15 @@ def _placed(error: "TemplaterError", rule: "Rule") -> "TemplaterError":
     if error.span is None:
         error.span = rule.spans.get("path")
     return error
+
+
+def _flagged(change: Change, path: str, flag: str) -> WriteError:
+    place = "it" if path == change.real else f"'{printable(path)}'"
+    return WriteError(
+        f"can't write {_where(change)}: {place} is {flag}",
+        change.rule.spans.get("path"),
+        hint=f"remove the flag: chattr -{'i' if flag == IMMUTABLE else 'a'}",
+    )
 
 
 def _collision(rule: "Rule", other: "Rule") -> RefusedError:
@@ -529,6 +540,23 @@ class _ChangedRootfs:
             except UnmappedError as error:
                 error.span = rule.spans.get(field)
                 raise
+
+    def require_writable(self, change: Change, resolved: Resolved) -> None:
+        """Raise WriteError if a chattr(1) flag prevents templater from replacing or creating the file."""
+        flag_of = getattr(self.rootfs, "flag", None)
+        if self.rootfs is None or flag_of is None or change.real in self.made:
+            return
+        flag = flag_of(change.real) if resolved.entry is not None else ""
+        if flag:
+            raise _flagged(change, change.real, flag)
+        missing = resolved.missing
+        folder = (missing[0] if missing else change.real).rpartition("/")[0] or "/"
+        if change.in_place or self.rootfs.entry(folder) is None:
+            return
+        flag = flag_of(folder)
+        # An append-only directory accepts new files, but templater renames files and new directories in it.
+        if flag == IMMUTABLE or (flag and (missing or resolved.entry is not None)):
+            raise _flagged(change, folder, flag)
 
     def content(self, path: str, entry: Entry) -> "bytes | None":
         """Return the content of an existing file; None if it is too large to compare."""

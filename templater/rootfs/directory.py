@@ -157,15 +157,18 @@ class DirectoryRootfs(Closing):
 
         Return "" if no such flag is set or if the file system has no flags.
         """
-        import os
-        from fcntl import ioctl
-
         root = self.root
         if not isinstance(root, confined.Root):
             return ""
+        import posix
+        from fcntl import ioctl
+
         try:
             with root.directory(path) as directory:
-                fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory.fd)
+                flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
+                fd = posix.open(".", flags, dir_fd=directory.fd)
+        except OSError:  # the user may not read the directory
+            return ""
         except TemplaterError:
             fd = root.open(path)
         try:

@@ -205,7 +205,7 @@ class MemoryRootfs:
         return "" if node is None else node.flag
 
     def set_flag(self, path: str, flag: str) -> None:
-        """Mark an existing name as IMMUTABLE or APPEND_ONLY for daemons. This class ignores the mark."""
+        """Mark an existing name as IMMUTABLE or APPEND_ONLY. Plans obey the mark; writing here ignores it."""
         node = self._find(path)
         if node is None:
             raise WriteError(f"{path!r} does not exist")

@@ -58,10 +58,11 @@ def host_errors(plan: Plan) -> Iterable[TemplaterError]:
 def start_error(host: Host, found: HostStart) -> TemplaterError:
     """Return the error of a failed start.
 
-    If templater fails at the same rule, this is templater's own error, because it has a position.
+    If templater fails at the same rule, this is templater's own error, because it has a position. An error of
+    the system call is the host's own.
     """
     change = found.failed
-    if change is not None and change.error is not None:
+    if change is not None and change.error is not None and change.error.kind != "write":
         return change.error
     verb = "hangs" if found.hangs else "fails"
     span = None if change is None else change.rule.spans.get("path")

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,14 @@ import pytest
 from templater.cli.main import main
 from templater.image.open import open_image
 from templater.model.entry import APPEND_ONLY, IMMUTABLE
+from templater.model.errors import WriteError
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
+from templater.model.plan import KEEP
 from templater.planning.planner import plan
 from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.memory import MemoryRootfs
+from templater.writing.transaction import apply
 
 
 @pytest.fixture
@@ -68,3 +73,49 @@ def test_a_simulation_knows_the_flags_of_the_root_filesystem(rootfs: Path, tmp_p
         finally:
             subprocess.run(["chattr", "-i", target], check=True)
         assert main(["simulate", str(image), *start]) == 0
+
+
+@pytest.mark.parametrize(
+    ("flag", "flagged", "path", "fails"),
+    [
+        ("i", "etc/frozen", "/etc/frozen", True),
+        ("a", "etc/log", "/etc/log", True),
+        ("i", "etc", "/etc/new", True),
+        ("i", "etc", "/etc/plain", True),
+        ("a", "etc", "/etc/new", False),
+        ("a", "etc", "/etc/plain", True),
+        ("a", "etc", "/etc/sub/new", True),
+    ],
+)
+def test_a_plan_fails_where_apply_would(
+    flag, flagged, path, fails, rootfs: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """A simulation of ``--as none`` said "writes 1 file", and apply then failed."""
+    image = tmp_path / "image"
+    (image / "templates").mkdir(parents=True)
+    (image / "templates/a.tpl").write_text("new\n")
+    (image / "metadata.yaml").write_text(f"templates: {{{path}: {{when: [create], template: a.tpl}}}}\n")
+    subprocess.run(["chattr", f"+{flag}", rootfs / flagged], check=True)
+    try:
+        simulated = main(["simulate", str(image), "--as", "none", "--rootfs", str(rootfs), "create", "start"])
+        assert simulated == (6 if fails else 0)
+        with DirectoryRootfs(str(rootfs)) as view:
+            made = plan(open_image(image), Instance(), host="none", triggers=("create",), rootfs=view)
+            assert isinstance(made.changes[0].error, WriteError) is fails
+            monkeypatch.setattr(DirectoryRootfs, "flag", lambda self, path: "")  # ask the system itself
+            unaware = plan(open_image(image), Instance(), host="none", triggers=("create",), rootfs=view)
+            with pytest.raises(WriteError) if fails else nullcontext():
+                apply(unaware, view)
+    finally:
+        subprocess.run(["chattr", f"-{flag}", rootfs / flagged], check=True)
+
+
+@pytest.mark.parametrize("flag", [IMMUTABLE, APPEND_ONLY])
+def test_a_file_with_a_flag_and_the_wanted_content_is_kept(flag: str, tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/a.tpl").write_text("same\n")
+    (tmp_path / "metadata.yaml").write_text("templates: {/etc/a: {when: [create], template: a.tpl}}\n")
+    view = MemoryRootfs({"/etc/a": "same\n"})
+    view.set_flag("/etc/a", flag)
+    (change,) = plan(open_image(tmp_path), Instance(), triggers=("create",), rootfs=view).changes
+    assert (change.action, change.error) == (KEEP, None)
