@@ -10,6 +10,7 @@ from ..model.errors import TemplaterError
 from ..model.plan import FAILED, SKIP, Change, Outcome, Plan
 from ..model.source import printable
 from .json_data import json_text
+from .report import deviation_names
 
 SAME, DIFFERS, FAILS, RANDOM, UNKNOWN, ABSENT = "same", "differs", "fails", "random", "unknown", "-"
 
@@ -25,6 +26,8 @@ class Cell:
 
     result: str
     why: str = ""
+    #: the names of the deviations that explain the difference
+    deviations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,8 @@ def host_table(plans: Mapping[str, Plan | TemplaterError]) -> HostTable:
 
 def table_text(table: HostTable) -> str:
     """Return the table as plain text, followed by the reasons as numbered notes without duplicates."""
-    notes: dict[tuple[str, str], list[str]] = {}
-    numbers: dict[tuple[str, str], int] = {}
+    notes: dict[tuple[str, Cell], list[str]] = {}
+    numbers: dict[tuple[str, Cell], int] = {}
     lines = [["file", "on", *table.hosts]]
     for row in table.rows:
         cells = []
@@ -92,15 +95,17 @@ def table_text(table: HostTable) -> str:
             cell = row.cells[host]
             mark = ""
             if cell.why:
-                note = (row.path, cell.why)
+                note = (row.path, Cell("", cell.why, cell.deviations))
                 mark = f" [{numbers.setdefault(note, len(numbers) + 1)}]"
                 notes.setdefault(note, []).append(host)
             cells.append(cell.result + mark)
         lines.append([printable(row.path), printable(row.trigger), *cells])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-    for (path, why), hosts in notes.items():
-        text.append(f"[{numbers[path, why]}] {', '.join(hosts)}: {printable(why)}")
+    for note, hosts in notes.items():
+        _, cell = note
+        names = f" (templater differs: {'; '.join(cell.deviations)})" if cell.deviations else ""
+        text.append(f"[{numbers[note]}] {', '.join(hosts)}: {printable(cell.why)}{names}")
     text += [f"{host}: the start fails: {printable(error)}" for host, error in table.errors.items()]
     return "".join(f"{line.rstrip()}\n" for line in text)
 
@@ -115,7 +120,9 @@ def table_data(table: HostTable) -> dict[str, Any]:
                 "trigger": row.trigger,
                 "template": json_text(row.template),
                 "hosts": {
-                    host: {"result": cell.result} | ({"why": json_text(cell.why)} if cell.why else {})
+                    host: {"result": cell.result}
+                    | ({"why": json_text(cell.why)} if cell.why else {})
+                    | ({"deviations": list(cell.deviations)} if cell.deviations else {})
                     for host, cell in row.cells.items()
                     if cell.result != ABSENT
                 },
@@ -142,11 +149,12 @@ def _cell(plan: Plan | TemplaterError, change: Change, reference: Change | None)
     outcome = plan.outcome(change)
     if outcome is None:
         return Cell(UNKNOWN, "templater cannot read the root filesystem here")
+    names = tuple(deviation_names(plan, change))
     if outcome.result in _RESULTS:
         why = outcome.error or outcome.text
-        return Cell(_RESULTS[outcome.result], f"hangs: {why}" if outcome.result == "hangs" else why)
+        return Cell(_RESULTS[outcome.result], f"hangs: {why}" if outcome.result == "hangs" else why, names)
     if differences := "; ".join(_differences(change, outcome, reference)):
-        return Cell(DIFFERS, differences)
+        return Cell(DIFFERS, differences, names)
     return Cell(SAME)
 
 

@@ -60,6 +60,15 @@ def test_hosts_that_refuse_a_link_fail_with_their_own_error(tmp_path: Path) -> N
     assert found.exit_code == 5
 
 
+def test_the_table_names_the_deviation_where_a_host_differs(tmp_path: Path) -> None:
+    found = table(tmp_path, tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv": Entry(DIRECTORY)})
+    name = "links are followed inside"
+    assert found.rows[0].cells["incus"].deviations == (name,)
+    assert f"escapes from parent (templater differs: {name})\n" in table_text(found)
+    assert table_data(found)["files"][0]["hosts"]["incus"]["deviations"] == [name]
+    assert "differs:" not in table_text(table(tmp_path)), "nothing to name where all hosts agree"
+
+
 def test_lxd_differs_if_a_rule_has_a_mode(tmp_path: Path) -> None:
     rule = "/etc/a: {when: [create], template: a.tpl, mode: '600'}"
     cells = table(tmp_path, rules=rule).rows[0].cells
