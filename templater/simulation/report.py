@@ -27,6 +27,8 @@ class Report:
     error: TemplaterError | None = None
     #: whether the step deleted the instance because it was ephemeral
     gone: bool = False
+    #: the name of the profile that the step added
+    profile: str = ""
 
     @property
     def plan(self) -> Plan | None:
@@ -56,15 +58,15 @@ class Report:
             unknown = f"; {len(self.started.unknown)} unknown" if self.started.unknown else ""
             return f"{self.name}: {' then '.join(self.started.plan.triggers)}: writes {written}{unknown}"
         pending = f"; the next start runs {self.pending}" if self.pending else ""
-        return f"{self.name}: {_describe_step(self.step)}: nothing is rendered{pending}"
+        return f"{self.name}: {_describe_step(self.step, self.profile)}: nothing is rendered{pending}"
 
 
-def _describe_step(step: Step) -> str:
+def _describe_step(step: Step, profile: str) -> str:
     if step.verb not in ("c", "d", "p"):
         return step.verb
     key, equals, value = step.argument.partition("=")
     if step.verb == "p":
-        return f"profile {printable(key)} is {'removed' if equals else 'added'}"
+        return f"profile {printable(profile or key)} is {'removed' if equals else 'added'}"
     what = printable(key.replace(",", " ", 1)) if step.verb == "d" else printable(key)
     return f"{what} is {'set' if value else 'unset' if step.verb == 'c' or ',' in key else 'removed'}"
 

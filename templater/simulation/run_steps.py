@@ -61,7 +61,10 @@ def run_step(simulation: Simulation, step: Step) -> Report:
     """Execute a step and report it. An error becomes part of the report."""
     name = step.name or simulation.current
     simulation.taken += 1
+    profile = ""
     try:
+        if step.verb == "p" and "=" not in step.argument:
+            profile = _add_profile(simulation, name, step.argument)
         started = _execute(simulation, step, name)
     except TemplaterError as error:
         left = simulation.subjects.get(name)
@@ -74,7 +77,7 @@ def run_step(simulation: Simulation, step: Step) -> Report:
     left = simulation.subjects.get(name)  # None if the step deleted an ephemeral instance
     pending = "" if left is None else left.life.pending
     limit = None if started is None else started.limit
-    return Report(step, name, pending, started, limit, gone=left is None)
+    return Report(step, name, pending, started, limit, gone=left is None, profile=profile)
 
 
 def _execute(simulation: Simulation, step: Step, name: str) -> Started | None:
@@ -112,8 +115,6 @@ def _execute(simulation: Simulation, step: Step, name: str) -> Started | None:
     elif step.verb == "p":
         if "=" in argument:
             simulation.remove_profile(name, key)
-        else:
-            simulation.set_profile(name, _read_profile(simulation, argument))
     elif step.verb == "stop":
         simulation.stop(name)
     elif step.verb == "rebuild":
@@ -131,10 +132,13 @@ def _open_image(simulation: Simulation, image: str) -> Folder:
     return simulation.open_folder(image)
 
 
-def _read_profile(simulation: Simulation, file: str) -> Profile:
+def _add_profile(simulation: Simulation, name: str, file: str) -> str:
+    """Add the profile in ``file`` to an instance, and return the profile's name."""
     if simulation.read_profile is None:
         raise UsageError(f"can't open profile '{printable(file)}' here")
-    return simulation.read_profile(file)
+    profile = simulation.read_profile(file)
+    simulation.set_profile(name, profile)
+    return profile.name
 
 
 def _instance_of_published(instance: Instance, name: str) -> Instance:

@@ -385,6 +385,13 @@ def test_devices_and_profiles_change_between_starts() -> None:
     assert run_step(simulation, parse_step("p:b=")).error is not None
 
 
+def test_a_report_names_an_added_profile_and_not_its_file() -> None:
+    simulation = Simulation(RenderOptions(INCUS_DEBIAN), read_profile=lambda file: Profile("web"))
+    simulation.create(Instance("c1"), MemoryFolder(Paper(), rootfs()))
+    notes = [run_step(simulation, parse_step(step)).note for step in ("p:prof.yaml", "p:web=")]
+    assert [note.split(":")[1] for note in notes] == [" profile web is added", " profile web is removed"]
+
+
 def test_a_simulation_can_start_with_an_existing_instance() -> None:
     instance = Instance("c1", config={"volatile.apply_template": "copy", "image.os": "old"})
     steps = [parse_step("start")]
