@@ -155,7 +155,7 @@ class Output:
                 os.close(parent)
 
     def _named(self) -> str:
-        """Give the file a hidden name if it has none, and return the name."""
+        """Return the hidden name of the file. Create the name first, if the file is nameless."""
         if not self._hidden:
             hidden = self.hidden_name()
             self._link(hidden)

@@ -190,7 +190,7 @@ class Archive:
         )
 
     def _add_global(self, shared: dict[str, bytes], records: dict[str, bytes]) -> None:
-        """Store the inherited records of a global header, and refuse forbidden ones."""
+        """Store the inherited records of a global header, and refuse forbidden records."""
         self._global_records += len(records)
         if self._global_records > _MAX_GLOBAL_RECORDS:
             raise RefusedError(

@@ -108,7 +108,7 @@ def _count_new_directories(changes: "list[Change]") -> int:
 
 
 def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
-    """Return the first error, with the others as its notes."""
+    """Return the first error, with the other errors as its notes."""
     errors = [change.error for change in failed if change.error is not None]
     if not errors:
         return UsageError(f"{failed[0].path!r} can't be written, so no file was written")
@@ -155,7 +155,7 @@ class _Transaction:
             self.journal.write([*leftovers, self.session.token, *places], durable=self.session.durable)
 
     def carry_out(self, change: "Change") -> None:
-        """Create a change's new parents and stage its file."""
+        """Create the missing parent directories of a change's target, and stage its file."""
         _step("write", change.real, self._stage, change)
 
     def _stage(self, change: "Change") -> None:

@@ -267,7 +267,7 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
 def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
     """Return the original's directory, and whether a snapshot is being taken or restored in place.
 
-    Raises InputError if there is no such container or snapshot, or more than one.
+    Raises InputError if no container or snapshot matches, or if several match.
     """
     above, here = split(folder)
     if split(above)[1] == "snaps" and split(dirname(above))[1] == source_name:
