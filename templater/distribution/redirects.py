@@ -13,7 +13,7 @@ _SAFE = re.compile(r"https://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~-]+)*")
 
 
 def prefix_of(base: str) -> str:
-    """Return the directory of a tree whose paths redirect to an origin: the origin's host and path."""
+    """Return the directory in a tree for an origin's files, named after the origin's host and path."""
     if not _SAFE.fullmatch(base) or ".." in base:
         raise UsageError(f"'{printable(base)}' can't be written into a web server's configuration")
     return re.sub(r"[:\[\]]", "_", base.removeprefix("https://"))

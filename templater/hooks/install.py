@@ -1,4 +1,4 @@
-"""Snippets of runtime configuration that make a runtime call templater: build, print, write."""
+"""Snippets of configuration that make a runtime call templater: their commands, texts and files."""
 
 from __future__ import annotations
 

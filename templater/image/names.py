@@ -8,7 +8,7 @@ from ..model.source import printable
 
 
 def bad_template_name(name: str) -> TemplateFile | None:
-    """Return an error if a name can't be a file directly in ``templates/``, else None."""
+    """Return None for a valid name of a file in ``templates/``, else a ``TemplateFile`` with an error."""
     if name in ("", ".", ".."):
         reason = "is not a valid file name"
     elif "/" in name:

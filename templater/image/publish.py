@@ -57,7 +57,7 @@ def find(path: str) -> str:
             f"'{path}' has no 'rootfs' directory",
             hint="give the directory of an instance or of an LXC container",
         )
-    raise InputError(f"'{path}' is neither a directory nor a snapshot of one")
+    raise InputError(f"'{path}' is neither a directory nor a snapshot of an instance")
 
 
 def publication(

@@ -42,7 +42,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def secrets_of(source: Source) -> Iterator[Token]:
-    """Yield the strings in expressions that contain one of ``WORDS``."""
+    """Yield the strings in ``{{ }}`` expressions of a template that contain one of ``WORDS``."""
     printed = False
     for token in tokens_of(source):
         if token.kind in ("{{", "}}"):
