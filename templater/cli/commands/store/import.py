@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from ....limits import IMAGE, Given
+from ....limits import COMMAND, IMAGE, Given
 from ....model.errors import UsageError
 from ... import options, output
+from ...guard import guarded
 from ...progress import progress
 
 HELP = """Put an image into the store.
@@ -27,7 +28,8 @@ Examples:
 @click.option("--alias", "aliases", multiple=True, metavar="NAME", help="Name the image; repeatable.")
 @click.option("--public", is_flag=True, help="Let `templater serve` show the image.")
 @click.option("--auto-update", is_flag=True, help="Let `store refresh` replace the image by newer versions.")
-@options.limit_option(IMAGE)
+@options.limit_option(IMAGE, COMMAND)
+@guarded
 def command(
     src: str, rootfs: str | None, aliases: tuple[str, ...], public: bool, auto_update: bool, limits: Given
 ) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from ....model.errors import TemplaterError
 from ... import output
+from ...guard import guarded_alone
 from ...progress import progress
 
 HELP = """Fetch newer versions of images that were imported with --auto-update.
@@ -17,6 +20,7 @@ removed. If an image can't be refreshed, the command names it and goes on; the e
 
 @click.command(help=HELP)
 @click.argument("images", metavar="[IMAGE]...", nargs=-1)
+@partial(guarded_alone, packs=True)  # a download can take hours
 def command(images: tuple[str, ...]) -> int:
     from ....distribution.remote_source import fetch_source
     from ....distribution.store import Store
