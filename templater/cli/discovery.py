@@ -9,7 +9,7 @@ import click
 
 #: names of commands in other tools
 ALIASES = {"render": "preview"}
-#: words that users try, with the matching command
+#: words that users may try, with the command that the error message suggests
 SUGGESTIONS = {
     "lint": "audit", "validate": "audit", "check": "audit", "verify": "audit", "scan": "audit",
     "show": "preview", "plan": "preview", "init": "new", "export": "image export", "build": "image build",

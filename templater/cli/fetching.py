@@ -1,4 +1,4 @@
-"""SRC on a server: fetch it, show what was chosen, and continue with local files."""
+"""Downloads of SRC from an image server, so that commands only read local files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from .progress import progress
 
 
 def local_source(src: str) -> str:
-    """Return the path of SRC, whose metadata and templates are fetched if it is on a server."""
+    """Return a local path of SRC. If SRC is on a server, fetch its metadata and templates."""
     return local_files(src, whole=False)[0]
 
 
 def local_files(src: str, *, whole: bool = True) -> tuple[str, str | None]:
-    """Return the paths of SRC and of its root filesystem, which are fetched if SRC is on a server."""
+    """Return local paths of SRC and, if SRC was fetched, of a split image's second file (else None).
+
+    Without ``whole``, only metadata and templates are fetched.
+    """
     if ":" not in src or os.path.lexists(src):
         return src, None
     from ..distribution.remote_source import fetch_source, is_remote

@@ -1,6 +1,6 @@
 """Limits on a whole command that reads an untrusted image: elapsed time, processor time and memory.
 
-Readers, checks and predictions have their own limits. These limits apply where one of those is missing.
+Readers, checks and predictions have their own limits. These limits also end work without such a limit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ AGAIN = 1.0
 
 
 class _OverError(BaseException):
-    """Raised above a limit. Not an Exception, so that no handler treats it as an error of one rule."""
+    """Raised if the command exceeds a limit. No handler of ``Exception`` takes it for a failed rule."""
 
 
 def guarded(function: Command) -> Command:
@@ -31,7 +31,7 @@ def guarded(function: Command) -> Command:
     @wraps(function)
     def wrapped(*arguments: Any, **options: Any) -> Any:
         limits = options["limits"] if "limits" in options else arguments[0].limits
-        timed = options.get("instances") is None  # a list of instances can have any length
+        timed = options.get("instances") is None  # work on a list of instances may take any time
         with guard(limits, timed=timed):
             return function(*arguments, **options)
 

@@ -37,7 +37,7 @@ def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 
 class Description(NamedTuple):
-    """The instance options of a command line. Call ``read()`` again after a change of their files."""
+    """The instance options of a command line. ``read()`` can be called again after their files change."""
 
     file: str | None
     name: str | None
@@ -48,7 +48,10 @@ class Description(NamedTuple):
     expanded: bool | None
 
     def read(self, source: OpenedSource | None = None) -> Instance:
-        """Read the instance. Without ``-i`` and ``--name``, it is the instance that ``source`` is."""
+        """Return the instance that the options describe.
+
+        Without ``-i`` and ``--name``, this is the instance ``source``, or a new one if that is an image.
+        """
         devices, notes = device_overrides(self.devices)
         given: dict[str, Any] = {
             "name": self.name,
@@ -289,7 +292,7 @@ CHOICES = ("next", "all")
 
 
 def split_triggers(values: tuple[str, ...], choices: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return the passes in order. An empty word is an error: the variable of a script could be unset."""
+    """Return the passes in order. An empty word is an error: a script's variable may be unset."""
     triggers = tuple(part for value in values for part in value.split(",") if part or not value.strip(","))
     for trigger in triggers:
         if trigger in choices and len(triggers) > 1:

@@ -1,4 +1,4 @@
-"""Output: exact bytes to a pipe; colours and only printable characters to a terminal."""
+"""Output: unchanged bytes to a pipe, but colours and only printable characters to a terminal."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def coloured(text: str, path: str) -> str:
     from pygments.token import STANDARD_TYPES, Token, string_to_tokentype
 
     colours = {string_to_tokentype(name): (colour, colour) for name, colour in COLOURS.items()}
-    # The formatter falls back to a token's parent types, of which all at the top level are defined.
+    # A token type without a colour gets that of its parent type, so each top-level type needs an entry.
     for kind in STANDARD_TYPES:
         if kind is Token or kind.parent is Token:
             colours.setdefault(kind, ("", ""))

@@ -1,4 +1,4 @@
-"""Planning of a request, shared by preview, diff, apply and watch."""
+"""Functions that preview, diff, apply and watch share: open SRC, choose the triggers, and plan."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ..sources.open_source import OpenedSource
     from .options import Request
 
-#: seconds for one template. Ordinary ones take milliseconds, but a hostile one can make every step slow
+#: seconds for one template; an ordinary template takes milliseconds
 SECONDS = 60.0
-#: seconds for all templates of an image together. A hostile image can have thousands
+#: seconds for all templates of an image together, because a hostile image can have thousands
 TOTAL = 120.0
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ..model.source import printable
 
-#: called with items done, bytes so far, and the current name
+#: a function that takes the number of items done, the number of bytes done, and the current name
 Progress = Callable[[int, int, str], None]
 
 

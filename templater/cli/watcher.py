@@ -1,4 +1,4 @@
-"""Waiting for changes of the files that a preview reads."""
+"""A watcher that waits for changes of the files that a preview reads."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Watch:
         return sorted(names) or ["(a directory)"]
 
     def concerns(self, path: str) -> bool:
-        """Return whether a change of this name can change a preview. An editor's swap file can't."""
+        """Return whether a change of this file can affect the preview, unlike an editor's swap file."""
         name = os.path.basename(path)
         if path in self.files or path in self.folders:
             return True
@@ -101,7 +101,7 @@ class Watch:
         return self.folders | {os.path.dirname(path) for path in self.files | self.folders}
 
     def _look(self) -> None:
-        """Observe the current directories at the watched paths."""
+        """Observe the directories that are now at the watched paths."""
         self._observer.unschedule_all()
         handler = _Handler(self)
         for folder in self._watched():
@@ -119,7 +119,7 @@ class _Handler(FileSystemEventHandler):
 
     def dispatch(self, event: FileSystemEvent) -> None:
         if event.event_type in READS or isinstance(event, DirModifiedEvent):
-            return  # every temporary file modifies its directory
+            return  # a temporary file also modifies the directory
         # An atomic save renames the new file over the old one, so the destination matters too.
         for path in (os.fsdecode(event.src_path), os.fsdecode(event.dest_path)):
             if path and self.watch.concerns(path):

@@ -156,9 +156,9 @@ DEVIATIONS = (
     Deviation(
         "ids outside the container",
         "`uid` or `gid` is negative, too large, or outside the container's id map",
-        "`-1` and 4294967295 are the daemon's root, 4294967296 is 0, and unmapped ids the host's root",
+        "`-1` and 4294967295 become the daemon's root, 4294967296 becomes 0, unmapped ids the host's root",
         "an error",
-        "no image author intends any of these",
+        "no image author intends these values",
         _impossible_id,
     ),
     Deviation(
@@ -187,7 +187,7 @@ DEVIATIONS = (
     ),
     Deviation(
         "renders are bounded",
-        "a template never ends, or prints gigabytes",
+        "rendering a template never ends, or prints gigabytes",
         "unlimited: the daemon hangs or is killed",
         "an error",
         "a template must not take the host down",
@@ -195,7 +195,7 @@ DEVIATIONS = (
     ),
     Deviation(
         "mount points are not replaced",
-        "a target is a mount point, or below one",
+        "a target is a mount point, or below a mount point",
         "written",
         "refused; written in place with `--cross-mounts`",
         "the mounted file system may not belong to the container",
@@ -237,8 +237,8 @@ DEVIATIONS = (
         "metadata.yaml holds plain values",
         "metadata.yaml has a tag such as `!!binary`, `!!set` or `!foo`, or an anchor that contains itself",
         "Go uses the text of a scalar; a loop matters only where it is decoded",
-        "an error with its place",
-        "no legitimate image uses this, and attacks on YAML readers do",
+        "an error with its position",
+        "attacks on YAML readers use these, but no legitimate image does",
         _never,
     ),
     Deviation(
@@ -254,7 +254,7 @@ DEVIATIONS = (
         "a plain value inside brackets ends in a colon: `{a:}`, `[a:]`",
         "the text `a:`",
         "an error: libyaml rejects it",
-        "quote the value to be safe",
+        "YAML readers disagree about such a value; quote it",
         _never,
     ),
 )

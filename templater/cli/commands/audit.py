@@ -23,7 +23,7 @@ Each finding has a severity, a place and the public advisory that it resembles. 
 including members after those at which a daemon stops. IMAGE is a directory, a unified tarball, or a split
 image's metadata tarball followed by its ROOTFS. The exit code is 1 if there is a finding at or above
 --at-least. Templates are rendered for a plain container and a plain virtual machine, and for the instance
-that is described.
+that the options describe.
 
 \b
 Examples:

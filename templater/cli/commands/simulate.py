@@ -99,7 +99,7 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
 
 
 def _paper(view: Any) -> MemoryRootfs | None:
-    """Return an in-memory root filesystem to which the simulation can write."""
+    """Return an in-memory copy to which the simulation can write, or None without a root filesystem."""
     from ...simulation.disk_snapshot import DiskSnapshot
 
     return view if view is None or isinstance(view, MemoryRootfs) else DiskSnapshot(view)

@@ -47,7 +47,7 @@ Examples:
     "ranges",
     multiple=True,
     metavar="[u:|g:]INSIDE:OUTSIDE:COUNT",
-    help="Map of the container's ids to those on disk; repeatable. Without u: or g:, for users and groups.",
+    help="Map ids of the container to ids on disk. Repeatable. Without u: or g:, for both users and groups.",
 )
 @click.option(
     "--keep", multiple=True, type=click.Choice(["devices", "setuid", "xattrs"]), help="Keep these features."
@@ -83,7 +83,7 @@ def command(
     known_as = fingerprint(*image) if packed else os.path.abspath(image[0])
 
     config = dict(described.config)
-    pending = config.pop(PENDING_KEY, "") or "create"  # the state holds it
+    pending = config.pop(PENDING_KEY, "") or "create"  # `.templater/state` records the trigger
 
     def finish(path: str) -> None:
         write_instance(path, described.replace(config=config))

@@ -48,7 +48,7 @@ class Hook(Commands):
 
 
 def runtime_command(runtime: str) -> click.Command:
-    """Return a command that runs the hook. It does the same as the line of ``install``, but is slower."""
+    """Return a command that runs the hook, more slowly than the line that ``install`` prints."""
 
     @click.command(
         runtime,

@@ -64,7 +64,7 @@ def command(runtime: str, name: str, write: bool, path: str, **choices: object) 
 
 
 def option_words(choices: dict[str, object]) -> list[str]:
-    """Return the options of the hook's line, without those that have default values."""
+    """Return the words of the hook's command line. Options with default values are omitted."""
     words: list[str] = []
     for name in ("source", "instance", "state", "rootfs", "log"):
         if choices[name]:

@@ -154,12 +154,12 @@ def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing
     return Packing(given["layout"], compression, given["level"], given["rootfs_kind"], given["tar"], epoch)
 
 
-#: extensions of other kinds of files; unknown ones are accepted, such as the 2 of v1.2
+#: extensions of other kinds of files; unknown extensions are accepted: `image-v1.2` seems to have one
 _OTHER_KINDS = {
     "7z", "br", "cpio", "deb", "erofs", "ext4", "iso", "lz", "lzo", "ova", "qcow2", "rar", "raw", "rpm",
     "sfs", "sqfs", "squashfs", "tbz", "tbz2", "tlz", "tzst", "vhd", "vhdx", "vmdk", "zip",
 }  # fmt: skip
-#: extensions that mean a tarball only after .tar
+#: extensions of a compressed file, which is a tarball only if `.tar` precedes the extension
 _COMPRESSED = {"bz2", "gz", "lz4", "lzma", "zst"}
 
 
@@ -186,7 +186,7 @@ def _compression_by(name: str) -> str:
 def edited_parts(
     parts: list[Part], properties: tuple[str, ...], expire: str | None, directory: str
 ) -> list[Part]:
-    """Return the parts with the command line's changes to metadata.yaml, checked as by an import."""
+    """Return the parts with metadata.yaml changed by the options, after the checks of an import."""
     from ....image import edit
 
     source = Source(METADATA, parts[0].data)

@@ -1,4 +1,4 @@
-"""``templater image edit``: edit an image's metadata.yaml. Also functions for the other edit commands."""
+"""``templater image edit``: edit an image's metadata.yaml. Other image commands share these functions."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _from_stdin(before: Source) -> Source:
 
 
 def _from_editor(before: Source) -> Source:
-    """Return the text from the editor. As in lxc, an invalid text is opened again."""
+    """Return the text that the user saved in the editor, which opens again if the text is invalid."""
     from ....model.source import Source
     from ....parsing.metadata_yaml import read_metadata
 
@@ -163,7 +163,7 @@ def pairs_of(arguments: tuple[str, ...], *, what: str) -> dict[str, str]:
 
 
 def edited(source: Source, changes: Mapping[str, Any], *, force: bool = False) -> Source:
-    """Return the source with properties set to a text, or removed for None."""
+    """Return the source with changed properties. None as a value removes a property."""
     from ....image import edit
 
     after = source

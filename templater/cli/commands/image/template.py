@@ -291,7 +291,7 @@ def _check(uid: str, gid: str, mode: str) -> None:
     if octal and len(mode) == 4 and mode[0] != "0":
         raise UsageError(
             f"the daemons read mode '{mode}' as decimal: four digits need a leading 0",
-            hint="a rule sets permissions only, three digits such as 0755: no setuid, setgid or sticky bit",
+            hint="a rule can set permissions such as 0755, but not the setuid, setgid or sticky bit",
         )
     if mode and not (octal and len(mode) in (3, 4)):
         raise UsageError(f"invalid mode '{printable(mode)}'", hint="use three octal digits, e.g. 0644")

@@ -24,7 +24,7 @@ Examples:
     type=click.Choice(["simplestreams", "incus"]),
     default="simplestreams",
     show_default=True,
-    help="What the server speaks: simplestreams, or the public image API of Incus and LXD.",
+    help="Protocol of the server; `incus` is the public image API of Incus and LXD.",
 )
 @click.option(
     "--certificate",
@@ -37,5 +37,5 @@ def command(name: str, url: str, protocol: str, certificate: str) -> int:
     from ....distribution.remotes import add_remote
 
     remote = add_remote(name, url, protocol, certificate)
-    output.say(f"{remote.name}: is {remote.shown_url} ({remote.protocol})")
+    output.say(f"added remote '{remote.name}': {remote.shown_url} ({remote.protocol})")
     return 0

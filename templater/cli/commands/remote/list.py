@@ -6,8 +6,8 @@ from ... import options, output
 
 HELP = """Show the image servers that SRC can mention.
 
-Where a name is defined twice, templater's own file comes first, then the configuration of the Incus client,
-then that of the LXD client, then the built-in list.
+If several lists define a name, templater's own file takes precedence. The configuration of the Incus client
+follows, then that of the LXD client, then the built-in list.
 """
 
 

@@ -1,15 +1,15 @@
-"""``templater remote remove``: forget an image server."""
+"""``templater remote remove``: remove the name of an image server."""
 
 import click
 
 from ... import output
 
 
-@click.command(help="Remove a remote that `templater remote add` has named.")
+@click.command(help="Remove a remote that `templater remote add` has added.")
 @click.argument("name", metavar="NAME")
 def command(name: str) -> int:
     from ....distribution.remotes import remove_remote
 
     remove_remote(name)
-    output.say(f"removed {name}:")
+    output.say(f"removed remote '{name}'")
     return 0
