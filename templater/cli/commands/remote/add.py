@@ -12,7 +12,7 @@ can contain a password.
 \b
 Examples:
   templater remote add ours https://images.example.com
-  templater remote add host1 https://host1.example.com:8443 --protocol incus --certificate host1.crt
+  templater remote add host1 https://host1:8443 --protocol incus
 """
 
 

@@ -22,7 +22,8 @@ and its fingerprint stay as they are.
 
 \b
 Example:
-  templater store show debian | sed 's/public: false/public: true/' | templater store edit debian
+  templater store show debian > debian.yaml
+  templater store edit debian < debian.yaml
 """
 
 

@@ -11,10 +11,11 @@ from ... import output
 from ...guard import guarded_alone
 from ...progress import progress
 
-HELP = """Fetch newer versions of images that were imported with --auto-update.
+HELP = """Fetch newer versions of images.
 
-Without IMAGE, all of them are refreshed. Aliases and flags move to the newer version, and the old one is
-removed. If an image can't be refreshed, the command names it and goes on; the exit code is then 2.
+The images must have been imported with --auto-update. Without IMAGE, all such images are refreshed. Aliases
+and flags move to the newer version, and the old version is removed. If an image can't be refreshed, the
+command reports the image and continues; the exit code is then 2.
 """
 
 

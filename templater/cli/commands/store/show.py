@@ -7,7 +7,9 @@ from . import image_argument
 from .edit import text_of
 
 
-@click.command(help="Print what `store edit` can change: flags, expiry and properties, as YAML.")
+@click.command(
+    help="Print an image's flags, expiry and properties as YAML.\n\n`store edit` can change these values."
+)
 @image_argument
 def command(image: str) -> int:
     from ....distribution.store import Store
