@@ -1,16 +1,15 @@
 """docs/automation.md is true: the keys of each JSON are those that are printed, the exit codes are ours."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from templater.model import errors
 from tests.cli.sessions import Stage
+from tests.command_server import run_templater
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "automation.md").read_text()
@@ -58,10 +57,7 @@ def documented():
 
 
 def typed(folder, words):
-    done = subprocess.run(
-        [sys.executable, "-m", "templater", *words.split()],
-        cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    done = run_templater(words.split(), cwd=folder)
     assert done.stdout, done.stderr
     if "--instances" in words:
         return [json.loads(line) for line in done.stdout.splitlines()]
@@ -117,9 +113,6 @@ def test_all_exit_codes_are_documented():
 
 
 def test_standard_output_is_empty_without_a_result(folder):
-    done = subprocess.run(
-        [sys.executable, "-m", "templater", "preview", "nosuch", "--json"],
-        cwd=folder, capture_output=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, b"")
+    done = run_templater(["preview", "nosuch", "--json"], cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from templater.parsing import yaml_nodes
 from templater.prediction.deviations import table
 from templater.sandbox.child import Bounds
 from tests.cli.sessions import Stage, complaint, replay
+from tests.command_server import run_templater
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -147,10 +147,7 @@ def test_the_commands_that_the_readme_says_print_json_do():
     words = re.findall("`([a-z][a-z ]*)`", row[0])
     assert len(words) > 5
     for word in words:
-        found = subprocess.run(
-            [sys.executable, "-m", "templater", *word.split(), "--help"], capture_output=True, check=True
-        )
-        assert b"--json" in found.stdout, word
+        assert "--json" in run_templater([*word.split(), "--help"]).stdout, word
 
 
 def test_every_command_is_in_the_readme_or_a_page():

@@ -4,13 +4,13 @@ import json
 import os
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.attacks.outside import Scene
+from tests.command_server import run_templater
 from tests.rootfs_builders import as_root, snapshot
 
 RECORDED = Path(__file__).resolve().parents[1] / "hosts" / "outcomes.json"
@@ -103,10 +103,4 @@ def recorded_as(situation: str) -> dict[str, str]:
 
 
 def templater(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "templater", *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return run_templater([str(argument) for argument in arguments])

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.command_server import client
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ANY = "…"
@@ -21,7 +24,6 @@ EXIT = re.compile(r"\[exit (\d+)\]")
 
 
 SAID = "## "
-
 
 @dataclass
 class Step:
@@ -46,11 +48,13 @@ class Stage:
     folder: Path
 
     @classmethod
-    def set_up(cls, folder: Path) -> Stage:
+    def set_up(cls, folder: Path, *, new_interpreters: bool = False) -> Stage:
+        """Fill a folder; its command asks a server, unless each command is to start a new interpreter."""
         shutil.copytree(ROOT / "sample-images", folder / "sample-images", symlinks=True)
         tool = folder / ".bin" / "templater"
         tool.parent.mkdir()
-        tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m templater "$@"\n')
+        words = [sys.executable, "-m", "templater"] if new_interpreters else client()
+        tool.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         tool.chmod(0o755)
         return cls(folder)
 

@@ -21,11 +21,14 @@ def skip_without(needs):
         pytest.skip(f"needs {', '.join(missing)}")
 
 
+@pytest.mark.parametrize(
+    "new_interpreters", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["server", "new interpreters"]
+)
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda path: path.stem)
-def test_each_session_matches_its_transcript(session, tmp_path, update):
+def test_each_session_matches_its_transcript(session, new_interpreters, tmp_path, update):
     text = session.read_text()
     skip_without(re.search(r"^## Needs (.*)\.$", text, re.MULTILINE))
-    real, wrong = replay(text, Stage.set_up(tmp_path))
+    real, wrong = replay(text, Stage.set_up(tmp_path, new_interpreters=new_interpreters))
     if update:
         session.write_text(real)
     else:
