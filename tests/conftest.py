@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.rootfs_builders import Mounts
@@ -31,6 +32,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+    fast = "not slow" in config.getoption("markexpr")
+    settings.register_profile("templater", max_examples=40 if fast else 250)
+    settings.load_profile("templater")
 
 
 @pytest.hookimpl(tryfirst=True)

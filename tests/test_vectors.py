@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,14 @@ def outcome(vector: Vector) -> bytes | TemplaterError:
         return error
 
 
-def difference(vector: Vector) -> str:
-    """How our result differs from the recorded one; empty if it does not."""
-    got = outcome(vector)
+@cache
+def outcomes(path: Path, recorded: str) -> list[tuple[Vector, bytes | TemplaterError]]:
+    """Return the vectors of a file with their outcomes, rendered once for all tests that look at them."""
+    return [(vector, outcome(vector)) for vector in vectors(path, recorded)]
+
+
+def difference(vector: Vector, got: bytes | TemplaterError) -> str:
+    """Return how the outcome differs from the recorded one, or an empty string."""
     if vector.expected is None:
         return "" if isinstance(got, TemplateError) else f"{vector.id}\n   no error but {got!r}"
     if isinstance(got, TemplaterError):
@@ -105,7 +111,7 @@ def difference(vector: Vector) -> str:
 
 @pytest.mark.parametrize(("path", "recorded"), list(groups()))
 def test_every_template_renders_like_pongo2(path: Path, recorded: str) -> None:
-    found = {vector.key: difference(vector) for vector in vectors(path, recorded)}
+    found = {vector.key: difference(vector, got) for vector, got in outcomes(path, recorded)}
     wrong = [text for key, text in found.items() if text and key not in DIFFERENT]
     assert not wrong, f"{len(wrong)} of {len(found)} differ\n" + "\n".join(wrong[:20])
     fixed = [key for key, text in found.items() if not text and key in DIFFERENT]
@@ -115,9 +121,8 @@ def test_every_template_renders_like_pongo2(path: Path, recorded: str) -> None:
 def error_vectors() -> Iterator[tuple[Vector, TemplaterError]]:
     for path in FILES:
         for recorded in RECORDED:
-            for vector in vectors(path, recorded):
+            for vector, got in outcomes(path, recorded):
                 if vector.has_error_text:
-                    got = outcome(vector)
                     assert isinstance(got, TemplaterError), vector.id
                     yield vector, got
 

@@ -146,20 +146,20 @@ def test_deeply_nested_directories_are_checked_quickly(tmp_path: Path) -> None:
 
 
 TEMPLATES = {
-    "config names in a comment": "{# " + "{{ config." * 2000 + " #}",
-    "config names": "{{ config." * 8000,
-    "openings": "{{ " * 8000,
-    "openings with calls": "{{ config_get(" * 20_000,
-    "words": '"' + "password" * 20_000,
-    "words in an expression": '{{ "' + "password" * 20_000,
-    "quotes": "{{ " + "'\"" * 40_000,
-    "filters": "{{ config_get" + "|upper" * 20_000 + " }}",
-    "tags": "{%" * 60_000,
-    "underscores": "{{ " + "__a" * 60_000,
-    "spaces": ("{%" + " " * 200) * 600,
-    "lines": "x {{ config.a }}\n" * 6000,
-    "braces": "{" * 120_000,
-    "attr": "{{" + "| " * 60_000,
+    "config names in a comment": "{# " + "{{ config." * 1000 + " #}",
+    "config names": "{{ config." * 2000,
+    "openings": "{{ " * 2000,
+    "openings with calls": "{{ config_get(" * 5_000,
+    "words": '"' + "password" * 5_000,
+    "words in an expression": '{{ "' + "password" * 5_000,
+    "quotes": "{{ " + "'\"" * 10_000,
+    "filters": "{{ config_get" + "|upper" * 5_000 + " }}",
+    "tags": "{%" * 15_000,
+    "underscores": "{{ " + "__a" * 15_000,
+    "spaces": ("{%" + " " * 200) * 150,
+    "lines": "x {{ config.a }}\n" * 1500,
+    "braces": "{" * 30_000,
+    "attr": "{{" + "| " * 15_000,
 }
 
 
@@ -170,7 +170,7 @@ def test_attack_47_every_template_is_audited_quickly(tmp_path: Path, name: str) 
     (folder / "templates/a.tpl").write_text(TEMPLATES[name])
     begun = time.process_time()
     main(["audit", str(folder)])
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < 2
 
 
 def test_attack_56_many_rules_of_one_file_are_checked_quickly(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ EXIT = re.compile(r"\[exit (\d+)\]")
 
 SAID = "## "
 
+
 @dataclass
 class Step:
     """A command with its output and exit code; ``after`` is the note to the reader that follows it."""

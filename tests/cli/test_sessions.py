@@ -22,7 +22,9 @@ def skip_without(needs):
 
 
 @pytest.mark.parametrize(
-    "new_interpreters", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["server", "new interpreters"]
+    "new_interpreters",
+    [False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["server", "new interpreters"],
 )
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda path: path.stem)
 def test_each_session_matches_its_transcript(session, new_interpreters, tmp_path, update):

@@ -50,7 +50,7 @@ def examples(draw: st.DrawFn) -> Example:
     return Example(Choices(lambda n: draw(st.integers(0, n - 1))))
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(example=examples())
 def test_hypothesis_templates_give_the_same_bytes_or_both_fail(oracle, example):
     request = example.request()
@@ -80,6 +80,7 @@ def test_the_oracle_answers_after_a_hang(oracle):
     assert answer["output"] == "fine"
 
 
+@pytest.mark.slow
 def test_a_hang_of_pongo2_is_counted_but_not_as_a_difference(oracle, monkeypatch):
     """Its join of a string counts from the start for each character."""
     monkeypatch.setattr(compare, "THEIR_PATIENCE", 2)
@@ -132,6 +133,7 @@ def test_subscripts_are_generated_only_for_dialects_that_have_them():
     assert subscripts["v6"] > 20
 
 
+@pytest.mark.slow
 def test_a_difference_is_found_and_shrunk(oracle, monkeypatch):
     """With a fault of our own: upper turns b into X."""
     from templater.pongo2.filters import text

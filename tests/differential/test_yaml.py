@@ -122,7 +122,7 @@ def excused(text: bytes, mine: dict, rules: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "count", [TEXTS // 10, pytest.param(TEXTS, marks=pytest.mark.slow)], ids=["tenth", "all"]
+    "count", [TEXTS // 20, pytest.param(TEXTS, marks=pytest.mark.slow)], ids=["twentieth", "all"]
 )
 def test_templater_agrees_with_the_yaml_libraries_on_damaged_texts(oracle, count):
     pick = random.Random(os.environ.get("TEMPLATER_SEED", "metadata"))
@@ -165,11 +165,12 @@ def meaning(answer: dict) -> _Meaning:
     )
 
 
-def test_the_yaml_libraries_read_exactly_the_change_from_every_edited_text(oracle):
+@pytest.mark.parametrize("step", [10, pytest.param(1, marks=pytest.mark.slow)], ids=["tenth", "all"])
+def test_the_yaml_libraries_read_exactly_the_change_from_every_edited_text(oracle, step):
     """Of the samples, the corpus and the recorded texts: what each library could read before."""
     done = [
         (name, what, source, do(), change)
-        for name, source in ACCEPTED.items()
+        for name, source in list(ACCEPTED.items())[::step]
         for what, do, _, change in edits(source)
         if (name, what.rpartition(" ")[0]) not in REFUSED
     ]
@@ -185,4 +186,4 @@ def test_the_yaml_libraries_read_exactly_the_change_from_every_edited_text(oracl
             assert "metadata" in new[library], f"{name}: {what}: {library}: {new[library]}\n{after.text}"
             assert meaning(new[library]) == wanted, f"{name}: {what}: {library}\n{after.text}"
             compared += 1
-    assert compared > 1000
+    assert compared > 1000 // step

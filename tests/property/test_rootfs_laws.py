@@ -143,7 +143,7 @@ def agrees(views: list[object], path: str) -> None:
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-@settings(max_examples=250, deadline=None)
+@settings(deadline=None)
 @given(history=histories, seen=st.lists(paths, min_size=1, max_size=6))
 def test_memory_directory_and_tar_show_the_same_tree(mechanism, history, seen):
     tree = MemoryRootfs()
@@ -202,7 +202,7 @@ writes = st.lists(
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-@settings(max_examples=250, deadline=None)
+@settings(deadline=None)
 @given(history=histories, files=writes)
 def test_no_write_through_links_changes_anything_outside(mechanism, history, files):
     with tempfile.TemporaryDirectory() as folder:
@@ -238,7 +238,7 @@ def after_apply(top: Path, rootfs: DirectoryRootfs, files: list[tuple[object, by
     assert snapshot(top, times=True) == before
 
 
-@settings(max_examples=250, deadline=None)
+@settings(deadline=None)
 @given(history=histories, files=writes)
 def test_applying_in_memory_and_on_disk_gives_the_same_tree(history, files):
     tree = MemoryRootfs()
@@ -259,7 +259,7 @@ def test_applying_in_memory_and_on_disk_gives_the_same_tree(history, files):
             agrees([tree, rootfs], path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(history=histories)
 def test_equal_trees_give_equal_archives(history):
     first, second = MemoryRootfs(), MemoryRootfs()

@@ -1,7 +1,10 @@
 """Every bomb ends in its one limit error, in little time and memory; no real depth hits a limit."""
 
+import json
+import select
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,42 +117,71 @@ HARMLESS = {
     "fifteen hundred tags": "{% if n %}{{ n|upper }}{% endif %}" * 1_500,
 }
 
-CHILD = """
-import sys, time
+Detonate = Callable[[str, str], tuple[str, float, int]]
+
+#: forks a process for each line of JSON, and prints the kind of result, its seconds and its megabytes
+PARENT = """
+import json, os, sys, time
 from templater import pongo2
 from templater.model.errors import LimitError, TemplaterError
 from templater.pongo2.dialect import DIALECTS
 pongo2.compile("{{ 1|add:2 }}").render({})
-source = sys.stdin.read()
-started = time.process_time()
-kind = "output"
 def peak():
     lines = open("/proc/self/status").read().split("\\n")
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
-try:
-    template = pongo2.compile(source, DIALECTS[sys.argv[1]], mode="plain")
-    template.render({"l": ["a"], "n": 7, "x": "<a <b " * 20000 + "www.a.b@" * 20000})
-except TemplaterError as error:
-    kind = error.kind
-    assert len(str(error)) < 1000
-print(kind, time.process_time() - started, peak())
+def detonate(source, dialect):
+    started = time.process_time()
+    kind = "output"
+    try:
+        template = pongo2.compile(source, DIALECTS[dialect], mode="plain")
+        template.render({"l": ["a"], "n": 7, "x": "<a <b " * 20000 + "www.a.b@" * 20000})
+    except TemplaterError as error:
+        kind = error.kind
+        assert len(str(error)) < 1000
+    print(kind, time.process_time() - started, peak(), flush=True)
+while line := sys.stdin.readline():
+    if pid := os.fork():
+        del line
+        status = os.waitpid(pid, 0)[1]
+        if status:
+            print("died", status, 0, flush=True)
+    else:
+        source, dialect = json.loads(line)
+        del line
+        detonate(source, dialect)
+        sys.exit()
 """
 
 
-def detonate(source: str, dialect: str) -> tuple[str, float, int]:
-    """Kind of result, seconds of processor time, and megabytes at the peak, in a process of its own."""
-    answer = subprocess.run(
-        [sys.executable, "-c", CHILD, dialect],
-        input=source, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False,
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr
-    kind, seconds, megabytes = answer.stdout.split()
-    return kind, float(seconds), int(megabytes)
+@pytest.fixture(scope="module")
+def detonate() -> Iterator[Detonate]:
+    """Return a function that gives a bomb's kind of result, seconds of processor time and peak in megabytes.
+
+    Each bomb has a process of its own.
+    """
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert parent.stdin and parent.stdout
+    into, out = parent.stdin, parent.stdout
+
+    def ask(source: str, dialect: str) -> tuple[str, float, int]:
+        into.write(json.dumps([source, dialect]) + "\n")
+        into.flush()
+        assert select.select([out], [], [], 60)[0]
+        kind, seconds, megabytes = out.readline().split()
+        return kind, float(seconds), int(megabytes)
+
+    yield ask
+    parent.kill()
+    parent.communicate()
 
 
 @pytest.mark.parametrize("dialect", ["v4", pytest.param("v6", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("bomb", list(BOMBS))
-def test_attack_40_41_42_44_46_a_bomb_raises_its_limit_error(bomb: str, dialect: str) -> None:
+def test_attack_40_41_42_44_46_a_bomb_raises_its_limit_error(
+    detonate: Detonate, bomb: str, dialect: str
+) -> None:
     kind, seconds, megabytes = detonate(BOMBS[bomb], dialect)
     only_v6 = bomb in ("doubling by +", "doubling by a macro", "subscripts")
     assert kind == "limit" or (dialect == "v4" and only_v6)
@@ -158,7 +190,7 @@ def test_attack_40_41_42_44_46_a_bomb_raises_its_limit_error(bomb: str, dialect:
 
 
 @pytest.mark.parametrize("bomb", list(HARMLESS))
-def test_attack_42_43_47_slow_templates_end_in_time(bomb: str) -> None:
+def test_attack_42_43_47_slow_templates_end_in_time(detonate: Detonate, bomb: str) -> None:
     kind, seconds, megabytes = detonate(HARMLESS[bomb], "v6")
     assert kind in ("output", "render")
     assert seconds < SECONDS

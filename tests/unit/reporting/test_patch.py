@@ -88,7 +88,7 @@ names = st.sampled_from(["a", "a b", 'q"', "tab\t", "ü", "back\\slash"])
 
 @pytest.mark.skipif(shutil.which("patch") is None, reason="needs patch(1)")
 @pytest.mark.parametrize("product", [diff_module.MAX_PRODUCT, 0], ids=["difflib", "one hunk"])
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(before=st.none() | contents, after=contents, name=names)
 def test_patch_and_git_apply_accept_the_patch(
     product: int, before: "bytes | None", after: bytes, name: str, tmp_path_factory: pytest.TempPathFactory
