@@ -180,7 +180,9 @@ def check_facts(facts: Metadata, path: str) -> None:
         )
         raise InputError(f"'{path}': metadata.yaml has {found}", hint="for example: architecture: x86_64")
     if facts.creation_date <= 0:
-        raise InputError(f"'{path}': metadata.yaml has no creation_date, which names the version")
+        raise InputError(
+            f"'{path}': metadata.yaml has no creation_date, from which the version gets its name"
+        )
     for name in ("os", "release"):
         if not facts.properties.get(name, "").strip():
             raise InputError(
