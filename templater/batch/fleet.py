@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 MOST_EXAMPLES = 256
 #: names for which a plan of another instance is reused; other names can change more of a plan than its name
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{,62}")
+_JSON = json.JSONEncoder(ensure_ascii=False)
+#: a string of JSON that stands for a name or a content
+_HOLE = re.compile(r'"\\u0000\d+\\u0000"')
 
 
 @dataclass(slots=True)
@@ -59,16 +62,10 @@ class Fleet:
     """
 
     def __init__(
-        self,
-        image: Image,
-        options: RenderOptions,
-        *,
-        triggers: tuple[str, ...] = (),
-        reading: YamlLimits | None = None,
-        show: str = "summary",
-        rootfs: RootfsView | None = None,
+        self, image: Image, options: RenderOptions, *, triggers: tuple[str, ...] = (),
+        reading: YamlLimits | None = None, show: str = "summary", rootfs: RootfsView | None = None,
         pattern: str = "",
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.options = options
         self.triggers = triggers
         self.show = show
@@ -94,12 +91,10 @@ class Fleet:
         """Return the instance's triggers, and notes that explain their choice."""
         if self.triggers not in ((), ("next",)):
             return self.triggers, ()
-        own = bool(self.pattern)
-        chosen = (
-            next_start(instance)
-            if self.triggers
-            else default_triggers(instance, None, rootfs_of_instance=own)
-        )
+        if self.triggers:
+            chosen = next_start(instance)
+        else:
+            chosen = default_triggers(instance, None, rootfs_of_instance=bool(self.pattern))
         reason = f"triggers {','.join(chosen.passes)}: {chosen.reason} (see -t)"
         return chosen.passes, (reason, *chosen.notes)
 
@@ -131,7 +126,7 @@ class Fleet:
                         self._examples[signature] = Example(plan, renderings)
                     return self._format(plan)
                 return example.adapt(instance.name, renderings)
-            except _DiffersError:
+            except (_DiffersError, UnicodeDecodeError):
                 pass
         return self._format(self._plan(instance, passes, renderings, self.rootfs))
 
@@ -139,13 +134,9 @@ class Fleet:
         return render(self.metadata, self.compiled, instance, passes, self.options)
 
     def _plan(
-        self,
-        instance: Instance,
-        passes: tuple[str, ...],
-        renderings: list[Rendering],
-        rootfs: RootfsView | None,
-        other: list[str] | None = None,
-    ) -> Plan:
+        self, instance: Instance, passes: tuple[str, ...], renderings: list[Rendering],
+        rootfs: RootfsView | None, other: list[str] | None = None,
+    ) -> Plan:  # fmt: skip
         host = self.options.host
         made = plan_of(self.metadata, instance, renderings, rootfs, host=host, triggers=passes)
         return predicted(made, self.templates, rootfs, self.options.begun(), other)
@@ -173,36 +164,41 @@ class Example:
     """
 
     def __init__(self, plan: Plan, renderings: list[Rendering]) -> None:
-        self.data = plan_data(plan)
+        data = plan_data(plan)
         self.code = verdict(plan)
         self.errors = _errors(plan)
+        self.count = len(data["changes"])
         numbers = {rendering.content: n for n, rendering in reversed(list(enumerate(renderings)))}
-        entries = [*self.data["changes"], *self.data.get("agent", ())]
-        #: for each entry of ``data`` with a content: the entry, the number of its content, the content of the
-        #: existing file (None if that does not matter), and whether both contents are equal
-        self.shown: list[tuple[dict[str, Any], int, bytes | None, bool]] = []
+        entries = [*data["changes"], *data.get("agent", ())]
+        #: number of each content, the existing content (None if it does not matter), whether both are equal
+        self.shown: list[tuple[int, bytes | None, bool]] = []
+        holes = [(data, "instance")]
         written: set[str] = set()
         for change, entry in zip((*plan.changes, *plan.agent), entries, strict=True):
             if change.content is not None:
                 before = None if change.real in written else change.before
-                self.shown.append((entry, numbers[change.content], before, change.content == before))
+                self.shown.append((numbers[change.content], before, change.content == before))
+                holes.append((entry, "content"))
             if change.action in WRITING:
                 written.add(change.real)
-        if any("content" not in entry for entry, *_ in self.shown):
+        if any(key not in entry for entry, key in holes):
             raise _DiffersError  # content that is not UTF-8 is shown in another field
+        for number, (entry, key) in enumerate(holes):
+            entry[key] = f"\0{number}\0"
+        #: the line of JSON, cut where the name and the contents belong
+        self.start, *self.parts = _HOLE.split(_json_line(data))
+        if len(self.parts) != len(holes):
+            raise _DiffersError
 
     def adapt(self, name: str, renderings: list[Rendering]) -> Result:
-        """Return the result for another instance. Raises _DiffersError if the instance needs its own plan."""
-        for entry, number, before, equal in self.shown:
+        """Return the result for another instance. Raises an error if the instance needs its own plan."""
+        texts = [self.start, _JSON.encode(name), self.parts[0]]
+        for (number, before, equal), part in zip(self.shown, self.parts[1:], strict=True):
             content = renderings[number].content or b""
             if before is not None and (content == before) != equal:
                 raise _DiffersError
-            try:
-                entry["content"] = content.decode()
-            except UnicodeDecodeError:
-                raise _DiffersError from None
-        self.data["instance"] = name
-        return Result(name, _json_line(self.data), self.code, len(self.data["changes"]), self.errors)
+            texts += (_JSON.encode(content.decode()), part)
+        return Result(name, "".join(texts), self.code, self.count, self.errors)
 
 
 def _signature(renderings: list[Rendering]) -> Iterator[object]:
@@ -227,4 +223,4 @@ def _errors(plan: Plan) -> tuple[str, ...]:
 
 
 def _json_line(data: Any) -> str:
-    return json.dumps(data, ensure_ascii=False) + "\n"
+    return _JSON.encode(data) + "\n"

@@ -56,14 +56,10 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
         progress("planning", "instances", shown=not sys.stdout.isatty()) as update,
     ):
         fleet = Fleet(
-            source.image,
-            render_options(request),
-            triggers=request.triggers,
-            reading=request.limits.for_reading(),
-            show=show,
-            rootfs=rootfs,
+            source.image, render_options(request), triggers=request.triggers,
+            reading=request.limits.for_reading(), show=show, rootfs=rootfs,
             pattern=pattern if "{name}" in pattern else "",
-        )
+        )  # fmt: skip
         for note in (*source.notes, *notes):
             output.note(note)
         warn_of_unknown_names(source.image, fleet.metadata.rules, fleet.options.dialect)

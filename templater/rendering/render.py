@@ -60,6 +60,7 @@ def render(
     limits = compiled.begin()
     contexts = None
     renderings: list[Rendering] = []
+    earlier: dict[int, Rendering] = {}
     total = 0
     for trigger in triggers:
         for rule in metadata.rules:
@@ -71,7 +72,11 @@ def render(
                 contexts = Contexts(instance, options.host)
             if limits is not None and limits.is_over:
                 raise _late(limits, rule, trigger, len(renderings))
-            rendering = _render_rule(compiled, rule, trigger, contexts)
+            again = earlier.get(id(rule))
+            if again is not None and again.content is not None and compiled.ignores_trigger(rule.template):
+                rendering = Rendering(rule, trigger, again.content)
+            else:
+                rendering = earlier[id(rule)] = _render_rule(compiled, rule, trigger, contexts)
             total += len(rendering.content or b"")
             renderings.append(rendering)
             if len(renderings) > MAX_RENDERINGS:
@@ -155,7 +160,7 @@ class Compiled:
     stored as well.
     """
 
-    __slots__ = ("codes", "limits", "made", "options", "templates")
+    __slots__ = ("alike", "codes", "limits", "made", "options", "templates")
 
     def __init__(
         self,
@@ -169,6 +174,8 @@ class Compiled:
         self.limits: Limits | None = options.limits
         self.codes = codes
         self.made: dict[str, Callable[[Mapping[str, Any]], str] | TemplaterError] = {}
+        #: whether a template gives the same text in every pass, by name
+        self.alike: dict[str, bool] = {}
 
     def begin(self) -> "Limits | None":
         """Start the total time limit, and return the limits. Each call of `render` gets the full time."""
@@ -186,6 +193,19 @@ class Compiled:
         if isinstance(made, TemplaterError):
             raise made
         return made
+
+    def ignores_trigger(self, name: str) -> bool:
+        """Return whether a rule with this template gives the same text in every pass of a start.
+
+        Only the variable ``trigger`` differs between passes, and only ``random`` gives random text.
+        """
+        found = self.alike.get(name)
+        if found is None:
+            file = self.templates.get(name)
+            data = None if file is None else file.data
+            found = data is not None and b"trigger" not in data and b"random" not in data
+            self.alike[name] = found
+        return found
 
     def prepare(self, name: str) -> "Callable[[Mapping[str, Any]], str]":
         if self.codes is not None and name in self.codes:

@@ -62,6 +62,21 @@ def one_by_one(data, image=WEB, triggers=("create", "start")):
         yield plan_data(plan(open_image(image), instance, triggers=triggers, host=INCUS))
 
 
+def test_contents_that_look_like_a_place_for_a_content_are_kept(tmp_path):
+    """A plan that is reused is stored as JSON with such strings where contents belong."""
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/a.tpl").write_text('{{ config_get("user.text", "") }}\0001\0')
+    (tmp_path / "templates/b.tpl").write_text("{{ instance.name }}")
+    (tmp_path / "metadata.yaml").write_text(
+        "templates: {/a: {when: [create], template: a.tpl}, /b: {when: [create], template: b.tpl}}\n"
+    )
+    data = json.dumps(
+        [an_instance(n, name=f"c{n}") for n in range(4)]
+        + [an_instance(5, name="c5", expanded_config={"user.text": '\0001\0"\\u00001\\u0000"'})]
+    ).encode()
+    assert plans(data, str(tmp_path)) == list(one_by_one(data, str(tmp_path)))
+
+
 IMAGES = ["debian-cloud", "permissions", "netplan", "broken", "rocky-vm", "openwrt", "ubuntu-2016"]
 
 

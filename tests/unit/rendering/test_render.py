@@ -41,6 +41,23 @@ def test_rules_render_pass_by_pass_in_file_order() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "times"),
+    [("{{ container.name }}", 2), ("{{ container.name }}{# trigger #}", 4), ("{% lorem 9 w random %}", 4)],
+)
+def test_a_rule_renders_once_for_all_passes_unless_they_can_differ(text, times, monkeypatch) -> None:
+    runs = []
+    real = pongo2.runtime.execute
+    monkeypatch.setattr(pongo2.runtime, "execute", lambda *a: runs.append(1) or real(*a))
+    rules = (rule("/a", when=("create", "start")), rule("/b", when=("start", "create")))
+    done = rendered(*rules, triggers=("create", "start"), a_tpl=file(text))
+    assert len(runs) == times
+    assert [(each.rule.path, each.trigger) for each in done] == [
+        ("/a", "create"), ("/b", "create"), ("/a", "start"), ("/b", "start"),
+    ]  # fmt: skip
+    assert all(each.error is None and each.content for each in done)
+
+
 def test_one_failure_does_not_hide_the_others() -> None:
     bad, good = rendered(
         rule("/a", "bad.tpl"), rule("/b", "good.tpl"), bad_tpl=file("{% if %}"), good_tpl=file("fine")
