@@ -36,7 +36,7 @@ def pending_after(pending: str, trigger: str) -> str:
 class Life:
     """The pending trigger of one instance. Objects are immutable: each operation returns a new one.
 
-    ``snapshots`` maps the name of each snapshot to the trigger that was pending when it was taken.
+    ``snapshots`` maps the name of each snapshot to the trigger that was pending when the user took it.
     """
 
     __slots__ = ("pending", "running", "snapshots")
@@ -152,5 +152,5 @@ class Life:
 
 
 def created() -> Life:
-    """Return the state of a new instance."""
+    """Return the state of a new instance: stopped, with the pending trigger ``create``."""
     return Life("create")

@@ -220,7 +220,7 @@ class Plan:
 
 
 def carry_out(changes: "Iterable[Change]", destination: "Destination") -> None:
-    """Make all changes at a destination."""
+    """Pass each change to a destination, which makes the change."""
     for change in changes:
         destination.carry_out(change)
 

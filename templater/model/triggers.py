@@ -12,7 +12,7 @@ SET_BY_DAEMONS = ("create", "copy", "rename")
 
 
 class Triggers:
-    """The passes of a run, as their triggers. ``reason`` is a phrase that explains why these passes run.
+    """The triggers of a run, one for each pass. ``reason`` is a phrase that explains why these passes run.
 
     ``notes`` lists doubtful facts of the instance description.
     """
@@ -52,7 +52,7 @@ def first_start(instance: "Instance") -> Triggers:
         return Triggers(passes(pending), reason, _doubts(instance, pending))
     notes = _doubts(instance, "")
     if instance.exists:
-        notes += ("the instance already exists: its next start runs only 'start' (-t next shows it)",)
+        notes += ("the instance already exists: its next start runs only 'start' (see -t next)",)
     return Triggers(passes("create"), "the first start of a new instance", notes)
 
 

@@ -431,7 +431,7 @@ class _Description:
     def over_expanded(self, given: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
         """Return the profiles and notes for a description with expanded keys, if some profiles are unknown.
 
-        The first profile contains the expanded keys. The given profiles override it.
+        The first profile contains the expanded keys. The given profiles override these keys.
         """
         below = Profile(
             "expanded",
@@ -540,7 +540,7 @@ def _description(value: Any, path: Path) -> _Description:
             return _Description(value[key], (*path, key), defined)
     if "templates" in value or "creation_date" in value:
         raise _InvalidValue(
-            path, "this is an image's metadata.yaml, not an instance", "templater reads it from SRC"
+            path, "this is an image's metadata.yaml, not an instance", "pass the image as SRC"
         )
     if "used_by" in value and "architecture" not in value:
         raise _InvalidValue(path, "this is a profile, not an instance", "pass it with -p")
@@ -578,9 +578,7 @@ def _profile(value: Any, path: Path, name: str) -> Profile:
     if not isinstance(value, dict):
         raise _InvalidValue(path, f"a profile must be a mapping, not {_kind(value)}")
     if "templates" in value or "creation_date" in value:
-        raise _InvalidValue(
-            path, "this is an image's metadata.yaml, not a profile", "templater reads it from SRC"
-        )
+        raise _InvalidValue(path, "this is an image's metadata.yaml, not a profile", "pass the image as SRC")
     return Profile(
         _text(value.get("name"), (*path, "name")) or name,
         _texts(value.get("config"), (*path, "config")),

@@ -124,7 +124,10 @@ class _Decoder:
     def struct(
         self, node: Mapping, known: Iterable[str], set_field: "_SetField", gotype: str, what: str
     ) -> None:
-        """Call ``set_field`` for every known key, in the order in which Go assigns the fields."""
+        """Call ``set_field`` for each known key, in the order in which Go assigns the fields.
+
+        Record a finding for each unknown key.
+        """
         known = tuple(known)
         for key, value in self.assignments(node, gotype):
             name = self.key_text(key)
@@ -207,7 +210,7 @@ class _Decoder:
         return 0
 
     def whole(self, value: float) -> "int | None":
-        """Return a float as an integer like the library, or None if the library rejects the float."""
+        """Convert a float to an integer as the library does, or return None if the library rejects it."""
         if abs(value) < 2**63 and (self.rules == "v2" or value == int(value)):
             return int(value)
         return -(2**63) if self.rules == "v2" and value < 0 else None
@@ -291,7 +294,7 @@ class _Decoder:
     # -- scalars
 
     def resolve(self, node: Scalar) -> "str | int | float | bool | datetime | None":
-        """Return the value that Go gives a scalar, from its text and its explicit tag."""
+        """Return the value to which Go converts a scalar with its text and its explicit tag."""
         if not node.plain and not node.tag:
             return node.text
         value = resolved(node.text, node.tag, self.rules)
@@ -347,7 +350,7 @@ class _Decoder:
         first, *others = self.errors
         notes = [f"also: {problem.span.place}: {problem.message}" for problem in others[:_MOST_NOTES]]
         if len(others) > _MOST_NOTES:
-            notes.append(f"and {len(others) - _MOST_NOTES} more")
+            notes.append(f"and {len(others) - _MOST_NOTES} more problems")
         error = MetadataError(first.message, first.span, first.hint, tuple(notes))
         error.yaml_error = self.yaml_error()
         raise error
@@ -407,7 +410,7 @@ class _MetadataFields:
             return
         for path, key, node in entries:
             rule = decoder.rule(path, key, node)
-            self.rules.pop(path, None)  # A rule that replaces another rule comes at its own, later position.
+            self.rules.pop(path, None)  # A rule that replaces an earlier rule takes the later position.
             self.rules[path] = rule
 
 
@@ -476,7 +479,7 @@ _DATE = (
 
 
 def resolved(text: str, tag: str, rules: Rules) -> "str | int | float | bool | datetime | None":
-    """Return the value that Go gives a scalar's text. ``tag`` is the scalar's explicit tag, or empty."""
+    """Return the value to which Go converts a scalar. ``tag`` is the scalar's explicit tag, or empty."""
     if tag == "!!str":
         return text
     if text in _WORDS:

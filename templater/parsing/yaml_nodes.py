@@ -136,7 +136,7 @@ def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node 
         raise LimitError(
             f"{source.name} is larger than {size_text(limits.bytes)}",
             source.span(min(limits.bytes, len(source.text))),
-            hint="Incus and LXD also reject a metadata.yaml larger than 1 MiB" if limits.bytes == MIB else "",
+            hint="new releases of Incus and LXD also reject such a file" if limits.bytes == MIB else "",
         )
     source = decoded(source)
     text = source.text.removeprefix(_MARK)
@@ -191,7 +191,7 @@ _LONGEST_KEY: Final = {"v2": 1024, "v4": 4 * 4096}
 
 _DEEPEST_FLOW: Final = 500
 
-#: False if PyYAML was built without libyaml, of which its build does not warn
+#: False if PyYAML was built without libyaml. The build of PyYAML does not warn in this case.
 HAS_LIBYAML = True
 try:
     from yaml._yaml import CParser
@@ -409,7 +409,7 @@ class _Composer:
         return tag
 
 
-#: the tags that have the same meaning in Go and YAML. Other tags make loaders construct objects.
+#: the tags that have the same meaning in Go and YAML. Other tags can make a YAML loader construct objects.
 KNOWN_TAGS: Final = frozenset(
     ("!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!merge", "!!map", "!!seq")
 )

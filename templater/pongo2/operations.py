@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 
 def escaped(v: "Any") -> str:
-    """Return the text that autoescape prints for a value. It escapes all strings except `Safe` ones."""
+    """Return the text that a template prints for a value if autoescape is on.
+
+    All strings are escaped, except `Safe` strings.
+    """
     if isinstance(v, str):
         return str(v) if type(v) is Safe else escape_text(v)
     return to_string(v)
@@ -42,7 +45,7 @@ def escaped_if(on: bool, v: "Any") -> str:
 
 
 SMALL_LIST = SMALL // ELEMENT
-PORTION = 2_000  # steps between two checks of the time
+PORTION = 2_000  # the number of steps between two checks of the time limit
 
 
 def budget(render: "Render") -> "tuple[int, int]":
@@ -59,8 +62,8 @@ def portion(render: "Render") -> int:
 def spent(render: "Render", steps: int, left: int) -> int:
     """Return the next portion of steps. Raises LimitError if a limit is exceeded.
 
-    ``steps`` is the rest of the last portion, negative if overdrawn. ``left`` is the number of characters
-    that the template may still print.
+    ``steps`` is the unused rest of the last portion, or negative if the code needed more. ``left`` is the
+    number of characters that the template may still print.
     """
     if left < 0:
         raise too_long(render)
@@ -293,7 +296,7 @@ def unknown_filter(name: str, value: "Any" = None, argument: "Any" = None) -> "N
     )
 
 
-#: all globals of a generated module, which has no builtins
+#: the globals of generated code, which has no access to Python's builtins
 NAMESPACE: "dict[str, Any]" = {
     function.__name__: function
     for function in (

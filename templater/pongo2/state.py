@@ -124,7 +124,10 @@ class Fault(Exception):
 
 
 class Program:
-    """A compiled template that is ready to run. ``places`` is empty unless it was compiled with spans."""
+    """A compiled template that is ready to run.
+
+    ``places`` has the source positions of its operations, or is empty if it was compiled without spans.
+    """
 
     __slots__ = ("bound", "dialect", "old", "open", "places", "safe_super", "units", "version")
 
@@ -206,7 +209,10 @@ class Render:
         return escape_text(text)
 
     def merged(self, scope: "Scope") -> "dict[str, Any]":
-        """Return the context for an included template: this template's context and the names in its scope."""
+        """Return the context for an included template.
+
+        It contains the context of the including template and the names that this template has bound.
+        """
         context = dict(self.context)
         for name, value in scope.items():
             if name[0] != " " and (value is not None or name in context):
@@ -224,7 +230,10 @@ class Render:
         return self.program.open(name, if_exists)
 
     def include(self, program: "Program", unit: int, context: "dict[str, Any]") -> str:
-        """Return the output of another template."""
+        """Render the unit ``unit`` of a program with ``context``, and return the output.
+
+        Raises LimitError if too many templates include each other.
+        """
         if self.depth >= self.limits.depth:
             raise deep(self)
         self.depth += 1
@@ -240,7 +249,7 @@ class Render:
 
 def deep(render: Render) -> LimitError:
     return LimitError(
-        f"macros and includes call each other more than {render.limits.depth} deep",
+        f"more than {render.limits.depth} macro calls and includes are nested",
         hint="a macro that calls itself needs a condition to stop",
     )
 
@@ -281,8 +290,8 @@ def work(render: Render, amount: int) -> None:
     """
     if amount > MAX:
         raise LimitError(
-            "one filter or operator has too much work",
-            hint=f"the limit is {MAX} characters, weighted by their processing time; this work is {amount}",
+            f"one filter or operator needs {amount} units of work, more than the limit of {MAX}",
+            hint="a unit is one character; slow filters need several units for each character",
         )
     render.steps -= amount // WORK_OF_STEP
     if render.steps < 0:

@@ -48,7 +48,7 @@ MAX = 4 * 1024 * 1024
 
 
 def grow(size: int) -> None:
-    """Raise TooLarge if a value of this size is too large. Call this before the value is created."""
+    """Raise TooLarge if ``size`` exceeds MAX. Call this function before creating a value of this size."""
     if size > MAX:
         raise TooLarge(f"a value of {size} characters")
 
@@ -285,7 +285,7 @@ def loop_field(loop: ForLoop, name: object) -> "Any":
 
 
 def current_value(v: "Any") -> "Any":
-    """Return the value of a field of a loop for a LoopField, and any other value unchanged."""
+    """Return the current value of the field if ``v`` is a LoopField. Return any other value unchanged."""
     return v.loop.get(v.name) if type(v) is LoopField else v
 
 

@@ -70,11 +70,11 @@ def test_attack_47_a_character_class_is_charged_by_its_parts() -> None:
     "names", ["{" * 1_000_000, "{" * 1_000_000 + "}", "[[:" * 300_000 + "]", "a*" * 300_000]
 )
 def test_attack_47_a_huge_regular_expression_is_an_error(names: str) -> None:
-    with pytest.raises((RenderError, LimitError), match=r"expression too large|too much work"):
+    with pytest.raises((RenderError, LimitError), match=r"expression too large|units of work"):
         removed("<b>x", names)
 
 
 @pytest.mark.slow
 def test_attack_47_regular_expressions_on_empty_text_are_charged() -> None:
-    with pytest.raises(LimitError, match=r"builds a value|too much work"):
+    with pytest.raises(LimitError, match=r"builds a value|units of work"):
         removed("", "a*," * 200_000)

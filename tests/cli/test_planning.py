@@ -82,7 +82,7 @@ def test_an_existing_instance_is_noted_and_next_shows_its_next_start(run, image,
     description = write(tmp_path / "web1.yaml", EXISTING)
     data, _, err = plan(run, image, "-i", description)
     assert data["triggers"] == ["create", "start"]
-    assert "the instance already exists: its next start runs only 'start' (-t next shows it)" in err
+    assert "the instance already exists: its next start runs only 'start' (see -t next)" in err
     data, _, err = plan(run, image, "-i", description, "-t", "next")
     assert data["triggers"] == ["start"]
     assert "note: triggers start: the next start, with no trigger pending (see -t)" in err

@@ -24,7 +24,8 @@ def source_of(module: Module) -> str:
     the scopes of all templates.
     """
     emitter = module.emitter
-    trees = [(emitter.unit(document), document) for document in emitter.units]  # unit() adds included ones
+    # `unit` appends the documents that a document includes to `units`.
+    trees = [(emitter.unit(document), document) for document in emitter.units]
     module.spans = module.spans or (module.dialect.macro_errors_print and emitter.has_macros)
     bound = module.document.bound
     module.forloop = "forloop" in emitter.loaded | bound or len(trees) > 1 or emitter.has_lazy_includes

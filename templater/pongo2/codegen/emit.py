@@ -22,12 +22,12 @@ _INCLUDES = ("render_other", "render_named")
 class Emitter:
     """A converter of documents into nodes, which also collects facts about the whole compilation.
 
-    ``places`` has the token of each place.
-    ``texts`` has the name that messages use for the variable or macro at a place.
+    ``places`` has the tokens whose source positions generated code needs. A place is an index into it.
+    ``texts`` has the name that messages use for the variable or macro at each place.
     ``loaded``, ``called`` and ``assigned`` have the names that templates read, call and bind.
     ``field_holders`` has the names that a template binds to a field of a loop, such as ``forloop.Counter``.
     ``copies`` has a pair (from, to) for each name that a template binds to the value of another name.
-    ``units`` has the documents with a root function: the first document, and the included documents.
+    ``units`` has the documents that become separate functions: the first document and the included documents.
     """
 
     def __init__(self, document: Document) -> None:
@@ -47,7 +47,7 @@ class Emitter:
         self.blocks: dict[str, nodes.Bodies] = {}
 
     def unit(self, document: Document) -> nodes.Template:
-        """Convert a document. If the document extends others, convert the outermost of those instead."""
+        """Return the node for a document, or for the outermost document that it extends."""
         self.root, self.blocks = document, {}
         while self.root.parent is not None:
             self.root = self.root.parent
@@ -163,7 +163,7 @@ class Emitter:
     def statement_block(self, node: tree.Block) -> nodes.Node:
         self.has_macros = True
         templates = [template for template in self.chain() if node.name in template.blocks]
-        if not templates:  # the block of a macro that another template imports
+        if not templates:  # This happens for a block in a macro that another template imports.
             return nodes.ExprStmt(self.expression_invoke(tree.Invoke(node.token, no_block)))
         bodies = self.blocks.get(node.name)
         if bodies is None:
@@ -249,7 +249,7 @@ class Emitter:
     def logic(self, operator: str, operands: Sequence[nodes.Expr]) -> nodes.Expr:
         """Return a chain of ``and`` or ``or`` as a balanced tree.
 
-        The result and the evaluated operands are the same as for a list, and the tree never gets deep.
+        The tree evaluates the same operands and has the same result as the chain, but does not nest deeply.
         """
         if len(operands) == 1:
             return operands[0]

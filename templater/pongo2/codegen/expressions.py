@@ -102,7 +102,7 @@ class ExpressionWriter(Writer):
         self.write(f") is str and len({name}) < 1025 else {count})")
 
     def condition(self, node: nodes.Expr) -> None:
-        """Write a condition with Python's operators. A value is true in Python exactly if it is in pongo2."""
+        """Write a condition with Python's operators. Python and pongo2 treat the same values as true."""
         if isinstance(node, nodes.And | nodes.Or):
             self.write("(")
             self.condition(node.left)
@@ -197,7 +197,7 @@ class ExpressionWriter(Writer):
         return repr(self.emitter.texts[nodes.place_of(node)])
 
     def raw_name(self, name: str) -> str:
-        """Return code that reads a variable without calling it, if its value is a function."""
+        """Return code that reads a variable. If the value is a function, the code does not call it."""
         if name in self.bound:
             value = f'{self.scope}["{name}"]'
             return f"current_value({value})" if name in self.module.field_holders else value
@@ -301,7 +301,7 @@ class ExpressionWriter(Writer):
         return "None"
 
     def callee(self, node: nodes.Expr) -> None:
-        """Write the variable or member that a call calls. Unlike `visit`, do not call a function value."""
+        """Write the callee of a call. Unlike the code of `visit`, this code does not call a function."""
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))
             return

@@ -60,7 +60,7 @@ class StatementWriter(ExpressionWriter):
             self.writeline("pass")
 
     def nested(self, body: Sequence[nodes.Node], blocks: int = 1) -> None:
-        """Write a body one level deeper."""
+        """Write a body with more indentation. ``blocks`` is the number of Python blocks that this adds."""
         self.indent()
         self.nesting += blocks
         self.statements(body)
@@ -72,7 +72,10 @@ class StatementWriter(ExpressionWriter):
             self.pieces(node.nodes[start : start + MAX_PIECES])
 
     def pieces(self, children: Sequence[nodes.Expr]) -> None:
-        """Write one statement that prints texts and values, and counts them if ``counted`` is true."""
+        """Write one statement that prints texts and values.
+
+        If ``counted`` is true, write another statement that counts the printed characters.
+        """
         self.writeline("o += (")
         constant, names = 0, []
         for child in children:
@@ -275,7 +278,10 @@ class StatementWriter(ExpressionWriter):
 
     @contextmanager
     def unknown_mode(self) -> Iterator[None]:
-        """Within this context, if ``dynamic`` is true, generate code that finds autoescape in the scope."""
+        """Return a context manager for writing a macro or block.
+
+        If ``dynamic`` is true, code that is written inside it reads the state of autoescape from the scope.
+        """
         outer, self.mode = self.mode, None if self.dynamic else self.mode
         yield
         self.mode = outer

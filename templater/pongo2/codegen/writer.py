@@ -102,7 +102,7 @@ class Writer(CodeGenerator):
         self.nesting = self.brackets = 0
 
     def later(self, parameters: str, name: str, write: Callable[[], None]) -> None:
-        """Schedule ``write``, which writes a function's body, until the current function is written.
+        """Schedule a new function, which is written after the current function. ``write`` writes its body.
 
         The new function gets the scope in its parameter ``s``. Without the delay, a deeply nested template
         would exhaust the stack of the generator.

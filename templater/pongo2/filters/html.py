@@ -56,7 +56,7 @@ def _counted_names(render: "Render", text: str, argument: "Any") -> "list[str]":
     return names
 
 
-#: the work of compiling a regular expression, in characters
+#: the number of characters whose processing takes as long as compiling a regular expression
 _COMPILED = 64
 
 
@@ -137,7 +137,7 @@ class _Truncation:
         self.open = _OpenTags()
 
     def skip_bad(self) -> bool:
-        """Skip the current character if it is an undecodable byte or U+FFFD. Return whether this is so."""
+        """Skip the current character if it is an undecodable byte or U+FFFD. Return True if it is skipped."""
         if not _is_bad(self.text[self.position]):
             return False
         self.position += 1
@@ -218,7 +218,7 @@ class _OpenTags:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        #: the positions of each name in the stack, negated, as a heap. Some of them are out of date.
+        #: a heap for each name, with its negated positions in the stack. Some positions are out of date.
         self.places: dict[str, list[int]] = {}
 
     def push(self, name: str) -> None:

@@ -44,7 +44,7 @@ def _link_urls(text: str, escaped: bool, limit: int) -> str:
         if blank < match.end():
             blank = _find(text, " ", match.end())
         if newline < blank:
-            position = newline  # A URL cannot contain a newline, so the search continues there.
+            position = newline  # A URL cannot contain a newline, so the search continues at the newline.
             continue
         end = blank
         while text[end : end + 1] == " ":

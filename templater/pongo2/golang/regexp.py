@@ -152,7 +152,10 @@ def _negated(test: "Test") -> "Test":
 
 
 class _Parser:
-    """A parser of RE2's syntax. It returns nested tuples: char, look, join, either, repeat."""
+    """A parser of RE2's syntax. It returns nested tuples.
+
+    The first item of each tuple is its kind: "char", "look", "join", "either" or "repeat".
+    """
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern

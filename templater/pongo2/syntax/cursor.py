@@ -48,7 +48,8 @@ class Cursor:
     def error(self, message: str, token: Token | None = None, hint: str = "") -> TemplateSyntaxError:
         """Return an error with pongo2's message.
 
-        Its position is that of ``token``. The default is the current token, or the last token at the end.
+        The error has the position of ``token``. The default is the current token, or the last token if all
+        tokens are consumed.
         """
         if token is None:
             token = self.current

@@ -13,7 +13,7 @@ FOREIGN_TAGS = {
     "unless": "pongo2 has no 'unless': write {% if not … %}",
 }
 
-#: words that end a condition by mistake, with a hint for each
+#: words that pongo2 does not accept after a condition, with a hint for each
 AFTER_CONDITIONS = {
     "=": "did you mean '=='?",
     "is": "pongo2 has no 'is': write {% if name %}, which is false if 'name' is not set",
@@ -43,7 +43,10 @@ def syntax_hint(
     if message.startswith("Tag '") and "not found" in message:
         return _unknown_tag(word, sorted(library.tags))
     if message.startswith("Usage of tag"):
-        return f"tag {word!r} is not allowed in an image's templates", "LXD and Incus forbid this tag"
+        return (
+            f"tag {word!r} is not allowed in an image's templates",
+            "many releases of LXD and Incus forbid this tag",
+        )
     if token is not None and word.startswith("[") and not subscripts:
         return "this pongo2 release has no subscripts", _old_subscript(word, before)
     if token is not None and token.kind == "(" and before and before[0].kind == "|":

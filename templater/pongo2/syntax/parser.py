@@ -57,7 +57,10 @@ class Parser(ExpressionParser):
         return found
 
     def open_if_exists(self, name: str, token: Token, missing_ok: bool) -> Document | None:
-        """Parse and return the template ``name``, or return None if it is missing and ``missing_ok``."""
+        """Parse and return the template ``name``.
+
+        If it is missing, return None if ``missing_ok`` is true. Otherwise, raises TemplateSyntaxError.
+        """
         if self.document.load is None:
             raise no_loader(self.document, name, token)
         return self.document.load(self.document, name, token, missing_ok)

@@ -1,6 +1,6 @@
 """The tree of a parsed template. The parsers of tags build the tree; ``emit`` turns it into Jinja2's nodes.
 
-The classes are no dataclasses, because dataclasses are slow to import. A cached template imports the modules
+The classes are not dataclasses, because dataclasses are slow to import. A cached template imports the modules
 of its tags, and these import this module.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Expression:
-    """An expression. ``token`` is its first token, whose position pongo2 reports in errors."""
+    """An expression. Errors have the position of ``token``, which belongs to the leftmost operand."""
 
     __slots__ = ("token",)
 
@@ -299,9 +299,9 @@ class FilterBlock(Statement):
 
 
 class Capture(Statement):
-    """A call of the function of ``invoke`` with the text of a body as its first argument after the render.
+    """A call of the function of ``invoke``, whose first two arguments are the render and the text of a body.
 
-    The statement prints the result. If the result is None, it runs ``otherwise`` instead.
+    The statement prints the result. If the result is None, the statement runs ``otherwise`` instead.
     """
 
     __slots__ = ("body", "invoke", "otherwise")

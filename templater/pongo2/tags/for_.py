@@ -1,4 +1,4 @@
-"""``{% for key[, value] in expression [reversed] [sorted] %} … [{% empty %} …] {% endfor %}``."""
+"""``{% for key[, value] in expression [reversed] [sorted] %} … [{% empty %} …] {% endfor %}``: loop."""
 
 from ..syntax.tree import For
 from . import tag

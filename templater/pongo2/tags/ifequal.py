@@ -1,4 +1,4 @@
-"""``{% ifequal a b %} … [{% else %} …] {% endifequal %}``."""
+"""``{% ifequal a b %} … [{% else %} …] {% endifequal %}``: show a body if two values are equal."""
 
 from ..syntax.tree import If, Operation
 from . import tag

@@ -1,4 +1,4 @@
-"""``{% ifnotequal a b %} … [{% else %} …] {% endifnotequal %}``."""
+"""``{% ifnotequal a b %} … [{% else %} …] {% endifnotequal %}``: show a body if two values differ."""
 
 from ..syntax.tree import If
 from . import tag

@@ -1,4 +1,4 @@
-"""``{% include "file"|expression [if_exists] [with name=value … [only]] %}``: print another template."""
+"""``{% include "file"|expression [if_exists] [with name=value … [only]] %}``: render another template."""
 
 from ..syntax.tree import Invoke, Other, Print, Scope, Text
 from . import tag

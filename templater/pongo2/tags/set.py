@@ -1,4 +1,4 @@
-"""``{% set name = expression %}``."""
+"""``{% set name = expression %}``: bind a name to a value."""
 
 from ..syntax.tree import Set
 from . import tag

@@ -31,9 +31,7 @@ def test_an_image_without_a_pending_trigger_runs_create():
 def test_an_existing_instance_is_noted_when_its_first_start_is_shown():
     found = default_triggers(instance(exists=True), None)
     assert found.passes == ("create", "start")
-    assert found.notes == (
-        "the instance already exists: its next start runs only 'start' (-t next shows it)",
-    )
+    assert found.notes == ("the instance already exists: its next start runs only 'start' (see -t next)",)
 
 
 @pytest.mark.parametrize("pending", ["", "copy"])

@@ -151,7 +151,7 @@ def test_further_errors_are_notes_of_the_first():
 def test_the_number_of_listed_errors_is_limited():
     error = error_of("templates:\n" + "".join(f"  /{i}: [x]\n" for i in range(1000)))
     assert len(error.notes) == 21
-    assert error.notes[-1] == "and 979 more"
+    assert error.notes[-1] == "and 979 more problems"
 
 
 @pytest.mark.parametrize(

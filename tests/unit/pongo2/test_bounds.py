@@ -254,7 +254,7 @@ def test_expressions_nest_sixty_deep() -> None:
         (Limits(output=100), '{{ "x"|ljust:101 }}', "100 characters"),
         (Limits(output=100), '{% for x in "x"|ljust:101 %}{{ x }}{% endfor %}', "100 characters"),
         (Limits(values=5000), '{{ "x"|ljust:4000|upper }}', "5000 characters of values"),
-        (Limits(depth=5), MACRO, "5 deep"),
+        (Limits(depth=5), MACRO, "more than 5 macro calls"),
         (Limits(seconds=0), '{{ "x"|ljust:5000|cut:"y" }}', "longer than 0 seconds"),
         (Limits(steps=100), '{{ "x"|ljust:2000|cut:"y" }}', "100 steps"),
         (Limits(seconds=0), '{% for x in "x"|ljust:9999 %}{{ x }}{% endfor %}', "longer than 0 seconds"),

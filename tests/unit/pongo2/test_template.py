@@ -123,7 +123,7 @@ def test_templates_that_follow_the_hints_print_the_intended_text():
         (
             "a\n{% include 'x' %}", V6,
             ["hosts.tpl:2:4: tag 'include' is not allowed in an image's templates", " 2 | {% include 'x' %}",
-             "   |    ^^^^^^^", "hint: LXD and Incus forbid this tag"],
+             "   |    ^^^^^^^", "hint: many releases of LXD and Incus forbid this tag"],
         ),
         (
             "{% if 1 %}\n{% for x in l %}x{% endfor %}\n", V6,
