@@ -32,7 +32,8 @@ class Download(Protocol):
     def __call__(self, start: int, /) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
         """Request the file from byte ``start`` on. A server may send the whole file instead.
 
-        Yields the position of the first byte that the server sends, and the content. Raises InputError.
+        Yields the position of the first byte that the server sends, and the content. Raises InputError if the
+        request fails.
         """
 
 

@@ -47,7 +47,7 @@ def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
             return Finding(
                 None,
                 f"the hook line was not run: another user can change '{printable(place)}'",
-                "run this as the user who starts the container",
+                "run this command as the user who starts the container",
             )
     try:
         answer = subprocess.run(words(PROBE), capture_output=True, text=True, timeout=30, check=False)
