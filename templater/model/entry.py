@@ -146,8 +146,9 @@ if TYPE_CHECKING:
         Paths are absolute and cleaned. No component except the last one may be a symlink, because the caller
         resolves the symlinks (``resolve.py``).
 
-        A view may have two more attributes. ``ids`` maps ids between the disk and the container, if they
-        differ. ``flag(path)`` returns the chattr(1) flag of a file: IMMUTABLE, APPEND_ONLY or "".
+        A view may have two more attributes. ``ids`` maps ids of the container to ids on the disk, if the two
+        kinds of ids differ. ``flag(path)`` returns the chattr(1) flag of a file: IMMUTABLE, APPEND_ONLY or
+        "".
         """
 
         def entry(self, path: str) -> "Entry | None":

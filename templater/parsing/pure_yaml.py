@@ -10,7 +10,7 @@ from yaml.scanner import Scanner, ScannerError
 class PureParser(Reader, Scanner, Parser):
     """PyYAML's Python parser, changed to treat tabs like Go and libyaml, and with limits.
 
-    ``longest_key`` limits the characters of a key, and ``deepest_flow`` the brackets inside each other.
+    ``longest_key`` limits the number of characters of a key, and ``deepest_flow`` the depth of brackets.
     """
 
     def __init__(self, text: str, longest_key: int, deepest_flow: int) -> None:

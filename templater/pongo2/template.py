@@ -24,7 +24,7 @@ from .values import Failure, Panic
 if TYPE_CHECKING:
     from .reads import Read
 
-#: the tags that LXD and Incus forbid in the templates of images
+#: the tags that read other files. templater, like many releases of LXD and Incus, forbids them in images.
 BANNED = frozenset(("extends", "import", "include", "ssi"))
 #: the largest template (in characters) for which templater finds the source position of an exceeded limit
 MAX_LOCATED = 64 << 10
