@@ -96,7 +96,7 @@ class _Decoder:
         return rule
 
     def check_rule(self, rule: Rule) -> None:
-        """Record a finding for each mistake in a rule that every host accepts."""
+        """Record a finding for each probable mistake in a rule. Every host accepts these mistakes."""
         place = rule.spans.get("when", rule.spans["path"])
         for index, trigger in enumerate(rule.when):
             if trigger not in TRIGGERS:

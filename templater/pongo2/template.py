@@ -342,7 +342,7 @@ def place_at(lines: list[str], number: int) -> int | None:
 
 def render_hint(message: str) -> str:
     if message.startswith(("can't access a field", "can't access an index")):
-        return "only maps have members; a string or number ends the path"
+        return "only maps have members; strings and numbers do not"
     if "calling argument count" in message and "config_get" in message:
         return "config_get takes a key and a default"
     return ""

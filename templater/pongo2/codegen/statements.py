@@ -212,7 +212,10 @@ class StatementWriter(ExpressionWriter):
                 self.writeline(f'{self.scope}[" set {name}"] = True')
 
     def mark_targets(self, node: nodes.For, number: str) -> None:
-        """Write code that records that a loop's names are set. Only a map sets the second name."""
+        """Write code that records that a loop's names are set.
+
+        The second name is set only if the loop iterates over a map.
+        """
         key, *value = nodes.loop_names(node)
         self.mark_set([key])
         if value and value[0] in self.module.called:

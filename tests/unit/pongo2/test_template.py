@@ -134,7 +134,7 @@ def test_templates_that_follow_the_hints_print_the_intended_text():
             "\t{{ instance.name.x }}", V6,
             ["hosts.tpl:1:5: can't access a field by name on type string (variable instance.name.x)",
              " 1 |  {{ instance.name.x }}", "   |     ^^^^^^^^",
-             "hint: only maps have members; a string or number ends the path"],
+             "hint: only maps have members; strings and numbers do not"],
         ),
         (
             '{{ config_get("a") }}', V6,
