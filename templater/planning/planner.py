@@ -1,6 +1,6 @@
 """Plans of the files that an image's templates write for an instance. Planning writes nothing."""
 
-from ..model.entry import DIRECTORY, FILE, IMMUTABLE, SYMLINK, Entry, Resolved, common_depth
+from ..model.entry import DIRECTORY, FILE, IMMUTABLE, SYMLINK, Entry, Resolved, common_depth, parents_below
 from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError, WriteError
 from ..model.hosts import INCUS
 from ..model.lifecycle import FIRST_BOOT
@@ -549,13 +549,13 @@ class _ChangedRootfs:
         flag = flag_of(change.real) if resolved.entry is not None else ""
         if flag:
             raise _flagged(change, change.real, flag)
-        missing = resolved.missing
-        folder = (missing[0] if missing else change.real).rpartition("/")[0] or "/"
-        if change.in_place or self.rootfs.entry(folder) is None:
-            return
-        flag = flag_of(folder)
+        new = change.real  # the outermost name that this change creates
+        if resolved.depth is not None:
+            new = next(parents_below(new, resolved.depth), new)
+        folder = new.rpartition("/")[0] or "/"
+        flag = "" if change.in_place else flag_of(folder)
         # An append-only directory accepts new files, but templater renames files and new directories in it.
-        if flag == IMMUTABLE or (flag and (missing or resolved.entry is not None)):
+        if flag == IMMUTABLE or (flag and (new != change.real or resolved.entry is not None)):
             raise _flagged(change, folder, flag)
 
     def content(self, path: str, entry: Entry) -> "bytes | None":

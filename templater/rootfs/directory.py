@@ -1,7 +1,7 @@
 """A root filesystem on disk, and the map from container ids to ids on disk."""
 
 from ..model.entry import APPEND_ONLY, DIRECTORY, IMMUTABLE, Entry
-from ..model.errors import RefusedError, TemplaterError
+from ..model.errors import RefusedError
 from ..model.source import printable
 from ..oslite import HAS_DESCRIPTORS, Closing, islink
 from . import confined
@@ -155,21 +155,23 @@ class DirectoryRootfs(Closing):
     def flag(self, path: str) -> str:
         """Return the chattr(1) flag that prevents root from writing to a regular file or directory.
 
-        Return "" if no such flag is set or if the file system has no flags.
+        Return "" if no such flag is set, if the file system has no flags, or if the path does not exist.
         """
         root = self.root
-        if not isinstance(root, confined.Root):
+        entry = root.entry(path) if isinstance(root, confined.Root) else None
+        if entry is None or not isinstance(root, confined.Root):
             return ""
         import posix
         from fcntl import ioctl
 
-        try:
-            with root.directory(path) as directory:
-                flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
-                fd = posix.open(".", flags, dir_fd=directory.fd)
-        except OSError:  # the user may not read the directory
-            return ""
-        except TemplaterError:
+        if entry.kind == DIRECTORY:
+            try:
+                with root.directory(path) as directory:
+                    flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
+                    fd = posix.open(".", flags, dir_fd=directory.fd)
+            except OSError:  # the user may not read the directory
+                return ""
+        else:
             fd = root.open(path)
         try:
             flags = int.from_bytes(ioctl(fd, _GET_FLAGS, bytes(8))[:4], "little")
