@@ -202,9 +202,9 @@ class Example:
 
 
 def _signature(renderings: list[Rendering]) -> Iterator[object]:
-    """Yield the values that determine a plan for a given root filesystem.
+    """Yield values that are equal for two instances whose plans differ only in name and contents.
 
-    These are the equality of contents and the details of every error.
+    The values tell which contents are equal, and describe every error.
     """
     numbers: dict[bytes, int] = {}
     for number, rendering in enumerate(renderings):

@@ -137,7 +137,7 @@ def predicted(
 ) -> Plan:
     """Return the plan with a prediction for its host.
 
-    ``other`` receives the path of each rule for which the host renders a different file than templater.
+    ``other`` receives the path of each rule for which the host renders a different template file.
     """
     if not plan.host.family:
         return plan
@@ -273,7 +273,7 @@ class _Target:
 
 
 def _find_collisions(targets: "list[_Target]") -> None:
-    """Mark the rules of one pass that write the same file, or of which one file is a parent of another."""
+    """Mark colliding rules of one pass: they write the same file, or one's file is another's parent."""
     by_place: dict[str, _Target] = {}
     reached = [target for target in targets if target.resolved is not None and target.error is None]
     for target in reached:
@@ -402,7 +402,7 @@ def _through_mount(change: Change, resolved: Resolved, in_place: bool) -> None:
 
 
 def _keep_owner(change: Change, entry: Entry) -> None:
-    """Keep the existing file's owner and mode. As on Incus, those of the rule may be invalid."""
+    """Keep the existing file's owner and mode. As on Incus, the rule's values are not even parsed."""
     change.uid, change.gid, change.mode = entry.uid, entry.gid, entry.mode
 
 
@@ -431,8 +431,8 @@ def _collision(rule: "Rule", other: "Rule") -> RefusedError:
     span = other.spans.get("path")
     place = f" at {span.place}" if span is not None else ""
     return RefusedError(
-        f"the rules for '{printable(rule.path)}' and '{printable(other.path)}' write the same file, or one "
-        "is a parent of the other",
+        f"the rules for '{printable(rule.path)}' and '{printable(other.path)}' write the same file, or the "
+        "file of one is a parent of the other's",
         rule.spans.get("path"),
         hint="keep one of them; LXD and Incus run rules in random order",
         notes=(f"the other rule: '{printable(other.path)}'{place}",),
@@ -475,7 +475,7 @@ class _ChangedRootfs:
         self.made: dict[str, Entry] = {}
         #: the paths of created files, sorted
         self.paths: list[str] = []
-        #: how many parent directories each created file already had
+        #: for each created file, the number of its parent directories that existed before
         self.depths: dict[str, int] = {}
 
     def record(self, change: Change) -> None:

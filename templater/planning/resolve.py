@@ -1,4 +1,4 @@
-"""Paths that are cleaned as by Go, and symlinks that are followed as inside the container."""
+"""Functions that clean paths as Go does, and follow symlinks as a process inside the container would."""
 
 from ..model.entry import DIRECTORY, SYMLINK, Resolved
 from ..model.errors import RefusedError, TemplaterError

@@ -94,7 +94,7 @@ class Agent:
             return
         cursor = Cursor(self.filesystem)
         names = folder.split("/")
-        cursor.walk(names[0])  # the root or the first name, which the agent never creates
+        cursor.walk(names[0])  # the root or, in a relative path, the first name; the agent creates neither
         for count, name in enumerate(names[1:], 2):
             parent, parent_node = cursor.place, cursor.node
             try:

@@ -134,7 +134,7 @@ def table_data(table: HostTable) -> dict[str, Any]:
 
 
 def _by_key(plan: Plan) -> dict[tuple[str, str, int], Change]:
-    """Return the changes of a plan by trigger, path, and how often this pair occurred before."""
+    """Return the changes by trigger, path, and a number that counts changes with the same two values."""
     found: dict[tuple[str, str, int], Change] = {}
     counts: dict[tuple[str, str], int] = {}
     for change in (*plan.changes, *plan.agent):

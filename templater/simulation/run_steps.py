@@ -1,4 +1,4 @@
-"""Runner of typed steps: it executes each step on simulated instances, and reports the result."""
+"""Execution of the steps that a user typed, with a report for each step."""
 
 from __future__ import annotations
 
@@ -128,14 +128,14 @@ def _execute(simulation: Simulation, step: Step, name: str) -> Started | None:
 
 def _open_image(simulation: Simulation, image: str) -> Folder:
     if simulation.open_folder is None:
-        raise UsageError(f"can't open image '{printable(image)}' here")
+        raise UsageError(f"can't open image '{printable(image)}': open_folder is missing")
     return simulation.open_folder(image)
 
 
 def _add_profile(simulation: Simulation, name: str, file: str) -> str:
     """Add the profile in ``file`` to an instance, and return the profile's name."""
     if simulation.read_profile is None:
-        raise UsageError(f"can't open profile '{printable(file)}' here")
+        raise UsageError(f"can't read profile '{printable(file)}': read_profile is missing")
     profile = simulation.read_profile(file)
     simulation.set_profile(name, profile)
     return profile.name

@@ -224,7 +224,7 @@ def report(built: Built, as_json: bool) -> None:
     if built.without_acls:
         first = ", ".join(map(printable, built.without_acls[:5]))
         more = f" and {len(built.without_acls) - 5} more" if len(built.without_acls) > 5 else ""
-        output.say(f"warning: squashfs can't store ACLs; removed those of: {first}{more}")
+        output.say(f"warning: squashfs can't store ACLs; removed the ACLs of: {first}{more}")
     if as_json:
         files, fingerprint = list(built.files), built.fingerprint
         output.write_json(

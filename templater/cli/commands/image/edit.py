@@ -73,7 +73,7 @@ def check(before: Source, after: Source, *, force: bool) -> None:
     try:
         old = read_metadata(before)
     except TemplaterError:
-        return  # the old text was invalid, so it has no identity to keep
+        return  # an invalid old text has no architecture or creation date to keep
     for name in ("architecture", "creation_date"):
         if getattr(old, name) and not getattr(new, name):
             raise RefusedError(f"metadata.yaml would have no {name}: the daemons refuse to import the image")

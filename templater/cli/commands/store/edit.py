@@ -44,7 +44,7 @@ def command(image: str) -> int:
 
 
 def text_of(image: StoredImage) -> str:
-    """Return what can be changed, as YAML."""
+    """Return the flags, the expiry and the properties of an image as YAML."""
     import yaml
 
     value = {
