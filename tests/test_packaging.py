@@ -15,7 +15,8 @@ DEBIAN_13 = [
     for line in (ROOT / ".ci" / "debian-13.txt").read_text().splitlines()
     if not line.startswith("#")
 ]
-ACCEPTED = {found.name.lower(): found for found in map(Requirement, PROJECT["dependencies"])}
+DEPENDENCIES = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+ACCEPTED = {found.name.lower(): found for found in map(Requirement, DEPENDENCIES)}
 
 
 def test_uvx_finds_a_command_named_like_the_distribution():

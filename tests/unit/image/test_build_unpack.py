@@ -721,7 +721,8 @@ def test_damaged_squashfs_gives_a_single_error(image_directory, tmp_path):
 
 
 @root_only
-@pytest.mark.parametrize("layout", [pytest.param("unified", marks=pytest.mark.slow), "split"])
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["unified", "split"])
 def test_killed_build_leaves_a_complete_image_or_none(image_directory, tmp_path, layout):
     (image_directory / "rootfs" / "noise").write_bytes(random.Random(1).randbytes(6_000_000))
     out = tmp_path / "out"
