@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from ..model.errors import InputError, RefusedError, UsageError, WriteError, reason
-from ..rootfs.confined import Root
+from ..model.source import printable
+from ..rootfs.confined import Directory, Root
 from ..rootfs.paths import MissingError
 from ..writing.recovery import unlink_if_there
 
@@ -50,7 +51,8 @@ def argv(runtime: str, options: list[str]) -> list[str]:
     """
     first = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "startup", "line")
     places = f"sys.path[:0]={json.dumps([first])};sys.path+={json.dumps(search_path())}"
-    code = f"import sys;{places};from templater_hook import main;main()"
+    # crun starts hooks with umask 0. Python writes __pycache__ directories, which others must not change.
+    code = f"import posix,sys;posix.umask(18);{places};from templater_hook import main;main()"
     return [sys.executable, "-I", "-S", "-X", "utf8", "-c", code, runtime, *options]
 
 
@@ -99,58 +101,68 @@ def write(snippet: Snippet) -> bool:
     """
     if snippet.by_hand:
         raise UsageError(snippet.by_hand)
-    before = _read(snippet.file)
-    after = snippet.text if snippet.into is None else snippet.into(before)
-    if after == before:
-        return False
-    _replace(snippet.file, after)
+    folder, name = os.path.split(os.path.abspath(snippet.file))
+    try:
+        if snippet.into is None:
+            os.makedirs(folder, exist_ok=True)
+        elif not os.path.isdir(folder):
+            snippet.into(None)  # raises the error for a missing file
+        with open_folder(folder) as root, root.directory("/") as directory:
+            before = _read(root, name) if snippet.into is not None or directory.lstat(name) else None
+            after = snippet.text if snippet.into is None else snippet.into(before)
+            if after == before:
+                return False
+            _replace(directory, name, after, snippet.file)
+    except OSError as error:
+        raise WriteError(f"can't write '{snippet.file}': {reason(error)}") from error
     return True
+
+
+def open_folder(path: str) -> Root:
+    """Open the directory of a configuration file, which can belong to an unprivileged user (an LXC path).
+
+    Links of root and of the caller on the way are followed. Raises RefusedError for a link of another user:
+    it could lead to a file that only the caller may read or write.
+    """
+    from .status import places_on_the_way
+
+    for place in places_on_the_way(path):
+        if os.path.islink(place) and os.lstat(place).st_uid not in (0, os.geteuid()):
+            raise RefusedError(
+                f"'{printable(place)}' is a link of another user",
+                hint="run the command without --write, and add the lines by hand",
+            )
+    with Root("/", named=True) as top:  # a directory that is replaced by a link meanwhile is not followed
+        return top.below(os.path.realpath(path), cross_mounts=True)
 
 
 def calls_templater(line: str) -> bool:
     return any(mark in line for mark in MARKS)
 
 
-def _read(path: str) -> str | None:
-    """Return the file's content, or None if it is missing.
-
-    Links are not followed. Otherwise the directory's owner could replace the file with a link for a moment.
-    Then ``_replace`` would publish a file that only the caller can read.
-    """
-    folder, name = os.path.split(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        return None
+def _read(root: Root, name: str) -> str | None:
+    """Return a file's content, or None if it is missing. Links are not followed."""
     try:
-        with Root(folder, named=True) as root:
-            return root.read(f"/{name}", MAX_FILE).decode("utf-8", "surrogateescape")
+        return root.read(f"/{name}", MAX_FILE).decode("utf-8", "surrogateescape")
     except MissingError:
         return None
 
 
-def _replace(path: str, text: str) -> None:
-    """Replace a file atomically; keep its owner and mode.
-
-    The file's directory may belong to an unprivileged user (an LXC path), so links in it are not followed.
-    """
-    folder, name = os.path.split(os.path.abspath(path))
+def _replace(directory: Directory, name: str, text: str, path: str) -> None:
+    """Replace a file atomically; keep its owner and mode. Links are not followed."""
     staged = f"{name}.templater-new"
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with Root(folder, named=True) as root, root.directory("/") as directory:
-            before = directory.lstat(name)
-            if before is not None and not stat.S_ISREG(before.st_mode):
-                raise RefusedError(
-                    f"'{path}' is not a regular file",
-                    hint="run the command without --write, and add the lines by hand",
-                )
-            unlink_if_there(directory, staged)
-            with open(directory.create(staged), "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(text)
-                if before is not None and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
-                os.fchmod(file.fileno(), 0o644 if before is None else before.st_mode & 0o777)
-                file.flush()
-                os.fsync(file.fileno())
-            directory.rename(staged, directory, name)
-    except OSError as error:
-        raise WriteError(f"can't write '{path}': {reason(error)}") from error
+    before = directory.lstat(name)
+    if before is not None and not stat.S_ISREG(before.st_mode):
+        raise RefusedError(
+            f"'{path}' is not a regular file",
+            hint="run the command without --write, and add the lines by hand",
+        )
+    unlink_if_there(directory, staged)
+    with open(directory.create(staged), "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+        if before is not None and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(file.fileno(), before.st_uid, before.st_gid)
+        os.fchmod(file.fileno(), 0o644 if before is None else before.st_mode & 0o777)
+        file.flush()
+        os.fsync(file.fileno())
+    directory.rename(staged, directory, name)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 #: hyphen, so the word is never mistaken for a name.
 PROBE = "--probe"
 
+#: The word after which no option follows. The words that a runtime appends can begin with a hyphen.
+END = "--"
+
 FAIL = "fail"
 KEEP_GOING = "keep-going"
 
@@ -124,7 +127,9 @@ def read_options(words: "list[str]") -> Options:
     waiting = iter(words)
     for word in waiting:
         name, equals, value = word.partition("=")
-        if name in _FLAGS:
+        if word == END:
+            rest += waiting
+        elif name in _FLAGS:
             attribute, flag = _FLAGS[name]
             setattr(options, attribute, flag)
         elif name.startswith("-") and name != "-":

@@ -35,22 +35,47 @@ if TYPE_CHECKING:
     from .render_job import Answer
 
 MAX_LOG = 1 << 20
+#: most lines that one hook logs, and most characters of a line
+MOST_LINES = 1000
+LONGEST_LINE = 1000
 
 #: environment variables that could change a rendering
 _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", "TEMPLATER_CONFINED")
 
 
-class Log:
-    """The log lines of one hook. One call writes all lines, so the lines of two hooks do not mix."""
+class TimeUpError(BaseException):
+    """The end of the hook's time. Not an Exception, so that no handler takes it for the error of one rule."""
 
-    __slots__ = ("lines", "name")
+
+class Log:
+    """The log lines of one hook. One call writes all lines, so the lines of two hooks do not mix.
+
+    An image chooses how many lines there are and how long they get, so both have a limit.
+    """
+
+    __slots__ = ("lines", "name", "omitted", "private")
 
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.lines: list[str] = []
+        #: lines for the instance's own log, which only its owner can read, and not for syslog
+        self.private: set[str] = set()
+        self.omitted = 0
 
-    def add(self, text: str) -> None:
-        self.lines.append(printable(text))
+    def add(self, text: str, *, private: bool = False) -> None:
+        if len(self.lines) == MOST_LINES:
+            self.omitted += 1
+            return
+        line = shortened(printable(text))
+        self.lines.append(line)
+        if private:
+            self.private.add(line)
+
+    def end(self) -> None:
+        """Add a last line about the lines that were omitted."""
+        if self.omitted:
+            self.lines.append(f"… and {self.omitted} more lines")
+            self.omitted = 0
 
     def data(self) -> bytes:
         when = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
@@ -61,6 +86,7 @@ class Log:
         """Write to the instance's log, to ``file``, and to syslog (the journal). Failures raise no error."""
         if not self.lines:
             return
+        self.end()
         try:
             if state_directory is not None:
                 state_directory.append("log", self.data(), MAX_LOG)
@@ -85,6 +111,8 @@ class Log:
 
         syslog.openlog("templater", syslog.LOG_PID, syslog.LOG_DAEMON)
         for line in self.lines:
+            if line in self.private:
+                continue
             text = f"{self.name}: {line}" if self.name else line
             syslog.syslog(syslog.LOG_INFO, text.encode("utf-8", "replace").decode())
 
@@ -123,6 +151,8 @@ def run(arguments: "list[str]") -> int:
         return 0
     except TemplaterError as error:
         return report_failure(error, runtime, options, log)
+    except TimeUpError:
+        return report_failure(time_is_up(options.time_limit), runtime, options, log)
     except OSError as error:
         refused = WriteError(f"a system call failed: {str(error).lower()}")
         return report_failure(refused, runtime, options, log)
@@ -141,20 +171,25 @@ def probe() -> int:
 
 
 def reset_process() -> None:
-    """Reset the umask and the environment, which come from the runtime. crun passes umask 0."""
+    """Reset the umask, the signal mask and the environment, which come from the runtime."""
     os.umask(0o022)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
     for name in _IGNORED:
         forget(name)
 
 
 def start_timer(seconds: float) -> None:
-    """Start a timer that raises LimitError after ``seconds``."""
+    """Start a timer that raises TimeUpError after ``seconds``."""
 
     def expired(*_: object) -> None:
-        raise LimitError(f"the hook took longer than {seconds:g} s", hint="see --time-limit")
+        raise TimeUpError
 
     _signal.signal(_signal.SIGALRM, expired)
     _signal.setitimer(_signal.ITIMER_REAL, seconds)
+
+
+def time_is_up(seconds: float) -> LimitError:
+    return LimitError(f"the hook took longer than {seconds:g} s", hint="see --time-limit")
 
 
 def report_failure(error: TemplaterError, runtime: str, options: Options, log: Log) -> int:
@@ -184,10 +219,15 @@ def _log_failure(error: TemplaterError, options: Options, log: Log) -> None:
 
 
 def write_stderr(text: str) -> None:
+    lines = [shortened(line) for line in text.split("\n")[:MOST_LINES]]
     try:  # noqa: SIM105 - a closed stderr must not stop the start
-        os.write(2, (text + "\n").encode("utf-8", "replace"))
+        os.write(2, ("\n".join(lines) + "\n").encode("utf-8", "replace"))
     except OSError:
         pass
+
+
+def shortened(line: str) -> str:
+    return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…"
 
 
 # --- a start -----------------------------------------------------------------------------------
@@ -204,6 +244,10 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
         except TemplaterError as error:
             _log_failure(error, options, log)
             raise
+        except TimeUpError:
+            late = time_is_up(request.time_limit)
+            _log_failure(late, options, log)
+            raise late from None
         finally:
             log.write(state_directory, request.log)
 
@@ -254,7 +298,9 @@ def _write_files(
         if request.compare:
             compare(plan, log)
         else:
+            require_complete(plan)
             written = apply(plan, rootfs, wait=request.time_limit, journal=journal, durable=durable)
+            _signal.signal(_signal.SIGALRM, _signal.SIG_IGN)  # the files are complete: record that too
             _log_changes(plan, written, log)
     return answer
 
@@ -266,7 +312,13 @@ def _open_rootfs(request: HookRequest) -> "Root":
     """
     from ..rootfs.confined import Root
 
-    root = Root(request.rootfs, cross_mounts=request.cross_mounts)
+    if request.rootfs_may_be_link:
+        root = Root(request.rootfs, cross_mounts=request.cross_mounts)
+    else:  # the directory that contains it can come from an image
+        above, name = split(abspath(request.rootfs))
+        with Root(above, named=True) as parent:
+            root = parent.below("/" + name, cross_mounts=request.cross_mounts)
+        root.named = False
     opened, host = os.fstat(root.fd), os.stat("/")
     if (opened.st_dev, opened.st_ino) == (host.st_dev, host.st_ino):
         root.close()
@@ -275,6 +327,18 @@ def _open_rootfs(request: HookRequest) -> "Root":
             hint="give the container a root filesystem of its own",
         )
     return root
+
+
+def require_complete(plan: "Plan") -> None:
+    """Raise the error of the first rule that has failed.
+
+    The others are not named: which rules fail can tell a value that a template has read.
+    """
+    errors = [change.error for change in plan.failed if change.error is not None]
+    if len(errors) > 1:
+        first = errors[0]
+        more = "other rules failed too: templater preview shows them"
+        raise type(first)(first.message, first.span, first.hint, (*first.notes, more))
 
 
 def require_triggers(triggers: "tuple[str, ...]") -> None:
@@ -385,7 +449,8 @@ def _log_changes(plan: "Plan", written: "list[Change]", log: Log) -> None:
     for change in written:
         log.add(
             f"{change.action} {change.path} {change.uid}:{change.gid} {change.mode:04o}"
-            f" ({change.rule.template}, {change.trigger})"
+            f" ({change.rule.template}, {change.trigger})",
+            private=True,
         )
     untouched = len(plan.changes) - len(written)
     if untouched or not written:

@@ -57,8 +57,10 @@ def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
         )
     if answer.returncode:
         last = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return Finding(False, f"the hook line fails: {last}", "run templater hook install … --write again")
-    return Finding(True, f"the hook line runs: {answer.stdout.strip()}")
+        return Finding(
+            False, f"the hook line fails: {printable(last)}", "run templater hook install … --write again"
+        )
+    return Finding(True, f"the hook line runs: {printable(answer.stdout.strip())}")
 
 
 def changeable_place(path: str) -> str:
@@ -113,8 +115,18 @@ def is_changeable(place: str) -> bool:
         return True
     if stat.S_ISLNK(status.st_mode) or (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):
         return False
-    of_a_group = status.st_mode & stat.S_IWGRP and status.st_gid not in (0, os.getegid())
+    # with an ACL, the group's bits are the mask of all entries
+    shared = status.st_gid not in (0, os.getegid()) or _has_acl(place)
+    of_a_group = status.st_mode & stat.S_IWGRP and shared
     return bool(of_a_group or status.st_mode & stat.S_IWOTH)
+
+
+def _has_acl(place: str) -> bool:
+    try:
+        os.getxattr(place, "system.posix_acl_access", follow_symlinks=False)
+    except OSError:
+        return False
+    return True
 
 
 def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
@@ -122,7 +134,8 @@ def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
     option = option_of(line, "--source")
     if option and not os.path.isabs(option):
         hint = "install the hook again, which writes an absolute path"
-        yield Finding(False, f"'--source {option}' is a relative path, but hooks run in any directory", hint)
+        shown = printable(option)
+        yield Finding(False, f"'--source {shown}' is a relative path, but hooks run in any directory", hint)
         return
     yield from instance_status(option or image, folder, option_of(line, "--dialect"))
 
@@ -130,7 +143,7 @@ def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
 def instance_status(image: str, folder: str, dialect: str) -> Iterator[Finding]:
     if not os.path.isfile(os.path.join(image, METADATA)):
         hint = "name an image directory with --source, or make an instance directory with templater unpack"
-        yield Finding(False, f"'{image}' has no {METADATA}", hint)
+        yield Finding(False, f"'{printable(image)}' has no {METADATA}", hint)
         return
     try:
         yield from image_status(image, dialect or NONE.dialect)
@@ -158,7 +171,9 @@ def image_status(image: str, dialect: str) -> Iterator[Finding]:
             broken += 1
             yield Finding(False, str(error), error.hint)
     if not broken:
-        yield Finding(True, f"'{image}' has {len(metadata.rules)} rules, and every template compiles")
+        yield Finding(
+            True, f"'{printable(image)}' has {len(metadata.rules)} rules, and every template compiles"
+        )
 
 
 def pending(folder: str) -> str:

@@ -9,9 +9,9 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
-from ..instances.directory import MAX_INSTANCE
+from ..instances.directory import MAX_INSTANCE, MAX_TEMPLATES
 from ..model.errors import RefusedError, TemplaterError
-from ..model.file_names import BACKUP_YAML, INSTANCE, ROOTFS, STATE_FOLDER
+from ..model.file_names import BACKUP_YAML, INSTANCE, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
 from ..model.source import Source, printable
 from ..rootfs.confined import Root
 
@@ -41,14 +41,20 @@ def open_source(path: str, allowed: Sequence[str], bundle: str, rootfs: str) -> 
         )
     own = os.path.realpath(bundle)
     for directory in _directories(top, below):
-        _require_trusted(directory)
+        _require_trusted(directory, named=directory == top)
         if directory != own:
             _require_no_instance(directory)
     try:
         with Root(top, named=True) as root:
-            return root.below("/" + below)
+            image = root.below("/" + below)
     except TemplaterError as error:
         raise _with_name(error, path) from None
+    try:
+        _require_trusted_files(image.fd, real)
+    except BaseException:
+        image.close()
+        raise
+    return image
 
 
 def read_description(path: str, allowed: Sequence[str]) -> Source:
@@ -66,15 +72,16 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
         )
     top, below = _place(path, allowed)
     folder, _, name = below.rpartition("/")
-    if name in DESCRIPTIONS:
+    if name.startswith(DESCRIPTIONS):  # also the file that a killed writer has left
         raise RefusedError(
             f"an annotation names '{printable(path)}': every instance has its own {name}",
             hint="rename the description, for example to web.yaml",
         )
     for directory in _directories(top, folder):
-        _require_trusted(directory)
+        _require_trusted(directory, named=directory == top)
         _require_no_instance(directory)
     try:
+        _require_trusted(os.path.join(top, below))
         with Root(top, named=True) as root:
             return Source(path, root.read("/" + below, MAX_INSTANCE))
     except TemplaterError as error:
@@ -121,18 +128,35 @@ def _require_trusted_way(top: str) -> None:
     """
     while top != "/":
         top = os.path.dirname(top)
-        _require_trusted(top, or_sticky=True)
+        _require_trusted(top, or_sticky=True, named=True)
 
 
-def _require_trusted(directory: str, *, or_sticky: bool = False) -> None:
+def _require_trusted_files(image: int, shown: str) -> None:
+    """Check metadata.yaml, templates/ and the files in it, by the descriptor of the image's directory."""
     try:
-        status = os.lstat(directory)
+        names = os.listdir(f"/proc/self/fd/{image}/{TEMPLATES}")
+    except OSError:
+        names = []
+    for name in (METADATA, TEMPLATES, *(f"{TEMPLATES}/{each}" for each in names[:MAX_TEMPLATES])):
+        _require_trusted(os.path.join(shown, name), at=image, name=name)
+
+
+def _require_trusted(
+    directory: str, *, or_sticky: bool = False, named: bool = False, at: int | None = None, name: str = ""
+) -> None:
+    """Raise RefusedError if another user can change a file or directory.
+
+    ``named``: the hook line names it or a directory below it. With ``at``, ``name`` is looked up there.
+    """
+    try:
+        status = os.stat(name, dir_fd=at, follow_symlinks=False) if at is not None else os.lstat(directory)
     except OSError:
         return  # opening this directory fails later, with a better message
     if stat.S_ISLNK(status.st_mode):
         return  # another process has just replaced the directory with a link, which is not followed
-    # rootless podman runs hooks in a user namespace, in which root's directories have another owner
-    trusted = (0, os.geteuid(), os.lstat("/").st_uid)
+    # Rootless podman runs hooks in a user namespace. There, root's directories have the same owner as
+    # those of all other users. So only the operator's own choice is trusted, and nothing below it.
+    trusted = (0, os.geteuid(), *((os.lstat("/").st_uid,) if named else ()))
     sticky = or_sticky and status.st_mode & stat.S_ISVTX
     if status.st_uid in trusted and (sticky or not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
         return

@@ -7,6 +7,7 @@ child can open files for reading.
 """
 
 import sys
+from errno import EINVAL
 from time import monotonic
 
 from ..model.errors import LimitError, TemplaterError
@@ -273,7 +274,10 @@ def highest_descriptor() -> int:
 
 
 def become_nobody() -> None:
-    """Change to a user that owns nothing. In a user namespace most uids do not exist, so try several."""
+    """Change to a user that owns nothing. In a user namespace most uids do not exist, so try several.
+
+    In a namespace with a single user (``unshare -r``), stay that user. Raises PermissionError otherwise.
+    """
     # An unprivileged user namespace may deny setgroups. Then the process has no extra groups to drop.
     for attempt in (FIRST_UID + os.getpid() % (1 << 22), OVERFLOW_UID, 1):
         try:  # noqa: SIM105 - contextlib is not lean
@@ -283,8 +287,12 @@ def become_nobody() -> None:
         try:
             os.setresgid(attempt, attempt, attempt)
             os.setresuid(attempt, attempt, attempt)
-        except OSError:
+        except OSError as error:
+            if error.errno != EINVAL:  # this uid or gid exists in this namespace
+                break
             continue
+        return
+    else:
         return
     raise PermissionError("can't switch to an unprivileged user")
 

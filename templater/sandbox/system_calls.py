@@ -72,7 +72,8 @@ def allow(calls: "Iterable[str]", opening: "Mapping[str, int] | None" = None) ->
     """Make every other system call of this process fail with EPERM from now on.
 
     ``opening`` are calls that are allowed only with flags that change nothing. On an architecture that is not
-    in ``NUMBERS``, do nothing; only the other restrictions of the sandbox apply there.
+    in ``NUMBERS``, do nothing; only the other restrictions of the sandbox apply there. Raises PermissionError
+    if the kernel accepts no filter.
     """
     machine = os.uname().machine
     if machine in ARCHITECTURES and sys.maxsize > 1 << 32:
@@ -142,4 +143,5 @@ def _install(program: bytes) -> None:
     memory = Memory.from_buffer_copy(program)
     address = _ctypes.addressof(memory)
     fprog = (len(program) // 8).to_bytes(8, "little") + address.to_bytes(8, "little")
-    libc("prctl")(PR_SET_SECCOMP, 2, fprog, 0, 0)
+    if libc("prctl")(PR_SET_SECCOMP, 2, fprog, 0, 0):
+        raise PermissionError("the kernel accepts no system call filter")

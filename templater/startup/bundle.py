@@ -35,7 +35,8 @@ GROUPS = (
     ),
     (
         "templater.model.plan", "templater.writing", "templater.writing.recovery",
-        "templater.writing.attributes", "templater.writing.staged_file", "templater.writing.transaction",
+        "templater.writing.attributes", "templater.writing.deferred_signals",
+        "templater.writing.staged_file", "templater.writing.transaction",
         "templater.model.permissions", "templater.rendering.render", "templater.planning",
         "templater.planning.resolve", "templater.planning.planner", "templater.writing.lock",
     ),

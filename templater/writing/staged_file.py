@@ -2,7 +2,7 @@
 
 import errno
 
-from ..model.errors import InputError, RefusedError, WriteError
+from ..model.errors import InputError, LimitError, RefusedError, WriteError
 from ..model.plan import CREATE, UPDATE
 from ..oslite import isdir, os, stat
 from ..rootfs.confined import (
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ..model.plan import Change
     from ..rootfs.directory import DirectoryRootfs, IdMap
 
+#: most bytes of the old content of mounted files that one apply keeps in memory for a rollback
+MAX_KEPT = 64 << 20
+
 #: errors of a kernel or file system that does not support O_TMPFILE
 _NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
 #: errors after which a temporary name is tried beside the target instead of in the root directory
@@ -35,7 +38,7 @@ _ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 class ApplySession:
     """The state that the files of one apply share: open directories, temporary names, the id map."""
 
-    __slots__ = ("count", "directories", "durable", "ids", "made", "root", "token", "unnamed")
+    __slots__ = ("count", "directories", "durable", "ids", "kept", "made", "root", "token", "unnamed")
 
     def __init__(self, rootfs: "DirectoryRootfs", root: Root, *, durable: bool) -> None:
         self.root = root
@@ -43,6 +46,8 @@ class ApplySession:
         self.durable = durable
         self.token = os.urandom(6).hex()
         self.count = 0
+        #: bytes of old content in memory
+        self.kept = 0
         #: whether to stage files without names; naming such a file needs /proc
         self.unnamed = hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
         self.directories: dict[str, Directory] = {}
@@ -70,6 +75,19 @@ class ApplySession:
             raise RefusedError(f"{path!r} was removed since the plan was made", hint="plan again") from None
         except InputError as error:
             raise WriteError(error.message, hint=error.hint) from None
+
+    def room_for(self, size: int, change: "Change") -> int:
+        """Count the old content of a mounted file, which a rollback needs. Return ``size``.
+
+        Raises LimitError above ``MAX_KEPT``: the container's processes choose the size of such a file.
+        """
+        self.kept += size
+        if size > MAX_KEPT or self.kept > MAX_KEPT:
+            raise LimitError(
+                f"{change.real!r} is a mounted file of {size} bytes, more than the limit of {MAX_KEPT}",
+                hint="truncate the file, or render without writing to mounts",
+            )
+        return size
 
     def next_name(self, inode: int) -> str:
         self.count += 1
@@ -285,7 +303,9 @@ class Target:
         status = os.fstat(self.fd)
         if self.old is None or (status.st_dev, status.st_ino) != (self.old.st_dev, self.old.st_ino):
             raise self._changed("was replaced")
-        self.before = read_descriptor(self.fd, status.st_size, self.change.real)
+        self.before = read_descriptor(
+            self.fd, self.session.room_for(status.st_size, self.change), self.change.real
+        )
         self.committed = True
         overwrite(self.fd, self.content)
         self._sync_content()

@@ -12,18 +12,17 @@ attributes that certify the content (``security.capability``, which a write drop
 and EVM), and those of overlayfs itself. chattr flags and the birth time are not copied either.
 """
 
-import _signal  # type: ignore[import-not-found]  # signal itself imports enum
-
 from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError
 from ..model.plan import CREATE, UPDATE, WRITE, carry_out
 from ..rootfs.confined import Root, close, write_error
+from .deferred_signals import with_signals_deferred
 from .recovery import PREFIX, Journal, above, attempt, is_there, sweep, unlink_if_there
 from .staged_file import ApplySession, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, ParamSpec
+    from typing import ParamSpec
 
     from ..model.plan import Change, Plan
     from ..rootfs.directory import DirectoryRootfs
@@ -33,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["PREFIX", "Journal", "apply"]
 
 _MANY_FILES = 200
+
+#: most errors of other rules that the first one's notes contain
+MOST_ERRORS = 20
 
 #: limit on the new directories of one apply, because each keeps a descriptor open until the commit
 MAX_DIRECTORIES = 10_000
@@ -115,7 +117,9 @@ def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
     first, *others = errors
     if others:
         own = (f"hint: {first.hint}",) if first.hint else ()
-        return type(first)(first.message, first.span, "", (*first.notes, *own, *map(str, others)))
+        more = (f"and {len(others) - MOST_ERRORS} more",) if len(others) > MOST_ERRORS else ()
+        notes = (*first.notes, *own, *map(str, others[:MOST_ERRORS]), *more)
+        return type(first)(first.message, first.span, "", notes)
     return first
 
 
@@ -125,22 +129,23 @@ class _Transaction:
     If an error leaves the ``with`` block, everything is restored.
     """
 
-    __slots__ = ("journal", "session", "targets")
+    __slots__ = ("complete", "journal", "session", "targets")
 
     def __init__(self, session: ApplySession, journal: "Journal | None") -> None:
         self.session = session
         self.journal = journal
         self.targets: list[Target] = []
+        #: whether every file is in place and the temporary names are gone
+        self.complete = False
 
     def __enter__(self) -> "_Transaction":
         return self
 
     def __exit__(self, kind: object, error: "BaseException | None", trace: object) -> None:
         try:
-            if error is None:
-                self._clear_away()
+            if error is None or self.complete:
                 return
-            troubles = _with_signals_deferred(self._undo)
+            troubles = with_signals_deferred(self._undo)
             if isinstance(error, TemplaterError):
                 error.notes = (*error.notes, *troubles)
         finally:
@@ -155,8 +160,11 @@ class _Transaction:
             self.journal.write([*leftovers, self.session.token, *places], durable=self.session.durable)
 
     def carry_out(self, change: "Change") -> None:
-        """Create the missing parent directories of a change's target, and stage its file."""
-        _step("write", change.real, self._stage, change)
+        """Create the missing parent directories of a change's target, and stage its file.
+
+        Signals are deferred, so that a rollback knows everything that was created.
+        """
+        with_signals_deferred(lambda: _step("write", change.real, self._stage, change))
 
     def _stage(self, change: "Change") -> None:
         for path in change.new_parents:
@@ -167,10 +175,18 @@ class _Transaction:
             target.stage()
 
     def commit(self) -> "list[Change]":
-        """Put every file in place, mount points last; return the changes for which a file was written."""
+        """Put every file in place, mount points last; return the changes for which a file was written.
+
+        Signals are deferred. A time limit that ends meanwhile does not make a complete apply fail.
+        """
+        return with_signals_deferred(self._commit, drop_alarm=True)
+
+    def _commit(self) -> "list[Change]":
         for target in sorted(self.targets, key=lambda target: target.change.in_place):
             _step("put in place", target.change.real, target.commit)
         self._sync()
+        self._clear_away()
+        self.complete = True
         return [target.change for target in self.targets]
 
     def _sync(self) -> None:
@@ -202,40 +218,6 @@ class _Transaction:
         gone = [attempt(unlink_if_there, *place) == "" for place in places if place not in kept]
         if self.journal is not None and all(gone) and not any(is_there(*place) for place in kept if place):
             attempt(self.journal.clear)
-
-
-def _with_signals_deferred(call: "Callable[[], list[str]]") -> "list[str]":
-    """Call a function with signals deferred, so that Ctrl-C or a time limit cannot interrupt a rollback.
-
-    Blocking the signals is not enough: in a process with threads the kernel gives them to another thread.
-    """
-    late: dict[int, None] = {}
-    before: list[tuple[int, Any]] = []
-    try:
-        try:
-            for number in (_signal.SIGALRM, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
-                # None means that C code installed the handler, which Python could not restore
-                if _signal.getsignal(number) is not None:
-                    before.append(
-                        (number, _signal.signal(number, lambda number, _: late.update({number: None})))
-                    )
-        except ValueError:  # not the main thread: signal handlers run only in the main thread
-            pass
-        finally:
-            troubles = call()  # runs even if one of the old handlers raises before it is replaced
-    finally:
-        _each(_signal.signal, before)
-        _each(_signal.raise_signal, [(number,) for number in late])
-    return troubles
-
-
-def _each(call: "Callable[..., object]", arguments: "Sequence[tuple[Any, ...]]") -> None:
-    """Call a function with each set of arguments, even if a signal handler raises meanwhile."""
-    if arguments:
-        try:
-            call(*arguments[0])
-        finally:
-            _each(call, arguments[1:])
 
 
 def _step(

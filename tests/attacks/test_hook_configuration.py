@@ -14,8 +14,9 @@ from templater.hooks.runtimes import lxc
 from templater.model.errors import LimitError, RefusedError, UsageError, WriteError
 from templater.planning.planner import plan
 from templater.rootfs.directory import DirectoryRootfs
+from templater.writing.deferred_signals import with_signals_deferred
 from templater.writing.staged_file import Target
-from templater.writing.transaction import _with_signals_deferred, apply
+from templater.writing.transaction import apply
 
 
 def test_a_link_beside_a_configuration_is_not_followed(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_signals_during_a_rollback_are_delivered_after_it() -> None:
 
     try:
         with pytest.raises(LimitError):
-            _with_signals_deferred(undo)
+            with_signals_deferred(undo)
         assert seen == list(numbers)
         assert {signal.getsignal(number) for number in numbers} == {heard}
     finally:

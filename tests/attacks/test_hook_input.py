@@ -324,7 +324,7 @@ def test_a_bundle_with_the_host_root_is_refused(bundle: Path, absolute: Path, pa
     (bundle / "config.json").write_text(json.dumps({"ociVersion": "1.2.0", "root": {"path": path}}))
     answer = oci(a_state(bundle))
     assert (answer.returncode, absolute.exists()) == (3, False)
-    assert "is the host's own" in answer.stderr
+    assert "is the host's own" in answer.stderr or "is a symlink" in answer.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to mount")
@@ -347,7 +347,7 @@ def test_no_runtime_hook_writes_to_the_host_root(bundle: Path, absolute: Path, p
         run_hook("nspawn", "--source", str(bundle), "--rootfs", path, "m1"),
     ):
         assert (answer.returncode, absolute.exists()) == (3, False)
-        assert "is the host's own" in answer.stderr
+        assert "is the host's own" in answer.stderr or "is a symlink" in answer.stderr
 
 
 # --- resources of the hook process

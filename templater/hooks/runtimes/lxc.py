@@ -94,7 +94,8 @@ def _start(
     return HookRequest(
         options, name=name, rootfs=mounted if layers or not early else path, image=image,
         state_folder=options.state or folder, ids=_ids(early, options, config),
-        mount=(lambda: mount_overlay(layers, mounted)) if layers else None,
+        mount=(lambda: mount_overlay(layers, mounted)) if layers
+        else None if early else (lambda: require_mounted(mounted)),
     )  # fmt: skip
 
 
@@ -106,13 +107,26 @@ def _ids(early: bool, options: "Options", config: str) -> "IdMap | None":
     return None if options.rootfs else ids_on_disk(config)
 
 
+def require_mounted(path: str) -> None:
+    """Raise RefusedError if nothing is mounted at ``path``: the directory is then a part of the host."""
+    above, name = split(abspath(path))
+    with Root(above, named=True) as parent:
+        entry = parent.entry("/" + name)
+    if entry is None or not entry.is_mount:
+        raise RefusedError(
+            f"LXC has mounted no root filesystem at '{printable(path)}', which is a directory of the host",
+            hint="set lxc.rootfs.path, or remove the hook from the container's configuration",
+        )
+
+
 def require_mount_hook(path: str, config: str) -> None:
     """Raise RefusedError if only LXC can mount this root filesystem and no mount hook calls templater."""
-    for key, value in settings(config):
-        if key == "lxc.hook.mount" and "templater" in value:
-            return
+    found = list(settings(config))
+    for key, value in found:
         if key == "lxc.rootfs.path":
             path = value or path
+    if path and any(key == "lxc.hook.mount" and "templater" in value for key, value in found):
+        return
     if not path:
         raise RefusedError(
             "the container has no root filesystem of its own, and templater never writes to the host's",
@@ -370,11 +384,12 @@ def ancestors(how_many: int) -> "list[str]":
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
     """Return the lines for a container's configuration. They also work in copies that use an overlay."""
     from ..install import Snippet, argv, shell_line
+    from ..options import END
 
     if not name:
         raise UsageError("missing container name")
     file = join(path or LXC_PATH, name, "config")
-    line = shell_line(argv("lxc", words))
+    line = shell_line(argv("lxc", [*words, END]))
     lines = "".join(f"lxc.hook.{stage} = {line}\n" for stage in STAGES)
     return Snippet(file, lines, lambda before: added(before, file, lines))
 

@@ -33,14 +33,18 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     if options.if_present and not exists(join(image, METADATA)):
         return Notice()
     rootfs = options.rootfs or join(MACHINES, name)
-    return HookRequest(options, name=name, rootfs=rootfs, image=image, state_folder=options.state)
+    # machinectl accepts links in /var/lib/machines, which only root can write to
+    return HookRequest(
+        options, name=name, rootfs=rootfs, image=image, state_folder=options.state, rootfs_may_be_link=True
+    )
 
 
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
     """Return a drop-in for one machine's unit or, without a name, for every machine that has an image."""
     from ..install import Snippet, argv, unit_line
+    from ..options import END
 
-    line = unit_line(argv("nspawn", words if name else [*words, "--if-present"]))
+    line = unit_line(argv("nspawn", [*words, *(() if name else ("--if-present",)), END]))
     # nspawn mounts or shifts ids only later, so the directory's owner is still the container's root
     return Snippet(drop_in(name, path), f"[Service]\nExecStartPre={line} %i\n")
 

@@ -8,7 +8,7 @@ pass them on. So ``trusted_places`` restricts the paths that an annotation can n
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from ...model.file_names import INSTANCE, METADATA
 from ...model.source import printable, whole_characters
-from ...oslite import exists, islink, join, os
+from ...oslite import abspath, exists, islink, join, os
 from ...rootfs.confined import Root
 from ..json_input import parse_json
 from ..options import read_options
@@ -162,7 +162,7 @@ def _annotations(state: "Mapping[str, Any]") -> "dict[str, str]":
 def root_of(config: "Mapping[str, Any]", bundle: str) -> str:
     """Return the path of the root filesystem. Raises InputError if it is missing, RefusedError for a link."""
     path = join(bundle, _root_path(config))  # join keeps an absolute path as it is
-    if islink(path.rstrip("/")):  # runc refuses a symlink too; an untrusted image can contain one
+    if islink(abspath(path)):  # runc refuses a symlink too; an untrusted image can contain one
         raise RefusedError(
             f"the root filesystem '{printable(path)}' is a symlink, not a directory",
             hint="name the target of the symlink in the hook line: --rootfs DIR",

@@ -24,7 +24,7 @@ def test_install_writes_one_lxc_line_per_stage_and_is_idempotent(tmp_path):
     ours = [line.split(" = ")[0] for line in lines[2:]]
     assert ours == ["lxc.hook.pre-start", "lxc.hook.clone", "lxc.hook.destroy"]
     words = shlex.split(lines[-1].partition(" = ")[2])
-    assert words[-2:] == ["--source", "/new one"]
+    assert words[-3:] == ["--source", "/new one", "--"]
 
 
 def test_install_reports_a_missing_container(tmp_path):

@@ -6,6 +6,7 @@ import click
 
 from ....hooks import runtimes, status
 from ....model.errors import UsageError
+from ....model.source import printable_lines
 from ... import options, output
 from ...guard import guarded_alone
 from . import runtimes_with
@@ -29,7 +30,7 @@ def command(runtime: str, name: str, path: str, as_json: bool) -> int:
         output.write_json([{"ok": each.ok, "text": each.text, "hint": each.hint} for each in findings])
     for finding in () if as_json else findings:
         mark = {True: "ok", False: "no", None: "--"}[finding.ok]
-        output.write(f"{mark}  {finding.text}\n")
+        output.write(f"{mark}  {printable_lines(finding.text)}\n")
         if finding.hint and not finding.ok:
-            output.write(f"    {finding.hint}\n")
+            output.write(f"    {printable_lines(finding.hint)}\n")
     return 1 if any(finding.ok is False for finding in findings) else 0

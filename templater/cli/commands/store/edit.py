@@ -15,7 +15,7 @@ from . import image_argument
 if TYPE_CHECKING:
     from ....distribution.store import StoredImage
 
-HELP = """Change the flags, the expiry and the properties of an image.
+HELP = """Change an image's flags, expiry and properties.
 
 The editor is $VISUAL or $EDITOR. If standard input is a pipe, it is the new text instead. The image's files
 and its fingerprint stay as they are.

@@ -10,7 +10,7 @@ from ....model.errors import InputError
 from ... import options, output
 from . import image_argument
 
-HELP = """Copy an image's files out of the store, unchanged.
+HELP = """Copy an image's files out of the store.
 
 They get the names that the daemons use: FINGERPRINT.tar.xz, or meta-FINGERPRINT.tar.xz and
 FINGERPRINT.squashfs.

@@ -1,0 +1,47 @@
+"""Deferral of signals, so that neither Ctrl-C nor a time limit interrupts a step of an apply half way."""
+
+import _signal  # type: ignore[import-not-found]  # signal itself imports enum
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeVar
+
+    Result = TypeVar("Result")
+
+
+def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = False) -> "Result":
+    """Call a function with signals deferred. Afterwards, raise those that have arrived.
+
+    With ``drop_alarm``, an alarm that arrives is dropped if the call succeeds: the work is done in time.
+    Blocking the signals is not enough: in a process with threads the kernel gives them to another thread.
+    """
+    late: dict[int, None] = {}
+    before: list[tuple[int, Any]] = []
+    try:
+        try:
+            for number in (_signal.SIGALRM, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+                # None means that C code installed the handler, which Python could not restore
+                if _signal.getsignal(number) is not None:
+                    before.append(
+                        (number, _signal.signal(number, lambda number, _: late.update({number: None})))
+                    )
+        except ValueError:  # not the main thread: signal handlers run only in the main thread
+            pass
+        finally:
+            result = call()  # runs even if one of the old handlers raises before it is replaced
+        if drop_alarm:
+            late.pop(_signal.SIGALRM, None)
+    finally:
+        _each(_signal.signal, before)
+        _each(_signal.raise_signal, [(number,) for number in late])
+    return result
+
+
+def _each(call: "Callable[..., object]", arguments: "Sequence[tuple[Any, ...]]") -> None:
+    """Call a function with each set of arguments, even if a signal handler raises meanwhile."""
+    if arguments:
+        try:
+            call(*arguments[0])
+        finally:
+            _each(call, arguments[1:])

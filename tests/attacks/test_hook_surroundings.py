@@ -1,0 +1,442 @@
+"""Attacks on hooks by what surrounds them: umask, signals, links, names, owners, and the size of what they read."""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from templater.hooks import install, status
+from templater.hooks.runtimes import lxc, nspawn
+from templater.hooks.trusted_places import open_source, read_description
+from templater.model.errors import RefusedError
+from tests.attacks.test_hook_input import a_state, an_image, oci, run_hook
+
+ROOT = Path(__file__).resolve().parents[2]
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root")
+HEAD = "architecture: x86_64\ncreation_date: 1\ntemplates:\n"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return an_image(tmp_path / "bundle")
+
+
+def rules(bundle: Path, lines: str) -> None:
+    (bundle / "metadata.yaml").write_text(HEAD + lines)
+
+
+# --- the runtime's process
+
+
+@pytest.mark.slow
+def test_a_hook_under_umask_0_leaves_nothing_that_others_can_write(bundle: Path, tmp_path: Path) -> None:
+    """crun starts hooks with umask 0; Python's first import creates ``__pycache__``, which must not be 0777."""
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT / "templater", copy / "templater", ignore=shutil.ignore_patterns("__pycache__"))
+    line = install.argv("oci", [])
+    line[6] = line[6].replace(str(ROOT), str(copy))
+    answer = subprocess.run(
+        line, input=json.dumps(a_state(bundle)), text=True, capture_output=True, check=False, umask=0
+    )
+    assert answer.returncode == 0, answer.stderr
+    made = [path for path in copy.rglob("*") if path.name == "__pycache__" or path.suffix in (".pyc", ".bin")]
+    assert len(made) > 10
+    assert [path for path in made if path.stat().st_mode & 0o022] == []
+
+
+def test_a_blocked_alarm_is_unblocked(bundle: Path) -> None:
+    code = (
+        "import os,signal,sys;signal.pthread_sigmask(signal.SIG_BLOCK,[signal.SIGALRM]);"
+        "os.execv(sys.argv[1],sys.argv[1:])"
+    )
+    begun = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *install.argv("oci", ["--time-limit", "1"])],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as waiting:  # fmt: skip
+        assert waiting.wait(timeout=30) == 4  # it waits for a state on standard input
+    assert time.monotonic() - begun < 20
+
+
+def test_the_time_limit_ends_a_plan_whose_rules_each_take_long(bundle: Path) -> None:
+    """The alarm must not become the error of one rule, after which the next rules have no time limit."""
+    deep, links = 1900, 38
+    fd = os.open(bundle / "rootfs", os.O_RDONLY)
+    for _ in range(deep):
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    for number in range(links):
+        os.symlink("/" + "d/" * deep + f"l{number + 1}", f"l{number}", dir_fd=fd)
+    os.symlink("/", f"l{links}", dir_fd=fd)
+    os.close(fd)
+    os.symlink("/" + "d/" * deep + "l0", bundle / "rootfs/l0")
+    rules(bundle, "".join(f"  /l0/f{n}: {{when: [start], template: a.tpl}}\n" for n in range(20)))
+    begun = time.monotonic()
+    answer = oci(a_state(bundle), "--time-limit", "1")
+    seconds = time.monotonic() - begun
+    subprocess.run(["rm", "-rf", bundle / "rootfs"], check=True)
+    assert answer.returncode in (0, 3, 4), answer.stderr
+    assert seconds < 15
+    if answer.returncode == 4:
+        assert "took longer than 1 s" in answer.stderr
+
+
+# --- all or none
+
+
+def needs_strace() -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("NOT RUN: needs strace")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["linkat", "mkdirat", "renameat", "unlinkat"])
+def test_an_alarm_at_any_call_leaves_all_files_or_none(bundle: Path, call: str) -> None:
+    needs_strace()
+    rules(
+        bundle,
+        "".join(f"  /n{n}: {{when: [start], template: a.tpl}}\n" for n in range(2))
+        + "  /new/folder/x: {when: [start], template: a.tpl}\n  /etc/hosts: {when: [start], template: a.tpl}\n",
+    )
+    ends = set()
+    for number in range(1, 9):
+        shutil.rmtree(bundle / "rootfs")
+        shutil.rmtree(bundle / ".templater", ignore_errors=True)
+        (bundle / "rootfs/etc").mkdir(parents=True)
+        (bundle / "rootfs/etc/hosts").write_text("old")
+        inject = f"inject={call}:signal=SIGALRM:when={number}"
+        answer = subprocess.run(
+            ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject, *install.argv("oci", [])],
+            input=json.dumps(a_state(bundle)), text=True, capture_output=True, check=False, timeout=120,
+        )  # fmt: skip
+        if "ptrace" in answer.stderr:
+            pytest.skip("NOT RUN: strace can't trace here")
+        files = {
+            str(path.relative_to(bundle / "rootfs")): path.is_file()
+            for path in (bundle / "rootfs").rglob("*")
+        }
+        new = {
+            name
+            for name, is_file in files.items()
+            if is_file and (bundle / "rootfs" / name).read_text() != "old"
+        }
+        assert new in (set(), {"n0", "n1", "new/folder/x", "etc/hosts"}), (number, answer.stderr, files)
+        assert not [name for name in files if ".templater" in name], (number, files)
+        if not new:
+            assert "new" not in files, (number, answer.stderr)
+        assert (answer.returncode == 0) == bool(new), (number, answer.stderr)
+        ends.add(answer.returncode)
+    assert ends <= {0, 4}
+
+
+@as_root
+def test_a_huge_file_on_a_mount_is_refused_before_it_is_read(bundle: Path, tmp_path: Path) -> None:
+    """A container's root can make podman's /etc/hosts of any size: a rollback would need it in memory."""
+    rules(bundle, "  /etc/hosts: {when: [start], template: a.tpl}\n")
+    huge = tmp_path / "huge"
+    huge.write_bytes(b"")
+    os.truncate(huge, 3 << 30)
+    script = f'mount --bind "$1" "$2" && shift 2 && exec prlimit --as={1 << 30} "$@"'
+    answer = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", huge, bundle / "rootfs/etc/hosts", *install.argv("oci", ["--in-place"])],
+        input=json.dumps(a_state(bundle)), text=True, capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    if "mount:" in answer.stderr or "unshare:" in answer.stderr:
+        pytest.skip(f"NOT RUN: nothing can be mounted here: {answer.stderr}")
+    assert answer.returncode == 4, answer.stderr
+    assert "more than the limit of" in answer.stderr
+    assert huge.stat().st_size == 3 << 30
+
+
+# --- logs
+
+
+def test_a_flood_of_errors_is_cut_to_a_few_lines(bundle: Path) -> None:
+    path = ("\x01" * 250 + "/") * 15
+    (bundle / "rootfs" / path).mkdir(parents=True)
+    (bundle / "rootfs/l").symlink_to("/" + path)
+    for number in range(1000):
+        (bundle / "rootfs" / path / f"d{number}").mkdir()
+    rules(bundle, "".join(f"  /l/d{n}: {{when: [start], template: a.tpl}}\n" for n in range(1000)))
+    answer = oci(a_state(bundle))
+    shutil.rmtree(bundle / "rootfs")
+    assert answer.returncode == 3
+    assert len(answer.stderr) < 10_000
+    assert sum(path.stat().st_size for path in (bundle / ".templater").iterdir() if path.is_file()) < 20_000
+    assert "other rules failed too" in answer.stderr
+
+
+def test_a_log_holds_only_the_first_of_many_failures(bundle: Path) -> None:
+    """Which rules fail would spell out a secret, one rule a character."""
+    rules(bundle, "".join(f"  /f{n}: {{when: [start], template: t{n}.tpl}}\n" for n in range(5)))
+    for number in range(5):
+        (bundle / f"templates/t{number}.tpl").write_text(
+            "{{ 1|divisibleby:'x'|add:nothing.x.y }}{% if 1 %}{{ -'a' }}{% endif %}"
+        )
+    answer = oci(a_state(bundle))
+    assert answer.returncode == 5
+    assert sum(f"/f{number}" in answer.stderr for number in range(5)) == 1
+    assert "other rules failed too: templater preview shows them" in answer.stderr
+
+
+def test_the_journal_gets_no_names_of_written_files(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody in a group can read the journal, but only root the instance's own log."""
+    import syslog
+
+    from templater.hooks import run
+
+    sent: list[str] = []
+    monkeypatch.setattr(syslog, "syslog", lambda level, text: sent.append(text))
+    monkeypatch.setattr(syslog, "openlog", lambda *arguments: None)
+    monkeypatch.setattr(run, "exists", lambda path: True)
+    log = run.Log("web1")
+    log.add("update /etc/hosts", private=True)
+    log.add("start: 1 written, 3 unchanged")
+    log.to_syslog()
+    assert sent == ["web1: start: 1 written, 3 unchanged"]
+    assert b"/etc/hosts" in log.data()
+
+
+def test_a_log_has_bounds_on_its_lines_and_their_length() -> None:
+    from templater.hooks import run
+
+    log = run.Log()
+    for number in range(run.MOST_LINES + 5):
+        log.add(f"{number} " + "x" * 5000)
+    log.end()
+    assert len(log.lines) == run.MOST_LINES + 1
+    assert log.lines[-1] == "… and 5 more lines"
+    assert max(map(len, log.lines)) <= run.LONGEST_LINE + 1
+
+
+# --- links
+
+
+@pytest.mark.parametrize("path", ["rootfs", "rootfs/.", "./rootfs/", "rootfs//."])
+@pytest.mark.parametrize("runtime", ["lxc", "oci"])
+def test_a_root_filesystem_that_is_a_link_is_refused(
+    bundle: Path, tmp_path: Path, runtime: str, path: str
+) -> None:
+    (tmp_path / "elsewhere/etc").mkdir(parents=True)
+    shutil.rmtree(bundle / "rootfs")
+    (bundle / "rootfs").symlink_to(tmp_path / "elsewhere")
+    (bundle / "config.json").write_text(json.dumps({"ociVersion": "1.2.0", "root": {"path": path}}))
+    if runtime == "oci":
+        answer = oci(a_state(bundle))
+    else:
+        environment = {
+            **os.environ, "LXC_HOOK_TYPE": "pre-start", "LXC_NAME": "c1", "LXC_HOOK_VERSION": "1",
+            "LXC_CONFIG_FILE": str(bundle / "config"), "LXC_ROOTFS_PATH": str(bundle / path),
+        }  # fmt: skip
+        answer = run_hook("lxc", env=environment)
+    assert answer.returncode == 3, answer.stderr
+    assert "symlink" in answer.stderr
+    assert list((tmp_path / "elsewhere/etc").iterdir()) == []
+
+
+def test_the_operators_own_line_may_name_a_link(bundle: Path, tmp_path: Path) -> None:
+    (bundle / "link").symlink_to(bundle / "rootfs")
+    assert oci(a_state(bundle), "--rootfs", str(bundle / "link")).returncode == 0
+    assert (bundle / "rootfs/etc/x").read_text() == "c1"
+
+
+def test_machinectl_may_link_a_machine(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines/m1").symlink_to(bundle / "rootfs")
+    monkeypatch.setattr(nspawn, "MACHINES", str(tmp_path / "machines"))
+    from templater.hooks.options import Options
+
+    options = Options()
+    options.words, options.source = ("m1",), str(bundle)
+    assert nspawn.read_request(options, {}).rootfs_may_be_link
+
+
+def test_the_mount_hook_never_writes_to_a_directory_where_nothing_is_mounted(
+    bundle: Path, tmp_path: Path
+) -> None:
+    (bundle / "config").write_text("lxc.rootfs.path = loop:/img.raw\nlxc.hook.mount = templater\n")
+    (tmp_path / "mnt/etc").mkdir(parents=True)
+    environment = {
+        **os.environ, "LXC_HOOK_TYPE": "mount", "LXC_NAME": "c1", "LXC_HOOK_VERSION": "1",
+        "LXC_CONFIG_FILE": str(bundle / "config"), "LXC_ROOTFS_PATH": "loop:/img.raw",
+        "LXC_ROOTFS_MOUNT": str(tmp_path / "mnt"),
+    }  # fmt: skip
+    answer = run_hook("lxc", env=environment)
+    assert answer.returncode == 3
+    assert "mounted no root filesystem" in answer.stderr
+    assert list((tmp_path / "mnt/etc").iterdir()) == []
+
+
+def test_a_container_without_a_root_filesystem_is_refused_despite_a_mount_hook(bundle: Path) -> None:
+    (bundle / "config").write_text("lxc.hook.mount = /usr/bin/python3 -c 'import templater' lxc\n")
+    with pytest.raises(RefusedError, match="no root filesystem of its own"):
+        lxc.require_mount_hook("", str(bundle / "config"))
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    "name", ["--no-child", "--on-error=keep-going", "--if-present", "--time-limit=86400"]
+)
+def test_a_containers_name_is_not_taken_for_an_option(name: str) -> None:
+    from templater.hooks.options import Options, read_options
+
+    snippet = lxc.snippet("c1", [], "/var/lib/lxc")
+    assert snippet.text.splitlines()[0].endswith(" lxc --")
+    assert nspawn.snippet("", [], "").text.endswith(" --if-present -- %i\n")
+    options = read_options(["--time-limit", "30", "--", name, "lxc", "pre-start"])
+    assert options.words == (name, "lxc", "pre-start")
+    assert (options.in_child, options.on_error, options.if_present) == (True, Options().on_error, False)
+    assert options.time_limit == 30
+
+
+# --- owners
+
+
+@as_root
+@pytest.mark.parametrize("changed", ["templates", "templates/a.tpl", "metadata.yaml"])
+@pytest.mark.parametrize("how", ["owner", "mode"])
+def test_an_annotated_image_whose_files_others_can_change_is_refused(
+    tmp_path: Path, changed: str, how: str
+) -> None:
+    image = an_image(tmp_path / "images/x")
+    shutil.rmtree(image / "rootfs")
+    _trust_way(tmp_path)
+    open_source(
+        str(image), [str(tmp_path / "images")], str(tmp_path / "b"), str(tmp_path / "b/rootfs")
+    ).close()
+    if how == "owner":
+        os.chown(image / changed, 65534, 65534)
+    else:
+        (image / changed).chmod(0o777)
+    with pytest.raises(RefusedError, match="other users can change"):
+        open_source(str(image), [str(tmp_path / "images")], str(tmp_path / "b"), str(tmp_path / "b/rootfs"))
+
+
+def _trust_way(path: Path) -> None:
+    for each in (path, *path.parents):
+        if not each.stat().st_mode & stat.S_ISVTX and each.stat().st_mode & 0o022:
+            pytest.skip(f"NOT RUN: '{each}' is writable by others")
+
+
+@pytest.mark.parametrize("name", ["instance.yaml", "instance.yaml.new", "backup.yaml", "backup.yaml.new"])
+def test_a_leftover_of_an_instances_description_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "descriptions").mkdir()
+    (tmp_path / "descriptions" / name).write_text("name: web1\n")
+    with pytest.raises(RefusedError):
+        read_description(str(tmp_path / "descriptions" / name), [str(tmp_path / "descriptions")])
+
+
+@as_root
+def test_in_a_user_namespace_another_users_image_is_not_trusted(tmp_path: Path) -> None:
+    """There, the files of root and of every other user have the same owner."""
+    image = an_image(tmp_path / "images/theirs")
+    shutil.rmtree(image / "rootfs")
+    for path in (tmp_path, tmp_path / "images"):
+        path.chmod(0o755)
+    for path in (image, *image.rglob("*")):
+        os.chown(path, 4321, 4321)
+    script = f"""
+import sys; sys.path.insert(0, {str(ROOT)!r})
+from templater.hooks.trusted_places import open_source
+try:
+    open_source({str(image)!r}, [{str(tmp_path / "images")!r}], {str(tmp_path / "b")!r}, {str(tmp_path / "b/rootfs")!r})
+except Exception as error:
+    print(type(error).__name__)
+"""
+    answer = subprocess.run(
+        ["unshare", "--user", "--map-users=0,1234,1", "--map-groups=0,1234,1", "--setuid", "0", "--setgid", "0", sys.executable, "-c", script],
+        text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    if answer.returncode:
+        pytest.skip(f"NOT RUN: no such user namespace here: {answer.stderr}")
+    assert answer.stdout == "RefusedError\n"
+
+
+@as_root
+def test_a_write_right_by_acl_makes_a_file_changeable(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text("")
+    config.chmod(0o664)
+    os.chown(config, 0, 0)
+    assert not status.is_changeable(str(config))
+    if shutil.which("setfacl") is None:
+        pytest.skip("NOT RUN: needs setfacl")
+    subprocess.run(["setfacl", "-m", "u:65534:rw", config], check=True)
+    assert status.is_changeable(str(config))
+
+
+def test_status_shows_no_escape_sequences(bundle: Path) -> None:
+    line = "x --source '\x1b]0;PWN\x07rel'"
+    texts = [finding.text for finding in status.source_status(line, str(bundle), str(bundle))]
+    assert texts
+    assert not any("\x1b" in text for text in texts)
+
+
+# --- install
+
+
+@as_root
+def test_install_follows_no_link_of_another_user(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir(mode=0o700)
+    (tmp_path / "root/config").write_text("secret\n")
+    (tmp_path / "lxc").mkdir()
+    os.symlink(tmp_path / "root", tmp_path / "lxc/c1")
+    os.lchown(tmp_path / "lxc/c1", 65534, 65534)
+    with pytest.raises(RefusedError, match="link of another user"):
+        install.write(lxc.snippet("c1", [], str(tmp_path / "lxc")))
+    assert (tmp_path / "root/config").read_text() == "secret\n"
+
+
+def test_install_opens_the_directory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who swaps the directory between reading and writing would get a copy of root's file."""
+    secret, theirs = tmp_path / "secret", tmp_path / "lxc/c1"
+    for folder, text in ((secret, "secret\n"), (theirs, "theirs\n")):
+        folder.mkdir(parents=True)
+        (folder / "config").write_text(text)
+    read = install._read
+
+    def swapping(root, name):
+        text = read(root, name)
+        theirs.rename(tmp_path / "lxc/aside")
+        secret.rename(theirs)
+        return text
+
+    monkeypatch.setattr(install, "_read", swapping)
+    assert install.write(lxc.snippet("c1", [], str(tmp_path / "lxc")))
+    assert (theirs / "config").read_text() == "secret\n"  # what is there now
+    assert "theirs" in (tmp_path / "lxc/aside/config").read_text()
+
+
+# --- the sandbox
+
+
+def test_a_kernel_without_filters_is_an_error_and_not_a_render_without_sandbox(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from templater.sandbox import system_calls
+
+    monkeypatch.setattr(system_calls, "libc", lambda name: lambda *arguments: -1)
+    with pytest.raises(PermissionError, match="no system call filter"):
+        system_calls.allow(system_calls.COMPUTING)
+
+
+def test_a_user_namespace_with_one_user_renders(bundle: Path) -> None:
+    answer = subprocess.run(
+        ["unshare", "-r", *install.argv("oci", [])],
+        input=json.dumps(a_state(bundle)), text=True, capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    if re.search("unshare:", answer.stderr):
+        pytest.skip(f"NOT RUN: no user namespace here: {answer.stderr}")
+    assert answer.returncode == 0, answer.stderr
+    assert (bundle / "rootfs/etc/x").read_text() == "c1"
