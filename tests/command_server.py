@@ -123,6 +123,7 @@ def run_command(connection: socket.socket) -> NoReturn:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
         traceback.print_exc()
+        sys.stderr.flush()
     finally:
         connection.sendall(bytes([code]))
         os._exit(code)

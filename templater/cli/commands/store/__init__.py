@@ -1,4 +1,4 @@
-"""``templater store``: keep images on this machine. Also what its commands share."""
+"""``templater store``: keep images on this machine. Its commands share the functions of this file."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ def day(seconds: int) -> str:
 
 def data(image: StoredImage) -> dict[str, Any]:
     """Return an image as JSON data; times are in seconds since 1970."""
+    # `list(…)` would call this package's module `list` once that module is imported.
     return {
-        "fingerprint": image.fingerprint, "aliases": list(image.aliases), "type": image.type,
+        "fingerprint": image.fingerprint, "aliases": [*image.aliases], "type": image.type,
         "architecture": image.architecture, "public": image.public, "auto_update": image.auto_update,
         "cached": image.cached, "complete": image.complete, "source": image.source, "created": image.created,
         "expires": image.expires, "imported": image.imported, "used": image.used,
