@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
-
 BACKUPS = Path(__file__).parents[1] / "backups"
 COMMANDS = {
     "preview": lambda src, rootfs: ("preview", src),
@@ -33,15 +31,11 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def run(place, capfd):
-    def run(command, *more, src=""):
-        words = (*COMMANDS[command](src or place / "image", place / "rootfs"), *more)
-        code = main([str(word) for word in words])
-        said = capfd.readouterr()
-        assert "Traceback" not in said.out + said.err
-        return code, said.out, said.err
-
-    return run
+def plan_with(place, run):
+    """Return a function that plans the image in ``place`` with a command."""
+    return lambda command, *more, src="": run(
+        *COMMANDS[command](src or place / "image", place / "rootfs"), *more
+    )
 
 
 def write(path, text):
@@ -50,22 +44,22 @@ def write(path, text):
 
 
 @each_command
-def test_a_pending_trigger_that_no_daemon_sets_is_noted(command, run, place):
+def test_a_pending_trigger_that_no_daemon_sets_is_noted(command, plan_with, place):
     text = "name: web1\nstatus: Stopped\nconfig: {volatile.apply_template: zzz}\ndevices: {}\n"
-    code, _, err = run(command, "-i", write(place / "web1.yaml", text))
+    code, _, err = plan_with(command, "-i", write(place / "web1.yaml", text))
     assert code == 0
     assert "no daemon sets 'zzz' as volatile.apply_template: a user has set it by hand" in err
 
 
 @each_command
-def test_a_running_instance_with_a_pending_trigger_is_noted(command, run, place):
+def test_a_running_instance_with_a_pending_trigger_is_noted(command, plan_with, place):
     text = "name: web1\nstatus: Running\nconfig: {volatile.apply_template: copy}\ndevices: {}\n"
-    _, _, err = run(command, "-i", write(place / "web1.yaml", text))
+    _, _, err = plan_with(command, "-i", write(place / "web1.yaml", text))
     assert "the description says 'Running' and has 'copy' pending" in err
 
 
 @each_command
-def test_a_backup_yaml_of_another_instance_is_noted(command, run, place):
+def test_a_backup_yaml_of_another_instance_is_noted(command, plan_with, place):
     with tarfile.open(BACKUPS / "pending_copy.tar.gz") as tar, tarfile.open(place / "b.tar", "w") as out:
         for member in tar:
             data = tar.extractfile(member).read() if member.isreg() else b""
@@ -73,25 +67,25 @@ def test_a_backup_yaml_of_another_instance_is_noted(command, run, place):
                 data = data.replace(b"name: c2", b"name: other")
             member.size = len(data)
             out.addfile(member, io.BytesIO(data))
-    code, _, err = run(command, src=place / "b.tar")
+    code, _, err = plan_with(command, src=place / "b.tar")
     assert code == 0
     assert "backup.yaml describes the instance 'other', but index.yaml names 'c2'" in err
 
 
 @each_command
-def test_a_truncated_backup_is_one_clear_error(command, run, place):
+def test_a_truncated_backup_is_one_clear_error(command, plan_with, place):
     whole = (BACKUPS / "pending_copy.tar.gz").read_bytes()
     (place / "b.tar.gz").write_bytes(whole[: len(whole) // 2])
     (place / "b.tar").write_bytes(gzip.decompress(whole)[:2048])
     for name in ("b.tar.gz", "b.tar"):
-        code, out, err = run(command, src=place / name)
+        code, out, err = plan_with(command, src=place / name)
         assert (code, out) == (2, "")
         assert len([line for line in err.splitlines() if line.startswith("templater: ")]) == 1, err
 
 
 @pytest.mark.parametrize("command", ["preview", "simulate"])
 @pytest.mark.parametrize("hostile", ["a link", "a loop", "a fifo"])
-def test_a_hostile_root_filesystem_of_an_image_is_never_left(command, hostile, run, place):
+def test_a_hostile_root_filesystem_of_an_image_is_never_left(command, hostile, plan_with, place):
     rootfs = place / "image/rootfs"
     (place / "outside").mkdir()
     (place / "outside/t").write_text("secret\n")
@@ -102,17 +96,17 @@ def test_a_hostile_root_filesystem_of_an_image_is_never_left(command, hostile, r
         (rootfs / "etc").symlink_to("etc")
     else:
         os.mkfifo(rootfs / "etc")
-    code, out, err = run(command, "--as", "incus")
+    code, out, err = plan_with(command, "--as", "incus")
     assert code in (3, 5)  # refused by templater, or by the host alone
     assert "secret" not in out + err
 
 
-def test_a_name_that_the_daemons_refuse_is_refused_or_noted(run, place):
+def test_a_name_that_the_daemons_refuse_is_refused_or_noted(plan_with, place):
     """Observed on Incus 6.0.4: Incus rejects a number as an instance name. LXC and podman accept it."""
     for command in ("preview", "diff"):
-        code, _, err = run(command, "--name", "1234")
+        code, _, err = plan_with(command, "--name", "1234")
         assert code == 0 and "note: the name '1234': LXD and Incus refuse" in err
-    code, out, err = run("simulate", "--name", "1234")
+    code, out, err = plan_with("simulate", "--name", "1234")
     assert (code, out) == (3, "")
     assert "invalid instance name '1234': LXD and Incus refuse" in err
-    assert run("simulate", "--name", "1234", "--as", "none")[0] == 0
+    assert plan_with("simulate", "--name", "1234", "--as", "none")[0] == 0

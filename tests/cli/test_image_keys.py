@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
-
 TEMPLATE = "{{ config_get('image.os', 'none') }} {{ config_get('volatile.uuid', 'none') }}\n"
 EXISTING = {"name": "web1", "status": "Stopped", "devices": {}, "config": {"image.release": "old"}}
 
@@ -35,16 +33,6 @@ def image(tmp_path, monkeypatch):
     (tmp_path / "web1.json").write_text(json.dumps(EXISTING))
     (tmp_path / "rootfs/etc").mkdir(parents=True)
     return folder.parent / "image"
-
-
-@pytest.fixture
-def run(capfd):
-    def run(*words):
-        code = main([str(word) for word in words])
-        said = capfd.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 PLACEHOLDER_NOTE = "note: '<set at create>' stands for a value that the daemon generates"

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
-
 SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample-images"
 
 METADATA = """\
@@ -41,16 +39,6 @@ def archive(image, tmp_path):
         for name in ("metadata.yaml", "templates", "rootfs"):
             tar.add(image / name, name)
     return tmp_path / "image.tar"
-
-
-@pytest.fixture
-def run(capfd):
-    def run(*words):
-        code = main([str(word) for word in words])
-        said = capfd.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 def plan(run, *words):

@@ -14,11 +14,6 @@ from tests.streams.builders import CREATED, DAY, QCOW2, SQUASHFS, checked, split
 from tests.streams.mutations import EXAMPLE
 
 
-@pytest.fixture
-def tree(tmp_path):
-    return Tree(str(tmp_path / "tree"))
-
-
 def products(tree):
     return json.loads(tree.read(IMAGES_PATH))["products"]
 

@@ -1,7 +1,6 @@
 """Streams behind a URL: what a server may do wrong, and what happens to a password."""
 
 import base64
-import shutil
 import time
 import traceback
 
@@ -13,18 +12,11 @@ from templater.distribution.listing import list_stream
 from templater.distribution.verify import verify
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
 from tests.streams.mutations import EXAMPLE
-from tests.streams.server import make_certificates, redirect, serving
+from tests.streams.server import redirect, serving
 
 INDEX = "streams/v1/index.json"
 PASSWORD = "p%w:s3cret"
 LOGIN = "me:p%25w%3As3cret@"
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    return make_certificates(tmp_path_factory.mktemp("tls") / "ca")
 
 
 @pytest.fixture

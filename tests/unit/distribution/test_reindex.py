@@ -13,23 +13,15 @@ from templater.distribution.fetch import UrlStream
 from templater.distribution.prune import prune
 from templater.distribution.redirects import prefix_of, rules
 from templater.distribution.republish import convert, republish
-from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
 from templater.model.errors import InputError, RefusedError, UsageError
 from tests.streams.mutations import HERE
-from tests.streams.server import make_certificates, serving
+from tests.streams.server import serving
 
 ORIGIN = HERE / "ubuntu-shape/origin"
 MIRROR = HERE / "ubuntu-shape/mirror"
 PRODUCTS = "streams/v1/com.ubuntu.cloud:released:download.json"
 NAME = "com.ubuntu.cloud:server:24.04:amd64"
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    return make_certificates(tmp_path_factory.mktemp("tls") / "ca")
 
 
 @pytest.fixture
@@ -41,11 +33,6 @@ def origin(tmp_path, certificates, monkeypatch):
     with serving(folder, certificates) as server:
         server.folder = folder
         yield server
-
-
-@pytest.fixture
-def tree(tmp_path):
-    return Tree(str(tmp_path / "tree"))
 
 
 def change(origin, function):

@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import platform
-import shutil
 import threading
 from collections.abc import Iterator
 
@@ -23,7 +22,7 @@ from templater.distribution.tree import Tree
 from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
 from tests.streams.builders import CREATED, DAY, QCOW2, split_image, unified_image
 from tests.streams.mutations import EXAMPLE
-from tests.streams.server import make_certificates, redirect, serving
+from tests.streams.server import redirect, serving
 
 ROOT = b"hsqs" + bytes(1 << 20)
 ORIGIN = EXAMPLE.parent / "ubuntu-shape" / "origin"
@@ -36,13 +35,6 @@ def content(path: str) -> bytes:
 
 def fetch(src: str, *, whole: bool = False):
     return fetch_source(src, whole=whole)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    return make_certificates(tmp_path_factory.mktemp("tls") / "ca")
 
 
 @pytest.fixture(autouse=True)
