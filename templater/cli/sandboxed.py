@@ -31,7 +31,7 @@ def read_image(work: Callable[..., Any], paths: Iterable[str | None], limits: Gi
     """Return ``work(*paths)``, which must be a JSON value.
 
     If templater runs as root on Linux, ``work`` runs in a child process that has another user id. It receives
-    the files open, and can neither open a file, connect nor start a program. A directory is read in this
+    open files, and can neither open a file, connect nor start a program. A directory is read in this
     process, because its files can belong to any user; its reader follows no link.
     """
     paths = tuple(paths)

@@ -1,4 +1,4 @@
-"""Numbers parsed and texts quoted as by Go, with the errors that the daemons report."""
+"""Functions that parse numbers and quote text as Go does, with the errors that the daemons report."""
 
 from __future__ import annotations
 

@@ -69,9 +69,9 @@ class OpenedSource(NamedTuple):
     def read_instance(
         self, *, name: str | None = None, config: Mapping[str, str] | None = None, **others: Any
     ) -> Instance:
-        """Return SRC's instance; the arguments override its values as in ``instances.read.read_instance``.
+        """Return SRC's instance. The arguments override its values; see ``description_file.read_instance``.
 
-        Its ``notes`` name its source. Raises UsageError if SRC is an image.
+        The ``notes`` of the instance tell where it comes from. Raises UsageError if SRC is an image.
         """
         if not self.is_instance:
             raise UsageError(f"'{printable(self.path)}' is an image, not an instance")
