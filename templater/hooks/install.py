@@ -23,6 +23,9 @@ PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
 #: texts that identify a hook line of any templater version
 MARKS = ("from templater_hook import", "from templater.hooks.")
 
+#: limit on the components of a path and of the links in it
+MOST_COMPONENTS = 1000
+
 #: size limit of a configuration file in bytes
 MAX_FILE = 16 << 20
 
@@ -122,18 +125,40 @@ def open_folder(path: str) -> Root:
     """Open the directory of a configuration file, which can belong to an unprivileged user (an LXC path).
 
     Links of root and of the caller on the way are followed. Raises RefusedError for a link of another user:
-    it could lead to a file that only the caller may read or write.
+    it could lead to a file that only the caller may read or write. Each component is opened once, and its
+    owner is read from what was opened, so replacing a directory by a link meanwhile changes nothing.
     """
-    from .status import places_on_the_way
-
-    for place in places_on_the_way(path):
-        if os.path.islink(place) and os.lstat(place).st_uid not in (0, os.geteuid()):
-            raise RefusedError(
-                f"'{printable(place)}' is a link of another user",
-                hint="run the command without --write, and add the lines by hand",
-            )
-    with Root("/", named=True) as top:  # a directory that is replaced by a link meanwhile is not followed
-        return top.below(os.path.realpath(path), cross_mounts=True)
+    ahead = os.path.abspath(path).split("/")[::-1]
+    here = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for _ in range(MOST_COMPONENTS):
+            if not ahead:
+                return Root(
+                    path,
+                    fd=os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here),
+                    named=True,
+                )
+            name = ahead.pop() or "."
+            found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+            status = os.fstat(found)
+            if not stat.S_ISLNK(status.st_mode):
+                os.close(here)
+                here = found
+                continue
+            target = os.readlink("", dir_fd=found)
+            os.close(found)
+            if status.st_uid not in (0, os.geteuid()):
+                raise RefusedError(
+                    f"'{printable(name)}' on the way to '{printable(path)}' is a link of another user",
+                    hint="run the command without --write, and add the lines by hand",
+                )
+            if target.startswith("/"):
+                os.close(here)
+                here = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            ahead += target.split("/")[::-1]
+    finally:
+        os.close(here)
+    raise RefusedError(f"'{printable(path)}' leads through too many links")
 
 
 def calls_templater(line: str) -> bool:

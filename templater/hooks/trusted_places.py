@@ -134,9 +134,14 @@ def _require_trusted_way(top: str) -> None:
 def _require_trusted_files(image: int, shown: str) -> None:
     """Check metadata.yaml, templates/ and the files in it, by the descriptor of the image's directory."""
     try:
-        names = os.listdir(f"/proc/self/fd/{image}/{TEMPLATES}")
+        folder = os.open(TEMPLATES, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=image)
     except OSError:
-        names = []
+        names = []  # reading the image fails later, with a better message
+    else:
+        try:
+            names = os.listdir(folder)
+        finally:
+            os.close(folder)
     for name in (METADATA, TEMPLATES, *(f"{TEMPLATES}/{each}" for each in names[:MAX_TEMPLATES])):
         _require_trusted(os.path.join(shown, name), at=image, name=name)
 
