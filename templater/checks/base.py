@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from time import process_time
 
 from ..model.entry import DIRECTORY, Entry, Resolved, TemplateFile
 from ..model.errors import LimitError, TemplaterError
@@ -15,7 +16,7 @@ from ..model.file_names import ROOTFS
 from ..model.instance import Instance
 from ..model.metadata import Metadata, Rule
 from ..model.source import Source, Span
-from ..planning.resolve import clean, resolve
+from ..planning.resolve import Steps, clean, resolve
 from ..pongo2.state import Limits
 
 
@@ -69,12 +70,13 @@ class ScannedImage:
     def targets(self) -> tuple[tuple[Rule, str, Resolved], ...]:
         """The rules with valid paths: (rule, cleaned path, path with symlinks resolved)."""
         found = []
+        steps = Steps()
         for rule in self.rules:
             try:
                 path = clean(rule.path)
             except TemplaterError:
                 continue
-            found.append((rule, path, resolve(self.rootfs, path)))
+            found.append((rule, path, resolve(self.rootfs, path, steps)))
         return tuple(found)
 
     @cached_property
@@ -89,16 +91,26 @@ class ScannedImage:
         return Source(f"{self.name}/templates/{rule.template}", file.data)
 
     def sources(self) -> Iterable[Source]:
-        """Yield the text of each readable template, by name."""
-        for name, file in sorted(self.templates.items()):
-            if file.data is not None:
-                yield Source(f"{self.name}/templates/{name}", file.data)
+        """Yield the text of each readable template, by name; of templates with equal texts, only the first.
 
+        Raises LimitError if the check that uses the texts takes longer than ``MAX_SECONDS``.
+        """
+        end = process_time() + MAX_SECONDS
+        seen: set[bytes] = set()
+        for name, file in sorted(self.templates.items()):
+            if file.data is None or file.data in seen:
+                continue
+            if process_time() > end:
+                raise LimitError(f"the check of all templates takes more than {MAX_SECONDS:g} seconds")
+            seen.add(file.data)
+            yield Source(f"{self.name}/templates/{name}", file.data)
+
+
+#: processor time that one check can spend on all templates
+MAX_SECONDS = 3.0
 
 #: ``RootfsNames`` omits names with more parent directories than this, because rules do not write there
 _MAX_DEPTH = 64
-#: limit on name lookups for all rules together: a rule's path can lead through thousands of symlinks
-_MAX_LOOKUPS = 500_000
 
 
 class RootfsNames:
@@ -106,7 +118,6 @@ class RootfsNames:
 
     def __init__(self, names: Iterable[Name]) -> None:
         self._entries: dict[str, Entry] = {"/": Entry(DIRECTORY, 0o755)}
-        self._lookups = 0
         for name in names:
             top, _, path = name.path.partition("/")
             if top == ROOTFS and path and path.count("/") <= _MAX_DEPTH:
@@ -120,9 +131,6 @@ class RootfsNames:
             self._entries[path] = Entry(DIRECTORY, 0o755)
 
     def entry(self, path: str) -> Entry | None:
-        self._lookups += 1
-        if self._lookups > _MAX_LOOKUPS:
-            raise LimitError(f"resolving the links of all targets takes more than {_MAX_LOOKUPS} steps")
         return self._entries.get(path)
 
     def read(self, path: str, limit: int) -> bytes:

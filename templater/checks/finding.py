@@ -11,6 +11,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from ..model.errors import LimitError
 from ..model.source import Span, printable
 from . import security
 from .base import Check, Observation, ScannedImage
@@ -78,7 +79,7 @@ def audit(image: ScannedImage) -> list[Finding]:
 def run_check(check: Check, image: ScannedImage) -> Iterator[Finding]:
     """Run one check and yield its findings."""
     counts: Counter[Severity] = Counter()
-    for observation in check.run(image):
+    for observation in _observations(check, image):
         severity = Severity.named(observation.severity or check.severity)
         counts[severity] += 1
         if counts[severity] <= MAX_FINDINGS:
@@ -87,6 +88,14 @@ def run_check(check: Check, image: ScannedImage) -> Iterator[Finding]:
         if count > MAX_FINDINGS:
             more = Observation(f"{count - MAX_FINDINGS} more findings of this kind", "", advisory="")
             yield _finding(check, severity, more)
+
+
+def _observations(check: Check, image: ScannedImage) -> Iterator[Observation]:
+    """Run a check. If the check exceeds a limit, the last observation says so."""
+    try:
+        yield from check.run(image)
+    except LimitError as error:
+        yield Observation(f"not checked completely: {error.message}", "", severity="high", advisory="")
 
 
 def _finding(check: Check, severity: Severity, observation: Observation) -> Finding:

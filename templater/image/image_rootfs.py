@@ -9,7 +9,7 @@ from typing import Protocol
 from ..model.entry import DIRECTORY, FILE, SYMLINK
 from ..model.errors import LimitError, TemplaterError
 from ..model.source import printable
-from ..planning.resolve import clean, resolve
+from ..planning.resolve import Steps, clean, resolve
 from ..rootfs.memory import MemoryRootfs
 from .contents import SplitContents, UnifiedContents
 from .directory_members import Data
@@ -128,9 +128,10 @@ def _make_parents(tree: ImageRootfs, path: str) -> None:
 def _existing(tree: ImageRootfs, targets: Iterable[str]) -> set[str]:
     """Return the paths of the regular files at ``targets``, following links."""
     found = set()
+    steps = Steps()
     for target in targets:
         try:
-            resolved = resolve(tree, clean(target))
+            resolved = resolve(tree, clean(target), steps)
         except TemplaterError:
             continue  # planning reports the error of this target
         if resolved.error is None and resolved.entry is not None and resolved.entry.kind == FILE:

@@ -10,7 +10,7 @@ from ..model.plan import AGENT, CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, WRITI
 from ..model.source import printable
 from ..rendering.render import Rendering, render, render_data
 from ..rootfs.paths import UnmappedError
-from .resolve import clean, resolve
+from .resolve import Steps, clean, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,9 +210,10 @@ def decide(
 ) -> "tuple[Change, ...]":
     """Return a change for each rendering. A pass sees the files of the passes before it."""
     view = _ChangedRootfs(rootfs)
+    steps = Steps()
     changes: list[Change] = []
     for renderings_of_pass in split_passes(renderings):
-        targets = [_Target(rendering, view) for rendering in renderings_of_pass]
+        targets = [_Target(rendering, view, steps) for rendering in renderings_of_pass]
         _find_collisions(targets)
         for target in targets:
             change = _decide(target, view, in_place)
@@ -253,7 +254,7 @@ class _Target:
 
     __slots__ = ("collides", "error", "path", "rendering", "resolved")
 
-    def __init__(self, rendering: Rendering, view: "RootfsView") -> None:
+    def __init__(self, rendering: Rendering, view: "RootfsView", steps: Steps) -> None:
         self.rendering = rendering
         self.path = rendering.rule.path
         self.resolved: Resolved | None = None
@@ -264,7 +265,7 @@ class _Target:
             return
         try:
             self.path = clean(rendering.rule.path)
-            self.resolved = resolve(view, self.path)
+            self.resolved = resolve(view, self.path, steps)
             self.error = self.resolved.error
         except TemplaterError as error:
             self.error = error

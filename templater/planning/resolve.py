@@ -1,7 +1,7 @@
 """Functions that clean paths as Go does, and follow symlinks as a process inside the container would."""
 
 from ..model.entry import DIRECTORY, SYMLINK, Resolved
-from ..model.errors import RefusedError, TemplaterError
+from ..model.errors import LimitError, RefusedError, TemplaterError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 MAX_LINKS = 40  # the kernel's MAXSYMLINKS
 MAX_PATH = 4095
 MAX_NAME = 255
+#: names on the way to all targets of a run, through all links; a long path counts several times
+MAX_STEPS = 500_000
 
 
 def clean(path: str) -> str:
@@ -46,14 +48,30 @@ def clean(path: str) -> str:
     return cleaned
 
 
-def resolve(view: "RootfsView", path: str) -> Resolved:
+class Steps:
+    """The names that all rules of a run may still lead through."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_STEPS
+
+    def take(self, place: str) -> None:
+        """Count the work on a path or link target, whose time grows with the length."""
+        self.left -= 1 + (len(place) >> 6)
+        if self.left < 0:
+            raise LimitError("the paths of all rules together lead through too many directories and links")
+
+
+def resolve(view: "RootfsView", path: str, steps: "Steps | None" = None) -> Resolved:
     """Follow a cleaned path through ``view`` as a process inside the container would.
 
     An absolute link starts again at the root, and ``..`` stops at the root. A missing directory is no error,
     because the daemons and templater create it. An error is stored in the result instead of being raised.
+    ``steps`` limits the work for several paths together.
     """
     resolved = Resolved(path)
-    walk = _Walk(view)
+    walk = _Walk(view, steps or Steps())
     parent, _, name = path.rpartition("/")
     try:
         walk.follow(parent, last_is_directory=True)
@@ -76,10 +94,11 @@ class _Walk:
     last name itself, which can be a link.
     """
 
-    __slots__ = ("at_name", "depth", "entry", "links", "mounts", "named", "prefix", "view")
+    __slots__ = ("at_name", "depth", "entry", "links", "mounts", "named", "prefix", "steps", "view")
 
-    def __init__(self, view: "RootfsView") -> None:
+    def __init__(self, view: "RootfsView", steps: Steps) -> None:
         self.view = view
+        self.steps = steps
         #: the path so far, without a trailing slash; a list of names would be slow to join for deep paths
         self.prefix = ""
         self.links: list[tuple[str, str]] = []
@@ -99,6 +118,7 @@ class _Walk:
             name = pending.pop()
             if name in ("", "."):
                 continue
+            self.steps.take(self.prefix)
             if name == "..":
                 self.up()
                 continue
@@ -106,6 +126,7 @@ class _Walk:
             target = self.step(name, final)
             if target is None:
                 continue
+            self.steps.take(target)
             if target.startswith("/"):
                 self.prefix = ""
             if final and target.endswith(("/", "/.")):
@@ -120,6 +141,8 @@ class _Walk:
     def step(self, name: str, final: bool) -> "str | None":
         """Enter ``name`` and return None. If it is a symlink, stay and return its target."""
         place = f"{self.prefix}/{name}"
+        if len(place) > MAX_PATH:
+            raise RefusedError(f"{_shown(place)} is too long: the kernel allows {MAX_PATH} bytes")
         if self.depth is not None:
             self.entry = None
             self.at_name = self.at_name or final

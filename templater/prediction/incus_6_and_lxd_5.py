@@ -69,7 +69,10 @@ class Openat2CheckedDaemon(Daemon):
             # The instance's directory, to which ".." leads, is a symlink into the storage pool.
             raise Fails("Template file is a symlink")
         path = normpath(f"{self.filesystem.templates}/{rule.template}")
-        _, file = self.filesystem.walk(path, follow=False)
+        try:
+            _, file = self.filesystem.walk(path, follow=False)
+        except Errno as error:
+            raise Fails(f"{access} template file: lstat {self.filesystem.shown(path)}: {error}") from None
         if file is None:
             raise Fails(f"{access} template file: lstat {self.filesystem.shown(path)}: {ENOENT}")
         if file.kind == SYMLINK:

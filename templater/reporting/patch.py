@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from difflib import unified_diff
+from difflib import Match, SequenceMatcher
 
 from ..model.plan import CREATE, UPDATE, Change, Plan
 from ..model.source import printable
 
 NO_NEWLINE = "\\ No newline at end of file\n"
 
-#: difflib's time grows with the product of both sizes, so larger files become one hunk
-MAX_PRODUCT = 20_000_000
+#: comparisons of two lines for one file, and for a whole patch; files that need more become one hunk
+MAX_WORK = 2_000_000
+MAX_TOTAL_WORK = 10_000_000
 
 CONTEXT = 3
 
@@ -22,10 +23,45 @@ def diff(plan: Plan) -> str:
     Bytes that are not UTF-8 are surrogates: encode the patch with ``surrogateescape`` to restore them. Lines
     that begin with ``#`` show owners and other facts that a patch cannot express. patch(1) skips them.
     """
-    return "".join(line for change in plan.files() for line in _file(change))
+    work = _Work()
+    return "".join(line for change in plan.files() for line in _file(change, work))
 
 
-def _file(change: Change) -> Iterator[str]:
+class _Work:
+    """The number of comparisons in one patch so far."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+
+class _TooMuch(Exception):
+    """More comparisons than a file may need."""
+
+
+class _Matcher(SequenceMatcher[str]):
+    """A matcher with a limit: its time can grow faster than the product of both sizes."""
+
+    def __init__(self, before: Sequence[str], after: Sequence[str], work: _Work) -> None:
+        super().__init__(None, before, after)
+        self._before = before
+        #: the places of each line in ``after``, without lines that are too frequent to help
+        self._places: dict[str, list[int]] = vars(self)["b2j"]
+        self._work = work
+        self._left = min(MAX_WORK, MAX_TOTAL_WORK - work.total)
+
+    def find_longest_match(
+        self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None
+    ) -> Match:
+        lines = self._before[alo:ahi]
+        needed = len(lines) + sum(len(self._places.get(line, ())) for line in lines)
+        self._left -= needed
+        if self._left < 0:
+            raise _TooMuch
+        self._work.total += needed
+        return super().find_longest_match(alo, ahi, blo, bhi)
+
+
+def _file(change: Change, work: _Work) -> Iterator[str]:
     yield from _remarks(change)
     if change.action == UPDATE and change.before is None:
         yield "# too large to compare line by line\n"
@@ -38,7 +74,7 @@ def _file(change: Change) -> Iterator[str]:
         yield f"diff --git {_quoted('a/' + name, blanks=True)} {_quoted('b/' + name, blanks=True)}\n"
         yield f"new file mode 100{change.mode & 0o777:03o}\n"
     old = "/dev/null" if change.before is None else _header("a/" + name)
-    body = list(_hunks(before, after))
+    body = list(_hunks(before, after, work))
     if body:
         yield f"--- {old}\n"
         yield f"+++ {_header('b/' + name)}\n"
@@ -54,12 +90,33 @@ def _remarks(change: Change) -> Iterator[str]:
         yield f"# the rule names {printable(change.path)}; a symlink leads here\n"
 
 
-def _hunks(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
-    if len(before) * len(after) > MAX_PRODUCT:
+def _hunks(before: Sequence[str], after: Sequence[str], work: _Work) -> Iterator[str]:
+    try:
+        groups = list(_Matcher(before, after, work).get_grouped_opcodes(CONTEXT))
+    except _TooMuch:
         yield from _one_hunk(before, after)
         return
-    for line in list(unified_diff(before, after, n=CONTEXT))[2:]:
-        yield from _ended(line)
+    for group in groups:
+        _, first, _, start, _ = group[0]
+        _, _, last, _, end = group[-1]
+        yield f"@@ -{_range(first, last)} +{_range(start, end)} @@\n"
+        for kind, old, old_end, new, new_end in group:
+            marks = (
+                [(" ", before[old:old_end])]
+                if kind == "equal"
+                else [("-", before[old:old_end]), ("+", after[new:new_end])]
+            )
+            for mark, lines in marks:
+                for line in lines:
+                    yield from _ended(mark + line)
+
+
+def _range(start: int, stop: int) -> str:
+    """Return a range of lines as diff writes it."""
+    length = stop - start
+    if length == 1:
+        return str(start + 1)
+    return f"{start if length == 0 else start + 1},{length}"
 
 
 def _one_hunk(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from ...model.file_names import METADATA, ROOTFS, TEMPLATES
 from ...model.source import printable
+from ...planning.resolve import MAX_NAME
 from ..base import Observation, ScannedImage, check
 
 #: characters (such as Cyrillic and Greek letters) that look like ASCII characters in most fonts
@@ -32,7 +33,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 def lookalikes(names: Iterable[str], directory: str) -> Iterator[Observation]:
     first: dict[str, str] = {}
-    for name in sorted(set(names), key=_plainness):
+    # Longer names cannot exist as files. Before Python 3.13.5, normalising takes quadratic time.
+    short = {name for name in names if len(name) <= MAX_NAME}
+    for name in sorted(short, key=_plainness):
         other = first.setdefault(skeleton(name), name)
         if other != name:
             yield Observation(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from ...model.entry import SYMLINK
@@ -53,22 +54,31 @@ def is_inside(path: str) -> bool:
     return path.startswith(f"{ROOTFS}/")
 
 
+def _digest(path: str) -> int:
+    digest = 0
+    for part in path.split("/"):
+        digest = hash((digest, part))
+    return digest
+
+
 class Links:
     """The symlinks that occurred in an archive so far. A lookup takes linear time in the path's length."""
 
     def __init__(self) -> None:
         self._targets: dict[str, str] = {}
-        self._digests: set[int] = set()
+        self._digests: Counter[int] = Counter()
 
     def add(self, path: str, target: str) -> None:
+        if path not in self._targets:
+            self._digests[_digest(path)] += 1
         self._targets[path] = target
-        digest = 0
-        for part in path.split("/"):
-            digest = hash((digest, part))
-        self._digests.add(digest)
 
     def remove(self, path: str) -> None:
-        self._targets.pop(path, None)
+        if self._targets.pop(path, None) is not None:
+            digest = _digest(path)
+            self._digests[digest] -= 1
+            if not self._digests[digest]:
+                del self._digests[digest]
 
     def target(self, path: str) -> str | None:
         return self._targets.get(path)

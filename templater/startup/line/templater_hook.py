@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     #: the modules of a group, and the start and end of their code in the file
     Group = tuple[list[Entry], int, int]
 
+# crun starts hooks with umask 0, with which every user could replace the compiled files that Python writes
+posix.umask(0o022)
+
 FORMAT = 6
 #: bytes of the length of the table of contents
 HEAD = 4

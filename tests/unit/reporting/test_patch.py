@@ -1,8 +1,10 @@
 """Patches for people and for patch(1)."""
 
+import difflib
 import importlib
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -87,11 +89,11 @@ names = st.sampled_from(["a", "a b", 'q"', "tab\t", "ü", "back\\slash"])
 
 
 @pytest.mark.skipif(shutil.which("patch") is None, reason="needs patch(1)")
-@pytest.mark.parametrize("product", [diff_module.MAX_PRODUCT, 0], ids=["difflib", "one hunk"])
+@pytest.mark.parametrize("work", [diff_module.MAX_WORK, 0], ids=["difflib", "one hunk"])
 @settings(deadline=None)
 @given(before=st.none() | contents, after=contents, name=names)
 def test_patch_and_git_apply_accept_the_patch(
-    product: int, before: "bytes | None", after: bytes, name: str, tmp_path_factory: pytest.TempPathFactory
+    work: int, before: "bytes | None", after: bytes, name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     root = tmp_path_factory.mktemp("root")
     target = root / name
@@ -101,7 +103,7 @@ def test_patch_and_git_apply_accept_the_patch(
         rootfs.write(f"/{name}", before)
     changes = decide([Rendering(Rule(f"/{name}", "t", ("start",)), "start", after)], rootfs)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(diff_module, "MAX_PRODUCT", product)
+        patched.setattr(diff_module, "MAX_WORK", work)
         text = diff(Plan(Metadata(), Instance(), NONE, ("start",), changes))
     if text:
         run_patch(root, text)
@@ -117,3 +119,34 @@ def run_patch(root: Path, text: str) -> None:
         check=True,
         capture_output=True,
     )
+
+
+def seconds_of(plan: Plan) -> float:
+    begun = time.process_time()
+    diff(plan)
+    return time.process_time() - begun
+
+
+def test_a_file_whose_lines_recur_takes_little_time() -> None:
+    """difflib alone takes minutes: each of 199 equal lines is searched for in 50,000 others."""
+    plan = planned(("/f", b"x\n" * 199), tree={"/f": "x\nu\n" * 50_000})
+    assert seconds_of(plan) < 5
+
+
+def test_all_files_of_a_patch_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = "a\nb\nc\nd\n", b"x\nb\ny\nd\nz\n"
+    plan = planned(("/f", after), ("/g", after), tree={"/f": before, "/g": before})
+    whole = diff(plan)
+    assert whole.count("\n b\n") == 2
+    monkeypatch.setattr(diff_module, "MAX_TOTAL_WORK", 12)
+    assert diff(plan).count("\n b\n") == 1  # the second file is replaced as a whole
+
+
+@settings(deadline=None)
+@given(before=contents, after=contents)
+def test_hunks_are_those_of_difflib(before: bytes, after: bytes) -> None:
+    old, new = diff_module._lines(before), diff_module._lines(after)
+    expected = [
+        line for text in list(difflib.unified_diff(old, new))[2:] for line in diff_module._ended(text)
+    ]
+    assert list(diff_module._hunks(old, new, diff_module._Work())) == expected

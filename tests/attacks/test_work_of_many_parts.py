@@ -1,0 +1,108 @@
+"""Images whose many small parts together take long, although each part is within its limit."""
+
+import time
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from templater.checks import base
+from templater.checks.security import lookalikes
+from templater.checks.security.member_links import Links
+from templater.cli.main import main
+from templater.model.entry import SYMLINK, Entry
+from templater.model.metadata import Rule
+from templater.planning import resolve as resolving
+from templater.planning.planner import decide
+from templater.rendering.render import Rendering
+from templater.rootfs.memory import MemoryRootfs
+from tests.image_archives import METADATA, file, header, image
+
+RULE = METADATA + b"templates:\n  /etc/x: {when: [create], template: a.tpl}\n"
+
+
+def test_names_longer_than_a_file_name_are_not_normalised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Python 3.13.5, ``unicodedata.normalize`` takes minutes for 100,000 combining marks."""
+    sizes: list[int] = []
+    real = unicodedata.normalize
+
+    def normalize(form: str, text: str) -> str:
+        sizes.append(len(text))
+        return real(form, text)
+
+    monkeypatch.setattr(lookalikes.unicodedata, "normalize", normalize)
+    names = ["a" + "\u0301\u0316" * 50_000, "\u0430.tpl", "a.tpl"]
+    assert [found.at for found in lookalikes.lookalikes(names, "")] == ["\u0430.tpl"]
+    assert max(sizes) == 5
+
+
+@pytest.mark.slow
+def test_equal_templates_are_checked_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Two thousand hard links to one template took ten minutes."""
+    text = b"{{ a+1-2*3 }}" * 2000
+    links = [header(f"templates/{n}.tpl", b"1", linkname="templates/a.tpl") for n in range(2000)]
+    path = image(tmp_path / "image", file("templates/a.tpl", text), *links, metadata=RULE)
+    begun = time.process_time()
+    main(["audit", path])
+    assert time.process_time() - begun < 10
+    assert "not checked completely" not in capfd.readouterr().out
+
+
+def test_a_check_of_many_templates_stops_and_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "MAX_SECONDS", -1.0)
+    parts = [file(f"templates/{n}.tpl", b"{{ %d }}" % n) for n in range(3)]
+    assert main(["audit", image(tmp_path / "image", *parts, metadata=RULE)]) == 1
+    assert "language" in (said := capfd.readouterr().out)
+    assert "not checked completely: the check of all templates takes more than -1 seconds" in said
+
+
+def test_links_that_became_files_cost_nothing_later() -> None:
+    links = Links()
+    deep = "rootfs" + "/d" * 2000
+    above = [deep[: at + 6] for at in range(0, 4000, 2)]
+    for path in above:
+        links.add(path, "x")
+        links.add(path, "y")
+    for path in above:
+        links.remove(path)
+    links.add("rootfs/other", "x")
+    begun = time.process_time()
+    for _ in range(1000):
+        assert links.link_above(deep) is None
+    assert time.process_time() - begun < 5  # a hash and a copy of each prefix took more than 30 seconds
+    assert links.link_above("rootfs/other/x") == "rootfs/other"
+
+
+def chain(tail: str) -> MemoryRootfs:
+    """Links of which each leads through ``tail`` to the next."""
+    links = {f"/l{n}": Entry(SYMLINK, target=f"/l{n + 1}/{tail}") for n in range(39)}
+    return MemoryRootfs(links)
+
+
+@pytest.mark.parametrize("tail", ["a/" * 2000 + "a", "../" * 1000 + "a", "a/../" * 800 + "a"])
+def test_rules_that_lead_through_long_links_end_within_seconds(tail: str) -> None:
+    """One rule of 45 bytes led through 78,000 names, and 15,000 rules fit into an image."""
+    rules = [Rule(f"/l0/{n}", "a.tpl", ("create",)) for n in range(3000)]
+    begun = time.process_time()
+    changes = decide([Rendering(rule, "create", b"x") for rule in rules], chain(tail))
+    assert time.process_time() - begun < 8
+    assert all(change.error is not None for change in changes)
+
+
+def test_a_resolved_path_above_the_kernels_limit_is_refused() -> None:
+    found = resolving.resolve(
+        MemoryRootfs({"/l": Entry(SYMLINK, target="d" * 200 + "/x" * 1900)}), "/l/" + "y/" * 100 + "z"
+    )
+    assert found.error is not None and "too long" in found.error.message
+    assert len(found.real) <= resolving.MAX_PATH
+
+
+@pytest.mark.parametrize("host", ["incus", "incus-6.0", "lxd", "lxd-6.7", "all"])
+def test_the_name_of_a_template_can_have_any_length(
+    host: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rule = METADATA + b"templates:\n  /etc/x: {when: [create], template: " + b"n" * 3000 + b"}\n"
+    assert main(["preview", image(tmp_path / "image", metadata=rule), "--as", host]) == 5
+    assert "Traceback" not in capfd.readouterr().err
