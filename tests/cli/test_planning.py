@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rootfs_builders import as_root
+
 SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample-images"
 
 METADATA = """\
@@ -167,6 +169,7 @@ def test_an_image_without_a_root_filesystem_is_an_error_with_rootfs_image(run, i
     assert actions["/etc/shipped"] == "skip"
 
 
+@as_root
 def test_an_image_owned_by_a_user_allows_any_file_owner(run, image):
     """Packing the directory gives every file the owner of its rule."""
     (image / "metadata.yaml").write_text(METADATA.replace("when: [create],", "when: [create], uid: 100,", 1))
