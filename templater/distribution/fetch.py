@@ -126,7 +126,7 @@ class UrlStream:
         except urllib.error.HTTPError as error:
             error.close()
             return error.headers
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an invalid host
             raise InputError(f"'{url}' can't be fetched: {_words(error)}", hint=_hint(error)) from None
 
     def _request(self, url: str, method: str, headers: Mapping[str, str]) -> urllib.request.Request:
@@ -145,7 +145,7 @@ class UrlStream:
             if error.code == 404:
                 raise FileNotFoundError(url) from None
             raise InputError(f"'{url}' can't be fetched: the server answered {error.code}") from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an invalid host
             raise InputError(f"'{url}' can't be fetched: {_words(error)}", hint=_hint(error)) from None
         with answer:
             if answer.status not in (200, 206):
@@ -175,7 +175,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        target = urlsplit(urljoin(req.full_url, newurl))
+        try:
+            target = urlsplit(urljoin(req.full_url, newurl))
+        except ValueError:
+            raise InputError(f"'{req.full_url}' redirects to an invalid URL") from None
         if target.scheme != "https" or not target.hostname:
             raise RefusedError(f"'{req.full_url}' redirects to a URL without https")
         return urllib.request.Request(  # noqa: S310 - https only

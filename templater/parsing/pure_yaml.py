@@ -29,6 +29,24 @@ class PureParser(Reader, Scanner, Parser):
             raise ScannerError(None, None, "too many nested brackets", self.get_mark())
         super().fetch_flow_collection_start(token_class)
 
+    def scan_flow_scalar(self, style: str) -> Any:
+        """Refuse an escape such as ``\\ud800`` or ``\\UFFFFFFFF``, which is no character, as libyaml does."""
+        start = self.get_mark()
+        try:
+            token = super().scan_flow_scalar(style)
+            token.value.encode()
+        except (ValueError, OverflowError):
+            problem = "found invalid Unicode character escape code"
+            raise ScannerError("while parsing a quoted scalar", start, problem, self.get_mark()) from None
+        return token
+
+    def scan_yaml_directive_number(self, start_mark: Any) -> int:
+        """Refuse a long version number as libyaml does. Python does not parse thousands of digits."""
+        if self.prefix(10).isdigit():
+            problem = "found extremely long version number"
+            raise ScannerError("while scanning a %YAML directive", start_mark, problem, self.get_mark())
+        return int(super().scan_yaml_directive_number(start_mark))
+
     def scan_to_next_token(self) -> None:
         # This follows yaml_parser_scan_to_next_token of libyaml. Inside brackets, tabs count as blanks.
         # Outside brackets, they count as blanks wherever no key can start.

@@ -111,3 +111,11 @@ def test_any_other_file_next_to_the_rootfs_is_information(name):
 
 def test_the_disk_of_a_virtual_machine_has_no_finding():
     assert not observed(CHECK, an_image(names=["metadata.yaml", "rootfs.img"]))
+
+
+def test_names_that_templater_itself_trusts_are_findings():
+    """After `tar -x`, preview ran the pending trigger of a hostile state, and a hook its compiled code."""
+    state = an_image(names=[a_folder(".templater"), Name(".templater/state", Entry(FILE))])
+    assert severities(CHECK, state) == ["critical"]
+    assert severities(CHECK, an_image(names=[Name("instance.yaml", Entry(FILE))])) == ["medium"]
+    assert severities(CHECK, an_image(names=[Name("rootfs/.templater", Entry(FILE))])) == []

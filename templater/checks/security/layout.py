@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.entry import DIRECTORY, FILE, Entry
-from ...model.file_names import BACKUP_YAML, DISK, METADATA, ROOTFS, TEMPLATES
+from ...model.file_names import BACKUP_YAML, DISK, INSTANCE, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
@@ -64,6 +64,14 @@ def check_name(path: str, kind: str, entry: Entry) -> Iterator[Observation]:
             " an image contains only files and directories",
             path,
             severity="high",
+            advisory="",
+        )
+    elif path in (STATE_FOLDER, INSTANCE):
+        yield Observation(
+            f"'{shown}' is a {kind} that templater trusts in an instance directory: remove it, unless"
+            " `templater unpack` or you created it here",
+            path,
+            severity="critical" if path == STATE_FOLDER else "medium",
             advisory="",
         )
     elif "/" not in path and is_acted_on(path):

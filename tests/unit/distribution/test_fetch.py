@@ -65,6 +65,25 @@ def test_files_may_be_redirected_to_another_server(server, other):
     assert any(path.startswith("/images") for path in other.paths)
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "https://[::1/x",
+        "https://a..b/",
+        f"https://{'a' * 70}.com/",
+        "https://local\x1bhost:99999999/ \0",
+        "https://",
+    ],
+)
+def test_a_redirect_to_an_invalid_host_is_an_error(server, place):
+    server.fault = lambda handler: redirect(handler, place)
+    stream = UrlStream(server.url)
+    for read in (stream.read, stream.size):
+        with pytest.raises(TemplaterError) as caught:
+            read("streams/v1/index.json")
+        assert server.url in str(caught.value)
+
+
 def authorization(request):
     return request[2].get("Authorization")
 

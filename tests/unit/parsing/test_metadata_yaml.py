@@ -413,3 +413,21 @@ def test_attack_56_a_hundred_thousand_entries_are_refused_and_fewer_take_linear_
     assert "larger than 1 MiB" in hostile_error(many).message
     some = "templates:\n" + "".join(f"  /{i}: {entry}\n" for i in range(20_000))
     assert len(read(some).rules) == 20_000
+
+
+LONG = "#" + "x" * 1100 + "\n"  # libyaml rejects it, so the Python parser reads the text
+
+
+@pytest.mark.parametrize("yaml", ["v2", "v4"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG + 'properties: {a: "\\ud800"}\n', LONG + 'templates: {"/\\udfff": {when: [create], template: t}}\n',
+        LONG + 'a: "\\UFFFFFFFF"\n', LONG + 'a: "\\U00110000"\n',
+        "%YAML " + "9" * 5000 + ".1\n---\na: b\n" + LONG, "%YAML 1." + "9" * 5000 + "\n---\na: b\n" + LONG,
+    ],
+)  # fmt: skip
+def test_escapes_and_versions_that_libyaml_rejects_are_errors_with_a_place(text, yaml):
+    with pytest.raises(MetadataError) as caught:
+        read(text, yaml)
+    assert caught.value.span is not None

@@ -10,6 +10,7 @@ import click
 from ....model.instance import CONTAINER, VIRTUAL_MACHINE
 from ....model.source import printable
 from ... import options, output
+from ...guard import guarded_alone
 from ..image.info import size
 from . import open_stream, stream_argument
 
@@ -34,6 +35,7 @@ Examples:
 @click.option("--html", metavar="FILE", help="Write a page for web browsers instead of the table.")
 @click.option("--title", default="Images", show_default=True, help="The page's title.")
 @options.json_option
+@guarded_alone
 def command(stream: str, html: str | None, title: str, as_json: bool) -> int:
     from ....distribution.listing import list_stream
 

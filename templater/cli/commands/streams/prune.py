@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ... import options, output
+from ...guard import guarded_alone
 from ..image.info import size
 from . import count, tree_argument
 
@@ -30,6 +31,7 @@ Examples:
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show the changes without making them.")
 @options.json_option
+@guarded_alone
 def command(
     tree: str, keep: int | None, older_than: str | None, grace: str, dry_run: bool, as_json: bool
 ) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ... import options, output
+from ...guard import guarded_alone
 from ...progress import progress
 from ..image.info import size
 from . import count, tree_argument
@@ -42,6 +43,7 @@ Examples:
     help="Check the signatures of the origin's catalog (.sjson) with these keys.",
     shell_complete=options.complete_files,
 )
+@guarded_alone
 def command(url: str, tree: str, redirects: str | None, copying: bool, keyring: str | None) -> int:
     from ....distribution.fetch import UrlStream
     from ....distribution.republish import republish

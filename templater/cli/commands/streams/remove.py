@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ... import output
+from ...guard import guarded_alone
 from . import count, tree_argument
 
 HELP = """Remove images from a tree's catalog.
@@ -23,6 +24,7 @@ Examples:
 @click.command(help=HELP)
 @tree_argument
 @click.argument("images", metavar="IMAGE…", nargs=-1, required=True)
+@guarded_alone
 def command(tree: str, images: tuple[str, ...]) -> int:
     from ....distribution.prune import remove
     from ....distribution.tree import Tree
