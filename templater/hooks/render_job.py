@@ -61,7 +61,7 @@ class Job:
 
     __slots__ = (
         "clock", "config", "dialect", "host", "instance", "keep", "kept", "limits", "metadata",
-        "name", "seed", "templates", "triggers",
+        "name", "seed", "sources", "templates", "triggers",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +90,7 @@ class Job:
         self.clock = clock
         self.seed = seed
         self.limits = limits
+        self.sources: dict[str, Source] = {}
         #: whether the child returns cache entries
         self.keep = False
         self.kept: dict[str, CacheEntry] = {}
@@ -102,7 +103,11 @@ class Job:
         if name == self.metadata.name:
             return self.metadata
         file = self.templates.get(name.removeprefix(f"{TEMPLATES}/"))
-        return Source(name, file.data) if file is not None and file.data is not None else None
+        if file is None or file.data is None:
+            return None
+        if name not in self.sources:  # one for all errors: each would keep a decoded copy of the template
+            self.sources[name] = Source(name, file.data)
+        return self.sources[name]
 
 
 class Answer:
@@ -220,7 +225,8 @@ class Run:
         answer = self.collect()
         if self.store is not None:
             for name, kept in answer.kept.items():
-                self.store.save(name, self.keys[name], kept)
+                if name in self.keys:
+                    self.store.save(name, self.keys[name], kept)
         return answer
 
     def collect(self) -> Answer:
@@ -464,6 +470,8 @@ def _plain(mapping: "Mapping[str, str]") -> "dict[str, str]":
 
 _RULE = ("path", "template", "when", "create_only", "properties", "uid", "gid", "mode", "null")
 _TEXTS = ("path", "template", "uid", "gid", "mode")
+#: the positions that errors show; a rule can have many more, and a record only a few fields
+_PLACES = ("path", "entry", "template", "uid", "gid", "mode", "create_only", "when")
 
 
 def _rule_values(rule: Rule) -> "tuple[Any, ...]":
@@ -474,8 +482,10 @@ def _rule_fields(rule: Rule) -> "Iterable[bytes]":
     for name in _TEXTS:
         yield _bytes(getattr(rule, name))
     yield b"%d%d" % (rule.create_only, rule.null)
-    for name, span in rule.spans.items():
-        yield b"%s %d %d" % (name.encode(), span.start, span.end)
+    for name in _PLACES:
+        span = rule.spans.get(name)
+        if span is not None:
+            yield b"%s %d %d" % (name.encode(), span.start, span.end)
 
 
 def _rule_read(fields: "list[bytes]", source: Source) -> Rule:

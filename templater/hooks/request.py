@@ -29,15 +29,13 @@ class HookRequest:
     ``compare``: write nothing, and fail if the files in the root filesystem differ from the result.
     ``ids``: the id map; None to guess it from the root filesystem's owner.
     ``cross_mounts``: follow paths through mount points.
-    ``rootfs_may_be_link``: follow a link in the last component of ``rootfs``, since root or the hook line
-    names it.
     The other attributes are those of ``Options``.
     """
 
     __slots__ = (
         "cache", "compare", "config", "cross_mounts", "description", "dialect", "ids", "image", "in_child",
         "in_place", "instance_file", "limits", "log", "mount", "name", "open_image", "pending_in_config",
-        "rootfs", "rootfs_may_be_link", "state_folder", "time_limit", "triggers", "use_cache",
+        "rootfs", "state_folder", "time_limit", "triggers", "use_cache",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +56,6 @@ class HookRequest:
         ids: "IdMap | None" = None,
         cross_mounts: bool = False,
         mount: "Callable[[], None] | None" = None,
-        rootfs_may_be_link: bool = False,
     ) -> None:
         self.name = name
         self.rootfs = rootfs
@@ -73,7 +70,6 @@ class HookRequest:
         self.compare = compare
         self.ids = ids
         self.cross_mounts = cross_mounts
-        self.rootfs_may_be_link = rootfs_may_be_link or bool(options.rootfs)
         self.mount = mount
         self.cache = options.cache
         self.dialect = options.dialect

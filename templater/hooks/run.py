@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from .render_job import Answer
 
 MAX_LOG = 1 << 20
+#: most triggers that a hook line or an annotation can name
+MOST_TRIGGERS = 16
+#: address space of a hook, with margin for an output and an old content of 64 MiB each
+MEMORY = 1 << 30
 #: most lines that one hook logs, and most characters of a line
 MOST_LINES = 1000
 LONGEST_LINE = 1000
@@ -141,6 +145,7 @@ def run(arguments: "list[str]") -> int:
             return probe()
         runtime, options = parse(arguments)
         start_timer(options.time_limit)
+        bound_memory()
         request = function_of(runtime, "read_request")(options, environment())
         if isinstance(request, HookRequest):
             log.name = request.name
@@ -151,6 +156,9 @@ def run(arguments: "list[str]") -> int:
         return 0
     except TemplaterError as error:
         return report_failure(error, runtime, options, log)
+    except MemoryError:
+        full = LimitError(f"the hook needs more than {MEMORY >> 20} MiB of memory")
+        return report_failure(full, runtime, options, log)
     except TimeUpError:
         return report_failure(time_is_up(options.time_limit), runtime, options, log)
     except OSError as error:
@@ -158,6 +166,15 @@ def run(arguments: "list[str]") -> int:
         return report_failure(refused, runtime, options, log)
     finally:
         _signal.setitimer(_signal.ITIMER_REAL, 0)
+
+
+def bound_memory() -> None:
+    """Limit this process's memory: an image or a root filesystem must not make the system run out of it."""
+    import resource  # the child needs it as well
+
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    most = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
 def probe() -> int:
@@ -174,6 +191,7 @@ def reset_process() -> None:
     """Reset the umask, the signal mask and the environment, which come from the runtime."""
     os.umask(0o022)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # if it is ignored, the kernel reaps the child
     for name in _IGNORED:
         forget(name)
 
@@ -312,13 +330,12 @@ def _open_rootfs(request: HookRequest) -> "Root":
     """
     from ..rootfs.confined import Root
 
-    if request.rootfs_may_be_link:
-        root = Root(request.rootfs, cross_mounts=request.cross_mounts)
-    else:  # the directory that contains it can come from an image
-        above, name = split(abspath(request.rootfs))
-        with Root(above, named=True) as parent:
-            root = parent.below("/" + name, cross_mounts=request.cross_mounts)
-        root.named = False
+    above, name = split(abspath(request.rootfs))
+    with Root(
+        above, named=True
+    ) as parent:  # the directory above can come from an image: follow no link in it
+        root = parent.below("/" + name, cross_mounts=request.cross_mounts)
+    root.named = False
     opened, host = os.fstat(root.fd), os.stat("/")
     if (opened.st_dev, opened.st_ino) == (host.st_dev, host.st_ino):
         root.close()
@@ -343,6 +360,8 @@ def require_complete(plan: "Plan") -> None:
 
 def require_triggers(triggers: "tuple[str, ...]") -> None:
     """Raise UsageError if a trigger is unknown."""
+    if len(triggers) > MOST_TRIGGERS:
+        raise UsageError(f"{len(triggers)} triggers are more than {MOST_TRIGGERS}")
     unknown = [trigger for trigger in triggers if trigger not in TRIGGERS]
     if unknown:
         raise UsageError(

@@ -6,6 +6,7 @@ import os
 import shlex
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from ..model.errors import TemplaterError, UsageError, reason
 from ..model.file_names import METADATA, STATE_FOLDER
 from ..model.hosts import NONE
 from ..model.source import printable
+from .install import MAX_FILE, open_folder, search_path
 from .options import PROBE
 
 
@@ -29,6 +31,16 @@ class Finding:
 def require_name(name: str) -> None:
     if not name:
         raise UsageError("missing name of the container, bundle or machine")
+
+
+def read_configuration(path: str) -> str:
+    """Return the text of a configuration file, which can belong to another user.
+
+    Raises InputError or RefusedError if it is missing, not a regular file, or behind a link of another user.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    with open_folder(folder) as root:
+        return root.read(f"/{name}", MAX_FILE).decode("utf-8", "surrogateescape")
 
 
 def elsewhere(path: str, usual: str) -> str:
@@ -129,6 +141,24 @@ def _has_acl(place: str) -> bool:
     return True
 
 
+def code_status() -> Iterator[Finding]:
+    """Report whether another user can change the interpreter or the packages that root's hooks run."""
+    if os.geteuid():
+        return
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    inside = [folder for folder, *_ in os.walk(package)]
+    for path in (sys.executable, *search_path(), *inside):
+        way = [path] if path in inside else places_on_the_way(path)
+        place = next((each for each in way if is_changeable(each)), "")
+        if place:
+            yield Finding(
+                None,
+                f"another user can change '{printable(place)}', whose code every start runs as root",
+                "install templater as root, for example in /opt",
+            )
+            return
+
+
 def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
     """Check the image that the hook line names with ``--source``, or else ``image``."""
     option = option_of(line, "--source")
@@ -141,6 +171,7 @@ def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
 
 
 def instance_status(image: str, folder: str, dialect: str) -> Iterator[Finding]:
+    yield from code_status()
     if not os.path.isfile(os.path.join(image, METADATA)):
         hint = "name an image directory with --source, or make an instance directory with templater unpack"
         yield Finding(False, f"'{printable(image)}' has no {METADATA}", hint)

@@ -322,6 +322,11 @@ class Directory(Closing):
     def listdir(self) -> "list[str]":
         return sorted(os.listdir(self.fd))
 
+    def names_with(self, prefix: str) -> "list[str]":
+        """Return the names with a prefix, without keeping the other names in memory."""
+        with os.scandir(self.fd) as entries:
+            return sorted([entry.name for entry in entries if entry.name.startswith(prefix)])
+
     def lstat(self, name: str) -> "os.stat_result | None":
         try:
             return again(lstat_at, self.fd, name)

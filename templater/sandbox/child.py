@@ -133,8 +133,11 @@ class Child:
 
     def close(self) -> None:
         if self.pid:
-            os.kill(self.pid, 9)
-            self.reap()
+            try:
+                os.kill(self.pid, 9)
+                self.reap()
+            except (ProcessLookupError, ChildProcessError):  # reaped already, by a handler of the caller
+                pass
 
 
 def start(

@@ -124,7 +124,7 @@ def _sweep_directory(root: Root, place: str, tokens: "set[str]") -> "bool | None
         return None
     with directory:
         try:
-            names = [name for name in directory.listdir() if name.startswith(PREFIX)]
+            names = directory.names_with(PREFIX)
         except OSError:
             return False  # False keeps the journal, so the next run tries again
         return not [name for name in names if not _remove_leftover(directory, name, tokens)]

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from templater.hooks import install, status
+from templater.hooks.request import HookRequest
 from templater.hooks.runtimes import lxc, nspawn
 from templater.hooks.trusted_places import open_source, read_description
-from templater.model.errors import RefusedError
+from templater.model.errors import InputError, RefusedError, UsageError
 from tests.attacks.test_hook_input import a_state, an_image, oci, run_hook
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -243,13 +244,16 @@ def test_a_root_filesystem_that_is_a_link_is_refused(
     assert list((tmp_path / "elsewhere/etc").iterdir()) == []
 
 
-def test_the_operators_own_line_may_name_a_link(bundle: Path, tmp_path: Path) -> None:
+def test_a_line_that_names_a_link_is_refused_like_an_apply(bundle: Path) -> None:
+    """An image can have made that name a link."""
     (bundle / "link").symlink_to(bundle / "rootfs")
-    assert oci(a_state(bundle), "--rootfs", str(bundle / "link")).returncode == 0
-    assert (bundle / "rootfs/etc/x").read_text() == "c1"
+    answer = oci(a_state(bundle), "--rootfs", str(bundle / "link"))
+    assert answer.returncode == 3
+    assert "symlink" in answer.stderr
 
 
 def test_machinectl_may_link_a_machine(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the link in /var/lib/machines is followed, not one at its end."""
     (tmp_path / "machines").mkdir()
     (tmp_path / "machines/m1").symlink_to(bundle / "rootfs")
     monkeypatch.setattr(nspawn, "MACHINES", str(tmp_path / "machines"))
@@ -257,7 +261,19 @@ def test_machinectl_may_link_a_machine(bundle: Path, tmp_path: Path, monkeypatch
 
     options = Options()
     options.words, options.source = ("m1",), str(bundle)
-    assert nspawn.read_request(options, {}).rootfs_may_be_link
+    request = nspawn.read_request(options, {})
+    assert isinstance(request, HookRequest)
+    assert request.rootfs == str(bundle / "rootfs")
+
+
+@pytest.mark.parametrize("name", ["images", "incus"])
+def test_a_machine_cannot_have_the_name_of_a_directory_of_templater(name: str) -> None:
+    from templater.hooks.options import Options
+
+    options = Options()
+    options.words = (name,)
+    with pytest.raises(UsageError, match="invalid machine name"):
+        nspawn.read_request(options, {})
 
 
 def test_the_mount_hook_never_writes_to_a_directory_where_nothing_is_mounted(
@@ -440,3 +456,120 @@ def test_a_user_namespace_with_one_user_renders(bundle: Path) -> None:
         pytest.skip(f"NOT RUN: no user namespace here: {answer.stderr}")
     assert answer.returncode == 0, answer.stderr
     assert (bundle / "rootfs/etc/x").read_text() == "c1"
+
+
+# --- memory, records, copies
+
+
+@pytest.mark.slow
+def test_many_errors_of_one_large_template_keep_one_copy_of_it(bundle: Path) -> None:
+    rules(bundle, "".join(f"  /f{n}: {{when: [start], template: a.tpl}}\n" for n in range(200)))
+    (bundle / "templates/a.tpl").write_text("\U0001f600" * (900 << 10) + "{{ 1|nothing }}")
+    answer = subprocess.run(
+        ["prlimit", f"--as={700 << 20}", *install.argv("oci", [])],
+        input=json.dumps(a_state(bundle)), text=True, capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert answer.returncode == 5, answer.stderr
+    assert "unknown filter 'nothing'" in answer.stderr
+
+
+def test_memory_above_the_limit_is_one_clear_error(bundle: Path) -> None:
+    """A directory with many names, links or contents can't make the system run out of memory."""
+    script = (
+        "import sys; from templater.hooks import run; run._start = lambda *a: bytearray(2 << 30);"
+        "sys.exit(run.run(sys.argv[1:]))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script, "oci"], input=json.dumps(a_state(bundle)), text=True,
+        capture_output=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert answer.returncode == 4
+    assert "templater: the hook needs more than 1024 MiB of memory" in answer.stderr
+
+
+def test_a_rule_with_many_properties_and_words_renders(bundle: Path) -> None:
+    properties = "".join(f"      p{n}: v\n" for n in range(100))
+    rules(
+        bundle,
+        "  /etc/x:\n    when: ["
+        + "start, " * 100
+        + "create]\n    template: a.tpl\n    properties:\n"
+        + properties,
+    )
+    answer = oci(a_state(bundle))
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_too_many_triggers_are_refused(bundle: Path) -> None:
+    answer = oci(a_state(bundle), "-t", ",".join(["create"] * 100))
+    assert answer.returncode == 2
+    assert "100 triggers are more than 16" in answer.stderr
+
+
+def test_an_ignored_sigchld_changes_nothing(bundle: Path) -> None:
+    code = (
+        "import os,signal,sys;signal.signal(signal.SIGCHLD,signal.SIG_IGN);os.execv(sys.argv[1],sys.argv[1:])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code, *install.argv("oci", [])],
+        input=json.dumps(a_state(bundle)), text=True, capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "elsewhere"),
+    [
+        (["lxc-copy", "-n", "a", "-N", "b"], False),
+        (["/usr/bin/lxc-copy", "-n", "a", "-N", "b", "-p", "/x"], True),
+        (["lxc-copy", "-n", "a", "--newpath", "/x"], True),
+        (["lxc-copy", "-n", "a", "--newp=/x"], True),
+        (["lxc-copy", "-n", "a", "--newname=p"], False),
+        (["lxc-copy", "-sp", "/x"], True),
+        (["lxc-copy", "-np", "-Np"], False),
+        (["lxc-copy", "-P", "/x", "-n", "a", "-N", "b"], False),
+        (["other", "-p"], False),
+        ([], False),
+    ],
+)
+def test_a_copy_to_another_path_is_detected(words: list[str], elsewhere: bool) -> None:
+    assert lxc._has_newpath(words) == elsewhere
+
+
+def test_a_copy_takes_nothing_from_another_container_of_the_originals_name(tmp_path: Path) -> None:
+    for name, text in (("web1", "lxc.arch = i686\nlxc.uts.name = web1\n"), ("web2", "lxc.uts.name = web2\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config").write_text(text)
+    with pytest.raises(InputError, match="may not be the original"):
+        lxc.require_original(str(tmp_path / "web1"), str(tmp_path / "web2"), exact=False)
+    (tmp_path / "web2/config").write_text("lxc.uts.name = web2\nlxc.arch = i686\nlxc.rootfs.path = x\n")
+    lxc.require_original(str(tmp_path / "web1"), str(tmp_path / "web2"), exact=False)
+
+
+# --- status
+
+
+@pytest.mark.parametrize("runtime", ["lxc", "oci"])
+def test_status_does_not_wait_for_a_fifo(tmp_path: Path, runtime: str) -> None:
+    (tmp_path / "c1").mkdir()
+    os.mkfifo(tmp_path / "c1" / ("config" if runtime == "lxc" else "config.json"))
+    words = ["lxc", "c1", "-P", str(tmp_path)] if runtime == "lxc" else ["oci", str(tmp_path / "c1")]
+    answer = subprocess.run(
+        [sys.executable, "-m", "templater", "hook", "status", *words],
+        capture_output=True, text=True, check=False, timeout=30, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert answer.returncode == 1
+    assert "regular file" in answer.stdout
+
+
+@as_root
+def test_status_names_code_that_another_user_can_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "search_path", lambda: [str(tmp_path)])
+    before = [finding.text for finding in status.code_status()]
+    assert not any(str(tmp_path) in text for text in before)
+    os.chown(tmp_path, 65534, 65534)
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    (finding,) = status.code_status()
+    assert f"'{tmp_path}', whose code every start runs as root" in finding.text

@@ -16,8 +16,8 @@ from ...model.entry import SYMLINK
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
 from ...model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES
 from ...model.source import printable
-from ...oslite import abspath, dirname, exists, fsencode, isdir, join, os, split
-from ...rootfs.confined import Directory, Root, write_error
+from ...oslite import abspath, dirname, exists, fsencode, isdir, join, os, split, stat
+from ...rootfs.confined import Directory, Root, read_descriptor, write_error
 from ..request import HookRequest, Notice
 
 TYPE_CHECKING = False
@@ -238,13 +238,17 @@ def settings(path: str) -> "Iterator[tuple[str, str]]":
 
 def _lines(path: str) -> "Iterator[tuple[str, str]]":
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_CONFIG + 1)
+        # opening a device can have effects, and a fifo would wait for a writer
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise InputError(f"{path!r} is not a regular file")
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            data = read_descriptor(fd, MAX_CONFIG, path)
+        finally:
+            os.close(fd)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         why = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path!r} can't be read: {why.lower()}") from None
-    if len(data) > MAX_CONFIG:
-        raise LimitError(f"'{path}' is larger than {MAX_CONFIG} bytes")
     for line in data.decode("utf-8", "surrogateescape").split("\n"):
         key, equals, value = line.partition("=")
         if equals and not key.lstrip().startswith("#"):
@@ -262,6 +266,7 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     """
     source, exact = find_source(folder, source_name)
     if not options.source:
+        require_original(source, folder, exact=exact)
         copy_image(source, folder)
     with StateDirectory(source) as old:
         before = old.state()
@@ -302,6 +307,62 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
             f" templater trigger '{folder}' copy",
         )
     return found[0], False
+
+
+def require_original(source: str, folder: str, *, exact: bool) -> None:
+    """Raise InputError unless ``source`` is surely the container that LXC copies.
+
+    LXC gives only the original's name. With ``lxc-copy --newpath``, the original is in another directory, and
+    a container of the same name can be beside the copy. Its description contains that container's passwords.
+    """
+    if not copies_elsewhere() and (exact or _same_settings(join(source, "config"), join(folder, "config"))):
+        return
+    raise InputError(
+        f"'{printable(source)}' may not be the original of '{printable(folder)}'",
+        hint=f"copy metadata.yaml, templates and instance.yaml of the original to '{folder}', then run:"
+        f" templater trigger '{folder}' copy",
+    )
+
+
+#: settings that LXC changes in a copy
+_OWN_SETTINGS = ("lxc.rootfs.", "lxc.uts.", "lxc.net.", "lxc.hook.", "lxc.mount", "lxc.ephemeral", "lxc.log.")
+
+
+def _same_settings(original: str, copy: str) -> bool:
+    """Return whether a copy's configuration has every setting of the original's that LXC does not change."""
+    there = set(_lines(copy))
+    return all(line in there or line[0].startswith(_OWN_SETTINGS) for line in _lines(original))
+
+
+def copies_elsewhere() -> bool:
+    """Return whether the lxc-copy that runs this hook has the option ``-p`` or ``--newpath``."""
+    return any(_has_newpath(words) for words in map(_words_of, ancestors(2)))
+
+
+def _words_of(process: str) -> "list[str]":
+    try:
+        with open(f"/proc/{process.partition(':')[0]}/cmdline", "rb") as file:
+            return file.read(1 << 16).decode("utf-8", "surrogateescape").split("\0")
+    except OSError:
+        return []
+
+
+def _has_newpath(words: "list[str]") -> bool:
+    if split(words[0] if words else "")[1] != "lxc-copy":
+        return False
+    for word in words[1:]:
+        if word.startswith("--newp"):  # getopt accepts an abbreviation
+            return True
+        if word.startswith("-") and not word.startswith("--"):
+            flags = word[1:]
+            taking = next((number for number, flag in enumerate(flags) if flag in _TAKING), len(flags))
+            if "p" in flags[: taking + 1]:
+                return True
+    return False
+
+
+#: options of lxc-copy that take a value
+_TAKING = "nNpPolmBLft"
 
 
 def copy_image(source: str, folder: str) -> None:

@@ -7,7 +7,7 @@
 from ...model.errors import UsageError
 from ...model.file_names import METADATA
 from ...model.source import printable
-from ...oslite import exists, join
+from ...oslite import exists, islink, join, os
 from ..request import HookRequest, Notice
 
 TYPE_CHECKING = False
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MACHINES = "/var/lib/machines"
 INSTANCES = "/var/lib/templater"
+#: directories in INSTANCES that belong to no machine
+RESERVED = ("images", "incus")
 UNITS = "/etc/systemd/system"
 
 
@@ -27,16 +29,15 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     if len(options.words) != 1:
         raise UsageError("missing machine name", hint="end the ExecStartPre line of the unit with %i")
     name = options.words[0]
-    if not name or "/" in name or name in (".", ".."):
+    if not name or "/" in name or name in (".", "..", *RESERVED):
         raise UsageError(f"invalid machine name '{printable(name)}'")
     image = options.source or join(INSTANCES, name)
     if options.if_present and not exists(join(image, METADATA)):
         return Notice()
     rootfs = options.rootfs or join(MACHINES, name)
-    # machinectl accepts links in /var/lib/machines, which only root can write to
-    return HookRequest(
-        options, name=name, rootfs=rootfs, image=image, state_folder=options.state, rootfs_may_be_link=True
-    )
+    if not options.rootfs and islink(rootfs):  # machinectl accepts links here, where only root can write
+        rootfs = join(MACHINES, os.readlink(rootfs))
+    return HookRequest(options, name=name, rootfs=rootfs, image=image, state_folder=options.state)
 
 
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
@@ -57,7 +58,15 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     from shlex import quote
 
     from ..install import calls_templater, words_of_unit
-    from ..status import Finding, elsewhere, instance_status, option_of, require_name, runs
+    from ..status import (
+        Finding,
+        elsewhere,
+        instance_status,
+        option_of,
+        read_configuration,
+        require_name,
+        runs,
+    )
 
     require_name(name)
     files = [drop_in(name, path), drop_in("", path)]
@@ -66,8 +75,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
         hint = f"templater hook install nspawn {quote(name)}{elsewhere(path or UNITS, UNITS)} --write"
         yield Finding(False, f"'{files[0]}' does not exist", hint)
         return
-    with open(file, encoding="utf-8") as stream:
-        text = stream.read()
+    text = read_configuration(file)
     line = text.partition("ExecStartPre=")[2].partition("\n")[0]
     line = words_of_unit(line)
     yield Finding(calls_templater(line), f"'{file}' calls templater")

@@ -277,13 +277,12 @@ def status(name: str, _path: str) -> "Iterator[Finding]":
     from shlex import join as line_of
     from shlex import quote
 
-    from ..status import Finding, require_name, runs, source_status
+    from ..status import Finding, read_configuration, require_name, runs, source_status
 
     require_name(name)
     file = join(name, "config.json")
     try:
-        with open(file, "rb") as stream:
-            config = parse_json(stream.read(MAX_CONFIG), file)
+        config = parse_json(read_configuration(file).encode("utf-8", "surrogateescape"), file)
         hooks = hooks_of(config, file)
         found = [(stage, hook) for stage in hooks for hook in hooks[stage] if is_ours(hook)]
     except (OSError, TemplaterError) as error:

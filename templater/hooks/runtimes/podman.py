@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from ...model.errors import UsageError, reason
+from ...model.errors import TemplaterError, UsageError, reason
 from ...oslite import join
 from ..install import Snippet
-from ..status import Finding, elsewhere, runs
+from ..status import Finding, elsewhere, read_configuration, runs
 from . import oci
 
 HOOKS_D = "/etc/containers/oci/hooks.d"
@@ -33,11 +33,10 @@ def status(_name: str, path: str) -> Iterator[Finding]:
     folder = path or HOOKS_D
     file = join(folder, FILE)
     try:
-        with open(file, encoding="utf-8") as stream:
-            hook = json.load(stream)
+        hook = json.loads(read_configuration(file))
         words = hook["hook"]["args"]
         stages = hook["stages"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, TemplaterError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
         hint = f"templater hook install podman{elsewhere(folder, HOOKS_D)} --write"
         yield Finding(False, f"'{file}' is not a valid hook: {why}", hint)

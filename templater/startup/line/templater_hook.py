@@ -12,6 +12,8 @@ import marshal
 import posix
 import sys
 
+posix.umask(0o022)  # before any import: crun starts hooks with umask 0, and Python writes __pycache__
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType

@@ -95,6 +95,8 @@ def cloned(tmp_path, name, *, snapshot=False):
     (old / "instance.yaml").write_text("name: old\n")
     new = old / "snaps/snap0" if snapshot else tmp_path / name
     new.mkdir(parents=True)
+    for folder in (old, new):
+        (folder / "config").write_text(f"lxc.arch = amd64\nlxc.uts.name = {folder.name}\n")
     return old, new
 
 

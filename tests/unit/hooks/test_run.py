@@ -255,6 +255,8 @@ def test_a_clone_and_a_rename_are_logged_in_the_new_container(container, tmp_pat
     old, new = tmp_path / "lxc/old", tmp_path / "lxc/new"
     new.mkdir(parents=True)
     shutil.copytree(container, old, ignore=shutil.ignore_patterns("lxc"))
+    for folder in (old, new):
+        (folder / "config").write_text("lxc.arch = amd64\n")
     common = {"LXC_NAME": "new", "LXC_SRC_NAME": "old"}
     assert line(env=common | {"LXC_HOOK_TYPE": "clone", "LXC_CONFIG_FILE": f"{new}/config"}).returncode == 0
     log = (new / ".templater/log").read_text()

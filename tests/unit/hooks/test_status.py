@@ -163,7 +163,7 @@ def test_hook_help_shows_the_usage(runtime, capsys):
 
 def test_podman_status_reports_a_missing_hook_file(tmp_path):
     (finding,) = podman.status("", str(tmp_path))
-    assert finding.text.endswith("is not a valid hook: no such file or directory")
+    assert finding.text.endswith("templater.json' does not exist")
     assert finding.hint == f"templater hook install podman --path {tmp_path} --write"
 
 
