@@ -32,8 +32,9 @@ PIECES = (
 )  # fmt: skip
 #: what stands on the other side
 OTHERS: tuple[Any, ...] = ("b", "", ",", "%q", ":3", 100_000)
-#: filters that work through the whole value for each part of the argument; the product counts as work
-PRODUCTS = ("removetags",)
+#: Filters whose work is a product of value and argument, which counts as work. join of v4 puts the argument
+#: between all characters, so the output itself is the product.
+PRODUCTS = ("removetags", "join")
 ERRORS = (TemplaterError, Failure, Panic, TooLarge, ValueError)
 NO_LIMITS = Limits(steps=1 << 60, output=1 << 60, values=1 << 60)
 PROGRAM = pongo2.compile("x").program

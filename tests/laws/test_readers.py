@@ -4,29 +4,18 @@ Readers are discovered: every public function of ``templater.parsing`` that take
 method of a file. A new one is measured without being listed here.
 """
 
-import gc
 import importlib
 import inspect
 import io
 import pkgutil
-import time
-import tracemalloc
 from collections.abc import Callable
-from contextlib import suppress
-from itertools import pairwise
 from typing import Any, get_type_hints
 
 import pytest
 
 import templater.parsing
-from templater.model.errors import TemplaterError
 from templater.model.source import Source
-
-#: how much time and memory may grow where the text is doubled
-LARGEST_GROWTH = 2.3
-ATTEMPTS = 15
-#: a reader holds a window of this size, however short the text is
-WINDOW = 1 << 20
+from tests.laws.growth import check
 
 
 def readers() -> dict[str, Callable[[bytes], Any]]:
@@ -92,25 +81,6 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
 }  # fmt: skip
 
 
-def run(reader: Callable[[bytes], Any], data: bytes) -> None:
-    with suppress(TemplaterError):  # a refusal has to be as quick
-        reader(data)
-
-
-def seconds(reader: Callable[[bytes], Any], data: bytes) -> float:
-    started = time.thread_time()
-    run(reader, data)
-    return time.thread_time() - started
-
-
-def memory(reader: Callable[[bytes], Any], data: bytes) -> int:
-    tracemalloc.start()
-    run(reader, data)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak
-
-
 def test_the_known_readers_are_found():
     wanted = {"metadata_yaml.read_metadata", "instance_yaml.read_instance", "instance_yaml.read_instances",
               "instance_yaml.read_profile", "instance_list.stream_instances", "yaml_nodes.parse"}  # fmt: skip
@@ -122,18 +92,9 @@ def test_the_known_readers_are_found():
 @pytest.mark.parametrize("reader", READERS)
 def test_readers_take_linear_time_and_memory(reader, shape):
     read, text = READERS[reader], SHAPES[shape]
-    n = 500
-    while seconds(read, text(n)) < 0.004 and n < 16_000:
-        n *= 2
-    sizes = [text(n), text(2 * n), text(4 * n)]
-    peaks = [memory(read, data) for data in sizes]
-    assert peaks[1] <= LARGEST_GROWTH * peaks[0] + WINDOW
-    assert peaks[2] <= LARGEST_GROWTH * peaks[1] + WINDOW
-    best = [1e9] * 3
-    gc.collect()
-    for _ in range(ATTEMPTS):
-        best = [min(time, seconds(read, data)) for time, data in zip(best, sizes, strict=True)]
-        # below a millisecond the clock's own steps are seen
-        if all(after <= LARGEST_GROWTH * before + 0.001 for before, after in pairwise(best)):
-            return
-    raise AssertionError(f"{reader} of {shape}: {', '.join(f'{time * 1000:.1f} ms' for time in best)}")
+
+    def subject(n: int) -> Callable[[], Any]:
+        data = text(n)
+        return lambda: read(data)
+
+    check(subject, start=500, largest=64_000)
