@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..image.contents import SecondFileCheck, kind_of_file, open_rootfs, refuse_same_file
-from ..image.limits import DEFAULT, HeldBytes, Limits
+from ..image.limits import DEFAULT, HeldBytes, Limits, memory_of
 from ..image.open_file import reading, size_of
 from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, TemplateFile
@@ -170,7 +170,7 @@ class _Scanner:
 
     def add(self, name: Name) -> None:
         self.names.append(name)
-        self.held.add(len(name.path), len(name.entry.target), len(name.hard_link), *map(len, name.xattrs))
+        self.held.add(memory_of(name.path, name.entry.target, name.hard_link, *name.xattrs))
 
     def finish(self, archive: Archive, path: str) -> None:
         archive.finish()

@@ -13,7 +13,7 @@ from ..planning.resolve import Steps, clean, resolve
 from ..rootfs.memory import MemoryRootfs
 from .contents import SplitContents, UnifiedContents
 from .directory_members import Data
-from .limits import DEFAULT, MIB, HeldBytes, Limits
+from .limits import DEFAULT, MIB, HeldBytes, Limits, memory_of
 from .tar_reader import HARD_LINK, Member
 
 #: limit on the number of names in memory
@@ -79,7 +79,7 @@ def read_rootfs(contents: Contents, targets: Iterable[str], limits: Limits = DEF
     tree = ImageRootfs()
     held = HeldBytes(contents.name, limits._replace(held_bytes=limits.held_bytes * 3))
     for member, _ in contents.rootfs():
-        held.add(len(member.name), len(member.target), _NAME_BYTES)
+        held.add(memory_of(member.name, member.target), _NAME_BYTES)
         if member.name:
             _add(tree, "/" + member.name, member)
         elif member.kind == DIRECTORY:

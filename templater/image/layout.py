@@ -6,7 +6,7 @@ from ..model.entry import DIRECTORY
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import METADATA, ROOTFS, TEMPLATES
 from ..model.source import printable
-from .limits import DEFAULT, HeldBytes, Limits
+from .limits import DEFAULT, HeldBytes, Limits, memory_of
 from .names import refuse_kind
 from .tar_reader import Member, clean_name
 
@@ -76,7 +76,7 @@ class Layout:
                 hint="the daemons would use the last one; pack the image again",
             )
         if before is None:
-            self._held.add(len(name))
+            self._held.add(memory_of(name))
         self.kinds[name] = member.kind
         if name == METADATA:
             refuse_kind(member.kind, METADATA, self.image)

@@ -33,7 +33,7 @@ class Limits(NamedTuple):
     ratio: int = 1000
     ratio_from: int = 256 * MIB
     #: memory for a decompressor's window
-    window_bytes: int = 512 * MIB
+    window_bytes: int = 128 * MIB
 
 
 DEFAULT = Limits()
@@ -61,6 +61,11 @@ class HeldBytes:
                 f"'{self._path}' has names and attributes of more than {self._most} bytes together",
                 hint="if you trust the image, raise the limit: --limit names=…",
             )
+
+
+def memory_of(*texts: str) -> int:
+    """Return the bytes of texts in Python's memory: up to four for each character that is not ASCII."""
+    return sum([len(text) if text.isascii() else 4 * len(text) for text in texts])
 
 
 def refuse_deep(name: str) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import lzma
 import os
 import shutil
 import tarfile
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from templater.checks.scan import scan_image
 from templater.cli.main import main
 from templater.image import compression
 from templater.image.contents import open_contents
-from templater.image.limits import DEFAULT
+from templater.image.limits import DEFAULT, Limits
 from templater.image.open import open_image
+from templater.image.tar_reader import open_archive
 from templater.image.unpack import TRUSTED, Policy, unpack
 from templater.model.errors import InputError, LimitError, RefusedError
 from templater.rootfs.directory import IDENTITY, IdMap
@@ -241,3 +244,31 @@ def test_a_header_can_be_longer_in_another_tar_format(tmp_path: Path, form: str)
     made = image(tmp_path / "i.tar", member, *(file("rootfs/" + "d/" * 60 + str(n)) for n in range(100)))
     words = ["image", "export", made, str(tmp_path / "out"), "--tar", form, "--compression", "none"]
     assert main(words) == 0
+
+
+def test_names_count_as_the_memory_that_they_take(tmp_path: Path) -> None:
+    """One character outside the BMP makes Python use four bytes for each character of a name."""
+    names = [
+        pax({"path": f"rootfs/{number}".encode() + b"x" * 370 + "\U00010000".encode()}) + header("x")
+        for number in range(200)
+    ]
+    path = image(tmp_path / "image", *names)
+    limits = DEFAULT._replace(held_bytes=200 * 390 * 2)
+    with pytest.raises(LimitError, match="names and attributes"):
+        list_names(path, limits)
+    assert list_names(path, DEFAULT) == 201
+
+
+def test_a_window_of_more_than_128_mib_is_refused(tmp_path: Path) -> None:
+    """With a window of 512 MiB, an image of 3 MB took 550 MB."""
+    packed = lzma.compress(bytes(1000), filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 192 << 20}])
+    (tmp_path / "image").write_bytes(packed)
+    with pytest.raises(LimitError, match="128 MiB to decompress"):
+        open_archive(str(tmp_path / "image"))
+
+
+def list_names(path: str, limits: Limits) -> int:
+    found = scan_image(path, limits)
+    for error in found.errors:
+        raise error
+    return len(found.names)
