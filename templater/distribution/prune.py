@@ -1,4 +1,4 @@
-"""Removal of images from a tree: from the catalog at once, from the disk after a grace period.
+"""Removal of old versions and unused files from a tree: from the catalog at once, from the disk later.
 
 Clients cache a catalog for up to an hour and download by it. So a file is deleted only if the catalog has not
 named the file for the whole grace period. `.templater/removed.json` records when the catalog dropped a file.
@@ -9,21 +9,16 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-from ..model.errors import InputError, UsageError
+from ..model.errors import UsageError
 from ..model.source import printable
-from .add import fingerprints_of
-from .catalog import COMBINED
-from .clients import ROOT_KINDS
 from .tree import Catalog, Tree
 
 DAY = 86400
 GRACE = DAY
-_LEAST_FINGERPRINT = 12
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
 
 
@@ -46,20 +41,6 @@ def duration(text: str) -> int:
     if not found:
         raise UsageError(f"invalid duration '{printable(text)}'", hint="examples: 90m, 24h, 30d")
     return int(found[1]) * _UNITS[found[2]]
-
-
-def remove(tree: Tree, names: Sequence[str]) -> Pruned:
-    """Drop images by fingerprint, ``PRODUCT`` or ``PRODUCT@VERSION`` from the catalog."""
-    tree.check()
-    with tree.lock():
-        catalog = tree.load()
-        before = catalog.paths()
-        dropped: list[tuple[str, str]] = []
-        for name in names:
-            dropped += _remove(catalog, name)
-        record_and_save(tree, catalog, before)
-        waiting = len(tree.removed())
-    return Pruned(tuple(dropped), (), 0, waiting)
 
 
 def prune(
@@ -113,7 +94,7 @@ def _drop_old(
             continue
         for version in sorted(versions, reverse=True)[keep or 0 :]:
             if older_than is None or _age(version, moment) > older_than:
-                _drop_version(catalog, path, name, version)
+                drop_version(catalog, path, name, version)
                 dropped.append((name, version))
     return dropped
 
@@ -147,82 +128,14 @@ def _delete_files(
     return due, size, len(removed) - (len(due) if dry_run else 0)
 
 
-def _remove(catalog: Catalog, name: str) -> list[tuple[str, str]]:
-    for path, product, value in catalog.products():
-        if name == product:
-            versions = list(value.get("versions") or {})
-            for version in versions:
-                _drop_version(catalog, path, product, version)
-            if not versions:
-                _drop_product(catalog, path, product)
-            return [(product, version) for version in versions]
-    for path, product, version, _ in list(catalog.versions()):
-        if name == f"{product}@{version}":
-            _drop_version(catalog, path, product, version)
-            return [(product, version)]
-    return _remove_fingerprint(catalog, name)
-
-
-def _remove_fingerprint(catalog: Catalog, start: str) -> list[tuple[str, str]]:
-    if len(start) < _LEAST_FINGERPRINT:
-        raise InputError(
-            f"unknown product '{printable(start)}'",
-            hint=f"give PRODUCT, PRODUCT@VERSION or {_LEAST_FINGERPRINT} characters of a fingerprint",
-        )
-    found = [
-        (path, product, version, value, fingerprint)
-        for path, product, version, value in catalog.versions()
-        for fingerprint in _fingerprints(value)
-        if fingerprint.startswith(start)
-    ]
-    if not found:
-        raise InputError(f"the tree has no image '{printable(start)}'", hint="templater streams list TREE")
-    if len({fingerprint for *_, fingerprint in found}) > 1:
-        raise InputError(f"several fingerprints begin with '{start}'", hint="give more characters")
-    for path, product, version, value, fingerprint in found:
-        _drop_image(value["items"], fingerprint)
-        catalog.changed.add(path)
-        if not _fingerprints(value):
-            _drop_version(catalog, path, product, version)
-    return [(product, version) for _, product, version, _, _ in found]
-
-
-def _fingerprints(version: dict[str, Any]) -> set[str]:
-    items = version.get("items")
-    values: Iterable[Any] = items.values() if isinstance(items, dict) else ()
-    return {each for item in values if isinstance(item, dict) for each in fingerprints_of(item)}
-
-
-def _drop_image(items: dict[str, Any], fingerprint: str) -> None:
-    """Remove one image of a version. Keep the metadata item if another root filesystem needs it."""
-    for key, item in list(items.items()):
-        if fingerprint not in fingerprints_of(item):
-            continue
-        kinds = [
-            kind
-            for kind, root in ROOT_KINDS.items()
-            if any(item.get(c) == fingerprint for c in root.combined)
-        ]
-        if not kinds:
-            del items[key]
-            continue
-        for name in [name for name in COMBINED if item.get(name) == fingerprint]:
-            del item[name]
-        for kind in kinds:
-            for other in [k for k, each in items.items() if each.get("ftype") == kind]:
-                del items[other]
-        if not fingerprints_of(item):
-            del items[key]
-
-
-def _drop_version(catalog: Catalog, path: str, product: str, version: str) -> None:
+def drop_version(catalog: Catalog, path: str, product: str, version: str) -> None:
     catalog.changed.add(path)
     versions = catalog.files[path]["products"][product]["versions"]
     del versions[version]
     if not versions:
-        _drop_product(catalog, path, product)
+        drop_product(catalog, path, product)
 
 
-def _drop_product(catalog: Catalog, path: str, product: str) -> None:
+def drop_product(catalog: Catalog, path: str, product: str) -> None:
     catalog.changed.add(path)
     del catalog.files[path]["products"][product]

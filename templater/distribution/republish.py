@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..image.atomic_output import Output
-from ..image.build import extension
 from ..image.contents import kind_of_file
+from ..image.file_extensions import extension
 from ..model.errors import InputError, RefusedError, UsageError
 from ..model.source import printable
 from .add import FAMILIES, complete_variants, fingerprints_of

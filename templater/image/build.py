@@ -15,13 +15,13 @@ from typing import Literal
 from ..model.errors import LimitError, UsageError, WriteError, reason
 from ..model.file_names import ROOTFS
 from ..model.source import printable
-from ..parsing import file_kind
-from ..parsing.file_kind import COMPRESSIONS, SQUASHFS
+from ..parsing.file_kind import SQUASHFS
 from ..sandbox.system_calls import PR_SET_PDEATHSIG, libc
 from .atomic_output import Output, publish_all
 from .compressors import Write, compressing, compression_named
 from .contents import Contents, Part
 from .directory_members import Data
+from .file_extensions import extension
 from .limits import MIB
 from .tar_reader import HARD_LINK, Member
 from .tar_writer import Format, TarWriter
@@ -143,12 +143,6 @@ def file_names(
             os.path.join(target, fingerprint + extension(rootfs_kind)),
         )
     return (target,) if layout == "unified" else (target, target + ".root")
-
-
-def extension(kind: str) -> str:
-    if kind in (SQUASHFS, file_kind.QCOW2):
-        return "." + kind
-    return ".tar" + COMPRESSIONS.get(kind, "")
 
 
 def _unified(contents: Contents, parts: Iterable[Part]) -> Iterator[tuple[Member, Data]]:

@@ -132,7 +132,7 @@ def _taking(names: tuple[str, ...]) -> Ways:
     return lambda text: take(text, names), lambda text: take(text, names, hollow="{}")
 
 
-# the meaning of a text
+# the values that a YAML text has
 
 
 def _read(source: Source) -> Metadata:

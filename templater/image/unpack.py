@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
-from ..model.errors import BusyError, InputError, LimitError, RefusedError, UsageError, WriteError
+from ..model.errors import BusyError, InputError, LimitError, RefusedError, UsageError
 from ..model.file_names import ROOTFS, TEMPLATES
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
@@ -21,6 +20,7 @@ from .contents import Contents, Part
 from .directory_members import Data
 from .limits import INODE_BYTES, HeldBytes, refuse_deep
 from .tar_reader import HARD_LINK, Member
+from .xattrs import set_xattr
 
 _HELD = 64
 _SPECIAL = {CHAR_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
@@ -348,8 +348,9 @@ class TreeWriter:
             os.fchown(fd, *self._ids.on_disk(member.uid, member.gid))
         os.fchmod(fd, self._mode(member))
         for attribute, value in member.xattrs.items():
-            if member.kind == DIRECTORY or self._keeps(attribute, member):
-                self._set(fd, attribute, value, member)
+            wanted = member.kind == DIRECTORY or self._keeps(attribute, member)
+            if wanted and not set_xattr(fd, attribute, value, member.name):
+                self._done.without_xattrs.append(member.name)
         os.utime(fd, (member.mtime, member.mtime))
 
     def _mode(self, member: Member) -> int:
@@ -365,28 +366,6 @@ class TreeWriter:
             return True
         (self._done.without_privileges if capability else self._done.without_xattrs).append(member.name)
         return False
-
-    def _set(self, fd: int, attribute: str, value: bytes, member: Member) -> None:
-        try:
-            os.setxattr(fd, attribute, value)
-        except OSError as error:
-            if error.errno in _TOO_LARGE and _free_space(fd):  # ext4 fails with ENOSPC, btrfs also with E2BIG
-                raise WriteError(
-                    f"'/{printable(member.name)}': this file system can't store the extended attribute "
-                    f"'{printable(attribute)}' of {len(value)} bytes"
-                ) from error
-            if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL):
-                raise
-            self._done.without_xattrs.append(member.name)
-
-
-_TOO_LARGE = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
-
-
-def _free_space(fd: int) -> bool:
-    """Return whether the file system has free space. If it has, ENOSPC means that a value is too large."""
-    system = os.fstatvfs(fd)
-    return system.f_bavail * system.f_frsize > 1 << 20
 
 
 def _write_at(fd: int, data: bytes, offset: int) -> None:

@@ -1,6 +1,10 @@
-"""Extended attributes to store in an image, of open files and of symbolic links."""
+"""Extended attributes: those to store in an image, and those to set on unpacked files."""
 
+import errno
 import os
+
+from ..model.errors import WriteError
+from ..model.source import printable
 
 _HOST_XATTRS = ("trusted.overlay.", "security.selinux", "security.ima", "security.evm", "security.SMACK64")
 
@@ -30,3 +34,31 @@ def xattrs_of_link(directory: int, entry: str) -> dict[str, bytes]:
         }
     except OSError:
         return {}
+
+
+_TOO_LARGE = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
+
+
+def set_xattr(fd: int, attribute: str, value: bytes, name: str) -> bool:
+    """Set an extended attribute of an open file. Return False if that is unsupported or not permitted.
+
+    Raises WriteError if the value is too large for the file system; ``name`` is the file's name in the image.
+    """
+    try:
+        os.setxattr(fd, attribute, value)
+    except OSError as error:
+        if error.errno in _TOO_LARGE and _free_space(fd):  # ext4 fails with ENOSPC, btrfs also with E2BIG
+            raise WriteError(
+                f"'/{printable(name)}': this file system can't store the extended attribute "
+                f"'{printable(attribute)}' of {len(value)} bytes"
+            ) from error
+        if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL):
+            raise
+        return False
+    return True
+
+
+def _free_space(fd: int) -> bool:
+    """Return whether the file system has free space. If it has, ENOSPC means that a value is too large."""
+    system = os.fstatvfs(fd)
+    return system.f_bavail * system.f_frsize > 1 << 20

@@ -15,7 +15,8 @@ from typing import Any, Final, TypeAlias
 from ..model.errors import InputError, LimitError, UsageError
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE, Instance, Profile
 from ..model.source import Source, Span, printable, whole_characters
-from .metadata_yaml import is_merge, is_null, suggestion
+from .go_scalars import is_merge, is_null
+from .metadata_yaml import suggestion
 from .yaml_nodes import MIB, Limits, Node, Scalar, YamlError, parse, size_text
 from .yaml_nodes import Mapping as MappingNode
 from .yaml_nodes import Sequence as SequenceNode

@@ -45,7 +45,7 @@ def new_instance(
 def with_placeholders(instance: Instance, name: str = "") -> Instance:
     """Return the instance with a placeholder for each missing key that a daemon generates.
 
-    The placeholders show ``name``, because the generated values of two instances differ.
+    Generated values, such as UUIDs, differ between instances, so their placeholders contain ``name``.
     """
     placeholder = f"{_PREFIX} of {name}>" if name else PLACEHOLDER
     given = instance.expanded_config()

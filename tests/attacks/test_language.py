@@ -171,7 +171,7 @@ def test_attack_38_no_python_object_reaches_a_file(machine: Machine, text: str, 
         "{{ container.% }}",
     ],
 )
-def test_attack_39_a_go_method_is_text_or_an_error_with_its_place(
+def test_attack_39_a_go_method_renders_as_text_or_fails_with_a_position(
     machine: Machine, name: str, form: str, dialect: Dialect
 ) -> None:
     (change,) = machine.planned(form.replace("%", name), dialect).changes

@@ -48,7 +48,7 @@ def test_a_duplicate_template_is_high():
     assert severities(CHECK, an_image(names=["templates/a", "templates/a"])) == ["high"]
 
 
-def test_duplicate_directories_have_no_finding():
+def test_duplicate_directories_are_not_reported():
     assert not observed(
         CHECK, an_image(names=[a_folder("templates"), a_folder("templates"), "metadata.yaml"])
     )

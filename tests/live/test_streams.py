@@ -19,7 +19,8 @@ import pytest
 from templater.distribution.add import add
 from templater.distribution.fetch import UrlStream
 from templater.distribution.listing import list_stream
-from templater.distribution.prune import prune, remove
+from templater.distribution.prune import prune
+from templater.distribution.remove import remove
 from templater.distribution.republish import republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify

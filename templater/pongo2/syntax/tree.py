@@ -146,7 +146,7 @@ class Escaping:
 
 
 class Remembered:
-    """An argument of an `Invoke`: a value that the called function stores for later renders of the tag.
+    """A state of one tag, passed to the function of an `Invoke`, which keeps a value in it for later renders.
 
     If the value is a field of a loop, the function gets a LoopField, which changes with the loop.
     """

@@ -113,7 +113,7 @@ def test_errors_that_differ_are_reported_as_if_alone(tmp_path):
     assert len({result.errors for result in failing}) == 100
 
 
-def test_more_kinds_of_plans_than_are_kept_change_nothing(tmp_path, monkeypatch):
+def test_the_result_is_the_same_when_plans_exceed_the_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(fleet, "MOST_EXAMPLES", 2)
     data = json.dumps([an_instance(n, name="w" * (1 + n % 5)) for n in range(20)]).encode()
     assert plans(data) == list(one_by_one(data))

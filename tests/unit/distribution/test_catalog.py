@@ -47,7 +47,7 @@ def test_a_catalog_of_too_many_values_is_refused_before_it_fills_the_memory():
         parse_json(b"[" + b"[]," * module.MOST_VALUES + b"[]]", "images.json")
 
 
-def test_a_version_of_too_many_items_is_refused():
+def test_a_version_with_too_many_items_is_refused():
     items = {str(number): {"ftype": "incus.tar.xz"} for number in range(module.MOST_ITEMS + 1)}
     with pytest.raises(LimitError, match="items"):
         decoded({"products": {"a": {"versions": {"20260101": {"items": items}}}}})

@@ -11,7 +11,8 @@ from templater.distribution.catalog import Decoded, decode_products, dump_produc
 from templater.distribution.clients import list_images
 from templater.distribution.html import page
 from templater.distribution.listing import list_stream
-from templater.distribution.prune import prune, remove
+from templater.distribution.prune import prune
+from templater.distribution.remove import remove
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
 from tests.bench.streams import make_tree

@@ -7,7 +7,8 @@ import pytest
 
 from templater.distribution.add import add
 from templater.distribution.catalog import IMAGES_PATH
-from templater.distribution.prune import duration, prune, remove
+from templater.distribution.prune import duration, prune
+from templater.distribution.remove import remove
 from templater.distribution.tree import REMOVED, Tree
 from templater.model.errors import InputError, RefusedError, UsageError
 from tests.streams.builders import CREATED, DAY, QCOW2, checked, split_image

@@ -16,7 +16,8 @@ import pytest
 from templater.distribution import tree as module
 from templater.distribution.add import add
 from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH
-from templater.distribution.prune import prune, remove
+from templater.distribution.prune import prune
+from templater.distribution.remove import remove
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
 from templater.model.errors import BusyError, InputError, TemplaterError

@@ -135,7 +135,7 @@ def test_a_stream_of_one_family_is_an_error_for_the_other_one_only():
 
 
 def test_an_emptied_tree_is_fine(tree):
-    from templater.distribution.prune import remove
+    from templater.distribution.remove import remove
 
     remove(tree, ["tiny:1:amd64:default"])
     assert not checked(tree).images["lxd"]
@@ -148,7 +148,7 @@ def test_list_gives_aliases_to_the_newest_version_only(tree):
     assert newest.clients == ("incus-6.0", "incus-7", "lxd")
 
 
-def test_the_page_escapes_everything_that_a_catalog_says(tree):
+def test_the_page_escapes_all_text_from_the_catalog(tree):
     def attack(document):
         product = document["products"]["tiny:1:amd64:default"]
         product.update(os="<script>", release='"', variant="\x1b[31m", aliases="</code><img src=x>")

@@ -147,40 +147,12 @@ def pack(
 
 def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing:
     from ....image.build import Packing
+    from ....image.file_extensions import compression_by_name, refuse_extension
 
     if not os.path.isdir(target) and not target.endswith("/"):
-        _refuse_ending(target)
-    compression = given["compression"] or _compression_by(target)
+        refuse_extension(target)
+    compression = given["compression"] or compression_by_name(target)
     return Packing(given["layout"], compression, given["level"], given["rootfs_kind"], given["tar"], epoch)
-
-
-#: extensions of other kinds of files; unknown extensions are accepted: `image-v1.2` seems to have one
-_OTHER_KINDS = {
-    "7z", "br", "cpio", "deb", "erofs", "ext4", "iso", "lz", "lzo", "ova", "qcow2", "rar", "raw", "rpm",
-    "sfs", "sqfs", "squashfs", "tbz", "tbz2", "tlz", "tzst", "vhd", "vhdx", "vmdk", "zip",
-}  # fmt: skip
-#: extensions of a compressed file, which is a tarball only if `.tar` precedes the extension
-_COMPRESSED = {"bz2", "gz", "lz4", "lzma", "zst"}
-
-
-def _refuse_ending(name: str) -> None:
-    stem, _, ending = os.path.basename(name).rpartition(".")
-    ending = ending.lower()
-    other = ending in _OTHER_KINDS or (ending in _COMPRESSED and not stem.endswith(".tar"))
-    if stem and other:
-        raise UsageError(
-            f"'{printable(name)}' has the extension of another kind of file, but an image is a tarball",
-            hint="use .tar, .tgz, .tar.gz, .tar.bz2, .tar.xz, .tar.lzma, .tar.zst or .tar.lz4",
-        )
-
-
-def _compression_by(name: str) -> str:
-    """Return the compression for a file name, as ``tar --auto-compress`` does."""
-    stem, _, ending = os.path.basename(name).rpartition(".")
-    if ending == "tar" and stem:
-        return "none"
-    ending = "gz" if ending == "tgz" else ending if stem.endswith(".tar") else ""
-    return {"gz": "gzip", "bz2": "bzip2", "lzma": "lzma", "zst": "zstd", "lz4": "lz4"}.get(ending, "xz")
 
 
 def edited_parts(

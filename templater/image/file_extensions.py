@@ -1,0 +1,45 @@
+"""The extensions in the names of an image's files: what they say, and which one a file gets."""
+
+from __future__ import annotations
+
+import os
+
+from ..model.errors import UsageError
+from ..model.source import printable
+from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS
+
+#: extensions of other kinds of files; unknown extensions are accepted: `image-v1.2` seems to have one
+_OTHER_KINDS = {
+    "7z", "br", "cpio", "deb", "erofs", "ext4", "iso", "lz", "lzo", "ova", "qcow2", "rar", "raw", "rpm",
+    "sfs", "sqfs", "squashfs", "tbz", "tbz2", "tlz", "tzst", "vhd", "vhdx", "vmdk", "zip",
+}  # fmt: skip
+#: extensions of a compressed file, which is a tarball only if `.tar` precedes the extension
+_COMPRESSED = {"bz2", "gz", "lz4", "lzma", "zst"}
+
+
+def refuse_extension(name: str) -> None:
+    """Raise UsageError if a file name has the extension of another kind of file than a tarball."""
+    stem, _, ending = os.path.basename(name).rpartition(".")
+    ending = ending.lower()
+    other = ending in _OTHER_KINDS or (ending in _COMPRESSED and not stem.endswith(".tar"))
+    if stem and other:
+        raise UsageError(
+            f"'{printable(name)}' has the extension of another kind of file, but an image is a tarball",
+            hint="use .tar, .tgz, .tar.gz, .tar.bz2, .tar.xz, .tar.lzma, .tar.zst or .tar.lz4",
+        )
+
+
+def compression_by_name(name: str) -> str:
+    """Return the compression for a file name, as ``tar --auto-compress`` does."""
+    stem, _, ending = os.path.basename(name).rpartition(".")
+    if ending == "tar" and stem:
+        return "none"
+    ending = "gz" if ending == "tgz" else ending if stem.endswith(".tar") else ""
+    return {"gz": "gzip", "bz2": "bzip2", "lzma": "lzma", "zst": "zstd", "lz4": "lz4"}.get(ending, "xz")
+
+
+def extension(kind: str) -> str:
+    """Return the extension of a file of this kind, with its dot."""
+    if kind in (SQUASHFS, QCOW2):
+        return "." + kind
+    return ".tar" + COMPRESSIONS.get(kind, "")
