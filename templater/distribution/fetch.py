@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import socket
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -28,6 +30,9 @@ MOST_REDIRECTS = 10
 #: minimum average speed in bytes per second
 _SLOWEST = 1024
 _PIECE = 1 << 18
+#: seconds for the headers of an answer, for each piece of its body, and for a catalog
+MOST_SECONDS = 60.0
+MOST_CATALOG_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +82,12 @@ class UrlStream:
 
     def read(self, path: str, /) -> bytes:
         parts: list[bytes] = []
+        end = time.monotonic() + MOST_CATALOG_SECONDS
         with self.pieces(path) as pieces:
             size = 0
             for piece in pieces:
+                if time.monotonic() > end:
+                    raise InputError(f"'{self.url(path)}' takes longer than {MOST_CATALOG_SECONDS:g} s")
                 size += len(piece)
                 if size > MOST_BYTES:
                     raise LimitError(f"'{self.url(path)}' has more than {MOST_BYTES >> 20} MiB")
@@ -106,7 +114,11 @@ class UrlStream:
         """Yield the body of an answer from ``open``. Raises InputError if it is cut short or too slow."""
         begun, size = time.monotonic(), 0
         try:
-            while piece := answer.read1(_PIECE):
+            while True:
+                with _deadline(answer):
+                    piece = answer.read1(_PIECE)
+                if not piece:
+                    break
                 yield piece
                 size += len(piece)
                 seconds = time.monotonic() - begun
@@ -198,12 +210,45 @@ class _Authorize(urllib.request.BaseHandler):
         return request
 
 
+@contextlib.contextmanager
+def _deadline(answer: Any) -> Iterator[None]:
+    """Cut the connection after ``MOST_SECONDS``. Each received byte resets the socket's own timeout."""
+    timer = threading.Timer(MOST_SECONDS, lambda: _cut(answer.socket))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # not SSLSocket.shutdown, which waits for the reading thread
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+class _Connection(http.client.HTTPSConnection):
+    """A connection with a deadline for the headers. The answer keeps its ``socket``."""
+
+    def getresponse(self) -> Any:
+        self.socket = self.sock
+        with _deadline(self):
+            answer: Any = super().getresponse()
+        answer.socket = self.socket
+        return answer
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(_Connection, req, context=self._context)  # type: ignore[attr-defined]
+
+
 def _opener(base: str, authorization: str, context: ssl.SSLContext) -> urllib.request.OpenerDirector:
     """Return an opener that accepts only https. Proxies come from the environment."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
-        urllib.request.HTTPSHandler(context=context),
+        _Https(context=context),
         _Redirects(),
         _Authorize(base, authorization),
         urllib.request.HTTPErrorProcessor(),
