@@ -102,6 +102,7 @@ COMPILING = {
     "templater.pongo2.syntax",
     "templater.startup",
     "templater.parsing.instance_yaml",
+    "templater.parsing.go_scalars",
     "templater.parsing.metadata_yaml",
     "templater.startup.lazy_imports",
     "templater.pongo2.codegen.compiler",
