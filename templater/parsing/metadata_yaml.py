@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
-from ..model.errors import MetadataError
+from ..model.errors import LimitError, MetadataError
 from ..model.metadata import TRIGGERS, Finding, Metadata, Rule
 from ..model.source import Source, Span
 from .go_scalars import BOOLEANS, is_merge, is_null, resolved, tag_of
 from .yaml_nodes import LIMITS, Limits, Mapping, Node, Rules, Scalar, Sequence, YamlError, parse
 
 METADATA_FIELDS: Final = ("architecture", "creation_date", "expiry_date", "properties", "templates")
+#: limit on a trigger, the name of a template, an owner and a mode; PATH_MAX of Linux
+MAX_FIELD: Final = 4096
 RULE_FIELDS: Final = ("when", "create_only", "template", "properties", "uid", "gid", "mode")
 
 #: the maximum number of problems that an error lists in addition to the first problem
@@ -432,14 +434,20 @@ class _RuleFields:
         self.spans[name] = value.span
         if name == "when":
             found = decoder.texts(value, "[]string", "'when'")
-            rule.when = tuple(text for text, _ in found)
+            rule.when = tuple(self._short(text, name, span) for text, span in found)
             self.spans.update({f"when[{index}]": span for index, (_, span) in enumerate(found)})
         elif name == "create_only":
             rule.create_only = decoder.boolean(value, "'create_only'")
         elif name == "properties":
             _add_properties(decoder, self.properties, self.spans, value)
         else:
-            setattr(rule, name, decoder.text(value, f"'{name}'"))
+            setattr(rule, name, self._short(decoder.text(value, f"'{name}'"), name, value.span))
+
+    def _short(self, text: str, name: str, span: Span) -> str:
+        """Return the text. Raise LimitError if it is long: an alias can repeat it in thousands of rules."""
+        if len(text) > MAX_FIELD:
+            raise LimitError(f"a text of '{name}' has more than {MAX_FIELD} characters", span)
+        return text
 
 
 def _add_properties(
@@ -457,8 +465,14 @@ def _add_properties(
 _SetField = Callable[[str, Node, Node], None]
 
 
+#: difflib takes long for long texts
+_LONGEST_MISTAKE = 64
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return a phrase that suggests the most similar known name, or an empty string."""
+    if len(name) > _LONGEST_MISTAKE:
+        return ""
     # difflib is slow to import, so only a file with a mistake imports it.
     from difflib import get_close_matches
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from templater.model.errors import LimitError, MetadataError
+from templater.model.metadata import TRIGGERS
 from templater.model.source import Source
-from templater.parsing.metadata_yaml import read_metadata
+from templater.parsing.metadata_yaml import read_metadata, suggestion
 
 CASES = Path(__file__).resolve().parents[3] / "tests" / "metadata_cases" / "go_yaml.jsonl"
 RECORDED = [json.loads(line) for line in CASES.read_text().splitlines()]
@@ -431,3 +432,17 @@ def test_escapes_and_versions_that_libyaml_rejects_are_errors_with_a_place(text,
     with pytest.raises(MetadataError) as caught:
         read(text, yaml)
     assert caught.value.span is not None
+
+
+@pytest.mark.parametrize("field", ["template: *t", "when: [*t]", "uid: *t", "mode: *t"])
+def test_a_long_text_that_rules_repeat_is_refused(field):
+    """Each of thousands of rules repeated 900,000 characters in its messages, which took gigabytes."""
+    first = "properties: {x: &t " + "z" * 4097 + "}\n"
+    assert "more than 4096 characters" in hostile_error(f"{first}templates:\n  /a: {{{field}}}\n").message
+    short = f"properties: {{x: &t {'z' * 4096}}}\ntemplates:\n  /a: {{{field}}}\n"
+    assert len(read(short).rules) == 1
+
+
+def test_a_long_unknown_trigger_gets_no_suggestion_and_takes_no_time():
+    assert suggestion("creat", TRIGGERS) == "; did you mean 'create'?"
+    assert suggestion("creat" * 100, TRIGGERS) == ""
