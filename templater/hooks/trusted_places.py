@@ -10,10 +10,11 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from ..instances.directory import MAX_INSTANCE, MAX_TEMPLATES
-from ..model.errors import RefusedError, TemplaterError
+from ..model.errors import InputError, RefusedError, TemplaterError, reason
 from ..model.file_names import BACKUP_YAML, INSTANCE, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
 from ..model.source import Source, printable
-from ..rootfs.confined import Root
+from ..rootfs.confined import Root, read_descriptor
+from ..rootfs.paths import MissingError
 
 #: files of templater and of Incus that describe one instance, including its passwords
 DESCRIPTIONS = (INSTANCE, BACKUP_YAML)
@@ -81,9 +82,13 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
         _require_trusted(directory, named=directory == top)
         _require_no_instance(directory)
     try:
-        _require_trusted(os.path.join(top, below))
         with Root(top, named=True) as root:
-            return Source(path, root.read("/" + below, MAX_INSTANCE))
+            fd = root.open("/" + below)
+        try:
+            _require_owner(os.fstat(fd), path)
+            return Source(path, read_descriptor(fd, MAX_INSTANCE, path))
+        finally:
+            os.close(fd)
     except TemplaterError as error:
         raise _with_name(error, path) from None
 
@@ -155,10 +160,20 @@ def _require_trusted(
     """
     try:
         status = os.stat(name, dir_fd=at, follow_symlinks=False) if at is not None else os.lstat(directory)
-    except OSError:
-        return  # opening this directory fails later, with a better message
+    except FileNotFoundError:
+        raise MissingError(f"'{printable(directory)}' does not exist") from None
+    except OSError as error:
+        raise InputError(f"'{printable(directory)}' can't be used: {reason(error)}") from None
     if stat.S_ISLNK(status.st_mode):
-        return  # another process has just replaced the directory with a link, which is not followed
+        raise RefusedError(
+            f"an annotation leads through '{printable(directory)}', which has become a symlink"
+        )
+    _require_owner(status, directory, or_sticky=or_sticky, named=named)
+
+
+def _require_owner(
+    status: os.stat_result, path: str, *, or_sticky: bool = False, named: bool = False
+) -> None:
     # Rootless podman runs hooks in a user namespace. There, root's directories have the same owner as
     # those of all other users. So only the operator's own choice is trusted, and nothing below it.
     trusted = (0, os.geteuid(), *((os.lstat("/").st_uid,) if named else ()))
@@ -166,9 +181,9 @@ def _require_trusted(
     if status.st_uid in trusted and (sticky or not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
         return
     raise RefusedError(
-        f"an annotation leads through '{printable(directory)}', which other users can change:"
+        f"an annotation leads through '{printable(path)}', which other users can change:"
         f" it belongs to uid {status.st_uid} and has mode {status.st_mode & 0o7777:04o}",
-        hint=f"chown root '{printable(directory)}'; chmod go-w '{printable(directory)}'",
+        hint=f"chown root '{printable(path)}'; chmod go-w '{printable(path)}'",
     )
 
 

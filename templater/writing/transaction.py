@@ -145,6 +145,8 @@ class _Transaction:
         try:
             if error is None or self.complete:
                 return
+            if isinstance(error, MemoryError):
+                _lift_memory_limit()
             troubles = with_signals_deferred(self._undo)
             if isinstance(error, TemplaterError):
                 error.notes = (*error.notes, *troubles)
@@ -228,6 +230,14 @@ def _step(
         call(*args, **options)
     except OSError as error:
         raise write_error(action, path, error) from None
+
+
+def _lift_memory_limit() -> None:
+    """Raise a hook's own limit on memory, so that a rollback is complete."""
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 
 
 def _allow_many_files() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from templater.hooks import install, status
-from templater.hooks.request import HookRequest
+from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn
 from templater.hooks.trusted_places import open_source, read_description
 from templater.model.errors import InputError, RefusedError, UsageError
@@ -272,8 +272,10 @@ def test_a_machine_cannot_have_the_name_of_a_directory_of_templater(name: str) -
 
     options = Options()
     options.words = (name,)
-    with pytest.raises(UsageError, match="invalid machine name"):
+    with pytest.raises(UsageError, match="directory of templater itself"):
         nspawn.read_request(options, {})
+    options.if_present = True
+    assert isinstance(nspawn.read_request(options, {}), Notice)
 
 
 def test_the_mount_hook_never_writes_to_a_directory_where_nothing_is_mounted(
@@ -573,3 +575,82 @@ def test_status_names_code_that_another_user_can_change(
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
     (finding,) = status.code_status()
     assert f"'{tmp_path}', whose code every start runs as root" in finding.text
+
+
+def test_a_place_that_is_missing_at_the_check_counts_as_changeable(tmp_path: Path) -> None:
+    """Its owner can move it away after root has read it."""
+    assert status.is_changeable(str(tmp_path / "gone"))
+
+
+def test_an_image_that_is_missing_at_the_check_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    with pytest.raises(InputError, match="does not exist"):
+        open_source(
+            str(tmp_path / "images/gone"),
+            [str(tmp_path / "images")],
+            str(tmp_path / "b"),
+            str(tmp_path / "b/rootfs"),
+        )
+
+
+def test_a_container_with_the_name_of_a_snapshot_is_ambiguous(tmp_path: Path) -> None:
+    """LXC gives a restored snapshot's hook only the name, such as snap0."""
+    for folder in ("victim/snaps/snap0", "snap0", "restored"):
+        (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(InputError, match="several of that name"):
+        lxc.find_source(str(tmp_path / "restored"), "snap0")
+
+
+@pytest.mark.parametrize(
+    ("program", "found"), [("lxc-copy", "snap0"), ("lxc-snapshot", "victim/snaps/snap0")]
+)
+def test_the_calling_program_says_what_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, found: str
+) -> None:
+    for folder in ("victim/snaps/snap0", "snap0", "restored"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setattr(lxc, "copying_program", lambda: program)
+    assert lxc.find_source(str(tmp_path / "restored"), "snap0")[0] == str(tmp_path / found)
+
+
+def test_a_directory_that_was_put_in_place_of_a_new_one_is_refused(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from templater.rootfs.confined import Directory, Root
+    from templater.rootfs.directory import DirectoryRootfs
+    from templater.writing.staged_file import ApplySession
+
+    private = bundle / "rootfs/private"
+    private.mkdir(mode=0o700)
+    (private / "secret").write_text("x")
+    make = Directory.mkdir
+
+    def swapped(self: Directory, name: str, mode: int = 0o777) -> None:
+        make(self, name, mode)
+        os.rmdir(name, dir_fd=self.fd)
+        private.rename(bundle / "rootfs" / name)
+
+    monkeypatch.setattr(Directory, "mkdir", swapped)
+    with DirectoryRootfs(str(bundle / "rootfs")) as rootfs:
+        assert isinstance(rootfs.root, Root)
+        session = ApplySession(rootfs, rootfs.root, durable=False)
+        with pytest.raises(RefusedError, match="another process replaced"):
+            session.make_directory("/new")
+        session.close()
+    assert {
+        path.stat().st_mode & 0o777 for path in (bundle / "rootfs").iterdir() if (path / "secret").exists()
+    } == {0o700}
+
+
+def test_status_runs_no_line_of_an_untrusted_bundle(bundle: Path, tmp_path: Path) -> None:
+    proof = tmp_path / "proof"
+    args = ["/bin/sh", "-c", f"touch {proof}; : from templater_hook import"]
+    hook = {"path": "/bin/sh", "args": args}
+    (bundle / "config.json").write_text(
+        json.dumps({"root": {"path": "rootfs"}, "hooks": {"createRuntime": [hook]}})
+    )
+    from templater.hooks.runtimes import oci as runtime
+
+    texts = [finding.text for finding in runtime.status(str(bundle), "")]
+    assert any("was not run" in text for text in texts)
+    assert not proof.exists()

@@ -294,15 +294,18 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
     inside = join(folder, "snaps", source_name)
     if isdir(inside):
         return inside, True
+    program = copying_program()
     beside = join(above, source_name)
-    if isdir(beside):
-        return beside, False
     snapshots = [join(above, other, "snaps", source_name) for other in sorted(os.listdir(above))]
-    found = [path for path in snapshots if isdir(path)]
+    found = [] if program == "lxc-copy" else [path for path in snapshots if isdir(path)]
+    if isdir(beside) and program != "lxc-snapshot":
+        if not found:
+            return beside, False
+        found.append(beside)  # a container and a snapshot of that name: LXC does not say which it copies
     if len(found) != 1:
         raise InputError(
             f"'{here}' was made from '{printable(source_name)}', but"
-            f" {'several containers have a snapshot of that name' if found else 'that container is missing'}",
+            f" {'there are several of that name' if found else 'that container is missing'}",
             hint=f"copy metadata.yaml, templates and instance.yaml to '{folder}', then run:"
             f" templater trigger '{folder}' copy",
         )
@@ -337,6 +340,12 @@ def _same_settings(original: str, copy: str) -> bool:
 def copies_elsewhere() -> bool:
     """Return whether the lxc-copy that runs this hook has the option ``-p`` or ``--newpath``."""
     return any(_has_newpath(words) for words in map(_words_of, ancestors(2)))
+
+
+def copying_program() -> str:
+    """Return ``lxc-copy`` or ``lxc-snapshot`` if that program runs this hook, else ""."""
+    programs = {split(words[0])[1] for words in map(_words_of, ancestors(2)) if words}
+    return next((name for name in ("lxc-copy", "lxc-snapshot") if name in programs), "")
 
 
 def _words_of(process: str) -> "list[str]":

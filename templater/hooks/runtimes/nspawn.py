@@ -29,9 +29,13 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     if len(options.words) != 1:
         raise UsageError("missing machine name", hint="end the ExecStartPre line of the unit with %i")
     name = options.words[0]
-    if not name or "/" in name or name in (".", "..", *RESERVED):
+    if not name or "/" in name or name in (".", ".."):
         raise UsageError(f"invalid machine name '{printable(name)}'")
     image = options.source or join(INSTANCES, name)
+    if name in RESERVED and not options.source:
+        if options.if_present:
+            return Notice()
+        raise UsageError(f"'{image}' is a directory of templater itself", hint="name the image with --source")
     if options.if_present and not exists(join(image, METADATA)):
         return Notice()
     rootfs = options.rootfs or join(MACHINES, name)

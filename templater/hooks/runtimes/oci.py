@@ -277,6 +277,7 @@ def status(name: str, _path: str) -> "Iterator[Finding]":
     from shlex import join as line_of
     from shlex import quote
 
+    from ..install import argv
     from ..status import Finding, read_configuration, require_name, runs, source_status
 
     require_name(name)
@@ -294,7 +295,11 @@ def status(name: str, _path: str) -> "Iterator[Finding]":
         return
     stage, hook = found[0]
     yield Finding(stage in STAGES, f"{stage} calls templater")
-    yield runs(lambda word: [*hook["args"], word], file)
+    if hook.get("path") != hook["args"][0] or hook["args"][:7] != argv("oci", [])[:7]:
+        # the bundle can come from an untrusted image
+        yield Finding(None, "the hook line was not run: it is not a line of this installation of templater")
+    else:
+        yield runs(lambda word: [*hook["args"], word], file)
     annotations = config.get("annotations")
     named = annotations.get(PREFIX + "source") if isinstance(annotations, dict) else None
     image = named if isinstance(named, str) and named else name
