@@ -1,8 +1,8 @@
-"""Security checks of images.
+"""Checks of images: security checks for users, and checks for authors.
 
 `scan` reads an image; it follows no links and rejects no names. `base` defines a check, and `finding` runs
 all checks on a scanned image. `report` scans, runs the checks and returns plain data. `security/` contains
-the checks of `templater audit`, one file each.
+the checks of `templater audit`, and `authoring/` those of `templater check`, one file each.
 
 May import: image, model, parsing, planning, pongo2, rendering, rootfs.
 """

@@ -1,6 +1,7 @@
 """Definitions for checks. A check is a function that takes a ``ScannedImage`` and yields ``Observation``s.
 
-Checks never open or change files. Each file in ``security/`` contains one function decorated with ``@check``.
+Checks never open or change files. Each file in ``security/`` and ``authoring/`` contains one function
+decorated with ``@check``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import process_time
+from typing import Any
 
 from ..model.entry import DIRECTORY, Entry, Resolved, TemplateFile
 from ..model.errors import LimitError, TemplaterError
@@ -141,7 +143,8 @@ class RootfsNames:
 class Observation:
     """One observation of a check, located at a position in a text or at a name in the image.
 
-    If ``severity`` is empty or ``advisory`` is None, the values of the check apply.
+    If ``severity`` is empty or ``advisory`` is None, the values of the check apply. ``rule`` is the rule that
+    the observation is about, if it is about one rule.
     """
 
     message: str
@@ -149,21 +152,33 @@ class Observation:
     hint: str = ""
     severity: str = ""
     advisory: str | None = None
+    rule: Rule | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check: its id, default severity, summary for reports, and related security advisory."""
+    """A check: its id, default severity, summary for reports, related security advisory, and hint."""
 
     id: str
     severity: str
     about: str
     advisory: str
-    run: Callable[[ScannedImage], Iterable[Observation]]
+    run: Callable[[Any], Iterable[Observation]]
+    hint: str = ""
+    #: the explanation for the page about the check
+    text: str = ""
 
 
 def check(
-    id: str, severity: str, about: str, advisory: str = ""
-) -> Callable[[Callable[[ScannedImage], Iterable[Observation]]], Check]:
-    """Decorate a function to make it a ``Check``."""
-    return lambda run: Check(id, severity, about, advisory, run)
+    id: str, severity: str, about: str, advisory: str = "", *, hint: str = ""
+) -> Callable[[Callable[[Any], Iterable[Observation]]], Check]:
+    """Decorate a function to make it a ``Check``. The docstring of its module explains the check.
+
+    ``hint`` applies to observations without a hint of their own.
+    """
+
+    def decorate(run: Callable[[Any], Iterable[Observation]]) -> Check:
+        module: Mapping[str, Any] = getattr(run, "__globals__", {})
+        return Check(id, severity, about, advisory, run, hint, (module.get("__doc__") or "").strip())
+
+    return decorate

@@ -12,8 +12,8 @@ from importlib import import_module
 from typing import Any
 
 from ..model.errors import LimitError
+from ..model.metadata import Rule
 from ..model.source import Span, printable
-from . import security
 from .base import Check, Observation, ScannedImage
 
 #: maximum number of findings per check and severity; further ones are only counted
@@ -28,11 +28,19 @@ class Severity(IntEnum):
     MEDIUM = 2
     HIGH = 3
     CRITICAL = 4
+    #: the names of severities that `templater check` uses, which has three
+    WARNING = 2
+    ERROR = 3
 
     @classmethod
     def named(cls, name: str) -> Severity:
         """Return the severity with this name, in any case."""
         return cls[name.upper()]
+
+    @property
+    def level(self) -> str:
+        """Return the severity's name in `templater check`."""
+        return "error" if self >= Severity.ERROR else "warning" if self >= Severity.WARNING else "info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,7 @@ class Finding:
     where: str
     advisory: str = ""
     hint: str = ""
+    rule: Rule | None = None
 
     @property
     def place(self) -> str:
@@ -54,25 +63,26 @@ class Finding:
 
 
 @cache
-def all_checks() -> tuple[Check, ...]:
-    """Return every check, sorted by file name.
+def all_checks(folder: str) -> tuple[Check, ...]:
+    """Return every check of a folder, ``security`` or ``authoring``, sorted by file name.
 
     Raises RuntimeError if the folder of checks cannot be read: an audit without checks would find nothing.
     """
-    names = sorted(found.name for found in pkgutil.iter_modules(security.__path__))
+    package = import_module(f"{__package__}.{folder}")
+    names = sorted(found.name for found in pkgutil.iter_modules(package.__path__))
     if not names:
         raise RuntimeError("no check was found")
-    modules = [import_module(f"{security.__name__}.{name}") for name in names]
+    modules = [import_module(f"{package.__name__}.{name}") for name in names]
     return tuple(value for module in modules for value in vars(module).values() if isinstance(value, Check))
 
 
-def audit(image: ScannedImage) -> list[Finding]:
-    """Run every check and return the findings, sorted by descending severity.
+def audit(image: ScannedImage, folder: str = "security") -> list[Finding]:
+    """Run every check of a folder and return the findings, sorted by descending severity.
 
     If a check has more than ``MAX_FINDINGS`` findings of one severity, a last finding states how many were
     omitted.
     """
-    found = [finding for check in all_checks() for finding in run_check(check, image)]
+    found = [finding for check in all_checks(folder) for finding in run_check(check, image)]
     return sorted(found, key=lambda finding: (-finding.severity, finding.check, *_position(finding)))
 
 
@@ -107,13 +117,21 @@ def _finding(check: Check, severity: Severity, observation: Observation) -> Find
         at if isinstance(at, Span) else None,
         at if isinstance(at, str) else "",
         check.advisory if observation.advisory is None else observation.advisory,
-        observation.hint,
+        observation.hint or check.hint,
+        observation.rule,
     )
 
 
 def _position(finding: Finding) -> tuple[str, int, int]:
     span = finding.span
     return (finding.place, 0, 0) if span is None else (span.source.name, span.line, span.column)
+
+
+def page(check: Check) -> str:
+    """Return the page about a check, in Markdown."""
+    hint = f"\nTo fix it, {check.hint}.\n" if check.hint else ""
+    level = Severity.named(check.severity).level
+    return f"# {check.id}\n\n*Default severity: {level}.* Reported: {check.about}.\n\n{check.text}\n{hint}"
 
 
 def finding_data(finding: Finding) -> dict[str, Any]:

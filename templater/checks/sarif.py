@@ -9,7 +9,7 @@ from typing import Any
 
 from ..model.source import Span
 from .base import Check
-from .finding import Finding, Severity, all_checks
+from .finding import Finding, Severity, all_checks, page
 
 #: the SARIF level of each severity
 LEVELS = {
@@ -31,10 +31,15 @@ SCORES = {
 _DIGEST_LENGTH = 16
 
 
-def sarif_document(findings: Iterable[Finding], name: str, version: str, uri: str) -> dict[str, Any]:
-    """Return a SARIF document. ``name`` is the path of the scanned image and ``uri`` its URI."""
+def sarif_document(
+    findings: Iterable[Finding], name: str, version: str, uri: str, *, folder: str = "security"
+) -> dict[str, Any]:
+    """Return a SARIF document. ``name`` is the path of the scanned image and ``uri`` its URI.
+
+    ``folder`` is the folder of the checks.
+    """
     found = list(findings)
-    known = {check.id: check for check in all_checks()}
+    known = {check.id: check for check in all_checks(folder)}
     used = sorted({finding.check for finding in found})
     return {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
@@ -45,7 +50,9 @@ def sarif_document(findings: Iterable[Finding], name: str, version: str, uri: st
                     "driver": {
                         "name": "templater",
                         "version": version,
-                        "rules": [_rule(known[check]) for check in used],
+                        "rules": [
+                            _rule(known[check], folder) if check in known else {"id": check} for check in used
+                        ],
                     }
                 },
                 "columnKind": "unicodeCodePoints",
@@ -55,8 +62,17 @@ def sarif_document(findings: Iterable[Finding], name: str, version: str, uri: st
     }
 
 
-def _rule(check: Check) -> dict[str, Any]:
+def _rule(check: Check, folder: str) -> dict[str, Any]:
     severity = Severity.named(check.severity)
+    if folder != "security":
+        return {
+            "id": check.id,
+            "shortDescription": {"text": check.about},
+            "fullDescription": {"text": f"{check.about}."},
+            "help": {"text": page(check), "markdown": page(check)},
+            "defaultConfiguration": {"level": LEVELS[severity]},
+            "properties": {"tags": ["correctness"]},
+        }
     about = f"{check.about}.{f' Related advisory: {check.advisory}.' if check.advisory else ''}"
     return {
         "id": check.id,

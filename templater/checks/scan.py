@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -37,8 +37,10 @@ MAX_NAMES = 400_000
 AUDITED = DEFAULT._replace(members=MAX_NAMES)
 
 PASSWD = f"{ROOTFS}/etc/passwd"
+#: files in which a build leaves its own hostname
+NAME_FILES = (f"{ROOTFS}/etc/hostname", f"{ROOTFS}/etc/hosts")
 #: paths of files that checks inspect, with the number of bytes that the checks need
-_HEADS = {DISK: 4096, PASSWD: 1 << 20}
+_HEADS = {DISK: 4096, PASSWD: 1 << 20, **dict.fromkeys(NAME_FILES, 64 << 10)}
 
 
 def scan_image(
@@ -49,16 +51,18 @@ def scan_image(
     yaml: YamlLimits | None = None,
     rendering: RenderLimits | None = None,
     instance: Instance | None = None,
+    heads: Mapping[str, int] | None = None,
 ) -> ScannedImage:
     """Read an image: a directory, a unified tarball, or a split image whose second file is ``rootfs``.
 
     ``rendering`` sets limits for the checks that render templates. These checks also render for ``instance``.
+    ``heads`` has further files to read, with the number of bytes of each.
     If reading a part of the image fails, ``ScannedImage.errors`` records the error. If no name of that part
     was read, the error is raised.
     """
     if rootfs is not None and os.path.isdir(path):
         raise UsageError(f"'{path}' is a directory, so it can't have a second file")
-    scanner = _Scanner(path, limits, yaml)
+    scanner = _Scanner(path, limits, yaml, heads)
     scanner.scan_part(scanner.scan_directory if os.path.isdir(path) else scanner.scan_archive)
     if scanner.complete and not any(name.path == METADATA for name in scanner.names):
         scanner.errors.append(InputError(f"'{path}' has no metadata.yaml: it is not an image"))
@@ -68,8 +72,15 @@ def scan_image(
 
 
 class _Scanner:
-    def __init__(self, path: str, limits: Limits, yaml: YamlLimits | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        limits: Limits,
+        yaml: YamlLimits | None = None,
+        heads: Mapping[str, int] | None = None,
+    ) -> None:
         self.path = path
+        self.wanted = {**_HEADS, **(heads or {})}
         self.limits = limits
         self.yaml = yaml
         self.names: list[Name] = []
@@ -112,7 +123,7 @@ class _Scanner:
                         self.read_content(path[1:], entry, partial(self._read_file, top, path))
 
     def _read_file(self, top: Root | ByName, path: str) -> bytes:
-        most = _HEADS.get(path[1:])
+        most = self.wanted.get(path[1:])
         return top.read(path, self.limit_of(path[1:])) if most is None else self._read_head(top, path, most)
 
     def _read_head(self, top: Root | ByName, path: str, size: int) -> bytes:
@@ -136,7 +147,7 @@ class _Scanner:
 
     def _read_member(self, archive: Archive, member: Member) -> bytes:
         path = self.names[-1].path
-        most = _HEADS.get(path)
+        most = self.wanted.get(path)
         return archive.read(member, self.limit_of(path)) if most is None else archive.head(member, most)
 
     def scan_second_file(self, path: str) -> None:
@@ -157,8 +168,9 @@ class _Scanner:
                 second.add(name.path)
                 target = name.hard_link and below_rootfs(name.hard_link)
                 self.add(replace(name, path=below_rootfs(name.path), hard_link=target))
-                if self.names[-1].path == PASSWD and member.kind != HARD_LINK:
-                    self.read_content(PASSWD, name.entry, partial(self._read_member, archive, member))
+                path_here = self.names[-1].path
+                if path_here in _HEADS and member.kind != HARD_LINK:
+                    self.read_content(path_here, name.entry, partial(self._read_member, archive, member))
             self.finish(archive, path)
         second.finish()
 
@@ -197,7 +209,7 @@ class _Scanner:
             self.templates[name] = (
                 self.read_template(entry, read) if entry.kind == FILE else TemplateFile(entry)
             )
-        elif path in _HEADS and entry.kind == FILE:
+        elif path in self.wanted and entry.kind == FILE:
             try:
                 self.heads[path] = read()
             except TemplaterError as error:

@@ -11,7 +11,7 @@ import click
 ALIASES = {"render": "preview"}
 #: words that users may try, with the command that the error message suggests
 SUGGESTIONS = {
-    "lint": "audit", "validate": "audit", "check": "audit", "verify": "audit", "scan": "audit",
+    "lint": "check", "validate": "check", "verify": "audit", "scan": "audit",
     "show": "preview", "plan": "preview", "init": "new", "export": "image export", "build": "image build",
     "info": "image info", "edit": "image edit", "install": "hook install", "status": "hook status",
 }  # fmt: skip

@@ -86,7 +86,8 @@ def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
     from ..pongo2.dialect import DIALECTS
     from ..pongo2.library import library_for
 
-    all_checks()
+    all_checks("security")
+    all_checks("authoring")
     for dialect in DIALECTS.values():
         library_for(dialect).load()
     compile_template("{{ a }}")  # Jinja2 imports some modules on first use

@@ -1,7 +1,7 @@
 """The names that a template reads from its context, found in the parsed template without a render."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..model.source import Span
 from .syntax import tree
@@ -65,6 +65,11 @@ def config_key(path: tree.Path) -> str | None:
 
 def paths(document: tree.Document) -> Iterator[tree.Path]:
     """Yield every variable in a document and in the documents that the document includes or extends."""
+    return (node for node in nodes(document) if isinstance(node, tree.Path))
+
+
+def nodes(document: tree.Document) -> Iterator[Any]:
+    """Yield every node of a document and of the documents that the document includes or extends."""
     waiting: list[object] = [document]
     seen: set[int] = set()
     while waiting:
@@ -76,8 +81,7 @@ def paths(document: tree.Document) -> Iterator[tree.Path]:
         elif isinstance(node, list | tuple):
             waiting += node
         elif isinstance(node, tree.NODES):
-            if isinstance(node, tree.Path):
-                yield node
+            yield node
             waiting += [getattr(node, name) for name in fields(type(node))]
 
 

@@ -148,7 +148,7 @@ def slowest(makers: list[Make], n: int = 500, count: int = 2) -> list[Make]:
     return sorted(makers, key=lambda maker: -seconds(maker, n, 1))[:count]
 
 
-@pytest.mark.parametrize("found", [*all_checks()], ids=lambda found: found.id)
+@pytest.mark.parametrize("found", [*all_checks("security")], ids=lambda found: found.id)
 def test_every_check_takes_time_in_proportion_to_the_image(found: Check) -> None:
     for subject in slowest([checking(found, make) for make in IMAGES.values()]):
         check(subject, start=500, largest=16_000)

@@ -1,0 +1,204 @@
+"""An image that its author checks: the hosts and instances it is for, its parsed templates and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..model.errors import TemplaterError
+from ..model.hosts import INCUS, Host
+from ..model.instance import Instance
+from ..model.metadata import TRIGGERS, Rule
+from ..model.options import RenderOptions
+from ..model.source import Source, Span
+from ..pongo2.dialect import DIALECTS
+from ..pongo2.reads import Read, nodes, reads_of
+from ..pongo2.state import Limits
+from ..pongo2.syntax import tree
+from ..pongo2.template import Compilation
+from ..rendering.context import with_image_keys
+from ..rendering.render import Compiled, render
+from .base import ScannedImage
+
+#: limits for rendering all templates of an image
+LIMITS = Limits(seconds=3.0, total=6.0)
+
+#: values for the keys that templates read as whole documents
+DOCUMENTS = {
+    "user-data": "#cloud-config\nlocale: C\n",
+    "vendor-data": "#cloud-config\nlocale: C\n",
+    "meta-data": "key: value\n",
+    "network-config": "version: 1\nconfig:\n- type: physical\n  name: eth0\n  subnets:\n  - type: dhcp\n",
+}
+#: the value of other keys in the instance that sets all keys
+SET = "value"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template that at least one rule uses. ``error`` is the error of the first host that rejects it."""
+
+    name: str
+    source: Source
+    rules: tuple[Rule, ...]
+    document: tree.Document | None
+    nodes: tuple[Any, ...]
+    reads: tuple[Read, ...]
+    #: the error by dialect, for dialects of the image's hosts that reject the template
+    errors: Mapping[str, TemplaterError]
+
+    def span(self, node: tree.Expression) -> Span:
+        return node.token.span
+
+    def every(self, *kinds: type) -> Iterator[Any]:
+        return (node for node in self.nodes if isinstance(node, kinds))
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A rendered file: the rule, trigger, host and instance that it belongs to, and its text or error."""
+
+    rule: Rule
+    trigger: str
+    host: Host
+    instance: Instance
+    text: str | None
+    error: TemplaterError | None
+
+    @property
+    def source(self) -> Source:
+        return Source(self.rule.path, self.text or "")
+
+
+@dataclass(frozen=True)
+class AuthoredImage(ScannedImage):
+    """A scanned image with the hosts that it must work on, and instances to render its templates for.
+
+    Without ``instances``, the templates are rendered for a bare instance, and for one that sets each key that
+    a template reads.
+    """
+
+    hosts: tuple[Host, ...] = (INCUS,)
+    instances: tuple[Instance, ...] = ()
+
+    @cached_property
+    def used(self) -> Mapping[str, tuple[Rule, ...]]:
+        """The rules by the name of their template, for templates that are readable."""
+        found: dict[str, list[Rule]] = {}
+        for rule in self.rules:
+            if self.source(rule) is not None:
+                found.setdefault(rule.template, []).append(rule)
+        return {name: tuple(rules) for name, rules in found.items()}
+
+    @cached_property
+    def parsed(self) -> tuple[Template, ...]:
+        """The templates that rules use, by name. One that no host accepts has no nodes."""
+        return tuple(self._parse(name, rules) for name, rules in sorted(self.used.items()))
+
+    def _parse(self, name: str, rules: tuple[Rule, ...]) -> Template:
+        source = self.source(rules[0])
+        assert source is not None
+        errors: dict[str, TemplaterError] = {}
+        document: tree.Document | None = None
+        for dialect in dict.fromkeys(host.dialect for host in self.hosts):
+            try:
+                parsed = Compilation(source, DIALECTS[dialect]).parsed()
+            except TemplaterError as error:
+                errors[dialect] = error
+            else:
+                document = document or parsed
+        if document is None:
+            return Template(name, source, rules, None, (), (), errors)
+        return Template(name, source, rules, document, tuple(nodes(document)), reads_of(document), errors)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The configuration keys that templates read."""
+        return frozenset(read.key for found in self.parsed for read in found.reads if read.key)
+
+    @cached_property
+    def probes(self) -> tuple[Instance, ...]:
+        """The instances to render for."""
+        if self.instances:
+            return self.instances
+        bare = Instance("c1")
+        if not self.keys:
+            return (bare,)
+        return bare, bare.replace(config={key: _value_of(key) for key in sorted(self.keys)})
+
+    @cached_property
+    def files(self) -> tuple[File, ...]:
+        """Every rendered file, once for equal texts of a rule. Raises LimitError if it takes too long."""
+        if self.metadata is None:
+            return ()
+        metadata = replace_rules(self.metadata, tuple(rule for rule in self.rules if not rule.null))
+        options = RenderOptions(self.hosts[0], clock=0.0, seed=0, limits=self.limits or LIMITS).begun()
+        found: dict[tuple[int, str | None, str], File] = {}
+        by_dialect = {host.dialect: host for host in reversed(self.hosts)}
+        for dialect, host in by_dialect.items():
+            own = RenderOptions(host, dialect, options.clock, options.seed, options.limits)
+            compiled = Compiled(self.templates, own)
+            for probe in self.probes:
+                instance = probe if probe.exists else with_image_keys(probe, metadata.properties)
+                for made in render(metadata, compiled, instance, TRIGGERS, own):
+                    text = None if made.content is None else made.content.decode("utf-8", "surrogateescape")
+                    error = "" if made.error is None else made.error.message
+                    file = File(made.rule, made.trigger, host, instance, text, made.error)
+                    found.setdefault((id(made.rule), text, error), file)
+        return tuple(found.values())
+
+    def texts(self, wanted: Callable[[str], bool]) -> Iterator[File]:
+        """Yield the rendered files whose cleaned target path is ``wanted``."""
+        paths = {id(rule): path for rule, path, _ in self.targets}
+        for file in self.files:
+            path = paths.get(id(file.rule))
+            if path is not None and file.text is not None and wanted(path):
+                yield file
+
+    @cached_property
+    def target_paths(self) -> Mapping[str, Rule]:
+        return {path: rule for rule, path, _ in self.targets}
+
+    @property
+    def has_rootfs(self) -> bool:
+        return any(name.path.startswith("rootfs/") for name in self.names)
+
+    def locate(self, file: File, text: str) -> Span:
+        """Return the place in a file's template that gives the rendered line ``text``, or its rule's place.
+
+        A line that contains a value is not in the template as it is, so its longest words are searched.
+        """
+        source = self.source(file.rule)
+        if source is not None and (stripped := text.strip()):
+            start = source.text.find(stripped)
+            if start >= 0 and source.text.find(stripped, start + 1) < 0:
+                return source.span(start, start + len(stripped))
+        return file.rule.spans.get("template") or file.rule.spans["path"]
+
+
+def replace_rules(metadata: Any, rules: tuple[Rule, ...]) -> Any:
+    """Return a copy of the metadata with other rules."""
+    from ..model.metadata import Metadata
+
+    fields = {name: getattr(metadata, name) for name in Metadata.__slots__}
+    return Metadata(**{**fields, "rules": rules})
+
+
+def authored(image: ScannedImage, hosts: tuple[Host, ...], instances: tuple[Instance, ...]) -> AuthoredImage:
+    """Add hosts and instances to a scanned image."""
+    fields = {name: getattr(image, name) for name in ScannedImage.__dataclass_fields__}
+    return AuthoredImage(**fields, hosts=hosts, instances=instances)
+
+
+def _value_of(key: str) -> str:
+    """Return a plausible value for a configuration key."""
+    last = key.rpartition(".")[2]
+    for name, text in DOCUMENTS.items():
+        if last.replace("_", "-").endswith(name):
+            return text
+    lower = last.lower()
+    if "ip" in lower.replace("script", "") or "addr" in lower or "gateway" in lower:
+        return "10.0.0.5"
+    return "8080" if "port" in lower else SET

@@ -1,0 +1,1 @@
+"""The checks of ``templater check``, one file each. The docstring of a file is the page about its check."""

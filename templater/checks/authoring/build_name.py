@@ -1,0 +1,36 @@
+"""The image contains a hostname of its build, and no rule replaces it.
+
+distrobuilder writes `distrobuilder-…` or `LXC_NAME` into `/etc/hostname` and `/etc/hosts` of the image,
+and a template replaces them when an instance is created. Without a rule, each instance has the name of
+the build.
+
+    templates:
+      /etc/hostname:
+        when: [create, copy, rename]
+        template: hostname.tpl
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.file_names import ROOTFS
+from ..authored import AuthoredImage
+from ..base import Observation, check
+from ..scan import NAME_FILES
+
+NAMES = (b"distrobuilder", b"LXC_NAME")
+
+
+@check("build-name", "error", "a hostname of the build in the image, without a rule that replaces it")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    for file in NAME_FILES:
+        path = file.removeprefix(ROOTFS)
+        name = next((name for name in NAMES if name in image.heads.get(file, b"")), None)
+        rule = image.target_paths.get(path)
+        if name is not None and (rule is None or "create" not in rule.when):
+            yield Observation(
+                f"the image's '{path}' contains '{name.decode()}', and no rule replaces it",
+                file,
+                f"add a rule for {path} with 'when: [create, copy, rename]' to metadata.yaml",
+            )

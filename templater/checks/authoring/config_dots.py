@@ -1,0 +1,23 @@
+"""A template reads a configuration key as `config.user.x`.
+
+The dots are part of the key, so the daemons look for a key `user` and find nothing: the value is always
+empty.
+
+    {{ config.user.color }}                    wrong
+    {{ config_get("user.color", "") }}         right
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..authored import AuthoredImage
+from ..base import Observation, check
+from ..names import mistakes
+
+
+@check("config-dots", "error", "a configuration key that is written with dots, as in config.user.x")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    for found in mistakes(image):
+        if found.name.startswith("config."):
+            yield Observation(f"{found.message}: it is always empty", found.span, found.hint)

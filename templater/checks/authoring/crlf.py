@@ -1,0 +1,34 @@
+"""A template has Windows line ends (CRLF), and its target is a file where they break something.
+
+The daemons write the line ends as they are. For example, the kernel looks for an interpreter `/bin/sh^M`,
+and the hostname ends in an invisible character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.source import printable
+from ..authored import AuthoredImage
+from ..base import Observation, check
+from ..places import breaks_with_crlf
+
+
+@check(
+    "crlf",
+    "error",
+    "Windows line ends in a file where they break something",
+    hint="save the template with Unix line ends (LF)",
+)
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    paths = {id(rule): path for rule, path, _ in image.targets}
+    for template in image.parsed:
+        start = template.source.text.find("\r\n")
+        if start < 0:
+            continue
+        for rule in template.rules:
+            path = paths.get(id(rule), "")
+            if template.source.text.startswith("#!") or breaks_with_crlf(path):
+                message = f"Windows line ends break '{printable(rule.path)}'"
+                yield Observation(message, template.source.span(start), rule=rule)
+                break

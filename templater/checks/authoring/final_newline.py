@@ -1,0 +1,33 @@
+"""A rendered text file does not end with a newline.
+
+Most programs accept such a file. cron ignores the last line of a crontab without a newline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.source import printable
+from ..authored import AuthoredImage
+from ..base import Observation, check
+from ..places import is_cron, kind_of
+
+#: kinds of files that have no need for a newline
+ANY_END = ("json", "user-data", "meta-data", "network-config")
+
+
+@check("final-newline", "info", "a file without a newline at its end", hint="end the template with a newline")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    seen: set[int] = set()
+    for file in image.texts(lambda path: kind_of(path) not in ANY_END):
+        text = file.text or ""
+        if text and text[-1] != "\n" and "\0" not in text and id(file.rule) not in seen:
+            seen.add(id(file.rule))
+            source = image.source(file.rule)
+            at = source.span(max(0, len(source.text) - 1)) if source is not None else file.rule.spans["path"]
+            yield Observation(
+                f"'{printable(file.rule.path)}' does not end with a newline",
+                at,
+                severity="warning" if is_cron(file.rule.path) else "",
+                rule=file.rule,
+            )

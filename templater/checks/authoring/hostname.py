@@ -1,0 +1,34 @@
+"""`/etc/hostname` does not contain a valid name.
+
+The file contains the name alone. A name has letters, digits, `-` and `.`.
+
+    hostname=web1     wrong
+    web1              right
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from string import ascii_letters, digits
+
+from ...model.source import printable
+from ..authored import AuthoredImage, File
+from ..base import Observation, check
+from ..rendered import Mistake, mistakes_of, numbered
+
+ALLOWED = frozenset(ascii_letters + digits + "-._")
+
+
+@check("hostname", "error", "a hostname file without a valid name")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    yield from mistakes_of(image, ("hostname",), find)
+
+
+def find(file: File) -> Iterator[Mistake]:
+    for count, (number, line) in enumerate(numbered(file.text or "")):
+        if count:
+            yield number, "the file has more than one name"
+            return
+        if wrong := next((character for character in line if character not in ALLOWED), ""):
+            yield number, f"a hostname cannot contain '{printable(wrong)}'"
+            return

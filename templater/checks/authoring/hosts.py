@@ -1,0 +1,34 @@
+"""A line of `/etc/hosts` is not an IP address followed by names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from ...model.source import printable
+from ..authored import SET, AuthoredImage, File
+from ..base import Observation, check
+from ..rendered import Mistake, mistakes_of, numbered
+
+
+@check("hosts", "error", "a line of /etc/hosts without an address or a name")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    yield from mistakes_of(image, ("hosts",), find)
+
+
+def find(file: File) -> Iterator[Mistake]:
+    for number, line in numbered(file.text or ""):
+        fields = line.partition("#")[0].split()
+        if not is_address(fields[0]):
+            if fields[0] != SET:
+                yield number, f"'{printable(fields[0][:60])}' is not an IP address"
+        elif len(fields) < 2:
+            yield number, f"no name follows the address {fields[0]}"
+
+
+def is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,24 @@
+"""A file whose name ends in `.json` is not valid JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from ..authored import AuthoredImage, File
+from ..base import Observation, check
+from ..rendered import Mistake, mistakes_of
+
+
+@check("json", "error", "a .json file that is not valid JSON")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    yield from mistakes_of(image, ("json",), find)
+
+
+def find(file: File) -> Iterator[Mistake]:
+    try:
+        json.loads(file.text or "")
+    except json.JSONDecodeError as error:
+        yield error.lineno, f"invalid JSON: {error.msg[:1].lower()}{error.msg[1:]}"
+    except (RecursionError, ValueError):
+        yield 1, "the JSON is nested too deeply, or has a number that is too long"

@@ -1,0 +1,28 @@
+"""A rule writes below `/proc`, `/sys` or `/dev`.
+
+While the daemon writes the files, nothing is mounted there. After the start, the kernel's file systems
+hide the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.source import printable
+from ..authored import AuthoredImage
+from ..base import Observation, check
+
+HIDDEN = ("/proc/", "/sys/", "/dev/")
+
+
+@check(
+    "kernel-target",
+    "error",
+    "a target below /proc, /sys or /dev",
+    hint="use sysctl.d, tmpfiles.d or udev rules instead",
+)
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    for rule, path, _ in image.targets:
+        if path.startswith(HIDDEN):
+            message = f"'{printable(path)}' is hidden in the running instance"
+            yield Observation(message, rule.spans["path"], rule=rule)

@@ -1,0 +1,47 @@
+"""A rule names a template that the image does not contain.
+
+The daemons look for the template in the folder `templates`. If it is missing, no instance of the image
+starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.entry import FILE
+from ...model.source import printable
+from ..authored import AuthoredImage
+from ..base import Observation, check
+
+
+@check(
+    "missing-template",
+    "error",
+    "a rule whose template is missing",
+    hint="put the template into the folder 'templates', next to metadata.yaml",
+)
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    if not image.complete:
+        return
+    for rule in image.rules:
+        if rule.null:
+            yield Observation(
+                f"the rule for '{printable(rule.path)}' is null: the daemons panic when they read it",
+                rule.spans["path"],
+                "remove the rule, or set its 'when' and 'template'",
+                rule=rule,
+            )
+            continue
+        at = rule.spans.get("template") or rule.spans["path"]
+        file = image.templates.get(rule.template)
+        if not rule.template:
+            yield Observation(f"the rule for '{printable(rule.path)}' has no template", at, rule=rule)
+        elif "/" in rule.template or rule.template in (".", ".."):
+            message = f"template name '{printable(rule.template)}' is not a plain file name: the start fails"
+            yield Observation(message, at, "name a file in the folder 'templates'", rule=rule)
+        elif file is None:
+            shown = printable(rule.template)
+            yield Observation(f"template '{shown}' does not exist: the start fails", at, rule=rule)
+        elif file.entry is not None and file.entry.kind != FILE:
+            message = f"template '{printable(rule.template)}' is a {file.entry.kind}: the start fails"
+            yield Observation(message, at, "use a regular file", rule=rule)

@@ -1,0 +1,37 @@
+"""A file for netplan is not valid: it needs YAML with a mapping `network`, and below it `version: 2`.
+
+network: version: 2 ethernets: eth0: {dhcp4: true}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...parsing.yaml_nodes import Mapping, Scalar
+from ..authored import AuthoredImage, File
+from ..base import Observation, check
+from ..rendered import Mistake, mistakes_of, value_of, yaml_mapping
+from .network_config import version_2
+
+
+@check("netplan", "error", "a file that netplan rejects")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    yield from mistakes_of(image, ("netplan",), find)
+
+
+def find(file: File) -> Iterator[Mistake]:
+    root = yaml_mapping(file)
+    if root is None:
+        return
+    if isinstance(root, tuple):
+        yield root
+        return
+    network = value_of(root, "network")
+    if not isinstance(network, Mapping):
+        yield (root if network is None else network).line, "the mapping 'network' is missing"
+        return
+    version = value_of(network, "version")
+    if isinstance(version, Scalar) and version.text != "2":
+        yield version.line, "netplan supports only version 2"
+        return
+    yield from version_2(network)

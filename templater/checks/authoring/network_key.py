@@ -1,0 +1,31 @@
+"""The network configuration of a NoCloud seed has a top-level key `network`.
+
+cloud-init before 22.2 rejects the key in this file. Write `version` and `config` or `ethernets` at the
+top level, which works in every release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..authored import AuthoredImage, File
+from ..base import Observation, check
+from ..rendered import Mistake, mistakes_of, pairs, yaml_mapping
+
+
+@check(
+    "network-key",
+    "info",
+    "a top-level key 'network' in the network configuration of a NoCloud seed",
+    hint="move its contents to the top level",
+)
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    yield from mistakes_of(image, ("network-config",), find)
+
+
+def find(file: File) -> Iterator[Mistake]:
+    root = yaml_mapping(file)
+    if root is not None and not isinstance(root, tuple):
+        for name, key, _ in pairs(root):
+            if name == "network":
+                yield key.line, "cloud-init before 22.2 rejects the key 'network'"

@@ -1,0 +1,32 @@
+"""Every user of the instance can read the user data in a NoCloud seed.
+
+User data often contains passwords and keys. A rule without `mode` gives the file the mode 0644.
+
+    mode: 0600
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..authored import AuthoredImage
+from ..base import Observation, check
+from ..places import SEEDS
+from ..security.secrets import mode_of
+
+NAMES = ("user-data", "vendor-data")
+
+
+@check(
+    "nocloud-readable",
+    "info",
+    "user data that every user of the instance can read",
+    hint="set mode: 0600 in the rule (LXD ignores it)",
+)
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    for rule, path, _ in image.targets:
+        folder, _, name = path.rpartition("/")
+        if folder in SEEDS and name in NAMES and mode_of(rule) & 0o004:
+            yield Observation(
+                f"every user can read '{path}'", rule.spans.get("mode") or rule.spans["path"], rule=rule
+            )

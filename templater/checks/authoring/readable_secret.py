@@ -1,0 +1,38 @@
+"""A template writes a password, a token or a key into a file that every user of the instance can read.
+
+A rule without `mode` gives the file the mode 0644. LXD ignores the mode of a rule, so on LXD, the file
+stays readable.
+
+    mode: 0600
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.source import printable
+from ..authored import AuthoredImage
+from ..base import Observation, check
+from ..security.secrets import mode_of, secrets_of
+
+#: parts of names of public values
+PUBLIC = ("public", "pubkey", "pub-key", "authorized", "fingerprint", "url", "file", "path", "ttl", "name")
+
+
+@check(
+    "readable-secret",
+    "warning",
+    "a secret in a file that every user can read",
+    hint="set mode: 0600 in the rule (LXD ignores it)",
+)
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    for template in image.parsed:
+        readable = [rule for rule in template.rules if mode_of(rule) & 0o004]
+        for key in secrets_of(template.source) if readable else ():
+            if not any(word in key.value.lower() for word in PUBLIC) and "." in key.value:
+                yield Observation(
+                    f"'{printable(key.value)}' is written to '{printable(readable[0].path)}',"
+                    f" which every user can read (mode {mode_of(readable[0]):04o})",
+                    template.source.span(key.start, key.end),
+                    rule=readable[0],
+                )

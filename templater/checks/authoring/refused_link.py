@@ -1,0 +1,52 @@
+"""The way to a target leads through a symlink that hosts refuse, or the target itself is such a link.
+
+Newer releases of LXD and Incus refuse absolute links, and links that leave the root filesystem: the start
+fails. Incus 7 also refuses a link whose target does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.entry import FILE, SYMLINK
+from ...model.source import printable
+from ..authored import AuthoredImage
+from ..base import Observation, check
+from ..security.target_through_link import climbs
+
+
+@check(
+    "refused-link",
+    "error",
+    "a target that is reached through a link that a host refuses",
+    hint="name the path behind the link as the target, or make the link relative",
+)
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    incus7 = [host.name for host in image.hosts if host.family == "I73"]
+    for rule, path, resolved in image.targets:
+        shown, at = printable(path), rule.spans["path"]
+        for place, target in resolved.links:
+            if target.startswith("/") or climbs(place, target):
+                how = (
+                    "an absolute link" if target.startswith("/") else "a link that leaves the root filesystem"
+                )
+                yield Observation(
+                    f"'{shown}' is reached through '{printable(place)}', {how} to '{printable(target)}':"
+                    " hosts refuse it",
+                    at,
+                    rule=rule,
+                )
+                break
+        else:
+            named = resolved.named
+            if resolved.error is not None:
+                yield Observation(f"'{shown}': {resolved.error.message}", at, rule=rule)
+            elif incus7 and named is not None and named.kind == SYMLINK and resolved.entry is None:
+                yield Observation(
+                    f"'{shown}' is a link to '{printable(named.target)}', which does not exist:"
+                    f" {', '.join(incus7)} refuses it",
+                    at,
+                    rule=rule,
+                )
+            elif resolved.entry is not None and resolved.entry.kind != FILE:
+                yield Observation(f"'{shown}' is a {resolved.entry.kind}: the start fails", at, rule=rule)

@@ -1,0 +1,43 @@
+"""A template compiles, but fails while it is rendered.
+
+The daemon reports the error when it creates or starts an instance, and the instance does not start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.errors import LimitError, RenderError, TemplaterError
+from ...model.file_names import METADATA
+from ...model.source import Source, Span, printable
+from ..authored import AuthoredImage
+from ..base import Observation, check
+
+
+@check("render", "error", "a template that fails while it is rendered, or does not end")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    try:
+        files = image.files
+    except LimitError as late:
+        yield Observation(late.message, METADATA, late.hint)
+        return
+    seen: set[tuple[str, str]] = set()
+    for file in files:
+        error = file.error
+        key = (file.rule.template, error.message if error is not None else "")
+        if isinstance(error, RenderError | LimitError) and key not in seen:
+            seen.add(key)
+            yield Observation(
+                f"'{printable(file.rule.path)}' on {file.trigger}: {error.message}",
+                place(image, file.rule.template, error) or file.rule.spans["path"],
+                error.hint,
+                rule=file.rule,
+            )
+
+
+def place(image: AuthoredImage, template: str, error: TemplaterError) -> Span | None:
+    """Return the error's place in the image. The renderer knows only the name of the template."""
+    if error.span is None:
+        return None
+    name = f"{image.name}/templates/{template}"
+    return Source(name, error.span.source.text).span(error.span.start, error.span.end)

@@ -1,0 +1,29 @@
+"""A line of `/etc/resolv.conf` has no valid address, or an unknown keyword."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.source import printable
+from ..authored import SET, AuthoredImage, File
+from ..base import Observation, check
+from ..rendered import Mistake, mistakes_of, numbered
+from .hosts import is_address
+
+KEYWORDS = ("domain", "lookup", "nameserver", "options", "search", "sortlist", "family")
+
+
+@check("resolv-conf", "warning", "a line of /etc/resolv.conf that the resolver ignores")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    yield from mistakes_of(image, ("resolv.conf",), find)
+
+
+def find(file: File) -> Iterator[Mistake]:
+    for number, line in numbered(file.text or ""):
+        word, *values = line.split()
+        if word.startswith(";"):
+            continue
+        if word not in KEYWORDS:
+            yield number, f"unknown keyword '{printable(word)}'"
+        elif word == "nameserver" and (not values or not (is_address(values[0]) or values[0] == SET)):
+            yield number, "'nameserver' needs an IP address"

@@ -1,0 +1,69 @@
+"""A condition tests a value that is always a text.
+
+The daemons give `instance.privileged` and `instance.ephemeral` as the texts `true` and `false`, and a
+configuration value is a text as well. A condition is true for every text that is not empty, so also for
+`false`.
+
+    {% if instance.privileged %}                 wrong: always true in a container
+    {% if instance.privileged == "true" %}       right
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.source import Span
+from ...pongo2.syntax import tree
+from ..authored import AuthoredImage
+from ..base import Observation, check
+from ..conditions import conditions
+
+#: fields of an instance, and configuration keys, whose values are "true" or "false"
+FIELDS = {("instance", "privileged"), ("container", "privileged")} | {
+    ("instance", "ephemeral"), ("container", "ephemeral")
+}  # fmt: skip
+KEYS = {
+    "boot.autostart", "security.csm", "security.nesting", "security.privileged", "security.protection.delete",
+    "security.secureboot",
+}  # fmt: skip
+
+
+@check("text-condition", "error", "a condition that is also true for the text 'false'")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    for template in image.parsed:
+        for condition in conditions(template):
+            name = text_boolean(condition)
+            if name:
+                yield Observation(
+                    f"'{name}' is a text: the condition is also true for \"false\"",
+                    template.span(condition),
+                    f'write {name} == "true"',
+                )
+            elif isinstance(condition, tree.Operation) and condition.operator in ("==", "!="):
+                yield from compared(template.span(condition), condition)
+
+
+def compared(span: Span, condition: tree.Operation) -> Iterator[Observation]:
+    left, right = condition.operands
+    for one, other in ((left, right), (right, left)):
+        name = text_boolean(one)
+        if name and isinstance(other, tree.Literal) and isinstance(other.value, bool):
+            yield Observation(
+                f"'{name}' is a text, so it never equals the boolean {str(other.value).lower()}",
+                span,
+                f'write {name} {condition.operator} "{str(other.value).lower()}"',
+            )
+
+
+def text_boolean(node: object) -> str:
+    """Return the template text of a value that is always "true" or "false", or an empty string."""
+    if not isinstance(node, tree.Path):
+        return ""
+    path = tuple(str(part.key) for part in node.parts)
+    if path in FIELDS:
+        return node.text
+    first = node.parts[0]
+    if first.key == "config_get" and first.arguments and isinstance(first.arguments[0], tree.Literal):
+        key = first.arguments[0].value
+        return f'config_get("{key}", "false")' if key in KEYS else ""
+    return ""

@@ -1,0 +1,38 @@
+"""A template compares `trigger` with a text.
+
+In the daemons, `trigger` has a type of its own, which pongo2 never considers equal to a text: the
+comparison `trigger == "start"` is always false, and `!=` is always true. A filter such as `lower` gives a
+text.
+
+    {% if trigger == "start" %}            wrong: always false
+    {% if trigger|lower == "start" %}      right
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...pongo2.syntax import tree
+from ..authored import AuthoredImage
+from ..base import Observation, check
+
+
+@check(
+    "trigger-comparison",
+    "error",
+    "a comparison of 'trigger' with a text, whose result never changes",
+    hint='write trigger|lower == "start"',
+)
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    for template in image.parsed:
+        for node in template.every(tree.Operation):
+            if node.operator not in ("==", "!=") or not any(map(is_trigger, node.operands)):
+                continue
+            if any(isinstance(side, tree.Literal) for side in node.operands):
+                result = "false" if node.operator == "==" else "true"
+                message = f"'trigger {node.operator} …' is always {result}: 'trigger' is not a text"
+                yield Observation(message, template.span(node))
+
+
+def is_trigger(node: tree.Expression) -> bool:
+    return isinstance(node, tree.Path) and node.text == "trigger" and len(node.parts) == 1

@@ -1,0 +1,31 @@
+"""A rule defines a property that its template does not read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.source import printable
+from ...pongo2.syntax import tree
+from ..authored import AuthoredImage
+from ..base import Observation, check
+
+
+@check("unread-property", "info", "a property that the template does not read", hint="remove the property")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    for template in image.parsed:
+        if template.document is None:
+            continue
+        reads = [path for path in template.every(tree.Path) if path.name == "properties"]
+        if any(len(path.parts) < 2 or isinstance(path.parts[1].key, tree.Expression) for path in reads):
+            continue
+        read = {str(path.parts[1].key) for path in reads}
+        for rule in template.rules:
+            for name in rule.properties:
+                if name not in read:
+                    yield Observation(
+                        f"the template does not read the property '{printable(name)}'",
+                        rule.spans.get(f"properties[{name}]")
+                        or rule.spans.get("properties")
+                        or rule.spans["path"],
+                        rule=rule,
+                    )

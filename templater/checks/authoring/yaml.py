@@ -1,0 +1,34 @@
+"""A file whose name ends in `.yaml` or `.yml` is not valid YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import yaml
+
+from ...model.source import printable
+from ..authored import AuthoredImage, File
+from ..base import Observation, check
+from ..rendered import Mistake, mistakes_of
+
+#: limit on the parts of a file that are read
+MAX_EVENTS = 200_000
+
+
+@check("yaml", "error", "a .yaml file that is not valid YAML")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    yield from mistakes_of(image, ("yaml",), find)
+
+
+def find(file: File) -> Iterator[Mistake]:
+    """Read the events only: they need no memory for aliases, and allow every tag and several documents."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        for count, _ in enumerate(yaml.parse(file.text or "", loader)):
+            if count > MAX_EVENTS:
+                return
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
+        yield line, f"invalid YAML: {printable(error.problem or '')}"
+    except (yaml.YAMLError, UnicodeEncodeError):
+        yield 1, "invalid YAML: a character is not allowed"

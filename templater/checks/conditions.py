@@ -1,0 +1,22 @@
+"""The conditions of templates: everything that is tested for being true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..pongo2.syntax import tree
+from .authored import Template
+
+LOGIC = ("and", "or", "not")
+
+
+def conditions(template: Template) -> Iterator[tree.Expression]:
+    """Yield the condition of each ``if`` and ``elif``. Yield the operands of and, or and not separately."""
+    for statement in template.every(tree.If):
+        waiting = [condition for condition, _ in statement.branches]
+        while waiting:
+            node = waiting.pop(0)
+            if isinstance(node, tree.Operation) and node.operator in LOGIC:
+                waiting = [*node.operands, *waiting]
+            else:
+                yield node

@@ -1,0 +1,224 @@
+"""Findings that an author ignores: comments in templates, and the file templater.toml."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..model.errors import InputError
+from ..model.hosts import HOSTS
+from ..model.source import Source, Span, printable
+from .authored import AuthoredImage
+from .finding import Finding, Severity, all_checks
+
+FILE = "templater.toml"
+_COMMENT = re.compile(r"\{#-?\s*templater:\s*ignore\b(.*?)#\}")
+_LEVELS = ("error", "warning", "info")
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """An entry ``[[ignore]]`` of templater.toml: an id, and a target or an empty text."""
+
+    id: str
+    target: str
+    at: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The contents of a templater.toml. ``instances`` are paths as written."""
+
+    hosts: tuple[str, ...] = ()
+    instances: tuple[str, ...] = ()
+    severities: tuple[tuple[str, str], ...] = ()
+    ignores: tuple[Ignore, ...] = ()
+
+
+def known_ids() -> frozenset[str]:
+    return frozenset(check.id for check in all_checks("authoring"))
+
+
+def read_configuration(source: Source) -> Configuration:
+    """Parse a templater.toml. Raises InputError with a position for a syntax error or an unknown key."""
+    try:
+        data = tomllib.loads(source.text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        found = re.search(r" \(at line (\d+), column (\d+)\)$", str(error))
+        message = str(error)[: found.start()] if found else str(error)
+        at = _start_of_line(source, int(found[1])) if found else source.span(0)
+        raise InputError(f"invalid TOML: {printable(message[:1].lower() + message[1:])}", at) from None
+    return _Reader(source).configuration(data)
+
+
+class _Reader:
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def fail(self, key: str, message: str, hint: str = "", number: int = 0) -> InputError:
+        return InputError(message, self.place(key, number), hint=hint)
+
+    def place(self, key: str, number: int = 0) -> Span:
+        """Return the place of a key, or of the ``number``-th entry ``[[ignore]]`` if it is given."""
+        start, end = 0, len(self.source.text)
+        if number:
+            entries = [
+                found.start() for found in re.finditer(r"(?m)^\s*\[\[\s*ignore\s*\]\]", self.source.text)
+            ]
+            if number <= len(entries):
+                start = (
+                    entries[number - 1]
+                    + len(self.source.text[entries[number - 1] :])
+                    - len(self.source.text[entries[number - 1] :].lstrip())
+                )
+                end = entries[number] if number < len(entries) else end
+        found = re.compile(rf"(?m)(?<![\w.-])[\"']?{re.escape(key)}[\"']?\s*[]=]").search(
+            self.source.text, start, end
+        )
+        return (
+            self.source.span(found.start(), found.start() + max(1, len(key)))
+            if found
+            else self.source.span(start)
+        )
+
+    def configuration(self, data: dict[str, Any]) -> Configuration:
+        self.known(data, ("hosts", "instances", "severity", "ignore"))
+        hosts = self.texts(data, "hosts")
+        for name in hosts:
+            if name not in HOSTS or not HOSTS[name].family:
+                known = ", ".join(host.name for host in HOSTS.values() if host.family)
+                raise self.fail("hosts", f"unknown host '{printable(name)}'", f"known: {known}")
+        severities = data.get("severity", {})
+        if not isinstance(severities, dict):
+            raise self.fail("severity", "'severity' must be a table")
+        for id, level in severities.items():
+            self.known_id(id, id)
+            if level not in _LEVELS:
+                raise self.fail(
+                    id, f"unknown severity '{printable(str(level))}'", f"known: {', '.join(_LEVELS)}"
+                )
+        entries = data.get("ignore", [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise self.fail("ignore", "'ignore' must be a list of tables", "write [[ignore]]")
+        ignores = tuple(self.ignore(entry, number) for number, entry in enumerate(entries, 1))
+        return Configuration(hosts, self.texts(data, "instances"), tuple(severities.items()), ignores)
+
+    def ignore(self, entry: dict[str, Any], number: int) -> Ignore:
+        self.known(entry, ("id", "target", "reason"), number)
+        for key, value in entry.items():
+            if not isinstance(value, str):
+                raise self.fail(key, f"'{key}' must be a text", number=number)
+        if "id" not in entry:
+            raise self.fail("", "an entry of 'ignore' has no id", 'add id = "…"', number)
+        self.known_id(entry["id"], "id", number)
+        return Ignore(entry["id"], entry.get("target", ""), self.place("id", number))
+
+    def known(self, data: dict[str, Any], keys: tuple[str, ...], number: int = 0) -> None:
+        for key in data:
+            if key not in keys:
+                raise self.fail(key, f"unknown key '{printable(key)}'", f"known: {', '.join(keys)}", number)
+
+    def known_id(self, id: str, key: str, number: int = 0) -> None:
+        if id not in known_ids():
+            from ..pongo2.syntax.hints import did_you_mean
+
+            raise self.fail(
+                key, f"unknown check '{printable(id)}'", did_you_mean(id, sorted(known_ids())), number
+            )
+
+    def texts(self, data: dict[str, Any], key: str) -> tuple[str, ...]:
+        value = data.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.fail(key, f"'{key}' must be a list of texts")
+        return tuple(value)
+
+
+@dataclass(slots=True)
+class _Comment:
+    """A comment that ignores a check in one template."""
+
+    id: str
+    template: str
+    at: Span
+    used: bool = False
+
+
+class Ignores:
+    """The ignores of an image, and the findings that they suppress."""
+
+    def __init__(self, image: AuthoredImage, configuration: Configuration) -> None:
+        self.image = image
+        self.severities = dict(configuration.severities)
+        self.entries = [[entry, False] for entry in configuration.ignores]
+        self.comments = [
+            comment for template in image.parsed for comment in _comments(template.source, template.name)
+        ]
+        self.suppressed: list[Finding] = []
+
+    def filter(self, finding: Finding) -> Iterator[Finding]:
+        """Yield the finding with the author's severity, unless an ignore matches it."""
+        level = self.severities.get(finding.check)
+        if level is not None:
+            finding = replace(finding, severity=Severity.named(level))
+        template = self.template_of(finding)
+        targets = self.targets_of(finding, template)
+        ignored = False
+        for comment in self.comments:
+            if comment.id == finding.check and comment.template == template:
+                comment.used = ignored = True
+        for pair in self.entries:
+            entry = pair[0]
+            assert isinstance(entry, Ignore)
+            if entry.id == finding.check and (not entry.target or entry.target in targets):
+                pair[1] = ignored = True
+        if ignored:
+            self.suppressed.append(finding)
+        else:
+            yield finding
+
+    def template_of(self, finding: Finding) -> str:
+        """Return the template that a finding is about, or an empty string."""
+        prefix = f"{self.image.name}/templates/"
+        name = finding.span.source.name if finding.span is not None else ""
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+        return finding.rule.template if finding.rule is not None else ""
+
+    def targets_of(self, finding: Finding, template: str) -> set[str]:
+        if finding.rule is not None:
+            return {finding.rule.path}
+        return {rule.path for rule in self.image.used.get(template, ())}
+
+    def unused(self) -> Iterator[Finding]:
+        """Yield a warning for each ignore that matches nothing."""
+        known = known_ids()
+        for comment in self.comments:
+            if not comment.used:
+                what = "has no finding here" if comment.id in known else "is not a check"
+                yield _unused(f"'{printable(comment.id)}' {what}: the comment ignores nothing", comment.at)
+        for entry, used in self.entries:
+            assert isinstance(entry, Ignore)
+            if not used:
+                where = f" for '{printable(entry.target)}'" if entry.target else ""
+                yield _unused(f"'{entry.id}' has no finding{where}: the entry ignores nothing", entry.at)
+
+
+def _unused(message: str, at: Span) -> Finding:
+    return Finding("unused-ignore", Severity.WARNING, message, at, "", hint="remove the ignore")
+
+
+def _comments(source: Source, template: str) -> Iterator[_Comment]:
+    for found in _COMMENT.finditer(source.text):
+        for word in re.finditer(r"[^\s,]+", found[1].rstrip("-")):
+            start = found.start(1) + word.start()
+            yield _Comment(word[0], template, source.span(start, start + len(word[0])))
+
+
+def _start_of_line(source: Source, number: int) -> Span:
+    start = 0
+    for _ in range(number - 1):
+        start = source.text.find("\n", start) + 1
+    return source.span(start)

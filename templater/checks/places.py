@@ -1,0 +1,61 @@
+"""Well-known target paths and the kinds of files that they hold."""
+
+from __future__ import annotations
+
+SEEDS = ("/var/lib/cloud/seed/nocloud-net", "/var/lib/cloud/seed/nocloud")
+
+#: files of which programs read one line
+ONE_LINE = {
+    "/etc/HOSTNAME", "/etc/hostname", "/etc/mailname", "/etc/machine-id", "/etc/timezone",
+    "/var/lib/dbus/machine-id",
+}  # fmt: skip
+
+_EXACT = {
+    "/etc/HOSTNAME": "hostname",
+    "/etc/hostname": "hostname",
+    "/etc/hosts": "hosts",
+    "/etc/fstab": "fstab",
+    "/etc/resolv.conf": "resolv.conf",
+}
+_SEED = {
+    "user-data": "user-data",
+    "vendor-data": "user-data",
+    "meta-data": "meta-data",
+    "network-config": "network-config",
+}
+_UNITS = (
+    ".service", ".socket", ".timer", ".mount", ".target", ".path", ".network", ".netdev", ".link", ".nspawn"
+)  # fmt: skip
+_CRON = ("/etc/crontab", "/etc/cron.d/", "/var/spool/cron/")
+#: files whose readers treat a carriage return as part of the value
+_CRLF_FILES = (
+    "/etc/environment", "/etc/fstab", "/etc/group", "/etc/HOSTNAME", "/etc/hostname", "/etc/hosts",
+    "/etc/machine-id", "/etc/passwd", "/etc/resolv.conf", "/etc/shadow", "/etc/sudoers", "/etc/timezone",
+)  # fmt: skip
+_CRLF_FOLDERS = ("/etc/sudoers.d/", "/etc/profile.d/", "/etc/default/", "/etc/sysconfig/", *_CRON)
+
+
+def kind_of(path: str) -> str:
+    """Return the kind of file at a cleaned target path, such as ``hosts`` or ``yaml``, or an empty string."""
+    folder, _, name = path.rpartition("/")
+    if path in _EXACT:
+        return _EXACT[path]
+    if folder in SEEDS:
+        return _SEED.get(name, "")
+    if folder in ("/etc/netplan", "/run/netplan", "/lib/netplan"):
+        return "netplan" if name.endswith((".yaml", ".yml")) else ""
+    if name.endswith(_UNITS) and "/systemd/" in path:
+        return "unit"
+    if "/systemd/" in path and name.endswith(".conf") and ".d/" in path:
+        return "unit"
+    extension = name.rpartition(".")[2]
+    return {"json": "json", "yaml": "yaml", "yml": "yaml", "toml": "toml"}.get(extension, "")
+
+
+def is_cron(path: str) -> bool:
+    return path.startswith(_CRON)
+
+
+def breaks_with_crlf(path: str) -> bool:
+    """Return whether programs misread the file if its lines end with CRLF."""
+    return path in _CRLF_FILES or path.startswith(_CRLF_FOLDERS)

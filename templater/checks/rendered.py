@@ -1,0 +1,89 @@
+"""Findings about rendered files, and readers of their formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ..model.errors import LimitError, TemplaterError
+from ..model.source import printable
+from ..parsing.yaml_nodes import Mapping, Node, Scalar, parse
+from .authored import AuthoredImage, File
+from .base import Observation
+from .places import kind_of
+
+#: characters of the largest file whose contents are checked
+LARGEST = 256 << 10
+#: mistakes that are reported for one file
+MOST = 20
+
+#: a mistake in a file: the line's number from 1, and a message
+Mistake = tuple[int, str]
+
+
+def mistakes_of(
+    image: AuthoredImage, kinds: tuple[str, ...], find: Callable[[File], Iterator[Mistake]]
+) -> Iterator[Observation]:
+    """Yield what ``find`` finds in the rendered files of these kinds. Each message of a rule occurs once."""
+    seen: set[tuple[int, str]] = set()
+    for file in image.texts(lambda path: kind_of(path) in kinds):
+        text = file.text or ""
+        if len(text) > LARGEST or not text.strip():
+            continue
+        for count, (line, message) in enumerate(find(file)):
+            if count >= MOST:
+                break
+            if (id(file.rule), message) not in seen:
+                seen.add((id(file.rule), message))
+                yield observation(image, file, line, message)
+
+
+def observation(image: AuthoredImage, file: File, line: int, message: str) -> Observation:
+    """Return an observation about a line of a rendered file. It names the instance if it is not the first."""
+    lines = (file.text or "").split("\n")
+    words = lines[line - 1] if 0 < line <= len(lines) else ""
+    instance = "" if file.instance.name == image.probes[0].name else f" for '{printable(file.instance.name)}'"
+    return Observation(
+        f"'{printable(file.rule.path)}'{instance}, line {line}: {message}",
+        image.locate(file, words),
+        rule=file.rule,
+    )
+
+
+def yaml_root(file: File) -> Node | Mistake | None:
+    """Parse a rendered file as YAML, and return the first document's root, or the first mistake."""
+    try:
+        return parse(file.source)
+    except LimitError as error:
+        return 1, error.message
+    except TemplaterError as error:
+        line = error.span.line if error.span is not None else 1
+        return line, f"invalid YAML: {error.message}"
+
+
+def yaml_mapping(file: File) -> Mapping | Mistake | None:
+    """Parse a rendered file whose root must be a mapping. Return None if the file has no contents."""
+    root = yaml_root(file)
+    if root is None or isinstance(root, tuple | Mapping):
+        return root
+    if isinstance(root, Scalar) and root.plain and root.text in ("", "null", "~"):
+        return None
+    return root.line, f"must be a mapping, not a {root.kind}"
+
+
+def pairs(node: Node | None) -> list[tuple[str, Node, Node]]:
+    """Return the entries of a mapping with scalar keys as (text of the key, key, value)."""
+    if not isinstance(node, Mapping):
+        return []
+    return [(key.text, key, value) for key, value in node.pairs() if isinstance(key, Scalar)]
+
+
+def value_of(node: Node | None, name: str) -> Node | None:
+    return next((value for key, _, value in pairs(node) if key == name), None)
+
+
+def numbered(text: str) -> Iterator[tuple[int, str]]:
+    """Yield number and text of each line that is neither blank nor a comment."""
+    for number, line in enumerate(text.split("\n"), 1):
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#"):
+            yield number, stripped

@@ -1,0 +1,178 @@
+"""``templater check``: find an image author's mistakes."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...model.hosts import HOSTS
+from ...model.source import printable, printable_lines
+from .. import options, output
+from ..fetching import local_files, local_source
+from ..guard import guarded
+from ..sandboxed import read_image
+
+if TYPE_CHECKING:
+    from ...limits import Given
+
+HELP = """Check the image SRC for mistakes in its metadata and templates.
+
+The templates are rendered for the instance that the options describe, or else for a bare instance and for one
+that sets each key that a template reads. The rendered files are checked by their type. The exit code is 1 if
+there is a finding at or above --at-least. See `audit` for an image that you do not trust.
+
+\b
+Examples:
+  templater check ./image
+  templater check ./image --as incus,lxd           for both daemons
+  templater check ./image -i web1.yaml
+  templater check images/* --report junit > check.xml
+  templater check --rule unknown-variable          explain a check
+"""
+LEVELS = ("error", "warning", "info")
+COLOURS = {"error": "bright_red", "warning": "yellow", "info": "bright_black"}
+REPORTS = ("text", "json", "sarif", "junit", "github", "gitlab")
+
+
+def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Return the names of hosts. ``all`` stands for every release."""
+    if value is None:
+        return ()
+    names = [name for name in HOSTS if HOSTS[name].family]
+    if value == "all":
+        return tuple(names)
+    chosen = value.split(",")
+    for name in chosen:
+        if name not in names:
+            raise click.BadParameter(f"unknown host '{printable(name)}'; known: {', '.join(names)}, all")
+    return tuple(dict.fromkeys(chosen))
+
+
+@click.command(help=HELP)
+@click.argument("sources", metavar="SRC...", nargs=-1, shell_complete=options.complete_files)
+@options.instance_options
+@click.option(
+    "--as",
+    "hosts",
+    metavar="HOST,...",
+    callback=split_hosts,
+    help="Daemon releases that the image must work on, with commas, or `all`.  [default: incus]",
+)
+@click.option(
+    "--at-least",
+    type=click.Choice(LEVELS),
+    default="warning",
+    show_default=True,
+    help="Show findings of this severity and above.",
+)
+@click.option("--report", type=click.Choice(REPORTS), help="Report format. [default: text]")
+@click.option("--rule", metavar="ID", help="Explain the check ID, and check nothing.")
+@click.option("--trust-config", is_flag=True, help="Also read templater.toml inside an archive.")
+@click.option("--show-ignored", is_flag=True, help="List the findings that the author ignores.")
+@options.limit_option()
+@click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
+@guarded
+def command(
+    sources: tuple[str, ...],
+    instance: options.Description,
+    hosts: tuple[str, ...],
+    at_least: str,
+    report: str | None,
+    rule: str | None,
+    trust_config: bool,
+    show_ignored: bool,
+    limits: Given,
+    as_json: bool,
+) -> int:
+    from ... import __version__
+    from ...checks.author_report import check_report
+    from ...checks.authored import LIMITS
+    from ...checks.scan import AUDITED
+    from .audit import uri_of
+
+    if rule is not None:
+        output.write(explain(rule))
+        return 0
+    if not sources:
+        raise click.UsageError("missing argument 'SRC...'")
+    if as_json and report not in (None, "json"):
+        raise click.UsageError(f"--json and --report {report} contradict each other")
+    report = "json" if as_json else report or "text"
+    described = instance.read() if instance.is_given else None
+    for note in () if described is None else described.notes:
+        output.note(note)
+    reports = []
+    for source in (given.rstrip("/") or given for given in sources):
+        work = partial(
+            check_report,
+            hosts=hosts,
+            instances=() if described is None else (described,),
+            at_least=at_least,
+            limits=limits.for_images(AUDITED),
+            yaml=limits.for_reading(),
+            rendering=limits.for_rendering(LIMITS.seconds, LIMITS.total),
+            trusted=trust_config or os.path.isdir(source),
+            sarif=(__version__, uri_of(source)) if report == "sarif" else None,
+        )
+        local, rootfs = local_files(source) if os.path.lexists(source) else (local_source(source), None)
+        reports.append({"image": source, **read_image(work, (options.existing(local), rootfs), limits)})
+    write(reports, report, show_ignored=show_ignored)
+    return 1 if any(found["findings"] for found in reports) else 0
+
+
+def explain(id: str) -> str:
+    """Return the page about a check. Raises UsageError for an unknown id."""
+    from ...checks.finding import all_checks, page
+    from ...model.errors import UsageError
+    from ...pongo2.syntax.hints import did_you_mean
+
+    checks = {check.id: check for check in (*all_checks("security"), *all_checks("authoring"))}
+    if id not in checks:
+        raise UsageError(f"unknown check '{printable(id)}'", hint=printable(did_you_mean(id, sorted(checks))))
+    return page(checks[id])
+
+
+def write(reports: list[dict[str, Any]], report: str, *, show_ignored: bool) -> None:
+    from ...checks import formats
+
+    if report == "json":
+        output.write_json(
+            [{key: value for key, value in found.items() if key != "sarif"} for found in reports]
+        )
+    elif report == "sarif":
+        first, *others = [found["sarif"] for found in reports]
+        output.write_json({**first, "runs": [*first["runs"], *(other["runs"][0] for other in others)]})
+    elif report == "gitlab":
+        output.write_json(formats.gitlab(reports))
+    elif report != "text":
+        output.write(formats.junit(reports) if report == "junit" else formats.github(reports))
+    else:
+        for found in reports:
+            show(found["findings"])
+            if show_ignored and found["suppressed"]:
+                output.write("ignored:\n")
+                show(found["suppressed"])
+            output.say(formats.summary(found))
+
+
+def show(findings: list[dict[str, Any]]) -> None:
+    """Print the findings by file, each with its source line and hint."""
+    styled = output.on_terminal()
+    file = None
+    for finding in findings:
+        name = finding["file"]
+        if name != file:
+            output.write("" if file is None else "\n")
+            click.echo(click.style(printable(name), bold=True) if styled else printable(name))
+            file = name
+        severity = finding["severity"]
+        word = click.style(severity, fg=COLOURS[severity]) if styled else severity
+        place = f"{finding['line']}:{finding['column']}: " if "line" in finding else ""
+        click.echo(f"  {place}{word}: " + printable_lines(f"{finding['message']}  [{finding['check']}]"))
+        for line in finding.get("excerpt", "").splitlines():
+            click.echo("    " + printable(line))
+        if "hint" in finding:
+            click.echo("    " + printable_lines(f"hint: {finding['hint']}"))

@@ -1,0 +1,28 @@
+"""Images with planted mistakes, in memory."""
+
+from templater.checks.authored import AuthoredImage, authored
+from templater.checks.finding import audit
+from templater.model.hosts import HOSTS
+from tests.checks.builders import an_image, rules
+
+HOSTNAME = "/etc/hostname: {when: [create, rename], template: t}"
+SEED = "/var/lib/cloud/seed/nocloud-net"
+
+
+def image(
+    *entries: str, t: str | None = "x\n", hosts: str = "incus", instances=(), **fields
+) -> AuthoredImage:
+    """An image with these rules, whose template ``t`` has the text ``t``."""
+    templates = fields.pop("templates", {} if t is None else {"t": t})
+    scanned = an_image(rules(*entries), templates, fields.pop("names", ()), **fields)
+    return authored(scanned, tuple(HOSTS[name] for name in hosts.split(",")), tuple(instances))
+
+
+def file(path: str, text: str, **fields) -> AuthoredImage:
+    """An image that writes one file."""
+    return image(f"{path}: {{when: [create], template: t}}", t=text, **fields)
+
+
+def findings(of: AuthoredImage) -> list[tuple[str, str, str]]:
+    """The findings of all checks for authors: level, id, place."""
+    return [(found.severity.level, found.check, found.place) for found in audit(of, "authoring")]

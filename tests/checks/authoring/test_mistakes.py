@@ -1,0 +1,175 @@
+"""Each mistake is found with its id and place, and the same image without the mistake has no such finding."""
+
+import pytest
+
+from templater.checks.authored import AuthoredImage
+from templater.checks.finding import all_checks
+from templater.model.instance import Instance
+from tests.checks.authoring.authoring_builders import SEED, file, findings, image
+from tests.checks.builders import a_folder, a_link
+
+T = "image/templates/t:"
+M = "image/metadata.yaml:"
+
+
+def text(template: str, **fields) -> AuthoredImage:
+    return file("/etc/motd", template + "\n", **fields)
+
+
+def rule(fields: str, path: str = "/etc/motd", **more) -> AuthoredImage:
+    return image(f"{path}: {{{fields}}}", **more)
+
+
+def seed(name: str, content: str, **fields) -> AuthoredImage:
+    """An image with a complete NoCloud seed, of which one file has this content."""
+    names = ("user-data", "meta-data", "network-config")
+    contents = {
+        "user-data": "#cloud-config\n{}\n",
+        "meta-data": "a: b\n",
+        "network-config": "",
+        name: content,
+    }
+    entries = [f"{SEED}/{each}: {{when: [create], template: {each}, mode: 0600}}" for each in names]
+    return image(*entries, templates=contents, **fields)
+
+
+NETWORK = "version: 1\nconfig:\n- type: physical\n  name: eth0\n  subnets:\n  - type: dhcp\n"
+#: lxd 5273
+STATIC = "  - type: static\n    address: 10.0.0.5/24\n"
+PLACE_OF_NETWORK = "image/templates/network-config:"
+
+#: id, level, place, image with the mistake, image without it
+CASES = [
+    # names
+    ("unknown-variable", "error", f"{T}1:4", text("{{ instnace.name }}"), text("{{ instance.name }}")),
+    ("unknown-variable", "error", f"{T}1:7", text("{% if hostname %}a{% endif %}"), text("{% set hostname = 1 %}{% if hostname %}a{% endif %}")),
+    ("unknown-field", "error", f"{T}1:13", text("{{ instance.hostname }}"), text("{{ instance.type }}")),
+    ("unknown-field", "error", f"{T}1:14", text("{{ container.id }}"), text("{{ container.name }}")),
+    ("unknown-field", "error", f"{T}1:48", text("{% for k in devices sorted %}{{ k }}{{ forloop.Index }}{% endfor %}"), text("{% for k in devices sorted %}{{ k }}{{ forloop.Counter }}{% endfor %}")),
+    ("config-dots", "error", f"{T}1:4", text("{{ config.user.color }}"), text('{{ config_get("user.color", "") }}')),
+    ("missing-property", "warning", f"{T}1:4", text("{{ properties.domain }}"), image("/etc/motd: {when: [create], template: t, properties: {domain: a}}", t="{{ properties.domain }}\n")),
+    ("missing-property", "info", f"{T}1:25", text('{{ config_get("user.a", properties.b) }}'), image("/etc/motd: {when: [create], template: t, properties: {b: a}}", t='{{ config_get("user.a", properties.b) }}\n')),
+    ("config-key", "warning", f"{T}1:4", text('{{ config_get("user.userdata", "") }}'), text('{{ config_get("user.user-data", "") }}')),
+    ("config-key", "warning", f"{T}1:4", text('{{ config_get("cloud-init.user_data", "") }}'), text('{{ config_get("cloud-init.user-data", "") }}')),
+    ("config-key", "warning", f"{T}1:4", text('{{ config_get("user.vednor-data", "") }}'), text('{{ config_get("user.vendor-data", "") }}')),
+    ("config-key", "warning", f"{T}1:4", text('{{ config_get("color", "") }}'), text('{{ config_get("user.color", "") }}')),
+    # conditions
+    ("text-condition", "error", f"{T}1:7", text("{% if instance.privileged %}a{% endif %}"), text('{% if instance.privileged == "true" %}a{% endif %}')),
+    ("text-condition", "error", f"{T}1:11", text("{% if not container.ephemeral %}a{% endif %}"), text('{% if container.ephemeral != "true" %}a{% endif %}')),
+    ("text-condition", "error", f"{T}1:7", text("{% if instance.privileged == true %}a{% endif %}"), text('{% if "true" == instance.privileged %}a{% endif %}')),
+    ("text-condition", "error", f"{T}1:7", text('{% if config_get("security.nesting", "") %}a{% endif %}'), text('{% if config_get("user.nesting", "") %}a{% endif %}')),
+    ("text-condition", "error", f"{T}1:31", text('{% if instance.name == "a" or instance.privileged %}a{% endif %}'), text('{% if instance.name == "a" or instance.name == "b" %}a{% endif %}')),
+    ("trigger-comparison", "error", f"{T}1:7", text('{% if trigger == "start" %}a{% endif %}'), text('{% if trigger|lower == "start" %}a{% endif %}')),
+    ("trigger-comparison", "error", f"{T}1:7", text('{% if "copy" != trigger %}a{% endif %}'), text('{% if "copy" != trigger|lower %}a{% endif %}')),
+    # Jinja
+    ("jinja", "error", f"{T}1:15", text("{% if devices is defined %}a{% endif %}"), text("{% if devices %}a{% endif %}")),
+    ("jinja", "error", f"{T}1:40", text("{% for k in devices sorted %}{{ k }}{{ loop.index }}{% endfor %}"), text("{% for k in devices sorted %}{{ k }}{{ forloop.Counter }}{% endfor %}")),
+    ("jinja", "error", f"{T}1:25", text('{{ instance.name|default("x") }}'), text('{{ instance.name|default:"x" }}')),
+    ("jinja", "error", f"{T}1:4", text('{{ config_get("user.a", "") or "x" }}'), text('{{ config_get("user.a", "")|default:"x" }}')),
+    ("jinja", "error", f"{T}1:18", text('{{ instance.name ~ "x" }}'), text("{{ instance.name }}x")),
+    ("jinja", "error", f"{T}1:18", text('{{ instance.name if 1 else "x" }}'), text("{% if 1 %}{{ instance.name }}{% endif %}")),
+    ("map-printed", "error", f"{T}1:4", text("{{ instance }}"), text("{{ instance.name }}")),
+    ("map-printed", "error", f"{T}1:4", text("{{ devices.eth0 }}"), text("{{ devices.eth0.type }}")),
+    ("map-order", "info", f"{T}1:13", text("{% for k in config %}{{ k }}{% endfor %}"), text("{% for k in config sorted %}{{ k }}{% endfor %}")),
+    ("map-order", "warning", f"{PLACE_OF_NETWORK}1:13", seed("network-config", "{% for k in devices %}#{{ k }}\n{% endfor %}"), seed("network-config", "{% for k in devices sorted %}#{{ k }}\n{% endfor %}")),
+    # compiling and rendering
+    ("syntax", "error", f"{T}1:18", text("{{ instance.name|uper }}"), text("{{ instance.name|upper }}")),
+    ("syntax", "error", f"{T}1:4", text('{% include "a" %}'), text("a")),
+    ("host-syntax", "error", f"{T}1:10", text('{{ config["user.a"] }}', hosts="incus,lxd"), text('{{ config["user.a"] }}', hosts="incus")),
+    ("render", "error", f"{T}1:4", text('{{ config_get("user.a") }}'), text('{{ config_get("user.a", "") }}')),
+    ("conflict-marker", "error", f"{T}2:1", text("a\n<<<<<<< HEAD\nb\n=======\nc\n>>>>>>> other"), text("a\n<<<<<<< HEAD\nb")),
+    # rules
+    ("unknown-when", "error", f"{M}4:22", rule("when: [boot], template: t"), rule("when: [start], template: t")),
+    ("unknown-when", "error", f"{M}4:3", rule("template: t"), rule("when: [copy], template: t")),
+    ("metadata-key", "warning", f"{M}4:44", rule("when: [create], template: t, create-only: true"), rule("when: [create], template: t, create_only: true")),
+    ("missing-template", "error", f"{M}4:41", rule("when: [create], template: other"), rule("when: [create], template: t")),
+    ("missing-template", "error", f"{M}4:41", rule("when: [create], template: a/t"), rule("when: [create], template: t")),
+    ("mode", "error", f"{M}4:50", rule("when: [create], template: t, mode: 4755"), rule("when: [create], template: t, mode: 0755")),
+    ("mode", "error", f"{M}4:50", rule("when: [create], template: t, mode: 0044"), rule("when: [create], template: t, mode: 0444")),
+    ("mode", "error", f"{M}4:50", rule("when: [create], template: t, mode: u=rw"), rule("when: [create], template: t, mode: 644")),
+    ("mode", "error", f"{M}4:49", rule("when: [create], template: t, uid: root"), rule("when: [create], template: t, uid: 0")),
+    ("create-only", "warning", f"{M}4:57", rule("when: [create], template: t, create_only: true", names=["rootfs/etc/motd"]), rule("when: [create], template: t, create_only: true", names=["rootfs/etc/other"])),
+    ("collision", "error", f"{M}5:3", image("/etc/a: {when: [create], template: t}", "/etc//a: {when: [create], template: t}"), image("/etc/a: {when: [create], template: t}", "/etc//a: {when: [copy], template: t}")),
+    ("collision", "error", f"{M}5:3", image("/etc/a: {when: [create], template: t}", "/etc/a/b: {when: [create], template: t}"), image("/etc/a: {when: [create], template: t}", "/etc/ab/b: {when: [create], template: t}")),
+    ("refused-link", "error", f"{M}4:3", rule("when: [create], template: t", "/var/log/a", names=[a_link("rootfs/var/log", "/log"), a_folder("rootfs/log")]), rule("when: [create], template: t", "/var/log/a", names=[a_link("rootfs/var/log", "../log"), a_folder("rootfs/log")])),
+    ("refused-link", "error", f"{M}4:3", rule("when: [create], template: t", "/etc/a", names=[a_link("rootfs/etc/a", "none")]), rule("when: [create], template: t", "/etc/a", names=[a_link("rootfs/etc/a", "none")], hosts="lxd")),
+    ("refused-link", "error", f"{M}4:3", rule("when: [create], template: t", "/etc/a", names=[a_folder("rootfs/etc/a")]), rule("when: [create], template: t", "/etc/a/b", names=[a_folder("rootfs/etc/a")])),
+    ("kernel-target", "error", f"{M}4:3", rule("when: [create], template: t", "/proc/sys/kernel/a"), rule("when: [create], template: t", "/process/a")),
+    ("kernel-target", "error", f"{M}4:3", rule("when: [create], template: t", "/sys/a"), rule("when: [create], template: t", "/etc/sys/a")),
+    ("kernel-target", "error", f"{M}4:3", rule("when: [create], template: t", "/dev/shm/a"), rule("when: [create], template: t", "/devel/a")),
+    ("run-target", "info", f"{M}4:3", rule("when: [create], template: t", "/run/a"), rule("when: [create], template: t", "/etc/run/a")),
+    ("unused-template", "info", "templates/u", image("/a: {when: [create], template: t}", templates={"t": "x\n", "u": "x\n"}), image("/a: {when: [create], template: t}", templates={"t": "x\n"})),
+    ("unread-property", "info", f"{M}4:60", rule("when: [create], template: t, properties: {a: b}"), rule("when: [create], template: t, properties: {a: b}", t="{{ properties.a }}\n")),
+    # names of the instance
+    ("build-name", "error", "rootfs/etc/hostname", text("a", heads={"rootfs/etc/hostname": b"distrobuilder-1\n"}), file("/etc/hostname", "a\n", heads={"rootfs/etc/hostname": b"distrobuilder-1\n"})),
+    ("build-name", "error", "rootfs/etc/hosts", text("a", heads={"rootfs/etc/hosts": b"127.0.1.1 LXC_NAME\n"}), text("a", heads={"rootfs/etc/hosts": b"127.0.1.1 debian\n"})),
+    ("rename", "info", f"{M}4:25", file("/etc/hostname", "a\n"), rule("when: [create, rename], template: t", "/etc/hostname")),
+    ("no-hosts", "info", f"{M}4:3", file("/etc/hostname", "a\n"), image("/etc/hostname: {when: [create], template: t}", "/etc/hosts: {when: [create], template: t}")),
+    ("line-break", "warning", f"{T}1:4", file("/etc/hostname", '{{ config_get("user.name", "a") }}\n'), file("/etc/hostname", "{{ instance.name }}\n")),
+    # cloud-init
+    ("nocloud", "error", f"{M}4:3", file(f"{SEED}/meta-data", "a: b\n"), seed("meta-data", "a: b\n")),
+    ("nocloud", "error", f"{M}4:3", file(f"{SEED}/user-data", "#cloud-config\n{}\n"), file(f"{SEED}/user-data", "#cloud-config\n{}\n", names=[f"rootfs{SEED}/meta-data"])),
+    ("nocloud-readable", "info", f"{M}4:3", file(f"{SEED}/user-data", "#cloud-config\n{}\n", names=[f"rootfs{SEED}/meta-data"]), seed("user-data", "#cloud-config\n{}\n")),
+    ("cloud-config", "error", "image/templates/user-data:2:1", seed("user-data", "#cloud-config\n- a\n"), seed("user-data", "#!/bin/sh\n- a\n")),
+    ("cloud-config", "error", "image/templates/user-data:3:2", seed("user-data", "#cloud-config\na: b\n c: d\n"), seed("user-data", "#cloud-config\na: b\nc: d\n")),
+    ("meta-data", "error", "image/templates/meta-data:1:1", seed("meta-data", "web1\n"), seed("meta-data", "instance-id: web1\n")),
+    ("network-config", "error", f"{PLACE_OF_NETWORK}8:5", seed("network-config", NETWORK.replace("  - type: dhcp\n", STATIC + "    ipv4: true\n")), seed("network-config", NETWORK.replace("  - type: dhcp\n", STATIC))),
+    ("network-config", "error", f"{PLACE_OF_NETWORK}1:1", seed("network-config", NETWORK.replace("version: 1", "version: 3")), seed("network-config", NETWORK)),
+    ("network-config", "error", f"{PLACE_OF_NETWORK}3:1", seed("network-config", NETWORK.replace("physical", "ethernet")), seed("network-config", NETWORK)),
+    ("network-config", "error", f"{PLACE_OF_NETWORK}2:1", seed("network-config", "version: 2\nconfig: []\n"), seed("network-config", "version: 2\nethernets: {eth0: {dhcp4: true}}\n")),
+    ("network-config", "error", f"{PLACE_OF_NETWORK}2:1", seed("network-config", "version: 1\nethernets: {eth0: {dhcp4: true}}\nconfig: []\n"), seed("network-config", "version: 1\nconfig: []\n")),
+    ("network-config", "error", f"{PLACE_OF_NETWORK}6:3", seed("network-config", NETWORK.replace("dhcp", "automatic")), seed("network-config", NETWORK)),
+    ("network-key", "info", f"{PLACE_OF_NETWORK}1:1", seed("network-config", "network:\n  version: 2\n  ethernets: {eth0: {dhcp4: true}}\n"), seed("network-config", "version: 2\nethernets: {eth0: {dhcp4: true}}\n")),
+    # other files
+    ("netplan", "error", f"{T}1:1", file("/etc/netplan/a.yaml", "version: 2\nethernets: {}\n"), file("/etc/netplan/a.yaml", "network:\n  version: 2\n  ethernets: {}\n")),
+    ("netplan", "error", f"{T}2:3", file("/etc/netplan/a.yaml", "network:\n  version: 1\n"), file("/etc/netplan/a.yaml", "network:\n  version: 2\n")),
+    ("hostname", "error", f"{T}1:1", file("/etc/hostname", "hostname=web1\n"), file("/etc/hostname", "# a name\nweb1\n")),
+    ("hostname", "error", f"{T}2:1", file("/etc/hostname", "web1\nweb2\n"), file("/etc/hostname", "web1\n")),
+    ("hosts", "error", f"{T}1:1", file("/etc/hosts", "localhost 127.0.0.1\n"), file("/etc/hosts", "127.0.0.1 localhost\nfe00::0 ip6-localnet\n")),
+    ("hosts", "error", f"{T}2:1", file("/etc/hosts", "127.0.0.1 localhost\n127.0.1.1\n"), file("/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 {{ instance.name }}\n")),
+    ("fstab", "error", f"{T}1:1", file("/etc/fstab", "/dev/sda1 /\n"), file("/etc/fstab", "/dev/sda1 / ext4\n")),
+    ("fstab", "error", f"{T}1:1", file("/etc/fstab", "/dev/sda1 / ext4 ro noatime 1\n"), file("/etc/fstab", "/dev/sda1 / ext4 ro,noatime 0 1\n")),
+    ("resolv-conf", "warning", f"{T}1:1", file("/etc/resolv.conf", "nameserver dns.example.org\n"), file("/etc/resolv.conf", "nameserver 10.0.0.1\n")),
+    ("resolv-conf", "warning", f"{T}1:1", file("/etc/resolv.conf", "nameservers 10.0.0.1\n"), file("/etc/resolv.conf", "; a\nsearch example.org\n")),
+    ("json", "error", f"{T}2:1", file("/etc/a.json", '{"a": 1\n"b": 2}\n'), file("/etc/a.json", '{"a": 1,\n"b": 2}\n')),
+    ("toml", "error", f"{T}2:1", file("/etc/a.toml", "a = 1\nb = web1\n"), file("/etc/a.toml", 'a = 1\nb = "web1"\n')),
+    ("yaml", "error", f"{T}2:1", file("/etc/a.yaml", "a: [1\nb: 2\n"), file("/etc/a.yaml", "a: !ref [1]\n---\nb: 2\n")),
+    ("systemd-unit", "error", f"{T}2:1", file("/etc/systemd/system/a.service", "[Service]\nExecStart /bin/a\n"), file("/etc/systemd/system/a.service", "[Service]\nExecStart=/bin/a \\\n  b\n")),
+    ("systemd-unit", "error", f"{T}1:1", file("/etc/systemd/network/a.network", "Name=eth0\n[Match]\n"), file("/etc/systemd/network/a.network", "[Match]\nName=eth0\n")),
+    ("readable-secret", "warning", f"{T}1:15", text('{{ config_get("user.password", "") }}'), rule("when: [create], template: t, mode: 0600", t='{{ config_get("user.password", "") }}\n')),
+    ("readable-secret", "warning", f"{T}1:15", text('{{ config_get("user.api_token", "") }}'), text('{{ config_get("user.token_url", "") }}')),
+    ("crlf", "error", f"{T}1:10", file("/usr/bin/a", "#!/bin/sh\r\necho\r\n"), file("/usr/bin/a", "#!/bin/sh\necho\n")),
+    ("crlf", "error", f"{T}1:20", file("/etc/hosts", "127.0.0.1 localhost\r\n"), text("127.0.0.1 localhost\r\n")),
+    ("final-newline", "info", f"{T}1:1", file("/etc/motd", "a"), file("/etc/motd", "a\n")),
+    ("final-newline", "warning", f"{T}1:1", file("/etc/cron.d/a", "a"), file("/etc/cron.d/a", "a\n")),
+    ("empty-output", "info", f"{T}1:1", text('{% if instance.name == "" %}a{% endif %}'), text('{% if instance.name != "" %}a{% endif %}')),
+]  # fmt: skip
+
+
+def name(case) -> str:
+    return f"{case[0]}-{CASES.index(case)}"
+
+
+@pytest.mark.parametrize(("id", "level", "place", "wrong", "right"), CASES, ids=list(map(name, CASES)))
+def test_a_mistake_is_found_with_its_place_and_its_twin_is_silent(id, level, place, wrong, right):
+    assert (level, id, place) in findings(wrong)
+    assert id not in {found[1] for found in findings(right)}
+
+
+@pytest.mark.parametrize(("id", "level", "place", "wrong", "right"), CASES, ids=list(map(name, CASES)))
+def test_a_mistake_has_no_second_finding_of_level_error(id, level, place, wrong, right):
+    errors = {found[1] for found in findings(wrong) if found[0] == "error"}
+    assert errors <= {id}
+
+
+def test_every_check_has_a_case():
+    assert {check.id for check in all_checks("authoring")} == {case[0] for case in CASES}
+
+
+def test_a_given_instance_replaces_the_built_in_ones():
+    template = '{% if config_get("user.a", "") == "b" %}bad name{% else %}web1{% endif %}\n'
+    given = Instance("web1", config={"user.a": "b"})
+    assert ("error", "hostname") in {
+        found[:2] for found in findings(file("/etc/hostname", template, instances=[given]))
+    }
+    assert ("error", "hostname") not in {found[:2] for found in findings(file("/etc/hostname", template))}
