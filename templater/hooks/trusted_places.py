@@ -8,6 +8,7 @@ directory on the way must belong to root or the hook's user, and none may belong
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from ..instances.directory import MAX_INSTANCE, MAX_TEMPLATES
 from ..model.errors import InputError, RefusedError, TemplaterError, reason
@@ -148,7 +149,8 @@ def _require_trusted_files(image: int, shown: str) -> None:
         finally:
             os.close(folder)
     for name in (METADATA, TEMPLATES, *(f"{TEMPLATES}/{each}" for each in names[:MAX_TEMPLATES])):
-        _require_trusted(os.path.join(shown, name), at=image, name=name)
+        with suppress(MissingError):  # in a directory that only trusted users can change
+            _require_trusted(os.path.join(shown, name), at=image, name=name)
 
 
 def _require_trusted(
