@@ -29,7 +29,7 @@ EDITS = {
 }
 
 
-def test_the_page_has_a_recipe_for_every_kind_of_plugin():
+def test_the_contributing_page_has_a_recipe_for_every_kind_of_plugin():
     assert set(RECIPES) == {"check", "filter", "tag", "command", "runtime"}
 
 

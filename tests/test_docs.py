@@ -134,7 +134,7 @@ def test_every_page_is_in_the_index():
     assert len(pages) == len(set(pages))
 
 
-def test_the_commands_without_a_sandbox_exist():
+def test_the_documented_commands_without_a_sandbox_exist():
     """Of those that render in their own process."""
     sentence = re.search(
         r"^\* (.*?) render in their own process", (ROOT / "docs/security.md").read_text(), re.M

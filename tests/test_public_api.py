@@ -81,12 +81,12 @@ def test_preview_and_diff_work_on_windows():
     assert elsewhere(NO_WINDOWS_MODULES, NO_MACOS_NAMES + NO_WINDOWS_NAMES) == "mac1\n--- /dev/null\n"
 
 
-def test_every_public_name_is_there():
+def test_every_public_name_can_be_imported():
     for name in templater.__all__:
         assert getattr(templater, name) is not None
 
 
-def test_a_folder_is_a_module_and_its_functions_can_be_patched():
+def test_a_package_is_an_ordinary_module_and_its_functions_can_be_patched():
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import types, unittest.mock\n"

@@ -98,7 +98,7 @@ def render(path: Path, dialect: Dialect, context: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("dialect", [V6, V4], ids=["v6", "v4"])
 @pytest.mark.parametrize("path", expectations("template_tests"))
-def test_the_suite_renders_as_expected(path: Path, dialect: Dialect) -> None:
+def test_the_template_suite_of_pongo2_renders_as_expected(path: Path, dialect: Dialect) -> None:
     same = render(path, dialect, json_context()) == text(path.with_suffix(".out"))
     assert same == (dialect is not V4 or path.stem not in NOT_V4)
 
@@ -129,7 +129,7 @@ def bad_lines() -> list[Any]:
 
 
 @pytest.mark.parametrize("line", bad_lines())
-def test_bad_lines_fail_as_expected(line: dict[str, Any]) -> None:
+def test_invalid_lines_of_the_pongo2_suite_fail_with_its_error_texts(line: dict[str, Any]) -> None:
     with pytest.raises(TemplateError) as raised:
         template = pongo2.compile(line["template"], V6, mode="plain")
         template.render(go_context())

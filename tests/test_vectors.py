@@ -167,7 +167,7 @@ def test_errors_point_at_the_line_that_pongo2_points_at(outcomes: Outcomes) -> N
     assert not wrong, "\n".join(wrong[:20])
 
 
-def test_errors_have_a_place_inside_the_template_and_can_be_explained(outcomes: Outcomes) -> None:
+def test_errors_have_a_position_inside_the_template_and_can_be_explained(outcomes: Outcomes) -> None:
     for vector, got in errors(outcomes):
         if got.span is None:
             assert "clashes with macro" in got.message or "identifier" in got.message, vector.id

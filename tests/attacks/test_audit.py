@@ -57,7 +57,7 @@ def test_a_link_is_found_under_every_spelling(
 
 
 @pytest.mark.parametrize("type", [tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_an_archive_that_readers_parse_differently_is_damaged(
+def test_an_archive_that_readers_parse_differently_is_reported_as_damaged(
     tmp_path: Path, type: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """GNU tar ignores the size of a directory member; Go and templater would read the next header there."""
@@ -119,7 +119,7 @@ def image_folder(top: Path) -> Path:
     return top / "image"
 
 
-def test_attack_58_a_command_that_stops_early_reports_it(
+def test_attack_58_a_command_that_does_not_read_the_whole_archive_says_so(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     twice = archive(tmp_path / "twice.tar", member("rootfs/x"), member("metadata.yaml", tarfile.SYMTYPE))
@@ -203,7 +203,7 @@ def test_attack_15_long_link_chains_are_followed_within_a_limit(
     )
 
 
-def test_an_audit_counts_the_findings_it_does_not_show(
+def test_an_audit_counts_findings_below_the_shown_severity(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = image_folder(tmp_path)

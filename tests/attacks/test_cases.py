@@ -29,7 +29,7 @@ def test_no_test_has_an_unlisted_case_number():
     assert set(tried()) <= set(CASES)
 
 
-def test_the_page_contains_the_case_table(update):
+def test_the_security_page_contains_the_table_of_attacks(update):
     before, rest = PAGE.read_text().split(BEGIN)
     written, after = rest.split(END)
     if update:

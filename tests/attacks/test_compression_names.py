@@ -35,7 +35,9 @@ def test_attack_65_only_listed_compression_names_are_accepted(name: str) -> None
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name])  # without a value, the file name decides
 @pytest.mark.parametrize("how", ["build", "split", "squashfs", "export", "publish", "library"])
-def test_attack_65_a_bad_compression_name_runs_and_creates_nothing(image: Path, name: str, how: str) -> None:
+def test_attack_65_a_bad_compression_name_runs_no_program_and_creates_no_file(
+    image: Path, name: str, how: str
+) -> None:
     before = sorted(os.listdir(image.parent))
     words = ["--compression", name, "-o", "out"]
     if how == "library":

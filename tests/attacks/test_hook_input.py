@@ -159,7 +159,7 @@ def test_attack_66_a_bundle_path_is_resolved_once(bundle: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("what", ["config.json", "metadata.yaml", "templates", "templates/a.tpl", "rootfs"])
 @pytest.mark.parametrize("way", ["link", "dangling", "fifo"])
-def test_attack_66_no_entry_of_a_bundle_leads_outside(
+def test_attack_66_a_bundle_entry_that_is_a_link_or_fifo_is_refused(
     bundle: Path, tmp_path: Path, what: str, way: str
 ) -> None:
     place, elsewhere = bundle / what, tmp_path / "deep/elsewhere"
@@ -205,7 +205,7 @@ NAMES = ["$(touch CANARY)", "`touch CANARY`", "a;touch CANARY", "a\ntouch CANARY
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("runtime", ["lxc", "incus", "nspawn", "oci"])
-def test_attack_67_a_name_is_refused_or_used_only_as_text(
+def test_attack_67_a_container_name_is_refused_or_used_only_as_text(
     bundle: Path, tmp_path: Path, runtime: str, name: str
 ) -> None:
     """Shell syntax does not run, a path creates no directory, and a newline adds no line."""
@@ -278,7 +278,7 @@ def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_an_error(
     assert "lxc.hook.mount" in answer.stderr
 
 
-def test_attack_68_a_missing_root_filesystem_never_means_the_host(bundle: Path) -> None:
+def test_attack_68_a_container_without_a_root_filesystem_is_an_error(bundle: Path) -> None:
     answer = run_hook("lxc", env=lxc(bundle, ""))
     assert answer.returncode == 3
     assert "has no root filesystem of its own" in answer.stderr

@@ -37,7 +37,9 @@ def rules(bundle: Path, lines: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_hook_under_umask_0_leaves_nothing_that_others_can_write(bundle: Path, tmp_path: Path) -> None:
+def test_a_hook_under_umask_0_creates_no_file_that_other_users_can_write(
+    bundle: Path, tmp_path: Path
+) -> None:
     """crun starts hooks with umask 0; Python's first import creates ``__pycache__``, which must not be 0777."""
     copy = tmp_path / "copy"
     shutil.copytree(ROOT / "templater", copy / "templater", ignore=shutil.ignore_patterns("__pycache__"))
@@ -66,7 +68,7 @@ def test_a_blocked_alarm_is_unblocked(bundle: Path) -> None:
     assert time.monotonic() - begun < 20
 
 
-def test_the_time_limit_ends_a_plan_whose_rules_each_take_long(bundle: Path) -> None:
+def test_the_time_limit_ends_a_plan_with_many_slow_rules(bundle: Path) -> None:
     """The alarm must not become the error of one rule, after which the next rules have no time limit."""
     deep, links = 1900, 38
     fd = os.open(bundle / "rootfs", os.O_RDONLY)
@@ -101,7 +103,7 @@ def needs_strace() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", ["linkat", "mkdirat", "renameat", "unlinkat"])
-def test_an_alarm_at_any_call_leaves_all_files_or_none(bundle: Path, call: str) -> None:
+def test_an_alarm_at_any_system_call_leaves_all_files_written_or_none(bundle: Path, call: str) -> None:
     needs_strace()
     rules(
         bundle,
@@ -176,7 +178,7 @@ def test_a_flood_of_errors_is_cut_to_a_few_lines(bundle: Path) -> None:
     assert "other rules failed too" in answer.stderr
 
 
-def test_a_log_holds_only_the_first_of_many_failures(bundle: Path) -> None:
+def test_a_log_contains_only_the_first_of_many_failures(bundle: Path) -> None:
     """Which rules fail would spell out a secret, one rule a character."""
     rules(bundle, "".join(f"  /f{n}: {{when: [start], template: t{n}.tpl}}\n" for n in range(5)))
     for number in range(5):
@@ -189,7 +191,9 @@ def test_a_log_holds_only_the_first_of_many_failures(bundle: Path) -> None:
     assert "other rules failed too: templater preview shows them" in answer.stderr
 
 
-def test_the_journal_gets_no_names_of_written_files(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_system_journal_contains_no_names_of_written_files(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Everybody in a group can read the journal, but only root the instance's own log."""
     import syslog
 
@@ -207,7 +211,7 @@ def test_the_journal_gets_no_names_of_written_files(bundle: Path, monkeypatch: p
     assert b"/etc/hosts" in log.data()
 
 
-def test_a_log_has_bounds_on_its_lines_and_their_length() -> None:
+def test_a_log_has_limits_on_the_number_and_length_of_its_lines() -> None:
     from templater.hooks import run
 
     log = run.Log()
@@ -244,7 +248,7 @@ def test_a_root_filesystem_that_is_a_link_is_refused(
     assert list((tmp_path / "elsewhere/etc").iterdir()) == []
 
 
-def test_a_line_that_names_a_link_is_refused_like_an_apply(bundle: Path) -> None:
+def test_a_hook_line_whose_rootfs_is_a_symlink_is_refused(bundle: Path) -> None:
     """An image can have made that name a link."""
     (bundle / "link").symlink_to(bundle / "rootfs")
     answer = oci(a_state(bundle), "--rootfs", str(bundle / "link"))
@@ -252,7 +256,9 @@ def test_a_line_that_names_a_link_is_refused_like_an_apply(bundle: Path) -> None
     assert "symlink" in answer.stderr
 
 
-def test_machinectl_may_link_a_machine(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_symlink_to_a_machine_in_the_machines_directory_is_followed(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only the link in /var/lib/machines is followed, not one at its end."""
     (tmp_path / "machines").mkdir()
     (tmp_path / "machines/m1").symlink_to(bundle / "rootfs")
@@ -267,7 +273,7 @@ def test_machinectl_may_link_a_machine(bundle: Path, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["images", "incus"])
-def test_a_machine_cannot_have_the_name_of_a_directory_of_templater(name: str) -> None:
+def test_a_machine_cannot_have_the_name_of_a_templater_directory(name: str) -> None:
     from templater.hooks.options import Options
 
     options = Options()
@@ -306,7 +312,7 @@ def test_a_container_without_a_root_filesystem_is_refused_despite_a_mount_hook(b
 @pytest.mark.parametrize(
     "name", ["--no-child", "--on-error=keep-going", "--if-present", "--time-limit=86400"]
 )
-def test_a_containers_name_is_not_taken_for_an_option(name: str) -> None:
+def test_a_container_name_that_looks_like_an_option_is_used_as_a_name(name: str) -> None:
     from templater.hooks.options import Options, read_options
 
     snippet = lxc.snippet("c1", [], "/var/lib/lxc")
@@ -324,7 +330,7 @@ def test_a_containers_name_is_not_taken_for_an_option(name: str) -> None:
 @as_root
 @pytest.mark.parametrize("changed", ["templates", "templates/a.tpl", "metadata.yaml"])
 @pytest.mark.parametrize("how", ["owner", "mode"])
-def test_an_annotated_image_whose_files_others_can_change_is_refused(
+def test_an_annotated_image_with_files_that_other_users_can_change_is_refused(
     tmp_path: Path, changed: str, how: str
 ) -> None:
     image = an_image(tmp_path / "images/x")
@@ -348,7 +354,7 @@ def _trust_way(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["instance.yaml", "instance.yaml.new", "backup.yaml", "backup.yaml.new"])
-def test_a_leftover_of_an_instances_description_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_description_file_named_instance_yaml_or_backup_yaml_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "descriptions").mkdir()
     (tmp_path / "descriptions" / name).write_text("name: web1\n")
     with pytest.raises(RefusedError):
@@ -356,7 +362,7 @@ def test_a_leftover_of_an_instances_description_is_refused(tmp_path: Path, name:
 
 
 @as_root
-def test_in_a_user_namespace_another_users_image_is_not_trusted(tmp_path: Path) -> None:
+def test_an_image_of_another_user_is_not_trusted_in_a_user_namespace(tmp_path: Path) -> None:
     """There, the files of root and of every other user have the same owner."""
     image = an_image(tmp_path / "images/theirs")
     shutil.rmtree(image / "rootfs")
@@ -382,7 +388,7 @@ except Exception as error:
 
 
 @as_root
-def test_a_write_right_by_acl_makes_a_file_changeable(tmp_path: Path) -> None:
+def test_a_file_that_an_acl_lets_another_user_write_is_changeable(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("")
     config.chmod(0o664)
@@ -405,7 +411,7 @@ def test_status_shows_no_escape_sequences(bundle: Path) -> None:
 
 
 @as_root
-def test_install_follows_no_link_of_another_user(tmp_path: Path) -> None:
+def test_install_does_not_follow_a_link_of_another_user(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir(mode=0o700)
     (tmp_path / "root/config").write_text("secret\n")
     (tmp_path / "lxc").mkdir()
@@ -416,7 +422,9 @@ def test_install_follows_no_link_of_another_user(tmp_path: Path) -> None:
     assert (tmp_path / "root/config").read_text() == "secret\n"
 
 
-def test_install_opens_the_directory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_install_opens_the_container_directory_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A user who swaps the directory between reading and writing would get a copy of root's file."""
     secret, theirs = tmp_path / "secret", tmp_path / "lxc/c1"
     for folder, text in ((secret, "secret\n"), (theirs, "theirs\n")):
@@ -439,7 +447,7 @@ def test_install_opens_the_directory_once(tmp_path: Path, monkeypatch: pytest.Mo
 # --- the sandbox
 
 
-def test_a_kernel_without_filters_is_an_error_and_not_a_render_without_sandbox(
+def test_a_kernel_without_system_call_filters_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from templater.sandbox import system_calls
@@ -464,7 +472,7 @@ def test_a_user_namespace_with_one_user_renders(bundle: Path) -> None:
 
 
 @pytest.mark.slow
-def test_many_errors_of_one_large_template_keep_one_copy_of_it(bundle: Path) -> None:
+def test_many_errors_of_one_large_template_share_one_copy_of_its_text(bundle: Path) -> None:
     rules(bundle, "".join(f"  /f{n}: {{when: [start], template: a.tpl}}\n" for n in range(200)))
     (bundle / "templates/a.tpl").write_text("\U0001f600" * (900 << 10) + "{{ 1|nothing }}")
     answer = subprocess.run(
@@ -508,7 +516,7 @@ def test_too_many_triggers_are_refused(bundle: Path) -> None:
     assert "100 triggers are more than 16" in answer.stderr
 
 
-def test_an_ignored_sigchld_changes_nothing(bundle: Path) -> None:
+def test_a_hook_renders_when_sigchld_is_ignored(bundle: Path) -> None:
     code = (
         "import os,signal,sys;signal.signal(signal.SIGCHLD,signal.SIG_IGN);os.execv(sys.argv[1],sys.argv[1:])"
     )
@@ -538,7 +546,7 @@ def test_a_copy_to_another_path_is_detected(words: list[str], elsewhere: bool) -
     assert lxc._has_newpath(words) == elsewhere
 
 
-def test_a_copy_takes_nothing_from_another_container_of_the_originals_name(tmp_path: Path) -> None:
+def test_a_copy_is_refused_if_the_named_container_may_not_be_its_original(tmp_path: Path) -> None:
     for name, text in (("web1", "lxc.arch = i686\nlxc.uts.name = web1\n"), ("web2", "lxc.uts.name = web2\n")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config").write_text(text)

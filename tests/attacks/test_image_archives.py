@@ -203,7 +203,7 @@ MAPPED = IdMap(((0, 100000, 65536),), ((0, 100000, 65536),))
     ("policy", "ids", "mode"),
     [(TRUSTED, IDENTITY, 0o700), (TRUSTED, MAPPED, 0o711), (Policy(), IDENTITY, 0o711)],
 )
-def test_a_tree_with_setuid_programs_of_real_root_is_closed_to_other_users(
+def test_only_a_tree_with_setuid_programs_of_the_hosts_root_is_closed_to_other_users(
     tmp_path: Path, policy: Policy, ids: IdMap, mode: int
 ) -> None:
     made = tmp_path / "i.tar"
@@ -238,7 +238,7 @@ def test_attack_61_a_small_image_cannot_produce_a_large_one(
 
 
 @pytest.mark.parametrize("form", ["pax", "gnu"])
-def test_a_header_can_be_longer_in_another_tar_format(tmp_path: Path, form: str) -> None:
+def test_export_accepts_headers_that_become_longer_in_another_tar_format(tmp_path: Path, form: str) -> None:
     pieces = b",".join(b"%d,1" % (2 * number) for number in range(20_000))
     member = pax({"GNU.sparse.map": pieces, "GNU.sparse.size": b"40000"}) + file("rootfs/a", bytes(20_000))
     made = image(tmp_path / "i.tar", member, *(file("rootfs/" + "d/" * 60 + str(n)) for n in range(100)))
@@ -246,7 +246,7 @@ def test_a_header_can_be_longer_in_another_tar_format(tmp_path: Path, form: str)
     assert main(words) == 0
 
 
-def test_names_count_as_the_memory_that_they_take(tmp_path: Path) -> None:
+def test_the_limit_on_names_counts_their_bytes_in_memory(tmp_path: Path) -> None:
     """One character outside the BMP makes Python use four bytes for each character of a name."""
     names = [
         pax({"path": f"rootfs/{number}".encode() + b"x" * 370 + "\U00010000".encode()}) + header("x")

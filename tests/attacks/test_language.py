@@ -103,7 +103,7 @@ def test_attack_37_a_tag_that_reads_files_is_a_parse_error_everywhere(
         ('{% "include" "SHADOW" %}', "tag name must be an identifier"),
     ],
 )
-def test_attack_37_another_spelling_is_not_a_tag(
+def test_attack_37_another_spelling_of_a_banned_tag_is_a_syntax_error(
     machine: Machine, text: str, says: str, dialect: Dialect
 ) -> None:
     error = machine.refused(text.replace("SHADOW", str(machine.shadow)), dialect)

@@ -57,7 +57,7 @@ def test_attack_03_an_odd_name_cannot_steer_a_terminal(
     assert "\ny" not in out + err
 
 
-def test_an_error_place_shows_the_template_name_on_one_line(
+def test_an_error_position_shows_the_template_name_on_one_line(
     image: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["apply", image, str(Path(image).parent / "rootfs"), "-t", "create"]) == 5
@@ -89,7 +89,7 @@ def test_a_lone_surrogate_in_json_is_parsed_as_in_go(
 
 
 @pytest.mark.parametrize("option", ["-i", "--instances"])
-def test_a_name_that_is_not_utf8_is_refused_in_valid_utf8(
+def test_the_error_about_a_name_that_is_not_utf8_is_valid_utf8(
     image: str, option: str, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     text = '{"name": "c\udcff"}'
@@ -123,7 +123,7 @@ def test_an_instance_name_cannot_steer_the_terminal_or_add_a_line(
         ("plain ü € \U0001f600 \\", "plain ü € \U0001f600 \\"),
     ],
 )
-def test_printable_loads_no_codec(text: str, shown: str) -> None:
+def test_printable_escapes_control_and_invisible_characters(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 

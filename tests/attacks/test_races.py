@@ -30,7 +30,7 @@ SECONDS = 2.0
 pytestmark = pytest.mark.slow
 
 
-def test_attack_28_a_target_directory_flipping_with_an_outside_link_never_escapes(scene: Scene, capsys):
+def test_attack_28_swapping_a_target_directory_with_a_link_never_writes_outside(scene: Scene, capsys):
     """Complete plans are made and applied while /etc alternates between a directory and a link."""
     scene.link("link", link_to_host(scene, scene.top))
     a_directory(scene.host, {"hosts": "the host's own", "sub/hosts": "and another"})
@@ -51,7 +51,7 @@ def test_attack_28_a_target_directory_flipping_with_an_outside_link_never_escape
     assert results["done"] > 0 and results["RefusedError"] > 0
 
 
-def test_attack_27_applying_while_a_directory_flips_never_escapes(scene: Scene, capsys):
+def test_attack_27_swapping_a_directory_during_apply_never_writes_outside(scene: Scene, capsys):
     """Only writing races: the plan always says '/etc', and staging meets either the directory or the link."""
     scene.link("link", link_to_host(scene, scene.top))
     for top in (scene.host, scene.top / "etc"):
@@ -72,7 +72,7 @@ def test_attack_27_applying_while_a_directory_flips_never_escapes(scene: Scene, 
     assert results["RefusedError"] > 0
 
 
-def test_attack_28_a_templates_directory_flipping_with_a_host_link_never_leaks(scene: Scene, capsys):
+def test_attack_28_swapping_the_templates_directory_with_a_link_never_reads_host_files(scene: Scene, capsys):
     image = a_directory(scene.folder / "deep/root/image", {"templates/shadow": "the template"})
     (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [start], template: shadow}}\n")
     (image / "link").symlink_to(link_to_host(scene, image))
@@ -88,7 +88,7 @@ def test_attack_28_a_templates_directory_flipping_with_a_host_link_never_leaks(s
     assert set(results) <= {"the template", "RefusedError", "InputError", "missing"}
 
 
-def test_attack_28_a_template_flipping_with_a_host_link_never_leaks(scene: Scene, capsys):
+def test_attack_28_swapping_a_template_with_a_link_never_reads_host_files(scene: Scene, capsys):
     image = a_directory(scene.folder / "deep/root/image", {"templates/shadow": "the template"})
     (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [start], template: shadow}}\n")
     (image / "templates/link").symlink_to(link_to_host(scene, image / "templates", "shadow"))
@@ -102,7 +102,7 @@ def test_attack_28_a_template_flipping_with_a_host_link_never_leaks(scene: Scene
     assert set(results) <= {"the template", "RefusedError", "InputError", "missing"}
 
 
-def test_attack_28_an_unpack_directory_flipping_with_a_host_link_never_escapes(scene: Scene, capsys):
+def test_attack_28_swapping_the_unpack_directory_with_a_link_never_writes_outside(scene: Scene, capsys):
     """Other users should not be able to write there; even if they can, nothing is written outside."""
     scene.link("link", link_to_host(scene, scene.top))
     for top in (scene.host, scene.top / "etc"):

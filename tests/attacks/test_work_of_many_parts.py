@@ -21,7 +21,7 @@ from tests.image_archives import METADATA, file, header, image
 RULE = METADATA + b"templates:\n  /etc/x: {when: [create], template: a.tpl}\n"
 
 
-def test_names_longer_than_a_file_name_are_not_normalised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lookalike_check_does_not_normalise_very_long_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before Python 3.13.5, ``unicodedata.normalize`` takes minutes for 100,000 combining marks."""
     sizes: list[int] = []
     real = unicodedata.normalize
@@ -48,7 +48,7 @@ def test_equal_templates_are_checked_once(tmp_path: Path, capfd: pytest.CaptureF
     assert "not checked completely" not in capfd.readouterr().out
 
 
-def test_a_check_of_many_templates_stops_and_says_so(
+def test_a_check_that_exceeds_its_time_limit_is_reported_as_incomplete(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base, "MAX_SECONDS", -1.0)
@@ -58,7 +58,7 @@ def test_a_check_of_many_templates_stops_and_says_so(
     assert "not checked completely: the check of all templates takes more than -1 seconds" in said
 
 
-def test_links_that_became_files_cost_nothing_later() -> None:
+def test_removed_links_do_not_slow_down_later_link_lookups() -> None:
     links = Links()
     deep = "rootfs" + "/d" * 2000
     above = [deep[: at + 6] for at in range(0, 4000, 2)]
@@ -82,7 +82,7 @@ def chain(tail: str) -> MemoryRootfs:
 
 
 @pytest.mark.parametrize("tail", ["a/" * 2000 + "a", "../" * 1000 + "a", "a/../" * 800 + "a"])
-def test_rules_that_lead_through_long_links_end_within_seconds(tail: str) -> None:
+def test_rules_with_targets_behind_long_links_are_planned_within_seconds(tail: str) -> None:
     """One rule of 45 bytes led through 78,000 names, and 15,000 rules fit into an image."""
     rules = [Rule(f"/l0/{n}", "a.tpl", ("create",)) for n in range(3000)]
     begun = time.process_time()

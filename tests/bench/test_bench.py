@@ -32,14 +32,14 @@ def test_every_engine_gives_the_same_bytes():
     assert {"templater", "jinja2"} <= {engine.name for engine in comparison.engines}
 
 
-def test_a_case_that_differs_is_left_out_and_shown():
+def test_a_case_with_different_engine_outputs_is_reported_and_not_measured():
     odd = CASES[0]._replace(name="odd", jinja="{{ container.name|upper }}")
     comparison = Comparison([odd, CASES[1]], rounds=0)
     assert comparison.cases == [CASES[1]]
     assert "WEB01" in comparison.wrong[0]
 
 
-def test_ratios_are_how_many_times_as_long_the_others_take():
+def test_a_ratio_is_the_time_of_another_engine_divided_by_templaters_time():
     times = {("hosts", "templater"): 2000.0, ("hosts", "jinja2"): 5000.0}
     assert "2.50 x" in table("render", times, [CASES[1]])
 
@@ -55,12 +55,12 @@ def has_history() -> bool:
 @as_root
 @pytest.mark.slow
 @pytest.mark.skipif(not has_history(), reason="needs a clone with its history")
-def test_before_and_after_the_hardening_the_same_is_written(tmp_path: Path):
+def test_the_revisions_before_and_after_hardening_write_equal_files(tmp_path: Path):
     with sides(REVISION) as pair:
         assert [compare(case, pair, Ground(tmp_path)) for case in SAMPLES] == [8, 6, 3, 3, 2, 3, 4, 3]
 
 
-def test_only_writing_without_any_care_has_no_limit():
+def test_the_slowdown_limit_applies_to_every_case_except_plain_writing():
     fast, slow = Series(), Series()
     fast.rounds = [(Times(10, 5), Times(10.5, 5)), (Times(20, 5), Times(22, 5)), (Times(10, 5), Times(99, 5))]
     slow.rounds = [(Times(1, 1), Times(2, 3))]
@@ -69,13 +69,13 @@ def test_only_writing_without_any_care_has_no_limit():
     assert "| called | 1.10 | 1.00 |" in summary({"a": {"called": fast}})[0]
 
 
-def test_many_instances_are_rendered_the_same_by_everybody(capsys):
+def test_all_programs_render_a_list_of_instances_equally(capsys):
     assert instances.main(["--counts", "1", "40", "--rounds", "1"]) == 0
     said = capsys.readouterr().out
     assert "| 40 | templater |" in said
 
 
-def test_a_list_that_is_rendered_otherwise_is_not_measured(tmp_path):
+def test_the_benchmark_stops_if_a_program_renders_a_list_differently(tmp_path):
     instances.write_list(tmp_path / "3.json", 3)
     text = '{"instance": "web0", "contents": ["no"]}'
     ours = '{"instance": "web0", "changes": [{"content": "yes"}]}'

@@ -7,7 +7,7 @@ from tests.checks.builders import an_image, observed
 CHECK = "autoescape"
 
 
-def test_attack_45_an_unopened_endautoescape_is_found():
+def test_attack_45_an_endautoescape_without_autoescape_is_found():
     found = observed(CHECK, an_image(templates={"t": "a{% endautoescape %}{{ x }}{% autoescape off %}"}))
     assert [place for _, place, _ in found] == ["image/templates/t:1:2"]
 

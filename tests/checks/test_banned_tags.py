@@ -21,7 +21,7 @@ def test_attack_37_a_banned_tag_is_found_anywhere(text):
     assert advisories(CHECK, image) == {"CVE-2026-33897"}
 
 
-def test_a_banned_tag_is_reported_with_its_place():
+def test_a_banned_tag_is_reported_with_its_position():
     assert (
         observed(CHECK, an_image(templates={"t": 'a\n {% include "x" %}'}))[0][1] == "image/templates/t:2:5"
     )

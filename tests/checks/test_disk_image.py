@@ -23,18 +23,18 @@ def qcow2(backing: bytes = b"", features: int = 0) -> bytes:
     return (head.ljust(72, b"\0") + features.to_bytes(8, "big")).ljust(200, b"\0") + backing + bytes(4000)
 
 
-def test_a_backing_file_is_critical_and_named():
+def test_a_backing_file_is_named_in_a_critical_finding():
     found = observed(CHECK, an_image(heads={"rootfs.img": qcow2(b"/etc/shadow")}))
     ((severity, place, message),) = found
     assert (severity, place) == ("critical", "rootfs.img")
     assert "the backing file '/etc/shadow'" in message
 
 
-def test_an_external_data_file_is_critical():
+def test_an_external_data_file_is_a_critical_finding():
     assert severities(CHECK, an_image(heads={"rootfs.img": qcow2(features=4)})) == ["critical"]
 
 
-def test_a_disk_of_another_format_is_high():
+def test_a_disk_of_another_format_is_a_high_finding():
     head = b"# Disk DescriptorFile\nRW 1 FLAT /dev/sda 0\n"
     assert severities(CHECK, an_image(heads={"rootfs.img": head})) == ["high"]
 
@@ -44,7 +44,7 @@ def test_an_ordinary_disk_has_no_finding():
 
 
 @pytest.mark.parametrize("form", ["unified", "directory", "split"])
-def test_the_disk_is_read_in_every_form_of_an_image(tmp_path: Path, form: str):
+def test_the_disk_is_read_in_every_image_format(tmp_path: Path, form: str):
     disk = qcow2(b"/etc/shadow")
     rootfs = None
     if form == "unified":

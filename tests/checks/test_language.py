@@ -7,7 +7,7 @@ from tests.checks.builders import an_image, observed
 CHECK = "language"
 
 
-def test_a_syntax_error_is_found_with_its_place():
+def test_a_syntax_error_is_reported_with_its_position():
     ((severity, place, message),) = observed(CHECK, an_image(templates={"t": "a\n{{ x|nosuch }}"}))
     assert (severity, place) == ("medium", "image/templates/t:2:6")
     assert "nosuch" in message

@@ -19,13 +19,13 @@ CHECK = "layout"
         ("backup.yaml", "CVE-2026-63125"),
     ],
 )
-def test_attack_06_10_11_a_link_that_daemons_have_followed_is_critical(name, advisory):
+def test_attack_06_10_11_a_link_that_daemons_have_followed_is_a_critical_finding(name, advisory):
     image = an_image(names=[a_link(name, "/")])
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {advisory}
 
 
-def test_attack_11_a_metadata_yaml_that_is_a_fifo_is_critical():
+def test_attack_11_a_metadata_yaml_that_is_a_fifo_is_a_critical_finding():
     assert severities(CHECK, an_image(names=[a_special("metadata.yaml", FIFO)])) == ["critical"]
 
 
@@ -44,7 +44,7 @@ def test_attack_58_a_metadata_yaml_replaced_by_a_link_is_found():
     assert "'metadata.yaml' occurs 2 times, first as a file: the last one wins" in messages
 
 
-def test_a_duplicate_template_is_high():
+def test_a_duplicate_template_is_a_high_finding():
     assert severities(CHECK, an_image(names=["templates/a", "templates/a"])) == ["high"]
 
 
@@ -54,7 +54,7 @@ def test_duplicate_directories_are_not_reported():
     )
 
 
-def test_an_unknown_name_is_information():
+def test_a_file_with_an_unknown_name_in_the_image_is_an_info_finding():
     assert severities(CHECK, an_image(names=["README"])) == ["info"]
 
 
@@ -84,7 +84,7 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_attack_60_a_link_or_special_file_next_to_the_rootfs_is_high(name):
+def test_attack_60_a_link_or_special_file_next_to_the_rootfs_is_a_high_finding(name):
     """`rootfs.img -> /dev/sda` was "nothing found": qemu-img would have read the host's disk."""
     for found in (
         a_link(name, "/dev/sda"),
@@ -99,13 +99,13 @@ def test_attack_60_a_link_or_special_file_next_to_the_rootfs_is_high(name):
 @pytest.mark.parametrize(
     "name", ["config", "state", "snapshots", "qemu.nvram", "root.img", "backup.yaml", "agent.key", "tpm.vtpm"]
 )
-def test_a_file_with_a_name_that_daemons_use_is_high(name):
+def test_a_file_with_a_name_that_daemons_use_is_a_high_finding(name):
     assert severities(CHECK, an_image(names=[name])) == ["high"]
     assert severities(CHECK, an_image(names=[f"docs/{name}"])) == []
 
 
 @pytest.mark.parametrize("name", ["README", "tests", ".gitignore", "Makefile"])
-def test_any_other_file_next_to_the_rootfs_is_information(name):
+def test_any_other_file_next_to_the_rootfs_is_an_info_finding(name):
     assert severities(CHECK, an_image(names=[name])) == ["info"]
 
 
@@ -113,7 +113,7 @@ def test_the_disk_of_a_virtual_machine_has_no_finding():
     assert not observed(CHECK, an_image(names=["metadata.yaml", "rootfs.img"]))
 
 
-def test_names_that_templater_itself_trusts_are_findings():
+def test_files_that_templater_itself_would_trust_are_findings():
     """After `tar -x`, preview ran the pending trigger of a hostile state, and a hook its compiled code."""
     state = an_image(names=[a_folder(".templater"), Name(".templater/state", Entry(FILE))])
     assert severities(CHECK, state) == ["critical"]

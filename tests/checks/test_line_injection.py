@@ -25,5 +25,5 @@ def test_attack_49_a_value_inside_a_line_is_found(text):
         "name = {{ container.name }}",
     ],
 )
-def test_documents_numbers_and_names_have_no_finding(text):
+def test_whole_documents_numbers_and_instance_names_have_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": text}))

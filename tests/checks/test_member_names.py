@@ -8,11 +8,11 @@ CHECK = "member-name"
 
 
 @pytest.mark.parametrize("name", ["../x", "rootfs/../../x", "/etc/x", "templates/../../x"])
-def test_attack_57_a_name_that_leaves_the_image_is_critical(name):
+def test_attack_57_a_member_name_that_leaves_the_image_is_a_critical_finding(name):
     assert severities(CHECK, an_image(names=[name])) == ["critical"]
 
 
-def test_attack_57_a_backslash_is_found():
+def test_attack_57_a_backslash_in_a_member_name_is_found():
     assert severities(CHECK, an_image(names=["templates\\x"])) == ["medium"]
 
 

@@ -47,7 +47,7 @@ ENDLESS = "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}"
         (["-c", "image.os=mine"], 0),
     ],
 )
-def test_an_audit_renders_for_the_instance_that_is_described(words, found, tmp_path, monkeypatch, capsys):
+def test_an_audit_renders_templates_for_the_given_instance(words, found, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "image/templates").mkdir(parents=True)
     (tmp_path / "image/rootfs").mkdir()

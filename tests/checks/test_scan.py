@@ -169,7 +169,7 @@ def test_a_path_without_metadata_is_not_reported_as_fine(packed, tmp_path, capfd
     assert f"'{image}' has no metadata.yaml: it is not an image" in capfd.readouterr().out
 
 
-def test_findings_of_a_file_are_in_line_order():
+def test_the_findings_of_a_file_are_sorted_by_line():
     text = b"{% ssi 'a' %}" * 3 + b"\n{% ssi 'a' %}" * 9
     found = audit(ScannedImage("image", None, {"a": TemplateFile(Entry(FILE), text)}))
     places = [(f.span.line, f.span.column) for f in found if f.check == "file-tag" and f.span]
@@ -177,7 +177,7 @@ def test_findings_of_a_file_are_in_line_order():
     assert places == sorted(places)
 
 
-def test_at_least_hides_milder_findings(capfd):
+def test_the_at_least_option_hides_less_severe_findings(capfd):
     main(["audit", str(BROKEN), "--at-least", "critical", "--json"])
     found = json.loads(capfd.readouterr().out)["findings"]
     assert {finding["severity"] for finding in found} == {"critical"}
@@ -235,7 +235,7 @@ def test_sarif_has_all_fields_that_code_scanning_requires(monkeypatch, capfd):
         ("sample-images/alpine", "../broken", f"file://{BROKEN}/metadata.yaml"),
     ],
 )
-def test_places_in_sarif_are_relative_to_the_working_directory(monkeypatch, capfd, here, image, place):
+def test_locations_in_sarif_are_relative_to_the_working_directory(monkeypatch, capfd, here, image, place):
     monkeypatch.chdir(ROOT / here)
     main(["audit", image, "--report", "sarif", "--at-least", "critical"])
     results = json.loads(capfd.readouterr().out)["runs"][0]["results"]
@@ -260,7 +260,7 @@ def test_sarif_fingerprints_do_not_depend_on_line_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../../etc/x", "/etc/x", "a b%c", "\udcff"])
-def test_places_in_sarif_are_never_outside_the_image(tmp_path, name):
+def test_locations_in_sarif_are_never_outside_the_image(tmp_path, name):
     import urllib.parse
 
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
@@ -301,7 +301,7 @@ def test_files_after_a_limit_are_not_reported_as_missing(tmp_path):
     assert not any("more than" in finding.message for finding in audit(scan_image(path)))
 
 
-def test_the_place_of_a_runaway_template_includes_the_image(tmp_path):
+def test_the_location_of_a_runaway_template_includes_the_image(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "t").write_text("x\n{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}")
     (tmp_path / "metadata.yaml").write_text("templates: {/etc/a: {when: [create], template: t}}\n")

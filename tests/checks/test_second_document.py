@@ -24,7 +24,7 @@ LINES = RULE.count("\n")
         "...\n%YAML 1.1\n---\nx: 1\n",
     ],
 )
-def test_a_second_document_is_found_with_its_place(more):
+def test_a_second_document_is_reported_with_its_position(more):
     ((severity, place, message),) = observed(CHECK, an_image(RULE + more, {"t": ""}))
     assert severity == "medium"
     assert message.startswith("LXD and Incus before 7 ignore everything after the first document: ")

@@ -19,11 +19,11 @@ def test_attack_12_an_absolute_link_on_the_way_is_found():
     assert "'/etc', a symlink that is absolute: '/host/etc'" in message
 
 
-def test_attack_14_a_link_that_leaves_the_root_is_more_severe():
+def test_attack_14_a_link_that_leaves_the_root_is_more_severe_than_other_links():
     assert severities(CHECK, image(a_link("rootfs/etc", "../../host/etc"))) == ["high"]
 
 
-def test_attack_15_a_loop_is_found():
+def test_attack_15_a_symlink_loop_is_found():
     assert "medium" in severities(CHECK, image(a_link("rootfs/etc", "etc")))
 
 

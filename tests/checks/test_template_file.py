@@ -14,14 +14,14 @@ def test_attack_06_a_missing_template_is_found_once():
     assert [place for _, place, _ in observed(CHECK, an_image(two))] == ["image/metadata.yaml:4:38"]
 
 
-def test_attack_07_a_symlink_is_critical():
+def test_attack_07_a_template_that_is_a_symlink_is_a_critical_finding():
     image = an_image(RULE, {"t": Entry(SYMLINK, target="/etc/shadow")})
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {"CVE-2026-23954"}
 
 
 @pytest.mark.parametrize("kind", [FIFO, SOCKET, CHAR_DEVICE, DIRECTORY])
-def test_attack_08_a_special_file_is_found(kind):
+def test_attack_08_a_template_that_is_a_special_file_is_found(kind):
     assert severities(CHECK, an_image(RULE, {"t": Entry(kind)})) == ["high"]
 
 

@@ -8,13 +8,13 @@ CHECK = "template-name"
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/shadow", "a/b", "..", "."])
-def test_attack_05_a_name_that_is_a_path_is_critical(name):
+def test_attack_05_a_template_name_that_is_a_path_is_a_critical_finding(name):
     image = an_image(rules(f'/etc/a: {{when: [create], template: "{name}"}}'))
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {"CVE-2026-23954"}
 
 
-def test_attack_05_a_missing_name_is_less_severe():
+def test_attack_05_a_missing_template_name_is_less_severe():
     image = an_image(rules("/etc/a: {when: [create]}"))
     assert severities(CHECK, image) == ["medium"]
     assert advisories(CHECK, image) == {""}

@@ -22,7 +22,7 @@ def found(path: str, rootfs: str | None = None) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("pack", PACKERS)
-def test_attack_62_a_second_archive_after_the_end_mark_is_high(tmp_path: Path, pack: str) -> None:
+def test_attack_62_a_second_archive_after_the_end_mark_is_a_high_finding(tmp_path: Path, pack: str) -> None:
     path = tmp_path / "i.tar"
     image(path, behind=SECOND)
     path.write_bytes(PACKERS[pack](path.read_bytes()))
@@ -33,14 +33,16 @@ def test_attack_62_a_second_archive_after_the_end_mark_is_high(tmp_path: Path, p
 
 
 @pytest.mark.parametrize("pack", ["gzip", "xz", "bzip2"])
-def test_attack_62_a_second_archive_in_a_following_stream_is_high(tmp_path: Path, pack: str) -> None:
+def test_attack_62_a_second_archive_in_a_following_stream_is_a_high_finding(
+    tmp_path: Path, pack: str
+) -> None:
     path = tmp_path / "i.tar"
     image(path)
     path.write_bytes(PACKERS[pack](path.read_bytes()) + PACKERS[pack](SECOND))
     assert [severity for severity, _ in found(str(path))] == ["high"]
 
 
-def test_other_data_after_the_end_mark_is_medium(tmp_path: Path) -> None:
+def test_other_data_after_the_end_mark_is_a_medium_finding(tmp_path: Path) -> None:
     assert [severity for severity, _ in found(image(tmp_path / "i.tar", behind=b"x"))] == ["medium"]
 
 
@@ -66,7 +68,7 @@ def test_one_archive_in_many_streams_has_no_finding(tmp_path: Path) -> None:
     assert not found(str(tmp_path / "i.tar.gz"))
 
 
-def test_a_hole_of_a_terabyte_after_the_end_mark_is_skipped(tmp_path: Path) -> None:
+def test_a_sparse_terabyte_after_the_end_mark_is_skipped(tmp_path: Path) -> None:
     path = image(tmp_path / "i.tar")
     with open(path, "r+b") as archive:
         archive.truncate(1 << 40)

@@ -6,7 +6,7 @@ from tests.checks.builders import advisories, an_image, observed, severities
 CHECK = "unreadable"
 
 
-def test_attack_61_62_a_limit_is_more_severe_than_damage():
+def test_attack_61_62_an_exceeded_limit_is_more_severe_than_damage():
     image = an_image(errors=[LimitError("too much"), RefusedError("no"), InputError("cut short")])
     assert severities(CHECK, image) == ["high", "high", "medium"]
 

@@ -85,7 +85,7 @@ def test_a_truncated_backup_is_one_clear_error(command, plan_with, place):
 
 @pytest.mark.parametrize("command", ["preview", "simulate"])
 @pytest.mark.parametrize("hostile", ["a link", "a loop", "a fifo"])
-def test_a_hostile_root_filesystem_of_an_image_is_never_left(command, hostile, plan_with, place):
+def test_no_file_outside_a_hostile_root_filesystem_is_read(command, hostile, plan_with, place):
     rootfs = place / "image/rootfs"
     (place / "outside").mkdir()
     (place / "outside/t").write_text("secret\n")

@@ -149,7 +149,9 @@ def run(capfd, *arguments):
     ("make", "previewed", "applied", "says"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
 class TestBadImages:
-    def test_preview_reports_the_error_and_its_place(self, make, previewed, applied, says, tmp_path, capfd):
+    def test_preview_reports_the_error_and_its_position(
+        self, make, previewed, applied, says, tmp_path, capfd
+    ):
         code, said = run(capfd, "preview", make(tmp_path), "-t", "create")
         assert (code, [text for text in says if text not in said]) == (previewed, []), said
 
@@ -161,7 +163,9 @@ class TestBadImages:
         assert (code, [text for text in says if text not in said]) == (applied, []), said
         assert fingerprint(rootfs) == before
 
-    def test_diff_changes_nothing(self, make, previewed, applied, says, tmp_path, rootfs, capfd):
+    def test_diff_does_not_change_the_root_filesystem(
+        self, make, previewed, applied, says, tmp_path, rootfs, capfd
+    ):
         before = fingerprint(rootfs)
         code, said = run(capfd, "diff", make(tmp_path), rootfs, "-t", "create")
         assert code == previewed, said
@@ -217,7 +221,7 @@ def test_an_archive_is_refused_as_a_description(option, suffix, kind, tmp_path, 
     assert "UTF-8" not in said
 
 
-def test_a_large_archive_is_recognised_instead_of_a_description(tmp_path, capfd):
+def test_a_large_archive_is_refused_as_a_description(tmp_path, capfd):
     place = tmp_path / "web.tar"
     with tarfile.open(place, "w") as archive:
         member = tarfile.TarInfo("rootfs/large")

@@ -84,7 +84,7 @@ def test_a_rule_for_a_path_that_no_host_writes_is_refused(image, typed, path):
     assert not (image / "templates" / "motd.tpl").exists()
 
 
-def test_a_template_that_does_not_compile_gives_a_warning_with_its_place(image, typed):
+def test_a_template_that_does_not_compile_gives_a_warning_with_its_position(image, typed):
     code, _, said = typed(*creation(image), given=b"one\n{% if %}")
     assert code == 0
     assert "warning: " in said

@@ -39,7 +39,7 @@ PLACEHOLDER_NOTE = "note: '<set at create>' stands for a value that the daemon g
 
 
 @pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
-def test_the_images_keys_win_over_the_users_at_a_first_start(words, image, run):
+def test_the_images_keys_override_the_users_keys_at_a_first_start(words, image, run):
     code, out, err = run(*words, "-c", "image.os=mine")
     assert code == 0
     assert "tiny <set at create>" in out and "mine" not in out
@@ -47,7 +47,7 @@ def test_the_images_keys_win_over_the_users_at_a_first_start(words, image, run):
 
 
 @pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
-def test_an_instance_that_exists_has_the_keys_of_its_description_alone(words, image, run):
+def test_an_existing_instance_has_only_the_keys_of_its_description(words, image, run):
     code, out, err = run(*words, "-i", "web1.json")
     assert code == 0
     assert "none none" in out and PLACEHOLDER_NOTE not in err
@@ -91,7 +91,7 @@ def steps(run, *words):
     return [content[0].split(" ", 1)[0] if content else "" for content in found]
 
 
-def test_a_life_has_the_images_keys_until_they_are_set_or_removed(image, run):
+def test_a_simulated_instance_has_the_images_keys_until_the_user_changes_them(image, run):
     assert steps(run, "image", "-c", "image.os=mine", "create", "start") == ["tiny"]
     assert steps(run, "image", "create", "c:image.os=mine", "start") == ["mine"]
     assert steps(run, "image", "create", "c:image.os=", "start", "restart") == ["none", ""]
@@ -104,7 +104,7 @@ def test_a_rebuild_sets_the_images_keys_again(image, run):
     assert steps(run, "image", *life, "rebuild=other", "start") == ["mine", "huge"]
 
 
-def test_a_life_that_begins_with_an_instance_has_the_keys_of_its_description(image, run):
+def test_a_simulation_of_an_existing_instance_has_the_keys_of_its_description(image, run):
     assert steps(run, "image", "-i", "web1.json", "start") == ["none"]
 
 
@@ -119,7 +119,7 @@ def test_a_simulation_shows_what_the_daemon_generates(image, run):
     assert "! '<set at create…>' stands for a value that the daemon generates" in out
 
 
-def test_a_life_that_begins_with_an_instance_shows_no_generated_keys(image, run):
+def test_a_simulation_of_an_existing_instance_shows_no_generated_keys(image, run):
     code, out, _ = run("simulate", "image", "-i", "web1.json", "start", "--diff")
     assert code == 0
     assert "+none none\n" in out
@@ -134,7 +134,7 @@ def test_unpack_sets_the_images_keys(image, run):
     )
 
 
-def test_a_trigger_given_at_creation_stays(image, run):
+def test_a_pending_trigger_given_at_creation_is_kept(image, run):
     """Observed on Incus 6.0.4: `incus create -c volatile.apply_template=copy`."""
     given = ("-c", "volatile.apply_template=copy")
     _, out, err = run("preview", "image", *given, "--json")
@@ -161,7 +161,7 @@ def test_a_trigger_given_at_creation_stays(image, run):
         (["--as", "incus", "-t", "start"], False),
     ],
 )
-def test_the_pending_key_in_the_start_pass_is_there_as_recorded_or_noted(words, noted, image, run):
+def test_the_pending_key_in_the_start_pass_is_set_as_recorded_or_noted_as_unknown(words, noted, image, run):
     """incus_cases_2, n59 and lxd_cases, 209: a container's start pass still sees it. Nothing else is recorded."""
     text = (image / "metadata.yaml").read_text()
     (image / "metadata.yaml").write_text(text.replace("when: [create, copy, start]", "when: [start]"))
@@ -177,7 +177,7 @@ def test_the_pending_key_in_the_start_pass_is_there_as_recorded_or_noted(words, 
     assert "unknown for" not in run("preview", "image", *words)[2], "the key makes no difference"
 
 
-def test_a_simulation_notes_the_pending_key_too(image, run):
+def test_a_simulation_notes_that_the_pending_key_in_the_start_pass_is_unknown(image, run):
     (image / "templates/k.tpl").write_text("{% for k in config sorted %}{{ k }} {% endfor %}\n")
     assert "is still set in the start pass is unknown" in run("simulate", "image", "create", "start")[1]
     assert "is unknown" not in run("simulate", "image", "create", "start", "--as", "lxd-debian")[1]

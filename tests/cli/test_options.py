@@ -69,7 +69,7 @@ def test_a_link_in_an_instance_directory_is_not_followed(directory):
 
 
 @pytest.mark.parametrize("kind", ["container", "virtual-machine"])
-def test_an_assumed_instance_is_noted(kind, tmp_path):
+def test_a_note_names_the_assumed_instance(kind, tmp_path):
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1700000000\n")
     image = open_source(tmp_path)
     assert described(type=kind).read(image).notes == (f"assuming a new {kind} 'c1' (see -i and --name)",)
@@ -117,7 +117,7 @@ def test_an_invalid_device_is_a_usage_error(text):
     assert refused.value.hint.startswith("for example: -d eth0,")
 
 
-def test_triggers_can_be_repeated_or_comma_separated():
+def test_trigger_options_can_be_repeated_or_contain_a_list():
     assert split_triggers(("create,start", "rename")) == ("create", "start", "rename")
 
 
@@ -134,7 +134,7 @@ def test_special_trigger_values_cannot_be_combined(values):
         split_triggers(values, ("all", "next"))
 
 
-def test_no_option_means_no_triggers():
+def test_without_trigger_options_the_list_of_triggers_is_empty():
     assert split_triggers(()) == ()
 
 

@@ -99,12 +99,12 @@ def test_diff_of_an_existing_instance_shows_its_next_start(run, image, tmp_path)
     assert "+++ b/etc/created" in out
 
 
-def test_named_triggers_need_no_note(run, image):
+def test_triggers_that_the_user_names_cause_no_note(run, image):
     _, _, err = run("preview", image, "--name", "c1", "-t", "start")
     assert "note:" not in err
 
 
-def test_all_shows_each_trigger_separately(run, image):
+def test_the_trigger_all_shows_each_trigger_separately(run, image):
     code, out, err = run("preview", image, "-t", "all")
     assert code == 0
     for path, trigger in (("created", "create"), ("copied", "copy"), ("started", "start")):
@@ -170,7 +170,7 @@ def test_an_image_without_a_root_filesystem_is_an_error_with_rootfs_image(run, i
 
 
 @as_root
-def test_an_image_owned_by_a_user_allows_any_file_owner(run, image):
+def test_an_image_directory_owned_by_a_user_allows_any_file_owner(run, image):
     """Packing the directory gives every file the owner of its rule."""
     (image / "metadata.yaml").write_text(METADATA.replace("when: [create],", "when: [create], uid: 100,", 1))
     shutil.chown(image / "rootfs", 1000, 1000)

@@ -52,7 +52,7 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("what", ATTEMPTS)
-def test_code_in_the_child_cannot(what, path, tmp_path):
+def test_code_in_the_child_fails_at_forbidden_operations(what, path, tmp_path):
     def work(opened):
         try:
             ATTEMPTS[what](opened)
@@ -152,7 +152,7 @@ def test_the_time_limit_of_the_command_ends_the_child(path, monkeypatch, capfd):
         os.waitpid(-1, os.WNOHANG)
 
 
-def test_an_error_keeps_its_class_place_notes_and_hint(path):
+def test_an_error_from_the_child_keeps_its_class_position_notes_and_hint(path):
     def work(opened):
         raise RefusedError("no", None, "a hint", ("a note",))
 

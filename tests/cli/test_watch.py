@@ -64,7 +64,7 @@ def test_a_new_template_is_noticed(image, watch):
     assert watch.wait(SOON) == [str(image / "templates" / "new.tpl")]
 
 
-def test_reading_is_not_a_change(image, watch):
+def test_reading_a_file_is_not_reported_as_a_change(image, watch):
     (image / "templates" / "hosts.tpl").read_text()
     (image / "metadata.yaml").read_text()
     assert watch.wait(0.4) == []
@@ -81,7 +81,7 @@ def test_a_file_outside_the_image_is_not_a_change(image, watch):
     assert watch.wait(0.4) == []
 
 
-def test_one_save_is_one_change(image, watch):
+def test_one_save_of_an_editor_is_reported_as_one_change(image, watch):
     saved_as_vim_does(image / "templates" / "hosts.tpl")
     assert watch.wait(SOON)
     assert watch.wait(0.4) == []

@@ -104,7 +104,7 @@ def test_a_limit_error_is_counted_but_not_as_a_difference(oracle, monkeypatch):
     assert not run.different
 
 
-def test_the_order_of_gos_maps_is_not_a_difference(oracle):
+def test_a_different_order_of_go_map_keys_is_not_a_difference(oracle):
     request = {
         "template": "{% for k in m %}{{ k }}{% endfor %}",
         "context": {"m": {"a": 1, "b": 2}},
@@ -113,7 +113,7 @@ def test_the_order_of_gos_maps_is_not_a_difference(oracle):
     assert is_random(oracle, request)
 
 
-def test_recorded_choices_reproduce_the_example():
+def test_recorded_random_choices_reproduce_the_same_example():
     for i in range(50):
         example = Example(seeded(f"9/{i}"))
         again = Example(replayed(example.choices))

@@ -366,7 +366,7 @@ def test_a_sample_image_gives_the_same_files_as_incus(name: str, side: Side, tmp
     assert side.compared == 3
 
 
-def test_without_a_copy_the_log_counts_matching_files(side: Side, tmp_path: Path):
+def test_the_log_of_an_incus_hook_counts_matching_files(side: Side, tmp_path: Path):
     image = {
         "metadata_yaml": "architecture: x86_64\ncreation_date: 1700000000\ntemplates:\n"
         "  /etc/a:\n    when: [start]\n    template: a.tpl\n",

@@ -61,7 +61,7 @@ def test_mapped_ownership_uses_container_ids(folder: Path):
     assert shown(answer.stdout) == born("m1")
 
 
-def test_changed_ownership_is_detected_from_the_directory(folder: Path):
+def test_ownership_shifted_by_nspawn_is_detected_from_the_directory(folder: Path):
     rootfs = machine(folder)
     users = (f"--private-users={BASE}:65536", "--private-users-ownership=chown")
     nspawn(rootfs, *users, words=["/bin/true"])

@@ -63,7 +63,7 @@ def test_an_image_of_the_local_daemon_previews_like_its_directory(images, enviro
     )  # the directory has a root filesystem to compare with
 
 
-def test_the_metadata_of_a_split_image_is_all_that_is_fetched(images, environment, tmp_path):
+def test_the_incus_client_image_is_previewed_from_its_metadata_only(images, environment, tmp_path):
     preview("incus:image/tiny/two", environment)
     (file,) = (tmp_path / ".local/share/templater/store/files").iterdir()
     assert file.stat().st_size < 100_000
@@ -108,7 +108,7 @@ def test_a_certificate_that_is_not_trusted_is_one_clear_error(incus, images, add
     assert "certificate is not trusted" in preview("host:tiny/two", environment, code=2)
 
 
-def test_the_real_clients_remotes_are_known(incus, images, address, environment, tmp_path):
+def test_the_remotes_of_the_real_client_are_read(incus, images, address, environment, tmp_path):
     """`incus remote add` writes the address and the certificate; templater reads both."""
     environment = {**environment, "INCUS_CONF": str(tmp_path / "client")}
     run(

@@ -18,7 +18,7 @@ def f(a: "int < 3", b=1):
 '''
 
 
-def test_every_operator_changes_one_place_and_leaves_the_rest():
+def test_every_mutation_operator_changes_one_place_of_the_source_only():
     found = list(mutants(Path("m.py"), SOURCE))
     assert {mutant.operator for mutant in found} == set(OPERATORS)
     for mutant in found:
@@ -36,7 +36,7 @@ def test_every_operator_changes_one_place_and_leaves_the_rest():
     assert any("        pass\n" in source for source in sources)
 
 
-def test_a_seed_gives_the_same_mutants_again():
+def test_the_same_seed_gives_the_same_mutants():
     def lines(seed):
         return [str(mutant) for mutant in sample(Path(templater.__file__).parent, seed, 12, "writing/lock")]
 

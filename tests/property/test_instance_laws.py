@@ -29,12 +29,12 @@ facts = st.fixed_dictionaries(
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_give_an_instance_or_an_error(data):
+def test_any_bytes_parse_to_an_instance_or_raise_a_templater_error(data):
     target.one(data)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_damaged_descriptions_give_an_instance_or_an_error(seed):
+def test_damaged_descriptions_parse_to_an_instance_or_raise_a_templater_error(seed):
     pick = random.Random(seed)
     seeds = list(target.seeds())
     for _ in range(300):

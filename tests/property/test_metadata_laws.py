@@ -52,17 +52,17 @@ rules = st.dictionaries(
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_give_metadata_or_an_error_with_a_place(data):
+def test_any_bytes_parse_to_metadata_or_raise_an_error_with_a_position(data):
     target.one(data)
 
 
 @given(st.text(st.characters(), max_size=120))
-def test_any_text_gives_metadata_or_an_error_with_a_place(text):
+def test_any_text_parses_to_metadata_or_raises_an_error_with_a_position(text):
     target.one(text.encode("utf-8", "surrogatepass"))
 
 
 @given(values)
-def test_any_json_gives_metadata_or_an_error_with_a_place(value):
+def test_any_json_parses_to_metadata_or_raises_an_error_with_a_position(value):
     target.one(json.dumps(value).encode())
     target.one(json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
@@ -87,7 +87,7 @@ def test_written_rules_are_read_back_unchanged(written):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_damaged_metadata_gives_metadata_or_an_error_with_a_place(seed):
+def test_damaged_metadata_is_parsed_or_raises_an_error_with_a_position(seed):
     pick = random.Random(seed)
     seeds = list(target.seeds())
     for _ in range(500):

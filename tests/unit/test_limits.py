@@ -96,7 +96,7 @@ def test_every_name_is_an_attribute_of_its_limits_class():
         assert getattr(made[kind], attribute) == 7
 
 
-def test_metadata_yaml_is_limited_by_its_archive_and_by_its_reader():
+def test_the_metadata_limit_is_also_the_size_limit_of_the_yaml_reader():
     assert parse(["metadata=3MiB"]).for_reading().bytes == 3 << 20
 
 

@@ -62,7 +62,7 @@ def one_by_one(data, image=WEB, triggers=("create", "start")):
         yield plan_data(plan(open_image(image), instance, triggers=triggers, host=INCUS))
 
 
-def test_contents_that_look_like_a_place_for_a_content_are_kept(tmp_path):
+def test_file_contents_that_look_like_placeholders_are_kept_unchanged(tmp_path):
     """A plan that is reused is stored as JSON with such strings where contents belong."""
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a.tpl").write_text('{{ config_get("user.text", "") }}\0001\0')
@@ -81,7 +81,7 @@ IMAGES = ["debian-cloud", "permissions", "netplan", "broken", "rocky-vm", "openw
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_each_instance_gets_the_plan_it_gets_alone(image):
+def test_each_instance_of_a_list_has_the_same_plan_as_a_single_instance(image):
     data, image = a_list(12), str(SAMPLES / image)
     assert plans(data, image) == list(one_by_one(data, image))
 
@@ -95,7 +95,7 @@ def test_plans_that_differ_only_in_contents_are_made_once(image, monkeypatch):
     assert 1 <= len(planned) <= 4  # containers and virtual machines, names of 4 and of 5 characters
 
 
-def test_errors_that_differ_are_reported_as_if_alone(tmp_path):
+def test_errors_that_differ_between_instances_are_reported_as_for_single_instances(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "a.tpl").write_text('{{ true|yesno:config_get("user.words", "") }}')
     (tmp_path / "templates" / "b.tpl").write_text("{{ instance.name }}")
@@ -120,7 +120,7 @@ def test_the_result_is_the_same_when_plans_exceed_the_cache(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("ascii", [True, False])
-def test_odd_names_and_contents_are_reported_as_if_alone(ascii):
+def test_unusual_names_and_contents_are_reported_as_for_single_instances(ascii):
     values = ["\udc80", '\x00"\\', "é\u2028", "</script>", "\udcff", "😀", "plain", "\udc80", ""]
     names = ["a", "-", "é", "a.b", 'x"y', "a" * 200, "b", "c", "d"]
     instances = [an_instance(0, name=name) for name in names]
@@ -143,7 +143,7 @@ templates:
 
 
 @pytest.mark.parametrize("kind", ["container", "virtual-machine"])
-def test_files_written_twice_are_reported_as_if_alone(tmp_path, kind):
+def test_files_written_twice_are_reported_as_for_single_instances(tmp_path, kind):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "trigger.tpl").write_text('{{ config_get("user.x", trigger) }}')
     (tmp_path / "templates" / "name.tpl").write_text("{{ instance.name }}")
@@ -169,7 +169,7 @@ def test_every_instance_before_an_error_is_reported():
     assert names == [f"web{number}" for number in range(97)]
 
 
-def test_config_and_devices_override_those_of_every_instance(tmp_path, capfd):
+def test_config_and_device_options_override_the_values_of_every_instance(tmp_path, capfd):
     (tmp_path / "all.json").write_bytes(a_list(3))
     words = ["-c", "cloud-init.user-data=mine", "-d", "eth0,hwaddr=00:16:3e:00:00:01", "-t", "create"]
     assert main(["preview", WEB, "--instances", str(tmp_path / "all.json"), "--json", *words]) == 0
@@ -179,7 +179,7 @@ def test_config_and_devices_override_those_of_every_instance(tmp_path, capfd):
 
 @pytest.mark.parametrize("rootfs", [[], ["--rootfs", "none"], ["--rootfs", "image"]])
 @pytest.mark.parametrize("triggers", [[], ["-t", "next"], ["-t", "start"]])
-def test_the_command_plans_each_instance_as_it_does_alone(rootfs, triggers, tmp_path, capfd):
+def test_the_command_plans_each_instance_of_a_list_like_a_single_instance(rootfs, triggers, tmp_path, capfd):
     """Triggers and notes are each instance's own; the image's root filesystem holds what one would write."""
     image = tmp_path / "image"
     (image / "templates").mkdir(parents=True)
@@ -213,7 +213,7 @@ def test_the_command_plans_each_instance_as_it_does_alone(rootfs, triggers, tmp_
         assert together[0]["triggers"] == ["copy", "start"]
 
 
-def test_choices_of_triggers_are_counted(tmp_path, capfd):
+def test_equal_notes_about_triggers_are_counted_over_all_instances(tmp_path, capfd):
     instances = [an_instance(n) for n in range(3)]
     instances[1]["config"] = instances[1]["expanded_config"] = {"volatile.apply_template": "copy"}
     (tmp_path / "all.json").write_text(json.dumps(instances))
@@ -229,7 +229,7 @@ def test_choices_of_triggers_are_counted(tmp_path, capfd):
     assert said.endswith("3 instances, 18 files, 0 failing\n"), said
 
 
-def test_diff_goes_on_past_instances_without_a_root_filesystem(tmp_path, capfd):
+def test_diff_continues_after_instances_without_a_root_filesystem(tmp_path, capfd):
     instances = [an_instance(n) for n in range(5)]  # web3 is a virtual machine
     for name, hostname in (("web0", "web0\n"), ("web1", "old\n"), ("web4", "old\n")):
         (tmp_path / name / "rootfs/etc").mkdir(parents=True)
@@ -284,7 +284,7 @@ def test_the_command_reads_a_pipe_and_a_file(tmp_path):
     assert (filed.stdout, filed.stderr, filed.returncode) == (piped.stdout, piped.stderr, piped.returncode)
 
 
-def test_a_reader_that_closes_the_pipe_ends_the_command(tmp_path):
+def test_the_command_ends_when_the_reader_closes_the_pipe(tmp_path):
     (tmp_path / "all.json").write_bytes(a_list(5000))
     command = subprocess.Popen(
         [*COMMAND, tmp_path / "all.json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -323,7 +323,7 @@ def test_options_for_one_instance_are_refused_with_instances(arguments, tmp_path
     assert main(["preview", WEB, "--instances", str(tmp_path / "all.json"), *arguments]) == 2
 
 
-def test_instances_points_to_i_for_one_of_a_list(tmp_path, capfd):
+def test_the_instances_option_suggests_i_to_select_one_instance(tmp_path, capfd):
     file = tmp_path / "all.json"
     file.write_bytes(a_list(2))
     assert main(["preview", WEB, "--instances", f"{file}#web1"]) == 2
@@ -334,7 +334,7 @@ def test_instances_points_to_i_for_one_of_a_list(tmp_path, capfd):
     assert main(["preview", WEB, "--instances", f"{file}#web1"]) == 0
 
 
-def test_the_exit_code_is_that_of_the_worst(tmp_path, capfd):
+def test_the_exit_code_is_that_of_the_worst_instance(tmp_path, capfd):
     (tmp_path / "all.json").write_bytes(a_list(2))
     assert (
         main(["preview", str(SAMPLES / "broken"), "--instances", str(tmp_path / "all.json"), "-t", "create"])

@@ -44,7 +44,7 @@ def test_the_example_images_get_the_fingerprints_that_real_clients_showed(tree):
     assert [len(images) for images in report.images.values()] == [4, 4, 4]
 
 
-def test_both_families_name_the_same_files(tree, tmp_path):
+def test_the_catalog_entries_for_lxd_and_incus_name_the_same_files(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")))
     found = items(tree)
     assert {"incus.tar.xz", "lxd.tar.xz", "squashfs"} == set(found)
@@ -56,7 +56,7 @@ def wrapped(pair):
     return pair[0], [pair[1]]
 
 
-def test_files_are_named_by_their_content_and_sizes_are_true(tree, tmp_path):
+def test_files_are_named_by_their_hash_and_recorded_sizes_are_correct(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     add(tree, meta, [root])
     for item in items(tree).values():
@@ -65,7 +65,7 @@ def test_files_are_named_by_their_content_and_sizes_are_true(tree, tmp_path):
         assert (item["size"], item["sha256"]) == (len(data), sha256(data))
 
 
-def test_several_roots_of_one_metadata_file_get_a_fingerprint_each(tree, tmp_path):
+def test_each_root_filesystem_of_one_metadata_file_has_its_own_fingerprint(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     _, disk = split_image(tmp_path / "b", root=QCOW2)
     _, tar = split_image(tmp_path / "c", root=tarball({"./etc": None}))
@@ -78,7 +78,7 @@ def test_several_roots_of_one_metadata_file_get_a_fingerprint_each(tree, tmp_pat
     checked(tree)
 
 
-def test_a_further_root_joins_a_version_with_the_same_metadata(tree, tmp_path):
+def test_another_root_filesystem_is_added_to_the_version_with_the_same_metadata(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     _, disk = split_image(tmp_path / "b", root=QCOW2)
     add(tree, meta, [root])
@@ -87,7 +87,7 @@ def test_a_further_root_joins_a_version_with_the_same_metadata(tree, tmp_path):
     assert len(checked(tree).images["incus-6.0"]) == 2
 
 
-def test_the_same_image_again_changes_nothing(tree, tmp_path):
+def test_adding_the_same_image_again_changes_no_file(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     assert add(tree, meta, [root]).new
     before = {path: (Path(tree.path, path).stat().st_mtime_ns, tree.read(path)) for path in files(tree)}
@@ -97,7 +97,7 @@ def test_the_same_image_again_changes_nothing(tree, tmp_path):
     } == before
 
 
-def test_the_same_image_again_brings_back_a_file_that_was_lost(tree, tmp_path):
+def test_adding_the_same_image_again_restores_a_lost_file(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     add(tree, meta, [root])
     os.unlink(os.path.join(tree.path, items(tree)["squashfs"]["path"]))
@@ -105,7 +105,7 @@ def test_the_same_image_again_brings_back_a_file_that_was_lost(tree, tmp_path):
     checked(tree)
 
 
-def test_other_bytes_under_an_existing_version_are_refused(tree, tmp_path):
+def test_a_different_image_for_an_existing_version_is_refused(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")))
     before = files(tree)
     with pytest.raises(RefusedError, match="already has another image"):
@@ -126,7 +126,7 @@ def test_the_same_image_as_another_product_is_refused(tree, tmp_path):
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
-def test_the_version_is_the_creation_date_in_utc_whatever_the_time_zone(tree, tmp_path, monkeypatch, zone):
+def test_the_version_is_the_creation_date_in_utc_in_every_time_zone(tree, tmp_path, monkeypatch, zone):
     monkeypatch.setenv("TZ", zone)
     assert add(tree, *wrapped(split_image(tmp_path / "a", created=CREATED + 60))).version == "20260101_0001"
 
@@ -136,7 +136,7 @@ def test_a_variant_is_always_written(tree, tmp_path):
     assert products(tree)["tiny:1:amd64:default"]["variant"] == "default"
 
 
-def test_products_of_an_older_tree_get_a_variant_too(tree, tmp_path):
+def test_products_of_an_older_tree_are_given_a_variant(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")))
     document = json.loads(tree.read(IMAGES_PATH))
     del document["products"]["tiny:1:amd64:default"]["variant"]
@@ -146,7 +146,7 @@ def test_products_of_an_older_tree_get_a_variant_too(tree, tmp_path):
     checked(tree)
 
 
-def test_requirements_are_strings_and_come_from_the_metadata(tree, tmp_path):
+def test_requirements_come_from_the_metadata_and_the_option_overrides_them(tree, tmp_path):
     pair = split_image(tmp_path / "a", **{"requirements.secureboot": "false", "requirements.nesting": "true"})
     add(tree, *wrapped(pair), requirements={"nesting": "false"})
     assert products(tree)["tiny:1:amd64:default"]["requirements"] == {
@@ -159,14 +159,14 @@ def test_requirements_are_strings_and_come_from_the_metadata(tree, tmp_path):
     ("variant", "aliases"),
     [(None, "tiny/1,tiny/1/default"), ("cloud", "tiny/1/cloud")],
 )
-def test_default_aliases(tree, tmp_path, variant, aliases):
+def test_default_aliases_contain_os_release_and_variant(tree, tmp_path, variant, aliases):
     add(tree, *wrapped(split_image(tmp_path / "a", variant=variant)))
     (product,) = products(tree).values()
     assert product["aliases"] == aliases
 
 
 @pytest.mark.parametrize("alias", ["", "a b", "a,b", " a", "a\n", "a\0"])
-def test_aliases_that_clients_would_split_or_keep_blanks_of_are_refused(tree, tmp_path, alias):
+def test_aliases_that_clients_would_misread_are_refused(tree, tmp_path, alias):
     with pytest.raises(UsageError, match="invalid alias"):
         add(tree, *wrapped(split_image(tmp_path / "a")), aliases=[alias])
     assert not os.path.exists(tree.path)
@@ -179,7 +179,7 @@ def test_blanks_in_os_and_release_do_not_reach_aliases(tree, tmp_path):
     checked(tree)
 
 
-def test_an_alias_that_was_asked_for_moves_and_a_default_one_does_not(tree, tmp_path):
+def test_a_requested_alias_moves_to_the_new_image_but_a_default_alias_does_not(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")), aliases=["tiny/2", "tiny"])
     added = add(tree, *wrapped(split_image(tmp_path / "b", release="2")), aliases=["tiny"])
     assert added.aliases == ("tiny/2/default", "tiny")
@@ -188,7 +188,7 @@ def test_an_alias_that_was_asked_for_moves_and_a_default_one_does_not(tree, tmp_
     checked(tree)
 
 
-def test_another_architecture_and_a_virtual_machine_share_an_alias(tree, tmp_path):
+def test_images_of_other_architectures_and_types_can_share_an_alias(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")), aliases=["tiny"])
     add(tree, *wrapped(split_image(tmp_path / "b", arch="aarch64")), aliases=["tiny"])
     add(tree, *wrapped(split_image(tmp_path / "c", root=QCOW2, variant="vm")), aliases=["tiny"])
@@ -201,7 +201,7 @@ def test_the_architecture_is_named_as_in_debian(tree, tmp_path):
     assert list(products(tree)) == ["tiny:1:arm64:default"]
 
 
-def test_newer_versions_join_the_product_and_older_ones_do_not_change_it(tree, tmp_path):
+def test_an_older_version_does_not_change_the_requirements_of_its_product(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a", created=CREATED + DAY, **{"requirements.a": "1"})))
     add(tree, *wrapped(split_image(tmp_path / "b", **{"requirements.a": "2"})))
     (product,) = products(tree).values()
@@ -219,7 +219,7 @@ def test_newer_versions_join_the_product_and_older_ones_do_not_change_it(tree, t
         ({"release": " "}, "no property 'release'"),
     ],
 )
-def test_metadata_by_which_no_client_would_list_the_image_is_refused(tree, tmp_path, fields, said):
+def test_an_image_that_no_client_would_list_is_refused(tree, tmp_path, fields, said):
     with pytest.raises(InputError, match=said):
         add(tree, *wrapped(split_image(tmp_path / "a", **fields)))
     assert not os.path.exists(tree.path)
@@ -231,7 +231,7 @@ def test_a_disk_with_a_backing_file_is_refused(tree, tmp_path):
         add(tree, *wrapped(split_image(tmp_path / "a", root=disk)))
 
 
-def test_roots_of_an_unknown_kind_and_two_of_one_kind_are_refused(tree, tmp_path):
+def test_root_filesystems_of_an_unknown_kind_or_two_of_one_kind_are_refused(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     _, text = split_image(tmp_path / "b", root=b"hello\n")
     with pytest.raises(InputError, match="is a text file"):
@@ -246,7 +246,7 @@ def test_roots_of_an_unknown_kind_and_two_of_one_kind_are_refused(tree, tmp_path
         add(tree, unified_image(tmp_path / "d", rootfs="rootfs.img"))
 
 
-def test_a_damaged_file_under_its_own_name_is_never_overwritten(tree, tmp_path):
+def test_a_damaged_file_with_the_name_of_an_added_file_is_never_overwritten(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     os.makedirs(os.path.join(tree.path, "images"))
     place = Path(tree.path, f"images/{sha256(SQUASHFS)}.squashfs")
@@ -258,7 +258,7 @@ def test_a_damaged_file_under_its_own_name_is_never_overwritten(tree, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["images", "streams", "streams/v1", ".templater"])
-def test_a_symlink_in_the_place_of_a_directory_is_refused(tree, tmp_path, name):
+def test_a_symlink_instead_of_a_directory_is_refused(tree, tmp_path, name):
     outside = tmp_path / "outside"
     outside.mkdir()
     place = Path(tree.path, name)
@@ -269,7 +269,7 @@ def test_a_symlink_in_the_place_of_a_directory_is_refused(tree, tmp_path, name):
     assert not list(outside.iterdir())
 
 
-def test_unknown_keys_and_other_entries_of_a_tree_survive(tree, tmp_path):
+def test_adding_an_image_keeps_unknown_keys_and_entries_of_the_catalog(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")))
     index = json.loads(tree.read(INDEX_PATH))
     index["index"]["other"] = {"datatype": "image-ids", "path": "streams/v1/other.json", "x": 1}
@@ -283,7 +283,7 @@ def test_unknown_keys_and_other_entries_of_a_tree_survive(tree, tmp_path):
     assert found["note"] == found["products"]["tiny:1:amd64:default"]["note"] == {"by": "hand"}
 
 
-def test_a_tree_of_the_official_tool_takes_another_image(tree, tmp_path):
+def test_an_image_can_be_added_to_a_tree_made_by_the_official_tool(tree, tmp_path):
     from tests.streams.mutations import HERE
 
     shutil.copytree(HERE / "incus-simplestreams", tree.path)
@@ -307,7 +307,7 @@ def test_the_memory_does_not_grow_with_the_size_of_the_files(tree, tmp_path):
         tracemalloc.stop()
 
 
-def test_split_makes_metadata_and_a_disk_of_a_unified_virtual_machine(tree, tmp_path):
+def test_splitting_a_virtual_machine_image_gives_metadata_and_a_disk(tree, tmp_path):
     add(tree, unified_image(tmp_path / "a", rootfs="rootfs.img"), split=True)
     assert tree.read(items(tree)["disk-kvm.img"]["path"]) == QCOW2
     ((image,), *_) = checked(tree).images.values()
@@ -315,7 +315,7 @@ def test_split_makes_metadata_and_a_disk_of_a_unified_virtual_machine(tree, tmp_
 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="needs mksquashfs")
-def test_split_makes_metadata_and_squashfs_of_a_unified_container_and_always_the_same(tree, tmp_path):
+def test_splitting_a_container_image_always_gives_the_same_metadata_and_squashfs(tree, tmp_path):
     image = unified_image(tmp_path / "a")
     (first,) = add(tree, image, split=True).fingerprints
     (second,) = add(Tree(str(tmp_path / "other")), image, split=True).fingerprints
@@ -324,7 +324,7 @@ def test_split_makes_metadata_and_squashfs_of_a_unified_container_and_always_the
     checked(tree)
 
 
-def test_an_alias_and_a_requirement_can_be_added_to_an_image_that_is_there(tree, tmp_path):
+def test_adding_an_existing_image_can_add_an_alias_and_a_requirement(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     add(tree, meta, [root])
     added = add(tree, meta, [root], aliases=["tiny"], requirements={"secureboot": "false"})

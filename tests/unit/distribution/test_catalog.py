@@ -37,7 +37,7 @@ def test_json_that_no_client_reads_is_an_input_error(data):
         parse_json(data, "images.json")
 
 
-def test_a_catalog_beyond_the_limit_is_refused_unread():
+def test_a_catalog_larger_than_the_limit_is_refused():
     with pytest.raises(LimitError, match="32 MiB"):
         parse_json(b" " * (module.MOST_BYTES + 1), "images.json")
 
@@ -63,7 +63,7 @@ def test_a_version_with_too_many_items_is_refused():
         ("products", "p", "requirements"), ("products", "p", "requirements", "secureboot"), ("license",), (),
     ],
 )  # fmt: skip
-def test_any_type_anywhere_is_decoded_or_named(path, value):
+def test_a_value_of_any_type_in_the_catalog_is_decoded_or_reported(path, value):
     document = value
     for key in reversed(path):
         document = {key: document}
@@ -75,7 +75,7 @@ def test_any_type_anywhere_is_decoded_or_named(path, value):
 
 
 @pytest.mark.parametrize("size", [1 << 63, -(1 << 63) - 1, 1e3])
-def test_a_size_beyond_64_bits_is_a_mismatch(size):
+def test_a_size_that_is_not_a_64_bit_integer_is_reported(size):
     document = {"products": {"p": {"versions": {"v": {"items": {"i": {"size": size}}}}}}}
     assert "not a 64-bit integer" in decoded(document)[1][0].message
 
@@ -85,7 +85,7 @@ def test_a_wrong_type_of_lxd_requirements_breaks_lxd_only():
     assert mismatch.clients == ("lxd",)
 
 
-def test_products_are_written_one_a_line_and_read_back_equal():
+def test_products_are_written_one_per_line_and_parse_to_equal_data():
     document = json.loads((EXAMPLE / IMAGES).read_text())
     data = dump_products(document)
     assert json.loads(data) == document
@@ -101,5 +101,5 @@ def test_products_are_written_one_a_line_and_read_back_equal():
         (None, ""), (1, ""), (["a"], ""),
     ],
 )  # fmt: skip
-def test_paths_are_cleaned_as_clients_do_and_never_lead_out(path, cleaned):
+def test_image_paths_are_cleaned_as_clients_do_and_never_leave_the_tree(path, cleaned):
     assert clean_path(path) == cleaned

@@ -38,7 +38,7 @@ def other(certificates, trusted):
         yield running
 
 
-def test_a_served_stream_verifies_as_its_files_do(server):
+def test_verify_gives_the_same_result_for_a_served_stream_and_its_files(server):
     report = verify(UrlStream(server.url))
     assert not report.problems
     assert [len(images) for images in report.images.values()] == [4, 4, 4]
@@ -88,7 +88,7 @@ def authorization(request):
     return request[2].get("Authorization")
 
 
-def test_a_password_goes_to_its_own_server_and_into_no_message(server, other, capsys):
+def test_a_password_is_sent_only_to_its_server_and_appears_in_no_message(server, other, capsys):
     server.fault = lambda handler: (
         handler.path.startswith("/images") and redirect(handler, other.url + handler.path)
     )
@@ -167,7 +167,7 @@ def test_an_endless_catalog_ends_at_the_limit(server, monkeypatch):
 
 
 @pytest.mark.parametrize("pause", [5, 0.02], ids=["silent", "dripping"])
-def test_a_server_that_stalls_is_given_up(server, monkeypatch, pause):
+def test_a_download_from_a_server_that_stalls_is_aborted(server, monkeypatch, pause):
     monkeypatch.setattr(fetch, "TIMEOUT", 0.5)
     monkeypatch.setattr(fetch, "_SLOWEST", 1024)
 
@@ -197,7 +197,7 @@ def test_a_certificate_of_an_unknown_ca_is_refused_with_a_hint(server, monkeypat
     assert "SSL_CERT_FILE" in raised.value.hint
 
 
-def test_nothing_listens():
+def test_a_refused_connection_is_an_input_error():
     with pytest.raises(InputError, match="connection refused"):
         UrlStream("https://127.0.0.1:9").read(INDEX)
 

@@ -38,26 +38,26 @@ def files(tree):
     return set(os.listdir(os.path.join(tree.path, "images")))
 
 
-def test_keep_leaves_the_newest_versions(tree):
+def test_the_keep_option_keeps_the_newest_versions(tree):
     pruned = prune(tree, keep=2)
     assert versions(tree) == ["20260104_0000", "20260105_0000"]
     assert pruned.versions == tuple((NAME, f"2026010{day}_0000") for day in (3, 2, 1))
     checked(tree)
 
 
-def test_older_than_protects_younger_versions(tree):
+def test_the_older_than_option_keeps_younger_versions(tree):
     prune(tree, older_than=2 * DAY, now=lambda: CREATED + 4 * DAY)
     assert versions(tree) == ["20260103_0000", "20260104_0000", "20260105_0000"]
 
 
-def test_keep_and_older_than_together_remove_what_both_allow(tree):
+def test_prune_removes_only_versions_that_keep_and_older_than_both_allow(tree):
     prune(tree, keep=4, older_than=0, now=lambda: CREATED + 30 * DAY)
     assert versions(tree)[0] == "20260102_0000"
     prune(tree, keep=1, older_than=29 * DAY - HOUR, now=lambda: CREATED + 30 * DAY)
     assert versions(tree)[0] == "20260103_0000"
 
 
-def test_files_stay_for_the_grace_period_and_then_go(tree):
+def test_unused_files_are_deleted_only_after_the_grace_period(tree):
     before = files(tree)
     start = CREATED + 10 * DAY
     prune(tree, keep=1, now=lambda: start)
@@ -72,7 +72,7 @@ def test_files_stay_for_the_grace_period_and_then_go(tree):
     checked(tree)
 
 
-def test_a_file_that_is_named_again_is_not_deleted(tree, tmp_path):
+def test_a_file_that_the_catalog_names_again_is_not_deleted(tree, tmp_path):
     meta, root = split_image(tmp_path / "again", root=b"hsqs%092d" % 0)
     remove(tree, [f"{NAME}@20260101_0000"])
     add(tree, meta, [root])
@@ -81,7 +81,7 @@ def test_a_file_that_is_named_again_is_not_deleted(tree, tmp_path):
     checked(tree)
 
 
-def test_files_that_a_killed_add_left_get_a_grace_period_of_their_own(tree):
+def test_leftover_files_of_a_killed_add_are_deleted_after_a_grace_period(tree):
     stray = Path(tree.path, "images", "0" * 64 + ".squashfs")
     stray.write_bytes(b"x")
     other = Path(tree.path, "images", "README")
@@ -94,7 +94,7 @@ def test_files_that_a_killed_add_left_get_a_grace_period_of_their_own(tree):
     assert other.exists(), "files that are named otherwise are left alone"
 
 
-def test_dry_run_changes_nothing(tree):
+def test_a_dry_run_changes_no_file(tree):
     before = {name: tree.read(name) for name in (IMAGES_PATH, "streams/v1/index.json")}
     pruned = prune(tree, keep=1, dry_run=True)
     assert len(pruned.versions) == 4
@@ -108,7 +108,7 @@ def test_prune_without_options_keeps_every_version(tree):
     checked(tree)
 
 
-def test_remove_by_product_version_and_fingerprint(tree, tmp_path):
+def test_remove_accepts_a_product_or_a_version_or_a_fingerprint(tree, tmp_path):
     remove(tree, [f"{NAME}@20260103_0000"])
     assert len(versions(tree)) == 4
     items = json.loads(tree.read(IMAGES_PATH))["products"][NAME]["versions"]["20260104_0000"]["items"]
@@ -139,7 +139,7 @@ def test_removing_something_unknown_is_an_error_and_changes_nothing(tree, name):
     assert len(versions(tree)) == 5
 
 
-def test_a_folder_that_is_no_tree_is_refused_before_anything_is_made(tmp_path):
+def test_prune_refuses_a_folder_that_is_not_a_tree_and_creates_no_file(tmp_path):
     with pytest.raises(InputError, match="not a simplestreams tree"):
         prune(Tree(str(tmp_path)), keep=1)
     assert not list(tmp_path.iterdir())
@@ -171,7 +171,7 @@ def test_files_behind_a_symlinked_directory_are_never_deleted(tree, tmp_path):
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90m", 5400), ("24h", 86400), ("30d", 2592000), ("0s", 0)])
-def test_durations(text, seconds):
+def test_durations_are_parsed_to_seconds(text, seconds):
     assert duration(text) == seconds
 
 

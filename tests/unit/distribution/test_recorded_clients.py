@@ -93,7 +93,7 @@ def test_a_recorded_export_fails_exactly_where_verify_says_so(case, tmp_path):
     assert bool(errors(verdict(case, tmp_path)) & DOWNLOADS) == failed
 
 
-def test_products_with_and_without_a_variant_are_an_error_because_aliases_become_random(tmp_path):
+def test_mixing_products_with_and_without_a_variant_is_an_error(tmp_path):
     (case,) = (case for case in CASES if case.title == "variant trap 0")
     owners = {
         line.split()[4]
@@ -121,7 +121,7 @@ def test_the_example_has_no_problem_for_any_client():
         ("alias with space", "incus-6.0", "alias-blank"),
     ],
 )
-def test_a_trap_is_an_error_for_the_client_that_falls_into_it(title, client, code, tmp_path):
+def test_a_catalog_fault_is_an_error_for_the_client_that_it_affects(title, client, code, tmp_path):
     (case,) = (case for case in CASES if case.title == title)
     problems = [
         each for each in verdict(case, tmp_path).problems if each.level == ERROR and each.code == code
@@ -129,7 +129,7 @@ def test_a_trap_is_an_error_for_the_client_that_falls_into_it(title, client, cod
     assert any(client in problem.clients for problem in problems)
 
 
-def test_only_lxd_knows_an_architecture_of_two_words(tmp_path):
+def test_only_lxd_lists_an_image_whose_architecture_has_two_words(tmp_path):
     (case,) = (case for case in CASES if case.title == "arch 'amd64 amd64'")
     images = verdict(case, tmp_path).images
     assert {client: len(listed) for client, listed in images.items()} == {

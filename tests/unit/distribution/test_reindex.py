@@ -51,7 +51,7 @@ def written(tree):
     return json.loads(path.read_text())["products"][NAME]
 
 
-def test_the_conversion_has_the_items_that_real_incus_accepted():
+def test_a_converted_lxd_product_has_the_items_that_real_incus_accepted():
     mine = convert(json.loads((ORIGIN / PRODUCTS).read_text()))[NAME]
     accepted = json.loads((MIRROR / IMAGES_PATH).read_text())["products"][NAME]
     wanted = {
@@ -75,7 +75,7 @@ def test_a_copied_stream_verifies_for_both_families(origin, tree):
     assert len(downloads) == 5, "neither manifests nor other formats are downloaded"
 
 
-def test_a_second_copy_downloads_new_files_only_and_old_ones_go_after_the_grace_period(origin, tree):
+def test_a_second_copy_downloads_only_new_files_and_prune_deletes_unused_files(origin, tree):
     republish(UrlStream(origin.url), tree, copying=True)
     change(origin, lambda product: items(product).pop("squashfs"))
     assert republish(UrlStream(origin.url), tree, copying=True).copied == 0
@@ -85,7 +85,7 @@ def test_a_second_copy_downloads_new_files_only_and_old_ones_go_after_the_grace_
     assert not verify(LocalStream(tree)).problems
 
 
-def test_with_redirects_the_files_stay_and_rules_lead_to_them(origin, tree, tmp_path):
+def test_republishing_with_redirects_copies_no_image_file_and_writes_rules(origin, tree, tmp_path):
     made = republish(UrlStream(origin.url), tree, redirects=str(tmp_path / "rules"))
     prefix = prefix_of(origin.url)
     assert all(
@@ -97,7 +97,7 @@ def test_with_redirects_the_files_stay_and_rules_lead_to_them(origin, tree, tmp_
     assert "the signature of the catalog is not checked" in made.warnings[0]
 
 
-def test_without_a_place_for_the_files_nothing_is_written(origin, tree):
+def test_republishing_requires_the_copy_or_redirect_option(origin, tree):
     with pytest.raises(UsageError, match="either --redirect or --copy"):
         republish(UrlStream(origin.url), tree)
     assert not os.path.exists(tree.path)
@@ -113,7 +113,7 @@ def test_lxd_requirements_become_requirements_for_incus(origin, tree, tmp_path):
     assert written(tree)["requirements"] == {"secureboot": "false"}
 
 
-def test_other_products_of_the_tree_stay(origin, tree, tmp_path):
+def test_republishing_keeps_other_products_of_the_tree(origin, tree, tmp_path):
     shutil.copytree(HERE / "example", tree.path)
     made = republish(UrlStream(origin.url), tree, copying=True)
     report = verify(LocalStream(tree))
@@ -132,7 +132,7 @@ def test_other_products_of_the_tree_stay(origin, tree, tmp_path):
     ],
     ids=["damaged", "longer", "missing"],
 )
-def test_a_wrong_file_at_the_origin_is_not_copied_and_the_tree_stays(origin, tree, damage, said):
+def test_a_wrong_file_at_the_origin_is_an_error_and_leaves_the_tree_unchanged(origin, tree, damage, said):
     (path,) = origin.folder.rglob("*.squashfs")
     damage(path)
     with pytest.raises((InputError, RefusedError), match=said):
@@ -187,7 +187,7 @@ def test_a_hostile_catalog_is_one_clear_error_and_nothing_is_published(origin, t
         "https://h/#",
     ],
 )
-def test_an_address_that_could_break_out_of_a_configuration_is_refused(base):
+def test_an_address_that_could_inject_server_configuration_is_refused(base):
     with pytest.raises(UsageError):
         rules(base)
 
@@ -231,14 +231,14 @@ def test_a_changed_signed_catalog_is_refused(origin, tree, signed):
     assert not os.path.exists(tree.path)
 
 
-def test_text_around_the_signed_one_is_ignored(origin, tree, signed):
+def test_text_outside_the_signed_part_of_a_catalog_is_ignored(origin, tree, signed):
     path = (origin.folder / "streams/v1/index.json").with_suffix(".sjson")
     path.write_text('{"index": {}}\n' + path.read_text() + '{"index": {}}\n')
     republish(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
     assert written(tree)
 
 
-def test_a_key_that_is_not_in_the_keyring_and_a_missing_signature_are_refused(origin, tree, signed, tmp_path):
+def test_a_signature_by_an_unknown_key_and_a_missing_signature_are_refused(origin, tree, signed, tmp_path):
     other = tmp_path / "other.gpg"
     other.write_bytes(b"")
     with pytest.raises(RefusedError, match="no valid signature"):

@@ -85,7 +85,7 @@ def test_only_the_metadata_of_a_split_image_is_fetched(server, home):
     assert "container" in fetched.notes[0]
 
 
-def test_a_second_use_downloads_the_catalog_only(server):
+def test_a_second_use_of_an_image_downloads_only_the_catalog(server):
     fetch("ours:both")
     before = len(downloaded(server))
     fetch("ours:both")
@@ -110,18 +110,18 @@ def test_a_virtual_machine_is_found_by_its_alias(server, name):
     assert "virtual-machine" in fetch(name).notes[0]
 
 
-def test_an_alias_without_a_match_suggests_a_near_one(server):
+def test_an_unknown_alias_suggests_a_similar_alias(server):
     with pytest.raises(InputError, match="has no image 'bohth'") as raised:
         fetch("ours:bohth")
     assert "'ours:both'" in raised.value.hint
 
 
-def test_the_beginning_of_a_fingerprint_names_an_image(server):
+def test_a_fingerprint_prefix_selects_an_image(server):
     fingerprint = fetch("ours:both").notes[0].split(":")[1][:12]
     assert fingerprint in fetch(f"ours:{fingerprint}").notes[0]
 
 
-def test_an_image_for_lxd_only_is_found_and_said_so(certificates):
+def test_fetching_an_image_only_for_lxd_adds_a_note(certificates):
     with serving(ORIGIN, certificates) as running:
         add_remote("ubuntu-like", running.url)
         assert any("only for LXD" in note for note in fetch("ubuntu-like:noble").notes)
@@ -165,7 +165,7 @@ def test_an_interrupted_download_begins_again_if_the_server_knows_no_ranges(serv
     assert content(fetch("ours:both", whole=True).rootfs) == ROOT
 
 
-def test_a_part_that_another_program_damaged_is_noticed(server, home):
+def test_a_damaged_partial_download_is_detected(server, home):
     name = hashlib.sha256(ROOT).hexdigest()
     server.fault = lambda handler: broken(handler, f"{name}.squashfs", ROOT, 300_000)
     with pytest.raises(InputError):
@@ -211,7 +211,7 @@ def test_two_downloads_of_one_image_at_once_both_succeed(server, home):
     assert not [name for name in files_of(home) if name.endswith(".part")]
 
 
-def test_a_directory_that_others_can_write_to_is_refused(tmp_path):
+def test_a_directory_that_other_users_can_write_to_is_refused(tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(0o777)
     with pytest.raises(RefusedError, match="another user can write"):
@@ -221,7 +221,7 @@ def test_a_directory_that_others_can_write_to_is_refused(tmp_path):
 # https
 
 
-def test_the_header_protocol_leads_to_the_image_and_its_hash(server, tree):
+def test_an_image_is_fetched_by_the_url_and_hash_in_response_headers(server, tree):
     (path,) = (name for name in tree.content_files() if name.endswith(".tar") and _is_unified(tree, name))
     digest = os.path.basename(path).partition(".")[0]
 
@@ -248,7 +248,7 @@ def _is_unified(tree: Tree, name: str) -> bool:
     return b"rootfs/etc/hostname" in content(os.path.join(tree.path, name))
 
 
-def test_a_plain_https_file_is_fetched_and_what_vouches_is_said(server, tree):
+def test_fetching_a_plain_https_file_notes_that_only_tls_protects_it(server, tree):
     path = next(name for name in tree.content_files() if name.endswith(".tar"))
     fetched = fetch(f"{server.url}/{path}")
     assert os.path.basename(path).startswith(os.path.basename(fetched.image))
@@ -314,7 +314,7 @@ def test_a_password_is_kept_private_and_never_shown(server, home, tree):
     assert "s3cret" not in raised.value.explain()
 
 
-def test_the_remotes_of_both_clients_are_known(home):
+def test_the_remotes_of_the_incus_and_lxd_clients_are_read(home):
     for folder, text in (
         (".config/incus", "remotes:\n  mine:\n    addr: https://a.example\n    protocol: simplestreams\n"
          "  host:\n    addr: https://b.example:8443\n    protocol: incus\n  local:\n    addr: unix://\n"),
@@ -349,7 +349,7 @@ def test_the_clients_certificates_are_used_for_private_servers_only(home):
     assert remotes["list"].trust.client is None
 
 
-def test_remotes_are_added_and_removed_once(home):
+def test_adding_an_existing_remote_or_removing_an_unknown_remote_is_an_error(home):
     add_remote("ours", "https://a.example")
     with pytest.raises(UsageError, match="exists"):
         add_remote("ours", "https://b.example")
@@ -393,7 +393,7 @@ def multipart(parts: list[tuple[str, bytes]], boundary: str = "b0undary") -> byt
 @given(
     st.binary(max_size=60), st.binary(max_size=60), st.lists(st.integers(1, 40), max_size=30), st.booleans()
 )
-def test_parts_are_split_alike_however_the_answer_arrives(first, second, cuts, skip):
+def test_multipart_parts_do_not_depend_on_how_the_response_is_chunked(first, second, cuts, skip):
     delimiter = b"\r\n--b0undary"
     if delimiter in first + second:
         return
@@ -517,7 +517,7 @@ def test_refresh_replaces_an_image_by_the_newer_version(certificates, tmp_path, 
     assert len(Store().images()) == 1
 
 
-def test_refresh_goes_on_after_an_image_whose_server_is_gone(server, capfd):
+def test_refresh_reports_an_image_whose_remote_was_removed(server, capfd):
     assert main(["store", "import", "ours:both", "--alias", "mine", "--auto-update"]) == 0
     remove_remote("ours")
     assert main(["store", "refresh"]) == 2
@@ -528,14 +528,14 @@ def _parts_of(files: tuple[str, str]) -> tuple[str, list[str]]:
     return files[0], [files[1]]
 
 
-def test_a_stored_image_is_a_source_without_its_server(server):
+def test_a_stored_image_can_be_used_after_its_remote_is_removed(server):
     assert main(["store", "import", "ours:both", "--alias", "mine"]) == 0
     remove_remote("ours")
     fetched = fetch("store:mine", whole=True)
     assert content(fetched.rootfs) == ROOT
 
 
-def test_metadata_that_was_fetched_becomes_whole_when_it_is_needed(server):
+def test_the_root_filesystem_of_a_metadata_only_image_is_fetched_when_needed(server):
     fetch("ours:both")
     assert not Store().images()[0].complete
     fingerprint = Store().images()[0].fingerprint

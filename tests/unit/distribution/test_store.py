@@ -58,7 +58,7 @@ def test_a_unified_image_is_one_file(store, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["metadata only", "directory", "missing", "garbage", "fifo"])
-def test_what_is_no_complete_image_is_one_clear_error_and_leaves_no_record(store, tmp_path, split, what):
+def test_importing_an_incomplete_image_is_an_error_and_adds_no_record(store, tmp_path, split, what):
     paths = {"metadata only": split[0], "directory": str(tmp_path), "missing": str(tmp_path / "nothing")}
     (tmp_path / "garbage").write_bytes(b"garbage")
     os.mkfifo(tmp_path / "fifo")
@@ -99,7 +99,7 @@ def test_an_alias_with_blanks_is_refused(store, split, alias):
         store.import_files(*split, aliases=[alias])
 
 
-def test_the_beginning_of_two_fingerprints_is_no_name(store):
+def test_a_prefix_of_two_fingerprints_is_ambiguous(store):
     images = [_record(store, f"{'ab' * 4}{number}", cached=False) for number in range(2)]
     with pytest.raises(InputError, match="several fingerprints"):
         store.find("abababab")
@@ -146,13 +146,13 @@ def test_only_fetched_images_expire_ten_days_after_their_last_use(store):
     assert {image.fingerprint for image in store.images()} == kept == set(os.listdir(store.files))
 
 
-def test_a_use_keeps_a_fetched_image(store):
+def test_using_a_fetched_image_delays_its_expiry(store):
     name = _record(store, "aa", cached=True, used=time.time() - UNUSED - 60)
     store.use(name)
     assert not store.prune()
 
 
-def test_an_import_keeps_a_fetched_image_for_good(store, split):
+def test_importing_a_fetched_image_prevents_its_expiry(store, split):
     image = store.import_files(*split)
     store.change(image.fingerprint, lambda old: replace(old, cached=True, used=1))
     store.import_files(*split)
@@ -188,7 +188,7 @@ def test_filters_compare_properties_flags_and_names(store, split, tmp_path):
     assert names("type=container", "architecture=x86_64") == {one.fingerprint, two.fingerprint}
 
 
-def test_a_newer_version_takes_the_aliases_and_flags(store, split, tmp_path):
+def test_a_newer_version_of_an_image_receives_the_aliases_and_flags(store, split, tmp_path):
     old = store.import_files(*split, aliases=["tiny"], public=True)
     new = store.import_files(unified_image(tmp_path / "image"))
     store.replace_image(old.fingerprint, new.fingerprint)
@@ -197,7 +197,7 @@ def test_a_newer_version_takes_the_aliases_and_flags(store, split, tmp_path):
     assert os.listdir(store.files) == [new.metadata]
 
 
-def test_a_change_can_not_change_the_files(store, split):
+def test_a_change_of_an_image_record_cannot_change_its_files(store, split):
     image = store.import_files(*split)
     changed = store.change(
         image.fingerprint, lambda old: replace(old, fingerprint="0" * 64, metadata="x", root="y", public=True)
@@ -210,7 +210,7 @@ def test_a_change_can_not_change_the_files(store, split):
     assert changed.public
 
 
-def test_a_store_that_others_can_write_to_is_refused(tmp_path):
+def test_a_store_that_other_users_can_write_to_is_refused(tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store").chmod(0o777)
     with pytest.raises(RefusedError, match="another user can write"):
@@ -233,7 +233,7 @@ def test_records_of_a_newer_templater_are_refused(store):
         Store(store.path)
 
 
-def test_two_writers_at_once_lose_nothing(store, tmp_path):
+def test_two_concurrent_writers_lose_no_change(store, tmp_path):
     images = [unified_image(tmp_path / str(number), variant=str(number)) for number in range(12)]
     errors: list[BaseException] = []
 

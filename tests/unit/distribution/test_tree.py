@@ -51,7 +51,7 @@ def versions(tree):
     return {version for product in products for version in product["versions"]}
 
 
-def test_a_second_writer_waits_and_gives_up_with_its_own_exit_code(tmp_path):
+def test_a_second_writer_waits_and_then_fails_with_a_special_exit_code(tmp_path):
     tree = Tree(str(tmp_path / "tree"))
     tree.create()
     with tree.lock(), pytest.raises(BusyError) as raised, Tree(tree.path).lock(wait=0.1):
@@ -61,7 +61,7 @@ def test_a_second_writer_waits_and_gives_up_with_its_own_exit_code(tmp_path):
         pass
 
 
-def test_two_writers_at_once_lose_nothing(tmp_path):
+def test_two_concurrent_writers_lose_no_change(tmp_path):
     tree = Tree(str(tmp_path / "tree"))
     pairs = images(tmp_path / "images", 8)
     writers = [command("add", tree.path, *pair) for pair in pairs]
@@ -180,19 +180,19 @@ def kill_at_random_moments(tmp_path, count, seed):
     return killed
 
 
-def test_a_tree_verifies_after_a_few_kills(tmp_path):
+def test_a_tree_is_valid_after_its_writer_is_killed_a_few_times(tmp_path):
     assert kill_at_random_moments(tmp_path, 8, seed=1)
 
 
 @pytest.mark.slow
-def test_a_tree_verifies_after_a_hundred_kills_at_random_moments(tmp_path):
+def test_a_tree_is_valid_after_its_writer_is_killed_a_hundred_times(tmp_path):
     assert kill_at_random_moments(tmp_path, 100, seed=2) >= 30
 
 
 # the child only changes files, and ends without running anything of pytest's
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("action", ["add", "remove", "prune"])
-def test_a_tree_verifies_after_a_stop_at_each_call_that_changes_files(tmp_path, monkeypatch, action):
+def test_a_tree_is_valid_after_its_writer_stops_at_any_call_that_changes_files(tmp_path, monkeypatch, action):
     """Every system call that changes a name is a moment to die, without the cleaning up of a living process."""
     pairs = images(tmp_path / "images", 3)
     stopped, moment = True, 0

@@ -74,7 +74,7 @@ def test_a_wrong_fingerprint_is_found_although_both_files_are_right(tree):
     assert ("error", "combined") in codes(tree)
 
 
-def test_a_file_that_nobody_names_is_a_warning(tree):
+def test_a_file_that_no_product_names_is_a_warning(tree):
     Path(tree.path, "images", "0" * 64 + ".squashfs").write_bytes(b"")
     assert codes(tree) == {("warning", "stray")}
 
@@ -113,7 +113,7 @@ def test_a_symlink_inside_the_tree_is_followed(tree):
     assert not codes(tree)
 
 
-def test_two_products_files_of_one_name_overwrite_each_other_in_the_clients_cache(tree):
+def test_two_product_files_with_the_same_base_name_are_an_error(tree):
     Path(tree.path, "other").mkdir()
     Path(tree.path, "other/images.json").write_text('{"products": {}}')
     entry = {"datatype": "image-downloads", "path": "other/images.json", "products": ["x"]}
@@ -127,14 +127,14 @@ def test_a_tree_without_an_index_fails_for_every_client(tmp_path):
     assert [problem.code for problem in report.errors()] == ["index"]
 
 
-def test_a_stream_of_one_family_is_an_error_for_the_other_one_only():
+def test_a_stream_for_lxd_is_an_error_for_incus_only():
     report = verify(LocalStream(Tree(str(HERE / "ubuntu-shape/origin"))))
     assert not report.errors(("lxd",))
     assert {problem.code for problem in report.errors(("incus-6.0",))} == {"other-family"}
     assert [len(images) for images in report.images.values()] == [0, 0, 4]
 
 
-def test_an_emptied_tree_is_fine(tree):
+def test_a_tree_whose_images_were_all_removed_has_no_problems(tree):
     from templater.distribution.remove import remove
 
     remove(tree, ["tiny:1:amd64:default"])
@@ -162,7 +162,7 @@ def test_the_page_escapes_all_text_from_the_catalog(tree):
     assert "<h1>&lt;title&gt;</h1>" in text
 
 
-def test_a_file_without_an_end_is_given_up(tree, monkeypatch):
+def test_a_file_far_larger_than_its_recorded_size_is_not_read_to_its_end(tree, monkeypatch):
     from templater.distribution import verify as module
 
     monkeypatch.setattr(module, "_SPARE", 1 << 20)

@@ -34,17 +34,17 @@ def test_a_saved_entry_is_loaded_unchanged(store):
     assert (found.modules, found.payload) == (ENTRY.modules, ENTRY.payload)
 
 
-def test_the_key_changes_with_the_source():
+def test_the_cache_key_changes_with_the_template_source():
     assert compile_cache.key([b"ab", b"c"]) != compile_cache.key([b"a", b"bc"]) != compile_cache.key([b"abc"])
 
 
-def test_the_key_changes_with_the_interpreter(monkeypatch):
+def test_the_cache_key_changes_with_the_interpreter(monkeypatch):
     before = compile_cache.key([b"source"])
     monkeypatch.setattr(sys, "hexversion", sys.hexversion + 1)
     assert compile_cache.key([b"source"]) != before
 
 
-def test_the_key_changes_with_the_templater_sources(monkeypatch):
+def test_the_cache_key_changes_with_the_templater_sources(monkeypatch):
     before = compile_cache.key([b"source"])
     monkeypatch.setattr(compile_cache, "__version__", "99")
     assert compile_cache.key([b"source"]) != before
@@ -182,7 +182,7 @@ def test_an_entry_is_recognised_by_its_name():
     assert not compile_cache.is_entry(f"image-{digest[1:]}g")
 
 
-def test_the_key_changes_with_the_pyyaml_version(store, monkeypatch):
+def test_the_cache_key_changes_with_the_pyyaml_version(store, monkeypatch):
     key = saved(store)
     real = compile_cache._age
     monkeypatch.setattr(compile_cache, "_age", lambda path: b"1.2" if "/yaml/" in path else real(path))

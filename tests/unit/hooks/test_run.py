@@ -190,7 +190,7 @@ def test_errors_never_quote_the_instance_description(container, tmp_path, option
 
 
 @IN_AND_OUT_OF_A_CHILD
-def test_an_unexpected_error_is_logged_with_type_and_place(container, options, monkeypatch, capfd):
+def test_an_unexpected_error_is_logged_with_its_type_and_position(container, options, monkeypatch, capfd):
     from templater.hooks import render_job
 
     def broken(*_):

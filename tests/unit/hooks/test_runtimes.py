@@ -106,7 +106,7 @@ def test_a_failing_import_of_a_runtime_is_named(place: Path) -> None:
     assert "No module named 'nosuch'" in answer.stderr
 
 
-def test_each_runtime_offers_its_parts() -> None:
+def test_each_runtime_provides_its_request_snippet_and_status_functions() -> None:
     assert {"incus", "lxc", "nspawn", "oci"} <= set(runtimes_with("read_request"))
     assert {"incus", "lxc", "nspawn", "oci", "podman"} <= set(runtimes_with("snippet"))
     assert {"lxc", "nspawn", "oci", "podman"} <= set(runtimes_with("status"))

@@ -38,7 +38,7 @@ def accepted():
 ACCEPTED = list(accepted())
 
 
-def test_corpus_exists():
+def test_the_recorded_image_corpus_exists():
     if not CORPUS.is_dir():
         assert not os.environ.get("CI"), f"no corpus in {CORPUS}"
         pytest.skip(f"no corpus in {CORPUS}")
@@ -59,7 +59,7 @@ def meaning(source):
 
 
 @pytest.mark.parametrize("source", ACCEPTED)
-def test_unsetting_every_property_leaves_none(source):
+def test_unsetting_every_property_leaves_no_properties(source):
     names = list(read_metadata(source).properties)
     for index, name in enumerate(names):
         before = source

@@ -39,7 +39,7 @@ def test_a_newline_in_a_value_does_not_add_a_line(tmp_path):
         state_directory.remember(State("", "web1\npending=create"))
 
 
-def test_a_second_writer_gets_the_process_id_of_the_first(tmp_path):
+def test_the_error_of_a_second_writer_names_the_first_process(tmp_path):
     with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         first.lock("hook for c1")
         with pytest.raises(BusyError, match=f"pid {os.getpid()}: hook for c1"):

@@ -170,7 +170,7 @@ def test_unknown_listed_profiles_are_an_error():
     assert "`incus list NAME -f json`" in error.hint
 
 
-def test_giving_one_of_two_listed_profiles_is_an_error():
+def test_giving_only_one_of_two_listed_profiles_is_an_error():
     assert "contents of 'web' were not given" in error_of(CONFIG_SHOW, profiles=profiles(DEFAULT)).message
 
 
@@ -265,7 +265,7 @@ def test_backup_yaml_without_profiles_is_already_expanded():
 # templater's short form
 
 
-def test_the_short_form_uses_the_same_keys():
+def test_a_short_description_uses_the_keys_of_daemon_output():
     text = """\
 name: web1
 config:
@@ -341,7 +341,7 @@ def test_a_misspelled_key_is_noted():
         ("a: \xff".encode("latin-1").decode("utf-8", "surrogateescape"), "invalid UTF-8: byte 0xff", (1, 4)),
     ],
 )
-def test_an_invalid_description_is_one_error_with_its_place(text, message, place):
+def test_an_invalid_description_is_one_error_with_its_position(text, message, place):
     error = error_of(text)
     assert error.message.startswith(message)
     assert (error.span.line, error.span.column) == place
@@ -365,7 +365,7 @@ def test_an_invalid_description_is_one_error_with_its_place(text, message, place
         ("architecture: x86_64\ncreation_date: 1\n", "this is an image's metadata.yaml, not an instance"),
     ],
 )
-def test_a_file_of_another_kind_is_not_an_empty_instance(text, message):
+def test_a_file_of_another_kind_is_refused_as_an_instance_description(text, message):
     error = error_of(text)
     assert error.message.startswith(message)
     assert error.exit_code == 2
@@ -440,7 +440,7 @@ def test_overrides_do_not_modify_the_original():
 # files
 
 
-def test_files_and_instance_names_are_parsed(tmp_path):
+def test_an_instance_of_a_list_is_selected_by_a_name_after_the_file_path(tmp_path):
     file = tmp_path / "fleet#1.json"
     file.write_text(json.dumps([API, API | {"name": "db1"}]))
     (tmp_path / "web.yaml").write_text(WEB)

@@ -124,7 +124,7 @@ def test_every_field_has_a_span():
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_places_do_not_depend_on_the_encoding(mark, newline, encoding):
+def test_positions_in_metadata_do_not_depend_on_the_encoding(mark, newline, encoding):
     text = newline.join(["# é 😀", "templates:", "  /é😀/b: {when: x}", ""])
     error = error_of((mark if encoding == "utf-8" else "").encode() + text.encode(encoding))
     assert (error.span.line, error.span.column, error.span.text) == (3, 17, "x")
@@ -182,7 +182,7 @@ def test_likely_mistakes_that_go_accepts_are_findings(text, finding):
     assert any(message.startswith(finding) for message in found), found
 
 
-def test_findings_have_a_place():
+def test_every_metadata_finding_has_a_position():
     ((message, span),) = read("architecture: x\nkreation_date: 5\n").findings
     assert message.endswith("did you mean 'creation_date'?")
     assert (span.line, span.column, span.text) == (2, 1, "kreation_date")
@@ -386,7 +386,7 @@ def test_attack_53_duplicate_keys_follow_the_host():
     ],
 )
 @pytest.mark.parametrize("yaml", ["v2", "v4"])
-def test_attack_54_a_wrong_type_is_one_error_with_its_place(text, message, yaml):
+def test_attack_54_a_wrong_type_is_one_error_with_its_position(text, message, yaml):
     error = error_of(text, yaml)
     assert error.message == message
     assert error.span.line == 1
@@ -428,7 +428,7 @@ LONG = "#" + "x" * 1100 + "\n"  # libyaml rejects it, so the Python parser reads
         "%YAML " + "9" * 5000 + ".1\n---\na: b\n" + LONG, "%YAML 1." + "9" * 5000 + "\n---\na: b\n" + LONG,
     ],
 )  # fmt: skip
-def test_escapes_and_versions_that_libyaml_rejects_are_errors_with_a_place(text, yaml):
+def test_escapes_and_versions_that_libyaml_rejects_are_errors_with_a_position(text, yaml):
     with pytest.raises(MetadataError) as caught:
         read(text, yaml)
     assert caught.value.span is not None

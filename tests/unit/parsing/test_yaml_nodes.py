@@ -138,7 +138,7 @@ def test_both_parsers_name_a_control_character(rules, libyaml, monkeypatch):
     assert (caught.value.span.line, caught.value.span.column) == (2, 4)
 
 
-def test_damaged_texts_give_errors_with_places():
+def test_damaged_texts_give_errors_with_positions():
     letters = "ab \n\t:-?[]{},&*!|>'\"%@`#~\\0<\r\ufeff\x85\u2028é"
     pick = random.Random(20260102)
     for _ in range(3000):

@@ -185,7 +185,7 @@ def test_a_file_in_place_of_a_parent_directory_collides() -> None:
     assert [change.action for change in changes] == [FAILED, FAILED]
 
 
-def test_one_failure_does_not_hide_the_others() -> None:
+def test_a_failed_rule_does_not_prevent_the_plan_of_other_rules() -> None:
     changes = decide([failing(rule("/etc/a"), RenderError("no")), rendering(rule("/etc/b"))], MemoryRootfs())
     assert [change.action for change in changes] == [FAILED, CREATE]
 
@@ -271,7 +271,7 @@ def test_a_bad_mode_is_refused(text: str) -> None:
         ("9223372036854775807", 2**63 - 1), ("-9223372036854775808", -(2**63)), ("9223372036854775808", None),
     ],
 )  # fmt: skip
-def test_base_zero_integers_follow_go(text: str, value: "int | None") -> None:
+def test_integers_with_a_base_prefix_are_parsed_as_in_go(text: str, value: "int | None") -> None:
     assert go_integer(text) == value
 
 

@@ -296,7 +296,7 @@ def test_limits_are_options_and_errors_name_them(limits: Limits, source: str, wo
         ("\ufeff{% bad %}", "1:5"),
     ],
 )
-def test_attack_45_unfinished_constructs_are_errors_at_their_place(source: str, place: str) -> None:
+def test_attack_45_unfinished_constructs_are_errors_at_their_position(source: str, place: str) -> None:
     with pytest.raises(TemplateSyntaxError) as raised:
         pongo2.compile(source)
     assert raised.value.span is not None

@@ -46,12 +46,12 @@ def test_a_request_line_gets_an_answer_line():
     assert [a.get("kind") for a in answers[1:]] == ["syntax", "request", "request"]
 
 
-def test_other_arguments_are_refused(capsys):
+def test_missing_or_unknown_command_line_arguments_are_refused(capsys):
     assert main([]) == main(["--nope"]) == 2
     assert "--jsonl" in capsys.readouterr().err
 
 
-def test_values_are_typed_by_what_they_hold():
+def test_json_values_have_go_types_that_match_their_contents():
     context = {"l": ["a"], "m": {"a": 1}, "f": 1.0, "n": 1, "x": None, "i": [1, 2], "e": []}
     template = "{{ l }} {{ m }} {{ f }} {{ n }} [{{ x }}] {{ i }} {{ e }}"
     assert output(template, context) == (
@@ -59,7 +59,7 @@ def test_values_are_typed_by_what_they_hold():
     )
 
 
-def test_incus_mode_gives_the_daemons_types_to_the_names_that_are_given():
+def test_incus_mode_gives_variables_the_types_that_the_daemon_uses():
     template = '{{ trigger == "create" }} {{ config }} {{ devices }} {{ container.name }} {{ config_get("user.foo", 1) }}'
     reply = asked(template=template, context=INCUS, mode="incus")
     assert reply["output"] == "False <map[string]string Value> <config.Devices Value> web01 bar"
@@ -100,7 +100,7 @@ def test_bytes_are_read_and_written_as_base64():
     assert base64.b64decode(asked(template_b64=template)["output_b64"]) == b"\xff1"
 
 
-def test_an_error_has_a_place_and_pongo2s_message():
+def test_an_error_has_a_position_and_the_message_of_pongo2():
     reply = asked(id=1, template="a\n{{ x|nosuch }}", mode="plain")
     assert reply["kind"] == "syntax"
     assert (reply["line"], reply["column"]) == (2, 6)
@@ -157,7 +157,7 @@ def test_an_invalid_line_is_answered_with_an_error(line):
     json.dumps(reply)
 
 
-def test_a_context_of_any_shape_is_answered():
+def test_a_request_with_a_context_of_any_type_has_an_answer():
     for value in ("x", 5, None, [], [1], {"a": 5}):
         for name in INCUS:
             assert "id" in asked(

@@ -96,7 +96,7 @@ def explained(source, dialect=V6, context=CONTEXT):
         ("{{ a.b[c] }}", "subscripts need pongo2 v6, and LXD has v4"),
     ],
 )
-def test_habits_of_other_languages_get_a_hint(source, hint):
+def test_syntax_of_other_template_languages_gets_a_hint(source, hint):
     assert explained(source, V4)[-1] == f"hint: {hint}"
 
 
@@ -152,11 +152,11 @@ def test_templates_that_follow_the_hints_print_the_intended_text():
         ),
     ],
 )  # fmt: skip
-def test_errors_show_the_place_and_what_to_do(source, dialect, lines):
+def test_errors_show_the_source_position_and_a_hint(source, dialect, lines):
     assert explained(source, dialect) == lines
 
 
-def test_an_error_in_a_macro_is_shown_in_the_macro_and_worded_by_pongo2_from_outside():
+def test_an_error_in_a_macro_has_its_position_in_the_macro_and_the_text_of_pongo2():
     with pytest.raises(RenderError) as raised:
         pongo2.compile("{% macro f(x) %}{{ x.y }}{% endmacro %}\n{{ f('a') }}").render({})
     assert raised.value.span.place == "<template>:1:20"
@@ -166,12 +166,12 @@ def test_an_error_in_a_macro_is_shown_in_the_macro_and_worded_by_pongo2_from_out
     )
 
 
-def test_an_error_in_a_macro_is_text_in_v4():
+def test_v4_prints_the_error_of_a_macro_as_text():
     text = pongo2.compile("{% macro f(x) %}{{ x.y }}{% endmacro %}{{ f('a') }}", V4).render({})
     assert text.startswith("[Error (where: execution) in <string> | Line 1 Col 40 near 'x'] Can't access")
 
 
-def test_an_error_in_saved_code_has_no_place():
+def test_an_error_in_compiled_code_without_its_source_has_no_position():
     template = pongo2.compile("{{ instance.name.x }}")
     with pytest.raises(RenderError, match="can't access") as raised:
         runtime.run(template.code, CONTEXT)
@@ -203,7 +203,7 @@ REACHED = {
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
 @pytest.mark.parametrize("what", REACHED)
-def test_a_limit_error_says_where_it_was_reached(what, dialect):
+def test_a_limit_error_has_the_position_where_the_limit_was_reached(what, dialect):
     text, place = REACHED[what]
     limits = Limits(steps=100_000, values=20 << 20)
     template = pongo2.compile(Source("hosts.tpl", text), dialect, limits=limits)
@@ -212,7 +212,7 @@ def test_a_limit_error_says_where_it_was_reached(what, dialect):
     assert raised.value.span.place == f"hosts.tpl:{place}"
 
 
-def test_the_place_of_a_limit_is_found_in_an_included_template():
+def test_a_limit_error_in_an_included_template_has_its_position_there():
     parts = {"inner.tpl": "\n" + LOOP + LOOP + "{% endfor %}{% endfor %}"}
 
     class Parts:
@@ -227,13 +227,13 @@ def test_the_place_of_a_limit_is_found_in_an_included_template():
 
 
 @pytest.mark.parametrize("context", [{"a-b": 1}, {"": 1}, {"é": 1}, {"a b": 1}])
-def test_names_must_be_identifiers(context):
+def test_context_names_must_be_valid_identifiers(context):
     with pytest.raises(RenderError, match="is not a valid identifier") as raised:
         pongo2.compile("x").render(context)
     assert raised.value.pongo2_error.startswith("[Error (where: checkForValidIdentifiers)] context-key '")
 
 
-def test_names_may_begin_with_a_digit_and_have_underscores():
+def test_variable_names_may_begin_with_a_digit_or_an_underscore():
     assert pongo2.compile("{{ 1abc }}{{ _ }}{{ __x }}").render({"1abc": 1, "_": 2, "__x": 3}) == "123"
 
 
@@ -242,14 +242,14 @@ def test_every_dialect_prints_its_version():
     assert versions == ["4.0.2", "6.0.0", "6.1.0"]
 
 
-def test_block_trimming():
+def test_trim_blocks_and_lstrip_blocks_remove_white_space_around_tags():
     source = "a\n  {% if 1 %}\nb\n{% endif %}\nc"
     assert pongo2.compile(source, mode="plain").render({}) == "a\n  \nb\n\nc"
     assert pongo2.compile(source, mode="plain", trim_blocks=True).render({}) == "a\n  b\nc"
     assert pongo2.compile(source, mode="plain", trim_blocks=True, lstrip_blocks=True).render({}) == "a\nb\nc"
 
 
-def test_a_jinja2_generator_that_needs_more_gets_a_real_environment():
+def test_missing_code_generator_settings_come_from_a_jinja2_environment():
     from templater.pongo2.codegen.writer import SETTINGS
 
     assert SETTINGS.autoescape is False

@@ -97,7 +97,7 @@ TRIGGER = NamedString("create")
         (NO_LOOP, "", 0, 0.0, False, 0),
     ],
 )
-def test_conversions(value, text, integer, number, truth, size):
+def test_values_are_converted_to_texts_and_numbers_as_in_go(value, text, integer, number, truth, size):
     assert to_string(value) == text
     assert type(to_string(value)) is str
     assert to_int(value) == integer
@@ -106,7 +106,7 @@ def test_conversions(value, text, integer, number, truth, size):
     assert length(value) == size
 
 
-def test_nan_is_true_and_prints():
+def test_nan_is_true_and_is_printed():
     assert truthy(NAN)
     assert to_string(NAN) == "NaN"
     assert to_int(NAN) == MIN_INT
@@ -185,7 +185,7 @@ def test_an_integer_text_is_parsed_as_a_float():
         (ForLoop([0]), NO_LOOP, False),
     ],
 )
-def test_equality(a, b, same):
+def test_values_are_equal_only_as_in_go(a, b, same):
     assert equal(a, b) is same
     assert equal(b, a) is same
 
@@ -227,7 +227,7 @@ def test_comparing_containers_of_one_type_panics(a, b, name):
         (NAN, 1.0, False),
     ],
 )
-def test_order(a, b, before):
+def test_values_are_ordered_as_in_go(a, b, before):
     assert less(a, b) is before
     assert greater(b, a) is before
 
@@ -258,7 +258,7 @@ def test_nothing_is_ordered_with_nan():
         (1, None, False),
     ],
 )
-def test_membership(item, container, found):
+def test_membership_is_tested_as_in_go(item, container, found):
     assert contains(item, container) is found
 
 
@@ -289,11 +289,11 @@ def test_membership_panics_as_go_does():
         (["\udcff", "\U0001f600"], False, True, ["\U0001f600", "\udcff"]),
     ],
 )
-def test_iteration(value, backwards, ordered, items):
+def test_values_are_iterated_as_in_go(value, backwards, ordered, items):
     assert iterate(value, backwards, ordered) == (items, None)
 
 
-def test_maps_come_in_key_order_and_reversed_only_with_sorted():
+def test_maps_are_iterated_in_key_order_and_reversed_only_with_sorted():
     assert iterate({"b": 1, "a": 2}) == (["a", "b"], [2, 1])
     assert iterate({"b": 1, "a": 2}, True) == (["a", "b"], [2, 1])
     assert iterate({"b": 1, "a": 2}, True, True) == (["b", "a"], [1, 2])
@@ -332,7 +332,7 @@ def test_sorting_a_string_panics():
         (mod, 7.9, 4, 3),
     ],
 )
-def test_operators(operator, a, b, result):
+def test_operators_give_the_result_of_their_dialect(operator, a, b, result):
     assert operator(a, b) == result
     assert type(operator(a, b)) is type(result)
 
@@ -347,7 +347,7 @@ def test_dividing_an_integer_by_zero_panics(operator):
         operator(1, None)
 
 
-def test_joined_bytes_become_characters_again():
+def test_joining_stray_bytes_restores_their_character():
     assert add_v6("\udcc3", "\udca9") == recombine("\udcc3\udca9") == "é"
 
 
@@ -362,7 +362,7 @@ def test_a_text_beyond_the_limit_is_refused():
     [(5, 0), (0, 1), (2.5, 0.0), (0.0, 1.1), ("", True), ("a", False), ([], True), (True, False), (None, True),
      (Byte(0), 1), (CycleValue(""), False), (NO_LOOP, True)],
 )  # fmt: skip
-def test_not(value, result):
+def test_negation_keeps_the_go_type_of_its_operand(value, result):
     assert negate(value) == result
     assert type(negate(value)) is type(result)
 
@@ -377,12 +377,12 @@ def test_a_sign_requires_a_number():
 
 
 @pytest.mark.parametrize("n", [0, MAX_INT, MIN_INT, MAX_INT + 1, MIN_INT - 1, 3 << 64, -(5 << 63) - 7])
-def test_integers_wrap(n):
+def test_integers_wrap_to_64_bits(n):
     assert MIN_INT <= wrap64(n) <= MAX_INT
     assert (wrap64(n) - n) % (1 << 64) == 0
 
 
-def test_fields():
+def test_fields_of_maps_and_structs_are_read_as_in_go():
     device = MethodMap(
         {"type": "nic", "Clone": "a key"}, "config.Device", {"Clone": lambda v: Function(v.copy)}
     )
@@ -410,7 +410,7 @@ def test_an_unexported_field_panics():
         get_field(CycleValue("a"), "value")
 
 
-def test_indexes():
+def test_indexes_return_an_item_or_a_byte():
     assert get_index([1, 2], 1) == 2
     assert get_index([1, 2], 2) is None
     assert get_index("wé", 0) == 119
@@ -439,7 +439,7 @@ def test_indexes():
         (None, "a", None),
     ],
 )
-def test_subscripts(value, key, result):
+def test_subscripts_return_an_item_or_none(value, key, result):
     assert subscript(value, key) == result
 
 
@@ -454,7 +454,7 @@ def loop_fields(loop):
     return [get_field(loop, name) for name in values.LOOP_FIELDS[:6]]
 
 
-def test_forloop_counts():
+def test_forloop_counters_change_with_each_iteration():
     cell = [-1]
     loop = ForLoop(cell, 2)
     assert loop_fields(loop) == [0, 0, 0, 0, True, False]
@@ -495,7 +495,7 @@ def test_the_outermost_loop_has_a_nil_parent():
         (Function(str), "func", "func()"),
     ],
 )
-def test_kinds_and_types(value, go_kind, name):
+def test_every_value_has_the_kind_and_type_name_of_go(value, go_kind, name):
     assert kind(value) == go_kind
     assert gotype(value) == name
 

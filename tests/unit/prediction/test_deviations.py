@@ -43,7 +43,7 @@ def test_a_plain_start_has_no_deviation() -> None:
 
 
 @pytest.mark.parametrize("target", ["/srv/b", "../../../srv/b"])
-def test_deviation_for_links_that_hosts_refuse(target: str) -> None:
+def test_links_that_hosts_refuse_have_a_deviation(target: str) -> None:
     assert deviation_names(rule(), tree={"/etc/a": link(target)}) == {"links are followed inside"}
 
 
@@ -51,7 +51,7 @@ def test_a_relative_link_has_no_deviation() -> None:
     assert deviation_names(rule(), tree={"/etc/a": link("b"), "/etc/b": "old"}) == set()
 
 
-def test_deviation_for_a_dangling_link() -> None:
+def test_a_dangling_link_has_a_deviation() -> None:
     assert deviation_names(rule(), tree={"/etc/a": link("b")}) == {"a dangling link's file is a new file"}
     assert deviation_names(rule(), host=INCUS, tree={"/etc/a": link("b")}) == {"links are followed inside"}
 
@@ -64,17 +64,17 @@ def test_a_directory_as_target_has_no_deviation() -> None:
     assert "only regular files are written" not in deviation_names(rule(), tree={"/etc/a": Entry(DIRECTORY)})
 
 
-def test_deviation_for_two_rules_with_one_file() -> None:
+def test_two_rules_with_one_file_have_a_deviation() -> None:
     assert "two rules, one file" in deviation_names(rule(), rule("etc/a"))
 
 
 @pytest.mark.parametrize("uid", ["-1", "4294967295", "4294967296"])
-def test_deviation_for_impossible_ids(uid: str) -> None:
+def test_impossible_ids_have_a_deviation(uid: str) -> None:
     assert "ids outside the container" in deviation_names(rule(uid=uid))
 
 
 @pytest.mark.parametrize("field", ["uid", "gid"])
-def test_deviation_for_ids_outside_the_id_map(field: str) -> None:
+def test_ids_outside_the_id_map_have_a_deviation(field: str) -> None:
     ranges = ((0, 1_000_000, 65536),)
     view = Mapped({"/etc": Entry(DIRECTORY, 0o755), "/etc/b": "old"})
     view.ids = IdMap(ranges, ranges)
@@ -95,16 +95,16 @@ def test_an_invalid_uid_has_no_deviation() -> None:
     assert "ids outside the container" not in deviation_names(rule(uid="bob"))
 
 
-def test_deviation_for_a_mode_on_lxd() -> None:
+def test_a_mode_has_a_deviation_on_lxd() -> None:
     assert deviation_names(rule(mode="600"), host=LXD) == {"uid, gid and mode are used"}
 
 
-def test_deviation_for_a_refused_template() -> None:
+def test_a_refused_template_has_a_deviation() -> None:
     found = deviation_names(rule(template="./a.tpl"), host=INCUS_6_0_4, error=RefusedError("no"))
     assert "templates are plain files" in found
 
 
-def test_deviation_for_a_missing_template_of_a_skipped_rule() -> None:
+def test_a_missing_template_of_a_skipped_rule_has_a_deviation() -> None:
     found = deviation_names(
         rule(template="no.tpl", create_only=True),
         host=INCUS_6_0_4,
@@ -114,22 +114,22 @@ def test_deviation_for_a_missing_template_of_a_skipped_rule() -> None:
     assert "a missing template is an error at once" in found
 
 
-def test_deviation_for_a_limit_error() -> None:
+def test_a_limit_error_has_a_deviation() -> None:
     assert "renders are bounded" in deviation_names(rule(), error=LimitError("too long"))
 
 
-def test_deviation_for_a_mount_point() -> None:
+def test_a_mount_point_has_a_deviation() -> None:
     found = deviation_names(rule(), tree={"/etc/a": Entry(FILE, is_mount=True)})
     assert "mount points are not replaced" in found
 
 
-def test_deviation_for_hard_links() -> None:
+def test_hard_links_have_a_deviation() -> None:
     rootfs = MemoryRootfs({"/etc/a": "old"})
     rootfs.link("/etc/a", "/etc/b")
     assert deviation_names(rule(), rootfs=rootfs) == {"hard links are broken, not written through"}
 
 
-def test_deviations_for_a_failed_render() -> None:
+def test_a_failed_render_has_deviations() -> None:
     assert deviation_names(rule(), error=RenderError("no")) == {
         "a failed template empties nothing",
         "a start is one commit",

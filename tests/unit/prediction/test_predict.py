@@ -231,7 +231,7 @@ def test_a_summary_counts_failures_random_and_unknown_results(
     assert summary(plan) == f"c1: create: {len(results)} create{expected}"
 
 
-def test_rules_without_a_matching_trigger_are_named() -> None:
+def test_rules_without_a_matching_trigger_are_listed() -> None:
     at_start = Rule("/etc/inittab", "a.tpl", ("start", "rename"))
     assert (
         not_due(planned(rule(), at_start)) == "not rendered, no matching trigger: /etc/inittab (start,rename)"
@@ -242,7 +242,7 @@ def test_rules_without_a_matching_trigger_are_named() -> None:
     )
 
 
-def test_only_the_first_rules_without_a_matching_trigger_are_named() -> None:
+def test_only_the_first_rules_without_a_matching_trigger_are_listed() -> None:
     many = not_due(planned(*(Rule(f"/{number}", "a.tpl", ("copy",)) for number in range(7))))
     assert many.startswith("not rendered, no matching trigger: /0 (copy), /1") and many.endswith(
         "/4 (copy) and 2 more"

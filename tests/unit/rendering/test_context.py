@@ -24,7 +24,7 @@ def test_context_has_the_same_names_as_the_daemons():
     ]  # fmt: skip
 
 
-def test_facts_are_strings_and_container_is_an_alias():
+def test_instance_facts_are_strings_and_container_is_an_alias_of_instance():
     seen = context(name="web1", architecture="aarch64", ephemeral=True)
     assert seen["instance"] is seen["container"]
     assert seen["instance"] == {
@@ -55,7 +55,7 @@ def test_profiles_and_local_keys_are_merged():
     assert seen["devices"] == {"eth0": {"type": "none"}, "eth1": {"type": "nic"}}
 
 
-def test_path_is_the_uncleaned_key():
+def test_the_path_variable_is_the_target_path_as_written_in_the_rule():
     assert context()["path"] == "etc//hosts"
     assert context()["properties"] == {"default": "x"}
 

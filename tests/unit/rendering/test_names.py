@@ -36,7 +36,7 @@ def found(text, dialect="v6.1", properties=None):
         ('{% cycle "a" zork %}', "zork", "t.tpl:1:14", ""),
     ],
 )
-def test_a_misspelled_name_is_reported_with_place_and_suggestion(text, name, place, hint):
+def test_a_misspelled_variable_is_reported_with_its_position_and_a_suggestion(text, name, place, hint):
     assert found(text) == [(name, place, hint)]
 
 
@@ -52,7 +52,7 @@ def test_a_dotted_configuration_key_suggests_the_lookup_of_its_dialect():
     assert found(text, "v6")[0][2].endswith('write config["user.x"]')
 
 
-def test_a_name_is_reported_once():
+def test_an_unknown_variable_is_reported_only_once():
     assert len(found("{{ foo }}{{ foo }}{{ foo }}")) == 1
 
 
@@ -91,7 +91,7 @@ def test_names_reported_for_recorded_templates_are_missing_from_their_context():
     assert reported
 
 
-def test_a_compiled_template_lists_its_reads_in_order_with_configuration_keys():
+def test_a_compiled_template_lists_the_variables_and_keys_it_reads():
     text = '{{ instance.name }}{{ config_get("user.x", trigger) }}{{ config["user.y"] }}{{ devices[path] }}'
     reads = compile(text, DIALECTS["v6"]).reads
     assert [(read.path, read.key) for read in reads] == [

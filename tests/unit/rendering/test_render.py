@@ -58,7 +58,7 @@ def test_a_rule_renders_once_for_all_passes_unless_they_can_differ(text, times, 
     assert all(each.error is None and each.content for each in done)
 
 
-def test_one_failure_does_not_hide_the_others() -> None:
+def test_a_failed_template_does_not_prevent_rendering_of_others() -> None:
     bad, good = rendered(
         rule("/a", "bad.tpl"), rule("/b", "good.tpl"), bad_tpl=file("{% if %}"), good_tpl=file("fine")
     )

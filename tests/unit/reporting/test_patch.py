@@ -127,13 +127,13 @@ def seconds_of(plan: Plan) -> float:
     return time.process_time() - begun
 
 
-def test_a_file_whose_lines_recur_takes_little_time() -> None:
+def test_a_patch_of_a_file_with_repeated_lines_takes_little_time() -> None:
     """difflib alone takes minutes: each of 199 equal lines is searched for in 50,000 others."""
     plan = planned(("/f", b"x\n" * 199), tree={"/f": "x\nu\n" * 50_000})
     assert seconds_of(plan) < 5
 
 
-def test_all_files_of_a_patch_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_files_of_a_patch_share_one_work_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after = "a\nb\nc\nd\n", b"x\nb\ny\nd\nz\n"
     plan = planned(("/f", after), ("/g", after), tree={"/f": before, "/g": before})
     whole = diff(plan)
@@ -144,7 +144,7 @@ def test_all_files_of_a_patch_have_a_limit_together(monkeypatch: pytest.MonkeyPa
 
 @settings(deadline=None)
 @given(before=contents, after=contents)
-def test_hunks_are_those_of_difflib(before: bytes, after: bytes) -> None:
+def test_the_hunks_of_a_patch_equal_those_of_difflib(before: bytes, after: bytes) -> None:
     old, new = diff_module._lines(before), diff_module._lines(after)
     expected = [
         line for text in list(difflib.unified_diff(old, new))[2:] for line in diff_module._ended(text)

@@ -264,7 +264,7 @@ def test_a_call_that_succeeds_on_the_third_try_succeeds():
     assert confined.again(call) == "done"
 
 
-def test_the_environment_chooses_the_mechanism(tmp_path, monkeypatch):
+def test_an_environment_variable_chooses_the_path_resolution_mechanism(tmp_path, monkeypatch):
     for name in MECHANISMS:
         monkeypatch.setenv("TEMPLATER_CONFINED", name)
         with Root(str(tmp_path)) as root:
@@ -323,7 +323,7 @@ def by_name(path: Path) -> ByName:
     return ByName(str(path))
 
 
-def test_the_root_without_descriptors_reads_the_same(root, tmp_path):
+def test_a_root_without_directory_descriptors_reads_the_same_files(root, tmp_path):
     stand_in = by_name(tmp_path / "root")
     for path in ("/", "/etc", "/etc/hostname", "/abs", "/abs/hostname", "/fifo", "/loop", "/no", "/no/x"):
         assert repr(stand_in.entry(path)) == repr(root.entry(path)), path

@@ -32,7 +32,7 @@ def test_hard_links_share_content_until_one_is_replaced():
     assert (tree.read("/a", 9), tree.read("/b", 9), tree.entry("/a").nlink) == (b"old", b"new", 1)
 
 
-def test_a_copy_is_independent():
+def test_changes_of_a_copied_tree_do_not_affect_the_original():
     tree = MemoryRootfs({"/a": "old"})
     tree.link("/a", "/b")
     twin = tree.copy()
@@ -63,7 +63,7 @@ def test_impossible_changes_raise_errors():
             call()
 
 
-def test_a_change_creates_its_parents():
+def test_writing_a_file_creates_its_missing_parents():
     tree = MemoryRootfs({"/etc/hosts": "old"})
     carry_out(a_plan({"/etc/hosts": "new", "/srv/a/x": "y"}, tree, mode="0600").files(), tree)
     assert (tree.read("/etc/hosts", 9), tree.entry("/etc/hosts").mode) == (b"new", 0o644)

@@ -61,7 +61,7 @@ ROOT_ONLY = {
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)
-def test_the_child_cannot(what, walls):
+def test_the_child_fails_at_forbidden_operations(what, walls):
     if what == "signal its parent" and walls == "limits alone" and os.geteuid() != 0:
         pytest.skip("without a filter it is the same user as its parent")
     word, _ = attempt(FORBIDDEN[what])
@@ -73,14 +73,14 @@ def test_the_child_cannot(what, walls):
     os.geteuid() != 0, reason="limits on processes do not bind root, who is needed to leave it"
 )
 @pytest.mark.parametrize("what", ROOT_ONLY)
-def test_the_child_of_root_cannot(what, walls):
+def test_the_child_of_root_fails_at_forbidden_operations(what, walls):
     word, _ = attempt(ROOT_ONLY[what])
     assert word in REFUSED | {"FileNotFoundError"} - (
         {"FileNotFoundError"} if what != "remove a file" else set()
     )
 
 
-def test_the_child_cannot_execute():
+def test_the_child_cannot_execute_programs():
     if os.uname().machine not in system_calls.ARCHITECTURES:
         pytest.skip("no filter for this machine")
     assert attempt(lambda: os.execv("/bin/true", ["true"]))[0] in REFUSED

@@ -114,7 +114,7 @@ def test_a_truncated_or_empty_bundle_is_ignored(package):
             assert (answer.returncode, answer.stderr) == (0, "")
 
 
-def test_a_missing_module_is_harmless(package):
+def test_a_bundle_that_lists_a_removed_module_is_harmless(package):
     """After an upgrade the bundle may still list a removed module."""
     line(package)
     head, codes = parse_bundle(kept(package).read_bytes())

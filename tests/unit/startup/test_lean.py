@@ -210,7 +210,7 @@ def test_rare_errors_need_no_late_import(container, child, text, hint):
     assert hint in answer.stderr
 
 
-def test_an_entry_of_another_user_is_recompiled_and_never_run(container, monkeypatch):
+def test_a_cache_entry_of_another_user_is_never_run(container, monkeypatch):
     """The cache is trusted only while no other user can write to it."""
     if os.geteuid() != 0:
         pytest.skip("needs root to give a directory away")
@@ -227,7 +227,7 @@ def test_a_changed_template_is_recompiled(container, options):
     assert (container / "rootfs/etc/hostname").read_text() == "changed c1\n"
 
 
-def test_a_poisoned_entry_is_never_executed(container):
+def test_a_cache_entry_with_a_wrong_digest_is_never_executed(container):
     """The entry has the right name and key, but its digest does not match its content."""
     import marshal
 
@@ -249,7 +249,7 @@ def test_code_compiled_in_a_child_never_runs_outside_one(container):
     assert len(list((container / ".templater/cache").iterdir())) == 2 * len(names)
 
 
-def test_an_error_in_cached_code_still_names_its_place(container, capfd, monkeypatch):
+def test_an_error_in_cached_code_still_names_its_position(container, capfd, monkeypatch):
     (container / "templates/hostname.tpl").write_text(
         "ok\n{% if trigger|lower == 'start' %}{{ 1/0 }}{% endif %}\n"
     )

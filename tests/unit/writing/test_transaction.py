@@ -57,7 +57,7 @@ def test_a_new_file_gets_the_ids_of_its_rule(rootfs, top):
 
 
 @as_root
-def test_ids_are_mapped(top):
+def test_written_files_have_ids_mapped_to_the_host(top):
     os.chown(top, 100000, 200000)
     for path in top.rglob("*"):
         os.chown(path, 100000, 200000)
@@ -515,7 +515,7 @@ def swap_for(path: Path, make: object) -> None:
     make(path)  # type: ignore[operator]
 
 
-def test_a_journal_leads_to_leftovers_in_every_directory_above_its_places(rootfs, top, tmp_path):
+def test_leftovers_are_removed_from_every_directory_above_a_journal_entry(rootfs, top, tmp_path):
     (top / "var/a/b").mkdir(parents=True)
     leftovers = [top / name / f"{PREFIX}cc-1-1" for name in ("", "var", "var/a", "var/a/b")]
     for leftover in leftovers:
@@ -552,7 +552,7 @@ def test_a_killed_apply_with_deep_parents_leaves_a_short_journal(rootfs, top, tm
     assert (len(token), place) == (12, "/a" * 100)
 
 
-def test_three_hundred_missing_parents_are_made_and_undone(rootfs, top, monkeypatch):
+def test_a_failed_apply_removes_three_hundred_created_parents(rootfs, top, monkeypatch):
     before = snapshot(top)
     rules = {"/a" * 300 + "/x": "text", "/etc/hosts": "new"}
     apply(a_plan(rules, rootfs), rootfs, durable=False)

@@ -27,7 +27,7 @@ from templater.pongo2.values import Failure, Safe, to_string
         (pluralize, 2, "y,ies", "ies"),
     ],
 )
-def test_recorded(function, value, argument, text):
+def test_choice_filters_match_the_recorded_output_of_pongo2(function, value, argument, text):
     assert to_string(function(value, argument)) == text
 
 
@@ -38,7 +38,7 @@ def test_yesno_requires_two_or_three_answers():
         yesno(True, "a,b,c,d")
 
 
-def test_v4_words_these_errors_as_sentences():
+def test_v4_words_yesno_errors_as_sentences():
     with pytest.raises(Failure) as caught:
         yesno(True, "y")
     assert caught.value.v4 == (

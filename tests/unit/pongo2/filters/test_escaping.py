@@ -19,7 +19,7 @@ from templater.pongo2.values import to_string
         (addslashes, 5, None, "5"),
     ],
 )
-def test_recorded(function, value, argument, text):
+def test_escaping_filters_match_the_recorded_output_of_pongo2(function, value, argument, text):
     assert to_string(function(value, argument)) == text
 
 

@@ -30,7 +30,7 @@ RENDER = Render(compile("x").program, {}, None, None, DEFAULT_LIMITS)
         (truncatewords_html, "a<b>c d", 1, "a<b>c ...</b>"),
     ],
 )
-def test_recorded(function, value, argument, text):
+def test_html_filters_match_the_recorded_output_of_pongo2(function, value, argument, text):
     assert to_string(function(value, argument)) == text
 
 
@@ -58,7 +58,7 @@ def test_truncated_html_is_marked_safe():
     assert type(truncatechars_html("abc", 9)) is type(truncatewords_html("abc", 9)) is Safe
 
 
-def test_closing_a_tag_below_the_top_moves_the_top_into_its_place():
+def test_closing_an_outer_html_tag_replaces_it_with_the_innermost_open_tag():
     assert truncatewords_html("<a><b><c></a>x y", 1) == "<a><b><c></a>x ...</b></c>"
 
 

@@ -32,7 +32,7 @@ from templater.pongo2.filters.links import urlize, urlizetrunc
         ),
     ],
 )
-def test_recorded(function, value, argument, text):
+def test_urlize_filters_match_the_recorded_output_of_pongo2(function, value, argument, text):
     assert function(value, argument) == text
 
 

@@ -34,7 +34,7 @@ from templater.pongo2.values import Failure, Panic, TooLarge, gotype, to_string
         (length_is, "abc", "3", "True"),
     ],
 )
-def test_recorded(function, value, argument, text):
+def test_list_filters_match_the_recorded_output_of_pongo2(function, value, argument, text):
     assert to_string(function(value, argument)) == text
 
 
@@ -51,7 +51,7 @@ def test_recorded(function, value, argument, text):
         (5, "1:2", "5"),
     ],
 )
-def test_slice_v4(value, bounds, text):
+def test_slice_gives_the_recorded_text_in_v4(value, bounds, text):
     assert to_string(slice_v4(value, bounds)) == text
 
 
@@ -67,7 +67,7 @@ def test_slice_v4(value, bounds, text):
         ("abcdef", "1.9: ", "bcdef"),
     ],
 )
-def test_slice_v6(value, bounds, text):
+def test_slice_gives_the_recorded_text_in_v6(value, bounds, text):
     assert to_string(slice_v6(value, bounds)) == text
 
 

@@ -33,7 +33,7 @@ from templater.pongo2.values import TooLarge, to_string
         (get_digit, 123, 9, "123"),
     ],
 )
-def test_recorded(function, value, argument, text):
+def test_number_filters_match_the_recorded_output_of_pongo2(function, value, argument, text):
     assert to_string(function(value, argument)) == text
 
 

@@ -60,7 +60,7 @@ from templater.pongo2.values import Panic, TooLarge, to_string
         (phone2numeric, "1-800-CALLzQ é", None, "1-800-225597 é"),
     ],
 )
-def test_recorded(function, value, argument, text):
+def test_text_filters_match_the_recorded_output_of_pongo2(function, value, argument, text):
     assert to_string(function(value, argument)) == text
 
 
@@ -70,7 +70,7 @@ def test_a_width_beyond_the_limit_is_refused_before_memory_is_taken():
             pad("x", 10_000_000)
 
 
-def test_a_width_too_large_for_go_is_reported_in_the_text():
+def test_a_width_too_large_for_go_gives_the_error_text_of_go():
     assert rjust("x", 10_000_010) == "%!(NOVERB)%!(EXTRA string=x)"
 
 

@@ -13,5 +13,5 @@ from templater.pongo2.values import to_string
         (iriencode, 'a b&é/~"', None, "a+b&%C3%A9/~%22"),
     ],
 )
-def test_recorded(function, value, argument, text):
+def test_url_filters_match_the_recorded_output_of_pongo2(function, value, argument, text):
     assert to_string(function(value, argument)) == text

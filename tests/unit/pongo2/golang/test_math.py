@@ -33,17 +33,17 @@ from templater.pongo2.golang.math import power
         (1.0, math.nan, 1.0),
     ],
 )
-def test_powers(base, exponent, result):
+def test_powers_of_floats_equal_those_of_go(base, exponent, result):
     assert str(power(base, exponent)) == str(result)
 
 
-def test_operands_are_converted_to_floats():
+def test_power_operands_are_converted_to_floats():
     assert power(2, "3") == 8.0
     assert power(None, [1]) == 1.0
 
 
 @pytest.mark.parametrize(("base", "exponent"), [(-8.0, 1 / 3), (-2.0, 0.5), (math.nan, 2.0), (2.0, math.nan)])
-def test_operands_that_are_not_numbers(base, exponent):
+def test_powers_without_a_real_result_are_nan(base, exponent):
     assert math.isnan(power(base, exponent))
 
 

@@ -41,7 +41,7 @@ from templater.pongo2.values import Panic, TooLarge
         ("", "abc", "abc"),
     ],
 )
-def test_matches_are_removed(pattern, text, left):
+def test_matches_of_a_regular_expression_are_removed_as_in_go(pattern, text, left):
     assert remove_all(pattern, text) == left
 
 

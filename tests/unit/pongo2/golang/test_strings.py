@@ -5,7 +5,7 @@ import pytest
 from templater.pongo2.golang.strings import GO_SPACE, fields, lower_text, split_text, title_text, upper_text
 
 
-def test_case_keeps_the_length():
+def test_case_conversion_keeps_the_number_of_characters():
     for code in (*range(0x250), *range(0x370, 0x400), *range(0x1E00, 0x2000), 0xFB00, 0x10400):
         c = chr(code)
         assert len(upper_text(c)) == len(lower_text(c)) == len(title_text(c)) == 1
@@ -14,7 +14,7 @@ def test_case_keeps_the_length():
 @pytest.mark.parametrize(
     ("text", "upper"), [("ß", "ß"), ("ŉ", "ŉ"), ("ᾳ", "ᾼ"), ("ǆ", "Ǆ"), ("\u0131", "I"), ("ÿ", "Ÿ")]
 )
-def test_upper(text, upper):
+def test_upper_case_equals_that_of_go(text, upper):
     assert upper_text(text) == upper
 
 

@@ -33,7 +33,7 @@ def from_datetime(moment: datetime) -> Time:
         ("é%", "é%"),
     ],
 )
-def test_recorded(layout, text):
+def test_formatted_times_match_the_recorded_output_of_go(layout, text):
     assert format_time(FAKE, layout) == text
 
 

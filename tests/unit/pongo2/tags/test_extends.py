@@ -8,7 +8,7 @@ from tests.unit.pongo2.memory_loader import banned, render
 
 
 @pytest.mark.parametrize("dialect", list(DIALECTS.values()))
-def test_an_image_may_not_use_it(dialect):
+def test_an_image_may_not_use_extends(dialect):
     assert banned("extends", dialect)
 
 
@@ -44,7 +44,7 @@ def test_an_error_in_super_is_hidden_by_v4_and_fails_since_v6():
         )
 
 
-def test_a_chain_of_three():
+def test_super_works_in_a_chain_of_three_templates():
     middle = "{% extends 'base.tpl' %}{% block a %}M{{ block.Super }}{% endblock %}"
     child = "{% extends 'middle.tpl' %}{% block a %}C{{ block.Super }}{% endblock %}"
     assert render(child, base_tpl=BASE, middle_tpl=middle) == "<CMA|B>"
@@ -59,7 +59,7 @@ def test_extends_must_be_at_the_top_and_only_once():
         render("{% extends x %}")
 
 
-def test_an_error_in_a_parent_is_shown_there():
+def test_an_error_in_a_parent_template_has_its_position_in_the_parent():
     with pytest.raises(TemplateError) as raised:
         render("{% extends 'base.tpl' %}", base_tpl="a{{ 1|nope }}")
     assert raised.value.span.place == "base.tpl:1:7"

@@ -8,7 +8,7 @@ from tests.unit.pongo2.memory_loader import banned, render
 
 
 @pytest.mark.parametrize("dialect", list(DIALECTS.values()))
-def test_an_image_may_not_use_it(dialect):
+def test_an_image_may_not_use_import(dialect):
     assert banned("import", dialect)
 
 
@@ -46,11 +46,11 @@ def test_importing_a_macro_that_is_not_exported_fails():
 @pytest.mark.parametrize(
     "arguments", ["x", "'m.tpl'", "'m.tpl' 1", "'m.tpl' f as 1", "'m.tpl' f f", "'n.tpl' f"]
 )
-def test_malformed(arguments):
+def test_a_malformed_import_tag_is_an_error(arguments):
     with pytest.raises(TemplateError):
         render("{% import " + arguments + " %}", m_tpl=MACROS)
 
 
-def test_dialects_agree():
+def test_imported_macros_work_the_same_in_v4_and_v6():
     assert render("{% import 'm.tpl' f %}{{ f(1) }}", dialect=V4, m_tpl=MACROS) == "[1]"
     assert render("{% import 'm.tpl' f %}{{ f(1) }}", dialect=V6, m_tpl=MACROS) == "[1]"

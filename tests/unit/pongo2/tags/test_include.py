@@ -9,7 +9,7 @@ from tests.unit.pongo2.memory_loader import banned, render
 
 
 @pytest.mark.parametrize("dialect", list(DIALECTS.values()))
-def test_an_image_may_not_use_it(dialect):
+def test_an_image_may_not_use_include(dialect):
     assert banned("include", dialect)
 
 
@@ -18,7 +18,7 @@ def test_an_included_template_gets_a_copy_of_the_context():
     assert text == "[12]1"
 
 
-def test_with_adds_names_and_only_removes_the_others():
+def test_include_with_adds_names_and_include_only_hides_all_other_names():
     source = "{{ x }}{{ y }}|"
     assert render("{% include 'a.tpl' with y=2 %}", context={"x": 1}, a_tpl=source) == "12|"
     assert render("{% include 'a.tpl' with y=2 only %}", context={"x": 1}, a_tpl=source) == "2|"
@@ -51,7 +51,7 @@ def test_a_missing_template_is_an_error_at_its_name():
 
 @pytest.mark.parametrize("tag", ["include 'nope.tpl'", "extends 'nope.tpl'", "import 'nope.tpl' f"])
 @pytest.mark.parametrize("name", ["'a.tpl'", "n"])
-def test_if_exists_also_covers_templates_that_are_missing_deeper(tag, name):
+def test_if_exists_also_ignores_missing_templates_of_nested_includes(tag, name):
     files = {"a_tpl": f"A{{% {tag} %}}"}
     assert render(f"{{% include {name} if_exists %}}|", context={"n": "a.tpl"}, **files) == "|"
     with pytest.raises(TemplateError, match=r"nope\.tpl|unable to resolve"):
@@ -68,7 +68,7 @@ def test_an_included_template_starts_with_autoescape_on():
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_an_error_in_an_included_template_is_shown_there(dialect):
+def test_an_error_in_an_included_template_has_its_position_in_that_template(dialect):
     with pytest.raises(TemplateError) as raised:
         render("{% include 'a.tpl' %}", dialect=dialect, context={"x": "s"}, a_tpl="\n {{ x.y }}")
     assert raised.value.span.place == "a.tpl:2:5"

@@ -15,5 +15,5 @@ RECORDED = [
 
 
 @pytest.mark.parametrize(("template", "recorded"), RECORDED)
-def test_recorded(template, recorded):
+def test_the_spaceless_tag_matches_the_recorded_output_of_pongo2(template, recorded):
     check(template, recorded)

@@ -8,7 +8,7 @@ from tests.unit.pongo2.memory_loader import banned, render
 
 
 @pytest.mark.parametrize("dialect", list(DIALECTS.values()))
-def test_an_image_may_not_use_it(dialect):
+def test_an_image_may_not_use_ssi(dialect):
     assert banned("ssi", dialect)
 
 
@@ -22,6 +22,6 @@ def test_a_parsed_file_is_rendered(dialect):
 
 
 @pytest.mark.parametrize("arguments", ["x", "'a.txt' nope", "'b.txt'", "'b.txt' parsed"])
-def test_malformed(arguments):
+def test_an_ssi_tag_that_is_malformed_or_names_a_missing_file_is_an_error(arguments):
     with pytest.raises(TemplateError):
         render("{% ssi " + arguments + " %}", a_txt="")
