@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,6 +95,34 @@ class Decoded:
     odd_keys: list[str] = field(default_factory=list)
 
 
+#: bytes of all files of one catalog together, and how many files an index may name; Ubuntu's index names four
+MOST_BYTES_OF_ALL = 2 * MOST_BYTES
+MOST_FILES = 200
+
+
+class CatalogFiles:
+    """The parsed JSON files of one stream. Each is read once, and all together have a bound."""
+
+    def __init__(self, read: Callable[[str], bytes]) -> None:
+        self._read = read
+        self._parsed: dict[str, Any] = {}
+        #: decoded products by path
+        self.products: dict[str, list[Product]] = {}
+        self._bytes = 0
+
+    def parse(self, path: str) -> Any:
+        """Return a file's value. Raises FileNotFoundError, InputError or LimitError."""
+        if path not in self._parsed:
+            data = self._read(path)
+            self._bytes += len(data)
+            if self._bytes > MOST_BYTES_OF_ALL or len(self._parsed) >= MOST_FILES:
+                raise LimitError(
+                    f"the catalog has more than {MOST_FILES} files or {MOST_BYTES_OF_ALL >> 20} MiB"
+                )
+            self._parsed[path] = parse_json(data, path)
+        return self._parsed[path]
+
+
 # JSON
 
 
@@ -178,7 +206,10 @@ _FIELD_CLIENTS = {"lxd_requirements": ("lxd",), "combined_type": ("incus-7",)}
 
 def decode_index(raw: Any, decoded: Decoded) -> list[IndexEntry]:
     entries = []
-    for name, value in (_fields(raw, _INDEX, "index.json", decoded).get("index") or {}).items():
+    index = _fields(raw, _INDEX, "index.json", decoded).get("index") or {}
+    if len(index) > MOST_FILES:
+        raise LimitError(f"the index has more than {MOST_FILES} entries")
+    for name, value in index.items():
         place = f"index entry '{printable(name)}'"
         fields = _fields(value, _ENTRY, place, decoded)
         products = fields.get("products") or []

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
+from ..model.errors import LimitError
+from ..model.source import printable
 from .architectures import kernel_name
 from .catalog import Item, Product, Version
 
@@ -37,6 +39,11 @@ ROOT_KINDS: Mapping[str, RootKind] = {
     "disk1.img": RootKind("virtual-machine", ("combined_disk1-img_sha256",), 4),
 }
 UNIFIED = "tar.gz"
+
+#: limits on the images of a stream for one client, and on those of one version: clients combine every
+#: metadata item with every root filesystem
+MOST_IMAGES = 50_000
+MOST_OF_A_VERSION = 1000
 
 
 def metadata_ftype(client: str) -> str:
@@ -108,6 +115,8 @@ def list_images(products: Iterable[Product], client: str) -> tuple[list[Image], 
     dropped: list[Dropped] = []
     for product in products:
         _read_product(product, client, images, dropped)
+        if len(images) + len(dropped) > MOST_IMAGES:
+            raise LimitError(f"the stream has more than {MOST_IMAGES} images")
     _sort(images)
     _give_aliases(images)
     return images, dropped
@@ -125,8 +134,11 @@ def _read_product(product: Product, client: str, images: list[Image], dropped: l
             dropped.append(Dropped(product.name, version.name, "version-name", reason))
             continue
         found = False
-        for image in _read_version(product, version, client, dropped):
+        for number, image in enumerate(_read_version(product, version, client, dropped)):
             found = True
+            if number >= MOST_OF_A_VERSION:
+                place = f"version '{printable(version.name)}' of product '{printable(product.name)}'"
+                raise LimitError(f"{place} has more than {MOST_OF_A_VERSION} images")
             if isinstance(image, Dropped):
                 dropped.append(image)
                 continue
@@ -197,7 +209,12 @@ def _sort(images: list[Image]) -> None:
 def _give_aliases(images: Iterable[Image]) -> None:
     """Give each alias to the first image with that alias, type and architecture."""
     taken: set[tuple[str, str, str]] = set()
+    done: set[tuple[int, str, str]] = set()
     for image in images:
+        first = (id(image.product), image.type, image.architecture)
+        if first in done:  # the product's first image of this type has taken every alias that was free
+            continue
+        done.add(first)
         for name in client_aliases(image.product):
             key = (image.type, image.architecture, name)
             if key not in taken:

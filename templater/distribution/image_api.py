@@ -6,6 +6,7 @@ import contextlib
 import email.parser
 import http.client
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from .fetch import TIMEOUT, UrlStream
 #: limit in bytes on an answer about one image or alias
 _MOST_JSON = 4 << 20
 _MOST_HEADERS = 8 << 10
+FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+#: names of an image's parts, in order; the second one is that of a virtual machine
+_METADATA, _ROOTS = "metadata", ("rootfs", "rootfs.img")
 _PIECE = 1 << 18
 #: by daemon: environment variables of the socket and of the daemon's directory, and the usual directories
 _SOCKETS = {
@@ -125,8 +129,8 @@ def find_image(server: Server, name: str) -> ServerImage:
     texts = [found.get(key) or "" for key in ("fingerprint", "type", "architecture")]
     if not all(isinstance(text, str) for text in texts):
         raise InputError(f"'{server.name}' describes the image '{printable(name)}' in an invalid way")
-    if not texts[0] or not all(digit in "0123456789abcdef" for digit in texts[0]):
-        raise InputError(f"'{server.name}' gives the invalid fingerprint '{printable(texts[0])}'")
+    if not FINGERPRINT.fullmatch(texts[0]):
+        raise InputError(f"'{server.name}' gives the invalid fingerprint '{printable(texts[0][:70])}'")
     return ServerImage(*texts)
 
 
@@ -168,16 +172,27 @@ def _boundary(kind: str) -> bytes:
 def _parts(content: Iterator[bytes], delimiter: bytes, server: str) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Split a multipart body into parts: (name, content). At most one piece of the answer is in memory."""
     reader = _Reader(content, delimiter, server)
-    for _ in reader.until_delimiter():
-        pass  # skip the text before the first part
-    while reader.has_part():
-        name = reader.headers().get_param("name", header="content-disposition")
-        if name not in ("metadata", "rootfs", "rootfs.img"):
-            raise RefusedError(f"'{server}' sends an unknown part of an image: '{printable(str(name))}'")
+    size = 0
+    for piece in reader.until_delimiter():  # a preamble, which has no meaning
+        size += len(piece)
+        if size > _MOST_HEADERS:
+            raise LimitError(f"'{server}' sends more than {_MOST_HEADERS} bytes before the parts of an image")
+    for allowed in ((_METADATA,), _ROOTS):
+        if not reader.has_part():
+            if allowed == (_METADATA,):
+                raise InputError(f"'{server}' sends an image without parts")
+            return
+        name = str(reader.headers().get_param("name", header="content-disposition"))
+        if name not in allowed:
+            raise RefusedError(
+                f"'{server}' sends the part '{printable(name[:100])}' instead of '{allowed[0]}'"
+            )
         body = reader.until_delimiter()
-        yield str(name).partition(".")[0], body
+        yield name.partition(".")[0], body
         for _ in body:
-            pass  # skip the content that the caller did not read
+            pass  # the caller did not read all of it
+    if reader.has_part():
+        raise RefusedError(f"'{server}' sends more parts than an image has")
 
 
 class _Reader:

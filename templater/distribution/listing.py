@@ -11,11 +11,11 @@ from .catalog import (
     CLIENTS,
     DOWNLOADS,
     INDEX_PATH,
+    CatalogFiles,
     Decoded,
     Product,
     decode_index,
     decode_products,
-    parse_json,
 )
 from .clients import list_images
 from .tree import clean_path
@@ -62,23 +62,23 @@ def read_products(stream: Stream) -> list[Product]:
     Raises InputError if a value of a wrong type makes all clients list nothing.
     """
     decoded = Decoded()
-    products: list[Product] = []
-    for entry in decode_index(_read(stream, INDEX_PATH), decoded):
+    files = CatalogFiles(stream.read)
+    for entry in decode_index(_parse(files, INDEX_PATH), decoded):
         path = clean_path(entry.path)
-        if entry.datatype == DOWNLOADS and entry.products and path:
-            products += decode_products(_read(stream, path), path, decoded)
+        if entry.datatype == DOWNLOADS and entry.products and path and path not in files.products:
+            files.products[path] = list(decode_products(_parse(files, path), path, decoded))
     for mismatch in decoded.mismatches:
         if mismatch.clients == CLIENTS:
             raise InputError(
                 f"clients list nothing from this stream: {mismatch.place}: {mismatch.message}",
                 hint="`templater streams verify` lists all values of a wrong type",
             )
-    return products
+    return [product for each in files.products.values() for product in each]
 
 
-def _read(stream: Stream, path: str) -> Any:
+def _parse(files: CatalogFiles, path: str) -> Any:
     try:
-        return parse_json(stream.read(path), path)
+        return files.parse(path)
     except FileNotFoundError:
         raise InputError(f"'{path}' is missing: this is not a simplestreams tree") from None
 

@@ -174,14 +174,15 @@ class Tree:
             return Catalog(_new_index(), {})
         if not isinstance(index, dict) or not isinstance(index.setdefault("index", {}), dict):
             raise self._invalid(INDEX_PATH, "the index is not an object with entries")
-        files = {}
+        files: dict[str, dict[str, Any]] = {}
         for name, entry in _objects(index["index"]):
             if entry.get("datatype") != DOWNLOADS:
                 continue
             path = clean_path(entry.get("path"))
             if path in ("", INDEX_PATH):
                 raise self._invalid(INDEX_PATH, f"the entry '{printable(name)}' has no valid path")
-            files[path] = self._load_products(path)
+            if path not in files:
+                files[path] = self._load_products(path)
         return Catalog(index, files)
 
     def _load_products(self, path: str) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from .catalog import (
     CLIENTS,
     DOWNLOADS,
     INDEX_PATH,
+    CatalogFiles,
     Decoded,
     IndexEntry,
     Item,
     Product,
     decode_index,
     decode_products,
-    parse_json,
 )
 from .clients import Image, day, list_images
 from .tree import IMAGES, Tree, clean_path
@@ -124,14 +124,15 @@ def _place(product: str, version: str = "", item: str = "") -> str:
 def _read_catalog(stream: Stream, report: Report) -> list[Product] | None:
     """Return every product that clients read; None if no client can use the stream."""
     decoded = Decoded()
-    raw = _read_json(stream, INDEX_PATH, "index", report)
+    files = CatalogFiles(stream.read)
+    raw = _read_json(files, INDEX_PATH, "index", report)
     if raw is None:
         return None
     entries = decode_index(raw, decoded)
     products: list[Product] = []
     basenames: dict[str, str] = {}
     for entry in entries:
-        products += _read_entry(stream, entry, basenames, decoded, report)
+        products += _read_entry(files, entry, basenames, decoded, report)
     for mismatch in decoded.mismatches:
         message = f"the client lists nothing at all: {mismatch.message}"
         report.add(ERROR, "type", mismatch.place, message, mismatch.clients)
@@ -140,9 +141,9 @@ def _read_catalog(stream: Stream, report: Report) -> list[Product] | None:
     return products
 
 
-def _read_json(stream: Stream, path: str, code: str, report: Report) -> Any:
+def _read_json(files: CatalogFiles, path: str, code: str, report: Report) -> Any:
     try:
-        return parse_json(stream.read(path), path)
+        return files.parse(path)
     except FileNotFoundError:
         report.add(
             ERROR, code, f"'{printable(path)}'", "the client lists nothing at all: the file is missing"
@@ -155,7 +156,7 @@ def _read_json(stream: Stream, path: str, code: str, report: Report) -> Any:
 
 
 def _read_entry(
-    stream: Stream, entry: IndexEntry, basenames: dict[str, str], decoded: Decoded, report: Report
+    files: CatalogFiles, entry: IndexEntry, basenames: dict[str, str], decoded: Decoded, report: Report
 ) -> list[Product]:
     place = f"index entry '{printable(entry.name)}'"
     if entry.datatype != DOWNLOADS:
@@ -164,7 +165,7 @@ def _read_entry(
         return []
     path = clean_path(entry.path)
     if not entry.products:
-        empty = path and not _products_in(stream, path)
+        empty = path and not _products_in(files, path)
         if not empty:
             report.add(
                 ERROR, "empty-products", place, "every client skips this entry: its list of products is empty"
@@ -177,19 +178,21 @@ def _read_entry(
     if name == "index.json" or basenames.setdefault(name, path) != path:
         message = f"clients cache files by base name, and two files are named '{printable(name)}'"
         report.add(ERROR, "cache-name", place, message)
-    raw = _read_json(stream, path, "products", report)
+    raw = _read_json(files, path, "products", report)
     if raw is None:
         return []
-    products = list(decode_products(raw, f"'{printable(path)}'", decoded))
+    if path not in files.products:
+        files.products[path] = list(decode_products(raw, f"'{printable(path)}'", decoded))
+    products = files.products[path]
     if {product.name for product in products} != set(entry.products):
         message = "the entry's list of products differs from the products file; clients ignore the difference"
         report.add(WARNING, "index-products", place, message)
     return products
 
 
-def _products_in(stream: Stream, path: str) -> bool:
+def _products_in(files: CatalogFiles, path: str) -> bool:
     try:
-        return any(decode_products(parse_json(stream.read(path), path), path, Decoded()))
+        return any(decode_products(files.parse(path), path, Decoded()))
     except (FileNotFoundError, InputError):
         return False
 
@@ -226,6 +229,7 @@ def _check_products(products: Iterable[Product], report: Report) -> None:
 def _check_images(images: list[Image], client: str, report: Report) -> None:
     fingerprints: dict[str, Image] = {}
     owners: dict[tuple[str, str, str], Image] = {}
+    seen: set[tuple[int, str, str]] = set()
     for image in images:
         place = _place(image.product.name, image.version.name)
         for problem in image_problems(image, client):
@@ -236,6 +240,10 @@ def _check_images(images: list[Image], client: str, report: Report) -> None:
                 message = f"can't be downloaded: {_name(other)} has the same fingerprint"
                 place = _place(one.product.name, one.version.name)
                 report.add(ERROR, "twice", place, message, (client,))
+        kind = (id(image.product), image.type, image.architecture)
+        if kind in seen:  # the other versions of a product have the same aliases
+            continue
+        seen.add(kind)
         for name in image.product.aliases.split(",") if image.product.aliases else ():
             owner = owners.setdefault((image.type, image.architecture, name), image)
             if owner.product is not image.product:

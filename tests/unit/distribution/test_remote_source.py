@@ -419,9 +419,27 @@ def test_multipart_parts_do_not_depend_on_how_the_response_is_chunked(first, sec
         b"--b0undaryXX",
         multipart([("metadata", b"data")])[:-4],
         multipart([("other", b"data")]),
+        multipart([("rootfs", b"data")]),
+        multipart([("metadata", b"a"), ("metadata", b"b")]),
+        multipart([("metadata", b"a"), ("rootfs", b"b"), ("rootfs", b"c")]),
+        multipart([]),
+        b"x" * 100_000 + multipart([("metadata", b"a")]),
         b"--b0undary\r\n" + b"A: b\r\n" * 3000,
     ],
-    ids=["empty", "cut", "no headers", "no line end", "no end", "unknown part", "headers"],
+    ids=[
+        "empty",
+        "cut",
+        "no headers",
+        "no line end",
+        "no end",
+        "unknown part",
+        "no metadata",
+        "metadata twice",
+        "three parts",
+        "no part",
+        "preamble",
+        "headers",
+    ],
 )
 def test_a_damaged_multipart_answer_is_one_clear_error(body):
     with pytest.raises(TemplaterError) as raised:
@@ -541,3 +559,23 @@ def test_the_root_filesystem_of_a_metadata_only_image_is_fetched_when_needed(ser
     fingerprint = Store().images()[0].fingerprint
     assert content(fetch(f"store:{fingerprint}", whole=True).rootfs) == ROOT
     assert Store().images()[0].complete
+
+
+def test_an_invalid_fingerprint_of_the_api_is_refused_without_printing_it(certificates, tmp_path):
+    def fault(handler):
+        body = (
+            b'{"metadata": {"target": "x", "fingerprint": "%s", "type": "container", "architecture": "a"}}'
+            % (b"a" * 10**6)
+        )
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+        return True
+
+    with serving(tmp_path, certificates) as server:
+        server.fault = fault
+        add_remote("api", server.url, "incus")
+        with pytest.raises(InputError, match="invalid fingerprint") as raised:
+            fetch("api:debian")
+        assert len(raised.value.explain()) < 1000

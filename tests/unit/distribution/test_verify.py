@@ -1,5 +1,6 @@
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from templater.distribution.html import page
 from templater.distribution.listing import list_stream
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
-from templater.model.errors import InputError
+from templater.model.errors import InputError, LimitError
 from tests.streams.builders import CREATED, DAY, checked, split_image
 from tests.streams.mutations import HERE
 
@@ -175,3 +176,55 @@ def test_list_refuses_a_stream_that_no_client_lists(tree):
     change(tree, IMAGES_PATH, lambda document: item(document).update(size="96"))
     with pytest.raises(InputError, match="clients list nothing from this stream"):
         list_stream(LocalStream(tree))
+
+
+def _hostile_tree(folder, products, entries=1):
+    (folder / "streams/v1").mkdir(parents=True)
+    entry = {"datatype": "image-downloads", "path": "streams/v1/images.json", "products": ["p"]}
+    index = {"format": "index:1.0", "index": {f"e{number}": entry for number in range(entries)}}
+    (folder / "streams/v1/index.json").write_text(json.dumps(index))
+    (folder / "streams/v1/images.json").write_text(
+        json.dumps({"format": "products:1.0", "products": products})
+    )
+    return LocalStream(Tree(str(folder)))
+
+
+def _version(metadata=1, roots=1):
+    combined = {"combined_squashfs_sha256": "a" * 64}
+    items = {
+        f"m{n}": {"ftype": "incus.tar.xz", "path": f"m{n}", "sha256": "b" * 64, **combined}
+        for n in range(metadata)
+    }
+    items |= {f"r{n}": {"ftype": "squashfs", "path": f"r{n}", "sha256": "c" * 64} for n in range(roots)}
+    return {"items": items}
+
+
+@pytest.mark.parametrize("read", [verify, list_stream])
+@pytest.mark.parametrize("kind", ["square", "images", "entries"])
+def test_a_catalog_that_multiplies_its_images_ends_at_a_limit(tmp_path, read, kind):
+    """One version of 100 metadata items and 100 roots has 10,000 images; one file can be listed many times."""
+    product = {"arch": "amd64", "os": "x", "release": "1"}
+    if kind == "square":
+        stream = _hostile_tree(tmp_path, {"p": {**product, "versions": {"20260101": _version(100, 100)}}})
+    elif kind == "images":
+        versions = {f"20260101_{number}": _version(10, 90) for number in range(100)}
+        stream = _hostile_tree(tmp_path, {"p": {**product, "versions": versions}})
+    else:
+        stream = _hostile_tree(
+            tmp_path, {"p": {**product, "versions": {"20260101": _version()}}}, entries=1000
+        )
+    with pytest.raises(LimitError):
+        read(stream)
+
+
+def test_many_aliases_of_many_versions_take_linear_time(tmp_path):
+    aliases = ",".join(f"a{number}" for number in range(5000))
+    versions = {f"20260101_{number:05}": _version() for number in range(5000)}
+    product = {"arch": "amd64", "os": "x", "release": "1", "aliases": aliases, "versions": versions}
+    begun = time.process_time()
+    stream = _hostile_tree(tmp_path, {"p": product})
+    (first, *others) = list_stream(stream)
+    verify(stream)
+    assert time.process_time() - begun < 10
+    assert len(first.aliases) == 5000
+    assert not any(image.aliases for image in others)
