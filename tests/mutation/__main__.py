@@ -1,21 +1,26 @@
 """Make mutants of the program by a seed, and say which of them the tests notice.
 
-    python -m tests.mutation --seed 1 --count 120 [--below hooks] [--jobs 2] [--timeout 300]
+    python -m tests.mutation --seed 1 --count 120 [--below hooks] [--without serving] [--map map.jsonl] [--jobs 2]
 
-Each mutant lives in a copy of the tree, so several runs can go on at once. The tests that mirror the mutant's
-folder run first, then all fast tests. A mutant that no test notices has survived: a hole, unless the change
-has no effect that anything outside could observe, which a person has to say.
+Each mutant is written into a copy of the tree, and each job has a copy of its own. The tests that mirror the
+mutant's module run first, then those that mirror its folder, then all fast tests. With ``--map``, which
+``tests.mutation.coverage_map`` records, only those tests run that run a line of the mutant or start other
+processes. A mutant that no test notices has survived: a hole, unless the change has no effect that anything
+outside could observe, which a person has to say.
 """
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 from .mutants import Mutant, sample
 
@@ -34,34 +39,99 @@ NEAR = {
 }  # fmt: skip
 
 
-def rounds(mutant: Mutant) -> Iterator[list[str]]:
-    """The tests to run, the likeliest first."""
+class CoverageMap:
+    """The tests that run each line of the program, and those that start other processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.tests: list[str] = []
+        self.starting: list[str] = []
+        self.lines: dict[str, dict[int, array[int]]] = {}
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file):
+                found = json.loads(line)
+                self.tests.append(found["test"])
+                if found["starts"]:
+                    self.starting.append(found["test"])
+                for name, numbers in found["lines"].items():
+                    of_file = self.lines.setdefault(name, {})
+                    for each in numbers:
+                        of_file.setdefault(each, array("i")).append(number)
+
+    def of(self, mutant: Mutant) -> list[str]:
+        """The tests that run a line of the mutant. Lines that only an import runs count for the whole file."""
+        lines = self.lines.get(str(mutant.path), {})
+        chosen = {number for each in mutant.lines for number in lines.get(each, ())}
+        if len(chosen) < 2:
+            chosen = {number for numbers in lines.values() for number in numbers}
+        return [self.tests[number] for number in sorted(chosen)]
+
+
+def near(mutant: Mutant) -> list[str]:
+    """The tests that are named like the mutant's module, then those that mirror its folder."""
     folder = mutant.path.parts[1].removesuffix(".py")
-    near = [f"tests/unit/{folder}", f"tests/unit/test_{folder}.py", *NEAR.get(folder, ())]
-    existing = [name for name in near if (ROOT / name).exists()]
-    if existing:
-        yield existing
-    yield ["tests"]
+    named = sorted(ROOT.glob(f"tests/**/test_{mutant.path.stem.strip('_')}.py"))
+    own = [str(path.relative_to(ROOT)) for path in named]
+    names = (*own, f"tests/unit/{folder}", *NEAR.get(folder, ()))
+    return [name for name in names if (ROOT / name).exists()]
 
 
-def judge(mutant: Mutant, timeout: float, *, near: bool = False) -> str:
-    """Return ``killed``, ``timeout`` (killed as well) or ``survived``; ``near`` leaves the last round out."""
-    with tempfile.TemporaryDirectory(prefix="templater-mutant.") as name:
-        tree = Path(name) / "tree"
-        shutil.copytree(ROOT, tree, ignore=IGNORED, symlinks=True)
-        (tree / mutant.path).write_text(mutant.source)
-        for tests in [*rounds(mutant)][: 1 if near else None]:
-            words = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]
-            environ = {"PYTHONPATH": str(tree), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": name}
-            try:
-                done = subprocess.run(
-                    words, cwd=tree, env=environ, capture_output=True, timeout=timeout, check=False
-                )
-            except subprocess.TimeoutExpired:
-                return "timeout"
-            if done.returncode not in (0, 5):  # 5: no test was chosen
-                return "killed"
-    return "survived"
+def rounds(mutant: Mutant, covering: CoverageMap | None, only_near: bool) -> Iterator[list[str]]:
+    """The tests to run, the likeliest first."""
+    names = near(mutant)
+    if covering is None:
+        yield from ([name] for name in names)
+        if not only_near:
+            yield ["tests"]
+        return
+    waiting = covering.of(mutant)
+    for name in names:
+        yield [test for test in waiting if test.startswith(name)]
+        waiting = [test for test in waiting if not test.startswith(name)]
+    if only_near:
+        return
+    yield waiting
+    yield [test for test in covering.starting if test not in set(covering.of(mutant))]
+
+
+def judge(mutant: Mutant, tree: Path, chosen: Iterator[list[str]], timeout: float) -> str:
+    """Return ``killed`` and the test, ``timeout`` (killed as well) or ``survived``."""
+    file = tree / mutant.path
+    original = file.read_bytes()
+    forget_compiled(file, tree)
+    file.write_text(mutant.source)
+    try:
+        for tests in chosen:
+            if tests:
+                (tree / "chosen.txt").write_text("\n".join(tests))
+                words = ["-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--tb=line"]
+                environ = {
+                    "PYTHONPATH": str(tree),
+                    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                    "HOME": str(tree),
+                }
+                try:
+                    done = subprocess.run(
+                        [sys.executable, *words, "@chosen.txt"],
+                        cwd=tree, env=environ, capture_output=True, text=True, timeout=timeout, check=False,
+                    )  # fmt: skip
+                except subprocess.TimeoutExpired:
+                    return "timeout"
+                if done.returncode not in (0, 5):  # 5: no test was chosen
+                    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M)
+                    return f"killed by {failed[0] if failed else 'an error before the tests'}"
+        return "survived"
+    finally:
+        forget_compiled(file, tree)
+        file.write_bytes(original)
+
+
+def forget_compiled(file: Path, tree: Path) -> None:
+    """Remove compiled code. Two versions of a file may have the same size and the same second."""
+    for compiled in (
+        *file.parent.glob(f"__pycache__/{file.stem}.*"),
+        *tree.glob("templater/__pycache__/hook.*"),
+    ):
+        compiled.unlink()
 
 
 def main(arguments: list[str]) -> int:
@@ -69,24 +139,37 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--below", default="", help="only files with this in their path")
+    parser.add_argument("--without", action="append", default=[], help="no files with this in their path")
+    parser.add_argument("--map", type=lambda name: CoverageMap(Path(name)), help="the tests of each line")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=600, help="seconds for each run of tests")
     parser.add_argument("--near", action="store_true", help="run only the tests that mirror the folder")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     options = parser.parse_args(arguments)
-    chosen = sample(ROOT / "templater", options.seed, options.count, options.below)
+    chosen = sample(ROOT / "templater", options.seed, options.count, options.below, options.without)
     if options.list:
         print(*chosen, sep="\n")
         return 0
     counts: dict[str, int] = {}
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for mutant, verdict in zip(
-            chosen,
-            pool.map(lambda each: judge(each, options.timeout, near=options.near), chosen),
-            strict=True,
-        ):
-            counts[verdict] = counts.get(verdict, 0) + 1
-            print(f"{verdict:9} {mutant}", flush=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="templater-mutants.") as folder,
+        ThreadPoolExecutor(options.jobs) as pool,
+    ):
+        trees: SimpleQueue[Path] = SimpleQueue()
+        for number in range(options.jobs):
+            trees.put(shutil.copytree(ROOT, Path(folder, str(number)), ignore=IGNORED, symlinks=True))
+
+        def verdict_of(mutant: Mutant) -> str:
+            tree = trees.get()
+            try:
+                return judge(mutant, tree, rounds(mutant, options.map, options.near), options.timeout)
+            finally:
+                trees.put(tree)
+
+        for mutant, verdict in zip(chosen, pool.map(verdict_of, chosen), strict=True):
+            word = verdict.split()[0]
+            counts[word] = counts.get(word, 0) + 1
+            print(f"{word:9} {mutant}{verdict.removeprefix(word)}", flush=True)
     print(json.dumps({"seed": options.seed, **counts}))
     return 1 if counts.get("survived") else 0
 

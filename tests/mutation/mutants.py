@@ -2,7 +2,8 @@
 
 import ast
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
@@ -97,22 +98,53 @@ def is_number(node: ast.AST) -> bool:
 
 
 class Mutant:
-    """One change of one file: the operator, the line, and the source with the change."""
+    """One change of one file: the operator, the lines of the changed node, and the source with the change."""
 
-    def __init__(self, path: Path, operator: str, line: int, before: str, after: str, source: str) -> None:
+    def __init__(self, path: Path, operator: str, lines: range, before: str, after: str, source: str) -> None:
         self.path = path
         self.operator = operator
-        self.line = line
+        self.lines = lines
         self.before = before
         self.after = after
         self.source = source
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.operator}: {self.before} -> {self.after}"
+        return f"{self.path}:{self.lines[0]}: {self.operator}: {self.before} -> {self.after}"
+
+
+@dataclass
+class Candidate:
+    """A change of one node, from which a mutant is made on request."""
+
+    path: Path
+    text: str
+    operator: str
+    node: ast.AST
+    changed: ast.AST
+
+    def mutant(self) -> Mutant | None:
+        """Return the mutant, or None if it equals the original or cannot be compiled."""
+        node = self.node
+        assert isinstance(node, ast.expr | ast.stmt)
+        after = ast.unparse(ast.fix_missing_locations(self.changed))
+        source = replaced(self.text, node, after)
+        if source == self.text or not compiles(source):
+            return None
+        lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+        before = ast.get_source_segment(self.text, node) or ""
+        return Mutant(self.path, self.operator, lines, short(before), short(after), source)
 
 
 def mutants(path: Path, text: str) -> Iterator[Mutant]:
-    """Every mutant of a module."""
+    """Every mutant of a module that can be compiled."""
+    for candidate in candidates(path, text):
+        mutant = candidate.mutant()
+        if mutant is not None:
+            yield mutant
+
+
+def candidates(path: Path, text: str) -> Iterator[Candidate]:
+    """Every change of a module, also those that cannot be compiled: to compile them all would take minutes."""
     tree = ast.parse(text)
     silent = set(documentation(tree))
     for node in ast.walk(tree):
@@ -121,10 +153,7 @@ def mutants(path: Path, text: str) -> Iterator[Mutant]:
         for name, operator in OPERATORS.items():
             changed = operator(node)
             if changed is not None:
-                source = replaced(text, node, ast.unparse(ast.fix_missing_locations(changed)))
-                if source != text and compiles(source):
-                    before = ast.get_source_segment(text, node) or ""
-                    yield Mutant(path, name, node.lineno, short(before), short(ast.unparse(changed)), source)
+                yield Candidate(path, text, name, node, changed)
 
 
 def documentation(tree: ast.AST) -> Iterator[int]:
@@ -171,17 +200,23 @@ def short(text: str) -> str:
     return line if len(line) < 70 else line[:67] + "..."
 
 
-def sample(package: Path, seed: int, count: int, below: str = "") -> list[Mutant]:
+def sample(
+    package: Path, seed: int, count: int, below: str = "", without: Iterable[str] = ()
+) -> list[Mutant]:
     """Random mutants: a file by its number of lines, in it an operator, then a place."""
     chance = random.Random(seed)
-    files = [path for path in sorted(package.rglob("*.py")) if below in str(path.relative_to(package))]
+    names = {path: str(path.relative_to(package)) for path in sorted(package.rglob("*.py"))}
+    files = [
+        path for path in names if below in names[path] and not any(each in names[path] for each in without)
+    ]
     weights = [len(path.read_text().splitlines()) + 1 for path in files]
     found: dict[str, Mutant] = {}
     while files and len(found) < count:
         path = chance.choices(files, weights)[0]
-        of_file = list(mutants(path.relative_to(package.parent), path.read_text()))
+        of_file = list(candidates(path.relative_to(package.parent), path.read_text()))
         if of_file:
-            operator = chance.choice(sorted({mutant.operator for mutant in of_file}))
-            chosen = chance.choice([mutant for mutant in of_file if mutant.operator == operator])
-            found.setdefault(str(chosen), chosen)
+            operator = chance.choice(sorted({each.operator for each in of_file}))
+            chosen = chance.choice([each for each in of_file if each.operator == operator]).mutant()
+            if chosen is not None:
+                found.setdefault(str(chosen), chosen)
     return list(found.values())
