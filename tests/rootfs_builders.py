@@ -129,6 +129,11 @@ class Mounts:
         layers = f"lowerdir={lower},upperdir={upper},workdir={work},{options}"
         self._mount("-t", "overlay", "-o", layers, "overlay", str(place))
 
+    def share(self, place: Path) -> None:
+        """Bind a directory to itself as a shared mount, as systemd makes every mount shared."""
+        self.bind(place, place)
+        subprocess.run(["mount", "--make-shared", str(place)], check=True)
+
     def _mount(self, *arguments: str) -> None:
         subprocess.run(["mount", *arguments], check=True)
         self.places.append(Path(arguments[-1]))

@@ -174,23 +174,44 @@ def test_if_present_skips_a_container_without_an_image(container):
     assert isinstance(lxc.read_request(options, environ(container)), HookRequest)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
-def test_an_overlay_is_mounted_privately_for_the_hook(tmp_path):
+@pytest.fixture
+def overlay(container):
+    """A container whose root filesystem is an overlay of two directories, and its environment."""
     for name in ("lower", "upper", "mounted"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "lower/file").write_text("below")
-    layers = lxc.layers_of(f"{tmp_path}/lower:{tmp_path}/upper")
-    assert layers == (f"{tmp_path}/lower", f"{tmp_path}/upper")
+        (container / name).mkdir()
+    (container / "lower/file").write_text("below")
+    path = f"{container}/lower:{container}/upper"
+    return container, {"LXC_ROOTFS_PATH": path, "LXC_ROOTFS_MOUNT": str(container / "mounted")}
+
+
+def test_an_overlay_is_rendered_at_pre_start_by_default_and_at_mount_on_request(overlay):
+    container, others = overlay
+    start = lxc.read_request(Options(), environ(container, **others))
+    assert isinstance(start, HookRequest) and start.rootfs == str(container / "mounted")
+    assert isinstance(lxc.read_request(Options(), environ(container, "mount", **others)), Notice)
+    options = Options()
+    options.stage = "mount"
+    assert isinstance(lxc.read_request(options, environ(container, **others)), Notice)
+    start = lxc.read_request(options, environ(container, "mount", **others))
+    assert isinstance(start, HookRequest) and start.rootfs == str(container / "mounted")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
+def test_an_overlay_is_mounted_privately_for_the_hook(overlay, mounts):
+    container, others = overlay
+    mounts.share(container)
+    start = lxc.read_request(Options(), environ(container, **others))
 
     def write() -> None:
-        lxc.mount_overlay(layers, str(tmp_path / "mounted"))
-        assert (tmp_path / "mounted/file").read_text() == "below"
-        (tmp_path / "mounted/file").write_text("above")
+        start.mount()
+        assert (container / "mounted/file").read_text() == "below"
+        (container / "mounted/file").write_text("above")
 
     in_a_hook(write)
-    assert (tmp_path / "upper/file").read_text() == "above"
-    assert (tmp_path / "lower/file").read_text() == "below"
-    assert os.listdir(tmp_path / "mounted") == [], "only the mount namespace of the hook sees it"
+    assert (container / "upper/file").read_text() == "above"
+    assert (container / "lower/file").read_text() == "below"
+    assert os.listdir(container / "mounted") == [], "only the mount namespace of the hook sees it"
+    assert sorted(os.listdir(container)) == ["config", "lower", "mounted", "rootfs", "upper", "work"]
 
 
 @pytest.mark.parametrize("name", ["a,b", "a\\b"])

@@ -7,12 +7,23 @@ import sys
 import pytest
 
 from templater.instances.directory import InstanceDirectory, State, StateDirectory, record
-from templater.model.errors import BusyError, InputError, RefusedError
+from templater.model.errors import BusyError, InputError, LimitError, RefusedError
 
 
 def test_a_new_instance_has_no_recorded_state(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory:
         assert state_directory.state() is None
+
+
+def test_an_instance_may_have_a_thousand_templates_and_no_more(tmp_path):
+    (tmp_path / "templates").mkdir()
+    for number in range(1000):
+        (tmp_path / "templates" / f"{number}.tpl").touch()
+    with InstanceDirectory(str(tmp_path)) as directory:
+        assert len(directory.read_templates()) == 1000
+        (tmp_path / "templates/another.tpl").touch()
+        with pytest.raises(LimitError, match="has more than 1000 templates or more than 32 MiB"):
+            directory.read_templates()
 
 
 def test_a_recorded_state_is_read_back(tmp_path):

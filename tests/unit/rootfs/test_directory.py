@@ -5,7 +5,7 @@ import os
 import pytest
 
 from templater.model.errors import InputError, RefusedError
-from templater.rootfs.directory import IDENTITY, OVERFLOW_ID, DirectoryRootfs, IdMap, shifted
+from templater.rootfs.directory import IDENTITY, OVERFLOW_ID, DirectoryRootfs, IdMap, open_root, shifted
 from tests.rootfs_builders import a_directory, as_root
 
 
@@ -88,3 +88,16 @@ def test_a_mount_below_the_root_is_entered_only_on_request(tmp_path, mounts):
         rootfs.read("/m/x", 100)
     with DirectoryRootfs(str(top), cross_mounts=True) as rootfs:
         assert rootfs.read("/m/x", 100) == b"1"
+
+
+@as_root
+def test_readers_of_images_and_directories_below_a_root_do_not_enter_mounts(tmp_path, mounts):
+    top = a_directory(tmp_path / "image", {"rootfs/b/x": "1", "rootfs/m": None})
+    mounts.bind(top / "rootfs/b", top / "rootfs/m")
+    with open_root(str(top)) as root:
+        with pytest.raises(RefusedError, match="mount point"):
+            root.read("/rootfs/m/x", 100)
+        with root.below("/rootfs") as below, pytest.raises(RefusedError, match="mount point"):
+            below.read("/m/x", 100)
+        with root.below("/rootfs", cross_mounts=True) as below:
+            assert below.read("/m/x", 100) == b"1"
