@@ -380,11 +380,10 @@ def compare(plan: "Plan", log: Log) -> None:
         elif change.action == FAILED:
             found.append(f"{change.path}: {change.error}")
     for line in found:
-        log.add(f"differs: {line}")
-    if found:
-        raise HostError(
-            f"{len(found)} of {len(plan.changes)} files differ from templater's result", notes=tuple(found)
-        )
+        log.add(f"differs: {line}", private=True)
+    if found:  # which files differ can tell a value that a template has read, so only one is named
+        more = ("other files differ too: .templater/log has all of them",) if len(found) > 1 else ()
+        raise HostError("files differ from templater's result", notes=(found[0], *more))
     log.add(f"{' then '.join(plan.triggers)}: {len(plan.changes)} files match templater's result")
 
 
