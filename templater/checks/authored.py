@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..model.errors import TemplaterError
+from ..model.errors import LimitError, TemplaterError
 from ..model.hosts import INCUS, Host
 from ..model.instance import Instance
 from ..model.metadata import TRIGGERS, Rule
@@ -128,9 +128,24 @@ class AuthoredImage(ScannedImage):
             return (bare,)
         return bare, bare.replace(config={key: _value_of(key) for key in sorted(self.keys)})
 
-    @cached_property
+    @property
     def files(self) -> tuple[File, ...]:
-        """Every rendered file, once for equal texts of a rule. Raises LimitError if it takes too long."""
+        """Every rendered file, once for equal texts of a rule. If it takes too long, there are none."""
+        return self._files_or_error[0]
+
+    @property
+    def late(self) -> LimitError | None:
+        """The error that ended the rendering of all files."""
+        return self._files_or_error[1]
+
+    @cached_property
+    def _files_or_error(self) -> tuple[tuple[File, ...], LimitError | None]:
+        try:
+            return self._render(), None
+        except LimitError as error:
+            return (), error
+
+    def _render(self) -> tuple[File, ...]:
         if self.metadata is None:
             return ()
         metadata = replace_rules(self.metadata, tuple(rule for rule in self.rules if not rule.null))

@@ -75,6 +75,8 @@ class _Reader:
                     - len(self.source.text[entries[number - 1] :].lstrip())
                 )
                 end = entries[number] if number < len(entries) else end
+        if not key:
+            return self.source.span(start)
         found = re.compile(rf"(?m)(?<![\w.-])[\"']?{re.escape(key)}[\"']?\s*[]=]").search(
             self.source.text, start, end
         )

@@ -16,8 +16,8 @@ LARGEST = 256 << 10
 #: mistakes that are reported for one file
 MOST = 20
 
-#: a mistake in a file: the line's number from 1, and a message
-Mistake = tuple[int, str]
+#: a mistake in a file: the line's number from 1, a message, and a severity other than that of the check
+Mistake = tuple[int, str] | tuple[int, str, str]
 
 
 def mistakes_of(
@@ -29,15 +29,15 @@ def mistakes_of(
         text = file.text or ""
         if len(text) > LARGEST or not text.strip():
             continue
-        for count, (line, message) in enumerate(find(file)):
+        for count, (line, message, *severity) in enumerate(find(file)):
             if count >= MOST:
                 break
             if (id(file.rule), message) not in seen:
                 seen.add((id(file.rule), message))
-                yield observation(image, file, line, message)
+                yield observation(image, file, line, message, *severity)
 
 
-def observation(image: AuthoredImage, file: File, line: int, message: str) -> Observation:
+def observation(image: AuthoredImage, file: File, line: int, message: str, severity: str = "") -> Observation:
     """Return an observation about a line of a rendered file. It names the instance if it is not the first."""
     lines = (file.text or "").split("\n")
     words = lines[line - 1] if 0 < line <= len(lines) else ""
@@ -45,6 +45,7 @@ def observation(image: AuthoredImage, file: File, line: int, message: str) -> Ob
     return Observation(
         f"'{printable(file.rule.path)}'{instance}, line {line}: {message}",
         image.locate(file, words),
+        severity=severity,
         rule=file.rule,
     )
 
@@ -57,7 +58,7 @@ def yaml_root(file: File) -> Node | Mistake | None:
         return 1, error.message
     except TemplaterError as error:
         line = error.span.line if error.span is not None else 1
-        return line, f"invalid YAML: {error.message}"
+        return line, error.message
 
 
 def yaml_mapping(file: File) -> Mapping | Mistake | None:

@@ -29,7 +29,9 @@ SUBNETS = {
     "manual", "none", "static", "static6",
 }  # fmt: skip
 #: keys that only version 2 has
-NEWER = {"addresses", "dhcp4", "dhcp6", "gateway4", "gateway6", "nameservers", "ipv4", "ipv6"}
+NEWER = {"addresses", "dhcp4", "dhcp6", "gateway4", "gateway6", "nameservers"}
+#: keys of older documentation, for which cloud-init prints a warning
+OLD = {"ipv4", "ipv6"}
 DEVICES = {
     "bonds", "bridges", "dummy-devices", "ethernets", "modems", "nm-devices", "tunnels", "virtual-ethernets",
     "vlans", "vrfs", "wifis",
@@ -101,6 +103,9 @@ def of_subnet(subnet: Node) -> Iterator[Mistake]:
     for name, key, _ in pairs(subnet):
         if name in NEWER:
             yield key.line, f"a subnet of version 1 has no key '{name}': its 'type' says what it uses"
+        elif name in OLD:
+            message = f"cloud-init does not know the key '{name}' of a subnet: its 'type' says what it uses"
+            yield key.line, message, "warning"
 
 
 def version_2(root: Node) -> Iterator[Mistake]:

@@ -16,13 +16,10 @@ from ..base import Observation, check
 
 @check("render", "error", "a template that fails while it is rendered, or does not end")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
-    try:
-        files = image.files
-    except LimitError as late:
-        yield Observation(late.message, METADATA, late.hint)
-        return
+    if image.late is not None:
+        yield Observation(image.late.message, METADATA, image.late.hint)
     seen: set[tuple[str, str]] = set()
-    for file in files:
+    for file in image.files:
         error = file.error
         key = (file.rule.template, error.message if error is not None else "")
         if isinstance(error, RenderError | LimitError) and key not in seen:

@@ -113,7 +113,7 @@ CASES = [
     ("cloud-config", "error", "image/templates/user-data:2:1", seed("user-data", "#cloud-config\n- a\n"), seed("user-data", "#!/bin/sh\n- a\n")),
     ("cloud-config", "error", "image/templates/user-data:3:2", seed("user-data", "#cloud-config\na: b\n c: d\n"), seed("user-data", "#cloud-config\na: b\nc: d\n")),
     ("meta-data", "error", "image/templates/meta-data:1:1", seed("meta-data", "web1\n"), seed("meta-data", "instance-id: web1\n")),
-    ("network-config", "error", f"{PLACE_OF_NETWORK}8:5", seed("network-config", NETWORK.replace("  - type: dhcp\n", STATIC + "    ipv4: true\n")), seed("network-config", NETWORK.replace("  - type: dhcp\n", STATIC))),
+    ("network-config", "warning", f"{PLACE_OF_NETWORK}8:5", seed("network-config", NETWORK.replace("  - type: dhcp\n", STATIC + "    ipv4: true\n")), seed("network-config", NETWORK.replace("  - type: dhcp\n", STATIC))),
     ("network-config", "error", f"{PLACE_OF_NETWORK}1:1", seed("network-config", NETWORK.replace("version: 1", "version: 3")), seed("network-config", NETWORK)),
     ("network-config", "error", f"{PLACE_OF_NETWORK}3:1", seed("network-config", NETWORK.replace("physical", "ethernet")), seed("network-config", NETWORK)),
     ("network-config", "error", f"{PLACE_OF_NETWORK}2:1", seed("network-config", "version: 2\nconfig: []\n"), seed("network-config", "version: 2\nethernets: {eth0: {dhcp4: true}}\n")),

@@ -1,0 +1,289 @@
+"""Whole images: mistakes that real images shipped, templater.toml, archives and hostile images."""
+
+import json
+import subprocess
+import sys
+import tarfile
+import time
+
+import pytest
+
+from templater.checks.author_report import check_report
+from templater.cli.main import main
+from templater.model.errors import InputError
+from tests.checks.authoring.authoring_builders import SEED
+
+HEAD = "architecture: x86_64\ncreation_date: 1\n"
+NETWORK = """version: 1
+config:
+- type: physical
+  name: eth1
+  subnets:
+  - type: static
+    ipv4: true
+    address: 10.1.2.28/24
+"""
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A function that writes an image's files and returns its directory."""
+
+    def write(files: dict[str, str]) -> str:
+        for name, text in files.items():
+            path = tmp_path / "image" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return str(tmp_path / "image")
+
+    return write
+
+
+def found(path: str, **options) -> list[tuple[str, str, str]]:
+    """Level, check and place of each finding, without the path of the image."""
+    report = check_report(path, hosts=("incus", "lxd"), at_least="info", trusted=True, **options)
+    return [
+        (each["severity"], each["check"], each["place"].removeprefix(f"{path}/"))
+        for each in report["findings"]
+    ]
+
+
+def rules(*lines: str) -> str:
+    return HEAD + "templates:\n" + "".join(f"  {line}\n" for line in lines)
+
+
+def test_an_ubuntu_image_that_lost_its_hostname_template_is_found(image):
+    """lxc-ci 769: distrobuilder skips its hostname generator, and each instance is called distrobuilder-…"""
+    files = {
+        "metadata.yaml": rules("/etc/hosts: {when: [create, copy, rename], template: hosts.tpl}"),
+        "templates/hosts.tpl": "127.0.0.1\tlocalhost\n127.0.1.1\t{{ container.name }}\n",
+        "rootfs/etc/hostname": "distrobuilder-8d2a7c7e-8c84-4a1f-8f3a-6d9a1d1c0f3b\n",
+        "rootfs/etc/hosts": "127.0.0.1 localhost\n",
+    }
+    path = image(files)
+    assert found(path) == [("error", "build-name", "rootfs/etc/hostname")]
+    entry = "/etc/hostname: {when: [create, copy, rename], template: hostname.tpl}"
+    fixed = {
+        "metadata.yaml": files["metadata.yaml"] + f"  {entry}\n",
+        "templates/hostname.tpl": "{{ container.name }}\n",
+    }
+    assert found(image(fixed)) == []
+
+
+def test_a_key_ipv4_in_a_network_configuration_of_version_1_is_found(image):
+    """lxd 5273: cloud-init rejects ``ipv4: true``, which the documentation of LXD recommended."""
+    names = ("user-data", "meta-data", "network-config")
+    path = image(
+        {
+            "metadata.yaml": rules(
+                *(f"{SEED}/{name}: {{when: [create], template: {name}, mode: 0600}}" for name in names)
+            ),
+            "templates/user-data": "#cloud-config\n{}\n",
+            "templates/meta-data": "instance-id: {{ container.name }}\n",
+            "templates/network-config": NETWORK,
+        }
+    )
+    assert found(path) == [("warning", "network-config", "templates/network-config:7:5")]
+    image({"templates/network-config": NETWORK.replace("    ipv4: true\n", "")})
+    assert found(path) == []
+
+
+MISTAKE = {
+    "metadata.yaml": rules("/etc/motd: {when: [create], template: t}"),
+    "templates/t": "{{ instance.nmae }}\n",
+}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"templates/t": "{# templater: ignore unknown-field #}{{ instance.nmae }}a\n"},
+        {"templates/t": "{# templater: ignore rename, unknown-field -#}\n{{ instance.nmae }}a\n"},
+        {"templater.toml": '[[ignore]]\nid = "unknown-field"\n', "templates/t": "{{ instance.nmae }}a\n"},
+        {
+            "templater.toml": '[[ignore]]\nid = "unknown-field"\ntarget = "/etc/motd"\n',
+            "templates/t": "{{ instance.nmae }}a\n",
+        },
+    ],
+    ids=["comment", "comment with two ids", "configuration", "configuration with a target"],
+)
+def test_an_ignored_finding_is_suppressed_and_counted(image, files):
+    path = image(MISTAKE | files)
+    report = check_report(path, hosts=("incus",), trusted=True)
+    assert [each["check"] for each in report["suppressed"]] == ["unknown-field"]
+    assert {each["check"] for each in report["findings"]} <= {"unused-ignore"}
+
+
+@pytest.mark.parametrize(
+    ("files", "place"),
+    [
+        ({"templates/t": "{# templater: ignore rename #}a\n"}, "templates/t:1:22"),
+        ({"templates/t": "{# templater: ignore nonsense #}a\n"}, "templates/t:1:22"),
+        ({"templates/t": "a\n", "templater.toml": '[[ignore]]\nid = "mode"\n'}, "templater.toml:2:1"),
+        (
+            {"templates/t": "a\n", "templater.toml": '[[ignore]]\nid = "rename"\ntarget = "/etc/other"\n'},
+            "templater.toml:2:1",
+        ),
+    ],
+)
+def test_an_ignore_that_matches_nothing_is_a_warning(image, files, place):
+    assert found(image(MISTAKE | files)) == [("warning", "unused-ignore", place)]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        ('hots = ["lxd"]\n', "1:1", "unknown key 'hots'"),
+        ('hosts = ["lxc"]\n', "1:1", "unknown host 'lxc'"),
+        ('hosts = "lxd"\n', "1:1", "'hosts' must be a list of texts"),
+        ('a b\n', "1:1", "invalid TOML"),
+        ('hosts = []\n[severity]\nrename = "fatal"\n', "3:1", "unknown severity 'fatal'"),
+        ('[severity]\nrenam = "info"\n', "2:1", "unknown check 'renam'"),
+        ('[[ignore]]\nid = "rename"\n[[ignore]]\nid = "rename"\nwhy = "x"\n', "5:1", "unknown key 'why'"),
+        ('[[ignore]]\ntarget = "/etc/motd"\n', "1:1", "an entry of 'ignore' has no id"),
+        ('[[ignore]]\nid = 1\n', "2:1", "'id' must be a text"),
+        ('ignore = 1\n', "1:1", "'ignore' must be a list of tables"),
+        ("severity = 1\n", "1:1", "'severity' must be a table"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_configuration_is_an_error_with_its_place(image, text, place, message):
+    path = image(MISTAKE | {"templater.toml": text})
+    with pytest.raises(InputError) as caught:
+        check_report(path, hosts=(), trusted=True)
+    assert caught.value.message.startswith(message)
+    assert caught.value.span.place == f"{path}/templater.toml:{place}"
+
+
+def test_the_configuration_chooses_hosts_instances_and_severities(image):
+    text = 'hosts = ["lxd"]\ninstances = ["tests/web1.yaml"]\n[severity]\nhost-syntax = "info"\nrename = "error"\n'
+    path = image(
+        {
+            "metadata.yaml": rules(
+                "/etc/hostname: {when: [create], template: a}",
+                "/etc/hosts: {when: [create, rename], template: b}",
+            ),
+            "templates/a": '{{ config["user.a"] }}\n',
+            "templates/b": '127.0.1.1 {{ config_get("user.a", "b") }}\n{% if config_get("user.a", "") == "x" %}bad\n{% endif %}',
+            "tests/web1.yaml": "config:\n  user.a: x\n",
+            "templater.toml": text,
+        }
+    )
+    report = check_report(path, hosts=(), trusted=True)
+    assert {each["check"] for each in report["findings"]} == {"syntax", "rename", "hosts"}
+    assert "'web1'" not in report["findings"][0]["message"]
+
+
+@pytest.mark.parametrize("name", ["../outside.yaml", "link.yaml", "/etc/passwd"])
+def test_the_configuration_reads_no_instance_outside_the_image(image, tmp_path, name):
+    (tmp_path / "outside.yaml").write_text("config: {}\n")
+    path = image(MISTAKE | {"templater.toml": f'instances = ["{name}"]\n'})
+    (tmp_path / "image/link.yaml").symlink_to(tmp_path / "outside.yaml")
+    with pytest.raises(Exception) as caught:
+        check_report(path, hosts=(), trusted=True)
+    assert "root:" not in str(caught.value)
+
+
+def archive(path: str, target) -> str:
+    with tarfile.open(target, "w") as tar:
+        tar.add(path, ".")
+    return str(target)
+
+
+def test_the_configuration_of_an_archive_needs_an_option(image, tmp_path, capsys):
+    path = image(MISTAKE | {"templater.toml": '[[ignore]]\nid = "unknown-field"\n'})
+    packed = archive(path, tmp_path / "image.tar")
+    assert main(["check", packed]) == 1
+    assert "[unknown-field]" in capsys.readouterr().out
+    assert main(["check", packed, "--trust-config"]) == 0
+    assert "1 ignored" in capsys.readouterr().err
+
+
+def test_audit_ignores_comments_and_configuration(image, capsys):
+    files = {
+        "metadata.yaml": rules("/etc/motd: {when: [create], template: t}"),
+        "templates/t": '{# templater: ignore language #}{% include "/etc/passwd" %}',
+        "templater.toml": '[[ignore]]\nid = "unknown-field"\nnonsense = 1\n',
+    }
+    assert main(["audit", image(files)]) == 1
+    assert "language" in capsys.readouterr().out
+
+
+def test_build_packs_neither_the_configuration_nor_tests(image, tmp_path):
+    path = image(MISTAKE | {"templater.toml": "", "tests/web1.yaml": "config: {}\n", "rootfs/etc/motd": ""})
+    target = tmp_path / "built.tar"
+    assert main(["image", "build", path, "-o", str(target), "--compression", "none"]) == 0
+    with tarfile.open(target) as tar:
+        names = {member.name.partition("/")[0] for member in tar}
+    assert names == {"metadata.yaml", "templates", "rootfs"}
+
+
+HOSTILE = {
+    "endless": "{% for a in config_get %}{% endfor %}{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
+    "long loop": '{% for a in "'
+    + "x" * 5000
+    + '" %}{% for b in "'
+    + "x" * 5000
+    + '" %}{{ a }}{% endfor %}{% endfor %}',
+    "deep YAML": "[" * 60_000,
+    "deep JSON": "[" * 60_000 + "]" * 60_000,
+    "aliases": "a: &a [x]\n"
+    + "".join(f"a{n}: &a{n} [*a{n - 1 if n else ''}, *a{n - 1 if n else ''}]\n" for n in range(40)),
+    "long number": "1" * 200_000,
+    "control characters": "\0\x1b[31m\u202e\ud7ff",
+    "comments": "{# templater: ignore " + "a " * 20_000 + "#}",
+    "names": "{{ " + " }}{{ ".join(f"n{n}" for n in range(5000)) + " }}",
+    "long lines": "a" * 300_000,
+}
+TARGETS = (
+    "a.yaml",
+    "a.json",
+    "a.toml",
+    "a.service",
+    "hosts",
+    "fstab",
+    "hostname",
+    "resolv.conf",
+    "netplan/a.yaml",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_template_stays_within_the_limits(image, text, capsys):
+    entries = [f"/etc/{name}: {{when: [create, start], template: t}}" for name in TARGETS]
+    entries += [
+        f"{SEED}/{name}: {{when: [create], template: t}}"
+        for name in ("user-data", "meta-data", "network-config")
+    ]
+    path = image({"metadata.yaml": rules(*entries), "templates/t": text})
+    before = time.process_time()
+    assert main(["check", path, "--at-least", "info", "--as", "all"]) in (1, 4)
+    assert time.process_time() - before < 30
+    written = capsys.readouterr().out
+    assert "Traceback" not in written
+    assert not set(written) & {"\x1b", "\0", "\u202e"}
+
+
+def test_many_findings_of_one_check_are_counted(image):
+    entries = [f"/proc/{n}: {{when: [create], template: t}}" for n in range(3000)]
+    path = image({"metadata.yaml": rules(*entries), "templates/t": "a\n"})
+    report = check_report(path, hosts=("incus",))
+    assert len(report["findings"]) == 201
+    assert "2800 more findings of this kind" in {each["message"] for each in report["findings"]}
+
+
+@pytest.mark.parametrize("report", ["json", "sarif", "gitlab"])
+def test_a_report_is_json(image, report, capsys):
+    assert main(["check", image(MISTAKE), image(MISTAKE), "--report", report]) == 1
+    written = json.loads(capsys.readouterr().out)
+    assert len(written["runs"] if report == "sarif" else written) == 2
+
+
+def test_check_starts_no_program_and_loads_no_network_code(image):
+    code = (
+        "import sys\nfrom templater.cli.main import main\n"
+        f"main(['check', {image(MISTAKE)!r}])\n"
+        "print(sorted({'requests', 'aiohttp', 'http.client'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.endswith("[]\n")

@@ -1,0 +1,50 @@
+"""Reports for continuous integration."""
+
+from xml.etree import ElementTree
+
+from templater.checks.formats import github, gitlab, junit, summary
+
+FINDING = {
+    "check": "mode",
+    "severity": "warning",
+    "message": 'a "b" <c> & 50%',
+    "place": "./i/metadata.yaml:3:2",
+    "file": "./i/metadata.yaml",
+    "line": 3,
+    "column": 2,
+    "hint": "do, this:\nthat",
+}
+REPORT = {"image": "./i", "findings": [FINDING, FINDING], "hidden": {"info": 4}, "suppressed": [FINDING]}
+EMPTY = {"image": "j\x1b", "findings": [], "hidden": {}, "suppressed": []}
+
+
+def test_junit_has_a_failed_case_for_each_finding_and_a_passed_one_for_none():
+    root = ElementTree.fromstring(junit([REPORT, EMPTY]))
+    suites = root.findall("testsuite")
+    assert [suite.get("name") for suite in suites] == ["./i", "j\\x1b"]
+    assert [(suite.get("tests"), suite.get("failures")) for suite in suites] == [("2", "2"), ("1", "0")]
+    failure = root.find(".//failure")
+    assert failure.get("message") == 'a "b" <c> & 50%'
+    assert failure.text.startswith('a "b" <c> & 50%\nhint: do, this:')
+
+
+def test_github_escapes_properties_and_messages():
+    first, second = github([REPORT, EMPTY]).splitlines()
+    assert first == second
+    assert first.startswith(
+        '::warning file=i/metadata.yaml,line=3,col=2,title=mode::a "b" <c> & 50%25%0Ahint: do, this:'
+    )
+    assert "\x1b" not in github([{**REPORT, "findings": [{**FINDING, "message": "\x1b"}]}])
+
+
+def test_gitlab_fingerprints_do_not_depend_on_the_line_and_are_unique():
+    moved = {**REPORT, "findings": [{**FINDING, "line": 9}, FINDING]}
+    prints = [found["fingerprint"] for found in gitlab([REPORT])]
+    assert prints == [found["fingerprint"] for found in gitlab([moved])]
+    assert len(set(prints)) == 2
+    assert gitlab([REPORT])[0]["location"] == {"path": "i/metadata.yaml", "lines": {"begin": 3}}
+
+
+def test_a_summary_counts_hidden_and_ignored_findings():
+    assert summary(REPORT) == "./i: 2 warning; 4 more at level info; 1 ignored"
+    assert summary(EMPTY) == "j\x1b: nothing found"
