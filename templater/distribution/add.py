@@ -29,7 +29,7 @@ from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, describe
 from ..parsing.metadata_yaml import read_metadata
 from .architectures import DEBIAN_NAMES, KERNEL_NAMES
 from .catalog import COMBINED, IMAGES_PATH
-from .clients import ROOT_KINDS
+from .client_view import ROOT_KINDS
 from .tree import IMAGES, Catalog, Tree, content_path, products_file
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from .catalog import (
     decode_index,
     decode_products,
 )
-from .clients import list_images
+from .client_view import list_images
 from .tree import clean_path
 from .verify import Stream
 

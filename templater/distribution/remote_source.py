@@ -23,7 +23,7 @@ from ..model.errors import InputError, RefusedError, UsageError
 from ..model.source import printable
 from .architectures import KERNEL_NAMES
 from .catalog import Item
-from .clients import Image, list_images
+from .client_view import Image, list_images
 from .downloads import Download, Downloads, Progress
 from .fetch import UrlStream
 from .image_api import HttpsServer, LocalDaemon, Server, ServerImage, export, find_image

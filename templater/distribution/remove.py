@@ -9,7 +9,7 @@ from ..model.errors import InputError
 from ..model.source import printable
 from .add import fingerprints_of
 from .catalog import COMBINED
-from .clients import ROOT_KINDS
+from .client_view import ROOT_KINDS
 from .prune import Pruned, drop_product, drop_version, record_and_save
 from .tree import Catalog, Tree
 

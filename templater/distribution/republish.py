@@ -16,7 +16,7 @@ from ..model.errors import InputError, RefusedError, UsageError
 from ..model.source import printable
 from .add import FAMILIES, complete_variants, fingerprints_of
 from .catalog import COMBINED, DOWNLOADS, INDEX_PATH, Decoded, decode_index, decode_products, parse_json
-from .clients import ROOT_KINDS, Image, list_images
+from .client_view import ROOT_KINDS, Image, list_images
 from .fetch import UrlStream
 from .prune import record_and_save
 from .redirects import file_stem, prefix_of, rules

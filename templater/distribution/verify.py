@@ -24,7 +24,7 @@ from .catalog import (
     decode_index,
     decode_products,
 )
-from .clients import Image, day, list_images
+from .client_view import Image, day, list_images
 from .tree import IMAGES, Tree, clean_path
 
 ERROR, WARNING = "error", "warning"

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..model.errors import InputError, MetadataError, UsageError
+from ..model.errors import InputError, MetadataError, RefusedError, TemplaterError, UsageError
 from ..model.metadata import Metadata, Rule
 from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
@@ -73,6 +73,26 @@ def set_fact(source: Source, name: str, value: str) -> Source:
 def unset_fact(source: Source, name: str) -> Source:
     nothing: object = "" if name == "architecture" else 0
     return _changed(source, _taking((name,)), lambda model: setattr(model, name, nothing))
+
+
+def require_same_identity(before: Source, after: Source, *, force: bool) -> None:
+    """Raise MetadataError if the daemons can't read the text, or RefusedError if it is another image's.
+
+    Architecture and creation date identify an image. ``force`` allows changes of them, but not their removal.
+    """
+    new = read_metadata(after)
+    try:
+        old = read_metadata(before)
+    except TemplaterError:
+        return  # an invalid old text has no architecture or creation date to keep
+    for name in ("architecture", "creation_date"):
+        if getattr(old, name) and not getattr(new, name):
+            raise RefusedError(f"metadata.yaml would have no {name}: the daemons refuse to import the image")
+        if getattr(old, name) != getattr(new, name) and not force:
+            raise RefusedError(
+                f"{name} would change from '{getattr(old, name)}' to '{getattr(new, name)}'",
+                hint="it identifies the image; add --force to change it",
+            )
 
 
 def add_rule(source: Source, rule: NewRule) -> Source:

@@ -6,7 +6,7 @@ import pytest
 
 from templater.distribution import catalog as module
 from templater.distribution.catalog import Decoded, decode_index, decode_products, dump_products, parse_json
-from templater.distribution.clients import list_images
+from templater.distribution.client_view import list_images
 from templater.distribution.tree import clean_path
 from templater.model.errors import InputError, LimitError
 from tests.streams.mutations import EXAMPLE, IMAGES

@@ -8,7 +8,7 @@ import pytest
 
 from templater.distribution.add import add
 from templater.distribution.catalog import Decoded, decode_products, dump_products, parse_json
-from templater.distribution.clients import list_images
+from templater.distribution.client_view import list_images
 from templater.distribution.html import page
 from templater.distribution.listing import list_stream
 from templater.distribution.prune import prune

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ....model.errors import RefusedError, TemplaterError, UsageError
+from ....model.errors import TemplaterError, UsageError
 from ....model.file_names import METADATA
 from ... import options, output
 from ...guard import guarded_alone, paused
@@ -48,12 +48,14 @@ force_option = click.option("--force", is_flag=True, help="Allow changes of arch
 @options.json_option
 @guarded_alone
 def command(src: str, rootfs: str | None, force: bool, as_json: bool) -> int:
+    from ....image.edit import require_same_identity
+
     before = metadata_of(src)
     after = _from_editor(before) if sys.stdin.isatty() else _from_stdin(before)
     if after.text == before.text:
         output.say("nothing changed")
         return 0
-    check(before, after, force=force)
+    require_same_identity(before, after, force=force)
     save(src, {METADATA: after.data}, rootfs=rootfs, as_json=as_json)
     return 0
 
@@ -63,25 +65,6 @@ def metadata_of(src: str) -> Source:
     from ....image.open import open_image
 
     return open_image(src).read_metadata()
-
-
-def check(before: Source, after: Source, *, force: bool) -> None:
-    """Raise an error if the daemons can't read the text, or if it changes the identity of the image."""
-    from ....parsing.metadata_yaml import read_metadata
-
-    new = read_metadata(after)
-    try:
-        old = read_metadata(before)
-    except TemplaterError:
-        return  # an invalid old text has no architecture or creation date to keep
-    for name in ("architecture", "creation_date"):
-        if getattr(old, name) and not getattr(new, name):
-            raise RefusedError(f"metadata.yaml would have no {name}: the daemons refuse to import the image")
-        if getattr(old, name) != getattr(new, name) and not force:
-            raise RefusedError(
-                f"{name} would change from '{getattr(old, name)}' to '{getattr(new, name)}'",
-                hint="it identifies the image; add --force to change it",
-            )
 
 
 def save(
@@ -169,5 +152,5 @@ def edited(source: Source, changes: Mapping[str, Any], *, force: bool = False) -
     after = source
     for name, value in changes.items():
         after = edit.unset_property(after, name) if value is None else edit.set_property(after, name, value)
-    check(source, after, force=force)
+    edit.require_same_identity(source, after, force=force)
     return after
