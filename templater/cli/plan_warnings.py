@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from time import process_time
 from typing import TYPE_CHECKING
 
 from ..model.metadata import TRIGGERS
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from ..model.entry import Image
     from ..model.metadata import Rule
     from ..model.plan import Plan
+    from ..pongo2.reads import Read
+
+#: processor time for finding unknown names in all templates
+MAX_SECONDS = 2.0
 
 
 def due_rules(plans: list[Plan]) -> list[Rule]:
@@ -43,18 +48,35 @@ def plan_warnings(plans: list[Plan], image: Image, rootfs_option: str) -> Iterat
 
 
 def warn_of_unknown_names(image: Image, rules: Iterable[Rule], dialect: str) -> None:
-    """Warn on stderr of names in these rules' templates that no host provides."""
+    """Warn on stderr of names in these rules' templates that no host provides.
+
+    Of templates with equal texts, only the first is named. After ``MAX_SECONDS`` of processor time, the other
+    templates are not checked.
+    """
+    from ..model.errors import TemplaterError
     from ..model.source import Source
-    from ..rendering.names import unknown_names
+    from ..rendering.names import parsed_reads, unknown_names
 
     templates = image.read_templates({rule.template for rule in rules if rule.template})
     warnings: dict[str, None] = {}
+    reads: dict[bytes, tuple[Read, ...]] = {}
+    checked: set[tuple[bytes, frozenset[str]]] = set()
+    end = process_time() + MAX_SECONDS
     for rule in rules:
         file = templates.get(rule.template)
-        if file is None or file.data is None:
+        if file is None or file.data is None or (file.data, frozenset(rule.properties)) in checked:
             continue
-        source = Source(f"templates/{rule.template}", file.data)
-        for name in unknown_names(source, dialect, tuple(rule.properties)):
+        if process_time() > end:
+            warnings["warning: not all templates were checked for unknown names, which takes too long"] = None
+            break
+        checked.add((file.data, frozenset(rule.properties)))
+        if file.data not in reads:
+            source = Source(f"templates/{rule.template}", file.data)
+            try:
+                reads[file.data] = parsed_reads(source, dialect)
+            except TemplaterError:  # rendering reports the error
+                reads[file.data] = ()
+        for name in unknown_names(reads[file.data], dialect, rule.properties):
             hint = f"\nhint: {name.hint}" if name.hint else ""
             warnings[f"warning: {name.span.place}: {name.message}{hint}"] = None
     for warning in warnings:

@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from ..sources.open_source import OpenedSource
     from .options import Request
 
-#: seconds for one template; an ordinary template takes milliseconds
-SECONDS = 60.0
-#: seconds for all templates of an image together, because a hostile image can have thousands
-TOTAL = 120.0
+#: seconds for one template, and for all templates of an image; an ordinary template takes milliseconds
+SECONDS = TOTAL = 10.0
 
 
 def rendering(given: Given) -> Limits:
@@ -56,7 +54,7 @@ class Opened(NamedTuple):
         from ..planning.planner import plan_image
         from .plan_warnings import due_rules, plan_warnings, warn_of_unknown_names
 
-        options, reading = render_options(self.request), self.request.limits.for_reading()
+        options, reading = render_options(self.request).begun(), self.request.limits.for_reading()
         daemon = bool(options.host.product)
         made = [
             plan_image(

@@ -1,6 +1,7 @@
 """Compilation of templates, and the class of compiled templates."""
 
 from collections.abc import Mapping
+from copy import copy
 from itertools import count
 from posixpath import dirname, isabs, join, normpath
 from types import CodeType
@@ -67,6 +68,13 @@ class Compilation:
         self.units: list[Unit] = []
         self.bound: set[str] = set()
         self.numbers = count()
+
+    def named(self, source: Source) -> "Compilation":
+        """Return the compilation of an equal text with another name."""
+        twin = copy(self)
+        twin.source = source
+        twin.units = [Unit(source, unit.name, wrapped=self.wrapped) for unit in self.units[:1]]
+        return twin
 
     def parsed(self) -> Document:
         """Parse the source and the templates that the source names.
@@ -179,6 +187,8 @@ class Template:
         self.code: CodeType = code_of(module)
         self.program = self.loaded(self.code)
         self.imports = tuple(module.imports)
+        #: the program with spans, after the first failed render
+        self.with_spans: list[Program] = []
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -206,6 +216,12 @@ class Template:
     @property
     def dialect(self) -> Dialect:
         return self.compilation.dialect
+
+    def named(self, source: Source) -> "Template":
+        """Return this template for a source with an equal text and another name. It has no loader."""
+        twin = copy(self)
+        twin.compilation = self.compilation.named(source)
+        return twin
 
     def loaded(self, code: CodeType) -> Program:
         program = runtime.load(code)
@@ -272,7 +288,7 @@ class Template:
         """Return the error of a failed render. To find its source position, render again with spans."""
         program = self.program
         if not program.places:
-            program = self.loaded(code_of(self.compilation.module(spans=True)))
+            program = self.located()
             try:
                 runtime.execute(program, context, clock, seed, limits or self.limits)
             except (Failure, Panic, Fault) as again:
@@ -283,6 +299,14 @@ class Template:
         made = RenderError(message, self.span(program, error.place), render_hint(message))
         made.pongo2_error = error.text
         return made
+
+    def located(self) -> Program:
+        """Return the program with spans. It is compiled once for all templates with this text."""
+        if not self.with_spans:
+            self.with_spans.append(self.loaded(code_of(self.compilation.module(spans=True))))
+        elif not self.compilation.units:
+            self.compilation.parsed()
+        return self.with_spans[0]
 
     def reached(self, error: LimitError) -> Span | None:
         """Return the source position of the loop, call or filter that exceeded a limit, or None.

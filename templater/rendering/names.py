@@ -12,7 +12,7 @@ from ..pongo2.dialect import DIALECTS
 from ..pongo2.reads import BUILT_IN, Read
 from ..pongo2.state import DAEMON_NAMES
 from ..pongo2.syntax.hints import did_you_mean
-from ..pongo2.template import Compilation, Template
+from ..pongo2.template import Compilation
 from ..pongo2.values import LOOP_FIELDS
 
 INSTANCE_FIELDS = ("name", "type", "architecture", "ephemeral", "privileged")
@@ -35,16 +35,16 @@ class UnknownName(NamedTuple):
 
 
 def unknown_names(
-    template: Source | Template, dialect: str, properties: Collection[str] | None = None
+    template: Source | tuple[Read, ...], dialect: str, properties: Collection[str] | None = None
 ) -> tuple[UnknownName, ...]:
     """Return the names in ``template`` that no host provides, each at its first position.
 
-    A source is parsed, but not compiled. If it cannot be parsed, the result is empty, because rendering will
-    report the error. ``properties`` has the names of the rule's properties. If it is None, members of the
-    variable ``properties`` are not checked.
+    ``template`` is a source or the result of ``parsed_reads``. If a source cannot be parsed, the result is
+    empty, because rendering will report the error. ``properties`` has the names of the rule's properties. If
+    it is None, members of the variable ``properties`` are not checked.
     """
     try:
-        reads = template.reads if isinstance(template, Template) else parsed_reads(template, dialect)
+        reads = parsed_reads(template, dialect) if isinstance(template, Source) else template
     except TemplaterError:
         return ()
     found: dict[str, UnknownName] = {}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..model.metadata import Metadata, Rule
     from ..model.options import RenderOptions
     from ..pongo2.state import Limits
+    from ..pongo2.template import Template
     from .context import Contexts
 
 MAX_RENDERINGS = 20_000
@@ -160,7 +161,7 @@ class Compiled:
     stored as well.
     """
 
-    __slots__ = ("alike", "codes", "limits", "made", "options", "templates")
+    __slots__ = ("alike", "codes", "limits", "made", "options", "templates", "texts")
 
     def __init__(
         self,
@@ -174,6 +175,8 @@ class Compiled:
         self.limits: Limits | None = options.limits
         self.codes = codes
         self.made: dict[str, Callable[[Mapping[str, Any]], str] | TemplaterError] = {}
+        #: the compiled templates or their errors, by text: an image can repeat one text under many names
+        self.texts: dict[bytes, Template | TemplaterError] = {}
         #: whether a template gives the same text in every pass, by name
         self.alike: dict[str, bool] = {}
 
@@ -218,7 +221,22 @@ class Compiled:
 
         source = Source(f"templates/{name}", data)
         options = self.options
-        template = compile_template(source, DIALECTS[options.dialect], mode="incus", limits=self.limits)
+        template = self.texts.get(data)
+        if template is None:
+            try:
+                template = compile_template(
+                    source, DIALECTS[options.dialect], mode="incus", limits=self.limits
+                )
+            except TemplaterError as error:
+                template = error
+            self.texts[data] = template
+        elif isinstance(template, TemplaterError):
+            span = template.span
+            template = template.replace(span=None if span is None else source.span(span.start, span.end))
+        else:
+            template = template.named(source)
+        if isinstance(template, TemplaterError):
+            raise template
         return lambda context: template.render(
             context, clock=options.clock, seed=options.seed, limits=self.limits
         )

@@ -6,14 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from templater import plan
 from templater.checks import base
 from templater.checks.security import lookalikes
 from templater.checks.security.member_links import Links
 from templater.cli.main import main
+from templater.image.open import open_image
 from templater.model.entry import SYMLINK, Entry
+from templater.model.instance import Instance
 from templater.model.metadata import Rule
+from templater.model.source import Source
 from templater.planning import resolve as resolving
 from templater.planning.planner import decide
+from templater.pongo2 import template
 from templater.rendering.render import Rendering
 from templater.rootfs.memory import MemoryRootfs
 from tests.image_archives import METADATA, file, header, image
@@ -106,3 +111,74 @@ def test_the_name_of_a_template_can_have_any_length(
     rule = METADATA + b"templates:\n  /etc/x: {when: [create], template: " + b"n" * 3000 + b"}\n"
     assert main(["preview", image(tmp_path / "image", metadata=rule), "--as", host]) == 5
     assert "Traceback" not in capfd.readouterr().err
+
+
+def equal_templates(folder: Path, text: str, count: int, rule: str = "when: [start]") -> str:
+    (folder / "templates").mkdir(parents=True)
+    (folder / "rootfs").mkdir()
+    names = [f"t{n}" for n in range(count)]
+    for name in names:
+        (folder / "templates" / name).write_text(text)
+    rules = "".join(f"  /{name}: {{{rule}, template: {name}}}\n" for name in names)
+    (folder / "metadata.yaml").write_text(METADATA.decode() + "templates:\n" + rules)
+    return str(folder)
+
+
+def test_equal_templates_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    real = template.compile_template
+
+    def compile_template(source: Source, *arguments: object, **options: object) -> object:
+        compiled.append(source.name)
+        return real(source, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(template, "compile_template", compile_template)
+    path = equal_templates(tmp_path / "image", "{{ trigger }}", 5)
+    made = plan(open_image(path), Instance(), triggers=("start",))
+    assert [change.content for change in made.changes] == [b"start"] * 5
+    assert compiled == ["templates/t0"]
+
+
+@pytest.mark.parametrize("dialect", ["v4", "v6"])
+@pytest.mark.parametrize(
+    "text", ["x\n{{ 1/0 }}", "x\n{% if %}", "{% macro a() %}{% endmacro %}\n{{ a() }}{{ 1/0 }}"]
+)
+def test_an_error_in_an_equal_template_names_its_own_file(tmp_path: Path, text: str, dialect: str) -> None:
+    path = equal_templates(tmp_path / "image", text, 2)
+    made = plan(open_image(path), Instance(), triggers=("start",), host="none", dialect=dialect)
+    first, second = (str(change.error) for change in made.changes)
+    assert first.startswith("templates/t0:2:")
+    assert second == first.replace("t0", "t1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text", ["{{ a+1-2*3 }}" * 2000, "{{ a+1-2*3 }}" * 2000 + "{{ 1/0 }}", "{{ a+1 }}" * 2000 + "{% if %}"]
+)
+def test_a_thousand_equal_templates_are_quick(
+    tmp_path: Path, text: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = equal_templates(tmp_path / "image", text, 900)
+    for words in (["preview", path, "-t", "start"], ["diff", path, f"{path}/rootfs", "-t", "start"]):
+        begun = time.process_time()
+        main(words)
+        assert time.process_time() - begun < 10
+    capfd.readouterr()
+
+
+@pytest.mark.slow
+def test_different_templates_stop_at_the_total_time(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = equal_templates(tmp_path / "image", "{{ a+1-2*3 }}" * 2000, 900)
+    for n in range(900):
+        (tmp_path / "image" / "templates" / f"t{n}").write_text("{{ a+1-2*3 }}" * 2000 + str(n))
+    for words in (
+        ["preview", path, "-t", "start"],
+        ["preview", path, "-t", "all"],
+        ["preview", path, "--as", "all"],
+    ):
+        begun = time.process_time()
+        assert main(words) == 4
+        assert time.process_time() - begun < 12
+    assert "takes longer than 10 seconds" in capfd.readouterr().err

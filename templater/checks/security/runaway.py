@@ -13,7 +13,7 @@ from ...model.options import RenderOptions
 from ...model.source import Source, Span, printable
 from ...pongo2.state import Limits
 from ...rendering.context import with_image_keys
-from ...rendering.render import render
+from ...rendering.render import Compiled, render
 from ..base import Observation, ScannedImage, check
 
 #: The time needs its own limit because a single step can process a value of several megabytes.
@@ -48,8 +48,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
     reported: set[str] = set()
     options = RenderOptions(INCUS, limits=image.limits or LIMITS).begun()
+    compiled = Compiled(image.templates, options)
     for probe in (*_described(image, metadata), *PROBES):
-        for rendering in render(metadata, image.templates, probe, TRIGGERS, options):
+        for rendering in render(metadata, compiled, probe, TRIGGERS, options):
             error, rule = rendering.error, rendering.rule
             if isinstance(error, LimitError) and rule.template not in reported:
                 reported.add(rule.template)
