@@ -92,15 +92,17 @@ class ScannedImage:
             return None
         return Source(f"{self.name}/templates/{rule.template}", file.data)
 
-    def sources(self) -> Iterable[Source]:
-        """Yield the text of each readable template, by name; of templates with equal texts, only the first.
+    def sources(self, names: Iterable[str] | None = None) -> Iterable[Source]:
+        """Yield the text of each readable template of ``names``; of equal texts, only the first.
 
+        By default, yield all templates by name.
         Raises LimitError if the check that uses the texts takes longer than ``MAX_SECONDS``.
         """
         end = process_time() + MAX_SECONDS
         seen: set[bytes] = set()
-        for name, file in sorted(self.templates.items()):
-            if file.data is None or file.data in seen:
+        for name in sorted(self.templates) if names is None else names:
+            file = self.templates.get(name)
+            if file is None or file.data is None or file.data in seen:
                 continue
             if process_time() > end:
                 raise LimitError(f"the check of all templates takes more than {MAX_SECONDS:g} seconds")

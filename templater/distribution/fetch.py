@@ -187,6 +187,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
+        fp.close()  # else urllib reads all of the body, which can be endless
         try:
             target = urlsplit(urljoin(req.full_url, newurl))
         except ValueError:

@@ -8,7 +8,7 @@ import pytest
 
 from templater import plan
 from templater.checks import base
-from templater.checks.security import lookalikes
+from templater.checks.security import lookalikes, secrets
 from templater.checks.security.member_links import Links
 from templater.cli.main import main
 from templater.image.open import open_image
@@ -182,3 +182,31 @@ def test_different_templates_stop_at_the_total_time(
         assert main(words) == 4
         assert time.process_time() - begun < 12
     assert "takes longer than 10 seconds" in capfd.readouterr().err
+
+
+def test_secrets_in_equal_templates_are_found_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lexed: list[str] = []
+    real = secrets.tokens_of
+
+    def tokens_of(source: Source) -> object:
+        lexed.append(source.name)
+        return real(source)
+
+    monkeypatch.setattr(secrets, "tokens_of", tokens_of)
+    path = equal_templates(tmp_path / "image", "{{ config_get('user.password', '') }}", 5)
+    main(["audit", path])
+    assert capfd.readouterr().out.count("the template writes 'user.password' to '/t0'") == 1
+    assert lexed == [f"{path}/templates/t0"]
+
+
+@pytest.mark.slow
+def test_an_image_with_a_thousand_large_templates_builds_quickly(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = equal_templates(tmp_path / "image", "{{ a+1-2*3 }}" * 2000, 900)
+    begun = time.process_time()
+    assert main(["image", "build", path, "-o", str(tmp_path / "x.tar"), "--compression", "none"]) == 0
+    assert time.process_time() - begun < 10
+    capfd.readouterr()

@@ -29,9 +29,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     for rule in image.rules:
         if mode_of(rule) & 0o004:
             readable.setdefault(rule.template, []).append(rule)
-    for rules in readable.values():
-        source = image.source(rules[0])
-        for key in secrets_of(source) if source is not None else ():
+    for source in image.sources(readable):
+        rules = readable[source.name.removeprefix(f"{image.name}/templates/")]
+        for key in secrets_of(source):
             others = f" and {len(rules) - 1} more" if len(rules) > 1 else ""
             yield Observation(
                 f"the template writes '{printable(key.value)}' to '{printable(rules[0].path)}'{others}, "

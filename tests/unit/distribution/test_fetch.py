@@ -166,6 +166,30 @@ def test_an_endless_catalog_ends_at_the_limit(server, monkeypatch):
         UrlStream(server.url).read(INDEX)
 
 
+def test_the_body_of_a_redirect_is_not_read(server):
+    """urllib reads the whole body before it follows a redirect."""
+
+    def redirect(handler):
+        if handler.path.endswith("/target"):
+            return False
+        handler.send_response(302)
+        handler.send_header("Location", f"{server.url}/{INDEX}?/target")
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        try:
+            for _ in range(40):
+                handler.wfile.write(b" " * 65536)
+                time.sleep(0.1)
+        except OSError:
+            handler.close_connection = True
+        return True
+
+    server.fault = redirect
+    begun = time.monotonic()
+    assert b"index" in UrlStream(server.url).read(INDEX)
+    assert time.monotonic() - begun < 3
+
+
 @pytest.mark.parametrize("pause", [5, 0.02], ids=["silent", "dripping"])
 def test_a_download_from_a_server_that_stalls_is_aborted(server, monkeypatch, pause):
     monkeypatch.setattr(fetch, "TIMEOUT", 0.5)
