@@ -42,9 +42,8 @@ def check_report(
 ) -> dict[str, Any]:
     """Check an image for its author and return a JSON object like that of ``audit_report``.
 
-    ``suppressed`` lists the findings that the author ignores. Errors of reading a part of the image are
-    findings of the check ``unreadable``. The image's templater.toml is read if the image is ``trusted``.
-    ``hosts`` and ``instances`` override those of that file.
+    ``suppressed`` lists the findings that the author ignores. The image's templater.toml is read if the image
+    is ``trusted``. ``hosts`` and ``instances`` override those of that file.
 
     Raises TemplaterError if the image or its templater.toml cannot be read.
     """
@@ -57,10 +56,7 @@ def check_report(
     if configuration.instances and not instances:
         instances = tuple(read_described(path, item) for item in configuration.instances)
     image = authored(scanned, tuple(HOSTS[name] for name in names), instances)
-    found = [
-        Finding("unreadable", Severity.ERROR, error.message, error.span, path, hint=error.hint)
-        for error in image.errors
-    ]
+    found: list[Finding] = []
     ignores = Ignores(image, configuration)
     for finding in audit(image, "authoring"):
         found += ignores.filter(finding)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..model.errors import LimitError, TemplaterError
 from ..model.hosts import INCUS, Host
-from ..model.instance import Instance
+from ..model.instance import VIRTUAL_MACHINE, Instance
 from ..model.metadata import TRIGGERS, Rule
 from ..model.options import RenderOptions
 from ..model.source import Source, Span
@@ -76,8 +76,8 @@ class File:
 class AuthoredImage(ScannedImage):
     """A scanned image with the hosts that it must work on, and instances to render its templates for.
 
-    Without ``instances``, the templates are rendered for a bare instance, and for one that sets each key that
-    a template reads.
+    Without ``instances``, the templates are rendered for a bare container, for one that sets each key that a
+    template reads, and for a virtual machine if a template distinguishes one.
     """
 
     hosts: tuple[Host, ...] = (INCUS,)
@@ -124,9 +124,12 @@ class AuthoredImage(ScannedImage):
         if self.instances:
             return self.instances
         bare = Instance("c1")
-        if not self.keys:
-            return (bare,)
-        return bare, bare.replace(config={key: _value_of(key) for key in sorted(self.keys)})
+        found = [bare]
+        if self.keys:
+            found.append(bare.replace(config={key: _value_of(key) for key in sorted(self.keys)}))
+        if any(VIRTUAL_MACHINE in template.source.text for template in self.parsed):
+            found.append(Instance("v1", VIRTUAL_MACHINE))
+        return tuple(found)
 
     @property
     def files(self) -> tuple[File, ...]:

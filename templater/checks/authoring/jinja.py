@@ -44,9 +44,9 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             error = next(iter(template.errors.values()))
             if (words := of_jinja(error)) and error.span is not None:
                 yield Observation(*words[:1], error.span, words[1])
-        for node in template.every(tree.Print):
-            expression = node.expression
-            if isinstance(expression, tree.Operation) and expression.operator in LOGIC:
+        printed = {id(node.expression) for node in template.every(tree.Print)}
+        for expression in template.every(tree.Operation):
+            if expression.operator in LOGIC and (id(expression) in printed or has_text(expression)):
                 yield Observation(
                     f"'{expression.operator}' gives True or False, not one of the values",
                     template.span(expression),
@@ -57,6 +57,14 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             field = found.span.source.text[found.span.end :][1:12].split()
             name = LOOP.get(field[0].rstrip("}"), "forloop.Counter") if field else "forloop.Counter"
             yield Observation("pongo2 has no 'loop': it is always empty", found.span, f"write {name}")
+
+
+def has_text(expression: tree.Operation) -> bool:
+    """Return whether an operand is a text that is not empty, which is always true."""
+    return any(
+        isinstance(side, tree.Literal) and side.value and isinstance(side.value, str)
+        for side in expression.operands
+    )
 
 
 def of_jinja(error: TemplaterError) -> tuple[str, str] | None:

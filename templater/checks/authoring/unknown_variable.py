@@ -19,5 +19,5 @@ from ..names import mistakes
 @check("unknown-variable", "error", "a variable that no host provides")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for found in mistakes(image):
-        if "." not in found.name and found.name not in ("loop", "salt", "ansible"):
+        if "." not in found.name and found.name != "loop":
             yield Observation(f"{found.message}: it is always empty", found.span, found.hint)

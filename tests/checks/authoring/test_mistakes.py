@@ -4,6 +4,7 @@ import pytest
 
 from templater.checks.authored import AuthoredImage
 from templater.checks.finding import all_checks
+from templater.model.errors import LimitError
 from templater.model.instance import Instance
 from tests.checks.authoring.authoring_builders import SEED, file, findings, image
 from tests.checks.builders import a_folder, a_link
@@ -72,12 +73,16 @@ CASES = [
     ("map-printed", "error", f"{T}1:4", text("{{ devices.eth0 }}"), text("{{ devices.eth0.type }}")),
     ("map-order", "info", f"{T}1:13", text("{% for k in config %}{{ k }}{% endfor %}"), text("{% for k in config sorted %}{{ k }}{% endfor %}")),
     ("map-order", "warning", f"{PLACE_OF_NETWORK}1:13", seed("network-config", "{% for k in devices %}#{{ k }}\n{% endfor %}"), seed("network-config", "{% for k in devices sorted %}#{{ k }}\n{% endfor %}")),
+    ("jinja", "error", f"{T}1:12", text('{% set a = instance.name or "x" %}{{ a }}'), text('{% set a = instance.name|default:"x" %}{{ a }}')),
+    ("jinja", "error", f"{T}1:7", text('{% if instance.type == "container" or "virtual-machine" %}a{% endif %}'), text('{% if instance.type == "container" or instance.name == "a" %}a{% endif %}')),
+    ("hostname", "error", f"{T}1:44", file("/etc/hostname", '{% if instance.type == "virtual-machine" %}a b{% else %}c{% endif %}\n'), file("/etc/hostname", '{% if instance.type == "virtual-machine" %}a{% else %}c{% endif %}\n')),
     # compiling and rendering
     ("syntax", "error", f"{T}1:18", text("{{ instance.name|uper }}"), text("{{ instance.name|upper }}")),
     ("syntax", "error", f"{T}1:4", text('{% include "a" %}'), text("a")),
     ("host-syntax", "error", f"{T}1:10", text('{{ config["user.a"] }}', hosts="incus,lxd"), text('{{ config["user.a"] }}', hosts="incus")),
     ("render", "error", f"{T}1:4", text('{{ config_get("user.a") }}'), text('{{ config_get("user.a", "") }}')),
     ("conflict-marker", "error", f"{T}2:1", text("a\n<<<<<<< HEAD\nb\n=======\nc\n>>>>>>> other"), text("a\n<<<<<<< HEAD\nb")),
+    ("unreadable", "error", "metadata.yaml", text("a", errors=[LimitError("too long")]), text("a")),
     # rules
     ("unknown-when", "error", f"{M}4:22", rule("when: [boot], template: t"), rule("when: [start], template: t")),
     ("unknown-when", "error", f"{M}4:3", rule("template: t"), rule("when: [copy], template: t")),
@@ -163,7 +168,7 @@ def test_a_mistake_has_no_second_finding_of_level_error(id, level, place, wrong,
 
 
 def test_every_check_has_a_case():
-    assert {check.id for check in all_checks("authoring")} == {case[0] for case in CASES}
+    assert {check.id for check in all_checks("authoring")} == {case[0] for case in CASES} | {"unused-ignore"}
 
 
 def test_a_given_instance_replaces_the_built_in_ones():

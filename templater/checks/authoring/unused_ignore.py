@@ -1,0 +1,18 @@
+"""An ignore matches no finding, or names a check that does not exist.
+
+Such an ignore is misspelled, or its mistake is gone. An ignore is a comment in a template, or an entry of
+templater.toml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..authored import AuthoredImage
+from ..base import Observation, check
+
+
+@check("unused-ignore", "warning", "an ignore that matches no finding", hint="remove the ignore")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    """Find nothing: only after all other checks, ``ignores.py`` knows which ignores match nothing."""
+    yield from ()
