@@ -155,6 +155,25 @@ def test_a_destroy_by_the_same_process_is_a_rename(tmp_path):
     assert StateDirectory(str(new)).state().pending == "rename"
 
 
+@pytest.mark.parametrize("pending", ["create", "", "rename"])
+def test_a_rename_changes_only_the_trigger_of_a_fresh_copy(tmp_path, pending):
+    """Since the clone, another hook may have started the new container."""
+    old, new = cloned(tmp_path, "new")
+    in_a_hook(lambda: lxc.clone(str(new), "new", "old", Options()))
+    with StateDirectory(str(new)) as state_directory:
+        state_directory.remember(State(pending, "new"))
+    in_a_hook(lambda: lxc.destroy(str(old)))
+    assert StateDirectory(str(new)).state().pending == pending
+
+
+def test_a_renamed_container_without_recorded_state_is_still_to_be_created(tmp_path):
+    old, new = cloned(tmp_path, "new")
+    in_a_hook(lambda: lxc.clone(str(new), "new", "old", Options()))
+    (old / ".templater/state").unlink(missing_ok=True)
+    in_a_hook(lambda: lxc.destroy(str(old)))
+    assert StateDirectory(str(new)).state().pending == "create"
+
+
 def test_an_empty_id_map_clears_the_earlier_lines(container):
     """LXC does the same. A container can thus discard the map of an included file."""
     config = container / "config"
@@ -314,6 +333,16 @@ def test_a_machine_has_default_paths():
     options.words = ("web1",)
     start = nspawn.read_request(options, {})
     assert (start.rootfs, start.image) == ("/var/lib/machines/web1", "/var/lib/templater/web1")
+
+
+def test_if_present_skips_a_machine_without_an_image(tmp_path):
+    options = Options()
+    options.words, options.source = ("web1",), str(tmp_path)
+    assert isinstance(nspawn.read_request(options, {}), HookRequest)
+    options.if_present = True
+    assert isinstance(nspawn.read_request(options, {}), Notice)
+    (tmp_path / "metadata.yaml").touch()
+    assert isinstance(nspawn.read_request(options, {}), HookRequest)
 
 
 def test_a_request_is_never_modified_after_creation():

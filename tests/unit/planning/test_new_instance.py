@@ -9,7 +9,7 @@ from templater.model.hosts import INCUS_DEBIAN
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.options import RenderOptions
 from templater.model.plan import Plan
-from templater.planning.new_instance import PLACEHOLDER, new_instance
+from templater.planning.new_instance import PLACEHOLDER, new_instance, with_placeholders
 from templater.planning.planner import plan_image
 
 N59 = json.loads((Path(__file__).parents[2] / "incus_cases_2/n59_config_loop.json").read_text())
@@ -60,6 +60,15 @@ def test_image_keys_override_the_user_but_generated_keys_do_not() -> None:
     given = Instance(config={"image.os": "mine", "volatile.uuid": "u", "user.a": "b"})
     config = new_instance(given, {"os": "tiny"}, ("create",), placeholders=True).config
     assert (config["image.os"], config["volatile.uuid"], config["user.a"]) == ("tiny", "u", "b")
+
+
+def test_placeholders_fill_only_missing_keys_and_may_name_the_instance() -> None:
+    given = Instance(config={"volatile.uuid": "u"}, devices={"eth0": {"type": "nic"}})
+    config = with_placeholders(given, "c1").config
+    named = f"{PLACEHOLDER.rstrip('>')} of c1>"
+    assert (config["volatile.uuid"], config["volatile.eth0.hwaddr"]) == ("u", named)
+    assert with_placeholders(given).config["volatile.base_image"] == PLACEHOLDER
+    assert with_placeholders(with_placeholders(given)).config == with_placeholders(given).config
 
 
 def test_a_virtual_machine_has_no_id_map() -> None:

@@ -20,6 +20,7 @@ from templater.model.hosts import LXD, NONE
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.permissions import go_integer, parse_id, parse_mode
+from templater.planning import planner
 from templater.planning.planner import (
     CREATE,
     FAILED,
@@ -365,3 +366,10 @@ def test_an_existing_file_is_compared_up_to_64_mib(size: int, is_compared: bool,
         (change,) = decide([rendering(rule("/a"))], view)
     assert change.action == UPDATE
     assert (change.before is not None) == is_compared
+
+
+def test_existing_files_are_compared_up_to_a_total_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner, "MAX_COMPARED_TOTAL", 8)
+    rootfs = MemoryRootfs({"/a": "abcde", "/b": "fghi", "/c": "jkl"})
+    changes = decide([rendering(rule(path)) for path in ("/a", "/b", "/c")], rootfs)
+    assert [change.before for change in changes] == [b"abcde", None, b"jkl"]
