@@ -97,7 +97,9 @@ def test_status_does_not_run_a_hook_line_behind_a_link_of_another_user(container
 def test_an_unbalanced_quote_in_a_hook_line_is_a_finding(container: Path, line: str) -> None:
     with (container / "config").open("a") as config:
         config.write(f"lxc.hook.pre-start = {line}\n")
-    assert any(finding.ok is False for finding in lxc.status("c1", str(container.parent)))
+    failed = [finding.text for finding in lxc.status("c1", str(container.parent)) if finding.ok is False]
+    assert len(failed) == 2 and failed[0].startswith("the hook line fails: ")
+    assert failed[1] == f"'{container}' has no metadata.yaml"
 
 
 @pytest.mark.parametrize("annotations", [[], ["x"], "x", 3, {"org.templater.source": 5}])

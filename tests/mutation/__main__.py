@@ -11,8 +11,10 @@ outside could observe, which a person has to say.
 
 import argparse
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -146,6 +148,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--near", action="store_true", help="run only the tests that mirror the folder")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it for background processes
     chosen = sample(ROOT / "templater", options.seed, options.count, options.below, options.without)
     if options.list:
         print(*chosen, sep="\n")
@@ -155,6 +158,7 @@ def main(arguments: list[str]) -> int:
         tempfile.TemporaryDirectory(prefix="templater-mutants.") as folder,
         ThreadPoolExecutor(options.jobs) as pool,
     ):
+        os.chmod(folder, 0o755)  # tests run programs as other users
         trees: SimpleQueue[Path] = SimpleQueue()
         for number in range(options.jobs):
             trees.put(shutil.copytree(ROOT, Path(folder, str(number)), ignore=IGNORED, symlinks=True))

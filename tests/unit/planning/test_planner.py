@@ -368,6 +368,11 @@ def test_an_existing_file_is_compared_up_to_64_mib(size: int, is_compared: bool,
     assert (change.before is not None) == is_compared
 
 
+def test_a_failed_change_has_the_default_owner_and_mode() -> None:
+    change = one(failing(rule(uid="7", gid="8", mode="600"), RenderError("no")))
+    assert (change.action, change.uid, change.gid, change.mode) == (FAILED, 0, 0, 0o644)
+
+
 def test_existing_files_are_compared_up_to_a_total_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "MAX_COMPARED_TOTAL", 8)
     rootfs = MemoryRootfs({"/a": "abcde", "/b": "fghi", "/c": "jkl"})
