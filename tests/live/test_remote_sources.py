@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from .harness import new_folder, run
+from .images import make_directory, templater
 from .incus import Incus, an_incus
-from .test_streams import make_directory, templater
 
 pytestmark = pytest.mark.live
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from templater.distribution.add import add
 from templater.distribution.fetch import UrlStream
 from templater.distribution.listing import list_stream
 from templater.distribution.prune import prune
@@ -24,68 +23,16 @@ from templater.distribution.remove import remove
 from templater.distribution.republish import republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
-from tests.streams.builders import QCOW2, checked
 from tests.streams.mutations import CASES
-from tests.streams.server import Server, make_certificates, serving
+from tests.streams.server import Server, serving
 
-from .harness import lack, make_rootfs, new_folder, run
-from .incus import Incus, an_incus
+from .harness import new_folder, run
+from .images import CONTAINERS, Client, need_programs, same_as_list
 
 pytestmark = pytest.mark.live
 
 CLIENT = "incus-6.0"
 STREAMS = Path(__file__).parents[1] / "streams"
-METADATA = """\
-architecture: x86_64
-creation_date: 1767225600
-properties:
-  os: Tiny
-  release: "1"
-  variant: %s
-  description: tiny
-templates:
-  /etc/hostname:
-    when: [create, copy]
-    template: hostname.tpl
-"""
-
-
-def need_programs(*names: str) -> None:
-    missing = [name for name in (*names, "openssl") if shutil.which(name) is None]
-    if missing:
-        lack(f"needs {', '.join(missing)}")
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need_programs("incus")
-    return make_certificates(tmp_path_factory.mktemp("tls") / "ca")
-
-
-class Client:
-    """The `incus` or `lxc` command with its own home directory, so that its cache is empty."""
-
-    def __init__(self, home: Path, certificates: Path, program: str = "incus") -> None:
-        self.program = program
-        (home / "conf").mkdir(parents=True)
-        self.environment = {
-            **os.environ, "HOME": str(home), "SSL_CERT_FILE": str(certificates / "ca.pem"), "LC_ALL": "C",
-            "INCUS_DIR": str(home / "no-daemon"), "LXD_DIR": str(home / "no-daemon"),
-            "LXD_CONF": str(home / "conf"), "INCUS_CONF": str(home / "conf"),
-        }  # fmt: skip
-
-    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return run(self.program, *words, code=None, env=self.environment)
-
-    def add(self, server: Server) -> "Client":
-        answer = self("remote", "add", "s", server.url, "--protocol", "simplestreams")
-        assert answer.returncode == 0, answer.stderr
-        return self
-
-    def list(self) -> list[dict]:
-        answer = self("image", "list", "s:", "-f", "json")
-        assert answer.returncode == 0, answer.stderr
-        return json.loads(answer.stdout)
 
 
 def listed(images: list[dict]) -> list[tuple]:
@@ -163,68 +110,11 @@ def test_the_real_client_checks_only_the_type_of_sizes(case, certificates, tmp_p
             assert client("image", "export", "s:tiny/1", str(tmp_path / "out")).returncode == 0
 
 
-def templater(*words: str) -> str:
-    return run(sys.executable, "-m", "templater", *words).stdout
-
-
-def make_directory(folder: Path, variant: str) -> Path:
-    (folder / "templates").mkdir(parents=True)
-    (folder / "metadata.yaml").write_text(METADATA % variant)
-    (folder / "templates/hostname.tpl").write_text("{{ instance.name }}\n")
-    make_rootfs(folder / "rootfs")
-    return folder
-
-
-CONTAINERS = {"default": "squashfs", "tarxz": "tar", "unified": "", "converted": ""}
-
-
 @pytest.fixture(scope="module")
-def published(certificates: Path) -> Iterator[tuple[Tree, Server]]:
-    """Add container images of every kind and a virtual machine disk, and serve them."""
-    need_programs("incus", "mksquashfs")
-    for folder in new_folder():
-        tree = Tree(str(folder / "tree"))
-        for variant, rootfs in CONTAINERS.items():
-            image = make_directory(folder / variant, variant)
-            if rootfs:
-                templater(
-                    "image",
-                    "build",
-                    str(image),
-                    "-o",
-                    str(folder / "built"),
-                    "--format",
-                    "split",
-                    "--rootfs",
-                    rootfs,
-                    "--reuse",
-                )
-                add(tree, str(folder / "built"), [str(folder / "built.root")])
-            else:
-                templater("image", "build", str(image), "-o", str(folder / "built.tar.gz"), "--reuse")
-                add(tree, str(folder / "built.tar.gz"), split=variant == "converted")
-        image = make_directory(folder / "vm", "vm")
-        templater("image", "build", str(image), "-o", str(folder / "built"), "--format", "split", "--reuse")
-        (folder / "disk").write_bytes(QCOW2)
-        add(tree, str(folder / "built"), [str(folder / "disk")], requirements={"secureboot": "false"})
-        checked(tree)
-        with serving(Path(tree.path), certificates) as server:
-            yield tree, server
-
-
-def same_as_list(tree: Tree, images: list[dict]) -> None:
-    ours = {image.fingerprint: image for image in list_stream(LocalStream(tree))}
-    assert {image["fingerprint"] for image in images} == set(ours)
-    for image in images:
-        mine = ours[image["fingerprint"]]
-        names = {alias["name"] for alias in image["aliases"]}
-        assert names == {spelling for name in mine.aliases for spelling in (name, f"{name}/amd64")}
-        assert (image["size"], image["type"], image["architecture"]) == (
-            mine.size,
-            mine.type,
-            mine.architecture,
-        )
-        assert image["properties"]["variant"] == mine.variant
+def published(image_tree: Tree, certificates: Path) -> Iterator[tuple[Tree, Server]]:
+    """Serve the tree with images of every kind."""
+    with serving(Path(image_tree.path), certificates) as server:
+        yield image_tree, server
 
 
 @pytest.mark.parametrize("program", ["incus", "lxc"])
@@ -457,39 +347,26 @@ def headers(certificates: Path, url: str) -> str:
         return answer.headers["Cache-Control"]
 
 
-@pytest.fixture(scope="module")
-def incus(certificates: Path) -> Iterator[Incus]:
-    before = os.environ.get("SSL_CERT_FILE")
-    os.environ["SSL_CERT_FILE"] = str(certificates / "ca.pem")  # the daemon itself downloads the image
-    try:
-        yield from an_incus()
-    finally:
-        if before is None:
-            del os.environ["SSL_CERT_FILE"]
-        else:
-            os.environ["SSL_CERT_FILE"] = before
-
-
 @pytest.mark.parametrize("variant", CONTAINERS)
-def test_the_daemon_copies_and_starts_every_container_image(published, incus, variant):
+def test_the_daemon_copies_and_starts_every_container_image(published, trusting_incus, variant):
     tree, server = published
     name = f"s{server.url.rpartition(':')[2]}"
-    if name not in incus("remote", "list", "-f", "csv"):
-        incus("remote", "add", name, server.url, "--protocol", "simplestreams")
+    if name not in trusting_incus("remote", "list", "-f", "csv"):
+        trusting_incus("remote", "add", name, server.url, "--protocol", "simplestreams")
     (image,) = (each for each in list_stream(LocalStream(tree)) if each.variant == variant)
-    incus("image", "copy", f"{name}:tiny/1/{variant}", "local:", "--alias", variant)
-    assert incus.image(variant)["fingerprint"] == image.fingerprint
-    incus("launch", variant, f"c-{variant}", "-c", "security.privileged=true")
+    trusting_incus("image", "copy", f"{name}:tiny/1/{variant}", "local:", "--alias", variant)
+    assert trusting_incus.image(variant)["fingerprint"] == image.fingerprint
+    trusting_incus("launch", variant, f"c-{variant}", "-c", "security.privileged=true")
     try:
-        assert incus("exec", f"c-{variant}", "--", "cat", "/etc/hostname") == f"c-{variant}\n"
+        assert trusting_incus("exec", f"c-{variant}", "--", "cat", "/etc/hostname") == f"c-{variant}\n"
     finally:
-        incus("delete", "-f", f"c-{variant}")
+        trusting_incus("delete", "-f", f"c-{variant}")
 
 
-def test_the_daemon_copies_the_virtual_machine_image(published, incus):
+def test_the_daemon_copies_the_virtual_machine_image(published, trusting_incus):
     _, server = published
     name = f"s{server.url.rpartition(':')[2]}"
-    if name not in incus("remote", "list", "-f", "csv"):
-        incus("remote", "add", name, server.url, "--protocol", "simplestreams")
-    incus("image", "copy", f"{name}:tiny/1/vm", "local:", "--vm", "--alias", "vm")
-    assert incus.image("vm")["type"] == "virtual-machine"
+    if name not in trusting_incus("remote", "list", "-f", "csv"):
+        trusting_incus("remote", "add", name, server.url, "--protocol", "simplestreams")
+    trusting_incus("image", "copy", f"{name}:tiny/1/vm", "local:", "--vm", "--alias", "vm")
+    assert trusting_incus.image("vm")["type"] == "virtual-machine"
