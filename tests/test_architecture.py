@@ -289,6 +289,17 @@ def test_only_the_compiler_imports_jinja2():
     assert all(user.startswith(COMPILER) for user in users)
 
 
+@pytest.mark.parametrize(
+    ("library", "user"), [("aiohttp", "serving.https"), ("cryptography", "serving.certificate")]
+)
+def test_only_the_server_imports_the_libraries_of_its_extra(library, user):
+    assert {found.module for found in IMPORTS if found.target.split(".")[0] == library} == {user}
+    importers = [found for found in IMPORTS if own(found.target) == user and found.kind == "eager"]
+    assert {found.module for found in importers} <= {"serving.https"}, (
+        "commands import the server when it runs"
+    )
+
+
 def test_importing_templater_loads_no_submodule():
     eager = [str(found) for found in IMPORTS if found.module == PUBLIC and found.kind == "eager"]
     eager = [line for line in eager if " imports sys " not in line]

@@ -207,7 +207,10 @@ def test_every_command_of_a_table_runs(tmp_path):
         for verb, place in (("unpack", "web1"), ("streams", "tree")):  # which other rows have made
             if line.startswith(f"templater {verb}"):
                 line = f"rm -r {place}; {line}"
-        said = stage.run(f"timeout -s INT 5 {line}" if " watch " in line else line)
+        seconds = next((n for verb, n in (("watch", 5), ("serve", 2)) if f" {verb} " in line), 0)
+        if " serve " in line:
+            line += " --listen 0"  # another test may use the default port
+        said = stage.run(f"timeout -s INT {seconds} {line}" if seconds else line)
         code = re.search(r"\[exit (\d+)\]\n$", said)
         if int(code[1] if code else 0) not in (0, 1, 124) or "Traceback" in said:
             failed[typed] = said

@@ -15,7 +15,8 @@ DEBIAN_13 = [
     for line in (ROOT / ".ci" / "debian-13.txt").read_text().splitlines()
     if not line.startswith("#")
 ]
-DEPENDENCIES = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+EXTRAS = PROJECT["optional-dependencies"]
+DEPENDENCIES = [*PROJECT["dependencies"], *EXTRAS["server"], *EXTRAS["test"]]
 ACCEPTED = {found.name.lower(): found for found in map(Requirement, DEPENDENCIES)}
 
 

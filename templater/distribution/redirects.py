@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
-from ..model.errors import UsageError
+from ..model.errors import InputError, UsageError, reason
 from ..model.source import printable
+from .catalog import parse_json
+from .tree import clean_path
 
 #: Safe URLs: other characters could end a word, line or block in one of the configuration languages.
 _SAFE = re.compile(r"https://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~-]+)*")
+
+_ENDING = ".templater.json"
+_MOST_BYTES = 1 << 20
 
 
 def prefix_of(base: str) -> str:
@@ -35,4 +41,38 @@ def rules(base: str) -> dict[str, str]:
         f"handle_path /{prefix}/* {{\n    redir {base}{{uri}} 302\n}}\n"
     )
     serve = json.dumps({"redirects": [{"from": f"/{prefix}/", "to": f"{base}/"}]}, indent=2) + "\n"
-    return {f"{stem}.nginx.conf": nginx, f"{stem}.caddy": caddy, f"{stem}.templater.json": serve}
+    return {f"{stem}.nginx.conf": nginx, f"{stem}.caddy": caddy, f"{stem}{_ENDING}": serve}
+
+
+def read_rules(path: str) -> dict[str, str]:
+    """Return the rules of a file for `templater serve`, or of all such files in a directory.
+
+    Keys are prefixes of paths, and values are URLs. Both begin and end so that the rest of a path fits.
+    """
+    rules: dict[str, str] = {}
+    try:
+        files = [path]
+        if os.path.isdir(path):
+            files = [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(_ENDING)]
+        for file in files:
+            with open(file, "rb") as opened:
+                value = parse_json(opened.read(_MOST_BYTES), file)
+            found = value.get("redirects") if isinstance(value, dict) else None
+            for rule in found if isinstance(found, list) else (None,):
+                prefix, to = (
+                    (str(rule.get(key)) for key in ("from", "to")) if isinstance(rule, dict) else ("", "")
+                )
+                if (
+                    prefix != f"/{clean_path(prefix)}/"
+                    or not to.endswith("/")
+                    or not _SAFE.fullmatch(to[:-1])
+                ):
+                    raise InputError(f"'{printable(file)}' has an invalid redirect rule")
+                rules[prefix] = to
+    except OSError as error:
+        raise InputError(f"can't read '{printable(path)}': {reason(error)}") from error
+    if not rules:
+        raise InputError(
+            f"'{printable(path)}' has no redirect rules", hint="templater streams reindex --redirect"
+        )
+    return rules

@@ -103,7 +103,7 @@ CASES = {
     63: Case("a file name that suggests another format", "the content selects the format; an error names unsupported formats"),
     64: Case(
         "a fingerprint, hash or file name sent by a server",
-        "only a SHA-256 hash names a cached file, and the content must match the hash",
+        "only a SHA-256 hash names a cached or served file, and a cached file's content must match the hash",
     ),
     65: Case("options behind the name of a compression", "only names from a fixed list; no program is started"),
     66: Case("a gigabyte, nonsense, unknown versions, links and fifos from a runtime", "a limit or an error; process ids are never used"),
@@ -114,8 +114,8 @@ CASES = {
     71: Case("a full disk, an exhausted quota, an I/O error at every system call", "every file stays old; the error says why"),
     72: Case("10,000 saves, swap files and replaced directories during `watch`", "a few events; no change is missed"),
     73: Case(
-        "paths, links, ranges and slow clients against a server", "",
-        "templater runs no server",
+        "paths, links, ranges and slow clients against a server",
+        "paths and links that leave the tree, and private images, do not exist; limits on connections, headers and time",
     ),
 }  # fmt: skip
 

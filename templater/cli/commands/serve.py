@@ -1,0 +1,156 @@
+"""``templater serve``: an https server for images."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...distribution.catalog import INDEX_PATH
+from ...limits import COMMAND, IMAGE, Given
+from ...model.errors import UsageError
+from .. import options, output
+from ..guard import guard
+
+if TYPE_CHECKING:
+    from ...serving.sources import Source
+
+STORE = "store:"
+HELP = """Serve images to Incus and LXD by https.
+
+SRC is a simplestreams tree, `store:` for the public images of the store, or image files. For a split image,
+give the metadata tarball and then the root filesystem. Clients can use the server as a simplestreams remote,
+as a public Incus or LXD server, and for `incus image import https://…`.
+
+Without --certificate, the server makes a certificate and keeps it. A changed tree or store is read again, and
+at SIGHUP also the certificate. Stop the server with Ctrl-C.
+
+\b
+Examples:
+  templater serve /srv/images --listen 0.0.0.0:8443
+  templater serve image.tar.xz --alias debian
+  templater serve meta.tar.xz rootfs.squashfs
+"""
+
+
+@click.command(help=HELP)
+@click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=options.complete_files)
+@click.option(
+    "--listen",
+    metavar="[HOST:]PORT",
+    default="127.0.0.1:8443",
+    show_default=True,
+    help="Address and port; port 0 is any free port.",
+)
+@click.option("--certificate", metavar="FILE", help="The server's certificate (PEM), with intermediate ones.")
+@click.option("--key", metavar="FILE", help="The certificate's key (PEM).")
+@click.option("--alias", "aliases", multiple=True, metavar="NAME", help="Name the image file; repeatable.")
+@click.option(
+    "--redirect",
+    "redirects",
+    multiple=True,
+    metavar="FILE|DIR",
+    help="Rules of `streams reindex --redirect`.",
+)
+@options.limit_option(IMAGE, COMMAND)
+def command(
+    sources: tuple[str, ...],
+    listen: str,
+    certificate: str | None,
+    key: str | None,
+    aliases: tuple[str, ...],
+    redirects: tuple[str, ...],
+    limits: Given,
+) -> int:
+    import asyncio
+
+    host, port = address(listen)
+    if (certificate is None) != (key is None):
+        raise UsageError("--certificate and --key must be given together")
+    https, certificates = modules()
+    from ...distribution.redirects import read_rules
+
+    rules = {prefix: to for path in redirects for prefix, to in read_rules(path).items()}
+    with guard(limits):
+        source = open_source(sources, aliases, rules, limits)
+    if certificate is None or key is None:
+        certificate = key = certificates.own_certificate(host)
+        output.note(f"clients can trust the certificate '{certificates.public_part(certificate)}'")
+    files = (certificate, key)
+
+    async def run() -> None:
+        import signal
+
+        loop = asyncio.get_running_loop()
+        context = certificates.context(*files)
+        server = https.ImageServer(
+            source, redirects=rules, certificate=certificates.first_certificate(files[0]), report=output.note
+        )
+        listener = https.bind(host, port)
+        bound = listener.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        images = f"{server.count} image{'' if server.count == 1 else 's'}"
+        output.write(f"serving {images} on https://{shown}:{bound}\n")
+        output.flush()
+        serving = asyncio.ensure_future(https.serve(server, listener, context))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, serving.cancel)
+        loop.add_signal_handler(signal.SIGHUP, lambda: reload(certificates, context, files))
+        with suppress(asyncio.CancelledError):
+            await serving
+
+    asyncio.run(run())
+    return 0
+
+
+def modules() -> tuple[Any, Any]:
+    """Import the server. Raises UsageError if its libraries are missing."""
+    try:
+        from ...serving import certificate, https
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"`templater serve` needs the library '{error.name}'",
+            hint="pip install 'image-templater[server]'",
+        ) from None
+    return https, certificate
+
+
+def open_source(
+    sources: tuple[str, ...], aliases: tuple[str, ...], rules: dict[str, str], limits: Given
+) -> Source:
+    from ...serving.sources import FilesSource, StoreSource, TreeSource
+
+    special = [src for src in sources if src == STORE or os.path.isdir(src)]
+    if special and (len(sources) > 1 or aliases):
+        raise UsageError(f"'{special[0]}' must be the only SRC, without --alias")
+    if rules and not os.path.isdir(sources[0]):
+        raise UsageError("--redirect is for a tree")
+    if sources == (STORE,):
+        return StoreSource(output.note)
+    if os.path.isdir(sources[0]):
+        if not os.path.lexists(os.path.join(sources[0], INDEX_PATH)):
+            hint = f"'{INDEX_PATH}' is missing; `templater streams add` creates a tree"
+            raise UsageError(f"'{sources[0]}' is not a simplestreams tree", hint=hint)
+        return TreeSource(sources[0], (prefix[1:] for prefix in rules))
+    files = [options.existing(src) for src in sources]
+    return FilesSource(files, aliases, output.note, limits.for_images())
+
+
+def address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"invalid address '{text}'", hint="for example: --listen 127.0.0.1:8443")
+    return host, int(port)
+
+
+def reload(certificates: Any, context: Any, files: tuple[str, str]) -> None:
+    from ...model.errors import TemplaterError
+
+    try:
+        certificates.load(context, *files)
+        output.note("read the certificate again")
+    except TemplaterError as error:
+        output.note(str(error))

@@ -1,0 +1,128 @@
+"""The JSON of the read-only image API, as Incus and LXD send it to clients that they do not trust."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from ..model.errors import InputError
+from ..model.source import printable
+from .served import Listing, Served
+
+NEVER = "1970-01-01T00:00:00Z"
+_NEVER_USED = "0001-01-01T00:00:00Z"
+#: words of a filter; a quoted value can contain spaces
+_WORD = re.compile(r'"([^"]*)"|\'([^\']*)\'|(\S+)')
+_MOST_WORDS = 100
+
+
+def success(metadata: Any) -> bytes:
+    answer = {
+        "type": "sync", "status": "Success", "status_code": 200, "operation": "", "error_code": 0,
+        "error": "", "metadata": metadata,
+    }  # fmt: skip
+    return json.dumps(answer, separators=(",", ":")).encode()
+
+
+def failure(status: int, message: str) -> bytes:
+    answer = {
+        "type": "error", "status": "", "status_code": 0, "operation": "", "error_code": status,
+        "error": message, "metadata": None,
+    }  # fmt: skip
+    return json.dumps(answer, separators=(",", ":")).encode()
+
+
+def server_data(certificate: str, fingerprint: str) -> dict[str, Any]:
+    """Return the answer to ``/1.0``. ``certificate`` is the server's certificate as PEM text."""
+    # An extension that is not listed here is something that clients then do themselves, such as filters.
+    return {
+        "api_extensions": ["image_types"], "api_status": "stable", "api_version": "1.0", "auth": "untrusted",
+        "public": True, "auth_methods": [], "config": {},
+        "environment": {
+            "certificate": certificate, "certificate_fingerprint": fingerprint, "server": "templater",
+        },
+    }  # fmt: skip
+
+
+def image_data(image: Served, listing: Listing) -> dict[str, Any]:
+    names = listing.names.get(image.fingerprint, ())
+    return {
+        "fingerprint": image.fingerprint, "type": image.type, "architecture": image.architecture,
+        "filename": image.files[0].path.rpartition("/")[2], "size": image.size, "public": True,
+        "cached": False, "auto_update": False, "properties": dict(image.properties),
+        "aliases": [{"name": name, "description": ""} for name in names],
+        "created_at": _time(image.created), "uploaded_at": _time(image.uploaded),
+        "expires_at": _time(image.expires), "last_used_at": _NEVER_USED, "profiles": ["default"],
+        "project": "default",
+    }  # fmt: skip
+
+
+def alias_data(name: str, image: Served) -> dict[str, str]:
+    return {"name": name, "description": "", "target": image.fingerprint, "type": image.type}
+
+
+def image_address(fingerprint: str) -> str:
+    return f"/1.0/images/{fingerprint}"
+
+
+def alias_address(name: str) -> str:
+    return f"/1.0/images/aliases/{quote(name, safe='')}"
+
+
+def _time(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return NEVER
+
+
+# filters
+
+
+def matching(images: Iterable[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    """Return the images that match a filter such as ``properties.os eq debian and type eq container``.
+
+    ``not`` before a field inverts a comparison. Comparisons ignore case. ``and`` and ``or`` apply from left
+    to right. Raises InputError for an invalid filter.
+    """
+    clauses = _clauses(text)
+    return [image for image in images if _matches(image, clauses)]
+
+
+def _clauses(text: str) -> list[tuple[str, bool, str, str]]:
+    """Parse a filter into clauses: (and/or, whether the values must be equal, field, value)."""
+    words = ["".join(found.groups("")) for found in _WORD.finditer(text)]
+    if len(words) > _MOST_WORDS:
+        raise InputError(f"the filter has more than {_MOST_WORDS} words")
+    clauses = []
+    logical = "and"
+    while True:
+        negated = words[:1] == ["not"]
+        field, operator, value, *words = (*words[negated:], "", "", "")[: max(3, len(words) - negated)]
+        if not value or operator not in ("eq", "ne"):
+            raise InputError(f"invalid filter '{printable(text)[:200]}'; an example: properties.os eq debian")
+        clauses.append((logical, (operator == "eq") != negated, field, value))
+        if not words:
+            return clauses
+        logical, *words = words
+        if logical not in ("and", "or"):
+            raise InputError(f"unknown word '{printable(logical)[:100]}' in the filter; use 'and' or 'or'")
+
+
+def _matches(image: dict[str, Any], clauses: Iterable[tuple[str, bool, str, str]]) -> bool:
+    result = True
+    for logical, equal, field, value in clauses:
+        own = (_value(image, field).casefold() == value.casefold()) == equal
+        result = (result and own) if logical == "and" else (result or own)
+    return result
+
+
+def _value(image: dict[str, Any], field: str) -> str:
+    if field.startswith("properties."):
+        return str(image["properties"].get(field.removeprefix("properties."), ""))
+    value = image.get(field, "")
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,235 @@
+"""`templater serve` for Debian's real clients and daemon: as simplestreams remote, as public server, and by headers."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from templater.distribution.fetch import UrlStream
+from templater.distribution.listing import list_stream
+from templater.distribution.republish import republish
+from templater.distribution.tree import Tree
+from templater.distribution.verify import LocalStream, verify
+from tests.streams.server import Server, serving
+
+from .harness import new_folder, run
+from .images import CONTAINERS, Client, need_programs, templater
+from .incus import Incus
+
+pytestmark = pytest.mark.live
+
+
+@contextmanager
+def templater_serve(*words: str, **environment: str) -> Iterator[Server]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "templater", "serve", *words, "--listen", "127.0.0.1:0"],
+        env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        yield Server(process.stdout.readline().split()[-1])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def tls(certificates: Path) -> tuple[str, ...]:
+    return "--certificate", str(certificates / "server.pem"), "--key", str(certificates / "server.key")
+
+
+@pytest.fixture(scope="module")
+def served(image_tree: Tree, certificates: Path) -> Iterator[Server]:
+    with templater_serve(image_tree.path, *tls(certificates)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stored(image_tree: Tree, certificates: Path) -> Iterator[Server]:
+    """Serve a store with the images of the tree, imported by `templater store import`, and a private one."""
+    for folder in new_folder():
+        environment = {"XDG_DATA_HOME": str(folder)}
+        for image in list_stream(LocalStream(image_tree)):
+            parts = [str(folder / image.fingerprint), str(folder / f"{image.fingerprint}.root")]
+            files = served_files(image_tree, image.fingerprint)
+            for part, item in zip(parts, files, strict=False):
+                Path(part).write_bytes((Path(image_tree.path) / item.path).read_bytes())
+            words = [word for alias in image.aliases for word in ("--alias", alias)]
+            run(sys.executable, "-m", "templater", "store", "import", *parts[: len(files)], "--public", *words,
+                env={**os.environ, **environment})  # fmt: skip
+        with templater_serve("store:", *tls(certificates), **environment) as server:
+            yield server
+
+
+def served_files(tree: Tree, fingerprint: str) -> list:
+    images = verify(LocalStream(tree)).images["incus-6.0"]
+    assert images is not None
+    (image,) = (each for each in images if each.fingerprint == fingerprint)
+    return list(image.files)
+
+
+@pytest.fixture(params=["served", "stored"])
+def server(request: pytest.FixtureRequest) -> Server:
+    return request.getfixturevalue(request.param)
+
+
+def public(client: Client, server: Server) -> Client:
+    answer = client("remote", "add", "s", server.url, "--public", "--accept-certificate")
+    assert answer.returncode == 0, answer.stderr
+    return client
+
+
+@pytest.mark.parametrize("program", ["incus", "lxc"])
+@pytest.mark.parametrize("protocol", ["simplestreams", "public"])
+def test_a_client_lists_and_exports_every_image(
+    server, image_tree, certificates, tmp_path, program, protocol
+):
+    need_programs(program)
+    client = Client(tmp_path / "home", certificates, program)
+    client = client.add(server) if protocol == "simplestreams" else public(client, server)
+    images = client.list()
+    ours = {image.fingerprint: image for image in list_stream(LocalStream(image_tree))}
+    assert {image["fingerprint"] for image in images} == set(ours)
+    for image in images:
+        mine = ours[image["fingerprint"]]
+        names = {alias["name"].removesuffix("/amd64") for alias in image["aliases"]}
+        assert names == set(mine.aliases)
+        assert (image["size"], image["type"], image["architecture"]) == (
+            mine.size,
+            mine.type,
+            mine.architecture,
+        )
+        folder = tmp_path / image["fingerprint"]
+        folder.mkdir()
+        words = ("--vm",) if image["type"] == "virtual-machine" else ()
+        answer = client("image", "export", f"s:{mine.aliases[0]}", str(folder), *words)
+        assert answer.returncode == 0, answer.stderr
+        assert sum(path.stat().st_size for path in folder.iterdir()) == image["size"]
+        assert client("image", "info", f"s:{image['fingerprint'][:12]}").returncode == 0
+
+
+def remote(incus: Incus, server: Server, protocol: str) -> str:
+    """Add the server as a remote, and return the remote's name."""
+    name = f"{protocol[0]}{server.url.rpartition(':')[2]}"
+    if name not in incus("remote", "list", "-f", "csv"):
+        words = ("--public", "--accept-certificate") if protocol == "public" else ("--protocol", protocol)
+        incus("remote", "add", name, server.url, *words)
+    return name
+
+
+def preview(tree: Tree, variant: str, name: str) -> str:
+    """Return the file that our preview of an image shows."""
+    (image,) = (each for each in list_stream(LocalStream(tree)) if each.variant == variant)
+    source = Path(tree.path) / served_files(tree, image.fingerprint)[0].path
+    for folder in new_folder():
+        templater("preview", str(source), "--name", name, "-t", "create", "-o", str(folder / "files"))
+        return (folder / "files/etc/hostname").read_text()
+    raise AssertionError
+
+
+@pytest.mark.parametrize("variant", CONTAINERS)
+@pytest.mark.parametrize("protocol", ["simplestreams", "public"])
+def test_the_daemon_copies_and_starts_every_container_image(
+    image_tree, served, trusting_incus, protocol, variant
+):
+    incus, name = trusting_incus, f"{protocol}-{variant}"
+    (image,) = (each for each in list_stream(LocalStream(image_tree)) if each.variant == variant)
+    incus("image", "copy", f"{remote(incus, served, protocol)}:tiny/1/{variant}", "local:", "--alias", name)
+    assert incus.image(name)["fingerprint"] == image.fingerprint
+    incus("launch", name, name, "-c", "security.privileged=true")
+    try:
+        assert incus("exec", name, "--", "cat", "/etc/hostname") == preview(image_tree, variant, name)
+    finally:
+        incus("delete", "-f", name)
+        incus("image", "delete", name)
+
+
+@pytest.mark.parametrize("protocol", ["simplestreams", "public"])
+def test_the_daemon_launches_a_container_directly(image_tree, served, trusting_incus, protocol):
+    incus, name = trusting_incus, f"direct-{protocol}"
+    incus("launch", f"{remote(incus, served, protocol)}:tiny/1", name, "-c", "security.privileged=true")
+    try:
+        assert incus("exec", name, "--", "cat", "/etc/hostname") == preview(image_tree, "default", name)
+    finally:
+        incus("delete", "-f", name)
+
+
+@pytest.mark.parametrize("protocol", ["simplestreams", "public"])
+def test_the_daemon_copies_the_virtual_machine_image(served, trusting_incus, protocol):
+    incus, alias = trusting_incus, f"vm-{protocol}"
+    incus("image", "copy", f"{remote(incus, served, protocol)}:tiny/1/vm", "local:", "--vm", "--alias", alias)
+    image = incus.image(alias)
+    assert image["type"] == "virtual-machine"
+    assert image["properties"]["requirements.secureboot"] == "false"
+    incus("image", "delete", alias)
+
+
+def test_the_daemon_imports_a_unified_image_by_the_headers(image_tree, server, trusting_incus):
+    incus = trusting_incus
+    incus("image", "import", f"{server.url}/tiny/1/unified", "--alias", "imported")
+    (image,) = (each for each in list_stream(LocalStream(image_tree)) if each.variant == "unified")
+    assert incus.image("imported")["fingerprint"] == image.fingerprint
+    incus("launch", "imported", "imported", "-c", "security.privileged=true")
+    try:
+        assert incus("exec", "imported", "--", "cat", "/etc/hostname") == preview(
+            image_tree, "unified", "imported"
+        )
+    finally:
+        incus("delete", "-f", "imported")
+        incus("image", "delete", "imported")
+
+
+def test_the_generated_certificate_is_enough_for_a_public_remote(image_tree, trusting_incus, tmp_path):
+    incus = trusting_incus
+    with templater_serve(image_tree.path, XDG_CONFIG_HOME=str(tmp_path)) as server:
+        name = remote(incus, server, "public")
+        incus("image", "copy", f"{name}:tiny/1", "local:", "--alias", "pinned")
+        incus("image", "delete", "pinned")
+        key = tmp_path / "templater/serve/127.0.0.1.pem"
+        assert key.stat().st_mode & 0o777 == 0o600
+    trusted = {**os.environ, "SSL_CERT_FILE": str(key.with_suffix(".crt"))}
+    assert (
+        run("openssl", "x509", "-in", trusted["SSL_CERT_FILE"], "-noout", "-text").stdout.count("ecdsa") >= 1
+    )
+
+
+def test_the_generated_certificate_serves_as_authority_for_simplestreams(image_tree, certificates, tmp_path):
+    with templater_serve(image_tree.path, XDG_CONFIG_HOME=str(tmp_path)) as server:
+        client = Client(tmp_path / "home", certificates)
+        client.environment["SSL_CERT_FILE"] = str(tmp_path / "templater/serve/127.0.0.1.crt")
+        assert len(client.add(server).list()) == 5
+
+
+@pytest.mark.parametrize("words", [("os=Tiny",), ("type=virtual-machine",), ("os=Other",), ("tiny/1/vm",)])
+def test_filters_of_the_client_give_the_same_for_both_protocols(served, certificates, tmp_path, words):
+    both = []
+    for protocol in ("simplestreams", "public"):
+        client = Client(tmp_path / protocol, certificates)
+        client = client.add(served) if protocol == "simplestreams" else public(client, served)
+        answer = client("image", "list", "s:", *words, "-f", "csv", "-c", "F")
+        assert answer.returncode == 0, answer.stderr
+        both.append(sorted(answer.stdout.split()))
+    assert both[0] == both[1]
+
+
+def test_a_stream_like_ubuntus_reaches_incus_through_redirects(certificates, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+    tree, rules = Tree(str(tmp_path / "tree")), str(tmp_path / "rules")
+    with serving(Path(__file__).parents[1] / "streams/ubuntu-shape/origin", certificates) as origin:
+        republish(UrlStream(origin.url), tree, redirects=rules)
+        origin.requests.clear()
+        with templater_serve(tree.path, "--redirect", rules, *tls(certificates)) as server:
+            client = Client(tmp_path / "home", certificates).add(server)
+            images = client.list()
+            assert len(images) == 4
+            for image in images:
+                folder = tmp_path / image["fingerprint"]
+                folder.mkdir()
+                answer = client("image", "export", f"s:{image['fingerprint']}", str(folder))
+                assert answer.returncode == 0, answer.stderr
+            assert not verify(UrlStream(server.url)).errors()
+        assert any(path.startswith("/server/releases") for path in origin.paths)

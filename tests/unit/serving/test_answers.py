@@ -1,0 +1,77 @@
+"""The JSON of the image API: its form equals what a real daemon sends, and filters."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from templater.model.errors import InputError
+from templater.serving import answers
+from templater.serving.served import File, Listing, Served
+
+RECORDED = Path(__file__).parent / "recorded"
+IMAGE = Served(
+    "a" * 64, "container", "x86_64", 1767225600, 0, 1767225600, {"os": "Debian", "release": "13", "empty": ""},
+    (File("images/a.tar.xz", 7, "a" * 64),), ("debian", "debian/13"),
+)  # fmt: skip
+LISTING = Listing([IMAGE])
+
+
+def recorded(name: str) -> dict:
+    return json.loads((RECORDED / f"{name}.json").read_text())["json"]
+
+
+def types(value: object) -> object:
+    """Return the form of JSON data: keys, and types of values."""
+    if isinstance(value, dict):
+        return {key: types(each) for key, each in value.items() if key not in ("properties", "config")}
+    return [types(each) for each in value[:1]] if isinstance(value, list) else type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("image", answers.image_data(IMAGE, LISTING)),
+        ("alias", answers.alias_data("debian", IMAGE)),
+        ("root", ["/1.0"]),
+    ],
+)
+def test_an_answer_has_the_form_that_incus_sends(name, ours):
+    assert types(json.loads(answers.success(ours))) == types(recorded(name))
+
+
+def test_an_error_has_the_form_that_incus_sends():
+    assert types(json.loads(answers.failure(404, "not found"))) == types(recorded("image-absent"))
+
+
+def test_the_server_says_what_an_untrusted_client_of_incus_reads():
+    theirs, ours = recorded("server-untrusted")["metadata"], answers.server_data("", "")
+    assert set(theirs) <= set(ours)
+    assert (ours["auth"], ours["public"]) == ("untrusted", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("properties.os eq debian", True),
+        ("properties.os eq Deb", False),
+        ("properties.os ne debian", False),
+        ("not properties.os eq ubuntu", True),
+        ("type eq container and architecture eq x86_64", True),
+        ("type eq virtual-machine or public eq true", True),
+        ("type eq virtual-machine or public eq true and properties.release eq 12", False),
+        ("properties.os eq 'debian'", True),
+        ('properties.unknown eq "x"', False),
+        ("unknown ne x", True),
+    ],
+)
+def test_a_filter_selects_images(text, found):
+    assert bool(answers.matching([answers.image_data(IMAGE, LISTING)], text)) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "x eq", "x gt 1", "x eq 1 xor y eq 2", "x eq 1 and", "not", "a eq b and " * 50, "x eq 1 y"]
+)
+def test_an_invalid_filter_is_an_error(text):
+    with pytest.raises(InputError, match="filter"):
+        answers.matching([], text)

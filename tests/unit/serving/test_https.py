@@ -1,0 +1,419 @@
+"""The https server: files and ranges, the header protocol, the image API, and clients that stall or send garbage."""
+
+import hashlib
+import http.client
+import json
+import os
+import socket
+import ssl
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from templater.distribution.add import add
+from templater.distribution.store import Store
+from templater.distribution.tree import Tree
+from templater.distribution.verify import LocalStream, verify
+from templater.serving.https import Bounds
+from templater.serving.sources import StoreSource, TreeSource
+from tests.streams.builders import split_image, unified_image
+
+UNIFIED = "images/tiny/1/amd64/unified/20260101_0000/unified.tar.gz"
+
+
+def metadata(answer):
+    assert answer.status == 200, answer.body
+    assert answer.headers["Content-Type"] == "application/json"
+    return json.loads(answer.body)["metadata"]
+
+
+def content(tree, path: str) -> bytes:
+    return (tree / path).read_bytes()
+
+
+# files
+
+
+def test_a_file_is_sent_unchanged_and_without_an_encoding(server, tree):
+    answer = server.request(f"/{UNIFIED}", Accept_Encoding="gzip")
+    assert (answer.status, answer.body) == (200, content(tree, UNIFIED))
+    assert "Content-Encoding" not in answer.headers
+    assert answer.headers["Server"] == "templater", "no version for attackers"
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "part"),
+    [
+        ("bytes=0-9", 206, slice(0, 10)),
+        ("bytes=5-5", 206, slice(5, 6)),
+        ("bytes=100-", 206, slice(100, None)),
+        ("bytes=-7", 206, slice(-7, None)),
+        ("bytes=-99999", 206, slice(0, None)),
+        ("bytes=3-99999999", 206, slice(3, None)),
+        ("bytes=99999-", 416, slice(0, 0)),
+        ("bytes=-0", 416, slice(0, 0)),
+        ("bytes=9-3", 200, slice(0, None)),
+        ("bytes=0-1,3-4", 200, slice(0, None)),
+        ("bytes=" + ",".join(["0-1"] * 500), 200, slice(0, None)),
+        ("bytes=" + "9" * 30 + "-", 200, slice(0, None)),
+        ("lines=0-1", 200, slice(0, None)),
+        ("bytes=-", 200, slice(0, None)),
+    ],
+)
+def test_a_range_is_sent_exactly(server, tree, asked, status, part):
+    answer = server.request(f"/{UNIFIED}", Range=asked)
+    assert (answer.status, answer.body) == (status, content(tree, UNIFIED)[part])
+
+
+def test_a_range_of_a_file_that_changed_is_the_whole_file(server, tree):
+    tag = server.request("/streams/v1/index.json").headers["ETag"]
+    assert server.request("/streams/v1/index.json", Range="bytes=0-3", If_Range=tag).status == 206
+    os.utime(tree / "streams/v1/index.json")
+    assert server.request("/streams/v1/index.json", Range="bytes=0-3", If_Range=tag).status == 200
+
+
+def test_an_unchanged_file_is_not_sent_again(server):
+    answer = server.request("/streams/v1/index.json")
+    again = server.request("/streams/v1/index.json", If_None_Match=answer.headers["ETag"])
+    assert (again.status, again.body) == (304, b"")
+
+
+def test_head_has_the_headers_of_get(server):
+    head, get = (server.request(f"/{UNIFIED}", method) for method in ("HEAD", "GET"))
+    assert head.body == b""
+    assert head.headers["Content-Length"] == get.headers["Content-Length"] == str(len(get.body))
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"])
+def test_no_method_changes_anything(server, method):
+    assert server.request("/1.0/images", method).status in (400, 405)
+
+
+def test_attack_73_paths_and_links_out_of_the_tree_are_not_found(server, tree):
+    (tree / "link").symlink_to("/etc/passwd")
+    (tree / "up").symlink_to("..")
+    (tree / ".templater").mkdir()
+    (tree / ".templater/removed.json").write_text("{}")
+    for path in (
+        "/../../../../etc/passwd", "/%2e%2e/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2f..%2fetc%2fpasswd",
+        "/images/..%2f..%2f..%2fetc/passwd", "//etc/passwd", "/%2fetc/passwd", "/link", "/up/tree/link", "/up",
+        "/images/%00", "/images", "/images/", "/.templater/removed.json", "/%2etemplater/removed.json",
+        "/..%5c..%5cetc%5cpasswd", "/%252e%252e/%252e%252e/etc/passwd", "/%c0%ae%c0%ae/etc/passwd", "/%ff",
+        "/1.0/images/..%2f..%2fetc%2fpasswd", "/1.0/images/../../etc/passwd/export", "/1.0/instances", "/1.0/images/aliases/..",
+    ):  # fmt: skip
+        answer = server.request(path)
+        assert answer.status == 404, path
+        assert b"root:" not in answer.body
+
+
+def test_json_files_can_be_replaced_while_clients_read(server, tree):
+    """Every answer is one whole version of the file."""
+    path = tree / "streams/v1/index.json"
+    versions = [path.read_bytes(), path.read_bytes() + b" " * 100_000]
+    stop = threading.Event()
+
+    def replace_file() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            (tree / "new").write_bytes(versions[number % 2])
+            (tree / "new").rename(path)
+
+    thread = threading.Thread(target=replace_file)
+    thread.start()
+    try:
+        seen, until = set(), time.monotonic() + 20
+        while len(seen) < 2 and time.monotonic() < until:
+            seen |= {server.request("/streams/v1/index.json").body for _ in range(30)}
+    finally:
+        stop.set()
+        thread.join()
+    assert seen == set(versions)
+
+
+def test_a_damaged_catalog_leaves_the_last_valid_list(server, tree):
+    before = metadata(server.request("/1.0/images"))
+    (tree / "streams/v1/images.json").write_text("{")
+    assert metadata(server.request("/1.0/images")) == before
+    assert metadata(server.request("/1.0/images")) == before
+    assert len(server.messages) == 1
+    assert "still serving the last valid list" in server.messages[0]
+
+
+def test_a_new_image_appears_without_a_restart(server, tree, tmp_path):
+    first, second = split_image(tmp_path / "more", variant="more")
+    add(Tree(str(tree)), first, [second])
+    assert "/1.0/images/aliases/tiny%2F1%2Fmore" in metadata(server.request("/1.0/images/aliases"))
+
+
+def test_redirect_rules_send_clients_to_the_origin(start, tree):
+    server = start(TreeSource(str(tree)), redirects={"/host/files/": "https://host/files/"})
+    answer = server.request("/host/files/a%20b/..%2fc%0d%0aX:%20y?q=1")
+    assert answer.status == 302
+    assert answer.headers["Location"] == "https://host/files/c%0D%0AX:%20y"
+    assert server.request("/host/files/../x").status == 404
+
+
+def test_a_browser_gets_the_page_of_the_tree(server, tree):
+    assert metadata(server.request("/", Accept="text/html")) == ["/1.0"]
+    (tree / "index.html").write_text("<p>images")
+    answer = server.request("/", Accept="text/html,*/*")
+    assert (answer.body, answer.headers["Content-Type"]) == (b"<p>images", "text/html; charset=utf-8")
+    assert metadata(server.request("/")) == ["/1.0"]
+
+
+# the header protocol
+
+
+@pytest.mark.parametrize("family", ["Incus", "LXD"])
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_an_alias_leads_to_the_hash_and_url_of_a_unified_image(server, tree, family, method):
+    headers = {f"{family}-Server-Architectures": "x86_64, i686", f"{family}-Server-Version": "6.0.4"}
+    answer = server.request("/tiny/1/unified", method, **headers)
+    assert answer.headers[f"{family}-Image-URL"] == f"https://127.0.0.1:{server.port}/{UNIFIED}"
+    assert answer.headers[f"{family}-Image-Hash"] == hashlib.sha256(content(tree, UNIFIED)).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("path", "architectures"), [("/tiny/1", "x86_64"), ("/tiny/1/unified", "aarch64"), ("/no", "")]
+)
+def test_no_fitting_unified_image_is_not_found(server, path, architectures):
+    answer = server.request(path, Incus_Server_Architectures=architectures)
+    assert answer.status == 404
+    assert "Incus-Image-Hash" not in answer.headers
+
+
+@pytest.mark.parametrize("host", ["evil.example/x", "a b", "a@b", ""])
+def test_an_invalid_host_is_never_part_of_an_answer(server, host):
+    with server.connect() as client:
+        client.sendall(f"GET /tiny/1/unified HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert answer.status == 400
+        assert answer.headers["Incus-Image-URL"] is None
+
+
+# the image API
+
+
+def test_every_image_is_listed_with_its_names(server, tree):
+    images = {image["fingerprint"]: image for image in metadata(server.request("/1.0/images?recursion=1"))}
+    ours = verify(LocalStream(Tree(str(tree)))).images["incus-6.0"]
+    assert {each.fingerprint for each in ours} == set(images)
+    for each in ours:
+        assert [alias["name"] for alias in images[each.fingerprint]["aliases"]] == each.aliases
+        assert images[each.fingerprint]["size"] == each.size
+    addresses = metadata(server.request("/1.0/images"))
+    assert addresses == [f"/1.0/images/{fingerprint}" for fingerprint in images]
+    assert metadata(server.request(addresses[0])) == images[addresses[0].rpartition("/")[2]]
+
+
+def test_an_alias_is_found_escaped_and_not(server):
+    names = [each["name"] for each in metadata(server.request("/1.0/images/aliases?recursion=1"))]
+    assert len(names) == len(set(names)) == 12
+    for spelling in ("tiny%2F1", "tiny/1"):
+        assert metadata(server.request(f"/1.0/images/aliases/{spelling}"))["name"] == "tiny/1"
+    assert server.request("/1.0/images/aliases/none").status == 404
+
+
+def test_the_beginning_of_a_fingerprint_is_enough(server, tree):
+    fingerprint = hashlib.sha256(content(tree, UNIFIED)).hexdigest()
+    assert metadata(server.request(f"/1.0/images/{fingerprint[:8]}"))["fingerprint"] == fingerprint
+    answer = server.request(f"/1.0/images/{fingerprint[:8]}/export")
+    assert answer.body == content(tree, UNIFIED)
+    assert answer.headers["Content-Disposition"] == f"inline;filename={fingerprint}.tar.gz"
+
+
+def test_a_split_image_is_exported_as_two_parts(server, tree):
+    from email.parser import BytesParser
+
+    for name, second in (("tiny/1", "rootfs"), ("tiny/1/vm", "rootfs.img")):
+        fingerprint = metadata(server.request(f"/1.0/images/aliases/{name}"))["target"]
+        answer = server.request(f"/1.0/images/{fingerprint}/export")
+        assert int(answer.headers["Content-Length"]) == len(answer.body)
+        head = f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n".encode()
+        parts = BytesParser().parsebytes(head + answer.body).get_payload()
+        assert [part.get_param("name", header="Content-Disposition") for part in parts] == [
+            "metadata",
+            second,
+        ]
+        boundary = answer.headers["Content-Type"].partition("boundary=")[2].encode()
+        bodies = [part.partition(b"\r\n\r\n")[2][:-2] for part in answer.body.split(b"--" + boundary)[1:3]]
+        assert hashlib.sha256(b"".join(bodies)).hexdigest() == fingerprint
+
+
+def test_a_filter_selects_images(server):
+    assert len(metadata(server.request("/1.0/images?filter=type%20eq%20virtual-machine"))) == 1
+    assert len(metadata(server.request("/1.0/images?recursion=1&filter=properties.os+eq+tiny"))) == 4
+    assert server.request("/1.0/images?filter=nonsense").status == 400
+
+
+def test_a_private_image_is_answered_like_an_unknown_one(start, tmp_path):
+    store = Store(str(tmp_path / "store"))
+    public = store.import_files(*split_image(tmp_path / "a"), aliases=["open"], public=True)
+    private = store.import_files(unified_image(tmp_path / "b", variant="b"), aliases=["hidden"])
+    server = start(StoreSource(print, store))
+    unknown = "0" * 64
+    for path in (
+        "/1.0/images/{}",
+        "/1.0/images/{}/export",
+        "/1.0/images/aliases/{}",
+        "/{}",
+        "/images/{}.tar",
+    ):
+        for ours in (private.fingerprint, private.fingerprint[:8], "hidden"):
+            answer, other = server.request(path.format(ours)), server.request(path.format(unknown))
+            assert (answer.status, answer.body) == (other.status, other.body) == (404, other.body), path
+    assert metadata(server.request("/1.0/images")) == [f"/1.0/images/{public.fingerprint}"]
+    store.change("open", lambda image: replace(image, public=False))
+    assert metadata(server.request("/1.0/images")) == []
+    assert server.request(f"/1.0/images/{public.fingerprint}").status == 404
+
+
+def test_attack_64_a_file_name_comes_from_the_fingerprint_and_the_content_only(start, tmp_path):
+    store = Store(str(tmp_path / "store"))
+    store.import_files(
+        unified_image(tmp_path / "a", name="../../x; filename=y"), aliases=["../../x"], public=True
+    )
+    server = start(StoreSource(print, store))
+    (image,) = metadata(server.request("/1.0/images?recursion=1"))
+    answer = server.request(f"/1.0/images/{image['fingerprint']}/export")
+    assert answer.headers["Content-Disposition"] == f"inline;filename={image['fingerprint']}.tar"
+
+
+# clients that stall or send garbage
+
+
+SHORT = Bounds(handshake=1, waiting=0.5, sending=0.5)
+
+
+def closed(client: socket.socket, within: float = 10) -> bool:
+    """Return whether the server closes the connection within so many seconds."""
+    client.settimeout(within)
+    try:
+        while client.recv(1 << 16):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def plain(server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+
+
+def test_plain_http_on_this_port_is_closed_at_once_and_https_works(server):
+    for _ in range(20):
+        with plain(server) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert closed(client, 2)
+        assert server.request("/").status == 200
+
+
+@pytest.mark.parametrize("first", [b"", b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01"])
+def test_a_handshake_that_stalls_is_ended(start, tree, first):
+    server = start(TreeSource(str(tree)), SHORT)
+    with plain(server) as client:
+        client.sendall(first)
+        begun = time.monotonic()
+        assert closed(client)
+        assert time.monotonic() - begun < 5
+
+
+def test_headers_that_come_slowly_are_ended(start, tree):
+    server = start(TreeSource(str(tree)), SHORT)
+    with server.connect() as client, pytest.raises((OSError, ssl.SSLError)):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        for number in range(100):
+            client.sendall(b"X-%d: y\r\n" % number)
+            time.sleep(0.1)
+
+
+def test_an_idle_connection_is_ended_and_a_busy_one_is_kept(start, tree):
+    server = start(TreeSource(str(tree)), SHORT)
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=10, context=server.context())
+    connection.request("GET", "/1.0")
+    connection.getresponse().read()
+    connection.request("GET", "/1.0")
+    assert connection.getresponse().read()
+    begun = time.monotonic()
+    assert closed(connection.sock)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_reader_that_stalls_is_ended(start, tree):
+    (tree / "images/large").write_bytes(bytes(32 << 20))
+    server = start(TreeSource(str(tree)), SHORT)
+    with server.connect() as client:
+        client.sendall(b"GET /images/large HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(1.5)
+        size = 0
+        with suppress(OSError):
+            while piece := client.recv(1 << 16):
+                size += len(piece)
+        assert size < 32 << 20
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"X" * 50_000, b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 20_000, b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\n\r\n",
+     b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n" + bytes(100_000)],
+    ids=["no line", "many headers", "long path", "large body"],
+)  # fmt: skip
+def test_a_request_that_is_too_large_is_ended(server, request_):
+    with server.connect() as client:
+        with suppress(OSError):
+            client.sendall(request_)
+        assert closed(client)
+    assert server.request("/").status == 200
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\x00" * 100 + b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\xff\xfe\r\n\r\n", b"GET http://[ HTTP/1.1\r\n\r\n",
+     b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc", b"GET * HTTP/1.1\r\nHost: x\r\n\r\n"],
+)  # fmt: skip
+def test_garbage_after_the_handshake_harms_nobody(server, garbage):
+    with server.connect() as client:
+        client.sendall(garbage)
+        client.settimeout(5)
+        with suppress(OSError):
+            assert not client.recv(100).startswith(b"HTTP/1.1 500")
+    assert server.request("/").status == 200
+    assert not server.messages
+
+
+def test_when_all_connections_are_in_use_the_one_that_waits_longest_is_closed(start, tree):
+    server = start(TreeSource(str(tree)), Bounds(connections=20))
+    idle = [plain(server) for _ in range(40)]
+    try:
+        begun = time.monotonic()
+        for _ in range(5):
+            assert server.request("/").status == 200
+        assert time.monotonic() - begun < 10, "the limits on time alone would take longer"
+    finally:
+        for client in idle:
+            client.close()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_both_versions_of_tls_work(server, version):
+    context = server.context()
+    context.minimum_version = context.maximum_version = version
+    with context.wrap_socket(plain(server), server_hostname="127.0.0.1") as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.1 200"
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
+def test_old_versions_of_tls_are_refused(server):
+    context = server.context()
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    with plain(server) as client, pytest.raises(ssl.SSLError):
+        context.wrap_socket(client, server_hostname="127.0.0.1")

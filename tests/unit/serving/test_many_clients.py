@@ -1,0 +1,133 @@
+"""Two hundred honest clients, while fifty stall and fifty send garbage, and the memory that the server needs."""
+
+import hashlib
+import os
+import random
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+HONEST, STALLING, GARBAGE = 200, 50, 50
+SIZE = 4 << 20
+PIECE = 1 << 20
+LIMIT = 200 << 20
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def server(tree: Path, tmp_path: Path):
+    """Start the command; yield its process id, port and the file of its certificate."""
+    data = random.Random(1).randbytes(SIZE)
+    (tree / "images/large").write_bytes(data)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "templater", "serve", str(tree), "--listen", "127.0.0.1:0"],
+        env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(":")[2])
+        yield process.pid, port, str(tmp_path / "templater/serve/127.0.0.1.crt"), data
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def read_in_ranges(port: int, context: ssl.SSLContext) -> bytes:
+    """Read the file as a client does that first tries plain http, then asks for one range at a time."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
+        plain.sendall(b"GET /images/large HTTP/1.1\r\nHost: x\r\n\r\n")
+        plain.recv(1)
+    whole = b""
+    with context.wrap_socket(
+        socket.create_connection(("127.0.0.1", port), timeout=60), server_hostname="127.0.0.1"
+    ) as client:
+        for start in range(0, SIZE, PIECE):
+            asked = (
+                f"GET /images/large HTTP/1.1\r\nHost: x\r\nRange: bytes={start}-{start + PIECE - 1}\r\n\r\n"
+            )
+            client.sendall(asked.encode())
+            answer = b""
+            while (end := answer.find(b"\r\n\r\n")) < 0 or len(answer) < end + 4 + PIECE:
+                piece = client.recv(1 << 16)
+                assert piece, "the server closed the connection"
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 206")
+            whole += answer[end + 4 :]
+    return whole
+
+
+def stall(port: int, context: ssl.SSLContext, number: int, end: threading.Event) -> None:
+    """Keep a connection that does nothing: before, in or after the handshake, in the headers, or while reading."""
+    with suppress(OSError):
+        client = socket.create_connection(("127.0.0.1", port), timeout=60)
+        if number % 5 == 1:
+            client.sendall(b"\x16\x03\x01\x02")
+        elif number % 5 > 1:
+            client = context.wrap_socket(client, server_hostname="127.0.0.1")
+            if number % 5 == 3:
+                client.sendall(b"GET / HTTP/1.1\r\nX: ")
+            elif number % 5 == 4:
+                client.sendall(b"GET /images/large HTTP/1.1\r\nHost: x\r\n\r\n")
+        end.wait(120)
+        client.close()
+
+
+def babble(port: int, context: ssl.SSLContext, number: int, end: threading.Event) -> None:
+    """Send garbage again and again, half of the time after a handshake."""
+    noise = random.Random(number)
+    while not end.is_set():
+        with suppress(OSError):
+            client = socket.create_connection(("127.0.0.1", port), timeout=60)
+            if number % 2:
+                client = context.wrap_socket(client, server_hostname="127.0.0.1")
+            with client:
+                client.sendall(noise.randbytes(noise.randrange(1, 60_000)) + b"\r\n\r\n")
+                client.recv(100)
+        end.wait(0.2)
+
+
+def peak(pid: int) -> int:
+    (line,) = (
+        line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")
+    )
+    return int(line.split()[1]) << 10
+
+
+def test_every_honest_client_succeeds_and_memory_is_bounded(server):
+    pid, port, authority, data = server
+    context, end = ssl.create_default_context(cafile=authority), threading.Event()
+    results: list[str] = []
+    base = peak(pid)
+
+    def honest() -> None:
+        results.append(hashlib.sha256(read_in_ranges(port, context)).hexdigest())
+
+    def start(targets):
+        threads = [threading.Thread(target=target, args=arguments) for target, arguments in targets]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    hostile = start(
+        [(stall, (port, context, number, end)) for number in range(STALLING)]
+        + [(babble, (port, context, number, end)) for number in range(GARBAGE)]
+    )
+    try:
+        for thread in start([(honest, ())] * HONEST):
+            thread.join()
+    finally:
+        end.set()
+        for thread in hostile:
+            thread.join()
+    assert results == [hashlib.sha256(data).hexdigest()] * HONEST
+    used = peak(pid)
+    print(f"{base >> 20} MiB before, {used >> 20} MiB at most")
+    assert used <= LIMIT

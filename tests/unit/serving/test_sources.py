@@ -1,0 +1,216 @@
+"""Where images come from: the files below a tree, the public images of the store, and given files."""
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from templater.distribution.store import Store
+from templater.model.errors import InputError, UsageError
+from templater.serving.sources import FilesSource, StoreSource, TreeSource, open_beneath
+from tests.streams.builders import CREATED, DAY, QCOW2, split_image, unified_image
+
+
+def text(fd: int) -> str:
+    with os.fdopen(fd) as file:
+        return file.read()
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "root"
+    (root / "images/deep").mkdir(parents=True)
+    (root / ".templater").mkdir()
+    for name in ("images/file", "images/deep/file", ".templater/removed.json", "images/.hidden"):
+        (root / name).write_text(name)
+    (tmp_path / "secret").write_text("secret")
+    return root
+
+
+def test_files_below_the_root_are_opened(root):
+    assert text(open_beneath(str(root), "/images/deep/file")) == "images/deep/file"
+    assert text(open_beneath(str(root), "images//deep/../file")) == "images/file"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/", ".", "..", "../secret", "/../secret", "images/../../secret", "images", "images/deep/", "absent", "images/file/x",
+     "a\0b", "x" * 300, "y/" * 3000, ".templater/removed.json", "images/.hidden", "images/../.templater/removed.json"],
+)  # fmt: skip
+def test_a_path_without_a_public_file_is_not_found(root, path):
+    with pytest.raises(FileNotFoundError):
+        open_beneath(str(root), path)
+
+
+def test_a_link_is_followed_inside_the_root_only(root, tmp_path):
+    links = {
+        "inside": "images/file", "up": "images/deep/../file", "folder": "images/deep", "out": "../secret",
+        "absolute": str(tmp_path / "secret"), "parent": "..", "hidden": ".templater/removed.json", "loop": "loop",
+        "self": str(root / "images/file"),
+    }  # fmt: skip
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    for name in ("inside", "up", "self", "folder/file"):
+        assert text(open_beneath(str(root), name)).startswith("images/")
+    for name in ("out", "absolute", "parent/secret", "hidden", "loop", "loop/x"):
+        with pytest.raises(FileNotFoundError):
+            open_beneath(str(root), name)
+
+
+def test_a_directory_that_becomes_a_link_while_it_is_opened_is_not_followed(root, tmp_path, monkeypatch):
+    """The real path is computed first; a component that changes afterwards must not be followed."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/file").write_text("secret")
+    real = os.open
+
+    def swap(path, *arguments, **options):
+        if path == "deep":
+            shutil.rmtree(root / "images/deep")
+            (root / "images/deep").symlink_to(tmp_path / "outside")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", swap)
+    with pytest.raises(FileNotFoundError):
+        open_beneath(str(root), "images/deep/file")
+
+
+def test_a_fifo_is_not_opened_and_blocks_nothing(root):
+    os.mkfifo(root / "fifo")
+    with pytest.raises(FileNotFoundError):
+        open_beneath(str(root), "fifo")
+
+
+def test_no_descriptor_stays_open(root):
+    before = len(os.listdir("/proc/self/fd"))
+    for path in ("images/deep/file", "images/absent/x", "images/deep", "images/file/x"):
+        with suppress(FileNotFoundError):
+            os.close(open_beneath(str(root), path))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_changed_tree_has_another_stamp(tree):
+    source = TreeSource(str(tree))
+    assert len(source.load().images) == 4
+    before = source.stamp()
+    assert source.stamp() == before
+    catalog = tree / "streams/v1/images.json"
+    (tree / "new").write_bytes(catalog.read_bytes().replace(b"tiny:1:amd64:vm", b"tiny:1:amd64:gone"))
+    (tree / "new").rename(catalog)
+    assert source.stamp() != before
+
+
+def test_images_whose_files_are_elsewhere_are_not_in_the_image_api(tree):
+    assert TreeSource(str(tree), ["images/"]).load().images == ()
+
+
+# the store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def messages():
+    return []
+
+
+def test_only_public_images_of_the_store_are_listed(store, tmp_path, messages):
+    public = store.import_files(*split_image(tmp_path / "a"), aliases=["one", "two"], public=True)
+    private = store.import_files(unified_image(tmp_path / "b", variant="other"), aliases=["secret"])
+    source = StoreSource(messages.append, store)
+    listing = source.load()
+    assert [image.fingerprint for image in listing.images] == [public.fingerprint]
+    assert listing.images[0].aliases == ("one", "two")
+    assert private.fingerprint not in str(listing.documents)
+    assert "secret" not in str(listing.documents)
+    for file in listing.images[0].files:
+        os.close(source.open(f"/{file.path}"))
+    with pytest.raises(FileNotFoundError):
+        source.open(f"images/{private.metadata}.tar")
+    assert not messages
+
+
+def test_making_an_image_private_changes_the_stamp_and_the_list(store, tmp_path, messages):
+    image = store.import_files(unified_image(tmp_path / "a"), aliases=["one"], public=True)
+    source = StoreSource(messages.append, store)
+    before, (served,) = source.stamp(), source.load().images
+    store.change("one", lambda each: replace(each, public=False))
+    assert source.stamp() != before
+    assert source.load().images == ()
+    with pytest.raises(FileNotFoundError):
+        source.open(served.files[0].path)
+    assert image.fingerprint == served.fingerprint
+
+
+def test_the_stream_of_the_store_names_the_aliases_of_the_newest_version(store, tmp_path, messages):
+    """A product has one set of aliases for all its versions."""
+    store.import_files(*split_image(tmp_path / "new", created=CREATED + DAY), aliases=["new"], public=True)
+    store.import_files(*split_image(tmp_path / "old"), aliases=["old"], public=True)
+    listing = StoreSource(messages.append, store).load()
+    assert len(listing.images) == 2
+    assert b'"aliases":"new"' in listing.documents["streams/v1/images.json"]
+    assert set(listing.aliases) == {"new", "old"}
+
+
+def test_an_image_that_streams_can_not_express_is_in_the_image_api_only(store, tmp_path, messages):
+    store.import_files(unified_image(tmp_path / "vm", rootfs="rootfs.img"), aliases=["vm"], public=True)
+    listing = StoreSource(messages.append, store).load()
+    assert listing.aliases["vm"].type == "virtual-machine"
+    assert list(listing.documents) == ["streams/v1/index.json"]
+    assert "unified virtual machine" in messages[0]
+
+
+def test_a_missing_file_of_the_store_hides_only_its_image(store, tmp_path, messages):
+    image = store.import_files(unified_image(tmp_path / "a"), aliases=["a"], public=True)
+    store.import_files(unified_image(tmp_path / "b", variant="b"), aliases=["b"], public=True)
+    os.unlink(store.file(image.metadata))
+    assert set(StoreSource(messages.append, store).load().aliases) == {"b"}
+    assert f"the image {image.fingerprint[:12]} is not served" in messages[0]
+
+
+# files
+
+
+def test_files_get_the_names_that_streams_add_gives(tmp_path, messages):
+    first, second = split_image(tmp_path / "a")
+    machine = split_image(tmp_path / "vm", root=QCOW2, variant="vm")
+    unified = unified_image(tmp_path / "b", variant="unified")
+    listing = FilesSource([first, second, unified, *machine], [], messages.append).load()
+    assert set(listing.aliases) == {"tiny/1", "tiny/1/default", "tiny/1/unified", "tiny/1/vm"}
+    assert listing.aliases["tiny/1/vm"].type == "virtual-machine"
+    assert not messages
+
+
+def test_one_image_can_have_more_names(tmp_path, messages):
+    listing = FilesSource([unified_image(tmp_path)], ["mine"], messages.append).load()
+    assert set(listing.aliases) == {"mine", "tiny/1", "tiny/1/default"}
+    with pytest.raises(UsageError, match="--alias needs exactly one image"):
+        FilesSource([unified_image(tmp_path / "x")] * 2, ["mine"], messages.append)
+
+
+def test_the_metadata_of_a_split_image_needs_a_second_file(tmp_path, messages):
+    with pytest.raises(UsageError, match="without a root filesystem"):
+        FilesSource(split_image(tmp_path)[:1], [], messages.append)
+    with pytest.raises(InputError):
+        FilesSource(split_image(tmp_path)[1:], [], messages.append)
+
+
+def test_a_file_that_changed_is_not_served(tmp_path, messages):
+    path = unified_image(tmp_path)
+    source = FilesSource([path], [], messages.append)
+    (image,) = source.load().images
+    os.close(source.open(image.files[0].path))
+    with open(path, "ab") as file:
+        file.write(b"more")
+    with pytest.raises(FileNotFoundError):
+        source.open(image.files[0].path)
+
+
+def test_an_image_without_a_name_is_in_the_image_api_only(tmp_path, messages):
+    listing = FilesSource([unified_image(tmp_path, os=None)], ["mine"], messages.append).load()
+    assert set(listing.aliases) == {"mine"}
+    assert "it has no os" in messages[0]
