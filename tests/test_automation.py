@@ -19,6 +19,7 @@ INSIDE = {
     "A change": {"error": "An error", "host": "An outcome"},
     "A step": {"changes": "A change", "error": "An error"},
     "An audit": {"findings": "A finding"},
+    "A check": {"findings": "An author's finding", "suppressed": "An author's finding"},
     "An image": {"files": "A file of an image", "rules": "A rule of an image"},
 }
 SAMPLES = "sample-images"
@@ -34,6 +35,7 @@ PRINTED = {
     "A change": ["apply sample-images/debian-cloud rootfs -t create --json"],
     "A step": ["simulate bytes create start --json", f"simulate {SAMPLES}/broken create start --json"],
     "An audit": [f"audit {SAMPLES}/broken --json", f"audit {SAMPLES}/alpine --json", "audit bytes --json"],
+    "A check": [f"check {SAMPLES}/broken {SAMPLES}/alpine bytes --at-least info --json"],
     "An image": [f"image info {SAMPLES}/alpine --json", "image info image.tar.gz --json"],
     "A packed image": [
         "image build bytes -o again.tar.gz --json",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from ..model.errors import LimitError, TemplaterError
@@ -22,6 +24,8 @@ from ..rendering.context import with_image_keys
 from ..rendering.render import Compiled, render
 from .base import ScannedImage
 
+_EXPRESSION = re.compile(r"\{[{%#].*?[}%#]\}")
+
 #: limits for rendering all templates of an image
 LIMITS = Limits(seconds=3.0, total=6.0)
 
@@ -34,6 +38,8 @@ DOCUMENTS = {
 }
 #: the value of other keys in the instance that sets all keys
 SET = "value"
+#: a value that breaks most formats if it is not quoted
+AWKWARD = """it's: a "b" #c, {d}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,8 @@ class File:
     instance: Instance
     text: str | None
     error: TemplaterError | None
+    #: whether only awkward values give this text
+    awkward: bool = False
 
     @property
     def source(self) -> Source:
@@ -132,6 +140,13 @@ class AuthoredImage(ScannedImage):
         return tuple(found)
 
     @property
+    def awkward(self) -> tuple[Instance, ...]:
+        """A further instance, whose values contain quotes, colons and brackets."""
+        free = [key for key in sorted(self.keys) if key.startswith("user.") and _value_of(key) == SET]
+        values = dict.fromkeys(free, AWKWARD)
+        return () if self.instances or not values else (Instance("c1", config=values),)
+
+    @property
     def files(self) -> tuple[File, ...]:
         """Every rendered file, once for equal texts of a rule. If it takes too long, there are none."""
         return self._files_or_error[0]
@@ -155,15 +170,18 @@ class AuthoredImage(ScannedImage):
         options = RenderOptions(self.hosts[0], clock=0.0, seed=0, limits=self.limits or LIMITS).begun()
         found: dict[tuple[int, str | None, str], File] = {}
         by_dialect = {host.dialect: host for host in reversed(self.hosts)}
+        probes = (*self.probes, *self.awkward)
         for dialect, host in by_dialect.items():
             own = RenderOptions(host, dialect, options.clock, options.seed, options.limits)
             compiled = Compiled(self.templates, own)
-            for probe in self.probes:
+            for number, probe in enumerate(probes):
                 instance = probe if probe.exists else with_image_keys(probe, metadata.properties)
                 for made in render(metadata, compiled, instance, TRIGGERS, own):
                     text = None if made.content is None else made.content.decode("utf-8", "surrogateescape")
                     error = "" if made.error is None else made.error.message
-                    file = File(made.rule, made.trigger, host, instance, text, made.error)
+                    file = File(
+                        made.rule, made.trigger, host, instance, text, made.error, number >= len(self.probes)
+                    )
                     found.setdefault((id(made.rule), text, error), file)
         return tuple(found.values())
 
@@ -186,14 +204,33 @@ class AuthoredImage(ScannedImage):
     def locate(self, file: File, text: str) -> Span:
         """Return the place in a file's template that gives the rendered line ``text``, or its rule's place.
 
-        A line that contains a value is not in the template as it is, so its longest words are searched.
+        A line with values is not in the template as it is, so its parts around ``{{ }}`` are searched.
         """
         source = self.source(file.rule)
         if source is not None and (stripped := text.strip()):
             start = source.text.find(stripped)
             if start >= 0 and source.text.find(stripped, start + 1) < 0:
                 return source.span(start, start + len(stripped))
+            found = list(islice(_lines_that_give(source, stripped), 2))
+            if len(found) == 1:
+                return found[0]
         return file.rule.spans.get("template") or file.rule.spans["path"]
+
+
+def _lines_that_give(source: Source, text: str) -> Iterator[Span]:
+    """Yield each line of a template whose parts outside of expressions are in ``text``, in this order."""
+    start = 0
+    for line in source.text.split("\n"):
+        if "{{" in line:
+            first, *others = (part.strip() for part in _EXPRESSION.split(line.strip()))
+            position = len(first) if text.startswith(first) else -1
+            for part in others:
+                position = (
+                    text.find(part, position) + len(part) if position >= 0 and part in text[position:] else -1
+                )
+            if position >= 0 and (first or any(others)) and text.endswith(others[-1] if others else ""):
+                yield source.span(start + len(line) - len(line.lstrip()), start + len(line.rstrip()))
+        start += len(line) + 1
 
 
 def replace_rules(metadata: Any, rules: tuple[Rule, ...]) -> Any:

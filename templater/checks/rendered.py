@@ -13,6 +13,8 @@ from .places import kind_of
 
 #: characters of the largest file whose contents are checked
 LARGEST = 256 << 10
+#: kinds of files in which a value may need quotes
+QUOTES = frozenset(("json", "meta-data", "netplan", "network-config", "toml", "user-data", "yaml"))
 #: mistakes that are reported for one file
 MOST = 20
 
@@ -27,13 +29,15 @@ def mistakes_of(
     seen: set[tuple[int, str]] = set()
     for file in image.texts(lambda path: kind_of(path) in kinds):
         text = file.text or ""
-        if len(text) > LARGEST or not text.strip():
+        if len(text) > LARGEST or not text.strip() or (file.awkward and not QUOTES.intersection(kinds)):
             continue
         for count, (line, message, *severity) in enumerate(find(file)):
             if count >= MOST:
                 break
             if (id(file.rule), message) not in seen:
                 seen.add((id(file.rule), message))
+                if file.awkward:
+                    message, severity = f"a value with quotes or colons breaks the file: {message}", ["info"]
                 yield observation(image, file, line, message, *severity)
 
 

@@ -22,7 +22,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for file in image.files:
         error = file.error
         key = (file.rule.template, error.message if error is not None else "")
-        if isinstance(error, RenderError | LimitError) and key not in seen:
+        if isinstance(error, RenderError | LimitError) and key not in seen and not file.awkward:
             seen.add(key)
             yield Observation(
                 f"'{printable(file.rule.path)}' on {file.trigger}: {error.message}",

@@ -126,6 +126,7 @@ CASES = [
     ("network-config", "error", f"{PLACE_OF_NETWORK}6:3", seed("network-config", NETWORK.replace("dhcp", "automatic")), seed("network-config", NETWORK)),
     ("network-key", "info", f"{PLACE_OF_NETWORK}1:1", seed("network-config", "network:\n  version: 2\n  ethernets: {eth0: {dhcp4: true}}\n"), seed("network-config", "version: 2\nethernets: {eth0: {dhcp4: true}}\n")),
     # other files
+    ("hosts", "error", f"{T}2:3", file("/etc/hosts", "127.0.0.1 localhost\n  {{ instance.name }} 127.0.1.1\n"), file("/etc/hosts", "127.0.0.1 localhost\n  127.0.1.1 {{ instance.name }}\n")),
     ("netplan", "error", f"{T}1:1", file("/etc/netplan/a.yaml", "version: 2\nethernets: {}\n"), file("/etc/netplan/a.yaml", "network:\n  version: 2\n  ethernets: {}\n")),
     ("netplan", "error", f"{T}2:3", file("/etc/netplan/a.yaml", "network:\n  version: 1\n"), file("/etc/netplan/a.yaml", "network:\n  version: 2\n")),
     ("hostname", "error", f"{T}1:1", file("/etc/hostname", "hostname=web1\n"), file("/etc/hostname", "# a name\nweb1\n")),
@@ -137,6 +138,8 @@ CASES = [
     ("resolv-conf", "warning", f"{T}1:1", file("/etc/resolv.conf", "nameserver dns.example.org\n"), file("/etc/resolv.conf", "nameserver 10.0.0.1\n")),
     ("resolv-conf", "warning", f"{T}1:1", file("/etc/resolv.conf", "nameservers 10.0.0.1\n"), file("/etc/resolv.conf", "; a\nsearch example.org\n")),
     ("json", "error", f"{T}2:1", file("/etc/a.json", '{"a": 1\n"b": 2}\n'), file("/etc/a.json", '{"a": 1,\n"b": 2}\n')),
+    ("json", "info", f"{T}1:1", file("/etc/a.json", '{"a": "{{ config_get("user.a", "") }}"}\n'), file("/etc/a.json", '{"a": "{{ instance.name }}"}\n')),
+    ("yaml", "info", f"{T}1:1", file("/etc/a.yaml", 'a: {{ config_get("user.a", "") }}\n'), file("/etc/a.yaml", 'a: {{ instance.name }}\n')),
     ("toml", "error", f"{T}2:1", file("/etc/a.toml", "a = 1\nb = web1\n"), file("/etc/a.toml", 'a = 1\nb = "web1"\n')),
     ("yaml", "error", f"{T}2:1", file("/etc/a.yaml", "a: [1\nb: 2\n"), file("/etc/a.yaml", "a: !ref [1]\n---\nb: 2\n")),
     ("systemd-unit", "error", f"{T}2:1", file("/etc/systemd/system/a.service", "[Service]\nExecStart /bin/a\n"), file("/etc/systemd/system/a.service", "[Service]\nExecStart=/bin/a \\\n  b\n")),
