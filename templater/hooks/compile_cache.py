@@ -10,7 +10,7 @@ import sys
 from .. import __version__
 from ..instances.directory import directory_of_ours, write_whole
 from ..model.errors import TemplaterError
-from ..oslite import os, stat
+from ..oslite import join, os, stat
 from ..rootfs.confined import Directory, Root, read_descriptor
 from .source_stamp import DIGEST, blake2b, source_stamp
 
@@ -161,11 +161,20 @@ def _package_age(name: str) -> bytes:
 
 
 def _same_packages(packages: bytes) -> bool:
-    for line in packages.split(b"\0"):
-        age, _, path = line.partition(b" ")
-        if age != _age(path.decode("utf-8", "surrogateescape")):
-            return False
-    return True
+    """Return whether a cache entry names the installed packages and their present ages.
+
+    The entry cannot choose other files: each package is looked up, unless its path lies on ``sys.path``.
+    """
+    lines = packages.split(b"\0")
+    return len(lines) == len(PACKAGES) and all(map(_is_installed, lines, PACKAGES))
+
+
+def _is_installed(line: bytes, name: str) -> bool:
+    age, _, recorded = line.partition(b" ")
+    path = recorded.decode("utf-8", "surrogateescape")
+    if any(path == join(folder, name, "__init__.py") for folder in sys.path):
+        return age == _age(path)
+    return line == _package_age(name)
 
 
 def _age(path: str) -> bytes:

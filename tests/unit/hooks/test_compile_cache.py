@@ -62,6 +62,23 @@ def test_an_entry_of_another_jinja2_version_is_ignored(store, monkeypatch):
     assert store.load("image", saved(store)) is None
 
 
+@pytest.mark.parametrize("packages", [b"- ", b"- \0- ", b"- /a/jinja2/__init__.py\0- /a/yaml/__init__.py"])
+def test_an_entry_cannot_name_missing_files_as_its_packages(store, monkeypatch, packages):
+    monkeypatch.setattr(compile_cache, "compiled_by", lambda: packages)
+    assert store.load("image", saved(store)) is None
+
+
+def test_an_entry_cannot_name_other_files_as_its_packages(store, monkeypatch, tmp_path):
+    lines = []
+    for name in compile_cache.PACKAGES:
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "__init__.py"
+        path.touch()
+        lines.append(b"%s %s" % (compile_cache._age(str(path)), bytes(path)))
+    monkeypatch.setattr(compile_cache, "compiled_by", lambda: b"\0".join(lines))
+    assert store.load("image", saved(store)) is None
+
+
 @pytest.mark.parametrize("cut", range(0, 200, 7))
 def test_a_truncated_entry_is_ignored(store, folder, cut):
     key = saved(store)
