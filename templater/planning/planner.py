@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 #: maximum size in bytes of an existing file that is read; larger files always count as different
 MAX_COMPARED = 64 << 20
-#: maximum number of bytes that one plan reads from existing files
-MAX_COMPARED_TOTAL = 256 << 20
+#: maximum size of an existing file whose content a plan keeps, for a patch
+MAX_KEPT = 8 << 20
+#: maximum number of bytes that one plan keeps from existing files
+MAX_COMPARED_TOTAL = 64 << 20
 #: default for a path without a recorded depth: deeper than any path can be
 _DEEPEST = 1 << 16
 
@@ -375,7 +377,7 @@ def _replace(target: _Target, resolved: Resolved, entry: Entry, view: "_ChangedR
             target.rendering.rule.spans.get("path"),
             hint="" if entry.kind == DIRECTORY else "LXD and Incus may write into it, or hang",
         )
-    before = view.content(resolved.real, entry)
+    before = view.content(resolved.real, entry, target.rendering.content or b"")
     if before == target.rendering.content:
         change = _new(target, KEEP, "already has this content")
     else:
@@ -559,15 +561,20 @@ class _ChangedRootfs:
         if flag == IMMUTABLE or (flag and (new != change.real or resolved.entry is not None)):
             raise _flagged(change, folder, flag)
 
-    def content(self, path: str, entry: Entry) -> "bytes | None":
-        """Return the content of an existing file; None if it is too large to compare."""
+    def content(self, path: str, entry: Entry, new: bytes) -> "bytes | None":
+        """Return the content of an existing file, or None if it differs from ``new`` and is too large."""
         if path in self.files:
             return self.files[path]
-        if entry.size > min(MAX_COMPARED, MAX_COMPARED_TOTAL - self.compared_bytes):
+        most = min(MAX_KEPT, MAX_COMPARED_TOTAL - self.compared_bytes)
+        if entry.size > most and entry.size != len(new):
             return None
         try:
-            data = self.read(path, MAX_COMPARED)
+            data = self.read(path, MAX_COMPARED if entry.size > most else most)
         except LimitError:
+            return None
+        if data == new:
+            return new
+        if len(data) > most:
             return None
         self.compared_bytes += len(data)
         return data

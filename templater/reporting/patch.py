@@ -14,6 +14,9 @@ NO_NEWLINE = "\\ No newline at end of file\n"
 MAX_WORK = 2_000_000
 MAX_TOTAL_WORK = 10_000_000
 
+#: lines of a file before and after the change that are compared; more become one hunk
+MAX_LINES = 200_000
+
 CONTEXT = 3
 
 
@@ -23,8 +26,14 @@ def diff(plan: Plan) -> str:
     Bytes that are not UTF-8 are surrogates: encode the patch with ``surrogateescape`` to restore them. Lines
     that begin with ``#`` show owners and other facts that a patch cannot express. patch(1) skips them.
     """
+    return "".join(files(plan))
+
+
+def files(plan: Plan) -> Iterator[str]:
+    """Yield the patch of each file, for a patch that is too large for memory."""
     work = _Work()
-    return "".join(line for change in plan.files() for line in _file(change, work))
+    for change in plan.files():
+        yield "".join(_file(change, work))
 
 
 class _Work:
@@ -66,19 +75,29 @@ def _file(change: Change, work: _Work) -> Iterator[str]:
     if change.action == UPDATE and change.before is None:
         yield "# too large to compare line by line\n"
         return
-    before = _lines(change.before or b"")
-    after = _lines(change.content or b"")
     name = change.real.lstrip("/")
     if change.before is None:
         # Without quotes, patch(1) cannot separate two names that contain spaces.
         yield f"diff --git {_quoted('a/' + name, blanks=True)} {_quoted('b/' + name, blanks=True)}\n"
         yield f"new file mode 100{change.mode & 0o777:03o}\n"
     old = "/dev/null" if change.before is None else _header("a/" + name)
-    body = list(_hunks(before, after, work))
-    if body:
+    if (change.before or b"") != (change.content or b""):
         yield f"--- {old}\n"
         yield f"+++ {_header('b/' + name)}\n"
-        yield from body
+        yield from _body(change.before or b"", change.content or b"", work)
+
+
+def _body(before: bytes, after: bytes, work: _Work) -> Iterator[str]:
+    if before.count(b"\n") + after.count(b"\n") <= MAX_LINES:
+        yield from _hunks(_lines(before), _lines(after), work)
+        return
+    # A Python string for each line would need 30 times the memory of the text.
+    yield f"@@ -{_range(0, _count(before))} +{_range(0, _count(after))} @@\n"
+    for mark, text in (("-", before), ("+", after)):
+        if text:
+            marked = text.removesuffix(b"\n").decode("utf-8", "surrogateescape").replace("\n", f"\n{mark}")
+            yield f"{mark}{marked}\n"
+            yield "" if text.endswith(b"\n") else NO_NEWLINE
 
 
 def _remarks(change: Change) -> Iterator[str]:
@@ -146,6 +165,11 @@ def _ended(line: str) -> Iterator[str]:
     yield line if line.endswith("\n") else line + "\n"
     if not line.endswith("\n"):
         yield NO_NEWLINE
+
+
+def _count(content: bytes) -> int:
+    """Return the number of lines, also if the last one has no newline."""
+    return content.count(b"\n") + (content != b"" and not content.endswith(b"\n"))
 
 
 def _lines(content: bytes) -> list[str]:

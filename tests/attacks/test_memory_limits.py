@@ -83,11 +83,12 @@ def planned(rootfs, contents):
 
 
 def test_a_plan_keeps_existing_file_data_only_up_to_its_limit(monkeypatch):
-    """Of thousands of large files, those beyond the limit count as different."""
+    """Equal files are recognised beyond the limit, too."""
     contents = {f"/{n}": b"x" * 1000 for n in range(10)}
-    rootfs = MemoryRootfs(contents)
-    assert {change.action for change in planned(rootfs, contents).changes} == {KEEP}
     monkeypatch.setattr(sys.modules["templater.planning.planner"], "MAX_COMPARED_TOTAL", 4500)
-    made = planned(rootfs, contents)
-    assert [change.action for change in made.changes] == [KEEP] * 4 + [UPDATE] * 6
-    assert sum(len(change.before or b"") for change in made.changes) == 4000
+    assert {change.action for change in planned(MemoryRootfs(contents), contents).changes} == {KEEP}
+    for size in (999, 1000):
+        rootfs = MemoryRootfs(dict.fromkeys(contents, b"y" * size))
+        made = planned(rootfs, contents)
+        assert {change.action for change in made.changes} == {UPDATE}
+        assert [len(change.before or b"") for change in made.changes] == [size] * 4 + [0] * 6

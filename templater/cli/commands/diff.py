@@ -59,7 +59,8 @@ def show(plans: list[Plan], *, as_json: bool) -> int:
     for plan in () if as_json else plans:
         if len(plans) > 1:
             show_patch(f"# trigger {plan.triggers[0]}\n")
-        show_patch(patch.diff(plan))
+        for text in patch.files(plan):
+            show_patch(text)
         complain(plan)
     return max(map(report.verdict, plans))
 

@@ -358,14 +358,23 @@ def test_without_a_root_filesystem_no_parents_are_created() -> None:
     assert (change.action, change.new_parents) == (WRITE, ())
 
 
-@pytest.mark.parametrize(("size", "is_compared"), [(64 << 20, True), ((64 << 20) + 1, False)])
-def test_an_existing_file_is_compared_up_to_64_mib(size: int, is_compared: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "action"), [(64 << 20, KEEP), ((64 << 20) + 1, UPDATE)])
+def test_an_existing_file_is_compared_up_to_64_mib(size: int, action: str, tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    os.truncate(tmp_path / "a", size)
+    with DirectoryRootfs(str(tmp_path)) as view:
+        (change,) = decide([Rendering(rule("/a"), "create", bytes(size))], view)
+    assert change.action == action
+
+
+@pytest.mark.parametrize(("size", "is_kept"), [(8 << 20, True), ((8 << 20) + 1, False)])
+def test_a_plan_keeps_existing_content_up_to_8_mib(size: int, is_kept: bool, tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     os.truncate(tmp_path / "a", size)
     with DirectoryRootfs(str(tmp_path)) as view:
         (change,) = decide([rendering(rule("/a"))], view)
     assert change.action == UPDATE
-    assert (change.before is not None) == is_compared
+    assert (change.before is not None) == is_kept
 
 
 def test_a_failed_change_has_the_default_owner_and_mode() -> None:

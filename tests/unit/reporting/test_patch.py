@@ -5,6 +5,7 @@ import importlib
 import shutil
 import subprocess
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -89,11 +90,20 @@ names = st.sampled_from(["a", "a b", 'q"', "tab\t", "ü", "back\\slash"])
 
 
 @pytest.mark.skipif(shutil.which("patch") is None, reason="needs patch(1)")
-@pytest.mark.parametrize("work", [diff_module.MAX_WORK, 0], ids=["difflib", "one hunk"])
+@pytest.mark.parametrize(
+    ("work", "lines"),
+    [(diff_module.MAX_WORK, diff_module.MAX_LINES), (0, diff_module.MAX_LINES), (0, 0)],
+    ids=["difflib", "one hunk", "without lines"],
+)
 @settings(deadline=None)
 @given(before=st.none() | contents, after=contents, name=names)
 def test_patch_and_git_apply_accept_the_patch(
-    work: int, before: "bytes | None", after: bytes, name: str, tmp_path_factory: pytest.TempPathFactory
+    work: int,
+    lines: int,
+    before: "bytes | None",
+    after: bytes,
+    name: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     root = tmp_path_factory.mktemp("root")
     target = root / name
@@ -104,6 +114,7 @@ def test_patch_and_git_apply_accept_the_patch(
     changes = decide([Rendering(Rule(f"/{name}", "t", ("start",)), "start", after)], rootfs)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(diff_module, "MAX_WORK", work)
+        patched.setattr(diff_module, "MAX_LINES", lines)
         text = diff(Plan(Metadata(), Instance(), NONE, ("start",), changes))
     if text:
         run_patch(root, text)
@@ -131,6 +142,16 @@ def test_a_patch_of_a_file_with_repeated_lines_takes_little_time() -> None:
     """difflib alone takes minutes: each of 199 equal lines is searched for in 50,000 others."""
     plan = planned(("/f", b"x\n" * 199), tree={"/f": "x\nu\n" * 50_000})
     assert seconds_of(plan) < 5
+
+
+def test_a_patch_of_millions_of_lines_takes_little_memory() -> None:
+    """A Python string for each line of two characters took 30 times the memory of the file."""
+    plan = planned(("/f", b"y\n" * 1_000_000), tree={"/f": "x\n" * 1_000_000})
+    tracemalloc.start()
+    assert len(diff(plan)) > 6_000_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 << 20
 
 
 def test_all_files_of_a_patch_share_one_work_limit(monkeypatch: pytest.MonkeyPatch) -> None:
