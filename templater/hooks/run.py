@@ -170,11 +170,9 @@ def run(arguments: "list[str]") -> int:
 
 def bound_memory() -> None:
     """Limit this process's memory: an image or a root filesystem must not make the system run out of it."""
-    import resource  # the child needs it as well
+    from ..sandbox.system_calls import limit_address_space
 
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    most = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    limit_address_space(MEMORY)
 
 
 def probe() -> int:
