@@ -36,6 +36,8 @@ DOCUMENTS = {
     "meta-data": "key: value\n",
     "network-config": "version: 1\nconfig:\n- type: physical\n  name: eth0\n  subnets:\n  - type: dhcp\n",
 }
+#: characters of the longest line whose place in a template is searched by its parts
+LONGEST = 1000
 #: the value of other keys in the instance that sets all keys
 SET = "value"
 #: a value that breaks most formats if it is not quoted
@@ -211,7 +213,7 @@ class AuthoredImage(ScannedImage):
             start = source.text.find(stripped)
             if start >= 0 and source.text.find(stripped, start + 1) < 0:
                 return source.span(start, start + len(stripped))
-            found = list(islice(_lines_that_give(source, stripped), 2))
+            found = list(islice(_lines_that_give(source, stripped), 2)) if len(stripped) <= LONGEST else []
             if len(found) == 1:
                 return found[0]
         return file.rule.spans.get("template") or file.rule.spans["path"]

@@ -9,6 +9,7 @@ from ..model.source import printable
 from ..parsing.yaml_nodes import Mapping, Node, Scalar, parse
 from .authored import AuthoredImage, File
 from .base import Observation
+from .finding import MAX_FINDINGS
 from .places import kind_of
 
 #: characters of the largest file whose contents are checked
@@ -38,17 +39,22 @@ def mistakes_of(
                 seen.add((id(file.rule), message))
                 if file.awkward:
                     message, severity = f"a value with quotes or colons breaks the file: {message}", ["info"]
-                yield observation(image, file, line, message, *severity)
+                yield observation(image, file, line, message, *severity, search=len(seen) <= MAX_FINDINGS)
 
 
-def observation(image: AuthoredImage, file: File, line: int, message: str, severity: str = "") -> Observation:
-    """Return an observation about a line of a rendered file. It names the instance if it is not the first."""
+def observation(
+    image: AuthoredImage, file: File, line: int, message: str, severity: str = "", *, search: bool = True
+) -> Observation:
+    """Return an observation about a line of a rendered file. It names the instance if it is not the first.
+
+    Without ``search``, its place is the rule, because a search reads the whole template.
+    """
     lines = (file.text or "").split("\n")
     words = lines[line - 1] if 0 < line <= len(lines) else ""
     instance = "" if file.instance.name == image.probes[0].name else f" for '{printable(file.instance.name)}'"
     return Observation(
         f"'{printable(file.rule.path)}'{instance}, line {line}: {message}",
-        image.locate(file, words),
+        image.locate(file, words if search else ""),
         severity=severity,
         rule=file.rule,
     )

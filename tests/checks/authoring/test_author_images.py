@@ -264,6 +264,22 @@ def test_a_hostile_template_stays_within_the_limits(image, text, capsys):
     assert not set(written) & {"\x1b", "\0", "\u202e"}
 
 
+@pytest.mark.slow
+def test_thousands_of_rules_for_one_wrong_template_stay_within_the_limits(image):
+    entries = [f"/etc/{n}.service: {{when: [create], template: t}}" for n in range(3000)]
+    text = "{{ instance.name }} a b\n" * 30 + "{{ 1 }}{{ 2 }} x = y\n" * 2000
+    path = image(
+        {
+            "metadata.yaml": rules(*(entry.replace("/etc/", "/etc/systemd/") for entry in entries)),
+            "templates/t": text,
+        }
+    )
+    before = time.process_time()
+    report = check_report(path, hosts=("incus",))
+    assert time.process_time() - before < 30
+    assert "systemd-unit" in {each["check"] for each in report["findings"]}
+
+
 def test_many_findings_of_one_check_are_counted(image):
     entries = [f"/proc/{n}: {{when: [create], template: t}}" for n in range(3000)]
     path = image({"metadata.yaml": rules(*entries), "templates/t": "a\n"})
