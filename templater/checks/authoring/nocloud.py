@@ -23,6 +23,9 @@ NEEDED = ("user-data", "meta-data")
     hint="add a rule for the file; it may be empty",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    system = image.metadata.properties.get("os", "") if image.metadata is not None else ""
+    if system.lower() == "windows":  # it has cloudbase-init, not cloud-init
+        return
     for seed in SEEDS:
         rules = [(rule, path) for rule, path, _ in image.targets if path.startswith(f"{seed}/")]
         if not rules:

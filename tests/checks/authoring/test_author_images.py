@@ -88,6 +88,15 @@ def test_a_key_ipv4_in_a_network_configuration_of_version_1_is_found(image):
     assert found(path) == []
 
 
+def test_an_image_of_windows_needs_no_complete_seed(image):
+    entry = f"{SEED}/meta-data: {{when: [create], template: t}}"
+    files = {"metadata.yaml": rules(entry), "templates/t": "a: b\n"}
+    path = image(files)
+    assert found(path) == [("error", "nocloud", "metadata.yaml:4:3")]
+    image({"metadata.yaml": files["metadata.yaml"] + "properties: {os: Windows}\n"})
+    assert found(path) == []
+
+
 MISTAKE = {
     "metadata.yaml": rules("/etc/motd: {when: [create], template: t}"),
     "templates/t": "{{ instance.nmae }}\n",
