@@ -155,6 +155,7 @@ def test_completion_offers_commands_and_triggers():
 
     assert "plain,preview" in complete("templater prev", 1)
     assert "plain,create" in complete("templater preview x -t c", 4)
+    assert complete("templater preview -i we", 3) == "file,we\n"  # the shell completes file names itself
 
 
 def test_watching_ends_for_an_invalid_command_line(capsys):
