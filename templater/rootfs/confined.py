@@ -192,6 +192,15 @@ class Root(Closing):
         with self.directory(path, follow=follow) as directory:
             return directory.listdir()
 
+    def entries(self, path: str) -> "list[tuple[str, Entry]]":
+        """Return the names in a directory with their lstat results. This opens the directory once."""
+        with self.directory(path) as directory:
+            try:
+                found = [(name, self._lstat_at(directory.fd, name)) for name in directory.listdir()]
+            except OSError as error:
+                raise self._trouble(path, error) from None
+        return [(name, status[0]) for name, status in found if status is not None]
+
     # opening directories
 
     def directory(self, path: str, *, follow: bool = False) -> "Directory":

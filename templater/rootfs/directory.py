@@ -186,14 +186,24 @@ class DirectoryRootfs(Closing):
 
     def walk(self, path: str = "/") -> "Iterator[tuple[str, Entry]]":
         """Yield every path below a directory with its entry, sorted, parents first. Skip mounted contents."""
-        for name in self.listdir(path):
-            below = f"{path.rstrip('/')}/{name}"
-            entry = self.entry(below)
-            if entry is None:
-                continue
+        waiting = self._entries(path)
+        while waiting:
+            below, entry = waiting.pop()
             yield below, entry
             if entry.kind == DIRECTORY and not entry.is_mount:
-                yield from self.walk(below)
+                waiting += self._entries(below)
+
+    def _entries(self, path: str) -> "list[tuple[str, Entry]]":
+        """Return the paths and entries of everything in a directory, last name first."""
+        root, above = self.root, path.rstrip("/")
+        if not isinstance(root, confined.Root):
+            named = [(name, root.entry(f"{above}/{name}")) for name in root.listdir(path)]
+            found = [(name, entry) for name, entry in named if entry is not None]
+        else:
+            found = root.entries(path)
+        for _, entry in found:
+            entry.uid, entry.gid = self.ids.in_container(entry.uid, entry.gid)
+        return [(f"{above}/{name}", entry) for name, entry in reversed(found)]
 
 
 def refuse_link(path: str) -> None:

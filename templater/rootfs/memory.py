@@ -57,6 +57,13 @@ class _Node:
         return twin
 
 
+def node_of(entry: Entry) -> _Node:
+    """Return a node without content."""
+    node = _Node(entry.kind, entry.mode, entry.uid, entry.gid)
+    node.target, node.rdev, node.is_mount = entry.target, entry.rdev, entry.is_mount
+    return node
+
+
 class MemoryRootfs:
     """A writable ``RootfsView``.
 
@@ -94,22 +101,15 @@ class MemoryRootfs:
         return node.content
 
     def listdir(self, path: str) -> "list[str]":
-        node = self._find(path)
-        if node is None:
-            raise MissingError(f"{path!r} does not exist")
-        if node.kind != DIRECTORY:
-            raise no_directory(path, path, node.kind)
-        return sorted(node.children)
+        return sorted(self._directory(path).children)
 
     def walk(self, path: str = "/") -> "Iterator[tuple[str, Entry]]":
         """Yield every path below a directory with its entry, parents first, sorted."""
-        for name in self.listdir(path):
-            below = f"{path.rstrip('/')}/{name}"
-            entry = self.entry(below)
-            assert entry is not None
-            yield below, entry
-            if entry.kind == DIRECTORY:
-                yield from self.walk(below)
+        waiting = _children(path.rstrip("/"), self._directory(path))
+        while waiting:
+            below, node = waiting.pop()
+            yield below, node.entry()
+            waiting += _children(below, node)
 
     def copy(self) -> "MemoryRootfs":
         """Return an independent copy."""
@@ -256,12 +256,19 @@ class MemoryRootfs:
         if isinstance(value, str | bytes):
             self.write(path, encoded(value) if isinstance(value, str) else value)
             return
-        node = _Node(value.kind, value.mode, value.uid, value.gid)
-        node.target, node.rdev, node.is_mount = value.target, value.rdev, value.is_mount
+        node = node_of(value)
         directory, name = self._parent(path)
         if value.kind == DIRECTORY and name in directory.children:
             node.children = directory.children[name].children
         directory.children[name] = node
+
+    def _directory(self, path: str) -> _Node:
+        node = self._find(path)
+        if node is None:
+            raise MissingError(f"{path!r} does not exist")
+        if node.kind != DIRECTORY:
+            raise no_directory(path, path, node.kind)
+        return node
 
     def _find(self, path: str) -> "_Node | None":
         node: _Node | None = self._root
@@ -303,3 +310,8 @@ class MemoryRootfs:
         node.nlink -= 1
         for child in list(node.children):
             self._drop(node, child)
+
+
+def _children(path: str, node: _Node) -> "list[tuple[str, _Node]]":
+    """Return the paths and nodes in a directory, last name first."""
+    return [(f"{path}/{name}", child) for name, child in sorted(node.children.items(), reverse=True)]

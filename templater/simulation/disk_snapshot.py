@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..model.entry import DIRECTORY, FILE, Entry
 from ..model.errors import LimitError
+from ..model.source import printable
 from ..planning.planner import MAX_COMPARED
-from ..rootfs.memory import MemoryRootfs, _Node
+from ..rootfs.memory import MemoryRootfs, _Node, node_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: maximum number of names in memory; a desktop system has several hundred thousand
 MOST_NAMES = 1_000_000
+#: maximum number of directories inside each other, as in an image
+DEEPEST = 500
 
 
 class _Flagged(_Node):
@@ -100,16 +103,24 @@ class DiskSnapshot(MemoryRootfs):
         super().__init__()
         flag_of = getattr(rootfs, "flag", lambda path: "")  # only files on disk have flags
         self._root = _Flagged(self._root.entry(), partial(flag_of, "/"))
+        folders: dict[str, _Node] = {"": self._root}
         for number, (path, entry) in enumerate(rootfs.walk()):
+            if path.count("/") > DEEPEST:
+                raise LimitError(
+                    f"'{printable(path[:100])}…' in '{rootfs.name}' is more than {DEEPEST} directories deep"
+                )
             if number >= MOST_NAMES:
                 raise LimitError(
                     f"'{rootfs.name}' contains more than {MOST_NAMES} names",
                     hint="omit --rootfs, or pass a directory with only the files that the templates write",
                 )
             read_flag = partial(flag_of, path)
+            above, _, name = path.rpartition("/")
+            node: _Node
             if entry.kind == FILE:
-                self._new(path, _OnDisk(entry, partial(rootfs.read, path, MAX_COMPARED), read_flag))
+                node = _OnDisk(entry, partial(rootfs.read, path, MAX_COMPARED), read_flag)
             elif entry.kind == DIRECTORY:
-                self._new(path, _Flagged(entry, read_flag))
+                node = folders[path] = _Flagged(entry, read_flag)
             else:
-                self._plant(path, entry)
+                node = node_of(entry)
+            folders[above].children[name] = node  # a search from the root is slow in deep directories

@@ -37,7 +37,7 @@ _MANY_FILES = 200
 MOST_ERRORS = 20
 
 #: limit on the new directories of one apply, because each keeps a descriptor open until the commit
-MAX_DIRECTORIES = 10_000
+MAX_DIRECTORIES = 2_000
 
 
 def apply(

@@ -1,6 +1,7 @@
 """Disk snapshots: entries match the disk, files are read on demand, and the disk is never written."""
 
 import os
+import time
 
 import pytest
 
@@ -80,6 +81,35 @@ def test_too_many_names_are_a_limit_error(disk, monkeypatch):
         DiskSnapshot(disk)
     assert "more than 4 names" in caught.value.message
     assert caught.value.hint
+
+
+def chain(folder, depth):
+    above = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=above)
+        below = os.open("d", os.O_RDONLY, dir_fd=above)
+        os.close(above)
+        above = below
+    os.close(above)
+
+
+def test_directories_deeper_than_those_of_an_image_are_a_limit_error(disk, tmp_path):
+    """A generator inside a generator for each directory raised a RecursionError without a path."""
+    chain(tmp_path, 1500)
+    with pytest.raises(LimitError, match=r"'/d/d.*…' in '.*' is more than 500 directories deep"):
+        DiskSnapshot(disk)
+
+
+@pytest.mark.slow
+def test_many_deep_directories_are_read_in_a_few_seconds(tmp_path):
+    """Each name was searched from the root: 30,000 directories took 5 seconds."""
+    for number in range(60):
+        (tmp_path / str(number)).mkdir()
+        chain(tmp_path / str(number), 490)
+    with DirectoryRootfs(str(tmp_path)) as disk:
+        begun = time.process_time()
+        assert len(list(DiskSnapshot(disk).walk())) == 60 * 491
+        assert time.process_time() - begun < 4
 
 
 def test_a_simulation_reads_only_files_that_templates_write(tmp_path, monkeypatch, capsys):
