@@ -230,6 +230,8 @@ def settings(path: str) -> "Iterator[tuple[str, str]]":
         if isdir(file):
             waiting[:0] = [join(file, n) for n in sorted(os.listdir(file)) if n.endswith(".conf")]
             continue
+        if file.endswith("/") and not exists(file):
+            continue  # as in LXC, whose own userns.conf includes a directory that Debian does not ship
         for key, value in _lines(file):
             if key == "lxc.include":
                 waiting.append(value)

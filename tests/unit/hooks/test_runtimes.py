@@ -12,7 +12,8 @@ import templater
 from templater.cli.commands.hook import runtimes_with
 from templater.hooks.options import parse
 from templater.hooks.runtimes import function_of
-from templater.model.errors import UsageError
+from templater.hooks.runtimes.lxc import settings
+from templater.model.errors import InputError, UsageError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 
@@ -133,3 +134,13 @@ def test_a_module_without_runtime_parts_is_not_a_runtime(word: str) -> None:
     assert function_of(word, "read_request") is None
     with pytest.raises(UsageError, match="missing or unknown runtime"):
         parse([word])
+
+
+def test_a_missing_directory_of_includes_is_ignored_as_lxc_does(tmp_path):
+    """LXC 6.0.4 ignores it only with a slash at the end; Debian's userns.conf has such a line."""
+    config = tmp_path / "config"
+    config.write_text("lxc.include = /nonexistent.d/\nlxc.uts.name = web1\n")
+    assert ("lxc.uts.name", "web1") in list(settings(str(config)))
+    config.write_text("lxc.include = /nonexistent.d\n")
+    with pytest.raises(InputError, match="no such file"):
+        list(settings(str(config)))
