@@ -42,6 +42,8 @@ class Snippet:
     text: str
     into: Callable[[str | None], str] | None = None
     by_hand: str = ""
+    #: the mode of a new file
+    mode: int = 0o644
 
 
 def argv(runtime: str, options: list[str]) -> list[str]:
@@ -115,7 +117,7 @@ def write(snippet: Snippet) -> bool:
             after = snippet.text if snippet.into is None else snippet.into(before)
             if after == before:
                 return False
-            _replace(directory, name, after, snippet.file)
+            _replace(directory, name, after, snippet.file, snippet.mode)
     except OSError as error:
         raise WriteError(f"can't write '{snippet.file}': {reason(error)}") from error
     return True
@@ -173,7 +175,7 @@ def _read(root: Root, name: str) -> str | None:
         return None
 
 
-def _replace(directory: Directory, name: str, text: str, path: str) -> None:
+def _replace(directory: Directory, name: str, text: str, path: str, mode: int) -> None:
     """Replace a file atomically; keep its owner and mode. Links are not followed."""
     staged = f"{name}.templater-new"
     before = directory.lstat(name)
@@ -187,7 +189,7 @@ def _replace(directory: Directory, name: str, text: str, path: str) -> None:
         file.write(text)
         if before is not None and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
             os.fchown(file.fileno(), before.st_uid, before.st_gid)
-        os.fchmod(file.fileno(), 0o644 if before is None else before.st_mode & 0o777)
+        os.fchmod(file.fileno(), mode if before is None else before.st_mode & 0o777)
         file.flush()
         os.fsync(file.fileno())
     directory.rename(staged, directory, name)

@@ -21,6 +21,7 @@ command.
   templater hook install podman --write        annotations org.templater.…
   templater hook install oci ./bundle --write  the bundle's config.json
   templater hook install nspawn web1 --write   systemd-nspawn@web1
+  templater hook install lxc-template --write  lxc-create -t templater
   templater hook install incus                 the value of raw.lxc
   templater hook status lxc web1
 """

@@ -17,7 +17,11 @@ from . import runtimes_with
 
 
 @click.command()
-@click.argument("runtime", type=click.Choice(runtimes_with("snippet")))
+@click.argument(
+    "runtime",
+    metavar="RUNTIME",
+    type=click.Choice([name.replace("_", "-") for name in runtimes_with("snippet")]),
+)
 @click.argument("name", default="")
 @click.option("--write", is_flag=True, help="Write the configuration file instead of printing the lines.")
 @click.option(
@@ -52,7 +56,9 @@ def command(runtime: str, name: str, write: bool, path: str, **choices: object) 
     words = option_words(choices)
     try:
         with guard(Given()):
-            snippet: install.Snippet = runtimes.function_of(runtime, "snippet")(name, words, path)
+            snippet: install.Snippet = runtimes.function_of(runtime.replace("-", "_"), "snippet")(
+                name, words, path
+            )
             if not write:
                 output.write(snippet.text)
                 return 0

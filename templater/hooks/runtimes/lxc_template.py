@@ -1,0 +1,79 @@
+"""``lxc-create -t templater``: LXC's template script, which makes a container from an image."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from os.path import join
+
+from ...model.errors import UsageError
+from ..install import Snippet, search_path
+
+FOLDER = "/usr/share/lxc/templates"
+FILE = "lxc-templater"
+_SCRIPT = """\
+#!/bin/sh
+# lxc-create -n NAME -t templater -- IMAGE [ROOTFS] [-o KEY=VALUE]... [--keep WHAT]...
+# Written by `templater hook install lxc-template`.
+set -eu
+umask 022
+templater() {{ env PYTHONPATH={packages} {python} -P -m templater "$@"; }}
+fail() {{ echo "lxc-templater: $*" >&2; exit 1; }}
+
+name= path= rootfs= uid= gid=
+sources= options=
+quoted() {{ printf " '%s'" "$(printf %s "$1" | sed "s/'/'\\\\\\\\''/g")"; }}
+while [ $# -gt 0 ]; do
+  case $1 in
+    --name=*) name=${{1#*=}} ;;
+    --path=*) path=${{1#*=}} ;;
+    --rootfs=*) rootfs=${{1#*=}} ;;
+    --mapped-uid) uid=$2; shift ;;
+    --mapped-gid) gid=$2; shift ;;
+    -o) options="$options -c$(quoted "$2")"; shift ;;
+    --keep) options="$options --keep$(quoted "$2")"; shift ;;
+    -*) fail "unknown option '$1'; use -o KEY=VALUE or --keep WHAT" ;;
+    *) sources="$sources$(quoted "$1")" ;;
+  esac
+  shift
+done
+[ -n "$name" ] && [ -n "$path" ] && [ -n "$rootfs" ] || fail "run it with lxc-create -t templater"
+[ -n "$sources" ] || fail "give an image: lxc-create -n $name -t templater -- images:debian/13"
+
+new=$path/.new
+trap 'rm -rf "$new" "$path/.fetched"' EXIT
+if [ -n "$uid" ]; then
+  export XDG_DATA_HOME="$path/.fetched" # this user can't write to the home directory of the host's root
+fi
+eval "templater unpack $sources \\"\\$new\\" --name \\"\\$name\\" $options"
+if rmdir "$rootfs" 2>/dev/null; then
+  mv "$new/rootfs" "$rootfs"
+else
+  cp -a "$new/rootfs/." "$rootfs" # a mounted file system
+fi
+mv "$new/metadata.yaml" "$new/instance.yaml" "$new/.templater" "$path"
+[ ! -d "$new/templates" ] || mv "$new/templates" "$path"
+
+{{
+  echo "lxc.include = /usr/share/lxc/config/common.conf"
+  [ -z "$uid" ] || echo "lxc.include = /usr/share/lxc/config/userns.conf"
+  echo "lxc.uts.name = $name"
+}} >>"$path/config"
+templater hook install lxc "$name" -P "$(dirname "$path")" --write{words}
+if [ -n "$uid" ]; then # the files beside the root filesystem belong to the user that starts the container
+  chown -R "$uid:$gid" "$path/config" "$path/metadata.yaml" "$path/instance.yaml" "$path/.templater"
+  [ ! -d "$path/templates" ] || chown -R "$uid:$gid" "$path/templates"
+fi
+"""
+
+
+def snippet(name: str, words: list[str], path: str) -> Snippet:
+    """Return the script. ``words`` are the options of the hook that the script installs in each container."""
+    if name:
+        raise UsageError(f"unexpected name '{name}': the script is the same for all containers")
+    text = _SCRIPT.format(
+        packages=shlex.quote(search_path()[0]),
+        python=shlex.quote(sys.executable),
+        words="".join(f" {shlex.quote(word)}" for word in words),
+    )
+    return Snippet(join(path or FOLDER, FILE), text, mode=0o755)
