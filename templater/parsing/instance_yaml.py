@@ -8,12 +8,12 @@ daemons store.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
 from ..model.errors import InputError, LimitError, UsageError
-from ..model.instance import CONTAINER, VIRTUAL_MACHINE, Instance, Profile
+from ..model.instance import CONTAINER, MAX_NAME, VIRTUAL_MACHINE, Instance, Profile
 from ..model.source import Source, Span, printable, whole_characters
 from .go_scalars import is_merge, is_null
 from .metadata_yaml import suggestion
@@ -23,7 +23,10 @@ from .yaml_nodes import Sequence as SequenceNode
 
 #: These limits are high, because a description can contain large cloud-init documents, and backup.yaml
 #: repeats them for each snapshot.
-LIMITS: Final = Limits(bytes=64 * MIB, nodes=1_000_000, expanded=1_000_000)
+LIMITS: Final = Limits(bytes=32 * MIB, nodes=1_000_000, expanded=1_000_000)
+MOST_PROFILES: Final = 10_000
+#: names in a message
+MOST_SHOWN: Final = 20
 
 #: the position of a value in a document: the keys and indexes that lead from the root to the value
 Path: TypeAlias = tuple[str | int, ...]
@@ -456,6 +459,8 @@ class _Description:
             return []
         if not isinstance(value, list):
             raise _InvalidValue(path, f"must be a list of profiles, not {_kind(value)}")
+        if len(value) > MOST_PROFILES:
+            raise LimitError(f"the description lists more than {MOST_PROFILES} profiles")
         return [
             _profile(item, (*path, index), "")
             if isinstance(item, dict)
@@ -464,10 +469,12 @@ class _Description:
         ]
 
     def unknown(self) -> tuple[str, ...]:
-        notes = []
-        for key in self.value:
-            if key not in KNOWN_KEYS:
-                notes.append(f"unknown key '{key}' is ignored{suggestion(key, _OURS)}")
+        unknown = [key for key in self.value if key not in KNOWN_KEYS]
+        notes = [
+            f"unknown key '{_shown(key)}' is ignored{suggestion(key, _OURS)}" for key in unknown[:MOST_SHOWN]
+        ]
+        if len(unknown) > MOST_SHOWN:
+            notes.append(f"{len(unknown) - MOST_SHOWN} more unknown keys are ignored")
         return tuple(notes)
 
 
@@ -500,11 +507,11 @@ def _select(value: Any, pick: str) -> _Description:
         matching = found
     if len(matching) == 1:
         return matching[0]
-    names = _quote_all([description.name for description in found][:20])
+    names = _quote_all([description.name for description in found])
     if not found:
         raise _InvalidValue((), "the list is empty")
     if not matching:
-        raise _InvalidValue((), f"unknown instance '{pick}'", f"the list contains {names}")
+        raise _InvalidValue((), f"unknown instance '{_shown(pick)}'", f"the list contains {names}")
     raise _InvalidValue(
         (),
         f"the file describes {len(found)} instances",
@@ -624,5 +631,12 @@ def _kind(value: Any) -> str:
     return "a mapping" if isinstance(value, dict) else "nothing" if value is None else "text"
 
 
-def _quote_all(names: Iterable[str]) -> str:
-    return ", ".join(f"'{printable(name)}'" for name in names)
+def _quote_all(names: Sequence[str]) -> str:
+    """Return the first names in quotes, and the number of the other names."""
+    quoted = ", ".join([f"'{_shown(name)}'" for name in names[:MOST_SHOWN]])
+    more = len(names) - MOST_SHOWN
+    return f"{quoted} and {more} more" if more > 0 else quoted
+
+
+def _shown(name: str) -> str:
+    return printable(name) if len(name) <= MAX_NAME else f"{printable(name[:MAX_NAME])}…"

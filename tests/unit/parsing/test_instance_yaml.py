@@ -597,3 +597,42 @@ def test_ten_thousand_instances_are_read_in_constant_memory(tmp_path):
 def test_a_non_text_argument_is_refused(given):
     with pytest.raises(UsageError, match="not a string"):
         read_instance(None, **given)
+
+
+def description(**keys):
+    return Source("desc", json.dumps({"name": "w", "config": {}, **keys}))
+
+
+def test_a_message_about_missing_profiles_names_twenty():
+    with pytest.raises(InputError) as caught:
+        read_instance(description(profiles=[f"p{number}" for number in range(30)]))
+    assert caught.value.message.endswith("'p18', 'p19' and 10 more were not given")
+
+
+def test_too_many_profiles_are_a_limit_error():
+    with pytest.raises(LimitError, match="lists more than 10000 profiles"):
+        read_instance(description(profiles=["p"] * 10_001))
+
+
+def test_notes_of_unknown_keys_are_limited_in_number_and_length():
+    notes = read_instance(description(**{f"{number}-" + "x" * 300: 1 for number in range(30)})).notes
+    told = [note for note in notes if "unknown" in note]
+    assert len(told) == 21
+    assert told[-1] == "10 more unknown keys are ignored"
+    assert all(len(note) < 300 for note in told)
+
+
+def test_a_message_about_an_unknown_instance_is_short():
+    with pytest.raises(InputError) as caught:
+        read_instance(Source("desc", json.dumps([{"name": "w" * 1000, "config": {}}] * 30)), "y" * 1000)
+    assert len(caught.value.message) < 300
+    assert caught.value.hint.endswith(" and 10 more")
+    assert len(caught.value.hint) < 6000
+
+
+def test_a_description_of_more_than_32_mib_is_a_limit_error(tmp_path):
+    path = tmp_path / "all.json"
+    path.touch()
+    path.write_bytes(b"{" + b" " * (32 << 20))
+    with pytest.raises(LimitError, match="larger than 32 MiB"):
+        read_instance_file(str(path))
