@@ -25,7 +25,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        gc.freeze()  # without this, the interpreter searches all objects for garbage before it exits
+        gc.freeze()  # skip the interpreter's search for garbage at exit
 
 
 def _start_quickly() -> None:

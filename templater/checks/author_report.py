@@ -77,7 +77,8 @@ def read_described(path: str, name: str) -> Instance:
     """Read an instance description in an image's directory, without following a link out of it."""
     if not os.path.isdir(path):
         raise InputError(
-            f"'{printable(name)}': the instances of an archive's {FILE} cannot be read", hint="pass -i FILE"
+            f"'{printable(name)}': instances that {FILE} names cannot be read from an archive",
+            hint="pass -i FILE",
         )
     with open_root(path) as top:
         data = top.read(f"/{name}", LARGEST)

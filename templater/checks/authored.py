@@ -95,7 +95,7 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def used(self) -> Mapping[str, tuple[Rule, ...]]:
-        """The rules by the name of their template, for templates that are readable."""
+        """The rules that use each readable template, by the name of the template."""
         found: dict[str, list[Rule]] = {}
         for rule in self.rules:
             if self.source(rule) is not None:
@@ -150,7 +150,7 @@ class AuthoredImage(ScannedImage):
 
     @property
     def files(self) -> tuple[File, ...]:
-        """Every rendered file, once for equal texts of a rule. If it takes too long, there are none."""
+        """The distinct files that each rule renders, or () if rendering takes too long; see ``late``."""
         return self._files_or_error[0]
 
     @property
@@ -204,7 +204,7 @@ class AuthoredImage(ScannedImage):
         return any(name.path.startswith("rootfs/") for name in self.names)
 
     def locate(self, file: File, text: str) -> Span:
-        """Return the place in a file's template that gives the rendered line ``text``, or its rule's place.
+        """Return the span in the template that renders the line ``text``, or else the span of the rule.
 
         A line with values is not in the template as it is, so its parts around ``{{ }}`` are searched.
         """

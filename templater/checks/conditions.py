@@ -1,4 +1,4 @@
-"""The conditions of templates: everything that is tested for being true."""
+"""The conditions in templates: every expression whose truth a template tests."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class _Reader:
         return InputError(message, self.place(key, number), hint=hint)
 
     def place(self, key: str, number: int = 0) -> Span:
-        """Return the place of a key, or of the ``number``-th entry ``[[ignore]]`` if it is given."""
+        """Return the span of a key: in the ``number``-th entry ``[[ignore]]``, or anywhere if it is 0."""
         start, end = 0, len(self.source.text)
         if number:
             entries = [

@@ -26,7 +26,7 @@ Mistake = tuple[int, str] | tuple[int, str, str]
 def mistakes_of(
     image: AuthoredImage, kinds: tuple[str, ...], find: Callable[[File], Iterator[Mistake]]
 ) -> Iterator[Observation]:
-    """Yield what ``find`` finds in the rendered files of these kinds. Each message of a rule occurs once."""
+    """Yield the mistakes that ``find`` yields for files of these kinds, each message once per rule."""
     seen: set[tuple[int, str]] = set()
     for file in image.texts(lambda path: kind_of(path) in kinds):
         text = file.text or ""

@@ -67,4 +67,4 @@ class Commands(click.Group):
 
 
 class ReaderGone(Exception):
-    """Raised when the reader of standard output has closed it."""
+    """Raised when the process that reads standard output has closed the pipe."""

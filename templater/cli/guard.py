@@ -22,7 +22,7 @@ AGAIN = 1.0
 
 
 class _OverError(BaseException):
-    """Raised if the command exceeds a limit. No handler of ``Exception`` takes it for a failed rule."""
+    """Raised if the command exceeds a limit. Handlers of ``Exception`` do not catch this class."""
 
 
 def guarded(function: Command) -> Command:

@@ -150,7 +150,8 @@ def _packed_rootfs(request: Request, source: OpenedSource) -> RootfsView:
         raise InputError(f"'{printable(request.rootfs or '')}' is a file, not a directory")
     if os.path.isdir(request.src):
         raise UsageError(
-            f"'{printable(request.src)}' has no rootfs directory", hint="give it with --rootfs DIR"
+            f"'{printable(request.src)}' has no rootfs directory",
+            hint="give the root filesystem with --rootfs DIR",
         )
     second = None if request.rootfs == "image" else request.rootfs
     rules = read_metadata(source.image.read_metadata(), limits=request.limits.for_reading()).rules

@@ -75,7 +75,7 @@ def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
             if not found.name.endswith("__main__"):
                 import_module(found.name)
     for name in MODULES:
-        with suppress(ImportError):  # an optional library, whose absence its reader reports
+        with suppress(ImportError):  # optional: its reader reports if it is missing
             import_module(name)
     for name in ("compression.zstd", "backports.zstd"):
         with suppress(ImportError):

@@ -65,7 +65,7 @@ class Watch:
         self._observer.join()
 
     def wait(self, timeout: float | None = None) -> list[str]:
-        """Wait for changes to end, and return the changed names, or none after ``timeout`` seconds."""
+        """Wait for a burst of changes and return the changed names, or [] after ``timeout`` seconds."""
         end = None if timeout is None else time.monotonic() + timeout
         while not self._changed.wait(CHECK if end is None else max(0.0, min(CHECK, end - time.monotonic()))):
             if self._replaced():

@@ -393,7 +393,7 @@ def _items(new: NewImage, *, unified: bool) -> dict[str, dict[str, Any]]:
 
 
 def _check_items(existing: dict[str, Any], wanted: dict[str, dict[str, Any]], place: str) -> bool:
-    """Return whether ``wanted`` adds an item or changes one.
+    """Return whether ``wanted`` has new or changed items compared with ``existing``.
 
     Raises RefusedError if an existing file would be replaced. A root filesystem of another type can be added.
     """
@@ -513,7 +513,7 @@ def _set_aliases(
 
 
 def _shares_type(product: Mapping[str, Any], new: NewImage) -> bool:
-    """Return whether the product has an image of the same type: only these can't share an alias."""
+    """Return whether the product has an image of the same type. Such images can't share an alias."""
     ours = {ROOT_KINDS[kind].type if kind else "container" for kind in new.fingerprints}
     for version in (product.get("versions") or {}).values():
         for item in (version.get("items") or {}).values():

@@ -135,7 +135,7 @@ def parse_json(data: bytes, name: str) -> Any:
     if sum(map(data.count, (b",", b":", b"[", b"{"))) > MOST_VALUES:
         raise LimitError(f"'{printable(name)}' has more than {MOST_VALUES} values")
     collecting = gc.isenabled()
-    gc.disable()  # collecting would only take time: parsing creates no garbage
+    gc.disable()  # parsing creates no garbage to collect
     try:
         return json.loads(data.decode("utf-8", "replace"), parse_constant=_refuse_constant)
     except RecursionError:

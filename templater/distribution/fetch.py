@@ -124,7 +124,7 @@ class UrlStream:
                 seconds = time.monotonic() - begun
                 if seconds > TIMEOUT and size < seconds * _SLOWEST:
                     raise InputError(f"'{url}' is too slow: {size} bytes in {int(seconds)} s")
-            if answer.length:  # http.client itself raises only for chunked answers
+            if answer.length:  # http.client detects this only in chunked answers
                 raise http.client.IncompleteRead(b"", answer.length)
         except (OSError, http.client.HTTPException) as error:
             raise InputError(f"'{url}' was cut short: {_words(error)}") from None

@@ -38,7 +38,7 @@ class Remote:
     """An image server. ``source`` is the file that defines it, or "built in"."""
 
     name: str
-    url: str = field(repr=False)  # can contain a password
+    url: str = field(repr=False)  # the URL can contain a password
     protocol: str
     source: str
     trust: Trust = field(default_factory=Trust)

@@ -107,7 +107,7 @@ class Store:
                     raise
                 records.execute("COMMIT")
         except sqlite3.Error as error:
-            text = f"the records of the store '{printable(self.path)}': {error}"
+            text = f"can't access the records of the store '{printable(self.path)}': {error}"
             if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise BusyError(text, hint="another process is changing the store; try again later") from None
             if error.sqlite_errorcode & 0xFF in (
@@ -149,7 +149,7 @@ class Store:
         limits: Limits = DEFAULT,
         progress: Progress = lambda files, size, name: None,
     ) -> StoredImage:
-        """Copy an image's files into the store. If it has the image already, add the aliases and the flag.
+        """Copy an image's files into the store. An image that is already stored gets the aliases and flag.
 
         Raises InputError if the image is invalid or incomplete.
         """
@@ -245,7 +245,7 @@ class Store:
         self._remove_unnamed_files(0, {before.metadata, before.root})
 
     def prune(self) -> list[StoredImage]:
-        """Remove fetched images unused for ten days, and files without a record. Return these images."""
+        """Remove images fetched but unused for ten days; return them. Also remove files without a record."""
         oldest = int(time.time()) - UNUSED
         with self._transaction() as records:
             unused = [image for image in _read(records) if image.cached and image.used < oldest]
@@ -409,7 +409,7 @@ def _set_alias(records: sqlite3.Connection, alias: str, fingerprint: str, *, mov
     if row and row[0] != fingerprint and not move:
         raise UsageError(
             f"another image has the alias '{printable(alias)}'",
-            hint=f"the image is {row[0][:12]}; --move moves the alias from it",
+            hint=f"the alias belongs to the image {row[0][:12]}; --move takes it from that image",
         )
     records.execute(
         "INSERT INTO alias VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET fingerprint = excluded.fingerprint",

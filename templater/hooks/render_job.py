@@ -105,7 +105,7 @@ class Job:
         file = self.templates.get(name.removeprefix(f"{TEMPLATES}/"))
         if file is None or file.data is None:
             return None
-        if name not in self.sources:  # one for all errors: each would keep a decoded copy of the template
+        if name not in self.sources:  # all errors share one, because each keeps a copy
             self.sources[name] = Source(name, file.data)
         return self.sources[name]
 
@@ -193,7 +193,7 @@ class Run:
         return answer
 
     def finish_warm(self) -> "Answer | None":
-        """Return the answer of a run from cache entries, or None after a failure.
+        """Return the answer of a run that used cache entries, or None if that run failed.
 
         After a failure, the next run has started already, and uses the sources instead of the cache.
 

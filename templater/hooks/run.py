@@ -176,7 +176,7 @@ def bound_memory() -> None:
 
 
 def probe() -> int:
-    """Print versions. The output shows ``hook status`` that the hook line runs and finds its packages."""
+    """Print versions, from which ``hook status`` sees that the hook line runs and finds its packages."""
     import yaml  # noqa: F401
 
     from ..pongo2.codegen import emit  # noqa: F401
@@ -281,7 +281,7 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory) -> N
     with PlannedRun(job, _cache(request, state_directory), request) as planned_run:
         from ..writing.transaction import Journal
 
-        # The next start rewrites the files of the trigger start, so a power cut cannot lose them for good.
+        # If a power cut loses files of the trigger ``start``, the next start writes them again.
         # But the files of a pending trigger must be on disk before the trigger is recorded as done.
         durable = explicit or bool(state.pending)
         answer = _write_files(request, planned_run, log, Journal(state_directory.directory), durable=durable)
@@ -316,7 +316,7 @@ def _write_files(
         else:
             require_complete(plan)
             written = apply(plan, rootfs, wait=request.time_limit, journal=journal, durable=durable)
-            _signal.signal(_signal.SIGALRM, _signal.SIG_IGN)  # the files are complete: record that too
+            _signal.signal(_signal.SIGALRM, _signal.SIG_IGN)  # the files are complete, so the log must be too
             _log_changes(plan, written, log)
     return answer
 
@@ -359,7 +359,7 @@ def require_complete(plan: "Plan") -> None:
 def require_triggers(triggers: "tuple[str, ...]") -> None:
     """Raise UsageError if a trigger is unknown."""
     if len(triggers) > MOST_TRIGGERS:
-        raise UsageError(f"{len(triggers)} triggers are more than {MOST_TRIGGERS}")
+        raise UsageError(f"{len(triggers)} triggers were given, more than the limit of {MOST_TRIGGERS}")
     unknown = [trigger for trigger in triggers if trigger not in TRIGGERS]
     if unknown:
         raise UsageError(

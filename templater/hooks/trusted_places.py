@@ -74,7 +74,7 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
         )
     top, below = _place(path, allowed)
     folder, _, name = below.rpartition("/")
-    if name.startswith(DESCRIPTIONS):  # also the file that a killed writer has left
+    if name.startswith(DESCRIPTIONS):  # also matches a killed writer's temporary file
         raise RefusedError(
             f"an annotation names '{printable(path)}': every instance has its own {name}",
             hint="rename the description, for example to web.yaml",
@@ -128,7 +128,7 @@ def _directories(top: str, below: str) -> Iterator[str]:
 
 
 def _require_trusted_way(top: str) -> None:
-    """Check every directory above ``top``.
+    """Raise RefusedError if another user can change a directory above ``top``.
 
     In a sticky directory (/tmp), users cannot replace each other's files, so it may be writable.
     """
@@ -138,7 +138,7 @@ def _require_trusted_way(top: str) -> None:
 
 
 def _require_trusted_files(image: int, shown: str) -> None:
-    """Check metadata.yaml, templates/ and the files in it, by the descriptor of the image's directory."""
+    """Raise RefusedError if another user can change metadata.yaml, templates/ or a file in templates/."""
     try:
         folder = os.open(TEMPLATES, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=image)
     except OSError:
@@ -149,7 +149,7 @@ def _require_trusted_files(image: int, shown: str) -> None:
         finally:
             os.close(folder)
     for name in (METADATA, TEMPLATES, *(f"{TEMPLATES}/{each}" for each in names[:MAX_TEMPLATES])):
-        with suppress(MissingError):  # in a directory that only trusted users can change
+        with suppress(MissingError):  # only trusted users can remove files here
             _require_trusted(os.path.join(shown, name), at=image, name=name)
 
 

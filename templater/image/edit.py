@@ -91,7 +91,7 @@ def require_same_identity(before: Source, after: Source, *, force: bool) -> None
         if getattr(old, name) != getattr(new, name) and not force:
             raise RefusedError(
                 f"{name} would change from '{getattr(old, name)}' to '{getattr(new, name)}'",
-                hint="it identifies the image; add --force to change it",
+                hint="this value identifies the image; add --force to change it",
             )
 
 
@@ -152,7 +152,7 @@ def _taking(names: tuple[str, ...]) -> Ways:
     return lambda text: take(text, names), lambda text: take(text, names, hollow="{}")
 
 
-# the values that a YAML text has
+# parsing of a text, to compare the values before and after an edit
 
 
 def _read(source: Source) -> Metadata:
@@ -194,7 +194,8 @@ def _changed(source: Source, ways: Ways, change: Callable[[_Meaning], object]) -
             return edited
         why = why or "another value would change too"
     raise InputError(
-        f"{source.name} can't be changed in place: {why}", hint="use an editor: templater image edit"
+        f"{source.name} can't be changed in place: {why}",
+        hint="change the file in an editor: templater image edit",
     )
 
 

@@ -1,4 +1,4 @@
-"""The extensions in the names of an image's files: what they say, and which one a file gets."""
+"""File name extensions of images: their meaning, and the extensions of new files."""
 
 from __future__ import annotations
 

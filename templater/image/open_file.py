@@ -19,7 +19,7 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0
 
 
 class OpenFile(str):
-    """The path of a regular file that is already open.
+    """An open regular file. As a string, it is the path of the file.
 
     All readers share the descriptor ``fd``. They read one after another, each from the beginning of the file.
     ``program`` reads a squashfs file, and must be started before the sandbox is locked.

@@ -272,7 +272,7 @@ class Archive:
             if end <= blank + 1 or end > len(data) or not equals or data[end - 1] != 0x0A:
                 raise self._damaged("a pax header has a malformed record")
             name = key.decode("utf-8", "surrogateescape")
-            if name in ("GNU.sparse.offset", "GNU.sparse.numbytes"):  # format 0.0 repeats them
+            if name in ("GNU.sparse.offset", "GNU.sparse.numbytes"):  # format 0.0 repeats these records
                 sparse.append(value)
             else:
                 records[name] = value

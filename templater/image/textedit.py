@@ -146,7 +146,9 @@ def _nested(names: tuple[str, ...], value: Value) -> dict[str, Value]:
 
 
 def _replace(text: str, place: Place, value: Value) -> str:
-    assert not isinstance(value, Mapping), "a mapping can be filled, but not replaced"
+    assert not isinstance(value, Mapping), (
+        "pairs can be added to a mapping, but the mapping can't be replaced"
+    )
     old = place.value
     if isinstance(value, tuple):
         if old.kind == "sequence" and not old.flow and value:
@@ -254,7 +256,7 @@ def _is_open_block(text: str, at: int) -> bool:
 
 
 def _fill(text: str, place: Place, pair: dict[str, Value]) -> str:
-    """Write the first pair of an empty value: ``properties:``, ``properties: ~`` or ``properties: {}``."""
+    """Add the first pair to a null or empty mapping, such as ``properties:`` or ``properties: {}``."""
     value = place.value
     if value.kind == "mapping":
         return _insert_in_flow(text, value, pair)

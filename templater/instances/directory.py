@@ -225,7 +225,7 @@ class InstanceDirectory(Closing):
     __slots__ = ("_root", "name")
 
     def __init__(self, path: str, held: "Root | None" = None) -> None:
-        """Open ``path``, or take over the open directory ``held``."""
+        """Open the directory ``path``, or use and later close the open directory ``held``."""
         self.name = path
         self._root = Root(path, named=True) if held is None else held
 
@@ -269,8 +269,8 @@ class InstanceDirectory(Closing):
                 total += len(file.data or b"")
                 if len(found) > MAX_TEMPLATES or total > max(MAX_TEMPLATES_TOTAL, longest):
                     raise LimitError(
-                        f"'{directory.path}' has more than {MAX_TEMPLATES} templates"
-                        f" or more than {MAX_TEMPLATES_TOTAL >> 20} MiB"
+                        f"'{directory.path}' has more than {MAX_TEMPLATES} templates,"
+                        f" or templates of more than {MAX_TEMPLATES_TOTAL >> 20} MiB"
                     )
         return found
 

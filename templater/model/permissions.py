@@ -42,7 +42,7 @@ def parse_mode(text: str, rule: "Rule") -> int:
         raise MetadataError(
             f"mode '{printable(text)}' of '{printable(rule.path)}' is not an octal number",
             rule.spans.get("mode"),
-            hint="write it in octal, for example 0644",
+            hint="write the mode in octal, for example 0644",
         )
     return value & 0o777
 

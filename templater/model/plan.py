@@ -250,5 +250,5 @@ def _merge(earlier: Change, later: Change) -> Change:
     merged.before, merged.new_depth = earlier.before, earlier.new_depth
     merged.reason = earlier.reason
     if earlier.action == UPDATE and earlier.before is not None and earlier.before == later.content:
-        merged.action, merged.reason = KEEP, "a later pass restores it"
+        merged.action, merged.reason = KEEP, "a later pass restores the old content"
     return merged

@@ -122,7 +122,7 @@ def overridden(
     for device, keys in devices.items():
         own[device] = {**inherited.get(device, {}), **keys}
         if "type" not in own[device]:
-            hint = f"set one, for example -d {device},type=nic,network=incusbr0"
+            hint = f"set a type, for example -d {device},type=nic,network=incusbr0"
             raise UsageError(f"device '{device}' has no type, and no profile defines it", hint=hint)
     obsolete = ("the name " if name is not None else None, "the type " if type is not None else None)
     return instance.replace(
@@ -551,7 +551,7 @@ def _description(value: Any, path: Path) -> _Description:
             path, "this is an image's metadata.yaml, not an instance", "pass the image as SRC"
         )
     if "used_by" in value and "architecture" not in value:
-        raise _InvalidValue(path, "this is a profile, not an instance", "pass it with -p")
+        raise _InvalidValue(path, "this is a profile, not an instance", "pass a profile with -p")
     if value and KNOWN_KEYS.isdisjoint(value):
         raise _foreign(value, path)
     return _Description(value, path)

@@ -163,7 +163,7 @@ class _Decoder:
             return []
         if not isinstance(node, Sequence):
             text = f"[{node.text}]" if isinstance(node, Scalar) else "[…]"
-            self.mismatch(node, gotype, f"{what} must be a list", f"write it as {text}")
+            self.mismatch(node, gotype, f"{what} must be a list", f"write the value as {text}")
             return []
         found = []
         for item in node.children:

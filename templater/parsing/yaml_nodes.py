@@ -423,7 +423,7 @@ def _reader_error(source: Source, error: YAMLError) -> YamlError:
     return YamlError(
         f"control character U+{ord(bad[0]):04X} is not allowed in YAML",
         source.span(bad.start()),
-        hint="write it as an escape sequence inside double quotes",
+        hint="write the character as an escape sequence inside double quotes",
     )
 
 

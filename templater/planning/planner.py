@@ -364,7 +364,7 @@ def _create(target: _Target, resolved: Resolved, view: "_ChangedRootfs") -> Chan
     if view.known and resolved.depth is not None:
         change.new_depth = max(resolved.depth, view.made_depth(resolved.real))
     if resolved.named is not None:
-        change.reason = f"new, where the dangling symlink leads: {printable(resolved.real)}"
+        change.reason = f"new, at the target of a dangling symlink: {printable(resolved.real)}"
     if resolved.real.split("/", 2)[1] in ("dev", "proc", "sys"):
         change.reason += "; a running container usually hides it behind a mount"
     return change
@@ -397,7 +397,7 @@ def _through_mount(change: Change, resolved: Resolved, in_place: bool) -> None:
             if mount == resolved.real
             else f"{_where(change)} is below the mount point '{printable(mount)}'",
             change.rule.spans.get("path"),
-            hint="others may use the mount; `apply --cross-mounts` and `hook --in-place` write to it",
+            hint="other programs may use the mounted file; use `apply --cross-mounts` or `hook --in-place`",
         )
     change.in_place = mount == resolved.real
     if change.in_place:
@@ -437,7 +437,7 @@ def _collision(rule: "Rule", other: "Rule") -> RefusedError:
         f"the rules for '{printable(rule.path)}' and '{printable(other.path)}' write the same file, or the "
         "file of one is a parent of the other's",
         rule.spans.get("path"),
-        hint="keep one of them; LXD and Incus run rules in random order",
+        hint="keep one of the rules; LXD and Incus run rules in random order",
         notes=(f"the other rule: '{printable(other.path)}'{place}",),
     )
 

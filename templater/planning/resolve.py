@@ -49,7 +49,7 @@ def clean(path: str) -> str:
 
 
 class Steps:
-    """The names that all rules of a run may still lead through."""
+    """A limit on the names and links that the target paths of one run lead through."""
 
     __slots__ = ("left",)
 

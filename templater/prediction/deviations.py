@@ -156,7 +156,7 @@ DEVIATIONS = (
     Deviation(
         "ids outside the container",
         "`uid` or `gid` is negative, too large, or outside the container's id map",
-        "`-1` and 4294967295 become the daemon's root, 4294967296 becomes 0, unmapped ids the host's root",
+        "`-1` and 4294967295: the daemon's root; 4294967296: id 0; an unmapped id: the host's root",
         "an error",
         "no image author intends these values",
         _impossible_id,
@@ -210,7 +210,7 @@ DEVIATIONS = (
         _hard_links,
     ),
     Deviation(
-        "a failed template empties nothing",
+        "a failed template changes nothing",
         "a template does not compile or fails while rendering",
         "the target is left empty; new parents stay",
         "the target is unchanged",
@@ -250,7 +250,7 @@ DEVIATIONS = (
         _never,
     ),
     Deviation(
-        "`{a:}` is not YAML",
+        "`{a:}` is rejected",
         "a plain value inside brackets ends in a colon: `{a:}`, `[a:]`",
         "the text `a:`",
         "an error: libyaml rejects it",

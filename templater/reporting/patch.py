@@ -44,7 +44,7 @@ class _Work:
 
 
 class _TooMuch(Exception):
-    """More comparisons than a file may need."""
+    """Raised if the comparison of a file exceeds the limit on comparisons."""
 
 
 class _Matcher(SequenceMatcher[str]):
@@ -53,7 +53,7 @@ class _Matcher(SequenceMatcher[str]):
     def __init__(self, before: Sequence[str], after: Sequence[str], work: _Work) -> None:
         super().__init__(None, before, after)
         self._before = before
-        #: the places of each line in ``after``, without lines that are too frequent to help
+        #: the indexes of each line in ``after``; very frequent lines are omitted
         self._places: dict[str, list[int]] = vars(self)["b2j"]
         self._work = work
         self._left = min(MAX_WORK, MAX_TOTAL_WORK - work.total)

@@ -183,7 +183,7 @@ class MemoryRootfs:
         """Create a hard link. Raises WriteError if ``existing`` is missing or a directory."""
         node = self._find(existing)
         if node is None or node.kind == DIRECTORY:
-            raise WriteError(f"{existing!r} can't be linked to")
+            raise WriteError(f"can't create a hard link to {existing!r}")
         self._new(path, node)
         node.nlink += 1
 

@@ -46,7 +46,7 @@ BUG = b"bug"
 
 #: the last record of a complete answer
 END = (b"end",)
-_END = b"6:3:end,,"  # the bytes of that record
+_END = b"6:3:end,,"  # the same record as bytes
 
 
 class Bounds:
@@ -210,7 +210,7 @@ def described_bug(error: BaseException) -> str:
 
 
 class _TooMuch(Exception):
-    """An answer that is larger than its limit."""
+    """Raised if the child's answer exceeds its size limit."""
 
 
 def _sender(pipe: int, bounds: Bounds) -> "Send":

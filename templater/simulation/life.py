@@ -286,7 +286,7 @@ class Simulation:
             self.rename(name, new)
         elif not pool and not project:
             raise UsageError(
-                f"'{printable(name)}' already has that name", hint="set a new name, pool= or project="
+                f"the instance is already named '{printable(name)}'", hint="set a new name, pool= or project="
             )
         elif subject.life.running:
             raise UsageError("a running instance can't be moved", hint="stop it first")
@@ -303,7 +303,7 @@ class Simulation:
         origin = folder or subject.origin
         if origin is None:
             raise UsageError(
-                f"the image of '{printable(name)}' is unknown", hint="pass it with rebuild=IMAGE"
+                f"the image of '{printable(name)}' is unknown", hint="pass an image with rebuild=IMAGE"
             )
         if subject.snapshots and self.host.product == "incus":
             raise UsageError("Incus can't rebuild an instance with snapshots")

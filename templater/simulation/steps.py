@@ -75,7 +75,9 @@ def parse_step(text: str, read_file: Callable[[str], str] | None = None) -> Step
             hint=f"steps: {_FORMS}; prefix a step with NAME: to apply it to another instance",
         )
     if verb in _WITH_ARGUMENT and not argument:
-        raise UsageError(f"step '{printable(text)}' needs a name", hint=f"write one, for example {verb}=c2")
+        raise UsageError(
+            f"step '{printable(text)}' needs a name", hint=f"write a name, for example {verb}=c2"
+        )
     if verb not in _WITH_ARGUMENT and verb != "rebuild" and equals:
         raise UsageError(f"step '{printable(text)}': '{verb}' takes no argument")
     options: dict[str, str] = {}

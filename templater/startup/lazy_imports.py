@@ -115,7 +115,7 @@ def _ready(name: str) -> "dict[str, Any]":
 
 
 def cleandoc(text: str) -> str:
-    """Return what ``inspect.cleandoc`` returns. Only a text of several lines needs that module."""
+    """Return the result of ``inspect.cleandoc``. Import ``inspect`` only for a text of several lines."""
     if "\n" in text or "\t" in text:
         _run(sys.modules["inspect"])
         return str(sys.modules["inspect"].cleandoc(text))

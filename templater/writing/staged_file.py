@@ -85,7 +85,7 @@ class ApplySession:
         if size > MAX_KEPT or self.kept > MAX_KEPT:
             raise LimitError(
                 f"{change.real!r} is a mounted file of {size} bytes, more than the limit of {MAX_KEPT}",
-                hint="truncate the file, or render without writing to mounts",
+                hint="truncate the file, or omit --cross-mounts or --in-place",
             )
         return size
 

@@ -152,7 +152,7 @@ def test_an_image_without_a_root_filesystem_is_an_error_with_rootfs_image(run, i
     assert run("preview", image, "--rootfs", "image") == (
         2, "", f"note: assuming a new container 'c1' (see -i and --name)\n"
         "note: triggers create,start: the first start of a new instance (see -t)\n"
-        f"templater: '{image}' has no rootfs directory\nhint: give it with --rootfs DIR\n",
+        f"templater: '{image}' has no rootfs directory\nhint: give the root filesystem with --rootfs DIR\n",
     )  # fmt: skip
     with tarfile.open(tmp_path / "meta.tar", "w") as tar:
         for name in ("metadata.yaml", "templates"):

@@ -15,7 +15,7 @@ from ..base import Observation, ScannedImage, check
     "CVE-2026-23954",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Find targets behind such links. Old daemons follow the links on the host; newer ones fail the start."""
+    """Find targets behind unsafe symlinks. Old daemons follow them on the host; newer ones fail the start."""
     for rule, path, resolved in image.targets:
         for place, target in resolved.links:
             depth = climbs(place, target)

@@ -38,7 +38,9 @@ Examples:
 
 @click.command(help=HELP)
 @options.request_options(every_host=True)
-@click.option("-o", "--output", "target", metavar="DIR|FILE.tar", help="Write the rendered files there.")
+@click.option(
+    "-o", "--output", "target", metavar="DIR|FILE.tar", help="Write the rendered files to DIR or FILE.tar."
+)
 @click.option("--reuse", is_flag=True, help="With -o FILE.tar: replace an existing file.")
 @instances_option
 @guarded

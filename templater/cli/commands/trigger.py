@@ -21,7 +21,7 @@ DIR is the resulting instance directory, e.g. that of the copy.
 @click.command(help=HELP)
 @click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False))
 @click.argument("trigger", type=click.Choice(SET_BY_DAEMONS))
-@click.option("--name", default="", help="The instance's name now.")
+@click.option("--name", default="", help="The new name of the instance.")
 def command(directory: str, trigger: str, name: str) -> int:
     from ...instances.directory import record
 

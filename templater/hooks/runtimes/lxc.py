@@ -307,7 +307,7 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
     if len(found) != 1:
         raise InputError(
             f"'{here}' was made from '{printable(source_name)}', but"
-            f" {'there are several of that name' if found else 'that container is missing'}",
+            f" {'several containers have that name' if found else 'that container is missing'}",
             hint=f"copy metadata.yaml, templates and instance.yaml to '{folder}', then run:"
             f" templater trigger '{folder}' copy",
         )

@@ -228,7 +228,7 @@ class ExpressionWriter(Writer):
             self.write(f", 1), {key})")
 
     def stored(self, node: nodes.Node) -> None:
-        """Write a value that a name will hold.
+        """Write a value that the template binds to a name.
 
         For a field of a loop, generated code stores a LoopField, which changes with the loop.
         """

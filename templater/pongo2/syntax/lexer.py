@@ -163,12 +163,12 @@ class Lexer:
 _OURS = {
     "verbatim-tag not closed, got EOF.": (
         "verbatim block is never closed",
-        "end it with exactly {% endverbatim %}, after at least one character",
+        "end the block with exactly {% endverbatim %}, after at least one character",
     ),
     "Newline not permitted in a single-line comment.": (
         "a {# comment #} can't span lines", "use {% comment %} … {% endcomment %}",
     ),
-    "Single-line comment not closed.": ("comment is never closed", "end it with #}"),
+    "Single-line comment not closed.": ("comment is never closed", "end the comment with #}"),
     "Newline not allowed within tag/variable.": (
         "a newline is not allowed inside {{ }} or {% %}", "put the whole tag on one line",
     ),

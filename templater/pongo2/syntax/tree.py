@@ -146,7 +146,7 @@ class Escaping:
 
 
 class Remembered:
-    """A state of one tag, passed to the function of an `Invoke`, which keeps a value in it for later renders.
+    """An argument of an `Invoke`: the value of an expression, which the called function can store.
 
     If the value is a field of a loop, the function gets a LoopField, which changes with the loop.
     """

@@ -193,7 +193,7 @@ def test_edit_refuses_texts_that_yaml_libraries_read_differently():
     text = "x: &x {/a: {template: b}}\ntemplates:\n  /a: {template: a}\n  <<: *x\n"
     with pytest.raises(InputError, match="can't be changed in place") as caught:
         edit.change_rule(Source("metadata.yaml", text), "/a", {"mode": "1"})
-    assert caught.value.hint == "use an editor: templater image edit"
+    assert caught.value.hint == "change the file in an editor: templater image edit"
 
 
 def test_added_rule_is_formatted_like_its_neighbours():

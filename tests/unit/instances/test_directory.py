@@ -22,7 +22,9 @@ def test_an_instance_may_have_a_thousand_templates_and_no_more(tmp_path):
     with InstanceDirectory(str(tmp_path)) as directory:
         assert len(directory.read_templates()) == 1000
         (tmp_path / "templates/another.tpl").touch()
-        with pytest.raises(LimitError, match="has more than 1000 templates or more than 32 MiB"):
+        with pytest.raises(
+            LimitError, match="has more than 1000 templates, or templates of more than 32 MiB"
+        ):
             directory.read_templates()
 
 

@@ -136,7 +136,7 @@ def test_an_error_names_the_expected_value_and_gives_a_hint():
         "metadata.yaml:3:11: 'when' must be a list",
         " 3 |     when: start",
         "   |           ^^^^^",
-        "hint: write it as [start]",
+        "hint: write the value as [start]",
     ]
 
 

@@ -131,7 +131,7 @@ def test_hard_links_have_a_deviation() -> None:
 
 def test_a_failed_render_has_deviations() -> None:
     assert deviation_names(rule(), error=RenderError("no")) == {
-        "a failed template empties nothing",
+        "a failed template changes nothing",
         "a start is one commit",
     }
 

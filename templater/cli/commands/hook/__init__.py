@@ -49,7 +49,7 @@ class Hook(Commands):
 
 
 def runtime_command(runtime: str) -> click.Command:
-    """Return a command that runs the hook, more slowly than the line that ``install`` prints."""
+    """Return a command that runs the hook. The line that ``install`` prints starts faster."""
 
     @click.command(
         runtime,

@@ -93,7 +93,7 @@ def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _no_fingerprint(layout: str) -> str:
     if layout == "metadata":
         return "unknown without the root filesystem: templater image info METADATA ROOTFS"
-    return "none: only a packed image has one"
+    return "none: only a packed image has a fingerprint"
 
 
 def _file(file: dict[str, Any]) -> str:

@@ -174,7 +174,7 @@ from --from FILE, from standard input, or from an editor.
 @options.source_argument
 @name_argument
 @click.option("--from", "file", metavar="FILE", help="Where the text comes from.")
-@click.option("--path", metavar="PATH", help="Change only the rule of this path.")
+@click.option("--path", metavar="PATH", help="Change only the rule for this target path.")
 @rule_options
 @rootfs_option
 @options.json_option

@@ -8,7 +8,7 @@ from . import image_argument
 ALIAS = click.argument("alias", metavar="ALIAS")
 
 
-@click.group(help="Name images of the store.")
+@click.group(help="Add, remove and list aliases of images in the store.")
 def command() -> None:
     """Group the commands about aliases."""
 
@@ -16,7 +16,7 @@ def command() -> None:
 @command.command(help="Add an alias to an image. --move takes the alias from another image.")
 @ALIAS
 @image_argument
-@click.option("--move", is_flag=True, help="Take the name from another image.")
+@click.option("--move", is_flag=True, help="Take the alias from another image that has it.")
 def create(alias: str, image: str, move: bool) -> int:
     from ....distribution.store import Store
 
@@ -24,7 +24,7 @@ def create(alias: str, image: str, move: bool) -> int:
     return 0
 
 
-@command.command(help="Remove a name. The image stays.")
+@command.command(help="Remove an alias. The image stays.")
 @ALIAS
 def delete(alias: str) -> int:
     from ....distribution.store import Store

@@ -74,5 +74,5 @@ def edited(image: StoredImage, text: str) -> StoredImage:
             "the names and values of properties must be strings", hint='quote numbers: release: "13"'
         )
     if value["auto_update"] and not image.source:
-        raise UsageError("auto_update is for images of a server")
+        raise UsageError("auto_update requires an image from a server")
     return replace(image, **value)

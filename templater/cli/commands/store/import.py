@@ -53,7 +53,7 @@ def command(
         )
     else:
         if auto_update:
-            raise UsageError("--auto-update is for images of a server", hint="give images:ALIAS")
+            raise UsageError("--auto-update requires an image from a server", hint="give images:ALIAS")
         with progress("importing") as show:
             image = Store().import_files(
                 options.existing(src), rootfs, aliases=aliases, public=public, limits=reading, progress=show

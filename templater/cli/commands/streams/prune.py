@@ -64,5 +64,5 @@ def command(
         output.say(f"would delete {count(len(pruned.deleted), 'file')}")
     else:
         deleted = f"deleted {count(len(pruned.deleted), 'file')}, {size(pruned.size)}"
-        output.say(f"{deleted}; kept for clients: {count(pruned.waiting, 'file')}")
+        output.say(f"{deleted}; kept {count(pruned.waiting, 'file')} that clients may still download")
     return 0
