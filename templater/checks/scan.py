@@ -13,7 +13,7 @@ from ..image.limits import DEFAULT, HeldBytes, Limits, memory_of
 from ..image.open_file import reading, size_of
 from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, TemplateFile
-from ..model.errors import InputError, LimitError, TemplaterError, UsageError
+from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.metadata import Metadata
 from ..model.source import Source
@@ -279,7 +279,10 @@ def name_of(member: Member) -> Name:
     device = os.makedev(*member.device) if kind in (CHAR_DEVICE, BLOCK_DEVICE) else 0
     entry = Entry(kind, member.mode, member.uid, member.gid, member.size, 1, member.target, rdev=device)
     hard_link = cleaned(member.target) if member.kind == HARD_LINK else ""
-    return Name(cleaned(member.name), entry, frozenset(member.xattrs), hard_link)
+    path = cleaned(member.name)
+    if not path and member.kind != DIRECTORY:
+        raise RefusedError(f"a {member.kind} of the archive has no name")
+    return Name(path, entry, frozenset(member.xattrs), hard_link)
 
 
 def cleaned(name: str) -> str:

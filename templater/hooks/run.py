@@ -124,6 +124,7 @@ class Log:
 def serve() -> int:
     """Run the hook with this process's arguments and return its exit code. Raises nothing."""
     try:
+        bound_memory()
         return run(sys.argv[1:])
     except BaseException as error:
         # a bug: fail the start rather than leave files half rendered, and report where the bug is
@@ -145,7 +146,6 @@ def run(arguments: "list[str]") -> int:
             return probe()
         runtime, options = parse(arguments)
         start_timer(options.time_limit)
-        bound_memory()
         request = function_of(runtime, "read_request")(options, environment())
         if isinstance(request, HookRequest):
             log.name = request.name

@@ -33,6 +33,14 @@ _KINDS = {
     tarfile.FIFOTYPE: FIFO,
 }
 _XATTR = "SCHILY.xattr."
+#: the types of extended headers. GNU tar reads Solaris' type X too, and Go does not, so it is refused.
+_EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+#: records that name a member or its target
+_NAMES = ("path", "linkpath", "GNU.sparse.name")
+#: records of a sparse file; GNU tar applies some of them to any member
+_SPARSE = "GNU.sparse."
+#: records that only some tools know, and that change how a member is read
+_UNKNOWN_TO_SOME = ("GNU.", "SCHILY.realsize", "SCHILY.offset")
 #: records of a global header that apply to every later member; ``git archive`` writes only a comment
 _INHERITED = ("uid", "gid", "mtime")
 #: refused records of a global header: a few bytes would set the name, data or attributes of every member
@@ -168,6 +176,7 @@ class Archive:
         self._finish_member()
         self.header.clear()
         own: dict[str, bytes] = {}
+        seen = b""  # the types of the extended headers so far
         for _ in range(_MAX_EXTENDED_HEADERS):
             block = self._header_block()
             if block is None:
@@ -175,18 +184,33 @@ class Archive:
                     raise self._cut_short("after an extended header")
                 return None
             info = self._parse(block)
-            if info.type == tarfile.XHDTYPE or info.type == b"X":  # b"X": pax headers written by Solaris
-                own.update(self._records(info.size))
-            elif info.type == tarfile.XGLTYPE:
-                self._add_global(shared, self._records(info.size))
-            elif info.type == tarfile.GNUTYPE_LONGNAME:
-                own["path"] = self._extended(info.size).partition(b"\0")[0]
-            elif info.type == tarfile.GNUTYPE_LONGLINK:
-                own["linkpath"] = self._extended(info.size).partition(b"\0")[0]
-            else:
+            if info.type not in _EXTENDED:
                 return self._member(info, block, {**shared, **own} if shared else own)
+            if info.type == tarfile.XGLTYPE:
+                if seen:
+                    raise self._ambiguous("a global header between a member and its extended header")
+                self._add_global(shared, self._records(info.size))
+                continue
+            if info.type == tarfile.XHDTYPE:
+                records = self._records(info.size)
+            else:
+                key = "path" if info.type == tarfile.GNUTYPE_LONGNAME else "linkpath"
+                records = {key: self._extended(info.size).partition(b"\0")[0]}
+            if info.type in seen or not own.keys().isdisjoint(records):
+                raise self._ambiguous("two extended headers that set the same field")
+            if not all(records.get(key, b"x") for key in _NAMES):
+                raise self._ambiguous("an extended header with an empty name")
+            seen += info.type
+            own.update(records)
         raise RefusedError(
             f"'{self.stream.path}' has more than {_MAX_EXTENDED_HEADERS} extended headers in a row"
+        )
+
+    def _ambiguous(self, what: str) -> RefusedError:
+        """Return the error for an archive in which GNU tar and Go read different members."""
+        return RefusedError(
+            f"'{self.stream.path}' has {what}: tools read different members from it",
+            hint="pack the image again",
         )
 
     def _add_global(self, shared: dict[str, bytes], records: dict[str, bytes]) -> None:
@@ -299,6 +323,9 @@ class Archive:
         )
         if pax:
             member.xattrs = _xattrs(pax)
+            for name in pax:
+                if name.startswith(_UNKNOWN_TO_SOME) and (not name.startswith(_SPARSE) or kind != FILE):
+                    raise self._ambiguous(f"the record '{printable(name[:100])}' for a {kind}")
         # Only regular files have data. If a link or directory has a size, GNU tar skips that many bytes, but
         # Go parses headers there: the two would read different archives from one file.
         stored = self._number(pax, "size", info.size)
@@ -349,13 +376,20 @@ class Archive:
         return time if -1e11 < time < 1e11 else 0
 
     def _find_holes(self, member: Member, info: Header, block: bytes, pax: dict[str, bytes]) -> None:
+        records = [name for name in pax if name.startswith(_SPARSE)]
         if info.type == tarfile.GNUTYPE_SPARSE:
+            if records:
+                raise self._ambiguous("a sparse file in two formats")
             member.sparse = self._old_sparse_map(block)
             member.size = self._octal(block[483:495])
         elif pax.get("GNU.sparse.major") == b"1" and pax.get("GNU.sparse.minor") == b"0":
+            if "GNU.sparse.map" in pax:
+                raise self._ambiguous("a sparse file in two formats")
             member.sparse = self._sparse_map_before_data(member)
         elif "GNU.sparse.map" in pax:
             member.sparse = self._pairs([self._decimal(n) for n in pax["GNU.sparse.map"].split(b",")])
+        elif records:
+            raise self._ambiguous("an incomplete description of a sparse file")
         else:
             return
         member.name = _text(pax, "GNU.sparse.name", member.name)
@@ -444,10 +478,12 @@ def clean_name(member: Member) -> str:
         "//" not in name
         and "./" not in name
         and not name.endswith(("/", "/.", "/.."))
-        and name not in (".", "..")
+        and name not in ("", ".", "..")
     ):
         return name
     parts = [part for part in name.split("/") if part not in ("", ".")]
+    if not parts and member.kind != DIRECTORY:
+        raise RefusedError(f"a {member.kind} has no name")
     if ".." in parts:
         raise RefusedError(f"'{printable(name)}': a member's name must not contain '..'")
     if name.endswith("/") and member.kind != DIRECTORY:

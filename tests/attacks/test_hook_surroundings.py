@@ -487,7 +487,7 @@ def test_memory_above_the_limit_is_one_clear_error(bundle: Path) -> None:
     """A directory with many names, links or contents can't make the system run out of memory."""
     script = (
         "import sys; from templater.hooks import run; run._start = lambda *a: bytearray(2 << 30);"
-        "sys.exit(run.run(sys.argv[1:]))"
+        "sys.exit(run.serve())"
     )
     answer = subprocess.run(
         [sys.executable, "-c", script, "oci"], input=json.dumps(a_state(bundle)), text=True,

@@ -1,0 +1,199 @@
+"""Archives from which GNU tar or Go's archive/tar read other members than a careless reader.
+
+The daemons unpack with GNU tar and read metadata.yaml with Go. Each archive here hid a second metadata.yaml, a
+link or a device from `audit`. templater refuses every archive that is not read in the same way by all of them.
+"""
+
+import io
+import random
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from templater.checks.report import audit_report
+from templater.image.tar_reader import open_archive
+from templater.model.errors import InputError, RefusedError, TemplaterError
+
+PREFIX = b"rootfs/usr/share/doc"
+
+
+def header(
+    name: bytes, size: int = 0, kind: bytes = b"0", *, link: bytes = b"", prefix: bytes = b"",
+    magic: bytes = b"ustar\x0000", size_field: bytes = b"",
+) -> bytes:  # fmt: skip
+    block = bytearray(512)
+    for place, data in (
+        (0, name), (100, b"0000644\0"), (108, b"0000000\0" * 2), (124, size_field or b"%011o\0" % size),
+        (136, b"00000000000\0"), (148, b" " * 8), (156, kind), (157, link), (257, magic), (345, prefix),
+    ):  # fmt: skip
+        block[place : place + len(data)] = data
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 512)
+
+
+def record(key: bytes, value: bytes) -> bytes:
+    body = b"=".join((key, value)) + b"\n"
+    length = len(body) + 2
+    while len(b"%d %s" % (length, body)) != length:
+        length += 1
+    return b"%d %s" % (length, body)
+
+
+def pax(*pairs: tuple[bytes, bytes], kind: bytes = b"x") -> bytes:
+    data = b"".join(record(*pair) for pair in pairs)
+    return header(b"PaxHeaders/x", len(data), kind) + padded(data)
+
+
+def long_name(name: bytes, kind: bytes = b"L") -> bytes:
+    return header(b"././@LongLink", len(name), kind, magic=b"ustar  \0") + padded(name)
+
+
+GOOD = b"architecture: x86_64\ncreation_date: 1\ntemplates:\n  /etc/a: {when: [create], template: t}\n"
+EVIL = GOOD.replace(b"/etc/a", b"/etc/ld.so.preload")
+BEGINNING = (
+    header(b"metadata.yaml", len(GOOD)) + padded(GOOD) + header(b"templates/t", 2) + padded(b"x\n")
+    + header(b"rootfs/", kind=b"5")
+)  # fmt: skip
+SECOND = header(b"metadata.yaml", len(EVIL)) + padded(EVIL)
+LINK = header(b"templates/evil", kind=b"2", link=b"../../shadow")
+HIDDEN = SECOND + LINK
+INNOCENT = b"rootfs/innocent"
+
+ARCHIVES = {
+    "a prefix without its format": header(b"metadata.yaml", len(EVIL), prefix=PREFIX, magic=bytes(8)) + padded(EVIL),
+    "a prefix behind a zero": header(b"metadata.yaml", len(EVIL), prefix=b"\0x") + padded(EVIL),
+    "a prefix in the old format": header(b"evil", kind=b"2", link=b"/x", prefix=b"templates", magic=b"ustar  \0"),
+    "a sparse type with a prefix": header(b"evil", kind=b"S", prefix=b"templates"),
+    "a sparse name of a link": pax((b"GNU.sparse.name", b"templates/evil")) + header(b"rootfs/a", kind=b"2", link=b"x"),
+    "a sparse name of a file": pax((b"GNU.sparse.name", b"metadata.yaml")) + header(b"rootfs/b", len(EVIL)) + padded(EVIL),
+    "a sparse size of a directory": pax((b"GNU.sparse.size", b"512")) + header(b"rootfs/d", kind=b"5")
+    + header(b"rootfs/decoy", len(HIDDEN)) + HIDDEN,
+    "a real size of a fifo": pax((b"GNU.sparse.realsize", b"512")) + header(b"rootfs/d", kind=b"6")
+    + header(b"rootfs/decoy", len(HIDDEN)) + HIDDEN,
+    "a dump directory": pax((b"GNU.dumpdir", b"Yx\0\0")) + header(b"rootfs/q"),
+    "a header of Solaris": pax((b"path", INNOCENT), kind=b"X") + SECOND,
+    "two pax headers": pax((b"path", INNOCENT)) + pax((b"comment", b"x")) + SECOND,
+    "an empty path": pax((b"path", b"")) + SECOND,
+    "an empty target": pax((b"linkpath", b"")) + header(b"rootfs/l", kind=b"2", link=b"../../x"),
+    "pax, then a long name": pax((b"path", b"metadata.yaml")) + long_name(INNOCENT + b"\0")
+    + header(b"rootfs/q", len(EVIL)) + padded(EVIL),
+    "a long name, then pax": long_name(b"metadata.yaml\0") + pax((b"path", INNOCENT))
+    + header(b"rootfs/q", len(EVIL)) + padded(EVIL),
+    "two long names": long_name(INNOCENT + b"\0") + long_name(b"metadata.yaml\0") + header(b"q", len(EVIL)) + padded(EVIL),
+    "an empty long name": long_name(b"\0") + SECOND,
+    "a long name of no bytes": long_name(b"") + SECOND,
+    "a global header behind a long name": long_name(INNOCENT + b"\0") + pax((b"comment", b"x"), kind=b"g") + SECOND,
+    "a global header behind pax": pax((b"path", INNOCENT)) + pax((b"comment", b"x"), kind=b"g") + SECOND,
+    "a size that begins with a zero byte": header(b"rootfs/a", size_field=b"\0001000\0\0\0\0\0\0\0"[:12])
+    + header(b"rootfs/decoy", len(HIDDEN)) + HIDDEN,
+    "a size with an underscore": header(b"rootfs/a", size_field=b"0000001_000\0") + HIDDEN,
+    "a file without a name": header(b"", len(EVIL)) + padded(EVIL),
+}  # fmt: skip
+
+
+def write(path: Path, members: bytes) -> str:
+    path.write_bytes(BEGINNING + members + bytes(1024))
+    return str(path)
+
+
+@pytest.mark.parametrize("members", ARCHIVES.values(), ids=ARCHIVES)
+def test_an_archive_that_tools_read_differently_is_a_finding_and_is_refused(
+    tmp_path: Path, members: bytes
+) -> None:
+    path = write(tmp_path / "i.tar", members)
+    with pytest.raises((InputError, RefusedError)):
+        for member in open_archive(path):
+            from templater.image.tar_reader import clean_name
+
+            clean_name(member)
+    found = audit_report(path, None, at_least="medium")
+    assert found["findings"], "audit says nothing"
+
+
+def test_an_ordinary_archive_with_long_names_is_read(tmp_path: Path) -> None:
+    for number, layout in enumerate((tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)):
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w", format=layout) as archive:
+            for name, target in (("a" * 150, ""), ("b" * 150, "c" * 150)):
+                info = tarfile.TarInfo(f"rootfs/{name}")
+                if target:
+                    info.type, info.linkname = tarfile.SYMTYPE, target
+                archive.addfile(info)
+        path = tmp_path / f"{number}.tar"
+        path.write_bytes(made.getvalue())
+        assert [len(member.name) for member in open_archive(str(path))] == [157, 157]
+
+
+NAMES = (b"metadata.yaml", b"templates/t", b"rootfs/a", b"a/b/", b"x" * 100, b"", b"./")
+KEYS = (
+    b"path",
+    b"linkpath",
+    b"size",
+    b"comment",
+    b"GNU.sparse.name",
+    b"GNU.sparse.size",
+    b"GNU.sparse.map",
+    b"hdrcharset",
+)
+VALUES = (b"templates/evil", b"", b"0", b"1", b"512", b"a/", b"BINARY", b"0,1")
+
+
+def made_up(choose: random.Random) -> bytes:
+    """Return an archive of random headers, most of them odd."""
+    members = b""
+    for _ in range(choose.randint(1, 4)):
+        for _ in range(choose.choice((0, 0, 1, 1, 2))):
+            if choose.random() < 0.5:
+                pairs = [(choose.choice(KEYS), choose.choice(VALUES)) for _ in range(choose.randint(0, 3))]
+                members += pax(*pairs, kind=choose.choice((b"x", b"x", b"g", b"X")))
+            else:
+                name = choose.choice((b"templates/long\0", b"long", b"\0", b"", b"L" * 300 + b"\0"))
+                members += long_name(name, choose.choice((b"L", b"K")))
+        kind = choose.choice((b"0", b"0", b"\0", b"1", b"2", b"5", b"6", b"7", b"S"))
+        data = choose.choice((b"", b"q", b"q" * 600)) if kind in b"0\x007" else b""
+        options = {
+            "prefix": choose.choice((b"", b"", b"pre", b"/", b"\0x")),
+            "magic": choose.choice((b"ustar\x0000", b"ustar\x0000", b"ustar  \0", bytes(8), b"ustar\0xx")),
+        }
+        if choose.random() < 0.1:
+            options["size_field"] = choose.choice(
+                (b"%o" % len(data), b" %010o\0" % len(data), b"\0%010o\0" % len(data))
+            )
+        members += header(choose.choice(NAMES), len(data), kind, link=choose.choice((b"", b"l/k")), **options)
+        members += padded(data)
+    return members + bytes(1024)
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="NOT RUN: needs GNU tar")
+def test_members_of_an_accepted_archive_are_those_of_gnu_tar(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    choose, compared = random.Random(20261127), 0
+    for _ in range(600):
+        path = tmp_path / "i.tar"
+        path.write_bytes(header(b"first", 1) + padded(b"z") + made_up(choose))
+        try:
+            archive = open_archive(str(path))
+            mine = [member.name.rstrip("/") for member in archive]
+            archive.finish()
+        except TemplaterError:
+            continue
+        answer = subprocess.run(
+            ["tar", "-tPf", path],
+            capture_output=True,
+            check=False,
+            env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
+        )
+        if answer.returncode == 0:
+            compared += 1
+            assert [name for name in mine if name] == [
+                name.rstrip("/") for name in answer.stdout.decode().splitlines() if name.rstrip("/")
+            ]
+    assert compared > 50
