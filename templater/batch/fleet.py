@@ -202,7 +202,7 @@ class Example:
 
 
 def _signature(renderings: list[Rendering]) -> Iterator[object]:
-    """Yield values that are equal for two instances whose plans differ only in name and contents.
+    """Yield a key: two instances with equal keys have plans that differ only in name and contents.
 
     The values tell which contents are equal, and describe every error.
     """

@@ -212,7 +212,7 @@ def report_failure(error: TemplaterError, runtime: str, options: Options, log: L
     """Write the error to stderr and to the log; return the exit code. Some runtimes hide a hook's stderr."""
     _signal.setitimer(_signal.ITIMER_REAL, 0)  # reporting has no time limit
     write_stderr("templater: " + error.explain())
-    if not log.lines:  # otherwise ``start`` has already logged the error
+    if not log.lines:  # if ``log`` has lines, the error is logged already
         _log_failure(error, options, log)
         try:
             find = function_of(runtime, "state_folder")

@@ -141,7 +141,7 @@ def summary(plan: Plan) -> str:
 def _host_summary(plan: Plan) -> str:
     """Return the host's problems, such as ``; incus would fail at 3, 2 random, 1 unknown``, or ""."""
     results = [plan.prediction.outcomes[change].result for change in plan.host_fails]
-    if plan.host_error and not results:  # without a running rule, no change shows the error
+    if plan.host_error and not results:  # the start failed before any rule ran
         return f"; {plan.host.name}: {RESULT_TEXTS['fails']}: {printable(plan.host_error)}"
     chance, unknown = results.count("random"), results.count("unknown")
     failing = len(results) - chance - unknown

@@ -10,13 +10,13 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 BEGIN, END = "<!-- the table of cases: pytest tests/attacks/test_cases.py --update -->\n", "<!-- end -->\n"
 
 
-def test_the_list_contains_all_case_numbers():
+def test_the_list_of_attacks_contains_every_case_number():
     assert list(CASES) == list(range(1, 74))
     assert all(case.answer or case.reason for case in CASES.values())
 
 
 @pytest.mark.parametrize("number", CASES)
-def test_every_case_has_a_test_or_a_reason(number):
+def test_every_listed_attack_has_a_test_or_a_reason(number):
     if CASES[number].answer:
         files = [file for file in tried().get(number, set()) if not file.startswith("checks/")]
         assert files, f"test_attack_{number:02}_… is missing (tests/checks only show what audit reports)"
@@ -25,7 +25,7 @@ def test_every_case_has_a_test_or_a_reason(number):
         assert number not in tried(), "a test tries this case, so it needs an answer"
 
 
-def test_no_test_has_an_unlisted_case_number():
+def test_no_attack_test_has_an_unlisted_case_number():
     assert set(tried()) <= set(CASES)
 
 

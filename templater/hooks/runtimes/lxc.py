@@ -362,7 +362,7 @@ def _has_newpath(words: "list[str]") -> bool:
     if split(words[0] if words else "")[1] != "lxc-copy":
         return False
     for word in words[1:]:
-        if word.startswith("--newp"):  # getopt accepts an abbreviation
+        if word.startswith("--newp"):  # lxc-copy's getopt accepts abbreviations of --newpath
             return True
         if word.startswith("-") and not word.startswith("--"):
             flags = word[1:]

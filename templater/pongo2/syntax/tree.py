@@ -27,7 +27,7 @@ class Expression:
     def applied(self, name: str) -> bool:
         """Return whether the template applies the filter ``name`` to every operand of the expression.
 
-        pongo2 decides by this syntax whether ``safe`` applies, not by the value.
+        To decide whether ``safe`` applies, pongo2 looks at this syntax and not at the value.
         """
         return False
 

@@ -170,7 +170,7 @@ def test_the_oldest_entries_are_removed_when_the_total_is_too_large(store, folde
     assert [number for number, key in enumerate(keys) if store.load("image", key)] == [2, 3, 4]
 
 
-def test_an_entry_too_large_to_be_read_is_not_written(store, folder, monkeypatch):
+def test_a_cache_entry_too_large_to_be_read_is_not_written(store, folder, monkeypatch):
     monkeypatch.setattr(compile_cache, "MAX_ENTRY", 1000)
     store.save("image", compile_cache.key([b"source"]), CacheEntry((), bytes(1000)))
     assert not list(folder.iterdir())

@@ -89,7 +89,7 @@ def test_checksums_of_signed_and_unsigned_bytes_are_accepted(signed):
         Header(block[:200] + b"x" + block[201:])
 
 
-def test_a_directory_of_an_old_archive_is_a_regular_file_with_a_slash():
+def test_a_regular_file_whose_name_ends_in_a_slash_is_read_as_a_directory():
     info = tarfile.TarInfo("a/")
     info.type = tarfile.AREGTYPE
     header = Header(info.tobuf(tarfile.USTAR_FORMAT))

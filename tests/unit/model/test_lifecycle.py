@@ -115,7 +115,7 @@ def test_only_a_pending_rename_is_replaced(pending: str, trigger: str, then: str
     assert pending_after(pending, trigger) == then
 
 
-def test_steps_do_not_modify_the_original_value() -> None:
+def test_lifecycle_steps_do_not_modify_the_original_state() -> None:
     life = created()
     life.started(), life.snapshotted("s"), life.copied(), life.renamed()
     assert life == Life("create")

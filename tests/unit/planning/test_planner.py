@@ -196,7 +196,7 @@ def test_a_null_entry_fails_without_looking_at_the_root_filesystem() -> None:
     assert change.action == FAILED and isinstance(change.error, MetadataError)
 
 
-def test_the_second_pass_sees_the_files_of_the_first() -> None:
+def test_the_second_pass_sees_the_files_that_the_first_pass_wrote() -> None:
     both = rule(mode="600")
     renderings = [rendering(both, b"create\n"), rendering(both, b"start\n", "start")]
     first, second = decide(renderings, MemoryRootfs())
