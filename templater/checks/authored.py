@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from time import process_time
 from typing import Any
 
 from ..model.errors import LimitError, TemplaterError
@@ -28,6 +29,8 @@ _EXPRESSION = re.compile(r"\{[{%#].*?[}%#]\}")
 
 #: limits for rendering all templates of an image
 LIMITS = Limits(seconds=3.0, total=6.0)
+#: processor time for parsing all templates; checks then read each parsed template
+MAX_SECONDS = 2.0
 
 #: values for the keys that templates read as whole documents
 DOCUMENTS = {
@@ -102,10 +105,25 @@ class AuthoredImage(ScannedImage):
                 found.setdefault(rule.template, []).append(rule)
         return {name: tuple(rules) for name, rules in found.items()}
 
-    @cached_property
+    @property
     def parsed(self) -> tuple[Template, ...]:
-        """The templates that rules use, by name. One that no host accepts has no nodes."""
-        return tuple(self._parse(name, rules) for name, rules in sorted(self.used.items()))
+        """The templates that rules use, by name. One that no host accepts has no nodes.
+
+        Raises LimitError if parsing takes too long.
+        """
+        if isinstance(self._parsed_or_error, LimitError):
+            raise self._parsed_or_error
+        return self._parsed_or_error
+
+    @cached_property
+    def _parsed_or_error(self) -> tuple[Template, ...] | LimitError:
+        found: list[Template] = []
+        end = process_time() + MAX_SECONDS
+        for name, rules in sorted(self.used.items()):
+            if process_time() > end:
+                return LimitError(f"parsing all templates takes more than {MAX_SECONDS:g} seconds")
+            found.append(self._parse(name, rules))
+        return tuple(found)
 
     def _parse(self, name: str, rules: tuple[Rule, ...]) -> Template:
         source = self.source(rules[0])

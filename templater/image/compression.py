@@ -113,6 +113,7 @@ class ByteStream:
         self.position = 0
         self._fd = fd
         self._packed = 0
+        self._holes = 0
         self._unpacked = 0
         self._streams = 1
         self._head = _read_fully(fd, file_kind.HEAD)
@@ -196,7 +197,7 @@ class ByteStream:
         """Skip zeros and return the position of the next nonzero byte, or None at the end of the file."""
         while True:
             if self._decompressor is None and self._offset >= len(self._buffer):
-                self._skip_hole()
+                self.position += self._skip_hole()
             if not self._fill():
                 return None
             rest = self._buffer[self._offset :]
@@ -206,18 +207,20 @@ class ByteStream:
             if zeros < len(rest):
                 return self.position
 
-    def _skip_hole(self) -> None:
-        """Skip a hole of a sparse file without reading the hole, which can have any size."""
+    def _skip_hole(self) -> int:
+        """Skip a hole of a sparse file, which can have any size. Return the number of skipped bytes."""
         if self._head or not hasattr(os, "SEEK_DATA"):
-            return
+            return 0
         try:
             data = os.lseek(self._fd, self._packed, os.SEEK_DATA)
         except OSError as error:
             data = self.packed_size if error.errno == errno.ENXIO else self._packed
-        self.position += data - self._packed
+        skipped = data - self._packed
         self._packed = data
+        self._holes += skipped
         with contextlib.suppress(OSError):  # a pipe has no position
             os.lseek(self._fd, data, os.SEEK_SET)
+        return skipped
 
     def _seek(self, size: int) -> int:
         size = min(size, self.packed_size - self._packed)
@@ -303,6 +306,8 @@ class ByteStream:
         """Return a decompressor for the next stream and its first bytes; None at the end of the file."""
         while True:
             rest = rest.lstrip(b"\0")
+            if not rest:
+                self._skip_hole()
             more = b"" if len(rest) >= 8 else self._take()
             if not more:
                 break
@@ -325,7 +330,7 @@ class ByteStream:
         limits = self.limits
         if total > limits.unpacked_bytes:
             raise LimitError(f"'{self.path}' unpacks to more than {limits.unpacked_bytes} bytes")
-        packed = self._unpacked_from or self._packed
+        packed = self._unpacked_from or self._packed - self._holes
         if total > limits.ratio_from and total > packed * limits.ratio:
             raise LimitError(
                 f"'{self.path}' unpacks to more than {limits.ratio} times its size: "

@@ -1,5 +1,7 @@
 """Images whose many small parts together take long, although each part is within its limit."""
 
+import gzip
+import os
 import time
 import unicodedata
 from pathlib import Path
@@ -11,8 +13,11 @@ from templater.checks import base
 from templater.checks.security import lookalikes, secrets
 from templater.checks.security.member_links import Links
 from templater.cli.main import main
+from templater.image.compression import open_stream
+from templater.image.limits import DEFAULT
 from templater.image.open import open_image
 from templater.model.entry import SYMLINK, Entry
+from templater.model.errors import LimitError
 from templater.model.instance import Instance
 from templater.model.metadata import Rule
 from templater.model.source import Source
@@ -60,7 +65,7 @@ def test_a_check_that_exceeds_its_time_limit_is_reported_as_incomplete(
     parts = [file(f"templates/{n}.tpl", b"{{ %d }}" % n) for n in range(3)]
     assert main(["audit", image(tmp_path / "image", *parts, metadata=RULE)]) == 1
     assert "language" in (said := capfd.readouterr().out)
-    assert "not checked completely: the check of all templates takes more than -1 seconds" in said
+    assert "not checked completely: the checks of all templates take more than -1 seconds" in said
 
 
 def test_removed_links_do_not_slow_down_later_link_lookups() -> None:
@@ -210,3 +215,43 @@ def test_an_image_with_a_thousand_large_templates_builds_quickly(
     assert main(["image", "build", path, "-o", str(tmp_path / "x.tar"), "--compression", "none"]) == 0
     assert time.process_time() - begun < 10
     capfd.readouterr()
+
+
+@pytest.mark.slow
+def test_different_templates_are_checked_within_a_total_time(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The limit of each check and of each rule added up to more than a minute."""
+    path = equal_templates(tmp_path / "image", "", 900, "when: [create]")
+    for n in range(900):
+        (tmp_path / "image" / "templates" / f"t{n}").write_text("{{ a+1-2*3 }}" * 2000 + str(n))
+    for command in ("audit", "check"):
+        begun = time.process_time()
+        assert main([command, path]) in (1, 4)
+        assert time.process_time() - begun < 14
+    assert "more than" in "".join(capfd.readouterr())
+
+
+def test_a_hole_behind_a_compressed_image_is_not_read(tmp_path: Path) -> None:
+    """Sixty gigabytes of zeros took minutes, and eight terabytes would take hours."""
+    path = Path(image(tmp_path / "image", file("templates/a.tpl", b"x"), metadata=RULE))
+    packed = tmp_path / "image.tar.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    os.truncate(packed, 1 << 42)
+    begun = time.process_time()
+    with open_stream(str(packed)) as stream:
+        while stream.read(1 << 16):
+            pass
+    assert time.process_time() - begun < 2
+
+
+def test_a_hole_between_two_streams_does_not_raise_the_allowed_size(tmp_path: Path) -> None:
+    packed = tmp_path / "image.tar.gz"
+    packed.write_bytes(gzip.compress(b"x"))
+    os.truncate(packed, 1 << 30)
+    with packed.open("ab") as stream:
+        stream.write(gzip.compress(bytes(1 << 22)))
+    limits = DEFAULT._replace(ratio_from=1 << 20, ratio=10)
+    with open_stream(str(packed), limits) as stream, pytest.raises(LimitError, match="10 times its size"):
+        while stream.read(1 << 16):
+            pass
