@@ -158,6 +158,14 @@ def test_packing_may_take_hours_and_more_memory():
     assert parse(["command-time=5"], (COMMAND,)).for_packing().time == 5
 
 
+def test_a_guard_has_the_limits_for_reading_unless_the_command_packs_an_image():
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    for options, limits in (({}, parse([]).for_command()), ({"packs": True}, parse([]).for_packing())):
+        with guard(parse([]), **options):
+            assert limits.time - 60 < signal.getitimer(signal.ITIMER_REAL)[0] <= limits.time
+    assert resource.getrlimit(resource.RLIMIT_AS)[1] == hard
+
+
 def test_an_editor_runs_without_the_limits():
     with guard(parse(["command-time=1", "command-memory=64MiB"], (COMMAND,))):
         limited = resource.getrlimit(resource.RLIMIT_AS)

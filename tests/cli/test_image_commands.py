@@ -46,6 +46,13 @@ def test_a_mode_is_octal_with_three_digits_or_a_leading_zero(image, typed, mode)
     assert typed(*creation(image, "--mode", mode), given=b"x")[0] == 0
 
 
+def test_a_new_template_that_the_daemons_cannot_compile_is_a_warning(image, typed):
+    code, _, said = typed(*creation(image), given=b"{{ a|nosuch }}")
+    assert code == 0 and (image / "templates/motd.tpl").read_bytes() == b"{{ a|nosuch }}"
+    assert "warning: " in said and "unknown filter 'nosuch'" in said
+    assert "warning" not in typed(*creation(image, "--force", path="/etc/b"), given=b"{{ a }}")[2]
+
+
 @pytest.mark.parametrize("force", [(), ("--force",)], ids=" ".join)
 @pytest.mark.parametrize("name", ["architecture", "creation_date"])
 def test_an_edit_cannot_make_an_image_that_no_daemon_imports(image, typed, name, force):

@@ -159,6 +159,12 @@ def test_recorded_paths_outside_the_images_are_never_deleted(tree, tmp_path, pat
     checked(tree)
 
 
+def test_recorded_files_need_a_clean_path_and_a_whole_time(tree):
+    entries = {"images/a": 5, "images/../b": 5, "images/c": "5", "images/d": True, "images/e": None}
+    Path(tree.path, REMOVED).write_text(json.dumps(entries))
+    assert tree.removed() == {"images/a": 5}
+
+
 def test_files_behind_a_symlinked_directory_are_never_deleted(tree, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -114,6 +114,20 @@ def test_a_symlink_inside_the_tree_is_followed(tree):
     assert not codes(tree)
 
 
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"aliases": "tiny/1,tiny 1"}, ("error", "alias-blank")),
+        ({"aliases": "tiny/1,"}, ("error", "alias-blank")),
+        ({"support_eol": "next year"}, ("warning", "support-eol")),
+    ],
+)
+def test_invalid_fields_of_a_product_are_found(tree, fields, problem):
+    assert not codes(tree)
+    change(tree, IMAGES_PATH, lambda document: document["products"]["tiny:1:amd64:default"].update(fields))
+    assert codes(tree) == {problem}
+
+
 def test_two_product_files_with_the_same_base_name_are_an_error(tree):
     Path(tree.path, "other").mkdir()
     Path(tree.path, "other/images.json").write_text('{"products": {}}')

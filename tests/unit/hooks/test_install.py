@@ -7,7 +7,7 @@ import pytest
 
 from templater.hooks import install
 from templater.hooks.runtimes import lxc, nspawn, oci, podman
-from templater.model.errors import InputError
+from templater.model.errors import InputError, WriteError
 
 
 def test_install_writes_one_lxc_line_per_stage_and_is_idempotent(tmp_path):
@@ -25,6 +25,12 @@ def test_install_writes_one_lxc_line_per_stage_and_is_idempotent(tmp_path):
     assert ours == ["lxc.hook.pre-start", "lxc.hook.clone", "lxc.hook.destroy"]
     words = shlex.split(lines[-1].partition(" = ")[2])
     assert words[-3:] == ["--source", "/new one", "--"]
+
+
+def test_install_reports_a_file_that_cannot_be_written():
+    """The kernel lets no one, not even root, create files in /proc."""
+    with pytest.raises(WriteError, match="can't write '/proc/templater.json'"):
+        install.write(podman.snippet("", [], "/proc"))
 
 
 def test_install_reports_a_missing_container(tmp_path):

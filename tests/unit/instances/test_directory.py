@@ -133,8 +133,8 @@ def test_templates_are_read_by_name_and_links_are_not_followed(tmp_path):
     with InstanceDirectory(str(tmp_path)) as directory:
         found = directory.read_templates()
     assert found["a.tpl"].data == b"text \xff"
-    assert (found["link"].entry.kind, found["link"].data) == ("symlink", None)
-    assert (found["fifo"].entry.kind, found["fifo"].data) == ("fifo", None)
+    for name, kind in (("link", "symlink"), ("fifo", "fifo")):
+        assert (found[name].entry.kind, found[name].data, found[name].error) == (kind, None, None)
 
 
 def test_a_templates_folder_that_is_a_link_is_refused(tmp_path):

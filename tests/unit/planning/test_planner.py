@@ -123,6 +123,8 @@ def test_a_dangling_link_creates_its_target() -> None:
         "/run/b",
         ("/run",),
     )
+    assert change.reason == "new, where the dangling symlink leads: /run/b"
+    assert one(rendering(rule())).reason == "new"
 
 
 def test_an_absolute_link_is_followed_inside_the_root() -> None:
