@@ -77,6 +77,7 @@ def test_watch_shows_the_images_keys(image):
     watching.send_signal(signal.SIGINT)
     watching.communicate(timeout=30)
     assert b"tiny <set at create>" in said and b"mine" not in said
+    assert b"==> /etc/k  " in said, "without ROOTFS, watch shows a preview and no patch"
 
 
 def steps(run, *words):

@@ -29,7 +29,7 @@ def test_install_writes_one_lxc_line_per_stage_and_is_idempotent(tmp_path):
 
 def test_install_reports_a_file_that_cannot_be_written():
     """The kernel lets no one, not even root, create files in /proc."""
-    with pytest.raises(WriteError, match="can't write '/proc/templater.json'"):
+    with pytest.raises(WriteError, match=r"can't write '/proc/templater\.json'"):
         install.write(podman.snippet("", [], "/proc"))
 
 
