@@ -38,7 +38,21 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def write_json(value: Any) -> None:
     import json
 
-    write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write(safe_json(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
+
+
+def safe_json(text: str) -> str:
+    """Escape the characters in a JSON text that can change how a terminal shows it."""
+    if text.isascii():
+        return text
+    return "".join(
+        [c if c.isprintable() or c == "\n" or not _is_basic(c) else f"\\u{ord(c):04x}" for c in text]
+    )
+
+
+def _is_basic(c: str) -> bool:
+    """Return whether a character fits into four digits. Surrogates stand for bytes."""
+    return ord(c) < 0xD800 or 0xE000 <= ord(c) < 0x10000
 
 
 def write_styled(text: str) -> None:

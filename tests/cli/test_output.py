@@ -140,3 +140,11 @@ def test_a_missing_final_newline_is_shown_on_a_terminal(tmp_path):
 )
 def test_the_syntax_is_detected_from_the_file_name(path, language):
     assert output.language_of(path) == language
+
+
+def test_json_escapes_characters_that_change_a_terminal(capsysbinary):
+    value = {"a": "é\u202e\u009b\u2028\n\udcff😀"}
+    output.write_json(value)
+    output.flush()
+    written = capsysbinary.readouterr().out
+    assert written == '{\n  "a": "é\\u202e\\u009b\\u2028\\n'.encode() + b"\xff" + '😀"\n}\n'.encode()

@@ -40,7 +40,7 @@ def command(request: options.Request) -> int:
             from ...reporting.json_data import plan_data
 
             for plan in plans:
-                output.write(json.dumps(plan_data(plan), ensure_ascii=False) + "\n")
+                output.write(output.safe_json(json.dumps(plan_data(plan), ensure_ascii=False)) + "\n")
         elif request.rootfs is None:
             from .preview import show
 
