@@ -22,7 +22,7 @@ from typing import Any
 from ..image.atomic_output import Output
 from ..model.errors import BusyError, InputError, RefusedError, WriteError, reason
 from ..model.file_names import STATE_FOLDER
-from ..model.source import printable
+from ..model.source import printable, whole_characters
 from .catalog import DOWNLOADS, IMAGES_PATH, INDEX_PATH, MOST_BYTES, dump, dump_products, parse_json
 
 IMAGES = "images"
@@ -86,7 +86,7 @@ def _wrong_shape(products: dict[str, Any]) -> str:
 
 def clean_path(path: Any) -> str:
     """Return a catalog's path as clients resolve it, or "" if it is invalid or leads out of the tree."""
-    if not isinstance(path, str) or not path or "\0" in path:
+    if not isinstance(path, str) or not path or "\0" in path or whole_characters(path) != path:
         return ""
     cleaned = posixpath.normpath(path.lstrip("/"))
     return "" if cleaned in (".", "..") or cleaned.startswith("../") else cleaned

@@ -51,19 +51,25 @@ class TimeUpError(BaseException):
     """The end of the hook's time. Not an Exception, so that no handler takes it for the error of one rule."""
 
 
+class StoppedError(BaseException):
+    """A signal that ends the hook, such as a service manager's. Files are restored as after an error."""
+
+
 class Log:
     """The log lines of one hook. One call writes all lines, so the lines of two hooks do not mix.
 
     An image chooses how many lines there are and how long they get, so both have a limit.
     """
 
-    __slots__ = ("lines", "name", "omitted", "private")
+    __slots__ = ("lines", "name", "omitted", "private", "summary")
 
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.lines: list[str] = []
         #: lines for the instance's own log, which only its owner can read, and not for syslog
         self.private: set[str] = set()
+        #: the line for syslog in their place: which files changed, and how many, can tell a secret
+        self.summary = ""
         self.omitted = 0
 
     def add(self, text: str, *, private: bool = False) -> None:
@@ -114,8 +120,8 @@ class Log:
         import syslog
 
         syslog.openlog("templater", syslog.LOG_PID, syslog.LOG_DAEMON)
-        for line in self.lines:
-            if line in self.private:
+        for line in (*self.lines, self.summary):
+            if line in self.private or not line:
                 continue
             text = f"{self.name}: {line}" if self.name else line
             syslog.syslog(syslog.LOG_INFO, text.encode("utf-8", "replace").decode())
@@ -159,6 +165,8 @@ def run(arguments: "list[str]") -> int:
     except MemoryError:
         full = LimitError(f"the hook needs more than {MEMORY >> 20} MiB of memory")
         return report_failure(full, runtime, options, log)
+    except StoppedError as stop:
+        return report_failure(WriteError(f"stopped by signal {stop.args[0]}"), runtime, options, log)
     except TimeUpError:
         return report_failure(time_is_up(options.time_limit), runtime, options, log)
     except OSError as error:
@@ -195,11 +203,16 @@ def reset_process() -> None:
 
 
 def start_timer(seconds: float) -> None:
-    """Start a timer that raises TimeUpError after ``seconds``."""
+    """Start a timer that raises TimeUpError after ``seconds``. SIGINT and SIGTERM raise StoppedError."""
 
     def expired(*_: object) -> None:
         raise TimeUpError
 
+    def stopped(number: int, _: object) -> None:
+        raise StoppedError(number)
+
+    for number in (_signal.SIGINT, _signal.SIGTERM):
+        _signal.signal(number, stopped)
     _signal.signal(_signal.SIGALRM, expired)
     _signal.setitimer(_signal.ITIMER_REAL, seconds)
 
@@ -469,8 +482,10 @@ def _log_changes(plan: "Plan", written: "list[Change]", log: Log) -> None:
             private=True,
         )
     untouched = len(plan.changes) - len(written)
+    triggers = " then ".join(plan.triggers)
     if untouched or not written:
-        log.add(f"{' then '.join(plan.triggers)}: {len(written)} written, {untouched} unchanged")
+        log.add(f"{triggers}: {len(written)} written, {untouched} unchanged", private=True)
+    log.summary = f"{triggers}: {len(plan.changes)} rules done"
 
 
 def _write_log(log: Log, folder: str, options: Options) -> None:

@@ -205,9 +205,10 @@ def test_the_system_journal_contains_no_names_of_written_files(
     monkeypatch.setattr(run, "exists", lambda path: True)
     log = run.Log("web1")
     log.add("update /etc/hosts", private=True)
-    log.add("start: 1 written, 3 unchanged")
+    log.add("start: 1 written, 3 unchanged", private=True)
+    log.summary = "start: 4 rules done"
     log.to_syslog()
-    assert sent == ["web1: start: 1 written, 3 unchanged"]
+    assert sent == ["web1: start: 4 rules done"]
     assert b"/etc/hosts" in log.data()
 
 
@@ -662,3 +663,24 @@ def test_status_runs_no_line_of_an_untrusted_bundle(bundle: Path, tmp_path: Path
     texts = [finding.text for finding in runtime.status(str(bundle), "")]
     assert any("was not run" in text for text in texts)
     assert not proof.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_stop_signal_at_any_call_leaves_all_files_or_none(bundle: Path, number: str) -> None:
+    needs_strace()
+    rules(bundle, "".join(f"  /new/n{n}: {{when: [start], template: a.tpl}}\n" for n in range(2)))
+    for call, when in (("openat", 20), ("mkdirat", 2), ("linkat", 1), ("linkat", 2), ("fsync", 1)):
+        shutil.rmtree(bundle / "rootfs")
+        shutil.rmtree(bundle / ".templater", ignore_errors=True)
+        (bundle / "rootfs/etc").mkdir(parents=True)
+        inject = f"inject={call}:signal={number}:when={when}"
+        answer = subprocess.run(
+            ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject, *install.argv("oci", [])],
+            input=json.dumps(a_state(bundle)), text=True, capture_output=True, check=False, timeout=120,
+        )  # fmt: skip
+        if "ptrace" in answer.stderr:
+            pytest.skip("NOT RUN: strace can't trace here")
+        files = {path.name for path in (bundle / "rootfs").rglob("*")}
+        assert files in ({"etc"}, {"etc", "new", "n0", "n1"}), (call, when, answer.stderr)
+        assert "please report" not in answer.stderr

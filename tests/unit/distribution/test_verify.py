@@ -242,3 +242,9 @@ def test_many_aliases_of_many_versions_take_linear_time(tmp_path):
     assert time.process_time() - begun < 10
     assert len(first.aliases) == 5000
     assert not any(image.aliases for image in others)
+
+
+def test_half_a_surrogate_in_a_path_is_an_error_of_the_catalog(tmp_path):
+    product = {"arch": "amd64", "os": "x", "release": "1", "versions": {"20260101": _version()}}
+    product["versions"]["20260101"]["items"]["m0"]["path"] = "\ud800"
+    assert verify(_hostile_tree(tmp_path, {"p": product})).problems
