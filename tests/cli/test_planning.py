@@ -263,7 +263,7 @@ def test_a_file_that_renders_empty_is_noted(run, image):
     assert out == "==> /etc/started  create  0:0 0644  t.tpl on start: new\n    (empty)\n"
 
 
-@pytest.mark.parametrize(("word", "command"), [("lint", "audit"), ("validate", "audit"), ("buidl", None)])
+@pytest.mark.parametrize(("word", "command"), [("lint", "check"), ("validate", "check"), ("buidl", None)])
 def test_unknown_commands_suggest_the_right_one(run, word, command):
     code, _, err = run(word, "x")
     assert code == 2
