@@ -1,0 +1,28 @@
+"""pongo2's messages in templater's style. The messages are pongo2's own (see the recorded vectors)."""
+
+import pytest
+
+from templater import pongo2
+from templater.model.errors import TemplateSyntaxError
+from templater.pongo2.syntax.tokens import plain_words
+
+
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        ("Closing bracket expected after expression", "closing bracket expected after expression"),
+        ("This keyword is not allowed here.", "this keyword is not allowed here"),
+        ("EOF in a tag", "EOF in a tag"),
+        ("strconv.Atoi: value out of range", "strconv.Atoi: value out of range"),
+        ("", ""),
+    ],
+)
+def test_messages_begin_with_a_lower_case_letter_and_have_no_full_stop(message, wanted):
+    assert plain_words(message) == wanted
+
+
+def test_a_syntax_error_has_both_messages():
+    with pytest.raises(TemplateSyntaxError) as caught:
+        pongo2.compile("{{ (1 }}", mode="plain")
+    assert caught.value.message == "closing bracket expected after expression"
+    assert "] Closing bracket expected after expression" in caught.value.pongo2_error
