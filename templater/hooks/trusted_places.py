@@ -99,9 +99,14 @@ def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
 
     Symlinks in both paths are resolved, so the caller can open the paths without following symlinks.
     """
-    if path.startswith("/") and "\0" not in path:
+    # The text is compared first: a look-up elsewhere could mount a directory, or wait for a dead server.
+    named = os.path.normpath(path)
+    within = [
+        folder for folder in allowed if f"{named}/".startswith(os.path.normpath(folder).rstrip("/") + "/")
+    ]
+    if path.startswith("/") and "\0" not in path and within:
         real = os.path.realpath(path)
-        for folder in allowed:
+        for folder in within:
             top = os.path.realpath(folder)
             if real == top or real.startswith(top.rstrip("/") + "/"):
                 _require_trusted_way(top)

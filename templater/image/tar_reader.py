@@ -195,7 +195,7 @@ class Archive:
                 records = self._records(info.size)
             else:
                 key = "path" if info.type == tarfile.GNUTYPE_LONGNAME else "linkpath"
-                records = {key: self._extended(info.size).partition(b"\0")[0]}
+                records = {key: self._long_name(info.size)}
             if info.type in seen or not own.keys().isdisjoint(records):
                 raise self._ambiguous("two extended headers that set the same field")
             if not all(records.get(key, b"x") for key in _NAMES):
@@ -276,6 +276,14 @@ class Archive:
         if len(data) < size + -size % BLOCK:
             raise self._cut_short("inside an extended header")
         return data[:size]
+
+    def _long_name(self, size: int) -> bytes:
+        """Read a GNU long name. GNU tar reads it up to a zero byte, and Go up to its size."""
+        data = self._extended(size)
+        name = data.partition(b"\0")[0]
+        if data[len(name) :].strip(b"\0") or data[-1:] != b"\0":
+            raise self._ambiguous("a long name without a zero byte at its end")
+        return name
 
     def _head(self, size: int) -> bytes:
         data = self.stream.read(size)

@@ -87,6 +87,8 @@ ARCHIVES = {
     "a long name, then pax": long_name(b"metadata.yaml\0") + pax((b"path", INNOCENT))
     + header(b"rootfs/q", len(EVIL)) + padded(EVIL),
     "two long names": long_name(INNOCENT + b"\0") + long_name(b"metadata.yaml\0") + header(b"q", len(EVIL)) + padded(EVIL),
+    "a long name that goes on behind its size": header(b"././@LongLink", 1, b"K", magic=b"ustar  \0")
+    + padded(b"x/../../../etc/shadow") + header(b"rootfs/q", kind=b"2", link=b"y"),
     "an empty long name": long_name(b"\0") + SECOND,
     "a long name of no bytes": long_name(b"") + SECOND,
     "a global header behind a long name": long_name(INNOCENT + b"\0") + pax((b"comment", b"x"), kind=b"g") + SECOND,

@@ -684,3 +684,26 @@ def test_a_stop_signal_at_any_call_leaves_all_files_or_none(bundle: Path, number
         files = {path.name for path in (bundle / "rootfs").rglob("*")}
         assert files in ({"etc"}, {"etc", "new", "n0", "n1"}), (call, when, answer.stderr)
         assert "please report" not in answer.stderr
+
+
+@pytest.mark.parametrize("word", ["-n other", "-nother", "--name other", "--name=other"])
+def test_a_restored_snapshot_is_that_of_the_named_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    for folder in ("victim/snaps/snap0", "other/snaps/snap0", "restored"):
+        (tmp_path / folder).mkdir(parents=True)
+    words = ["/usr/bin/lxc-snapshot", *word.split(" "), "-r", "snap0"]
+    monkeypatch.setattr(lxc, "_words_of", lambda process: words)
+    assert lxc.find_source(str(tmp_path / "restored"), "snap0") == (
+        str(tmp_path / "other/snaps/snap0"),
+        False,
+    )
+
+
+def test_a_path_outside_the_allowed_directories_is_not_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could be a mount of a dead server, on which the hook would hang."""
+    monkeypatch.setattr(os.path, "realpath", lambda path: pytest.fail(f"looked up {path}"))
+    with pytest.raises(RefusedError, match="not below"):
+        read_description("/net/evil.example/x", [str(tmp_path)])

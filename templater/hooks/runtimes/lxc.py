@@ -297,6 +297,9 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
     if isdir(inside):
         return inside, True
     program = copying_program()
+    restored = join(above, named_container(), "snaps", source_name)
+    if program == "lxc-snapshot" and isdir(restored):
+        return restored, False
     beside = join(above, source_name)
     snapshots = [join(above, other, "snaps", source_name) for other in sorted(os.listdir(above))]
     found = [] if program == "lxc-copy" else [path for path in snapshots if isdir(path)]
@@ -348,6 +351,18 @@ def copying_program() -> str:
     """Return ``lxc-copy`` or ``lxc-snapshot`` if that program runs this hook, else ""."""
     programs = {split(words[0])[1] for words in map(_words_of, ancestors(2)) if words}
     return next((name for name in ("lxc-copy", "lxc-snapshot") if name in programs), "")
+
+
+def named_container() -> str:
+    """Return the value of ``-n`` or ``--name`` of the lxc-snapshot that runs this hook, or ""."""
+    for words in map(_words_of, ancestors(2)):
+        if words and split(words[0])[1] == "lxc-snapshot":
+            for number, word in enumerate(words[1:-1], 1):
+                if word in ("-n", "--name"):
+                    return words[number + 1]
+                if word.startswith(("-n", "--name=")):
+                    return word.removeprefix("--name=").removeprefix("-n")
+    return ""
 
 
 def _words_of(process: str) -> "list[str]":

@@ -357,7 +357,7 @@ def test_attack_61_a_huge_extended_header_is_refused_before_it_is_read(tmp_path,
 
 
 def test_attack_61_too_many_extended_headers_are_refused(tmp_path):
-    (tmp_path / "i.tar").write_bytes((raw_header("x", 1, b"L") + b"a".ljust(512, b"\0")) * 5000)
+    (tmp_path / "i.tar").write_bytes((raw_header("x", 2, b"L") + b"a".ljust(512, b"\0")) * 5000)
     with pytest.raises(RefusedError, match="two extended headers that set the same field"):
         open_image(tmp_path / "i.tar").read_metadata()
 
