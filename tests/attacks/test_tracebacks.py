@@ -18,12 +18,15 @@ def source(text: str) -> Source:
 
 
 @pytest.mark.parametrize("rules", ["v2", "v4"])
-def test_attack_55_a_number_with_too_many_digits_for_python_is_text(rules: Rules) -> None:
+def test_attack_55_a_number_with_thousands_of_digits_is_text_or_over_the_limit(rules: Rules) -> None:
     digits = "1" * 5000
+    with pytest.raises(LimitError, match="more than 4096 characters"):
+        read_metadata(source(f"templates:\n  /a:\n    template: {digits}\n"), rules)
+    shorter = digits[:4096]
     metadata = read_metadata(
-        source(f"templates:\n  /a:\n    template: {digits}\n    uid: -{digits}\n"), rules
+        source(f"templates:\n  /a:\n    template: {shorter}\n    uid: -{shorter[1:]}\n"), rules
     )
-    assert (metadata.rules[0].template, metadata.rules[0].uid) == (digits, f"-{digits}")
+    assert (metadata.rules[0].template, metadata.rules[0].uid) == (shorter, f"-{shorter[1:]}")
     with pytest.raises(MetadataError, match="must be a number"):
         read_metadata(source(f"creation_date: {digits}\n"), rules)
 

@@ -62,8 +62,9 @@ def real_templates() -> list[str]:
     for path in sorted((HERE / "vectors").rglob("*.jsonl")):
         for line in filter(str.strip, path.read_text("utf-8").split("\n")):
             vector = json.loads(line)
-            if "output" in vector.get("v6", {}) and len(vector.get("template", "")) < 4000:
-                found.add(vector["template"])
+            template = vector.get("template")
+            if template is not None and "output" in vector.get("v6", {}) and len(template) < 4000:
+                found.add(template)
     return sorted(found)
 
 

@@ -198,14 +198,20 @@ def test_a_file_longer_than_announced_ends_at_its_size(server, home):
 
 def test_two_downloads_of_one_image_at_once_both_succeed(server, home):
     results: list[str] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(fetch("ours:both", whole=True).rootfs))
-        for _ in range(4)
-    ]
+    errors: list[BaseException] = []
+
+    def work():
+        try:
+            results.append(fetch("ours:both", whole=True).rootfs)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert not errors
     assert len(set(results)) == 1
     assert len(results) == 4
     assert not [name for name in files_of(home) if name.endswith(".part")]

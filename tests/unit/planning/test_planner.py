@@ -123,7 +123,7 @@ def test_a_dangling_link_creates_its_target() -> None:
         "/run/b",
         ("/run",),
     )
-    assert change.reason == "new, where the dangling symlink leads: /run/b"
+    assert change.reason == "new, at the target of a dangling symlink: /run/b"
     assert one(rendering(rule())).reason == "new"
 
 
