@@ -1,6 +1,8 @@
 """What all tests share: the option that rewrites recordings, the markers, and the rule that CI skips nothing."""
 
 import os
+import resource
+import signal
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
@@ -76,3 +78,18 @@ def mounts() -> "Iterator[Mounts]":
         yield made
     finally:
         made.end()
+
+
+@pytest.fixture
+def restored_process() -> Iterator[None]:
+    """Restore what a hook changes in its own process: signal handlers, the umask and the memory limit."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD)
+    handlers = [signal.getsignal(number) for number in numbers]
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    umask = os.umask(0o022)
+    os.umask(umask)
+    yield
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+    resource.setrlimit(resource.RLIMIT_AS, limit)
+    os.umask(umask)

@@ -279,10 +279,11 @@ class Archive:
 
     def _long_name(self, size: int) -> bytes:
         """Read a GNU long name. GNU tar reads it up to a zero byte, and Go up to its size."""
-        data = self._extended(size)
-        name = data.partition(b"\0")[0]
-        if data[len(name) :].strip(b"\0") or data[-1:] != b"\0":
-            raise self._ambiguous("a long name without a zero byte at its end")
+        self._extended(size)
+        padded = bytes(self.header[-(size + -size % BLOCK) :]) if size else b""
+        name = padded.partition(b"\0")[0]
+        if len(name) > size or padded[len(name) :].strip(b"\0"):
+            raise self._ambiguous("a long name with text behind its end")
         return name
 
     def _head(self, size: int) -> bytes:

@@ -18,6 +18,8 @@ from templater.writing.deferred_signals import with_signals_deferred
 from templater.writing.staged_file import Target
 from templater.writing.transaction import apply
 
+pytestmark = pytest.mark.usefixtures("restored_process")
+
 
 def test_a_link_beside_a_configuration_is_not_followed(tmp_path: Path) -> None:
     config = tmp_path / "lxc" / "c1" / "config"

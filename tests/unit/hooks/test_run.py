@@ -14,6 +14,8 @@ from templater.hooks.options import Options, parse
 from templater.hooks.run import Log
 from templater.model.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("restored_process")
+
 
 def options(*words) -> Options:
     return parse(["lxc", *words])[1]
