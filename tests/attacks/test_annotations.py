@@ -14,7 +14,10 @@ from templater.hooks import run
 from templater.hooks.runtimes import oci
 from templater.model.metadata import TRIGGERS
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux"),
+    pytest.mark.usefixtures("restored_process"),
+]
 
 METADATA = """\
 architecture: x86_64
