@@ -7,7 +7,9 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,8 @@ from templater.hooks import install, status
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn
 from templater.hooks.trusted_places import open_source, read_description
-from templater.model.errors import InputError, RefusedError, UsageError
+from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
+from templater.sandbox.system_calls import libc
 from tests.attacks.test_hook_input import a_state, an_image, oci, run_hook
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -363,29 +366,61 @@ def test_a_description_file_named_instance_yaml_or_backup_yaml_is_refused(tmp_pa
 
 
 @as_root
-def test_an_image_of_another_user_is_not_trusted_in_a_user_namespace(tmp_path: Path) -> None:
+def test_an_image_of_another_user_is_not_trusted_in_a_user_namespace() -> None:
     """There, the files of root and of every other user have the same owner."""
-    image = an_image(tmp_path / "images/theirs")
-    shutil.rmtree(image / "rootfs")
-    for path in (tmp_path, tmp_path / "images"):
-        path.chmod(0o755)
-    for path in (image, *image.rglob("*")):
-        os.chown(path, 4321, 4321)
-    script = f"""
-import sys; sys.path.insert(0, {str(ROOT)!r})
-from templater.hooks.trusted_places import open_source
-try:
-    open_source({str(image)!r}, [{str(tmp_path / "images")!r}], {str(tmp_path / "b")!r}, {str(tmp_path / "b/rootfs")!r})
-except Exception as error:
-    print(type(error).__name__)
-"""
-    answer = subprocess.run(
-        ["unshare", "--user", "--map-users=0,1234,1", "--map-groups=0,1234,1", "--setuid", "0", "--setgid", "0", sys.executable, "-c", script],
-        text=True, capture_output=True, check=False,
-    )  # fmt: skip
-    if answer.returncode:
-        pytest.skip(f"NOT RUN: no such user namespace here: {answer.stderr}")
-    assert answer.stdout == "RefusedError\n"
+    with tempfile.TemporaryDirectory() as folder:  # unlike tmp_path, every user can reach it
+        top = Path(folder)
+        image = an_image(top / "images/theirs")
+        shutil.rmtree(image / "rootfs")
+        for path in (top, top / "images"):
+            path.chmod(0o755)
+        for path in (image, *image.rglob("*")):
+            os.chown(path, 4321, 4321)
+        answer = in_a_user_namespace(1234, lambda: outcome(image, top))
+    if answer.startswith("OSError"):
+        pytest.skip(f"NOT RUN: no user namespace here: {answer}")
+    assert answer == "RefusedError"
+
+
+def outcome(image: Path, top: Path) -> str:
+    try:
+        open_source(str(image), [str(top / "images")], str(top / "b"), str(top / "b/rootfs")).close()
+    except TemplaterError as error:
+        return type(error).__name__
+    return "trusted"
+
+
+def in_a_user_namespace(uid: int, call: Callable[[], str]) -> str:
+    """Return a function's result in a child whose user 0 is ``uid`` outside, as with rootless podman."""
+    ready, go, answer = os.pipe(), os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            failed = libc("unshare")(0x10000000)
+            os.write(ready[1], b"x")
+            os.read(go[0], 1)
+            if failed:
+                raise OSError("unshare failed")
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+            text = call()
+        except BaseException as error:
+            text = f"{type(error).__name__}: {error}"
+        os.write(answer[1], text.encode())
+        os._exit(0)
+    try:
+        os.read(ready[0], 1)
+        for name in ("uid_map", "gid_map"):
+            try:
+                Path(f"/proc/{pid}/{name}").write_text(f"0 {uid} 1\n")
+            except OSError:
+                break
+        os.write(go[1], b"x")
+        return os.read(answer[0], 1000).decode()
+    finally:
+        os.waitpid(pid, 0)
+        for fd in (*ready, *go, *answer):
+            os.close(fd)
 
 
 @as_root
