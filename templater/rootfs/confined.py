@@ -329,12 +329,16 @@ class Directory(Closing):
         return f"{self.path.rstrip('/')}/{name}"
 
     def listdir(self) -> "list[str]":
-        return sorted(os.listdir(self.fd))
+        return sorted(again(os.listdir, self.fd))
 
     def names_with(self, prefix: str) -> "list[str]":
         """Return the names with a prefix, without keeping the other names in memory."""
-        with os.scandir(self.fd) as entries:
-            return sorted([entry.name for entry in entries if entry.name.startswith(prefix)])
+
+        def names() -> "list[str]":
+            with os.scandir(self.fd) as entries:
+                return [entry.name for entry in entries if entry.name.startswith(prefix)]
+
+        return sorted(again(names))
 
     def lstat(self, name: str) -> "os.stat_result | None":
         try:

@@ -111,11 +111,11 @@ class ApplySession:
         self.made.append((parent, staged))
         with parent.directory(staged) as made:
             # The parent's owner could put another directory in its place.
-            if os.fstat(made.fd).st_mode & 0o077 or os.listdir(made.fd):
+            if again(os.fstat, made.fd).st_mode & 0o077 or made.listdir():
                 raise RefusedError(f"another process replaced {path!r} while templater was creating it")
             os.fchown(made.fd, *self.ids.on_disk(0, 0))
             # keep the setgid bit that a setgid parent passes on, as Incus and LXD do
-            os.fchmod(made.fd, 0o755 | os.fstat(made.fd).st_mode & stat.S_ISGID)
+            os.fchmod(made.fd, 0o755 | again(os.fstat, made.fd).st_mode & stat.S_ISGID)
         parent.rename(staged, parent, name)
         self.made[-1] = parent, name
 
