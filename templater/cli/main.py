@@ -33,7 +33,7 @@ command = Commands(
     "templater",
     help=HELP,
     package="templater.cli.commands",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
 click.version_option(__version__, "-V", "--version", prog_name="templater")(command)
 

@@ -1,5 +1,6 @@
 """Finding commands, and handling usage errors and interruptions."""
 
+import importlib.metadata
 import os
 import signal
 import subprocess
@@ -29,9 +30,13 @@ def test_help_lists_every_command(capfd):
         assert f"\n  {name} " in out
 
 
+#: click 8.1 counts this as a success
+CLICK = tuple(map(int, importlib.metadata.version("click").split(".")[:2]))
+
+
 def test_no_arguments_show_the_help(capfd):
     code, out, err = said(capfd)
-    assert code == 2
+    assert code == (0 if CLICK < (8, 2) else 2)
     assert "Usage: templater" in out + err
 
 
