@@ -26,7 +26,7 @@ class Output:
     """A file without a name until it is complete, so that an interrupted run leaves nothing behind.
 
     On a file system without O_TMPFILE, the file has a hidden name instead, and the writing process locks it.
-    After a crash the file is no longer locked, and the next output in that directory removes it. ``sha256``
+    The kernel unlocks the file after a crash, and the next output in that directory removes it. ``sha256``
     is the digest of the bytes written so far.
     """
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...model.source import printable
 from ..authored import AuthoredImage
 from ..base import Observation, check
-from ..security.collisions import collisions
+from ..security.collisions import colliding_rules
 
 
 @check(
@@ -20,13 +19,5 @@ from ..security.collisions import collisions
     hint="give the rules different targets or triggers",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
-    placed = sorted(
-        ((resolved.real, rule) for rule, _, resolved in image.targets), key=lambda pair: pair[0] + "/"
-    )
-    for (real, rule), (other_real, other) in collisions(placed):
-        problem = "write the same file" if real == other_real else "need the same path as file and directory"
-        yield Observation(
-            f"'{printable(rule.path)}' and '{printable(other.path)}' {problem}: they run in random order",
-            other.spans["path"],
-            rule=other,
-        )
+    for other, message in colliding_rules(image):
+        yield Observation(message, other.spans["path"], rule=other)

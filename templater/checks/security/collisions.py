@@ -10,6 +10,7 @@ from ..base import Observation, ScannedImage, check
 
 if TYPE_CHECKING:
     from ...model.metadata import Rule
+    from ..authored import AuthoredImage
 
 Placed = tuple[str, "Rule"]
 
@@ -20,15 +21,19 @@ Placed = tuple[str, "Rule"]
     "two rules of one trigger that write the same file, or a file and its parent directory",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
+    for other, message in colliding_rules(image):
+        yield Observation(message, other.spans["path"])
+
+
+def colliding_rules(image: ScannedImage | AuthoredImage) -> Iterator[tuple[Rule, str]]:
+    """Yield each rule that collides with an earlier rule of its trigger, and a message about both."""
     placed = sorted(
         ((resolved.real, rule) for rule, _, resolved in image.targets), key=lambda pair: pair[0] + "/"
     )
     for (real, rule), (other_real, other) in collisions(placed):
         problem = "write the same file" if real == other_real else "need the same path as file and directory"
-        yield Observation(
-            f"'{printable(rule.path)}' and '{printable(other.path)}' {problem}: they run in random order",
-            other.spans["path"],
-        )
+        names = f"'{printable(rule.path)}' and '{printable(other.path)}'"
+        yield other, f"{names} {problem}: they run in random order"
 
 
 def collisions(placed: list[Placed]) -> Iterator[tuple[Placed, Placed]]:
