@@ -4,7 +4,7 @@ import os
 import resource
 import signal
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -82,14 +82,49 @@ def mounts() -> "Iterator[Mounts]":
 
 @pytest.fixture
 def restored_process() -> Iterator[None]:
-    """Restore what a hook changes in its own process: signal handlers, the umask and the memory limit."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD)
-    handlers = [signal.getsignal(number) for number in numbers]
-    limit = resource.getrlimit(resource.RLIMIT_AS)
+    """Restore what a hook changes in its own process: signal handlers, the umask and resource limits."""
+    before = process_state()
+    yield
+    restore_process(before)
+
+
+@pytest.fixture(autouse=True)
+def unchanged_process() -> Iterator[None]:
+    """Fail a test that changes the process for the tests after it, and undo the change.
+
+    A memory limit that one test leaves behind makes unrelated tests fail in the same worker.
+    """
+    before = process_state()
+    yield
+    after = process_state()
+    if after != before:
+        restore_process(before)
+        changed = [name for name in before if before[name] != after[name]]
+        pytest.fail(f"the test changed its process: {', '.join(changed)} (see the fixture restored_process)")
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD)
+LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
+
+
+def process_state() -> dict[str, Any]:
     umask = os.umask(0o022)
     os.umask(umask)
-    yield
-    for number, handler in zip(numbers, handlers, strict=True):
+    return {
+        "resource limits": {number: resource.getrlimit(number) for number in LIMITS},
+        "signal handlers": {number: signal.getsignal(number) for number in SIGNALS},
+        "signal mask": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        "umask": umask,
+        "directory": os.getcwd(),
+    }
+
+
+def restore_process(state: dict[str, Any]) -> None:
+    for number, limit in state["resource limits"].items():
+        if resource.getrlimit(number) != limit:
+            resource.setrlimit(number, limit)
+    for number, handler in state["signal handlers"].items():
         signal.signal(number, handler)
-    resource.setrlimit(resource.RLIMIT_AS, limit)
-    os.umask(umask)
+    signal.pthread_sigmask(signal.SIG_SETMASK, state["signal mask"])
+    os.umask(state["umask"])
+    os.chdir(state["directory"])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import stat
-import threading
 import time
 from collections.abc import Iterable
 from types import TracebackType
@@ -47,7 +48,9 @@ class Watch:
         self.files = {os.path.abspath(path) for path in files}
         self.files |= {os.path.realpath(path) for path in self.files}
         self.folders = {os.path.abspath(path) for path in folders}
-        self._changed = threading.Event()
+        self._changed, self._note = os.pipe()  # Ctrl-C can interrupt the wait of a threading.Event halfway
+        os.set_blocking(self._changed, False)
+        os.set_blocking(self._note, False)
         self._names: set[str] = set()
         self._last = 0.0
         self._observer = Observer()
@@ -63,11 +66,13 @@ class Watch:
     ) -> None:
         self._observer.stop()
         self._observer.join()
+        os.close(self._changed)
+        os.close(self._note)
 
     def wait(self, timeout: float | None = None) -> list[str]:
         """Wait for a burst of changes and return the changed names, or [] after ``timeout`` seconds."""
         end = None if timeout is None else time.monotonic() + timeout
-        while not self._changed.wait(CHECK if end is None else max(0.0, min(CHECK, end - time.monotonic()))):
+        while not self._readable(CHECK if end is None else max(0.0, min(CHECK, end - time.monotonic()))):
             if self._replaced():
                 self.note("")
             elif end is not None and time.monotonic() >= end:
@@ -75,7 +80,9 @@ class Watch:
         first = time.monotonic()
         while time.monotonic() < min(self._last + QUIET, first + PATIENCE):
             time.sleep(QUIET / 4)
-        self._changed.clear()
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._changed, 4096):
+                pass
         if self._replaced():
             self._look()
         names, self._names = self._names, set()
@@ -94,7 +101,11 @@ class Watch:
         self._last = time.monotonic()
         if path and len(self._names) < REMEMBERED:
             self._names.add(path)
-        self._changed.set()
+        with contextlib.suppress(BlockingIOError):  # the pipe is full of unread changes
+            os.write(self._note, b".")
+
+    def _readable(self, seconds: float) -> bool:
+        return bool(select.select([self._changed], [], [], seconds)[0])
 
     def _watched(self) -> set[str]:
         """Return the directories to observe: those to watch, and the parents of all watched paths."""
