@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import stat
 import time
-from collections.abc import Iterable
-from types import TracebackType
+from collections.abc import Iterable, Iterator
+from types import FrameType, TracebackType
 
 from watchdog.events import (
     EVENT_TYPE_CLOSED_NO_WRITE,
@@ -42,21 +43,26 @@ class Watch:
 
     If a watched directory is replaced (by an editor, ``git checkout`` or a new link), that counts as a
     change, and the new directory is watched.
+
+    Ctrl-C ends ``wait`` with a KeyboardInterrupt, and so does the code under ``interruptible``. Elsewhere the
+    exception could leave a lock of watchdog's threads in an undefined state, or be lost in a callback.
     """
 
     def __init__(self, files: Iterable[str], folders: Iterable[str] = ()) -> None:
         self.files = {os.path.abspath(path) for path in files}
         self.files |= {os.path.realpath(path) for path in self.files}
         self.folders = {os.path.abspath(path) for path in folders}
-        self._changed, self._note = os.pipe()  # Ctrl-C can interrupt the wait of a threading.Event halfway
+        self._changed, self._note = os.pipe()
         os.set_blocking(self._changed, False)
         os.set_blocking(self._note, False)
         self._names: set[str] = set()
         self._last = 0.0
         self._observer = Observer()
         self._seen: dict[str, tuple[int, int] | None] = {}
+        self._ended = self._interruptible = False
 
     def __enter__(self) -> Watch:
+        self._handler = signal.signal(signal.SIGINT, self._interrupt)
         self._observer.start()
         self._look()
         return self
@@ -66,11 +72,30 @@ class Watch:
     ) -> None:
         self._observer.stop()
         self._observer.join()
+        signal.signal(signal.SIGINT, self._handler)
         os.close(self._changed)
         os.close(self._note)
 
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._ended = True
+        self._wake()
+        if self._interruptible:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let Ctrl-C interrupt the code of a ``with`` block at once."""
+        self._interruptible = True
+        try:
+            yield
+        finally:
+            self._interruptible = False
+
     def wait(self, timeout: float | None = None) -> list[str]:
-        """Wait for a burst of changes and return the changed names, or [] after ``timeout`` seconds."""
+        """Wait for a burst of changes and return the changed names, or [] after ``timeout`` seconds.
+
+        Raises KeyboardInterrupt after Ctrl-C.
+        """
         end = None if timeout is None else time.monotonic() + timeout
         while not self._readable(CHECK if end is None else max(0.0, min(CHECK, end - time.monotonic()))):
             if self._replaced():
@@ -78,11 +103,13 @@ class Watch:
             elif end is not None and time.monotonic() >= end:
                 return []
         first = time.monotonic()
-        while time.monotonic() < min(self._last + QUIET, first + PATIENCE):
+        while not self._ended and time.monotonic() < min(self._last + QUIET, first + PATIENCE):
             time.sleep(QUIET / 4)
         with contextlib.suppress(BlockingIOError):
             while os.read(self._changed, 4096):
                 pass
+        if self._ended:
+            raise KeyboardInterrupt
         if self._replaced():
             self._look()
         names, self._names = self._names, set()
@@ -101,6 +128,9 @@ class Watch:
         self._last = time.monotonic()
         if path and len(self._names) < REMEMBERED:
             self._names.add(path)
+        self._wake()
+
+    def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # the pipe is full of unread changes
             os.write(self._note, b".")
 

@@ -58,13 +58,15 @@ def command(request: options.Request) -> int:
 
     try:
         with Watch([*files, os.path.join(request.src, INSTANCE), *named], folders) as watch:
-            attempt(look, missing, first=True)
+            with watch.interruptible():
+                attempt(look, missing, first=True)
             while True:
                 names = watch.wait()
                 if output.on_terminal():
                     click.clear()
                 output.say(f"changed: {', '.join(names)}")
-                attempt(look, missing)
+                with watch.interruptible():
+                    attempt(look, missing)
     except KeyboardInterrupt:
         return 0
 
