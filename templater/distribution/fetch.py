@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
-import socket
+import math
 import ssl
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -30,9 +29,10 @@ MOST_REDIRECTS = 10
 #: minimum average speed in bytes per second
 _SLOWEST = 1024
 _PIECE = 1 << 18
-#: seconds for the headers of an answer, for each piece of its body, and for a catalog
+#: seconds for the headers of an answer with all redirects, and for each piece of its body
 MOST_SECONDS = 60.0
-MOST_CATALOG_SECONDS = 300.0
+#: seconds for all catalogs and metadata of a stream together
+MOST_CATALOG_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +78,25 @@ class UrlStream:
         except ValueError:
             raise UsageError("the URL has an invalid port") from None
         self.base = urlunsplit(("https", host, parts.path.rstrip("/"), "", ""))
-        self._opener = _opener(self.base, _authorization(parts), (trust or Trust()).context())
+        self._deadlines = _Deadlines()
+        context = (trust or Trust()).context()
+        context.sslsocket_class = _socket_class(self._deadlines)
+        self._opener = _opener(self.base, _authorization(parts), context)
 
     def read(self, path: str, /) -> bytes:
         parts: list[bytes] = []
-        end = time.monotonic() + MOST_CATALOG_SECONDS
-        with self.pieces(path) as pieces:
+        with self.small_file(), self.pieces(path) as pieces:
             size = 0
             for piece in pieces:
-                if time.monotonic() > end:
-                    raise InputError(f"'{self.url(path)}' takes longer than {MOST_CATALOG_SECONDS:g} s")
                 size += len(piece)
                 if size > MOST_BYTES:
                     raise LimitError(f"'{self.url(path)}' has more than {MOST_BYTES >> 20} MiB")
                 parts.append(piece)
         return b"".join(parts)
+
+    def small_file(self) -> contextlib.AbstractContextManager[None]:
+        """Limit the time in the block: all blocks together may take ``MOST_CATALOG_SECONDS``."""
+        return self._deadlines.small_file()
 
     def url(self, path: str) -> str:
         """Return the URL that clients request for a path. Raises RefusedError if it leaves the stream."""
@@ -115,8 +119,8 @@ class UrlStream:
         begun, size = time.monotonic(), 0
         try:
             while True:
-                with _deadline(answer):
-                    piece = answer.read1(_PIECE)
+                self._deadlines.begin_step()
+                piece = answer.read1(_PIECE)
                 if not piece:
                     break
                 yield piece
@@ -132,6 +136,7 @@ class UrlStream:
     def headers(self, url: str, headers: Mapping[str, str]) -> Any:
         """Return the headers of the answer to HEAD, with any status. Raises InputError if no answer comes."""
         request = self._request(url, "HEAD", headers)
+        self._deadlines.begin_step()
         try:
             with self._opener.open(request, timeout=TIMEOUT) as answer:
                 return answer.headers
@@ -150,6 +155,7 @@ class UrlStream:
         self, url: str, method: str = "GET", headers: Mapping[str, str] = MappingProxyType({})
     ) -> Iterator[Any]:
         """Request a URL, which must be escaped. Raises FileNotFoundError for 404, else InputError."""
+        self._deadlines.begin_step()
         try:
             answer = self._opener.open(self._request(url, method, headers), timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
@@ -211,37 +217,56 @@ class _Authorize(urllib.request.BaseHandler):
         return request
 
 
-@contextlib.contextmanager
-def _deadline(answer: Any) -> Iterator[None]:
-    """Cut the connection after ``MOST_SECONDS``. Each received byte resets the socket's own timeout."""
-    timer = threading.Timer(MOST_SECONDS, lambda: _cut(answer.socket))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+class _LateError(TimeoutError):
+    """Raised if a server sends data, but too slowly."""
 
 
-def _cut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # not SSLSocket.shutdown, which waits for the reading thread
-        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+class _Deadlines:
+    """The times at which the current step and the current small file of a stream must end.
+
+    The socket's own timeout does not limit these: each byte that a server sends resets it.
+    """
+
+    def __init__(self) -> None:
+        self._step = self._file = math.inf
+        self._left = MOST_CATALOG_SECONDS
+
+    def begin_step(self) -> None:
+        self._step = time.monotonic() + MOST_SECONDS
+
+    @contextlib.contextmanager
+    def small_file(self) -> Iterator[None]:
+        begun = time.monotonic()
+        self._file = begun + self._left
+        try:
+            yield
+        finally:
+            self._file = math.inf
+            self._left -= time.monotonic() - begun
+
+    def timeout(self) -> float:
+        """Return the seconds that the socket may wait now. Raises _LateError after a deadline."""
+        now = time.monotonic()
+        if now >= self._file:
+            raise _LateError(f"catalogs and metadata take longer than {MOST_CATALOG_SECONDS:g} s")
+        if now >= self._step:
+            raise _LateError(f"the server took longer than {MOST_SECONDS:g} s to answer")
+        return min(TIMEOUT, self._file - now, self._step - now)
 
 
-class _Connection(http.client.HTTPSConnection):
-    """A connection with a deadline for the headers. The answer keeps its ``socket``."""
+def _socket_class(deadlines: _Deadlines) -> type[ssl.SSLSocket]:
+    """Return a class of sockets that check the deadlines before they receive, also inside of headers."""
 
-    def getresponse(self) -> Any:
-        self.socket = self.sock
-        with _deadline(self):
-            answer: Any = super().getresponse()
-        answer.socket = self.socket
-        return answer
+    class Socket(ssl.SSLSocket):
+        def recv_into(self, *arguments: Any) -> int:
+            self.settimeout(deadlines.timeout())
+            try:
+                return super().recv_into(*arguments)
+            except TimeoutError:
+                deadlines.timeout()  # the cause can be a deadline
+                raise
 
-
-class _Https(urllib.request.HTTPSHandler):
-    def https_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(_Connection, req, context=self._context)  # type: ignore[attr-defined]
+    return Socket
 
 
 def _opener(base: str, authorization: str, context: ssl.SSLContext) -> urllib.request.OpenerDirector:
@@ -249,7 +274,7 @@ def _opener(base: str, authorization: str, context: ssl.SSLContext) -> urllib.re
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
-        _Https(context=context),
+        urllib.request.HTTPSHandler(context=context),
         _Redirects(),
         _Authorize(base, authorization),
         urllib.request.HTTPErrorProcessor(),
@@ -264,6 +289,8 @@ def _words(error: BaseException) -> str:
     cause = getattr(error, "reason", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted: {cause.verify_message}"
+    if isinstance(cause, _LateError):
+        return str(cause)
     if isinstance(cause, TimeoutError):
         return f"the server sent nothing for {TIMEOUT} s"
     if isinstance(cause, http.client.IncompleteRead):

@@ -43,6 +43,9 @@ class Server(Protocol):
     def get(self, path: str, /) -> contextlib.AbstractContextManager[tuple[Message, Iterator[bytes]]]:
         """Yield the headers and the content of an answer. Raises FileNotFoundError for 404."""
 
+    def small_file(self) -> contextlib.AbstractContextManager[None]:
+        """Limit the time in the block, in which a small file is read."""
+
 
 class HttpsServer:
     """A daemon or image server that is reached by https."""
@@ -56,6 +59,9 @@ class HttpsServer:
         url = self._stream.base + path
         with self._stream.open(url) as answer:
             yield answer.headers, self._stream.body(answer, url)
+
+    def small_file(self) -> contextlib.AbstractContextManager[None]:
+        return self._stream.small_file()
 
 
 class LocalDaemon:
@@ -91,6 +97,9 @@ class LocalDaemon:
             raise InputError(f"{self.name} does not answer on '{self._path}': {words.lower()}") from None
         finally:
             connection.close()
+
+    def small_file(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()  # the daemon is trusted
 
 
 def _socket_path(family: str) -> str:
@@ -151,7 +160,7 @@ def export(server: Server, image: ServerImage) -> Iterator[Iterator[tuple[str, I
 
 def _read(server: Server, path: str) -> Mapping[str, Any]:
     parts: list[bytes] = []
-    with server.get(path) as (_, content):
+    with server.small_file(), server.get(path) as (_, content):
         for piece in content:
             parts.append(piece)
             if sum(map(len, parts)) > _MOST_JSON:

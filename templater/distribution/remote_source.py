@@ -12,7 +12,7 @@ import platform
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -131,7 +131,13 @@ class _Fetcher:
     def from_stream(self, remote: Remote, alias: str) -> Fetched:
         stream = UrlStream(remote.url, remote.trust)
         image, client = _find(stream, remote.name, alias)
-        files = [self._fetch_item(stream, item) for item in (image.files if self._whole else image.files[:1])]
+        if len(image.files) == 1:
+            files = [self._fetch_item(stream, image.files[0])]
+        else:
+            with stream.small_file():
+                files = [self._fetch_item(stream, image.files[0])]
+            if self._whole:
+                files.append(self._fetch_item(stream, image.files[1]))
         complete = len(files) == len(image.files)
         if complete:
             _compare_fingerprint(files, image.fingerprint, stream.base)
@@ -157,8 +163,10 @@ class _Fetcher:
         kind = ""
         with export(server, image) as parts:
             for kind, content in parts:
-                most = _MOST_METADATA if kind == "metadata" else _MOST_BYTES
-                files.append(self._downloads.keep(content, f"{server.name} {kind}", self._progress, most))
+                is_small = kind == "metadata"
+                most = _MOST_METADATA if is_small else _MOST_BYTES
+                with server.small_file() if is_small else nullcontext():
+                    files.append(self._downloads.keep(content, f"{server.name} {kind}", self._progress, most))
                 if kind == "metadata" and not self._whole:
                     break
         complete = self._whole or kind == "image"

@@ -214,6 +214,71 @@ def test_a_download_from_a_server_that_stalls_is_aborted(server, monkeypatch, pa
     assert time.monotonic() - begun < 4
 
 
+def endlessly(start, repeated, pause=0.01):
+    """Return a fault of a server that sends ``start``, then ``repeated`` until the client closes."""
+
+    def fault(handler):
+        try:
+            handler.wfile.write(start)
+            while True:
+                handler.wfile.write(repeated)
+                time.sleep(pause)
+        except OSError:
+            handler.close_connection = True
+        return True
+
+    return fault
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("limit", ["MOST_SECONDS", "MOST_CATALOG_SECONDS"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        endlessly(b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+        endlessly(b"", b"HTTP/1.1 100 Continue\r\n\r\n", pause=0.001),
+        endlessly(CHUNKED, b"0"),
+        endlessly(CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: y\r\n", pause=0.02),
+    ],
+    ids=["header", "continue", "chunk header", "trailers"],
+)
+def test_an_answer_without_end_is_aborted(server, monkeypatch, fault, limit):
+    monkeypatch.setattr(fetch, limit, 0.4)
+    server.fault = fault
+    begun = time.monotonic()
+    with pytest.raises(InputError, match=r"longer than 0\.4 s"):
+        UrlStream(server.url).read(INDEX)
+    assert time.monotonic() - begun < 2
+
+
+def test_a_catalog_above_the_slowest_speed_is_aborted(server, monkeypatch):
+    monkeypatch.setattr(fetch, "MOST_CATALOG_SECONDS", 0.4)
+    server.fault = endlessly(b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n", b" " * 1100)
+    begun = time.monotonic()
+    with pytest.raises(InputError, match=r"catalogs and metadata take longer than 0\.4 s"):
+        UrlStream(server.url).read(INDEX)
+    assert time.monotonic() - begun < 2
+
+
+def test_all_catalogs_of_a_stream_share_one_deadline(server, monkeypatch):
+    monkeypatch.setattr(fetch, "MOST_CATALOG_SECONDS", 0.6)
+    server.fault = lambda handler: time.sleep(0.25)
+    stream = UrlStream(server.url)
+    stream.read(INDEX)
+    stream.read(INDEX)
+    with pytest.raises(InputError, match=r"longer than 0\.6 s"):
+        stream.read(INDEX)
+
+
+def test_a_large_file_may_take_longer_than_a_catalog(server, monkeypatch):
+    monkeypatch.setattr(fetch, "MOST_CATALOG_SECONDS", 0.1)
+    server.fault = lambda handler: time.sleep(0.2)
+    with UrlStream(server.url).pieces(INDEX) as pieces:
+        assert b"".join(pieces) == (EXAMPLE / INDEX).read_bytes()
+
+
 def test_a_certificate_of_an_unknown_ca_is_refused_with_a_hint(server, monkeypatch):
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(InputError, match="certificate is not trusted") as raised:

@@ -5,7 +5,9 @@ import io
 import os
 import platform
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -490,6 +492,62 @@ def test_an_api_image_is_metadata_first_and_its_fingerprint_is_compared(certific
             fetch("api:deb/13", whole=True)
         with pytest.raises(InputError, match="has no image 'gone'"):
             fetch("api:gone")
+
+
+def send_slowly(handler, head: bytes, size: int = 1100) -> None:
+    """Send the beginning of an answer, then ``size`` bytes every 10 ms until the client closes."""
+    handler.close_connection = True
+    with suppress(OSError):
+        handler.wfile.write(head)
+        while True:
+            handler.wfile.write(bytes(size))
+            time.sleep(0.01)
+
+
+def test_slow_metadata_of_a_stream_is_aborted(server, monkeypatch):
+    monkeypatch.setattr("templater.distribution.fetch.MOST_CATALOG_SECONDS", 0.5)
+
+    def fault(handler):
+        if not handler.path.startswith("/images/"):
+            return False
+        send_slowly(handler, b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n", 1)
+        return True
+
+    server.fault = fault
+    for whole in (False, True):
+        with pytest.raises(InputError, match="catalogs and metadata take longer"):
+            fetch("ours:both", whole=whole)
+
+
+@pytest.mark.parametrize("slow", ["alias", "image", "metadata"])
+def test_slow_metadata_of_an_image_api_is_aborted(certificates, tmp_path, monkeypatch, slow):
+    monkeypatch.setattr("templater.distribution.fetch.MOST_CATALOG_SECONDS", 0.5)
+    fingerprint = "ab" * 32
+    described = b'{"metadata": {"target": "%s", "fingerprint": "%s"' % ((fingerprint.encode(),) * 2)
+
+    def fault(handler):
+        kind = {"aliases": "alias", "export": "metadata"}.get(handler.path.split("/")[-1], "image")
+        kind = "alias" if "/aliases/" in handler.path else kind
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+        if kind == "metadata":
+            first = b'--b\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n'
+            head += b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + first
+        else:
+            head += b"\r\n" + described
+        if kind == slow:
+            send_slowly(handler, head)
+        else:
+            handler.wfile.write(head + b"}}")
+            handler.close_connection = True
+        return True
+
+    with serving(tmp_path, certificates) as server:
+        server.fault = fault
+        add_remote("api", server.url, "incus")
+        begun = time.monotonic()
+        with pytest.raises(InputError, match="catalogs and metadata take longer"):
+            fetch("api:x")
+        assert time.monotonic() - begun < 3
 
 
 def test_a_redirect_loop_is_one_clear_error(server):
