@@ -63,7 +63,7 @@ def test_the_python_examples_of_a_page_run(page, tmp_path, monkeypatch):
 
 
 OPENING, CLOSING = (
-    "<!-- deviations: `pytest tests/test_docs.py --update` writes this -->\n",
+    "<!-- deviations: `pytest tests/test_docs.py --update` writes this table -->\n",
     "<!-- /deviations -->",
 )
 
@@ -80,7 +80,7 @@ def test_the_table_of_differences_is_up_to_date(update):
         assert old == table()
 
 
-LIMITS_OPENING = "<!-- limits: `pytest tests/test_docs.py --update` writes this -->\n"
+LIMITS_OPENING = "<!-- limits: `pytest tests/test_docs.py --update` writes this table -->\n"
 LIMITS_CLOSING = "<!-- /limits -->"
 
 

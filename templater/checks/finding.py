@@ -129,7 +129,7 @@ def _position(finding: Finding) -> tuple[str, int, int]:
 
 def page(check: Check) -> str:
     """Return the page about a check, in Markdown."""
-    hint = f"\nTo fix it, {check.hint}.\n" if check.hint else ""
+    hint = f"\nTo fix this finding, {check.hint}.\n" if check.hint else ""
     level = Severity.named(check.severity).level
     return f"# {check.id}\n\n*Default severity: {level}.* Reported: {check.about}.\n\n{check.text}\n{hint}"
 

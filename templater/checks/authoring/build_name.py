@@ -1,8 +1,8 @@
-"""The image contains a hostname of its build, and no rule replaces it.
+"""The image contains a hostname that its build wrote, and no rule replaces this hostname.
 
 distrobuilder writes `distrobuilder-…` or `LXC_NAME` into `/etc/hostname` and `/etc/hosts` of the image,
-and a template replaces them when an instance is created. Without a rule, each instance has the name of
-the build.
+and a template usually replaces these names when an instance is created. Without such a rule, each
+instance has the hostname of the build.
 
     templates:
       /etc/hostname:
@@ -22,7 +22,9 @@ from ..scan import NAME_FILES
 NAMES = (b"distrobuilder", b"LXC_NAME")
 
 
-@check("build-name", "error", "a hostname of the build in the image, without a rule that replaces it")
+@check(
+    "build-name", "error", "a hostname that the build wrote into the image, without a rule that replaces it"
+)
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for file in NAME_FILES:
         path = file.removeprefix(ROOTFS)

@@ -1,6 +1,7 @@
-"""A user-data or vendor-data file begins with `#cloud-config`, but the rest is not valid.
+"""A user-data or vendor-data file begins with `#cloud-config`, but the rest of the file is not valid.
 
-The rest must be YAML with a mapping at the top level. cloud-init ignores the whole file otherwise.
+The rest of the file must be YAML with a mapping at the top level. Otherwise, cloud-init ignores the
+whole file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from ..base import Observation, check
 from ..rendered import Mistake, mistakes_of, yaml_mapping
 
 
-@check("cloud-config", "error", "a cloud-config that is not valid YAML with a mapping")
+@check("cloud-config", "error", "a cloud-config file that is not a valid YAML mapping")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     yield from mistakes_of(image, ("user-data",), find)
 

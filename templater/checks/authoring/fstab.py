@@ -1,7 +1,7 @@
-"""A line of `/etc/fstab` has too few fields, or a number that is not one.
+"""A line of `/etc/fstab` has too few fields, or a text where a number must be.
 
-A line has a source, a directory, a type, options, and two numbers. Options and numbers may be missing at
-the end.
+A line of this file has six fields: a source, a directory, a type, options, and two numbers. The options
+and the numbers may be missing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A template compiles on one of the chosen hosts, and fails on another.
 
-LXD and older releases of Incus have an older pongo2. For example, it has no subscripts:
+LXD and older releases of Incus have an older pongo2. For example, the older pongo2 has no subscripts:
 
     {{ config["user.x"] }}               not on LXD
     {{ config_get("user.x", "") }}       on every host

@@ -1,6 +1,6 @@
 """The file meta-data of a NoCloud seed is not a YAML mapping.
 
-cloud-init ignores the seed otherwise.
+Otherwise, cloud-init ignores the seed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The mode of a rule is decimal, invalid, or does not let the owner read the file.
 
-The daemons read a mode of three digits as octal. They read a longer one as octal only if it begins with
-`0`.
+The daemons read a mode of three digits as octal. They read a longer mode as octal only if it begins
+with `0`.
 
     mode: 4755        wrong: decimal, which gives 0223
     mode: 0755        right

@@ -17,7 +17,7 @@ from ..rendered import Mistake, mistakes_of, pairs, yaml_mapping
     "network-key",
     "info",
     "a top-level key 'network' in the network configuration of a NoCloud seed",
-    hint="move its contents to the top level",
+    hint="move the contents of 'network' to the top level",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     yield from mistakes_of(image, ("network-config",), find)

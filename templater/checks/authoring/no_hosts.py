@@ -1,6 +1,7 @@
 """A rule writes `/etc/hostname`, and no rule writes `/etc/hosts`.
 
-Programs such as `sudo` look up the hostname. Without an entry in `/etc/hosts`, they wait for the network.
+Programs such as `sudo` look up the hostname. Without an entry in `/etc/hosts`, these programs wait for the
+network.
 NixOS, OpenWrt and systems with `nss-myhostname` need no entry.
 """
 

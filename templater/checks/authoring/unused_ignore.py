@@ -1,7 +1,7 @@
 """An ignore matches no finding, or names a check that does not exist.
 
-Such an ignore is misspelled, or its mistake is gone. An ignore is a comment in a template, or an entry of
-templater.toml.
+An ignore is a comment in a template, or an entry of templater.toml. The ignore may be misspelled, or the
+author may have fixed the mistake.
 """
 
 from __future__ import annotations
