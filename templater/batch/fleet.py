@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 #: maximum number of plans that are kept for reuse with other instances
 MOST_EXAMPLES = 256
-#: names for which a plan of another instance is reused; other names can change more of a plan than its name
+#: an instance with such a name can reuse the plan of another instance; other names can change more of a plan
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{,62}")
 _JSON = json.JSONEncoder(ensure_ascii=False)
-#: a string of JSON that stands for a name or a content
+#: a JSON string that is a placeholder for an instance name or the contents of a file
 _HOLE = re.compile(r'"\\u0000\d+\\u0000"')
 
 
@@ -54,7 +54,7 @@ class Result:
 
 
 class Fleet:
-    """An image that is planned for one instance after the other.
+    """An image whose plans are made one instance after the other.
 
     ``show`` is ``json``, ``summary`` or ``patch``. Without ``triggers``, or with ``next``, the triggers are
     chosen for each instance. ``rootfs`` is the image's root filesystem. ``pattern`` is the path of each
@@ -111,7 +111,7 @@ class Fleet:
         except LimitError:
             raise
         except TemplaterError as error:
-            return Result(instance.name, "", error.exit_code, 0, (str(error),), skipped="could not be read")
+            return Result(instance.name, "", error.exit_code, 0, (str(error),), skipped="unreadable")
 
     def _planned(self, instance: Instance, passes: tuple[str, ...]) -> Result:
         renderings = self._render(instance, passes)
@@ -170,7 +170,7 @@ class Example:
         self.count = len(data["changes"])
         numbers = {rendering.content: n for n, rendering in reversed(list(enumerate(renderings)))}
         entries = [*data["changes"], *data.get("agent", ())]
-        #: number of each content, the existing content (None if it does not matter), whether both are equal
+        #: for each change: index of its content, the existing content (or None), whether both are equal
         self.shown: list[tuple[int, bytes | None, bool]] = []
         holes = [(data, "instance")]
         written: set[str] = set()
@@ -182,16 +182,16 @@ class Example:
             if change.action in WRITING:
                 written.add(change.real)
         if any(key not in entry for entry, key in holes):
-            raise _DiffersError  # content that is not UTF-8 is shown in another field
+            raise _DiffersError  # JSON has another field for content that is not UTF-8
         for number, (entry, key) in enumerate(holes):
             entry[key] = f"\0{number}\0"
-        #: the line of JSON, cut where the name and the contents belong
+        #: the line of JSON, split at the placeholders for the name and the contents
         self.start, *self.parts = _HOLE.split(_json_line(data))
         if len(self.parts) != len(holes):
             raise _DiffersError
 
     def adapt(self, name: str, renderings: list[Rendering]) -> Result:
-        """Return the result for another instance. Raises an error if the instance needs its own plan."""
+        """Return the result for another instance. Raises _DiffersError if the instance needs its own plan."""
         texts = [self.start, _JSON.encode(name), self.parts[0]]
         for (number, before, equal), part in zip(self.shown, self.parts[1:], strict=True):
             content = renderings[number].content or b""
@@ -202,9 +202,9 @@ class Example:
 
 
 def _signature(renderings: list[Rendering]) -> Iterator[object]:
-    """Yield a key: two instances with equal keys have plans that differ only in name and contents.
+    """Yield the parts of a key. Instances with equal keys have plans that differ only in name and contents.
 
-    The values tell which contents are equal, and describe every error.
+    The parts say which renderings have equal contents, and describe each error.
     """
     numbers: dict[bytes, int] = {}
     for number, rendering in enumerate(renderings):
@@ -217,7 +217,7 @@ def _signature(renderings: list[Rendering]) -> Iterator[object]:
 
 
 def _errors(plan: Plan) -> tuple[str, ...]:
-    """Return the errors of a plan or, if it has none, the failures that only the host has."""
+    """Return the errors of a plan. If it has no errors, return the failures that only the host would have."""
     ours = tuple(str(change.error) for change in plan.failed if change.error is not None)
     return ours or tuple(filter(None, (outcome_text(plan, change) for change in plan.host_fails)))
 

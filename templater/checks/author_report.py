@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.state import Limits as RenderLimits
 
-#: bytes of the largest templater.toml or instance description
+#: maximum size in bytes of templater.toml, and of an instance description
 LARGEST = 1 << 20
 
 
@@ -77,7 +77,7 @@ def read_described(path: str, name: str) -> Instance:
     """Read an instance description in an image's directory, without following a link out of it."""
     if not os.path.isdir(path):
         raise InputError(
-            f"'{printable(name)}': instances that {FILE} names cannot be read from an archive",
+            f"'{printable(name)}': instances of {FILE} can be read only if the image is a directory",
             hint="pass -i FILE",
         )
     with open_root(path) as top:

@@ -29,7 +29,7 @@ _EXPRESSION = re.compile(r"\{[{%#].*?[}%#]\}")
 
 #: limits for rendering all templates of an image
 LIMITS = Limits(seconds=3.0, total=6.0)
-#: processor time for parsing all templates; checks then read each parsed template
+#: maximum processor time in seconds for parsing all templates
 MAX_SECONDS = 2.0
 
 #: values for the keys that templates read as whole documents
@@ -39,9 +39,9 @@ DOCUMENTS = {
     "meta-data": "key: value\n",
     "network-config": "version: 1\nconfig:\n- type: physical\n  name: eth0\n  subnets:\n  - type: dhcp\n",
 }
-#: characters of the longest line whose place in a template is searched by its parts
+#: maximum length of a rendered line for which the matching line of the template is searched
 LONGEST = 1000
-#: the value of other keys in the instance that sets all keys
+#: the value of all other keys that templates read
 SET = "value"
 #: a value that breaks most formats if it is not quoted
 AWKWARD = """it's: a "b" #c, {d}"""
@@ -77,7 +77,7 @@ class File:
     instance: Instance
     text: str | None
     error: TemplaterError | None
-    #: whether only awkward values give this text
+    #: whether only the instance with awkward values renders this text
     awkward: bool = False
 
     @property
@@ -161,14 +161,14 @@ class AuthoredImage(ScannedImage):
 
     @property
     def awkward(self) -> tuple[Instance, ...]:
-        """A further instance, whose values contain quotes, colons and brackets."""
+        """A further instance, whose configuration values contain quotes, colons and brackets."""
         free = [key for key in sorted(self.keys) if key.startswith("user.") and _value_of(key) == SET]
         values = dict.fromkeys(free, AWKWARD)
         return () if self.instances or not values else (Instance("c1", config=values),)
 
     @property
     def files(self) -> tuple[File, ...]:
-        """The distinct files that each rule renders, or () if rendering takes too long; see ``late``."""
+        """The distinct files that each rule renders, or () if ``late`` is an error."""
         return self._files_or_error[0]
 
     @property
@@ -224,7 +224,7 @@ class AuthoredImage(ScannedImage):
     def locate(self, file: File, text: str) -> Span:
         """Return the span in the template that renders the line ``text``, or else the span of the rule.
 
-        A line with values is not in the template as it is, so its parts around ``{{ }}`` are searched.
+        If the template does not contain the whole line, the text around ``{{ }}`` is searched.
         """
         source = self.source(file.rule)
         if source is not None and (stripped := text.strip()):
@@ -238,7 +238,7 @@ class AuthoredImage(ScannedImage):
 
 
 def _lines_that_give(source: Source, text: str) -> Iterator[Span]:
-    """Yield each line of a template whose parts outside of expressions are in ``text``, in this order."""
+    """Yield each line of a template whose fixed text, outside of expressions, occurs in ``text`` in order."""
     start = 0
     for line in source.text.split("\n"):
         if "{{" in line:

@@ -24,7 +24,10 @@ from ..pongo2.state import Limits
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """One name in an image, as stored. The scan removes only ``.`` and empty components from ``path``."""
+    """The name of one file in an image, as stored.
+
+    The scan removes only ``.`` and empty components from ``path``.
+    """
 
     path: str
     entry: Entry
@@ -94,11 +97,11 @@ class ScannedImage:
 
     @cached_property
     def _spent(self) -> list[float]:
-        """The processor seconds of all checks that use ``sources``, as the only element."""
+        """A list with one number: the processor seconds that all checks have spent on ``sources``."""
         return [0.0]
 
     def sources(self, names: Iterable[str] | None = None) -> Iterable[Source]:
-        """Yield the text of each readable template of ``names``; of equal texts, only the first.
+        """Yield the text of each readable template of ``names``. If texts are equal, yield only the first.
 
         By default, yield all templates by name.
         Raises LimitError if all checks together spend more than ``MAX_SECONDS`` on the texts.

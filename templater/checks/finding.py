@@ -16,7 +16,7 @@ from ..model.metadata import Rule
 from ..model.source import Span, printable
 from .base import Check, Observation, ScannedImage
 
-#: maximum number of findings per check and severity; further ones are only counted
+#: maximum number of findings per check and severity; further findings are only counted
 MAX_FINDINGS = 200
 
 
@@ -28,13 +28,13 @@ class Severity(IntEnum):
     MEDIUM = 2
     HIGH = 3
     CRITICAL = 4
-    #: the names of severities that `templater check` uses, which has three
+    #: names for severities in `templater check`, which has three levels
     WARNING = 2
     ERROR = 3
 
     @classmethod
     def named(cls, name: str) -> Severity:
-        """Return the severity with this name, in any case."""
+        """Return the severity with this name, in upper or lower case."""
         return cls[name.upper()]
 
     @property

@@ -21,7 +21,7 @@ _LEVELS = ("error", "warning", "info")
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """An entry ``[[ignore]]`` of templater.toml: an id, and a target or an empty text."""
+    """An entry ``[[ignore]]`` of templater.toml: a check's id, and a target ("" for every target)."""
 
     id: str
     target: str
@@ -62,7 +62,7 @@ class _Reader:
         return InputError(message, self.place(key, number), hint=hint)
 
     def place(self, key: str, number: int = 0) -> Span:
-        """Return the span of a key: in the ``number``-th entry ``[[ignore]]``, or anywhere if it is 0."""
+        """Return the span of a key in the ``number``-th entry ``[[ignore]]``, or in the whole file for 0."""
         start, end = 0, len(self.source.text)
         if number:
             entries = [

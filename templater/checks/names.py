@@ -1,4 +1,4 @@
-"""Names in templates that no host provides, for the checks of authors."""
+"""Variable names in templates that no host provides, for the checks of authors."""
 
 from __future__ import annotations
 

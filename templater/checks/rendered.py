@@ -12,11 +12,11 @@ from .base import Observation
 from .finding import MAX_FINDINGS
 from .places import kind_of
 
-#: characters of the largest file whose contents are checked
+#: maximum length in characters of a file whose contents are checked
 LARGEST = 256 << 10
 #: kinds of files in which a value may need quotes
 QUOTES = frozenset(("json", "meta-data", "netplan", "network-config", "toml", "user-data", "yaml"))
-#: mistakes that are reported for one file
+#: maximum number of mistakes that are reported for one file
 MOST = 20
 
 #: a mistake in a file: the line's number from 1, a message, and a severity other than that of the check
@@ -45,9 +45,9 @@ def mistakes_of(
 def observation(
     image: AuthoredImage, file: File, line: int, message: str, severity: str = "", *, search: bool = True
 ) -> Observation:
-    """Return an observation about a line of a rendered file. It names the instance if it is not the first.
+    """Return an observation about a line of a rendered file. The message names any instance but the first.
 
-    Without ``search``, its place is the rule, because a search reads the whole template.
+    Without ``search``, the observation has the position of the rule: a search reads the whole template.
     """
     lines = (file.text or "").split("\n")
     words = lines[line - 1] if 0 < line <= len(lines) else ""
@@ -78,7 +78,7 @@ def yaml_mapping(file: File) -> Mapping | Mistake | None:
         return root
     if isinstance(root, Scalar) and root.plain and root.text in ("", "null", "~"):
         return None
-    return root.line, f"must be a mapping, not a {root.kind}"
+    return root.line, f"the file must be a mapping, not a {root.kind}"
 
 
 def pairs(node: Node | None) -> list[tuple[str, Node, Node]]:

@@ -266,7 +266,7 @@ class _Scanner:
 
 
 def below_rootfs(name: str) -> str:
-    """Return the path in a unified image of a name in a root filesystem.
+    """Convert a name in a root filesystem to the path in a unified image.
 
     An absolute name is returned unchanged, because checks report absolute names.
     """
@@ -281,7 +281,7 @@ def name_of(member: Member) -> Name:
     hard_link = cleaned(member.target) if member.kind == HARD_LINK else ""
     path = cleaned(member.name)
     if not path and member.kind != DIRECTORY:
-        raise RefusedError(f"a {member.kind} of the archive has no name")
+        raise RefusedError(f"the archive contains a {member.kind} without a name")
     return Name(path, entry, frozenset(member.xattrs), hard_link)
 
 

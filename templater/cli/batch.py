@@ -18,13 +18,13 @@ from .progress import progress
 if TYPE_CHECKING:
     from ..batch.fleet import Result
 
-#: maximum number of different messages that the recap shows, and that it counts
+#: maximum numbers of different messages that the recap shows and that the recap counts
 SHOWN, COUNTED = 10, 1000
 
 instances_option = click.option(
     "--instances",
     metavar="FILE",
-    help="Use every instance of `incus list -f json`; - is standard input.",
+    help="Run for every instance in FILE, the output of `incus list -f json`; - is standard input.",
     shell_complete=options.complete_files,
 )
 
@@ -87,7 +87,7 @@ def _refuse_pick(file: str) -> None:
 
 
 class Recap:
-    """Counts over all instances. Equal errors and notes are counted together, with their first instance."""
+    """Totals of all instances. Equal errors and notes are counted together, with the first instance."""
 
     def __init__(self, *, patches: bool, exit_code: bool) -> None:
         self.patches = patches

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-#: names of commands in other tools
+#: other names of commands, which other tools use
 ALIASES = {"render": "preview"}
 #: words that users may try, with the command that the error message suggests
 SUGGESTIONS = {

@@ -118,7 +118,8 @@ def over_limit(name: str, bounds: CommandLimits) -> LimitError:
     if name == "command-processor":
         seconds, kind = bounds.processor, " of processor time"
     return LimitError(
-        f"the command takes longer than {seconds} seconds{kind}", hint=f"--limit {name}=1h allows an hour"
+        f"the command takes longer than {seconds} seconds{kind}",
+        hint=f"to allow an hour, use --limit {name}=1h",
     )
 
 

@@ -37,7 +37,7 @@ def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 
 class Description(NamedTuple):
-    """The instance options of a command line. ``read()`` can be called again after their files change."""
+    """The instance options of a command line. Call ``read()`` again when the files that they name change."""
 
     file: str | None
     name: str | None
@@ -50,7 +50,8 @@ class Description(NamedTuple):
     def read(self, source: OpenedSource | None = None) -> Instance:
         """Return the instance that the options describe.
 
-        Without ``-i`` and ``--name``, this is the instance ``source``, or a new one if that is an image.
+        Without ``-i`` and ``--name``, return the instance ``source``. If ``source`` is an image, return a new
+        instance.
         """
         devices, notes = device_overrides(self.devices)
         given: dict[str, Any] = {
@@ -280,7 +281,7 @@ def trigger_option(*, required: bool = False) -> Callable[[Command], Command]:
         multiple=True,
         required=required,
         callback=lambda ctx, param, values: split_triggers(values, () if required else CHOICES),
-        help=f"Triggers to run in order, with commas: {', '.join(TRIGGERS)}.{choose}",
+        help=f"Triggers to run in order, separated by commas: {', '.join(TRIGGERS)}.{choose}",
         shell_complete=lambda ctx, param, incomplete: [
             name for name in (*TRIGGERS, *(() if required else CHOICES)) if name.startswith(incomplete)
         ],

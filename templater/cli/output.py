@@ -51,7 +51,7 @@ def safe_json(text: str) -> str:
 
 
 def _is_basic(c: str) -> bool:
-    """Return whether a character fits into four digits. Surrogates stand for bytes."""
+    """Return whether four hexadecimal digits can escape a character. Surrogates stand for bytes."""
     return ord(c) < 0xD800 or 0xE000 <= ord(c) < 0x10000
 
 

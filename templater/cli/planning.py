@@ -127,7 +127,7 @@ def choose_runs(
 def open_rootfs(
     request: Request, source: OpenedSource, *, cross_mounts: bool = False
 ) -> AbstractContextManager[RootfsView | None]:
-    """Return a context manager of the root filesystem to plan against, or of None if there is none."""
+    """Return a context manager of the root filesystem to plan against, or of None."""
     if request.rootfs == "none":
         return nullcontext()
     if request.rootfs is None or (request.rootfs == "image" and source.has_rootfs):

@@ -44,7 +44,7 @@ def read_image(work: Callable[..., Any], paths: Iterable[str | None], limits: Gi
 
     files = [path if path is None else OpenFile(path) for path in paths]
     command = limits.for_command()
-    # The parent has a timer of its own, so the child's can be later.
+    # The parent process has its own timer, so the timer of the child can be later.
     bounds = Bounds(command.processor, command.time + 5, address_space() + command.memory, REPORT)
     try:
         return json_answer.run(lambda: _prepare(files), lambda: work(*files), bounds)
@@ -75,7 +75,7 @@ def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
             if not found.name.endswith("__main__"):
                 import_module(found.name)
     for name in MODULES:
-        with suppress(ImportError):  # optional: its reader reports if it is missing
+        with suppress(ImportError):  # a missing optional module is reported by the reader that needs it
             import_module(name)
     for name in ("compression.zstd", "backports.zstd"):
         with suppress(ImportError):

@@ -50,7 +50,7 @@ class NewImage:
     #: path, size and sha256 of the metadata file, or of the unified image
     first: dict[str, Any]
     roots: dict[str, dict[str, Any]] = field(default_factory=dict)
-    #: fingerprint by root ``ftype``
+    #: the fingerprint of the image with each root filesystem, by ``ftype``
     fingerprints: dict[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     requirements: Mapping[str, str] = field(default_factory=dict)
@@ -235,7 +235,7 @@ def _stage(
     stack: contextlib.ExitStack,
     progress: Progress,
 ) -> list[tuple[Output, str]]:
-    """Copy the files into files without names. Return the copies with their paths in the tree."""
+    """Copy the files into unnamed temporary files. Return the copies with their paths in the tree."""
     staged = []
     for number, path in enumerate((metadata, *roots)):
         output = stack.enter_context(Output(os.path.join(tree.path, IMAGES)))
@@ -455,7 +455,7 @@ def _describe_product(
     """Copy the newest version's fields to its product. Return whether the product changed."""
     before = {key: product.get(key) for key in (*fields, "requirements")}
     if before["arch"] and (before["requirements"] or {}) != requirements:
-        warnings.append("the requirements of all versions of the product change")
+        warnings.append("the new requirements apply to all versions of the product")
     product.update(fields)
     product["requirements"] = dict(sorted(requirements.items()))
     if not requirements:
@@ -473,7 +473,7 @@ def complete_variants(catalog: Catalog, warnings: list[str]) -> None:
         product["variant"] = "default"
         catalog.changed.add(path)
     if missing:
-        warnings.append(f"set the variant 'default' on {len(missing)} products without a variant")
+        warnings.append(f"added the variant 'default' to {len(missing)} products without a variant")
 
 
 def _set_aliases(

@@ -24,11 +24,11 @@ DOWNLOADS = "image-downloads"
 
 #: size limit of a catalog file: 20,000 images for Incus and LXD need 24 MB
 MOST_BYTES = 32 << 20
-#: Limit on JSON values, each of which takes up to a hundred bytes of memory. Every value except the first
-#: follows one of ``,:[{``, so these characters are counted.
+#: Limit on JSON values, each of which takes up to a hundred bytes of memory.
+#: To estimate their number, the characters ``,:[{`` are counted, one of which precedes nearly every value.
 MOST_VALUES = 3_000_000
-#: Limit on items of a version, which usually has about ten. Clients combine every metadata item with every
-#: root filesystem.
+#: Limit on items of a version, which usually has about ten.
+#: Clients combine every metadata item with every root filesystem.
 MOST_ITEMS = 200
 
 
@@ -80,7 +80,7 @@ class IndexEntry:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A value of a wrong type, at which decoding fails in ``clients``."""
+    """A value of a wrong type. ``clients`` names the clients that fail to decode this value."""
 
     place: str
     message: str
@@ -101,7 +101,7 @@ MOST_FILES = 200
 
 
 class CatalogFiles:
-    """The parsed JSON files of one stream. Each is read once, and all together have a bound."""
+    """The parsed JSON files of one stream. Each file is read once, and their total size is limited."""
 
     def __init__(self, read: Callable[[str], bytes]) -> None:
         self._read = read

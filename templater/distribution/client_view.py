@@ -40,8 +40,8 @@ ROOT_KINDS: Mapping[str, RootKind] = {
 }
 UNIFIED = "tar.gz"
 
-#: limits on the images of a stream for one client, and on those of one version: clients combine every
-#: metadata item with every root filesystem
+#: Limits on the images that one client sees in a stream and in one version.
+#: Clients combine every metadata item with every root filesystem.
 MOST_IMAGES = 50_000
 MOST_OF_A_VERSION = 1000
 
@@ -196,7 +196,7 @@ def _unified(product: Product, version: Version, item: Item, client: str) -> Ima
 
 
 def _sort(images: list[Image]) -> None:
-    """Sort by name, then newest version, then kind: the first image with an alias gets that alias."""
+    """Sort by name, newest version and kind, because the first image with an alias gets that alias."""
 
     def rank(image: Image) -> int:
         return 0 if image.root is None else ROOT_KINDS[image.kind].rank

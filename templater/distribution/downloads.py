@@ -18,7 +18,7 @@ from ..image.atomic_output import Output
 from ..model.errors import InputError, RefusedError, WriteError, reason
 from ..model.source import printable
 
-#: the ending of the name of an incomplete file
+#: the suffix of the name of an incomplete file
 PART = ".part"
 _PIECE = 1 << 20
 

@@ -22,7 +22,7 @@ from ..model.source import printable
 from .catalog import MOST_BYTES
 from .tree import clean_path
 
-#: seconds without data from the server; clients wait as long for the headers
+#: maximum seconds without data from the server; clients wait just as long for the headers
 TIMEOUT = 30
 #: limit on redirects, the same as in Go's client
 MOST_REDIRECTS = 10
@@ -115,7 +115,7 @@ class UrlStream:
             yield self.body(answer, self.url(path))
 
     def body(self, answer: Any, url: str) -> Iterator[bytes]:
-        """Yield the body of an answer from ``open``. Raises InputError if it is cut short or too slow."""
+        """Yield the body of an answer. Raises InputError if the body is incomplete or arrives too slowly."""
         begun, size = time.monotonic(), 0
         try:
             while True:
@@ -193,7 +193,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        fp.close()  # else urllib reads all of the body, which can be endless
+        fp.close()  # without this, urllib would read the whole body, which can be endless
         try:
             target = urlsplit(urljoin(req.full_url, newurl))
         except ValueError:
@@ -294,7 +294,7 @@ def _words(error: BaseException) -> str:
     if isinstance(cause, TimeoutError):
         return f"the server sent nothing for {TIMEOUT} s"
     if isinstance(cause, http.client.IncompleteRead):
-        return "the server sent less than it announced"
+        return "the server sent fewer bytes than it announced"
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror.lower()
     return printable(str(cause))[:200] or type(cause).__name__

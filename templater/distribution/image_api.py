@@ -182,7 +182,7 @@ def _parts(content: Iterator[bytes], delimiter: bytes, server: str) -> Iterator[
     """Split a multipart body into parts: (name, content). At most one piece of the answer is in memory."""
     reader = _Reader(content, delimiter, server)
     size = 0
-    for piece in reader.until_delimiter():  # a preamble, which has no meaning
+    for piece in reader.until_delimiter():  # skip the preamble, which has no meaning
         size += len(piece)
         if size > _MOST_HEADERS:
             raise LimitError(f"'{server}' sends more than {_MOST_HEADERS} bytes before the parts of an image")
@@ -199,7 +199,7 @@ def _parts(content: Iterator[bytes], delimiter: bytes, server: str) -> Iterator[
         body = reader.until_delimiter()
         yield name.partition(".")[0], body
         for _ in body:
-            pass  # the caller did not read all of it
+            pass  # skip the rest of a file that the caller did not read to its end
     if reader.has_part():
         raise RefusedError(f"'{server}' sends more parts than an image has")
 

@@ -1,7 +1,8 @@
 """Removal of old versions and unused files from a tree: from the catalog at once, from the disk later.
 
-Clients cache a catalog for up to an hour and download by it. So a file is deleted only if the catalog has not
-named the file for the whole grace period. `.templater/removed.json` records when the catalog dropped a file.
+Clients cache a catalog for up to an hour and download its files. So a file is deleted only if the catalog has
+not named the file for the whole grace period. `.templater/removed.json` has the time when the catalog dropped
+each file.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """The result: dropped ``versions`` as (product, version), deleted files and their size in bytes.
+    """The result of a prune: dropped ``versions`` as (product, version), deleted files, their size in bytes.
 
     ``waiting`` is the number of dropped files that are still in their grace period.
     """

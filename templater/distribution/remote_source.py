@@ -177,7 +177,7 @@ class _Fetcher:
         ]
         if not complete and not isinstance(server, LocalDaemon):
             notes.append(
-                "only the metadata was fetched: only TLS protects it, as the fingerprint covers all files"
+                "only TLS protects the metadata: the fingerprint also covers files that were not fetched"
             )
         return self._keep(files, image, complete, notes)
 
@@ -256,7 +256,7 @@ def _preference(image: Image) -> tuple[bool, bool]:
 
 
 def _download(stream: UrlStream, url: str, most: int) -> Download:
-    """Return a download of a file of at most ``most`` bytes, which can continue with a range request."""
+    """Return a function that downloads at most ``most`` bytes. It can continue an interrupted download."""
 
     @contextmanager
     def download(start: int, /) -> Iterator[tuple[int, Iterator[bytes]]]:
@@ -275,7 +275,7 @@ def _first_byte(answer: Any, start: int, url: str) -> int:
     if answer.status != 206:
         return 0
     if not (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
-        raise InputError(f"'{url}': the server sent another range than the requested one")
+        raise InputError(f"'{url}': the server did not send the requested byte range")
     return start
 
 
@@ -302,7 +302,7 @@ def _compare_fingerprint(paths: Iterable[str], fingerprint: str, server: str) ->
 
 def _chosen(remote: str, alias: str, fingerprint: str, facts: str) -> str:
     text = f"using {remote}:{fingerprint[:12]} ({facts})"
-    return text if fingerprint.startswith(alias) else f"{text}; give {remote}:FINGERPRINT for another"
+    return text if fingerprint.startswith(alias) else f"{text}; use {remote}:FINGERPRINT for another image"
 
 
 # https

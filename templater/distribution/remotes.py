@@ -180,5 +180,5 @@ def _read_yaml(path: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise InputError(f"'{printable(path)}' is not valid YAML: {printable(str(error))}") from None
     if not isinstance(value, dict):
-        raise InputError(f"'{printable(path)}' has no mapping at the top")
+        raise InputError(f"'{printable(path)}' has no mapping at the top level")
     return value

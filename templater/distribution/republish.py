@@ -76,7 +76,8 @@ def republish(
     with tree.lock():
         catalog = tree.load()
         before = catalog.paths()
-        usable = _without_duplicates(catalog, path, usable, warnings)  # check again under the lock
+        # Another process may have added images before the tree was locked, so look for duplicates again.
+        usable = _without_duplicates(catalog, path, usable, warnings)
         _keep_usable(products, usable, places)
         catalog.files[path] = {**document, "datatype": DOWNLOADS, "products": products}
         catalog.changed.add(path)

@@ -1,8 +1,8 @@
 """A local store of images: records in SQLite, files named by their SHA-256 hash.
 
 Imported images stay until they are deleted. Fetched images are removed ten days after their last use, as the
-daemons remove the images that they cache. A file is complete on disk before a record names the file. It is
-removed only after its record, so a killed process leaves at most an unused file.
+daemons remove the images that they cache. A file is complete on disk before a record names the file. The
+file is removed only after its record, so a killed process leaves at most an unused file.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Store:
         limits: Limits = DEFAULT,
         progress: Progress = lambda files, size, name: None,
     ) -> StoredImage:
-        """Copy an image's files into the store. An image that is already stored gets the aliases and flag.
+        """Copy an image's files into the store. If the store has the image already, add the aliases.
 
         Raises InputError if the image is invalid or incomplete.
         """

@@ -324,7 +324,7 @@ class Tree:
         Raises RefusedError for catalogs, templater's records and paths behind symlinks.
         """
         if path.partition("/")[0] in ("streams", STATE_FOLDER):
-            raise RefusedError(f"'{printable(path)}' is not a file of an image")
+            raise RefusedError(f"'{printable(path)}' is not an image file")
         full = os.path.join(self.path, path)
         self._refuse_link(path)
         try:

@@ -31,7 +31,7 @@ ERROR, WARNING = "error", "warning"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 #: `incus image list` cuts fingerprints to 12 characters, and panics at shorter ones
 _SHOWN_FINGERPRINT = 12
-#: bytes to read beyond the size in the catalog before reading of a file stops
+#: a file is read at most this many bytes beyond the size that the catalog gives
 _SPARE = 1 << 30
 #: limit on fingerprints checked for one root filesystem, because each one hashes the whole file again
 _MOST_COMBINED = 16

@@ -16,7 +16,7 @@ def image(*names):
 def test_attack_12_an_absolute_link_on_the_way_is_found():
     ((severity, place, message),) = observed(CHECK, image(a_link("rootfs/etc", "/host/etc")))
     assert (severity, place) == ("medium", "image/metadata.yaml:4:3")
-    assert "'/etc', a symlink that is absolute: '/host/etc'" in message
+    assert "'/etc', an absolute symlink: '/host/etc'" in message
 
 
 def test_attack_14_a_link_that_leaves_the_root_is_more_severe_than_other_links():

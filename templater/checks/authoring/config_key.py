@@ -22,7 +22,7 @@ KNOWN = (
     "security.nesting", "security.privileged", "user.meta-data", "user.network-config", "user.user-data",
     "user.vendor-data",
 )  # fmt: skip
-#: the beginnings of keys that hosts accept
+#: prefixes of the keys that hosts accept
 SPACES = (
     "agent.", "boot.", "cloud-init.", "cluster.", "environment.", "image.", "limits.", "linux.", "lxc.",
     "migration.", "nvidia.", "oci.", "placement.", "raw.", "security.", "smbios11.", "snapshots.", "systemd.",

@@ -23,11 +23,11 @@ from ..names import mistakes
 
 #: operators that give True or False in pongo2
 LOGIC = ("and", "or")
-#: the text at a syntax error, with the construct that it belongs to and the text to write instead
+#: text at a syntax error: the Jinja construct that contains the text, and what to write instead
 WORDS = {
     "is": ("is", "write {% if name %}, which is false if 'name' is not set"),
     "if": ("a if b else c", "write {% if b %}{{ a }}{% else %}{{ c }}{% endif %}"),
-    "~": ("~", "write one {{ }} after the other"),
+    "~": ("~", "write each value in its own {{ }}"),
 }
 FILTER_CALL = "a filter takes no parentheses"
 #: fields of Jinja's loop, with those of pongo2
@@ -60,7 +60,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def has_text(expression: tree.Operation) -> bool:
-    """Return whether an operand is a text that is not empty, which is always true."""
+    """Return whether an operand is a text that is not empty. Such a text is always true."""
     return any(
         isinstance(side, tree.Literal) and side.value and isinstance(side.value, str)
         for side in expression.operands

@@ -29,8 +29,9 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             without = [rule for rule in template.rules if read.path[1] not in rule.properties]
             if without:
                 name = printable(read.path[1])
+                path = printable(without[0].path)
                 yield Observation(
-                    f"the rule for '{printable(without[0].path)}' has no property '{name}': it is empty",
+                    f"the rule for '{path}' has no property '{name}': its value is empty",
                     read.span,
                     f"add 'properties: {{{name}: …}}' to the rule in metadata.yaml",
                     severity="" if read.name in printed else "info",
@@ -41,6 +42,6 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 def text_of(node: object) -> str:
     """Return the variable that an expression prints, or an empty string.
 
-    A missing property as the default of ``config_get`` is an empty default, which authors use.
+    Authors use a missing property on purpose as an empty default of ``config_get``, which gives "".
     """
     return node.text if isinstance(node, tree.Path) and node.parts[-1].arguments is None else ""

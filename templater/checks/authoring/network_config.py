@@ -70,7 +70,7 @@ def find(file: File) -> Iterator[Mistake]:
 def version_1(root: Node, config: Node | None) -> Iterator[Mistake]:
     for name, key, _ in pairs(root):
         if name in DEVICES or name in NEWER:
-            yield key.line, f"version 1 has no key '{name}': it belongs to version 2"
+            yield key.line, f"version 1 has no key '{name}', which belongs to version 2"
     if isinstance(config, Scalar) and config.text == "disabled":
         return
     if not isinstance(config, Sequence):
@@ -87,7 +87,7 @@ def version_1(root: Node, config: Node | None) -> Iterator[Mistake]:
             yield item.line, f"an item of type '{kind.text}' needs a 'name'"
         for name, key, _ in pairs(item):
             if name in NEWER:
-                yield key.line, f"an item of version 1 has no key '{name}'"
+                yield key.line, f"in version 1, an item of 'config' has no key '{name}'"
         subnets = value_of(item, "subnets")
         for subnet in subnets.children if isinstance(subnets, Sequence) else ():
             yield from of_subnet(subnet)
@@ -102,16 +102,16 @@ def of_subnet(subnet: Node) -> Iterator[Mistake]:
         yield kind.line, f"unknown type '{printable(kind.text)}' of a subnet"
     for name, key, _ in pairs(subnet):
         if name in NEWER:
-            yield key.line, f"a subnet of version 1 has no key '{name}': its 'type' says what it uses"
+            yield key.line, f"a subnet of version 1 has no key '{name}': use its 'type'"
         elif name in OLD:
-            message = f"cloud-init does not know the key '{name}' of a subnet: its 'type' says what it uses"
+            message = f"cloud-init does not know the key '{name}' of a subnet: use its 'type'"
             yield key.line, message, "warning"
 
 
 def version_2(root: Node) -> Iterator[Mistake]:
     for name, key, value in pairs(root):
         if name == "config":
-            yield key.line, "version 2 has no key 'config': it belongs to version 1"
+            yield key.line, "version 2 has no key 'config', which belongs to version 1"
         if name in DEVICES:
             if not isinstance(value, Mapping):
                 yield value.line, f"'{name}' must be a mapping"

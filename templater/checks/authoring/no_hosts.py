@@ -27,4 +27,4 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
     )
     resolves = any(name in system for name in RESOLVES)
     if not resolves and not any(MYHOSTNAME in name.path for name in image.names):
-        yield Observation("no rule writes the name to '/etc/hosts'", rule.spans["path"], rule=rule)
+        yield Observation("no rule writes the hostname to '/etc/hosts'", rule.spans["path"], rule=rule)

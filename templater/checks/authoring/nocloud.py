@@ -20,11 +20,11 @@ NEEDED = ("user-data", "meta-data")
     "nocloud",
     "error",
     "a NoCloud seed without user-data or meta-data",
-    hint="add a rule for the file; it may be empty",
+    hint="add a rule for the file, which may be empty",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     system = image.metadata.properties.get("os", "") if image.metadata is not None else ""
-    if system.lower() == "windows":  # it has cloudbase-init, not cloud-init
+    if system.lower() == "windows":  # Windows uses cloudbase-init, not cloud-init
         return
     for seed in SEEDS:
         rules = [(rule, path) for rule, path, _ in image.targets if path.startswith(f"{seed}/")]

@@ -15,7 +15,7 @@ from ..authored import AuthoredImage
 from ..base import Observation, check
 from ..security.secrets import mode_of, secrets_of
 
-#: parts of names of public values
+#: a key whose name contains one of these words is not a secret
 PUBLIC = ("public", "pubkey", "pub-key", "authorized", "fingerprint", "url", "file", "path", "ttl", "name")
 
 

@@ -19,7 +19,7 @@ from ..security.target_through_link import climbs
     "refused-link",
     "error",
     "a target that is reached through a link that a host refuses",
-    hint="name the path behind the link as the target, or make the link relative",
+    hint="use the path that the link points to as the target, or make the link relative",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     incus7 = [host.name for host in image.hosts if host.family == "I73"]

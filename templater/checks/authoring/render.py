@@ -33,7 +33,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def place(image: AuthoredImage, template: str, error: TemplaterError) -> Span | None:
-    """Return the error's place in the image. The renderer knows only the name of the template."""
+    """Return the error's position with the path in the image: the renderer knows only the template's name."""
     if error.span is None:
         return None
     name = f"{image.name}/templates/{template}"

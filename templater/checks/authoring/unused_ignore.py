@@ -14,5 +14,5 @@ from ..base import Observation, check
 
 @check("unused-ignore", "warning", "an ignore that matches no finding", hint="remove the ignore")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
-    """Find nothing: only after all other checks, ``ignores.py`` knows which ignores match nothing."""
+    """Yield nothing. ``ignores.py`` reports unused ignores when all other checks have run."""
     yield from ()

@@ -11,7 +11,7 @@ from ..authored import AuthoredImage, File
 from ..base import Observation, check
 from ..rendered import Mistake, mistakes_of
 
-#: limit on the parts of a file that are read
+#: maximum number of YAML events that are read; the rest of the file is not checked
 MAX_EVENTS = 200_000
 
 
@@ -21,7 +21,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def find(file: File) -> Iterator[Mistake]:
-    """Read the events only: they need no memory for aliases, and allow every tag and several documents."""
+    """Read only the events, which need no memory for aliases and allow every tag and several documents."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         for count, _ in enumerate(yaml.parse(file.text or "", loader)):
@@ -31,4 +31,4 @@ def find(file: File) -> Iterator[Mistake]:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
         yield line, f"invalid YAML: {printable(error.problem or '')}"
     except (yaml.YAMLError, UnicodeEncodeError):
-        yield 1, "invalid YAML: a character is not allowed"
+        yield 1, "invalid YAML: the file contains a character that YAML forbids"

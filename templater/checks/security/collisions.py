@@ -33,14 +33,14 @@ def colliding_rules(image: ScannedImage | AuthoredImage) -> Iterator[tuple[Rule,
     for (real, rule), (other_real, other) in collisions(placed):
         problem = "write the same file" if real == other_real else "need the same path as file and directory"
         names = f"'{printable(rule.path)}' and '{printable(other.path)}'"
-        yield other, f"{names} {problem}: they run in random order"
+        yield other, f"{names} {problem}: the daemons run these rules in random order"
 
 
 def collisions(placed: list[Placed]) -> Iterator[tuple[Placed, Placed]]:
     """Yield pairs of rules with a common trigger and the same path, or a path and one of its parents.
 
-    Each rule is paired with the nearest earlier rule of that kind. ``placed`` is sorted by path, so parents
-    precede their children. So each trigger needs only a stack of the current path's parents.
+    If several earlier rules collide with a rule, only the nearest of them is paired with the rule.
+    ``placed`` is sorted by path, so parents precede their children, and a stack of parents is enough.
     """
     parents: dict[str, list[Placed]] = {}
     for pair in placed:

@@ -9,7 +9,7 @@ from ...model.file_names import BACKUP_YAML, DISK, INSTANCE, METADATA, ROOTFS, S
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
-#: names with the kind that they must have, and the advisory about names of another kind
+#: the file kind that each name must have, and the advisory about files of another kind
 EXPECTED = {
     METADATA: (FILE, "CVE-2026-63343"),
     TEMPLATES: (DIRECTORY, "CVE-2026-48752"),
@@ -24,7 +24,7 @@ ACTED_ON = {
     BACKUP_YAML, "index.yaml", "config", "config.json", "config.mount", "console.log", "devices",
     "lxc.conf", "network", "root.img", "shmounts", "snapshots", "state", "virtual-machines-snapshots",
 }  # fmt: skip
-#: prefixes of names of such files
+#: prefixes of names of files that the daemons create for an instance and trust
 ACTED_ON_PREFIXES = ("qemu.", "agent.", "agent-client.", "agent-server.", "tpm.", "seccomp.", "lxc.")
 
 

@@ -1,4 +1,4 @@
-"""A check for names that look alike, so that a person who reads the image confuses them."""
+"""A check for names that look alike and can mislead a person who reads the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A check for duplicate names in the root filesystem. Programs that unpack it may choose differently."""
+"""A check for duplicate names in the root filesystem. Programs may unpack different copies of such a file."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def of_mode(rule: Rule) -> Iterator[Observation]:
         )
     elif number & ~0o777:
         yield Observation(
-            f"mode '{rule.mode}': the daemons drop setuid, setgid and sticky bits: the file gets {mode:04o}",
+            f"the daemons drop setuid, setgid and sticky bits: mode '{rule.mode}' gives {mode:04o}",
             at,
             severity="low",
         )

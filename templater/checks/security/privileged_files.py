@@ -19,7 +19,7 @@ WHITEOUTS = "whiteouts, which hide files of a lower layer"
     "privileged-file", "info", "devices, whiteouts, setuid and setgid files, file capabilities in the rootfs"
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """List privileged files. Most are only informational: every distribution has setuid programs."""
+    """List privileged files. Most findings are only informational: every distribution has setuid programs."""
     counts: Counter[str] = Counter()
     first: dict[str, list[str]] = {}
     for name in image.names:

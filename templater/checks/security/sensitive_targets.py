@@ -8,22 +8,26 @@ from collections.abc import Iterator
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
-#: the effect of the file, the severity, and a pattern of paths
+#: a description of the file, the severity, and a pattern of paths
 SENSITIVE = (
-    ("loads a library into every program", "high", re.compile(r"/etc/ld\.so\.preload\Z")),
+    ("a file that loads libraries into every program", "high", re.compile(r"/etc/ld\.so\.preload\Z")),
     (
-        "decides which users can become root",
+        "a file that decides which users can become root",
         "high",
         re.compile(r"/etc/(?:sudoers(?:\.d/.*)?|doas(?:\.d/.*|\.conf))\Z"),
     ),
-    ("holds accounts and passwords", "high", re.compile(r"/etc/(?:passwd|shadow|gshadow|group)-?\Z")),
-    ("decides how users log in", "medium", re.compile(r"/etc/pam\.d/.*\Z")),
+    ("a file with accounts and passwords", "high", re.compile(r"/etc/(?:passwd|shadow|gshadow|group)-?\Z")),
+    ("a file that decides how users log in", "medium", re.compile(r"/etc/pam\.d/.*\Z")),
     (
-        "lists the keys that can log in",
+        "a file that lists the keys for logging in",
         "medium",
         re.compile(r".*/(?:\.ssh|etc/ssh)/authorized_keys[^/]*(?:/.*)?\Z"),
     ),
-    ("runs commands on a schedule", "medium", re.compile(r"/(?:etc/cron|etc/anacron|var/spool/cron).*\Z")),
+    (
+        "a file that runs commands on a schedule",
+        "medium",
+        re.compile(r"/(?:etc/cron|etc/anacron|var/spool/cron).*\Z"),
+    ),
 )
 
 
@@ -38,6 +42,6 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             real = resolved.real
             if pattern.match(path) or pattern.match(real):
                 through = f", which leads to '{printable(real)}'," if real != path else ""
-                message = f"'{printable(path)}'{through} {effect}: review its template"
+                message = f"'{printable(path)}'{through} is {effect}: review its template"
                 yield Observation(message, rule.spans["path"], severity=severity)
                 break

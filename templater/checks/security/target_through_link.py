@@ -15,14 +15,15 @@ from ..base import Observation, ScannedImage, check
     "CVE-2026-23954",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Find targets behind unsafe symlinks. Old daemons follow them on the host; newer ones fail the start."""
+    """Find targets behind unsafe symlinks. Old daemons follow them on the host; newer daemons fail."""
     for rule, path, resolved in image.targets:
         for place, target in resolved.links:
             depth = climbs(place, target)
             if target.startswith("/") or depth:
-                how = "is absolute" if target.startswith("/") else "leaves the root filesystem"
+                absolute = target.startswith("/")
+                how = "an absolute symlink" if absolute else "a symlink that leaves the root filesystem"
                 yield Observation(
-                    f"'{printable(path)}' is reached through '{printable(place)}', a symlink that {how}: "
+                    f"'{printable(path)}' is reached through '{printable(place)}', {how}: "
                     f"'{printable(target)}'",
                     rule.spans["path"],
                     hint="use a relative link inside the root filesystem: it works in every release",

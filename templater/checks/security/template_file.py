@@ -35,6 +35,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             message = f"the template is a {entry.kind}: reading it may never end"
             yield Observation(message, place, severity="high")
         elif entry.nlink > 1:
-            yield Observation("the template has a second name on this file system", place, severity="low")
+            message = "the template is a hard link: it has another name on this file system"
+            yield Observation(message, place, severity="low")
         if entry.kind == FILE and file.error is not None:
             yield Observation(file.error.message, place, file.error.hint, severity="high")

@@ -59,7 +59,7 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
     "hosts",
     metavar="HOST,...",
     callback=split_hosts,
-    help="Daemon releases that the image must work on, with commas, or `all`.  [default: incus]",
+    help="Daemon releases that the image must work on, separated by commas, or `all`.  [default: incus]",
 )
 @click.option(
     "--at-least",

@@ -44,15 +44,19 @@ Examples:
     show_default=True,
     help="Address and port; port 0 is any free port.",
 )
-@click.option("--certificate", metavar="FILE", help="The server's certificate (PEM), with intermediate ones.")
+@click.option(
+    "--certificate", metavar="FILE", help="The server's certificate (PEM), with intermediate certificates."
+)
 @click.option("--key", metavar="FILE", help="The certificate's key (PEM).")
-@click.option("--alias", "aliases", multiple=True, metavar="NAME", help="Name the image file; repeatable.")
+@click.option(
+    "--alias", "aliases", multiple=True, metavar="NAME", help="An alias for the image file; repeatable."
+)
 @click.option(
     "--redirect",
     "redirects",
     multiple=True,
     metavar="FILE|DIR",
-    help="Rules of `streams reindex --redirect`.",
+    help="Redirect rules that `streams reindex --redirect` wrote.",
 )
 @options.limit_option(IMAGE, COMMAND)
 def command(
@@ -126,7 +130,7 @@ def open_source(
     if special and (len(sources) > 1 or aliases):
         raise UsageError(f"'{special[0]}' must be the only SRC, without --alias")
     if rules and not os.path.isdir(sources[0]):
-        raise UsageError("--redirect is for a tree")
+        raise UsageError("--redirect requires a simplestreams tree")
     if sources == (STORE,):
         return StoreSource(output.note)
     if os.path.isdir(sources[0]):
@@ -151,6 +155,6 @@ def reload(certificates: Any, context: Any, files: tuple[str, str]) -> None:
 
     try:
         certificates.load(context, *files)
-        output.note("read the certificate again")
+        output.note("reloaded the certificate")
     except TemplaterError as error:
         output.note(str(error))

@@ -250,7 +250,7 @@ def test_diff_continues_after_instances_without_a_root_filesystem(tmp_path, capf
     said = capfd.readouterr()
     assert [line for line in said.out.splitlines() if line.startswith("# web")] == ["# web1", "# web4"]
     assert f"1 x (first: web2): '{tmp_path}/web2/rootfs' " in said.err
-    assert said.err.endswith("2 of 5 would change, 1 could not be read, 1 skipped (virtual machine)\n")
+    assert said.err.endswith("2 of 5 would change, 1 unreadable, 1 skipped (virtual machine)\n")
     (tmp_path / "web2/rootfs/etc").mkdir(parents=True)
     assert main(words) == 0
     assert main([*words, "--exit-code"]) == 1
@@ -303,7 +303,7 @@ def test_a_name_that_is_a_path_reaches_no_root_filesystem(tmp_path):
     with pytest.raises(TemplaterError, match="invalid instance name"):
         results(data, pattern=pattern, show="patch")
     (result,) = fleet_of(pattern=pattern, show="patch").results([Instance("../outside")])
-    assert (result.code, result.text, result.skipped) == (3, "", "could not be read")
+    assert (result.code, result.text, result.skipped) == (3, "", "unreadable")
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_products_of_an_older_tree_are_given_a_variant(tree, tmp_path):
     del document["products"]["tiny:1:amd64:default"]["variant"]
     Path(tree.path, IMAGES_PATH).write_text(json.dumps(document))
     added = add(tree, *wrapped(split_image(tmp_path / "b", variant="cloud")))
-    assert "set the variant 'default' on 1 products" in added.warnings[0]
+    assert "added the variant 'default' to 1 products" in added.warnings[0]
     checked(tree)
 
 
@@ -332,4 +332,4 @@ def test_adding_an_existing_image_can_add_an_alias_and_a_requirement(tree, tmp_p
     (product,) = products(tree).values()
     assert product["aliases"] == "tiny/1,tiny/1/default,tiny"
     assert product["requirements"] == {"secureboot": "false"}
-    assert added.warnings == ("the requirements of all versions of the product change",)
+    assert added.warnings == ("the new requirements apply to all versions of the product",)

@@ -132,7 +132,7 @@ def answer(body, **headers):
         (lambda handler: redirect(handler, handler.path), "answered 302"),
         (lambda handler: redirect(handler, "http://127.0.0.1/"), "a URL without https"),
         (lambda handler: redirect(handler, "file:///etc/passwd"), "answered 302"),
-        (answer(b"{}", Content_Length="1000"), "less than it announced"),
+        (answer(b"{}", Content_Length="1000"), "fewer bytes than it announced"),
         (answer(b"5\r\nhello", Transfer_Encoding="chunked"), "was cut short"),
         (lambda handler: handler.wfile.write(b"garbage\r\n\r\n") and True, "can't be fetched"),
         (lambda handler: handler.send_error(500) or True, "answered 500"),

@@ -148,7 +148,7 @@ def broken(handler, path: str, data: bytes, sent: int) -> bool:
 def test_an_interrupted_download_continues(server, home):
     name = hashlib.sha256(ROOT).hexdigest()
     server.fault = lambda handler: broken(handler, f"{name}.squashfs", ROOT, 300_000)
-    with pytest.raises(InputError, match="less than it announced"):
+    with pytest.raises(InputError, match="fewer bytes than it announced"):
         fetch("ours:both", whole=True)
     assert f"{name}.part" in files_of(home)
     fetched = fetch("ours:both", whole=True)

@@ -49,7 +49,7 @@ class Hook(Commands):
 
 
 def runtime_command(runtime: str) -> click.Command:
-    """Return a command that runs the hook. The line that ``install`` prints starts faster."""
+    """Return a command that runs the hook. It starts slower than the line that ``hook install`` prints."""
 
     @click.command(
         runtime,

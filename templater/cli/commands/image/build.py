@@ -158,7 +158,7 @@ def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing
 def edited_parts(
     parts: list[Part], properties: tuple[str, ...], expire: str | None, directory: str
 ) -> list[Part]:
-    """Return the parts with metadata.yaml changed by the options, after the checks of an import."""
+    """Apply the options to metadata.yaml, run the checks of an import, and return the parts."""
     from ....image import edit
 
     source = Source(METADATA, parts[0].data)

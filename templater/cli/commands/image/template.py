@@ -116,7 +116,7 @@ Example:
 @options.source_argument
 @name_argument
 @click.argument("path", metavar="PATH")
-@click.option("--from", "file", metavar="FILE", help="Where the text comes from.")
+@click.option("--from", "file", metavar="FILE", help="File with the text of the template.")
 @rule_options
 @rootfs_option
 @options.json_option
@@ -135,8 +135,8 @@ def create(
     from ....planning.resolve import clean
 
     if not path.strip("/"):
-        raise UsageError(f"invalid file path '{path}'", hint="the file to write, such as /etc/motd")
-    clean(path)  # refuse a path that no host accepts now, not at the first start
+        raise UsageError(f"invalid file path '{path}'", hint="PATH is the file to write, such as /etc/motd")
+    clean(path)  # if no host accepts the path, report that now, and not at the first start
     answer = open_image(src).read_templates([name])[name]
     if answer.error is not None:
         raise answer.error
@@ -173,7 +173,7 @@ from --from FILE, from standard input, or from an editor.
 )
 @options.source_argument
 @name_argument
-@click.option("--from", "file", metavar="FILE", help="Where the text comes from.")
+@click.option("--from", "file", metavar="FILE", help="File with the text of the template.")
 @click.option("--path", metavar="PATH", help="Change only the rule for this target path.")
 @rule_options
 @rootfs_option
@@ -279,7 +279,7 @@ def _triggers(values: tuple[str, ...]) -> tuple[str, ...]:
     triggers = tuple(part for value in values for part in value.split(",") if part)
     for trigger in triggers:
         if trigger not in TRIGGERS:
-            raise UsageError(f"unknown trigger '{trigger}'", hint=f"one of {', '.join(TRIGGERS)}")
+            raise UsageError(f"unknown trigger '{trigger}'", hint=f"use one of {', '.join(TRIGGERS)}")
     return triggers
 
 

@@ -25,9 +25,11 @@ Examples:
 @click.command(help=HELP)
 @click.argument("src", metavar="SRC", shell_complete=options.complete_files)
 @options.rootfs_argument(required=False)
-@click.option("--alias", "aliases", multiple=True, metavar="NAME", help="Name the image; repeatable.")
+@click.option("--alias", "aliases", multiple=True, metavar="NAME", help="An alias for the image; repeatable.")
 @click.option("--public", is_flag=True, help="Let `templater serve` show the image.")
-@click.option("--auto-update", is_flag=True, help="Let `store refresh` replace the image by newer versions.")
+@click.option(
+    "--auto-update", is_flag=True, help="Let `store refresh` replace the image with newer versions."
+)
 @options.limit_option(IMAGE, COMMAND)
 @guarded
 def command(

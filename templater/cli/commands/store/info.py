@@ -1,11 +1,11 @@
-"""``templater store info``: show what the store knows of an image."""
+"""``templater store info``: show the record of an image in the store."""
 
 import click
 
 from ... import options, output
 from . import data, image_argument
 
-HELP = """Show what the store knows of an image.
+HELP = """Show the record of an image in the store.
 
 `templater image info store:IMAGE` shows its rules and templates.
 """

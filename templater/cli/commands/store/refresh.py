@@ -36,7 +36,7 @@ def command(images: tuple[str, ...]) -> int:
     for image in chosen:
         name = image.aliases[0] if image.aliases else image.fingerprint[:12]
         if not image.source:
-            output.say(f"{name}: was imported from files")
+            output.say(f"{name}: not refreshed, because it was imported from files")
             failed = True
             continue
         try:

@@ -45,7 +45,7 @@ Examples:
     "requirements",
     metavar="KEY=VALUE",
     multiple=True,
-    help="A requirement, e.g. secureboot=false. It replaces that of metadata.yaml.",
+    help="A requirement, e.g. secureboot=false. It replaces the requirement in metadata.yaml.",
 )
 @click.option(
     "--split", is_flag=True, help="Store a unified image as two files: metadata, and squashfs or disk image."

@@ -27,7 +27,11 @@ Examples:
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Keep the N newest versions of a product.")
 @click.option("--older-than", metavar="AGE", help="Keep versions younger than this, e.g. 30d.")
 @click.option(
-    "--grace", default="24h", show_default=True, metavar="AGE", help="How long to keep unlisted files."
+    "--grace",
+    default="24h",
+    show_default=True,
+    metavar="AGE",
+    help="How long to keep files that the catalog no longer lists.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show the changes without making them.")
 @options.json_option

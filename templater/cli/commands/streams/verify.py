@@ -73,7 +73,7 @@ def lines(report: Report, problems: list[Problem]) -> Iterator[str]:
             yield f"{problem.level}: {problem.place}: {problem.message}{who}"
     for code, number in shown.items():
         if number > _SHOWN:
-            yield f"… and {number - _SHOWN} more of the kind '{code}'; --json shows all"
+            yield f"… and {number - _SHOWN} more problems of the kind '{code}'; --json shows all"
     summary = (
         f"{client} fails" if images is None else f"{client} lists {count(len(images), 'image')}"
         for client, images in report.images.items()
