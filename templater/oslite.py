@@ -1,9 +1,9 @@
-"""System calls for the modules of a warm hook, without importing ``os``.
+"""System calls for the modules of a warm hook (one that uses cached code), without importing ``os``.
 
 ``os`` adds conveniences to the built-in module ``posix``. One of them, the environment as a mapping, needs
 collections.abc, so importing ``os`` takes more than a millisecond: a tenth of an interpreter's start. Modules
 of a warm hook import ``posix`` with ``from ..oslite import os``. This module has the functions of ``os.path``
-that they need often. They import rare ones (``makedirs``, ``realpath``) from ``os`` inside functions.
+that they use often. Rarely used functions (``makedirs``, ``realpath``) are imported from ``os`` when needed.
 """
 
 import _stat as stat

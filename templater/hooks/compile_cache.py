@@ -70,7 +70,7 @@ class CompileCache:
     def save(self, name: str, key: str, entry: CacheEntry) -> None:
         """Save an entry; ignore failures."""
         data = encode(entry, key)
-        if len(data) > MAX_ENTRY:  # ``load`` would ignore so large an entry
+        if len(data) > MAX_ENTRY:  # ``load`` ignores an entry of this size
             return
         try:
             write_whole(self._directory, f"{name}-{key}", data, sync=False)
@@ -115,7 +115,7 @@ def key(parts: "Iterable[bytes]") -> str:
 
 
 def is_entry(name: str) -> bool:
-    """Return whether ``save`` could have created a file of this name. Other files are never removed."""
+    """Return whether ``save`` gives files such a name. Files with other names are never removed."""
     digest = name.removesuffix(".new").rpartition("-")[2]
     return len(digest) == 2 * DIGEST and not digest.strip("0123456789abcdef")
 
@@ -128,7 +128,7 @@ def encode(entry: CacheEntry, key: str) -> bytes:
 def decode(data: bytes, key: str) -> "CacheEntry | None":
     """Parse an entry.
 
-    Return None if it is truncated, has another key, or was written with other versions of ``PACKAGES``.
+    Return None if the entry is truncated, has another key, or names other versions of ``PACKAGES``.
     """
     parts = data.split(b"\n", 3)
     if len(parts) != 4:
@@ -161,9 +161,9 @@ def _package_age(name: str) -> bytes:
 
 
 def _same_packages(packages: bytes) -> bool:
-    """Return whether a cache entry names the installed packages and their present ages.
+    """Return whether a cache entry was written with the installed packages: same paths, mtimes and sizes.
 
-    The entry cannot choose other files: each package is looked up, unless its path lies on ``sys.path``.
+    A forged entry cannot make this function look up other files than packages on ``sys.path``.
     """
     lines = packages.split(b"\0")
     return len(lines) == len(PACKAGES) and all(map(_is_installed, lines, PACKAGES))

@@ -111,7 +111,7 @@ def write(snippet: Snippet) -> bool:
         if snippet.into is None:
             os.makedirs(folder, exist_ok=True)
         elif not os.path.isdir(folder):
-            snippet.into(None)  # raises the error for a missing file
+            snippet.into(None)  # ``into`` raises the error for a missing file
         with open_folder(folder) as root, root.directory("/") as directory:
             before = _read(root, name) if snippet.into is not None or directory.lstat(name) else None
             after = snippet.text if snippet.into is None else snippet.into(before)
@@ -126,7 +126,7 @@ def write(snippet: Snippet) -> bool:
 def open_folder(path: str) -> Root:
     """Open the directory of a configuration file, which can belong to an unprivileged user (an LXC path).
 
-    Links of root and of the caller on the way are followed. Raises RefusedError for a link of another user:
+    Follow links that belong to root or to the caller. Raises RefusedError for a link of another user:
     it could lead to a file that only the caller may read or write. Each component is opened once, and its
     owner is read from what was opened, so replacing a directory by a link meanwhile changes nothing.
     """

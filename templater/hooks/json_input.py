@@ -32,7 +32,7 @@ def _scanner() -> "Any":
         parse_float = float
         parse_int = int
         parse_constant = float
-        memo: "dict[str, str]" = {}  # noqa: RUF012 - the scanner requires it
+        memo: "dict[str, str]" = {}  # noqa: RUF012 - the scanner reads this attribute
 
     try:
         from _json import make_scanner

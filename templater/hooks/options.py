@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
     from ..limits import Given
 
-#: As the last word of a hook line, it makes the hook only print versions. Machine names can't begin with a
-#: hyphen, so the word is never mistaken for a name.
+#: If this is the last word of a hook line, the hook only prints versions.
+#: The word is never mistaken for a machine name, because machine names can't begin with a hyphen.
 PROBE = "--probe"
 
-#: The word after which no option follows. The words that a runtime appends can begin with a hyphen.
+#: The word that ends the options. The words that a runtime appends after it can begin with a hyphen.
 END = "--"
 
 FAIL = "fail"

@@ -1,4 +1,4 @@
-"""Render an image's templates for an instance in the child, and read the answer in the parent.
+"""Render an image's templates in a sandboxed child process, and read the answer in the parent process.
 
 The child receives bytes, parses metadata.yaml and instance.yaml, and answers with the rendered texts. With
 cache entries it loads no parser and no compiler. If such a run fails, a second child starts from the sources,
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from ..sandbox.child import Child, Record, Send
     from .compile_cache import CompileCache
 
-#: a trigger that no rule has: templates are compiled but not rendered
+#: a trigger that no rule has: with this trigger, the child compiles templates but renders none
 COMPILE = ""
 
 IMAGE = "image"
 INSTANCE = "instance"
 
-#: the modules that parse and compile. The list includes every module that might be imported later, because
-#: the locked child cannot open files.
+#: the modules that parse and compile, including those that are only imported when a function is called.
+#: The child imports all of them before it is locked, because it cannot open files afterwards.
 COLD = (
     "parsing.metadata_yaml",
     "parsing.pure_yaml",
@@ -96,16 +96,16 @@ class Job:
         self.kept: dict[str, CacheEntry] = {}
 
     def source(self, name: str) -> "Source | None":
-        """Return a source by name, to show the position of an error.
+        """Return the text of metadata.yaml or of a template, to show the source line of an error.
 
-        The instance's description is never returned, because a log must not quote it.
+        Never return the instance's description, because a log must not quote it.
         """
         if name == self.metadata.name:
             return self.metadata
         file = self.templates.get(name.removeprefix(f"{TEMPLATES}/"))
         if file is None or file.data is None:
             return None
-        if name not in self.sources:  # all errors share one, because each keeps a copy
+        if name not in self.sources:  # errors share one Source: each Source keeps a copy of the text
             self.sources[name] = Source(name, file.data)
         return self.sources[name]
 
@@ -195,7 +195,7 @@ class Run:
     def finish_warm(self) -> "Answer | None":
         """Return the answer of a run that used cache entries, or None if that run failed.
 
-        After a failure, the next run has started already, and uses the sources instead of the cache.
+        If that run failed, this method has already started the next run, which uses the sources.
 
         Raises LimitError if the run reached a limit.
         """
@@ -268,8 +268,8 @@ def prepare(job: Job) -> None:
         library_for(DIALECTS[job.dialect]).load()
         compile_template("{{ a }}")  # make Jinja2 import any module that it loads on first use
     if "parsing.instance_yaml" in names:
-        # Parsing needs these modules only for unprintable texts, misspelt keys ("did you mean") and JSON. The
-        # lazy import runs the json module only when an attribute is read, so import its ``loads``.
+        # Parsing needs these modules only for unprintable texts, misspelt keys ("did you mean") and JSON.
+        # A lazily imported json module runs when an attribute of it is read, so import ``loads``.
         __import__("encodings.unicode_escape")
         __import__("difflib")
         from json import loads  # noqa: F401
@@ -318,8 +318,8 @@ def render(job: Job, send: "Send") -> None:
             send((b"text", number, trigger, rendering.content or b""))
 
 
-#: Template errors that a log may quote, because they contain no values. Errors with a beginning in
-#: ``_FIXED_BEGINNINGS`` continue only with types, or with names that are written in the template.
+#: Template errors that a log may quote, because they contain no values.
+#: An error that begins as in ``_FIXED_BEGINNINGS`` continues only with types or names in the template.
 _FIXED_TEXTS = frozenset((
     "filename for 'include'-tag evaluated to an empty string", "filter 'pluralize' does only work on numbers",
     "filter input argument must be of type 'time.Time'", "negative sign on a non-number expression",
@@ -331,7 +331,7 @@ _FIXED_BEGINNINGS = ("can't access a field by name on type ", "can't access an i
 
 
 def without_values(error: TemplaterError) -> TemplaterError:
-    """Return a rendering's error with a message that contains no value from the template's variables.
+    """Return a render error whose message contains no value of the template's variables.
 
     More users can read a hook's log and stderr than the instance's configuration, and a template can put a
     password into an error, encoded in any way.
@@ -365,7 +365,7 @@ def _renderings(
 
     renderings = run(codes)
     if IMAGE not in job.kept and codes and any(rendering.error is not None for rendering in renderings):
-        return run(None)  # errors from the sources have positions, unlike those of stored code
+        return run(None)  # errors from the sources have positions, unlike errors from cached code
     return renderings
 
 
@@ -394,7 +394,7 @@ def _image(job: Job, send: "Send") -> "tuple[Metadata, dict[str, CodeType] | Non
 
 
 def _loaded_image(kept: CacheEntry) -> "tuple[Metadata, dict[str, CodeType]]":
-    architecture, properties, rules, codes = marshal.loads(kept.payload)  # noqa: S302 - the child's own bytes
+    architecture, properties, rules, codes = marshal.loads(kept.payload)  # noqa: S302 - a sandboxed child wrote it
     return Metadata(architecture, 0, 0, properties, tuple(Rule(*values) for values in rules)), codes
 
 
@@ -434,7 +434,7 @@ def _described(job: Job, send: "Send") -> Instance:
         return Instance()
     kept = job.kept.get(INSTANCE)
     if kept is not None:
-        *values, layers = marshal.loads(kept.payload)  # noqa: S302 - the child's own bytes
+        *values, layers = marshal.loads(kept.payload)  # noqa: S302 - a sandboxed child wrote it
         name, type, architecture, ephemeral, config, devices = values
         profiles = tuple(Profile(*layer) for layer in layers)
         return Instance(name, type, architecture, ephemeral, config, devices, profiles)
@@ -470,7 +470,7 @@ def _plain(mapping: "Mapping[str, str]") -> "dict[str, str]":
 
 _RULE = ("path", "template", "when", "create_only", "properties", "uid", "gid", "mode", "null")
 _TEXTS = ("path", "template", "uid", "gid", "mode")
-#: the positions that errors show; a rule can have many more, and a record only a few fields
+#: the fields whose positions are sent, because errors show them; a record cannot hold all positions of a rule
 _PLACES = ("path", "entry", "template", "uid", "gid", "mode", "create_only", "when")
 
 

@@ -48,7 +48,7 @@ _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", 
 
 
 class TimeUpError(BaseException):
-    """The end of the hook's time. Not an Exception, so that no handler takes it for the error of one rule."""
+    """Raised when the hook's time is over. Not an Exception, so no handler treats it as one rule's error."""
 
 
 class StoppedError(BaseException):
@@ -58,7 +58,7 @@ class StoppedError(BaseException):
 class Log:
     """The log lines of one hook. One call writes all lines, so the lines of two hooks do not mix.
 
-    An image chooses how many lines there are and how long they get, so both have a limit.
+    An image determines the number and the length of the lines, so both are limited.
     """
 
     __slots__ = ("lines", "name", "omitted", "private", "summary")
@@ -68,7 +68,7 @@ class Log:
         self.lines: list[str] = []
         #: lines for the instance's own log, which only its owner can read, and not for syslog
         self.private: set[str] = set()
-        #: the line for syslog in their place: which files changed, and how many, can tell a secret
+        #: the syslog line that replaces ``private``: names and number of changed files can reveal a secret
         self.summary = ""
         self.omitted = 0
 
@@ -197,7 +197,7 @@ def reset_process() -> None:
     """Reset the umask, the signal mask and the environment, which come from the runtime."""
     os.umask(0o022)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # if it is ignored, the kernel reaps the child
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # if SIGCHLD is ignored, the kernel reaps the child
     for name in _IGNORED:
         forget(name)
 
@@ -329,7 +329,7 @@ def _write_files(
         else:
             require_complete(plan)
             written = apply(plan, rootfs, wait=request.time_limit, journal=journal, durable=durable)
-            _signal.signal(_signal.SIGALRM, _signal.SIG_IGN)  # the files are complete, so the log must be too
+            _signal.signal(_signal.SIGALRM, _signal.SIG_IGN)  # all files are written, so also finish the log
             _log_changes(plan, written, log)
     return answer
 
@@ -337,7 +337,7 @@ def _write_files(
 def _open_rootfs(request: HookRequest) -> "Root":
     """Open the container's root filesystem. Raises RefusedError for the host's own.
 
-    The host's root has many names, so its inode is compared, not its path.
+    Many paths can lead to the host's root, so compare inodes instead of paths.
     """
     from ..rootfs.confined import Root
 
@@ -360,7 +360,7 @@ def _open_rootfs(request: HookRequest) -> "Root":
 def require_complete(plan: "Plan") -> None:
     """Raise the error of the first rule that has failed.
 
-    The others are not named: which rules fail can tell a value that a template has read.
+    The message does not name the other failed rules: the set of failed rules can reveal a secret value.
     """
     errors = [change.error for change in plan.failed if change.error is not None]
     if len(errors) > 1:
@@ -392,7 +392,7 @@ def compare(plan: "Plan", log: Log) -> None:
             found.append(f"{change.path}: {change.error}")
     for line in found:
         log.add(f"differs: {line}", private=True)
-    if found:  # which files differ can tell a value that a template has read, so only one is named
+    if found:  # name only one file: the set of differing files can reveal a secret value
         more = ("other files differ too: .templater/log has all of them",) if len(found) > 1 else ()
         raise HostError("files differ from templater's result", notes=(found[0], *more))
     log.add(f"{' then '.join(plan.triggers)}: {len(plan.changes)} files match templater's result")

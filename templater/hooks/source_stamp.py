@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 #: bytes of a digest
 DIGEST = 24
 
-#: The sources that determine which code is generated, how it is stored, and how it runs. A hook compares the
-#: mtime and size of each file, which takes two microseconds per file.
+#: The sources that determine which code is generated, how it is stored, and how it runs.
+#: A hook compares the mtime and size of each file, which takes two microseconds per file.
 SOURCES = ("hooks/compile_cache.py", "hooks/render_job.py", "model", "parsing", "pongo2", "rendering")
 
 
 def source_stamp() -> bytes:
     """Return a digest over the mtimes and sizes of ``SOURCES``.
 
-    In a warm hook, the import finder has a recorded digest and only checks that the files are unchanged.
+    If the hook's own import finder is active, it returns a recorded digest if the files are unchanged.
     """
     for finder in sys.meta_path:
         known = getattr(finder, "source_stamp", None)

@@ -36,7 +36,7 @@ def require_name(name: str) -> None:
 def read_configuration(path: str) -> str:
     """Return the text of a configuration file, which can belong to another user.
 
-    Raises InputError or RefusedError if it is missing, not a regular file, or behind a link of another user.
+    Raises InputError or RefusedError if the file is missing, not regular, or behind a link of another user.
     """
     folder, name = os.path.split(os.path.abspath(path))
     with open_folder(folder) as root:
@@ -78,7 +78,7 @@ def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
 def changeable_place(path: str) -> str:
     """Return the first directory, link or file that others can change, on the way to ``path`` or in it.
 
-    Return "" if other users can change nothing there.
+    Return "" if other users can change none of them.
     """
     try:
         inside = os.listdir(path) if os.path.isdir(path) else []
@@ -221,7 +221,7 @@ def option_of(line: str, name: str) -> str:
     """Return the value of an option in a hook line, or "" if it is missing."""
     try:
         words = shlex.split(line)
-    except ValueError:  # an unclosed quote, with which the line can't run
+    except ValueError:  # the line has an unclosed quote, so it can't run
         return ""
     for number, word in enumerate(words):
         if word == name and number + 1 < len(words):

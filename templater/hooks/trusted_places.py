@@ -74,9 +74,9 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
         )
     top, below = _place(path, allowed)
     folder, _, name = below.rpartition("/")
-    if name.startswith(DESCRIPTIONS):  # also matches a killed writer's temporary file
+    if name.startswith(DESCRIPTIONS):  # the prefix also matches the temporary file of a killed writer
         raise RefusedError(
-            f"an annotation names '{printable(path)}': every instance has its own {name}",
+            f"an annotation names '{printable(path)}', but the name '{name}' is reserved for instances",
             hint="rename the description, for example to web.yaml",
         )
     for directory in _directories(top, folder):
@@ -95,11 +95,11 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
 
 
 def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
-    """Return the allowed directory that contains ``path``, and the relative path from there.
+    """Return the allowed directory that contains ``path``, and the path relative to it.
 
     Symlinks in both paths are resolved, so the caller can open the paths without following symlinks.
     """
-    # The text is compared first: a look-up elsewhere could mount a directory, or wait for a dead server.
+    # Compare the text first: looking up any other path could mount a directory or wait for a dead server.
     named = os.path.normpath(path)
     within = [
         folder for folder in allowed if f"{named}/".startswith(os.path.normpath(folder).rstrip("/") + "/")
@@ -113,12 +113,12 @@ def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
                 return top, real[len(top) :].strip("/")
     raise RefusedError(
         f"an annotation names '{printable(path)}', which is not below {' or '.join(allowed[-2:])}",
-        hint="move it there, or allow its directory in the hook line: see --allow and --allow-instance",
+        hint="move the file, or allow its directory in the hook line with --allow or --allow-instance",
     )
 
 
 def _directories(top: str, below: str) -> Iterator[str]:
-    """Yield ``top`` and every directory from there to ``below``."""
+    """Yield ``top`` and every directory on the way from ``top`` to ``below``."""
     yield top
     here = top
     for name in below.split("/") if below else ():
@@ -135,7 +135,7 @@ def _directories(top: str, below: str) -> Iterator[str]:
 def _require_trusted_way(top: str) -> None:
     """Raise RefusedError if another user can change a directory above ``top``.
 
-    In a sticky directory (/tmp), users cannot replace each other's files, so it may be writable.
+    A sticky directory such as /tmp may be writable, because users cannot replace each other's files in it.
     """
     while top != "/":
         top = os.path.dirname(top)
@@ -154,7 +154,7 @@ def _require_trusted_files(image: int, shown: str) -> None:
         finally:
             os.close(folder)
     for name in (METADATA, TEMPLATES, *(f"{TEMPLATES}/{each}" for each in names[:MAX_TEMPLATES])):
-        with suppress(MissingError):  # only trusted users can remove files here
+        with suppress(MissingError):  # only trusted users can have removed the file
             _require_trusted(os.path.join(shown, name), at=image, name=name)
 
 
@@ -163,7 +163,7 @@ def _require_trusted(
 ) -> None:
     """Raise RefusedError if another user can change a file or directory.
 
-    ``named``: the hook line names it or a directory below it. With ``at``, ``name`` is looked up there.
+    ``named``: the hook line names ``directory`` or a path below it. ``at``: a descriptor to look up ``name``.
     """
     try:
         status = os.stat(name, dir_fd=at, follow_symlinks=False) if at is not None else os.lstat(directory)
@@ -181,8 +181,8 @@ def _require_trusted(
 def _require_owner(
     status: os.stat_result, path: str, *, or_sticky: bool = False, named: bool = False
 ) -> None:
-    # Rootless podman runs hooks in a user namespace. There, root's directories have the same owner as
-    # those of all other users. So only the operator's own choice is trusted, and nothing below it.
+    # Rootless podman runs hooks in a user namespace, where the owner of "/" stands for all unmapped users.
+    # So trust that owner only for directories that the operator's hook line names (``named``).
     trusted = (0, os.geteuid(), *((os.lstat("/").st_uid,) if named else ()))
     sticky = or_sticky and status.st_mode & stat.S_ISVTX
     if status.st_uid in trusted and (sticky or not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):

@@ -1,6 +1,4 @@
-"""An instance directory: the image's files, the root filesystem, and templater's own state.
-
-::
+"""An instance directory: the image's files, the root filesystem, and templater's own state::
 
     DIR/metadata.yaml  DIR/templates/  DIR/rootfs/     as in LXD and Incus
     DIR/instance.yaml                                  the output of ``incus config show``
@@ -82,7 +80,7 @@ class StateDirectory(Closing):
     def __init__(self, path: str) -> None:
         """Open ``.templater`` in the directory ``path``; create it if it is missing.
 
-        Raises RefusedError if another user can change it.
+        Raises RefusedError if another user can change that directory.
         """
         self.path = join(path, STATE_FOLDER)
         self._lock = -1
@@ -117,7 +115,7 @@ class StateDirectory(Closing):
     def lock(self, what: str, patience: float = PATIENCE) -> None:
         """Take the lock; ``what`` describes this process to others that wait.
 
-        Raises BusyError, which names the holder, after ``patience`` seconds.
+        Raises BusyError, which names the holder, if the lock is not free after ``patience`` seconds.
         """
         if self._lock < 0:
             self._lock = self._open("lock", os.O_RDWR | os.O_CREAT)
@@ -205,8 +203,8 @@ class StateDirectory(Closing):
             fd = os.open(name, flags, 0o600, dir_fd=self.directory.fd)
         except OSError as error:
             raise write_error("open", join(self.path, name), error) from None
-        # The name must still lead to the opened file. Otherwise, an attacker could hard-link another user's
-        # file to this name, and remove the link once the file is open. The link count would be 1 again.
+        # The name must still lead to the opened file, and the file must have no other link.
+        # Otherwise, an attacker could hard-link another user's file to this name and later remove the link.
         opened, named = os.fstat(fd), self.directory.lstat(name)
         is_same_file = named is not None and (named.st_dev, named.st_ino, named.st_nlink) == (
             opened.st_dev,
@@ -278,7 +276,7 @@ class InstanceDirectory(Closing):
         status = directory.lstat(name)
         if status is None or not stat.S_ISREG(status.st_mode):
             return TemplateFile(directory.entry(name))
-        entry = entry_of(status, "", is_mount=False)  # opening a mount point fails
+        entry = entry_of(status, "", is_mount=False)  # opening a mount point would fail
         try:
             fd = directory.open(name)
         except TemplaterError as error:

@@ -28,7 +28,7 @@ def pending_after(pending: str, trigger: str) -> str:
     """Return the pending trigger after ``trigger`` has happened to an instance.
 
     ``create`` and ``copy`` make a new instance and replace any pending trigger. ``rename`` becomes pending
-    only if no other trigger is.
+    only if no other trigger is pending.
     """
     return pending or trigger if trigger == "rename" else trigger
 

@@ -65,7 +65,7 @@ class Rule:
 class Finding:
     """A probable mistake in metadata.yaml that the chosen host accepts.
 
-    ``code`` is the kind of mistake in reports, such as "unknown-key". Iteration gives message and span.
+    ``code`` is the kind of mistake in reports, such as "unknown-key". Iteration yields message and span.
     """
 
     __slots__ = ("code", "message", "span")

@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .metadata import Rule
 
-MAX_ID = 0xFFFFFFFE  # The next number, 4294967295, means "leave the owner unchanged" for chown(2).
+MAX_ID = 0xFFFFFFFE  # For chown(2), MAX_ID + 1 means "leave the owner unchanged".
 
 
 def parse_id(text: str, what: str, rule: "Rule") -> int:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     class Destination(Protocol):
         """An object that makes the changes of a plan, one after the other.
 
-        The destinations are a root filesystem in memory, a new directory, and the transaction of ``apply``,
-        which makes no change before its commit.
+        The implementations are a root filesystem in memory, a new directory, and the transaction of
+        ``apply``, which makes no change before its commit.
         """
 
         def carry_out(self, change: "Change") -> None:
@@ -37,7 +37,7 @@ UPDATE = "update"  # an existing file gets other content
 KEEP = "keep"  # the file already has this content, so templater does not touch it
 SKIP = "skip"  # the rule has create_only, and the path exists
 FAILED = "failed"  # the rule cannot run; see ``error``
-WRITE = "write"  # the file is written, and it is unknown whether it exists: the plan has no root filesystem
+WRITE = "write"  # the file is written; without a root filesystem, it is unknown whether it exists
 
 WRITING = (CREATE, UPDATE, WRITE)
 
@@ -99,7 +99,7 @@ class Change:
         self.resolved: Resolved | None = None
         #: True if the target is a mount point, which can be overwritten but not replaced
         self.in_place = False
-        #: a short explanation for the user, such as "new" or "create_only, and the name exists"
+        #: a short explanation for the user, such as "new" or "create_only, and the path exists"
         self.reason = reason
         self.error: TemplaterError | None = None
         #: the error of a failed render. If create_only skips the rule, ``error`` is None nevertheless.
@@ -185,7 +185,7 @@ class Plan:
 
     @property
     def host_error(self) -> str:
-        """The reason why the start fails before the host reads any rule, or "" if it does not."""
+        """The reason why the start fails before the host reads any rule, or "" if it does not fail then."""
         return self.prediction.error
 
     def with_prediction(self, prediction: Prediction) -> "Plan":

@@ -1,7 +1,7 @@
 """Source texts, and positions in these texts."""
 
-#: the size of a block in characters. The number of lines before each block is stored, because storing the
-#: position of each line would need more memory.
+#: The size of a block in characters. A source stores the number of lines before each block.
+#: Storing the position of each line would need more memory.
 _STRIDE = 4096
 
 
@@ -128,6 +128,6 @@ _SHORT = {"\t": " ", "\n": "\\n", "\r": "\\r"}
 def whole_characters(text: str) -> str:
     """Replace each lone surrogate, such as JSON's ``\\ud800``, by U+FFFD. Go does the same.
 
-    Otherwise, UTF-8 could not encode the text.
+    UTF-8 cannot encode a lone surrogate.
     """
     return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)

@@ -68,7 +68,7 @@ _HINTS = {
 def recognise(head: bytes) -> str:
     """Return the kind of a file from its first ``HEAD`` bytes, such as TAR, "text" or UNKNOWN.
 
-    If ``head`` has fewer bytes, the result for some kinds is UNKNOWN.
+    If ``head`` has fewer than ``HEAD`` bytes, the result for some kinds is UNKNOWN.
     """
     if not head:
         return EMPTY
@@ -100,8 +100,8 @@ def describe(kind: str) -> str:
 def _is_old_tar(head: bytes) -> bool:
     """Return whether the file is a tar archive without magic bytes.
 
-    This is true for an archive with a v7 header, whose checksum is tested, and for an empty archive, which
-    consists of zeros.
+    Two kinds of archives have none: an archive with a v7 header, whose checksum is tested instead, and an
+    empty archive, which consists of zeros.
     """
     block = head[:BLOCK]
     if len(block) < BLOCK:

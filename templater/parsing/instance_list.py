@@ -1,6 +1,6 @@
 """A reader for lists of instances, such as the output of ``incus list -f json``.
 
-It keeps only one instance in memory, so a list can have any length.
+The reader keeps only one instance in memory, so a list can have any length.
 """
 
 import codecs

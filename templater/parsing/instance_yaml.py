@@ -21,11 +21,11 @@ from .yaml_nodes import MIB, Limits, Node, Scalar, YamlError, parse, size_text
 from .yaml_nodes import Mapping as MappingNode
 from .yaml_nodes import Sequence as SequenceNode
 
-#: These limits are high, because a description can contain large cloud-init documents, and backup.yaml
-#: repeats them for each snapshot.
+#: These limits are high, because a description can contain large cloud-init documents.
+#: backup.yaml repeats these documents for each snapshot.
 LIMITS: Final = Limits(bytes=32 * MIB, nodes=1_000_000, expanded=1_000_000)
 MOST_PROFILES: Final = 10_000
-#: names in a message
+#: the maximum number of names that a message lists
 MOST_SHOWN: Final = 20
 
 #: the position of a value in a document: the keys and indexes that lead from the root to the value
@@ -156,7 +156,7 @@ def instance_type(text: str) -> str:
 def _with_name(instance: Instance, source: Source, name: str | None) -> Instance:
     """Return the instance with a name: if the description has no name, use the file name without suffix.
 
-    The output of ``config show`` has no name. ``name`` is an override, which makes this step unnecessary.
+    The output of ``config show`` has no name. If the override ``name`` is given, the file name is not used.
     """
     if instance.name or name is not None:
         return instance
@@ -384,8 +384,8 @@ class _Description:
                 f"the type virtual-machine is assumed because of the key '{vm_key}' (see --type)",
             )
         if self.name and "stateful" not in self.value:
-            # Without "stateful", which every daemon prints, this is templater's short form. Its type defaults
-            # to container, so no note is necessary.
+            # Every daemon prints "stateful". A description without that key is in templater's short form.
+            # In the short form, the type defaults to container, so no note is necessary.
             return CONTAINER, ()
         return CONTAINER, ("the type container is assumed: the description has no type (see --type)",)
 
@@ -566,7 +566,7 @@ _FOREIGN_KEYS = {
 
 
 def _foreign(value: Mapping[str, Any], path: Path) -> _InvalidValue:
-    """Return the error for a mapping without any key of an instance, which is another kind of file.
+    """Return the error for a mapping that has no key of an instance: the file is of another kind.
 
     Without this error, the file would be accepted as an instance without configuration.
     """
@@ -632,7 +632,7 @@ def _kind(value: Any) -> str:
 
 
 def _quote_all(names: Sequence[str]) -> str:
-    """Return the first names in quotes, and the number of the other names."""
+    """Return the first names in quotes, and the number of names that are left out."""
     quoted = ", ".join([f"'{_shown(name)}'" for name in names[:MOST_SHOWN]])
     more = len(names) - MOST_SHOWN
     return f"{quoted} and {more} more" if more > 0 else quoted

@@ -19,7 +19,7 @@ from .go_scalars import BOOLEANS, is_merge, is_null, resolved, tag_of
 from .yaml_nodes import LIMITS, Limits, Mapping, Node, Rules, Scalar, Sequence, YamlError, parse
 
 METADATA_FIELDS: Final = ("architecture", "creation_date", "expiry_date", "properties", "templates")
-#: limit on a trigger, the name of a template, an owner and a mode; PATH_MAX of Linux
+#: the maximum length of a trigger, the name of a template, an owner or a mode: PATH_MAX of Linux
 MAX_FIELD: Final = 4096
 RULE_FIELDS: Final = ("when", "create_only", "template", "properties", "uid", "gid", "mode")
 
@@ -167,7 +167,7 @@ class _Decoder:
             return []
         found = []
         for item in node.children:
-            # yaml.v4 drops null items. yaml.v2 decodes them as empty strings, and no trigger is empty.
+            # yaml.v4 drops null items. yaml.v2 decodes them as empty strings, which never match a trigger.
             if not (self.rules == "v4" and is_null(item, self.rules)):
                 found.append((self.text(item, f"an item of {what}"), item.span))
         return found
@@ -338,7 +338,7 @@ class _Decoder:
 
     def go_line(self, node: Node) -> int:
         """Return the node's line number as Go counts it: every line break of YAML starts a new line."""
-        # The ends of the line breaks are stored, because a file can contain a hundred thousand errors.
+        # Find all line breaks only once, because a file can contain a hundred thousand errors.
         if not self.breaks:
             self.breaks = [0, *(found.end() for found in re.finditer(_BREAK, self.source.text))]
         return bisect_right(self.breaks, node.start)
@@ -383,7 +383,7 @@ class _Problem:
 
 
 class _MetadataFields:
-    """The fields that the document has set so far. A second key ``templates`` adds rules to the first."""
+    """The fields that the document has set so far. A second key ``templates`` adds further rules."""
 
     def __init__(self, decoder: _Decoder) -> None:
         self.decoder = decoder
@@ -444,7 +444,7 @@ class _RuleFields:
             setattr(rule, name, self._short(decoder.text(value, f"'{name}'"), name, value.span))
 
     def _short(self, text: str, name: str, span: Span) -> str:
-        """Return the text. Raise LimitError if it is long: an alias can repeat it in thousands of rules."""
+        """Return the text. Raise LimitError for a long text: aliases can repeat it in thousands of rules."""
         if len(text) > MAX_FIELD:
             raise LimitError(f"a text of '{name}' has more than {MAX_FIELD} characters", span)
         return text

@@ -146,8 +146,8 @@ def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node 
         return _document(source, lambda: CParser(text), rules, limits)
     except YamlError:
         if rules == "v4" and re.search(_LONG_LINE, text):
-            # The text may be valid in yaml.v4, which does not limit the length of a key. libyaml's limit
-            # cannot be changed.
+            # The text may be valid in yaml.v4, which does not limit the length of a key.
+            # Parse it again without libyaml, whose limit on keys cannot be changed.
             return _document(source, _pure(text, rules), rules, limits)
         raise
 
@@ -185,8 +185,8 @@ _ESCAPE = r"(?s)\\."
 _LONG_LINE = ".{1024}"
 _UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
-# The maximum number of characters in a key without '?'. yaml.v4 has no limit, but a parser needs memory to
-# read ahead. A path has at most 4096 bytes, and an escape sequence for a byte, \\xNN, has four characters.
+# The maximum number of characters in a key without '?'. yaml.v4 has no limit.
+# 4 * 4096 is enough for every path: 4096 bytes, each as an escape sequence (\xNN) of four characters.
 _LONGEST_KEY: Final = {"v2": 1024, "v4": 4 * 4096}
 
 _DEEPEST_FLOW: Final = 500
@@ -200,7 +200,7 @@ except ImportError:
 
 
 def _pure(text: str, rules: Rules) -> Callable[[], Any]:
-    # Not imported above, because PyYAML's reader takes milliseconds to compile its patterns.
+    # This import is not at the top, because PyYAML's reader takes milliseconds to compile its patterns.
     from .pure_yaml import PureParser
 
     return lambda: PureParser(text, _LONGEST_KEY[rules], _DEEPEST_FLOW)
@@ -216,7 +216,7 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
     except MarkedYAMLError as error:
         if getattr(parser, "is_too_deep", False):
             raise _too_deep(source, error, behind=0, limits=limits) from None
-        if error.problem and "maximum nesting depth" in error.problem:  # a limit of libyaml since 0.2.6
+        if error.problem and "maximum nesting depth" in error.problem:  # libyaml has this limit since 0.2.6
             raise _too_deep(source, error, behind=1, limits=limits) from None
         raise _syntax_error(source, error, rules) from None
     except YAMLError as error:  # a ReaderError
@@ -229,7 +229,7 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
 def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
     """Return the error for brackets that nest too deeply.
 
-    The parser's mark is ``behind`` characters after the bracket that the error reports.
+    ``behind`` is the distance in characters from the reported bracket to the mark of the parser's error.
     """
     mark: Any = error.problem_mark
     place = source.span(min(mark.index - behind, len(source.text) - 1))
@@ -288,7 +288,7 @@ _MARK: Final = "\ufeff"
 def _mark_width(source: Source) -> int:
     """Return the width of a byte order mark at the start of the text: 1, or 0 if there is none.
 
-    The parser does not count the mark in positions.
+    The positions of the parser do not count the byte order mark.
     """
     return 1 if source.text.startswith(_MARK) else 0
 
@@ -343,8 +343,8 @@ class _Composer:
         if collection.flow:
             collection.end = event.end_mark.index + self.shift
         elif collection.children:
-            # The end mark of a block is at the next token, after any comments. The end of the last child is
-            # a better position for messages.
+            # The end mark of a block is at the next token, after any comments.
+            # For messages, the end of the last child is a better position.
             collection.end = max(collection.start, collection.children[-1].end)
         return collection
 
@@ -443,8 +443,8 @@ def _syntax_error(source: Source, error: MarkedYAMLError, rules: Rules) -> YamlE
 def _v2_words(error: Any) -> str:
     """Return the error text of yaml.v2.
 
-    yaml.v2 omits the line number if it is the first line. In errors of the parser (not of the scanner), the
-    line number is one too low.
+    yaml.v2 omits the line number of an error in the first line. In errors of the parser (not of the
+    scanner), the line number is one too low.
     """
     line = error.problem_mark.line if error.problem_mark else 0
     if line:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..model.plan import Change
 
 _PREFIX = "<set at create"
-#: shown in place of a value that the daemon generates
+#: the placeholder for a value that the daemon generates
 PLACEHOLDER = f"{_PREFIX}>"
 
 #: the keys with generated values that a container had at its first start on Incus 6.0.4
@@ -31,8 +31,8 @@ def new_instance(
 ) -> Instance:
     """Return the instance at its first start, with ``image.*`` keys and the pending trigger.
 
-    With ``placeholders``, add placeholders for the values that the daemon generates. Values that the user
-    gave stay, except those of ``image.*`` keys.
+    With ``placeholders``, add placeholders for the values that the daemon generates. Values that the
+    user gave are kept, except those of ``image.*`` keys.
     """
     given = instance.expanded_config()
     made = with_image_keys(instance, properties)

@@ -62,6 +62,6 @@ def pending_key_notes(
         kind = "virtual machines" if instance.is_vm else "containers"
         known = " and ".join(RECORDED)
         yield (
-            f"whether {PENDING_KEY} is still set in the {triggers[-1]} pass is unknown"
-            f" for {kind} of {host.name} (it was for containers of {known}): {', '.join(found)}"
+            f"it is unknown whether {kind} of {host.name} still have {PENDING_KEY} in the"
+            f" {triggers[-1]} pass, as containers of {known} do: {', '.join(found)}"
         )

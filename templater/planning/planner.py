@@ -30,7 +30,7 @@ MAX_COMPARED = 64 << 20
 MAX_KEPT = 8 << 20
 #: maximum number of bytes that one plan keeps from existing files
 MAX_COMPARED_TOTAL = 64 << 20
-#: default for a path without a recorded depth: deeper than any path can be
+#: stands for an unknown depth; no path is as deep as this
 _DEEPEST = 1 << 16
 
 
@@ -276,7 +276,7 @@ class _Target:
 
 
 def _find_collisions(targets: "list[_Target]") -> None:
-    """Mark colliding rules of one pass: they write the same file, or one's file is another's parent."""
+    """Mark rules of one pass that write the same file, or whose file is a parent of another rule's file."""
     by_place: dict[str, _Target] = {}
     reached = [target for target in targets if target.resolved is not None and target.error is None]
     for target in reached:
@@ -308,7 +308,7 @@ def _decide(target: _Target, view: "_ChangedRootfs", in_place: bool) -> Change:
         return change
 
 
-#: kinds of rendering errors, which cannot occur on a daemon if create_only skips the rule
+#: errors of these kinds cannot occur on a daemon if create_only skips the rule, because nothing is rendered
 _LATE = ("syntax", "render", "limit")
 
 
@@ -348,7 +348,7 @@ def _new(target: _Target, action: str, reason: str) -> Change:
 
 def _skip(target: _Target, resolved: Resolved) -> Change:
     dangling = " (a dangling symlink)" if resolved.dangling else ""
-    change = _new(target, SKIP, f"create_only, and the name exists{dangling}")
+    change = _new(target, SKIP, f"create_only, and the path exists{dangling}")
     if resolved.entry is not None:
         _keep_owner(change, resolved.entry)
     return change
@@ -366,7 +366,7 @@ def _create(target: _Target, resolved: Resolved, view: "_ChangedRootfs") -> Chan
     if resolved.named is not None:
         change.reason = f"new, at the target of a dangling symlink: {printable(resolved.real)}"
     if resolved.real.split("/", 2)[1] in ("dev", "proc", "sys"):
-        change.reason += "; a running container usually hides it behind a mount"
+        change.reason += "; in a running container, a mount usually hides this file"
     return change
 
 
@@ -533,7 +533,7 @@ class _ChangedRootfs:
         return self.rootfs.read(path, limit)
 
     def require_ids(self, uid: int, gid: int, rule: "Rule") -> None:
-        """Raise UnmappedError if the root filesystem has an id map without one of these ids."""
+        """Raise UnmappedError if the root filesystem has an id map that lacks one of these ids."""
         ids = getattr(self.rootfs, "ids", None)
         if ids is None:
             return

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 MAX_LINKS = 40  # the kernel's MAXSYMLINKS
 MAX_PATH = 4095
 MAX_NAME = 255
-#: names on the way to all targets of a run, through all links; a long path counts several times
+#: limit on the steps of one run. Each name that a target path or a link leads through is a step or more.
 MAX_STEPS = 500_000
 
 
@@ -57,7 +57,7 @@ class Steps:
         self.left = MAX_STEPS
 
     def take(self, place: str) -> None:
-        """Count the work on a path or link target, whose time grows with the length."""
+        """Count the work for a path or a link target. The work grows with its length."""
         self.left -= 1 + (len(place) >> 6)
         if self.left < 0:
             raise LimitError("the paths of all rules together lead through too many directories and links")

@@ -120,7 +120,7 @@ def chosen(request: Mapping[str, Any], name: str, choices: tuple[str, ...], defa
 def mapping(request: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return the object ``name`` of the request, or {} if it is missing or null.
 
-    Raises RequestError if it is not an object.
+    Raises RequestError if the value is not an object.
     """
     value = request.get(name)
     if value is None:

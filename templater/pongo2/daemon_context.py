@@ -50,8 +50,8 @@ def _config_get(config: "Mapping[str, str]") -> Function:
     stripped: dict[str, str] = {}
 
     def config_get(key: "Any", default: "Any") -> "Any":
-        # The default replaces only a missing value, not an empty one. Like the daemons, this function removes
-        # the line ends that `incus config set … - < file` stores.
+        # The default replaces only a missing value, not an empty value.
+        # Like the daemons, remove the line ends that `incus config set … - < file` stores.
         name = to_string(key)
         value = config.get(name)
         if value is None or value[-1:] not in ("\r", "\n"):
@@ -149,8 +149,8 @@ def start_order(devices: "Mapping[str, Mapping[str, str]]", nested_last: bool = 
 
     Network interfaces come first, then disks with the root disk first, then other types from z to a.
     """
-    # The daemons define this order in devices_sort.go. Since LXD 5.0.3 and Incus 6.0.4, nested interfaces
-    # follow the other interfaces.
+    # The daemons define this order in devices_sort.go.
+    # Since LXD 5.0.3 and Incus 6.0.4, nested interfaces follow the other interfaces.
     names = sorted(devices)
     types = {name: devices[name].get("type", "") for name in names}
     interfaces = [name for name in names if types[name] == "nic"]

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     Marked = Callable[..., Any]
 
-#: the module of each filter, so that a lookup imports only that module. To find a filter that is missing
-#: here, a lookup imports all modules.
+#: The module of each filter. A lookup of a filter imports only its module.
+#: A lookup of a filter that is missing in this mapping imports all modules.
 FILTER_MODULES = {
     name: module
     for module, names in (
@@ -104,7 +104,7 @@ class LazyRegistry(Mapping[str, "Marked"]):
 
 
 def _imported(name: str) -> "Any":
-    return __import__(name, fromlist=("__name__",))  # faster, because importlib need not be imported
+    return __import__(name, fromlist=("__name__",))  # ``__import__`` is faster than importing importlib
 
 
 class Library:

@@ -183,9 +183,9 @@ def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop
     ``parent`` is the value of ``forloop`` outside the loop: the enclosing loop, or ``public``, the value in
     the render's context, which Go ignores. ``state`` tells whether the template has bound ``forloop``:
 
-    * 0: the template has not bound it.
-    * 1: a tag such as ``set`` has bound it. Then Go panics for every value.
-    * 2: an argument of a macro has bound it. Then Go panics unless the value is a loop or nil.
+    * 0: the template has not bound ``forloop``.
+    * 1: a tag such as ``set`` has bound ``forloop``. Then Go panics for every value.
+    * 2: an argument of a macro has bound ``forloop``. Then Go panics unless the value is a loop or nil.
     """
     if parent is public and not state:
         parent = None

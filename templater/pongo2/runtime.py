@@ -1,6 +1,6 @@
 """The runtime of compiled templates.
 
-It has few imports, so that a cached template renders without loading the parser and the compiler.
+This module has few imports, so that a cached template renders without loading the parser and the compiler.
 """
 
 from ..model.errors import InputError, LimitError, RenderError, TemplaterError

@@ -73,9 +73,9 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
-#: the number of characters up to which the size of a value is not counted
+#: values of at most this many characters are not counted
 SMALL = 1024
-#: the number of characters that an element of a list counts as
+#: each element of a list counts as this many characters
 ELEMENT = 16
 #: the amount of work (characters, multiplied by a weight) that counts as one step
 WORK_OF_STEP = 16
@@ -84,8 +84,8 @@ WORK_OF_STEP = 16
 DAEMON_NAMES = frozenset(
     ("trigger", "path", "container", "instance", "config", "devices", "properties", "config_get")
 )
-#: the context key whose value replaces the dialect's version in ``pongo2.version``. Templates cannot read
-#: this key, because it contains a space.
+#: The context key whose value replaces the dialect's version in ``pongo2.version``.
+#: Templates cannot read this key, because it contains a space.
 VERSION = " version"
 _UNCHECKED = DAEMON_NAMES | {VERSION}
 
@@ -126,7 +126,7 @@ class Fault(Exception):
 class Program:
     """A compiled template that is ready to run.
 
-    ``places`` has the source positions of its operations, or is empty if it was compiled without spans.
+    ``places`` has the source positions of the program's operations. It is empty without spans.
     """
 
     __slots__ = ("bound", "dialect", "old", "open", "places", "safe_super", "units", "version")
@@ -211,7 +211,7 @@ class Render:
     def merged(self, scope: "Scope") -> "dict[str, Any]":
         """Return the context for an included template.
 
-        It contains the context of the including template and the names that this template has bound.
+        The new context has all names that the including template got or has bound.
         """
         context = dict(self.context)
         for name, value in scope.items():
@@ -222,7 +222,7 @@ class Render:
     def found(self, value: "Any", if_exists: bool) -> "Program | None":
         """Return the compiled template that is named ``value``.
 
-        Return None if ``if_exists`` is true and the template is missing. Otherwise, raises Failure.
+        If the template is missing, return None if ``if_exists`` is true. Otherwise, raise Failure.
         """
         name = to_string(value)
         if not name:
@@ -257,7 +257,7 @@ def deep(render: Render) -> LimitError:
 def charge(render: Render, v: "Any") -> "Any":
     """Subtract the size of a large new value from the limit on values, and return the value.
 
-    Raises LimitError if the limit is exceeded. Generated code does not call this for small strings.
+    Raises LimitError if the limit is exceeded. Small strings are not passed to this function.
     """
     if isinstance(v, str | list):
         size = len(v) if isinstance(v, str) else 8 * len(v)
@@ -273,7 +273,7 @@ def weigh(render: Render, v: "Any", weight: int) -> "Any":
     """Count the work that an operation will do on ``v``, if ``v`` is large. Return ``v``.
 
     ``weight`` is the work for each character: 1 for C code, more for Python code. Generated code does not
-    call this for small strings.
+    call this function for small strings.
     """
     if isinstance(v, str):
         if len(v) > SMALL:

@@ -165,7 +165,7 @@ def check_encodable(unit: Unit) -> None:
 def names_missing_template(error: TemplateError) -> bool:
     """Return whether compiling a template failed because that template names a missing template.
 
-    In this case, ``include … if_exists`` of pongo2 treats the included template as missing, too.
+    ``include … if_exists`` of pongo2 treats a template with this error as missing, too.
     """
     return (error.pongo2_error or "").startswith("[Error (where: fromfile)")
 
@@ -187,7 +187,7 @@ class Template:
         self.code: CodeType = code_of(module)
         self.program = self.loaded(self.code)
         self.imports = tuple(module.imports)
-        #: the program with spans, after the first failed render
+        #: the program with spans; added after the first failed render
         self.with_spans: list[Program] = []
 
     @property
@@ -232,7 +232,7 @@ class Template:
     def open(self, name: str, if_exists: bool) -> Program | None:
         """Compile the template ``name``, which a render has computed from an expression.
 
-        Return None if ``if_exists`` is true and the template is missing. Otherwise, raises Failure.
+        If the template is missing, return None if ``if_exists`` is true. Otherwise, raise Failure.
         """
         resolved = resolve(self.source.name, name)
         text = self.compilation.fetch(resolved)

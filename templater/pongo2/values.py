@@ -143,7 +143,8 @@ class Function:
 
     ``params`` has the Go types of the parameters ("*pongo2.Value" accepts any value).
     If ``variadic`` is true, the last type applies to all further arguments.
-    ``results`` is the number of results of the Go function. pongo2 can only call a function with one or two.
+    ``results`` is the number of results of the Go function. pongo2 can only call a function with one or two
+    results.
     """
 
     __slots__ = ("call", "gotype", "params", "results", "simple", "variadic")

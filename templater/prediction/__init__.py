@@ -5,7 +5,7 @@ the kernel or Go's ``os.Root`` does, whichever the release uses. Error texts are
 ``$INSTANCE``, ``$ROOTFS`` and ``$TEMPLATES`` in place of the instance's directories. The steps are based on
 recorded runs of each release's code. Cases that the recordings do not cover are "unknown".
 
-::
+Each line names some modules of this folder and their contents::
 
     errno_errors machine go_strconv      errors, paths and numbers of the kernel and Go
     host_filesystem go_os_root           the model file system: plain paths, and Go's os.Root

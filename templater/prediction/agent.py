@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..model.entry import RootfsView
     from ..model.metadata import Rule
 
-#: an instance path that matches no file: the agent writes to the guest's own root, not below a host directory
+#: stands for the instance's directory, which the guest does not have; no path of the guest is below it
 NOWHERE = "/\0"
 
 
@@ -94,7 +94,7 @@ class Agent:
             return
         cursor = Cursor(self.filesystem)
         names = folder.split("/")
-        cursor.walk(names[0])  # the root or, in a relative path, the first name; the agent creates neither
+        cursor.walk(names[0])  # The agent does not create the root or, in a relative path, the first name.
         for count, name in enumerate(names[1:], 2):
             parent, parent_node = cursor.place, cursor.node
             try:

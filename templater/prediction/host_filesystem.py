@@ -254,7 +254,7 @@ class HostFilesystem:
     def make(self, place: Place, kind: str, mode: int) -> None:
         """Create an empty file or a directory.
 
-        If the parent has the setgid bit, both inherit its group, and a directory also inherits the bit.
+        If the parent has the setgid bit, its group is inherited. A new directory also inherits the bit.
 
         Raises Errno in an immutable directory.
         """

@@ -54,8 +54,8 @@ class Contexts:
 def facts_of(instance: "Instance") -> "dict[str, str]":
     """Return the value of the variable ``instance``, whose alias is ``container``.
 
-    All its values are strings, so ``{% if instance.ephemeral %}`` is true even for "false". Virtual machines
-    have no ``privileged``.
+    All values in the result are strings, so ``{% if instance.ephemeral %}`` is true even for "false". Virtual
+    machines have no ``privileged``.
     """
     # Incus defines these fields in templateApplyNow in driver_lxc.go and driver_qemu.go.
     facts = {

@@ -90,7 +90,9 @@ def render(
 def render_data(
     data: bytes, rule: "Rule", trigger: str, instance: "Instance", options: "RenderOptions"
 ) -> bytes:
-    """Render ``data`` as a rule's template. Predictions use this for files that templater refuses to read.
+    """Render ``data`` as a rule's template.
+
+    Predictions call this function to render files that templater itself refuses to read.
 
     Raises TemplaterError if the template does not compile or render, or exceeds a limit.
     """

@@ -148,7 +148,7 @@ def _cell(plan: Plan | TemplaterError, change: Change, reference: Change | None)
     assert isinstance(plan, Plan)
     outcome = plan.outcome(change)
     if outcome is None:
-        return Cell(UNKNOWN, "templater cannot read the root filesystem here")
+        return Cell(UNKNOWN, "templater cannot read this part of the root filesystem")
     names = tuple(deviation_names(plan, change))
     if outcome.result in _RESULTS:
         why = outcome.error or outcome.text

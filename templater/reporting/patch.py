@@ -10,11 +10,11 @@ from ..model.source import printable
 
 NO_NEWLINE = "\\ No newline at end of file\n"
 
-#: comparisons of two lines for one file, and for a whole patch; files that need more become one hunk
+#: limits on comparisons of two lines, per file and per patch; a file that needs more becomes one hunk
 MAX_WORK = 2_000_000
 MAX_TOTAL_WORK = 10_000_000
 
-#: lines of a file before and after the change that are compared; more become one hunk
+#: limit on the lines of a file, before and after the change; a file with more lines becomes one hunk
 MAX_LINES = 200_000
 
 CONTEXT = 3
@@ -48,7 +48,7 @@ class _TooMuch(Exception):
 
 
 class _Matcher(SequenceMatcher[str]):
-    """A matcher with a limit: its time can grow faster than the product of both sizes."""
+    """A SequenceMatcher with a limit on comparisons, because their number grows fast with the texts."""
 
     def __init__(self, before: Sequence[str], after: Sequence[str], work: _Work) -> None:
         super().__init__(None, before, after)
@@ -106,7 +106,7 @@ def _remarks(change: Change) -> Iterator[str]:
     cause = f"{printable(change.rule.template)} on {printable(change.trigger)}"
     yield f"# {printable(change.real)}: {verb}{facts}, {cause}\n"
     if change.real != change.path and change.path.startswith("/"):
-        yield f"# the rule names {printable(change.path)}; a symlink leads here\n"
+        yield f"# the rule names {printable(change.path)}; a symlink leads from there to this file\n"
 
 
 def _hunks(before: Sequence[str], after: Sequence[str], work: _Work) -> Iterator[str]:

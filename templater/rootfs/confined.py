@@ -86,7 +86,7 @@ _HINTS = {
     errno.EPERM: "run this as root, and check whether the file is immutable or append-only (lsattr)",
     errno.EACCES: "no permission: run this as root or as the owner",
     errno.EIO: "the storage failed: look at the kernel's log (dmesg) before running this again",
-    errno.EBUSY: "a file system is mounted there",
+    errno.EBUSY: "another file system is mounted at this path",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
     errno.ENOTSUP: "the file system does not support this",
 }
@@ -306,8 +306,8 @@ class Root(Closing):
 class Directory(Closing):
     """An open directory below a root. Names passed to its methods are single components.
 
-    The methods raise the kernel's OSError. Callers decide what it means, and describe it with
-    ``write_error``.
+    The methods raise the kernel's OSError. Callers decide what the error means, and describe
+    it with ``write_error``.
     """
 
     __slots__ = ("fd", "path", "root")
@@ -382,7 +382,7 @@ class Directory(Closing):
         return os.open(".", os.O_RDWR | os.O_TMPFILE | _O_CLOEXEC, 0o600, dir_fd=self.fd)
 
     def name_unnamed(self, fd: int, name: str) -> None:
-        """Give a file from ``create_unnamed`` a name here. Raises FileExistsError if the name exists."""
+        """Give a file from ``create_unnamed`` a name in this directory. Raises FileExistsError."""
         again(os.link, f"/proc/self/fd/{fd}", name, dst_dir_fd=self.fd, follow_symlinks=True)
 
     def mkdir(self, name: str, mode: int = 0o755) -> None:
@@ -395,7 +395,7 @@ class Directory(Closing):
         again(os.mknod, name, mode, device, dir_fd=self.fd)
 
     def link(self, name: str, to: "Directory", new: str) -> None:
-        """Create a hard link ``new`` in ``to`` for ``name`` here; for a symlink, link the symlink itself."""
+        """Create the hard link ``new`` in the directory ``to``. For a symlink, link the symlink itself."""
         again(os.link, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd, follow_symlinks=False)
 
     def rename(self, name: str, to: "Directory", new: str) -> None:
@@ -417,7 +417,7 @@ def kind_of(mode: int) -> str:
 
 
 def close(fd: int) -> None:
-    """Close a descriptor. Errors are ignored: it is closed anyway, and important data was synced before."""
+    """Close a descriptor. Ignore errors: the kernel closes it anyway, and important data is synced."""
     try:  # noqa: SIM105  # importing contextlib slows down the start of hooks
         os.close(fd)
     except OSError:
@@ -609,7 +609,7 @@ def open_with_walk(root: int, path: str, flags: int, follow: bool, cross_mounts:
 def _resolve(root: int, names: "list[str]") -> "list[str]":
     """Resolve all links as in a chroot; return the names of the resulting path.
 
-    A stack holds the descriptors of the entered directories. The name ``..`` returns to the previous one. So
+    A stack holds the descriptors of the entered directories. The name ``..`` returns to the last of them. So
     a directory that another process moves meanwhile can't lead outside. Magic links of /proc are resolved by
     their text like any other link.
     """
@@ -649,7 +649,7 @@ def _link_target(parent: int, name: str) -> "str | None":
     try:
         return os.readlink(name, dir_fd=parent)
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.ENOENT):  # not a link, or missing
+        if error.errno in (errno.EINVAL, errno.ENOENT):  # the name is not a link, or it is missing
             return None
         raise
 

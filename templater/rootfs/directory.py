@@ -117,7 +117,7 @@ class DirectoryRootfs(Closing):
         cross_mounts: bool = False,
     ) -> None:
         opened: "Any" = path
-        if hasattr(path, "__fspath__"):  # an os.PathLike; not checked by type, because hooks do not import os
+        if hasattr(path, "__fspath__"):  # an os.PathLike, whose type hooks have not imported
             opened = path.__fspath__()
         self.root: "confined.Root | ByName" = (
             open_root(opened, cross_mounts=cross_mounts) if isinstance(opened, str) else opened

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class _Node:
-    """An inode. Several names can refer to the same one."""
+    """An inode. Several names can refer to the same inode."""
 
     __slots__ = (
         "children",
@@ -205,7 +205,7 @@ class MemoryRootfs:
         return "" if node is None else node.flag
 
     def set_flag(self, path: str, flag: str) -> None:
-        """Mark an existing name as IMMUTABLE or APPEND_ONLY. Plans obey the mark; writing here ignores it."""
+        """Mark an existing name as IMMUTABLE or APPEND_ONLY. Plans obey the mark, but writers ignore it."""
         node = self._find(path)
         if node is None:
             raise WriteError(f"{path!r} does not exist")

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     Record = list[bytes]
     Send = Callable[[Iterable[bytes]], None]
 
-#: The first unused uid: systemd's table leaves 1879048192…2147352575 free, and a pid is below 2^22. A child
-#: with a uid of its own can neither signal nor trace another child.
+#: The first uid for children: systemd's table of uids leaves 1879048192…2147352575 free.
+#: Each child uses this uid plus its pid (below 2^22), so no child can signal or trace another child.
 FIRST_UID = 1879048192
 OVERFLOW_UID = 65534
 
@@ -46,7 +46,7 @@ BUG = b"bug"
 
 #: the last record of a complete answer
 END = (b"end",)
-_END = b"6:3:end,,"  # the same record as bytes
+_END = b"6:3:end,,"  # ``END`` as the bytes that are sent
 
 
 class Bounds:
@@ -136,7 +136,7 @@ class Child:
             try:
                 os.kill(self.pid, 9)
                 self.reap()
-            except (ProcessLookupError, ChildProcessError):  # reaped already, by a handler of the caller
+            except (ProcessLookupError, ChildProcessError):  # a handler of the caller has reaped the child
                 pass
 
 
@@ -181,12 +181,12 @@ def _run_child(
     send = _sender(pipe, bounds)
     try:
         inputs = (*inputs, *(prepare() or ()))
-        # with a higher limit of the caller, deep recursion would end in MemoryError, a less clear error
+        # with a higher recursion limit, deep recursion would end in MemoryError, a less clear error
         sys.setrecursionlimit(min(sys.getrecursionlimit(), MAX_DEPTH))
         lock(pipe, bounds, inputs)
         work(send)
         send(END)
-        os.close(pipe)  # closed first, so that the parent need not wait until the process exits
+        os.close(pipe)  # the parent can continue at once, without waiting for the exit
         code = 0
     except MemoryError:
         code = OUT_OF_MEMORY
@@ -256,7 +256,7 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
         resource.setrlimit(what, (most, most))
     if os.geteuid() == 0:
         become_nobody()
-    prctl(system_calls.PR_SET_PDEATHSIG, 9, 0, 0, 0)  # last: a change of uid clears PDEATHSIG
+    prctl(system_calls.PR_SET_PDEATHSIG, 9, 0, 0, 0)  # after the change of uid, which clears it
     calls: tuple[str, ...] = system_calls.COMPUTING
     if inputs:
         calls += (*system_calls.READING, *system_calls.WAITING)
@@ -279,11 +279,11 @@ def highest_descriptor() -> int:
 def become_nobody() -> None:
     """Change to a user that owns nothing. In a user namespace most uids do not exist, so try several.
 
-    In a namespace with a single user (``unshare -r``), stay that user. Raises PermissionError otherwise.
+    In a namespace with a single user (``unshare -r``), stay that user. Raises PermissionError on failure.
     """
     # An unprivileged user namespace may deny setgroups. Then the process has no extra groups to drop.
     for attempt in (FIRST_UID + os.getpid() % (1 << 22), OVERFLOW_UID, 1):
-        try:  # noqa: SIM105 - contextlib is not lean
+        try:  # noqa: SIM105 - hooks do not import contextlib
             os.setgroups(())
         except PermissionError:
             pass

@@ -2,8 +2,8 @@
 
 The program runs without network and with resource limits. If the caller is root, the program runs under a
 user id that owns nothing. It can open files only for reading. It reads ``INPUT`` and writes to
-``Program.output``. System calls that are not on the list fail with EPERM. On an architecture without a list,
-the other limits still apply.
+``Program.output``. Only the system calls in ``system_calls.py`` are allowed; others fail with EPERM. On
+other architectures than those in that file, only the other limits apply.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Program:
         if self._status is None:
             try:
                 os.kill(self._pid, signal.SIGKILL)
-            except PermissionError:  # a sandboxed process may not kill; the program ends with that process
+            except PermissionError:  # a sandboxed parent may not kill the program, which ends with the parent
                 return
             self.wait()
         self._output.close()
@@ -148,15 +148,15 @@ def _lock() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores SIGPIPE, which the program would inherit
     prctl = libc("prctl")
     prctl(system_calls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    libc("unshare")(_CLONE_NEWNET | _CLONE_NEWIPC)  # this needs root; without root, the failure is ignored
+    libc("unshare")(_CLONE_NEWNET | _CLONE_NEWIPC)  # without root, ``unshare`` fails, which is ignored
     os.chdir("/")
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # at the size limit, let writing fail instead of dying
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # at the size limit, write(2) fails without a signal
     for what, most in (
         (resource.RLIMIT_CPU, PROCESSOR_SECONDS),
         (resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_FSIZE, COMPLAINTS),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, 1),  # the program itself; with 0, execve would fail
+        (resource.RLIMIT_NPROC, 1),  # only the program itself; execve fails with 0
         (resource.RLIMIT_NOFILE, 32),
         (resource.RLIMIT_MEMLOCK, 0),
     ):

@@ -62,7 +62,7 @@ LOADING = (
     "faccessat", "set_robust_list", "prlimit64", "statx", "faccessat2",
 )  # fmt: skip
 
-#: the number of the limit on these architectures
+#: the number of RLIMIT_AS on the architectures of ``NUMBERS``
 _RLIMIT_AS = 9
 
 #: the calls that open a file by flags, and the position of the flags among their arguments
@@ -118,7 +118,7 @@ def assemble(machine: str, calls: "Iterable[str]", opening: "Mapping[str, int]")
 def libc(name: str) -> "Callable[..., int]":
     """Return a function of the C library that Python does not wrap.
 
-    This uses _ctypes, because importing the ctypes package takes two milliseconds more.
+    This function uses _ctypes, because importing the ctypes package takes two milliseconds more.
     """
     import _ctypes
 
@@ -137,8 +137,8 @@ def libc(name: str) -> "Callable[..., int]":
 def limit_address_space(most: int) -> None:
     """Set the soft limit of this process's address space in bytes, and leave the hard limit as it is.
 
-    The resource module is not imported, because that takes half a millisecond. Other architectures than those
-    of the filter have no limit.
+    The resource module is not used, because importing it takes half a millisecond. On other architectures
+    than those of the filter, set no limit.
     """
     if os.uname().machine not in ARCHITECTURES or sys.maxsize <= 1 << 32:
         return

@@ -5,8 +5,8 @@ import errno
 from ..oslite import os
 from ..rootfs.confined import again
 
-#: Attributes that certify the old content. The kernel drops the first attribute on every write. The others
-#: would not match the new content.
+#: Attributes that certify the old content, so they would not match the new content.
+#: The kernel itself drops security.capability on every write.
 _OF_THE_CONTENT = ("security.capability", "security.ima", "security.evm")
 #: attributes of overlayfs itself
 _OF_OVERLAYFS = ("trusted.overlay.", "user.overlay.")
@@ -30,7 +30,7 @@ def copy_attributes(old: int, new: int) -> None:
 
 
 def _differs(fd: int, name: str, value: bytes) -> bool:
-    """Return whether an attribute differs. An equal label is skipped, because setting it may be forbidden."""
+    """Return whether an attribute differs. Setting even an equal label may be forbidden."""
     try:
         return os.getxattr(fd, name) != value
     except OSError:

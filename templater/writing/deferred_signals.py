@@ -29,7 +29,7 @@ def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = Fa
         except ValueError:  # not the main thread: signal handlers run only in the main thread
             pass
         finally:
-            result = call()  # runs even if one of the old handlers raises before it is replaced
+            result = call()  # call even if a signal handler raises before it is replaced
         if drop_alarm:
             late.pop(_signal.SIGALRM, None)
     finally:

@@ -1,7 +1,8 @@
 """The lock that allows one apply at a time on a root filesystem.
 
-It is an flock on the root directory itself, so it needs no file. Every process that can open that directory
-can hold it. So a running container can make an apply time out, but it can do no other harm with the lock.
+The lock is an flock on the root directory itself, so it needs no file. Every process that can open that
+directory can hold the lock. So a running container can make an apply time out, but the lock lets it do no
+other harm.
 """
 
 import fcntl

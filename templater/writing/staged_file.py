@@ -110,7 +110,7 @@ class ApplySession:
         parent.mkdir(staged, 0o700)
         self.made.append((parent, staged))
         with parent.directory(staged) as made:
-            # The parent's owner could put another directory in its place.
+            # The owner of the parent directory could have replaced the new directory by another.
             if again(os.fstat, made.fd).st_mode & 0o077 or made.listdir():
                 raise RefusedError(f"another process replaced {path!r} while templater was creating it")
             os.fchown(made.fd, *self.ids.on_disk(0, 0))
@@ -124,7 +124,7 @@ class ApplySession:
     ) -> "tuple[Directory, str]":
         """Give a file a temporary name in the root directory, or ``beside`` the target if that fails.
 
-        ``link`` creates the name. Return its directory and the name.
+        ``link`` creates the name. Return the directory and the name.
         """
         name = self.next_name(inode)
         top = self.directory("/")
@@ -293,7 +293,9 @@ class Target:
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != old:
             raise self._changed("was replaced")
-        self.committed = True  # even if rename reports an error: put_back checks which file has the name
+        # Set this before the rename, which may succeed although it reports an error.
+        # A rollback (``put_back``) checks which file has the name.
+        self.committed = True
         self.staged[0].rename(self.staged[1], self.parent, self.name)
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != self.inode:

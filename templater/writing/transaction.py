@@ -33,7 +33,7 @@ __all__ = ["PREFIX", "Journal", "apply"]
 
 _MANY_FILES = 200
 
-#: most errors of other rules that the first one's notes contain
+#: the maximum number of other rules' errors in the notes of the first error
 MOST_ERRORS = 20
 
 #: limit on the new directories of one apply, because each keeps a descriptor open until the commit

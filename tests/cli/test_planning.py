@@ -199,7 +199,7 @@ def test_reports_name_the_difference_between_host_and_templater(run, image):
     """By the name that the README's table of differences has for it."""
     (image / "rootfs/etc/started").symlink_to("/srv/started")
     (image / "rootfs/srv").mkdir()
-    name = "links are followed inside"
+    name = "links stay inside the root filesystem"
     assert f"    ! templater differs: {name}\n" in run("preview", image, "-t", "start")[1]
     assert (
         f"/etc/started: templater differs: {name}\n" in run("diff", image, image / "rootfs", "-t", "start")[2]

@@ -41,7 +41,7 @@ MAX_INCLUDES = 64
 #: the type prefixes of lxc.rootfs.path; LXC removes them except for clone hooks and ephemeral copies
 PREFIXES = ("dir:", "overlay:", "overlayfs:", "btrfs:", "zfs:", "lvm:", "loop:", "nbd:", "rbd:")
 
-#: the file by which a clone hook informs the destroy hook of the same lxc-copy
+#: the file in which a clone hook leaves a message for the destroy hook of the same lxc-copy
 CLONED = "cloned"
 
 
@@ -75,7 +75,7 @@ def _folder(environ: "Mapping[str, str]") -> str:
 def _start(
     stage: str, name: str, folder: str, options: "Options", environ: "Mapping[str, str]"
 ) -> "HookRequest | Notice":
-    """Return the request for this stage.
+    """Return the hook request, or an empty Notice if LXC's current stage has nothing to render.
 
     A directory or an overlay is rendered in pre-start, any other root filesystem after LXC has mounted it.
     """
@@ -231,7 +231,7 @@ def settings(path: str) -> "Iterator[tuple[str, str]]":
             waiting[:0] = [join(file, n) for n in sorted(os.listdir(file)) if n.endswith(".conf")]
             continue
         if file.endswith("/") and not exists(file):
-            continue  # as in LXC, whose own userns.conf includes a directory that Debian does not ship
+            continue  # LXC ignores this too: its userns.conf includes a directory that Debian lacks
         for key, value in _lines(file):
             if key == "lxc.include":
                 waiting.append(value)
@@ -306,7 +306,7 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
     if isdir(beside) and program != "lxc-snapshot":
         if not found:
             return beside, False
-        found.append(beside)  # a container and a snapshot of that name: LXC does not say which it copies
+        found.append(beside)  # LXC does not say whether it copies the container or the snapshot
     if len(found) != 1:
         raise InputError(
             f"'{here}' was made from '{printable(source_name)}', but"
@@ -400,7 +400,8 @@ def copy_image(source: str, folder: str) -> None:
         if instance is not None:
             write_whole(new, INSTANCE, instance.data)
         _copy_templates(old, new)
-        write_whole(new, METADATA, old.read_metadata().data)  # last: this file marks the copy as complete
+        # Copy metadata.yaml last, because it marks the copy as complete.
+        write_whole(new, METADATA, old.read_metadata().data)
 
 
 def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
@@ -530,7 +531,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     hint = f"templater hook install lxc {quote(name)}{elsewhere(path, LXC_PATH)} --write"
     if line is None:
         # `install` writes no line for this stage, because most containers do not need one
-        by_hand = "set lxc.hook.mount to the value of lxc.hook.pre-start: LXC mounts this root filesystem"
+        by_hand = "set lxc.hook.mount to the line of lxc.hook.pre-start: only LXC can mount this rootfs"
         missing = not early and "lxc.hook.pre-start" in lines
         problem = f"'{config}' has no lxc.hook.{needed} that calls templater"
         yield Finding(False, problem, by_hand if missing else hint)

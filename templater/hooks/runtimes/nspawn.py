@@ -39,7 +39,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     if options.if_present and not exists(join(image, METADATA)):
         return Notice()
     rootfs = options.rootfs or join(MACHINES, name)
-    if not options.rootfs and islink(rootfs):  # machinectl accepts links here, where only root can write
+    if not options.rootfs and islink(rootfs):  # only root can create links in MACHINES
         rootfs = join(MACHINES, os.readlink(rootfs))
     return HookRequest(options, name=name, rootfs=rootfs, image=image, state_folder=options.state)
 
@@ -50,7 +50,7 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
     from ..options import END
 
     line = unit_line(argv("nspawn", [*words, *(() if name else ("--if-present",)), END]))
-    # nspawn mounts or shifts ids only later, so the directory's owner is still the container's root
+    # nspawn maps user ids only after this hook, so the container's root still owns the directory
     return Snippet(drop_in(name, path), f"[Service]\nExecStartPre={line} %i\n")
 
 

@@ -54,7 +54,7 @@ class Emitter:
         return nodes.Template(self.body(self.root.body))
 
     def place(self, token: Token) -> int:
-        """Return the place of a token. A new token gets the next number."""
+        """Return the number of a token in ``places``. A new token gets the next number."""
         number = self.numbers.get(id(token))
         if number is None:
             number = self.numbers[id(token)] = len(self.places)
@@ -64,7 +64,7 @@ class Emitter:
     # --- statements
 
     def body(self, statements: Body) -> list[nodes.Node]:
-        """Return the nodes of a body. Neighbouring texts and prints become one ``Output``."""
+        """Return the nodes of a body. Neighbouring texts and printed values become one ``Output``."""
         found: list[nodes.Node] = []
         output: nodes.Output | None = None
         for statement in statements:
@@ -163,7 +163,7 @@ class Emitter:
     def statement_block(self, node: tree.Block) -> nodes.Node:
         self.has_macros = True
         templates = [template for template in self.chain() if node.name in template.blocks]
-        if not templates:  # This happens for a block in a macro that another template imports.
+        if not templates:  # A macro that another template imports can contain such a block.
             return nodes.ExprStmt(self.expression_invoke(tree.Invoke(node.token, no_block)))
         bodies = self.blocks.get(node.name)
         if bodies is None:
@@ -211,7 +211,7 @@ class Emitter:
     def filters(self, value: nodes.Expr, uses: list[tree.FilterUse], place: int | None = None) -> nodes.Expr:
         """Return a value to which filters are applied in turn.
 
-        ``place``, if given, is the place of all filters. By default, each filter has its own.
+        ``place``, if given, is the place of all filters. By default, each filter has its own place.
         """
         items = [value]
         for use in uses:

@@ -23,7 +23,7 @@ _ORDERS = {
 
 
 class ExpressionWriter(Writer):
-    """The writer of expressions. Each becomes a single Python expression in brackets.
+    """The writer of expressions. Each template expression becomes one Python expression in brackets.
 
     ``consumer`` is the weight of the filter that will process the next value that is written, or 0.
     """
@@ -61,7 +61,7 @@ class ExpressionWriter(Writer):
         self.writeline("return v")
 
     def operation(self, name: str, place: int, *operands: nodes.Expr) -> None:
-        """Write a call of an operator's function by ``operate``, which first counts the work."""
+        """Write a call of ``operate``, which counts the work and then calls the operator's function."""
         self.write(
             f"at(render, {place}, operate, render, {name}" if self.spans else f"operate(render, {name}"
         )
@@ -79,7 +79,8 @@ class ExpressionWriter(Writer):
             self.visit(node, self.frame)
             self.write(f", {weight})")
         elif isinstance(node, nodes.Filter) and not is_inline(node):
-            self.consumer = weight  # `charged` counts the work, together with the size of this result
+            # `charged` counts the work of the consumer together with the size of its input.
+            self.consumer = weight
             self.visit(node, self.frame)
         else:
             name = self.fresh("v")
@@ -87,7 +88,7 @@ class ExpressionWriter(Writer):
             value = name
             if isinstance(node, nodes.Name) and nodes.is_variable(node):
                 self.write(self.raw_name(node.name))
-                value = f"called({name})"  # A function is not a string, so it reaches this code.
+                value = f"called({name})"  # If the variable holds a function, call the function.
             else:
                 self.visit(node, self.frame)
             self.write(f") is str and len({name}) < 1025 else weigh(render, {value}, {weight}))")
@@ -205,7 +206,7 @@ class ExpressionWriter(Writer):
         return f"n_{name}"
 
     def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:
-        """Write ``.name`` or ``.0``. Generated code calls the member if it is a function."""
+        """Write a lookup of ``.name`` or ``.0``. Generated code calls the member if it is a function."""
         key = nodes.member_key(node)
         if self.spans:
             getter = "field_at" if isinstance(key, str) else "index_at"

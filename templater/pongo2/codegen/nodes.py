@@ -32,8 +32,8 @@ BINARY = {"+": Add, "-": Sub, "*": Mul, "/": Div, "%": Mod, "^": Pow}
 _UNARY = {"not": Not, "negative": Neg}
 _RELATIONS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "lteq", ">": "gt", ">=": "gteq", "in": "in"}
 
-# The names of values that the code generator supplies. They begin with a space, so that they cannot be equal
-# to an identifier of the template.
+# The names of values that the code generator supplies.
+# They begin with a space, so they cannot be equal to an identifier of the template.
 #: the dict of all names that the template binds
 SCOPE = " scope"
 #: whether autoescape is on

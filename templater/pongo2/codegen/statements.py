@@ -60,7 +60,7 @@ class StatementWriter(ExpressionWriter):
             self.writeline("pass")
 
     def nested(self, body: Sequence[nodes.Node], blocks: int = 1) -> None:
-        """Write a body with more indentation. ``blocks`` is the number of Python blocks that this adds."""
+        """Write a body with more indentation, inside ``blocks`` further Python blocks."""
         self.indent()
         self.nesting += blocks
         self.statements(body)
@@ -283,7 +283,7 @@ class StatementWriter(ExpressionWriter):
     def unknown_mode(self) -> Iterator[None]:
         """Return a context manager for writing a macro or block.
 
-        If ``dynamic`` is true, code that is written inside it reads the state of autoescape from the scope.
+        If ``dynamic`` is true, code that is written in it reads the autoescape state from the scope.
         """
         outer, self.mode = self.mode, None if self.dynamic else self.mode
         yield
@@ -332,7 +332,7 @@ class StatementWriter(ExpressionWriter):
             self.writeline(f"left -= len({name})")
 
     def visit_Block(self, node: nodes.Block, frame: Frame) -> None:
-        """Write code that shows the last body of a block. That body can show the others with block.Super."""
+        """Write code that shows the last body of a block. block.Super in that body shows the other bodies."""
         names = self.bodies.get(node.name)
         if names is None:
             bodies = nodes.bodies_of(node)
@@ -345,6 +345,6 @@ class StatementWriter(ExpressionWriter):
         self.writeline(f"{names[-1]}({self.scope}, o)")
 
     def block_function(self, body: Sequence[nodes.Node]) -> None:
-        """Write the function for one body of a block. It counts its work, because it may run repeatedly."""
+        """Write the function for one body of a block. It counts work, because the body may run repeatedly."""
         self.count(body)
         self.statements(body)

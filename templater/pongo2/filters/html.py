@@ -49,7 +49,7 @@ def removetags_v61(render: "Render", value: "Any", argument: "Any") -> str:
 
 
 def _counted_names(render: "Render", text: str, argument: "Any") -> "list[str]":
-    """Return the tag names in the argument, after counting the work of one pass over the text per name."""
+    """Return the tag names in the argument. Count the work of one pass over the text for each name."""
     names = to_string(argument).split(",")
     regular = sum(_COMPILED + len(text) for name in names if not _is_plain(name))
     work(render, len(names) * (text.count("<") * SLOW + len(text) // 64) + regular * SLOW)

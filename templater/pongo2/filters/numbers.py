@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_EXACT_DECIMALS = 1100  # every float has fewer decimals than this, so all further digits are zeros
+_EXACT_DECIMALS = 1100  # every float has fewer than 1100 decimals, so all further digits are zeros
 
 
 @filter("add", weight=C)

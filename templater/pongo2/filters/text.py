@@ -58,7 +58,7 @@ def rjust(value: "Any", argument: "Any") -> str:
     """Pad a text like Go's ``%5s``. A negative width aligns the text to the left."""
     text = to_string(value)
     width = to_int(argument)
-    if abs(width) // 10 > 1_000_000:  # Go's fmt rejects such a width.
+    if abs(width) // 10 > 1_000_000:  # Go's fmt rejects a width of 10,000,010 or more.
         return f"%!(NOVERB)%!(EXTRA string={text})"
     grow(max(abs(width), len(text)))
     return text.rjust(width) if width >= 0 else text.ljust(-width)

@@ -90,7 +90,7 @@ def _whole_power(x: float, n: int, mantissa: float) -> "tuple[float, int]":
     exponent = 0
     base, base_exponent = math.frexp(x)
     while n:
-        if abs(base_exponent) > 1 << 12:  # The result is too large or too small for a float anyway.
+        if abs(base_exponent) > 1 << 12:  # No float can hold a result with this exponent, so stop.
             return mantissa, exponent + base_exponent
         if n & 1:
             mantissa *= base
@@ -104,8 +104,8 @@ def _whole_power(x: float, n: int, mantissa: float) -> "tuple[float, int]":
     return mantissa, exponent
 
 
-# Go computes log(x) like FreeBSD's e_log.c. It finds k and a small f such that x = 2**k * (1 + f), and
-# approximates log(1 + f) by a minimax polynomial in s = f / (2 + f).
+# Go computes log(x) like FreeBSD's e_log.c: it finds k and a small f such that x = 2**k * (1 + f).
+# Go then approximates log(1 + f) by a minimax polynomial in s = f / (2 + f).
 _LOG_ODD = (
     1.479819860511658591e-01,
     1.818357216161805012e-01,

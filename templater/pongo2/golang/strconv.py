@@ -86,7 +86,7 @@ def _hexadecimal(v: float, precision: int) -> str:
         while not mantissa >> 52:
             mantissa <<= 1
             exponent -= 1
-    mantissa <<= 8  # Then 60 bits follow the point, which are fifteen digits.
+    mantissa <<= 8  # Now 60 bits follow the point: fifteen hexadecimal digits.
     if 0 <= precision < 15:
         mantissa, exponent = _rounded_hex(mantissa, exponent, precision)
     fraction = format(mantissa & ((1 << 60) - 1), "015x")
@@ -133,7 +133,7 @@ def rune(v: int) -> str:
 def is_printable(v: int) -> bool:
     """Return the result of strconv.IsPrint(v) in Go.
 
-    It is true for letters, marks, numbers, punctuation, symbols and the ASCII space.
+    The result is true for letters, marks, numbers, punctuation, symbols and the ASCII space.
     """
     return not 0xD800 <= v <= 0xDFFF and chr(v).isprintable()
 

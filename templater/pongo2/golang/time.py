@@ -165,7 +165,7 @@ def _chunk_at(layout: str, position: int) -> str:
 def _fraction_end(layout: str, position: int) -> int:
     """Return the end of a fraction such as ``.000`` or ``,999`` at ``position`` in the layout.
 
-    Return 0 if the layout has no fraction there, or if another digit follows.
+    Return 0 if the layout has no fraction at ``position``, or if another digit follows.
     """
     if layout[position] not in ".,":
         return 0

@@ -25,7 +25,7 @@ def did_you_mean(word: str, known: "list[str]") -> str:
     # difflib is slow to import, so only a template with a mistake imports it.
     from difflib import get_close_matches
 
-    close = get_close_matches(word, known, 1, 0.66)  # low enough for "fro" instead of "for"
+    close = get_close_matches(word, known, 1, 0.66)  # the cutoff is low enough to suggest "for" for "fro"
     return f"did you mean {close[0]!r}?" if close else ""
 
 
@@ -62,7 +62,7 @@ def syntax_hint(
 
 
 def _old_subscript(text: str, before: "list[Token]") -> str:
-    """Return a hint for a subscript in the v4 dialect, with the text to write instead if there is one."""
+    """Return a hint for a subscript in the v4 dialect. If possible, the hint has a replacement text."""
     kinds = [token.kind for token in before]
     if kinds[-1:] != [IDENTIFIER] or kinds[0] == ".":
         return "subscripts need pongo2 v6, and LXD has v4"

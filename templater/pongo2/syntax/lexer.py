@@ -13,8 +13,8 @@ MAX_TOKENS = 20_000
 VERBATIM = "{% verbatim %}"
 END_VERBATIM = "{% endverbatim %}"
 
-# Each of these patterns is compiled at its first use, because compiling one takes as long as lexing a
-# template, and many templates do not need all of them.
+# Each of these patterns is compiled at its first use, because many templates do not need all of them.
+# Compiling one pattern takes as long as lexing a template.
 _OPENING = r"\{[{%#]|\x01"
 _COMMENT_END = r"#\}|\n|\x01|\Z"
 _CODE = r"""

@@ -1,6 +1,6 @@
 """The parser: it turns tokens into a tree of documents, tags and bodies.
 
-It makes its checks in the same order as pongo2, so that both report the same error first.
+The parser makes its checks in the same order as pongo2, so that both report the same error first.
 """
 
 from ...model.errors import LimitError, TemplateSyntaxError
@@ -59,7 +59,7 @@ class Parser(ExpressionParser):
     def open_if_exists(self, name: str, token: Token, missing_ok: bool) -> Document | None:
         """Parse and return the template ``name``.
 
-        If it is missing, return None if ``missing_ok`` is true. Otherwise, raises TemplateSyntaxError.
+        If the template is missing, return None or, if ``missing_ok`` is false, raise TemplateSyntaxError.
         """
         if self.document.load is None:
             raise no_loader(self.document, name, token)

@@ -37,9 +37,9 @@ class Unit:
         return self.text.count("\n", 0, offset) + 1, column + 1
 
     def span(self, start: int, end: int) -> Span:
-        """Return the span of these characters in the user's source.
+        """Return the span of a range of ``text`` in the user's source.
 
-        For characters of the wrapper, return the first or last character of the source.
+        For a range in the wrapper, return the first or last character of the source.
         """
         size = len(self.source.text)
         first = min(max(start - self.shift, 0), max(size - 1, 0))

@@ -94,7 +94,7 @@ def test_status_says_to_add_an_unsupported_stage_by_hand(container):
     assert "hook install lxc" in before.hint
     (finding,) = [each for each in installed(container) if each.ok is False]
     assert "has no lxc.hook.mount" in finding.text
-    assert "value of lxc.hook.pre-start" in finding.hint
+    assert "line of lxc.hook.pre-start" in finding.hint
 
 
 def test_status_reports_a_missing_image(container):

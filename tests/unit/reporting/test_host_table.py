@@ -62,7 +62,7 @@ def test_hosts_that_refuse_a_link_fail_with_their_own_error(tmp_path: Path) -> N
 
 def test_the_table_names_the_deviation_where_a_host_differs(tmp_path: Path) -> None:
     found = table(tmp_path, tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv": Entry(DIRECTORY)})
-    name = "links are followed inside"
+    name = "links stay inside the root filesystem"
     assert found.rows[0].cells["incus"].deviations == (name,)
     assert f"escapes from parent (templater differs: {name})\n" in table_text(found)
     assert table_data(found)["files"][0]["hosts"]["incus"]["deviations"] == [name]

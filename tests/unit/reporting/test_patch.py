@@ -66,7 +66,7 @@ def test_the_patch_names_the_target_of_a_symlink() -> None:
     patch = diff(
         planned(("/etc/a", b"x\n"), tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv/b": "y\n"})
     )
-    assert "# the rule names /etc/a; a symlink leads here\n" in patch
+    assert "# the rule names /etc/a; a symlink leads from there to this file\n" in patch
     assert "+++ b/srv/b\n" in patch
 
 

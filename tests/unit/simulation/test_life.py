@@ -233,7 +233,7 @@ def test_a_failed_start_pass_keeps_the_files_of_the_create_pass_but_not_its_trig
     assert report.error is not None and report.pending == ""
     assert files(simulation) == {"/etc/a": "trigger=create name=c1 foo=none"}
     assert [change.path for change in report.changes] == ["/etc/a"]
-    assert any("a start is one commit" in remark for remark in report.started.remarks)
+    assert any("if one rule fails, no file is written" in remark for remark in report.started.remarks)
 
 
 def test_files_of_a_failed_pass_are_unknown_until_rewritten() -> None:  # 118
