@@ -143,7 +143,7 @@ def test_the_documented_commands_without_a_sandbox_exist():
     assert not set(re.findall("`([a-z]+)`", sentence[1])) - set(command.list_commands(Context(command)))
 
 
-def test_the_commands_that_the_readme_says_print_json_do():
+def test_every_command_in_the_readmes_list_for_json_has_the_option_json():
     row = re.search(r"^\| feed another program \|.*", (ROOT / "README.md").read_text(), re.M)
     assert row
     words = re.findall("`([a-z][a-z ]*)`", row[0])

@@ -56,7 +56,7 @@ def recorded(case, trigger):
     return sorted(lines, key=lambda line: line.split(" ", 3)[3])
 
 
-def test_goldens_match_the_output_of_the_real_engine(update):
+def test_golden_files_match_the_output_of_the_real_engine(update):
     try:
         program = program_for("v4")
     except Unavailable as reason:
@@ -147,7 +147,7 @@ def test_after_apply_diff_is_empty_and_a_second_apply_touches_nothing(case, trig
 
 
 @pytest.mark.parametrize(("case", "trigger"), GOOD)
-def test_memory_and_directory_get_the_same_plan(case, trigger, tmp_path):
+def test_root_filesystems_in_memory_and_on_disk_get_the_same_plan(case, trigger, tmp_path):
     skip_without_root(case)
     folder = tmp_path / "rootfs"
     folder.mkdir()

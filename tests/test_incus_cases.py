@@ -38,6 +38,6 @@ def test_create_and_start_match_incus(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", named([case for case in CASES if not only_starts(case)]))
-def test_a_recorded_life_matches_incus(case: dict[str, Any]) -> None:
+def test_a_recorded_life_of_an_instance_matches_incus(case: dict[str, Any]) -> None:
     skip_without_root(case, "42_uid_gid_mode", "175_create_and_copy_same_file_modes", "n43_by_hand")
     Replay(case, INCUS_DEBIAN).run()

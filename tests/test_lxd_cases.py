@@ -23,13 +23,13 @@ def test_recorded_cases_exist() -> None:
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES])
-def test_a_recorded_life_matches_lxd(case: dict[str, Any]) -> None:
+def test_a_recorded_life_of_an_instance_matches_lxd(case: dict[str, Any]) -> None:
     skip_without_root(case, "175_create_and_copy_same_file_modes")
     Replay(case, LXD_DEBIAN).run()
 
 
 @pytest.mark.xfail(reason="no recording: a real LXD has to delete a linked template first", strict=True)
-def test_a_recording_deletes_a_template_that_is_a_symlink() -> None:
+def test_a_recorded_case_covers_deleting_a_template_that_is_a_symlink() -> None:
     """``Replay.do_tpl_delete`` removes the symlink, as LXD's source does. Only a recording can confirm it."""
     for case in CASES:
         linked = ""

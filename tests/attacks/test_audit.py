@@ -119,7 +119,7 @@ def image_folder(top: Path) -> Path:
     return top / "image"
 
 
-def test_attack_58_a_command_that_does_not_read_the_whole_archive_says_so(
+def test_attack_58_a_note_tells_if_a_command_did_not_read_the_whole_archive(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     twice = archive(tmp_path / "twice.tar", member("rootfs/x"), member("metadata.yaml", tarfile.SYMTYPE))
@@ -226,7 +226,7 @@ def test_many_findings_of_one_kind_are_summarised(tmp_path: Path, capfd: pytest.
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
-def test_templates_in_a_mount_are_not_reported_missing(
+def test_templates_below_a_mount_point_are_not_reported_as_missing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = image_folder(tmp_path)

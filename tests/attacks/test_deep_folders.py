@@ -89,7 +89,7 @@ def test_an_exported_image_can_be_unpacked(image, tmp_path, form):
 
 
 @pytest.mark.parametrize("name", ["templates/d/x.tpl", "templates/d/", "templates/a/b/c"])
-def test_a_folder_among_the_templates_is_a_clear_error(tmp_path, name, capfd):
+def test_a_folder_among_the_templates_gives_a_clear_error(tmp_path, name, capfd):
     image = str(tarball(tmp_path / "image.tar", "rootfs/", name))
     for words in (
         ["unpack", image, str(tmp_path / "c1")],

@@ -58,7 +58,7 @@ def removed(text: str, names: str) -> str:
     return pongo2.compile('{{ v|removetags:"' + names + '" }}').render({"v": text})
 
 
-def test_attack_47_a_character_class_is_charged_by_its_parts() -> None:
+def test_attack_47_each_part_of_a_character_class_counts_towards_the_work_limit() -> None:
     with pytest.raises(LimitError, match="builds a value"):
         removed("<b" * 30_000, "[" + "a" * 15_000 + "]")
     with pytest.raises(LimitError, match="builds a value"):
@@ -75,6 +75,6 @@ def test_attack_47_a_huge_regular_expression_is_an_error(names: str) -> None:
 
 
 @pytest.mark.slow
-def test_attack_47_regular_expressions_on_empty_text_are_charged() -> None:
+def test_attack_47_a_regular_expression_counts_towards_the_work_limit_even_on_empty_text() -> None:
     with pytest.raises(LimitError, match=r"builds a value|units of work"):
         removed("", "a*," * 200_000)

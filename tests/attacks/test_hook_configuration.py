@@ -62,7 +62,7 @@ def test_a_unit_line_keeps_backslashes_and_refuses_newlines() -> None:
         install.unit_line(["/bin/x", "a\nExecStart=/bin/evil"])
 
 
-def test_a_system_error_is_reported_and_respects_keep_going(
+def test_a_system_error_is_reported_and_fails_the_hook_only_without_keep_going(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: object) -> None:

@@ -58,7 +58,7 @@ def run_hook(runtime: str, *words: str, **options: object) -> subprocess.Complet
     return answer
 
 
-def test_a_valid_state_is_rendered(bundle: Path) -> None:
+def test_a_container_with_a_valid_oci_state_is_rendered(bundle: Path) -> None:
     assert oci(a_state(bundle)).returncode == 0
     assert (bundle / "rootfs/etc/x").read_text() == "c1"
 
@@ -126,7 +126,7 @@ def test_attack_66_an_invalid_state_is_reported(data: str, code: int, says: str)
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.2.0", "1.0.2-dev", "v1.0.2", "1.0"])
-def test_every_compatible_state_version_is_accepted(bundle: Path, version: str) -> None:
+def test_every_compatible_oci_state_version_is_accepted(bundle: Path, version: str) -> None:
     assert oci(a_state(bundle, ociVersion=version)).returncode == 0
 
 
@@ -286,7 +286,7 @@ def test_attack_68_a_container_without_a_root_filesystem_is_an_error(bundle: Pat
 
 
 @pytest.mark.parametrize("path", ["dir:{}/rootfs", "{}/rootfs"])
-def test_attack_68_a_directory_is_rendered_under_every_spelling(bundle: Path, path: str) -> None:
+def test_attack_68_a_rootfs_directory_is_accepted_under_every_spelling(bundle: Path, path: str) -> None:
     assert run_hook("lxc", env=lxc(bundle, path.format(bundle))).returncode == 0
     assert (bundle / "rootfs/etc/x").read_text() == "c1"
 

@@ -494,7 +494,7 @@ def test_a_kernel_without_system_call_filters_is_an_error(
         system_calls.allow(system_calls.COMPUTING)
 
 
-def test_a_user_namespace_with_one_user_renders(bundle: Path) -> None:
+def test_a_hook_renders_in_a_user_namespace_with_one_user(bundle: Path) -> None:
     answer = subprocess.run(
         ["unshare", "-r", *install.argv("oci", [])],
         input=json.dumps(a_state(bundle)), text=True, capture_output=True, check=False, timeout=60,
@@ -534,7 +534,7 @@ def test_memory_above_the_limit_is_one_clear_error(bundle: Path) -> None:
     assert "templater: the hook needs more than 1024 MiB of memory" in answer.stderr
 
 
-def test_a_rule_with_many_properties_and_words_renders(bundle: Path) -> None:
+def test_a_rule_with_many_properties_and_triggers_renders(bundle: Path) -> None:
     properties = "".join(f"      p{n}: v\n" for n in range(100))
     rules(
         bundle,
@@ -622,7 +622,7 @@ def test_status_names_code_that_another_user_can_change(
     assert f"'{tmp_path}', whose code every start runs as root" in finding.text
 
 
-def test_a_place_that_is_missing_at_the_check_counts_as_changeable(tmp_path: Path) -> None:
+def test_a_path_that_is_missing_at_the_check_counts_as_changeable(tmp_path: Path) -> None:
     """Its owner can move it away after root has read it."""
     assert status.is_changeable(str(tmp_path / "gone"))
 
@@ -649,7 +649,7 @@ def test_a_container_with_the_name_of_a_snapshot_is_ambiguous(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("program", "found"), [("lxc-copy", "snap0"), ("lxc-snapshot", "victim/snaps/snap0")]
 )
-def test_the_calling_program_says_what_is_copied(
+def test_the_calling_program_decides_whether_a_snapshot_or_a_container_is_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, found: str
 ) -> None:
     for folder in ("victim/snaps/snap0", "snap0", "restored"):
@@ -703,7 +703,7 @@ def test_status_runs_no_line_of_an_untrusted_bundle(bundle: Path, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-def test_a_stop_signal_at_any_call_leaves_all_files_or_none(bundle: Path, number: str) -> None:
+def test_a_stop_signal_at_any_system_call_leaves_all_files_written_or_none(bundle: Path, number: str) -> None:
     needs_strace()
     rules(bundle, "".join(f"  /new/n{n}: {{when: [start], template: a.tpl}}\n" for n in range(2)))
     for call, when in (("openat", 20), ("mkdirat", 2), ("linkat", 1), ("linkat", 2), ("fsync", 1)):
@@ -723,7 +723,7 @@ def test_a_stop_signal_at_any_call_leaves_all_files_or_none(bundle: Path, number
 
 
 @pytest.mark.parametrize("word", ["-n other", "-nother", "--name other", "--name=other"])
-def test_a_restored_snapshot_is_that_of_the_named_container(
+def test_restoring_uses_the_snapshot_of_the_container_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
     for folder in ("victim/snaps/snap0", "other/snaps/snap0", "restored"):

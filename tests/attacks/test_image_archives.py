@@ -259,7 +259,7 @@ def test_the_limit_on_names_counts_their_bytes_in_memory(tmp_path: Path) -> None
     assert list_names(path, DEFAULT) == 201
 
 
-def test_a_window_of_more_than_128_mib_is_refused(tmp_path: Path) -> None:
+def test_a_decompressor_window_of_more_than_128_mib_is_refused(tmp_path: Path) -> None:
     """With a window of 512 MiB, an image of 3 MB took 550 MB."""
     packed = lzma.compress(bytes(1000), filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 192 << 20}])
     (tmp_path / "image").write_bytes(packed)

@@ -281,7 +281,7 @@ def test_attack_45_unfinished_syntax_is_reported_with_line_and_column(
 
 
 @DIALECTS
-def test_attack_45_closing_the_daemon_wrapper_enables_autoescape_as_in_the_daemons(
+def test_attack_45_closing_the_daemons_autoescape_block_enables_autoescape(
     machine: Machine, dialect: Dialect
 ) -> None:
     """As in the daemons, text after ``{% endautoescape %}`` is outside of their ``autoescape off``."""
@@ -311,7 +311,9 @@ def test_attack_46_every_byte_of_literal_text_is_written(
 
 
 @DIALECTS
-def test_attack_46_the_pongo2_end_mark_cuts_the_text_as_in_pongo2(machine: Machine, dialect: Dialect) -> None:
+def test_attack_46_the_lexer_end_mark_of_pongo2_ends_the_template_text(
+    machine: Machine, dialect: Dialect
+) -> None:
     """pongo2's lexer marks the end of a text with U+0001, so the wrapper's own end after it is lost."""
     assert "is never closed" in machine.refused(b"a\x01b", dialect).message
 

@@ -113,7 +113,7 @@ def test_attack_16_a_symlink_as_target_is_followed_inside_and_kept(scene):
 
 
 @pytest.mark.parametrize("target", ["/run/x/resolv.conf", "../../../host/new", "../run/resolv.conf"])
-def test_attack_17_a_dangling_symlink_as_target_creates_its_target_inside(scene, target):
+def test_attack_17_a_dangling_symlink_as_target_creates_the_missing_file_inside(scene, target):
     scene.link("etc/resolv.conf", target)
     scene.write({"/etc/resolv.conf": "new"})
     assert (scene.top / "etc/resolv.conf").is_symlink()

@@ -31,7 +31,7 @@ def test_attack_55_a_number_with_thousands_of_digits_is_text_or_over_the_limit(r
         read_metadata(source(f"creation_date: {digits}\n"), rules)
 
 
-def test_attack_32_an_owner_with_too_many_zeros_for_python_is_a_number() -> None:
+def test_attack_32_an_owner_id_with_thousands_of_leading_zeros_is_accepted() -> None:
     assert go_decimal("-" + "0" * 5000 + "17", "uid") == -17
     assert go_decimal("0" * 5000, "uid") == 0
     with pytest.raises(Fails, match="out of range"):

@@ -148,7 +148,9 @@ def test_equal_templates_are_compiled_once(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "text", ["x\n{{ 1/0 }}", "x\n{% if %}", "{% macro a() %}{% endmacro %}\n{{ a() }}{{ 1/0 }}"]
 )
-def test_an_error_in_an_equal_template_names_its_own_file(tmp_path: Path, text: str, dialect: str) -> None:
+def test_errors_in_templates_with_equal_text_name_the_file_of_each_template(
+    tmp_path: Path, text: str, dialect: str
+) -> None:
     path = equal_templates(tmp_path / "image", text, 2)
     made = plan(open_image(path), Instance(), triggers=("start",), host="none", dialect=dialect)
     first, second = (str(change.error) for change in made.changes)
@@ -160,7 +162,7 @@ def test_an_error_in_an_equal_template_names_its_own_file(tmp_path: Path, text: 
 @pytest.mark.parametrize(
     "text", ["{{ a+1-2*3 }}" * 2000, "{{ a+1-2*3 }}" * 2000 + "{{ 1/0 }}", "{{ a+1 }}" * 2000 + "{% if %}"]
 )
-def test_a_thousand_equal_templates_are_quick(
+def test_many_equal_templates_are_previewed_and_compared_quickly(
     tmp_path: Path, text: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = equal_templates(tmp_path / "image", text, 900)
@@ -172,7 +174,7 @@ def test_a_thousand_equal_templates_are_quick(
 
 
 @pytest.mark.slow
-def test_different_templates_stop_at_the_total_time(
+def test_rendering_many_different_templates_stops_at_the_total_time_limit(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = equal_templates(tmp_path / "image", "{{ a+1-2*3 }}" * 2000, 900)
@@ -218,7 +220,7 @@ def test_an_image_with_a_thousand_large_templates_builds_quickly(
 
 
 @pytest.mark.slow
-def test_different_templates_are_checked_within_a_total_time(
+def test_many_different_templates_are_checked_within_a_total_time(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The limit of each check and of each rule added up to more than a minute."""
@@ -232,7 +234,7 @@ def test_different_templates_are_checked_within_a_total_time(
     assert "more than" in "".join(capfd.readouterr())
 
 
-def test_a_hole_behind_a_compressed_image_is_not_read(tmp_path: Path) -> None:
+def test_a_sparse_hole_after_a_compressed_image_is_not_read(tmp_path: Path) -> None:
     """Sixty gigabytes of zeros took minutes, and eight terabytes would take hours."""
     path = Path(image(tmp_path / "image", file("templates/a.tpl", b"x"), metadata=RULE))
     packed = tmp_path / "image.tar.gz"
@@ -245,7 +247,7 @@ def test_a_hole_behind_a_compressed_image_is_not_read(tmp_path: Path) -> None:
     assert time.process_time() - begun < 2
 
 
-def test_a_hole_between_two_streams_does_not_raise_the_allowed_size(tmp_path: Path) -> None:
+def test_a_sparse_hole_between_two_compressed_streams_does_not_raise_the_allowed_size(tmp_path: Path) -> None:
     packed = tmp_path / "image.tar.gz"
     packed.write_bytes(gzip.compress(b"x"))
     os.truncate(packed, 1 << 30)

@@ -39,7 +39,7 @@ PLACEHOLDER_NOTE = "note: '<set at create>' stands for a value that the daemon g
 
 
 @pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
-def test_the_images_keys_override_the_users_keys_at_a_first_start(words, image, run):
+def test_image_keys_override_the_keys_of_the_user_at_a_first_start(words, image, run):
     code, out, err = run(*words, "-c", "image.os=mine")
     assert code == 0
     assert "tiny <set at create>" in out and "mine" not in out
@@ -61,7 +61,7 @@ def test_templater_itself_generates_no_keys(words, image, run):
     assert "tiny none" in out and PLACEHOLDER_NOTE not in err
 
 
-def test_watch_shows_the_images_keys(image):
+def test_watch_shows_the_keys_of_the_image(image):
     watching = subprocess.Popen(
         [sys.executable, "-m", "templater", "watch", "image", "-c", "image.os=mine"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -92,14 +92,14 @@ def steps(run, *words):
     return [content[0].split(" ", 1)[0] if content else "" for content in found]
 
 
-def test_a_simulated_instance_has_the_images_keys_until_the_user_changes_them(image, run):
+def test_a_simulated_instance_has_the_keys_of_the_image_until_the_user_changes_them(image, run):
     assert steps(run, "image", "-c", "image.os=mine", "create", "start") == ["tiny"]
     assert steps(run, "image", "create", "c:image.os=mine", "start") == ["mine"]
     assert steps(run, "image", "create", "c:image.os=", "start", "restart") == ["none", ""]
     assert steps(run, "image", "create", "c:image.os=mine", "copy=c2", "c2:start") == ["mine"]
 
 
-def test_a_rebuild_sets_the_images_keys_again(image, run):
+def test_a_rebuild_sets_the_keys_of_the_image_again(image, run):
     life = ("create", "c:image.os=mine", "start", "stop")
     assert steps(run, "image", *life, "rebuild", "start") == ["mine", "tiny"]
     assert steps(run, "image", *life, "rebuild=other", "start") == ["mine", "huge"]
@@ -127,7 +127,7 @@ def test_a_simulation_of_an_existing_instance_shows_no_generated_keys(image, run
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="unpacks files of other owners")
-def test_unpack_sets_the_images_keys(image, run):
+def test_unpack_sets_the_keys_of_the_image(image, run):
     code, _, err = run("unpack", "image", "made", "--name", "web1", "-c", "image.os=mine", "-c", "user.a=b")
     assert code == 0, err
     assert Path("made/instance.yaml").read_text().split("config:\n")[1] == (
@@ -162,7 +162,9 @@ def test_a_pending_trigger_given_at_creation_is_kept(image, run):
         (["--as", "incus", "-t", "start"], False),
     ],
 )
-def test_the_pending_key_in_the_start_pass_is_set_as_recorded_or_noted_as_unknown(words, noted, image, run):
+def test_the_pending_trigger_key_in_the_start_pass_is_set_as_recorded_or_noted_as_unknown(
+    words, noted, image, run
+):
     """incus_cases_2, n59 and lxd_cases, 209: a container's start pass still sees it. Nothing else is recorded."""
     text = (image / "metadata.yaml").read_text()
     (image / "metadata.yaml").write_text(text.replace("when: [create, copy, start]", "when: [start]"))
@@ -178,7 +180,7 @@ def test_the_pending_key_in_the_start_pass_is_set_as_recorded_or_noted_as_unknow
     assert "unknown for" not in run("preview", "image", *words)[2], "the key makes no difference"
 
 
-def test_a_simulation_notes_that_the_pending_key_in_the_start_pass_is_unknown(image, run):
+def test_a_simulation_notes_that_the_pending_trigger_key_in_the_start_pass_is_unknown(image, run):
     (image / "templates/k.tpl").write_text("{% for k in config sorted %}{{ k }} {% endfor %}\n")
     assert "is still set in the start pass is unknown" in run("simulate", "image", "create", "start")[1]
     assert "is unknown" not in run("simulate", "image", "create", "start", "--as", "lxd-debian")[1]

@@ -76,7 +76,7 @@ def test_a_note_names_the_assumed_instance(kind, tmp_path):
     assert described(name="c1").read(image).notes == ()
 
 
-def test_keys_override_a_file(tmp_path):
+def test_key_options_override_a_description_file(tmp_path):
     (tmp_path / "web.yaml").write_text("name: web\nconfig: {user.a: file, user.b: file}\n")
     instance = described(file=str(tmp_path / "web.yaml"), config=("user.a=typed",), name="other").read()
     assert instance.name == "other"
@@ -151,7 +151,7 @@ def test_the_files_of_a_description_are_watched():
     assert files == ("fleet.json", "p.yaml", "data")
 
 
-def test_the_as_option_names_the_host_and_host_is_a_hidden_alias(capfd):
+def test_the_option_as_selects_the_host_and_has_the_hidden_alias_host(capfd):
     image = str(Path(__file__).resolve().parents[2] / "sample-images/permissions")
     outputs = []
     for option in ("--as", "--host"):

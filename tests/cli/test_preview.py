@@ -6,7 +6,7 @@ from templater.model.plan import CREATE, SKIP, Change
 from templater.reporting.report import Block
 
 
-def test_a_styled_preview_shows_a_body_only_for_changes_that_have_one(capfdbinary):
+def test_a_styled_preview_shows_contents_only_for_changes_with_contents(capfdbinary):
     skipped, created, empty = (
         Change(Rule(path, "a.tpl", ("start",)), "start", path, action)
         for path, action in (("/a", SKIP), ("/b", CREATE), ("/c", CREATE))

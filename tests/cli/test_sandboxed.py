@@ -188,7 +188,7 @@ def late_imports(package):
                     yield ".".join([*above, *([node.module] if node.module else [])])
 
 
-def test_every_module_that_a_reader_imports_later_is_loaded_before_the_lock():
+def test_every_module_that_a_reader_imports_late_is_loaded_before_the_sandbox_starts():
     wanted = {name for package in PACKAGES for name in late_imports(package)}
     assert len(wanted) > 10
     script = (

@@ -95,7 +95,7 @@ def wait_for_writing(folder: Path, process: subprocess.Popen) -> None:
         time.sleep(0.0002)
 
 
-def test_a_killed_hook_leaves_files_old_or_new_and_the_next_one_completes(folder: Path, calm):
+def test_a_killed_hook_leaves_files_old_or_new_and_the_next_hook_completes_the_work(folder: Path, calm):
     fresh, wanted, seconds = calm
     chance = random.Random(4)
     ended = {"before": 0, "between": 0, "after": 0}

@@ -95,7 +95,7 @@ def lxc(folder: Path) -> Iterator[Lxc]:
         lxc.close()
 
 
-def test_a_directory_is_rendered_before_the_first_start(lxc: Lxc):
+def test_a_container_on_a_directory_is_rendered_before_its_first_start(lxc: Lxc):
     folder = lxc.create("c1", settings="lxc.hook.version = 1\n")
     lxc.start("c1")
     assert lxc.seen("c1") == born("c1")
@@ -255,7 +255,7 @@ def test_a_failing_template_stops_the_start_and_reports_the_reason(lxc: Lxc):
     assert lxc.seen("c1") == born("c1"), "the creation was still owed"
 
 
-def test_keep_going_starts_despite_an_error(lxc: Lxc):
+def test_with_keep_going_a_container_starts_despite_an_error(lxc: Lxc):
     hooks = f"lxc.hook.pre-start = {hook_line('lxc', '--on-error', 'keep-going')}\n"
     folder = lxc.create("c1", hooks=hooks, templates={})
     lxc.start("c1")

@@ -79,7 +79,7 @@ def test_a_failing_template_fails_the_hook_line_and_reports_the_reason(folder: P
     assert "templates/birth.tpl:1:" in log_of(folder / "m1")
 
 
-def test_if_present_skips_a_machine_without_an_image(folder: Path):
+def test_with_if_present_a_hook_skips_a_machine_without_an_image(folder: Path):
     need("systemd-nspawn")
     make_rootfs(folder / "machines/m1")
     (folder / "m1").mkdir()
@@ -102,7 +102,7 @@ journalctl -u systemd-nspawn@m1 --no-pager -o cat
 """
 
 
-def test_the_unit_s_drop_in_runs_before_the_machine(folder: Path):
+def test_the_drop_in_of_the_unit_runs_before_the_machine_starts(folder: Path):
     """The full path: systemd starts systemd-nspawn@m1, whose drop-in `hook install` wrote."""
     need("systemd-nspawn", "machinectl")
     if not Path("/usr/lib/systemd/systemd").exists():

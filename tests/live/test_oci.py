@@ -149,7 +149,7 @@ def test_a_read_only_root_is_rendered(bundle: Bundle):
     assert bundle.seen() == born("c1")
 
 
-def test_create_container_sees_the_same_root(bundle: Bundle):
+def test_a_hook_at_create_container_sees_the_same_root_filesystem(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install("--in-place", stage="createContainer")
     assert bundle.seen() == born("c1")
@@ -166,7 +166,7 @@ def test_a_failing_template_stops_the_start_and_reports_the_reason(bundle: Bundl
     assert not (bundle.path / "rootfs/etc/birth").exists()
 
 
-def test_the_environment_does_not_change_the_result(bundle: Bundle):
+def test_environment_variables_do_not_change_the_result_of_a_hook(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install()
     config = bundle.config()

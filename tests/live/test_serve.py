@@ -168,7 +168,9 @@ def test_the_daemon_copies_the_virtual_machine_image(served, trusting_incus, pro
     incus("image", "delete", alias)
 
 
-def test_the_daemon_imports_a_unified_image_by_the_headers(image_tree, server, trusting_incus):
+def test_the_daemon_imports_a_unified_image_that_the_response_headers_name(
+    image_tree, server, trusting_incus
+):
     incus = trusting_incus
     incus("image", "import", f"{server.url}/tiny/1/unified", "--alias", "imported")
     (image,) = (each for each in list_stream(LocalStream(image_tree)) if each.variant == "unified")
@@ -197,7 +199,9 @@ def test_the_generated_certificate_is_enough_for_a_public_remote(image_tree, tru
     )
 
 
-def test_the_generated_certificate_serves_as_authority_for_simplestreams(image_tree, certificates, tmp_path):
+def test_the_generated_certificate_is_enough_as_ssl_cert_file_for_simplestreams(
+    image_tree, certificates, tmp_path
+):
     with templater_serve(image_tree.path, XDG_CONFIG_HOME=str(tmp_path)) as server:
         client = Client(tmp_path / "home", certificates)
         client.environment["SSL_CERT_FILE"] = str(tmp_path / "templater/serve/127.0.0.1.crt")
@@ -205,7 +209,9 @@ def test_the_generated_certificate_serves_as_authority_for_simplestreams(image_t
 
 
 @pytest.mark.parametrize("words", [("os=Tiny",), ("type=virtual-machine",), ("os=Other",), ("tiny/1/vm",)])
-def test_filters_of_the_client_give_the_same_for_both_protocols(served, certificates, tmp_path, words):
+def test_a_filter_of_the_client_selects_the_same_images_with_both_protocols(
+    served, certificates, tmp_path, words
+):
     both = []
     for protocol in ("simplestreams", "public"):
         client = Client(tmp_path / protocol, certificates)

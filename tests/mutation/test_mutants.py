@@ -18,7 +18,7 @@ def f(a: "int < 3", b=1):
 '''
 
 
-def test_every_mutation_operator_changes_one_place_of_the_source_only():
+def test_every_mutation_operator_changes_the_source_in_exactly_one_place():
     found = list(mutants(Path("m.py"), SOURCE))
     assert {mutant.operator for mutant in found} == set(OPERATORS)
     for mutant in found:

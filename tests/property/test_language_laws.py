@@ -77,7 +77,7 @@ def test_any_text_compiles_or_raises_with_a_span_inside_it(text, dialect, mode):
 
 @unhurried
 @given(texts, dialects, st.sampled_from(["incus", "plain"]))
-def test_any_template_with_any_data_renders_or_raises(text, dialect, mode):
+def test_any_template_with_any_data_renders_or_raises_a_templater_error(text, dialect, mode):
     context = {"x": "<b>", "y": ["a", 1, None], "a": 2.5}
     source = Source("t", text.encode("utf-8", "surrogatepass"))
     try:

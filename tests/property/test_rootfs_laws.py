@@ -204,7 +204,7 @@ writes = st.lists(
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @settings(deadline=None)
 @given(history=histories, files=writes)
-def test_no_write_through_links_changes_anything_outside(mechanism, history, files):
+def test_writing_through_links_changes_nothing_outside_the_root(mechanism, history, files):
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
         (top / "canary").mkdir()

@@ -26,7 +26,7 @@ MOST = 10
 
 
 @pytest.mark.slow
-def test_the_findings_of_real_images():
+def test_real_images_have_the_recorded_findings():
     before = time.process_time()
     reports = {image: check_report(str(folder(image)), hosts=("incus",)) for image in IMAGES}
     assert time.process_time() - before < MOST

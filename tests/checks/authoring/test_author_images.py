@@ -70,7 +70,7 @@ def test_an_ubuntu_image_that_lost_its_hostname_template_is_found(image):
     assert found(image(fixed)) == []
 
 
-def test_a_key_ipv4_in_a_network_configuration_of_version_1_is_found(image):
+def test_the_invalid_key_ipv4_in_a_version_1_network_configuration_is_found(image):
     """lxd 5273: cloud-init rejects ``ipv4: true``, which the documentation of LXD recommended."""
     names = ("user-data", "meta-data", "network-config")
     path = image(
@@ -88,7 +88,7 @@ def test_a_key_ipv4_in_a_network_configuration_of_version_1_is_found(image):
     assert found(path) == []
 
 
-def test_an_image_of_windows_needs_no_complete_seed(image):
+def test_a_windows_image_needs_no_complete_cloud_init_seed(image):
     entry = f"{SEED}/meta-data: {{when: [create], template: t}}"
     files = {"metadata.yaml": rules(entry), "templates/t": "a: b\n"}
     path = image(files)
@@ -155,7 +155,7 @@ def test_an_ignore_that_matches_nothing_is_a_warning(image, files, place):
         ("severity = 1\n", "1:1", "'severity' must be a table"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_the_configuration_is_an_error_with_its_place(image, text, place, message):
+def test_a_mistake_in_the_configuration_is_an_error_with_its_position(image, text, place, message):
     path = image(MISTAKE | {"templater.toml": text})
     with pytest.raises(InputError) as caught:
         check_report(path, hosts=(), trusted=True)
@@ -198,7 +198,7 @@ def archive(path: str, target) -> str:
     return str(target)
 
 
-def test_the_configuration_of_an_archive_needs_an_option(image, tmp_path, capsys):
+def test_the_configuration_in_an_archive_is_read_only_with_an_option(image, tmp_path, capsys):
     path = image(MISTAKE | {"templater.toml": '[[ignore]]\nid = "unknown-field"\n'})
     packed = archive(path, tmp_path / "image.tar")
     assert main(["check", packed]) == 1

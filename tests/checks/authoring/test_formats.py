@@ -18,7 +18,7 @@ REPORT = {"image": "./i", "findings": [FINDING, FINDING], "hidden": {"info": 4},
 EMPTY = {"image": "j\x1b", "findings": [], "hidden": {}, "suppressed": []}
 
 
-def test_junit_has_a_failed_case_for_each_finding_and_a_passed_one_for_none():
+def test_junit_has_a_failed_case_for_each_finding_and_a_passed_case_without_findings():
     root = ElementTree.fromstring(junit([REPORT, EMPTY]))
     suites = root.findall("testsuite")
     assert [suite.get("name") for suite in suites] == ["./i", "j\\x1b"]

@@ -159,7 +159,9 @@ def name(case) -> str:
 
 
 @pytest.mark.parametrize(("id", "level", "place", "wrong", "right"), CASES, ids=list(map(name, CASES)))
-def test_a_mistake_is_found_with_its_place_and_its_twin_is_silent(id, level, place, wrong, right):
+def test_a_mistake_is_found_with_its_position_and_the_corrected_text_has_no_finding(
+    id, level, place, wrong, right
+):
     assert (level, id, place) in findings(wrong)
     assert id not in {found[1] for found in findings(right)}
 
@@ -174,7 +176,7 @@ def test_every_check_has_a_case():
     assert {check.id for check in all_checks("authoring")} == {case[0] for case in CASES} | {"unused-ignore"}
 
 
-def test_a_given_instance_replaces_the_built_in_ones():
+def test_a_given_instance_replaces_the_built_in_instances():
     template = '{% if config_get("user.a", "") == "b" %}bad name{% else %}web1{% endif %}\n'
     given = Instance("web1", config={"user.a": "b"})
     assert ("error", "hostname") in {

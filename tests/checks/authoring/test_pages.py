@@ -23,7 +23,7 @@ def test_each_page_belongs_to_a_check():
     assert {path.stem for path in PAGES.glob("*.md")} == {check.id for check in CHECKS}
 
 
-def test_ids_are_the_names_of_the_files():
+def test_check_ids_are_the_names_of_the_check_files():
     names = {path.stem for path in (PAGES.parents[1] / "templater/checks/authoring").glob("*.py")}
     assert names - {"__init__"} == {check.id.replace("-", "_") for check in CHECKS}
 

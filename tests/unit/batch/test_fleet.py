@@ -323,7 +323,7 @@ def test_options_for_one_instance_are_refused_with_instances(arguments, tmp_path
     assert main(["preview", WEB, "--instances", str(tmp_path / "all.json"), *arguments]) == 2
 
 
-def test_the_instances_option_suggests_i_to_select_one_instance(tmp_path, capfd):
+def test_the_option_instances_suggests_the_option_i_to_select_one_instance(tmp_path, capfd):
     file = tmp_path / "all.json"
     file.write_bytes(a_list(2))
     assert main(["preview", WEB, "--instances", f"{file}#web1"]) == 2

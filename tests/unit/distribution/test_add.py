@@ -115,7 +115,7 @@ def test_a_different_image_for_an_existing_version_is_refused(tree, tmp_path):
     assert files(tree) == before
 
 
-def test_the_same_image_as_another_product_is_refused(tree, tmp_path):
+def test_adding_an_image_that_another_product_has_is_refused(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     add(tree, meta, [root])
     document = json.loads(tree.read(IMAGES_PATH))

@@ -253,7 +253,7 @@ def test_an_answer_without_end_is_aborted(server, monkeypatch, fault, limit):
     assert time.monotonic() - begun < 2
 
 
-def test_a_catalog_above_the_slowest_speed_is_aborted(server, monkeypatch):
+def test_a_catalog_that_takes_too_long_is_aborted_even_at_a_steady_speed(server, monkeypatch):
     monkeypatch.setattr(fetch, "MOST_CATALOG_SECONDS", 0.4)
     server.fault = endlessly(b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n", b" " * 1100)
     begun = time.monotonic()

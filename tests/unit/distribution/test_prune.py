@@ -159,7 +159,7 @@ def test_recorded_paths_outside_the_images_are_never_deleted(tree, tmp_path, pat
     checked(tree)
 
 
-def test_recorded_files_need_a_clean_path_and_a_whole_time(tree):
+def test_recorded_files_without_a_clean_path_or_an_integer_time_are_ignored(tree):
     entries = {"images/a": 5, "images/../b": 5, "images/c": "5", "images/d": True, "images/e": None}
     Path(tree.path, REMOVED).write_text(json.dumps(entries))
     assert tree.removed() == {"images/a": 5}

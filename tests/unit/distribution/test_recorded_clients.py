@@ -129,7 +129,7 @@ def test_a_catalog_fault_is_an_error_for_the_client_that_it_affects(title, clien
     assert any(client in problem.clients for problem in problems)
 
 
-def test_only_lxd_lists_an_image_whose_architecture_has_two_words(tmp_path):
+def test_only_lxd_lists_an_image_with_two_words_in_its_architecture(tmp_path):
     (case,) = (case for case in CASES if case.title == "arch 'amd64 amd64'")
     images = verdict(case, tmp_path).images
     assert {client: len(listed) for client, listed in images.items()} == {

@@ -190,7 +190,7 @@ def test_attack_64_a_file_with_another_hash_is_refused_and_not_kept(server, home
     assert name not in files_of(home)
 
 
-def test_a_file_longer_than_announced_ends_at_its_size(server, home):
+def test_a_download_longer_than_the_announced_size_is_an_error(server, home):
     name = hashlib.sha256(ROOT).hexdigest()
     longer = ROOT + bytes(1 << 20)
     server.fault = lambda handler: broken(handler, f"{name}.squashfs", longer, len(longer))
@@ -457,7 +457,9 @@ def test_a_damaged_multipart_answer_is_one_clear_error(body):
     assert raised.value.exit_code in (2, 3, 4)
 
 
-def test_an_api_image_is_metadata_first_and_its_fingerprint_is_compared(certificates, home, tmp_path):
+def test_a_split_image_of_the_api_is_fetched_metadata_first_and_compared_with_its_fingerprint(
+    certificates, home, tmp_path
+):
     metadata, root = b"m" * 1000, ROOT
     fingerprint = hashlib.sha256(metadata + root).hexdigest()
     answers = {
@@ -582,7 +584,7 @@ def test_the_source_module_is_imported_for_remote_sources_only(monkeypatch):
     assert local_files("./a:b") == ("./a:b", None)
 
 
-def test_refresh_replaces_an_image_by_the_newer_version(certificates, tmp_path, capfd):
+def test_refresh_replaces_an_image_with_its_newer_version(certificates, tmp_path, capfd):
     tree = Tree(str(tmp_path / "tree"))
     add(tree, *_parts_of(split_image(tmp_path / "old", root=ROOT)))
     with serving(tmp_path / "tree", certificates) as server:

@@ -51,7 +51,7 @@ def versions(tree):
     return {version for product in products for version in product["versions"]}
 
 
-def test_a_second_writer_waits_and_then_fails_with_a_special_exit_code(tmp_path):
+def test_a_second_writer_waits_and_then_fails_with_exit_code_7(tmp_path):
     tree = Tree(str(tmp_path / "tree"))
     tree.create()
     with tree.lock(), pytest.raises(BusyError) as raised, Tree(tree.path).lock(wait=0.1):
@@ -272,7 +272,7 @@ WRONG = [(key, value) for key in ("product", "versions", "version", "items", "it
 
 
 @pytest.mark.parametrize(("key", "value"), [*WRONG, ("aliases", ["a"]), ("aliases", 1)])
-def test_a_writer_refuses_a_catalog_of_wrong_types_and_changes_nothing(tmp_path, key, value):
+def test_a_writer_refuses_a_catalog_with_values_of_wrong_types_and_changes_nothing(tmp_path, key, value):
     tree = Tree(str(tmp_path / "tree"))
     pairs = images(tmp_path / "images", 2)
     add(tree, pairs[0][0], [pairs[0][1]])
@@ -305,7 +305,7 @@ def test_a_writer_refuses_a_catalog_of_wrong_types_and_changes_nothing(tmp_path,
 @pytest.mark.parametrize(
     "index", ["[]", '{"index": []}', '{"index": {"a": {"datatype": "image-downloads"}}}']
 )
-def test_a_writer_refuses_an_index_of_wrong_types(tmp_path, index):
+def test_a_writer_refuses_an_index_with_values_of_wrong_types(tmp_path, index):
     tree = Tree(str(tmp_path / "tree"))
     (pair,) = images(tmp_path / "images", 1)
     tree.create()

@@ -81,14 +81,14 @@ def test_a_file_that_no_product_names_is_a_warning(tree):
 
 
 @pytest.mark.parametrize("path", ["../outside", "/../outside", "a\0b", "images/../../outside"])
-def test_paths_out_of_the_tree_are_named_and_not_opened(tree, tmp_path, path):
+def test_paths_that_leave_the_tree_are_reported_and_not_opened(tree, tmp_path, path):
     (tmp_path / "outside").write_bytes(b"x")
     change(tree, IMAGES_PATH, lambda document: item(document).update(path=path))
     assert ("error", "path") in codes(tree)
 
 
 @pytest.mark.parametrize("kind", ["symlink", "directory link", "fifo", "directory"])
-def test_a_file_of_another_kind_is_not_opened(tree, tmp_path, kind):
+def test_a_link_or_special_file_in_place_of_an_image_file_is_not_opened(tree, tmp_path, kind):
     path = file_of(tree, "squashfs")
     data = path.read_bytes()
     path.unlink()
@@ -215,7 +215,7 @@ def _version(metadata=1, roots=1):
 
 @pytest.mark.parametrize("read", [verify, list_stream])
 @pytest.mark.parametrize("kind", ["square", "images", "entries"])
-def test_a_catalog_that_multiplies_its_images_ends_at_a_limit(tmp_path, read, kind):
+def test_a_catalog_with_very_many_combinations_of_files_hits_a_limit(tmp_path, read, kind):
     """One version of 100 metadata items and 100 roots has 10,000 images; one file can be listed many times."""
     product = {"arch": "amd64", "os": "x", "release": "1"}
     if kind == "square":

@@ -30,7 +30,7 @@ def test_the_script_belongs_to_no_container(tmp_path):
 
 
 @pytest.mark.parametrize("words", [[], ["--name=x", "--path=/x", "--rootfs=/x/r"], ["--strange"], ["image"]])
-def test_a_call_without_what_it_needs_is_one_error(tmp_path, words):
+def test_a_call_with_a_missing_argument_is_one_error(tmp_path, words):
     write(snippet("", [], str(tmp_path)))
     done = subprocess.run([tmp_path / "lxc-templater", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 1

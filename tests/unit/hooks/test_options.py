@@ -28,7 +28,7 @@ def container(tmp_path):
     return tmp_path
 
 
-def test_a_directory_is_rendered_at_pre_start_and_skipped_at_mount(container):
+def test_a_rootfs_directory_is_rendered_at_pre_start_and_skipped_at_mount(container):
     start = lxc.read_request(Options(), environ(container))
     assert isinstance(start, HookRequest) and start.rootfs == str(container / "rootfs")
     assert isinstance(lxc.read_request(Options(), environ(container, "mount")), Notice)
@@ -166,7 +166,7 @@ def test_a_rename_changes_only_the_trigger_of_a_fresh_copy(tmp_path, pending):
     assert StateDirectory(str(new)).state().pending == pending
 
 
-def test_a_renamed_container_without_recorded_state_is_still_to_be_created(tmp_path):
+def test_a_renamed_container_without_recorded_state_has_create_pending(tmp_path):
     old, new = cloned(tmp_path, "new")
     in_a_hook(lambda: lxc.clone(str(new), "new", "old", Options()))
     (old / ".templater/state").unlink(missing_ok=True)
@@ -174,7 +174,7 @@ def test_a_renamed_container_without_recorded_state_is_still_to_be_created(tmp_p
     assert StateDirectory(str(new)).state().pending == "create"
 
 
-def test_an_empty_id_map_clears_the_earlier_lines(container):
+def test_an_empty_id_map_line_clears_the_id_map_lines_before_it(container):
     """LXC does the same. A container can thus discard the map of an included file."""
     config = container / "config"
     config.write_text("lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n")
@@ -185,7 +185,7 @@ def test_an_empty_id_map_clears_the_earlier_lines(container):
     assert lxc.ids_on_disk(str(config)).on_disk(0, 0) == (200000, 300000)
 
 
-def test_if_present_skips_a_container_without_an_image(container):
+def test_with_if_present_a_hook_skips_a_container_without_an_image(container):
     options = Options()
     options.if_present = True
     assert isinstance(lxc.read_request(options, environ(container)), Notice)
@@ -293,7 +293,7 @@ def test_attack_66_invalid_standard_input_is_a_clear_error(data):
         oci.read_state(data)
 
 
-def test_attack_66_an_endless_state_is_not_read(monkeypatch):
+def test_attack_66_an_endless_oci_state_hits_a_limit(monkeypatch):
     read, write = os.pipe()
     os.close(write)
     os.close(read)
@@ -307,7 +307,7 @@ def test_json_is_parsed_as_the_json_module_parses_it():
     assert json_input.parse_json(text.encode(), "x") == json.loads(text)
 
 
-def test_id_mappings_become_a_map():
+def test_the_id_mappings_of_a_bundle_become_an_id_map():
     mapping = [{"containerID": 0, "hostID": 1000, "size": 10}]
     ids = oci.id_map({"linux": {"uidMappings": mapping, "gidMappings": mapping}})
     assert ids.on_disk(3, 4) == (1003, 1004)
@@ -321,7 +321,7 @@ def test_id_mappings_become_a_map():
 
 
 @pytest.mark.parametrize("words", [(), ("a", "b"), ("../x",), ("",), ("..",)])
-def test_a_machine_needs_a_name(words):
+def test_a_hook_for_a_machine_without_a_name_is_a_usage_error(words):
     options = Options()
     options.words = words
     with pytest.raises(UsageError):
@@ -335,7 +335,7 @@ def test_a_machine_has_default_paths():
     assert (start.rootfs, start.image) == ("/var/lib/machines/web1", "/var/lib/templater/web1")
 
 
-def test_if_present_skips_a_machine_without_an_image(tmp_path):
+def test_with_if_present_a_hook_skips_a_machine_without_an_image(tmp_path):
     options = Options()
     options.words, options.source = ("web1",), str(tmp_path)
     assert isinstance(nspawn.read_request(options, {}), HookRequest)

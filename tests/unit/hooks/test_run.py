@@ -21,7 +21,7 @@ def options(*words) -> Options:
     return parse(["lxc", *words])[1]
 
 
-def test_options_accept_both_spellings():
+def test_an_option_accepts_its_value_with_and_without_an_equals_sign():
     assert options("--source", "/a").source == options("--source=/a").source == "/a"
 
 
@@ -64,7 +64,7 @@ def line(*words, **options):
     )
 
 
-def test_the_hook_line_answers_probe():
+def test_the_hook_line_with_probe_prints_the_version():
     assert line("--probe").stdout.startswith("templater ")
 
 

@@ -130,7 +130,7 @@ def test_each_runtime_provides_its_request_snippet_and_status_functions() -> Non
         "--probe",
     ],
 )
-def test_a_module_without_runtime_parts_is_not_a_runtime(word: str) -> None:
+def test_a_module_without_the_functions_of_a_runtime_is_not_a_runtime(word: str) -> None:
     assert function_of(word, "read_request") is None
     with pytest.raises(UsageError, match="missing or unknown runtime"):
         parse([word])

@@ -64,7 +64,7 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("at", range(7))
 @pytest.mark.parametrize("there", [NAMES, NAMES[:1], NAMES[1:], ()])
-def test_after_a_kill_the_next_run_finds_the_old_or_the_new_pair(folder, at, there):
+def test_after_a_kill_the_next_run_finds_the_old_or_the_new_image(folder, at, there):
     for name in set(NAMES) - set(there):
         (folder / name).unlink()
     assert killed(folder, at) == (at < 2 * len(there) + 2)
@@ -81,7 +81,7 @@ def test_after_a_kill_the_next_run_finds_the_old_or_the_new_pair(folder, at, the
     assert seen(folder) == NEW
 
 
-def test_restored_files_are_replaced_only_with_replace(folder):
+def test_restored_files_are_replaced_only_if_replace_is_true(folder):
     assert killed(folder, 3)
     assert seen(folder).keys() - set(NAMES)
     paths = [str(folder / name) for name in NAMES]

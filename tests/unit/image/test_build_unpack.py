@@ -163,7 +163,7 @@ def same_tree(image, *files, into):
 
 @root_only
 @pytest.mark.parametrize("compression", ["none", "gzip", "bzip2", "xz", "lzma", "zstd", "lz4"])
-def test_unpack_undoes_build_unified(image_directory, tmp_path, compression):
+def test_unpacking_a_built_unified_image_restores_the_directory(image_directory, tmp_path, compression):
     built = packed(image_directory, tmp_path / "i", compression=compression)
     assert built.files == (str(tmp_path / "i"),)
     same_tree(image_directory, tmp_path / "i", into=tmp_path / "out")
@@ -189,7 +189,7 @@ def test_build_squashfs_reports_names_that_lose_acls(image_directory, tmp_path):
 
 @root_only
 @pytest.mark.parametrize(("time", "stored"), [(-(10**9), 0), (2**32 + 1, 2**32 - 1), (2**33, 2**32 - 1)])
-def test_build_squashfs_limits_times_to_its_range(image_directory, tmp_path, time, stored):
+def test_build_squashfs_limits_times_to_the_range_of_squashfs(image_directory, tmp_path, time, stored):
     for name in ("etc/shadow", "etc", "."):
         os.utime(image_directory / "rootfs" / name, (time, time))
     files = packed(image_directory, tmp_path / "i", layout="split", rootfs="squashfs").files
@@ -199,7 +199,7 @@ def test_build_squashfs_limits_times_to_its_range(image_directory, tmp_path, tim
 
 @root_only
 @pytest.mark.parametrize("rootfs", ["tar", "squashfs"])
-def test_unpack_undoes_build_split(image_directory, tmp_path, rootfs):
+def test_unpacking_a_built_split_image_restores_the_directory(image_directory, tmp_path, rootfs):
     if rootfs == "squashfs":
         as_squashfs_can(image_directory)
     (image_directory / "rootfs").chmod(0o711)
@@ -247,7 +247,7 @@ def without_xattrs(image):
 
 
 @root_only
-def test_unpack_undoes_build_in_the_gnu_format(image_directory, tmp_path):
+def test_unpacking_an_image_built_in_the_gnu_format_restores_the_directory(image_directory, tmp_path):
     with pytest.raises(InputError, match="extended attributes, which the gnu format can't store"):
         packed(image_directory, tmp_path / "i", tar="gnu", compression="none")
     assert not (tmp_path / "i").exists()
@@ -441,7 +441,7 @@ def test_xz_output_does_not_depend_on_processor_count(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, OSError])
-def test_an_interrupted_xz_stops_within_a_step(monkeypatch, ending):
+def test_an_interrupted_xz_compression_stops_within_one_step(monkeypatch, ending):
     """The pieces at hand take seconds; nobody waits for them, and Python ends without a word about it."""
     from templater.image import compressors
 

@@ -171,7 +171,7 @@ def names():
 
 
 @pytest.mark.parametrize("name", list(names()))
-def test_edit_gives_the_expected_text_and_meaning(name, odd):
+def test_edit_gives_the_expected_text_and_values(name, odd):
     source = ACCEPTED[name]
     before = readings(source)
     for what, do, work_out, change in edits(source):

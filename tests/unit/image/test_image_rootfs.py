@@ -102,7 +102,7 @@ def test_a_hostile_name_is_refused(tmp_path: Path, name: str) -> None:
         read_image_rootfs(tarball(tmp_path / "i.tar", (name, tarfile.REGTYPE, b"")))
 
 
-def test_names_in_memory_are_limited(tmp_path: Path) -> None:
+def test_the_memory_for_member_names_is_limited(tmp_path: Path) -> None:
     path = tarball(tmp_path / "i.tar", *[(f"rootfs/{n}", tarfile.REGTYPE, b"") for n in range(100)])
     with pytest.raises(LimitError, match="names and attributes"):
         read_image_rootfs(path, limits=DEFAULT._replace(held_bytes=5000))

@@ -34,7 +34,7 @@ def test_saving_a_plan_as_a_tar_keeps_owners_without_root_privileges(tmp_path):
     assert os.listdir(tmp_path) == ["out.tar"]
 
 
-def test_equal_files_give_equal_archives_at_the_same_time(monkeypatch):
+def test_equal_files_give_equal_archives_if_the_source_date_is_equal(monkeypatch):
     def data(*order: str) -> bytes:
         built = MemoryRootfs()
         for name in order:

@@ -103,7 +103,7 @@ def test_an_unreadable_template_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("mechanism", ["openat2", "walk"])
-def test_nested_roots_keep_the_path_in_errors(mechanism, tmp_path):
+def test_errors_below_a_nested_root_contain_the_full_path(mechanism, tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/b/link").symlink_to("/etc")
     with Root(str(tmp_path), named=True, mechanism=mechanism) as root, root.below("/a") as below:

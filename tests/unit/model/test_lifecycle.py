@@ -111,7 +111,7 @@ def test_any_pending_trigger_can_be_set_by_hand() -> None:  # 25
         ("copy", "create", "create"),
     ],
 )
-def test_only_a_pending_rename_is_replaced(pending: str, trigger: str, then: str) -> None:
+def test_a_new_trigger_replaces_only_a_pending_rename(pending: str, trigger: str, then: str) -> None:
     assert pending_after(pending, trigger) == then
 
 

@@ -187,7 +187,7 @@ def test_a_local_root_disk_does_not_imply_expanded_profiles():
     assert "were not given" in error_of(text).message
 
 
-def test_expansion_can_be_stated_explicitly():
+def test_an_option_says_whether_profiles_are_already_expanded():
     assert read(CONFIG_SHOW, expanded=True).profiles == ()
     assert not any("expanded" in note for note in read(EXPANDED, expanded=True).notes)
     assert "were not given" in error_of(EXPANDED, expanded=False).message
@@ -223,7 +223,7 @@ def test_a_whole_list_is_read():
 @pytest.mark.parametrize(
     "envelope", [{"type": "sync", "status_code": 200}, {"status_code": 200, "error": ""}]
 )
-def test_a_query_is_read_with_or_without_its_envelope(envelope):
+def test_the_output_of_incus_query_is_read_with_or_without_its_envelope(envelope):
     assert read(API).name == read(envelope | {"metadata": API}).name == "web1"
     assert read(envelope | {"metadata": [API]}).name == "web1"
 
@@ -233,7 +233,7 @@ def test_given_profiles_replace_expanded_values():
     assert instance.expanded_config() == {"user.site": "there", "user.own": "1", "limits.cpu": "2"}
 
 
-def test_a_query_can_be_yaml():
+def test_the_output_of_incus_query_can_be_yaml():
     text = "name: web1\ntype: virtual-machine\nexpanded_config: {a: b}\nprofiles: [default]\nconfig: {}\n"
     assert read(text).expanded_config() == {"a": "b"}
 
@@ -540,7 +540,7 @@ def test_a_damaged_stream_is_one_error(data, message):
         b'\xef\xbb\xbf [{"name": "c1"}, {"name": "c2"}]',
     ],
 )
-def test_every_form_of_a_list_is_read(data, tmp_path):
+def test_every_format_of_a_list_of_instances_is_read(data, tmp_path):
     assert [instance.name for instance in stream_instances(io.BytesIO(data).read, "x")] == ["c1", "c2"]
     (tmp_path / "all").write_bytes(data)
     assert [instance.name for instance in read_instances_file(tmp_path / "all")] == ["c1", "c2"]
@@ -603,7 +603,7 @@ def description(**keys):
     return Source("desc", json.dumps({"name": "w", "config": {}, **keys}))
 
 
-def test_a_message_about_missing_profiles_names_twenty():
+def test_a_message_about_missing_profiles_names_at_most_twenty_profiles():
     with pytest.raises(InputError) as caught:
         read_instance(description(profiles=[f"p{number}" for number in range(30)]))
     assert caught.value.message.endswith("'p18', 'p19' and 10 more were not given")

@@ -301,7 +301,7 @@ def test_rules_that_share_a_template_share_a_config_drive_file() -> None:
     assert "overwrites the output of '/etc/a'" in second.reason
 
 
-def test_the_agent_ignores_when_and_applies_every_existing_output() -> None:
+def test_the_guest_agent_writes_every_rendered_file_whatever_its_triggers_are() -> None:
     rules = (
         rule("/etc/a"),
         Rule("/etc/b", "a.tpl", ("copy",), mode="600"),

@@ -110,7 +110,7 @@ def test_a_link_target_with_a_trailing_slash_is_an_error() -> None:
     assert resolved.error is not None and "points to a directory" in str(resolved.error)
 
 
-def test_a_link_loop_is_an_error_but_its_name_exists() -> None:
+def test_a_link_loop_is_an_error_but_counts_as_an_existing_name() -> None:
     resolved = resolve(MemoryRootfs({"/a": link("b"), "/b": link("a")}), "/a")
     assert resolved.error is not None and "too many symlinks" in str(resolved.error)
     assert resolved.named is not None and len(resolved.links) == MAX_LINKS + 1

@@ -185,7 +185,7 @@ def test_an_integer_text_is_parsed_as_a_float():
         (ForLoop([0]), NO_LOOP, False),
     ],
 )
-def test_values_are_equal_only_as_in_go(a, b, same):
+def test_values_are_compared_for_equality_as_in_go(a, b, same):
     assert equal(a, b) is same
     assert equal(b, a) is same
 
@@ -232,7 +232,7 @@ def test_values_are_ordered_as_in_go(a, b, before):
     assert greater(b, a) is before
 
 
-def test_nothing_is_ordered_with_nan():
+def test_every_order_comparison_with_nan_is_false():
     assert not any(order(NAN, 1) for order in (less, less_or_equal, greater, greater_or_equal))
 
 

@@ -69,7 +69,7 @@ def test_trigger_is_a_named_string():
 @pytest.mark.parametrize(
     ("key", "seen"), [("a", "v"), ("lines", "one\ntwo"), ("empty", ""), ("blank", " \t"), ("none", "default")]
 )
-def test_config_get_strips_line_ends_and_returns_an_empty_value(key, seen):
+def test_config_get_strips_line_ends_and_returns_a_set_value_even_if_it_is_empty(key, seen):
     config = {"a": "v\r\n\n", "lines": "one\ntwo\n", "empty": "", "blank": " \t"}
     assert context(config=config)["config_get"].call(key, "default") == seen
 
@@ -83,7 +83,7 @@ def test_config_get_takes_exactly_two_values():
     assert len(context()["config_get"].params) == 2
 
 
-def test_devices_start_interfaces_first_then_disks_then_the_others():
+def test_devices_are_sorted_in_start_order_interfaces_disks_others():
     devices = {
         "a": {"type": "unix-char"},
         "b": {"type": "proxy"},

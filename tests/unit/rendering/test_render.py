@@ -45,7 +45,7 @@ def test_rules_render_pass_by_pass_in_file_order() -> None:
     ("text", "times"),
     [("{{ container.name }}", 2), ("{{ container.name }}{# trigger #}", 4), ("{% lorem 9 w random %}", 4)],
 )
-def test_a_rule_renders_once_for_all_passes_unless_they_can_differ(text, times, monkeypatch) -> None:
+def test_a_rule_renders_once_for_all_passes_unless_its_output_can_differ(text, times, monkeypatch) -> None:
     runs = []
     real = pongo2.runtime.execute
     monkeypatch.setattr(pongo2.runtime, "execute", lambda *a: runs.append(1) or real(*a))
@@ -156,7 +156,7 @@ def test_a_virtual_machine_has_no_privileged_field() -> None:
         assert done.content == text
 
 
-def test_cached_codes_render_without_template_files() -> None:
+def test_cached_code_renders_without_template_files() -> None:
     code = compile(Source("a.tpl", "hello {{ instance.name }}"), DIALECTS["v6.1"], mode="incus").code
     (done,) = render(
         Metadata(rules=(rule(),)),
@@ -181,5 +181,5 @@ def test_too_much_text_in_total_raises_a_limit_error(monkeypatch: pytest.MonkeyP
         rendered(rule("/a"), rule("/b"), a_tpl=file("xxx"))
 
 
-def test_render_data_uses_the_rule_as_context() -> None:
+def test_render_data_provides_the_variables_of_the_given_rule() -> None:
     assert render_data(b"{{ path }}", rule("/etc/b"), "start", Instance(), RenderOptions(INCUS)) == b"/etc/b"

@@ -270,6 +270,6 @@ def test_an_answer_in_an_unknown_format_is_a_failure(data):
         child.parse(data)
 
 
-def test_nested_frames_round_trip():
+def test_nested_frames_are_parsed_to_the_values_that_were_framed():
     record = child.frame(child.frame(b"a") + child.frame(b"") + child.frame(b"12:x,"))
     assert child.parse(record + child.frame(b"")) == [[b"a", b"", b"12:x,"], []]

@@ -44,7 +44,7 @@ def test_an_error_has_the_form_that_incus_sends():
     assert types(json.loads(answers.failure(404, "not found"))) == types(recorded("image-absent"))
 
 
-def test_the_server_says_what_an_untrusted_client_of_incus_reads():
+def test_the_server_sends_every_field_that_an_incus_server_sends_to_untrusted_clients():
     theirs, ours = recorded("server-untrusted")["metadata"], answers.server_data("", "")
     assert set(theirs) <= set(ours)
     assert (ours["auth"], ours["public"]) == ("untrusted", True)

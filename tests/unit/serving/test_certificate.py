@@ -42,7 +42,7 @@ def test_the_certificate_names_the_host_and_has_an_elliptic_curve_key():
         assert words in shown
 
 
-def test_the_context_refuses_old_versions_of_tls():
+def test_the_tls_context_refuses_old_versions_of_tls():
     path = own_certificate("127.0.0.1")
     made = context(path, path)
     assert made.minimum_version == ssl.TLSVersion.TLSv1_2
@@ -63,7 +63,7 @@ def test_the_fingerprint_is_that_of_the_file():
         assert file.read() == text
 
 
-def test_files_that_are_no_certificate_are_one_error(tmp_path):
+def test_an_invalid_certificate_file_is_one_error(tmp_path):
     (tmp_path / "x").write_text("x")
     with pytest.raises(InputError, match="can't use the certificate"):
         context(str(tmp_path / "x"), str(tmp_path / "x"))
@@ -76,7 +76,7 @@ def test_files_that_are_no_certificate_are_one_error(tmp_path):
         own_certificate("127.0.0.1")
 
 
-def test_a_key_with_a_password_is_one_error_and_no_question(tmp_path):
+def test_a_key_with_a_password_is_one_error_and_asks_for_no_password(tmp_path):
     key = str(tmp_path / "key")
     subprocess.run(
         ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-aes256", "-pass", "pass:x",

@@ -88,11 +88,11 @@ def test_head_has_the_headers_of_get(server):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"])
-def test_no_method_changes_anything(server, method):
+def test_http_methods_that_change_data_are_refused(server, method):
     assert server.request("/1.0/images", method).status in (400, 405)
 
 
-def test_attack_73_paths_and_links_out_of_the_tree_are_not_found(server, tree):
+def test_attack_73_paths_and_links_that_leave_the_tree_are_not_found(server, tree):
     (tree / "link").symlink_to("/etc/passwd")
     (tree / "up").symlink_to("..")
     (tree / ".templater").mkdir()
@@ -180,7 +180,7 @@ def test_an_alias_leads_to_the_hash_and_url_of_a_unified_image(server, tree, fam
 @pytest.mark.parametrize(
     ("path", "architectures"), [("/tiny/1", "x86_64"), ("/tiny/1/unified", "aarch64"), ("/no", "")]
 )
-def test_no_fitting_unified_image_is_not_found(server, path, architectures):
+def test_an_import_without_a_suitable_unified_image_is_answered_with_404(server, path, architectures):
     answer = server.request(path, Incus_Server_Architectures=architectures)
     assert answer.status == 404
     assert "Incus-Image-Hash" not in answer.headers
@@ -211,7 +211,7 @@ def test_every_image_is_listed_with_its_names(server, tree):
     assert metadata(server.request(addresses[0])) == images[addresses[0].rpartition("/")[2]]
 
 
-def test_an_alias_is_found_escaped_and_not(server):
+def test_an_alias_is_found_with_and_without_url_escapes(server):
     names = [each["name"] for each in metadata(server.request("/1.0/images/aliases?recursion=1"))]
     assert len(names) == len(set(names)) == 12
     for spelling in ("tiny%2F1", "tiny/1"):
@@ -316,7 +316,7 @@ def test_plain_http_on_this_port_is_closed_at_once_and_https_works(server):
 
 
 @pytest.mark.parametrize("first", [b"", b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01"])
-def test_a_handshake_that_stalls_is_ended(start, tree, first):
+def test_a_connection_whose_handshake_stalls_is_closed(start, tree, first):
     server = start(TreeSource(str(tree)), SHORT)
     with plain(server) as client:
         client.sendall(first)
@@ -325,7 +325,7 @@ def test_a_handshake_that_stalls_is_ended(start, tree, first):
         assert time.monotonic() - begun < 5
 
 
-def test_headers_that_come_slowly_are_ended(start, tree):
+def test_a_connection_whose_headers_come_too_slowly_is_closed(start, tree):
     server = start(TreeSource(str(tree)), SHORT)
     with server.connect() as client, pytest.raises((OSError, ssl.SSLError)):
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
@@ -334,7 +334,7 @@ def test_headers_that_come_slowly_are_ended(start, tree):
             time.sleep(0.1)
 
 
-def test_an_idle_connection_is_ended_and_a_busy_one_is_kept(start, tree):
+def test_an_idle_connection_is_closed_and_a_busy_connection_stays_open(start, tree):
     server = start(TreeSource(str(tree)), SHORT)
     connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=10, context=server.context())
     connection.request("GET", "/1.0")
@@ -346,7 +346,7 @@ def test_an_idle_connection_is_ended_and_a_busy_one_is_kept(start, tree):
     assert time.monotonic() - begun < 5
 
 
-def test_a_reader_that_stalls_is_ended(start, tree):
+def test_a_connection_whose_client_stops_reading_is_closed(start, tree):
     (tree / "images/large").write_bytes(bytes(32 << 20))
     server = start(TreeSource(str(tree)), SHORT)
     with server.connect() as client:
@@ -365,7 +365,7 @@ def test_a_reader_that_stalls_is_ended(start, tree):
      b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n" + bytes(100_000)],
     ids=["no line", "many headers", "long path", "large body"],
 )  # fmt: skip
-def test_a_request_that_is_too_large_is_ended(server, request_):
+def test_a_connection_with_a_too_large_request_is_closed(server, request_):
     with server.connect() as client:
         with suppress(OSError):
             client.sendall(request_)
@@ -378,7 +378,7 @@ def test_a_request_that_is_too_large_is_ended(server, request_):
     [b"\x00" * 100 + b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\xff\xfe\r\n\r\n", b"GET http://[ HTTP/1.1\r\n\r\n",
      b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc", b"GET * HTTP/1.1\r\nHost: x\r\n\r\n"],
 )  # fmt: skip
-def test_garbage_after_the_handshake_harms_nobody(server, garbage):
+def test_garbage_after_the_handshake_does_not_affect_later_clients(server, garbage):
     with server.connect() as client:
         client.sendall(garbage)
         client.settimeout(5)
@@ -388,7 +388,7 @@ def test_garbage_after_the_handshake_harms_nobody(server, garbage):
     assert not server.messages
 
 
-def test_when_all_connections_are_in_use_the_one_that_waits_longest_is_closed(start, tree):
+def test_when_all_connections_are_in_use_the_longest_waiting_connection_is_closed(start, tree):
     server = start(TreeSource(str(tree)), Bounds(connections=20))
     idle = [plain(server) for _ in range(40)]
     try:

@@ -18,7 +18,7 @@ def image(
     return Served(fingerprint * 64, type, arch, 0, 0, 0, {}, parts, aliases)
 
 
-def test_a_shared_name_means_the_container_of_this_architecture():
+def test_an_alias_of_several_images_selects_the_container_of_this_architecture():
     machine, foreign, ours = (
         image("a", "x", type="virtual-machine"), image("b", "x", arch=OTHER), image("c", "x", "y"),
     )  # fmt: skip
@@ -57,6 +57,6 @@ def test_debian_names_of_architectures_are_known():
 @pytest.mark.parametrize(
     ("version", "found"), [("3.18", False), ("3.19", True), ("6.8", True), ("", True), ("5", True)]
 )
-def test_a_release_of_lxd_without_virtual_machines_gets_none(version, found):
+def test_an_lxd_release_without_virtual_machines_gets_no_virtual_machine_image(version, found):
     machine = image("a", "x", type="virtual-machine")
     assert Listing([machine]).choose("x", [], version) == (machine if found else None)

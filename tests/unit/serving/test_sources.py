@@ -90,7 +90,7 @@ def test_no_descriptor_stays_open(root):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_changed_tree_has_another_stamp(tree):
+def test_the_stamp_of_a_tree_changes_with_its_catalog(tree):
     source = TreeSource(str(tree))
     assert len(source.load().images) == 4
     before = source.stamp()
@@ -156,7 +156,7 @@ def test_the_stream_of_the_store_names_the_aliases_of_the_newest_version(store, 
     assert set(listing.aliases) == {"new", "old"}
 
 
-def test_an_image_that_streams_can_not_express_is_in_the_image_api_only(store, tmp_path, messages):
+def test_an_image_that_simplestreams_cannot_describe_is_in_the_image_api_only(store, tmp_path, messages):
     store.import_files(unified_image(tmp_path / "vm", rootfs="rootfs.img"), aliases=["vm"], public=True)
     listing = StoreSource(messages.append, store).load()
     assert listing.aliases["vm"].type == "virtual-machine"
@@ -175,7 +175,7 @@ def test_a_missing_file_of_the_store_hides_only_its_image(store, tmp_path, messa
 # files
 
 
-def test_files_get_the_names_that_streams_add_gives(tmp_path, messages):
+def test_image_files_get_the_aliases_that_streams_add_would_give(tmp_path, messages):
     first, second = split_image(tmp_path / "a")
     machine = split_image(tmp_path / "vm", root=QCOW2, variant="vm")
     unified = unified_image(tmp_path / "b", variant="unified")
@@ -185,7 +185,7 @@ def test_files_get_the_names_that_streams_add_gives(tmp_path, messages):
     assert not messages
 
 
-def test_one_image_can_have_more_names(tmp_path, messages):
+def test_one_image_can_have_further_aliases(tmp_path, messages):
     listing = FilesSource([unified_image(tmp_path)], ["mine"], messages.append).load()
     assert set(listing.aliases) == {"mine", "tiny/1", "tiny/1/default"}
     with pytest.raises(UsageError, match="--alias needs exactly one image"):

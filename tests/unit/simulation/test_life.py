@@ -154,7 +154,7 @@ def test_an_ephemeral_instance_does_not_survive_a_failed_start() -> None:
     assert not simulation.subjects
 
 
-def test_a_published_snapshot_has_the_files_of_its_time() -> None:
+def test_a_published_snapshot_has_the_files_that_existed_when_it_was_taken() -> None:
     simulation = life("snapshot=s0", "start", "publish=c2/s0", "c2:start")
     assert set(files(simulation, "c2")) == {"/etc/cr", "/etc/st"}
     assert files(life("start", "snapshot=s0", "publish=c2/s0"), "c2") != {}
@@ -350,7 +350,7 @@ def test_properties_given_to_publish_belong_to_the_new_image() -> None:  # n31
         ((), "move=c2,project=lab", "create"),
     ],
 )
-def test_a_move_sets_copy_pending_or_rename_with_a_new_name(before, step, pending) -> None:
+def test_a_move_sets_copy_pending_and_a_move_to_a_new_name_sets_rename_pending(before, step, pending) -> None:
     report = run_step(life(*before), parse_step(step))  # n19, n21, n23, n57, and observed on Incus 6.0.4
     assert (report.error, report.pending) == (None, pending)
 

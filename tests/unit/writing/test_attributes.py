@@ -32,7 +32,7 @@ def test_a_selinux_label_is_copied(files):
 
 
 @as_root
-def test_another_label_of_the_new_file_is_replaced(files):
+def test_a_different_selinux_label_of_the_new_file_is_replaced(files):
     """The directory may give new files a label of its own."""
     old, new = files
     os.setxattr(new, "security.selinux", b"system_u:object_r:tmp_t:s0")
@@ -41,7 +41,7 @@ def test_another_label_of_the_new_file_is_replaced(files):
 
 
 @as_root
-def test_a_label_that_is_already_right_is_not_set(files, monkeypatch):
+def test_a_selinux_label_that_is_already_right_is_not_set(files, monkeypatch):
     """Setting a label requires a permission that labelled services lack."""
     old, new = files
     os.setxattr(new, "security.selinux", os.getxattr(old, "security.selinux"))

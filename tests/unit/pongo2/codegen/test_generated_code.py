@@ -86,7 +86,7 @@ def plain_subscript(node: ast.Subscript) -> bool:
 )
 @pytest.mark.parametrize("spans", [False, True], ids=["plain", "with spans"])
 @pytest.mark.parametrize("dialect", [V4, V6], ids=["v4", "v6"])
-def test_generated_code_contains_no_attribute_access_and_nothing_foreign(
+def test_generated_code_contains_no_attribute_access_and_only_expected_syntax_nodes(
     dialect: Any, spans: bool, step: int
 ) -> None:
     count = 0

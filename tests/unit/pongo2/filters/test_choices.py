@@ -38,7 +38,7 @@ def test_yesno_requires_two_or_three_answers():
         yesno(True, "a,b,c,d")
 
 
-def test_v4_words_yesno_errors_as_sentences():
+def test_an_error_of_yesno_is_a_full_sentence_in_v4():
     with pytest.raises(Failure) as caught:
         yesno(True, "y")
     assert caught.value.v4 == (

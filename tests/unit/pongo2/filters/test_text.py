@@ -74,7 +74,7 @@ def test_a_width_too_large_for_go_gives_the_error_text_of_go():
     assert rjust("x", 10_000_010) == "%!(NOVERB)%!(EXTRA string=x)"
 
 
-def test_leftover_words_make_wordwrap_panic():
+def test_wordwrap_panics_if_the_last_line_is_short_but_has_several_words():
     with pytest.raises(Panic, match=r"out of range \[6:5\]"):
         wordwrap("a b c d e", 3)
 

@@ -107,13 +107,13 @@ def test_bytes_are_unsigned_numbers():
     assert sprintf("%v %[1]T %#[1]v", Byte(119)) == "119 uint8 0x77"
 
 
-def test_a_named_string_shows_its_type_only_for_its_verb():
+def test_a_named_string_shows_its_go_type_only_for_the_type_verb():
     trigger = NamedString("create")
     assert sprintf("%s %[1]v %[1]T", trigger) == "create create instance.TemplateTrigger"
     assert sprintf("%d", trigger) == "%!d(instance.TemplateTrigger=create)"
 
 
-def test_a_loop_prints_as_its_go_struct():
+def test_forloop_prints_as_its_go_struct():
     loop = ForLoop([0], 3)
     assert sprintf("%v", loop) == "&{1 0 3 2 true false <nil>}"
     assert sprintf("%+v", loop).startswith("&{Counter:1 Counter0:0 Revcounter:3")

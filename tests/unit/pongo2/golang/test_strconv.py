@@ -5,7 +5,7 @@ import pytest
 from templater.pongo2.golang.strconv import format_float, shortest
 
 
-def test_the_shortest_form_reads_back():
+def test_the_shortest_text_of_a_float_parses_to_the_same_float():
     for number in (0.1, 1e22, 5e-324, 123456.789, -1.7976931348623157e308, 100.0):
         assert float(shortest(number)) == number
         assert "e" not in shortest(number)

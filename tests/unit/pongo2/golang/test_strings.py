@@ -27,7 +27,7 @@ def test_the_information_separators_are_not_white_space():
     assert fields("a\x85b\xa0c\u2028d\u3000e") == list("abcde")
 
 
-def test_white_space_is_pythons_without_the_separators():
+def test_white_space_in_go_is_that_of_python_without_the_information_separators():
     python = {chr(code) for code in range(0x110000) if chr(code).isspace()}
     assert python - set(GO_SPACE) == set("\x1c\x1d\x1e\x1f")
     assert set(GO_SPACE) <= python

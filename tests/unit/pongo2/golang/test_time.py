@@ -42,7 +42,7 @@ def test_a_time_prints_as_go_prints_it():
     assert truthy(FAKE)
 
 
-def test_zones_shift_what_is_shown_and_not_the_instant():
+def test_a_time_zone_changes_the_printed_time_and_not_the_instant():
     moment = datetime(2024, 2, 29, 23, 30, 5, 120_000, timezone(timedelta(hours=-3, minutes=-30), "NST"))
     time = from_datetime(moment)
     assert to_string(time) == "2024-02-29 23:30:05.12 -0330 NST"
@@ -52,13 +52,13 @@ def test_zones_shift_what_is_shown_and_not_the_instant():
 
 
 @pytest.mark.parametrize("year", [1, 1600, 1899, 1970, 2000, 2024, 2100, 9999])
-def test_the_calendar_agrees_with_pythons(year):
+def test_the_calendar_agrees_with_that_of_python(year):
     for month, day in ((1, 1), (2, 28), (3, 1), (12, 31)):
         moment = datetime(year, month, day, 12, tzinfo=UTC)
         shown = format_time(from_datetime(moment), "2006-01-02 Mon 002")
         assert shown == f"{year:04d}-{month:02d}-{day:02d} {moment:%a} {moment:%j}"
 
 
-def test_fractions_keep_their_zeros_or_drop_them():
+def test_the_layout_decides_whether_a_fraction_keeps_its_trailing_zeros():
     time = Time(0, 120_000_000)
     assert format_time(time, ".000 .999 ,00 .9 .0000000000") == ".120 .12 ,12 .1 .120000000"

@@ -21,7 +21,7 @@ def test_messages_begin_with_a_lower_case_letter_and_have_no_full_stop(message, 
     assert plain_words(message) == wanted
 
 
-def test_a_syntax_error_has_both_messages():
+def test_a_syntax_error_has_a_message_of_templater_and_the_message_of_pongo2():
     with pytest.raises(TemplateSyntaxError) as caught:
         pongo2.compile("{{ (1 }}", mode="plain")
     assert caught.value.message == "closing bracket expected after expression"

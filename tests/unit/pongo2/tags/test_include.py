@@ -34,7 +34,7 @@ def test_the_included_name_may_be_an_expression():
 
 
 @pytest.mark.parametrize("number", [0, 1, 7])
-def test_a_number_can_be_the_included_name(number):
+def test_include_accepts_a_number_as_template_name(number):
     text = render("{% include 'a.tpl' %}{% include n if_exists %}|", context={"n": number}, a_tpl="A")
     assert text == "A|"
     assert render("{% include n %}", context={"n": number}, **{str(number): "{{ n }}!"}) == f"{number}!"
