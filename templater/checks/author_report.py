@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..image.limits import Limits
@@ -12,8 +13,10 @@ from ..model.hosts import HOSTS, INCUS
 from ..model.source import Source, printable
 from ..parsing.instance_yaml import read_instance
 from ..rootfs.directory import open_root
-from .authored import authored
+from .authored import AuthoredImage, authored
+from .base import ScannedImage
 from .finding import Finding, Severity, audit, finding_data
+from .fixes import fix
 from .ignores import FILE, Configuration, Ignores, read_configuration
 from .sarif import sarif_document
 from .scan import AUDITED, scan_image
@@ -47,28 +50,89 @@ def check_report(
 
     Raises TemplaterError if the image or its templater.toml cannot be read.
     """
-    wanted = {FILE: LARGEST} if trusted else {}
-    scanned = scan_image(path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering, heads=wanted)
-    configuration = Configuration()
+    scanned = scan_image(
+        path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering, heads={FILE: LARGEST} if trusted else {}
+    )
+    image, configuration = with_configuration(scanned, hosts, instances)
+    return report_of(image, judge(image, configuration), at_least, sarif)
+
+
+@dataclass(frozen=True, slots=True)
+class Fixes:
+    """The fixes of an image in a directory, and the report about the image after them."""
+
+    report: dict[str, Any]
+    #: the old and new content of each changed file, by its name in the image
+    changes: dict[str, tuple[bytes, bytes]]
+    #: the checks of the fixed findings
+    fixed: tuple[str, ...]
+
+
+def fix_image(
+    path: str,
+    *,
+    hosts: tuple[str, ...],
+    instances: tuple[Instance, ...] = (),
+    at_least: str = "warning",
+    unsafe: bool = False,
+    limits: Limits = AUDITED,
+    yaml: YamlLimits | None = None,
+    rendering: RenderLimits | None = None,
+    sarif: tuple[str, str] | None = None,
+) -> Fixes:
+    """Fix the findings of an image from the severity ``at_least``, in memory. See ``check_report``."""
+    scanned = scan_image(path, limits, yaml=yaml, rendering=rendering, heads={FILE: LARGEST})
+    image, configuration = with_configuration(scanned, hosts, instances)
+    least = Severity.named(at_least)
+
+    def allowed(finding: Finding) -> bool:
+        return finding.fix is not None and finding.severity >= least and (unsafe or not finding.fix.unsafe)
+
+    done = fix(image, lambda image: judge(image, configuration).findings, allowed)
+    report = report_of(done.image, judge(done.image, configuration), at_least, sarif)
+    return Fixes(report, done.changes(image), tuple(finding.check for finding in done.fixed))
+
+
+def with_configuration(
+    scanned: ScannedImage, hosts: tuple[str, ...], instances: tuple[Instance, ...]
+) -> tuple[AuthoredImage, Configuration]:
+    """Return the image for its hosts and instances, and the contents of its templater.toml."""
+    configuration, path = Configuration(), scanned.name
     if FILE in scanned.heads:
         configuration = read_configuration(Source(f"{path}/{FILE}", scanned.heads[FILE]))
     names = hosts or configuration.hosts or (INCUS.name,)
     if configuration.instances and not instances:
         instances = tuple(read_described(path, item) for item in configuration.instances)
-    image = authored(scanned, tuple(HOSTS[name] for name in names), instances)
+    return authored(scanned, tuple(HOSTS[name] for name in names), instances), configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The findings of an image by position, and those that the author ignores."""
+
+    findings: list[Finding]
+    suppressed: list[Finding]
+
+
+def judge(image: AuthoredImage, configuration: Configuration) -> Judged:
     found: list[Finding] = []
     ignores = Ignores(image, configuration)
     for finding in audit(image, "authoring"):
         found += ignores.filter(finding)
     found += ignores.unused()
-    found.sort(key=_position)
-    least = Severity.named(at_least)
+    return Judged(sorted(found, key=_position), ignores.suppressed)
+
+
+def report_of(
+    image: AuthoredImage, judged: Judged, at_least: str, sarif: tuple[str, str] | None
+) -> dict[str, Any]:
+    found, path, least = judged.findings, image.name, Severity.named(at_least)
     shown = [finding for finding in found if finding.severity >= least]
     hidden = Counter(finding.severity.level for finding in found if finding.severity < least)
     return {
         "findings": [author_data(finding, path) for finding in shown],
         "hidden": dict(hidden),
-        "suppressed": [author_data(finding, path) for finding in ignores.suppressed],
+        "suppressed": [author_data(finding, path) for finding in judged.suppressed],
         "sarif": sarif_document(shown, image.name, *sarif, folder="authoring") if sarif is not None else None,
     }
 
@@ -95,6 +159,8 @@ def author_data(finding: Finding, path: str) -> dict[str, Any]:
         data["place"] = data["file"] = f"{path}/{inside}" if inside else path
     if finding.rule is not None:
         data["target"] = finding.rule.path
+    if finding.fix is not None:
+        data["fix"] = "unsafe" if finding.fix.unsafe else "safe"
     return data
 
 

@@ -66,6 +66,8 @@ class ScannedImage:
     trailing: tuple[Trailing, ...] = ()
     #: the first bytes of files that checks inspect, by name
     heads: Mapping[str, bytes] = field(default_factory=dict)
+    #: metadata.yaml as it is stored
+    stored: Source | None = None
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -151,6 +153,18 @@ class RootfsNames:
 
 
 @dataclass(frozen=True, slots=True)
+class Fix:
+    """A change that removes a mistake: ``edits`` replace text of one file, ``fields`` set fields of the rule.
+
+    A fix is ``unsafe`` if it can change what a working image does.
+    """
+
+    edits: tuple[tuple[Span, str], ...] = ()
+    fields: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    unsafe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """One observation of a check, located at a position in a text or at a name in the image.
 
@@ -164,6 +178,7 @@ class Observation:
     severity: str = ""
     advisory: str | None = None
     rule: Rule | None = None
+    fix: Fix | None = None
 
 
 @dataclass(frozen=True, slots=True)

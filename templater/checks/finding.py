@@ -14,7 +14,7 @@ from typing import Any
 from ..model.errors import LimitError
 from ..model.metadata import Rule
 from ..model.source import Span, printable
-from .base import Check, Observation, ScannedImage
+from .base import Check, Fix, Observation, ScannedImage
 
 #: maximum number of findings per check and severity; further findings are only counted
 MAX_FINDINGS = 200
@@ -56,6 +56,7 @@ class Finding:
     advisory: str = ""
     hint: str = ""
     rule: Rule | None = None
+    fix: Fix | None = None
 
     @property
     def place(self) -> str:
@@ -119,6 +120,7 @@ def _finding(check: Check, severity: Severity, observation: Observation) -> Find
         check.advisory if observation.advisory is None else observation.advisory,
         observation.hint or check.hint,
         observation.rule,
+        observation.fix,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from hashlib import sha256
@@ -21,6 +22,9 @@ def summary(report: dict[str, Any]) -> str:
     for level in ("warning", "info"):
         if level in report["hidden"]:
             text += f"; {report['hidden'][level]} more at level {level}"
+    fixable = sum(finding.get("fix") == "safe" for finding in report["findings"])
+    if fixable and os.path.isdir(report["image"]):
+        text += f"; {fixable} fixable, see --fix"
     ignored = len(report["suppressed"])
     return f"{text}; {ignored} ignored" if ignored else text
 

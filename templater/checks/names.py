@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ..model.source import Span
 from ..pongo2.dialect import DIALECTS
-from ..rendering.names import UnknownName
 from ..rendering.names import check as check_read
-from .authored import AuthoredImage
+from .authored import AuthoredImage, Template
+
+
+class UnknownName(NamedTuple):
+    """A name that is always empty, with every position of its unknown part. ``hint`` may be empty."""
+
+    template: Template
+    name: str
+    spans: tuple[Span, ...]
+    message: str
+    hint: str
+
+    @property
+    def span(self) -> Span:
+        return self.spans[0]
 
 
 def mistakes(image: AuthoredImage) -> Iterator[UnknownName]:
-    """Yield each unknown name of each template once, at its first position."""
+    """Yield each unknown name of each template once."""
     dialects = [DIALECTS[host.dialect] for host in image.hosts]
     subscripts = all(dialect.subscripts for dialect in dialects)
     for template in image.parsed:
-        seen: set[str] = set()
+        names: dict[str, UnknownName] = {}
         for read in template.reads:
             for found in check_read(read, subscripts, None):
-                if found.name not in seen:
-                    seen.add(found.name)
-                    yield found._replace(span=_shorter(found.span))
+                earlier = names.get(found.name)
+                spans = (*(earlier.spans if earlier is not None else ()), _shorter(found.span))
+                names[found.name] = UnknownName(template, found.name, spans, found.message, found.hint)
+        yield from names.values()
 
 
 def _shorter(span: Span) -> Span:

@@ -252,6 +252,7 @@ class _Scanner:
             self.complete,
             tuple(self.trailing),
             self.heads,
+            self.metadata,
         )
 
     def parse_metadata(self) -> Metadata | None:

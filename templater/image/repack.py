@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..model.entry import DIRECTORY, FILE
-from ..model.errors import InputError, RefusedError, reason
+from ..model.errors import InputError, LimitError, RefusedError, reason
 from ..model.file_names import DISK, METADATA, TEMPLATES
 from ..model.source import printable
-from ..rootfs.confined import Directory, Root, write_error
+from ..rootfs.confined import Directory, Root, read_descriptor, write_error
 from .atomic_output import Output
 from .compression import open_stream
 from .compressors import compressing
@@ -46,17 +46,19 @@ def replace(
     added: Mapping[str, bytes] = NOTHING,
     *,
     rootfs: str | None = None,
+    before: Mapping[str, bytes] = NOTHING,
     limits: Limits = DEFAULT,
     progress: Progress = lambda members, size, name: None,
 ) -> Fingerprints:
     """Write ``changes`` of existing files, and ``added`` files, into the image.
 
-    In a directory, each file is replaced atomically. A tarball is replaced atomically by a new tarball, to
+    In a directory, each file is replaced atomically. Raises RefusedError if the old content of a file is not
+    that in ``before``. A tarball is replaced atomically by a new tarball, to
     which unchanged members are copied block by block. ``rootfs``, the second file of a split image, is only
     read for the fingerprint. Raises TemplaterError if the image is invalid or can't be written.
     """
     if os.path.isdir(path):
-        _replace_in_directory(path, {**changes, **added})
+        _replace_in_directory(path, {**changes, **added}, before)
         return Fingerprints()
     if rootfs is not None:
         refuse_same_file(path, rootfs)
@@ -143,7 +145,7 @@ def _feed(path: str, *digests: hashlib._Hash) -> None:
         raise InputError(f"'{path}' can't be read: {reason(error)}") from error
 
 
-def _replace_in_directory(path: str, changes: Changes) -> None:
+def _replace_in_directory(path: str, changes: Changes, before: Mapping[str, bytes]) -> None:
     """Write all files under hidden names, then rename them.
 
     New templates get their names before metadata.yaml is replaced, and old templates are removed afterwards.
@@ -161,6 +163,9 @@ def _replace_in_directory(path: str, changes: Changes) -> None:
                 if data is not None:
                     held.callback(_unstage, place, _last(name))
                     _stage(place, _last(name), data)
+            for name, place in zip(order, places, strict=True):
+                if name in before:
+                    _require_content(place, _last(name), before[name])
             for name, place in zip(order, places, strict=True):
                 if changes[name] is None:
                     place.unlink(_last(name))
@@ -189,6 +194,22 @@ def _make_templates(top: Directory) -> None:
         top.mkdir(TEMPLATES, 0o755)
     elif entry.kind != DIRECTORY:
         raise RefusedError(f"'templates' is a {entry.kind}, not a directory")
+
+
+def _require_content(directory: Directory, name: str, data: bytes) -> None:
+    """Raise RefusedError if another process has changed the file since templater read it."""
+    fd = directory.open(name)
+    try:
+        found = read_descriptor(fd, len(data), name)
+    except LimitError:
+        found = b""
+    finally:
+        os.close(fd)
+    if found != data:
+        raise RefusedError(
+            f"'{printable(directory.path_of(name))}' changed while templater was checking it",
+            hint="run the command again",
+        )
 
 
 def _stage(directory: Directory, name: str, data: bytes) -> None:

@@ -36,6 +36,12 @@ def files(plan: Plan) -> Iterator[str]:
         yield "".join(_file(change, work))
 
 
+def of_text(name: str, before: bytes, after: bytes) -> str:
+    """Return a patch of one file for ``patch -p0`` in the directory that ``name`` is relative to."""
+    header = _header(name)
+    return "".join([f"--- {header}\n", f"+++ {header}\n", *_body(before, after, _Work())])
+
+
 class _Work:
     """The number of comparisons in one patch so far."""
 

@@ -24,8 +24,11 @@ def an_image(
         name: TemplateFile(given) if isinstance(given, Entry) else TemplateFile(Entry(FILE), given.encode())
         for name, given in (templates or {}).items()
     }
-    read = None if metadata is None else read_metadata(Source("image/metadata.yaml", metadata), yaml="v2")
-    return ScannedImage("image", read, found, tuple(map(a_name, names)), tuple(errors), **fields)
+    stored = None if metadata is None else Source("image/metadata.yaml", metadata)
+    read = None if stored is None else read_metadata(stored, yaml="v2")
+    return ScannedImage(
+        "image", read, found, tuple(map(a_name, names)), tuple(errors), stored=stored, **fields
+    )
 
 
 def a_name(given) -> Name:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..authored import AuthoredImage
-from ..base import Observation, check
+from ..base import Fix, Observation, check
 from ..names import mistakes
 
 
@@ -20,4 +20,7 @@ from ..names import mistakes
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for found in mistakes(image):
         if found.name.startswith("config."):
-            yield Observation(f"{found.message}: it is always empty", found.span, found.hint)
+            key = found.name.removeprefix("config.")
+            edits = tuple((span, f'config_get("{key}", "")') for span in found.spans)
+            fix = Fix(edits) if "." in key else None
+            yield Observation(f"{found.message}: it is always empty", found.span, found.hint, fix=fix)

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...model.source import printable
-from ..authored import AuthoredImage
-from ..base import Observation, check
+from ...model.source import Span, printable
+from ...pongo2.syntax import tree
+from ..authored import AuthoredImage, Template
+from ..base import Fix, Observation, check
+from ..typos import differ_by_one, only_candidate
 
 KNOWN = (
     "boot.autostart", "cloud-init.network-config", "cloud-init.user-data", "cloud-init.vendor-data",
@@ -42,10 +44,12 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             seen.add((template.name, key))
             near = next((known for known in KNOWN if differ_by_one(key, known)), "")
             if near and near not in read_keys:
+                only = only_candidate(key, KNOWN)
                 yield Observation(
                     f"configuration key '{printable(key)}' is close to '{near}'",
                     read.span,
                     f"did you mean '{near}'?",
+                    fix=Fix(literals(template, key, only)) if only else None,
                 )
             elif (
                 not near
@@ -59,13 +63,11 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 )
 
 
-def differ_by_one(a: str, b: str) -> bool:
-    """Return whether one edit turns ``a`` into ``b``: a character inserted, removed, replaced or swapped."""
-    if a == b or abs(len(a) - len(b)) > 1:
-        return False
-    start = 0
-    while start < min(len(a), len(b)) and a[start] == b[start]:
-        start += 1
-    rest_a, rest_b = a[start:], b[start:]
-    swapped = rest_a[:2] == rest_b[1::-1] and rest_a[2:] == rest_b[2:]
-    return swapped or rest_b in (rest_a[1:],) or rest_a == rest_b[1:] or rest_a[1:] == rest_b[1:]
+def literals(template: Template, text: str, new: str) -> tuple[tuple[Span, str], ...]:
+    """Return the edits that replace a text between quotes wherever it is a literal."""
+    found = []
+    for node in template.every(tree.Literal):
+        span = template.span(node)
+        if node.value == text and span.text[1:-1] == text:
+            found.append((span.source.span(span.start + 1, span.end - 1), new))
+    return tuple(found)

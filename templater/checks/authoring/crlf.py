@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ...model.source import printable
 from ..authored import AuthoredImage
-from ..base import Observation, check
+from ..base import Fix, Observation, check
 from ..places import breaks_with_crlf
 
 
@@ -30,5 +30,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             path = paths.get(id(rule), "")
             if template.source.text.startswith("#!") or breaks_with_crlf(path):
                 message = f"Windows line ends break '{printable(rule.path)}'"
-                yield Observation(message, template.source.span(start), rule=rule)
+                source = template.source
+                whole = source.span(0, len(source.text)), source.text.replace("\r\n", "\n")
+                yield Observation(message, source.span(start), rule=rule, fix=Fix((whole,)))
                 break

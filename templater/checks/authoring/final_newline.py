@@ -9,11 +9,14 @@ from collections.abc import Iterator
 
 from ...model.source import printable
 from ..authored import AuthoredImage
-from ..base import Observation, check
+from ..base import Fix, Observation, check
 from ..places import is_cron, kind_of
 
 #: kinds of files that have no need for a newline
 ANY_END = ("json", "user-data", "meta-data", "network-config")
+
+#: ends of tags that remove a newline behind them
+TRIMS = ("-%}", "-}}")
 
 
 @check("final-newline", "info", "a file without a newline at its end", hint="end the template with a newline")
@@ -24,10 +27,13 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         if text and text[-1] != "\n" and "\0" not in text and id(file.rule) not in seen:
             seen.add(id(file.rule))
             source = image.source(file.rule)
-            at = source.span(max(0, len(source.text) - 1)) if source is not None else file.rule.spans["path"]
+            if source is None:
+                continue
+            end = len(source.text)
             yield Observation(
                 f"'{printable(file.rule.path)}' does not end with a newline",
-                at,
+                source.span(max(0, end - 1)),
                 severity="warning" if is_cron(file.rule.path) else "",
                 rule=file.rule,
+                fix=None if source.text.endswith(TRIMS) else Fix(((source.span(end, end), "\n"),)),
             )

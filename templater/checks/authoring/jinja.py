@@ -13,12 +13,14 @@ LXD and Incus render templates with pongo2, which looks like Jinja but differs:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ...model.errors import TemplaterError
+from ...model.source import Span
 from ...pongo2.syntax import tree
 from ..authored import AuthoredImage
-from ..base import Observation, check
+from ..base import Fix, Observation, check
 from ..names import mistakes
 
 #: operators that give True or False in pongo2
@@ -37,13 +39,18 @@ LOOP = {
 }  # fmt: skip
 
 
+LOOP_FIELD = re.compile(r"loop\.(\w+)")
+#: one argument in parentheses: a text or a number
+ARGUMENT = re.compile(r"""\(\s*("[^"\\\n]*"|'[^'\\\n]*'|\d+)\s*\)""")
+
+
 @check("jinja", "error", "a construct of Jinja that pongo2 does not have")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for template in image.parsed:
         if template.document is None:
             error = next(iter(template.errors.values()))
             if (words := of_jinja(error)) and error.span is not None:
-                yield Observation(*words[:1], error.span, words[1])
+                yield Observation(*words[:1], error.span, words[1], fix=without_parentheses(error))
         printed = {id(node.expression) for node in template.every(tree.Print)}
         for expression in template.every(tree.Operation):
             if expression.operator in LOGIC and (id(expression) in printed or has_text(expression)):
@@ -54,9 +61,30 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 )
     for found in mistakes(image):
         if found.name == "loop":
-            field = found.span.source.text[found.span.end :][1:12].split()
-            name = LOOP.get(field[0].rstrip("}"), "forloop.Counter") if field else "forloop.Counter"
-            yield Observation("pongo2 has no 'loop': it is always empty", found.span, f"write {name}")
+            name = forloop(found.span) or "forloop.Counter"
+            edits = tuple(
+                (span.source.span(span.start, LOOP_FIELD.match(span.source.text, span.start).end()), new)  # type: ignore[union-attr]
+                for span in found.spans
+                if (new := forloop(span))
+            )
+            fix = Fix(edits) if len(edits) == len(found.spans) else None
+            message = "pongo2 has no 'loop': it is always empty"
+            yield Observation(message, found.span, f"write {name}", fix=fix)
+
+
+def forloop(span: Span) -> str:
+    """Return what pongo2 has for a field of Jinja's loop, or an empty string."""
+    field = LOOP_FIELD.match(span.source.text, span.start)
+    return LOOP.get(field[1], "") if field else ""
+
+
+def without_parentheses(error: TemplaterError) -> Fix | None:
+    """Return the fix of a filter whose argument, a literal, is in parentheses."""
+    if error.message != FILTER_CALL or error.span is None:
+        return None
+    source = error.span.source
+    found = ARGUMENT.match(source.text, error.span.start)
+    return Fix(((source.span(*found.span()), f":{found[1]}"),)) if found else None
 
 
 def has_text(expression: tree.Operation) -> bool:

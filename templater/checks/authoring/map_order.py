@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from ...pongo2.syntax import tree
 from ..authored import AuthoredImage
-from ..base import Observation, check
+from ..base import Fix, Observation, check
 from ..places import kind_of
 
 MAPS = {"config", "devices", "properties", "instance", "container"}
@@ -34,8 +34,11 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 and len(path.parts) <= (2 if path.name == "devices" else 1)
             )
             if is_map and not node.ordered and all(part.arguments is None for part in path.parts):
+                end = path.parts[-1].token.span.end
+                sort = Fix(((template.source.span(end, end), " sorted"),), unsafe=True)
                 yield Observation(
                     f"'{path.text}' has no fixed order: the loop runs in random order",
                     template.span(path),
                     severity="warning" if ordered else "",
+                    fix=None if node.reverse else sort,
                 )

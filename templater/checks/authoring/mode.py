@@ -1,22 +1,24 @@
 """The mode of a rule is decimal, invalid, or does not let the owner read the file.
 
 The daemons read a mode of three digits as octal. They read a longer mode as octal only if it begins
-with `0`.
+with `0`. A program that writes YAML can turn `0644` without quotes into the decimal number 420.
 
     mode: 4755        wrong: decimal, which gives 0223
     mode: 0755        right
-    mode: 0644        right
+    mode: 420         wrong: octal, which gives 0420
+    mode: "0644"      right
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ...model.errors import TemplaterError
 from ...model.permissions import parse_id, parse_mode
 from ...model.source import printable
 from ..authored import AuthoredImage
-from ..base import Observation, check
+from ..base import Fix, Observation, check
 
 
 @check(
@@ -38,12 +40,36 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         try:
             mode = parse_mode(rule.mode, rule)
         except TemplaterError as error:
-            yield Observation(error.message, at, error.hint, rule=rule)
+            yield Observation(error.message, at, error.hint, rule=rule, fix=corrected(rule.mode))
             continue
         shown = printable(rule.mode)
         if len(rule.mode) > 3 and rule.mode[0] in "123456789" and rule.mode.isdigit():
-            yield Observation(f"mode '{shown}' is decimal: the file gets {mode:04o}", at, rule=rule)
+            message = f"mode '{shown}' is decimal: the file gets {mode:04o}"
+            yield Observation(message, at, rule=rule, fix=corrected(rule.mode))
         elif not mode & 0o400:
-            yield Observation(
-                f"mode '{shown}' gives {mode:04o}: the file's owner cannot read it", at, rule=rule
+            message = f"mode '{shown}' gives {mode:04o}: the file's owner cannot read it"
+            yield Observation(message, at, rule=rule, fix=corrected(rule.mode))
+        elif not is_plausible(mode) and (fix := corrected(rule.mode)):
+            message = (
+                f"mode '{shown}' gives {mode:04o}: it looks like the decimal form of {fix.fields['mode']}"
             )
+            yield Observation(message, at, rule=rule, fix=fix)
+
+
+def is_plausible(mode: int) -> bool:
+    """Return whether the owner can read the file, and other users have no permission that the owner lacks."""
+    owner, others = mode >> 6 & 7, mode >> 3 & 7 | mode & 7
+    return mode <= 0o7777 and bool(owner & 4) and not others & ~owner
+
+
+def corrected(text: str) -> Fix | None:
+    """Return a fix if one reading of the mode is plausible: octal, decimal, or letters such as rw-r--r--."""
+    readings = set()
+    if re.fullmatch("(?:[r-][w-][x-]){3}", text):
+        readings.add(int("".join("0" if letter == "-" else "1" for letter in text), 2))
+    elif re.fullmatch("[0-9]{1,5}", text):
+        readings.add(int(text))
+        if re.fullmatch("[0-7]+", text):
+            readings.add(int(text, 8))
+    plausible = [mode for mode in readings if is_plausible(mode)]
+    return Fix(fields={"mode": f"0{plausible[0]:03o}"}) if len(plausible) == 1 else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..authored import AuthoredImage
-from ..base import Observation, check
+from ..base import Fix, Observation, check
 from ..places import SEEDS
 from ..security.secrets import mode_of
 
@@ -28,5 +28,8 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         folder, _, name = path.rpartition("/")
         if folder in SEEDS and name in NAMES and mode_of(rule) & 0o004:
             yield Observation(
-                f"every user can read '{path}'", rule.spans.get("mode") or rule.spans["path"], rule=rule
+                f"every user can read '{path}'",
+                rule.spans.get("mode") or rule.spans["path"],
+                rule=rule,
+                fix=Fix(fields={"mode": "0600"}, unsafe=True),
             )

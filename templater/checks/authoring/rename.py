@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..authored import AuthoredImage
-from ..base import Observation, check
+from ..base import Fix, Observation, check
 
 
 @check(
@@ -25,4 +25,5 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 f"'{path}' keeps the old name after a rename",
                 rule.spans.get("when", rule.spans["path"]),
                 rule=rule,
+                fix=Fix(fields={"when": (*rule.when, "rename")}, unsafe=True),
             )

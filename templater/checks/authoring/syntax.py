@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...model.errors import TemplaterError
+from ...pongo2.dialect import DIALECTS
+from ...pongo2.library import library_for
 from ..authored import AuthoredImage
-from ..base import Observation, check
+from ..base import Fix, Observation, check
+from ..typos import only_candidate
 from .jinja import of_jinja
 
 
@@ -18,4 +22,17 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         if template.document is None:
             error = next(iter(template.errors.values()))
             if of_jinja(error) is None:
-                yield Observation(error.message, error.span or template.source.span(0), error.hint)
+                at = error.span or template.source.span(0)
+                yield Observation(
+                    error.message, at, error.hint, fix=corrected(error, next(iter(template.errors)))
+                )
+
+
+def corrected(error: TemplaterError, dialect: str) -> Fix | None:
+    """Return the fix of a misspelled filter or tag."""
+    library = library_for(DIALECTS[dialect])
+    for what, known in (("filter", library.filters), ("tag", library.tags)):
+        if error.span is not None and error.message == f"unknown {what} {error.span.text!r}":
+            name = only_candidate(error.span.text, known)
+            return Fix(((error.span, name),)) if name else None
+    return None

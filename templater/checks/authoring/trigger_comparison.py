@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from ...pongo2.syntax import tree
 from ..authored import AuthoredImage
-from ..base import Observation, check
+from ..base import Fix, Observation, check
 
 
 @check(
@@ -31,7 +31,9 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             if any(isinstance(side, tree.Literal) for side in node.operands):
                 result = "false" if node.operator == "==" else "true"
                 message = f"'trigger {node.operator} …' is always {result}: 'trigger' is not a text"
-                yield Observation(message, template.span(node))
+                ends = [template.span(side).end for side in node.operands if is_trigger(side)]
+                edits = tuple((template.source.span(end, end), "|lower") for end in ends)
+                yield Observation(message, template.span(node), fix=Fix(edits, unsafe=True))
 
 
 def is_trigger(node: tree.Expression) -> bool:

@@ -11,14 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...rendering.names import MEMBERS
 from ..authored import AuthoredImage
-from ..base import Observation, check
+from ..base import Fix, Observation, check
 from ..names import mistakes
+from ..typos import only_candidate
 
 
 @check("unknown-field", "error", "a field that a known variable does not have")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for found in mistakes(image):
-        root, dot, _ = found.name.partition(".")
+        root, dot, field = found.name.partition(".")
         if dot and root not in ("config", "properties"):
-            yield Observation(f"{found.message}: it is always empty", found.span, found.hint)
+            name = only_candidate(field, MEMBERS[root])
+            fix = Fix(tuple((span, name) for span in found.spans)) if name else None
+            yield Observation(f"{found.message}: it is always empty", found.span, found.hint, fix=fix)

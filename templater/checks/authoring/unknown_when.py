@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...model.metadata import TRIGGERS, Rule
 from ..authored import AuthoredImage
-from ..base import Observation, check
+from ..base import Fix, Observation, check
+from ..typos import only_candidate
 
 
 @check(
@@ -24,4 +26,15 @@ from ..base import Observation, check
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for found in image.metadata.findings if image.metadata is not None else ():
         if found.code in ("unknown-trigger", "no-trigger"):
-            yield Observation(found.message, found.span)
+            rule = next((rule for rule in image.rules if found.span in rule.spans.values()), None)
+            yield Observation(found.message, found.span, rule=rule, fix=corrected(rule))
+
+
+def corrected(rule: Rule | None) -> Fix | None:
+    """Return a fix that corrects every misspelled trigger of a rule."""
+    if rule is None:
+        return None
+    when = tuple(
+        trigger if trigger in TRIGGERS else only_candidate(trigger, TRIGGERS) for trigger in rule.when
+    )
+    return Fix(fields={"when": tuple(dict.fromkeys(when))}) if when and all(when) else None

@@ -16,6 +16,7 @@ from ..guard import guarded
 from ..sandboxed import read_image
 
 if TYPE_CHECKING:
+    from ...checks.author_report import Fixes
     from ...limits import Given
 
 HELP = """Check the image SRC for mistakes in its metadata and templates.
@@ -29,6 +30,7 @@ Examples:
   templater check ./image
   templater check ./image --as incus,lxd           for both daemons
   templater check ./image -i web1.yaml
+  templater check ./image --diff                   what --fix would change
   templater check images/* --report junit > check.xml
   templater check --rule unknown-variable          explain a check
 """
@@ -71,6 +73,13 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
 @click.option("--report", type=click.Choice(REPORTS), help="Report format. [default: text]")
 @click.option("--rule", metavar="ID", help="Explain the check ID, and check nothing.")
 @click.option("--trust-config", is_flag=True, help="Also read templater.toml inside an archive.")
+@click.option(
+    "--fix", is_flag=True, help="Correct mistakes that have one safe correction. SRC is a directory."
+)
+@click.option("--diff", "as_diff", is_flag=True, help="Show what --fix would change, and change nothing.")
+@click.option(
+    "--unsafe-fixes", is_flag=True, help="With --fix or --diff: also corrections that change what is written."
+)
 @click.option("--show-ignored", is_flag=True, help="List the findings that the author ignores.")
 @options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
@@ -83,12 +92,15 @@ def command(
     report: str | None,
     rule: str | None,
     trust_config: bool,
+    fix: bool,
+    as_diff: bool,
+    unsafe_fixes: bool,
     show_ignored: bool,
     limits: Given,
     as_json: bool,
 ) -> int:
     from ... import __version__
-    from ...checks.author_report import check_report
+    from ...checks.author_report import check_report, fix_image
     from ...checks.authored import LIMITS
     from ...checks.scan import AUDITED
     from .audit import uri_of
@@ -100,27 +112,85 @@ def command(
         raise click.UsageError("missing argument 'SRC...'")
     if as_json and report not in (None, "json"):
         raise click.UsageError(f"--json and --report {report} contradict each other")
+    if as_diff and (as_json or report):
+        raise click.UsageError("--diff can't be combined with --report or --json")
+    if unsafe_fixes and not (fix or as_diff):
+        raise click.UsageError("--unsafe-fixes needs --fix or --diff")
+    if fix or as_diff:
+        refuse_archives(sources)
     report = "json" if as_json else report or "text"
     described = instance.read() if instance.is_given else None
     for note in () if described is None else described.notes:
         output.note(note)
     reports = []
+    changed = False
     for source in (given.rstrip("/") or given for given in sources):
-        work = partial(
-            check_report,
-            hosts=hosts,
-            instances=() if described is None else (described,),
-            at_least=at_least,
-            limits=limits.for_images(AUDITED),
-            yaml=limits.for_reading(),
-            rendering=limits.for_rendering(LIMITS.seconds, LIMITS.total),
-            trusted=trust_config or os.path.isdir(source),
-            sarif=(__version__, uri_of(source)) if report == "sarif" else None,
-        )
+        settings: dict[str, Any] = {
+            "hosts": hosts,
+            "instances": () if described is None else (described,),
+            "at_least": at_least,
+            "limits": limits.for_images(AUDITED),
+            "yaml": limits.for_reading(),
+            "rendering": limits.for_rendering(LIMITS.seconds, LIMITS.total),
+            "sarif": (__version__, uri_of(source)) if report == "sarif" else None,
+        }
+        if fix or as_diff:
+            fixes = fix_image(source, unsafe=unsafe_fixes, **settings)
+            changed = changed or bool(fixes.changes)
+            if as_diff:
+                show_diff(source, fixes)
+            else:
+                write_fixes(source, fixes)
+                reports.append({"image": source, **fixes.report})
+            continue
+        work = partial(check_report, trusted=trust_config or os.path.isdir(source), **settings)
         local, rootfs = local_files(source) if os.path.lexists(source) else (local_source(source), None)
         reports.append({"image": source, **read_image(work, (options.existing(local), rootfs), limits)})
+    if as_diff:
+        return int(changed)
     write(reports, report, show_ignored=show_ignored)
     return 1 if any(found["findings"] for found in reports) else 0
+
+
+def refuse_archives(sources: tuple[str, ...]) -> None:
+    """Raise an error unless each SRC is a directory, before any of them changes."""
+    from ...model.errors import RefusedError
+
+    for source in sources:
+        if not os.path.isdir(options.existing(source) if ":" not in source else source):
+            raise RefusedError(
+                f"'{printable(source)}' is not a directory, so it can't be fixed",
+                hint="fix the directory that the image is built from, or extract the image first",
+            )
+
+
+def show_diff(source: str, fixes: Fixes) -> None:
+    from ...reporting.patch import of_text
+    from .diff import show_patch
+
+    for name, (before, after) in sorted(fixes.changes.items()):
+        show_patch(of_text(f"{source}/{name}", before, after))
+    output.say(f"{source}: {counted(fixes, 'would fix')}")
+
+
+def write_fixes(source: str, fixes: Fixes) -> None:
+    from ...image.repack import replace
+
+    if fixes.changes:
+        new = {name: after for name, (_, after) in fixes.changes.items()}
+        replace(source, new, before={name: before for name, (before, _) in fixes.changes.items()})
+        output.say(f"{source}: {counted(fixes, 'fixed')}")
+
+
+def counted(fixes: Fixes, verb: str) -> str:
+    """Return how many findings were fixed, with the number of each check."""
+    from collections import Counter
+
+    if not fixes.fixed:
+        return "nothing to fix"
+    counts = Counter(fixes.fixed)
+    words = ", ".join(f"{count} {check}" for check, count in sorted(counts.items()))
+    return f"{verb} {len(fixes.fixed)} finding{'s' if len(fixes.fixed) > 1 else ''} ({words})"
 
 
 def explain(id: str) -> str:

@@ -45,6 +45,7 @@ CASES = [
     ("unknown-variable", "error", f"{T}1:4", text("{{ instnace.name }}"), text("{{ instance.name }}")),
     ("unknown-variable", "error", f"{T}1:7", text("{% if hostname %}a{% endif %}"), text("{% set hostname = 1 %}{% if hostname %}a{% endif %}")),
     ("unknown-field", "error", f"{T}1:13", text("{{ instance.hostname }}"), text("{{ instance.type }}")),
+    ("unknown-field", "error", f"{T}1:13", text("{{ instance.nmae }}"), text("{{ instance.name }}")),
     ("unknown-field", "error", f"{T}1:14", text("{{ container.id }}"), text("{{ container.name }}")),
     ("unknown-field", "error", f"{T}1:48", text("{% for k in devices sorted %}{{ k }}{{ forloop.Index }}{% endfor %}"), text("{% for k in devices sorted %}{{ k }}{{ forloop.Counter }}{% endfor %}")),
     ("config-dots", "error", f"{T}1:4", text("{{ config.user.color }}"), text('{{ config_get("user.color", "") }}')),
@@ -85,6 +86,8 @@ CASES = [
     ("unreadable", "error", "metadata.yaml", text("a", errors=[LimitError("too long")]), text("a")),
     # rules
     ("unknown-when", "error", f"{M}4:22", rule("when: [boot], template: t"), rule("when: [start], template: t")),
+    ("unknown-when", "error", f"{M}4:22", rule("when: [strat], template: t"), rule("when: [start], template: t")),
+    ("mode", "error", f"{M}4:50", rule("when: [create], template: t, mode: 420"), rule('when: [create], template: t, mode: "0644"')),
     ("unknown-when", "error", f"{M}4:3", rule("template: t"), rule("when: [copy], template: t")),
     ("metadata-key", "warning", f"{M}4:44", rule("when: [create], template: t, create-only: true"), rule("when: [create], template: t, create_only: true")),
     ("missing-template", "error", f"{M}4:41", rule("when: [create], template: other"), rule("when: [create], template: t")),

@@ -1,0 +1,171 @@
+"""Fixes of an author's mistakes, which are applied to an image in memory and tried before they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from ..image.edit import change_rule
+from ..model.entry import TemplateFile
+from ..model.errors import TemplaterError
+from ..model.file_names import METADATA, TEMPLATES
+from ..model.source import Source, Span
+from ..parsing.metadata_yaml import read_metadata
+from ..parsing.yaml_nodes import decoded
+from .authored import AuthoredImage
+from .finding import Finding
+
+#: rounds of checks and changes; a round applies many fixes
+MAX_ROUNDS = 30
+#: checks whose findings mean that a file cannot be read: a fix must not cause one
+BREAKING = frozenset(("syntax", "host-syntax", "unreadable", "render", "jinja"))
+
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FixedImage:
+    """An image after its fixes, its remaining findings, and the findings that are fixed."""
+
+    image: AuthoredImage
+    findings: list[Finding]
+    fixed: tuple[Finding, ...]
+
+    def changes(self, before: AuthoredImage) -> dict[str, tuple[bytes, bytes]]:
+        """Return the old and new content of each changed file, by its name in the image."""
+        found = {}
+        for name, file in before.templates.items():
+            new = self.image.templates[name]
+            if file.data is not None and new.data is not None and file.data != new.data:
+                found[f"{TEMPLATES}/{name}"] = file.data, new.data
+        old, now = before.stored, self.image.stored
+        if old is not None and now is not None and old.data != now.data:
+            found[METADATA] = old.data, now.data
+        return found
+
+
+def fix(
+    image: AuthoredImage, judge: Callable[[AuthoredImage], list[Finding]], allowed: Callable[[Finding], bool]
+) -> FixedImage:
+    """Fix the findings that ``allowed`` accepts. ``judge`` returns the findings of an image.
+
+    A fix is kept only if its finding disappears and every file that could be read still can.
+    """
+    fixed: list[Finding] = []
+    refused: set[Key] = set()
+    findings = judge(image)
+    most = len(findings)
+    for _ in range(MAX_ROUNDS):
+        wanted = [each for each in findings if each.fix and allowed(each) and key_of(each) not in refused]
+        if not wanted:
+            break
+        after, applied = apply(image, wanted[:most])
+        if not applied:
+            refused |= {key_of(finding) for finding in wanted[:most]}
+            continue
+        found = judge(after)
+        left = {key_of(finding) for finding in found}
+        useless = {key_of(finding) for finding in applied} & left
+        broken = {_file(each) for each in found if each.check in BREAKING} - {
+            _file(each) for each in findings if each.check in BREAKING
+        }
+        if useless:
+            refused |= useless
+        elif broken and most > 1:
+            most = max(1, min(most, len(wanted)) // 2)
+        elif broken:
+            refused.add(key_of(applied[0]))
+        else:
+            image, findings = after, found
+            fixed += applied
+            most = max(1, 2 * most)
+    return FixedImage(image, findings, tuple(fixed))
+
+
+def key_of(finding: Finding) -> Key:
+    """Return what identifies a finding after its file has changed."""
+    return finding.check, _file(finding), finding.message
+
+
+def _file(finding: Finding) -> str:
+    return finding.span.source.name if finding.span is not None else finding.where
+
+
+def apply(image: AuthoredImage, findings: list[Finding]) -> tuple[AuthoredImage, list[Finding]]:
+    """Return the changed image, and the findings whose fixes were applied.
+
+    Of fixes that overlap, only the first is applied. Two equal fixes count as applied.
+    """
+    edits: dict[str, list[tuple[Span, str]]] = {}
+    applied: list[Finding] = []
+    for finding in findings:
+        if finding.fix is not None and finding.fix.edits:
+            taken = edits.setdefault(finding.fix.edits[0][0].source.name, [])
+            new = [edit for edit in finding.fix.edits if not any(_same(edit, other) for other in taken)]
+            if not any(_overlap(span, other) for span, _ in new for other, _ in taken):
+                taken += new
+                applied.append(finding)
+    templates = dict(image.templates)
+    for name, file in image.templates.items():
+        if own := edits.get(f"{image.name}/{TEMPLATES}/{name}"):
+            templates[name] = TemplateFile(file.entry, _edited(own[0][0].source, own).data)
+    metadata, source = image.metadata, image.stored
+    if metadata is not None and source is not None:
+        if own := edits.get(source.name, []):
+            if metadata.source is None or metadata.source.text != source.text:
+                return image, []  # the positions are those of a text that was decoded from UTF-16
+            source = _edited(source, own)
+        set_fields: set[tuple[str, str]] = set()
+        for finding in findings:
+            if finding.fix is not None and finding.fix.fields and finding.rule is not None:
+                names = {(finding.rule.path, name) for name in finding.fix.fields}
+                if names & set_fields:
+                    continue
+                set_fields |= names
+                try:
+                    source = with_fields(source, finding.rule.path, finding.fix.fields)
+                except TemplaterError:
+                    continue  # the file has a form that cannot be edited in place
+                applied.append(finding)
+        try:
+            metadata = read_metadata(source, yaml="v2")
+            if is_strict(image.stored):
+                read_metadata(source, yaml="v4")
+        except TemplaterError:
+            return image, []
+    return replace(image, metadata=metadata, templates=templates, stored=source), applied
+
+
+def is_strict(source: Source | None) -> bool:
+    """Return whether Incus 7 can read the metadata, which is stricter than other hosts."""
+    try:
+        return source is not None and read_metadata(source, yaml="v4") is not None
+    except TemplaterError:
+        return False
+
+
+def with_fields(source: Source, path: str, fields: Mapping[str, str | tuple[str, ...]]) -> Source:
+    """Set fields of a rule. A mode gets quotes, so that no YAML program takes it for a number."""
+    source = change_rule(source, path, fields)
+    if "mode" in fields:
+        rule = next(rule for rule in read_metadata(source).rules if rule.path == path)
+        at = rule.spans["mode"]
+        if at.text == fields["mode"] and decoded(source).text == source.text:
+            return Source(source.name, f'{source.text[: at.start]}"{at.text}"{source.text[at.end :]}')
+    return source
+
+
+def _same(edit: tuple[Span, str], other: tuple[Span, str]) -> bool:
+    return (edit[0].start, edit[0].end, edit[1]) == (other[0].start, other[0].end, other[1])
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one.start <= other.end and other.start <= one.end
+
+
+def _edited(source: Source, edits: list[tuple[Span, str]]) -> Source:
+    """Replace the text at each span, from the end of the source to its start."""
+    text = source.text
+    for span, new in sorted(edits, key=lambda edit: -edit[0].start):
+        text = text[: span.start] + new + text[span.end :]
+    return Source(source.name, text)
