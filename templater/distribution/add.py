@@ -359,10 +359,8 @@ def default_aliases(fields: Mapping[str, str]) -> list[str]:
 
 
 def _find_product(catalog: Catalog, name: str) -> tuple[str, dict[str, Any] | None]:
-    for path, found, product in catalog.products():
-        if found == name:
-            return path, product
-    return IMAGES_PATH, None
+    path, product = catalog.find(name)
+    return path or IMAGES_PATH, product
 
 
 def _versions(product: dict[str, Any]) -> dict[str, Any]:
@@ -428,7 +426,7 @@ def _refuse_fingerprints(catalog: Catalog, new: NewImage, name: str, version: st
     Clients list both images, but can download neither.
     """
     ours = set(new.fingerprints.values())
-    for _, product, other, value in catalog.versions():
+    for _, product, other, value in catalog.versions(containing=ours):
         if (product, other) == (name, version):
             continue
         for item in (value.get("items") or {}).values():
@@ -468,7 +466,9 @@ def complete_variants(catalog: Catalog, warnings: list[str]) -> None:
 
     If only some products have a variant, clients give aliases to random versions.
     """
-    missing = [(path, product) for path, _, product in catalog.products() if not product.get("variant")]
+    missing = [
+        (path, product) for path, _, product in catalog.products(containing=()) if not product.get("variant")
+    ]
     for path, product in missing:
         product["variant"] = "default"
         catalog.changed.add(path)
@@ -494,7 +494,7 @@ def _set_aliases(
     derived = [alias for alias in default_aliases(fields) if alias not in {*own, *asked}]
     if not own and not asked and not derived:
         return
-    for other_path, other, value in catalog.products():
+    for other_path, other, value in catalog.products(containing=[*asked, *derived]):
         if other == name or KERNEL_NAMES.get(str(value.get("arch"))) != KERNEL_NAMES[fields["arch"]]:
             continue
         theirs = str(value.get("aliases") or "").split(",")

@@ -132,12 +132,12 @@ def parse_json(data: bytes, name: str) -> Any:
         raise InputError(f"'{printable(name)}' is empty")
     if len(data) > MOST_BYTES:
         raise LimitError(f"'{printable(name)}' has more than {MOST_BYTES >> 20} MiB")
-    if sum(map(data.count, (b",", b":", b"[", b"{"))) > MOST_VALUES:
+    if count_values(data) > MOST_VALUES:
         raise LimitError(f"'{printable(name)}' has more than {MOST_VALUES} values")
     collecting = gc.isenabled()
     gc.disable()  # parsing creates no garbage to collect
     try:
-        return json.loads(data.decode("utf-8", "replace"), parse_constant=_refuse_constant)
+        return json.loads(data.decode("utf-8", "replace"), parse_constant=refuse_constant)
     except RecursionError:
         raise InputError(f"'{printable(name)}' is nested too deeply") from None
     except ValueError as error:
@@ -147,7 +147,11 @@ def parse_json(data: bytes, name: str) -> Any:
             gc.enable()
 
 
-def _refuse_constant(word: str) -> None:
+def count_values(data: bytes) -> int:
+    return sum(map(data.count, (b",", b":", b"[", b"{")))
+
+
+def refuse_constant(word: str) -> None:
     raise ValueError(f"invalid value '{word}'")
 
 
@@ -157,18 +161,6 @@ def _lower(text: str) -> str:
 
 def dump(value: Any) -> bytes:
     return (json.dumps(value, separators=(",", ":"), sort_keys=True) + "\n").encode()
-
-
-def dump_products(document: Mapping[str, Any]) -> bytes:
-    """Return JSON with one product per line, sorted, so that a diff shows only the changed products."""
-    encoder = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
-    top = {key: value for key, value in document.items() if key != "products"}
-    head = encoder.encode(top)[1:-1]
-    products = document.get("products") or {}
-    lines = ",\n".join(
-        f"{encoder.encode(name)}:{encoder.encode(products[name])}" for name in sorted(products)
-    )
-    return f'{{{head}{"," if head else ""}"products":{{\n{lines}\n}}}}\n'.encode()
 
 
 # decoding

@@ -89,11 +89,8 @@ def _drop_old(
     catalog: Catalog, keep: int | None, older_than: int | None, moment: int
 ) -> list[tuple[str, str]]:
     dropped = []
-    for path, name, product in list(catalog.products()):
-        versions = product.get("versions")
-        if not isinstance(versions, dict):
-            continue
-        for version in sorted(versions, reverse=True)[keep or 0 :]:
+    for path, name, product in catalog.read():
+        for version in sorted(product.get("versions") or {}, reverse=True)[keep or 0 :]:
             if older_than is None or _age(version, moment) > older_than:
                 drop_version(catalog, path, name, version)
                 dropped.append((name, version))

@@ -31,18 +31,19 @@ def remove(tree: Tree, names: Sequence[str]) -> Pruned:
 
 
 def _remove(catalog: Catalog, name: str) -> list[tuple[str, str]]:
-    for path, product, value in catalog.products():
-        if name == product:
-            versions = list(value.get("versions") or {})
-            for version in versions:
-                drop_version(catalog, path, product, version)
-            if not versions:
-                drop_product(catalog, path, product)
-            return [(product, version) for version in versions]
-    for path, product, version, _ in list(catalog.versions()):
-        if name == f"{product}@{version}":
-            drop_version(catalog, path, product, version)
-            return [(product, version)]
+    path, value = catalog.find(name)
+    if value is not None:
+        versions = list(value.get("versions") or {})
+        for version in versions:
+            drop_version(catalog, path, name, version)
+        if not versions:
+            drop_product(catalog, path, name)
+        return [(name, version) for version in versions]
+    product, _, version = name.rpartition("@")
+    path, value = catalog.find(product)
+    if value is not None and version in (value.get("versions") or {}):
+        drop_version(catalog, path, product, version)
+        return [(product, version)]
     return _remove_fingerprint(catalog, name)
 
 
@@ -54,7 +55,7 @@ def _remove_fingerprint(catalog: Catalog, start: str) -> list[tuple[str, str]]:
         )
     found = [
         (path, product, version, value, fingerprint)
-        for path, product, version, value in catalog.versions()
+        for path, product, version, value in catalog.versions(containing=[start])
         for fingerprint in _fingerprints(value)
         if fingerprint.startswith(start)
     ]

@@ -15,7 +15,7 @@ import os
 import posixpath
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,13 +23,15 @@ from ..image.atomic_output import Output
 from ..model.errors import BusyError, InputError, RefusedError, WriteError, reason
 from ..model.file_names import STATE_FOLDER
 from ..model.source import printable, whole_characters
-from .catalog import DOWNLOADS, IMAGES_PATH, INDEX_PATH, MOST_BYTES, dump, dump_products, parse_json
+from .catalog import DOWNLOADS, IMAGES_PATH, INDEX_PATH, MOST_BYTES, dump, parse_json
+from .product_lines import ProductLines, dump_products, wrong_shape
 
 IMAGES = "images"
 #: the record of removed images, which no client requests
 REMOVED = f"{STATE_FOLDER}/removed.json"
 _DIRECTORIES = (IMAGES, "streams", "streams/v1", STATE_FOLDER)
 _POLL = 0.02
+_PIECE = 1 << 18
 #: length of the hash in the names of image files
 _HASH_LENGTH = 64
 
@@ -43,21 +45,48 @@ class Catalog:
     files: dict[str, dict[str, Any]]
     changed: set[str] = field(default_factory=set)
 
-    def products(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Yield every product with the path of its products file and its name: (path, name, product)."""
+    def products(
+        self, containing: Collection[str] | None = None
+    ) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Yield every product with the path of its products file and its name: (path, name, product).
+
+        ``containing``: products that have none of these ASCII texts can be left out.
+        """
         for path, document in self.files.items():
-            for name, product in _objects(document.get("products")):
+            products = document.get("products")
+            if isinstance(products, ProductLines) and containing is not None:
+                products = {name: products[name] for name in products.containing(containing)}
+            for name, product in _objects(products):
                 yield path, name, product
 
-    def versions(self) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
-        for path, name, product in self.products():
+    def versions(
+        self, containing: Collection[str] | None = None
+    ) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+        for path, name, product in self.products(containing):
             for version, value in _objects(product.get("versions")):
                 yield path, name, version, value
 
+    def find(self, name: str) -> tuple[str, dict[str, Any] | None]:
+        """Return the path of a product's file, and the product; "" and None if it is unknown."""
+        for path, document in self.files.items():
+            products = document.get("products") or {}
+            if name in products:
+                return path, products[name]
+        return "", None
+
+    def read(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Yield the same as ``products``. The caller must not change a product."""
+        for path, document in self.files.items():
+            products = document.get("products") or {}
+            each = products.read() if isinstance(products, ProductLines) else list(products.items())
+            yield from ((path, name, product) for name, product in each)
+
     def items(self) -> Iterator[dict[str, Any]]:
-        for _, _, _, version in self.versions():
-            for _, item in _objects(version.get("items")):
-                yield item
+        """Yield every item. The caller must not change it."""
+        for _, _, product in self.read():
+            for _, version in _objects(product.get("versions")):
+                for _, item in _objects(version.get("items")):
+                    yield item
 
     def paths(self) -> set[str]:
         """Return the cleaned paths of all items, without invalid paths."""
@@ -66,22 +95,9 @@ class Catalog:
 
 
 def _objects(value: Any) -> list[tuple[str, dict[str, Any]]]:
-    if not isinstance(value, dict):
+    if not isinstance(value, Mapping):
         return []
     return [(name, each) for name, each in value.items() if isinstance(each, dict)]
-
-
-def _wrong_shape(products: dict[str, Any]) -> str:
-    """Describe the first product or version with values of a wrong type. Return "" if all are valid."""
-    for name, product in products.items():
-        versions = product.get("versions", {}) if isinstance(product, dict) else None
-        if not isinstance(versions, dict) or not isinstance(product.get("aliases") or "", str):
-            return f"product '{printable(name)}' has values of a wrong type"
-        for version, value in versions.items():
-            items = value.get("items", {}) if isinstance(value, dict) else None
-            if not isinstance(items, dict) or not all(isinstance(item, dict) for item in items.values()):
-                return f"version '{printable(version)}' of '{printable(name)}' has values of a wrong type"
-    return ""
 
 
 def clean_path(path: Any) -> str:
@@ -186,13 +202,18 @@ class Tree:
         return Catalog(index, files)
 
     def _load_products(self, path: str) -> dict[str, Any]:
+        """Read a products file, product by product if it has the form that templater writes."""
         try:
+            with self.open(path) as fd, contextlib.suppress(ValueError, RecursionError):
+                if os.fstat(fd).st_size <= MOST_BYTES:
+                    lines = ProductLines(fd)
+                    return {**lines.document, "products": lines}
             document = parse_json(self.read(path), path)
         except FileNotFoundError:
             raise self._invalid(path, "the file is missing, but the index names it") from None
         if not isinstance(document, dict) or not isinstance(document.setdefault("products", {}), dict):
             raise self._invalid(path, "the file is not an object with products")
-        if wrong := _wrong_shape(document["products"]):
+        if wrong := wrong_shape(document["products"]):
             raise self._invalid(path, wrong)
         return document
 
@@ -257,22 +278,24 @@ class Tree:
                     "datatype": DOWNLOADS, "format": "products:1.0", "path": path,
                 }  # fmt: skip
             entries[path]["products"] = sorted(catalog.files[path]["products"])
-        self._write_json(INDEX_PATH, dump(catalog.index))
+        self._write_json(INDEX_PATH, [dump(catalog.index)])
 
-    def _write_json(self, path: str, data: bytes) -> None:
+    def _write_json(self, path: str, lines: Iterable[bytes]) -> None:
         full = os.path.join(self.path, path)
         self._refuse_link(path)
         try:
             like: os.stat_result | None = os.lstat(full)
         except FileNotFoundError:
             like = None
-        if like is not None:
-            if not stat.S_ISREG(like.st_mode):
-                raise RefusedError(f"'{printable(full)}' is not a regular file")
-            if like.st_size == len(data) and self.read(path) == data:
-                return
+        if like is not None and not stat.S_ISREG(like.st_mode):
+            raise RefusedError(f"'{printable(full)}' is not a regular file")
         with Output(os.path.dirname(full)) as output:
-            output.write(data)
+            for piece in _join(lines):
+                output.write(piece)
+            if like is not None and like.st_size == output.size:
+                with self.open(path) as fd:
+                    if hash_descriptor(fd) == output.sha256.hexdigest():
+                        return
             output.publish(full, replace=True, like=like)
         self._sync(os.path.dirname(full))
 
@@ -316,7 +339,7 @@ class Tree:
 
     def record_removed(self, files: Mapping[str, int]) -> None:
         data = json.dumps(files, indent=0, sort_keys=True).encode() + b"\n"
-        self._write_json(REMOVED, data)
+        self._write_json(REMOVED, [data])
 
     def unlink(self, path: str) -> int:
         """Delete an image file and return its size, or 0 if it is missing.
@@ -351,6 +374,18 @@ class Tree:
             for name in os.listdir(os.path.join(self.path, IMAGES)):
                 if is_content_name(name):
                     yield f"{IMAGES}/{name}"
+
+
+def _join(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes in larger pieces."""
+    parts, size = [], 0
+    for line in lines:
+        parts.append(line)
+        size += len(line)
+        if size >= _PIECE:
+            yield b"".join(parts)
+            parts, size = [], 0
+    yield b"".join(parts)
 
 
 def hash_descriptor(fd: int) -> str:

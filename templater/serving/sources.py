@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from ..distribution.add import Added, NewImage, default_aliases, insert, product_fields, root_ftype
 from ..distribution.architectures import KERNEL_NAMES
-from ..distribution.catalog import INDEX_PATH, dump, dump_products
+from ..distribution.catalog import INDEX_PATH, dump
 from ..distribution.client_view import ROOT_KINDS, Image, client_aliases, list_images
 from ..distribution.listing import read_products
+from ..distribution.product_lines import dump_products
 from ..distribution.store import Store, StoredImage
 from ..distribution.tree import Catalog, Tree, clean_path, content_path
 from ..distribution.verify import LocalStream
@@ -312,7 +313,7 @@ def listing_of(images: Sequence[LocalImage], report: Report) -> tuple[Listing, _
         why = _enter(catalog, image, own)
         if why:
             report(f"clients don't see the image {image.fingerprint[:12]} as simplestreams: {why}")
-    documents = {path: dump_products(value) for path, value in catalog.files.items()}
+    documents = {path: b"".join(dump_products(value)) for path, value in catalog.files.items()}
     for path, value in catalog.files.items():
         catalog.index["index"]["images"] = {
             "datatype": "image-downloads", "format": "products:1.0", "path": path,

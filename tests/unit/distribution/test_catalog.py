@@ -5,8 +5,9 @@ import json
 import pytest
 
 from templater.distribution import catalog as module
-from templater.distribution.catalog import Decoded, decode_index, decode_products, dump_products, parse_json
+from templater.distribution.catalog import Decoded, decode_index, decode_products, parse_json
 from templater.distribution.client_view import list_images
+from templater.distribution.product_lines import dump_products
 from templater.distribution.tree import clean_path
 from templater.model.errors import InputError, LimitError
 from tests.streams.mutations import EXAMPLE, IMAGES
@@ -87,10 +88,10 @@ def test_a_wrong_type_of_lxd_requirements_breaks_lxd_only():
 
 def test_products_are_written_one_per_line_and_parse_to_equal_data():
     document = json.loads((EXAMPLE / IMAGES).read_text())
-    data = dump_products(document)
+    data = b"".join(dump_products(document))
     assert json.loads(data) == document
     assert data.count(b"\n") == len(document["products"]) + 2
-    assert json.loads(dump_products({"products": {}})) == {"products": {}}
+    assert json.loads(b"".join(dump_products({"products": {}}))) == {"products": {}}
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import tracemalloc
 import pytest
 
 from templater.distribution.add import add
-from templater.distribution.catalog import Decoded, decode_products, dump_products, parse_json
+from templater.distribution.catalog import Decoded, decode_products, parse_json
 from templater.distribution.client_view import list_images
 from templater.distribution.html import page
 from templater.distribution.listing import list_stream
+from templater.distribution.product_lines import dump_products
 from templater.distribution.prune import prune
 from templater.distribution.remove import remove
 from templater.distribution.tree import Tree
@@ -101,7 +102,7 @@ def decode(document):
     found = products({"products": document})
     for client in ("incus-6.0", "lxd"):
         list_images(found, client)
-    dump_products({"products": document})
+    b"".join(dump_products({"products": document}))
 
 
 def seconds(action):

@@ -209,7 +209,9 @@ def test_a_tree_is_valid_after_a_hundred_kills_of_one_action(tmp_path, action):
         began = time.monotonic()
         pid = os.fork()
         if pid == 0:
-            _run_and_exit(lambda: remove(tree, [name]) if action == "remove" else add(tree, pairs[2][0], [pairs[2][1]]))
+            _run_and_exit(
+                lambda: remove(tree, [name]) if action == "remove" else add(tree, pairs[2][0], [pairs[2][1]])
+            )
         if seconds:
             time.sleep(choose.uniform(0, seconds))
             os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,153 @@
+"""A products file as templater writes it: one product a line, so that a diff shows only the changed products.
+
+A writer parses only the products that it needs, and copies the lines of all others. So it needs little memory
+for a long catalog.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import weakref
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from ..model.source import printable
+from .catalog import MOST_VALUES, count_values, refuse_constant
+
+_FIRST, _LAST = b'"products":{\n', b"}}\n"
+_ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
+Product = dict[str, Any]
+
+
+class ProductLines(MutableMapping[str, Product]):
+    """The products of one open file. A product that was looked up is written anew, as it may have changed.
+
+    ``document`` has the other values of the file. Raises ValueError if templater would not write such a file.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = os.dup(fd)
+        weakref.finalize(self, os.close, self._fd)
+        #: offset and length of the text of each product, by name
+        self._places: dict[str, tuple[int, int]] = {}
+        self._products: dict[str, Product] = {}
+        self.document: dict[str, Any] = {}
+        self._read()
+
+    def _read(self) -> None:
+        """Check each line, and note its place."""
+        lines = self._lines()
+        first = next(lines, b"")
+        self.document = json.loads(first.removesuffix(_FIRST).removesuffix(b",") + b"}")
+        if _first_line(self.document) != first:
+            raise ValueError("another first line")
+        offset, last, values, more = len(first), "", count_values(first), True
+        for line in lines:
+            if line == _LAST and not more and next(lines, None) is None:
+                return
+            text = line.removesuffix(b"\n").removesuffix(b",")
+            name, product = _parse(text)
+            values += count_values(line)
+            if not more or name <= last or values > MOST_VALUES:
+                break
+            if wrong_shape({name: product}) or not product.get("variant"):
+                break
+            self._places[name] = offset, len(text)
+            offset, last, more = offset + len(line), name, line.endswith(b",\n")
+        raise ValueError("another form")
+
+    def _lines(self) -> Iterator[bytes]:
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        with os.fdopen(self._fd, "rb", closefd=False) as file:
+            yield from file
+
+    def text(self, name: str) -> bytes:
+        """Return the line of a product, without comma and line feed."""
+        if name in self._products:
+            return _text(name, self._products[name])
+        offset, length = self._places[name]
+        return os.pread(self._fd, length, offset)
+
+    def containing(self, words: Collection[str]) -> list[str]:
+        """Return the names of the products that may contain a word, and of those that were looked up."""
+        wanted = [word.encode("utf-8", "replace") for word in words]
+        found = dict.fromkeys(self._products)
+        for name in self._places:
+            text = self.text(name)
+            # a text with escapes can spell a word in another way
+            if b"\\" in text or not text.isascii() or any(word in text for word in wanted):
+                found[name] = None
+        return list(found)
+
+    def read(self) -> Iterator[tuple[str, Product]]:
+        """Yield names and products that the caller must not change."""
+        for name in self:
+            yield name, self._products[name] if name in self._products else _parse(self.text(name))[1]
+
+    # a mapping
+
+    def __getitem__(self, name: str) -> Product:
+        if name not in self._products:
+            self._products[name] = _parse(self.text(name))[1]
+        return self._products[name]
+
+    def __setitem__(self, name: str, product: Product) -> None:
+        self._products[name] = product
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self:
+            raise KeyError(name)
+        self._products.pop(name, None)
+        self._places.pop(name, None)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places or name in self._products
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list({**self._places, **self._products}))
+
+    def __len__(self) -> int:
+        return len(self._places.keys() | self._products.keys())
+
+
+def _parse(text: bytes) -> tuple[str, Any]:
+    """Return the only name and value of a line. Raises ValueError if it has another number of values."""
+    ((name, product),) = json.loads(f"{{{text.decode()}}}", parse_constant=refuse_constant).items()
+    return name, product
+
+
+def wrong_shape(products: Mapping[str, Any]) -> str:
+    """Describe the first product or version with values of a wrong type. Return "" if all are valid."""
+    for name, product in products.items():
+        versions = product.get("versions", {}) if isinstance(product, dict) else None
+        if not isinstance(versions, dict) or not isinstance(product.get("aliases") or "", str):
+            return f"product '{printable(name)}' has values of a wrong type"
+        for version, value in versions.items():
+            items = value.get("items", {}) if isinstance(value, dict) else None
+            if not isinstance(items, dict) or not all(isinstance(item, dict) for item in items.values()):
+                return f"version '{printable(version)}' of '{printable(name)}' has values of a wrong type"
+    return ""
+
+
+# writing
+
+
+def dump_products(document: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield the lines of a products file, sorted by product."""
+    yield _first_line({key: value for key, value in document.items() if key != "products"})
+    products = document.get("products") or {}
+    names = sorted(products)
+    for name in names:
+        text = products.text(name) if isinstance(products, ProductLines) else _text(name, products[name])
+        yield text + (b",\n" if name is not names[-1] else b"\n")
+    yield _LAST if names else b"\n" + _LAST
+
+
+def _first_line(values: Mapping[str, Any]) -> bytes:
+    head = _ENCODER.encode(values)[:-1].encode()
+    return head + (b"," if values else b"") + _FIRST
+
+
+def _text(name: str, product: Product) -> bytes:
+    return f"{_ENCODER.encode(name)}:{_ENCODER.encode(product)}".encode()
