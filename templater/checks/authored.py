@@ -28,7 +28,7 @@ from .base import ScannedImage
 _EXPRESSION = re.compile(r"\{[{%#].*?[}%#]\}")
 
 #: limits for rendering all templates of an image
-LIMITS = Limits(seconds=3.0, total=6.0)
+LIMITS = Limits(seconds=3.0, total=4.0)
 #: maximum processor time in seconds for parsing all templates
 MAX_SECONDS = 2.0
 

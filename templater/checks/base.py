@@ -122,7 +122,7 @@ class ScannedImage:
 
 
 #: processor time that all checks together can spend on the texts of templates
-MAX_SECONDS = 3.0
+MAX_SECONDS = 2.0
 
 #: ``RootfsNames`` omits names with more parent directories than this, because rules do not write there
 _MAX_DEPTH = 64

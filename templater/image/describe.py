@@ -181,7 +181,8 @@ def _described(
         )
         for rule in metadata.rules
     )
-    unused = tuple(name for name in sizes if name not in {rule.template for rule in metadata.rules})
+    named = {rule.template for rule in metadata.rules}
+    unused = tuple(name for name in sizes if name not in named)
     odd = [
         f"the template '{name}' is a {file.entry.kind}: the daemons refuse it"
         for name, file in sorted(templates.items())

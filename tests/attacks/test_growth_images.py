@@ -10,8 +10,10 @@ import pytest
 from templater import pongo2
 from templater.cli import planning
 from templater.cli.main import main
+from templater.image import describe
 from templater.image.contents import open_contents
 from templater.image.open import open_image
+from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError, RefusedError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
@@ -68,6 +70,14 @@ def test_reading_many_templates_takes_linear_time(tmp_path: Path) -> None:
     found = open_image(image).read_templates([*names, "missing"])
     assert found["missing"].data is None
     assert found["9999"].data == b""
+
+
+def test_describing_many_templates_takes_linear_time() -> None:
+    """The names of all rules were collected again for each template."""
+    rules = "".join(f"  /{n}: {{when: [start], template: '{n}'}}\n" for n in range(3000))
+    source = Source("metadata.yaml", f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")
+    templates = {str(number): TemplateFile(Entry(FILE, size=1)) for number in range(100_000)}
+    assert len(describe._described("i", "directory", source, templates).unused) == 97_000
 
 
 def test_nested_brackets_are_refused_after_a_long_key() -> None:

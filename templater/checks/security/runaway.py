@@ -17,7 +17,7 @@ from ...rendering.render import Compiled, render
 from ..base import Observation, ScannedImage, check
 
 #: The time needs its own limit because a single step can process a value of several megabytes.
-LIMITS = Limits(seconds=3.0, total=6.0)
+LIMITS = Limits(seconds=3.0, total=4.0)
 
 PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
 
