@@ -16,7 +16,7 @@ from ..model.triggers import default_triggers, next_start
 from ..parsing.metadata_yaml import read_metadata
 from ..planning.planner import plan_of, predicted, read_templates
 from ..rendering.render import Compiled, Rendering, render
-from ..reporting.json_data import plan_data
+from ..reporting.json_data import plan_data, safe_json
 from ..reporting.patch import diff
 from ..reporting.report import outcome_text, summary, verdict
 from ..rootfs.directory import DirectoryRootfs, refuse_link
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MOST_EXAMPLES = 256
 #: an instance with such a name can reuse the plan of another instance; other names can change more of a plan
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{,62}")
-_JSON = json.JSONEncoder(ensure_ascii=False)
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 #: a JSON string that is a placeholder for an instance name or the contents of a file
 _HOLE = re.compile(r'"\\u0000\d+\\u0000"')
 
@@ -192,12 +192,12 @@ class Example:
 
     def adapt(self, name: str, renderings: list[Rendering]) -> Result:
         """Return the result for another instance. Raises _DiffersError if the instance needs its own plan."""
-        texts = [self.start, _JSON.encode(name), self.parts[0]]
+        texts = [self.start, _json(name), self.parts[0]]
         for (number, before, equal), part in zip(self.shown, self.parts[1:], strict=True):
             content = renderings[number].content or b""
             if before is not None and (content == before) != equal:
                 raise _DiffersError
-            texts += (_JSON.encode(content.decode()), part)
+            texts += (_json(content.decode()), part)
         return Result(name, "".join(texts), self.code, self.count, self.errors)
 
 
@@ -223,4 +223,8 @@ def _errors(plan: Plan) -> tuple[str, ...]:
 
 
 def _json_line(data: Any) -> str:
-    return _JSON.encode(data) + "\n"
+    return _json(data) + "\n"
+
+
+def _json(data: Any) -> str:
+    return safe_json(_ENCODER.encode(data))

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..model.source import printable_lines
+from ..model.source import printable, printable_lines
 
 
 def on_terminal() -> bool:
@@ -29,30 +29,28 @@ def flush() -> None:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the rows of a table as lines whose columns are aligned."""
+    """Yield the rows of a table as lines whose columns are aligned. Control characters are escaped."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
+#: pieces of JSON text, of some ten characters each, that are written together
+_CHUNKS = 10_000
+
+
 def write_json(value: Any) -> None:
     import json
+    from itertools import islice
 
-    write(safe_json(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
+    from ..reporting.json_data import safe_json
 
-
-def safe_json(text: str) -> str:
-    """Escape the characters in a JSON text that can change how a terminal shows it."""
-    if text.isascii():
-        return text
-    return "".join(
-        [c if c.isprintable() or c == "\n" or not _is_basic(c) else f"\\u{ord(c):04x}" for c in text]
-    )
-
-
-def _is_basic(c: str) -> bool:
-    """Return whether four hexadecimal digits can escape a character. Surrogates stand for bytes."""
-    return ord(c) < 0xD800 or 0xE000 <= ord(c) < 0x10000
+    # in pieces, because a whole report takes several times its size in memory
+    chunks = json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value)
+    while piece := "".join(islice(chunks, _CHUNKS)):
+        write(safe_json(piece))
+    write("\n")
 
 
 def write_styled(text: str) -> None:

@@ -320,7 +320,7 @@ class _Decoder:
     # -- findings and errors
 
     def find(self, code: str, message: str, span: Span) -> None:
-        self.findings.append(Finding(code, message, span))
+        self.findings.append(Finding(code, _short(message), span))
 
     def mismatch(self, node: Node, gotype: str, message: str, hint: str = "") -> None:
         self.problem(message, node.span, hint, line=self.go_text(node, gotype))
@@ -344,7 +344,8 @@ class _Decoder:
         return bisect_right(self.breaks, node.start)
 
     def problem(self, message: str, span: Span, hint: str = "", line: str = "", fatal: str = "") -> None:
-        self.errors.append(_Problem(message, span, hint, line, fatal))
+        hint = hint if len(hint) <= _LONGEST_MESSAGE else ""
+        self.errors.append(_Problem(_short(message), span, hint, _short(line), _short(fatal)))
 
     def fail(self) -> None:
         """Raise MetadataError if there are problems.
@@ -434,20 +435,21 @@ class _RuleFields:
         self.spans[name] = value.span
         if name == "when":
             found = decoder.texts(value, "[]string", "'when'")
-            rule.when = tuple(self._short(text, name, span) for text, span in found)
+            rule.when = tuple(_limited(text, name, span) for text, span in found)
             self.spans.update({f"when[{index}]": span for index, (_, span) in enumerate(found)})
         elif name == "create_only":
             rule.create_only = decoder.boolean(value, "'create_only'")
         elif name == "properties":
             _add_properties(decoder, self.properties, self.spans, value)
         else:
-            setattr(rule, name, self._short(decoder.text(value, f"'{name}'"), name, value.span))
+            setattr(rule, name, _limited(decoder.text(value, f"'{name}'"), name, value.span))
 
-    def _short(self, text: str, name: str, span: Span) -> str:
-        """Return the text. Raise LimitError for a long text: aliases can repeat it in thousands of rules."""
-        if len(text) > MAX_FIELD:
-            raise LimitError(f"a text of '{name}' has more than {MAX_FIELD} characters", span)
-        return text
+
+def _limited(text: str, name: str, span: Span) -> str:
+    """Return the text. Raise LimitError for a long text: aliases can repeat it in thousands of rules."""
+    if len(text) > MAX_FIELD:
+        raise LimitError(f"a text of '{name}' has more than {MAX_FIELD} characters", span)
+    return text
 
 
 def _add_properties(
@@ -457,12 +459,21 @@ def _add_properties(
     if entries is None:
         properties.clear()
         return
-    for name, _, value in entries:
+    for name, key, value in entries:
+        _limited(name, "properties", key.span)
         properties[name] = decoder.text(value, f"property '{name}'")
         spans[f"properties[{name}]"] = value.span
 
 
 _SetField = Callable[[str, Node, Node], None]
+
+
+#: an alias can repeat a long text in thousands of messages
+_LONGEST_MESSAGE = 1000
+
+
+def _short(message: str) -> str:
+    return message if len(message) <= _LONGEST_MESSAGE else message[:_LONGEST_MESSAGE] + "…"
 
 
 #: difflib takes long for long texts

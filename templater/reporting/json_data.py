@@ -90,3 +90,17 @@ def json_text(text: str) -> str:
     except UnicodeEncodeError:
         return printable(text)
     return text
+
+
+def safe_json(text: str) -> str:
+    """Escape the characters in a JSON text that can change how a terminal shows it."""
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(
+        [c if c.isprintable() or c == "\n" or not _is_basic(c) else f"\\u{ord(c):04x}" for c in text]
+    )
+
+
+def _is_basic(c: str) -> bool:
+    """Return whether four hexadecimal digits can escape a character. Surrogates stand for bytes."""
+    return ord(c) < 0xD800 or 0xE000 <= ord(c) < 0x10000

@@ -1,5 +1,6 @@
 """Standard output: exact in a pipe, safe on a terminal."""
 
+import json
 import os
 import pty
 import re
@@ -140,6 +141,23 @@ def test_a_missing_final_newline_is_shown_on_a_terminal(tmp_path):
 )
 def test_the_syntax_is_detected_from_the_file_name(path, language):
     assert output.language_of(path) == language
+
+
+def test_tables_escape_control_characters():
+    """`store list` showed an image's description."""
+    assert list(output.columns([("NAME", "TEXT"), ("\x1b[31m", "a\u202e\n")])) == [
+        "NAME      TEXT",
+        "\\x1b[31m  a\\u202e\\n",
+    ]
+
+
+def test_json_is_written_in_pieces(monkeypatch, capsysbinary):
+    pieces = []
+    monkeypatch.setattr(output, "write", pieces.append)
+    value = [{"n": number, "text": "x" * 100} for number in range(5000)]
+    output.write_json(value)
+    assert json.loads("".join(pieces)) == value
+    assert max(map(len, pieces)) < len("".join(pieces)) / 3
 
 
 def test_json_escapes_characters_that_change_a_terminal(capsysbinary):

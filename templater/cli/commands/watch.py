@@ -37,10 +37,10 @@ def command(request: options.Request) -> int:
         if request.as_json:
             import json
 
-            from ...reporting.json_data import plan_data
+            from ...reporting.json_data import plan_data, safe_json
 
             for plan in plans:
-                output.write(output.safe_json(json.dumps(plan_data(plan), ensure_ascii=False)) + "\n")
+                output.write(safe_json(json.dumps(plan_data(plan), ensure_ascii=False)) + "\n")
         elif request.rootfs is None:
             from .preview import show
 

@@ -77,6 +77,16 @@ def test_file_contents_that_look_like_placeholders_are_kept_unchanged(tmp_path):
     assert plans(data, str(tmp_path)) == list(one_by_one(data, str(tmp_path)))
 
 
+def test_json_escapes_characters_that_change_a_terminal(tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/a.tpl").write_text("a\u202e{{ instance.name }}")
+    (tmp_path / "metadata.yaml").write_text("templates: {/\u202e: {when: [create], template: a.tpl}}\n")
+    data = json.dumps([an_instance(number) for number in range(2)]).encode()
+    texts = [result.text for result in results(data, str(tmp_path))]
+    assert all("\\u202e" in text and "\u202e" not in text for text in texts)
+    assert [json.loads(text)["changes"][0]["content"] for text in texts] == ["a\u202eweb0", "a\u202eweb1"]
+
+
 IMAGES = ["debian-cloud", "permissions", "netplan", "broken", "rocky-vm", "openwrt", "ubuntu-2016"]
 
 

@@ -443,6 +443,26 @@ def test_a_long_text_that_rules_repeat_is_refused(field):
     assert len(read(short).rules) == 1
 
 
+def test_a_long_property_name_in_a_rule_is_refused() -> None:
+    """The place of each property holds its name: an alias to 900 kB in 2,000 rules took 1.8 GB."""
+    text = f"properties: {{x: &t {'z' * 5000}}}\ntemplates:\n  /a: {{properties: {{*t : x}}}}\n"
+    assert "a text of 'properties' has more than 4096 characters" in hostile_error(text).message
+
+
+def test_messages_do_not_repeat_a_long_text_that_an_alias_names() -> None:
+    """A thousand rules with ``when: *t`` and a text of 900 kB took 914 MB."""
+    text = f"properties: {{x: &t {'z' * 5000}}}\ntemplates:\n  /a: {{when: *t}}\n"
+    with pytest.raises(MetadataError, match="'when' must be a list") as caught:
+        read(text)
+    assert caught.value.hint == ""
+    with pytest.raises(MetadataError) as caught:
+        read(text.replace("z" * 5000, "z"))
+    assert caught.value.hint == "write the value as [z]"
+    found = read(f"properties: {{x: &t {'z' * 5000}}}\ntemplates:\n  /a: {{*t : 1}}\n")
+    assert all(len(finding.message) <= 1001 for finding in found.findings)
+    assert any("unknown key 'zzz" in finding.message for finding in found.findings)
+
+
 def test_a_long_unknown_trigger_gets_no_suggestion_and_takes_no_time():
     assert suggestion("creat", TRIGGERS) == "; did you mean 'create'?"
     assert suggestion("creat" * 100, TRIGGERS) == ""
