@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RENDERING, READING, IMAGE, CHILD, COMMAND = "rendering", "reading", "image", "child", "command"
 
-#: the syntax of a value
+#: the syntaxes for the value of a limit
 SECONDS, NUMBER, SIZE = "seconds", "number", "size"
 
 #: for each name: the kind of limit, its attribute, the syntax of its value, and a description
@@ -70,7 +70,7 @@ EXAMPLES = {SECONDS: "30s, 5m or 1h", NUMBER: "5000, 20k or 3M", SIZE: "4096, 51
 LARGEST = 1 << 50
 
 
-#: seconds for packing an image, and bytes for each processor
+#: default limits for packing an image: seconds, and bytes of memory for each processor
 _PACKING = 24 * 60 * 60
 _PACKING_MEMORY = 256 << 20
 

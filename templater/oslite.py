@@ -121,7 +121,7 @@ def variable(name: str) -> str:
 
 
 def forget(name: str) -> None:
-    """Remove a variable from Python's environment and the C library's."""
+    """Remove a variable from the environments of Python and of the C library."""
     loaded = sys.modules.get("os")
     if loaded is not None:
         loaded.environ.pop(name, None)

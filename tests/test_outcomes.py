@@ -487,7 +487,7 @@ def check_agent(record: Record, name: str) -> None:
     assert ends == {(record["outcome"], record["error"])}
     wide = any(entry.get("mode", "0644") != "0644" for entry in record["setup"]["entries"])
     tells = wide and record["outcome"] == "written" and host.agent == "lxd-6.8"
-    assert ("its mode becomes 0644" in str(said)) == tells
+    assert ("the mode of the file becomes 0644" in str(said)) == tells
 
 
 def predicted(record: Record, host: Host, dialect: str, instance: Instance = CONTAINER) -> Plan:

@@ -115,7 +115,7 @@ def key(parts: "Iterable[bytes]") -> str:
 
 
 def is_entry(name: str) -> bool:
-    """Return whether ``save`` gives files such a name. Files with other names are never removed."""
+    """Return whether ``name`` is a name that ``save`` gives to a file. Other files are never removed."""
     digest = name.removesuffix(".new").rpartition("-")[2]
     return len(digest) == 2 * DIGEST and not digest.strip("0123456789abcdef")
 

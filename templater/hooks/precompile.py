@@ -30,7 +30,7 @@ def precompile(path: str, cache: str = "", dialect: str = "") -> dict[str, Cache
         if store is None:
             raise RefusedError(
                 f"other users can enter the cache of '{cache or path}'",
-                hint="make yourself its owner and set its mode to 0700",
+                hint="become the owner of the cache directory, and set its mode to 0700",
             )
         run = Run(job, store, None, in_child=True)
         try:

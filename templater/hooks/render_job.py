@@ -195,7 +195,7 @@ class Run:
     def finish_warm(self) -> "Answer | None":
         """Return the answer of a run that used cache entries, or None if that run failed.
 
-        If that run failed, this method has already started the next run, which uses the sources.
+        If the run with cache entries failed, this method has started another run, from the sources.
 
         Raises LimitError if the run reached a limit.
         """

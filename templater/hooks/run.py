@@ -4,7 +4,7 @@ A hook runs at every start of a container, so it avoids the slower modules of th
 ``templater hook install`` writes starts ``startup/line/templater_hook.py``, which calls ``serve``.
 """
 
-import _signal  # type: ignore[import-not-found]  # signal itself imports enum
+import _signal  # type: ignore[import-not-found]  # the module signal would import enum
 import sys
 from time import gmtime, strftime
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from .render_job import Answer
 
 MAX_LOG = 1 << 20
-#: most triggers that a hook line or an annotation can name
+#: the maximum number of triggers that a hook line or an annotation can name
 MOST_TRIGGERS = 16
-#: address space of a hook, with margin for an output and an old content of 64 MiB each
+#: the maximum address space of a hook: enough for an output and an old content of 64 MiB each
 MEMORY = 1 << 30
-#: most lines that one hook logs, and most characters of a line
+#: the maximum number of lines that one hook logs, and of characters in a line
 MOST_LINES = 1000
 LONGEST_LINE = 1000
 
@@ -58,7 +58,7 @@ class StoppedError(BaseException):
 class Log:
     """The log lines of one hook. One call writes all lines, so the lines of two hooks do not mix.
 
-    An image determines the number and the length of the lines, so both are limited.
+    An image determines the number and the length of the log lines, so both are limited.
     """
 
     __slots__ = ("lines", "name", "omitted", "private", "summary")
@@ -197,7 +197,7 @@ def reset_process() -> None:
     """Reset the umask, the signal mask and the environment, which come from the runtime."""
     os.umask(0o022)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # if SIGCHLD is ignored, the kernel reaps the child
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # if it is ignored, waiting for a child fails
     for name in _IGNORED:
         forget(name)
 
@@ -335,16 +335,15 @@ def _write_files(
 
 
 def _open_rootfs(request: HookRequest) -> "Root":
-    """Open the container's root filesystem. Raises RefusedError for the host's own.
+    """Open the container's root filesystem. Raises RefusedError if it is the host's.
 
     Many paths can lead to the host's root, so compare inodes instead of paths.
     """
     from ..rootfs.confined import Root
 
     above, name = split(abspath(request.rootfs))
-    with Root(
-        above, named=True
-    ) as parent:  # the directory above can come from an image: follow no link in it
+    # An untrusted image can supply the directory ``above``, so ``below`` follows no link in it.
+    with Root(above, named=True) as parent:
         root = parent.below("/" + name, cross_mounts=request.cross_mounts)
     root.named = False
     opened, host = os.fstat(root.fd), os.stat("/")
@@ -405,7 +404,7 @@ def passes(pending: str) -> "tuple[str, ...]":
 
 
 class PlannedRun(Run, Closing):
-    """A rendering and the plan that is made from its answer."""
+    """A rendering in a child, and the plan that the hook makes from the child's answer."""
 
     __slots__ = ("in_place",)
 

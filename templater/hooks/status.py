@@ -78,7 +78,7 @@ def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
 def changeable_place(path: str) -> str:
     """Return the first directory, link or file that others can change, on the way to ``path`` or in it.
 
-    Return "" if other users can change none of them.
+    Return "" if other users can change none of these paths.
     """
     try:
         inside = os.listdir(path) if os.path.isdir(path) else []
@@ -122,7 +122,7 @@ def is_changeable(place: str) -> bool:
     try:
         status = os.lstat(place)
     except OSError:
-        return True  # the owner of a directory can move a file away after it was read
+        return True  # the owner of a directory can replace a file in it after the check
     if status.st_uid not in (0, os.geteuid()):
         return True
     if stat.S_ISLNK(status.st_mode) or (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):

@@ -25,7 +25,7 @@ _PRIVATE = (STATE_FOLDER, ROOTFS)
 
 
 def open_source(path: str, allowed: Sequence[str], bundle: str, rootfs: str) -> Root:
-    """Open the image's directory that an annotation names.
+    """Open the image directory that an annotation names.
 
     The container's own ``bundle`` is allowed too, except for its root filesystem ``rootfs``.
 
@@ -60,7 +60,7 @@ def open_source(path: str, allowed: Sequence[str], bundle: str, rootfs: str) -> 
 
 
 def read_description(path: str, allowed: Sequence[str]) -> Source:
-    """Read the instance's description that an annotation names.
+    """Read the instance description that an annotation names.
 
     Raises:
         RefusedError: the hook line does not allow the file, it belongs to another instance, or another user
@@ -163,7 +163,8 @@ def _require_trusted(
 ) -> None:
     """Raise RefusedError if another user can change a file or directory.
 
-    ``named``: the hook line names ``directory`` or a path below it. ``at``: a descriptor to look up ``name``.
+    ``named``: the hook line names ``directory`` or a path below it.
+    ``at``: the descriptor of the directory in which to look up ``name``.
     """
     try:
         status = os.stat(name, dir_fd=at, follow_symlinks=False) if at is not None else os.lstat(directory)

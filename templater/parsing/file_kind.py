@@ -100,8 +100,8 @@ def describe(kind: str) -> str:
 def _is_old_tar(head: bytes) -> bool:
     """Return whether the file is a tar archive without magic bytes.
 
-    Two kinds of archives have none: an archive with a v7 header, whose checksum is tested instead, and an
-    empty archive, which consists of zeros.
+    Two kinds of archives have no magic bytes: an archive with a v7 header, whose checksum is tested instead,
+    and an empty archive, which consists of zeros.
     """
     block = head[:BLOCK]
     if len(block) < BLOCK:

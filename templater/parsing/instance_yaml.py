@@ -103,7 +103,7 @@ def overridden(
     config: Mapping[str, str],
     devices: Mapping[str, Mapping[str, str]],
 ) -> Instance:
-    """Return a copy of an instance to which these values are applied.
+    """Return a copy of an instance to which the given overrides are applied.
 
     As with ``incus launch``, a device inherits the keys of the device with the same name in a profile. As
     with ``incus config set``, an empty value removes a configuration key. Raises UsageError if a value is
@@ -577,7 +577,7 @@ def _foreign(value: Mapping[str, Any], path: Path) -> _InvalidValue:
     more += "" if guess else next(filter(None, (suggestion(key, _OURS) for key in shown)), "")
     return _InvalidValue(
         path,
-        f"{guess}none of its keys belongs to an instance: {unknown}{more}",
+        f"{guess}none of the keys belongs to an instance: {unknown}{more}",
         "pass the output of `incus config show NAME` or `incus list -f json`",
     )
 

@@ -33,7 +33,7 @@ _VERB_AS: Final = {"v2": "decode", "v4": "construct"}
 def read_metadata(source: Source, yaml: Rules = "v2", limits: Limits | None = None) -> Metadata:
     """Decode a metadata.yaml as the host's YAML library does.
 
-    Raises MetadataError if that library rejects the file. The error has the position of the first problem,
+    Raises MetadataError if the library rejects the file. The error has the position of the first problem,
     and its notes list the other problems. Raises LimitError if the text exceeds one of ``limits``.
     """
     try:
@@ -216,7 +216,7 @@ class _Decoder:
         return 0
 
     def whole(self, value: float) -> "int | None":
-        """Convert a float to an integer as the library does, or return None if the library rejects it."""
+        """Convert a float to an integer as the host's YAML library does, or return None if that fails."""
         if abs(value) < 2**63 and (self.rules == "v2" or value == int(value)):
             return int(value)
         return -(2**63) if self.rules == "v2" and value < 0 else None
@@ -300,7 +300,7 @@ class _Decoder:
     # -- scalars
 
     def resolve(self, node: Scalar) -> "str | int | float | bool | datetime | None":
-        """Return the value to which Go converts a scalar with its text and its explicit tag."""
+        """Return the value to which Go converts a scalar, from the scalar's text and explicit tag."""
         if not node.plain and not node.tag:
             return node.text
         value = resolved(node.text, node.tag, self.rules)

@@ -30,7 +30,7 @@ class PureParser(Reader, Scanner, Parser):
         super().fetch_flow_collection_start(token_class)
 
     def scan_flow_scalar(self, style: str) -> Any:
-        """Refuse an escape such as ``\\ud800`` or ``\\UFFFFFFFF``, which is no character, as libyaml does."""
+        """As libyaml does, refuse escapes that are not characters: ``\\ud800``, ``\\UFFFFFFFF``."""
         start = self.get_mark()
         try:
             token = super().scan_flow_scalar(style)
@@ -49,7 +49,7 @@ class PureParser(Reader, Scanner, Parser):
 
     def scan_to_next_token(self) -> None:
         # This follows yaml_parser_scan_to_next_token of libyaml. Inside brackets, tabs count as blanks.
-        # Outside brackets, they count as blanks wherever no key can start.
+        # Outside brackets, tabs count as blanks wherever no key can start.
         while True:
             blanks = " \t" if self.flow_level or not self.allow_simple_key else " "
             while self.peek() in blanks:

@@ -375,11 +375,11 @@ def _replace(target: _Target, resolved: Resolved, entry: Entry, view: "_ChangedR
         raise RefusedError(
             f"{_where(target)} is a {entry.kind}, not a regular file",
             target.rendering.rule.spans.get("path"),
-            hint="" if entry.kind == DIRECTORY else "LXD and Incus may write into it, or hang",
+            hint="" if entry.kind == DIRECTORY else "LXD and Incus may write into such a file, or hang",
         )
     before = view.content(resolved.real, entry, target.rendering.content or b"")
     if before == target.rendering.content:
-        change = _new(target, KEEP, "already has this content")
+        change = _new(target, KEEP, "the file already has this content")
     else:
         change = _new(target, UPDATE, "content differs")
         if entry.nlink > 1:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 MAX_LINKS = 40  # the kernel's MAXSYMLINKS
 MAX_PATH = 4095
 MAX_NAME = 255
-#: limit on the steps of one run. Each name that a target path or a link leads through is a step or more.
+#: the maximum number of names on all target paths of a run and on their links; long paths count more
 MAX_STEPS = 500_000
 
 
@@ -32,7 +32,7 @@ def clean(path: str) -> str:
             if not names:
                 raise RefusedError(
                     f"target path {_shown(path)} leaves the root filesystem by '..'",
-                    hint="write the path from the container's root",
+                    hint="write the path as an absolute path inside the container",
                 )
             names.pop()
         else:

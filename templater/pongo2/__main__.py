@@ -96,7 +96,7 @@ def render(request: Mapping[str, Any]) -> str:
     options = mapping(request, "options")
     for name, value in options.items():
         if name not in OPTIONS:
-            raise RequestError(f"options has {json.dumps(name)}, not one of {', '.join(OPTIONS)}")
+            raise RequestError(f"unknown option {json.dumps(name)}, not one of {', '.join(OPTIONS)}")
         if not isinstance(value, bool):
             raise RequestError(f"options: {name} is {json.dumps(value)}, not true or false")
     template = compile(

@@ -1,4 +1,4 @@
-"""The tags and filters of a dialect, which are found by the marks that decorators set on their functions."""
+"""The tags and filters of a dialect. Decorators mark their functions, and a library finds the marks."""
 
 from collections.abc import Mapping
 from contextlib import suppress

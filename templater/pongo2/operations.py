@@ -159,7 +159,7 @@ def item(v: "Any", key: "Any") -> "Any":
 
 
 def member(getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any") -> "Any":
-    """Return the member of a value that a template calls.
+    """Look up a member that a template calls, and return the member.
 
     A missing member is nil, which a template may call. Raises Failure if the member exists and holds nil.
     """

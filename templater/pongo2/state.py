@@ -211,7 +211,7 @@ class Render:
     def merged(self, scope: "Scope") -> "dict[str, Any]":
         """Return the context for an included template.
 
-        The new context has all names that the including template got or has bound.
+        The result has all names of this template's context, and the names that this template has bound.
         """
         context = dict(self.context)
         for name, value in scope.items():
@@ -222,7 +222,7 @@ class Render:
     def found(self, value: "Any", if_exists: bool) -> "Program | None":
         """Return the compiled template that is named ``value``.
 
-        If the template is missing, return None if ``if_exists`` is true. Otherwise, raise Failure.
+        Raises Failure if the template is missing, but returns None if ``if_exists`` is true.
         """
         name = to_string(value)
         if not name:

@@ -70,7 +70,7 @@ class Compilation:
         self.numbers = count()
 
     def named(self, source: Source) -> "Compilation":
-        """Return the compilation of an equal text with another name."""
+        """Return a copy of this compilation, for a source with an equal text and another name."""
         twin = copy(self)
         twin.source = source
         twin.units = [Unit(source, unit.name, wrapped=self.wrapped) for unit in self.units[:1]]
@@ -232,7 +232,7 @@ class Template:
     def open(self, name: str, if_exists: bool) -> Program | None:
         """Compile the template ``name``, which a render has computed from an expression.
 
-        If the template is missing, return None if ``if_exists`` is true. Otherwise, raise Failure.
+        Raises Failure if the template is missing, but returns None if ``if_exists`` is true.
         """
         resolved = resolve(self.source.name, name)
         text = self.compilation.fetch(resolved)

@@ -227,8 +227,8 @@ class NilPointer:
 class ForLoop(Struct):
     """The value of ``forloop``. Each round of the loop sets ``cell[0]`` to its index.
 
-    `get` computes the fields from this index. ``backward`` is true for a ``reversed`` string. For such a
-    string, the index counts down, and First and Last have strange values, as in pongo2.
+    `get` computes the fields from the index in ``cell``. ``backward`` is true for a ``reversed`` string. For
+    such a string, the index counts down, and First and Last have strange values, as in pongo2.
     """
 
     __slots__ = ("backward", "cell", "count", "parent")
@@ -270,7 +270,7 @@ class ForLoop(Struct):
 class LoopField:
     """The value of ``x`` after ``{% set x = forloop.Counter %}``: a reference to a field of a loop.
 
-    Go's reflection gives a reference to the field, not its value. So ``x`` changes in each round of the loop.
+    Go's reflection gives a reference to the field, not its value. So the bound name changes in each round.
     """
 
     __slots__ = ("loop", "name")
@@ -327,8 +327,8 @@ class CycleValue(Struct):
 def recombine(text: str) -> str:
     """Decode surrogate escapes that together form a character, and return the text.
 
-    Call this for every text that was joined from parts, because the bytes of one character may come from two
-    parts.
+    Call this function for every text that was joined from parts, because the bytes of one character may come
+    from two parts.
     """
     if text.isascii() or not has_bytes(text):
         return text

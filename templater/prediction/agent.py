@@ -84,7 +84,7 @@ class Agent:
     def write(self, place: Place, content: bytes) -> None:
         node = self.filesystem.node(place)
         if node is not None and node.kind == FIFO:
-            self.daemon.notes.append("into a fifo: the text is lost")
+            self.daemon.notes.append("the target is a fifo, so the text is lost")
         self.filesystem.write(place, content)
 
     def make_parents(self, path: str) -> None:
@@ -125,7 +125,7 @@ class RewrittenAgent(Agent):
         if node is not None and node.kind == FIFO:
             raise Hangs("opening a fifo waits until another process reads it")
         if place.before is not None and place.before.mode != 0o644:
-            self.daemon.notes.append("its mode becomes 0644")
+            self.daemon.notes.append("the mode of the file becomes 0644")
         self.write(place, content)
         return "written"
 

@@ -50,14 +50,14 @@ class Drive(Daemon):
 
 
 class CheckedDrive(Drive, Openat2CheckedDaemon):
-    """Incus 7.3, which checks a template like that of a container."""
+    """Incus 7.3, which checks a template as at the start of a container."""
 
     def check(self, rule: Rule) -> None:
         self.check_template(rule)
 
 
 class ConfinedDrive(Drive, OsRootCheckedDaemon):
-    """LXD since 5.0.7 and 5.21.5. os.Root reads a template: it follows links that stay in the directory."""
+    """LXD since 5.0.7 and 5.21.5. It reads templates with os.Root, which refuses links that leave it."""
 
     def read_template(self, rule: Rule) -> bytes:
         filesystem = self.filesystem

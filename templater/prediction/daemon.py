@@ -70,14 +70,14 @@ class Daemon:
         """Add notes on unexpected effects of a write."""
         filesystem, node = self.filesystem, self.filesystem.node(place)
         if node is not None and node.kind in (FIFO, CHAR_DEVICE, BLOCK_DEVICE):
-            self.notes.append(f"into a {node.kind}: the text is lost")
+            self.notes.append(f"the target is a {node.kind}, so the text is lost")
         real = place.path
         if below(real, filesystem.rootfs) is None:
             self.notes.append(f"to {filesystem.shown(real)} on the host's own file system")
         elif real != path:
             self.notes.append(f"through a symlink, to {below(real, filesystem.rootfs)}")
         if node is not None and node.nlink > 1:
-            self.notes.append("its other hard links change too")
+            self.notes.append("the other hard links of the target change, too")
 
     def owner(self, rule: Rule) -> tuple[int, int, int]:
         """Return the uid, gid and mode of a new file. Ids are parsed like Go's ParseInt(text, 10, 64)."""

@@ -188,7 +188,7 @@ class HostFilesystem:
         return self.view.read(place.path, 1 << 30)
 
     def put(self, place: Place, node: Node) -> None:
-        """Give a place a new node, because nodes are immutable. Record the old node in the journal."""
+        """Replace the node of a place (nodes are immutable), and record the old node in the journal."""
         self.journal.append((place, place.made))
         place.made = node
 
@@ -254,7 +254,7 @@ class HostFilesystem:
     def make(self, place: Place, kind: str, mode: int) -> None:
         """Create an empty file or a directory.
 
-        If the parent has the setgid bit, its group is inherited. A new directory also inherits the bit.
+        If the parent has the setgid bit, the new entry gets its group, and a new directory also gets the bit.
 
         Raises Errno in an immutable directory.
         """

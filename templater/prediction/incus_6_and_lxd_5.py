@@ -1,4 +1,4 @@
-"""Families I606 and L506 check paths with openat2, then use plain paths. I604 and L505 check nothing."""
+"""The families I606 and L506 check paths with openat2, then use plain paths. I604 and L505 do not check."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def _aftermath(filesystem: HostFilesystem, mark: int, change: Change) -> str:
     if node is None or node.kind != FILE or node.content != b"" or not written:
         return ""
     existed = place.before is not None or written[0] is not None
-    return "the target is left empty" if existed else "an empty new file is left"
+    return "the target is left empty" if existed else "a new, empty file remains"
 
 
 def _mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:

@@ -28,7 +28,7 @@ def context_for(instance: "Instance", rule: "Rule", trigger: str, host: "Host") 
 
 
 class Contexts:
-    """A factory for the contexts of one instance's rules.
+    """A factory of template contexts for the rules of one instance.
 
     All contexts share the values that do not depend on the rule. This is safe because a template cannot
     change a value.

@@ -26,7 +26,7 @@ MEMBERS = {
 
 
 class UnknownName(NamedTuple):
-    """A name that is always empty. ``span`` is the position of its unknown part. ``hint`` may be empty."""
+    """A name that renders as empty text. ``span`` is the position of the unknown part. ``hint`` may be ""."""
 
     name: str
     span: Span

@@ -61,7 +61,7 @@ class HostTable:
 
 
 def host_table(plans: Mapping[str, Plan | TemplaterError]) -> HostTable:
-    """Compare the plans of ``planning.every_host``. Contents are compared with the first plan's."""
+    """Compare the plans of ``planning.every_host``. Each content is compared with the first plan's."""
     errors: dict[str, str] = {}
     changes: dict[str, dict[tuple[str, str, int], Change]] = {}
     for name, plan in plans.items():
@@ -160,7 +160,7 @@ def _cell(plan: Plan | TemplaterError, change: Change, reference: Change | None)
 
 def _differences(change: Change, outcome: Outcome, reference: Change | None) -> Iterator[str]:
     if change.action == FAILED and change.error is not None:
-        yield f"the host accepts this, but templater refuses: {change.error.message}"
+        yield f"the host accepts the rule, but templater refuses it: {change.error.message}"
     elif (outcome.result == "skipped") != (change.action == SKIP):
         yield f"the file is {outcome.result}"
     elif reference is not None and change.content != reference.content and outcome.result == "written":
@@ -170,7 +170,7 @@ def _differences(change: Change, outcome: Outcome, reference: Change | None) -> 
 
 
 def _excerpt(change: Change, reference: Change) -> str:
-    """Return both versions of the first line that differs."""
+    """Return the first line that differs, as in both files."""
     ours, theirs = (
         (each.content or b"").decode("utf-8", "replace").split("\n") for each in (change, reference)
     )

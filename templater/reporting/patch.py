@@ -54,7 +54,7 @@ class _TooMuch(Exception):
 
 
 class _Matcher(SequenceMatcher[str]):
-    """A SequenceMatcher with a limit on comparisons, because their number grows fast with the texts."""
+    """A SequenceMatcher that limits comparisons, because their number grows fast with the text's size."""
 
     def __init__(self, before: Sequence[str], after: Sequence[str], work: _Work) -> None:
         super().__init__(None, before, after)
@@ -192,7 +192,7 @@ def _header(name: str) -> str:
 
 
 def _quoted(name: str, *, blanks: bool = False) -> str:
-    """Quote a name like git, if necessary."""
+    """Quote a file name as git does, if the name needs quotes."""
     if name.isprintable() and not any(char in name for char in ('"', "\\", " " if blanks else '"')):
         return name
     shown_bytes = "".join(

@@ -286,7 +286,7 @@ class Root(Closing):
             walked += "/" + name
             try:
                 found = Root(self.name, mechanism=self.mechanism, cross_mounts=True, fd=self.fd).lstat(walked)
-            except (OSError, TemplaterError):  # report the original error instead
+            except (OSError, TemplaterError):  # report the original error instead of this error
                 break
             if found is None:
                 break
@@ -332,7 +332,7 @@ class Directory(Closing):
         return sorted(again(os.listdir, self.fd))
 
     def names_with(self, prefix: str) -> "list[str]":
-        """Return the names with a prefix, without keeping the other names in memory."""
+        """Return the names that have a prefix, without keeping the other names in memory."""
 
         def names() -> "list[str]":
             with os.scandir(self.fd) as entries:
@@ -395,7 +395,7 @@ class Directory(Closing):
         again(os.mknod, name, mode, device, dir_fd=self.fd)
 
     def link(self, name: str, to: "Directory", new: str) -> None:
-        """Create the hard link ``new`` in the directory ``to``. For a symlink, link the symlink itself."""
+        """Create a hard link ``new`` in ``to`` to the file ``name``. If it is a symlink, do not follow it."""
         again(os.link, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd, follow_symlinks=False)
 
     def rename(self, name: str, to: "Directory", new: str) -> None:
@@ -417,7 +417,7 @@ def kind_of(mode: int) -> str:
 
 
 def close(fd: int) -> None:
-    """Close a descriptor. Ignore errors: the kernel closes it anyway, and important data is synced."""
+    """Close a descriptor. Ignore errors: the kernel closes it anyway, and data was synced before."""
     try:  # noqa: SIM105  # importing contextlib slows down the start of hooks
         os.close(fd)
     except OSError:
@@ -561,7 +561,7 @@ def _bind() -> "Callable[..., int]":
     """Return libc's syscall(2), bound with _ctypes, which loads four times as fast as ctypes."""
     import _ctypes
 
-    class Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # generic for mypy only
+    class Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # only mypy regards it as generic
         _type_ = "l"
 
     class Bytes(_ctypes._SimpleCData):  # type: ignore[type-arg]
@@ -572,7 +572,7 @@ def _bind() -> "Callable[..., int]":
         _restype_ = Long
         _argtypes_ = (Long, Long, Bytes, Bytes, Long)
 
-    program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # typeshed wants a name
+    program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # None stands for this program
     call = Syscall(_ctypes.dlsym(program, "syscall"))
     _binding[:] = [call, _ctypes.get_errno]
     return call
@@ -655,7 +655,7 @@ def _link_target(parent: int, name: str) -> "str | None":
 
 
 def _mount_id(fd: int) -> int:
-    """Return a descriptor's mount id. Without /proc return its device, which is the same for bind mounts."""
+    """Return a descriptor's mount id. Without /proc, return its device: bind mounts have the same."""
     try:
         info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | _O_CLOEXEC)
     except FileNotFoundError:

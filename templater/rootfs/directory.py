@@ -155,7 +155,7 @@ class DirectoryRootfs(Closing):
     def flag(self, path: str) -> str:
         """Return the chattr(1) flag that prevents root from writing to a regular file or directory.
 
-        Return "" if no such flag is set, if the file system has no flags, or if the path does not exist.
+        Return "" if the path is missing, or if neither IMMUTABLE nor APPEND_ONLY is set.
         """
         root = self.root
         entry = root.entry(path) if isinstance(root, confined.Root) else None
@@ -175,7 +175,7 @@ class DirectoryRootfs(Closing):
             fd = root.open(path)
         try:
             flags = int.from_bytes(ioctl(fd, _GET_FLAGS, bytes(8))[:4], "little")
-        except OSError:  # the file system has no flags
+        except OSError:  # the file system does not support chattr flags
             return ""
         finally:
             confined.close(fd)

@@ -228,7 +228,7 @@ class MemoryRootfs:
     def rename(self, old: str, new: str) -> None:
         """Rename as rename(2) does. A file replaces a file, and a directory an empty directory.
 
-        Raises WriteError for any other existing target.
+        Raises WriteError if ``new`` exists and cannot be replaced.
         """
         source, old_name = self._parent(old)
         node = source.children.get(old_name)

@@ -19,7 +19,7 @@ def run(prepare: Callable[[], Iterable[int]], work: Callable[[], Any], bounds: B
     """Run ``prepare``, then ``work`` in a locked child, and return the JSON value that ``work`` returns.
 
     ``prepare`` imports modules and returns the descriptors that ``work`` reads. An error of templater that
-    ``work`` raises is raised here, with its place as text. Raises BoundError and ChildFailure as
+    ``work`` raises is raised here, with its source position as text. Raises BoundError and ChildFailure as
     ``Child.answer``.
     """
 

@@ -90,7 +90,7 @@ def start(command: list[str], path: str) -> Program:
     program = shutil.which(command[0])
     if program is None:
         raise FileNotFoundError(command[0])
-    complaints = tempfile.TemporaryFile()  # noqa: SIM115 - the Program closes it
+    complaints = tempfile.TemporaryFile()  # noqa: SIM115 - the Program closes the file
     ours, its = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", IDLE_SECONDS, 0))
     data = _readable(path)
@@ -134,8 +134,8 @@ def _set_descriptors(data: int, output: int, complaints: int) -> None:
     import fcntl
 
     wanted = (os.open(os.devnull, os.O_RDONLY), output, complaints, data)
-    # First move all descriptors to 10 and above. Otherwise dup2 could overwrite a descriptor that is still
-    # needed.
+    # First move all descriptors to 10 and above.
+    # Otherwise dup2 could overwrite a descriptor that is still needed.
     aside = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in wanted]
     for number, fd in enumerate(aside):
         os.dup2(fd, number)
@@ -156,7 +156,7 @@ def _lock() -> None:
         (resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_FSIZE, COMPLAINTS),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, 1),  # only the program itself; execve fails with 0
+        (resource.RLIMIT_NPROC, 1),  # with 0 instead of 1, execve fails
         (resource.RLIMIT_NOFILE, 32),
         (resource.RLIMIT_MEMLOCK, 0),
     ):

@@ -150,7 +150,7 @@ def limit_address_space(most: int) -> None:
 
 
 def _memory(content: bytes) -> "Any":
-    """Return memory of the C library with this content."""
+    """Return a C buffer with this content."""
     import _ctypes
 
     class Char(_ctypes._SimpleCData):  # type: ignore[type-arg]

@@ -30,7 +30,7 @@ def copy_attributes(old: int, new: int) -> None:
 
 
 def _differs(fd: int, name: str, value: bytes) -> bool:
-    """Return whether an attribute differs. Setting even an equal label may be forbidden."""
+    """Return whether an attribute differs. Setting an SELinux label may be forbidden even if it is equal."""
     try:
         return os.getxattr(fd, name) != value
     except OSError:

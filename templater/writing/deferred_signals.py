@@ -1,6 +1,6 @@
 """Deferral of signals, so that neither Ctrl-C nor a time limit interrupts a step of an apply half way."""
 
-import _signal  # type: ignore[import-not-found]  # signal itself imports enum
+import _signal  # type: ignore[import-not-found]  # the module signal would import enum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = False) -> "Result":
-    """Call a function with signals deferred. Afterwards, raise those that have arrived.
+    """Call a function with signals deferred. Afterwards, raise the signals that have arrived.
 
     With ``drop_alarm``, an alarm that arrives is dropped if the call succeeds: the work is done in time.
     Blocking the signals is not enough: in a process with threads the kernel gives them to another thread.
@@ -26,7 +26,7 @@ def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = Fa
                     before.append(
                         (number, _signal.signal(number, lambda number, _: late.update({number: None})))
                     )
-        except ValueError:  # not the main thread: signal handlers run only in the main thread
+        except ValueError:  # only the main thread can set and run signal handlers
             pass
         finally:
             result = call()  # call even if a signal handler raises before it is replaced

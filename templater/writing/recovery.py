@@ -126,7 +126,7 @@ def _sweep_directory(root: Root, place: str, tokens: "set[str]") -> "bool | None
         try:
             names = directory.names_with(PREFIX)
         except OSError:
-            return False  # False keeps the journal, so the next run tries again
+            return False  # False makes the caller keep the journal, so the next run tries again
         return not [name for name in names if not _remove_leftover(directory, name, tokens)]
 
 

@@ -46,7 +46,7 @@ class ApplySession:
         self.durable = durable
         self.token = os.urandom(6).hex()
         self.count = 0
-        #: bytes of old content in memory
+        #: the number of bytes of old content that are kept in memory
         self.kept = 0
         #: whether to stage files without names; naming such a file needs /proc
         self.unnamed = hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
@@ -293,7 +293,7 @@ class Target:
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != old:
             raise self._changed("was replaced")
-        # Set this before the rename, which may succeed although it reports an error.
+        # Set the flag before the rename, which may succeed although it reports an error.
         # A rollback (``put_back``) checks which file has the name.
         self.committed = True
         self.staged[0].rename(self.staged[1], self.parent, self.name)

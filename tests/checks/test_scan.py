@@ -223,7 +223,8 @@ def test_sarif_has_all_fields_that_code_scanning_requires(monkeypatch, capfd):
     told = [result["partialFingerprints"]["primaryLocationLineHash"] for result in run["results"]]
     assert len(set(told)) == len(told)
     assert any(
-        "\nhint: write the path from the container's root" in r["message"]["text"] for r in run["results"]
+        "\nhint: write the path as an absolute path inside the container" in r["message"]["text"]
+        for r in run["results"]
     )
 
 

@@ -195,7 +195,7 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
 
 
 def ids_on_disk(config: str) -> "IdMap | None":
-    """Return the map of ``lxc.idmap``, or the identity if LXC mounts the root filesystem with that map."""
+    """Return the id map of ``lxc.idmap``, or the identity if LXC mounts the root filesystem with the map."""
     from ...rootfs.directory import IDENTITY, IdMap
 
     ranges: dict[str, list[tuple[int, int, int]]] = {"u": [], "g": []}
@@ -231,7 +231,8 @@ def settings(path: str) -> "Iterator[tuple[str, str]]":
             waiting[:0] = [join(file, n) for n in sorted(os.listdir(file)) if n.endswith(".conf")]
             continue
         if file.endswith("/") and not exists(file):
-            continue  # LXC ignores this too: its userns.conf includes a directory that Debian lacks
+            # LXC ignores a missing directory, too: its userns.conf includes one that Debian lacks.
+            continue
         for key, value in _lines(file):
             if key == "lxc.include":
                 waiting.append(value)
@@ -332,7 +333,7 @@ def require_original(source: str, folder: str, *, exact: bool) -> None:
     )
 
 
-#: settings that LXC changes in a copy
+#: settings that LXC changes when it copies a container
 _OWN_SETTINGS = ("lxc.rootfs.", "lxc.uts.", "lxc.net.", "lxc.hook.", "lxc.mount", "lxc.ephemeral", "lxc.log.")
 
 
@@ -530,7 +531,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     line = lines.get(f"lxc.hook.{needed}")
     hint = f"templater hook install lxc {quote(name)}{elsewhere(path, LXC_PATH)} --write"
     if line is None:
-        # `install` writes no line for this stage, because most containers do not need one
+        # `install` does not write lxc.hook.mount, because most containers do not need it.
         by_hand = "set lxc.hook.mount to the line of lxc.hook.pre-start: only LXC can mount this rootfs"
         missing = not early and "lxc.hook.pre-start" in lines
         problem = f"'{config}' has no lxc.hook.{needed} that calls templater"

@@ -163,7 +163,7 @@ class Emitter:
     def statement_block(self, node: tree.Block) -> nodes.Node:
         self.has_macros = True
         templates = [template for template in self.chain() if node.name in template.blocks]
-        if not templates:  # A macro that another template imports can contain such a block.
+        if not templates:  # The block is in a macro that another template imports.
             return nodes.ExprStmt(self.expression_invoke(tree.Invoke(node.token, no_block)))
         bodies = self.blocks.get(node.name)
         if bodies is None:
@@ -301,7 +301,7 @@ def may_change(node: nodes.Node) -> bool:
 def all_field_holders(direct: set[str], copies: Sequence[tuple[str, str]]) -> set[str]:
     """Return every name that may hold a field of a loop.
 
-    ``direct`` has the names that a template binds to such a field. ``copies`` has pairs (from, to) of names.
+    ``direct`` has the names that a template binds to a field of a loop. ``copies`` has pairs (from, to).
     """
     found, waiting = set(direct), list(direct)
     while waiting:

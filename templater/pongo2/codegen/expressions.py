@@ -158,7 +158,7 @@ class ExpressionWriter(Writer):
             self.equality(left, right, place, operator == "eq")
 
     def equality(self, left: nodes.Expr, right: nodes.Expr, place: int, wanted: bool) -> None:
-        """Write ``==`` (``wanted`` is true) or ``!=``.
+        """Write ``==`` if ``wanted`` is true, else ``!=``.
 
         A comparison with a constant string has a faster form, because most comparisons are of this kind.
         """

@@ -232,7 +232,7 @@ def filter_chain(node: FilterBlock) -> Expr:
 def capture(function: Call, body: list[Node], otherwise: list[Node]) -> CallBlock:
     """Return a call of a tag's function, with the text that ``body`` prints as its first argument.
 
-    ``otherwise`` runs if the function returns None. The field ``defaults`` stores it.
+    ``otherwise`` runs if the function returns None. The field ``defaults`` stores ``otherwise``.
     """
     return CallBlock(function, [], otherwise, body)
 
@@ -254,7 +254,7 @@ class Bodies:
 
 
 def block(name: str, bodies: Bodies, place: int) -> Block:
-    """Return a node that shows a block. Its field ``body`` is empty, and ``scoped`` holds the bodies."""
+    """Return a node that shows a block. Its field ``scoped`` has the bodies; its field ``body`` is empty."""
     return Block(name, [], bodies, False, lineno=place)
 
 

@@ -283,7 +283,7 @@ class StatementWriter(ExpressionWriter):
     def unknown_mode(self) -> Iterator[None]:
         """Return a context manager for writing a macro or block.
 
-        If ``dynamic`` is true, code that is written in it reads the autoescape state from the scope.
+        If ``dynamic`` is true, code written in this context reads the autoescape state from the scope.
         """
         outer, self.mode = self.mode, None if self.dynamic else self.mode
         yield

@@ -40,15 +40,15 @@ class Module:
         self.imports: dict[tuple[str, str], str] = {}
 
     def imported(self, module: str, name: str) -> str:
-        """Import a function of a module into generated code. Return its name there, such as "g0"."""
+        """Import a function of a module into generated code. Return its name in that code, such as "g0"."""
         return self.imports.setdefault((module, name), f"g{len(self.imports)}")
 
 
 class Settings:
     """A stand-in for a Jinja2 environment that defines the attribute that the code generator reads.
 
-    A real environment is slow to import, with the lexer, parser, filters and loaders of Jinja2. It is created
-    only if the generator reads an attribute that is missing here.
+    A real environment is slow to import, because it imports Jinja2's lexer, parser, filters and loaders. It
+    is created only if the generator reads an attribute that is missing here.
     """
 
     autoescape = False

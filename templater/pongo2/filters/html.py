@@ -214,7 +214,7 @@ def _good(text: str) -> str:
 
 
 class _OpenTags:
-    """The stack of open tags. If a closed tag is not the top one, the top tag replaces it in the stack."""
+    """The stack of open tags. If a closed tag is not on top, the top tag takes its place in the stack."""
 
     def __init__(self) -> None:
         self.names: list[str] = []

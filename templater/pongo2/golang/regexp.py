@@ -231,7 +231,7 @@ class _Parser:
     def counted(self) -> "tuple[int, int | None] | None":
         """Parse ``{n}``, ``{n,}`` or ``{n,m}`` and return (n, m), where None means no maximum.
 
-        Return None if the braces contain something else, because they are literal text then.
+        Return None if the braces contain something else, because such braces are literal text.
         """
         closing = self.pattern.find("}", self.position)
         low, comma, high = self.pattern[self.position + 1 : max(closing, 0)].partition(",")
@@ -550,6 +550,6 @@ class _Compiler:
             self.branch(split, greedy)
 
     def branch(self, split: int, greedy: bool) -> None:
-        """Complete a split. Its targets are the step after the split and the current end of the program."""
+        """Complete the step ``split``. Its targets are the next step and the current end of the program."""
         inside, after = split + 1, len(self.steps)
         self.steps[split] = ("split", inside, after) if greedy else ("split", after, inside)

@@ -59,7 +59,7 @@ class Parser(ExpressionParser):
     def open_if_exists(self, name: str, token: Token, missing_ok: bool) -> Document | None:
         """Parse and return the template ``name``.
 
-        If the template is missing, return None or, if ``missing_ok`` is false, raise TemplateSyntaxError.
+        If the template is missing, return None or, without ``missing_ok``, raise TemplateSyntaxError.
         """
         if self.document.load is None:
             raise no_loader(self.document, name, token)

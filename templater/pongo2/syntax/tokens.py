@@ -37,7 +37,7 @@ class Unit:
         return self.text.count("\n", 0, offset) + 1, column + 1
 
     def span(self, start: int, end: int) -> Span:
-        """Return the span of a range of ``text`` in the user's source.
+        """Convert a range of ``text`` into a span of the user's source.
 
         For a range in the wrapper, return the first or last character of the source.
         """

@@ -27,7 +27,7 @@ class Expression:
     def applied(self, name: str) -> bool:
         """Return whether the template applies the filter ``name`` to every operand of the expression.
 
-        To decide whether ``safe`` applies, pongo2 looks at this syntax and not at the value.
+        To decide whether ``safe`` applies, pongo2 looks at the syntax of the expression and not at its value.
         """
         return False
 

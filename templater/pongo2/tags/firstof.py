@@ -33,7 +33,7 @@ def first(
 ) -> str:
     """Return the text of the first true item, or "". Items after the first true item are not evaluated.
 
-    As in pongo2, autoescape also escapes numbers and results of macros here.
+    As in pongo2, autoescape also escapes numbers and results of macros in this tag.
     """
     for item, is_safe in zip(items, safe, strict=True):
         value = item(scope)

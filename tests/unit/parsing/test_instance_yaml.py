@@ -353,14 +353,14 @@ def test_an_invalid_description_is_one_error_with_its_position(text, message, pl
     [
         (
             "version: '3'\nservices: {}\n",
-            "this looks like a Compose file: none of its keys belongs to an instance:",
+            "this looks like a Compose file: none of the keys belongs to an instance:",
         ),
         ("apiVersion: v1\nkind: Pod\n", "this looks like a Kubernetes object: "),
         ("#cloud-config\npackages: [vim]\n", "this looks like cloud-init user-data: "),
-        ("confg: {}\n", "none of its keys belongs to an instance: 'confg'; did you mean 'config'?"),
+        ("confg: {}\n", "none of the keys belongs to an instance: 'confg'; did you mean 'config'?"),
         (
             "{a: 1, b: 1, c: 1, d: 1, e: 1, f: 1}",
-            "none of its keys belongs to an instance: 'a', 'b', 'c', 'd', 'e' and",
+            "none of the keys belongs to an instance: 'a', 'b', 'c', 'd', 'e' and",
         ),
         ("architecture: x86_64\ncreation_date: 1\n", "this is an image's metadata.yaml, not an instance"),
     ],

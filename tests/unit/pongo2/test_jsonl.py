@@ -92,7 +92,7 @@ def test_null_means_the_default():
 
 def test_an_unknown_option_is_named_in_the_error():
     reply = asked(template="x", options={"trim_block": True})
-    assert reply["error"] == 'bad request: options has "trim_block", not one of trim_blocks, lstrip_blocks'
+    assert reply["error"] == 'bad request: unknown option "trim_block", not one of trim_blocks, lstrip_blocks'
 
 
 def test_bytes_are_read_and_written_as_base64():

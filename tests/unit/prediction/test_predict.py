@@ -114,7 +114,7 @@ def test_a_failed_render_leaves_an_empty_target() -> None:
     old = first(planned(rule(), tree={"/etc/a": "precious"}, template="{% if %}"))
     new = first(planned(rule(), template="{% if %}"))
     assert old is not None and old.text == "the target is left empty"
-    assert new is not None and new.text == "an empty new file is left"
+    assert new is not None and new.text == "a new, empty file remains"
 
 
 def test_the_outcome_on_lxd_notes_that_owner_and_mode_are_ignored() -> None:
