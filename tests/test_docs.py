@@ -134,7 +134,7 @@ def test_every_page_is_in_the_index():
     assert len(pages) == len(set(pages))
 
 
-def test_the_documented_commands_without_a_sandbox_exist():
+def test_the_commands_that_the_security_page_lists_as_unsandboxed_exist():
     """Of those that render in their own process."""
     sentence = re.search(
         r"^\* (.*?) render in their own process", (ROOT / "docs/security.md").read_text(), re.M
@@ -190,7 +190,7 @@ def commands_in_tables() -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def test_every_command_of_a_table_runs(tmp_path):
+def test_every_command_in_a_table_of_the_docs_runs(tmp_path):
     """In the order of the pages, as a reader would try them one after the other."""
     stage = Stage.set_up(tmp_path)
     (tmp_path / ".bin/incus").write_text(INCUS)

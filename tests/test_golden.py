@@ -69,7 +69,7 @@ def test_golden_files_match_the_output_of_the_real_engine(update):
     assert kept() == files
 
 
-def test_every_image_and_instance_is_recorded():
+def test_every_sample_image_and_instance_has_a_golden_file():
     assert {case.image for case in CASES} == {path.name for path in IMAGES.iterdir() if path.is_dir()}
     assert all((case.folder / "create" / "MANIFEST").exists() for case in CASES)
     files = {case.file for case in CASES}

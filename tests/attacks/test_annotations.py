@@ -100,7 +100,7 @@ def test_an_image_source_can_be_inside_the_bundle(hook, bundle):
     assert hostname(bundle) == "own mine"
 
 
-def test_the_bundle_description_applies_to_every_annotated_source(hook, bundle):
+def test_the_instance_description_of_a_bundle_is_used_with_every_annotated_image(hook, bundle):
     lay(bundle, IMAGE | {"instance.yaml": "name: own\nconfig: {user.x: mine}\n"})
     (bundle.parent / "images/web/templates/a.tpl").write_text(IMAGE["templates/a.tpl"])
     assert hook(source=f"{bundle.parent}/images/web") == 0

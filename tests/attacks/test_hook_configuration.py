@@ -53,7 +53,7 @@ def test_a_quoted_interpreter_survives_lxc_parsing(monkeypatch: pytest.MonkeyPat
     assert shlex.split(line)[:2] == ["env", "/opt/my python/bin/python3"]
 
 
-def test_a_unit_line_keeps_backslashes_and_refuses_newlines() -> None:
+def test_a_systemd_unit_line_keeps_backslashes_and_refuses_newlines() -> None:
     words = ["/bin/x", "a\\n", "100%", "$HOME", "it's"]
     line = install.unit_line(words)
     assert "a\\\\n" in line

@@ -58,7 +58,7 @@ def test_a_hook_under_umask_0_creates_no_file_that_other_users_can_write(
     assert [path for path in made if path.stat().st_mode & 0o022] == []
 
 
-def test_a_blocked_alarm_is_unblocked(bundle: Path) -> None:
+def test_a_hook_unblocks_a_blocked_alarm_signal(bundle: Path) -> None:
     code = (
         "import os,signal,sys;signal.pthread_sigmask(signal.SIG_BLOCK,[signal.SIGALRM]);"
         "os.execv(sys.argv[1],sys.argv[1:])"

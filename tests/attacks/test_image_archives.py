@@ -203,7 +203,7 @@ MAPPED = IdMap(((0, 100000, 65536),), ((0, 100000, 65536),))
     ("policy", "ids", "mode"),
     [(TRUSTED, IDENTITY, 0o700), (TRUSTED, MAPPED, 0o711), (Policy(), IDENTITY, 0o711)],
 )
-def test_only_a_tree_with_setuid_programs_of_the_hosts_root_is_closed_to_other_users(
+def test_unpack_makes_a_tree_private_only_if_it_has_setuid_programs_of_the_hosts_root(
     tmp_path: Path, policy: Policy, ids: IdMap, mode: int
 ) -> None:
     made = tmp_path / "i.tar"

@@ -29,7 +29,7 @@ def test_attack_11_a_metadata_yaml_that_is_a_fifo_is_a_critical_finding():
     assert severities(CHECK, an_image(names=[a_special("metadata.yaml", FIFO)])) == ["critical"]
 
 
-def test_attack_58_a_directory_replaced_by_a_link_is_found_twice():
+def test_attack_58_a_directory_replaced_by_a_link_gives_two_findings():
     image = an_image(names=[a_folder("rootfs"), a_link("rootfs", "/")])
     assert severities(CHECK, image) == ["critical", "critical"]
 

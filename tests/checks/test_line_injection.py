@@ -10,7 +10,7 @@ CHECK = "line-injection"
 @pytest.mark.parametrize(
     "text", ['name = {{ config_get("user.a", "") }}\n', "x {{ config.a }}", 'a: {{ config["user.b"] }}']
 )
-def test_attack_49_a_value_inside_a_line_is_found(text):
+def test_attack_49_a_configuration_value_inside_a_line_of_a_file_is_found(text):
     image = an_image(templates={"t": text})
     assert severities(CHECK, image) == ["info"]
     assert advisories(CHECK, image) == {"CVE-2026-23953"}

@@ -24,7 +24,7 @@ def test_attack_40_41_42_an_endless_render_is_found_once(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["high"]
 
 
-def test_a_null_entry_makes_the_daemons_panic():
+def test_a_null_rule_that_makes_the_daemons_panic_is_found():
     image = an_image(rules("/etc/a:"))
     assert severities(CHECK, image) == ["medium"]
     assert advisories(CHECK, image) == {"CVE-2026-40195"}

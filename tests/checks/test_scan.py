@@ -157,7 +157,7 @@ def test_the_exit_code_depends_on_the_severity(capfd):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_path_without_metadata_is_not_reported_as_fine(packed, tmp_path, capfd):
+def test_a_path_without_metadata_is_not_reported_as_an_image_without_findings(packed, tmp_path, capfd):
     """A folder one level too high, ``metadata.yml``, the second file of a split image."""
     image = tmp_path / "image"
     (image / "rootfs").mkdir(parents=True)
@@ -291,7 +291,7 @@ def test_reports_never_contain_secrets(tmp_path, capfd):
     assert "hunter2" not in "".join(capfd.readouterr())
 
 
-def test_files_after_a_limit_are_not_reported_as_missing(tmp_path):
+def test_files_that_a_limit_left_unread_are_not_reported_as_missing(tmp_path):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         for name in ("metadata.yaml", "templates"):
             tar.add(ROOT / "sample-images" / "alpine" / name, name)

@@ -41,5 +41,5 @@ def test_attack_13_a_relative_link_inside_has_no_finding():
         ("/etc", "..", True), ("/etc", "a/..", False), ("/a/b", "../..", True), ("/a/b", "../c", False), ("/a/b", "/..", False),
     ],
 )  # fmt: skip
-def test_dot_dot_is_counted_from_the_directory_of_the_link(place, target, out):
+def test_dot_dot_in_a_link_starts_at_the_directory_of_the_link(place, target, out):
     assert climbs(place, target) is out

@@ -110,7 +110,7 @@ def test_empty_standard_input_does_not_overwrite_a_template(image, typed):
     assert template.read_bytes() == b""
 
 
-def test_an_empty_path_is_quoted(image, typed):
+def test_an_empty_path_is_shown_in_quotes(image, typed):
     (image / "metadata.yaml").write_text("templates: {'': {when: [create], template: hostname.tpl}}\n")
     assert "==> ''  failed" in typed("preview", image)[1]
 

@@ -39,7 +39,7 @@ def directory(tmp_path):
     return tmp_path
 
 
-def test_an_instance_directory_supplies_its_own_instance(directory):
+def test_the_instance_description_in_an_instance_directory_is_used(directory):
     instance = described(config=("user.b=typed",)).read(open_source(directory))
     assert instance.name == "s2"
     assert instance.expanded_config() == {"user.a": "kept", "user.b": "typed"}
@@ -98,7 +98,7 @@ def test_devices_of_several_options_merge():
     assert device_overrides(texts) == (expected, ())
 
 
-def test_a_device_value_extends_to_the_end():
+def test_a_device_value_extends_to_the_end_of_the_option():
     text = "eth0,ipv4.routes=10.0.0.0/24,10.0.1.0/24"
     assert device_overrides((text,)) == ({"eth0": {"ipv4.routes": "10.0.0.0/24,10.0.1.0/24"}}, ())
 

@@ -68,7 +68,7 @@ def test_the_pending_trigger_of_a_description_runs_before_start(run, image, tmp_
     assert "note: triggers copy,start: 'copy' is pending in the description (see -t)" in err
 
 
-def test_an_existing_instance_is_noted_and_next_shows_its_next_start(run, image, tmp_path):
+def test_an_existing_instance_is_noted_and_the_trigger_next_shows_its_next_start(run, image, tmp_path):
     description = write(tmp_path / "web1.yaml", EXISTING)
     data, _, err = plan(run, image, "-i", description)
     assert data["triggers"] == ["create", "start"]
@@ -237,7 +237,7 @@ def test_the_as_all_option_shows_a_table_of_files_and_hosts(run, image):
     assert run("diff", image, image / "rootfs", "--as", "all")[0] == 2
 
 
-def test_unknown_variables_are_warned_of(run, image, tmp_path):
+def test_commands_warn_of_unknown_variables(run, image, tmp_path):
     (image / "templates/t.tpl").write_text("a\n{{ instnace.name }}{{ container.nmae }}{{ config.user.x }}\n")
     expected = (
         "warning: templates/t.tpl:2:4: no host provides 'instnace'\nhint: did you mean 'instance'?\n",

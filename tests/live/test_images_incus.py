@@ -335,7 +335,7 @@ def test_incus_and_unpack_create_the_same_tree(incus, work):
 
 
 @pytest.mark.parametrize("preset", ["minimal", "cloud-init", "netplan", "openwrt"])
-def test_every_preset_starts(incus, work, preset):
+def test_a_container_of_every_preset_starts(incus, work, preset):
     folder = work / preset
     templater("new", str(folder), "--preset", preset, "os=new", "--architecture", "x86_64")
     make_rootfs(folder / "rootfs")

@@ -82,7 +82,7 @@ def test_limits_that_are_not_named_keep_their_defaults():
     assert given.for_images() == DEFAULT
 
 
-def test_the_last_value_of_a_name_wins():
+def test_the_last_value_of_a_repeated_limit_is_used():
     assert parse(["steps=5", "steps=6"]).for_rendering().steps == 6
 
 

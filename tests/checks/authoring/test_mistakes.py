@@ -170,12 +170,12 @@ def test_a_mistake_is_found_with_its_position_and_the_corrected_text_has_no_find
 
 
 @pytest.mark.parametrize(("id", "level", "place", "wrong", "right"), CASES, ids=list(map(name, CASES)))
-def test_a_mistake_has_no_second_finding_of_level_error(id, level, place, wrong, right):
+def test_a_mistake_causes_at_most_one_finding_of_level_error(id, level, place, wrong, right):
     errors = {found[1] for found in findings(wrong) if found[0] == "error"}
     assert errors <= {id}
 
 
-def test_every_check_has_a_case():
+def test_every_check_has_an_example_mistake():
     assert {check.id for check in all_checks("authoring")} == {case[0] for case in CASES} | {"unused-ignore"}
 
 

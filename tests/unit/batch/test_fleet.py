@@ -285,7 +285,7 @@ def test_each_instance_has_its_own_root_filesystem(tmp_path, capfd):
 COMMAND = [sys.executable, "-m", "templater", "preview", WEB, "--json", "--instances"]
 
 
-def test_the_command_reads_a_pipe_and_a_file(tmp_path):
+def test_the_command_reads_a_list_of_instances_from_a_pipe_and_from_a_file(tmp_path):
     data = a_list(600)
     (tmp_path / "all.json").write_bytes(data)
     piped = subprocess.run([*COMMAND, "-"], input=data, cwd=ROOT, capture_output=True, check=False)
@@ -306,7 +306,7 @@ def test_the_command_ends_when_the_reader_closes_the_pipe(tmp_path):
     command.stderr.close()
 
 
-def test_a_name_that_is_a_path_reaches_no_root_filesystem(tmp_path):
+def test_an_instance_name_that_is_a_path_selects_no_root_filesystem(tmp_path):
     (tmp_path / "outside" / "rootfs").mkdir(parents=True)
     data = json.dumps([an_instance(0, name="../outside")]).encode()
     pattern = str(tmp_path / "inside" / "{name}" / "rootfs")

@@ -131,7 +131,7 @@ def test_the_version_is_the_creation_date_in_utc_in_every_time_zone(tree, tmp_pa
     assert add(tree, *wrapped(split_image(tmp_path / "a", created=CREATED + 60))).version == "20260101_0001"
 
 
-def test_a_variant_is_always_written(tree, tmp_path):
+def test_every_added_product_has_a_variant(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")))
     assert products(tree)["tiny:1:amd64:default"]["variant"] == "default"
 

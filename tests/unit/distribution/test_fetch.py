@@ -244,7 +244,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     ],
     ids=["header", "continue", "chunk header", "trailers"],
 )
-def test_an_answer_without_end_is_aborted(server, monkeypatch, fault, limit):
+def test_an_endless_answer_is_aborted(server, monkeypatch, fault, limit):
     monkeypatch.setattr(fetch, limit, 0.4)
     server.fault = fault
     begun = time.monotonic()

@@ -10,7 +10,7 @@ from templater.model.errors import InputError
 ORIGIN = "https://host.example/a/b"
 
 
-def test_written_rules_are_read(tmp_path):
+def test_redirect_rules_are_read_back_as_written(tmp_path):
     for name, text in rules(ORIGIN).items():
         (tmp_path / name).write_text(text)
     expected = {"/host.example/a/b/": f"{ORIGIN}/"}
@@ -34,19 +34,19 @@ def test_written_rules_are_read(tmp_path):
         None,
     ],
 )
-def test_an_invalid_rule_is_one_error(tmp_path, rule):
+def test_an_invalid_redirect_rule_is_one_error(tmp_path, rule):
     (tmp_path / "x").write_text(json.dumps({"redirects": [rule]}))
     with pytest.raises(InputError, match="invalid redirect rule"):
         read_rules(str(tmp_path / "x"))
 
 
 @pytest.mark.parametrize("text", ["[]", '{"redirects": 1}'])
-def test_a_file_without_rules_is_one_error(tmp_path, text):
+def test_a_file_without_redirect_rules_is_one_error(tmp_path, text):
     (tmp_path / "x").write_text(text)
     with pytest.raises(InputError):
         read_rules(str(tmp_path / "x"))
 
 
-def test_a_directory_without_rules_is_one_error(tmp_path):
+def test_a_directory_without_redirect_rules_is_one_error(tmp_path):
     with pytest.raises(InputError, match="has no redirect rules"):
         read_rules(str(tmp_path))

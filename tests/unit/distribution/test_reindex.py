@@ -65,7 +65,7 @@ def test_a_converted_lxd_product_has_the_items_that_real_incus_accepted():
     assert set(mine["aliases"].split(",")) < set(accepted["aliases"].split(","))
 
 
-def test_a_copied_stream_verifies_for_both_families(origin, tree):
+def test_a_copied_stream_has_no_problem_for_incus_and_lxd_clients(origin, tree):
     made = republish(UrlStream(origin.url), tree, copying=True)
     report = verify(LocalStream(tree))
     assert not report.problems

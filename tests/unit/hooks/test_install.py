@@ -63,7 +63,7 @@ def test_podman_runs_the_hook_only_for_templater_annotations(tmp_path):
     assert hook["stages"] == ["createRuntime"]
 
 
-def test_a_unit_line_survives_systemd_parsing():
+def test_systemd_parses_a_unit_line_to_the_intended_arguments():
     line = install.unit_line(["/bin/x", "100%", "$HOME", "a b"])
     assert line == "/bin/x 100%% '$$HOME' 'a b'"
 

@@ -469,7 +469,7 @@ def test_times_after_source_date_epoch_are_clamped(image_directory, tmp_path):
     assert max(times) == 1_600_000_005 and min(times) < 1_600_000_005
 
 
-def test_an_interrupted_build_leaves_nothing(image_directory, tmp_path):
+def test_an_interrupted_build_leaves_no_file(image_directory, tmp_path):
     contents = open_contents(str(image_directory))
     for layout in ("unified", "split"):
 

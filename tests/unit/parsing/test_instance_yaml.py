@@ -113,7 +113,7 @@ def test_the_default_instance_is_a_container_c1():
 # incus config show
 
 
-def test_config_show_keeps_profiles_as_layers():
+def test_the_output_of_incus_config_show_keeps_profiles_as_separate_layers():
     instance = read(CONFIG_SHOW, profiles=profiles(WEB, DEFAULT))
     assert [profile.name for profile in instance.profiles] == ["default", "web"]
     assert instance.expanded_config() == {
@@ -128,7 +128,7 @@ def test_config_show_keeps_profiles_as_layers():
     assert list(instance.expanded_devices()) == ["eth0", "root"]
 
 
-def test_config_show_without_name_and_type_is_noted():
+def test_a_missing_name_and_type_in_the_output_of_incus_config_show_is_noted():
     instance = read(CONFIG_SHOW, profiles=profiles(DEFAULT, WEB))
     assert (instance.name, instance.type) == ("web1", CONTAINER)
     assert instance.notes == (
@@ -198,7 +198,7 @@ def test_an_option_says_whether_profiles_are_already_expanded():
 # the API: incus list -f json, incus query
 
 
-def test_list_output_is_expanded_and_complete():
+def test_the_output_of_incus_list_describes_an_instance_completely():
     instance = read([API])
     assert (instance.name, instance.type) == ("web1", VIRTUAL_MACHINE)
     assert (instance.architecture, instance.ephemeral) == ("aarch64", True)
@@ -298,7 +298,7 @@ def test_json_scalars_become_strings_as_in_the_daemons():
     assert instance.expanded_config() == {"a": "true", "b": "1.50", "c": "5", "d": "", "e": "1e3"}
 
 
-def test_privileged_is_a_configuration_key():
+def test_the_key_privileged_sets_security_privileged_unless_the_configuration_has_it():
     assert read("privileged: true\n").privileged
     assert not read("privileged: true\nconfig: {security.privileged: 'false'}\n").privileged
 
@@ -492,14 +492,14 @@ def fleet(count: int) -> bytes:
     return json.dumps([API | {"name": f"c{number}"} for number in range(count)], indent=1).encode()
 
 
-def test_a_stream_is_read_instance_by_instance():
+def test_a_list_of_instances_is_read_instance_by_instance():
     data = fleet(500)
     names = [instance.name for instance in stream_instances(io.BytesIO(data).read, "fleet.json")]
     assert names == [f"c{number}" for number in range(500)]
 
 
 @pytest.mark.parametrize("step", [1, 7, 4096])
-def test_a_stream_can_be_split_anywhere(step):
+def test_a_list_of_instances_can_arrive_in_pieces_of_any_size(step):
     data = '[{"name": "é😀\\u0041"} , {"name":"b"}]\n'.encode()
     stream = io.BytesIO(data)
     names = [instance.name for instance in stream_instances(lambda size: stream.read(step), "x")]
@@ -526,7 +526,7 @@ def test_the_first_instance_is_yielded_before_the_last_is_read():
         (b"[5]", "an instance must be a mapping, not text"),
     ],
 )
-def test_a_damaged_stream_is_one_error(data, message):
+def test_a_damaged_list_of_instances_is_one_error(data, message):
     with pytest.raises(InputError) as caught:
         list(stream_instances(io.BytesIO(data).read, "x"))
     assert caught.value.message.startswith(message)
@@ -561,14 +561,14 @@ def test_an_invalid_name_in_a_list_is_refused(name):
         list(stream_instances(io.BytesIO(data).read, "x"))
 
 
-def test_a_stream_buffers_only_one_instance():
+def test_reading_a_list_of_instances_buffers_only_one_instance():
     endless = iter([b'[{"name": "', *([b"x" * (1 << 20)] * 40)])
     with pytest.raises(LimitError) as caught:
         list(stream_instances(lambda size: next(endless), "x"))
     assert caught.value.message == "instance 0 of x is larger than 16 MiB"
 
 
-def test_a_nested_stream_is_refused():
+def test_a_too_deeply_nested_list_of_instances_is_refused():
     with pytest.raises(LimitError):
         list(stream_instances(io.BytesIO(b"[" * 500_000).read, "x"))
 

@@ -339,7 +339,7 @@ def test_attack_51_a_million_aliases_are_refused():
     assert hostile_error("a: &a x\nb: [" + "*a," * 300_000 + "]\n").message == "more than 200000 nodes"
 
 
-def test_the_text_limit_counts_bytes_including_the_last():
+def test_the_size_limit_of_metadata_counts_bytes_and_not_characters():
     comment = "#" + "x" * ((1 << 20) - 2) + "\n"
     assert read(comment).rules == ()
     assert "larger than 1 MiB" in hostile_error(comment + "\n").message

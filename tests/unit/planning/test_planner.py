@@ -115,7 +115,7 @@ def test_a_missing_template_fails_even_where_create_only_would_skip() -> None:
     assert change.action == FAILED
 
 
-def test_a_dangling_link_creates_its_target() -> None:
+def test_a_rule_for_a_dangling_link_creates_the_missing_file() -> None:
     change = one(rendering(rule()), {"/etc/a": link("../run/b")})
     assert (change.action, change.path, change.real, change.new_parents) == (
         CREATE,

@@ -86,7 +86,7 @@ def test_options_change_the_output():
     assert output(template, options={"trim_blocks": True, "lstrip_blocks": True}) == "x"
 
 
-def test_null_means_the_default():
+def test_a_null_value_in_a_request_means_the_default():
     assert asked(template="{{ x }}.", context=None, options=None)["output"] == "."
 
 

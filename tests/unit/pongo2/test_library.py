@@ -32,7 +32,7 @@ def test_a_dialect_has_its_tags_and_filters(name):
     assert sorted(library.filters) == sorted(FILTERS.split() + (["e"] if name != "v4" else []))
 
 
-def test_a_second_lookup_finds_the_same_function():
+def test_a_second_lookup_of_a_dialect_returns_the_same_library():
     assert library_for(DIALECTS["v4"]) is library_for(DIALECTS["v4"])
 
 

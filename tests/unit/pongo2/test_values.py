@@ -367,7 +367,7 @@ def test_negation_keeps_the_go_type_of_its_operand(value, result):
     assert type(negate(value)) is type(result)
 
 
-def test_a_sign_requires_a_number():
+def test_a_minus_sign_requires_a_number():
     assert negative(5) == -5
     assert negative(MIN_INT) == MIN_INT
     assert negative(Byte(5)) == -5

@@ -89,7 +89,7 @@ def test_newer_releases_refuse_an_absolute_link_with_their_own_error(host: Host,
     assert plan.host_fails == list(plan.changes) and not plan.failed
 
 
-def test_a_fifo_hangs_incus_7() -> None:
+def test_a_fifo_as_target_makes_incus_7_hang() -> None:
     assert results(planned(rule(), tree={"/etc/a": Entry(FIFO)})) == ["hangs"]
 
 

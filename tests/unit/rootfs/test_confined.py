@@ -97,7 +97,7 @@ def test_a_symlink_loop_is_an_error_when_following(root, path):
 
 
 @pytest.mark.parametrize("path", ["/dangling", "/host_abs/hostname"])
-def test_a_followed_dangling_link_is_missing(root, path):
+def test_following_a_dangling_link_finds_no_entry(root, path):
     with pytest.raises(InputError, match="does not exist"):
         root.read(path, 100, follow=True)
 
@@ -199,7 +199,7 @@ def test_the_descriptors_are_closed(root):
     assert count() == before
 
 
-def test_an_open_directory_writes_below_itself(root, tmp_path):
+def test_an_open_directory_creates_and_renames_entries(root, tmp_path):
     with root.directory("/etc") as etc:
         os.close(etc.create("new"))
         with pytest.raises(FileExistsError):
@@ -274,7 +274,7 @@ def test_an_environment_variable_chooses_the_path_resolution_mechanism(tmp_path,
         Root(str(tmp_path))
 
 
-def test_a_kernel_without_openat2_uses_the_walk(tmp_path, monkeypatch):
+def test_a_kernel_without_openat2_resolves_paths_component_by_component(tmp_path, monkeypatch):
     def absent(*_: object) -> int:
         raise OSError(errno.ENOSYS, "function not implemented")
 

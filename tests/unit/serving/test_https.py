@@ -68,7 +68,7 @@ def test_a_range_is_sent_exactly(server, tree, asked, status, part):
     assert (answer.status, answer.body) == (status, content(tree, UNIFIED)[part])
 
 
-def test_a_range_of_a_file_that_changed_is_the_whole_file(server, tree):
+def test_a_range_request_for_a_changed_file_gets_the_whole_file(server, tree):
     tag = server.request("/streams/v1/index.json").headers["ETag"]
     assert server.request("/streams/v1/index.json", Range="bytes=0-3", If_Range=tag).status == 206
     os.utime(tree / "streams/v1/index.json")
@@ -199,7 +199,7 @@ def test_an_invalid_host_is_never_part_of_an_answer(server, host):
 # the image API
 
 
-def test_every_image_is_listed_with_its_names(server, tree):
+def test_every_image_is_listed_with_its_aliases(server, tree):
     images = {image["fingerprint"]: image for image in metadata(server.request("/1.0/images?recursion=1"))}
     ours = verify(LocalStream(Tree(str(tree)))).images["incus-6.0"]
     assert {each.fingerprint for each in ours} == set(images)
@@ -219,7 +219,7 @@ def test_an_alias_is_found_with_and_without_url_escapes(server):
     assert server.request("/1.0/images/aliases/none").status == 404
 
 
-def test_the_beginning_of_a_fingerprint_is_enough(server, tree):
+def test_an_image_is_found_by_the_beginning_of_its_fingerprint(server, tree):
     fingerprint = hashlib.sha256(content(tree, UNIFIED)).hexdigest()
     assert metadata(server.request(f"/1.0/images/{fingerprint[:8]}"))["fingerprint"] == fingerprint
     answer = server.request(f"/1.0/images/{fingerprint[:8]}/export")
@@ -402,7 +402,7 @@ def test_when_all_connections_are_in_use_the_longest_waiting_connection_is_close
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_both_versions_of_tls_work(server, version):
+def test_tls_1_2_and_tls_1_3_work(server, version):
     context = server.context()
     context.minimum_version = context.maximum_version = version
     with context.wrap_socket(plain(server), server_hostname="127.0.0.1") as client:

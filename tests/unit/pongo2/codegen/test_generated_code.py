@@ -154,7 +154,7 @@ def test_attack_38_39_no_attribute_of_a_python_object_is_reachable(escape: str, 
     assert " at 0x" not in text and "<class" not in text and "<function" not in text
 
 
-def test_the_compiler_is_not_needed_to_run() -> None:
+def test_a_compiled_template_runs_without_the_compiler() -> None:
     template = pongo2.compile("{{ x|upper }}", mode="plain")
     assert isinstance(template, Template)
     assert runtime.run(template.code, {"x": "a"}) == "A"

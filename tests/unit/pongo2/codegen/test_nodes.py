@@ -41,7 +41,7 @@ def test_a_member_name_of_digits_is_an_index() -> None:
     assert nodes.member_key(nodes.member(value, "x0", 0)) == "x0"
 
 
-def test_a_node_for_a_supplied_value_is_not_a_variable() -> None:
+def test_a_node_for_a_value_from_the_code_generator_is_not_a_template_variable() -> None:
     assert nodes.is_variable(nodes.variable("scope", 0))
     assert not nodes.is_variable(nodes.supplied(nodes.SCOPE))
 

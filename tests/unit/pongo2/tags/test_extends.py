@@ -15,7 +15,7 @@ def test_an_image_may_not_use_extends(dialect):
 BASE = "<{% block a %}A{% endblock %}|{% block b %}B{{ x }}{% endblock %}>"
 
 
-def test_blocks_are_replaced_and_the_rest_is_ignored():
+def test_a_child_template_replaces_blocks_and_its_other_text_is_ignored():
     assert render("{% extends 'base.tpl' %}ignored{% block b %}C{% endblock %}", base_tpl=BASE) == "<A|C>"
 
 

@@ -18,7 +18,7 @@ def test_the_lorem_tag_matches_the_recorded_output_of_pongo2(template, recorded)
     check(template, recorded)
 
 
-def test_filler_repeats_after_the_last_paragraph_or_word():
+def test_lorem_repeats_its_text_after_the_last_paragraph_or_word():
     words = outcome("{% lorem 600 w %}", "v4").split(" ")
     assert len(words) == 600
     assert words[566:] == words[:34]
@@ -27,6 +27,6 @@ def test_filler_repeats_after_the_last_paragraph_or_word():
     assert paragraphs[7] == paragraphs[0]
 
 
-def test_random_filler_depends_on_the_seed():
+def test_random_lorem_text_depends_on_the_seed():
     template = pongo2.compile("{% lorem 20 w random %}")
     assert template.render({}, seed=1) == template.render({}, seed=1) != template.render({}, seed=2)
