@@ -197,7 +197,7 @@ def reset_process() -> None:
     """Reset the umask, the signal mask and the environment, which come from the runtime."""
     os.umask(0o022)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # if it is ignored, waiting for a child fails
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # an ignored SIGCHLD makes wait fail
     for name in _IGNORED:
         forget(name)
 

@@ -30,7 +30,7 @@ MAX_COMPARED = 64 << 20
 MAX_KEPT = 8 << 20
 #: maximum number of bytes that one plan keeps from existing files
 MAX_COMPARED_TOTAL = 64 << 20
-#: stands for an unknown depth; no path is as deep as this
+#: stands for an unknown depth; no path is as deep as this number
 _DEEPEST = 1 << 16
 
 

@@ -1,4 +1,4 @@
-"""The tags and filters of a dialect. Decorators mark their functions, and a library finds the marks."""
+"""The tags and filters of a dialect, collected from the functions that decorators have marked."""
 
 from collections.abc import Mapping
 from contextlib import suppress

@@ -73,9 +73,9 @@ class Daemon:
             self.notes.append(f"the target is a {node.kind}, so the text is lost")
         real = place.path
         if below(real, filesystem.rootfs) is None:
-            self.notes.append(f"to {filesystem.shown(real)} on the host's own file system")
+            self.notes.append(f"the target is {filesystem.shown(real)} on the host's own file system")
         elif real != path:
-            self.notes.append(f"through a symlink, to {below(real, filesystem.rootfs)}")
+            self.notes.append(f"a symlink leads to {below(real, filesystem.rootfs)}")
         if node is not None and node.nlink > 1:
             self.notes.append("the other hard links of the target change, too")
 
@@ -135,7 +135,7 @@ class Daemon:
         if node.kind == DIRECTORY:
             raise Fails(f"{self.reading}read {self.read_name(path, rule)}: {EISDIR}")
         if node.kind in (FIFO, SOCKET):
-            raise Hangs(f"reading the {node.kind} {filesystem.shown(path)}")
+            raise Hangs(f"reading the {node.kind} {filesystem.shown(path)} never ends")
         return filesystem.content(place)
 
     def read_name(self, path: str, rule: Rule) -> str:

@@ -110,7 +110,7 @@ def _attempt(daemon: Daemon, change: Change) -> tuple[str, str, str]:
     except Hangs as hang:
         return "hangs", "", str(hang)
     except Unknown as place:
-        return "written", f"to {place} on the host's own file system", ""
+        return "written", f"the target is {place} on the host's own file system", ""
 
 
 def _aftermath(filesystem: HostFilesystem, mark: int, change: Change) -> str:
@@ -155,7 +155,7 @@ def _predict_config_drive(plan: Plan, daemon: Daemon, outcomes: dict[Change, Out
         contents.setdefault((change.trigger, change.path), set()).add(change.content)
     for change in plan.changes:
         result, text, words = _attempt(daemon, change)
-        place = f"files/{change.path} on the config drive" if result == "written" else ""
+        place = f"the file is files/{change.path} on the config drive" if result == "written" else ""
         outcome = Outcome(result, "; ".join(filter(None, (place, text))), words)
         if outcome.ok and len(contents[change.trigger, change.path]) > 1:
             outcome = Outcome(

@@ -61,7 +61,10 @@ class HostTable:
 
 
 def host_table(plans: Mapping[str, Plan | TemplaterError]) -> HostTable:
-    """Compare the plans of ``planning.every_host``. Each content is compared with the first plan's."""
+    """Compare the plans of ``planning.every_host``.
+
+    The content of each file is compared with the content of the same file in the first plan.
+    """
     errors: dict[str, str] = {}
     changes: dict[str, dict[tuple[str, str, int], Change]] = {}
     for name, plan in plans.items():
@@ -170,7 +173,7 @@ def _differences(change: Change, outcome: Outcome, reference: Change | None) -> 
 
 
 def _excerpt(change: Change, reference: Change) -> str:
-    """Return the first line that differs, as in both files."""
+    """Return a phrase with the first line that differs, such as "'a' in line 3, not 'b'"."""
     ours, theirs = (
         (each.content or b"").decode("utf-8", "replace").split("\n") for each in (change, reference)
     )

@@ -655,7 +655,7 @@ def _link_target(parent: int, name: str) -> "str | None":
 
 
 def _mount_id(fd: int) -> int:
-    """Return a descriptor's mount id. Without /proc, return its device: bind mounts have the same."""
+    """Return a descriptor's mount id. Without /proc, return its device, which bind mounts share."""
     try:
         info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | _O_CLOEXEC)
     except FileNotFoundError:

@@ -39,7 +39,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     if options.if_present and not exists(join(image, METADATA)):
         return Notice()
     rootfs = options.rootfs or join(MACHINES, name)
-    if not options.rootfs and islink(rootfs):  # trusted, because only root can write to MACHINES
+    if not options.rootfs and islink(rootfs):  # safe: only root can create links in MACHINES
         rootfs = join(MACHINES, os.readlink(rootfs))
     return HookRequest(options, name=name, rootfs=rootfs, image=image, state_folder=options.state)
 
