@@ -14,11 +14,12 @@ from . import output
 
 if TYPE_CHECKING:
     from ..limits import Given
-    from ..model.entry import RootfsView
+    from ..model.entry import Image, RootfsView
     from ..model.instance import Instance
     from ..model.options import RenderOptions
     from ..model.plan import Plan
     from ..pongo2.state import Limits
+    from ..reporting.host_table import HostTable
     from ..sources.open_source import OpenedSource
     from .options import Request
 
@@ -102,6 +103,30 @@ def opened(
     runs = choose_runs(request, source, instance, rootfs_of_instance=rootfs_of_instance)
     with open_rootfs(request, source, cross_mounts=cross_mounts) as rootfs:
         yield Opened(request, source, instance, runs, rootfs)
+
+
+def compare_hosts(
+    image: Image,
+    instance: Instance,
+    limits: Given,
+    *,
+    new: bool,
+    triggers: tuple[str, ...] = ("create", "start"),
+    rootfs: RootfsView | None = None,
+) -> HostTable:
+    """Return the table of files and hosts. ``new``: the instance is made from the image."""
+    import time
+
+    from ..model.hosts import HOSTS
+    from ..model.options import RenderOptions
+    from ..planning.every_host import plan_every_host
+    from ..reporting.host_table import host_table
+
+    options = RenderOptions(HOSTS["incus"], "", time.time(), 0, rendering(limits))
+    reading = limits.for_reading()
+    return host_table(
+        plan_every_host(image, instance, options, triggers=triggers, rootfs=rootfs, reading=reading, new=new)
+    )
 
 
 def choose_runs(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import os
 import posixpath
-from collections.abc import Callable, Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,8 @@ from .verify import SHA256, image_problems
 
 Progress = Callable[[int, int, str], None]
 _METADATA = (".tar.xz", "_combined.tar.gz")
+#: limit in bytes on a metadata tarball that is downloaded for its templates
+_MOST_METADATA = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,15 @@ class Reindexed:
     copied: int
     bytes: int
     warnings: tuple[str, ...]
+    described: tuple[Described, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A republished image with its metadata file. ``copy`` is the file's copy in the tree, or ""."""
+
+    image: Image
+    copy: str
 
 
 def republish(
@@ -85,7 +98,11 @@ def republish(
         record_and_save(tree, catalog, before)
     written = _write_rules(origin.base, redirects) if redirects is not None else ()
     images = len({image.fingerprint for image in usable})
-    return Reindexed(len(products), images, written, copied, size, tuple(warnings))
+    described = tuple(
+        Described(image, tree.locate(places[clean_path(image.metadata.path)]) if copying else "")
+        for image in usable
+    )
+    return Reindexed(len(products), images, written, copied, size, tuple(warnings), described)
 
 
 def read_origin(origin: UrlStream, keyring: str | None) -> dict[str, Any]:
@@ -301,6 +318,31 @@ def _check_combined(tree: Tree, image: Image, places: Mapping[str, str]) -> None
         raise RefusedError(
             f"the files of '{name}' have the fingerprint {digest.hexdigest()}, not {image.fingerprint}"
         )
+
+
+@contextmanager
+def metadata_file(origin: UrlStream, described: Described) -> Iterator[str]:
+    """Yield the path of an image's metadata, which is downloaded if the tree has no copy.
+
+    Raises RefusedError if the hash differs from the catalog, or if only the whole image has the metadata.
+    """
+    if described.copy:
+        yield described.copy
+        return
+    item = described.image.metadata
+    if described.image.root is None:
+        raise RefusedError("the templates are inside a unified image, which was not copied")
+    with tempfile.TemporaryDirectory(prefix="templater-metadata-") as folder, Output(folder) as output:
+        with origin.pieces(clean_path(item.path)) as pieces:
+            for piece in pieces:
+                output.write(piece)
+                if output.size > _MOST_METADATA:
+                    raise RefusedError(f"the metadata is larger than {_MOST_METADATA >> 20} MiB")
+        if (digest := output.sha256.hexdigest()) != item.sha256:
+            raise RefusedError(f"'{origin.url(item.path)}' has the sha256 {digest}, not {item.sha256}")
+        path = os.path.join(folder, "metadata")
+        output.publish(path)
+        yield path
 
 
 def _write_rules(base: str, folder: str) -> tuple[str, ...]:

@@ -98,21 +98,19 @@ def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True) -> 
 
 def show_every_host(found: Opened) -> int:
     """Print the table of files and hosts, and return its exit code."""
-    import time
+    from ...reporting.host_table import table_data, table_text
+    from ..planning import compare_hosts
 
-    from ...model.options import RenderOptions
-    from ...planning.every_host import plan_every_host
-    from ...reporting.host_table import host_table, table_data, table_text
-    from ..planning import rendering
-
-    limits = found.request.limits
-    options = RenderOptions(found.request.host, "", time.time(), 0, rendering(limits))
-    table = host_table(
-        plan_every_host(
-            found.source.image, found.instance, options, triggers=found.runs[0], rootfs=found.rootfs,
-            reading=limits.for_reading(), new=found.makes_instance(found.runs[0]),
-        )
-    )  # fmt: skip
+    triggers = found.runs[0]
+    new = found.makes_instance(triggers)
+    table = compare_hosts(
+        found.source.image,
+        found.instance,
+        found.request.limits,
+        new=new,
+        triggers=triggers,
+        rootfs=found.rootfs,
+    )
     if found.request.as_json:
         output.write_json(table_data(table))
     else:

@@ -1,5 +1,6 @@
 """A stream shaped like Ubuntu's, republished for Incus."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.cli.main import main
 from templater.distribution.catalog import IMAGES_PATH
 from templater.distribution.fetch import UrlStream
 from templater.distribution.prune import prune
@@ -15,6 +17,7 @@ from templater.distribution.redirects import prefix_of, rules
 from templater.distribution.republish import convert, republish
 from templater.distribution.verify import LocalStream, verify
 from templater.model.errors import InputError, RefusedError, UsageError
+from tests.streams.builders import tarball
 from tests.streams.mutations import HERE
 from tests.streams.server import serving
 
@@ -95,6 +98,99 @@ def test_republishing_with_redirects_copies_no_image_file_and_writes_rules(origi
     assert not [path for path in origin.paths if path.startswith("/server")], "no image file was asked for"
     assert not os.listdir(os.path.join(tree.path, "images"))
     assert "the signature of the catalog is not checked" in made.warnings[0]
+
+
+TEMPLATED = b"""\
+architecture: x86_64
+creation_date: 1767225600
+templates:
+  /etc/hostname:
+    when: [create]
+    template: hostname.tpl
+  /etc/size:
+    when: [start]
+    template: size.tpl
+"""
+
+
+def with_templates(origin, data=b""):
+    """Give the origin's image templates; its fingerprints stay, as only --copy compares them."""
+    (path,) = origin.folder.rglob("*-lxd.tar.xz")
+    members = {
+        "metadata.yaml": TEMPLATED,
+        "templates": None,
+        "templates/hostname.tpl": b"{{ instance.name }}\n",
+    }
+    path.write_bytes(data or tarball({**members, "templates/size.tpl": b"{{ 'x'|nosuch }}\n"}))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    change(
+        origin, lambda product: items(product)["lxd.tar.xz"].update(sha256=digest, size=path.stat().st_size)
+    )
+
+
+@pytest.fixture
+def command(capsys):
+    """Run a command and return its standard output."""
+
+    def run(*words):
+        code = main(list(words))
+        out, err = capsys.readouterr()
+        assert code in (0, 5), err
+        return out
+
+    return run
+
+
+def test_each_image_gets_the_table_of_its_templates_from_the_metadata_only(origin, tree, tmp_path, command):
+    with_templates(origin)
+    (path,) = origin.folder.rglob("*-lxd.tar.xz")
+    shown = command("streams", "reindex", origin.url, tree.path, "--redirect", str(tmp_path / "rules"))
+    files = [path for path in origin.paths if path.startswith("/server")]
+    assert len(files) == 2, "the metadata, for the container images and for the virtual machine images"
+    assert set(files) == {f"/{path.relative_to(origin.folder)}"}
+    expected = command("preview", str(path), "--as", "all", "-t", "create,start")
+    assert "nosuch" in expected
+    container, machine = shown.split("\n\n")
+    assert container == f"==> {NAME} 20260101 (container)\n{expected}".rstrip("\n")
+    expected = command("preview", str(path), "--as", "all", "-t", "create,start", "--type", "virtual-machine")
+    assert machine == f"==> {NAME} 20260101 (virtual-machine)\n{expected}"
+
+
+def test_without_tables_no_image_file_is_requested(origin, tree, tmp_path, command):
+    rules = str(tmp_path / "rules")
+    assert command("streams", "reindex", origin.url, tree.path, "--redirect", rules, "--no-tables") == ""
+    assert not [path for path in origin.paths if path.startswith("/server")]
+
+
+def test_copied_metadata_is_not_downloaded_again_for_the_table(origin, tree, command):
+    shown = command("streams", "reindex", origin.url, tree.path, "--copy")
+    assert len([path for path in origin.paths if path.startswith("/server")]) == 5
+    assert shown.count("\n/etc/hostname ") == 2, "one table for containers, one for virtual machines"
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.write_bytes(b"x" + path.read_bytes()[1:]), "has the sha256"),
+        (lambda path: path.unlink(), "the metadata is missing at the origin"),
+    ],
+    ids=["damaged", "missing"],
+)
+def test_metadata_that_cannot_be_read_is_said_instead_of_a_table(
+    origin, tree, tmp_path, command, damage, said
+):
+    with_templates(origin)
+    (path,) = origin.folder.rglob("*-lxd.tar.xz")
+    damage(path)
+    shown = command("streams", "reindex", origin.url, tree.path, "--redirect", str(tmp_path / "rules"))
+    assert "no table: " in shown
+    assert said in shown
+
+
+def test_invalid_metadata_is_said_instead_of_a_table(origin, tree, tmp_path, command):
+    with_templates(origin, tarball({"metadata.yaml": b"templates: [\n"}))
+    rules = str(tmp_path / "rules")
+    assert "start fails" in command("streams", "reindex", origin.url, tree.path, "--redirect", rules)
 
 
 def test_republishing_requires_the_copy_or_redirect_option(origin, tree):

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from ....limits import COMMAND, IMAGE, READING, RENDERING
+from ....model.source import printable
 from ... import options, output
-from ...guard import guarded_alone
+from ...guard import guarded
 from ...progress import progress
 from ..image.info import size
 from . import count, tree_argument
+
+if TYPE_CHECKING:
+    from ....distribution.fetch import UrlStream
+    from ....distribution.republish import Described
+    from ....limits import Given
 
 HELP = """Republish another server's images.
 
@@ -18,6 +27,9 @@ Aliases become OS/ALIAS. Run the command again to update the tree.
 
 With --redirect, the files stay at the origin, and redirect rules for nginx, for Caddy and as JSON are written
 into DIR. With --copy, the files are downloaded and checked.
+
+The command prints for each image how each release of Incus and LXD would render its templates, as
+`templater preview --as all` does. It downloads the metadata for this. --no-tables omits the tables.
 
 \b
 Examples:
@@ -43,15 +55,26 @@ Examples:
     help="Check the signatures of the origin's catalog (.sjson) with these keys.",
     shell_complete=options.complete_files,
 )
-@guarded_alone
-def command(url: str, tree: str, redirects: str | None, copying: bool, keyring: str | None) -> int:
+@click.option("--no-tables", is_flag=True, help="Do not render the templates of the images.")
+@options.limit_option(IMAGE, READING, RENDERING, COMMAND)
+@guarded
+def command(
+    url: str,
+    tree: str,
+    redirects: str | None,
+    copying: bool,
+    keyring: str | None,
+    no_tables: bool,
+    limits: Given,
+) -> int:
     from ....distribution.fetch import UrlStream
     from ....distribution.republish import republish
     from ....distribution.tree import Tree
 
+    origin = UrlStream(url)
     with progress("copying" if copying else "reading") as show:
         made = republish(
-            UrlStream(url),
+            origin,
             Tree(tree),
             redirects=redirects,
             copying=copying,
@@ -64,5 +87,41 @@ def command(url: str, tree: str, redirects: str | None, copying: bool, keyring: 
     if copying:
         output.say(f"copied {count(made.copied, 'file')}, {size(made.bytes)}")
     for path in made.rules:
-        output.write(f"{path}\n")
+        output.say(f"wrote {path}")
+    if not no_tables:
+        write_tables(origin, made.described, limits)
     return 0
+
+
+def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Given) -> None:
+    """Print the table of files and hosts for each image. Images with equal tables share one."""
+    texts: dict[tuple[str, str], str] = {}
+    headings: dict[str, dict[str, None]] = {}
+    with progress("rendering", "images") as show:
+        for number, each in enumerate(described):
+            image = each.image
+            key = image.metadata.sha256, image.type
+            if key not in texts:
+                show(number, 0, image.product.name)
+                texts[key] = table_of(origin, each, limits)
+            heading = f"==> {printable(image.product.name)} {printable(image.version.name)} ({image.type})\n"
+            headings.setdefault(texts[key], {})[heading] = None
+    output.write("\n".join("".join(names) + text for text, names in headings.items()))
+
+
+def table_of(origin: UrlStream, described: Described, limits: Given) -> str:
+    from ....distribution.republish import metadata_file
+    from ....image.open import open_image
+    from ....model.errors import TemplaterError
+    from ....reporting.host_table import table_text
+    from ...planning import compare_hosts
+
+    try:
+        with metadata_file(origin, described) as path:
+            instance = options.Description(None, None, described.image.type, (), (), (), None).read()
+            table = compare_hosts(open_image(path, limits.for_images()), instance, limits, new=True)
+    except FileNotFoundError:
+        return "no table: the metadata is missing at the origin\n"
+    except TemplaterError as error:
+        return f"no table: {printable(str(error))}\n"
+    return table_text(table) if table.rows or table.errors else "no templates\n"
