@@ -67,7 +67,7 @@ def clone(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RECIPES)
-def test_a_recipe_works_as_written(clone, kind):
+def test_a_recipe_works_as_written(clone, kind, tmp_path):
     files = FILE.findall(RECIPES[kind])
     assert len(files) == 2
     for name, text in files:
@@ -81,7 +81,8 @@ def test_a_recipe_works_as_written(clone, kind):
     command = COMMAND.search(RECIPES[kind])[1].replace("python", sys.executable, 1)
     environment = {**os.environ, "PYTHONPATH": str(clone), "PYTHONDONTWRITEBYTECODE": "1"}
     for line in (
-        command + " -n 0 -p no:cacheprovider",
+        # two runs at once fail now and then when they remove old temporary directories of the same user
+        command + f" -n 0 -p no:cacheprovider --basetemp={tmp_path}/pytest",
         *lint([*before, *(name for name, _ in files if name.endswith("py"))]),
     ):
         done = subprocess.run(

@@ -62,7 +62,9 @@ class Watch:
         self._ended = self._interruptible = False
 
     def __enter__(self) -> Watch:
-        self._handler = signal.signal(signal.SIGINT, self._interrupt)
+        self._handler = signal.getsignal(signal.SIGINT)
+        if self._handler != signal.SIG_IGN:  # shell scripts ignore interrupts in background jobs
+            signal.signal(signal.SIGINT, self._interrupt)
         self._observer.start()
         self._look()
         return self
@@ -135,7 +137,9 @@ class Watch:
             os.write(self._note, b".")
 
     def _readable(self, seconds: float) -> bool:
-        return bool(select.select([self._changed], [], [], seconds)[0])
+        poll = select.poll()  # select.select accepts no descriptor above 1,023
+        poll.register(self._changed, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def _watched(self) -> set[str]:
         """Return the directories to observe: those to watch, and the parents of all watched paths."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from ..model.entry import FILE, SYMLINK, Entry, TemplateFile
 from ..model.errors import LimitError, RefusedError
@@ -31,7 +31,8 @@ class TarballImage:
         self._templates: dict[str, TemplateFile] = {}
         self._layout = Layout(path, limits)
         self._template_bytes = 0
-        self._steps = self._scan()
+        self._members = iter(self._archive)
+        self._ended = False
 
     def __repr__(self) -> str:
         return f"TarballImage({self.name!r})"
@@ -88,17 +89,21 @@ class TarballImage:
         return dict(self._templates)
 
     def _step(self) -> bool:
-        return next(self._steps, False)
-
-    def _scan(self) -> Iterator[bool]:
+        """Read the next member; return False if there is none, or if an earlier step failed."""
+        if self._ended:
+            return False
+        self._ended = True
         try:
-            for member in self._archive:
+            for member in self._members:
                 self._keep(member, self._layout.check(member))
-                yield True
+                self._ended = False
+                return True
             self._archive.finish()
             self.complete = True
+            return False
         finally:
-            self.close()
+            if self._ended:
+                self.close()
 
     def _keep(self, member: Member, name: str) -> None:
         top, _, rest = name.partition("/")

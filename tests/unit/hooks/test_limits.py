@@ -10,7 +10,10 @@ from templater.hooks import install
 from templater.hooks.options import parse
 from templater.hooks.run import run
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux"),
+    pytest.mark.usefixtures("restored_process"),
+]
 
 METADATA = """\
 architecture: x86_64

@@ -1,6 +1,7 @@
 """Images read from directories and from tarballs of every compression, the same from each."""
 
 import contextlib
+import gc
 import io
 import os
 import subprocess
@@ -233,14 +234,14 @@ def test_attack_7_a_template_that_is_a_symlink_is_refused(image_directory, tmp_p
         assert isinstance(answer.error, RefusedError) and "is a symlink" in str(answer.error)
 
 
-def test_attack_8_special_file_as_template_is_refused_without_blocking(image_directory, tmp_path):
+def test_attack_8_special_file_as_template_is_refused_without_blocking(image_directory, monkeypatch):
     import socket
 
     templates = image_directory / "templates"
     os.mkfifo(templates / "fifo")
     (templates / "directory").mkdir()
     with socket.socket(socket.AF_UNIX) as sock:
-        os.chdir(templates)
+        monkeypatch.chdir(templates)
         sock.bind("socket")
     answers = open_image(image_directory).read_templates(["fifo", "directory", "socket"])
     assert {name: file.entry.kind for name, file in answers.items()} == {
@@ -462,3 +463,19 @@ def test_error_names_a_too_large_template_by_its_name_in_the_image(tmp_path):
     file = open_image(str(tmp_path), Limits(template_bytes=5)).read_templates({"a.tpl"})["a.tpl"]
     assert isinstance(file.error, LimitError)
     assert file.error.message == "the template 'a.tpl' is larger than 5 bytes"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
+def test_a_dropped_image_closes_its_file_without_the_garbage_collector(image_directory, tmp_path):
+    archive = tmp_path / "image.tar"
+    with tarfile.open(archive, "w") as writer:
+        writer.add(image_directory, "")
+    gc.disable()
+    try:
+        before = os.listdir("/proc/self/fd")
+        image = open_image(archive)
+        image.read_metadata()
+        del image
+        assert os.listdir("/proc/self/fd") == before
+    finally:
+        gc.enable()
