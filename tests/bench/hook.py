@@ -125,13 +125,17 @@ def contestants(folder: Path) -> Iterator[Contestant]:
     }  # fmt: skip
     line = install.argv("lxc", [])
     yield Contestant("python -I -c pass", [python, "-I", "-c", "pass"], 0)
-    yield Contestant("hook, warm, no child", [*line, "--no-child"], env=environ)
-    yield Contestant("hook, warm, in a child", line, env=environ)
-    yield Contestant("hook, uncached, no child", [*line, "--no-child", "--no-cache"], env=environ)
-    yield Contestant("hook, uncached, in a child", [*line, "--no-cache"], env=environ)
+    yield Contestant("warm hook without a child", [*line, "--no-child"], env=environ)
+    yield Contestant("warm hook with a child", line, env=environ)
+    yield Contestant(
+        "hook without a cache and without a child", [*line, "--no-child", "--no-cache"], env=environ
+    )
+    yield Contestant("hook without a cache, with a child", [*line, "--no-cache"], env=environ)
     script = Path(python).parent / "templater"
     if script.exists():
-        yield Contestant("console script, warm, in a child", [str(script), "hook", "lxc"], env=environ)
+        yield Contestant(
+            "console script with a warm hook and a child", [str(script), "hook", "lxc"], env=environ
+        )
     for name, engine in ENGINES.items():
         if find_spec(NEEDS.get(name, "jinja2")):
             yield Contestant(name, [python, "-I", "-c", SCRIPT.format(engine=engine), str(folder)])
@@ -205,7 +209,7 @@ def row(job: Contestant, base: float) -> str:
 
 def beside_the_hook(jobs: list[Contestant]) -> Iterator[str]:
     """How many times as long as a warm hook every peer takes, round by round."""
-    hooks = [job for job in jobs if job.name.startswith("hook, warm")]
+    hooks = [job for job in jobs if job.name.startswith("warm hook")]
     yield "\nas long as a warm hook takes (" + "; ".join(job.name for job in hooks) + "), round by round:\n"
     for job in jobs:
         if job.peer:

@@ -21,5 +21,5 @@ def test_attack_05_a_missing_template_name_is_less_severe():
 
 
 @pytest.mark.parametrize("name", ["a.tpl", "..a", "a b"])
-def test_plain_names_have_no_finding(name):
+def test_ordinary_template_names_have_no_finding(name):
     assert not observed(CHECK, an_image(rules(f'/etc/a: {{when: [create], template: "{name}"}}')))

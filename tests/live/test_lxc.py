@@ -151,7 +151,7 @@ def test_an_idmapped_mount_uses_container_ids(lxc: Lxc):
     assert os.stat(folder / "rootfs/srv/new/deep/file").st_uid == 33
 
 
-def test_a_map_that_contradicts_the_root_filesystem_is_refused(lxc: Lxc):
+def test_an_id_map_that_contradicts_the_root_filesystem_is_refused(lxc: Lxc):
     settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
     folder = lxc.create("c1", settings=settings)
     assert lxc.start("c1", code=None).returncode != 0

@@ -35,7 +35,7 @@ def test_a_rootfs_directory_is_rendered_at_pre_start_and_skipped_at_mount(contai
 
 
 @pytest.mark.parametrize("path", ["loop:/img.raw", "zfs:tank/c1", "nbd:/img.qcow2:1", "/a/rootfs:/b/delta"])
-def test_a_root_mounted_later_is_rendered_at_the_mount_stage(container, path):
+def test_a_root_filesystem_that_lxc_mounts_later_is_rendered_at_the_mount_stage(container, path):
     (container / "config").write_text("lxc.hook.mount = /usr/bin/python3 -c 'import templater …' lxc\n")
     assert isinstance(lxc.read_request(Options(), environ(container, LXC_ROOTFS_PATH=path)), Notice)
     start = lxc.read_request(Options(), environ(container, "mount", LXC_ROOTFS_PATH=path))

@@ -31,7 +31,7 @@ def meaning(found):
     return read_metadata(Source("metadata.yaml", found.parts[0].data))
 
 
-def test_publish_sets_container_facts_and_keeps_other_metadata(container):
+def test_publish_sets_architecture_and_date_and_keeps_other_metadata(container):
     found = publication(str(container), now=77, architecture="x86_64", properties={"role": "web"})
     metadata = meaning(found)
     assert (metadata.architecture, metadata.creation_date, metadata.expiry_date) == ("x86_64", 77, 0)

@@ -8,14 +8,14 @@ from templater.model.hosts import FILE_TAGS, HOSTS, Host
 from templater.pongo2.dialect import DIALECTS
 
 PAGE = Path(__file__).parents[3] / "docs/hosts.md"
-LINKS = {"create": "refused at create", "start": "refused at start", "": "followed"}
+LINKS = {"create": "refuses links at create", "start": "refuses links at start", "": "follows links"}
 
 
 def row(host: Host) -> str:
     cells = (
-        f"`{host.name}`", host.title, DIALECTS[host.dialect].version, host.yaml,
-        "all four" if host.banned == FILE_TAGS else "none", LINKS[host.links_refused_at],
-        "used" if host.permissions else "ignored",
+        f"`{host.name}`", host.title, f"pongo2 {DIALECTS[host.dialect].version}", f"yaml.{host.yaml}",
+        f"bans {'all four tags' if host.banned == FILE_TAGS else 'no tag'}", LINKS[host.links_refused_at],
+        f"{'uses' if host.permissions else 'ignores'} ids and mode",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

@@ -96,7 +96,7 @@ def test_damaged_utf_16_gives_a_templater_message():
     assert "codec" not in refused.value.explain()
 
 
-def test_every_limit_has_its_own_error():
+def test_each_yaml_limit_has_its_own_error():
     few = Limits(bytes=1000, depth=3, nodes=10, expanded=12)
     for text, message in [
         ("x" * 1001, "x is larger than 1000 bytes"),

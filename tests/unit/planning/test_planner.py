@@ -281,7 +281,7 @@ def test_integers_with_a_base_prefix_are_parsed_as_in_go(text: str, value: "int 
 @pytest.mark.parametrize(
     ("text", "number"), [("", 0), ("0", 0), ("+5", 5), ("010", 10), ("4294967294", 4294967294)]
 )
-def test_an_id_is_decimal(text: str, number: int) -> None:
+def test_a_uid_or_gid_is_a_decimal_number(text: str, number: int) -> None:
     assert parse_id(text, "uid", rule()) == number
 
 

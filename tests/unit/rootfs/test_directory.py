@@ -49,7 +49,7 @@ def test_ids_outside_the_range_of_a_shifted_directory_are_refused():
 
 
 @as_root
-def test_a_map_that_contradicts_the_directory_owner_is_refused(tmp_path):
+def test_an_id_map_that_contradicts_the_directory_owner_is_refused(tmp_path):
     top = a_directory(tmp_path / "root", {"f": "x"})
     with DirectoryRootfs(str(top), IDENTITY) as rootfs:
         assert rootfs.entry("/f").uid == 0

@@ -9,7 +9,7 @@ from templater.rootfs.memory import MemoryRootfs
 from tests.rootfs_builders import a_plan
 
 
-def test_a_tree_is_built_from_texts_and_entries():
+def test_a_rootfs_in_memory_is_built_from_texts_and_entries():
     tree = MemoryRootfs(
         {
             "/etc/hosts": "text",
