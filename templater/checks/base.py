@@ -45,6 +45,8 @@ class Trailing:
     position: int
     #: whether the data begins like another archive or compressed file
     is_archive: bool
+    #: the bytes that ``position`` counts
+    counted: str = "decompressed archive"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class ScannedImage:
     heads: Mapping[str, bytes] = field(default_factory=dict)
     #: metadata.yaml as it is stored
     stored: Source | None = None
+    #: the owner of the root filesystem of a directory; in an archive, root is 0
+    root_uid: int = 0
 
     @property
     def rules(self) -> tuple[Rule, ...]:

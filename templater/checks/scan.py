@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..image.contents import SecondFileCheck, kind_of_file, open_rootfs, refuse_same_file
+from ..image.contents import SecondFileCheck, kind_of_file, open_rootfs, refuse_same_file, squashfs_end
 from ..image.limits import DEFAULT, HeldBytes, Limits, memory_of
 from ..image.open_file import reading, size_of
 from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
@@ -92,6 +92,7 @@ class _Scanner:
         self.errors: list[TemplaterError] = []
         self.complete = True
         self.held = HeldBytes(path, limits)
+        self.root_uid = 0
 
     def scan_part(self, scan: Callable[[], None]) -> None:
         """Read a part and record its error. Raise the error if no name of the part was read."""
@@ -115,6 +116,8 @@ class _Scanner:
                     if entry is None:
                         continue
                     self.add(Name(path[1:], entry))
+                    if path[1:] == ROOTFS:
+                        self.root_uid = entry.uid
                     if len(self.names) > self.limits.members:
                         raise LimitError(f"'{self.path}' has more than {self.limits.members} names")
                     if entry.kind == DIRECTORY and not entry.is_mount:
@@ -173,6 +176,9 @@ class _Scanner:
                     self.read_content(path_here, name.entry, partial(self._read_member, archive, member))
             self.finish(archive, path)
         second.finish()
+        position = squashfs_end(path)
+        if position is not None:
+            self.trailing.append(Trailing(path, position, False, "squashfs file"))
 
     def scan_disk(self, path: str) -> None:
         """Read the header of a virtual machine's disk in a split image."""
@@ -253,6 +259,7 @@ class _Scanner:
             tuple(self.trailing),
             self.heads,
             self.metadata,
+            self.root_uid,
         )
 
     def parse_metadata(self) -> Metadata | None:

@@ -26,6 +26,8 @@ from .tar_reader import HARD_LINK, Archive, Member, clean_name, open_archive
 _OTHERS = ("config.json",)
 _OTHERS_LIMIT = 1 << 20
 _SQUASHFS_BLOCK = 128 * 1024
+#: sizes in bytes of the superblock, and of the padding that a tool may add
+_SQUASHFS_HEAD, _SQUASHFS_PADDING = 96, 1 << 20
 
 
 @dataclass(slots=True)
@@ -303,6 +305,23 @@ def start_sqfs2tar(path: str) -> program.Program:
             f"'{path}' is a squashfs file, and reading one needs the program 'sqfs2tar'",
             hint="install it: apt install squashfs-tools-ng",
         ) from None
+
+
+def squashfs_end(path: str) -> int | None:
+    """Return the end of a squashfs file's content if data follows it, else None.
+
+    Tools fill the last block of at most 1 MiB with zeros. They ignore other data.
+    """
+    with reading(path) as file:
+        head = file.read(_SQUASHFS_HEAD)
+        if recognise(head) != SQUASHFS or len(head) < _SQUASHFS_HEAD:
+            return None
+        end = int.from_bytes(head[40:48], "little")
+        if size_of(path) <= end:
+            return None
+        file.seek(end)
+        padding = file.read(_SQUASHFS_PADDING)
+    return end if any(padding) or size_of(path) - end > _SQUASHFS_PADDING else None
 
 
 def kind_of_file(path: str) -> str:

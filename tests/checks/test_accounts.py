@@ -1,11 +1,14 @@
 """Accounts of the root filesystem."""
 
+import os
+from dataclasses import replace
+
 import pytest
 
 from templater.checks.base import Name
 from templater.checks.finding import audit
 from templater.checks.scan import scan_image
-from templater.model.entry import FILE, SYMLINK, Entry
+from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry
 from tests.checks.builders import an_image, observed
 from tests.image_archives import file, image
 
@@ -27,6 +30,70 @@ def test_ordinary_modes_and_links_have_no_finding():
         Name("rootfs/etc/issue", Entry(FILE, 0o666)),
     ]
     assert not observed(CHECK, an_image(names=names))
+
+
+@pytest.mark.parametrize("uid", ["00", "+0", " 0", "-0", "4294967296"])
+def test_every_spelling_of_uid_0_counts(uid):
+    passwd = f"root:x:0:0::/root:/bin/sh\nevil:x:{uid}:0::/:\n".encode()
+    ((severity, _, message),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
+    assert (severity, message) == ("info", "2 accounts have uid 0: root, evil")
+
+
+@pytest.mark.parametrize("uid", ["", "x0", "0x0", "1", "1_0"])
+def test_other_texts_are_not_uid_0(uid):
+    passwd = f"root:x:0:0::/root:/bin/sh\nevil:x:{uid}:0::/:\n".encode()
+    assert not observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        Name("rootfs/etc/passwd", Entry(FILE), hard_link="rootfs/x"),
+        Name("rootfs/etc/passwd", Entry(SYMLINK, target="../x")),
+        Name("rootfs/etc", Entry(SYMLINK, target="x")),
+    ],
+)
+def test_account_files_behind_links_are_reported_as_not_checked(name):
+    ((severity, at, message),) = observed(CHECK, an_image(names=[name]))
+    assert (severity, at) == ("low", name.path)
+    assert "so its accounts were not checked" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "mode"),
+    [
+        ("rootfs", DIRECTORY, 0o777),
+        ("rootfs/etc", DIRECTORY, 0o777),
+        ("rootfs/etc/sudoers.d", DIRECTORY, 0o757),
+        ("rootfs/etc/sudoers.d/x", FILE, 0o666),
+        ("rootfs/etc/cron.d/x", FILE, 0o666),
+        ("rootfs/etc/ld.so.preload", FILE, 0o666),
+        ("rootfs/root/.ssh/authorized_keys", FILE, 0o666),
+    ],
+)
+def test_files_and_directories_of_root_that_every_user_can_write_are_found(name, kind, mode):
+    ((severity, at, message),) = observed(CHECK, an_image(names=[Name(name, Entry(kind, mode))]))
+    assert (severity, at) == ("high", name)
+    assert message.endswith("every user can write it")
+    assert not observed(CHECK, an_image(names=[Name(name, Entry(kind, mode & 0o775))]))
+
+
+@pytest.mark.parametrize("name", ["rootfs/etc/shadow", "rootfs/etc/sudoers.d/x"])
+def test_account_files_of_another_user_are_found(name):
+    names = [Name(name, Entry(FILE, 0o600, uid=1000))]
+    assert observed(CHECK, an_image(names=names)) == [
+        ("high", name, f"'/{name[7:]}' belongs to uid 1000, not to root")
+    ]
+    assert not observed(CHECK, replace(an_image(names=names), root_uid=1000))
+
+
+def test_the_owner_of_an_unpacked_root_filesystem_counts_as_root(tmp_path):
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    (tmp_path / "rootfs/etc/shadow").touch(0o600)
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    scanned = scan_image(str(tmp_path))
+    assert scanned.root_uid == os.stat(tmp_path / "rootfs").st_uid
+    assert CHECK not in {finding.check for finding in audit(scanned)}
 
 
 def test_a_second_user_with_uid_0_is_an_info_finding(tmp_path):

@@ -97,7 +97,18 @@ def test_attack_60_a_link_or_special_file_next_to_the_rootfs_is_a_high_finding(n
 
 
 @pytest.mark.parametrize(
-    "name", ["config", "state", "snapshots", "qemu.nvram", "root.img", "backup.yaml", "agent.key", "tpm.vtpm"]
+    "name",
+    [
+        "config",
+        "state",
+        "snapshots",
+        "qemu.nvram",
+        "OVMF_VARS.4MB.fd",
+        "root.img",
+        "backup.yaml",
+        "agent.key",
+        "tpm.vtpm",
+    ],
 )
 def test_a_file_with_a_name_that_daemons_use_is_a_high_finding(name):
     assert severities(CHECK, an_image(names=[name])) == ["high"]

@@ -3,6 +3,8 @@
 import bz2
 import gzip
 import lzma
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,20 @@ def test_the_second_file_of_a_split_image_is_read_to_its_end(tmp_path: Path) -> 
     assert [severity for severity, _ in found(image(tmp_path / "i.tar"), str(tmp_path / "rootfs.tar"))] == [
         "high"
     ]
+
+
+@pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
+@pytest.mark.parametrize(("behind", "is_found"), [(b"", False), (bytes(70_000), False), (SECOND, True)])
+def test_data_behind_a_squashfs_file_is_found(tmp_path: Path, behind: bytes, is_found: bool) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "x").write_text("x")
+    path = tmp_path / "rootfs.squashfs"
+    subprocess.run(["mksquashfs", tmp_path / "root", path, "-quiet"], check=True, capture_output=True)
+    with path.open("ab") as file:
+        file.write(behind)
+    rows = found(image(tmp_path / "i.tar"), str(path))
+    assert [severity for severity, _ in rows] == ["medium"] * is_found
+    assert all("of the squashfs file" in message for _, message in rows)
 
 
 @pytest.mark.parametrize("size", [0, 1, 512, 300_000])

@@ -25,7 +25,16 @@ ACTED_ON = {
     "lxc.conf", "network", "root.img", "shmounts", "snapshots", "state", "virtual-machines-snapshots",
 }  # fmt: skip
 #: prefixes of names of files that the daemons create for an instance and trust
-ACTED_ON_PREFIXES = ("qemu.", "agent.", "agent-client.", "agent-server.", "tpm.", "seccomp.", "lxc.")
+ACTED_ON_PREFIXES = (
+    "qemu.",
+    "OVMF_VARS",
+    "agent.",
+    "agent-client.",
+    "agent-server.",
+    "tpm.",
+    "seccomp.",
+    "lxc.",
+)
 
 
 @check(

@@ -14,7 +14,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         content = "a second archive or compressed file" if trailing.is_archive else "data"
         yield Observation(
             f"{content} follows the end marker of '{printable(trailing.file)}', at byte {trailing.position}"
-            " of the decompressed archive",
+            f" of the {trailing.counted}",
             "",
             hint="no tool writes such data; a reader that ignores the end marker may find other files",
             severity="high" if trailing.is_archive else "",
