@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...model.file_names import METADATA, TEMPLATES
 from ...model.hosts import HOSTS
 from ...model.source import printable, printable_lines
 from .. import options, output
@@ -34,6 +35,7 @@ Examples:
   templater check images/* --report junit > check.xml
   templater check --rule unknown-variable          explain a check
 """
+CONFIGURATION = "templater.toml"
 LEVELS = ("error", "warning", "info")
 COLOURS = {"error": "bright_red", "warning": "yellow", "info": "bright_black"}
 REPORTS = ("text", "json", "sarif", "junit", "github", "gitlab")
@@ -116,6 +118,7 @@ def command(
         raise click.UsageError("--diff can't be combined with --report or --json")
     if unsafe_fixes and not (fix or as_diff):
         raise click.UsageError("--unsafe-fixes needs --fix or --diff")
+    sources = tuple(dict.fromkeys(image_of(given.rstrip("/") or given) for given in sources))
     if fix or as_diff:
         refuse_archives(sources)
     report = "json" if as_json else report or "text"
@@ -124,7 +127,7 @@ def command(
         output.note(note)
     reports = []
     changed = False
-    for source in (given.rstrip("/") or given for given in sources):
+    for source in sources:
         settings: dict[str, Any] = {
             "hosts": hosts,
             "instances": () if described is None else (described,),
@@ -150,6 +153,20 @@ def command(
         return int(changed)
     write(reports, report, show_ignored=show_ignored)
     return 1 if any(found["findings"] for found in reports) else 0
+
+
+def image_of(path: str) -> str:
+    """Return the image directory of a metadata.yaml, templater.toml or template, or else the path itself.
+
+    pre-commit passes the names of such files.
+    """
+    folder, name = os.path.split(path)
+    if name in (METADATA, CONFIGURATION) and os.path.isfile(path):
+        return folder or "."
+    parent, templates = os.path.split(folder)
+    if templates == TEMPLATES and os.path.isfile(os.path.join(parent, METADATA)):
+        return parent or "."
+    return path
 
 
 def refuse_archives(sources: tuple[str, ...]) -> None:
