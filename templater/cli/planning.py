@@ -38,6 +38,15 @@ def render_options(request: Request) -> RenderOptions:
     return RenderOptions(request.host, request.dialect or "", limits=rendering(request.limits))
 
 
+def fixed_options(request: Request) -> RenderOptions:
+    """Return options for several renders that must give equal texts: with a clock and a seed."""
+    from time import time
+
+    from ..model.options import RenderOptions
+
+    return RenderOptions(request.host, request.dialect or "", time(), 0, rendering(request.limits)).begun()
+
+
 class Opened(NamedTuple):
     """A request with its files read. ``runs`` has the passes of each requested plan."""
 
@@ -47,15 +56,19 @@ class Opened(NamedTuple):
     runs: tuple[tuple[str, ...], ...]
     rootfs: RootfsView | None
 
-    def plans(self, *, in_place: bool = False, placeholders: bool = True) -> list[Plan]:
+    def plans(
+        self, *, in_place: bool = False, placeholders: bool = True, options: RenderOptions | None = None
+    ) -> list[Plan]:
         """Plan every run, and report assumptions about the image on stderr.
 
         ``placeholders``: show placeholders for the keys that a daemon generates for a new instance.
+        ``options`` overrides those of the request.
         """
         from ..planning.planner import plan_image
         from .plan_warnings import due_rules, plan_warnings, warn_of_unknown_names
 
-        options, reading = render_options(self.request).begun(), self.request.limits.for_reading()
+        options = options or render_options(self.request).begun()
+        reading = self.request.limits.for_reading()
         daemon = bool(options.host.product)
         made = [
             plan_image(

@@ -13,6 +13,9 @@ VIRTUAL_MACHINE = "virtual-machine"
 
 MAX_NAME = 255
 
+#: the name of a profile with keys that a description has already expanded; daemons refuse such a name
+EXPANDED_PROFILE = "expanded keys"
+
 #: the configuration keys that only a daemon sets, when it creates an instance
 _DAEMON_KEYS = ("volatile.uuid", "volatile.base_image", "volatile.idmap.base", "volatile.idmap.next")
 
@@ -33,6 +36,26 @@ class Profile:
         self.devices: Mapping[str, Mapping[str, str]] = {} if devices is None else devices
 
 
+class Expanded:
+    """Facts about a description whose keys already include those of the profiles.
+
+    ``profiles`` has the names of the profiles whose contents are unknown. ``config`` and ``devices`` have the
+    names of the local keys and devices, or are None if the description does not tell them.
+    """
+
+    __slots__ = ("config", "devices", "profiles")
+
+    def __init__(
+        self,
+        profiles: "tuple[str, ...]",
+        config: "frozenset[str] | None" = None,
+        devices: "frozenset[str] | None" = None,
+    ) -> None:
+        self.profiles = profiles
+        self.config = config
+        self.devices = devices
+
+
 class Instance:
     """An instance as the daemons describe it.
 
@@ -42,8 +65,8 @@ class Instance:
     """
 
     __slots__ = (
-        "architecture", "config", "devices", "ephemeral", "name", "notes", "profiles", "recorded", "status",
-        "type",
+        "architecture", "config", "devices", "ephemeral", "expanded", "name", "notes", "profiles", "recorded",
+        "status", "type",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +81,7 @@ class Instance:
         notes: "tuple[str, ...]" = (),
         status: str = "",
         recorded: bool = False,
+        expanded: "Expanded | None" = None,
     ) -> None:
         self.name = name
         self.type = type
@@ -72,6 +96,8 @@ class Instance:
         self.status = status
         #: True if the description has times or a status, which only a daemon writes
         self.recorded = recorded
+        #: set if some profiles are unknown, because the description includes their keys
+        self.expanded = expanded
 
     def __repr__(self) -> str:
         return f"Instance({self.name!r}, {self.type!r})"

@@ -13,7 +13,15 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
 from ..model.errors import InputError, LimitError, UsageError
-from ..model.instance import CONTAINER, MAX_NAME, VIRTUAL_MACHINE, Instance, Profile
+from ..model.instance import (
+    CONTAINER,
+    EXPANDED_PROFILE,
+    MAX_NAME,
+    VIRTUAL_MACHINE,
+    Expanded,
+    Instance,
+    Profile,
+)
 from ..model.source import Source, Span, printable, whole_characters
 from .go_scalars import is_merge, is_null
 from .metadata_yaml import suggestion
@@ -351,6 +359,7 @@ class _Description:
         config = _texts(self.value.get("config"), (*self.path, "config"))
         devices = _devices(self.value.get("devices"), (*self.path, "devices"))
         profiles, notes = self.layers(given, config, devices, expanded)
+        merged = self.expanded(given, config, devices, profiles)
         if profiles is None:
             config = _texts(self.value.get("expanded_config"), (*self.path, "expanded_config")) or config
             path = (*self.path, "expanded_devices")
@@ -369,7 +378,27 @@ class _Description:
             notes=(*assumed, *notes, *self.unknown()),
             status=self.text("status"),
             recorded=not {"status", "created_at", "last_used_at"}.isdisjoint(self.value),
+            expanded=merged,
         )
+
+    def expanded(
+        self,
+        given: tuple[Profile, ...],
+        config: Mapping[str, str],
+        devices: Mapping[str, Any],
+        profiles: tuple[Profile, ...] | None,
+    ) -> Expanded | None:
+        """Return facts about the expanded keys, or None if `layers` has returned every profile."""
+        names = tuple(profile.name for profile in self.profiles())
+        if profiles is None and not {"expanded_config", "expanded_devices"}.isdisjoint(self.value):
+            return Expanded(names, frozenset(config), frozenset(devices))
+        if profiles is None:
+            return Expanded(names)
+        if len(profiles) == len(given) + 1 and profiles[0].name == EXPANDED_PROFILE:
+            known = {profile.name for profile in given}
+            names = tuple(name for name in names if name not in known)
+            return Expanded(names, frozenset(config), frozenset(devices))
+        return None
 
     def kind(self, config: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
         text = self.text("type")
@@ -438,7 +467,7 @@ class _Description:
         The first profile contains the expanded keys. The given profiles override these keys.
         """
         below = Profile(
-            "expanded",
+            EXPANDED_PROFILE,
             _texts(self.value.get("expanded_config"), (*self.path, "expanded_config")),
             _devices(self.value.get("expanded_devices"), (*self.path, "expanded_devices")),
         )

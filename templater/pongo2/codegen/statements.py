@@ -36,7 +36,7 @@ class StatementWriter(ExpressionWriter):
         self.counting = any(True for _ in template.find_all((nodes.For, nodes.Macro, nodes.Block)))
         has_modes = self.emitter.autoescapes > (1 if is_wrapped(body) else 0)
         self.dynamic = has_modes and any(True for _ in template.find_all((nodes.Macro, nodes.Block)))
-        self.writeline("o = []")
+        self.writeline(f"o = {self.printed_texts()}")
         self.statements(body)
         self.writeline("return finish(render, o)")
         main = self.written.getvalue()
@@ -46,6 +46,11 @@ class StatementWriter(ExpressionWriter):
         head += '    s[" escape"] = True\n' if self.dynamic else ""
         head += "".join(f'    s[" set {name}"] = False\n' for name in self.module.called)
         return f"{head}{''.join(self.functions)}{main}\n"
+
+    def printed_texts(self) -> str:
+        if not self.module.traced:
+            return "[]"
+        return f"{self.module.imported('templater.pongo2.trace', 'printed_texts')}(render)"
 
     def statements(self, body: Sequence[nodes.Node]) -> None:
         """Write a body at the current indentation, or write a call of a new function if it is too deep."""

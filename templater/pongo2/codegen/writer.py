@@ -25,6 +25,7 @@ class Module:
     they are set, because a call of an unset name gives nil, but a call of a name that is set to nil fails.
     ``field_holders`` has the bound names that may hold a field of a loop.
     ``forloop`` is true if a template may read ``forloop``. Only then does generated code update it.
+    ``traced`` is true if `trace` records the printed texts.
     """
 
     def __init__(self, document: Document, dialect: Dialect, library: Library, spans: bool) -> None:
@@ -37,6 +38,7 @@ class Module:
         self.called: list[str] = []
         self.field_holders: set[str] = set()
         self.forloop = False
+        self.traced = False
         self.imports: dict[tuple[str, str], str] = {}
 
     def imported(self, module: str, name: str) -> str:

@@ -33,22 +33,23 @@ class Parser(ExpressionParser):
         token = self.current
         assert token is not None
         if token.kind == TEXT:
-            return [Text(self.text(token))]
+            return [self.text(token)]
         if token.kind == "{{":
             return [self.variable()]
         if token.kind == "{%":
             return self.tag()
         raise self.error("Unexpected token (only HTML/tags/filters in templates allowed)", token)
 
-    def text(self, token: Token) -> str:
+    def text(self, token: Token) -> Text:
         before = self.tokens[self.position - 1] if self.position else None
         self.advance()
-        value = token.shown
+        value, start = token.shown, token.start
         if before is not None and before.trim:
             value = value.lstrip(BLANKS)
+            start += len(token.shown) - len(value)
         if self.current is not None and self.current.trim:
             value = value.rstrip(BLANKS)
-        return value
+        return Text(value, start)
 
     def open(self, name: str, token: Token) -> Document:
         """Parse and return the template ``name``. Raises TemplateSyntaxError if it is missing."""

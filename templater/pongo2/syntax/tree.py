@@ -186,10 +186,13 @@ class Statement:
 
 
 class Text(Statement):
-    __slots__ = ("value",)
+    """A text. ``start`` is its offset in the unit's text, or that of the tag that prints it."""
 
-    def __init__(self, value: str) -> None:
+    __slots__ = ("start", "value")
+
+    def __init__(self, value: str, start: int) -> None:
         self.value = value
+        self.start = start
 
 
 class Print(Statement):

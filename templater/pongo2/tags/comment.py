@@ -17,7 +17,7 @@ def comment(document: "Parser", start: "Token", arguments: "Parser") -> Text:
     skip(document)
     if arguments.tokens:
         raise arguments.error("Tag 'comment' does not take any argument.")
-    return Text("")
+    return Text("", start.start)
 
 
 def skip(document: "Parser") -> None:

@@ -22,4 +22,4 @@ def extends(document: "Parser", start: "Token", arguments: "Parser") -> Text:
     child.parent = document.open(name.value, name)
     child.parent.child = child
     arguments.finish("Tag 'extends' does only take 1 argument.")
-    return Text("")
+    return Text("", start.start)

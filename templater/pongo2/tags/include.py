@@ -23,7 +23,7 @@ def include(document: "Parser", start: "Token", arguments: "Parser") -> "Print |
         if_exists = arguments.match_word("if_exists") is not None
         found = document.open_if_exists(name.value, name, if_exists)
         if found is None:
-            return Text("")
+            return Text("", start.start)
         target, function = Other(found), render_other
     else:
         function = render_named

@@ -20,6 +20,6 @@ def ssi(document: "Parser", start: "Token", arguments: "Parser") -> "Print | Tex
         other = Other(document.open(name.value, name))
         found = Print(Invoke(start, render_other, Scope(), other, False, False, ()), raw=True)
     else:
-        found = Text(document.read_text(name.value, name))
+        found = Text(document.read_text(name.value, name), start.start)
     arguments.finish("Malformed SSI-tag argument.")
     return found

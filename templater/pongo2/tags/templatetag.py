@@ -28,4 +28,4 @@ def templatetag(document: "Parser", start: "Token", arguments: "Parser") -> Text
     if name.value not in DELIMITERS:
         raise arguments.error("Argument not found", name)
     arguments.finish("Malformed templatetag-tag argument.")
-    return Text(DELIMITERS[name.value])
+    return Text(DELIMITERS[name.value], start.start)

@@ -1,0 +1,194 @@
+"""``templater explain``: show where each line and value of the rendered files comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...model.errors import TemplaterError, UsageError
+from ...model.plan import SKIP
+from ...model.source import Source, printable
+from ...rendering.origins import KINDS
+from ...reporting.report import FAILURE, MOST_NAMED
+from .. import options, output
+from ..guard import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ...model.metadata import Rule
+    from ...model.options import RenderOptions
+    from ...model.plan import Plan
+    from ...rendering.origins import Layers
+    from ...reporting.explanation import Explained, Row
+    from ..planning import Opened
+
+HELP = """Show where the rendered lines and values come from.
+
+TARGET selects a file by its path, or the files of a template by its name. Each line has its number, and the
+number of the template's line. Below it, each value has its origin: a profile, the instance's own
+configuration, a property of the image or of the rule, a default, the daemon, or nothing if it is not set.
+`because` names the values that the conditions and loops around a line read.
+
+The exit code is 5 if a template fails.
+
+\b
+Examples:
+  templater explain ./image /etc/hosts -i web1.yaml -p default.yaml
+  templater explain image.tar.xz network-config.tpl -i all.json#web1
+  templater explain ./image --reads     what each template reads
+"""
+
+COLOURS: dict[str, dict[str, Any]] = {
+    "heading": {"bold": True}, "profile": {"fg": "cyan"}, "local": {"fg": "green"}, "image": {"fg": "blue"},
+    "property": {"fg": "magenta"}, "default": {"fg": "yellow"}, "daemon": {"fg": "bright_blue"},
+    "merged": {"fg": "bright_green"}, "several": {"fg": "bright_cyan"}, "undefined": {"fg": "red"},
+}  # fmt: skip
+
+
+@click.command(help=HELP)
+@options.request_options()
+@click.argument("target", metavar="[TARGET]", required=False)
+@click.option("--reads", is_flag=True, help="List the names that each template reads.")
+@guarded
+def command(request: options.Request, target: str | None, reads: bool) -> int:
+    from ...reporting.explanation import explained_data, failed
+    from ..planning import fixed_options, opened
+
+    # Each template is rendered again. The second render must give the same text.
+    fixed = fixed_options(request)
+    with opened(request) as found:
+        plans = found.plans(options=fixed)
+        rules = chosen_rules(plans[0], target)
+        if reads:
+            return show_reads(found, plans[0], rules, fixed.dialect)
+        files = [(plan, explained(found, plan, rules, fixed)) for plan in plans]
+    shown = [file for _, some in files for file in some]
+    if request.as_json:
+        data = [plan_data(plan, list(map(explained_data, some))) for plan, some in files]
+        output.write_json(data if len(data) > 1 else data[0])
+    else:
+        show(shown)
+        say_not_due(rules, shown)
+    return FAILURE if failed(shown) else 0
+
+
+def chosen_rules(plan: Plan, target: str | None) -> list[Rule]:
+    """Return the rules that TARGET names, or all rules. Raises UsageError if there are none."""
+    from ...planning.resolve import clean
+    from ...pongo2.syntax.hints import did_you_mean
+
+    rules = list(plan.metadata.rules)
+    if target is None:
+        return rules
+    names: dict[str, list[Rule]] = {}
+    for rule in rules:
+        try:
+            path = clean(rule.path)
+        except TemplaterError:
+            path = rule.path
+        for name in {rule.path, path, rule.template}:
+            names.setdefault(name, []).append(rule)
+    if target not in names and f"/{target}" not in names:
+        known = [name for name in names if name]
+        hint = did_you_mean(target, known) or f"the image's files: {', '.join(known[:MOST_NAMED])}"
+        raise UsageError(f"no rule writes '{printable(target)}'", hint=printable(hint))
+    return names.get(target) or names[f"/{target}"]
+
+
+def layers_of(found: Opened, plan: Plan) -> Layers:
+    from ...rendering.origins import Layers
+
+    given = found.request.instance
+    return Layers(
+        found.instance, plan.instance, plan.metadata, options=given.config_overrides(),
+        device_options={text.partition(",")[0] for text in given.devices},
+    )  # fmt: skip
+
+
+def explained(found: Opened, plan: Plan, rules: list[Rule], fixed: RenderOptions) -> list[Explained]:
+    from ...planning.planner import read_templates
+    from ...rendering.explain import explain_change
+    from ...reporting.explanation import Explained
+
+    templates, layers = read_templates(found.source.image, plan.metadata), layers_of(found, plan)
+    last = {change.real: change for change in plan.changes if change.content is not None}
+    files = []
+    for change in (change for change in plan.changes if change.rule in rules):
+        later = last.get(change.real)
+        if later is not None and later is not change and change.error is None:
+            files.append(Explained(change, None, later.trigger))
+        elif change.error is None and change.action != SKIP:
+            files.append(Explained(change, explain_change(change, templates, layers, fixed)))
+        else:
+            files.append(Explained(change, None))
+    return files
+
+
+def plan_data(plan: Plan, files: list[dict[str, Any]]) -> dict[str, Any]:
+    from ...reporting.json_data import json_text
+
+    return {
+        "instance": json_text(plan.instance.name), "host": plan.host.name, "triggers": list(plan.triggers),
+        "files": files,
+    }  # fmt: skip
+
+
+def show(files: list[Explained]) -> None:
+    from ...reporting.explanation import kinds_in, rows
+
+    for number, file in enumerate(files):
+        output.write("\n" if number else "")
+        write_rows(rows(file))
+    if output.on_terminal():
+        for kind in kinds_in(files):
+            output.write_styled(f"{click.style(kind, **COLOURS[kind])}: {KINDS[kind]}\n")
+
+
+def write_rows(found: Iterable[Row]) -> None:
+    styled = output.on_terminal()
+    for row in found:
+        if styled:
+            shown = [click.style(printable(c.text), **COLOURS[c.kind]) if c.kind else c.text for c in row]
+            output.write_styled("".join(shown) + "\n")
+        else:
+            output.write("".join(chunk.text for chunk in row).rstrip() + "\n")
+
+
+def say_not_due(rules: list[Rule], files: list[Explained]) -> None:
+    """Name the files that no chosen trigger writes."""
+    from ...reporting.explanation import when_written
+
+    due = [file.change.rule for file in files]
+    for rule in [rule for rule in rules if rule not in due][:MOST_NAMED]:
+        output.say(f"{printable(rule.path)}: not rendered: {when_written(rule)} (see -t)")
+
+
+def show_reads(found: Opened, plan: Plan, rules: list[Rule], dialect: str) -> int:
+    """List the names that each template reads, and return the exit code."""
+    from ...planning.planner import read_templates
+    from ...rendering.explain import readings
+    from ...rendering.render import template_bytes
+    from ...reporting.explanation import reading_data, reading_rows
+
+    templates, layers = read_templates(found.source.image, plan.metadata), layers_of(found, plan)
+    by_template: dict[str, list[Rule]] = {}
+    for rule in rules:
+        by_template.setdefault(rule.template, []).append(rule)
+    code, data = 0, []
+    for name, users in by_template.items():
+        try:
+            source = Source(f"templates/{name}", template_bytes(name, templates))
+            reads = readings(source, users[0], layers, dialect)
+        except TemplaterError as error:
+            output.say(error.explain())
+            code = FAILURE
+            continue
+        if found.request.as_json:
+            data.append(reading_data(name, users, reads))
+        else:
+            write_rows(reading_rows(name, users, reads))
+    if found.request.as_json:
+        output.write_json({"templates": data})
+    return code

@@ -1,0 +1,406 @@
+"""The record of one render: the context reads behind each printed text, and behind the conditions around it.
+
+`tracing` adds calls of the functions below to a template. Their first argument is the render, whose context
+is a `TracedContext`. None of them changes a value, so a traced render prints the same text.
+
+A read is a tuple of the root name and the keys, such as ``("config", "user.foo")``. A shorter tuple, such as
+``("config",)``, stands for everything below it. The root `CONFIG_DEFAULT` stands for the default argument of
+``config_get``, which the key that follows lacked, and `FILTER_DEFAULT` for the argument of ``default``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .values import Function, is_nil, to_string, truthy
+
+if TYPE_CHECKING:
+    from .state import Render
+
+Name = tuple[str, ...]
+#: an ordered set of reads
+Names = dict[Name, None]
+Scope = dict[str, Any]
+Thunk = Callable[[Scope], Any]
+
+#: roots of reads that a context cannot contain, because they are not identifiers
+CONFIG_DEFAULT, FILTER_DEFAULT = "config_get default", "default filter"
+#: the most pieces of one render; more would need too much memory
+MAX_PIECES = 200_000
+#: the scope's key for the reads behind a name that the template binds
+_READS = " reads "
+
+
+#: the kinds of sites: a text, a ``{{ }}``, a tag that prints one text, and a tag that has printed nothing
+TEXT, VALUE, CAPTURED, NOTHING = "text", "value", "captured", "nothing"
+
+
+class Site(NamedTuple):
+    """A place of a template that prints: its offset in the source, and its kind."""
+
+    start: int
+    kind: str
+
+
+class Piece(NamedTuple):
+    """A text that a site printed, the reads of its value, and those of the conditions and loops around it.
+
+    A condition or loop that has printed nothing leaves a piece of the kind NOTHING.
+    """
+
+    text: str
+    site: Site
+    reads: tuple[Name, ...]
+    because: tuple[Name, ...]
+
+
+class TooManyPiecesError(Exception):
+    """Raised if a template prints more than ``MAX_PIECES`` pieces."""
+
+
+class Frame:
+    """The reads of an expression that is being evaluated, and the computed keys of its path.
+
+    ``sizes`` has the lengths of the trace's lists when the evaluation began.
+    """
+
+    __slots__ = ("default_used", "keys", "reads", "sizes")
+
+    def __init__(self, sizes: tuple[int, ...] = ()) -> None:
+        self.reads: Names = {}
+        self.keys: list[str] = []
+        self.default_used = False
+        self.sizes = sizes
+
+
+class Trace:
+    """The state of one traced render."""
+
+    def __init__(self, runs: list[tuple[Site, ...]]) -> None:
+        self.runs = runs
+        self.pieces: list[Piece] = []
+        #: the expressions that are being evaluated; the first frame belongs to statements
+        self.frames = [Frame()]
+        #: the reads of the conditions and loops around the current statement
+        self.control: list[Names] = []
+        #: the number of pieces before each of these conditions and loops
+        self.counts: list[int] = []
+        #: the reads of the iterated value of each loop around the current statement, and the value
+        self.loops: list[tuple[Names, Any]] = []
+        #: the reads of printed expressions whose texts are not yet printed
+        self.printed: deque[Names] = deque()
+        #: the reads of values that are about to be bound
+        self.stored: list[Names] = []
+        #: for each ``default`` filter whose argument comes next: whether it uses the argument
+        self.uses_default: list[bool] = []
+        self.everything: Names = {}
+        self.sites: tuple[Site, ...] = ()
+        self.position = 0
+
+    def add(self, reads: Iterable[Name]) -> None:
+        for name in reads:
+            self.frames[-1].reads[name] = self.everything[name] = None
+
+    def lists(self) -> tuple[list[Any], ...]:
+        return self.control, self.counts, self.loops, self.stored, self.uses_default
+
+    def begin(self) -> int:
+        self.frames.append(Frame(tuple(map(len, self.lists()))))
+        return len(self.frames) - 1
+
+    def take(self, depth: int) -> Frame:
+        """Remove the frame at ``depth``.
+
+        In v4, a macro that failed prints its error, and leaves frames and items of the lists behind.
+        """
+        frame = self.frames[depth]
+        for other in self.frames[depth + 1 :]:
+            frame.reads.update(other.reads)
+        del self.frames[depth:]
+        for items, size in zip(self.lists(), frame.sizes, strict=True):
+            del items[size:]
+        return frame
+
+    def conditions(self) -> Names:
+        found: Names = {}
+        for names in self.control:
+            found.update(names)
+        return found
+
+    def print(self, texts: Iterable[str]) -> None:
+        because = tuple(self.conditions())
+        for text in texts:
+            site = self.sites[self.position]
+            self.position += 1
+            reads: Names = {}
+            if site.kind == CAPTURED:
+                reads, self.frames[0].reads = self.frames[0].reads, {}
+            elif site.kind == VALUE:
+                reads = self.printed.popleft()
+            self.pieces.append(Piece(text, site, tuple(reads), because))
+        if len(self.pieces) > MAX_PIECES:
+            raise TooManyPiecesError
+
+
+class TracedContext(dict[str, Any]):
+    """The context of a traced render."""
+
+    def __init__(self, context: Mapping[str, Any], runs: list[tuple[Site, ...]]) -> None:
+        super().__init__(context)
+        self.trace = Trace(runs)
+
+
+class PrintedTexts(list[str]):
+    """The texts that a template has printed. Generated code appends tuples of texts with ``+=``."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self.trace = trace
+
+    def __iadd__(self, texts: Iterable[str]) -> PrintedTexts:  # type: ignore[override,misc]
+        texts = tuple(texts)
+        self.trace.print(texts)
+        self.extend(texts)
+        return self
+
+
+def trace_of(render: Render) -> Trace:
+    assert isinstance(render.context, TracedContext)
+    return render.context.trace
+
+
+def printed_texts(render: Render) -> PrintedTexts:
+    return PrintedTexts(trace_of(render))
+
+
+# --- expressions
+
+
+def begin(render: Render) -> int:
+    """Begin a frame, and return its depth. It is the first argument of the function that ends the frame."""
+    return trace_of(render).begin()
+
+
+def subscript_key(render: Render, value: Any) -> Any:
+    trace_of(render).frames[-1].keys.append(to_string(value))
+    return value
+
+
+def context_value(render: Render, depth: int, value: Any, path: tuple[str | None, ...]) -> Any:
+    """Record the read of a name of the context. ``path`` has None for each computed key."""
+    trace = trace_of(render)
+    frame = trace.take(depth)
+    trace.add((*frame.reads, normal(render.context, resolved(path, frame.keys))))
+    return value
+
+
+def bound_value(render: Render, depth: int, value: Any, scope: Scope, path: tuple[str | None, ...]) -> Any:
+    """Record the reads behind a name that the template may have bound."""
+    trace = trace_of(render)
+    frame = trace.take(depth)
+    trace.add((*frame.reads, *reads_of(render, scope, resolved(path, frame.keys))))
+    return value
+
+
+def config_value(render: Render, depth: int, value: Any) -> Any:
+    """Record a call of ``config_get`` with two arguments."""
+    trace = trace_of(render)
+    frame = trace.take(depth)
+    key = frame.keys[-1] if frame.keys else ""
+    default = ((CONFIG_DEFAULT, key),) if frame.default_used else ()
+    trace.add((("config", key), *default, *frame.reads))
+    return value
+
+
+def config_default(render: Render, scope: Scope, argument: tuple[Thunk]) -> Any:
+    """Evaluate the default of ``config_get``. Its reads count only if the key is missing."""
+    trace = trace_of(render)
+    depth = begin(render)
+    value = argument[0](scope)
+    reads = trace.take(depth).reads
+    frame, config = trace.frames[-1], render.context.get("config")
+    if not isinstance(config, dict) or not frame.keys or frame.keys[-1] not in config:
+        trace.add(reads)
+        frame.default_used = True
+    return value
+
+
+def default_input(render: Render, value: Any, only_nil: bool) -> Any:
+    trace_of(render).uses_default.append(is_nil(value) if only_nil else not truthy(value))
+    return value
+
+
+def default_argument(render: Render, scope: Scope, argument: tuple[Thunk]) -> Any:
+    """Evaluate the argument of ``default``. Its reads count only if the filter's input is false."""
+    trace = trace_of(render)
+    uses_default = trace.uses_default.pop()
+    depth = begin(render)
+    value = argument[0](scope)
+    reads = trace.take(depth).reads
+    if uses_default:
+        trace.add(((FILTER_DEFAULT,), *reads))
+    return value
+
+
+def with_history(render: Render, value: Any) -> Any:
+    """Record all reads so far, for a tag that remembers earlier values."""
+    trace = trace_of(render)
+    trace.add(tuple(trace.everything))
+    return value
+
+
+def resolved(path: tuple[str | None, ...], keys: list[str]) -> Name:
+    """Return a path with its computed keys. It ends before a key that was not computed."""
+    found: list[str] = []
+    waiting = iter(keys)
+    for key in path:
+        key = next(waiting, None) if key is None else key
+        if key is None:
+            break
+        found.append(key)
+    return tuple(found)
+
+
+def normal(context: Mapping[str, Any], name: Name) -> Name:
+    """Return a read with as many keys as matter: a value of ``config`` has one, one of a device two."""
+    root = name[0]
+    if root == "container":
+        name = ("instance", *name[1:])
+    if root == "config_get":
+        return ("config",)
+    if root == "devices" and len(name) > 1 and name[1] not in context.get(root, ()) and name[1][:1].isupper():
+        return (root,)  # a method such as Sorted reads all devices
+    if root == "devices" and len(name) > 2 and name[2][:1].isupper():
+        return name[:2]
+    return name[: 3 if root == "devices" else 2]
+
+
+# --- names that the template binds
+
+
+def reads_of(render: Render, scope: Scope, path: Name) -> Iterable[Name]:
+    found: Names | None = scope.get(_READS + path[0])
+    value = scope.get(path[0])
+    if found is not None:
+        is_one = len(found) == 1 and isinstance(value, dict)
+        return [below(render.context, name, path[1:]) for name in found] if is_one else found
+    if value is None or path[0] in render.context:
+        return [normal(render.context, path)]
+    # The body of a macro records its own reads. Other values come from a tag such as cycle.
+    return () if type(value) is Function else tuple(trace_of(render).everything)
+
+
+def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
+    """Return the read of a member of a value, if the value is that of a context name."""
+    is_map = name in (("config",), ("devices",), ("properties",), ("instance",))
+    is_device = len(name) == 2 and name[0] == "devices" and name[1] in context.get("devices", ())
+    return normal(context, (*name, *keys)) if keys and (is_map or is_device) else name
+
+
+def stored(render: Render, depth: int, value: Any) -> Any:
+    trace = trace_of(render)
+    trace.stored.append(trace.take(depth).reads)
+    return value
+
+
+def bind(render: Render, scope: Scope, names: tuple[tuple[str, Name], ...]) -> None:
+    """Set the reads behind names. Each has the path of its value, or () if `stored` has them."""
+    trace = trace_of(render)
+    count = sum(not origin for _, origin in names)
+    waiting = iter(trace.stored[len(trace.stored) - count :])
+    del trace.stored[len(trace.stored) - count :]
+    found = [
+        (name, dict.fromkeys(reads_of(render, scope, origin)) if origin else next(waiting))
+        for name, origin in names
+    ]
+    for name, reads in found:
+        trace.everything.update(reads)
+        scope[_READS + name] = reads
+
+
+def bind_parameters(render: Render, scope: Scope, names: tuple[str, ...]) -> None:
+    """Set no reads behind the parameters of a macro: the reads of its arguments belong to the call."""
+    for name in names:
+        scope[_READS + name] = {}
+
+
+def bind_round(render: Render, scope: Scope, key: str, value: str, number: Any) -> None:
+    """Set the reads behind the names of a loop. Items of a map of the context have a read of their own.
+
+    ``number`` is the value of the first name.
+    """
+    reads, iterated = trace_of(render).loops[-1]
+    item = reads
+    if isinstance(iterated, dict) and isinstance(number, str) and len(reads) == 1:
+        name = below(render.context, next(iter(reads)), (number,))
+        item = {name: None}
+    scope[_READS + key] = item
+    if value:
+        scope[_READS + value] = item
+    scope[_READS + "forloop"] = reads
+
+
+# --- statements
+
+
+def run(render: Render, number: int) -> None:
+    """Begin a run: neighbouring sites, whose texts are printed next."""
+    trace = trace_of(render)
+    trace.sites, trace.position = trace.runs[number], 0
+    trace.frames[0].reads = {}
+
+
+def printed(render: Render, depth: int, value: Any) -> Any:
+    trace = trace_of(render)
+    trace.printed.append(trace.take(depth).reads)
+    return value
+
+
+def open_branches(render: Render) -> None:
+    trace = trace_of(render)
+    trace.control.append({})
+    trace.counts.append(len(trace.pieces))
+
+
+def decided(render: Render, depth: int, value: Any) -> Any:
+    """Record the reads of a condition. They decide about its branch and about the branches after it."""
+    trace = trace_of(render)
+    reads = trace.take(depth).reads
+    trace.control[-1].update(reads)
+    trace.add(reads)
+    return value
+
+
+def iterated(render: Render, depth: int, value: Any) -> Any:
+    trace = trace_of(render)
+    reads = trace.take(depth).reads
+    trace.control[-1].update(reads)
+    trace.add(reads)
+    trace.loops.append((reads, value))
+    return value
+
+
+def decided_by_statements(render: Render) -> None:
+    """Record the reads since `run` as those of a condition, for a tag whose text decides about its branch."""
+    trace = trace_of(render)
+    trace.control[-1].update(trace.frames[0].reads)
+
+
+def close_branches(
+    render: Render, scope: Scope, number: int, names: tuple[str, ...] = (), is_loop: bool = False
+) -> None:
+    """End a condition or loop. Names that one of its branches binds depend on the condition afterwards.
+
+    ``number`` is the run of its site, or -1 in a captured body.
+    """
+    trace = trace_of(render)
+    count, because = trace.counts.pop(), tuple(trace.conditions())
+    if number >= 0 and count == len(trace.pieces) and because:
+        trace.pieces.append(Piece("", trace.runs[number][0], (), because))
+    reads = trace.control.pop()
+    if is_loop:
+        trace.loops.pop()
+    for name in names:
+        scope[_READS + name] = {**dict.fromkeys(reads_of(render, scope, (name,))), **reads}

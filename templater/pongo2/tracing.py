@@ -1,0 +1,363 @@
+"""Traced renders: a copy of a template that records which names of its context each printed text depends on.
+
+Statements and expressions get calls of the functions in `trace`. Normal renders do not load this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..model.errors import LimitError
+from . import runtime, trace
+from .codegen.compiler import code_of
+from .codegen.writer import Module
+from .library import library_for
+from .state import Fault, Limits
+from .syntax import tree
+from .trace import Piece, Site, TracedContext
+from .values import Failure, Panic, to_string
+
+if TYPE_CHECKING:
+    from .syntax.tokens import Token
+    from .template import Template
+
+#: a traced render needs more steps, and counts large values several times
+FACTOR = 20
+#: modules of tags that remember values between calls
+HISTORY = ("templater.pongo2.tags.cycle", "templater.pongo2.tags.ifchanged")
+DEFAULTS = ("default", "default_if_none")
+
+Body = list[tree.Statement]
+
+
+class Traced(NamedTuple):
+    """The result of a traced render. The texts of the pieces together are the text."""
+
+    text: str
+    pieces: list[Piece]
+
+
+def traced_render(
+    template: Template,
+    context: Mapping[str, Any],
+    *,
+    clock: float | None = None,
+    seed: int | None = None,
+    limits: Limits | None = None,
+) -> Traced | None:
+    """Render a template that a normal render has rendered, and record the reads behind each printed text.
+
+    The arguments are those of ``Template.render``, and the text is the same. Return None if the trace needs
+    more than is allowed.
+    """
+    document = template.compilation.parsed()
+    tracer = Tracer(document)
+    tracer.convert()
+    module = Module(document, template.dialect, library_for(template.dialect), False)
+    module.traced = True
+    traced_context = TracedContext(context, tracer.runs)
+    try:
+        program = runtime.load(code_of(module))
+        text = runtime.execute(program, traced_context, clock, seed, larger(limits or template.limits))
+    except (LimitError, Failure, Panic, Fault, trace.TooManyPiecesError):
+        return None
+    return Traced(text, traced_context.trace.pieces)
+
+
+def larger(limits: Limits | None) -> Limits:
+    """Return limits that allow a traced render as much as the given ones allow a normal render."""
+    limits = limits or Limits()
+    made = Limits(
+        limits.steps * FACTOR, limits.output, limits.values * FACTOR, limits.depth, limits.seconds,
+        limits.total, limits.source,
+    )  # fmt: skip
+    made.deadline = limits.deadline
+    return made
+
+
+class Tracer:
+    """A converter of one document. ``runs`` has the sites of each run of neighbouring texts and prints.
+
+    In a ``captured`` body, whose text becomes a value, the reads belong to the expression or tag that prints
+    this value.
+    """
+
+    def __init__(self, document: tree.Document) -> None:
+        self.document = document
+        self.runs: list[tuple[Site, ...]] = []
+        self.converted: set[str] = set()
+
+    def convert(self) -> None:
+        self.document.body = self.body(self.document.body, captured=False)
+
+    def body(self, statements: Body, *, captured: bool) -> Body:
+        found: Body = []
+        for is_output, group in groupby(statements, lambda node: isinstance(node, tree.Text | tree.Print)):
+            if is_output:
+                found += self.output(list(group), captured=captured)
+                continue
+            for statement in group:
+                method = getattr(self, f"statement_{type(statement).__name__.lower()}")
+                found += method(statement, captured)
+        return found
+
+    def optional(self, statements: Body | None, *, captured: bool) -> Body | None:
+        return None if statements is None else self.body(statements, captured=captured)
+
+    def output(self, statements: Body, *, captured: bool) -> Iterator[tree.Statement]:
+        sites = []
+        for statement in statements:
+            if isinstance(statement, tree.Text):
+                sites.append(Site(statement.start - self.document.unit.shift, trace.TEXT))
+            else:
+                assert isinstance(statement, tree.Print)
+                sites.append(self.site(statement.expression.token, trace.VALUE))
+        if not captured:
+            yield self.run(self.document.tokens[0], *sites)
+        for statement in statements:
+            if not isinstance(statement, tree.Print):
+                yield statement
+                continue
+            value = self.expression(statement.expression)
+            if not captured:
+                value = enclosed(trace.printed, value)
+            yield tree.Print(value, statement.raw or statement.expression.applied("safe"))
+
+    def site(self, token: Token, kind: str) -> Site:
+        return Site(token.start - self.document.unit.shift, kind)
+
+    def run(self, token: Token, *sites: Site) -> tree.Do:
+        self.runs.append(sites)
+        return do(token, trace.run, len(self.runs) - 1)
+
+    def close(
+        self, token: Token, captured: bool, names: Iterable[str] = (), *, is_loop: bool = False
+    ) -> tree.Do:
+        """Return a call that ends the condition or loop with this token."""
+        number = -1
+        if not captured:
+            self.runs.append((self.site(token, trace.NOTHING),))
+            number = len(self.runs) - 1
+        return do(token, trace.close_branches, tree.Scope(), number, tuple(names), is_loop)
+
+    # --- statements
+
+    def statement_if(self, node: tree.If, captured: bool) -> Body:
+        token = node.branches[0][0].token
+        branches: list[tuple[tree.Expression, Body]] = [
+            (enclosed(trace.decided, self.expression(test)), self.body(body, captured=captured))
+            for test, body in node.branches
+        ]
+        made = tree.If(branches, self.optional(node.otherwise, captured=captured))
+        return [do(token, trace.open_branches), made, self.close(token, captured, self.assigned([node]))]
+
+    def statement_for(self, node: tree.For, captured: bool) -> Body:
+        token = node.expression.token
+        first = tree.Path(token, [tree.Part(node.key, token)])
+        bind = do(token, trace.bind_round, tree.Scope(), node.key, node.value or "", first)
+        made = tree.For(
+            node.key, node.value, enclosed(trace.iterated, self.expression(node.expression)), node.reverse,
+            node.ordered, [bind, *self.body(node.body, captured=captured)],
+            self.optional(node.empty, captured=captured),
+        )  # fmt: skip
+        return [do(token, trace.open_branches), made, self.close(token, captured, is_loop=True)]
+
+    def statement_set(self, node: tree.Set, captured: bool) -> Body:
+        value, origin = self.bound(node.expression)
+        bind = do(node.expression.token, trace.bind, tree.Scope(), ((node.name, origin),))
+        return [tree.Set(node.name, value), bind]
+
+    def statement_with(self, node: tree.With, captured: bool) -> Body:
+        body = self.body(node.body, captured=captured)
+        if not node.pairs:
+            return [tree.With([], body)]
+        values = [(name, *self.bound(expression)) for name, expression in node.pairs]
+        origins = tuple((name, origin) for name, _, origin in values)
+        bind = do(node.pairs[0][1].token, trace.bind, tree.Scope(), origins)
+        return [tree.With([(name, value) for name, value, _ in values], [bind, *body])]
+
+    def statement_macro(self, node: tree.Macro, captured: bool) -> Body:
+        parameters = [
+            (name, None if default is None else self.expression(default)) for name, default in node.parameters
+        ]
+        names = tuple(name for name, _ in parameters)
+        bind = do(node.token, trace.bind_parameters, tree.Scope(), names)
+        made = tree.Macro(node.token, node.name, parameters, [bind, *self.body(node.body, captured=True)])
+        made.bound = node.bound
+        return [made]
+
+    def statement_do(self, node: tree.Do, captured: bool) -> Body:
+        return [tree.Do(self.expression(node.expression))]
+
+    def statement_autoescape(self, node: tree.Autoescape, captured: bool) -> Body:
+        return [tree.Autoescape(node.on, self.body(node.body, captured=captured))]
+
+    def statement_filterblock(self, node: tree.FilterBlock, captured: bool) -> Body:
+        uses = [
+            use if use.argument is None else tree.FilterUse(use.token, self.expression(use.argument))
+            for use in node.filters
+        ]
+        made = tree.FilterBlock(node.token, uses, self.body(node.body, captured=True))
+        return [made] if captured else [self.run(node.token, self.site(node.token, trace.CAPTURED)), made]
+
+    def statement_capture(self, node: tree.Capture, captured: bool) -> Body:
+        token = node.invoke.token
+        otherwise = self.optional(node.otherwise, captured=captured)
+        if otherwise is not None:
+            otherwise = [do(token, trace.decided_by_statements), *otherwise]
+        invoke = tree.Invoke(token, node.invoke.function, *map(self.argument, node.invoke.arguments))
+        made: Body = [tree.Capture(invoke, self.body(node.body, captured=True), otherwise)]
+        if is_history(node.invoke):
+            made.insert(0, do(token, trace.with_history, None))
+        if not captured:
+            made.insert(0, self.run(token, self.site(token, trace.CAPTURED)))
+        made.append(do(token, trace.decided_by_statements))
+        return [do(token, trace.open_branches), *made, self.close(token, captured, self.assigned([node]))]
+
+    def statement_block(self, node: tree.Block, captured: bool) -> Body:
+        if node.name not in self.converted:
+            self.converted.add(node.name)
+            blocks = self.document.blocks
+            blocks[node.name] = self.body(blocks[node.name], captured=captured)
+        return [node]
+
+    def assigned(self, statements: Iterable[tree.Statement]) -> dict[str, None]:
+        """Return the names that statements bind in the scope around them. Loops have a scope of their own."""
+        found: dict[str, None] = {}
+        waiting = list(statements)
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, tree.Set):
+                found[node.name] = None
+            elif isinstance(node, tree.Macro):
+                found[node.bound] = None
+            elif isinstance(node, tree.If):
+                for _, body in node.branches:
+                    waiting += body
+                waiting += node.otherwise or []
+            elif isinstance(node, tree.Autoescape | tree.FilterBlock):
+                waiting += node.body
+            elif isinstance(node, tree.Capture):
+                waiting += [*node.body, *(node.otherwise or [])]
+            elif isinstance(node, tree.Block):
+                waiting += self.document.blocks.get(node.name, [])
+        return found
+
+    # --- expressions
+
+    def expression(self, node: tree.Expression) -> tree.Expression:
+        if isinstance(node, tree.Path):
+            return self.path(node)
+        if isinstance(node, tree.Filtered):
+            return self.filtered(node)
+        if isinstance(node, tree.Operation):
+            return tree.Operation(node.operator, [self.expression(operand) for operand in node.operands])
+        if isinstance(node, tree.Invoke):
+            made = tree.Invoke(node.token, node.function, *map(self.argument, node.arguments))
+            return tree.Invoke(node.token, trace.with_history, made) if is_history(node) else made
+        return node
+
+    def argument(self, argument: Any) -> Any:
+        if isinstance(argument, tree.Expression):
+            return self.expression(argument)
+        if isinstance(argument, tree.Remembered):
+            return argument if self.origin(argument.expression) else self.remembered(argument)
+        if isinstance(argument, tree.Lazy):
+            return tree.Lazy([self.expression(item) for item in argument.expressions])
+        return argument
+
+    def remembered(self, argument: tree.Remembered) -> tree.Remembered:
+        return tree.Remembered(self.expression(argument.expression))
+
+    def bound(self, node: tree.Expression) -> tuple[tree.Expression, trace.Name]:
+        """Return the value that a template binds to a name, and the path whose value this is, or ()."""
+        origin = self.origin(node)
+        return (node, origin) if origin else (enclosed(trace.stored, self.expression(node)), ())
+
+    def origin(self, node: tree.Expression) -> trace.Name:
+        """Return the path of a value that may be a field of a loop, which no call may contain, or ()."""
+        while isinstance(node, tree.Filtered) and all(use.name == "safe" for use in node.filters):
+            node = node.atom
+        if not isinstance(node, tree.Path) or not self.is_bound(node.name):
+            return ()
+        if any(part.arguments is not None for part in node.parts):
+            return ()
+        return trace.resolved(static_keys(node), [])
+
+    def is_bound(self, name: str) -> bool:
+        return name in self.document.bound or name == "forloop"
+
+    def path(self, node: tree.Path) -> tree.Expression:
+        token = node.token
+        if self.is_config_get(node):
+            assert node.parts[0].arguments is not None
+            key, default = node.parts[0].arguments
+            part = tree.Part("config_get", node.parts[0].token)
+            part.arguments = [
+                tree.Invoke(token, trace.subscript_key, self.expression(key)),
+                self.delayed(trace.config_default, default),
+            ]
+            return enclosed(trace.config_value, tree.Path(token, [part]))
+        parts = []
+        for old in node.parts:
+            new = tree.Part(old.key, old.token)
+            if isinstance(old.key, tree.Expression) and not isinstance(old.key, tree.Literal):
+                new.key = tree.Invoke(token, trace.subscript_key, self.expression(old.key))
+            if old.arguments is not None:
+                new.arguments = [self.expression(argument) for argument in old.arguments]
+            parts.append(new)
+        made, keys = tree.Path(token, parts), static_keys(node)
+        if self.is_bound(node.name):
+            return enclosed(trace.bound_value, made, tree.Scope(), keys)
+        return enclosed(trace.context_value, made, keys)
+
+    def is_config_get(self, node: tree.Path) -> bool:
+        if node.name != "config_get" or self.is_bound("config_get") or len(node.parts) > 1:
+            return False
+        return len(node.parts[0].arguments or ()) == 2
+
+    def filtered(self, node: tree.Filtered) -> tree.Expression:
+        """Return a filter expression in which the argument of ``default`` counts only if it is used."""
+        value = self.expression(node.atom)
+        uses: list[tree.FilterUse] = []
+        for use in node.filters:
+            argument = use.argument
+            if use.name in DEFAULTS and argument is not None:
+                if uses:
+                    value, uses = tree.Filtered(node.token, value, uses), []
+                only_nil = use.name == "default_if_none"
+                value = tree.Invoke(node.token, trace.default_input, value, only_nil)
+                argument = self.delayed(trace.default_argument, argument)
+            elif argument is not None:
+                argument = self.expression(argument)
+            uses.append(tree.FilterUse(use.token, argument))
+        return tree.Filtered(node.token, value, uses)
+
+    def delayed(self, function: Callable[..., Any], argument: tree.Expression) -> tree.Invoke:
+        """Return a call of a function that evaluates the argument itself."""
+        lazy = tree.Lazy([self.expression(argument)])
+        return tree.Invoke(argument.token, function, tree.Scope(), lazy)
+
+
+def do(token: Token, function: Callable[..., Any], *arguments: Any) -> tree.Do:
+    return tree.Do(tree.Invoke(token, function, *arguments))
+
+
+def enclosed(function: Callable[..., Any], value: tree.Expression, *more: Any) -> tree.Invoke:
+    """Return a call of a function that ends the frame which begins before the value is evaluated."""
+    return tree.Invoke(value.token, function, tree.Invoke(value.token, trace.begin), value, *more)
+
+
+def static_keys(path: tree.Path) -> tuple[str | None, ...]:
+    """Return the keys of a path, with None for each key that is computed during a render."""
+    found: list[str | None] = []
+    for part in path.parts:
+        key = part.key.value if isinstance(part.key, tree.Literal) else part.key
+        found.append(None if isinstance(key, tree.Expression) else to_string(key))
+    return tuple(found)
+
+
+def is_history(node: tree.Invoke) -> bool:
+    return node.function.__module__ in HISTORY

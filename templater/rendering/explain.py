@@ -1,0 +1,143 @@
+"""Explanations of rendered files: the template's line behind each line, and the origin of each value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..model.source import Source
+from ..pongo2 import compile as compile_template
+from ..pongo2 import trace
+from ..pongo2.dialect import DIALECTS
+from .context import context_for
+from .names import parsed_reads
+from .origins import Layers, Origin
+
+if TYPE_CHECKING:
+    from ..model.entry import TemplateFile
+    from ..model.metadata import Rule
+    from ..model.options import RenderOptions
+    from ..model.plan import Change
+    from ..pongo2.reads import Read
+    from ..pongo2.trace import Name, Piece
+
+#: the most lines of one file that are explained
+MAX_LINES = 100_000
+#: the kinds of parts
+TEXT, VALUE, NOTHING = trace.TEXT, trace.VALUE, trace.NOTHING
+
+
+class Part(NamedTuple):
+    """A part of a line. ``kind`` is "text" for a text of the template, "value" or "nothing".
+
+    A part of the kind "nothing" is where a condition or loop has printed nothing.
+    ``line`` and ``column`` are the part's position in the template. ``origins`` are those of the values from
+    which the part was made, and ``because`` those of the conditions and loops around it.
+    """
+
+    text: str
+    line: int
+    column: int
+    kind: str
+    origins: tuple[Origin, ...]
+    because: tuple[Origin, ...]
+
+
+class Line(NamedTuple):
+    """A line of a rendered file. ``number`` and ``template_line`` count from 1."""
+
+    number: int
+    template_line: int
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.parts)
+
+
+class Reading(NamedTuple):
+    """A name that a template reads, the lines where it does, and the origin of its present value."""
+
+    origin: Origin
+    lines: tuple[int, ...]
+
+
+def explain_change(
+    change: Change, templates: Mapping[str, TemplateFile], layers: Layers, options: RenderOptions
+) -> list[Line] | None:
+    """Return the lines of a change's content, or None if they cannot be explained.
+
+    This is the case if the change has no content, is too large, or if the trace would exceed a limit.
+    ``options`` need a clock and a seed, so that a second render gives the same text.
+    """
+    from ..pongo2.tracing import traced_render
+
+    file = templates.get(change.rule.template)
+    if change.content is None or file is None or file.data is None:
+        return None
+    if change.content.count(b"\n") >= MAX_LINES:
+        return None
+    options.check_time()
+    source = Source(f"templates/{change.rule.template}", file.data)
+    template = compile_template(source, DIALECTS[options.dialect], mode="incus", limits=options.limits)
+    context = context_for(layers.made, change.rule, change.trigger, options.host)
+    traced = traced_render(template, context, clock=options.clock, seed=options.seed, limits=options.limits)
+    if traced is None or traced.text.encode("utf-8", "surrogateescape") != change.content:
+        return None
+    return list(lines_of(traced.pieces, source, Origins(layers, change.rule)))
+
+
+class Origins:
+    """The origins of reads in the templates of one rule, each computed once."""
+
+    def __init__(self, layers: Layers, rule: Rule) -> None:
+        self.layers = layers
+        self.rule = rule
+        self.found: dict[Name, Origin] = {}
+
+    def of(self, names: Sequence[Name]) -> tuple[Origin, ...]:
+        for name in names:
+            if name not in self.found:
+                self.found[name] = self.layers.origin(name, self.rule)
+        return tuple(self.found[name] for name in names)
+
+
+def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Iterator[Line]:
+    """Yield the lines that consist of these pieces. A text of several lines has a part in each of them."""
+    number, begins = 1, 1  # the line, and the line of the template where it begins
+    parts: list[Part] = []
+    for piece in pieces:
+        offset, is_text = max(piece.site.start, 0), piece.site.kind == TEXT
+        kind = VALUE if piece.site.kind == trace.CAPTURED else piece.site.kind
+        values = origins.of(piece.reads)
+        because = tuple(origin for origin in origins.of(piece.because) if origin.kind != "default")
+        for index, text in enumerate(piece.text.split("\n")):
+            if index:
+                yield Line(number, parts[0].line if parts else begins, tuple(parts))
+                number, parts, begins = number + 1, [], source.line_at(offset)
+            # An empty value is a part, too, because a name that is not set prints nothing.
+            if text or not (piece.text or is_text):
+                span = source.span(offset, offset)
+                parts.append(Part(text, span.line, span.column, kind, values, because))
+            offset += len(text) + 1 if is_text else 0
+    if parts:
+        yield Line(number, parts[0].line, tuple(parts))
+
+
+def readings(source: Source, rule: Rule, layers: Layers, dialect: str) -> list[Reading]:
+    """Return every name that a template reads from its context, in the order of the first line.
+
+    A key that the template computes counts as all keys. Raises TemplaterError if the template is invalid.
+    """
+    lines: dict[Name, dict[int, None]] = {}
+    for read in parsed_reads(source, dialect):
+        lines.setdefault(name_of(read), {})[read.spans[0].line] = None
+    return [Reading(layers.origin(name, rule), tuple(found)) for name, found in lines.items()]
+
+
+def name_of(read: Read) -> Name:
+    if read.key is not None:
+        return ("config", read.key)
+    root, *keys = read.path
+    root = {"container": "instance", "config_get": "config"}.get(root, root)
+    return (root, *keys[: 2 if root == "devices" else 1])

@@ -1,0 +1,257 @@
+"""Explanations of rendered files as text with the kinds of origins, and as data for ``json.dumps``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ..model.metadata import TRIGGERS, Rule
+from ..model.plan import FAILED, SKIP, Change
+from ..model.source import printable
+from ..rendering.explain import NOTHING, VALUE, Line, Part, Reading
+from ..rendering.origins import ALL_DEVICES, KINDS, Origin
+from .json_data import error_data, json_text
+from .report import headline, indented
+
+#: the most columns before a marker; values further right have no carets
+MAX_INDENT = 60
+#: the most origins that one marker names
+MAX_NAMED = 8
+
+
+class Explained(NamedTuple):
+    """A file in one pass. ``lines`` is None if they are unknown. ``again`` is a later pass that writes it."""
+
+    change: Change
+    lines: list[Line] | None
+    again: str = ""
+
+
+class Chunk(NamedTuple):
+    """A part of a line of the report, with the kind of origin that decides its colour, or ""."""
+
+    text: str
+    kind: str = ""
+
+
+Row = list[Chunk]
+
+
+def rows(explained: Explained) -> Iterator[Row]:
+    """Yield the lines of the report about one file, without line endings."""
+    change = explained.change
+    yield [Chunk(f"==> {headline(change)}", "heading")]
+    yield [Chunk(f"    {when_written(change.rule)}")]
+    if change.error is not None:
+        yield from ([Chunk(text)] for text in indented(change.error.explain()).splitlines())
+    elif explained.again:
+        yield [Chunk(f"    written again on {explained.again}")]
+    elif explained.lines is None:
+        yield [Chunk(f"    {unexplained(change)}")]
+    else:
+        yield from line_rows(explained.lines)
+        if not change.content:
+            yield [Chunk("    (empty)")]
+
+
+def unexplained(change: Change) -> str:
+    if change.action == SKIP:
+        return "nothing is written: the file exists"
+    return "the origins are unknown: the file is too large, or the trace exceeds a limit"
+
+
+def when_written(rule: Rule) -> str:
+    """Return in words when a rule writes its file, and when it does not."""
+    if rule.null:
+        return "never written: the entry is null"
+    due = [trigger for trigger in TRIGGERS if trigger in rule.when]
+    other = [trigger for trigger in TRIGGERS if trigger not in rule.when]
+    if not due:
+        return "never written: the rule has no valid trigger"
+    only = ", only if the file does not exist (create_only)" if rule.create_only else ""
+    rest = f"; not on {joined(other, 'or')}" if other else ""
+    return f"{'written' if only else 'rewritten'} on {joined(due, 'and')}{only}{rest}"
+
+
+def joined(words: Sequence[str], last: str) -> str:
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def line_rows(lines: Sequence[Line]) -> Iterator[Row]:
+    """Yield each line and its values, and before it the conditions, if they differ from those before."""
+    width = max(len(str(lines[-1].number)) if lines else 1, 3)
+    margin = f"{'':{width}} {'':{width}} | "
+    because: tuple[Origin, ...] = ()
+    last: Part | None = None
+    for index, line in enumerate(lines):
+        printed = [part for part in line.parts if part.kind != NOTHING]
+        base = printed[0].because if printed else because
+        if base != because:
+            text = f"because {named(base)}" if base else "without a condition"
+            yield [Chunk(f"{margin}({text})")]
+            because = base
+        texts = [Chunk(printable(part.text), colour_of(part)) for part in line.parts]
+        if printed or not line.parts:
+            yield [Chunk(f"{line.number:>{width}} {line.template_line:>{width}} | "), *texts]
+        column = 0
+        for part, chunk in zip(line.parts, texts, strict=True):
+            more = part.because[len(base) :] if part.because[: len(base)] == base else part.because
+            continued = last is not None and is_continued(last, part)
+            if part.kind != NOTHING and not continued and (more or part.kind == VALUE):
+                yield marker(margin, column, chunk, part, more, extent(lines[index:], part))
+            column += len(chunk.text)
+            last = part
+        for part in line.parts:
+            if part.kind == NOTHING:
+                place = f"{'':{width}} {part.line:>{width}} | "
+                yield [Chunk(f"{place}(nothing, because {named(part.because)})")]
+
+
+def colour_of(part: Part) -> str:
+    return kind_of(part.origins) if part.kind == VALUE else ""
+
+
+def is_continued(before: Part, part: Part) -> bool:
+    """Return whether a part continues the value or text of the part before it in another line."""
+    return before[1:] == part[1:] if part.kind == VALUE else before[3:] == part[3:]
+
+
+def extent(lines: Sequence[Line], part: Part) -> int:
+    """Return in how many lines a value is, from its first line. Lines in the middle may be empty."""
+    count = 1
+    for number, line in enumerate(lines[1:], 2):
+        if line.parts and line.parts[0][1:] != part[1:]:
+            break
+        count = number if line.parts else count
+    return count
+
+
+def marker(margin: str, column: int, chunk: Chunk, part: Part, more: Sequence[Origin], lines: int) -> Row:
+    """Return a row that names the origins of a value below it."""
+    words = ""
+    if part.kind == VALUE:
+        words = named(part.origins) or "the template itself"
+        words += f" ({lines} lines)" if lines > 1 else "" if chunk.text else " (empty)"
+    if more:
+        words += f"{', ' if words else ''}because {named(more)}"
+    far = column > MAX_INDENT
+    carets = "^" if far or not chunk.text else "^" * min(len(chunk.text), MAX_INDENT)
+    return [Chunk(f"{margin}{'' if far else ' ' * column}"), Chunk(f"{carets} {words}", chunk.kind)]
+
+
+def named(origins: Sequence[Origin]) -> str:
+    """Return the names of values with their origins, such as ``user.foo: profile web``.
+
+    All devices are not named beside some of them.
+    """
+    if any(origin.name.startswith("devices.") for origin in origins):
+        origins = [origin for origin in origins if origin.name != ALL_DEVICES]
+    words: list[str] = []
+    for before, origin in zip([None, *origins], origins[:MAX_NAMED], strict=False):
+        if origin.kind == "default" and before is not None and before.kind == "undefined":
+            words[-1] += ", so the default"
+        elif origin.kind in ("default", "several"):
+            words.append(printable(origin.name))
+        else:
+            words.append(printable(f"{origin.name}: {origin.words}"))
+    more = max(len(origins) - MAX_NAMED, 0)
+    return "; ".join([*words, *([f"{more} more"] if more else [])])
+
+
+def kind_of(origins: Sequence[Origin]) -> str:
+    """Return the kind that a value's colour shows: that of the last value that is set."""
+    kinds = [origin.kind for origin in origins if origin.kind != "undefined"]
+    kinds = [kind for kind in kinds if kind != "default"] or kinds
+    return kinds[-1] if kinds else "undefined" if origins else ""
+
+
+def kinds_in(files: Iterable[Explained]) -> list[str]:
+    """Return the kinds of origins that the files contain, in the order of the legend."""
+    found = {
+        origin.kind
+        for file in files
+        for line in file.lines or ()
+        for part in line.parts
+        if part.kind == VALUE
+        for origin in part.origins
+    }
+    return [kind for kind in KINDS if kind in found]
+
+
+def reading_rows(template: str, rules: Sequence[Rule], found: Sequence[Reading]) -> Iterator[Row]:
+    """Yield the lines of the report about the names that one template reads."""
+    paths = ", ".join(printable(rule.path) for rule in rules)
+    yield [Chunk(f"==> {printable(template)}  {paths}", "heading")]
+    if not found:
+        yield [Chunk("    reads nothing")]
+    width = max((len(printable(reading.origin.name)) for reading in found), default=0)
+    for reading in found:
+        name = f"{printable(reading.origin.name):{min(width, MAX_INDENT)}}"
+        where = f"line{'s' if len(reading.lines) > 1 else ''} {', '.join(map(str, reading.lines))}"
+        words = Chunk(printable(reading.origin.words), reading.origin.kind)
+        yield [Chunk(f"    {name}  "), words, Chunk(f"  {where}")]
+
+
+# --- data
+
+
+def explained_data(explained: Explained) -> dict[str, Any]:
+    change = explained.change
+    rule = change.rule
+    data: dict[str, Any] = {
+        "path": json_text(change.path),
+        "template": json_text(rule.template),
+        "trigger": change.trigger,
+        "when": [json_text(trigger) for trigger in rule.when],
+        "create_only": rule.create_only,
+        "action": change.action,
+    }
+    if explained.again:
+        data["written_again_on"] = explained.again
+    if change.error is not None:
+        data["error"] = error_data(change.error)
+    data["lines"] = None if explained.lines is None else [line_data(line) for line in explained.lines]
+    return data
+
+
+def line_data(line: Line) -> dict[str, Any]:
+    return {
+        "line": line.number,
+        "template_line": line.template_line,
+        "parts": [part_data(part) for part in line.parts],
+    }
+
+
+def part_data(part: Part) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "text": json_text(part.text),
+        "kind": part.kind,
+        "template_line": part.line,
+        "template_column": part.column,
+    }
+    if part.kind == VALUE:
+        data["origins"] = [origin_data(origin) for origin in part.origins]
+    if part.because:
+        data["because"] = [origin_data(origin) for origin in part.because]
+    return data
+
+
+def origin_data(origin: Origin) -> dict[str, Any]:
+    data: dict[str, Any] = {"name": json_text(origin.name), "kind": origin.kind}
+    if origin.detail:
+        data["detail"] = json_text(origin.detail)
+    if origin.span is not None:
+        data |= {"file": json_text(origin.span.source.name), "line": origin.span.line}
+    return data
+
+
+def reading_data(template: str, rules: Sequence[Rule], found: Sequence[Reading]) -> dict[str, Any]:
+    return {
+        "template": json_text(template),
+        "paths": [json_text(rule.path) for rule in rules],
+        "reads": [{**origin_data(reading.origin), "lines": list(reading.lines)} for reading in found],
+    }
+
+
+def failed(files: Iterable[Explained]) -> bool:
+    return any(file.change.action == FAILED for file in files)

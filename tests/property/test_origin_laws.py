@@ -1,0 +1,240 @@
+"""Laws of the origins that ``explain`` names.
+
+To remove an origin means to remove the key from the layer that was named: from one profile, or from the
+instance's own keys. A key of the same name in another layer stays, and shows through.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, event, given, settings
+from hypothesis import strategies as st
+
+from templater.image.open import open_image
+from templater.model.entry import FILE, Entry, TemplateFile
+from templater.model.hosts import HOSTS
+from templater.model.instance import Instance, Profile
+from templater.model.options import RenderOptions
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
+from templater.planning.planner import plan_of, read_templates
+from templater.rendering.explain import VALUE, explain_change
+from templater.rendering.origins import Layers
+from templater.rendering.render import render
+
+IMAGES = Path(__file__).resolve().parent.parent.parent / "sample-images"
+LAYERS = ("default", "web", "local")
+unhurried = settings(deadline=None, max_examples=60)
+
+
+def instance_of(config: dict[str, dict[str, str]]) -> Instance:
+    """Return an instance with two profiles. ``config`` has the keys of each layer."""
+    profiles = tuple(Profile(name, config[name]) for name in LAYERS[:2])
+    return Instance("w1", profiles=profiles, config=config["local"])
+
+
+class Explanation:
+    """The contents of an image's files, with the layer and key of each origin that their explanation names."""
+
+    def __init__(self, metadata, templates, instance, host="incus", triggers=("create",)) -> None:
+        options = RenderOptions(HOSTS[host], clock=1.0, seed=1)
+        renderings = render(metadata, templates, instance, triggers, options)
+        self.plan = plan_of(metadata, instance, renderings, host=HOSTS[host], triggers=triggers)
+        self.contents = [change.content for change in self.plan.changes]
+        self.layers = Layers(instance, instance, metadata)
+        self.templates, self.options = templates, options
+
+    def parts(self) -> Iterator:
+        for change in self.plan.changes:
+            lines = explain_change(change, self.templates, self.layers, self.options)
+            assert lines is not None
+            text = "\n".join("".join(part.text for part in line.parts) for line in lines)
+            content = change.content.decode("utf-8", "surrogateescape")
+            assert text in (content, content.removesuffix("\n"))
+            for line in lines:
+                yield from line.parts
+
+    def named(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+        """Return the origins of values, and all origins that are named, including those of conditions."""
+        values, all_named = set(), set()
+        for part in self.parts():
+            for origin in (*part.origins, *part.because):
+                found = self.places(origin)
+                all_named |= found
+                if part.kind == VALUE and origin in part.origins:
+                    values |= found
+        return values, all_named
+
+    def places(self, origin) -> set[tuple[str, str]]:
+        if origin.kind == "several":
+            config = self.layers.config
+            return set().union(*(self.places(self.layers.of_key(key)) for key in config)) if config else set()
+        name = origin.name.rpartition(", from ")[2]
+        if origin.kind == "profile":
+            return {(origin.detail, name)}
+        return {("local", name)} if origin.kind == "local" else set()
+
+
+# --- the templates of cloud-init images
+
+KEYS = (
+    "cloud-init.network-config", "cloud-init.user-data", "cloud-init.vendor-data", "user.meta-data",
+    "user.network-config", "user.network_mode", "user.user-data", "user.vendor-data", "user.unread",
+    "limits.cpu",
+)  # fmt: skip
+
+
+@st.composite
+def cloud_configs(draw):
+    """Draw the keys of each layer. No two values are equal, so a value identifies its layer."""
+    config = {}
+    for layer in LAYERS:
+        keys = draw(st.sets(st.sampled_from(KEYS)))
+        config[layer] = {key: f"#cloud-config\n{layer}: {key}" for key in sorted(keys)}
+        if "user.network_mode" in keys and draw(st.booleans()):
+            config[layer]["user.network_mode"] = "link-local"
+    return config
+
+
+def without(config, layer, key):
+    return {
+        name: {k: v for k, v in keys.items() if (name, k) != (layer, key)} for name, keys in config.items()
+    }
+
+
+@pytest.mark.parametrize("image", ["debian-cloud", "ubuntu-2016"])
+@unhurried
+@given(config=cloud_configs())
+def test_removing_a_named_origin_of_a_cloud_init_image_changes_the_output(image, config):
+    """Removing the origin of a value changes the output, and removing a key that is not named does not.
+
+    A condition may name a key whose removal changes nothing, such as ``user.network_mode`` with a value that
+    selects the same branch as no value.
+    """
+    opened = open_image(str(IMAGES / image))
+    metadata = read_metadata(opened.read_metadata())
+    templates = read_templates(opened, metadata)
+    explanation = Explanation(metadata, templates, instance_of(config))
+    values, named = explanation.named()
+    for layer in LAYERS:
+        for key in config[layer]:
+            changed = Explanation(metadata, templates, instance_of(without(config, layer, key)))
+            if (layer, key) in values:
+                assert changed.contents != explanation.contents, (layer, key)
+            elif (layer, key) not in named:
+                assert changed.contents == explanation.contents, (layer, key)
+
+
+# --- any template
+
+NAMES = ("a", "b", "c")
+
+
+def joined(parts):
+    return st.lists(parts, max_size=4).map("".join)
+
+
+atoms = st.one_of(
+    st.sampled_from(NAMES).map(lambda k: f'config_get("user.{k}", "-")'),
+    st.sampled_from(NAMES).map(lambda k: f'config["user.{k}"]'),
+    st.sampled_from(["x", "y", "v", "k", "instance.name", "properties.p", '"t"', "config|length", "m(x)", "trigger",
+                     "instance.privileged", "forloop.Counter", "config"]),
+    st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)).map(
+        lambda k: f'config_get("user.{k[0]}", config["user.{k[1]}"])'
+    ),
+)  # fmt: skip
+filtered = st.tuples(
+    atoms, st.sampled_from(["", "|upper", '|default:"d"', "|default:x", '|default:config["user.a"]|lower',
+                            "|first", '|cut:"o"', '|default_if_none:config["user.b"]']),
+).map("".join)  # fmt: skip
+conditions = st.one_of(
+    filtered,
+    st.tuples(filtered, st.sampled_from([" == ", " != ", " and ", " or ", " in "]), filtered).map("".join),
+    filtered.map(lambda e: f"not {e}"),
+)
+computed = filtered.map(lambda e: f"config[{e}]")
+prints = st.one_of(filtered, computed).map(lambda e: "{{ " + e + " }}")
+sets = st.tuples(st.sampled_from("xy"), st.one_of(filtered, computed)).map(
+    lambda p: f"{{% set {p[0]} = {p[1]} %}}"
+)
+leaves = st.one_of(
+    st.sampled_from(["text\n", "\n", "-"]), prints, prints, sets,
+    st.tuples(filtered, filtered).map(lambda p: f"{{% firstof {p[0]} {p[1]} %}}"),
+    st.tuples(filtered, filtered).map(lambda p: f"{{% cycle {p[0]} {p[1]} %}}"),
+)  # fmt: skip
+
+
+def branches(body):
+    parts = joined(body)
+    return st.one_of(
+        st.tuples(conditions, parts).map(lambda p: f"{{% if {p[0]} %}}{p[1]}{{% endif %}}"),
+        st.tuples(conditions, parts, conditions, parts, parts).map(
+            lambda p: f"{{% if {p[0]} %}}{p[1]}{{% elif {p[2]} %}}{p[3]}{{% else %}}{p[4]}{{% endif %}}"
+        ),
+        st.tuples(filtered, parts, parts).map(
+            lambda p: f"{{% for v in {p[0]} %}}{p[1]}{{% empty %}}{p[2]}{{% endfor %}}"
+        ),
+        parts.map(lambda p: f"{{% for k, v in config %}}{p}{{% endfor %}}"),
+        st.tuples(filtered, parts).map(lambda p: f"{{% with x={p[0]} y=x %}}{p[1]}{{% endwith %}}"),
+        parts.map(lambda p: f"{{% filter upper %}}{p}{{% endfilter %}}"),
+        parts.map(lambda p: f"{{% spaceless %}}{p}{{% endspaceless %}}"),
+        st.tuples(parts, parts).map(
+            lambda p: f"{{% ifchanged %}}{p[0]}{{% else %}}{p[1]}{{% endifchanged %}}"
+        ),
+        st.tuples(filtered, parts).map(lambda p: f"{{% ifchanged {p[0]} %}}{p[1]}{{% endifchanged %}}"),
+        st.tuples(filtered, filtered, parts).map(
+            lambda p: f"{{% ifequal {p[0]} {p[1]} %}}{p[2]}{{% endifequal %}}"
+        ),
+    )
+
+
+statements = st.recursive(leaves, branches, max_leaves=12)
+texts = st.tuples(joined(statements), joined(statements), joined(statements)).map(
+    lambda p: f"{{% macro m(z) %}}{p[0]}{{{{ z }}}}{{% endmacro %}}{p[1]}{p[2]}"
+)
+layer = st.dictionaries(
+    st.sampled_from([f"user.{name}" for name in NAMES] + ["security.privileged", "a"]),
+    st.sampled_from(["", "one", "two", "user.a", "user.b", "true"]),
+)
+configs = st.fixed_dictionaries(dict.fromkeys(LAYERS, layer))
+METADATA = """
+templates:
+  /etc/x:
+    when: [create]
+    template: x.tpl
+    properties: {p: property}
+"""
+
+
+def explained(text, config):
+    data = text.encode()
+    templates = {"x.tpl": TemplateFile(Entry(FILE, size=len(data)), data)}
+    return Explanation(
+        read_metadata(Source("metadata.yaml", METADATA)), templates, instance_of(config), "incus"
+    )
+
+
+def check_any_template(text, config):
+    explanation = explained(text, config)
+    assume(explanation.contents[0] is not None)
+    _, named = explanation.named()
+    for name in LAYERS:
+        for key in config[name]:
+            if (name, key) not in named:
+                event("a key that is not named")
+                changed = explained(text, without(config, name, key))
+                assert changed.contents == explanation.contents, (name, key)
+
+
+@settings(deadline=None, max_examples=150)
+@given(texts, configs)
+def test_removing_a_key_that_is_not_named_changes_no_output(text, config):
+    check_any_template(text, config)
+
+
+@pytest.mark.law
+@settings(deadline=None, max_examples=20_000)
+@given(texts, configs)
+def test_removing_a_key_that_is_not_named_changes_no_output_in_many_examples(text, config):
+    check_any_template(text, config)

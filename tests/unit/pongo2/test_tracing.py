@@ -1,0 +1,170 @@
+"""A traced render prints the same text, and names the context reads behind each part of it."""
+
+import pytest
+
+from templater import pongo2
+from templater.model.errors import TemplaterError
+from templater.pongo2.daemon_context import daemon_context
+from templater.pongo2.dialect import DIALECTS
+from templater.pongo2.trace import CONFIG_DEFAULT, FILTER_DEFAULT, NOTHING, TEXT
+from templater.pongo2.tracing import traced_render
+from tests.test_vectors import FILES, RECORDED, vectors
+
+DEVICES = {"eth0": {"type": "nic", "name": "lan0"}, "root": {"type": "disk", "path": "/"}}
+
+
+def context():
+    config = {"user.a": "one", "user.b": "two", "user.empty": ""}
+    facts = {"name": "c1", "type": "container"}
+    return daemon_context("create", "/etc/x", facts, config, DEVICES, {"p": "property"})
+
+
+def pieces(template, dialect="v6.1"):
+    compiled = pongo2.compile(template, DIALECTS[dialect])
+    traced = traced_render(compiled, context())
+    assert traced is not None
+    assert traced.text == compiled.render(context())
+    return traced.pieces
+
+
+def values(template, dialect="v6.1"):
+    """Return (text, reads, reads of conditions) of each part that is not a text of the template."""
+    found = [piece for piece in pieces(template, dialect) if piece.site.kind != TEXT]
+    return [
+        (
+            "" if piece.site.kind == NOTHING else piece.text,
+            [".".join(name) for name in piece.reads],
+            [".".join(name) for name in piece.because],
+        )
+        for piece in found
+    ]
+
+
+def check_vectors(step):
+    """Compare traced with normal renders of every ``step``-th recorded template that renders."""
+    count = 0
+    for path in FILES:
+        for recorded in RECORDED:
+            for vector in vectors(path, recorded)[::step]:
+                if vector.line["mode"] != "incus":
+                    continue
+                try:
+                    compiled = pongo2.compile(vector.template, vector.dialect)
+                    text = compiled.render(vector.context, clock=1.0, seed=5)
+                except TemplaterError:
+                    continue
+                traced = traced_render(compiled, vector.context, clock=1.0, seed=5)
+                assert traced is not None, vector.id
+                assert traced.text == text, vector.id
+                joined = "".join(piece.text for piece in traced.pieces)
+                assert joined.encode("utf-8", "surrogateescape") == text.encode("utf-8", "surrogateescape")
+                count += 1
+    return count
+
+
+def test_a_traced_render_prints_the_recorded_text_of_some_templates():
+    assert check_vectors(40) > 80
+
+
+@pytest.mark.slow
+def test_a_traced_render_prints_the_recorded_text_of_every_template():
+    assert check_vectors(1) > 4000
+
+
+A, B, NONE = "config.user.a", "config.user.b", "config.user.none"
+CASES = [
+    ("{{ instance.name }}", [("c1", ["instance.name"], [])]),
+    ("{{ container.name|upper }}", [("C1", ["instance.name"], [])]),
+    ("{{ instnace.name }}", [("", ["instnace.name"], [])]),
+    ('{{ config["user.a"] }}', [("one", [A], [])]),
+    ('{{ "x" }}', [("x", [], [])]),
+    # only the default that is used counts
+    ('{{ config_get("user.a", properties.p) }}', [("one", [A], [])]),
+    (
+        '{{ config_get("user.none", properties.p) }}',
+        [("property", [NONE, f"{CONFIG_DEFAULT}.user.none", "properties.p"], [])],
+    ),
+    ('{{ config["user.a"]|default:properties.p }}', [("one", [A], [])]),
+    (
+        '{{ config["user.empty"]|upper|default:properties.p|lower }}',
+        [("property", ["config.user.empty", FILTER_DEFAULT, "properties.p"], [])],
+    ),
+    ('{{ config["user.none"]|default_if_none:"x" }}', [("x", [NONE, FILTER_DEFAULT], [])]),
+    # a computed key is a value, too
+    ('{{ config["user." + config["user.k"]|default:"b"] }}', None),
+    ('{% set k = "user.a" %}{{ config[k] }}', [("one", [A], [])]),
+    # conditions: the operands that were evaluated, and the conditions of earlier branches
+    ('{% if config["user.a"] == "one" or config["user.b"] %}x{% endif %}', []),
+    (
+        '{% if config["user.none"] %}x{% elif config["user.b"] %}{{ path }}{% endif %}',
+        [("/etc/x", ["path"], [NONE, B])],
+    ),
+    ('{% if config["user.none"] %}x{% endif %}', [("", [], [NONE])]),
+    # names that the template binds carry the reads of their values
+    ('{% set x = config["user.a"] + config["user.b"] %}{{ x }}', [("onetwo", [A, B], [])]),
+    (
+        '{% set x = "n" %}{% if config["user.a"] %}{% set x = "y" %}{% endif %}{{ x }}',
+        [("", [], [A]), ("y", [A], [])],
+    ),
+    (
+        '{% set x = "n" %}{% if config["user.none"] %}{% set x = "y" %}{% endif %}{{ x }}',
+        [("", [], [NONE]), ("n", [NONE], [])],
+    ),
+    ('{% with x=config["user.a"] %}{{ x }}{% endwith %}{{ x }}', [("one", [A], []), ("", ["x"], [])]),
+    # loops
+    (
+        "{% for name, device in devices %}{{ name }}{{ device.type }}{% endfor %}",
+        [
+            ("eth0", ["devices.eth0"], ["devices"]),
+            ("nic", ["devices.eth0.type"], ["devices"]),
+            ("root", ["devices.root"], ["devices"]),
+            ("disk", ["devices.root.type"], ["devices"]),
+        ],
+    ),
+    (
+        '{% for k, v in config %}{% if k == "user.a" %}{{ v }}{{ forloop.Last }}{% endif %}{% endfor %}',
+        [
+            ("one", [A], ["config", A]),
+            ("False", ["config"], ["config", A]),
+            ("", [], ["config", B]),
+            ("", [], ["config", "config.user.empty"]),
+        ],
+    ),
+    ("{% for x in properties.none %}{% empty %}{{ path }}{% endfor %}", [("/etc/x", ["path"], ["properties.none"])]),
+    # texts of bodies are values of the tag that prints them
+    (
+        '{% filter upper %}{{ path }}{% if config["user.a"] %}x{% endif %}{% endfilter %}',
+        [("/ETC/XX", ["path", A], [])],
+    ),
+    (
+        '{% macro m(x) %}{{ x }}{{ config["user.b"] }}{% endmacro %}{{ m(config["user.a"]) }}',
+        [("onetwo", [A, B], [])],
+    ),
+    ('{% firstof config["user.none"] config["user.a"] path %}', [("one", [NONE, A], [])]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("template", "expected"), CASES, ids=[template for template, _ in CASES])
+def test_each_value_has_the_reads_that_it_depends_on(template, expected):
+    if expected is None:
+        assert ("two", ["config.user.k", FILTER_DEFAULT, B], []) in values(template)
+    else:
+        assert values(template) == expected
+
+
+def test_a_failed_macro_of_v4_leaves_no_conditions_behind():
+    template = "{% macro m() %}{% for x in config %}{{ x.y.z }}{% endfor %}{% endmacro %}{{ m() }}{{ path }}"
+    assert values(template, "v4")[-1] == ("/etc/x", ["path"], [])
+
+
+def test_a_normal_render_does_not_load_the_trace():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from templater import pongo2;"
+        "pongo2.compile('{% if a %}{{ a }}{% endif %}').render({'a': 1});"
+        "print([name for name in sys.modules if 'trac' in name and 'templater' in name])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout == "[]\n"
