@@ -242,8 +242,16 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("kind", compression._DECOMPRESSORS)
-@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "streams"),
+    # the lzma format has only one stream
+    [
+        (kind, several)
+        for kind in compression._DECOMPRESSORS
+        for several in (False, True)
+        if kind != "lzma" or not several
+    ],
+)
 def test_every_decompressor_takes_time_in_proportion_to_the_data(
     kind: str, streams: bool, tmp_path: Path
 ) -> None:
@@ -265,8 +273,6 @@ def test_every_decompressor_takes_time_in_proportion_to_the_data(
 
         return action
 
-    if kind == "lzma" and streams:
-        pytest.skip("NOT RUN: the lzma format has one stream")
     check(subject, start=250, largest=1 << 15)
 
 
@@ -322,9 +328,13 @@ OTHERS = {
     "clean_name", "open_archive", "compressing", "compression_named", "compressor", "open_stream", "data", "extension",
     "file_names", "fingerprint", "of_descriptors", "refuse_deep", "bad_template_name", "refuse_kind", "kind_of_file",
     "open_rootfs", "read_rootfs", "refuse_same_file", "refuse_special", "find", "publication", "publish_all", "stale_of",
-    "properties_of", "architecture_of", "running", "refuse_running", "make", "presets", "default_architecture",
+    "properties_of", "architecture_of", "running", "refuse_running", "make", "presets",
     "add", "has", "move", "put", "take", "read", "column", "line_end", "line_start", "newline", "unshared", "written_out",
     "double", "flow", "in_style", "key", "number", "scalar",
+    "compression_by_name", "is_same_file", "memory_of", "open_regular", "reading", "refuse_extension",
+    "require_same_identity", "set_xattr", "size_of", "squashfs_end", "start_sqfs2tar",
+    "xattrs_of", "xattrs_of_link",  # the kernel limits the attributes of a file to 64 KiB
+    "save_tar", "write_tar",  # measured with "build"
 }  # fmt: skip
 
 
@@ -337,7 +347,7 @@ def public_functions() -> Iterator[str]:
 
 
 def test_every_public_function_of_image_is_measured_or_listed_as_an_exception() -> None:
-    assert set(public_functions()) - READERS.keys() - EDITS.keys() - OTHERS == set()
+    assert (READERS.keys() | EDITS.keys() | OTHERS) - {scan_image.__name__} == set(public_functions())
 
 
 def test_a_quadratic_check_fails_the_measurement() -> None:
