@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAGIC = b"templater kept 1"
 MAX_ENTRY = 32 << 20
 
-#: above this number of entries or bytes, the oldest entries are removed
+#: limits on the entries and bytes of a cache; above a limit, the oldest entries are removed
 MOST_ENTRIES = 512
 MOST_BYTES = 256 << 20
 

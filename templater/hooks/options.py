@@ -158,7 +158,7 @@ def _set(options: Options, name: str, value: str) -> None:
     else:
         raise UsageError(f"unknown option '{printable(name)}'", hint=USAGE)
     if options.on_error not in (FAIL, KEEP_GOING):
-        raise UsageError("invalid value for --on-error", hint="use fail or keep-going")
+        raise UsageError("invalid value for --on-error", hint="use --on-error fail or --on-error keep-going")
     if options.dialect not in ("", *DIALECT_NAMES):
         raise UsageError("invalid value for --dialect", hint="use v4, v6 or v6.1")
 

@@ -295,7 +295,7 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory) -> N
         from ..writing.transaction import Journal
 
         # If a power cut loses files of the trigger ``start``, the next start writes them again.
-        # But the files of a pending trigger must be on disk before the trigger is recorded as done.
+        # The files of a pending trigger must be on disk before the trigger is recorded as done.
         durable = explicit or bool(state.pending)
         answer = _write_files(request, planned_run, log, Journal(state_directory.directory), durable=durable)
     if explicit or request.compare:

@@ -204,7 +204,7 @@ class StateDirectory(Closing):
         except OSError as error:
             raise write_error("open", join(self.path, name), error) from None
         # The name must still lead to the opened file, and the file must have no other link.
-        # Otherwise, an attacker could hard-link another user's file to this name and later remove the link.
+        # Otherwise, an attacker could hard-link another user's file to the name, and later remove the link.
         opened, named = os.fstat(fd), self.directory.lstat(name)
         is_same_file = named is not None and (named.st_dev, named.st_ino, named.st_nlink) == (
             opened.st_dev,

@@ -116,7 +116,7 @@ class Resolved:
 def parents_below(path: str, depth: int) -> "Iterator[str]":
     """Yield the parents of an absolute path, except the first ``depth``. The outermost one comes first.
 
-    This is a generator because a list of the parents of a path with two thousand names needs megabytes.
+    This function is a generator, because a list of the parents of a very long path needs megabytes.
     """
     end = path.find("/", 1)
     while end > 0:

@@ -44,7 +44,7 @@ class TemplaterError(Exception):
         hint: "str | None" = None,
         notes: "tuple[str, ...] | None" = None,
     ) -> "Self":
-        """Return a copy with these fields replaced. The copy has the same class and other attributes."""
+        """Return a copy with the given fields replaced. The copy has the same class and other attributes."""
         copy = self.__class__.__new__(self.__class__)
         copy.__dict__.update(self.__dict__)
         for name, value in (("message", message), ("span", span), ("hint", hint), ("notes", notes)):

@@ -103,7 +103,7 @@ class Instance:
         return f"Instance({self.name!r}, {self.type!r})"
 
     def replace(self, **fields: "Any") -> "Instance":
-        """Return a copy with these fields replaced."""
+        """Return a copy with the given fields replaced."""
         return Instance(**{name: fields.get(name, getattr(self, name)) for name in self.__slots__})
 
     @property
@@ -117,7 +117,7 @@ class Instance:
 
     @property
     def privileged(self) -> bool:
-        # The function IsTrue in Incus's shared/util accepts these four spellings in any case.
+        # The function IsTrue in Incus's shared/util accepts true, 1, yes and on, in upper or lower case.
         value = self.expanded_config().get("security.privileged", "")
         return value.lower() in ("true", "1", "yes", "on")
 
@@ -163,20 +163,20 @@ def require_name(name: str, *, typed: bool = False, daemon: bool = False) -> Non
 
 def _typing_problem(name: str) -> str:
     if any(character.isspace() for character in name):
-        return "it contains white space"
-    return "it begins with '-'" if name[0] == "-" else ""
+        return "a name can't contain white space"
+    return "a name can't begin with '-'" if name[0] == "-" else ""
 
 
 def _name_problem(name: str) -> str:
     """Return the reason why a name cannot be used as a directory name, or "" if it can."""
     if not name:
-        return "it is empty"
+        return "the name is empty"
     if name in (".", "..") or "/" in name:
-        return "it is '.' or '..', or contains '/'"
+        return "a name can't be '.' or '..', or contain '/'"
     if not name.isprintable() or name.strip() != name:
-        return "it contains invisible characters"
+        return "a name can't contain invisible characters"
     if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME:
-        return f"it is longer than {MAX_NAME} bytes"
+        return f"a name can't be longer than {MAX_NAME} bytes"
     return ""
 
 

@@ -29,8 +29,8 @@ from .yaml_nodes import MIB, Limits, Node, Scalar, YamlError, parse, size_text
 from .yaml_nodes import Mapping as MappingNode
 from .yaml_nodes import Sequence as SequenceNode
 
-#: These limits are high, because a description can contain large cloud-init documents.
-#: backup.yaml repeats these documents for each snapshot.
+#: The limits of a description are high, because it can contain large cloud-init documents.
+#: backup.yaml repeats cloud-init documents for each snapshot.
 LIMITS: Final = Limits(bytes=32 * MIB, nodes=1_000_000, expanded=1_000_000)
 MOST_PROFILES: Final = 10_000
 #: the maximum number of names that a message lists
@@ -157,7 +157,7 @@ def instance_type(text: str) -> str:
     """Parse the name of an instance type. Raises UsageError if it is unknown."""
     types = {CONTAINER: CONTAINER, VIRTUAL_MACHINE: VIRTUAL_MACHINE, "vm": VIRTUAL_MACHINE}
     if text not in types:
-        raise UsageError(f"unknown instance type '{text}'", hint="use container or virtual-machine")
+        raise UsageError(f"unknown instance type '{text}'", hint="use the type container or virtual-machine")
     return types[text]
 
 

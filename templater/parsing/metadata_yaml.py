@@ -1,6 +1,6 @@
 """A decoder for metadata.yaml that follows the daemons' rules and records the position of every field.
 
-It gives the same results as two Go libraries for the struct ``api.ImageMetadata``: gopkg.in/yaml.v2
+The decoder gives the same results as two Go libraries for the struct ``api.ImageMetadata``: gopkg.in/yaml.v2
 (``decode.go``) and go.yaml.in/yaml/v4 (``constructor.go``). The type of a field decides how its value is
 decoded: ``mode: 0755`` is a string of four characters, ``create_only: yes`` is true, and ``when: start`` is
 an error.

@@ -48,7 +48,7 @@ class PureParser(Reader, Scanner, Parser):
         return int(super().scan_yaml_directive_number(start_mark))
 
     def scan_to_next_token(self) -> None:
-        # This follows yaml_parser_scan_to_next_token of libyaml. Inside brackets, tabs count as blanks.
+        # As in yaml_parser_scan_to_next_token of libyaml: inside brackets, tabs count as blanks.
         # Outside brackets, tabs count as blanks wherever no key can start.
         while True:
             blanks = " \t" if self.flow_level or not self.allow_simple_key else " "

@@ -112,7 +112,7 @@ def plan_image(
 def read_templates(image: "Image", metadata: "Metadata") -> "Mapping[str, TemplateFile]":
     """Return the templates that rules name. If a template is a symlink, also return the link's target.
 
-    templater refuses such links. The prediction needs their targets, because old hosts follow the links.
+    templater refuses symlinks. The prediction needs their targets, because old hosts follow symlinks.
     """
     templates = dict(image.read_templates({rule.template for rule in metadata.rules if rule.template}))
     links = list(templates.values())
@@ -533,7 +533,7 @@ class _ChangedRootfs:
         return self.rootfs.read(path, limit)
 
     def require_ids(self, uid: int, gid: int, rule: "Rule") -> None:
-        """Raise UnmappedError if the root filesystem has an id map that lacks one of these ids."""
+        """Raise UnmappedError if the root filesystem has an id map without ``uid`` or ``gid``."""
         ids = getattr(self.rootfs, "ids", None)
         if ids is None:
             return

@@ -194,7 +194,7 @@ class Template:
     def modules(self) -> tuple[str, ...]:
         """Return the names of the modules that ``code`` imports in addition to ``runtime``.
 
-        These modules contain the filters and tags of the template. They import nothing during a render.
+        The modules contain the filters and tags of the template. They import nothing during a render.
         """
         located = ("templater.pongo2.located",) if self.program.places else ()
         return (*sorted({module for module, _ in self.imports}), *located)

@@ -212,7 +212,7 @@ class Struct:
 class NilPointer:
     """A nil pointer with a Go type, which does not equal nil.
 
-    For example, ``forloop.Parentloop`` of the outermost loop is such a pointer.
+    For example, ``forloop.Parentloop`` of the outermost loop is a nil pointer with a type.
     """
 
     __slots__ = ("gotype",)

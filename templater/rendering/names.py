@@ -1,6 +1,7 @@
 """Detection of names that a template reads but no host provides.
 
-Nearly all of these names are typing mistakes. pongo2 renders such a name as empty text, without an error.
+Nearly all names that no host provides are typing mistakes. pongo2 renders such a name as empty text, without
+an error.
 """
 
 from collections.abc import Collection, Iterator

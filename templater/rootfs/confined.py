@@ -193,7 +193,7 @@ class Root(Closing):
             return directory.listdir()
 
     def entries(self, path: str) -> "list[tuple[str, Entry]]":
-        """Return the names in a directory with their lstat results. This opens the directory once."""
+        """Return the names in a directory with their lstat results. The directory is opened only once."""
         with self.directory(path) as directory:
             try:
                 found = [(name, self._lstat_at(directory.fd, name)) for name in directory.listdir()]
@@ -229,7 +229,7 @@ class Root(Closing):
     def _open_regular(self, path: str, names: "list[str]", follow: bool) -> int:
         """Open a regular file. Check the type before and after opening.
 
-        The first check is needed because opening a device can have side effects.
+        The check before opening is needed, because opening a device can have side effects.
         """
         seen = self._descriptor(names, _LOOK | _O_NOFOLLOW, follow)
         try:

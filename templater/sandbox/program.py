@@ -135,7 +135,7 @@ def _set_descriptors(data: int, output: int, complaints: int) -> None:
 
     wanted = (os.open(os.devnull, os.O_RDONLY), output, complaints, data)
     # First move all descriptors to 10 and above.
-    # Otherwise dup2 could overwrite a descriptor that is still needed.
+    # Without this step, dup2 could overwrite a descriptor that is still needed.
     aside = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in wanted]
     for number, fd in enumerate(aside):
         os.dup2(fd, number)
@@ -156,7 +156,7 @@ def _lock() -> None:
         (resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_FSIZE, COMPLAINTS),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, 1),  # with 0 instead of 1, execve fails
+        (resource.RLIMIT_NPROC, 1),  # one process: with a limit of 0, execve fails
         (resource.RLIMIT_NOFILE, 32),
         (resource.RLIMIT_MEMLOCK, 0),
     ):

@@ -5,7 +5,7 @@ file system. The name ``.templater-TOKEN-INODE-N`` counts as templater's if the 
 number INODE, or if INODE is 0 and the file is empty. No file matches by accident, and a process that can
 forge such a name could remove the file as well.
 
-Every apply holds the lock, so the next apply can remove these files safely. An apply never reuses
+Every apply holds the lock, so the next apply can remove temporary files safely. An apply never reuses
 their content: it plans again and writes every file itself.
 
 For an instance directory, a ``Journal`` records the directories and tokens of the last run. So every leftover

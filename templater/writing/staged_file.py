@@ -79,7 +79,7 @@ class ApplySession:
     def room_for(self, size: int, change: "Change") -> int:
         """Count the old content of a mounted file, which a rollback needs. Return ``size``.
 
-        Raises LimitError above ``MAX_KEPT``: the container's processes choose the size of such a file.
+        Raises LimitError above ``MAX_KEPT``: the container's processes choose the size of a mounted file.
         """
         self.kept += size
         if size > MAX_KEPT or self.kept > MAX_KEPT:
@@ -96,7 +96,7 @@ class ApplySession:
     def make_directory(self, path: str) -> None:
         """Create a directory under a temporary name, set its owner and mode, then rename it.
 
-        So a kill never leaves a directory with the wrong owner. Raises RefusedError if the path exists but is
+        So a killed run leaves no directory with a wrong owner. Raises RefusedError if the path exists but is
         not a directory.
         """
         parent = self.directory(above(path))

@@ -26,7 +26,8 @@ INSTANCES = "/var/lib/templater/incus"
 def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookRequest | Notice":
     if "LXC_ROOTFS_PATH" not in environ or "LXC_NAME" not in environ:
         raise UsageError(
-            "this is not a raw.lxc hook", hint="to install one, run: templater hook install incus"
+            "Incus did not call this hook through raw.lxc",
+            hint="to install one, run: templater hook install incus",
         )
     name = environ["LXC_NAME"]
     if not name or "/" in name or name in (".", "..") or not name.isprintable():

@@ -48,7 +48,7 @@ CLONED = "cloned"
 def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookRequest | Notice":
     stage = environ.get("LXC_HOOK_TYPE") or (options.words[-1] if options.words[-2:-1] == ("lxc",) else "")
     if not stage or "LXC_NAME" not in environ:
-        raise UsageError("this is not a hook of LXC", hint="to install one, run: templater hook install lxc")
+        raise UsageError("LXC did not call this hook", hint="to install one, run: templater hook install lxc")
     name = environ["LXC_NAME"]
     if not name or "/" in name or name in (".", "..") or not name.isprintable():
         raise UsageError(f"invalid container name '{printable(name)}'")
@@ -311,7 +311,7 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
     if len(found) != 1:
         raise InputError(
             f"'{here}' was made from '{printable(source_name)}', but"
-            f" {'several containers have that name' if found else 'that container is missing'}",
+            f" {'several containers have that name' if found else 'the original container is missing'}",
             hint=f"copy metadata.yaml, templates and instance.yaml to '{folder}', then run:"
             f" templater trigger '{folder}' copy",
         )

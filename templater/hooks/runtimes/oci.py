@@ -127,7 +127,7 @@ def read_state(data: bytes) -> "dict[str, Any]":
     """Parse the state of an OCI runtime. Raises UsageError if it is empty, InputError if it is invalid."""
     if not data.strip():
         raise UsageError(
-            "no state on standard input: this is not a hook of an OCI runtime",
+            "no state on standard input: no OCI runtime called this hook",
             hint="to install one, run: templater hook install oci",
         )
     state = parse_json(data, "the state on standard input")

@@ -160,7 +160,7 @@ class ExpressionWriter(Writer):
     def equality(self, left: nodes.Expr, right: nodes.Expr, place: int, wanted: bool) -> None:
         """Write ``==`` if ``wanted`` is true, else ``!=``.
 
-        A comparison with a constant string has a faster form, because most comparisons are of this kind.
+        A comparison with a constant string has a faster form, because it is the most common comparison.
         """
         if isinstance(right, nodes.Const) and isinstance(right.value, str) and not self.spans:
             name = self.fresh("v")

@@ -33,7 +33,7 @@ _UNARY = {"not": Not, "negative": Neg}
 _RELATIONS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "lteq", ">": "gt", ">=": "gteq", "in": "in"}
 
 # The names of values that the code generator supplies.
-# They begin with a space, so they cannot be equal to an identifier of the template.
+# The names begin with a space, so they cannot be equal to an identifier of the template.
 #: the dict of all names that the template binds
 SCOPE = " scope"
 #: whether autoescape is on
@@ -88,7 +88,7 @@ def call(callee: Expr, arguments: list[Expr], place: int) -> Call:
 
 
 def tag_call(function: Callable[..., Any], arguments: list[Expr], place: int) -> Call:
-    """Return a call of a tag's function. Generated code passes the render before these arguments.
+    """Return a call of a tag's function. Generated code passes the render before ``arguments``.
 
     The callee is an ``ImportedName`` of the form "module:function".
     """
@@ -201,8 +201,8 @@ def loop_names(node: For) -> list[str]:
 def macro(name: str, parameters: Sequence[tuple[str, Expr | None]], body: list[Node], place: int) -> Macro:
     """Return the definition of a macro with its parameters and their defaults.
 
-    In Jinja2, parameters without a default have no entry in ``defaults``. Here, their entry is the constant
-    None.
+    In Jinja2, parameters without a default have no entry in ``defaults``. In this module,
+    their entry is the constant None.
     """
     names = [Name(parameter, "param") for parameter, _ in parameters]
     defaults = [Const(None) if default is None else default for _, default in parameters]

@@ -219,7 +219,7 @@ class StatementWriter(ExpressionWriter):
     def mark_targets(self, node: nodes.For, number: str) -> None:
         """Write code that records that a loop's names are set.
 
-        The second name is set only if the loop iterates over a map.
+        The second name of a loop is set only if the loop iterates over a map.
         """
         key, *value = nodes.loop_names(node)
         self.mark_set([key])

@@ -106,8 +106,8 @@ class Writer(CodeGenerator):
     def later(self, parameters: str, name: str, write: Callable[[], None]) -> None:
         """Schedule a new function, which is written after the current function. ``write`` writes its body.
 
-        The new function gets the scope in its parameter ``s``. Without the delay, a deeply nested template
-        would exhaust the stack of the generator.
+        The new function gets the scope in its parameter ``s``. Writing it later keeps the stack of the
+        generator small, even for a deeply nested template.
         """
         mode, captured = self.mode, self.captured
 

@@ -75,7 +75,7 @@ def _link(raw: str, escaped: bool, limit: int) -> str:
 
 
 def _shortened(title: str, limit: int) -> str:
-    """Shorten a title to ``limit`` bytes. Like pongo2, this may split a character."""
+    """Shorten a title to ``limit`` bytes. Like pongo2, this function may split a character."""
     data = to_bytes(title)
     return from_bytes(data[: limit - 3]) + "..." if 3 < limit < len(data) else title
 

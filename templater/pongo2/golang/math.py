@@ -138,9 +138,8 @@ def _polynomial(coefficients: "tuple[float, ...]", x: float) -> float:
     return value
 
 
-# Go computes exp(x) in these steps: subtract a multiple of ln 2 from x, divide by 16, evaluate the series of
-# e**x - 1, and square four times (N. Shibata, "Efficient evaluation methods of elementary functions suitable
-# for SIMD computation").
+# Go computes exp(x) as in N. Shibata, "Efficient evaluation methods of elementary functions".
+# Subtract a multiple of ln 2 from x, divide by 16, evaluate the series of e**x - 1, and square four times.
 _LN2_UPPER = 0.69314718055966295651160180568695068359375
 _LN2_LOWER = 0.28235290563031577122588448175013436025525412068e-12
 _SERIES = tuple(1 / math.factorial(n) for n in range(8, 0, -1))

@@ -26,7 +26,7 @@ class ExpressionParser(Cursor):
     def expression(self) -> Expression:
         """Parse relations joined by ``and`` and ``or``.
 
-        Both operators have the same precedence. They group to the right: ``a and b or c`` means
+        ``and`` and ``or`` have the same precedence and group to the right: ``a and b or c`` means
         ``a and (b or c)``.
         """
         operands, operators = [self.relation()], []

@@ -124,7 +124,7 @@ class Operation(Expression):
 class Lazy:
     """Arguments of an `Invoke` that the called function evaluates itself.
 
-    The function gets a tuple of functions. Each of these takes the scope and returns the argument's value.
+    The function gets a tuple of functions. Each function takes the scope and returns the argument's value.
     """
 
     __slots__ = ("expressions",)

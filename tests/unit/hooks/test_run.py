@@ -71,7 +71,7 @@ def test_the_hook_line_with_probe_prints_the_version():
 def test_without_lxc_variables_the_hook_fails_without_a_traceback():
     answer = line(env={})
     assert answer.returncode == 2
-    assert answer.stderr.startswith("templater: this is not a hook of LXC\n")
+    assert answer.stderr.startswith("templater: LXC did not call this hook\n")
     assert "Traceback" not in answer.stderr
 
 
