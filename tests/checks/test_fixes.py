@@ -50,7 +50,7 @@ def test_an_image_without_a_mistake_stays_as_it_is(case):
         assert fixed(right).changes(right) == {}
 
 
-def test_every_fixable_check_has_a_case():
+def test_every_fixable_check_has_an_example():
     found = {finding.check for case in CASES for finding in findings_of(case[3]) if finding.fix}
     assert found == FIXABLE
 
@@ -75,7 +75,7 @@ MOTD = "/etc/motd: {when: [create], template: t}"
         ),
     ],
 )  # fmt: skip
-def test_a_safe_fix_of_a_template_is_exact(before, after):
+def test_a_safe_fix_changes_only_the_intended_text_of_a_template(before, after):
     wrong = image(MOTD, t=before)
     assert fixed(wrong, unsafe=False).changes(wrong) == {"templates/t": (before.encode(), after.encode())}
 
@@ -118,14 +118,14 @@ def test_a_mistake_with_several_corrections_is_not_fixed(template):
         ("1777", "01777"), ('"416"', "0640"),
     ],
 )  # fmt: skip
-def test_a_mode_with_one_plausible_reading_gets_quotes(written, mode):
+def test_a_mode_with_one_plausible_meaning_is_written_in_quotes(written, mode):
     wrong = image(f"/etc/motd: {{when: [create], template: t, mode: {written}}}")
     (change,) = fixed(wrong, unsafe=False).changes(wrong).values()
     assert f'mode: "{mode}"'.encode() in change[1]
 
 
 @pytest.mark.parametrize("written", ["0044", "9", "rwx", "888888", "0644", "644", "511"])
-def test_a_mode_without_one_plausible_reading_is_not_changed(written):
+def test_a_mode_without_one_plausible_meaning_is_not_changed(written):
     wrong = image(f"/etc/motd: {{when: [create], template: t, mode: {written}}}")
     assert fixed(wrong).changes(wrong) == {}
 
@@ -141,7 +141,7 @@ def test_a_fix_that_would_break_a_file_is_not_applied():
     assert fixed(wrong).changes(wrong) == {}
 
 
-def test_one_fix_that_does_nothing_does_not_prevent_the_others():
+def test_one_fix_that_does_nothing_does_not_prevent_the_other_fixes():
     wrong = image(MOTD, "/etc/issue: {when: [create], template: u}", templates={
         "t": "{{ config.user[instance.name] }}{{ instnace.name }}\n", "u": "{{ instnace.name }}\n",
     })  # fmt: skip
@@ -153,7 +153,7 @@ def test_an_ignored_finding_is_not_fixed():
     assert fixed(wrong).changes(wrong) == {}
 
 
-def test_a_severity_limits_what_is_fixed():
+def test_only_findings_of_the_chosen_severities_are_fixed():
     wrong = file("/etc/motd", "{{ instnace.name }}")
     done = fix(wrong, findings_of, lambda finding: finding.severity >= Severity.WARNING)
     assert done.changes(wrong)["templates/t"][1] == b"{{ instance.name }}"
@@ -166,11 +166,11 @@ def test_a_severity_limits_what_is_fixed():
         ("abc", "cba", False), ("abc", "abcde", False), ("", "a", True),
     ],
 )  # fmt: skip
-def test_words_that_differ_by_one_edit(a, b, expected):
+def test_two_words_are_compared_for_a_difference_of_one_edit(a, b, expected):
     assert differ_by_one(a, b) is expected and differ_by_one(b, a) is expected
 
 
-def test_a_word_that_is_close_to_two_words_has_no_only_candidate():
+def test_a_word_close_to_two_known_words_has_no_single_candidate():
     assert only_candidate("cat", ["car", "dog"]) == "car"
     assert only_candidate("cat", ["car", "bat"]) == ""
 
@@ -226,7 +226,7 @@ def test_fix_keeps_comments_modes_and_other_files(folder, capsys):
     assert [path.stat().st_mtime_ns for path in folder.rglob("*")] == times
 
 
-def test_fix_reports_what_is_left(folder, capsys):
+def test_fix_reports_the_findings_that_remain(folder, capsys):
     (folder / "templates/t").write_text("{{ instnace.name }}{{ zzz }}\n")
     assert main(["check", str(folder), "--fix"]) == 1
     assert "[unknown-variable]" in (shown := capsys.readouterr().out) and "instnace" not in shown

@@ -52,7 +52,7 @@ def fingerprints(tree):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_both_ways_of_writing_give_the_same_bytes(tmp_path, monkeypatch, seed):
+def test_writing_single_product_lines_and_whole_catalogs_gives_the_same_bytes(tmp_path, monkeypatch, seed):
     ours, other = Tree(str(tmp_path / "ours")), Tree(str(tmp_path / "other"))
     for change in changes(tmp_path / "images", seed):
         result = change(ours)
@@ -114,7 +114,7 @@ OTHER_FORMS = {
 
 
 @pytest.mark.parametrize("form", OTHER_FORMS)
-def test_a_file_of_another_form_is_not_read_line_by_line(lines, form):
+def test_a_catalog_in_another_layout_is_not_read_line_by_line(lines, form):
     changed = OTHER_FORMS[form](lines.read_text())
     assert changed != lines.read_text()
     lines.write_text(changed)

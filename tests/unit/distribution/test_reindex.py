@@ -176,9 +176,7 @@ def test_copied_metadata_is_not_downloaded_again_for_the_table(origin, tree, com
     ],
     ids=["damaged", "missing"],
 )
-def test_metadata_that_cannot_be_read_is_said_instead_of_a_table(
-    origin, tree, tmp_path, command, damage, said
-):
+def test_a_note_about_unreadable_metadata_replaces_the_table(origin, tree, tmp_path, command, damage, said):
     with_templates(origin)
     (path,) = origin.folder.rglob("*-lxd.tar.xz")
     damage(path)
@@ -187,7 +185,7 @@ def test_metadata_that_cannot_be_read_is_said_instead_of_a_table(
     assert said in shown
 
 
-def test_invalid_metadata_is_said_instead_of_a_table(origin, tree, tmp_path, command):
+def test_a_note_about_invalid_metadata_replaces_the_table(origin, tree, tmp_path, command):
     with_templates(origin, tarball({"metadata.yaml": b"templates: [\n"}))
     rules = str(tmp_path / "rules")
     assert "start fails" in command("streams", "reindex", origin.url, tree.path, "--redirect", rules)

@@ -79,7 +79,7 @@ def test_an_image_is_shown_by_its_kind_and_path(image_directory, tmp_path):
 
 @pytest.mark.parametrize("how", COMPRESSORS)
 @pytest.mark.parametrize("order", ["metadata.yaml templates rootfs", "rootfs templates metadata.yaml", "."])
-def test_tarball_and_directory_read_equally(image_directory, tmp_path, how, order):
+def test_a_tarball_and_its_directory_are_read_with_equal_results(image_directory, tmp_path, how, order):
     subprocess.run(["tar", "-C", image_directory, "-cf", tmp_path / "i.tar", *order.split()], check=True)
     image = open_image(compressed(tmp_path / "i.tar", how))
     directory = open_image(image_directory)
@@ -186,7 +186,7 @@ def test_every_flipped_byte_is_an_error_or_harmless(image_directory, tmp_path, h
             open_image(tmp_path / "d").read_to_end()
 
 
-def test_error_names_a_prefix_before_metadata_yaml(tmp_path):
+def test_error_names_a_directory_that_contains_metadata_yaml(tmp_path):
     path = tarball(tmp_path / "i.tar", [("img", None), ("img/metadata.yaml", METADATA)])
     with pytest.raises(InputError, match="only in 'img/'") as caught:
         open_image(path).read_metadata()

@@ -142,7 +142,7 @@ NEVER = {
 }  # fmt: skip
 
 
-def test_a_cold_hook_loads_only_the_compiler_as_well(container):
+def test_a_cold_hook_loads_the_listed_modules_and_the_compiler_only(container):
     found = loaded(container, "--no-child", "--no-cache")
     assert {name for name in found if name.split(".")[0] == "templater"} == OURS | COMPILING
     assert {name for name in found if name.split(".")[0] in ("jinja2", "markupsafe")} == GENERATOR
@@ -182,7 +182,7 @@ CHILDREN = pytest.mark.parametrize("child", [("--no-child",), ()], ids=["in its 
 
 
 @CHILDREN
-def test_rare_instance_texts_need_no_late_import(container, child):
+def test_an_unusual_instance_description_needs_no_late_import(container, child):
     """A child cannot open files while it renders, so every import has to happen before."""
     loaded(container, *child)  # fill the image's cache
     for text in ('{"name": "c1", "config": {"user.a": "\\u00e4"}}', "name: c1\nconfiig: {}\n"):
