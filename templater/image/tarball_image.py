@@ -95,7 +95,7 @@ class TarballImage:
         self._ended = True
         try:
             for member in self._members:
-                self._keep(member, self._layout.check(member))
+                self._see(member)
                 self._ended = False
                 return True
             self._archive.finish()
@@ -104,6 +104,9 @@ class TarballImage:
         finally:
             if self._ended:
                 self.close()
+
+    def _see(self, member: Member) -> None:
+        self._keep(member, self._layout.check(member))
 
     def _keep(self, member: Member, name: str) -> None:
         top, _, rest = name.partition("/")

@@ -80,17 +80,8 @@ class BackupImage(TarballImage):
             _BackupContents(self.name, self.limits), [rule.path for rule in rules], self.limits
         )
 
-    def _scan(self) -> Iterator[bool]:
-        try:
-            for member in self._archive:
-                self._see(member, clean_name(member))
-                yield True
-            self._archive.finish()
-            self.complete = True
-        finally:
-            self.close()
-
-    def _see(self, member: Member, name: str) -> None:
+    def _see(self, member: Member) -> None:
+        name = clean_name(member)
         if name == INDEX:
             self.index = self._read_text(member, name)
         self._optimized = self._optimized or name in OPTIMIZED
