@@ -62,11 +62,19 @@ class PureParser(Reader, Scanner, Parser):
             if not self.flow_level:
                 self.allow_simple_key = True
 
+    # Both methods of PyYAML look at every possible key for each token, and each open bracket can be one. The
+    # keys are in the order of their positions, because a bracket that closes removes the keys in it.
+
     def stale_possible_simple_keys(self) -> None:
-        for level, key in list(self.possible_simple_keys.items()):
+        while self.possible_simple_keys:
+            level, key = next(iter(self.possible_simple_keys.items()))
             if key.line == self.line and self.index - key.index <= self.longest_key:
-                continue
+                return
             if key.required:
                 expected = "could not find expected ':'"
                 raise ScannerError("while scanning a simple key", key.mark, expected, self.get_mark())
             del self.possible_simple_keys[level]
+
+    def next_possible_simple_key(self) -> int | None:
+        first = next(iter(self.possible_simple_keys.values()), None)
+        return None if first is None else first.token_number

@@ -14,7 +14,7 @@ from templater.image import describe
 from templater.image.contents import open_contents
 from templater.image.open import open_image
 from templater.model.entry import FILE, Entry, TemplateFile
-from templater.model.errors import LimitError, RefusedError
+from templater.model.errors import LimitError, MetadataError, RefusedError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 
@@ -84,6 +84,19 @@ def test_nested_brackets_are_refused_after_a_long_key() -> None:
     text = "a" * 1100 + ": x\nb: " + "[" * 16_000
     with pytest.raises(LimitError, match="nested more than 64 levels deep"):
         read_metadata(Source("metadata.yaml", text), "v4")
+
+
+def test_many_texts_in_open_brackets_take_linear_time() -> None:
+    """Each open bracket can be a key. For each token, the parser looked at all of them."""
+    text = "a" * 1100 + ": x\nb: " + "[" * 55 + "a," * 12_000 + "]" * 55 + "\ny: [\n"
+    begun = time.process_time()
+    with pytest.raises(MetadataError, match="while parsing a flow node"):
+        read_metadata(Source("metadata.yaml", text), "v4")
+    shallow = text.replace("[" * 55, "[").replace("]" * 55, "]")
+    deep_time, begun = time.process_time() - begun, time.process_time()
+    with pytest.raises(MetadataError):
+        read_metadata(Source("metadata.yaml", shallow), "v4")
+    assert deep_time < 1.8 * (time.process_time() - begun)
 
 
 @pytest.mark.parametrize("name", ["", "a*"])
