@@ -45,7 +45,7 @@ class Stream(Protocol):
     def read(self, path: str, /) -> bytes: ...
 
     def size(self, path: str, /) -> int | None:
-        """Return the size, or None if it is unknown without reading the file."""
+        """Return the size of a file, or None if only reading the whole file would show the size."""
 
     def pieces(self, path: str, /) -> AbstractContextManager[Iterator[bytes]]: ...
 
@@ -237,7 +237,7 @@ def _check_images(images: list[Image], client: str, report: Report) -> None:
         first = fingerprints.setdefault(image.fingerprint, image)
         if first is not image:
             for one, other in ((first, image), (image, first)):
-                message = f"can't be downloaded: {_name(other)} has the same fingerprint"
+                message = f"the image can't be downloaded: {_name(other)} has the same fingerprint"
                 place = _place(one.product.name, one.version.name)
                 report.add(ERROR, "twice", place, message, (client,))
         kind = (id(image.product), image.type, image.architecture)
@@ -261,22 +261,26 @@ def image_problems(image: Image, client: str) -> Iterator[Problem]:
         message = f"`image list` crashes: the fingerprint '{printable(fingerprint)}' is too short"
         yield Problem(ERROR, "short-fingerprint", "", message)
     elif not SHA256.fullmatch(fingerprint):
-        message = f"can't be downloaded: '{printable(fingerprint)}' is not a sha256 in lower case"
+        message = f"the image can't be downloaded: '{printable(fingerprint)}' is not a sha256 in lower case"
         yield Problem(ERROR, "fingerprint", "", message)
     for item in image.files:
         if not item.path:
-            message = f"can't be downloaded: '{printable(item.ftype)}' has no path"
+            message = f"the image can't be downloaded: '{printable(item.ftype)}' has no path"
             yield Problem(ERROR, "no-path", "", message)
         elif not clean_path(item.path) or "://" in item.path:
-            message = f"can't be downloaded: '{printable(item.path)}' is not a path below the stream"
+            message = (
+                f"the image can't be downloaded: '{printable(item.path)}' is not a path below the stream"
+            )
             yield Problem(ERROR, "path", "", message)
         if not SHA256.fullmatch(item.sha256):
             shown = f"'{printable(item.sha256)}' of '{item.ftype}' is not a sha256 in lower case"
-            message = f"can't be downloaded: {shown if item.sha256 else f'{item.ftype!r} has no sha256'}"
+            message = (
+                f"the image can't be downloaded: {shown if item.sha256 else f'{item.ftype!r} has no sha256'}"
+            )
             yield Problem(ERROR, "sha256", "", message)
     combined_type = image.metadata.combined_type
     if image.root is None and combined_type == "virtual-machine" and image.type == "container":
-        message = "listed as a container: the client ignores combined_type 'virtual-machine'"
+        message = "this image is listed as a container: the client ignores combined_type 'virtual-machine'"
         yield Problem(ERROR, "combined-type", "", message)
 
 
@@ -406,7 +410,7 @@ def _check_file(
 
 
 def _download(why: str, file: _File) -> str:
-    return f"can't be downloaded: {why}" if file.used else f"{why}; no client requests this file"
+    return f"the image can't be downloaded: {why}" if file.used else f"{why}; no client requests this file"
 
 
 def _compare_hash(digest: str, file: _File, report: Report, level: str) -> None:
@@ -422,7 +426,7 @@ def _compare_size(file: _File, report: Report) -> None:
             continue
         message = f"the size is {file.size}, not {item.size}"
         if item.size < file.size and file.used:
-            report.add(ERROR, "size", place, f"can't be downloaded: {message}", ("lxd",))
+            report.add(ERROR, "size", place, f"the image can't be downloaded: {message}", ("lxd",))
             report.add(WARNING, "size", place, message, ("incus-6.0", "incus-7"))
         else:
             report.add(WARNING, "size", place, message)
@@ -436,7 +440,7 @@ def _check_combined(report: Report, combined: Mapping[tuple[str, str], str]) -> 
             found = combined.get((clean_path(image.metadata.path), clean_path(image.root.path)))
             if found is not None and found != image.fingerprint and SHA256.fullmatch(image.fingerprint):
                 place = _place(image.product.name, image.version.name, image.kind)
-                message = f"can't be downloaded: its files have the fingerprint {found}"
+                message = f"the image can't be downloaded: its files have the fingerprint {found}"
                 report.add(ERROR, "combined", place, message, (client,))
 
 

@@ -19,8 +19,8 @@ _NOT_IN_FLOW = re.compile(r"[,\[\]{}:?#\s]")
 def unshared(text: str, root: Mark, way: Sequence[Mark], start: int, end: int) -> str:
     """Resolve one anchor or alias that an edit of ``start`` to ``end`` would affect. Return the new text.
 
-    If the edit affects no anchor or alias, return the text unchanged. ``way`` has the nodes on the path to
-    the edited value, from the root down.
+    Call this before the edit. If the edit would affect no anchor or alias, return the text as it is. ``way``
+    lists the nodes from the root to the edited value.
     """
     for node in way:
         if node.kind == "alias":
@@ -80,6 +80,5 @@ def _scalar(text: str, node: Mark) -> str:
         return "~" if not node.tag else ""
     if node.style:
         return spelling.double(node.text)
-    # Quotes could change the type of a plain word such as `true`. Only text with spaces or flow punctuation
-    # gets quotes, and the caller compares the meaning of the edited text.
+    # Quotes could change the type of a plain word such as `true`, so only text that needs quotes gets them.
     return spelling.double(node.text) if _NOT_IN_FLOW.search(node.text) else node.text

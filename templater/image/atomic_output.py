@@ -45,8 +45,7 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A published file is already synced. A hidden file that can't be removed now is removed by the next
-        # run.
+        # Errors do no harm: a published file is already synced, and the next run removes a hidden file.
         with contextlib.suppress(OSError):
             os.close(self.fd)
         if self._hidden:

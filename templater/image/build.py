@@ -193,8 +193,8 @@ def _bounded(write: Write, contents: Contents, *, holes: bool = False) -> Write:
         if contents.packed_size and written > _most_written(contents, holes=holes):
             raise LimitError(
                 f"'{contents.name}' would become an image of more than {written} bytes: "
-                f"it has {contents.packed_size}, {contents.bytes_read} decompressed",
-                hint="the image has huge sparse files; if you trust it, unpack it and build an image of that",
+                f"its files have {contents.packed_size} bytes, or {contents.bytes_read} when decompressed",
+                hint="the image has huge sparse files; if you trust it, unpack it and build a new image",
             )
         write(data)
 
@@ -258,7 +258,7 @@ def _squash(
             count = _write_tar(write, "pax", _as_mksquashfs_reads(rest), progress)
             process.stdin.close()
         except BrokenPipeError:
-            process.kill()  # its stderr has the error message
+            process.kill()  # the program has printed its error message on stderr
         except BaseException:
             process.kill()
             raise
@@ -285,7 +285,7 @@ def _mksquashfs(output: Output, packing: Packing, made: int, top: Member | None)
             stderr=subprocess.PIPE,
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
             pass_fds=(output.fd,),
-            preexec_fn=_in_child(),  # noqa: PLW1509 - two system calls, which take no lock
+            preexec_fn=_in_child(),  # noqa: PLW1509 - the function takes no lock
         )
     except FileNotFoundError:
         hint = "install it: apt install squashfs-tools"
@@ -302,7 +302,7 @@ def _in_child() -> Callable[[], object] | None:
         return None
     import resource
 
-    prctl = libc("prctl")  # loaded before the fork
+    prctl = libc("prctl")  # load the library before the fork
     _, most = resource.getrlimit(resource.RLIMIT_AS)
 
     def prepare() -> None:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _CHUNK = 256 * 1024
-# Starting to read a compressed stream takes time, even if the stream is tiny. So beyond this number of
-# streams, the streams must have this many bytes on average. Legitimate archives with one stream per file have
-# a header in each stream.
+# Starting to read a compressed stream takes time, even if the stream is tiny.
+# So if a file has more than _MANY_STREAMS streams, their average size must be at least _LEAST_STREAM bytes.
+# Legitimate archives with one stream per file fulfil this, because each stream contains a tar header.
 _MANY_STREAMS = 10_000
 _LEAST_STREAM = 512
 
@@ -93,7 +93,7 @@ _DECOMPRESSORS: dict[str, Callable[[Limits], _Decompressor]] = {
 
 
 class ByteStream:
-    """A forward-only stream of a file's decompressed bytes, which closes its descriptor if it ``owns`` it.
+    """A forward-only stream of a file's decompressed bytes. ``owns``: close the file descriptor at the end.
 
     ``read`` returns exactly the requested size except at the end of the file. As in every decompressor, a
     second compressed stream after the first is part of the data. Other bytes after a stream are an error,
@@ -266,7 +266,7 @@ class ByteStream:
         ) as error:
             raise self._damaged(error) from error
         except Exception as error:
-            if type(error).__name__ == "ZstdError":  # compared by name: two modules define this class
+            if type(error).__name__ == "ZstdError":  # two modules define this class, so compare its name
                 raise self._damaged(error) from error
             raise
         self._check_size(len(data))

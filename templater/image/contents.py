@@ -219,7 +219,7 @@ def refuse_same_file(path: str, rootfs: str) -> None:
         return  # opening the file later raises the same error
     if same:
         raise UsageError(
-            f"'{rootfs}' is '{path}' itself, not a root filesystem",
+            f"'{rootfs}' is the same file as '{path}', not a root filesystem",
             hint="a split image has two files: give both, or only the first",
         )
 

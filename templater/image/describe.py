@@ -54,7 +54,7 @@ class Target:
     create_only: bool
     #: size of the template in bytes; None if it is missing
     size: int | None
-    #: as written in metadata.yaml; "" if missing
+    #: mode, uid and gid as written in metadata.yaml; "" if missing
     mode: str = ""
     uid: str = ""
     gid: str = ""

@@ -21,13 +21,13 @@ _PIECE = 1024 * 1024
 # attributes that belong to an overlay mount, or to the host's security module
 
 Data = Iterator[tuple[int, bytes]]
-#: a function from a uid or gid on disk to that of the container
+#: a function that converts a uid or gid on disk to the id in the container
 Unshift = Callable[[int], int]
 
 
 @dataclass(slots=True)
 class _Opened:
-    """An open directory of a walk. The walk has a list of these instead of recursion."""
+    """An open directory of a walk. The walk keeps a list of open directories, and does not recurse."""
 
     directory: Directory
     name: str

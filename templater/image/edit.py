@@ -76,7 +76,7 @@ def unset_fact(source: Source, name: str) -> Source:
 
 
 def require_same_identity(before: Source, after: Source, *, force: bool) -> None:
-    """Raise MetadataError if the daemons can't read the text, or RefusedError if it is another image's.
+    """Raise MetadataError if the daemons can't read the text, or RefusedError if it is that of another image.
 
     Architecture and creation date identify an image. ``force`` allows changes of them, but not their removal.
     """
@@ -132,7 +132,7 @@ def _change_field(source: Source, path: str, name: str, value: Field) -> Source:
         return source
 
     def change(model: _Meaning) -> None:
-        if path in model.rules:  # for yaml.v4, a rule with a null key may be missing
+        if path in model.rules:  # with the rules of yaml.v4, the rule of a null key may be missing
             model.rules[path] |= {name: value, "null": False}
 
     ways = _taking(place) if value == "" or value is False else _setting(place, value)
@@ -176,7 +176,7 @@ def _readings(source: Source) -> dict[Rules, Metadata]:
 def _changed(source: Source, ways: Ways, change: Callable[[_Meaning], object]) -> Source:
     """Return the text as edited by the first of ``ways`` that makes only the requested change.
 
-    Raises InputError if each of them also changes another value.
+    Raises InputError if every one of ``ways`` would also change another value.
     """
     _read(source)
     wanted = {rules: _meaning(metadata) for rules, metadata in _readings(source).items()}

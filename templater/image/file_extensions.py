@@ -8,7 +8,7 @@ from ..model.errors import UsageError
 from ..model.source import printable
 from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS
 
-#: extensions of other kinds of files; unknown extensions are accepted: `image-v1.2` seems to have one
+#: extensions of other kinds of files; unknown extensions are accepted, such as `.2` in `image-v1.2`
 _OTHER_KINDS = {
     "7z", "br", "cpio", "deb", "erofs", "ext4", "iso", "lz", "lzo", "ova", "qcow2", "rar", "raw", "rpm",
     "sfs", "sqfs", "squashfs", "tbz", "tbz2", "tlz", "tzst", "vhd", "vhdx", "vmdk", "zip",

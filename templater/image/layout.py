@@ -52,7 +52,7 @@ class Layout:
             prefix = printable(sorted(self._prefixes)[0])
             return InputError(
                 f"'{self.image}' has no metadata.yaml at its top, only in '{prefix}/'",
-                hint=f"the daemons do not find it there; pack the image again with tar -C {prefix}",
+                hint=f"the daemons would not find it there; pack the image again with tar -C {prefix}",
             )
         if {"etc", "bin", "usr"} & {name.partition("/")[0] for name in self.kinds}:
             return InputError(
@@ -73,7 +73,7 @@ class Layout:
         if before is not None and not before == member.kind == DIRECTORY:
             raise RefusedError(
                 f"'{self.image}' holds '{printable(name)}' twice: first a {before}, then a {member.kind}",
-                hint="the daemons would use the last one; pack the image again",
+                hint="the daemons would use the last of them; pack the image again",
             )
         if before is None:
             self._held.add(memory_of(name))

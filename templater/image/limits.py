@@ -38,8 +38,8 @@ class Limits(NamedTuple):
 
 DEFAULT = Limits()
 
-#: Limit on the parent directories of a name in a root filesystem. Most programs that remove directory trees
-#: recurse, and fail on deeper trees.
+#: Limit on the parent directories of a name in a root filesystem.
+#: Most programs that remove directory trees recurse, and fail on deeper trees.
 DEEPEST = 500
 
 #: disk space of an empty directory, an inode and a block, on most file systems

@@ -200,5 +200,5 @@ def refuse_running(path: str) -> None:
     if process is not None:
         raise RefusedError(
             f"'{printable(path)}' is running (process {process})",
-            hint="stop it, or add --force: files that change meanwhile may be incomplete in the image",
+            hint="stop the container, or add --force and risk incomplete files in the image",
         )

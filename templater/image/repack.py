@@ -111,7 +111,7 @@ def _repack(
 def _refuse_hard_link(member: Member, changes: Changes) -> None:
     if member.kind == HARD_LINK and member.target.removeprefix("./") in changes:
         raise RefusedError(
-            f"'{printable(member.name)}' is a hard link to '{printable(member.target)}', which would change",
+            f"'{printable(member.name)}' is a hard link to the changed file '{printable(member.target)}'",
             hint="pack the image again: templater image export",
         )
 

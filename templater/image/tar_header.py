@@ -43,9 +43,9 @@ class Header:
             _number(block[345:357])
             _number(block[357:369])
             if any(block[369:500]) and self.type != tarfile.GNUTYPE_SPARSE:
-                raise ValueError("a header has text behind its times")
+                raise ValueError("a header has text after its time fields")
         elif self.type == tarfile.GNUTYPE_SPARSE:
-            raise ValueError("a sparse member's header is not that of GNU tar")
+            raise ValueError("a sparse member's header is not in the format of GNU tar")
         else:
             if self.type == tarfile.DIRTYPE:
                 name = name.rstrip("/")

@@ -49,8 +49,8 @@ _NEVER_GLOBAL = (
     "GNU.sparse.", "SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.xattr.", "RHT.security.",
 )  # fmt: skip
 _MAX_GLOBAL_RECORDS = 100
-#: Limit on extended headers of a member. Ordinary members have up to four: a global and a pax header, a long
-#: name and a long link.
+#: Limit on extended headers of a member.
+#: Ordinary members have up to four: a global header, a pax header, a long name and a long link.
 _MAX_EXTENDED_HEADERS = 8
 #: limit on the digits of a number in a pax header; the longest ordinary number is a time with nanoseconds
 _MAX_DIGITS = 40
@@ -144,7 +144,7 @@ class Archive:
         while self._left + self._padding:
             data = self.stream.read(min(size, self._left + self._padding))
             if not data:
-                raise self._cut_short("inside a member")
+                raise self._cut_short("the data ends inside a member")
             self._left, rest = max(0, self._left - len(data)), max(0, len(data) - self._left)
             self._padding -= rest
             yield data
@@ -157,7 +157,7 @@ class Archive:
         Raises InputError if the archive is truncated.
         """
         if not self._ended:
-            raise self._cut_short("before its end mark")
+            raise self._cut_short("the data ends before the end mark")
         self.trailing_position = self.stream.skip_zeros()
         if self.trailing_position is not None:
             block = self.stream.read(BLOCK)
@@ -168,7 +168,7 @@ class Archive:
     def _take(self, size: int) -> bytes:
         data = self.stream.read(size)
         if len(data) < size:
-            raise self._cut_short("inside a member")
+            raise self._cut_short("the data ends inside a member")
         self._left -= size
         return data
 
@@ -181,7 +181,7 @@ class Archive:
             block = self._header_block()
             if block is None:
                 if own:
-                    raise self._cut_short("after an extended header")
+                    raise self._cut_short("the data ends after an extended header")
                 return None
             info = self._parse(block)
             if info.type not in _EXTENDED:
@@ -233,23 +233,22 @@ class Archive:
     def _finish_member(self) -> None:
         skip = self._left + self._padding
         if skip and self.stream.skip(skip) < skip:
-            raise self._cut_short("inside a member")
+            raise self._cut_short("the data ends inside a member")
         self._left = self._padding = 0
 
     def _header_block(self) -> bytes | None:
         block = self._head(BLOCK)
         if len(block) == BLOCK:
-            # As in GNU tar, one block of zeros ends an archive. GNU tar warns if a second block of zeros is
-            # missing.
+            # As in GNU tar, one block of zeros ends an archive, although the format has two such blocks.
             self._ended = not any(block)
             return None if self._ended else block
         if not block:
             return None  # finish() reports the missing end mark
-        raise self._cut_short("inside a header")
+        raise self._cut_short("the data ends inside a header")
 
-    def _cut_short(self, where: str) -> InputError:
+    def _cut_short(self, why: str) -> InputError:
         return InputError(
-            f"'{self.stream.path}' is cut short {where}, at byte {self.stream.position} of the archive",
+            f"'{self.stream.path}' is cut short: {why}, at byte {self.stream.position} of the archive",
             hint="copy or download it again",
         )
 
@@ -274,7 +273,7 @@ class Archive:
             )
         data = self._head(size + -size % BLOCK)
         if len(data) < size + -size % BLOCK:
-            raise self._cut_short("inside an extended header")
+            raise self._cut_short("the data ends inside an extended header")
         return data[:size]
 
     def _long_name(self, size: int) -> bytes:
@@ -335,8 +334,8 @@ class Archive:
             for name in pax:
                 if name.startswith(_UNKNOWN_TO_SOME) and (not name.startswith(_SPARSE) or kind != FILE):
                     raise self._ambiguous(f"the record '{printable(name[:100])}' for a {kind}")
-        # Only regular files have data. If a link or directory has a size, GNU tar skips that many bytes, but
-        # Go parses headers there: the two would read different archives from one file.
+        # Only regular files may have data, because tools disagree about data of links and directories.
+        # GNU tar skips these bytes, but Go parses them as headers and would find other members.
         stored = self._number(pax, "size", info.size)
         if kind != FILE:
             if stored:
@@ -362,9 +361,9 @@ class Archive:
                     f"{len(value)} bytes: Linux allows {_MAX_XATTR_VALUE}, and {_MAX_XATTR_NAME} for its name"
                 )
         if member.uid < 0 or member.gid < 0:
-            raise self._damaged("a member has a negative owner")
+            raise self._damaged("a member has a negative uid or gid")
         major, minor = member.device
-        if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):  # Linux: MAJOR() and MINOR()
+        if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):  # the ranges of MAJOR() and MINOR() in Linux
             raise self._damaged("a device number is outside the range of Linux")
         return member
 
@@ -444,7 +443,7 @@ class Archive:
                 raise LimitError(f"'{self.stream.path}' has a sparse file with too many pieces")
             block = self._head(BLOCK)
             if len(block) < BLOCK:
-                raise self._cut_short("inside a sparse file's map")
+                raise self._cut_short("the data ends inside a sparse file's map")
             entries, more = block[:504], block[504]
 
     def _sparse_map_before_data(self, member: Member) -> tuple[tuple[int, int], ...]:

@@ -115,7 +115,8 @@ def _lock(path: str) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
-        raise BusyError(f"another unpack is writing '{path}'", hint="wait until it has finished") from None
+        message = f"another process is unpacking into '{path}'"
+        raise BusyError(message, hint="wait until that process has finished") from None
     return fd
 
 
@@ -136,8 +137,8 @@ def _unpack_into(
                 writer.finish()
             finally:
                 writer.close()
-        # The container's root user may have a mapped uid, which needs access. But if the host's root owns
-        # setuid programs or devices of the image, other users of this machine must not reach them.
+        # The container's root user may have a mapped uid, and needs access to the directory.
+        # But if the host's root owns the image's setuid programs or devices, no other user may reach them.
         exposed = (policy.privileges or policy.special) and ids.on_disk(0, 0)[0] == 0
         os.fchmod(top.fd, 0o700 if exposed else 0o711)
     return done
@@ -317,7 +318,7 @@ class TreeWriter:
             self._done.left_out.append(member.name)
             return
         if entry is None or entry.kind == DIRECTORY:
-            what = f"is a {entry.kind}" if entry is not None else "does not precede it"
+            what = f"is a {entry.kind}" if entry is not None else "does not precede it in the archive"
             raise RefusedError(
                 f"'{printable(member.name)}' is a hard link to '{printable(member.target)}', which {what}"
             )

@@ -38,7 +38,7 @@ def failure(status: int, message: str) -> bytes:
 
 def server_data(certificate: str, fingerprint: str) -> dict[str, Any]:
     """Return the answer to ``/1.0``. ``certificate`` is the server's certificate as PEM text."""
-    # An extension that is not listed here is something that clients then do themselves, such as filters.
+    # If an extension is not listed here, clients do its work themselves, such as filtering.
     return {
         "api_extensions": ["image_types"], "api_status": "stable", "api_version": "1.0", "auth": "untrusted",
         "public": True, "auth_methods": [], "config": {},

@@ -51,9 +51,9 @@ def first_certificate(path: str) -> tuple[str, str]:
 
 
 def own_certificate(host: str) -> str:
-    """Return the path of a file with a certificate for ``host``, and its key. Make a missing file.
+    """Return the path of a file with a certificate for ``host`` and the certificate's key.
 
-    A file without the key, whose name ends in ``.crt``, is beside it for clients.
+    If the file is missing, create it, and for clients a file without the key, whose name ends in ``.crt``.
     """
     folder = os.path.join(os.path.dirname(own_file()), "serve")
     private_directory(folder)
@@ -99,7 +99,7 @@ def _make(host: str) -> tuple[bytes, bytes]:
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + _VALID)
         .add_extension(x509.SubjectAlternativeName(_names(host)), critical=False)
-        # A client that trusts this file trusts it as an authority for this server only.
+        # Clients trust the certificate as an authority; path_length=0 forbids it to sign other authorities.
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())

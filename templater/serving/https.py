@@ -1,6 +1,6 @@
 """The https server: files with ranges, the image API, and the headers of `incus image import https://…`.
 
-It has limits on connections, header bytes and idle time. It bans no client: honest clients of simplestreams
+The server limits connections, header bytes and idle time. It bans no client: honest clients of simplestreams
 send plain http to this port before they use TLS.
 """
 
@@ -36,11 +36,11 @@ from .sources import Report, Source
 _JSON = "application/json"
 _BINARY = "application/octet-stream"
 _TYPES = {".json": _JSON, ".html": "text/html; charset=utf-8"}
-#: bytes that are read and sent at once: memory for a slow client
+#: bytes of a file that are read and sent at once: a slow client needs this much memory
 _PIECE = 1 << 16
-#: Connections after which garbage is collected. Each one leaves a cycle of objects with TLS buffers.
+#: Connections after which garbage is collected. Each connection leaves a cycle of objects with TLS buffers.
 _COLLECT = 32
-#: seconds to wait for a client's end of TLS
+#: seconds to wait until a client has ended TLS
 _SHUTDOWN = 5
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:[0-9]{1,5})?")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -50,14 +50,14 @@ _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 class Bounds:
     """Limits on clients. Times are in seconds."""
 
-    #: connections at once. When all are in use, the one that waits longest for a request is closed.
+    #: maximum number of connections; at this number, the connection that is idle for longest is closed
     connections: int = 400
-    #: bytes of a request
+    #: maximum bytes of a request
     request: int = 32 << 10
     handshake: int = 15
-    #: from the handshake, or the end of an answer, to the end of the next request's headers
+    #: time from the handshake, or from the end of an answer, to the end of the next request's headers
     waiting: float = 30
-    #: to send 64 KiB to a client
+    #: time for sending 64 KiB to a client
     sending: float = 60
 
 
@@ -349,7 +349,8 @@ class ImageServer:
         while start < end:
             piece = await loop.run_in_executor(None, os.pread, fd, min(_PIECE, end - start), start)
             if not piece:
-                raise ConnectionResetError("the file became shorter")  # the client must see a short answer
+                # An open connection would hide from the client that the answer is incomplete.
+                raise ConnectionResetError("the file became shorter")
             await self._write(response, piece)
             start += len(piece)
 
@@ -401,7 +402,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        transport.set_write_buffer_limits(high=_PIECE)  # the default for TLS is eight times as much
+        transport.set_write_buffer_limits(high=_PIECE)  # the default limit of TLS is eight times as large
         self.transport, self.made = transport, True
         self._server.open[transport] = self
         self._inner.connection_made(transport)
@@ -487,7 +488,7 @@ class _Listener:
         while True:
             try:
                 client, _ = await loop.sock_accept(listener)
-            except OSError:  # no descriptor is free
+            except OSError:  # the process has no free file descriptor
                 self._close_oldest()
                 await asyncio.sleep(0.05)
                 continue
@@ -527,10 +528,10 @@ class _Listener:
             )  # fmt: skip
             await ready
             self.waiting.pop(key, None)
-            if connection.made:  # else the client left during the handshake
+            if connection.made:  # false if the client left during the handshake
                 await connection.closed
         except (OSError, TimeoutError):
-            pass  # not TLS, or too slow
+            pass  # the client does not use TLS, or is too slow
         finally:
             self.waiting.pop(key, None)
 

@@ -86,7 +86,7 @@ class Listing:
                     self._unified.setdefault(name, []).append(image)
 
     def find(self, beginning: str) -> Served | None:
-        """Return the only image whose fingerprint begins like this, or None."""
+        """Return the image whose fingerprint has this beginning, or None if not exactly one image has it."""
         at = bisect_left(self._sorted, beginning)
         found = self._sorted[at : at + 2]
         if not beginning or not found or not found[0].startswith(beginning):

@@ -36,7 +36,7 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 class Source(Protocol):
     def stamp(self) -> object:
-        """Return a value that differs after the list of images changed."""
+        """Return a value that changes whenever the list of images changes."""
 
     def load(self) -> Listing: ...
 
@@ -140,7 +140,7 @@ def open_beneath(root: str, path: str) -> int:
     hidden = any(part.startswith(".") for part in (*cleaned.split("/"), *parts))
     if not cleaned or hidden or "\0" in path:
         raise FileNotFoundError(path)
-    # The real path has no symlink. If one appears meanwhile, the opening fails.
+    # The real path contains no symlink. If a symlink appears meanwhile, opening the file fails.
     opened: list[int] = []
     try:
         opened.append(os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
@@ -180,7 +180,7 @@ class LocalImage:
 
 @dataclass(slots=True)
 class _Files:
-    """The public files by their path on the server. A file must still be the one that was listed."""
+    """The public files by their path on the server. Files replaced after the listing are not opened."""
 
     paths: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
 
@@ -345,7 +345,7 @@ def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
         new.fingerprints[""] = image.fingerprint
     missing = [name for name in ("os", "release") if not properties.get(name, "").strip()]
     if missing or image.facts.creation_date <= 0:
-        return f"it has no {missing[0] if missing else 'creation_date'}"
+        return f"the image has no {missing[0] if missing else 'creation_date'}"
     try:
         added = insert(catalog, new, unified=not roots)
     except KeyError:

@@ -1,16 +1,11 @@
 """A simulation of instance lifecycles: which files each step would change.
 
-::
+`steps` parses the steps that a user types, and `run_steps` runs each step on the simulated instances.
+`life` defines how a step such as start or copy changes an instance. `simulated_instance` is one instance.
 
-    steps                parse the steps that a user types
-    run_steps            run each step on the simulated instances
-    life                 what create, start, copy, rename, rebuild, restore and publish do to an instance
-    simulated_instance   one instance: description, files, pending trigger, snapshots
-    host_start           a model of a start on the chosen host
-    start_result         the files, remarks and errors of a start
-    host_refusals        images that the chosen host refuses
-    disk_snapshot        a copy of a root filesystem in memory
-    report               the report of a step, as text and as JSON
+`host_start` models a start on the chosen host, and `start_result` has the start's files, remarks and errors.
+`host_refusals` finds images that the host refuses. `disk_snapshot` copies a root filesystem into memory.
+`report` formats the result of a step as text and as JSON.
 
 May import: model, parsing, planning, prediction, rendering, reporting, rootfs.
 """

@@ -101,7 +101,7 @@ class DiskSnapshot(MemoryRootfs):
 
     def __init__(self, rootfs: Rootfs) -> None:
         super().__init__()
-        flag_of = getattr(rootfs, "flag", lambda path: "")  # only files on disk have flags
+        flag_of = getattr(rootfs, "flag", lambda path: "")  # only files on disk have chattr flags
         self._root = _Flagged(self._root.entry(), partial(flag_of, "/"))
         folders: dict[str, _Node] = {"": self._root}
         for number, (path, entry) in enumerate(rootfs.walk()):

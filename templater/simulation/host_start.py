@@ -39,7 +39,7 @@ class HostStart:
     unknown: set[str] = field(default_factory=set)
     #: the reason why paths are unknown, or empty
     reason: str = ""
-    #: the change that ends the start; if several changes would, the first one in metadata.yaml
+    #: the change that ends the start; if several changes can end it, the first of them in metadata.yaml
     failed: Change | None = None
 
 

@@ -48,7 +48,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..parsing.yaml_nodes import Limits as YamlLimits
 
-#: Incus: internal/instance InstanceIncludeWhenCopying. All other volatile keys get new values in a copy.
+#: volatile keys that a copy keeps (InstanceIncludeWhenCopying in Incus); all others get new values
 _COPIED_VOLATILE = ("volatile.base_image", "volatile.last_state.idmap")
 POWER = "volatile.last_state.power"
 #: the key that Incus, but not LXD, records when an instance stops
@@ -193,7 +193,9 @@ class Simulation:
         """
         subject = self.find(name)
         if subject.life.running and not reboot:
-            raise UsageError(f"'{printable(name)}' is already running", hint="use restart, or stop it first")
+            raise UsageError(
+                f"'{printable(name)}' is already running", hint="use restart, or stop the instance first"
+            )
         if reboot and not subject.life.running:
             raise UsageError(f"'{printable(name)}' is not running")
         return subject
@@ -419,7 +421,7 @@ class Simulation:
         del self.subjects[name]
 
     def _name_in_placeholders(self, instance: Instance) -> str:
-        """Return the instance name to show in placeholders, which tells values of several instances apart.
+        """Return the instance name to show in placeholders, so that users see whose value a placeholder is.
 
         Return "" for the first instance.
         """

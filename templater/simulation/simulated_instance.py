@@ -74,8 +74,8 @@ class SimulatedInstance:
     #: the image that the instance was created from, for a rebuild; None if unknown
     origin: Folder | None
     snapshots: dict[str, tuple[Instance, Folder]] = field(default_factory=dict)
-    #: the name to show in placeholders for generated values, or "" for placeholders without a name. None for
-    #: an instance that existed before the simulation: its description already contains the values
+    #: The instance's name in placeholders for generated values; "" for placeholders without a name.
+    #: It is None for an instance that existed before the simulation, which needs no placeholders.
     name_in_placeholders: str | None = None
 
 
@@ -107,7 +107,7 @@ def properties_of(folder: Folder, metadata: Metadata) -> Mapping[str, str]:
 
 
 def has_metadata(folder: Folder) -> bool:
-    """Return whether the folder has a metadata.yaml. It has none after ``rebuild --empty``."""
+    """Return whether the folder has a metadata.yaml. After ``rebuild --empty``, it is missing."""
     try:
         folder.image.read_metadata()
     except TemplaterError:

@@ -106,7 +106,7 @@ def write_host_files(rootfs: WritableRootfs, found: HostStart, plan: Plan) -> It
 
 def reason_unknown(plan: Plan) -> str:
     limited = any(change.render_error is not None for change in plan.changes)
-    return "a templater limit stopped the render" if limited else "two rules write it, in random order"
+    return "a templater limit stopped the render" if limited else "two rules write this file, in random order"
 
 
 def host_changes(plan: Plan, found: HostStart, unknown: Mapping[str, str]) -> Iterable[Change]:

@@ -28,7 +28,7 @@ INDEX = "backup/index.yaml"
 FIRST_SHIFTED = 65536
 #: the instance's directory in a backup, which is named after the instance's type
 PARTS = ("backup/container/", "backup/virtual-machine/")
-#: files that an optimized backup has instead of these directories
+#: files that an optimized backup has instead of the instance's directory
 OPTIMIZED = ("backup/container.bin", "backup/virtual-machine.bin")
 
 

@@ -71,7 +71,7 @@ class OpenedSource(NamedTuple):
     ) -> Instance:
         """Return SRC's instance. The arguments override its values; see ``description_file.read_instance``.
 
-        The ``notes`` of the instance tell where it comes from. Raises UsageError if SRC is an image.
+        The ``notes`` of the instance say where it comes from. Raises UsageError if SRC is an image.
         """
         if not self.is_instance:
             raise UsageError(f"'{printable(self.path)}' is an image, not an instance")
@@ -181,7 +181,7 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
 def _read_file(top: Root | ByName, path: str, name: str, limit: int) -> Source | None:
     """Read a file beside metadata.yaml; return None if it is missing.
 
-    Raises RefusedError if it is not a regular file.
+    Raises RefusedError for a link, a directory or a special file.
     """
     entry = top.entry(f"/{name}")
     if entry is None:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 PACKAGE = __file__.rpartition("/startup/")[0]
 HEAD = 4
 
-#: The modules that a warm hook loads. Each group is in the order of its imports; tests check groups and
-#: order. Every hook loads the first group. It then forks the child, which loads the modules that render,
-#: while the parent loads those that plan and write. A runtime or a filter in no group is imported as usual.
+#: The modules that a warm hook loads. Each group is in the order of its imports, which tests check.
+#: Every hook loads the first group and then forks the child, which loads the modules that render.
+#: Meanwhile, the parent process loads the modules that plan and write.
+#: A runtime or a filter that is in no group is imported as usual.
 GROUPS = (
     (
         "templater", "templater.model", "templater.model.errors", "templater.model.source",

@@ -53,7 +53,7 @@ def _lock(module: "Any") -> RLock:
 
 
 def _provide(module: "Any", name: str) -> None:
-    if name in _IMPORT_SYSTEMS or module.__name__ in _RUNNING:  # running in this thread
+    if name in _IMPORT_SYSTEMS or module.__name__ in _RUNNING:  # this thread is running the module
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
     part = f"{module.__name__}.{name}"
     if found(part, module.__dict__.get("__path__", ())) is None:

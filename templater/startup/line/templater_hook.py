@@ -12,7 +12,8 @@ import marshal
 import posix
 import sys
 
-posix.umask(0o022)  # before any import: crun starts hooks with umask 0, and Python writes __pycache__
+# crun starts hooks with umask 0, with which every user could replace the compiled files that Python writes.
+posix.umask(0o022)  # before any import of a module that Python compiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,11 +25,8 @@ if TYPE_CHECKING:
     #: the modules of a group, and the start and end of their code in the file
     Group = tuple[list[Entry], int, int]
 
-# crun starts hooks with umask 0, with which every user could replace the compiled files that Python writes
-posix.umask(0o022)
-
 FORMAT = 6
-#: bytes of the length of the table of contents
+#: size in bytes of the number that stores the length of the table of contents
 HEAD = 4
 PACKAGE = __file__.rpartition("/startup/")[0]
 
@@ -92,7 +90,7 @@ class Modules:
         self.stamp = b""
         head = HEAD + int.from_bytes(data[:HEAD], "little")
         try:
-            version, package, size, groups, sources, stamp = marshal.loads(self.codes[HEAD:head])  # noqa: S302 - as Python's own
+            version, package, size, groups, sources, stamp = marshal.loads(self.codes[HEAD:head])  # noqa: S302
         except (ValueError, EOFError, TypeError):
             return
         if (version, package, size) == (sys.hexversion, PACKAGE, len(data) - head):

@@ -702,7 +702,7 @@ def test_unpack_removes_remnants_of_crashes_but_not_of_running_unpacks(tmp_path)
     (left / "rootfs" / "half").write_text("")
     lock = os.open(left, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    with pytest.raises(TemplaterError, match="another unpack"):
+    with pytest.raises(TemplaterError, match="another process"):
         unpacked(path, tmp_path / "out")
     os.close(lock)
     unpacked(path, tmp_path / "out")

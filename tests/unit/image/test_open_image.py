@@ -168,7 +168,7 @@ def test_archive_without_end_mark_is_an_error(tmp_path):
     path.write_bytes(path.read_bytes()[:2048])
     image = open_image(path)
     assert image.read_templates(["a"])["a"].data == b"A"
-    with pytest.raises(InputError, match="cut short before its end mark"):
+    with pytest.raises(InputError, match="cut short: the data ends before the end mark"):
         image.read_templates(["b"])
 
 

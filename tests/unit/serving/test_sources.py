@@ -213,4 +213,4 @@ def test_a_file_that_changed_is_not_served(tmp_path, messages):
 def test_an_image_without_a_name_is_in_the_image_api_only(tmp_path, messages):
     listing = FilesSource([unified_image(tmp_path, os=None)], ["mine"], messages.append).load()
     assert set(listing.aliases) == {"mine"}
-    assert "it has no os" in messages[0]
+    assert "the image has no os" in messages[0]
