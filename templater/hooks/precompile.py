@@ -10,7 +10,7 @@ from .render_job import COMPILE, Job, Run
 
 
 def precompile(path: str, cache: str = "", dialect: str = "") -> dict[str, CacheEntry]:
-    """Compile a directory's templates into the cache in a child, as a hook does.
+    """Compile an instance's templates in a child process, as a hook does, and store them in the cache.
 
     Return the cache entries by name. The image's entry is stored only if all templates compile.
 
