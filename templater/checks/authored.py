@@ -107,7 +107,7 @@ class AuthoredImage(ScannedImage):
 
     @property
     def parsed(self) -> tuple[Template, ...]:
-        """The templates that rules use, by name. One that no host accepts has no nodes.
+        """The templates that rules use, by name. A template that no host accepts has no nodes.
 
         Raises LimitError if parsing takes too long.
         """
@@ -206,7 +206,7 @@ class AuthoredImage(ScannedImage):
         return tuple(found.values())
 
     def texts(self, wanted: Callable[[str], bool]) -> Iterator[File]:
-        """Yield the rendered files whose cleaned target path is ``wanted``."""
+        """Yield the rendered files for whose cleaned target path ``wanted`` returns true."""
         paths = {id(rule): path for rule, path, _ in self.targets}
         for file in self.files:
             path = paths.get(id(file.rule))

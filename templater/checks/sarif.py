@@ -19,7 +19,7 @@ LEVELS = {
     Severity.HIGH: "error",
     Severity.CRITICAL: "error",
 }
-#: the score of each severity; GitHub sorts results by it
+#: the score of each severity; GitHub sorts results by this score
 SCORES = {
     Severity.INFO: "0.1",
     Severity.LOW: "3.0",

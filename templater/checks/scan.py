@@ -222,7 +222,7 @@ class _Scanner:
                 self.errors.append(error)
 
     def link_template(self, name: Name) -> None:
-        """Add a template that is a hard link. If the link's target is a template, it supplies the content."""
+        """Add a template that is a hard link. A target that is a template supplies the content."""
         if self.is_template(name.path):
             other = self.templates.get(name.hard_link.removeprefix(f"{TEMPLATES}/"))
             data = other.data if other is not None and self.is_template(name.hard_link) else None

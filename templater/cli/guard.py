@@ -97,7 +97,7 @@ def paused() -> Iterator[None]:
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the editor inherits the limit
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the editor would inherit the limit
     timers = {timer: signal.setitimer(timer, 0) for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF)}
     try:
         yield

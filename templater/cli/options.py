@@ -293,7 +293,7 @@ CHOICES = ("next", "all")
 
 
 def split_triggers(values: tuple[str, ...], choices: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return the passes in order. An empty word is an error: a script's variable may be unset."""
+    """Return the passes in order. An empty word is an error, because a script's variable may be unset."""
     triggers = tuple(part for value in values for part in value.split(",") if part or not value.strip(","))
     for trigger in triggers:
         if trigger in choices and len(triggers) > 1:
@@ -354,7 +354,7 @@ def request_options(
 
 
 def limit_option(*kinds: str) -> Callable[[Command], Command]:
-    """Add ``--limit`` for these kinds of limits. The command receives a ``limits.Given``."""
+    """Add ``--limit`` for limits of these ``kinds``. The command receives a ``limits.Given``."""
     return click.option(
         "--limit",
         "limits",

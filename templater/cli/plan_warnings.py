@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..model.plan import Plan
     from ..pongo2.reads import Read
 
-#: processor time for finding unknown names in all templates
+#: maximum processor time in seconds for finding unknown names in all templates
 MAX_SECONDS = 2.0
 
 
@@ -29,7 +29,7 @@ def due_rules(plans: list[Plan]) -> list[Rule]:
 
 
 def plan_warnings(plans: list[Plan], image: Image, rootfs_option: str) -> Iterator[str]:
-    """Yield warnings: no rule matches, a create_only file may exist, or a part of the image was not read.
+    """Yield warnings if no rule matches, a create_only file may exist, or the image was read only in part.
 
     ``rootfs_option`` is the option that supplies a root filesystem, or "" if the plans have one.
     """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..sources.open_source import OpenedSource
     from .options import Request
 
-#: seconds for one template, and for all templates of an image; an ordinary template takes milliseconds
+#: maximum seconds for one template, and for all templates of an image; most templates take milliseconds
 SECONDS = TOTAL = 10.0
 
 
@@ -48,7 +48,7 @@ def fixed_options(request: Request) -> RenderOptions:
 
 
 class Opened(NamedTuple):
-    """A request with its files read. ``runs`` has the passes of each requested plan."""
+    """A request whose files were read. ``runs`` has the passes (triggers in order) of each plan."""
 
     request: Request
     source: OpenedSource

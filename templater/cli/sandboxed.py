@@ -90,8 +90,8 @@ def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
     all_checks("authoring")
     for dialect in DIALECTS.values():
         library_for(dialect).load()
-    compile_template("{{ a }}")  # Jinja2 imports some modules on first use
-    localtime()  # the C library reads the time zone's file once
+    compile_template("{{ a }}")  # Jinja2 imports some modules only when it first compiles a template
+    localtime()  # the C library reads the file of the time zone on first use
     for file in files:
         if file is not None:
             yield file.fd

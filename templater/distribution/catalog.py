@@ -89,13 +89,13 @@ class Mismatch:
 
 @dataclass(slots=True)
 class Decoded:
-    """Problems found while decoding. ``odd_keys``: keys in another case, which Go accepts nevertheless."""
+    """Problems found while decoding. ``odd_keys``: keys with wrong upper or lower case, which Go accepts."""
 
     mismatches: list[Mismatch] = field(default_factory=list)
     odd_keys: list[str] = field(default_factory=list)
 
 
-#: bytes of all files of one catalog together, and how many files an index may name; Ubuntu's index names four
+#: maximum bytes of all files of one catalog, and maximum number of files in an index (Ubuntu's has four)
 MOST_BYTES_OF_ALL = 2 * MOST_BYTES
 MOST_FILES = 200
 
@@ -111,7 +111,7 @@ class CatalogFiles:
         self._bytes = 0
 
     def parse(self, path: str) -> Any:
-        """Return a file's value. Raises FileNotFoundError, InputError or LimitError."""
+        """Return the parsed value of a JSON file. Raises FileNotFoundError, InputError or LimitError."""
         if path not in self._parsed:
             data = self._read(path)
             self._bytes += len(data)
@@ -135,7 +135,7 @@ def parse_json(data: bytes, name: str) -> Any:
     if count_values(data) > MOST_VALUES:
         raise LimitError(f"'{printable(name)}' has more than {MOST_VALUES} values")
     collecting = gc.isenabled()
-    gc.disable()  # parsing creates no garbage to collect
+    gc.disable()  # parsing creates no garbage, so collecting would only take time
     try:
         return json.loads(data.decode("utf-8", "replace"), parse_constant=refuse_constant)
     except RecursionError:

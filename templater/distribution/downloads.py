@@ -38,7 +38,7 @@ class Download(Protocol):
 
 
 class Downloads:
-    """The files of a directory. Raises RefusedError if another user could write to it."""
+    """Downloaded files in a directory. Raises RefusedError if another user could write to it."""
 
     def __init__(self, path: str) -> None:
         self.path = path

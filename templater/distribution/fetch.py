@@ -128,7 +128,7 @@ class UrlStream:
                 seconds = time.monotonic() - begun
                 if seconds > TIMEOUT and size < seconds * _SLOWEST:
                     raise InputError(f"'{url}' is too slow: {size} bytes in {int(seconds)} s")
-            if answer.length:  # http.client detects this only in chunked answers
+            if answer.length:  # http.client detects an incomplete body only in chunked answers
                 raise http.client.IncompleteRead(b"", answer.length)
         except (OSError, http.client.HTTPException) as error:
             raise InputError(f"'{url}' was cut short: {_words(error)}") from None
@@ -154,7 +154,7 @@ class UrlStream:
     def open(
         self, url: str, method: str = "GET", headers: Mapping[str, str] = MappingProxyType({})
     ) -> Iterator[Any]:
-        """Request a URL, which must be escaped. Raises FileNotFoundError for 404, else InputError."""
+        """Request a URL, which must be escaped. Raises FileNotFoundError for status 404, else InputError."""
         self._deadlines.begin_step()
         try:
             answer = self._opener.open(self._request(url, method, headers), timeout=TIMEOUT)
@@ -224,7 +224,7 @@ class _LateError(TimeoutError):
 class _Deadlines:
     """The times at which the current step and the current small file of a stream must end.
 
-    The socket's own timeout does not limit these: each byte that a server sends resets it.
+    The socket's own timeout is not enough, because each byte that a server sends resets it.
     """
 
     def __init__(self) -> None:
@@ -263,7 +263,7 @@ def _socket_class(deadlines: _Deadlines) -> type[ssl.SSLSocket]:
             try:
                 return super().recv_into(*arguments)
             except TimeoutError:
-                deadlines.timeout()  # the cause can be a deadline
+                deadlines.timeout()  # raise _LateError if a deadline is the cause
                 raise
 
     return Socket

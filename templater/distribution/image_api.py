@@ -25,7 +25,7 @@ from .fetch import TIMEOUT, UrlStream
 _MOST_JSON = 4 << 20
 _MOST_HEADERS = 8 << 10
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-#: names of an image's parts, in order; the second one is that of a virtual machine
+#: names of an image's parts: the metadata, then the root of a container or of a virtual machine
 _METADATA, _ROOTS = "metadata", ("rootfs", "rootfs.img")
 _PIECE = 1 << 18
 #: by daemon: environment variables of the socket and of the daemon's directory, and the usual directories
@@ -99,7 +99,7 @@ class LocalDaemon:
             connection.close()
 
     def small_file(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()  # the daemon is trusted
+        return contextlib.nullcontext()  # the daemon is trusted, so it needs no time limit
 
 
 def _socket_path(family: str) -> str:

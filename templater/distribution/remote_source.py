@@ -35,7 +35,7 @@ from .verify import SHA256
 _REMOTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+:")
 #: the clients whose image lists are searched, in this order
 _CLIENTS = ("incus-7", "lxd")
-#: an image server whose aliases LXD also accepts with this prefix
+#: LXD accepts the aliases of this server also with this prefix
 _UBUNTU, _PREFIX = "https://cloud-images.ubuntu.com", "ubuntu/"
 #: limit in bytes on a file whose size and hash the server did not announce
 _MOST_BYTES = 64 << 30
@@ -144,7 +144,7 @@ class _Fetcher:
         facts = f"{image.type}, {image.product.arch}, version {image.version.name}"
         notes = [_chosen(remote.name, alias, image.fingerprint, facts)]
         if client == "lxd":
-            notes.append(f"{remote.name}: publishes this image only for LXD")
+            notes.append(f"{remote.name} publishes this image only for LXD")
         names = {"os": image.product.os, "release": image.product.release, "variant": image.product.variant}
         properties = {name: value for name, value in names.items() if value} | {"serial": image.version.name}
         return self._keep(files, image, complete, notes, properties)

@@ -245,7 +245,7 @@ class Store:
         self._remove_unnamed_files(0, {before.metadata, before.root})
 
     def prune(self) -> list[StoredImage]:
-        """Remove images fetched but unused for ten days; return them. Also remove files without a record."""
+        """Remove and return fetched images unused for ten days. Also remove files without a record."""
         oldest = int(time.time()) - UNUSED
         with self._transaction() as records:
             unused = [image for image in _read(records) if image.cached and image.used < oldest]

@@ -247,7 +247,8 @@ def _check_images(images: list[Image], client: str, report: Report) -> None:
         for name in image.product.aliases.split(",") if image.product.aliases else ():
             owner = owners.setdefault((image.type, image.architecture, name), image)
             if owner.product is not image.product:
-                message = f"the alias '{printable(name)}' selects '{printable(owner.product.name)}' instead"
+                selected = printable(owner.product.name)
+                message = f"the alias '{printable(name)}' selects another product: '{selected}'"
                 report.add(WARNING, "alias-taken", _place(image.product.name), message, (client,))
 
 
@@ -370,8 +371,8 @@ def _check_file(
 ) -> Any:
     """Compare one file with every item that names it.
 
-    Update the hash objects ``others`` with its content. Return the file's hash object, or None if the file is
-    missing or unreadable.
+    Update the hash objects ``others`` with the file's content. Return the file's hash object, or None if
+    the file is missing or unreadable.
     """
     digest = hashlib.sha256()
     place = f"'{printable(path)}'"

@@ -48,7 +48,7 @@ class _Squeezer(Protocol):
 
 
 def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
-    """Return a compressor for a compression of ``parsing.file_kind``; TAR means uncompressed."""
+    """Return a compressor. ``kind`` is a compression of ``parsing.file_kind``, or TAR for no compression."""
     if kind == TAR:
         return _Plain(write)
     if kind == XZ:
@@ -71,10 +71,10 @@ def compressing(kind: str, write: Write, level: int | None = None) -> Iterator[C
 def compression_named(name: str) -> str:
     """Return the compression with this name. Raise UsageError for an unknown name.
 
-    The daemons passed the name with its arguments to a shell (CVE-2026-28384).
+    Arguments are not allowed: the daemons passed the name with arguments to a shell (CVE-2026-28384).
     """
     if name not in NAMES:
-        raise UsageError(f"unknown compression '{name}'", hint=f"one of {', '.join(NAMES)}")
+        raise UsageError(f"unknown compression '{name}'", hint=f"use one of {', '.join(NAMES)}")
     return NAMES[name]
 
 
@@ -97,7 +97,7 @@ def _zstd(level: int) -> _Squeezer:
     except ImportError:
         from backports import zstd
     parameter = zstd.CompressionParameter
-    # Any number of workers gives the same bytes, but zero workers give different ones.
+    # One or more workers give the same bytes, but zero workers give different bytes.
     options = {
         parameter.compression_level: level,
         parameter.nb_workers: _processors(),
@@ -156,7 +156,7 @@ class _Stream:
 
 
 class _ParallelXz:
-    """A compressor with threads: each piece of the input becomes an xz stream of one file.
+    """A compressor with threads: each piece of the input becomes an xz stream of the output.
 
     Python can't use the threads of liblzma, and the xz program is not installed everywhere. Pieces of a
     fixed size give the same bytes on every machine. The lzma module releases the GIL while it compresses.
@@ -216,5 +216,5 @@ class _ParallelXz:
 def _processors() -> int:
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows lack this function
+    except AttributeError:  # macOS and Windows lack os.sched_getaffinity
         return os.cpu_count() or 1

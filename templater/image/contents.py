@@ -302,7 +302,7 @@ def start_sqfs2tar(path: str) -> program.Program:
         return program.start(["sqfs2tar", "--no-skip", "--root-becomes", ".", program.INPUT], path)
     except FileNotFoundError:
         raise InputError(
-            f"'{path}' is a squashfs file, and reading one needs the program 'sqfs2tar'",
+            f"'{path}' is a squashfs file, and reading such a file needs the program 'sqfs2tar'",
             hint="install it: apt install squashfs-tools-ng",
         ) from None
 
@@ -331,7 +331,7 @@ def kind_of_file(path: str) -> str:
 
 
 def _parts_of(path: str, limits: Limits, *, second: str = "") -> list[Part]:
-    """Return the members outside ``rootfs/``. They can be anywhere, so the whole tarball is read."""
+    """Return the members outside ``rootfs/``. They can be anywhere in the tarball, so all of it is read."""
     archive = Archive(open_stream(path, limits))
     layout = Layout(path, limits)
     found: dict[str, Part] = {}

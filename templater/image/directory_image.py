@@ -95,7 +95,7 @@ class DirectoryImage:
         below = [name for name in names if top.entry(f"/{name}/{METADATA}") is not None]
         if below:
             return InputError(
-                f"'{self.name}' has no metadata.yaml, but '{printable(below[0])}/' in it has one",
+                f"'{self.name}' has no metadata.yaml, but its subdirectory '{printable(below[0])}' has one",
                 hint=f"give '{os.path.join(self.name, below[0])}'",
             )
         if "etc" in names:

@@ -21,18 +21,18 @@ class Limits(NamedTuple):
     template_bytes: int = TEMPLATE_BYTES
     templates_bytes: int = 64 * MIB
     members: int = 500_000
-    #: size of one pax header, GNU long name or sparse map
+    #: maximum size of one pax header, GNU long name or sparse map
     header_bytes: int = MIB
-    #: length of a member's path (PATH_MAX)
+    #: maximum length of a member's path (PATH_MAX)
     name_bytes: int = 4096
-    #: memory for names, link targets and attributes in one reader
+    #: maximum memory for names, link targets and attributes in one reader
     held_bytes: int = 128 * MIB
-    #: size of the decompressed archive
+    #: maximum size of the decompressed archive
     unpacked_bytes: int = 256 * GIB
-    #: decompressed size divided by compressed size, checked once ``ratio_from`` bytes are decompressed
+    #: maximum of decompressed divided by compressed size, checked from ``ratio_from`` decompressed bytes on
     ratio: int = 1000
     ratio_from: int = 256 * MIB
-    #: memory for a decompressor's window
+    #: maximum memory for a decompressor's window
     window_bytes: int = 128 * MIB
 
 

@@ -73,7 +73,7 @@ def publication(
 ) -> Publication:
     """Return the image of a container, with architecture, dates and properties set in metadata.yaml.
 
-    The properties in ``STALE`` are dropped, unless ``properties`` sets or ``keep`` names them.
+    The properties in ``STALE`` are dropped, unless ``properties`` sets them or ``keep`` names them.
     """
     with Root(path) as root:
         top = root.lstat("/" + ROOTFS)

@@ -74,7 +74,7 @@ def _number(field: bytes) -> int:
     digits = field.rstrip(b"\0 ").lstrip(b" ")
     if not digits:
         return 0
-    if not digits.isdigit():  # int() also accepts signs and underscores
+    if not digits.isdigit():  # int() would also accept signs and underscores
         raise ValueError("invalid header")
     return int(digits, 8)
 

@@ -33,13 +33,13 @@ _KINDS = {
     tarfile.FIFOTYPE: FIFO,
 }
 _XATTR = "SCHILY.xattr."
-#: the types of extended headers. GNU tar reads Solaris' type X too, and Go does not, so it is refused.
+#: the types of extended headers. Solaris' type X is refused, because GNU tar reads it and Go does not.
 _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-#: records that name a member or its target
+#: pax records that set the name of a member or of its target
 _NAMES = ("path", "linkpath", "GNU.sparse.name")
-#: records of a sparse file; GNU tar applies some of them to any member
+#: pax records of a sparse file; GNU tar applies some of them to any member
 _SPARSE = "GNU.sparse."
-#: records that only some tools know, and that change how a member is read
+#: pax records that only some tools know, and that change how a member is read
 _UNKNOWN_TO_SOME = ("GNU.", "SCHILY.realsize", "SCHILY.offset")
 #: records of a global header that apply to every later member; ``git archive`` writes only a comment
 _INHERITED = ("uid", "gid", "mtime")
@@ -282,7 +282,7 @@ class Archive:
         padded = bytes(self.header[-(size + -size % BLOCK) :]) if size else b""
         name = padded.partition(b"\0")[0]
         if len(name) > size or padded[len(name) :].strip(b"\0"):
-            raise self._ambiguous("a long name with text behind its end")
+            raise self._ambiguous("a long name with text after its end")
         return name
 
     def _head(self, size: int) -> bytes:
@@ -304,7 +304,10 @@ class Archive:
             if end <= blank + 1 or end > len(data) or not equals or data[end - 1] != 0x0A:
                 raise self._damaged("a pax header has a malformed record")
             name = key.decode("utf-8", "surrogateescape")
-            if name in ("GNU.sparse.offset", "GNU.sparse.numbytes"):  # format 0.0 repeats these records
+            if name in (
+                "GNU.sparse.offset",
+                "GNU.sparse.numbytes",
+            ):  # sparse format 0.0 repeats these records
                 sparse.append(value)
             else:
                 records[name] = value
@@ -491,7 +494,7 @@ def clean_name(member: Member) -> str:
         return name
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts and member.kind != DIRECTORY:
-        raise RefusedError(f"a {member.kind} has no name")
+        raise RefusedError(f"the archive contains a {member.kind} without a name")
     if ".." in parts:
         raise RefusedError(f"'{printable(name)}': a member's name must not contain '..'")
     if name.endswith("/") and member.kind != DIRECTORY:

@@ -166,7 +166,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _fits(name: bytes, records: dict[bytes, bytes], key: bytes) -> str:
-    """Return the name, cut to the plain header. Add a pax record for a name that does not fit."""
+    """Return the name, shortened for the plain header. For a longer name, add a pax record."""
     if len(name) <= 100 and name.isascii():
         return name.decode("ascii")
     records[key] = name

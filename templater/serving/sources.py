@@ -29,7 +29,7 @@ from ..model.source import printable
 from ..parsing.file_kind import QCOW2
 from .served import File, Listing, Served
 
-#: called with a message for the operator
+#: a function that receives a message for the operator of the server
 Report = Callable[[str], None]
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -83,7 +83,7 @@ class TreeSource:
 
 
 class _Catalogs(LocalStream):
-    """The catalog files of a tree. ``paths`` are those that were read."""
+    """The catalog files of a tree. ``paths`` are the paths of the files that were read."""
 
     def __init__(self, tree: Tree) -> None:
         super().__init__(tree)
@@ -290,7 +290,7 @@ def _read_image(rest: list[str], limits: Limits) -> LocalImage:
 def listing_of(images: Sequence[LocalImage], report: Report) -> tuple[Listing, _Files]:
     """Return the list of the images, with a generated stream, and their files.
 
-    Omit images with unreadable files. Omit images from the stream that clients would misread.
+    Images with unreadable files are omitted. The stream also omits images that clients would misread.
     """
     files = _Files()
     catalog = Catalog({"format": "index:1.0", "index": {}}, {})
@@ -312,7 +312,7 @@ def listing_of(images: Sequence[LocalImage], report: Report) -> tuple[Listing, _
         )  # fmt: skip
         why = _enter(catalog, image, own)
         if why:
-            report(f"clients don't see the image {image.fingerprint[:12]} as simplestreams: {why}")
+            report(f"simplestreams clients don't see the image {image.fingerprint[:12]}: {why}")
     documents = {path: b"".join(dump_products(value)) for path, value in catalog.files.items()}
     for path, value in catalog.files.items():
         catalog.index["index"]["images"] = {
@@ -328,7 +328,7 @@ def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
     """Enter an image into the catalog. Return the reason if that is not possible, else ""."""
     first, *roots = ({"path": file.path, "size": file.size, "sha256": file.sha256} for file in files)
     if image.type == VIRTUAL_MACHINE and not roots:
-        return "clients of Incus 6.0 and LXD take a unified virtual machine image for a container"
+        return "clients of Incus 6.0 and LXD mistake a unified virtual machine image for a container"
     properties = image.facts.properties
     prefix = "requirements."
     new = NewImage(

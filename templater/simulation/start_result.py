@@ -58,8 +58,8 @@ def host_errors(plan: Plan) -> Iterable[TemplaterError]:
 def start_error(host: Host, found: HostStart) -> TemplaterError:
     """Return the error of a failed start.
 
-    If templater fails at the same rule, this is templater's own error, because it has a position. An error of
-    the system call is the host's own.
+    If templater fails at the same rule, return templater's error, because it has a position. For an error of
+    a system call, return the host's error.
     """
     change = found.failed
     if change is not None and change.error is not None and change.error.kind != "write":

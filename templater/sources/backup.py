@@ -142,7 +142,7 @@ def _inside(member: Member, name: str, part: str) -> Member:
 
 
 def is_backup(path: str, limits: Limits = DEFAULT) -> bool:
-    """Return whether a file is an archive whose first member is that of a backup."""
+    """Return whether a file is an archive that begins with the first member of a backup."""
     try:
         archive = open_archive(path, limits)
         try:

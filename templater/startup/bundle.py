@@ -17,8 +17,8 @@ PACKAGE = __file__.rpartition("/startup/")[0]
 HEAD = 4
 
 #: The modules that a warm hook loads. Each group is in the order of its imports, which tests check.
-#: Every hook loads the first group and then forks the child, which loads the modules that render.
-#: Meanwhile, the parent process loads the modules that plan and write.
+#: Every hook loads the first group and then forks a child, which loads the modules that render.
+#: While the child renders, the hook's own process loads the modules that plan and write.
 #: A runtime or a filter that is in no group is imported as usual.
 GROUPS = (
     (

@@ -103,8 +103,9 @@ class _Loader:
 def _ready(name: str) -> "dict[str, Any]":
     """Return the attributes that a postponed module has before it runs.
 
-    click cleans the help text of every option. PyYAML's C module reads one error class of several modules.
-    Its parser raises only ``ReaderError``, which templater catches as ``YAMLError``.
+    Reading one of these attributes does not run its module. click calls ``inspect.cleandoc`` for the help of
+    every option. PyYAML's C module reads an error class of several modules, but its parser raises only
+    ``ReaderError``, which templater catches as ``YAMLError``.
     """
     if name == "inspect":
         return {"cleandoc": cleandoc}

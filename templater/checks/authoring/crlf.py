@@ -17,7 +17,7 @@ from ..places import breaks_with_crlf
 @check(
     "crlf",
     "error",
-    "Windows line ends in a file where they break something",
+    "Windows line endings in a file whose readers misread them",
     hint="save the template with Unix line ends (LF)",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:

@@ -1,6 +1,6 @@
 """The file meta-data of a NoCloud seed is not a YAML mapping.
 
-Otherwise, cloud-init ignores the seed.
+cloud-init ignores a seed whose meta-data file is not a mapping.
 """
 
 from __future__ import annotations

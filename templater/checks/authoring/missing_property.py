@@ -40,8 +40,8 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def text_of(node: object) -> str:
-    """Return the variable that an expression prints, or an empty string.
+    """Return the variable that an expression prints, or "" for any other expression.
 
-    Authors use a missing property on purpose as an empty default of ``config_get``, which gives "".
+    For example, authors use a missing property on purpose as an empty default of ``config_get``.
     """
     return node.text if isinstance(node, tree.Path) and node.parts[-1].arguments is None else ""

@@ -38,7 +38,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             yield Observation(f"the rule for '{printable(rule.path)}' has no template", at, rule=rule)
         elif "/" in rule.template or rule.template in (".", ".."):
             message = f"template name '{printable(rule.template)}' is not a plain file name: the start fails"
-            yield Observation(message, at, "name a file in the folder 'templates'", rule=rule)
+            yield Observation(message, at, "use the name of a file in the folder 'templates'", rule=rule)
         elif file is None:
             shown = printable(rule.template)
             yield Observation(f"template '{shown}' does not exist: the start fails", at, rule=rule)

@@ -17,7 +17,7 @@ RESOLVES = ("nixos", "openwrt", "fedora", "arch", "centos", "rocky", "alma", "or
 MYHOSTNAME = "libnss_myhostname.so"
 
 
-@check("no-hosts", "info", "a rule for /etc/hostname without one for /etc/hosts")
+@check("no-hosts", "info", "a rule for /etc/hostname, but no rule for /etc/hosts")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     rule = image.target_paths.get("/etc/hostname")
     if rule is None or "/etc/hosts" in image.target_paths or image.metadata is None:

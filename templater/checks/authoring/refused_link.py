@@ -32,7 +32,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 )
                 yield Observation(
                     f"'{shown}' is reached through '{printable(place)}', {how} to '{printable(target)}':"
-                    " hosts refuse it",
+                    " hosts refuse this link",
                     at,
                     rule=rule,
                 )

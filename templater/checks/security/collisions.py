@@ -31,9 +31,10 @@ def colliding_rules(image: ScannedImage | AuthoredImage) -> Iterator[tuple[Rule,
         ((resolved.real, rule) for rule, _, resolved in image.targets), key=lambda pair: pair[0] + "/"
     )
     for (real, rule), (other_real, other) in collisions(placed):
-        problem = "write the same file" if real == other_real else "need the same path as file and directory"
         names = f"'{printable(rule.path)}' and '{printable(other.path)}'"
-        yield other, f"{names} {problem}: the daemons run these rules in random order"
+        same = f"{names} write the same file"
+        problem = same if real == other_real else f"{names} need the same path as file and directory"
+        yield other, f"{problem}: the daemons run these rules in random order"
 
 
 def collisions(placed: list[Placed]) -> Iterator[tuple[Placed, Placed]]:

@@ -32,9 +32,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         target = name.hard_link
         linked = bool(target) and links.target(target) is not None
         if target and (linked or target not in seen):
-            problem = "is a symlink" if linked else "does not precede it in the archive"
+            problem = "a symlink" if linked else "a file that does not precede the link in the archive"
             yield Observation(
-                f"'{printable(path)}' is a hard link to '{printable(target)}', which {problem}",
+                f"'{printable(path)}' is a hard link to '{printable(target)}', {problem}",
                 path,
                 severity="high" if linked else "",
             )

@@ -13,7 +13,7 @@ from ..base import Observation, ScannedImage, check
 @check(
     "template-file",
     "medium",
-    "a template that is missing, is a symlink or special file, or has a second name",
+    "a template that is missing, is a symlink or special file, or is a hard link",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     mounted = [name.path for name in image.names if name.path == TEMPLATES and name.entry.is_mount]

@@ -98,7 +98,7 @@ def command(
 
 
 def uri_of(path: str) -> str:
-    """Return a path's URI, relative if it is below the working directory, as in a repository's checkout."""
+    """Return a path's URI. It is relative if the path is below the working directory."""
     from urllib.parse import quote
 
     relative = os.path.relpath(path)
@@ -108,7 +108,7 @@ def uri_of(path: str) -> str:
 
 
 def show(findings: list[dict[str, Any]]) -> None:
-    """Print each finding on a line, with its hint on the next."""
+    """Print each finding on a line, and its hint on the next line."""
     styled = output.on_terminal()
     for finding in findings:
         severity = finding["severity"]

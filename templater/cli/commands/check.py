@@ -42,7 +42,7 @@ REPORTS = ("text", "json", "sarif", "junit", "github", "gitlab")
 
 
 def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Return the names of hosts. ``all`` stands for every release."""
+    """Return the hosts of a list of names. ``all`` stands for every release."""
     if value is None:
         return ()
     names = [name for name in HOSTS if HOSTS[name].family]

@@ -99,7 +99,7 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
 
 
 def _paper(view: Any) -> MemoryRootfs | None:
-    """Return an in-memory copy to which the simulation can write, or None without a root filesystem."""
+    """Return an in-memory copy of the root filesystem for the simulation; None without a root filesystem."""
     from ...simulation.disk_snapshot import DiskSnapshot
 
     return view if view is None or isinstance(view, MemoryRootfs) else DiskSnapshot(view)

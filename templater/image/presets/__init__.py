@@ -46,7 +46,7 @@ def make(
     found = next((each for each in presets() if each.name == preset), None)
     if found is None:
         raise UsageError(
-            f"unknown preset '{preset}'", hint=f"one of {', '.join(each.name for each in presets())}"
+            f"unknown preset '{preset}'", hint=f"use one of {', '.join(each.name for each in presets())}"
         )
     if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
         raise UsageError(f"'{path}' exists", hint="give a new directory, or an empty one")

@@ -13,14 +13,15 @@ import posix
 import sys
 
 # crun starts hooks with umask 0, with which every user could replace the compiled files that Python writes.
-posix.umask(0o022)  # before any import of a module that Python compiles
+# So the umask is set before the import of any module that Python compiles.
+posix.umask(0o022)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, NoReturn
 
-    #: name, source, whether it is a package, the source's mtime and size
+    #: a module: its name, its source, whether it is a package, the source's mtime and size
     Entry = tuple[str, str, bool, int, int]
     #: the modules of a group, and the start and end of their code in the file
     Group = tuple[list[Entry], int, int]

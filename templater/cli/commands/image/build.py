@@ -58,7 +58,7 @@ def packing_options(function: Any) -> Any:
         click.option(
             "--level",
             type=click.IntRange(0, 22),
-            help="Compression level. [default: that of the compression]",
+            help="Compression level. [default: chosen by the compressor]",
         ),
         click.option(
             "--rootfs",

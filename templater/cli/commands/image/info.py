@@ -84,9 +84,9 @@ def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Fingerprint", found["fingerprint"] or _no_fingerprint(found["layout"])
     yield (
         "Architecture",
-        printable(found["architecture"]) or "missing: the daemons refuse to import the image",
+        printable(found["architecture"]) or "missing, so the daemons refuse to import the image",
     )
-    yield "Created", date(found["creation_date"]) or "missing: the daemons refuse to import the image"
+    yield "Created", date(found["creation_date"]) or "missing, so the daemons refuse to import the image"
     yield "Expires", date(found["expiry_date"]) or "never"
 
 

@@ -1,4 +1,4 @@
-"""``templater store show``: print what `store edit` can change, as YAML."""
+"""``templater store show``: print an image's flags, expiry and properties as YAML."""
 
 import click
 
