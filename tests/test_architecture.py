@@ -251,7 +251,7 @@ def pure_modules() -> list[str]:
     return [m for m in MODULES if m in PURE_MODULES or (folder_of(m) in PURE and m not in IMPURE)]
 
 
-def test_pure_modules_have_no_effects():
+def test_pure_modules_have_no_side_effects():
     pure = set(pure_modules())
     wrong = [
         str(found) for found in IMPORTS if found.module in pure and found.target.split(".")[0] in EFFECTS

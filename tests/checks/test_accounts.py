@@ -33,7 +33,7 @@ def test_ordinary_modes_and_links_have_no_finding():
 
 
 @pytest.mark.parametrize("uid", ["00", "+0", " 0", "-0", "4294967296"])
-def test_every_spelling_of_uid_0_counts(uid):
+def test_every_spelling_of_uid_0_counts_as_uid_0(uid):
     passwd = f"root:x:0:0::/root:/bin/sh\nevil:x:{uid}:0::/:\n".encode()
     ((severity, _, message),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
     assert (severity, message) == ("info", "2 accounts have uid 0: root, evil")

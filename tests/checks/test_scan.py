@@ -157,7 +157,7 @@ def test_the_exit_code_depends_on_the_severity(capfd):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_path_without_metadata_is_not_reported_as_an_image_without_findings(packed, tmp_path, capfd):
+def test_audit_reports_that_a_path_without_metadata_is_not_an_image(packed, tmp_path, capfd):
     """A folder one level too high, ``metadata.yml``, the second file of a split image."""
     image = tmp_path / "image"
     (image / "rootfs").mkdir(parents=True)

@@ -151,7 +151,7 @@ def test_the_files_of_a_description_are_watched():
     assert files == ("fleet.json", "p.yaml", "data")
 
 
-def test_the_option_as_selects_the_host_and_has_the_hidden_alias_host(capfd):
+def test_the_as_option_selects_the_host_and_has_a_hidden_alias(capfd):
     image = str(Path(__file__).resolve().parents[2] / "sample-images/permissions")
     outputs = []
     for option in ("--as", "--host"):

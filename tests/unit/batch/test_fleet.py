@@ -328,7 +328,7 @@ def test_an_instance_name_that_is_a_path_selects_no_root_filesystem(tmp_path):
         ["-t", "all"],
     ],
 )
-def test_options_for_one_instance_are_refused_with_instances(arguments, tmp_path, capfd):
+def test_options_for_one_instance_are_refused_with_the_option_instances(arguments, tmp_path, capfd):
     (tmp_path / "all.json").write_bytes(a_list(1))
     assert main(["preview", WEB, "--instances", str(tmp_path / "all.json"), *arguments]) == 2
 

@@ -48,7 +48,7 @@ def test_an_imported_image_is_found_by_alias_and_fingerprint(store, split):
 
 
 @pytest.mark.parametrize(("root", "type"), [(SQUASHFS, "container"), (QCOW2, "virtual-machine")])
-def test_the_type_comes_from_the_root_filesystem(store, tmp_path, root, type):
+def test_the_type_of_an_image_comes_from_its_root_filesystem(store, tmp_path, root, type):
     assert store.import_files(*split_image(tmp_path / "image", root=root)).type == type
 
 

@@ -16,7 +16,7 @@ def test_create_is_pending_until_the_first_start() -> None:
     assert created().started().stopped().passes == ("start",)
 
 
-def test_a_rename_before_the_first_start_stays_create() -> None:  # 11
+def test_a_rename_before_the_first_start_keeps_create_pending() -> None:  # 11
     assert created().renamed().pending == "create"
 
 
@@ -25,7 +25,7 @@ def test_a_copy_has_copy_pending_even_if_the_original_never_started() -> None:  
     assert created().copied().copied().pending == "copy"
 
 
-def test_copy_then_rename_stays_copy() -> None:  # 12
+def test_a_rename_keeps_a_pending_copy() -> None:  # 12
     assert created().started().stopped().copied().renamed().pending == "copy"
 
 

@@ -215,7 +215,7 @@ def test_an_instance_of_a_list_is_selected_by_name():
     assert error_of([]).message == "the list is empty"
 
 
-def test_a_whole_list_is_read():
+def test_all_instances_of_a_list_are_read():
     both = [API, API | {"name": "db1"}]
     assert [instance.name for instance in read_instances(source(both))] == ["web1", "db1"]
 
@@ -546,7 +546,7 @@ def test_every_format_of_a_list_of_instances_is_read(data, tmp_path):
     assert [instance.name for instance in read_instances_file(tmp_path / "all")] == ["c1", "c2"]
 
 
-def test_a_single_description_is_a_list_of_one():
+def test_a_single_description_is_read_as_a_list_of_one_instance():
     data = "name: web1\nconfig: {user.é: '1'}\n".encode()
     for step in (1, 3, 4096):
         stream = io.BytesIO(data)

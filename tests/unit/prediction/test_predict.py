@@ -93,7 +93,7 @@ def test_a_fifo_as_target_makes_incus_7_hang() -> None:
     assert results(planned(rule(), tree={"/etc/a": Entry(FIFO)})) == ["hangs"]
 
 
-def test_a_failed_rule_makes_other_rules_of_its_pass_random() -> None:
+def test_a_failed_rule_makes_the_results_of_other_rules_in_its_pass_random() -> None:
     plan = planned(rule("/etc/a"), rule("/etc/b", "nope.tpl"))
     assert results(plan) == ["random", "fails"]
     assert "'/etc/b' ends the start" in first(plan).text
@@ -106,7 +106,7 @@ def test_passes_after_a_failed_pass_are_not_reached() -> None:
     assert plan.prediction.outcomes[plan.changes[1]].text.startswith("not reached")
 
 
-def test_rules_that_write_the_same_file_are_random() -> None:
+def test_rules_that_write_the_same_file_have_a_random_result() -> None:
     assert results(planned(rule("/etc/a"), rule("etc/a"))) == ["random", "random"]
 
 
@@ -176,7 +176,7 @@ def test_a_failure_of_only_the_guests_agent_is_reported() -> None:
     assert verdict(plan) == 5
 
 
-def test_rules_of_a_virtual_machine_with_different_output_in_one_file_are_random() -> None:
+def test_rules_of_a_virtual_machine_with_different_output_in_one_file_have_a_random_result() -> None:
     plan = planned(rule(), rule("/etc/b"), vm=True, template="{{ path }}")
     assert results(plan) == ["random", "random"]
 

@@ -70,7 +70,7 @@ def test_the_patch_names_the_target_of_a_symlink() -> None:
     assert "+++ b/srv/b\n" in patch
 
 
-def test_lines_end_at_newlines_only() -> None:
+def test_a_patch_splits_lines_at_newlines_only() -> None:
     patch = diff(planned(("/etc/a", "a\fb\u2028c\r\n".encode())))
     assert "@@ -0,0 +1 @@\n+a\fb\u2028c\r\n" in patch
 

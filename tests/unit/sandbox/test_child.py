@@ -73,7 +73,7 @@ def test_the_child_fails_at_forbidden_operations(what, walls):
     os.geteuid() != 0, reason="limits on processes do not bind root, who is needed to leave it"
 )
 @pytest.mark.parametrize("what", ROOT_ONLY)
-def test_the_child_of_root_fails_at_forbidden_operations(what, walls):
+def test_the_child_of_a_root_process_fails_at_forbidden_operations(what, walls):
     word, _ = attempt(ROOT_ONLY[what])
     assert word in REFUSED | {"FileNotFoundError"} - (
         {"FileNotFoundError"} if what != "remove a file" else set()
@@ -93,7 +93,7 @@ def test_without_a_filter_an_executed_program_fails(monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
-def test_the_child_of_root_is_unprivileged_and_has_no_groups(monkeypatch):
+def test_the_child_of_a_root_process_is_unprivileged_and_has_no_groups(monkeypatch):
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     word, ids = attempt(lambda: (os.getresuid(), os.getresgid(), os.getgroups()))
     uids, gids, groups = eval(ids)

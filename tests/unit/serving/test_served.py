@@ -31,7 +31,7 @@ def test_an_image_that_is_listed_twice_is_shown_once():
     assert Listing([image("a"), image("a")]).images == (image("a"),)
 
 
-def test_only_an_unambiguous_beginning_of_a_fingerprint_is_found():
+def test_a_beginning_of_a_fingerprint_selects_an_image_only_if_it_is_unambiguous():
     listing = Listing([image("a"), Served("ab" + "0" * 62, "container", OWN, 0, 0, 0, {}, ())])
     assert listing.find("aa") == image("a")
     assert listing.find("a" * 64) == image("a")

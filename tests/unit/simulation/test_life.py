@@ -471,7 +471,7 @@ def test_a_changed_key_changes_the_file_at_the_next_start() -> None:
     assert [(change.path, change.action) for change in last.changes] == [("/etc/st", UPDATE)]
 
 
-def test_a_virtual_machines_agent_applies_every_rule_whose_output_exists() -> None:
+def test_the_agent_of_a_virtual_machine_applies_every_rule_whose_output_exists() -> None:
     simulation = Simulation(RenderOptions(INCUS))
     simulation.create(Instance("v1", VIRTUAL_MACHINE), MemoryFolder(Paper(), rootfs()))
     simulation.start("v1")
