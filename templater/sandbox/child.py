@@ -276,13 +276,14 @@ def highest_descriptor() -> int:
         return most if 0 < most < MANY else MANY
 
 
-def become_nobody() -> None:
+def become_nobody(uid: int = 0) -> None:
     """Change to a user that owns nothing. In a user namespace most uids do not exist, so try several.
 
+    The first attempt is ``uid``, or else a uid that depends on the id of this process.
     In a namespace with a single user (``unshare -r``), stay that user. Raises PermissionError on failure.
     """
     # An unprivileged user namespace may deny setgroups. Then the process has no extra groups to drop.
-    for attempt in (FIRST_UID + os.getpid() % (1 << 22), OVERFLOW_UID, 1):
+    for attempt in (uid or FIRST_UID + os.getpid() % (1 << 22), OVERFLOW_UID, 1):
         try:  # noqa: SIM105 - hooks do not import contextlib
             os.setgroups(())
         except PermissionError:

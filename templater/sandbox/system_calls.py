@@ -14,9 +14,9 @@ PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
 
 EPERM = 1
-_SECCOMP_ALLOW = 0x7FFF0000
-_SECCOMP_ERRNO = 0x00050000
-_SECCOMP_KILL = 0x80000000
+SECCOMP_ALLOW = 0x7FFF0000
+SECCOMP_ERRNO = 0x00050000
+SECCOMP_KILL = 0x80000000
 
 #: audit architecture by machine, in the order of the columns of ``NUMBERS``
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -81,7 +81,7 @@ def allow(calls: "Iterable[str]", opening: "Mapping[str, int] | None" = None) ->
     """
     machine = os.uname().machine
     if machine in ARCHITECTURES and sys.maxsize > 1 << 32:
-        _install(assemble(machine, calls, opening or {}))
+        install(assemble(machine, calls, opening or {}))
 
 
 def assemble(machine: str, calls: "Iterable[str]", opening: "Mapping[str, int]") -> bytes:
@@ -92,11 +92,11 @@ def assemble(machine: str, calls: "Iterable[str]", opening: "Mapping[str, int]")
 
     column = list(ARCHITECTURES).index(machine)
     load, jump_equal, mask, answer = 0x20, 0x15, 0x54, 0x06
-    accept, refuse = op(answer, _SECCOMP_ALLOW), op(answer, _SECCOMP_ERRNO | EPERM)
+    accept, refuse = op(answer, SECCOMP_ALLOW), op(answer, SECCOMP_ERRNO | EPERM)
     program = [
         op(load, 4),
         op(jump_equal, ARCHITECTURES[machine], 1, 0),
-        op(answer, _SECCOMP_KILL),
+        op(answer, SECCOMP_KILL),
         op(load, 0),
     ]
     for name in calls:
@@ -163,7 +163,7 @@ def _memory(content: bytes) -> "Any":
     return Memory.from_buffer_copy(content)
 
 
-def _install(program: bytes) -> None:
+def install(program: bytes) -> None:
     import _ctypes
 
     memory = _memory(program)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.sandbox import child, system_calls
+from templater.sandbox import child, refused_calls, system_calls
 from templater.sandbox.system_calls import (
     ARCHITECTURES,
     COMPUTING,
@@ -60,7 +60,8 @@ def test_system_call_numbers_match_the_kernel(column, header):
     text = Path(header).read_text()
     known = {name: int(number) for name, number in re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)\b", text)}
     known |= {"newfstatat": known.get("newfstatat", known.get("fstatat"))}
-    for name, numbers in NUMBERS.items():
+    refused = refused_calls.REFUSED | {"clone": refused_calls.CLONE, "clone3": refused_calls.CLONE3}
+    for name, numbers in (NUMBERS | refused).items():
         assert known.get(name, -1) == numbers[column], name
 
 
@@ -79,6 +80,10 @@ def interpreted(program: bytes, number: int, arch: int, arguments: tuple[int, ..
             value &= operand
         elif code == 0x15:
             at += 8 * (then if value == operand else otherwise)
+        elif code == 0x35:
+            at += 8 * (then if value >= operand else otherwise)
+        elif code == 0x45:
+            at += 8 * (then if value & operand else otherwise)
         else:
             assert code == 0x06
             return operand
@@ -100,6 +105,23 @@ def test_every_unlisted_system_call_is_refused(machine):
     assert interpreted(program, 0, arch + 1, (0,) * 6) == 0x80000000, (
         "another machine's calls end the process"
     )
+
+
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_the_calls_of_the_list_are_refused_to_validators(machine):
+    column, arch = list(ARCHITECTURES).index(machine), ARCHITECTURES[machine]
+    program = refused_calls.assemble(machine)
+    refused = {numbers[column] for numbers in refused_calls.REFUSED.values()}
+    accept, refuse, absent = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
+    for number in range(600):
+        expected = refuse if number in refused else absent if number == 435 else accept
+        assert interpreted(program, number, arch, (0,) * 6) == expected, number
+        assert interpreted(program, number | 0x40000000, arch, (0,) * 6) == refuse, "the x32 ABI"
+    clone = refused_calls.CLONE[column]
+    for namespace in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000):
+        assert interpreted(program, clone, arch, (namespace | 17,) + (0,) * 5) == refuse
+    assert interpreted(program, clone, arch, (0x1200011,) + (0,) * 5) == accept, "how the C library forks"
+    assert interpreted(program, 0, arch + 1, (0,) * 6) == 0x80000000
 
 
 def outcome(call) -> str:

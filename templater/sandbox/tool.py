@@ -1,0 +1,421 @@
+"""External programs that judge untrusted text, such as ``visudo -c``.
+
+A program sees the machine's programs and libraries, an almost empty ``/etc``, its own processes, and a folder
+of 16 MiB in memory, the only place where it can write. It has no network, no privileges, and limits on
+processes, time, memory and output. All its processes end with it.
+
+As root, the program gets a user id that owns nothing. Without root, this needs user namespaces.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import NoReturn
+
+from . import refused_calls
+from .child import FIRST_UID, OVERFLOW_UID, become_nobody, highest_descriptor
+from .system_calls import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
+
+#: stands for the path of the folder with the files, in the words of a command
+FOLDER = "{folder}"
+#: the path of the folder that a confined program sees
+WORK = "/tmp/work"  # noqa: S108 - on a file system of its own
+
+#: directories whose files a program can read and execute
+_PROGRAMS = (
+    "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix/store", "gnu/store",
+)  # fmt: skip
+_DEVICES = ("null", "zero", "urandom", "random")
+#: the whole content of /etc, besides the index of libraries
+_ETC = {
+    "passwd": "root:x:0:0:root:/:/bin/sh\nnobody:x:{uid}:{gid}:nobody:/:/bin/sh\n",
+    "group": "root:x:0:\nnogroup:x:{gid}:\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+}
+_INDEX = "/etc/ld.so.cache"
+#: where the program is if it is in none of these directories, and the mount point of its root directory
+_PROGRAM = "/program"
+_RUN = "/tmp/run"  # noqa: S108
+_ROOT = b"/sys"
+
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 8, 32, 4096
+_MS_PRIVATE_ALL = 0x44000
+_MNT_DETACH = 2
+_NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
+    0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
+)  # fmt: skip
+_PR_SET_DUMPABLE = 4
+
+_SETUP, _SIGNAL, _EXIT = b"s", b"k", b"e"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds of elapsed and processor time, bytes of memory for each process and of output, and counts."""
+
+    wall: float = 10.0
+    cpu: int = 10
+    memory: int = 256 << 20
+    output: int = 64 << 10
+    scratch: int = 16 << 20
+    processes: int = 4
+    descriptors: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a program ended: its exit code, and its output together with its error output.
+
+    Paths below the folder are relative to it.
+    """
+
+    code: int
+    output: str
+
+
+class ToolFailure(Exception):
+    """A program that did not end by itself with an exit code: it hung, died, or could not start."""
+
+
+class NotConfinedError(Exception):
+    """The program was not started, because this process cannot confine it."""
+
+
+def run(
+    program: str,
+    words: Sequence[str],
+    files: Mapping[str, bytes],
+    *,
+    stdin: str = os.devnull,
+    confined: bool = True,
+    limits: Limits | None = None,
+) -> Result:
+    """Run a program, given by its path, with ``files`` in its folder. The folder is its working directory.
+
+    ``stdin`` is the name of one of the files. If not ``confined``, the program runs with limits only, and can
+    read what its user can read.
+    Raises NotConfinedError and ToolFailure.
+    """
+    limits = limits or Limits()
+    if confined:
+        if not sys.platform.startswith("linux"):
+            raise NotConfinedError("only Linux can confine programs")
+        return _wait(_Launch(program, words, files, stdin, limits), WORK)
+    with tempfile.TemporaryDirectory(prefix="templater-") as outer:
+        work = f"{outer}/work"
+        os.mkdir(work)
+        _write(work, files)
+        if os.geteuid() == 0:  # the program runs as another user
+            os.chmod(outer, 0o711)  # noqa: S103
+            os.chmod(work, 0o777)  # noqa: S103
+        return _wait(_Launch(program, words, files, stdin, limits, work), work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    program: str
+    words: Sequence[str]
+    files: Mapping[str, bytes]
+    stdin: str
+    limits: Limits
+    #: the folder of a program that is not confined
+    work: str = ""
+
+    def command(self, folder: str) -> list[str]:
+        return [os.path.basename(self.program), *(word.replace(FOLDER, folder) for word in self.words)]
+
+
+def _wait(launch: _Launch, folder: str) -> Result:
+    """Start the program, and wait until it ends or exceeds a limit."""
+    output, its_output = os.pipe()
+    status, its_status = os.pipe()
+    uid = FIRST_UID + os.getpid() % (1 << 22)
+    pid = os.fork()
+    if pid == 0:
+        _outer(launch, its_output, its_status, uid)
+    os.close(its_output)
+    os.close(its_status)
+    try:
+        texts = _receive(output, status, launch.limits)
+    finally:
+        os.kill(pid, signal.SIGTERM)  # unless it has ended, it kills and reaps the first process
+        os.waitpid(pid, 0)
+        os.close(output)
+        os.close(status)
+    said = texts[output].decode("utf-8", "replace").replace(f"{folder}/", "")
+    kind, detail = texts[status][:1], texts[status][1:].decode("utf-8", "replace")
+    if kind == _EXIT:
+        return Result(int(detail), said)
+    if kind == _SIGNAL:
+        raise ToolFailure(f"it died of signal {detail}")
+    if kind == _SETUP:
+        raise NotConfinedError(detail)
+    raise ToolFailure("it could not start")
+
+
+def _receive(output: int, status: int, limits: Limits) -> dict[int, bytes]:
+    """Read both descriptors to their end. Raises ToolFailure for too much output, or after the time limit."""
+    deadline = monotonic() + limits.wall
+    poll = select.poll()
+    texts = {output: b"", status: b""}
+    for fd in texts:
+        poll.register(fd, select.POLLIN)
+    waiting = 2
+    while waiting:
+        left = deadline - monotonic()
+        events = poll.poll(left * 1000) if left > 0 else []
+        if not events:
+            raise ToolFailure(f"it took longer than {limits.wall:g} s")
+        for fd, _ in events:
+            chunk = os.read(fd, 1 << 16)
+            if not chunk:
+                poll.unregister(fd)
+                waiting -= 1
+            texts[fd] += chunk
+            if len(texts[fd]) > limits.output:
+                raise ToolFailure(f"it printed more than {limits.output >> 10} KiB")
+    return texts
+
+
+def _write(folder: str, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        path = f"{folder}/{name}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), 0o644)
+
+
+# --- in the new processes ----------------------------------------------------------------------
+
+
+def _outer(launch: _Launch, output: int, status: int, uid: int) -> NoReturn:
+    """Enter the namespaces and wait for the process that is the first of its process namespace."""
+    first = 0
+
+    def end(*_: object) -> None:
+        if not first:
+            os._exit(0)
+        with suppress(ProcessLookupError):
+            (os.killpg if launch.work else os.kill)(first, signal.SIGKILL)
+
+    try:
+        for name in (signal.SIGINT, signal.SIGALRM, signal.SIGCHLD):
+            signal.signal(name, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, end)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.setsid()
+        if sys.platform.startswith("linux"):
+            libc("prctl")(PR_SET_PDEATHSIG, 9, 0, 0, 0)
+        if not launch.work:
+            _enter_namespaces()
+        _keep(output, status)
+        first = os.fork()
+        if first == 0:
+            _first(launch, output, status, uid)
+        os.close(output)
+        os.close(status)
+        os.waitpid(first, 0)
+    except BaseException as error:
+        _report(status, error)
+    finally:
+        os._exit(0)
+
+
+def _first(launch: _Launch, output: int, status: int, uid: int) -> NoReturn:
+    """Build the root directory, start the program, and report how it ends. Then the kernel kills the rest."""
+    try:
+        # A signal without a handler is ignored by the first process of a process namespace.
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.setsid()
+        signal.setitimer(signal.ITIMER_REAL, launch.limits.wall + 1)
+        folder, program = launch.work, launch.program
+        if not launch.work:
+            libc("prctl")(PR_SET_PDEATHSIG, 9, 0, 0, 0)
+            libc("prctl")(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # hides /proc/1 from the program, and forbids traces
+            folder = WORK
+            program = _build_root(launch, uid)
+        pid = os.fork()
+        if pid == 0:
+            os.close(status)
+            _program(launch, program, folder, output, uid)
+        os.close(output)
+        while True:
+            ended, result = os.wait()
+            if ended == pid:
+                break
+        code = os.waitstatus_to_exitcode(result)
+        os.write(status, b"%b%d" % (_SIGNAL, -code) if code < 0 else b"%b%d" % (_EXIT, code))
+        if launch.work:
+            os.killpg(0, signal.SIGKILL)
+    except BaseException as error:
+        _report(status, error)
+    finally:
+        os._exit(0)
+
+
+def _report(status: int, error: BaseException) -> None:
+    text = (error.strerror or str(error)) if isinstance(error, OSError) else type(error).__name__
+    with suppress(OSError):
+        os.write(status, _SETUP + text.encode("utf-8", "replace")[:500])
+
+
+def _keep(*descriptors: int) -> None:
+    """Close all other descriptors."""
+    first = 0
+    for fd in sorted(descriptors):
+        if fd > first:  # closerange(0, 0) closes everything
+            os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, highest_descriptor() + 1)
+
+
+def _enter_namespaces() -> None:
+    kinds = _NEWNS | _NEWUTS | _NEWIPC | _NEWPID | _NEWNET
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        _call("unshare", kinds)
+        return
+    _call("unshare", kinds | _NEWUSER)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+
+
+def _call(name: str, *arguments: object) -> None:
+    """Call the C library. Raises OSError."""
+    if libc(name)(*arguments):
+        raise OSError(0, f"this process may not call {name} as a sandbox needs it")
+
+
+def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    _call("mount", os.fsencode(source), os.fsencode(target), kind.encode(), flags, data.encode())
+
+
+def _build_root(launch: _Launch, uid: int) -> str:
+    """Replace the root directory of this mount namespace, and return the path of the program in it."""
+    root = _ROOT.decode()
+    _mount("none", "/", "", _MS_PRIVATE_ALL)
+    path = os.path.realpath(launch.program)
+    program = os.open(path, os.O_PATH)
+    _mount("tmpfs", root, "tmpfs", _MS_NOSUID, "size=1m,nr_inodes=256,mode=755")
+    for name in _PROGRAMS:
+        source = f"/{name}"
+        if os.path.islink(source):
+            os.symlink(os.readlink(source), f"{root}{source}")
+        elif os.path.isdir(source):
+            os.makedirs(f"{root}{source}")
+            _bind(source, f"{root}{source}", _MS_NOSUID | _MS_NODEV)
+    os.symlink(_RUN, f"{root}/run")
+    for name in ("etc", "dev", "proc", "tmp"):
+        os.mkdir(f"{root}/{name}")
+    gid = os.getegid() or uid
+    for name, text in _ETC.items():
+        with open(f"{root}/etc/{name}", "w") as file:
+            file.write(text.format(uid=os.geteuid() or uid, gid=gid))
+    if os.path.exists(_INDEX):
+        _make_file(f"{root}{_INDEX}")
+        _bind(_INDEX, f"{root}{_INDEX}", _MS_NOSUID | _MS_NODEV)
+    for name in _DEVICES:
+        _make_file(f"{root}/dev/{name}")
+        _mount(f"/dev/{name}", f"{root}/dev/{name}", "", _MS_BIND)
+    if not path.startswith(tuple(f"/{name}/" for name in _PROGRAMS)):
+        path = _PROGRAM
+        _make_file(root + path)
+        _bind(f"/proc/self/fd/{program}", root + path, _MS_NOSUID | _MS_NODEV)
+    os.close(program)
+    _mount("proc", f"{root}/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    _mount(
+        "tmpfs", f"{root}{os.path.dirname(WORK)}", "tmpfs", _MS_NOSUID | _MS_NODEV,
+        f"size={launch.limits.scratch},nr_inodes=1k,mode=1777",
+    )  # fmt: skip
+    _mount("none", root, "", _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID)
+    os.chdir(root)
+    _call("pivot_root", b".", b".")
+    _call("umount2", b".", _MNT_DETACH)
+    os.chdir("/")
+    os.umask(0)
+    os.mkdir(_RUN)
+    os.mkdir(WORK)
+    _write(WORK, launch.files)
+    return path
+
+
+def _make_file(path: str) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+
+
+def _bind(source: str, target: str, flags: int) -> None:
+    _mount(source, target, "", _MS_BIND)
+    _mount("none", target, "", _MS_REMOUNT | _MS_BIND | _MS_RDONLY | flags)
+
+
+def _program(launch: _Launch, program: str, folder: str, output: int, uid: int) -> NoReturn:
+    try:
+        os.chdir(folder)
+        streams = (os.open(launch.stdin, os.O_RDONLY), output, output)
+        # dup2 keeps a descriptor that already has the number, with its flag to close it at execve.
+        for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD, 3) for fd in streams]):
+            os.dup2(fd, number)
+        _keep(0, 1, 2)
+        _lock(launch, uid)
+        environment = {"PATH": os.defpath, "LC_ALL": "C", "HOME": folder, "TMPDIR": folder}
+        os.execve(program, launch.command(folder), environment)  # noqa: S606
+    except BaseException as error:
+        os.write(2, f"{launch.program} cannot run: {error}".encode("utf-8", "replace"))
+    finally:
+        os._exit(127)
+
+
+def _lock(launch: _Launch, uid: int) -> None:
+    import resource
+
+    for name in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGALRM):
+        signal.signal(name, signal.SIG_DFL)  # Python ignores the first two
+    os.umask(0o077)
+    linux = sys.platform.startswith("linux")
+    if linux:
+        libc("prctl")(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.geteuid() == 0:
+        # Without a private /etc, only a known user has an entry in /etc/passwd, which visudo needs.
+        become_nobody(OVERFLOW_UID if launch.work else uid)
+        others = 0
+    else:
+        others = 2  # the processes that wait for this one belong to the same user
+    limits = launch.limits
+    for what, most in (
+        (resource.RLIMIT_CPU, limits.cpu),
+        (resource.RLIMIT_AS, limits.memory),
+        (resource.RLIMIT_FSIZE, limits.scratch),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NPROC, limits.processes + others),
+        (resource.RLIMIT_NOFILE, limits.descriptors),
+        (resource.RLIMIT_MEMLOCK, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with suppress(ValueError):  # macOS has no limit on memory
+            resource.setrlimit(what, (most, most))
+    if linux:
+        refused_calls.refuse()
+
+
+def find(names: Sequence[str]) -> str | None:
+    """Return the path of the first installed program. A name with a slash is a path."""
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    for name in names:
+        found = shutil.which(name, path=path)
+        if found is not None:
+            return os.path.abspath(found)
+    return None
