@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.state import Limits as RenderLimits
+    from ..validators.results import Validators
 
 #: maximum size in bytes of templater.toml, and of an instance description
 LARGEST = 1 << 20
@@ -42,18 +43,20 @@ def check_report(
     rendering: RenderLimits | None = None,
     trusted: bool = False,
     sarif: tuple[str, str] | None = None,
+    validators: Validators | None = None,
 ) -> dict[str, Any]:
     """Check an image for its author and return a JSON object like that of ``audit_report``.
 
-    ``suppressed`` lists the findings that the author ignores. The image's templater.toml is read if the image
-    is ``trusted``. ``hosts`` and ``instances`` override those of that file.
+    ``suppressed`` lists the findings that the author ignores, and ``notes`` the validators that did not run. The
+    image's templater.toml is read if the image is ``trusted``. ``hosts`` and ``instances`` override those of that
+    file.
 
     Raises TemplaterError if the image or its templater.toml cannot be read.
     """
     scanned = scan_image(
         path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering, heads={FILE: LARGEST} if trusted else {}
     )
-    image, configuration = with_configuration(scanned, hosts, instances)
+    image, configuration = with_configuration(scanned, hosts, instances, validators)
     return report_of(image, judge(image, configuration), at_least, sarif)
 
 
@@ -79,10 +82,11 @@ def fix_image(
     yaml: YamlLimits | None = None,
     rendering: RenderLimits | None = None,
     sarif: tuple[str, str] | None = None,
+    validators: Validators | None = None,
 ) -> Fixes:
     """Fix the findings of an image from the severity ``at_least``, in memory. See ``check_report``."""
     scanned = scan_image(path, limits, yaml=yaml, rendering=rendering, heads={FILE: LARGEST})
-    image, configuration = with_configuration(scanned, hosts, instances)
+    image, configuration = with_configuration(scanned, hosts, instances, validators)
     least = Severity.named(at_least)
 
     def allowed(finding: Finding) -> bool:
@@ -94,7 +98,10 @@ def fix_image(
 
 
 def with_configuration(
-    scanned: ScannedImage, hosts: tuple[str, ...], instances: tuple[Instance, ...]
+    scanned: ScannedImage,
+    hosts: tuple[str, ...],
+    instances: tuple[Instance, ...],
+    validators: Validators | None,
 ) -> tuple[AuthoredImage, Configuration]:
     """Return the image for its hosts and instances, and the contents of its templater.toml."""
     configuration, path = Configuration(), scanned.name
@@ -103,7 +110,7 @@ def with_configuration(
     names = hosts or configuration.hosts or (INCUS.name,)
     if configuration.instances and not instances:
         instances = tuple(read_described(path, item) for item in configuration.instances)
-    return authored(scanned, tuple(HOSTS[name] for name in names), instances), configuration
+    return authored(scanned, tuple(HOSTS[name] for name in names), instances, validators), configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +140,7 @@ def report_of(
         "findings": [author_data(finding, path) for finding in shown],
         "hidden": dict(hidden),
         "suppressed": [author_data(finding, path) for finding in judged.suppressed],
+        "notes": [] if image.validators is None else image.validators.notes,
         "sarif": sarif_document(shown, image.name, *sarif, folder="authoring") if sarif is not None else None,
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from time import process_time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..model.errors import LimitError, TemplaterError
 from ..model.hosts import INCUS, Host
@@ -24,6 +24,9 @@ from ..pongo2.template import Compilation
 from ..rendering.context import with_image_keys
 from ..rendering.render import Compiled, render
 from .base import ScannedImage
+
+if TYPE_CHECKING:
+    from ..validators.results import Validators
 
 _EXPRESSION = re.compile(r"\{[{%#].*?[}%#]\}")
 
@@ -95,6 +98,8 @@ class AuthoredImage(ScannedImage):
 
     hosts: tuple[Host, ...] = (INCUS,)
     instances: tuple[Instance, ...] = ()
+    #: None if no validator is to run
+    validators: Validators | None = None
 
     @cached_property
     def used(self) -> Mapping[str, tuple[Rule, ...]]:
@@ -218,6 +223,12 @@ class AuthoredImage(ScannedImage):
         return {path: rule for rule, path, _ in self.targets}
 
     @property
+    def os(self) -> str:
+        """The image's property ``os`` in lower case, or an empty string."""
+        properties = self.metadata.properties if self.metadata is not None else {}
+        return str(properties.get("os", "")).lower()
+
+    @property
     def has_rootfs(self) -> bool:
         return any(name.path.startswith("rootfs/") for name in self.names)
 
@@ -261,10 +272,15 @@ def replace_rules(metadata: Any, rules: tuple[Rule, ...]) -> Any:
     return Metadata(**{**fields, "rules": rules})
 
 
-def authored(image: ScannedImage, hosts: tuple[Host, ...], instances: tuple[Instance, ...]) -> AuthoredImage:
-    """Add hosts and instances to a scanned image."""
+def authored(
+    image: ScannedImage,
+    hosts: tuple[Host, ...],
+    instances: tuple[Instance, ...],
+    validators: Validators | None = None,
+) -> AuthoredImage:
+    """Add hosts, instances and validators to a scanned image."""
     fields = {name: getattr(image, name) for name in ScannedImage.__dataclass_fields__}
-    return AuthoredImage(**fields, hosts=hosts, instances=instances)
+    return AuthoredImage(**fields, hosts=hosts, instances=instances, validators=validators)
 
 
 def _value_of(key: str) -> str:

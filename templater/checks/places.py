@@ -16,6 +16,8 @@ _EXACT = {
     "/etc/hosts": "hosts",
     "/etc/fstab": "fstab",
     "/etc/resolv.conf": "resolv.conf",
+    "/etc/sudoers": "sudoers",
+    "/etc/network/interfaces": "interfaces",
 }
 _SEED = {
     "user-data": "user-data",
@@ -44,6 +46,10 @@ def kind_of(path: str) -> str:
         return _SEED.get(name, "")
     if folder in ("/etc/netplan", "/run/netplan", "/lib/netplan"):
         return "netplan" if name.endswith((".yaml", ".yml")) else ""
+    if folder == "/etc/sudoers.d":
+        return "sudoers"
+    if folder == "/etc/network/interfaces.d":
+        return "interfaces"
     if name.endswith(_UNITS) and "/systemd/" in path:
         return "unit"
     if "/systemd/" in path and name.endswith(".conf") and ".d/" in path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from ..model.errors import LimitError, TemplaterError
 from ..model.source import printable
@@ -24,17 +25,37 @@ Mistake = tuple[int, str] | tuple[int, str, str]
 
 
 def mistakes_of(
-    image: AuthoredImage, kinds: tuple[str, ...], find: Callable[[File], Iterator[Mistake]]
+    image: AuthoredImage,
+    kinds: tuple[str, ...],
+    find: Callable[[File], Iterable[Mistake]],
+    validate: Callable[[File], Iterable[Mistake]] | None = None,
 ) -> Iterator[Observation]:
-    """Yield the mistakes that ``find`` yields for files of these kinds, each message once per rule."""
+    """Yield the mistakes that ``find`` yields for files of these kinds, each message once per rule.
+
+    ``validate`` asks a validator about the files in which ``find`` finds nothing.
+    """
+    files = image.texts(lambda path: kind_of(path) in kinds)
+    return mistakes_in(image, files, find, validate, quotes=bool(QUOTES.intersection(kinds)))
+
+
+def mistakes_in(
+    image: AuthoredImage,
+    files: Iterable[File],
+    find: Callable[[File], Iterable[Mistake]],
+    validate: Callable[[File], Iterable[Mistake]] | None = None,
+    *,
+    quotes: bool = False,
+) -> Iterator[Observation]:
+    """Do as ``mistakes_of`` for these files. ``quotes``: a value may need quotes in them."""
     seen: set[tuple[int, str]] = set()
-    for file in image.texts(lambda path: kind_of(path) in kinds):
+    for file in files:
         text = file.text or ""
-        if len(text) > LARGEST or not text.strip() or (file.awkward and not QUOTES.intersection(kinds)):
+        if len(text) > LARGEST or not text.strip() or (file.awkward and not quotes):
             continue
-        for count, (line, message, *severity) in enumerate(find(file)):
-            if count >= MOST:
-                break
+        found = list(islice(find(file), MOST))
+        if not found and validate is not None and not file.awkward:
+            found = list(islice(validate(file), MOST))
+        for line, message, *severity in found:
             if (id(file.rule), message) not in seen:
                 seen.add((id(file.rule), message))
                 if file.awkward:
@@ -58,6 +79,13 @@ def observation(
         severity=severity,
         rule=file.rule,
     )
+
+
+def validated(image: AuthoredImage, id: str, file: File, name: str) -> list[Mistake]:
+    """Return the mistakes that a validator finds. It knows the file as ``name``."""
+    if image.validators is None:
+        return []
+    return image.validators.mistakes(id, name, file.text or "", file.rule.path)
 
 
 def yaml_root(file: File) -> Node | Mistake | None:

@@ -2,6 +2,11 @@
 
 The rest of the file must be YAML with a mapping at the top level. Otherwise, cloud-init ignores the
 whole file.
+
+If cloud-init's JSON schema is installed, keys and values are compared with it. cloud-init warns about such a
+mistake when the instance starts, and may ignore the key. If cloud-init is not installed, the environment variable
+`TEMPLATER_CLOUD_INIT_SCHEMAS` can name a folder with its files `schema-*.json`. Reading them needs
+`pip install 'image-templater[check]'`.
 """
 
 from __future__ import annotations
@@ -10,17 +15,24 @@ from collections.abc import Iterator
 
 from ..authored import AuthoredImage, File
 from ..base import Observation, check
-from ..rendered import Mistake, mistakes_of, yaml_mapping
+from ..rendered import Mistake, mistakes_of, validated, yaml_mapping
 
 
 @check("cloud-config", "error", "a cloud-config file that is not a valid YAML mapping")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
-    yield from mistakes_of(image, ("user-data",), find)
+    yield from mistakes_of(image, ("user-data",), find, lambda file: validate(image, file))
+
+
+def validate(image: AuthoredImage, file: File) -> list[Mistake]:
+    return validated(image, "cloud-init's schema of cloud-config", file, "user-data") if applies(file) else []
+
+
+def applies(file: File) -> bool:
+    return (file.text or "").lstrip().split("\n", 1)[0].rstrip() == "#cloud-config"
 
 
 def find(file: File) -> Iterator[Mistake]:
-    text = (file.text or "").lstrip()
-    if text.split("\n", 1)[0].rstrip() == "#cloud-config":
+    if applies(file):
         root = yaml_mapping(file)
         if isinstance(root, tuple):
             yield root

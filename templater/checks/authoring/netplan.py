@@ -1,6 +1,11 @@
 """A file for netplan is not valid: it needs YAML with a mapping `network`, and below it `version: 2`.
 
-network: version: 2 ethernets: eth0: {dhcp4: true}
+    network:
+      version: 2
+      ethernets:
+        eth0: {dhcp4: true}
+
+If netplan is installed, its generator reads the file as well.
 """
 
 from __future__ import annotations
@@ -10,13 +15,15 @@ from collections.abc import Iterator
 from ...parsing.yaml_nodes import Mapping, Scalar
 from ..authored import AuthoredImage, File
 from ..base import Observation, check
-from ..rendered import Mistake, mistakes_of, value_of, yaml_mapping
+from ..rendered import Mistake, mistakes_of, validated, value_of, yaml_mapping
 from .network_config import version_2
 
 
 @check("netplan", "error", "a file that netplan rejects")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
-    yield from mistakes_of(image, ("netplan",), find)
+    yield from mistakes_of(
+        image, ("netplan",), find, lambda file: validated(image, "netplan", file, "check.yaml")
+    )
 
 
 def find(file: File) -> Iterator[Mistake]:

@@ -11,6 +11,9 @@ or IPv6. Version 2 has the mappings of netplan, such as `ethernets`.
       - type: static
         ipv4: true                   wrong: version 1 has no such key
         address: 10.0.0.5/24
+
+If cloud-init's JSON schemas are installed, keys and values are compared with them. The page of `cloud-config`
+says how to get them.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from ...model.source import printable
 from ...parsing.yaml_nodes import Mapping, Node, Scalar, Sequence
 from ..authored import AuthoredImage, File
 from ..base import Observation, check
-from ..rendered import Mistake, mistakes_of, pairs, value_of, yaml_mapping
+from ..rendered import Mistake, mistakes_of, pairs, validated, value_of, yaml_mapping
 
 TYPES = {"bond", "bridge", "infiniband", "loopback", "nameserver", "physical", "route", "vlan"}
 SUBNETS = {
@@ -36,11 +39,14 @@ DEVICES = {
     "bonds", "bridges", "dummy-devices", "ethernets", "modems", "nm-devices", "tunnels", "virtual-ethernets",
     "vlans", "vrfs", "wifis",
 }  # fmt: skip
+SCHEMAS = "cloud-init's schemas of network-config"
 
 
 @check("network-config", "error", "a network configuration that cloud-init rejects or ignores")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
-    yield from mistakes_of(image, ("network-config",), find)
+    yield from mistakes_of(
+        image, ("network-config",), find, lambda file: validated(image, SCHEMAS, file, "network-config")
+    )
 
 
 def find(file: File) -> Iterator[Mistake]:

@@ -1,21 +1,38 @@
 """A line of a systemd unit or a `.network` file is neither a section nor an assignment.
 
 systemd ignores such a line, and an assignment before the first section.
+
+If `systemd-analyze` is installed, it reads the system's units as well. It finds unknown keys, invalid values and
+units that systemd refuses. A unit may use commands and units that this machine lacks.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ...model.source import printable
+from ...planning.resolve import clean
 from ..authored import AuthoredImage, File
 from ..base import Observation, check
-from ..rendered import Mistake, mistakes_of
+from ..rendered import Mistake, mistakes_of, validated
+
+#: the units that systemd-analyze accepts
+UNITS = (".service", ".socket", ".timer", ".mount", ".automount", ".swap", ".path", ".target", ".slice")
+NAME = re.compile(r"[A-Za-z0-9:_@\\.-]{1,200}")
 
 
 @check("systemd-unit", "error", "a line of a systemd file that systemd ignores")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
-    yield from mistakes_of(image, ("unit",), find)
+    yield from mistakes_of(image, ("unit",), find, lambda file: validate(image, file))
+
+
+def validate(image: AuthoredImage, file: File) -> list[Mistake]:
+    """Ask systemd-analyze about a unit of the system. It reads neither parts of units nor users' units."""
+    folder, _, name = clean(file.rule.path).rpartition("/")
+    if not folder.endswith("/systemd/system") or not name.endswith(UNITS) or not NAME.fullmatch(name):
+        return []
+    return validated(image, "systemd-analyze", file, name)
 
 
 def find(file: File) -> Iterator[Mistake]:

@@ -1,0 +1,32 @@
+"""A shell script has a syntax error. The first line, such as `#!/bin/sh`, says which shell reads the script.
+
+The shell of this machine reads the script without running it. If the image is not of Debian or Ubuntu, its
+`/bin/sh` may accept more than that of this machine. A script for `sh` is then correct if `bash` accepts it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..authored import AuthoredImage, File
+from ..base import Observation, check
+from ..rendered import Mistake, mistakes_in, validated
+from .interfaces import FAMILY
+
+_FIRST_LINE = re.compile(r"#!\s*/(?:usr/)?(?:local/)?bin/(?:env\s+)?(sh|dash|bash)(?=\s|$)")
+
+
+@check("shell", "error", "a shell script with a syntax error")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    files = (file for file in image.texts(lambda path: True) if _FIRST_LINE.match(file.text or ""))
+    yield from mistakes_in(image, files, lambda file: (), lambda file: validate(image, file))
+
+
+def validate(image: AuthoredImage, file: File) -> list[Mistake]:
+    found = _FIRST_LINE.match(file.text or "")
+    shell = "bash" if found is not None and found[1] == "bash" else "sh"
+    mistakes = validated(image, shell, file, "script")
+    if mistakes and shell == "sh" and image.os not in FAMILY:
+        return validated(image, "bash", file, "script")
+    return mistakes

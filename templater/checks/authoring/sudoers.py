@@ -1,0 +1,28 @@
+"""A file for sudo has a syntax error, or a name that sudo ignores.
+
+`visudo` finds syntax errors, if it is installed. sudo ignores a file in `/etc/sudoers.d` if its name contains `.`
+or ends in `~`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.source import printable
+from ..authored import AuthoredImage
+from ..base import Observation, check
+from ..places import kind_of
+from ..rendered import mistakes_of, validated
+
+
+@check("sudoers", "error", "a file with rules for sudo that sudo rejects or ignores")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    for rule, path, _ in image.targets:
+        name = path.rpartition("/")[2]
+        if kind_of(path) == "sudoers" and ("." in name or name.endswith("~")):
+            what = "contains '.'" if "." in name else "ends in '~'"
+            message = f"sudo ignores '{printable(rule.path)}', because its name {what}"
+            yield Observation(message, rule.spans["path"], "give the file another name", rule=rule)
+    yield from mistakes_of(
+        image, ("sudoers",), lambda file: (), lambda file: validated(image, "visudo", file, "sudoers")
+    )

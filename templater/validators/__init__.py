@@ -1,0 +1,8 @@
+"""External validators of rendered files, such as visudo or the schemas of cloud-init.
+
+`validator` defines a validator; `programs/` contains them, one file each. `runner` runs them in a sandbox.
+`helper` runs them for a locked process, which can start no program. `results` turns output into mistakes and
+notes.
+
+May import: model, parsing, sandbox.
+"""

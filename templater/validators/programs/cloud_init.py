@@ -1,0 +1,153 @@
+"""The JSON schemas of an installed cloud-init. They are read as files; cloud-init itself is never imported.
+
+Plain JSON schema ignores which parts are deprecated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from glob import glob
+from itertools import islice
+from typing import Any
+
+import yaml
+
+from ...model.errors import LimitError
+from ...model.source import Source
+from ...parsing.yaml_nodes import Mapping, Node, Sequence, parse
+from ...sandbox import json_answer
+from ...sandbox.child import Bounds, ChildFailure
+from ..validator import Failure, Missing, Mistake, Validator, short
+
+#: the variable that names the folder with the schemas, if cloud-init is not installed
+VARIABLE = "TEMPLATER_CLOUD_INIT_SCHEMAS"
+_FOLDERS = "/usr/lib/python3*/*-packages/cloudinit/config/schemas"
+#: an answer is at most this long; the memory is the address space of the process
+_BOUNDS = Bounds(cpu=10, wall=10.0, memory=2 << 30, output=1 << 20)
+#: mistakes that are reported for one file
+_MOST = 20
+#: keys that choose the branch of a schema
+_CHOOSING = ("type", "version")
+
+
+@cache
+def _judges(*names: str) -> list[Any]:
+    """Return an evaluator for each installed schema. Raises Missing if a schema or jsonschema is missing."""
+    try:
+        from jsonschema.validators import validator_for
+    except ImportError:
+        raise Missing from None
+    folders = [os.environ[VARIABLE]] if os.environ.get(VARIABLE) else sorted(glob(_FOLDERS))
+    for folder in folders:
+        judges = []
+        try:
+            for name in names:
+                with open(f"{folder}/{name}", "rb") as file:
+                    schema = json.load(file)
+                judges.append(validator_for(schema)(schema))
+        except (OSError, ValueError):
+            continue
+        for judge in judges:  # jsonschema imports and reads some files on first use
+            list(judge.iter_errors({"network": {"version": 1, "config": [{"type": "physical"}]}, "a": 1}))
+        return judges
+    raise Missing
+
+
+def _run(names: tuple[str, ...], choose: Callable[[dict[str, Any]], int], data: bytes) -> Any:
+    judges = _judges(*names)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    def prepare() -> tuple[int, ...]:
+        yaml.load("a: [1, 2001-01-01, 1.5]", loader)  # noqa: S506 - it is one of the safe loaders
+        return ()
+
+    def work() -> list[Any]:
+        value = yaml.load(data, loader)  # noqa: S506
+        if not isinstance(value, dict):
+            return []
+        errors = judges[choose(value)].iter_errors(value)
+        return [_described(error) for error in islice(errors, _MOST)]
+
+    if not sys.platform.startswith("linux"):
+        return work()
+    try:
+        return json_answer.run(prepare, work, _BOUNDS)
+    except LimitError as error:
+        raise Failure(str(error).replace("rendering", "it")) from None
+    except ChildFailure as error:
+        raise Failure(" ".join((str(error), *error.notes))) from None
+
+
+def _described(error: Any) -> list[Any]:
+    """Return the path of the value, and the message of the most specific error."""
+    while error.context:
+        branches: dict[Any, list[Any]] = {}
+        for inner in error.context:
+            branches.setdefault(inner.schema_path[0], []).append(inner)
+        error = min(branches.values(), key=_distance)[0]
+    path = [part if isinstance(part, int) else str(part) for part in error.absolute_path]
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = error.schema.get("properties", {})
+        unknown = [key for key in error.instance if isinstance(key, str) and key not in known]
+        if unknown:
+            return [[*path, unknown[0]], "unknown key"]
+    return [path, error.message]
+
+
+def _distance(errors: list[Any]) -> tuple[bool, bool, int, int]:
+    """Return how unlikely it is that the author meant a branch of the schema with these errors."""
+    chooses = any(error.path and error.path[-1] in _CHOOSING and not error.context for error in errors)
+    is_other = any(not error.path and error.validator == "type" for error in errors)
+    return chooses, is_other, -max(len(error.path) for error in errors), len(errors)
+
+
+def _read(answer: Any, text: str) -> Iterator[Mistake]:
+    """Yield the mistakes at their lines. cloud-init prints a warning for each, so none is an error."""
+    root = parse(Source("", text))
+    for path, message in answer:
+        node, line = root, root.line if root is not None else 1
+        for part in path:
+            at, node = _child(node, part)
+            if at is None:
+                break
+            line = at.line
+        where = ".".join(map(str, path))
+        yield line, f"{short(where)}: {short(message)}" if where else short(message), "warning"
+
+
+def _child(node: Node | None, part: str | int) -> tuple[Node | None, Node | None]:
+    """Return where a part of a collection begins, and its value."""
+    if isinstance(node, Sequence) and isinstance(part, int) and part < len(node.children):
+        return node.children[part], node.children[part]
+    if isinstance(node, Mapping):
+        for key, value in node.pairs():
+            if getattr(key, "text", None) == part:
+                return key, value
+    return None, None
+
+
+def _version(value: dict[str, Any]) -> int:
+    """Return 0 for version 1 of a network configuration, and 1 for version 2."""
+    inner = value.get("network", value)
+    return 0 if isinstance(inner, dict) and inner.get("version") == 1 else 1
+
+
+def _validator(
+    id: str, about: str, names: tuple[str, ...], choose: Callable[[dict[str, Any]], int]
+) -> Validator:
+    return Validator(id, about, lambda name, data, confined: _run(names, choose, data), _read, _HINT)
+
+
+_HINT = f"it needs the files of cloud-init, or {VARIABLE}, and `pip install 'image-templater[check]'`"
+CLOUD_CONFIG = _validator(
+    "cloud-init's schema of cloud-config", "user-data and vendor-data",
+    ("schema-cloud-config-v1.json",), lambda value: 0,
+)  # fmt: skip
+NETWORK_CONFIG = _validator(
+    "cloud-init's schemas of network-config", "network-config",
+    ("schema-network-config-v1.json", "schema-network-config-v2.json"), _version,
+)  # fmt: skip

@@ -1,0 +1,22 @@
+"""Shells, which read a script without running it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..validator import Mistake, program, short
+
+_LINE = re.compile(r"(?:.*/)?script: (?:line )?(\d+): (?!warning: )(.+)")
+
+
+def read(lines: list[str], name: str) -> Iterator[Mistake]:
+    """Yield the first message: those after it quote the line, or result from the first mistake."""
+    for line in lines:
+        if found := _LINE.fullmatch(line):
+            yield int(found[1]), short(found[2])
+            return
+
+
+SH = program("sh", "shell scripts", ("/bin/sh",), ("-n", "{folder}/{name}"), read, "$^")
+BASH = program("bash", "bash scripts", ("bash",), ("-n", "{folder}/{name}"), read, "$^")

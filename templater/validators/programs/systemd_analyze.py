@@ -1,0 +1,37 @@
+"""systemd-analyze, which reads a unit. Only its syntax is reported, not a missing command or dependency."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..validator import Mistake, program, short
+
+#: what systemd ignores; the release on this machine may be older than that of the image
+_UNKNOWN = re.compile(r"Unknown (key|section|lvalue)")
+#: advice about settings that work
+_ADVICE = re.compile(
+    r"deprecated|obsolete|please use|please update|legacy|unsafe|marked (executable|world-)", re.IGNORECASE
+)
+
+
+def read(lines: list[str], name: str) -> Iterator[Mistake]:
+    """Yield the messages about this unit. Those without a line are reported if systemd refuses the unit."""
+    place = re.compile(rf"(?:.*/)?{re.escape(name)}:(\d+): (.+)")
+    for line in lines:
+        if _ADVICE.search(line):
+            continue
+        if found := place.fullmatch(line):
+            yield int(found[1]), short(found[2]), "warning" if _UNKNOWN.match(found[2]) else "error"
+        elif line.startswith(f"{name}: ") and line.endswith("Refusing."):
+            yield 1, short(line.removeprefix(f"{name}: ").removesuffix(" Refusing."))
+
+
+SYSTEMD_ANALYZE = program(
+    "systemd-analyze",
+    "systemd units",
+    ("systemd-analyze",),
+    ("verify", "--man=no", "--recursive-errors=no", "{folder}/{name}"),
+    read,
+    r"^\S+\.[a-z]+(:\d+)?: |^(Unit|Failed to load) \S+\.[a-z]+",  # the message is about a unit
+)

@@ -1,0 +1,58 @@
+"""The mistakes that validators find, and notes about validators that did not judge a text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..model.source import printable
+from .runner import Answer
+from .validator import Failure, Mistake, all_validators
+
+#: failures of one validator, after which it is not used any more
+MOST_FAILURES = 3
+
+
+class Validators:
+    """Validators that ``ask`` runs. ``notes`` are sentences for the report."""
+
+    def __init__(self, ask: Callable[[str, str, bytes], Answer]) -> None:
+        self._ask = ask
+        #: how many more failures of each validator are accepted
+        self._left: dict[str, int] = {}
+        self._off = False
+        self._mistakes: dict[tuple[str, str, str], list[Mistake]] = {}
+        self.notes: list[str] = []
+
+    def mistakes(self, id: str, name: str, text: str, target: str) -> list[Mistake]:
+        """Return the mistakes of a text. The validator knows the file as ``name``, notes as ``target``."""
+        key = (id, name, text)
+        if key not in self._mistakes:
+            self._mistakes[key] = self._run(id, name, text, target)
+        return self._mistakes[key]
+
+    def _run(self, id: str, name: str, text: str, target: str) -> list[Mistake]:
+        if self._off or self._left.setdefault(id, MOST_FAILURES) <= 0:
+            return []
+        validator = all_validators()[id]
+        answer = self._ask(id, name, text.encode("utf-8", "surrogateescape"))
+        if "value" in answer:
+            try:
+                return list(validator.read(answer["value"], text))
+            except Failure as error:
+                answer = {"failed": str(error)}
+        if "missing" in answer:
+            self._left[id] = 0
+            hint = f" ({validator.hint})" if validator.hint else ""
+            self.notes.append(f"{id} is not installed, so it did not check {validator.about}{hint}")
+        elif "off" in answer:
+            self._off = True
+            self.notes.append(
+                f"no validator ran, because this machine cannot confine it: {printable(answer['off'])} "
+                "(--run-validators runs validators with limits only)"
+            )
+        else:
+            self._left[id] -= 1
+            last = "" if self._left[id] else "; it checks no other file"
+            reason = printable(answer["failed"])
+            self.notes.append(f"validator failed: {id} for '{printable(target)}': {reason}{last}")
+        return []

@@ -1,0 +1,49 @@
+"""Running validators, each once for a text, and within a time limit for all."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from ..sandbox.tool import NotConfinedError
+from .validator import Failure, Missing, all_validators
+
+#: seconds for all runs of an image
+SECONDS = 30.0
+
+Answer = dict[str, Any]
+
+
+class Runner:
+    """Runs validators. If ``anyway``, a program that cannot be confined runs with limits only."""
+
+    def __init__(self, *, anyway: bool = False) -> None:
+        self._confined = True
+        self._anyway = anyway
+        self._answers: dict[tuple[str, str, bytes], Answer] = {}
+        self._seconds = SECONDS
+
+    def ask(self, id: str, name: str, data: bytes) -> Answer:
+        """Return ``{"value": output}``, or an object with the key ``missing``, ``off`` or ``failed``."""
+        key = (id, name, data)
+        if key not in self._answers:
+            if self._seconds <= 0:
+                return {"failed": f"all validators together took longer than {SECONDS:g} s"}
+            begun = monotonic()
+            self._answers[key] = self._run(id, name, data)
+            self._seconds -= monotonic() - begun
+        return self._answers[key]
+
+    def _run(self, id: str, name: str, data: bytes) -> Answer:
+        validator = all_validators()[id]
+        try:
+            return {"value": validator.run(name, data, self._confined)}
+        except NotConfinedError as error:
+            if not self._anyway:
+                return {"off": str(error)}
+            self._confined = False
+            return self._run(id, name, data)
+        except Missing:
+            return {"missing": True}
+        except Failure as error:
+            return {"failed": str(error)}

@@ -1,0 +1,113 @@
+"""What a validator is: how it is called, and how its output is read.
+
+``run`` needs a process that can start programs. ``read`` receives the output and the text. It can run in a
+locked process, because the output depends on an untrusted text.
+"""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from ..model.source import printable
+from ..sandbox import tool
+
+#: a mistake in a text: the line's number from 1, a message, and perhaps the severity of the finding
+Mistake = tuple[int, str] | tuple[int, str, str]
+
+#: characters of a message of a program that are shown
+LONGEST = 200
+
+
+class Missing(Exception):
+    """The validator is not installed."""
+
+
+class Failure(Exception):
+    """The validator did not judge the text: it died, hung, or printed something unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """A validator. ``run(name, data, confined)`` returns a JSON value, which ``read`` turns into mistakes."""
+
+    #: the name in messages
+    id: str
+    #: the files that it validates, in the plural
+    about: str
+    run: Callable[[str, bytes, bool], Any]
+    read: Callable[[Any, str], Iterable[Mistake]]
+    #: how to install it, if that is not obvious
+    hint: str = ""
+
+
+def program(
+    id: str,
+    about: str,
+    names: Sequence[str],
+    words: Sequence[str],
+    read: Callable[[list[str], str], Iterable[Mistake]],
+    harmless: str,
+    *,
+    folder: str = "",
+    stdin: bool = False,
+) -> Validator:
+    """Return a validator that runs a program, the first installed one of ``names``.
+
+    The text is a file in ``folder``, and ``{name}`` in ``words`` stands for its name. ``read`` receives the
+    lines of the output and the name of the file. The program may fail without a mistake if a line matches the
+    regular expression ``harmless``, for example because another file is missing. Otherwise that is a Failure.
+    """
+    excuse = re.compile(harmless)
+
+    def run(name: str, data: bytes, confined: bool) -> list[Any]:
+        found = tool.find(names)
+        if found is None:
+            raise Missing
+        path = f"{folder}{name}"
+        try:
+            result = tool.run(
+                found,
+                [word.replace("{name}", name) for word in words],
+                {path: data},
+                stdin=path if stdin else os.devnull,
+                confined=confined,
+            )
+        except tool.ToolFailure as error:
+            raise Failure(str(error)) from None
+        return [name, result.code, result.output]
+
+    def mistakes(answer: Any, text: str) -> list[Mistake]:
+        name, code, output = answer
+        lines = output.splitlines()
+        found = list(read(lines, name)) if code else []
+        if code and not found and not any(map(excuse.search, lines)):
+            said = [line for line in lines if line.strip()]
+            raise Failure(f"exit code {code}" + (f": {short(said[-1])}" if said else ""))
+        return found
+
+    return Validator(id, about, run, mistakes)
+
+
+def short(text: str) -> str:
+    """Return a program's message, printable, in lower case at its start, and not too long."""
+    text = text.strip().rstrip(".")
+    if text[:1].isupper() and text[1:2].islower():
+        text = text[0].lower() + text[1:]
+    return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
+
+
+@cache
+def all_validators() -> dict[str, Validator]:
+    """Return every validator by its id."""
+    package = import_module(f"{__package__}.programs")
+    names = sorted(found.name for found in pkgutil.iter_modules(package.__path__))
+    modules = [import_module(f"{package.__name__}.{name}") for name in names]
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Validator)]
+    return {validator.id: validator for validator in found}
