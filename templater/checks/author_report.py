@@ -47,9 +47,9 @@ def check_report(
 ) -> dict[str, Any]:
     """Check an image for its author and return a JSON object like that of ``audit_report``.
 
-    ``suppressed`` lists the findings that the author ignores, and ``notes`` the validators that did not run. The
-    image's templater.toml is read if the image is ``trusted``. ``hosts`` and ``instances`` override those of that
-    file.
+    ``suppressed`` lists the findings that the author ignores, and ``notes`` the validators that did not
+    run. The image's templater.toml is read if the image is ``trusted``. ``hosts`` and ``instances``
+    override those of that file.
 
     Raises TemplaterError if the image or its templater.toml cannot be read.
     """

@@ -34,9 +34,16 @@ def junit(reports: list[dict[str, Any]]) -> str:
     lines = ['<?xml version="1.0" encoding="UTF-8"?>', "<testsuites>"]
     for report in reports:
         found = report["findings"]
-        counts = f'tests="{len(found) or 1}" failures="{len(found)}" errors="0" skipped="0" time="0"'
+        error = report.get("error")
+        counts = (
+            f'tests="{len(found) or 1}" failures="{len(found)}" errors="{int(error is not None)}" '
+            'skipped="0" time="0"'
+        )
         lines.append(f"<testsuite name={_xml(report['image'])} {counts}>")
-        if not found:
+        if error is not None:
+            lines.append(f'<testcase classname={_xml(report["image"])} name="check" time="0">')
+            lines.append(f"<error message={_xml(error)}/></testcase>")
+        elif not found:
             lines.append(f'<testcase classname={_xml(report["image"])} name="check" time="0"/>')
         for finding in found:
             name = _xml(f"{finding['check']} at {finding['place']}")

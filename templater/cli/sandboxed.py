@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 REPORT = 256 << 20
 
 #: packages whose functions import some of their modules later, when the child can open no file
-PACKAGES = ("checks", "parsing", "pongo2")
+PACKAGES = ("checks", "parsing", "pongo2", "validators")
 #: further modules that readers import only for some images
 MODULES = (
     "templater.image.describe", "templater.rendering.render", "templater.rendering.context",
@@ -27,7 +27,15 @@ MODULES = (
 )  # fmt: skip
 
 
-def read_image(work: Callable[..., Any], paths: Iterable[str | None], limits: Given) -> Any:
+def needs_sandbox(paths: Iterable[str | None]) -> bool:
+    """Return whether ``read_image`` reads these files in a child process."""
+    is_root = sys.platform.startswith("linux") and os.geteuid() == 0
+    return is_root and not any(path is not None and os.path.isdir(path) for path in paths)
+
+
+def read_image(
+    work: Callable[..., Any], paths: Iterable[str | None], limits: Given, descriptors: Iterable[int] = ()
+) -> Any:
     """Return ``work(*paths)``, which must be a JSON value.
 
     If templater runs as root on Linux, ``work`` runs in a child process that has another user id. It receives
@@ -35,8 +43,7 @@ def read_image(work: Callable[..., Any], paths: Iterable[str | None], limits: Gi
     process, because its files can belong to any user; its reader follows no link.
     """
     paths = tuple(paths)
-    is_root = sys.platform.startswith("linux") and os.geteuid() == 0
-    if not is_root or any(path is not None and os.path.isdir(path) for path in paths):
+    if not needs_sandbox(paths):
         return work(*paths)
     from ..image.open_file import OpenFile
     from ..sandbox import json_answer
@@ -47,7 +54,7 @@ def read_image(work: Callable[..., Any], paths: Iterable[str | None], limits: Gi
     # The parent process has its own timer, so the timer of the child can be later.
     bounds = Bounds(command.processor, command.time + 5, address_space() + command.memory, REPORT)
     try:
-        return json_answer.run(lambda: _prepare(files), lambda: work(*files), bounds)
+        return json_answer.run(lambda: (*descriptors, *_prepare(files)), lambda: work(*files), bounds)
     except BoundError as error:
         if error.bound == "output":
             raise LimitError(f"the report is larger than {REPORT >> 20} MiB") from None

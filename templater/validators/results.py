@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..model.source import printable
-from .runner import Answer
-from .validator import Failure, Mistake, all_validators
+
+if TYPE_CHECKING:
+    from .runner import Answer, Runner
+    from .validator import Mistake
 
 #: failures of one validator, after which it is not used any more
 MOST_FAILURES = 3
@@ -33,6 +36,8 @@ class Validators:
     def _run(self, id: str, name: str, text: str, target: str) -> list[Mistake]:
         if self._off or self._left.setdefault(id, MOST_FAILURES) <= 0:
             return []
+        from .validator import Failure, all_validators
+
         validator = all_validators()[id]
         answer = self._ask(id, name, text.encode("utf-8", "surrogateescape"))
         if "value" in answer:
@@ -42,8 +47,8 @@ class Validators:
                 answer = {"failed": str(error)}
         if "missing" in answer:
             self._left[id] = 0
-            hint = f" ({validator.hint})" if validator.hint else ""
-            self.notes.append(f"{id} is not installed, so it did not check {validator.about}{hint}")
+            hint = f"; {validator.hint}" if validator.hint else ""
+            self.notes.append(f"validator not installed: {id} (for {validator.about}){hint}")
         elif "off" in answer:
             self._off = True
             self.notes.append(
@@ -56,3 +61,18 @@ class Validators:
             reason = printable(answer["failed"])
             self.notes.append(f"validator failed: {id} for '{printable(target)}': {reason}{last}")
         return []
+
+
+def in_this_process(*, anyway: bool) -> Validators:
+    """Return validators that this process runs. It imports what runs them when the first one is needed."""
+    runner: Runner | None = None
+
+    def ask(id: str, name: str, data: bytes) -> Answer:
+        nonlocal runner
+        if runner is None:
+            from .runner import Runner
+
+            runner = Runner(anyway=anyway)
+        return runner.ask(id, name, data)
+
+    return Validators(ask)

@@ -190,6 +190,7 @@ def late_imports(package):
 
 def test_every_module_that_a_reader_imports_late_is_loaded_before_the_sandbox_starts():
     wanted = {name for package in PACKAGES for name in late_imports(package)}
+    wanted.remove("jsonschema.validators")  # only the helper of validators imports it, outside of the sandbox
     assert len(wanted) > 10
     script = (
         "import sys; from templater.cli.sandboxed import _prepare; list(_prepare([])); print(*sys.modules)"

@@ -3,9 +3,9 @@
 The rest of the file must be YAML with a mapping at the top level. Otherwise, cloud-init ignores the
 whole file.
 
-If cloud-init's JSON schema is installed, keys and values are compared with it. cloud-init warns about such a
-mistake when the instance starts, and may ignore the key. If cloud-init is not installed, the environment variable
-`TEMPLATER_CLOUD_INIT_SCHEMAS` can name a folder with its files `schema-*.json`. Reading them needs
+If cloud-init's JSON schema is installed, keys and values are compared with it. cloud-init warns about such
+a mistake when the instance starts, and may ignore the key. If cloud-init is not installed, the environment
+variable `TEMPLATER_CLOUD_INIT_SCHEMAS` can name a folder with its files `schema-*.json`. Reading them needs
 `pip install 'image-templater[check]'`.
 """
 
@@ -24,7 +24,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def validate(image: AuthoredImage, file: File) -> list[Mistake]:
-    return validated(image, "cloud-init's schema of cloud-config", file, "user-data") if applies(file) else []
+    return validated(image, "cloud-init's schemas", file, "user-data") if applies(file) else []
 
 
 def applies(file: File) -> bool:

@@ -1,7 +1,7 @@
 """A network configuration for ifupdown has a syntax error, so that no interface starts.
 
-ifupdown's `ifquery` reads the file, if it is installed. Only images of Debian and Ubuntu (the property `os`) are
-checked, because other distributions have another ifupdown.
+ifupdown's `ifquery` reads the file, if it is installed. Only images of Debian and Ubuntu (the property
+`os`) are checked, because other distributions have another ifupdown.
 """
 
 from __future__ import annotations

@@ -39,13 +39,15 @@ DEVICES = {
     "bonds", "bridges", "dummy-devices", "ethernets", "modems", "nm-devices", "tunnels", "virtual-ethernets",
     "vlans", "vrfs", "wifis",
 }  # fmt: skip
-SCHEMAS = "cloud-init's schemas of network-config"
 
 
 @check("network-config", "error", "a network configuration that cloud-init rejects or ignores")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     yield from mistakes_of(
-        image, ("network-config",), find, lambda file: validated(image, SCHEMAS, file, "network-config")
+        image,
+        ("network-config",),
+        find,
+        lambda file: validated(image, "cloud-init's schemas", file, "network-config"),
     )
 
 

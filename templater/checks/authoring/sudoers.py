@@ -1,7 +1,7 @@
 """A file for sudo has a syntax error, or a name that sudo ignores.
 
-`visudo` finds syntax errors, if it is installed. sudo ignores a file in `/etc/sudoers.d` if its name contains `.`
-or ends in `~`.
+`visudo` finds syntax errors, if it is installed. sudo ignores a file in `/etc/sudoers.d` if its name
+contains `.` or ends in `~`.
 """
 
 from __future__ import annotations

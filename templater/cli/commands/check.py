@@ -8,23 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...model.errors import TemplaterError, reason
 from ...model.file_names import METADATA, TEMPLATES
 from ...model.hosts import HOSTS
 from ...model.source import printable, printable_lines
 from .. import options, output
 from ..fetching import local_files, local_source
 from ..guard import guarded
-from ..sandboxed import read_image
+from ..sandboxed import needs_sandbox, read_image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...checks.author_report import Fixes
     from ...limits import Given
+    from ...validators.results import Validators
 
 HELP = """Check the image SRC for mistakes in its metadata and templates.
 
 The templates are rendered for the instance that the options describe, or else for a bare instance and for one
 that sets each key that a template reads. The rendered files are checked by their type. The exit code is 1 if
 there is a finding at or above --at-least. See `audit` for an image that you do not trust.
+
+Installed programs such as visudo and systemd-analyze check the files of their kind, in a sandbox.
 
 \b
 Examples:
@@ -82,6 +88,12 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
 @click.option(
     "--unsafe-fixes", is_flag=True, help="With --fix or --diff: also corrections that change what is written."
 )
+@click.option(
+    "--run-validators/--no-run-validators",
+    default=None,
+    envvar="TEMPLATER_RUN_VALIDATORS",
+    help="Run programs such as visudo even where they cannot be confined, or never. [default: only confined]",
+)
 @click.option("--show-ignored", is_flag=True, help="List the findings that the author ignores.")
 @options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
@@ -97,6 +109,7 @@ def command(
     fix: bool,
     as_diff: bool,
     unsafe_fixes: bool,
+    run_validators: bool | None,
     show_ignored: bool,
     limits: Given,
     as_json: bool,
@@ -125,9 +138,12 @@ def command(
     described = instance.read() if instance.is_given else None
     for note in () if described is None else described.notes:
         output.note(note)
-    reports = []
+    reports: list[dict[str, Any]] = []
+    errors: list[Exception] = []
     changed = False
-    for source in sources:
+
+    def check(source: str) -> None:
+        nonlocal changed
         settings: dict[str, Any] = {
             "hosts": hosts,
             "instances": () if described is None else (described,),
@@ -138,20 +154,39 @@ def command(
             "sarif": (__version__, uri_of(source)) if report == "sarif" else None,
         }
         if fix or as_diff:
-            fixes = fix_image(source, unsafe=unsafe_fixes, **settings)
+            fixes = fix_image(
+                source, unsafe=unsafe_fixes, **settings, validators=local_validators(run_validators)
+            )
             changed = changed or bool(fixes.changes)
             if as_diff:
                 show_diff(source, fixes)
             else:
                 write_fixes(source, fixes)
                 reports.append({"image": source, **fixes.report})
-            continue
+            return
         work = partial(check_report, trusted=trust_config or os.path.isdir(source), **settings)
         local, rootfs = local_files(source) if os.path.lexists(source) else (local_source(source), None)
-        reports.append({"image": source, **read_image(work, (options.existing(local), rootfs), limits)})
+        found = read(work, (options.existing(local), rootfs), limits, run_validators)
+        reports.append({"image": source, **found})
+
+    for source in sources:
+        try:
+            check(source)
+        except (TemplaterError, click.UsageError, OSError) as error:
+            if len(sources) == 1:
+                raise
+            errors.append(error)
+            reports.append({"image": source, "error": explained(error), **NOTHING})
+    if not as_diff:
+        write(reports, report, show_ignored=show_ignored)
+    for note in dict.fromkeys(note for found in reports for note in found["notes"]):
+        output.note(note)
+    for each in errors:
+        output.say(f"templater: {explained(each)}")
+    if errors:
+        return getattr(errors[0], "exit_code", 2)
     if as_diff:
         return int(changed)
-    write(reports, report, show_ignored=show_ignored)
     return 1 if any(found["findings"] for found in reports) else 0
 
 
@@ -167,6 +202,41 @@ def image_of(path: str) -> str:
     if templates == TEMPLATES and os.path.isfile(os.path.join(parent, METADATA)):
         return parent or "."
     return path
+
+
+#: the rest of a report about an image that cannot be read
+NOTHING: dict[str, Any] = {"findings": [], "hidden": {}, "suppressed": [], "notes": [], "sarif": None}
+
+
+def explained(error: Exception) -> str:
+    """Return the message of an error about one of several images."""
+    if isinstance(error, TemplaterError):
+        return error.explain()
+    if isinstance(error, click.UsageError):
+        return error.format_message()
+    return f"{error.filename}: {reason(error)}" if isinstance(error, OSError) else str(error)
+
+
+def local_validators(run: bool | None) -> Validators | None:
+    """Return the validators for an image that this process reads."""
+    from ...validators.results import in_this_process
+
+    return None if run is False else in_this_process(anyway=run is True)
+
+
+def read(
+    work: Callable[..., Any], paths: tuple[str | None, ...], limits: Given, run_validators: bool | None
+) -> Any:
+    """Read an image with ``read_image``, with the validators that it needs."""
+    if run_validators is False or not needs_sandbox(paths):
+        return read_image(partial(work, validators=local_validators(run_validators)), paths, limits)
+    from ...validators.helper import Helper
+    from ...validators.results import Validators
+    from ...validators.runner import Runner
+
+    with Helper(Runner(anyway=run_validators is True)) as helper:
+        validated = partial(work, validators=Validators(helper.ask))
+        return read_image(validated, paths, limits, (helper.descriptor,))
 
 
 def refuse_archives(sources: tuple[str, ...]) -> None:
@@ -230,14 +300,16 @@ def write(reports: list[dict[str, Any]], report: str, *, show_ignored: bool) -> 
             [{key: value for key, value in found.items() if key != "sarif"} for found in reports]
         )
     elif report == "sarif":
-        first, *others = [found["sarif"] for found in reports]
-        output.write_json({**first, "runs": [*first["runs"], *(other["runs"][0] for other in others)]})
+        documents = [found["sarif"] for found in reports if found["sarif"] is not None]
+        if documents:
+            runs = [run for document in documents for run in document["runs"]]
+            output.write_json({**documents[0], "runs": runs})
     elif report == "gitlab":
         output.write_json(formats.gitlab(reports))
     elif report != "text":
         output.write(formats.junit(reports) if report == "junit" else formats.github(reports))
     else:
-        for found in reports:
+        for found in (found for found in reports if "error" not in found):
             show(found["findings"])
             if show_ignored and found["suppressed"]:
                 output.write("ignored:\n")

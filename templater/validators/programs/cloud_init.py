@@ -34,6 +34,19 @@ _MOST = 20
 _CHOOSING = ("type", "version")
 
 
+def _version(value: dict[str, Any]) -> int:
+    """Return 0 for version 1 of a network configuration, and 1 for version 2."""
+    inner = value.get("network", value)
+    return 0 if isinstance(inner, dict) and inner.get("version") == 1 else 1
+
+
+#: the files with the schemas of each kind, and the function that chooses one
+_SCHEMAS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], int]]] = {
+    "cloud-config": (("schema-cloud-config-v1.json",), lambda value: 0),
+    "network-config": (("schema-network-config-v1.json", "schema-network-config-v2.json"), _version),
+}
+
+
 @cache
 def _judges(*names: str) -> list[Any]:
     """Return an evaluator for each installed schema. Raises Missing if a schema or jsonschema is missing."""
@@ -57,7 +70,9 @@ def _judges(*names: str) -> list[Any]:
     raise Missing
 
 
-def _run(names: tuple[str, ...], choose: Callable[[dict[str, Any]], int], data: bytes) -> Any:
+def _run(name: str, data: bytes, confined: bool) -> Any:
+    """Return the mistakes of a cloud-config, or of a network configuration, by the name of the file."""
+    names, choose = _SCHEMAS["network-config" if name == "network-config" else "cloud-config"]
     judges = _judges(*names)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -130,24 +145,10 @@ def _child(node: Node | None, part: str | int) -> tuple[Node | None, Node | None
     return None, None
 
 
-def _version(value: dict[str, Any]) -> int:
-    """Return 0 for version 1 of a network configuration, and 1 for version 2."""
-    inner = value.get("network", value)
-    return 0 if isinstance(inner, dict) and inner.get("version") == 1 else 1
-
-
-def _validator(
-    id: str, about: str, names: tuple[str, ...], choose: Callable[[dict[str, Any]], int]
-) -> Validator:
-    return Validator(id, about, lambda name, data, confined: _run(names, choose, data), _read, _HINT)
-
-
-_HINT = f"it needs the files of cloud-init, or {VARIABLE}, and `pip install 'image-templater[check]'`"
-CLOUD_CONFIG = _validator(
-    "cloud-init's schema of cloud-config", "user-data and vendor-data",
-    ("schema-cloud-config-v1.json",), lambda value: 0,
-)  # fmt: skip
-NETWORK_CONFIG = _validator(
-    "cloud-init's schemas of network-config", "network-config",
-    ("schema-network-config-v1.json", "schema-network-config-v2.json"), _version,
-)  # fmt: skip
+CLOUD_INIT = Validator(
+    "cloud-init's schemas",
+    "user-data, vendor-data and network-config",
+    _run,
+    _read,
+    f"install cloud-init, or set {VARIABLE}, and run `pip install 'image-templater[check]'`",
+)

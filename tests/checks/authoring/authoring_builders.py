@@ -3,6 +3,7 @@
 from templater.checks.authored import AuthoredImage, authored
 from templater.checks.finding import audit
 from templater.model.hosts import HOSTS
+from templater.validators.results import in_this_process
 from tests.checks.builders import an_image, rules
 
 HOSTNAME = "/etc/hostname: {when: [create, rename], template: t}"
@@ -14,8 +15,10 @@ def image(
 ) -> AuthoredImage:
     """An image with these rules, whose template ``t`` has the text ``t``."""
     templates = fields.pop("templates", {} if t is None else {"t": t})
-    scanned = an_image(rules(*entries), templates, fields.pop("names", ()), **fields)
-    return authored(scanned, tuple(HOSTS[name] for name in hosts.split(",")), tuple(instances))
+    validators = in_this_process(anyway=False) if fields.pop("validate", False) else None
+    metadata = rules(*entries) + fields.pop("more", "")
+    scanned = an_image(metadata, templates, fields.pop("names", ()), **fields)
+    return authored(scanned, tuple(HOSTS[name] for name in hosts.split(",")), tuple(instances), validators)
 
 
 def file(path: str, text: str, **fields) -> AuthoredImage:
