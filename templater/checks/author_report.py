@@ -67,7 +67,7 @@ class Fixes:
     report: dict[str, Any]
     #: the old and new content of each changed file, by its name in the image
     changes: dict[str, tuple[bytes, bytes]]
-    #: the checks of the fixed findings
+    #: for each fixed finding, the id of its check
     fixed: tuple[str, ...]
 
 
@@ -84,7 +84,7 @@ def fix_image(
     sarif: tuple[str, str] | None = None,
     validators: Validators | None = None,
 ) -> Fixes:
-    """Fix the findings of an image from the severity ``at_least``, in memory. See ``check_report``."""
+    """Fix findings of severity ``at_least`` and above, in memory. For parameters, see ``check_report``."""
     scanned = scan_image(path, limits, yaml=yaml, rendering=rendering, heads={FILE: LARGEST})
     image, configuration = with_configuration(scanned, hosts, instances, validators)
     least = Severity.named(at_least)
@@ -103,7 +103,7 @@ def with_configuration(
     instances: tuple[Instance, ...],
     validators: Validators | None,
 ) -> tuple[AuthoredImage, Configuration]:
-    """Return the image for its hosts and instances, and the contents of its templater.toml."""
+    """Return the image with hosts and instances, and the contents of its templater.toml."""
     configuration, path = Configuration(), scanned.name
     if FILE in scanned.heads:
         configuration = read_configuration(Source(f"{path}/{FILE}", scanned.heads[FILE]))
@@ -115,7 +115,7 @@ def with_configuration(
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The findings of an image by position, and those that the author ignores."""
+    """The findings of an image, sorted by position, and the findings that the author ignores."""
 
     findings: list[Finding]
     suppressed: list[Finding]

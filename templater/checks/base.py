@@ -45,7 +45,7 @@ class Trailing:
     position: int
     #: whether the data begins like another archive or compressed file
     is_archive: bool
-    #: the bytes that ``position`` counts
+    #: the data in which ``position`` is a number of bytes
     counted: str = "decompressed archive"
 
 
@@ -70,7 +70,7 @@ class ScannedImage:
     heads: Mapping[str, bytes] = field(default_factory=dict)
     #: metadata.yaml as it is stored
     stored: Source | None = None
-    #: the owner of the root filesystem of a directory; in an archive, root is 0
+    #: the uid of root: the owner of the directory rootfs, or 0 in an archive
     root_uid: int = 0
 
     @property

@@ -15,9 +15,9 @@ from ..parsing.yaml_nodes import decoded
 from .authored import AuthoredImage
 from .finding import Finding
 
-#: rounds of checks and changes; a round applies many fixes
+#: maximum number of rounds, each of which checks the image and applies many fixes
 MAX_ROUNDS = 30
-#: checks whose findings mean that a file cannot be read: a fix must not cause one
+#: checks whose findings mean that a file cannot be read: a fix must not cause such a finding
 BREAKING = frozenset(("syntax", "host-syntax", "unreadable", "render", "jinja"))
 
 Key = tuple[str, str, str]
@@ -49,7 +49,7 @@ def fix(
 ) -> FixedImage:
     """Fix the findings that ``allowed`` accepts. ``judge`` returns the findings of an image.
 
-    A fix is kept only if its finding disappears and every file that could be read still can.
+    A fix is kept only if its finding disappears and every readable file stays readable.
     """
     fixed: list[Finding] = []
     refused: set[Key] = set()
@@ -83,7 +83,7 @@ def fix(
 
 
 def key_of(finding: Finding) -> Key:
-    """Return what identifies a finding after its file has changed."""
+    """Return a key that identifies a finding even after its file has changed."""
     return finding.check, _file(finding), finding.message
 
 
@@ -113,7 +113,7 @@ def apply(image: AuthoredImage, findings: list[Finding]) -> tuple[AuthoredImage,
     if metadata is not None and source is not None:
         if own := edits.get(source.name, []):
             if metadata.source is None or metadata.source.text != source.text:
-                return image, []  # the positions are those of a text that was decoded from UTF-16
+                return image, []  # the file is UTF-16, so positions in the decoded text do not fit the file
             source = _edited(source, own)
         set_fields: set[tuple[str, str]] = set()
         for finding in findings:
@@ -125,7 +125,7 @@ def apply(image: AuthoredImage, findings: list[Finding]) -> tuple[AuthoredImage,
                 try:
                     source = with_fields(source, finding.rule.path, finding.fix.fields)
                 except TemplaterError:
-                    continue  # the file has a form that cannot be edited in place
+                    continue  # this YAML cannot be edited in place
                 applied.append(finding)
         try:
             metadata = read_metadata(source, yaml="v2")
@@ -137,7 +137,7 @@ def apply(image: AuthoredImage, findings: list[Finding]) -> tuple[AuthoredImage,
 
 
 def is_strict(source: Source | None) -> bool:
-    """Return whether Incus 7 can read the metadata, which is stricter than other hosts."""
+    """Return whether Incus 7, which is stricter than all other hosts, can read the metadata."""
     try:
         return source is not None and read_metadata(source, yaml="v4") is not None
     except TemplaterError:

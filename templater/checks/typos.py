@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def only_candidate(word: str, known: Iterable[str]) -> str:
-    """Return the known word that one edit makes of ``word``, or an empty string if several words are."""
+    """Return the only known word that is one edit away from ``word``, or "" for no or several words."""
     near = {name for name in known if name != word and differ_by_one(word, name)}
     return near.pop() if len(near) == 1 else ""
 

@@ -21,7 +21,7 @@ Product = dict[str, Any]
 
 
 class ProductLines(MutableMapping[str, Product]):
-    """The products of one open file. A product that was looked up is written anew, as it may have changed.
+    """The products of one open file. A product that was looked up may have changed and is encoded again.
 
     ``document`` has the other values of the file. Raises ValueError if templater would not write such a file.
     """
@@ -36,7 +36,7 @@ class ProductLines(MutableMapping[str, Product]):
         self._read()
 
     def _read(self) -> None:
-        """Check each line, and note its place."""
+        """Check each line, and record its offset and length."""
         lines = self._lines()
         first = next(lines, b"")
         self.document = json.loads(first.removesuffix(_FIRST).removesuffix(b",") + b"}")

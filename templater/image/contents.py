@@ -310,7 +310,7 @@ def start_sqfs2tar(path: str) -> program.Program:
 def squashfs_end(path: str) -> int | None:
     """Return the end of a squashfs file's content if data follows it, else None.
 
-    Tools fill the last block of at most 1 MiB with zeros. They ignore other data.
+    A block of at most 1 MiB of zeros is padding, and not data. Tools ignore all data after the end.
     """
     with reading(path) as file:
         head = file.read(_SQUASHFS_HEAD)

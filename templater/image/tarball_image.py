@@ -89,7 +89,7 @@ class TarballImage:
         return dict(self._templates)
 
     def _step(self) -> bool:
-        """Read the next member; return False if there is none, or if an earlier step failed."""
+        """Read the next member. Return False after the last member, or if an earlier step failed."""
         if self._ended:
             return False
         self._ended = True

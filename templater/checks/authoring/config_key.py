@@ -64,7 +64,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def literals(template: Template, text: str, new: str) -> tuple[tuple[Span, str], ...]:
-    """Return the edits that replace a text between quotes wherever it is a literal."""
+    """Return the edits that replace ``text`` with ``new`` in each string literal whose value is ``text``."""
     found = []
     for node in template.every(tree.Literal):
         span = template.span(node)

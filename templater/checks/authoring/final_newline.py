@@ -15,7 +15,7 @@ from ..places import is_cron, kind_of
 #: kinds of files that have no need for a newline
 ANY_END = ("json", "user-data", "meta-data", "network-config")
 
-#: ends of tags that remove a newline behind them
+#: ends of tags that remove the newline after the tag
 TRIMS = ("-%}", "-}}")
 
 

@@ -79,7 +79,7 @@ def forloop(span: Span) -> str:
 
 
 def without_parentheses(error: TemplaterError) -> Fix | None:
-    """Return the fix of a filter whose argument, a literal, is in parentheses."""
+    """Return the fix of a filter that has a literal argument in parentheses."""
     if error.message != FILTER_CALL or error.span is None:
         return None
     source = error.span.source

@@ -50,7 +50,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _writable(name: Name, root_uid: int) -> Iterator[Observation]:
-    """Check a file or directory that only root may write. ``root_uid`` is the owner that root has here."""
+    """Check a file or directory that only root may write. ``root_uid`` is the uid of root."""
     path, entry = name.path, name.entry
     is_file = entry.kind == FILE and not name.hard_link
     if not (

@@ -82,11 +82,13 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
 @click.option("--rule", metavar="ID", help="Explain the check ID, and check nothing.")
 @click.option("--trust-config", is_flag=True, help="Also read templater.toml inside an archive.")
 @click.option(
-    "--fix", is_flag=True, help="Correct mistakes that have one safe correction. SRC is a directory."
+    "--fix", is_flag=True, help="Correct mistakes that have one safe correction. SRC must be a directory."
 )
 @click.option("--diff", "as_diff", is_flag=True, help="Show what --fix would change, and change nothing.")
 @click.option(
-    "--unsafe-fixes", is_flag=True, help="With --fix or --diff: also corrections that change what is written."
+    "--unsafe-fixes",
+    is_flag=True,
+    help="With --fix or --diff: also corrections that can change the written files.",
 )
 @click.option(
     "--run-validators/--no-run-validators",

@@ -94,7 +94,7 @@ def command(
 
 
 def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Given) -> None:
-    """Print the table of files and hosts for each image. Images with equal tables share one."""
+    """Print the table of files and hosts for each image. Images with equal tables share one table."""
     texts: dict[tuple[str, str], str] = {}
     headings: dict[str, dict[str, None]] = {}
     with progress("rendering", "images") as show:
