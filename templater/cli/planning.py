@@ -64,20 +64,13 @@ class Opened(NamedTuple):
         ``placeholders``: show placeholders for the keys that a daemon generates for a new instance.
         ``options`` overrides those of the request.
         """
-        from ..planning.planner import plan_image
         from .plan_warnings import due_rules, plan_warnings, warn_of_unknown_names
 
         options = options or render_options(self.request).begun()
-        reading = self.request.limits.for_reading()
-        daemon = bool(options.host.product)
         made = [
-            plan_image(
-                self.source.image, self.instance, options, triggers=triggers, rootfs=self.rootfs,
-                reading=reading, in_place=in_place, new=self.makes_instance(triggers),
-                placeholders=placeholders and daemon and self.makes_instance(triggers),
-            )
+            self.plan(triggers, options, in_place=in_place, placeholders=placeholders)
             for triggers in self.runs
-        ]  # fmt: skip
+        ]
         for finding in made[0].metadata.findings:
             output.note(f"{finding.span.place}: {finding.message}")
         notes = dict.fromkeys(note for plan in made for note in plan.notes)
@@ -85,6 +78,24 @@ class Opened(NamedTuple):
             output.note(text)
         warn_of_unknown_names(self.source.image, due_rules(made), options.dialect)
         return made
+
+    def plan(
+        self,
+        triggers: tuple[str, ...],
+        options: RenderOptions,
+        *,
+        in_place: bool = False,
+        placeholders: bool = True,
+    ) -> Plan:
+        """Plan one run, and report nothing."""
+        from ..planning.planner import plan_image
+
+        new = self.makes_instance(triggers)
+        return plan_image(
+            self.source.image, self.instance, options, triggers=triggers, rootfs=self.rootfs,
+            reading=self.request.limits.for_reading(), in_place=in_place, new=new,
+            placeholders=placeholders and new and bool(options.host.product),
+        )  # fmt: skip
 
     def _rootfs_option(self) -> str:
         """Return the option that supplies a root filesystem, or "" if the plans have one."""

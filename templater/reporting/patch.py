@@ -31,18 +31,18 @@ def diff(plan: Plan) -> str:
 
 def files(plan: Plan) -> Iterator[str]:
     """Yield the patch of each file, for a patch that is too large for memory."""
-    work = _Work()
+    work = Work()
     for change in plan.files():
         yield "".join(_file(change, work))
 
 
 def of_text(name: str, before: bytes, after: bytes) -> str:
     """Return a patch of one file for ``patch -p0`` in the directory that ``name`` is relative to."""
-    header = _header(name)
-    return "".join([f"--- {header}\n", f"+++ {header}\n", *_body(before, after, _Work())])
+    shown = header(name)
+    return "".join([f"--- {shown}\n", f"+++ {shown}\n", *body(before, after, Work())])
 
 
-class _Work:
+class Work:
     """The number of comparisons in one patch so far."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class _TooMuch(Exception):
 class _Matcher(SequenceMatcher[str]):
     """A SequenceMatcher that limits comparisons, because their number grows fast with the text's size."""
 
-    def __init__(self, before: Sequence[str], after: Sequence[str], work: _Work) -> None:
+    def __init__(self, before: Sequence[str], after: Sequence[str], work: Work) -> None:
         super().__init__(None, before, after)
         self._before = before
         #: the indexes of each line in ``after``; very frequent lines are omitted
@@ -76,7 +76,7 @@ class _Matcher(SequenceMatcher[str]):
         return super().find_longest_match(alo, ahi, blo, bhi)
 
 
-def _file(change: Change, work: _Work) -> Iterator[str]:
+def _file(change: Change, work: Work) -> Iterator[str]:
     yield from _remarks(change)
     if change.action == UPDATE and change.before is None:
         yield "# too large to compare line by line\n"
@@ -84,16 +84,16 @@ def _file(change: Change, work: _Work) -> Iterator[str]:
     name = change.real.lstrip("/")
     if change.before is None:
         # Without quotes, patch(1) cannot separate two names that contain spaces.
-        yield f"diff --git {_quoted('a/' + name, blanks=True)} {_quoted('b/' + name, blanks=True)}\n"
+        yield f"diff --git {quoted('a/' + name, blanks=True)} {quoted('b/' + name, blanks=True)}\n"
         yield f"new file mode 100{change.mode & 0o777:03o}\n"
-    old = "/dev/null" if change.before is None else _header("a/" + name)
+    old = "/dev/null" if change.before is None else header("a/" + name)
     if (change.before or b"") != (change.content or b""):
         yield f"--- {old}\n"
-        yield f"+++ {_header('b/' + name)}\n"
-        yield from _body(change.before or b"", change.content or b"", work)
+        yield f"+++ {header('b/' + name)}\n"
+        yield from body(change.before or b"", change.content or b"", work)
 
 
-def _body(before: bytes, after: bytes, work: _Work) -> Iterator[str]:
+def body(before: bytes, after: bytes, work: Work) -> Iterator[str]:
     if before.count(b"\n") + after.count(b"\n") <= MAX_LINES:
         yield from _hunks(_lines(before), _lines(after), work)
         return
@@ -115,7 +115,7 @@ def _remarks(change: Change) -> Iterator[str]:
         yield f"# the rule names {printable(change.path)}; a symlink leads from there to this file\n"
 
 
-def _hunks(before: Sequence[str], after: Sequence[str], work: _Work) -> Iterator[str]:
+def _hunks(before: Sequence[str], after: Sequence[str], work: Work) -> Iterator[str]:
     try:
         groups = list(_Matcher(before, after, work).get_grouped_opcodes(CONTEXT))
     except _TooMuch:
@@ -185,13 +185,13 @@ def _lines(content: bytes) -> list[str]:
     return [*lines, parts[-1]] if parts[-1] else lines
 
 
-def _header(name: str) -> str:
+def header(name: str) -> str:
     """Return a file name for a header. A tab marks the end of a name with spaces."""
-    quoted = _quoted(name)
-    return f"{quoted}\t" if quoted == name and " " in name else quoted
+    shown = quoted(name)
+    return f"{shown}\t" if shown == name and " " in name else shown
 
 
-def _quoted(name: str, *, blanks: bool = False) -> str:
+def quoted(name: str, *, blanks: bool = False) -> str:
     """Quote a file name as git does, if the name needs quotes."""
     if name.isprintable() and not any(char in name for char in ('"', "\\", " " if blanks else '"')):
         return name

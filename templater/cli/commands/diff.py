@@ -10,20 +10,27 @@ from ...model.source import printable, printable_lines
 from .. import options, output
 from ..batch import instances_option
 from ..guard import guarded
+from ..other_side import NAMES, OtherSide, other_side_options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ...model.plan import Plan
 
-HELP = """Show what SRC's templates would change in ROOTFS.
+HELP = """Show what SRC's templates would change in ROOTFS, or what another configuration would change.
 
-The output is a unified patch, without unchanged files. Nothing is written.
-The exit code is 5 if a template fails, or if the predicted host would fail where templater would not.
+With ROOTFS, the output is a unified patch of the root filesystem, without unchanged files. Without ROOTFS,
+one option chooses another side: the output shows how the rendered files would differ there. Nothing is
+written. The exit code is 5 if a template fails, or if the predicted host would fail where templater would
+not.
 
 \b
 Examples:
   templater diff image.tar.xz /srv/web1/rootfs -i web1.yaml
   templater diff ./image rootfs -t start --exit-code  1 if anything changes
   templater diff ./image 'all/{name}/rootfs' --instances all.json -t start
+  templater diff ./image -i web1.yaml --set user.role=db --unset user.x
+  templater diff old.tar.xz -i web1.yaml --against-image new.tar.xz
 """
 
 STYLES: dict[str, dict[str, Any]] = {
@@ -33,13 +40,24 @@ STYLES: dict[str, dict[str, Any]] = {
 
 
 @click.command(help=HELP)
-@options.request_options(rootfs="ROOTFS")
+@options.request_options(rootfs="[ROOTFS]")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything would change.")
 @instances_option
+@other_side_options
 @guarded
-def command(request: options.Request, exit_code: bool, instances: str | None) -> int:
+def command(request: options.Request, exit_code: bool, instances: str | None, other: OtherSide) -> int:
     from ..planning import opened
 
+    if other.given:
+        other.check(request, instances)
+        from ..planning import fixed_options
+
+        fixed = fixed_options(request)
+        with opened(request._replace(rootfs="none")) as found:
+            sides = [(before, after) for before, after in other.plans(found, fixed)]
+        return show_comparison(sides, as_json=request.as_json, exit_code=exit_code)
+    if request.rootfs is None:
+        raise click.UsageError(f"give ROOTFS, or one of {', '.join(NAMES)}")
     if instances is not None:
         from ..batch import run
 
@@ -47,6 +65,29 @@ def command(request: options.Request, exit_code: bool, instances: str | None) ->
     with opened(request, rootfs_of_instance=True) as found:
         plans = found.plans()
     return show(plans, as_json=request.as_json) or int(exit_code and any(any(p.files()) for p in plans))
+
+
+def show_comparison(sides: list[tuple[Plan, Plan]], *, as_json: bool, exit_code: bool) -> int:
+    """Print how the files of each pair of plans differ, and return the exit code."""
+    from ...reporting import comparison, report
+
+    compared = [(before, after, comparison.compare_plans(before, after)) for before, after in sides]
+    if as_json:
+        data = [comparison.comparison_data(*each) for each in compared]
+        output.write_json(data if len(data) > 1 else data[0])
+    for before, after, files in () if as_json else compared:
+        if len(sides) > 1:
+            show_patch(f"# trigger {before.triggers[0]}\n")
+        for text in comparison.patch_of(files):
+            show_patch(text)
+        old, new = dict.fromkeys(complaints(before)), dict.fromkeys(complaints(after))
+        for text in {**old, **new}:
+            output.say(
+                text if text in old and text in new else f"{'before' if text in old else 'after'}: {text}"
+            )
+        output.say(comparison.summary(before, files))
+    code = max(report.verdict(plan) for pair in sides for plan in pair)
+    return code or int(exit_code and any(comparison.differing(files) for *_, files in compared))
 
 
 def show(plans: list[Plan], *, as_json: bool) -> int:
@@ -61,7 +102,8 @@ def show(plans: list[Plan], *, as_json: bool) -> int:
             show_patch(f"# trigger {plan.triggers[0]}\n")
         for text in patch.files(plan):
             show_patch(text)
-        complain(plan)
+        for text in complaints(plan):
+            output.say(text)
     return max(map(report.verdict, plans))
 
 
@@ -75,16 +117,16 @@ def show_patch(text: str) -> None:
         output.write_styled((click.style(shown, **style) if style else shown) + "\n")
 
 
-def complain(plan: Plan) -> None:
-    """Report failures and differences of the host on stderr, because a patch can't show them."""
+def complaints(plan: Plan) -> Iterator[str]:
+    """Yield failures and differences of the host, which a patch can't show."""
     from ...model.plan import AGENT
     from ...reporting.report import differences, indented
 
     for change in (*plan.changes, *plan.agent):
         path = f"{'in the guest: ' if change.trigger == AGENT else ''}{printable(change.path)}"
         if change.error is not None:
-            output.say(f"{path}: failed\n{indented(change.error.explain())}")
+            yield f"{path}: failed\n{indented(change.error.explain())}"
         for text in differences(plan, change):
-            output.say(f"{path}: {text}")
+            yield f"{path}: {text}"
     if plan.host_error and not plan.changes:
-        output.say(f"{plan.host.name}: the start fails: {printable(plan.host_error)}")
+        yield f"{plan.host.name}: the start fails: {printable(plan.host_error)}"

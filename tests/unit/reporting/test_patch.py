@@ -170,4 +170,4 @@ def test_the_hunks_of_a_patch_equal_those_of_difflib(before: bytes, after: bytes
     expected = [
         line for text in list(difflib.unified_diff(old, new))[2:] for line in diff_module._ended(text)
     ]
-    assert list(diff_module._hunks(old, new, diff_module._Work())) == expected
+    assert list(diff_module._hunks(old, new, diff_module.Work())) == expected

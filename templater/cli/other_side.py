@@ -1,0 +1,140 @@
+"""The other side of ``diff`` without a root filesystem: a changed configuration, image, instance or host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from ..model.errors import TemplaterError
+from ..model.hosts import HOSTS
+from ..model.source import printable
+from . import options, output
+
+if TYPE_CHECKING:
+    from ..model.instance import Instance
+    from ..model.options import RenderOptions
+    from ..model.plan import Plan
+    from .planning import Opened
+
+NAMES = ("--set", "--unset", "--against-image", "--against-instance", "--against-host")
+
+
+class OtherSide(NamedTuple):
+    """The options that choose the other side. Only ``set`` and ``unset`` can be combined."""
+
+    set: tuple[str, ...] = ()
+    unset: tuple[str, ...] = ()
+    image: str | None = None
+    instance: str | None = None
+    host: str | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """Return the names of the options that the user gave."""
+        return [name for name, value in zip(NAMES, self, strict=True) if value]
+
+    def check(self, request: options.Request, instances: str | None) -> None:
+        """Raise click.UsageError if the options contradict each other or the request."""
+        given = self.given
+        if len(given) > 1 and given != ["--set", "--unset"]:
+            raise click.UsageError(f"{' and '.join(given)} can't be combined: each chooses another side")
+        if request.rootfs is not None:
+            raise click.UsageError(f"ROOTFS can't be combined with {given[0]}, which compares rendered files")
+        if instances is not None:
+            raise click.UsageError(f"--instances can't be combined with {given[0]}")
+        both = {text.partition("=")[0] for text in self.set} & {*self.unset}
+        if both:
+            raise click.UsageError(f"--set and --unset name the same key '{printable(min(both))}'")
+        if self.host == request.host.name:
+            raise click.UsageError(f"both sides are {self.host}: choose the first one with --as")
+
+    def plans(self, found: Opened, fixed: RenderOptions) -> Iterator[tuple[Plan, Plan]]:
+        """Yield the plans of each run, before and after, and report their notes on stderr."""
+        other, other_fixed = self.opened(found, fixed)
+        notes: dict[str, None] = {}
+        for triggers in found.runs:
+            before = found.plan(triggers, fixed)
+            try:
+                after = other.plan(triggers, other_fixed)
+            except TemplaterError as error:
+                raise error.replace(notes=(*error.notes, f"on the side of {self.given[0]}")) from None
+            notes.update(dict.fromkeys((*before.notes, *after.notes)))
+            yield before, after
+        for note in notes:
+            output.note(note)
+
+    def opened(self, found: Opened, fixed: RenderOptions) -> tuple[Opened, RenderOptions]:
+        """Open the other side, with the same triggers, and without a root filesystem."""
+        if self.image is not None:
+            from ..sources.open_source import open_source
+            from .fetching import local_source
+
+            source = open_source(local_source(self.image), found.request.limits.for_images())
+            return found._replace(source=source), fixed
+        if self.instance is not None:
+            described = found.request.instance._replace(file=self.instance, name=None, type=None)
+            instance = described.read()
+            for note in instance.notes:
+                output.note(f"{printable(self.instance)}: {note}")
+            return found._replace(instance=instance), fixed
+        if self.host is not None:
+            from ..model.options import RenderOptions
+
+            host = HOSTS[self.host]
+            dialect = found.request.dialect or ""
+            return found, RenderOptions(host, dialect, fixed.clock, fixed.seed, fixed.limits)
+        return found._replace(instance=self.configured(found.instance)), fixed
+
+    def configured(self, instance: Instance) -> Instance:
+        """Return the instance after ``config set`` and ``config unset``."""
+        from ..parsing.instance_yaml import overridden
+
+        keys = dict(options.key_value(text, "for example: --set user.role=db") for text in self.set)
+        for key in self.unset:
+            if key not in instance.config:
+                holder = next((p.name for p in reversed(instance.profiles) if key in p.config), None)
+                where = "no profile sets it" if holder is None else f"profile '{holder}' sets it"
+                output.note(f"'{key}' is not a key of '{instance.name}' itself: {where}")
+            keys[key] = ""
+        return overridden(instance, config=keys, devices={})
+
+
+def other_side_options(function: options.Command) -> options.Command:
+    """Add the options of ``OtherSide``, which the command receives as ``other``."""
+
+    @options.decorate(
+        click.option(
+            "--set", "set_", metavar="KEY=VALUE", multiple=True,
+            help="Compare with a changed configuration key. KEY=@FILE reads the value from a file.",
+        ),
+        click.option("--unset", metavar="KEY", multiple=True, help="Compare without a local key."),
+        click.option(
+            "--against-image", "image", metavar="NEW", help="Compare with another image.",
+            shell_complete=options.complete_files,
+        ),
+        click.option(
+            "--against-instance", "against", metavar="FILE[#NAME]", help="Compare with another instance.",
+            shell_complete=options.complete_files,
+        ),
+        click.option(
+            "--against-host", "against_host", metavar="HOST", type=click.Choice([*HOSTS]),
+            help="Compare with another host; see --as.",
+        ),
+    )  # fmt: skip
+    @wraps(function)
+    def wrapped(
+        request: options.Request,
+        *,
+        set_: tuple[str, ...],
+        unset: tuple[str, ...],
+        image: str | None,
+        against: str | None,
+        against_host: str | None,
+        **rest: Any,
+    ) -> Any:
+        return function(request, other=OtherSide(set_, unset, image, against, against_host), **rest)
+
+    return wrapped

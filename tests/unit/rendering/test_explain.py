@@ -1,0 +1,183 @@
+"""Explanations of rendered files: their lines are those of the file, and origins name the right layer."""
+
+import json
+
+import pytest
+
+from templater.image.open import open_image
+from templater.instances.description_file import read_instance
+from templater.model.hosts import HOSTS
+from templater.model.instance import Instance, Profile
+from templater.model.metadata import Metadata, Rule
+from templater.model.options import RenderOptions
+from templater.model.source import Source
+from templater.planning.planner import FAILED, plan, plan_image, read_templates
+from templater.rendering.explain import NOTHING, explain_change, readings
+from templater.rendering.origins import Layers
+from tests.golden.record import CASES, IMAGES, TRIGGERS
+
+RULE = Rule("/etc/x", "x.tpl", ("create",), properties={"p": "1"})
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.image}-{case.name}")
+@pytest.mark.parametrize("dialect", ["v4", "v6.1"])
+def test_the_lines_of_an_explanation_are_those_of_the_file(case, dialect):
+    image, instance = open_image(str(IMAGES / case.image)), case.read()
+    options = RenderOptions(HOSTS["incus"], dialect, clock=1.0, seed=1)
+    for trigger in TRIGGERS:
+        found = plan(image, instance, triggers=(trigger,), dialect=dialect, clock=1.0, seed=1)
+        layers = Layers(instance, instance, found.metadata)
+        for change in found.changes:
+            lines = explain_change(change, read_templates(image, found.metadata), layers, options)
+            if change.content is None:
+                assert lines is None
+                continue
+            assert lines is not None, change.path
+            text = "\n".join(line.text for line in lines)
+            content = change.content.decode("utf-8", "surrogateescape")
+            assert text in (content, content.removesuffix("\n"))
+            template = read_templates(image, found.metadata)[change.rule.template].data.decode()
+            for line in lines:
+                for part in line.parts:
+                    if part.kind == "text":
+                        where = template.split("\n")[part.line - 1][part.column - 1 :]
+                        assert where.startswith(part.text)
+
+
+def origin(instance, *name, made=None, metadata=None, **options):
+    layers = Layers(instance, made or instance, metadata or Metadata(), **options)
+    return layers.origin(name, RULE)[1:3]
+
+
+PROFILES = (
+    Profile("default", {"user.a": "1", "user.b": "1"}, {"eth0": {"type": "nic", "name": "eth0"}}),
+    Profile("web", {"user.b": "2"}, {"www": {"type": "disk"}}),
+)
+
+
+def test_a_key_has_the_origin_of_the_layer_that_wins():
+    instance = Instance(profiles=PROFILES, config={"user.c": "3", "user.a": "local"})
+    assert origin(instance, "config", "user.a") == ("local", "")
+    assert origin(instance, "config", "user.b") == ("profile", "web")
+    assert origin(instance, "config", "user.c", options={"user.c"}) == ("local", "-c")
+    assert origin(instance, "config", "user.d") == ("undefined", "")
+    assert origin(instance, "config")[0] == "several"
+
+
+def test_a_device_has_the_origin_of_the_layer_that_replaces_it():
+    instance = Instance(profiles=PROFILES, devices={"www": {"type": "disk", "path": "/"}})
+    assert origin(instance, "devices", "eth0", "name") == ("profile", "default")
+    assert origin(instance, "devices", "eth0", "mtu") == ("undefined", "")
+    assert origin(instance, "devices", "www") == ("local", "")
+    assert origin(instance, "devices", "www", device_options={"www"}) == ("local", "-d")
+    assert origin(instance, "devices", "eth1", "name") == ("undefined", "")
+
+
+def test_properties_and_the_daemons_values_have_their_own_kinds():
+    assert origin(Instance(), "properties", "p")[0] == "property"
+    assert origin(Instance(), "properties", "q")[0] == "undefined"
+    assert origin(Instance(), "instance", "name")[0] == "daemon"
+    assert origin(Instance(), "instance", "nmae")[0] == "undefined"
+    assert origin(Instance(), "trigger")[0] == origin(Instance(), "path")[0] == "daemon"
+    assert origin(Instance(), "instnace", "name")[0] == "undefined"
+
+
+def test_privileged_has_the_origin_of_its_key():
+    profile = Profile("trusted", {"security.privileged": "true"})
+    assert origin(Instance(profiles=(profile,)), "instance", "privileged") == ("profile", "trusted")
+    assert origin(Instance(), "instance", "privileged")[0] == "daemon"
+    assert origin(Instance(type="virtual-machine"), "instance", "privileged")[0] == "undefined"
+
+
+def test_keys_that_the_daemon_adds_to_a_new_instance_come_from_the_image_or_the_daemon():
+    image, instance = open_image(str(IMAGES / "debian-cloud")), Instance("w1", config={"image.os": "mine"})
+    options = RenderOptions(HOSTS["incus"])
+    made = plan_image(image, instance, options, triggers=("create",), new=True, placeholders=True)
+    found = {
+        key: origin(instance, "config", key, made=made.instance, metadata=made.metadata)
+        for key in ("image.os", "image.release", "volatile.uuid", "volatile.apply_template")
+    }
+    assert found["image.os"] == found["image.release"] == ("image", "")
+    assert found["volatile.uuid"] == found["volatile.apply_template"] == ("daemon", "")
+
+
+def test_keys_that_the_daemon_recorded_say_so():
+    config = {"volatile.uuid": "1", "image.os": "debian"}
+    instance = Instance(config=config)
+    assert origin(instance, "config", "volatile.uuid") == ("daemon", "recorded in the description")
+    assert origin(instance, "config", "image.os") == ("image", "recorded in the description")
+
+
+def description(tmp_path, **keys):
+    file = tmp_path / "i.json"
+    file.write_text(json.dumps({"name": "w1", **keys}))
+    return file
+
+
+def test_a_list_of_instances_tells_local_keys_from_those_of_profiles(tmp_path):
+    file = description(
+        tmp_path, profiles=["web"], config={"user.a": "1"}, expanded_config={"user.a": "1", "user.b": "2"},
+        devices={}, expanded_devices={"eth0": {"type": "nic"}},
+    )  # fmt: skip
+    instance = read_instance(file)
+    assert origin(instance, "config", "user.a") == ("local", "")
+    assert origin(instance, "config", "user.b") == ("profile", "web")
+    assert origin(instance, "devices", "eth0", "type") == ("profile", "web")
+
+
+def test_one_of_several_profiles_is_named_if_the_description_has_merged_keys(tmp_path):
+    file = description(
+        tmp_path, profiles=["default", "web"], config={}, expanded_config={"user.b": "2"}, devices={},
+        expanded_devices={},
+    )  # fmt: skip
+    assert origin(read_instance(file), "config", "user.b") == ("profile", "default or web")
+    given = tmp_path / "web.yaml"
+    given.write_text("name: web\nconfig: {user.c: x}\n")
+    instance = read_instance(file, profiles=[given])
+    assert origin(instance, "config", "user.c") == ("profile", "web")
+    assert origin(instance, "config", "user.b") == ("profile", "default")
+
+
+def test_output_of_config_show_expanded_does_not_tell_local_keys(tmp_path):
+    file = description(
+        tmp_path, profiles=["default"], config={"user.a": "1", "volatile.uuid": "1"}, devices={}
+    )
+    instance = read_instance(file, expanded=True)
+    assert origin(instance, "config", "user.a") == ("merged", "profile default")
+    assert origin(instance, "config", "volatile.uuid")[0] == "daemon"
+
+
+def test_a_text_of_too_many_lines_is_not_explained():
+    instance = Instance(config={"user.x": "\n" * 200_000})
+    image = open_image(str(IMAGES / "debian-cloud"))
+    options = RenderOptions(HOSTS["incus"], clock=1.0, seed=1)
+    instance = instance.replace(config={"user.user-data": "\n" * 200_000 + "x"})
+    found = plan(image, instance, triggers=("create",), clock=1.0, seed=1)
+    layers = Layers(instance, instance, found.metadata)
+    explained = {
+        change.path: explain_change(change, read_templates(image, found.metadata), layers, options)
+        for change in found.changes
+    }
+    assert explained["/var/lib/cloud/seed/nocloud-net/user-data"] is None
+    assert explained["/etc/hostname"] is not None
+    assert all(change.action != FAILED for change in found.changes)
+
+
+def test_readings_name_each_key_once_with_its_lines():
+    text = '{{ config_get("user.a", path) }}\n{% for k, v in config %}{{ v }}{% endfor %}\n{{ config["user.a"] }}'
+    layers = Layers(Instance(), Instance(), Metadata())
+    found = readings(Source("x.tpl", text), RULE, layers, "v6.1")
+    assert [(reading.origin.name, reading.lines) for reading in found] == [
+        ("user.a", (1, 3)), ("path", (1,)), ("all configuration keys", (2,)),
+    ]  # fmt: skip
+
+
+def test_a_condition_that_prints_nothing_is_a_part():
+    image, instance = open_image(str(IMAGES / "openwrt")), Instance("w1")
+    found = plan(image, instance, triggers=("create",), clock=1.0, seed=1)
+    layers = Layers(instance, instance, found.metadata)
+    options = RenderOptions(HOSTS["incus"], clock=1.0, seed=1)
+    (change,) = (change for change in found.changes if change.path.endswith("10-network"))
+    lines = explain_change(change, read_templates(image, found.metadata), layers, options)
+    parts = [part for line in lines for part in line.parts if part.kind == NOTHING]
+    assert [(part.line, [origin.name for origin in part.because]) for part in parts] == [(8, ["user.wan"])]

@@ -1,0 +1,74 @@
+"""Comparisons of two plans: the status of each file, and the patch."""
+
+import pytest
+
+from templater.image.open import open_image
+from templater.model.instance import VIRTUAL_MACHINE, Instance
+from templater.planning.planner import plan
+from templater.reporting.comparison import compare_plans, comparison_data, patch_of, summary
+
+RULES = """templates:
+  /etc/a: {when: [create, start], template: a.tpl}
+  /etc/b: {when: [create, start], template: b.tpl, create_only: true, mode: %s}
+"""
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """Return a function that plans an image with two templates."""
+    made = iter(range(100))
+
+    def make(a="a\n", b="b\n", mode="0644", triggers=("create",), host="incus", **instance):
+        folder = tmp_path / str(next(made))
+        (folder / "templates").mkdir(parents=True)
+        (folder / "metadata.yaml").write_text(RULES % mode)
+        (folder / "templates" / "a.tpl").write_text(a)
+        (folder / "templates" / "b.tpl").write_text(b)
+        return plan(open_image(folder), Instance(**instance), triggers=triggers, host=host, clock=1.0, seed=0)
+
+    return make
+
+
+def statuses(before, after):
+    return {file.path: file.status for file in compare_plans(before, after)}
+
+
+def test_equal_plans_have_no_differences(planned):
+    before, after = planned(), planned()
+    assert statuses(before, after) == {"/etc/a": "unchanged", "/etc/b": "unchanged"}
+    assert list(patch_of(compare_plans(before, after))) == []
+    assert summary(before, compare_plans(before, after)) == "c1: create: 2 unchanged"
+
+
+def test_a_changed_mode_is_a_change_without_a_hunk(planned):
+    (text,) = patch_of(compare_plans(planned(), planned(mode="0600")))
+    assert text == "# /etc/b: changed, 0:0 0644 -> 0:0 0600\n"
+
+
+def test_the_last_pass_that_writes_a_file_counts(planned):
+    passes = ("create", "start")
+    before = planned(a="{{ trigger }}\n", b="{{ trigger }}\n", triggers=passes)
+    # create_only skips b in the start pass, because the create pass has written it
+    after = planned(a="start\n", b="create\n", triggers=passes)
+    assert statuses(before, after) == {"/etc/a": "unchanged", "/etc/b": "unchanged"}
+
+
+def test_a_file_that_fails_on_one_side_makes_the_host_skip_others(planned):
+    before, after = planned(), planned(a="{{ x|nosuch }}")
+    assert statuses(before, after) == {"/etc/a": "failed", "/etc/b": "changed"}
+    first, second = patch_of(compare_plans(before, after))
+    assert first.startswith("# /etc/a: failed, 0:0 0644 -> error\n# after: incus: the start fails")
+    assert second.startswith("# /etc/b: changed, 0:0 0644\n# after: incus: random result")
+
+
+def test_files_of_a_container_and_of_a_virtual_machine_are_different_files(planned):
+    found = statuses(planned(), planned(type=VIRTUAL_MACHINE))
+    assert found == {"/etc/a": "removed", "/etc/b": "removed", "a.tpl.out": "added", "b.tpl.out": "added"}
+
+
+def test_the_data_contains_only_files_that_differ(planned):
+    before, after = planned(), planned(a="c\n")
+    data = comparison_data(before, after, compare_plans(before, after))
+    assert [
+        (file["path"], file["before"]["content"], file["after"]["content"]) for file in data["files"]
+    ] == [("/etc/a", "a\n", "c\n")]
