@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from importlib import import_module
+from textwrap import dedent
 from typing import Any
 
 from ..model.errors import LimitError
@@ -133,7 +134,12 @@ def page(check: Check) -> str:
     """Return the page about a check, in Markdown."""
     hint = f"\nTo fix this finding, {check.hint}.\n" if check.hint else ""
     level = Severity.named(check.severity).level
-    return f"# {check.id}\n\n*Default severity: {level}.* Reported: {check.about}.\n\n{check.text}\n{hint}"
+    parts = [
+        f"```text\n{dedent(part)}\n```" if part.startswith("    ") else part
+        for part in check.text.split("\n\n")
+    ]
+    text = "\n\n".join(parts)
+    return f"# {check.id}\n\n*Default severity: {level}.* Reported: {check.about}.\n\n{text}\n{hint}"
 
 
 def finding_data(finding: Finding) -> dict[str, Any]:
