@@ -13,7 +13,7 @@ VIRTUAL_MACHINE = "virtual-machine"
 
 MAX_NAME = 255
 
-#: the name of a profile with keys that a description has already expanded; daemons refuse such a name
+#: the name of a pseudo-profile with the keys of an expanded description; daemons refuse this name
 EXPANDED_PROFILE = "expanded keys"
 
 #: the configuration keys that only a daemon sets, when it creates an instance
@@ -37,7 +37,7 @@ class Profile:
 
 
 class Expanded:
-    """Facts about a description whose keys already include those of the profiles.
+    """Facts about a description whose keys already include the keys of its profiles.
 
     ``profiles`` has the names of the profiles whose contents are unknown. ``config`` and ``devices`` have the
     names of the local keys and devices, or are None if the description does not tell them.

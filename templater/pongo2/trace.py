@@ -1,11 +1,13 @@
-"""The record of one render: the context reads behind each printed text, and behind the conditions around it.
+"""The record of a traced render: the names of the context on which each printed text depends.
 
-`tracing` adds calls of the functions below to a template. Their first argument is the render, whose context
-is a `TracedContext`. None of them changes a value, so a traced render prints the same text.
+`tracing` adds calls of this module's functions to a template. The first argument of each function is the
+render, whose context is a `TracedContext`. The functions change no value, so a traced render prints the same
+text as a normal render.
 
-A read is a tuple of the root name and the keys, such as ``("config", "user.foo")``. A shorter tuple, such as
-``("config",)``, stands for everything below it. The root `CONFIG_DEFAULT` stands for the default argument of
-``config_get``, which the key that follows lacked, and `FILTER_DEFAULT` for the argument of ``default``.
+A read records that an expression has used a name of the context. It is a tuple of the root name and the keys,
+such as ``("config", "user.foo")``. The read ``("config",)`` stands for all keys of ``config``. The read
+``(CONFIG_DEFAULT, key)`` says that ``config_get`` returned its default, because ``key`` is missing. The read
+``(FILTER_DEFAULT,)`` says that the filter ``default`` returned its argument.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ Names = dict[Name, None]
 Scope = dict[str, Any]
 Thunk = Callable[[Scope], Any]
 
-#: roots of reads that a context cannot contain, because they are not identifiers
+#: roots of the reads of defaults; a context cannot contain these names, because they are not identifiers
 CONFIG_DEFAULT, FILTER_DEFAULT = "config_get default", "default filter"
-#: the most pieces of one render; more would need too much memory
+#: the maximum number of pieces of one render; more pieces would need too much memory
 MAX_PIECES = 200_000
-#: the scope's key for the reads behind a name that the template binds
+#: the prefix of the scope keys that store the reads on which a bound name depends
 _READS = " reads "
 
 
@@ -38,14 +40,16 @@ TEXT, VALUE, CAPTURED, NOTHING = "text", "value", "captured", "nothing"
 
 
 class Site(NamedTuple):
-    """A place of a template that prints: its offset in the source, and its kind."""
+    """A place in a template that prints a text: its offset in the source, and its kind."""
 
     start: int
     kind: str
 
 
 class Piece(NamedTuple):
-    """A text that a site printed, the reads of its value, and those of the conditions and loops around it.
+    """A text that a site printed. ``reads`` has the reads of the printed value.
+
+    ``because`` has the reads of the conditions and loops around the site.
 
     A condition or loop that has printed nothing leaves a piece of the kind NOTHING.
     """
@@ -85,15 +89,15 @@ class Trace:
         self.frames = [Frame()]
         #: the reads of the conditions and loops around the current statement
         self.control: list[Names] = []
-        #: the number of pieces before each of these conditions and loops
+        #: for each condition or loop around the current statement: the number of pieces before it
         self.counts: list[int] = []
-        #: the reads of the iterated value of each loop around the current statement, and the value
+        #: for each loop around the current statement: the reads of the iterated value, and the value
         self.loops: list[tuple[Names, Any]] = []
-        #: the reads of printed expressions whose texts are not yet printed
+        #: the reads of expressions in ``{{ }}`` that are evaluated, but not printed yet
         self.printed: deque[Names] = deque()
-        #: the reads of values that are about to be bound
+        #: the reads of values that the template will bind to names next
         self.stored: list[Names] = []
-        #: for each ``default`` filter whose argument comes next: whether it uses the argument
+        #: for each ``default`` filter whose argument is not evaluated yet: whether the filter returns it
         self.uses_default: list[bool] = []
         self.everything: Names = {}
         self.sites: tuple[Site, ...] = ()
@@ -111,9 +115,9 @@ class Trace:
         return len(self.frames) - 1
 
     def take(self, depth: int) -> Frame:
-        """Remove the frame at ``depth``.
+        """Remove the frame at ``depth`` and all later frames. Return the first with the reads of all.
 
-        In v4, a macro that failed prints its error, and leaves frames and items of the lists behind.
+        In v4, a macro that fails prints its error, and leaves later frames and items of the lists behind.
         """
         frame = self.frames[depth]
         for other in self.frames[depth + 1 :]:
@@ -179,7 +183,7 @@ def printed_texts(render: Render) -> PrintedTexts:
 
 
 def begin(render: Render) -> int:
-    """Begin a frame, and return its depth. It is the first argument of the function that ends the frame."""
+    """Begin a frame, and return its depth, which the function that ends the frame gets as an argument."""
     return trace_of(render).begin()
 
 
@@ -197,7 +201,7 @@ def context_value(render: Render, depth: int, value: Any, path: tuple[str | None
 
 
 def bound_value(render: Render, depth: int, value: Any, scope: Scope, path: tuple[str | None, ...]) -> Any:
-    """Record the reads behind a name that the template may have bound."""
+    """Record the reads on which the value of a name depends. The template may have bound the name."""
     trace = trace_of(render)
     frame = trace.take(depth)
     trace.add((*frame.reads, *reads_of(render, scope, resolved(path, frame.keys))))
@@ -252,7 +256,7 @@ def with_history(render: Render, value: Any) -> Any:
 
 
 def resolved(path: tuple[str | None, ...], keys: list[str]) -> Name:
-    """Return a path with its computed keys. It ends before a key that was not computed."""
+    """Replace each None in a path by the next computed key. Without such a key, the path ends there."""
     found: list[str] = []
     waiting = iter(keys)
     for key in path:
@@ -264,7 +268,7 @@ def resolved(path: tuple[str | None, ...], keys: list[str]) -> Name:
 
 
 def normal(context: Mapping[str, Any], name: Name) -> Name:
-    """Return a read with as many keys as matter: a value of ``config`` has one, one of a device two."""
+    """Return the read without superfluous keys: ``config`` has one key, a value of ``devices`` has two."""
     root = name[0]
     if root == "container":
         name = ("instance", *name[1:])
@@ -288,12 +292,12 @@ def reads_of(render: Render, scope: Scope, path: Name) -> Iterable[Name]:
         return [below(render.context, name, path[1:]) for name in found] if is_one else found
     if value is None or path[0] in render.context:
         return [normal(render.context, path)]
-    # The body of a macro records its own reads. Other values come from a tag such as cycle.
+    # A macro records its own reads. The value of a tag such as cycle can depend on every earlier read.
     return () if type(value) is Function else tuple(trace_of(render).everything)
 
 
 def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
-    """Return the read of a member of a value, if the value is that of a context name."""
+    """Add keys to a read if it stands for a map of the context. Otherwise, return the read unchanged."""
     is_map = name in (("config",), ("devices",), ("properties",), ("instance",))
     is_device = len(name) == 2 and name[0] == "devices" and name[1] in context.get("devices", ())
     return normal(context, (*name, *keys)) if keys and (is_map or is_device) else name
@@ -306,7 +310,10 @@ def stored(render: Render, depth: int, value: Any) -> Any:
 
 
 def bind(render: Render, scope: Scope, names: tuple[tuple[str, Name], ...]) -> None:
-    """Set the reads behind names. Each has the path of its value, or () if `stored` has them."""
+    """Record the reads on which the bound names depend.
+
+    ``names`` has pairs of a name and the path of its value, or () if `stored` has recorded the reads.
+    """
     trace = trace_of(render)
     count = sum(not origin for _, origin in names)
     waiting = iter(trace.stored[len(trace.stored) - count :])
@@ -321,15 +328,15 @@ def bind(render: Render, scope: Scope, names: tuple[tuple[str, Name], ...]) -> N
 
 
 def bind_parameters(render: Render, scope: Scope, names: tuple[str, ...]) -> None:
-    """Set no reads behind the parameters of a macro: the reads of its arguments belong to the call."""
+    """Record no reads for the parameters of a macro, because reads of the arguments belong to the call."""
     for name in names:
         scope[_READS + name] = {}
 
 
 def bind_round(render: Render, scope: Scope, key: str, value: str, number: Any) -> None:
-    """Set the reads behind the names of a loop. Items of a map of the context have a read of their own.
+    """Record the reads on which the names of a loop depend. Each item of a context map has its own read.
 
-    ``number`` is the value of the first name.
+    ``number`` is the value of the loop's first name.
     """
     reads, iterated = trace_of(render).loops[-1]
     item = reads
@@ -346,7 +353,7 @@ def bind_round(render: Render, scope: Scope, key: str, value: str, number: Any) 
 
 
 def run(render: Render, number: int) -> None:
-    """Begin a run: neighbouring sites, whose texts are printed next."""
+    """Begin a run, which consists of neighbouring sites whose texts are printed next."""
     trace = trace_of(render)
     trace.sites, trace.position = trace.runs[number], 0
     trace.frames[0].reads = {}
@@ -365,7 +372,7 @@ def open_branches(render: Render) -> None:
 
 
 def decided(render: Render, depth: int, value: Any) -> Any:
-    """Record the reads of a condition. They decide about its branch and about the branches after it."""
+    """Record the reads of a condition, which decides about its own branch and about all later branches."""
     trace = trace_of(render)
     reads = trace.take(depth).reads
     trace.control[-1].update(reads)
@@ -383,7 +390,7 @@ def iterated(render: Render, depth: int, value: Any) -> Any:
 
 
 def decided_by_statements(render: Render) -> None:
-    """Record the reads since `run` as those of a condition, for a tag whose text decides about its branch."""
+    """Record the reads since `run` as reads of a condition, for a tag whose text selects a branch."""
     trace = trace_of(render)
     trace.control[-1].update(trace.frames[0].reads)
 
@@ -391,9 +398,9 @@ def decided_by_statements(render: Render) -> None:
 def close_branches(
     render: Render, scope: Scope, number: int, names: tuple[str, ...] = (), is_loop: bool = False
 ) -> None:
-    """End a condition or loop. Names that one of its branches binds depend on the condition afterwards.
+    """End a condition or loop. From now on, names that a branch binds depend on the condition, too.
 
-    ``number`` is the run of its site, or -1 in a captured body.
+    ``number`` is the number of the site's run, or -1 in a captured body.
     """
     trace = trace_of(render)
     count, because = trace.counts.pop(), tuple(trace.conditions())

@@ -1,6 +1,7 @@
-"""Traced renders: a copy of a template that records which names of its context each printed text depends on.
+"""Traced renders, which record on which names of the context each printed text depends.
 
-Statements and expressions get calls of the functions in `trace`. Normal renders do not load this module.
+A traced render runs a copy of the template whose statements and expressions call the functions of `trace`.
+Normal renders do not load this module.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .syntax.tokens import Token
     from .template import Template
 
-#: a traced render needs more steps, and counts large values several times
+#: the limits on steps and values of a traced render, as a multiple of those of a normal render
 FACTOR = 20
 #: modules of tags that remember values between calls
 HISTORY = ("templater.pongo2.tags.cycle", "templater.pongo2.tags.ifchanged")
@@ -33,7 +34,7 @@ Body = list[tree.Statement]
 
 
 class Traced(NamedTuple):
-    """The result of a traced render. The texts of the pieces together are the text."""
+    """The result of a traced render. The texts of ``pieces``, one after the other, give ``text``."""
 
     text: str
     pieces: list[Piece]
@@ -47,10 +48,10 @@ def traced_render(
     seed: int | None = None,
     limits: Limits | None = None,
 ) -> Traced | None:
-    """Render a template that a normal render has rendered, and record the reads behind each printed text.
+    """Render a template once more, and record the reads on which each printed text depends.
 
-    The arguments are those of ``Template.render``, and the text is the same. Return None if the trace needs
-    more than is allowed.
+    The arguments and the text are those of ``Template.render``. Return None if the render fails or exceeds a
+    limit.
     """
     document = template.compilation.parsed()
     tracer = Tracer(document)
@@ -67,7 +68,7 @@ def traced_render(
 
 
 def larger(limits: Limits | None) -> Limits:
-    """Return limits that allow a traced render as much as the given ones allow a normal render."""
+    """Return limits for a traced render that correspond to ``limits`` for a normal render."""
     limits = limits or Limits()
     made = Limits(
         limits.steps * FACTOR, limits.output, limits.values * FACTOR, limits.depth, limits.seconds,
@@ -78,10 +79,11 @@ def larger(limits: Limits | None) -> Limits:
 
 
 class Tracer:
-    """A converter of one document. ``runs`` has the sites of each run of neighbouring texts and prints.
+    """A converter that adds calls of `trace` to a document.
 
-    In a ``captured`` body, whose text becomes a value, the reads belong to the expression or tag that prints
-    this value.
+    A run consists of neighbouring texts and ``{{ }}``. ``runs`` has the sites of each run.
+    The text of a ``captured`` body becomes a value. The reads in such a body belong to the expression or tag
+    that prints the value.
     """
 
     def __init__(self, document: tree.Document) -> None:
@@ -135,7 +137,7 @@ class Tracer:
     def close(
         self, token: Token, captured: bool, names: Iterable[str] = (), *, is_loop: bool = False
     ) -> tree.Do:
-        """Return a call that ends the condition or loop with this token."""
+        """Return a call that ends the condition or loop that begins at ``token``."""
         number = -1
         if not captured:
             self.runs.append((self.site(token, trace.NOTHING),))
@@ -224,7 +226,7 @@ class Tracer:
         return [node]
 
     def assigned(self, statements: Iterable[tree.Statement]) -> dict[str, None]:
-        """Return the names that statements bind in the scope around them. Loops have a scope of their own."""
+        """Return the names that statements bind in the surrounding scope. Loops have their own scopes."""
         found: dict[str, None] = {}
         waiting = list(statements)
         while waiting:
@@ -272,12 +274,15 @@ class Tracer:
         return tree.Remembered(self.expression(argument.expression))
 
     def bound(self, node: tree.Expression) -> tuple[tree.Expression, trace.Name]:
-        """Return the value that a template binds to a name, and the path whose value this is, or ()."""
+        """Return the expression whose value a template binds to a name, and its `origin`."""
         origin = self.origin(node)
         return (node, origin) if origin else (enclosed(trace.stored, self.expression(node)), ())
 
     def origin(self, node: tree.Expression) -> trace.Name:
-        """Return the path of a value that may be a field of a loop, which no call may contain, or ()."""
+        """Return the path of an expression that may be a field of a loop, or () for any other expression.
+
+        A field of a loop must not become the argument of a call, because a call would fix its value.
+        """
         while isinstance(node, tree.Filtered) and all(use.name == "safe" for use in node.filters):
             node = node.atom
         if not isinstance(node, tree.Path) or not self.is_bound(node.name):
@@ -319,7 +324,7 @@ class Tracer:
         return len(node.parts[0].arguments or ()) == 2
 
     def filtered(self, node: tree.Filtered) -> tree.Expression:
-        """Return a filter expression in which the argument of ``default`` counts only if it is used."""
+        """Return a filter expression that records reads of the argument of ``default`` only if it is used."""
         value = self.expression(node.atom)
         uses: list[tree.FilterUse] = []
         for use in node.filters:
@@ -346,7 +351,10 @@ def do(token: Token, function: Callable[..., Any], *arguments: Any) -> tree.Do:
 
 
 def enclosed(function: Callable[..., Any], value: tree.Expression, *more: Any) -> tree.Invoke:
-    """Return a call of a function that ends the frame which begins before the value is evaluated."""
+    """Return a call of ``function`` with ``value``: a frame begins before the evaluation of the value.
+
+    The function ends the frame.
+    """
     return tree.Invoke(value.token, function, tree.Invoke(value.token, trace.begin), value, *more)
 
 

@@ -34,7 +34,7 @@ class Drive(Daemon):
         pass
 
     def put(self, due: Due) -> str:
-        # Each start recreates the directory, so it has no subdirectories, but its parents exist.
+        # Each start recreates FILES, so this directory has no subdirectories, but its parents exist.
         output = normpath(f"{FILES}/{due.rule.template}.out")
         if dirname(output).startswith(FILES + "/"):
             raise Fails(f"open {output}: {ENOENT}")

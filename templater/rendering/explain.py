@@ -1,4 +1,4 @@
-"""Explanations of rendered files: the template's line behind each line, and the origin of each value."""
+"""Explanations of rendered files: for each line, the line of the template and the origins of its values."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from ..pongo2.reads import Read
     from ..pongo2.trace import Name, Piece
 
-#: the most lines of one file that are explained
+#: the maximum number of lines in a file that templater explains
 MAX_LINES = 100_000
-#: the kinds of parts
+#: the kinds of the parts of a line
 TEXT, VALUE, NOTHING = trace.TEXT, trace.VALUE, trace.NOTHING
 
 
 class Part(NamedTuple):
     """A part of a line. ``kind`` is "text" for a text of the template, "value" or "nothing".
 
-    A part of the kind "nothing" is where a condition or loop has printed nothing.
-    ``line`` and ``column`` are the part's position in the template. ``origins`` are those of the values from
-    which the part was made, and ``because`` those of the conditions and loops around it.
+    A part of the kind "nothing" stands for a condition or loop that has printed nothing.
+    ``line`` and ``column`` are the part's position in the template. ``origins`` has the origins of the values
+    in the part. ``because`` has the origins of the values in the conditions and loops around the part.
     """
 
     text: str
@@ -56,7 +56,7 @@ class Line(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A name that a template reads, the lines where it does, and the origin of its present value."""
+    """A name that a template reads, the lines of the template that read it, and the origin of its value."""
 
     origin: Origin
     lines: tuple[int, ...]
@@ -67,7 +67,7 @@ def explain_change(
 ) -> list[Line] | None:
     """Return the lines of a change's content, or None if they cannot be explained.
 
-    This is the case if the change has no content, is too large, or if the trace would exceed a limit.
+    A change has no explanation if it has no content or too many lines, or if the trace exceeds a limit.
     ``options`` need a clock and a seed, so that a second render gives the same text.
     """
     from ..pongo2.tracing import traced_render
@@ -103,8 +103,8 @@ class Origins:
 
 
 def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Iterator[Line]:
-    """Yield the lines that consist of these pieces. A text of several lines has a part in each of them."""
-    number, begins = 1, 1  # the line, and the line of the template where it begins
+    """Yield the lines of the text that ``pieces`` form. A piece of several lines has a part in each line."""
+    number, begins = 1, 1  # the line, and the template's line where the line begins
     parts: list[Part] = []
     for piece in pieces:
         offset, is_text = max(piece.site.start, 0), piece.site.kind == TEXT

@@ -10,7 +10,7 @@ from ..model.metadata import Metadata, Rule
 from ..model.source import Span
 from ..pongo2.trace import CONFIG_DEFAULT, FILTER_DEFAULT, Name
 
-#: the kinds of origins, with the words of the legend
+#: the kinds of origins, with their descriptions in the legend
 KINDS = {
     "profile": "a profile of the instance",
     "local": "the instance's own configuration",
@@ -96,7 +96,7 @@ class Layers:
         known = root in ("trigger", "path") and not keys
         if known or name == ("pongo2", "version"):
             return Origin(".".join(name), "daemon")
-        return Origin(".".join(name), "undefined", "no host provides it")
+        return Origin(".".join(name), "undefined", "no host provides this name")
 
     def of_key(self, key: str) -> Origin:
         if key not in self.config:
@@ -155,7 +155,7 @@ class Layers:
 
 
 def of_profile(profile: Profile, expanded: Expanded | None) -> tuple[str, str]:
-    """Return kind and detail of a key of a profile.
+    """Return the kind and the detail of the origin of a key that a profile sets.
 
     If the profile contains expanded keys, it may stand for several profiles.
     """
@@ -165,7 +165,7 @@ def of_profile(profile: Profile, expanded: Expanded | None) -> tuple[str, str]:
 
 
 def of_local(name: str, expanded: Expanded | None, own: frozenset[str] | None) -> tuple[str, str]:
-    """Return kind and detail of a key of the instance, which may include the keys of its profiles."""
+    """Return the kind and the detail of the origin of a local key, which an expanded profile may set."""
     if expanded is None or not expanded.profiles or (own is not None and name in own):
         return "local", ""
     names = " or ".join(expanded.profiles)

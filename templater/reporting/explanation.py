@@ -1,4 +1,4 @@
-"""Explanations of rendered files as text with the kinds of origins, and as data for ``json.dumps``."""
+"""Explanations of rendered files, as text with a marker below each value, and as data for ``json.dumps``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from ..rendering.origins import ALL_DEVICES, KINDS, Origin
 from .json_data import error_data, json_text
 from .report import headline, indented
 
-#: the most columns before a marker; values further right have no carets
+#: the maximum indentation of a marker; the marker of a value further right is not indented
 MAX_INDENT = 60
-#: the most origins that one marker names
+#: the maximum number of origins that one marker names
 MAX_NAMED = 8
 
 
 class Explained(NamedTuple):
-    """A file in one pass. ``lines`` is None if they are unknown. ``again`` is a later pass that writes it."""
+    """A file in one pass. ``lines`` is None if the lines are unknown.
+
+    ``again`` is a later pass that writes the file again, or "".
+    """
 
     change: Change
     lines: list[Line] | None
@@ -78,7 +81,7 @@ def joined(words: Sequence[str], last: str) -> str:
 
 
 def line_rows(lines: Sequence[Line]) -> Iterator[Row]:
-    """Yield each line and its values, and before it the conditions, if they differ from those before."""
+    """Yield the rows of each line: conditions if they have changed, the line, and markers for its values."""
     width = max(len(str(lines[-1].number)) if lines else 1, 3)
     margin = f"{'':{width}} {'':{width}} | "
     because: tuple[Origin, ...] = ()
@@ -112,12 +115,12 @@ def colour_of(part: Part) -> str:
 
 
 def is_continued(before: Part, part: Part) -> bool:
-    """Return whether a part continues the value or text of the part before it in another line."""
+    """Return whether a part continues, on a new line, the value or text of the part before it."""
     return before[1:] == part[1:] if part.kind == VALUE else before[3:] == part[3:]
 
 
 def extent(lines: Sequence[Line], part: Part) -> int:
-    """Return in how many lines a value is, from its first line. Lines in the middle may be empty."""
+    """Return the number of lines that a value spans, from its first line. Middle lines may be empty."""
     count = 1
     for number, line in enumerate(lines[1:], 2):
         if line.parts and line.parts[0][1:] != part[1:]:
@@ -127,7 +130,7 @@ def extent(lines: Sequence[Line], part: Part) -> int:
 
 
 def marker(margin: str, column: int, chunk: Chunk, part: Part, more: Sequence[Origin], lines: int) -> Row:
-    """Return a row that names the origins of a value below it."""
+    """Return the row below a line that names the origins of a value in that line."""
     words = ""
     if part.kind == VALUE:
         words = named(part.origins) or "the template itself"
@@ -142,7 +145,7 @@ def marker(margin: str, column: int, chunk: Chunk, part: Part, more: Sequence[Or
 def named(origins: Sequence[Origin]) -> str:
     """Return the names of values with their origins, such as ``user.foo: profile web``.
 
-    All devices are not named beside some of them.
+    The origin "all devices" is omitted if the origins also contain single devices.
     """
     if any(origin.name.startswith("devices.") for origin in origins):
         origins = [origin for origin in origins if origin.name != ALL_DEVICES]
@@ -159,7 +162,7 @@ def named(origins: Sequence[Origin]) -> str:
 
 
 def kind_of(origins: Sequence[Origin]) -> str:
-    """Return the kind that a value's colour shows: that of the last value that is set."""
+    """Return the kind of origin that a value's colour shows: the kind of the last origin that is set."""
     kinds = [origin.kind for origin in origins if origin.kind != "undefined"]
     kinds = [kind for kind in kinds if kind != "default"] or kinds
     return kinds[-1] if kinds else "undefined" if origins else ""

@@ -503,7 +503,7 @@ def lstat_at(parent: int, name: str) -> os.stat_result:
 def entry_of(status: os.stat_result, target: str, *, is_mount: bool) -> Entry:
     """Return an Entry with only those values that are the same on every file system.
 
-    Sizes and link counts of directories and modes of links are replaced by constants.
+    The sizes and link counts of directories, and the modes of links, are replaced by constants.
     """
     mode = status.st_mode
     kind = kind_of(mode)

@@ -288,7 +288,7 @@ def without_safe(node: nodes.Node) -> nodes.Node:
 
 
 def may_change(node: nodes.Node) -> bool:
-    """Return whether a value may be a field of a loop that changes in every round."""
+    """Return whether a value may be a loop field that changes in each round, such as forloop.Counter."""
     named = isinstance(node, nodes.Getattr) and node.attr in CHANGING_FIELDS
     first: nodes.Node = node
     while isinstance(first, nodes.Getattr | nodes.Getitem):

@@ -186,7 +186,7 @@ class Statement:
 
 
 class Text(Statement):
-    """A text. ``start`` is its offset in the unit's text, or that of the tag that prints it."""
+    """A text. ``start`` is its offset in the unit's text, or the offset of the tag that prints the text."""
 
     __slots__ = ("start", "value")
 
