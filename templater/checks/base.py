@@ -197,10 +197,12 @@ class Check:
     hint: str = ""
     #: the explanation for the page about the check
     text: str = ""
+    #: whether a validator makes some of its findings
+    validated: bool = False
 
 
 def check(
-    id: str, severity: str, about: str, advisory: str = "", *, hint: str = ""
+    id: str, severity: str, about: str, advisory: str = "", *, hint: str = "", validated: bool = False
 ) -> Callable[[Callable[[Any], Iterable[Observation]]], Check]:
     """Decorate a function to make it a ``Check``. The docstring of its module explains the check.
 
@@ -209,6 +211,7 @@ def check(
 
     def decorate(run: Callable[[Any], Iterable[Observation]]) -> Check:
         module: Mapping[str, Any] = getattr(run, "__globals__", {})
-        return Check(id, severity, about, advisory, run, hint, (module.get("__doc__") or "").strip())
+        text = (module.get("__doc__") or "").strip()
+        return Check(id, severity, about, advisory, run, hint, text, validated)
 
     return decorate

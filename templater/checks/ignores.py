@@ -195,15 +195,22 @@ class Ignores:
         return {rule.path for rule in self.image.used.get(template, ())}
 
     def unused(self) -> Iterator[Finding]:
-        """Yield a warning for each ignore that matches nothing."""
+        """Yield a warning for each ignore that matches nothing.
+
+        If a validator did not run, an ignore of its findings may match on another machine.
+        """
         known = known_ids()
+        validators = self.image.validators
+        uncertain: set[str] = set()
+        if validators is None or validators.notes:
+            uncertain = {check.id for check in all_checks("authoring") if check.validated}
         for comment in self.comments:
-            if not comment.used:
+            if not comment.used and comment.id not in uncertain:
                 what = "has no finding here" if comment.id in known else "is not a check"
                 yield _unused(f"'{printable(comment.id)}' {what}: the comment ignores nothing", comment.at)
         for entry, used in self.entries:
             assert isinstance(entry, Ignore)
-            if not used:
+            if not used and entry.id not in uncertain:
                 where = f" for '{printable(entry.target)}'" if entry.target else ""
                 yield _unused(f"'{entry.id}' has no finding{where}: the entry ignores nothing", entry.at)
 

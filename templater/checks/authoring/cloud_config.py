@@ -18,7 +18,7 @@ from ..base import Observation, check
 from ..rendered import Mistake, mistakes_of, validated, yaml_mapping
 
 
-@check("cloud-config", "error", "a cloud-config file that is not a valid YAML mapping")
+@check("cloud-config", "error", "a cloud-config file that is not a valid YAML mapping", validated=True)
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     yield from mistakes_of(image, ("user-data",), find, lambda file: validate(image, file))
 

@@ -15,7 +15,7 @@ from ..rendered import mistakes_of, validated
 FAMILY = ("debian", "ubuntu")
 
 
-@check("interfaces", "error", "a file for ifupdown that it rejects")
+@check("interfaces", "error", "a file for ifupdown that it rejects", validated=True)
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if image.os in FAMILY:
         yield from mistakes_of(

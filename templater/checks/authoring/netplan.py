@@ -19,7 +19,7 @@ from ..rendered import Mistake, mistakes_of, validated, value_of, yaml_mapping
 from .network_config import version_2
 
 
-@check("netplan", "error", "a file that netplan rejects")
+@check("netplan", "error", "a file that netplan rejects", validated=True)
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     yield from mistakes_of(
         image, ("netplan",), find, lambda file: validated(image, "netplan", file, "check.yaml")

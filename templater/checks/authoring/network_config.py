@@ -41,7 +41,9 @@ DEVICES = {
 }  # fmt: skip
 
 
-@check("network-config", "error", "a network configuration that cloud-init rejects or ignores")
+@check(
+    "network-config", "error", "a network configuration that cloud-init rejects or ignores", validated=True
+)
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     yield from mistakes_of(
         image,

@@ -11,6 +11,7 @@ import pytest
 from templater.checks.author_report import check_report
 from templater.cli.main import main
 from templater.model.errors import InputError
+from templater.validators.results import in_this_process
 from tests.checks.authoring.authoring_builders import SEED
 
 HEAD = "architecture: x86_64\ncreation_date: 1\n"
@@ -135,6 +136,18 @@ def test_an_ignored_finding_is_suppressed_and_counted(image, files):
         ),
     ],
 )
+def test_an_ignore_for_a_validator_is_useless_only_if_the_validator_ran(image):
+    files = {
+        "metadata.yaml": rules("/usr/bin/a: {when: [create], template: t}"),
+        "templates/t": "{# templater: ignore shell #}#!/bin/sh\n",
+    }
+    path = image(files)
+    assert "unused-ignore" not in {check for _, check, _ in found(path)}
+    validators = in_this_process(anyway=True)
+    assert "unused-ignore" in {check for _, check, _ in found(path, validators=validators)}
+    assert validators.notes == []
+
+
 def test_an_ignore_that_matches_nothing_is_a_warning(image, files, place):
     assert found(image(MISTAKE | files)) == [("warning", "unused-ignore", place)]
 

@@ -1,0 +1,85 @@
+"""The process that runs validators for a locked process, and checks of archives, which need it."""
+
+import json
+import os
+import shutil
+import sys
+import tarfile
+
+import pytest
+
+from templater.validators.helper import Helper
+from templater.validators.runner import Runner
+from tests.command_server import run_templater
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or os.geteuid() != 0,
+    reason="archives are read in a sandbox by root only",
+)
+METADATA = """architecture: x86_64
+creation_date: 1
+templates:
+  /etc/sudoers.d/admin: {when: [create], template: sudoers}
+  /usr/bin/a: {when: [create], template: script}
+"""
+
+
+def test_the_helper_gives_the_answer_of_the_validator():
+    with Helper(Runner()) as helper:
+        code = helper.ask("sh", "script", b"#!/bin/sh\nfi\n")["value"][1]
+        assert code == 2
+        assert helper.ask("sh", "script", b"#!/bin/sh\n\xff\n") == {"value": ["script", 0, ""]}
+
+
+@pytest.mark.parametrize(
+    ("id", "name"),
+    [("rm", "a"), ("sh", "../../etc/passwd"), ("sh", "/etc/passwd"), ("sh", ".."), ("sh", ""), ("sh", "a b")],
+)
+def test_the_helper_ends_after_a_question_that_no_check_asks(id, name):
+    with Helper(Runner()) as helper:
+        with pytest.raises((EOFError, ConnectionResetError)):
+            helper.ask(id, name, b"")
+        with pytest.raises((EOFError, BrokenPipeError, ConnectionResetError)):
+            helper.ask("sh", "script", b"")
+
+
+def test_the_helper_refuses_a_message_that_is_too_long():
+    with Helper(Runner()) as helper, pytest.raises((EOFError, BrokenPipeError, ConnectionResetError)):
+        helper.ask("sh", "script", bytes(2 << 20))
+
+
+def test_the_helper_ends_with_the_block():
+    with Helper(Runner()) as helper:
+        pid = helper._pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("options", [[], ["--run-validators"]])
+def test_files_of_an_archive_are_validated(tmp_path, options):
+    if shutil.which("visudo") is None:
+        pytest.skip("NOT RUN: needs visudo")
+    found = check_archive(tmp_path, *options)
+    assert [(each["check"], each["place"].rpartition("templates/")[2]) for each in found["findings"]] == [
+        ("shell", "script:3:1"), ("sudoers", "sudoers:1:1"),
+    ]  # fmt: skip
+    assert found["notes"] == []
+
+
+def test_no_validator_runs_with_its_option(tmp_path):
+    found = check_archive(tmp_path, "--no-run-validators")
+    assert found["findings"] == found["notes"] == []
+
+
+def check_archive(folder, *options: str) -> dict:
+    path = folder / "image"
+    (path / "templates").mkdir(parents=True)
+    (path / "metadata.yaml").write_text(METADATA)
+    (path / "templates/sudoers").write_text("{{ instance.name }} ALL=(ALL ALL\n")
+    (path / "templates/script").write_text("#!/bin/sh\n\nfi\n")
+    with tarfile.open(folder / "image.tar", "w") as archive:
+        archive.add(path, ".")
+    done = run_templater(["check", "image.tar", "--json", *options], cwd=folder)
+    assert done.returncode in (0, 1), done.stderr
+    (report,) = json.loads(done.stdout)
+    return report

@@ -1,0 +1,142 @@
+"""Validators that are missing, fail or may not run: each is a note, and never a finding."""
+
+import os
+import sys
+from functools import partial
+
+import pytest
+
+from templater.sandbox import refused_calls, tool
+from templater.validators import runner
+from templater.validators.results import MOST_FAILURES, Validators, in_this_process
+from templater.validators.runner import Runner
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
+
+
+def confined() -> bool:
+    try:
+        return tool.run("/bin/true", [], {}).code == 0
+    except tool.NotConfinedError:
+        return False
+
+
+needs_sandbox = pytest.mark.skipif(not confined(), reason="needs root or user namespaces")
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A function that installs a script as a validator."""
+
+    def install(name: str, script: str) -> None:
+        path = tmp_path / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        for folder in (tmp_path, *tmp_path.parents[:2]):
+            folder.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return install
+
+
+FAILING = [
+    ("kill -SEGV $$", "it died of signal 11"),
+    ("kill -KILL $$", "it died of signal 9"),
+    ("sleep 60", "it took longer than 0.5 s"),
+    ("exec >&- 2>&-; sleep 60", "it took longer than 0.5 s"),
+    ("while :; do echo line; done", "it printed more than 64 KiB"),
+    ("echo '???'; exit 1", "exit code 1: ???"),
+    ("printf '\\033]0;title\\007'; exit 1", "exit code 1: \\x1b]0;title\\x07"),
+    ("exit 3", "exit code 3"),
+    ("exec /none", "exit code 127"),
+]
+
+
+@needs_sandbox
+@pytest.mark.parametrize(("script", "reason"), FAILING, ids=[script for script, _ in FAILING])
+def test_a_validator_that_fails_is_a_note(stand_in, monkeypatch, script, reason):
+    monkeypatch.setattr(tool, "Limits", partial(tool.Limits, wall=0.5))
+    stand_in("visudo", script)
+    validators = in_this_process(anyway=False)
+    assert validators.mistakes("visudo", "sudoers", "a", "/etc/sudoers") == []
+    (note,) = validators.notes
+    assert note.startswith(f"validator failed: visudo for '/etc/sudoers': {reason}")
+
+
+@needs_sandbox
+def test_a_validator_that_fails_again_and_again_is_not_used_any_more(stand_in):
+    stand_in("visudo", "exit 3")
+    validators = in_this_process(anyway=False)
+    for number in range(10):
+        validators.mistakes("visudo", "sudoers", str(number), "/etc/sudoers")
+    assert len(validators.notes) == MOST_FAILURES
+    assert validators.notes[-1].endswith("; it checks no other file")
+
+
+def test_a_missing_validator_is_named_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
+    validators = in_this_process(anyway=False)
+    for number in range(3):
+        assert validators.mistakes("cloud-init's schemas", "user-data", f"a: {number}", "/user-data") == []
+    (note,) = validators.notes
+    assert note.startswith("validator not installed: cloud-init's schemas (for user-data")
+
+
+def test_a_schema_that_is_not_json_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
+    (tmp_path / "schema-cloud-config-v1.json").write_text("{")
+    assert Runner().ask("cloud-init's schemas", "user-data", b"a: b") == {"missing": True}
+
+
+@needs_sandbox
+def test_equal_texts_are_validated_once():
+    asked = []
+    runner = Runner()
+    validators = Validators(lambda *question: (asked.append(question), runner.ask(*question))[1])
+    for _ in range(3):
+        assert [line for line, *_ in validators.mistakes("sh", "script", "#!/bin/sh\nfi\n", "/a")] == [2]
+    assert len(asked) == 1
+
+
+@needs_sandbox
+def test_the_time_of_all_validators_is_limited(monkeypatch):
+    monkeypatch.setattr(runner, "SECONDS", 0.2)
+    validators = in_this_process(anyway=False)
+    for number in range(200):
+        validators.mistakes("sh", "script", f"#!/bin/sh\n: {number}\n", "/a")
+    assert "all validators together took longer than 0.2 s" in validators.notes[0]
+    assert len(validators.notes) == MOST_FAILURES
+
+
+def locked_notes(*, anyway: bool) -> tuple[list[str], int]:
+    """The notes and the number of mistakes in a process that can create no namespaces."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            tool.libc("prctl")(tool.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+            refused_calls.refuse()
+            validators = in_this_process(anyway=anyway)
+            found = validators.mistakes("sh", "script", "#!/bin/sh\nfi\n", "/a")
+            found += validators.mistakes("bash", "script", "#!/bin/bash\nfi\n", "/b")
+            os.write(writer, repr((validators.notes, len(found))).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        text = file.read().decode()
+    os.waitpid(pid, 0)
+    notes, count = eval(text)
+    return notes, count
+
+
+@pytest.mark.skipif(
+    os.uname().machine not in refused_calls.ARCHITECTURES, reason="no filter for this machine"
+)
+def test_validators_that_cannot_be_confined_run_only_on_request():
+    notes, count = locked_notes(anyway=False)
+    assert count == 0
+    assert len(notes) == 1
+    assert notes[0].startswith("no validator ran, because")
+    assert "--run-validators" in notes[0]
+    assert locked_notes(anyway=True) == ([], 2)
