@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,3 +75,116 @@ def test_a_container_is_created_from_a_server(
         create(lxc, settings, source.replace("URL", server.url))
     lxc.start("web1")
     assert lxc.cat("web1", "/etc/hostname") == "web1\n"
+
+
+# an ordinary user
+
+USER = "templater-live"
+#: give a user's session a cgroup of its own, as systemd does, and a cgroup2 in the place where LXC expects it
+SESSION = """\
+set -eu
+user=$1; shift
+umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p /sys/fs/cgroup/$user/session
+for each in /sys/fs/cgroup/$user /sys/fs/cgroup/$user/session; do
+  chown $user $each $each/cgroup.procs $each/cgroup.subtree_control $each/cgroup.threads
+done
+echo $$ >/sys/fs/cgroup/$user/session/cgroup.procs
+cd "$HOME"
+exec setpriv --reuid $user --regid $user --init-groups "$@"
+"""
+
+
+class UserLxc(Lxc):
+    """The containers of an ordinary user, who runs every command."""
+
+    def run(self, *words: str, code: int | None = 0):
+        kept = {
+            name: os.environ[name] for name in ("SSL_CERT_FILE", "PATH", "PYTHONPATH") if name in os.environ
+        }
+        environment = {
+            **kept,
+            "HOME": str(self.path),
+            "USER": USER,
+            "XDG_CONFIG_HOME": str(self.path / "config"),
+        }
+        session = ("unshare", "-m", "--propagation", "private", "bash", "-c", SESSION, "session", USER)
+        return run(*session, *words, code=code, env=environment)
+
+    def command(self, program: str, name: str, *words: str, code: int | None = 0):
+        return self.run(program, "-P", str(self.path / "lxc"), "-n", name, *words, code=code)
+
+    def cat(self, name: str, path: str) -> str:
+        assert self.command("lxc-info", name, "-s").stdout.split() == ["State:", "RUNNING"]
+        # The command runs. Then lxc-attach fails to move it into the container's cgroup, for every image.
+        words = ("--clear-env", "--", "/bin/cat", path)
+        return self.command("lxc-attach", name, *words, code=None).stdout
+
+    def as_container_root(self, *words: str) -> str:
+        return self.run("lxc-usernsexec", "--", *words).stdout
+
+
+@pytest.fixture
+def user_lxc(folder: Path) -> Iterator[UserLxc]:
+    need("lxc-create", "lxc-start", "lxc-usernsexec", "newuidmap", "useradd", "setpriv")
+    run("useradd", "--home-dir", str(folder), "--no-create-home", "--shell", "/bin/sh", USER)
+    lxc = UserLxc(folder)
+    try:
+        ids = [line.split(":") for line in Path("/etc/subuid").read_text().splitlines()]
+        (base, count) = next((words[1], words[2]) for words in ids if words[0] == USER)
+        maps = "".join(f"lxc.idmap = {kind} 0 {base} {count}\n" for kind in "ug")
+        (folder / "default.conf").write_text(f"lxc.net.0.type = empty\n{maps}")
+        (folder / "lxc").mkdir()
+        shutil.chown(folder, USER, USER)
+        shutil.chown(folder / "lxc", USER, USER)
+        templater("hook", "install", "lxc-template", "-P", str(folder), "--write")
+        yield lxc
+        for name in lxc.run("lxc-ls", "-P", str(folder / "lxc"), "-1").stdout.split():
+            lxc.command("lxc-destroy", name, "-f")
+        assert lxc.run("ls", str(folder / "lxc")).stdout == ""
+    finally:
+        run("pkill", "-KILL", "-u", USER, code=None)
+        for cgroups in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")):
+            run("find", str(cgroups / USER), "-depth", "-type", "d", "-exec", "rmdir", "{}", ";", code=None)
+        run("userdel", USER)
+
+
+@pytest.mark.parametrize("source", ["ours:tiny/1", "ours:tiny/1/tarxz", "URL/tiny/1/unified"])
+def test_an_ordinary_user_creates_and_starts_a_container_from_a_server(
+    user_lxc: UserLxc, image_tree, certificates, monkeypatch, source
+):
+    lxc, folder = user_lxc, user_lxc.path
+    shutil.copy(certificates / "ca.pem", folder / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    with templater_serve(image_tree.path, *tls(certificates)) as server:
+        lxc.run(sys.executable, "-m", "templater", "remote", "add", "ours", server.url)
+        lxc.run("chmod", "-R", "a+rX", str(folder / "config"))  # the container's root reads the remotes
+        lxc.command(
+            "lxc-create", "web1", "-f", str(folder / "default.conf"), "-t", str(folder / "lxc-templater"),
+            "--", source.replace("URL", server.url),
+        )  # fmt: skip
+    lxc.start("web1", "-l", "DEBUG", "-o", str(folder / "web1.log"))
+    assert lxc.cat("web1", "/etc/hostname") == "web1\n"
+    log = lxc.as_container_root("cat", str(folder / "lxc/web1/.templater/log"))
+    assert "web1: create /etc/hostname 0:0 0644 (hostname.tpl, create)" in log
+    assert os.stat(folder / "lxc/web1/rootfs/etc/hostname").st_uid >= 100000
+    lxc.stop("web1")
+
+
+def test_an_ordinary_users_copies_and_renames_run_their_triggers(user_lxc: UserLxc, image_tree):
+    lxc, folder = user_lxc, user_lxc.path
+    image = make_directory(folder / "image", "default")
+    templater("image", "build", str(image), "-o", str(folder / "image.tar.gz"))
+    (folder / "image.tar.gz").chmod(0o644)
+    words = ("-f", str(folder / "default.conf"), "-t", str(folder / "lxc-templater"))
+    lxc.command("lxc-create", "web1", *words, "--", str(folder / "image.tar.gz"))
+    lxc.start("web1")
+    lxc.stop("web1")
+    lxc.command("lxc-copy", "web1", "-N", "web2")
+    lxc.start("web2")
+    assert lxc.cat("web2", "/etc/hostname") == "web2\n"
+    lxc.stop("web2")
+    lxc.command("lxc-copy", "web2", "-N", "web3", "-R")
+    assert lxc.as_container_root("cat", str(folder / "lxc/web3/.templater/state")).startswith(
+        "pending=rename\n"
+    )

@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ...rootfs.directory import IdMap
+    from ...rootfs.directory import IdMap, Ranges
     from ..install import Snippet
     from ..options import Options
     from ..status import Finding
@@ -40,6 +40,12 @@ MAX_INCLUDES = 64
 
 #: the type prefixes of lxc.rootfs.path; LXC removes them except for clone hooks and ephemeral copies
 PREFIXES = ("dir:", "overlay:", "overlayfs:", "btrfs:", "zfs:", "lvm:", "loop:", "nbd:", "rbd:")
+
+#: the program by which the hooks of an ordinary user enter the user namespace of the container
+USERNS_PROGRAM = b"lxc-usernsexec"
+
+#: ancestors of a hook among which lxc-copy is: for an ordinary user, it runs the clone hook in a grandchild
+DEPTH = 4
 
 #: the file in which a clone hook leaves a message for the destroy hook of the same lxc-copy
 CLONED = "cloned"
@@ -274,7 +280,7 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     with StateDirectory(source) as old:
         before = old.state()
         if not exact:  # a snapshot can't be a rename
-            old.replace(CLONED, "\n".join((folder, *ancestors(2))).encode("utf-8", "surrogateescape"))
+            old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
     if exact and before is None:
         return Notice(f"{name}: made from {source_name}, which was never started", folder)
     state = State(before.pending if exact and before else "copy", name, before.image if before else "")
@@ -345,18 +351,18 @@ def _same_settings(original: str, copy: str) -> bool:
 
 def copies_elsewhere() -> bool:
     """Return whether the lxc-copy that runs this hook has the option ``-p`` or ``--newpath``."""
-    return any(_has_newpath(words) for words in map(_words_of, ancestors(2)))
+    return any(_has_newpath(words) for words in map(_words_of, ancestors(DEPTH)))
 
 
 def copying_program() -> str:
     """Return ``lxc-copy`` or ``lxc-snapshot`` if that program runs this hook, else ""."""
-    programs = {split(words[0])[1] for words in map(_words_of, ancestors(2)) if words}
+    programs = {split(words[0])[1] for words in map(_words_of, ancestors(DEPTH)) if words}
     return next((name for name in ("lxc-copy", "lxc-snapshot") if name in programs), "")
 
 
 def named_container() -> str:
     """Return the value of ``-n`` or ``--name`` of the lxc-snapshot that runs this hook, or ""."""
-    for words in map(_words_of, ancestors(2)):
+    for words in map(_words_of, ancestors(DEPTH)):
         if words and split(words[0])[1] == "lxc-snapshot":
             for number, word in enumerate(words[1:-1], 1):
                 if word in ("-n", "--name"):
@@ -453,16 +459,18 @@ def _renamed(folder: str, before: State) -> Notice:
 
 
 def ancestors(how_many: int) -> "list[str]":
-    """Return up to ``how_many`` ancestor processes, each as ``PID:START_TIME``."""
+    """Return up to ``how_many`` ancestor processes, each as ``PID:START_TIME``, without lxc-usernsexec."""
     found: list[str] = []
     pid = os.getppid()
     while pid > 0 and len(found) < how_many:
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
-                words = file.read(4096).rpartition(b")")[2].split()
+                name, _, rest = file.read(4096).partition(b"(")[2].rpartition(b")")
         except OSError:
             break
-        found.append(f"{pid}:{int(words[19])}")
+        words = rest.split()
+        if name != USERNS_PROGRAM:
+            found.append(f"{pid}:{int(words[19])}")
         pid = int(words[1])
     return found
 
@@ -478,9 +486,51 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
     if not name:
         raise UsageError("missing container name")
     file = join(path or LXC_PATH, name, "config")
-    line = shell_line(argv("lxc", [*words, END]))
-    lines = "".join(f"lxc.hook.{stage} = {line}\n" for stage in STAGES)
+    commands = dict.fromkeys(STAGES, shell_line(argv("lxc", [*words, END])))
+    if namespace := namespace_words(file):
+        # In the namespace the container's root has the id 0, so lxc.idmap does not apply to the files.
+        rootfs = "" if "--rootfs" in words else '--rootfs "$LXC_ROOTFS_PATH" '
+        line = f"{namespace} -- {shell_line(argv('lxc', words))} {rootfs}{END}"
+        commands |= {"pre-start": line, "destroy": line}  # LXC itself runs the clone hook in the namespace
+    lines = "".join(f"lxc.hook.{stage} = {line}\n" for stage, line in commands.items())
     return Snippet(file, lines, lambda before: added(before, file, lines))
+
+
+def namespace_words(config: str) -> str:
+    """Return the command that enters the container's user namespace, or "" for a container that root starts.
+
+    The files of an ordinary user's container belong to ids that only this namespace can write.
+    """
+    from os import getegid, getuid
+
+    from ...rootfs.directory import IDENTITY
+
+    ids = ids_on_disk(config) if exists(config) else None
+    if ids is None or ids is IDENTITY:
+        return ""
+    if os.geteuid() != 0:
+        maps = [(*ids.uids, (_end(ids.uids), getuid(), 1)), (*ids.gids, (_end(ids.gids), getegid(), 1))]
+    else:
+        # lxc-create runs its template as root of a namespace, which has the ids of lxc.idmap and of the user
+        maps = [tuple(_own_map(name)) for name in ("uid_map", "gid_map")]
+        users = [disk for _, disk, count in maps[0] if count == 1]
+        if not set(ids.uids) < set(maps[0]) or users in ([], [0]):
+            return ""
+    ranges = zip("ug", maps, strict=True)
+    return "lxc-usernsexec" + "".join(
+        f" -m {kind}:{first}:{disk}:{count}" for kind, each in ranges for first, disk, count in each
+    )
+
+
+def _end(ranges: "Ranges") -> int:
+    return max(first + count for first, _, count in ranges)
+
+
+def _own_map(name: str) -> "Iterator[tuple[int, int, int]]":
+    with open(f"/proc/self/{name}", "rb") as file:
+        for line in file:
+            first, disk, count = map(int, line.split())
+            yield first, disk, count
 
 
 def added(before: "str | None", file: str, lines: str) -> str:

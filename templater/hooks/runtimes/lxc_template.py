@@ -60,9 +60,12 @@ mv "$new/metadata.yaml" "$new/instance.yaml" "$new/.templater" "$path"
   echo "lxc.uts.name = $name"
 }} >>"$path/config"
 templater hook install lxc "$name" -P "$(dirname "$path")" --write{words}
-if [ -n "$uid" ]; then # the files beside the root filesystem belong to the user that starts the container
-  chown -R "$uid:$gid" "$path/config" "$path/metadata.yaml" "$path/instance.yaml" "$path/.templater"
-  [ ! -d "$path/templates" ] || chown -R "$uid:$gid" "$path/templates"
+if [ -n "$uid" ]; then
+  chown "$uid:$gid" "$path/config" # LXC reads it as the user that starts the container
+  if ! grep -q '^lxc.hook.pre-start = lxc-usernsexec' "$path/config"; then # the host's root runs the hooks
+    chown -R "$uid:$gid" "$path/metadata.yaml" "$path/instance.yaml" "$path/.templater"
+    [ ! -d "$path/templates" ] || chown -R "$uid:$gid" "$path/templates"
+  fi
 fi
 """
 

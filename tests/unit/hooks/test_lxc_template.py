@@ -1,11 +1,13 @@
 """The template script for lxc-create: what is written, and that a shell accepts it."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from templater.hooks.install import write
+from templater.hooks.runtimes import lxc
 from templater.hooks.runtimes.lxc_template import snippet
 from templater.model.errors import UsageError
 
@@ -36,3 +38,60 @@ def test_a_call_with_a_missing_argument_is_one_error(tmp_path, words):
     assert done.returncode == 1
     assert done.stderr.startswith("lxc-templater: ")
     assert done.stderr.count("\n") == 1
+
+
+CONFIG = "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 200000 65536\n"
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "web1").mkdir()
+    (tmp_path / "web1/config").write_text(CONFIG)
+    return tmp_path / "web1/config"
+
+
+def lines(config, *words):
+    text = lxc.snippet("web1", list(words), str(config.parent.parent)).text
+    return dict(line.removeprefix("lxc.hook.").split(" = ", 1) for line in text.splitlines())
+
+
+def test_the_hook_of_an_ordinary_user_enters_the_containers_user_namespace(config, monkeypatch):
+    monkeypatch.setattr(lxc.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1001)
+    found = lines(config, "--on-error", "keep-going")
+    start = (
+        "lxc-usernsexec -m u:0:100000:65536 -m u:65536:1000:1 -m g:0:200000:65536 -m g:65536:1001:1 -- "
+    )  # fmt: skip
+    end = 'lxc --on-error keep-going --rootfs "$LXC_ROOTFS_PATH" --'
+    for stage in ("pre-start", "destroy"):
+        assert found[stage].startswith(start)
+        assert found[stage].endswith(end)
+    assert not found["clone"].startswith("lxc-usernsexec"), "LXC runs it in the namespace"
+    assert lines(config, "--rootfs", "/r")["pre-start"].endswith("lxc --rootfs /r --")
+
+
+@pytest.mark.parametrize("settings", ["", CONFIG + "lxc.rootfs.options = idmap=container\n"])
+def test_without_mapped_files_an_ordinary_users_hook_enters_no_namespace(config, monkeypatch, settings):
+    config.write_text(settings)
+    monkeypatch.setattr(lxc.os, "geteuid", lambda: 1000)
+    assert "lxc-usernsexec" not in "".join(lines(config).values())
+
+
+MAPS = {
+    "the host": ("0 0 4294967295\n", "0 0 4294967295\n", False),
+    "lxc-create of the host's root": ("0 100000 65536\n65536 0 1\n", "0 200000 65536\n65536 0 1\n", False),
+    "lxc-create of a user": ("0 100000 65536\n65536 1000 1\n", "0 200000 65536\n65536 1000 1\n", True),
+    "a rootless container": ("0 1000 1\n1 100000 65536\n", "0 1000 1\n1 200000 65536\n", False),
+}
+
+
+@pytest.mark.parametrize("place", MAPS)
+def test_root_enters_a_namespace_only_in_the_template_of_an_ordinary_user(config, monkeypatch, place):
+    uids, gids, enters = MAPS[place]
+    maps = {"uid_map": uids, "gid_map": gids}
+    monkeypatch.setattr(lxc.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(
+        lxc, "_own_map", lambda name: (tuple(map(int, line.split())) for line in maps[name].splitlines())
+    )
+    assert ("lxc-usernsexec" in lines(config)["pre-start"]) == enters
