@@ -74,7 +74,7 @@ def warn_of_unknown_names(image: Image, rules: Iterable[Rule], dialect: str) -> 
             source = Source(f"templates/{rule.template}", file.data)
             try:
                 reads[file.data] = parsed_reads(source, dialect)
-            except TemplaterError:  # rendering reports the error
+            except TemplaterError:  # the render of this template reports the same error
                 reads[file.data] = ()
         for name in unknown_names(reads[file.data], dialect, rule.properties):
             hint = f"\nhint: {name.hint}" if name.hint else ""

@@ -70,7 +70,7 @@ class ProductLines(MutableMapping[str, Product]):
         return os.pread(self._fd, length, offset)
 
     def containing(self, words: Collection[str]) -> list[str]:
-        """Return the names of the products that may contain a word, and of those that were looked up."""
+        """Return the names of the products that may contain a word, and of those looked up before."""
         wanted = [word.encode("utf-8", "replace") for word in words]
         found = dict.fromkeys(self._products)
         for name in self._places:

@@ -61,7 +61,7 @@ class Fetched:
 
 
 def is_remote(src: str) -> bool:
-    """Return whether SRC names an image on a server. An existing path always wins."""
+    """Return whether SRC names an image on a server. An existing path is never such a name."""
     return not os.path.lexists(src) and (
         src.startswith(("https://", "http://")) or _REMOTE.match(src) is not None
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _CHUNK = 256 * 1024
 # Starting to read a compressed stream takes time, even if the stream is tiny.
 # So if a file has more than _MANY_STREAMS streams, their average size must be at least _LEAST_STREAM bytes.
-# Legitimate archives with one stream per file fulfil this, because each stream contains a tar header.
+# Even archives with one stream per file have larger streams, because each contains a tar header.
 _MANY_STREAMS = 10_000
 _LEAST_STREAM = 512
 

@@ -20,8 +20,7 @@ from .tar_reader import HARD_LINK, Member
 _MAX_NAMES = 500_000
 #: estimated memory for a name, in addition to its text
 _NAME_BYTES = 400
-#: Limits in bytes on one file, and on all files together.
-#: These files are kept in memory to compare them with rendered files.
+#: limits in bytes on one file and on all files that are kept in memory to compare them with rendered files
 _FILE_BYTES = 16 * MIB
 _FILES_BYTES = 64 * MIB
 

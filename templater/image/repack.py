@@ -52,10 +52,10 @@ def replace(
 ) -> Fingerprints:
     """Write ``changes`` of existing files, and ``added`` files, into the image.
 
-    In a directory, each file is replaced atomically. Raises RefusedError if the old content of a file is not
-    that in ``before``. A tarball is replaced atomically by a new tarball, to
-    which unchanged members are copied block by block. ``rootfs``, the second file of a split image, is only
-    read for the fingerprint. Raises TemplaterError if the image is invalid or can't be written.
+    In a directory, each file is replaced atomically. Raises RefusedError if the old content of a file differs
+    from ``before``. A tarball is replaced atomically by a new tarball, to which unchanged members are copied
+    block by block. ``rootfs``, the second file of a split image, is only read for the fingerprint.
+    Raises TemplaterError if the image is invalid or can't be written.
     """
     if os.path.isdir(path):
         _replace_in_directory(path, {**changes, **added}, before)

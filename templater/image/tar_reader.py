@@ -338,7 +338,7 @@ class Archive:
                 if name.startswith(_UNKNOWN_TO_SOME) and (not name.startswith(_SPARSE) or kind != FILE):
                     raise self._ambiguous(f"the record '{printable(name[:100])}' for a {kind}")
         # Only regular files may have data, because tools disagree about data of links and directories.
-        # GNU tar skips these bytes, but Go parses them as headers and would find other members.
+        # GNU tar would skip such data, but Go would parse the data as headers and find other members.
         stored = self._number(pax, "size", info.size)
         if kind != FILE:
             if stored:

@@ -75,7 +75,7 @@ class SimulatedInstance:
     origin: Folder | None
     snapshots: dict[str, tuple[Instance, Folder]] = field(default_factory=dict)
     #: The instance's name in placeholders for generated values; "" for placeholders without a name.
-    #: It is None for an instance that existed before the simulation, which needs no placeholders.
+    #: None for an instance that existed before the simulation, because it needs no placeholders.
     name_in_placeholders: str | None = None
 
 

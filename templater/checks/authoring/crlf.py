@@ -1,6 +1,6 @@
-"""A template has Windows line ends (CRLF), and its target is a file where they break something.
+"""A template has Windows line endings (CRLF), and programs misread its target with such line endings.
 
-The daemons write the line ends as they are. For example, the kernel looks for an interpreter `/bin/sh^M`,
+The daemons write the line endings as they are. For example, the kernel looks for an interpreter `/bin/sh^M`,
 and the hostname ends in an invisible character.
 """
 
@@ -18,7 +18,7 @@ from ..places import breaks_with_crlf
     "crlf",
     "error",
     "Windows line endings in a file whose readers misread them",
-    hint="save the template with Unix line ends (LF)",
+    hint="save the template with Unix line endings (LF)",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     paths = {id(rule): path for rule, path, _ in image.targets}
@@ -29,7 +29,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         for rule in template.rules:
             path = paths.get(id(rule), "")
             if template.source.text.startswith("#!") or breaks_with_crlf(path):
-                message = f"Windows line ends break '{printable(rule.path)}'"
+                message = f"programs misread the Windows line endings in '{printable(rule.path)}'"
                 source = template.source
                 whole = source.span(0, len(source.text)), source.text.replace("\r\n", "\n")
                 yield Observation(message, source.span(start), rule=rule, fix=Fix((whole,)))

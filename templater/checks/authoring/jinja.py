@@ -73,7 +73,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def forloop(span: Span) -> str:
-    """Return what pongo2 has for a field of Jinja's loop, or an empty string."""
+    """Return pongo2's name for a field of Jinja's loop, or "" if pongo2 has no such field."""
     field = LOOP_FIELD.match(span.source.text, span.start)
     return LOOP.get(field[1], "") if field else ""
 

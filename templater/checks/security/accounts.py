@@ -66,6 +66,6 @@ def _writable(name: Name, root_uid: int) -> Iterator[Observation]:
 
 
 def _is_root(line: str) -> bool:
-    """Return whether a line of passwd has uid 0. musl wraps large numbers."""
+    """Return whether a line of passwd has uid 0. musl reads large numbers modulo 2**32."""
     uid = line.split(":")[2:3]
     return bool(uid) and _NUMBER.fullmatch(uid[0][:40]) is not None and int(uid[0][:40]) % (1 << 32) == 0

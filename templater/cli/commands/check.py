@@ -220,7 +220,7 @@ def explained(error: Exception) -> str:
 
 
 def local_validators(run: bool | None) -> Validators | None:
-    """Return the validators for an image that this process reads."""
+    """Return the validators for an image that this process reads without a sandbox, or None."""
     from ...validators.results import in_this_process
 
     return None if run is False else in_this_process(anyway=run is True)
