@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: bytes of a digest
+#: the length of a digest in bytes
 DIGEST = 24
 
 #: The sources that determine which code is generated, how it is stored, and how it runs.

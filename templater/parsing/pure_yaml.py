@@ -62,8 +62,8 @@ class PureParser(Reader, Scanner, Parser):
             if not self.flow_level:
                 self.allow_simple_key = True
 
-    # Both methods of PyYAML look at every possible key for each token, and each open bracket can be one. The
-    # keys are in the order of their positions, because a bracket that closes removes the keys in it.
+    # For each token, PyYAML's versions of the next two methods look at every possible key, such as a bracket.
+    # Looking at the first key is enough: a closing bracket removes its keys, so keys are sorted by position.
 
     def stale_possible_simple_keys(self) -> None:
         while self.possible_simple_keys:

@@ -15,7 +15,7 @@ CHANGED, ADDED, REMOVED, FAILS, UNCHANGED = STATUSES = "changed", "added", "remo
 
 
 class Side(NamedTuple):
-    """A file as one plan writes it, with the host's result, and remarks about how its outcome differs."""
+    """A file as one plan writes it, the host's result, and remarks about differences on the host."""
 
     change: Change
     result: str
@@ -57,7 +57,7 @@ def compare_plans(before: Plan, after: Plan) -> list[FileComparison]:
 
 
 def last_changes(plan: Plan) -> dict[str, Side]:
-    """Return each file as the last pass writes it. A failure in any pass counts as the file's result."""
+    """Return each file as the last pass writes it. If a pass fails to write a file, the file has failed."""
     found: dict[str, Side] = {}
     for change in plan.changes:
         earlier = found.get(change.path)

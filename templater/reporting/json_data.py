@@ -102,5 +102,5 @@ def safe_json(text: str) -> str:
 
 
 def _is_basic(c: str) -> bool:
-    """Return whether four hexadecimal digits can escape a character. Surrogates stand for bytes."""
+    """Return whether JSON can write a character as ``\\u`` and four digits: no surrogate, at most U+FFFF."""
     return ord(c) < 0xD800 or 0xE000 <= ord(c) < 0x10000

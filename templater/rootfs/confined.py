@@ -88,7 +88,7 @@ _HINTS = {
     errno.EIO: "the storage failed: look at the kernel's log (dmesg) before running this again",
     errno.EBUSY: "another file system is mounted at this path",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
-    errno.ENOTSUP: "the file system does not support this",
+    errno.ENOTSUP: "the file system does not support this operation",
 }
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)

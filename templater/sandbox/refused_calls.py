@@ -1,8 +1,9 @@
 """System calls that a program of `tool.py` never needs, and the seccomp filter that refuses them.
 
-A program such as systemd-analyze makes many calls, and each release makes others. So this is a list of calls
-to refuse, unlike the lists of `system_calls`. Without these calls, a program cannot connect to another
-process, enter a namespace, mount, trace another process, or use parts of the kernel that are rarely tested.
+A program such as systemd-analyze makes many calls, which differ between its releases. So this module lists
+the calls to refuse, while `system_calls` lists the calls to allow. Without the refused calls, a program
+cannot connect to another process, enter a namespace, mount, trace another process, or use parts of the kernel
+that are rarely tested.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ REFUSED = {
     "swapon": (167, 224), "syslog": (103, 116), "umount2": (166, 39), "unshare": (272, 97),
     "userfaultfd": (323, 282), "vhangup": (153, 58),
 }  # fmt: skip
-#: A filter cannot read the flags of clone3, so the C library is made to believe that the kernel lacks it.
+#: A filter cannot read the flags of clone3, so clone3 fails with ENOSYS and the C library uses clone.
 CLONE, CLONE3 = (56, 220), (435, 435)
 _ENOSYS = 38
-#: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET
+#: the flags CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET
 _NAMESPACES = 0x7E020000
-#: the bit of the calls of x86_64's second ABI
+#: the bit that marks calls of x32, the second ABI of x86_64
 _X32 = 0x40000000
 
 
 def refuse() -> None:
-    """Make these calls of this process fail from now on. On other architectures than two, do nothing.
+    """Make the calls in ``REFUSED`` fail in this process. Do nothing on architectures without call numbers.
 
     Raises PermissionError if the kernel accepts no filter.
     """

@@ -1,10 +1,10 @@
 """External programs that judge untrusted text, such as ``visudo -c``.
 
 A program sees the machine's programs and libraries, an almost empty ``/etc``, its own processes, and a folder
-of 16 MiB in memory, the only place where it can write. It has no network, no privileges, and limits on
-processes, time, memory and output. All its processes end with it.
+of 16 MiB in memory. The program can write only to that folder. It has no network, no privileges, and limits
+on processes, time, memory and output. If it ends, the kernel ends all its child processes, too.
 
-As root, the program gets a user id that owns nothing. Without root, this needs user namespaces.
+As root, the program gets a user id that owns nothing. Without root, the sandbox needs user namespaces.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from . import refused_calls
 from .child import FIRST_UID, OVERFLOW_UID, become_nobody, highest_descriptor
 from .system_calls import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 
-#: stands for the path of the folder with the files, in the words of a command
+#: a placeholder in the words of a command, for the path of the folder with the files
 FOLDER = "{folder}"
 #: the path of the folder that a confined program sees
-WORK = "/tmp/work"  # noqa: S108 - on a file system of its own
+WORK = "/tmp/work"  # noqa: S108 - /tmp is a separate file system
 
 #: directories whose files a program can read and execute
 _PROGRAMS = (
     "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix/store", "gnu/store",
 )  # fmt: skip
 _DEVICES = ("null", "zero", "urandom", "random")
-#: the whole content of /etc, besides the index of libraries
+#: all files in /etc, except the index of libraries
 _ETC = {
     "passwd": "root:x:0:0:root:/:/bin/sh\nnobody:x:{uid}:{gid}:nobody:/:/bin/sh\n",
     "group": "root:x:0:\nnogroup:x:{gid}:\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
 _INDEX = "/etc/ld.so.cache"
-#: where the program is if it is in none of these directories, and the mount point of its root directory
+#: the path of a program outside ``_PROGRAMS``, the target of /run, and the mount point of the new root
 _PROGRAM = "/program"
 _RUN = "/tmp/run"  # noqa: S108
 _ROOT = b"/sys"
@@ -61,7 +61,7 @@ _SETUP, _SIGNAL, _EXIT = b"s", b"k", b"e"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds of elapsed and processor time, bytes of memory for each process and of output, and counts."""
+    """Limits: elapsed and processor seconds, bytes of memory per process, of output and of files, counts."""
 
     wall: float = 10.0
     cpu: int = 10
@@ -76,7 +76,7 @@ class Limits:
 class Result:
     """How a program ended: its exit code, and its output together with its error output.
 
-    Paths below the folder are relative to it.
+    In ``output``, paths below the folder are relative to the folder.
     """
 
     code: int
@@ -100,7 +100,7 @@ def run(
     confined: bool = True,
     limits: Limits | None = None,
 ) -> Result:
-    """Run a program, given by its path, with ``files`` in its folder. The folder is its working directory.
+    """Run the program at the path ``program``. Its working directory is a folder that contains ``files``.
 
     ``stdin`` is the name of one of the files. If not ``confined``, the program runs with limits only, and can
     read what its user can read.
@@ -115,7 +115,7 @@ def run(
         work = f"{outer}/work"
         os.mkdir(work)
         _write(work, files)
-        if os.geteuid() == 0:  # the program runs as another user
+        if os.geteuid() == 0:  # the program runs as another user, who must reach the folder
             os.chmod(outer, 0o711)  # noqa: S103
             os.chmod(work, 0o777)  # noqa: S103
         return _wait(_Launch(program, words, files, stdin, limits, work), work)
@@ -148,7 +148,7 @@ def _wait(launch: _Launch, folder: str) -> Result:
     try:
         texts = _receive(output, status, launch.limits)
     finally:
-        os.kill(pid, signal.SIGTERM)  # unless it has ended, it kills and reaps the first process
+        os.kill(pid, signal.SIGTERM)  # the signal makes it kill and reap the first process
         os.waitpid(pid, 0)
         os.close(output)
         os.close(status)
@@ -157,14 +157,14 @@ def _wait(launch: _Launch, folder: str) -> Result:
     if kind == _EXIT:
         return Result(int(detail), said)
     if kind == _SIGNAL:
-        raise ToolFailure(f"it died of signal {detail}")
+        raise ToolFailure(f"the program died of signal {detail}")
     if kind == _SETUP:
         raise NotConfinedError(detail)
-    raise ToolFailure("it could not start")
+    raise ToolFailure("the program could not start")
 
 
 def _receive(output: int, status: int, limits: Limits) -> dict[int, bytes]:
-    """Read both descriptors to their end. Raises ToolFailure for too much output, or after the time limit."""
+    """Read both descriptors to their end. Raises ToolFailure if output or time exceeds its limit."""
     deadline = monotonic() + limits.wall
     poll = select.poll()
     texts = {output: b"", status: b""}
@@ -175,7 +175,7 @@ def _receive(output: int, status: int, limits: Limits) -> dict[int, bytes]:
         left = deadline - monotonic()
         events = poll.poll(left * 1000) if left > 0 else []
         if not events:
-            raise ToolFailure(f"it took longer than {limits.wall:g} s")
+            raise ToolFailure(f"the program took longer than {limits.wall:g} s")
         for fd, _ in events:
             chunk = os.read(fd, 1 << 16)
             if not chunk:
@@ -183,7 +183,7 @@ def _receive(output: int, status: int, limits: Limits) -> dict[int, bytes]:
                 waiting -= 1
             texts[fd] += chunk
             if len(texts[fd]) > limits.output:
-                raise ToolFailure(f"it printed more than {limits.output >> 10} KiB")
+                raise ToolFailure(f"the program printed more than {limits.output >> 10} KiB")
     return texts
 
 
@@ -200,7 +200,7 @@ def _write(folder: str, files: Mapping[str, bytes]) -> None:
 
 
 def _outer(launch: _Launch, output: int, status: int, uid: int) -> NoReturn:
-    """Enter the namespaces and wait for the process that is the first of its process namespace."""
+    """Enter the namespaces, fork the first process of the new process namespace, and wait until it ends."""
     first = 0
 
     def end(*_: object) -> None:
@@ -233,9 +233,12 @@ def _outer(launch: _Launch, output: int, status: int, uid: int) -> NoReturn:
 
 
 def _first(launch: _Launch, output: int, status: int, uid: int) -> NoReturn:
-    """Build the root directory, start the program, and report how it ends. Then the kernel kills the rest."""
+    """Build the root directory, start the program, and report how the program ends.
+
+    If this process ends, the kernel kills all other processes of the process namespace.
+    """
     try:
-        # A signal without a handler is ignored by the first process of a process namespace.
+        # The first process of a process namespace ignores signals without a handler.
         signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setsid()
@@ -272,10 +275,10 @@ def _report(status: int, error: BaseException) -> None:
 
 
 def _keep(*descriptors: int) -> None:
-    """Close all other descriptors."""
+    """Close all descriptors except ``descriptors``."""
     first = 0
     for fd in sorted(descriptors):
-        if fd > first:  # closerange(0, 0) closes everything
+        if fd > first:  # closerange(0, 0) would close all descriptors
             os.closerange(first, fd)
         first = fd + 1
     os.closerange(first, highest_descriptor() + 1)
@@ -294,9 +297,9 @@ def _enter_namespaces() -> None:
 
 
 def _call(name: str, *arguments: object) -> None:
-    """Call the C library. Raises OSError."""
+    """Call a function of the C library. Raises OSError if it fails."""
     if libc(name)(*arguments):
-        raise OSError(0, f"this process may not call {name} as a sandbox needs it")
+        raise OSError(0, f"this process may not call {name}, which the sandbox needs")
 
 
 def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
@@ -304,7 +307,7 @@ def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> N
 
 
 def _build_root(launch: _Launch, uid: int) -> str:
-    """Replace the root directory of this mount namespace, and return the path of the program in it."""
+    """Replace the root directory of this mount namespace. Return the program's path below the new root."""
     root = _ROOT.decode()
     _mount("none", "/", "", _MS_PRIVATE_ALL)
     path = os.path.realpath(launch.program)
@@ -365,7 +368,7 @@ def _program(launch: _Launch, program: str, folder: str, output: int, uid: int) 
     try:
         os.chdir(folder)
         streams = (os.open(launch.stdin, os.O_RDONLY), output, output)
-        # dup2 keeps a descriptor that already has the number, with its flag to close it at execve.
+        # Copy the descriptors first: dup2 of a descriptor to itself would keep its close-on-exec flag.
         for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD, 3) for fd in streams]):
             os.dup2(fd, number)
         _keep(0, 1, 2)
@@ -382,17 +385,17 @@ def _lock(launch: _Launch, uid: int) -> None:
     import resource
 
     for name in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGALRM):
-        signal.signal(name, signal.SIG_DFL)  # Python ignores the first two
+        signal.signal(name, signal.SIG_DFL)  # Python ignores SIGPIPE and SIGXFSZ
     os.umask(0o077)
     linux = sys.platform.startswith("linux")
     if linux:
         libc("prctl")(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if os.geteuid() == 0:
-        # Without a private /etc, only a known user has an entry in /etc/passwd, which visudo needs.
+        # visudo needs a user in /etc/passwd. The machine's own /etc has an entry for OVERFLOW_UID.
         become_nobody(OVERFLOW_UID if launch.work else uid)
         others = 0
     else:
-        others = 2  # the processes that wait for this one belong to the same user
+        others = 2  # two processes of the same user wait for the program
     limits = launch.limits
     for what, most in (
         (resource.RLIMIT_CPU, limits.cpu),
@@ -412,7 +415,7 @@ def _lock(launch: _Launch, uid: int) -> None:
 
 
 def find(names: Sequence[str]) -> str | None:
-    """Return the path of the first installed program. A name with a slash is a path."""
+    """Return the path of the first of ``names`` that is an installed program, or None."""
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
     for name in names:
         found = shutil.which(name, path=path)

@@ -293,7 +293,7 @@ def processes_of_sandbox() -> list[str]:
 @pytest.mark.parametrize("script", ["sleep 60", "while :; do :; done", "exec >&- 2>&-; sleep 60"])
 def test_a_program_that_hangs_is_ended(sh, script):
     begun = time.monotonic()
-    with pytest.raises(ToolFailure, match=r"it took longer than 0.5 s"):
+    with pytest.raises(ToolFailure, match=r"the program took longer than 0.5 s"):
         sh(script, wall=0.5)
     assert time.monotonic() - begun < 3
     assert not processes_of_sandbox()
@@ -301,17 +301,17 @@ def test_a_program_that_hangs_is_ended(sh, script):
 
 @pytest.mark.slow
 def test_processor_time_is_limited(sh):
-    with pytest.raises(ToolFailure, match=r"it died of signal (24|9)"):
+    with pytest.raises(ToolFailure, match=r"the program died of signal (24|9)"):
         sh("while :; do :; done", cpu=1, wall=20.0)
 
 
 def test_a_program_that_dies_is_no_result(sh):
-    with pytest.raises(ToolFailure, match="it died of signal 11"):
+    with pytest.raises(ToolFailure, match="the program died of signal 11"):
         sh("kill -SEGV $$")
 
 
 def test_endless_output_is_limited(sh):
-    with pytest.raises(ToolFailure, match="it printed more than 64 KiB"):
+    with pytest.raises(ToolFailure, match="the program printed more than 64 KiB"):
         sh("while :; do echo line; done")
 
 
@@ -396,11 +396,11 @@ def test_without_a_sandbox_the_limits_apply():
         return tool.run("/bin/sh", ["-c", script], {"a": b"text"}, confined=False, limits=Limits(**limits))
 
     assert sh("cat a").output == "text"
-    with pytest.raises(ToolFailure, match=r"it took longer than 0.3 s"):
+    with pytest.raises(ToolFailure, match=r"the program took longer than 0.3 s"):
         sh("sleep 60", wall=0.3)
-    with pytest.raises(ToolFailure, match="it died of signal"):
+    with pytest.raises(ToolFailure, match="the program died of signal"):
         sh("while :; do :; done", cpu=1, wall=20.0)
-    with pytest.raises(ToolFailure, match="it printed more than"):
+    with pytest.raises(ToolFailure, match="the program printed more than"):
         sh("while :; do echo line; done")
     status = sh("cat /proc/self/status").output
     assert "NoNewPrivs:\t1" in status
