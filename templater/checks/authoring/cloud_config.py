@@ -3,10 +3,10 @@
 The rest of the file must be YAML with a mapping at the top level. Otherwise, cloud-init ignores the
 whole file.
 
-If cloud-init's JSON schema is installed, keys and values are compared with it. cloud-init warns about such
-a mistake when the instance starts, and may ignore the key. If cloud-init is not installed, the environment
-variable `TEMPLATER_CLOUD_INIT_SCHEMAS` can name a folder with its files `schema-*.json`. Reading them needs
-`pip install 'image-templater[check]'`.
+If cloud-init's JSON schema is installed, the check compares keys and values with the schema. At a start,
+cloud-init only warns about a wrong key or value, and may ignore the key. If cloud-init is not installed, the
+environment variable `TEMPLATER_CLOUD_INIT_SCHEMAS` can name a folder with cloud-init's `schema-*.json` files.
+The comparison needs `pip install 'image-templater[check]'`.
 """
 
 from __future__ import annotations

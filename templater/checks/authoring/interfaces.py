@@ -1,7 +1,7 @@
 """A network configuration for ifupdown has a syntax error, so that no interface starts.
 
-ifupdown's `ifquery` reads the file, if it is installed. Only images of Debian and Ubuntu (the property
-`os`) are checked, because other distributions have another ifupdown.
+If ifupdown's `ifquery` is installed, it reads the file. The check covers only images of Debian and Ubuntu (by
+the property `os`), because other distributions have another ifupdown.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..rendered import mistakes_of, validated
 FAMILY = ("debian", "ubuntu")
 
 
-@check("interfaces", "error", "a file for ifupdown that it rejects", validated=True)
+@check("interfaces", "error", "a network configuration that ifupdown rejects", validated=True)
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if image.os in FAMILY:
         yield from mistakes_of(

@@ -12,8 +12,8 @@ or IPv6. Version 2 has the mappings of netplan, such as `ethernets`.
         ipv4: true                   wrong: version 1 has no such key
         address: 10.0.0.5/24
 
-If cloud-init's JSON schemas are installed, keys and values are compared with them. The page of `cloud-config`
-says how to get them.
+If cloud-init's JSON schemas are installed, the check compares keys and values with the schemas. The page of
+`cloud-config` says how to get the schemas.
 """
 
 from __future__ import annotations

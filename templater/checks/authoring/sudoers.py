@@ -1,6 +1,6 @@
 """A file for sudo has a syntax error, or a name that sudo ignores.
 
-`visudo` finds syntax errors, if it is installed. sudo ignores a file in `/etc/sudoers.d` if its name
+If `visudo` is installed, it finds syntax errors. sudo ignores a file in `/etc/sudoers.d` if its name
 contains `.` or ends in `~`.
 """
 
