@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: maximum number of plans that are kept for reuse with other instances
 MOST_EXAMPLES = 256
-#: an instance with such a name can reuse the plan of another instance; other names can change more of a plan
+#: pattern of plain names; other names can change more of a plan than its name, so their plans are not reused
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{,62}")
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 #: a JSON string that is a placeholder for an instance name or the contents of a file

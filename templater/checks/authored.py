@@ -98,7 +98,7 @@ class AuthoredImage(ScannedImage):
 
     hosts: tuple[Host, ...] = (INCUS,)
     instances: tuple[Instance, ...] = ()
-    #: None if no validator is to run
+    #: None if no validator should run
     validators: Validators | None = None
 
     @cached_property

@@ -66,7 +66,7 @@ class ScannedImage:
     #: whether the scan read every name; if not, checks must not report missing names
     complete: bool = True
     trailing: tuple[Trailing, ...] = ()
-    #: the first bytes of files that checks inspect, by name
+    #: the first bytes of files that checks inspect, by path
     heads: Mapping[str, bytes] = field(default_factory=dict)
     #: metadata.yaml as it is stored
     stored: Source | None = None
@@ -197,7 +197,7 @@ class Check:
     hint: str = ""
     #: the explanation for the page about the check
     text: str = ""
-    #: whether a validator makes some of its findings
+    #: whether a validator makes some findings of the check
     validated: bool = False
 
 

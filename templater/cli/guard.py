@@ -57,7 +57,7 @@ def guarded_alone(function: Command, *, packs: bool = False) -> Command:
 @contextmanager
 def guard(limits: Given, *, timed: bool = True, packs: bool = False) -> Iterator[None]:
     """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end."""
-    import _signal as signal  # type: ignore[import-not-found]  # signal itself imports enum
+    import _signal as signal  # type: ignore[import-not-found]  # the module signal would import enum
 
     bounds = limits.for_packing() if packs else limits.for_command()
     with _bounded_memory(bounds):
@@ -97,7 +97,7 @@ def paused() -> Iterator[None]:
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the editor would inherit the limit
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the editor would inherit the memory limit
     timers = {timer: signal.setitimer(timer, 0) for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF)}
     try:
         yield

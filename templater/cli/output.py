@@ -36,7 +36,7 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-#: pieces of JSON text, of some ten characters each, that are written together
+#: number of pieces of JSON text, of about ten characters each, that are written together
 _CHUNKS = 10_000
 
 
@@ -46,7 +46,7 @@ def write_json(value: Any) -> None:
 
     from ..reporting.json_data import safe_json
 
-    # in pieces, because a whole report takes several times its size in memory
+    # Write in pieces, because encoding a whole report takes several times its size in memory.
     chunks = json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value)
     while piece := "".join(islice(chunks, _CHUNKS)):
         write(safe_json(piece))

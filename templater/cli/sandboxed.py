@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..image.open_file import OpenFile
     from ..limits import Given
 
-#: largest report in bytes
+#: maximum size of a report in bytes
 REPORT = 256 << 20
 
 #: packages whose functions import some of their modules later, when the child can open no file

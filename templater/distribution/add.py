@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 FAMILIES = ("incus", "lxd")
 _PIECE = 1 << 20
-#: called with the bytes of the current file written so far, and the file's name
+#: a function that receives the bytes of the current file written so far, and the file's name
 Progress = Callable[[int, str], None]
 _BAD_IN_ALIAS = re.compile(r"[\s,\x00-\x1f\x7f]")
 

@@ -27,7 +27,7 @@ MOST_BYTES = 32 << 20
 #: Limit on JSON values, each of which takes up to a hundred bytes of memory.
 #: To estimate their number, the characters ``,:[{`` are counted, one of which precedes nearly every value.
 MOST_VALUES = 3_000_000
-#: Limit on items of a version, which usually has about ten.
+#: Limit on items of a version, which usually has about ten items.
 #: Clients combine every metadata item with every root filesystem.
 MOST_ITEMS = 200
 

@@ -22,7 +22,7 @@ from ..model.source import printable
 PART = ".part"
 _PIECE = 1 << 20
 
-#: called with the number of files done, the bytes so far and the current file's name
+#: a function that receives the number of files done, the bytes so far and the current file's name
 Progress = Callable[[int, int, str], None]
 
 

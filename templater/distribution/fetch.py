@@ -134,7 +134,7 @@ class UrlStream:
             raise InputError(f"'{url}' was cut short: {_words(error)}") from None
 
     def headers(self, url: str, headers: Mapping[str, str]) -> Any:
-        """Return the headers of the answer to HEAD, with any status. Raises InputError if no answer comes."""
+        """Send a HEAD request, and return the answer's headers. Raises InputError if no answer comes."""
         request = self._request(url, "HEAD", headers)
         self._deadlines.begin_step()
         try:
@@ -193,7 +193,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        fp.close()  # without this, urllib would read the whole body, which can be endless
+        fp.close()  # without close(), urllib would read the whole body, which can be endless
         try:
             target = urlsplit(urljoin(req.full_url, newurl))
         except ValueError:

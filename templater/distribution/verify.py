@@ -35,7 +35,7 @@ _SHOWN_FINGERPRINT = 12
 _SPARE = 1 << 30
 #: limit on fingerprints checked for one root filesystem, because each one hashes the whole file again
 _MOST_COMBINED = 16
-#: called with the number of files done, the bytes read so far, and the current path
+#: a function that receives the number of files done, the bytes read so far, and the current path
 Progress = Callable[[int, int, str], None]
 
 

@@ -27,7 +27,7 @@ from .tar_reader import HARD_LINK, Member
 from .tar_writer import Format, TarWriter
 
 Layout = Literal["unified", "split"]
-#: called with the number of members packed, the bytes packed so far, and the current member's name
+#: a function that receives the number of members packed, the bytes so far, and the current member's name
 Progress = Callable[[int, int, str], None]
 
 #: squashfs stores times as unsigned 32-bit seconds since 1970

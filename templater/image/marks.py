@@ -45,7 +45,7 @@ class Mark:
     kind: Kind
     start: int
     end: int = 0
-    #: like ``end``, but including the trailing blank lines of a ``|+`` scalar
+    #: the end of the node, including the trailing blank lines of a ``|+`` scalar
     reach: int = 0
     text: str = ""
     style: str = ""

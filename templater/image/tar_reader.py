@@ -41,7 +41,7 @@ _NAMES = ("path", "linkpath", "GNU.sparse.name")
 _SPARSE = "GNU.sparse."
 #: pax records that only some tools know, and that change how a member is read
 _UNKNOWN_TO_SOME = ("GNU.", "SCHILY.realsize", "SCHILY.offset")
-#: records of a global header that apply to every later member; ``git archive`` writes only a comment
+#: global records that apply to every later member; ``git archive`` writes only a comment
 _INHERITED = ("uid", "gid", "mtime")
 #: refused records of a global header: a few bytes would set the name, data or attributes of every member
 _NEVER_GLOBAL = (
@@ -390,12 +390,12 @@ class Archive:
         records = [name for name in pax if name.startswith(_SPARSE)]
         if info.type == tarfile.GNUTYPE_SPARSE:
             if records:
-                raise self._ambiguous("a sparse file in two formats")
+                raise self._ambiguous("a sparse file that is described in two formats")
             member.sparse = self._old_sparse_map(block)
             member.size = self._octal(block[483:495])
         elif pax.get("GNU.sparse.major") == b"1" and pax.get("GNU.sparse.minor") == b"0":
             if "GNU.sparse.map" in pax:
-                raise self._ambiguous("a sparse file in two formats")
+                raise self._ambiguous("a sparse file that is described in two formats")
             member.sparse = self._sparse_map_before_data(member)
         elif "GNU.sparse.map" in pax:
             member.sparse = self._pairs([self._decimal(n) for n in pax["GNU.sparse.map"].split(b",")])

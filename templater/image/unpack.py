@@ -40,7 +40,7 @@ class Policy:
     privileges: bool = False
     #: all extended attributes, such as ACLs and trusted.*; user.* attributes are always created
     xattrs: bool = False
-    #: owners as stored; otherwise all files belong to the current user
+    #: owners as stored in the archive; otherwise all files belong to the current user
     owners: bool = True
 
 

@@ -47,7 +47,8 @@ def set_xattr(fd: int, attribute: str, value: bytes, name: str) -> bool:
     try:
         os.setxattr(fd, attribute, value)
     except OSError as error:
-        if error.errno in _TOO_LARGE and _free_space(fd):  # ext4 fails with ENOSPC, btrfs also with E2BIG
+        # If a value is too large, ext4 fails with ENOSPC, and btrfs also with E2BIG.
+        if error.errno in _TOO_LARGE and _free_space(fd):
             raise WriteError(
                 f"'/{printable(name)}': this file system can't store the extended attribute "
                 f"'{printable(attribute)}' of {len(value)} bytes"

@@ -528,7 +528,7 @@ class _Listener:
             )  # fmt: skip
             await ready
             self.waiting.pop(key, None)
-            if connection.made:  # false if the client left during the handshake
+            if connection.made:  # connection.made is false if the client left during the handshake
                 await connection.closed
         except (OSError, TimeoutError):
             pass  # the client does not use TLS, or is too slow

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 #: volatile keys that a copy keeps (InstanceIncludeWhenCopying in Incus); all others get new values
 _COPIED_VOLATILE = ("volatile.base_image", "volatile.last_state.idmap")
 POWER = "volatile.last_state.power"
-#: the key that Incus, but not LXD, records when an instance stops
+#: the configuration key that Incus, but not LXD, records when an instance stops
 READY = "volatile.last_state.ready"
 
 

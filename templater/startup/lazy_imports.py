@@ -60,7 +60,7 @@ def _provide(module: "Any", name: str) -> None:
         _run(module)
     else:
         __import__(part)
-        # the import system sets this attribute only after the import, too late for a circular import
+        # the import system sets a submodule's attribute only after the import, too late for a circular import
         module.__dict__.setdefault(name, sys.modules[part])
 
 

@@ -41,7 +41,7 @@ def test_attack_58_a_metadata_yaml_replaced_by_a_link_is_found():
             CHECK, an_image(names=["metadata.yaml", a_link("metadata.yaml", "/etc/shadow")])
         )
     ]
-    assert "'metadata.yaml' occurs 2 times, first as a file: the last one wins" in messages
+    assert "'metadata.yaml' occurs 2 times, first as a file: the daemons use the last copy" in messages
 
 
 def test_a_duplicate_template_is_a_high_finding():

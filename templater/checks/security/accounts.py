@@ -21,7 +21,7 @@ DIRECTORIES = {
     "rootfs/root/.ssh",
 }  # fmt: skip
 _SHARED = ("rootfs/etc/cron.d", "rootfs/etc/pam.d", "rootfs/etc/sudoers.d", "rootfs/root/.ssh")
-#: a number as the C library reads it
+#: a number in the syntax that the C library accepts
 _NUMBER = re.compile(r"\s*[+-]?[0-9]+", re.ASCII)
 
 

@@ -54,7 +54,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     for path, found in kinds.items():
         if len(found) > 1 and any(kind != DIRECTORY for kind in found):
             yield Observation(
-                f"'{printable(path)}' occurs {len(found)} times, first as a {found[0]}: the last one wins",
+                f"'{printable(path)}' occurs {len(found)} times, first as a {found[0]}: the daemons use"
+                " the last copy",
                 path,
                 advisory=EXPECTED.get(path, ("", ""))[1],
                 severity="critical" if path in EXPECTED else "high",

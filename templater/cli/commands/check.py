@@ -206,7 +206,7 @@ def image_of(path: str) -> str:
     return path
 
 
-#: the rest of a report about an image that cannot be read
+#: the empty values in a report about an image that cannot be read
 NOTHING: dict[str, Any] = {"findings": [], "hidden": {}, "suppressed": [], "notes": [], "sarif": None}
 
 

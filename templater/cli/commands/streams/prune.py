@@ -68,5 +68,7 @@ def command(
         output.say(f"would delete {count(len(pruned.deleted), 'file')}")
     else:
         deleted = f"deleted {count(len(pruned.deleted), 'file')}, {size(pruned.size)}"
-        output.say(f"{deleted}; kept {count(pruned.waiting, 'file')} that clients may still download")
+        output.say(
+            f"{deleted}; kept because clients may still download them: {count(pruned.waiting, 'file')}"
+        )
     return 0
