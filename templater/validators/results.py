@@ -55,6 +55,12 @@ class Validators:
                 f"no validator ran, because this machine cannot confine it: {printable(answer['off'])} "
                 "(--run-validators runs validators with limits only)"
             )
+        elif "late" in answer:
+            self._off = True
+            self.notes.append(
+                f"not all files were validated, because {printable(answer['late'])}; the first other file is "
+                f"'{printable(target)}'"
+            )
         else:
             self._left[id] -= 1
             last = "" if self._left[id] else "; it checks no other file"

@@ -19,8 +19,13 @@ _FIRST_LINE = re.compile(r"#!\s*/(?:usr/)?(?:local/)?bin/(?:env\s+)?(sh|dash|bas
 
 @check("shell", "error", "a shell script with a syntax error", validated=True)
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
-    files = (file for file in image.texts(lambda path: True) if _FIRST_LINE.match(file.text or ""))
+    files = (file for file in image.texts(lambda path: True) if is_script(file.text or ""))
     yield from mistakes_in(image, files, lambda file: (), lambda file: validate(image, file))
+
+
+def is_script(text: str) -> bool:
+    """Return whether a text is a script to check. The check `crlf` reports scripts with CRLF."""
+    return _FIRST_LINE.match(text) is not None and "\r\n" not in text
 
 
 def validate(image: AuthoredImage, file: File) -> list[Mistake]:

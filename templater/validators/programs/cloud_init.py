@@ -32,12 +32,19 @@ _BOUNDS = Bounds(cpu=10, wall=10.0, memory=2 << 30, output=1 << 20)
 _MOST = 20
 #: keys that choose the branch of a schema
 _CHOOSING = ("type", "version")
+#: how messages begin about values that cloud-init accepts, although its schema lacks them
+_WORKING = ("'loopback' is not one of", "'none' is not one of")
+
+
+def _inner(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the network configuration, which can be below the key ``network``."""
+    inner = value.get("network")
+    return inner if isinstance(inner, dict) else value
 
 
 def _version(value: dict[str, Any]) -> int:
     """Return 0 for version 1 of a network configuration, and 1 for version 2."""
-    inner = value.get("network", value)
-    return 0 if isinstance(inner, dict) and inner.get("version") == 1 else 1
+    return 0 if _inner(value).get("version") == 1 else 1
 
 
 #: the files with the schemas of each kind, and the function that chooses one
@@ -48,18 +55,17 @@ _SCHEMAS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], int]]] = {
 
 
 @cache
-def _judges(*names: str) -> list[Any]:
+def _judges(folder: str | None, names: tuple[str, ...]) -> list[Any]:
     """Return an evaluator for each installed schema. Raises Missing if a schema or jsonschema is missing."""
     try:
         from jsonschema.validators import validator_for
     except ImportError:
         raise Missing from None
-    folders = [os.environ[VARIABLE]] if os.environ.get(VARIABLE) else sorted(glob(_FOLDERS))
-    for folder in folders:
+    for place in [folder] if folder else sorted(glob(_FOLDERS)):
         judges = []
         try:
             for name in names:
-                with open(f"{folder}/{name}", "rb") as file:
+                with open(f"{place}/{name}", "rb") as file:
                     schema = json.load(file)
                 judges.append(validator_for(schema)(schema))
         except (OSError, ValueError):
@@ -73,7 +79,7 @@ def _judges(*names: str) -> list[Any]:
 def _run(name: str, data: bytes, confined: bool) -> Any:
     """Return the mistakes of a cloud-config, or of a network configuration, by the name of the file."""
     names, choose = _SCHEMAS["network-config" if name == "network-config" else "cloud-config"]
-    judges = _judges(*names)
+    judges = _judges(os.environ.get(VARIABLE), names)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     def prepare() -> tuple[int, ...]:
@@ -81,11 +87,15 @@ def _run(name: str, data: bytes, confined: bool) -> Any:
         return ()
 
     def work() -> list[Any]:
-        value = yaml.load(data, loader)  # noqa: S506
-        if not isinstance(value, dict):
+        try:
+            value = yaml.load(data, loader)  # noqa: S506
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line if error.problem_mark is not None else 0
+            return [[[], f"cloud-init cannot read the file: {error.problem}", line + 1]]
+        if not isinstance(value, dict) or _inner(value).get("config") == "disabled":
             return []
-        errors = judges[choose(value)].iter_errors(value)
-        return [_described(error) for error in islice(errors, _MOST)]
+        errors = map(_described, judges[choose(value)].iter_errors(value))
+        return list(islice((error for error in errors if not error[1].startswith(_WORKING)), _MOST))
 
     if not sys.platform.startswith("linux"):
         return work()
@@ -104,9 +114,15 @@ def _described(error: Any) -> list[Any]:
         for inner in error.context:
             branches.setdefault(inner.schema_path[0], []).append(inner)
         error = min(branches.values(), key=_distance)[0]
+        if error.validator == "enum" and error.path and error.path[-1] in _CHOOSING:
+            others = [each for each in error.parent.context if each.path == error.path]
+            known = {
+                str(name) for each in others if each.validator == "enum" for name in each.validator_value
+            }
+            return [list(error.absolute_path), f"{error.instance!r} is not one of {', '.join(sorted(known))}"]
     path = [part if isinstance(part, int) else str(part) for part in error.absolute_path]
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        known = error.schema.get("properties", {})
+        known = set(error.schema.get("properties", {}))
         unknown = [key for key in error.instance if isinstance(key, str) and key not in known]
         if unknown:
             return [[*path, unknown[0]], "unknown key"]
@@ -121,9 +137,12 @@ def _distance(errors: list[Any]) -> tuple[bool, bool, int, int]:
 
 
 def _read(answer: Any, text: str) -> Iterator[Mistake]:
-    """Yield the mistakes at their lines. cloud-init prints a warning for each, so none is an error."""
+    """Yield the mistakes at their lines. cloud-init prints a warning for one that the schema finds."""
     root = parse(Source("", text))
-    for path, message in answer:
+    for path, message, *place in answer:
+        if place:
+            yield place[0], short(message), "error"
+            continue
         node, line = root, root.line if root is not None else 1
         for part in path:
             at, node = _child(node, part)

@@ -7,16 +7,18 @@ from collections.abc import Iterator
 
 from ..validator import Mistake, program, short
 
-_LINE = re.compile(r".*etc/netplan/[^/]+\.yaml:(\d+):\d+: (?:Error in network definition: )?(.+?):?")
-#: the end of a message about a device that another file can define
-_ELSEWHERE = "is not defined"
+_LINE = re.compile(
+    r".*etc/netplan/[^/]+\.yaml(?::(\d+):\d+)?: (?:Error in network definition: |(?=Invalid YAML))(.+?):?"
+)
+#: messages about a device that another file can define, and about a program that this machine lacks
+_ELSEWHERE = re.compile(r"is not defined$|'ovs-vsctl' tool is required")
 
 
 def read(lines: list[str], name: str) -> Iterator[Mistake]:
     for line in lines:
         found = _LINE.fullmatch(line)
-        if found and not line.endswith(_ELSEWHERE):
-            yield int(found[1]), short(found[2])
+        if found and not _ELSEWHERE.search(line):
+            yield int(found[1] or 1), short(found[2])
 
 
 NETPLAN = program(
@@ -25,6 +27,6 @@ NETPLAN = program(
     ("/usr/libexec/netplan/generate", "/usr/lib/netplan/generate", "/lib/netplan/generate"),
     ("--root-dir", "{folder}"),
     read,
-    f"{_ELSEWHERE}$",
+    _ELSEWHERE.pattern,
     folder="etc/netplan/",
 )

@@ -19,4 +19,5 @@ def read(lines: list[str], name: str) -> Iterator[Mistake]:
 
 
 SH = program("sh", "shell scripts", ("/bin/sh",), ("-n", "{folder}/{name}"), read, "$^")
-BASH = program("bash", "bash scripts", ("bash",), ("-n", "{folder}/{name}"), read, "$^")
+# A script can set extglob itself, but bash does not run this command while it only parses.
+BASH = program("bash", "bash scripts", ("bash",), ("-O", "extglob", "-n", "{folder}/{name}"), read, "$^")

@@ -194,6 +194,7 @@ VALIDATED = [
     ("netplan", "netplan", "error", f"{T}5:7", plan("  ethernets:\n    eth0:\n      addresses: [10.0.0.5]\n"), plan("  ethernets:\n    eth0:\n      addresses: [10.0.0.5/24]\n")),
     ("netplan", "netplan", "error", f"{T}3:3", plan("  renderer: systemd\n"), plan("  renderer: networkd\n  bridges:\n    br0: {interfaces: [eth7]}\n")),
     ("netplan", "netplan", "error", f"{T}4:5", plan("  ethernets:\n    eth0: {dhcp4: perhaps}\n"), plan("  ethernets:\n    eth0: {dhcp4: yes}\n")),
+    ("netplan", "netplan", "error", f"{T}1:1", plan("  nm-devices:\n    a: {renderer: NetworkManager}\n"), plan("  openvswitch: {}\n  bridges:\n    br0: {openvswitch: {}}\n")),
     ("systemd-analyze", "systemd-unit", "warning", f"{T}3:1", unit("[Service]\nExecStart=/bin/none\nExecStrt=/bin/a\n"), unit("[Unit]\nRequires=none.service\nAfter=none.service\n[Service]\nExecStart=/bin/none\n")),
     ("systemd-analyze", "systemd-unit", "error", f"{T}2:1", unit("[Service]\nType=demon\nExecStart=/bin/a\n"), unit("[Service]\nType=forking\nExecStart=/bin/a\n")),
     ("systemd-analyze", "systemd-unit", "error", f"{T}3:1", unit("[Service]\nExecStart=/bin/a\nRestartSec=5q\n"), unit("[Service]\nExecStart=/bin/a\nRestartSec=5s\nUser=none\nMemoryLimit=1G\nPIDFile=/var/run/a\n")),
@@ -206,11 +207,14 @@ VALIDATED = [
     ("sh", "shell", "error", f"{T}3:1", script("#!/bin/sh\nif true\nfi\n"), script("#!/bin/sh\nif true; then :; fi\n")),
     ("sh", "shell", "error", f"{T}2:1", script("#!/bin/sh\necho {{ instance.name }})\n"), script("#!/usr/bin/python3\necho {{ instance.name }})\n")),
     ("sh", "shell", "error", f"{T}2:1", script("#!/bin/sh\ncat <(true)\n", more=DEBIAN), script("#!/bin/sh\ncat <(true)\n", more="properties: {os: Fedora}\n")),
-    ("bash", "shell", "error", f"{T}2:1", script("#!/usr/bin/env bash\ndone\n"), script("#!/usr/bin/env bash\nfunction a { cat <(true); }\n")),
+    ("bash", "shell", "error", f"{T}2:1", script("#!/usr/bin/env bash\ndone\n"), script("#!/usr/bin/env bash\nfunction a { cat <(true); }\nshopt -s extglob\nls !(a)\n")),
     ("cloud-init's schemas", "cloud-config", "warning", "image/templates/user-data:2:1", seed("user-data", "#cloud-config\npakages: [git]\n", validate=True), seed("user-data", "#cloud-config\npackages: [git]\n", validate=True)),
     ("cloud-init's schemas", "cloud-config", "warning", "image/templates/user-data:5:3", seed("user-data", USERS + "  lock-password: false\n", validate=True), seed("user-data", USERS + "  lock-passwd: false\n", validate=True)),
     ("cloud-init's schemas", "cloud-config", "warning", "image/templates/user-data:2:1", seed("user-data", "#cloud-config\npackages: git\n", validate=True), seed("user-data", "#!/bin/sh\npackages: git\n", validate=True)),
     ("cloud-init's schemas", "network-config", "warning", f"{PLACE_OF_NETWORK}5:3", seed("network-config", NETWORK.replace("  subnets", "  subnet"), validate=True), seed("network-config", NETWORK, validate=True)),
+    ("cloud-init's schemas", "cloud-config", "error", "image/templates/user-data:3:1", seed("user-data", "#cloud-config\npackages: [git]\n---\na: b\n", validate=True), seed("user-data", "#cloud-config\n---\npackages: [git]\n", validate=True)),
+    ("cloud-init's schemas", "network-config", "warning", f"{PLACE_OF_NETWORK}2:1", seed("network-config", "version: 2\nethernetz: {}\n", validate=True), seed("network-config", "network: {config: disabled}\n", validate=True)),
+    ("cloud-init's schemas", "network-config", "warning", f"{PLACE_OF_NETWORK}4:3", seed("network-config", "version: 1\nconfig:\n- type: physical\n  name: a-name-with-16-chars\n", validate=True), seed("network-config", NETWORK.replace("dhcp", "loopback"), validate=True)),
     ("cloud-init's schemas", "network-config", "warning", f"{PLACE_OF_NETWORK}3:3", seed("network-config", "version: 2\nethernets:\n  eth0: {dhcp4: perhaps}\n", validate=True), seed("network-config", "version: 2\nethernets:\n  eth0: {dhcp4: true}\n", validate=True)),
 ]  # fmt: skip
 
